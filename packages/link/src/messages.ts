@@ -1,0 +1,217 @@
+/** The messages that the supervisor and its children exchange over link.sock: one JSON object a line. */
+
+/** The version of this protocol; a child and a supervisor that differ refuse each other with a clear line. */
+export const LINK_VERSION = 1;
+
+/** The longest line either side accepts, in bytes; a longer one closes the link. */
+export const MAX_LINK_LINE_BYTES = 1 << 20;
+
+/** What a child is: an instance of a pool, or a balancer. */
+export type ChildRole = "instance" | "balancer";
+
+/** Where a child stands when it says hello; a child that reconnects says more than `starting`. */
+export type ChildPhase = "starting" | "ready" | "draining";
+
+/** The first line a child writes on every connection to the link. */
+export interface Hello {
+  type: "hello";
+  linkVersion: number;
+  /** The secret of this spawn; only the process that was spawned with it may speak for its slot. */
+  token: string;
+  role: ChildRole;
+  /** The pool's name; `balancer` for balancers. */
+  pool: string;
+  /** The slot, such as `web.3`. */
+  name: string;
+  attempt: number;
+  generation: number;
+  pid: number;
+  /** The runtime and its version, such as `bun 1.4.5`. */
+  runtime: string;
+  phase: ChildPhase;
+  /** The socket an instance serves on; absent for a balancer. */
+  socket?: string;
+  /** The snapshot a balancer follows; 0 before its first. */
+  snapshotVersion?: number;
+}
+
+/** The child accepts work now. */
+export interface Ready {
+  type: "ready";
+}
+
+/** A sparse latency histogram: bucket index, count, bucket index, count … since the last report. */
+export type SparseHistogram = number[];
+
+/** What an instance reports once a second, and once more before it exits. */
+export interface InstanceStats {
+  type: "stats";
+  role: "instance";
+  /** Requests whose handling ended, since the process started. */
+  requestsTotal: number;
+  /** Of those, answers with status 500 and above and handlers that threw. */
+  errorsTotal: number;
+  inFlight: number;
+  latency: SparseHistogram;
+  /** The longest delay of the event loop since the last report, in milliseconds. */
+  eventLoopLagMs: number;
+  heapBytes: number;
+}
+
+/** What a balancer counts of one upstream. */
+export interface UpstreamStats {
+  /** The process, such as `web.3#7`. */
+  id: string;
+  inFlight: number;
+  /** Requests sent to it, since the balancer process first knew it. */
+  requestsTotal: number;
+}
+
+/** What a balancer reports once a second, and once more before it exits. */
+export interface BalancerStats {
+  type: "stats";
+  role: "balancer";
+  /** Client connections open now. */
+  connections: number;
+  /** Client connections accepted since the process started. */
+  connectionsTotal: number;
+  /** Answers finished towards clients since the process started, whoever made them. */
+  requestsTotal: number;
+  /** Of those, answers with status 500 and above. */
+  errorsTotal: number;
+  /** Requests tried again on another upstream. */
+  retriesTotal: number;
+  inFlight: number;
+  latency: SparseHistogram;
+  eventLoopLagMs: number;
+  heapBytes: number;
+  upstreams: UpstreamStats[];
+}
+
+export type Stats = InstanceStats | BalancerStats;
+
+/**
+ * A balancer's answer to a snapshot, and its word whenever `leaving` changes: it follows `version`, and still has
+ * requests or connections on the upstreams in `leaving`, which that version no longer names.
+ */
+export interface Applied {
+  type: "applied";
+  version: number;
+  leaving: string[];
+}
+
+/** Why a child is about to exit with a failure, when it knows: the error of the app that did not load, say. */
+export interface Fault {
+  type: "fault";
+  message: string;
+}
+
+export type ChildMessage = Hello | Ready | Stats | Applied | Fault;
+
+/** The supervisor took the hello. */
+export interface Welcome {
+  type: "welcome";
+}
+
+/** The supervisor does not know this child; it says why and closes. The child drains and exits. */
+export interface Refused {
+  type: "refused";
+  reason: string;
+}
+
+/** No new work: finish the rest, answer `Connection: close`, exit 0; at the deadline, exit all the same. */
+export interface Drain {
+  type: "drain";
+  /** Milliseconds from receipt until the drain must have ended. */
+  deadlineMs: number;
+}
+
+/**
+ * To a draining instance: no balancer has a connection to it any more, so nothing can be under way that it has not
+ * read. It exits as soon as nothing is in flight.
+ */
+export interface Released {
+  type: "released";
+}
+
+/** One upstream of a pool in a snapshot. */
+export interface SnapshotUpstream {
+  /** The process, such as `web.3#7`. */
+  id: string;
+  /** The slot, such as `web.3`. */
+  name: string;
+  /** The path of its unix socket. */
+  socket: string;
+}
+
+/** One pool in a snapshot. */
+export interface SnapshotPool {
+  name: string;
+  /** `/`, `/api/`, `example.com/`: an optional host and a path prefix, matched on segment boundaries; the longest wins. */
+  routes: string[];
+  /** In slot order; each turn goes through them in this order. */
+  upstreams: SnapshotUpstream[];
+}
+
+/** The limits and deadlines of a balancer; all are explained, with their defaults, in docs/configuration.md. */
+export interface BalancerLimits {
+  maxHeadBytes: number;
+  maxHeaderFields: number;
+  maxBodyBytes: number;
+  maxConnections: number;
+  maxQueue: number;
+  headTimeoutMs: number;
+  bodyTimeoutMs: number;
+  keepAliveTimeoutMs: number;
+  upstreamConnectTimeoutMs: number;
+  upstreamResponseTimeoutMs: number;
+  sendTimeoutMs: number;
+  tunnelIdleTimeoutMs: number;
+  upstreamIdleTimeoutMs: number;
+  maxConnectionsPerUpstream: number;
+  retryBufferBytes: number;
+  idleDrainMs: number;
+}
+
+/** The whole of what a balancer follows. It is versioned, replaces the one before it, and refers to nothing outside itself. */
+export interface Snapshot {
+  type: "snapshot";
+  version: number;
+  /** The inherited listening sockets. */
+  listen: { fd: number; address: string }[];
+  pools: SnapshotPool[];
+  /** Peers whose X-Forwarded-* and Forwarded fields are taken over, as CIDR blocks. */
+  trustedProxies: string[];
+  limits: BalancerLimits;
+}
+
+export type SupervisorMessage = Welcome | Refused | Drain | Released | Snapshot;
+
+/** What the supervisor puts in the environment of every child of ours; the child removes it before it loads an app. */
+export const LINK_ENVIRONMENT = {
+  /** The path of link.sock. */
+  link: "PACELINE_LINK",
+  token: "PACELINE_TOKEN",
+  attempt: "PACELINE_ATTEMPT",
+  /** A ChildSpec as JSON. */
+  spec: "PACELINE_SPEC",
+} as const;
+
+/** The limits of one instance; all are explained, with their defaults, in docs/configuration.md. */
+export interface InstanceLimits {
+  maxHeadBytes: number;
+  maxBodyBytes: number;
+  headTimeoutMs: number;
+  bodyTimeoutMs: number;
+  maxConnections: number;
+}
+
+/** What a child is to run; JSON in PACELINE_SPEC. */
+export interface ChildSpec {
+  orphanGraceMs: number;
+  /** For an orphan that must end by itself, and for SIGTERM: how long a drain may take. */
+  drainTimeoutMs: number;
+  /** The app module's absolute path; for instances. */
+  app?: string;
+  limits?: InstanceLimits;
+}

@@ -1,0 +1,160 @@
+/** What the control socket says and does: the status document, the operations, and the seam to the supervisor that serves them. */
+import type { ProcessState, RuntimeName } from "../core/model.js";
+
+export interface LatencyMs {
+  /** Milliseconds, over about the last ten seconds; null when nothing was answered in that time. */
+  p50: number | null;
+  p99: number | null;
+}
+
+export interface LastExit {
+  code: number | null;
+  signal: string | null;
+  /** Unix time in milliseconds. */
+  at: number;
+  /** One clear line, such as `killed by SIGKILL after 3 s`. */
+  reason: string;
+  /** The last lines the process wrote. */
+  lastLines: string[];
+}
+
+export interface InstanceStatus {
+  name: string;
+  state: ProcessState;
+  pid: number | null;
+  attempt: number;
+  generation: number;
+  runtime: RuntimeName;
+  uptimeSeconds: number;
+  rssBytes: number | null;
+  cpuPercent: number | null;
+  requestsTotal: number;
+  requestsPerSecond: number;
+  inFlight: number;
+  errorsTotal: number;
+  latencyMs: LatencyMs;
+  eventLoopLagMs: number | null;
+  heapBytes: number | null;
+  /** Spawns of this slot after an unwanted exit, since the supervisor started. */
+  restarts: number;
+  lastExit: LastExit | null;
+  /** A second process in the slot: coming up (successor) or draining (leaver). */
+  other: { role: "successor" | "leaver"; pid: number | null; state: ProcessState; attempt: number } | null;
+}
+
+export interface PoolStatus {
+  name: string;
+  kind: string;
+  generation: number;
+  wanted: number;
+  ready: number;
+  /** Over all processes the pool ever had, those that ended included. */
+  requestsTotal: number;
+  requestsPerSecond: number;
+  errorsTotal: number;
+  routes: string[];
+  instances: InstanceStatus[];
+  /** The rollout under way, if any. */
+  rollout: { kind: "reload" | "restart"; done: number; total: number } | null;
+}
+
+export interface BalancerStatus {
+  name: string;
+  pid: number | null;
+  state: ProcessState;
+  attempt: number;
+  runtime: RuntimeName;
+  uptimeSeconds: number;
+  rssBytes: number | null;
+  cpuPercent: number | null;
+  connections: number;
+  connectionsTotal: number;
+  requestsTotal: number;
+  requestsPerSecond: number;
+  errorsTotal: number;
+  retriesTotal: number;
+  inFlight: number;
+  latencyMs: LatencyMs;
+  restarts: number;
+  lastExit: LastExit | null;
+  snapshotVersion: number;
+  other: InstanceStatus["other"];
+}
+
+export interface Status {
+  version: string;
+  name: string;
+  pid: number;
+  runtime: string;
+  uptimeSeconds: number;
+  state: "starting" | "running" | "stopping";
+  /** Such as `http://127.0.0.1:8080`. */
+  listen: string[];
+  /** Answers of all balancer processes, those that ended included. */
+  requestsTotal: number;
+  balancers: BalancerStatus[];
+  pools: PoolStatus[];
+}
+
+/** A line in the event log: something that happened to the fleet. */
+export interface FleetEvent {
+  sequence: number;
+  /** Unix time in milliseconds. */
+  at: number;
+  level: "info" | "warn" | "error";
+  /** Such as `web.3`, `web`, `balancer.1` or `paceline`. */
+  subject: string;
+  message: string;
+}
+
+/** A line that a child wrote, or an event, in the log. */
+export interface LogLine {
+  sequence: number;
+  at: number;
+  /** `web.3` for its output; `paceline` for the supervisor's own words. */
+  name: string;
+  text: string;
+}
+
+/** How an operation ended. A failed one has changed nothing that served before it. */
+export type OperationResult =
+  | { ok: true; message: string; details?: Record<string, unknown> }
+  | { ok: false; code: OperationErrorCode; message: string; lastLines?: string[] };
+
+export type OperationErrorCode =
+  /** No pool or instance of that name, or a value out of range. Exit status 2. */
+  | "invalid"
+  /** The config read for a reload has problems. Exit status 2. */
+  | "config"
+  /** Another operation on that pool is under way. Exit status 1. */
+  | "busy"
+  /** A new instance did not get ready, or the fleet is stopping. Exit status 1. */
+  | "failed"
+  /** The deadline passed; the operation goes on. Exit status 4. */
+  | "timeout";
+
+/** Progress of an operation, told while it runs. */
+export type ProgressListener = (message: string) => void;
+
+/** What the supervisor offers to the control socket; everything else sees the fleet only through it. */
+export interface SupervisorApi {
+  status(): Status;
+  scale(pool: string, instances: number, onProgress: ProgressListener): Promise<OperationResult>;
+  /** Config, env files and code are read afresh; all pools when none is named. `environment` comes with --update-env. */
+  reload(
+    pool: string | undefined,
+    environment: Record<string, string> | undefined,
+    onProgress: ProgressListener,
+  ): Promise<OperationResult>;
+  /** A pool, an instance, `balancer` or a balancer; all pools when none is named. */
+  restart(target: string | undefined, onProgress: ProgressListener): Promise<OperationResult>;
+  /** Resolves when nothing of the fleet is left; the process exits soon after. */
+  stop(): Promise<OperationResult>;
+  /** Resolves when every instance is ready, or at once with what keeps it from that (a failed slot). */
+  waitReady(): Promise<OperationResult>;
+  recentEvents(): FleetEvent[];
+  recentLog(name: string | undefined): LogLine[];
+  /** Returns the function that ends the subscription. */
+  onEvent(listener: (event: FleetEvent) => void): () => void;
+  onLog(listener: (line: LogLine) => void): () => void;
+}

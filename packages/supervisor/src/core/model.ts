@@ -1,0 +1,90 @@
+/** The words of the control plane as types: what a fleet is configured to be. Pure; imported by every other part. */
+
+/** An address the fleet listens on. */
+export type ListenAddress = { kind: "tcp"; host: string; port: number } | { kind: "unix"; path: string };
+
+export type RuntimeName = "bun" | "node";
+
+/** Exponential backoff with jitter. */
+export interface BackoffPolicy {
+  initialMs: number;
+  maxMs: number;
+  factor: number;
+  /** The share of a delay that is random, 0 to 1. */
+  jitter: number;
+}
+
+/** How many failures a slot may have within a period before it is `failed`. */
+export interface RestartBudget {
+  maxFailures: number;
+  periodMs: number;
+}
+
+/** The deadlines and the budget that one slot's process lives by. */
+export interface ProcessPolicy {
+  readyTimeoutMs: number;
+  /** Ready for this long: the failures before it are forgotten. */
+  stableAfterMs: number;
+  drainTimeoutMs: number;
+  /** From SIGTERM to SIGKILL. */
+  termTimeoutMs: number;
+  /** From SIGKILL to a warning that the process does not die. */
+  killTimeoutMs: number;
+  backoff: BackoffPolicy;
+  restartBudget: RestartBudget;
+}
+
+/** One pool as configured, with every default filled in and every path absolute. */
+export interface PoolConfig {
+  name: string;
+  kind: "app";
+  /** The app module's absolute path. */
+  app: string;
+  instances: number;
+  /** See SnapshotPool.routes in @paceline/link. */
+  routes: string[];
+  runtime: RuntimeName;
+  /** The working directory, absolute. */
+  cwd: string;
+  /** From env files and the `env` key; laid over the caller's environment. */
+  env: Record<string, string>;
+  policy: ProcessPolicy;
+  limits: {
+    maxHeadBytes: number;
+    maxBodyBytes: number;
+    headTimeoutMs: number;
+    bodyTimeoutMs: number;
+    maxConnections: number;
+  };
+  /** The bound of each process's output file, in bytes. */
+  maxOutputBytes: number;
+}
+
+/** The balancers as configured; they form a pool of their own named `balancer`. */
+export interface BalancerConfig {
+  processes: number;
+  runtime: RuntimeName;
+  trustedProxies: string[];
+  policy: ProcessPolicy;
+  /** BalancerLimits of @paceline/link, all filled in. */
+  limits: Record<string, number>;
+  maxOutputBytes: number;
+}
+
+/** A whole fleet as configured: what `paceline check` accepts and the supervisor runs. */
+export interface FleetConfig {
+  name: string;
+  listen: ListenAddress[];
+  orphanGraceMs: number;
+  balancer: BalancerConfig;
+  pools: PoolConfig[];
+}
+
+/** The states of DESIGN's table; `docs/architecture.md` has it in full. */
+export type ProcessState = "stopped" | "starting" | "ready" | "draining" | "killing" | "backoff" | "failed";
+
+/** How a process ended; both null when nobody could wait for it. */
+export interface ExitStatus {
+  code: number | null;
+  signal: string | null;
+}

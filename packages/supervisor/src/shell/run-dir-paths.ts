@@ -1,0 +1,15 @@
+/** Where one supervisor keeps its files, as the shell needs to know it. */
+
+/** The paths inside a run directory; the directory exists, is 0700 and is held by this supervisor alone. */
+export interface RunDirPaths {
+  /** The directory itself. */
+  path: string;
+  /** Where the control socket is served. */
+  controlSocket: string;
+  /** Where children say hello. */
+  linkSocket: string;
+  /** The socket that a process serves on; `processId` is such as `web.3#7`. Short enough for a socket address. */
+  socketPath(processId: string): string;
+  /** The file that a process writes its output to. */
+  outputPath(processId: string): string;
+}

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Installs the Debian packages that some tests use; without them those tests are skipped, each with its reason.
+packages="apache2-utils wrk nginx-light haproxy tini procps util-linux curl"
+
+missing=""
+for package in $packages; do
+  dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+
+as_root=""
+[ "$(id -u)" = 0 ] || as_root="sudo -n"
+export DEBIAN_FRONTEND=noninteractive
+# One by one, so that a package that is not to be had does not keep the others away.
+$as_root apt-get update -q || echo "apt-get update failed; going on with what is there"
+for package in $missing; do
+  $as_root apt-get install -q -y --no-install-recommends "$package" ||
+    echo "not installed: $package (the tests that need it will be skipped)"
+done
+exit 0

@@ -1,2 +1,9 @@
 /** What Paceline's processes say to each other, and the client with which a child says it. */
+export * from "./child-environment.js";
+export * from "./errors.js";
+export * from "./histogram.js";
+export * from "./line-framer.js";
+export * from "./link-client.js";
+export * from "./loop-lag.js";
 export * from "./messages.js";
+export * from "./supervisor-message.js";

@@ -1,0 +1,69 @@
+/** Cuts a stream of bytes into lines, with a bound on the length of one. */
+import { MAX_LINK_LINE_BYTES } from "./messages.js";
+
+const NEWLINE = 0x0a;
+
+/**
+ * Collects bytes until a newline and hands over each line without it. A line is decoded only when it is whole, so a
+ * UTF-8 character that arrives in two pieces stays one. Empty lines are left out.
+ */
+export class LineFramer {
+  private pieces: Uint8Array[] = [];
+  private pendingBytes = 0;
+  private overflowed = false;
+
+  /**
+   * @param onLine is called for each line, in order, from within `push`.
+   * @param maxLineBytes the longest line accepted, in bytes without its newline; 1 MiB unless given.
+   */
+  constructor(
+    private readonly onLine: (line: string) => void,
+    private readonly maxLineBytes: number = MAX_LINK_LINE_BYTES,
+  ) {}
+
+  /**
+   * Takes the next bytes. Returns false once a line has passed the bound: that line and all that follows are lost, and
+   * the caller should close the connection.
+   */
+  push(chunk: Uint8Array): boolean {
+    let start = 0;
+    while (!this.overflowed) {
+      const end = chunk.indexOf(NEWLINE, start);
+      const stop = end === -1 ? chunk.length : end;
+      if (this.pendingBytes + stop - start > this.maxLineBytes) {
+        this.overflowed = true;
+        this.pieces = [];
+        this.pendingBytes = 0;
+        break;
+      }
+      if (end === -1) {
+        if (stop > start) {
+          // A copy, because the runtime may use the same buffer for its next read.
+          this.pieces.push(chunk.slice(start, stop));
+          this.pendingBytes += stop - start;
+        }
+        break;
+      }
+      this.finishLine(chunk.subarray(start, end));
+      start = end + 1;
+    }
+    return !this.overflowed;
+  }
+
+  private finishLine(last: Uint8Array): void {
+    let line: string;
+    if (this.pieces.length === 0) {
+      line = decode(last);
+    } else {
+      this.pieces.push(last);
+      line = decode(Buffer.concat(this.pieces));
+      this.pieces = [];
+      this.pendingBytes = 0;
+    }
+    if (line !== "") this.onLine(line);
+  }
+}
+
+function decode(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
+}

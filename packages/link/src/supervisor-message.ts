@@ -1,0 +1,93 @@
+/** Parses what a supervisor says on the link, and refuses what is not a message this version knows. */
+import { LinkError } from "./errors.js";
+import type { BalancerLimits, SupervisorMessage } from "./messages.js";
+
+type Fields = Record<string, unknown>;
+
+const BALANCER_LIMIT_NAMES: readonly (keyof BalancerLimits)[] = [
+  "maxHeadBytes",
+  "maxHeaderFields",
+  "maxBodyBytes",
+  "maxConnections",
+  "maxQueue",
+  "headTimeoutMs",
+  "bodyTimeoutMs",
+  "keepAliveTimeoutMs",
+  "upstreamConnectTimeoutMs",
+  "upstreamResponseTimeoutMs",
+  "sendTimeoutMs",
+  "tunnelIdleTimeoutMs",
+  "upstreamIdleTimeoutMs",
+  "maxConnectionsPerUpstream",
+  "retryBufferBytes",
+  "idleDrainMs",
+];
+
+/** The message in one line. @throws LinkError `bad-message` */
+export function parseSupervisorMessage(line: string): SupervisorMessage {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    throw new LinkError("bad-message", `not JSON: ${line.slice(0, 100)}`, { cause });
+  }
+  if (!isFields(value)) throw new LinkError("bad-message", "not an object");
+  const problem = problemOf(value);
+  if (problem !== undefined) throw new LinkError("bad-message", `${String(value.type)}: ${problem}`);
+  return value as unknown as SupervisorMessage;
+}
+
+function problemOf(message: Fields): string | undefined {
+  switch (message.type as SupervisorMessage["type"]) {
+    case "welcome":
+    case "released":
+      return undefined;
+    case "refused":
+      return typeof message.reason === "string" ? undefined : "no reason";
+    case "drain":
+      return isAmount(message.deadlineMs) ? undefined : "no good deadlineMs";
+    case "snapshot":
+      return snapshotProblem(message);
+    default:
+      // What comes over the wire may be anything, whatever the type says.
+      return "unknown type";
+  }
+}
+
+function snapshotProblem(message: Fields): string | undefined {
+  if (!Number.isSafeInteger(message.version) || (message.version as number) < 1) return "no good version";
+  if (!isList(message.listen, (item) => isFields(item) && isAmount(item.fd) && isText(item.address))) {
+    return "no good listen";
+  }
+  if (!isList(message.pools, isPool)) return "no good pools";
+  if (!isList(message.trustedProxies, isText)) return "no good trustedProxies";
+  const limits = message.limits;
+  if (!isFields(limits)) return "no limits";
+  const bad = BALANCER_LIMIT_NAMES.find((name) => !isAmount(limits[name]));
+  return bad === undefined ? undefined : `no good limits.${bad}`;
+}
+
+function isPool(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    isText(value.name) &&
+    isList(value.routes, isText) &&
+    isList(value.upstreams, (item) => isFields(item) && isText(item.id) && isText(item.name) && isText(item.socket))
+  );
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isList(value: unknown, accepts: (item: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(accepts);
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+function isAmount(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0;
+}

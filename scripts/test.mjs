@@ -36,7 +36,7 @@ function count(reportPath) {
 const scratch = mkdtempSync(join(tmpdir(), "paceline-test-"));
 const report = join(scratch, "report.json");
 const outcomes = [
-  run("lint and format", "biome", ["check", "."]),
+  run("lint and format", "biome", ["check", "--error-on-warnings", "."]),
   run("types", "tsc", ["-p", "test"]),
   run("tests", "vitest", [
     "run",

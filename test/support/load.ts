@@ -1,0 +1,133 @@
+/** Starts load clients in processes of their own and follows their counts. */
+import { type ChildProcess, fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { waitFor } from "./wait.js";
+
+export interface LoadOptions {
+  port: number;
+  host?: string;
+  path?: string;
+  /** `keep-alive`: each client sends request after request on one connection; `connect-anew`: one connection for each request. */
+  mode: "keep-alive" | "connect-anew";
+  /** How many clients run at once. */
+  clients: number;
+  /** A client's pause between two requests, in milliseconds; default 0. */
+  delayMs?: number;
+  /** The load ends by itself after so many connections; default: it runs until stopped. */
+  maxConnections?: number;
+  /** What every body must be. */
+  expectBody?: string;
+  /** When an answer counts as not coming, in milliseconds; default 20,000. */
+  answerTimeoutMs?: number;
+}
+
+/** What happened; `ok` are whole 2xx answers with the expected body, every other outcome is counted apart. */
+export interface LoadCounts {
+  ok: number;
+  non2xx: number;
+  /** Closed or reset before the first byte of an answer. */
+  resets: number;
+  refused: number;
+  /** Closed or reset within an answer. */
+  truncated: number;
+  /** Wrong bodies, answers that break HTTP, bytes that nobody asked for. */
+  malformed: number;
+  timeouts: number;
+  /** Failures of the client's own machine, such as a lack of ports. */
+  clientErrors: number;
+  connections: number;
+  statuses: Record<string, number>;
+  /** By the X-Instance field of the answers. */
+  byInstance: Record<string, number>;
+  /** The first failures, in words. */
+  notes: string[];
+}
+
+const EMPTY: LoadCounts = {
+  ok: 0,
+  non2xx: 0,
+  resets: 0,
+  refused: 0,
+  truncated: 0,
+  malformed: 0,
+  timeouts: 0,
+  clientErrors: 0,
+  connections: 0,
+  statuses: {},
+  byInstance: {},
+  notes: [],
+};
+const CLIENT = fileURLToPath(new URL("./load-client.mjs", import.meta.url));
+const STOP_DEADLINE_MS = 30_000;
+
+/** A running load. */
+export class Load {
+  /** As of the last report, at most 50 ms ago; final after `finished`. */
+  counts: LoadCounts = EMPTY;
+  readonly #child: ChildProcess;
+  #final = false;
+  #gone = false;
+
+  constructor(options: LoadOptions) {
+    const filled = {
+      host: "127.0.0.1",
+      path: "/",
+      delayMs: 0,
+      maxConnections: Number.MAX_SAFE_INTEGER,
+      answerTimeoutMs: 20_000,
+      ...options,
+    };
+    this.#child = fork(CLIENT, [JSON.stringify(filled)], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    this.#child.on("message", (message: { final: boolean; counts: LoadCounts }) => {
+      this.counts = message.counts;
+      this.#final = message.final;
+    });
+    this.#child.on("exit", () => {
+      this.#gone = true;
+    });
+  }
+
+  /** Resolves when `condition` holds for the counts. */
+  async until(what: string, condition: (counts: LoadCounts) => boolean, deadlineMs = 30_000): Promise<void> {
+    await waitFor(
+      what,
+      () => {
+        if (this.#gone && !this.#final) throw new Error("the load client died");
+        return condition(this.counts);
+      },
+      { deadlineMs, intervalMs: 10, details: () => JSON.stringify(this.counts) },
+    );
+  }
+
+  /** Resolves when `connections` more connections than now were opened. */
+  async moreConnections(connections: number, deadlineMs = 60_000): Promise<void> {
+    const wanted = this.counts.connections + connections;
+    await this.until(`${connections} more connections`, (counts) => counts.connections >= wanted, deadlineMs);
+  }
+
+  /** Resolves with the final counts when the load has ended by itself. */
+  async finished(deadlineMs = 60_000): Promise<LoadCounts> {
+    await waitFor("the load to end", () => this.#final, { deadlineMs, details: () => JSON.stringify(this.counts) });
+    return this.counts;
+  }
+
+  /** Lets every client finish the request it waits for; resolves with the final counts. */
+  async stop(): Promise<LoadCounts> {
+    if (this.#child.connected) this.#child.send("stop");
+    return await this.finished(STOP_DEADLINE_MS);
+  }
+
+  /** Ends the client process at once, for clean-up. */
+  kill(): void {
+    if (!this.#gone) this.#child.kill("SIGKILL");
+  }
+}
+
+/** Every request that was not answered as it should. */
+export function failures(counts: LoadCounts): Partial<LoadCounts> {
+  const { ok, connections, statuses, byInstance, ...rest } = counts;
+  return rest;
+}
+
+/** What `failures` gives when there is none. */
+export const NO_FAILURES = failures(EMPTY);

@@ -1,0 +1,103 @@
+/** Runs commands, and finds and ends the processes that a test started, however far from it they have gone. */
+import { spawn } from "node:child_process";
+import { accessSync, constants, readdirSync, readFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import type { TestContext } from "vitest";
+
+/** Every process of a test's fleet inherits this variable; its value is the fleet's own. */
+export const FLEET_TAG = "PACELINE_TEST_FLEET";
+
+export interface Finished {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+  /** Both, in the order in which they came. */
+  output: string;
+  tookMs: number;
+}
+
+export interface RunOptions {
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+  /** SIGKILL after this; default 60,000. */
+  deadlineMs?: number;
+}
+
+/** Runs a command to its end and keeps what it wrote. */
+export function run(command: string, args: string[], options: RunOptions = {}): Promise<Finished> {
+  const { deadlineMs = 60_000, ...spawnOptions } = options;
+  return new Promise((resolve, reject) => {
+    const startedAt = performance.now();
+    const child = spawn(command, args, { ...spawnOptions, stdio: ["ignore", "pipe", "pipe"] });
+    const timer = setTimeout(() => child.kill("SIGKILL"), deadlineMs);
+    let stdout = "";
+    let stderr = "";
+    let output = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+      output += text;
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+      output += text;
+    });
+    child.on("error", reject);
+    // `exit`, not `close`: a daemon that it leaves behind may hold its output open.
+    child.on("exit", (code, signal) => {
+      clearTimeout(timer);
+      setImmediate(() => {
+        child.stdout.destroy();
+        child.stderr.destroy();
+        resolve({ code, signal, stdout, stderr, output, tookMs: performance.now() - startedAt });
+      });
+    });
+  });
+}
+
+/** The pids of all live processes whose environment has the tag. Zombies have none. */
+export function taggedProcesses(tag: string): number[] {
+  const wanted = `${FLEET_TAG}=${tag}\0`;
+  const pids: number[] = [];
+  for (const entry of readdirSync("/proc")) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) continue;
+    try {
+      if (readFileSync(join("/proc", entry, "environ"), "latin1").includes(wanted)) pids.push(pid);
+    } catch {
+      // It ended while we looked, or is somebody else's.
+    }
+  }
+  return pids;
+}
+
+/** What a process was started as, for messages. */
+export function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").join(" ").trim();
+  } catch {
+    return "(gone)";
+  }
+}
+
+/** Sends a signal; a process that is gone already is fine. */
+export function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/** Skips the test, with the reason, when a program is not installed. */
+export function needs(context: TestContext, program: string): void {
+  for (const folder of [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin"]) {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return;
+    } catch {
+      // Not here.
+    }
+  }
+  context.skip(`${program} is not installed`);
+}

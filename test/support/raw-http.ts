@@ -1,0 +1,91 @@
+/** A client that sends the bytes it is told to and keeps every byte that comes back. */
+import net from "node:net";
+import { waitFor } from "./wait.js";
+
+export class RawConnection {
+  /** All that came so far, one character a byte. */
+  received = "";
+  /** How the server ended the connection, if it did. */
+  ended: "no" | "closed" | "reset" = "no";
+  readonly #socket: net.Socket;
+
+  private constructor(socket: net.Socket) {
+    this.#socket = socket;
+    socket.setEncoding("latin1");
+    socket.on("data", (text) => {
+      this.received += text;
+    });
+    socket.on("end", () => {
+      if (this.ended === "no") this.ended = "closed";
+    });
+    socket.on("error", () => {
+      this.ended = "reset";
+    });
+  }
+
+  /** Connects to a port of 127.0.0.1; rejects when refused. */
+  static open(port: number): Promise<RawConnection> {
+    return new Promise((resolve, reject) => {
+      const socket = net.connect({ host: "127.0.0.1", port });
+      socket.once("error", reject);
+      socket.once("connect", () => {
+        socket.off("error", reject);
+        resolve(new RawConnection(socket));
+      });
+    });
+  }
+
+  write(text: string): void {
+    this.#socket.write(Buffer.from(text, "latin1"));
+  }
+
+  /** Resolves with all that came when `pattern` is found in it. */
+  async until(pattern: RegExp, deadlineMs = 10_000): Promise<string> {
+    await waitFor(`${pattern} on a connection`, () => pattern.test(this.received), {
+      deadlineMs,
+      details: () => `${this.ended} after ${JSON.stringify(this.received.slice(-300))}`,
+    });
+    return this.received;
+  }
+
+  /** Resolves when the server has closed or reset the connection. */
+  async end(deadlineMs = 10_000): Promise<"closed" | "reset"> {
+    return await waitFor("the server to close", () => (this.ended === "no" ? false : this.ended), {
+      deadlineMs,
+      details: () => JSON.stringify(this.received.slice(-300)),
+    });
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+export interface Answer {
+  status: number;
+  headers: Map<string, string>;
+  body: string;
+}
+
+/** One GET on a connection of its own; rejects when the answer is not whole. */
+export async function get(port: number, path = "/", deadlineMs = 10_000): Promise<Answer> {
+  const connection = await RawConnection.open(port);
+  connection.write(`GET ${path} HTTP/1.0\r\nHost: 127.0.0.1:${port}\r\n\r\n`);
+  const ended = await connection.end(deadlineMs);
+  connection.close();
+  const [head = "", ...rest] = connection.received.split("\r\n\r\n");
+  const body = rest.join("\r\n\r\n");
+  const [statusLine = "", ...fields] = head.split("\r\n");
+  const headers = new Map(
+    fields.map((field) => {
+      const colon = field.indexOf(":");
+      return [field.slice(0, colon).toLowerCase(), field.slice(colon + 1).trim()];
+    }),
+  );
+  const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(statusLine)?.[1]);
+  const length = headers.get("content-length");
+  if (!status || ended === "reset" || (length !== undefined && Number(length) !== body.length)) {
+    throw new Error(`no whole answer for GET ${path}: ${ended} after ${JSON.stringify(connection.received)}`);
+  }
+  return { status, headers, body };
+}

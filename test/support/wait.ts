@@ -1,0 +1,28 @@
+/** Waits for a condition with a deadline; a wait that fails says what it waited for and what it saw. */
+
+export interface WaitOptions {
+  /** Default 10,000. */
+  deadlineMs?: number;
+  /** The pause between two looks; default 25. */
+  intervalMs?: number;
+  /** What was seen last, for the error. */
+  details?: () => string;
+}
+
+/** Resolves with the first value of `look` that is neither false nor undefined; rejects at the deadline. */
+export async function waitFor<T>(
+  what: string,
+  look: () => T | false | undefined | Promise<T | false | undefined>,
+  options: WaitOptions = {},
+): Promise<T> {
+  const { deadlineMs = 10_000, intervalMs = 25 } = options;
+  const deadline = performance.now() + deadlineMs;
+  for (;;) {
+    const seen = await look();
+    if (seen !== false && seen !== undefined) return seen;
+    if (performance.now() > deadline) {
+      throw new Error(`waited ${deadlineMs} ms in vain for ${what}${options.details ? `; ${options.details()}` : ""}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, intervalMs));
+  }
+}

@@ -38,8 +38,8 @@ export class LineFramer {
       }
       if (end === -1) {
         if (stop > start) {
-          // A copy, because the runtime may use the same buffer for its next read.
-          this.pieces.push(chunk.slice(start, stop));
+          // A copy, because the runtime may use the same buffer for its next read; Buffer's own slice() does not copy.
+          this.pieces.push(new Uint8Array(chunk.subarray(start, stop)));
           this.pendingBytes += stop - start;
         }
         break;

@@ -1,0 +1,70 @@
+/** What a child learns from its environment, and what stays in it. */
+import { describe, expect, it } from "vitest";
+import { takeChildEnvironment } from "./child-environment.js";
+
+const good = {
+  PACELINE_LINK: "/run/link.sock",
+  PACELINE_TOKEN: "secret",
+  PACELINE_ATTEMPT: "7",
+  PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 30_000, app: "/srv/app.ts" }),
+  PACELINE_POOL: "web",
+  PACELINE_INSTANCE: "web.3",
+  PACELINE_INDEX: "3",
+  PACELINE_GENERATION: "2",
+  PACELINE_SOCKET: "/run/web.3.sock",
+  HOME: "/root",
+};
+
+describe("takeChildEnvironment", () => {
+  it("is undefined where no supervisor is", () => {
+    const environment = { HOME: "/root", PACELINE_INSTANCE: "web.3" };
+    expect(takeChildEnvironment(environment)).toBeUndefined();
+    expect(environment).toEqual({ HOME: "/root", PACELINE_INSTANCE: "web.3" });
+  });
+
+  it("gives the identity and leaves only what the app may know", () => {
+    const environment: NodeJS.ProcessEnv = { ...good };
+    expect(takeChildEnvironment(environment)).toEqual({
+      link: "/run/link.sock",
+      token: "secret",
+      attempt: 7,
+      generation: 2,
+      pool: "web",
+      name: "web.3",
+      index: 3,
+      socket: "/run/web.3.sock",
+      spec: { orphanGraceMs: 60_000, drainTimeoutMs: 30_000, app: "/srv/app.ts" },
+    });
+    expect(Object.keys(environment).sort()).toEqual([
+      "HOME",
+      "PACELINE_GENERATION",
+      "PACELINE_INDEX",
+      "PACELINE_INSTANCE",
+      "PACELINE_POOL",
+      "PACELINE_SOCKET",
+    ]);
+  });
+
+  it("has no socket for a balancer", () => {
+    const { PACELINE_SOCKET: _, ...balancer } = good;
+    expect(takeChildEnvironment(balancer)).not.toHaveProperty("socket");
+  });
+
+  it.each([
+    ["PACELINE_TOKEN", undefined, /PACELINE_TOKEN is not set/],
+    ["PACELINE_ATTEMPT", "seven", /PACELINE_ATTEMPT is not a whole number: seven/],
+    ["PACELINE_GENERATION", "-1", /PACELINE_GENERATION is not a whole number/],
+    ["PACELINE_SPEC", "{", /PACELINE_SPEC is not JSON/],
+    ["PACELINE_SPEC", '{"drainTimeoutMs":1}', /PACELINE_SPEC has no good orphanGraceMs/],
+    ["PACELINE_SPEC", '{"drainTimeoutMs":1,"orphanGraceMs":1,"app":3}', /PACELINE_SPEC has an app that is not a path/],
+    [
+      "PACELINE_SPEC",
+      '{"drainTimeoutMs":1,"orphanGraceMs":1,"limits":{}}',
+      /PACELINE_SPEC has no good limits\.maxHead/,
+    ],
+  ])("names the variable that is wrong: %s=%s", (name, value, message) => {
+    const environment: NodeJS.ProcessEnv = { ...good, [name]: value };
+    expect(() => takeChildEnvironment(environment)).toThrow(message);
+    expect(() => takeChildEnvironment(environment)).toThrow(expect.objectContaining({ code: "bad-environment" }));
+  });
+});

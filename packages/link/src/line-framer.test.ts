@@ -1,0 +1,47 @@
+/** Lines come out whole however the bytes were cut. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { LineFramer } from "./line-framer.js";
+
+describe("LineFramer", () => {
+  it("gives the same lines however the bytes are cut, inside a character too", () => {
+    const lines = fc.array(fc.string({ unit: "grapheme" }).map((s) => s.replaceAll("\n", "")));
+    fc.assert(
+      fc.property(lines, fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 }), (texts, cuts) => {
+        const heard: string[] = [];
+        const framer = new LineFramer((line) => heard.push(line));
+        const bytes = Buffer.from(texts.map((text) => `${text}\n`).join(""));
+        for (let at = 0, turn = 0; at < bytes.length; turn++) {
+          const size = cuts[turn % cuts.length] as number;
+          const scratch = Buffer.from(bytes.subarray(at, at + size));
+          expect(framer.push(scratch)).toBe(true);
+          // A runtime may reuse its read buffer.
+          scratch.fill(0);
+          at += size;
+        }
+        expect(heard).toEqual(texts.filter((text) => text !== ""));
+      }),
+    );
+  });
+
+  it("accepts a line of exactly the bound and refuses one byte more, also when it comes in pieces", () => {
+    for (const pieces of [[10], [4, 6]]) {
+      const heard: string[] = [];
+      const framer = new LineFramer((line) => heard.push(line), 10);
+      for (const size of pieces) expect(framer.push(Buffer.alloc(size, "a"))).toBe(true);
+      expect(framer.push(Buffer.from("\nb\n"))).toBe(true);
+      expect(heard).toEqual(["aaaaaaaaaa", "b"]);
+      for (const size of pieces) framer.push(Buffer.alloc(size, "a"));
+      expect(framer.push(Buffer.from("a"))).toBe(false);
+      expect(framer.push(Buffer.from("\nafter\n"))).toBe(false);
+      expect(heard).toEqual(["aaaaaaaaaa", "b"]);
+    }
+  });
+
+  it("hands over the lines that precede one that is too long", () => {
+    const heard: string[] = [];
+    const framer = new LineFramer((line) => heard.push(line), 4);
+    expect(framer.push(Buffer.from("ok\ntoo long\n"))).toBe(false);
+    expect(heard).toEqual(["ok"]);
+  });
+});

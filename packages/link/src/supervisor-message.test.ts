@@ -1,0 +1,58 @@
+/** Messages of a supervisor, good and bad. */
+import { describe, expect, it } from "vitest";
+import type { Snapshot } from "./messages.js";
+import { parseSupervisorMessage } from "./supervisor-message.js";
+
+const snapshot: Snapshot = {
+  type: "snapshot",
+  version: 3,
+  listen: [{ fd: 3, address: "127.0.0.1:8080" }],
+  pools: [{ name: "web", routes: ["/"], upstreams: [{ id: "web.1#1", name: "web.1", socket: "/run/web.1.sock" }] }],
+  trustedProxies: ["10.0.0.0/8"],
+  limits: {
+    maxHeadBytes: 1,
+    maxHeaderFields: 1,
+    maxBodyBytes: 1,
+    maxConnections: 1,
+    maxQueue: 1,
+    headTimeoutMs: 1,
+    bodyTimeoutMs: 1,
+    keepAliveTimeoutMs: 1,
+    upstreamConnectTimeoutMs: 1,
+    upstreamResponseTimeoutMs: 1,
+    sendTimeoutMs: 1,
+    tunnelIdleTimeoutMs: 1,
+    upstreamIdleTimeoutMs: 1,
+    maxConnectionsPerUpstream: 1,
+    retryBufferBytes: 1,
+    idleDrainMs: 1,
+  },
+};
+
+describe("parseSupervisorMessage", () => {
+  it.each([
+    { type: "welcome" },
+    { type: "refused", reason: "unknown token" },
+    { type: "drain", deadlineMs: 0 },
+    { type: "released" },
+    snapshot,
+  ])("takes $type", (message) => {
+    expect(parseSupervisorMessage(JSON.stringify(message))).toEqual(message);
+  });
+
+  it.each([
+    ["{", /not JSON/],
+    ["[]", /not an object/],
+    ["null", /not an object/],
+    ['{"type":"reboot"}', /reboot: unknown type/],
+    ['{"type":"refused"}', /refused: no reason/],
+    ['{"type":"drain","deadlineMs":-1}', /drain: no good deadlineMs/],
+    [JSON.stringify({ ...snapshot, version: 0 }), /no good version/],
+    [JSON.stringify({ ...snapshot, listen: [{ fd: "3" }] }), /no good listen/],
+    [JSON.stringify({ ...snapshot, pools: [{ name: "web", routes: [], upstreams: [{ id: 1 }] }] }), /no good pools/],
+    [JSON.stringify({ ...snapshot, limits: { ...snapshot.limits, maxQueue: "many" } }), /no good limits\.maxQueue/],
+  ])("refuses %s", (line, message) => {
+    expect(() => parseSupervisorMessage(line)).toThrow(message);
+    expect(() => parseSupervisorMessage(line)).toThrow(expect.objectContaining({ code: "bad-message" }));
+  });
+});

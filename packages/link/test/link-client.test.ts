@@ -1,0 +1,222 @@
+/** The link client against a scripted supervisor, in a process of each runtime. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+
+const BUN = new URL("../../supervisor/node_modules/@oven/bun-linux-x64/bin/bun", import.meta.url).pathname;
+const CHILD = new URL("./fixtures/child.mjs", import.meta.url).pathname;
+const DEADLINE_MS = 10_000;
+
+type Message = Record<string, unknown>;
+
+/** A queue that can be waited on, with a deadline. */
+class Mailbox {
+  private items: Message[] = [];
+  private waiters: ((item: Message) => void)[] = [];
+  put(item: Message): void {
+    const waiter = this.waiters.shift();
+    if (waiter) waiter(item);
+    else this.items.push(item);
+  }
+  next(): Promise<Message> {
+    const item = this.items.shift();
+    if (item) return Promise.resolve(item);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error("nothing came")), DEADLINE_MS);
+      this.waiters.push((value) => {
+        clearTimeout(timer);
+        resolve(value);
+      });
+    });
+  }
+}
+
+for (const [runtime, program] of [
+  ["node", process.execPath],
+  ["bun", BUN],
+] as const) {
+  describe(`LinkClient on ${runtime}`, () => {
+    let directory: string;
+    let path: string;
+    let server: Server | undefined;
+    let sockets: Socket[];
+    /** Lines that the supervisor heard, and what the child's callbacks told. */
+    let heard: Mailbox;
+    let told: Mailbox;
+    let child: ChildProcess;
+
+    beforeEach(async () => {
+      directory = mkdtempSync(join(tmpdir(), "paceline-link-"));
+      path = join(directory, "link.sock");
+      sockets = [];
+      heard = new Mailbox();
+    });
+
+    afterEach(async () => {
+      child.kill("SIGKILL");
+      await closeServer();
+      rmSync(directory, { recursive: true, force: true });
+    });
+
+    function openServer(): Promise<void> {
+      const opened = createServer((socket) => {
+        sockets.push(socket);
+        socket.on("error", () => {});
+        createInterface({ input: socket }).on("line", (line) => heard.put(JSON.parse(line)));
+      });
+      server = opened;
+      return new Promise((resolve) => opened.listen(path, resolve));
+    }
+
+    function closeServer(): Promise<void> {
+      const closing = server;
+      server = undefined;
+      for (const socket of sockets.splice(0)) socket.destroy();
+      return new Promise((resolve) => (closing ? closing.close(() => resolve()) : resolve()));
+    }
+
+    function say(message: Message): void {
+      sockets.at(-1)?.write(`${JSON.stringify(message)}\n`);
+    }
+
+    function startChild(orphanGraceMs = 60_000): void {
+      told = new Mailbox();
+      child = spawn(program, [CHILD], {
+        stdio: ["pipe", "pipe", "inherit"],
+        env: {
+          ...process.env,
+          PACELINE_LINK: path,
+          PACELINE_TOKEN: "secret",
+          PACELINE_ATTEMPT: "7",
+          PACELINE_SPEC: JSON.stringify({ orphanGraceMs, drainTimeoutMs: 1000 }),
+          PACELINE_POOL: "web",
+          PACELINE_INSTANCE: "web.3",
+          PACELINE_INDEX: "3",
+          PACELINE_GENERATION: "2",
+          PACELINE_SOCKET: "/run/web.3.sock",
+        },
+      });
+      const box = told;
+      createInterface({ input: child.stdout as NodeJS.ReadableStream }).on("line", (line) => box.put(JSON.parse(line)));
+    }
+
+    function command(message: Message): void {
+      child.stdin?.write(`${JSON.stringify(message)}\n`);
+    }
+
+    it("says hello, and hears what the supervisor says", async () => {
+      await openServer();
+      startChild();
+      expect(await heard.next()).toEqual({
+        type: "hello",
+        linkVersion: 1,
+        token: "secret",
+        role: "instance",
+        pool: "web",
+        name: "web.3",
+        attempt: 7,
+        generation: 2,
+        pid: child.pid,
+        runtime: expect.stringMatching(new RegExp(`^${runtime} \\d+\\.\\d+\\.\\d+`)),
+        phase: "starting",
+        socket: "/run/web.3.sock",
+      });
+      say({ type: "welcome" });
+      expect(await told.next()).toEqual({ event: "welcome" });
+      say({ type: "drain", deadlineMs: 1234 });
+      expect(await told.next()).toEqual({ event: "drain", deadlineMs: 1234 });
+      say({ type: "released" });
+      expect(await told.next()).toEqual({ event: "released" });
+      command({ send: { type: "ready" } });
+      expect(await heard.next()).toEqual({ type: "ready" });
+    });
+
+    it("comes back after a loss and says its phase of that moment", async () => {
+      await openServer();
+      startChild();
+      await heard.next();
+      say({ type: "welcome" });
+      await told.next();
+      await closeServer();
+      expect(await told.next()).toMatchObject({ event: "problem" });
+      command({ phase: "ready" });
+      expect(await told.next()).toEqual({ event: "phase" });
+      await openServer();
+      expect(await heard.next()).toMatchObject({ type: "hello", phase: "ready" });
+      say({ type: "welcome" });
+      expect(await told.next()).toEqual({ event: "welcome" });
+    });
+
+    it("is orphaned once when no supervisor ever comes, and stays away", async () => {
+      startChild(300);
+      expect(await told.next()).toEqual({ event: "orphaned" });
+      await openServer();
+      command({ send: { type: "ready" } });
+      expect(await told.next()).toEqual({ event: "sent", result: false });
+      expect(sockets).toEqual([]);
+    });
+
+    it("is not orphaned while a supervisor is there", async () => {
+      await openServer();
+      startChild(1000);
+      await heard.next();
+      say({ type: "welcome" });
+      await told.next();
+      await closeServer();
+      await told.next();
+      await openServer();
+      await heard.next();
+      say({ type: "welcome" });
+      expect(await told.next()).toEqual({ event: "welcome" });
+      command({ wait: 1200 });
+      expect(await told.next()).toEqual({ event: "waited" });
+    });
+
+    it("tells a refusal and does not come back", async () => {
+      await openServer();
+      startChild();
+      await heard.next();
+      say({ type: "refused", reason: "unknown token" });
+      expect(await told.next()).toEqual({ event: "refused", reason: "unknown token" });
+      command({ wait: 600 });
+      expect(await told.next()).toEqual({ event: "waited" });
+      expect(sockets.length).toBe(1);
+    });
+
+    it("drops a link that speaks nonsense and tries again", async () => {
+      await openServer();
+      startChild();
+      await heard.next();
+      sockets[0]?.write("{nonsense\n");
+      expect(await told.next()).toMatchObject({ event: "problem", message: expect.stringContaining("{nonsense") });
+      expect(await heard.next()).toMatchObject({ type: "hello" });
+    });
+
+    it("says a fault from before the connection after the hello, and flush waits for it", async () => {
+      startChild();
+      command({ send: { type: "fault", message: "no app" }, flush: true });
+      expect(await told.next()).toEqual({ event: "sent", result: false });
+      await openServer();
+      expect(await heard.next()).toMatchObject({ type: "hello" });
+      expect(await heard.next()).toEqual({ type: "fault", message: "no app" });
+      expect(await told.next()).toEqual({ event: "flushed" });
+    });
+
+    it("gives up a supervisor that does not read, with bounded memory", async () => {
+      await openServer();
+      startChild();
+      await heard.next();
+      say({ type: "welcome" });
+      await told.next();
+      sockets[0]?.pause();
+      command({ flood: 8 << 20 });
+      expect(await told.next()).toMatchObject({ event: "problem", message: expect.stringContaining("does not read") });
+      const { largest } = (await told.next()) as { largest: number };
+      expect(largest).toBeLessThan(3 << 20);
+    });
+  });
+}

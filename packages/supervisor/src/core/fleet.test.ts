@@ -1,0 +1,242 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import {
+  addPool,
+  command,
+  discardSuccessor,
+  EMPTY_FLEET,
+  type Fleet,
+  type FleetChange,
+  type FleetContext,
+  findPool,
+  findSlot,
+  isDown,
+  occupants,
+  processId,
+  report,
+  resize,
+  startSuccessor,
+  swap,
+} from "./fleet.js";
+import { deadlineOf, EVENTS, isAlive, type SlotPolicy } from "./process.js";
+import { poolViews } from "./snapshot.js";
+
+const policy: SlotPolicy = {
+  readyTimeoutMs: 1000,
+  stableAfterMs: 5000,
+  drainTimeoutMs: 2000,
+  termTimeoutMs: 500,
+  killTimeoutMs: 300,
+  backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0.5 },
+  restartBudget: { maxFailures: 2, periodMs: 10_000 },
+  giveUp: true,
+};
+
+/** The world that carries effects out: which processes live, are in the pool, and have an alarm set. */
+class World {
+  fleet: Fleet = addPool(EMPTY_FLEET, "web", 1);
+  now = 0;
+  readonly alive = new Set<string>();
+  readonly inPool = new Set<string>();
+  readonly alarms = new Map<string, number>();
+  readonly spawned = new Set<string>();
+
+  context(random = 0.5): FleetContext {
+    return { now: this.now, random, policyOf: () => policy };
+  }
+
+  take(change: FleetChange): void {
+    this.fleet = change.fleet;
+    for (const { id, effect } of change.effects) {
+      if (effect.type === "spawn") {
+        expect(this.spawned.has(id), `${id} is spawned once`).toBe(false);
+        this.spawned.add(id);
+        this.alive.add(id);
+      } else if (effect.type === "joinPool") this.inPool.add(id);
+      else if (effect.type === "leavePool") this.inPool.delete(id);
+      else if (effect.type === "setDeadline") this.alarms.set(id, effect.at);
+      else if (effect.type === "clearDeadline") this.alarms.delete(id);
+      else if (effect.type === "signal" || effect.type === "askDrain") {
+        expect(this.alive.has(id), `${effect.type} goes to a process that lives: ${id}`).toBe(true);
+      }
+    }
+    this.check();
+  }
+
+  exit(id: string): void {
+    if (!this.alive.delete(id)) return;
+    const [name, attempt] = id.split("#") as [string, string];
+    const index = Number(name.split(".")[1]);
+    const status = { code: 1, signal: null };
+    this.take(report(this.fleet, "web", index, { type: "exited", attempt: Number(attempt), status }, this.context()));
+  }
+
+  check(): void {
+    const slots = this.fleet.pools.flatMap((pool) => pool.slots);
+    const ready: string[] = [];
+    const live: string[] = [];
+    const alarms = new Map<string, number>();
+    for (const slot of slots) {
+      for (const { occupant } of occupants(slot)) {
+        const { process } = occupant;
+        const id = processId(slot.name, process.attempt);
+        if (process.state === "ready") ready.push(id);
+        if (isAlive(process)) live.push(id);
+        const deadline = deadlineOf(process);
+        if (deadline !== null) alarms.set(id, deadline);
+        if (["starting", "draining", "killing", "backoff"].includes(process.state)) expect(deadline).not.toBeNull();
+      }
+    }
+    expect([...this.inPool].sort(), "in the pool if and only if ready").toEqual(ready.sort());
+    expect([...this.alive].sort(), "every OS process is in a slot").toEqual(live.sort());
+    expect(Object.fromEntries(this.alarms), "an alarm for every deadline, and none besides").toEqual(
+      Object.fromEntries(alarms),
+    );
+    const served = poolViews(this.fleet, new Map([["web", ["/"]]]), (id) => id)[0]?.upstreams.map((u) => u.id);
+    expect(served?.sort(), "the snapshot names what is in the pool").toEqual(ready);
+  }
+}
+
+const step = fc.record({
+  action: fc.constantFrom(...EVENTS, "resize", "successor", "swap", "discard"),
+  index: fc.integer({ min: 1, max: 4 }),
+  attempt: fc.integer({ min: 0, max: 8 }),
+  wait: fc.constantFrom(0, 0, 50, 600, 3000),
+  random: fc.double({ min: 0, max: 0.999, noNaN: true }),
+  size: fc.integer({ min: 0, max: 4 }),
+});
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+function play(world: World, s: Step): void {
+  const change = changeOf(world, s);
+  if (change !== null) world.take(change);
+}
+
+function changeOf(world: World, s: Step): FleetChange | null {
+  world.now += s.wait;
+  const context = world.context(s.random);
+  const { fleet } = world;
+  // Mostly about a process that is there, so that histories go somewhere; at times about a stale attempt.
+  const slot = findSlot(fleet, "web", s.index);
+  const attempts = slot === undefined ? [] : occupants(slot).map(({ occupant }) => occupant.process.attempt);
+  const attempt = attempts[s.attempt % 3] ?? s.attempt;
+  const id = processId(`web.${s.index}`, attempt);
+  switch (s.action) {
+    case "resize":
+      return resize(fleet, "web", s.size, context);
+    case "successor":
+      return startSuccessor(fleet, "web", s.index, 2, context);
+    case "swap":
+      return swap(fleet, "web", s.index, context);
+    case "discard":
+      return discardSuccessor(fleet, "web", s.index, context);
+    case "start":
+    case "stop":
+    case "restart":
+      return command(fleet, "web", s.index, { type: s.action }, context);
+    case "exited":
+      world.exit(id);
+      return null;
+    case "spawnFailed":
+      if (!world.alive.delete(id)) return null;
+      return report(fleet, "web", s.index, { type: "spawnFailed", attempt, reason: "ENOENT" }, context);
+    case "adopted":
+      // A real one says hello with a pid that lives; the shell admits it only into a slot without a process.
+      if (slot === undefined || slot.other !== null || isAlive(slot.member.process)) return null;
+      world.alive.add(processId(slot.name, slot.member.process.nextAttempt));
+      world.spawned.add(processId(slot.name, slot.member.process.nextAttempt));
+      world.alarms.delete(processId(slot.name, slot.member.process.attempt));
+      return report(fleet, "web", s.index, { type: "adopted", attempt: slot.member.process.nextAttempt }, context);
+    default:
+      return report(fleet, "web", s.index, { type: s.action, attempt }, context);
+  }
+}
+
+describe("over random histories", () => {
+  test("the invariants hold at every step, and after a stop with exits delivered all is stopped", () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const world = new World();
+        world.take(resize(world.fleet, "web", 3, world.context()));
+        for (const s of steps) play(world, s);
+        world.take(resize(world.fleet, "web", 0, world.context()));
+        for (const id of [...world.alive]) world.exit(id);
+        expect(world.alive.size, "nothing was spawned after the stop").toBe(0);
+        expect(isDown(world.fleet)).toBe(true);
+        expect(findPool(world.fleet, "web")?.slots).toEqual([]);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  test("a process that ignores every request is killed in bounded time after a stop", () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+        const world = new World();
+        world.take(resize(world.fleet, "web", 2, world.context()));
+        for (const s of steps) play(world, s);
+        world.take(resize(world.fleet, "web", 0, world.context()));
+        const end = world.now + policy.drainTimeoutMs + policy.termTimeoutMs + policy.killTimeoutMs;
+        while (world.now < end) {
+          world.now += 100;
+          for (const [id, at] of [...world.alarms]) {
+            if (at > world.now) continue;
+            const [name, attempt] = id.split("#") as [string, string];
+            const index = Number(name.split(".")[1]);
+            world.take(
+              report(world.fleet, "web", index, { type: "deadline", attempt: Number(attempt) }, world.context()),
+            );
+          }
+        }
+        for (const slot of findPool(world.fleet, "web")?.slots ?? []) {
+          for (const { occupant } of occupants(slot)) expect(["killing", "stopped"]).toContain(occupant.process.state);
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe("a fleet", () => {
+  function readyFleet(size: number): World {
+    const world = new World();
+    world.take(resize(world.fleet, "web", size, world.context()));
+    for (let index = 1; index <= size; index++) {
+      world.take(report(world.fleet, "web", index, { type: "ready", attempt: 1 }, world.context()));
+    }
+    return world;
+  }
+
+  test("takes its highest slots away when it is scaled down, and they go when they have ended", () => {
+    const world = readyFleet(4);
+    world.take(resize(world.fleet, "web", 2, world.context()));
+    expect([...world.inPool]).toEqual(["web.1#1", "web.2#1"]);
+    expect(findPool(world.fleet, "web")?.slots).toHaveLength(4);
+    world.exit("web.4#1");
+    world.exit("web.3#1");
+    expect(findPool(world.fleet, "web")?.slots.map((s) => s.name)).toEqual(["web.1", "web.2"]);
+  });
+
+  test("brings a draining slot up again when it is wanted again", () => {
+    const world = readyFleet(2);
+    world.take(resize(world.fleet, "web", 1, world.context()));
+    world.take(resize(world.fleet, "web", 2, world.context()));
+    world.exit("web.2#1");
+    expect(findSlot(world.fleet, "web", 2)?.member.process).toMatchObject({ state: "starting", attempt: 2 });
+  });
+
+  test("swaps a successor in while both serve, and the old one leaves", () => {
+    const world = readyFleet(1);
+    world.take(startSuccessor(world.fleet, "web", 1, 2, world.context()));
+    world.take(report(world.fleet, "web", 1, { type: "ready", attempt: 2 }, world.context()));
+    expect([...world.inPool]).toEqual(["web.1#1", "web.1#2"]);
+    world.take(swap(world.fleet, "web", 1, world.context()));
+    expect([...world.inPool]).toEqual(["web.1#2"]);
+    expect(findSlot(world.fleet, "web", 1)).toMatchObject({
+      member: { generation: 2, process: { attempt: 2 } },
+      other: { role: "leaver", process: { state: "draining", attempt: 1 } },
+    });
+    world.exit("web.1#1");
+    expect(findSlot(world.fleet, "web", 1)?.other).toBeNull();
+  });
+});

@@ -1,0 +1,126 @@
+/** One supervised process as the state machine sees it, what can happen to it, and what is to be done about it. */
+import type { ExitStatus, ProcessPolicy, ProcessState } from "./model.js";
+
+/** What the operator wants of it, apart from the state it is in. */
+export type Goal = "up" | "down";
+
+interface Common {
+  readonly goal: Goal;
+  /** The number of the present or last spawn; 0 before the first. */
+  readonly attempt: number;
+  /** The number that the slot's next spawn gets; greater than every one given before in that slot. */
+  readonly nextAttempt: number;
+  /** Recent failures, for the restart budget, in milliseconds since the epoch. */
+  readonly failuresAt: readonly number[];
+  /** Failures in a row since it was last stable, for the backoff. */
+  readonly failures: number;
+}
+
+/** A state that has to be left by a certain time, in milliseconds since the epoch. */
+interface Timed {
+  readonly deadline: number;
+}
+
+export type Process = Common &
+  (
+    | { readonly state: "stopped" }
+    | ({ readonly state: "starting" } & Timed)
+    /** The deadline is when it counts as stable; null once it does. */
+    | { readonly state: "ready"; readonly deadline: number | null }
+    /** `step` says which request its deadline follows: the polite one, or SIGTERM. */
+    | ({ readonly state: "draining"; readonly step: "drain" | "term" } & Timed)
+    /** `cause` says whether the kill ends a stop that took too long, or a process that failed. */
+    | ({ readonly state: "killing"; readonly cause: "slow" | "failing" } & Timed)
+    | ({ readonly state: "backoff" } & Timed)
+    | { readonly state: "failed" }
+  );
+
+/** What the operator or a rollout asks for. */
+export type Command = { type: "start" } | { type: "stop" } | { type: "restart" };
+
+/** What the world reports about one attempt. */
+export type Report =
+  | { type: "ready"; attempt: number }
+  /** Both parts of the status are null when nobody could wait for the process. */
+  | { type: "exited"; attempt: number; status: ExitStatus }
+  | { type: "spawnFailed"; attempt: number; reason: string }
+  | { type: "deadline"; attempt: number }
+  | { type: "hung"; attempt: number }
+  | { type: "linkLost"; attempt: number }
+  /** A process that an earlier supervisor spawned said hello. */
+  | { type: "adopted"; attempt: number };
+
+export type ProcessEvent = Command | Report;
+
+export type Effect =
+  | { type: "spawn"; attempt: number }
+  | { type: "joinPool" }
+  | { type: "leavePool" }
+  /** Ask it to finish what it has and exit; it has this long. */
+  | { type: "askDrain"; deadlineMs: number }
+  | { type: "signal"; signal: "SIGTERM" | "SIGKILL" }
+  | { type: "setDeadline"; at: number }
+  | { type: "clearDeadline" }
+  | { type: "log"; level: "info" | "warn" | "error"; message: string };
+
+/** The policy of a slot: `giveUp` is false for what must never be left down, which then keeps trying at the longest backoff. */
+export interface SlotPolicy extends ProcessPolicy {
+  giveUp: boolean;
+}
+
+/** Every state there is. */
+export const STATES = [
+  "stopped",
+  "starting",
+  "ready",
+  "draining",
+  "killing",
+  "backoff",
+  "failed",
+] as const satisfies readonly ProcessState[];
+
+/** Every kind of event there is. */
+export const EVENTS = [
+  "start",
+  "stop",
+  "restart",
+  "ready",
+  "exited",
+  "spawnFailed",
+  "deadline",
+  "hung",
+  "linkLost",
+  "adopted",
+] as const satisfies readonly ProcessEvent["type"][];
+
+/** A process that was never spawned; `nextAttempt` numbers its first spawn. */
+export function newProcess(nextAttempt = 1): Process {
+  return { state: "stopped", goal: "down", attempt: 0, nextAttempt, failuresAt: [], failures: 0 };
+}
+
+/** When the state it is in must be left; null if it may stay. */
+export function deadlineOf(process: Process): number | null {
+  switch (process.state) {
+    case "starting":
+    case "ready":
+    case "draining":
+    case "killing":
+    case "backoff":
+      return process.deadline;
+    case "stopped":
+    case "failed":
+      return null;
+    default:
+      return unreachable(process);
+  }
+}
+
+/** True while an OS process may exist for it. */
+export function isAlive(process: Process): boolean {
+  return process.state !== "stopped" && process.state !== "backoff" && process.state !== "failed";
+}
+
+/** The compile-time proof that a `switch` is complete. */
+export function unreachable(value: never): never {
+  throw new TypeError(`unexpected ${JSON.stringify(value)}`);
+}

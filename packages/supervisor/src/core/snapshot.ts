@@ -1,0 +1,31 @@
+/** What the balancers are to follow, made from the fleet: the upstreams of each pool in the order of their turns. Pure. */
+import { type Fleet, occupants, processId } from "./fleet.js";
+
+/** One pool as a balancer sees it; the same shape as SnapshotPool of @paceline/link. */
+export interface PoolView {
+  name: string;
+  routes: string[];
+  upstreams: { id: string; name: string; socket: string }[];
+}
+
+/** Where a pool is reached; pools without an entry (the balancers' own) are left out. */
+export interface RoutesByPool {
+  get(pool: string): readonly string[] | undefined;
+}
+
+/** Exactly the processes that are ready, in slot order, a member before its successor. */
+export function poolViews(fleet: Fleet, routes: RoutesByPool, socketPath: (processId: string) => string): PoolView[] {
+  return fleet.pools.flatMap((pool) => {
+    const served = routes.get(pool.name);
+    if (served === undefined) return [];
+    const upstreams = pool.slots.flatMap((slot) =>
+      occupants(slot)
+        .filter(({ occupant }) => occupant.process.state === "ready")
+        .map(({ occupant }) => {
+          const id = processId(slot.name, occupant.process.attempt);
+          return { id, name: slot.name, socket: socketPath(id) };
+        }),
+    );
+    return [{ name: pool.name, routes: [...served], upstreams }];
+  });
+}

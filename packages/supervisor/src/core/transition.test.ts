@@ -1,0 +1,145 @@
+import { describe, expect, test } from "vitest";
+import { newProcess, type Process, type ProcessEvent, type SlotPolicy } from "./process.js";
+import { transition } from "./transition.js";
+
+const policy: SlotPolicy = {
+  readyTimeoutMs: 1000,
+  stableAfterMs: 5000,
+  drainTimeoutMs: 2000,
+  termTimeoutMs: 500,
+  killTimeoutMs: 300,
+  backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0 },
+  restartBudget: { maxFailures: 2, periodMs: 60_000 },
+  giveUp: true,
+};
+const died = { code: null, signal: "SIGKILL" };
+
+/** Runs events through the table, each at its own time, and returns where that leads and the last effects. */
+function run(events: [at: number, event: ProcessEvent][], from: Process = newProcess(), by = policy) {
+  let process = from;
+  let effects: string[] = [];
+  for (const [at, event] of events) {
+    const next = transition(process, event, by, at, 0.5);
+    process = next.process;
+    effects = next.effects.filter((e) => e.type !== "log").map((e) => ("signal" in e ? e.signal : e.type));
+  }
+  return { process, effects };
+}
+
+const start: [number, ProcessEvent] = [0, { type: "start" }];
+const up: [number, ProcessEvent][] = [start, [10, { type: "ready", attempt: 1 }]];
+
+describe("a process", () => {
+  test("starts with a deadline and joins the pool when it is ready", () => {
+    expect(run(up.slice(0, 1))).toMatchObject({
+      process: { state: "starting", attempt: 1, deadline: 1000 },
+      effects: ["spawn", "setDeadline"],
+    });
+    expect(run(up)).toMatchObject({ process: { state: "ready" }, effects: ["joinPool", "setDeadline"] });
+  });
+
+  test("that is not ready in time is killed, and the kill counts as a failure", () => {
+    const late = run([start, [1000, { type: "deadline", attempt: 1 }]]);
+    expect(late).toMatchObject({
+      process: { state: "killing", cause: "failing" },
+      effects: ["SIGKILL", "setDeadline"],
+    });
+    const dead = run([[1010, { type: "exited", attempt: 1, status: died }]], late.process);
+    expect(dead.process).toMatchObject({ state: "backoff", failures: 1, deadline: 1110 });
+  });
+
+  test("that ends while ready leaves the pool and is tried again after a backoff that grows", () => {
+    const once = run([...up, [20, { type: "exited", attempt: 1, status: died }]]);
+    expect(once).toMatchObject({ process: { state: "backoff", deadline: 120 }, effects: ["leavePool", "setDeadline"] });
+    const again = run(
+      [
+        [120, { type: "deadline", attempt: 1 }],
+        [130, { type: "exited", attempt: 2, status: died }],
+      ],
+      once.process,
+    );
+    expect(again.process).toMatchObject({ state: "backoff", deadline: 330 });
+  });
+
+  test("that spends its budget is failed, or keeps trying at the longest delay where giving up is not allowed", () => {
+    const crashes: [number, ProcessEvent][] = [[0, { type: "start" }]];
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      crashes.push([attempt * 2000, { type: "exited", attempt, status: died }]);
+      if (attempt < 3) crashes.push([attempt * 2000 + 1000, { type: "deadline", attempt }]);
+    }
+    const failed = run(crashes);
+    expect(failed.process).toMatchObject({ state: "failed" });
+    expect(run([[9000, { type: "start" }]], failed.process).process).toMatchObject({ state: "starting", failures: 0 });
+    expect(run(crashes, newProcess(), { ...policy, giveUp: false }).process).toMatchObject({
+      state: "backoff",
+      deadline: 7000,
+    });
+  });
+
+  test("that was ready long enough has its failures forgotten", () => {
+    const crashed = run([
+      ...up,
+      [20, { type: "exited", attempt: 1, status: died }],
+      [120, { type: "deadline", attempt: 1 }],
+      [130, { type: "ready", attempt: 2 }],
+    ]);
+    expect(crashed.process.failures).toBe(1);
+    const stable = run([[5130, { type: "deadline", attempt: 2 }]], crashed.process);
+    expect(stable).toMatchObject({
+      process: { state: "ready", failures: 0, deadline: null },
+      effects: ["clearDeadline"],
+    });
+  });
+
+  test("that is stopped leaves the pool, drains, and is pressed by SIGTERM and then SIGKILL", () => {
+    const draining = run([...up, [100, { type: "stop" }]]);
+    expect(draining).toMatchObject({
+      process: { state: "draining", goal: "down", deadline: 2100 },
+      effects: ["leavePool", "askDrain", "setDeadline"],
+    });
+    const pressed = run([[2100, { type: "deadline", attempt: 1 }]], draining.process);
+    expect(pressed).toMatchObject({
+      process: { state: "draining", deadline: 2600 },
+      effects: ["SIGTERM", "setDeadline"],
+    });
+    const killed = run([[2600, { type: "deadline", attempt: 1 }]], pressed.process);
+    expect(killed).toMatchObject({ process: { state: "killing" }, effects: ["SIGKILL", "setDeadline"] });
+    const stubborn = run([[2900, { type: "deadline", attempt: 1 }]], killed.process);
+    expect(stubborn).toMatchObject({
+      process: { state: "killing", deadline: 3200 },
+      effects: ["SIGKILL", "setDeadline"],
+    });
+    const gone = run([[3000, { type: "exited", attempt: 1, status: died }]], stubborn.process);
+    expect(gone).toMatchObject({ process: { state: "stopped" }, effects: ["clearDeadline"] });
+  });
+
+  test("that is restarted drains and comes up again; a stop in between wins", () => {
+    const draining = run([...up, [100, { type: "restart" }]]).process;
+    const exited: [number, ProcessEvent] = [200, { type: "exited", attempt: 1, status: { code: 0, signal: null } }];
+    expect(run([exited], draining).process).toMatchObject({ state: "starting", attempt: 2 });
+    expect(run([[150, { type: "stop" }], exited], draining).process).toMatchObject({ state: "stopped" });
+  });
+
+  test("hears nothing that is about another attempt, nor a deadline that is not due", () => {
+    const ready = run(up).process;
+    for (const event of [
+      { type: "exited", attempt: 2, status: died },
+      { type: "exited", attempt: 0, status: died },
+      { type: "deadline", attempt: 1 },
+    ] as const) {
+      expect(transition(ready, event, policy, 20, 0.5)).toEqual({ process: ready, effects: [] });
+    }
+  });
+
+  test("is adopted as ready, and later spawns are numbered after it", () => {
+    const adopted = run([[0, { type: "adopted", attempt: 41 }]]);
+    expect(adopted).toMatchObject({ process: { state: "ready", attempt: 41, nextAttempt: 42 } });
+  });
+
+  test("that hangs is taken out of the pool and killed", () => {
+    expect(run([...up, [50, { type: "hung", attempt: 1 }]])).toMatchObject({
+      process: { state: "killing", cause: "failing" },
+      effects: ["leavePool", "SIGKILL", "setDeadline"],
+    });
+  });
+});

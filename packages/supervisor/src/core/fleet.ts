@@ -34,6 +34,8 @@ export interface Pool {
   readonly generation: number;
   /** By index. */
   readonly slots: readonly Slot[];
+  /** The next attempt of slots that are gone, so that one that comes back never repeats the name of a process. */
+  readonly nextAttempts: ReadonlyMap<number, number>;
 }
 
 export interface Fleet {
@@ -93,7 +95,7 @@ export function occupants(slot: Slot): { role: Role; occupant: Occupant }[] {
 
 /** Adds a pool without slots; `resize` fills it. */
 export function addPool(fleet: Fleet, name: string, generation: number): Fleet {
-  return { pools: [...fleet.pools, { name, wanted: 0, generation, slots: [] }] };
+  return { pools: [...fleet.pools, { name, wanted: 0, generation, slots: [], nextAttempts: new Map() }] };
 }
 
 /** Takes a pool without slots out of the fleet. */
@@ -233,13 +235,14 @@ function settle(change: FleetChange, poolName: string, index: number): FleetChan
   const over = index > pool.wanted && slot.member.process.state === "stopped" && other === null;
   if (over) {
     const slots = pool.slots.filter((s) => s.index !== index);
-    return { ...change, fleet: replacePool(change.fleet, { ...pool, slots }) };
+    const nextAttempts = new Map(pool.nextAttempts).set(index, slot.member.process.nextAttempt);
+    return { ...change, fleet: replacePool(change.fleet, { ...pool, slots, nextAttempts }) };
   }
   return other === slot.other ? change : { ...change, fleet: replaceSlot(change.fleet, poolName, { ...slot, other }) };
 }
 
 function newSlot(pool: Pool, index: number): Slot {
-  const member = { process: newProcess(), generation: pool.generation };
+  const member = { process: newProcess(pool.nextAttempts.get(index)), generation: pool.generation };
   return { name: `${pool.name}.${index}`, index, member, other: null };
 }
 

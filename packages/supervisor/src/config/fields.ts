@@ -1,0 +1,131 @@
+/** The kinds of value a config key can have: each knows its check, its unit, its default and the words for both. */
+import { z } from "zod";
+
+/** What docs/configuration.md tells of a key. */
+export interface FieldMeta {
+  /** What a value looks like, such as `whole number`. */
+  type: string;
+  unit?: string;
+  /** Absent: none, or told in the description. */
+  default?: unknown;
+  description: string;
+}
+
+/** A field that may be left out; `describeField` tells what it is. */
+export type Field = z.ZodOptional<z.ZodType>;
+
+const MAX_TIMEOUT_MS = 86_400_000;
+
+/** What is known of a field made here. */
+export function describeField(field: z.ZodType): FieldMeta {
+  return field.meta() as unknown as FieldMeta;
+}
+
+/** The defaults of a group of fields, as one object; fields without one are left out. */
+export function defaultsOf(fields: Record<string, z.ZodType>): Record<string, unknown> {
+  const entries = Object.entries(fields).map(([key, field]) => [key, describeField(field).default] as const);
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+}
+
+/** A duration in milliseconds, a day at most. */
+export function milliseconds(byDefault: number, description: string, { min = 1 } = {}) {
+  return whole({ min, max: MAX_TIMEOUT_MS, unit: "ms", byDefault, description });
+}
+
+/** A size in bytes. */
+export function bytes(byDefault: number, description: string, { min = 1, max = Number.MAX_SAFE_INTEGER } = {}) {
+  return whole({ min, max, unit: "bytes", byDefault, description });
+}
+
+/** A number of things. */
+export function count(byDefault: number, description: string, { min = 1, max = 1_000_000 } = {}) {
+  return whole({ min, max, byDefault, description });
+}
+
+interface WholeNumber {
+  min: number;
+  max: number;
+  unit?: string;
+  byDefault: number;
+  description: string;
+}
+
+function whole({ min, max, unit, byDefault, description }: WholeNumber) {
+  const of = unit === undefined ? "" : ` of ${unit === "ms" ? "milliseconds" : unit}`;
+  const error = expected(`must be a whole number${of} from ${min} to ${max}`);
+  const meta = { type: "whole number", ...(unit === undefined ? {} : { unit }), default: byDefault, description };
+  return field(z.int(error).min(min, error).max(max, error), meta);
+}
+
+/** A number, whole or not. */
+export function fraction(byDefault: number, description: string, { min, max }: { min: number; max: number }) {
+  const error = expected(`must be a number from ${min} to ${max}`);
+  return field(z.number(error).min(min, error).max(max, error), { type: "number", default: byDefault, description });
+}
+
+/** A number of processes, or `cpus`: as many as the machine has for us. */
+export function processes(byDefault: number, description: string, max: number) {
+  const error = expected(`must be a whole number from 1 to ${max}, or "cpus"`);
+  const schema = z.union([z.int().min(1).max(max), z.literal("cpus")], error);
+  return field(schema, { type: 'whole number or `"cpus"`', default: byDefault, description });
+}
+
+/** Text that is not empty. */
+export function text(description: string) {
+  const error = expected("must be text");
+  return field(z.string(error).min(1, error), { type: "text", description });
+}
+
+/** One of a few words. */
+export function word<const W extends string>(words: readonly [W, ...W[]], description: string) {
+  const error = expected(`must be ${words.map((each) => JSON.stringify(each)).join(" or ")}`);
+  return field(z.enum(words, error), { type: words.map((each) => `\`"${each}"\``).join(" or "), description });
+}
+
+/** A list of texts; one text alone stands for a list of one. */
+export function texts(description: string, byDefault?: string[]) {
+  const error = expected("must be text, or a list of texts");
+  const one = z.string(error).min(1, error);
+  const schema = z.preprocess((value) => (typeof value === "string" ? [value] : value), z.array(one, error));
+  return field(schema, {
+    type: "text or list of texts",
+    ...(byDefault === undefined ? {} : { default: byDefault }),
+    description,
+  });
+}
+
+/** Names with texts; numbers and booleans are taken as the text that shows them. */
+export function textTable(description: string) {
+  const error = expected("must be text, a number or a boolean");
+  const value = z.union([z.string(), z.number(), z.boolean()], error).transform(String);
+  const schema = z.record(z.string(), value, expected("must be a table of names and texts"));
+  return field(schema, { type: "table of texts", description });
+}
+
+/** A table with known keys. */
+export function table<S extends Record<string, z.ZodType>>(shape: S, description: string) {
+  return field(z.strictObject(shape, expected("must be a table of keys")), { type: "table", description });
+}
+
+function field<S extends z.ZodType>(schema: S, meta: FieldMeta) {
+  return schema.optional().meta({ ...meta });
+}
+
+/** The message for a value that is not what it must be: says both. */
+export function expected(rule: string) {
+  return {
+    error: (issue: { code?: string; input?: unknown }) => {
+      // Unknown keys have words of their own.
+      if (issue.code === "unrecognized_keys") return undefined;
+      return `${rule}, not ${show(issue.input)}`;
+    },
+  };
+}
+
+function show(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object" && value !== null) return "a table";
+  const shown = JSON.stringify(value) ?? String(value);
+  return shown.length > 60 ? `${shown.slice(0, 60)}…` : shown;
+}

@@ -1,0 +1,58 @@
+/** Finds what a fleet is started from: a config file, an app module, or a folder that has one of them. */
+import { statSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { ConfigError } from "./problems.js";
+
+/** In the order in which they are looked for. */
+export const CONFIG_FILE_NAMES = [
+  "paceline.config.ts",
+  "paceline.config.js",
+  "paceline.config.mjs",
+  "paceline.config.json",
+  "paceline.toml",
+];
+
+/** In the order in which they are looked for in a folder without a config file. */
+export const APP_FILE_NAMES = ["app", "index", "server"].flatMap((name) => [`${name}.ts`, `${name}.js`, `${name}.mjs`]);
+
+/** Where the configuration comes from; all paths are absolute. */
+export type FleetSource = { kind: "config"; file: string } | { kind: "app"; app: string };
+
+/**
+ * What `target` (a path; the working directory when absent) means. A file is an app unless it is named as a config
+ * file or ends in .json or .toml.
+ * @throws ConfigError when there is no such file, or nothing usable in the folder
+ */
+export function findSource(target: string | undefined, cwd: string): FleetSource {
+  const path = resolve(cwd, target ?? ".");
+  const kind = kindOf(path);
+  if (kind === "file") return isConfigFile(path) ? { kind: "config", file: path } : { kind: "app", app: path };
+  if (kind === "nothing") throw new ConfigError([{ file: path, path: [], message: "there is no such file or folder" }]);
+  const file = findConfigFile(path);
+  if (file !== undefined) return { kind: "config", file };
+  const app = findApp(path);
+  if (app !== undefined) return { kind: "app", app };
+  const message = `has no config file (${CONFIG_FILE_NAMES.join(", ")}) and no app (${APP_FILE_NAMES.join(", ")})`;
+  throw new ConfigError([{ file: path, path: [], message }]);
+}
+
+/** The config file of `folder`, if it has one. */
+export function findConfigFile(folder: string): string | undefined {
+  return CONFIG_FILE_NAMES.map((name) => join(folder, name)).find((path) => kindOf(path) === "file");
+}
+
+/** The app module of `folder`, if it has one. */
+export function findApp(folder: string): string | undefined {
+  return APP_FILE_NAMES.map((name) => join(folder, name)).find((path) => kindOf(path) === "file");
+}
+
+export function isConfigFile(path: string): boolean {
+  return basename(path).includes("paceline.config.") || /\.(json|toml)$/.test(path);
+}
+
+/** What lies at `path`, symbolic links followed. */
+export function kindOf(path: string): "file" | "folder" | "nothing" {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return "nothing";
+  return stat.isDirectory() ? "folder" : "file";
+}

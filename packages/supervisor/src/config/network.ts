@@ -1,0 +1,12 @@
+/** Reads the address of a proxy, or of a network of them. */
+import { isIP } from "node:net";
+
+/** `text` as a CIDR block; a lone address is a block of one. Undefined when it is neither. */
+export function normalizeNetwork(text: string): string | undefined {
+  const [address = "", prefix, more] = text.split("/");
+  const family = isIP(address);
+  if (family === 0 || more !== undefined) return undefined;
+  const bits = family === 4 ? 32 : 128;
+  if (prefix === undefined) return `${address}/${bits}`;
+  return /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits ? `${address}/${Number(prefix)}` : undefined;
+}

@@ -1,0 +1,24 @@
+/** Makes the paths in a configuration absolute and sees whether something is there. */
+import { resolve } from "node:path";
+import { APP_FILE_NAMES, findApp, kindOf } from "./find.js";
+
+/** The app module that `path` means: the file, or the app in that folder. */
+export function resolveApp(path: string, baseDir: string): string | { problem: string } {
+  const absolute = resolve(baseDir, path);
+  switch (kindOf(absolute)) {
+    case "file":
+      return absolute;
+    case "folder": {
+      const app = findApp(absolute);
+      return app ?? { problem: `the folder ${absolute} has no app (${APP_FILE_NAMES.join(", ")})` };
+    }
+    case "nothing":
+      return { problem: `there is no such file: ${absolute}` };
+  }
+}
+
+/** The folder that `path` means, if there is one. */
+export function resolveFolder(path: string, baseDir: string): string | undefined {
+  const absolute = resolve(baseDir, path);
+  return kindOf(absolute) === "folder" ? absolute : undefined;
+}

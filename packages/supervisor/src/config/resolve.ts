@@ -1,0 +1,265 @@
+/** Turns a checked configuration into the fleet it means: defaults filled in, paths absolute, and what only the machine can tell checked too. */
+import { availableParallelism } from "node:os";
+import type {
+  BalancerConfig,
+  FleetConfig,
+  ListenAddress,
+  PoolConfig,
+  ProcessPolicy,
+  RuntimeName,
+} from "../core/model.js";
+import { readEnvironment } from "./environment.js";
+import { defaultsOf } from "./fields.js";
+import { formatListenAddress, parseListenAddress } from "./listen-address.js";
+import { normalizeNetwork } from "./network.js";
+import { resolveApp, resolveFolder } from "./paths.js";
+import { normalizeRoute, routeKey } from "./route.js";
+import {
+  balancerFields,
+  balancerLimitFields,
+  DEFAULT_LISTEN,
+  DEFAULT_POOL,
+  type FleetInput,
+  fleetFields,
+  instanceLimitFields,
+  type PoolInput,
+  policyFields,
+  poolFields,
+  RESERVED_POOL_NAMES,
+} from "./schema.js";
+import type { Finding } from "./validate.js";
+
+/** The programs that processes run on, where they are found. */
+export interface Runtimes {
+  bun?: string | undefined;
+  node?: string | undefined;
+}
+
+export interface ResolveContext {
+  /** Relative paths are taken from here. */
+  baseDir: string;
+  /** What the fleet is called when it does not say. */
+  defaultName: string;
+  runtimes: Runtimes;
+  /** What is already known to be wrong; nothing is said twice about a key. */
+  findings: Finding[];
+}
+
+type PolicyInput = Pick<PoolInput, keyof ProcessPolicy>;
+
+const policyDefaults = defaultsOf(policyFields);
+const backoffDefaults = defaultsOf(fieldsOf(policyFields.backoff)) as unknown as ProcessPolicy["backoff"];
+const budgetDefaults = defaultsOf(fieldsOf(policyFields.restartBudget)) as unknown as ProcessPolicy["restartBudget"];
+
+/** The fleet that `input` means; whatever is wrong with it is added to `context.findings`. */
+export function resolveFleet(input: FleetInput, context: ResolveContext): FleetConfig {
+  const pools = poolInputs(input, context).map(({ path, name, pool }) => resolvePool(name, path, pool, input, context));
+  checkRoutes(pools, input.pools !== undefined, context);
+  return {
+    name: input.name ?? context.defaultName,
+    listen: resolveListen(input.listen ?? [DEFAULT_LISTEN], context),
+    orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
+    balancer: resolveBalancer(input, context),
+    pools,
+  };
+}
+
+interface NamedPool {
+  path: string[];
+  name: string;
+  pool: PoolInput;
+}
+
+function poolInputs(input: FleetInput, context: ResolveContext): NamedPool[] {
+  if (input.pools === undefined) {
+    if (context.findings.some(({ path }) => path[0] === "pools")) return [];
+    return [{ path: [], name: DEFAULT_POOL, pool: input }];
+  }
+  for (const key of ["app", "instances", "routes"] as const) {
+    if (input[key] !== undefined) find(context, [key], "belongs into one of the pools, since there are `pools`");
+  }
+  const entries = Object.entries(input.pools);
+  if (entries.length === 0) find(context, ["pools"], "must have at least one pool");
+  return entries.map(([name, pool]) => {
+    const path = ["pools", name];
+    if (!/^[a-z][a-z0-9-]{0,31}$/.test(name)) {
+      find(context, path, "a pool's name is a small letter, then small letters, digits and -, 32 at most");
+    } else if (RESERVED_POOL_NAMES.includes(name)) find(context, path, `a pool cannot be named "${name}"`);
+    return { path, name, pool };
+  });
+}
+
+function resolvePool(
+  name: string,
+  path: string[],
+  pool: PoolInput,
+  input: FleetInput,
+  context: ResolveContext,
+): PoolConfig {
+  const cwdAt = pool.cwd === undefined ? [] : path;
+  const cwd = pool.cwd ?? input.cwd;
+  const folder = cwd === undefined ? context.baseDir : resolveFolder(cwd, context.baseDir);
+  if (folder === undefined) find(context, [...cwdAt, "cwd"], `there is no such folder: ${cwd}`);
+  const envPath = pool.env === undefined ? [] : path;
+  return {
+    name,
+    kind: "app",
+    app: resolvePoolApp(path, pool, context),
+    instances: processCount(pool.instances ?? defaultOf(poolFields, "instances")),
+    routes: (pool.routes ?? defaultOf<string[]>(poolFields, "routes")).map((route, at) => {
+      const normal = normalizeRoute(route);
+      if (normal === undefined) {
+        find(
+          context,
+          [...path, "routes", at],
+          `must be a path, or a host and a path, such as "/api/" or "example.com/", not ${JSON.stringify(route)}`,
+        );
+      }
+      return normal ?? route;
+    }),
+    runtime: resolveRuntime(pool.runtime, input.runtime, path, context),
+    cwd: folder ?? context.baseDir,
+    env: readEnvironment({
+      baseDir: context.baseDir,
+      // A pool's own files and variables come after those of the top level.
+      files: [
+        ...(input.envFiles ?? []).map((file, at) => ({ file, path: ["envFiles", at] })),
+        ...(path.length === 0
+          ? []
+          : (pool.envFiles ?? []).map((file, at) => ({ file, path: [...path, "envFiles", at] }))),
+      ],
+      variables: { ...input.env, ...pool.env },
+      path: [...envPath, "env"],
+      report: (at, message) => find(context, at, message),
+    }),
+    policy: resolvePolicy(input, pool),
+    limits: {
+      ...(defaultsOf(instanceLimitFields) as unknown as PoolConfig["limits"]),
+      ...defined(input.limits),
+      ...defined(pool.limits),
+    },
+    maxOutputBytes: pool.maxOutputBytes ?? input.maxOutputBytes ?? defaultOf(poolFields, "maxOutputBytes"),
+  };
+}
+
+function resolvePoolApp(path: string[], pool: PoolInput, context: ResolveContext): string {
+  const at = [...path, "app"];
+  if (pool.app === undefined) {
+    const missing = path.length === 0 ? "is missing: name an app module here, or some `pools`" : "is missing";
+    find(context, at, missing);
+    return "";
+  }
+  const app = resolveApp(pool.app, context.baseDir);
+  if (typeof app === "string") return app;
+  find(context, at, app.problem);
+  return "";
+}
+
+function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerConfig {
+  const balancer = input.balancer ?? {};
+  const proxies = (balancer.trustedProxies ?? []).map((text, at) => {
+    const network = normalizeNetwork(text);
+    if (network === undefined) {
+      find(
+        context,
+        ["balancer", "trustedProxies", at],
+        `must be an IP address or a CIDR block, not ${JSON.stringify(text)}`,
+      );
+    }
+    return network ?? text;
+  });
+  return {
+    processes: processCount(balancer.processes ?? defaultOf(balancerFields, "processes")),
+    runtime: resolveRuntime(balancer.runtime, input.runtime, ["balancer"], context),
+    trustedProxies: proxies,
+    policy: resolvePolicy(input, balancer),
+    limits: { ...(defaultsOf(balancerLimitFields) as Record<string, number>), ...defined(balancer.limits) },
+    maxOutputBytes: balancer.maxOutputBytes ?? input.maxOutputBytes ?? defaultOf(balancerFields, "maxOutputBytes"),
+  };
+}
+
+function resolvePolicy(outer: PolicyInput, inner: PolicyInput): ProcessPolicy {
+  const merged = { ...policyDefaults, ...defined(pickPolicy(outer)), ...defined(pickPolicy(inner)) };
+  return {
+    ...(merged as unknown as ProcessPolicy),
+    backoff: { ...backoffDefaults, ...defined(outer.backoff), ...defined(inner.backoff) },
+    restartBudget: { ...budgetDefaults, ...defined(outer.restartBudget), ...defined(inner.restartBudget) },
+  };
+}
+
+function pickPolicy(input: PolicyInput): PolicyInput {
+  const keys = Object.keys(policyFields) as (keyof ProcessPolicy)[];
+  return Object.fromEntries(keys.map((key) => [key, input[key]])) as PolicyInput;
+}
+
+function resolveRuntime(
+  own: RuntimeName | undefined,
+  shared: RuntimeName | undefined,
+  path: string[],
+  context: ResolveContext,
+): RuntimeName {
+  const wanted = own ?? shared;
+  if (wanted === undefined) return context.runtimes.bun === undefined ? "node" : "bun";
+  const at = [...(own === undefined ? [] : path), "runtime"];
+  if (context.runtimes[wanted] === undefined) find(context, at, `${wanted} is not found here`);
+  return wanted;
+}
+
+function resolveListen(texts: string[], context: ResolveContext): ListenAddress[] {
+  const addresses: ListenAddress[] = [];
+  const seen = new Map<string, string>();
+  for (const [at, text] of texts.entries()) {
+    const address = parseListenAddress(text, context.baseDir);
+    const path = ["listen", at];
+    if ("problem" in address) {
+      find(context, path, address.problem);
+      continue;
+    }
+    const normal = formatListenAddress(address);
+    const twin = seen.get(normal);
+    if (twin === undefined) addresses.push(address);
+    else find(context, path, `"${text}" is the same address as "${twin}"`);
+    seen.set(normal, text);
+  }
+  if (texts.length === 0) find(context, ["listen"], "must have at least one address");
+  return addresses;
+}
+
+function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContext): void {
+  const owners = new Map<string, string>();
+  for (const pool of pools) {
+    const path = named ? ["pools", pool.name, "routes"] : ["routes"];
+    if (pool.routes.length === 0) find(context, path, "must have at least one route");
+    for (const route of pool.routes) {
+      const owner = owners.get(routeKey(route));
+      if (owner === pool.name) find(context, path, `has the route ${JSON.stringify(route)} twice`);
+      else if (owner !== undefined)
+        find(context, path, `the pool ${owner} already has the route ${JSON.stringify(route)}`);
+      else owners.set(routeKey(route), pool.name);
+    }
+  }
+}
+
+/** Adds a problem, unless one is known of the same key or of a table around it. */
+function find({ findings }: ResolveContext, path: (string | number)[], message: string): void {
+  const known = findings.some((finding) => finding.path.every((part, at) => part === path[at]));
+  if (!known) findings.push({ path, message });
+}
+
+function processCount(wanted: number | "cpus"): number {
+  return wanted === "cpus" ? availableParallelism() : wanted;
+}
+
+function defaultOf<T = number>(fields: Record<string, Parameters<typeof defaultsOf>[0][string]>, key: string): T {
+  return defaultsOf(fields)[key] as T;
+}
+
+function fieldsOf(field: typeof policyFields.backoff | typeof policyFields.restartBudget) {
+  return field.unwrap().shape as Parameters<typeof defaultsOf>[0];
+}
+
+/** `values` without the keys that are undefined, so that it can be laid over defaults. */
+function defined<T extends object>(values: T | undefined): Partial<{ [K in keyof T]-?: NonNullable<T[K]> }> {
+  const entries = Object.entries(values ?? {}).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Partial<{ [K in keyof T]-?: NonNullable<T[K]> }>;
+}

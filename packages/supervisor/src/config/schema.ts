@@ -1,0 +1,201 @@
+/** Every key a configuration may have, with its check, unit, default and meaning; docs/configuration.md is made from it. */
+import { z } from "zod";
+import {
+  bytes,
+  count,
+  expected,
+  fraction,
+  milliseconds,
+  processes,
+  table,
+  text,
+  texts,
+  textTable,
+  word,
+} from "./fields.js";
+
+/** Names that pools cannot have, since they stand for something else. */
+export const RESERVED_POOL_NAMES = ["balancer", "paceline"];
+
+/** The most instances a pool can have. */
+export const MAX_INSTANCES = 1024;
+
+/** The pool that the keys at the top level make when there is no `pools`. */
+export const DEFAULT_POOL = "web";
+
+export const DEFAULT_LISTEN = "127.0.0.1:8080";
+
+/** The deadlines and the budget that each process lives by. */
+export const policyFields = {
+  readyTimeoutMs: milliseconds(
+    30_000,
+    "How long a process may take to get ready; one that takes longer is killed and counts as a failure.",
+  ),
+  stableAfterMs: milliseconds(
+    10_000,
+    "Ready for this long, a process is stable, and the failures before it are forgotten.",
+  ),
+  drainTimeoutMs: milliseconds(
+    30_000,
+    "How long a process that leaves may take to finish what is in flight; then it gets SIGTERM.",
+  ),
+  termTimeoutMs: milliseconds(5_000, "From SIGTERM to SIGKILL."),
+  killTimeoutMs: milliseconds(
+    5_000,
+    "From SIGKILL to a warning that the process does not die; the warning is repeated.",
+  ),
+  backoff: table(
+    {
+      initialMs: milliseconds(200, "The delay before the first new try."),
+      maxMs: milliseconds(30_000, "The longest delay."),
+      factor: fraction(2, "Each delay is the one before it times this.", { min: 1, max: 100 }),
+      jitter: fraction(0.2, "The share of a delay that is random, so that many instances do not return all at once.", {
+        min: 0,
+        max: 1,
+      }),
+    },
+    "How long to wait before a process that failed is started again.",
+  ),
+  restartBudget: table(
+    {
+      maxFailures: count(5, "With this many failures the slot is `failed`, and is left alone until you restart it.", {
+        max: 1000,
+      }),
+      periodMs: milliseconds(60_000, "The period in which failures count."),
+    },
+    "How often a process may fail before it is given up.",
+  ),
+};
+
+/** What one instance takes. */
+export const instanceLimitFields = {
+  maxHeadBytes: bytes(16_384, "The longest request head; a longer one is answered 431.", { min: 256, max: 1 << 20 }),
+  maxBodyBytes: bytes(104_857_600, "The longest request body; a longer one is answered 413.", { min: 0 }),
+  headTimeoutMs: milliseconds(15_000, "How long a client may take to send a request head; then 408."),
+  bodyTimeoutMs: milliseconds(60_000, "How long a client may send nothing of a body it owes; then 408."),
+  maxConnections: count(20_000, "Connections open at once; a new one beyond them is closed."),
+};
+
+/** What the balancer takes, and how long it waits for each phase. */
+export const balancerLimitFields = {
+  maxHeadBytes: bytes(
+    16_384,
+    "The longest request or response head; a longer request head is answered 431, a longer response head 502.",
+    { min: 256, max: 1 << 20 },
+  ),
+  maxHeaderFields: count(100, "The most fields in a head; more are answered 431.", { max: 10_000 }),
+  maxBodyBytes: bytes(104_857_600, "The longest request body; a longer one is answered 413.", { min: 0 }),
+  maxConnections: count(20_000, "Client connections open at once; beyond them the listening socket is left to wait."),
+  maxQueue: count(
+    1024,
+    "Requests that wait for an instance with room; beyond them the answer is 503 with Retry-After.",
+    { min: 0 },
+  ),
+  headTimeoutMs: milliseconds(15_000, "How long a client may take to send a request head; then 408."),
+  bodyTimeoutMs: milliseconds(60_000, "How long a client may send nothing of a body it owes; then 408."),
+  keepAliveTimeoutMs: milliseconds(60_000, "How long a client connection may be idle between requests."),
+  upstreamConnectTimeoutMs: milliseconds(
+    5_000,
+    "How long a connection to an instance, or a wait for one with room, may take; then 503.",
+  ),
+  upstreamResponseTimeoutMs: milliseconds(
+    60_000,
+    "How long an instance may send nothing of an answer it owes; then 504, or the connection is reset when the answer had begun.",
+  ),
+  sendTimeoutMs: milliseconds(
+    60_000,
+    "How long a client may take nothing of the answer that waits for it; then the connection is reset.",
+  ),
+  tunnelIdleTimeoutMs: milliseconds(
+    3_600_000,
+    "How long an upgraded connection, such as a WebSocket, may be silent in both directions.",
+  ),
+  upstreamIdleTimeoutMs: milliseconds(30_000, "How long an idle connection to an instance is kept."),
+  maxConnectionsPerUpstream: count(1024, "Connections to one instance open at once."),
+  retryBufferBytes: bytes(
+    65_536,
+    "A request whose body fits in this can be sent to another instance when the first one dies before it answers.",
+    { min: 0, max: 16 << 20 },
+  ),
+  idleDrainMs: milliseconds(
+    2_000,
+    "How long a balancer that leaves keeps idle client connections, to close them with an answer and not under a request.",
+  ),
+};
+
+const maxOutputBytes = bytes(1_048_576, "The bound of the file that holds the output of each process.", { min: 4096 });
+
+const runtime = word(
+  ["bun", "node"],
+  'What the processes run on. Default: `"bun"` where it is installed beside paceline, else `"node"`.',
+);
+
+/** What every pool may say, and the top level for all pools that do not say it. */
+const sharedFields = {
+  cwd: text("The working directory of the instances, from the config file's folder. Default: that folder."),
+  env: textTable("Environment variables, laid over the caller's environment and `envFiles`."),
+  envFiles: texts("Files of `NAME=value` lines (dotenv), laid over the caller's environment; the later one wins.", []),
+  ...policyFields,
+  limits: table(instanceLimitFields, "What one instance takes."),
+};
+
+const app = text(
+  "The app: a module whose default export is `{ fetch }` or a Node `(req, res)` handler, or a folder that has an app.ts, index.ts or server.ts (or .js, .mjs). From the config file's folder.",
+);
+const instances = processes(4, 'How many instances; `"cpus"`: as many as there are processors for us.', MAX_INSTANCES);
+const routes = texts(
+  'Which requests the pool gets: a path prefix with an optional host before it, such as `"/"`, `"/api/"` or `"example.com/"`, matched on segment boundaries; the longest wins.',
+  ["/"],
+);
+
+/** The keys of one pool. */
+export const poolFields = { app, instances, routes, runtime, ...sharedFields, maxOutputBytes };
+
+/** The keys of `balancer`. */
+export const balancerFields = {
+  processes: processes(1, "How many balancer processes share the listening sockets.", 64),
+  runtime,
+  trustedProxies: texts(
+    "Addresses or CIDR blocks of the proxies in front of us, whose X-Forwarded-* and Forwarded fields are taken over; those of all others are made anew.",
+    [],
+  ),
+  limits: table(balancerLimitFields, "What the balancer takes, and how long it waits for each phase."),
+  ...policyFields,
+  maxOutputBytes,
+};
+
+/** The keys of a configuration's top level. */
+export const fleetFields = {
+  name: text("What the fleet is called. Default: the name of its folder."),
+  listen: texts(
+    'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` or `"unix:/path"`.',
+    [DEFAULT_LISTEN],
+  ),
+  ...poolFields,
+  pools: z
+    .record(
+      z.string(),
+      z.strictObject(poolFields, expected("must be a table of keys")),
+      expected("must be a table of pools"),
+    )
+    .optional()
+    .meta({
+      type: "table of pools",
+      description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level make one pool named \`${DEFAULT_POOL}\`; with it, they hold for each pool that does not say otherwise, and \`app\`, \`instances\` and \`routes\` belong into the pools.`,
+    }),
+  balancer: table(balancerFields, "The processes that accept connections and spread requests over the instances."),
+  orphanGraceMs: milliseconds(
+    60_000,
+    "How long instances and balancers go on serving when the supervisor is lost; then they drain and exit.",
+    { min: 0 },
+  ),
+};
+
+export const fleetSchema = z.strictObject(fleetFields, expected("must be a table of keys"));
+export const poolSchema = z.strictObject(poolFields);
+
+/** A configuration as it was checked, before defaults are filled in. */
+export type FleetInput = z.infer<typeof fleetSchema>;
+export type PoolInput = z.infer<typeof poolSchema>;
+/** A configuration as people write it. */
+export type FleetDocument = z.input<typeof fleetSchema>;

@@ -1,0 +1,67 @@
+/** Holds a raw configuration against the schema and tells every problem in plain words. */
+import type { z } from "zod";
+import { balancerFields, type FleetInput, fleetFields, fleetSchema, poolFields } from "./schema.js";
+import { suggest } from "./suggest.js";
+
+/** A problem before it is known in which file. */
+export interface Finding {
+  path: (string | number)[];
+  message: string;
+}
+
+/** What was understood, and what was not; `input` has only the keys that are right. */
+export interface Validated {
+  input: FleetInput;
+  findings: Finding[];
+}
+
+export function validate(raw: unknown): Validated {
+  const first = fleetSchema.safeParse(raw);
+  if (first.success) return { input: first.data, findings: [] };
+  const findings = first.error.issues.flatMap(describeIssue);
+  if (findings.some((finding) => finding.path.length === 0)) return { input: {}, findings };
+  // What remains without the faulty keys is checked further, so that all problems are told at once.
+  const rest = structuredClone(raw);
+  for (const { path } of findings) remove(rest, path);
+  const second = fleetSchema.safeParse(rest);
+  return { input: second.success ? second.data : {}, findings };
+}
+
+function describeIssue(issue: z.core.$ZodIssue): Finding[] {
+  const path = issue.path.map((part) => (typeof part === "symbol" ? String(part) : part));
+  if (issue.code !== "unrecognized_keys") return [{ path, message: issue.message }];
+  const known = knownKeys(path);
+  return issue.keys.map((key) => {
+    const near = suggest(key, known);
+    return { path: [...path, key], message: `unknown key${near === undefined ? "" : `; did you mean "${near}"?`}` };
+  });
+}
+
+/** The keys that may stand in the table at `path`. */
+function knownKeys(path: (string | number)[]): string[] {
+  let fields: Record<string, z.ZodType> = fleetFields;
+  for (let at = 0; at < path.length; at++) {
+    const part = String(path[at]);
+    if (part === "pools") {
+      fields = poolFields;
+      at++; // The pool's name, which is nobody's key.
+    } else if (part === "balancer") fields = balancerFields;
+    else fields = shapeOf(fields[part]) ?? {};
+  }
+  return Object.keys(fields);
+}
+
+function shapeOf(field: z.ZodType | undefined): Record<string, z.ZodType> | undefined {
+  const inner = field as { unwrap?: () => { shape?: Record<string, z.ZodType> } } | undefined;
+  return inner?.unwrap?.().shape;
+}
+
+/** Takes the value at `path` out of `root`; of a list, the whole list. */
+function remove(root: unknown, path: (string | number)[]): void {
+  const inList = path.findIndex((part) => typeof part === "number");
+  const keys = inList < 0 ? path : path.slice(0, inList);
+  let parent = root as Record<string, unknown> | undefined;
+  for (const key of keys.slice(0, -1)) parent = parent?.[key] as Record<string, unknown> | undefined;
+  const last = keys.at(-1);
+  if (parent !== undefined && last !== undefined) delete parent[last];
+}

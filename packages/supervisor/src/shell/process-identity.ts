@@ -1,0 +1,58 @@
+/** Tells whether a process that was once seen still runs, and is not another one with its number. */
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+
+/** A process for as long as the machine remembers: numbers come again, starts of one number do not. */
+export interface ProcessIdentity {
+  pid: number;
+  /** When it started, in whatever the system counts; compared, never read. */
+  startedAt: string;
+  /** The boot that `startedAt` is counted from. */
+  boot: string;
+}
+
+/** The identity of the process `pid` now; undefined when there is none, or only its unwaited remains. */
+export function identify(pid: number): ProcessIdentity | undefined {
+  const startedAt = process.platform === "linux" ? startFromProc(pid) : startFromPs(pid);
+  return startedAt === undefined ? undefined : { pid, startedAt, boot: bootId() };
+}
+
+/** Whether the very process of `identity` still runs. */
+export function isRunning(identity: ProcessIdentity): boolean {
+  const now = identify(identity.pid);
+  return now !== undefined && now.startedAt === identity.startedAt && now.boot === identity.boot;
+}
+
+/** proc_pid_stat(5): the fields after the command's name, which may itself hold blanks and parentheses. */
+function startFromProc(pid: number): string | undefined {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  } catch {
+    return undefined; // No such process.
+  }
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const state = fields[0];
+  if (state === "Z" || state === "X") return undefined;
+  return fields[19];
+}
+
+function startFromPs(pid: number): string | undefined {
+  try {
+    const options = { encoding: "utf8", timeout: 5_000, stdio: ["ignore", "pipe", "ignore"] } as const;
+    const [state, ...start] = execFileSync("ps", ["-o", "stat=,lstart=", "-p", String(pid)], options)
+      .trim()
+      .split(/\s+/);
+    return state === undefined || state.startsWith("Z") ? undefined : start.join(" ");
+  } catch {
+    return undefined; // ps exits 1 when there is no such process.
+  }
+}
+
+function bootId(): string {
+  try {
+    return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
+  } catch {
+    return ""; // Only Linux has it; elsewhere starts are told as dates.
+  }
+}

@@ -1,0 +1,69 @@
+/** Holds docs/architecture.md, and the directions of imports that it draws, against the code. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { type Import, importsBelow, tableOfCode, tableOfPage } from "./support/architecture.js";
+import { ROOT } from "./support/fleet.js";
+
+const SUPERVISOR = "packages/supervisor/src";
+
+function breaking(imports: Import[], forbidden: (to: string) => boolean): string[] {
+  return imports.filter(({ to }) => forbidden(to)).map(({ from, to }) => `${from} imports ${to}`);
+}
+
+describe("docs/architecture.md", () => {
+  test("has the state table that the state machine has", () => {
+    expect(tableOfPage()).toEqual(tableOfCode());
+  });
+
+  test("names no file that is not there", () => {
+    const page = readFileSync(join(ROOT, "docs/architecture.md"), "utf8");
+    const named = [...page.matchAll(/`((?:packages|docs|test|examples|scripts|bench)\/[^`\s*{]+)`/g)].map(
+      (match) => match[1] ?? "",
+    );
+    expect(named.length).toBeGreaterThan(0);
+    expect(named.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+  });
+});
+
+describe("imports", () => {
+  test("the scan finds imports", () => {
+    expect(importsBelow(SUPERVISOR).length).toBeGreaterThan(20);
+  });
+
+  test("server and balancer know only link, and never each other or the supervisor", () => {
+    for (const name of ["server", "balancer", "link"]) {
+      const foreign = (to: string) =>
+        to === "paceline" ||
+        (to.startsWith("@paceline/") && (name === "link" || to !== "@paceline/link")) ||
+        (to.startsWith("packages/") && !to.startsWith(`packages/${name}/`));
+      expect(breaking(importsBelow(`packages/${name}/src`), foreign)).toEqual([]);
+    }
+  });
+
+  test("core imports nothing from outside itself", () => {
+    const outside = (to: string) => !to.startsWith(`${SUPERVISOR}/core/`);
+    expect(breaking(importsBelow(`${SUPERVISOR}/core`), outside)).toEqual([]);
+  });
+
+  test("shell knows nothing of control's server, nor of the command line", () => {
+    const above = (to: string) =>
+      to.startsWith(`${SUPERVISOR}/cli/`) ||
+      to.startsWith(`${SUPERVISOR}/dashboard/`) ||
+      (to.startsWith(`${SUPERVISOR}/control/`) && to !== `${SUPERVISOR}/control/api.js`);
+    expect(breaking(importsBelow(`${SUPERVISOR}/shell`), above)).toEqual([]);
+  });
+
+  test("control knows the supervisor by its interface alone", () => {
+    const beside = (to: string) => to.startsWith(`${SUPERVISOR}/shell/`) || to.startsWith(`${SUPERVISOR}/cli/`);
+    expect(breaking(importsBelow(`${SUPERVISOR}/control`), beside)).toEqual([]);
+  });
+
+  test("the commands that ask a running fleet see only control", () => {
+    const inside = (to: string) => to.startsWith(`${SUPERVISOR}/shell/`);
+    const commands = importsBelow(`${SUPERVISOR}/cli`).filter(
+      ({ from }) => !/\/(start|serve|run-supervisor)\.ts$/.test(from),
+    );
+    expect(breaking(commands, inside)).toEqual([]);
+  });
+});

@@ -1,0 +1,83 @@
+/** An app that does not work: what it says is shown, and what worked before it goes on. */
+import { describe, expect, test } from "vitest";
+import { HELLO, HELLO_BODY, saying, throwing } from "./support/apps.js";
+import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { failures, NO_FAILURES } from "./support/load.js";
+import { get } from "./support/raw-http.js";
+
+const COMPLAINT = "the database is away";
+/** Works until a file named `broken` lies beside it. */
+const BREAKABLE = `
+import { existsSync } from "node:fs";
+if (existsSync(new URL("./broken", import.meta.url))) throw new Error(${JSON.stringify(COMPLAINT)});
+${HELLO}`;
+
+describe.each(RUNTIMES)("a broken app on %s", { timeout: 60_000 }, (runtime) => {
+  test("that throws at start: start --detach fails with its error and leaves nothing", async () => {
+    const project = await Project.make({ runtime, app: throwing(COMPLAINT) });
+    const started = await project.startDetached();
+    expect(started.output).toContain(COMPLAINT);
+    expect(started.code).toBe(1);
+    await project.nothingLeft();
+  });
+
+  test("that starts to crash later ends failed, while another pool serves on", async () => {
+    const project = await startFleet({
+      runtime,
+      app: BREAKABLE,
+      files: { "steady.js": saying("steady") },
+      config: {
+        backoff: { initialMs: 20, maxMs: 100 },
+        restartBudget: { maxFailures: 3 },
+        pools: {
+          shaky: { app: "./app.js", instances: 1, routes: ["/"] },
+          steady: { app: "./steady.js", instances: 1, routes: ["/steady/"] },
+        },
+      },
+    });
+    const steady = project.load({
+      mode: "connect-anew",
+      clients: 2,
+      path: "/steady/",
+      expectBody: "steady",
+      delayMs: 5,
+    });
+    expect((await get(project.port)).body).toBe(HELLO_BODY);
+    project.write("broken", "");
+    expect((await get(project.port, "/crash")).body).toBe("good-bye");
+
+    const status = await project.statusWhere(
+      "the shaky instance to be failed",
+      (seen) => seen.pools.find((pool) => pool.name === "shaky")?.instances[0]?.state === "failed",
+    );
+    const shaky = status.pools.find((pool) => pool.name === "shaky")?.instances[0];
+    expect(shaky?.lastExit?.lastLines.join("\n")).toContain(COMPLAINT);
+    expect(shaky?.lastExit?.code).not.toBe(0);
+    const refused = await get(project.port);
+    expect(refused.status).toBe(503);
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+    await steady.moreConnections(50);
+    expect(failures(await steady.stop())).toEqual(NO_FAILURES);
+  });
+
+  test("that a reload finds: the command fails with its error, the old instances serve on", async () => {
+    const project = await startFleet({ runtime, app: HELLO });
+    const pids = (await project.status()).pools[0]?.instances.map((instance) => instance.pid);
+    const load = project.load({ mode: "connect-anew", clients: 4, expectBody: HELLO_BODY, delayMs: 2 });
+    await load.moreConnections(20);
+    project.write("app.js", throwing(COMPLAINT));
+
+    const reloaded = await project.cli(["reload"]);
+    expect(reloaded.output).toContain(COMPLAINT);
+    expect(reloaded.code).toBe(1);
+    await load.moreConnections(50);
+    expect(failures(await load.stop())).toEqual(NO_FAILURES);
+    const status = await project.ready();
+    expect(status.pools[0]?.instances.map((instance) => instance.pid)).toEqual(pids);
+
+    // The next reload, onto a sound app, is not in its way.
+    project.write("app.js", saying("mended"));
+    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await get(project.port)).body).toBe("mended");
+  });
+});

@@ -1,0 +1,40 @@
+/** A reload takes code, env files and configuration afresh; a wrong configuration changes nothing. */
+import { describe, expect, test } from "vitest";
+import { RUNTIMES, startFleet } from "./support/fleet.js";
+import { get } from "./support/raw-http.js";
+
+/** Answers with a word from the code, one from the env file and one from the configuration. */
+function app(word: string): string {
+  return `export default { fetch: () => new Response(["${word}", process.env.FROM_FILE, process.env.FROM_CONFIG].join(" ")) };\n`;
+}
+
+describe.each(RUNTIMES)("reload on %s", (runtime) => {
+  test("reads code, env files and configuration afresh", async () => {
+    const config = { envFiles: [".env"], env: { FROM_CONFIG: "config-1" } };
+    const files = { ".env": "FROM_FILE=file-1\n" };
+    const project = await startFleet({ runtime, app: app("code-1"), config, files });
+    expect((await get(project.port)).body).toBe("code-1 file-1 config-1");
+
+    project.write("app.js", app("code-2"));
+    project.write(".env", "FROM_FILE=file-2\n");
+    project.writeConfig({ env: { FROM_CONFIG: "config-2" }, instances: 3 });
+    const reloaded = await project.cli(["reload"]);
+    expect(`${reloaded.code} ${reloaded.output}`).toMatch(/^0 /);
+    // Each of the three has its turn.
+    for (let turn = 0; turn < 3; turn++) expect((await get(project.port)).body).toBe("code-2 file-2 config-2");
+    const status = await project.ready();
+    expect(status.pools[0]).toMatchObject({ wanted: 3, ready: 3 });
+  });
+
+  test("with a wrong configuration exits 2 and leaves all as it was", async () => {
+    const project = await startFleet({ runtime, app: app("code-1") });
+    const before = await project.status();
+    project.writeConfig({ instnaces: 3 });
+    const reloaded = await project.cli(["reload"]);
+    expect(reloaded.output).toContain("instnaces");
+    expect(reloaded.code).toBe(2);
+    const after = await project.status();
+    expect(after.pools[0]?.instances.map(({ pid }) => pid)).toEqual(before.pools[0]?.instances.map(({ pid }) => pid));
+    expect((await get(project.port)).status).toBe(200);
+  });
+});

@@ -1,0 +1,88 @@
+/** What signals do to a supervisor in the foreground: stop, reload, scale; in a terminal, alone, and below PID 1. */
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { HELLO, HELLO_BODY } from "./support/apps.js";
+import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
+import { needs, run, signal } from "./support/processes.js";
+import { get, RawConnection } from "./support/raw-http.js";
+
+describe.each(RUNTIMES)("signals on %s", (runtime) => {
+  test.each(["SIGINT", "SIGTERM"] as const)(
+    "%s stops: what is in flight is answered, nothing is left",
+    async (name) => {
+      const project = await Project.make({ runtime, app: HELLO });
+      project.startInForeground();
+      const { pid } = await project.ready();
+      const slow = await RawConnection.open(project.port);
+      slow.write("GET /slow?ms=1500 HTTP/1.1\r\nHost: x\r\n\r\n");
+      await project.statusWhere("the request to be in flight", (status) =>
+        Boolean(status.pools[0]?.instances.some(({ inFlight }) => inFlight === 1)),
+      );
+      signal(pid, name);
+      await slow.end();
+      expect(slow.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n(4\r\n)?slow/);
+      expect(await project.exit()).toEqual({ code: 0, signal: null });
+      await project.nothingLeft(1_000);
+    },
+  );
+
+  test("Ctrl-C in a terminal stops", async (context) => {
+    needs(context, "script");
+    const project = await Project.make({ runtime, app: HELLO });
+    // script(1) gives the command a terminal of its own and types into it what comes on its own standard input.
+    const terminal = project.startInForeground(["script", "-qec", `${PACELINE} start`, "/dev/null"]);
+    await project.ready();
+    expect((await get(project.port)).body).toBe(HELLO_BODY);
+    terminal.stdin?.write("\x03");
+    expect(await project.exit()).toEqual({ code: 0, signal: null });
+    await project.nothingLeft();
+  });
+
+  test("SIGHUP reloads, SIGTTIN and SIGTTOU scale by one", async () => {
+    const project = await Project.make({ runtime, app: HELLO });
+    project.startInForeground();
+    const { pid } = await project.ready();
+
+    signal(pid, "SIGHUP");
+    await project.statusWhere(
+      "the second generation to be ready",
+      (status) =>
+        status.pools[0]?.generation === 2 &&
+        status.pools[0].rollout === null &&
+        status.pools[0].instances.every(
+          ({ generation, state, other }) => generation === 2 && state === "ready" && !other,
+        ),
+    );
+    signal(pid, "SIGTTIN");
+    await project.statusWhere("three instances", ({ pools }) => pools[0]?.wanted === 3 && pools[0].ready === 3);
+    signal(pid, "SIGTTOU");
+    await project.statusWhere(
+      "two instances",
+      ({ pools }) => pools[0]?.wanted === 2 && pools[0].instances.length === 2,
+    );
+    expect((await get(project.port)).body).toBe(HELLO_BODY);
+    signal(pid, "SIGTERM");
+    expect(await project.exit()).toEqual({ code: 0, signal: null });
+  });
+
+  test("under tini as PID 1 it serves, replaces what died, and stops at SIGTERM", async (context) => {
+    needs(context, "tini");
+    needs(context, "unshare");
+    const namespace = ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    const allowed = await run("unshare", [...namespace, "true"]);
+    if (allowed.code !== 0) context.skip(`no PID namespace to be had here: ${allowed.output.trim()}`);
+
+    const project = await Project.make({ runtime, app: HELLO });
+    const unshare = project.startInForeground(["unshare", ...namespace, "tini", "--", PACELINE, "start"]);
+    const before = await project.ready();
+    expect(before.pid).toBeLessThan(100); // A pid of the inner namespace: it is really in there.
+    expect((await get(project.port, "/crash")).body).toBe("good-bye");
+    await project.statusWhere("the instance to be back", ({ pools }) =>
+      Boolean(pools[0]?.ready === 2 && pools[0].instances.some(({ restarts }) => restarts === 1)),
+    );
+    const tini = Number(readFileSync(`/proc/${unshare.pid}/task/${unshare.pid}/children`, "utf8").trim());
+    signal(tini, "SIGTERM");
+    expect(await project.exit()).toEqual({ code: 0, signal: null });
+    await project.nothingLeft();
+  });
+});

@@ -1,0 +1,139 @@
+/** Starting, stopping and asking, as the command line does it: what is said, the exit status, and what is left behind. */
+import net from "node:net";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { HELLO, HELLO_BODY } from "./support/apps.js";
+import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { get, RawConnection } from "./support/raw-http.js";
+
+describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
+  test("start --detach returns when all are ready, status tells of them, stop leaves nothing", async () => {
+    const project = await Project.make({ runtime, instances: 3, app: HELLO });
+    const started = await project.startDetached();
+    expect(`${started.code} ${started.output}`).toMatch(/^0 /);
+    expect((await get(project.port)).body).toBe(HELLO_BODY);
+
+    const shown = await project.cli(["status", "--json"]);
+    expect(shown.code).toBe(0);
+    expect(JSON.parse(shown.stdout)).toMatchObject({
+      version: expect.stringMatching(/^\d+\.\d+\.\d+/),
+      pid: expect.any(Number),
+      uptimeSeconds: expect.any(Number),
+      listen: [`http://127.0.0.1:${project.port}`],
+      balancers: [
+        {
+          name: "balancer.1",
+          pid: expect.any(Number),
+          state: "ready",
+          rssBytes: expect.any(Number),
+          cpuPercent: expect.any(Number),
+          connections: expect.any(Number),
+          requestsTotal: expect.any(Number),
+          requestsPerSecond: expect.any(Number),
+        },
+      ],
+      pools: [
+        {
+          name: "web",
+          kind: "app",
+          generation: 1,
+          wanted: 3,
+          ready: 3,
+          instances: [1, 2, 3].map((index) => ({
+            name: `web.${index}`,
+            state: "ready",
+            pid: expect.any(Number),
+            attempt: 1,
+            generation: 1,
+            runtime,
+            uptimeSeconds: expect.any(Number),
+            rssBytes: expect.any(Number),
+            cpuPercent: expect.any(Number),
+            requestsTotal: expect.any(Number),
+            requestsPerSecond: expect.any(Number),
+            inFlight: 0,
+            errorsTotal: 0,
+            latencyMs: expect.objectContaining({}),
+            restarts: 0,
+            lastExit: null,
+          })),
+        },
+      ],
+    });
+    const forPeople = await project.cli(["status"]);
+    expect(forPeople.code).toBe(0);
+    for (const name of ["web.1", "web.2", "web.3", "balancer.1"]) expect(forPeople.stdout).toContain(name);
+
+    const stopped = await project.cli(["stop"]);
+    expect(`${stopped.code} ${stopped.output}`).toMatch(/^0 /);
+    await project.nothingLeft(1_000);
+    expect((await project.cli(["status"])).code).toBe(3);
+  });
+
+  test("a port that is taken: the error names who holds it", async () => {
+    const project = await Project.make({ runtime, app: HELLO });
+    const holder = net.createServer();
+    await new Promise<void>((resolve) => holder.listen({ host: "127.0.0.1", port: project.port }, resolve));
+    onTestFinished(() => void holder.close());
+
+    const started = await project.startDetached();
+    expect(started.code).toBe(1);
+    expect(started.output).toContain(String(project.port));
+    expect(started.output).toMatch(new RegExp(`\\b${process.pid}\\b`));
+    expect(project.processes()).toEqual([]);
+    expect(project.sockets()).toEqual([]);
+  });
+
+  test("a configuration with problems: all are told, exit status 2, nothing is started", async () => {
+    const project = await Project.make({ runtime, app: HELLO });
+    project.writeConfig({ instnaces: 3, drainTimeoutMs: "soon" });
+    for (const command of [["check"], ["start", "--detach"]]) {
+      const done = await project.cli(command, { env: project.startEnvironment() });
+      expect(done.output).toContain("paceline.config.json");
+      expect(done.output).toContain("instnaces");
+      expect(done.output).toMatch(/\binstances\b/);
+      expect(done.output).toContain("drainTimeoutMs");
+      expect(done.code).toBe(2);
+    }
+    await project.nothingLeft();
+  });
+
+  test("a second start in the same folder fails and leaves the first alone", async () => {
+    const project = await startFleet({ runtime, app: HELLO });
+    const { pid } = await project.status();
+    const second = await project.startDetached();
+    expect(second.code).toBe(1);
+    expect(second.output).toContain(String(pid));
+    expect((await project.status()).pid).toBe(pid);
+    expect((await get(project.port)).body).toBe(HELLO_BODY);
+  });
+
+  test("without a fleet every command that needs one exits 3", async () => {
+    const project = await Project.make({ runtime, app: HELLO });
+    for (const command of [
+      ["status"],
+      ["scale", "web", "2"],
+      ["reload"],
+      ["restart"],
+      ["stop"],
+      ["logs"],
+      ["events"],
+    ]) {
+      const done = await project.cli(command);
+      expect(`${command[0]}: ${done.code} ${done.output}`).toMatch(/^\w+: 3 ./);
+    }
+  });
+
+  test("stop finishes what is in flight", async () => {
+    const project = await startFleet({ runtime, app: HELLO });
+    const slow = await RawConnection.open(project.port);
+    slow.write("GET /slow?ms=1500 HTTP/1.1\r\nHost: x\r\n\r\n");
+    await project.statusWhere("the request to be in flight", (status) =>
+      Boolean(status.pools[0]?.instances.some(({ inFlight }) => inFlight === 1)),
+    );
+    const stopped = await project.cli(["stop"]);
+    expect(stopped.code).toBe(0);
+    await slow.end();
+    expect(slow.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n(4\r\n)?slow/);
+    await project.nothingLeft(1_000);
+  });
+});

@@ -1,0 +1,54 @@
+/** The apps that the scenarios run. */
+
+/** What HELLO answers on `/`. */
+export const HELLO_BODY = "Hello World!";
+
+/**
+ * Says who answered in X-Instance; `/slow?ms=500` takes its time, `/big?bytes=N&ms=M` sends N bytes and pauses in the
+ * middle, `/pid` and `/env?name=X` tell of the process, `/crash` ends it after the answer, `/chat` writes a line to its output.
+ */
+export const HELLO = `
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const who = { "x-instance": process.env.PACELINE_INSTANCE ?? "", "content-type": "text/plain" };
+export default {
+  async fetch(request) {
+    const { pathname, searchParams } = new URL(request.url);
+    const ms = Number(searchParams.get("ms") ?? 0);
+    switch (pathname) {
+      case "/slow":
+        await sleep(ms);
+        return new Response("slow", { headers: who });
+      case "/big": {
+        const half = new Uint8Array(Number(searchParams.get("bytes")) / 2).fill(97);
+        async function* body() {
+          yield half;
+          await sleep(ms);
+          yield half;
+        }
+        return new Response(ReadableStream.from ? ReadableStream.from(body()) : body(), { headers: who });
+      }
+      case "/pid":
+        return new Response(String(process.pid), { headers: who });
+      case "/env":
+        return new Response(String(process.env[searchParams.get("name")]), { headers: who });
+      case "/crash":
+        setTimeout(() => process.exit(7), 20);
+        return new Response("good-bye", { headers: who });
+      case "/chat":
+        console.log("a line for each request");
+      default:
+        return new Response("${HELLO_BODY}", { headers: who });
+    }
+  },
+};
+`;
+
+/** Answers with a text of its own, to tell one version of the code from the next. */
+export function saying(text: string): string {
+  return `export default { fetch: () => new Response(${JSON.stringify(text)}) };\n`;
+}
+
+/** Throws while it is loaded. */
+export function throwing(message: string): string {
+  return `throw new Error(${JSON.stringify(message)});\n`;
+}

@@ -1,0 +1,131 @@
+/** Reads what docs/architecture.md says and what the code is, for the test that compares them. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import {
+  EVENTS,
+  newProcess,
+  type Process,
+  type ProcessEvent,
+  type SlotPolicy,
+  STATES,
+} from "../../packages/supervisor/dist/core/process.js";
+import { transition } from "../../packages/supervisor/dist/core/transition.js";
+import { ROOT } from "./fleet.js";
+
+/** What an event makes of a state: the states it can lead to in the order of STATES, or `·` when nothing happens. */
+export type StateTable = Record<string, Record<string, string>>;
+
+const NOW = 1_000_000;
+const NOTHING = "·";
+
+const POLICY: SlotPolicy = {
+  readyTimeoutMs: 1,
+  stableAfterMs: 1,
+  drainTimeoutMs: 1,
+  termTimeoutMs: 1,
+  killTimeoutMs: 1,
+  backoff: { initialMs: 1, maxMs: 1, factor: 1, jitter: 0 },
+  restartBudget: { maxFailures: 2, periodMs: 1_000 },
+  giveUp: true,
+};
+
+/** Every process that matters for a state: both goals, both steps and causes, with and without a budget left. */
+function variants(state: (typeof STATES)[number]): Process[] {
+  const all: Process[] = [];
+  for (const goal of ["up", "down"] as const) {
+    for (const failuresAt of [[], [NOW - 1, NOW - 1]]) {
+      const common = { ...newProcess(2), goal, attempt: 1, failuresAt, failures: failuresAt.length };
+      const deadline = NOW;
+      switch (state) {
+        case "draining":
+          for (const step of ["drain", "term"] as const) all.push({ ...common, state, step, deadline });
+          break;
+        case "killing":
+          for (const cause of ["slow", "failing"] as const) all.push({ ...common, state, cause, deadline });
+          break;
+        case "stopped":
+        case "failed":
+          all.push({ ...common, state });
+          break;
+        default:
+          all.push({ ...common, state, deadline });
+      }
+    }
+  }
+  return all;
+}
+
+function eventOf(type: (typeof EVENTS)[number]): ProcessEvent {
+  switch (type) {
+    case "start":
+    case "stop":
+    case "restart":
+      return { type };
+    case "exited":
+      return { type, attempt: 1, status: { code: 1, signal: null } };
+    case "spawnFailed":
+      return { type, attempt: 1, reason: "no such file" };
+    default:
+      return { type, attempt: 1 };
+  }
+}
+
+/** The table as the code has it: rows are events, columns are states. */
+export function tableOfCode(): StateTable {
+  const table: StateTable = {};
+  for (const event of EVENTS) {
+    const row: Record<string, string> = {};
+    for (const state of STATES) {
+      const reached = new Set<string>();
+      for (const process of variants(state)) {
+        const next = transition(process, eventOf(event), POLICY, NOW, 0);
+        if (next.process !== process || next.effects.length > 0) reached.add(next.process.state);
+      }
+      row[state] = STATES.filter((each) => reached.has(each)).join(" or ") || NOTHING;
+    }
+    table[event] = row;
+  }
+  return table;
+}
+
+/** The table as docs/architecture.md has it: the first one whose head begins with `event`. */
+export function tableOfPage(): StateTable {
+  const lines = readFileSync(join(ROOT, "docs/architecture.md"), "utf8").split("\n");
+  const cells = (line: string) =>
+    line
+      .split("|")
+      .slice(1, -1)
+      .map((cell) => cell.trim().replaceAll("`", ""));
+  const start = lines.findIndex((line) => /^\| *event *\|/.test(line));
+  if (start < 0) return {};
+  const [, ...states] = cells(lines[start] ?? "");
+  const table: StateTable = {};
+  for (const line of lines.slice(start + 2)) {
+    if (!line.startsWith("|")) break;
+    const [event = "", ...reached] = cells(line);
+    table[event] = Object.fromEntries(states.map((state, index) => [state, reached[index] ?? ""]));
+  }
+  return table;
+}
+
+/** One import in the sources: the file that has it, and what it names. */
+export interface Import {
+  from: string;
+  to: string;
+}
+
+/** Every import in the sources of a folder, tests left out; relative ones are resolved to paths within the repository. */
+export function importsBelow(folder: string): Import[] {
+  const found: Import[] = [];
+  for (const name of readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })) {
+    if (!/\.ts$/.test(name) || /\.test\.ts$/.test(name)) continue;
+    const path = join(ROOT, folder, name);
+    const source = readFileSync(path, "utf8");
+    for (const match of source.matchAll(/(?:^|\s|\()(?:from|import)\s*\(?\s*["']([^"']+)["']/g)) {
+      const to = match[1] ?? "";
+      const from = relative(ROOT, path);
+      found.push({ from, to: to.startsWith(".") ? relative(ROOT, join(path, "..", to)) : to });
+    }
+  }
+  return found;
+}

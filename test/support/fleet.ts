@@ -1,0 +1,249 @@
+/** Starts Paceline as a user would, in a folder of its own, and sees to it that nothing of it outlives the test. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { onTestFinished } from "vitest";
+import type { Status } from "../../packages/supervisor/dist/control/api.js";
+import { Load, type LoadOptions } from "./load.js";
+import { freePort, isListening } from "./ports.js";
+import { commandLine, type Finished, FLEET_TAG, type RunOptions, run, signal, taggedProcesses } from "./processes.js";
+import { waitFor } from "./wait.js";
+
+/** The repository. */
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+/** The command people type. */
+export const PACELINE = join(ROOT, "packages/supervisor/bin/paceline");
+
+export type RuntimeName = "bun" | "node";
+/** Every scenario runs with all processes, the supervisor included, on each of these. */
+export const RUNTIMES: RuntimeName[] = ["bun", "node"];
+
+export interface ProjectOptions {
+  runtime: RuntimeName;
+  /** Default 2. */
+  instances?: number;
+  /** The source of app.js. */
+  app: string;
+  /** Laid over the configuration that the other options make. */
+  config?: Record<string, unknown>;
+  /** More files, by path within the folder. */
+  files?: Record<string, string>;
+  /** Of `paceline start`. */
+  env?: NodeJS.ProcessEnv;
+}
+
+/** A folder with an app and a paceline.config.json, and what runs in it. */
+export class Project {
+  readonly folder = mkdtempSync(join(tmpdir(), "pl-"));
+  readonly port: number;
+  readonly #tag = randomUUID();
+  readonly #options: ProjectOptions;
+  readonly #loads: Load[] = [];
+  #foreground: ChildProcess | undefined;
+  /** What a supervisor in the foreground wrote so far. */
+  output = "";
+
+  private constructor(port: number, options: ProjectOptions) {
+    this.port = port;
+    this.#options = options;
+    this.write("package.json", '{ "type": "module", "private": true }\n');
+    this.write("app.js", options.app);
+    this.writeConfig({});
+    for (const [name, text] of Object.entries(options.files ?? {})) this.write(name, text);
+  }
+
+  /** Makes the folder; everything of it is ended and removed when the present test is over. */
+  static async make(options: ProjectOptions): Promise<Project> {
+    const project = new Project(await freePort(), options);
+    onTestFinished(() => project.#cleanUp());
+    return project;
+  }
+
+  write(name: string, text: string): void {
+    const path = join(this.folder, name);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+  }
+
+  /** Writes paceline.config.json anew; `changes` are laid over what the project was made with. */
+  writeConfig(changes: Record<string, unknown>): void {
+    const { runtime, instances = 2, config = {} } = this.#options;
+    const { balancer, ...rest } = { ...config, ...changes };
+    const all = {
+      name: "test",
+      listen: [`127.0.0.1:${this.port}`],
+      runtime,
+      balancer: { runtime, ...(balancer as object | undefined) },
+      ...("pools" in rest ? {} : { app: "./app.js", instances }),
+      ...rest,
+    };
+    this.write("paceline.config.json", JSON.stringify(all, null, 2));
+  }
+
+  /** The environment of `paceline start`: what it spawns inherits the tag by which it is found again. */
+  startEnvironment(): NodeJS.ProcessEnv {
+    return {
+      ...process.env,
+      PACELINE_RUNTIME: this.#options.runtime,
+      [FLEET_TAG]: this.#tag,
+      ...this.#options.env,
+    };
+  }
+
+  /** Runs a `paceline` command in the folder, to its end. */
+  cli(args: string[], options: RunOptions = {}): Promise<Finished> {
+    const env = { ...process.env, PACELINE_RUNTIME: this.#options.runtime };
+    return run(PACELINE, args, { cwd: this.folder, env, ...options });
+  }
+
+  /** `paceline start --detach`, to its end, whatever that is. */
+  startDetached(args: string[] = []): Promise<Finished> {
+    return this.cli(["start", "--detach", ...args], { env: this.startEnvironment() });
+  }
+
+  /** `paceline start` without a terminal, in a session of its own. Returns it at once; see `ready`. */
+  startInForeground(command: string[] = [PACELINE, "start"]): ChildProcess {
+    const [program = PACELINE, ...args] = command;
+    const child = spawn(program, args, {
+      cwd: this.folder,
+      env: this.startEnvironment(),
+      stdio: ["pipe", "pipe", "pipe"],
+      detached: true,
+    });
+    const keep = (text: string) => {
+      this.output += text;
+    };
+    child.stdin.on("error", () => undefined); // It may end before it has read all.
+    child.stdout.setEncoding("utf8").on("data", keep);
+    child.stderr.setEncoding("utf8").on("data", keep);
+    this.#foreground = child;
+    return child;
+  }
+
+  /** How the process of `startInForeground` ended. */
+  async exit(deadlineMs = 15_000): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+    const child = this.#foreground;
+    if (!child) throw new Error("nothing was started in the foreground");
+    await waitFor("the foreground process to end", () => child.exitCode !== null || child.signalCode !== null, {
+      deadlineMs,
+      details: () => this.output,
+    });
+    return { code: child.exitCode, signal: child.signalCode };
+  }
+
+  /** The status document, from the control socket. */
+  status(): Promise<Status> {
+    return new Promise((resolve, reject) => {
+      const request = http.get({ socketPath: join(this.folder, ".paceline/control.sock"), path: "/v1/status" });
+      request.setTimeout(5_000, () => request.destroy(new Error("no status within 5 s")));
+      request.on("error", reject);
+      request.on("response", (response) => {
+        let text = "";
+        response.setEncoding("utf8").on("data", (part) => {
+          text += part;
+        });
+        response.on("error", reject);
+        response.on("end", () => {
+          if (response.statusCode === 200) resolve(JSON.parse(text));
+          else reject(new Error(`status ${response.statusCode}: ${text}`));
+        });
+      });
+    });
+  }
+
+  /** Resolves with the first status for which `condition` holds. */
+  async statusWhere(what: string, condition: (status: Status) => boolean, deadlineMs = 15_000): Promise<Status> {
+    let last = "nothing";
+    return await waitFor(
+      what,
+      async () => {
+        const status = await this.status().catch((error) => {
+          last = String(error);
+          return undefined;
+        });
+        if (!status) return undefined;
+        last = JSON.stringify(status);
+        return condition(status) && status;
+      },
+      { deadlineMs, intervalMs: 50, details: () => `${last}\n${this.output}` },
+    );
+  }
+
+  /** Resolves when every instance and balancer is ready. */
+  ready(): Promise<Status> {
+    return this.statusWhere("everything to be ready", allReady);
+  }
+
+  /** Starts a load on this fleet. */
+  load(options: Omit<LoadOptions, "port">): Load {
+    const load = new Load({ port: this.port, ...options });
+    this.#loads.push(load);
+    return load;
+  }
+
+  /** The pids of all that is left of what `start` spawned. */
+  processes(): number[] {
+    return taggedProcesses(this.#tag);
+  }
+
+  /** Socket files below the folder. */
+  sockets(): string[] {
+    return readdirSync(this.folder, { recursive: true, encoding: "utf8" }).filter((name) => {
+      try {
+        return lstatSync(join(this.folder, name)).isSocket();
+      } catch {
+        return false; // It went while we looked.
+      }
+    });
+  }
+
+  /** Resolves when no process and no socket of the fleet is left and its port is free. */
+  async nothingLeft(deadlineMs = 10_000): Promise<void> {
+    let left: unknown;
+    await waitFor(
+      "nothing to be left",
+      async () => {
+        left = {
+          processes: this.processes().map((pid) => `${pid} ${commandLine(pid)}`),
+          sockets: this.sockets(),
+          listening: await isListening(this.port),
+        };
+        return JSON.stringify(left) === '{"processes":[],"sockets":[],"listening":false}';
+      },
+      { deadlineMs, details: () => JSON.stringify(left) },
+    );
+  }
+
+  async #cleanUp(): Promise<void> {
+    for (const load of this.#loads) load.kill();
+    // More than once: one that was being spawned while we looked is found the next time.
+    await waitFor("the fleet's processes to be gone", () => {
+      const left = this.processes();
+      for (const pid of left) signal(pid, "SIGKILL");
+      return left.length === 0;
+    });
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Whether every instance and balancer is ready and no second process is in any slot. */
+export function allReady(status: Status): boolean {
+  const slots = [...status.balancers, ...status.pools.flatMap((pool) => pool.instances)];
+  return (
+    status.state === "running" &&
+    slots.every((slot) => slot.state === "ready" && slot.other === null) &&
+    status.pools.every((pool) => pool.ready === pool.wanted && pool.rollout === null)
+  );
+}
+
+/** A project whose fleet is up. */
+export async function startFleet(options: ProjectOptions): Promise<Project> {
+  const project = await Project.make(options);
+  const started = await project.startDetached();
+  if (started.code !== 0) throw new Error(`start --detach exited ${started.code}:\n${started.output}`);
+  return project;
+}

@@ -1,0 +1,55 @@
+/** Requests go to the instances in exact turn, and the counters say so. */
+import { describe, expect, test } from "vitest";
+import { HELLO, HELLO_BODY } from "./support/apps.js";
+import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { failures, NO_FAILURES } from "./support/load.js";
+import { needs, run } from "./support/processes.js";
+
+const INSTANCES = 4;
+
+/** The counter of each instance, once together they have counted `total`. */
+async function countersAt(project: Project, total: number): Promise<number[]> {
+  const status = await project.statusWhere(
+    `${total} counted requests`,
+    (seen) => (seen.pools[0]?.requestsTotal ?? 0) >= total && seen.requestsTotal >= total,
+  );
+  expect(status.requestsTotal).toBe(total);
+  expect(status.pools[0]?.requestsTotal).toBe(total);
+  return status.pools[0]?.instances.map((instance) => instance.requestsTotal) ?? [];
+}
+
+function spread(counters: number[]): number {
+  return Math.max(...counters) - Math.min(...counters);
+}
+
+describe.each(RUNTIMES)("turns on %s", (runtime) => {
+  test.each(["connect-anew", "keep-alive"] as const)("%s clients reach every instance equally often", async (mode) => {
+    const project = await startFleet({ runtime, instances: INSTANCES, app: HELLO });
+    const load = project.load({ mode, clients: 10, maxConnections: 2_000, expectBody: HELLO_BODY });
+    if (mode === "keep-alive") await load.until("3,000 answers", (counts) => counts.ok >= 3_000);
+    const counts = mode === "keep-alive" ? await load.stop() : await load.finished();
+
+    expect(failures(counts)).toEqual(NO_FAILURES);
+    const counters = await countersAt(project, counts.ok);
+    expect(counters).toHaveLength(INSTANCES);
+    expect(spread(counters)).toBeLessThanOrEqual(1);
+    expect(Object.values(counts.byInstance)).toHaveLength(INSTANCES);
+    expect(spread(Object.values(counts.byInstance))).toBeLessThanOrEqual(1);
+  });
+
+  test("ab -n50000 -c1000 fails no request", { timeout: 120_000 }, async (context) => {
+    needs(context, "ab");
+    const project = await startFleet({ runtime, instances: INSTANCES, app: HELLO });
+    const ab = await run("ab", ["-q", "-n50000", "-c1000", `http://127.0.0.1:${project.port}/`], {
+      deadlineMs: 100_000,
+    });
+
+    expect(ab.output).toMatch(/Complete requests: +50000\n/);
+    expect(ab.output).toMatch(/Failed requests: +0\n/);
+    expect(ab.output).not.toMatch(/Non-2xx/);
+    expect(ab.code).toBe(0);
+    const counters = await countersAt(project, 50_000);
+    expect(counters).toHaveLength(INSTANCES);
+    expect(spread(counters)).toBeLessThanOrEqual(1);
+  });
+});

@@ -1,0 +1,144 @@
+/** Bodies, connections and bad requests, from a client's socket through balancer and instance and back. */
+import { createHash, randomBytes } from "node:crypto";
+import http from "node:http";
+import { describe, expect, test } from "vitest";
+import { HELLO, HELLO_BODY } from "./support/apps.js";
+import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { signal } from "./support/processes.js";
+import { get, RawConnection } from "./support/raw-http.js";
+
+/** Answers with the method, the length and the SHA-256 of the body; a Node handler, in TypeScript. */
+const DIGEST_APP = `
+import { createHash } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+export default function handler(request: IncomingMessage, response: ServerResponse): void {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  request.on("data", (part: Buffer) => {
+    bytes += part.length;
+    hash.update(part);
+  });
+  request.on("end", () => response.end([request.method, bytes, hash.digest("hex")].join(" ")));
+}
+`;
+
+/** Reports in /aborted how often a client went away while its answer was awaited. */
+const ABORT_APP = `
+let aborted = 0;
+export default {
+  async fetch(request) {
+    if (new URL(request.url).pathname === "/aborted") return new Response(String(aborted));
+    await new Promise((resolve) => {
+      request.signal.addEventListener("abort", () => { aborted++; resolve(); });
+    });
+    return new Response("nobody reads this");
+  },
+};
+`;
+
+/** Sends a request with a body through node:http and resolves with the answer's body. */
+function send(project: Project, method: string, body: Buffer, headers: http.OutgoingHttpHeaders): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const request = http.request({ port: project.port, host: "127.0.0.1", method, headers }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (part) => {
+        text += part;
+      });
+      response.on("end", () => resolve(text));
+      response.on("error", reject);
+    });
+    request.on("error", reject);
+    for (let at = 0; at < body.length; at += 60_000) request.write(body.subarray(at, at + 60_000));
+    request.end();
+  });
+}
+
+const MALFORMED: [string, string][] = [
+  ["both framings", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+  ["two lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc"],
+  ["bare LF", "GET / HTTP/1.1\nHost: x\n\n"],
+  ["a folded field", "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n"],
+  ["a space before the colon", "GET / HTTP/1.1\r\nHost : x\r\n\r\n"],
+  ["NUL in a field", "GET / HTTP/1.1\r\nHost: x\r\nA: \0\r\n\r\n"],
+  ["no Host", "GET / HTTP/1.1\r\n\r\n"],
+  ["two Hosts", "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"],
+];
+
+describe.each(RUNTIMES)("the data path on %s", (runtime) => {
+  test("bodies of every framing reach a Node handler whole", async () => {
+    const project = await startFleet({
+      runtime,
+      app: "",
+      files: { "digest.ts": DIGEST_APP },
+      config: { app: "./digest.ts" },
+    });
+    for (const size of [0, 1, 5_000_000]) {
+      const body = randomBytes(size);
+      const expected = `POST ${size} ${createHash("sha256").update(body).digest("hex")}`;
+      expect(await send(project, "POST", body, { "content-length": size })).toBe(expected);
+      expect(await send(project, "POST", body, { "transfer-encoding": "chunked" })).toBe(expected);
+    }
+  });
+
+  test("a download that nobody reads holds up nobody else", async () => {
+    const project = await startFleet({ runtime, instances: 1, app: HELLO });
+    const stuck = http.get({ port: project.port, host: "127.0.0.1", path: "/big?bytes=100000000" });
+    await new Promise<void>((resolve, reject) => {
+      stuck.on("error", reject);
+      stuck.on("response", (response) => {
+        response.pause();
+        resolve();
+      });
+    });
+    for (let count = 0; count < 20; count++) expect((await get(project.port)).body).toBe(HELLO_BODY);
+    stuck.destroy();
+  });
+
+  test("pipelined requests are answered in order", async () => {
+    const project = await startFleet({ runtime, app: HELLO });
+    const connection = await RawConnection.open(project.port);
+    connection.write(
+      "GET /slow?ms=300 HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n" +
+        "HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    );
+    expect(await connection.end()).toBe("closed");
+    expect(connection.received.match(/HTTP\/1\.1 200/g)).toHaveLength(3);
+    expect(connection.received.indexOf("slow")).toBeLessThan(connection.received.indexOf(HELLO_BODY));
+    expect(connection.received.split(HELLO_BODY)).toHaveLength(2); // HEAD has no body.
+  });
+
+  test("an instance lost within an answer: the client sees a broken connection", async () => {
+    const project = await startFleet({ runtime, instances: 1, app: HELLO });
+    const connection = await RawConnection.open(project.port);
+    connection.write("GET /big?bytes=200000&ms=20000 HTTP/1.1\r\nHost: x\r\n\r\n");
+    await connection.until(/\r\n\r\n[\s\S]*a{1000}/);
+    signal((await project.status()).pools[0]?.instances[0]?.pid ?? 0, "SIGKILL");
+    await connection.end();
+    // Neither a last chunk nor as many bytes as were promised.
+    expect(connection.received.endsWith("0\r\n\r\n")).toBe(false);
+    expect(connection.received.length).toBeLessThan(200_000);
+  });
+
+  test("a client that goes away is noticed by the app", async () => {
+    const project = await startFleet({ runtime, instances: 1, app: ABORT_APP });
+    const connection = await RawConnection.open(project.port);
+    connection.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await project.statusWhere("the request to be in flight", ({ pools }) => pools[0]?.instances[0]?.inFlight === 1);
+    connection.close();
+    await project.statusWhere("the request to be over", ({ pools }) => pools[0]?.instances[0]?.inFlight === 0);
+    expect((await get(project.port, "/aborted")).body).toBe("1");
+  });
+
+  test("malformed heads are answered 400, closed, and reach no instance", async () => {
+    const project = await startFleet({ runtime, instances: 1, app: HELLO });
+    for (const [what, bytes] of MALFORMED) {
+      const connection = await RawConnection.open(project.port);
+      connection.write(bytes);
+      await connection.end();
+      expect(`${what}: ${connection.received}`).toMatch(/: HTTP\/1\.1 400 /);
+    }
+    expect((await get(project.port)).status).toBe(200);
+    const status = await project.statusWhere("the sound request", ({ pools }) => (pools[0]?.requestsTotal ?? 0) > 0);
+    expect(status.pools[0]?.requestsTotal).toBe(1);
+  });
+});

@@ -2,9 +2,7 @@
 import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import type { ListenAddress } from "../core/model.js";
-
-/** The longest path a unix socket address can hold, in bytes; the smallest of the systems we run on (sun_path less its NUL). */
-export const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
+import { fitsSocketAddress, MAX_SOCKET_PATH_BYTES } from "../socket-path.js";
 
 /** The address that `text` means, or what is wrong with it. A relative unix path is taken from `baseDir`. */
 export function parseListenAddress(text: string, baseDir: string): ListenAddress | { problem: string } {
@@ -30,9 +28,8 @@ export function parseListenAddress(text: string, baseDir: string): ListenAddress
 function parseUnix(path: string, baseDir: string): ListenAddress | { problem: string } {
   if (path === "") return { problem: 'must name a path after "unix:"' };
   const absolute = resolve(baseDir, path);
-  const bytes = Buffer.byteLength(absolute);
-  if (bytes > MAX_SOCKET_PATH_BYTES) {
-    return { problem: `the path has ${bytes} bytes, more than the ${MAX_SOCKET_PATH_BYTES} of a socket address` };
+  if (!fitsSocketAddress(absolute)) {
+    return { problem: `the path is longer than the ${MAX_SOCKET_PATH_BYTES} bytes of a socket address: ${absolute}` };
   }
   return { kind: "unix", path: absolute };
 }

@@ -39,8 +39,11 @@ function startFromProc(pid: number): string | undefined {
 
 function startFromPs(pid: number): string | undefined {
   try {
-    const options = { encoding: "utf8", timeout: 5_000, stdio: ["ignore", "pipe", "ignore"] } as const;
-    const [state, ...start] = execFileSync("ps", ["-o", "stat=,lstart=", "-p", String(pid)], options)
+    const [state, ...start] = execFileSync("ps", ["-o", "stat=,lstart=", "-p", String(pid)], {
+      encoding: "utf8",
+      timeout: 5_000,
+      stdio: ["ignore", "pipe", "ignore"],
+    })
       .trim()
       .split(/\s+/);
     return state === undefined || state.startsWith("Z") ? undefined : start.join(" ");

@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { chmodSync, lstatSync, mkdirSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join, resolve } from "node:path";
-import { MAX_SOCKET_PATH_BYTES } from "../config/listen-address.js";
 import { PacelineError } from "../errors.js";
+import { fitsSocketAddress, MAX_SOCKET_PATH_BYTES } from "../socket-path.js";
 import { takeLock } from "./run-dir-lock.js";
 import type { RunDirPaths } from "./run-dir-paths.js";
 
@@ -28,7 +28,7 @@ export interface RunDir {
 export function runDirCandidates(baseDir: string, environment: NodeJS.ProcessEnv = process.env): string[] {
   const base = realpathSync(resolve(baseDir));
   const beside = join(base, ".paceline");
-  if (fits(join(beside, CONTROL_SOCKET))) return [beside];
+  if (fitsSocketAddress(join(beside, CONTROL_SOCKET))) return [beside];
   // The caller of a client may have another XDG_RUNTIME_DIR than the supervisor had, so that both are looked at.
   return shortFolders(environment).map((folder) => join(folder, hashOf(base)));
 }
@@ -44,7 +44,7 @@ export function controlSocketIn(path: string): string {
  */
 export async function openRunDir(path: string): Promise<RunDir> {
   const controlSocket = controlSocketIn(path);
-  if (!fits(controlSocket)) {
+  if (!fitsSocketAddress(controlSocket)) {
     const most = MAX_SOCKET_PATH_BYTES - CONTROL_SOCKET.length - 1;
     throw new PacelineError("rundir", `the path of the run directory is longer than ${most} bytes: ${path}`);
   }
@@ -53,7 +53,7 @@ export async function openRunDir(path: string): Promise<RunDir> {
   const lock = takeLock(path);
   const own = `run-${lock.number}`;
   const outputs = join(path, own);
-  const sockets = fits(join(outputs, "x".repeat(SOCKET_NAME_BYTES)))
+  const sockets = fitsSocketAddress(join(outputs, "x".repeat(SOCKET_NAME_BYTES)))
     ? outputs
     : join(shortFolder(), hashOf(realpathSync(path)), own);
   await removeLeftovers(path);
@@ -133,14 +133,10 @@ function shortFolder(): string {
 }
 
 function shortFolders(environment: NodeJS.ProcessEnv): string[] {
-  const xdg = environment["XDG_RUNTIME_DIR"];
+  const xdg = environment.XDG_RUNTIME_DIR;
   const common = `/tmp/paceline-${process.getuid?.() ?? "user"}`;
-  const usable = xdg !== undefined && xdg.startsWith("/") && lstatSync(xdg, { throwIfNoEntry: false })?.isDirectory();
-  return usable ? [join(xdg, "paceline"), common] : [common];
-}
-
-function fits(socketPath: string): boolean {
-  return Buffer.byteLength(socketPath) <= MAX_SOCKET_PATH_BYTES;
+  if (xdg === undefined || !xdg.startsWith("/")) return [common];
+  return lstatSync(xdg, { throwIfNoEntry: false })?.isDirectory() ? [join(xdg, "paceline"), common] : [common];
 }
 
 function hashOf(path: string): string {

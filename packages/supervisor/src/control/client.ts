@@ -1,0 +1,121 @@
+/** Speaks to a supervisor over its control socket; the command line knows the fleet through this alone. */
+import { type IncomingMessage, request } from "node:http";
+import { PacelineError } from "../errors.js";
+import type { OperationResult, ProgressListener, Status } from "./api.js";
+
+/** The longest answer or line that is taken, in bytes. */
+const MAX_ANSWER_BYTES = 16 << 20;
+
+export interface ClientOptions {
+  socketPath: string;
+  /** Until everything asked of this client must be done, in milliseconds from its making. Default: none. */
+  timeoutMs?: number | undefined;
+}
+
+/**
+ * Its methods throw PacelineError: `not-running` when nobody serves the socket, `timeout` when the deadline passed,
+ * `lost` when the supervisor went away before its answer was whole, else the code the supervisor gave.
+ */
+export class ControlClient {
+  readonly #socketPath: string;
+  readonly #deadline: number | undefined;
+  readonly #timeoutMs: number | undefined;
+
+  constructor({ socketPath, timeoutMs }: ClientOptions) {
+    this.#socketPath = socketPath;
+    this.#timeoutMs = timeoutMs;
+    this.#deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
+  }
+
+  async status(): Promise<Status> {
+    let status: Status | undefined;
+    await this.#send("GET", "/v1/status", undefined, (line) => {
+      status = line as Status;
+    });
+    if (status === undefined) throw new PacelineError("lost", "the supervisor ended before it answered");
+    return status;
+  }
+
+  /** Runs an operation; one that failed is a result, not an error. */
+  async operate(
+    method: "GET" | "POST",
+    path: string,
+    body?: object,
+    onProgress: ProgressListener = () => {},
+  ): Promise<OperationResult> {
+    let result: OperationResult | undefined;
+    await this.#send(method, path, body, (line) => {
+      const { progress, result: last, error } = line as OperationLine;
+      if (progress !== undefined) onProgress(progress);
+      if (last !== undefined) result = last;
+      if (error !== undefined) result = { ok: false, ...error };
+    });
+    if (result === undefined) throw new PacelineError("lost", "the supervisor ended before the operation did");
+    return result;
+  }
+
+  /** Calls `onLine` for each line of a stream until it ends. */
+  async read(path: string, onLine: (line: object) => void): Promise<void> {
+    await this.#send("GET", path, undefined, (line) => {
+      const { error } = line as { error?: { code: string; message: string } };
+      if (error !== undefined) throw new PacelineError(error.code, error.message);
+      onLine(line);
+    });
+  }
+
+  #send(method: string, path: string, body: object | undefined, onLine: (line: object) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const text = body === undefined ? undefined : JSON.stringify(body);
+      const headers =
+        text === undefined ? {} : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) };
+      const outgoing = request({ socketPath: this.#socketPath, method, path, headers, agent: false });
+      let timer: NodeJS.Timeout | undefined;
+      const end = (error?: Error) => {
+        clearTimeout(timer);
+        if (error === undefined) return resolve();
+        outgoing.destroy();
+        reject(error);
+      };
+      if (this.#deadline !== undefined) {
+        const message = `the deadline of ${(this.#timeoutMs ?? 0) / 1000} s passed`;
+        timer = setTimeout(() => end(new PacelineError("timeout", message)), this.#deadline - performance.now());
+      }
+      outgoing.on("error", (error: NodeJS.ErrnoException) => end(explain(error)));
+      outgoing.on("response", (response) => readLines(response, onLine).then(() => end(), end));
+      outgoing.end(text);
+    });
+  }
+}
+
+interface OperationLine {
+  progress?: string;
+  result?: OperationResult;
+  error?: Omit<Extract<OperationResult, { ok: false }>, "ok">;
+}
+
+async function readLines(response: IncomingMessage, onLine: (line: object) => void): Promise<void> {
+  let pending = "";
+  response.setEncoding("utf8");
+  try {
+    for await (const chunk of response as AsyncIterable<string>) {
+      const parts = (pending + chunk).split("\n");
+      pending = parts.pop() ?? "";
+      if (pending.length > MAX_ANSWER_BYTES) throw new PacelineError("lost", "the supervisor's answer has no end");
+      for (const line of parts) if (line !== "") onLine(JSON.parse(line) as object);
+    }
+  } catch (error) {
+    throw error instanceof PacelineError ? error : explain(error as NodeJS.ErrnoException);
+  }
+  if (pending !== "") throw new PacelineError("lost", "the supervisor ended in the middle of a line");
+}
+
+function explain(error: NodeJS.ErrnoException): PacelineError {
+  switch (error.code) {
+    case "ENOENT":
+    case "ECONNREFUSED":
+    case "FailedToOpenSocket": // Bun's word for either.
+      return new PacelineError("not-running", "nothing is running here", { cause: error });
+    default:
+      return new PacelineError("lost", `the supervisor went away: ${error.message}`, { cause: error });
+  }
+}

@@ -1,0 +1,118 @@
+/** All that the control socket answers, in one list; docs/http-api.md explains each entry. */
+import { z } from "zod";
+import type { OperationResult, ProgressListener, SupervisorApi } from "./api.js";
+
+/** What a route is given; all of it is checked. */
+export interface RouteInput<Body> {
+  supervisor: SupervisorApi;
+  /** The named parts of the path, decoded. */
+  params: Record<string, string>;
+  query: URLSearchParams;
+  body: Body;
+}
+
+/** Calls `onLine` for each further line until the function it returns is called. */
+export type Subscribe = (onLine: (line: object) => void) => () => void;
+
+export type Answer<Body> =
+  /** One JSON document, at once. */
+  | { kind: "document"; read(input: RouteInput<Body>): object }
+  /** Progress lines while it runs, then the result. */
+  | { kind: "operation"; run(input: RouteInput<Body>, onProgress: ProgressListener): Promise<OperationResult> }
+  /** The lines there are, and with `follow=1` those that come. */
+  | { kind: "lines"; open(input: RouteInput<Body>): { recent: object[]; subscribe: Subscribe } };
+
+export interface Route {
+  method: "GET" | "POST";
+  /** Such as `/v1/pools/:pool/scale`. */
+  path: string;
+  /** The query parameters it knows; `timeoutMs` comes with every operation. */
+  query: readonly string[];
+  body: z.ZodType;
+  answer: Answer<never>;
+}
+
+function route<Body>(method: Route["method"], path: string, body: z.ZodType<Body>, answer: Answer<Body>): Route {
+  const query = { document: [], operation: ["timeoutMs"], lines: ["follow", "name", "lines"] }[answer.kind];
+  return { method, path, query, body, answer: answer as Answer<never> };
+}
+
+const none = z.strictObject({});
+
+export const routes: readonly Route[] = [
+  route("GET", "/v1/status", none, {
+    kind: "document",
+    read: ({ supervisor }) => supervisor.status(),
+  }),
+  route("GET", "/v1/ready", none, {
+    kind: "operation",
+    run: ({ supervisor }) => supervisor.waitReady(),
+  }),
+  route("POST", "/v1/pools/:pool/scale", z.strictObject({ instances: z.int().min(0) }), {
+    kind: "operation",
+    run: ({ supervisor, params, body }, onProgress) => supervisor.scale(params.pool ?? "", body.instances, onProgress),
+  }),
+  route(
+    "POST",
+    "/v1/reload",
+    z.strictObject({ pool: z.string().optional(), environment: z.record(z.string(), z.string()).optional() }),
+    {
+      kind: "operation",
+      run: ({ supervisor, body }, onProgress) => supervisor.reload(body.pool, body.environment, onProgress),
+    },
+  ),
+  route("POST", "/v1/restart", z.strictObject({ target: z.string().optional() }), {
+    kind: "operation",
+    run: ({ supervisor, body }, onProgress) => supervisor.restart(body.target, onProgress),
+  }),
+  route("POST", "/v1/stop", none, {
+    kind: "operation",
+    run: ({ supervisor }) => supervisor.stop(),
+  }),
+  route("GET", "/v1/logs", none, {
+    kind: "lines",
+    open: ({ supervisor, query }) => {
+      const name = query.get("name") ?? undefined;
+      return {
+        recent: supervisor.recentLog(name),
+        subscribe: (onLine) => supervisor.onLog((line) => isOf(line.name, name) && onLine(line)),
+      };
+    },
+  }),
+  route("GET", "/v1/events", none, {
+    kind: "lines",
+    open: ({ supervisor, query }) => {
+      const name = query.get("name") ?? undefined;
+      return {
+        recent: supervisor.recentEvents().filter((event) => isOf(event.subject, name)),
+        subscribe: (onLine) => supervisor.onEvent((event) => isOf(event.subject, name) && onLine(event)),
+      };
+    },
+  }),
+];
+
+/** Whether `subject` is `name`, or a slot of the pool `name`. */
+export function isOf(subject: string, name: string | undefined): boolean {
+  return name === undefined || subject === name || subject.startsWith(`${name}.`);
+}
+
+/** The parts of `path` that the route's pattern names, or undefined when it does not match. */
+export function matchPath(pattern: string, path: string): Record<string, string> | undefined {
+  const wanted = pattern.split("/");
+  const given = path.split("/");
+  if (wanted.length !== given.length) return undefined;
+  const params: Record<string, string> = {};
+  for (const [at, part] of wanted.entries()) {
+    const actual = given[at] ?? "";
+    if (!part.startsWith(":")) {
+      if (part !== actual) return undefined;
+    } else {
+      try {
+        params[part.slice(1)] = decodeURIComponent(actual);
+      } catch {
+        return undefined; // A stray percent sign names nothing.
+      }
+    }
+  }
+  return params;
+}

@@ -1,0 +1,156 @@
+/** Serves the control routes as HTTP and JSON on a unix socket that only its owner can reach. */
+import { chmodSync } from "node:fs";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { PacelineError } from "../errors.js";
+import { ControlError, sendJson } from "./answer.js";
+import type { SupervisorApi } from "./api.js";
+import { lines } from "./lines-answer.js";
+import { operation } from "./operation-answer.js";
+import { matchPath, type Route, type RouteInput, routes } from "./routes.js";
+
+/** The longest request body, in bytes: room for a whole environment. */
+const MAX_BODY_BYTES = 4 << 20;
+const MAX_HEAD_BYTES = 16_384;
+const REQUEST_TIMEOUT_MS = 10_000;
+const MAX_CONNECTIONS = 128;
+/** How long `close` lets answers under way go out. */
+const CLOSE_GRACE_MS = 1_000;
+
+export class ControlServer {
+  readonly #supervisor: SupervisorApi;
+  readonly #path: string;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  readonly #closing = new Set<() => void>();
+
+  constructor(supervisor: SupervisorApi, path: string) {
+    this.#supervisor = supervisor;
+    this.#path = path;
+    this.#server = createServer(
+      { maxHeaderSize: MAX_HEAD_BYTES, headersTimeout: REQUEST_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS },
+      (request, response) => void this.#serve(request, response),
+    );
+    this.#server.maxConnections = MAX_CONNECTIONS;
+    this.#server.on("connection", (socket) => {
+      this.#sockets.add(socket);
+      socket.on("close", () => this.#sockets.delete(socket));
+    });
+  }
+
+  /** @throws PacelineError `control` when the socket cannot be had */
+  async listen(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(this.#path, resolve);
+    }).catch((error: Error) => {
+      throw new PacelineError("control", `cannot serve ${this.#path}: ${error.message}`, { cause: error });
+    });
+    // A connection that cannot be accepted must not end the fleet.
+    this.#server.on("error", () => {});
+    chmodSync(this.#path, 0o600);
+  }
+
+  /** Ends streams, lets answers under way go out for a moment, and removes the socket. */
+  async close(): Promise<void> {
+    for (const end of [...this.#closing]) end();
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+    const timer = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy();
+    }, CLOSE_GRACE_MS);
+    await closed;
+    clearTimeout(timer);
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // A client that goes away needs no answer.
+    request.on("error", () => {});
+    response.on("error", () => {});
+    response.setHeader("Connection", "close");
+    try {
+      const url = parseTarget(request.url ?? "/");
+      const { route, params } = findRoute(request.method ?? "", url.pathname);
+      checkQuery(route, url.searchParams);
+      const body = parseBody(route, await readBody(request));
+      const input = { supervisor: this.#supervisor, params, query: url.searchParams, body } as RouteInput<never>;
+      const { answer } = route;
+      switch (answer.kind) {
+        case "document":
+          return sendJson(response, 200, answer.read(input));
+        case "operation":
+          return await operation(response, url.searchParams, (onProgress) => answer.run(input, onProgress));
+        case "lines":
+          return lines(response, url.searchParams, answer.open(input), (end) => {
+            this.#closing.add(end);
+            return () => this.#closing.delete(end);
+          });
+        default:
+          return answer satisfies never;
+      }
+    } catch (error) {
+      sendError(response, error);
+    }
+  }
+}
+
+function parseTarget(target: string): URL {
+  try {
+    return new URL(target, "http://localhost");
+  } catch (error) {
+    throw new ControlError(400, "invalid", `${target} is no path: ${(error as Error).message}`);
+  }
+}
+
+function findRoute(method: string, path: string): { route: Route; params: Record<string, string> } {
+  const allowed: string[] = [];
+  for (const route of routes) {
+    const params = matchPath(route.path, path);
+    if (params === undefined) continue;
+    if (route.method === method) return { route, params };
+    allowed.push(route.method);
+  }
+  if (allowed.length === 0) throw new ControlError(404, "not_found", `there is nothing at ${path}`);
+  throw new ControlError(405, "method_not_allowed", `${path} answers ${allowed.join(" and ")}, not ${method}`);
+}
+
+function checkQuery(route: Route, query: URLSearchParams): void {
+  for (const [name, value] of query) {
+    if (!route.query.includes(name)) throw new ControlError(400, "invalid", `${route.path} has no parameter "${name}"`);
+    const isNumber = name === "timeoutMs" || name === "lines";
+    if (isNumber && !/^\d{1,9}$/.test(value)) throw new ControlError(400, "invalid", `${name} must be a whole number`);
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > MAX_BODY_BYTES) {
+      throw new ControlError(413, "too_large", `a request body may have ${MAX_BODY_BYTES} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function parseBody(route: Route, text: string): unknown {
+  let value: unknown = {};
+  try {
+    if (text.trim() !== "") value = JSON.parse(text);
+  } catch (error) {
+    throw new ControlError(400, "invalid", `the body is not JSON: ${(error as Error).message}`);
+  }
+  const parsed = route.body.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => [issue.path.join("."), issue.message].filter(Boolean).join(": "));
+  throw new ControlError(400, "invalid", `the body is not right: ${problems.join("; ")}`);
+}
+
+function sendError(response: ServerResponse, error: unknown): void {
+  if (response.headersSent || response.destroyed) return void response.destroy();
+  const known = error instanceof ControlError;
+  const message = error instanceof Error ? error.message : String(error);
+  sendJson(response, known ? error.status : 500, { error: { code: known ? error.code : "internal", message } });
+}

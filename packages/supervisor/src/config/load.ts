@@ -1,11 +1,12 @@
 /** Loads a fleet's configuration from where it is kept, with what the command line says laid over it. */
 import { basename, dirname } from "node:path";
 import type { FleetConfig, RuntimeName } from "../core/model.js";
+import type { Runtimes } from "../runtimes.js";
 import { type FleetSource, findSource } from "./find.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 import { ConfigError, type Problem } from "./problems.js";
 import { type ConfigDocument, readConfigFile } from "./read-file.js";
-import { type Runtimes, resolveFleet } from "./resolve.js";
+import { resolveFleet } from "./resolve.js";
 import type { FleetInput } from "./schema.js";
 import { type Finding, validate } from "./validate.js";
 

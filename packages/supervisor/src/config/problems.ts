@@ -23,12 +23,12 @@ export class ConfigError extends PacelineError {
   }
 }
 
-/** `paceline.toml:12: pools.web.instances: must be …`; the file is shown as seen from `cwd`. */
+/** `paceline.toml:12: pools.web.instances: must be …`; a file under `cwd` is shown from there. */
 export function formatProblem(problem: Problem, cwd: string = process.cwd()): string {
   const where = [];
   if (problem.file !== undefined) {
     const seen = relative(cwd, problem.file);
-    const file = seen === "" || seen.startsWith("../../..") ? problem.file : seen;
+    const file = seen === "" || seen.startsWith("..") ? problem.file : seen;
     where.push(problem.line === undefined ? file : `${file}:${problem.line}`);
   }
   if (problem.path.length > 0) where.push(formatKeyPath(problem.path));

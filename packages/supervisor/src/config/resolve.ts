@@ -8,6 +8,7 @@ import type {
   ProcessPolicy,
   RuntimeName,
 } from "../core/model.js";
+import type { Runtimes } from "../runtimes.js";
 import { readEnvironment } from "./environment.js";
 import { defaultsOf } from "./fields.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
@@ -28,12 +29,6 @@ import {
   RESERVED_POOL_NAMES,
 } from "./schema.js";
 import type { Finding } from "./validate.js";
-
-/** The programs that processes run on, where they are found. */
-export interface Runtimes {
-  bun?: string | undefined;
-  node?: string | undefined;
-}
 
 export interface ResolveContext {
   /** Relative paths are taken from here. */
@@ -199,7 +194,7 @@ function resolveRuntime(
   context: ResolveContext,
 ): RuntimeName {
   const wanted = own ?? shared;
-  if (wanted === undefined) return context.runtimes.bun === undefined ? "node" : "bun";
+  if (wanted === undefined) return context.runtimes.preferred;
   const at = [...(own === undefined ? [] : path), "runtime"];
   if (context.runtimes[wanted] === undefined) find(context, at, `${wanted} is not found here`);
   return wanted;

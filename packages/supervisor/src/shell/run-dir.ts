@@ -15,8 +15,8 @@ const CONTROL_SOCKET = "control.sock";
 /** A run directory that this process holds. */
 export interface RunDir {
   paths: RunDirPaths;
-  /** Where the log is kept. */
-  logPath: string;
+  /** The folder in which the log is kept. */
+  logFolder: string;
   /** Removes what belongs to this start and lets others have the directory. */
   release(): void;
 }
@@ -71,7 +71,7 @@ export async function openRunDir(path: string): Promise<RunDir> {
       socketPath: (processId) => join(sockets, `${processId}.sock`),
       outputPath: (processId) => join(outputs, `${processId}.out`),
     },
-    logPath: join(path, "log"),
+    logFolder: join(path, "log"),
     release: () => {
       rmSync(outputs, { recursive: true, force: true });
       rmSync(sockets, { recursive: true, force: true });
@@ -80,8 +80,8 @@ export async function openRunDir(path: string): Promise<RunDir> {
   };
 }
 
-/** Makes `path` a directory that is ours and closed to others; its parents too where they are ours to make. */
-function makePrivate(path: string): void {
+/** Makes `path` a directory that is ours and closed to others; its parents too where they are ours to make. @throws PacelineError `rundir` */
+export function makePrivate(path: string): void {
   const parent = join(path, "..");
   if (shortFolders(process.env).includes(parent)) makePrivate(parent);
   mkdirSync(path, { recursive: true, mode: 0o700 });

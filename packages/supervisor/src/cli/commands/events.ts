@@ -1,0 +1,20 @@
+/** `paceline events`: what happened to the fleet. */
+import type { FleetEvent } from "../../control/api.js";
+import type { FollowOptions } from "../follow.js";
+import { parseCount, withFleet, withJson, withTimeout } from "../options.js";
+import type { DefineCommand } from "../program.js";
+
+export const events: DefineCommand = (program, action) => {
+  const command = program
+    .command("events")
+    .description("show what happened to the fleet")
+    .argument("[name]", "only this instance, pool or balancer")
+    .option("-f, --follow", "go on with the events that come")
+    .option("-n, --lines <count>", "begin with this many events", parseCount, 100);
+  withTimeout(withJson(withFleet(command))).action(
+    action(async (name: string | undefined, options: FollowOptions) => {
+      const [{ follow }, { formatEvent }] = await Promise.all([import("../follow.js"), import("../format-line.js")]);
+      return follow<FleetEvent>("/v1/events", name, options, formatEvent);
+    }),
+  );
+};

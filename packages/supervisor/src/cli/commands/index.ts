@@ -1,0 +1,25 @@
+/** The registry of commands, in the order in which help shows them. */
+import type { DefineCommand } from "../program.js";
+import { check } from "./check.js";
+import { events } from "./events.js";
+import { logs } from "./logs.js";
+import { reload } from "./reload.js";
+import { restart } from "./restart.js";
+import { scale } from "./scale.js";
+import { serve } from "./serve.js";
+import { start } from "./start.js";
+import { status } from "./status.js";
+import { stop } from "./stop.js";
+
+export const commands: readonly DefineCommand[] = [
+  start,
+  serve,
+  status,
+  scale,
+  reload,
+  restart,
+  stop,
+  logs,
+  events,
+  check,
+];

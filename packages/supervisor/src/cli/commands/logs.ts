@@ -1,0 +1,20 @@
+/** `paceline logs`: what the instances wrote and what happened to them. */
+import type { LogLine } from "../../control/api.js";
+import type { FollowOptions } from "../follow.js";
+import { parseCount, withFleet, withJson, withTimeout } from "../options.js";
+import type { DefineCommand } from "../program.js";
+
+export const logs: DefineCommand = (program, action) => {
+  const command = program
+    .command("logs")
+    .description("show what the instances wrote and what happened to them")
+    .argument("[name]", "only this instance or pool; paceline for the supervisor's own words")
+    .option("-f, --follow", "go on with the lines that come")
+    .option("-n, --lines <count>", "begin with this many lines", parseCount, 100);
+  withTimeout(withJson(withFleet(command))).action(
+    action(async (name: string | undefined, options: FollowOptions) => {
+      const [{ follow }, { formatLogLine }] = await Promise.all([import("../follow.js"), import("../format-line.js")]);
+      return follow<LogLine>("/v1/logs", name, options, (line) => formatLogLine(line));
+    }),
+  );
+};

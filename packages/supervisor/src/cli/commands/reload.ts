@@ -1,0 +1,18 @@
+/** `paceline reload`: new config, env files and code, one instance after the other, without losing a request. */
+import type { OperateOptions } from "../operate.js";
+import { withFleet, withJson, withTimeout } from "../options.js";
+import type { DefineCommand } from "../program.js";
+
+export const reload: DefineCommand = (program, action) => {
+  const command = program
+    .command("reload")
+    .description("read config, env files and code afresh and replace the instances one after the other")
+    .argument("[pool]", "only this pool")
+    .option("--update-env", "take over the environment of this shell");
+  withTimeout(withJson(withFleet(command))).action(
+    action(async (pool: string | undefined, options: OperateOptions & { updateEnv?: boolean }) => {
+      const { operate } = await import("../operate.js");
+      return operate("/v1/reload", { pool, ...(options.updateEnv ? { environment: process.env } : {}) }, options);
+    }),
+  );
+};

@@ -1,0 +1,17 @@
+/** `paceline restart`: replaces processes with new ones of the same configuration. */
+import type { OperateOptions } from "../operate.js";
+import { withFleet, withJson, withTimeout } from "../options.js";
+import type { DefineCommand } from "../program.js";
+
+export const restart: DefineCommand = (program, action) => {
+  const command = program
+    .command("restart")
+    .description("replace an instance, a pool, a balancer or all pools, one process after the other")
+    .argument("[target]", "such as web.3, web, balancer.1 or balancer");
+  withTimeout(withJson(withFleet(command))).action(
+    action(async (target: string | undefined, options: OperateOptions) => {
+      const { operate } = await import("../operate.js");
+      return operate("/v1/restart", { target }, options);
+    }),
+  );
+};

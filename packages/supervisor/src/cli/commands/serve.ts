@@ -1,0 +1,60 @@
+/** `paceline serve`: one instance alone on a port, without a supervisor; the launcher does the same without loading us. */
+import { spawn } from "node:child_process";
+import { createRequire } from "node:module";
+import { constants } from "node:os";
+import { dirname, join } from "node:path";
+import type { RuntimeName } from "../../core/model.js";
+import { EXIT, type ExitStatus } from "../exit-status.js";
+import { printError } from "../output.js";
+import type { DefineCommand } from "../program.js";
+
+const RELAYED: NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
+
+export const serve: DefineCommand = (program, action) => {
+  program
+    .command("serve")
+    .description("run one instance alone on a port: one small process (serve --help tells its options)")
+    .argument("[args...]", "the app module and options such as --port 3000; --runtime bun|node")
+    .allowUnknownOption()
+    .helpOption(false)
+    .action(
+      action(async (given: string[]): Promise<ExitStatus> => {
+        const { findRuntimes } = await import("../../runtimes.js");
+        const runtimes = findRuntimes();
+        const { runtime, rest } = takeRuntime(given);
+        const name = runtime ?? runtimes.preferred;
+        const program = name === "bun" || name === "node" ? runtimes[name] : undefined;
+        if (program === undefined) {
+          printError(`${name} is not found here`);
+          return EXIT.usage;
+        }
+        return relay(program, [...serverArguments(name as RuntimeName), ...rest]);
+      }),
+    );
+};
+
+/** What follows the runtime's own path to run the server. */
+function serverArguments(runtime: RuntimeName): string[] {
+  const bin = join(dirname(createRequire(import.meta.url).resolve("@paceline/server")), "bin.js");
+  return runtime === "bun" ? ["--smol", bin] : [bin];
+}
+
+function takeRuntime(args: string[]): { runtime: string | undefined; rest: string[] } {
+  const at = args.findIndex((arg) => arg === "--runtime" || arg.startsWith("--runtime="));
+  if (at < 0) return { runtime: undefined, rest: args };
+  const [, value] = (args[at] ?? "").split("=");
+  const taken = value === undefined ? 2 : 1;
+  return { runtime: value ?? args[at + 1] ?? "", rest: [...args.slice(0, at), ...args.slice(at + taken)] };
+}
+
+function relay(program: string, args: string[]): Promise<ExitStatus> {
+  const child = spawn(program, args, { stdio: "inherit" });
+  for (const signal of RELAYED) process.on(signal, () => child.kill(signal));
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("exit", (code, signal) => {
+      const status = code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
+      resolve(status as ExitStatus);
+    });
+  });
+}

@@ -1,0 +1,36 @@
+/** `paceline status`: every process of the fleet, its memory and its request rate. */
+import { EXIT } from "../exit-status.js";
+import {
+  type FleetOptions,
+  type JsonOption,
+  milliseconds,
+  type TimeoutOption,
+  withFleet,
+  withJson,
+  withTimeout,
+} from "../options.js";
+import type { DefineCommand } from "../program.js";
+
+export const status: DefineCommand = (program, action) => {
+  const command = program.command("status").description("show every process, its memory and its request rate");
+  withTimeout(withJson(withFleet(command))).action(
+    action(async (options: FleetOptions & JsonOption & TimeoutOption) => {
+      const [{ ControlClient }, { findControlSocket }, { print, printJson }] = await Promise.all([
+        import("../../control/client.js"),
+        import("../find-fleet.js"),
+        import("../output.js"),
+      ]);
+      const client = new ControlClient({
+        socketPath: findControlSocket(options),
+        timeoutMs: milliseconds(options.timeout ?? 10),
+      });
+      const document = await client.status();
+      if (options.json) printJson(document);
+      else {
+        const { formatStatus } = await import("../format-status.js");
+        print(formatStatus(document, { colour: process.stdout.isTTY === true && process.env.NO_COLOR === undefined }));
+      }
+      return EXIT.done;
+    }),
+  );
+};

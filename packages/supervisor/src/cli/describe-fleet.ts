@@ -1,0 +1,21 @@
+/** Says in one line what a fleet is. */
+import { relative } from "node:path";
+import { formatListenAddress } from "../config/listen-address.js";
+import type { FleetConfig } from "../core/model.js";
+
+/** `shop: 4 instances of examples/hello/app.ts on http://127.0.0.1:8080`. */
+export function describeFleet(config: FleetConfig, cwd: string): string {
+  const addresses = config.listen.map(formatListenAddress).join(", ");
+  const [only] = config.pools;
+  if (config.pools.length === 1 && only !== undefined) {
+    const app = relative(cwd, only.app);
+    return `${config.name}: ${instances(only.instances)} of ${app.startsWith("..") ? only.app : app} on ${addresses}`;
+  }
+  const pools = config.pools.map((pool) => `${pool.name} ${pool.instances}`).join(", ");
+  const total = config.pools.reduce((sum, pool) => sum + pool.instances, 0);
+  return `${config.name}: ${instances(total)} in ${config.pools.length} pools (${pools}) on ${addresses}`;
+}
+
+function instances(count: number): string {
+  return count === 1 ? "1 instance" : `${count} instances`;
+}

@@ -1,0 +1,36 @@
+/** What the command's exit status says; the same for all commands. */
+import type { OperationResult } from "../control/api.js";
+
+export const EXIT = {
+  done: 0,
+  /** The operation failed. */
+  failed: 1,
+  /** The command line or the configuration is wrong. */
+  usage: 2,
+  /** Nothing is running here. */
+  notRunning: 3,
+  /** The deadline passed. */
+  deadline: 4,
+} as const;
+
+export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
+
+export function exitStatusOf(result: OperationResult): ExitStatus {
+  return result.ok ? EXIT.done : exitStatusOfCode(result.code);
+}
+
+/** For the code of an operation's result or of a PacelineError. */
+export function exitStatusOfCode(code: string): ExitStatus {
+  switch (code) {
+    case "invalid":
+    case "config":
+    case "usage":
+      return EXIT.usage;
+    case "not-running":
+      return EXIT.notRunning;
+    case "timeout":
+      return EXIT.deadline;
+    default:
+      return EXIT.failed;
+  }
+}

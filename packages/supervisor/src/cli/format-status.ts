@@ -1,0 +1,116 @@
+/** Shows the status document as aligned tables. */
+import type { BalancerStatus, InstanceStatus, LastExit, PoolStatus, Status } from "../control/api.js";
+import type { ProcessState } from "../core/model.js";
+import { type Cell, formatTable } from "./format-table.js";
+
+const HEAD: Cell[] = [
+  "NAME",
+  "STATE",
+  { text: "PID", align: "right" },
+  { text: "RSS MB", align: "right" },
+  { text: "CPU %", align: "right" },
+  { text: "REQ/S", align: "right" },
+  { text: "REQUESTS", align: "right" },
+  { text: "FLIGHT", align: "right" },
+  { text: "P50 MS", align: "right" },
+  { text: "P99 MS", align: "right" },
+  { text: "RESTARTS", align: "right" },
+  { text: "UP", align: "right" },
+];
+
+const COLOUR: Record<ProcessState, string> = {
+  ready: "32",
+  starting: "33",
+  draining: "33",
+  killing: "33",
+  stopped: "90",
+  backoff: "31",
+  failed: "31",
+};
+
+export interface FormatOptions {
+  colour: boolean;
+}
+
+/** The whole fleet, one line for each process; what is not ready tells its last exit below the tables. */
+export function formatStatus(status: Status, options: FormatOptions): string {
+  const rows: Cell[][] = [HEAD];
+  for (const pool of status.pools) rows.push(...pool.instances.flatMap((instance) => processRows(instance, options)));
+  rows.push(...status.balancers.flatMap((balancer) => processRows(balancer, options)));
+  const troubles = [...status.pools.flatMap((pool) => pool.instances), ...status.balancers].flatMap(trouble);
+  return [
+    title(status),
+    ...status.pools.map(poolLine),
+    "",
+    ...formatTable(rows),
+    ...(troubles.length === 0 ? [] : ["", ...troubles]),
+  ].join("\n");
+}
+
+function title(status: Status): string {
+  const state = status.state === "running" ? "" : ` · ${status.state}`;
+  return `${status.name}${state} · ${status.listen.join(" ")} · pid ${status.pid} · up ${formatDuration(status.uptimeSeconds)} · paceline ${status.version} (${status.runtime})`;
+}
+
+function poolLine(pool: PoolStatus): string {
+  const rollout = pool.rollout === null ? "" : ` · ${pool.rollout.kind} ${pool.rollout.done}/${pool.rollout.total}`;
+  const rate = pool.requestsPerSecond.toFixed(0);
+  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready  generation ${pool.generation}  ${pool.routes.join(" ")}  ${rate} req/s${rollout}`;
+}
+
+function processRows(process: InstanceStatus | BalancerStatus, options: FormatOptions): Cell[][] {
+  const row: Cell[] = [
+    process.name,
+    stateCell(process.state, options),
+    right(process.pid),
+    right(process.rssBytes === null ? null : (process.rssBytes / 1e6).toFixed(1)),
+    right(process.cpuPercent?.toFixed(0) ?? null),
+    right(process.requestsPerSecond.toFixed(0)),
+    right(process.requestsTotal),
+    right(process.inFlight),
+    right(formatLatency(process.latencyMs.p50)),
+    right(formatLatency(process.latencyMs.p99)),
+    right(process.restarts),
+    right(process.pid === null ? null : formatDuration(process.uptimeSeconds)),
+  ];
+  const { other } = process;
+  return other === null ? [row] : [row, [`  ${other.role}`, stateCell(other.state, options), right(other.pid)]];
+}
+
+function stateCell(state: ProcessState, { colour }: FormatOptions): Cell {
+  return { text: state, ...(colour ? { colour: COLOUR[state] } : {}) };
+}
+
+function right(value: string | number | null): Cell {
+  return { text: value === null ? "–" : String(value), align: "right" };
+}
+
+function trouble(process: { name: string; state: ProcessState; lastExit: LastExit | null }): string[] {
+  const { name, state, lastExit } = process;
+  if (state === "ready" || lastExit === null) return [];
+  return [`${name}: ${lastExit.reason}`, ...lastExit.lastLines.slice(-5).map((line) => `  | ${line}`)];
+}
+
+function formatLatency(ms: number | null): string | null {
+  if (ms === null) return null;
+  return ms < 10 ? ms.toFixed(2) : ms.toFixed(0);
+}
+
+/** `4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`: the two largest units. */
+export function formatDuration(seconds: number): string {
+  const units = [
+    ["d", 86_400],
+    ["h", 3_600],
+    ["min", 60],
+    ["s", 1],
+  ] as const;
+  let rest = Math.floor(seconds);
+  const parts: string[] = [];
+  for (const [unit, size] of units) {
+    const count = Math.floor(rest / size);
+    rest -= count * size;
+    if (count > 0 || (unit === "s" && parts.length === 0)) parts.push(`${count} ${unit}`);
+    else if (parts.length > 0) break;
+  }
+  return parts.slice(0, 2).join(" ");
+}

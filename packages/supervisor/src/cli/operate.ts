@@ -1,0 +1,18 @@
+/** Runs one operation on the fleet that is meant and tells how it goes and ends. */
+import { ControlClient } from "../control/client.js";
+import type { ExitStatus } from "./exit-status.js";
+import { findControlSocket } from "./find-fleet.js";
+import { type FleetOptions, type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
+import { print, printResult } from "./output.js";
+
+export type OperateOptions = FleetOptions & JsonOption & TimeoutOption;
+
+export async function operate(path: string, body: object, options: OperateOptions): Promise<ExitStatus> {
+  const json = options.json === true;
+  const client = new ControlClient({
+    socketPath: findControlSocket(options),
+    timeoutMs: milliseconds(options.timeout),
+  });
+  const result = await client.operate("POST", path, body, json ? undefined : print);
+  return printResult(result, json);
+}

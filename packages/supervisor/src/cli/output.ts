@@ -1,0 +1,46 @@
+/** Everything a command writes goes through here: text for people or one JSON document, and errors. */
+import type { OperationResult } from "../control/api.js";
+import { PacelineError } from "../errors.js";
+import { type ExitStatus, exitStatusOf, exitStatusOfCode } from "./exit-status.js";
+
+/** A reader that went away (`paceline logs | head`) ends what we print, not what we do. */
+export function surviveClosedOutput(): void {
+  process.stdout.on("error", () => {});
+  process.stderr.on("error", () => {});
+}
+
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, 2));
+}
+
+export function printError(text: string): void {
+  process.stderr.write(`paceline: ${text}\n`);
+}
+
+/** Tells how an operation ended and gives the exit status for it. */
+export function printResult(result: OperationResult, json: boolean): ExitStatus {
+  if (json) printJson(result);
+  else if (result.ok) print(result.message);
+  else {
+    printError(result.message);
+    for (const line of result.lastLines ?? []) process.stderr.write(`  | ${line}\n`);
+  }
+  return exitStatusOf(result);
+}
+
+/** Tells why a command could not be done and gives the exit status for it. */
+export function reportError(error: unknown, json: boolean): ExitStatus {
+  if (!(error instanceof PacelineError)) {
+    printError(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    return exitStatusOfCode("internal");
+  }
+  const { code, message } = error;
+  const problems = (error as { problems?: unknown }).problems;
+  if (json) printJson({ ok: false, code, message, ...(problems === undefined ? {} : { problems }) });
+  else for (const line of message.split("\n")) printError(line);
+  return exitStatusOfCode(code);
+}

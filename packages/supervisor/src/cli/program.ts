@@ -1,0 +1,47 @@
+/** The whole command line: its commands, and what an exit status comes from. */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { commands } from "./commands/index.js";
+import { EXIT, type ExitStatus } from "./exit-status.js";
+import { reportError, surviveClosedOutput } from "./output.js";
+
+/** A command's action: gives the exit status. */
+export type Action = (...args: never[]) => Promise<ExitStatus>;
+
+/** Registers one command; `action` wraps what it does, so that errors are told and the exit status is set. */
+export type DefineCommand = (program: Command, action: (run: Action) => (...args: unknown[]) => Promise<void>) => void;
+
+/** Runs the command line `args` (without runtime and script) and sets the exit status of this process. */
+export async function run(args: string[]): Promise<void> {
+  surviveClosedOutput();
+  const program = new Command("paceline")
+    .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
+    .version(version())
+    .showHelpAfterError("(paceline --help tells all commands)")
+    .exitOverride();
+  for (const define of commands) define(program, settle);
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Commander has told what was wrong; asked-for help and version are no mistakes.
+    const asked = error.code === "commander.helpDisplayed" || error.code === "commander.version";
+    process.exitCode = asked ? EXIT.done : EXIT.usage;
+  }
+}
+
+function settle(run: Action) {
+  return async (...args: unknown[]): Promise<void> => {
+    const options = args.find((arg) => typeof arg === "object" && arg !== null && !Array.isArray(arg));
+    try {
+      process.exitCode = await run(...(args as never[]));
+    } catch (error) {
+      process.exitCode = reportError(error, (options as { json?: boolean } | undefined)?.json === true);
+    }
+  };
+}
+
+export function version(): string {
+  const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(manifest) as { version: string }).version;
+}

@@ -106,10 +106,10 @@ export class Project {
   }
 
   /** `paceline start` without a terminal, in a session of its own. Returns it at once; see `ready`. */
-  startInForeground(command: string[] = [PACELINE, "start"]): ChildProcess {
+  startInForeground(command: string[] = [PACELINE, "start"], cwd = this.folder): ChildProcess {
     const [program = PACELINE, ...args] = command;
     const child = spawn(program, args, {
-      cwd: this.folder,
+      cwd,
       env: this.startEnvironment(),
       stdio: ["pipe", "pipe", "pipe"],
       detached: true,
@@ -122,6 +122,13 @@ export class Project {
     child.stderr.setEncoding("utf8").on("data", keep);
     this.#foreground = child;
     return child;
+  }
+
+  /** The process of `startInForeground`, which leads its process group. */
+  get foregroundPid(): number {
+    const pid = this.#foreground?.pid;
+    if (pid === undefined) throw new Error("nothing runs in the foreground");
+    return pid;
   }
 
   /** How the process of `startInForeground` ended. */

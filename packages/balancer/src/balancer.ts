@@ -1,0 +1,120 @@
+/** The balancer: accepts clients on the inherited sockets, relays their requests, and follows the supervisor's snapshots. */
+import type { BalancerLimits, Snapshot } from "@paceline/link";
+import { Http1ClientLink } from "./client-link/http1.js";
+import { Counters } from "./counters.js";
+import { Deadlines, TICK_MS } from "./deadlines.js";
+import { Forwarded } from "./forwarded.js";
+import { HeadWriter } from "./http1/head-writer.js";
+import { RequestHead } from "./http1/request-head.js";
+import { Membership } from "./membership.js";
+import type { Relay } from "./relay/relay.js";
+import { Router } from "./router.js";
+import type { Connection, ConnectionOwner, Listener, Transport } from "./transport/transport.js";
+import { Http1UpstreamLink } from "./upstream-link/http1.js";
+
+export interface BalancerOptions {
+  transport: Transport;
+  limits: BalancerLimits;
+  trustedProxies: readonly string[];
+  /** An upstream that a snapshot removed has no connection any more. */
+  onLeavingChanged(): void;
+  /** A drain has ended: no client connection is left. */
+  onDrained(): void;
+}
+
+export class Balancer {
+  readonly counters = new Counters();
+  private readonly relay: Relay;
+  private readonly deadlines = new Deadlines();
+  private readonly membership: Membership;
+  private readonly listeners: Listener[] = [];
+  private readonly ticker: NodeJS.Timeout;
+  private readonly clients = new Set<Http1ClientLink>();
+
+  constructor(private readonly options: BalancerOptions) {
+    const { limits, transport } = options;
+    const { deadlines } = this;
+    const requestWriter = new HeadWriter(limits.maxHeadBytes);
+    this.relay = {
+      limits,
+      deadlines,
+      counters: this.counters,
+      forwarded: new Forwarded(options.trustedProxies),
+      requestHead: new RequestHead(limits),
+      answerWriter: new HeadWriter(limits.maxHeadBytes),
+      router: new Router([]),
+      isDraining: false,
+    };
+    this.membership = new Membership({
+      maxQueue: limits.maxQueue,
+      makeLink: ({ socket }) =>
+        new Http1UpstreamLink({ transport, deadlines, requestWriter }, socket, limits.maxConnectionsPerUpstream),
+      onLeft: options.onLeavingChanged,
+    });
+    this.ticker = setInterval(() => this.tick(), TICK_MS);
+  }
+
+  get version(): number {
+    return this.membership.version;
+  }
+
+  get leaving(): string[] {
+    return this.membership.leaving;
+  }
+
+  get isDraining(): boolean {
+    return this.relay.isDraining;
+  }
+
+  get upstreamStats(): ReturnType<Membership["stats"]> {
+    return this.membership.stats();
+  }
+
+  /** Follows a snapshot. One that is not newer than what is followed already is passed over. */
+  apply(snapshot: Snapshot): void {
+    if (snapshot.version <= this.membership.version) return;
+    this.relay.router = this.membership.apply(snapshot);
+  }
+
+  /** Begins to accept on an inherited descriptor; throws when the runtime cannot. */
+  listen(fd: number): void {
+    this.listeners.push(this.options.transport.listen(fd, (connection) => this.accept(connection)));
+  }
+
+  private accept(connection: Connection): ConnectionOwner {
+    const { counters, options } = this;
+    counters.connections++;
+    counters.connectionsTotal++;
+    const client = new Http1ClientLink(this.relay, connection, this.onClientGone);
+    this.clients.add(client);
+    if (counters.connections > options.limits.maxConnections) client.refuse(503);
+    return client;
+  }
+
+  private readonly onClientGone = (client: Http1ClientLink): void => {
+    this.counters.connections--;
+    this.clients.delete(client);
+    if (this.relay.isDraining && this.clients.size === 0) this.finishDrain();
+  };
+
+  private tick(): void {
+    this.deadlines.tick(performance.now());
+    this.membership.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
+  }
+
+  /** Accepts no more; the clients there are get their answers, each the last of its connection. */
+  drain(): void {
+    if (this.relay.isDraining) return;
+    this.relay.isDraining = true;
+    for (const listener of this.listeners) listener.close();
+    if (this.clients.size === 0) return this.finishDrain();
+    setTimeout(() => {
+      for (const client of [...this.clients]) client.closeIfIdle();
+    }, this.options.limits.idleDrainMs);
+  }
+
+  private finishDrain(): void {
+    clearInterval(this.ticker);
+    this.options.onDrained();
+  }
+}

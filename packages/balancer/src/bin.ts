@@ -1,0 +1,11 @@
+/** The entry of a balancer process; the supervisor starts it. */
+import { takeChildEnvironment } from "@paceline/link";
+import { BalancerProcess, log } from "./process.js";
+import { chooseTransport } from "./transport/choose.js";
+
+const identity = takeChildEnvironment();
+if (identity === undefined) {
+  log("a balancer is started by `paceline start`, not by itself");
+  process.exit(2);
+}
+new BalancerProcess(identity, await chooseTransport()).start();

@@ -1,0 +1,318 @@
+/** One client connection that speaks HTTP/1: reads its requests one after the other, and sends it their answers. */
+import type { Deadlines } from "../deadlines.js";
+import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader } from "../http1/body-framing.js";
+import { type Framing, HEAD_INCOMPLETE, HEAD_REFUSED } from "../http1/request-head.js";
+import type { ResponseHead } from "../http1/response-head.js";
+import { type LocalStatus, localAnswer } from "../local-answer.js";
+import { Exchange } from "../relay/exchange.js";
+import type { Relay } from "../relay/relay.js";
+import type { Connection, ConnectionOwner } from "../transport/transport.js";
+import { Input } from "./input.js";
+import type { ClientLink } from "./link.js";
+
+type State =
+  /** Between requests, or in the middle of a head. */
+  | "head"
+  /** A request is under way. */
+  | "exchange"
+  /** The last answer was sent and FIN with it; what the client still sends is read and dropped, lest a reset takes the answer away. */
+  | "lingering"
+  | "closed";
+
+/** How long a client may go on sending after its last answer, in milliseconds. */
+const LINGER_MS = 2000;
+
+/** What a client may send ahead of its answer before it is read no more, in bytes. */
+const MAX_AHEAD_BYTES = 65_536;
+
+/** Told when a connection is gone, so that a drain knows when all are. */
+export type OnGone = (link: Http1ClientLink) => void;
+
+export class Http1ClientLink implements ClientLink, ConnectionOwner {
+  deadlineAt = Number.POSITIVE_INFINITY;
+  deadlineIndex = -1;
+  private state: State = "head";
+  private readonly input = new Input();
+  private readonly body = new BodyReader();
+  private readonly exchange: Exchange;
+  private readonly deadlines: Deadlines;
+  private minorVersion: 0 | 1 = 1;
+  private keepAlive = true;
+  private isHeadRequest = false;
+  private answerFraming: Framing = "none";
+  private isPaused = false;
+  private isReading = false;
+  private waitedBytes = 0;
+
+  constructor(
+    private readonly relay: Relay,
+    private readonly connection: Connection,
+    private readonly onGone: OnGone,
+  ) {
+    this.exchange = new Exchange(relay, this, relay.forwarded.peer(connection.remoteAddress));
+    this.deadlines = relay.deadlines;
+    this.deadlines.add(this);
+    this.deadlineAt = this.deadlines.now + relay.limits.headTimeoutMs;
+  }
+
+  /** No request is under way and no byte of the next has come. */
+  get isIdle(): boolean {
+    return this.state === "head" && this.input.length === 0;
+  }
+
+  /** Answers what belongs to no exchange, and ends the connection: a head that was refused, say. */
+  refuse(status: LocalStatus): void {
+    this.relay.counters.answered(status, 0);
+    this.keepAlive = false;
+    if (this.state === "head") {
+      this.isHeadRequest = false;
+      this.minorVersion = 1;
+    }
+    this.answer(status);
+  }
+
+  /** Closes a connection that is idle; called at the end of a drain's grace. */
+  closeIfIdle(): void {
+    if (this.isIdle) this.close();
+  }
+
+  // From the connection.
+
+  onData(bytes: Buffer): void {
+    switch (this.state) {
+      case "head":
+        this.input.push(bytes);
+        this.readRequests();
+        return;
+      case "exchange":
+        this.input.push(bytes);
+        this.readBody();
+        return;
+      case "lingering":
+      case "closed":
+        return;
+    }
+  }
+
+  /** Reads as many requests as have come and can be answered at once; the others wait for their turn. */
+  private readRequests(): void {
+    if (this.isReading) return;
+    this.isReading = true;
+    while (this.state === "head" && this.input.length > 0 && this.readHead()) this.readBody();
+    this.isReading = false;
+    if (this.state === "head") this.resumeBody();
+  }
+
+  /** Reads one head and begins its exchange; false when there is none yet or it was refused. */
+  private readHead(): boolean {
+    const { input, relay } = this;
+    if (!input.mayHoldHead(relay.limits.maxHeadBytes)) return false;
+    const head = relay.requestHead;
+    const { bytes, start, end } = input;
+    const after = head.parse(bytes, start, end);
+    if (after === HEAD_INCOMPLETE) {
+      // The first byte of a head begins its time, and no later one prolongs it.
+      if (!input.isPartial) this.deadlineAt = this.deadlines.now + relay.limits.headTimeoutMs;
+      input.isPartial = true;
+      return false;
+    }
+    if (after === HEAD_REFUSED) {
+      this.refuse(head.refusal);
+      return false;
+    }
+    input.consume(after);
+    if (input.length <= MAX_AHEAD_BYTES) this.resumeBody();
+    this.state = "exchange";
+    this.minorVersion = head.minorVersion;
+    this.isHeadRequest = head.isHead;
+    this.keepAlive = head.keepAlive && !relay.isDraining;
+    this.body.begin(head.isUpgrade ? "none" : head.framing, head.contentLength, relay.limits.maxBodyBytes);
+    this.exchange.begin(head, bytes, start, after);
+    return true;
+  }
+
+  private readBody(): void {
+    const { input, exchange, body } = this;
+    if (this.state !== "exchange") return;
+    if (exchange.isTunnel) {
+      exchange.onRequestBody(input.bytes, input.start, input.end);
+      input.clear();
+      return exchange.onRequestBatch();
+    }
+    if (!body.isComplete) {
+      if (input.length === 0) return;
+      const after = body.read(input.bytes, input.start, input.end, this.bodySink);
+      if (after === BODY_MALFORMED || after === BODY_TOO_LARGE) return this.refuseBody(after === BODY_TOO_LARGE);
+      input.consume(after);
+      if (body.isComplete) exchange.onRequestEnd();
+      exchange.onRequestBatch();
+    }
+    // The next request came before this one's answer.
+    if (body.isComplete && input.length > MAX_AHEAD_BYTES) this.pauseBody();
+  }
+
+  private readonly bodySink = {
+    onBody: (bytes: Uint8Array, start: number, end: number): void => {
+      this.exchange.onRequestBody(bytes, start, end);
+    },
+  };
+
+  /** What was sent as a body is none: the upstream is told, and the client, if it has no answer yet. */
+  private refuseBody(isTooLarge: boolean): void {
+    const hasAnswer = this.exchange.hasAnswer;
+    this.exchange.onClientGone();
+    if (hasAnswer) this.abort();
+    else this.refuse(isTooLarge ? 413 : 400);
+  }
+
+  onDrain(): void {
+    this.exchange.onClientDrain();
+  }
+
+  onEnd(): void {
+    switch (this.state) {
+      case "exchange":
+        if (this.exchange.isTunnel) return this.exchange.onRequestEnd();
+        this.exchange.onClientGone();
+        return this.close();
+      case "head":
+      case "lingering":
+        return this.close();
+      case "closed":
+        return;
+    }
+  }
+
+  onClose(): void {
+    if (this.state === "closed") return;
+    this.exchange.onClientGone();
+    this.close();
+  }
+
+  onDeadline(): void {
+    switch (this.state) {
+      case "head":
+        // A client that began a request learns why it is cut off; an idle one is simply closed.
+        return this.input.length > 0 ? this.refuse(408) : this.close();
+      case "exchange":
+        return this.exchange.onDeadline();
+      case "lingering":
+        return this.close();
+      case "closed":
+        return;
+    }
+  }
+
+  // From the exchange.
+
+  setDeadline(atMs: number): void {
+    this.deadlineAt = atMs;
+  }
+
+  sendInterim(head: ResponseHead): void {
+    // HTTP/1.0 knows no 1xx (RFC 9110 §15.2).
+    if (this.minorVersion === 0) return;
+    this.relay.answerWriter.response(this.connection, head, "none", true, this.minorVersion);
+    this.relay.answerWriter.flush(this.connection);
+  }
+
+  sendHead(head: ResponseHead): void {
+    this.answerFraming = head.framing === "close" && this.minorVersion === 1 ? "chunked" : head.framing;
+    if (head.framing === "chunked" && this.minorVersion === 0) this.answerFraming = "close";
+    if (head.status === 101) this.answerFraming = "close";
+    else if (this.answerFraming === "close" || !this.exchange.hasWholeRequest || this.relay.isDraining) {
+      this.keepAlive = false;
+    }
+    this.relay.answerWriter.response(this.connection, head, this.answerFraming, this.keepAlive, this.minorVersion);
+    // What the client sent ahead of the 101 is the tunnel's first.
+    if (head.status === 101 && this.input.length > 0) this.readBody();
+  }
+
+  sendBody(bytes: Uint8Array, start: number, end: number): boolean {
+    const { answerWriter } = this.relay;
+    return this.answerFraming === "chunked"
+      ? answerWriter.chunk(this.connection, bytes, start, end)
+      : answerWriter.body(this.connection, bytes, start, end);
+  }
+
+  flush(): boolean {
+    return this.relay.answerWriter.flush(this.connection);
+  }
+
+  endAnswer(): void {
+    if (this.answerFraming === "chunked") this.relay.answerWriter.lastChunk(this.connection);
+    this.relay.answerWriter.flush(this.connection);
+    this.finish();
+  }
+
+  answer(status: LocalStatus): void {
+    // A refused head or a body that did not come whole leaves no place where a next request could begin.
+    const mayKeep = this.state === "exchange" && this.body.isComplete && !this.relay.isDraining && status !== 408;
+    this.keepAlive = mayKeep && this.keepAlive;
+    this.connection.write(
+      localAnswer(status, {
+        keepAlive: this.keepAlive,
+        clientMinorVersion: this.minorVersion,
+        isHead: this.isHeadRequest,
+      }),
+    );
+    this.finish();
+  }
+
+  /** An answer was sent: the next request, or the end. */
+  private finish(): void {
+    const wasWhole = this.state === "exchange" && this.body.isComplete;
+    if (this.keepAlive) {
+      this.state = "head";
+      const { limits } = this.relay;
+      this.deadlineAt = this.deadlines.now + limits.keepAliveTimeoutMs;
+      this.input.isPartial = false;
+      if (this.input.length > 0) this.readRequests();
+      else if (this.isPaused) this.resumeBody();
+      return;
+    }
+    if (wasWhole && this.input.length === 0) return this.close();
+    this.state = "lingering";
+    this.input.clear();
+    this.deadlineAt = this.deadlines.now + LINGER_MS;
+    this.resumeBody();
+    this.connection.end();
+  }
+
+  abort(): void {
+    if (this.state === "closed") return;
+    this.leave();
+    this.connection.reset();
+  }
+
+  private close(): void {
+    if (this.state === "closed") return;
+    this.leave();
+    this.connection.close();
+  }
+
+  private leave(): void {
+    this.state = "closed";
+    this.input.clear();
+    this.deadlines.remove(this);
+    this.onGone(this);
+  }
+
+  hasProgressed(): boolean {
+    const waited = this.waitedBytes;
+    this.waitedBytes = this.connection.waitingBytes;
+    return this.waitedBytes < waited;
+  }
+
+  pauseBody(): void {
+    if (this.isPaused) return;
+    this.isPaused = true;
+    this.connection.pause();
+  }
+
+  resumeBody(): void {
+    if (!this.isPaused) return;
+    this.isPaused = false;
+    this.connection.resume();
+  }
+}

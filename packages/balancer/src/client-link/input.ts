@@ -1,0 +1,64 @@
+/** The bytes of a client that nobody has used yet: almost always one received buffer, joined only when a head comes in pieces. */
+import { LF } from "../http1/bytes.js";
+
+const NOTHING = Buffer.alloc(0);
+
+export class Input {
+  bytes: Buffer = NOTHING;
+  start = 0;
+  end = 0;
+  /** A head was looked at and found incomplete. */
+  isPartial = false;
+  /** Up to where `bytes` was searched for the end of a line. */
+  private searched = 0;
+
+  get length(): number {
+    return this.end - this.start;
+  }
+
+  push(received: Buffer): void {
+    if (this.length === 0) {
+      this.bytes = received;
+      this.start = 0;
+      this.end = received.length;
+      this.searched = 0;
+      return;
+    }
+    // `bytes` may be shared with a request that is under way, so what joins goes to a buffer of its own, with room to grow.
+    const length = this.length;
+    if (!this.isPartial || this.end + received.length > this.bytes.length) {
+      const room = Buffer.allocUnsafe(Math.max(1024, 2 * (length + received.length)));
+      this.bytes.copy(room, 0, this.start, this.end);
+      this.searched -= this.start;
+      this.bytes = room;
+      this.start = 0;
+      this.end = length;
+    }
+    received.copy(this.bytes, this.end);
+    this.end += received.length;
+  }
+
+  /**
+   * Whether a look at the head is worth it: a head that was incomplete is read again only once another line has ended,
+   * or it is too long, so that one that comes byte by byte costs no more than one that comes at once.
+   */
+  mayHoldHead(maxHeadBytes: number): boolean {
+    if (!this.isPartial) return true;
+    const newline = this.bytes.subarray(0, this.end).indexOf(LF, Math.max(this.searched, this.start));
+    this.searched = this.end;
+    return newline >= 0 || this.length >= maxHeadBytes;
+  }
+
+  /** Everything before that position has been used. */
+  consume(position: number): void {
+    this.start = position;
+    this.isPartial = false;
+    if (this.start === this.end) this.clear();
+  }
+
+  clear(): void {
+    this.bytes = NOTHING;
+    this.start = this.end = this.searched = 0;
+    this.isPartial = false;
+  }
+}

@@ -1,0 +1,27 @@
+/** The seam towards clients: what an exchange needs of the connection its request came on, whatever its protocol. */
+
+import type { ResponseHead } from "../http1/response-head.js";
+import type { LocalStatus } from "../local-answer.js";
+
+export interface ClientLink {
+  /** Milliseconds of `Deadlines.now` at which `Exchange.onDeadline` is due. */
+  setDeadline(atMs: number): void;
+  /** A 1xx that precedes the answer. */
+  sendInterim(head: ResponseHead): void;
+  /** The answer's head; its bytes are read before the call returns. */
+  sendHead(head: ResponseHead): void;
+  /** A piece of the answer's body. False: wait for `Exchange.onClientDrain`. */
+  sendBody(bytes: Uint8Array, start: number, end: number): boolean;
+  /** All that one turn brought has been given; it goes out now. False as with `sendBody`. */
+  flush(): boolean;
+  /** The answer is whole. */
+  endAnswer(): void;
+  /** An answer of the balancer's own; only while no head was sent. */
+  answer(status: LocalStatus): void;
+  /** The answer cannot be finished: the client must see that. */
+  abort(): void;
+  /** Whether the client has read some of what waits for it since this was last asked. */
+  hasProgressed(): boolean;
+  pauseBody(): void;
+  resumeBody(): void;
+}

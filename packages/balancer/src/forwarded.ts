@@ -1,0 +1,80 @@
+/** Makes the fields that tell an app who its client is; what a client says of itself counts only from a trusted peer. */
+import { BlockList, isIPv6 } from "node:net";
+import { ascii } from "./http1/bytes.js";
+import { FieldKind } from "./http1/field-table.js";
+import type { RequestHead } from "./http1/request-head.js";
+
+/** What is known of a client's address, made once a connection. */
+export interface Peer {
+  address: string;
+  /** Whether its own forwarded fields are taken over. */
+  isTrusted: boolean;
+  /** The fields for a peer that is not trusted, ready to be sent. */
+  fields: Uint8Array;
+}
+
+/** Clients come back: their peers are kept, up to this many, and then all are forgotten. */
+const MAX_PEERS = 4096;
+
+export class Forwarded {
+  private readonly trusted = new BlockList();
+  private readonly peers = new Map<string, Peer>();
+
+  /** @param trustedProxies addresses or CIDR blocks, checked when the config was read. */
+  constructor(trustedProxies: readonly string[]) {
+    for (const block of trustedProxies) {
+      const [address = "", prefix] = block.split("/");
+      const family = isIPv6(address) ? "ipv6" : "ipv4";
+      if (prefix === undefined) this.trusted.addAddress(address, family);
+      else this.trusted.addSubnet(address, Number(prefix), family);
+    }
+  }
+
+  /** @param address the client's IP address; empty for a unix socket, whose clients are never trusted. */
+  peer(address: string): Peer {
+    const known = this.peers.get(address);
+    if (known !== undefined) return known;
+    if (this.peers.size >= MAX_PEERS) this.peers.clear();
+    // An IPv4 client of a dual-stack socket shows as ::ffff:1.2.3.4; it is known by its own address.
+    const plain = address.replace(/^::ffff:(?=\d+\.)/i, "");
+    const peer: Peer = {
+      address: plain,
+      isTrusted: plain !== "" && this.trusted.check(plain, isIPv6(plain) ? "ipv6" : "ipv4"),
+      fields: ascii(fieldLines(plain || "unknown", "http", node(plain))),
+    };
+    this.peers.set(address, peer);
+    return peer;
+  }
+
+  /** The fields for one request: ready made, or the client's own with the peer added to them. */
+  fields(head: RequestHead, peer: Peer): Uint8Array {
+    if (!peer.isTrusted) return peer.fields;
+    let forwardedFor = "";
+    let proto = "http";
+    let forwarded = "";
+    for (let i = 0; i < head.fields.count; i++) {
+      switch (head.fields.kinds[i]) {
+        case FieldKind.FORWARDED_FOR:
+          forwardedFor += `${head.fields.value(i)}, `;
+          break;
+        case FieldKind.FORWARDED_PROTO:
+          proto = head.fields.value(i);
+          break;
+        case FieldKind.FORWARDED:
+          forwarded += `${head.fields.value(i)}, `;
+          break;
+      }
+    }
+    return Buffer.from(fieldLines(forwardedFor + peer.address, proto, forwarded + node(peer.address)), "latin1");
+  }
+}
+
+function fieldLines(forwardedFor: string, proto: string, forwarded: string): string {
+  return `X-Forwarded-For: ${forwardedFor}\r\nX-Forwarded-Proto: ${proto}\r\nForwarded: ${forwarded}\r\n`;
+}
+
+/** The `for` of a Forwarded element (RFC 7239 §6): IPv6 in brackets and quotes, `unknown` for a unix socket. */
+function node(address: string): string {
+  if (address === "") return "for=unknown;proto=http";
+  return isIPv6(address) ? `for="[${address}]";proto=http` : `for=${address};proto=http`;
+}

@@ -1,0 +1,171 @@
+/** Reads a message's body out of the bytes of a connection by its framing: length, chunked, or until the close. */
+import { BYTE_CLASS, COLON, CR, HEX, IS_FIELD_VALUE, IS_TOKEN, LF } from "./bytes.js";
+import type { Framing } from "./request-head.js";
+
+/** Takes the body piece by piece. */
+export interface BodySink {
+  /** The bytes from `start` to `end` are body; they may be kept, as connections give their buffers away. */
+  onBody(bytes: Uint8Array, start: number, end: number): void;
+}
+
+/** Answers of `read` below zero; any other answer is the position up to which bytes were used. */
+export const BODY_MALFORMED = -1;
+export const BODY_TOO_LARGE = -2;
+
+/** Bounds of what surrounds the data in a chunked body, so that nobody can send for ever without sending a body. */
+const MAX_CHUNK_LINE_BYTES = 256;
+const MAX_TRAILER_BYTES = 8192;
+
+type State =
+  | "size"
+  | "extension"
+  | "size-lf"
+  | "data"
+  | "data-cr"
+  | "data-lf"
+  | "trailer-start"
+  | "trailer-name"
+  | "trailer-value"
+  | "trailer-lf"
+  | "end-lf";
+
+/** Reads one body at a time; used again for the next of its connection. */
+export class BodyReader {
+  private framing: Framing = "none";
+  private state: State = "size";
+  /** Bytes of data still to come, of the body or of the chunk. */
+  private remaining = 0;
+  /** Digits of the size read so far, or bytes of an extension or of trailers. */
+  private lineBytes = 0;
+  private total = 0;
+  private maxBytes = Number.MAX_SAFE_INTEGER;
+  isComplete = true;
+
+  /** Begins a body; `maxBytes` bounds a chunked one, whose length nobody told before. */
+  begin(framing: Framing, contentLength: number, maxBytes = Number.MAX_SAFE_INTEGER): void {
+    this.framing = framing;
+    this.isComplete = framing === "none";
+    this.remaining = framing === "length" ? contentLength : 0;
+    this.state = "size";
+    this.lineBytes = 0;
+    this.total = 0;
+    this.maxBytes = maxBytes;
+  }
+
+  /** Whether the end of the connection ends this body as it should. */
+  get endsWithClose(): boolean {
+    return this.framing === "close";
+  }
+
+  /** Reads on; stops at the end of the body, and leaves what follows it. */
+  read(bytes: Uint8Array, start: number, end: number, sink: BodySink): number {
+    switch (this.framing) {
+      case "none":
+        return start;
+      case "close":
+        if (end > start) sink.onBody(bytes, start, end);
+        return end;
+      case "length": {
+        const dataEnd = Math.min(end, start + this.remaining);
+        this.remaining -= dataEnd - start;
+        // Complete before the sink sees the last piece, so that it can send head, body and end in one call.
+        if (this.remaining === 0) this.isComplete = true;
+        if (dataEnd > start) sink.onBody(bytes, start, dataEnd);
+        return dataEnd;
+      }
+      case "chunked":
+        return this.readChunked(bytes, start, end, sink);
+    }
+  }
+
+  /** RFC 9112 §7.1, with CRLF where it says CRLF; extensions and trailers are checked and dropped. */
+  private readChunked(bytes: Uint8Array, start: number, end: number, sink: BodySink): number {
+    let at = start;
+    while (at < end) {
+      const byte = bytes[at] as number;
+      switch (this.state) {
+        case "size": {
+          const digit = HEX[byte] as number;
+          if (digit !== 255) {
+            // Thirteen digits are 2^52: no number beyond what a double holds exactly.
+            if (++this.lineBytes > 13) return BODY_MALFORMED;
+            this.remaining = this.remaining * 16 + digit;
+            at++;
+            break;
+          }
+          if (this.lineBytes === 0) return BODY_MALFORMED;
+          this.total += this.remaining;
+          if (this.total > this.maxBytes) return BODY_TOO_LARGE;
+          if (byte === CR) this.state = "size-lf";
+          else if (byte === SEMICOLON) {
+            this.state = "extension";
+            this.lineBytes = 0;
+          } else return BODY_MALFORMED;
+          at++;
+          break;
+        }
+        case "extension":
+          if (byte === CR) this.state = "size-lf";
+          else if (((BYTE_CLASS[byte] as number) & IS_FIELD_VALUE) === 0) return BODY_MALFORMED;
+          else if (++this.lineBytes > MAX_CHUNK_LINE_BYTES) return BODY_MALFORMED;
+          at++;
+          break;
+        case "size-lf":
+          if (byte !== LF) return BODY_MALFORMED;
+          this.lineBytes = 0;
+          this.state = this.remaining === 0 ? "trailer-start" : "data";
+          at++;
+          break;
+        case "data": {
+          const dataEnd = Math.min(end, at + this.remaining);
+          this.remaining -= dataEnd - at;
+          if (this.remaining === 0) this.state = "data-cr";
+          sink.onBody(bytes, at, dataEnd);
+          at = dataEnd;
+          break;
+        }
+        case "data-cr":
+          if (byte !== CR) return BODY_MALFORMED;
+          this.state = "data-lf";
+          at++;
+          break;
+        case "data-lf":
+          if (byte !== LF) return BODY_MALFORMED;
+          this.state = "size";
+          this.lineBytes = 0;
+          at++;
+          break;
+        case "trailer-start":
+          if (byte === CR) this.state = "end-lf";
+          else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) !== 0) this.state = "trailer-name";
+          else return BODY_MALFORMED;
+          at++;
+          break;
+        case "trailer-name":
+          if (byte === COLON) this.state = "trailer-value";
+          else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0) return BODY_MALFORMED;
+          if (++this.lineBytes > MAX_TRAILER_BYTES) return BODY_MALFORMED;
+          at++;
+          break;
+        case "trailer-value":
+          if (byte === CR) this.state = "trailer-lf";
+          else if (((BYTE_CLASS[byte] as number) & IS_FIELD_VALUE) === 0) return BODY_MALFORMED;
+          if (++this.lineBytes > MAX_TRAILER_BYTES) return BODY_MALFORMED;
+          at++;
+          break;
+        case "trailer-lf":
+          if (byte !== LF) return BODY_MALFORMED;
+          this.state = "trailer-start";
+          at++;
+          break;
+        case "end-lf":
+          if (byte !== LF) return BODY_MALFORMED;
+          this.isComplete = true;
+          return at + 1;
+      }
+    }
+    return at;
+  }
+}
+
+const SEMICOLON = 59;

@@ -1,0 +1,183 @@
+/** The fields of one head as positions in the bytes they came in, with the few names that a proxy must know marked. */
+import { ascii, BYTE_CLASS, COLON, CR, equalsIgnoringCase, IS_FIELD_VALUE, IS_TOKEN, LF, SPACE, TAB } from "./bytes.js";
+
+/** What a field is to the relay; everything else is ORDINARY and passes as it is. */
+export const FieldKind = {
+  ORDINARY: 0,
+  /** Belongs to one hop, or is named by Connection: never passes. */
+  HOP: 1,
+  CONNECTION: 2,
+  CONTENT_LENGTH: 3,
+  TRANSFER_ENCODING: 4,
+  HOST: 5,
+  UPGRADE: 6,
+  EXPECT: 7,
+  FORWARDED_FOR: 8,
+  FORWARDED_PROTO: 9,
+  FORWARDED_HOST: 10,
+  FORWARDED: 11,
+  DATE: 12,
+} as const;
+
+const KNOWN: readonly (readonly [string, number])[] = [
+  ["connection", FieldKind.CONNECTION],
+  ["content-length", FieldKind.CONTENT_LENGTH],
+  ["date", FieldKind.DATE],
+  ["expect", FieldKind.EXPECT],
+  ["forwarded", FieldKind.FORWARDED],
+  ["host", FieldKind.HOST],
+  ["keep-alive", FieldKind.HOP],
+  ["proxy-authenticate", FieldKind.HOP],
+  ["proxy-authorization", FieldKind.HOP],
+  ["proxy-connection", FieldKind.HOP],
+  ["te", FieldKind.HOP],
+  ["trailer", FieldKind.HOP],
+  ["transfer-encoding", FieldKind.TRANSFER_ENCODING],
+  ["upgrade", FieldKind.UPGRADE],
+  ["x-forwarded-for", FieldKind.FORWARDED_FOR],
+  ["x-forwarded-host", FieldKind.FORWARDED_HOST],
+  ["x-forwarded-proto", FieldKind.FORWARDED_PROTO],
+];
+
+/** The known names by their length, so that most fields are told apart by one look. */
+const KNOWN_BY_LENGTH: { name: Uint8Array; kind: number }[][] = [];
+for (const [name, kind] of KNOWN) {
+  KNOWN_BY_LENGTH[name.length] ??= [];
+  KNOWN_BY_LENGTH[name.length]?.push({ name: ascii(name), kind });
+}
+
+function kindOf(bytes: Uint8Array, start: number, end: number): number {
+  const candidates = KNOWN_BY_LENGTH[end - start];
+  if (candidates === undefined) return FieldKind.ORDINARY;
+  for (const candidate of candidates) {
+    if (equalsIgnoringCase(bytes, start, end, candidate.name)) return candidate.kind;
+  }
+  return FieldKind.ORDINARY;
+}
+
+/** Answers of `parse` below zero. */
+export const FIELDS_INCOMPLETE = -1;
+export const FIELDS_MALFORMED = -2;
+export const FIELDS_TOO_MANY = -3;
+
+const UPGRADE_WORD = ascii("upgrade");
+const CLOSE_WORD = ascii("close");
+const KEEP_ALIVE_WORD = ascii("keep-alive");
+
+/** Holds one head's fields at a time and is used again for the next. */
+export class FieldTable {
+  bytes: Uint8Array = new Uint8Array(0);
+  count = 0;
+  /** Four numbers a field: start and end of the name, start and end of the value. */
+  readonly positions: Int32Array;
+  readonly kinds: Uint8Array;
+
+  constructor(readonly maxFields: number) {
+    this.positions = new Int32Array(maxFields * 4);
+    this.kinds = new Uint8Array(maxFields);
+  }
+
+  /**
+   * Reads field lines up to the empty line that ends the head, as RFC 9112 §5 has them and nothing looser: no bare CR or
+   * LF, no folding, no space before the colon, no control bytes. Answers with the position after the head.
+   */
+  parse(bytes: Uint8Array, start: number, end: number): number {
+    this.bytes = bytes;
+    this.count = 0;
+    let at = start;
+    for (;;) {
+      if (at >= end) return FIELDS_INCOMPLETE;
+      if (bytes[at] === CR) {
+        if (at + 1 >= end) return FIELDS_INCOMPLETE;
+        return bytes[at + 1] === LF ? at + 2 : FIELDS_MALFORMED;
+      }
+      const nameStart = at;
+      while (at < end && ((BYTE_CLASS[bytes[at] as number] as number) & IS_TOKEN) !== 0) at++;
+      if (at >= end) return FIELDS_INCOMPLETE;
+      if (bytes[at] !== COLON || at === nameStart) return FIELDS_MALFORMED;
+      const nameEnd = at++;
+      while (at < end && (bytes[at] === SPACE || bytes[at] === TAB)) at++;
+      const valueStart = at;
+      while (at < end && ((BYTE_CLASS[bytes[at] as number] as number) & IS_FIELD_VALUE) !== 0) at++;
+      if (at + 1 >= end) return at < end && bytes[at] !== CR ? FIELDS_MALFORMED : FIELDS_INCOMPLETE;
+      if (bytes[at] !== CR || bytes[at + 1] !== LF) return FIELDS_MALFORMED;
+      let valueEnd = at;
+      while (valueEnd > valueStart && (bytes[valueEnd - 1] === SPACE || bytes[valueEnd - 1] === TAB)) valueEnd--;
+      at += 2;
+      if (this.count === this.maxFields) return FIELDS_TOO_MANY;
+      const position = this.count * 4;
+      this.positions[position] = nameStart;
+      this.positions[position + 1] = nameEnd;
+      this.positions[position + 2] = valueStart;
+      this.positions[position + 3] = valueEnd;
+      this.kinds[this.count++] = kindOf(bytes, nameStart, nameEnd);
+    }
+  }
+
+  nameStart(index: number): number {
+    return this.positions[index * 4] as number;
+  }
+  nameEnd(index: number): number {
+    return this.positions[index * 4 + 1] as number;
+  }
+  valueStart(index: number): number {
+    return this.positions[index * 4 + 2] as number;
+  }
+  valueEnd(index: number): number {
+    return this.positions[index * 4 + 3] as number;
+  }
+
+  /** The value as text, for the rare places that need one. */
+  value(index: number): string {
+    return Buffer.from(this.bytes.subarray(this.valueStart(index), this.valueEnd(index))).toString("latin1");
+  }
+
+  valueIs(index: number, word: Uint8Array): boolean {
+    return equalsIgnoringCase(this.bytes, this.valueStart(index), this.valueEnd(index), word);
+  }
+
+  /**
+   * Reads the Connection field at `index`: the options it holds as bits of ConnectionOption, and every other field it
+   * names marked HOP. Framing fields and Host are decided elsewhere, and Connection cannot unmake them.
+   */
+  readConnection(index: number): number {
+    let options = 0;
+    const { bytes } = this;
+    const end = this.valueEnd(index);
+    let at = this.valueStart(index);
+    while (at < end) {
+      while (at < end && (bytes[at] === SPACE || bytes[at] === TAB || bytes[at] === COMMA)) at++;
+      const start = at;
+      while (at < end && bytes[at] !== COMMA) at++;
+      let wordEnd = at;
+      while (wordEnd > start && (bytes[wordEnd - 1] === SPACE || bytes[wordEnd - 1] === TAB)) wordEnd--;
+      if (wordEnd === start) continue;
+      if (equalsIgnoringCase(bytes, start, wordEnd, CLOSE_WORD)) options |= ConnectionOption.CLOSE;
+      else if (equalsIgnoringCase(bytes, start, wordEnd, KEEP_ALIVE_WORD)) options |= ConnectionOption.KEEP_ALIVE;
+      else if (equalsIgnoringCase(bytes, start, wordEnd, UPGRADE_WORD)) options |= ConnectionOption.UPGRADE;
+      else this.markNamed(start, wordEnd);
+    }
+    return options;
+  }
+
+  private markNamed(start: number, end: number): void {
+    for (let i = 0; i < this.count; i++) {
+      const kind = this.kinds[i] as number;
+      if (kind !== FieldKind.ORDINARY && kind < FieldKind.FORWARDED_FOR && kind !== FieldKind.EXPECT) continue;
+      if (sameName(this.bytes, this.nameStart(i), this.nameEnd(i), start, end)) this.kinds[i] = FieldKind.HOP;
+    }
+  }
+}
+
+const COMMA = 44;
+
+/** Bits of what a Connection field says. */
+export const ConnectionOption = { CLOSE: 1, KEEP_ALIVE: 2, UPGRADE: 4 } as const;
+
+function sameName(bytes: Uint8Array, start: number, end: number, otherStart: number, otherEnd: number): boolean {
+  if (end - start !== otherEnd - otherStart) return false;
+  for (let i = 0; i < end - start; i++) {
+    if (((bytes[start + i] as number) | 32) !== ((bytes[otherStart + i] as number) | 32)) return false;
+  }
+  return true;
+}

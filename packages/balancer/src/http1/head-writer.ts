@@ -1,0 +1,239 @@
+/** The one place that builds heads: field by field from what was parsed, never a copy of what came in. */
+import type { Connection } from "../transport/transport.js";
+import { ascii, COLON, CR, copy, LF, SPACE, writeDecimal, writeHex } from "./bytes.js";
+import { FieldKind, type FieldTable } from "./field-table.js";
+import type { Framing, RequestHead } from "./request-head.js";
+import { MAX_RESPONSE_HEAD_BYTES, type ResponseHead } from "./response-head.js";
+
+const HTTP_11 = ascii(" HTTP/1.1\r\n");
+const RESPONSE_HTTP_11 = ascii("HTTP/1.1 ");
+const HOST = ascii("Host: ");
+const CONTENT_LENGTH = ascii("Content-Length: ");
+const CHUNKED = ascii("Transfer-Encoding: chunked\r\n");
+const CONNECTION_CLOSE = ascii("Connection: close\r\n");
+const CONNECTION_KEEP_ALIVE = ascii("Connection: keep-alive\r\n");
+const CONNECTION_UPGRADE = ascii("Connection: upgrade\r\n");
+const X_FORWARDED_HOST = ascii("X-Forwarded-Host: ");
+const DATE = ascii("Date: ");
+const LAST_CHUNK = ascii("0\r\n\r\n");
+const SLASH = 47;
+
+/** More than the line before or after a chunk needs. */
+const CHUNK_LINE_BYTES = 32;
+
+/** Room for what a head gains on its way: forwarded fields, framing, Connection, Date. */
+const ROOM_BYTES = 4096;
+
+/** Pieces of a body up to this size are put behind what waits and leave with it; larger ones go as they are. */
+const SMALL_PIECE_BYTES = 16_384;
+
+/**
+ * Builds heads into one buffer and sends them from there. One is enough for each direction of a whole process: what was
+ * built is flushed before the turn of the event loop ends, and before anything for another connection is built. Small
+ * pieces of a body join their head, so that both leave in one call.
+ */
+export class HeadWriter {
+  private readonly buffer: Uint8Array;
+  /** Bytes built and not yet sent, and for whom. */
+  private length = 0;
+  private connection: Connection | undefined;
+  private dateSecond = 0;
+  private dateBytes = ascii(new Date(0).toUTCString());
+
+  constructor(maxHeadBytes: number) {
+    const largestHead = Math.max(2 * maxHeadBytes, MAX_RESPONSE_HEAD_BYTES) + ROOM_BYTES;
+    this.buffer = Buffer.allocUnsafeSlow(largestHead + 2 * SMALL_PIECE_BYTES);
+  }
+
+  /** Sends what was built. False: wait for the connection's drain before more. */
+  flush(connection: Connection): boolean {
+    if (this.length === 0 || this.connection !== connection) return true;
+    const bytes = this.buffer.subarray(0, this.length);
+    this.length = 0;
+    return connection.writeTransient(bytes);
+  }
+
+  private turnTo(connection: Connection): void {
+    if (this.connection === connection) return;
+    if (this.connection !== undefined) this.flush(this.connection);
+    this.connection = connection;
+  }
+
+  /** Adds a piece of a body with a known length; false as with `flush`. */
+  body(connection: Connection, bytes: Uint8Array, start: number, end: number): boolean {
+    this.turnTo(connection);
+    if (this.join(bytes, start, end)) return true;
+    this.flush(connection);
+    return connection.write(bytes.subarray(start, end));
+  }
+
+  /** Adds a piece of a body as one chunk; false as with `flush`. */
+  chunk(connection: Connection, bytes: Uint8Array, start: number, end: number): boolean {
+    this.turnTo(connection);
+    this.makeRoom(connection);
+    this.length = writeHex(end - start, this.buffer, this.length);
+    this.length = endLine(this.buffer, this.length);
+    const isFlowing = this.body(connection, bytes, start, end);
+    this.length = endLine(this.buffer, this.length);
+    return isFlowing;
+  }
+
+  /** Ends a chunked body. */
+  lastChunk(connection: Connection): void {
+    this.turnTo(connection);
+    this.makeRoom(connection);
+    this.length = put(LAST_CHUNK, this.buffer, this.length);
+  }
+
+  private join(bytes: Uint8Array, start: number, end: number): boolean {
+    if (end - start > SMALL_PIECE_BYTES || this.length + end - start > this.buffer.length - CHUNK_LINE_BYTES)
+      return false;
+    this.length = copy(bytes, start, end, this.buffer, this.length);
+    return true;
+  }
+
+  private makeRoom(connection: Connection): void {
+    if (this.length > this.buffer.length - 2 * CHUNK_LINE_BYTES) this.flush(connection);
+  }
+
+  /**
+   * Builds the head for an upstream. `forwarded` holds the fields that tell who the client is; where `isTrusted`, the
+   * client's own forwarded fields were taken over into it.
+   */
+  request(connection: Connection, head: RequestHead, forwarded: Uint8Array, isTrusted: boolean): void {
+    this.turnTo(connection);
+    this.flush(connection);
+    const { buffer } = this;
+    const { bytes, fields } = head;
+    let at = 0;
+    for (let i = 0; i < head.method.length; i++) buffer[at++] = head.method.charCodeAt(i);
+    buffer[at++] = SPACE;
+    if (head.targetStart === head.targetEnd) buffer[at++] = SLASH;
+    at = copy(bytes, head.targetStart, head.targetEnd, buffer, at);
+    at = put(HTTP_11, buffer, at);
+    at = put(HOST, buffer, at);
+    at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
+    at = endLine(buffer, at);
+    let hasForwardedHost = false;
+    for (let i = 0; i < fields.count; i++) {
+      switch (fields.kinds[i]) {
+        case FieldKind.ORDINARY:
+        case FieldKind.DATE:
+          at = this.field(fields, i, at);
+          break;
+        case FieldKind.EXPECT:
+          if (head.expectsContinue) at = this.field(fields, i, at);
+          break;
+        case FieldKind.UPGRADE:
+          if (head.isUpgrade) at = this.field(fields, i, at);
+          break;
+        case FieldKind.FORWARDED_HOST:
+          if (!isTrusted) break;
+          hasForwardedHost = true;
+          at = this.field(fields, i, at);
+          break;
+        default:
+          // Connection, framing, Host and what belongs to one hop are made anew or left out.
+          break;
+      }
+    }
+    at = put(forwarded, buffer, at);
+    if (!hasForwardedHost && head.hostEnd > head.hostStart) {
+      at = put(X_FORWARDED_HOST, buffer, at);
+      at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
+      at = endLine(buffer, at);
+    }
+    if (head.isUpgrade) at = put(CONNECTION_UPGRADE, buffer, at);
+    if (head.framing === "chunked") at = put(CHUNKED, buffer, at);
+    else if (head.framing === "length" || hasLengthZero(head)) at = this.contentLength(head.contentLength, at);
+    this.length = endLine(buffer, at);
+  }
+
+  /** Builds the head of an answer that an upstream gave; `framing` and `keepAlive` are those towards the client. */
+  response(
+    connection: Connection,
+    head: ResponseHead,
+    framing: Framing,
+    keepAlive: boolean,
+    clientMinorVersion: 0 | 1,
+  ): void {
+    this.turnTo(connection);
+    this.flush(connection);
+    const { buffer } = this;
+    const { fields } = head;
+    let at = put(RESPONSE_HTTP_11, buffer, 0);
+    at = writeDecimal(head.status, buffer, at);
+    buffer[at++] = SPACE;
+    at = copy(head.bytes, head.reasonStart, head.reasonEnd, buffer, at);
+    at = endLine(buffer, at);
+    for (let i = 0; i < fields.count; i++) {
+      switch (fields.kinds[i]) {
+        case FieldKind.CONNECTION:
+        case FieldKind.CONTENT_LENGTH:
+        case FieldKind.TRANSFER_ENCODING:
+        case FieldKind.HOP:
+          break;
+        case FieldKind.UPGRADE:
+          // 426 says with it what it would take (RFC 9110 §15.5.22); elsewhere it belongs to the hop.
+          if (head.status === 101 || head.status === 426) at = this.field(fields, i, at);
+          break;
+        default:
+          at = this.field(fields, i, at);
+          break;
+      }
+    }
+    if (head.status === 101) at = put(CONNECTION_UPGRADE, buffer, at);
+    else if (head.status >= 200) {
+      if (!head.hasDate) at = this.date(at);
+      if (framing === "chunked") at = put(CHUNKED, buffer, at);
+      else if (head.contentLength >= 0 && head.status !== 204) at = this.contentLength(head.contentLength, at);
+      if (!keepAlive) at = put(CONNECTION_CLOSE, buffer, at);
+      else if (clientMinorVersion === 0) at = put(CONNECTION_KEEP_ALIVE, buffer, at);
+    }
+    this.length = endLine(buffer, at);
+  }
+
+  private field(fields: FieldTable, index: number, at: number): number {
+    const { buffer } = this;
+    at = copy(fields.bytes, fields.nameStart(index), fields.nameEnd(index), buffer, at);
+    buffer[at++] = COLON;
+    buffer[at++] = SPACE;
+    at = copy(fields.bytes, fields.valueStart(index), fields.valueEnd(index), buffer, at);
+    return endLine(buffer, at);
+  }
+
+  private contentLength(value: number, at: number): number {
+    at = put(CONTENT_LENGTH, this.buffer, at);
+    at = writeDecimal(value, this.buffer, at);
+    return endLine(this.buffer, at);
+  }
+
+  /** A recipient with a clock adds the Date that an upstream left out (RFC 9110 §6.6.1). */
+  private date(at: number): number {
+    const second = Math.floor(Date.now() / 1000);
+    if (second !== this.dateSecond) {
+      this.dateSecond = second;
+      this.dateBytes = ascii(new Date(second * 1000).toUTCString());
+    }
+    at = put(DATE, this.buffer, at);
+    at = put(this.dateBytes, this.buffer, at);
+    return endLine(this.buffer, at);
+  }
+}
+
+/** A client that said `Content-Length: 0` meant it: a POST without a length would be another message to some. */
+function hasLengthZero(head: RequestHead): boolean {
+  if (head.framing !== "none") return false;
+  for (let i = 0; i < head.fields.count; i++) if (head.fields.kinds[i] === FieldKind.CONTENT_LENGTH) return true;
+  return false;
+}
+
+function put(text: Uint8Array, to: Uint8Array, at: number): number {
+  return copy(text, 0, text.length, to, at);
+}
+
+function endLine(to: Uint8Array, at: number): number {
+  to[at] = CR;
+  to[at + 1] = LF;
+  return at + 2;
+}

@@ -1,0 +1,260 @@
+/** Parses a request's head strictly (RFC 9112), and decides once, from the parsed fields, how its body is framed. */
+import {
+  ascii,
+  BYTE_CLASS,
+  CR,
+  equalsIgnoringCase,
+  IS_HOST,
+  IS_TARGET,
+  IS_TOKEN,
+  LF,
+  parseDecimal,
+  SPACE,
+} from "./bytes.js";
+import { ConnectionOption, FIELDS_INCOMPLETE, FIELDS_TOO_MANY, FieldKind, FieldTable } from "./field-table.js";
+
+/** How a body's end is told; a request never has CLOSE. */
+export type Framing = "none" | "length" | "chunked" | "close";
+
+export interface RequestHeadLimits {
+  /** Bytes of the whole head, the empty line included. */
+  maxHeadBytes: number;
+  maxHeaderFields: number;
+  maxBodyBytes: number;
+}
+
+/** Answers of `RequestHead.parse` below zero; any other answer is the position after the head. */
+export const HEAD_INCOMPLETE = -1;
+export const HEAD_REFUSED = -2;
+
+/** The longest method relayed, in bytes. */
+const MAX_METHOD_BYTES = 24;
+
+const CHUNKED = ascii("chunked");
+const CONTINUE = ascii("100-continue");
+const HTTP_1 = ascii("HTTP/1.");
+const HTTP = ascii("HTTP/");
+const SCHEMES = [ascii("http://"), ascii("https://")];
+/** Methods whose requests may be sent twice without harm (RFC 9110 §9.2.2). */
+const IDEMPOTENT = new Set(["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "SEARCH", "QUERY"]);
+
+/** One request's head at a time; used again for the next, so whoever needs a thing later copies it. */
+export class RequestHead {
+  readonly fields: FieldTable;
+  /** Set when `parse` answers HEAD_REFUSED: the status to answer with. */
+  refusal: RefusalStatus = 400;
+
+  bytes: Uint8Array = new Uint8Array(0);
+  method = "GET";
+  /** The target in origin-form (or `*`), as positions in `bytes`. Empty (start = end) stands for `/`. */
+  targetStart = 0;
+  targetEnd = 0;
+  /** The authority: from an absolute target, else from Host. Empty when HTTP/1.0 has none. */
+  hostStart = 0;
+  hostEnd = 0;
+  minorVersion: 0 | 1 = 1;
+  framing: Framing = "none";
+  contentLength = 0;
+  keepAlive = true;
+  isUpgrade = false;
+  expectsContinue = false;
+
+  constructor(private readonly limits: RequestHeadLimits) {
+    this.fields = new FieldTable(limits.maxHeaderFields);
+  }
+
+  get isIdempotent(): boolean {
+    return IDEMPOTENT.has(this.method);
+  }
+
+  get isHead(): boolean {
+    return this.method === "HEAD";
+  }
+
+  /** Reads one head from `start`; one CRLF before it is passed over (RFC 9112 §2.2). */
+  parse(bytes: Uint8Array, start: number, end: number): number {
+    this.bytes = bytes;
+    let at = start;
+    if (at < end && bytes[at] === CR) {
+      if (at + 1 >= end) return HEAD_INCOMPLETE;
+      if (bytes[at + 1] !== LF) return this.refuse(400);
+      at += 2;
+    }
+    const afterLine = this.parseRequestLine(bytes, at, end);
+    if (afterLine < 0) {
+      const isTooLong = afterLine === HEAD_INCOMPLETE && end - start >= this.limits.maxHeadBytes;
+      return isTooLong ? this.refuse(414) : afterLine;
+    }
+    const afterHead = this.fields.parse(bytes, afterLine, end);
+    if (afterHead === FIELDS_INCOMPLETE) {
+      return end - start >= this.limits.maxHeadBytes ? this.refuse(431) : HEAD_INCOMPLETE;
+    }
+    if (afterHead === FIELDS_TOO_MANY) return this.refuse(431);
+    if (afterHead < 0) return this.refuse(400);
+    if (afterHead - start > this.limits.maxHeadBytes) return this.refuse(431);
+    const status = this.interpret();
+    return status === undefined ? afterHead : this.refuse(status);
+  }
+
+  private refuse(status: RefusalStatus): number {
+    this.refusal = status;
+    return HEAD_REFUSED;
+  }
+
+  private parseRequestLine(bytes: Uint8Array, start: number, end: number): number {
+    let at = start;
+    while (at < end && ((BYTE_CLASS[bytes[at] as number] as number) & IS_TOKEN) !== 0) at++;
+    if (at >= end) return HEAD_INCOMPLETE;
+    if (at === start || bytes[at] !== SPACE) return this.refuse(400);
+    const methodEnd = at++;
+    const targetStart = at;
+    while (at < end && ((BYTE_CLASS[bytes[at] as number] as number) & IS_TARGET) !== 0) at++;
+    if (at >= end) return HEAD_INCOMPLETE;
+    if (at === targetStart || bytes[at] !== SPACE) return this.refuse(400);
+    const targetEnd = at++;
+    const versionStart = at;
+    while (at < end && bytes[at] !== CR && at - versionStart < 9) {
+      if (bytes[at] === LF) return this.refuse(400);
+      at++;
+    }
+    if (at >= end) return HEAD_INCOMPLETE;
+    if (bytes[at] !== CR) return this.refuse(400);
+    if (at + 1 >= end) return HEAD_INCOMPLETE;
+    if (bytes[at + 1] !== LF || at - versionStart !== 8) return this.refuse(400);
+    for (let i = 0; i < HTTP.length; i++) if (bytes[versionStart + i] !== HTTP[i]) return this.refuse(400);
+    const minor = (bytes[versionStart + 7] as number) - 48;
+    if (!isDigit(bytes[versionStart + 5]) || bytes[versionStart + 6] !== 46 || !isDigit(bytes[versionStart + 7])) {
+      return this.refuse(400);
+    }
+    if (bytes[versionStart + 5] !== HTTP_1[5] || minor > 1) return this.refuse(505);
+    this.minorVersion = minor as 0 | 1;
+    if (methodEnd - start > MAX_METHOD_BYTES) return this.refuse(501);
+    this.method = methodName(bytes, start, methodEnd);
+    // A tunnel to anywhere is not what a reverse proxy gives, and TRACE tells a script what it must not see.
+    if (this.method === "CONNECT" || this.method === "TRACE") return this.refuse(501);
+    this.targetStart = targetStart;
+    this.targetEnd = targetEnd;
+    return this.parseTarget(bytes) ? at + 2 : this.refuse(400);
+  }
+
+  /** Takes the target apart: origin-form and `*` stay, of an absolute one the authority goes to `host` (RFC 9112 §3.2). */
+  private parseTarget(bytes: Uint8Array): boolean {
+    this.hostStart = this.hostEnd = 0;
+    if (bytes[this.targetStart] === SLASH) return true;
+    if (bytes[this.targetStart] === STAR) return this.method === "OPTIONS" && this.targetEnd - this.targetStart === 1;
+    for (const scheme of SCHEMES) {
+      const hostStart = this.targetStart + scheme.length;
+      if (hostStart >= this.targetEnd || !equalsIgnoringCase(bytes, this.targetStart, hostStart, scheme)) continue;
+      let hostEnd = hostStart;
+      while (hostEnd < this.targetEnd && bytes[hostEnd] !== SLASH && bytes[hostEnd] !== QUESTION) hostEnd++;
+      if (hostEnd === hostStart || !isHost(bytes, hostStart, hostEnd)) return false;
+      // `http://host?query` has an empty path, for which there is no origin-form without a change; too rare to mend.
+      if (bytes[hostEnd] === QUESTION && hostEnd < this.targetEnd) return false;
+      this.hostStart = hostStart;
+      this.hostEnd = hostEnd;
+      this.targetStart = hostEnd;
+      return true;
+    }
+    return false;
+  }
+
+  /** Decides framing, persistence, upgrade and host; answers with a status when the head must be refused. */
+  private interpret(): RefusalStatus | undefined {
+    const { fields } = this;
+    let hosts = 0;
+    let lengths = 0;
+    let codings = 0;
+    let connection = 0;
+    let upgrades = 0;
+    let isUpgradeUnsafe = false;
+    const hasAbsoluteTarget = this.hostEnd > 0;
+    this.expectsContinue = false;
+    this.contentLength = 0;
+    for (let i = 0; i < fields.count; i++) {
+      switch (fields.kinds[i]) {
+        case FieldKind.HOST:
+          hosts++;
+          if (!isHost(this.bytes, fields.valueStart(i), fields.valueEnd(i))) return 400;
+          if (!hasAbsoluteTarget) {
+            this.hostStart = fields.valueStart(i);
+            this.hostEnd = fields.valueEnd(i);
+          }
+          break;
+        case FieldKind.CONTENT_LENGTH:
+          lengths++;
+          this.contentLength = parseDecimal(this.bytes, fields.valueStart(i), fields.valueEnd(i));
+          if (this.contentLength < 0) return 400;
+          break;
+        case FieldKind.TRANSFER_ENCODING:
+          codings++;
+          if (!fields.valueIs(i, CHUNKED)) return endsWithChunkedOnce(fields.value(i)) ? 501 : 400;
+          break;
+        case FieldKind.CONNECTION:
+          connection |= fields.readConnection(i);
+          break;
+        case FieldKind.UPGRADE:
+          upgrades++;
+          if (/\bh2c\b/i.test(fields.value(i))) isUpgradeUnsafe = true;
+          break;
+        case FieldKind.EXPECT:
+          if (!fields.valueIs(i, CONTINUE)) return 417;
+          this.expectsContinue = this.minorVersion === 1;
+          break;
+      }
+    }
+    if (hosts > 1 || (hosts === 0 && this.minorVersion === 1)) return 400;
+    if (lengths > 1 || codings > 1) return 400;
+    if (codings === 1 && (lengths === 1 || this.minorVersion === 0)) return 400;
+    if (this.contentLength > this.limits.maxBodyBytes) return 413;
+    this.framing = codings === 1 ? "chunked" : this.contentLength > 0 ? "length" : "none";
+    this.keepAlive =
+      (connection & ConnectionOption.CLOSE) === 0 &&
+      (this.minorVersion === 1 || (connection & ConnectionOption.KEEP_ALIVE) !== 0);
+    // h2c would hand the rest of the connection to a protocol that nobody here checks; a body and an upgrade do not mix.
+    this.isUpgrade =
+      upgrades === 1 &&
+      (connection & ConnectionOption.UPGRADE) !== 0 &&
+      this.minorVersion === 1 &&
+      this.framing === "none" &&
+      !isUpgradeUnsafe;
+    return undefined;
+  }
+}
+
+/** The statuses with which a head is refused. */
+export type RefusalStatus = 400 | 413 | 414 | 417 | 431 | 501 | 505;
+
+const SLASH = 47;
+const STAR = 42;
+const QUESTION = 63;
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 48 && byte <= 57;
+}
+
+function isHost(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) {
+    if (((BYTE_CLASS[bytes[i] as number] as number) & IS_HOST) === 0) return false;
+  }
+  return true;
+}
+
+/** A coding we do not know before a final `chunked` is 501 (RFC 9112 §6.1); any other order cannot be framed at all. */
+function endsWithChunkedOnce(value: string): boolean {
+  const codings = value.split(",").map((coding) => coding.trim().toLowerCase());
+  return codings.every((coding, i) => coding !== "" && (coding === "chunked") === (i === codings.length - 1));
+}
+
+const METHODS = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"].map((name) => ({
+  name,
+  bytes: ascii(name),
+}));
+
+function methodName(bytes: Uint8Array, start: number, end: number): string {
+  next: for (const method of METHODS) {
+    if (method.bytes.length !== end - start) continue;
+    for (let i = 0; i < method.bytes.length; i++) if (bytes[start + i] !== method.bytes[i]) continue next;
+    return method.name;
+  }
+  return Buffer.from(bytes.subarray(start, end)).toString("latin1");
+}

@@ -1,0 +1,98 @@
+/** Parses a response's head from an upstream (RFC 9112), and decides once how its body is framed. */
+import { ascii, BYTE_CLASS, CR, IS_FIELD_VALUE, LF, parseDecimal, SPACE } from "./bytes.js";
+import { ConnectionOption, FIELDS_INCOMPLETE, FieldKind, FieldTable } from "./field-table.js";
+import { type Framing, HEAD_INCOMPLETE, HEAD_REFUSED } from "./request-head.js";
+
+/** Heads of upstreams may be larger than those of clients: an app that sets many cookies is no attack. */
+export const MAX_RESPONSE_HEAD_BYTES = 65_536;
+const MAX_RESPONSE_FIELDS = 256;
+
+const HTTP_1 = ascii("HTTP/1.");
+const CHUNKED = ascii("chunked");
+
+/** One response's head at a time; used again for the next. */
+export class ResponseHead {
+  readonly fields = new FieldTable(MAX_RESPONSE_FIELDS);
+  bytes: Uint8Array = new Uint8Array(0);
+  status = 200;
+  reasonStart = 0;
+  reasonEnd = 0;
+  framing: Framing = "none";
+  /** The length told, also where no body follows (an answer to HEAD, a 304); -1 when none was. */
+  contentLength = -1;
+  keepAlive = true;
+  hasDate = false;
+
+  /** Whether it is a 1xx, after which the final response still comes. A 101 is final here. */
+  get isInterim(): boolean {
+    return this.status < 200 && this.status !== 101;
+  }
+
+  /** Reads one head from `start`; `toHead` says that the request was a HEAD, whose answer has no body. */
+  parse(bytes: Uint8Array, start: number, end: number, toHead: boolean): number {
+    this.bytes = bytes;
+    const afterLine = this.parseStatusLine(bytes, start, end);
+    const after = afterLine < 0 ? afterLine : this.fields.parse(bytes, afterLine, end);
+    if (after === HEAD_INCOMPLETE || after === FIELDS_INCOMPLETE) {
+      return end - start >= MAX_RESPONSE_HEAD_BYTES ? HEAD_REFUSED : HEAD_INCOMPLETE;
+    }
+    if (after < 0) return HEAD_REFUSED;
+    return this.interpret(toHead) ? after : HEAD_REFUSED;
+  }
+
+  private parseStatusLine(bytes: Uint8Array, start: number, end: number): number {
+    // "HTTP/1.1 200" and what follows it: a space and a reason, or the end of the line at once.
+    if (end - start < 14) return HEAD_INCOMPLETE;
+    for (let i = 0; i < HTTP_1.length; i++) if (bytes[start + i] !== HTTP_1[i]) return HEAD_REFUSED;
+    const minor = (bytes[start + 7] as number) - 48;
+    if (minor !== 0 && minor !== 1) return HEAD_REFUSED;
+    this.status = parseDecimal(bytes, start + 9, start + 12);
+    if (bytes[start + 8] !== SPACE || this.status < 100) return HEAD_REFUSED;
+    let at = start + 12;
+    if (bytes[at] === SPACE) at++;
+    else if (bytes[at] !== CR) return HEAD_REFUSED;
+    this.reasonStart = at;
+    while (at < end && ((BYTE_CLASS[bytes[at] as number] as number) & IS_FIELD_VALUE) !== 0) at++;
+    if (at + 1 >= end) return HEAD_INCOMPLETE;
+    if (bytes[at] !== CR || bytes[at + 1] !== LF) return HEAD_REFUSED;
+    this.reasonEnd = at;
+    this.keepAlive = minor === 1;
+    return at + 2;
+  }
+
+  private interpret(toHead: boolean): boolean {
+    const { fields } = this;
+    let lengths = 0;
+    let codings = 0;
+    this.contentLength = -1;
+    this.hasDate = false;
+    for (let i = 0; i < fields.count; i++) {
+      switch (fields.kinds[i]) {
+        case FieldKind.CONTENT_LENGTH: {
+          const length = parseDecimal(this.bytes, fields.valueStart(i), fields.valueEnd(i));
+          if (length < 0 || (lengths++ > 0 && length !== this.contentLength)) return false;
+          this.contentLength = length;
+          break;
+        }
+        case FieldKind.TRANSFER_ENCODING:
+          if (codings++ > 0 || !fields.valueIs(i, CHUNKED)) return false;
+          break;
+        case FieldKind.CONNECTION: {
+          const options = fields.readConnection(i);
+          if ((options & ConnectionOption.CLOSE) !== 0) this.keepAlive = false;
+          else if ((options & ConnectionOption.KEEP_ALIVE) !== 0) this.keepAlive = true;
+          break;
+        }
+        case FieldKind.DATE:
+          this.hasDate = true;
+          break;
+      }
+    }
+    if (codings > 0 && lengths > 0) return false;
+    if (toHead || this.status < 200 || this.status === 204 || this.status === 304) this.framing = "none";
+    else if (codings > 0) this.framing = "chunked";
+    else if (lengths > 0) this.framing = this.contentLength > 0 ? "length" : "none";
+    else this.framing = "close";
+    return true;
+  }
+}

@@ -1,0 +1,29 @@
+/** The answers that the balancer gives itself: refused heads, no instance ready, an upstream that failed. */
+import { STATUS_CODES } from "node:http";
+
+export type LocalStatus = 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
+
+export interface LocalAnswerOptions {
+  keepAlive: boolean;
+  clientMinorVersion: 0 | 1;
+  /** A HEAD gets the head alone. */
+  isHead: boolean;
+}
+
+/** Seconds after which a client that got a 503 may try again: about the time an instance takes to come back. */
+const RETRY_AFTER_SECONDS = 1;
+
+/** The whole answer, head and a line of text. */
+export function localAnswer(status: LocalStatus, options: LocalAnswerOptions): Uint8Array {
+  const body = `${status} ${STATUS_CODES[status]}\n`;
+  const connection = options.keepAlive ? (options.clientMinorVersion === 0 ? "keep-alive" : "") : "close";
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    "Content-Type: text/plain; charset=utf-8",
+    `Content-Length: ${body.length}`,
+    `Date: ${new Date().toUTCString()}`,
+  ];
+  if (status === 503) lines.push(`Retry-After: ${RETRY_AFTER_SECONDS}`);
+  if (connection !== "") lines.push(`Connection: ${connection}`);
+  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n${options.isHead ? "" : body}`, "latin1");
+}

@@ -1,0 +1,84 @@
+/** Follows the snapshots: which pools there are, which upstreams are in them, and which are leaving. */
+import type { Snapshot, SnapshotUpstream, UpstreamStats } from "@paceline/link";
+import type { Deadlines } from "./deadlines.js";
+import { POLICIES } from "./policies/index.js";
+import { Pool } from "./pool.js";
+import type { Exchange } from "./relay/exchange.js";
+import { Router } from "./router.js";
+import { Upstream } from "./upstream.js";
+import type { UpstreamLink } from "./upstream-link/link.js";
+
+export interface MembershipOptions {
+  maxQueue: number;
+  makeLink(upstream: SnapshotUpstream): UpstreamLink;
+  /** An upstream that left has no connection any more. */
+  onLeft(): void;
+}
+
+export class Membership {
+  version = 0;
+  private pools = new Map<string, Pool<Exchange>>();
+  /** By process, such as `web.3#7`: those in a pool, and those that left one and still have connections. */
+  private members = new Map<string, Upstream>();
+  private readonly leavers = new Map<string, Upstream>();
+
+  constructor(private readonly options: MembershipOptions) {}
+
+  /** The processes that no pool has any more and that still have connections. */
+  get leaving(): string[] {
+    return [...this.leavers.keys()];
+  }
+
+  /** Takes over a whole snapshot; answers with the router that leads to its pools. */
+  apply(snapshot: Snapshot): Router<Pool<Exchange>> {
+    const members = new Map<string, Upstream>();
+    const pools = new Map<string, Pool<Exchange>>();
+    const routes: [string, Pool<Exchange>][] = [];
+    for (const described of snapshot.pools) {
+      const pool =
+        this.pools.get(described.name) ??
+        new Pool<Exchange>(described.name, POLICIES["round-robin"](), this.options.maxQueue);
+      const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream));
+      for (const upstream of upstreams) members.set(upstream.id, upstream);
+      pools.set(described.name, pool);
+      for (const route of described.routes) routes.push([route, pool]);
+      pool.setMembers(upstreams);
+    }
+    for (const [name, pool] of this.pools) if (!pools.has(name)) pool.setMembers([]);
+    const former = this.members;
+    this.pools = pools;
+    this.members = members;
+    this.version = snapshot.version;
+    for (const [id, upstream] of former) if (!members.has(id)) this.leave(upstream);
+    return new Router(routes);
+  }
+
+  private upstreamOf(described: SnapshotUpstream): Upstream {
+    // A process that left does not come back: its slot's next one has another attempt in its id.
+    return (
+      this.members.get(described.id) ?? new Upstream(described.id, described.name, this.options.makeLink(described))
+    );
+  }
+
+  private leave(upstream: Upstream): void {
+    this.leavers.set(upstream.id, upstream);
+    upstream.leave(() => {
+      this.leavers.delete(upstream.id);
+      this.options.onLeft();
+    });
+  }
+
+  /** Closes connections that have been idle for long, and looks again after those that wait. */
+  tick(deadlines: Deadlines, idleTimeoutMs: number): void {
+    for (const upstream of this.members.values()) upstream.sweep(deadlines, idleTimeoutMs);
+    for (const pool of this.pools.values()) if (pool.queue.length > 0) pool.serveQueue();
+  }
+
+  stats(): UpstreamStats[] {
+    return [...this.members.values(), ...this.leavers.values()].map(({ id, inFlight, requestsTotal }) => ({
+      id,
+      inFlight,
+      requestsTotal,
+    }));
+  }
+}

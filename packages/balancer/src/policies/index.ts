@@ -1,0 +1,9 @@
+/** The registry of policies: a new one is a file and a line here. */
+import type { Policy } from "./policy.js";
+import { RoundRobin } from "./round-robin.js";
+
+export const POLICIES = {
+  "round-robin": <C extends { readonly name: string }>(): Policy<C> => new RoundRobin<C>(),
+} as const;
+
+export type PolicyName = keyof typeof POLICIES;

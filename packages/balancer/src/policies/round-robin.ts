@@ -1,0 +1,26 @@
+/** Round robin: each in its turn, in the order of the slots. */
+import type { Policy } from "./policy.js";
+
+export class RoundRobin<Candidate extends { readonly name: string }> implements Policy<Candidate> {
+  private candidates: readonly Candidate[] = [];
+  private next = 0;
+
+  /** Goes on with the one after the last that was picked, wherever it now stands. */
+  rebuild(candidates: readonly Candidate[]): void {
+    const last = this.candidates[(this.next + this.candidates.length - 1) % this.candidates.length]?.name;
+    const position = candidates.findIndex((candidate) => candidate.name === last);
+    this.candidates = candidates;
+    if (position >= 0) this.next = (position + 1) % candidates.length;
+    else if (this.next >= candidates.length) this.next = 0;
+  }
+
+  pick(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined {
+    const { candidates } = this;
+    for (let i = 0; i < candidates.length; i++) {
+      const candidate = candidates[this.next] as Candidate;
+      this.next = this.next + 1 === candidates.length ? 0 : this.next + 1;
+      if (mayBePicked(candidate)) return candidate;
+    }
+    return undefined;
+  }
+}

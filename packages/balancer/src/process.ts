@@ -1,0 +1,132 @@
+/** The balancer as a process: follows the supervisor over the link, reports, drains, and exits. */
+import { type ChildIdentity, LinkClient, LoopLag, type Snapshot } from "@paceline/link";
+import { Balancer } from "./balancer.js";
+import type { Transport } from "./transport/transport.js";
+
+const REPORT_MS = 1000;
+/** What the last words before the exit may take, in milliseconds. */
+const LAST_WORDS_MS = 500;
+/** Node's timers end at 2^31 - 1 ms. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+export class BalancerProcess {
+  private balancer: Balancer | undefined;
+  private readonly link: LinkClient;
+  private readonly lag = new LoopLag();
+  private isExiting = false;
+
+  constructor(
+    private readonly identity: ChildIdentity,
+    private readonly transport: Transport,
+  ) {
+    this.link = new LinkClient({
+      identity,
+      role: "balancer",
+      helloState: () => ({
+        phase: this.balancer === undefined ? "starting" : this.balancer.isDraining ? "draining" : "ready",
+        snapshotVersion: this.balancer?.version ?? 0,
+      }),
+      onWelcome: () => this.sayApplied(),
+      onSnapshot: (snapshot) => this.follow(snapshot),
+      onDrain: (deadlineMs) => this.drain(deadlineMs),
+      onRefused: (reason) => this.drainBy(`the supervisor refuses this process: ${reason}`),
+      onOrphaned: () => this.drainBy("no supervisor came back"),
+      onProblem: log,
+    });
+  }
+
+  start(): void {
+    // Ctrl-C in a terminal is for the supervisor, which then drains its children.
+    process.on("SIGINT", () => {});
+    process.on("SIGTERM", () => this.drain(this.identity.spec.drainTimeoutMs));
+    this.link.start();
+    setInterval(() => this.report(), REPORT_MS).unref();
+  }
+
+  private follow(snapshot: Snapshot): void {
+    if (this.balancer !== undefined) {
+      this.balancer.apply(snapshot);
+      return this.sayApplied();
+    }
+    // Limits and listening sockets hold for the life of the process; a change of them comes with its successor.
+    const balancer = new Balancer({
+      transport: this.transport,
+      limits: snapshot.limits,
+      trustedProxies: snapshot.trustedProxies,
+      onLeavingChanged: () => this.sayApplied(),
+      onDrained: () => void this.exit(),
+    });
+    balancer.apply(snapshot);
+    try {
+      for (const { fd } of snapshot.listen) balancer.listen(fd);
+    } catch (error) {
+      return this.fail(`cannot listen on an inherited socket: ${(error as Error).message}`);
+    }
+    this.balancer = balancer;
+    this.sayApplied();
+    this.link.send({ type: "ready" });
+  }
+
+  private sayApplied(): void {
+    const { balancer } = this;
+    if (balancer === undefined) return;
+    this.link.send({ type: "applied", version: balancer.version, leaving: balancer.leaving });
+  }
+
+  private report(): void {
+    const { balancer } = this;
+    if (balancer === undefined) return;
+    const { counters } = balancer;
+    this.link.send({
+      type: "stats",
+      role: "balancer",
+      connections: counters.connections,
+      connectionsTotal: counters.connectionsTotal,
+      requestsTotal: counters.requestsTotal,
+      errorsTotal: counters.errorsTotal,
+      retriesTotal: counters.retriesTotal,
+      inFlight: counters.inFlight,
+      latency: counters.latency.takeSparse(),
+      eventLoopLagMs: this.lag.takeMs(),
+      heapBytes: process.memoryUsage().heapUsed,
+      upstreams: balancer.upstreamStats,
+    });
+  }
+
+  private drainBy(reason: string): void {
+    log(`${reason}; draining`);
+    this.drain(this.identity.spec.drainTimeoutMs);
+  }
+
+  private drain(deadlineMs: number): void {
+    if (this.balancer === undefined) return void this.exit();
+    if (this.balancer.isDraining) return;
+    setTimeout(
+      () => {
+        log(`${this.balancer?.counters.connections} connections cut off at the drain's deadline`);
+        void this.exit();
+      },
+      Math.min(deadlineMs, MAX_TIMER_MS),
+    );
+    this.balancer.drain();
+  }
+
+  private fail(message: string): void {
+    log(message);
+    this.link.send({ type: "fault", message });
+    void this.exit(1);
+  }
+
+  private async exit(status = 0): Promise<void> {
+    if (this.isExiting) return;
+    this.isExiting = true;
+    this.report();
+    await this.link.flush(LAST_WORDS_MS);
+    process.exit(status);
+  }
+}
+
+/** Goes to the output file, which the supervisor follows line by line. */
+export function log(message: string): void {
+  process.stderr.write(`${message}\n`);
+}

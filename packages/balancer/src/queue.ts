@@ -1,0 +1,53 @@
+/** A bounded queue, first in first out, whose members may leave from the middle. */
+
+/** Something that waits its turn. */
+export interface Waiter {
+  /** False when it gave up or was served otherwise; it is passed over then. */
+  readonly isWaiting: boolean;
+}
+
+export class Queue<W extends Waiter> {
+  private waiters: W[] = [];
+  private head = 0;
+
+  constructor(readonly maxWaiters: number) {}
+
+  /** Waiters in the queue, those that gave up since the last look included. */
+  get length(): number {
+    return this.waiters.length - this.head;
+  }
+
+  /** False when the queue is full. */
+  add(waiter: W): boolean {
+    if (this.length >= this.maxWaiters) this.dropGone();
+    if (this.length >= this.maxWaiters) return false;
+    this.waiters.push(waiter);
+    return true;
+  }
+
+  /** The first that still waits, left in its place. */
+  peek(): W | undefined {
+    while (this.head < this.waiters.length) {
+      const waiter = this.waiters[this.head] as W;
+      if (waiter.isWaiting) return waiter;
+      this.removeFirst();
+    }
+    return undefined;
+  }
+
+  removeFirst(): void {
+    if (this.head >= this.waiters.length) return;
+    this.head++;
+    if (this.head === this.waiters.length) {
+      this.waiters.length = 0;
+      this.head = 0;
+    } else if (this.head > 1024 && this.head * 2 > this.waiters.length) {
+      this.dropGone();
+    }
+  }
+
+  private dropGone(): void {
+    this.waiters = this.waiters.slice(this.head).filter((waiter) => waiter.isWaiting);
+    this.head = 0;
+  }
+}

@@ -1,0 +1,352 @@
+/** One request and its answer: finds an upstream, carries the bodies both ways, and decides what a failure means. */
+import type { ClientLink } from "../client-link/link.js";
+import type { Peer } from "../forwarded.js";
+import type { BodySink } from "../http1/body-framing.js";
+import type { RequestHead } from "../http1/request-head.js";
+import type { ResponseHead } from "../http1/response-head.js";
+import type { Pool, PoolWaiter } from "../pool.js";
+import type { Upstream } from "../upstream.js";
+import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
+import type { Relay } from "./relay.js";
+import { ReplayBuffer } from "./replay-buffer.js";
+import { routeOf } from "./route.js";
+
+type State =
+  | "idle"
+  /** In the pool's queue. */
+  | "queued"
+  /** An upstream was picked, and its connection is being made. */
+  | "connecting"
+  /** The head was sent; no answer has begun. */
+  | "sent"
+  /** The answer's head was sent to the client. */
+  | "answering"
+  /** After a 101. */
+  | "tunnel";
+
+/** Belongs to a client connection and is used again for each of its requests. */
+export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
+  tried: Upstream[] | undefined;
+  private state: State = "idle";
+  private pool: Pool<Exchange> | undefined;
+  private upstream: Upstream | undefined;
+  private stream: UpstreamStream | undefined;
+  private startedAt = 0;
+  /** Until when it waits for a connection to an upstream; 0 while it does not. */
+  private waitsUntil = 0;
+  private isIdempotent = false;
+  private expectsContinue = false;
+  private isBodyComplete = false;
+  /** The client does not read as fast as the upstream answers: the upstream is paused. */
+  private isClientBlocked = false;
+  /** The upstream does not read as fast as the client sends: the client is paused. */
+  private isUpstreamBlocked = false;
+  private status = 0;
+  /** The request's bytes, for whoever has to send it (again) later: they are parsed anew then. */
+  private source: Uint8Array | undefined;
+  private sourceStart = 0;
+  private sourceEnd = 0;
+  private readonly replay: ReplayBuffer;
+
+  constructor(
+    private readonly relay: Relay,
+    private readonly client: ClientLink,
+    private readonly peer: Peer,
+  ) {
+    this.replay = new ReplayBuffer(relay.limits.retryBufferBytes);
+  }
+
+  get isActive(): boolean {
+    return this.state !== "idle";
+  }
+
+  get isTunnel(): boolean {
+    return this.state === "tunnel";
+  }
+
+  /** Whether the answer's head was sent to the client. */
+  get hasAnswer(): boolean {
+    return this.state === "answering" || this.state === "tunnel";
+  }
+
+  get isWaiting(): boolean {
+    return this.state === "queued";
+  }
+
+  /** Whether the whole request has come from the client. */
+  get hasWholeRequest(): boolean {
+    return this.isBodyComplete;
+  }
+
+  /** Takes a request whose head was just parsed from these bytes; they are kept. */
+  begin(head: RequestHead, bytes: Uint8Array, start: number, end: number): void {
+    this.startedAt = performance.now();
+    this.source = bytes;
+    this.sourceStart = start;
+    this.sourceEnd = end;
+    this.isIdempotent = head.isIdempotent;
+    this.expectsContinue = head.expectsContinue;
+    this.isBodyComplete = head.framing === "none";
+    this.isClientBlocked = false;
+    this.isUpstreamBlocked = false;
+    this.tried = undefined;
+    this.relay.counters.inFlight++;
+    this.waitsUntil = 0;
+    this.state = "queued";
+    this.pool = routeOf(this.relay.router, head);
+    if (this.pool === undefined) return this.answer(404);
+    this.dispatch(head);
+  }
+
+  /** Gives the request to the next upstream in turn, or to the queue behind those that came before. */
+  private dispatch(head: RequestHead | undefined): void {
+    const pool = this.pool as Pool<Exchange>;
+    if (pool.isEmpty) return this.answer(503);
+    const upstream = pool.queue.length > 0 ? undefined : pool.pick(this.tried);
+    if (upstream === undefined) return this.enqueue(pool);
+    this.send(upstream, head);
+  }
+
+  private enqueue(pool: Pool<Exchange>): void {
+    // All failed it once: they may be no more than too busy to take a connection, so each is asked again in time.
+    this.tried = undefined;
+    this.state = "queued";
+    if (!pool.queue.add(this)) return this.answer(503);
+    this.waitForUpstream();
+  }
+
+  /** One deadline for the queue and the connection, however often it goes from one to the other. */
+  private waitForUpstream(): void {
+    if (this.waitsUntil === 0) {
+      this.waitsUntil = this.relay.deadlines.now + this.relay.limits.upstreamConnectTimeoutMs;
+    }
+    this.client.setDeadline(this.waitsUntil);
+  }
+
+  onUpstreamFree(upstream: Upstream): void {
+    this.send(upstream, undefined);
+  }
+
+  onPoolEmpty(): void {
+    this.answer(503);
+  }
+
+  private send(upstream: Upstream, head: RequestHead | undefined): void {
+    this.upstream = upstream;
+    const stream = upstream.open(this);
+    this.stream = stream;
+    if (stream.isReady) return this.sendHead(stream, head ?? this.parseAgain());
+    this.state = "connecting";
+    this.waitForUpstream();
+  }
+
+  onUpstreamReady(): void {
+    this.sendHead(this.stream as UpstreamStream, this.parseAgain());
+    this.stream?.flush();
+  }
+
+  private parseAgain(): RequestHead {
+    const head = this.relay.requestHead;
+    head.parse(this.source as Uint8Array, this.sourceStart, this.sourceEnd);
+    return head;
+  }
+
+  private sendHead(stream: UpstreamStream, head: RequestHead): void {
+    const { forwarded, limits, deadlines } = this.relay;
+    (this.upstream as Upstream).requestsTotal++;
+    this.state = "sent";
+    this.waitsUntil = 0;
+    stream.sendHead(head, forwarded.fields(head, this.peer), this.peer.isTrusted);
+    this.client.setDeadline(
+      deadlines.now + (this.isBodyComplete ? limits.upstreamResponseTimeoutMs : limits.bodyTimeoutMs),
+    );
+    let isFlowing = true;
+    const { pieces } = this.replay;
+    for (const piece of pieces) isFlowing = stream.sendBody(piece, 0, piece.length) && isFlowing;
+    if (this.isBodyComplete) stream.endBody();
+    isFlowing = stream.flush() && isFlowing;
+    if (!isFlowing) this.blockClient();
+    else if (pieces.length > 0) this.client.resumeBody();
+    this.replay.trim();
+  }
+
+  private blockClient(): void {
+    this.isUpstreamBlocked = true;
+    this.client.pauseBody();
+  }
+
+  // From the client.
+
+  /** A piece of the request's body. */
+  onRequestBody(bytes: Uint8Array, start: number, end: number): void {
+    const { limits, deadlines } = this.relay;
+    switch (this.state) {
+      case "idle":
+        return;
+      case "queued":
+      case "connecting":
+        // Nothing can be sent yet; the little that comes before the client is paused is held.
+        this.replay.hold(bytes, start, end);
+        this.client.pauseBody();
+        return;
+      case "sent":
+        this.replay.add(bytes, start, end);
+        break;
+      case "answering":
+      case "tunnel":
+        break;
+    }
+    const isTunnel = this.state === "tunnel";
+    this.client.setDeadline(deadlines.now + (isTunnel ? limits.tunnelIdleTimeoutMs : limits.bodyTimeoutMs));
+    if (this.stream?.sendBody(bytes, start, end) === false) this.blockClient();
+  }
+
+  /** The request's body is whole, or the client of a tunnel sent FIN. */
+  onRequestEnd(): void {
+    this.isBodyComplete = true;
+    if (this.state !== "sent" && this.state !== "answering" && this.state !== "tunnel") return;
+    this.stream?.endBody();
+    if (this.state === "sent") {
+      this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.upstreamResponseTimeoutMs);
+    }
+  }
+
+  /** What the client sent in one turn has been given. */
+  onRequestBatch(): void {
+    if (this.stream?.flush() === false) this.blockClient();
+  }
+
+  onClientDrain(): void {
+    this.isClientBlocked = false;
+    this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
+    this.stream?.resume();
+  }
+
+  /** The client is gone, or cannot be understood any more: the upstream is told at once. */
+  onClientGone(): void {
+    if (this.state === "idle") return;
+    this.stream?.cancel();
+    this.end();
+  }
+
+  /** The deadline of whatever it waits for has passed. */
+  onDeadline(): void {
+    switch (this.state) {
+      case "idle":
+        return;
+      case "queued":
+        return this.answer(503);
+      case "connecting":
+        this.stream?.cancel();
+        return this.answer(503);
+      case "sent":
+        this.stream?.cancel();
+        return this.answer(this.isBodyComplete || this.isUpstreamBlocked ? 504 : 408);
+      case "answering":
+      case "tunnel":
+        if (this.isClientBlocked && this.client.hasProgressed()) {
+          return this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.sendTimeoutMs);
+        }
+        this.stream?.cancel();
+        return this.abort();
+    }
+  }
+
+  // From the upstream.
+
+  onAnswerHead(head: ResponseHead): void {
+    if (head.isInterim) {
+      // A 100 that nobody asked for would only confuse.
+      if (head.status !== 100 || this.expectsContinue) this.client.sendInterim(head);
+      return;
+    }
+    this.status = head.status;
+    this.replay.clear();
+    this.state = head.status === 101 ? "tunnel" : "answering";
+    this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
+    this.client.sendHead(head);
+    if (head.status === 101) this.client.resumeBody();
+  }
+
+  onBody(bytes: Uint8Array, start: number, end: number): void {
+    this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
+    if (!this.client.sendBody(bytes, start, end)) this.blockUpstream();
+  }
+
+  onAnswerBatch(): void {
+    if (this.state === "idle") return;
+    if (!this.client.flush()) this.blockUpstream();
+  }
+
+  private blockUpstream(): void {
+    if (this.isClientBlocked) return;
+    this.isClientBlocked = true;
+    this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.sendTimeoutMs);
+    this.stream?.pause();
+  }
+
+  onAnswerEnd(): void {
+    const { client } = this;
+    this.end();
+    client.endAnswer();
+  }
+
+  onUpstreamDrain(): void {
+    this.isUpstreamBlocked = false;
+    this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.bodyTimeoutMs);
+    this.client.resumeBody();
+  }
+
+  /** Another is tried if no byte of an answer came and the request can be sent again; else the client is told. */
+  onUpstreamLost(loss: UpstreamLoss): void {
+    const { state, upstream } = this;
+    this.releaseUpstream();
+    if (state === "answering" || state === "tunnel") return this.abort();
+    const isUnsent = state === "connecting" || loss === "refused";
+    if (loss === "broken" || !this.replay.isWhole || !(isUnsent || this.isIdempotent)) return this.answer(502);
+    this.relay.counters.retriesTotal++;
+    this.tried ??= [];
+    if (upstream !== undefined) this.tried.push(upstream);
+    this.dispatch(undefined);
+  }
+
+  private releaseUpstream(): void {
+    this.stream = undefined;
+    this.upstream?.release();
+    this.upstream = undefined;
+  }
+
+  private answerTimeoutMs(): number {
+    const { limits } = this.relay;
+    if (this.state === "tunnel") return limits.tunnelIdleTimeoutMs;
+    return this.isClientBlocked ? limits.sendTimeoutMs : limits.bodyTimeoutMs;
+  }
+
+  private answer(status: 404 | 408 | 502 | 503 | 504): void {
+    this.status = status;
+    this.end();
+    this.client.answer(status);
+  }
+
+  private abort(): void {
+    this.status = 502;
+    this.end();
+    this.client.abort();
+  }
+
+  /** Gives back what it held, counts, and serves whoever waits for the place. */
+  private end(): void {
+    const { counters } = this.relay;
+    this.state = "idle";
+    this.source = undefined;
+    this.replay.clear();
+    counters.inFlight--;
+    if (this.status !== 0) counters.answered(this.status, performance.now() - this.startedAt);
+    this.status = 0;
+    if (this.upstream !== undefined) this.releaseUpstream();
+    this.tried = undefined;
+    const { pool } = this;
+    this.pool = undefined;
+    if (pool !== undefined && pool.queue.length > 0) pool.serveQueue();
+  }
+}

@@ -1,0 +1,24 @@
+/** What every exchange shares: limits, clock, routes, writers and counters. Made once; the routes change with a snapshot. */
+import type { BalancerLimits } from "@paceline/link";
+import type { Counters } from "../counters.js";
+import type { Deadlines } from "../deadlines.js";
+import type { Forwarded } from "../forwarded.js";
+import type { HeadWriter } from "../http1/head-writer.js";
+import type { RequestHead } from "../http1/request-head.js";
+import type { Pool } from "../pool.js";
+import type { Router } from "../router.js";
+import type { Exchange } from "./exchange.js";
+
+export interface Relay {
+  readonly limits: BalancerLimits;
+  readonly deadlines: Deadlines;
+  readonly counters: Counters;
+  readonly forwarded: Forwarded;
+  /** The one parsed request head; good until the turn ends. */
+  readonly requestHead: RequestHead;
+  /** Builds what goes to clients. */
+  readonly answerWriter: HeadWriter;
+  router: Router<Pool<Exchange>>;
+  /** No new work: every answer is the last of its connection. */
+  isDraining: boolean;
+}

@@ -1,0 +1,190 @@
+/** The transport over Bun's sockets, whose `write` takes part of the bytes and keeps none. */
+import { deepenBacklog } from "./bun-backlog.js";
+import {
+  CLOSE_GRACE_SECONDS,
+  type Connection,
+  type ConnectionOwner,
+  type Connector,
+  LISTEN_BACKLOG,
+  type Listener,
+  NO_OWNER,
+  type Transport,
+} from "./transport.js";
+
+type Closing = "open" | "ending" | "closing" | "closed";
+
+class BunConnection implements Connection {
+  owner: ConnectionOwner = NO_OWNER;
+  /** What the kernel has not taken yet, oldest first; null almost always. */
+  private waiting: Uint8Array[] | null = null;
+  private closing: Closing = "open";
+
+  constructor(private readonly socket: Bun.Socket<BunConnection | Connector>) {}
+
+  get remoteAddress(): string {
+    return this.socket.remoteAddress ?? "";
+  }
+
+  get waitingBytes(): number {
+    return this.waiting === null ? 0 : this.waiting.reduce((sum, bytes) => sum + bytes.length, 0);
+  }
+
+  write(bytes: Uint8Array): boolean {
+    return this.send(bytes, false);
+  }
+
+  writeTransient(bytes: Uint8Array): boolean {
+    return this.send(bytes, true);
+  }
+
+  private send(bytes: Uint8Array, transient: boolean): boolean {
+    if (this.closing !== "open") return true;
+    if (this.waiting !== null) {
+      this.waiting.push(transient ? bytes.slice() : bytes);
+      return false;
+    }
+    const taken = this.socket.write(bytes);
+    if (taken === bytes.length) return true;
+    // A negative count means that the peer is gone; `close` follows, and what is written then goes nowhere.
+    const rest = bytes.subarray(Math.max(taken, 0));
+    this.waiting = [transient ? rest.slice() : rest];
+    return false;
+  }
+
+  pause(): void {
+    if (this.closing !== "closed") this.socket.pause();
+  }
+
+  resume(): void {
+    if (this.closing !== "closed") this.socket.resume();
+  }
+
+  end(): void {
+    if (this.closing !== "open") return;
+    this.closing = "ending";
+    if (this.waiting === null) this.socket.shutdown();
+  }
+
+  close(): void {
+    if (this.closing === "closed" || this.closing === "closing") return;
+    this.closing = "closing";
+    this.owner = NO_OWNER;
+    // `end()` closes at once when nothing waits; `close()` would close the descriptor twice (Bun 1.4.5).
+    if (this.waiting === null) this.socket.end();
+    else this.socket.timeout(CLOSE_GRACE_SECONDS);
+  }
+
+  reset(): void {
+    if (this.closing === "closed") return;
+    this.closing = "closed";
+    this.owner = NO_OWNER;
+    this.waiting = null;
+    this.socket.terminate();
+  }
+
+  /** The socket is writable: sends what waits, and then does what was put off until it had gone. */
+  flush(): void {
+    const waiting = this.waiting;
+    if (waiting === null) return;
+    while (waiting.length > 0) {
+      const bytes = waiting[0] as Uint8Array;
+      const taken = this.socket.write(bytes);
+      if (taken !== bytes.length) {
+        if (taken > 0) waiting[0] = bytes.subarray(taken);
+        return;
+      }
+      waiting.shift();
+    }
+    this.waiting = null;
+    switch (this.closing) {
+      case "open":
+        this.owner.onDrain();
+        return;
+      case "ending":
+        this.socket.shutdown();
+        return;
+      case "closing":
+        this.socket.end();
+        return;
+      case "closed":
+        return;
+    }
+  }
+
+  closed(): void {
+    if (this.closing === "closed") return;
+    this.closing = "closed";
+    this.waiting = null;
+    const owner = this.owner;
+    this.owner = NO_OWNER;
+    owner.onClose();
+  }
+}
+
+const connected = {
+  data(socket: Bun.Socket<BunConnection>, bytes: Buffer): void {
+    socket.data.owner.onData(bytes);
+  },
+  drain(socket: Bun.Socket<BunConnection>): void {
+    socket.data?.flush();
+  },
+  end(socket: Bun.Socket<BunConnection>): void {
+    socket.data.owner.onEnd();
+  },
+  timeout(socket: Bun.Socket<BunConnection>): void {
+    socket.data.reset();
+  },
+  // `close` follows every error, and says all that the owner needs.
+  error(): void {},
+};
+
+/** Makes the transport for this process. */
+export function bunTransport(): Transport {
+  return {
+    name: "bun",
+    listen(fd, onConnection): Listener {
+      // The types know `fd` only for connect; Bun.listen takes it as well.
+      const options = {
+        fd,
+        allowHalfOpen: true,
+        socket: {
+          ...connected,
+          open(socket: Bun.Socket<BunConnection>): void {
+            const connection = new BunConnection(socket as never);
+            socket.data = connection;
+            connection.owner = onConnection(connection);
+          },
+          close(socket: Bun.Socket<BunConnection>): void {
+            socket.data.closed();
+          },
+        },
+      };
+      const listener = Bun.listen(options as never);
+      deepenBacklog(fd, LISTEN_BACKLOG);
+      return { close: () => listener.stop() };
+    },
+    connect(path, connector): void {
+      void Bun.connect<BunConnection | Connector>({
+        unix: path,
+        data: connector,
+        allowHalfOpen: true,
+        socket: upstreamHandlers,
+      } as never).catch((error: Error) => connector.onConnectFailed(error));
+    },
+  };
+}
+
+const upstreamHandlers = {
+  ...connected,
+  open(socket: Bun.Socket<BunConnection | Connector>): void {
+    const connector = socket.data as Connector;
+    const connection = new BunConnection(socket);
+    socket.data = connection;
+    connection.owner = connector.onConnected(connection);
+  },
+  // The promise of Bun.connect tells it as well, and never before connect() has returned.
+  connectError(): void {},
+  close(socket: Bun.Socket<BunConnection | Connector>): void {
+    if (socket.data instanceof BunConnection) socket.data.closed();
+  },
+};

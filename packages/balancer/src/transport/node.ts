@@ -1,0 +1,117 @@
+/** The transport over node:net, for Node and for platforms without Bun. */
+import net from "node:net";
+import {
+  CLOSE_GRACE_SECONDS,
+  type Connection,
+  type ConnectionOwner,
+  LISTEN_BACKLOG,
+  type Listener,
+  NO_OWNER,
+  type Transport,
+} from "./transport.js";
+
+/** Above this many waiting bytes `write` answers false. Node counts a write as waiting until its callback has run. */
+const HIGH_WATER_BYTES = 256 * 1024;
+
+class NodeConnection implements Connection {
+  owner: ConnectionOwner = NO_OWNER;
+  private isClosing = false;
+  private isOverfull = false;
+
+  constructor(private readonly socket: net.Socket) {
+    socket.on("data", (bytes: Buffer) => this.owner.onData(bytes));
+    socket.on("drain", () => this.drained());
+    socket.on("end", () => this.owner.onEnd());
+    // `close` follows every error, and says all that the owner needs.
+    socket.on("error", () => {});
+    socket.on("close", () => this.closed());
+  }
+
+  get remoteAddress(): string {
+    return this.socket.remoteAddress ?? "";
+  }
+
+  get waitingBytes(): number {
+    return this.socket.writableLength;
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.isClosing) return true;
+    this.socket.write(bytes);
+    this.isOverfull = this.socket.writableLength > HIGH_WATER_BYTES;
+    return !this.isOverfull;
+  }
+
+  writeTransient(bytes: Uint8Array): boolean {
+    return this.write(Buffer.from(bytes));
+  }
+
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    this.socket.resume();
+  }
+
+  end(): void {
+    if (!this.isClosing) this.socket.end();
+    this.isClosing = true;
+  }
+
+  close(): void {
+    this.isClosing = true;
+    this.owner = NO_OWNER;
+    if (this.socket.writableLength > 0) {
+      this.socket.setTimeout(CLOSE_GRACE_SECONDS * 1000, () => this.socket.destroy());
+    }
+    this.socket.destroySoon();
+  }
+
+  reset(): void {
+    this.isClosing = true;
+    this.owner = NO_OWNER;
+    // Only TCP can be reset; a unix socket is cut.
+    if (this.socket.remoteAddress === undefined) this.socket.destroy();
+    else this.socket.resetAndDestroy();
+  }
+
+  private drained(): void {
+    if (!this.isOverfull) return;
+    this.isOverfull = false;
+    this.owner.onDrain();
+  }
+
+  private closed(): void {
+    const owner = this.owner;
+    this.owner = NO_OWNER;
+    owner.onClose();
+  }
+}
+
+/** Makes the transport for this process. */
+export function nodeTransport(): Transport {
+  return {
+    name: "node",
+    listen(fd, onConnection): Listener {
+      const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+        const connection = new NodeConnection(socket);
+        connection.owner = onConnection(connection);
+      });
+      // Out of descriptors, say: those that wait stay in the queue until one is free.
+      server.on("error", (error) => process.stderr.write(`cannot accept: ${error.message}\n`));
+      server.listen({ fd, backlog: LISTEN_BACKLOG });
+      return { close: () => void server.close() };
+    },
+    connect(path, connector): void {
+      const socket = net.connect({ path, allowHalfOpen: true });
+      const failed = (error: Error): void => connector.onConnectFailed(error);
+      socket.once("error", failed);
+      socket.once("connect", () => {
+        socket.removeListener("error", failed);
+        const connection = new NodeConnection(socket);
+        connection.owner = connector.onConnected(connection);
+      });
+    },
+  };
+}

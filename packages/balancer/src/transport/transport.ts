@@ -1,0 +1,71 @@
+/** The seam between the data path and the runtime's sockets: two implementations, `bun` and `node`, one behaviour. */
+
+/** What a connection tells whoever owns it. None of these may throw. */
+export interface ConnectionOwner {
+  /** Bytes arrived; they belong to the owner, which may keep them. May still come once or twice after `pause()`. */
+  onData(bytes: Buffer): void;
+  /** All that was written has been taken by the kernel, after a `write` that answered false. */
+  onDrain(): void;
+  /** The peer sent FIN: no more bytes come, but it may still read. */
+  onEnd(): void;
+  /** The connection is gone by the peer's doing or an error; nothing follows. */
+  onClose(): void;
+}
+
+/** One stream socket. Every method is safe on a connection that is already gone. */
+export interface Connection {
+  owner: ConnectionOwner;
+  /** The peer's IP address; empty for a unix socket. */
+  readonly remoteAddress: string;
+  /** Bytes written that the kernel has not taken; Node counts a piece until all of it is. */
+  readonly waitingBytes: number;
+  /**
+   * Sends bytes that the caller will not change any more. False: some of them wait, and `onDrain` will come; until
+   * then the caller should write no more, as the rest is kept in memory.
+   */
+  write(bytes: Uint8Array): boolean;
+  /** As `write`, for bytes in a buffer that is used again: what the kernel does not take at once is copied. */
+  writeTransient(bytes: Uint8Array): boolean;
+  pause(): void;
+  resume(): void;
+  /** Sends what is still waiting, then FIN; the peer's bytes go on being read. */
+  end(): void;
+  /** Closes as soon as what still waits is sent, within CLOSE_GRACE_SECONDS. The owner hears nothing more. */
+  close(): void;
+  /** Closes at once with a reset, so that no peer can take what it got for the whole. The owner hears nothing more. */
+  reset(): void;
+}
+
+/** What is told of an attempt to connect: exactly one of the two. */
+export interface Connector {
+  /** Answers with the owner of the new connection. */
+  onConnected(connection: Connection): ConnectionOwner;
+  onConnectFailed(error: Error): void;
+}
+
+export interface Listener {
+  /** Accepts no more; the inherited descriptor is closed, the socket itself lives on in the supervisor. */
+  close(): void;
+}
+
+export interface Transport {
+  readonly name: "bun" | "node";
+  /** Accepts on an inherited socket that is bound; throws when that cannot be done. */
+  listen(fd: number, onConnection: (connection: Connection) => ConnectionOwner): Listener;
+  /** Connects to a unix socket. */
+  connect(path: string, connector: Connector): void;
+}
+
+/** How long a closed connection may take to send what waits, in seconds, before it is reset. */
+export const CLOSE_GRACE_SECONDS = 30;
+
+/** The accept queue asked for; the kernel caps it at net.core.somaxconn. */
+export const LISTEN_BACKLOG = 4096;
+
+/** An owner for a connection that nobody cares for any more. */
+export const NO_OWNER: ConnectionOwner = {
+  onData() {},
+  onDrain() {},
+  onEnd() {},
+  onClose() {},
+};

@@ -1,0 +1,251 @@
+/** One connection to an upstream: sends a request, reads its answer, and is kept for the next when framing allows. */
+import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
+import { type Framing, HEAD_INCOMPLETE, type RequestHead } from "../http1/request-head.js";
+import { ResponseHead } from "../http1/response-head.js";
+import type { Connection, ConnectionOwner, Connector } from "../transport/transport.js";
+import type { Http1UpstreamLink } from "./http1.js";
+import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "./link.js";
+
+type State =
+  /** No connection yet. */
+  | "connecting"
+  /** The request's stream is there; no head of an answer has come. */
+  | "head"
+  /** The answer's body is coming. */
+  | "body"
+  /** After a 101: bytes pass as they are, both ways. */
+  | "tunnel"
+  /** Kept for the next request. */
+  | "idle"
+  | "closed";
+
+/** One for the process: a head is used before the next is parsed. */
+const head = new ResponseHead();
+
+export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner, Connector {
+  /** In milliseconds of `Deadlines.now`. */
+  idleSince = 0;
+  private state: State = "connecting";
+  private connection: Connection | undefined;
+  private receiver: AnswerReceiver | undefined;
+  private readonly body = new BodyReader();
+  /** The part of a head that has come so far. */
+  private partialHead: Buffer | undefined;
+  private hasHeard = false;
+  private isHeadRequest = false;
+  private requestFraming: Framing = "none";
+  private isRequestSent = false;
+  private keepAlive = false;
+  private isPaused = false;
+
+  constructor(
+    private readonly link: Http1UpstreamLink,
+    receiver: AnswerReceiver,
+  ) {
+    this.receiver = receiver;
+  }
+
+  get isReady(): boolean {
+    return this.state !== "connecting";
+  }
+
+  /** Takes the connection out of idleness for another request. */
+  begin(receiver: AnswerReceiver): void {
+    this.receiver = receiver;
+    this.state = "head";
+    this.hasHeard = false;
+  }
+
+  onConnected(connection: Connection): ConnectionOwner {
+    this.connection = connection;
+    if (this.state === "closed") {
+      connection.close();
+      return this;
+    }
+    if (this.receiver === undefined) {
+      this.becomeIdle();
+      return this;
+    }
+    this.state = "head";
+    this.receiver.onUpstreamReady();
+    return this;
+  }
+
+  onConnectFailed(): void {
+    if (this.state === "connecting") this.lose("refused");
+  }
+
+  sendHead(request: RequestHead, forwarded: Uint8Array, isTrusted: boolean): void {
+    this.isHeadRequest = request.isHead;
+    this.requestFraming = request.isUpgrade ? "close" : request.framing;
+    this.isRequestSent = this.requestFraming === "none";
+    if (this.connection === undefined) return;
+    this.link.services.requestWriter.request(this.connection, request, forwarded, isTrusted);
+  }
+
+  sendBody(bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.connection === undefined) return true;
+    const writer = this.link.services.requestWriter;
+    return this.requestFraming === "chunked"
+      ? writer.chunk(this.connection, bytes, start, end)
+      : writer.body(this.connection, bytes, start, end);
+  }
+
+  endBody(): void {
+    if (this.connection === undefined || this.isRequestSent) return;
+    // Until the upstream has taken an upgrade, or declined it, there is nothing to end.
+    if (this.requestFraming === "close" && this.state !== "tunnel") return;
+    this.isRequestSent = true;
+    const writer = this.link.services.requestWriter;
+    if (this.requestFraming === "chunked") writer.lastChunk(this.connection);
+    if (this.state === "tunnel") {
+      writer.flush(this.connection);
+      this.connection.end();
+    }
+  }
+
+  flush(): boolean {
+    return this.connection === undefined || this.link.services.requestWriter.flush(this.connection);
+  }
+
+  cancel(): void {
+    this.receiver = undefined;
+    // Nothing was sent on a connection that is still being made: it may serve another request.
+    if (this.state === "connecting") return;
+    this.close();
+  }
+
+  pause(): void {
+    this.isPaused = true;
+    this.connection?.pause();
+  }
+
+  resume(): void {
+    this.isPaused = false;
+    this.connection?.resume();
+  }
+
+  close(): void {
+    if (this.state === "closed") return;
+    this.state = "closed";
+    this.connection?.close();
+    this.link.gone(this);
+  }
+
+  onData(bytes: Buffer): void {
+    this.hasHeard = true;
+    switch (this.state) {
+      case "head":
+        this.readHead(bytes);
+        return;
+      case "body":
+        this.readBody(bytes, 0);
+        return;
+      case "tunnel":
+        this.receiver?.onBody(bytes, 0, bytes.length);
+        this.receiver?.onAnswerBatch();
+        return;
+      case "idle":
+        // An answer to no request: whatever it is, the next request must not get it.
+        this.close();
+        return;
+      case "connecting":
+      case "closed":
+        return;
+    }
+  }
+
+  private readHead(received: Buffer): void {
+    const bytes = this.partialHead === undefined ? received : Buffer.concat([this.partialHead, received]);
+    this.partialHead = undefined;
+    let at = 0;
+    for (;;) {
+      const afterHead = head.parse(bytes, at, bytes.length, this.isHeadRequest);
+      if (afterHead === HEAD_INCOMPLETE) {
+        if (at < bytes.length) this.partialHead = bytes.subarray(at);
+        this.receiver?.onAnswerBatch();
+        return;
+      }
+      if (afterHead < 0) return this.lose("broken");
+      at = afterHead;
+      if (head.isInterim) {
+        this.receiver?.onAnswerHead(head);
+        continue;
+      }
+      break;
+    }
+    if (head.status === 101) {
+      if (this.requestFraming !== "close") return this.lose("broken");
+      this.state = "tunnel";
+      this.receiver?.onAnswerHead(head);
+      if (at < bytes.length) this.receiver?.onBody(bytes, at, bytes.length);
+      this.receiver?.onAnswerBatch();
+      return;
+    }
+    // An upgrade that was declined: an ordinary answer to a request without a body.
+    if (this.requestFraming === "close") this.isRequestSent = true;
+    this.state = "body";
+    this.keepAlive = head.keepAlive && head.framing !== "close";
+    this.body.begin(head.framing, head.contentLength);
+    this.receiver?.onAnswerHead(head);
+    this.readBody(bytes, at);
+  }
+
+  private readBody(bytes: Buffer, start: number): void {
+    const { receiver } = this;
+    if (receiver === undefined) return;
+    const after = this.body.read(bytes, start, bytes.length, receiver);
+    // The receiver may have cancelled meanwhile.
+    if (this.receiver === undefined) return;
+    if (after <= BODY_MALFORMED) return this.lose("broken");
+    if (!this.body.isComplete) return receiver.onAnswerBatch();
+    this.finish(receiver, after === bytes.length);
+  }
+
+  /** The answer is whole; what follows it in the same bytes belongs to nobody. */
+  private finish(receiver: AnswerReceiver, isClean: boolean): void {
+    this.receiver = undefined;
+    if (this.keepAlive && this.isRequestSent && isClean) this.becomeIdle();
+    else this.close();
+    receiver.onAnswerEnd();
+  }
+
+  private becomeIdle(): void {
+    if (this.isPaused) this.resume();
+    this.state = "idle";
+    if (!this.link.keep(this)) this.close();
+  }
+
+  onDrain(): void {
+    this.receiver?.onUpstreamDrain();
+  }
+
+  onEnd(): void {
+    const { receiver } = this;
+    if (this.state === "body" && this.body.endsWithClose && receiver !== undefined) {
+      this.keepAlive = false;
+      return this.finish(receiver, true);
+    }
+    if (this.state === "tunnel" && receiver !== undefined) {
+      this.receiver = undefined;
+      this.close();
+      receiver.onAnswerEnd();
+      return;
+    }
+    this.lose(this.hasHeard ? "broken" : "lost");
+  }
+
+  onClose(): void {
+    if (this.state === "closed") return;
+    this.connection = undefined;
+    // A reset is not an end: a body without a length that ends so was cut.
+    this.lose(this.hasHeard ? "broken" : "lost");
+  }
+
+  private lose(loss: UpstreamLoss): void {
+    const { receiver } = this;
+    this.receiver = undefined;
+    this.close();
+    receiver?.onUpstreamLost(loss);
+  }
+}

@@ -1,0 +1,74 @@
+/** The HTTP/1.1 link to an upstream: kept connections, one request at a time on each. */
+import type { Deadlines } from "../deadlines.js";
+import type { HeadWriter } from "../http1/head-writer.js";
+import type { Transport } from "../transport/transport.js";
+import { Http1UpstreamConnection } from "./http1-connection.js";
+import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "./link.js";
+
+export interface Http1LinkServices {
+  transport: Transport;
+  deadlines: Deadlines;
+  requestWriter: HeadWriter;
+}
+
+export class Http1UpstreamLink implements UpstreamLink {
+  /** Idle connections, the one used last on top, so that a quiet hour leaves the others to be closed. */
+  private readonly idle: Http1UpstreamConnection[] = [];
+  private open_ = 0;
+  private onEmpty: (() => void) | undefined;
+
+  constructor(
+    readonly services: Http1LinkServices,
+    private readonly path: string,
+    private readonly maxConnections: number,
+  ) {}
+
+  get connections(): number {
+    return this.open_;
+  }
+
+  get hasRoom(): boolean {
+    return this.idle.length > 0 || this.open_ < this.maxConnections;
+  }
+
+  open(receiver: AnswerReceiver): UpstreamStream {
+    const kept = this.idle.pop();
+    if (kept !== undefined) {
+      kept.begin(receiver);
+      return kept;
+    }
+    this.open_++;
+    const connection = new Http1UpstreamConnection(this, receiver);
+    this.services.transport.connect(this.path, connection);
+    return connection;
+  }
+
+  closeIdleSince(atMs: number): void {
+    // The oldest lie at the bottom.
+    while (this.idle.length > 0 && (this.idle[0] as Http1UpstreamConnection).idleSince < atMs) {
+      (this.idle.shift() as Http1UpstreamConnection).close();
+    }
+  }
+
+  leave(onEmpty: () => void): void {
+    this.onEmpty = onEmpty;
+    for (const connection of this.idle.splice(0)) connection.close();
+    if (this.open_ === 0) onEmpty();
+  }
+
+  /** A connection has no request any more: false when it must not be kept. */
+  keep(connection: Http1UpstreamConnection): boolean {
+    if (this.onEmpty !== undefined) return false;
+    connection.idleSince = this.services.deadlines.now;
+    this.idle.push(connection);
+    return true;
+  }
+
+  /** A connection is gone. */
+  gone(connection: Http1UpstreamConnection): void {
+    const index = this.idle.indexOf(connection);
+    if (index >= 0) this.idle.splice(index, 1);
+    this.open_--;
+    if (this.open_ === 0) this.onEmpty?.();
+  }
+}

@@ -1,0 +1,59 @@
+/** The seam towards upstreams: how an exchange sends a request and hears the answer, whatever is spoken on the wire. */
+import type { RequestHead } from "../http1/request-head.js";
+import type { ResponseHead } from "../http1/response-head.js";
+
+/** Why a request came to nothing at its upstream. */
+export type UpstreamLoss =
+  /** It never had a connection: nothing was sent. */
+  | "refused"
+  /** The connection ended before the answer's first byte. */
+  | "lost"
+  /** The connection ended, or nonsense came, after the first byte of the answer. */
+  | "broken";
+
+/** Hears of one request's fate. */
+export interface AnswerReceiver {
+  /** A connection is there; the request may be sent. Only where `open` gave a stream that was not ready. */
+  onUpstreamReady(): void;
+  /** A head; of a 1xx another follows. Its bytes are good until the call returns. */
+  onAnswerHead(head: ResponseHead): void;
+  /** A piece of the body; the bytes may be kept. */
+  onBody(bytes: Uint8Array, start: number, end: number): void;
+  /** All that one turn of the event loop brought has been told. */
+  onAnswerBatch(): void;
+  /** The answer is whole; the stream is gone. */
+  onAnswerEnd(): void;
+  /** The stream is gone without a whole answer. */
+  onUpstreamLost(loss: UpstreamLoss): void;
+  /** After a `sendBody` that answered false. */
+  onUpstreamDrain(): void;
+}
+
+/** One request on its way. */
+export interface UpstreamStream {
+  readonly isReady: boolean;
+  /** Sends the head; its bytes are read before the call returns. */
+  sendHead(head: RequestHead, forwarded: Uint8Array, isTrusted: boolean): void;
+  /** False: wait for `onUpstreamDrain`. */
+  sendBody(bytes: Uint8Array, start: number, end: number): boolean;
+  endBody(): void;
+  /** What one turn gave goes out now. */
+  flush(): boolean;
+  /** Nobody waits for the answer any more; the upstream is told at once. Nothing more is heard. */
+  cancel(): void;
+  pause(): void;
+  resume(): void;
+}
+
+/** All connections to one upstream. */
+export interface UpstreamLink {
+  /** Whether `open` may be called now. */
+  readonly hasRoom: boolean;
+  /** Connections open or being opened. */
+  readonly connections: number;
+  open(receiver: AnswerReceiver): UpstreamStream;
+  /** Closes what has been idle since before that instant. */
+  closeIdleSince(atMs: number): void;
+  /** No new streams; connections close as they fall idle, and `onEmpty` tells of the last. */
+  leave(onEmpty: () => void): void;
+}

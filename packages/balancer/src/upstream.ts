@@ -1,0 +1,47 @@
+/** An instance as the balancer sees it: one process, its connections, and what was counted of it. */
+import type { Deadlines } from "./deadlines.js";
+import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "./upstream-link/link.js";
+
+export class Upstream {
+  inFlight = 0;
+  /** Requests sent to it, since this process knew it. */
+  requestsTotal = 0;
+  private isLeaving = false;
+
+  constructor(
+    /** The process, such as `web.3#7`. */
+    readonly id: string,
+    /** The slot, such as `web.3`. */
+    readonly name: string,
+    private readonly link: UpstreamLink,
+  ) {}
+
+  /** Whether it may be picked. */
+  get isAvailable(): boolean {
+    return !this.isLeaving && this.link.hasRoom;
+  }
+
+  get connections(): number {
+    return this.link.connections;
+  }
+
+  /** Begins a request; `release` ends it, however it went. */
+  open(receiver: AnswerReceiver): UpstreamStream {
+    this.inFlight++;
+    return this.link.open(receiver);
+  }
+
+  release(): void {
+    this.inFlight--;
+  }
+
+  sweep(deadlines: Deadlines, idleTimeoutMs: number): void {
+    this.link.closeIdleSince(deadlines.now - idleTimeoutMs);
+  }
+
+  /** Takes no new request; `onEmpty` comes when its last connection is closed. */
+  leave(onEmpty: () => void): void {
+    this.isLeaving = true;
+    this.link.leave(onEmpty);
+  }
+}

@@ -1,0 +1,90 @@
+/** The command line of a server that runs alone. */
+import { parseArgs } from "node:util";
+import { ServerError } from "./errors.js";
+import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
+import type { StandaloneOptions } from "./standalone.js";
+
+const DEFAULT_PORT = 3000;
+const DEFAULT_HOST = "127.0.0.1";
+const DEFAULT_DRAIN_TIMEOUT_MS = 30_000;
+
+/** Each limit's option, such as `--max-body-bytes` for maxBodyBytes. */
+const LIMIT_OPTIONS = new Map(
+  (Object.keys(DEFAULT_LIMITS) as (keyof ServerLimits)[]).map((key) => [kebab(key), key] as const),
+);
+
+/** What `--help` prints. */
+export const USAGE = `Usage: paceline serve APP [options]
+
+Serves one app in one process. APP is a module whose default export is an object
+with fetch(request, info), or a Node (req, res) handler; .ts or .js.
+
+  --port PORT       the TCP port, 0 for any that is free (default ${DEFAULT_PORT})
+  --host HOST       the address to listen on (default ${DEFAULT_HOST})
+  --socket PATH     listen on a unix socket instead
+  --drain-timeout-ms N        for what is in flight after SIGTERM or SIGINT (default ${DEFAULT_DRAIN_TIMEOUT_MS})
+${[...LIMIT_OPTIONS].map(([option, key]) => `  --${`${option} N`.padEnd(25)} (default ${DEFAULT_LIMITS[key]})`).join("\n")}
+  --help            print this
+`;
+
+/** The options in a command line, or `help`. @throws ServerError `usage` */
+export function parseArguments(args: string[]): StandaloneOptions | "help" {
+  const { values, positionals } = parse(args);
+  if (values.help) return "help";
+  const [app, ...more] = positionals;
+  if (app === undefined) throw usage("name the app to serve, such as ./app.ts");
+  if (more.length > 0) throw usage(`one app at a time: ${more.join(" ")} is too much`);
+  const text = (name: string) => values[name] as string | undefined;
+  const number = (name: string, max = Number.MAX_SAFE_INTEGER) => {
+    const value = text(name);
+    return value === undefined ? undefined : wholeNumber(name, value, max);
+  };
+  const limits: Partial<ServerLimits> = {};
+  for (const [option, key] of LIMIT_OPTIONS) {
+    const value = number(option);
+    if (value !== undefined) limits[key] = value;
+  }
+  const path = text("socket");
+  if (path !== undefined && (text("port") !== undefined || text("host") !== undefined)) {
+    throw usage("--socket excludes --port and --host");
+  }
+  const address: StandaloneOptions["address"] =
+    path === undefined
+      ? { kind: "tcp", host: text("host") ?? DEFAULT_HOST, port: number("port", 65_535) ?? DEFAULT_PORT }
+      : { kind: "unix", path };
+  return { app, address, limits, drainTimeoutMs: number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS };
+}
+
+function parse(args: string[]) {
+  const string = { type: "string" } as const;
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        help: { type: "boolean", short: "h" },
+        port: string,
+        host: string,
+        socket: string,
+        "drain-timeout-ms": string,
+        ...Object.fromEntries([...LIMIT_OPTIONS.keys()].map((option) => [option, string])),
+      } as Record<string, { type: "string" | "boolean"; short?: string }>,
+    });
+  } catch (cause) {
+    // Its second sentence explains how to pass a file whose name begins with a dash.
+    throw usage((cause as Error).message.split(". ")[0] as string, cause);
+  }
+}
+
+function wholeNumber(option: string, value: string, max: number): number {
+  if (!/^\d{1,16}$/.test(value) || Number(value) > max) throw usage(`--${option} is not a whole number: ${value}`);
+  return Number(value);
+}
+
+function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+function usage(message: string, cause?: unknown): ServerError {
+  return new ServerError("usage", message, { cause });
+}

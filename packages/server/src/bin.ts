@@ -1,0 +1,28 @@
+#!/usr/bin/env node
+/** The program of one server: an instance under a supervisor, or alone on a port. */
+import { LinkError, takeChildEnvironment } from "@paceline/link";
+import { ServerError } from "./errors.js";
+
+async function main(): Promise<void> {
+  const identity = takeChildEnvironment();
+  if (identity !== undefined) {
+    const { runSupervised } = await import("./supervised.js");
+    await runSupervised(identity);
+    return;
+  }
+  const { parseArguments, USAGE } = await import("./arguments.js");
+  const options = parseArguments(process.argv.slice(2));
+  if (options === "help") {
+    process.stdout.write(USAGE);
+    return;
+  }
+  const { runStandalone } = await import("./standalone.js");
+  await runStandalone(options);
+}
+
+main().catch((error: unknown) => {
+  if (error instanceof ServerError && error.code === "app-threw") console.error(error.cause);
+  else if (error instanceof ServerError || error instanceof LinkError) console.error(`paceline: ${error.message}`);
+  else console.error(error);
+  process.exit(error instanceof ServerError && error.code === "usage" ? 2 : 1);
+});

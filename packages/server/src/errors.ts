@@ -1,0 +1,20 @@
+/** The one error class of the server. */
+
+/**
+ * What kept the server from running, by `code`:
+ * - `usage`: the command line cannot be understood; exit status 2.
+ * - `app-not-found`: there is no file at the app's path.
+ * - `app-unusable`: the module has no default export that can be served.
+ * - `app-threw`: the module threw while it was loaded; `cause` is its own error.
+ * - `address-in-use`: another program listens there.
+ * - `cannot-listen`: the address cannot be listened on for another reason.
+ */
+export class ServerError extends Error {
+  override readonly name = "ServerError";
+  readonly code: "usage" | "app-not-found" | "app-unusable" | "app-threw" | "address-in-use" | "cannot-listen";
+
+  constructor(code: ServerError["code"], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

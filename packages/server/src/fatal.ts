@@ -1,0 +1,19 @@
+/** Ends the process when the app has an error that nobody caught. */
+
+/**
+ * Logs an uncaught exception or an unhandled rejection with its stack, then exits 1. Going on would mean to serve from a
+ * state that nobody thought of; the supervisor starts a fresh process at once.
+ *
+ * @param beforeExit is given a line that says what happened, and the time it takes is waited for.
+ */
+export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): void {
+  let dying = false;
+  const die = (kind: string, error: unknown) => {
+    console.error(error);
+    if (dying) return;
+    dying = true;
+    void beforeExit(`${kind}: ${error}`).finally(() => process.exit(1));
+  };
+  process.on("uncaughtException", (error) => die("uncaught exception", error));
+  process.on("unhandledRejection", (error) => die("unhandled rejection", error));
+}

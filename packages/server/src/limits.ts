@@ -1,0 +1,39 @@
+/** The limits of one server, with defaults that are safe on an open network. */
+import type { InstanceLimits } from "@paceline/link";
+
+/** What a server accepts; `serve` takes any part of it and fills in the rest. */
+export interface ServerLimits extends InstanceLimits {
+  /**
+   * The longest request head, in bytes; longer ones are answered 431. Default 16384. Bun fixes it when it starts, at
+   * 16384 unless the command line has `--max-http-header-size`.
+   */
+  maxHeadBytes: number;
+  /** The longest request body, in bytes; longer ones are answered 413. Default 16 MiB. */
+  maxBodyBytes: number;
+  /** Milliseconds a client may take to send a head. Default 15000. On Bun rounded up to seconds, 255 s at most. */
+  headTimeoutMs: number;
+  /**
+   * Milliseconds between two pieces of a request body. Default 60000. On Bun rounded up to seconds, 255 s at most, and
+   * there it also runs while a request that came with a body is being handled and nothing is written.
+   */
+  bodyTimeoutMs: number;
+  /**
+   * Connections at once; more are closed at once. Default 10000. Bun cannot count connections: there it is the number
+   * of requests at once, and more are answered 503 with `Connection: close`.
+   */
+  maxConnections: number;
+  /**
+   * Milliseconds a connection may stay idle between two requests; 0 is for ever. Default 60000. Behind a balancer it is
+   * 0, since only the balancer may close its connections. On Bun the limit for heads applies between requests too.
+   */
+  keepAliveTimeoutMs: number;
+}
+
+export const DEFAULT_LIMITS: Readonly<ServerLimits> = {
+  maxHeadBytes: 16_384,
+  maxBodyBytes: 16 << 20,
+  headTimeoutMs: 15_000,
+  bodyTimeoutMs: 60_000,
+  maxConnections: 10_000,
+  keepAliveTimeoutMs: 60_000,
+};

@@ -1,0 +1,36 @@
+/** Counts what a server did, at a cost of nanoseconds a request. */
+import { Histogram, type InstanceStats, LoopLag } from "@paceline/link";
+
+/** How a server is read: by the reports to the supervisor, and by whoever embeds it. */
+export type ServerStats = Omit<InstanceStats, "type" | "role">;
+
+/** The counts of one server. A request is in flight until its answer has left or its client has gone. */
+export class RequestCounter {
+  /** Requests that reached the handler. */
+  begun = 0;
+  /** Answers with status 500 and above, and handlers that threw. */
+  errors = 0;
+  /** From the head of a request to the answer's: to the Response for fetch, to the end of the answer for (req, res). */
+  readonly latency = new Histogram();
+  private readonly lag = new LoopLag();
+
+  /** @param inFlight how many of the requests begun have not ended yet. */
+  constructor(private readonly inFlight: () => number) {}
+
+  /** The totals so far; latency and event loop lag since the last call. */
+  take(): ServerStats {
+    const inFlight = this.inFlight();
+    return {
+      requestsTotal: this.begun - inFlight,
+      errorsTotal: this.errors,
+      inFlight,
+      latency: this.latency.takeSparse(),
+      eventLoopLagMs: this.lag.takeMs(),
+      heapBytes: process.memoryUsage().heapUsed,
+    };
+  }
+
+  stop(): void {
+    this.lag.stop();
+  }
+}

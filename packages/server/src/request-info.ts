@@ -1,0 +1,53 @@
+/** Where the facts in RequestInfo come from: the balancer's fields behind one, the connection without. */
+import type { RequestInfo } from "./app.js";
+
+/** What a runtime can tell of one request. */
+export interface RequestSource {
+  header(name: string): string | null | undefined;
+  remoteAddress(): string | undefined;
+}
+
+/** Reads each fact only when it is asked for, since most handlers ask for none. */
+export class ConnectionInfo implements RequestInfo {
+  constructor(protected readonly source: RequestSource) {}
+
+  get clientAddress(): string {
+    return this.source.remoteAddress() ?? "";
+  }
+
+  get protocol(): string {
+    return "http";
+  }
+
+  get host(): string {
+    return this.source.header("host") || "localhost";
+  }
+
+  get requestId(): string | undefined {
+    return this.source.header("x-request-id") ?? undefined;
+  }
+}
+
+/**
+ * Behind the balancer, which makes these fields anew for each request; nobody else can speak on the socket, whose mode
+ * is 0600.
+ */
+export class ForwardedInfo extends ConnectionInfo {
+  override get clientAddress(): string {
+    return first(this.source.header("x-forwarded-for")) ?? "";
+  }
+
+  override get protocol(): string {
+    return first(this.source.header("x-forwarded-proto")) ?? "http";
+  }
+
+  override get host(): string {
+    return first(this.source.header("x-forwarded-host")) ?? super.host;
+  }
+}
+
+function first(list: string | null | undefined): string | undefined {
+  if (!list) return undefined;
+  const comma = list.indexOf(",");
+  return (comma === -1 ? list : list.slice(0, comma)).trim();
+}

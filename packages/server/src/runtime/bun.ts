@@ -1,0 +1,142 @@
+/** Serves a fetch app with Bun.serve. */
+import type { FetchHandler } from "../app.js";
+import { RequestCounter } from "../request-counter.js";
+import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-info.js";
+import { withPrivateUmask } from "../unix-socket.js";
+import { listenError } from "./listen-error.js";
+import type { RunningServer, RuntimeOptions, ServeAddress } from "./running-server.js";
+
+type BunServer = Bun.Server<undefined>;
+
+const SLASH = 0x2f;
+/** Bun's longest. */
+const MAX_TIMEOUT_SECONDS = 255;
+
+/**
+ * Starts the server. What Bun does by itself: HTTP/1.0 connections are closed after one answer, a method that HTTP does
+ * not know closes the connection, and so does a second request that comes while the answer to the first still streams
+ * (the balancer sends none). A body that fails cuts the connection, before its first block too, and Bun writes the error
+ * to stderr.
+ *
+ * @throws ServerError `address-in-use` or `cannot-listen`
+ */
+export function serveOnBun(handler: FetchHandler, options: RuntimeOptions): RunningServer {
+  const { limits, address } = options;
+  const counter = new RequestCounter(() => server.pendingRequests);
+  const fetch = foldHandler(handler, options, counter);
+  const common = {
+    development: false,
+    idleTimeout: options.behindBalancer ? 0 : seconds(limits.headTimeoutMs),
+    maxRequestBodySize: limits.maxBodyBytes,
+    fetch: fetch.handle,
+    error(error: unknown) {
+      counter.errors++;
+      options.onError(error);
+      return new Response("Internal Server Error\n", { status: 500, headers: fetch.closing() });
+    },
+  };
+  const server = listen(address, common);
+  return {
+    address: address.kind === "tcp" ? { ...address, port: server.port ?? address.port } : address,
+    inFlight: () => server.pendingRequests,
+    takeStats: () => counter.take(),
+    markAnswersClose: fetch.markClose,
+    stopAccepting: () => void server.stop(),
+    closeNow: () => {
+      counter.stop();
+      void server.stop(true);
+    },
+  };
+}
+
+/** Makes, once, the function that runs for every request. */
+function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: RequestCounter) {
+  const { limits, behindBalancer } = options;
+  const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
+  const bodyTimeoutSeconds = seconds(limits.bodyTimeoutMs);
+  let close = false;
+
+  function finish(response: Response, begunAtMs: number): Response {
+    if (!(response instanceof Response)) throw new TypeError("the handler gave something that is not a Response");
+    counter.latency.record((performance.now() - begunAtMs) * 1000);
+    if (response.status >= 500) counter.errors++;
+    return close ? withClose(response) : response;
+  }
+
+  function handle(request: Request, server: BunServer): Response | Promise<Response> {
+    const begunAtMs = performance.now();
+    counter.begun++;
+    if (server.pendingRequests > limits.maxConnections) return refuse(counter);
+    // The timer that guards heads would otherwise cut a handler that takes longer.
+    if (!behindBalancer) server.timeout(request, hasBody(request) ? bodyTimeoutSeconds : 0);
+    // An HTTP/1.0 request without Host; new URL(request.url) has to work in apps.
+    const absolute = request.url.charCodeAt(0) === SLASH ? absoluteRequest(request) : request;
+    const result = handler(absolute, new Info(new BunSource(request, server)));
+    if (result instanceof Response) return finish(result, begunAtMs);
+    return Promise.resolve(result).then((response) => finish(response, begunAtMs));
+  }
+
+  return {
+    handle,
+    markClose: () => {
+      close = true;
+    },
+    closing: (): Record<string, string> => (close ? { connection: "close" } : {}),
+  };
+}
+
+class BunSource implements RequestSource {
+  constructor(
+    private readonly request: Request,
+    private readonly server: BunServer,
+  ) {}
+
+  header(name: string): string | null {
+    return this.request.headers.get(name);
+  }
+
+  remoteAddress(): string | undefined {
+    return this.server.requestIP(this.request)?.address;
+  }
+}
+
+function listen(address: ServeAddress, common: object): BunServer {
+  try {
+    if (address.kind === "tcp") return Bun.serve({ ...common, hostname: address.host, port: address.port } as never);
+    return withPrivateUmask(() => Bun.serve({ ...common, unix: address.path } as never));
+  } catch (cause) {
+    throw listenError(address, cause);
+  }
+}
+
+function refuse(counter: RequestCounter): Response {
+  counter.errors++;
+  return new Response("Too many requests at once\n", {
+    status: 503,
+    headers: { connection: "close", "retry-after": "1" },
+  });
+}
+
+function hasBody(request: Request): boolean {
+  return request.method !== "GET" && request.method !== "HEAD";
+}
+
+function absoluteRequest(request: Request): Request {
+  return new Request(`http://localhost${request.url}`, request);
+}
+
+function withClose(response: Response): Response {
+  try {
+    response.headers.set("connection", "close");
+    return response;
+  } catch {
+    // The answer of a fetch() has headers that cannot be changed.
+    const copy = new Response(response.body, response);
+    copy.headers.set("connection", "close");
+    return copy;
+  }
+}
+
+function seconds(ms: number): number {
+  return Math.min(MAX_TIMEOUT_SECONDS, Math.ceil(ms / 1000));
+}

@@ -1,0 +1,181 @@
+/** Lets a fetch handler answer node:http requests. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { FetchHandler, NodeHandler } from "../app.js";
+import type { RequestCounter } from "../request-counter.js";
+import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-info.js";
+
+/** A Node handler that calls a fetch handler and writes its Response. Its promise rejects when either fails. */
+export function fetchAsNodeHandler(
+  handler: FetchHandler,
+  behindBalancer: boolean,
+  counter: RequestCounter,
+  draining: { readonly closeAnswers: boolean },
+): NodeHandler {
+  const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
+  return async (incoming, outgoing) => {
+    const begunAtMs = performance.now();
+    const response = await handler(toRequest(incoming, outgoing), new Info(new NodeSource(incoming)));
+    if (!(response instanceof Response)) throw new TypeError("the handler gave something that is not a Response");
+    counter.latency.record((performance.now() - begunAtMs) * 1000);
+    await writeResponse(response, incoming, outgoing, draining.closeAnswers);
+  };
+}
+
+class NodeSource implements RequestSource {
+  constructor(private readonly incoming: IncomingMessage) {}
+
+  header(name: string): string | undefined {
+    const value = this.incoming.headers[name];
+    return Array.isArray(value) ? value.join(", ") : value;
+  }
+
+  remoteAddress(): string | undefined {
+    return this.incoming.socket.remoteAddress;
+  }
+}
+
+/** A Request whose signal is made only when it is asked for: making one costs as much as the rest. */
+class IncomingRequest extends Request {
+  private controller: AbortController | undefined;
+  private outgoing: ServerResponse | undefined;
+
+  static from(url: string, init: RequestInit, outgoing: ServerResponse): IncomingRequest {
+    const request = new IncomingRequest(url, init);
+    request.outgoing = outgoing;
+    return request;
+  }
+
+  static {
+    // The types have `signal` as a plain property, which an accessor in the class body may not override.
+    Object.defineProperty(IncomingRequest.prototype, "signal", {
+      configurable: true,
+      get(this: IncomingRequest) {
+        return this.abortSignal();
+      },
+    });
+  }
+
+  private abortSignal(): AbortSignal {
+    const { outgoing } = this;
+    if (this.controller === undefined) {
+      const controller = new AbortController();
+      this.controller = controller;
+      if (outgoing?.destroyed && !outgoing.writableFinished) controller.abort();
+      else outgoing?.once("close", () => outgoing.writableFinished || controller.abort());
+    }
+    return this.controller.signal;
+  }
+}
+
+function toRequest(incoming: IncomingMessage, outgoing: ServerResponse): Request {
+  const target = incoming.url ?? "/";
+  const url = target.startsWith("/") ? `http://${incoming.headers.host || "localhost"}${target}` : target;
+  const method = incoming.method ?? "GET";
+  const init: RequestInit & { duplex?: "half" } = { method, headers: pairs(incoming.rawHeaders) };
+  if (method !== "GET" && method !== "HEAD") {
+    // Leaving the body unread, or half read, must not destroy the connection that the answer is to take.
+    init.body = incoming.iterator({ destroyOnReturn: false }) as unknown as NonNullable<RequestInit["body"]>;
+    init.duplex = "half";
+  }
+  return IncomingRequest.from(url, init, outgoing);
+}
+
+function pairs(raw: string[]): [string, string][] {
+  const list: [string, string][] = [];
+  for (let at = 0; at + 1 < raw.length; at += 2) list.push([raw[at] as string, raw[at + 1] as string]);
+  return list;
+}
+
+async function writeResponse(
+  response: Response,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  close: boolean,
+): Promise<void> {
+  const headers: string[] = [];
+  for (const [name, value] of response.headers) headers.push(name, value);
+  if (close) headers.push("connection", "close");
+  const writeHead = () => outgoing.writeHead(response.status, response.statusText || undefined, headers);
+  if (outgoing.destroyed || response.body === null || incoming.method === "HEAD") {
+    await response.body?.cancel();
+    if (!outgoing.destroyed) writeHead().end();
+    return;
+  }
+  const reader = response.body.getReader();
+  const gone = () => void reader.cancel(new Error("the client has gone")).catch(ignoreCancelFailure);
+  outgoing.once("close", gone);
+  try {
+    const first = await reader.read();
+    if (first.done || outgoing.destroyed) {
+      writeHead().end();
+      return;
+    }
+    // A body that is whole by the next turn of the loop leaves in one write with its length.
+    let next: ReadResult | undefined;
+    const second = reader.read();
+    second.then(
+      (result) => {
+        next = result;
+      },
+      () => {},
+    );
+    await nextTurn();
+    if (next?.done) {
+      if (!response.headers.has("content-length") && !response.headers.has("transfer-encoding")) {
+        headers.push("content-length", String(first.value.byteLength));
+      }
+      writeHead().end(first.value);
+      return;
+    }
+    writeHead();
+    await writeBlocks(outgoing, reader, first.value, second);
+  } finally {
+    outgoing.removeListener("close", gone);
+  }
+}
+
+type ReadResult = { done: boolean; value?: Uint8Array | undefined };
+type BlockReader = { read(): Promise<ReadResult> };
+
+async function writeBlocks(
+  outgoing: ServerResponse,
+  reader: BlockReader,
+  first: Uint8Array,
+  second: Promise<ReadResult>,
+): Promise<void> {
+  let block: Uint8Array = first;
+  let pending: Promise<ReadResult> | undefined = second;
+  while (!outgoing.destroyed) {
+    if (!outgoing.write(block)) await drained(outgoing);
+    const result: ReadResult = await (pending ?? reader.read());
+    pending = undefined;
+    if (result.done) {
+      outgoing.end();
+      return;
+    }
+    block = result.value as Uint8Array;
+  }
+}
+
+function drained(outgoing: ServerResponse): Promise<void> {
+  if (outgoing.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      outgoing.removeListener("drain", done);
+      outgoing.removeListener("close", done);
+      resolve();
+    };
+    outgoing.on("drain", done);
+    outgoing.on("close", done);
+  });
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
+function ignoreCancelFailure(): void {
+  // The stream failed as it was cancelled; its client has gone, so nobody is left to tell.
+}

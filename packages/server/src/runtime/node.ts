@@ -1,0 +1,134 @@
+/** Serves an app with node:http, on Node and, for (req, res) handlers, on Bun. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import type { NodeHandler } from "../app.js";
+import { RequestCounter } from "../request-counter.js";
+import { withPrivateUmask } from "../unix-socket.js";
+import { limitBody } from "./body-limit.js";
+import { fetchAsNodeHandler } from "./fetch-on-node.js";
+import { listenError } from "./listen-error.js";
+import type { RunningServer, RuntimeOptions, ServeAddress } from "./running-server.js";
+
+/** How often Node looks for heads that take too long. */
+const HEAD_CHECK_INTERVAL_MS = 1000;
+
+/**
+ * Starts the server.
+ *
+ * @throws ServerError `address-in-use` or `cannot-listen`
+ */
+export async function serveOnNode(options: RuntimeOptions): Promise<RunningServer> {
+  const { limits, app } = options;
+  /** Answers that have not left, with the time their requests came. */
+  const active = new Map<ServerResponse, number>();
+  const counter = new RequestCounter(() => active.size);
+  const draining = { closeAnswers: false };
+  const isFetch = app.style === "fetch";
+  const handler: NodeHandler = isFetch
+    ? fetchAsNodeHandler(app.handler, options.behindBalancer, counter, draining)
+    : app.handler;
+
+  function ended(this: ServerResponse): void {
+    const begunAtMs = active.get(this);
+    if (begunAtMs === undefined) return;
+    active.delete(this);
+    if (!isFetch) counter.latency.record((performance.now() - begunAtMs) * 1000);
+    if (this.statusCode >= 500) counter.errors++;
+  }
+
+  function handle(request: IncomingMessage, response: ServerResponse): void {
+    counter.begun++;
+    active.set(response, performance.now());
+    response.on("close", ended);
+    if (draining.closeAnswers) response.setHeader("connection", "close");
+    if (!limitBody(request, response, limits)) return;
+    const failed = (error: unknown) => {
+      options.onError(error);
+      answerFailure(response);
+    };
+    try {
+      const result = handler(request, response);
+      if (result instanceof Promise) result.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  const server = createServer(
+    {
+      maxHeaderSize: limits.maxHeadBytes,
+      headersTimeout: limits.headTimeoutMs,
+      requestTimeout: 0,
+      connectionsCheckingInterval: HEAD_CHECK_INTERVAL_MS,
+      keepAliveTimeout: options.behindBalancer ? 0 : limits.keepAliveTimeoutMs,
+      noDelay: true,
+    },
+    handle,
+  );
+  server.maxConnections = limits.maxConnections;
+  server.on("checkContinue", (request, response) => {
+    if (Number(request.headers["content-length"] ?? 0) <= limits.maxBodyBytes) response.writeContinue();
+    handle(request, response);
+  });
+  server.on("clientError", answerBadRequest);
+  const address = await listen(server, options.address);
+  return {
+    address,
+    inFlight: () => active.size,
+    takeStats: () => counter.take(),
+    markAnswersClose: () => {
+      draining.closeAnswers = true;
+      for (const response of active.keys()) if (!response.headersSent) response.setHeader("connection", "close");
+    },
+    stopAccepting: () => void server.close(),
+    closeNow: () => {
+      counter.stop();
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+function listen(server: Server, address: ServeAddress): Promise<ServeAddress> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => reject(listenError(address, error)));
+    if (address.kind === "unix") {
+      withPrivateUmask(() => server.listen({ path: address.path }, () => resolve(address)));
+      return;
+    }
+    server.listen({ host: address.host, port: address.port }, () =>
+      resolve({ ...address, port: (server.address() as AddressInfo).port }),
+    );
+  });
+}
+
+/** A 500 where that can still be said; else the connection is cut, so that no answer looks whole that is not. */
+function answerFailure(response: ServerResponse): void {
+  if (response.headersSent) {
+    cut(response.socket);
+    return;
+  }
+  for (const name of response.getHeaderNames()) if (name !== "connection") response.removeHeader(name);
+  response.writeHead(500, { "content-type": "text/plain" });
+  response.end("Internal Server Error\n");
+}
+
+/** A reset where the runtime can send one, since an HTTP/1.0 client takes a plain close for the end of the body. */
+function cut(socket: Socket | null): void {
+  if (typeof socket?.resetAndDestroy === "function") socket.resetAndDestroy();
+  else socket?.destroy();
+}
+
+function answerBadRequest(error: NodeJS.ErrnoException, socket: import("node:stream").Duplex): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? "431 Request Header Fields Too Large"
+      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? "408 Request Timeout"
+        : "400 Bad Request";
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}

@@ -1,0 +1,41 @@
+/** The seam between the server and the runtime it runs on. */
+import type { App } from "../app.js";
+import type { ServerLimits } from "../limits.js";
+import type { ServerStats } from "../request-counter.js";
+
+/** Where a server listens. Port 0 takes any free one. */
+export type ServeAddress = { kind: "tcp"; host: string; port: number } | { kind: "unix"; path: string };
+
+/** What a runtime needs to serve an app. */
+export interface RuntimeOptions {
+  app: App;
+  address: ServeAddress;
+  limits: ServerLimits;
+  /** Clients are the balancer: its X-Forwarded-* fields are true, and its idle connections are left alone. */
+  behindBalancer: boolean;
+  /** Takes the error of a handler or of a body that failed. */
+  onError(error: unknown): void;
+}
+
+/** A server that listens. */
+export interface RunningServer {
+  /** Where it listens, with the port it got. */
+  readonly address: ServeAddress;
+  /** Requests that were read and whose answers have not left. */
+  inFlight(): number;
+  /** The totals so far; latency and event loop lag since the last call. */
+  takeStats(): ServerStats;
+  /** From now on answers carry `Connection: close`; the server goes on accepting. */
+  markAnswersClose(): void;
+  /** Closes the listening socket and idle connections; what is in flight goes on. */
+  stopAccepting(): void;
+  /** Closes everything at once. */
+  closeNow(): void;
+}
+
+/** One line for people, such as `http://127.0.0.1:3000` or `unix:/run/app.sock`. */
+export function describeAddress(address: ServeAddress): string {
+  if (address.kind === "unix") return `unix:${address.path}`;
+  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  return `http://${host}:${address.port}`;
+}

@@ -1,0 +1,37 @@
+/** Starts a server for an app on the runtime it runs on. */
+import type { App } from "./app.js";
+import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
+import type { RunningServer, RuntimeOptions, ServeAddress } from "./runtime/running-server.js";
+import { clearStaleSocket } from "./unix-socket.js";
+
+export interface ServeOptions {
+  address: ServeAddress;
+  limits?: Partial<ServerLimits>;
+  /** Whether the balancer is the client; see RuntimeOptions. Default false. */
+  behindBalancer?: boolean;
+  /** Takes the errors of handlers and bodies; by default their stack goes to stderr. */
+  onError?: (error: unknown) => void;
+}
+
+/**
+ * Listens and serves.
+ *
+ * @throws ServerError `address-in-use` or `cannot-listen`
+ */
+export async function serve(app: App, options: ServeOptions): Promise<RunningServer> {
+  const runtime: RuntimeOptions = {
+    app,
+    address: options.address,
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    behindBalancer: options.behindBalancer ?? false,
+    onError: options.onError ?? ((error) => console.error(error)),
+  };
+  if (options.address.kind === "unix") await clearStaleSocket(options.address.path);
+  // Only what this process needs is loaded: idle memory counts.
+  if (app.style === "fetch" && process.versions.bun !== undefined) {
+    const { serveOnBun } = await import("./runtime/bun.js");
+    return serveOnBun(app.handler, runtime);
+  }
+  const { serveOnNode } = await import("./runtime/node.js");
+  return serveOnNode(runtime);
+}

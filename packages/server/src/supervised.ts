@@ -1,0 +1,108 @@
+/** Runs one server as an instance: on its socket, reporting over the link, leaving when it is told to. */
+import { type ChildIdentity, type ChildPhase, LinkClient } from "@paceline/link";
+import { loadApp } from "./app-loader.js";
+import { Drain } from "./drain.js";
+import { ServerError } from "./errors.js";
+import { exitOnUncaught } from "./fatal.js";
+import type { RunningServer } from "./runtime/running-server.js";
+import { serve } from "./serve.js";
+
+const REPORT_EVERY_MS = 1000;
+/** How long the last words on the link may hold up the exit. */
+const LAST_WORDS_TIMEOUT_MS = 500;
+
+/**
+ * Serves until the supervisor, SIGTERM or the loss of the supervisor ends it.
+ *
+ * @throws ServerError when the app cannot be loaded or the socket not be listened on; the supervisor has been told.
+ */
+export async function runSupervised(identity: ChildIdentity): Promise<void> {
+  const instance = new Instance(identity);
+  try {
+    await instance.start();
+  } catch (error) {
+    await instance.fault((error as Error).message);
+    throw error;
+  }
+}
+
+class Instance {
+  private phase: ChildPhase = "starting";
+  private server: RunningServer | undefined;
+  private drain: Drain | undefined;
+  private readonly link: LinkClient;
+
+  constructor(private readonly identity: ChildIdentity) {
+    const { drainTimeoutMs } = identity.spec;
+    this.link = new LinkClient({
+      identity,
+      role: "instance",
+      helloState: () => ({ phase: this.phase }),
+      onDrain: (deadlineMs) => this.leave(deadlineMs, true),
+      onReleased: () => this.drain?.release(),
+      onRefused: (reason) => {
+        console.error(`the supervisor refused this process: ${reason}`);
+        this.leave(drainTimeoutMs, false);
+      },
+      onOrphaned: () => {
+        console.error("no supervisor came back; leaving");
+        this.leave(drainTimeoutMs, false);
+      },
+      onProblem: (message) => console.error(message),
+    });
+  }
+
+  async start(): Promise<void> {
+    const { spec, socket } = this.identity;
+    if (spec.app === undefined || socket === undefined) {
+      throw new ServerError("usage", "an instance needs an app and a socket from its supervisor");
+    }
+    exitOnUncaught((message) => this.fault(message));
+    // Ctrl-C in a terminal goes to the supervisor, which tells its children.
+    process.on("SIGINT", () => {});
+    process.on("SIGTERM", () => this.leave(spec.drainTimeoutMs, false));
+    this.link.start();
+    const app = await loadApp(spec.app);
+    this.server = await serve(app, {
+      address: { kind: "unix", path: socket },
+      behindBalancer: true,
+      ...(spec.limits === undefined ? {} : { limits: spec.limits }),
+    });
+    this.phase = "ready";
+    this.link.send({ type: "ready" });
+    setInterval(() => this.report(), REPORT_EVERY_MS);
+  }
+
+  /** Tells the supervisor why this process is about to exit. */
+  async fault(message: string): Promise<void> {
+    this.report();
+    this.link.send({ type: "fault", message });
+    await this.link.flush(LAST_WORDS_TIMEOUT_MS);
+  }
+
+  private report(): void {
+    if (this.server === undefined) return;
+    this.link.send({ type: "stats", role: "instance", ...this.server.takeStats() });
+  }
+
+  private leave(deadlineMs: number, untilReleased: boolean): void {
+    if (this.drain !== undefined) {
+      if (!untilReleased) this.drain.hasten(deadlineMs);
+      return;
+    }
+    this.phase = "draining";
+    if (this.server === undefined) {
+      // Never ready, so no balancer ever knew it.
+      process.exit(0);
+    }
+    this.drain = new Drain(this.server, { deadlineMs, untilReleased, onEnd: (cut) => void this.exit(cut) });
+  }
+
+  private async exit(cut: number): Promise<void> {
+    if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
+    this.report();
+    await this.link.flush(LAST_WORDS_TIMEOUT_MS);
+    this.server?.closeNow();
+    process.exit(0);
+  }
+}

@@ -37,8 +37,8 @@ export function milliseconds(seconds: number | undefined): number | undefined {
 }
 
 export function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!/^\d+(\.\d+)?$/.test(text) || seconds <= 0 || seconds > 86_400) {
+  const seconds = Number(text.replace(/s$/, ""));
+  if (!/^\d+(\.\d+)?s?$/.test(text) || seconds <= 0 || seconds > 86_400) {
     throw new InvalidArgumentError("It must be a number of seconds, a day at most.");
   }
   return seconds;

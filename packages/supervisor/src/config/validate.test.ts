@@ -1,0 +1,243 @@
+/** What a configuration may hold, what is told of one that is wrong, and that all of it is told at once. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { FleetConfig } from "../core/model.js";
+import { formatKeyPath } from "./problems.js";
+import { resolveFleet } from "./resolve.js";
+import { validate } from "./validate.js";
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "pl-config-"));
+  for (const name of ["app.ts", "api.js"]) writeFileSync(join(folder, name), "export default {}");
+  mkdirSync(join(folder, "site"));
+  writeFileSync(join(folder, "site", "server.mjs"), "");
+  mkdirSync(join(folder, "empty"));
+  writeFileSync(join(folder, ".env"), "# comment\nexport A=from-file\nB='two words'\nC=3\n");
+  writeFileSync(join(folder, ".env.more"), "A=from-more\n");
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function read(raw: unknown, runtimes = { bun: "/bun", node: "/node" } as { bun?: string; node?: string }) {
+  const { input, findings } = validate(raw);
+  const preferred = runtimes.bun === undefined ? ("node" as const) : ("bun" as const);
+  const context = { baseDir: folder, defaultName: "shop", runtimes: { ...runtimes, preferred }, findings };
+  const config = resolveFleet(input, context);
+  return { config, problems: findings.map(({ path, message }) => `${formatKeyPath(path)}: ${message}`) };
+}
+
+function good(raw: unknown): FleetConfig {
+  const { config, problems } = read(raw);
+  expect(problems).toEqual([]);
+  return config;
+}
+
+describe("a configuration that is right", () => {
+  test("the keys at the top level make one pool named web, with every default filled in", () => {
+    const config = good({ app: "./app.ts" });
+    expect(config).toMatchObject({
+      name: "shop",
+      listen: [{ kind: "tcp", host: "127.0.0.1", port: 8080 }],
+      orphanGraceMs: 60_000,
+      balancer: { processes: 1, runtime: "bun", trustedProxies: [] },
+      pools: [
+        { name: "web", kind: "app", app: join(folder, "app.ts"), instances: 4, routes: ["/"], cwd: folder, env: {} },
+      ],
+    });
+    expect(config.pools[0]?.policy).toEqual({
+      readyTimeoutMs: 30_000,
+      stableAfterMs: 10_000,
+      drainTimeoutMs: 30_000,
+      termTimeoutMs: 5_000,
+      killTimeoutMs: 5_000,
+      backoff: { initialMs: 200, maxMs: 30_000, factor: 2, jitter: 0.2 },
+      restartBudget: { maxFailures: 5, periodMs: 60_000 },
+    });
+    const undefinedValues = JSON.stringify(config, (_, value) => (value === undefined ? "UNDEFINED" : value));
+    expect(undefinedValues).not.toContain("UNDEFINED");
+  });
+
+  test("a pool's own keys hold over those of the top level, part by part", () => {
+    const config = good({
+      runtime: "node",
+      drainTimeoutMs: 1_000,
+      backoff: { initialMs: 50, maxMs: 70 },
+      limits: { maxHeadBytes: 4_096 },
+      env: { A: "top", N: 1, YES: true },
+      pools: {
+        web: { app: "./app.ts", backoff: { maxMs: 60 }, limits: { maxBodyBytes: 9 }, env: { A: "pool" } },
+        api: { app: "./api.js", routes: "/api/", runtime: "bun", drainTimeoutMs: 2_000, instances: "cpus" },
+      },
+    });
+    const [web, api] = config.pools;
+    expect(web).toMatchObject({ runtime: "node", env: { A: "pool", N: "1", YES: "true" } });
+    expect(web?.policy).toMatchObject({ drainTimeoutMs: 1_000, backoff: { initialMs: 50, maxMs: 60, factor: 2 } });
+    expect(web?.limits).toMatchObject({ maxHeadBytes: 4_096, maxBodyBytes: 9, headTimeoutMs: 15_000 });
+    expect(api).toMatchObject({ runtime: "bun", routes: ["/api/"], instances: availableParallelism() });
+    expect(api?.policy.drainTimeoutMs).toBe(2_000);
+    expect(config.balancer).toMatchObject({ runtime: "node", policy: { drainTimeoutMs: 1_000 } });
+  });
+
+  test("env files are laid over each other in order, variables over them", () => {
+    const config = good({ app: "./app.ts", envFiles: [".env", ".env.more"], env: { C: "own" } });
+    expect(config.pools[0]?.env).toEqual({ A: "from-more", B: "two words", C: "own" });
+  });
+
+  test.each([
+    ["8080", { kind: "tcp", host: "127.0.0.1", port: 8080 }],
+    ["localhost:81", { kind: "tcp", host: "127.0.0.1", port: 81 }],
+    ["10.1.2.3:9000", { kind: "tcp", host: "10.1.2.3", port: 9000 }],
+    [":8080", { kind: "tcp", host: "0.0.0.0", port: 8080 }],
+    ["[::1]:8080", { kind: "tcp", host: "::1", port: 8080 }],
+    ["unix:/run/shop.sock", { kind: "unix", path: "/run/shop.sock" }],
+  ])("listen %s", (text, address) => {
+    expect(good({ app: "./app.ts", listen: text }).listen).toEqual([address]);
+  });
+
+  test("an app may be a folder that has one", () => {
+    expect(good({ app: "./site" }).pools[0]?.app).toBe(join(folder, "site", "server.mjs"));
+  });
+
+  test("hosts of routes are taken in small letters, proxies as networks", () => {
+    const config = good({
+      app: "./app.ts",
+      routes: ["Example.COM/Shop"],
+      balancer: { trustedProxies: ["10.0.0.1", "fd00::/8"] },
+    });
+    expect(config.pools[0]?.routes).toEqual(["example.com/Shop"]);
+    expect(config.balancer.trustedProxies).toEqual(["10.0.0.1/32", "fd00::/8"]);
+  });
+
+  test("without Bun the runtime is Node", () => {
+    const { config, problems } = read({ app: "./app.ts" }, { node: "/node" });
+    expect(problems).toEqual([]);
+    expect([config.pools[0]?.runtime, config.balancer.runtime]).toEqual(["node", "node"]);
+  });
+});
+
+const BAD: [string, unknown, string[]][] = [
+  ["no app", {}, ["app: is missing: name an app module here, or some `pools`"]],
+  ["no table", [], [": must be a table of keys, not a list"]],
+  ["an app that is not there", { app: "./no.ts" }, ["app: there is no such file: FOLDER/no.ts"]],
+  ["a folder without an app", { app: "./empty" }, ["app: the folder FOLDER/empty has no app"]],
+  ["a mistyped key", { app: "./app.ts", instnaces: 3 }, ['instnaces: unknown key; did you mean "instances"?']],
+  ["a key nothing is like", { app: "./app.ts", colour: "red" }, ["colour: unknown key"]],
+  [
+    "a unit left out",
+    { app: "./app.ts", drainTimeout: 3 },
+    ['drainTimeout: unknown key; did you mean "drainTimeoutMs"?'],
+  ],
+  [
+    "mistyped keys deep down",
+    { pools: { web: { app: "./app.ts", limits: { maxHedBytes: 1 } } }, balancer: { proceses: 2 } },
+    [
+      'pools.web.limits.maxHedBytes: unknown key; did you mean "maxHeadBytes"?',
+      'balancer.proceses: unknown key; did you mean "processes"?',
+    ],
+  ],
+  [
+    "instances that are none",
+    { app: "./app.ts", instances: 0 },
+    ['instances: must be a whole number from 1 to 1024, or "cpus", not 0'],
+  ],
+  [
+    "a text for a time",
+    { app: "./app.ts", readyTimeoutMs: "30s" },
+    ['readyTimeoutMs: must be a whole number of milliseconds from 1 to 86400000, not "30s"'],
+  ],
+  ["a runtime nobody has", { app: "./app.ts", runtime: "deno" }, ['runtime: must be "bun" or "node", not "deno"']],
+  [
+    "a port out of range",
+    { app: "./app.ts", listen: ["70000"] },
+    ["listen[0]: the port must be between 1 and 65535, not 70000"],
+  ],
+  [
+    "a host that is a name",
+    { app: "./app.ts", listen: "example.com:80" },
+    ['listen[0]: the host must be an IP address or localhost, not "example.com"'],
+  ],
+  [
+    "an address twice",
+    { app: "./app.ts", listen: ["8080", "127.0.0.1:8080"] },
+    ['listen[1]: "127.0.0.1:8080" is the same address as "8080"'],
+  ],
+  [
+    "a socket path too long",
+    { app: "./app.ts", listen: `unix:/${"x".repeat(120)}` },
+    ["listen[0]: the path is longer than"],
+  ],
+  ["no address", { app: "./app.ts", listen: [] }, ["listen: must have at least one address"]],
+  ["a bad pool name", { pools: { Web: { app: "./app.ts" } } }, ["pools.Web: a pool's name is a small letter"]],
+  [
+    "a name that is taken",
+    { pools: { balancer: { app: "./app.ts" } } },
+    ['pools.balancer: a pool cannot be named "balancer"'],
+  ],
+  ["no pool", { pools: {} }, ["pools: must have at least one pool"]],
+  [
+    "pools and an app",
+    { app: "./app.ts", pools: { web: { app: "./app.ts" } } },
+    ["app: belongs into one of the pools"],
+  ],
+  [
+    "two pools with one route",
+    { pools: { web: { app: "./app.ts", routes: "/api" }, api: { app: "./api.js", routes: "/api/" } } },
+    ['pools.api.routes: the pool web already has the route "/api/"'],
+  ],
+  ["a route without a slash", { app: "./app.ts", routes: "api" }, ["routes[0]: must be a path, or a host and a path"]],
+  ["an env file that is not there", { app: "./app.ts", envFiles: "no.env" }, ["envFiles[0]: cannot be read: ENOENT"]],
+  [
+    "an env variable of ours",
+    { app: "./app.ts", env: { PACELINE_POOL: "x" } },
+    ["env.PACELINE_POOL: names that begin with PACELINE_"],
+  ],
+  [
+    "an env variable that is a table",
+    { app: "./app.ts", env: { A: {} } },
+    ["env.A: must be text, a number or a boolean, not a table"],
+  ],
+  [
+    "a proxy that is a name",
+    { app: "./app.ts", balancer: { trustedProxies: ["10.0.0.0/8", "x"] } },
+    ['balancer.trustedProxies[1]: must be an IP address or a CIDR block, not "x"'],
+  ],
+  ["a folder that is not there", { app: "./app.ts", cwd: "gone" }, ["cwd: there is no such folder: gone"]],
+];
+
+describe("a configuration that is wrong", () => {
+  test.each(BAD)("%s", (_, raw, expected) => {
+    const { problems } = read(raw);
+    expect(problems).toHaveLength(expected.length);
+    for (const [at, start] of expected.entries()) {
+      expect(problems[at]?.startsWith(start.replace("FOLDER", folder)), problems[at]).toBe(true);
+    }
+  });
+
+  test("tells a runtime that is not found", () => {
+    expect(read({ app: "./app.ts", runtime: "bun" }, { node: "/node" }).problems).toEqual([
+      "runtime: bun is not found here",
+    ]);
+  });
+
+  test("tells problems of the form and of the matter at once, each key once", () => {
+    const { problems } = read({
+      instances: "many",
+      app: "./no.ts",
+      listen: ["8080", "99999"],
+      orphanGraceMs: -1,
+      envFiles: ["no.env"],
+      extra: 1,
+    });
+    expect(problems.map((problem) => problem.split(":")[0])).toEqual([
+      "instances",
+      "orphanGraceMs",
+      "extra",
+      "app",
+      "envFiles[0]",
+      "listen[1]",
+    ]);
+  });
+});

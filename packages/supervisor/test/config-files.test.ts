@@ -1,0 +1,89 @@
+/** Every kind of config file is loaded on both runtimes, and what is wrong with one is told with its place. */
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { FIXTURES, makeFolder, RUNTIMES, run } from "./support.js";
+
+const APP = { "app.js": "export default {}" };
+
+describe.each(RUNTIMES)("config files on %s", (_, program) => {
+  async function load(folder: string, target = ".", ...rest: string[]) {
+    const done = await run(program, [join(FIXTURES, "load-fleet.mjs"), target, ...rest], { cwd: folder });
+    expect(done.stderr === "" || done.code === 0, done.stderr).toBe(true);
+    return { ...JSON.parse(done.stdout), stderr: done.stderr };
+  }
+
+  test.each([
+    ["paceline.config.ts", "type A = string; const app: A = './app.js'; export default { app, instances: 7 };"],
+    ["paceline.config.js", "export default { app: './app.js', instances: 7 };"],
+    ["paceline.config.mjs", "export default async () => ({ app: './app.js', instances: 7 });"],
+    ["paceline.config.json", '{ "app": "./app.js", "instances": 7 }'],
+    ["paceline.toml", 'app = "./app.js"\ninstances = 7\n'],
+  ])("%s", async (name, text) => {
+    const folder = makeFolder({ ...APP, "package.json": '{ "type": "module" }', [name]: text });
+    const { config } = await load(folder);
+    expect(config.pools).toMatchObject([{ name: "web", app: join(folder, "app.js"), instances: 7 }]);
+    // The same by its own name, from elsewhere.
+    expect((await load("/", join(folder, name))).config.pools).toEqual(config.pools);
+  });
+
+  test("without a config file the folder's app is run, and the command line says how", async () => {
+    const folder = makeFolder({ "shop/index.mjs": "" });
+    const overrides = { instances: 9, listen: ["23999"], runtime: "bun" };
+    const { config } = await load(folder, "shop", JSON.stringify(overrides));
+    expect(config).toMatchObject({ name: "shop", listen: [{ port: 23999 }], balancer: { runtime: "bun" } });
+    expect(config.pools).toMatchObject([
+      { app: join(folder, "shop/index.mjs"), instances: 9, runtime: "bun", cwd: folder },
+    ]);
+  });
+
+  test("what a config module prints is not taken for its configuration", async () => {
+    const text = "console.log('{\"app\":1}'); process.stdout.write('noise'); export default { app: './app.js' };";
+    const { config, stderr } = await load(makeFolder({ ...APP, "paceline.config.mjs": text }));
+    expect(config.pools).toHaveLength(1);
+    expect(stderr).toContain("noise");
+  });
+
+  test.each([
+    ["throws", "throw new Error('no database');", /^paceline\.config\.mjs: threw .*no database/],
+    ["ends", "process.exit(0);", /^paceline\.config\.mjs: ended with code 0 before/],
+    ["exports nothing", "export const a = 1;", /^paceline\.config\.mjs: has no default export/],
+    [
+      "holds a function",
+      "export default { app() {} };",
+      /^paceline\.config\.mjs: app: must be something JSON can hold/,
+    ],
+    ["cannot be parsed", "export default {", /^paceline\.config\.mjs: threw /],
+    [
+      "hangs",
+      "await new Promise(() => setInterval(() => {}, 1000));",
+      /^paceline\.config\.mjs: did not finish within 0.7 s/,
+    ],
+    ["spins", "for (;;);", /^paceline\.config\.mjs: did not finish within 0.7 s/],
+  ])("a config module that %s", async (what, text, expected) => {
+    const timeoutMs = what === "hangs" || what === "spins" ? ["{}", "700"] : [];
+    const { message } = await load(makeFolder({ ...APP, "paceline.config.mjs": text }), ".", ...timeoutMs);
+    expect(message).toMatch(expected);
+  });
+
+  test("mistakes in JSON and TOML are told with their line", async () => {
+    const broken = await load(
+      makeFolder({ ...APP, "paceline.config.json": '{\n  "app": "./app.js",\n  instances: 3\n}' }),
+    );
+    expect(broken.message).toMatch(/^paceline\.config\.json:3: is not valid JSON: /);
+    const toml = await load(makeFolder({ ...APP, "paceline.toml": 'app = "./app.js"\ninstances = = 3\n' }));
+    expect(toml.message).toMatch(/^paceline\.toml:2: is not valid TOML: /);
+    const wrong = await load(
+      makeFolder({ ...APP, "paceline.config.json": '{\n  "app": "./app.js",\n  "instances": 0,\n  "lisen": "80"\n}' }),
+    );
+    expect(wrong.message.split("\n")).toEqual([
+      'paceline.config.json:3: instances: must be a whole number from 1 to 1024, or "cpus", not 0',
+      'paceline.config.json:4: lisen: unknown key; did you mean "listen"?',
+    ]);
+  });
+
+  test("what is not there is told", async () => {
+    const folder = makeFolder({ "empty/readme": "" });
+    expect((await load(folder, "nothing.toml")).message).toBe("nothing.toml: there is no such file or folder");
+    expect((await load(folder, "empty")).message).toMatch(/^empty: has no config file \(.*\) and no app \(/);
+  });
+});

@@ -1,0 +1,202 @@
+/** The control socket as a program sees it that speaks raw HTTP, on both runtimes. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, statSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { ControlClient } from "../dist/control/client.js";
+import { FIXTURES, makeFolder, RUNTIMES, run } from "./support.js";
+
+let child: ChildProcess;
+let socketPath: string;
+let said: AsyncIterator<string>;
+
+/** The next thing the scripted supervisor says. */
+async function next(): Promise<unknown[]> {
+  return JSON.parse((await said.next()).value);
+}
+
+function tell(command: string): void {
+  child.stdin?.write(`${command}\n`);
+}
+
+interface RawAnswer {
+  status: number;
+  head: string;
+  body: string;
+}
+
+function open(): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(socketPath, () => resolve(socket));
+    socket.on("error", reject);
+    onTestFinished(() => void socket.destroy());
+  });
+}
+
+/** Sends bytes and takes all that comes until the server closes; chunked framing is taken off. */
+async function raw(bytes: string): Promise<RawAnswer> {
+  const socket = await open();
+  socket.write(bytes);
+  let text = "";
+  for await (const chunk of socket.setEncoding("utf8")) text += chunk;
+  const at = text.indexOf("\r\n\r\n");
+  const head = text.slice(0, at);
+  const rest = text.slice(at + 4);
+  const body = /transfer-encoding: chunked/i.test(head) ? rest.replace(/(^|\r\n)[0-9a-f]+\r\n/gi, "") : rest;
+  return { status: Number(head.split(" ")[1]), head, body };
+}
+
+function get(path: string): Promise<RawAnswer> {
+  return raw(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+}
+
+function post(path: string, body: string): Promise<RawAnswer> {
+  return raw(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+}
+
+function linesOf({ body }: RawAnswer): unknown[] {
+  return body
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map((line) => JSON.parse(line));
+}
+
+describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
+  beforeEach(async () => {
+    socketPath = join(makeFolder(), "control.sock");
+    child = spawn(program, [join(FIXTURES, "control-server.mjs"), socketPath], { stdio: ["pipe", "pipe", "inherit"] });
+    const started = child;
+    onTestFinished(() => void started.kill("SIGKILL"));
+    said = createInterface({ input: child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
+    expect(await next()).toEqual(["listening"]);
+  });
+
+  test("only its owner can reach it", () => {
+    expect(statSync(socketPath).mode & 0o777).toBe(0o600);
+  });
+
+  test("the status is one JSON document, for curl too", async () => {
+    const answer = await get("/v1/status");
+    expect(answer.status).toBe(200);
+    expect(answer.head).toMatch(/content-type: application\/json/i);
+    expect(JSON.parse(answer.body)).toEqual({ version: "1.2.3", pid: child.pid, pools: [] });
+    const curl = await run("curl", ["-sS", "--unix-socket", socketPath, "http://paceline/v1/status"]);
+    expect(JSON.parse(curl.stdout)).toMatchObject({ version: "1.2.3" });
+  });
+
+  test("an operation tells its progress, then its result", async () => {
+    const answer = await post("/v1/pools/web/scale", '{"instances": 3}');
+    expect(answer.status).toBe(200);
+    expect(linesOf(answer)).toEqual([{ progress: "web.2 is ready" }, { result: { ok: true, message: "web has 3" } }]);
+    expect(await next()).toEqual(["scale", "web", 3]);
+  });
+
+  test.each([
+    ["POST", "/v1/pools/no/scale", '{"instances": 3}', 400, "invalid", "no pool no"],
+    ["POST", "/v1/reload", '{"pool": "busy"}', 409, "busy", "a reload is under way"],
+    ["POST", "/v1/reload", "", 500, "failed", "web.1 did not get ready"],
+    ["POST", "/v1/restart", '{"target": "throws"}', 500, "internal", "unforeseen"],
+    ["POST", "/v1/pools/web/scale", '{"instances": "x"}', 400, "invalid", "instances"],
+    ["POST", "/v1/pools/web/scale", '{"instances": 3, "more": 1}', 400, "invalid", "more"],
+    ["POST", "/v1/stop", "{", 400, "invalid", "not JSON"],
+    ["POST", "/v1/restart?timeout=3", "", 400, "invalid", "timeout"],
+    ["POST", "/v1/restart?timeoutMs=3s", "", 400, "invalid", "timeoutMs"],
+    ["GET", "/v1/stop", "", 405, "method_not_allowed", "POST"],
+    ["GET", "/v2/status", "", 404, "not_found", "/v2/status"],
+    ["GET", "/v1/pools/%zz/scale", "", 404, "not_found", "%zz"],
+    ["GET", "/v1/ready?timeoutMs=30", "", 504, "timeout", "goes on"],
+  ])("%s %s %s is %i", async (method, path, body, status, code, message) => {
+    const answer = await (method === "GET" ? get(path) : post(path, body));
+    expect(answer.status).toBe(status);
+    expect(JSON.parse(answer.body)).toMatchObject({ error: { code, message: expect.stringContaining(message) } });
+  });
+
+  test("a failed operation tells the last lines of what failed", async () => {
+    const answer = await post("/v1/reload", "{}");
+    expect(JSON.parse(answer.body).error.lastLines).toEqual(["Error: boom"]);
+  });
+
+  test("a body without end and a head without end are cut off", async () => {
+    const length = 64 << 20;
+    const socket = await open();
+    socket.on("error", () => {});
+    socket.write(`POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`);
+    const closed = new Promise((resolve) => socket.on("close", resolve));
+    let text = "";
+    socket.setEncoding("utf8").on("data", (part) => (text += part));
+    for (let sent = 0; sent < length && !socket.destroyed && text === ""; sent += 1 << 20) {
+      socket.write("x".repeat(1 << 20));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await closed;
+    expect(text).toMatch(/^HTTP\/1\.1 413 /);
+    expect((await raw(`GET /v1/status HTTP/1.1\r\nHost: x\r\nX: ${"y".repeat(40_000)}\r\n\r\n`)).status).toBe(431);
+  });
+
+  test("lines can be read once and followed; a reader that leaves is forgotten", async () => {
+    expect(linesOf(await get("/v1/logs"))).toHaveLength(2);
+    expect(linesOf(await get("/v1/logs?name=api"))).toMatchObject([{ name: "api.1", text: "hi" }]);
+    expect(linesOf(await get("/v1/events?lines=2"))).toMatchObject([{ sequence: 2 }, { sequence: 3 }]);
+    expect(linesOf(await get("/v1/events?lines=0"))).toEqual([]);
+
+    const client = new ControlClient({ socketPath, timeoutMs: 10_000 });
+    const seen: string[] = [];
+    const gone = new Error("enough");
+    const reading = client.read("/v1/logs?follow=1&name=web", (line) => {
+      const { name, text } = line as { name: string; text: string };
+      seen.push(`${name} ${text}`);
+      if (seen.length === 3) throw gone;
+      tell("line");
+    });
+    await expect(reading).rejects.toThrow("enough");
+    expect(seen).toEqual(["web.1 hello", "web.1 more", "web.1 more"]);
+    expect(await next()).toEqual(["unsubscribed"]);
+  });
+
+  test("a follower that does not read is dropped and told so", async () => {
+    const socket = await open();
+    socket.pause();
+    socket.write("GET /v1/logs?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n");
+    // Its first bytes say that it follows.
+    await new Promise((resolve) => socket.once("readable", resolve));
+    tell("flood");
+    expect(await next()).toEqual(["unsubscribed"]);
+    expect(await next()).toEqual(["flooded"]);
+    let text = "";
+    for await (const chunk of socket.setEncoding("utf8")) text += chunk;
+    expect(text.slice(-300)).toMatch(/"error":\{"code":"slow"/);
+  });
+
+  test("closing ends followers, lets an operation's answer out and removes the socket", async () => {
+    const following = get("/v1/logs?follow=1&name=none");
+    const client = new ControlClient({ socketPath, timeoutMs: 10_000 });
+    let outcome: Promise<unknown> | undefined;
+    const progress = new Promise<string>((resolve) => {
+      outcome = client.operate("POST", "/v1/reload", { pool: "late" }, resolve);
+    });
+    expect(await progress).toBe("one");
+    expect(await new ControlClient({ socketPath }).operate("POST", "/v1/stop")).toEqual({
+      ok: true,
+      message: "stopped",
+    });
+    expect(await outcome).toMatchObject({ ok: false, code: "failed", lastLines: ["Error: boom"] });
+    const exited = new Promise((resolve) => child.on("exit", resolve));
+    tell("close");
+    expect(await exited).toBe(0);
+    expect((await following).status).toBe(200);
+    expect(existsSync(socketPath)).toBe(false);
+    await expect(new ControlClient({ socketPath }).status()).rejects.toMatchObject({ code: "not-running" });
+  });
+
+  test("the client's own deadline and a lost supervisor are told apart", async () => {
+    const waiting = new ControlClient({ socketPath, timeoutMs: 100 }).operate("GET", "/v1/ready");
+    await expect(waiting).rejects.toMatchObject({ code: "timeout" });
+    const lost = new ControlClient({ socketPath }).operate("POST", "/v1/reload", { pool: "late" }, () =>
+      child.kill("SIGKILL"),
+    );
+    await expect(lost).rejects.toMatchObject({ code: "lost" });
+    await expect(new ControlClient({ socketPath }).status()).rejects.toMatchObject({ code: "not-running" });
+  });
+});

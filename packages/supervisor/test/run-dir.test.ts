@@ -1,0 +1,152 @@
+/** A run directory has one holder, whoever races for it and however the last one ended, and is nobody else's. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { openRunDir, runDirCandidates } from "../dist/shell/run-dir.js";
+import { FIXTURES, makeFolder, RUNTIMES } from "./support.js";
+
+interface Taken {
+  held: boolean;
+  code?: string;
+  message?: string;
+  socket?: string;
+}
+
+/** A process that is ready to take a run directory when told to. */
+class Starter {
+  readonly child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(program: string, runDir: string) {
+    this.child = spawn(program, [join(FIXTURES, "take-run-dir.mjs"), runDir], { stdio: ["pipe", "pipe", "inherit"] });
+    onTestFinished(() => void this.child.kill("SIGKILL"));
+    this.#lines = createInterface({ input: this.child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
+  }
+
+  async waiting(): Promise<this> {
+    await this.#lines.next();
+    return this;
+  }
+
+  async take(): Promise<Taken> {
+    this.child.stdin?.write(".");
+    return JSON.parse((await this.#lines.next()).value);
+  }
+
+  async kill(): Promise<void> {
+    const gone = new Promise((resolve) => this.child.on("exit", resolve));
+    this.child.kill("SIGKILL");
+    await gone;
+  }
+}
+
+async function listen(path: string): Promise<Server> {
+  const server = createServer((socket) => socket.destroy());
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  onTestFinished(() => void server.close());
+  return server;
+}
+
+describe.each(RUNTIMES)("the lock on %s", (_, program) => {
+  test("of many starters at once exactly one wins, again and again", async () => {
+    const runDir = join(makeFolder(), ".paceline");
+    const sockets = new Set<string | undefined>();
+    for (let round = 0; round < 3; round++) {
+      const starters = await Promise.all(Array.from({ length: 6 }, () => new Starter(program, runDir).waiting()));
+      const taken = await Promise.all(starters.map((starter) => starter.take()));
+      const winner = taken.findIndex(({ held }) => held);
+      expect(taken.filter(({ held }) => held)).toHaveLength(1);
+      for (const { held, code, message } of taken) {
+        if (!held)
+          expect({ code, message }).toEqual({
+            code: "running",
+            message: expect.stringContaining(`(pid ${starters[winner]?.child.pid})`),
+          });
+      }
+      // No start shares a socket path with another, so what a dead one left is in nobody's way.
+      sockets.add(taken[winner]?.socket);
+      await Promise.all(starters.map((starter) => starter.kill()));
+    }
+    expect(sockets.size).toBe(3);
+  }, 60_000);
+});
+
+describe("the run directory", () => {
+  test("is closed to others, and its release lets the next one in", async () => {
+    const path = join(makeFolder(), ".paceline");
+    mkdirSync(path, { mode: 0o755 });
+    const first = await openRunDir(path);
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+    await expect(openRunDir(path)).rejects.toMatchObject({ code: "running" });
+    first.release();
+    const second = await openRunDir(path);
+    second.release();
+    expect(readdirSync(path).filter((name) => name.startsWith("run-"))).toEqual([]);
+  });
+
+  test("a lock of a process that is another by now holds nobody up", async () => {
+    const path = join(makeFolder(), ".paceline");
+    mkdirSync(path);
+    writeFileSync(join(path, "lock.7"), JSON.stringify({ pid: process.pid, startedAt: "1", boot: "" }));
+    const runDir = await openRunDir(path);
+    expect(readdirSync(path).filter((name) => name.startsWith("lock."))).toEqual(["lock.8"]);
+    runDir.release();
+  });
+
+  test("a lock file cut short holds nobody up", async () => {
+    const path = join(makeFolder(), ".paceline");
+    mkdirSync(path);
+    writeFileSync(join(path, "lock.3"), '{"pi');
+    (await openRunDir(path)).release();
+  });
+
+  test("sockets on which somebody still serves are left, dead ones are removed", async () => {
+    const path = join(makeFolder(), ".paceline");
+    mkdirSync(join(path, "run-1"), { recursive: true });
+    mkdirSync(join(path, "run-2"));
+    const alive = join(path, "run-1", "web.1#1.sock");
+    await listen(alive);
+    const dead = [join(path, "run-1", "web.2#1.sock"), join(path, "run-2", "web.1#1.sock"), join(path, "control.sock")];
+    for (const file of dead) writeFileSync(file, "");
+    const runDir = await openRunDir(path);
+    expect(existsSync(alive)).toBe(true);
+    expect(dead.filter((file) => existsSync(file))).toEqual([]);
+    expect(existsSync(join(path, "run-2"))).toBe(false);
+    runDir.release();
+  });
+
+  test("of a deep folder it is in a short place, the same each time", async () => {
+    const deep = join(makeFolder(), "d".repeat(100));
+    mkdirSync(deep);
+    const runtime = makeFolder();
+    const [xdg, tmp] = runDirCandidates(deep, { XDG_RUNTIME_DIR: runtime });
+    expect(xdg?.startsWith(join(runtime, "paceline/"))).toBe(true);
+    expect(tmp?.startsWith(`/tmp/paceline-${process.getuid?.()}/`)).toBe(true);
+    expect(runDirCandidates(deep, {})).toEqual([tmp]);
+    const link = join(makeFolder(), "link");
+    symlinkSync(deep, link);
+    expect(runDirCandidates(link, {})).toEqual([tmp]);
+  });
+
+  test("where its own sockets fit but those of its processes do not, these are in a short place", async () => {
+    const path = join(makeFolder(), "e".repeat(75));
+    const runDir = await openRunDir(path);
+    const socket = runDir.paths.socketPath(`${"p".repeat(32)}.1024#99999`);
+    expect(runDir.paths.controlSocket).toBe(join(path, "control.sock"));
+    await listen(runDir.paths.controlSocket);
+    await listen(socket);
+    runDir.release();
+  });
+
+  test("a path that is too long or leads to something else is refused", async () => {
+    const folder = makeFolder({ file: "" });
+    await expect(openRunDir(join(folder, "f".repeat(120)))).rejects.toMatchObject({ code: "rundir" });
+    const elsewhere = makeFolder();
+    chmodSync(elsewhere, 0o700);
+    symlinkSync(elsewhere, join(folder, "link"));
+    await expect(openRunDir(join(folder, "link"))).rejects.toMatchObject({ code: "rundir" });
+  });
+});

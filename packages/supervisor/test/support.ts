@@ -1,0 +1,87 @@
+/** What the tests of this package share: the two runtimes, and folders and processes that end with the test. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { onTestFinished } from "vitest";
+import { findRuntimes } from "../dist/runtimes.js";
+
+export const PACKAGE = fileURLToPath(new URL("../", import.meta.url));
+export const PACELINE = join(PACKAGE, "bin/paceline");
+export const FIXTURES = join(PACKAGE, "test/fixtures");
+
+const runtimes = findRuntimes({ PATH: process.env.PATH });
+/** The name and the program of each runtime. */
+export const RUNTIMES: [string, string][] = [
+  ["bun", runtimes.bun ?? "bun is not installed"],
+  ["node", runtimes.node ?? process.execPath],
+];
+
+/** A folder with `files`, removed when the test is over. */
+export function makeFolder(files: Record<string, string> = {}): string {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), "pl-")));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    writeFileSync(join(folder, name), text);
+  }
+  return folder;
+}
+
+export interface Finished {
+  code: number | null;
+  signal: string | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+  /** SIGKILL after this; default 20,000. */
+  deadlineMs?: number;
+}
+
+/** Runs a program to its end. */
+export function run(
+  program: string,
+  args: string[],
+  { deadlineMs = 20_000, ...options }: RunOptions = {},
+): Promise<Finished> {
+  const child = start(program, args, options);
+  const timer = setTimeout(() => child.kill("SIGKILL"), deadlineMs);
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.setEncoding("utf8").on("data", (text) => (stdout += text));
+  child.stderr?.setEncoding("utf8").on("data", (text) => (stderr += text));
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      clearTimeout(timer);
+      resolve({ code, signal, stdout, stderr });
+    });
+  });
+}
+
+/** Starts a program that is killed when the test is over. */
+export function start(program: string, args: string[], options: Omit<RunOptions, "deadlineMs"> = {}): ChildProcess {
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  return child;
+}
+
+/** Resolves with the first line that `child` prints; rejects when it ends before, or after ten seconds. */
+export function firstLine(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    const timer = setTimeout(() => reject(new Error("no line within 10 s")), 10_000);
+    child.stdout?.setEncoding("utf8").on("data", (part) => {
+      text += part;
+      if (!text.includes("\n")) return;
+      clearTimeout(timer);
+      resolve(text.slice(0, text.indexOf("\n")));
+    });
+    child.on("exit", (code) => reject(new Error(`ended with ${code} after ${JSON.stringify(text)}`)));
+  });
+}

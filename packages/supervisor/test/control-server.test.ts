@@ -196,7 +196,9 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     const lost = new ControlClient({ socketPath }).operate("POST", "/v1/reload", { pool: "late" }, () =>
       child.kill("SIGKILL"),
     );
+    const exited = new Promise((resolve) => child.on("exit", resolve));
     await expect(lost).rejects.toMatchObject({ code: "lost" });
+    await exited;
     await expect(new ControlClient({ socketPath }).status()).rejects.toMatchObject({ code: "not-running" });
   });
 });

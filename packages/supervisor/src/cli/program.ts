@@ -1,9 +1,9 @@
 /** The whole command line: its commands, and what an exit status comes from. */
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { commands } from "./commands/index.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
 import { reportError, surviveClosedOutput } from "./output.js";
+import { version } from "./version.js";
 
 /** A command's action: gives the exit status. */
 export type Action = (...args: never[]) => Promise<ExitStatus>;
@@ -39,9 +39,4 @@ function settle(run: Action) {
       process.exitCode = reportError(error, (options as { json?: boolean } | undefined)?.json === true);
     }
   };
-}
-
-export function version(): string {
-  const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(manifest) as { version: string }).version;
 }

@@ -1,0 +1,128 @@
+/** Runs the supervisor as this process: takes the run directory, serves the control socket, prints the log, ends with the fleet. */
+import { closeSync, writeSync } from "node:fs";
+import { type LoadRequest, loadFleet } from "../config/load.js";
+import { ConfigError } from "../config/problems.js";
+import type { LogLine, OperationResult } from "../control/api.js";
+import { ControlServer } from "../control/server.js";
+import { openRunDir, type RunDir } from "../shell/run-dir.js";
+import { createSupervisor, type Supervisor, type SupervisorOptions } from "../shell/supervisor.js";
+import type { StartOptions } from "./commands/start.js";
+import { describeFleet } from "./describe-fleet.js";
+import { EXIT, type ExitStatus } from "./exit-status.js";
+import { formatLogLine } from "./format-line.js";
+import { openLogFile } from "./log-file.js";
+import { milliseconds } from "./options.js";
+import { print, printError, printResult } from "./output.js";
+import { type PreparedStart, prepareStart } from "./prepare-start.js";
+import { version } from "./version.js";
+
+export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {
+  const prepared = await prepareStart(target, options);
+  const runDir = await openRunDir(prepared.runDirPath);
+  try {
+    return await runFleet(prepared, runDir, options);
+  } finally {
+    runDir.release();
+  }
+}
+
+async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartOptions): Promise<ExitStatus> {
+  const { fleet, request, runtimes } = prepared;
+  const supervisor = createSupervisor({
+    config: fleet.config,
+    runDir: runDir.paths,
+    environment: request.environment,
+    loadConfig: () => loadAgain(request),
+    runtimes: { node: runtimes.node ?? "node", ...(runtimes.bun === undefined ? {} : { bun: runtimes.bun }) },
+    version: version(),
+  });
+  const show = printerOf(options);
+  const log = openLogFile({ folder: runDir.logFolder, onTrouble: printError });
+  supervisor.onLog((line) => {
+    show(line);
+    log.write(line);
+  });
+  const control = new ControlServer(supervisor, runDir.paths.controlSocket);
+  await control.listen();
+  try {
+    announce(prepared, show);
+    await supervisor.start();
+    if (options.notifyFd !== undefined) notify(options.notifyFd);
+    const status = await untilEnd(supervisor, options);
+    return status;
+  } finally {
+    await control.close();
+    await log.close();
+  }
+}
+
+async function loadAgain(request: LoadRequest): ReturnType<SupervisorOptions["loadConfig"]> {
+  try {
+    return { ok: true, config: (await loadFleet(request)).config };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return { ok: false, problems: error.message.split("\n") };
+  }
+}
+
+/** The exit status once the fleet has ended: by a stop, or because it never got ready. */
+async function untilEnd(supervisor: Supervisor, options: StartOptions): Promise<ExitStatus> {
+  const timeoutMs = milliseconds(options.timeout);
+  const ready = await Promise.race([supervisor.ended.then(() => undefined), waitReady(supervisor, timeoutMs)]);
+  if (ready !== undefined && !ready.ok && options.notifyFd === undefined) {
+    const status = printResult(ready, false);
+    const serving = supervisor.status().pools.some((pool) => pool.ready > 0);
+    // What serves goes on serving; a fleet of which nothing does is a start that failed.
+    if (!serving || ready.code === "timeout") {
+      await supervisor.stop();
+      await supervisor.ended;
+      return status;
+    }
+  }
+  const { failed } = await supervisor.ended;
+  return failed ? EXIT.failed : EXIT.done;
+}
+
+async function waitReady(supervisor: Supervisor, timeoutMs: number | undefined): Promise<OperationResult> {
+  if (timeoutMs === undefined) return supervisor.waitReady();
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<OperationResult>((resolve) => {
+    const message = `not all instances got ready within ${timeoutMs / 1000} s`;
+    timer = setTimeout(() => resolve({ ok: false, code: "timeout", message }), timeoutMs);
+  });
+  const result = await Promise.race([supervisor.waitReady(), late]);
+  clearTimeout(timer);
+  return result;
+}
+
+type Printer = (line: Pick<LogLine, "at" | "name" | "text">) => void;
+
+function printerOf({ logFormat }: StartOptions): Printer {
+  switch (logFormat) {
+    case "text":
+      return (line) => print(formatLogLine(line));
+    case "json":
+      return ({ at, name, text }) => print(JSON.stringify({ level: 30, time: at, name, msg: text }));
+    case "none":
+      return () => {};
+    default:
+      return logFormat satisfies never;
+  }
+}
+
+function announce({ fleet, runtimes }: PreparedStart, show: Printer): void {
+  const runtime = fleet.config.pools[0]?.runtime ?? runtimes.preferred;
+  const ours = process.versions.bun === undefined ? "node" : "bun";
+  const shown = runtime === ours ? `${runtime} ${process.versions[runtime]}` : runtime;
+  show({ at: Date.now(), name: "paceline", text: `${describeFleet(fleet.config, process.cwd())} (${shown})` });
+}
+
+/** Tells the starter that the control socket is served. */
+function notify(fd: number): void {
+  try {
+    writeSync(fd, "up\n");
+  } catch {
+    // The starter is gone; the fleet runs all the same.
+  }
+  closeSync(fd);
+}

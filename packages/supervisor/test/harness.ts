@@ -1,0 +1,231 @@
+/** Starts supervisors as processes of their own on either runtime, with fixture children, and asks them. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { OperationResult, Status } from "../src/control/api.js";
+import type { FleetConfig, PoolConfig, ProcessPolicy } from "../src/core/model.js";
+
+export type RuntimeName = "bun" | "node";
+export const RUNTIMES: RuntimeName[] = ["node", "bun"];
+
+const here = dirname(fileURLToPath(import.meta.url));
+export const fixture = (name: string) => join(here, "fixtures", `${name}.mjs`);
+const bunPackage = `@oven/bun-${process.platform}-${process.arch === "arm64" ? "aarch64" : "x64"}/package.json`;
+const bun = join(dirname(createRequire(import.meta.url).resolve(bunPackage)), "bin", "bun");
+const binaries = { node: process.execPath, bun };
+
+const policy: ProcessPolicy = {
+  readyTimeoutMs: 5000,
+  stableAfterMs: 60_000,
+  drainTimeoutMs: 3000,
+  termTimeoutMs: 500,
+  killTimeoutMs: 1000,
+  backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0.2 },
+  restartBudget: { maxFailures: 3, periodMs: 60_000 },
+};
+
+export function pool(name: string, app: string, instances: number, more: Partial<PoolConfig> = {}): PoolConfig {
+  return {
+    name,
+    kind: "app",
+    app: fixture(app),
+    instances,
+    routes: ["/"],
+    runtime: "node",
+    cwd: here,
+    env: {},
+    policy,
+    limits: { maxHeadBytes: 1, maxBodyBytes: 1, headTimeoutMs: 1, bodyTimeoutMs: 1, maxConnections: 1 },
+    maxOutputBytes: 1 << 20,
+    ...more,
+  };
+}
+
+export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): FleetConfig {
+  const limits = Object.fromEntries(
+    "maxHeadBytes maxHeaderFields maxBodyBytes maxConnections maxQueue headTimeoutMs bodyTimeoutMs keepAliveTimeoutMs upstreamConnectTimeoutMs upstreamResponseTimeoutMs sendTimeoutMs tunnelIdleTimeoutMs upstreamIdleTimeoutMs maxConnectionsPerUpstream retryBufferBytes idleDrainMs"
+      .split(" ")
+      .map((name) => [name, 1000]),
+  );
+  return {
+    name: "test",
+    listen: [{ kind: "tcp", host: "127.0.0.1", port: 0 }],
+    orphanGraceMs: 2000,
+    balancer: { processes: 1, runtime: "node", trustedProxies: [], policy, limits, maxOutputBytes: 1 << 20 },
+    pools,
+    ...more,
+  };
+}
+
+export { policy };
+
+export class RunningSupervisor {
+  private next = 1;
+
+  constructor(
+    readonly child: ChildProcess,
+    readonly directory: string,
+    readonly configFile: string,
+  ) {
+    child.setMaxListeners(100);
+  }
+
+  /** What `reload` will read. */
+  configure(config: FleetConfig | { problems: string[] }): void {
+    writeFileSync(this.configFile, JSON.stringify(config));
+  }
+
+  async call<T = OperationResult>(method: string, ...args: unknown[]): Promise<T> {
+    const id = this.next++;
+    const answer = new Promise<T>((resolve, reject) => {
+      const hear = (message: { id: number; result: T; error?: { message: string; code: string } }) => {
+        if (message.id !== id) return;
+        this.child.off("message", hear);
+        if (message.error === undefined) resolve(message.result);
+        else reject(Object.assign(new Error(message.error.message), { code: message.error.code }));
+      };
+      this.child.on("message", hear);
+      this.child.once("exit", () => reject(new Error(`the supervisor ended before it answered ${method}`)));
+    });
+    this.child.send({ id, method, args });
+    return answer;
+  }
+
+  status(): Promise<Status> {
+    return this.call<Status>("status");
+  }
+
+  /** The first status that satisfies, within a deadline. */
+  async until(what: string, satisfies: (status: Status) => boolean, timeoutMs = 10_000): Promise<Status> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      const status = await this.status();
+      if (satisfies(status)) return status;
+      if (Date.now() > deadline)
+        throw new Error(`not within ${timeoutMs} ms: ${what}\n${JSON.stringify(status, null, 1)}`);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+  }
+
+  async url(): Promise<string> {
+    return (await this.status()).listen[0] ?? "";
+  }
+
+  /** Resolves with the exit code when the supervisor's process has ended. */
+  async exited(timeoutMs = 10_000): Promise<number | null> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return this.child.exitCode;
+    const [code] = await once(this.child, "exit", { signal: AbortSignal.timeout(timeoutMs) });
+    return code as number | null;
+  }
+}
+
+const running: RunningSupervisor[] = [];
+
+/** A supervisor that has been started; `endAll` ends it. */
+export async function start(runtime: RuntimeName, config: FleetConfig): Promise<RunningSupervisor> {
+  const supervisor = await launch(runtime, config);
+  await supervisor.call("start");
+  return supervisor;
+}
+
+/** One whose `start` is still to be called. */
+export async function launch(runtime: RuntimeName, config: FleetConfig): Promise<RunningSupervisor> {
+  const directory = mkdtempSync(join(tmpdir(), "paceline-test-"));
+  const configFile = join(directory, "config.json");
+  const entries = { instance: fixture("instance"), balancer: fixture("balancer") };
+  const description = JSON.stringify({ config, configFile, directory, entries, runtimes: binaries });
+  const child = spawn(binaries[runtime], [join(here, "supervisor-process.mjs"), description], {
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+    serialization: "json",
+  });
+  const supervisor = new RunningSupervisor(child, directory, configFile);
+  supervisor.configure(config);
+  running.push(supervisor);
+  await once(child, "message", { signal: AbortSignal.timeout(10_000) });
+  return supervisor;
+}
+
+/** Ends every supervisor that still runs, and what it has started. */
+export async function endAll(): Promise<void> {
+  for (const supervisor of running.splice(0)) {
+    const { child } = supervisor;
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    const status = await supervisor.status().catch(() => undefined);
+    child.kill("SIGINT");
+    child.kill("SIGINT");
+    await supervisor.exited().catch(() => {
+      child.kill("SIGKILL");
+      for (const pid of status === undefined ? [] : pidsOf(status)) tryKill(-pid);
+    });
+  }
+}
+
+export function pidsOf(status: Status): number[] {
+  const processes = [...status.balancers, ...status.pools.flatMap((p) => p.instances)];
+  return processes.flatMap(({ pid, other }) => [pid, other?.pid]).filter((pid) => pid != null);
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+function tryKill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It is gone, which is what was wanted.
+  }
+}
+
+/** The body of the answer to a request on a connection of its own; rejects when that is not a 200. */
+export function get(url: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const call = request(url, { agent: false }, (response) => {
+      let body = "";
+      response.setEncoding("utf8");
+      response.on("data", (text: string) => {
+        body += text;
+      });
+      response.on("error", reject);
+      response.on("end", () =>
+        response.statusCode === 200 ? resolve(body) : reject(new Error(`${response.statusCode}`)),
+      );
+    });
+    call.on("error", reject);
+    call.end();
+  });
+}
+
+/** Clients that ask again and again until `end`, which resolves with how many were answered and every error. */
+export function load(url: string, clients: number): { end(): Promise<{ answered: number; errors: string[] }> } {
+  let going = true;
+  let answered = 0;
+  const errors: string[] = [];
+  const client = async () => {
+    while (going) {
+      try {
+        await get(url);
+        answered++;
+      } catch (error) {
+        errors.push((error as Error).message);
+      }
+    }
+  };
+  const all = Promise.all(Array.from({ length: clients }, client));
+  return {
+    async end() {
+      going = false;
+      await all;
+      return { answered, errors };
+    },
+  };
+}

@@ -1,0 +1,43 @@
+/** Runs a supervisor from a JSON description and serves it over IPC, so that tests see it on either runtime, as a process. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { createSupervisor } from "../dist/shell/supervisor.js";
+
+const { config, configFile, directory, entries, runtimes } = JSON.parse(process.argv[2]);
+const supervisor = createSupervisor({
+  config,
+  runDir: {
+    path: directory,
+    controlSocket: join(directory, "control.sock"),
+    linkSocket: join(directory, "link.sock"),
+    socketPath: (id) => join(directory, `${id}.sock`),
+    outputPath: (id) => join(directory, `${id}.out`),
+  },
+  environment: { PATH: process.env.PATH, FROM_CALLER: "1" },
+  loadConfig: async () => {
+    const loaded = JSON.parse(readFileSync(configFile, "utf8"));
+    return "problems" in loaded ? { ok: false, problems: loaded.problems } : { ok: true, config: loaded };
+  },
+  runtimes,
+  version: "0.0.0",
+  entries,
+});
+
+process.on("message", async ({ id, method, args }) => {
+  try {
+    const target = supervisor[method];
+    const withProgress = ["scale", "reload", "restart"].includes(method) ? [...args, () => {}] : args;
+    const result = await target.apply(supervisor, withProgress);
+    process.send({ id, result });
+  } catch (error) {
+    process.send({ id, error: { message: error.message, code: error.code } });
+  }
+});
+// A test that ends takes its supervisor with it.
+process.on("disconnect", () => supervisor.stop());
+supervisor.ended.then(({ failed }) => {
+  process.removeAllListeners("disconnect");
+  if (process.connected) process.disconnect();
+  process.exitCode = failed ? 1 : 0;
+});
+process.send({ id: 0, result: "up" });

@@ -1,0 +1,244 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import type { LogLine, OperationResult } from "../src/control/api.js";
+import { endAll, fleet, get, isAlive, launch, load, pidsOf, policy, pool, RUNTIMES, start } from "./harness.js";
+
+afterEach(endAll);
+
+describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
+  test("starts a fleet that serves, and leaves nothing behind when it stops", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "good", 3)]));
+    expect(await supervisor.call("waitReady")).toMatchObject({ ok: true });
+    const names = new Set<string>();
+    for (let n = 0; n < 6; n++) names.add((await get(await supervisor.url())).split(" ")[0] ?? "");
+    expect([...names].sort()).toEqual(["web.1#1", "web.2#1", "web.3#1"]);
+    const status = await supervisor.until("usage and counts are known", ({ pools, balancers }) =>
+      [...(pools[0]?.instances ?? []), ...balancers].every((i) => (i.rssBytes ?? 0) > 0 && i.requestsTotal > 0),
+    );
+    expect(status).toMatchObject({ state: "running", pools: [{ wanted: 3, ready: 3, requestsTotal: 6 }] });
+    expect(await supervisor.call("stop")).toMatchObject({ ok: true });
+    expect(await supervisor.exited()).toBe(0);
+    expect(pidsOf(status).filter(isAlive)).toEqual([]);
+    expect(readdirSync(supervisor.directory)).toEqual(["config.json"]);
+  });
+
+  test("loses no request over reloads, scaling, a restarted balancer and a restarted instance", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "good", 3)]));
+    await supervisor.call("waitReady");
+    const clients = load(await supervisor.url(), 8);
+    const results: OperationResult[] = [];
+    for (let n = 0; n < 3; n++) results.push(await supervisor.call("reload", undefined, undefined));
+    results.push(await supervisor.call("scale", "web", 6));
+    results.push(await supervisor.call("scale", "web", 2));
+    results.push(await supervisor.call("restart", "balancer"));
+    results.push(await supervisor.call("restart", "web.1"));
+    const { answered, errors } = await clients.end();
+    expect(results.filter(({ ok }) => !ok)).toEqual([]);
+    expect(errors).toEqual([]);
+    const status = await supervisor.until("every answer is counted", (s) => s.pools[0]?.requestsTotal === answered);
+    expect(status.pools[0]).toMatchObject({ generation: 4, wanted: 2, ready: 2 });
+    expect(status.balancers[0]).toMatchObject({ attempt: 2 });
+  });
+
+  test("an instance that is killed is back within two seconds, and status tells the signal", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "good", 2)]));
+    await supervisor.call("waitReady");
+    const before = await supervisor.status();
+    process.kill(before.pools[0]?.instances[0]?.pid ?? 0, "SIGKILL");
+    const back = (s: typeof before) => s.pools[0]?.instances[0]?.attempt === 2 && s.pools[0].ready === 2;
+    const status = await supervisor.until("web.1 is back", back, 2000);
+    expect(status.pools[0]?.instances[0]).toMatchObject({ restarts: 1, lastExit: { signal: "SIGKILL", code: null } });
+  });
+
+  test("a balancer that is killed is replaced, and connections that come meanwhile wait", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "good", 1)]));
+    await supervisor.call("waitReady");
+    const url = await supervisor.url();
+    const before = await supervisor.status();
+    process.kill(before.balancers[0]?.pid ?? 0, "SIGKILL");
+    await supervisor.until("the end is noticed", (s) => s.balancers[0]?.state !== "ready");
+    expect(await get(url)).toContain("web.1");
+    expect((await supervisor.status()).balancers[0]).toMatchObject({ attempt: 2, lastExit: { signal: "SIGKILL" } });
+  });
+
+  test("an app that cannot start fails waitReady within seconds, with its own words", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "exits-at-once", 2), pool("api", "good", 1)]));
+    const result = await supervisor.call("waitReady");
+    expect(result).toMatchObject({ ok: false, code: "failed", lastLines: ["Error: connect ECONNREFUSED db:5432"] });
+    expect(result.message).toMatch(/^web\.\d does not get ready: exited with code 7/);
+    const status = await supervisor.until(
+      "web is given up",
+      (s) => s.pools[0]?.instances.every((i) => i.state === "failed") === true,
+    );
+    expect(status.pools[1]).toMatchObject({ name: "api", ready: 1 });
+  });
+
+  test("an app that crashes again and again is given up while other pools serve on", async () => {
+    const supervisor = await start(runtime, fleet([pool("api", "good", 1), pool("web", "crashes-later", 1)]));
+    const failed = await supervisor.until("web.1 is failed", (s) => s.pools[1]?.instances[0]?.state === "failed");
+    expect(failed.pools[1]?.instances[0]).toMatchObject({
+      restarts: 3,
+      lastExit: { code: 3, lastLines: ["Error: out of luck"] },
+    });
+    expect(await get(await supervisor.url())).toContain("api.1");
+  });
+
+  test("a reload onto a broken app keeps the old processes and says why", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "good", 2)]));
+    await supervisor.call("waitReady");
+    const pids = pidsOf(await supervisor.status());
+    supervisor.configure(fleet([pool("web", "exits-at-once", 2)]));
+    const result = await supervisor.call("reload", undefined, undefined);
+    expect(result).toMatchObject({ ok: false, code: "failed", lastLines: ["Error: connect ECONNREFUSED db:5432"] });
+    const status = await supervisor.until(
+      "the new one is gone",
+      (s) => s.pools[0]?.instances.every((i) => i.other === null) === true,
+    );
+    expect(pidsOf(status)).toEqual(pids);
+    expect(status.pools[0]).toMatchObject({ generation: 1, ready: 2 });
+    expect(await get(await supervisor.url())).toContain("#1");
+  });
+
+  test("a reload adds, changes and removes pools, and refuses what it cannot do", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "good", 2), pool("old", "good", 1)]));
+    await supervisor.call("waitReady");
+    supervisor.configure({ problems: ["paceline.toml: pools.web.instances: expected a number"] });
+    expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({ ok: false, code: "config" });
+    supervisor.configure(
+      fleet([pool("web", "good", 2)], { listen: [{ kind: "tcp", host: "127.0.0.1", port: 22_777 }] }),
+    );
+    expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({
+      ok: false,
+      message: expect.stringContaining("needs a restart"),
+    });
+    expect((await supervisor.status()).pools).toHaveLength(2);
+    supervisor.configure(fleet([pool("new", "good", 1), pool("web", "good", 3)]));
+    expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({ ok: true });
+    const { pools } = await supervisor.status();
+    expect(pools.map(({ name, ready, generation }) => ({ name, ready, generation }))).toEqual([
+      { name: "web", ready: 3, generation: 2 },
+      { name: "new", ready: 1, generation: 1 },
+    ]);
+  });
+
+  test("what ignores every request, and what a process has started, ends with a stop", async () => {
+    const supervisor = await start(
+      runtime,
+      fleet([
+        pool("deaf", "ignores-sigterm", 1, { policy: { ...policy, drainTimeoutMs: 300 } }),
+        pool("parent", "forks-grandchild", 1),
+        pool("silent", "never-ready", 1),
+      ]),
+    );
+    const starts = ({ pools }: Awaited<ReturnType<typeof supervisor.status>>) =>
+      pools[0]?.ready === 1 && pools[1]?.ready === 1;
+    await supervisor.until("two are ready", starts);
+    const grandchild = async () => {
+      const log = await supervisor.call<LogLine[]>("recentLog", "parent.1");
+      return Number(log.find(({ text }) => text.startsWith("grandchild"))?.text.split(" ")[1] ?? 0);
+    };
+    await expect.poll(grandchild).toBeGreaterThan(0);
+    const pids = [...pidsOf(await supervisor.status()), await grandchild()];
+    expect(pids.every(isAlive)).toBe(true);
+    expect(await supervisor.call("stop")).toMatchObject({ ok: true });
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  test("a stop in the midst of a rollout ends all of it", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "good", 2)]));
+    await supervisor.call("waitReady");
+    supervisor.configure(fleet([pool("web", "never-ready", 2)]));
+    const reload = supervisor.call("reload", undefined, undefined);
+    const status = await supervisor.until(
+      "the successor is there",
+      (s) => s.pools[0]?.instances[0]?.other?.pid != null,
+    );
+    expect(await supervisor.call("scale", "web", 4)).toMatchObject({ ok: false, code: "busy" });
+    expect(await supervisor.call("stop")).toMatchObject({ ok: true });
+    expect(await reload).toMatchObject({ ok: false, code: "failed" });
+    expect(pidsOf(status).filter(isAlive)).toEqual([]);
+  });
+
+  test("SIGTERM stops gracefully; a second SIGINT does not wait", async () => {
+    const polite = await start(runtime, fleet([pool("web", "good", 1)]));
+    await polite.call("waitReady");
+    polite.child.kill("SIGTERM");
+    expect(await polite.exited()).toBe(0);
+    const slow = { ...policy, drainTimeoutMs: 60_000 };
+    const impatient = await start(runtime, fleet([pool("web", "ignores-sigterm", 1, { policy: slow })]));
+    await impatient.call("waitReady");
+    const pids = pidsOf(await impatient.status());
+    impatient.child.kill("SIGINT");
+    await impatient.until("it stops", (s) => s.state === "stopping");
+    impatient.child.kill("SIGINT");
+    expect(await impatient.exited(5000)).toBe(0);
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  test("children outlive a killed supervisor by the orphan grace, and serve meanwhile", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "good", 1)]));
+    await supervisor.call("waitReady");
+    const url = await supervisor.url();
+    const pids = pidsOf(await supervisor.status());
+    supervisor.child.kill("SIGKILL");
+    await supervisor.exited();
+    expect(await get(url)).toContain("web.1");
+    await expect.poll(() => pids.filter(isAlive), { timeout: 8000 }).toEqual([]);
+  });
+
+  test("a port that is taken is an error that names who holds it", async () => {
+    const holder = createServer();
+    await new Promise<void>((resolve) => holder.listen(22_100, "127.0.0.1", resolve));
+    try {
+      const listen = [{ kind: "tcp" as const, host: "127.0.0.1", port: 22_100 }];
+      const supervisor = await launch(runtime, fleet([pool("web", "good", 1)], { listen }));
+      const failure = await supervisor.call("start").catch((error: Error & { code: string }) => error);
+      expect(failure).toMatchObject({ code: "EADDRINUSE", message: expect.stringContaining(`pid ${process.pid} (`) });
+    } finally {
+      holder.close();
+    }
+  });
+
+  test("listens on IPv6 and on a unix socket, replaces a stale one, and removes it in the end", async () => {
+    const first = await launch(runtime, fleet([pool("web", "good", 1)]));
+    const path = join(first.directory, "public.sock");
+    const listen = [
+      { kind: "tcp" as const, host: "::1", port: 0 },
+      { kind: "unix" as const, path },
+    ];
+    const supervisor = await start(runtime, fleet([pool("web", "good", 1)], { listen }));
+    await supervisor.call("waitReady");
+    expect(await get(await supervisor.url())).toContain("web.1");
+    const second = await launch(runtime, fleet([pool("web", "good", 1)], { listen: listen.slice(1) }));
+    await expect(second.call("start")).rejects.toMatchObject({ code: "EADDRINUSE" });
+    const pids = pidsOf(await supervisor.status());
+    supervisor.child.kill("SIGKILL");
+    await expect.poll(() => pids.filter(isAlive), { timeout: 8000 }).toEqual([]);
+    expect(existsSync(path)).toBe(true);
+    const third = await start(runtime, fleet([pool("web", "good", 1)], { listen: listen.slice(1) }));
+    expect(await third.call("waitReady")).toMatchObject({ ok: true });
+    await third.call("stop");
+    expect(existsSync(path)).toBe(false);
+  });
+
+  test("the output of a process stays within its bound and still comes in the log", async () => {
+    const bound = 64 << 10;
+    const supervisor = await start(runtime, fleet([pool("web", "floods-output", 1, { maxOutputBytes: bound })]));
+    await supervisor.call("waitReady");
+    let highest = 0;
+    await expect
+      .poll(
+        async () => {
+          highest = Math.max(highest, readFileSync(join(supervisor.directory, "web.1#1.out")).length);
+          const log = await supervisor.call<LogLine[]>("recentLog", "web.1");
+          return Number(/line (\d+)/.exec(log.at(-1)?.text ?? "")?.[1] ?? 0);
+        },
+        { timeout: 8000 },
+      )
+      .toBeGreaterThan(20_000);
+    // The file grows between two looks at it; without the bound it would hold more than 2 MB by now.
+    expect(highest).toBeLessThan(2_000_000);
+  });
+});

@@ -26,7 +26,9 @@ const supervisor = createSupervisor({
 process.on("message", async ({ id, method, args }) => {
   try {
     const target = supervisor[method];
-    const withProgress = ["scale", "reload", "restart"].includes(method) ? [...args, () => {}] : args;
+    // What is undefined comes over as null.
+    const given = args.map((argument) => argument ?? undefined);
+    const withProgress = ["scale", "reload", "restart"].includes(method) ? [...given, () => {}] : given;
     const result = await target.apply(supervisor, withProgress);
     process.send({ id, result });
   } catch (error) {

@@ -1,0 +1,104 @@
+/** Binds without listening on Bun, by the system's own functions: Bun.listen would listen at once. */
+import { dlopen, FFIType, ptr, read } from "bun:ffi";
+import { closeSync } from "node:fs";
+import { isIPv4 } from "node:net";
+import { arch, platform } from "node:os";
+import type { BoundSocket } from "./listening-sockets.js";
+
+const linux = platform() === "linux";
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = linux ? 10 : 30;
+/** On Linux with SOCK_CLOEXEC, so that only the balancers get the descriptor. */
+const SOCK_STREAM = linux ? 1 | 0o2000000 : 1;
+const SOL_SOCKET = linux ? 1 : 0xffff;
+const SO_REUSEADDR = linux ? 2 : 4;
+const INET_BYTES = 16;
+const INET6_BYTES = 28;
+const UNIX_BYTES = linux ? 110 : 106;
+
+const { symbols: libc } = open();
+
+function open() {
+  const musl = { x64: "libc.musl-x86_64.so.1", arm64: "libc.musl-aarch64.so.1" }[arch() as "x64" | "arm64"];
+  const names = linux ? ["libc.so.6", ...(musl === undefined ? [] : [musl])] : ["libSystem.B.dylib"];
+  let cause: unknown;
+  for (const name of names) {
+    try {
+      const { i32, ptr: pointer } = FFIType;
+      return dlopen(name, {
+        socket: { args: [i32, i32, i32], returns: i32 },
+        setsockopt: { args: [i32, i32, i32, pointer, i32], returns: i32 },
+        bind: { args: [i32, pointer, i32], returns: i32 },
+        getsockname: { args: [i32, pointer, pointer], returns: i32 },
+        inet_pton: { args: [i32, pointer, pointer], returns: i32 },
+        ...(linux ? { __errno_location: { args: [], returns: pointer } } : { __error: { args: [], returns: pointer } }),
+      });
+    } catch (error) {
+      cause = error;
+    }
+  }
+  throw cause;
+}
+
+/** A TCP socket, or the negative errno of what failed. */
+export function bindTcp(host: string, port: number, family: 4 | 6): BoundSocket | number {
+  const address = new DataView(new ArrayBuffer(family === 4 ? INET_BYTES : INET6_BYTES));
+  setFamily(address, family === 4 ? AF_INET : AF_INET6);
+  address.setUint16(2, port);
+  const at = isIPv4(host) ? 4 : 8;
+  const bytes = new Uint8Array(address.buffer);
+  // A scope such as %eth0 has no place in these bytes; such an address is refused as one we cannot have.
+  if (libc.inet_pton(family === 4 ? AF_INET : AF_INET6, ptr(cString(host)), ptr(bytes, at)) !== 1)
+    return -EADDRNOTAVAIL;
+  const bound = bindSocket(family === 4 ? AF_INET : AF_INET6, bytes);
+  if (typeof bound === "number") return bound;
+  const name = new Uint8Array(INET6_BYTES);
+  const length = new Uint32Array([INET6_BYTES]);
+  if (libc.getsockname(bound.fd, ptr(name), ptr(length)) !== 0) return failed(bound.fd);
+  return { ...bound, port: new DataView(name.buffer).getUint16(2) };
+}
+
+/** A unix socket, or the negative errno of what failed. */
+export function bindUnix(path: string): BoundSocket | number {
+  const bytes = new Uint8Array(UNIX_BYTES);
+  const encoded = Buffer.from(path);
+  if (encoded.length > UNIX_BYTES - 3) return -ENAMETOOLONG;
+  setFamily(new DataView(bytes.buffer), AF_UNIX);
+  bytes.set(encoded, 2);
+  return bindSocket(AF_UNIX, bytes);
+}
+
+const EADDRNOTAVAIL = linux ? 99 : 49;
+const ENAMETOOLONG = linux ? 36 : 63;
+
+function bindSocket(family: number, address: Uint8Array): BoundSocket | number {
+  const fd = libc.socket(family, SOCK_STREAM, 0);
+  if (fd < 0) return failed();
+  const one = new Uint32Array([1]);
+  // Without it a port stays taken for a minute after the last supervisor that had it.
+  if (family !== AF_UNIX && libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, ptr(one), 4) !== 0) return failed(fd);
+  if (libc.bind(fd, ptr(address), address.length) !== 0) return failed(fd);
+  return { fd, port: 0, close: () => closeSync(fd) };
+}
+
+/** Linux has the family in two bytes, the BSDs a length and the family in one each. */
+function setFamily(address: DataView, family: number): void {
+  if (linux) {
+    address.setUint16(0, family, true);
+    return;
+  }
+  address.setUint8(0, address.byteLength);
+  address.setUint8(1, family);
+}
+
+function failed(fd?: number): number {
+  const location = "__errno_location" in libc ? libc.__errno_location() : libc.__error();
+  const errno = location === null ? 0 : read.i32(location, 0);
+  if (fd !== undefined) closeSync(fd);
+  return errno === 0 ? -1 : -errno;
+}
+
+function cString(text: string): Buffer {
+  return Buffer.from(`${text}\0`);
+}

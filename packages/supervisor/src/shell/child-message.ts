@@ -1,0 +1,58 @@
+/** Parses what a child says on the link, and refuses what is not a message this version knows. */
+import type { ChildMessage } from "@paceline/link";
+import { PacelineError } from "../errors.js";
+
+type Fields = Record<string, unknown>;
+
+const INSTANCE_STATS = ["requestsTotal", "errorsTotal", "inFlight", "eventLoopLagMs", "heapBytes"];
+const BALANCER_STATS = [...INSTANCE_STATS, "connections", "connectionsTotal", "retriesTotal"];
+const MAX_LIST = 100_000;
+
+/** The message in one line. @throws PacelineError `bad-message` */
+export function parseChildMessage(line: string): ChildMessage {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    throw new PacelineError("bad-message", "it is not JSON", { cause });
+  }
+  if (typeof value !== "object" || value === null || !isMessage(value as Fields)) {
+    throw new PacelineError("bad-message", `it is no message we know: ${line.slice(0, 100)}`);
+  }
+  return value as ChildMessage;
+}
+
+function isMessage(message: Fields): boolean {
+  switch (message.type as ChildMessage["type"]) {
+    case "hello":
+      return (
+        areTexts(message, ["token", "role", "pool", "name", "runtime", "phase"]) &&
+        areAmounts(message, ["linkVersion", "attempt", "generation", "pid"])
+      );
+    case "ready":
+      return true;
+    case "stats":
+      return (
+        areAmounts(message, message.role === "balancer" ? BALANCER_STATS : INSTANCE_STATS) && isList(message.latency)
+      );
+    case "applied":
+      return areAmounts(message, ["version"]) && isList(message.leaving);
+    case "fault":
+      return areTexts(message, ["message"]);
+    default:
+      // What comes over the wire may be anything, whatever the type says.
+      return false;
+  }
+}
+
+function areTexts(message: Fields, names: string[]): boolean {
+  return names.every((name) => typeof message[name] === "string");
+}
+
+function areAmounts(message: Fields, names: string[]): boolean {
+  return names.every((name) => Number.isFinite(message[name]) && (message[name] as number) >= 0);
+}
+
+function isList(value: unknown): boolean {
+  return Array.isArray(value) && value.length <= MAX_LIST;
+}

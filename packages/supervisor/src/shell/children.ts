@@ -1,0 +1,224 @@
+/** The OS processes of the fleet: spawned, heard on the link, read, signalled, and cleaned up after. */
+import { randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
+import type { ChildMessage, Hello } from "@paceline/link";
+import type { FleetEffect } from "../core/fleet.js";
+import type { ExitStatus } from "../core/model.js";
+import type { Report } from "../core/process.js";
+import { exitReason, seconds } from "../core/transition.js";
+import type { EventLog } from "./event-log.js";
+import type { LinkConnection } from "./link-connection.js";
+import { BALANCER_POOL, type Ending, type LiveProcess } from "./live-process.js";
+import { OutputFile } from "./output.js";
+import { signalGroup, spawnDetached } from "./processes.js";
+import type { SpawnPlan } from "./spawn-plan.js";
+import type { StatsBook } from "./stats.js";
+
+/** A process that ended may have a last report on its way for this long. */
+const LAST_WORD_MS = 1000;
+
+export interface ChildrenOptions {
+  log: EventLog;
+  stats: StatsBook;
+  outputPath(id: string): string;
+  plan(effect: FleetEffect, token: string): SpawnPlan;
+  /** What a balancer inherits as fd 3, 4, …. */
+  listeningFds(): number[];
+  /** Something happened to the process that the state machine is to hear. */
+  report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
+  onHello(child: LiveProcess, hello: Hello, connection: LinkConnection): void;
+  onApplied(child: LiveProcess, version: number, leaving: string[]): void;
+  onLinkLost(child: LiveProcess): void;
+  /** Comes before the state machine hears of it, and also for a process that could not even be started. */
+  onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
+}
+
+export class Children {
+  private readonly byId = new Map<string, LiveProcess>();
+  private readonly byToken = new Map<string, LiveProcess>();
+  private readonly lastWords = new Map<string, NodeJS.Timeout>();
+
+  constructor(private readonly options: ChildrenOptions) {}
+
+  /** Those whose process has not ended. */
+  *alive(): Iterable<LiveProcess> {
+    for (const child of this.byId.values()) if (child.exit === null) yield child;
+  }
+
+  get(id: string): LiveProcess | undefined {
+    return this.byId.get(id);
+  }
+
+  findByToken(token: string): LiveProcess | undefined {
+    return this.byToken.get(token);
+  }
+
+  /** Starts the process that a `spawn` effect asks for; a failure is reported in a later turn, as any other. */
+  spawn(effect: FleetEffect): void {
+    const { options } = this;
+    const token = randomBytes(24).toString("base64url");
+    let plan: SpawnPlan;
+    let output: OutputFile;
+    try {
+      plan = options.plan(effect, token);
+      const tell = (line: string) => options.log.line(effect.name, line);
+      output = new OutputFile(options.outputPath(effect.id), plan.maxOutputBytes, tell);
+    } catch (error) {
+      const reason = (error as Error).message;
+      const status = { code: null, signal: null };
+      setImmediate(() => {
+        options.onEnded(effect, { status, at: Date.now(), reason: `not started: ${reason}`, lastLines: [] });
+        options.report(effect, { type: "spawnFailed", attempt: effect.attempt, reason });
+      });
+      return;
+    }
+    const child: LiveProcess = {
+      id: effect.id,
+      pool: effect.pool,
+      name: effect.name,
+      index: effect.index,
+      attempt: effect.attempt,
+      generation: effect.generation,
+      kind: effect.pool === BALANCER_POOL ? "balancer" : "instance",
+      runtime: plan.runtime,
+      token,
+      socket: plan.socket,
+      output,
+      stats: options.stats.open(effect.id, effect.pool),
+      spawnedAt: Date.now(),
+      pid: null,
+      connection: null,
+      fault: null,
+      drainDeadline: null,
+      released: false,
+      exit: null,
+    };
+    this.byId.set(child.id, child);
+    this.byToken.set(token, child);
+    child.pid = spawnDetached({
+      command: plan.command,
+      args: plan.args,
+      cwd: plan.cwd,
+      environment: plan.environment,
+      outputFd: output.fd,
+      inheritedFds: child.kind === "balancer" ? options.listeningFds() : [],
+      onExit: (status) => this.ended(child, status, null),
+      onSpawnFailed: (reason) => this.ended(child, { code: null, signal: null }, reason),
+    });
+  }
+
+  /** Signals the process and all that it started in its group. */
+  signal(id: string, signal: "SIGTERM" | "SIGKILL"): void {
+    const child = this.byId.get(id);
+    if (child === undefined || child.pid === null || child.exit !== null) return;
+    signalGroup(child.pid, signal);
+  }
+
+  /** Says that it is to drain until then, now or as soon as it has a link again. */
+  drain(child: LiveProcess, deadline: number): void {
+    child.drainDeadline = deadline;
+    child.connection?.send({ type: "drain", deadlineMs: Math.max(0, deadline - Date.now()) });
+  }
+
+  release(child: LiveProcess): void {
+    child.released = true;
+    child.connection?.send({ type: "released" });
+  }
+
+  /** Why this child may not say this hello; undefined when it may. */
+  objection(child: LiveProcess, hello: Hello): string | undefined {
+    if (child.exit !== null) return "that process has ended";
+    if (hello.name !== child.name || hello.attempt !== child.attempt) return `the token is that of ${child.id}`;
+    if (hello.role !== child.kind) return `${child.id} is no ${hello.role}`;
+    return hello.pid === child.pid ? undefined : `the token is that of pid ${child.pid}`;
+  }
+
+  hello(child: LiveProcess, hello: Hello, connection: LinkConnection): void {
+    child.connection?.destroy();
+    child.connection = connection;
+    this.options.onHello(child, hello, connection);
+    if (hello.phase === "ready") this.options.report(child, { type: "ready", attempt: child.attempt });
+    if (child.drainDeadline !== null) this.drain(child, child.drainDeadline);
+    if (child.released) this.release(child);
+  }
+
+  message(child: LiveProcess, message: Exclude<ChildMessage, Hello>): void {
+    switch (message.type) {
+      case "ready":
+        this.options.report(child, { type: "ready", attempt: child.attempt });
+        return;
+      case "stats":
+        if (message.role === child.kind) child.stats.record(message, Date.now());
+        return;
+      case "applied":
+        this.options.onApplied(child, message.version, message.leaving);
+        return;
+      case "fault":
+        child.fault = message.message.slice(0, 1000);
+        return;
+      default:
+        message satisfies never;
+    }
+  }
+
+  linkClosed(child: LiveProcess, connection: LinkConnection): void {
+    if (child.connection !== connection) return;
+    child.connection = null;
+    if (child.exit !== null) {
+      this.forget(child);
+      return;
+    }
+    this.options.onLinkLost(child);
+    this.options.report(child, { type: "linkLost", attempt: child.attempt });
+  }
+
+  /** Forgets all that ended, without waiting for last words. */
+  close(): void {
+    for (const child of [...this.byId.values()]) {
+      if (child.exit !== null) this.forget(child);
+    }
+  }
+
+  private ended(child: LiveProcess, status: ExitStatus, spawnFailure: string | null): void {
+    if (child.exit !== null) return;
+    child.exit = status;
+    const { options } = this;
+    // What it started in its group ends with it; nothing there could be told to end later.
+    if (child.pid !== null) signalGroup(child.pid, "SIGKILL");
+    if (child.socket !== null) rmSync(child.socket, { force: true });
+    try {
+      child.output.close();
+    } catch (error) {
+      options.log.event("warn", child.name, `its output could not be read to the end: ${(error as Error).message}`);
+    }
+    const at = Date.now();
+    const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
+    const reason = `${how} after ${seconds(at - child.spawnedAt)}`;
+    options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
+    const { attempt } = child;
+    if (child.connection === null) this.forget(child);
+    else
+      this.lastWords.set(
+        child.id,
+        setTimeout(() => this.forget(child), LAST_WORD_MS),
+      );
+    if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });
+    else options.report(child, { type: "spawnFailed", attempt, reason: spawnFailure });
+    if (child.connection === null) this.forget(child);
+    else
+      this.lastWords.set(
+        child.id,
+        setTimeout(() => this.forget(child), LAST_WORD_MS),
+      );
+  }
+
+  private forget(child: LiveProcess): void {
+    clearTimeout(this.lastWords.get(child.id));
+    this.lastWords.delete(child.id);
+    child.connection?.destroy();
+    child.connection = null;
+    this.options.stats.close(child.id);
+    this.byId.delete(child.id);
+    this.byToken.delete(child.token);
+  }
+}

@@ -1,0 +1,85 @@
+/** What happened and what the children wrote, as bounded lists with subscribers. */
+import type { FleetEvent, LogLine } from "../control/api.js";
+
+const MAX_EVENTS = 1000;
+const MAX_LOG_LINES = 5000;
+const MAX_LOG_CHARACTERS = 2 << 20;
+const MAX_SUBSCRIBERS = 256;
+
+/** The last entries of a list, bounded in number and in weight. */
+class Recent<T> {
+  private entries: T[] = [];
+  private first = 0;
+  private weight = 0;
+
+  constructor(
+    private readonly maxEntries: number,
+    private readonly maxWeight: number,
+    private readonly weigh: (entry: T) => number,
+  ) {}
+
+  push(entry: T): void {
+    this.entries.push(entry);
+    this.weight += this.weigh(entry);
+    while (this.entries.length - this.first > this.maxEntries || this.weight > this.maxWeight) {
+      this.weight -= this.weigh(this.entries[this.first++] as T);
+    }
+    if (this.first > this.maxEntries) {
+      this.entries = this.entries.slice(this.first);
+      this.first = 0;
+    }
+  }
+
+  all(): T[] {
+    return this.entries.slice(this.first);
+  }
+}
+
+export class EventLog {
+  private readonly events = new Recent<FleetEvent>(MAX_EVENTS, Number.POSITIVE_INFINITY, () => 0);
+  private readonly lines = new Recent<LogLine>(MAX_LOG_LINES, MAX_LOG_CHARACTERS, (line) => line.text.length);
+  private readonly eventListeners = new Set<(event: FleetEvent) => void>();
+  private readonly lineListeners = new Set<(line: LogLine) => void>();
+  private eventSequence = 0;
+  private lineSequence = 0;
+
+  /** Something happened to `subject`; it stands in the log as well, as a word of the supervisor's own. */
+  event(level: FleetEvent["level"], subject: string, message: string): void {
+    const event: FleetEvent = { sequence: ++this.eventSequence, at: Date.now(), level, subject, message };
+    this.events.push(event);
+    for (const listener of this.eventListeners) listener(event);
+    this.line("paceline", `${subject} ${message}`);
+  }
+
+  /** A line that `name` wrote. */
+  line(name: string, text: string): void {
+    const line: LogLine = { sequence: ++this.lineSequence, at: Date.now(), name, text };
+    this.lines.push(line);
+    for (const listener of this.lineListeners) listener(line);
+  }
+
+  recentEvents(): FleetEvent[] {
+    return this.events.all();
+  }
+
+  /** Of all, of one slot (`web.3`), of a pool (`web`), or the supervisor's own words (`paceline`). */
+  recentLog(name: string | undefined): LogLine[] {
+    const lines = this.lines.all();
+    return name === undefined ? lines : lines.filter((line) => line.name === name || line.name.startsWith(`${name}.`));
+  }
+
+  /** Returns the function that ends the subscription. */
+  onEvent(listener: (event: FleetEvent) => void): () => void {
+    return subscribe(this.eventListeners, listener);
+  }
+
+  onLog(listener: (line: LogLine) => void): () => void {
+    return subscribe(this.lineListeners, listener);
+  }
+}
+
+function subscribe<T>(listeners: Set<T>, listener: T): () => void {
+  if (listeners.size >= MAX_SUBSCRIBERS) throw new RangeError(`more than ${MAX_SUBSCRIBERS} subscribers`);
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}

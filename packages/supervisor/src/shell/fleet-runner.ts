@@ -1,0 +1,68 @@
+/** Holds the fleet's present value, feeds it with events, and has the effects carried out. */
+import {
+  EMPTY_FLEET,
+  type Fleet,
+  type FleetChange,
+  type FleetContext,
+  type FleetEffect,
+  report,
+} from "../core/fleet.js";
+import type { Report, SlotPolicy } from "../core/process.js";
+import { within } from "./wait.js";
+
+export class FleetRunner {
+  private present: Fleet = EMPTY_FLEET;
+  private readonly listeners = new Set<() => void>();
+
+  constructor(
+    private readonly policyOf: (pool: string) => SlotPolicy,
+    private readonly perform: (effect: FleetEffect) => void,
+  ) {}
+
+  get fleet(): Fleet {
+    return this.present;
+  }
+
+  /** Goes over to another value of the fleet, which needs nothing done. */
+  set(fleet: Fleet): void {
+    this.change(() => ({ fleet, effects: [] }));
+  }
+
+  /** Changes the fleet, carries out the effects in order, and tells those who watch. */
+  change(by: (fleet: Fleet, context: FleetContext) => FleetChange): void {
+    const context: FleetContext = { now: Date.now(), random: Math.random(), policyOf: this.policyOf };
+    const { fleet, effects } = by(this.present, context);
+    if (fleet === this.present && effects.length === 0) return;
+    this.present = fleet;
+    for (const effect of effects) this.perform(effect);
+    for (const listener of [...this.listeners]) listener();
+  }
+
+  report(pool: string, index: number, event: Report): void {
+    this.change((fleet, context) => report(fleet, pool, index, event, context));
+  }
+
+  /** Calls `listener` after every change; returns the function that ends that. */
+  watch(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Resolves with the first value that `ask` gives which is not undefined, now or after a change; undefined after `timeoutMs`. */
+  async until<T>(ask: (fleet: Fleet) => T | undefined, timeoutMs?: number): Promise<T | undefined> {
+    const now = ask(this.present);
+    if (now !== undefined) return now;
+    let unwatch = () => {};
+    const found = new Promise<T>((resolve) => {
+      unwatch = this.watch(() => {
+        const value = ask(this.present);
+        if (value !== undefined) resolve(value);
+      });
+    });
+    try {
+      return await (timeoutMs === undefined ? found : within(found, timeoutMs));
+    } finally {
+      unwatch();
+    }
+  }
+}

@@ -1,0 +1,138 @@
+/** The sockets the fleet listens on: bound here, once, and never listened on here; the balancers inherit them. */
+
+import { lookup } from "node:dns/promises";
+import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { connect, isIP } from "node:net";
+import { getSystemErrorMap } from "node:util";
+import type { ListenAddress } from "../core/model.js";
+import { PacelineError } from "../errors.js";
+import { tcpPortHolder, unixSocketHolder } from "./port-holder.js";
+
+const PROBE_TIMEOUT_MS = 1000;
+const OWNER_ONLY = 0o600;
+
+/** A descriptor that is bound and not listening. */
+export interface BoundSocket {
+  fd: number;
+  /** The real port, where it is a TCP one. */
+  port: number;
+  close(): void;
+}
+
+export interface ListeningSocket {
+  readonly fd: number;
+  /** Such as `http://127.0.0.1:8080` or `unix:/run/shop.sock`, with the real port where 0 was asked for. */
+  readonly url: string;
+  /** Gives it up, and removes the file of a unix socket. */
+  close(): void;
+}
+
+/**
+ * Binds every address, or none: when one cannot be had, the others are given up again.
+ * @throws PacelineError with the system's code, such as `EADDRINUSE`; the message names who holds the address.
+ */
+export async function bindAll(addresses: readonly ListenAddress[]): Promise<ListeningSocket[]> {
+  const sockets: ListeningSocket[] = [];
+  try {
+    for (const address of addresses) {
+      sockets.push(address.kind === "tcp" ? await bindTcpAddress(address) : await bindUnixAddress(address.path));
+    }
+    return sockets;
+  } catch (error) {
+    for (const socket of sockets) socket.close();
+    throw error;
+  }
+}
+
+/** `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/shop.sock`. */
+export function addressText(address: ListenAddress): string {
+  if (address.kind === "unix") return `unix:${address.path}`;
+  return address.host.includes(":") ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+}
+
+async function bindTcpAddress(address: ListenAddress & { kind: "tcp" }): Promise<ListeningSocket> {
+  const text = addressText(address);
+  const { host, family } = await resolve(address.host, text);
+  const binder = await systemBinder();
+  const bound = binder.bindTcp(host, address.port, family);
+  if (typeof bound === "number") throw bindError(bound, text, () => tcpPortHolder(address.port));
+  return {
+    fd: bound.fd,
+    url: `http://${addressText({ kind: "tcp", host: address.host, port: bound.port })}`,
+    close: () => bound.close(),
+  };
+}
+
+async function bindUnixAddress(path: string): Promise<ListeningSocket> {
+  const text = `unix:${path}`;
+  await removeStaleSocket(path, text);
+  const binder = await systemBinder();
+  const bound = binder.bindUnix(path);
+  if (typeof bound === "number") throw bindError(bound, text, () => unixSocketHolder(path));
+  // Nobody can connect before a balancer listens on it, so there is no moment at which others get in.
+  chmodSync(path, OWNER_ONLY);
+  return {
+    fd: bound.fd,
+    url: text,
+    close: () => {
+      bound.close();
+      try {
+        unlinkSync(path);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      }
+    },
+  };
+}
+
+/** A socket file that nobody answers at is left over from a crash; one that answers, or another kind of file, is not ours. */
+async function removeStaleSocket(path: string, text: string): Promise<void> {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return;
+  if (!stat.isSocket())
+    throw new PacelineError("EEXIST", `cannot listen on ${text}: a file that is no socket is there`);
+  const answer = await probe(path);
+  if (answer === "ECONNREFUSED") unlinkSync(path);
+  else if (answer !== "ENOENT") throw inUse(text, unixSocketHolder(path));
+}
+
+/** `answers`, or the code of the error with which a connection failed. */
+function probe(path: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    const done = (answer: string) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.setTimeout(PROBE_TIMEOUT_MS, () => done("ETIMEDOUT"));
+    socket.once("connect", () => done("answers"));
+    socket.on("error", (error: NodeJS.ErrnoException) => done(error.code ?? "EIO"));
+  });
+}
+
+async function resolve(host: string, text: string): Promise<{ host: string; family: 4 | 6 }> {
+  const family = isIP(host);
+  if (family !== 0) return { host, family: family as 4 | 6 };
+  try {
+    const found = await lookup(host);
+    return { host: found.address, family: found.family as 4 | 6 };
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? "ENOTFOUND";
+    throw new PacelineError(code, `cannot listen on ${text}: no address for ${host} (${code})`, { cause });
+  }
+}
+
+function systemBinder(): Promise<typeof import("./bind-node.js")> {
+  return process.versions.bun === undefined ? import("./bind-node.js") : import("./bind-bun.js");
+}
+
+function bindError(errno: number, text: string, holder: () => string | undefined): PacelineError {
+  const [code, description] = getSystemErrorMap().get(errno) ?? ["ELISTEN", `error ${-errno}`];
+  if (code === "EADDRINUSE") return inUse(text, holder());
+  return new PacelineError(code, `cannot listen on ${text}: ${description} (${code})`);
+}
+
+function inUse(text: string, holder: string | undefined): PacelineError {
+  const by = holder === undefined ? "another process" : holder;
+  return new PacelineError("EADDRINUSE", `cannot listen on ${text}: it is held by ${by}`);
+}

@@ -1,0 +1,52 @@
+/** What the shell knows of one OS process that it spawned. */
+import type { FleetEffect } from "../core/fleet.js";
+import type { ExitStatus, RuntimeName } from "../core/model.js";
+import type { LinkConnection } from "./link-connection.js";
+import type { OutputFile } from "./output.js";
+import type { ProcessStats } from "./stats.js";
+
+export interface LiveProcess {
+  /** Such as `web.3#7`. */
+  readonly id: string;
+  readonly pool: string;
+  /** The slot, such as `web.3`. */
+  readonly name: string;
+  readonly index: number;
+  readonly attempt: number;
+  readonly generation: number;
+  readonly kind: "instance" | "balancer";
+  readonly runtime: RuntimeName;
+  /** Proves on the link that it is this process that speaks. */
+  readonly token: string;
+  /** Where an instance serves; null for a balancer. */
+  readonly socket: string | null;
+  readonly output: OutputFile;
+  readonly stats: ProcessStats;
+  /** Milliseconds since the epoch. */
+  readonly spawnedAt: number;
+  /** Null when it could not be started. */
+  pid: number | null;
+  connection: LinkConnection | null;
+  /** Why it is about to fail, as it said itself. */
+  fault: string | null;
+  /** When a drain it was asked for must have ended; null when it was asked for none. */
+  drainDeadline: number | null;
+  released: boolean;
+  exit: ExitStatus | null;
+}
+
+/** How a process ended, told in one line, with its last words. */
+export interface Ending {
+  status: ExitStatus;
+  at: number;
+  reason: string;
+  lastLines: string[];
+}
+
+/** A pool of balancers is one like any other, with this name. */
+export const BALANCER_POOL = "balancer";
+
+/** The process an effect is for, as one word of the log: `web.3`, or `web.3 (successor)`. */
+export function subjectOf(effect: Pick<FleetEffect, "name" | "role">): string {
+  return effect.role === "member" ? effect.name : `${effect.name} (${effect.role})`;
+}

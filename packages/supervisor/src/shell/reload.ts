@@ -1,0 +1,215 @@
+/** Reload: the config is read afresh and the fleet brought over to it, pool by pool, without losing a request. */
+import type { OperationResult, ProgressListener } from "../control/api.js";
+import { addPool, type Fleet, findPool, isDown, removePool, resize, setGeneration } from "../core/fleet.js";
+import type { FleetConfig, PoolConfig, ProcessPolicy } from "../core/model.js";
+import type { FleetRunner } from "./fleet-runner.js";
+import { addressText } from "./listening-sockets.js";
+import { BALANCER_POOL } from "./live-process.js";
+import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
+import type { PoolConfigs } from "./pool-configs.js";
+import type { Rollouts } from "./rollouts.js";
+import type { SlotBook } from "./slot-book.js";
+import type { StatsBook } from "./stats.js";
+import { generationsInUse } from "./waits.js";
+
+export type ConfigLoader = () => Promise<{ ok: true; config: FleetConfig } | { ok: false; problems: string[] }>;
+
+export interface ReloadOptions {
+  runner: FleetRunner;
+  rollouts: Rollouts;
+  operations: Operations;
+  configs: PoolConfigs;
+  slots: SlotBook;
+  stats: StatsBook;
+  loadConfig: ConfigLoader;
+  /** Makes a snapshot of the present fleet and sends it. */
+  publish(): void;
+  isStopping(): boolean;
+}
+
+type Environment = Record<string, string>;
+
+export class Reload {
+  private running = false;
+
+  constructor(private readonly options: ReloadOptions) {}
+
+  get isRunning(): boolean {
+    return this.running;
+  }
+
+  /** @param environment replaces the caller's environment for the new processes; it stays as it was when not given. */
+  async run(
+    poolName: string | undefined,
+    environment: Environment | undefined,
+    onProgress: ProgressListener,
+  ): Promise<OperationResult> {
+    const { runner, operations, isStopping, loadConfig } = this.options;
+    for (const pool of runner.fleet.pools) {
+      if (poolName !== undefined && poolName !== pool.name) continue;
+      const refusal = operations.refusal(pool.name);
+      if (refusal !== undefined) return refusal;
+    }
+    this.running = true;
+    try {
+      onProgress("reading the config");
+      const loaded = await loadConfig();
+      if (isStopping()) return STOPPING;
+      if (!loaded.ok) return { ok: false, code: "config", message: loaded.problems.join("\n") };
+      const refusal = this.refusal(loaded.config, poolName);
+      if (refusal !== undefined) return refusal;
+      const next = environment ?? this.options.configs.environment;
+      const result =
+        poolName === undefined
+          ? await this.all(loaded.config, next, onProgress)
+          : await this.existing(loaded.config, poolName, next, onProgress);
+      if (result.ok && environment !== undefined) this.options.configs.environment = environment;
+      return result;
+    } finally {
+      this.running = false;
+    }
+  }
+
+  private refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
+    const { configs, runner, operations } = this.options;
+    const before = configs.fleet.listen.map(addressText).join(", ");
+    const after = config.listen.map(addressText).join(", ");
+    if (before !== after) {
+      const message = `listen changed from ${before} to ${after}, which needs a restart of the fleet; nothing was changed`;
+      return { ok: false, code: "config", message };
+    }
+    const known = poolName === undefined || findPool(runner.fleet, poolName) !== undefined;
+    if (!known) return operations.unknown(poolName);
+    const configured = config.pools.some((pool) => pool.name === poolName);
+    if (poolName === undefined || poolName === BALANCER_POOL || configured) return undefined;
+    return { ok: false, code: "invalid", message: `${poolName} is not in the config any more; reload without a name` };
+  }
+
+  /** New pools first, so that a mistake in one has changed nothing; those that are gone last. */
+  private async all(config: FleetConfig, environment: Environment, onProgress: ProgressListener) {
+    const { runner, isStopping } = this.options;
+    const messages: string[] = [];
+    const names = new Set(config.pools.map((pool) => pool.name));
+    const present = new Set(runner.fleet.pools.map((pool) => pool.name));
+    const steps: (() => Promise<OperationResult>)[] = [
+      ...config.pools
+        .filter(({ name }) => !present.has(name))
+        .map((pool) => () => this.add(pool, environment, onProgress)),
+      ...config.pools
+        .filter(({ name }) => present.has(name))
+        .map(
+          ({ name }) =>
+            () =>
+              this.existing(config, name, environment, onProgress),
+        ),
+      () => this.balancer(config, onProgress),
+      ...[...present]
+        .filter((name) => name !== BALANCER_POOL && !names.has(name))
+        .map((name) => () => this.remove(name, onProgress)),
+    ];
+    for (const step of steps) {
+      const result = isStopping() ? STOPPING : await step();
+      if (!result.ok) return result;
+      messages.push(result.message);
+    }
+    return { ok: true, message: messages.filter((message) => message !== "").join("; ") } satisfies OperationResult;
+  }
+
+  private async existing(
+    config: FleetConfig,
+    name: string,
+    environment: Environment,
+    onProgress: ProgressListener,
+  ): Promise<OperationResult> {
+    const { runner, rollouts, configs, operations, publish } = this.options;
+    const pool = findPool(runner.fleet, name);
+    if (name === BALANCER_POOL)
+      return rollouts.run("reload", name, pool === undefined ? [] : wantedIndexes(pool), 1, onProgress);
+    const next = config.pools.find((p) => p.name === name);
+    if (pool === undefined || next === undefined) return operations.unknown(name);
+    const before = configs.pool(name);
+    // A size that was set by hand stays, unless the configured one is another now.
+    const size = before === undefined || before.instances === next.instances ? pool.wanted : next.instances;
+    const generation = configs.addGeneration(next, environment);
+    const slots = wantedIndexes(pool).filter((index) => index <= size);
+    const rolled = await rollouts.run("reload", name, slots, generation, onProgress);
+    if (rolled.ok) {
+      runner.set(setGeneration(runner.fleet, name, generation));
+      configs.setPool(next);
+      configs.routes.set(name, next.routes);
+      publish();
+    }
+    configs.prune(name, generationsInUse(runner.fleet, name));
+    const now = findPool(runner.fleet, name);
+    if (!rolled.ok || now === undefined || size === now.wanted) return rolled;
+    const resized = await operations.resize(now, size, onProgress);
+    return resized.ok ? { ok: true, message: `${rolled.message}; ${resized.message}` } : resized;
+  }
+
+  private async add(
+    pool: PoolConfig,
+    environment: Environment,
+    onProgress: ProgressListener,
+  ): Promise<OperationResult> {
+    const { runner, configs, operations, publish } = this.options;
+    const { name } = pool;
+    const generation = configs.addGeneration(pool, environment);
+    configs.setPool(pool);
+    runner.set(addPool(runner.fleet, name, generation));
+    const empty = findPool(runner.fleet, name);
+    if (empty === undefined) return operations.unknown(name);
+    const result = await operations.resize(empty, pool.instances, onProgress);
+    if (!result.ok) {
+      if (!this.options.isStopping()) await this.remove(name, onProgress);
+      return result;
+    }
+    configs.routes.set(name, pool.routes);
+    publish();
+    return { ok: true, message: `${name}: added with ${pool.instances} instances` };
+  }
+
+  private async remove(name: string, onProgress: ProgressListener): Promise<OperationResult> {
+    const { runner, configs, publish, slots, stats } = this.options;
+    const names = findPool(runner.fleet, name)?.slots.map((slot) => slot.name) ?? [];
+    configs.routes.delete(name);
+    publish();
+    onProgress(`${name}: removing`);
+    runner.change((fleet, context) => resize(fleet, name, 0, context));
+    const gone = (fleet: Fleet) => (isDown(fleet, name) ? true : undefined);
+    if ((await runner.until(gone, longestEndMs(configs.policyOf(name)))) === undefined) {
+      return { ok: false, code: "failed", message: `${name} could not be ended` };
+    }
+    runner.set(removePool(runner.fleet, name));
+    configs.removePool(name);
+    stats.forget(name);
+    for (const slot of names) slots.forget(slot);
+    return { ok: true, message: `${name}: removed` };
+  }
+
+  private async balancer(config: FleetConfig, onProgress: ProgressListener): Promise<OperationResult> {
+    const { runner, rollouts, configs, operations, publish } = this.options;
+    const before = configs.balancer;
+    const after = config.balancer;
+    configs.fleet = { ...config, pools: configs.fleet.pools };
+    publish();
+    if (before.runtime !== after.runtime || before.maxOutputBytes !== after.maxOutputBytes) {
+      const pool = findPool(runner.fleet, BALANCER_POOL);
+      const slots = pool === undefined ? [] : wantedIndexes(pool);
+      const rolled = await rollouts.run("reload", BALANCER_POOL, slots, 1, onProgress);
+      if (!rolled.ok) {
+        configs.fleet = { ...configs.fleet, balancer: { ...after, runtime: before.runtime } };
+        return rolled;
+      }
+    }
+    const pool = findPool(runner.fleet, BALANCER_POOL);
+    if (pool === undefined || before.processes === after.processes) return { ok: true, message: "" };
+    return operations.resize(pool, after.processes, onProgress);
+  }
+}
+
+/** The longest that a process may take to end, SIGKILL and its warning included, with some room. */
+export function longestEndMs(policy: ProcessPolicy): number {
+  return (
+    Math.max(policy.drainTimeoutMs, policy.readyTimeoutMs) + policy.termTimeoutMs + 2 * policy.killTimeoutMs + 2000
+  );
+}

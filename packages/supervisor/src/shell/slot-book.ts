@@ -1,0 +1,54 @@
+/** What is remembered of each slot beyond the process that is in it now. */
+import type { LastExit } from "../control/api.js";
+import type { Ending, LiveProcess } from "./live-process.js";
+
+export interface SlotRecord {
+  /** Spawns after an end that nobody asked for. */
+  restarts: number;
+  lastExit: LastExit | null;
+  /** It was ready once, so that a failure to start is not a mistake in the app or its config. */
+  everReady: boolean;
+  /** How the last attempts ended. */
+  endings: Map<number, Ending>;
+  /** The next spawn comes after an end that nobody asked for. */
+  unwanted: boolean;
+}
+
+/** Of a slot, only the ends of the last attempts matter. */
+const MAX_ENDINGS = 4;
+
+export class SlotBook {
+  private readonly records = new Map<string, SlotRecord>();
+
+  of(slot: string): SlotRecord {
+    let record = this.records.get(slot);
+    if (record === undefined) {
+      record = { restarts: 0, lastExit: null, everReady: false, endings: new Map(), unwanted: false };
+      this.records.set(slot, record);
+    }
+    return record;
+  }
+
+  spawned(slot: string): void {
+    const record = this.of(slot);
+    if (record.unwanted) record.restarts++;
+    record.unwanted = false;
+  }
+
+  /** @param unwanted nobody asked this process to end. */
+  ended(process: Pick<LiveProcess, "name" | "attempt">, ending: Ending, unwanted: boolean): void {
+    const record = this.of(process.name);
+    record.endings.set(process.attempt, ending);
+    for (const attempt of record.endings.keys()) {
+      if (record.endings.size > MAX_ENDINGS) record.endings.delete(attempt);
+    }
+    if (!unwanted) return;
+    record.unwanted = true;
+    record.lastExit = { ...ending.status, at: ending.at, reason: ending.reason, lastLines: ending.lastLines };
+  }
+
+  /** Forgets a slot that is gone. */
+  forget(slot: string): void {
+    this.records.delete(slot);
+  }
+}

@@ -1,0 +1,85 @@
+/** The one place where the command line and the environment of a child are put together. */
+import { type ChildSpec, LINK_ENVIRONMENT } from "@paceline/link";
+import type { FleetEffect } from "../core/fleet.js";
+import type { RuntimeName } from "../core/model.js";
+import { PacelineError } from "../errors.js";
+import { BALANCER_POOL } from "./live-process.js";
+import type { PoolConfigs } from "./pool-configs.js";
+import type { RunDirPaths } from "./run-dir-paths.js";
+
+export interface SpawnPlan {
+  command: string;
+  args: string[];
+  cwd: string;
+  environment: Record<string, string>;
+  runtime: RuntimeName;
+  maxOutputBytes: number;
+  /** Where an instance serves; null for a balancer. */
+  socket: string | null;
+}
+
+/** What every plan is made from. */
+export interface SpawnSettings {
+  configs: PoolConfigs;
+  runDir: RunDirPaths;
+  /** Absolute paths. */
+  runtimes: { bun?: string; node: string };
+  entries: { instance: string; balancer: string };
+}
+
+/** The plan for the process that a `spawn` effect asks for. @throws PacelineError `ENORUNTIME`, `ENOCONFIG` */
+export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: string): SpawnPlan {
+  const { configs, runDir } = settings;
+  const common = {
+    PACELINE_POOL: effect.pool,
+    PACELINE_INSTANCE: effect.name,
+    PACELINE_INDEX: String(effect.index),
+    PACELINE_GENERATION: String(effect.generation),
+    [LINK_ENVIRONMENT.link]: runDir.linkSocket,
+    [LINK_ENVIRONMENT.token]: token,
+    [LINK_ENVIRONMENT.attempt]: String(effect.attempt),
+  };
+  const { orphanGraceMs } = configs.fleet;
+  if (effect.pool === BALANCER_POOL) {
+    const { policy, runtime, maxOutputBytes } = configs.balancer;
+    const spec: ChildSpec = { orphanGraceMs, drainTimeoutMs: policy.drainTimeoutMs };
+    return {
+      ...commandLine(settings.runtimes, runtime, settings.entries.balancer),
+      cwd: runDir.path,
+      environment: clean(configs.environment, { ...common, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) }),
+      runtime,
+      maxOutputBytes,
+      socket: null,
+    };
+  }
+  const generation = configs.generation(effect.pool, effect.generation);
+  if (generation === undefined) throw new PacelineError("ENOCONFIG", `no generation ${effect.generation}`);
+  const { pool, environment } = generation;
+  const socket = runDir.socketPath(effect.id);
+  const { app, limits, policy, runtime, maxOutputBytes } = pool;
+  const spec: ChildSpec = { orphanGraceMs, drainTimeoutMs: policy.drainTimeoutMs, app, limits };
+  const own = { ...common, PACELINE_SOCKET: socket, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) };
+  return {
+    ...commandLine(settings.runtimes, runtime, settings.entries.instance),
+    cwd: pool.cwd,
+    environment: clean({ ...environment, ...pool.env }, own),
+    runtime,
+    maxOutputBytes,
+    socket,
+  };
+}
+
+function commandLine(runtimes: SpawnSettings["runtimes"], runtime: RuntimeName, entry: string) {
+  if (runtime === "node") return { command: runtimes.node, args: [entry] };
+  if (runtimes.bun === undefined) {
+    throw new PacelineError("ENORUNTIME", 'Bun is not installed here; set runtime: "node"');
+  }
+  // --smol collects garbage sooner: many processes share the machine's memory.
+  return { command: runtimes.bun, args: ["--smol", entry] };
+}
+
+/** Ours last; a PACELINE_ variable of the caller's own, as when one fleet starts another, must not reach the child. */
+function clean(base: Record<string, string>, own: Record<string, string>): Record<string, string> {
+  const inherited = Object.entries(base).filter(([name]) => !name.startsWith("PACELINE_"));
+  return { ...Object.fromEntries(inherited), ...own };
+}

@@ -1,0 +1,35 @@
+import type { InstanceStats } from "@paceline/link";
+import { expect, test } from "vitest";
+import { ProcessStats, StatsBook } from "./stats.js";
+
+function report(requestsTotal: number, latency: number[] = []): InstanceStats {
+  const rest = { errorsTotal: 1, inFlight: 0, eventLoopLagMs: 0, heapBytes: 0 };
+  return { type: "stats", role: "instance", requestsTotal, latency, ...rest };
+}
+
+test("the rate is that of the last second, and fades when reports stay away", () => {
+  const stats = new ProcessStats();
+  stats.record(report(100), 1000);
+  stats.record(report(350), 2000);
+  expect(stats.requestsPerSecond(2500)).toBe(250);
+  expect(stats.requestsPerSecond(9000)).toBe(0);
+});
+
+test("latencies are those of about the last ten seconds", () => {
+  const stats = new ProcessStats();
+  stats.record(report(1, [40, 99, 60, 1]), 1000);
+  expect(stats.latencyMs(1500).p50).toBeCloseTo(0.04);
+  expect(stats.latencyMs(1500).p99).toBeCloseTo(0.04);
+  expect(stats.latencyMs(13_000)).toEqual({ p50: null, p99: null });
+});
+
+test("a pool's totals keep what its ended processes counted", () => {
+  const book = new StatsBook();
+  book.open("web.1#1", "web").record(report(10), 0);
+  book.open("web.2#1", "web").record(report(5), 0);
+  book.open("api.1#1", "api").record(report(7), 0);
+  book.close("web.1#1");
+  book.close("web.1#1");
+  book.open("web.1#2", "web").record(report(1), 0);
+  expect(book.totals("web", 10)).toMatchObject({ requestsTotal: 16, errorsTotal: 3 });
+});

@@ -1,0 +1,128 @@
+/** Puts the status document together. */
+import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
+import type { BalancerCoordination } from "./balancer-coordination.js";
+import type { Children } from "./children.js";
+import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
+import type { PoolConfigs } from "./pool-configs.js";
+import type { Rollouts } from "./rollouts.js";
+import type { SlotBook } from "./slot-book.js";
+import type { StatsBook } from "./stats.js";
+import type { UsageSampler } from "./usage.js";
+
+export interface StatusSources {
+  version: string;
+  startedAt: number;
+  state: Status["state"];
+  listen: string[];
+  fleet: Fleet;
+  configs: PoolConfigs;
+  children: Children;
+  coordination: BalancerCoordination;
+  rollouts: Rollouts;
+  slots: SlotBook;
+  stats: StatsBook;
+  usage: UsageSampler;
+}
+
+export function buildStatus(sources: StatusSources): Status {
+  const now = Date.now();
+  const { fleet, configs, stats } = sources;
+  const { bun, node } = process.versions;
+  return {
+    version: sources.version,
+    name: configs.fleet.name,
+    pid: process.pid,
+    runtime: bun === undefined ? `node ${node}` : `bun ${bun}`,
+    uptimeSeconds: secondsSince(sources.startedAt, now),
+    state: sources.state,
+    listen: sources.listen,
+    requestsTotal: stats.totals(BALANCER_POOL, now).requestsTotal,
+    balancers: fleet.pools
+      .filter((pool) => pool.name === BALANCER_POOL)
+      .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, now))),
+    pools: fleet.pools.filter((pool) => pool.name !== BALANCER_POOL).map((pool) => poolStatus(sources, pool, now)),
+  };
+}
+
+function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus {
+  const config = sources.configs.pool(pool.name);
+  const rollout = sources.rollouts.of(pool.name);
+  return {
+    name: pool.name,
+    kind: config?.kind ?? "app",
+    generation: pool.generation,
+    wanted: pool.wanted,
+    ready: pool.slots.filter((slot) => slot.member.process.state === "ready").length,
+    ...sources.stats.totals(pool.name, now),
+    routes: [...(config?.routes ?? [])],
+    instances: pool.slots.map((slot) => instanceStatus(sources, slot, now)),
+    rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done, total: rollout.total },
+  };
+}
+
+function instanceStatus(sources: StatusSources, slot: Slot, now: number): InstanceStatus {
+  const child = memberOf(sources, slot);
+  const last = child?.stats.last?.role === "instance" ? child.stats.last : null;
+  return {
+    ...common(sources, slot, child, now),
+    generation: slot.member.generation,
+    runtime: child?.runtime ?? sources.configs.pool(slot.name.slice(0, slot.name.lastIndexOf(".")))?.runtime ?? "bun",
+    inFlight: last?.inFlight ?? 0,
+    eventLoopLagMs: last?.eventLoopLagMs ?? null,
+    heapBytes: last?.heapBytes ?? null,
+  };
+}
+
+function balancerStatus(sources: StatusSources, slot: Slot, now: number): BalancerStatus {
+  const child = memberOf(sources, slot);
+  const last = child?.stats.last?.role === "balancer" ? child.stats.last : null;
+  return {
+    ...common(sources, slot, child, now),
+    runtime: child?.runtime ?? sources.configs.balancer.runtime,
+    connections: last?.connections ?? 0,
+    connectionsTotal: last?.connectionsTotal ?? 0,
+    retriesTotal: last?.retriesTotal ?? 0,
+    inFlight: last?.inFlight ?? 0,
+    snapshotVersion: child === undefined ? 0 : sources.coordination.appliedVersion(child.id),
+  };
+}
+
+/** What instances and balancers have in common. */
+function common(sources: StatusSources, slot: Slot, child: LiveProcess | undefined, now: number) {
+  const record = sources.slots.of(slot.name);
+  const usage = child?.pid == null ? undefined : sources.usage.of(child.pid);
+  return {
+    name: slot.name,
+    pid: child?.pid ?? null,
+    state: slot.member.process.state,
+    attempt: slot.member.process.attempt,
+    uptimeSeconds: child === undefined ? 0 : secondsSince(child.spawnedAt, now),
+    rssBytes: usage?.rssBytes ?? null,
+    cpuPercent: usage?.cpuPercent == null ? null : Math.round(usage.cpuPercent * 10) / 10,
+    requestsTotal: child?.stats.last?.requestsTotal ?? 0,
+    requestsPerSecond: child?.stats.requestsPerSecond(now) ?? 0,
+    errorsTotal: child?.stats.last?.errorsTotal ?? 0,
+    latencyMs: child?.stats.latencyMs(now) ?? { p50: null, p99: null },
+    restarts: record.restarts,
+    lastExit: record.lastExit,
+    other: otherOf(sources, slot),
+  };
+}
+
+function otherOf(sources: StatusSources, slot: Slot): InstanceStatus["other"] {
+  if (slot.other === null) return null;
+  const { role, process } = slot.other;
+  const pid = sources.children.get(processId(slot.name, process.attempt))?.pid ?? null;
+  return { role, pid, state: process.state, attempt: process.attempt };
+}
+
+/** Its process, as long as that has not ended. */
+function memberOf(sources: StatusSources, slot: Slot): LiveProcess | undefined {
+  const child = sources.children.get(processId(slot.name, slot.member.process.attempt));
+  return child?.exit === null ? child : undefined;
+}
+
+function secondsSince(at: number, now: number): number {
+  return Math.max(0, Math.round((now - at) / 100) / 10);
+}

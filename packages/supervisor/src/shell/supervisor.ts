@@ -1,0 +1,313 @@
+/** The supervisor: wires the parts together, starts the fleet and ends it. */
+import { fileURLToPath } from "node:url";
+import type { OperationResult, Status, SupervisorApi } from "../control/api.js";
+import { addPool, type Fleet, findSlot, isDown, occupants, resize } from "../core/fleet.js";
+import type { FleetConfig } from "../core/model.js";
+import { poolViews } from "../core/snapshot.js";
+import { BalancerCoordination } from "./balancer-coordination.js";
+import { Children } from "./children.js";
+import { Effects } from "./effects.js";
+import { EventLog } from "./event-log.js";
+import { FleetRunner } from "./fleet-runner.js";
+import { LinkServer } from "./link-server.js";
+import { bindAll, type ListeningSocket } from "./listening-sockets.js";
+import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
+import { Operations, STOPPING } from "./operations.js";
+import { OutputPoller } from "./output.js";
+import { PoolConfigs } from "./pool-configs.js";
+import { longestEndMs, Reload } from "./reload.js";
+import { Rollouts } from "./rollouts.js";
+import type { RunDirPaths } from "./run-dir-paths.js";
+import { watchSignals } from "./signals.js";
+import { SlotBook } from "./slot-book.js";
+import { planSpawn } from "./spawn-plan.js";
+import { StatsBook } from "./stats.js";
+import { buildStatus } from "./status.js";
+import { Timers } from "./timers.js";
+import { UsageSampler } from "./usage.js";
+import { readiness, wantedSlots } from "./waits.js";
+
+export interface SupervisorOptions {
+  config: FleetConfig;
+  runDir: RunDirPaths;
+  /** The caller's environment, for the children. */
+  environment: Record<string, string>;
+  /** Reads the config afresh; must not keep what it loads in this process. */
+  loadConfig(): Promise<{ ok: true; config: FleetConfig } | { ok: false; problems: string[] }>;
+  /** Absolute paths of the binaries. */
+  runtimes: { bun?: string; node: string };
+  /** Paceline's version. */
+  version: string;
+  /** The programs that children run; those of @paceline/server and @paceline/balancer unless given. */
+  entries?: { instance: string; balancer: string };
+}
+
+export interface Supervisor extends SupervisorApi {
+  /**
+   * Binds the addresses and starts the fleet; resolves when all is under way, which is before it is ready.
+   * @throws PacelineError with the system's code when an address cannot be had, such as `EADDRINUSE`.
+   */
+  start(): Promise<void>;
+  /** Resolves when nothing of the fleet is left; `failed` when something could not be ended. */
+  readonly ended: Promise<{ failed: boolean }>;
+}
+
+/** A supervisor that has not started anything yet. */
+export function createSupervisor(options: SupervisorOptions): Supervisor {
+  return new FleetSupervisor(options);
+}
+
+class FleetSupervisor implements Supervisor {
+  readonly ended: Promise<{ failed: boolean }>;
+  private resolveEnded: (end: { failed: boolean }) => void = () => {};
+  private readonly startedAt = Date.now();
+  private stopping: Promise<OperationResult> | undefined;
+  private sockets: ListeningSocket[] = [];
+  private unwatchSignals = () => {};
+
+  private readonly log = new EventLog();
+  private readonly timers = new Timers();
+  private readonly slots = new SlotBook();
+  private readonly stats = new StatsBook();
+  private readonly coordination = new BalancerCoordination();
+  private readonly configs: PoolConfigs;
+  private readonly children: Children;
+  private readonly runner: FleetRunner;
+  private readonly rollouts: Rollouts;
+  private readonly operations: Operations;
+  private readonly reloads: Reload;
+  private readonly link: LinkServer<LiveProcess>;
+  private readonly outputs: OutputPoller;
+  private readonly usage: UsageSampler;
+
+  constructor(private readonly options: SupervisorOptions) {
+    this.ended = new Promise((resolve) => {
+      this.resolveEnded = resolve;
+    });
+    const { log, timers, slots, stats, coordination } = this;
+    const { runDir, loadConfig } = options;
+    const configs = new PoolConfigs(options.config, options.environment);
+    this.configs = configs;
+    const publish = () => this.publish();
+    const isStopping = () => this.stopping !== undefined;
+    const entries = options.entries ?? defaultEntries();
+    this.children = new Children({
+      log,
+      stats,
+      outputPath: (id) => runDir.outputPath(id),
+      plan: (effect, token) => planSpawn({ configs, runDir, runtimes: options.runtimes, entries }, effect, token),
+      listeningFds: () => this.sockets.map((socket) => socket.fd),
+      report: ({ pool, index }, report) => this.runner.report(pool, index, report),
+      onHello: (child, hello, connection) => {
+        if (child.kind === "balancer") coordination.join(child.id, connection, hello.snapshotVersion ?? 0);
+      },
+      onApplied: (child, version, leaving) => coordination.applied(child.id, version, leaving),
+      onLinkLost: (child) => coordination.lostLink(child.id),
+      onEnded: (process, ending) => {
+        coordination.gone(process.id);
+        slots.ended(process, ending, this.isUnwanted(process));
+      },
+    });
+    const { children } = this;
+    const effects = new Effects({
+      children,
+      coordination,
+      timers,
+      log,
+      publish,
+      onSpawn: ({ role, name }) => {
+        if (role === "member") slots.spawned(name);
+      },
+      onReady: ({ name }) => {
+        slots.of(name).everReady = true;
+        this.usage.soon();
+      },
+      onDeadline: ({ pool, index, attempt }) => this.runner.report(pool, index, { type: "deadline", attempt }),
+    });
+    this.runner = new FleetRunner(
+      (pool) => configs.policyOf(pool),
+      (effect) => effects.perform(effect),
+    );
+    const { runner } = this;
+    this.rollouts = new Rollouts({ runner, children, coordination, slots, log });
+    const { rollouts } = this;
+    const isReloading = () => this.reloads.isRunning;
+    this.operations = new Operations({ runner, rollouts, slots, log, isStopping, isReloading });
+    const { operations } = this;
+    this.reloads = new Reload({ runner, rollouts, operations, configs, slots, stats, loadConfig, publish, isStopping });
+    this.link = new LinkServer<LiveProcess>({
+      path: runDir.linkSocket,
+      findChild: (token) => children.findByToken(token),
+      objection: (child, hello) => children.objection(child, hello),
+      onHello: (child, hello, connection) => children.hello(child, hello, connection),
+      onMessage: (child, message) => children.message(child, message),
+      onClose: (child, connection) => children.linkClosed(child, connection),
+      onProblem: (message) => log.event("warn", "paceline", message),
+    });
+    const problem = (error: unknown) =>
+      log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
+    this.outputs = new OutputPoller(() => [...children.alive()].map((child) => child.output), problem);
+    this.usage = new UsageSampler(
+      () => [...children.alive()].flatMap(({ pid }) => (pid === null ? [] : [pid])),
+      problem,
+    );
+  }
+
+  async start(): Promise<void> {
+    const { configs, runner, options, log } = this;
+    this.sockets = await bindAll(options.config.listen);
+    try {
+      await this.link.listen();
+    } catch (error) {
+      for (const socket of this.sockets) socket.close();
+      throw error;
+    }
+    this.unwatchSignals = watchSignals({
+      stop: () => void this.stop(),
+      stopNow: () => this.stopNow(),
+      reload: () => void this.reload(undefined, undefined, () => {}),
+      scaleBy: (difference) => this.scaleBy(difference),
+    });
+    this.outputs.start();
+    this.usage.start();
+    log.event("info", "paceline", `listens on ${this.sockets.map((socket) => socket.url).join(", ")}`);
+    runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
+    for (const pool of options.config.pools) {
+      runner.set(addPool(runner.fleet, pool.name, configs.addGeneration(pool, options.environment)));
+      configs.routes.set(pool.name, pool.routes);
+    }
+    this.publish();
+    runner.change((fleet, context) => resize(fleet, BALANCER_POOL, options.config.balancer.processes, context));
+    for (const { name, instances } of options.config.pools) {
+      runner.change((fleet, context) => resize(fleet, name, instances, context));
+    }
+  }
+
+  status(): Status {
+    const { configs, children, coordination, rollouts, slots, stats, usage, startedAt } = this;
+    const { fleet } = this.runner;
+    const allReady = wantedSlots(fleet).every((slot) => slots.of(slot.name).everReady);
+    return buildStatus({
+      ...{ configs, children, coordination, rollouts, slots, stats, usage, startedAt, fleet },
+      version: this.options.version,
+      state: this.stopping !== undefined ? "stopping" : allReady ? "running" : "starting",
+      listen: this.sockets.map((socket) => socket.url),
+    });
+  }
+
+  scale(...args: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
+    return this.operations.scale(...args);
+  }
+
+  reload(...args: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
+    return this.reloads.run(...args);
+  }
+
+  restart(...args: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
+    return this.operations.restart(...args);
+  }
+
+  stop(): Promise<OperationResult> {
+    this.stopping ??= this.end();
+    return this.stopping;
+  }
+
+  async waitReady(): Promise<OperationResult> {
+    const settled = (fleet: Fleet) =>
+      this.stopping !== undefined ? STOPPING : readiness(wantedSlots(fleet), this.slots, "all ready");
+    // Ends in bounded time: starting has a deadline, and failures a budget.
+    return (await this.runner.until(settled)) ?? STOPPING;
+  }
+
+  recentEvents(): ReturnType<SupervisorApi["recentEvents"]> {
+    return this.log.recentEvents();
+  }
+
+  recentLog(name: string | undefined): ReturnType<SupervisorApi["recentLog"]> {
+    return this.log.recentLog(name);
+  }
+
+  onEvent(...args: Parameters<SupervisorApi["onEvent"]>): () => void {
+    return this.log.onEvent(...args);
+  }
+
+  onLog(...args: Parameters<SupervisorApi["onLog"]>): () => void {
+    return this.log.onLog(...args);
+  }
+
+  /** The balancers first, while the instances still answer what is under way; then the instances. */
+  private async end(): Promise<OperationResult> {
+    const { runner, rollouts, configs, log } = this;
+    // The caller is to see the stop begun before anything follows from it.
+    await Promise.resolve();
+    log.event("info", "paceline", "stops");
+    rollouts.abandon(STOPPING.message);
+    const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);
+    const longestMs = Math.max(...runner.fleet.pools.map(({ name }) => longestEndMs(configs.policyOf(name))), 0);
+    runner.change((fleet, context) => resize(fleet, BALANCER_POOL, 0, context));
+    await runner.until(down(BALANCER_POOL), longestMs);
+    this.stopPools();
+    const gone = (await runner.until(down(), longestMs)) ?? false;
+    this.cleanUp();
+    log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up on a process that does not end");
+    this.resolveEnded({ failed: !gone });
+    return gone
+      ? { ok: true, message: "stopped" }
+      : { ok: false, code: "failed", message: "a process could not be ended" };
+  }
+
+  private stopNow(): void {
+    void this.stop();
+    this.stopPools();
+    for (const child of this.children.alive()) this.children.signal(child.id, "SIGKILL");
+  }
+
+  private stopPools(): void {
+    for (const { name } of this.runner.fleet.pools) {
+      this.runner.change((fleet, context) => resize(fleet, name, 0, context));
+    }
+  }
+
+  private cleanUp(): void {
+    this.unwatchSignals();
+    this.timers.clearAll();
+    this.outputs.stop();
+    this.usage.stop();
+    this.children.close();
+    this.link.close();
+    for (const socket of this.sockets) socket.close();
+  }
+
+  /** The meaning of SIGTTIN and SIGTTOU. */
+  private scaleBy(difference: 1 | -1): void {
+    const first = this.configs.fleet.pools[0]?.name;
+    const pool = this.runner.fleet.pools.find(({ name }) => name === first);
+    if (pool !== undefined) void this.scale(pool.name, Math.max(0, pool.wanted + difference), () => {});
+  }
+
+  private publish(): void {
+    const { configs, coordination, runner, options } = this;
+    coordination.publish({
+      listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
+      pools: poolViews(runner.fleet, configs.routes, (id) => options.runDir.socketPath(id)),
+      trustedProxies: configs.balancer.trustedProxies,
+      limits: configs.balancerLimits,
+    });
+  }
+
+  /** Whether nobody asked this member of a slot to end. */
+  private isUnwanted({ pool, index, attempt }: Pick<LiveProcess, "pool" | "index" | "attempt">): boolean {
+    const slot = findSlot(this.runner.fleet, pool, index);
+    if (slot === undefined) return false;
+    return occupants(slot).some(({ role, occupant: { process } }) => {
+      if (role !== "member" || process.attempt !== attempt) return false;
+      if (process.state === "killing") return process.cause === "failing";
+      return process.state === "starting" || process.state === "ready";
+    });
+  }
+}
+
+function defaultEntries(): { instance: string; balancer: string } {
+  const bin = (name: string) => fileURLToPath(new URL("bin.js", import.meta.resolve(name)));
+  return { instance: bin("@paceline/server"), balancer: bin("@paceline/balancer") };
+}

@@ -1,0 +1,33 @@
+/** Alarms by name, each set at most once. */
+
+/** The longest a timer of the runtime can wait; one set for longer fires at once. */
+const MAX_WAIT_MS = 2 ** 31 - 1;
+
+export class Timers {
+  private readonly alarms = new Map<string, NodeJS.Timeout>();
+
+  /** Calls `ring` at `at`, in milliseconds since the epoch; an alarm of the same name is replaced. */
+  set(name: string, at: number, ring: () => void): void {
+    this.clear(name);
+    const wait = () => {
+      const left = at - Date.now();
+      if (left > 0) {
+        // The clock that timers follow and the one that tells the time may differ by a moment, either way.
+        this.alarms.set(name, setTimeout(wait, Math.min(left, MAX_WAIT_MS)));
+        return;
+      }
+      this.alarms.delete(name);
+      ring();
+    };
+    this.alarms.set(name, setTimeout(wait, Math.min(Math.max(at - Date.now(), 0), MAX_WAIT_MS)));
+  }
+
+  clear(name: string): void {
+    clearTimeout(this.alarms.get(name));
+    this.alarms.delete(name);
+  }
+
+  clearAll(): void {
+    for (const name of [...this.alarms.keys()]) this.clear(name);
+  }
+}

@@ -1,0 +1,41 @@
+/** What keeps slots from being ready, asked of the fleet until it is settled. */
+import type { OperationResult } from "../control/api.js";
+import { type Fleet, occupants, type Slot } from "../core/fleet.js";
+import type { SlotBook } from "./slot-book.js";
+
+/** A slot that was never ready is given up on after this many starts in a row that failed. */
+const HOPELESS_STARTS = 2;
+
+/**
+ * Whether these slots are all ready: `undefined` while that is open, else the result. A slot that failed settles it, and
+ * so does one that was never ready and could not start twice.
+ */
+export function readiness(slots: readonly Slot[], book: SlotBook, done: string): OperationResult | undefined {
+  let open = false;
+  for (const slot of slots) {
+    const { process } = slot.member;
+    if (process.state === "ready") continue;
+    const record = book.of(slot.name);
+    const hopeless = !record.everReady && process.failures >= HOPELESS_STARTS;
+    if (process.state === "failed" || hopeless) {
+      const reason = record.lastExit?.reason ?? "it could not be started";
+      const message = `${slot.name} does not get ready: ${reason}`;
+      return { ok: false, code: "failed", message, lastLines: record.lastExit?.lastLines ?? [] };
+    }
+    open = true;
+  }
+  return open ? undefined : { ok: true, message: done };
+}
+
+/** Every slot of the fleet that is wanted. */
+export function wantedSlots(fleet: Fleet): Slot[] {
+  return fleet.pools.flatMap((pool) => pool.slots.filter((slot) => slot.index <= pool.wanted));
+}
+
+/** The generations that processes of a pool are of. */
+export function generationsInUse(fleet: Fleet, poolName: string): Set<number> {
+  const pool = fleet.pools.find(({ name }) => name === poolName);
+  const used = new Set(pool === undefined ? [] : [pool.generation]);
+  for (const slot of pool?.slots ?? []) for (const { occupant } of occupants(slot)) used.add(occupant.generation);
+  return used;
+}

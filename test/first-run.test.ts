@@ -17,7 +17,7 @@ describe("npm start", () => {
     project.startInForeground(["npm", "start", "--", ...options, "--run-dir", `${project.folder}/.paceline`], ROOT);
     const status = await project.ready();
     expect(status.pools[0]).toMatchObject({ wanted: 3, ready: 3 });
-    expect((await get(project.port)).body).toBe("Hello World!");
+    expect((await get(project.port)).body.trim()).toBe("Hello World!");
     const shown = await run("npx", ["--no-install", "paceline", "status", "--run-dir", `${project.folder}/.paceline`], {
       cwd: ROOT,
     });

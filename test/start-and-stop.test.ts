@@ -11,6 +11,12 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     const started = await project.startDetached();
     expect(`${started.code} ${started.output}`).toMatch(/^0 /);
     expect((await get(project.port)).body).toBe(HELLO_BODY);
+    // Memory and CPU are null until they were first measured.
+    await project.statusWhere("every process to be measured", ({ balancers, pools }) =>
+      [...balancers, ...pools.flatMap(({ instances }) => instances)].every(
+        ({ rssBytes, cpuPercent }) => rssBytes !== null && cpuPercent !== null,
+      ),
+    );
 
     const shown = await project.cli(["status", "--json"]);
     expect(shown.code).toBe(0);

@@ -1,7 +1,7 @@
 /** Starts supervisors as processes of their own on either runtime, with fixture children, and asks them. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -92,8 +92,10 @@ export class RunningSupervisor {
       this.child.on("message", hear);
       this.child.once("exit", () => reject(new Error(`the supervisor ended before it answered ${method}`)));
     });
-    this.child.send({ id, method, args });
-    return answer;
+    const failed = new Promise<never>((_resolve, reject) => {
+      this.child.send({ id, method, args }, (error) => error && reject(error));
+    });
+    return Promise.race([answer, failed]);
   }
 
   status(): Promise<Status> {
@@ -170,11 +172,18 @@ export function pidsOf(status: Status): number[] {
   return processes.flatMap(({ pid, other }) => [pid, other?.pid]).filter((pid) => pid != null);
 }
 
+/** A zombie, which waits for a parent to ask after it, is not alive. */
 export function isAlive(pid: number): boolean {
   try {
-    return process.kill(pid, 0);
+    process.kill(pid, 0);
   } catch {
     return false;
+  }
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    // It ended just now, or there is no /proc here.
+    return !existsSync("/proc/self");
   }
 }
 

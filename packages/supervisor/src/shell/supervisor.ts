@@ -250,7 +250,8 @@ class FleetSupervisor implements Supervisor {
     const gone = (await runner.until(down(), longestMs)) ?? false;
     this.cleanUp();
     log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up on a process that does not end");
-    this.resolveEnded({ failed: !gone });
+    // Whoever asked for the stop is answered before the process goes.
+    setImmediate(() => this.resolveEnded({ failed: !gone }));
     return gone
       ? { ok: true, message: "stopped" }
       : { ok: false, code: "failed", message: "a process could not be ended" };

@@ -1,0 +1,114 @@
+/** Writes docs/configuration.md from the schema, so that it cannot tell anything else than what is checked. */
+import type { z } from "zod";
+import { describeField } from "./fields.js";
+import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "./find.js";
+import { balancerFields, DEFAULT_POOL, fleetFields, policyFields, poolFields } from "./schema.js";
+
+type Fields = Record<string, z.ZodType>;
+
+const quote = (names: string[]) => names.map((name) => `\`${name}\``).join(", ");
+
+const INTRODUCTION = `# Configuration
+
+<!-- Made from the schema by scripts/make-configuration-doc.mjs; change packages/supervisor/src/config/schema.ts instead. -->
+
+A fleet needs no configuration: \`paceline start ./app.ts --instances 8 --listen 127.0.0.1:9000\` runs an app as it is. With
+more to say, put a config file beside the app. These are looked for, in this order:
+${quote(CONFIG_FILE_NAMES)}.
+A folder without one runs its app, the first of
+${quote(APP_FILE_NAMES)}.
+
+\`\`\`ts
+// paceline.config.ts
+import { defineConfig } from "paceline";
+
+export default defineConfig({
+  name: "shop",
+  listen: ["127.0.0.1:8080", "unix:/run/shop.sock"],
+  pools: {
+    web: { app: "./web/app.ts", instances: 4, env: { LOG_LEVEL: "info" } },
+    api: { app: "./api/app.ts", instances: "cpus", routes: ["/api/"], envFiles: ".env" },
+  },
+});
+\`\`\`
+
+\`\`\`toml
+# paceline.toml: the keys of one pool may stand at the top
+app = "./app.ts"
+instances = 8
+listen = "127.0.0.1:9000"
+
+[balancer.limits]
+maxBodyBytes = 1048576
+\`\`\`
+
+- A module exports an object, or a function (which may be async) that returns one. It is run in a process of its own at each
+  start and reload, and has 20 s.
+- Keys carry their unit: \`Ms\` is milliseconds, \`Bytes\` is bytes. Unknown keys are errors.
+- Paths are taken from the config file's folder; without a config file, from the working directory.
+- \`paceline check\` tells every problem at once, with file, line (in JSON) and key, and exits 2 if there is any.
+- \`paceline start\` takes \`--instances\` (of the only pool), \`--listen\` and \`--runtime\` over what the config says; a later reload
+  still follows them.
+- The environment of an instance is the caller's, then \`envFiles\`, then \`env\`, the top level's before the pool's own; what
+  Paceline sets (\`PACELINE_…\`) comes last. A reload reads config and env files afresh, and the caller's
+  environment with \`paceline reload --update-env\` only.
+`;
+
+/** The whole page. */
+export function configurationDocument(): string {
+  const policy = Object.keys({ ...policyFields, maxOutputBytes: true });
+  const sections = [
+    section(
+      "The top level",
+      "Beside these, every key of a pool.",
+      without(fleetFields, Object.keys(poolFields)),
+      false,
+    ),
+    section(
+      "A pool",
+      `In \`pools.NAME\`, or at the top level: without \`pools\` that is the pool \`${DEFAULT_POOL}\`, with them the default for all.`,
+      poolFields,
+    ),
+    section(
+      "The balancer",
+      `In \`balancer\`. Beside these, ${quote(policy)}, which mean what they mean for a pool.`,
+      without(balancerFields, policy),
+    ),
+  ];
+  return [INTRODUCTION, ...sections].join("\n");
+}
+
+function without(fields: Fields, keys: string[]): Fields {
+  return Object.fromEntries(Object.entries(fields).filter(([key]) => !keys.includes(key)));
+}
+
+/** With `deep`, the keys of the tables in it too. */
+function section(title: string, introduction: string, fields: Fields, deep = true): string {
+  const head = "| key | type | default | meaning |\n|---|---|---|---|";
+  return `## ${title}\n\n${introduction}\n\n${head}\n${rows(fields, "", deep).join("\n")}\n`;
+}
+
+function rows(fields: Fields, prefix: string, deep: boolean): string[] {
+  return Object.entries(fields).flatMap(([key, field]) => {
+    const { type, unit, default: byDefault, description } = describeField(field);
+    const shape = shapeOf(field);
+    const shownType = unit === undefined ? type : `${type}, ${unit}`;
+    const shownDefault = byDefault === undefined ? "" : `\`${formatDefault(byDefault, unit)}\``;
+    const cells = [`\`${prefix}${key}\``, shownType, shownDefault, description].map((cell) =>
+      cell.replaceAll("|", "\\|"),
+    );
+    return [`| ${cells.join(" | ")} |`, ...(deep && shape !== undefined ? rows(shape, `${prefix}${key}.`, deep) : [])];
+  });
+}
+
+function formatDefault(value: unknown, unit: string | undefined): string {
+  if (unit === "bytes" && typeof value === "number") {
+    if (value >= 1 << 20 && value % (1 << 20) === 0) return `${value} (${value / (1 << 20)} MiB)`;
+    if (value >= 1024 && value % 1024 === 0) return `${value} (${value / 1024} KiB)`;
+  }
+  return JSON.stringify(value);
+}
+
+function shapeOf(field: z.ZodType): Fields | undefined {
+  return (field as { unwrap?: () => { shape?: Fields } }).unwrap?.().shape;
+}

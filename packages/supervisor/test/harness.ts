@@ -26,7 +26,7 @@ const policy: ProcessPolicy = {
   termTimeoutMs: 500,
   killTimeoutMs: 1000,
   backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0.2 },
-  restartBudget: { maxFailures: 3, periodMs: 60_000 },
+  restartBudget: { maxFailures: 4, periodMs: 60_000 },
 };
 
 export function pool(name: string, app: string, instances: number, more: Partial<PoolConfig> = {}): PoolConfig {

@@ -28,7 +28,7 @@ const policy: SlotPolicy = {
   termTimeoutMs: 500,
   killTimeoutMs: 300,
   backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0.5 },
-  restartBudget: { maxFailures: 2, periodMs: 10_000 },
+  restartBudget: { maxFailures: 3, periodMs: 10_000 },
   giveUp: true,
 };
 

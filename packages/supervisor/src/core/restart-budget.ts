@@ -2,8 +2,7 @@
 import type { RestartBudget } from "./model.js";
 
 /**
- * Books one failure at `now` and says whether the budget is spent by it: `maxFailures` within `periodMs` are allowed,
- * the next one is too many. Failures older than the period are forgotten, so the list stays short.
+ * Books one failure at `now` and says whether the budget is spent by it, which it is with `maxFailures` within `periodMs`. Failures older than the period are forgotten, so the list stays short.
  */
 export function bookFailure(
   failuresAt: readonly number[],
@@ -12,6 +11,6 @@ export function bookFailure(
 ): { failuresAt: readonly number[]; spent: boolean } {
   const recent = failuresAt.filter((at) => now - at < budget.periodMs);
   recent.push(now);
-  const spent = recent.length > budget.maxFailures;
-  return { failuresAt: recent.slice(-(budget.maxFailures + 1)), spent };
+  const spent = recent.length >= budget.maxFailures;
+  return { failuresAt: recent.slice(-budget.maxFailures), spent };
 }

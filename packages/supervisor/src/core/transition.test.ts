@@ -9,7 +9,7 @@ const policy: SlotPolicy = {
   termTimeoutMs: 500,
   killTimeoutMs: 300,
   backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0 },
-  restartBudget: { maxFailures: 2, periodMs: 60_000 },
+  restartBudget: { maxFailures: 3, periodMs: 60_000 },
   giveUp: true,
 };
 const died = { code: null, signal: "SIGKILL" };

@@ -98,7 +98,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private readRequests(): void {
     if (this.isReading) return;
     this.isReading = true;
-    while (this.state === "head" && this.input.length > 0 && this.readHead()) this.readBody();
+    while (this.state === "head" && this.input.length > 0 && this.readHead()) {
+      this.readBody();
+      this.exchange.onRequestBatch();
+    }
     this.isReading = false;
     if (this.state === "head") this.resumeBody();
   }
@@ -220,7 +223,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     this.answerFraming = head.framing === "close" && this.minorVersion === 1 ? "chunked" : head.framing;
     if (head.framing === "chunked" && this.minorVersion === 0) this.answerFraming = "close";
     if (head.status === 101) this.answerFraming = "close";
-    else if (this.answerFraming === "close" || !this.exchange.hasWholeRequest || this.relay.isDraining) {
+    if (this.answerFraming === "close" || !this.exchange.hasWholeRequest || this.relay.isDraining) {
       this.keepAlive = false;
     }
     this.relay.answerWriter.response(this.connection, head, this.answerFraming, this.keepAlive, this.minorVersion);

@@ -85,6 +85,7 @@ export class RequestHead {
       const isTooLong = afterLine === HEAD_INCOMPLETE && end - start >= this.limits.maxHeadBytes;
       return isTooLong ? this.refuse(414) : afterLine;
     }
+    if (afterLine - start > this.limits.maxHeadBytes) return this.refuse(414);
     const afterHead = this.fields.parse(bytes, afterLine, end);
     if (afterHead === FIELDS_INCOMPLETE) {
       return end - start >= this.limits.maxHeadBytes ? this.refuse(431) : HEAD_INCOMPLETE;

@@ -135,14 +135,18 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     this.upstream = upstream;
     const stream = upstream.open(this);
     this.stream = stream;
-    if (stream.isReady) return this.sendHead(stream, head ?? this.parseAgain());
-    this.state = "connecting";
-    this.waitForUpstream();
+    if (!stream.isReady) {
+      this.state = "connecting";
+      return this.waitForUpstream();
+    }
+    if (head === undefined) return this.onUpstreamReady();
+    // The client's link flushes once it has given what came with the head.
+    this.sendHead(stream, head);
   }
 
   onUpstreamReady(): void {
     this.sendHead(this.stream as UpstreamStream, this.parseAgain());
-    this.stream?.flush();
+    this.onRequestBatch();
   }
 
   private parseAgain(): RequestHead {
@@ -160,13 +164,10 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     this.client.setDeadline(
       deadlines.now + (this.isBodyComplete ? limits.upstreamResponseTimeoutMs : limits.bodyTimeoutMs),
     );
-    let isFlowing = true;
     const { pieces } = this.replay;
-    for (const piece of pieces) isFlowing = stream.sendBody(piece, 0, piece.length) && isFlowing;
+    if (pieces.length > 0) this.client.resumeBody();
+    for (const piece of pieces) if (!stream.sendBody(piece, 0, piece.length)) this.blockClient();
     if (this.isBodyComplete) stream.endBody();
-    isFlowing = stream.flush() && isFlowing;
-    if (!isFlowing) this.blockClient();
-    else if (pieces.length > 0) this.client.resumeBody();
     this.replay.trim();
   }
 
@@ -211,7 +212,7 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     }
   }
 
-  /** What the client sent in one turn has been given. */
+  /** What one turn brought for the upstream has been given; it goes out now. */
   onRequestBatch(): void {
     if (this.stream?.flush() === false) this.blockClient();
   }

@@ -1,0 +1,256 @@
+/** What a client and an instance see of the relay, byte by byte, over both transports. */
+import path from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
+import { exchangeRaw, RawClient } from "./support/raw-client.js";
+import { answerEach, HELLO, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+
+describe.each(RUNTIMES)("relay on %s", (runtime) => {
+  let balancer: BalancerProcess;
+  let upstream: ScriptedUpstream;
+  let onBytes: (connection: UpstreamConnection) => void = () => {};
+
+  beforeAll(async () => {
+    balancer = await BalancerProcess.start(runtime);
+    const socket = path.join(balancer.directory, "web.1#1.sock");
+    upstream = await ScriptedUpstream.listen(socket, (connection) => onBytes(connection));
+    await balancer.follow({ "web.1#1": socket });
+  });
+
+  afterAll(async () => {
+    await upstream?.close();
+    await balancer?.stop();
+  });
+
+  beforeEach(() => {
+    for (const connection of upstream.connections) connection.received = "";
+    onBytes = answerEach(HELLO);
+  });
+
+  /** The one request the upstream got. */
+  const relayed = () => upstream.received;
+
+  it("builds the upstream's head anew: no hop-by-hop field, none that Connection names, forwarded fields of its own", async () => {
+    await exchangeRaw(
+      balancer.port,
+      "GET /a?b=c HTTP/1.1\r\nhost: shop.example:80\r\nConnection: close, X-Private\r\nX-Private: 1\r\nKeep-Alive: 5\r\n" +
+        "TE: trailers\r\nProxy-Connection: x\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nAccept:   */*  \r\n\r\n",
+    );
+    expect(relayed()).toBe(
+      "GET /a?b=c HTTP/1.1\r\nHost: shop.example:80\r\nAccept: */*\r\nX-Forwarded-For: 127.0.0.1\r\n" +
+        "X-Forwarded-Proto: http\r\nForwarded: for=127.0.0.1;proto=http\r\nX-Forwarded-Host: shop.example:80\r\n\r\n",
+    );
+  });
+
+  it("keeps the client's connection and the upstream's for the next request", async () => {
+    const client = await RawClient.connect(balancer.port);
+    const before = upstream.connections.length;
+    for (let i = 1; i <= 3; i++) {
+      await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      await client.until(({ received }) => received.split("hello").length - 1 === i, `answer ${i}`);
+    }
+    expect(client.ending).toBe("open");
+    expect(upstream.connections.length - before).toBeLessThanOrEqual(1);
+    client.destroy();
+  });
+
+  it("answers HTTP/1.0 with a close, and with keep-alive when asked, without a Host too", async () => {
+    const { received, ending } = await exchangeRaw(balancer.port, "GET / HTTP/1.0\r\n\r\n");
+    expect(ending).toBe("fin");
+    expect(received).toContain("Connection: close\r\n");
+    const client = await RawClient.connect(balancer.port);
+    for (let i = 1; i <= 2; i++) {
+      await client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+      await client.until(({ received: text }) => text.split("hello").length - 1 === i, `answer ${i}`);
+    }
+    expect(client.received).toContain("Connection: keep-alive\r\n");
+    client.destroy();
+  });
+
+  it("answers pipelined requests in their order", async () => {
+    let n = 0;
+    onBytes = (connection) => {
+      // A request is whole with its empty line, or with its body.
+      if (!/(\r\n\r\n|abc)$/.test(connection.received) || /Content-Length: 3[\s\S]*\r\n\r\n$/.test(connection.received))
+        return;
+      connection.received = "";
+      const body = `answer-${++n}`;
+      connection.socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    };
+    const request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const { received } = await exchangeRaw(
+      balancer.port,
+      `${request}${request}POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`,
+    );
+    expect([...received.matchAll(/answer-\d/g)].map(String)).toEqual(["answer-1", "answer-2", "answer-3", "answer-4"]);
+  });
+
+  it("passes a chunked body in both directions, framed anew, extensions and trailers dropped", async () => {
+    onBytes = (connection) => {
+      if (!connection.received.endsWith("0\r\n\r\n")) return;
+      connection.socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nfoo\r\n");
+      connection.socket.write("4\r\nquux\r\n0\r\nTrailer-Field: 1\r\n\r\n");
+    };
+    const client = await RawClient.connect(balancer.port);
+    await client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhel");
+    await client.send("lo\r\n3\r\nabc\r\n0\r\nX-Trailer: no\r\n\r\n");
+    await client.until(({ received }) => received.endsWith("0\r\n\r\n"), "the last chunk");
+    expect(relayed()).toContain("Transfer-Encoding: chunked\r\n");
+    expect(unchunk(relayed())).toBe("helloabc");
+    expect(unchunk(client.received)).toBe("fooquux");
+    expect(client.received).not.toContain("Trailer-Field");
+    expect(relayed()).not.toContain("X-Trailer");
+    client.destroy();
+  });
+
+  it("gives a response without a length chunked to HTTP/1.1, until the close to HTTP/1.0", async () => {
+    onBytes = (connection) => void connection.socket.end("HTTP/1.1 200 OK\r\n\r\nto the end");
+    const newer = await RawClient.connect(balancer.port);
+    await newer.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await newer.until(({ received }) => received.endsWith("0\r\n\r\n"), "the last chunk");
+    expect(unchunk(newer.received)).toBe("to the end");
+    expect(newer.ending).toBe("open");
+    newer.destroy();
+    const older = await exchangeRaw(balancer.port, "GET / HTTP/1.0\r\n\r\n");
+    expect(older.received.split("\r\n\r\n")[1]).toBe("to the end");
+    expect(older.ending).toBe("fin");
+  });
+
+  it.each([
+    ["HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", "Content-Length: 1000"],
+    ["GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n", "304 Not Modified"],
+    ["GET", "HTTP/1.1 204 No Content\r\n\r\n", "204 No Content"],
+  ])("takes no body for granted: %s answered %j", async (method, answer, expected) => {
+    onBytes = answerEach(answer);
+    const client = await RawClient.connect(balancer.port);
+    await client.send(`${method} / HTTP/1.1\r\nHost: a\r\n\r\n`);
+    await client.until(({ received }) => received.endsWith("\r\n\r\n"), "the head");
+    expect(client.received).toContain(expected);
+    // The connection stands at the beginning of the next answer.
+    onBytes = answerEach(HELLO);
+    for (const connection of upstream.connections) connection.received = "";
+    await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await client.until(({ received }) => received.endsWith("hello"), "the next answer");
+    client.destroy();
+  });
+
+  it("passes 100 Continue to whoever waits for it, and 103 to HTTP/1.1 alone", async () => {
+    onBytes = (connection) => {
+      if (connection.received.endsWith("\r\n\r\n")) connection.socket.write("HTTP/1.1 100 Continue\r\n\r\n");
+      if (!connection.received.endsWith("abc")) return;
+      connection.socket.write(`HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${HELLO}`);
+    };
+    const client = await RawClient.connect(balancer.port);
+    await client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    await client.until(({ received }) => received === "HTTP/1.1 100 Continue\r\n\r\n", "100 Continue");
+    await client.send("abc");
+    await client.until(({ received }) => received.endsWith("hello"), "the answer");
+    expect(client.received).toContain("103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK");
+    client.destroy();
+  });
+
+  it("tunnels an upgrade both ways, what came ahead of the 101 included, and ends it with either side", async () => {
+    onBytes = (connection) => {
+      const { received } = connection;
+      if (received.endsWith("\r\n\r\n")) {
+        connection.socket.write(
+          "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhi",
+        );
+      } else connection.socket.write(received.split("\r\n\r\n")[1]?.toUpperCase() ?? "");
+    };
+    const client = await RawClient.connect(balancer.port);
+    await client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    await client.until(({ received }) => received.endsWith("hi"), "the tunnel's first bytes");
+    expect(client.received).toMatch(/^HTTP\/1\.1 101 [^\r]*\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nhi$/);
+    expect(relayed()).toContain("Upgrade: websocket\r\n");
+    await client.send("abc\0\n");
+    await client.until(({ received }) => received.endsWith("hiABC\0\n"), "the echo");
+    upstream.connections.find(({ received }) => received.includes("/ws"))?.socket.end();
+    await client.ended();
+    client.destroy();
+  });
+
+  it("tells the upstream at once when the client is gone", async () => {
+    onBytes = () => {};
+    const client = await RawClient.connect(balancer.port);
+    await client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    await upstream.until(({ received }) => received.includes("/slow"), "the request");
+    const connection = upstream.connections.find(({ received }) => received.includes("/slow")) as UpstreamConnection;
+    client.destroy();
+    await upstream.until(() => connection.socket.destroyed || connection.socket.readableEnded, "the client's end");
+  });
+
+  it.each([
+    ["a length", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"],
+    ["chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"],
+  ])("breaks the client's connection when the upstream is lost in the middle of a body with %s", async (_, answer) => {
+    onBytes = (connection) => void connection.socket.write(answer);
+    const client = await RawClient.connect(balancer.port);
+    await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await client.until(({ received }) => received.includes("half"), "half of the body");
+    for (const { socket } of upstream.connections) socket.destroy();
+    await client.ended();
+    expect(client.received.endsWith("0\r\n\r\n")).toBe(false);
+    expect(client.ending).toBe("reset");
+    client.destroy();
+  });
+
+  it.each([
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
+    "SSH-2.0-OpenSSH_9.2 and more\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+  ])("answers 502 for an upstream's %j", async (answer) => {
+    onBytes = (connection) => void connection.socket.write(answer);
+    const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    expect(received).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
+  });
+
+  it("closes the client's connection after an answer that came before the request's end, and lets it arrive", async () => {
+    onBytes = answerEach("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+    const client = await RawClient.connect(balancer.port);
+    await client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc");
+    await client.until(({ received }) => received.endsWith("no"), "the early answer");
+    await client.send("d".repeat(50_000));
+    expect(client.received).toContain("Connection: close\r\n");
+    await client.until(({ ending }) => ending === "fin", "the end");
+    client.destroy();
+  });
+
+  it("carries large bodies both ways through small windows", async () => {
+    const size = 3_000_000;
+    onBytes = (connection) => {
+      const body = connection.received.slice(connection.received.indexOf("\r\n\r\n") + 4);
+      if (body.length < size) return;
+      connection.socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`);
+      connection.socket.write(body, "latin1");
+    };
+    const body = Array.from({ length: size / 10 }, (_, i) => String(i).padStart(10, "-")).join("");
+    const client = await RawClient.connect(balancer.port);
+    const sent = client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n${body}`);
+    await client.until(({ received }) => received.length > 0, "the answer's begin");
+    client.socket.pause();
+    await sent;
+    client.socket.resume();
+    await client.until(({ received }) => received.length >= size, "the whole body");
+    expect(client.received.slice(client.received.indexOf("\r\n\r\n") + 4) === body).toBe(true);
+    client.destroy();
+  });
+});
+
+/** The data of a chunked message's body. */
+function unchunk(message: string): string {
+  let rest = message.slice(message.indexOf("\r\n\r\n") + 4);
+  let data = "";
+  for (;;) {
+    const line = rest.slice(0, rest.indexOf("\r\n"));
+    const size = Number.parseInt(line, 16);
+    const start = line.length + 2;
+    if (!(size > 0)) return data;
+    data += rest.slice(start, start + size);
+    rest = rest.slice(start + size + 2);
+  }
+}

@@ -1,0 +1,203 @@
+/** Starts a real balancer process on an inherited socket, with this test in the place of its supervisor. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Applied, BalancerLimits, BalancerStats, ChildMessage, SnapshotPool } from "@paceline/link";
+
+export const RUNTIMES = ["bun", "node"] as const;
+export type Runtime = (typeof RUNTIMES)[number];
+
+export const LIMITS: BalancerLimits = {
+  maxHeadBytes: 16_384,
+  maxHeaderFields: 100,
+  maxBodyBytes: 10_000_000,
+  maxConnections: 10_000,
+  maxQueue: 100,
+  headTimeoutMs: 15_000,
+  bodyTimeoutMs: 15_000,
+  keepAliveTimeoutMs: 15_000,
+  upstreamConnectTimeoutMs: 5000,
+  upstreamResponseTimeoutMs: 15_000,
+  sendTimeoutMs: 15_000,
+  tunnelIdleTimeoutMs: 15_000,
+  upstreamIdleTimeoutMs: 15_000,
+  maxConnectionsPerUpstream: 1024,
+  retryBufferBytes: 65_536,
+  idleDrainMs: 300,
+};
+
+const BIN = fileURLToPath(new URL("../../dist/bin.js", import.meta.url));
+
+function runtimePath(runtime: Runtime): string {
+  if (runtime === "node") return process.execPath;
+  const require = createRequire(new URL("../../../supervisor/package.json", import.meta.url));
+  const { platform, arch } = process;
+  const manifest = require.resolve(`@oven/bun-${platform}-${arch === "arm64" ? "aarch64" : arch}/package.json`);
+  return path.join(path.dirname(manifest), "bin/bun");
+}
+
+/** Node's way to bind without listening, as the supervisor does it. */
+function bind(): { fd: number; port: number; close(): void } {
+  const create = (net as unknown as { _createServerHandle(host: string, port: number, family: number): BoundHandle })
+    ._createServerHandle;
+  const handle = create("127.0.0.1", 0, 4);
+  const address = { port: 0 };
+  handle.getsockname(address);
+  return { fd: handle.fd, port: address.port, close: () => handle.close() };
+}
+
+interface BoundHandle {
+  fd: number;
+  getsockname(out: { port: number }): number;
+  close(): void;
+}
+
+export class BalancerProcess {
+  readonly directory = mkdtempSync(path.join(tmpdir(), "paceline-balancer-"));
+  port = 0;
+  output = "";
+  private version = 0;
+  private child: ChildProcess | undefined;
+  private link: net.Socket | undefined;
+  private readonly linkServer = net.createServer();
+  private listening: ReturnType<typeof bind> | undefined;
+  private readonly heard: ChildMessage[] = [];
+  private readonly listeners = new Set<() => void>();
+
+  static async start(runtime: Runtime, limits: Partial<BalancerLimits> = {}, trustedProxies: string[] = []) {
+    const balancer = new BalancerProcess({ ...LIMITS, ...limits }, trustedProxies);
+    await balancer.start(runtime);
+    return balancer;
+  }
+
+  private constructor(
+    private readonly limits: BalancerLimits,
+    private readonly trustedProxies: string[],
+  ) {}
+
+  private async start(runtime: Runtime): Promise<void> {
+    const linkPath = path.join(this.directory, "link.sock");
+    this.linkServer.listen(linkPath);
+    this.linkServer.on("connection", (socket) => {
+      this.link = socket;
+      socket.on("error", () => {});
+      let rest = "";
+      socket.setEncoding("utf8").on("data", (text: string) => {
+        const lines = (rest + text).split("\n");
+        rest = lines.pop() as string;
+        for (const line of lines) this.heard.push(JSON.parse(line));
+        for (const listener of this.listeners) listener();
+      });
+    });
+    this.listening = bind();
+    this.port = this.listening.port;
+    this.child = spawn(runtimePath(runtime), [BIN], {
+      stdio: ["ignore", "pipe", "pipe", this.listening.fd],
+      env: {
+        PATH: process.env.PATH,
+        PACELINE_LINK: linkPath,
+        PACELINE_TOKEN: "secret",
+        PACELINE_ATTEMPT: "1",
+        PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000 }),
+        PACELINE_POOL: "balancer",
+        PACELINE_INSTANCE: "balancer.1",
+        PACELINE_INDEX: "1",
+        PACELINE_GENERATION: "1",
+      },
+    });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.on("data", (text) => {
+        this.output += text;
+      });
+    }
+    await this.hears((message) => message.type === "hello");
+    this.say({ type: "welcome" });
+  }
+
+  /** Sends a snapshot with this one pool (or these), and waits until the balancer follows it. */
+  async follow(upstreams: Record<string, string>, pools?: SnapshotPool[]): Promise<Applied> {
+    this.version++;
+    const { version } = this;
+    this.say({
+      type: "snapshot",
+      version,
+      listen: [{ fd: 3, address: "127.0.0.1" }],
+      pools: pools ?? [pool("web", ["/"], upstreams)],
+      trustedProxies: this.trustedProxies,
+      limits: this.limits,
+    });
+    const isApplied = (message: ChildMessage) => message.type === "applied" && message.version === version;
+    return (await this.hears(isApplied)) as Applied;
+  }
+
+  say(message: object): void {
+    this.link?.write(`${JSON.stringify(message)}\n`);
+  }
+
+  /** The first message said so far or later that fits. */
+  async hears(fits: (message: ChildMessage) => boolean, timeoutMs = 10_000): Promise<ChildMessage> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      const found = this.heard.find(fits);
+      if (found !== undefined) return found;
+      if (Date.now() > deadline) throw new Error(`the balancer did not say it in time; its output: ${this.output}`);
+      await this.nextMessage(deadline - Date.now());
+    }
+  }
+
+  private async nextMessage(timeoutMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.listeners.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, Math.max(1, timeoutMs));
+      this.listeners.add(done);
+    });
+  }
+
+  /** The first report that fits, from now on. */
+  async reports(fits: (stats: BalancerStats) => boolean): Promise<BalancerStats> {
+    this.heard.splice(0, this.heard.length, ...this.heard.filter((message) => message.type !== "stats"));
+    const isFit = (message: ChildMessage) =>
+      message.type === "stats" && message.role === "balancer" && fits(message as BalancerStats);
+    return (await this.hears(isFit)) as BalancerStats;
+  }
+
+  get pid(): number {
+    return this.child?.pid as number;
+  }
+
+  async exited(): Promise<number | null> {
+    const { child } = this;
+    if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null;
+    const [code] = await once(child, "exit");
+    return code as number | null;
+  }
+
+  async stop(): Promise<void> {
+    if (this.child !== undefined && this.child.exitCode === null && this.child.signalCode === null) {
+      this.child.kill("SIGKILL");
+      await once(this.child, "exit");
+    }
+    this.link?.destroy();
+    this.linkServer.close();
+    this.listening?.close();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** A pool of a snapshot; `upstreams` maps process ids such as `web.1#1` to socket paths. */
+export function pool(name: string, routes: string[], upstreams: Record<string, string>): SnapshotPool {
+  return {
+    name,
+    routes,
+    upstreams: Object.entries(upstreams).map(([id, socket]) => ({ id, name: id.split("#")[0] as string, socket })),
+  };
+}

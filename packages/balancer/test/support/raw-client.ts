@@ -1,0 +1,83 @@
+/** A client that sends exact bytes and keeps exact bytes. */
+import net from "node:net";
+
+export type Ending = "open" | "fin" | "reset";
+
+export class RawClient {
+  received = "";
+  ending: Ending = "open";
+  private readonly listeners = new Set<() => void>();
+
+  static async connect(port: number): Promise<RawClient> {
+    const socket = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+    await new Promise<void>((resolve, reject) => {
+      socket.once("connect", resolve);
+      socket.once("error", reject);
+    });
+    return new RawClient(socket);
+  }
+
+  private constructor(readonly socket: net.Socket) {
+    socket.setNoDelay(true);
+    socket.on("data", (bytes) => {
+      this.received += bytes.toString("latin1");
+      this.changed();
+    });
+    socket.on("end", () => {
+      if (this.ending === "open") this.ending = "fin";
+      this.changed();
+    });
+    socket.on("error", () => {
+      this.ending = "reset";
+      this.changed();
+    });
+    socket.on("close", () => this.changed());
+  }
+
+  private changed(): void {
+    for (const listener of this.listeners) listener();
+  }
+
+  /** Sends these bytes (latin1), and resolves when the kernel has them. */
+  send(text: string): Promise<void> {
+    return new Promise((resolve) => this.socket.write(Buffer.from(text, "latin1"), () => resolve()));
+  }
+
+  async until(holds: (client: RawClient) => boolean, what: string, timeoutMs = 10_000): Promise<this> {
+    const deadline = Date.now() + timeoutMs;
+    while (!holds(this)) {
+      if (Date.now() > deadline) {
+        throw new Error(`the client never saw: ${what}; it got (${this.ending}): ${this.received.slice(0, 2000)}`);
+      }
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          clearTimeout(timer);
+          this.listeners.delete(done);
+          resolve();
+        };
+        const timer = setTimeout(done, Math.max(1, deadline - Date.now()));
+        this.listeners.add(done);
+      });
+    }
+    return this;
+  }
+
+  /** Waits for the connection's end, and answers with all that came before it. */
+  async ended(): Promise<string> {
+    await this.until(({ ending }) => ending !== "open", "the end of the connection");
+    return this.received;
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+}
+
+/** Sends bytes on a connection of their own and waits for its end. */
+export async function exchangeRaw(port: number, text: string): Promise<{ received: string; ending: Ending }> {
+  const client = await RawClient.connect(port);
+  await client.send(text);
+  await client.ended();
+  client.destroy();
+  return { received: client.received, ending: client.ending };
+}

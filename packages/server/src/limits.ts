@@ -10,7 +10,10 @@ export interface ServerLimits extends InstanceLimits {
   maxHeadBytes: number;
   /** The longest request body, in bytes; longer ones are answered 413. Default 16 MiB. */
   maxBodyBytes: number;
-  /** Milliseconds a client may take to send a head. Default 15000. On Bun rounded up to seconds, 255 s at most. */
+  /**
+   * Milliseconds a client may take to send a head. Default 15000. On Bun rounded up to seconds, 255 s at most, and the
+   * first head on a connection always has Bun's own 10 to 12 s.
+   */
   headTimeoutMs: number;
   /**
    * Milliseconds between two pieces of a request body. Default 60000. On Bun rounded up to seconds, 255 s at most, and

@@ -26,6 +26,8 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions): Runn
   const fetch = foldHandler(handler, options, counter);
   const common = {
     development: false,
+    // Bun shares the port by default outside development, and then a second server would steal half of the requests.
+    reusePort: false,
     idleTimeout: options.behindBalancer ? 0 : seconds(limits.headTimeoutMs),
     maxRequestBodySize: limits.maxBodyBytes,
     fetch: fetch.handle,

@@ -1,6 +1,7 @@
 /** Serves an app with node:http, on Node and, for (req, res) handlers, on Bun. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { NodeHandler } from "../app.js";
 import { RequestCounter } from "../request-counter.js";
 import { withPrivateUmask } from "../unix-socket.js";
@@ -113,13 +114,13 @@ function answerFailure(response: ServerResponse): void {
   response.end("Internal Server Error\n");
 }
 
-/** A reset where the runtime can send one, since an HTTP/1.0 client takes a plain close for the end of the body. */
+/** A reset on TCP, since an HTTP/1.0 client takes a plain close for the end of the body; a unix socket has no reset. */
 function cut(socket: Socket | null): void {
-  if (typeof socket?.resetAndDestroy === "function") socket.resetAndDestroy();
+  if (socket?.remoteAddress !== undefined && typeof socket.resetAndDestroy === "function") socket.resetAndDestroy();
   else socket?.destroy();
 }
 
-function answerBadRequest(error: NodeJS.ErrnoException, socket: import("node:stream").Duplex): void {
+function answerBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();
     return;

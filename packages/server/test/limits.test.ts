@@ -1,0 +1,106 @@
+/** The limits, on both runtimes and for both shapes of app. */
+import { afterEach, describe, expect, it, type TestContext } from "vitest";
+import { ask, eventually, type RuntimeName, type Standalone, startAlone, Wire } from "./harness.js";
+
+const cases: [RuntimeName, string][] = [
+  ["bun", "behaviours.ts"],
+  ["node", "behaviours.ts"],
+  ["node", "node-handler.js"],
+  ["bun", "node-handler.js"],
+];
+
+for (const [runtime, app] of cases) {
+  describe(`limits of ${app} on ${runtime}`, () => {
+    let server: Standalone;
+    afterEach(() => server?.close());
+    const start = async (...args: string[]) => {
+      server = await startAlone(runtime, "tcp", app, args);
+      return server.target;
+    };
+    const skipOn = (context: TestContext, where: boolean, why: string) => context.skip(where, why);
+
+    it("answers 413 to a body whose length is over the limit, and serves one at the limit", async () => {
+      const target = await start("--max-body-bytes", "1000");
+      expect((await ask(target, "/echo", { method: "POST", body: "a".repeat(1000) })).status).toBe(200);
+      const wire = new Wire(target);
+      wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n");
+      expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 413 /);
+      wire.destroy();
+    });
+
+    it("does not say 100 Continue to a body that is too long", async (context) => {
+      skipOn(
+        context,
+        runtime === "bun" && app === "behaviours.ts",
+        "Bun.serve says 100 Continue before it looks further",
+      );
+      const target = await start("--max-body-bytes", "1000");
+      const wire = new Wire(target);
+      wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n");
+      expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 413 /);
+      wire.destroy();
+    });
+
+    it("answers 413 to a chunked body that grows over the limit", async (context) => {
+      skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no hook to count a body");
+      const target = await start("--max-body-bytes", "1000");
+      const wire = new Wire(target);
+      wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+      for (let n = 0; n < 3; n++) wire.send(`190\r\n${"a".repeat(400)}\r\n`);
+      expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 413 /);
+      await wire.closed();
+      expect((await ask(target, "/")).status).toBe(200);
+    });
+
+    it("answers 431 to a head that is too long", async () => {
+      const target = await start();
+      const wire = new Wire(target);
+      wire.send(`GET / HTTP/1.1\r\nHost: a\r\nX: ${"a".repeat(20_000)}\r\n\r\n`);
+      expect(await wire.closed()).toMatch(/^HTTP\/1\.1 431 /);
+    });
+
+    it("closes a connection whose head does not come", async (context) => {
+      skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no head timeout");
+      const target = await start("--head-timeout-ms", "1000");
+      const wire = new Wire(target);
+      // The second head: Bun has a time of its own, which cannot be set, for the first.
+      wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
+      await wire.gets(/^HTTP\/1\.1 200 /);
+      wire.send("GET / HTTP/1.1\r\nHo");
+      await wire.closed();
+    });
+
+    it("closes a connection whose body stops coming", async () => {
+      const target = await start("--body-timeout-ms", "1000");
+      const wire = new Wire(target);
+      wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+      await wire.closed();
+    });
+
+    it("lets a handler take longer than the timeouts for heads and idle connections", async (context) => {
+      skipOn(context, app === "node-handler.js", "it has no handler that takes that long");
+      const target = await start("--head-timeout-ms", "1000", "--keep-alive-timeout-ms", "1000");
+      expect(await ask(target, "/slow?ms=4000")).toMatchObject({ status: 200, body: "slow" });
+    });
+
+    it("refuses what is over the limit of connections", async (context) => {
+      skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no limit of connections");
+      const target = await start("--max-connections", "2");
+      const held = [new Wire(target), new Wire(target)];
+      for (const wire of held) wire.send("GET /slow?ms=2000 HTTP/1.1\r\nHost: a\r\n\r\n");
+      await eventually(
+        "both are being handled",
+        () => server.program.output.filter((line) => line === "# slow began").length === 2 || undefined,
+      );
+      const third = new Wire(target);
+      third.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      const received = await third.closed();
+      if (runtime === "bun") expect(received).toMatch(/^HTTP\/1\.1 503 [\s\S]*connection: close/i);
+      else expect(received).toBe("");
+      for (const wire of held) wire.destroy();
+      await eventually("room again", async () =>
+        (await ask(target, "/").catch(() => undefined))?.status === 200 ? true : undefined,
+      );
+    });
+  });
+}

@@ -1,0 +1,173 @@
+/** What a client sees of a fetch app: the same list on both runtimes, over TCP and over a unix socket. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ask, eventually, type RuntimeName, type Standalone, startAlone, type Transport, Wire } from "./harness.js";
+
+const cases: [RuntimeName, Transport][] = [
+  ["bun", "tcp"],
+  ["bun", "unix"],
+  ["node", "tcp"],
+  ["node", "unix"],
+];
+
+for (const [runtime, transport] of cases) {
+  describe(`a fetch app on ${runtime} over ${transport}`, () => {
+    let server: Standalone;
+    beforeAll(async () => {
+      server = await startAlone(runtime, transport);
+    });
+    afterAll(() => server?.close());
+
+    it.each([
+      ["/text", "text"],
+      ["/bytes", "\x01\x02\x03"],
+      ["/blob", "blob body"],
+      ["/stream", "tick\ntick\ntick\n"],
+      ["/iterable", "one two"],
+    ])("sends the body of %s whole", async (path, body) => {
+      expect(await ask(server.target, path)).toMatchObject({ status: 200, body });
+    });
+
+    it("sends a short body with its length and its headers", async () => {
+      const { headers } = await ask(server.target, "/text");
+      expect(headers).toMatchObject({ "content-length": "4", "x-a": "1", "set-cookie": ["a=1"] });
+      expect((await ask(server.target, "/cookies")).headers["set-cookie"]).toEqual(["a=1", "b=2"]);
+    });
+
+    it("sends no body with 204 and in answer to HEAD", async () => {
+      expect(await ask(server.target, "/nothing")).toMatchObject({ status: 204, body: "" });
+      const wire = new Wire(server.target);
+      wire.send("HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n");
+      await wire.gets(/\r\n\r\n$/);
+      // The connection is still in step: the next answer begins right after the head.
+      wire.send("GET /text HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      expect(await wire.closed()).toMatch(/^HTTP\/1\.1 200 [\s\S]*?\r\n\r\nHTTP\/1\.1 200 [\s\S]*text$/);
+    });
+
+    it("takes bodies with a length and chunked", async () => {
+      expect((await ask(server.target, "/echo", { method: "POST", body: "abc" })).body).toBe("abc");
+      const headers = { "transfer-encoding": "chunked" };
+      expect((await ask(server.target, "/echo", { method: "POST", headers, body: "xyz" })).body).toBe("xyz");
+      const body = Buffer.alloc(3 << 20, "a");
+      expect((await ask(server.target, "/echo-length", { method: "POST", body })).body).toBe(String(3 << 20));
+    });
+
+    it("answers a request whose body the handler leaves unread", async () => {
+      expect((await ask(server.target, "/text", { method: "POST", body: "ignored" })).body).toBe("text");
+    });
+
+    it("says 100 Continue before a body that waits for it", async () => {
+      const wire = new Wire(server.target);
+      wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+      await wire.gets(/^HTTP\/1\.1 100 Continue\r\n\r\n$/);
+      wire.send("abc");
+      expect(await wire.gets(/abc$/)).toMatch(/HTTP\/1\.1 200/);
+      wire.destroy();
+    });
+
+    it("keeps an HTTP/1.1 connection for the next request", async () => {
+      const wire = new Wire(server.target);
+      for (let n = 1; n <= 3; n++) {
+        wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
+        await wire.gets(new RegExp(`^(?:HTTP/1\\.1 200 [\\s\\S]*?\\r\\n\\r\\ntext){${n}}$`));
+      }
+      wire.destroy();
+    });
+
+    it("closes an HTTP/1.0 connection after the answer, and needs no Host", async () => {
+      const wire = new Wire(server.target);
+      wire.send("GET /info HTTP/1.0\r\n\r\n");
+      const [, body] = (await wire.closed()).split("\r\n\r\n");
+      expect(JSON.parse(body as string)).toMatchObject({ url: "http://localhost/info", host: "localhost" });
+    });
+
+    it("sends a body without a length to HTTP/1.0 unchunked", async () => {
+      const wire = new Wire(server.target);
+      wire.send("GET /iterable HTTP/1.0\r\n\r\n");
+      expect(await wire.closed()).toMatch(/\r\n\r\none two$/);
+    });
+
+    it("answers HTTP/1.0 with keep-alive, with a length that says where the body ends", async () => {
+      const wire = new Wire(server.target);
+      wire.send("GET /text HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+      expect(await wire.gets(/\r\n\r\ntext$/)).toMatch(/content-length: 4/i);
+      wire.destroy();
+    });
+
+    it("does not believe X-Forwarded-* fields when it stands alone", async () => {
+      const headers = { "x-forwarded-for": "1.2.3.4", "x-forwarded-proto": "https", host: "shop:81" };
+      const info = JSON.parse((await ask(server.target, "/info", { headers })).body);
+      expect(info).toMatchObject({ clientAddress: transport === "tcp" ? "127.0.0.1" : "", protocol: "http" });
+      expect(info).toMatchObject({ host: "shop:81", url: "http://shop:81/info" });
+    });
+
+    it.each(["/throws", "/rejects", "/not-a-response"])(
+      "answers 500 to %s without the stack, logs it, and lives on",
+      async (path) => {
+        const answer = await ask(server.target, path);
+        expect(answer.status).toBe(500);
+        expect(answer.body).not.toMatch(/failed|Error:|behaviours/);
+        await server.program.line(path === "/not-a-response" ? /not a Response/ : /the handler failed/);
+        expect((await ask(server.target, "/text")).status).toBe(200);
+      },
+    );
+
+    it("cuts the connection when a body fails midway, and lives on", async () => {
+      for (const version of ["1.0", "1.1"]) {
+        const wire = new Wire(server.target);
+        wire.send(`GET /fails-midway HTTP/${version}\r\nHost: a\r\n\r\n`);
+        const received = await wire.closed();
+        expect(received).toMatch(/part\n/);
+        expect(received).not.toMatch(/\r\n0\r\n/);
+        // On a unix socket no reset can be sent, so there an HTTP/1.0 client cannot tell.
+        if (transport === "tcp") expect(wire.ended).toBe("reset");
+      }
+      expect((await ask(server.target, "/text")).status).toBe(200);
+    });
+
+    it("sends no whole answer when a body fails before its first block", async () => {
+      const answer = await ask(server.target, "/fails-at-once").catch(() => undefined);
+      // Bun has begun the connection's answer by then and cuts it; Node can still say 500.
+      if (runtime === "node") expect(answer?.status).toBe(500);
+      else expect(answer).toBeUndefined();
+      expect((await ask(server.target, "/text")).status).toBe(200);
+    });
+
+    it("makes no more of a body than a slow reader takes, and ends it when the reader goes", async () => {
+      const wire = new Wire(server.target);
+      wire.pause();
+      wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
+      let before = -1;
+      await eventually("a pause of the body", async () => {
+        const now = Number((await ask(server.target, "/produced")).body);
+        const still = now === before && now > 0;
+        before = now;
+        return still || undefined;
+      });
+      expect(before * 64).toBeLessThan(32 << 10);
+      wire.destroy();
+      await server.program.line(/^# iterator finished/);
+    });
+
+    it("cancels a stream when its reader goes", async () => {
+      const wire = new Wire(server.target);
+      wire.send("GET /endless-stream HTTP/1.1\r\nHost: a\r\n\r\n");
+      await wire.gets(/a{1000}/);
+      wire.destroy();
+      await server.program.line(/^# stream cancelled/);
+    });
+
+    it("aborts request.signal when the client goes", async () => {
+      const wire = new Wire(server.target);
+      wire.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
+      await server.program.line(/^# waits began/);
+      wire.destroy();
+      await server.program.line(/^# aborted/);
+    });
+
+    it("answers a malformed head 400 and closes", async () => {
+      const wire = new Wire(server.target);
+      wire.send("GET / HTTP/1.1\r\nHo st: a\r\n\r\n");
+      expect(await wire.closed()).toMatch(/^HTTP\/1\.1 400 /);
+    });
+  });
+}

@@ -1,0 +1,150 @@
+/** A server that runs alone: its command line, what can go wrong at the start, and how it stops. */
+import { existsSync, statSync } from "node:fs";
+import { afterEach, describe, expect, it } from "vitest";
+import {
+  ask,
+  fixture,
+  Program,
+  type RuntimeName,
+  type Standalone,
+  startAlone,
+  type Transport,
+  Wire,
+} from "./harness.js";
+
+for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
+  describe(`alone on ${runtime}`, () => {
+    let server: Standalone | undefined;
+    let program: Program | undefined;
+    afterEach(async () => {
+      await server?.close();
+      await program?.end();
+      server = undefined;
+      program = undefined;
+    });
+    const run = async (...args: string[]) => {
+      program = new Program(runtime, args);
+      const { code } = await program.exited;
+      return { code, output: program.output.join("\n") };
+    };
+
+    it("explains itself with --help", async () => {
+      expect(await run("--help")).toMatchObject({ code: 0, output: expect.stringMatching(/--max-body-bytes N/) });
+    });
+
+    it.each([
+      [[], /^paceline: name the app to serve/],
+      [["a.ts", "b.ts"], /^paceline: one app at a time/],
+      [["a.ts", "--prot", "1"], /^paceline: Unknown option '--prot'$/],
+      [["a.ts", "--port", "70000"], /^paceline: --port is not a whole number: 70000$/],
+      [["a.ts", "--max-body-bytes", "1k"], /^paceline: --max-body-bytes is not a whole number: 1k$/],
+      [["a.ts", "--socket", "s", "--port", "1"], /^paceline: --socket excludes --port and --host$/],
+    ])("exits 2 with one line for %j", async (args, line) => {
+      const { code, output } = await run(...args);
+      expect(code).toBe(2);
+      expect(output).toMatch(line);
+      expect(output).not.toMatch(/\n/);
+    });
+
+    it("exits 1 with one line when there is no such app, or nothing in it to serve", async () => {
+      expect(await run("./missing.ts")).toMatchObject({ code: 1, output: expect.stringMatching(/^.*no app at.*$/) });
+      const unusable = await run(fixture("no-handler.ts"));
+      expect(unusable).toMatchObject({
+        code: 1,
+        output: expect.stringMatching(/^paceline: .*must export by default.*$/),
+      });
+    });
+
+    it("exits 1 with the app's own error and stack when it throws while loading", async () => {
+      const { code, output } = await run(fixture("throws-on-load.ts"));
+      expect(code).toBe(1);
+      expect(output).toMatch(/no database/);
+      expect(output).toMatch(/throws-on-load\.ts:1/);
+    });
+
+    it("exits 1 and names the address when it is taken", async () => {
+      server = await startAlone(runtime, "tcp");
+      const { port } = server.target as { port: number };
+      const { code, output } = await run(fixture("behaviours.ts"), "--port", String(port));
+      expect(code).toBe(1);
+      expect(output).toBe(`paceline: cannot listen on http://127.0.0.1:${port}: it is in use`);
+    });
+
+    it("refuses a socket that is in use, takes over one that is stale, and keeps it to its owner", async () => {
+      server = await startAlone(runtime, "unix");
+      const { path } = server.target as { path: string };
+      expect(statSync(path).mode & 0o777).toBe(0o600);
+      expect(await run(fixture("behaviours.ts"), "--socket", path)).toMatchObject({
+        code: 1,
+        output: `paceline: cannot listen on unix:${path}: it is in use`,
+      });
+      await server.program.end();
+      expect(existsSync(path)).toBe(true);
+      program = new Program(runtime, [fixture("behaviours.ts"), "--socket", path]);
+      await program.line(/^listening/);
+      expect((await ask(server.target, "/text")).body).toBe("text");
+      program.kill("SIGTERM");
+      await program.exited;
+      expect(existsSync(path)).toBe(false);
+    });
+
+    it("loads a CommonJS app", async () => {
+      server = await startAlone(runtime, "tcp", "commonjs.cjs");
+      expect((await ask(server.target, "/")).body).toBe("commonjs");
+    });
+
+    it.each([
+      ["/uncaught", /nobody catches this/],
+      ["/unhandled", /nobody handles this/],
+    ])("logs what nobody catches (%s) and exits 1", async (path, line) => {
+      server = await startAlone(runtime, "tcp");
+      await ask(server.target, path).catch(() => undefined);
+      expect(await server.program.exited).toEqual({ code: 1, signal: null });
+      expect(server.program.output.join("\n")).toMatch(line);
+    });
+
+    const stops: [NodeJS.Signals, Transport][] = [
+      ["SIGTERM", "tcp"],
+      ["SIGINT", "unix"],
+    ];
+    it.each(stops)(
+      "on %s over %s finishes what is in flight, says Connection: close, exits 0",
+      async (signal, transport) => {
+        server = await startAlone(runtime, transport);
+        const idle = new Wire(server.target);
+        idle.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
+        await idle.gets(/text$/);
+        const slow = ask(server.target, "/slow?ms=600");
+        await server.program.line(/^# slow began/);
+        server.program.kill(signal);
+        await idle.closed();
+        expect(await slow).toMatchObject({ status: 200, body: "slow", headers: { connection: "close" } });
+        expect(await server.program.exited).toEqual({ code: 0, signal: null });
+      },
+    );
+
+    it("ends at the deadline, and says how many requests it cut", async () => {
+      server = await startAlone(runtime, "tcp", "behaviours.ts", ["--drain-timeout-ms", "300"]);
+      const never = ask(server.target, "/waits").catch(() => "cut");
+      await server.program.line(/^# waits began/);
+      server.program.kill("SIGTERM");
+      await server.program.line(/^stopped at the deadline with 1 requests in flight$/);
+      expect(await never).toBe("cut");
+      expect(await server.program.exited).toEqual({ code: 0, signal: null });
+    });
+
+    it("exits at once on a second signal", async () => {
+      server = await startAlone(runtime, "tcp");
+      void ask(server.target, "/waits").catch(() => undefined);
+      await server.program.line(/^# waits began/);
+      const idle = new Wire(server.target);
+      idle.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
+      await idle.gets(/text$/);
+      server.program.kill("SIGINT");
+      // The close of an idle connection shows that the first signal has been taken.
+      await idle.closed();
+      server.program.kill("SIGINT");
+      expect(await server.program.exited).toEqual({ code: 1, signal: null });
+    });
+  });
+}

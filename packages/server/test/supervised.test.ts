@@ -1,0 +1,185 @@
+/** An instance under a supervisor: its reports, how it leaves, and what it says when it cannot start. */
+import { existsSync, statSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { ask, eventually, type Program, type RuntimeName, ScriptedSupervisor, Wire } from "./harness.js";
+
+for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
+  describe(`an instance on ${runtime}`, () => {
+    let supervisor: ScriptedSupervisor;
+    let instance: Program;
+    beforeEach(async () => {
+      supervisor = new ScriptedSupervisor();
+      await supervisor.listen();
+    });
+    afterEach(async () => {
+      await instance.end();
+      await supervisor.close();
+    });
+    const startReady = async (spec: object = {}) => {
+      instance = supervisor.spawn(runtime, "behaviours.ts", spec);
+      await supervisor.hears("ready");
+    };
+    const stats = (accepts: (it: { requestsTotal: number; inFlight: number; errorsTotal: number }) => boolean) =>
+      supervisor.hears("stats", (message) => accepts(message as never));
+
+    it("says hello, listens with mode 0600, then says ready", async () => {
+      await startReady();
+      expect(supervisor.heard.map((message) => message.type).slice(0, 2)).toEqual(["hello", "ready"]);
+      expect(supervisor.heard[0]).toMatchObject({ role: "instance", name: "web.1", socket: supervisor.target.path });
+      expect(statSync(supervisor.target.path).mode & 0o777).toBe(0o600);
+      expect((await ask(supervisor.target, "/text")).body).toBe("text");
+    });
+
+    it("shows the app who it is, but none of the link's secrets", async () => {
+      await startReady();
+      const environment = JSON.parse((await ask(supervisor.target, "/environment")).body);
+      expect(environment).toMatchObject({ PACELINE_INSTANCE: "web.1", PACELINE_INDEX: "1", PACELINE_GENERATION: "1" });
+      for (const name of ["PACELINE_LINK", "PACELINE_TOKEN", "PACELINE_SPEC", "PACELINE_ATTEMPT"]) {
+        expect(environment).not.toHaveProperty(name);
+      }
+    });
+
+    it("believes the balancer's X-Forwarded-* fields", async () => {
+      await startReady();
+      const headers = {
+        host: "shop",
+        "x-forwarded-for": "1.2.3.4, 10.0.0.1",
+        "x-forwarded-proto": "https",
+        "x-forwarded-host": "shop.example",
+        "x-request-id": "r1",
+      };
+      expect(JSON.parse((await ask(supervisor.target, "/info", { headers })).body)).toMatchObject({
+        clientAddress: "1.2.3.4",
+        protocol: "https",
+        host: "shop.example",
+        requestId: "r1",
+      });
+    });
+
+    it("counts exactly: all requests, errors, latencies, and what is in flight", async () => {
+      await startReady();
+      for (let n = 0; n < 20; n++) await Promise.all(Array.from({ length: 10 }, () => ask(supervisor.target, "/text")));
+      for (const path of ["/throws", "/rejects", "/500"]) await ask(supervisor.target, path);
+      const waiting = new Wire(supervisor.target);
+      waiting.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
+      await instance.line(/^# waits began/);
+      const busy = await stats((it) => it.inFlight === 1);
+      expect(busy).toMatchObject({ requestsTotal: 203, errorsTotal: 3, heapBytes: expect.any(Number) });
+      expect(busy.heapBytes).toBeGreaterThan(100_000);
+      expect(busy.eventLoopLagMs).toBeGreaterThanOrEqual(0);
+      const latencies = supervisor.heard
+        .filter((it) => it.type === "stats")
+        .flatMap((it) => (it.latency as number[]).filter((_, index) => index % 2 === 1));
+      const counted = latencies.reduce((sum, count) => sum + count, 0);
+      expect(counted).toBeGreaterThanOrEqual(201);
+      expect(counted).toBeLessThanOrEqual(203);
+      waiting.destroy();
+      await stats((it) => it.inFlight === 0 && it.requestsTotal === 204);
+    });
+
+    it("counts a request as in flight until its body has left", async () => {
+      await startReady();
+      const wire = new Wire(supervisor.target);
+      wire.pause();
+      wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
+      await stats((it) => it.inFlight === 1);
+      wire.destroy();
+      await stats((it) => it.inFlight === 0 && it.requestsTotal === 1);
+    });
+
+    it("drains: answers with Connection: close, goes on accepting until it is released, reports, exits 0", async () => {
+      await startReady();
+      const slow = ask(supervisor.target, "/slow?ms=400");
+      await instance.line(/^# slow began/);
+      supervisor.say({ type: "drain", deadlineMs: 8000 });
+      const late = await eventually("an answer of a draining instance", async () => {
+        const answer = await ask(supervisor.target, "/text");
+        return answer.headers.connection === "close" ? answer : undefined;
+      });
+      expect(late).toMatchObject({ status: 200, body: "text" });
+      expect(await slow).toMatchObject({ status: 200, body: "slow", headers: { connection: "close" } });
+      // Nothing is in flight, but nobody has said that nothing can come any more.
+      expect((await ask(supervisor.target, "/text")).status).toBe(200);
+      supervisor.say({ type: "released" });
+      expect(await instance.exited).toEqual({ code: 0, signal: null });
+      const last = supervisor.heard.at(-1);
+      expect(last).toMatchObject({ type: "stats", inFlight: 0 });
+      expect(last?.requestsTotal).toBeGreaterThanOrEqual(3);
+      expect(existsSync(supervisor.target.path)).toBe(false);
+    });
+
+    it("answers what is on the wire when the drain comes, also on a connection kept from before", async () => {
+      await startReady();
+      const wire = new Wire(supervisor.target);
+      wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
+      await wire.gets(/text$/);
+      supervisor.say({ type: "drain", deadlineMs: 8000 });
+      wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
+      await wire.gets(/text[\s\S]*text$/);
+      supervisor.say({ type: "released" });
+      expect(await instance.exited).toEqual({ code: 0, signal: null });
+    });
+
+    it("ends at the drain's deadline without a release, and says what it cut", async () => {
+      await startReady();
+      const never = ask(supervisor.target, "/waits").catch(() => "cut");
+      await instance.line(/^# waits began/);
+      supervisor.say({ type: "drain", deadlineMs: 300 });
+      expect(await instance.exited).toEqual({ code: 0, signal: null });
+      expect(await never).toBe("cut");
+      expect(instance.output).toContain("stopped at the deadline with 1 requests in flight");
+    });
+
+    it("on SIGTERM drains without waiting for a release, and does not heed SIGINT", async () => {
+      await startReady();
+      instance.kill("SIGINT");
+      const slow = ask(supervisor.target, "/slow?ms=400");
+      await instance.line(/^# slow began/);
+      instance.kill("SIGTERM");
+      expect(await slow).toMatchObject({ status: 200, body: "slow" });
+      expect(await instance.exited).toEqual({ code: 0, signal: null });
+    });
+
+    it("exits 0 when it is told to drain while its app still loads", async () => {
+      instance = supervisor.spawn(runtime, "never-loads.ts");
+      await supervisor.hears("hello");
+      await instance.line(/^# loading/);
+      supervisor.say({ type: "drain", deadlineMs: 5000 });
+      expect(await instance.exited).toEqual({ code: 0, signal: null });
+    });
+
+    it("serves on without a supervisor for the grace, then drains and exits 0", async () => {
+      await startReady({ orphanGraceMs: 700 });
+      await supervisor.vanish();
+      expect((await ask(supervisor.target, "/text")).status).toBe(200);
+      expect(await instance.exited).toEqual({ code: 0, signal: null });
+      expect(instance.output.join("\n")).toMatch(/no supervisor came back/);
+    });
+
+    it("leaves when the supervisor refuses it", async () => {
+      await startReady();
+      supervisor.say({ type: "refused", reason: "unknown token" });
+      expect(await instance.exited).toEqual({ code: 0, signal: null });
+      expect(instance.output.join("\n")).toMatch(/refused this process: unknown token/);
+    });
+
+    it.each([
+      ["throws-on-load.ts", /no database/, /throws-on-load\.ts:1/],
+      ["missing.ts", /there is no app at/, /there is no app at/],
+      ["no-handler.ts", /must export by default/, /must export by default/],
+    ])("says why it cannot start with %s, and exits 1", async (app, message, output) => {
+      instance = supervisor.spawn(runtime, app);
+      expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringMatching(message) });
+      expect(await instance.exited).toEqual({ code: 1, signal: null });
+      expect(instance.output.join("\n")).toMatch(output);
+      expect(supervisor.heard.some((it) => it.type === "ready")).toBe(false);
+    });
+
+    it("says what nobody caught, and exits 1", async () => {
+      await startReady();
+      await ask(supervisor.target, "/uncaught").catch(() => undefined);
+      expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringMatching(/nobody catches this/) });
+      expect(await instance.exited).toEqual({ code: 1, signal: null });
+    });
+  });
+}

@@ -1,5 +1,4 @@
 /** Keeps the log as JSON lines in files that rotate within a bound; a disk that is full costs lines, never the fleet. */
-import { join } from "node:path";
 import pino, { type Logger } from "pino";
 import { createStream, type RotatingFileStream } from "rotating-file-stream";
 import type { LogLine } from "../control/api.js";
@@ -8,8 +7,6 @@ const FILE_SIZE = "10M";
 const MAX_FILES = 4;
 /** Lines beyond this many unwritten bytes are dropped. */
 const MAX_PENDING_BYTES = 1 << 20;
-/** How long a log that failed is left alone before it is opened again. */
-const RETRY_MS = 10_000;
 
 export interface LogFile {
   write(line: LogLine): void;
@@ -19,12 +16,14 @@ export interface LogFile {
 
 export interface LogFileOptions {
   folder: string;
-  /** Told once for each trouble, and when it is over. */
+  /** Told each time the log could not be written. */
   onTrouble(message: string): void;
+  /** How long a log that failed is left alone before it is opened again. Default: 10,000. */
+  retryMs?: number;
 }
 
 /** `paceline.log` in `folder`, with `paceline.log.1` … behind it: 50 MB at most. */
-export function openLogFile({ folder, onTrouble }: LogFileOptions): LogFile {
+export function openLogFile({ folder, onTrouble, retryMs = 10_000 }: LogFileOptions): LogFile {
   let stream: RotatingFileStream | undefined;
   let logger: Logger | undefined;
   let retryAt = 0;
@@ -35,8 +34,8 @@ export function openLogFile({ folder, onTrouble }: LogFileOptions): LogFile {
     const fail = (error: Error) => {
       if (stream !== opened) return;
       stream = undefined;
-      retryAt = Date.now() + RETRY_MS;
-      onTrouble(`the log cannot be written: ${error.message}; trying again every ${RETRY_MS / 1000} s`);
+      retryAt = Date.now() + retryMs;
+      onTrouble(`the log cannot be written: ${error.message}; trying again every ${retryMs / 1000} s`);
       opened.destroy();
     };
     opened.on("error", fail);
@@ -64,9 +63,4 @@ export function openLogFile({ folder, onTrouble }: LogFileOptions): LogFile {
         stream.end(() => resolve());
       }),
   };
-}
-
-/** Where the log of the run directory's log folder is. */
-export function logFilePath(folder: string): string {
-  return join(folder, "paceline.log");
 }

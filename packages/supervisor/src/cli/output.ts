@@ -35,7 +35,7 @@ export function printResult(result: OperationResult, json: boolean): ExitStatus 
 /** Tells why a command could not be done and gives the exit status for it. */
 export function reportError(error: unknown, json: boolean): ExitStatus {
   if (!(error instanceof PacelineError)) {
-    printError(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    printError(describeUnforeseen(error));
     return exitStatusOfCode("internal");
   }
   const { code, message } = error;
@@ -43,4 +43,10 @@ export function reportError(error: unknown, json: boolean): ExitStatus {
   if (json) printJson({ ok: false, code, message, ...(problems === undefined ? {} : { problems }) });
   else for (const line of message.split("\n")) printError(line);
   return exitStatusOfCode(code);
+}
+
+/** What the system refused needs no stack; a fault of our own does. */
+function describeUnforeseen(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return "syscall" in error ? error.message : (error.stack ?? error.message);
 }

@@ -25,8 +25,7 @@ export async function run(args: string[]): Promise<void> {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     // Commander has told what was wrong; asked-for help and version are no mistakes.
-    const asked = error.code === "commander.helpDisplayed" || error.code === "commander.version";
-    process.exitCode = asked ? EXIT.done : EXIT.usage;
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
   }
 }
 

@@ -58,9 +58,13 @@ export const policyFields = {
   ),
   restartBudget: table(
     {
-      maxFailures: count(5, "With this many failures the slot is `failed`, and is left alone until you restart it.", {
-        max: 1000,
-      }),
+      maxFailures: count(
+        5,
+        "So many failures are allowed in the period; with one more the slot is `failed`, and is left alone until you restart it.",
+        {
+          max: 1000,
+        },
+      ),
       periodMs: milliseconds(60_000, "The period in which failures count."),
     },
     "How often a process may fail before it is given up.",
@@ -85,7 +89,7 @@ export const balancerLimitFields = {
   ),
   maxHeaderFields: count(100, "The most fields in a head; more are answered 431.", { max: 10_000 }),
   maxBodyBytes: bytes(104_857_600, "The longest request body; a longer one is answered 413.", { min: 0 }),
-  maxConnections: count(20_000, "Client connections open at once; beyond them the listening socket is left to wait."),
+  maxConnections: count(20_000, "Client connections open at once; one beyond them is answered 503 and closed."),
   maxQueue: count(
     1024,
     "Requests that wait for an instance with room; beyond them the answer is 503 with Retry-After.",

@@ -1,0 +1,103 @@
+/** The table that `paceline status` prints: aligned, and telling why something is not ready. */
+import { expect, test } from "vitest";
+import type { BalancerStatus, InstanceStatus, Status } from "../control/api.js";
+import { formatDuration, formatStatus } from "./format-status.js";
+
+const instance: InstanceStatus = {
+  name: "web.1",
+  state: "ready",
+  pid: 31022,
+  attempt: 1,
+  generation: 3,
+  runtime: "bun",
+  uptimeSeconds: 90_061,
+  rssBytes: 28_100_000,
+  cpuPercent: 41.2,
+  requestsTotal: 123_456,
+  requestsPerSecond: 1554.4,
+  inFlight: 3,
+  errorsTotal: 0,
+  latencyMs: { p50: 0.4, p99: 12.34 },
+  eventLoopLagMs: 1,
+  heapBytes: 1,
+  restarts: 0,
+  lastExit: null,
+  other: null,
+};
+const failed: InstanceStatus = {
+  ...instance,
+  name: "web.12",
+  state: "backoff",
+  pid: null,
+  rssBytes: null,
+  cpuPercent: null,
+  latencyMs: { p50: null, p99: null },
+  requestsPerSecond: 0,
+  inFlight: 0,
+  restarts: 4,
+  lastExit: { code: 1, signal: null, at: 0, reason: "exited with code 1 after 4 s", lastLines: ["Error: no database"] },
+  other: { role: "leaver", pid: 31023, state: "draining", attempt: 7 },
+};
+const balancer = { ...instance, name: "balancer.1", connections: 4, snapshotVersion: 2 } as unknown as BalancerStatus;
+const status: Status = {
+  version: "0.1.0",
+  name: "shop",
+  pid: 31000,
+  runtime: "bun 1.4.5",
+  uptimeSeconds: 61,
+  state: "running",
+  listen: ["http://127.0.0.1:8080"],
+  requestsTotal: 1,
+  balancers: [balancer],
+  pools: [
+    {
+      name: "web",
+      kind: "app",
+      generation: 3,
+      wanted: 2,
+      ready: 1,
+      requestsTotal: 1,
+      requestsPerSecond: 1554,
+      errorsTotal: 0,
+      routes: ["/"],
+      instances: [instance, failed],
+      rollout: { kind: "reload", done: 1, total: 2 },
+    },
+  ],
+};
+
+test("is aligned, whole, and tells the last exit of what is not ready", () => {
+  expect(formatStatus(status, { colour: false })).toBe(
+    [
+      "shop · http://127.0.0.1:8080 · pid 31000 · up 1 min 1 s · paceline 0.1.0 (bun 1.4.5)",
+      "web  app  1/2 ready  generation 3  /  1554 req/s · reload 1/2",
+      "",
+      "NAME        STATE       PID  RSS MB  CPU %  REQ/S  REQUESTS  FLIGHT  P50 MS  P99 MS  RESTARTS       UP",
+      "web.1       ready     31022    28.1     41   1554    123456       3    0.40      12         0  1 d 1 h",
+      "web.12      backoff       –       –      –      0    123456       0       –       –         4        –",
+      "  leaver    draining  31023",
+      "balancer.1  ready     31022    28.1     41   1554    123456       3    0.40      12         0  1 d 1 h",
+      "",
+      "web.12: exited with code 1 after 4 s",
+      "  | Error: no database",
+    ].join("\n"),
+  );
+});
+
+test("colour changes nothing but the colour", () => {
+  const coloured = formatStatus(status, { colour: true });
+  expect(coloured).toContain("\x1b[31mbackoff\x1b[0m");
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what colours are made of.
+  expect(coloured.replace(/\x1b\[\d+m/g, "")).toBe(formatStatus(status, { colour: false }));
+});
+
+test.each([
+  [0.4, "0 s"],
+  [59.9, "59 s"],
+  [60, "1 min"],
+  [3_700, "1 h 1 min"],
+  [86_400, "1 d"],
+  [86_460, "1 d"],
+])("%d seconds are %s", (seconds, text) => {
+  expect(formatDuration(seconds)).toBe(text);
+});

@@ -1,0 +1,255 @@
+/** The command line as people and scripts meet it: what it prints, what its exit status says, what it leaves behind. */
+
+import { existsSync, mkdirSync } from "node:fs";
+import { connect, createServer, type Server } from "node:net";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { ControlClient } from "../dist/control/client.js";
+import { firstLine, makeFolder, PACELINE, RUNTIMES, run, start } from "./support.js";
+
+const HELLO = "export default { fetch: () => new Response('Hello World!') };\n";
+/** Never gets ready. */
+const HANGING = "await new Promise(() => setInterval(() => {}, 1000));\nexport default { fetch() {} };\n";
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 23_100 + Math.floor(Math.random() * 800);
+    const server = await new Promise<Server | undefined>((resolve) => {
+      const probe = createServer().on("error", () => resolve(undefined));
+      probe.listen(port, "127.0.0.1", () => resolve(probe));
+    });
+    if (server === undefined) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+}
+
+function isListening(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => resolve(true));
+    socket.on("error", () => resolve(false));
+    onTestFinished(() => void socket.destroy());
+  });
+}
+
+describe.each(RUNTIMES)("paceline on %s", (runtime) => {
+  const env = { ...process.env, PACELINE_RUNTIME: runtime };
+  const paceline = (cwd: string, ...args: string[]) => run(PACELINE, args, { cwd, env });
+
+  /** Sees to it that a fleet of the test does not outlive it. */
+  function stopAtEnd(folder: string): void {
+    onTestFinished(async () => {
+      const socketPath = join(folder, ".paceline/control.sock");
+      if (!existsSync(socketPath)) return;
+      const client = new ControlClient({ socketPath, timeoutMs: 20_000 });
+      const status = await client.status().catch(() => undefined);
+      await client.operate("POST", "/v1/stop").catch(() => status && process.kill(status.pid, "SIGKILL"));
+    });
+  }
+
+  test.each([
+    [[], /Usage: paceline/],
+    [["stauts"], /unknown command 'stauts'[\s\S]*Did you mean status\?/],
+    [["status", "--jsn"], /unknown option '--jsn'[\s\S]*Did you mean --json\?/],
+    [["scale", "web"], /missing required argument 'n'/],
+    [["scale", "web", "many"], /must be a whole number/],
+    [["stop", "--timeout", "soon"], /must be a number of seconds/],
+    [["start", "--instances", "0"], /from 1 to 1024/],
+    [["start", "--runtime", "deno"], /Allowed choices are bun, node/],
+    [["start", "--listen", "nowhere", "./app.mjs"], /--listen: must be "HOST:PORT"/],
+    [["start", "./missing.mjs"], /missing\.mjs: there is no such file or folder/],
+    [["serve", "./app.mjs", "--runtime", "deno"], /must be bun or node/],
+  ])("%j is a mistake in usage: exit status 2", async (args, expected) => {
+    const folder = makeFolder({ "app.mjs": HELLO });
+    const { code, stdout, stderr } = await paceline(folder, ...args);
+    expect(stderr).toMatch(expected);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  });
+
+  test("help and version are no mistakes", async () => {
+    expect(await paceline("/", "--version")).toMatchObject({ code: 0, stdout: "0.1.0\n" });
+    const help = await paceline("/", "help");
+    expect(help.code).toBe(0);
+    for (const name of ["start", "serve", "status", "scale", "reload", "restart", "stop", "logs", "events", "check"]) {
+      expect(help.stdout).toMatch(new RegExp(`^  ${name}\\b`, "m"));
+    }
+  });
+
+  test("check tells all problems, or that there are none", async () => {
+    const folder = makeFolder({ "app.mjs": HELLO, "good.toml": 'app = "app.mjs"\ninstances = 3\n' });
+    expect(await paceline(folder, "check", "good.toml")).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^OK: .*: 3 instances of app\.mjs on http:\/\/127\.0\.0\.1:8080\n$/),
+    });
+    const bad = makeFolder({ "paceline.toml": 'app = "no.mjs"\ninstnaces = 3\n' });
+    const told = await paceline(bad, "check");
+    expect(told.code).toBe(2);
+    expect(told.stderr.split("\n")).toEqual([
+      'paceline: paceline.toml: instnaces: unknown key; did you mean "instances"?',
+      `paceline: paceline.toml: app: there is no such file: ${join(bad, "no.mjs")}`,
+      "",
+    ]);
+    const json = await paceline(bad, "check", "--json");
+    expect(json.code).toBe(2);
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      ok: false,
+      code: "config",
+      problems: [{ path: ["instnaces"] }, { path: ["app"] }],
+    });
+  });
+
+  test("where nothing runs, the exit status is 3", async () => {
+    const folder = makeFolder({ "app.mjs": HELLO });
+    for (const command of ["status", "reload", "stop", "logs", "events"]) {
+      const { code, stderr } = await paceline(folder, command);
+      expect({ command, code, stderr }).toEqual({ command, code: 3, stderr: "paceline: nothing is running here\n" });
+    }
+    const json = await paceline(folder, "status", "--json");
+    expect(JSON.parse(json.stdout)).toEqual({ ok: false, code: "not-running", message: "nothing is running here" });
+    expect((await paceline(folder, "status", "--run-dir", "elsewhere")).code).toBe(3);
+  });
+
+  test("a fleet that runs is found from below its folder, by its config and by its run directory", async () => {
+    const folder = makeFolder({ "app.mjs": HELLO, "paceline.toml": 'app = "app.mjs"\ninstances = 1\n' });
+    mkdirSync(join(folder, "deep/er"), { recursive: true });
+    stopAtEnd(folder);
+    const port = await freePort();
+    const started = await paceline(folder, "start", "--detach", "--json", "--listen", `127.0.0.1:${port}`);
+    expect(started).toMatchObject({ code: 0, stderr: "" });
+    const { pid, runDir } = JSON.parse(started.stdout);
+    expect(runDir).toBe(join(folder, ".paceline"));
+    for (const [cwd, args] of [
+      [join(folder, "deep/er"), []],
+      ["/", ["--config", folder]],
+      ["/", ["-c", join(folder, "paceline.toml")]],
+      ["/", ["--run-dir", runDir]],
+    ] as const) {
+      const { stdout } = await paceline(cwd, "status", "--json", ...args);
+      expect(JSON.parse(stdout).pid).toBe(pid);
+    }
+    const again = await paceline(folder, "start");
+    expect(again).toMatchObject({ code: 1, stderr: `paceline: already running (pid ${pid}) in ${runDir}\n` });
+    expect((await paceline(folder, "scale", "nope", "2")).code).toBe(2);
+    expect((await paceline(folder, "restart", "nope")).code).toBe(2);
+    expect(await paceline(folder, "stop")).toMatchObject({ code: 0, stdout: "stopped\n" });
+    expect((await paceline(folder, "status")).code).toBe(3);
+  });
+
+  test("logs --follow goes on until its reader leaves or the fleet ends", async () => {
+    const folder = makeFolder({ "app.mjs": `setInterval(() => console.log("a line"), 50);\n${HELLO}` });
+    stopAtEnd(folder);
+    const port = await freePort();
+    const started = await paceline(folder, "start", "-d", "-i", "1", "-l", `127.0.0.1:${port}`, "app.mjs");
+    expect(started.code, started.stderr).toBe(0);
+    // `head` leaves after the first line, and so must the command.
+    const piped = await run("sh", ["-c", `"${PACELINE}" logs -f -n 1 | head -n 1`], { cwd: folder, env });
+    expect(piped.stdout.split("\n")).toHaveLength(2);
+    const following = run(PACELINE, ["events", "-f", "--json"], { cwd: folder, env });
+    const late = await paceline(folder, "logs", "-f", "--timeout", "0.2");
+    expect(late.code).toBe(4);
+    expect((await paceline(folder, "stop")).code).toBe(0);
+    const { code, stdout } = await following;
+    expect(code).toBe(0);
+    expect(
+      stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line).subject),
+    ).toContain("web.1");
+  });
+
+  test("a detached start that does not get ready in time exits 4 and leaves nothing", async () => {
+    const folder = makeFolder({ "app.mjs": HANGING });
+    stopAtEnd(folder);
+    const port = await freePort();
+    const args = ["start", "--detach", "-i", "1", "-l", `127.0.0.1:${port}`, "--timeout", "1.5", "app.mjs"];
+    const { code, stderr } = await paceline(folder, ...args);
+    expect({ code, stderr }).toEqual({
+      code: 4,
+      stderr: "paceline: not all instances got ready within 1.5 s\npaceline: nothing was left running\n",
+    });
+    expect(await isListening(port)).toBe(false);
+    expect(existsSync(join(folder, ".paceline/control.sock"))).toBe(false);
+  });
+
+  test("a detached start that is interrupted leaves nothing", async () => {
+    const folder = makeFolder({ "app.mjs": HANGING });
+    stopAtEnd(folder);
+    const port = await freePort();
+    const child = start(PACELINE, ["start", "--detach", "-i", "1", "-l", `127.0.0.1:${port}`, "app.mjs"], {
+      cwd: folder,
+      env,
+    });
+    const ended = new Promise((resolve) => child.on("exit", (code, signal) => resolve(code ?? signal)));
+    await expect.poll(() => isListening(port), { timeout: 10_000 }).toBe(true);
+    child.kill("SIGINT");
+    expect(await ended).toBe(130);
+    expect(await isListening(port)).toBe(false);
+    expect(existsSync(join(folder, ".paceline/control.sock"))).toBe(false);
+  });
+
+  test("in the foreground it says first what it runs and where, and a stop ends it with 0", async () => {
+    const folder = makeFolder({ "app.mjs": HELLO });
+    stopAtEnd(folder);
+    const port = await freePort();
+    const child = start(PACELINE, ["start", "-i", "2", "-l", `127.0.0.1:${port}`, "app.mjs"], { cwd: folder, env });
+    const ended = new Promise((resolve) => child.on("exit", (code, signal) => resolve(code ?? signal)));
+    expect(await firstLine(child)).toMatch(
+      new RegExp(
+        `^\\d\\d:\\d\\d:\\d\\d paceline   \\| .*: 2 instances of app\\.mjs on http://127\\.0\\.0\\.1:${port} \\(${runtime} \\d`,
+      ),
+    );
+    // Nobody reads its output any more: it goes on.
+    child.stdout?.destroy();
+    const client = new ControlClient({ socketPath: join(folder, ".paceline/control.sock"), timeoutMs: 20_000 });
+    expect(await client.operate("GET", "/v1/ready")).toMatchObject({ ok: true });
+    expect(await client.operate("POST", "/v1/restart", { target: "web.1" })).toMatchObject({ ok: true });
+    child.kill("SIGTERM");
+    expect(await ended).toBe(0);
+  });
+
+  test("in the foreground a fleet of which nothing gets ready ends with 1 and the app's own error", async () => {
+    const folder = makeFolder({ "app.mjs": "throw new Error('no database here');\n" });
+    stopAtEnd(folder);
+    const port = await freePort();
+    const { code, stderr } = await paceline(folder, "start", "-i", "1", "-l", `127.0.0.1:${port}`, "app.mjs");
+    expect(code).toBe(1);
+    expect(stderr).toContain("no database here");
+    expect(await isListening(port)).toBe(false);
+  });
+
+  test("--log-format json prints one JSON object a line", async () => {
+    const folder = makeFolder({ "app.mjs": HELLO });
+    stopAtEnd(folder);
+    const port = await freePort();
+    const args = ["start", "-i", "1", "-l", `127.0.0.1:${port}`, "--log-format", "json", "app.mjs"];
+    const child = start(PACELINE, args, { cwd: folder, env });
+    expect(JSON.parse(await firstLine(child))).toMatchObject({
+      name: "paceline",
+      msg: expect.stringContaining("1 instance"),
+    });
+    child.kill("SIGTERM");
+  });
+
+  test("a folder far down has its sockets in a short place, and is found all the same", async () => {
+    const folder = join(makeFolder(), "d".repeat(90));
+    mkdirSync(folder);
+    const port = await freePort();
+    const source = makeFolder({ "app.mjs": HELLO });
+    const started = await paceline(
+      folder,
+      "start",
+      "-d",
+      "-i",
+      "1",
+      "-l",
+      `127.0.0.1:${port}`,
+      join(source, "app.mjs"),
+    );
+    onTestFinished(() => paceline(folder, "stop").then(() => {}));
+    expect(started.code, started.stderr).toBe(0);
+    expect((await paceline(folder, "status")).stdout).toContain("web.1");
+    expect((await paceline(folder, "stop")).code).toBe(0);
+  });
+});

@@ -40,14 +40,14 @@ class BunConnection implements Connection {
   private send(bytes: Uint8Array, transient: boolean): boolean {
     if (this.closing !== "open") return true;
     if (this.waiting !== null) {
-      this.waiting.push(transient ? bytes.slice() : bytes);
+      this.waiting.push(transient ? copyOf(bytes) : bytes);
       return false;
     }
     const taken = this.socket.write(bytes);
     if (taken === bytes.length) return true;
     // A negative count means that the peer is gone; `close` follows, and what is written then goes nowhere.
     const rest = bytes.subarray(Math.max(taken, 0));
-    this.waiting = [transient ? rest.slice() : rest];
+    this.waiting = [transient ? copyOf(rest) : rest];
     return false;
   }
 
@@ -119,6 +119,11 @@ class BunConnection implements Connection {
     this.owner = NO_OWNER;
     owner.onClose();
   }
+}
+
+/** Not `slice()`: that of a Buffer does not copy. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
 }
 
 const connected = {

@@ -1,0 +1,222 @@
+/** What happens when upstreams refuse, die, are full or leave: turns, retries, the queue, snapshots and drains. */
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { BalancerProcess, pool, RUNTIMES } from "./support/balancer-process.js";
+import { exchangeRaw, RawClient } from "./support/raw-client.js";
+import { answerEach, HELLO, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+
+const GET = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const POST = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
+
+function named(name: string): string {
+  return `HTTP/1.1 200 OK\r\nContent-Length: ${name.length}\r\n\r\n${name}`;
+}
+
+describe.each(RUNTIMES)("failover on %s", (runtime) => {
+  let balancer: BalancerProcess;
+  const upstreams: ScriptedUpstream[] = [];
+
+  const start = async (limits = {}) => {
+    balancer = await BalancerProcess.start(runtime, limits);
+  };
+
+  const listen = async (id: string, onBytes: (connection: UpstreamConnection) => void) => {
+    const upstream = await ScriptedUpstream.listen(path.join(balancer.directory, `${id}.sock`), onBytes);
+    upstreams.push(upstream);
+    return upstream;
+  };
+
+  const dead = (id: string) => path.join(balancer.directory, `${id}.nobody.sock`);
+
+  beforeEach(() => {
+    upstreams.length = 0;
+  });
+
+  afterEach(async () => {
+    await Promise.all(upstreams.map((upstream) => upstream.close()));
+    await balancer.stop();
+  });
+
+  it("goes through the upstreams in exact turn, and keeps the turn when one joins", async () => {
+    await start();
+    const paths: Record<string, string> = {};
+    for (const name of ["web.1", "web.2", "web.3"]) {
+      paths[`${name}#1`] = (await listen(`${name}#1`, answerEach(named(name)))).path;
+    }
+    const ask = async () => (await exchangeRaw(balancer.port, GET)).received.slice(-5);
+    const { "web.3#1": third, ...firstTwo } = paths;
+    await balancer.follow(firstTwo);
+    expect([await ask(), await ask(), await ask()]).toEqual(["web.1", "web.2", "web.1"]);
+    await balancer.follow({ ...firstTwo, "web.3#1": third as string });
+    expect([await ask(), await ask(), await ask()]).toEqual(["web.2", "web.3", "web.1"]);
+  });
+
+  it.each([GET, POST])("tries the next upstream when one refuses: %j", async (request) => {
+    await start();
+    const alive = await listen("web.2#1", answerEach(HELLO));
+    await balancer.follow({ "web.1#1": dead("web.1"), "web.2#1": alive.path });
+    for (let i = 0; i < 4; i++) {
+      expect((await exchangeRaw(balancer.port, request)).received).toMatch(/^HTTP\/1\.1 200 /);
+    }
+    expect((await balancer.reports(({ retriesTotal }) => retriesTotal > 0)).requestsTotal).toBe(4);
+  });
+
+  it("sends a GET elsewhere when its upstream dies before the answer, and a PUT with all of its body", async () => {
+    await start();
+    const dying = await listen("web.1#1", ({ socket, received }) => {
+      if (/(\r\n\r\n|abc)$/.test(received)) socket.destroy();
+    });
+    const alive = await listen("web.2#1", (connection) => {
+      if (/(^GET.*\r\n\r\n|abc)$/s.test(connection.received)) connection.socket.write(HELLO);
+    });
+    await balancer.follow({ "web.1#1": dying.path, "web.2#1": alive.path });
+    for (const request of [GET, GET, POST.replace("POST", "PUT"), POST.replace("POST", "PUT")]) {
+      expect((await exchangeRaw(balancer.port, request)).received).toMatch(/^HTTP\/1\.1 200 /);
+    }
+    expect(dying.received).toContain("abc");
+    expect(alive.received.match(/abc/g)).toHaveLength(2);
+  });
+
+  it("does not send a POST twice once it was written", async () => {
+    await start();
+    const dying = await listen("web.1#1", ({ socket }) => socket.destroy());
+    const alive = await listen("web.2#1", answerEach(HELLO));
+    await balancer.follow({ "web.1#1": dying.path, "web.2#1": alive.path });
+    expect((await exchangeRaw(balancer.port, POST)).received).toMatch(/^HTTP\/1\.1 502 /);
+    expect(alive.received).toBe("");
+  });
+
+  it("does not try again once a byte of the answer came", async () => {
+    await start();
+    const dying = await listen("web.1#1", ({ socket }) => void socket.write("HTTP/1.", () => socket.destroy()));
+    const alive = await listen("web.2#1", answerEach(HELLO));
+    await balancer.follow({ "web.1#1": dying.path, "web.2#1": alive.path });
+    expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 502 /);
+    expect(alive.received).toBe("");
+  });
+
+  it("answers 503 with Retry-After while no instance is ready, and keeps the connection for better times", async () => {
+    await start();
+    await balancer.follow({});
+    const client = await RawClient.connect(balancer.port);
+    await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await client.until(({ received }) => received.includes("503 Service Unavailable\n"), "503");
+    expect(client.received).toMatch(/\r\nRetry-After: \d+\r\n/);
+    const alive = await listen("web.1#1", answerEach(HELLO));
+    await balancer.follow({ "web.1#1": alive.path });
+    await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await client.until(({ received }) => received.endsWith("hello"), "the answer");
+    client.destroy();
+  });
+
+  it("lets requests wait in their order while all are full, and refuses what is over the queue's bound", async () => {
+    await start({ maxConnectionsPerUpstream: 1, maxQueue: 2 });
+    const held: (() => void)[] = [];
+    const upstream = await listen("web.1#1", ({ socket, received }) => {
+      const path = received.split(" ").at(-2)?.split("\n").at(-1) ?? "";
+      held.push(() => socket.write(named(path)));
+    });
+    await balancer.follow({ "web.1#1": upstream.path });
+    const clients: RawClient[] = [];
+    for (const target of ["/first", "/second", "/third"]) {
+      const client = await RawClient.connect(balancer.port);
+      await client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      clients.push(client);
+      await balancer.reports(({ inFlight }) => inFlight === clients.length);
+    }
+    const refused = await exchangeRaw(balancer.port, GET);
+    expect(refused.received).toMatch(/^HTTP\/1\.1 503 /);
+    for (const [i, client] of clients.entries()) {
+      await upstream.until(() => held.length === i + 1, `request ${i + 1}`);
+      held[i]?.();
+      await client.until(({ received }) => received.includes("200 OK"), `answer ${i + 1}`);
+      client.destroy();
+    }
+    expect([...upstream.received.matchAll(/GET (\S+)/g)].map(([, target]) => target)).toEqual([
+      "/first",
+      "/second",
+      "/third",
+    ]);
+  });
+
+  it("answers 503 to a request that waited for an upstream until its deadline", async () => {
+    await start({ upstreamConnectTimeoutMs: 300 });
+    await balancer.follow({ "web.1#1": dead("web.1") });
+    expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 503 [\s\S]*Retry-After: /);
+  });
+
+  it("finishes what is under way at an upstream that leaves, and then says that it is free of it", async () => {
+    await start();
+    const held: (() => void)[] = [];
+    const leaver = await listen("web.1#1", ({ socket }) => held.push(() => socket.write(HELLO)));
+    const stayer = await listen("web.2#1", answerEach(HELLO));
+    await balancer.follow({ "web.1#1": leaver.path });
+    const client = await RawClient.connect(balancer.port);
+    await client.send(GET);
+    await leaver.until(() => held.length === 1, "the request");
+    expect((await balancer.follow({ "web.2#1": stayer.path })).leaving).toEqual(["web.1#1"]);
+    expect((await exchangeRaw(balancer.port, GET)).received).toContain("hello");
+    expect(stayer.received).not.toBe("");
+    held[0]?.();
+    expect(await client.ended()).toContain("hello");
+    await balancer.hears(
+      (message) => message.type === "applied" && message.version === 2 && message.leaving.length === 0,
+    );
+    await leaver.until(({ connections }) => connections.every(({ socket }) => socket.readableEnded), "the close");
+    client.destroy();
+  });
+
+  it("drains: accepts no more, answers what is under way with a close, lets go of idle clients, exits 0", async () => {
+    await start({ idleDrainMs: 200 });
+    const held: (() => void)[] = [];
+    const upstream = await listen("web.1#1", ({ socket }) => held.push(() => socket.write(HELLO)));
+    await balancer.follow({ "web.1#1": upstream.path });
+    const busy = await RawClient.connect(balancer.port);
+    await busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await upstream.until(() => held.length === 1, "the request");
+    const idle = await RawClient.connect(balancer.port);
+    await balancer.reports(({ connections }) => connections === 2);
+    balancer.say({ type: "drain", deadlineMs: 10_000 });
+    expect(await idle.ended()).toBe("");
+    held[0]?.();
+    expect(await busy.ended()).toMatch(/Connection: close\r\n[\s\S]*hello$/);
+    busy.destroy();
+    expect(await balancer.exited()).toBe(0);
+  });
+
+  it("cuts off what is still under way at the drain's deadline, and says how much", async () => {
+    await start();
+    const upstream = await listen("web.1#1", () => {});
+    await balancer.follow({ "web.1#1": upstream.path });
+    const client = await RawClient.connect(balancer.port);
+    await client.send(GET);
+    await upstream.until(({ received }) => received !== "", "the request");
+    balancer.say({ type: "drain", deadlineMs: 200 });
+    expect(await balancer.exited()).toBe(0);
+    expect(balancer.output).toContain("1 connections cut off");
+    client.destroy();
+  });
+
+  it("routes by host and path on segment boundaries, the longest first; nothing fits: 404", async () => {
+    await start();
+    const site = await listen("site.1#1", answerEach(named("site")));
+    const api = await listen("api.1#1", answerEach(named("api")));
+    await balancer.follow({}, [
+      pool("site", ["example.com/"], { "site.1#1": site.path }),
+      pool("api", ["/api/", "*.api.example/"], { "api.1#1": api.path }),
+    ]);
+    const ask = async (target: string, host: string) => {
+      const { received } = await exchangeRaw(
+        balancer.port,
+        `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
+      );
+      return received.startsWith("HTTP/1.1 200") ? received.split("\r\n\r\n")[1] : received.slice(9, 12);
+    };
+    expect(await ask("/", "Example.com:80")).toBe("site");
+    expect(await ask("/api/x?y", "other")).toBe("api");
+    expect(await ask("/api", "other")).toBe("api");
+    expect(await ask("/apical", "other")).toBe("404");
+    expect(await ask("/", "a.api.example")).toBe("api");
+    expect(await ask("http://example.com/x", "other")).toBe("site");
+  });
+});

@@ -1,0 +1,120 @@
+/** Every phase of a request has its limit, and the client is told which. */
+import path from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
+import { exchangeRaw, RawClient } from "./support/raw-client.js";
+import { answerEach, HELLO, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+
+describe.each(RUNTIMES)("limits on %s", (runtime) => {
+  let balancer: BalancerProcess;
+  let upstream: ScriptedUpstream;
+
+  const start = async (limits: object, onBytes: (connection: UpstreamConnection) => void, trusted: string[] = []) => {
+    balancer = await BalancerProcess.start(runtime, limits, trusted);
+    upstream = await ScriptedUpstream.listen(path.join(balancer.directory, "web.sock"), onBytes);
+    await balancer.follow({ "web.1#1": upstream.path });
+  };
+
+  afterEach(async () => {
+    await upstream.close();
+    await balancer.stop();
+  });
+
+  it("408 for a head that does not come to its end, however steadily it drips", async () => {
+    await start({ headTimeoutMs: 300 }, answerEach(HELLO));
+    const client = await RawClient.connect(balancer.port);
+    await client.send("GET / HTTP/1.1\r\nHost: a\r\n");
+    const drip = setInterval(() => void client.socket.write("X: y\r\n"), 50);
+    try {
+      expect(await client.ended()).toMatch(/^HTTP\/1\.1 408 /);
+    } finally {
+      clearInterval(drip);
+      client.destroy();
+    }
+  });
+
+  it("closes a connection that says nothing at all, and one that falls silent after an answer", async () => {
+    await start({ headTimeoutMs: 300, keepAliveTimeoutMs: 300 }, answerEach(HELLO));
+    expect(await exchangeRaw(balancer.port, "")).toEqual({ received: "", ending: "fin" });
+    const { received, ending } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect(received).toMatch(/hello$/);
+    expect(ending).toBe("fin");
+  });
+
+  it("408 for a body that stops coming, and the upstream is cut off", async () => {
+    await start({ bodyTimeoutMs: 300 }, () => {});
+    const { received } = await exchangeRaw(
+      balancer.port,
+      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc",
+    );
+    expect(received).toMatch(/^HTTP\/1\.1 408 /);
+    await upstream.until(({ connections }) => connections.some(({ socket }) => socket.readableEnded), "the cut");
+  });
+
+  it("504 for an upstream that does not answer", async () => {
+    await start({ upstreamResponseTimeoutMs: 300 }, () => {});
+    const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    expect(received).toMatch(/^HTTP\/1\.1 504 /);
+  });
+
+  it("breaks the connection when an answer's body stops coming", async () => {
+    await start({ bodyTimeoutMs: 300 }, answerEach("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"));
+    const { received, ending } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect(received).toMatch(/abc$/);
+    expect(ending).toBe("reset");
+  });
+
+  it("lets go of a client that does not read, and of its upstream", async () => {
+    const body = "x".repeat(30_000_000);
+    await start({ sendTimeoutMs: 300 }, ({ socket }) => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`);
+      socket.write(body);
+    });
+    const client = await RawClient.connect(balancer.port);
+    client.socket.pause();
+    await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await upstream.until(({ connections }) => connections.some(({ socket }) => socket.destroyed), "the cut");
+    await balancer.reports(({ connections }) => connections === 0);
+    client.destroy();
+  });
+
+  it("closes upstream connections that were idle for long", async () => {
+    await start({ upstreamIdleTimeoutMs: 200 }, answerEach(HELLO));
+    await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    await upstream.until(({ connections }) => connections[0]?.socket.readableEnded === true, "the close");
+  });
+
+  it("413 for a chunked body that grows past the limit", async () => {
+    await start({ maxBodyBytes: 8 }, () => {});
+    const { received } = await exchangeRaw(
+      balancer.port,
+      "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhello\r\n",
+    );
+    expect(received).toMatch(/^HTTP\/1\.1 413 /);
+  });
+
+  it("503 for a connection over the limit, and service again when one has gone", async () => {
+    await start({ maxConnections: 1 }, answerEach(HELLO));
+    const first = await RawClient.connect(balancer.port);
+    await balancer.reports(({ connections }) => connections === 1);
+    expect((await exchangeRaw(balancer.port, "")).received).toMatch(/^HTTP\/1\.1 503 /);
+    first.destroy();
+    await balancer.reports(({ connections }) => connections === 0);
+    const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.0\r\n\r\n");
+    expect(received).toMatch(/hello$/);
+  });
+
+  it("takes over forwarded fields from a trusted peer, and adds the peer to them", async () => {
+    await start({}, answerEach(HELLO), ["127.0.0.0/8"]);
+    await exchangeRaw(
+      balancer.port,
+      "GET / HTTP/1.0\r\nHost: inner\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: outer\r\n" +
+        "Forwarded: for=9.9.9.9\r\n\r\n",
+    );
+    expect(upstream.received).toContain("X-Forwarded-For: 9.9.9.9, 127.0.0.1\r\n");
+    expect(upstream.received).toContain("X-Forwarded-Proto: https\r\n");
+    expect(upstream.received).toContain("X-Forwarded-Host: outer\r\n");
+    expect(upstream.received).not.toContain("X-Forwarded-Host: inner");
+    expect(upstream.received).toContain("Forwarded: for=9.9.9.9, for=127.0.0.1;proto=http\r\n");
+  });
+});

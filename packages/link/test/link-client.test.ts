@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { LineFramer } from "../dist/index.js";
 
 const BUN = new URL("../../supervisor/node_modules/@oven/bun-linux-x64/bin/bun", import.meta.url).pathname;
 const CHILD = new URL("./fixtures/child.mjs", import.meta.url).pathname;
@@ -66,7 +67,8 @@ for (const [runtime, program] of [
       const opened = createServer((socket) => {
         sockets.push(socket);
         socket.on("error", () => {});
-        createInterface({ input: socket }).on("line", (line) => heard.put(JSON.parse(line)));
+        const lines = new LineFramer((line) => heard.put(JSON.parse(line)));
+        socket.on("data", (chunk) => lines.push(chunk));
       });
       server = opened;
       return new Promise((resolve) => opened.listen(path, resolve));

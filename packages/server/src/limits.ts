@@ -11,8 +11,8 @@ export interface ServerLimits extends InstanceLimits {
   /** The longest request body, in bytes; longer ones are answered 413. Default 16 MiB. */
   maxBodyBytes: number;
   /**
-   * Milliseconds a client may take to send a head. Default 15000. On Bun rounded up to seconds, 255 s at most, and the
-   * first head on a connection always has Bun's own 10 to 12 s.
+   * Milliseconds a client may take to send a head. Default 15000. Bun has a time of its own for the first head on a
+   * connection, 10 to 12 s, and for the next ones that of idle connections.
    */
   headTimeoutMs: number;
   /**
@@ -27,7 +27,8 @@ export interface ServerLimits extends InstanceLimits {
   maxConnections: number;
   /**
    * Milliseconds a connection may stay idle between two requests; 0 is for ever. Default 60000. Behind a balancer it is
-   * 0, since only the balancer may close its connections. On Bun the limit for heads applies between requests too.
+   * 0, since only the balancer may close its connections. On Bun rounded up to seconds, 255 s at most, and there it also
+   * bounds a pause in the body of an answer.
    */
   keepAliveTimeoutMs: number;
 }

@@ -38,6 +38,7 @@ class Instance {
       identity,
       role: "instance",
       helloState: () => ({ phase: this.phase }),
+      onWelcome: () => this.sayReady(),
       onDrain: (deadlineMs) => this.leave(deadlineMs, true),
       onReleased: () => this.drain?.release(),
       onRefused: (reason) => {
@@ -68,8 +69,7 @@ class Instance {
       behindBalancer: true,
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
     });
-    this.phase = "ready";
-    this.link.send({ type: "ready" });
+    this.sayReady();
     setInterval(() => this.report(), REPORT_EVERY_MS);
   }
 
@@ -78,6 +78,12 @@ class Instance {
     this.report();
     this.link.send({ type: "fault", message });
     await this.link.flush(LAST_WORDS_TIMEOUT_MS);
+  }
+
+  /** Says that the server listens; the phase changes only when that was said, so that a hello never takes its place. */
+  private sayReady(): void {
+    if (this.server === undefined || this.phase !== "starting") return;
+    if (this.link.send({ type: "ready" })) this.phase = "ready";
   }
 
   private report(): void {

@@ -6,6 +6,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { LineFramer } from "@paceline/link";
 
 const BUN = new URL("../../supervisor/node_modules/@oven/bun-linux-x64/bin/bun", import.meta.url).pathname;
 const BIN = new URL("../dist/bin.js", import.meta.url).pathname;
@@ -247,14 +248,13 @@ export class ScriptedSupervisor {
   private readonly server = createServer((socket) => {
     this.sockets.push(socket);
     socket.on("error", () => {});
-    createInterface({ input: socket }).on("line", (line) => {
+    const lines = new LineFramer((line) => {
       const message = JSON.parse(line) as LinkMessage;
       this.heard.push(message);
-      if (message.type === "hello" && this.welcomes) this.say({ type: "welcome" });
+      if (message.type === "hello") this.say({ type: "welcome" });
     });
+    socket.on("data", (chunk) => lines.push(chunk));
   });
-
-  constructor(private readonly welcomes = true) {}
 
   listen(): Promise<void> {
     return new Promise((resolve) => this.server.listen(this.link, resolve));

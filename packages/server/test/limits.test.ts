@@ -61,7 +61,7 @@ for (const [runtime, app] of cases) {
 
     it("closes a connection whose head does not come", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no head timeout");
-      const target = await start("--head-timeout-ms", "1000");
+      const target = await start("--head-timeout-ms", "1000", "--keep-alive-timeout-ms", "1000");
       const wire = new Wire(target);
       // The second head: Bun has a time of its own, which cannot be set, for the first.
       wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");

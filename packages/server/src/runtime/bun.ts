@@ -28,7 +28,7 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions): Runn
     development: false,
     // Bun shares the port by default outside development, and then a second server would steal half of the requests.
     reusePort: false,
-    idleTimeout: options.behindBalancer ? 0 : seconds(limits.headTimeoutMs),
+    idleTimeout: idleSeconds(options),
     maxRequestBodySize: limits.maxBodyBytes,
     fetch: fetch.handle,
     error(error: unknown) {
@@ -56,6 +56,7 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
   const { limits, behindBalancer } = options;
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
   const bodyTimeoutSeconds = seconds(limits.bodyTimeoutMs);
+  const idle = idleSeconds(options);
   let close = false;
 
   function finish(response: Response, begunAtMs: number): Response {
@@ -65,17 +66,28 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
     return close ? withClose(response) : response;
   }
 
+  /** Waits for the handler without the timer of idle connections, which would cut one that takes long. */
+  async function wait(promise: Promise<Response>, request: Request, server: BunServer): Promise<Response> {
+    if (!hasBody(request)) server.timeout(request, 0);
+    try {
+      return await promise;
+    } finally {
+      server.timeout(request, idle);
+    }
+  }
+
   function handle(request: Request, server: BunServer): Response | Promise<Response> {
     const begunAtMs = performance.now();
     counter.begun++;
     if (server.pendingRequests > limits.maxConnections) return refuse(counter);
-    // The timer that guards heads would otherwise cut a handler that takes longer.
-    if (!behindBalancer) server.timeout(request, hasBody(request) ? bodyTimeoutSeconds : 0);
+    if (!behindBalancer && hasBody(request)) server.timeout(request, bodyTimeoutSeconds);
     // An HTTP/1.0 request without Host; new URL(request.url) has to work in apps.
     const absolute = request.url.charCodeAt(0) === SLASH ? absoluteRequest(request) : request;
     const result = handler(absolute, new Info(new BunSource(request, server)));
     if (result instanceof Response) return finish(result, begunAtMs);
-    return Promise.resolve(result).then((response) => finish(response, begunAtMs));
+    const promise = Promise.resolve(result);
+    const waited = behindBalancer ? promise : wait(promise, request, server);
+    return waited.then((response) => finish(response, begunAtMs));
   }
 
   return {
@@ -137,6 +149,11 @@ function withClose(response: Response): Response {
     copy.headers.set("connection", "close");
     return copy;
   }
+}
+
+/** Bun's timer for a connection on which nothing moves, 0 for none. */
+function idleSeconds({ behindBalancer, limits }: RuntimeOptions): number {
+  return behindBalancer ? 0 : seconds(limits.keepAliveTimeoutMs);
 }
 
 function seconds(ms: number): number {

@@ -1,0 +1,40 @@
+/** docs/cli.md names every command and every option. */
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import { expect, test } from "vitest";
+import { commands } from "./commands/index.js";
+import { exitStatusOfCode } from "./exit-status.js";
+
+const page = readFileSync(new URL("../../../../docs/cli.md", import.meta.url), "utf8");
+
+function allCommands(): readonly Command[] {
+  const program = new Command();
+  for (const define of commands) define(program, () => async () => {});
+  return program.commands;
+}
+
+test("docs/cli.md has every command in a heading", () => {
+  const headings = [...page.matchAll(/^## (.*)$/gm)].flatMap(([, heading = ""]) => heading.split(", "));
+  for (const command of allCommands()) expect(headings).toContain(command.name());
+});
+
+test("docs/cli.md has every option", () => {
+  for (const command of allCommands()) {
+    for (const option of command.options.filter(({ hidden }) => !hidden)) {
+      const { short, long } = option;
+      expect(page).toContain(short ? `${short}, ${long}` : long);
+    }
+  }
+});
+
+test.each([
+  ["invalid", 2],
+  ["config", 2],
+  ["busy", 1],
+  ["failed", 1],
+  ["EADDRINUSE", 1],
+  ["not-running", 3],
+  ["timeout", 4],
+])("the code %s is exit status %i", (code, status) => {
+  expect(exitStatusOfCode(code)).toBe(status);
+});

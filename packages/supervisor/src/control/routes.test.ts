@@ -1,0 +1,30 @@
+/** The routes match what they name, and docs/http-api.md has a section for each and for no other. */
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { isOf, matchPath, routes } from "./routes.js";
+
+test("docs/http-api.md explains every route", () => {
+  const page = readFileSync(new URL("../../../../docs/http-api.md", import.meta.url), "utf8");
+  const explained = [...page.matchAll(/^### (GET|POST) (\S+)$/gm)].map(([, method, path]) => `${method} ${path}`);
+  expect(explained.sort()).toEqual(routes.map(({ method, path }) => `${method} ${path}`).sort());
+});
+
+test.each([
+  ["/v1/pools/:pool/scale", "/v1/pools/web/scale", { pool: "web" }],
+  ["/v1/pools/:pool/scale", "/v1/pools/w%2Fb/scale", { pool: "w/b" }],
+  ["/v1/pools/:pool/scale", "/v1/pools/web", undefined],
+  ["/v1/pools/:pool/scale", "/v1/pools/web/scale/", undefined],
+  ["/v1/pools/:pool/scale", "/v1/pools/%/scale", undefined],
+  ["/v1/stop", "/v1/stop", {}],
+])("%s against %s", (pattern, path, params) => {
+  expect(matchPath(pattern, path)).toEqual(params);
+});
+
+test("a name stands for an instance, or for all of a pool", () => {
+  expect(["web.1", "web", "web2.1", "web.10"].filter((subject) => isOf(subject, "web"))).toEqual([
+    "web.1",
+    "web",
+    "web.10",
+  ]);
+  expect(["web.1", "web.10"].filter((subject) => isOf(subject, "web.1"))).toEqual(["web.1"]);
+});

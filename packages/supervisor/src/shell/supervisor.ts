@@ -186,7 +186,9 @@ class FleetSupervisor implements Supervisor {
   status(): Status {
     const { configs, children, coordination, rollouts, slots, stats, usage, startedAt } = this;
     const { fleet } = this.runner;
-    const allReady = wantedSlots(fleet).every((slot) => slots.of(slot.name).everReady);
+    const wanted = wantedSlots(fleet);
+    // No slot at all: the control socket answers before the fleet is laid out.
+    const allReady = wanted.length > 0 && wanted.every((slot) => slots.of(slot.name).everReady);
     return buildStatus({
       ...{ configs, children, coordination, rollouts, slots, stats, usage, startedAt, fleet },
       version: this.options.version,
@@ -213,8 +215,11 @@ class FleetSupervisor implements Supervisor {
   }
 
   async waitReady(): Promise<OperationResult> {
-    const settled = (fleet: Fleet) =>
-      this.stopping !== undefined ? STOPPING : readiness(wantedSlots(fleet), this.slots, "all ready");
+    const settled = (fleet: Fleet) => {
+      if (this.stopping !== undefined) return STOPPING;
+      const wanted = wantedSlots(fleet);
+      return wanted.length === 0 ? undefined : readiness(wanted, this.slots, "all ready");
+    };
     // Ends in bounded time: starting has a deadline, and failures a budget.
     return (await this.runner.until(settled)) ?? STOPPING;
   }

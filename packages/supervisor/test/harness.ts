@@ -143,6 +143,8 @@ export async function launch(runtime: RuntimeName, config: FleetConfig): Promise
   const description = JSON.stringify({ config, configFile, directory, entries, runtimes: binaries });
   const child = spawn(binaries[runtime], [join(here, "supervisor-process.mjs"), description], {
     stdio: ["ignore", "inherit", "inherit", "ipc"],
+    // A session of its own has no terminal, whoever runs the tests.
+    detached: true,
     serialization: "json",
   });
   const supervisor = new RunningSupervisor(child, directory, configFile);

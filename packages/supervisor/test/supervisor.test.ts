@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
@@ -177,6 +177,30 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(pids.filter(isAlive)).toEqual([]);
   });
 
+  test("without a terminal SIGHUP reloads, and SIGTTIN and SIGTTOU scale the first pool", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "good", 1), pool("api", "good", 1)]));
+    await supervisor.call("waitReady");
+    supervisor.child.kill("SIGTTIN");
+    await supervisor.until("one more", ({ pools }) => pools[0]?.ready === 2 && pools[1]?.ready === 1);
+    supervisor.child.kill("SIGTTOU");
+    await supervisor.until("one less", ({ pools }) => pools[0]?.instances.length === 1);
+    supervisor.child.kill("SIGHUP");
+    await supervisor.until("a new generation", ({ pools }) => pools.every(({ generation }) => generation === 2));
+  });
+
+  test("a child inherits nothing but its output, and a balancer the listening sockets", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "good", 2)]));
+    await supervisor.call("waitReady");
+    const { pools, balancers } = await supervisor.status();
+    const listening = /socket:\[(\d+)\]/.exec(readlinkSync(`/proc/${balancers[0]?.pid}/fd/3`))?.[0];
+    expect(listening).toBeDefined();
+    const targets = openFiles(pools[0]?.instances[1]?.pid ?? 0);
+    expect(targets).not.toContain(listening);
+    expect(targets.filter((target) => target.endsWith(".out"))).toEqual(
+      [1, 2].map(() => join(supervisor.directory, "web.2#1.out")),
+    );
+  });
+
   test("children outlive a killed supervisor by the orphan grace, and serve meanwhile", async () => {
     const supervisor = await start(runtime, fleet([pool("web", "good", 1)]));
     await supervisor.call("waitReady");
@@ -242,3 +266,14 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(highest).toBeLessThan(2_000_000);
   });
 });
+
+function openFiles(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/${pid}/fd/${fd}`)];
+    } catch {
+      // It was closed between the two looks.
+      return [];
+    }
+  });
+}

@@ -20,6 +20,8 @@ export interface RolloutsOptions {
 
 interface Running {
   rollout: Rollout;
+  /** What the successor that was lost had written last. */
+  lastLines: string[];
   send(event: RolloutEvent): void;
 }
 
@@ -48,7 +50,7 @@ export class Rollouts {
   ): Promise<OperationResult> {
     const { runner, log } = this.options;
     return new Promise((resolve) => {
-      const state: Running = { rollout: newRollout(kind, slots), send: () => {} };
+      const state: Running = { rollout: newRollout(kind, slots), lastLines: [], send: () => {} };
       const finish = () => {
         const { outcome, done, total } = state.rollout;
         if (outcome === null || this.running.get(pool) !== state) return;
@@ -61,7 +63,7 @@ export class Rollouts {
         }
         const message = `${pool}: ${kind} ended after ${done} of ${total}: ${outcome.reason}`;
         log.event("error", pool, message.slice(pool.length + 2));
-        resolve({ ok: false, code: "failed", message, lastLines: this.lastLines });
+        resolve({ ok: false, code: "failed", message, lastLines: state.lastLines });
       };
       state.send = (event) => {
         if (state.rollout.outcome !== null) return;
@@ -74,13 +76,10 @@ export class Rollouts {
       };
       const unwatch = runner.watch(() => this.observe(pool, runner.fleet, state));
       this.running.set(pool, state);
-      this.lastLines = [];
       log.event("info", pool, `${kind} of ${slots.length}`);
       state.send({ type: "begin" });
     });
   }
-
-  private lastLines: string[] = [];
 
   private act(pool: string, generation: number, action: RolloutAction, state: Running): void {
     const { runner, coordination, log } = this.options;
@@ -127,15 +126,19 @@ export class Rollouts {
     const { process } = other;
     if (process.state === "ready") state.send({ type: "successorReady", index });
     else if (process.state !== "starting") {
-      state.send({ type: "successorLost", index, reason: this.lossOf(slot.name, process.attempt, process.state) });
+      const { reason, lastLines } = this.lossOf(slot.name, process.attempt, process.state);
+      state.lastLines = lastLines;
+      state.send({ type: "successorLost", index, reason });
     }
   }
 
-  private lossOf(slotName: string, attempt: number, processState: string): string {
+  private lossOf(slotName: string, attempt: number, processState: string): { reason: string; lastLines: string[] } {
     const ending = this.options.slots.of(slotName).endings.get(attempt);
     const live = this.options.children.get(processId(slotName, attempt));
-    this.lastLines = ending?.lastLines ?? [...(live?.output.lastLines ?? [])];
     const why = ending?.reason ?? (processState === "killing" ? "it was not ready in time" : `it is ${processState}`);
-    return `the new ${slotName} did not get ready: ${live?.fault ?? why}`;
+    return {
+      reason: `the new ${slotName} did not get ready: ${live?.fault ?? why}`,
+      lastLines: ending?.lastLines ?? [...(live?.output.lastLines ?? [])],
+    };
   }
 }

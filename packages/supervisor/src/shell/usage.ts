@@ -2,6 +2,9 @@
 import pidusage from "pidusage";
 
 const SAMPLE_MS = 2000;
+/** While nobody looks, a reading now and then is enough. */
+const UNSEEN_SAMPLE_MS = 10_000;
+const SEEN_FOR_MS = 15_000;
 /** A new process is looked at this long after it came up, so that nobody has to wait for the next sample. */
 const SOON_MS = 300;
 
@@ -15,6 +18,7 @@ export class UsageSampler {
   private readonly samples = new Map<number, Usage>();
   private timer: NodeJS.Timeout | undefined;
   private busy = false;
+  private askedAt = 0;
   private stopped = false;
 
   constructor(
@@ -39,6 +43,7 @@ export class UsageSampler {
   }
 
   of(pid: number): Usage | undefined {
+    this.askedAt = Date.now();
     return this.samples.get(pid);
   }
 
@@ -58,7 +63,7 @@ export class UsageSampler {
       this.problem(error);
     } finally {
       this.busy = false;
-      this.arm(SAMPLE_MS);
+      this.arm(Date.now() - this.askedAt < SEEN_FOR_MS ? SAMPLE_MS : UNSEEN_SAMPLE_MS);
     }
   }
 

@@ -1,0 +1,106 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader } from "./body-framing.js";
+
+/** Reads a body that comes in the given pieces; answers with its data, and what followed it. */
+function readIn(
+  pieces: Buffer[],
+  begin: (reader: BodyReader) => void,
+): { data: string; rest: string; verdict: number } {
+  const reader = new BodyReader();
+  begin(reader);
+  let data = "";
+  let rest = "";
+  for (const piece of pieces) {
+    if (reader.isComplete) {
+      rest += piece.toString("latin1");
+      continue;
+    }
+    const after = reader.read(piece, 0, piece.length, {
+      onBody: (bytes, start, end) => {
+        data += Buffer.from(bytes.subarray(start, end)).toString("latin1");
+      },
+    });
+    if (after < 0) return { data, rest, verdict: after };
+    rest += piece.subarray(after).toString("latin1");
+  }
+  return { data, rest, verdict: reader.isComplete ? 1 : 0 };
+}
+
+/** Cuts bytes at these places. */
+function cut(bytes: Buffer, places: number[]): Buffer[] {
+  const at = [...new Set(places.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b);
+  return [...at, bytes.length].map((end, i) => bytes.subarray(at[i - 1] ?? 0, end));
+}
+
+const chunkedBody = fc
+  .array(fc.tuple(fc.string({ minLength: 1, maxLength: 40 }), fc.constantFrom("", ";x=y", ";a")), { maxLength: 6 })
+  .map((chunks) => {
+    const data = chunks.map(([text]) => Buffer.from(text).toString("latin1"));
+    const framed = data.map((text, i) => `${text.length.toString(16)}${chunks[i]?.[1]}\r\n${text}\r\n`);
+    return { data: data.join(""), framed: `${framed.join("")}0\r\nTrailer: x\r\n\r\n` };
+  });
+
+describe("chunked", () => {
+  it("gives the same data however the bytes are cut, and leaves what follows", () => {
+    fc.assert(
+      fc.property(chunkedBody, fc.array(fc.nat(), { maxLength: 12 }), ({ data, framed }, places) => {
+        const pieces = cut(Buffer.from(`${framed}GET /next`, "latin1"), places);
+        const read = readIn(pieces, (reader) => reader.begin("chunked", 0));
+        expect(read).toEqual({ data, rest: "GET /next", verdict: 1 });
+      }),
+    );
+  });
+
+  it("gives the same verdict on broken bytes however they are cut", () => {
+    fc.assert(
+      fc.property(
+        chunkedBody,
+        fc.nat(),
+        fc.nat(255),
+        fc.array(fc.nat(), { maxLength: 8 }),
+        ({ framed }, at, byte, places) => {
+          const bytes = Buffer.from(framed, "latin1");
+          bytes[at % bytes.length] = byte;
+          const begin = (reader: BodyReader) => reader.begin("chunked", 0);
+          const whole = readIn([bytes], begin);
+          const pieces = readIn(cut(bytes, places), begin);
+          expect(pieces.verdict).toBe(whole.verdict);
+          expect(pieces.data).toBe(whole.data);
+        },
+      ),
+    );
+  });
+
+  it("refuses a body over its bound before its data", () => {
+    const begin = (reader: BodyReader) => reader.begin("chunked", 0, 7);
+    expect(readIn([Buffer.from("5\r\nhello\r\n3\r\n")], begin)).toEqual({
+      data: "hello",
+      rest: "",
+      verdict: BODY_TOO_LARGE,
+    });
+  });
+
+  it("refuses a size that a double cannot hold", () => {
+    const begin = (reader: BodyReader) => reader.begin("chunked", 0);
+    expect(readIn([Buffer.from("fffffffffffffff\r\n")], begin).verdict).toBe(BODY_MALFORMED);
+  });
+});
+
+describe("length and close", () => {
+  it("takes as many bytes as were told, and leaves what follows", () => {
+    fc.assert(
+      fc.property(fc.string({ minLength: 1 }), fc.array(fc.nat(), { maxLength: 6 }), (text, places) => {
+        const data = Buffer.from(text);
+        const pieces = cut(Buffer.concat([data, Buffer.from("next")]), places);
+        const read = readIn(pieces, (reader) => reader.begin("length", data.length));
+        expect(read).toEqual({ data: data.toString("latin1"), rest: "next", verdict: 1 });
+      }),
+    );
+  });
+
+  it("takes everything until the close, and is never complete by itself", () => {
+    const read = readIn([Buffer.from("a"), Buffer.from("b")], (reader) => reader.begin("close", 0));
+    expect(read).toEqual({ data: "ab", rest: "", verdict: 0 });
+  });
+});

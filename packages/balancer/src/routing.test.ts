@@ -1,0 +1,150 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { Deadlines } from "./deadlines.js";
+import { RoundRobin } from "./policies/round-robin.js";
+import { Queue } from "./queue.js";
+import { ReplayBuffer } from "./relay/replay-buffer.js";
+import { Router } from "./router.js";
+
+const named = (...names: string[]) => names.map((name) => ({ name }));
+
+describe("round robin", () => {
+  it("gives each candidate its turn: no two counts differ by more than one while membership stays", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 20 }), fc.nat(200), (size, picks) => {
+        const policy = new RoundRobin<{ name: string }>();
+        policy.rebuild(named(...Array.from({ length: size }, (_, i) => `web.${i}`)));
+        const counts = new Map<string, number>();
+        for (let i = 0; i < picks; i++) {
+          const { name } = policy.pick(() => true) as { name: string };
+          counts.set(name, (counts.get(name) ?? 0) + 1);
+        }
+        const all = Array.from({ length: size }, (_, i) => counts.get(`web.${i}`) ?? 0);
+        expect(Math.max(...all) - Math.min(...all)).toBeLessThanOrEqual(1);
+      }),
+    );
+  });
+
+  it("goes on after the last one picked when others come and go", () => {
+    const policy = new RoundRobin<{ name: string }>();
+    policy.rebuild(named("a", "b", "c"));
+    expect([policy.pick(() => true), policy.pick(() => true)].map((c) => c?.name)).toEqual(["a", "b"]);
+    policy.rebuild(named("b", "c", "d"));
+    expect(policy.pick(() => true)?.name).toBe("c");
+  });
+
+  it("passes over those that may not be picked, and answers with none when none may", () => {
+    const policy = new RoundRobin<{ name: string }>();
+    policy.rebuild(named("a", "b"));
+    expect(policy.pick(({ name }) => name === "b")?.name).toBe("b");
+    expect(policy.pick(() => false)).toBeUndefined();
+    policy.rebuild([]);
+    expect(policy.pick(() => true)).toBeUndefined();
+  });
+});
+
+describe("the queue", () => {
+  it("is first in, first out, within its bound, and forgets those that gave up", () => {
+    const operation = fc.oneof(
+      fc.constant({ kind: "add" as const }),
+      fc.constant({ kind: "take" as const }),
+      fc.nat(50).map((which) => ({ kind: "leave" as const, which })),
+    );
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 100 }), (operations) => {
+        const queue = new Queue<{ isWaiting: boolean; n: number }>(5);
+        let model: { isWaiting: boolean; n: number }[] = [];
+        for (const [n, step] of operations.entries()) {
+          if (step.kind === "add") {
+            const waiter = { isWaiting: true, n };
+            expect(queue.add(waiter)).toBe(model.length < 5);
+            if (model.length < 5) model.push(waiter);
+          } else if (step.kind === "take") {
+            expect(queue.peek()?.n).toBe(model[0]?.n);
+            if (queue.peek() !== undefined) queue.removeFirst();
+            model = model.slice(1);
+          } else {
+            const [gone] = model.splice(step.which, 1);
+            if (gone !== undefined) gone.isWaiting = false;
+          }
+        }
+      }),
+    );
+  });
+});
+
+describe("the router", () => {
+  const router = new Router([
+    ["/", "any"],
+    ["/api/", "api"],
+    ["/api/v2", "v2"],
+    ["example.com/", "host"],
+    ["example.com/api", "host api"],
+    ["*.example.com/", "wildcard"],
+  ] as const);
+
+  it.each([
+    ["other", "/", "any"],
+    ["other", "/api", "api"],
+    ["other", "/api/", "api"],
+    ["other", "/apix", "any"],
+    ["other", "/api/v2/x", "v2"],
+    ["other", "/api/v22", "api"],
+    ["EXAMPLE.com:8080", "/x", "host"],
+    ["example.com", "/api/x", "host api"],
+    ["a.example.com", "/api", "wildcard"],
+    ["notexample.com", "/", "any"],
+    ["", "/", "any"],
+  ])("%s%s leads to %s", (host, path, target) => {
+    expect(router.match(host, path)).toBe(target);
+  });
+
+  it("knows when there is only one way", () => {
+    expect(new Router([["/", 1]]).only).toBe(1);
+    expect(new Router([["/x", 1]]).only).toBeUndefined();
+    expect(router.only).toBeUndefined();
+  });
+});
+
+describe("deadlines", () => {
+  it("tells each entry once, whatever leaves the list meanwhile", () => {
+    const deadlines = new Deadlines();
+    const told: string[] = [];
+    const entries = ["a", "b", "c", "d"].map((name, i) => ({
+      deadlineAt: i < 3 ? 10 : 1000,
+      deadlineIndex: -1,
+      onDeadline() {
+        told.push(name);
+        deadlines.remove(this);
+        // The last to be told takes another with it that was due as well.
+        if (name === "c") deadlines.remove(entries[1] as (typeof entries)[number]);
+      },
+    }));
+    for (const entry of entries) deadlines.add(entry);
+    deadlines.tick(10);
+    expect(told.sort()).toEqual(["a", "c"]);
+    expect(deadlines.size).toBe(1);
+    deadlines.tick(20);
+    expect(told).toHaveLength(2);
+  });
+});
+
+describe("the replay buffer", () => {
+  const bytes = Buffer.from("hello");
+
+  it("holds a body up to its bound, and nothing of one that is larger", () => {
+    const replay = new ReplayBuffer(8);
+    replay.add(bytes, 0, 5);
+    expect([replay.isWhole, Buffer.concat(replay.pieces).toString()]).toEqual([true, "hello"]);
+    replay.add(bytes, 0, 5);
+    expect([replay.isWhole, replay.pieces]).toEqual([false, []]);
+  });
+
+  it("holds what could not be sent whatever its size, and forgets it once it was sent", () => {
+    const replay = new ReplayBuffer(2);
+    replay.hold(bytes, 0, 5);
+    expect(replay.isWhole).toBe(true);
+    replay.trim();
+    expect([replay.isWhole, replay.pieces]).toEqual([false, []]);
+  });
+});

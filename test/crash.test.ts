@@ -89,7 +89,7 @@ describe.each(RUNTIMES)("kill -9 on %s", { timeout: 60_000 }, (runtime) => {
   });
 
   test("of the supervisor: requests go on being answered, and after the grace nothing is left", async () => {
-    const project = await startFleet({ runtime, app: HELLO, config: { orphanGraceMs: 1_500 } });
+    const project = await startFleet({ runtime, app: HELLO, config: { orphanGraceMs: 5_000 } });
     const kept = project.load({ mode: "keep-alive", clients: 8, path: "/chat", expectBody: HELLO_BODY, delayMs: 2 });
     const anew = project.load({ mode: "connect-anew", clients: 8, path: "/chat", expectBody: HELLO_BODY, delayMs: 2 });
     await anew.moreConnections(100);

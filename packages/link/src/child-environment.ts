@@ -73,6 +73,10 @@ function childSpec(json: string): ChildSpec {
     if (!isAmount(spec[key])) throw bad(`has no good ${key}`);
   }
   if (spec.app !== undefined && typeof spec.app !== "string") throw bad("has an app that is not a path");
+  const { supervisorSockets: sockets = [] } = spec;
+  if (!Array.isArray(sockets) || sockets.some((path) => typeof path !== "string")) {
+    throw bad("has supervisorSockets that are not paths");
+  }
   if (spec.limits !== undefined) checkLimits(spec.limits, bad);
   return value as ChildSpec;
 }

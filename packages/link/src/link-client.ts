@@ -1,6 +1,7 @@
 /** A child's end of the link: says hello, hears the supervisor, reports, and comes back when the supervisor does. */
 import { connect, type Socket } from "node:net";
 import type { ChildIdentity } from "./child-environment.js";
+import { removeDeadSockets } from "./dead-sockets.js";
 import { LineFramer } from "./line-framer.js";
 import {
   type ChildMessage,
@@ -241,7 +242,8 @@ export class LinkClient {
     this.orphanTimer ??= setTimeout(
       () => {
         this.close();
-        this.options.onOrphaned?.();
+        const { supervisorSockets = [] } = this.options.identity.spec;
+        void removeDeadSockets(supervisorSockets).then(() => this.options.onOrphaned?.());
       },
       Math.min(this.options.identity.spec.orphanGraceMs, MAX_TIMER_MS),
     );

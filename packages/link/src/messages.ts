@@ -211,6 +211,8 @@ export interface ChildSpec {
   orphanGraceMs: number;
   /** For an orphan that must end by itself, and for SIGTERM: how long a drain may take. */
   drainTimeoutMs: number;
+  /** Socket files of the supervisor; an orphan removes those on which nobody listens. */
+  supervisorSockets?: string[];
   /** The app module's absolute path; for instances. */
   app?: string;
   limits?: InstanceLimits;

@@ -40,9 +40,10 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
     [LINK_ENVIRONMENT.attempt]: String(effect.attempt),
   };
   const { orphanGraceMs } = configs.fleet;
+  const supervisorSockets = [runDir.controlSocket, runDir.linkSocket];
   if (effect.pool === BALANCER_POOL) {
     const { policy, runtime, maxOutputBytes } = configs.balancer;
-    const spec: ChildSpec = { orphanGraceMs, drainTimeoutMs: policy.drainTimeoutMs };
+    const spec: ChildSpec = { orphanGraceMs, supervisorSockets, drainTimeoutMs: policy.drainTimeoutMs };
     return {
       ...commandLine(settings.runtimes, runtime, settings.entries.balancer),
       cwd: runDir.path,
@@ -57,7 +58,7 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
   const { pool, environment } = generation;
   const socket = runDir.socketPath(effect.id);
   const { app, limits, policy, runtime, maxOutputBytes } = pool;
-  const spec: ChildSpec = { orphanGraceMs, drainTimeoutMs: policy.drainTimeoutMs, app, limits };
+  const spec: ChildSpec = { orphanGraceMs, supervisorSockets, drainTimeoutMs: policy.drainTimeoutMs, app, limits };
   const own = { ...common, PACELINE_SOCKET: socket, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) };
   return {
     ...commandLine(settings.runtimes, runtime, settings.entries.instance),

@@ -1,12 +1,13 @@
 /** One client connection that speaks HTTP/1: reads its requests one after the other, and sends it their answers. */
 import type { Deadlines } from "../deadlines.js";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader } from "../http1/body-framing.js";
-import { type Framing, HEAD_INCOMPLETE, HEAD_REFUSED } from "../http1/request-head.js";
+import { HEAD_INCOMPLETE, HEAD_REFUSED } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { type LocalStatus, localAnswer } from "../local-answer.js";
 import { Exchange } from "../relay/exchange.js";
 import type { Relay } from "../relay/relay.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
+import { Http1Answer } from "./http1-answer.js";
 import { Input } from "./input.js";
 import type { ClientLink } from "./link.js";
 
@@ -34,12 +35,11 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private state: State = "head";
   private readonly input = new Input();
   private readonly body = new BodyReader();
+  private readonly framed: Http1Answer;
   private readonly exchange: Exchange;
   private readonly deadlines: Deadlines;
-  private minorVersion: 0 | 1 = 1;
   private keepAlive = true;
   private isHeadRequest = false;
-  private answerFraming: Framing = "none";
   private isPaused = false;
   private isReading = false;
   private waitedBytes = 0;
@@ -50,6 +50,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     private readonly onGone: OnGone,
   ) {
     this.exchange = new Exchange(relay, this, relay.forwarded.peer(connection.remoteAddress));
+    this.framed = new Http1Answer(relay.answerWriter, connection);
     this.deadlines = relay.deadlines;
     this.deadlines.add(this);
     this.deadlineAt = this.deadlines.now + relay.limits.headTimeoutMs;
@@ -66,7 +67,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     this.keepAlive = false;
     if (this.state === "head") {
       this.isHeadRequest = false;
-      this.minorVersion = 1;
+      this.framed.minorVersion = 1;
     }
     this.answer(status);
   }
@@ -126,7 +127,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     input.consume(after);
     if (input.length <= MAX_AHEAD_BYTES) this.resumeBody();
     this.state = "exchange";
-    this.minorVersion = head.minorVersion;
+    this.framed.minorVersion = head.minorVersion;
     this.isHeadRequest = head.isHead;
     this.keepAlive = head.keepAlive && !relay.isDraining;
     this.body.begin(head.isUpgrade ? "none" : head.framing, head.contentLength, relay.limits.maxBodyBytes);
@@ -213,38 +214,26 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   }
 
   sendInterim(head: ResponseHead): void {
-    // HTTP/1.0 knows no 1xx (RFC 9110 §15.2).
-    if (this.minorVersion === 0) return;
-    this.relay.answerWriter.response(this.connection, head, "none", true, this.minorVersion);
-    this.relay.answerWriter.flush(this.connection);
+    this.framed.interim(head);
   }
 
   sendHead(head: ResponseHead): void {
-    this.answerFraming = head.framing === "close" && this.minorVersion === 1 ? "chunked" : head.framing;
-    if (head.framing === "chunked" && this.minorVersion === 0) this.answerFraming = "close";
-    if (head.status === 101) this.answerFraming = "close";
-    if (this.answerFraming === "close" || !this.exchange.hasWholeRequest || this.relay.isDraining) {
-      this.keepAlive = false;
-    }
-    this.relay.answerWriter.response(this.connection, head, this.answerFraming, this.keepAlive, this.minorVersion);
+    const mayKeep = this.keepAlive && this.exchange.hasWholeRequest && !this.relay.isDraining;
+    this.keepAlive = this.framed.head(head, mayKeep);
     // What the client sent ahead of the 101 is the tunnel's first.
     if (head.status === 101 && this.input.length > 0) this.readBody();
   }
 
   sendBody(bytes: Uint8Array, start: number, end: number): boolean {
-    const { answerWriter } = this.relay;
-    return this.answerFraming === "chunked"
-      ? answerWriter.chunk(this.connection, bytes, start, end)
-      : answerWriter.body(this.connection, bytes, start, end);
+    return this.framed.body(bytes, start, end);
   }
 
   flush(): boolean {
-    return this.relay.answerWriter.flush(this.connection);
+    return this.framed.flush();
   }
 
   endAnswer(): void {
-    if (this.answerFraming === "chunked") this.relay.answerWriter.lastChunk(this.connection);
-    this.relay.answerWriter.flush(this.connection);
+    this.framed.end();
     this.finish();
   }
 
@@ -255,7 +244,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     this.connection.write(
       localAnswer(status, {
         keepAlive: this.keepAlive,
-        clientMinorVersion: this.minorVersion,
+        clientMinorVersion: this.framed.minorVersion,
         isHead: this.isHeadRequest,
       }),
     );

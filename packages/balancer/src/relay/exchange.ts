@@ -9,6 +9,7 @@ import type { Upstream } from "../upstream.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
 import type { Relay } from "./relay.js";
 import { ReplayBuffer } from "./replay-buffer.js";
+import { mayTryElsewhere } from "./retry.js";
 import { routeOf } from "./route.js";
 
 type State =
@@ -303,8 +304,9 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     const { state, upstream } = this;
     this.releaseUpstream();
     if (state === "answering" || state === "tunnel") return this.abort();
-    const isUnsent = state === "connecting" || loss === "refused";
-    if (loss === "broken" || !this.replay.isWhole || !(isUnsent || this.isIdempotent)) return this.answer(502);
+    const { isIdempotent } = this;
+    const attempted = { wasSent: state === "sent", isIdempotent, isBodyHeld: this.replay.isWhole };
+    if (!mayTryElsewhere(loss, attempted)) return this.answer(502);
     this.relay.counters.retriesTotal++;
     this.tried ??= [];
     if (upstream !== undefined) this.tried.push(upstream);

@@ -1,0 +1,60 @@
+/** Frames answers for an HTTP/1 client: which framing its version takes, and whether the connection can be kept after it. */
+import type { HeadWriter } from "../http1/head-writer.js";
+import type { Framing } from "../http1/request-head.js";
+import type { ResponseHead } from "../http1/response-head.js";
+import type { Connection } from "../transport/transport.js";
+
+export class Http1Answer {
+  /** Of the request that is answered. */
+  minorVersion: 0 | 1 = 1;
+  private framing: Framing = "none";
+
+  constructor(
+    private readonly writer: HeadWriter,
+    private readonly connection: Connection,
+  ) {}
+
+  /** A 1xx; HTTP/1.0 knows none (RFC 9110 §15.2). */
+  interim(head: ResponseHead): void {
+    if (this.minorVersion === 0) return;
+    this.writer.response(this.connection, head, "none", true, this.minorVersion);
+    this.writer.flush(this.connection);
+  }
+
+  /** Builds the head; answers with whether the connection outlives this answer, which needs `mayKeep` too. */
+  head(head: ResponseHead, mayKeep: boolean): boolean {
+    this.framing = this.framingOf(head);
+    const keepAlive = mayKeep && this.framing !== "close";
+    this.writer.response(this.connection, head, this.framing, keepAlive, this.minorVersion);
+    return keepAlive;
+  }
+
+  private framingOf(head: ResponseHead): Framing {
+    if (head.status === 101) return "close";
+    switch (head.framing) {
+      case "none":
+      case "length":
+        return head.framing;
+      case "chunked":
+      case "close":
+        return this.minorVersion === 1 ? "chunked" : "close";
+    }
+  }
+
+  /** False: some of it waits for the connection's drain. */
+  body(bytes: Uint8Array, start: number, end: number): boolean {
+    return this.framing === "chunked"
+      ? this.writer.chunk(this.connection, bytes, start, end)
+      : this.writer.body(this.connection, bytes, start, end);
+  }
+
+  /** Sends what one turn brought; false as with `body`. */
+  flush(): boolean {
+    return this.writer.flush(this.connection);
+  }
+
+  end(): void {
+    if (this.framing === "chunked") this.writer.lastChunk(this.connection);
+    this.writer.flush(this.connection);
+  }
+}

@@ -63,6 +63,23 @@ function linesOf({ body }: RawAnswer): unknown[] {
     .map((line) => JSON.parse(line));
 }
 
+/** Method, path and body of a request; status, code and part of the message of its answer. */
+const MISTAKES = [
+  ["POST", "/v1/pools/no/scale", '{"instances": 3}', 400, "invalid", "no pool no"],
+  ["POST", "/v1/reload", '{"pool": "busy"}', 409, "busy", "a reload is under way"],
+  ["POST", "/v1/reload", "", 500, "failed", "web.1 did not get ready"],
+  ["POST", "/v1/restart", '{"target": "throws"}', 500, "internal", "unforeseen"],
+  ["POST", "/v1/pools/web/scale", '{"instances": "x"}', 400, "invalid", "instances"],
+  ["POST", "/v1/pools/web/scale", '{"instances": 3, "more": 1}', 400, "invalid", "more"],
+  ["POST", "/v1/stop", "{", 400, "invalid", "not JSON"],
+  ["POST", "/v1/restart?timeout=3", "", 400, "invalid", "timeout"],
+  ["POST", "/v1/restart?timeoutMs=3s", "", 400, "invalid", "timeoutMs"],
+  ["GET", "/v1/stop", "", 405, "method_not_allowed", "POST"],
+  ["GET", "/v2/status", "", 404, "not_found", "/v2/status"],
+  ["GET", "/v1/pools/%zz/scale", "", 404, "not_found", "%zz"],
+  ["GET", "/v1/ready?timeoutMs=30", "", 504, "timeout", "goes on"],
+] as const;
+
 describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
   beforeEach(async () => {
     socketPath = join(makeFolder(), "control.sock");
@@ -93,24 +110,12 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect(await next()).toEqual(["scale", "web", 3]);
   });
 
-  test.each([
-    ["POST", "/v1/pools/no/scale", '{"instances": 3}', 400, "invalid", "no pool no"],
-    ["POST", "/v1/reload", '{"pool": "busy"}', 409, "busy", "a reload is under way"],
-    ["POST", "/v1/reload", "", 500, "failed", "web.1 did not get ready"],
-    ["POST", "/v1/restart", '{"target": "throws"}', 500, "internal", "unforeseen"],
-    ["POST", "/v1/pools/web/scale", '{"instances": "x"}', 400, "invalid", "instances"],
-    ["POST", "/v1/pools/web/scale", '{"instances": 3, "more": 1}', 400, "invalid", "more"],
-    ["POST", "/v1/stop", "{", 400, "invalid", "not JSON"],
-    ["POST", "/v1/restart?timeout=3", "", 400, "invalid", "timeout"],
-    ["POST", "/v1/restart?timeoutMs=3s", "", 400, "invalid", "timeoutMs"],
-    ["GET", "/v1/stop", "", 405, "method_not_allowed", "POST"],
-    ["GET", "/v2/status", "", 404, "not_found", "/v2/status"],
-    ["GET", "/v1/pools/%zz/scale", "", 404, "not_found", "%zz"],
-    ["GET", "/v1/ready?timeoutMs=30", "", 504, "timeout", "goes on"],
-  ])("%s %s %s is %i", async (method, path, body, status, code, message) => {
-    const answer = await (method === "GET" ? get(path) : post(path, body));
-    expect(answer.status).toBe(status);
-    expect(JSON.parse(answer.body)).toMatchObject({ error: { code, message: expect.stringContaining(message) } });
+  test("what cannot be done is an error document with the status that fits", async () => {
+    for (const [method, path, body, status, code, message] of MISTAKES) {
+      const answer = await (method === "GET" ? get(path) : post(path, body));
+      expect({ path, body, status: answer.status }).toEqual({ path, body, status });
+      expect(JSON.parse(answer.body)).toMatchObject({ error: { code, message: expect.stringContaining(message) } });
+    }
   });
 
   test("a failed operation tells the last lines of what failed", async () => {
@@ -133,6 +138,25 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     await closed;
     expect(text).toMatch(/^HTTP\/1\.1 413 /);
     expect((await raw(`GET /v1/status HTTP/1.1\r\nHost: x\r\nX: ${"y".repeat(40_000)}\r\n\r\n`)).status).toBe(431);
+  });
+
+  test("a request that does not come to its end is given up", async () => {
+    const waits = [
+      "",
+      "GET /v1/status HTTP/1.1\r\nHo",
+      "POST /v1/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
+    ];
+    await Promise.all(
+      waits.map(async (bytes) => {
+        const socket = await open();
+        socket.on("error", () => {});
+        socket.resume();
+        const closed = new Promise((resolve) => socket.on("close", resolve));
+        socket.write(bytes);
+        await closed;
+      }),
+    );
+    expect((await get("/v1/status")).status).toBe(200);
   });
 
   test("lines can be read once and followed; a reader that leaves is forgotten", async () => {

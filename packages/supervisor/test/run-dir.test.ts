@@ -105,7 +105,7 @@ describe("the run directory", () => {
 
   test("sockets on which somebody still serves are left, dead ones are removed", async () => {
     const path = join(makeFolder(), ".paceline");
-    mkdirSync(join(path, "run-1"), { recursive: true });
+    mkdirSync(join(path, "run-1"), { recursive: true, mode: 0o700 });
     mkdirSync(join(path, "run-2"));
     const alive = join(path, "run-1", "web.1#1.sock");
     await listen(alive);
@@ -139,6 +139,13 @@ describe("the run directory", () => {
     await listen(runDir.paths.controlSocket);
     await listen(socket);
     runDir.release();
+  });
+
+  test("a directory that others use is not taken from them", async () => {
+    const folder = makeFolder({ "notes.txt": "" });
+    chmodSync(folder, 0o755);
+    await expect(openRunDir(folder)).rejects.toMatchObject({ code: "rundir" });
+    expect(statSync(folder).mode & 0o777).toBe(0o755);
   });
 
   test("a path that is too long or leads to something else is refused", async () => {

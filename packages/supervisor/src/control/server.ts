@@ -12,23 +12,34 @@ import { matchPath, type Route, type RouteInput, routes } from "./routes.js";
 /** The longest request body, in bytes: room for a whole environment. */
 const MAX_BODY_BYTES = 4 << 20;
 const MAX_HEAD_BYTES = 16_384;
-const REQUEST_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 128;
 /** How long `close` lets answers under way go out. */
 const CLOSE_GRACE_MS = 1_000;
 
+export interface ControlServerOptions {
+  /** How long a request may take to arrive, head and body each. Default: 10,000. */
+  requestTimeoutMs?: number;
+}
+
 export class ControlServer {
   readonly #supervisor: SupervisorApi;
   readonly #path: string;
+  readonly #requestTimeoutMs: number;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #closing = new Set<() => void>();
 
-  constructor(supervisor: SupervisorApi, path: string) {
+  constructor(supervisor: SupervisorApi, path: string, { requestTimeoutMs = 10_000 }: ControlServerOptions = {}) {
     this.#supervisor = supervisor;
     this.#path = path;
+    this.#requestTimeoutMs = requestTimeoutMs;
     this.#server = createServer(
-      { maxHeaderSize: MAX_HEAD_BYTES, headersTimeout: REQUEST_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS },
+      {
+        maxHeaderSize: MAX_HEAD_BYTES,
+        headersTimeout: requestTimeoutMs,
+        requestTimeout: requestTimeoutMs,
+        connectionsCheckingInterval: requestTimeoutMs / 10,
+      },
       (request, response) => void this.#serve(request, response),
     );
     this.#server.maxConnections = MAX_CONNECTIONS;
@@ -72,7 +83,7 @@ export class ControlServer {
       const url = parseTarget(request.url ?? "/");
       const { route, params } = findRoute(request.method ?? "", url.pathname);
       checkQuery(route, url.searchParams);
-      const body = parseBody(route, await readBody(request));
+      const body = parseBody(route, await readBody(request, this.#requestTimeoutMs));
       const input = { supervisor: this.#supervisor, params, query: url.searchParams, body } as RouteInput<never>;
       const { answer } = route;
       switch (answer.kind) {
@@ -122,15 +133,23 @@ function checkQuery(route: Route, query: URLSearchParams): void {
   }
 }
 
-async function readBody(request: IncomingMessage): Promise<string> {
+async function readBody(request: IncomingMessage, timeoutMs: number): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > MAX_BODY_BYTES) {
-      throw new ControlError(413, "too_large", `a request body may have ${MAX_BODY_BYTES} bytes`);
+  // Bun's server watches over the head alone.
+  const timer = setTimeout(() => {
+    request.destroy(new ControlError(408, "late", `the body did not come within ${timeoutMs / 1000} s`));
+  }, timeoutMs);
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > MAX_BODY_BYTES) {
+        throw new ControlError(413, "too_large", `a request body may have ${MAX_BODY_BYTES} bytes`);
+      }
+      chunks.push(chunk);
     }
-    chunks.push(chunk);
+  } finally {
+    clearTimeout(timer);
   }
   return Buffer.concat(chunks).toString("utf8");
 }

@@ -14,11 +14,13 @@ export interface RunDirLock {
   release(): void;
 }
 
+/** Each round is lost to another starter that got further, so that a few suffice. */
+const MAX_ROUNDS = 1000;
 const NAME = /^lock\.(\d+)$/;
 
 /**
  * Takes the lock of `folder` for this process.
- * @throws PacelineError `running` when a process that runs holds it
+ * @throws PacelineError `running` when a process that runs holds it, or too many race for it
  */
 export function takeLock(folder: string): RunDirLock {
   const self = identify(process.pid);
@@ -26,7 +28,7 @@ export function takeLock(folder: string): RunDirLock {
   const draft = join(folder, `draft.${process.pid}`);
   writeFileSync(draft, JSON.stringify(self), { mode: 0o600 });
   try {
-    for (;;) {
+    for (let round = 0; round < MAX_ROUNDS; round++) {
       const highest = Math.max(0, ...numbers(folder));
       const holder = highest === 0 ? undefined : readHolder(join(folder, `lock.${highest}`));
       if (holder !== undefined && isRunning(holder)) {
@@ -43,6 +45,7 @@ export function takeLock(folder: string): RunDirLock {
       for (const number of others) unlinkIfThere(join(folder, `lock.${number}`));
       return { number: mine, release: () => release(folder, mine) };
     }
+    throw new PacelineError("running", `too many others are starting in ${folder}`);
   } finally {
     unlinkIfThere(draft);
   }

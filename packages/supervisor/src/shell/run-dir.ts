@@ -90,7 +90,13 @@ export function makePrivate(path: string): void {
   if (!stat.isDirectory() || (uid !== undefined && stat.uid !== uid)) {
     throw new PacelineError("rundir", `${path} is not a directory of our own`);
   }
-  if ((stat.mode & 0o077) !== 0) chmodSync(path, 0o700);
+  if ((stat.mode & 0o077) === 0) return;
+  const content = readdirSync(path);
+  if (content.length > 0 && !content.some((name) => name.startsWith("lock."))) {
+    // Such as /tmp: closing it to others would take it from them.
+    throw new PacelineError("rundir", `${path} is open to others and holds other things; name a directory of its own`);
+  }
+  chmodSync(path, 0o700);
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Starts supervisors as processes of their own on either runtime, with fixture children, and asks them. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -157,16 +157,21 @@ export async function launch(runtime: RuntimeName, config: FleetConfig): Promise
 /** Ends every supervisor that still runs, and what it has started. */
 export async function endAll(): Promise<void> {
   for (const supervisor of running.splice(0)) {
-    const { child } = supervisor;
-    if (child.exitCode !== null || child.signalCode !== null) continue;
-    const status = await supervisor.status().catch(() => undefined);
-    child.kill("SIGINT");
-    child.kill("SIGINT");
-    await supervisor.exited().catch(() => {
-      child.kill("SIGKILL");
-      for (const pid of status === undefined ? [] : pidsOf(status)) tryKill(-pid);
-    });
+    await end(supervisor);
+    rmSync(supervisor.directory, { recursive: true, force: true });
   }
+}
+
+async function end(supervisor: RunningSupervisor): Promise<void> {
+  const { child } = supervisor;
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const status = await supervisor.status().catch(() => undefined);
+  child.kill("SIGINT");
+  child.kill("SIGINT");
+  await supervisor.exited().catch(() => {
+    child.kill("SIGKILL");
+    for (const pid of status === undefined ? [] : pidsOf(status)) tryKill(-pid);
+  });
 }
 
 export function pidsOf(status: Status): number[] {

@@ -1,8 +1,8 @@
 /** An instance's life as one table of state × event: what it becomes, and what is to be done. Pure. */
 import { backoffDelayMs } from "./backoff.js";
-import type { ExitStatus } from "./model.js";
 import { deadlineOf, type Effect, type Process, type ProcessEvent, type SlotPolicy, unreachable } from "./process.js";
 import { bookFailure } from "./restart-budget.js";
+import { exitReason, seconds } from "./words.js";
 
 export interface Transition {
   process: Process;
@@ -290,15 +290,4 @@ function deadlineEffects(before: Process, after: Process): Effect[] {
   return before.attempt === after.attempt && at === deadlineOf(before) && before.state === after.state
     ? []
     : [{ type: "setDeadline", at }];
-}
-
-/** `exited with code 1`, `was killed by SIGKILL`, `ended`. */
-export function exitReason(status: ExitStatus): string {
-  if (status.signal !== null) return `was killed by ${status.signal}`;
-  return status.code === null ? "ended" : `exited with code ${status.code}`;
-}
-
-/** A duration for people: `0.2 s`, `30 s`. */
-export function seconds(ms: number): string {
-  return `${Math.round(ms / 100) / 10} s`;
 }

@@ -5,7 +5,7 @@ import type { ChildMessage, Hello } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
-import { exitReason, seconds } from "../core/transition.js";
+import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "./event-log.js";
 import type { LinkConnection } from "./link-connection.js";
 import { BALANCER_POOL, type Ending, type LiveProcess } from "./live-process.js";

@@ -2,11 +2,11 @@
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { type Fleet, findPool, type Pool, resize } from "../core/fleet.js";
 import type { EventLog } from "./event-log.js";
+import { readiness } from "./fleet-questions.js";
 import type { FleetRunner } from "./fleet-runner.js";
 import { BALANCER_POOL } from "./live-process.js";
 import type { Rollouts } from "./rollouts.js";
 import type { SlotBook } from "./slot-book.js";
-import { readiness } from "./waits.js";
 
 export const MAX_INSTANCES = 1024;
 

@@ -2,6 +2,7 @@
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { addPool, type Fleet, findPool, isDown, removePool, resize, setGeneration } from "../core/fleet.js";
 import type { FleetConfig, PoolConfig, ProcessPolicy } from "../core/model.js";
+import { generationsInUse } from "./fleet-questions.js";
 import type { FleetRunner } from "./fleet-runner.js";
 import { addressText } from "./listening-sockets.js";
 import { BALANCER_POOL } from "./live-process.js";
@@ -10,7 +11,6 @@ import type { PoolConfigs } from "./pool-configs.js";
 import type { Rollouts } from "./rollouts.js";
 import type { SlotBook } from "./slot-book.js";
 import type { StatsBook } from "./stats.js";
-import { generationsInUse } from "./waits.js";
 
 export type ConfigLoader = () => Promise<{ ok: true; config: FleetConfig } | { ok: false; problems: string[] }>;
 

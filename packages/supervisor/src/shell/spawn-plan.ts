@@ -1,4 +1,5 @@
 /** The one place where the command line and the environment of a child are put together. */
+import { fileURLToPath } from "node:url";
 import { type ChildSpec, LINK_ENVIRONMENT } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { RuntimeName } from "../core/model.js";
@@ -83,4 +84,10 @@ function commandLine(runtimes: SpawnSettings["runtimes"], runtime: RuntimeName, 
 function clean(base: Record<string, string>, own: Record<string, string>): Record<string, string> {
   const inherited = Object.entries(base).filter(([name]) => !name.startsWith("PACELINE_"));
   return { ...Object.fromEntries(inherited), ...own };
+}
+
+/** The programs of the packages that children run. */
+export function defaultEntries(): { instance: string; balancer: string } {
+  const bin = (name: string) => fileURLToPath(new URL("bin.js", import.meta.resolve(name)));
+  return { instance: bin("@paceline/server"), balancer: bin("@paceline/balancer") };
 }

@@ -1,13 +1,13 @@
 /** The supervisor: wires the parts together, starts the fleet and ends it. */
-import { fileURLToPath } from "node:url";
 import type { OperationResult, Status, SupervisorApi } from "../control/api.js";
-import { addPool, type Fleet, findSlot, isDown, occupants, resize } from "../core/fleet.js";
+import { addPool, type Fleet, isDown, resize } from "../core/fleet.js";
 import type { FleetConfig } from "../core/model.js";
 import { poolViews } from "../core/snapshot.js";
 import { BalancerCoordination } from "./balancer-coordination.js";
 import { Children } from "./children.js";
 import { Effects } from "./effects.js";
 import { EventLog } from "./event-log.js";
+import { isUnwantedEnd, readiness, wantedSlots } from "./fleet-questions.js";
 import { FleetRunner } from "./fleet-runner.js";
 import { LinkServer } from "./link-server.js";
 import { bindAll, type ListeningSocket } from "./listening-sockets.js";
@@ -20,12 +20,11 @@ import { Rollouts } from "./rollouts.js";
 import type { RunDirPaths } from "./run-dir-paths.js";
 import { watchSignals } from "./signals.js";
 import { SlotBook } from "./slot-book.js";
-import { planSpawn } from "./spawn-plan.js";
+import { defaultEntries, planSpawn } from "./spawn-plan.js";
 import { StatsBook } from "./stats.js";
 import { buildStatus } from "./status.js";
 import { Timers } from "./timers.js";
 import { UsageSampler } from "./usage.js";
-import { readiness, wantedSlots } from "./waits.js";
 
 export interface SupervisorOptions {
   config: FleetConfig;
@@ -105,7 +104,7 @@ class FleetSupervisor implements Supervisor {
       onLinkLost: (child) => coordination.lostLink(child.id),
       onEnded: (process, ending) => {
         coordination.gone(process.id);
-        slots.ended(process, ending, this.isUnwanted(process));
+        slots.ended(process, ending, isUnwantedEnd(this.runner.fleet, process));
       },
     });
     const { children } = this;
@@ -300,20 +299,4 @@ class FleetSupervisor implements Supervisor {
       limits: configs.balancerLimits,
     });
   }
-
-  /** Whether nobody asked this member of a slot to end. */
-  private isUnwanted({ pool, index, attempt }: Pick<LiveProcess, "pool" | "index" | "attempt">): boolean {
-    const slot = findSlot(this.runner.fleet, pool, index);
-    if (slot === undefined) return false;
-    return occupants(slot).some(({ role, occupant: { process } }) => {
-      if (role !== "member" || process.attempt !== attempt) return false;
-      if (process.state === "killing") return process.cause === "failing";
-      return process.state === "starting" || process.state === "ready";
-    });
-  }
-}
-
-function defaultEntries(): { instance: string; balancer: string } {
-  const bin = (name: string) => fileURLToPath(new URL("bin.js", import.meta.resolve(name)));
-  return { instance: bin("@paceline/server"), balancer: bin("@paceline/balancer") };
 }

@@ -1,6 +1,6 @@
-/** What keeps slots from being ready, asked of the fleet until it is settled. */
+/** Questions that the shell asks of the fleet's present value. */
 import type { OperationResult } from "../control/api.js";
-import { type Fleet, occupants, type Slot } from "../core/fleet.js";
+import { type Fleet, findSlot, occupants, type Slot } from "../core/fleet.js";
 import type { SlotBook } from "./slot-book.js";
 
 /** A slot that was never ready is given up on after this many starts in a row that failed. */
@@ -38,4 +38,12 @@ export function generationsInUse(fleet: Fleet, poolName: string): Set<number> {
   const used = new Set(pool === undefined ? [] : [pool.generation]);
   for (const slot of pool?.slots ?? []) for (const { occupant } of occupants(slot)) used.add(occupant.generation);
   return used;
+}
+
+/** Whether nobody asked this process to end: it is a member of its slot that was to go on. */
+export function isUnwantedEnd(fleet: Fleet, ended: { pool: string; index: number; attempt: number }): boolean {
+  const process = findSlot(fleet, ended.pool, ended.index)?.member.process;
+  if (process === undefined || process.attempt !== ended.attempt) return false;
+  if (process.state === "killing") return process.cause === "failing";
+  return process.state === "starting" || process.state === "ready";
 }

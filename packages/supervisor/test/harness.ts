@@ -137,7 +137,7 @@ export async function start(runtime: RuntimeName, config: FleetConfig): Promise<
 
 /** One whose `start` is still to be called. */
 export async function launch(runtime: RuntimeName, config: FleetConfig): Promise<RunningSupervisor> {
-  const directory = mkdtempSync(join(tmpdir(), "paceline-test-"));
+  const directory = mkdtempSync(join(tmpdir(), "paceline-supervisor-"));
   const configFile = join(directory, "config.json");
   const entries = { instance: fixture("instance"), balancer: fixture("balancer") };
   const description = JSON.stringify({ config, configFile, directory, entries, runtimes: binaries });

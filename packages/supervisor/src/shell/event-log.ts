@@ -48,7 +48,7 @@ export class EventLog {
     const event: FleetEvent = { sequence: ++this.eventSequence, at: Date.now(), level, subject, message };
     this.events.push(event);
     for (const listener of this.eventListeners) listener(event);
-    this.line("paceline", `${subject} ${message}`);
+    this.line("paceline", subject === "paceline" ? message : `${subject} ${message}`);
   }
 
   /** A line that `name` wrote. */

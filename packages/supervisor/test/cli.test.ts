@@ -237,19 +237,12 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     mkdirSync(folder);
     const port = await freePort();
     const source = makeFolder({ "app.mjs": HELLO });
-    const started = await paceline(
-      folder,
-      "start",
-      "-d",
-      "-i",
-      "1",
-      "-l",
-      `127.0.0.1:${port}`,
-      join(source, "app.mjs"),
-    );
-    onTestFinished(() => paceline(folder, "stop").then(() => {}));
+    const short = { ...env, XDG_RUNTIME_DIR: makeFolder() };
+    const paceline = (...args: string[]) => run(PACELINE, args, { cwd: folder, env: short });
+    const started = await paceline("start", "-d", "-i", "1", "-l", `127.0.0.1:${port}`, join(source, "app.mjs"));
+    onTestFinished(() => paceline("stop").then(() => {}));
     expect(started.code, started.stderr).toBe(0);
-    expect((await paceline(folder, "status")).stdout).toContain("web.1");
-    expect((await paceline(folder, "stop")).code).toBe(0);
+    expect((await paceline("status")).stdout).toContain("web.1");
+    expect((await paceline("stop")).code).toBe(0);
   });
 });

@@ -139,6 +139,7 @@ describe("the run directory", () => {
     await listen(runDir.paths.controlSocket);
     await listen(socket);
     runDir.release();
+    expect(existsSync(join(socket, "../.."))).toBe(false);
   });
 
   test("a directory that others use is not taken from them", async () => {

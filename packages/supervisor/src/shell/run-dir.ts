@@ -1,6 +1,6 @@
 /** The directory in which one supervisor keeps its sockets, its log and its children's output: where it is, and how it is taken. */
 import { createHash } from "node:crypto";
-import { chmodSync, lstatSync, mkdirSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, readdirSync, realpathSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join, resolve } from "node:path";
 import { PacelineError } from "../errors.js";
@@ -75,6 +75,7 @@ export async function openRunDir(path: string): Promise<RunDir> {
     release: () => {
       rmSync(outputs, { recursive: true, force: true });
       rmSync(sockets, { recursive: true, force: true });
+      if (sockets !== outputs) removeIfEmpty(join(sockets, ".."));
       lock.release();
     },
   };
@@ -111,6 +112,11 @@ async function removeLeftovers(path: string): Promise<void> {
     const alive = await Promise.all(sockets.map((name) => removeIfDead(join(folder, name))));
     if (!alive.includes(true)) rmSync(folder, { recursive: true, force: true });
   }
+}
+
+function removeIfEmpty(folder: string): void {
+  // Orphans of an earlier start may still serve in it.
+  if (readdirSync(folder).length === 0) rmdirSync(folder);
 }
 
 /** Whether somebody listens on the socket at `path`; if nobody does, it is removed. */

@@ -12,6 +12,8 @@ import type { RunningServer, RuntimeOptions, ServeAddress } from "./running-serv
 
 /** How often Node looks for heads that take too long. */
 const HEAD_CHECK_INTERVAL_MS = 1000;
+/** Connections that may wait to be accepted; Node's 511 is less than one burst, and the kernel has its own bound. */
+const BACKLOG = 4096;
 
 /**
  * Starts the server.
@@ -94,10 +96,10 @@ function listen(server: Server, address: ServeAddress): Promise<ServeAddress> {
   return new Promise((resolve, reject) => {
     server.once("error", (error) => reject(listenError(address, error)));
     if (address.kind === "unix") {
-      withPrivateUmask(() => server.listen({ path: address.path }, () => resolve(address)));
+      withPrivateUmask(() => server.listen({ path: address.path, backlog: BACKLOG }, () => resolve(address)));
       return;
     }
-    server.listen({ host: address.host, port: address.port }, () =>
+    server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () =>
       resolve({ ...address, port: (server.address() as AddressInfo).port }),
     );
   });

@@ -12,6 +12,7 @@ const instance: InstanceStatus = {
   runtime: "bun",
   uptimeSeconds: 90_061,
   rssBytes: 28_100_000,
+  pssBytes: 9_100_000,
   cpuPercent: 41.2,
   requestsTotal: 123_456,
   requestsPerSecond: 1554.4,
@@ -30,6 +31,7 @@ const failed: InstanceStatus = {
   state: "backoff",
   pid: null,
   rssBytes: null,
+  pssBytes: null,
   cpuPercent: null,
   latencyMs: { p50: null, p99: null },
   requestsPerSecond: 0,
@@ -48,6 +50,10 @@ const status: Status = {
   state: "running",
   listen: ["http://127.0.0.1:8080"],
   requestsTotal: 1,
+  errorsTotal: 0,
+  rssBytes: 90_000_000,
+  pssBytes: 40_000_000,
+  supervisor: { rssBytes: 30_000_000, pssBytes: 10_000_000 },
   balancers: [balancer],
   pools: [
     {

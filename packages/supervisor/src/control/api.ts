@@ -27,6 +27,8 @@ export interface InstanceStatus {
   runtime: RuntimeName;
   uptimeSeconds: number;
   rssBytes: number | null;
+  /** As RSS, but of a page that several processes share only the part; read every 15 s while somebody asks. */
+  pssBytes: number | null;
   cpuPercent: number | null;
   requestsTotal: number;
   requestsPerSecond: number;
@@ -66,6 +68,7 @@ export interface BalancerStatus {
   runtime: RuntimeName;
   uptimeSeconds: number;
   rssBytes: number | null;
+  pssBytes: number | null;
   cpuPercent: number | null;
   connections: number;
   connectionsTotal: number;
@@ -92,6 +95,14 @@ export interface Status {
   listen: string[];
   /** Answers of all balancer processes, those that ended included. */
   requestsTotal: number;
+  /** Those of them with a status of 500 and more. */
+  errorsTotal: number;
+  /** Of all processes of the fleet, this one included. */
+  rssBytes: number;
+  /** The same; a process that came up since the last reading is not in it yet. Null before the first, and where there is no /proc. */
+  pssBytes: number | null;
+  /** This process. */
+  supervisor: { rssBytes: number; pssBytes: number | null };
   balancers: BalancerStatus[];
   pools: PoolStatus[];
 }

@@ -54,28 +54,38 @@ export class ControlClient {
     return result;
   }
 
-  /** Calls `onLine` for each line of a stream until it ends. */
-  async read(path: string, onLine: (line: object) => void): Promise<void> {
-    await this.#send("GET", path, undefined, (line) => {
+  /** Calls `onLine` for each line of a stream until it ends, or until `signal` says so (an error of code `lost`). */
+  async read(path: string, onLine: (line: object) => void, signal?: AbortSignal): Promise<void> {
+    const take = (line: object) => {
       const { error } = line as { error?: { code: string; message: string } };
       if (error !== undefined) throw new PacelineError(error.code, error.message);
       onLine(line);
-    });
+    };
+    await this.#send("GET", path, undefined, take, signal);
   }
 
-  #send(method: string, path: string, body: object | undefined, onLine: (line: object) => void): Promise<void> {
+  #send(
+    method: string,
+    path: string,
+    body: object | undefined,
+    onLine: (line: object) => void,
+    signal?: AbortSignal,
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
       const text = body === undefined ? undefined : JSON.stringify(body);
       const headers =
         text === undefined ? {} : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) };
       const outgoing = request({ socketPath: this.#socketPath, method, path, headers, agent: false });
       let timer: NodeJS.Timeout | undefined;
+      const aborted = () => end(new PacelineError("lost", "it is not read any more"));
       const end = (error?: Error) => {
         clearTimeout(timer);
+        signal?.removeEventListener("abort", aborted);
         if (error === undefined) return resolve();
         outgoing.destroy();
         reject(error);
       };
+      signal?.addEventListener("abort", aborted);
       if (this.#deadline !== undefined) {
         const message = `the deadline of ${(this.#timeoutMs ?? 0) / 1000} s passed`;
         timer = setTimeout(() => end(new PacelineError("timeout", message)), this.#deadline - performance.now());

@@ -5,6 +5,7 @@ import type { BalancerCoordination } from "./balancer-coordination.js";
 import type { Children } from "./children.js";
 import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import type { PoolConfigs } from "./pool-configs.js";
+import type { PssSampler } from "./pss.js";
 import type { Rollouts } from "./rollouts.js";
 import type { SlotBook } from "./slot-book.js";
 import type { StatsBook } from "./stats.js";
@@ -23,12 +24,14 @@ export interface StatusSources {
   slots: SlotBook;
   stats: StatsBook;
   usage: UsageSampler;
+  pss: PssSampler;
 }
 
 export function buildStatus(sources: StatusSources): Status {
   const now = Date.now();
   const { fleet, configs, stats } = sources;
   const { bun, node } = process.versions;
+  const totals = stats.totals(BALANCER_POOL, now);
   return {
     version: sources.version,
     name: configs.fleet.name,
@@ -37,12 +40,29 @@ export function buildStatus(sources: StatusSources): Status {
     uptimeSeconds: secondsSince(sources.startedAt, now),
     state: sources.state,
     listen: sources.listen,
-    requestsTotal: stats.totals(BALANCER_POOL, now).requestsTotal,
+    requestsTotal: totals.requestsTotal,
+    errorsTotal: totals.errorsTotal,
+    ...memoryOfAll(sources),
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)
       .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, now))),
     pools: fleet.pools.filter((pool) => pool.name !== BALANCER_POOL).map((pool) => poolStatus(sources, pool, now)),
   };
+}
+
+/** The memory of the supervisor, and of it with all its children. */
+function memoryOfAll({ children, usage, pss }: StatusSources): Pick<Status, "rssBytes" | "pssBytes" | "supervisor"> {
+  const supervisor = { rssBytes: process.memoryUsage.rss(), pssBytes: pss.of(process.pid) };
+  let { rssBytes } = supervisor;
+  let pssBytes: number | null = supervisor.pssBytes;
+  for (const { pid } of children.alive()) {
+    if (pid === null) continue;
+    rssBytes += usage.of(pid)?.rssBytes ?? 0;
+    const own = pss.of(pid);
+    // A process that came up since the last reading is left out until the next.
+    if (pssBytes !== null && own !== null) pssBytes += own;
+  }
+  return { rssBytes, pssBytes, supervisor };
 }
 
 function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus {
@@ -99,6 +119,7 @@ function common(sources: StatusSources, slot: Slot, child: LiveProcess | undefin
     attempt: slot.member.process.attempt,
     uptimeSeconds: child === undefined ? 0 : secondsSince(child.spawnedAt, now),
     rssBytes: usage?.rssBytes ?? null,
+    pssBytes: child?.pid == null ? null : sources.pss.of(child.pid),
     cpuPercent: usage?.cpuPercent == null ? null : Math.round(usage.cpuPercent * 10) / 10,
     requestsTotal: child?.stats.last?.requestsTotal ?? 0,
     requestsPerSecond: child?.stats.requestsPerSecond(now) ?? 0,

@@ -15,6 +15,7 @@ import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import { Operations, STOPPING } from "./operations.js";
 import { OutputPoller } from "./output.js";
 import { PoolConfigs } from "./pool-configs.js";
+import { PssSampler } from "./pss.js";
 import { longestEndMs, Reload } from "./reload.js";
 import { Rollouts } from "./rollouts.js";
 import type { RunDirPaths } from "./run-dir-paths.js";
@@ -78,6 +79,7 @@ class FleetSupervisor implements Supervisor {
   private readonly link: LinkServer<LiveProcess>;
   private readonly outputs: OutputPoller;
   private readonly usage: UsageSampler;
+  private readonly pss: PssSampler;
 
   constructor(private readonly options: SupervisorOptions) {
     this.ended = new Promise((resolve) => {
@@ -146,10 +148,9 @@ class FleetSupervisor implements Supervisor {
     const problem = (error: unknown) =>
       log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
     this.outputs = new OutputPoller(() => [...children.alive()].map((child) => child.output), problem);
-    this.usage = new UsageSampler(
-      () => [...children.alive()].flatMap(({ pid }) => (pid === null ? [] : [pid])),
-      problem,
-    );
+    const pids = () => [...children.alive()].flatMap(({ pid }) => (pid === null ? [] : [pid]));
+    this.usage = new UsageSampler(pids, problem);
+    this.pss = new PssSampler(() => [process.pid, ...pids()]);
   }
 
   async start(): Promise<void> {
@@ -183,13 +184,13 @@ class FleetSupervisor implements Supervisor {
   }
 
   status(): Status {
-    const { configs, children, coordination, rollouts, slots, stats, usage, startedAt } = this;
+    const { configs, children, coordination, rollouts, slots, stats, usage, pss, startedAt } = this;
     const { fleet } = this.runner;
     const wanted = wantedSlots(fleet);
     // No slot at all: the control socket answers before the fleet is laid out.
     const allReady = wanted.length > 0 && wanted.every((slot) => slots.of(slot.name).everReady);
     return buildStatus({
-      ...{ configs, children, coordination, rollouts, slots, stats, usage, startedAt, fleet },
+      ...{ configs, children, coordination, rollouts, slots, stats, usage, pss, startedAt, fleet },
       version: this.options.version,
       state: this.stopping !== undefined ? "stopping" : allReady ? "running" : "starting",
       listen: this.sockets.map((socket) => socket.url),
@@ -278,6 +279,7 @@ class FleetSupervisor implements Supervisor {
     this.timers.clearAll();
     this.outputs.stop();
     this.usage.stop();
+    this.pss.stop();
     this.children.close();
     this.link.close();
     for (const socket of this.sockets) socket.close();

@@ -10,11 +10,13 @@ import { serve } from "./serve.js";
 import { start } from "./start.js";
 import { status } from "./status.js";
 import { stop } from "./stop.js";
+import { top } from "./top.js";
 
 export const commands: readonly DefineCommand[] = [
   start,
   serve,
   status,
+  top,
   scale,
   reload,
   restart,

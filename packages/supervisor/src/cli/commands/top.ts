@@ -1,0 +1,55 @@
+/** `paceline top`: the dashboard on a fleet that runs. */
+import { constants } from "node:os";
+import { EXIT, type ExitStatus } from "../exit-status.js";
+import { type FleetOptions, type JsonOption, withFleet } from "../options.js";
+import type { DefineCommand } from "../program.js";
+
+interface TopOptions extends FleetOptions, JsonOption {
+  plain?: boolean;
+  once?: boolean;
+}
+
+export const top: DefineCommand = (program, action) => {
+  const command = program
+    .command("top")
+    .description("watch a fleet that runs: the dashboard, which also scales, reloads and restarts it")
+    .option("--plain", "print it as text once a second")
+    .option("--json", "print the status once a second, one JSON document a line")
+    .option("--once", "print it once; with --plain or --json");
+  withFleet(command).action(
+    action(async (options: TopOptions): Promise<ExitStatus> => {
+      const [{ findControlSocket }, { print, printError }] = await Promise.all([
+        import("../find-fleet.js"),
+        import("../output.js"),
+      ]);
+      const plain = options.plain === true || options.json === true;
+      if (options.once && !plain) {
+        printError("--once goes with --plain or --json");
+        return EXIT.usage;
+      }
+      if (!plain && !(process.stdin.isTTY && process.stdout.isTTY)) {
+        printError("the dashboard needs a terminal; paceline top --plain prints the same as text");
+        return EXIT.usage;
+      }
+      const socketPath = findControlSocket(options);
+      if (!plain) {
+        const { runDashboard } = await import("../../dashboard/dashboard.js");
+        const colour = process.env.NO_COLOR === undefined || process.env.NO_COLOR === "";
+        const leaving = await runDashboard({ socketPath, ownership: "attached", colour });
+        return leaving.by === "signal" ? ((128 + constants.signals[leaving.signal]) as ExitStatus) : EXIT.done;
+      }
+      const { runPlain } = await import("../../dashboard/plain.js");
+      const controller = new AbortController();
+      for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => controller.abort());
+      // Nobody reads any more: nothing is left to do.
+      process.stdout.on("error", () => controller.abort());
+      const columns = Number(process.env.COLUMNS) || process.stdout.columns;
+      await runPlain({
+        ...{ socketPath, print, width: columns, signal: controller.signal },
+        json: options.json === true,
+        once: options.once === true,
+      });
+      return EXIT.done;
+    }),
+  );
+};

@@ -1,0 +1,58 @@
+/** The last line: a question, what goes on, or what the keys do. */
+import { SORT_WORDS } from "./keys.js";
+import type { Model, Notice } from "./model.js";
+import { clean, fitLine, type Line, type Style, segment, widthOf } from "./text.js";
+
+const TONE: Record<Notice["tone"], { style: Style; mark: string }> = {
+  info: { style: "plain", mark: "·" },
+  good: { style: "good", mark: "✓" },
+  bad: { style: "bad", mark: "✗" },
+};
+
+/** In the order in which they are left out from the end. */
+const HINTS = ["? help", "+ − scale", "r reload", "R restart", "l log", "s sort", "/ filter", "q quit"];
+
+export function bottomLine(model: Model, width: number): Line {
+  return fitLine(contents(model, width), width);
+}
+
+function contents(model: Model, width: number): Line {
+  const { mode, notice, ownership } = model;
+  switch (mode.kind) {
+    case "quit": {
+      const name = clean(model.status?.name ?? "the fleet");
+      const long = ` Stop ${name}?  y stop it and wait   n leave it running   Esc go back `;
+      return [segment(widthOf(long) <= width ? long : " Stop? y / n / Esc ", "alarm")];
+    }
+    case "stopping": {
+      const long = " stopping: what is in flight is finished · Ctrl-C again ends it at once ";
+      return [segment(widthOf(long) <= width ? long : " stopping … ", "alarm")];
+    }
+    case "filter":
+      return [segment(" /", "accent"), segment(model.filter), segment("█", "accent"), segment("  Enter Esc", "dim")];
+    case "help":
+      return [segment(" any key goes back", "dim")];
+    case "normal":
+      if (notice !== null) {
+        const { style, mark } = TONE[notice.tone];
+        return [segment(` ${mark} ${clean(notice.text)}`, style)];
+      }
+      return [...stateOf(model), segment(` ${hints(ownership, width)}`, "dim")];
+    default:
+      return mode satisfies never;
+  }
+}
+
+/** How the rows are chosen, where that is not the default. */
+function stateOf({ filter, sort }: Model): Line {
+  const parts = [filter === "" ? "" : `/${filter}`, sort === "name" ? "" : `by ${SORT_WORDS[sort]}`];
+  const text = parts.filter(Boolean).join(" ");
+  return text === "" ? [] : [segment(` ${text} `, "accent")];
+}
+
+function hints(ownership: Model["ownership"], width: number): string {
+  const all = ownership === "started" ? [...HINTS, "Ctrl-C stop"] : HINTS;
+  let shown = all;
+  while (shown.length > 1 && widthOf(shown.join("  ")) > width - 1) shown = shown.slice(0, -1);
+  return shown.join("  ");
+}

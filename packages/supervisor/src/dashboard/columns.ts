@@ -1,0 +1,113 @@
+/** The columns of the table: what each shows, and which of them fit a width. */
+import type { ProcessState } from "../core/model.js";
+import { count, megabytes, milliseconds, percent, shortDuration } from "./format.js";
+import type { SortKey } from "./model.js";
+import type { Process } from "./rows.js";
+import { type Style, widthOf } from "./text.js";
+
+export interface Column {
+  key: "name" | "state" | "pid" | "memory" | "cpu" | "rate" | "chart" | "flight" | "p50" | "p99" | "restarts" | "up";
+  /** The long title and the short one. */
+  titles: readonly [string, string];
+  align: "left" | "right";
+  /** Columns with a higher number go first when there is not enough room. */
+  drop: number;
+  /** The rows are sorted by this column when they are sorted by … */
+  sort?: SortKey;
+  value(process: Process): string;
+  /** Wide enough for what comes, so that the columns do not move with every digit. */
+  least: number;
+}
+
+export interface PlacedColumn {
+  column: Column;
+  title: string;
+  width: number;
+}
+
+export interface Layout {
+  columns: PlacedColumn[];
+  gap: string;
+}
+
+/** The room left of the names, for the mark of the selected row. */
+export const MARGIN = 1;
+const LEAST_CHART = 8;
+const GOOD_CHART = 20;
+const MOST_CHART = 60;
+
+const COLUMNS: readonly Column[] = [
+  { key: "name", titles: ["NAME", "NAME"], align: "left", drop: 0, sort: "name", value: ({ name }) => name, least: 6 },
+  { key: "state", titles: ["STATE", "STATE"], align: "left", drop: 1, value: ({ state }) => state, least: 8 },
+  { key: "pid", titles: ["PID", "PID"], align: "right", drop: 10, value: ({ pid }) => String(pid ?? "–"), least: 5 },
+  numeric("memory", ["RSS MB", "RSS"], 4, "memory", 5, ({ rssBytes }) => megabytes(rssBytes)),
+  numeric("cpu", ["CPU %", "CPU"], 6, "cpu", 4, ({ cpuPercent }) => percent(cpuPercent)),
+  numeric("rate", ["REQ/S", "REQ/S"], 2, "rate", 6, ({ requestsPerSecond }) => count(requestsPerSecond)),
+  { key: "chart", titles: ["LAST MINUTE", "MINUTE"], align: "left", drop: 5, value: () => "", least: LEAST_CHART },
+  numeric("flight", ["FLIGHT", "FLY"], 7, undefined, 4, ({ inFlight }) => count(inFlight)),
+  numeric("p50", ["P50", "P50"], 9, undefined, 4, ({ latencyMs }) => milliseconds(latencyMs.p50)),
+  numeric("p99", ["P99", "P99"], 3, "latency", 4, ({ latencyMs }) => milliseconds(latencyMs.p99)),
+  numeric("restarts", ["RESTARTS", "RST"], 8, "restarts", 3, ({ restarts }) => count(restarts)),
+  numeric("up", ["UP", "UP"], 11, undefined, 3, ({ uptimeSeconds }) => shortDuration(uptimeSeconds)),
+];
+
+function numeric(
+  key: Column["key"],
+  titles: readonly [string, string],
+  drop: number,
+  sort: SortKey | undefined,
+  least: number,
+  value: Column["value"],
+): Column {
+  const shown = (process: Process) => (process.pid === null && key !== "restarts" ? "–" : value(process));
+  return { key, titles, align: "right", drop, least, value: shown, ...(sort === undefined ? {} : { sort }) };
+}
+
+const STATE_STYLE: Record<ProcessState, Style> = {
+  ready: "good",
+  starting: "busy",
+  draining: "busy",
+  killing: "busy",
+  stopped: "dim",
+  backoff: "bad",
+  failed: "bad",
+};
+
+export function stateStyle(state: ProcessState): Style {
+  return STATE_STYLE[state];
+}
+
+/** Long titles and wide gaps where they fit, then short ones, then fewer columns; the chart takes what is left. */
+export function layOut(processes: readonly Process[], width: number, sort: SortKey): Layout {
+  const roomy = place(COLUMNS, processes, 0, sort);
+  if (totalWidth(roomy, "  ") + GOOD_CHART - LEAST_CHART <= width) return grow(roomy, "  ", width);
+  let columns = [...COLUMNS];
+  for (;;) {
+    const placed = place(columns, processes, 1, sort);
+    if (totalWidth(placed, " ") <= width || columns.length === 1) return grow(placed, " ", width);
+    const first = Math.max(...columns.map(({ drop }) => drop));
+    columns = columns.filter(({ drop }) => drop !== first);
+  }
+}
+
+function place(columns: readonly Column[], processes: readonly Process[], form: 0 | 1, sort: SortKey): PlacedColumn[] {
+  return columns.map((column) => {
+    const title = `${column.sort === sort && sort !== "name" ? "▾" : ""}${column.titles[form]}`;
+    const widest = processes.reduce((most, process) => Math.max(most, widthOf(column.value(process))), column.least);
+    return { column, title, width: Math.max(widest, widthOf(title)) };
+  });
+}
+
+function totalWidth(columns: readonly PlacedColumn[], gap: string): number {
+  return MARGIN + columns.reduce((sum, { width }) => sum + width, 0) + gap.length * (columns.length - 1);
+}
+
+function grow(columns: PlacedColumn[], gap: string, width: number): Layout {
+  const spare = width - totalWidth(columns, gap);
+  const grown = columns.map((placed) =>
+    placed.column.key === "chart"
+      ? { ...placed, width: Math.min(MOST_CHART, placed.width + Math.max(0, spare)) }
+      : placed,
+  );
+  return { columns: grown, gap };
+}

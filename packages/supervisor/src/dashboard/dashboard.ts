@@ -1,0 +1,127 @@
+/** Runs the dashboard in the terminal until somebody leaves it: feeds messages to the model, does what it asks for, draws it. */
+import type { FleetEvent, LogLine, OperationResult } from "../control/api.js";
+import { ControlClient } from "../control/client.js";
+import { feedLines, feedStatus } from "./feed.js";
+import { Frames } from "./frames.js";
+import { type Effect, followed, initialModel, type Message, type Ownership } from "./model.js";
+import { openTerminal } from "./terminal.js";
+import { update } from "./update.js";
+import { view } from "./view.js";
+
+/** Whoever goes through the rows does not want the log of each. */
+const FOLLOW_DELAY_MS = 150;
+const SIGNALS: NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP"];
+
+export interface DashboardOptions {
+  socketPath: string;
+  ownership: Ownership;
+  colour: boolean;
+  /** Ends a fleet that was started here; called again to end it without grace. */
+  onStop?(): void;
+  /** Ends the dashboard, when the fleet it was opened for has ended. */
+  ended?: Promise<unknown>;
+}
+
+/** How the dashboard was left. The terminal is as it was before. */
+export type Leaving = { by: "key" } | { by: "end" } | { by: "signal"; signal: NodeJS.Signals };
+
+export function runDashboard(options: DashboardOptions): Promise<Leaving> {
+  const { socketPath, ownership, colour } = options;
+  return new Promise((resolve) => {
+    const terminal = openTerminal({
+      colour,
+      onKey: (key) => dispatch({ type: "key", key, at: Date.now() }, true),
+      onResize: (size) => dispatch({ type: "resize", ...size }, true),
+    });
+    let model = initialModel(ownership, terminal.size);
+    const frames = new Frames(() => terminal.draw(view(model)));
+    let log: { name: string | null; stop(): void } = { name: null, stop: () => {} };
+
+    const dispatch = (message: Message, urgent = false) => {
+      const step = update(model, message);
+      model = step.model;
+      for (const effect of step.effects) perform(effect);
+      if (followed(model) !== log.name) followLog(followed(model));
+      frames.request(urgent);
+    };
+
+    const perform = (effect: Effect) => {
+      switch (effect.type) {
+        case "operate":
+          return void operate(effect);
+        case "stop":
+          return options.onStop?.();
+        case "quit":
+          return leave({ by: "key" });
+        default:
+          return effect satisfies never;
+      }
+    };
+
+    const operate = async ({ id, path, body }: Extract<Effect, { type: "operate" }>) => {
+      const onProgress = (message: string) => dispatch({ type: "progress", id, message });
+      const result = await new ControlClient({ socketPath })
+        .operate("POST", path, body, onProgress)
+        .catch((error: Error): OperationResult => ({ ok: false, code: "failed", message: error.message }));
+      dispatch({ type: "result", id, result, at: Date.now() }, true);
+    };
+
+    const followLog = (name: string | null) => {
+      log.stop();
+      if (name === null) {
+        log = { name, stop: () => {} };
+        return;
+      }
+      let stop = () => {};
+      const timer = setTimeout(() => {
+        const path = `/v1/logs?follow=1&lines=200&name=${encodeURIComponent(name)}`;
+        stop = feedLines<LogLine>(socketPath, path, (lines, fresh) => dispatch({ type: "log", name, lines, fresh }));
+      }, FOLLOW_DELAY_MS);
+      log = {
+        name,
+        stop: () => {
+          clearTimeout(timer);
+          stop();
+        },
+      };
+    };
+
+    const stopStatus = feedStatus(socketPath, {
+      onStatus: (status) => dispatch({ type: "status", status, at: Date.now() }),
+      onLost: () => dispatch({ type: "lost", at: Date.now() }),
+    });
+    const stopEvents = feedLines<FleetEvent>(socketPath, "/v1/events?follow=1&lines=200", (events, fresh) =>
+      dispatch({ type: "events", events, fresh }),
+    );
+
+    const crash = (error: unknown) => {
+      terminal.restore();
+      process.stderr.write(`paceline: ${error instanceof Error ? error.stack : error}\n`);
+      process.exit(1);
+    };
+    const handlers = SIGNALS.map((signal) => [signal, () => leave({ by: "signal", signal })] as const);
+    // A terminal that is gone ends its input.
+    const hangUp = () => leave({ by: "signal", signal: "SIGHUP" });
+    let left = false;
+    const leave = (leaving: Leaving) => {
+      if (left) return;
+      left = true;
+      frames.stop();
+      stopStatus();
+      stopEvents();
+      log.stop();
+      terminal.restore();
+      process.off("uncaughtException", crash);
+      process.off("exit", terminal.restore);
+      for (const [signal, handler] of handlers) process.off(signal, handler);
+      process.stdin.off("end", hangUp).off("error", hangUp);
+      resolve(leaving);
+    };
+    process.on("uncaughtException", crash);
+    process.on("exit", terminal.restore);
+    for (const [signal, handler] of handlers) process.on(signal, handler);
+    process.stdin.on("end", hangUp).on("error", hangUp);
+    void options.ended?.then(() => leave({ by: "end" }));
+    frames.request(true);
+  });
+}

@@ -1,0 +1,61 @@
+/** Numbers in few cells. */
+
+const EMPTY = "–";
+
+/** `0.4`, `12`, `123`, `1.2s`: milliseconds in five cells at most. */
+export function milliseconds(ms: number | null): string {
+  if (ms === null) return EMPTY;
+  if (ms < 9.95) return ms.toFixed(1);
+  if (ms < 999.5) return ms.toFixed(0);
+  return ms < 99_950 ? `${(ms / 1000).toFixed(1)}s` : `${Math.round(ms / 1000)}s`;
+}
+
+/** `12,431`, and `123k` from a hundred thousand on. */
+export function count(value: number | null): string {
+  if (value === null) return EMPTY;
+  const whole = Math.round(value);
+  if (whole >= 99_999_500) return `${Math.round(whole / 1e6)}M`;
+  if (whole >= 9_999_500) return `${(whole / 1e6).toFixed(1)}M`;
+  return whole >= 100_000 ? `${Math.round(whole / 1000)}k` : thousands(whole);
+}
+
+/** `1,234,567`. */
+export function thousands(value: number): string {
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+/** In megabytes: `28.1`, and `1024` from a thousand on. */
+export function megabytes(bytes: number | null): string {
+  if (bytes === null) return EMPTY;
+  const mb = bytes / 1e6;
+  return mb < 999.95 ? mb.toFixed(1) : mb.toFixed(0);
+}
+
+/** `231 MB`, `4.1 GB`. */
+export function size(bytes: number): string {
+  return bytes < 999.5e6 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+}
+
+/** Of one core. */
+export function percent(value: number | null): string {
+  return value === null ? EMPTY : value.toFixed(0);
+}
+
+/** The largest unit: `4s`, `59m`, `23h`, `3d`. */
+export function shortDuration(seconds: number): string {
+  if (seconds < 60) return `${Math.floor(seconds)}s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
+  return seconds < 86_400 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`;
+}
+
+/** The local time of day, `10:31:07`. */
+export function clock(at: number): string {
+  const date = new Date(at);
+  return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
+}
+
+/** `▓▓▓▓▓░░░`. */
+export function bar(done: number, total: number, width: number): string {
+  const full = total <= 0 ? 0 : Math.min(width, Math.round((done / total) * width));
+  return "▓".repeat(full) + "░".repeat(width - full);
+}

@@ -1,0 +1,59 @@
+/** The status once a second as text or JSON, for logs and terminals that can do no more. */
+import { ControlClient } from "../control/client.js";
+import { feedStatus } from "./feed.js";
+import { clock } from "./format.js";
+import { initialModel } from "./model.js";
+import { update } from "./update.js";
+import { plainView } from "./view.js";
+
+const DEFAULT_WIDTH = 120;
+const TIMEOUT_MS = 10_000;
+
+export interface PlainOptions {
+  socketPath: string;
+  json: boolean;
+  /** One reading and no more. */
+  once: boolean;
+  /** In columns; default 120. */
+  width?: number | undefined;
+  print(text: string): void;
+  /** Ends it; otherwise it goes on whatever becomes of the supervisor. */
+  signal: AbortSignal;
+}
+
+/** @throws PacelineError when there is nothing to read, with `once` */
+export async function runPlain({ socketPath, json, once, width, print, signal }: PlainOptions): Promise<void> {
+  let model = initialModel("attached", { width: width ?? DEFAULT_WIDTH, height: 1 });
+  const show = (status: Parameters<Parameters<typeof feedStatus>[1]["onStatus"]>[0]) => {
+    if (json) return print(JSON.stringify(status));
+    model = update(model, { type: "status", status, at: Date.now() }).model;
+    const lines = plainView(model, model.size.width).map((line) =>
+      line
+        .map(({ text }) => text)
+        .join("")
+        .trimEnd(),
+    );
+    print(`${lines.join("\n")}\n`);
+  };
+  if (once) return show(await new ControlClient({ socketPath, timeoutMs: TIMEOUT_MS }).status());
+  let lost = false;
+  const stop = feedStatus(socketPath, {
+    onStatus: (status) => {
+      lost = false;
+      show(status);
+    },
+    onLost: () => {
+      const at = Date.now();
+      model = update(model, { type: "lost", at }).model;
+      const text = "connection lost, trying again";
+      if (!lost)
+        print(json ? JSON.stringify({ error: { code: "lost", message: text, at } }) : `${clock(at)} ${text}\n`);
+      lost = true;
+    },
+  });
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) return resolve();
+    signal.addEventListener("abort", () => resolve());
+  });
+  stop();
+}

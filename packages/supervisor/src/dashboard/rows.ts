@@ -1,0 +1,83 @@
+/** The rows of the table: which there are, in which order, and the one that is selected. */
+import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import type { Model, SortKey } from "./model.js";
+
+export type Process = InstanceStatus | BalancerStatus;
+
+export type Row =
+  | { kind: "pool"; name: string; pool: PoolStatus }
+  | { kind: "balancers"; name: "balancer"; status: Status }
+  /** `name` of a process is `web.3`; `peak` is the highest rate among its like in the last minute. */
+  | { kind: "process"; name: string; process: Process; group: string }
+  /** The second process of the slot above. */
+  | { kind: "other"; name: null; other: NonNullable<Process["other"]> };
+
+const numberOf: Record<SortKey, (process: Process) => number> = {
+  name: ({ name }) => -indexOf(name),
+  rate: ({ requestsPerSecond }) => requestsPerSecond,
+  memory: ({ rssBytes }) => rssBytes ?? -1,
+  cpu: ({ cpuPercent }) => cpuPercent ?? -1,
+  latency: ({ latencyMs }) => latencyMs.p99 ?? -1,
+  restarts: ({ restarts }) => restarts,
+};
+
+/** All rows that the filter lets through. */
+export function rowsOf({ status, filter, sort }: Pick<Model, "status" | "filter" | "sort">): Row[] {
+  if (status === null) return [];
+  const rows: Row[] = [];
+  for (const pool of status.pools) {
+    const shown = processRows(pool.instances, pool.name, filter, sort);
+    if (shown.length > 0 || matches(filter, pool.name)) rows.push({ kind: "pool", name: pool.name, pool }, ...shown);
+  }
+  const shown = processRows(status.balancers, "balancer", filter, sort);
+  if (shown.length > 0 || matches(filter, "balancer")) {
+    rows.push({ kind: "balancers", name: "balancer", status }, ...shown);
+  }
+  return rows;
+}
+
+function processRows(processes: readonly Process[], group: string, filter: string, sort: SortKey): Row[] {
+  const value = numberOf[sort];
+  return processes
+    .filter(({ name, state }) => matches(filter, name) || matches(filter, state))
+    .sort((a, b) => value(b) - value(a) || indexOf(a.name) - indexOf(b.name))
+    .flatMap((process): Row[] => {
+      const row: Row = { kind: "process", name: process.name, process, group };
+      return process.other === null ? [row] : [row, { kind: "other", name: null, other: process.other }];
+    });
+}
+
+function matches(filter: string, text: string): boolean {
+  return filter === "" || text.includes(filter.toLowerCase());
+}
+
+/** 3 of `web.3`. */
+function indexOf(name: string): number {
+  return Number(name.slice(name.lastIndexOf(".") + 1));
+}
+
+/** The pool that a name belongs to: `web` of `web.3` and of `web`. */
+export function poolOf(name: string): string {
+  const dot = name.lastIndexOf(".");
+  return dot < 0 ? name : name.slice(0, dot);
+}
+
+/** The names that can be selected, from top to bottom. */
+export function selectable(model: Pick<Model, "status" | "filter" | "sort">): string[] {
+  return rowsOf(model).flatMap(({ name }) => (name === null ? [] : [name]));
+}
+
+/**
+ * The name to select now: the one that was, else the last of its pool, else the first instance. So the selection stays in its
+ * place when an instance goes, and is never a row that is not shown.
+ */
+export function keepSelection(model: Pick<Model, "status" | "filter" | "sort" | "selected">): string | null {
+  const names = selectable(model);
+  const { selected } = model;
+  if (selected !== null) {
+    if (names.includes(selected)) return selected;
+    const kin = names.filter((name) => poolOf(name) === poolOf(selected));
+    if (kin.length > 0) return kin.at(-1) ?? null;
+  }
+  return names.find((name) => name.includes(".")) ?? names[0] ?? null;
+}

@@ -1,0 +1,153 @@
+/** The table: a line a pool, a row a process. */
+import type { Status } from "../control/api.js";
+import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle } from "./columns.js";
+import { bar, count } from "./format.js";
+import { EMPTY_HISTORY, peak, sparkline } from "./history.js";
+import type { Model } from "./model.js";
+import { type Process, type Row, rowsOf } from "./rows.js";
+import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment, spread } from "./text.js";
+
+const MARK = "▸";
+const BAR_WIDTH = 8;
+
+export interface Table {
+  head: Line;
+  rows: Line[];
+  /** The index of the selected row, or -1. */
+  selected: number;
+}
+
+type TableModel = Pick<Model, "status" | "filter" | "sort" | "selected" | "histories" | "connection">;
+
+/** The whole table, in `width` cells. */
+export function tableOf(model: TableModel, width: number): Table {
+  const rows = rowsOf(model);
+  const processes = rows.flatMap((row) => (row.kind === "process" ? [row.process] : []));
+  const layout = layOut(processes, width, model.sort);
+  const peaks = peaksOf(model, rows);
+  const faded = model.connection.state === "lost";
+  const lines = rows.map((row) => {
+    const line = lineOf(row, model, layout, peaks, width);
+    return emphasise(line, row.name !== null && row.name === model.selected, faded, width);
+  });
+  return {
+    head: fitLine(headLine(layout), width),
+    rows: lines,
+    selected: rows.findIndex(({ name }) => name !== null && name === model.selected),
+  };
+}
+
+/** The highest rate of each group: its charts have one scale, so that they can be compared. */
+function peaksOf({ histories }: TableModel, rows: readonly Row[]): Map<string, number> {
+  const peaks = new Map<string, number>();
+  for (const row of rows) {
+    if (row.kind !== "process") continue;
+    const highest = peak(histories.get(row.name) ?? EMPTY_HISTORY);
+    peaks.set(row.group, Math.max(peaks.get(row.group) ?? 0, highest));
+  }
+  return peaks;
+}
+
+function headLine({ columns, gap }: Layout): Line {
+  const cells = columns.map(({ column, title, width }) => fit(title, width, column.align));
+  return [segment(" ".repeat(MARGIN) + cells.join(gap), "dim")];
+}
+
+function lineOf(row: Row, model: TableModel, layout: Layout, peaks: Map<string, number>, width: number): Line {
+  switch (row.kind) {
+    case "pool":
+      return poolLine(row, width);
+    case "balancers":
+      return balancersLine(row.status, width);
+    case "process": {
+      const history = model.histories.get(row.name) ?? EMPTY_HISTORY;
+      const chart = (cells: number) => sparkline(history, cells, peaks.get(row.group) ?? 0);
+      return processLine(row.process, layout, chart);
+    }
+    case "other":
+      return otherLine(row.other, layout);
+    default:
+      return row satisfies never;
+  }
+}
+
+function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line {
+  const short = pool.ready < pool.wanted;
+  const left: Line = [
+    segment(" "),
+    segment(pool.name, "bold"),
+    segment(`  ${pool.kind}  `),
+    segment(`${pool.ready}/${pool.wanted} ready`, short ? "busy" : "good"),
+    segment(`  gen ${pool.generation}`),
+  ];
+  const routes = clean(pool.routes.join(" "));
+  if (pool.rollout === null) {
+    return spread(left, [segment(`${count(pool.requestsPerSecond)} req/s  ${routes} `, "dim")], width);
+  }
+  const { kind, done, total } = pool.rollout;
+  return spread(left, [segment(`${kind} ${done}/${total} ${bar(done, total, BAR_WIDTH)} `, "busy")], width);
+}
+
+function balancersLine({ balancers, listen }: Status, width: number): Line {
+  const ready = balancers.filter(({ state }) => state === "ready").length;
+  const connections = balancers.reduce((sum, each) => sum + each.connections, 0);
+  const left: Line = [
+    segment(" "),
+    segment("balancer", "bold"),
+    segment("  "),
+    segment(`${ready}/${balancers.length} ready`, ready < balancers.length ? "busy" : "good"),
+    segment(`  ${count(connections)} ${connections === 1 ? "connection" : "connections"}`),
+  ];
+  return spread(left, [segment(`${clean(listen.join(" "))} `, "accent")], width);
+}
+
+function processLine(process: Process, { columns, gap }: Layout, chart: (cells: number) => string): Line {
+  const line: Line = [segment(" ".repeat(MARGIN))];
+  for (const [at, placed] of columns.entries()) {
+    if (at > 0) line.push(segment(gap));
+    line.push(cellOf(process, placed, chart));
+  }
+  return line;
+}
+
+function cellOf(process: Process, { column, width }: PlacedColumn, chart: (cells: number) => string): Segment {
+  switch (column.key) {
+    case "state":
+      return segment(fit(process.state, width), stateStyle(process.state));
+    case "chart":
+      return segment(fit(chart(width), width), "accent");
+    case "name":
+      return segment(fit(clean(process.name), width));
+    default:
+      return segment(fit(column.value(process), width, column.align));
+  }
+}
+
+function otherLine(other: NonNullable<Process["other"]>, { columns, gap }: Layout): Line {
+  const line: Line = [segment(" ".repeat(MARGIN))];
+  for (const [at, { column, width }] of columns.entries()) {
+    if (at > 0) line.push(segment(gap));
+    if (column.key === "name") line.push(segment(fit(other.role === "successor" ? "└ next" : "└ last", width), "dim"));
+    else if (column.key === "state") line.push(segment(fit(other.state, width), stateStyle(other.state)));
+    else if (column.key === "pid") line.push(segment(fit(String(other.pid ?? "–"), width, "right")));
+    else line.push(segment(" ".repeat(width)));
+  }
+  return line;
+}
+
+/** Marks the selected row over its whole width; the values of a lost supervisor are dim. */
+function emphasise(line: Line, selected: boolean, faded: boolean, width: number): Line {
+  const cut = fitLine(line, width);
+  if (selected) {
+    const style: Style = "selected";
+    const text = cut.map((each) => each.text).join("");
+    return [segment(fit(MARK + text.slice(1), width), style)];
+  }
+  return faded ? cut.map(({ text }) => segment(text, "dim")) : cut;
+}
+
+/** Fills `line` with blanks to `width` cells. */
+export function padLine(line: Line, width: number): Line {
+  const space = width - lineWidth(line);
+  return space > 0 ? [...line, segment(" ".repeat(space))] : line;
+}

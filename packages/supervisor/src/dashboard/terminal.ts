@@ -1,0 +1,142 @@
+/** The terminal: shows lines of styled text, tells keys and the size, and gives the screen back as it was. */
+import blessed from "blessed";
+import type { Key } from "./model.js";
+import { cells, type Line, type Style, widthOf } from "./text.js";
+
+export interface TerminalOptions {
+  /** Without colours, only with bold and reverse. */
+  colour: boolean;
+  onKey(key: Key): void;
+  onResize(size: { width: number; height: number }): void;
+}
+
+export interface Terminal {
+  readonly size: { width: number; height: number };
+  draw(lines: readonly Line[]): void;
+  /** Leaves the alternate screen, shows the cursor and ends raw mode; may be called at any time, and again. */
+  restore(): void;
+}
+
+/** A cell of blessed's buffer: attributes and what it shows. */
+type Cell = [attribute: number, text: string];
+
+/** What we use of blessed's screen: its cells, which `draw` compares with what the terminal shows. */
+interface CellScreen extends blessed.Widgets.Screen {
+  lines: (Cell[] & { dirty: boolean })[];
+  olines: Cell[][];
+  draw(first: number, last: number): void;
+}
+
+const DEFAULT_COLOUR = 0x1ff;
+const BOLD = 1;
+const REVERSE = 8;
+/** Nothing that is ever shown: the terminal's cell is written whatever it is. */
+const UNKNOWN: Cell = [-1, ""];
+
+function attribute(foreground: number, flags = 0): number {
+  return (flags << 18) | (foreground << 9) | DEFAULT_COLOUR;
+}
+
+const COLOURED: Record<Style, number> = {
+  plain: attribute(DEFAULT_COLOUR),
+  bold: attribute(DEFAULT_COLOUR, BOLD),
+  dim: attribute(8),
+  good: attribute(2),
+  busy: attribute(3),
+  bad: attribute(1, BOLD),
+  accent: attribute(6),
+  selected: attribute(DEFAULT_COLOUR, REVERSE),
+  alarm: attribute(3, BOLD | REVERSE),
+};
+
+const UNCOLOURED: Record<Style, number> = {
+  ...COLOURED,
+  dim: attribute(DEFAULT_COLOUR),
+  good: attribute(DEFAULT_COLOUR),
+  busy: attribute(DEFAULT_COLOUR, BOLD),
+  bad: attribute(DEFAULT_COLOUR, BOLD),
+  accent: attribute(DEFAULT_COLOUR),
+  alarm: attribute(DEFAULT_COLOUR, BOLD | REVERSE),
+};
+
+/** Takes the terminal over: alternate screen, raw mode, no cursor. */
+export function openTerminal({ colour, onKey, onResize }: TerminalOptions): Terminal {
+  // Else blessed draws lines with the alternate character set, which not every terminal has.
+  process.env.NCURSES_NO_UTF8_ACS = "1";
+  const screen = blessed.screen({
+    terminal: "xterm-256color",
+    forceUnicode: true,
+    fullUnicode: false,
+    dockBorders: false,
+    // Escape is a key of its own; what belongs to a sequence comes at once.
+    // biome-ignore lint/suspicious/noExplicitAny: the types leave this option out
+    ...({ escapeTimeout: 50 } as any),
+  }) as CellScreen;
+  const attributes = colour ? COLOURED : UNCOLOURED;
+  const sizeNow = () => ({ width: Number(screen.width), height: Number(screen.height) });
+  let restored = false;
+
+  screen.on("keypress", (typed: string | undefined, key: blessed.Widgets.Events.IKeyEventArg) => {
+    const name = nameOf(typed, key);
+    if (name !== undefined) onKey(name);
+  });
+  screen.on("resize", () => {
+    screen.alloc();
+    onResize(sizeNow());
+  });
+
+  return {
+    get size() {
+      return sizeNow();
+    },
+    draw(lines) {
+      if (restored) return;
+      for (const [y, row] of screen.lines.entries()) writeRow(row, screen.olines[y] ?? [], lines[y] ?? [], attributes);
+      screen.draw(0, screen.lines.length - 1);
+    },
+    restore() {
+      if (restored) return;
+      restored = true;
+      screen.destroy();
+      // Blessed leaves the input flowing, which would keep the process.
+      process.stdin.pause();
+    },
+  };
+}
+
+/** `enter`, `C-c`, or the character itself; undefined for what blessed tells twice. */
+function nameOf(typed: string | undefined, key: blessed.Widgets.Events.IKeyEventArg): Key | undefined {
+  if (key.name === "return") return undefined;
+  if (key.ctrl || typed === undefined || typed < " " || typed === "\x7f") return key.full;
+  return typed;
+}
+
+function writeRow(
+  row: Cell[] & { dirty: boolean },
+  shown: Cell[],
+  line: Line,
+  attributes: Record<Style, number>,
+): void {
+  let x = 0;
+  let hasWide = shown.some(([, text]) => text === "");
+  for (const { text, style } of line) {
+    for (const cell of cells(text)) {
+      const width = widthOf(cell);
+      if (x + width > row.length) break;
+      put(row, x, attributes[style], cell);
+      // The terminal fills this one by itself.
+      if (width === 2) put(row, x + 1, attributes[style], "");
+      hasWide ||= width === 2;
+      x += width;
+    }
+  }
+  for (; x < row.length; x++) put(row, x, attributes.plain, " ");
+  // What is beside a character of two cells is drawn whole: the cursor may not be where blessed thinks it is.
+  if (hasWide) for (const cell of shown) [cell[0], cell[1]] = UNKNOWN;
+  row.dirty = true;
+}
+
+function put(row: Cell[], x: number, attribute: number, text: string): void {
+  const cell = row[x];
+  if (cell !== undefined) [cell[0], cell[1]] = [attribute, text];
+}

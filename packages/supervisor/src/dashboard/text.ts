@@ -1,0 +1,111 @@
+/** Text as cells of a terminal: what may be shown of foreign text, how wide it is, and cutting and padding it to a width. */
+import stringWidth from "string-width";
+
+/** What a piece of text means; the terminal decides how that looks. */
+export type Style =
+  | "plain"
+  | "bold"
+  | "dim"
+  | "good"
+  | "busy"
+  | "bad"
+  | "accent"
+  /** The line under the cursor. */
+  | "selected"
+  /** Wants to be noticed now: a question, a lost connection. */
+  | "alarm";
+
+export interface Segment {
+  text: string;
+  style: Style;
+}
+
+export type Line = Segment[];
+
+const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
+/** Escape sequences: CSI, OSC up to its end, and those of two characters. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]/g;
+/** Terminals disagree on how wide these are. */
+const UNCERTAIN = /\p{Emoji_Presentation}|\p{Surrogate}|\p{Co}|[\u{10000}-\u{10ffff}]|\ufe0f|\u200d|\u20e3/u;
+const REPLACEMENT = "□";
+/** Longer runs are no letter with its marks. */
+const MAX_CLUSTER = 8;
+
+const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+
+/** `text` without what would move the cursor, or be as wide in one terminal and wider in the next. */
+export function clean(text: string): string {
+  if (PRINTABLE_ASCII.test(text)) return text;
+  const visible = text.replace(ESCAPES, "").replaceAll("\t", "  ").normalize("NFC");
+  return PRINTABLE_ASCII.test(visible) ? visible : cells(visible).join("");
+}
+
+/** The characters of `text`, each one or two cells wide; what is neither is replaced or left out. */
+export function cells(text: string): string[] {
+  if (PRINTABLE_ASCII.test(text)) return [...text];
+  const shown: string[] = [];
+  for (const { segment } of graphemes.segment(text)) {
+    if (segment.length === 1 && segment >= " " && segment <= "~") shown.push(segment);
+    else if (UNCERTAIN.test(segment) || segment.length > MAX_CLUSTER) shown.push(REPLACEMENT);
+    else {
+      const width = stringWidth(segment);
+      if (width === 1 || width === 2) shown.push(segment);
+    }
+  }
+  return shown;
+}
+
+/** In cells. */
+export function widthOf(text: string): number {
+  return PRINTABLE_ASCII.test(text) ? text.length : stringWidth(text);
+}
+
+/** At most `width` cells of `text`, with an ellipsis where something is left out. */
+export function truncate(text: string, width: number): string {
+  if (widthOf(text) <= width) return text;
+  if (width <= 0) return "";
+  let used = 0;
+  let kept = "";
+  for (const cell of cells(text)) {
+    used += widthOf(cell);
+    if (used > width - 1) break;
+    kept += cell;
+  }
+  return `${kept}…`;
+}
+
+/** Exactly `width` cells. */
+export function fit(text: string, width: number, align: "left" | "right" = "left"): string {
+  const cut = truncate(text, width);
+  const padding = " ".repeat(Math.max(0, width - widthOf(cut)));
+  return align === "left" ? cut + padding : padding + cut;
+}
+
+export function lineWidth(line: Line): number {
+  return line.reduce((sum, { text }) => sum + widthOf(text), 0);
+}
+
+/** `line` cut to `width` cells. */
+export function fitLine(line: Line, width: number): Line {
+  const kept: Line = [];
+  let left = width;
+  for (const { text, style } of line) {
+    if (left <= 0) break;
+    const cut = truncate(text, left);
+    left -= widthOf(cut);
+    kept.push({ text: cut, style });
+  }
+  return kept;
+}
+
+/** `left` and `right` at the ends of a line of `width` cells; where both do not fit, `right` goes. */
+export function spread(left: Line, right: Line, width: number, filler: Segment = { text: " ", style: "plain" }): Line {
+  const space = width - lineWidth(left) - lineWidth(right);
+  if (space < 1) return fitLine(left, width);
+  return [...left, { text: filler.text.repeat(space), style: filler.style }, ...right];
+}
+
+export function segment(text: string, style: Style = "plain"): Segment {
+  return { text, style };
+}

@@ -4,8 +4,8 @@ import { accessSync, constants, readdirSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { TestContext } from "vitest";
 
-/** Every process of a test's fleet inherits this variable; its value is the fleet's own. */
-export const FLEET_TAG = "PACELINE_TEST_FLEET";
+/** Every process of a test's fleet inherits this variable; its value is the fleet's own. PACELINE_ ones are not inherited. */
+export const FLEET_TAG = "TEST_FLEET";
 
 export interface Finished {
   code: number | null;

@@ -9,6 +9,11 @@ export function surviveClosedOutput(): void {
   process.stderr.on("error", () => {});
 }
 
+/** Whether colours are wanted: NO_COLOR says otherwise, as on https://no-color.org. */
+export function wantsColour(): boolean {
+  return process.env.NO_COLOR === undefined || process.env.NO_COLOR === "";
+}
+
 export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }

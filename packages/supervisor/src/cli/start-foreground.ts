@@ -6,6 +6,7 @@ import type { LogLine, OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
 import { openRunDir, type RunDir } from "../shell/run-dir.js";
 import { createSupervisor, type Supervisor, type SupervisorOptions } from "../shell/supervisor.js";
+import { watchClient } from "./client-presence.js";
 import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
@@ -44,13 +45,16 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
   });
   const control = new ControlServer(supervisor, runDir.paths.controlSocket);
   await control.listen();
+  let forgetClient = () => {};
   try {
     announce(prepared, show);
+    if (options.stopWithClient) forgetClient = watchClient(() => void supervisor.stop());
     await supervisor.start();
     if (options.notifyFd !== undefined) notify(options.notifyFd);
     const status = await untilEnd(supervisor, options);
     return status;
   } finally {
+    forgetClient();
     await control.close();
     await log.close();
   }
@@ -97,7 +101,7 @@ async function waitReady(supervisor: Supervisor, timeoutMs: number | undefined):
 
 type Printer = (line: Pick<LogLine, "at" | "name" | "text">) => void;
 
-function printerOf({ logFormat }: StartOptions): Printer {
+function printerOf({ logFormat = "text" }: StartOptions): Printer {
   switch (logFormat) {
     case "text":
       return (line) => print(formatLogLine(line));

@@ -1,6 +1,7 @@
 /** The columns of the table: what each shows, and which of them fit a width. */
 import type { ProcessState } from "../core/model.js";
 import { count, megabytes, milliseconds, percent, shortDuration } from "./format.js";
+import { sparklineWidth } from "./history.js";
 import type { SortKey } from "./model.js";
 import type { Process } from "./rows.js";
 import { type Style, widthOf } from "./text.js";
@@ -34,7 +35,6 @@ export interface Layout {
 export const MARGIN = 1;
 const LEAST_CHART = 8;
 const GOOD_CHART = 20;
-const MOST_CHART = 60;
 
 const COLUMNS: readonly Column[] = [
   { key: "name", titles: ["NAME", "NAME"], align: "left", drop: 0, sort: "name", value: ({ name }) => name, least: 6 },
@@ -106,7 +106,7 @@ function grow(columns: PlacedColumn[], gap: string, width: number): Layout {
   const spare = width - totalWidth(columns, gap);
   const grown = columns.map((placed) =>
     placed.column.key === "chart"
-      ? { ...placed, width: Math.min(MOST_CHART, placed.width + Math.max(0, spare)) }
+      ? { ...placed, width: Math.max(placed.width, sparklineWidth(placed.width + Math.max(0, spare))) }
       : placed,
   );
   return { columns: grown, gap };

@@ -6,8 +6,12 @@ const STATUS_MS = 1_000;
 const STATUS_TIMEOUT_MS = 5_000;
 /** Before a stream that ended is asked for again. */
 const RETRY_MS = 1_000;
+/** A new stream that has told nothing by then begins empty. */
+const EMPTY_MS = 400;
 /** Lines that come fast are handed on together. */
 const GATHER_MS = 250;
+/** Those that there were come at once. */
+const FIRST_MS = 30;
 /** Of those that come between two frames, only the last can be seen. */
 const MAX_GATHERED = 1_000;
 
@@ -62,17 +66,22 @@ export function feedLines<Line>(
   const take = (line: object) => {
     gathered.push(line as Line);
     if (gathered.length > 2 * MAX_GATHERED) gathered = gathered.slice(-MAX_GATHERED);
-    timer ??= setTimeout(flush, fresh ? 30 : GATHER_MS);
+    if (fresh && gathered.length === 1) {
+      clearTimeout(timer);
+      timer = setTimeout(flush, FIRST_MS);
+    }
+    timer ??= setTimeout(flush, GATHER_MS);
   };
   let retry: NodeJS.Timeout | undefined;
   const follow = async () => {
+    // A stream that has nothing to tell is told of as well.
+    timer ??= setTimeout(flush, EMPTY_MS);
     // It ended with its supervisor, or because we read too slowly; both are mended by asking again.
     await new ControlClient({ socketPath }).read(path, take, controller.signal).catch(() => {});
     if (controller.signal.aborted) return;
-    if (timer !== undefined) {
-      clearTimeout(timer);
-      flush();
-    }
+    clearTimeout(timer);
+    timer = undefined;
+    if (gathered.length > 0) flush();
     fresh = true;
     retry = setTimeout(() => void follow(), RETRY_MS);
   };

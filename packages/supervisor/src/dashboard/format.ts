@@ -2,9 +2,10 @@
 
 const EMPTY = "–";
 
-/** `0.4`, `12`, `123`, `1.2s`: milliseconds in five cells at most. */
+/** `0.04`, `0.4`, `12`, `123`, `1.2s`: milliseconds in five cells at most. */
 export function milliseconds(ms: number | null): string {
   if (ms === null) return EMPTY;
+  if (ms < 0.095) return ms.toFixed(2);
   if (ms < 9.95) return ms.toFixed(1);
   if (ms < 999.5) return ms.toFixed(0);
   return ms < 99_950 ? `${(ms / 1000).toFixed(1)}s` : `${Math.round(ms / 1000)}s`;

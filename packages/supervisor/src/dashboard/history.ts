@@ -4,40 +4,39 @@
 const SAMPLES = 60;
 const BLOCKS = "▁▂▃▄▅▆▇█";
 
-export interface History {
-  /** The newest last, SAMPLES at most. */
-  samples: readonly number[];
-  /** How many there have ever been: samples stay in the cell they were shown in while they move on. */
-  total: number;
+/** The newest last, SAMPLES at most. */
+export type History = readonly number[];
+
+export function addSample(history: History, value: number): History {
+  return [...history.slice(1 - SAMPLES), value];
 }
 
-export const EMPTY_HISTORY: History = { samples: [], total: 0 };
-
-export function addSample({ samples, total }: History, value: number): History {
-  return { samples: [...samples.slice(1 - SAMPLES), value], total: total + 1 };
+export function peak(history: History): number {
+  return history.reduce((highest, sample) => Math.max(highest, sample), 0);
 }
 
-export function peak({ samples }: History): number {
-  return samples.reduce((highest, sample) => Math.max(highest, sample), 0);
+/** The widest picture of a whole minute in at most `width` cells: each cell stands for so many seconds. */
+export function sparklineWidth(width: number): number {
+  return Math.ceil(SAMPLES / Math.max(1, Math.ceil(SAMPLES / Math.max(1, width))));
 }
 
 /**
- * At most `width` cells, the newest at the right; `highest` fills a cell. No traffic is a blank, so that some and none can be
- * told apart.
+ * Exactly `width` cells, the newest at the right; `highest` fills a cell. `ticks` counts the samples ever taken of anything, so
+ * that a sample stays in the cell it was shown in and the charts of all processes have the same seconds below each other. No
+ * traffic is a blank, so that some and none can be told apart.
  */
-export function sparkline({ samples, total }: History, width: number, highest: number): string {
-  if (width <= 0) return "";
-  const perCell = Math.max(1, Math.ceil(SAMPLES / width));
-  const sums = new Map<number, { sum: number; count: number }>();
-  for (const [at, sample] of samples.entries()) {
-    const cell = Math.floor((total - samples.length + at) / perCell);
-    const entry = sums.get(cell) ?? { sum: 0, count: 0 };
-    sums.set(cell, { sum: entry.sum + sample, count: entry.count + 1 });
+export function sparkline(history: History, ticks: number, width: number, highest: number): string {
+  const perCell = Math.max(1, Math.ceil(SAMPLES / Math.max(1, width)));
+  const newest = Math.floor((ticks - 1) / perCell);
+  const sums = new Array<number>(Math.max(0, width)).fill(0);
+  const counts = new Array<number>(sums.length).fill(0);
+  for (const [at, sample] of history.entries()) {
+    const cell = sums.length - 1 - (newest - Math.floor((ticks - history.length + at) / perCell));
+    if (cell < 0) continue;
+    sums[cell] = (sums[cell] ?? 0) + sample;
+    counts[cell] = (counts[cell] ?? 0) + 1;
   }
-  return [...sums.values()]
-    .slice(-width)
-    .map(({ sum, count }) => block(sum / count, highest))
-    .join("");
+  return sums.map((sum, cell) => block(sum / Math.max(1, counts[cell] ?? 0), highest)).join("");
 }
 
 function block(value: number, highest: number): string {

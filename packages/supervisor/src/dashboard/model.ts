@@ -48,6 +48,8 @@ export interface Model {
   status: Status | null;
   /** Of requests per second, by instance or balancer. */
   histories: ReadonlyMap<string, History>;
+  /** How many samples were taken. */
+  ticks: number;
   /** The name of a pool, an instance or a balancer. */
   selected: string | null;
   sort: SortKey;
@@ -56,7 +58,7 @@ export interface Model {
   pane: "events" | "log";
   events: readonly FleetEvent[];
   /** The lines of `name`, which is what `followed` asks for. */
-  log: { name: string | null; lines: readonly LogLine[] };
+  log: { name: string | null; lines: readonly LogLine[]; loaded: boolean };
   notice: Notice | null;
   operations: readonly Operation[];
   nextOperation: number;
@@ -99,13 +101,14 @@ export function initialModel(ownership: Ownership, size: Model["size"]): Model {
     size,
     status: null,
     histories: new Map(),
+    ticks: 0,
     selected: null,
     sort: "name",
     filter: "",
     mode: { kind: "normal" },
     pane: "events",
     events: [],
-    log: { name: null, lines: [] },
+    log: { name: null, lines: [], loaded: false },
     notice: null,
     operations: [],
     nextOperation: 1,

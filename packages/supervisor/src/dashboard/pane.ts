@@ -25,7 +25,9 @@ export function paneLines(model: PaneModel, width: number, height: number): Line
   if (height <= 0) return [];
   if (model.pane === "log") {
     const lines = model.log.lines.slice(-height);
-    if (lines.length === 0) return [fitLine([segment(" nothing was written yet", "dim")], width)];
+    if (lines.length === 0) {
+      return [fitLine([segment(model.log.loaded ? " nothing was written yet" : " …", "dim")], width)];
+    }
     const nameWidth = model.selected?.includes(".") === true ? 0 : widest(lines.map(({ name }) => name));
     return lines.map((line) => fitLine(logLine(line, nameWidth), width));
   }

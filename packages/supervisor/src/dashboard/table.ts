@@ -2,7 +2,7 @@
 import type { Status } from "../control/api.js";
 import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle } from "./columns.js";
 import { bar, count } from "./format.js";
-import { EMPTY_HISTORY, peak, sparkline } from "./history.js";
+import { peak, sparkline } from "./history.js";
 import type { Model } from "./model.js";
 import { type Process, type Row, rowsOf } from "./rows.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment, spread } from "./text.js";
@@ -17,7 +17,7 @@ export interface Table {
   selected: number;
 }
 
-type TableModel = Pick<Model, "status" | "filter" | "sort" | "selected" | "histories" | "connection">;
+type TableModel = Pick<Model, "status" | "filter" | "sort" | "selected" | "histories" | "ticks" | "connection">;
 
 /** The whole table, in `width` cells. */
 export function tableOf(model: TableModel, width: number): Table {
@@ -42,7 +42,7 @@ function peaksOf({ histories }: TableModel, rows: readonly Row[]): Map<string, n
   const peaks = new Map<string, number>();
   for (const row of rows) {
     if (row.kind !== "process") continue;
-    const highest = peak(histories.get(row.name) ?? EMPTY_HISTORY);
+    const highest = peak(histories.get(row.name) ?? []);
     peaks.set(row.group, Math.max(peaks.get(row.group) ?? 0, highest));
   }
   return peaks;
@@ -60,8 +60,8 @@ function lineOf(row: Row, model: TableModel, layout: Layout, peaks: Map<string, 
     case "balancers":
       return balancersLine(row.status, width);
     case "process": {
-      const history = model.histories.get(row.name) ?? EMPTY_HISTORY;
-      const chart = (cells: number) => sparkline(history, cells, peaks.get(row.group) ?? 0);
+      const history = model.histories.get(row.name) ?? [];
+      const chart = (cells: number) => sparkline(history, model.ticks, cells, peaks.get(row.group) ?? 0);
       return processLine(row.process, layout, chart);
     }
     case "other":

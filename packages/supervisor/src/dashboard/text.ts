@@ -22,7 +22,9 @@ export interface Segment {
 
 export type Line = Segment[];
 
-const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
+/** Each of these is one cell wide everywhere: ASCII, Latin letters, dashes, blocks and what else we draw with. */
+const SIMPLE =
+  /^[\x20-\x7e\u00a1-\u00ac\u00ae-\u02ff\u2010-\u2027\u2190-\u2193\u2212\u2500-\u259f\u25a1\u25b8\u25be\u2713\u2717]*$/;
 /** Escape sequences: CSI, OSC up to its end, and those of two characters. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]/g;
@@ -36,14 +38,14 @@ const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
 /** `text` without what would move the cursor, or be as wide in one terminal and wider in the next. */
 export function clean(text: string): string {
-  if (PRINTABLE_ASCII.test(text)) return text;
+  if (SIMPLE.test(text)) return text;
   const visible = text.replace(ESCAPES, "").replaceAll("\t", "  ").normalize("NFC");
-  return PRINTABLE_ASCII.test(visible) ? visible : cells(visible).join("");
+  return SIMPLE.test(visible) ? visible : cells(visible).join("");
 }
 
 /** The characters of `text`, each one or two cells wide; what is neither is replaced or left out. */
 export function cells(text: string): string[] {
-  if (PRINTABLE_ASCII.test(text)) return [...text];
+  if (SIMPLE.test(text)) return [...text];
   const shown: string[] = [];
   for (const { segment } of graphemes.segment(text)) {
     if (segment.length === 1 && segment >= " " && segment <= "~") shown.push(segment);
@@ -58,7 +60,7 @@ export function cells(text: string): string[] {
 
 /** In cells. */
 export function widthOf(text: string): number {
-  return PRINTABLE_ASCII.test(text) ? text.length : stringWidth(text);
+  return SIMPLE.test(text) ? text.length : stringWidth(text);
 }
 
 /** At most `width` cells of `text`, with an ellipsis where something is left out. */

@@ -1,6 +1,6 @@
 /** What each message makes of the model. Pure: the time comes in the messages. */
 import type { OperationResult, Status } from "../control/api.js";
-import { addSample, EMPTY_HISTORY, type History } from "./history.js";
+import { addSample, type History } from "./history.js";
 import { pressKey } from "./keys.js";
 import { followed, type Message, type Model, type Operation, type Step } from "./model.js";
 import { keepSelection } from "./rows.js";
@@ -26,7 +26,7 @@ export function update(model: Model, message: Message): Step {
       const before = message.fresh || model.log.name !== message.name ? [] : model.log.lines;
       return only({
         ...model,
-        log: { name: message.name, lines: [...before, ...message.lines].slice(-MAX_LOG_LINES) },
+        log: { name: message.name, lines: [...before, ...message.lines].slice(-MAX_LOG_LINES), loaded: true },
       });
     }
     case "key": {
@@ -65,6 +65,7 @@ function takeStatus(model: Model, status: Status, at: number): Model {
     ...model,
     connection: { state: "up" },
     status,
+    ticks: model.ticks + 1,
     histories: takeSamples(isNew ? new Map() : model.histories, status),
     scaling: reached ? null : scaling,
     notice: wasLost ? { text: "connected again", tone: "good", until: at + NOTICE_MS } : notice,
@@ -76,7 +77,7 @@ function takeSamples(before: Model["histories"], status: Status): Model["histori
   const after = new Map<string, History>();
   const processes = [...status.pools.flatMap((pool) => pool.instances), ...status.balancers];
   for (const { name, requestsPerSecond } of processes) {
-    after.set(name, addSample(before.get(name) ?? EMPTY_HISTORY, requestsPerSecond));
+    after.set(name, addSample(before.get(name) ?? [], requestsPerSecond));
   }
   return after;
 }
@@ -113,5 +114,5 @@ function settle(model: Model): Model {
   const selected = keepSelection(model);
   const next = selected === model.selected ? model : { ...model, selected };
   const name = followed(next);
-  return next.log.name === name ? next : { ...next, log: { name, lines: [] } };
+  return next.log.name === name ? next : { ...next, log: { name, lines: [], loaded: false } };
 }

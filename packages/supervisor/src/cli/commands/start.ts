@@ -1,4 +1,4 @@
-/** `paceline start`: a fleet in the foreground, or in a session of its own. */
+/** `paceline start`: a fleet with the dashboard in a terminal, in the foreground, or in a session of its own. */
 import { Option } from "commander";
 import type { RuntimeName } from "../../core/model.js";
 import {
@@ -18,9 +18,13 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   listen?: string[];
   runtime?: RuntimeName;
   runDir?: string;
-  logFormat: "text" | "json" | "none";
+  /** False with --no-dashboard. */
+  dashboard: boolean;
+  logFormat?: "text" | "json" | "none";
   /** Where to say that the control socket is served; a file descriptor. */
   notifyFd?: number;
+  /** Stop when the standard input ends. */
+  stopWithClient?: boolean;
 }
 
 export const start: DefineCommand = (program, action) => {
@@ -34,8 +38,10 @@ export const start: DefineCommand = (program, action) => {
     .addOption(new Option("--runtime <name>", "what every process runs on").choices(["bun", "node"]))
     .option("--run-dir <path>", "where sockets, log and lock are kept (default: .paceline beside the config, or here)")
     .addOption(
-      new Option("--log-format <format>", "how the log is printed").choices(["text", "json", "none"]).default("text"),
+      new Option("--log-format <format>", "print the log, like this (default: text)").choices(["text", "json", "none"]),
     )
+    .option("--no-dashboard", "print the log, in a terminal too")
+    .addOption(new Option("--stop-with-client").hideHelp())
     .addOption(new Option("--notify-fd <fd>").argParser(parseCount).hideHelp());
   withTimeout(withJson(command)).action(
     action(async (target: string, options: StartOptions) => {
@@ -43,8 +49,19 @@ export const start: DefineCommand = (program, action) => {
         const { startDetached } = await import("../start-detached.js");
         return startDetached(target, options);
       }
+      if (wantsDashboard(options)) {
+        const { startInTerminal } = await import("../start-in-terminal.js");
+        return startInTerminal(target, options);
+      }
       const { startForeground } = await import("../start-foreground.js");
       return startForeground(target, options);
     }),
   );
 };
+
+/** In a terminal that a person looks at, unless they asked for the log. */
+function wantsDashboard({ dashboard, logFormat, json, notifyFd }: StartOptions): boolean {
+  if (!dashboard || logFormat !== undefined || json === true || notifyFd !== undefined) return false;
+  const { CI, TERM } = process.env;
+  return process.stdin.isTTY === true && process.stdout.isTTY === true && TERM !== "dumb" && !CI;
+}

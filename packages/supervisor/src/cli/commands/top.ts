@@ -18,7 +18,7 @@ export const top: DefineCommand = (program, action) => {
     .option("--once", "print it once; with --plain or --json");
   withFleet(command).action(
     action(async (options: TopOptions): Promise<ExitStatus> => {
-      const [{ findControlSocket }, { print, printError }] = await Promise.all([
+      const [{ findControlSocket }, { print, printError, wantsColour }] = await Promise.all([
         import("../find-fleet.js"),
         import("../output.js"),
       ]);
@@ -34,8 +34,7 @@ export const top: DefineCommand = (program, action) => {
       const socketPath = findControlSocket(options);
       if (!plain) {
         const { runDashboard } = await import("../../dashboard/dashboard.js");
-        const colour = process.env.NO_COLOR === undefined || process.env.NO_COLOR === "";
-        const leaving = await runDashboard({ socketPath, ownership: "attached", colour });
+        const leaving = await runDashboard({ socketPath, ownership: "attached", colour: wantsColour() });
         return leaving.by === "signal" ? ((128 + constants.signals[leaving.signal]) as ExitStatus) : EXIT.done;
       }
       const { runPlain } = await import("../../dashboard/plain.js");

@@ -1,0 +1,115 @@
+/** Starts a fleet in a session of its own and shows the dashboard; the fleet ends with it, unless it is told to run on. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { OperationResult } from "../control/api.js";
+import { ControlClient } from "../control/client.js";
+import { type Leaving, runDashboard } from "../dashboard/dashboard.js";
+import { controlSocketIn } from "../shell/run-dir.js";
+import { DETACH } from "./client-presence.js";
+import type { StartOptions } from "./commands/start.js";
+import { describeFleet } from "./describe-fleet.js";
+import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";
+import { milliseconds } from "./options.js";
+import { print, printError, printResult, wantsColour } from "./output.js";
+import { prepareStart } from "./prepare-start.js";
+import { type SupervisorProcess, spawnSupervisor, waitReady } from "./supervisor-process.js";
+
+/** A start that fails at once is told as text, without the dashboard having been seen for a moment. */
+const QUICK_FAILURE_MS = 1_500;
+
+export async function startInTerminal(target: string, options: StartOptions): Promise<ExitStatus> {
+  const { fleet, runDirPath } = await prepareStart(target, options);
+  const supervisor = spawnSupervisor(target, options, { runDirPath, stopWithClient: true });
+  print(`paceline: ${describeFleet(fleet.config, process.cwd())}`);
+  const interrupted = () => void supervisor.stop().then(() => process.exit(130));
+  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  const timeoutMs = milliseconds(options.timeout);
+  if ((await supervisor.notice(timeoutMs)) === "ended") {
+    process.stderr.write(supervisor.output());
+    return ((await supervisor.exited).code ?? EXIT.failed) as ExitStatus;
+  }
+  const socketPath = controlSocketIn(runDirPath);
+  const failed = untilStartFailed(socketPath, timeoutMs, options);
+  const early = await Promise.race([failed.settled, sleep(QUICK_FAILURE_MS, undefined, { ref: false })]);
+  if (early !== undefined && !early.ok) return endFailedStart(supervisor, early);
+
+  process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+  const leaving = await runDashboard({
+    socketPath,
+    ownership: "started",
+    colour: wantsColour(),
+    onStop: () => supervisor.child.kill("SIGINT"),
+    ended: Promise.race([supervisor.exited, failed.result]),
+  });
+  return afterDashboard(leaving, supervisor, failed.known(), fleet.config.name);
+}
+
+interface StartWatch {
+  /** How the start ended, when nothing serves or all of it does. */
+  settled: Promise<OperationResult>;
+  /** Resolves only when the start has failed. */
+  result: Promise<OperationResult>;
+  known(): OperationResult | undefined;
+}
+
+/** A start has failed when its time is over, or when it is clear that it does not get ready and nothing of it serves. */
+function untilStartFailed(socketPath: string, timeoutMs: number | undefined, options: StartOptions): StartWatch {
+  let known: OperationResult | undefined;
+  const settled = waitReady(socketPath, timeoutMs, options).then(async (ready): Promise<OperationResult> => {
+    if (ready.ok) return ready;
+    const status = await new ControlClient({ socketPath, timeoutMs: 5_000 }).status().catch(() => undefined);
+    // A supervisor that is gone tells itself how it ended; one that serves something goes on.
+    if (status === undefined || status.state === "stopping") return { ok: true, message: ready.message };
+    if (ready.code !== "timeout" && status.pools.some((pool) => pool.ready > 0)) return { ok: true, message: "" };
+    known = ready;
+    return ready;
+  });
+  const result = new Promise<OperationResult>((resolve) => {
+    void settled.then((ready) => {
+      if (!ready.ok) resolve(ready);
+    });
+  });
+  return { settled, result, known: () => known };
+}
+
+async function endFailedStart(supervisor: SupervisorProcess, result: OperationResult): Promise<ExitStatus> {
+  await supervisor.stop();
+  process.stderr.write(supervisor.output());
+  printResult(result, false);
+  printError("nothing was left running");
+  return exitStatusOf(result);
+}
+
+async function afterDashboard(
+  leaving: Leaving,
+  supervisor: SupervisorProcess,
+  failure: OperationResult | undefined,
+  name: string,
+): Promise<ExitStatus> {
+  switch (leaving.by) {
+    case "key":
+      return leaveRunning(supervisor, name);
+    case "signal":
+      await supervisor.stop();
+      return told(supervisor, name);
+    case "end":
+      return failure === undefined ? told(supervisor, name) : endFailedStart(supervisor, failure);
+    default:
+      return leaving satisfies never;
+  }
+}
+
+async function leaveRunning({ child }: SupervisorProcess, name: string): Promise<ExitStatus> {
+  await new Promise<void>((resolve) => child.stdin?.end(`${DETACH}\n`, () => resolve()));
+  child.unref();
+  print(`paceline: ${name} runs on (pid ${child.pid}); paceline top shows it, paceline stop ends it`);
+  return EXIT.done;
+}
+
+/** Says how the supervisor ended. */
+async function told(supervisor: SupervisorProcess, name: string): Promise<ExitStatus> {
+  const { code, signal } = await supervisor.exited;
+  process.stderr.write(supervisor.output());
+  if (signal !== null) printError(`the supervisor was killed by ${signal}; its processes finish and end by themselves`);
+  else print(`paceline: ${name} ${code === 0 ? "has stopped" : `ended with exit status ${code}`}`);
+  return (code ?? EXIT.failed) as ExitStatus;
+}

@@ -1,0 +1,118 @@
+/** A supervisor in a session of its own: how a command starts it, hears from it and ends it. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import type { OperationResult } from "../control/api.js";
+import { ControlClient } from "../control/client.js";
+import { makePrivate } from "../shell/run-dir.js";
+import type { StartOptions } from "./commands/start.js";
+
+/** What a supervisor writes to its own output is little; beyond this it is cut at the next start. */
+const MAX_OUTPUT_BYTES = 1 << 20;
+/** How long a supervisor may take to take its fleet down. */
+const STOP_TIMEOUT_MS = 90_000;
+
+export interface SupervisorProcess {
+  readonly child: ChildProcess;
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  /** Whether its control socket is served, or it has ended instead, or neither within `timeoutMs`. */
+  notice(timeoutMs: number | undefined): Promise<"up" | "ended" | "late">;
+  /** What it has written itself: why it did not start, say. */
+  output(): string;
+  /** Stops the fleet gracefully, and resolves when the supervisor has ended. */
+  stop(): Promise<void>;
+}
+
+export interface SpawnOptions {
+  runDirPath: string;
+  /** It stops when this process ends without having said `detach` to its standard input. */
+  stopWithClient: boolean;
+}
+
+/** @throws PacelineError `rundir` when the run directory cannot be had */
+export function spawnSupervisor(target: string, options: StartOptions, spawning: SpawnOptions): SupervisorProcess {
+  makePrivate(spawning.runDirPath);
+  const output = openOutput(join(spawning.runDirPath, "supervisor.out"));
+  const { instances, listen = [], runtime, runDir } = options;
+  const args = ["start", "--log-format", "none", "--notify-fd", "3"];
+  if (spawning.stopWithClient) args.push("--stop-with-client");
+  if (instances !== undefined) args.push("--instances", String(instances));
+  for (const address of listen) args.push("--listen", address);
+  if (runtime !== undefined) args.push("--runtime", runtime);
+  if (runDir !== undefined) args.push("--run-dir", runDir);
+  const child = spawn(process.execPath, [process.argv[1] as string, ...args, "--", target], {
+    detached: true,
+    stdio: [spawning.stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe"],
+  });
+  closeSync(output.fd);
+  // It may end before it has read what is said to it.
+  child.stdin?.on("error", () => {});
+  const exited = new Promise<Awaited<SupervisorProcess["exited"]>>((resolve) =>
+    child.on("exit", (code, signal) => resolve({ code, signal })),
+  );
+  return {
+    child,
+    exited,
+    notice: (timeoutMs) => waitForNotice(child.stdio[3] as Readable, timeoutMs),
+    output: output.read,
+    stop: async () => {
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+      await exited;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** What the supervisor says on its notice pipe: that it is up, or, by closing it, that it ended. */
+function waitForNotice(pipe: Readable, timeoutMs: number | undefined): Promise<"up" | "ended" | "late"> {
+  return new Promise((resolve) => {
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => resolve("late"), timeoutMs);
+    const end = (state: "up" | "ended") => {
+      clearTimeout(timer);
+      pipe.destroy();
+      resolve(state);
+    };
+    pipe.once("data", () => end("up"));
+    pipe.once("error", () => end("ended"));
+    pipe.once("end", () => end("ended"));
+  });
+}
+
+/** Whether all instances got ready; with a deadline, by then. */
+export async function waitReady(
+  socketPath: string,
+  timeoutMs: number | undefined,
+  options: StartOptions,
+): Promise<OperationResult> {
+  const client = new ControlClient({ socketPath, timeoutMs });
+  try {
+    return await client.operate("GET", "/v1/ready");
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    return code === "timeout" ? lateResult(options) : { ok: false, code: "failed", message };
+  }
+}
+
+export function lateResult({ timeout }: StartOptions): OperationResult {
+  return { ok: false, code: "timeout", message: `not all instances got ready within ${timeout} s` };
+}
+
+/** Opens the file for appending; `read` gives what was written since. */
+function openOutput(path: string): { fd: number; read(): string } {
+  const fd = openSync(path, "a", 0o600);
+  if (fstatSync(fd).size > MAX_OUTPUT_BYTES) ftruncateSync(fd, 0);
+  const from = fstatSync(fd).size;
+  return {
+    fd,
+    read: () => {
+      const reader = openSync(path, "r");
+      const size = Math.min(Math.max(0, fstatSync(reader).size - from), MAX_OUTPUT_BYTES);
+      const buffer = Buffer.alloc(size);
+      const length = readSync(reader, buffer, 0, size, from);
+      closeSync(reader);
+      return buffer.toString("utf8", 0, length);
+    },
+  };
+}

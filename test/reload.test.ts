@@ -27,26 +27,23 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     expect(status.pools[0]).toMatchObject({ wanted: 3, ready: 3 });
   });
 
-  test.each([["reload"], ["restart"], ["restart", "balancer"]])(
-    "%s %s finishes what is under way",
-    async (...command) => {
-      const project = await startFleet({ runtime, app: HELLO });
-      // POST: nobody may send it a second time, so that what is lost is seen.
-      const slow = await Promise.all(Array.from({ length: 4 }, () => RawConnection.open(project.port)));
-      for (const connection of slow) {
-        connection.write("POST /slow?ms=2500 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
-      }
-      await project.statusWhere("all to be in flight", ({ pools }) =>
-        Boolean(pools[0]?.instances.every(({ inFlight }) => inFlight === 2)),
-      );
-      const done = await project.cli(command.split(" "));
-      expect(`${done.code} ${done.output}`).toMatch(/^0 /);
-      for (const connection of slow) {
-        expect(await connection.until(/slow$/)).toMatch(/^HTTP\/1\.1 200 /);
-        connection.close();
-      }
-    },
-  );
+  test.each(["reload", "restart", "restart balancer"])("%s finishes what is under way", async (command) => {
+    const project = await startFleet({ runtime, app: HELLO });
+    // POST: nobody may send it a second time, so that what is lost is seen.
+    const slow = await Promise.all(Array.from({ length: 4 }, () => RawConnection.open(project.port)));
+    for (const connection of slow) {
+      connection.write("POST /slow?ms=2500 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    }
+    await project.statusWhere("all to be in flight", ({ pools }) =>
+      Boolean(pools[0]?.instances.every(({ inFlight }) => inFlight === 2)),
+    );
+    const done = await project.cli(command.split(" "));
+    expect(`${done.code} ${done.output}`).toMatch(/^0 /);
+    for (const connection of slow) {
+      expect(await connection.until(/slow$/)).toMatch(/^HTTP\/1\.1 200 /);
+      connection.close();
+    }
+  });
 
   test("with a wrong configuration exits 2 and leaves all as it was", async () => {
     const project = await startFleet({ runtime, app: app("code-1") });

@@ -23,7 +23,7 @@ async function underLoad(project: Project, commands: string[][]): Promise<void> 
 
   for (const command of commands) {
     const [done] = await Promise.all([
-      project.cli([...command, "--timeout", "60s"], { deadlineMs: 90_000 }),
+      project.cli([...command, "--timeout", "120s"], { deadlineMs: 150_000 }),
       anew.moreConnections(SIZE.connections, SIZE.timeoutMs),
     ]);
     expect(`${done.code} ${done.output}`).toMatch(/^0 /);

@@ -1,0 +1,75 @@
+/** Status documents for the tests of the dashboard. */
+import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../dist/control/api.js";
+import { initialModel, type Message, type Model } from "../dist/dashboard/model.js";
+import { update } from "../dist/dashboard/update.js";
+
+export function instance(name: string, more: Partial<InstanceStatus> = {}): InstanceStatus {
+  return {
+    name,
+    state: "ready",
+    pid: 31_022,
+    attempt: 1,
+    generation: 3,
+    runtime: "bun",
+    uptimeSeconds: 260_000,
+    rssBytes: 28_100_000,
+    pssBytes: 9_100_000,
+    cpuPercent: 41.2,
+    requestsTotal: 123_456,
+    requestsPerSecond: 1554.4,
+    inFlight: 3,
+    errorsTotal: 0,
+    latencyMs: { p50: 0.4, p99: 1.84 },
+    eventLoopLagMs: 1,
+    heapBytes: 1,
+    restarts: 0,
+    lastExit: null,
+    other: null,
+    ...more,
+  };
+}
+
+export function balancer(name: string, more: Partial<BalancerStatus> = {}): BalancerStatus {
+  const { generation: _, eventLoopLagMs: __, heapBytes: ___, ...common } = instance(name);
+  return { ...common, connections: 412, connectionsTotal: 500, retriesTotal: 0, snapshotVersion: 2, ...more };
+}
+
+export function pool(name: string, instances: InstanceStatus[], more: Partial<PoolStatus> = {}): PoolStatus {
+  const ready = instances.filter(({ state }) => state === "ready").length;
+  const counts = { requestsTotal: 1, requestsPerSecond: 1554, errorsTotal: 0 };
+  const shape = { generation: 3, wanted: instances.length, ready, ...counts, routes: ["/"], rollout: null };
+  return { name, kind: "app", instances, ...shape, ...more };
+}
+
+export function status(pools: PoolStatus[], more: Partial<Status> = {}): Status {
+  return {
+    version: "0.1.0",
+    name: "shop",
+    pid: 31_000,
+    runtime: "bun 1.4.5",
+    uptimeSeconds: 273_600,
+    state: "running",
+    listen: ["http://127.0.0.1:8080"],
+    requestsTotal: 1,
+    errorsTotal: 0,
+    rssBytes: 231e6,
+    pssBytes: 61e6,
+    supervisor: { rssBytes: 30e6, pssBytes: 10e6 },
+    balancers: [balancer("balancer.1")],
+    pools,
+    ...more,
+  };
+}
+
+/** The model after these messages. */
+export function after(messages: Message[], model: Model = initialModel("attached", { width: 80, height: 24 })): Model {
+  return messages.reduce((before, message) => update(before, message).model, model);
+}
+
+export function keys(...names: string[]): Message[] {
+  return names.map((key) => ({ type: "key", key, at: 1_000 }));
+}
+
+export function shows(document: Status, at = 1_000): Message {
+  return { type: "status", status: document, at };
+}

@@ -36,7 +36,7 @@ export class ResponseHead {
     if (after === HEAD_INCOMPLETE || after === FIELDS_INCOMPLETE) {
       return end - start >= MAX_RESPONSE_HEAD_BYTES ? HEAD_REFUSED : HEAD_INCOMPLETE;
     }
-    if (after < 0) return HEAD_REFUSED;
+    if (after < 0 || after - start > MAX_RESPONSE_HEAD_BYTES) return HEAD_REFUSED;
     return this.interpret(toHead) ? after : HEAD_REFUSED;
   }
 
@@ -64,6 +64,7 @@ export class ResponseHead {
     const { fields } = this;
     let lengths = 0;
     let codings = 0;
+    let connection = 0;
     this.contentLength = -1;
     this.hasDate = false;
     for (let i = 0; i < fields.count; i++) {
@@ -77,18 +78,18 @@ export class ResponseHead {
         case FieldKind.TRANSFER_ENCODING:
           if (codings++ > 0 || !fields.valueIs(i, CHUNKED)) return false;
           break;
-        case FieldKind.CONNECTION: {
-          const options = fields.readConnection(i);
-          if ((options & ConnectionOption.CLOSE) !== 0) this.keepAlive = false;
-          else if ((options & ConnectionOption.KEEP_ALIVE) !== 0) this.keepAlive = true;
+        case FieldKind.CONNECTION:
+          connection |= fields.readConnection(i);
           break;
-        }
         case FieldKind.DATE:
           this.hasDate = true;
           break;
       }
     }
     if (codings > 0 && lengths > 0) return false;
+    if ((connection & ConnectionOption.CLOSE) !== 0) this.keepAlive = false;
+    // Chunked from HTTP/1.0 is read as it says, but what follows it is not trusted (RFC 9112 §6.1).
+    else if (!this.keepAlive) this.keepAlive = (connection & ConnectionOption.KEEP_ALIVE) !== 0 && codings === 0;
     if (toHead || this.status < 200 || this.status === 204 || this.status === 304) this.framing = "none";
     else if (codings > 0) this.framing = "chunked";
     else if (lengths > 0) this.framing = this.contentLength > 0 ? "length" : "none";

@@ -4,7 +4,7 @@ import { count, megabytes, milliseconds, percent, shortDuration } from "./format
 import { sparklineWidth } from "./history.js";
 import type { SortKey } from "./model.js";
 import type { Process } from "./rows.js";
-import { type Style, widthOf } from "./text.js";
+import { isSimple, type Style, widthOf } from "./text.js";
 
 export interface Column {
   key: "name" | "state" | "pid" | "memory" | "cpu" | "rate" | "chart" | "flight" | "p50" | "p99" | "restarts" | "up";
@@ -79,23 +79,29 @@ export function stateStyle(state: ProcessState): Style {
 
 /** Long titles and wide gaps where they fit, then short ones, then fewer columns; the chart takes what is left. */
 export function layOut(processes: readonly Process[], width: number, sort: SortKey): Layout {
-  const roomy = place(COLUMNS, processes, 0, sort);
+  const measured = COLUMNS.map((column) => ({ column, content: contentWidth(column, processes) }));
+  const roomy = measured.map((each) => place(each, 0, sort));
   if (totalWidth(roomy, "  ") + GOOD_CHART - LEAST_CHART <= width) return grow(roomy, "  ", width);
-  let columns = [...COLUMNS];
-  for (;;) {
-    const placed = place(columns, processes, 1, sort);
-    if (totalWidth(placed, " ") <= width || columns.length === 1) return grow(placed, " ", width);
-    const first = Math.max(...columns.map(({ drop }) => drop));
-    columns = columns.filter(({ drop }) => drop !== first);
+  let placed = measured.map((each) => place(each, 1, sort));
+  while (totalWidth(placed, " ") > width && placed.length > 1) {
+    const first = Math.max(...placed.map(({ column }) => column.drop));
+    placed = placed.filter(({ column }) => column.drop !== first);
   }
+  return grow(placed, " ", width);
 }
 
-function place(columns: readonly Column[], processes: readonly Process[], form: 0 | 1, sort: SortKey): PlacedColumn[] {
-  return columns.map((column) => {
-    const title = `${column.sort === sort && sort !== "name" ? "▾" : ""}${column.titles[form]}`;
-    const widest = processes.reduce((most, process) => Math.max(most, widthOf(column.value(process))), column.least);
-    return { column, title, width: Math.max(widest, widthOf(title)) };
-  });
+function contentWidth(column: Column, processes: readonly Process[]): number {
+  let widest = column.least;
+  for (const process of processes) {
+    const text = column.value(process);
+    if (text.length > widest || !isSimple(text)) widest = Math.max(widest, widthOf(text));
+  }
+  return widest;
+}
+
+function place({ column, content }: { column: Column; content: number }, form: 0 | 1, sort: SortKey): PlacedColumn {
+  const title = `${column.sort === sort && sort !== "name" ? "▾" : ""}${column.titles[form]}`;
+  return { column, title, width: Math.max(content, title.length) };
 }
 
 function totalWidth(columns: readonly PlacedColumn[], gap: string): number {

@@ -22,7 +22,8 @@ export function count(value: number | null): string {
 
 /** `1,234,567`. */
 export function thousands(value: number): string {
-  return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ",");
+  const digits = String(Math.round(value));
+  return digits.length <= 3 ? digits : digits.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 /** In megabytes: `28.1`, and `1024` from a thousand on. */

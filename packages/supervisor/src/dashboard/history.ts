@@ -28,15 +28,19 @@ export function sparklineWidth(width: number): number {
 export function sparkline(history: History, ticks: number, width: number, highest: number): string {
   const perCell = Math.max(1, Math.ceil(SAMPLES / Math.max(1, width)));
   const newest = Math.floor((ticks - 1) / perCell);
-  const sums = new Array<number>(Math.max(0, width)).fill(0);
-  const counts = new Array<number>(sums.length).fill(0);
-  for (const [at, sample] of history.entries()) {
+  const sums = new Float64Array(Math.max(0, width));
+  const counts = new Uint8Array(sums.length);
+  for (let at = 0; at < history.length; at++) {
     const cell = sums.length - 1 - (newest - Math.floor((ticks - history.length + at) / perCell));
     if (cell < 0) continue;
-    sums[cell] = (sums[cell] ?? 0) + sample;
+    sums[cell] = (sums[cell] ?? 0) + (history[at] ?? 0);
     counts[cell] = (counts[cell] ?? 0) + 1;
   }
-  return sums.map((sum, cell) => block(sum / Math.max(1, counts[cell] ?? 0), highest)).join("");
+  let picture = "";
+  for (let cell = 0; cell < sums.length; cell++) {
+    picture += block((sums[cell] ?? 0) / Math.max(1, counts[cell] ?? 0), highest);
+  }
+  return picture;
 }
 
 function block(value: number, highest: number): string {

@@ -1,7 +1,7 @@
 /** The terminal: shows lines of styled text, tells keys and the size, and gives the screen back as it was. */
 import blessed from "blessed";
 import type { Key } from "./model.js";
-import { cells, type Line, type Style, widthOf } from "./text.js";
+import { cells, isSimple, type Line, type Style, widthOf } from "./text.js";
 
 export interface TerminalOptions {
   /** Without colours, only with bold and reverse. */
@@ -75,6 +75,7 @@ export function openTerminal({ colour, onKey, onResize }: TerminalOptions): Term
   const attributes = colour ? COLOURED : UNCOLOURED;
   const sizeNow = () => ({ width: Number(screen.width), height: Number(screen.height) });
   let restored = false;
+  let drawn: readonly Line[] = [];
 
   screen.on("keypress", (typed: string | undefined, key: blessed.Widgets.Events.IKeyEventArg) => {
     const name = nameOf(typed, key);
@@ -82,6 +83,7 @@ export function openTerminal({ colour, onKey, onResize }: TerminalOptions): Term
   });
   screen.on("resize", () => {
     screen.alloc();
+    drawn = [];
     onResize(sizeNow());
   });
 
@@ -91,7 +93,11 @@ export function openTerminal({ colour, onKey, onResize }: TerminalOptions): Term
     },
     draw(lines) {
       if (restored) return;
-      for (const [y, row] of screen.lines.entries()) writeRow(row, screen.olines[y] ?? [], lines[y] ?? [], attributes);
+      for (const [y, row] of screen.lines.entries()) {
+        const line = lines[y] ?? [];
+        if (!isSame(line, drawn[y])) writeRow(row, screen.olines[y] ?? [], line, attributes);
+      }
+      drawn = lines;
       screen.draw(0, screen.lines.length - 1);
     },
     restore() {
@@ -111,6 +117,7 @@ function nameOf(typed: string | undefined, key: blessed.Widgets.Events.IKeyEvent
   return typed;
 }
 
+/** Puts `line` in blessed's buffer; `draw` then writes the cells that are not shown yet. */
 function writeRow(
   row: Cell[] & { dirty: boolean },
   shown: Cell[],
@@ -120,8 +127,9 @@ function writeRow(
   let x = 0;
   let hasWide = shown.some(([, text]) => text === "");
   for (const { text, style } of line) {
-    for (const cell of cells(text)) {
-      const width = widthOf(cell);
+    const simple = isSimple(text);
+    for (const cell of simple ? text : cells(text)) {
+      const width = simple ? 1 : widthOf(cell);
       if (x + width > row.length) break;
       put(row, x, attributes[style], cell);
       // The terminal fills this one by itself.
@@ -134,6 +142,11 @@ function writeRow(
   // What is beside a character of two cells is drawn whole: the cursor may not be where blessed thinks it is.
   if (hasWide) for (const cell of shown) [cell[0], cell[1]] = UNKNOWN;
   row.dirty = true;
+}
+
+function isSame(line: Line, other: Line | undefined): boolean {
+  if (line.length !== other?.length) return false;
+  return line.every(({ text, style }, at) => text === other[at]?.text && style === other[at]?.style);
 }
 
 function put(row: Cell[], x: number, attribute: number, text: string): void {

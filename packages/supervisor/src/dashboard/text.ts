@@ -63,6 +63,11 @@ export function widthOf(text: string): number {
   return SIMPLE.test(text) ? text.length : stringWidth(text);
 }
 
+/** Whether each character of `text` is one cell. */
+export function isSimple(text: string): boolean {
+  return SIMPLE.test(text);
+}
+
 /** At most `width` cells of `text`, with an ellipsis where something is left out. */
 export function truncate(text: string, width: number): string {
   if (widthOf(text) <= width) return text;
@@ -79,6 +84,8 @@ export function truncate(text: string, width: number): string {
 
 /** Exactly `width` cells. */
 export function fit(text: string, width: number, align: "left" | "right" = "left"): string {
+  // Most of what there is: nothing has to be looked at twice.
+  if (text.length <= width && SIMPLE.test(text)) return align === "left" ? text.padEnd(width) : text.padStart(width);
   const cut = truncate(text, width);
   const padding = " ".repeat(Math.max(0, width - widthOf(cut)));
   return align === "left" ? cut + padding : padding + cut;

@@ -1,7 +1,7 @@
 /** The last line: a question, what goes on, or what the keys do. */
 import { SORT_WORDS } from "./keys.js";
 import type { Model, Notice } from "./model.js";
-import { clean, fitLine, type Line, type Style, segment, widthOf } from "./text.js";
+import { clean, fitLine, type Line, type Style, segment, spread, widthOf } from "./text.js";
 
 const TONE: Record<Notice["tone"], { style: Style; mark: string }> = {
   info: { style: "plain", mark: "·" },
@@ -35,7 +35,8 @@ function contents(model: Model, width: number): Line {
     case "normal":
       if (notice !== null) {
         const { style, mark } = TONE[notice.tone];
-        return [segment(` ${mark} ${clean(notice.text)}`, style)];
+        const told = [segment(` ${mark} ${clean(notice.text)}`, style)];
+        return spread(told, [segment(hints(ownership, width), "dim")], width);
       }
       return [...stateOf(model), segment(` ${hints(ownership, width)}`, "dim")];
     default:

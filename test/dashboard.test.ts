@@ -1,0 +1,206 @@
+/** The dashboard as a person sees it, in a real pseudo-terminal on a real fleet. */
+import { describe, expect, test } from "vitest";
+import { PACELINE, Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { signal } from "./support/processes.js";
+import { Screen, type ScreenOptions } from "./support/terminal.js";
+import { waitFor } from "./support/wait.js";
+
+/** Writes wide and joined characters, which must not shift what stands beside them. */
+const APP = `
+  console.log("日本語 and 👩‍👩‍👧‍👦 and 🎉 " + process.env.PACELINE_INSTANCE);
+  export default { fetch: () => new Response("Hello World!") };
+`;
+const NAME = "店 🎉 shop";
+
+describe.each(RUNTIMES)("on %s", (runtime) => {
+  const options = { runtime, app: APP, config: { name: NAME, orphanGraceMs: 500 } };
+
+  function top(project: Project, size: Partial<ScreenOptions> = {}, ...args: string[]): Screen {
+    const env = { ...process.env, PACELINE_RUNTIME: runtime };
+    return Screen.open(PACELINE, ["top", ...args], { cwd: project.folder, env, ...size });
+  }
+
+  function startInTerminal(project: Project, ...args: string[]): Screen {
+    return Screen.open(PACELINE, ["start", ...args], { cwd: project.folder, env: project.startEnvironment() });
+  }
+
+  test("top shows the rows, follows a scale and a resize, and gives the terminal back", async () => {
+    const project = await startFleet(options);
+    const screen = top(project);
+    const lines = await screen.sees(
+      / 店 □ shop · up /,
+      /^▸web\.1 +ready +\d+ /m,
+      /^ web\.2 +ready/m,
+      /^ balancer\.1 +ready/m,
+    );
+    // The header is as wide as the screen, though it has characters of two cells.
+    expect(screen.columnOf("RSS", 0)).toBeGreaterThan(0);
+    expect(lines[1]).toMatch(/^ NAME +STATE .* UP$/);
+
+    screen.press("+");
+    await screen.sees(/^ web\.3 +ready/m, /3\/3 ready/, /✓ web: 3 instances/);
+    expect((await project.status()).pools[0]?.wanted).toBe(3);
+    screen.press("-");
+    await screen.sees(/2\/2 ready/);
+    expect(screen.lines().join("\n")).not.toMatch(/^ web\.3 /m);
+
+    screen.resize(200, 50);
+    await screen.sees(/^ paceline · 店 □ shop/m, / LAST MINUTE .* RESTARTS /m);
+    expect(screen.lines()[49]).toMatch(/q quit$/);
+    screen.resize(20, 8);
+    await screen.sees(/^ NAME +STATE$/m, /^▸web\.1 +ready$/m);
+    screen.resize(80, 24);
+    await screen.sees(/ NAME +STATE +PID /);
+
+    screen.press("q");
+    expect(await screen.exit()).toBe(0);
+    expect(screen.isRestored()).toBe(true);
+    expect((await project.status()).pools[0]?.ready).toBe(2);
+  });
+
+  test("requests, a selected instance's log, and the log's wide characters stay in their places", async () => {
+    const project = await startFleet(options);
+    const screen = top(project, { columns: 200, rows: 50 });
+    await screen.sees(/^▸web\.1 +ready/m);
+    const load = project.load({ mode: "keep-alive", clients: 2 });
+    await screen.sees(/^▸web\.1 +ready +\d+ +[\d.]+ +\d+ +[\d,]*[1-9][\d,]* +.*█/m);
+    await load.stop();
+    screen.press("l");
+    const lines = await screen.sees(/── log of web\.1 ─/, / 日本語 and □ and □ web\.1$/m);
+    const y = lines.findIndex((line) => line.includes("日本語"));
+    expect(screen.columnOf("日", y)).toBe(10);
+    expect(screen.columnOf("and", y)).toBe(17);
+    screen.press("j");
+    await screen.sees(/── log of web\.2 ─/, / □ web\.2$/m);
+    screen.press("\x1b[B"); // The arrow, down to the balancer.
+    await screen.sees(/^▸balancer +1\/1/m);
+  });
+
+  test("says that the supervisor is gone, and is there again when it is back", async () => {
+    const project = await startFleet(options);
+    const screen = top(project);
+    const { pid } = await screen.sees(/^▸web\.1 +ready/m).then(() => project.status());
+    signal(pid, "SIGKILL");
+    await screen.sees(/店 □ shop · connection lost at \d\d:\d\d:\d\d, trying again/, /^▸web\.1 +ready/m);
+    await project.nothingLeft();
+    expect((await project.startDetached()).code).toBe(0);
+    await screen.sees(/ 店 □ shop · up \d+s/, /✓ connected again/);
+    screen.kill("SIGTERM");
+    expect(await screen.exit()).toBe(143);
+    expect(screen.isRestored()).toBe(true);
+  });
+
+  test("started in a terminal, the fleet ends with the dashboard when that is the answer", async () => {
+    const project = await Project.make(options);
+    const screen = startInTerminal(project);
+    await screen.sees(/^▸web\.1 +ready/m);
+    await project.ready();
+    screen.press("q");
+    await screen.sees(/ Stop 店 □ shop\? {2}y stop it and wait {3}n leave it running {3}Esc go back/);
+    screen.press("\x1b");
+    await screen.sees(/q quit/);
+    screen.press("qy");
+    expect(await screen.exit()).toBe(0);
+    expect(screen.isRestored()).toBe(true);
+    expect(screen.lines().join("\n")).toMatch(/paceline: 店 🎉 shop has stopped/);
+    await project.nothingLeft();
+  });
+
+  test("or it runs on, if that is the answer", async () => {
+    const project = await Project.make(options);
+    const screen = startInTerminal(project);
+    await screen.sees(/^▸web\.1 +ready/m);
+    screen.press("qn");
+    expect(await screen.exit()).toBe(0);
+    expect(screen.lines().join("\n")).toMatch(/runs on \(pid \d+\)/);
+    const { pid } = await project.ready();
+    // It would have begun to stop by the time it answers a command.
+    expect((await project.cli(["scale", "web", "3"])).code).toBe(0);
+    expect(await project.status()).toMatchObject({ pid, state: "running" });
+    expect((await project.cli(["stop"])).code).toBe(0);
+  });
+
+  test.each([
+    ["Ctrl-C", (screen: Screen) => screen.press("\x03"), 0],
+    ["SIGTERM", (screen: Screen) => screen.kill("SIGTERM"), 0],
+    ["SIGHUP", (screen: Screen) => screen.kill("SIGHUP"), 0],
+  ])("%s stops it gracefully and gives the terminal back", async (_, end, code) => {
+    const project = await Project.make(options);
+    const screen = startInTerminal(project);
+    await screen.sees(/^▸web\.1 +ready/m);
+    await project.ready();
+    end(screen);
+    expect(await screen.exit()).toBe(code);
+    expect(screen.isRestored()).toBe(true);
+    await project.nothingLeft();
+  });
+
+  test("a client that is killed takes its fleet with it, in order", async () => {
+    const project = await Project.make(options);
+    const screen = startInTerminal(project);
+    await screen.sees(/^▸web\.1 +ready/m);
+    await project.ready();
+    screen.kill("SIGKILL");
+    await project.nothingLeft();
+  });
+
+  test("a start that fails is told as plain text, with exit status 1", async () => {
+    const project = await Project.make({ ...options, app: 'throw new Error("no database");\n' });
+    const screen = startInTerminal(project);
+    expect(await screen.exit()).toBe(1);
+    expect(screen.isRestored()).toBe(true);
+    expect(screen.output).toMatch(/does not get ready[\s\S]*no database[\s\S]*nothing was left running/);
+    await project.nothingLeft();
+  });
+
+  test("--no-dashboard prints the log in a terminal too", async () => {
+    const project = await Project.make(options);
+    const screen = startInTerminal(project, "--no-dashboard");
+    await screen.sees(/web\.2 is ready/);
+    expect(screen.output).not.toContain("\x1b[?1049h");
+    screen.press("\x03");
+    expect(await screen.exit()).toBe(0);
+    await project.nothingLeft();
+  });
+
+  test("without a terminal, top says what to do, and prints text or JSON", async () => {
+    const project = await startFleet(options);
+    const refused = await project.cli(["top"]);
+    expect(refused).toMatchObject({ code: 2, output: expect.stringMatching(/needs a terminal.*top --plain/) });
+    const plain = await project.cli(["top", "--plain", "--once"]);
+    expect(plain.code).toBe(0);
+    expect(plain.output).toMatch(/^ paceline · 店 □ shop .*\n NAME .*\n web {2}app {2}2\/2 ready.*\n web\.1 +ready/);
+    const json = await project.cli(["top", "--json", "--once"]);
+    expect(JSON.parse(json.output)).toMatchObject({ name: NAME, pools: [{ name: "web", ready: 2 }] });
+  });
+
+  test.runIf(process.platform === "linux")("the status tells the proportional memory while somebody asks", async () => {
+    const project = await startFleet(options);
+    const status = await project.statusWhere(
+      "every process to have an RSS and a PSS",
+      ({ pssBytes, supervisor, balancers, pools }) => {
+        const all = [...balancers, ...pools.flatMap((pool) => pool.instances)];
+        return (
+          pssBytes !== null &&
+          supervisor.pssBytes !== null &&
+          all.every((each) => each.pssBytes !== null && each.rssBytes !== null)
+        );
+      },
+    );
+    const parts = [status.supervisor, ...status.balancers, ...status.pools.flatMap((pool) => pool.instances)];
+    expect(status.pssBytes).toBe(parts.reduce((sum, { pssBytes }) => sum + (pssBytes ?? 0), 0));
+    expect(status.pssBytes).toBeLessThan(status.rssBytes);
+  });
+
+  test("top --plain goes on while there is a fleet, and says when there is none", async () => {
+    const project = await startFleet(options);
+    const screen = top(project, { columns: 100 }, "--plain");
+    await screen.sees(/^ web\.1 +ready/m);
+    await waitFor("a second reading", () => screen.output.split(" NAME ").length > 2);
+    expect((await project.cli(["stop"])).code).toBe(0);
+    await screen.sees(/connection lost, trying again/);
+    screen.press("\x03");
+    expect(await screen.exit()).toBe(0);
+    expect(screen.output).not.toContain("\x1b[");
+  });
+});

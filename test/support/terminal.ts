@@ -1,0 +1,114 @@
+/** Runs a command in a pseudo-terminal and tells what a person would see on its screen. */
+import { createRequire } from "node:module";
+import { type IPty, spawn } from "@lydell/node-pty";
+import type * as headless from "@xterm/headless";
+import { onTestFinished } from "vitest";
+import { waitFor } from "./wait.js";
+
+// The package is CommonJS that Node finds no names in.
+const { Terminal } = createRequire(import.meta.url)("@xterm/headless") as typeof headless;
+
+export interface ScreenOptions {
+  columns?: number;
+  rows?: number;
+  cwd: string;
+  env?: NodeJS.ProcessEnv;
+}
+
+export class Screen {
+  readonly #terminal: headless.Terminal;
+  readonly #pty: IPty;
+  #ended: { exitCode: number; signal?: number | undefined } | undefined;
+  /** All that the command wrote, escape sequences included. */
+  output = "";
+
+  private constructor(command: string, args: string[], { columns = 80, rows = 24, cwd, env }: ScreenOptions) {
+    this.#terminal = new Terminal({ cols: columns, rows, allowProposedApi: true });
+    const { CI: _, NO_COLOR: __, ...rest } = env ?? process.env;
+    this.#pty = spawn(command, args, { name: "xterm-256color", cols: columns, rows, cwd, env: rest });
+    this.#pty.onData((text) => {
+      this.output += text;
+      this.#terminal.write(text);
+    });
+    this.#pty.onExit((end) => {
+      this.#ended = end;
+    });
+  }
+
+  /** Starts the command; it is killed when the present test is over. */
+  static open(command: string, args: string[], options: ScreenOptions): Screen {
+    const screen = new Screen(command, args, options);
+    onTestFinished(() => {
+      if (screen.#ended === undefined) screen.#pty.kill("SIGKILL");
+      screen.#terminal.dispose();
+    });
+    return screen;
+  }
+
+  get pid(): number {
+    return this.#pty.pid;
+  }
+
+  /** What the screen shows now, without blanks at the ends of lines. */
+  lines(): string[] {
+    const { buffer, rows } = this.#terminal;
+    const { active } = buffer;
+    return Array.from(
+      { length: rows },
+      (_, y) =>
+        active
+          .getLine(active.baseY + y)
+          ?.translateToString()
+          .trimEnd() ?? "",
+    );
+  }
+
+  /** The column in which `text` begins in line `y`, or -1; characters of two cells count for two. */
+  columnOf(text: string, y: number): number {
+    const line = this.#terminal.buffer.active.getLine(y);
+    const cells = Array.from({ length: this.#terminal.cols }, (_, x) => line?.getCell(x)?.getChars() ?? "");
+    return cells.findIndex((_, x) => cells.slice(x).join("").startsWith(text));
+  }
+
+  press(keys: string): void {
+    this.#pty.write(keys);
+  }
+
+  resize(columns: number, rows: number): void {
+    this.#terminal.resize(columns, rows);
+    this.#pty.resize(columns, rows);
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    process.kill(this.#pty.pid, signal);
+  }
+
+  /** Resolves with the lines of the first screen on which all of `patterns` are. */
+  sees(...patterns: RegExp[]): Promise<string[]> {
+    return waitFor(
+      `the screen to show ${patterns.join(" and ")}`,
+      () => {
+        const lines = this.lines();
+        return patterns.every((pattern) => pattern.test(lines.join("\n"))) && lines;
+      },
+      { deadlineMs: 15_000, details: () => `\n${this.lines().join("\n")}` },
+    );
+  }
+
+  /** The exit status, once the command has ended and all of its output has been seen. */
+  async exit(): Promise<number> {
+    const end = await waitFor("the command to end", () => this.#ended, {
+      deadlineMs: 15_000,
+      details: () => `\n${this.lines().join("\n")}`,
+    });
+    await new Promise<void>((resolve) => this.#terminal.write("", resolve));
+    return end.exitCode;
+  }
+
+  /** Whether the terminal is as it was: the normal screen, the cursor shown, its keys as they were. */
+  isRestored(): boolean {
+    const last = (on: string, off: string) => this.output.lastIndexOf(on) <= this.output.lastIndexOf(off);
+    const { modes, buffer } = this.#terminal;
+    return buffer.active.type === "normal" && last("\x1b[?25l", "\x1b[?25h") && !modes.applicationCursorKeysMode;
+  }
+}

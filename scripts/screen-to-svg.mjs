@@ -13,6 +13,8 @@ const PALETTE =
     " ",
   );
 const LOWER_BLOCKS = "▁▂▃▄▅▆▇█";
+/** A whole block leaves a gap to the line above. */
+const HIGHEST_BLOCK = 0.85;
 const SHADES = { "░": 0.25, "▓": 0.75 };
 
 /** `terminal` is one of @xterm/headless. */
@@ -73,7 +75,9 @@ function shapesOf({ cells, colour }, y) {
   return cells
     .flatMap(({ x, text }) => {
       const level = LOWER_BLOCKS.indexOf(text) + 1;
-      if (level > 0) return [rectangle(x, y + 1 - level / 8, 1, level / 8, 1, colour)];
+      const size = (level / LOWER_BLOCKS.length) * HIGHEST_BLOCK;
+      // A little wider than its cell, so that no seam is seen.
+      if (level > 0) return [rectangle(x, y + 1 - size, 1.04, size, 1, colour)];
       return SHADES[text] === undefined ? [] : [rectangle(x, y + 0.2, 1, 0.6, SHADES[text], colour)];
     })
     .concat(ruleOf(cells, y, colour));

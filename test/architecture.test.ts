@@ -59,6 +59,20 @@ describe("imports", () => {
     expect(breaking(importsBelow(`${SUPERVISOR}/control`), beside)).toEqual([]);
   });
 
+  test("the dashboard knows only control; the terminal is one file, and what decides and draws is pure", () => {
+    const imports = importsBelow(`${SUPERVISOR}/dashboard`);
+    expect(imports.length).toBeGreaterThan(0);
+    const types = [`${SUPERVISOR}/core/model.js`, `${SUPERVISOR}/control/`, `${SUPERVISOR}/dashboard/`];
+    const others = (to: string) => to.startsWith("packages/") && !types.some((path) => to.startsWith(path));
+    expect(breaking(imports, others)).toEqual([]);
+    const edge = ["terminal", "dashboard", "feed", "plain"].map((name) => `${SUPERVISOR}/dashboard/${name}.ts`);
+    const pure = imports.filter(({ from }) => !edge.includes(from));
+    const impure = (to: string) => !to.startsWith("packages/") && to !== "string-width";
+    const reaches = (to: string) =>
+      edge.includes(to.replace(/\.js$/, ".ts")) || to === `${SUPERVISOR}/control/client.js`;
+    expect(breaking(pure, (to) => impure(to) || reaches(to))).toEqual([]);
+  });
+
   test("the command line sees only control; start alone makes a supervisor", () => {
     const shell = `${SUPERVISOR}/shell/`;
     // Where the control socket of a fleet lies is known to the run directory.

@@ -71,7 +71,19 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     expect(await paceline("/", "--version")).toMatchObject({ code: 0, stdout: "0.1.0\n" });
     const help = await paceline("/", "help");
     expect(help.code).toBe(0);
-    for (const name of ["start", "serve", "status", "scale", "reload", "restart", "stop", "logs", "events", "check"]) {
+    for (const name of [
+      "start",
+      "serve",
+      "status",
+      "top",
+      "scale",
+      "reload",
+      "restart",
+      "stop",
+      "logs",
+      "events",
+      "check",
+    ]) {
       expect(help.stdout).toMatch(new RegExp(`^  ${name}\\b`, "m"));
     }
   });

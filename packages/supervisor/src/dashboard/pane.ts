@@ -46,7 +46,9 @@ function widest(names: readonly string[]): number {
 function eventLine({ at, level, subject, message }: FleetEvent, nameWidth: number, selected: string | null): Line {
   const style = LEVEL_STYLE[level];
   const mark = level === "info" ? " " : "!";
-  const ours = selected !== null && (subject === selected || poolOf(subject) === selected);
+  // A second process in the slot is `web.3 (successor)`.
+  const [slot = subject] = subject.split(" ");
+  const ours = selected !== null && (slot === selected || poolOf(slot) === selected);
   return [
     segment(` ${clock(at)} `, "dim"),
     segment(mark, style),

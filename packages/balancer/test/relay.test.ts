@@ -1,4 +1,7 @@
 /** What a client and an instance see of the relay, byte by byte, over both transports. */
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import net from "node:net";
 import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
@@ -218,6 +221,36 @@ describe.each(RUNTIMES)("relay on %s", (runtime) => {
     expect(client.received).toContain("Connection: close\r\n");
     await client.until(({ ending }) => ending === "fin", "the end");
     client.destroy();
+  });
+
+  it("gives many slow readers their large bodies whole", async () => {
+    const body = Buffer.from(Uint32Array.from({ length: 1_500_000 }, (_, i) => i).buffer);
+    const digest = createHash("sha1").update(body).digest("hex");
+    onBytes = ({ socket }) => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`);
+      socket.write(body);
+    };
+    const readers = await Promise.all(
+      Array.from({ length: 24 }, async () => {
+        const socket = net.connect(balancer.port, "127.0.0.1");
+        await once(socket, "connect");
+        socket.pause();
+        socket.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        return socket;
+      }),
+    );
+    // All are asked for, and as much as fits waits on its way, before the first of them reads.
+    await upstream.until(({ received }) => received.split("GET ").length - 1 === readers.length, "all requests");
+    await balancer.reports(({ inFlight }) => inFlight === readers.length);
+    const digests = readers.map(async (socket) => {
+      const pieces: Buffer[] = [];
+      for await (const piece of socket) pieces.push(piece as Buffer);
+      const answer = Buffer.concat(pieces);
+      return createHash("sha1")
+        .update(answer.subarray(answer.indexOf("\r\n\r\n") + 4))
+        .digest("hex");
+    });
+    expect(await Promise.all(digests)).toEqual(readers.map(() => digest));
   });
 
   it("carries large bodies both ways through small windows", async () => {

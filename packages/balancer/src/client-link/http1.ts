@@ -79,20 +79,21 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
 
   // From the connection.
 
-  onData(bytes: Buffer): void {
+  onData(bytes: Buffer): boolean {
     switch (this.state) {
       case "head":
         this.input.push(bytes);
         this.readRequests();
-        return;
+        break;
       case "exchange":
         this.input.push(bytes);
         this.readBody();
-        return;
+        break;
       case "lingering":
       case "closed":
-        return;
+        break;
     }
+    return this.input.bytes !== bytes && !this.exchange.holds(bytes);
   }
 
   /** Reads as many requests as have come and can be answered at once; the others wait for their turn. */

@@ -4,7 +4,7 @@ import type { Framing } from "./request-head.js";
 
 /** Takes the body piece by piece. */
 export interface BodySink {
-  /** The bytes from `start` to `end` are body; they may be kept, as connections give their buffers away. */
+  /** The bytes from `start` to `end` are body. */
   onBody(bytes: Uint8Array, start: number, end: number): void;
 }
 

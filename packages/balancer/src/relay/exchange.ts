@@ -79,6 +79,11 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     return this.isBodyComplete;
   }
 
+  /** Whether these bytes, or pieces of a body that may be of them, are kept to be sent (again). */
+  holds(bytes: Uint8Array): boolean {
+    return this.source === bytes || this.replay.pieces.length > 0;
+  }
+
   /** Takes a request whose head was just parsed from these bytes; they are kept. */
   begin(head: RequestHead, bytes: Uint8Array, start: number, end: number): void {
     this.startedAt = performance.now();

@@ -1,5 +1,6 @@
 /** The transport over Bun's sockets, whose `write` takes part of the bytes and keeps none. */
 import { deepenBacklog } from "./bun-backlog.js";
+import { afterReceipt } from "./bun-garbage.js";
 import {
   CLOSE_GRACE_SECONDS,
   type Connection,
@@ -10,13 +11,14 @@ import {
   NO_OWNER,
   type Transport,
 } from "./transport.js";
+import { WaitingBytes } from "./waiting-bytes.js";
 
 type Closing = "open" | "ending" | "closing" | "closed";
 
 class BunConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
-  /** What the kernel has not taken yet, oldest first; null almost always. */
-  private waiting: Uint8Array[] | null = null;
+  /** What the kernel has not taken yet; null almost always. */
+  private waiting: WaitingBytes | null = null;
   private closing: Closing = "open";
 
   constructor(private readonly socket: Bun.Socket<BunConnection | Connector>) {}
@@ -26,29 +28,25 @@ class BunConnection implements Connection {
   }
 
   get waitingBytes(): number {
-    return this.waiting === null ? 0 : this.waiting.reduce((sum, bytes) => sum + bytes.length, 0);
+    return this.waiting === null ? 0 : this.waiting.length;
   }
 
   write(bytes: Uint8Array): boolean {
-    return this.send(bytes, false);
-  }
-
-  writeTransient(bytes: Uint8Array): boolean {
-    return this.send(bytes, true);
-  }
-
-  private send(bytes: Uint8Array, transient: boolean): boolean {
     if (this.closing !== "open") return true;
     if (this.waiting !== null) {
-      this.waiting.push(transient ? copyOf(bytes) : bytes);
+      this.waiting.add(bytes);
       return false;
     }
     const taken = this.socket.write(bytes);
     if (taken === bytes.length) return true;
     // A negative count means that the peer is gone; `close` follows, and what is written then goes nowhere.
-    const rest = bytes.subarray(Math.max(taken, 0));
-    this.waiting = [transient ? copyOf(rest) : rest];
+    this.waiting = new WaitingBytes();
+    this.waiting.add(bytes.subarray(Math.max(taken, 0)));
     return false;
+  }
+
+  writeTransient(bytes: Uint8Array): boolean {
+    return this.write(bytes);
   }
 
   pause(): void {
@@ -78,7 +76,7 @@ class BunConnection implements Connection {
     if (this.closing === "closed") return;
     this.closing = "closed";
     this.owner = NO_OWNER;
-    this.waiting = null;
+    this.forget();
     this.socket.terminate();
   }
 
@@ -86,14 +84,12 @@ class BunConnection implements Connection {
   flush(): void {
     const waiting = this.waiting;
     if (waiting === null) return;
-    while (waiting.length > 0) {
-      const bytes = waiting[0] as Uint8Array;
+    for (let bytes = waiting.first(); bytes.length > 0; bytes = waiting.first()) {
+      // A slab that was sent is freed, and its views are empty then.
+      const { length } = bytes;
       const taken = this.socket.write(bytes);
-      if (taken !== bytes.length) {
-        if (taken > 0) waiting[0] = bytes.subarray(taken);
-        return;
-      }
-      waiting.shift();
+      if (taken > 0) waiting.sent(taken);
+      if (taken !== length) return;
     }
     this.waiting = null;
     switch (this.closing) {
@@ -111,24 +107,24 @@ class BunConnection implements Connection {
     }
   }
 
+  private forget(): void {
+    this.waiting?.clear();
+    this.waiting = null;
+  }
+
   closed(): void {
     if (this.closing === "closed") return;
     this.closing = "closed";
-    this.waiting = null;
+    this.forget();
     const owner = this.owner;
     this.owner = NO_OWNER;
     owner.onClose();
   }
 }
 
-/** Not `slice()`: that of a Buffer does not copy. */
-function copyOf(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(bytes);
-}
-
 const connected = {
   data(socket: Bun.Socket<BunConnection>, bytes: Buffer): void {
-    socket.data.owner.onData(bytes);
+    afterReceipt(bytes, socket.data.owner.onData(bytes));
   },
   drain(socket: Bun.Socket<BunConnection>): void {
     socket.data?.flush();

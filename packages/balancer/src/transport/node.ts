@@ -19,7 +19,7 @@ class NodeConnection implements Connection {
   private isOverfull = false;
 
   constructor(private readonly socket: net.Socket) {
-    socket.on("data", (bytes: Buffer) => this.owner.onData(bytes));
+    socket.on("data", (bytes: Buffer) => void this.owner.onData(bytes));
     socket.on("drain", () => this.drained());
     socket.on("end", () => this.owner.onEnd());
     // `close` follows every error, and says all that the owner needs.

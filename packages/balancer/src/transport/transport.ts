@@ -2,8 +2,11 @@
 
 /** What a connection tells whoever owns it. None of these may throw. */
 export interface ConnectionOwner {
-  /** Bytes arrived; they belong to the owner, which may keep them. May still come once or twice after `pause()`. */
-  onData(bytes: Buffer): void;
+  /**
+   * Bytes arrived; the owner may keep them. True: it keeps nothing of them, and their memory may be freed at once. May
+   * still come once or twice after `pause()`.
+   */
+  onData(bytes: Buffer): boolean;
   /** All that was written has been taken by the kernel, after a `write` that answered false. */
   onDrain(): void;
   /** The peer sent FIN: no more bytes come, but it may still read. */
@@ -64,7 +67,9 @@ export const LISTEN_BACKLOG = 4096;
 
 /** An owner for a connection that nobody cares for any more. */
 export const NO_OWNER: ConnectionOwner = {
-  onData() {},
+  onData() {
+    return true;
+  },
   onDrain() {},
   onEnd() {},
   onClose() {},

@@ -132,27 +132,28 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.link.gone(this);
   }
 
-  onData(bytes: Buffer): void {
+  onData(bytes: Buffer): boolean {
     this.hasHeard = true;
     switch (this.state) {
       case "head":
         this.readHead(bytes);
-        return;
+        break;
       case "body":
         this.readBody(bytes, 0);
-        return;
+        break;
       case "tunnel":
         this.receiver?.onBody(bytes, 0, bytes.length);
         this.receiver?.onAnswerBatch();
-        return;
+        break;
       case "idle":
         // An answer to no request: whatever it is, the next request must not get it.
         this.close();
-        return;
+        break;
       case "connecting":
       case "closed":
-        return;
+        break;
     }
+    return this.partialHead === undefined;
   }
 
   private readHead(received: Buffer): void {

@@ -17,7 +17,7 @@ export interface AnswerReceiver {
   onUpstreamReady(): void;
   /** A head; of a 1xx another follows. Its bytes are good until the call returns. */
   onAnswerHead(head: ResponseHead): void;
-  /** A piece of the body; the bytes may be kept. */
+  /** A piece of the body; the bytes are good until the call returns. */
   onBody(bytes: Uint8Array, start: number, end: number): void;
   /** All that one turn of the event loop brought has been told. */
   onAnswerBatch(): void;

@@ -33,7 +33,8 @@ export const LIMITS: BalancerLimits = {
 
 const BIN = fileURLToPath(new URL("../../dist/bin.js", import.meta.url));
 
-function runtimePath(runtime: Runtime): string {
+/** The program that runs it. */
+export function runtimePath(runtime: Runtime): string {
   if (runtime === "node") return process.execPath;
   const require = createRequire(new URL("../../../supervisor/package.json", import.meta.url));
   const { platform, arch } = process;

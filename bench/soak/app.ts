@@ -1,0 +1,30 @@
+/** The app of the soaks: a quick answer, a download of a gigabyte, and an upload that is read slowly. */
+const GIGABYTE = 2 ** 30;
+const PIECE = new Uint8Array(65_536).fill(120);
+const READ_BYTES_PER_SECOND = 1_000_000;
+
+const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+async function* gigabyte() {
+  for (let sent = 0; sent < GIGABYTE; sent += PIECE.length) yield PIECE;
+}
+
+async function readSlowly(body: ReadableStream<Uint8Array> | null): Promise<number> {
+  let total = 0;
+  const startedAt = performance.now();
+  for await (const piece of body ?? []) {
+    total += piece.length;
+    const aheadMs = (total / READ_BYTES_PER_SECOND) * 1000 - (performance.now() - startedAt);
+    if (aheadMs > 0) await wait(aheadMs);
+  }
+  return total;
+}
+
+export default {
+  async fetch(request: Request): Promise<Response> {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/gigabyte") return new Response(gigabyte() as unknown as BodyInit);
+    if (pathname === "/slow") return new Response(`${await readSlowly(request.body)}\n`);
+    return new Response("Hello World!\n");
+  },
+};

@@ -1,0 +1,85 @@
+/** Starts a fleet for a soak, and reads what its balancer holds. */
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+const execute = promisify(execFile);
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const PACELINE = path.join(ROOT, "packages/supervisor/bin/paceline");
+
+export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** A fleet of the soaks' app; `config` is laid over what the soak needs. */
+export async function startFleet(instances, config = {}) {
+  const directory = mkdtempSync(path.join(tmpdir(), "paceline-soak-"));
+  const port = await freePort();
+  const file = path.join(directory, "paceline.config.json");
+  const app = path.join(ROOT, "bench/soak/app.ts");
+  writeFileSync(file, JSON.stringify({ app, instances, listen: `127.0.0.1:${port}`, ...config }));
+  const child = spawn("sh", [PACELINE, "start", file], { stdio: ["ignore", "ignore", "inherit"], cwd: directory });
+  const status = async () =>
+    JSON.parse(
+      (await execute("sh", [PACELINE, "status", "--json", "--run-dir", path.join(directory, ".paceline")])).stdout,
+    );
+  for (const deadline = Date.now() + 20_000; ; await wait(100)) {
+    const isReady = await status().then(
+      ({ state }) => state === "running",
+      () => false,
+    );
+    if (isReady) break;
+    if (Date.now() > deadline) throw new Error("the fleet did not get ready");
+  }
+  const balancerPid = (await status()).balancers[0].pid;
+  return {
+    port,
+    status,
+    balancerPid,
+    async stop() {
+      child.kill("SIGTERM");
+      await once(child, "exit");
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function freePort() {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  return port;
+}
+
+/** Resident memory of a process in megabytes. */
+export function rssMB(pid) {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
+}
+
+export function descriptors(pid) {
+  return readdirSync(`/proc/${pid}/fd`).length;
+}
+
+/** p99 of a closed loop of wrk's clients, in milliseconds, and what failed. */
+export async function p99OfOthers(port, seconds, connections = 16) {
+  const { stdout } = await execute("wrk", [
+    "-t1",
+    `-c${connections}`,
+    `-d${seconds}s`,
+    "--latency",
+    `http://127.0.0.1:${port}/`,
+  ]);
+  const [, value, unit] = /99%\s+([\d.]+)(us|ms|s)/.exec(stdout);
+  const failed = /Socket errors:.*|Non-2xx.*/.exec(stdout)?.[0];
+  return { p99Ms: Number(value) * { us: 0.001, ms: 1, s: 1000 }[unit], failed };
+}
+
+/** Prints a line of the verdict, and remembers a failure for the exit status. */
+export function verdict(holds, text) {
+  process.stdout.write(`${holds ? "holds " : "FAILS "} ${text}\n`);
+  if (!holds) process.exitCode = 1;
+}

@@ -11,7 +11,7 @@ import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";
 import { milliseconds } from "./options.js";
 import { print, printError, printResult, wantsColour } from "./output.js";
 import { prepareStart } from "./prepare-start.js";
-import { type SupervisorProcess, spawnSupervisor, waitReady } from "./supervisor-process.js";
+import { lateResult, type SupervisorProcess, spawnSupervisor, waitReady } from "./supervisor-process.js";
 
 /** A start that fails at once is told as text, without the dashboard having been seen for a moment. */
 const QUICK_FAILURE_MS = 1_500;
@@ -23,7 +23,9 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
   const interrupted = () => void supervisor.stop().then(() => process.exit(130));
   process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
   const timeoutMs = milliseconds(options.timeout);
-  if ((await supervisor.notice(timeoutMs)) === "ended") {
+  const up = await supervisor.notice(timeoutMs);
+  if (up === "late") return endFailedStart(supervisor, lateResult(options));
+  if (up === "ended") {
     process.stderr.write(supervisor.output());
     return ((await supervisor.exited).code ?? EXIT.failed) as ExitStatus;
   }

@@ -111,13 +111,13 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
       stopEvents();
       log.stop();
       terminal.restore();
-      process.off("uncaughtException", crash);
+      process.off("uncaughtException", crash).off("unhandledRejection", crash);
       process.off("exit", terminal.restore);
       for (const [signal, handler] of handlers) process.off(signal, handler);
       process.stdin.off("end", hangUp).off("error", hangUp);
       resolve(leaving);
     };
-    process.on("uncaughtException", crash);
+    process.on("uncaughtException", crash).on("unhandledRejection", crash);
     process.on("exit", terminal.restore);
     for (const [signal, handler] of handlers) process.on(signal, handler);
     process.stdin.on("end", hangUp).on("error", hangUp);

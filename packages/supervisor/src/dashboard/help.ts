@@ -15,6 +15,7 @@ export function helpLines(ownership: Ownership, width: number): Line[] {
     ["/", "show only names or states that have this; Esc shows all"],
     ["q", quit],
     ["Ctrl-C", interrupt],
+    ["Ctrl-L", "draw the screen anew"],
   ];
   const words: [string, string][] = [
     ["FLIGHT", "requests begun and not yet answered"],

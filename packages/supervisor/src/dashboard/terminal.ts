@@ -79,13 +79,15 @@ export function openTerminal({ colour, onKey, onResize }: TerminalOptions): Term
 
   screen.on("keypress", (typed: string | undefined, key: blessed.Widgets.Events.IKeyEventArg) => {
     const name = nameOf(typed, key);
-    if (name !== undefined) onKey(name);
+    if (name === "C-l") drawAnew();
+    else if (name !== undefined) onKey(name);
   });
-  screen.on("resize", () => {
+  const drawAnew = () => {
     screen.alloc();
     drawn = [];
     onResize(sizeNow());
-  });
+  };
+  screen.on("resize", drawAnew);
 
   return {
     get size() {

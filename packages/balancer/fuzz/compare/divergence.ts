@@ -1,0 +1,68 @@
+/** Finds the first place where our reading of a stream and Node's part ways. */
+import type { Reading, SeenMessage } from "../message.js";
+
+export type DivergenceKind =
+  /** Node saw a message where we refused, or still wait. */
+  | "we-refuse"
+  /** We saw a message where Node refused, or still waits: where we may be too loose. */
+  | "node-refuses"
+  /** Both saw the head, and Node a whole body. */
+  | "we-refuse-body"
+  /** Both saw the head, and we a whole body. */
+  | "node-refuses-body"
+  /** Both saw a message, and not the same. */
+  | "content";
+
+export interface Divergence {
+  kind: DivergenceKind;
+  /** Of `content`: what differs. */
+  part: "" | "method" | "target" | "minorVersion" | "keepAlive" | "fields" | "body" | "status" | "reason";
+  ours: SeenMessage | undefined;
+  node: SeenMessage | undefined;
+  /** The message before, on which both agree. */
+  before: SeenMessage | undefined;
+  /** What each says of it; `waits` when it refused nothing. */
+  ourWhy: string;
+  nodeWhy: string;
+  /** The stream from the beginning of the message on, latin1. */
+  bytes: string;
+}
+
+/** Undefined when both saw the same. */
+export function firstDivergence(stream: string, ours: Reading, node: Reading): Divergence | undefined {
+  const ourWhy = ours.end === "refused" ? ours.why : "waits";
+  const nodeWhy = node.end === "refused" ? node.why : "waits";
+  for (let i = 0; ; i++) {
+    const our = ours.messages[i];
+    const their = node.messages[i];
+    if (our === undefined && their === undefined) return undefined;
+    const bytes = stream.slice(our?.start ?? ours.used);
+    const base = { part: "" as const, ours: our, node: their, before: ours.messages[i - 1], ourWhy, nodeWhy, bytes };
+    if (our === undefined) return { ...base, kind: "we-refuse" };
+    if (their === undefined) return { ...base, kind: "node-refuses" };
+    const part = differingPart(our, their);
+    if (part !== undefined) return { ...base, kind: "content", part };
+    if (our.isComplete && !their.isComplete) return { ...base, kind: "node-refuses-body" };
+    if (!our.isComplete && their.isComplete) return { ...base, kind: "we-refuse-body" };
+    const isSameBody = our.isComplete
+      ? our.body === their.body
+      : our.body.startsWith(their.body) || their.body.startsWith(our.body);
+    if (!isSameBody) return { ...base, kind: "content", part: "body" };
+  }
+}
+
+function differingPart(our: SeenMessage, their: SeenMessage): Divergence["part"] | undefined {
+  for (const part of ["method", "minorVersion", "keepAlive", "status", "reason"] as const) {
+    if (our[part] !== their[part]) return part;
+  }
+  if (our.method !== "" && our.target !== originForm(their.target)) return "target";
+  const isSame =
+    our.fields.length === their.fields.length &&
+    our.fields.every(([name, value], i) => name === their.fields[i]?.[0] && value === their.fields[i]?.[1]);
+  return isSame ? undefined : "fields";
+}
+
+/** A target without the scheme and authority of an absolute one (RFC 9112 §3.2.2), as it goes to an upstream. */
+function originForm(target: string): string {
+  return target.replace(/^https?:\/\/[^/?]*/i, "") || "/";
+}

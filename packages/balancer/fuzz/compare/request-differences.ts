@@ -1,0 +1,169 @@
+/** Every way in which the balancer reads requests differently from Node's parser, and why. */
+import { METHODS } from "node:http";
+import { type SeenMessage, valuesOf } from "../message.js";
+import { FUZZ_LIMITS } from "../read/limits.js";
+import { chunkLines, type Difference, rawHead, rawValues } from "./difference.js";
+import type { Divergence } from "./divergence.js";
+
+const HOST = /^[A-Za-z0-9\-._~%!$&'()*+;=:[\]]*$/;
+
+/** An entry for a request that Node takes and we refuse. */
+function weRefuse(
+  name: string,
+  why: string,
+  holds: (node: SeenMessage, divergence: Divergence) => boolean,
+): Difference {
+  return { name, kind: "we-refuse", why, holds: (divergence) => holds(divergence.node as SeenMessage, divergence) };
+}
+
+const STRICTER: Difference[] = [
+  weRefuse(
+    "no Host in HTTP/1.1",
+    "RFC 9112 §3.2 wants a 400; Node's server checks it above its parser.",
+    (node) => node.minorVersion === 1 && valuesOf(node, "host").length === 0,
+  ),
+  weRefuse(
+    "more than one Host",
+    "RFC 9112 §3.2 wants a 400; Node takes the first, and another hop might take the last.",
+    (node) => valuesOf(node, "host").length > 1,
+  ),
+  weRefuse("Host that is none", "RFC 9112 §3.2 wants a 400; routes and caches rest on it.", (node) =>
+    valuesOf(node, "host").some((value) => !HOST.test(value)),
+  ),
+  weRefuse(
+    "target in authority or asterisk form, of another scheme, or none",
+    "Only origin-form, absolute http(s) and OPTIONS * can be relayed.",
+    ({ target, method }) => !/^(\/|https?:\/\/.)/i.test(target) && !(target === "*" && method === "OPTIONS"),
+  ),
+  weRefuse(
+    "absolute target with a bad authority, or a query and no path",
+    "User info and an empty host are never right (RFC 9110 §4.2); `http://h?q` has no origin-form.",
+    ({ target }) => {
+      const [, authority = "", rest = ""] = /^https?:\/\/([^/?]*)(.*)$/is.exec(target) ?? [undefined, "a"];
+      return authority === "" || !HOST.test(authority) || rest.startsWith("?");
+    },
+  ),
+  weRefuse(
+    "target with a fragment or bytes that no URI has",
+    "RFC 9112 §3.2: what one hop cuts off or encodes, the next may not.",
+    ({ target }) => /[^\x21-\x7e]|#/.test(target),
+  ),
+  weRefuse(
+    "CONNECT and TRACE",
+    "A reverse proxy gives no tunnels, and TRACE shows a script what it must not see: 501.",
+    ({ method }) => method === "CONNECT" || method === "TRACE",
+  ),
+  weRefuse(
+    "HTTP/0.9 and HTTP/2.0 in the form of HTTP/1, and a request line without a version",
+    "505 and 400: Node takes them all as if they were 1.x.",
+    (_, { bytes }) => !/ HTTP\/1\.[01]$/.test(rawHead(bytes).startLine),
+  ),
+  weRefuse(
+    "unknown expectation",
+    "417 (RFC 9110 §10.1.1); Node leaves it to its server, which answers the same.",
+    (node) => valuesOf(node, "expect").some((value) => value.toLowerCase() !== "100-continue"),
+  ),
+  weRefuse(
+    "over a limit",
+    "The balancer's limits are its own; Node's are off here.",
+    (node, { bytes }) =>
+      rawHead(bytes).bytes.length > FUZZ_LIMITS.maxHeadBytes ||
+      node.fields.length > FUZZ_LIMITS.maxHeaderFields ||
+      valuesOf(node, "content-length").some((value) => Number(value) > FUZZ_LIMITS.maxBodyBytes),
+  ),
+  weRefuse(
+    "a transfer coding other than chunked alone",
+    "Nothing but `chunked` can be framed here: 400 or 501, and never a guess.",
+    (node) => valuesOf(node, "transfer-encoding").some((value) => value.toLowerCase() !== "chunked"),
+  ),
+  weRefuse(
+    "Transfer-Encoding twice, in HTTP/1.0, or beside Content-Length",
+    "RFC 9112 §6.1: each of these is how requests are smuggled.",
+    (node) => {
+      const codings = valuesOf(node, "transfer-encoding").length;
+      return codings > 1 || (codings === 1 && (node.minorVersion === 0 || valuesOf(node, "content-length").length > 0));
+    },
+  ),
+  weRefuse(
+    "Content-Length with more than 16 digits",
+    "No length needs them, and a double would not hold them.",
+    (node) => valuesOf(node, "content-length").some((value) => value.length > 16),
+  ),
+  weRefuse(
+    "more than one space in the request line",
+    "RFC 9112 §3 has one; Node passes over any number.",
+    (_, { bytes }) => rawHead(bytes).startLine.includes("  "),
+  ),
+  weRefuse(
+    "more than one empty line before the request",
+    "RFC 9112 §2.2 speaks of one CRLF; Node passes over any number of CR and LF.",
+    (_, { bytes }) => /^(\r\n\r\n|\n|\r[^\n]|\r\n[\r\n])/.test(bytes),
+  ),
+];
+
+const LOOSER: Difference[] = [
+  {
+    name: "a method that Node does not know",
+    kind: "node-refuses",
+    why: "Any token is a method (RFC 9110 §9.1); what an instance does not know it refuses itself.",
+    holds: ({ ours }) => !METHODS.includes((ours as SeenMessage).method),
+  },
+  {
+    name: "a tab behind the length",
+    kind: "node-refuses",
+    why: "White space around a value is no part of it (RFC 9110 §5.5), and the head is built anew without it.",
+    holds: ({ bytes }) =>
+      rawValues(rawHead(bytes), "content-length").some((value) => /^[ \t]*\d+[ \t]*\t[ \t]*$/.test(value)),
+  },
+];
+
+const BODIES: Difference[] = [
+  {
+    name: "framing fields among the trailers",
+    kind: "node-refuses-body",
+    why: "Trailers are checked for their form and dropped: none reaches an instance.",
+    holds: ({ bytes }) => chunkLines(bytes).trailers.some((line) => /^(content-length|transfer-encoding):/i.test(line)),
+  },
+  {
+    name: "a chunk size with more than 13 digits",
+    kind: "we-refuse-body",
+    why: "No size needs them, and zeros without end would be a way to send for ever.",
+    holds: ({ bytes }) => chunkLines(bytes).sizes.some((line) => /^[0-9a-f]{14}/i.test(line)),
+  },
+  {
+    name: "a chunked body over the limit",
+    kind: "we-refuse-body",
+    why: "The balancer's limit; Node leaves it to the app.",
+    holds: ({ node }) => (node as SeenMessage).body.length > FUZZ_LIMITS.maxBodyBytes,
+  },
+  {
+    name: "a chunk extension that is out of grammar",
+    kind: "node-refuses-body",
+    why: "Extensions are checked for control bytes and dropped, and chunks are framed anew: none reaches an instance.",
+    holds: ({ bytes }) => chunkLines(bytes).sizes.some((line) => /^[0-9a-f]+;/i.test(line)),
+  },
+];
+
+const CONTENT: Difference[] = [
+  {
+    name: "HTTP/1.0 with keep-alive and close",
+    kind: "content",
+    why: "RFC 9112 §9.3: close wins; to Node keep-alive does.",
+    holds: ({ part, ours, node }) => part === "keepAlive" && node?.minorVersion === 0 && ours?.keepAlive === false,
+  },
+  {
+    name: "Connection: close with a tab behind it",
+    kind: "content",
+    why: "White space around a value is no part of it (RFC 9110 §5.5): Node overlooks this close.",
+    holds: ({ part, bytes }) =>
+      part === "keepAlive" && rawValues(rawHead(bytes), "connection").some((value) => /\t/.test(value)),
+  },
+  {
+    name: "QUERY",
+    kind: "content",
+    why: "Node 20 knows the method and has no name for it.",
+    holds: ({ part, ours, node }) => part === "method" && ours?.method === "QUERY" && node?.method === "",
+  },
+];
+
+export const REQUEST_DIFFERENCES: readonly Difference[] = [...STRICTER, ...LOOSER, ...BODIES, ...CONTENT];

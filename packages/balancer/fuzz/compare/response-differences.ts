@@ -1,0 +1,130 @@
+/** Every way in which the balancer reads responses differently from Node's parser, and why. */
+import { MAX_RESPONSE_HEAD_BYTES } from "../../src/http1/response-head.js";
+import { type SeenMessage, valuesOf } from "../message.js";
+import { chunkLines, type Difference, rawHead, rawValues } from "./difference.js";
+
+export const RESPONSE_DIFFERENCES: readonly Difference[] = [
+  {
+    name: "a chunk extension that is out of grammar",
+    kind: "node-refuses-body",
+    why: "Extensions are checked for control bytes and dropped, and chunks are framed anew: none reaches a client.",
+    holds: ({ bytes }) => chunkLines(bytes).sizes.some((line) => /^[0-9a-f]+;/i.test(line)),
+  },
+  {
+    name: "framing fields among the trailers",
+    kind: "node-refuses-body",
+    why: "Trailers are checked for their form and dropped: none reaches a client.",
+    holds: ({ bytes }) => chunkLines(bytes).trailers.some((line) => /^(content-length|transfer-encoding):/i.test(line)),
+  },
+  {
+    name: "a chunk size with more than 13 digits",
+    kind: "we-refuse-body",
+    why: "No size needs them, and zeros without end would be a way to send for ever.",
+    holds: ({ bytes }) => chunkLines(bytes).sizes.some((line) => /^[0-9a-f]{14}/i.test(line)),
+  },
+  {
+    name: "control bytes in the reason",
+    kind: "we-refuse",
+    why: "RFC 9112 §4 has none; Node takes all but CR and LF.",
+    holds: ({ node }) =>
+      [...(node as SeenMessage).reason].some((byte) => byte !== "\t" && (byte < " " || byte === "\x7f")),
+  },
+  {
+    name: "Content-Length with more than 16 digits or past 2^53",
+    kind: "we-refuse",
+    why: "No length needs them, and a double would not hold them.",
+    holds: ({ node }) =>
+      valuesOf(node as SeenMessage, "content-length").some(
+        (value) => value.length > 16 || !Number.isSafeInteger(Number(value)),
+      ),
+  },
+  {
+    name: "an empty line before the response",
+    kind: "we-refuse",
+    why: "Only before a request is one passed over (RFC 9112 §2.2): here something is left of the response before.",
+    holds: ({ bytes }) => /^[\r\n]/.test(bytes),
+  },
+  {
+    name: "after a 1xx that says close, or is HTTP/1.0",
+    kind: "node-refuses",
+    why: "A 1xx ends no connection: the answer that follows it is the request's, and its own fields count.",
+    holds: ({ before }) =>
+      before !== undefined &&
+      before.status < 200 &&
+      (before.minorVersion === 0 || valuesOf(before, "connection").some((value) => /close/i.test(value))),
+  },
+  {
+    name: "over a limit",
+    kind: "we-refuse",
+    why: "The balancer's bounds on an upstream's head are its own; Node's are off here.",
+    holds: ({ bytes, node }) =>
+      rawHead(bytes).bytes.length > MAX_RESPONSE_HEAD_BYTES || (node as SeenMessage).fields.length > 256,
+  },
+  {
+    name: "a status below 100",
+    kind: "we-refuse",
+    why: "RFC 9110 §15: the first digit is 1 to 5, and a client has no use for these.",
+    holds: ({ node }) => (node as SeenMessage).status < 100,
+  },
+  {
+    name: "a version other than HTTP/1.0 and HTTP/1.1",
+    kind: "we-refuse",
+    why: "Node takes 0.9 and 2.0 as if they were 1.x.",
+    holds: ({ bytes }) => /^HTTP\/(0\.9|2\.0) /.test(rawHead(bytes).startLine),
+  },
+  {
+    name: "a transfer coding other than chunked alone",
+    kind: "we-refuse",
+    why: "Nothing else can be framed anew for the client.",
+    holds: ({ node }) =>
+      valuesOf(node as SeenMessage, "transfer-encoding").some((value) => value.toLowerCase() !== "chunked"),
+  },
+  {
+    name: "Transfer-Encoding twice or beside Content-Length",
+    kind: "we-refuse",
+    why: "RFC 9112 §6.3: how responses are split.",
+    holds: ({ node }) =>
+      valuesOf(node as SeenMessage, "transfer-encoding").length +
+        valuesOf(node as SeenMessage, "content-length").length >
+      1,
+  },
+  {
+    name: "Content-Length twice, alike",
+    kind: "node-refuses",
+    why: "RFC 9110 §8.6 lets a recipient take equal lengths for one; the head is built anew with one.",
+    holds: ({ bytes }) => rawValues(rawHead(bytes), "content-length").length > 1,
+  },
+  {
+    name: "a tab behind the length",
+    kind: "node-refuses",
+    why: "White space around a value is no part of it (RFC 9110 §5.5), and the head is built anew without it.",
+    holds: ({ bytes }) => rawValues(rawHead(bytes), "content-length").some((value) => /\t/.test(value)),
+  },
+  {
+    name: "Connection: close with a tab behind it",
+    kind: "content",
+    why: "White space around a value is no part of it (RFC 9110 §5.5): Node overlooks this close.",
+    holds: ({ part, bytes }) =>
+      part === "keepAlive" && rawValues(rawHead(bytes), "connection").some((value) => /\t/.test(value)),
+  },
+  {
+    name: "HTTP/1.0 with keep-alive and close",
+    kind: "content",
+    why: "RFC 9112 §9.3: close wins; to Node keep-alive does.",
+    holds: ({ part, ours, node }) =>
+      part === "keepAlive" &&
+      ours?.keepAlive === false &&
+      node?.minorVersion === 0 &&
+      valuesOf(node, "connection").some((value) => /close/i.test(value)),
+  },
+  {
+    name: "HTTP/1.0 with Transfer-Encoding",
+    kind: "content",
+    why: "RFC 9112 §6.1: its framing is not to be trusted, so the connection is not used again.",
+    holds: ({ part, ours, node }) =>
+      part === "keepAlive" &&
+      ours?.keepAlive === false &&
+      node?.minorVersion === 0 &&
+      valuesOf(node, "transfer-encoding").length > 0,
+  },
+];

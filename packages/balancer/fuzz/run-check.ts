@@ -1,0 +1,23 @@
+/** Runs one check over many cases, and shrinks what it finds. */
+import fc from "fast-check";
+import type { Check, FoundCase } from "./checks/check.js";
+
+/** Shrinking a case that waits for answers in vain must end too. */
+const MAX_ROUND_MS = 120_000;
+
+export interface RoundResult {
+  cases: number;
+  find: FoundCase | undefined;
+}
+
+export async function runCheck<Case>(check: Check<Case>, seed: number, cases: number): Promise<RoundResult> {
+  const property = fc.asyncProperty(check.cases, async (testCase) => {
+    const problem = await check.problem(testCase);
+    if (problem !== undefined) throw new Error(problem);
+  });
+  const options = { seed, numRuns: cases, interruptAfterTimeLimit: MAX_ROUND_MS };
+  const { failed, numRuns, counterexample, errorInstance } = await fc.check(property, options);
+  if (!failed || counterexample === null) return { cases: numRuns, find: undefined };
+  const found = errorInstance instanceof Error ? errorInstance.message : String(errorInstance);
+  return { cases: numRuns, find: { check: check.name, found, case: counterexample[0] } };
+}

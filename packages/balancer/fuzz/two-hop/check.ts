@@ -1,0 +1,131 @@
+/** Sends streams to a real balancer, and holds what its instances saw against what our parser's model says they had to see. */
+import { createHash } from "node:crypto";
+import { METHODS } from "node:http";
+import type { Check } from "../checks/check.js";
+import { type RequestCase, requestCase } from "../generate/requests.js";
+import { cut, type SeenMessage, valuesOf } from "../message.js";
+import { readOurRequests } from "../read/our-requests.js";
+import type { Bench } from "./bench.js";
+import { type Answers, exchangeStream } from "./client.js";
+import type { Seen } from "./instance.js";
+
+/** Requests that the balancer relays and an instance may refuse by itself, with a status or by closing. */
+const INSTANCE_REFUSES: readonly { why: string; holds(message: SeenMessage): boolean }[] = [
+  { why: "a method that the runtime does not know", holds: ({ method }) => !METHODS.includes(method) },
+  { why: "Bun takes no asterisk", holds: ({ target }) => target === "*" },
+];
+
+/** Bun gives the handler of a GET or a HEAD no body, and does not wait for it; it does read it away. */
+function hidesBody(seen: Seen): boolean {
+  return seen.instance === "bun" && mayHideBody(seen.method);
+}
+
+function mayHideBody(method: string | null): boolean {
+  return method === "GET" || method === "HEAD";
+}
+
+export function twoHop(name: string, bench: Bench): Check<RequestCase> {
+  return {
+    name,
+    cases: requestCase,
+    async problem({ stream, cuts }) {
+      const model = readOurRequests(cut(stream, []));
+      const whole = model.messages.filter(({ isComplete }) => isComplete);
+      const begun = model.messages.find(({ isComplete }) => !isComplete);
+      const toHead = whole.map(({ method }) => method === "HEAD");
+      // What is refused gets an answer too; in the middle of a body it is the answer to that request.
+      if (model.end === "refused") toHead.push(begun?.method === "HEAD");
+      const answers = await exchangeStream(bench.port, cut(stream, cuts), {
+        toHead,
+        awaited: whole.length,
+        mustEnd: model.end === "closed",
+      });
+      const logs = await bench.takeLogs();
+      if (typeof logs === "string") return logs;
+      if (answers.isStuck) return "the answers did not come, or the connection did not end";
+      // A client that sends on behind a request that said close may lose the answer to a reset.
+      const mayBeReset = model.end === "closed" && model.used < stream.length;
+      return wrongAnswer(answers, whole, mayBeReset) ?? wrongLog([...logs.values()].flat(), whole, begun, answers);
+    },
+  };
+}
+
+/** Every answer tells of the request it belongs to. */
+function wrongAnswer({ reading }: Answers, expected: readonly SeenMessage[], mayBeReset: boolean): string | undefined {
+  const { messages } = reading;
+  for (const [i, message] of expected.entries()) {
+    const answer = messages[i];
+    if (answer === undefined) {
+      const before = expected.slice(0, i);
+      const isExplained =
+        mayBeReset || mayBeRefused(message) || before.some(mayBeRefused) || isAnsweredEarly(messages, before);
+      return isExplained ? undefined : `no answer to request ${i}`;
+    }
+    if (!answer.isComplete && mayBeReset) return undefined;
+    if (answer.status !== 200) {
+      if (mayBeRefused(message)) continue;
+      return `request ${i} was answered with ${answer.status}`;
+    }
+    if (message.method === "HEAD") continue;
+    const wrong = differs(JSON.parse(answer.body) as Seen, message);
+    if (wrong !== undefined) return `request ${i} was answered as another: ${wrong}`;
+  }
+  return messages.length > expected.length + 1 ? "more answers than requests" : undefined;
+}
+
+/** The instances saw what was relayed, and nothing else. */
+function wrongLog(
+  log: readonly Seen[],
+  expected: readonly SeenMessage[],
+  begun: SeenMessage | undefined,
+  { reading }: Answers,
+): string | undefined {
+  const rest = [...log];
+  for (const [i, message] of expected.entries()) {
+    const index = rest.findIndex((seen) => seen.isWhole && differs(seen, message) === undefined);
+    if (index >= 0) rest.splice(index, 1);
+    else if (reading.messages[i]?.status === 200) return `no instance saw request ${i}`;
+  }
+  for (const seen of rest) {
+    // One whose body did not come whole may have reached an instance, and it must not look whole there.
+    if (begun !== undefined && (!seen.isWhole || hidesBody(seen)) && seen.method === begun.method) continue;
+    return `an instance saw a request that nobody sent: ${JSON.stringify(seen)}`;
+  }
+  return undefined;
+}
+
+/** An instance that answers before the body came makes its answer the last: what follows on the connection is not read. */
+function isAnsweredEarly(answers: readonly SeenMessage[], requests: readonly SeenMessage[]): boolean {
+  const last = requests.at(-1);
+  const isLast = answers.length === requests.length && answers.at(-1)?.keepAlive === false;
+  return (
+    isLast &&
+    last !== undefined &&
+    mayHideBody(last.method) &&
+    valuesOf(last, "transfer-encoding").length + last.body.length > 0
+  );
+}
+
+function mayBeRefused(message: SeenMessage): boolean {
+  return INSTANCE_REFUSES.some(({ holds }) => holds(message));
+}
+
+/** What differs between a request that was seen and one that was to be. */
+function differs(seen: Seen, message: SeenMessage): string | undefined {
+  const body = Buffer.from(message.body, "latin1");
+  const isMethod = seen.method === message.method || (seen.method === null && message.method === "QUERY");
+  if (!isMethod) return `method ${seen.method}`;
+  if (seen.url !== message.target && normal(seen.url) !== normal(message.target)) return `target ${seen.url}`;
+  if (hidesBody(seen)) return undefined;
+  if (seen.length !== body.length) return `a body of ${seen.length} bytes`;
+  return seen.hash === createHash("sha1").update(body).digest("hex") ? undefined : "another body";
+}
+
+/** A target as a Request shows it on Bun. */
+function normal(target: string): string {
+  const { pathname, search } = new URL(`http://host${target}`);
+  // Which bytes it escapes differs from runtime to runtime.
+  return (pathname + search).replace(/%[0-9a-f]{2}/gi, (escaped) =>
+    String.fromCharCode(Number.parseInt(escaped.slice(1), 16)),
+  );
+}

@@ -1,0 +1,60 @@
+/** Lets an upstream answer a real balancer with any bytes, and holds what the client got against our parser's model. */
+import type { Check } from "../checks/check.js";
+import { type ResponseCase, responseCase } from "../generate/responses.js";
+import { cut, type SeenMessage, valuesOf } from "../message.js";
+import { readOurResponses } from "../read/our-responses.js";
+import { exchangeStream } from "./client.js";
+import { MARKER, type ResponseBench } from "./response-bench.js";
+
+export function twoHopResponses(name: string, bench: ResponseBench): Check<ResponseCase> {
+  return {
+    name,
+    // An upstream that closes without a byte is another matter: it is asked again.
+    cases: responseCase.filter(({ stream }) => stream !== ""),
+    async problem({ stream, cuts, toHead: [isHead = false] }) {
+      const model = readOurResponses(cut(stream, []), [isHead]);
+      // A 101 that nobody asked for is no answer.
+      const final = model.messages.find(({ status }) => status >= 200);
+      const isBroken = final === undefined || model.messages.some(({ status }) => status === 101);
+      // What comes behind a whole answer comes with its last bytes: later, it would pass for the next request's answer, in
+      // any HTTP/1.1 proxy.
+      const places = cuts.map((place) => place % (stream.length + 1)).filter((place) => place < model.used);
+      bench.answerWith(cut(stream, places));
+      const request = Buffer.from(`${isHead ? "HEAD" : "GET"} / HTTP/1.1\r\nHost: a\r\n\r\n${MARKER}`);
+      const expectation = { toHead: [isHead, false], awaited: 2, mustEnd: false };
+      const { reading, interims, isStuck } = await exchangeStream(bench.port, [request], expectation);
+      if (isStuck) return "the answers did not come, or the connection did not end";
+      const [answer, marker, ...more] = reading.messages;
+      if (more.length > 0) return "more answers than requests";
+      if (isBroken) {
+        if (answer?.status !== 502) return `a broken answer became ${answer?.status ?? "nothing"}`;
+      } else {
+        const wrong = wrongAnswer(answer, final);
+        if (wrong !== undefined) return wrong;
+      }
+      const told = model.messages.filter(({ status }) => status < 200 && status > 101).map(({ status }) => status);
+      if (!isBroken && String(told) !== String(interims)) return `interim answers ${interims} for ${told}`;
+      const mayBeCut = !isBroken && !final.isComplete;
+      if (marker === undefined ? !mayBeCut : marker.body !== "marker")
+        return "the next request got no answer of its own";
+      const next = await exchangeStream(bench.port, [Buffer.from(MARKER)], {
+        ...expectation,
+        toHead: [false],
+        awaited: 1,
+      });
+      return next.reading.messages[0]?.body === "marker" ? undefined : "the next client got no answer of its own";
+    },
+  };
+}
+
+function wrongAnswer(answer: SeenMessage | undefined, final: SeenMessage): string | undefined {
+  // What was cut before anything could be relayed may end the connection at once.
+  if (answer === undefined) return final.isComplete ? "no answer" : undefined;
+  if (answer.isComplete && !final.isComplete) return "a cut answer looks whole";
+  if (!answer.isComplete && final.isComplete) return "a whole answer was cut";
+  if (answer.status !== final.status) return `status ${answer.status} for ${final.status}`;
+  const isBody = final.isComplete ? answer.body === final.body : final.body.startsWith(answer.body);
+  if (!isBody) return "another body";
+  const framings = valuesOf(answer, "content-length").length + valuesOf(answer, "transfer-encoding").length;
+  return framings > 1 ? "framed twice" : undefined;
+}

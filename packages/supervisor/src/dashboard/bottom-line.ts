@@ -9,7 +9,6 @@ const TONE: Record<Notice["tone"], { style: Style; mark: string }> = {
   bad: { style: "bad", mark: "✗" },
 };
 
-/** In the order in which they are left out from the end. */
 const HINTS = ["? help", "+ − scale", "r reload", "R restart", "l log", "s sort", "/ filter", "q quit"];
 
 export function bottomLine(model: Model, width: number): Line {
@@ -52,8 +51,10 @@ function stateOf({ filter, sort }: Model): Line {
 }
 
 function hints(ownership: Model["ownership"], width: number): string {
-  const all = ownership === "started" ? [...HINTS, "Ctrl-C stop"] : HINTS;
-  let shown = all;
-  while (shown.length > 1 && widthOf(shown.join("  ")) > width - 1) shown = shown.slice(0, -1);
+  const shown = ownership === "started" ? [...HINTS, "Ctrl-C stop"] : [...HINTS];
+  const fits = () => widthOf(shown.join("  ")) < width;
+  if (ownership === "started" && !fits()) shown.pop();
+  // How to get help and how to leave are told as long as there is room.
+  while (shown.length > 2 && !fits()) shown.splice(-2, 1);
   return shown.join("  ");
 }

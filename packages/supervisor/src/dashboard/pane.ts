@@ -3,11 +3,15 @@ import type { FleetEvent, LogLine } from "../control/api.js";
 import { clock } from "./format.js";
 import type { Model } from "./model.js";
 import { poolOf } from "./rows.js";
-import { clean, fit, fitLine, type Line, type Style, segment, widthOf } from "./text.js";
+import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment, widthOf, wrap } from "./text.js";
 
 const LEVEL_STYLE: Record<FleetEvent["level"], Style> = { info: "plain", warn: "busy", error: "bad" };
 /** What is longer than this cannot be seen on any screen, and need not be looked at. */
 const MAX_CHARACTERS = 1_000;
+/** How many lines an event or a line of the log may take. */
+const MOST_LINES = 3;
+/** In fewer cells, what is long is cut. */
+const LEAST_WRAPPED = 24;
 
 type PaneModel = Pick<Model, "pane" | "events" | "log" | "selected" | "status" | "connection">;
 
@@ -20,7 +24,7 @@ export function paneTitle(model: PaneModel, position: string, width: number): Li
   return fitLine([segment(start + rule + end, "dim")], width);
 }
 
-/** The newest lines that fit, the newest last. */
+/** The newest that fit, the newest last; what is long goes on in a second and a third line. */
 export function paneLines(model: PaneModel, width: number, height: number): Line[] {
   if (height <= 0) return [];
   if (model.pane === "log") {
@@ -29,11 +33,11 @@ export function paneLines(model: PaneModel, width: number, height: number): Line
       return [fitLine([segment(model.log.loaded ? " nothing was written yet" : " …", "dim")], width)];
     }
     const nameWidth = model.selected?.includes(".") === true ? 0 : widest(lines.map(({ name }) => name));
-    return lines.map((line) => fitLine(logLine(line, nameWidth), width));
+    return lines.flatMap((line) => entryLines(logEntry(line, nameWidth), width)).slice(-height);
   }
   const events = model.events.slice(-height);
   const nameWidth = widest(events.map(({ subject }) => subject));
-  return events.map((event) => fitLine(eventLine(event, nameWidth, model.selected), width));
+  return events.flatMap((event) => entryLines(eventEntry(event, nameWidth, model.selected), width)).slice(-height);
 }
 
 function widest(names: readonly string[]): number {
@@ -43,21 +47,40 @@ function widest(names: readonly string[]): number {
   );
 }
 
-function eventLine({ at, level, subject, message }: FleetEvent, nameWidth: number, selected: string | null): Line {
+/** What stands before the text, and the text. */
+interface Entry {
+  before: Line;
+  text: Segment;
+}
+
+function eventEntry({ at, level, subject, message }: FleetEvent, nameWidth: number, selected: string | null): Entry {
   const style = LEVEL_STYLE[level];
-  const mark = level === "info" ? " " : "!";
   // A second process in the slot is `web.3 (successor)`.
   const [slot = subject] = subject.split(" ");
   const ours = selected !== null && (slot === selected || poolOf(slot) === selected);
-  return [
-    segment(` ${clock(at)} `, "dim"),
-    segment(mark, style),
-    segment(fit(clean(subject), nameWidth), ours ? "bold" : "plain"),
-    segment(` ${clean(message.slice(0, MAX_CHARACTERS))}`, style),
-  ];
+  return {
+    before: [
+      segment(` ${clock(at)} `, "dim"),
+      segment(level === "info" ? " " : "!", style),
+      segment(`${fit(clean(subject), nameWidth)} `, ours ? "bold" : "plain"),
+    ],
+    text: segment(clean(message.slice(0, MAX_CHARACTERS)), style),
+  };
 }
 
-function logLine({ at, name, text }: LogLine, nameWidth: number): Line {
+function logEntry({ at, name, text }: LogLine, nameWidth: number): Entry {
   const who = nameWidth === 0 ? [] : [segment(`${fit(clean(name), nameWidth)} `, "accent")];
-  return [segment(` ${clock(at)} `, "dim"), ...who, segment(clean(text.slice(0, MAX_CHARACTERS)))];
+  return {
+    before: [segment(` ${clock(at)} `, "dim"), ...who],
+    text: segment(clean(text.slice(0, MAX_CHARACTERS))),
+  };
+}
+
+function entryLines({ before, text }: Entry, width: number): Line[] {
+  const indent = lineWidth(before);
+  if (width - indent < LEAST_WRAPPED) return [fitLine([...before, text], width)];
+  return wrap(text.text, width - indent, MOST_LINES).map((piece, at) => [
+    ...(at === 0 ? before : [segment(" ".repeat(indent))]),
+    segment(piece, text.style),
+  ]);
 }

@@ -91,6 +91,30 @@ export function fit(text: string, width: number, align: "left" | "right" = "left
   return align === "left" ? cut + padding : padding + cut;
 }
 
+/** `text` in pieces of at most `width` cells, broken at blanks where there are any; the last of `most` pieces is cut. */
+export function wrap(text: string, width: number, most: number): string[] {
+  const pieces: string[] = [];
+  let rest = text;
+  while (pieces.length + 1 < most && widthOf(rest) > width) {
+    let end = 0;
+    let blank = 0;
+    let used = 0;
+    for (const cell of cells(rest)) {
+      used += widthOf(cell);
+      if (used > width) break;
+      end += cell.length;
+      if (cell === " ") blank = end;
+    }
+    if (rest[end] === " ") blank = end;
+    // A piece that would be short is better broken in a word.
+    const at = blank > width / 2 ? blank : end;
+    if (at === 0) break;
+    pieces.push(rest.slice(0, at).trimEnd());
+    rest = rest.slice(at).trimStart();
+  }
+  return [...pieces, truncate(rest, width)];
+}
+
 export function lineWidth(line: Line): number {
   return line.reduce((sum, { text }) => sum + widthOf(text), 0);
 }

@@ -1,6 +1,6 @@
 /** The dashboard as a person sees it, in a real pseudo-terminal on a real fleet. */
 import { describe, expect, test } from "vitest";
-import { PACELINE, Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { PACELINE, type Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { signal } from "./support/processes.js";
 import { Screen, type ScreenOptions } from "./support/terminal.js";
 import { waitFor } from "./support/wait.js";
@@ -18,10 +18,6 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
   function top(project: Project, size: Partial<ScreenOptions> = {}, ...args: string[]): Screen {
     const env = { ...process.env, PACELINE_RUNTIME: runtime };
     return Screen.open(PACELINE, ["top", ...args], { cwd: project.folder, env, ...size });
-  }
-
-  function startInTerminal(project: Project, ...args: string[]): Screen {
-    return Screen.open(PACELINE, ["start", ...args], { cwd: project.folder, env: project.startEnvironment() });
   }
 
   test("top shows the rows, follows a scale and a resize, and gives the terminal back", async () => {
@@ -88,79 +84,6 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     screen.kill("SIGTERM");
     expect(await screen.exit()).toBe(143);
     expect(screen.isRestored()).toBe(true);
-  });
-
-  test("started in a terminal, the fleet ends with the dashboard when that is the answer", async () => {
-    const project = await Project.make(options);
-    const screen = startInTerminal(project);
-    await screen.sees(/^▸web\.1 +ready/m);
-    await project.ready();
-    screen.press("q");
-    await screen.sees(/ Stop 店 □ shop\? {2}y stop it and wait {3}n leave it running {3}Esc go back/);
-    screen.press("\x1b");
-    await screen.sees(/q quit/);
-    screen.press("qy");
-    expect(await screen.exit()).toBe(0);
-    expect(screen.isRestored()).toBe(true);
-    expect(screen.lines().join("\n")).toMatch(/paceline: 店 🎉 shop has stopped/);
-    await project.nothingLeft();
-  });
-
-  test("or it runs on, if that is the answer", async () => {
-    const project = await Project.make(options);
-    const screen = startInTerminal(project);
-    await screen.sees(/^▸web\.1 +ready/m);
-    screen.press("qn");
-    expect(await screen.exit()).toBe(0);
-    expect(screen.lines().join("\n")).toMatch(/runs on \(pid \d+\)/);
-    const { pid } = await project.ready();
-    // It would have begun to stop by the time it answers a command.
-    expect((await project.cli(["scale", "web", "3"])).code).toBe(0);
-    expect(await project.status()).toMatchObject({ pid, state: "running" });
-    expect((await project.cli(["stop"])).code).toBe(0);
-  });
-
-  test.each([
-    ["Ctrl-C", (screen: Screen) => screen.press("\x03"), 0],
-    ["SIGTERM", (screen: Screen) => screen.kill("SIGTERM"), 0],
-    ["SIGHUP", (screen: Screen) => screen.kill("SIGHUP"), 0],
-  ])("%s stops it gracefully and gives the terminal back", async (_, end, code) => {
-    const project = await Project.make(options);
-    const screen = startInTerminal(project);
-    await screen.sees(/^▸web\.1 +ready/m);
-    await project.ready();
-    end(screen);
-    expect(await screen.exit()).toBe(code);
-    expect(screen.isRestored()).toBe(true);
-    await project.nothingLeft();
-  });
-
-  test("a client that is killed takes its fleet with it, in order", async () => {
-    const project = await Project.make(options);
-    const screen = startInTerminal(project);
-    await screen.sees(/^▸web\.1 +ready/m);
-    await project.ready();
-    screen.kill("SIGKILL");
-    await project.nothingLeft();
-  });
-
-  test("a start that fails is told as plain text, with exit status 1", async () => {
-    const project = await Project.make({ ...options, app: 'throw new Error("no database");\n' });
-    const screen = startInTerminal(project);
-    expect(await screen.exit()).toBe(1);
-    expect(screen.isRestored()).toBe(true);
-    expect(screen.output).toMatch(/does not get ready[\s\S]*no database[\s\S]*nothing was left running/);
-    await project.nothingLeft();
-  });
-
-  test("--no-dashboard prints the log in a terminal too", async () => {
-    const project = await Project.make(options);
-    const screen = startInTerminal(project, "--no-dashboard");
-    await screen.sees(/web\.2 is ready/);
-    expect(screen.output).not.toContain("\x1b[?1049h");
-    screen.press("\x03");
-    expect(await screen.exit()).toBe(0);
-    await project.nothingLeft();
   });
 
   test("without a terminal, top says what to do, and prints text or JSON", async () => {

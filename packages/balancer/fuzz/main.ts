@@ -19,7 +19,7 @@ const PARSER_ROUND = 500;
 const TWO_HOP_ROUND = 100;
 const REPORT_EVERY_MS = 60_000;
 /** What is wrong in one place shows in many cases: after so many finds there is nothing new to learn. */
-const MAX_FINDS = 10;
+const MAX_FINDS = 50;
 
 interface Turn {
   check: Check<unknown>;

@@ -21,28 +21,35 @@ export const requestParser: Check<RequestCase> = {
   name: "request parser",
   cases: requestCase,
   problem: ({ stream, cuts }) =>
-    compare(stream, cuts, readOurRequests, readNodeRequests(cut(stream, [])), REQUEST_DIFFERENCES),
+    compare(stream, cuts, {
+      readOurs: readOurRequests,
+      readNode: readNodeRequests,
+      differences: REQUEST_DIFFERENCES,
+    }),
 };
 
 export const responseParser: Check<ResponseCase> = {
   name: "response parser",
   cases: responseCase,
   problem: ({ stream, cuts, toHead }) =>
-    compare(
-      stream,
-      cuts,
-      (pieces) => readOurResponses(pieces, toHead),
-      readNodeResponses(cut(stream, []), toHead),
-      RESPONSE_DIFFERENCES,
-    ),
+    compare(stream, cuts, {
+      readOurs: (pieces) => readOurResponses(pieces, toHead),
+      readNode: (pieces, answered) => readNodeResponses(pieces, toHead.slice(answered)),
+      differences: RESPONSE_DIFFERENCES,
+    }),
 };
+
+interface Readers {
+  readOurs(pieces: Buffer[]): Reading;
+  /** From a place in the stream before which so many messages were answers. */
+  readNode(pieces: Buffer[], answered: number): Reading;
+  differences: readonly Difference[];
+}
 
 function compare(
   stream: string,
   cuts: readonly number[],
-  readOurs: (pieces: Buffer[]) => Reading,
-  node: Reading,
-  differences: readonly Difference[],
+  { readOurs, readNode, differences }: Readers,
 ): string | undefined {
   const ours = readOurs(cut(stream, []));
   const whole = comparable(ours);
@@ -50,9 +57,11 @@ function compare(
   if (stream.length <= MAX_BYTEWISE && comparable(readOurs(cutEverywhere(stream))) !== whole) {
     return "we read it differently byte by byte";
   }
-  const divergence = firstDivergence(stream, ours, node);
+  const divergence = firstDivergence(stream, ours, readNode(cut(stream, []), 0));
   if (divergence === undefined) return undefined;
-  const difference = explain(differences, divergence);
+  const before = ours.messages.slice(0, divergence.index);
+  const answered = before.filter(({ status }) => status >= 200 || status === 101).length;
+  const difference = explain(differences, divergence, (bytes) => readNode(cut(bytes, []), answered));
   if (difference === undefined) {
     const { kind, part, ourWhy, nodeWhy } = divergence;
     return `a difference from Node that nothing explains: ${kind} ${part}, we: ${ourWhy}, Node: ${nodeWhy}`;

@@ -1,5 +1,5 @@
 /** A way in which we and Node read the same bytes differently, with the reason why that is right. */
-import type { Field } from "../message.js";
+import { type Field, type Reading, valuesOf } from "../message.js";
 import type { Divergence, DivergenceKind } from "./divergence.js";
 
 export interface Difference {
@@ -9,13 +9,25 @@ export interface Difference {
   why: string;
   /** Whether this divergence is of that sort; looks at the bytes or at what Node saw, never at our own verdict alone. */
   holds(divergence: Divergence): boolean;
+  /** Where we take what Node refuses: the bytes without what it refuses. Node must then see the message that we saw. */
+  mend?(bytes: string): string;
 }
 
-/** The list's entry that explains a divergence; a refusal of ours is explained only if we did refuse. */
-export function explain(list: readonly Difference[], divergence: Divergence): Difference | undefined {
-  const isRefusal = divergence.kind === "we-refuse" || divergence.kind === "we-refuse-body";
-  if (isRefusal && divergence.ourWhy === "waits") return undefined;
-  return list.find((difference) => difference.kind === divergence.kind && difference.holds(divergence));
+/** The list's entry that explains a divergence; `readNode` reads bytes that begin where the divergence's do. */
+export function explain(
+  list: readonly Difference[],
+  divergence: Divergence,
+  readNode: (bytes: string) => Reading,
+): Difference | undefined {
+  const { kind, ourWhy, ours, bytes } = divergence;
+  if ((kind === "we-refuse" || kind === "we-refuse-body") && ourWhy === "waits") return undefined;
+  const difference = list.find((entry) => entry.kind === kind && entry.holds(divergence));
+  if (difference === undefined || ours === undefined || !kind.startsWith("node-refuses")) return difference;
+  const mended = list.reduce((text, { mend }) => mend?.(text) ?? text, bytes);
+  const [node] = readNode(mended).messages;
+  const isSame =
+    node !== undefined && node.isComplete === ours.isComplete && node.body === ours.body && node.status === ours.status;
+  return isSame ? difference : undefined;
 }
 
 /** A head cut apart by hand, for explanations: nothing here is a parser of the product's. */
@@ -43,22 +55,103 @@ export function rawValues(head: RawHead, name: string): string[] {
   return head.fields.filter(([key]) => key === name).map(([, value]) => value);
 }
 
-/** The lines with the sizes of a chunked body, and the lines after the last; stops where it is broken. */
-export function chunkLines(bytes: string): { sizes: string[]; trailers: string[] } {
+/** A chunked body cut apart by hand. */
+export interface RawChunks {
+  head: string;
+  /** The line with the size, and the data with the line end behind it. */
+  chunks: { line: string; data: string }[];
+  /** The lines between the last chunk and the empty line. */
+  trailers: string[];
+  /** From the empty line on, or from where the body is broken. */
+  rest: string;
+}
+
+export function rawChunks(bytes: string): RawChunks {
   const head = rawHead(bytes).bytes;
-  const sizes: string[] = [];
+  const chunks: { line: string; data: string }[] = [];
   let at = head.length;
   for (;;) {
     const end = bytes.indexOf("\r\n", at);
-    if (end < 0) return { sizes, trailers: [] };
     const line = bytes.slice(at, end);
-    sizes.push(line);
-    const size = Number.parseInt(line, 16);
+    const size = /^[0-9a-f]+/i.test(line) ? Number.parseInt(line, 16) : Number.NaN;
+    if (end < 0 || Number.isNaN(size)) return { head, chunks, trailers: [], rest: bytes.slice(at) };
     at = end + 2;
+    chunks.push({ line, data: size === 0 ? "" : bytes.slice(at, at + size + 2) });
     if (size === 0) break;
-    if (!(size > 0)) return { sizes, trailers: [] };
     at += size + 2;
   }
   const end = bytes.indexOf("\r\n\r\n", at - 2);
-  return { sizes, trailers: bytes.slice(at, end < 0 ? undefined : end).split("\r\n") };
+  if (end < 0) return { head, chunks, trailers: [], rest: bytes.slice(at) };
+  const trailers = end < at ? [] : bytes.slice(at, end).split("\r\n");
+  return { head, chunks, trailers, rest: bytes.slice(Math.max(at, end + 2)) };
 }
+
+/** Puts the parts together again. */
+export function joinChunks({ head, chunks, trailers, rest }: RawChunks): string {
+  const lines = chunks.map(({ line, data }) => `${line}\r\n${data}`);
+  return head + lines.join("") + trailers.map((line) => `${line}\r\n`).join("") + rest;
+}
+
+/** Entries that requests and responses share: all of them are about what is dropped when a body is framed anew. */
+export const BODY_DIFFERENCES: readonly Difference[] = [
+  {
+    name: "a chunk extension that is out of grammar, or quoted",
+    kind: "node-refuses-body",
+    why: "Extensions are checked for control bytes and dropped, and chunks are framed anew: none goes on.",
+    holds: ({ bytes }) => rawChunks(bytes).chunks.some(({ line }) => /^[0-9a-f]+;/i.test(line)),
+    mend: (bytes) => {
+      if (!isChunked(bytes)) return bytes;
+      const raw = rawChunks(bytes);
+      const chunks = raw.chunks.map(({ line, data }) => ({
+        line: line.replace(/^([0-9a-f]+);[^\r\n\0]*$/i, "$1"),
+        data,
+      }));
+      return joinChunks({ ...raw, chunks });
+    },
+  },
+  {
+    name: "framing fields among the trailers",
+    kind: "node-refuses-body",
+    why: "Trailers are checked for their form and dropped: none goes on.",
+    holds: ({ bytes }) => rawChunks(bytes).trailers.some((line) => FRAMING_TRAILER.test(line)),
+    mend: (bytes) => {
+      if (!isChunked(bytes)) return bytes;
+      const raw = rawChunks(bytes);
+      return joinChunks({ ...raw, trailers: raw.trailers.map((line) => line.replace(FRAMING_TRAILER, "x:")) });
+    },
+  },
+  {
+    name: "a chunk size with more than 13 digits",
+    kind: "we-refuse-body",
+    why: "No size needs them, and zeros without end would be a way to send for ever.",
+    holds: ({ bytes }) => rawChunks(bytes).chunks.some(({ line }) => /^[0-9a-f]{14}/i.test(line)),
+  },
+];
+
+const FRAMING_TRAILER = /^(content-length|transfer-encoding):/i;
+
+function isChunked(bytes: string): boolean {
+  return rawValues(rawHead(bytes), "transfer-encoding").some((value) => /^[ \t]*chunked[ \t]*$/i.test(value));
+}
+
+/** Takes tabs away from around a length: Node refuses one with a tab behind it. */
+export const TAB_BEHIND_LENGTH: Difference = {
+  name: "a tab behind the length",
+  kind: "node-refuses",
+  why: "White space around a value is no part of it (RFC 9110 §5.5), and the head is built anew without it.",
+  holds: ({ bytes }) =>
+    rawValues(rawHead(bytes), "content-length").some((value) => /^[ \t]*\d+[ \t]*\t[ \t]*$/.test(value)),
+  mend: (bytes) => {
+    const { length } = rawHead(bytes).bytes;
+    const head = bytes.slice(0, length).replace(/(\r\ncontent-length:)[ \t]*(\d+)[ \t]+(?=\r\n)/gi, "$1$2");
+    return head + bytes.slice(length);
+  },
+};
+
+export const PROXY_CONNECTION: Difference = {
+  name: "Proxy-Connection",
+  kind: "content",
+  why: "No standard has it: it is dropped, and Connection alone counts; Node takes it for Connection.",
+  holds: ({ part, node }) =>
+    part === "keepAlive" && node !== undefined && valuesOf(node, "proxy-connection").length > 0,
+};

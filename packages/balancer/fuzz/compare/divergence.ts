@@ -14,6 +14,8 @@ export type DivergenceKind =
   | "content";
 
 export interface Divergence {
+  /** Of the message. */
+  index: number;
   kind: DivergenceKind;
   /** Of `content`: what differs. */
   part: "" | "method" | "target" | "minorVersion" | "keepAlive" | "fields" | "body" | "status" | "reason";
@@ -37,7 +39,16 @@ export function firstDivergence(stream: string, ours: Reading, node: Reading): D
     const their = node.messages[i];
     if (our === undefined && their === undefined) return undefined;
     const bytes = stream.slice(our?.start ?? ours.used);
-    const base = { part: "" as const, ours: our, node: their, before: ours.messages[i - 1], ourWhy, nodeWhy, bytes };
+    const base = {
+      index: i,
+      part: "" as const,
+      ours: our,
+      node: their,
+      before: ours.messages[i - 1],
+      ourWhy,
+      nodeWhy,
+      bytes,
+    };
     if (our === undefined) return { ...base, kind: "we-refuse" };
     if (their === undefined) return { ...base, kind: "node-refuses" };
     const part = differingPart(our, their);

@@ -2,7 +2,14 @@
 import { METHODS } from "node:http";
 import { type SeenMessage, valuesOf } from "../message.js";
 import { FUZZ_LIMITS } from "../read/limits.js";
-import { chunkLines, type Difference, rawHead, rawValues } from "./difference.js";
+import {
+  BODY_DIFFERENCES,
+  type Difference,
+  PROXY_CONNECTION,
+  rawHead,
+  rawValues,
+  TAB_BEHIND_LENGTH,
+} from "./difference.js";
 import type { Divergence } from "./divergence.js";
 
 const HOST = /^[A-Za-z0-9\-._~%!$&'()*+;=:[\]]*$/;
@@ -54,9 +61,9 @@ const STRICTER: Difference[] = [
     ({ method }) => method === "CONNECT" || method === "TRACE",
   ),
   weRefuse(
-    "HTTP/0.9 and HTTP/2.0 in the form of HTTP/1, and a request line without a version",
+    "HTTP/0.9 and HTTP/2.0 in the form of HTTP/1, and a request line that ends without a version",
     "505 and 400: Node takes them all as if they were 1.x.",
-    (_, { bytes }) => !/ HTTP\/1\.[01]$/.test(rawHead(bytes).startLine),
+    (_, { bytes }) => !/^[^\n]* HTTP\/1\.[01]$/.test(rawHead(bytes).startLine),
   ),
   weRefuse(
     "unknown expectation",
@@ -107,44 +114,26 @@ const LOOSER: Difference[] = [
     kind: "node-refuses",
     why: "Any token is a method (RFC 9110 §9.1); what an instance does not know it refuses itself.",
     holds: ({ ours }) => !METHODS.includes((ours as SeenMessage).method),
+    mend: (bytes) =>
+      bytes.replace(/^(\r\n)?([!#$%&'*+\-.^_`|~0-9A-Za-z]+) /, (text, line = "", method) =>
+        METHODS.includes(method) ? text : `${line}PUT `,
+      ),
   },
-  {
-    name: "a tab behind the length",
-    kind: "node-refuses",
-    why: "White space around a value is no part of it (RFC 9110 §5.5), and the head is built anew without it.",
-    holds: ({ bytes }) =>
-      rawValues(rawHead(bytes), "content-length").some((value) => /^[ \t]*\d+[ \t]*\t[ \t]*$/.test(value)),
-  },
+  TAB_BEHIND_LENGTH,
 ];
 
 const BODIES: Difference[] = [
-  {
-    name: "framing fields among the trailers",
-    kind: "node-refuses-body",
-    why: "Trailers are checked for their form and dropped: none reaches an instance.",
-    holds: ({ bytes }) => chunkLines(bytes).trailers.some((line) => /^(content-length|transfer-encoding):/i.test(line)),
-  },
-  {
-    name: "a chunk size with more than 13 digits",
-    kind: "we-refuse-body",
-    why: "No size needs them, and zeros without end would be a way to send for ever.",
-    holds: ({ bytes }) => chunkLines(bytes).sizes.some((line) => /^[0-9a-f]{14}/i.test(line)),
-  },
+  ...BODY_DIFFERENCES,
   {
     name: "a chunked body over the limit",
     kind: "we-refuse-body",
     why: "The balancer's limit; Node leaves it to the app.",
     holds: ({ node }) => (node as SeenMessage).body.length > FUZZ_LIMITS.maxBodyBytes,
   },
-  {
-    name: "a chunk extension that is out of grammar",
-    kind: "node-refuses-body",
-    why: "Extensions are checked for control bytes and dropped, and chunks are framed anew: none reaches an instance.",
-    holds: ({ bytes }) => chunkLines(bytes).sizes.some((line) => /^[0-9a-f]+;/i.test(line)),
-  },
 ];
 
 const CONTENT: Difference[] = [
+  PROXY_CONNECTION,
   {
     name: "HTTP/1.0 with keep-alive and close",
     kind: "content",

@@ -1,27 +1,19 @@
 /** Every way in which the balancer reads responses differently from Node's parser, and why. */
 import { MAX_RESPONSE_HEAD_BYTES } from "../../src/http1/response-head.js";
 import { type SeenMessage, valuesOf } from "../message.js";
-import { chunkLines, type Difference, rawHead, rawValues } from "./difference.js";
+import {
+  BODY_DIFFERENCES,
+  type Difference,
+  PROXY_CONNECTION,
+  rawHead,
+  rawValues,
+  TAB_BEHIND_LENGTH,
+} from "./difference.js";
 
 export const RESPONSE_DIFFERENCES: readonly Difference[] = [
-  {
-    name: "a chunk extension that is out of grammar",
-    kind: "node-refuses-body",
-    why: "Extensions are checked for control bytes and dropped, and chunks are framed anew: none reaches a client.",
-    holds: ({ bytes }) => chunkLines(bytes).sizes.some((line) => /^[0-9a-f]+;/i.test(line)),
-  },
-  {
-    name: "framing fields among the trailers",
-    kind: "node-refuses-body",
-    why: "Trailers are checked for their form and dropped: none reaches a client.",
-    holds: ({ bytes }) => chunkLines(bytes).trailers.some((line) => /^(content-length|transfer-encoding):/i.test(line)),
-  },
-  {
-    name: "a chunk size with more than 13 digits",
-    kind: "we-refuse-body",
-    why: "No size needs them, and zeros without end would be a way to send for ever.",
-    holds: ({ bytes }) => chunkLines(bytes).sizes.some((line) => /^[0-9a-f]{14}/i.test(line)),
-  },
+  ...BODY_DIFFERENCES,
+  TAB_BEHIND_LENGTH,
+  PROXY_CONNECTION,
   {
     name: "control bytes in the reason",
     kind: "we-refuse",
@@ -93,12 +85,18 @@ export const RESPONSE_DIFFERENCES: readonly Difference[] = [
     kind: "node-refuses",
     why: "RFC 9110 §8.6 lets a recipient take equal lengths for one; the head is built anew with one.",
     holds: ({ bytes }) => rawValues(rawHead(bytes), "content-length").length > 1,
-  },
-  {
-    name: "a tab behind the length",
-    kind: "node-refuses",
-    why: "White space around a value is no part of it (RFC 9110 §5.5), and the head is built anew without it.",
-    holds: ({ bytes }) => rawValues(rawHead(bytes), "content-length").some((value) => /\t/.test(value)),
+    mend: (bytes) => {
+      const raw = rawHead(bytes);
+      const [length, ...more] = rawValues(raw, "content-length").map((value) => value.trim());
+      if (!more.every((value) => value === length)) return bytes;
+      let isFirst = true;
+      const head = raw.bytes.replace(/\r\ncontent-length:[^\r]*(?=\r\n)/gi, (line) => {
+        if (!isFirst) return "";
+        isFirst = false;
+        return line;
+      });
+      return head + bytes.slice(raw.bytes.length);
+    },
   },
   {
     name: "Connection: close with a tab behind it",

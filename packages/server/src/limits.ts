@@ -8,7 +8,7 @@ export interface ServerLimits extends InstanceLimits {
    * 16384 unless the command line has `--max-http-header-size`.
    */
   maxHeadBytes: number;
-  /** The longest request body, in bytes; longer ones are answered 413. Default 16 MiB. */
+  /** The longest request body, in bytes; longer ones are answered 413. Default 100 MiB. */
   maxBodyBytes: number;
   /**
    * Milliseconds a client may take to send a head. Default 15000. Bun has a time of its own for the first head on a
@@ -21,7 +21,7 @@ export interface ServerLimits extends InstanceLimits {
    */
   bodyTimeoutMs: number;
   /**
-   * Connections at once; more are closed at once. Default 10000. Bun cannot count connections: there it is the number
+   * Connections at once; more are closed at once. Default 20000. Bun cannot count connections: there it is the number
    * of requests at once, and more are answered 503 with `Connection: close`.
    */
   maxConnections: number;
@@ -35,9 +35,9 @@ export interface ServerLimits extends InstanceLimits {
 
 export const DEFAULT_LIMITS: Readonly<ServerLimits> = {
   maxHeadBytes: 16_384,
-  maxBodyBytes: 16 << 20,
+  maxBodyBytes: 100 << 20,
   headTimeoutMs: 15_000,
   bodyTimeoutMs: 60_000,
-  maxConnections: 10_000,
+  maxConnections: 20_000,
   keepAliveTimeoutMs: 60_000,
 };

@@ -63,7 +63,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       return this;
     }
     if (this.receiver === undefined) {
-      this.becomeIdle();
+      // Not kept: an instance on Bun closes a connection on which no request came within some ten seconds.
+      this.close();
       return this;
     }
     this.state = "head";
@@ -110,9 +111,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   cancel(): void {
     this.receiver = undefined;
-    // Nothing was sent on a connection that is still being made: it may serve another request.
-    if (this.state === "connecting") return;
-    this.close();
+    // A connection that is still being made is closed when it is there.
+    if (this.state !== "connecting") this.close();
   }
 
   pause(): void {

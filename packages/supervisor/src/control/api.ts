@@ -124,7 +124,22 @@ export interface LogLine {
   at: number;
   /** `web.3` for its output; `paceline` for the supervisor's own words. */
   name: string;
+  /** Of the supervisor's own words: what they speak of, such as `web.3`. */
+  subject?: string;
   text: string;
+}
+
+/**
+ * Whether `subject` belongs to what was asked for: all, a slot (`web.3`, and its `web.3 (successor)`), a pool (`web`), or
+ * `paceline`.
+ */
+export function isAbout(subject: string, name: string | undefined): boolean {
+  return name === undefined || subject === name || subject.startsWith(`${name}.`) || subject.startsWith(`${name} `);
+}
+
+/** Whether a line of the log belongs to what was asked for: what was written by it, or said of it. */
+export function isLineOf(line: LogLine, name: string | undefined): boolean {
+  return isAbout(line.name, name) || (line.subject !== undefined && isAbout(line.subject, name));
 }
 
 /** How an operation ended. A failed one has changed nothing that served before it. */

@@ -1,7 +1,8 @@
 /** The routes match what they name, and docs/http-api.md has a section for each and for no other. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { isOf, matchPath, routes } from "./routes.js";
+import { isAbout } from "./api.js";
+import { matchPath, routes } from "./routes.js";
 
 test("docs/http-api.md explains every route", () => {
   const page = readFileSync(new URL("../../../../docs/http-api.md", import.meta.url), "utf8");
@@ -21,10 +22,10 @@ test.each([
 });
 
 test("a name stands for an instance, or for all of a pool", () => {
-  expect(["web.1", "web", "web2.1", "web.10"].filter((subject) => isOf(subject, "web"))).toEqual([
+  expect(["web.1", "web", "web2.1", "web.10"].filter((subject) => isAbout(subject, "web"))).toEqual([
     "web.1",
     "web",
     "web.10",
   ]);
-  expect(["web.1", "web.10"].filter((subject) => isOf(subject, "web.1"))).toEqual(["web.1"]);
+  expect(["web.1", "web.10"].filter((subject) => isAbout(subject, "web.1"))).toEqual(["web.1"]);
 });

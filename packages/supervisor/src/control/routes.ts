@@ -1,6 +1,6 @@
 /** All that the control socket answers, in one list; docs/http-api.md explains each entry. */
 import { z } from "zod";
-import type { OperationResult, ProgressListener, SupervisorApi } from "./api.js";
+import { isAbout, isLineOf, type OperationResult, type ProgressListener, type SupervisorApi } from "./api.js";
 
 /** What a route is given; all of it is checked. */
 export interface RouteInput<Body> {
@@ -75,7 +75,7 @@ export const routes: readonly Route[] = [
       const name = query.get("name") ?? undefined;
       return {
         recent: supervisor.recentLog(name),
-        subscribe: (onLine) => supervisor.onLog((line) => isOf(line.name, name) && onLine(line)),
+        subscribe: (onLine) => supervisor.onLog((line) => isLineOf(line, name) && onLine(line)),
       };
     },
   }),
@@ -84,17 +84,12 @@ export const routes: readonly Route[] = [
     open: ({ supervisor, query }) => {
       const name = query.get("name") ?? undefined;
       return {
-        recent: supervisor.recentEvents().filter((event) => isOf(event.subject, name)),
-        subscribe: (onLine) => supervisor.onEvent((event) => isOf(event.subject, name) && onLine(event)),
+        recent: supervisor.recentEvents().filter((event) => isAbout(event.subject, name)),
+        subscribe: (onLine) => supervisor.onEvent((event) => isAbout(event.subject, name) && onLine(event)),
       };
     },
   }),
 ];
-
-/** Whether `subject` is `name`, or a slot of the pool `name`. */
-export function isOf(subject: string, name: string | undefined): boolean {
-  return name === undefined || subject === name || subject.startsWith(`${name}.`);
-}
 
 /** The parts of `path` that the route's pattern names, or undefined when it does not match. */
 export function matchPath(pattern: string, path: string): Record<string, string> | undefined {

@@ -1,5 +1,5 @@
 /** What happened and what the children wrote, as bounded lists with subscribers. */
-import type { FleetEvent, LogLine } from "../control/api.js";
+import { type FleetEvent, isLineOf, type LogLine } from "../control/api.js";
 
 const MAX_EVENTS = 1000;
 const MAX_LOG_LINES = 5000;
@@ -48,12 +48,14 @@ export class EventLog {
     const event: FleetEvent = { sequence: ++this.eventSequence, at: Date.now(), level, subject, message };
     this.events.push(event);
     for (const listener of this.eventListeners) listener(event);
-    this.line("paceline", subject === "paceline" ? message : `${subject} ${message}`);
+    if (subject === "paceline") this.line("paceline", message);
+    else this.line("paceline", `${subject} ${message}`, subject);
   }
 
-  /** A line that `name` wrote. */
-  line(name: string, text: string): void {
-    const line: LogLine = { sequence: ++this.lineSequence, at: Date.now(), name, text };
+  /** A line that `name` wrote; `subject` is what the supervisor's own words speak of. */
+  line(name: string, text: string, subject?: string): void {
+    const about = subject === undefined ? {} : { subject };
+    const line: LogLine = { sequence: ++this.lineSequence, at: Date.now(), name, ...about, text };
     this.lines.push(line);
     for (const listener of this.lineListeners) listener(line);
   }
@@ -64,8 +66,7 @@ export class EventLog {
 
   /** Of all, of one slot (`web.3`), of a pool (`web`), or the supervisor's own words (`paceline`). */
   recentLog(name: string | undefined): LogLine[] {
-    const lines = this.lines.all();
-    return name === undefined ? lines : lines.filter((line) => line.name === name || line.name.startsWith(`${name}.`));
+    return this.lines.all().filter((line) => isLineOf(line, name));
   }
 
   /** Returns the function that ends the subscription. */

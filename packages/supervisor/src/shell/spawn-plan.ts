@@ -58,11 +58,12 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
   if (generation === undefined) throw new PacelineError("ENOCONFIG", `no generation ${effect.generation}`);
   const { pool, environment } = generation;
   const socket = runDir.socketPath(effect.id);
-  const { app, limits, policy, runtime, maxOutputBytes } = pool;
+  const { app, policy, runtime, maxOutputBytes } = pool;
+  const limits = { ...pool.limits, maxHeadBytes: pool.limits.maxHeadBytes + BALANCER_FIELDS_BYTES };
   const spec: ChildSpec = { orphanGraceMs, supervisorSockets, drainTimeoutMs: policy.drainTimeoutMs, app, limits };
   const own = { ...common, PACELINE_SOCKET: socket, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) };
   return {
-    ...commandLine(settings.runtimes, runtime, settings.entries.instance),
+    ...commandLine(settings.runtimes, runtime, settings.entries.instance, limits.maxHeadBytes),
     cwd: pool.cwd,
     environment: clean({ ...environment, ...pool.env }, own),
     runtime,
@@ -71,13 +72,23 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
   };
 }
 
-function commandLine(runtimes: SpawnSettings["runtimes"], runtime: RuntimeName, entry: string) {
+/** Room for the fields that the balancer adds to a head that was as large as it may be. */
+const BALANCER_FIELDS_BYTES = 4096;
+
+/** @param maxHeadBytes for an instance; Bun learns it from its command line alone. */
+function commandLine(
+  runtimes: SpawnSettings["runtimes"],
+  runtime: RuntimeName,
+  entry: string,
+  maxHeadBytes?: number,
+): { command: string; args: string[] } {
   if (runtime === "node") return { command: runtimes.node, args: [entry] };
   if (runtimes.bun === undefined) {
     throw new PacelineError("ENORUNTIME", 'Bun is not installed here; set runtime: "node"');
   }
   // --smol collects garbage sooner: many processes share the machine's memory.
-  return { command: runtimes.bun, args: ["--smol", entry] };
+  const limits = maxHeadBytes === undefined ? [] : [`--max-http-header-size=${maxHeadBytes}`];
+  return { command: runtimes.bun, args: ["--smol", ...limits, entry] };
 }
 
 /** Ours last; a PACELINE_ variable of the caller's own, as when one fleet starts another, must not reach the child. */

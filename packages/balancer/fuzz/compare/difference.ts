@@ -25,8 +25,9 @@ export function explain(
   if (difference === undefined || ours === undefined || !kind.startsWith("node-refuses")) return difference;
   const mended = list.reduce((text, { mend }) => mend?.(text) ?? text, bytes);
   const [node] = readNode(mended).messages;
-  const isSame =
-    node !== undefined && node.isComplete === ours.isComplete && node.body === ours.body && node.status === ours.status;
+  if (node === undefined || node.status !== ours.status) return undefined;
+  // A body that we refused in the end, Node may take: that is the stricter side again.
+  const isSame = ours.isComplete ? node.isComplete && node.body === ours.body : node.body.startsWith(ours.body);
   return isSame ? difference : undefined;
 }
 

@@ -140,6 +140,12 @@ const chunkSize = (length: number): fc.Arbitrary<string> =>
     },
   );
 
+/** How a line ends, now and then wrong. */
+export const lineEnd = fc.oneof(
+  { weight: 60, arbitrary: fc.constant("\r\n") },
+  { weight: 1, arbitrary: fc.constantFrom("\n", "\r", "\r\r\n", "\n\r", " \r\n", "\0\r\n", "", "\r\n\r\n") },
+);
+
 const trailers = fc.oneof(
   { weight: 20, arbitrary: fc.constantFrom("", "", "", "X: y\r\n") },
   {
@@ -173,11 +179,14 @@ export const chunkedBody: fc.Arbitrary<string> = fc
     fc
       .tuple(
         ...pieces.map((piece) =>
-          fc.tuple(chunkSize(piece.length), extension).map(([size, ext]) => `${size}${ext}\r\n${piece}\r\n`),
+          fc
+            .tuple(chunkSize(piece.length), extension, lineEnd, lineEnd)
+            .map(([size, ext, sizeEnd, dataEnd]) => `${size}${ext}${sizeEnd}${piece}${dataEnd}`),
         ),
-        fc.tuple(fc.constantFrom("0", "0", "0", "00", "000000"), extension).map((parts) => `${parts.join("")}\r\n`),
+        fc.tuple(fc.constantFrom("0", "0", "0", "00", "000000"), extension, lineEnd).map((parts) => parts.join("")),
+        lineEnd,
       )
-      .map((chunks) => `${chunks.join("")}${trailer}\r\n`),
+      .map((parts) => [...parts.slice(0, -1), trailer, ...parts.slice(-1)].join("")),
   );
 
 export const cuts = fc.array(fc.nat(1 << 20), { maxLength: 8 });

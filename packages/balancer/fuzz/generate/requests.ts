@@ -2,7 +2,16 @@
 import fc from "fast-check";
 import type { Field } from "../message.js";
 import { mutate, mutations } from "./mutations.js";
-import { bodyText, chunkedBody, codingValue, connectionField, cuts, lengthValue, ordinaryField } from "./parts.js";
+import {
+  bodyText,
+  chunkedBody,
+  codingValue,
+  connectionField,
+  cuts,
+  lengthValue,
+  lineEnd,
+  ordinaryField,
+} from "./parts.js";
 
 export interface RequestCase {
   /** latin1 */
@@ -154,11 +163,14 @@ const request = fc
     framed,
     space: fc.oneof({ weight: 20, arbitrary: fc.constant(" ") }, fc.constantFrom("", "  ", "\t", "\t ")),
     isFramedFirst: fc.boolean(),
+    ends: fc.tuple(lineEnd, lineEnd, lineEnd),
   })
-  .map(({ before, method, target, version, hosts, fields, framed, space, isFramedFirst }) => {
+  .map(({ before, method, target, version, hosts, fields, framed, space, isFramedFirst, ends }) => {
     const all = isFramedFirst ? [...framed.fields, ...hosts, ...fields] : [...hosts, ...fields, ...framed.fields];
-    const lines = all.map(([name, value]) => `${name}:${space}${value}\r\n`);
-    return `${before}${method} ${target} ${version}\r\n${lines.join("")}\r\n${framed.bytes}`;
+    const lines = all.map(([name, value]) => `${name}:${space}${value}`);
+    const [first, last, empty] = ends;
+    const head = `${method} ${target} ${version}${first}${lines.join("\r\n")}`;
+    return `${before}${head}${lines.length > 0 ? last : ""}${empty}${framed.bytes}`;
   });
 
 export const requestCase: fc.Arbitrary<RequestCase> = fc

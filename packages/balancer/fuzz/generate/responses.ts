@@ -2,7 +2,16 @@
 import fc from "fast-check";
 import type { Field } from "../message.js";
 import { mutate, mutations } from "./mutations.js";
-import { bodyText, chunkedBody, codingValue, connectionField, cuts, lengthValue, ordinaryField } from "./parts.js";
+import {
+  bodyText,
+  chunkedBody,
+  codingValue,
+  connectionField,
+  cuts,
+  lengthValue,
+  lineEnd,
+  ordinaryField,
+} from "./parts.js";
 
 export interface ResponseCase {
   /** latin1 */
@@ -89,14 +98,17 @@ const response = fc
     fields: fc.array(fc.oneof({ weight: 10, arbitrary: ordinaryField }, connectionField), { maxLength: 4 }),
     framed,
     isFramedFirst: fc.boolean(),
+    ends: fc.tuple(lineEnd, lineEnd, lineEnd),
     /** Past the bound on a head, once in a while. */
     padding: fc.oneof({ weight: 150, arbitrary: fc.constant(0) }, fc.integer({ min: 60_000, max: 140_000 })),
   })
-  .map(({ interims, statusLine, fields, framed, isFramedFirst, padding }) => {
+  .map(({ interims, statusLine, fields, framed, isFramedFirst, ends, padding }) => {
     const all = isFramedFirst ? [...framed.fields, ...fields] : [...fields, ...framed.fields];
     if (padding > 0) all.push(["Padding", "p".repeat(padding)]);
-    const lines = all.map(([name, value]) => `${name}: ${value}\r\n`);
-    return `${interims.join("")}${statusLine}\r\n${lines.join("")}\r\n${framed.bytes}`;
+    const lines = all.map(([name, value]) => `${name}: ${value}`);
+    const [first, last, empty] = ends;
+    const head = `${statusLine}${first}${lines.join("\r\n")}`;
+    return `${interims.join("")}${head}${lines.length > 0 ? last : ""}${empty}${framed.bytes}`;
   });
 
 export const responseCase: fc.Arbitrary<ResponseCase> = fc

@@ -5,6 +5,9 @@ import http from "node:http";
 const [path, name] = process.argv.slice(2);
 const LOG = "/paceline-fuzz-log";
 
+// Whoever started it is gone when its pipe ends.
+process.stdin.on("end", () => process.exit()).resume();
+
 /** Every request since the log was last asked for. */
 let log = [];
 

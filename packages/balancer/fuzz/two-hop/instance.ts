@@ -28,7 +28,7 @@ export class Instance {
   ) {}
 
   static async start(runtime: Runtime, path: string): Promise<Instance> {
-    const child = spawn(runtimePath(runtime), [ECHO, path, runtime], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(runtimePath(runtime), [ECHO, path, runtime], { stdio: ["pipe", "pipe", "inherit"] });
     await once(child.stdout as NodeJS.ReadableStream, "data", { signal: AbortSignal.timeout(START_TIMEOUT_MS) });
     child.stdout?.resume();
     return new Instance(path, child);

@@ -1,7 +1,5 @@
 /** A child's end of the link: says hello, hears the supervisor, reports, and comes back when the supervisor does. */
-import { connect, type Socket } from "node:net";
 import type { ChildIdentity } from "./child-environment.js";
-import { removeDeadSockets } from "./dead-sockets.js";
 import { LineFramer } from "./line-framer.js";
 import {
   type ChildMessage,
@@ -14,6 +12,7 @@ import {
   type SupervisorMessage,
 } from "./messages.js";
 import { parseSupervisorMessage } from "./supervisor-message.js";
+import { connectUnix, type UnixConnection } from "./unix-connection.js";
 
 /** Reports are left out while more than this waits to be written: the next one tells the same totals. */
 const MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10;
@@ -54,8 +53,8 @@ export interface LinkClientOptions {
 
 type LinkState =
   | { kind: "idle" }
-  | { kind: "connecting"; socket: Socket }
-  | { kind: "open"; socket: Socket; welcomed: boolean }
+  | { kind: "connecting"; socket: UnixConnection }
+  | { kind: "open"; socket: UnixConnection; welcomed: boolean }
   | { kind: "waiting"; timer: NodeJS.Timeout }
   | { kind: "closed" };
 
@@ -70,7 +69,6 @@ export class LinkClient {
   /** A fault said before there was a connection, for the next one; reports are not worth keeping. */
   private unsaidFault: Fault | undefined;
   private flushers = new Set<() => void>();
-  private readonly onWritten = () => this.runFlushers();
 
   constructor(private readonly options: LinkClientOptions) {}
 
@@ -96,12 +94,12 @@ export class LinkClient {
       return false;
     }
     const socket = this.state.socket;
-    if (message.type === "stats" && socket.writableLength > MAX_WAITING_BEFORE_STATS_BYTES) return false;
-    if (socket.writableLength > MAX_WAITING_BYTES) {
+    if (message.type === "stats" && socket.waitingBytes > MAX_WAITING_BEFORE_STATS_BYTES) return false;
+    if (socket.waitingBytes > MAX_WAITING_BYTES) {
       this.lose(socket, "the supervisor does not read");
       return false;
     }
-    socket.write(`${JSON.stringify(message)}\n`, this.onWritten);
+    socket.write(`${JSON.stringify(message)}\n`);
     return true;
   }
 
@@ -137,7 +135,7 @@ export class LinkClient {
       case "closed":
         return true;
       case "open":
-        return this.state.socket.writableLength === 0;
+        return this.state.socket.waitingBytes === 0;
       case "idle":
       case "connecting":
       case "waiting":
@@ -152,19 +150,19 @@ export class LinkClient {
   }
 
   private connect(): void {
-    const socket = connect({ path: this.options.identity.link });
-    this.state = { kind: "connecting", socket };
     const framer = new LineFramer((line) => this.hear(socket, line));
-    socket.on("connect", () => this.sayHello(socket));
-    socket.on("data", (chunk: Buffer) => {
-      if (!framer.push(chunk)) this.lose(socket, "the supervisor wrote a line that is too long");
+    const socket: UnixConnection = connectUnix(this.options.identity.link, {
+      onOpen: () => this.sayHello(socket),
+      onData: (chunk) => {
+        if (!framer.push(chunk)) this.lose(socket, "the supervisor wrote a line that is too long");
+      },
+      onFlushed: () => this.runFlushers(),
+      onClose: () => this.lose(socket, "the link was closed"),
     });
-    // A supervisor that is not there is the common case of an error here, and "close" follows each one.
-    socket.on("error", () => {});
-    socket.on("close", () => this.lose(socket, "the link was closed"));
+    this.state = { kind: "connecting", socket };
   }
 
-  private sayHello(socket: Socket): void {
+  private sayHello(socket: UnixConnection): void {
     if (!this.isCurrent(socket)) return;
     this.state = { kind: "open", socket, welcomed: false };
     this.welcomeTimer = setTimeout(() => this.lose(socket, "the supervisor gave no welcome"), WELCOME_TIMEOUT_MS);
@@ -183,14 +181,14 @@ export class LinkClient {
       ...(identity.socket === undefined ? {} : { socket: identity.socket }),
       ...this.options.helloState(),
     };
-    socket.write(`${JSON.stringify(hello)}\n`, this.onWritten);
+    socket.write(`${JSON.stringify(hello)}\n`);
     if (this.unsaidFault !== undefined) {
-      socket.write(`${JSON.stringify(this.unsaidFault)}\n`, this.onWritten);
+      socket.write(`${JSON.stringify(this.unsaidFault)}\n`);
       this.unsaidFault = undefined;
     }
   }
 
-  private hear(socket: Socket, line: string): void {
+  private hear(socket: UnixConnection, line: string): void {
     if (!this.isCurrent(socket)) return;
     let message: SupervisorMessage;
     try {
@@ -202,7 +200,7 @@ export class LinkClient {
     this.dispatch(socket, message);
   }
 
-  private dispatch(socket: Socket, message: SupervisorMessage): void {
+  private dispatch(socket: UnixConnection, message: SupervisorMessage): void {
     switch (message.type) {
       case "welcome":
         this.state = { kind: "open", socket, welcomed: true };
@@ -227,7 +225,7 @@ export class LinkClient {
     }
   }
 
-  private lose(socket: Socket, why: string): void {
+  private lose(socket: UnixConnection, why: string): void {
     if (!this.isCurrent(socket)) return;
     if (this.state.kind === "open") this.options.onProblem?.(`${why}; trying again`);
     clearTimeout(this.welcomeTimer);
@@ -243,7 +241,10 @@ export class LinkClient {
       () => {
         this.close();
         const { supervisorSockets = [] } = this.options.identity.spec;
-        void removeDeadSockets(supervisorSockets).then(() => this.options.onOrphaned?.());
+        // Rarely needed, so not loaded before.
+        void import("./dead-sockets.js")
+          .then(({ removeDeadSockets }) => removeDeadSockets(supervisorSockets))
+          .then(() => this.options.onOrphaned?.());
       },
       Math.min(this.options.identity.spec.orphanGraceMs, MAX_TIMER_MS),
     );
@@ -261,7 +262,7 @@ export class LinkClient {
     this.orphanTimer = undefined;
   }
 
-  private isCurrent(socket: Socket): boolean {
+  private isCurrent(socket: UnixConnection): boolean {
     return (this.state.kind === "connecting" || this.state.kind === "open") && this.state.socket === socket;
   }
 }

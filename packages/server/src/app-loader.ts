@@ -1,7 +1,4 @@
 /** Loads an app module, JavaScript or TypeScript, on either runtime. */
-import { existsSync } from "node:fs";
-import { extname } from "node:path";
-import { pathToFileURL } from "node:url";
 import { type App, appFrom } from "./app.js";
 import { ServerError } from "./errors.js";
 
@@ -13,11 +10,12 @@ const TYPESCRIPT = new Set([".ts", ".mts", ".cts", ".tsx"]);
  * @throws ServerError `app-not-found`, `app-unusable`, or `app-threw` with the app's own error as its cause.
  */
 export async function loadApp(path: string): Promise<App> {
-  if (!existsSync(path)) throw new ServerError("app-not-found", `there is no app at ${path}`);
   let module: { default?: unknown };
   try {
     module = await importModule(path);
   } catch (cause) {
+    const { existsSync } = await import("node:fs");
+    if (!existsSync(path)) throw new ServerError("app-not-found", `there is no app at ${path}`, { cause });
     throw new ServerError("app-threw", `${path} failed to load: ${cause}`, { cause });
   }
   // A module that was compiled to CommonJS carries its default export one level further down.
@@ -30,6 +28,9 @@ export async function loadApp(path: string): Promise<App> {
 }
 
 async function importModule(path: string): Promise<{ default?: unknown }> {
+  // Bun takes a path as it is, and needs none of Node's modules for it.
+  if (process.versions.bun !== undefined) return import(path);
+  const [{ extname }, { pathToFileURL }] = await Promise.all([import("node:path"), import("node:url")]);
   if (TYPESCRIPT.has(extname(path)) && !runsTypeScript()) {
     const { createJiti } = await import("jiti");
     return createJiti(import.meta.url).import(path);
@@ -38,6 +39,5 @@ async function importModule(path: string): Promise<{ default?: unknown }> {
 }
 
 function runsTypeScript(): boolean {
-  if (process.versions.bun !== undefined) return true;
   return Boolean((process.features as { typescript?: string | false }).typescript);
 }

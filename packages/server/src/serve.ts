@@ -26,7 +26,7 @@ export async function serve(app: App, options: ServeOptions): Promise<RunningSer
     behindBalancer: options.behindBalancer ?? false,
     onError: options.onError ?? ((error) => console.error(error)),
   };
-  if (options.address.kind === "unix") await clearStaleSocket(options.address.path);
+  if (options.address.kind === "unix" && !runtime.behindBalancer) await clearStaleSocket(options.address.path);
   // Only what this process needs is loaded: idle memory counts.
   if (app.style === "fetch" && process.versions.bun !== undefined) {
     const { serveOnBun } = await import("./runtime/bun.js");

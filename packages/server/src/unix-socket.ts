@@ -1,6 +1,4 @@
 /** Makes way for a unix socket, and keeps it to its owner. */
-import { existsSync, unlinkSync } from "node:fs";
-import { connect } from "node:net";
 import { ServerError } from "./errors.js";
 
 const PROBE_TIMEOUT_MS = 2000;
@@ -11,6 +9,8 @@ const PROBE_TIMEOUT_MS = 2000;
  * @throws ServerError `address-in-use` when somebody does.
  */
 export async function clearStaleSocket(path: string): Promise<void> {
+  // Not needed under a supervisor, whose socket paths are new for each process: there it would only cost memory.
+  const { existsSync, unlinkSync } = await import("node:fs");
   if (!existsSync(path)) return;
   if (await answers(path)) throw new ServerError("address-in-use", `cannot listen on unix:${path}: it is in use`);
   unlinkSync(path);
@@ -26,7 +26,8 @@ export function withPrivateUmask<T>(bind: () => T): T {
   }
 }
 
-function answers(path: string): Promise<boolean> {
+async function answers(path: string): Promise<boolean> {
+  const { connect } = await import("node:net");
   return new Promise((resolve, reject) => {
     const socket = connect({ path });
     const end = (settle: () => void) => {

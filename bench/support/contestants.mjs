@@ -105,7 +105,7 @@ export const CONTESTANTS = {
   "haproxy, 2 Bun": async (directory) => {
     const port = await freePort();
     const { sockets, children } = await bunUpstreams(directory);
-    const servers = sockets.map((socket, i) => `  server s${i} unix@${socket} pool-max-conn 512 maxconn 500\n`);
+    const servers = sockets.map((socket, i) => `  server s${i} unix@${socket} pool-max-conn 512 maxconn 128\n`);
     writeFileSync(
       path.join(directory, "haproxy.cfg"),
       `global\n  maxconn 8192\n  nbthread 1\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n` +

@@ -26,6 +26,14 @@ const LINGER_MS = 2000;
 /** What a client may send ahead of its answer before it is read no more, in bytes. */
 const MAX_AHEAD_BYTES = 65_536;
 
+/** Why a client is read no more for now. */
+const Pause = {
+  /** It sent more ahead of its answer than is kept. */
+  AHEAD: 1,
+  /** Its upstream cannot take more yet. */
+  UPSTREAM: 2,
+} as const;
+
 /** Told when a connection is gone, so that a drain knows when all are. */
 export type OnGone = (link: Http1ClientLink) => void;
 
@@ -40,7 +48,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private readonly deadlines: Deadlines;
   private keepAlive = true;
   private isHeadRequest = false;
-  private isPaused = false;
+  /** Bits of Pause. */
+  private pauses = 0;
   private isReading = false;
   private waitedBytes = 0;
 
@@ -105,7 +114,6 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       this.exchange.onRequestBatch();
     }
     this.isReading = false;
-    if (this.state === "head") this.resumeBody();
   }
 
   /** Reads one head and begins its exchange; false when there is none yet or it was refused. */
@@ -125,8 +133,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       this.refuse(head.refusal);
       return false;
     }
-    input.consume(after);
-    if (input.length <= MAX_AHEAD_BYTES) this.resumeBody();
+    this.consume(after);
     this.state = "exchange";
     this.framed.minorVersion = head.minorVersion;
     this.isHeadRequest = head.isHead;
@@ -148,12 +155,17 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       if (input.length === 0) return;
       const after = body.read(input.bytes, input.start, input.end, this.bodySink);
       if (after === BODY_MALFORMED || after === BODY_TOO_LARGE) return this.refuseBody(after === BODY_TOO_LARGE);
-      input.consume(after);
+      this.consume(after);
       if (body.isComplete) exchange.onRequestEnd();
       exchange.onRequestBatch();
     }
     // The next request came before this one's answer.
-    if (body.isComplete && input.length > MAX_AHEAD_BYTES) this.pauseBody();
+    if (body.isComplete && input.length > MAX_AHEAD_BYTES) this.pause(Pause.AHEAD);
+  }
+
+  private consume(position: number): void {
+    this.input.consume(position);
+    if (this.input.length <= MAX_AHEAD_BYTES) this.resume(Pause.AHEAD);
   }
 
   private readonly bodySink = {
@@ -260,15 +272,14 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       const { limits } = this.relay;
       this.deadlineAt = this.deadlines.now + limits.keepAliveTimeoutMs;
       this.input.isPartial = false;
-      if (this.input.length > 0) this.readRequests();
-      else if (this.isPaused) this.resumeBody();
-      return;
+      this.resumeBody();
+      return this.readRequests();
     }
     if (wasWhole && this.input.length === 0) return this.close();
     this.state = "lingering";
     this.input.clear();
     this.deadlineAt = this.deadlines.now + LINGER_MS;
-    this.resumeBody();
+    this.resume(Pause.AHEAD | Pause.UPSTREAM);
     this.connection.end();
   }
 
@@ -298,14 +309,21 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   }
 
   pauseBody(): void {
-    if (this.isPaused) return;
-    this.isPaused = true;
-    this.connection.pause();
+    this.pause(Pause.UPSTREAM);
   }
 
   resumeBody(): void {
-    if (!this.isPaused) return;
-    this.isPaused = false;
-    this.connection.resume();
+    this.resume(Pause.UPSTREAM);
+  }
+
+  private pause(reason: number): void {
+    if (this.pauses === 0) this.connection.pause();
+    this.pauses |= reason;
+  }
+
+  private resume(reasons: number): void {
+    if (this.pauses === 0) return;
+    this.pauses &= ~reasons;
+    if (this.pauses === 0) this.connection.resume();
   }
 }

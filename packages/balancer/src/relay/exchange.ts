@@ -322,6 +322,9 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     this.stream = undefined;
     this.upstream?.release();
     this.upstream = undefined;
+    if (!this.isUpstreamBlocked) return;
+    this.isUpstreamBlocked = false;
+    this.client.resumeBody();
   }
 
   private answerTimeoutMs(): number {

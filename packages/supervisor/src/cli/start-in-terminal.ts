@@ -20,7 +20,8 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
   const { fleet, runDirPath } = await prepareStart(target, options);
   const supervisor = spawnSupervisor(target, options, { runDirPath, stopWithClient: true });
   print(`paceline: ${describeFleet(fleet.config, process.cwd())}`);
-  const interrupted = () => void supervisor.stop().then(() => process.exit(130));
+  // Ctrl-C before the dashboard is there stops the fleet as it does afterwards, and as it does without a dashboard.
+  const interrupted = () => void supervisor.stop().then(() => process.exit(EXIT.done));
   process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
   const timeoutMs = milliseconds(options.timeout);
   const up = await supervisor.notice(timeoutMs);

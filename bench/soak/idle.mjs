@@ -70,8 +70,13 @@ try {
     dropped === 0 && bad === 0,
     `${IDLE} idle and ${ACTIVE} active connections: ${dropped} dropped, ${answers} answers`,
   );
-  const woken = await Promise.all(idle.map(ask));
-  verdict(woken.every(Boolean), "every idle connection answers when it is used again");
+  // In batches: ten thousand requests at once are more than instances and queue take.
+  let woken = 0;
+  for (let i = 0; i < IDLE; i += 500) {
+    const answers = await Promise.all(idle.slice(i, i + 500).map(ask));
+    woken += answers.filter(Boolean).length;
+  }
+  verdict(woken === IDLE, `${woken} of ${IDLE} idle connections answer when they are used again`);
   const perConnection = ((with10k - before) * 1024) / IDLE;
   process.stdout.write(`an idle connection costs the balancer ${perConnection.toFixed(2)} KB of RSS\n`);
   for (const { socket } of [...idle, ...active]) socket.destroy();

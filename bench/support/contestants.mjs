@@ -102,6 +102,7 @@ export const CONTESTANTS = {
     );
     return { port, children: [...children, run("nginx", ["-p", directory, "-c", "nginx.conf"], directory)] };
   },
+  // ab speaks HTTP/1.0, HAProxy passes the version on, and Bun closes such connections: what meets a close is tried again.
   "haproxy, 2 Bun": async (directory) => {
     const port = await freePort();
     const { sockets, children } = await bunUpstreams(directory);
@@ -109,7 +110,7 @@ export const CONTESTANTS = {
     writeFileSync(
       path.join(directory, "haproxy.cfg"),
       `global\n  maxconn 8192\n  nbthread 1\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n` +
-        `  timeout connect 5s\n  option forwardfor\n  http-reuse always\n` +
+        `  timeout connect 5s\n  retries 3\n  retry-on conn-failure empty-response\n  option forwardfor\n  http-reuse always\n` +
         `frontend f\n  bind 127.0.0.1:${port} backlog 4096\n  default_backend b\nbackend b\n  balance roundrobin\n${servers.join("")}`,
     );
     return { port, children: [...children, run("haproxy", ["-db", "-f", "haproxy.cfg"], directory)] };

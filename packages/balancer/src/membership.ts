@@ -3,7 +3,6 @@ import type { Snapshot, SnapshotUpstream, UpstreamStats } from "@paceline/link";
 import type { Deadlines } from "./deadlines.js";
 import { POLICIES } from "./policies/index.js";
 import { Pool } from "./pool.js";
-import type { Exchange } from "./relay/exchange.js";
 import { Router } from "./router.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamLink } from "./upstream-link/link.js";
@@ -17,7 +16,7 @@ export interface MembershipOptions {
 
 export class Membership {
   version = 0;
-  private pools = new Map<string, Pool<Exchange>>();
+  private pools = new Map<string, Pool>();
   /** By process, such as `web.3#7`: those in a pool, and those that left one and still have connections. */
   private members = new Map<string, Upstream>();
   private readonly leavers = new Map<string, Upstream>();
@@ -30,14 +29,13 @@ export class Membership {
   }
 
   /** Takes over a whole snapshot; answers with the router that leads to its pools. */
-  apply(snapshot: Snapshot): Router<Pool<Exchange>> {
+  apply(snapshot: Snapshot): Router<Pool> {
     const members = new Map<string, Upstream>();
-    const pools = new Map<string, Pool<Exchange>>();
-    const routes: [string, Pool<Exchange>][] = [];
+    const pools = new Map<string, Pool>();
+    const routes: [string, Pool][] = [];
     for (const described of snapshot.pools) {
       const pool =
-        this.pools.get(described.name) ??
-        new Pool<Exchange>(described.name, POLICIES["round-robin"](), this.options.maxQueue);
+        this.pools.get(described.name) ?? new Pool(described.name, POLICIES["round-robin"](), this.options.maxQueue);
       const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream));
       for (const upstream of upstreams) members.set(upstream.id, upstream);
       pools.set(described.name, pool);
@@ -49,7 +47,10 @@ export class Membership {
     this.pools = pools;
     this.members = members;
     this.version = snapshot.version;
-    for (const [id, upstream] of former) if (!members.has(id)) this.leave(upstream);
+    const leavers = [...former.values()].filter(({ id }) => !members.has(id));
+    // All are known to be leaving before the first is told to: what is said of this version must name them all.
+    for (const upstream of leavers) this.leavers.set(upstream.id, upstream);
+    for (const upstream of leavers) this.leave(upstream);
     return new Router(routes);
   }
 
@@ -61,7 +62,6 @@ export class Membership {
   }
 
   private leave(upstream: Upstream): void {
-    this.leavers.set(upstream.id, upstream);
     upstream.leave(() => {
       this.leavers.delete(upstream.id);
       this.options.onLeft();

@@ -12,8 +12,8 @@ export interface PoolWaiter extends Waiter {
   onPoolEmpty(): void;
 }
 
-export class Pool<W extends PoolWaiter = PoolWaiter> {
-  readonly queue: Queue<W>;
+export class Pool {
+  readonly queue: Queue<PoolWaiter>;
   private upstreams: readonly Upstream[] = [];
   private tried: readonly Upstream[] | undefined;
   private readonly mayBePicked = (upstream: Upstream): boolean =>
@@ -24,7 +24,7 @@ export class Pool<W extends PoolWaiter = PoolWaiter> {
     private readonly policy: Policy<Upstream>,
     maxQueue: number,
   ) {
-    this.queue = new Queue<W>(maxQueue);
+    this.queue = new Queue<PoolWaiter>(maxQueue);
   }
 
   get isEmpty(): boolean {

@@ -194,6 +194,24 @@ describe.each(RUNTIMES)("relay on %s", (runtime) => {
     client.destroy();
   });
 
+  it("reads on in a tunnel of which much came ahead of the 101", async () => {
+    const accepts: (() => void)[] = [];
+    onBytes = ({ socket, received }) => {
+      if (!received.endsWith("\r\n\r\n")) return;
+      accepts.push(() => socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"));
+    };
+    const client = await RawClient.connect(balancer.port);
+    await client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    await upstream.until(() => accepts.length === 1, "the upgrade");
+    await client.send("a".repeat(100_000));
+    await balancer.reports(({ inFlight }) => inFlight === 1);
+    accepts[0]?.();
+    await client.until(({ received }) => received.includes("101"), "the 101");
+    await client.send("the end");
+    await upstream.until(({ received }) => received.endsWith(`${"a".repeat(100_000)}the end`), "all that was sent");
+    client.destroy();
+  });
+
   it("tells the upstream at once when the client is gone", async () => {
     onBytes = () => {};
     const client = await RawClient.connect(balancer.port);

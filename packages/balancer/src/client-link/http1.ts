@@ -127,6 +127,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       // The first byte of a head begins its time, and no later one prolongs it.
       if (!input.isPartial) this.deadlineAt = this.deadlines.now + relay.limits.headTimeoutMs;
       input.isPartial = true;
+      // The rest of this head is awaited, however much came ahead; its own limit bounds it.
+      this.resume(Pause.AHEAD);
       return false;
     }
     if (after === HEAD_REFUSED) {
@@ -148,7 +150,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     if (this.state !== "exchange") return;
     if (exchange.isTunnel) {
       exchange.onRequestBody(input.bytes, input.start, input.end);
-      input.clear();
+      this.consume(input.end);
       return exchange.onRequestBatch();
     }
     if (!body.isComplete) {
@@ -270,7 +272,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     if (this.keepAlive) {
       this.state = "head";
       const { limits } = this.relay;
-      this.deadlineAt = this.deadlines.now + limits.keepAliveTimeoutMs;
+      this.deadlineAt = this.deadlines.now + (this.relay.isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs);
       this.input.isPartial = false;
       this.resumeBody();
       return this.readRequests();

@@ -4,9 +4,10 @@ import type { Peer } from "../forwarded.js";
 import type { BodySink } from "../http1/body-framing.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import type { Pool, PoolWaiter } from "../pool.js";
+import type { Pool } from "../pool.js";
 import type { Upstream } from "../upstream.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
+import { QueuePlace } from "./queue-place.js";
 import type { Relay } from "./relay.js";
 import { ReplayBuffer } from "./replay-buffer.js";
 import { mayTryElsewhere } from "./retry.js";
@@ -26,13 +27,17 @@ type State =
   | "tunnel";
 
 /** Belongs to a client connection and is used again for each of its requests. */
-export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
+export class Exchange implements AnswerReceiver, BodySink {
+  /** Upstreams that failed this request already; they are passed over. */
   tried: Upstream[] | undefined;
   private state: State = "idle";
-  private pool: Pool<Exchange> | undefined;
+  private pool: Pool | undefined;
+  private place: QueuePlace | undefined;
   private upstream: Upstream | undefined;
   private stream: UpstreamStream | undefined;
   private startedAt = 0;
+  /** How often the request was written to an upstream. */
+  private sends = 0;
   /** Until when it waits for a connection to an upstream; 0 while it does not. */
   private waitsUntil = 0;
   private isIdempotent = false;
@@ -70,10 +75,6 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     return this.state === "answering" || this.state === "tunnel";
   }
 
-  get isWaiting(): boolean {
-    return this.state === "queued";
-  }
-
   /** Whether the whole request has come from the client. */
   get hasWholeRequest(): boolean {
     return this.isBodyComplete;
@@ -98,6 +99,7 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     this.tried = undefined;
     this.relay.counters.inFlight++;
     this.waitsUntil = 0;
+    this.sends = 0;
     this.state = "queued";
     this.pool = routeOf(this.relay.router, head);
     if (this.pool === undefined) return this.answer(404);
@@ -106,19 +108,25 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
 
   /** Gives the request to the next upstream in turn, or to the queue behind those that came before. */
   private dispatch(head: RequestHead | undefined): void {
-    const pool = this.pool as Pool<Exchange>;
+    const pool = this.pool as Pool;
     if (pool.isEmpty) return this.answer(503);
     const upstream = pool.queue.length > 0 ? undefined : pool.pick(this.tried);
     if (upstream === undefined) return this.enqueue(pool);
     this.send(upstream, head);
   }
 
-  private enqueue(pool: Pool<Exchange>): void {
+  private enqueue(pool: Pool): void {
     // All failed it once: they may be no more than too busy to take a connection, so each is asked again in time.
     this.tried = undefined;
     this.state = "queued";
-    if (!pool.queue.add(this)) return this.answer(503);
+    this.place = new QueuePlace(this);
+    if (!pool.queue.add(this.place)) return this.answer(503);
     this.waitForUpstream();
+  }
+
+  private leaveQueue(): void {
+    this.place?.giveUp();
+    this.place = undefined;
   }
 
   /** One deadline for the queue and the connection, however often it goes from one to the other. */
@@ -138,6 +146,7 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
   }
 
   private send(upstream: Upstream, head: RequestHead | undefined): void {
+    this.leaveQueue();
     this.upstream = upstream;
     const stream = upstream.open(this);
     this.stream = stream;
@@ -162,14 +171,13 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
   }
 
   private sendHead(stream: UpstreamStream, head: RequestHead): void {
-    const { forwarded, limits, deadlines } = this.relay;
+    const { forwarded, deadlines } = this.relay;
     (this.upstream as Upstream).requestsTotal++;
+    this.sends++;
     this.state = "sent";
     this.waitsUntil = 0;
     stream.sendHead(head, forwarded.fields(head, this.peer), this.peer.isTrusted);
-    this.client.setDeadline(
-      deadlines.now + (this.isBodyComplete ? limits.upstreamResponseTimeoutMs : limits.bodyTimeoutMs),
-    );
+    this.client.setDeadline(deadlines.now + this.requestTimeoutMs());
     const { pieces } = this.replay;
     if (pieces.length > 0) this.client.resumeBody();
     for (const piece of pieces) if (!stream.sendBody(piece, 0, piece.length)) this.blockClient();
@@ -213,9 +221,7 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     this.isBodyComplete = true;
     if (this.state !== "sent" && this.state !== "answering" && this.state !== "tunnel") return;
     this.stream?.endBody();
-    if (this.state === "sent") {
-      this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.upstreamResponseTimeoutMs);
-    }
+    if (this.state === "sent") this.client.setDeadline(this.relay.deadlines.now + this.requestTimeoutMs());
   }
 
   /** What one turn brought for the upstream has been given; it goes out now. */
@@ -225,6 +231,8 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
 
   onClientDrain(): void {
     this.isClientBlocked = false;
+    // What drained may be the end of an answer before: its deadlines are not this request's.
+    if (this.state !== "answering" && this.state !== "tunnel") return;
     this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
     this.stream?.resume();
   }
@@ -288,6 +296,8 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
   private blockUpstream(): void {
     if (this.isClientBlocked) return;
     this.isClientBlocked = true;
+    // Progress is counted from here.
+    this.client.hasProgressed();
     this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.sendTimeoutMs);
     this.stream?.pause();
   }
@@ -300,7 +310,7 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
 
   onUpstreamDrain(): void {
     this.isUpstreamBlocked = false;
-    this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.bodyTimeoutMs);
+    if (this.state === "sent") this.client.setDeadline(this.relay.deadlines.now + this.requestTimeoutMs());
     this.client.resumeBody();
   }
 
@@ -309,8 +319,8 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     const { state, upstream } = this;
     this.releaseUpstream();
     if (state === "answering" || state === "tunnel") return this.abort();
-    const { isIdempotent } = this;
-    const attempted = { wasSent: state === "sent", isIdempotent, isBodyHeld: this.replay.isWhole };
+    const { isIdempotent, sends } = this;
+    const attempted = { wasSent: state === "sent", sends, isIdempotent, isBodyHeld: this.replay.isWhole };
     if (!mayTryElsewhere(loss, attempted)) return this.answer(502);
     this.relay.counters.retriesTotal++;
     this.tried ??= [];
@@ -325,6 +335,12 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
     if (!this.isUpstreamBlocked) return;
     this.isUpstreamBlocked = false;
     this.client.resumeBody();
+  }
+
+  /** While no answer has begun: the client owes its body, or the upstream its answer. */
+  private requestTimeoutMs(): number {
+    const { limits } = this.relay;
+    return this.isBodyComplete ? limits.upstreamResponseTimeoutMs : limits.bodyTimeoutMs;
   }
 
   private answerTimeoutMs(): number {
@@ -349,6 +365,7 @@ export class Exchange implements AnswerReceiver, BodySink, PoolWaiter {
   private end(): void {
     const { counters } = this.relay;
     this.state = "idle";
+    this.leaveQueue();
     this.source = undefined;
     this.replay.clear();
     counters.inFlight--;

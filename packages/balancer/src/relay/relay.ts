@@ -7,7 +7,6 @@ import type { HeadWriter } from "../http1/head-writer.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { Pool } from "../pool.js";
 import type { Router } from "../router.js";
-import type { Exchange } from "./exchange.js";
 
 export interface Relay {
   readonly limits: BalancerLimits;
@@ -18,7 +17,7 @@ export interface Relay {
   readonly requestHead: RequestHead;
   /** Builds what goes to clients. */
   readonly answerWriter: HeadWriter;
-  router: Router<Pool<Exchange>>;
+  router: Router<Pool>;
   /** No new work: every answer is the last of its connection. */
   isDraining: boolean;
 }

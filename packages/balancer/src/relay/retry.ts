@@ -1,7 +1,15 @@
 /** Decides whether a request that came to nothing at its upstream may be sent to another. */
 import type { UpstreamLoss } from "../upstream-link/link.js";
 
+/**
+ * How often a request is written to an upstream at the most. A request that kills whoever reads it must not take every
+ * instance with it.
+ */
+export const MAX_SENDS = 3;
+
 export interface Attempted {
+  /** How often the request was written to an upstream so far. */
+  sends: number;
   /** Whether any of it was written to the upstream. */
   wasSent: boolean;
   /** RFC 9110 §9.2.2. */
@@ -11,13 +19,13 @@ export interface Attempted {
 }
 
 /** Only if no byte of an answer came, and what was perhaps done once may be done twice. */
-export function mayTryElsewhere(loss: UpstreamLoss, { wasSent, isIdempotent, isBodyHeld }: Attempted): boolean {
+export function mayTryElsewhere(loss: UpstreamLoss, { sends, wasSent, isIdempotent, isBodyHeld }: Attempted): boolean {
   switch (loss) {
     case "broken":
       return false;
     case "refused":
       return isBodyHeld;
     case "lost":
-      return isBodyHeld && (isIdempotent || !wasSent);
+      return isBodyHeld && (isIdempotent || !wasSent) && sends < MAX_SENDS;
   }
 }

@@ -38,8 +38,9 @@ class NodeConnection implements Connection {
   write(bytes: Uint8Array): boolean {
     if (this.isClosing) return true;
     this.socket.write(bytes);
-    this.isOverfull = this.socket.writableLength > HIGH_WATER_BYTES;
-    return !this.isOverfull;
+    if (this.socket.writableLength <= HIGH_WATER_BYTES) return true;
+    this.isOverfull = true;
+    return false;
   }
 
   writeTransient(bytes: Uint8Array): boolean {

@@ -206,7 +206,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   /** The answer is whole; what follows it in the same bytes belongs to nobody. */
   private finish(receiver: AnswerReceiver, isClean: boolean): void {
     this.receiver = undefined;
-    if (this.keepAlive && this.isRequestSent && isClean) this.becomeIdle();
+    const isSent = this.isRequestSent && this.connection?.waitingBytes === 0;
+    if (this.keepAlive && isSent && isClean) this.becomeIdle();
     else this.close();
     receiver.onAnswerEnd();
   }

@@ -196,12 +196,6 @@ export class Children {
     const reason = `${how} after ${seconds(at - child.spawnedAt)}`;
     options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
     const { attempt } = child;
-    if (child.connection === null) this.forget(child);
-    else
-      this.lastWords.set(
-        child.id,
-        setTimeout(() => this.forget(child), LAST_WORD_MS),
-      );
     if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });
     else options.report(child, { type: "spawnFailed", attempt, reason: spawnFailure });
     if (child.connection === null) this.forget(child);

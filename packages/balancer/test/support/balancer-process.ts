@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Applied, BalancerLimits, BalancerStats, ChildMessage, SnapshotPool } from "@paceline/link";
+import { Changes } from "./changes.js";
 
 export const RUNTIMES = ["bun", "node"] as const;
 export type Runtime = (typeof RUNTIMES)[number];
@@ -68,7 +69,7 @@ export class BalancerProcess {
   private readonly linkServer = net.createServer();
   private listening: ReturnType<typeof bind> | undefined;
   private readonly heard: ChildMessage[] = [];
-  private readonly listeners = new Set<() => void>();
+  private readonly changes = new Changes();
 
   static async start(runtime: Runtime, limits: Partial<BalancerLimits> = {}, trustedProxies: string[] = []) {
     const balancer = new BalancerProcess({ ...LIMITS, ...limits }, trustedProxies);
@@ -92,7 +93,7 @@ export class BalancerProcess {
         const lines = (rest + text).split("\n");
         rest = lines.pop() as string;
         for (const line of lines) this.heard.push(JSON.parse(line));
-        for (const listener of this.listeners) listener();
+        this.changes.tell();
       });
     });
     this.listening = bind();
@@ -141,26 +142,10 @@ export class BalancerProcess {
   }
 
   /** The first message said so far or later that fits. */
-  async hears(fits: (message: ChildMessage) => boolean, timeoutMs = 10_000): Promise<ChildMessage> {
-    const deadline = Date.now() + timeoutMs;
-    for (;;) {
-      const found = this.heard.find(fits);
-      if (found !== undefined) return found;
-      if (Date.now() > deadline) throw new Error(`the balancer did not say it in time; its output: ${this.output}`);
-      await this.nextMessage(deadline - Date.now());
-    }
-  }
-
-  private async nextMessage(timeoutMs: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        clearTimeout(timer);
-        this.listeners.delete(done);
-        resolve();
-      };
-      const timer = setTimeout(done, Math.max(1, timeoutMs));
-      this.listeners.add(done);
-    });
+  async hears(fits: (message: ChildMessage) => boolean, timeoutMs?: number): Promise<ChildMessage> {
+    const failure = () => `the balancer did not say it in time; its output: ${this.output}`;
+    await this.changes.until(() => this.heard.some(fits), failure, timeoutMs);
+    return this.heard.find(fits) as ChildMessage;
   }
 
   /** The first report that fits, from now on. */

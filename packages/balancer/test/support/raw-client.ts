@@ -1,12 +1,13 @@
 /** A client that sends exact bytes and keeps exact bytes. */
 import net from "node:net";
+import { Changes } from "./changes.js";
 
 export type Ending = "open" | "fin" | "reset";
 
 export class RawClient {
   received = "";
   ending: Ending = "open";
-  private readonly listeners = new Set<() => void>();
+  private readonly changes = new Changes();
 
   static async connect(port: number): Promise<RawClient> {
     const socket = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true });
@@ -21,21 +22,17 @@ export class RawClient {
     socket.setNoDelay(true);
     socket.on("data", (bytes) => {
       this.received += bytes.toString("latin1");
-      this.changed();
+      this.changes.tell();
     });
     socket.on("end", () => {
       if (this.ending === "open") this.ending = "fin";
-      this.changed();
+      this.changes.tell();
     });
     socket.on("error", () => {
       this.ending = "reset";
-      this.changed();
+      this.changes.tell();
     });
-    socket.on("close", () => this.changed());
-  }
-
-  private changed(): void {
-    for (const listener of this.listeners) listener();
+    socket.on("close", () => this.changes.tell());
   }
 
   /** Sends these bytes (latin1), and resolves when the kernel has them. */
@@ -43,22 +40,9 @@ export class RawClient {
     return new Promise((resolve) => this.socket.write(Buffer.from(text, "latin1"), () => resolve()));
   }
 
-  async until(holds: (client: RawClient) => boolean, what: string, timeoutMs = 10_000): Promise<this> {
-    const deadline = Date.now() + timeoutMs;
-    while (!holds(this)) {
-      if (Date.now() > deadline) {
-        throw new Error(`the client never saw: ${what}; it got (${this.ending}): ${this.received.slice(0, 2000)}`);
-      }
-      await new Promise<void>((resolve) => {
-        const done = () => {
-          clearTimeout(timer);
-          this.listeners.delete(done);
-          resolve();
-        };
-        const timer = setTimeout(done, Math.max(1, deadline - Date.now()));
-        this.listeners.add(done);
-      });
-    }
+  async until(holds: (client: RawClient) => boolean, what: string, timeoutMs?: number): Promise<this> {
+    const failure = () => `the client never saw: ${what}; it got (${this.ending}): ${this.received.slice(0, 2000)}`;
+    await this.changes.until(() => holds(this), failure, timeoutMs);
     return this;
   }
 

@@ -1,5 +1,6 @@
 /** An upstream that keeps every byte it gets and answers as a test tells it. */
 import net from "node:net";
+import { Changes } from "./changes.js";
 
 export interface UpstreamConnection {
   socket: net.Socket;
@@ -10,7 +11,7 @@ export interface UpstreamConnection {
 export class ScriptedUpstream {
   readonly connections: UpstreamConnection[] = [];
   private readonly server: net.Server;
-  private readonly listeners = new Set<() => void>();
+  private readonly changes = new Changes();
 
   /** `onBytes` is called with each connection that got bytes, after they were added to `received`. */
   static async listen(path: string, onBytes: (connection: UpstreamConnection) => void): Promise<ScriptedUpstream> {
@@ -27,12 +28,12 @@ export class ScriptedUpstream {
       const connection: UpstreamConnection = { socket, received: "" };
       this.connections.push(connection);
       socket.on("error", () => {});
-      socket.on("close", () => this.changed());
-      socket.on("end", () => this.changed());
+      socket.on("close", () => this.changes.tell());
+      socket.on("end", () => this.changes.tell());
       socket.on("data", (bytes) => {
         connection.received += bytes.toString("latin1");
         onBytes(connection);
-        this.changed();
+        this.changes.tell();
       });
     });
     this.server.listen(path);
@@ -43,25 +44,13 @@ export class ScriptedUpstream {
     return this.connections.map((connection) => connection.received).join("");
   }
 
-  private changed(): void {
-    for (const listener of this.listeners) listener();
-  }
-
   /** Waits until something holds of this upstream. */
-  async until(holds: (upstream: ScriptedUpstream) => boolean, what: string, timeoutMs = 10_000): Promise<void> {
-    const deadline = Date.now() + timeoutMs;
-    while (!holds(this)) {
-      if (Date.now() > deadline) throw new Error(`the upstream never saw: ${what}; it got: ${this.received}`);
-      await new Promise<void>((resolve) => {
-        const done = () => {
-          clearTimeout(timer);
-          this.listeners.delete(done);
-          resolve();
-        };
-        const timer = setTimeout(done, Math.max(1, deadline - Date.now()));
-        this.listeners.add(done);
-      });
-    }
+  until(holds: (upstream: ScriptedUpstream) => boolean, what: string, timeoutMs?: number): Promise<void> {
+    return this.changes.until(
+      () => holds(this),
+      () => `the upstream never saw: ${what}; it got: ${this.received}`,
+      timeoutMs,
+    );
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,26 @@
+/** Waits for something to hold of what a test watches, looking again after each change. */
+export class Changes {
+  private readonly listeners = new Set<() => void>();
+
+  /** Something changed: whoever waits looks again. */
+  tell(): void {
+    for (const listener of [...this.listeners]) listener();
+  }
+
+  /** Resolves once `holds`; rejects with what `failure` says when it does not in time. */
+  async until(holds: () => boolean, failure: () => string, timeoutMs = 10_000): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    while (!holds()) {
+      if (Date.now() > deadline) throw new Error(failure());
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          clearTimeout(timer);
+          this.listeners.delete(done);
+          resolve();
+        };
+        const timer = setTimeout(done, Math.max(1, deadline - Date.now()));
+        this.listeners.add(done);
+      });
+    }
+  }
+}

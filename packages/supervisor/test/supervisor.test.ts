@@ -161,6 +161,19 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(pidsOf(status).filter(isAlive)).toEqual([]);
   });
 
+  test("a restart of all pools that meets a reload of one ends, and so does the reload", async () => {
+    const slow = { policy: { ...policy, readyTimeoutMs: 4000 } };
+    const supervisor = await start(runtime, fleet([pool("web", "good", 2), pool("api", "good", 1, slow)]));
+    await supervisor.call("waitReady");
+    const restart = supervisor.call("restart", undefined);
+    await supervisor.until("web is at work", (s) => s.pools[0]?.instances[0]?.other != null);
+    supervisor.configure(fleet([pool("web", "good", 2), pool("api", "never-ready", 1, slow)]));
+    const reload = supervisor.call("reload", "api", undefined);
+    expect(await restart).toMatchObject({ ok: false, code: "busy", message: "a reload of api is under way" });
+    expect(await reload).toMatchObject({ ok: false, code: "failed" });
+    expect(await supervisor.call("restart", "api")).toMatchObject({ ok: true });
+  });
+
   test("SIGTERM stops gracefully; a second SIGINT does not wait", async () => {
     const polite = await start(runtime, fleet([pool("web", "good", 1)]));
     await polite.call("waitReady");

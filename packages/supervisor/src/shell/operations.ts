@@ -5,7 +5,7 @@ import type { EventLog } from "./event-log.js";
 import { readiness } from "./fleet-questions.js";
 import type { FleetRunner } from "./fleet-runner.js";
 import { BALANCER_POOL } from "./live-process.js";
-import type { Rollouts } from "./rollouts.js";
+import type { Refusal, Rollouts } from "./rollouts.js";
 import type { SlotBook } from "./slot-book.js";
 
 export const MAX_INSTANCES = 1024;
@@ -18,8 +18,6 @@ export interface OperationsOptions {
   isStopping(): boolean;
   isReloading(): boolean;
 }
-
-type Refusal = OperationResult & { ok: false };
 
 export const STOPPING: Refusal = { ok: false, code: "failed", message: "the fleet is stopping" };
 
@@ -78,6 +76,9 @@ export class Operations {
     }
     const messages: string[] = [];
     for (const { pool, slots } of targets) {
+      // While the pools before this one were at work, another command may have begun on it.
+      const refusal = this.refusal(pool.name);
+      if (refusal !== undefined) return refusal;
       const { generation } = findPool(runner.fleet, pool.name) ?? pool;
       const result = await rollouts.run("restart", pool.name, slots, generation, onProgress);
       if (!result.ok) return result;
@@ -88,10 +89,14 @@ export class Operations {
 
   /** Why an operation on this pool may not begin now. */
   refusal(pool: string): Refusal | undefined {
-    if (this.options.isStopping()) return STOPPING;
-    const rollout = this.options.rollouts.of(pool);
-    if (rollout !== undefined) return { ok: false, code: "busy", message: `a ${rollout.kind} of ${pool} is under way` };
+    const busy = this.refusalToRoll(pool);
+    if (busy !== undefined) return busy;
     return this.options.isReloading() ? { ok: false, code: "busy", message: "a reload is under way" } : undefined;
+  }
+
+  /** Why a rollout of this pool may not begin now; a reload that is under way asks only this. */
+  refusalToRoll(pool: string): Refusal | undefined {
+    return this.options.isStopping() ? STOPPING : this.options.rollouts.refusal(pool);
   }
 
   unknown(name: string): Refusal {

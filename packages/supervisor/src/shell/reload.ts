@@ -122,6 +122,9 @@ export class Reload {
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
     const { runner, rollouts, configs, operations, publish } = this.options;
+    // Since this reload began, another command may have begun on the pool.
+    const refusal = operations.refusalToRoll(name);
+    if (refusal !== undefined) return refusal;
     const pool = findPool(runner.fleet, name);
     if (name === BALANCER_POOL)
       return rollouts.run("reload", name, pool === undefined ? [] : wantedIndexes(pool), 1, onProgress);

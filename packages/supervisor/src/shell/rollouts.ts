@@ -18,8 +18,13 @@ export interface RolloutsOptions {
   log: EventLog;
 }
 
+export type Refusal = OperationResult & { ok: false };
+
 interface Running {
   rollout: Rollout;
+  readonly generation: number;
+  /** The slot at work has still to get its successor: it waits for what an earlier rollout left there to end. */
+  isSlotAwaited: boolean;
   /** What the successor that was lost had written last. */
   lastLines: string[];
   send(event: RolloutEvent): void;
@@ -33,6 +38,13 @@ export class Rollouts {
   /** The rollout under way in a pool. */
   of(pool: string): Rollout | undefined {
     return this.running.get(pool)?.rollout;
+  }
+
+  /** Why a rollout of that pool may not begin now: one at a time. */
+  refusal(pool: string): Refusal | undefined {
+    const rollout = this.of(pool);
+    if (rollout === undefined) return undefined;
+    return { ok: false, code: "busy", message: `a ${rollout.kind} of ${pool} is under way` };
   }
 
   /** Ends all that are under way; the old processes of their slots stay as they are. */
@@ -49,8 +61,13 @@ export class Rollouts {
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
     const { runner, log } = this.options;
+    const refusal = this.refusal(pool);
+    if (refusal !== undefined) return Promise.resolve(refusal);
     return new Promise((resolve) => {
-      const state: Running = { rollout: newRollout(kind, slots), lastLines: [], send: () => {} };
+      const state: Running = {
+        ...{ rollout: newRollout(kind, slots), generation, isSlotAwaited: false, lastLines: [] },
+        send: () => {},
+      };
       const finish = () => {
         const { outcome, done, total } = state.rollout;
         if (outcome === null || this.running.get(pool) !== state) return;
@@ -71,7 +88,7 @@ export class Rollouts {
         const { rollout, actions } = advance(state.rollout, event);
         state.rollout = rollout;
         if (rollout.done > before) onProgress(`${pool}: ${rollout.done} of ${rollout.total}`);
-        for (const action of actions) this.act(pool, generation, action, state);
+        for (const action of actions) this.act(pool, action, state);
         finish();
       };
       const unwatch = runner.watch(() => this.observe(pool, runner.fleet, state));
@@ -81,12 +98,12 @@ export class Rollouts {
     });
   }
 
-  private act(pool: string, generation: number, action: RolloutAction, state: Running): void {
+  private act(pool: string, action: RolloutAction, state: Running): void {
     const { runner, coordination, log } = this.options;
     const { index } = action;
     switch (action.type) {
       case "startSuccessor":
-        runner.change((fleet, context) => startSuccessor(fleet, pool, index, generation, context));
+        state.isSlotAwaited = true;
         this.observe(pool, runner.fleet, state);
         return;
       case "awaitApplied":
@@ -117,6 +134,13 @@ export class Rollouts {
     const other = slot?.other ?? null;
     if (step === "leaving") {
       if (other === null) state.send({ type: "leaverGone", index });
+      return;
+    }
+    if (state.isSlotAwaited && slot !== undefined) {
+      // Ends in bounded time: what drains there has its deadline, and is killed after it.
+      if (other !== null) return;
+      state.isSlotAwaited = false;
+      this.options.runner.change((now, context) => startSuccessor(now, pool, index, state.generation, context));
       return;
     }
     if (slot === undefined || other === null || other.role !== "successor") {

@@ -12,7 +12,7 @@ function content(...upstreams: string[]): SnapshotContent {
 function balancer(coordination: BalancerCoordination, id: string) {
   const heard: SupervisorMessage[] = [];
   const connection = { send: (message: SupervisorMessage) => heard.push(message) } as unknown as LinkConnection;
-  coordination.join(id, connection, 0);
+  coordination.join(id, connection);
   return { heard, versions: () => heard.flatMap((m) => (m.type === "snapshot" ? [m.version] : [])) };
 }
 
@@ -52,6 +52,21 @@ test("an upstream is released when no balancer has anything on it, one with a lo
   balancer(coordination, "balancer.1#1");
   coordination.applied("balancer.1#1", 2, []);
   expect(await released).toBe(true);
+});
+
+test("a balancer that comes back is believed when it says what it still has, not before", async () => {
+  const coordination = new BalancerCoordination();
+  coordination.publish(content("web.1#1"));
+  balancer(coordination, "balancer.1#1");
+  coordination.applied("balancer.1#1", 1, []);
+  coordination.publish(content());
+  coordination.lostLink("balancer.1#1");
+  const back = balancer(coordination, "balancer.1#1");
+  expect(back.versions()).toEqual([2]);
+  expect(coordination.appliedVersion("balancer.1#1")).toBe(1);
+  expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(false);
+  coordination.applied("balancer.1#1", 2, []);
+  expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(true);
 });
 
 test("without a balancer there is nothing to wait for", async () => {

@@ -46,10 +46,13 @@ export class BalancerCoordination {
     for (const follower of this.followers.values()) follower.connection?.send(this.snapshot);
   }
 
-  /** A balancer said hello, for the first time or again. */
-  join(id: string, connection: LinkConnection, applied: number): void {
-    const leaving = this.followers.get(id)?.leaving ?? new Set<string>();
-    this.followers.set(id, { connection, applied, leaving });
+  /**
+   * A balancer said hello, for the first time or again. What it follows is taken from its next `applied`, which also
+   * says what it still has of the upstreams that are leaving.
+   */
+  join(id: string, connection: LinkConnection): void {
+    const known = this.followers.get(id);
+    this.followers.set(id, { connection, applied: known?.applied ?? 0, leaving: known?.leaving ?? new Set() });
     if (this.snapshot !== null) connection.send(this.snapshot);
   }
 

@@ -26,7 +26,7 @@ export interface ChildrenOptions {
   listeningFds(): number[];
   /** Something happened to the process that the state machine is to hear. */
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
-  onHello(child: LiveProcess, hello: Hello, connection: LinkConnection): void;
+  onHello(child: LiveProcess, connection: LinkConnection): void;
   onApplied(child: LiveProcess, version: number, leaving: string[]): void;
   onLinkLost(child: LiveProcess): void;
   /** Comes before the state machine hears of it, and also for a process that could not even be started. */
@@ -136,7 +136,7 @@ export class Children {
   hello(child: LiveProcess, hello: Hello, connection: LinkConnection): void {
     child.connection?.destroy();
     child.connection = connection;
-    this.options.onHello(child, hello, connection);
+    this.options.onHello(child, connection);
     if (hello.phase === "ready") this.options.report(child, { type: "ready", attempt: child.attempt });
     if (child.drainDeadline !== null) this.drain(child, child.drainDeadline);
     if (child.released) this.release(child);

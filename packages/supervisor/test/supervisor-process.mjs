@@ -30,11 +30,15 @@ process.on("message", async ({ id, method, args }) => {
     const given = args.map((argument) => argument ?? undefined);
     const withProgress = ["scale", "reload", "restart"].includes(method) ? [...given, () => {}] : given;
     const result = await target.apply(supervisor, withProgress);
-    process.send({ id, result });
+    tell({ id, result });
   } catch (error) {
-    process.send({ id, error: { message: error.message, code: error.code } });
+    tell({ id, error: { message: error.message, code: error.code } });
   }
 });
+function tell(answer) {
+  // Nobody hears what is answered after the fleet has ended.
+  if (process.connected) process.send(answer);
+}
 // A test that ends takes its supervisor with it.
 process.on("disconnect", () => supervisor.stop());
 supervisor.ended.then(({ failed }) => {

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
-import type { LogLine, OperationResult } from "../src/control/api.js";
+import type { FleetEvent, LogLine, OperationResult } from "../src/control/api.js";
 import { endAll, fleet, get, isAlive, launch, load, pidsOf, policy, pool, RUNTIMES, start } from "./harness.js";
 
 afterEach(endAll);
@@ -174,6 +174,15 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(await supervisor.call("restart", "api")).toMatchObject({ ok: true });
   });
 
+  test("a stop while it starts leaves nothing running", async () => {
+    const supervisor = await launch(runtime, fleet([pool("web", "good", 1)]));
+    const starting = supervisor.call("start").catch(() => {});
+    expect(await supervisor.call("stop")).toMatchObject({ ok: true });
+    expect(await supervisor.exited()).toBe(0);
+    await starting;
+    expect(readdirSync(supervisor.directory)).toEqual(["config.json"]);
+  });
+
   test("SIGTERM stops gracefully; a second SIGINT does not wait", async () => {
     const polite = await start(runtime, fleet([pool("web", "good", 1)]));
     await polite.call("waitReady");
@@ -199,6 +208,13 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     await supervisor.until("one less", ({ pools }) => pools[0]?.instances.length === 1);
     supervisor.child.kill("SIGHUP");
     await supervisor.until("a new generation", ({ pools }) => pools.every(({ generation }) => generation === 2));
+    supervisor.configure({ problems: ["paceline.toml: no such pool"] });
+    supervisor.child.kill("SIGHUP");
+    const events = async () => {
+      const log = await supervisor.call<FleetEvent[]>("recentEvents");
+      return log.map(({ level, message }) => `${level} ${message}`);
+    };
+    await expect.poll(events).toContain("error SIGHUP: paceline.toml: no such pool");
   });
 
   test("a child inherits nothing but its output, and a balancer the listening sockets", async () => {

@@ -31,13 +31,14 @@ export class LinkServer<C> {
     this.server.maxConnections = MAX_CONNECTIONS;
   }
 
-  /** Resolves when children can connect. Rejects with the system's error. */
+  /** Resolves when children can connect, or when it was closed before that. Rejects with the system's error. */
   listen(): Promise<void> {
     const { path } = this.options;
     // The run directory is ours alone, so a file that is there was left behind by a crash.
     rmSync(path, { force: true });
     return new Promise((resolve, reject) => {
       this.server.once("error", reject);
+      this.server.once("close", resolve);
       this.server.listen({ path }, () => {
         this.server.off("error", reject);
         this.server.on("error", (error) => this.options.onProblem(`link.sock: ${error.message}`));

@@ -99,8 +99,8 @@ class FleetSupervisor implements Supervisor {
       plan: (effect, token) => planSpawn({ configs, runDir, runtimes: options.runtimes, entries }, effect, token),
       listeningFds: () => this.sockets.map((socket) => socket.fd),
       report: ({ pool, index }, report) => this.runner.report(pool, index, report),
-      onHello: (child, hello, connection) => {
-        if (child.kind === "balancer") coordination.join(child.id, connection, hello.snapshotVersion ?? 0);
+      onHello: (child, connection) => {
+        if (child.kind === "balancer") coordination.join(child.id, connection);
       },
       onApplied: (child, version, leaving) => coordination.applied(child.id, version, leaving),
       onLinkLost: (child) => coordination.lostLink(child.id),
@@ -155,17 +155,28 @@ class FleetSupervisor implements Supervisor {
 
   async start(): Promise<void> {
     const { configs, runner, options, log } = this;
-    this.sockets = await bindAll(options.config.listen);
+    const sockets = await bindAll(options.config.listen);
     try {
-      await this.link.listen();
+      if (this.stopping === undefined) await this.link.listen();
     } catch (error) {
-      for (const socket of this.sockets) socket.close();
+      for (const socket of sockets) socket.close();
       throw error;
     }
+    if (this.stopping !== undefined) {
+      // The stop found nothing to end, and cannot have closed what came after it.
+      for (const socket of sockets) socket.close();
+      this.link.close();
+      return;
+    }
+    this.sockets = sockets;
     this.unwatchSignals = watchSignals({
       stop: () => void this.stop(),
       stopNow: () => this.stopNow(),
-      reload: () => void this.reload(undefined, undefined, () => {}),
+      reload: () =>
+        void this.tell(
+          "SIGHUP",
+          this.reload(undefined, undefined, () => {}),
+        ),
       scaleBy: (difference) => this.scaleBy(difference),
     });
     this.outputs.start();
@@ -289,7 +300,17 @@ class FleetSupervisor implements Supervisor {
   private scaleBy(difference: 1 | -1): void {
     const first = this.configs.fleet.pools[0]?.name;
     const pool = this.runner.fleet.pools.find(({ name }) => name === first);
-    if (pool !== undefined) void this.scale(pool.name, Math.max(0, pool.wanted + difference), () => {});
+    if (pool === undefined) return;
+    const scaling = this.scale(pool.name, Math.max(0, pool.wanted + difference), () => {});
+    void this.tell(difference === 1 ? "SIGTTIN" : "SIGTTOU", scaling);
+  }
+
+  /** Nobody waits for the answer to a signal, so it goes into the log. */
+  private async tell(signal: string, operation: Promise<OperationResult>): Promise<void> {
+    const result = await operation.catch((error: unknown): OperationResult => {
+      return { ok: false, code: "failed", message: error instanceof Error ? error.message : `${error}` };
+    });
+    this.log.event(result.ok ? "info" : "error", "paceline", `${signal}: ${result.message}`);
   }
 
   private publish(): void {

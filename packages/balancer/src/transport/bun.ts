@@ -20,6 +20,8 @@ class BunConnection implements Connection {
   /** What the kernel has not taken yet; null almost always. */
   private waiting: WaitingBytes | null = null;
   private closing: Closing = "open";
+  /** What waited when the grace of a close last began. */
+  private closingBytes = 0;
 
   constructor(private readonly socket: Bun.Socket<BunConnection | Connector>) {}
 
@@ -68,8 +70,17 @@ class BunConnection implements Connection {
     this.closing = "closing";
     this.owner = NO_OWNER;
     // `end()` closes at once when nothing waits; `close()` would close the descriptor twice (Bun 1.4.5).
-    if (this.waiting === null) this.socket.end();
-    else this.socket.timeout(CLOSE_GRACE_SECONDS);
+    if (this.waiting === null) return void this.socket.end();
+    this.closingBytes = this.waitingBytes;
+    this.socket.timeout(CLOSE_GRACE_SECONDS);
+  }
+
+  /** The grace of a close is over: it begins anew for a peer that has read some of what waits. */
+  graceOver(): void {
+    const { waitingBytes } = this;
+    if (waitingBytes >= this.closingBytes) return this.reset();
+    this.closingBytes = waitingBytes;
+    this.socket.timeout(CLOSE_GRACE_SECONDS);
   }
 
   reset(): void {
@@ -133,7 +144,7 @@ const connected = {
     socket.data.owner.onEnd();
   },
   timeout(socket: Bun.Socket<BunConnection>): void {
-    socket.data.reset();
+    socket.data.graceOver();
   },
   // `close` follows every error, and says all that the owner needs.
   error(): void {},

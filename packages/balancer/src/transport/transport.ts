@@ -33,7 +33,10 @@ export interface Connection {
   resume(): void;
   /** Sends what is still waiting, then FIN; the peer's bytes go on being read. */
   end(): void;
-  /** Closes as soon as what still waits is sent, within CLOSE_GRACE_SECONDS. The owner hears nothing more. */
+  /**
+   * Closes as soon as what still waits is sent; resets a peer that reads none of it for CLOSE_GRACE_SECONDS. The owner
+   * hears nothing more.
+   */
   close(): void;
   /** Closes at once with a reset, so that no peer can take what it got for the whole. The owner hears nothing more. */
   reset(): void;
@@ -59,7 +62,7 @@ export interface Transport {
   connect(path: string, connector: Connector): void;
 }
 
-/** How long a closed connection may take to send what waits, in seconds, before it is reset. */
+/** How long the peer of a closed connection may read nothing of what still waits, in seconds. */
 export const CLOSE_GRACE_SECONDS = 30;
 
 /** The accept queue asked for; the kernel caps it at net.core.somaxconn. */

@@ -75,6 +75,15 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(status.pools[1]).toMatchObject({ name: "api", ready: 1 });
   });
 
+  test("the log tells the fault of an app whose link closed before it ended", async () => {
+    const supervisor = await start(runtime, fleet([pool("web", "says-a-fault", 1)]));
+    await supervisor.call("waitReady");
+    const events = await supervisor.call<FleetEvent[]>("recentEvents");
+    const ends = events.filter(({ subject, level }) => subject.startsWith("web.1") && level !== "info");
+    expect(ends.length).toBeGreaterThan(0);
+    for (const { message } of ends) expect(message).toContain("the database is away");
+  });
+
   test("an app that crashes again and again is given up while other pools serve on", async () => {
     const supervisor = await start(runtime, fleet([pool("api", "good", 1), pool("web", "crashes-later", 1)]));
     const failed = await supervisor.until("web.1 is failed", (s) => s.pools[1]?.instances[0]?.state === "failed");
@@ -121,6 +130,25 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       { name: "web", ready: 3, generation: 2 },
       { name: "new", ready: 1, generation: 1 },
     ]);
+  });
+
+  test("a reload replaces the balancer when its limits or the trusted proxies are others, and only then", async () => {
+    const config = fleet([pool("web", "good", 1)]);
+    const { balancer } = config;
+    const supervisor = await start(runtime, config);
+    await supervisor.call("waitReady");
+    const changes: Partial<typeof balancer>[] = [
+      {},
+      { limits: { ...balancer.limits, maxQueue: 7 } },
+      { limits: { ...balancer.limits, maxQueue: 7 }, trustedProxies: ["10.0.0.0/8"] },
+    ];
+    const attempts: (number | undefined)[] = [];
+    for (const change of changes) {
+      supervisor.configure({ ...config, balancer: { ...balancer, ...change } });
+      expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({ ok: true });
+      attempts.push((await supervisor.status()).balancers[0]?.attempt);
+    }
+    expect(attempts).toEqual([1, 2, 3]);
   });
 
   test("what ignores every request, and what a process has started, ends with a stop", async () => {

@@ -1,4 +1,5 @@
 /** Reload: the config is read afresh and the fleet brought over to it, pool by pool, without losing a request. */
+import { isDeepStrictEqual } from "node:util";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { addPool, type Fleet, findPool, isDown, removePool, resize, setGeneration } from "../core/fleet.js";
 import type { FleetConfig, PoolConfig, ProcessPolicy } from "../core/model.js";
@@ -31,6 +32,8 @@ type Environment = Record<string, string>;
 
 export class Reload {
   private running = false;
+  /** A reload ended between two balancers, so that no config says what all of them are. */
+  private areBalancersMixed = false;
 
   constructor(private readonly options: ReloadOptions) {}
 
@@ -191,23 +194,32 @@ export class Reload {
 
   private async balancer(config: FleetConfig, onProgress: ProgressListener): Promise<OperationResult> {
     const { runner, rollouts, configs, operations, publish } = this.options;
-    const before = configs.balancer;
+    const before = configs.fleet;
     const after = config.balancer;
-    configs.fleet = { ...config, pools: configs.fleet.pools };
+    configs.fleet = { ...config, pools: before.pools };
     publish();
-    if (before.runtime !== after.runtime || before.maxOutputBytes !== after.maxOutputBytes) {
+    if (this.areBalancersMixed || !isDeepStrictEqual(forLife(before), forLife(config))) {
       const pool = findPool(runner.fleet, BALANCER_POOL);
       const slots = pool === undefined ? [] : wantedIndexes(pool);
       const rolled = await rollouts.run("reload", BALANCER_POOL, slots, 1, onProgress);
+      this.areBalancersMixed = !rolled.ok;
       if (!rolled.ok) {
-        configs.fleet = { ...configs.fleet, balancer: { ...after, runtime: before.runtime } };
+        // Those that are kept, and what is spawned in their place, are what they were; the next reload tries again.
+        configs.fleet = { ...before, pools: configs.fleet.pools };
+        publish();
         return rolled;
       }
     }
     const pool = findPool(runner.fleet, BALANCER_POOL);
-    if (pool === undefined || before.processes === after.processes) return { ok: true, message: "" };
+    if (pool === undefined || before.balancer.processes === after.processes) return { ok: true, message: "" };
     return operations.resize(pool, after.processes, onProgress);
   }
+}
+
+/** What a balancer process has for life, so that a change of it needs a new one. */
+function forLife({ balancer, orphanGraceMs }: FleetConfig) {
+  const { runtime, maxOutputBytes, limits, trustedProxies, policy } = balancer;
+  return { orphanGraceMs, runtime, maxOutputBytes, limits, trustedProxies, drainTimeoutMs: policy.drainTimeoutMs };
 }
 
 /** The longest that a process may take to end, SIGKILL and its warning included, with some room. */

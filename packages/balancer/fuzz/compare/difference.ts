@@ -9,7 +9,7 @@ export interface Difference {
   why: string;
   /** Whether this divergence is of that sort; looks at the bytes or at what Node saw, never at our own verdict alone. */
   holds(divergence: Divergence): boolean;
-  /** Where we take what Node refuses: the bytes without what it refuses. Node must then see the message that we saw. */
+  /** Where we take what Node refuses or overlooks: the bytes without that. Node must then see the message that we saw. */
   mend?(bytes: string): string;
 }
 
@@ -22,10 +22,12 @@ export function explain(
   const { kind, ourWhy, ours, bytes } = divergence;
   if ((kind === "we-refuse" || kind === "we-refuse-body") && ourWhy === "waits") return undefined;
   const difference = list.find((entry) => entry.kind === kind && entry.holds(divergence));
-  if (difference === undefined || ours === undefined || !kind.startsWith("node-refuses")) return difference;
+  if (difference === undefined || ours === undefined) return difference;
+  if (!kind.startsWith("node-refuses") && difference.mend === undefined) return difference;
   const mended = list.reduce((text, { mend }) => mend?.(text) ?? text, bytes);
   const [node] = readNode(mended).messages;
   if (node === undefined || node.status !== ours.status) return undefined;
+  if (kind === "content" && node.keepAlive !== ours.keepAlive) return undefined;
   // A body that we refused in the end, Node may take: that is the stricter side again.
   const isSame = ours.isComplete ? node.isComplete && node.body === ours.body : node.body.startsWith(ours.body);
   return isSame ? difference : undefined;
@@ -122,6 +124,14 @@ export const BODY_DIFFERENCES: readonly Difference[] = [
     },
   },
   {
+    name: "Connection: close among the trailers",
+    kind: "node-refuses",
+    why: "Trailers are dropped and say nothing of the connection; Node ends it after them.",
+    holds: ({ nodeWhy, bytesBefore }) =>
+      nodeWhy === "HPE_CLOSED_CONNECTION" &&
+      rawChunks(bytesBefore).trailers.some((line) => /^connection:(.*,)?[ \t]*close[ \t]*(,|$)/i.test(line)),
+  },
+  {
     name: "a chunk size with more than 13 digits",
     kind: "we-refuse-body",
     why: "No size needs them, and zeros without end would be a way to send for ever.",
@@ -148,6 +158,23 @@ export const TAB_BEHIND_LENGTH: Difference = {
     return head + bytes.slice(length);
   },
 };
+
+/** How Node reads a tab behind `chunked`: of a request it refuses the body, of a response it reads until the close. */
+export function tabBehindChunked(kind: DivergenceKind): Difference {
+  return {
+    name: "a tab behind chunked",
+    kind,
+    why: "White space around a value is no part of it (RFC 9110 §5.5), and the head is built anew without it.",
+    holds: ({ bytes, part }) => (kind !== "content" || part === "keepAlive") && mendChunked(bytes) !== bytes,
+    mend: mendChunked,
+  };
+}
+
+function mendChunked(bytes: string): string {
+  const { length } = rawHead(bytes).bytes;
+  const tabbed = /(\r\ntransfer-encoding:[ \t]*chunked)[ \t]*\t[ \t]*(?=\r\n)/gi;
+  return bytes.slice(0, length).replace(tabbed, "$1") + bytes.slice(length);
+}
 
 export const PROXY_CONNECTION: Difference = {
   name: "Proxy-Connection",

@@ -23,6 +23,8 @@ export interface Divergence {
   node: SeenMessage | undefined;
   /** The message before, on which both agree. */
   before: SeenMessage | undefined;
+  /** Its bytes, latin1. */
+  bytesBefore: string;
   /** What each says of it; `waits` when it refused nothing. */
   ourWhy: string;
   nodeWhy: string;
@@ -38,13 +40,15 @@ export function firstDivergence(stream: string, ours: Reading, node: Reading): D
     const our = ours.messages[i];
     const their = node.messages[i];
     if (our === undefined && their === undefined) return undefined;
-    const bytes = stream.slice(our?.start ?? ours.used);
+    const start = our?.start ?? ours.used;
+    const bytes = stream.slice(start);
     const base = {
       index: i,
       part: "" as const,
       ours: our,
       node: their,
       before: ours.messages[i - 1],
+      bytesBefore: stream.slice(ours.messages[i - 1]?.start ?? start, start),
       ourWhy,
       nodeWhy,
       bytes,

@@ -9,6 +9,7 @@ import {
   rawHead,
   rawValues,
   TAB_BEHIND_LENGTH,
+  tabBehindChunked,
 } from "./difference.js";
 import type { Divergence } from "./divergence.js";
 
@@ -123,6 +124,7 @@ const LOOSER: Difference[] = [
 ];
 
 const BODIES: Difference[] = [
+  tabBehindChunked("node-refuses-body"),
   ...BODY_DIFFERENCES,
   {
     name: "a chunked body over the limit",

@@ -8,11 +8,14 @@ import {
   rawHead,
   rawValues,
   TAB_BEHIND_LENGTH,
+  tabBehindChunked,
 } from "./difference.js";
 
 export const RESPONSE_DIFFERENCES: readonly Difference[] = [
   ...BODY_DIFFERENCES,
   TAB_BEHIND_LENGTH,
+  tabBehindChunked("content"),
+  tabBehindChunked("we-refuse-body"),
   PROXY_CONNECTION,
   {
     name: "control bytes in the reason",
@@ -35,6 +38,12 @@ export const RESPONSE_DIFFERENCES: readonly Difference[] = [
     kind: "we-refuse",
     why: "Only before a request is one passed over (RFC 9112 §2.2): here something is left of the response before.",
     holds: ({ bytes }) => /^[\r\n]/.test(bytes),
+  },
+  {
+    name: "a CR in place of the LF behind the reason",
+    kind: "we-refuse",
+    why: "RFC 9112 §2.2: a CR alone ends no line; Node takes a second CR for the LF there.",
+    holds: ({ bytes }) => /^HTTP\/1\.[01] \d{3}[^\r\n]*\r\r/.test(bytes),
   },
   {
     name: "after a 1xx that says close, or is HTTP/1.0",

@@ -30,7 +30,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     needs(context, "script");
     const project = await Project.make({ runtime, app: HELLO });
     // script(1) gives the command a terminal of its own and types into it what comes on its own standard input.
-    const terminal = project.startInForeground(["script", "-qec", `${PACELINE} start`, "/dev/null"]);
+    const terminal = project.startInForeground(["script", "-qec", `exec ${PACELINE} start`, "/dev/null"]);
     await project.ready();
     expect((await get(project.port)).body).toBe(HELLO_BODY);
     terminal.stdin?.write("\x03");

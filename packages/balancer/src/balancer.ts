@@ -4,6 +4,7 @@ import { Http1ClientLink } from "./client-link/http1.js";
 import { Counters } from "./counters.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
 import { Forwarded } from "./forwarded.js";
+import { StallWatch } from "./health/stall.js";
 import { HeadWriter } from "./http1/head-writer.js";
 import { RequestHead } from "./http1/request-head.js";
 import { Membership } from "./membership.js";
@@ -11,6 +12,7 @@ import type { Relay } from "./relay/relay.js";
 import { Router } from "./router.js";
 import type { Connection, ConnectionOwner, Listener, Transport } from "./transport/transport.js";
 import { Http1UpstreamLink } from "./upstream-link/http1.js";
+import { LaneLink } from "./upstream-link/lane/link.js";
 
 export interface BalancerOptions {
   transport: Transport;
@@ -20,6 +22,8 @@ export interface BalancerOptions {
   onLeavingChanged(): void;
   /** A drain has ended: no client connection is left. */
   onDrained(): void;
+  /** One line about something that went wrong. */
+  onProblem(message: string): void;
 }
 
 export class Balancer {
@@ -45,10 +49,16 @@ export class Balancer {
       router: new Router([]),
       isDraining: false,
     };
+    const { maxConnectionsPerUpstream, unbegunUnsafeMax } = limits;
+    const http1 = { transport, deadlines, requestWriter };
+    const stall = new StallWatch(limits.stallAfterMs, () => this.membership.allPools());
+    const lane = { transport, deadlines, unbegunUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.membership = new Membership({
       maxQueue: limits.maxQueue,
-      makeLink: ({ socket }) =>
-        new Http1UpstreamLink({ transport, deadlines, requestWriter }, socket, limits.maxConnectionsPerUpstream),
+      makeLink: ({ socket, protocol }, onRoom) =>
+        protocol === "lane"
+          ? new LaneLink(lane, socket, maxConnectionsPerUpstream, onRoom)
+          : new Http1UpstreamLink(http1, socket, maxConnectionsPerUpstream),
       onLeft: options.onLeavingChanged,
     });
     this.ticker = setInterval(() => this.tick(), TICK_MS);

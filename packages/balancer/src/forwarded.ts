@@ -1,8 +1,8 @@
 /** Makes the fields that tell an app who its client is; what a client says of itself counts only from a trusted peer. */
 import { BlockList, isIPv6 } from "node:net";
-import { ascii } from "./http1/bytes.js";
 import { FieldKind } from "./http1/field-table.js";
 import type { RequestHead } from "./http1/request-head.js";
+import { FIELD_FIXED, putLengths } from "./upstream-link/lane/field-lengths.js";
 
 /** What is known of a client's address, made once a connection. */
 export interface Peer {
@@ -10,7 +10,32 @@ export interface Peer {
   /** Whether its own forwarded fields are taken over. */
   isTrusted: boolean;
   /** The fields for a peer that is not trusted, ready to be sent. */
-  fields: Uint8Array;
+  fields: ForwardedFields;
+}
+
+/** The fields that tell who the client is, in the two forms in which they travel. */
+export class ForwardedFields {
+  /** How many there are. */
+  readonly count = 3;
+  /** As lines of HTTP/1.1. */
+  readonly lines: Uint8Array;
+  private lane_: Uint8Array | undefined;
+
+  constructor(forwardedFor: string, proto: string, forwarded: string) {
+    this.lines = Buffer.from(
+      `X-Forwarded-For: ${forwardedFor}\r\nX-Forwarded-Proto: ${proto}\r\nForwarded: ${forwarded}\r\n`,
+      "latin1",
+    );
+    this.texts = [forwardedFor, proto, forwarded];
+  }
+
+  private readonly texts: readonly [string, string, string];
+
+  /** As fields of a REQUEST on the lane. */
+  get lane(): Uint8Array {
+    this.lane_ ??= laneFields(["x-forwarded-for", "x-forwarded-proto", "forwarded"], this.texts);
+    return this.lane_;
+  }
 }
 
 /** Clients come back: their peers are kept, up to this many, and then all are forgotten. */
@@ -40,14 +65,14 @@ export class Forwarded {
     const peer: Peer = {
       address: plain,
       isTrusted: plain !== "" && this.trusted.check(plain, isIPv6(plain) ? "ipv6" : "ipv4"),
-      fields: ascii(fieldLines(plain || "unknown", "http", node(plain))),
+      fields: new ForwardedFields(plain || "unknown", "http", node(plain)),
     };
     this.peers.set(address, peer);
     return peer;
   }
 
   /** The fields for one request: ready made, or the client's own with the peer added to them. */
-  fields(head: RequestHead, peer: Peer): Uint8Array {
+  fields(head: RequestHead, peer: Peer): ForwardedFields {
     if (!peer.isTrusted) return peer.fields;
     let forwardedFor = "";
     let proto = "http";
@@ -65,12 +90,18 @@ export class Forwarded {
           break;
       }
     }
-    return Buffer.from(fieldLines(forwardedFor + peer.address, proto, forwarded + node(peer.address)), "latin1");
+    return new ForwardedFields(forwardedFor + peer.address, proto, forwarded + node(peer.address));
   }
 }
 
-function fieldLines(forwardedFor: string, proto: string, forwarded: string): string {
-  return `X-Forwarded-For: ${forwardedFor}\r\nX-Forwarded-Proto: ${proto}\r\nForwarded: ${forwarded}\r\n`;
+function laneFields(names: readonly string[], values: readonly string[]): Uint8Array {
+  const parts = names.map((name, i) => {
+    const value = values[i] as string;
+    const part = Buffer.alloc(FIELD_FIXED + name.length + value.length);
+    part.write(name + value, putLengths(part, 0, name.length, value.length), "latin1");
+    return part;
+  });
+  return Buffer.concat(parts);
 }
 
 /** The `for` of a Forwarded element (RFC 7239 §6): IPv6 in brackets and quotes, `unknown` for a unix socket. */

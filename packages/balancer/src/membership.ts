@@ -9,7 +9,8 @@ import type { UpstreamLink } from "./upstream-link/link.js";
 
 export interface MembershipOptions {
   maxQueue: number;
-  makeLink(upstream: SnapshotUpstream): UpstreamLink;
+  /** @param onRoom is to be called when the link can take more. */
+  makeLink(upstream: SnapshotUpstream, onRoom: () => void): UpstreamLink;
   /** An upstream that left has no connection any more. */
   onLeft(): void;
 }
@@ -36,7 +37,7 @@ export class Membership {
     for (const described of snapshot.pools) {
       const pool =
         this.pools.get(described.name) ?? new Pool(described.name, POLICIES["round-robin"](), this.options.maxQueue);
-      const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream));
+      const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream, pool));
       for (const upstream of upstreams) members.set(upstream.id, upstream);
       pools.set(described.name, pool);
       for (const route of described.routes) routes.push([route, pool]);
@@ -54,11 +55,19 @@ export class Membership {
     return new Router(routes);
   }
 
-  private upstreamOf(described: SnapshotUpstream): Upstream {
+  private upstreamOf(described: SnapshotUpstream, pool: Pool): Upstream {
     // A process that left does not come back: its slot's next one has another attempt in its id.
-    return (
-      this.members.get(described.id) ?? new Upstream(described.id, described.name, this.options.makeLink(described))
-    );
+    const known = this.members.get(described.id);
+    if (known !== undefined) return known;
+    const link = this.options.makeLink(described, () => {
+      if (pool.queue.length > 0) pool.serveQueue();
+    });
+    return new Upstream(described.id, described.name, link);
+  }
+
+  /** The pools that there are now. */
+  allPools(): Iterable<Pool> {
+    return this.pools.values();
   }
 
   private leave(upstream: Upstream): void {

@@ -7,6 +7,7 @@ import type { Upstream } from "./upstream.js";
 export interface PoolWaiter extends Waiter {
   /** Upstreams that failed this request already; they are passed over. */
   readonly tried: readonly Upstream[] | undefined;
+  readonly isIdempotent: boolean;
   onUpstreamFree(upstream: Upstream): void;
   /** The pool lost its last upstream. */
   onPoolEmpty(): void;
@@ -16,8 +17,12 @@ export class Pool {
   readonly queue: Queue<PoolWaiter>;
   private upstreams: readonly Upstream[] = [];
   private tried: readonly Upstream[] | undefined;
-  private readonly mayBePicked = (upstream: Upstream): boolean =>
-    upstream.isAvailable && (this.tried === undefined || !this.tried.includes(upstream));
+  private isIdempotent = true;
+  private readonly isFree = (upstream: Upstream): boolean =>
+    upstream.isAvailable(this.isIdempotent) && (this.tried === undefined || !this.tried.includes(upstream));
+  private readonly isFreeAndAnswers = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
+  /** How many are stalled. */
+  private stalled = 0;
 
   constructor(
     readonly name: string,
@@ -46,15 +51,41 @@ export class Pool {
   }
 
   /** The next in turn that is available and did not fail this request already. */
-  pick(tried: readonly Upstream[] | undefined): Upstream | undefined {
+  pick(tried: readonly Upstream[] | undefined, isIdempotent: boolean): Upstream | undefined {
     this.tried = tried;
-    return this.policy.pick(this.mayBePicked);
+    this.isIdempotent = isIdempotent;
+    return this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndAnswers);
+  }
+
+  /**
+   * Upstreams that are silent for that many ticks while others answer are passed over, and give back what they have not
+   * begun. False when no work is under way.
+   */
+  judge(silentTicks: number): boolean {
+    const { upstreams } = this;
+    let isBusy = false;
+    let silent = 0;
+    for (const upstream of upstreams) {
+      if (upstream.countSilence() >= silentTicks) silent++;
+      if (upstream.inFlight > 0) isBusy = true;
+    }
+    const fresh: Upstream[] = [];
+    this.stalled = 0;
+    for (const upstream of upstreams) {
+      const isStalled = silent < upstreams.length && upstream.silence >= silentTicks;
+      if (isStalled && !upstream.isStalled) fresh.push(upstream);
+      upstream.isStalled = isStalled;
+      if (isStalled) this.stalled++;
+    }
+    // All are known before the first gives anything back: it must not go to the next.
+    for (const upstream of fresh) upstream.shed();
+    return isBusy;
   }
 
   /** Serves those that wait, in their order, as long as an upstream is free for the first. */
   serveQueue(): void {
     for (let waiter = this.queue.peek(); waiter !== undefined; waiter = this.queue.peek()) {
-      const upstream = this.pick(waiter.tried);
+      const upstream = this.pick(waiter.tried, waiter.isIdempotent);
       if (upstream === undefined) return;
       this.queue.removeFirst();
       waiter.onUpstreamFree(upstream);

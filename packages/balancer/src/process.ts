@@ -55,6 +55,7 @@ export class BalancerProcess {
       trustedProxies: snapshot.trustedProxies,
       onLeavingChanged: () => this.sayApplied(),
       onDrained: () => void this.exit(),
+      onProblem: log,
     });
     balancer.apply(snapshot);
     try {

@@ -6,6 +6,8 @@ export class Upstream {
   inFlight = 0;
   /** Requests sent to it, since this process knew it. */
   requestsTotal = 0;
+  /** Nothing is heard of it while others answer. */
+  isStalled = false;
   private isLeaving = false;
 
   constructor(
@@ -16,9 +18,22 @@ export class Upstream {
     private readonly link: UpstreamLink,
   ) {}
 
-  /** Whether it may be picked. */
-  get isAvailable(): boolean {
-    return !this.isLeaving && this.link.hasRoom;
+  /** Whether it may be picked for a request that is idempotent or not. */
+  isAvailable(isIdempotent: boolean): boolean {
+    return !this.isLeaving && this.link.hasRoom(isIdempotent);
+  }
+
+  /** Ticks in a row in which it was asked and not heard. */
+  silence = 0;
+
+  countSilence(): number {
+    this.silence = this.link.countSilence();
+    return this.silence;
+  }
+
+  /** Gives back what it has not begun. */
+  shed(): void {
+    this.link.shed();
   }
 
   get connections(): number {
@@ -26,9 +41,9 @@ export class Upstream {
   }
 
   /** Begins a request; `release` ends it, however it went. */
-  open(receiver: AnswerReceiver): UpstreamStream {
+  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
     this.inFlight++;
-    return this.link.open(receiver);
+    return this.link.open(receiver, isIdempotent);
   }
 
   release(): void {

@@ -10,6 +10,7 @@ import {
   LINK_VERSION,
   type Snapshot,
   type SupervisorMessage,
+  type UpstreamProtocol,
 } from "./messages.js";
 import { parseSupervisorMessage } from "./supervisor-message.js";
 import { connectUnix, type UnixConnection } from "./unix-connection.js";
@@ -28,6 +29,8 @@ export interface HelloState {
   phase: ChildPhase;
   /** The snapshot a balancer follows; 0 before its first, absent for an instance. */
   snapshotVersion?: number;
+  /** What an instance speaks on its socket, once it is ready. */
+  protocol?: UpstreamProtocol;
 }
 
 export interface LinkClientOptions {

@@ -6,6 +6,9 @@ export const LINK_VERSION = 1;
 /** The longest line either side accepts, in bytes; a longer one closes the link. */
 export const MAX_LINK_LINE_BYTES = 1 << 20;
 
+/** What an instance speaks with its balancers: HTTP/1.1, or the lane of docs/lane.md. */
+export type UpstreamProtocol = "http1" | "lane";
+
 /** What a child is: an instance of a pool, or a balancer. */
 export type ChildRole = "instance" | "balancer";
 
@@ -31,6 +34,8 @@ export interface Hello {
   phase: ChildPhase;
   /** The socket an instance serves on; absent for a balancer. */
   socket?: string;
+  /** What an instance that is ready speaks on its socket. */
+  protocol?: UpstreamProtocol;
   /** The snapshot a balancer follows; 0 before its first. */
   snapshotVersion?: number;
 }
@@ -38,6 +43,8 @@ export interface Hello {
 /** The child accepts work now. */
 export interface Ready {
   type: "ready";
+  /** What an instance speaks on its socket; absent for a balancer. */
+  protocol?: UpstreamProtocol;
 }
 
 /** A sparse latency histogram: bucket index, count, bucket index, count … since the last report. */
@@ -142,6 +149,8 @@ export interface SnapshotUpstream {
   name: string;
   /** The path of its unix socket. */
   socket: string;
+  /** `http1` unless told. */
+  protocol?: UpstreamProtocol;
 }
 
 /** One pool in a snapshot. */
@@ -170,6 +179,8 @@ export interface BalancerLimits {
   upstreamIdleTimeoutMs: number;
   maxConnectionsPerUpstream: number;
   retryBufferBytes: number;
+  stallAfterMs: number;
+  unbegunUnsafeMax: number;
   idleDrainMs: number;
 }
 
@@ -215,5 +226,7 @@ export interface ChildSpec {
   supervisorSockets?: string[];
   /** The app module's absolute path; for instances. */
   app?: string;
+  /** What a fetch app is to speak with its balancers; `http1` unless told. */
+  link?: UpstreamProtocol;
   limits?: InstanceLimits;
 }

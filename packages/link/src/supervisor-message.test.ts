@@ -25,6 +25,8 @@ const snapshot: Snapshot = {
     upstreamIdleTimeoutMs: 1,
     maxConnectionsPerUpstream: 1,
     retryBufferBytes: 1,
+    stallAfterMs: 50,
+    unbegunUnsafeMax: 1,
     idleDrainMs: 1,
   },
 };

@@ -1,5 +1,6 @@
 /** Starts a server for an app on the runtime it runs on. */
 import type { App } from "./app.js";
+import type { AnswerReader } from "./lane/answers.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 import type { RunningServer, RuntimeOptions, ServeAddress } from "./runtime/running-server.js";
 import { clearStaleSocket } from "./unix-socket.js";
@@ -9,6 +10,8 @@ export interface ServeOptions {
   limits?: Partial<ServerLimits>;
   /** Whether the balancer is the client; see RuntimeOptions. Default false. */
   behindBalancer?: boolean;
+  /** Serve a fetch app over lanes, with what `prepareAnswers` gave; the address must be a unix socket. Default: HTTP/1.1. */
+  lanes?: AnswerReader;
   /** Takes the errors of handlers and bodies; by default their stack goes to stderr. */
   onError?: (error: unknown) => void;
 }
@@ -28,6 +31,10 @@ export async function serve(app: App, options: ServeOptions): Promise<RunningSer
   };
   if (options.address.kind === "unix" && !runtime.behindBalancer) await clearStaleSocket(options.address.path);
   // Only what this process needs is loaded: idle memory counts.
+  if (app.style === "fetch" && options.lanes !== undefined) {
+    const { serveLanes } = await import("./lane/lane-server.js");
+    return serveLanes(app.handler, options.lanes, runtime);
+  }
   if (app.style === "fetch" && process.versions.bun !== undefined) {
     const { serveOnBun } = await import("./runtime/bun.js");
     return serveOnBun(app.handler, runtime);

@@ -1,5 +1,5 @@
 /** Runs one server as an instance: on its socket, reporting over the link, leaving when it is told to. */
-import { type ChildIdentity, type ChildPhase, LinkClient } from "@paceline/link";
+import { type ChildIdentity, type ChildPhase, LinkClient, type UpstreamProtocol } from "@paceline/link";
 import { loadApp } from "./app-loader.js";
 import { Drain } from "./drain.js";
 import { ServerError } from "./errors.js";
@@ -28,6 +28,7 @@ export async function runSupervised(identity: ChildIdentity): Promise<void> {
 
 class Instance {
   private phase: ChildPhase = "starting";
+  private protocol: UpstreamProtocol = "http1";
   private server: RunningServer | undefined;
   private drain: Drain | undefined;
   private readonly link: LinkClient;
@@ -37,7 +38,7 @@ class Instance {
     this.link = new LinkClient({
       identity,
       role: "instance",
-      helloState: () => ({ phase: this.phase }),
+      helloState: () => ({ phase: this.phase, protocol: this.protocol }),
       onWelcome: () => this.sayReady(),
       onDrain: (deadlineMs) => this.leave(deadlineMs, true),
       onReleased: () => this.drain?.release(),
@@ -63,10 +64,14 @@ class Instance {
     process.on("SIGINT", () => {});
     process.on("SIGTERM", () => this.leave(spec.drainTimeoutMs, false));
     this.link.start();
+    const prepared = spec.link === "lane" ? await (await import("./lane/answers.js")).prepareAnswers() : undefined;
     const app = await loadApp(spec.app);
+    if (app.style === "fetch" && prepared !== undefined) this.protocol = "lane";
+    else prepared?.restore();
     this.server = await serve(app, {
       address: { kind: "unix", path: socket },
       behindBalancer: true,
+      ...(this.protocol === "lane" && prepared !== undefined ? { lanes: prepared.answers } : {}),
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
     });
     this.sayReady();
@@ -83,7 +88,7 @@ class Instance {
   /** Says that the server listens; the phase changes only when that was said, so that a hello never takes its place. */
   private sayReady(): void {
     if (this.server === undefined || this.phase !== "starting") return;
-    if (this.link.send({ type: "ready" })) this.phase = "ready";
+    if (this.link.send({ type: "ready", protocol: this.protocol })) this.phase = "ready";
   }
 
   private report(): void {

@@ -37,6 +37,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     instances,
     routes: ["/"],
     runtime: "node",
+    link: "http1",
     cwd: here,
     env: {},
     policy,
@@ -48,7 +49,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
 
 export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): FleetConfig {
   const limits = Object.fromEntries(
-    "maxHeadBytes maxHeaderFields maxBodyBytes maxConnections maxQueue headTimeoutMs bodyTimeoutMs keepAliveTimeoutMs upstreamConnectTimeoutMs upstreamResponseTimeoutMs sendTimeoutMs tunnelIdleTimeoutMs upstreamIdleTimeoutMs maxConnectionsPerUpstream retryBufferBytes idleDrainMs"
+    "maxHeadBytes maxHeaderFields maxBodyBytes maxConnections maxQueue headTimeoutMs bodyTimeoutMs keepAliveTimeoutMs upstreamConnectTimeoutMs upstreamResponseTimeoutMs sendTimeoutMs tunnelIdleTimeoutMs upstreamIdleTimeoutMs maxConnectionsPerUpstream retryBufferBytes stallAfterMs unbegunUnsafeMax idleDrainMs"
       .split(" ")
       .map((name) => [name, 1000]),
   );

@@ -1,4 +1,6 @@
 /** The one place that builds heads: field by field from what was parsed, never a copy of what came in. */
+
+import { reasonOf } from "../reasons.js";
 import type { Connection } from "../transport/transport.js";
 import { ascii, COLON, CR, copy, LF, SPACE, writeDecimal, writeHex } from "./bytes.js";
 import { FieldKind, type FieldTable } from "./field-table.js";
@@ -164,7 +166,8 @@ export class HeadWriter {
     let at = put(RESPONSE_HTTP_11, buffer, 0);
     at = writeDecimal(head.status, buffer, at);
     buffer[at++] = SPACE;
-    at = copy(head.bytes, head.reasonStart, head.reasonEnd, buffer, at);
+    if (head.hasNoReason) at = put(reasonOf(head.status), buffer, at);
+    else at = copy(head.bytes, head.reasonStart, head.reasonEnd, buffer, at);
     at = endLine(buffer, at);
     for (let i = 0; i < fields.count; i++) {
       switch (fields.kinds[i]) {

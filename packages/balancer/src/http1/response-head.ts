@@ -22,6 +22,8 @@ export class ResponseHead {
   contentLength = -1;
   keepAlive = true;
   hasDate = false;
+  /** The reason is none of the upstream's own: the usual one of the status goes in its place. */
+  hasNoReason = false;
 
   /** Whether it is a 1xx, after which the final response still comes. A 101 is final here. */
   get isInterim(): boolean {
@@ -31,6 +33,7 @@ export class ResponseHead {
   /** Reads one head from `start`; `toHead` says that the request was a HEAD, whose answer has no body. */
   parse(bytes: Uint8Array, start: number, end: number, toHead: boolean): number {
     this.bytes = bytes;
+    this.hasNoReason = false;
     const afterLine = this.parseStatusLine(bytes, start, end);
     const after = afterLine < 0 ? afterLine : this.fields.parse(bytes, afterLine, end);
     if (after === HEAD_INCOMPLETE || after === FIELDS_INCOMPLETE) {
@@ -58,6 +61,40 @@ export class ResponseHead {
     this.reasonEnd = at;
     this.keepAlive = minor === 1;
     return at + 2;
+  }
+
+  /**
+   * Takes over a head whose status, length and reason are known, with its fields as lines from `start` to `end`, the
+   * empty line included. False when those are no fields.
+   */
+  take(
+    status: number,
+    contentLength: number,
+    bytes: Uint8Array,
+    reasonStart: number,
+    start: number,
+    end: number,
+    toHead: boolean,
+  ): boolean {
+    this.bytes = bytes;
+    this.status = status;
+    this.reasonStart = reasonStart;
+    this.reasonEnd = start;
+    this.hasNoReason = start === reasonStart;
+    for (let i = reasonStart; i < start; i++)
+      if (((BYTE_CLASS[bytes[i] as number] as number) & IS_FIELD_VALUE) === 0) return false;
+    if (this.fields.parse(bytes, start, end) !== end) return false;
+    this.contentLength = contentLength;
+    this.keepAlive = true;
+    this.hasDate = false;
+    for (let i = 0; i < this.fields.count; i++) {
+      if (this.fields.kinds[i] === FieldKind.DATE) this.hasDate = true;
+      else if (this.fields.kinds[i] === FieldKind.CONNECTION) this.fields.readConnection(i);
+    }
+    if (toHead || status < 200 || status === 204 || status === 304) this.framing = "none";
+    else if (contentLength < 0) this.framing = "chunked";
+    else this.framing = contentLength > 0 ? "length" : "none";
+    return true;
   }
 
   private interpret(toHead: boolean): boolean {

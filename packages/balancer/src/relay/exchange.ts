@@ -10,7 +10,7 @@ import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-l
 import { QueuePlace } from "./queue-place.js";
 import type { Relay } from "./relay.js";
 import { ReplayBuffer } from "./replay-buffer.js";
-import { mayTryElsewhere } from "./retry.js";
+import { MAX_SENDS, mayTryElsewhere } from "./retry.js";
 import { routeOf } from "./route.js";
 
 type State =
@@ -40,7 +40,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   private sends = 0;
   /** Until when it waits for a connection to an upstream; 0 while it does not. */
   private waitsUntil = 0;
-  private isIdempotent = false;
+  isIdempotent = false;
   private expectsContinue = false;
   private isBodyComplete = false;
   /** The client does not read as fast as the upstream answers: the upstream is paused. */
@@ -64,6 +64,10 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   get isActive(): boolean {
     return this.state !== "idle";
+  }
+
+  get canMove(): boolean {
+    return this.state === "sent" && this.replay.isWhole && this.sends < MAX_SENDS;
   }
 
   get isTunnel(): boolean {
@@ -110,7 +114,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   private dispatch(head: RequestHead | undefined): void {
     const pool = this.pool as Pool;
     if (pool.isEmpty) return this.answer(503);
-    const upstream = pool.queue.length > 0 ? undefined : pool.pick(this.tried);
+    const upstream = pool.queue.length > 0 ? undefined : pool.pick(this.tried, this.isIdempotent);
     if (upstream === undefined) return this.enqueue(pool);
     this.send(upstream, head);
   }
@@ -148,7 +152,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   private send(upstream: Upstream, head: RequestHead | undefined): void {
     this.leaveQueue();
     this.upstream = upstream;
-    const stream = upstream.open(this);
+    const stream = upstream.open(this, this.isIdempotent);
     this.stream = stream;
     if (!stream.isReady) {
       this.state = "connecting";

@@ -5,6 +5,7 @@ import type { Upstream } from "../upstream.js";
 /** Who waits. */
 export interface Waiting {
   readonly tried: readonly Upstream[] | undefined;
+  readonly isIdempotent: boolean;
   onUpstreamFree(upstream: Upstream): void;
   onPoolEmpty(): void;
 }
@@ -16,6 +17,10 @@ export class QueuePlace implements PoolWaiter {
 
   get tried(): readonly Upstream[] | undefined {
     return this.waiting.tried;
+  }
+
+  get isIdempotent(): boolean {
+    return this.waiting.isIdempotent;
   }
 
   /** The wait is over, however it ended; the queue passes over this place. */

@@ -24,6 +24,7 @@ export function mayTryElsewhere(loss: UpstreamLoss, { sends, wasSent, isIdempote
     case "broken":
       return false;
     case "refused":
+    case "unbegun":
       return isBodyHeld;
     case "lost":
       return isBodyHeld && (isIdempotent || !wasSent) && sends < MAX_SENDS;

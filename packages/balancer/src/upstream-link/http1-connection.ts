@@ -1,4 +1,5 @@
 /** One connection to an upstream: sends a request, reads its answer, and is kept for the next when framing allows. */
+import type { ForwardedFields } from "../forwarded.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
 import { type Framing, HEAD_INCOMPLETE, type RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
@@ -76,12 +77,12 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (this.state === "connecting") this.lose("refused");
   }
 
-  sendHead(request: RequestHead, forwarded: Uint8Array, isTrusted: boolean): void {
+  sendHead(request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     this.isHeadRequest = request.isHead;
     this.requestFraming = request.isUpgrade ? "close" : request.framing;
     this.isRequestSent = this.requestFraming === "none";
     if (this.connection === undefined) return;
-    this.link.services.requestWriter.request(this.connection, request, forwarded, isTrusted);
+    this.link.services.requestWriter.request(this.connection, request, forwarded.lines, isTrusted);
   }
 
   sendBody(bytes: Uint8Array, start: number, end: number): boolean {

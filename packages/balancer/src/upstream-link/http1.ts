@@ -27,7 +27,7 @@ export class Http1UpstreamLink implements UpstreamLink {
     return this.open_;
   }
 
-  get hasRoom(): boolean {
+  hasRoom(): boolean {
     return this.idle.length > 0 || this.open_ < this.maxConnections;
   }
 
@@ -42,6 +42,13 @@ export class Http1UpstreamLink implements UpstreamLink {
     this.services.transport.connect(this.path, connection);
     return connection;
   }
+
+  /** A connection that answers nothing may wait for a slow handler: there is no telling. */
+  countSilence(): number {
+    return 0;
+  }
+
+  shed(): void {}
 
   closeIdleSince(atMs: number): void {
     // The oldest lie at the bottom.

@@ -1,4 +1,5 @@
 /** The seam towards upstreams: how an exchange sends a request and hears the answer, whatever is spoken on the wire. */
+import type { ForwardedFields } from "../forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 
@@ -8,11 +9,15 @@ export type UpstreamLoss =
   | "refused"
   /** The connection ended before the answer's first byte. */
   | "lost"
+  /** It was sent, and its handler has provably not been called and will not be. */
+  | "unbegun"
   /** The connection ended, or nonsense came, after the first byte of the answer. */
   | "broken";
 
 /** Hears of one request's fate. */
 export interface AnswerReceiver {
+  /** Whether the request could be sent to another upstream now, if this one has not begun it or it may be repeated. */
+  readonly canMove: boolean;
   /** A connection is there; the request may be sent. Only where `open` gave a stream that was not ready. */
   onUpstreamReady(): void;
   /** A head; of a 1xx another follows. Its bytes are good until the call returns. */
@@ -33,7 +38,7 @@ export interface AnswerReceiver {
 export interface UpstreamStream {
   readonly isReady: boolean;
   /** Sends the head; its bytes are read before the call returns. */
-  sendHead(head: RequestHead, forwarded: Uint8Array, isTrusted: boolean): void;
+  sendHead(head: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
   /** False: wait for `onUpstreamDrain`. */
   sendBody(bytes: Uint8Array, start: number, end: number): boolean;
   endBody(): void;
@@ -47,13 +52,20 @@ export interface UpstreamStream {
 
 /** All connections to one upstream. */
 export interface UpstreamLink {
-  /** Whether `open` may be called now. */
-  readonly hasRoom: boolean;
+  /** Whether `open` may be called now, for a request that is idempotent or not (RFC 9110 §9.2.2). */
+  hasRoom(isIdempotent: boolean): boolean;
   /** Connections open or being opened. */
   readonly connections: number;
-  open(receiver: AnswerReceiver): UpstreamStream;
+  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream;
   /** Closes what has been idle since before that instant. */
   closeIdleSince(atMs: number): void;
   /** No new streams; connections close as they fall idle, and `onEmpty` tells of the last. */
   leave(onEmpty: () => void): void;
+  /**
+   * Called every STALL_TICK_MS while work is under way. Answers with how many calls in a row found that nothing was heard
+   * though something was asked; 0 where that cannot be told.
+   */
+  countSilence(): number;
+  /** It is taken for stalled: gives back what it has not begun. */
+  shed(): void;
 }

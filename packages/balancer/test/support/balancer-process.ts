@@ -29,6 +29,8 @@ export const LIMITS: BalancerLimits = {
   upstreamIdleTimeoutMs: 15_000,
   maxConnectionsPerUpstream: 1024,
   retryBufferBytes: 65_536,
+  stallAfterMs: 50,
+  unbegunUnsafeMax: 1,
   idleDrainMs: 300,
 };
 

@@ -113,6 +113,7 @@ function resolvePool(
       return normal ?? route;
     }),
     runtime: resolveRuntime(pool.runtime, input.runtime, path, context),
+    link: pool.link ?? input.link ?? "lane",
     cwd: folder ?? context.baseDir,
     env: readEnvironment({
       baseDir: context.baseDir,

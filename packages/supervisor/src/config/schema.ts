@@ -121,6 +121,15 @@ export const balancerLimitFields = {
     "A request whose body fits in this can be sent to another instance when the first one dies before it answers.",
     { min: 0, max: 16 << 20 },
   ),
+  stallAfterMs: milliseconds(
+    50,
+    "An instance of which nothing is heard for this long, though it has requests, is passed over while others of its pool answer; requests that it has not begun go to them.",
+  ),
+  unbegunUnsafeMax: count(
+    1,
+    "Requests that must not be sent twice (such as POST) that may wait at one instance before their handler is called; the others wait in the queue.",
+    { max: 1000 },
+  ),
   idleDrainMs: milliseconds(
     2_000,
     "How long a balancer that leaves keeps idle client connections, to close them with an answer and not under a request.",
@@ -132,6 +141,11 @@ const maxOutputBytes = bytes(1_048_576, "The bound of the file that holds the ou
 const runtime = word(
   ["bun", "node"],
   'What the processes run on. Default: `"bun"` where it is installed beside paceline, else `"node"`.',
+);
+
+const link = word(
+  ["lane", "http1"],
+  'What the balancer speaks with the instances of an app that exports `fetch`: the lane, which carries many requests at once on one connection, or HTTP/1.1. A Node `(req, res)` handler is spoken to in HTTP/1.1. Default: `"lane"`.',
 );
 
 /** What every pool may say, and the top level for all pools that do not say it. */
@@ -153,7 +167,7 @@ const routes = texts(
 );
 
 /** The keys of one pool. */
-export const poolFields = { app, instances, routes, runtime, ...sharedFields, maxOutputBytes };
+export const poolFields = { app, instances, routes, runtime, link, ...sharedFields, maxOutputBytes };
 
 /** The keys of `balancer`. */
 export const balancerFields = {

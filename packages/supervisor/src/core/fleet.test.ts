@@ -92,7 +92,10 @@ class World {
     expect(Object.fromEntries(this.alarms), "an alarm for every deadline, and none besides").toEqual(
       Object.fromEntries(alarms),
     );
-    const served = poolViews(this.fleet, new Map([["web", ["/"]]]), (id) => id)[0]?.upstreams.map((u) => u.id);
+    const served = poolViews(this.fleet, new Map([["web", ["/"]]]), (socket) => ({
+      socket,
+      protocol: "lane",
+    }))[0]?.upstreams.map((u) => u.id);
     expect(served?.sort(), "the snapshot names what is in the pool").toEqual(ready);
   }
 }

@@ -44,6 +44,8 @@ export interface PoolConfig {
   /** See SnapshotPool.routes in @paceline/link. */
   routes: string[];
   runtime: RuntimeName;
+  /** What a fetch app speaks with the balancers. */
+  link: "lane" | "http1";
   /** The working directory, absolute. */
   cwd: string;
   /** From env files and the `env` key; laid over the caller's environment. */

@@ -5,7 +5,13 @@ import { type Fleet, occupants, processId } from "./fleet.js";
 export interface PoolView {
   name: string;
   routes: string[];
-  upstreams: { id: string; name: string; socket: string }[];
+  upstreams: ({ id: string; name: string } & Reach)[];
+}
+
+/** How a process is reached. */
+export interface Reach {
+  socket: string;
+  protocol: "http1" | "lane";
 }
 
 /** Where a pool is reached; pools without an entry (the balancers' own) are left out. */
@@ -14,7 +20,7 @@ export interface RoutesByPool {
 }
 
 /** Exactly the processes that are ready, in slot order, a member before its successor. */
-export function poolViews(fleet: Fleet, routes: RoutesByPool, socketPath: (processId: string) => string): PoolView[] {
+export function poolViews(fleet: Fleet, routes: RoutesByPool, reach: (processId: string) => Reach): PoolView[] {
   return fleet.pools.flatMap((pool) => {
     const served = routes.get(pool.name);
     if (served === undefined) return [];
@@ -23,7 +29,7 @@ export function poolViews(fleet: Fleet, routes: RoutesByPool, socketPath: (proce
         .filter(({ occupant }) => occupant.process.state === "ready")
         .map(({ occupant }) => {
           const id = processId(slot.name, occupant.process.attempt);
-          return { id, name: slot.name, socket: socketPath(id) };
+          return { id, name: slot.name, ...reach(id) };
         }),
     );
     return [{ name: pool.name, routes: [...served], upstreams }];

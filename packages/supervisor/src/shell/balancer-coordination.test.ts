@@ -4,7 +4,12 @@ import { BalancerCoordination, type SnapshotContent } from "./balancer-coordinat
 import type { LinkConnection } from "./link-connection.js";
 
 function content(...upstreams: string[]): SnapshotContent {
-  const list = upstreams.map((id) => ({ id, name: id.split("#")[0] ?? id, socket: `/run/${id}` }));
+  const list = upstreams.map((id) => ({
+    id,
+    name: id.split("#")[0] ?? id,
+    socket: `/run/${id}`,
+    protocol: "lane" as const,
+  }));
   const limits = {} as SnapshotContent["limits"];
   return { listen: [], pools: [{ name: "web", routes: ["/"], upstreams: list }], trustedProxies: [], limits };
 }

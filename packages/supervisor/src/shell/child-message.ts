@@ -27,10 +27,11 @@ function isMessage(message: Fields): boolean {
     case "hello":
       return (
         areTexts(message, ["token", "role", "pool", "name", "runtime", "phase"]) &&
-        areAmounts(message, ["linkVersion", "attempt", "generation", "pid"])
+        areAmounts(message, ["linkVersion", "attempt", "generation", "pid"]) &&
+        isProtocol(message.protocol)
       );
     case "ready":
-      return true;
+      return isProtocol(message.protocol);
     case "stats":
       return (
         areAmounts(message, message.role === "balancer" ? BALANCER_STATS : INSTANCE_STATS) && isList(message.latency)
@@ -43,6 +44,10 @@ function isMessage(message: Fields): boolean {
       // What comes over the wire may be anything, whatever the type says.
       return false;
   }
+}
+
+function isProtocol(value: unknown): boolean {
+  return value === undefined || value === "http1" || value === "lane";
 }
 
 function areTexts(message: Fields, names: string[]): boolean {

@@ -83,6 +83,7 @@ export class Children {
       runtime: plan.runtime,
       token,
       socket: plan.socket,
+      protocol: "http1",
       output,
       stats: options.stats.open(effect.id, effect.pool),
       spawnedAt: Date.now(),
@@ -137,6 +138,7 @@ export class Children {
     child.connection?.destroy();
     child.connection = connection;
     this.options.onHello(child, connection);
+    child.protocol = hello.protocol ?? child.protocol;
     if (hello.phase === "ready") this.options.report(child, { type: "ready", attempt: child.attempt });
     if (child.drainDeadline !== null) this.drain(child, child.drainDeadline);
     if (child.released) this.release(child);
@@ -145,6 +147,7 @@ export class Children {
   message(child: LiveProcess, message: Exclude<ChildMessage, Hello>): void {
     switch (message.type) {
       case "ready":
+        child.protocol = message.protocol ?? child.protocol;
         this.options.report(child, { type: "ready", attempt: child.attempt });
         return;
       case "stats":

@@ -1,4 +1,5 @@
 /** What the shell knows of one OS process that it spawned. */
+import type { UpstreamProtocol } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus, RuntimeName } from "../core/model.js";
 import type { LinkConnection } from "./link-connection.js";
@@ -20,6 +21,8 @@ export interface LiveProcess {
   readonly token: string;
   /** Where an instance serves; null for a balancer. */
   readonly socket: string | null;
+  /** What an instance that is ready speaks there. */
+  protocol: UpstreamProtocol;
   readonly output: OutputFile;
   readonly stats: ProcessStats;
   /** Milliseconds since the epoch. */

@@ -317,7 +317,10 @@ class FleetSupervisor implements Supervisor {
     const { configs, coordination, runner, options } = this;
     coordination.publish({
       listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
-      pools: poolViews(runner.fleet, configs.routes, (id) => options.runDir.socketPath(id)),
+      pools: poolViews(runner.fleet, configs.routes, (id) => ({
+        socket: options.runDir.socketPath(id),
+        protocol: this.children.get(id)?.protocol ?? "http1",
+      })),
       trustedProxies: configs.balancer.trustedProxies,
       limits: configs.balancerLimits,
     });

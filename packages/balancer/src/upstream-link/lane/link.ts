@@ -1,0 +1,373 @@
+/** The lane to one of our instances: many requests at once on one connection, and what each turn produced in one write. */
+import type { Deadlines } from "../../deadlines.js";
+import type { ForwardedFields } from "../../forwarded.js";
+import type { RequestHead } from "../../http1/request-head.js";
+import type { Connection, ConnectionOwner, Connector, Transport } from "../../transport/transport.js";
+import { atTurnEnd, type Flushable } from "../../turn.js";
+import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../link.js";
+import { LaneDecoder, type LaneSink, uint32 } from "./decoder.js";
+import { LaneEncoder } from "./encoder.js";
+import { ANSWER_WINDOW_BYTES, Frame, LANE_VERSION, MAGIC } from "./protocol.js";
+import { LaneStream } from "./stream.js";
+
+export interface LaneServices {
+  transport: Transport;
+  deadlines: Deadlines;
+  /** Non-idempotent requests that may wait unbegun on one lane. */
+  unbegunUnsafeMax: number;
+  /** Work is under way: silence counts from here. */
+  onBusy(): void;
+  /** One line about a lane that broke. */
+  onProblem(message: string): void;
+}
+
+type State =
+  | "closed"
+  | "connecting"
+  /** Our HELLO was sent. */
+  | "greeting"
+  | "open";
+
+/** With more than this waiting to be written the lane takes no new request. */
+const MAX_WAITING_BYTES = 1 << 20;
+/** A lane on which nothing moved for so many ticks, with requests under way, is asked whether it is there. */
+const PING_AFTER_TICKS = 6;
+
+export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connector, Flushable {
+  readonly encoder = new LaneEncoder();
+  /** What the instance takes of a request's body before it grants more, as it said. */
+  requestWindow = 0;
+  private state: State = "closed";
+  private connection: Connection | undefined;
+  private decoder = new LaneDecoder();
+  private readonly streams: LaneStream[] = [];
+  private readonly free: LaneStream[] = [];
+  private readonly touched: LaneStream[] = [];
+  private active = 0;
+  private unbegunUnsafe = 0;
+  private sequence = 0;
+  private maxStreams: number;
+  private isFlushDue = false;
+  /** The instance said goaway. */
+  private isGoingAway = false;
+  private onEmpty: (() => void) | undefined;
+  /** Something was sent to which nothing has been heard. */
+  private isAwaiting = false;
+  private silentTicks = 0;
+  private quietTicks = 0;
+  private pings = 0;
+  /** The stream of the last frame heard, when that said that a non-idempotent request began: it is the one at work. */
+  private atWork: LaneStream | undefined;
+
+  constructor(
+    private readonly services: LaneServices,
+    private readonly path: string,
+    private readonly maxRequests: number,
+    /** There is room again, or a place for a non-idempotent request. */
+    private readonly onRoom: () => void,
+  ) {
+    this.maxStreams = Math.min(maxRequests, 65_535);
+  }
+
+  get connections(): number {
+    return this.state === "closed" ? 0 : 1;
+  }
+
+  hasRoom(isIdempotent: boolean): boolean {
+    if (this.isGoingAway || this.active >= this.maxStreams || this.encoder.length > MAX_WAITING_BYTES) return false;
+    return isIdempotent || this.unbegunUnsafe < this.services.unbegunUnsafeMax;
+  }
+
+  get isBlocked(): boolean {
+    return this.connection !== undefined && this.connection.waitingBytes > 0;
+  }
+
+  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
+    if (this.state === "closed") this.connect();
+    const stream = this.free.pop() ?? this.newStream();
+    this.active++;
+    if (!isIdempotent) this.unbegunUnsafe++;
+    stream.begin(receiver, isIdempotent, this.state === "open");
+    return stream;
+  }
+
+  private newStream(): LaneStream {
+    const stream = new LaneStream(this, this.streams.length);
+    this.streams.push(stream);
+    return stream;
+  }
+
+  private connect(): void {
+    this.state = "connecting";
+    this.decoder = new LaneDecoder();
+    this.encoder.clear();
+    this.atWork = undefined;
+    this.isAwaiting = false;
+    this.services.transport.connect(this.path, this);
+  }
+
+  /** A lane is kept as long as its instance is; an idle one costs a descriptor. */
+  closeIdleSince(): void {}
+
+  leave(onEmpty: () => void): void {
+    this.onEmpty = onEmpty;
+    if (this.active === 0) this.close();
+  }
+
+  // From the transport.
+
+  onConnected(connection: Connection): ConnectionOwner {
+    this.connection = connection;
+    this.state = "greeting";
+    this.encoder.hello(LANE_VERSION, MAGIC, ANSWER_WINDOW_BYTES);
+    this.flushTurn();
+    if (this.active === 0 && this.onEmpty !== undefined) this.close();
+    return this;
+  }
+
+  onConnectFailed(): void {
+    this.state = "closed";
+    for (const stream of this.underWay()) stream.lose("refused");
+    this.onEmpty?.();
+  }
+
+  onData(bytes: Buffer): boolean {
+    this.isAwaiting = false;
+    this.silentTicks = this.quietTicks = 0;
+    if (!this.decoder.read(bytes, this)) this.break(this.decoder.problem);
+    for (const stream of this.touched.splice(0)) {
+      stream.isTouched = false;
+      stream.receiver?.onAnswerBatch();
+    }
+    return true;
+  }
+
+  onDrain(): void {
+    this.flushTurn();
+    if (this.isBlocked) return;
+    for (const stream of this.underWay()) stream.receiver?.onUpstreamDrain();
+    this.onRoom();
+  }
+
+  onEnd(): void {
+    this.lost();
+  }
+
+  onClose(): void {
+    this.connection = undefined;
+    this.lost();
+  }
+
+  /** The lane has ended, and all that came over it was read. */
+  private lost(): void {
+    if (this.state === "closed") return;
+    const wasOpen = this.state === "open";
+    this.drop();
+    for (const stream of this.underWay()) {
+      // A non-idempotent request is begun only after it was said, and all that was said has been read.
+      const isUnbegun = stream.sequence === 0 || (!stream.isIdempotent && !stream.hasBegun);
+      stream.lose(!wasOpen ? "refused" : isUnbegun ? "unbegun" : "lost");
+    }
+    this.onEmpty?.();
+  }
+
+  private close(): void {
+    if (this.state !== "closed") this.drop();
+    this.onEmpty?.();
+  }
+
+  private drop(): void {
+    this.state = "closed";
+    const { connection } = this;
+    this.connection = undefined;
+    connection?.close();
+  }
+
+  /** What came is no lane's: nothing of it is believed, and what was begun is not known. */
+  private break(problem: string): void {
+    if (this.state === "closed") return;
+    this.services.onProblem(`the lane to ${this.path} was closed: it brought ${problem}`);
+    const text = Buffer.from(problem);
+    this.encoder.bytes(Frame.CLOSE, 0, text, 0, text.length);
+    this.flushTurn();
+    this.drop();
+    for (const stream of this.underWay()) stream.lose("lost");
+    this.onEmpty?.();
+  }
+
+  // Frames.
+
+  onFrame(type: number, id: number, bytes: Uint8Array, start: number, end: number): void {
+    if (this.state === "greeting") return this.greet(type, bytes, start);
+    if (this.state !== "open") return;
+    this.atWork = undefined;
+    switch (type) {
+      case Frame.RESPONSE: {
+        const stream = this.streamOf(id);
+        if (stream === undefined) return;
+        this.begun(stream);
+        if (!stream.onResponse(bytes, start, end)) this.break("an answer's head that is none");
+        return;
+      }
+      case Frame.BEGUN: {
+        const stream = this.streamOf(id);
+        if (stream === undefined) return;
+        this.begun(stream);
+        if (!stream.isIdempotent) this.atWork = stream;
+        return;
+      }
+      case Frame.WINDOW:
+        return this.streamOf(id)?.onWindow(uint32(bytes, start));
+      case Frame.FAIL:
+        return this.streamOf(id)?.lose("broken");
+      case Frame.CANCELLED: {
+        const stream = this.streamOf(id);
+        if (stream?.isWithdrawn !== true) return;
+        stream.isWithdrawn = false;
+        if (bytes[start] === 0) stream.lose("unbegun");
+        return;
+      }
+      case Frame.GOAWAY:
+        this.isGoingAway = true;
+        // Nothing new follows it: the instance may leave when it has answered what came before.
+        this.encoder.empty(Frame.GOAWAY, 0);
+        return this.flushSoon();
+      case Frame.BUSY:
+      case Frame.PONG:
+        return;
+      case Frame.CLOSE:
+        this.services.onProblem(
+          `the instance at ${this.path} closed its lane: ${Buffer.from(bytes.subarray(start, end))}`,
+        );
+        return;
+      default:
+        this.break(`a frame of type ${type}, which an instance does not send`);
+    }
+  }
+
+  private greet(type: number, bytes: Uint8Array, start: number): void {
+    if (type !== Frame.HELLO || uint32(bytes, start) !== MAGIC) return this.break("no hello at its begin");
+    const version = (bytes[start + 4] as number) | ((bytes[start + 5] as number) << 8);
+    if (version !== LANE_VERSION)
+      return this.break(`version ${version} of the lane; this balancer speaks ${LANE_VERSION}`);
+    this.requestWindow = uint32(bytes, start + 6);
+    this.maxStreams = Math.min(this.maxRequests, uint32(bytes, start + 10));
+    this.state = "open";
+    for (const stream of this.underWay()) if (stream.state === "connecting") stream.onReady();
+  }
+
+  onBody(id: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void {
+    if (this.state !== "open") return;
+    this.atWork = undefined;
+    const stream = this.streamOf(id);
+    if (stream !== undefined && !stream.onBody(bytes, start, end, isLast))
+      this.break("a body that its head does not allow");
+  }
+
+  /** The stream of that use of the slot; what comes for an earlier one was on its way when it ended. */
+  private streamOf(id: number): LaneStream | undefined {
+    const stream = this.streams[id & 0xffff];
+    return stream?.id === id && stream.receiver !== undefined ? stream : undefined;
+  }
+
+  private underWay(): LaneStream[] {
+    return this.streams.filter((stream) => stream.receiver !== undefined);
+  }
+
+  private begun(stream: LaneStream): void {
+    if (stream.hasBegun) return;
+    stream.hasBegun = true;
+    if (stream.isIdempotent) return;
+    this.unbegunUnsafe--;
+    this.onRoom();
+  }
+
+  // From the streams.
+
+  sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
+    stream.sequence = ++this.sequence;
+    this.encoder.request(stream.id, request, forwarded, isTrusted);
+    this.isAwaiting = true;
+    this.services.onBusy();
+    this.flushSoon();
+  }
+
+  /** Nobody waits for its answer any more. */
+  cancel(stream: LaneStream): void {
+    if (stream.receiver === undefined) return;
+    if (this.state === "open" && stream.sequence > 0) {
+      this.encoder.empty(Frame.CANCEL, stream.id);
+      this.flushSoon();
+    }
+    this.release(stream);
+    if (this.active === 0 && this.state !== "open") this.drop();
+  }
+
+  release(stream: LaneStream): void {
+    if (!stream.isIdempotent && !stream.hasBegun) this.unbegunUnsafe--;
+    stream.clear();
+    this.active--;
+    this.free.push(stream);
+    if (this.active === 0 && this.onEmpty !== undefined && this.state !== "closed") this.close();
+  }
+
+  touch(stream: LaneStream): void {
+    if (stream.isTouched) return;
+    stream.isTouched = true;
+    this.touched.push(stream);
+  }
+
+  // Writing.
+
+  flushSoon(): void {
+    if (this.isFlushDue) return;
+    this.isFlushDue = true;
+    atTurnEnd(this);
+  }
+
+  flushTurn(): void {
+    this.isFlushDue = false;
+    const { connection, encoder } = this;
+    if (connection === undefined || encoder.length === 0 || connection.waitingBytes > 0) return;
+    connection.writeTransient(encoder.take());
+  }
+
+  // Silence.
+
+  countSilence(): number {
+    if (this.active === 0 || this.state !== "open") {
+      this.silentTicks = this.quietTicks = 0;
+      return 0;
+    }
+    if (this.isAwaiting) return ++this.silentTicks;
+    if (++this.quietTicks >= PING_AFTER_TICKS) {
+      this.quietTicks = 0;
+      this.isAwaiting = true;
+      this.encoder.number(Frame.PING, 0, ++this.pings);
+      this.flushSoon();
+    }
+    return 0;
+  }
+
+  /**
+   * The instance answers nothing. Its requests that have not begun go elsewhere: those that are idempotent at once, the
+   * others when it says that they have not. The one that it is at work on is not moved, since it would stall the next
+   * instance too: that is the one last said to have begun, or else the oldest of which nothing was said.
+   */
+  shed(): void {
+    const unbegun = this.underWay().filter((stream) => stream.sequence > 0 && !stream.hasBegun);
+    unbegun.sort((a, b) => a.sequence - b.sequence);
+    const atWork = this.atWork?.receiver === undefined ? unbegun.find((stream) => stream.isIdempotent) : undefined;
+    for (const stream of unbegun) {
+      if (stream === atWork || stream.receiver?.canMove !== true) continue;
+      if (!stream.isIdempotent) {
+        stream.isWithdrawn = true;
+        this.encoder.empty(Frame.WITHDRAW, stream.id);
+        continue;
+      }
+      this.encoder.empty(Frame.CANCEL, stream.id);
+      stream.lose("lost");
+    }
+    this.flushSoon();
+  }
+}

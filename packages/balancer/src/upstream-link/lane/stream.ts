@@ -1,0 +1,248 @@
+/** One request over a lane, on the balancer's side; belongs to its slot and is used again for the slot's next. */
+import type { ForwardedFields } from "../../forwarded.js";
+import type { RequestHead } from "../../http1/request-head.js";
+import { ResponseHead } from "../../http1/response-head.js";
+import { WaitingBytes } from "../../transport/waiting-bytes.js";
+import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../link.js";
+import { uint32 } from "./decoder.js";
+import type { LaneLink } from "./link.js";
+import {
+  ANSWER_WINDOW_BYTES,
+  Frame,
+  MAX_DATA_BYTES,
+  RESPONSE_END,
+  RESPONSE_FIXED,
+  RESPONSE_LENGTH,
+} from "./protocol.js";
+
+type State =
+  | "free"
+  /** The lane is being made. */
+  | "connecting"
+  /** The request may be sent, or was; no head of an answer has come. */
+  | "head"
+  /** The answer's body is coming. */
+  | "body"
+  /** After a 101: bytes pass both ways. */
+  | "tunnel";
+
+/** One for the process: a head is used before the next is read. */
+const head = new ResponseHead();
+
+export class LaneStream implements UpstreamStream {
+  /** The slot, with the number of its uses above it. */
+  id: number;
+  /** Orders the streams of a lane by when they were sent; 0 before. */
+  sequence = 0;
+  isIdempotent = true;
+  /** Its handler was called, as far as is known. */
+  hasBegun = false;
+  isWithdrawn = false;
+  state: State = "free";
+  receiver: AnswerReceiver | undefined;
+  private isHeadRequest = false;
+  private isUpgrade = false;
+  /** What the instance still takes of the request's body, in bytes. */
+  private window = 0;
+  /** The part of the request's body that the window does not allow yet. */
+  private readonly waiting = new WaitingBytes();
+  private isEndDue = false;
+  private isRequestSent = false;
+  /** What an answer of a known length still owes; Infinity for one without. */
+  private owed = 0;
+  /** Bytes of the answer that were passed on and not granted anew. */
+  private ungranted = 0;
+  private isPaused = false;
+  /** In the lane's list of those that got a piece of a body in this read. */
+  isTouched = false;
+
+  constructor(
+    private readonly lane: LaneLink,
+    readonly slot: number,
+  ) {
+    this.id = slot;
+  }
+
+  begin(receiver: AnswerReceiver, isIdempotent: boolean, isReady: boolean): void {
+    this.receiver = receiver;
+    this.isIdempotent = isIdempotent;
+    this.state = isReady ? "head" : "connecting";
+    this.sequence = 0;
+    this.hasBegun = false;
+    this.isWithdrawn = false;
+    this.isEndDue = false;
+    this.isPaused = false;
+    this.ungranted = 0;
+    this.window = this.lane.requestWindow;
+  }
+
+  get isReady(): boolean {
+    return this.state !== "connecting";
+  }
+
+  onReady(): void {
+    this.state = "head";
+    this.window = this.lane.requestWindow;
+    this.receiver?.onUpstreamReady();
+  }
+
+  // From the exchange.
+
+  sendHead(request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
+    this.isHeadRequest = request.isHead;
+    this.isUpgrade = request.isUpgrade;
+    this.isRequestSent = request.framing === "none" && !request.isUpgrade;
+    this.lane.sendRequest(this, request, forwarded, isTrusted);
+  }
+
+  sendBody(bytes: Uint8Array, start: number, end: number): boolean {
+    let at = start;
+    if (this.waiting.length === 0) at = this.sendPiece(bytes, start, end);
+    if (at < end) this.waiting.add(bytes.subarray(at, end));
+    return this.waiting.length === 0 && !this.lane.isBlocked;
+  }
+
+  /** Sends what the window allows; answers with the position up to which it did. */
+  private sendPiece(bytes: Uint8Array, start: number, end: number): number {
+    let at = start;
+    while (at < end && this.window > 0) {
+      const size = Math.min(end - at, this.window, MAX_DATA_BYTES);
+      this.window -= size;
+      this.lane.encoder.bytes(Frame.DATA, this.id, bytes, at, at + size);
+      at += size;
+    }
+    this.lane.flushSoon();
+    return at;
+  }
+
+  endBody(): void {
+    if (this.isRequestSent) return;
+    // Until the instance has taken an upgrade, or declined it, there is nothing to end.
+    if (this.isUpgrade && this.state !== "tunnel") return;
+    if (this.waiting.length > 0) {
+      this.isEndDue = true;
+      return;
+    }
+    this.isRequestSent = true;
+    this.lane.encoder.empty(Frame.END, this.id);
+    this.lane.flushSoon();
+  }
+
+  flush(): boolean {
+    this.lane.flushSoon();
+    return this.waiting.length === 0 && !this.lane.isBlocked;
+  }
+
+  cancel(): void {
+    this.lane.cancel(this);
+  }
+
+  pause(): void {
+    this.isPaused = true;
+  }
+
+  resume(): void {
+    this.isPaused = false;
+    this.grant();
+  }
+
+  private grant(): void {
+    if (this.isPaused || this.ungranted < ANSWER_WINDOW_BYTES / 2) return;
+    this.lane.encoder.number(Frame.WINDOW, this.id, this.ungranted);
+    this.ungranted = 0;
+    this.lane.flushSoon();
+  }
+
+  // From the lane.
+
+  /** Takes a RESPONSE; false when it is none. */
+  onResponse(bytes: Uint8Array, start: number, end: number): boolean {
+    const { receiver } = this;
+    if (receiver === undefined || this.state !== "head") return false;
+    const status = (bytes[start] as number) | ((bytes[start + 1] as number) << 8);
+    const flags = bytes[start + 2] as number;
+    const length =
+      uint32(bytes, start + 8) + 2 ** 32 * ((bytes[start + 12] as number) | ((bytes[start + 13] as number) << 8));
+    const reasonAt = start + RESPONSE_FIXED;
+    const fieldsAt = reasonAt + (bytes[start + 14] as number);
+    if (status < 100 || status > 599 || fieldsAt > end) return false;
+    const contentLength = (flags & RESPONSE_LENGTH) === 0 ? -1 : length;
+    if (!head.take(status, contentLength, bytes, reasonAt, fieldsAt, end, this.isHeadRequest)) return false;
+    this.hasBegun = true;
+    if (head.isInterim) {
+      receiver.onAnswerHead(head);
+      receiver.onAnswerBatch();
+      return true;
+    }
+    if (status === 101) {
+      if (!this.isUpgrade) return false;
+      this.state = "tunnel";
+      this.owed = Number.POSITIVE_INFINITY;
+    } else {
+      this.state = "body";
+      this.owed = head.framing === "chunked" ? Number.POSITIVE_INFINITY : head.framing === "length" ? contentLength : 0;
+    }
+    const isLast = (flags & RESPONSE_END) !== 0;
+    if (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) return false;
+    receiver.onAnswerHead(head);
+    if (isLast) this.finish();
+    else this.lane.touch(this);
+    return true;
+  }
+
+  /** A piece of the answer's body; false when none is due. */
+  onBody(bytes: Uint8Array, start: number, end: number, isLast: boolean): boolean {
+    const { receiver } = this;
+    if (receiver === undefined || (this.state !== "body" && this.state !== "tunnel")) return false;
+    const size = end - start;
+    this.owed -= size;
+    if (this.owed < 0 || (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY)) return false;
+    if (size > 0) {
+      this.ungranted += size;
+      receiver.onBody(bytes, start, end);
+      // The receiver may have cancelled meanwhile.
+      if (this.receiver !== receiver) return true;
+    }
+    if (isLast) this.finish();
+    else {
+      this.grant();
+      this.lane.touch(this);
+    }
+    return true;
+  }
+
+  onWindow(bytes: number): void {
+    this.window += bytes;
+    while (this.waiting.length > 0 && this.window > 0) {
+      const first = this.waiting.first();
+      const size = Math.min(first.length, this.window);
+      this.sendPiece(first, 0, size);
+      this.waiting.sent(size);
+    }
+    if (this.waiting.length > 0) return;
+    if (this.isEndDue) this.endBody();
+    else this.receiver?.onUpstreamDrain();
+  }
+
+  private finish(): void {
+    const { receiver } = this;
+    this.lane.release(this);
+    receiver?.onAnswerEnd();
+  }
+
+  /** Ends it without a whole answer. */
+  lose(loss: UpstreamLoss): void {
+    const { receiver, state } = this;
+    if (receiver === undefined) return;
+    this.lane.release(this);
+    receiver.onUpstreamLost(state === "body" || state === "tunnel" ? "broken" : loss);
+  }
+
+  /** Its slot is free. */
+  clear(): void {
+    this.state = "free";
+    this.receiver = undefined;
+    this.waiting.clear();
+    this.id = (this.slot | (((this.id >>> 16) + 1) << 16)) >>> 0;
+  }
+}

@@ -1,0 +1,25 @@
+/** The seam between the lane and a platform's Response: how an answer is taken apart. */
+import type { FieldLines } from "./field-lines.js";
+
+export interface AnswerReader {
+  isAnswer(value: unknown): value is Response;
+  /** The fields of its head. */
+  fields(response: Response): FieldLines;
+  /** A body that is there already, as it is; else a stream, or null for none. */
+  body(response: Response): string | Uint8Array | ReadableStream<Uint8Array> | AsyncIterable<unknown> | null;
+}
+
+/**
+ * Sets the platform's classes up for the lane, before the app is loaded. `restore` undoes it, for an app that turns out
+ * to need none of it.
+ */
+export async function prepareAnswers(): Promise<{ answers: AnswerReader; restore(): void }> {
+  const { Request, Response, fetch } = globalThis;
+  const { adoptRequests } = await import("./web-classes.js");
+  adoptRequests();
+  const answers =
+    process.versions.bun === undefined
+      ? (await import("./answers-node.js")).answersOnNode()
+      : (await import("./answers-bun.js")).answersOnBun();
+  return { answers, restore: () => Object.assign(globalThis, { Request, Response, fetch }) };
+}

@@ -1,0 +1,76 @@
+/** Frames that wait to be written in one call, in a buffer that is used again. Pure: no sockets. */
+import { FRAME_HEADER_BYTES } from "./protocol.js";
+
+const INITIAL_BYTES = 4096;
+/** A buffer that grew past this for once is given back. */
+const KEPT_BYTES = 262_144;
+
+export class FrameBuffer {
+  bytes: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+  length = 0;
+
+  /** Makes room for that many bytes more. */
+  reserve(count: number): void {
+    const needed = this.length + count;
+    if (needed <= this.bytes.length) return;
+    const grown = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.bytes.length));
+    this.bytes.copy(grown, 0, 0, this.length);
+    this.bytes = grown;
+  }
+
+  /** Writes a frame's header; room must have been reserved for it and its payload. */
+  header(type: number, stream: number, length: number): void {
+    putHeader(this.bytes, this.length, type, stream, length);
+    this.length += FRAME_HEADER_BYTES;
+  }
+
+  /** A frame without a payload. */
+  empty(type: number, stream: number): void {
+    this.reserve(FRAME_HEADER_BYTES);
+    this.header(type, stream, 0);
+  }
+
+  /** A frame whose payload is one number. */
+  number(type: number, stream: number, value: number): void {
+    this.reserve(FRAME_HEADER_BYTES + 4);
+    this.header(type, stream, 4);
+    putUint32(this.bytes, this.length, value);
+    this.length += 4;
+  }
+
+  /** A frame whose payload is one byte. */
+  byte(type: number, stream: number, value: number): void {
+    this.reserve(FRAME_HEADER_BYTES + 1);
+    this.header(type, stream, 1);
+    this.bytes[this.length++] = value;
+  }
+
+  /** A frame with these bytes, which are copied. */
+  copy(type: number, stream: number, from: Uint8Array, start: number, end: number): void {
+    this.reserve(FRAME_HEADER_BYTES + end - start);
+    this.header(type, stream, end - start);
+    this.bytes.set(from.subarray(start, end), this.length);
+    this.length += end - start;
+  }
+
+  /** Everything was given away: begins anew. `isShared`: the bytes may still be needed, so in another buffer. */
+  clear(isShared: boolean): void {
+    this.length = 0;
+    if (isShared || this.bytes.length > KEPT_BYTES) this.bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+  }
+}
+
+export function putHeader(bytes: Uint8Array, at: number, type: number, stream: number, length: number): void {
+  bytes[at] = length;
+  bytes[at + 1] = length >>> 8;
+  bytes[at + 2] = length >>> 16;
+  bytes[at + 3] = type;
+  putUint32(bytes, at + 4, stream);
+}
+
+export function putUint32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
+  bytes[at + 2] = value >>> 16;
+  bytes[at + 3] = value >>> 24;
+}

@@ -1,0 +1,316 @@
+/** One lane, on the instance's side: takes the balancer's frames apart, begins requests, and writes what each turn produced in one call. */
+import type { FetchHandler } from "../app.js";
+import type { ServerLimits } from "../limits.js";
+import type { RequestCounter } from "../request-counter.js";
+import type { AnswerReader } from "./answers.js";
+import { FrameBuffer } from "./frame-buffer.js";
+import { FrameDecoder, type FrameSink, readUint32 } from "./frame-decoder.js";
+import type { LaneSocket, LaneSocketOwner } from "./lane-socket.js";
+import { LaneStream } from "./lane-stream.js";
+import { FrameType, LANE_VERSION, MAGIC, STREAM_WINDOW_BYTES } from "./protocol.js";
+import { LaneRequestHead } from "./request-head.js";
+
+/** What all lanes of a server share. */
+export interface LaneServices {
+  handler: FetchHandler;
+  answers: AnswerReader;
+  counter: RequestCounter;
+  limits: ServerLimits;
+  /** Requests at work on all lanes. */
+  active(): number;
+  /** The server drains. */
+  isLeaving(): boolean;
+  onError(error: unknown): void;
+  /** A lane is gone, or owes no answer to a goaway any more. */
+  onChange(lane: LaneConnection): void;
+}
+
+/** From here on no more of a body is put behind what waits to be written. */
+const FULL_BYTES = 262_144;
+/** A turn of the event loop that took longer is told. */
+const LONG_TURN_MS = 20;
+/** Slots of streams; a stream's id is its slot with the number of the slot's uses above. */
+const SLOT_BITS = 16;
+const SLOT_MASK = (1 << SLOT_BITS) - 1;
+
+export class LaneConnection implements LaneSocketOwner, FrameSink {
+  readonly frames = new FrameBuffer();
+  readonly handler: FetchHandler;
+  readonly answers: AnswerReader;
+  readonly counter: RequestCounter;
+  /** Streams under way. */
+  active = 0;
+  /** A goaway was sent, and the balancer has not said yet that it sends no more. */
+  owesGoaway = false;
+  private readonly decoder = new FrameDecoder();
+  private readonly streams: (LaneStream | undefined)[] = [];
+  /** What came in this read and waits for its handler. */
+  private readonly waiting: LaneStream[] = [];
+  /** Begun without a word; said with the next flush unless the answer says it. */
+  private readonly unannounced: LaneStream[] = [];
+  /** Streams with bytes to send, in their turn. */
+  private readonly queued: LaneStream[] = [];
+  private isFlushDue = false;
+  private hasGreeted = false;
+  private isClosed = false;
+  private peerWindow = STREAM_WINDOW_BYTES;
+
+  constructor(
+    private readonly socket: LaneSocket,
+    private readonly services: LaneServices,
+  ) {
+    ({ handler: this.handler, answers: this.answers, counter: this.counter } = services);
+  }
+
+  get isGone(): boolean {
+    return this.isClosed;
+  }
+
+  get isFull(): boolean {
+    return this.socket.isBlocked || this.frames.length > FULL_BYTES;
+  }
+
+  onError(error: unknown): void {
+    this.services.onError(error);
+  }
+
+  // From the balancer.
+
+  onData(bytes: Buffer): void {
+    const since = performance.now();
+    if (!this.decoder.push(bytes, this)) return this.break(this.decoder.problem as string);
+    this.beginWaiting();
+    const took = performance.now() - since;
+    if (took > LONG_TURN_MS) this.frames.number(FrameType.BUSY, 0, Math.round(took));
+    // Handlers that answered are done; those that wait for no more than a promise are, when the turn ends.
+    if (this.unannounced.length > 0) this.flushSoon();
+    else this.flush();
+  }
+
+  onBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
+    this.streamOf(id)?.onBody(bytes, start, end, isLast);
+  }
+
+  onFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (!this.hasGreeted) return this.greet(type, bytes, start);
+    switch (type) {
+      case FrameType.REQUEST:
+        return this.request(id, bytes.toString("latin1", start, end));
+      case FrameType.WINDOW:
+        return this.streamOf(id)?.onWindow(readUint32(bytes, start));
+      case FrameType.CANCEL: {
+        const stream = this.streamOf(id);
+        this.frames.byte(FrameType.CANCELLED, id, stream?.state === "waiting" ? 0 : 1);
+        return stream?.onCancel();
+      }
+      case FrameType.WITHDRAW: {
+        const stream = this.streamOf(id);
+        const isWaiting = stream?.state === "waiting";
+        this.frames.byte(FrameType.CANCELLED, id, isWaiting ? 0 : 1);
+        return isWaiting ? stream?.onCancel() : undefined;
+      }
+      case FrameType.PING:
+        return this.frames.number(FrameType.PONG, 0, readUint32(bytes, start));
+      case FrameType.GOAWAY:
+        this.owesGoaway = false;
+        return this.services.onChange(this);
+      case FrameType.CLOSE:
+        this.services.onError(new Error(`the balancer closed a lane: ${bytes.toString("utf8", start, end)}`));
+        return this.socket.end();
+      default:
+        return this.break(`a frame of type ${type}, which a balancer does not send`);
+    }
+  }
+
+  private greet(type: number, bytes: Buffer, start: number): void {
+    if (type !== FrameType.HELLO || readUint32(bytes, start) !== MAGIC) return this.break("no hello at its begin");
+    const version = bytes.readUInt16LE(start + 4);
+    this.peerWindow = bytes.readUInt32LE(start + 6);
+    this.hasGreeted = true;
+    this.hello();
+    if (this.services.isLeaving()) this.goaway();
+    if (version !== LANE_VERSION) this.break(`version ${version} of the lane; this instance speaks ${LANE_VERSION}`);
+  }
+
+  private hello(): void {
+    const { frames } = this;
+    frames.reserve(22);
+    frames.header(FrameType.HELLO, 0, 14);
+    const at = frames.length;
+    frames.bytes.writeUInt32LE(MAGIC, at);
+    frames.bytes.writeUInt16LE(LANE_VERSION, at + 4);
+    frames.bytes.writeUInt32LE(STREAM_WINDOW_BYTES, at + 6);
+    frames.bytes.writeUInt32LE(Math.min(this.services.limits.maxConnections, SLOT_MASK), at + 10);
+    frames.length += 14;
+  }
+
+  private request(id: number, text: string): void {
+    const head = new LaneRequestHead(text);
+    if (!head.isConsistent) return this.break("a request whose lengths do not fit");
+    const slot = id & SLOT_MASK;
+    if (this.streams[slot] !== undefined) return this.break("a request on a stream that is in use");
+    const stream = new LaneStream(this, id, head, this.peerWindow);
+    while (this.streams.length < slot) this.streams.push(undefined);
+    this.streams[slot] = stream;
+    this.active++;
+    this.counter.begun++;
+    this.waiting.push(stream);
+  }
+
+  private streamOf(id: number): LaneStream | undefined {
+    const stream = this.streams[id & SLOT_MASK];
+    // One of an earlier use of the slot has ended; what comes for it was on its way.
+    return stream?.id === id ? stream : undefined;
+  }
+
+  /** Calls the handlers of what came, in its order, once all of it was read, so that a cancel that came with it counts. */
+  private beginWaiting(): void {
+    const { waiting, frames, socket } = this;
+    let next = 0;
+    for (; next < waiting.length; next++) {
+      const stream = waiting[next] as LaneStream;
+      if (stream.state !== "waiting" || this.refused(stream)) continue;
+      if (!stream.head.isIdempotent) {
+        // It must not be run twice: the balancer can read that it began before it does.
+        if (socket.isBlocked) break;
+        frames.empty(FrameType.BEGUN, stream.id);
+        if (!this.flush()) {
+          this.begunBlocked = stream;
+          next++;
+          break;
+        }
+      }
+      stream.begin();
+    }
+    if (next > 0) waiting.splice(0, next);
+  }
+
+  /** Its BEGUN waits in the socket: its handler is called when the kernel has taken it. */
+  private begunBlocked: LaneStream | undefined;
+
+  private refused(stream: LaneStream): boolean {
+    const { limits } = this.services;
+    if (this.services.active() > limits.maxConnections) {
+      stream.refuse(503, "Too many requests at once\n", "retry-after: 1\r\n");
+    } else if (stream.head.length > limits.maxHeadBytes) stream.refuse(431, "Request Header Fields Too Large\n");
+    else if (Number(stream.head.get("content-length") ?? 0) > limits.maxBodyBytes)
+      stream.refuse(413, "Content Too Large\n");
+    else return false;
+    return true;
+  }
+
+  onDrain(): void {
+    const blocked = this.begunBlocked;
+    this.begunBlocked = undefined;
+    if (blocked?.state === "waiting") blocked.begin();
+    this.beginWaiting();
+    this.flush();
+  }
+
+  onClose(): void {
+    this.isClosed = true;
+    this.owesGoaway = false;
+    for (const stream of this.streams.splice(0)) stream?.onCancel();
+    this.services.onChange(this);
+  }
+
+  /** The balancer cannot be understood: it is told why, and the lane is closed. */
+  private break(problem: string): void {
+    if (this.isClosed) return;
+    this.services.onError(new Error(`a lane was closed: it brought ${problem}`));
+    this.frames.copy(
+      FrameType.CLOSE,
+      0,
+      Buffer.from(problem.slice(0, 250)),
+      0,
+      Buffer.byteLength(problem.slice(0, 250)),
+    );
+    this.flush();
+    this.socket.end();
+    this.onClose();
+  }
+
+  // From the server.
+
+  /** Asks the balancer to send no more. */
+  goaway(): void {
+    if (this.isClosed || !this.hasGreeted) return;
+    this.owesGoaway = true;
+    this.frames.empty(FrameType.GOAWAY, 0);
+    this.flush();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+
+  // From the streams.
+
+  owesBegun(stream: LaneStream): void {
+    if (stream.head.isIdempotent) this.unannounced.push(stream);
+  }
+
+  grant(stream: LaneStream, bytes: number): void {
+    this.frames.number(FrameType.WINDOW, stream.id, bytes);
+    this.flushSoon();
+  }
+
+  /** It has bytes to send: they leave in turns with those of the others. */
+  queue(stream: LaneStream): void {
+    if (stream.isQueued) return;
+    stream.isQueued = true;
+    this.queued.push(stream);
+    this.flushSoon();
+  }
+
+  /** A piece of a body: small ones wait for the flush, a large one leaves from where it lies. */
+  sendData(isLast: boolean, id: number, bytes: Uint8Array, start: number, end: number): void {
+    this.frames.copy(isLast ? FrameType.END : FrameType.DATA, id, bytes, start, end);
+  }
+
+  ended(stream: LaneStream): void {
+    const slot = stream.id & SLOT_MASK;
+    if (this.streams[slot] !== stream) return;
+    this.streams[slot] = undefined;
+    this.active--;
+  }
+
+  /** What this turn produces leaves when it ends. */
+  flushSoon(): void {
+    if (this.isFlushDue || this.isClosed) return;
+    this.isFlushDue = true;
+    setImmediate(this.flushNow);
+  }
+
+  private readonly flushNow = (): void => {
+    this.isFlushDue = false;
+    this.flush();
+  };
+
+  /** Writes everything that may leave; true when the kernel has taken it. */
+  private flush(): boolean {
+    const { frames, socket, unannounced } = this;
+    if (this.isClosed) return true;
+    for (const stream of unannounced) if (stream.state === "handling") frames.empty(FrameType.BEGUN, stream.id);
+    unannounced.length = 0;
+    for (;;) {
+      this.takeTurns();
+      if (frames.length === 0) return !socket.isBlocked;
+      if (socket.isBlocked) return false;
+      const isTaken = socket.write(frames.bytes.subarray(0, frames.length));
+      frames.clear(!isTaken);
+      if (!isTaken) return false;
+      if (this.queued.length === 0) return true;
+    }
+  }
+
+  /** Lets each stream that has bytes send a piece, as long as there is room. */
+  private takeTurns(): void {
+    const { queued, socket, frames } = this;
+    while (queued.length > 0 && !socket.isBlocked && frames.length < FULL_BYTES) {
+      const stream = queued.shift() as LaneStream;
+      if (stream.sendSome()) queued.push(stream);
+      else stream.isQueued = false;
+    }
+  }
+}

@@ -1,0 +1,148 @@
+/** The Request of a request from the lane, made as far as it is asked for: method, URL, headers and a whole body cost a look at what came. */
+import { LaneHeaders, ownDescriptors } from "./lane-headers.js";
+import type { LaneRequestHead } from "./request-head.js";
+
+export const NativeRequest = globalThis.Request;
+
+/** What a request has beside its head. */
+export interface RequestSource {
+  /** The whole body where it has come already. Then it is given away, and not asked for again. */
+  takeWhole(): Uint8Array | undefined;
+  /** The body as it comes; null when there is none. */
+  stream(): ReadableStream<Uint8Array> | null;
+  /** Aborts when the client goes. */
+  signal(): AbortSignal;
+}
+
+/** Is a Request to `instanceof`; `new Request(it)` and `fetch(it)` take it as `web-classes.ts` sets them up. */
+export class LaneRequest {
+  private made: Request | undefined = undefined;
+  private url_: string | undefined = undefined;
+  private headers_: LaneHeaders | undefined = undefined;
+  /** The body was read by a short way, without the platform's object. */
+  private isBodyTaken = false;
+
+  constructor(
+    private readonly head: LaneRequestHead,
+    private readonly source: RequestSource,
+  ) {}
+
+  /** The platform's own object for the same request. From then on it is the request. */
+  native(): Request {
+    if (this.made !== undefined) return this.made;
+    const { head, source } = this;
+    if (this.isBodyTaken) throw new TypeError("the body was already read");
+    const { method } = head;
+    const init: RequestInit & { duplex?: "half" } = { method, headers: this.headers as never };
+    if (!head.isWhole && method !== "GET" && method !== "HEAD") {
+      init.body = (source.takeWhole() ?? source.stream()) as NonNullable<RequestInit["body"]>;
+      init.duplex = "half";
+    }
+    init.signal = source.signal();
+    this.made = new NativeRequest(this.url, init);
+    return this.made;
+  }
+
+  get method(): string {
+    return this.head.method;
+  }
+
+  get url(): string {
+    this.url_ ??= urlOf(this.head);
+    return this.url_;
+  }
+
+  get headers(): Headers {
+    this.headers_ ??= new LaneHeaders(this.head);
+    return this.headers_ as unknown as Headers;
+  }
+
+  get signal(): AbortSignal {
+    return this.made?.signal ?? this.source.signal();
+  }
+
+  get bodyUsed(): boolean {
+    return this.isBodyTaken || (this.made?.bodyUsed ?? false);
+  }
+
+  get body(): ReadableStream<Uint8Array> | null {
+    // Where there is no body none has to be made.
+    return this.made === undefined && this.head.isWhole ? null : (this.native().body as ReadableStream<Uint8Array>);
+  }
+
+  text(): Promise<string> {
+    const bytes = this.take();
+    return bytes === undefined ? this.native().text() : Promise.resolve(decodeText(bytes));
+  }
+
+  json(): Promise<unknown> {
+    const bytes = this.take();
+    if (bytes === undefined) return this.native().json();
+    try {
+      return Promise.resolve(JSON.parse(decodeText(bytes)));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  arrayBuffer(): Promise<ArrayBuffer> {
+    const bytes = this.take();
+    if (bytes === undefined) return this.native().arrayBuffer();
+    return Promise.resolve(Uint8Array.from(bytes).buffer);
+  }
+
+  /** The whole body, when nobody needs the platform's object for it. */
+  private take(): Uint8Array | undefined {
+    if (this.made !== undefined || this.isBodyTaken) return undefined;
+    if (this.head.isWhole) return NOTHING;
+    if (this.head.method === "GET" || this.head.method === "HEAD") return undefined;
+    const bytes = this.source.takeWhole();
+    this.isBodyTaken = bytes !== undefined;
+    return bytes;
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+const decoder = new TextDecoder();
+
+function decodeText(bytes: Uint8Array): string {
+  return bytes.length === 0 ? "" : decoder.decode(bytes);
+}
+
+/** Text that the URL parser would leave as it is. */
+const PLAIN_HOST = /^[a-z0-9.-]+(?::(?!80$)[1-9]\d{0,3})?$/;
+const PLAIN_TARGET =
+  /^\/[A-Za-z0-9\-_~/=&+,;:@!$()*?%]*(?:\.[A-Za-z0-9\-_~=&+,;:@!$()*?%][A-Za-z0-9\-_~/=&+,;:@!$()*?%]*)*$/;
+
+function urlOf(head: LaneRequestHead): string {
+  const { target } = head;
+  const host = head.host || "localhost";
+  const url = `http://${host}${target.startsWith("/") ? target : `/${target}`}`;
+  // Letters before the last label: a number there may be an address in another notation.
+  const isPlain = PLAIN_HOST.test(host) && /[a-z][a-z-]*(?::|$)/.test(host) && PLAIN_TARGET.test(target);
+  return isPlain ? url : new URL(url).href;
+}
+
+/** Every other member of the platform's class works on the platform's own object. */
+function delegate(): void {
+  const own = LaneRequest.prototype as unknown as Record<PropertyKey, unknown>;
+  for (const [key, descriptor] of ownDescriptors(NativeRequest.prototype)) {
+    if (Object.hasOwn(own, key)) continue;
+    const { get, value } = descriptor;
+    if (get !== undefined) {
+      Object.defineProperty(own, key, {
+        configurable: true,
+        get(this: LaneRequest) {
+          return get.call(this.native());
+        },
+      });
+    } else if (typeof value === "function") {
+      own[key] = function (this: LaneRequest, ...args: unknown[]) {
+        return value.apply(this.native(), args);
+      };
+    }
+  }
+  Object.setPrototypeOf(own, NativeRequest.prototype);
+}
+
+delegate();

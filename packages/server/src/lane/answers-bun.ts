@@ -1,5 +1,5 @@
 /** Takes answers apart on Bun, whose Response is native and cheap: all that is missing is the body it was made with. */
-import type { AnswerReader } from "./answers.js";
+import type { AnswerBody, AnswerReader } from "./answers.js";
 import { fieldLines } from "./field-lines.js";
 import { acceptAll } from "./instance-of.js";
 
@@ -12,7 +12,7 @@ class KeptResponse extends NativeResponse {
 
   constructor(body?: unknown, init?: ResponseInit) {
     super(body as never, init);
-    if (typeof body === "string" || body instanceof Uint8Array) this[BODY] = body;
+    if (typeof body === "string" || body instanceof Uint8Array || body instanceof Blob) this[BODY] = body;
   }
 
   static override json(value: unknown, init?: ResponseInit): Response {
@@ -30,7 +30,7 @@ export function answersOnBun(): AnswerReader {
     fields: (response) => fieldLines(response.headers.toJSON() as Record<string, string | string[]>),
     body(response) {
       const kept = (response as KeptResponse)[BODY];
-      return kept === null || kept === undefined || response.bodyUsed ? response.body : (kept as string | Uint8Array);
+      return kept === null || kept === undefined || response.bodyUsed ? response.body : (kept as AnswerBody);
     },
   };
 }

@@ -1,5 +1,5 @@
 /** Takes answers apart on Node, whose Response costs more than everything else: one is made only for an app that asks more of it than to be sent. */
-import type { AnswerReader } from "./answers.js";
+import type { AnswerBody, AnswerReader } from "./answers.js";
 import { fieldLinesOf } from "./field-lines.js";
 import { acceptAll } from "./instance-of.js";
 import { ownDescriptors } from "./lane-headers.js";
@@ -7,7 +7,6 @@ import { ownDescriptors } from "./lane-headers.js";
 const NativeResponse = globalThis.Response;
 const NativeHeaders = globalThis.Headers;
 
-type Body = string | Uint8Array | ReadableStream<Uint8Array> | AsyncIterable<unknown> | null;
 type Fields = [string, string][];
 
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
@@ -22,7 +21,7 @@ class LaneResponse {
   private headers_: Headers | undefined = undefined;
   private readonly status_: number = 200;
   private readonly statusText_: string = "";
-  private readonly kept: Body = null;
+  private readonly kept: AnswerBody = null;
   private readonly fields: Fields = NO_FIELDS;
 
   constructor(body?: unknown, init?: ResponseInit) {
@@ -35,7 +34,7 @@ class LaneResponse {
       this.made = new NativeResponse(body as never, init);
       return;
     }
-    this.kept = (body as Body | undefined) ?? null;
+    this.kept = (body as AnswerBody | undefined) ?? null;
     this.fields = fields;
     this.status_ = status;
     this.statusText_ = statusText;
@@ -108,7 +107,7 @@ class LaneResponse {
   }
 
   /** The body as it was given, where the platform's object was not needed for it; undefined where it was. */
-  keptBody(): Body | undefined {
+  keptBody(): AnswerBody | undefined {
     return this.made === undefined ? this.kept : undefined;
   }
 
@@ -124,6 +123,7 @@ const TEXT_TYPE: [string, string] = ["content-type", "text/plain;charset=UTF-8"]
 
 function isKeepable(body: unknown): boolean {
   if (typeof body === "string" || body instanceof Uint8Array || body instanceof ReadableStream) return true;
+  // A Blob's type becomes a field: that is the platform's to say.
   return typeof body === "object" && Symbol.asyncIterator in (body as object) && !(body instanceof Blob);
 }
 

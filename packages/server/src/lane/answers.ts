@@ -6,8 +6,11 @@ export interface AnswerReader {
   /** The fields of its head. */
   fields(response: Response): FieldLines;
   /** A body that is there already, as it is; else a stream, or null for none. */
-  body(response: Response): string | Uint8Array | ReadableStream<Uint8Array> | AsyncIterable<unknown> | null;
+  body(response: Response): AnswerBody;
 }
+
+/** Text, bytes or a file, where the answer was made with one; what comes block by block; or nothing. */
+export type AnswerBody = string | Uint8Array | Blob | ReadableStream<Uint8Array> | AsyncIterable<unknown> | null;
 
 /**
  * Sets the platform's classes up for the lane, before the app is loaded. `restore` undoes it, for an app that turns out

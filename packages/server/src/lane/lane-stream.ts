@@ -78,6 +78,7 @@ export class LaneStream implements RequestSource, BlockWriter {
     this.state = "handling";
     this.begunAtMs = performance.now();
     const { lane } = this;
+    if (this.head.expectsContinue) this.sendHead(100, "", "", -1, false);
     let result: unknown;
     try {
       result = lane.handler(new LaneRequest(this.head, this) as unknown as Request, new ForwardedInfo(this.head));
@@ -107,7 +108,7 @@ export class LaneStream implements RequestSource, BlockWriter {
     const { answers } = this.lane;
     if (!answers.isAnswer(response) || response.bodyUsed) return;
     const body = answers.body(response);
-    if (body !== null && typeof body === "object" && !(body instanceof Uint8Array)) blocksOf(body).cancel();
+    if (body !== null && typeof body === "object" && !(body instanceof Uint8Array || body instanceof Blob)) blocksOf(body).cancel();
   }
 
   readonly failed = (error: unknown): void => {
@@ -153,14 +154,16 @@ export class LaneStream implements RequestSource, BlockWriter {
       return this.sendText(status, statusText, text, body);
     }
     if (body instanceof Uint8Array) return this.sendBytes(status, statusText, text, body);
+    const length = body instanceof Blob ? body.size : contentLength;
+    const source = blocksOf(body instanceof Blob ? body.stream() : body);
     if (this.isHead) {
-      blocksOf(body).cancel();
-      return this.sendWhole(status, statusText, text, "", contentLength);
+      source.cancel();
+      return this.sendWhole(status, statusText, text, "", length);
     }
-    this.owed = contentLength < 0 ? Number.POSITIVE_INFINITY : contentLength;
-    this.sendHead(status, statusText, text, contentLength, false);
+    this.owed = length < 0 ? Number.POSITIVE_INFINITY : length;
+    this.sendHead(status, statusText, text, length, false);
     this.state = "answering";
-    this.source = blocksOf(body);
+    this.source = source;
     void writeBlocks(this.source, this, () => this.state === "ended");
   }
 

@@ -64,6 +64,8 @@ export const RequestFlag = {
   IDEMPOTENT: 2,
   /** Asks for an upgrade: after a 101 the stream is a tunnel. */
   UPGRADE: 4,
+  /** Waits for 100 Continue before it sends its body. */
+  EXPECTS: 8,
 } as const;
 
 export const ResponseFlag = {

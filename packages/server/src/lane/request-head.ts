@@ -16,6 +16,11 @@ export class LaneRequestHead implements RequestSource {
     return (this.flags & RequestFlag.UPGRADE) !== 0;
   }
 
+  /** Whether the client waits for 100 Continue before it sends the body. */
+  get expectsContinue(): boolean {
+    return (this.flags & RequestFlag.EXPECTS) !== 0;
+  }
+
   /** Whether no body follows. */
   get isWhole(): boolean {
     return (this.flags & RequestFlag.END) !== 0;

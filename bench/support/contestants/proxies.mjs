@@ -48,7 +48,7 @@ export function haproxyFleet(instances, balancers) {
     name: "HAProxy",
     needs: "haproxy",
     settings:
-      `nbthread ${balancers}, mode http, http-reuse always, pool-max-conn 512 and maxconn 128 a server, retries 3 on ` +
+      `nbthread ${balancers}, mode http, http-reuse always, pool-max-conn 512 and maxconn 128 a server, retries 10 on ` +
       "conn-failure and empty-response (ab speaks HTTP/1.0, HAProxy passes the version on, Bun closes such connections), " +
       "in front of bare Bun on unix sockets",
     async start(directory) {
@@ -58,7 +58,7 @@ export function haproxyFleet(instances, balancers) {
       writeFileSync(
         path.join(directory, "haproxy.cfg"),
         `global\n  maxconn 8192\n  nbthread ${balancers}\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n` +
-          `  timeout connect 5s\n  retries 3\n  retry-on conn-failure empty-response\n  option forwardfor\n  http-reuse always\n` +
+          `  timeout connect 5s\n  retries 10\n  retry-on conn-failure empty-response\n  option forwardfor\n  http-reuse always\n` +
           `frontend f\n  bind 127.0.0.1:${port} backlog 4096\n  default_backend b\nbackend b\n  balance roundrobin\n${servers.join("")}`,
       );
       return ofChildren(port, [...children, run("haproxy", ["-db", "-f", "haproxy.cfg"], directory)]);

@@ -99,7 +99,7 @@ function drawGroup({ label, bars }, left, width, bottom, scale) {
       continue;
     }
     const y = round(bottom - value * scale);
-    const text = value.toFixed(value < 100 ? 1 : 0);
+    const text = value.toFixed(value < 99.95 ? 1 : 0);
     shapes.push(
       `<rect class="s${i}" x="${round(x + BAR_GAP / 2)}" y="${y}" width="${round(pitch - BAR_GAP)}" height="${round(bottom - y)}"><title>${escapeXml(`${name}, ${label}: ${text}`)}</title></rect>`,
       `<text class="value" x="${centre}" y="${round(y - 4)}" text-anchor="middle">${text}</text>`,

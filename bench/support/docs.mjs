@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { barChart } from "./chart.mjs";
 import { chartPanels } from "./chart-panels.mjs";
-import { lossesOf, lossLines } from "./losses.mjs";
+import { lossesOf, lossTables } from "./losses.mjs";
 import { ROOT } from "./programs.mjs";
 import { markdownTable, notesOf, tablesOf } from "./tables.mjs";
 
@@ -50,8 +50,9 @@ export function reportMarkdown({ date, machine, versions, missing, settings, sec
     if (notes.length > 0) parts.push(notes.map((note) => `- ${note}`).join("\n"));
   }
   parts.push("### Settings", settingsList(sections), "### Where we lose");
-  const losses = lossLines(lossesOf(sections));
-  parts.push(losses.length === 0 ? "Nowhere in these figures." : losses.map((line) => `- ${line}.`).join("\n"));
+  const losses = lossTables(lossesOf(sections));
+  if (losses.length === 0) parts.push("Nowhere in these figures.");
+  else parts.push("Every figure in which a peer's is better: theirs / ours.", ...losses.map(markdownTable));
   return parts.join("\n\n");
 }
 

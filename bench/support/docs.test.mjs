@@ -37,7 +37,7 @@ test("versions, what was missing, settings and losses are all stated", () => {
     "Missing: PM2 cluster (pm2 was not there).",
     "- nginx, fleet: one worker",
     "- nginx: odd",
-    "nginx beats paceline: 9.0 µs CPU a request against 10.0 µs CPU a request (−10 %).",
+    "| nginx | fleet-2, close |  |  |  | 9.0 / 10.0 (−10 %) |  |  |",
     "| nginx | 1,000 | 5.00 | 1.0 | 2.0 | 9.0 | 9 | 8 | 0 |",
   ]) {
     expect(markdown).toContain(part);

@@ -1,6 +1,6 @@
 /** Where we lose is computed: no figure in which a peer is better may be left out, and none may be made up. */
 import { expect, test } from "vitest";
-import { lossesOf, lossLines } from "./losses.mjs";
+import { lossesOf, lossTables } from "./losses.mjs";
 
 const figures = (values) => ({
   requestsPerSecond: 10_000,
@@ -12,14 +12,22 @@ const figures = (values) => ({
   ...values,
 });
 
-const section = (rows) => [{ title: "Two", kind: "load", rows }];
+const section = (rows) => [{ id: "fleet-2", kind: "load", rows }];
 const ours = { name: "paceline", isOurs: true, runtime: "bun", close: figures() };
 
 test("every better figure of a peer is told, more requests and less of anything else", () => {
   const peer = { name: "peer", isOurs: false, close: figures({ requestsPerSecond: 12_000, cpuUs: 40, p99Ms: 25 }) };
-  expect(lossLines(lossesOf(section([ours, peer])))).toEqual([
-    "Two, one connection a request: peer beats paceline: 12,000 req/s against 10,000 req/s (+20 %); " +
-      "40.0 µs CPU a request against 50.0 µs CPU a request (−20 %)",
+  expect(lossesOf(section([ours, peer]))).toEqual([
+    {
+      section: "fleet-2",
+      view: "close",
+      ours: "paceline",
+      peer: "peer",
+      figures: {
+        requestsPerSecond: { peer: "12,000", ours: "10,000", percent: 20 },
+        cpuUs: { peer: "40.0", ours: "50.0", percent: -20 },
+      },
+    },
   ]);
 });
 
@@ -50,7 +58,11 @@ test("memory is compared idle and after load", () => {
     { ...ours, idle: { rssMB: 300, pssMB: 100 }, loaded: { rssMB: 300, pssMB: 100 } },
     { name: "peer", isOurs: false, idle: { rssMB: 400, pssMB: 90 }, loaded: { rssMB: 400, pssMB: 110 } },
   ];
-  expect(lossLines(lossesOf([{ title: "Memory", kind: "memory", rows }]))).toEqual([
-    "Memory, idle: peer beats paceline: 90 MB PSS against 100 MB PSS (−10 %)",
+  expect(lossTables(lossesOf([{ id: "memory-30", kind: "memory", rows }]))).toEqual([
+    {
+      caption: "paceline loses to",
+      header: ["", "at", "req/s", "p50 ms", "p99 ms", "CPU µs/req", "RSS MB", "PSS MB"],
+      rows: [["peer", "memory-30, idle", "", "", "", "", "", "90 / 100 (−10 %)"]],
+    },
   ]);
 });

@@ -1,5 +1,5 @@
 /** The benchmark's report as lines for the terminal. */
-import { lossesOf, lossLines } from "./losses.mjs";
+import { lossesOf, lossTables } from "./losses.mjs";
 import { notesOf, tablesOf, textTable } from "./tables.mjs";
 
 /** What is there and what is missing. */
@@ -19,7 +19,7 @@ export function printSection(section, settings, say) {
 }
 
 export function printReport({ sections }, say) {
-  const lines = lossLines(lossesOf(sections));
-  say("== Where we lose\n");
-  say(lines.length === 0 ? "Nowhere in these figures." : lines.join("\n"));
+  const tables = lossTables(lossesOf(sections));
+  say("== Where we lose (theirs / ours)\n");
+  say(tables.length === 0 ? "Nowhere in these figures." : tables.map(textTable).join("\n\n"));
 }

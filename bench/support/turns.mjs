@@ -14,7 +14,8 @@ import { cpuBetween, cpuSnapshot, memory } from "./processes.mjs";
 export const CLOSE_CONNECTIONS = 1000;
 export const KEEP_ALIVE_CONNECTIONS = 64;
 const WARM_UP_REQUESTS = 10_000;
-const WARM_UP_SECONDS = 2;
+/** What a Node instance runs is compiled well after some hundred requests, and many share what the loads send. */
+const warmUpSeconds = (instances) => Math.max(2, Math.ceil(instances / 8));
 const SETTLE_TIMEOUT_MS = 60_000;
 /** A contestant that takes less than this share of a core over half a second has started. */
 const SETTLED_SHARE = 0.3;
@@ -74,9 +75,9 @@ async function measure(running, load) {
   return { ...result, cpuUs: answered > 0 ? microseconds / answered : Number.NaN, changed, ...memory(pids) };
 }
 
-async function warmUp(port, isKept) {
+async function warmUp(port, isKept, instances) {
   await closeLoad(port, WARM_UP_REQUESTS, 100);
-  if (isKept) await keepAliveLoad(port, WARM_UP_SECONDS, KEEP_ALIVE_CONNECTIONS);
+  if (isKept) await keepAliveLoad(port, warmUpSeconds(instances), KEEP_ALIVE_CONNECTIONS);
 }
 
 function loadsOf({ requests, seconds }) {
@@ -87,10 +88,10 @@ function loadsOf({ requests, seconds }) {
 }
 
 /** One turn: both loads; a server that closes each connection is spared the one with kept connections. */
-async function loadTurn(running, loads, samples) {
+async function loadTurn(running, instances, loads, samples) {
   const isKept = await keepsConnections(running.port);
   if (!isKept) samples.closes = true;
-  await warmUp(running.port, isKept);
+  await warmUp(running.port, isKept, instances);
   for (const [load, apply] of Object.entries(loads)) {
     if (load === "keep-alive" && !isKept) continue;
     try {
@@ -131,7 +132,9 @@ export async function measureSection(section, { rounds, requests, seconds }, say
       const startedAt = Date.now();
       try {
         await withStarted(contestant, section.instances, (running) =>
-          section.kind === "memory" ? memoryTurn(running, loads, own) : loadTurn(running, loads, own),
+          section.kind === "memory"
+            ? memoryTurn(running, loads, own)
+            : loadTurn(running, section.instances, loads, own),
         );
       } catch (error) {
         own.notes.push(lastLine(error));

@@ -72,7 +72,10 @@ async function measureAll(options, makeSections) {
   if (unknown !== undefined) fail(`there is no section "${unknown}"; there are ${all.map(({ id }) => id).join(", ")}`);
   const chosen = all.filter(({ id }) => wanted.includes(id));
   const { sections, missing } = select(chosen, programs, options.only);
-  if (sections.length === 0) fail("no contestant is left");
+  if (sections.length === 0) {
+    const lacks = Object.entries(missing).map(([name, program]) => `${name} needs ${program}`);
+    fail(["no contestant is left", ...lacks].join("; "));
+  }
 
   const report = {
     date: new Date().toISOString().slice(0, 10),

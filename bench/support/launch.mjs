@@ -19,13 +19,21 @@ export async function freePort() {
   return port;
 }
 
+/** What `run` started and has not ended yet. */
+const alive = new Set();
+
 export function run(command, args, directory, environment = {}) {
   const child = spawn(command, args, {
     cwd: directory,
     stdio: ["ignore", "ignore", "inherit"],
     env: { ...process.env, ...environment },
   });
-  child.on("error", (error) => process.stderr.write(`${command}: ${error.message}\n`));
+  alive.add(child);
+  child.on("exit", () => alive.delete(child));
+  child.on("error", (error) => {
+    alive.delete(child);
+    process.stderr.write(`${command}: ${error.message}\n`);
+  });
   return child;
 }
 
@@ -34,11 +42,16 @@ export function ofChildren(port, children) {
   return {
     port,
     pids: () => children.flatMap((child) => tree(child.pid)),
-    async stop() {
-      for (const child of [...children].reverse()) child.kill("SIGTERM");
-      await Promise.all(children.map(ended));
-    },
+    stop: () => end(children),
   };
+}
+
+/** Ends what a start that failed has left. */
+export const endLeftovers = () => end([...alive]);
+
+async function end(children) {
+  for (const child of [...children].reverse()) child.kill("SIGTERM");
+  await Promise.all(children.map(ended));
 }
 
 async function ended(child) {

@@ -2,11 +2,11 @@
  * Loads the contestants of a section in turns (A B C, A B C, …), so that a slow minute of the machine hits all of them.
  * Each is started for its turn and stopped after it: no other contestant takes memory, CPU time or shared pages meanwhile.
  */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
-import { answers, keepsConnections, wait } from "./launch.mjs";
+import { answers, endLeftovers, keepsConnections, wait } from "./launch.mjs";
 import { closeLoad, keepAliveLoad } from "./load.mjs";
 import { medians } from "./medians.mjs";
 import { cpuBetween, cpuSnapshot, memory } from "./processes.mjs";
@@ -27,10 +27,12 @@ export const MEMORY_METRICS = ["rssMB", "pssMB", "processes"];
 /** Runs `use` with the started contestant, and stops it whatever happens, also when we are told to end. */
 export async function withStarted(contestant, instances, use) {
   const directory = mkdtempSync(path.join(tmpdir(), "pl-bench-"));
-  mkdirSync(directory, { recursive: true });
-  let running;
+  const starting = contestant.start(directory);
   const clear = async () => {
+    // A start under way is waited for: what it has started is known only then. One that failed has left what it began.
+    const running = await starting.catch(() => undefined);
     await running?.stop();
+    await endLeftovers();
     rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
   };
   let isInterrupted = false;
@@ -41,7 +43,7 @@ export async function withStarted(contestant, instances, use) {
   };
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
   try {
-    running = await contestant.start(directory);
+    const running = await starting;
     await answers(running.port);
     await settled(running, instances);
     return await use(running);

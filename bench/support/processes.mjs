@@ -23,7 +23,10 @@ export function tree(pid) {
   return found;
 }
 
-/** The fields of /proc/PID/stat after the command's name: [0] state, [1] parent, [11] utime, [12] stime (proc(5)). */
+/**
+ * The fields of /proc/PID/stat after the command's name: [0] state, [1] parent, [11] utime, [12] stime, [13] cutime,
+ * [14] cstime, [19] start time (proc(5)).
+ */
 function statOf(pid) {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -34,14 +37,34 @@ function statOf(pid) {
   }
 }
 
-/** User and system time of these processes so far, in microseconds. */
-export function cpuMicroseconds(pids) {
-  let ticks = 0;
+/** What each of these processes has used so far, with the children that it has waited for: `pid start` → ticks. */
+export function cpuSnapshot(pids) {
+  const ticks = new Map();
   for (const pid of pids) {
     const stat = statOf(pid);
-    if (stat !== undefined) ticks += Number(stat[11]) + Number(stat[12]);
+    if (stat === undefined) continue;
+    // What ended has moved its time to its parent's cutime and cstime, so that the sum over a tree loses nothing.
+    ticks.set(
+      `${pid} ${stat[19]}`,
+      [11, 12, 13, 14].reduce((sum, i) => sum + Number(stat[i]), 0),
+    );
   }
-  return (ticks * 1e6) / TICKS_PER_SECOND;
+  return ticks;
+}
+
+/**
+ * User and system time between two snapshots, in microseconds. One that began meanwhile counts whole, one that ended
+ * through the parent that waited for it. One that nobody in the tree waited for makes the sum too small, so `changed`
+ * says how many began or ended, and a sample with any is marked.
+ */
+export function cpuBetween(before, after) {
+  let ticks = 0;
+  let changed = 0;
+  for (const value of after.values()) ticks += value;
+  for (const value of before.values()) ticks -= value;
+  for (const key of after.keys()) if (!before.has(key)) changed++;
+  for (const key of before.keys()) if (!after.has(key)) changed++;
+  return { microseconds: (ticks * 1e6) / TICKS_PER_SECOND, changed };
 }
 
 /** RSS and PSS of these processes together, in megabytes. */
@@ -58,10 +81,4 @@ export function memory(pids) {
     }
   }
   return { rssMB: rss / 1024, pssMB: pss / 1024 };
-}
-
-export function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

@@ -1,0 +1,10 @@
+/** What every instance of every fleet answers: it reads one request field and sets three of the answer's. */
+export const BODY = "Hello World!\n";
+
+export function headersFor(requestId) {
+  return {
+    "content-type": "text/plain; charset=utf-8",
+    "cache-control": "no-store",
+    "x-request-id": requestId ?? "none",
+  };
+}

@@ -1,0 +1,9 @@
+/** The fleets' app under Node's cluster: `BENCH_INSTANCES` workers, connections handed to them in turn. */
+import cluster from "node:cluster";
+
+if (cluster.isPrimary) {
+  cluster.schedulingPolicy = cluster.SCHED_RR;
+  for (let i = 0; i < Number(process.env.BENCH_INSTANCES); i++) cluster.fork();
+} else {
+  await import("./node-server.mjs");
+}

@@ -1,0 +1,107 @@
+/**
+ * How long a request takes when the fleet is not saturated: `npm run bench:latency`. p50 and p99 at shares of what each
+ * variant takes at most, under a load of constant rate; the variants take turns.
+ */
+import { writeFileSync } from "node:fs";
+import process from "node:process";
+import { parseArgs } from "node:util";
+import { startFleet } from "./support/contestants/paceline.mjs";
+import { median, medians } from "./support/medians.mjs";
+import { closedLoop, openLoop } from "./support/open-loop.mjs";
+import { textTable } from "./support/tables.mjs";
+import { withStarted } from "./support/turns.mjs";
+
+/** What is compared: a name, and what is laid over the fleet's config. */
+const VARIANTS = [{ name: "paceline", config: {} }];
+const SHARES = [0.1, 0.5, 0.9];
+const METRICS = ["rate", "requests", "failed", "p50Ms", "p99Ms", "maxMs", "lateP99Ms"];
+
+const USAGE = `npm run bench:latency -- [options]
+  --rounds N       turns of each variant, of which the median counts (3)
+  --seconds N      of each load (5)
+  --instances N    of the fleet (2)
+  --connections N  kept by the clients (64)
+  --only TEXT      variants whose name contains it; can be repeated
+  --json FILE      write all figures there
+`;
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "3" },
+    seconds: { type: "string", default: "5" },
+    instances: { type: "string", default: "2" },
+    connections: { type: "string", default: "64" },
+    only: { type: "string", multiple: true },
+    json: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+const [rounds, seconds, instances, connections] = ["rounds", "seconds", "instances", "connections"].map((name) => {
+  const value = Number(options[name]);
+  if (Number.isInteger(value) && value > 0) return value;
+  process.stderr.write(`--${name} takes a whole number from 1\n`);
+  return process.exit(2);
+});
+const say = (line) => process.stdout.write(`${line}\n`);
+
+/** One turn: what the fleet takes at most, then each share of it. */
+async function turn({ port }, samples) {
+  await closedLoop(port, { connections, seconds: 2 });
+  const saturation = (await closedLoop(port, { connections, seconds })).requestsPerSecond;
+  samples.saturation.push(saturation);
+  for (const share of SHARES) {
+    const rate = Math.max(1, Math.round(saturation * share));
+    samples.shares.get(share).push({ rate, ...(await openLoop(port, { rate, connections, seconds })) });
+  }
+}
+
+async function measure(variants) {
+  const samples = new Map(
+    variants.map(({ name }) => [name, { saturation: [], shares: new Map(SHARES.map((share) => [share, []])) }]),
+  );
+  for (let round = 1; round <= rounds; round++) {
+    for (const variant of variants) {
+      const contestant = { start: (directory) => startFleet(directory, instances, variant) };
+      await withStarted(contestant, instances, (running) => turn(running, samples.get(variant.name)));
+      say(`round ${round} of ${rounds}: ${variant.name}`);
+    }
+  }
+  return variants.map(({ name, config }) => ({
+    name,
+    config,
+    saturation: median(samples.get(name).saturation),
+    shares: SHARES.map((share) => ({ share, ...medians(samples.get(name).shares.get(share), METRICS) })),
+  }));
+}
+
+function tableOf(results) {
+  const ms = (value) => value?.toFixed(2) ?? "–";
+  return {
+    caption: `\n${instances} instances, ${connections} kept connections, ${seconds} s each; latency from when a request was due`,
+    header: ["", "load", "req/s", "p50 ms", "p99 ms", "max ms", "generator late p99 ms", "failed"],
+    rows: results.flatMap(({ name, saturation, shares }) => [
+      [name, "saturation", saturation.toFixed(0), "–", "–", "–", "–", "–"],
+      ...shares.map(({ share, rate, p50Ms, p99Ms, maxMs, lateP99Ms, failed }) => [
+        name,
+        `${share * 100} %`,
+        rate.toFixed(0),
+        ms(p50Ms),
+        ms(p99Ms),
+        ms(maxMs),
+        ms(lateP99Ms),
+        failed.toFixed(0),
+      ]),
+    ]),
+  };
+}
+
+if (options.help) process.stdout.write(USAGE);
+else {
+  const variants = VARIANTS.filter(
+    ({ name }) => options.only === undefined || options.only.some((part) => name.includes(part)),
+  );
+  const results = await measure(variants);
+  say(textTable(tableOf(results)));
+  const settings = { rounds, seconds, instances, connections };
+  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify({ settings, results }, null, 2)}\n`);
+}

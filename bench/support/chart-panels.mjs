@@ -1,0 +1,20 @@
+/** Picks from a report what the chart shows: CPU time a request of each contestant, by fleet size, for each load. */
+
+const PANELS = [
+  ["close", "One connection a request (ab, 1,000 at once)"],
+  ["keep-alive", "Kept connections (wrk, 64)"],
+];
+
+/** @returns panels of groups of bars, `{ title, groups: [{ label, bars: [{ name, value }] }] }`; value undefined: not measured */
+export function chartPanels(sections) {
+  const fleets = sections.filter(({ id }) => id.startsWith("fleet-"));
+  const names = [...new Set(fleets.flatMap(({ rows }) => rows.map(({ name }) => name)))];
+  return PANELS.flatMap(([load, title]) => {
+    const groups = fleets.map(({ instances, rows }) => ({
+      label: `${instances} instances`,
+      bars: names.map((name) => ({ name, value: rows.find((row) => row.name === name)?.[load]?.cpuUs })),
+    }));
+    const isEmpty = groups.every(({ bars }) => bars.every(({ value }) => typeof value !== "number"));
+    return isEmpty ? [] : [{ title, groups }];
+  });
+}

@@ -1,0 +1,18 @@
+/** Medians of the samples of several rounds. */
+
+export function median(values) {
+  const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  if (sorted.length === 0) return undefined;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** The median of each of these keys over the samples, rounded to three decimals; undefined where no sample has it. */
+export function medians(samples, keys) {
+  return Object.fromEntries(
+    keys.map((key) => {
+      const value = median(samples.map((sample) => sample[key]).filter((each) => each !== undefined));
+      return [key, value === undefined ? undefined : Number(value.toFixed(3))];
+    }),
+  );
+}

@@ -1,0 +1,201 @@
+/**
+ * A load generator that keeps a constant rate, whatever the server does: over kept connections, each latency counted from
+ * the instant at which the request was due, so that a slow answer cannot hide those that had to wait behind it
+ * (coordinated omission). The same clients in a closed loop find how much the server can take.
+ */
+import net from "node:net";
+import { performance } from "node:perf_hooks";
+import { Worker } from "node:worker_threads";
+
+const REQUEST = Buffer.from("GET / HTTP/1.1\r\nHost: bench\r\n\r\n");
+/** How often requests are sent; all that are due in one tick go out together, and are due at its instant. */
+const TICK_MS = 0.5;
+const DRAIN_TIMEOUT_MS = 10_000;
+
+/** Connections that each have one request in flight at most; `onFree` is called when one can take the next. */
+class Clients {
+  free = [];
+  failed = 0;
+  isStopping = false;
+
+  constructor(port, count, onAnswer, onFree) {
+    this.port = port;
+    this.onAnswer = onAnswer;
+    this.onFree = onFree;
+    this.sockets = new Set();
+    for (let i = 0; i < count; i++) this.connect();
+  }
+
+  connect() {
+    const socket = net.connect({ port: this.port, host: "127.0.0.1", noDelay: true });
+    const client = { socket, dueAt: undefined, pending: "" };
+    this.sockets.add(socket);
+    socket.setEncoding("latin1");
+    socket.on("connect", () => this.release(client));
+    socket.on("data", (text) => this.read(client, text));
+    // Its "close" follows, and counts it.
+    socket.on("error", () => undefined);
+    socket.on("close", () => {
+      this.sockets.delete(socket);
+      if (this.isStopping) return;
+      if (client.dueAt !== undefined) this.failed++;
+      this.free = this.free.filter((each) => each !== client);
+      // Not at once, lest a server that is down be hammered.
+      setTimeout(() => this.isStopping || this.connect(), 10);
+    });
+  }
+
+  send(client, dueAt) {
+    client.dueAt = dueAt;
+    client.socket.write(REQUEST);
+  }
+
+  read(client, text) {
+    client.pending += text;
+    const headEnd = client.pending.indexOf("\r\n\r\n");
+    if (headEnd < 0) return;
+    const length = Number(/\r\ncontent-length: *(\d+)/i.exec(client.pending)?.[1] ?? Number.NaN);
+    if (Number.isNaN(length)) return client.socket.destroy();
+    if (client.pending.length < headEnd + 4 + length) return;
+    if (client.pending.startsWith("HTTP/1.1 200 ")) this.onAnswer(performance.now() - client.dueAt);
+    else this.failed++;
+    client.pending = "";
+    client.dueAt = undefined;
+    this.release(client);
+  }
+
+  release(client) {
+    this.free.push(client);
+    this.onFree();
+  }
+
+  get inFlight() {
+    return this.sockets.size - this.free.length;
+  }
+
+  stop() {
+    this.isStopping = true;
+    for (const socket of this.sockets) socket.destroy();
+  }
+}
+
+const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Every connection asks as soon as it has its answer: requests a second that the server takes. */
+export async function closedLoop(port, { connections, seconds }) {
+  let answered = 0;
+  const clients = new Clients(
+    port,
+    connections,
+    () => answered++,
+    () => {
+      for (let client = clients.free.pop(); client !== undefined; client = clients.free.pop()) {
+        clients.send(client, performance.now());
+      }
+    },
+  );
+  await wait(500);
+  const startedAt = performance.now();
+  answered = 0;
+  await wait(seconds * 1000);
+  const requestsPerSecond = answered / ((performance.now() - startedAt) / 1000);
+  const { failed } = clients;
+  clients.stop();
+  return { requestsPerSecond, failed };
+}
+
+/**
+ * Sends that many requests a second. Those of the first second are not counted.
+ * @returns p50, p99 and the maximum of the latencies, how late the generator itself was (p99), and what failed; requests
+ * that had no answer 10 s after the last was due count as failed
+ */
+export async function openLoop(port, { rate, connections, seconds }) {
+  const latencies = [];
+  const lateness = [];
+  const waiting = [];
+  let head = 0;
+  const countFrom = performance.now() + 1500;
+  const clients = new Clients(
+    port,
+    connections,
+    (latency) => performance.now() - latency >= countFrom && latencies.push(latency),
+    () => flush(),
+  );
+  function flush() {
+    while (head < waiting.length && clients.free.length > 0) clients.send(clients.free.pop(), waiting[head++]);
+  }
+  await wait(500);
+  const startAt = performance.now();
+  let sent = 0;
+  const total = Math.round(rate * (seconds + 1));
+  await ticks(startAt, (now) => {
+    while (sent < total) {
+      const dueAt = startAt + Math.floor((sent * 1000) / rate / TICK_MS) * TICK_MS;
+      if (dueAt > now) break;
+      if (dueAt >= countFrom) lateness.push(now - dueAt);
+      waiting.push(dueAt);
+      sent++;
+    }
+    flush();
+    return sent < total;
+  });
+  for (const deadline = Date.now() + DRAIN_TIMEOUT_MS; Date.now() < deadline; await wait(20)) {
+    if (head === waiting.length && clients.inFlight === 0) break;
+  }
+  const failed = clients.failed + clients.inFlight + (waiting.length - head);
+  clients.stop();
+  const percentile = percentilesOf(latencies);
+  return {
+    requests: latencies.length,
+    failed,
+    p50Ms: percentile(0.5),
+    p99Ms: percentile(0.99),
+    maxMs: percentile(1),
+    lateP99Ms: percentilesOf(lateness)(0.99),
+  };
+}
+
+/** The nearest-rank percentile of these values, NaN without any. */
+export function percentilesOf(values) {
+  const sorted = Float64Array.from(values).sort();
+  return (share) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
+}
+
+/** The thread behind `ticks`: it sleeps until each tick and posts a message. */
+const TICKER = `
+const { parentPort, workerData } = require("node:worker_threads");
+const { performance } = require("node:perf_hooks");
+const { cell, tickMs } = workerData;
+const isDone = new Int32Array(cell);
+// A thread's clock begins with the thread.
+const startAt = workerData.startAt - performance.timeOrigin;
+for (let tick = 1; Atomics.load(isDone, 0) === 0; tick++) {
+  const delay = startAt + tick * tickMs - performance.now();
+  if (delay > 0) Atomics.wait(isDone, 0, 0, delay);
+  else tick = Math.floor((performance.now() - startAt) / tickMs);
+  parentPort.postMessage(tick);
+}
+`;
+
+/**
+ * Calls `onTick` about every half millisecond until it answers false. The event loop's timers are no finer than a
+ * millisecond, and spinning would take a core from the server: so a thread sleeps, and wakes this one.
+ */
+async function ticks(startAt, onTick) {
+  const cell = new SharedArrayBuffer(4);
+  const isDone = new Int32Array(cell);
+  const worker = new Worker(TICKER, {
+    eval: true,
+    workerData: { cell, tickMs: TICK_MS, startAt: performance.timeOrigin + startAt },
+  });
+  await new Promise((resolve, reject) => {
+    worker.on("error", reject);
+    worker.on("message", () => {
+      if (onTick(performance.now())) return;
+      Atomics.store(isDone, 0, 1);
+      Atomics.notify(isDone, 0);
+      resolve();
+    });
+  });
+  await worker.terminate();
+}

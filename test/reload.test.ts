@@ -34,9 +34,10 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     for (const connection of slow) {
       connection.write("POST /slow?ms=2500 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
     }
-    await project.statusWhere("all to be in flight", ({ pools }) =>
-      Boolean(pools[0]?.instances.every(({ inFlight }) => inFlight === 2)),
-    );
+    await project.statusWhere("all to be in flight", ({ pools }) => {
+      const inFlight = pools[0]?.instances.map((instance) => instance.inFlight ?? 0) ?? [];
+      return inFlight.every((count) => count > 0) && inFlight.reduce((sum, count) => sum + count, 0) === 4;
+    });
     const done = await project.cli(command.split(" "));
     expect(`${done.code} ${done.output}`).toMatch(/^0 /);
     for (const connection of slow) {

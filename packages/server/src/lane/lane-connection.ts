@@ -29,6 +29,8 @@ export interface LaneServices {
 const FULL_BYTES = 262_144;
 /** A turn of the event loop that took longer is told. */
 const LONG_TURN_MS = 20;
+/** Answers do not wait longer than this for the end of a turn. */
+const LONG_SILENCE_MS = 8;
 /** Slots of streams; a stream's id is its slot with the number of the slot's uses above. */
 const SLOT_BITS = 16;
 const SLOT_MASK = (1 << SLOT_BITS) - 1;
@@ -38,7 +40,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   readonly handler: FetchHandler;
   readonly answers: AnswerReader;
   readonly counter: RequestCounter;
-  /** Streams under way. */
+  /** Requests whose handler was called and whose answer has not left. */
   active = 0;
   /** A goaway was sent, and the balancer has not said yet that it sends no more. */
   owesGoaway = false;
@@ -53,6 +55,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   private isFlushDue = false;
   private hasGreeted = false;
   private isClosed = false;
+  private flushedAtMs = 0;
   private peerWindow = STREAM_WINDOW_BYTES;
 
   constructor(
@@ -78,6 +81,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
 
   onData(bytes: Buffer): void {
     const since = performance.now();
+    this.flushedAtMs = since;
     if (!this.decoder.push(bytes, this)) return this.break(this.decoder.problem as string);
     this.beginWaiting();
     const took = performance.now() - since;
@@ -152,8 +156,6 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     const stream = new LaneStream(this, id, head, this.peerWindow);
     while (this.streams.length < slot) this.streams.push(undefined);
     this.streams[slot] = stream;
-    this.active++;
-    this.counter.begun++;
     this.waiting.push(stream);
   }
 
@@ -190,7 +192,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
 
   private refused(stream: LaneStream): boolean {
     const { limits } = this.services;
-    if (this.services.active() > limits.maxConnections) {
+    if (this.services.active() >= limits.maxConnections) {
       stream.refuse(503, "Too many requests at once\n", "retry-after: 1\r\n");
     } else if (stream.head.length > limits.maxHeadBytes) stream.refuse(431, "Request Header Fields Too Large\n");
     else if (Number(stream.head.get("content-length") ?? 0) > limits.maxBodyBytes)
@@ -270,9 +272,12 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
 
   ended(stream: LaneStream): void {
     const slot = stream.id & SLOT_MASK;
-    if (this.streams[slot] !== stream) return;
-    this.streams[slot] = undefined;
-    this.active--;
+    if (this.streams[slot] === stream) this.streams[slot] = undefined;
+  }
+
+  /** An answer was made. In a long turn what there is leaves before its end, as a sign of life. */
+  progressed(nowMs: number): void {
+    if (nowMs - this.flushedAtMs > LONG_SILENCE_MS) this.flush();
   }
 
   /** What this turn produces leaves when it ends. */
@@ -291,6 +296,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   private flush(): boolean {
     const { frames, socket, unannounced } = this;
     if (this.isClosed) return true;
+    this.flushedAtMs = performance.now();
     for (const stream of unannounced) if (stream.state === "handling") frames.empty(FrameType.BEGUN, stream.id);
     unannounced.length = 0;
     for (;;) {

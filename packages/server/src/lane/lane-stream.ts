@@ -75,9 +75,9 @@ export class LaneStream implements RequestSource, BlockWriter {
 
   /** Calls the handler. */
   begin(): void {
-    this.state = "handling";
-    this.begunAtMs = performance.now();
     const { lane } = this;
+    this.handled();
+    this.begunAtMs = performance.now();
     if (this.head.expectsContinue) this.sendHead(100, "", "", -1, false);
     let result: unknown;
     try {
@@ -108,7 +108,8 @@ export class LaneStream implements RequestSource, BlockWriter {
     const { answers } = this.lane;
     if (!answers.isAnswer(response) || response.bodyUsed) return;
     const body = answers.body(response);
-    if (body !== null && typeof body === "object" && !(body instanceof Uint8Array || body instanceof Blob)) blocksOf(body).cancel();
+    if (body !== null && typeof body === "object" && !(body instanceof Uint8Array || body instanceof Blob))
+      blocksOf(body).cancel();
   }
 
   readonly failed = (error: unknown): void => {
@@ -120,8 +121,17 @@ export class LaneStream implements RequestSource, BlockWriter {
     lane.flushSoon();
   };
 
+  /** It counts from here on. */
+  private handled(): void {
+    if (this.state !== "waiting") return;
+    this.state = "handling";
+    this.lane.active++;
+    this.lane.counter.begun++;
+  }
+
   /** Answers without the app. */
   refuse(status: number, text: string, fields = ""): void {
+    this.handled();
     this.lane.counter.errors++;
     this.sendWhole(status, "", `content-type: text/plain\r\n${fields}`, this.isHead ? "" : text, text.length);
   }
@@ -131,24 +141,28 @@ export class LaneStream implements RequestSource, BlockWriter {
   }
 
   private answer(response: Response): void {
-    const { answers, counter } = this.lane;
+    const { counter } = this.lane;
+    const now = performance.now();
+    counter.latency.record((now - this.begunAtMs) * 1000);
+    if (response.status >= 500) counter.errors++;
+    this.send(response);
+    this.lane.progressed(now);
+  }
+
+  private send(response: Response): void {
+    const { answers } = this.lane;
     const { status, statusText } = response;
-    counter.latency.record((performance.now() - this.begunAtMs) * 1000);
-    if (status >= 500) counter.errors++;
     const fields = answers.fields(response);
     const { contentLength } = fields;
     let { text } = fields;
     if (Number.isNaN(contentLength)) throw new TypeError("the answer's Content-Length is no number");
     if (response.bodyUsed) throw new TypeError("the answer's body was already read");
     const body = answers.body(response);
-    if (body === null)
-      return this.sendWhole(
-        status,
-        statusText,
-        text,
-        "",
-        this.isHead ? contentLength : status === 204 || status === 304 ? contentLength : 0,
-      );
+    if (body === null) {
+      // What the body would be is told where there is none by rule; elsewhere none is none.
+      const length = this.isHead || status === 204 || status === 304 ? contentLength : 0;
+      return this.sendWhole(status, statusText, text, "", length);
+    }
     if (typeof body === "string") {
       if (!fields.hasContentType) text += "content-type: text/plain;charset=utf-8\r\n";
       return this.sendText(status, statusText, text, body);
@@ -164,7 +178,7 @@ export class LaneStream implements RequestSource, BlockWriter {
     this.sendHead(status, statusText, text, length, false);
     this.state = "answering";
     this.source = source;
-    void writeBlocks(this.source, this, () => this.state === "ended");
+    void writeBlocks(source, this, () => this.state === "ended");
   }
 
   private sendText(status: number, reason: string, fields: string, body: string): void {
@@ -292,6 +306,7 @@ export class LaneStream implements RequestSource, BlockWriter {
   }
 
   private end(): void {
+    if (this.state !== "waiting") this.lane.active--;
     this.state = "ended";
     this.pending = undefined;
     this.lane.ended(this);

@@ -2,7 +2,13 @@
 import type { Deadlines } from "../../deadlines.js";
 import type { ForwardedFields } from "../../forwarded.js";
 import type { RequestHead } from "../../http1/request-head.js";
-import type { Connection, ConnectionOwner, Connector, Transport } from "../../transport/transport.js";
+import {
+  type Connection,
+  type ConnectionOwner,
+  type Connector,
+  NO_OWNER,
+  type Transport,
+} from "../../transport/transport.js";
 import { atTurnEnd, type Flushable } from "../../turn.js";
 import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../link.js";
 import { LaneDecoder, type LaneSink, uint32 } from "./decoder.js";
@@ -67,6 +73,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     private readonly onRoom: () => void,
   ) {
     this.maxStreams = Math.min(maxRequests, 65_535);
+    // At once, lest the first requests wait for it out of their turn.
+    this.connect();
   }
 
   get connections(): number {
@@ -117,15 +125,20 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   // From the transport.
 
   onConnected(connection: Connection): ConnectionOwner {
+    if (this.state !== "connecting") {
+      // It was given up meanwhile.
+      connection.close();
+      return NO_OWNER;
+    }
     this.connection = connection;
     this.state = "greeting";
     this.encoder.hello(LANE_VERSION, MAGIC, ANSWER_WINDOW_BYTES);
     this.flushTurn();
-    if (this.active === 0 && this.onEmpty !== undefined) this.close();
     return this;
   }
 
   onConnectFailed(): void {
+    if (this.state !== "connecting") return;
     this.state = "closed";
     for (const stream of this.underWay()) stream.lose("refused");
     this.onEmpty?.();

@@ -97,7 +97,8 @@ export const RESPONSE_DIFFERENCES: readonly Difference[] = [
     mend: (bytes) => {
       const raw = rawHead(bytes);
       const [length, ...more] = rawValues(raw, "content-length").map((value) => value.trim());
-      if (!more.every((value) => value === length)) return bytes;
+      // `31` and `031` are alike: one number.
+      if (!more.every((value) => Number(value) === Number(length))) return bytes;
       let isFirst = true;
       const head = raw.bytes.replace(/\r\ncontent-length:[^\r]*(?=\r\n)/gi, (line) => {
         if (!isFirst) return "";
@@ -113,6 +114,11 @@ export const RESPONSE_DIFFERENCES: readonly Difference[] = [
     why: "White space around a value is no part of it (RFC 9110 §5.5): Node overlooks this close.",
     holds: ({ part, bytes }) =>
       part === "keepAlive" && rawValues(rawHead(bytes), "connection").some((value) => /\t/.test(value)),
+    mend: (bytes) => {
+      const head = rawHead(bytes).bytes;
+      const plain = head.replace(/\r\nconnection:[^\r]*(?=\r\n)/gi, (line) => line.replaceAll("\t", " "));
+      return plain + bytes.slice(head.length);
+    },
   },
   {
     name: "HTTP/1.0 with keep-alive and close",

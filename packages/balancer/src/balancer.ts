@@ -1,5 +1,5 @@
 /** The balancer: accepts clients on the inherited sockets, relays their requests, and follows the supervisor's snapshots. */
-import type { BalancerLimits, Snapshot } from "@paceline/link";
+import { type BalancerLimits, controlLanePath, type Snapshot } from "@paceline/link";
 import { Http1ClientLink } from "./client-link/http1.js";
 import { Counters } from "./counters.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
@@ -12,7 +12,9 @@ import type { Relay } from "./relay/relay.js";
 import { Router } from "./router.js";
 import type { Connection, ConnectionOwner, Listener, Transport } from "./transport/transport.js";
 import { Http1UpstreamLink } from "./upstream-link/http1.js";
+import { ControlLane } from "./upstream-link/lane/control.js";
 import { LaneLink } from "./upstream-link/lane/link.js";
+import { WatchedHttp1Link } from "./upstream-link/watched-http1.js";
 
 export interface BalancerOptions {
   transport: Transport;
@@ -55,10 +57,12 @@ export class Balancer {
     const lane = { transport, deadlines, unbegunUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.membership = new Membership({
       maxQueue: limits.maxQueue,
-      makeLink: ({ socket, protocol }, onRoom) =>
-        protocol === "lane"
-          ? new LaneLink(lane, socket, maxConnectionsPerUpstream, onRoom)
-          : new Http1UpstreamLink(http1, socket, maxConnectionsPerUpstream),
+      makeLink: ({ socket, protocol }, onRoom) => {
+        if (protocol === "lane") return new LaneLink(lane, socket, maxConnectionsPerUpstream, onRoom);
+        const link = new Http1UpstreamLink(http1, socket, maxConnectionsPerUpstream);
+        if (protocol !== "http1+control") return link;
+        return new WatchedHttp1Link(link, new ControlLane(lane, controlLanePath(socket)), lane.onBusy);
+      },
       onLeft: options.onLeavingChanged,
     });
     this.ticker = setInterval(() => this.tick(), TICK_MS);

@@ -6,8 +6,14 @@ export const LINK_VERSION = 1;
 /** The longest line either side accepts, in bytes; a longer one closes the link. */
 export const MAX_LINK_LINE_BYTES = 1 << 20;
 
-/** What an instance speaks with its balancers: HTTP/1.1, or the lane of docs/lane.md. */
-export type UpstreamProtocol = "http1" | "lane";
+/** What an instance speaks with its balancers: HTTP/1.1, the lane of docs/lane.md, or HTTP/1.1 with a lane for control. */
+export type UpstreamProtocol = "http1" | "lane" | "http1+control";
+
+/** Where an instance that serves HTTP/1.1 on a socket has its lane for control. */
+export function controlLanePath(socket: string): string {
+  // No longer than the socket's own, which was made to fit a socket address.
+  return `${socket.replace(/\.sock$/, "")}.lane`;
+}
 
 /** What a child is: an instance of a pool, or a balancer. */
 export type ChildRole = "instance" | "balancer";

@@ -12,6 +12,8 @@ export interface ServeOptions {
   behindBalancer?: boolean;
   /** Serve a fetch app over lanes, with what `prepareAnswers` gave; the address must be a unix socket. Default: HTTP/1.1. */
   lanes?: AnswerReader;
+  /** The path of a lane for control beside HTTP/1.1. Default: none. */
+  controlLane?: string;
   /** Takes the errors of handlers and bodies; by default their stack goes to stderr. */
   onError?: (error: unknown) => void;
 }
@@ -22,13 +24,24 @@ export interface ServeOptions {
  * @throws ServerError `address-in-use` or `cannot-listen`
  */
 export async function serve(app: App, options: ServeOptions): Promise<RunningServer> {
-  const runtime: RuntimeOptions = {
+  const runtime = runtimeOptions(app, options);
+  const server = await start(app, options, runtime);
+  if (options.controlLane === undefined) return server;
+  const { withControlLane } = await import("./lane/lane-server.js");
+  return withControlLane(server, options.controlLane, runtime);
+}
+
+function runtimeOptions(app: App, options: ServeOptions): RuntimeOptions {
+  return {
     app,
     address: options.address,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     behindBalancer: options.behindBalancer ?? false,
     onError: options.onError ?? ((error) => console.error(error)),
   };
+}
+
+async function start(app: App, options: ServeOptions, runtime: RuntimeOptions): Promise<RunningServer> {
   if (options.address.kind === "unix" && !runtime.behindBalancer) await clearStaleSocket(options.address.path);
   // Only what this process needs is loaded: idle memory counts.
   if (app.style === "fetch" && options.lanes !== undefined) {

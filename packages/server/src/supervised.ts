@@ -1,5 +1,11 @@
 /** Runs one server as an instance: on its socket, reporting over the link, leaving when it is told to. */
-import { type ChildIdentity, type ChildPhase, LinkClient, type UpstreamProtocol } from "@paceline/link";
+import {
+  type ChildIdentity,
+  type ChildPhase,
+  controlLanePath,
+  LinkClient,
+  type UpstreamProtocol,
+} from "@paceline/link";
 import { loadApp } from "./app-loader.js";
 import { Drain } from "./drain.js";
 import { ServerError } from "./errors.js";
@@ -66,12 +72,15 @@ class Instance {
     this.link.start();
     const prepared = spec.link === "lane" ? await (await import("./lane/answers.js")).prepareAnswers() : undefined;
     const app = await loadApp(spec.app);
-    if (app.style === "fetch" && prepared !== undefined) this.protocol = "lane";
-    else prepared?.restore();
+    if (prepared !== undefined) {
+      this.protocol = app.style === "fetch" ? "lane" : "http1+control";
+      if (app.style !== "fetch") prepared.restore();
+    }
     this.server = await serve(app, {
       address: { kind: "unix", path: socket },
       behindBalancer: true,
       ...(this.protocol === "lane" && prepared !== undefined ? { lanes: prepared.answers } : {}),
+      ...(this.protocol === "http1+control" ? { controlLane: controlLanePath(socket) } : {}),
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
     });
     this.sayReady();

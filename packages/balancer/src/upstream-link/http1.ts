@@ -27,6 +27,11 @@ export class Http1UpstreamLink implements UpstreamLink {
     return this.open_;
   }
 
+  /** Requests are under way. */
+  get isBusy(): boolean {
+    return this.open_ > this.idle.length;
+  }
+
   hasRoom(): boolean {
     return this.idle.length > 0 || this.open_ < this.maxConnections;
   }

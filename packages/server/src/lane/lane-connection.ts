@@ -10,19 +10,24 @@ import { LaneStream } from "./lane-stream.js";
 import { FrameType, LANE_VERSION, MAGIC, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
 
-/** What all lanes of a server share. */
-export interface LaneServices {
+/** What a lane needs to serve requests. */
+export interface RequestServices {
   handler: FetchHandler;
   answers: AnswerReader;
   counter: RequestCounter;
+}
+
+/** What all lanes of a server share. */
+export interface LaneServices {
+  /** Absent: the lane is for control alone. */
+  requests?: RequestServices;
   limits: ServerLimits;
   /** Requests at work on all lanes. */
   active(): number;
   /** The server drains. */
   isLeaving(): boolean;
   onError(error: unknown): void;
-  /** A lane is gone, or owes no answer to a goaway any more. */
-  onChange(lane: LaneConnection): void;
+  onGone(lane: LaneConnection): void;
 }
 
 /** From here on no more of a body is put behind what waits to be written. */
@@ -37,9 +42,6 @@ const SLOT_MASK = (1 << SLOT_BITS) - 1;
 
 export class LaneConnection implements LaneSocketOwner, FrameSink {
   readonly frames = new FrameBuffer();
-  readonly handler: FetchHandler;
-  readonly answers: AnswerReader;
-  readonly counter: RequestCounter;
   /** Requests whose handler was called and whose answer has not left. */
   active = 0;
   /** A goaway was sent, and the balancer has not said yet that it sends no more. */
@@ -61,13 +63,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   constructor(
     private readonly socket: LaneSocket,
     private readonly services: LaneServices,
-  ) {
-    ({ handler: this.handler, answers: this.answers, counter: this.counter } = services);
-  }
-
-  get isGone(): boolean {
-    return this.isClosed;
-  }
+  ) {}
 
   get isFull(): boolean {
     return this.socket.isBlocked || this.frames.length > FULL_BYTES;
@@ -117,7 +113,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
         return this.frames.number(FrameType.PONG, 0, readUint32(bytes, start));
       case FrameType.GOAWAY:
         this.owesGoaway = false;
-        return this.services.onChange(this);
+        return;
       case FrameType.CLOSE:
         this.services.onError(new Error(`the balancer closed a lane: ${bytes.toString("utf8", start, end)}`));
         return this.socket.end();
@@ -149,11 +145,13 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   }
 
   private request(id: number, text: string): void {
+    const { requests } = this.services;
+    if (requests === undefined) return this.break("a request, though it is for control alone");
     const head = new LaneRequestHead(text);
     if (!head.isConsistent) return this.break("a request whose lengths do not fit");
     const slot = id & SLOT_MASK;
     if (this.streams[slot] !== undefined) return this.break("a request on a stream that is in use");
-    const stream = new LaneStream(this, id, head, this.peerWindow);
+    const stream = new LaneStream(this, requests, id, head, this.peerWindow);
     while (this.streams.length < slot) this.streams.push(undefined);
     this.streams[slot] = stream;
     this.waiting.push(stream);
@@ -213,7 +211,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     this.isClosed = true;
     this.owesGoaway = false;
     for (const stream of this.streams.splice(0)) stream?.onCancel();
-    this.services.onChange(this);
+    this.services.onGone(this);
   }
 
   /** The balancer cannot be understood: it is told why, and the lane is closed. */

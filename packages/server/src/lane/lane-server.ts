@@ -1,12 +1,68 @@
-/** Serves a fetch app over lanes: the balancers of the fleet are its only clients. */
-
+/** Serves over lanes: a fetch app's requests, or control alone beside the HTTP/1.1 of a Node handler. The balancers are the only clients. */
 import type { FetchHandler } from "../app.js";
 import { RequestCounter } from "../request-counter.js";
 import { listenError } from "../runtime/listen-error.js";
 import type { RunningServer, RuntimeOptions } from "../runtime/running-server.js";
 import type { AnswerReader } from "./answers.js";
-import { LaneConnection, type LaneServices } from "./lane-connection.js";
+import { LaneConnection, type LaneServices, type RequestServices } from "./lane-connection.js";
 import { type LaneListener, listenForLanes } from "./lane-socket.js";
+
+/** The lanes of one server. */
+class Lanes {
+  private readonly lanes = new Set<LaneConnection>();
+  private listener: LaneListener | undefined;
+  private isLeaving = false;
+
+  constructor(private readonly options: Pick<RuntimeOptions, "limits" | "onError">) {}
+
+  /** @throws ServerError `address-in-use` or `cannot-listen` */
+  async listen(path: string, requests?: RequestServices): Promise<void> {
+    const services: LaneServices = {
+      ...(requests === undefined ? {} : { requests }),
+      ...this.options,
+      active: () => this.active(),
+      isLeaving: () => this.isLeaving,
+      onGone: (lane) => void this.lanes.delete(lane),
+    };
+    try {
+      this.listener = await listenForLanes(path, (socket) => {
+        const lane = new LaneConnection(socket, services);
+        this.lanes.add(lane);
+        return lane;
+      });
+    } catch (cause) {
+      throw listenError({ kind: "unix", path }, cause);
+    }
+  }
+
+  /** Requests whose handler was called and whose answer has not left. */
+  active(): number {
+    let count = 0;
+    for (const lane of this.lanes) count += lane.active;
+    return count;
+  }
+
+  /** Balancers that have not said yet that they send no more, once they were asked: a request may be on its way. */
+  get unsettled(): number {
+    let count = 0;
+    for (const lane of this.lanes) if (lane.owesGoaway) count++;
+    return count;
+  }
+
+  goaway(): void {
+    this.isLeaving = true;
+    for (const lane of this.lanes) lane.goaway();
+  }
+
+  stopAccepting(): void {
+    this.listener?.close();
+  }
+
+  destroy(): void {
+    this.stopAccepting();
+    for (const lane of this.lanes) lane.destroy();
+  }
+}
 
 /**
  * Starts the server on the unix socket of its address.
@@ -19,51 +75,50 @@ export async function serveLanes(
   answers: AnswerReader,
   options: RuntimeOptions,
 ): Promise<RunningServer> {
-  const { address, limits, onError } = options;
-  const lanes = new Set<LaneConnection>();
-  const active = (): number => {
-    let count = 0;
-    for (const lane of lanes) count += lane.active;
-    return count;
-  };
-  let isLeaving = false;
-  const counter = new RequestCounter(active);
-  const services: LaneServices = {
-    handler,
-    answers,
-    counter,
-    limits,
-    active,
-    isLeaving: () => isLeaving,
-    onError,
-    onChange: (lane) => {
-      if (lane.isGone) lanes.delete(lane);
-    },
-  };
-  let listener: LaneListener;
-  try {
-    listener = await listenForLanes(address.kind === "unix" ? address.path : "", (socket) => {
-      const lane = new LaneConnection(socket, services);
-      lanes.add(lane);
-      return lane;
-    });
-  } catch (cause) {
-    throw listenError(address, cause);
-  }
+  const { address } = options;
+  const lanes = new Lanes(options);
+  const counter = new RequestCounter(() => lanes.active());
+  await lanes.listen(address.kind === "unix" ? address.path : "", { handler, answers, counter });
   return {
     address,
-    // Until a balancer has said that it sends no more, a request may be on its way.
-    inFlight: () => active() + (isLeaving ? [...lanes].filter((lane) => lane.owesGoaway).length : 0),
+    inFlight: () => lanes.active() + lanes.unsettled,
     takeStats: () => counter.take(),
-    markAnswersClose: () => {
-      isLeaving = true;
-      for (const lane of lanes) lane.goaway();
-    },
-    stopAccepting: () => listener.close(),
+    markAnswersClose: () => lanes.goaway(),
+    stopAccepting: () => lanes.stopAccepting(),
     closeNow: () => {
       counter.stop();
-      listener.close();
-      for (const lane of lanes) lane.destroy();
+      lanes.destroy();
+    },
+  };
+}
+
+/**
+ * The same server with a lane for control beside it.
+ *
+ * @throws ServerError `address-in-use` or `cannot-listen`
+ */
+export async function withControlLane(
+  server: RunningServer,
+  path: string,
+  options: Pick<RuntimeOptions, "limits" | "onError">,
+): Promise<RunningServer> {
+  const lanes = new Lanes(options);
+  await lanes.listen(path);
+  return {
+    address: server.address,
+    inFlight: () => server.inFlight() + lanes.unsettled,
+    takeStats: () => server.takeStats(),
+    markAnswersClose: () => {
+      server.markAnswersClose();
+      lanes.goaway();
+    },
+    stopAccepting: () => {
+      server.stopAccepting();
+      lanes.stopAccepting();
+    },
+    closeNow: () => {
+      server.closeNow();
+      lanes.destroy();
     },
   };
 }

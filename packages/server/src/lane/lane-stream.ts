@@ -1,7 +1,7 @@
 /** One request over the lane and its answer, on the instance's side. */
 import { ForwardedInfo } from "../request-info.js";
 import { type BlockSource, type BlockWriter, blocksOf, writeBlocks } from "./answer-body.js";
-import type { LaneConnection } from "./lane-connection.js";
+import type { LaneConnection, RequestServices } from "./lane-connection.js";
 import { LaneRequest, type RequestSource } from "./lane-request.js";
 import { FrameType, MAX_DATA_BYTES, RESPONSE_TEXT, ResponseFlag } from "./protocol.js";
 import { RequestBody } from "./request-body.js";
@@ -40,6 +40,7 @@ export class LaneStream implements RequestSource, BlockWriter {
 
   constructor(
     private readonly lane: LaneConnection,
+    private readonly requests: RequestServices,
     readonly id: number,
     readonly head: LaneRequestHead,
     window: number,
@@ -75,17 +76,17 @@ export class LaneStream implements RequestSource, BlockWriter {
 
   /** Calls the handler. */
   begin(): void {
-    const { lane } = this;
+    const { lane, requests } = this;
     this.handled();
     this.begunAtMs = performance.now();
     if (this.head.expectsContinue) this.sendHead(100, "", "", -1, false);
     let result: unknown;
     try {
-      result = lane.handler(new LaneRequest(this.head, this) as unknown as Request, new ForwardedInfo(this.head));
+      result = requests.handler(new LaneRequest(this.head, this) as unknown as Request, new ForwardedInfo(this.head));
     } catch (error) {
       return this.failed(error);
     }
-    if (lane.answers.isAnswer(result)) return this.answer(result);
+    if (requests.answers.isAnswer(result)) return this.answer(result);
     lane.owesBegun(this);
     Promise.resolve(result).then(this.answered, this.failed);
   }
@@ -93,7 +94,7 @@ export class LaneStream implements RequestSource, BlockWriter {
   private readonly answered = (response: unknown): void => {
     if (this.state !== "handling") return this.leave(response);
     try {
-      if (!this.lane.answers.isAnswer(response)) {
+      if (!this.requests.answers.isAnswer(response)) {
         throw new TypeError("the handler gave something that is not a Response");
       }
       this.answer(response);
@@ -105,7 +106,7 @@ export class LaneStream implements RequestSource, BlockWriter {
 
   /** An answer that comes when its client has gone: what it holds is let go. */
   private leave(response: unknown): void {
-    const { answers } = this.lane;
+    const { answers } = this.requests;
     if (!answers.isAnswer(response) || response.bodyUsed) return;
     const body = answers.body(response);
     if (body !== null && typeof body === "object" && !(body instanceof Uint8Array || body instanceof Blob))
@@ -126,13 +127,13 @@ export class LaneStream implements RequestSource, BlockWriter {
     if (this.state !== "waiting") return;
     this.state = "handling";
     this.lane.active++;
-    this.lane.counter.begun++;
+    this.requests.counter.begun++;
   }
 
   /** Answers without the app. */
   refuse(status: number, text: string, fields = ""): void {
     this.handled();
-    this.lane.counter.errors++;
+    this.requests.counter.errors++;
     this.sendWhole(status, "", `content-type: text/plain\r\n${fields}`, this.isHead ? "" : text, text.length);
   }
 
@@ -141,7 +142,7 @@ export class LaneStream implements RequestSource, BlockWriter {
   }
 
   private answer(response: Response): void {
-    const { counter } = this.lane;
+    const { counter } = this.requests;
     const now = performance.now();
     counter.latency.record((now - this.begunAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
@@ -150,7 +151,7 @@ export class LaneStream implements RequestSource, BlockWriter {
   }
 
   private send(response: Response): void {
-    const { answers } = this.lane;
+    const { answers } = this.requests;
     const { status, statusText } = response;
     const fields = answers.fields(response);
     const { contentLength } = fields;

@@ -11,7 +11,7 @@ export interface PoolView {
 /** How a process is reached. */
 export interface Reach {
   socket: string;
-  protocol: "http1" | "lane";
+  protocol: "http1" | "lane" | "http1+control";
 }
 
 /** Where a pool is reached; pools without an entry (the balancers' own) are left out. */

@@ -47,7 +47,7 @@ function isMessage(message: Fields): boolean {
 }
 
 function isProtocol(value: unknown): boolean {
-  return value === undefined || value === "http1" || value === "lane";
+  return value === undefined || value === "http1" || value === "lane" || value === "http1+control";
 }
 
 function areTexts(message: Fields, names: string[]): boolean {

@@ -14,6 +14,7 @@ import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../link.js";
 import { LaneDecoder, type LaneSink, uint32 } from "./decoder.js";
 import { LaneEncoder } from "./encoder.js";
 import { ANSWER_WINDOW_BYTES, Frame, LANE_VERSION, MAGIC } from "./protocol.js";
+import { Silence } from "./silence.js";
 import { LaneStream } from "./stream.js";
 
 export interface LaneServices {
@@ -36,8 +37,6 @@ type State =
 
 /** With more than this waiting to be written the lane takes no new request. */
 const MAX_WAITING_BYTES = 1 << 20;
-/** A lane on which nothing moved for so many ticks, with requests under way, is asked whether it is there. */
-const PING_AFTER_TICKS = 6;
 
 export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connector, Flushable {
   readonly encoder = new LaneEncoder();
@@ -57,10 +56,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   /** The instance said goaway. */
   private isGoingAway = false;
   private onEmpty: (() => void) | undefined;
-  /** Something was sent to which nothing has been heard. */
-  private isAwaiting = false;
-  private silentTicks = 0;
-  private quietTicks = 0;
+  private silence = new Silence();
   private pings = 0;
   /** The stream of the last frame heard, when that said that a non-idempotent request began: it is the one at work. */
   private atWork: LaneStream | undefined;
@@ -110,7 +106,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.decoder = new LaneDecoder();
     this.encoder.clear();
     this.atWork = undefined;
-    this.isAwaiting = false;
+    this.silence = new Silence();
     this.services.transport.connect(this.path, this);
   }
 
@@ -145,8 +141,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   }
 
   onData(bytes: Buffer): boolean {
-    this.isAwaiting = false;
-    this.silentTicks = this.quietTicks = 0;
+    this.silence.heard();
     if (!this.decoder.read(bytes, this)) this.break(this.decoder.problem);
     for (const stream of this.touched.splice(0)) {
       stream.isTouched = false;
@@ -300,7 +295,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     stream.sequence = ++this.sequence;
     this.encoder.request(stream.id, request, forwarded, isTrusted);
-    this.isAwaiting = true;
+    this.silence.asked();
     this.services.onBusy();
     this.flushSoon();
   }
@@ -348,18 +343,11 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   // Silence.
 
   countSilence(): number {
-    if (this.active === 0 || this.state !== "open") {
-      this.silentTicks = this.quietTicks = 0;
-      return 0;
-    }
-    if (this.isAwaiting) return ++this.silentTicks;
-    if (++this.quietTicks >= PING_AFTER_TICKS) {
-      this.quietTicks = 0;
-      this.isAwaiting = true;
+    if (this.active === 0 || this.state !== "open") return 0;
+    return this.silence.tick(() => {
       this.encoder.number(Frame.PING, 0, ++this.pings);
       this.flushSoon();
-    }
-    return 0;
+    });
   }
 
   /**

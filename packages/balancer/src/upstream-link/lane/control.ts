@@ -1,0 +1,133 @@
+/** The lane beside the HTTP/1.1 connections to an instance whose app is a Node handler: for control alone. */
+import {
+  type Connection,
+  type ConnectionOwner,
+  type Connector,
+  NO_OWNER,
+  type Transport,
+} from "../../transport/transport.js";
+import { LaneDecoder, type LaneSink, uint32 } from "./decoder.js";
+import { LaneEncoder } from "./encoder.js";
+import { ANSWER_WINDOW_BYTES, Frame, LANE_VERSION, MAGIC } from "./protocol.js";
+import { Silence } from "./silence.js";
+
+export interface ControlServices {
+  transport: Transport;
+  onProblem(message: string): void;
+}
+
+export class ControlLane implements LaneSink, ConnectionOwner, Connector {
+  /** The instance wants no new requests. */
+  isGoingAway = false;
+  private state: "connecting" | "greeting" | "open" | "closed" = "connecting";
+  private connection: Connection | undefined;
+  private readonly decoder = new LaneDecoder();
+  private readonly encoder = new LaneEncoder();
+  private readonly silence = new Silence();
+  private pings = 0;
+
+  constructor(
+    private readonly services: ControlServices,
+    private readonly path: string,
+  ) {
+    services.transport.connect(path, this);
+  }
+
+  /** Called at each tick while requests are under way; answers with the silent ones in a row. */
+  countSilence(): number {
+    if (this.state !== "open") return 0;
+    return this.silence.tick(() => {
+      this.encoder.number(Frame.PING, 0, ++this.pings);
+      this.flush();
+    });
+  }
+
+  close(): void {
+    if (this.state === "closed") return;
+    this.state = "closed";
+    this.connection?.close();
+    this.connection = undefined;
+  }
+
+  onConnected(connection: Connection): ConnectionOwner {
+    if (this.state === "closed") {
+      connection.close();
+      return NO_OWNER;
+    }
+    this.connection = connection;
+    this.state = "greeting";
+    this.encoder.hello(LANE_VERSION, MAGIC, ANSWER_WINDOW_BYTES);
+    this.flush();
+    return this;
+  }
+
+  /** Without it the instance is only not watched: its requests go their own way. */
+  onConnectFailed(): void {
+    this.state = "closed";
+  }
+
+  onData(bytes: Buffer): boolean {
+    this.silence.heard();
+    if (!this.decoder.read(bytes, this)) this.break(this.decoder.problem);
+    return true;
+  }
+
+  onDrain(): void {
+    this.flush();
+  }
+
+  onEnd(): void {
+    this.close();
+  }
+
+  onClose(): void {
+    this.connection = undefined;
+    this.state = "closed";
+  }
+
+  onFrame(type: number, _id: number, bytes: Uint8Array, start: number, end: number): void {
+    if (this.state === "closed") return;
+    if (this.state === "greeting") {
+      const version = (bytes[start + 4] as number) | ((bytes[start + 5] as number) << 8);
+      if (type !== Frame.HELLO || uint32(bytes, start) !== MAGIC) return this.break("no hello at its begin");
+      if (version !== LANE_VERSION) return this.break(`version ${version} of the lane, not ${LANE_VERSION}`);
+      this.state = "open";
+      return;
+    }
+    switch (type) {
+      case Frame.PONG:
+      case Frame.BUSY:
+        return;
+      case Frame.GOAWAY:
+        this.isGoingAway = true;
+        this.encoder.empty(Frame.GOAWAY, 0);
+        return this.flush();
+      case Frame.CLOSE:
+        this.services.onProblem(
+          `the instance at ${this.path} closed its lane: ${Buffer.from(bytes.subarray(start, end))}`,
+        );
+        return;
+      default:
+        this.break(`a frame of type ${type}, which has no place on a lane for control`);
+    }
+  }
+
+  onBody(): void {
+    this.break("a body, which has no place on a lane for control");
+  }
+
+  private break(problem: string): void {
+    if (this.state === "closed") return;
+    this.services.onProblem(`the lane to ${this.path} was closed: it brought ${problem}`);
+    const text = Buffer.from(problem);
+    this.encoder.bytes(Frame.CLOSE, 0, text, 0, text.length);
+    this.flush();
+    this.close();
+  }
+
+  private flush(): void {
+    const { connection, encoder } = this;
+    if (connection === undefined || encoder.length === 0 || connection.waitingBytes > 0) return;
+    connection.writeTransient(encoder.take());
+  }
+}

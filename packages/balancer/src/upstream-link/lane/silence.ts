@@ -1,0 +1,31 @@
+/** Counts how long an instance has said nothing to what it was asked, in ticks; see "Silence" in docs/lane.md. Pure. */
+
+/** A lane on which nothing moved for so many ticks, with requests under way, is asked whether it is there. */
+const PING_AFTER_TICKS = 6;
+
+export class Silence {
+  /** Something was asked, and nothing has been heard since. */
+  private isAwaiting = false;
+  private silentTicks = 0;
+  private quietTicks = 0;
+
+  asked(): void {
+    this.isAwaiting = true;
+  }
+
+  heard(): void {
+    this.isAwaiting = false;
+    this.silentTicks = this.quietTicks = 0;
+  }
+
+  /** A tick has passed, with requests under way; answers with the silent ones in a row. `ping` asks. */
+  tick(ping: () => void): number {
+    if (this.isAwaiting) return ++this.silentTicks;
+    if (++this.quietTicks >= PING_AFTER_TICKS) {
+      this.quietTicks = 0;
+      ping();
+      this.isAwaiting = true;
+    }
+    return 0;
+  }
+}

@@ -11,6 +11,20 @@ export interface RequestInfo {
   readonly host: string;
   /** The request's id, when the balancer or the client gave one in X-Request-Id. */
   readonly requestId: string | undefined;
+  /**
+   * Takes the upgrade that the client asks for (RFC 9110 §7.8), with these fields in the 101; return its `response`.
+   * Undefined when the client asks for none, or where a fetch app cannot take one: in `paceline serve`, and in a pool
+   * with `link: "http1"`.
+   */
+  readonly upgrade?: ((fields?: Readonly<Record<string, string>>) => Upgrade) | undefined;
+}
+
+/** A connection that was upgraded: bytes both ways, as whatever protocol it now speaks. */
+export interface Upgrade {
+  /** What the handler has to return. */
+  response: Response;
+  readable: ReadableStream<Uint8Array>;
+  writable: WritableStream<Uint8Array>;
 }
 
 /** Takes a request, gives the answer: the shape of WinterTC, which Hono and others export too. */

@@ -1,5 +1,5 @@
 /** The small single-process server that a Paceline instance is. */
-export type { App, FetchHandler, NodeHandler, RequestInfo } from "./app.js";
+export type { App, FetchHandler, NodeHandler, RequestInfo, Upgrade } from "./app.js";
 export { appFrom } from "./app.js";
 export { loadApp } from "./app-loader.js";
 export { ServerError } from "./errors.js";

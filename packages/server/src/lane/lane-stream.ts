@@ -1,4 +1,5 @@
 /** One request over the lane and its answer, on the instance's side. */
+import type { RequestInfo, Upgrade } from "../app.js";
 import { ForwardedInfo } from "../request-info.js";
 import { type BlockSource, type BlockWriter, blocksOf, writeBlocks } from "./answer-body.js";
 import type { LaneConnection, RequestServices } from "./lane-connection.js";
@@ -6,6 +7,7 @@ import { LaneRequest, type RequestSource } from "./lane-request.js";
 import { FrameType, MAX_DATA_BYTES, RESPONSE_TEXT, ResponseFlag } from "./protocol.js";
 import { RequestBody } from "./request-body.js";
 import type { LaneRequestHead } from "./request-head.js";
+import { makeUpgrade, type TunnelStream, UpgradeAnswer } from "./upgrade.js";
 
 type State =
   /** Its handler was not called yet. */
@@ -19,7 +21,21 @@ type State =
 /** Bodies up to this size leave in one piece with their head. */
 const SMALL_BODY_BYTES = 16_384;
 
-export class LaneStream implements RequestSource, BlockWriter {
+/** What a handler is told beside the request. */
+class LaneInfo extends ForwardedInfo {
+  constructor(
+    private readonly head: LaneRequestHead,
+    private readonly stream: LaneStream,
+  ) {
+    super(head);
+  }
+
+  get upgrade(): RequestInfo["upgrade"] {
+    return this.head.isUpgrade ? (fields) => this.stream.upgrade(fields) : undefined;
+  }
+}
+
+export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   state: State = "waiting";
   private begunAtMs = 0;
   /** What the balancer still takes of the answer, in bytes. */
@@ -82,11 +98,11 @@ export class LaneStream implements RequestSource, BlockWriter {
     if (this.head.expectsContinue) this.sendHead(100, "", "", -1, false);
     let result: unknown;
     try {
-      result = requests.handler(new LaneRequest(this.head, this) as unknown as Request, new ForwardedInfo(this.head));
+      result = requests.handler(new LaneRequest(this.head, this) as unknown as Request, new LaneInfo(this.head, this));
     } catch (error) {
       return this.failed(error);
     }
-    if (requests.answers.isAnswer(result)) return this.answer(result);
+    if (this.isAnswer(result)) return this.answer(result);
     lane.owesBegun(this);
     Promise.resolve(result).then(this.answered, this.failed);
   }
@@ -94,7 +110,7 @@ export class LaneStream implements RequestSource, BlockWriter {
   private readonly answered = (response: unknown): void => {
     if (this.state !== "handling") return this.leave(response);
     try {
-      if (!this.requests.answers.isAnswer(response)) {
+      if (!this.isAnswer(response)) {
         throw new TypeError("the handler gave something that is not a Response");
       }
       this.answer(response);
@@ -103,6 +119,10 @@ export class LaneStream implements RequestSource, BlockWriter {
     }
     this.lane.flushSoon();
   };
+
+  private isAnswer(value: unknown): value is Response {
+    return this.requests.answers.isAnswer(value) || value instanceof UpgradeAnswer;
+  }
 
   /** An answer that comes when its client has gone: what it holds is let go. */
   private leave(response: unknown): void {
@@ -142,12 +162,20 @@ export class LaneStream implements RequestSource, BlockWriter {
   }
 
   private answer(response: Response): void {
+    if (response instanceof UpgradeAnswer) return this.switchOver(response);
     const { counter } = this.requests;
     const now = performance.now();
     counter.latency.record((now - this.begunAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
     this.send(response);
     this.lane.progressed(now);
+  }
+
+  /** From here on the stream is a tunnel. */
+  private switchOver(answer: UpgradeAnswer): void {
+    this.sendHead(101, "", answer.lines, -1, false);
+    this.state = "answering";
+    answer.onSwitched();
   }
 
   private send(response: Response): void {
@@ -311,6 +339,19 @@ export class LaneStream implements RequestSource, BlockWriter {
     this.state = "ended";
     this.pending = undefined;
     this.lane.ended(this);
+  }
+
+  /** Takes the upgrade that the request asks for. */
+  upgrade(fields?: Readonly<Record<string, string>>): Upgrade {
+    return makeUpgrade(this, this.head.get("upgrade") ?? "", fields);
+  }
+
+  get isOver(): boolean {
+    return this.state === "ended";
+  }
+
+  get requestBody(): ReadableStream<Uint8Array> {
+    return this.body?.stream() ?? new ReadableStream();
   }
 
   // For the request.

@@ -1,0 +1,50 @@
+/** An upgrade over the lane: the stream of a request becomes a tunnel of bytes, both ways. */
+import type { Upgrade } from "../app.js";
+import { fieldLinesOf } from "./field-lines.js";
+
+/** Stands for 101 Switching Protocols, which no Response can be. */
+export class UpgradeAnswer {
+  /** Field lines of the answer's head. */
+  readonly lines: string;
+  /** Called when the 101 is on its way. */
+  onSwitched: () => void = () => {};
+
+  constructor(fields: Readonly<Record<string, string>>) {
+    const named = new Headers(fields);
+    this.lines = fieldLinesOf(named as never).text;
+  }
+}
+
+/** What a tunnel's end needs of its stream. */
+export interface TunnelStream {
+  readonly isOver: boolean;
+  readonly requestBody: ReadableStream<Uint8Array>;
+  write(block: Uint8Array): boolean;
+  drained(): Promise<void>;
+  endBody(): void;
+  failed(error: unknown): void;
+}
+
+/** @param protocol what the client asked to upgrade to; the answer says it unless `fields` do. */
+export function makeUpgrade(
+  stream: TunnelStream,
+  protocol: string,
+  fields: Readonly<Record<string, string>> = {},
+): Upgrade {
+  const answer = new UpgradeAnswer({ upgrade: protocol, ...fields });
+  const switched = new Promise<void>((resolve) => {
+    answer.onSwitched = resolve;
+  });
+  const writable = new WritableStream<Uint8Array>({
+    start: () => switched,
+    write(block) {
+      if (stream.isOver) throw new Error("the client has gone");
+      return stream.write(block) ? undefined : stream.drained();
+    },
+    close: () => {
+      if (!stream.isOver) stream.endBody();
+    },
+    abort: (reason) => stream.failed(reason ?? new Error("the tunnel was aborted")),
+  });
+  return { response: answer as unknown as Response, readable: stream.requestBody, writable };
+}

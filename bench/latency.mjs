@@ -12,7 +12,10 @@ import { textTable } from "./support/tables.mjs";
 import { withStarted } from "./support/turns.mjs";
 
 /** What is compared: a name, and what is laid over the fleet's config. */
-const VARIANTS = [{ name: "paceline", config: {} }];
+const VARIANTS = [
+  { name: "paceline", config: {} },
+  { name: "paceline, HTTP/1.1 link", config: { link: "http1" } },
+];
 const SHARES = [0.1, 0.5, 0.9];
 const METRICS = ["rate", "requests", "failed", "p50Ms", "p99Ms", "maxMs", "lateP99Ms"];
 

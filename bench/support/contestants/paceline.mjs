@@ -9,7 +9,14 @@ const ON_NODE = { runtime: "node", balancer: { runtime: "node" } };
 /** The fleets that the benchmark measures. */
 export const FLEET_VARIANTS = [
   { name: "paceline", runtime: "bun" },
+  { name: "paceline, HTTP/1.1 link", runtime: "bun", config: { link: "http1" } },
   { name: "paceline on Node", runtime: "node", config: ON_NODE, environment: { PACELINE_RUNTIME: "node" } },
+  {
+    name: "paceline on Node, HTTP/1.1 link",
+    runtime: "node",
+    config: { ...ON_NODE, link: "http1" },
+    environment: { PACELINE_RUNTIME: "node" },
+  },
 ];
 
 /** Starts a fleet; it may still be starting instances when this answers. */

@@ -1,4 +1,4 @@
-/** A million requests over 10,000 connections that open and close: descriptors and memory come back. */
+/** A million requests over 10,000 connections that open and close, over the lane and over HTTP/1.1: descriptors and memory come back. */
 import net from "node:net";
 import { descriptors, rssMB, startFleet, verdict, wait } from "./support.mjs";
 
@@ -7,49 +7,72 @@ const REQUESTS_EACH = 100;
 const AT_ONCE = 200;
 const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-const fleet = await startFleet(2);
-let answered = 0;
-let failed = 0;
-let rssEarly;
+/** What the lane may take more than HTTP/1.1, in megabytes for each process. */
+const MORE_MB = 10;
 
 /** One connection: its requests one after the other, then the close. */
-function converse() {
+function converse(port, onAnswer) {
   return new Promise((resolve) => {
     let mine = 0;
     let tail = "";
-    const socket = net.connect(fleet.port, "127.0.0.1", () => socket.write(REQUEST));
+    const socket = net.connect(port, "127.0.0.1", () => socket.write(REQUEST));
     socket.on("data", (bytes) => {
       tail = (tail + bytes.toString("latin1")).slice(-2000);
       if (!tail.endsWith("Hello World!\n")) return;
-      if (!tail.startsWith("HTTP/1.1 200")) failed++;
+      onAnswer(tail.startsWith("HTTP/1.1 200"));
       tail = "";
-      answered++;
-      if (answered === 100_000) rssEarly = rssMB(fleet.balancerPid);
       if (++mine === REQUESTS_EACH) socket.end();
       else socket.write(REQUEST);
     });
-    socket.on("error", () => failed++);
+    socket.on("error", () => onAnswer(false));
     socket.on("close", resolve);
   });
 }
 
-try {
-  const before = descriptors(fleet.balancerPid);
-  let left = CONNECTIONS;
-  const lane = async () => {
-    while (left-- > 0) await converse();
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, lane));
-  // Upstream connections that fell idle are closed after upstreamIdleTimeoutMs.
-  await wait(35_000);
-  const after = descriptors(fleet.balancerPid);
-  const rssLate = rssMB(fleet.balancerPid);
-  verdict(failed === 0 && answered === CONNECTIONS * REQUESTS_EACH, `${answered} answered, ${failed} failed`);
-  verdict(after <= before, `descriptors of the balancer: ${before} before, ${after} after`);
+/** The whole run over one link; answers with the RSS of balancer and instances at its end. */
+async function run(link) {
+  const fleet = await startFleet(2, { link });
+  try {
+    const before = descriptors(fleet.balancerPid);
+    let answered = 0;
+    let failed = 0;
+    let rssEarly;
+    const onAnswer = (isGood) => {
+      if (isGood) answered++;
+      else failed++;
+      if (answered === 100_000) rssEarly ??= rssMB(fleet.balancerPid);
+    };
+    let left = CONNECTIONS;
+    const client = async () => {
+      while (left-- > 0) await converse(fleet.port, onAnswer);
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, client));
+    const { pools } = await fleet.status();
+    const instances = pools[0].instances.map(({ pid }) => rssMB(pid));
+    // Upstream connections that fell idle are closed after upstreamIdleTimeoutMs.
+    await wait(35_000);
+    const after = descriptors(fleet.balancerPid);
+    const balancer = rssMB(fleet.balancerPid);
+    verdict(
+      failed === 0 && answered === CONNECTIONS * REQUESTS_EACH,
+      `${link}: ${answered} answered, ${failed} failed`,
+    );
+    verdict(after <= before, `${link}: descriptors of the balancer: ${before} before, ${after} after`);
+    verdict(
+      Math.abs(balancer - rssEarly) <= 0.1 * rssEarly || balancer < rssEarly,
+      `${link}: RSS of the balancer: ${rssEarly.toFixed(1)} MB after the first hundred thousand, ${balancer.toFixed(1)} MB at the end`,
+    );
+    return { balancer, instance: Math.max(...instances) };
+  } finally {
+    await fleet.stop();
+  }
+}
+
+const http1 = await run("http1");
+const lane = await run("lane");
+for (const kind of ["balancer", "instance"]) {
   verdict(
-    Math.abs(rssLate - rssEarly) <= 0.1 * rssEarly || rssLate < rssEarly,
-    `RSS of the balancer: ${rssEarly.toFixed(1)} MB after the first hundred thousand, ${rssLate.toFixed(1)} MB at the end`,
+    lane[kind] <= http1[kind] + MORE_MB,
+    `RSS of ${kind === "balancer" ? "the balancer" : "the larger instance"} after a million: ${http1[kind].toFixed(1)} MB over HTTP/1.1, ${lane[kind].toFixed(1)} MB over the lane`,
   );
-} finally {
-  await fleet.stop();
 }

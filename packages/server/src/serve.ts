@@ -1,6 +1,7 @@
 /** Starts a server for an app on the runtime it runs on. */
 import type { App } from "./app.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
+import { serveOnBun } from "./runtime/bun.js";
 import type { RunningServer, RuntimeOptions, ServeAddress } from "./runtime/running-server.js";
 import { clearStaleSocket } from "./unix-socket.js";
 
@@ -27,11 +28,8 @@ export async function serve(app: App, options: ServeOptions): Promise<RunningSer
     onError: options.onError ?? ((error) => console.error(error)),
   };
   if (options.address.kind === "unix" && !runtime.behindBalancer) await clearStaleSocket(options.address.path);
-  // Only what this process needs is loaded: idle memory counts.
-  if (app.style === "fetch" && process.versions.bun !== undefined) {
-    const { serveOnBun } = await import("./runtime/bun.js");
-    return serveOnBun(app.handler, runtime);
-  }
+  if (app.style === "fetch" && process.versions.bun !== undefined) return serveOnBun(app.handler, runtime);
+  // Not loaded before it is needed: idle memory counts, and node:http alone is 2 MB.
   const { serveOnNode } = await import("./runtime/node.js");
   return serveOnNode(runtime);
 }

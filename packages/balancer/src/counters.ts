@@ -1,4 +1,4 @@
-/** What this balancer counted, for the report it makes once a second. */
+/** What this balancer counted, for the reports it makes. */
 import { Histogram } from "@paceline/link";
 
 export class Counters {

@@ -1,8 +1,8 @@
 /** Counts what a server did, at a cost of nanoseconds a request. */
-import { Histogram, type InstanceStats, LoopLag } from "@paceline/link";
+import { Histogram, type InstanceStats, type Measured } from "@paceline/link";
 
 /** How a server is read: by the reports to the supervisor, and by whoever embeds it. */
-export type ServerStats = Omit<InstanceStats, "type" | "role">;
+export type ServerStats = Omit<InstanceStats, "type" | "role" | keyof Measured>;
 
 /** The counts of one server. A request is in flight until its answer has left or its client has gone. */
 export class RequestCounter {
@@ -12,12 +12,11 @@ export class RequestCounter {
   errors = 0;
   /** From the head of a request to the answer's: to the Response for fetch, to the end of the answer for (req, res). */
   readonly latency = new Histogram();
-  private readonly lag = new LoopLag();
 
   /** @param inFlight how many of the requests begun have not ended yet. */
   constructor(private readonly inFlight: () => number) {}
 
-  /** The totals so far; latency and event loop lag since the last call. */
+  /** The totals so far; latency since the last call. */
   take(): ServerStats {
     const inFlight = this.inFlight();
     return {
@@ -25,12 +24,7 @@ export class RequestCounter {
       errorsTotal: this.errors,
       inFlight,
       latency: this.latency.takeSparse(),
-      eventLoopLagMs: this.lag.takeMs(),
       heapBytes: process.memoryUsage().heapUsed,
     };
-  }
-
-  stop(): void {
-    this.lag.stop();
   }
 }

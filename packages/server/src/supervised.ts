@@ -1,5 +1,5 @@
 /** Runs one server as an instance: on its socket, reporting over the link, leaving when it is told to. */
-import { type ChildIdentity, type ChildPhase, LinkClient } from "@paceline/link";
+import { type ChildIdentity, type ChildPhase, LinkClient, Reporter } from "@paceline/link";
 import { loadApp } from "./app-loader.js";
 import { Drain } from "./drain.js";
 import { ServerError } from "./errors.js";
@@ -7,7 +7,6 @@ import { exitOnUncaught } from "./fatal.js";
 import type { RunningServer } from "./runtime/running-server.js";
 import { serve } from "./serve.js";
 
-const REPORT_EVERY_MS = 1000;
 /** How long the last words on the link may hold up the exit. */
 const LAST_WORDS_TIMEOUT_MS = 500;
 
@@ -29,6 +28,7 @@ export async function runSupervised(identity: ChildIdentity): Promise<void> {
 class Instance {
   private phase: ChildPhase = "starting";
   private server: RunningServer | undefined;
+  private reporter: Reporter | undefined;
   private drain: Drain | undefined;
   private readonly link: LinkClient;
 
@@ -64,18 +64,24 @@ class Instance {
     process.on("SIGTERM", () => this.leave(spec.drainTimeoutMs, false));
     this.link.start();
     const app = await loadApp(spec.app);
-    this.server = await serve(app, {
+    const server = await serve(app, {
       address: { kind: "unix", path: socket },
       behindBalancer: true,
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
     });
+    this.server = server;
+    this.reporter = new Reporter({
+      counts: () => [server.begun(), server.inFlight()],
+      inFlight: () => server.inFlight(),
+      report: (measured) => this.link.send({ type: "stats", role: "instance", ...server.takeStats(), ...measured }),
+    });
     this.sayReady();
-    setInterval(() => this.report(), REPORT_EVERY_MS);
+    this.reporter.start();
   }
 
   /** Tells the supervisor why this process is about to exit. */
   async fault(message: string): Promise<void> {
-    this.report();
+    this.reporter?.reportNow();
     this.link.send({ type: "fault", message });
     await this.link.flush(LAST_WORDS_TIMEOUT_MS);
   }
@@ -84,11 +90,6 @@ class Instance {
   private sayReady(): void {
     if (this.server === undefined || this.phase !== "starting") return;
     if (this.link.send({ type: "ready" })) this.phase = "ready";
-  }
-
-  private report(): void {
-    if (this.server === undefined) return;
-    this.link.send({ type: "stats", role: "instance", ...this.server.takeStats() });
   }
 
   private leave(deadlineMs: number, untilReleased: boolean): void {
@@ -106,7 +107,7 @@ class Instance {
 
   private async exit(cut: number): Promise<void> {
     if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
-    this.report();
+    this.reporter?.reportNow();
     await this.link.flush(LAST_WORDS_TIMEOUT_MS);
     this.server?.closeNow();
     process.exit(0);

@@ -41,13 +41,11 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions): Runn
   return {
     address: address.kind === "tcp" ? { ...address, port: server.port ?? address.port } : address,
     inFlight: () => server.pendingRequests,
+    begun: () => counter.begun,
     takeStats: () => counter.take(),
     markAnswersClose: fetch.markClose,
     stopAccepting: () => void server.stop(),
-    closeNow: () => {
-      counter.stop();
-      void server.stop(true);
-    },
+    closeNow: () => void server.stop(true),
   };
 }
 

@@ -78,6 +78,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   return {
     address,
     inFlight: () => active.size,
+    begun: () => counter.begun,
     takeStats: () => counter.take(),
     markAnswersClose: () => {
       draining.closeAnswers = true;
@@ -85,7 +86,6 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     },
     stopAccepting: () => void server.close(),
     closeNow: () => {
-      counter.stop();
       server.close();
       server.closeAllConnections();
     },

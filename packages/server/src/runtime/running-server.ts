@@ -23,7 +23,9 @@ export interface RunningServer {
   readonly address: ServeAddress;
   /** Requests that were read and whose answers have not left. */
   inFlight(): number;
-  /** The totals so far; latency and event loop lag since the last call. */
+  /** Requests that reached the handler since the start. */
+  begun(): number;
+  /** The totals so far; latency since the last call. */
   takeStats(): ServerStats;
   /** From now on answers carry `Connection: close`; the server goes on accepting. */
   markAnswersClose(): void;

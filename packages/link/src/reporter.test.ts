@@ -1,0 +1,94 @@
+/** A busy process reports each second, an idle one rarely, and what a report says of its time is right in both. */
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { type Measured, Reporter } from "./reporter.js";
+
+describe("Reporter", () => {
+  let requests: number;
+  let inFlight: number;
+  let linkIsOpen: boolean;
+  let reports: (Measured & { requests: number })[];
+  let reporter: Reporter;
+  beforeEach(() => {
+    vi.useFakeTimers();
+    [requests, inFlight, linkIsOpen, reports] = [0, 0, true, []];
+    reporter = new Reporter({
+      counts: () => [requests, inFlight],
+      inFlight: () => inFlight,
+      report: (measured) => {
+        if (linkIsOpen) reports.push({ ...measured, requests });
+        return linkIsOpen;
+      },
+    });
+    reporter.start();
+  });
+  afterEach(() => {
+    reporter.stop();
+    vi.useRealTimers();
+  });
+  const seconds = (count: number) => vi.advanceTimersByTime(count * 1000);
+
+  it("reports each second while requests come or are under way", () => {
+    for (let second = 0; second < 5; second++) {
+      requests += 7;
+      seconds(1);
+    }
+    expect(reports.map((report) => report.requests)).toEqual([7, 14, 21, 28, 35]);
+    inFlight = 1;
+    seconds(5);
+    expect(reports).toHaveLength(10);
+    expect(reports.every(({ periodMs }) => periodMs === 1000)).toBe(true);
+  });
+
+  it("says once that nothing happens any longer, and then reports every ten seconds", () => {
+    seconds(1);
+    requests = 5;
+    seconds(1);
+    expect(reports.map((report) => report.requests)).toEqual([0, 5]);
+    seconds(1);
+    expect(reports).toHaveLength(3);
+    seconds(9);
+    expect(reports).toHaveLength(3);
+    seconds(1);
+    expect(reports).toHaveLength(4);
+    seconds(30);
+    expect(reports).toHaveLength(7);
+  });
+
+  it("tells of the first requests after a silence that they came within a second", () => {
+    seconds(8);
+    requests = 100;
+    seconds(1);
+    expect(reports.at(-1)).toMatchObject({ requests: 100, periodMs: 1000 });
+  });
+
+  it("takes a report that could not go out into the next one", () => {
+    seconds(5);
+    linkIsOpen = false;
+    requests = 30;
+    seconds(3);
+    linkIsOpen = true;
+    seconds(1);
+    expect(reports.at(-1)).toMatchObject({ requests: 30, periodMs: 4000 });
+  });
+
+  it("an idle process that was held up says so, once", () => {
+    seconds(5);
+    const before = reports.length;
+    const late = vi.spyOn(performance, "now");
+    const now = performance.now();
+    late.mockImplementation(() => now + 1400);
+    seconds(1);
+    late.mockImplementation(() => now + 2400);
+    seconds(1);
+    expect(reports.slice(before).map(({ eventLoopLagMs }) => eventLoopLagMs)).toEqual([400, 0]);
+    late.mockRestore();
+  });
+
+  it("reports when it is told to, with what came since", () => {
+    seconds(1);
+    requests = 3;
+    vi.advanceTimersByTime(250);
+    reporter.reportNow();
+    expect(reports.at(-1)).toMatchObject({ requests: 3, periodMs: 250 });
+  });
+});

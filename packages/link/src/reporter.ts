@@ -1,0 +1,92 @@
+/** Decides when a child reports: each second while something happens, and rarely while nothing does, so that it can idle cheaply. */
+import { LoopLag } from "./loop-lag.js";
+
+const LOOK_EVERY_MS = 1000;
+/** A process to which nothing happens reports at each of so many looks: memory of its own accord may change too. */
+const QUIET_LOOKS = 10;
+/** A process that was held up for this long has something to tell. */
+const LAG_WORTH_TELLING_MS = 50;
+
+/** What the reporter measured itself, for the report. */
+export interface Measured {
+  /** How long what came since the last report took at most, in milliseconds: since the last look that found nothing new. */
+  periodMs: number;
+  /** The longest delay of the event loop since the last report, in milliseconds. */
+  eventLoopLagMs: number;
+}
+
+export interface ReporterOptions {
+  /** Numbers of which at least one changes with everything that is worth a report, always in the same order. */
+  counts(): readonly number[];
+  /** Requests under way; while there are any, each second is reported. */
+  inFlight(): number;
+  /** Sends a report; false when it could not go out, and then the next one tells the same and more. */
+  report(measured: Measured): boolean;
+}
+
+/**
+ * Looks each second. After the last second in which something happened comes one report more, which says that nothing
+ * does any longer. The event loop is watched closely only while something happens; else a look that comes late tells that
+ * it was held up, short by at most the second between two looks.
+ */
+export class Reporter {
+  private timer: NodeJS.Timeout | undefined;
+  private lag: LoopLag | undefined;
+  private last: readonly number[] = [];
+  /** Whether the last report told of something. */
+  private toldNews = true;
+  private quietLooks = 0;
+  private lookedAtMs = 0;
+  private sinceMs = 0;
+  private worstLagMs = 0;
+
+  constructor(private readonly options: ReporterOptions) {}
+
+  /** From now on there are reports. */
+  start(): void {
+    this.lookedAtMs = this.sinceMs = performance.now();
+    this.timer = setInterval(() => this.look(), LOOK_EVERY_MS);
+    this.timer.unref();
+  }
+
+  /** Reports now, as before an exit. */
+  reportNow(): void {
+    this.send(performance.now(), this.options.counts());
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+    this.watchLag(false);
+  }
+
+  private look(): void {
+    const now = performance.now();
+    const lateMs = Math.max(0, now - this.lookedAtMs - LOOK_EVERY_MS);
+    this.worstLagMs = Math.max(this.worstLagMs, this.lag?.takeMs() ?? 0, Math.round(lateMs * 10) / 10);
+    this.lookedAtMs = now;
+    const counts = this.options.counts();
+    const busy = this.options.inFlight() > 0 || counts.some((count, at) => count !== this.last[at]);
+    const news = busy || this.worstLagMs >= LAG_WORTH_TELLING_MS;
+    this.watchLag(busy);
+    if (news || this.toldNews || ++this.quietLooks >= QUIET_LOOKS) {
+      if (this.send(now, counts)) this.toldNews = news;
+    } else this.sinceMs = now;
+  }
+
+  private send(now: number, counts: readonly number[]): boolean {
+    const sent = this.options.report({ periodMs: Math.round(now - this.sinceMs), eventLoopLagMs: this.worstLagMs });
+    // What could not be said is news still.
+    if (!sent) return false;
+    this.last = counts;
+    this.sinceMs = now;
+    this.worstLagMs = 0;
+    this.quietLooks = 0;
+    return true;
+  }
+
+  private watchLag(wanted: boolean): void {
+    if (wanted === (this.lag !== undefined)) return;
+    this.lag?.stop();
+    this.lag = wanted ? new LoopLag() : undefined;
+  }
+}

@@ -10,6 +10,11 @@ export class Counters {
   inFlight = 0;
   readonly latency = new Histogram();
 
+  /** A number that grows with each connection that opens or closes and, from none in flight, with each request. */
+  get activity(): number {
+    return 2 * this.connectionsTotal - this.connections + 2 * this.requestsTotal + this.inFlight;
+  }
+
   /** An answer is finished; @param milliseconds since its request's head was read. */
   answered(status: number, milliseconds: number): void {
     this.requestsTotal++;

@@ -63,7 +63,7 @@ export class BalancerProcess {
     this.balancer = balancer;
     const { counters } = balancer;
     this.reporter = new Reporter({
-      counts: () => [counters.connectionsTotal, counters.connections, counters.requestsTotal, counters.inFlight],
+      activity: () => counters.activity,
       inFlight: () => counters.inFlight,
       report: (measured) => this.report(balancer, measured),
     });

@@ -12,7 +12,7 @@ describe("Reporter", () => {
     vi.useFakeTimers();
     [requests, inFlight, linkIsOpen, reports] = [0, 0, true, []];
     reporter = new Reporter({
-      counts: () => [requests, inFlight],
+      activity: () => 2 * requests + inFlight,
       inFlight: () => inFlight,
       report: (measured) => {
         if (linkIsOpen) reports.push({ ...measured, requests });

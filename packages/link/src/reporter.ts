@@ -16,8 +16,8 @@ export interface Measured {
 }
 
 export interface ReporterOptions {
-  /** Numbers of which at least one changes with everything that is worth a report, always in the same order. */
-  counts(): readonly number[];
+  /** A number that grows with everything that is worth a report while nothing is in flight. */
+  activity(): number;
   /** Requests under way; while there are any, each second is reported. */
   inFlight(): number;
   /** Sends a report; false when it could not go out, and then the next one tells the same and more. */
@@ -32,7 +32,7 @@ export interface ReporterOptions {
 export class Reporter {
   private timer: NodeJS.Timeout | undefined;
   private lag: LoopLag | undefined;
-  private last: readonly number[] = [];
+  private lastActivity = 0;
   /** Whether the last report told of something. */
   private toldNews = true;
   private quietLooks = 0;
@@ -51,7 +51,7 @@ export class Reporter {
 
   /** Reports now, as before an exit. */
   reportNow(): void {
-    this.send(performance.now(), this.options.counts());
+    this.send(performance.now(), this.options.activity());
   }
 
   stop(): void {
@@ -59,25 +59,30 @@ export class Reporter {
     this.watchLag(false);
   }
 
+  /** All that an idle process does, so it is kept small: what runs often is compiled, and that costs memory. */
   private look(): void {
     const now = performance.now();
-    const lateMs = Math.max(0, now - this.lookedAtMs - LOOK_EVERY_MS);
-    this.worstLagMs = Math.max(this.worstLagMs, this.lag?.takeMs() ?? 0, Math.round(lateMs * 10) / 10);
+    const lateMs = now - this.lookedAtMs - LOOK_EVERY_MS;
     this.lookedAtMs = now;
-    const counts = this.options.counts();
-    const busy = this.options.inFlight() > 0 || counts.some((count, at) => count !== this.last[at]);
-    const news = busy || this.worstLagMs >= LAG_WORTH_TELLING_MS;
-    this.watchLag(busy);
-    if (news || this.toldNews || ++this.quietLooks >= QUIET_LOOKS) {
-      if (this.send(now, counts)) this.toldNews = news;
-    } else this.sinceMs = now;
+    const activity = this.options.activity();
+    const quiet = !this.toldNews && activity === this.lastActivity && lateMs < LAG_WORTH_TELLING_MS;
+    if (quiet && ++this.quietLooks < QUIET_LOOKS) this.sinceMs = now;
+    else this.lookClosely(now, lateMs, activity);
   }
 
-  private send(now: number, counts: readonly number[]): boolean {
+  private lookClosely(now: number, lateMs: number, activity: number): void {
+    this.worstLagMs = Math.max(this.worstLagMs, this.lag?.takeMs() ?? 0, Math.round(lateMs * 10) / 10);
+    const busy = activity !== this.lastActivity || this.options.inFlight() > 0;
+    this.watchLag(busy);
+    const news = busy || this.worstLagMs >= LAG_WORTH_TELLING_MS;
+    if (this.send(now, activity)) this.toldNews = news;
+  }
+
+  private send(now: number, activity: number): boolean {
     const sent = this.options.report({ periodMs: Math.round(now - this.sinceMs), eventLoopLagMs: this.worstLagMs });
     // What could not be said is news still.
     if (!sent) return false;
-    this.last = counts;
+    this.lastActivity = activity;
     this.sinceMs = now;
     this.worstLagMs = 0;
     this.quietLooks = 0;

@@ -71,8 +71,8 @@ class Instance {
     });
     this.server = server;
     this.reporter = new Reporter({
-      counts: () => [server.begun(), server.inFlight()],
-      inFlight: () => server.inFlight(),
+      activity: server.activity,
+      inFlight: server.inFlight,
       report: (measured) => this.link.send({ type: "stats", role: "instance", ...server.takeStats(), ...measured }),
     });
     this.sayReady();

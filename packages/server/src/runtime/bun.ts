@@ -41,7 +41,7 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions): Runn
   return {
     address: address.kind === "tcp" ? { ...address, port: server.port ?? address.port } : address,
     inFlight: () => server.pendingRequests,
-    begun: () => counter.begun,
+    activity: () => 2 * counter.begun - server.pendingRequests,
     takeStats: () => counter.take(),
     markAnswersClose: fetch.markClose,
     stopAccepting: () => void server.stop(),

@@ -78,7 +78,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   return {
     address,
     inFlight: () => active.size,
-    begun: () => counter.begun,
+    activity: () => 2 * counter.begun - active.size,
     takeStats: () => counter.take(),
     markAnswersClose: () => {
       draining.closeAnswers = true;

@@ -23,8 +23,8 @@ export interface RunningServer {
   readonly address: ServeAddress;
   /** Requests that were read and whose answers have not left. */
   inFlight(): number;
-  /** Requests that reached the handler since the start. */
-  begun(): number;
+  /** A number that grows with each request that begins or ends; cheap. */
+  activity(): number;
   /** The totals so far; latency since the last call. */
   takeStats(): ServerStats;
   /** From now on answers carry `Connection: close`; the server goes on accepting. */

@@ -84,6 +84,35 @@ describe("Reporter", () => {
     late.mockRestore();
   });
 
+  it("a process that is woken sleeps for a minute at a time, and tells of what woke it within a second", () => {
+    reporter.stop();
+    let wake = () => {};
+    reporter = new Reporter({
+      activity: () => requests,
+      inFlight: () => 0,
+      onNext: (call) => {
+        wake = call;
+      },
+      report: (measured) => {
+        reports.push({ ...measured, requests });
+        return true;
+      },
+    });
+    reporter.start();
+    seconds(130);
+    expect(reports).toHaveLength(3);
+    expect(reports.every(({ eventLoopLagMs }) => eventLoopLagMs === 0)).toBe(true);
+    requests = 40;
+    wake();
+    seconds(3);
+    expect(reports.slice(3)).toMatchObject([
+      { requests: 40, periodMs: 1000 },
+      { requests: 40, periodMs: 1000 },
+    ]);
+    seconds(60);
+    expect(reports).toHaveLength(6);
+  });
+
   it("reports when it is told to, with what came since", () => {
     seconds(1);
     requests = 3;

@@ -1,9 +1,11 @@
-/** Decides when a child reports: each second while something happens, and rarely while nothing does, so that it can idle cheaply. */
+/** Decides when a child reports: each second while something happens, and rarely while nothing does, so that idling is cheap. */
 import { LoopLag } from "./loop-lag.js";
 
 const LOOK_EVERY_MS = 1000;
 /** A process to which nothing happens reports at each of so many looks: memory of its own accord may change too. */
 const QUIET_LOOKS = 10;
+/** A process that is woken looks, and reports, only so often while it sleeps. */
+const ASLEEP_LOOK_EVERY_MS = 60_000;
 /** A process that was held up for this long has something to tell. */
 const LAG_WORTH_TELLING_MS = 50;
 
@@ -20,6 +22,8 @@ export interface ReporterOptions {
   activity(): number;
   /** Requests under way; while there are any, each second is reported. */
   inFlight(): number;
+  /** Has `wake` called at the next activity, once. With it a process to which nothing happens sleeps until then. */
+  onNext?(wake: () => void): void;
   /** Sends a report; false when it could not go out, and then the next one tells the same and more. */
   report(measured: Measured): boolean;
 }
@@ -27,10 +31,11 @@ export interface ReporterOptions {
 /**
  * Looks each second. After the last second in which something happened comes one report more, which says that nothing
  * does any longer. The event loop is watched closely only while something happens; else a look that comes late tells that
- * it was held up, short by at most the second between two looks.
+ * it was held up, short by at most the time between two looks.
  */
 export class Reporter {
   private timer: NodeJS.Timeout | undefined;
+  private everyMs = LOOK_EVERY_MS;
   private lag: LoopLag | undefined;
   private lastActivity = 0;
   /** Whether the last report told of something. */
@@ -44,9 +49,7 @@ export class Reporter {
 
   /** From now on there are reports. */
   start(): void {
-    this.lookedAtMs = this.sinceMs = performance.now();
-    this.timer = setInterval(() => this.look(), LOOK_EVERY_MS);
-    this.timer.unref();
+    this.lookEvery(LOOK_EVERY_MS);
   }
 
   /** Reports now, as before an exit. */
@@ -59,14 +62,30 @@ export class Reporter {
     this.watchLag(false);
   }
 
+  private lookEvery(ms: number): void {
+    clearInterval(this.timer);
+    this.everyMs = ms;
+    this.lookedAtMs = this.sinceMs = performance.now();
+    this.timer = setInterval(() => this.look(), ms);
+    this.timer.unref();
+  }
+
+  private sleep(): void {
+    this.lookEvery(ASLEEP_LOOK_EVERY_MS);
+    this.options.onNext?.(() => {
+      this.lookEvery(LOOK_EVERY_MS);
+      this.watchLag(true);
+    });
+  }
+
   /** All that an idle process does, so it is kept small: what runs often is compiled, and that costs memory. */
   private look(): void {
     const now = performance.now();
-    const lateMs = now - this.lookedAtMs - LOOK_EVERY_MS;
+    const lateMs = now - this.lookedAtMs - this.everyMs;
     this.lookedAtMs = now;
     const activity = this.options.activity();
     const quiet = !this.toldNews && activity === this.lastActivity && lateMs < LAG_WORTH_TELLING_MS;
-    if (quiet && ++this.quietLooks < QUIET_LOOKS) this.sinceMs = now;
+    if (quiet && this.everyMs === LOOK_EVERY_MS && ++this.quietLooks < QUIET_LOOKS) this.sinceMs = now;
     else this.lookClosely(now, lateMs, activity);
   }
 
@@ -75,7 +94,9 @@ export class Reporter {
     const busy = activity !== this.lastActivity || this.options.inFlight() > 0;
     this.watchLag(busy);
     const news = busy || this.worstLagMs >= LAG_WORTH_TELLING_MS;
-    if (this.send(now, activity)) this.toldNews = news;
+    if (!this.send(now, activity)) return;
+    this.toldNews = news;
+    if (!news && this.options.onNext !== undefined && this.everyMs === LOOK_EVERY_MS) this.sleep();
   }
 
   private send(now: number, activity: number): boolean {

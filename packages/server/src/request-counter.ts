@@ -6,8 +6,8 @@ export type ServerStats = Omit<InstanceStats, "type" | "role" | keyof Measured>;
 
 /** The counts of one server. A request is in flight until its answer has left or its client has gone. */
 export class RequestCounter {
-  /** Requests that reached the handler. */
-  begun = 0;
+  private begunCount = 0;
+  private wake: (() => void) | undefined;
   /** Answers with status 500 and above, and handlers that threw. */
   errors = 0;
   /** From the head of a request to the answer's: to the Response for fetch, to the end of the answer for (req, res). */
@@ -15,6 +15,28 @@ export class RequestCounter {
 
   /** @param inFlight how many of the requests begun have not ended yet. */
   constructor(private readonly inFlight: () => number) {}
+
+  /** Requests that reached the handler. */
+  get begun(): number {
+    return this.begunCount;
+  }
+
+  /** A request reached the handler. */
+  begin(): void {
+    this.begunCount++;
+    if (this.wake !== undefined) this.wakeUp();
+  }
+
+  /** Calls `wake` at the next request, once. */
+  onNext(wake: () => void): void {
+    this.wake = wake;
+  }
+
+  private wakeUp(): void {
+    const { wake } = this;
+    this.wake = undefined;
+    wake?.();
+  }
 
   /** The totals so far; latency since the last call. */
   take(): ServerStats {

@@ -73,6 +73,7 @@ class Instance {
     this.reporter = new Reporter({
       activity: server.activity,
       inFlight: server.inFlight,
+      onNext: server.onNext,
       report: (measured) => this.link.send({ type: "stats", role: "instance", ...server.takeStats(), ...measured }),
     });
     this.sayReady();

@@ -40,7 +40,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   }
 
   function handle(request: IncomingMessage, response: ServerResponse): void {
-    counter.begun++;
+    counter.begin();
     active.set(response, performance.now());
     response.on("close", ended);
     if (draining.closeAnswers) response.setHeader("connection", "close");
@@ -79,6 +79,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     address,
     inFlight: () => active.size,
     activity: () => 2 * counter.begun - active.size,
+    onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
     markAnswersClose: () => {
       draining.closeAnswers = true;

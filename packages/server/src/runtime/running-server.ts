@@ -25,6 +25,8 @@ export interface RunningServer {
   inFlight(): number;
   /** A number that grows with each request that begins or ends; cheap. */
   activity(): number;
+  /** Calls `wake` at the next request, once. */
+  onNext(wake: () => void): void;
   /** The totals so far; latency since the last call. */
   takeStats(): ServerStats;
   /** From now on answers carry `Connection: close`; the server goes on accepting. */

@@ -1,12 +1,14 @@
-/** Has a configuration loaded and checked by a process of its own, which says on fd 3 what it found. */
+/** Has a configuration loaded and checked by a process of its own, which writes to fd 3 what it found. */
 import { spawn } from "node:child_process";
-import type { Readable } from "node:stream";
+import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig } from "../core/model.js";
 import type { LoadTask } from "./compose.js";
 import { ConfigError, type Problem } from "./problems.js";
 
-/** What the child says on fd 3. */
+/** What the child writes to fd 3. */
 export type LoadAnswer = { config: FleetConfig } | { problems: Problem[] };
 
 /** The most an answer may be, in bytes: room for many pools with whole environments. */
@@ -30,36 +32,50 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
   const { cwd, environment, timeoutMs = 20_000 } = options;
   const file = task.source.kind === "config" ? task.source.file : task.source.app;
   const fail = (message: string) => new ConfigError([{ file, path: [], message }]);
-  const child = spawn(process.execPath, [CHILD, JSON.stringify(task)], {
-    cwd,
-    env: environment,
-    stdio: ["ignore", 2, 2, "pipe"],
-  });
-  const chunks: Buffer[] = [];
-  let size = 0;
-  let trouble: string | undefined;
-  const giveUp = (why: string) => {
-    trouble ??= why;
-    child.kill("SIGKILL");
+  const answerFile = openAnswerFile();
+  try {
+    const child = spawn(process.execPath, [CHILD, JSON.stringify(task)], {
+      cwd,
+      env: environment,
+      stdio: ["ignore", 2, 2, answerFile.fd],
+    });
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      child.kill("SIGKILL");
+    }, timeoutMs);
+    const ended = await new Promise<{ code: number | null; signal: string | null } | Error>((resolve) => {
+      child.on("error", resolve);
+      child.on("exit", (code, signal) => resolve({ code, signal }));
+    });
+    clearTimeout(timer);
+    if (ended instanceof Error) throw fail(`could not be run: ${ended.message}`);
+    if (late) throw fail(`did not finish within ${timeoutMs / 1000} s`);
+    if (fstatSync(answerFile.fd).size > MAX_ANSWER_BYTES) {
+      throw fail(`makes a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
+    }
+    const text = readFileSync(answerFile.path, "utf8");
+    if (text === "")
+      throw fail(`ended with ${ended.signal ?? `code ${ended.code}`} before it exported a configuration`);
+    const answer = JSON.parse(text) as LoadAnswer;
+    if ("problems" in answer) throw new ConfigError(answer.problems);
+    return answer.config;
+  } finally {
+    answerFile.remove();
+  }
+}
+
+/** A file and not a pipe: what was written is there when the process has ended, however busy we are. */
+function openAnswerFile(): { fd: number; path: string; remove(): void } {
+  const folder = mkdtempSync(join(tmpdir(), "paceline-config-"));
+  const path = join(folder, "answer.json");
+  const fd = openSync(path, "wx+", 0o600);
+  return {
+    fd,
+    path,
+    remove() {
+      closeSync(fd);
+      rmSync(folder, { recursive: true, force: true });
+    },
   };
-  const timer = setTimeout(() => giveUp(`did not finish within ${timeoutMs / 1000} s`), timeoutMs);
-  const pipe = child.stdio[3] as Readable;
-  pipe.on("error", (error) => giveUp(`could not be read: ${error.message}`));
-  pipe.on("data", (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > MAX_ANSWER_BYTES) giveUp(`makes a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
-    else chunks.push(chunk);
-  });
-  const ended = await new Promise<{ code: number | null; signal: string | null } | Error>((resolve) => {
-    child.on("error", resolve);
-    child.on("close", (code, signal) => resolve({ code, signal }));
-  });
-  clearTimeout(timer);
-  if (ended instanceof Error) throw fail(`could not be run: ${ended.message}`);
-  if (trouble !== undefined) throw fail(trouble);
-  const text = Buffer.concat(chunks).toString();
-  if (text === "") throw fail(`ended with ${ended.signal ?? `code ${ended.code}`} before it exported a configuration`);
-  const answer = JSON.parse(text) as LoadAnswer;
-  if ("problems" in answer) throw new ConfigError(answer.problems);
-  return answer.config;
 }

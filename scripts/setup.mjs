@@ -74,7 +74,7 @@ function latestChange(path) {
 
 function buildIsFresh() {
   const builtAt = Number(readStamp(buildStamp) || 0);
-  const sources = ["tsconfig.json", "tsconfig.base.json"];
+  const sources = ["tsconfig.json", "tsconfig.base.json", "scripts/bundle.mjs"];
   for (const name of packageNames()) {
     if (!existsSync(join(root, "packages", name, "dist"))) return false;
     sources.push(join("packages", name, "src"), join("packages", name, "tsconfig.json"));
@@ -86,10 +86,15 @@ function build() {
   if (buildIsFresh()) return;
   const startedAt = Date.now();
   process.stdout.write("setup: building\n");
-  const result = spawnSync(join(root, "node_modules", ".bin", "tsc"), ["-b"], { cwd: root, stdio: "inherit" });
-  if (result.error) fail(`the compiler did not start: ${result.error.message}. Remove node_modules and try again.`);
-  if (result.status !== 0) fail("the build failed; the lines above say why.");
+  run("the compiler", join(root, "node_modules", ".bin", "tsc"), ["-b"]);
+  run("the bundler", process.execPath, [join(root, "scripts", "bundle.mjs")]);
   writeFileSync(buildStamp, `${startedAt}\n`);
+}
+
+function run(what, program, args) {
+  const result = spawnSync(program, args, { cwd: root, stdio: "inherit" });
+  if (result.error) fail(`${what} did not start: ${result.error.message}. Remove node_modules and try again.`);
+  if (result.status !== 0) fail("the build failed; the lines above say why.");
 }
 
 checkNode();

@@ -1,4 +1,4 @@
-/** What this balancer counted, for the report it makes once a second. */
+/** What this balancer counted, for the reports it makes. */
 import { Histogram } from "@paceline/link";
 
 export class Counters {
@@ -9,6 +9,11 @@ export class Counters {
   retriesTotal = 0;
   inFlight = 0;
   readonly latency = new Histogram();
+
+  /** A number that grows with each connection that opens or closes and, from none in flight, with each request. */
+  get activity(): number {
+    return 2 * this.connectionsTotal - this.connections + 2 * this.requestsTotal + this.inFlight;
+  }
 
   /** An answer is finished; @param milliseconds since its request's head was read. */
   answered(status: number, milliseconds: number): void {

@@ -1,5 +1,6 @@
 /** The answers that the balancer gives itself: refused heads, no instance ready, an upstream that failed. */
-import { STATUS_CODES } from "node:http";
+
+import { REASONS } from "./reasons.js";
 
 export type LocalStatus = 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
 
@@ -15,10 +16,10 @@ const RETRY_AFTER_SECONDS = 1;
 
 /** The whole answer, head and a line of text. */
 export function localAnswer(status: LocalStatus, options: LocalAnswerOptions): Uint8Array {
-  const body = `${status} ${STATUS_CODES[status]}\n`;
+  const body = `${status} ${REASONS[status]}\n`;
   const connection = options.keepAlive ? (options.clientMinorVersion === 0 ? "keep-alive" : "") : "close";
   const lines = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    `HTTP/1.1 ${status} ${REASONS[status]}`,
     "Content-Type: text/plain; charset=utf-8",
     `Content-Length: ${body.length}`,
     `Date: ${new Date().toUTCString()}`,

@@ -1,9 +1,8 @@
 /** The balancer as a process: follows the supervisor over the link, reports, drains, and exits. */
-import { type ChildIdentity, LinkClient, LoopLag, type Snapshot } from "@paceline/link";
+import { type ChildIdentity, LinkClient, type Measured, Reporter, type Snapshot } from "@paceline/link";
 import { Balancer } from "./balancer.js";
 import type { Transport } from "./transport/transport.js";
 
-const REPORT_MS = 1000;
 /** What the last words before the exit may take, in milliseconds. */
 const LAST_WORDS_MS = 500;
 /** Node's timers end at 2^31 - 1 ms. */
@@ -12,7 +11,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 export class BalancerProcess {
   private balancer: Balancer | undefined;
   private readonly link: LinkClient;
-  private readonly lag = new LoopLag();
+  private reporter: Reporter | undefined;
   private isExiting = false;
 
   constructor(
@@ -40,7 +39,6 @@ export class BalancerProcess {
     process.on("SIGINT", () => {});
     process.on("SIGTERM", () => this.drain(this.identity.spec.drainTimeoutMs));
     this.link.start();
-    setInterval(() => this.report(), REPORT_MS).unref();
   }
 
   private follow(snapshot: Snapshot): void {
@@ -64,6 +62,13 @@ export class BalancerProcess {
       return this.fail(`cannot listen on an inherited socket: ${(error as Error).message}`);
     }
     this.balancer = balancer;
+    const { counters } = balancer;
+    this.reporter = new Reporter({
+      activity: () => counters.activity,
+      inFlight: () => counters.inFlight,
+      report: (measured) => this.report(balancer, measured),
+    });
+    this.reporter.start();
     this.sayApplied();
     this.link.send({ type: "ready" });
   }
@@ -74,11 +79,8 @@ export class BalancerProcess {
     this.link.send({ type: "applied", version: balancer.version, leaving: balancer.leaving });
   }
 
-  private report(): void {
-    const { balancer } = this;
-    if (balancer === undefined) return;
-    const { counters } = balancer;
-    this.link.send({
+  private report({ counters, upstreamStats }: Balancer, measured: Measured): boolean {
+    return this.link.send({
       type: "stats",
       role: "balancer",
       connections: counters.connections,
@@ -88,9 +90,9 @@ export class BalancerProcess {
       retriesTotal: counters.retriesTotal,
       inFlight: counters.inFlight,
       latency: counters.latency.takeSparse(),
-      eventLoopLagMs: this.lag.takeMs(),
+      ...measured,
       heapBytes: process.memoryUsage().heapUsed,
-      upstreams: balancer.upstreamStats,
+      upstreams: upstreamStats,
     });
   }
 
@@ -121,7 +123,7 @@ export class BalancerProcess {
   private async exit(status = 0): Promise<void> {
     if (this.isExiting) return;
     this.isExiting = true;
-    this.report();
+    this.reporter?.reportNow();
     await this.link.flush(LAST_WORDS_MS);
     process.exit(status);
   }

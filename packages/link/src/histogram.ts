@@ -17,17 +17,21 @@ export class Histogram {
   static readonly bucketCount = BUCKETS;
 
   private readonly counts = new Uint32Array(BUCKETS);
+  private isEmpty = true;
 
   /** Counts one duration, in microseconds; fractions are cut off, what is out of range goes to the nearest bucket. */
   record(microseconds: number): void {
     const value = microseconds >= MAX_US ? MAX_US : microseconds > 0 ? microseconds | 0 : 0;
     const index = Histogram.bucketOf(value);
+    this.isEmpty = false;
     this.counts[index] = (this.counts[index] as number) + 1;
   }
 
   /** The counts since the last call, sparse, in rising order of index; the histogram is empty afterwards. */
   takeSparse(): SparseHistogram {
     const sparse: SparseHistogram = [];
+    if (this.isEmpty) return sparse;
+    this.isEmpty = true;
     const counts = this.counts;
     for (let index = 0; index < BUCKETS; index++) {
       const count = counts[index] as number;

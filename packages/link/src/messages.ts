@@ -56,7 +56,7 @@ export interface Ready {
 /** A sparse latency histogram: bucket index, count, bucket index, count … since the last report. */
 export type SparseHistogram = number[];
 
-/** What an instance reports once a second, and once more before it exits. */
+/** What an instance reports: each second while something happens, rarely while nothing does, and before it exits. */
 export interface InstanceStats {
   type: "stats";
   role: "instance";
@@ -66,6 +66,8 @@ export interface InstanceStats {
   errorsTotal: number;
   inFlight: number;
   latency: SparseHistogram;
+  /** The time in which what is new came, in milliseconds: a second even after a silence, which is not reported. */
+  periodMs: number;
   /** The longest delay of the event loop since the last report, in milliseconds. */
   eventLoopLagMs: number;
   heapBytes: number;
@@ -80,7 +82,7 @@ export interface UpstreamStats {
   requestsTotal: number;
 }
 
-/** What a balancer reports once a second, and once more before it exits. */
+/** What a balancer reports, as often as an instance does. */
 export interface BalancerStats {
   type: "stats";
   role: "balancer";
@@ -96,6 +98,7 @@ export interface BalancerStats {
   retriesTotal: number;
   inFlight: number;
   latency: SparseHistogram;
+  periodMs: number;
   eventLoopLagMs: number;
   heapBytes: number;
   upstreams: UpstreamStats[];

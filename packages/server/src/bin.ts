@@ -2,11 +2,11 @@
 /** The program of one server: an instance under a supervisor, or alone on a port. */
 import { LinkError, takeChildEnvironment } from "@paceline/link";
 import { ServerError } from "./errors.js";
+import { runSupervised } from "./supervised.js";
 
 async function main(): Promise<void> {
   const identity = takeChildEnvironment();
   if (identity !== undefined) {
-    const { runSupervised } = await import("./supervised.js");
     await runSupervised(identity);
     return;
   }

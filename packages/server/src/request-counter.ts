@@ -1,23 +1,44 @@
 /** Counts what a server did, at a cost of nanoseconds a request. */
-import { Histogram, type InstanceStats, LoopLag } from "@paceline/link";
+import { Histogram, type InstanceStats, type Measured } from "@paceline/link";
 
 /** How a server is read: by the reports to the supervisor, and by whoever embeds it. */
-export type ServerStats = Omit<InstanceStats, "type" | "role">;
+export type ServerStats = Omit<InstanceStats, "type" | "role" | keyof Measured>;
 
 /** The counts of one server. A request is in flight until its answer has left or its client has gone. */
 export class RequestCounter {
-  /** Requests that reached the handler. */
-  begun = 0;
+  private begunCount = 0;
+  private wake: (() => void) | undefined;
   /** Answers with status 500 and above, and handlers that threw. */
   errors = 0;
   /** From the head of a request to the answer's: to the Response for fetch, to the end of the answer for (req, res). */
   readonly latency = new Histogram();
-  private readonly lag = new LoopLag();
 
   /** @param inFlight how many of the requests begun have not ended yet. */
   constructor(private readonly inFlight: () => number) {}
 
-  /** The totals so far; latency and event loop lag since the last call. */
+  /** Requests that reached the handler. */
+  get begun(): number {
+    return this.begunCount;
+  }
+
+  /** A request reached the handler. */
+  begin(): void {
+    this.begunCount++;
+    if (this.wake !== undefined) this.wakeUp();
+  }
+
+  /** Calls `wake` at the next request, once. */
+  onNext(wake: () => void): void {
+    this.wake = wake;
+  }
+
+  private wakeUp(): void {
+    const { wake } = this;
+    this.wake = undefined;
+    wake?.();
+  }
+
+  /** The totals so far; latency since the last call. */
   take(): ServerStats {
     const inFlight = this.inFlight();
     return {
@@ -25,12 +46,7 @@ export class RequestCounter {
       errorsTotal: this.errors,
       inFlight,
       latency: this.latency.takeSparse(),
-      eventLoopLagMs: this.lag.takeMs(),
       heapBytes: process.memoryUsage().heapUsed,
     };
-  }
-
-  stop(): void {
-    this.lag.stop();
   }
 }

@@ -1,7 +1,9 @@
 /** Starts a server for an app on the runtime it runs on. */
 import type { App } from "./app.js";
 import type { AnswerReader } from "./lane/answers.js";
+import { serveLanes, withControlLane } from "./lane/lane-server.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
+import { serveOnBun } from "./runtime/bun.js";
 import type { RunningServer, RuntimeOptions, ServeAddress } from "./runtime/running-server.js";
 import { clearStaleSocket } from "./unix-socket.js";
 
@@ -25,10 +27,8 @@ export interface ServeOptions {
  */
 export async function serve(app: App, options: ServeOptions): Promise<RunningServer> {
   const runtime = runtimeOptions(app, options);
-  const server = await start(app, options, runtime);
-  if (options.controlLane === undefined) return server;
-  const { withControlLane } = await import("./lane/lane-server.js");
-  return withControlLane(server, options.controlLane, runtime);
+  if (options.controlLane === undefined) return start(app, options, runtime);
+  return withControlLane(options.controlLane, runtime, (watched) => start(app, options, watched));
 }
 
 function runtimeOptions(app: App, options: ServeOptions): RuntimeOptions {
@@ -43,15 +43,9 @@ function runtimeOptions(app: App, options: ServeOptions): RuntimeOptions {
 
 async function start(app: App, options: ServeOptions, runtime: RuntimeOptions): Promise<RunningServer> {
   if (options.address.kind === "unix" && !runtime.behindBalancer) await clearStaleSocket(options.address.path);
-  // Only what this process needs is loaded: idle memory counts.
-  if (app.style === "fetch" && options.lanes !== undefined) {
-    const { serveLanes } = await import("./lane/lane-server.js");
-    return serveLanes(app.handler, options.lanes, runtime);
-  }
-  if (app.style === "fetch" && process.versions.bun !== undefined) {
-    const { serveOnBun } = await import("./runtime/bun.js");
-    return serveOnBun(app.handler, runtime);
-  }
+  if (app.style === "fetch" && options.lanes !== undefined) return serveLanes(app.handler, options.lanes, runtime);
+  if (app.style === "fetch" && process.versions.bun !== undefined) return serveOnBun(app.handler, runtime);
+  // Not loaded before it is needed: idle memory counts, and node:http alone is 2 MB.
   const { serveOnNode } = await import("./runtime/node.js");
   return serveOnNode(runtime);
 }

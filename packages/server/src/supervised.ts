@@ -4,16 +4,17 @@ import {
   type ChildPhase,
   controlLanePath,
   LinkClient,
+  Reporter,
   type UpstreamProtocol,
 } from "@paceline/link";
 import { loadApp } from "./app-loader.js";
 import { Drain } from "./drain.js";
 import { ServerError } from "./errors.js";
 import { exitOnUncaught } from "./fatal.js";
+import { prepareAnswers } from "./lane/answers.js";
 import type { RunningServer } from "./runtime/running-server.js";
 import { serve } from "./serve.js";
 
-const REPORT_EVERY_MS = 1000;
 /** How long the last words on the link may hold up the exit. */
 const LAST_WORDS_TIMEOUT_MS = 500;
 
@@ -36,6 +37,7 @@ class Instance {
   private phase: ChildPhase = "starting";
   private protocol: UpstreamProtocol = "http1";
   private server: RunningServer | undefined;
+  private reporter: Reporter | undefined;
   private drain: Drain | undefined;
   private readonly link: LinkClient;
 
@@ -70,26 +72,33 @@ class Instance {
     process.on("SIGINT", () => {});
     process.on("SIGTERM", () => this.leave(spec.drainTimeoutMs, false));
     this.link.start();
-    const prepared = spec.link === "lane" ? await (await import("./lane/answers.js")).prepareAnswers() : undefined;
+    const prepared = spec.link === "lane" ? await prepareAnswers() : undefined;
     const app = await loadApp(spec.app);
     if (prepared !== undefined) {
       this.protocol = app.style === "fetch" ? "lane" : "http1+control";
       if (app.style !== "fetch") prepared.restore();
     }
-    this.server = await serve(app, {
+    const server = await serve(app, {
       address: { kind: "unix", path: socket },
       behindBalancer: true,
       ...(this.protocol === "lane" && prepared !== undefined ? { lanes: prepared.answers } : {}),
       ...(this.protocol === "http1+control" ? { controlLane: controlLanePath(socket) } : {}),
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
     });
+    this.server = server;
+    this.reporter = new Reporter({
+      activity: server.activity,
+      inFlight: server.inFlight,
+      onNext: server.onNext,
+      report: (measured) => this.link.send({ type: "stats", role: "instance", ...server.takeStats(), ...measured }),
+    });
     this.sayReady();
-    setInterval(() => this.report(), REPORT_EVERY_MS);
+    this.reporter.start();
   }
 
   /** Tells the supervisor why this process is about to exit. */
   async fault(message: string): Promise<void> {
-    this.report();
+    this.reporter?.reportNow();
     this.link.send({ type: "fault", message });
     await this.link.flush(LAST_WORDS_TIMEOUT_MS);
   }
@@ -98,11 +107,6 @@ class Instance {
   private sayReady(): void {
     if (this.server === undefined || this.phase !== "starting") return;
     if (this.link.send({ type: "ready", protocol: this.protocol })) this.phase = "ready";
-  }
-
-  private report(): void {
-    if (this.server === undefined) return;
-    this.link.send({ type: "stats", role: "instance", ...this.server.takeStats() });
   }
 
   private leave(deadlineMs: number, untilReleased: boolean): void {
@@ -120,7 +124,7 @@ class Instance {
 
   private async exit(cut: number): Promise<void> {
     if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
-    this.report();
+    this.reporter?.reportNow();
     await this.link.flush(LAST_WORDS_TIMEOUT_MS);
     this.server?.closeNow();
     process.exit(0);

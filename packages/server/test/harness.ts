@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { LineFramer } from "@paceline/link";
 
 const BUN = new URL("../../supervisor/node_modules/@oven/bun-linux-x64/bin/bun", import.meta.url).pathname;
-const BIN = new URL("../dist/bin.js", import.meta.url).pathname;
+const BIN = new URL("../dist/bundle/bin.js", import.meta.url).pathname;
 export const DEADLINE_MS = 10_000;
 
 export type RuntimeName = "bun" | "node";

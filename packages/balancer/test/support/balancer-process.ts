@@ -34,7 +34,7 @@ export const LIMITS: BalancerLimits = {
   idleDrainMs: 300,
 };
 
-const BIN = fileURLToPath(new URL("../../dist/bin.js", import.meta.url));
+const BIN = fileURLToPath(new URL("../../dist/bundle/bin.js", import.meta.url));
 
 /** The program that runs it. */
 export function runtimePath(runtime: Runtime): string {

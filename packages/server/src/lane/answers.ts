@@ -1,5 +1,7 @@
 /** The seam between the lane and a platform's Response: how an answer is taken apart. */
+import { answersOnBun } from "./answers-bun.js";
 import type { FieldLines } from "./field-lines.js";
+import { adoptRequests } from "./web-classes.js";
 
 export interface AnswerReader {
   isAnswer(value: unknown): value is Response;
@@ -18,11 +20,8 @@ export type AnswerBody = string | Uint8Array | Blob | ReadableStream<Uint8Array>
  */
 export async function prepareAnswers(): Promise<{ answers: AnswerReader; restore(): void }> {
   const { Request, Response, fetch } = globalThis;
-  const { adoptRequests } = await import("./web-classes.js");
   adoptRequests();
   const answers =
-    process.versions.bun === undefined
-      ? (await import("./answers-node.js")).answersOnNode()
-      : (await import("./answers-bun.js")).answersOnBun();
+    process.versions.bun === undefined ? (await import("./answers-node.js")).answersOnNode() : answersOnBun();
   return { answers, restore: () => Object.assign(globalThis, { Request, Response, fetch }) };
 }

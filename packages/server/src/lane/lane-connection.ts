@@ -2,6 +2,7 @@
 import type { FetchHandler } from "../app.js";
 import type { ServerLimits } from "../limits.js";
 import type { RequestCounter } from "../request-counter.js";
+import { LONG_TURN_MS } from "../runtime/running-server.js";
 import type { AnswerReader } from "./answers.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder, type FrameSink, readUint32 } from "./frame-decoder.js";
@@ -32,8 +33,6 @@ export interface LaneServices {
 
 /** From here on no more of a body is put behind what waits to be written. */
 const FULL_BYTES = 262_144;
-/** A turn of the event loop that took longer is told. */
-const LONG_TURN_MS = 20;
 /** Answers do not wait longer than this for the end of a turn. */
 const LONG_SILENCE_MS = 8;
 /** Slots of streams; a stream's id is its slot with the number of the slot's uses above. */
@@ -81,7 +80,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     if (!this.decoder.push(bytes, this)) return this.break(this.decoder.problem as string);
     this.beginWaiting();
     const took = performance.now() - since;
-    if (took > LONG_TURN_MS) this.frames.number(FrameType.BUSY, 0, Math.round(took));
+    if (took > LONG_TURN_MS) this.busy(took);
     // Handlers that answered are done; those that wait for no more than a promise are, when the turn ends.
     if (this.unannounced.length > 0) this.flushSoon();
     else this.flush();
@@ -238,6 +237,13 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     this.owesGoaway = true;
     this.frames.empty(FrameType.GOAWAY, 0);
     this.flush();
+  }
+
+  /** Tells of a turn of the event loop that took long. */
+  busy(milliseconds: number): void {
+    if (!this.hasGreeted) return;
+    this.frames.number(FrameType.BUSY, 0, Math.round(milliseconds));
+    this.flushSoon();
   }
 
   destroy(): void {

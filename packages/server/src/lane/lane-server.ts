@@ -54,6 +54,10 @@ class Lanes {
     for (const lane of this.lanes) lane.goaway();
   }
 
+  busy(milliseconds: number): void {
+    for (const lane of this.lanes) lane.busy(milliseconds);
+  }
+
   stopAccepting(): void {
     this.listener?.close();
   }
@@ -82,32 +86,31 @@ export async function serveLanes(
   return {
     address,
     inFlight: () => lanes.active() + lanes.unsettled,
+    activity: () => 2 * counter.begun - lanes.active(),
+    onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
     markAnswersClose: () => lanes.goaway(),
     stopAccepting: () => lanes.stopAccepting(),
-    closeNow: () => {
-      counter.stop();
-      lanes.destroy();
-    },
+    closeNow: () => lanes.destroy(),
   };
 }
 
 /**
- * The same server with a lane for control beside it.
+ * A server that `start` makes, with a lane for control beside it.
  *
  * @throws ServerError `address-in-use` or `cannot-listen`
  */
 export async function withControlLane(
-  server: RunningServer,
   path: string,
-  options: Pick<RuntimeOptions, "limits" | "onError">,
+  options: RuntimeOptions,
+  start: (options: RuntimeOptions) => Promise<RunningServer>,
 ): Promise<RunningServer> {
   const lanes = new Lanes(options);
+  const server = await start({ ...options, onLongTurn: (milliseconds) => lanes.busy(milliseconds) });
   await lanes.listen(path);
   return {
-    address: server.address,
+    ...server,
     inFlight: () => server.inFlight() + lanes.unsettled,
-    takeStats: () => server.takeStats(),
     markAnswersClose: () => {
       server.markAnswersClose();
       lanes.goaway();

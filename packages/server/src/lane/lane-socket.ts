@@ -1,5 +1,7 @@
 /** The seam between a lane and the runtime's unix sockets, as the instance has them. */
 
+import { listenOnBun } from "./lane-socket-bun.js";
+
 export interface LaneSocketOwner {
   /** The bytes are the owner's to keep. */
   onData(bytes: Buffer): void;
@@ -30,6 +32,6 @@ export type OnLane = (socket: LaneSocket) => LaneSocketOwner;
 
 /** Listens on a unix socket with mode 0600. @throws what the runtime has to say when it cannot */
 export async function listenForLanes(path: string, onLane: OnLane): Promise<LaneListener> {
-  if (process.versions.bun !== undefined) return (await import("./lane-socket-bun.js")).listenOnBun(path, onLane);
+  if (process.versions.bun !== undefined) return listenOnBun(path, onLane);
   return (await import("./lane-socket-node.js")).listenOnNode(path, onLane);
 }

@@ -147,7 +147,7 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     if (this.state !== "waiting") return;
     this.state = "handling";
     this.lane.active++;
-    this.requests.counter.begun++;
+    this.requests.counter.begin();
   }
 
   /** Answers without the app. */

@@ -41,13 +41,12 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions): Runn
   return {
     address: address.kind === "tcp" ? { ...address, port: server.port ?? address.port } : address,
     inFlight: () => server.pendingRequests,
+    activity: () => 2 * counter.begun - server.pendingRequests,
+    onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
     markAnswersClose: fetch.markClose,
     stopAccepting: () => void server.stop(),
-    closeNow: () => {
-      counter.stop();
-      void server.stop(true);
-    },
+    closeNow: () => void server.stop(true),
   };
 }
 
@@ -78,7 +77,7 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
 
   function handle(request: Request, server: BunServer): Response | Promise<Response> {
     const begunAtMs = performance.now();
-    counter.begun++;
+    counter.begin();
     if (server.pendingRequests > limits.maxConnections) return refuse(counter);
     if (!behindBalancer && hasBody(request)) server.timeout(request, bodyTimeoutSeconds);
     // An HTTP/1.0 request without Host; new URL(request.url) has to work in apps.

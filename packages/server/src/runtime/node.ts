@@ -8,7 +8,7 @@ import { withPrivateUmask } from "../unix-socket.js";
 import { limitBody } from "./body-limit.js";
 import { fetchAsNodeHandler } from "./fetch-on-node.js";
 import { listenError } from "./listen-error.js";
-import type { RunningServer, RuntimeOptions, ServeAddress } from "./running-server.js";
+import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
 
 /** How often Node looks for heads that take too long. */
 const HEAD_CHECK_INTERVAL_MS = 1000;
@@ -40,8 +40,9 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   }
 
   function handle(request: IncomingMessage, response: ServerResponse): void {
-    counter.begun++;
-    active.set(response, performance.now());
+    counter.begin();
+    const begunAtMs = performance.now();
+    active.set(response, begunAtMs);
     response.on("close", ended);
     if (draining.closeAnswers) response.setHeader("connection", "close");
     if (!limitBody(request, response, limits)) return;
@@ -55,6 +56,9 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     } catch (error) {
       failed(error);
     }
+    if (options.onLongTurn === undefined) return;
+    const took = performance.now() - begunAtMs;
+    if (took > LONG_TURN_MS) options.onLongTurn(took);
   }
 
   const server = createServer(
@@ -78,6 +82,8 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   return {
     address,
     inFlight: () => active.size,
+    activity: () => 2 * counter.begun - active.size,
+    onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
     markAnswersClose: () => {
       draining.closeAnswers = true;
@@ -85,7 +91,6 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     },
     stopAccepting: () => void server.close(),
     closeNow: () => {
-      counter.stop();
       server.close();
       server.closeAllConnections();
     },

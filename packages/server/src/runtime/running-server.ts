@@ -15,7 +15,12 @@ export interface RuntimeOptions {
   behindBalancer: boolean;
   /** Takes the error of a handler or of a body that failed. */
   onError(error: unknown): void;
+  /** A handler held the event loop for more than LONG_TURN_MS, and has let go of it. */
+  onLongTurn?(milliseconds: number): void;
 }
+
+/** A turn of the event loop that takes longer is told to the balancers, in milliseconds. */
+export const LONG_TURN_MS = 20;
 
 /** A server that listens. */
 export interface RunningServer {
@@ -23,7 +28,11 @@ export interface RunningServer {
   readonly address: ServeAddress;
   /** Requests that were read and whose answers have not left. */
   inFlight(): number;
-  /** The totals so far; latency and event loop lag since the last call. */
+  /** A number that grows with each request that begins or ends; cheap. */
+  activity(): number;
+  /** Calls `wake` at the next request, once. */
+  onNext(wake: () => void): void;
+  /** The totals so far; latency since the last call. */
   takeStats(): ServerStats;
   /** From now on answers carry `Connection: close`; the server goes on accepting. */
   markAnswersClose(): void;

@@ -1,7 +1,7 @@
 /** Keeps the log as JSON lines in files that rotate within a bound; a disk that is full costs lines, never the fleet. */
-import pino, { type Logger } from "pino";
 import { createStream, type RotatingFileStream } from "rotating-file-stream";
 import type { LogLine } from "../control/api.js";
+import { formatLogJson } from "./format-line.js";
 
 const FILE_SIZE = "10M";
 const MAX_FILES = 4;
@@ -25,7 +25,6 @@ export interface LogFileOptions {
 /** `paceline.log` in `folder`, with `paceline.log.1` … behind it: 50 MB at most. */
 export function openLogFile({ folder, onTrouble, retryMs = 10_000 }: LogFileOptions): LogFile {
   let stream: RotatingFileStream | undefined;
-  let logger: Logger | undefined;
   let retryAt = 0;
   let dropped = 0;
 
@@ -41,7 +40,6 @@ export function openLogFile({ folder, onTrouble, retryMs = 10_000 }: LogFileOpti
     opened.on("error", fail);
     opened.on("warning", fail);
     stream = opened;
-    logger = pino({ base: null, timestamp: false }, opened);
   };
 
   open();
@@ -52,9 +50,12 @@ export function openLogFile({ folder, onTrouble, retryMs = 10_000 }: LogFileOpti
         dropped += 1;
         return;
       }
-      if (dropped > 0) logger?.warn({ time: line.at, name: "paceline" }, `${dropped} lines were dropped`);
+      if (dropped > 0) {
+        const lost = { at: line.at, name: "paceline", text: `${dropped} lines were dropped` };
+        stream.write(`${formatLogJson(lost, "warn")}\n`);
+      }
       dropped = 0;
-      logger?.info({ time: line.at, name: line.name }, line.text);
+      stream.write(`${formatLogJson(line)}\n`);
     },
     close: () =>
       new Promise((resolve) => {

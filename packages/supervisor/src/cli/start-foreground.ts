@@ -10,7 +10,7 @@ import { watchClient } from "./client-presence.js";
 import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
-import { formatLogLine } from "./format-line.js";
+import { formatLogJson, formatLogLine } from "./format-line.js";
 import { openLogFile } from "./log-file.js";
 import { milliseconds } from "./options.js";
 import { print, printError, printResult } from "./output.js";
@@ -106,7 +106,7 @@ function printerOf({ logFormat = "text" }: StartOptions): Printer {
     case "text":
       return (line) => print(formatLogLine(line));
     case "json":
-      return ({ at, name, text }) => print(JSON.stringify({ level: 30, time: at, name, msg: text }));
+      return (line) => print(formatLogJson(line));
     case "none":
       return () => {};
     default:

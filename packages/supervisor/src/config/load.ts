@@ -1,22 +1,10 @@
 /** Loads a fleet's configuration from where it is kept, with what the command line says laid over it. */
-import { basename, dirname } from "node:path";
-import type { FleetConfig, RuntimeName } from "../core/model.js";
+import { dirname } from "node:path";
+import type { FleetConfig } from "../core/model.js";
 import type { Runtimes } from "../runtimes.js";
+import type { Overrides } from "./compose.js";
 import { type FleetSource, findSource } from "./find.js";
-import { formatListenAddress, parseListenAddress } from "./listen-address.js";
-import { ConfigError, type Problem } from "./problems.js";
-import { type ConfigDocument, readConfigFile } from "./read-file.js";
-import { resolveFleet } from "./resolve.js";
-import type { FleetInput } from "./schema.js";
-import { type Finding, validate } from "./validate.js";
-
-/** What the command line says; it holds over what the config says. */
-export interface Overrides {
-  instances?: number | "cpus" | undefined;
-  listen?: string[] | undefined;
-  /** Of every process, whatever the config says of its pool. */
-  runtime?: RuntimeName | undefined;
-}
+import { loadInProcess } from "./load-process.js";
 
 export interface LoadRequest {
   /** A config file, an app module, or a folder. Default: `cwd`. */
@@ -26,7 +14,7 @@ export interface LoadRequest {
   runtimes: Runtimes;
   /** What a config module sees as its environment. */
   environment: Record<string, string>;
-  /** For a config module, in milliseconds. */
+  /** In milliseconds. */
   timeoutMs?: number;
 }
 
@@ -40,64 +28,9 @@ export interface LoadedFleet {
  * @throws ConfigError (code `config`) with every problem there is
  */
 export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
-  const source = findSource(request.target, request.cwd);
-  const file = source.kind === "config" ? source.file : undefined;
-  const document = await readSource(source, request);
-  const { input, findings } = validate(document.value);
-  const problems: Problem[] = [];
-  const folder = dirname(source.kind === "config" ? source.file : source.app);
-  const context = {
-    // Without a config file all is as if the app had been started by hand, here.
-    baseDir: source.kind === "config" ? folder : request.cwd,
-    defaultName: basename(folder) || "fleet",
-    runtimes: request.runtimes,
-    findings,
-  };
-  const config = resolveFleet(applyOverrides(input, request, problems), context);
-  problems.push(...findings.map((finding) => locate(finding, file, document)));
-  if (problems.length > 0) throw new ConfigError(problems);
+  const { cwd, overrides, runtimes, environment, timeoutMs } = request;
+  const source = findSource(request.target, cwd);
+  const folder = source.kind === "config" ? dirname(source.file) : cwd;
+  const config = await loadInProcess({ source, cwd, overrides, runtimes }, { cwd: folder, environment, timeoutMs });
   return { config, source };
-}
-
-async function readSource(source: FleetSource, request: LoadRequest): Promise<ConfigDocument> {
-  if (source.kind === "app") return { value: { app: source.app }, lineOf: () => undefined };
-  const { environment, timeoutMs } = request;
-  return readConfigFile(source.file, { environment, ...(timeoutMs === undefined ? {} : { timeoutMs }) });
-}
-
-function applyOverrides(input: FleetInput, { overrides, cwd }: LoadRequest, problems: Problem[]): FleetInput {
-  const result: FleetInput = { ...input };
-  if (overrides.runtime !== undefined) overrideRuntime(result, overrides.runtime);
-  if (overrides.listen !== undefined) {
-    result.listen = overrides.listen.flatMap((text) => {
-      const address = parseListenAddress(text, cwd);
-      if (!("problem" in address)) return [formatListenAddress(address).replace(/^http:\/\//, "")];
-      problems.push({ path: [], message: `--listen: ${address.problem}` });
-      return [];
-    });
-    // The problem of the empty list is told already.
-    if (result.listen.length === 0) delete result.listen;
-  }
-  if (overrides.instances !== undefined) {
-    const names = Object.keys(input.pools ?? {});
-    const [only] = names;
-    if (input.pools === undefined) result.instances = overrides.instances;
-    else if (names.length === 1 && only !== undefined) {
-      result.pools = { [only]: { ...input.pools[only], instances: overrides.instances } };
-    } else problems.push({ path: [], message: `--instances: there are several pools (${names.join(", ")})` });
-  }
-  return result;
-}
-
-function overrideRuntime(input: FleetInput, runtime: RuntimeName): void {
-  input.runtime = runtime;
-  if (input.balancer !== undefined) input.balancer = { ...input.balancer, runtime };
-  if (input.pools === undefined) return;
-  const pools = Object.entries(input.pools).map(([name, pool]) => [name, { ...pool, runtime }] as const);
-  input.pools = Object.fromEntries(pools);
-}
-
-function locate({ path, message }: Finding, file: string | undefined, document: ConfigDocument): Problem {
-  const line = document.lineOf(path);
-  return { ...(file === undefined ? {} : { file }), path, ...(line === undefined ? {} : { line }), message };
 }

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { extname } from "node:path";
 import * as jsonc from "jsonc-parser";
 import { parse as parseToml, TomlError } from "smol-toml";
-import { type LoadModuleOptions, loadModule } from "./load-module.js";
+import { importConfig } from "./import-module.js";
 import { ConfigError } from "./problems.js";
 
 export interface ConfigDocument {
@@ -16,16 +16,16 @@ const noLine = () => undefined;
 
 /**
  * The content of the config file `file`, not yet checked.
- * @throws ConfigError when it cannot be read or parsed, or (a module) throws or hangs
+ * @throws ConfigError when it cannot be read or parsed, or (a module) throws
  */
-export async function readConfigFile(file: string, options: LoadModuleOptions): Promise<ConfigDocument> {
+export async function readConfigFile(file: string): Promise<ConfigDocument> {
   switch (extname(file)) {
     case ".json":
       return parseJson(file, readText(file));
     case ".toml":
       return { value: readToml(file, readText(file)), lineOf: noLine };
     default:
-      return { value: await loadModule(file, options), lineOf: noLine };
+      return { value: await importConfig(file), lineOf: noLine };
   }
 }
 

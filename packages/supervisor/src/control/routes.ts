@@ -1,6 +1,6 @@
 /** All that the control socket answers, in one list; docs/http-api.md explains each entry. */
-import { z } from "zod";
 import { isAbout, isLineOf, type OperationResult, type ProgressListener, type SupervisorApi } from "./api.js";
+import type { BodyOf, BodyShape } from "./body.js";
 
 /** What a route is given; all of it is checked. */
 export interface RouteInput<Body> {
@@ -28,16 +28,21 @@ export interface Route {
   path: string;
   /** The query parameters it knows; `timeoutMs` comes with every operation. */
   query: readonly string[];
-  body: z.ZodType;
+  body: BodyShape;
   answer: Answer<never>;
 }
 
-function route<Body>(method: Route["method"], path: string, body: z.ZodType<Body>, answer: Answer<Body>): Route {
+function route<const Shape extends BodyShape>(
+  method: Route["method"],
+  path: string,
+  body: Shape,
+  answer: Answer<BodyOf<Shape>>,
+): Route {
   const query = { document: [], operation: ["timeoutMs"], lines: ["follow", "name", "lines"] }[answer.kind];
   return { method, path, query, body, answer: answer as Answer<never> };
 }
 
-const none = z.strictObject({});
+const none = {};
 
 export const routes: readonly Route[] = [
   route("GET", "/v1/status", none, {
@@ -48,23 +53,34 @@ export const routes: readonly Route[] = [
     kind: "operation",
     run: ({ supervisor }) => supervisor.waitReady(),
   }),
-  route("POST", "/v1/pools/:pool/scale", z.strictObject({ instances: z.int().min(0) }), {
-    kind: "operation",
-    run: ({ supervisor, params, body }, onProgress) => supervisor.scale(params.pool ?? "", body.instances, onProgress),
-  }),
+  route(
+    "POST",
+    "/v1/pools/:pool/scale",
+    { instances: "count" },
+    {
+      kind: "operation",
+      run: ({ supervisor, params, body }, onProgress) =>
+        supervisor.scale(params.pool ?? "", body.instances, onProgress),
+    },
+  ),
   route(
     "POST",
     "/v1/reload",
-    z.strictObject({ pool: z.string().optional(), environment: z.record(z.string(), z.string()).optional() }),
+    { pool: "text?", environment: "texts?" },
     {
       kind: "operation",
       run: ({ supervisor, body }, onProgress) => supervisor.reload(body.pool, body.environment, onProgress),
     },
   ),
-  route("POST", "/v1/restart", z.strictObject({ target: z.string().optional() }), {
-    kind: "operation",
-    run: ({ supervisor, body }, onProgress) => supervisor.restart(body.target, onProgress),
-  }),
+  route(
+    "POST",
+    "/v1/restart",
+    { target: "text?" },
+    {
+      kind: "operation",
+      run: ({ supervisor, body }, onProgress) => supervisor.restart(body.target, onProgress),
+    },
+  ),
   route("POST", "/v1/stop", none, {
     kind: "operation",
     run: ({ supervisor }) => supervisor.stop(),

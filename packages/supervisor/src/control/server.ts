@@ -5,6 +5,7 @@ import type { Socket } from "node:net";
 import { PacelineError } from "../errors.js";
 import { ControlError, sendJson } from "./answer.js";
 import type { SupervisorApi } from "./api.js";
+import { bodyProblems } from "./body.js";
 import { lines } from "./lines-answer.js";
 import { operation } from "./operation-answer.js";
 import { matchPath, type Route, type RouteInput, routes } from "./routes.js";
@@ -161,9 +162,8 @@ function parseBody(route: Route, text: string): unknown {
   } catch (error) {
     throw new ControlError(400, "invalid", `the body is not JSON: ${(error as Error).message}`);
   }
-  const parsed = route.body.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map((issue) => [issue.path.join("."), issue.message].filter(Boolean).join(": "));
+  const problems = bodyProblems(route.body, value);
+  if (problems.length === 0) return value;
   throw new ControlError(400, "invalid", `the body is not right: ${problems.join("; ")}`);
 }
 

@@ -4,7 +4,7 @@ import { PacelineError } from "../errors.js";
 
 type Fields = Record<string, unknown>;
 
-const INSTANCE_STATS = ["requestsTotal", "errorsTotal", "inFlight", "eventLoopLagMs", "heapBytes"];
+const INSTANCE_STATS = ["requestsTotal", "errorsTotal", "inFlight", "periodMs", "eventLoopLagMs", "heapBytes"];
 const BALANCER_STATS = [...INSTANCE_STATS, "connections", "connectionsTotal", "retriesTotal"];
 const MAX_LIST = 100_000;
 

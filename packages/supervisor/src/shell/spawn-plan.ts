@@ -100,6 +100,6 @@ function clean(base: Record<string, string>, own: Record<string, string>): Recor
 
 /** The programs of the packages that children run. */
 export function defaultEntries(): { instance: string; balancer: string } {
-  const bin = (name: string) => fileURLToPath(new URL("bin.js", import.meta.resolve(name)));
+  const bin = (name: string) => fileURLToPath(new URL("bundle/bin.js", import.meta.resolve(name)));
   return { instance: bin("@paceline/server"), balancer: bin("@paceline/balancer") };
 }

@@ -2,8 +2,8 @@ import type { InstanceStats } from "@paceline/link";
 import { expect, test } from "vitest";
 import { ProcessStats, StatsBook } from "./stats.js";
 
-function report(requestsTotal: number, latency: number[] = []): InstanceStats {
-  const rest = { errorsTotal: 1, inFlight: 0, eventLoopLagMs: 0, heapBytes: 0 };
+function report(requestsTotal: number, latency: number[] = [], periodMs = 1000): InstanceStats {
+  const rest = { errorsTotal: 1, inFlight: 0, periodMs, eventLoopLagMs: 0, heapBytes: 0 };
   return { type: "stats", role: "instance", requestsTotal, latency, ...rest };
 }
 
@@ -13,6 +13,22 @@ test("the rate is that of the last second, and fades when reports stay away", ()
   stats.record(report(350), 2000);
   expect(stats.requestsPerSecond(2500)).toBe(250);
   expect(stats.requestsPerSecond(9000)).toBe(0);
+});
+
+test("the rate after a silence is that of the second that ended it, and the report after it says 0", () => {
+  const stats = new ProcessStats();
+  stats.record(report(100), 1000);
+  stats.record(report(150), 11_000);
+  expect(stats.requestsPerSecond(11_500)).toBe(50);
+  stats.record(report(150), 12_000);
+  expect(stats.requestsPerSecond(12_500)).toBe(0);
+});
+
+test("the report before an exit, close to the one before it, makes no wild rate", () => {
+  const stats = new ProcessStats();
+  stats.record(report(100), 1000);
+  stats.record(report(110, [], 5), 1005);
+  expect(stats.requestsPerSecond(1100)).toBe(100);
 });
 
 test("latencies are those of about the last ten seconds", () => {

@@ -2,9 +2,9 @@
 import { Histogram, type SparseHistogram, type Stats } from "@paceline/link";
 import type { LatencyMs } from "../control/api.js";
 
-/** Latencies are told over about this long: ten reports of a second each. */
+/** Latencies are told over about this long: ten reports of a second each, for an idle process reports none. */
 const LATENCY_REPORTS = 10;
-/** Without a report for this long, a rate of the last one says nothing any more. */
+/** A rate is reported each second while it is not 0; without a report for this long it says nothing any more. */
 const STALE_AFTER_MS = 3500;
 
 /** The counters of one process. */
@@ -17,9 +17,9 @@ export class ProcessStats {
   /** Takes a report that arrived at `now`, in milliseconds. */
   record(stats: Stats, now: number): void {
     const before = this.last?.requestsTotal ?? 0;
-    const elapsedMs = this.last === null ? 1000 : now - this.lastAt;
-    // Two reports close together, as at the end of a process, would make a wild rate.
-    if (elapsedMs >= 200) this.rate = ((stats.requestsTotal - before) * 1000) / elapsedMs;
+    // Not the time between two reports: a process to which nothing happens makes none. Two reports close together, as at
+    // the end of a process, would make a wild rate.
+    if (stats.periodMs >= 200) this.rate = ((stats.requestsTotal - before) * 1000) / stats.periodMs;
     this.last = stats;
     this.lastAt = now;
     this.latencies.push({ at: now, histogram: stats.latency });

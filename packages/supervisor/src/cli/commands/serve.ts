@@ -35,7 +35,7 @@ export const serve: DefineCommand = (program, action) => {
 
 /** What follows the runtime's own path to run the server. */
 function serverArguments(runtime: RuntimeName): string[] {
-  const bin = join(dirname(createRequire(import.meta.url).resolve("@paceline/server")), "bin.js");
+  const bin = join(dirname(createRequire(import.meta.url).resolve("@paceline/server")), "bundle", "bin.js");
   return runtime === "bun" ? ["--smol", bin] : [bin];
 }
 

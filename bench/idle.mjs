@@ -1,0 +1,71 @@
+/** What idle instances take: `npm run bench:idle`. Starts a fleet of the hello app, leaves it alone, and prints its PSS by kind of process. */
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { memory, tree } from "./support/processes.mjs";
+
+const { values: options } = parseArgs({
+  options: {
+    instances: { type: "string", default: "30" },
+    seconds: { type: "string", default: "10,40" },
+    port: { type: "string", default: "18930" },
+    runtime: { type: "string", default: "bun" },
+  },
+});
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const runDir = mkdtempSync(path.join(tmpdir(), "paceline-idle-"));
+const { instances, port, runtime } = options;
+const command = ["packages/supervisor/bin/paceline", "start", "examples/hello/app.ts", "--log-format", "none"];
+const settings = ["--instances", instances, "--listen", `127.0.0.1:${port}`, "--run-dir", runDir, "--runtime", runtime];
+const fleet = spawn("sh", [...command, ...settings], { cwd: root, stdio: "inherit" });
+const ended = new Promise((resolve) => fleet.on("exit", resolve));
+
+/** What a process of the fleet is, by what it runs. */
+function kindOf(pid) {
+  if (pid === fleet.pid) return "supervisor";
+  const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  if (/server\/dist\//.test(line)) return "instance";
+  return /balancer\/dist\//.test(line) ? "balancer" : "other";
+}
+
+/** Memory of these processes that is theirs alone, in megabytes. */
+function ownMB(pids) {
+  const kilobytes = (text, name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? 0);
+  const own = pids.map((pid) => {
+    const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+    return kilobytes(text, "Private_Clean") + kilobytes(text, "Private_Dirty");
+  });
+  return own.reduce((sum, each) => sum + each, 0) / 1024;
+}
+
+function measure(second) {
+  const pids = tree(fleet.pid);
+  const kinds = new Map();
+  for (const pid of pids) kinds.set(kindOf(pid), [...(kinds.get(kindOf(pid)) ?? []), pid]);
+  console.log(
+    `\n${`after ${second} s`.padEnd(14)}${["count", "PSS MB", "own MB each"].map((head) => head.padStart(13)).join("")}`,
+  );
+  for (const [kind, of] of kinds) {
+    const cells = [of.length, memory(of).pssMB.toFixed(1), (ownMB(of) / of.length).toFixed(2)];
+    console.log(`${kind.padEnd(14)}${cells.map((cell) => String(cell).padStart(13)).join("")}`);
+  }
+  console.log(`${"all".padEnd(14)}${String(pids.length).padStart(13)}${memory(pids).pssMB.toFixed(1).padStart(13)}`);
+}
+
+const startedAt = performance.now();
+try {
+  for (const second of options.seconds.split(",").map(Number)) {
+    await Promise.race([sleep(second * 1000 - (performance.now() - startedAt)), ended]);
+    if (fleet.exitCode !== null) throw new Error(`the fleet ended with exit status ${fleet.exitCode}`);
+    measure(second);
+  }
+} finally {
+  fleet.kill("SIGTERM");
+  await ended;
+  rmSync(runDir, { recursive: true, force: true });
+}

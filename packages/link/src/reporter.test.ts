@@ -1,0 +1,123 @@
+/** A busy process reports each second, an idle one rarely, and what a report says of its time is right in both. */
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { type Measured, Reporter } from "./reporter.js";
+
+describe("Reporter", () => {
+  let requests: number;
+  let inFlight: number;
+  let linkIsOpen: boolean;
+  let reports: (Measured & { requests: number })[];
+  let reporter: Reporter;
+  beforeEach(() => {
+    vi.useFakeTimers();
+    [requests, inFlight, linkIsOpen, reports] = [0, 0, true, []];
+    reporter = new Reporter({
+      activity: () => 2 * requests + inFlight,
+      inFlight: () => inFlight,
+      report: (measured) => {
+        if (linkIsOpen) reports.push({ ...measured, requests });
+        return linkIsOpen;
+      },
+    });
+    reporter.start();
+  });
+  afterEach(() => {
+    reporter.stop();
+    vi.useRealTimers();
+  });
+  const seconds = (count: number) => vi.advanceTimersByTime(count * 1000);
+
+  it("reports each second while requests come or are under way", () => {
+    for (let second = 0; second < 5; second++) {
+      requests += 7;
+      seconds(1);
+    }
+    expect(reports.map((report) => report.requests)).toEqual([7, 14, 21, 28, 35]);
+    inFlight = 1;
+    seconds(5);
+    expect(reports).toHaveLength(10);
+    expect(reports.every(({ periodMs }) => periodMs === 1000)).toBe(true);
+  });
+
+  it("says once that nothing happens any longer, and then reports every ten seconds", () => {
+    seconds(1);
+    requests = 5;
+    seconds(1);
+    expect(reports.map((report) => report.requests)).toEqual([0, 5]);
+    seconds(1);
+    expect(reports).toHaveLength(3);
+    seconds(9);
+    expect(reports).toHaveLength(3);
+    seconds(1);
+    expect(reports).toHaveLength(4);
+    seconds(30);
+    expect(reports).toHaveLength(7);
+  });
+
+  it("tells of the first requests after a silence that they came within a second", () => {
+    seconds(8);
+    requests = 100;
+    seconds(1);
+    expect(reports.at(-1)).toMatchObject({ requests: 100, periodMs: 1000 });
+  });
+
+  it("takes a report that could not go out into the next one", () => {
+    seconds(5);
+    linkIsOpen = false;
+    requests = 30;
+    seconds(3);
+    linkIsOpen = true;
+    seconds(1);
+    expect(reports.at(-1)).toMatchObject({ requests: 30, periodMs: 4000 });
+  });
+
+  it("an idle process that was held up says so, once", () => {
+    seconds(5);
+    const before = reports.length;
+    const late = vi.spyOn(performance, "now");
+    const now = performance.now();
+    late.mockImplementation(() => now + 1400);
+    seconds(1);
+    late.mockImplementation(() => now + 2400);
+    seconds(1);
+    expect(reports.slice(before).map(({ eventLoopLagMs }) => eventLoopLagMs)).toEqual([400, 0]);
+    late.mockRestore();
+  });
+
+  it("a process that is woken sleeps for a minute at a time, and tells of what woke it within a second", () => {
+    reporter.stop();
+    let wake = () => {};
+    reporter = new Reporter({
+      activity: () => requests,
+      inFlight: () => 0,
+      onNext: (call) => {
+        wake = call;
+      },
+      report: (measured) => {
+        reports.push({ ...measured, requests });
+        return true;
+      },
+    });
+    reporter.start();
+    seconds(130);
+    expect(reports).toHaveLength(3);
+    expect(reports.every(({ eventLoopLagMs }) => eventLoopLagMs === 0)).toBe(true);
+    requests = 40;
+    wake();
+    seconds(3);
+    expect(reports.slice(3)).toMatchObject([
+      { requests: 40, periodMs: 1000 },
+      { requests: 40, periodMs: 1000 },
+    ]);
+    seconds(60);
+    expect(reports).toHaveLength(6);
+  });
+
+  it("reports when it is told to, with what came since", () => {
+    seconds(1);
+    requests = 3;
+    vi.advanceTimersByTime(250);
+    reporter.reportNow();
+    expect(reports.at(-1)).toMatchObject({ requests: 3, periodMs: 250 });
+  });
+});

@@ -1,0 +1,81 @@
+/** Has a configuration loaded and checked by a process of its own, which writes to fd 3 what it found. */
+import { spawn } from "node:child_process";
+import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { FleetConfig } from "../core/model.js";
+import type { LoadTask } from "./compose.js";
+import { ConfigError, type Problem } from "./problems.js";
+
+/** What the child writes to fd 3. */
+export type LoadAnswer = { config: FleetConfig } | { problems: Problem[] };
+
+/** The most an answer may be, in bytes: room for many pools with whole environments. */
+const MAX_ANSWER_BYTES = 16 << 20;
+
+const CHILD = fileURLToPath(new URL("load-child.js", import.meta.url));
+
+export interface LoadProcessOptions {
+  /** The working directory of the child. */
+  cwd: string;
+  environment: Record<string, string>;
+  /** Milliseconds until the child must have answered. Default: 20,000. */
+  timeoutMs?: number | undefined;
+}
+
+/**
+ * The fleet that `task` means; what a config module prints goes to our stderr.
+ * @throws ConfigError with every problem there is, also when a config module throws, hangs or ends
+ */
+export async function loadInProcess(task: LoadTask, options: LoadProcessOptions): Promise<FleetConfig> {
+  const { cwd, environment, timeoutMs = 20_000 } = options;
+  const file = task.source.kind === "config" ? task.source.file : task.source.app;
+  const fail = (message: string) => new ConfigError([{ file, path: [], message }]);
+  const answerFile = openAnswerFile();
+  try {
+    const child = spawn(process.execPath, [CHILD, JSON.stringify(task)], {
+      cwd,
+      env: environment,
+      stdio: ["ignore", 2, 2, answerFile.fd],
+    });
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      child.kill("SIGKILL");
+    }, timeoutMs);
+    const ended = await new Promise<{ code: number | null; signal: string | null } | Error>((resolve) => {
+      child.on("error", resolve);
+      child.on("exit", (code, signal) => resolve({ code, signal }));
+    });
+    clearTimeout(timer);
+    if (ended instanceof Error) throw fail(`could not be run: ${ended.message}`);
+    if (late) throw fail(`did not finish within ${timeoutMs / 1000} s`);
+    if (fstatSync(answerFile.fd).size > MAX_ANSWER_BYTES) {
+      throw fail(`makes a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
+    }
+    const text = readFileSync(answerFile.path, "utf8");
+    if (text === "")
+      throw fail(`ended with ${ended.signal ?? `code ${ended.code}`} before it exported a configuration`);
+    const answer = JSON.parse(text) as LoadAnswer;
+    if ("problems" in answer) throw new ConfigError(answer.problems);
+    return answer.config;
+  } finally {
+    answerFile.remove();
+  }
+}
+
+/** A file and not a pipe: what was written is there when the process has ended, however busy we are. */
+function openAnswerFile(): { fd: number; path: string; remove(): void } {
+  const folder = mkdtempSync(join(tmpdir(), "paceline-config-"));
+  const path = join(folder, "answer.json");
+  const fd = openSync(path, "wx+", 0o600);
+  return {
+    fd,
+    path,
+    remove() {
+      closeSync(fd);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}

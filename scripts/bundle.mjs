@@ -1,0 +1,31 @@
+/** Puts each program that stays running into one file, beside what the compiler wrote: a module costs every process that loads it. */
+import { rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { rolldown } from "rolldown";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+
+/** What the compiler wrote of each program; its bundle lies in `dist/bundle` under the same name. */
+const ENTRIES = ["packages/server/dist/bin.js", "packages/balancer/dist/bin.js"];
+
+async function bundle(entry) {
+  const folder = join(root, dirname(entry), "bundle");
+  rmSync(folder, { recursive: true, force: true });
+  const build = await rolldown({
+    input: join(root, entry),
+    platform: "node",
+    // Only our own packages: what else a program uses stays where npm puts it.
+    external: (id) => !id.startsWith(".") && !id.startsWith("/") && !id.startsWith("@paceline/"),
+  });
+  await build.write({
+    dir: folder,
+    format: "esm",
+    entryFileNames: "[name].js",
+    chunkFileNames: "[name].js",
+    comments: false,
+  });
+  await build.close();
+}
+
+await Promise.all(ENTRIES.map(bundle));

@@ -24,6 +24,8 @@ async function bundle(entry) {
     entryFileNames: "[name].js",
     chunkFileNames: "[name].js",
     comments: false,
+    // Bun reads what is marked so as it is, and does not parse it twice: that leaves 0.1 MB less in each process.
+    banner: "// @bun",
   });
   await build.close();
 }

@@ -1,6 +1,6 @@
 /** Reads what the supervisor put into a child's environment, and takes the secret part out of it. */
 import { LinkError } from "./errors.js";
-import { type ChildSpec, type InstanceLimits, LINK_ENVIRONMENT } from "./messages.js";
+import { BUN_ONE_READER, type ChildSpec, type InstanceLimits, LINK_ENVIRONMENT } from "./messages.js";
 
 /** Who a child is and what it is to run. */
 export interface ChildIdentity {
@@ -42,7 +42,7 @@ export function takeChildEnvironment(environment: NodeJS.ProcessEnv = process.en
     ...(socket ? { socket } : {}),
     spec: childSpec(text(environment, LINK_ENVIRONMENT.spec)),
   };
-  for (const name of Object.values(LINK_ENVIRONMENT)) delete environment[name];
+  for (const name of [...Object.values(LINK_ENVIRONMENT), BUN_ONE_READER]) delete environment[name];
   return identity;
 }
 

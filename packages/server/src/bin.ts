@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The program of one server: an instance under a supervisor, or alone on a port. */
-import { LinkError, takeChildEnvironment } from "@paceline/link";
+import { BUN_ONE_READER, LinkError, takeChildEnvironment } from "@paceline/link";
 import { ServerError } from "./errors.js";
 import { runSupervised } from "./supervised.js";
 
@@ -10,6 +10,7 @@ async function main(): Promise<void> {
     await runSupervised(identity);
     return;
   }
+  delete process.env[BUN_ONE_READER];
   const { parseArguments, USAGE } = await import("./arguments.js");
   const options = parseArguments(process.argv.slice(2));
   if (options === "help") {

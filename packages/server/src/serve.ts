@@ -3,7 +3,6 @@ import type { App } from "./app.js";
 import type { AnswerReader } from "./lane/answers.js";
 import { serveLanes, withControlLane } from "./lane/lane-server.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
-import { serveOnBun } from "./runtime/bun.js";
 import type { RunningServer, RuntimeOptions, ServeAddress } from "./runtime/running-server.js";
 import { clearStaleSocket } from "./unix-socket.js";
 
@@ -44,8 +43,11 @@ function runtimeOptions(app: App, options: ServeOptions): RuntimeOptions {
 async function start(app: App, options: ServeOptions, runtime: RuntimeOptions): Promise<RunningServer> {
   if (options.address.kind === "unix" && !runtime.behindBalancer) await clearStaleSocket(options.address.path);
   if (app.style === "fetch" && options.lanes !== undefined) return serveLanes(app.handler, options.lanes, runtime);
-  if (app.style === "fetch" && process.versions.bun !== undefined) return serveOnBun(app.handler, runtime);
   // Not loaded before it is needed: idle memory counts, and node:http alone is 2 MB.
+  if (app.style === "fetch" && process.versions.bun !== undefined) {
+    const { serveOnBun } = await import("./runtime/bun.js");
+    return serveOnBun(app.handler, runtime);
+  }
   const { serveOnNode } = await import("./runtime/node.js");
   return serveOnNode(runtime);
 }

@@ -7,7 +7,7 @@ import type { AnswerReader } from "./answers.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder, type FrameSink, readUint32 } from "./frame-decoder.js";
 import type { LaneSocket, LaneSocketOwner } from "./lane-socket.js";
-import { LaneStream } from "./lane-stream.js";
+import type { LaneStream } from "./lane-stream.js";
 import { FrameType, LANE_VERSION, MAGIC, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
 
@@ -39,6 +39,9 @@ const LONG_SILENCE_MS = 8;
 const SLOT_BITS = 16;
 const SLOT_MASK = (1 << SLOT_BITS) - 1;
 
+/** What serves a request. Loaded with the first of them: what an idle process has not loaded it has in no memory. */
+let Stream: typeof LaneStream | undefined;
+
 export class LaneConnection implements LaneSocketOwner, FrameSink {
   readonly frames = new FrameBuffer();
   /** Requests whose handler was called and whose answer has not left. */
@@ -55,6 +58,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   private readonly queued: LaneStream[] = [];
   private isFlushDue = false;
   private hasGreeted = false;
+  private readonly early: Buffer[] = [];
   private isClosed = false;
   private flushedAtMs = 0;
   private peerWindow = STREAM_WINDOW_BYTES;
@@ -75,6 +79,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   // From the balancer.
 
   onData(bytes: Buffer): void {
+    if (Stream === undefined && this.hasGreeted && this.services.requests !== undefined) return this.load(bytes);
     const since = performance.now();
     this.flushedAtMs = since;
     if (!this.decoder.push(bytes, this)) return this.break(this.decoder.problem as string);
@@ -84,6 +89,19 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     // Handlers that answered are done; those that wait for no more than a promise are, when the turn ends.
     if (this.unannounced.length > 0) this.flushSoon();
     else this.flush();
+  }
+
+  /** What came waits for what serves it. */
+  private load(bytes: Buffer): void {
+    this.early.push(bytes);
+    if (this.early.length > 1) return;
+    this.socket.pause();
+    void import("./lane-stream.js").then((module) => {
+      Stream = module.LaneStream;
+      if (this.isClosed) return;
+      this.socket.resume();
+      for (const piece of this.early.splice(0)) this.onData(piece);
+    });
   }
 
   onBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
@@ -145,12 +163,12 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
 
   private request(id: number, text: string): void {
     const { requests } = this.services;
-    if (requests === undefined) return this.break("a request, though it is for control alone");
+    if (requests === undefined || Stream === undefined) return this.break("a request, though it is for control alone");
     const head = new LaneRequestHead(text);
     if (!head.isConsistent) return this.break("a request whose lengths do not fit");
     const slot = id & SLOT_MASK;
     if (this.streams[slot] !== undefined) return this.break("a request on a stream that is in use");
-    const stream = new LaneStream(this, requests, id, head, this.peerWindow);
+    const stream = new Stream(this, requests, id, head, this.peerWindow);
     while (this.streams.length < slot) this.streams.push(undefined);
     this.streams[slot] = stream;
     this.waiting.push(stream);

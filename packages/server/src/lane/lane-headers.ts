@@ -36,8 +36,8 @@ export class LaneHeaders {
   }
 }
 
-/** Every other member of the platform's class works on the platform's own object. */
-function delegate(): void {
+/** Every other member of the platform's class works on the platform's own object. Called once, before the first is made. */
+export function delegateHeaders(): void {
   const own = LaneHeaders.prototype as unknown as Record<PropertyKey, unknown>;
   for (const [key, descriptor] of ownDescriptors(NativeHeaders.prototype)) {
     if (key === "constructor") continue;
@@ -65,5 +65,3 @@ export function ownDescriptors(prototype: object): [PropertyKey, PropertyDescrip
     Object.getOwnPropertyDescriptor(prototype, key) as PropertyDescriptor,
   ]);
 }
-
-delegate();

@@ -1,8 +1,7 @@
 /** The Request of a request from the lane, made as far as it is asked for: method, URL, headers and a whole body cost a look at what came. */
-import { LaneHeaders, ownDescriptors } from "./lane-headers.js";
+import { delegateHeaders, LaneHeaders, ownDescriptors } from "./lane-headers.js";
 import type { LaneRequestHead } from "./request-head.js";
-
-export const NativeRequest = globalThis.Request;
+import { NATIVE, NativeRequest } from "./web-classes.js";
 
 /** What a request has beside its head. */
 export interface RequestSource {
@@ -41,6 +40,10 @@ export class LaneRequest {
     init.signal = source.signal();
     this.made = new NativeRequest(this.url, init);
     return this.made;
+  }
+
+  [NATIVE](): Request {
+    return this.native();
   }
 
   get method(): string {
@@ -123,8 +126,19 @@ function urlOf(head: LaneRequestHead): string {
   return isPlain ? url : new URL(url).href;
 }
 
+let isSetUp = false;
+
+/** The Request of a head. */
+export function makeRequest(head: LaneRequestHead, source: RequestSource): Request {
+  // Not before it is needed: what an idle process has looked at stays in its memory.
+  if (!isSetUp) setUp();
+  return new LaneRequest(head, source) as unknown as Request;
+}
+
 /** Every other member of the platform's class works on the platform's own object. */
-function delegate(): void {
+function setUp(): void {
+  isSetUp = true;
+  delegateHeaders();
   const own = LaneRequest.prototype as unknown as Record<PropertyKey, unknown>;
   for (const [key, descriptor] of ownDescriptors(NativeRequest.prototype)) {
     if (Object.hasOwn(own, key)) continue;
@@ -142,7 +156,6 @@ function delegate(): void {
       };
     }
   }
+  own.constructor = globalThis.Request;
   Object.setPrototypeOf(own, NativeRequest.prototype);
 }
-
-delegate();

@@ -3,7 +3,7 @@ import type { RequestInfo, Upgrade } from "../app.js";
 import { ForwardedInfo } from "../request-info.js";
 import { type BlockSource, type BlockWriter, blocksOf, writeBlocks } from "./answer-body.js";
 import type { LaneConnection, RequestServices } from "./lane-connection.js";
-import { LaneRequest, type RequestSource } from "./lane-request.js";
+import { makeRequest, type RequestSource } from "./lane-request.js";
 import { FrameType, MAX_DATA_BYTES, RESPONSE_TEXT, ResponseFlag } from "./protocol.js";
 import { RequestBody } from "./request-body.js";
 import type { LaneRequestHead } from "./request-head.js";
@@ -98,7 +98,7 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     if (this.head.expectsContinue) this.sendHead(100, "", "", -1, false);
     let result: unknown;
     try {
-      result = requests.handler(new LaneRequest(this.head, this) as unknown as Request, new LaneInfo(this.head, this));
+      result = requests.handler(makeRequest(this.head, this), new LaneInfo(this.head, this));
     } catch (error) {
       return this.failed(error);
     }

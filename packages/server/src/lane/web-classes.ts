@@ -1,21 +1,23 @@
 /** Makes the platform's Request and fetch take a request from the lane, which is none of the platform's own objects. */
-import { LaneRequest, NativeRequest } from "./lane-request.js";
+
+/** The method by which a stand-in gives the platform's own object. */
+export const NATIVE = Symbol("native");
+
+export const NativeRequest = globalThis.Request;
 
 function unwrapped(args: unknown[]): unknown[] {
-  if (args[0] instanceof LaneRequest) args[0] = args[0].native();
+  const [first] = args;
+  if (typeof first === "object" && first !== null && NATIVE in first) args[0] = (first[NATIVE] as () => Request)();
   return args;
 }
 
 /** Called once, before the app is loaded. */
 export function adoptRequests(): void {
-  const NativeFetch = globalThis.fetch;
   // A proxy keeps the prototype: `instanceof`, subclasses and statics are as they were.
-  const request = new Proxy(NativeRequest, {
+  globalThis.Request = new Proxy(NativeRequest, {
     construct: (target, args, newTarget) => Reflect.construct(target, unwrapped(args), newTarget),
   });
-  globalThis.Request = request;
-  globalThis.fetch = new Proxy(NativeFetch, {
+  globalThis.fetch = new Proxy(globalThis.fetch, {
     apply: (target, self, args) => Reflect.apply(target, self, unwrapped(args) as never),
   });
-  Object.defineProperty(LaneRequest.prototype, "constructor", { value: request, configurable: true, writable: true });
 }

@@ -5,6 +5,9 @@ const required = [20, 19];
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 const tooOld = major < (required[0] as number) || (major === required[0] && minor < (required[1] as number));
 
+// The launcher's, for this process alone: the instances' environment is made from the caller's.
+delete process.env.BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER;
+
 if (tooOld) {
   console.error(`paceline: needs Node ${required.join(".")} or newer; this is Node ${process.versions.node}`);
   process.exitCode = 1;

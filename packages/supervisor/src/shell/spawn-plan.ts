@@ -1,6 +1,6 @@
 /** The one place where the command line and the environment of a child are put together. */
 import { fileURLToPath } from "node:url";
-import { type ChildSpec, LINK_ENVIRONMENT } from "@paceline/link";
+import { BUN_ONE_READER, type ChildSpec, LINK_ENVIRONMENT } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
@@ -32,6 +32,7 @@ export interface SpawnSettings {
 export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: string): SpawnPlan {
   const { configs, runDir } = settings;
   const common = {
+    [BUN_ONE_READER]: "1",
     PACELINE_POOL: effect.pool,
     PACELINE_INSTANCE: effect.name,
     PACELINE_INDEX: String(effect.index),

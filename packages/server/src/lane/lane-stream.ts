@@ -99,10 +99,10 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     let result: unknown;
     try {
       result = requests.handler(new LaneRequest(this.head, this) as unknown as Request, new LaneInfo(this.head, this));
+      if (this.isAnswer(result)) return this.answer(result);
     } catch (error) {
       return this.failed(error);
     }
-    if (this.isAnswer(result)) return this.answer(result);
     lane.owesBegun(this);
     Promise.resolve(result).then(this.answered, this.failed);
   }

@@ -75,6 +75,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   // From the balancer.
 
   onData(bytes: Buffer): void {
+    if (this.isClosed) return;
     const since = performance.now();
     this.flushedAtMs = since;
     if (!this.decoder.push(bytes, this)) return this.break(this.decoder.problem as string);
@@ -87,10 +88,13 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   }
 
   onBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
+    if (!this.hasGreeted) return this.break("no hello at its begin");
     this.streamOf(id)?.onBody(bytes, start, end, isLast);
   }
 
   onFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
+    // Nothing is begun of what follows a broken frame: nobody could be told of it.
+    if (this.isClosed) return;
     if (!this.hasGreeted) return this.greet(type, bytes, start);
     switch (type) {
       case FrameType.REQUEST:
@@ -115,7 +119,8 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
         return;
       case FrameType.CLOSE:
         this.services.onError(new Error(`the balancer closed a lane: ${bytes.toString("utf8", start, end)}`));
-        return this.socket.end();
+        this.socket.end();
+        return this.onClose();
       default:
         return this.break(`a frame of type ${type}, which a balancer does not send`);
     }

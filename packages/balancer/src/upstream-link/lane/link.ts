@@ -308,7 +308,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
       this.flushSoon();
     }
     this.release(stream);
-    if (this.active === 0 && this.state !== "open") this.drop();
+    if (this.active === 0 && this.state === "greeting") this.drop();
   }
 
   release(stream: LaneStream): void {

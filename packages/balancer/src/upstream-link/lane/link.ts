@@ -261,7 +261,12 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.requestWindow = uint32(bytes, start + 6);
     this.maxStreams = Math.min(this.maxRequests, uint32(bytes, start + 10));
     this.state = "open";
-    for (const stream of this.underWay()) if (stream.state === "connecting") stream.onReady();
+    let open = 0;
+    for (const stream of this.underWay()) {
+      if (stream.state !== "connecting") continue;
+      if (++open > this.maxStreams) stream.lose("refused");
+      else stream.onReady();
+    }
   }
 
   onBody(id: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void {

@@ -270,6 +270,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   }
 
   onBody(id: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void {
+    if (this.state === "greeting") return this.break("no hello at its begin");
     if (this.state !== "open") return;
     this.atWork = undefined;
     const stream = this.streamOf(id);

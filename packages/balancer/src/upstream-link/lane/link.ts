@@ -142,7 +142,9 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   onData(bytes: Buffer): boolean {
     this.silence.heard();
-    if (!this.decoder.read(bytes, this)) this.break(this.decoder.problem);
+    const { decoder } = this;
+    // A lane that is being made anew has a decoder of its own, and nothing to do with what came over this one.
+    if (!decoder.read(bytes, this) && decoder === this.decoder) this.break(decoder.problem);
     for (const stream of this.touched.splice(0)) {
       stream.isTouched = false;
       stream.receiver?.onAnswerBatch();

@@ -185,6 +185,8 @@ export class LaneStream implements UpstreamStream {
     const isLast = (flags & RESPONSE_END) !== 0;
     if (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) return false;
     receiver.onAnswerHead(head);
+    // The receiver may have cancelled meanwhile.
+    if (this.receiver !== receiver) return true;
     if (isLast) this.finish();
     else this.lane.touch(this);
     return true;

@@ -155,7 +155,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   onDrain(): void {
     this.flushTurn();
     if (this.isBlocked) return;
-    for (const stream of this.underWay()) stream.receiver?.onUpstreamDrain();
+    for (const stream of this.underWay()) stream.onLaneDrain();
     this.onRoom();
   }
 

@@ -226,6 +226,11 @@ export class LaneStream implements UpstreamStream {
     else this.receiver?.onUpstreamDrain();
   }
 
+  /** The kernel has room again; a body whose window is full still waits. */
+  onLaneDrain(): void {
+    if (this.waiting.length === 0) this.receiver?.onUpstreamDrain();
+  }
+
   private finish(): void {
     const { receiver } = this;
     this.lane.release(this);

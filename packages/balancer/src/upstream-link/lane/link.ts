@@ -53,6 +53,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private sequence = 0;
   private maxStreams: number;
   private isFlushDue = false;
+  /** A write was not taken whole: `onDrain` will come, and nothing is written before. */
+  isBlocked = false;
   /** The instance said goaway. */
   private isGoingAway = false;
   private onEmpty: (() => void) | undefined;
@@ -82,10 +84,6 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     return isIdempotent || this.unbegunUnsafe < this.services.unbegunUnsafeMax;
   }
 
-  get isBlocked(): boolean {
-    return this.connection !== undefined && this.connection.waitingBytes > 0;
-  }
-
   open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
     if (this.state === "closed") this.connect();
     const stream = this.free.pop() ?? this.newStream();
@@ -105,6 +103,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.state = "connecting";
     this.decoder = new LaneDecoder();
     this.encoder.clear();
+    this.isBlocked = false;
     this.atWork = undefined;
     this.silence = new Silence();
     this.services.transport.connect(this.path, this);
@@ -153,6 +152,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   }
 
   onDrain(): void {
+    this.isBlocked = false;
     this.flushTurn();
     if (this.isBlocked) return;
     for (const stream of this.underWay()) stream.onLaneDrain();
@@ -344,8 +344,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   flushTurn(): void {
     this.isFlushDue = false;
     const { connection, encoder } = this;
-    if (connection === undefined || encoder.length === 0 || connection.waitingBytes > 0) return;
-    connection.writeTransient(encoder.take());
+    if (connection === undefined || encoder.length === 0 || this.isBlocked) return;
+    this.isBlocked = !connection.writeTransient(encoder.take());
   }
 
   // Silence.

@@ -277,7 +277,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.atWork = undefined;
     const stream = this.streamOf(id);
     if (stream !== undefined && !stream.onBody(bytes, start, end, isLast))
-      this.break("a body that its head does not allow");
+      this.break("a body that its head or its window does not allow");
   }
 
   /** The stream of that use of the slot; what comes for an earlier one was on its way when it ended. */

@@ -201,6 +201,7 @@ export class LaneStream implements UpstreamStream {
     if (this.owed < 0 || (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY)) return false;
     if (size > 0) {
       this.ungranted += size;
+      if (this.ungranted > ANSWER_WINDOW_BYTES) return false;
       receiver.onBody(bytes, start, end);
       // The receiver may have cancelled meanwhile.
       if (this.receiver !== receiver) return true;

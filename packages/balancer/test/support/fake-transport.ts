@@ -8,6 +8,9 @@ export class FakeConnection implements Connection {
   isClosed = false;
   /** The kernel takes no more than this many bytes; the rest waits until `drain`. */
   room = Number.POSITIVE_INFINITY;
+  /** As on Node, `write` answers true while no more than this waits, and then no `onDrain` comes. */
+  highWater = 0;
+  private isOverfull = false;
   private taken: Buffer[] = [];
   private waiting: Buffer[] = [];
 
@@ -18,27 +21,31 @@ export class FakeConnection implements Connection {
   write(bytes: Uint8Array): boolean {
     if (this.isClosed) return true;
     this.waiting.push(Buffer.from(bytes));
-    return this.move();
+    this.move();
+    if (this.waitingBytes <= this.highWater) return true;
+    this.isOverfull = true;
+    return false;
   }
 
   writeTransient(bytes: Uint8Array): boolean {
     return this.write(bytes);
   }
 
-  private move(): boolean {
+  private move(): void {
     const bytes = Buffer.concat(this.waiting);
     const size = Math.min(bytes.length, this.room);
     this.room -= size;
     if (size > 0) this.taken.push(bytes.subarray(0, size));
     this.waiting = size < bytes.length ? [bytes.subarray(size)] : [];
-    return this.waiting.length === 0;
   }
 
   /** The kernel has room for so many bytes. */
   drain(room = Number.POSITIVE_INFINITY): void {
-    const wasWaiting = this.waiting.length > 0;
     this.room = room;
-    if (this.move() && wasWaiting) this.owner.onDrain();
+    this.move();
+    if (this.waiting.length > 0 || !this.isOverfull) return;
+    this.isOverfull = false;
+    this.owner.onDrain();
   }
 
   /** All that was taken since the last call. */

@@ -7,7 +7,8 @@ export class FakeLaneSocket implements LaneSocket {
   /** The kernel takes no more than this many bytes; the rest waits until `drain`. */
   room = Number.POSITIVE_INFINITY;
   private readonly taken: Buffer[] = [];
-  private waiting: Buffer = Buffer.alloc(0);
+  /** As they were given: whoever changes them meanwhile changes what is sent. */
+  private waiting: Uint8Array[] = [];
 
   get isBlocked(): boolean {
     return this.waiting.length > 0;
@@ -15,23 +16,27 @@ export class FakeLaneSocket implements LaneSocket {
 
   write(bytes: Uint8Array): boolean {
     if (this.isEnded) return true;
-    this.waiting = Buffer.concat([this.waiting, bytes]);
-    return this.move();
+    if (bytes.length > 0) this.waiting.push(bytes);
+    this.move();
+    return !this.isBlocked;
   }
 
-  private move(): boolean {
-    const size = Math.min(this.waiting.length, this.room);
-    this.room -= size;
-    this.taken.push(this.waiting.subarray(0, size));
-    this.waiting = this.waiting.subarray(size);
-    return this.waiting.length === 0;
+  private move(): void {
+    while (this.room > 0 && this.waiting.length > 0) {
+      const first = this.waiting.shift() as Uint8Array;
+      const size = Math.min(first.length, this.room);
+      this.room -= size;
+      this.taken.push(Buffer.from(first.subarray(0, size)));
+      if (size < first.length) this.waiting.unshift(first.subarray(size));
+    }
   }
 
   /** The kernel has room for so many bytes. */
   drain(room = Number.POSITIVE_INFINITY): void {
     const wasBlocked = this.isBlocked;
     this.room = room;
-    if (this.move() && wasBlocked) this.owner?.onDrain();
+    this.move();
+    if (wasBlocked && !this.isBlocked) this.owner?.onDrain();
   }
 
   /** All that was taken since the last call. */

@@ -327,7 +327,10 @@ export class LaneWorld {
     seen.downSent.read(down, {
       onFrame: (type, id, bytes, start) => {
         if (type === Frame.BEGUN) this.begun.add(id);
-        if (type === Frame.CANCELLED && bytes[start] === 0) this.neverBegun.add(id);
+        if (type !== Frame.CANCELLED || bytes[start] !== 0) return;
+        this.neverBegun.add(id);
+        const calls = this.requests.find((request) => request.id === id)?.calls ?? 0;
+        check(calls === 0, `stream ${id} was said not to have begun, and had`);
       },
       onBody: (id, _, start, end) => downWindows.sent(id, end - start),
     });

@@ -89,7 +89,10 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
 
   onBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
     if (!this.hasGreeted) return this.break("no hello at its begin");
-    this.streamOf(id)?.onBody(bytes, start, end, isLast);
+    const stream = this.streamOf(id);
+    if (stream !== undefined && !stream.onBody(bytes, start, end, isLast)) {
+      this.break("a body that its head or its window does not allow");
+    }
   }
 
   onFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {

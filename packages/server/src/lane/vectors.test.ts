@@ -12,8 +12,18 @@ const bytesOf = (hex: string) => Buffer.from(hex, "hex");
 const named = (list: FrameVector[], ...types: string[]) => list.filter(({ type }) => types.includes(type));
 const simple = VECTORS.frames.filter(({ type, from }) => from !== "balancer" && !["HELLO", "RESPONSE"].includes(type));
 const GET = vector("REQUEST, GET").hex;
+const POST = vector("REQUEST, POST with a length").hex;
 const HELLO = vector("HELLO of the balancer").hex;
 const OWN_HELLO = vector("HELLO of an instance").hex;
+
+/** A frame of a body of so many bytes, on the stream of all vectors. */
+function frameOf(type: number, length: number): string {
+  const frames = new FrameBuffer();
+  frames.copy(type, 0x1_0003, Buffer.alloc(length), 0, length);
+  return frames.bytes.toString("hex", 0, frames.length);
+}
+
+const pieces = (count: number) => Array.from({ length: count }, () => frameOf(FrameType.DATA, 65_536));
 
 /** Makes the frame again from what the vector says of it. */
 function encode({ type, stream, text, number, byte }: FrameVector): string {
@@ -203,6 +213,19 @@ describe("an instance's end of a lane", () => {
     // The same slot in its next use, though nothing ended the one before.
     bench.give(`${GET.slice(0, 12)}02${GET.slice(14)}`);
     expect(bench.socket.take().toString("utf8", 8)).toBe("a request on a stream that is in use");
+  });
+
+  it.each([
+    ["more than its window", true, () => [POST, ...pieces(3)]],
+    ["as much as its window", false, () => [POST, ...pieces(2)]],
+    ["behind its end", true, () => [POST, frameOf(FrameType.END, 1), frameOf(FrameType.DATA, 1)]],
+    ["of a request that has none", true, () => [GET, frameOf(FrameType.DATA, 1)]],
+  ])("a body that is %s closes the lane: %s", async (_, isBroken, frames) => {
+    const bench = greeted(() => new Promise<Response>(() => {}));
+    bench.give(...frames());
+    await turnEnd();
+    expect(bench.errors.length > 0).toBe(isBroken);
+    expect(bench.socket.isEnded).toBe(isBroken);
   });
 
   it.each([

@@ -1,4 +1,5 @@
 /** The transport over node:net, for Node and for platforms without Bun. */
+import { readSync } from "node:fs";
 import net from "node:net";
 import {
   CLOSE_GRACE_SECONDS,
@@ -13,10 +14,16 @@ import {
 /** Above this many waiting bytes `write` answers false. Node counts a write as waiting until its callback has run. */
 const HIGH_WATER_BYTES = 256 * 1024;
 
+/** Read in one call of what a peer left that is gone. */
+const REST_READ_BYTES = 65_536;
+
 class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private isClosing = false;
   private isOverfull = false;
+  /** What the peer had sent before a write found it gone, and whether that was all. */
+  private rest: Buffer[] = [];
+  private isRestWhole = false;
 
   constructor(private readonly socket: net.Socket) {
     socket.on("data", (bytes: Buffer) => void this.owner.onData(bytes));
@@ -83,7 +90,38 @@ class NodeConnection implements Connection {
     this.owner.onDrain();
   }
 
+  /**
+   * Node gives a socket up as soon as a write fails, with what had come and was not read yet: the last words of an
+   * upstream that died, which say what it had begun.
+   */
+  readRestBeforeGivingUp(): void {
+    const { socket } = this;
+    const { destroy } = socket;
+    socket.destroy = (error?: Error & { syscall?: string }) => {
+      if (error?.syscall === "write" && !socket.destroyed && !socket.isPaused()) this.readRest();
+      return destroy.call(socket, error);
+    };
+  }
+
+  private readRest(): void {
+    const { fd = -1 } = (this.socket as unknown as { _handle?: { fd?: number } })._handle ?? {};
+    if (fd < 0) return;
+    try {
+      for (;;) {
+        const bytes = Buffer.allocUnsafe(REST_READ_BYTES);
+        const count = readSync(fd, bytes);
+        this.isRestWhole = count === 0;
+        if (this.isRestWhole) return;
+        this.rest.push(bytes.subarray(0, count));
+      }
+    } catch {
+      // Nothing more is there; `close` says the rest.
+    }
+  }
+
   private closed(): void {
+    for (const bytes of this.rest.splice(0)) this.owner.onData(bytes);
+    if (this.isRestWhole) this.owner.onEnd();
     const owner = this.owner;
     this.owner = NO_OWNER;
     owner.onClose();
@@ -111,6 +149,7 @@ export function nodeTransport(): Transport {
       socket.once("connect", () => {
         socket.removeListener("error", failed);
         const connection = new NodeConnection(socket);
+        connection.readRestBeforeGivingUp();
         connection.owner = connector.onConnected(connection);
       });
     },

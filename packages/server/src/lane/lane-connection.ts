@@ -79,7 +79,9 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   // From the balancer.
 
   onData(bytes: Buffer): void {
-    if (Stream === undefined && this.hasGreeted && this.services.requests !== undefined) return this.load(bytes);
+    if (this.isClosed) return;
+    const isLoading = Stream === undefined || this.early.length > 0;
+    if (isLoading && this.hasGreeted && this.services.requests !== undefined) return this.load(bytes);
     const since = performance.now();
     this.flushedAtMs = since;
     if (!this.decoder.push(bytes, this)) return this.break(this.decoder.problem as string);
@@ -105,10 +107,16 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   }
 
   onBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
-    this.streamOf(id)?.onBody(bytes, start, end, isLast);
+    if (!this.hasGreeted) return this.break("no hello at its begin");
+    const stream = this.streamOf(id);
+    if (stream !== undefined && !stream.onBody(bytes, start, end, isLast)) {
+      this.break("a body that its head or its window does not allow");
+    }
   }
 
   onFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
+    // Nothing is begun of what follows a broken frame: nobody could be told of it.
+    if (this.isClosed) return;
     if (!this.hasGreeted) return this.greet(type, bytes, start);
     switch (type) {
       case FrameType.REQUEST:
@@ -133,7 +141,8 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
         return;
       case FrameType.CLOSE:
         this.services.onError(new Error(`the balancer closed a lane: ${bytes.toString("utf8", start, end)}`));
-        return this.socket.end();
+        this.socket.end();
+        return this.onClose();
       default:
         return this.break(`a frame of type ${type}, which a balancer does not send`);
     }

@@ -4,7 +4,7 @@ import { ForwardedInfo } from "../request-info.js";
 import { type BlockSource, type BlockWriter, blocksOf, writeBlocks } from "./answer-body.js";
 import type { LaneConnection, RequestServices } from "./lane-connection.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
-import { FrameType, MAX_DATA_BYTES, RESPONSE_TEXT, ResponseFlag } from "./protocol.js";
+import { FrameType, MAX_DATA_BYTES, RESPONSE_TEXT, ResponseFlag, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { RequestBody } from "./request-body.js";
 import type { LaneRequestHead } from "./request-head.js";
 import { makeUpgrade, type TunnelStream, UpgradeAnswer } from "./upgrade.js";
@@ -49,6 +49,8 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   private wake: (() => void) | undefined;
   private source: BlockSource | undefined;
   private readonly body: RequestBody | undefined;
+  /** What the balancer may still send of the request's body, in bytes. */
+  private granted = STREAM_WINDOW_BYTES;
   private controller: AbortController | undefined;
   private isGone = false;
   /** What an answer of a known length still owes; Infinity for one without. */
@@ -62,14 +64,24 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     window: number,
   ) {
     this.window = window;
-    this.body = head.isWhole ? undefined : new RequestBody((bytes) => lane.grant(this, bytes));
+    this.body = head.isWhole ? undefined : new RequestBody((bytes) => this.grant(bytes));
   }
 
   // From the balancer.
 
-  onBody(bytes: Buffer, start: number, end: number, isLast: boolean): void {
-    if (end > start) this.body?.add(bytes, start, end);
-    if (isLast) this.body?.finish();
+  /** A piece of the request's body; false when none is due, or not so much. */
+  onBody(bytes: Buffer, start: number, end: number, isLast: boolean): boolean {
+    const { body } = this;
+    this.granted -= end - start;
+    if (body === undefined || body.isComplete || this.granted < 0) return false;
+    if (end > start) body.add(bytes, start, end);
+    if (isLast) body.finish();
+    return true;
+  }
+
+  private grant(bytes: number): void {
+    this.granted += bytes;
+    this.lane.grant(this, bytes);
   }
 
   onWindow(bytes: number): void {
@@ -99,10 +111,10 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     let result: unknown;
     try {
       result = requests.handler(makeRequest(this.head, this), new LaneInfo(this.head, this));
+      if (this.isAnswer(result)) return this.answer(result);
     } catch (error) {
       return this.failed(error);
     }
-    if (this.isAnswer(result)) return this.answer(result);
     lane.owesBegun(this);
     Promise.resolve(result).then(this.answered, this.failed);
   }

@@ -7,7 +7,8 @@ const GRANT_BYTES = 65_536;
 
 export class RequestBody {
   private pieces: Uint8Array[] = [];
-  private isComplete = false;
+  /** All of it has come. */
+  isComplete = false;
   private failure: Error | undefined;
   private controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   private isWanted = false;

@@ -53,6 +53,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private sequence = 0;
   private maxStreams: number;
   private isFlushDue = false;
+  /** A write was not taken whole: `onDrain` will come, and nothing is written before. */
+  isBlocked = false;
   /** The instance said goaway. */
   private isGoingAway = false;
   private onEmpty: (() => void) | undefined;
@@ -82,10 +84,6 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     return isIdempotent || this.unbegunUnsafe < this.services.unbegunUnsafeMax;
   }
 
-  get isBlocked(): boolean {
-    return this.connection !== undefined && this.connection.waitingBytes > 0;
-  }
-
   open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
     if (this.state === "closed") this.connect();
     const stream = this.free.pop() ?? this.newStream();
@@ -105,6 +103,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.state = "connecting";
     this.decoder = new LaneDecoder();
     this.encoder.clear();
+    this.isBlocked = false;
     this.atWork = undefined;
     this.silence = new Silence();
     this.services.transport.connect(this.path, this);
@@ -142,7 +141,9 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   onData(bytes: Buffer): boolean {
     this.silence.heard();
-    if (!this.decoder.read(bytes, this)) this.break(this.decoder.problem);
+    const { decoder } = this;
+    // A lane that is being made anew has a decoder of its own, and nothing to do with what came over this one.
+    if (!decoder.read(bytes, this) && decoder === this.decoder) this.break(decoder.problem);
     for (const stream of this.touched.splice(0)) {
       stream.isTouched = false;
       stream.receiver?.onAnswerBatch();
@@ -151,9 +152,10 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   }
 
   onDrain(): void {
+    this.isBlocked = false;
     this.flushTurn();
     if (this.isBlocked) return;
-    for (const stream of this.underWay()) stream.receiver?.onUpstreamDrain();
+    for (const stream of this.underWay()) stream.onLaneDrain();
     this.onRoom();
   }
 
@@ -261,15 +263,21 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.requestWindow = uint32(bytes, start + 6);
     this.maxStreams = Math.min(this.maxRequests, uint32(bytes, start + 10));
     this.state = "open";
-    for (const stream of this.underWay()) if (stream.state === "connecting") stream.onReady();
+    let open = 0;
+    for (const stream of this.underWay()) {
+      if (stream.state !== "connecting") continue;
+      if (++open > this.maxStreams) stream.lose("refused");
+      else stream.onReady();
+    }
   }
 
   onBody(id: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void {
+    if (this.state === "greeting") return this.break("no hello at its begin");
     if (this.state !== "open") return;
     this.atWork = undefined;
     const stream = this.streamOf(id);
     if (stream !== undefined && !stream.onBody(bytes, start, end, isLast))
-      this.break("a body that its head does not allow");
+      this.break("a body that its head or its window does not allow");
   }
 
   /** The stream of that use of the slot; what comes for an earlier one was on its way when it ended. */
@@ -308,7 +316,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
       this.flushSoon();
     }
     this.release(stream);
-    if (this.active === 0 && this.state !== "open") this.drop();
+    if (this.active === 0 && this.state === "greeting") this.drop();
   }
 
   release(stream: LaneStream): void {
@@ -336,8 +344,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   flushTurn(): void {
     this.isFlushDue = false;
     const { connection, encoder } = this;
-    if (connection === undefined || encoder.length === 0 || connection.waitingBytes > 0) return;
-    connection.writeTransient(encoder.take());
+    if (connection === undefined || encoder.length === 0 || this.isBlocked) return;
+    this.isBlocked = !connection.writeTransient(encoder.take());
   }
 
   // Silence.

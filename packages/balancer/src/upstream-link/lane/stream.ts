@@ -185,6 +185,8 @@ export class LaneStream implements UpstreamStream {
     const isLast = (flags & RESPONSE_END) !== 0;
     if (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) return false;
     receiver.onAnswerHead(head);
+    // The receiver may have cancelled meanwhile.
+    if (this.receiver !== receiver) return true;
     if (isLast) this.finish();
     else this.lane.touch(this);
     return true;
@@ -199,6 +201,7 @@ export class LaneStream implements UpstreamStream {
     if (this.owed < 0 || (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY)) return false;
     if (size > 0) {
       this.ungranted += size;
+      if (this.ungranted > ANSWER_WINDOW_BYTES) return false;
       receiver.onBody(bytes, start, end);
       // The receiver may have cancelled meanwhile.
       if (this.receiver !== receiver) return true;
@@ -222,6 +225,11 @@ export class LaneStream implements UpstreamStream {
     if (this.waiting.length > 0) return;
     if (this.isEndDue) this.endBody();
     else this.receiver?.onUpstreamDrain();
+  }
+
+  /** The kernel has room again; a body whose window is full still waits. */
+  onLaneDrain(): void {
+    if (this.waiting.length === 0) this.receiver?.onUpstreamDrain();
   }
 
   private finish(): void {

@@ -1,0 +1,279 @@
+import { describe, expect, it } from "vitest";
+import { type Asked, LaneBench, turnEnd } from "../../../test/support/lane-bench.js";
+import { frameBytes } from "../../../test/support/lane-frames.js";
+import { vector } from "../../../test/support/lane-vectors.js";
+import { LaneDecoder } from "./decoder.js";
+import { ANSWER_WINDOW_BYTES, Frame } from "./protocol.js";
+
+const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const PUT = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
+const POST = "POST / HTTP/1.1\r\nHost: a\r\n\r\n";
+const HELLO = Buffer.from(vector("HELLO of an instance").hex, "hex");
+const WINDOW_BYTES = 131_072;
+
+const frame = (type: number, id: number, payload: Uint8Array | number[] = []) =>
+  frameBytes({ type, id, payload: Uint8Array.from(payload) });
+const number = (type: number, id: number, value: number) => {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return frame(type, id, bytes);
+};
+/** A RESPONSE without fields. */
+const response = (id: number, status = 200, flags = 3) =>
+  frame(Frame.RESPONSE, id, [status & 255, status >>> 8, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 10]);
+
+function open(bench = new LaneBench()) {
+  const first = bench.ask(GET);
+  const connection = bench.transport.accept();
+  connection.owner.onData(HELLO);
+  first.stream.cancel();
+  return { bench, connection, give: (...frames: Buffer[]) => connection.owner.onData(Buffer.concat(frames)) };
+}
+
+/** The types and streams of the frames in these bytes; DATA is told with its bytes. */
+function typesIn(bytes: Buffer): [number, number, number][] {
+  const types: [number, number, number][] = [];
+  const decoder = new LaneDecoder();
+  const isRead = decoder.read(bytes, {
+    onFrame: (type, id, _, start, end) => types.push([type, id, end - start]),
+    onBody: (id, _, start, end, isLast) => types.push([isLast ? Frame.END : Frame.DATA, id, end - start]),
+  });
+  expect(isRead).toBe(true);
+  return types;
+}
+
+function sent(bytes: Buffer, type: number): number {
+  return typesIn(bytes).reduce((sum, [each, , size]) => (each === type ? sum + size : sum), 0);
+}
+
+const idOf = (asked: Asked) => (asked.stream as unknown as { id: number }).id;
+
+describe("the balancer's lane", () => {
+  it("makes one connection, though all who waited for it have gone", () => {
+    const bench = new LaneBench();
+    bench.ask(GET).stream.cancel();
+    const next = bench.ask(GET);
+    expect(bench.transport.connecting).toHaveLength(1);
+    const connection = bench.transport.accept();
+    connection.owner.onData(HELLO);
+    expect(next.stream.isReady).toBe(true);
+  });
+
+  it("sends nothing but HELLO before it has heard the instance's", async () => {
+    const bench = new LaneBench();
+    bench.ask(GET);
+    const connection = bench.transport.accept();
+    await turnEnd();
+    expect(connection.take().toString("hex")).toBe(vector("HELLO of the balancer").hex);
+    connection.owner.onData(HELLO);
+    await turnEnd();
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.REQUEST]);
+  });
+
+  it("opens no more streams than the instance takes, also those that waited for its HELLO", async () => {
+    const bench = new LaneBench();
+    const all = [1, 2, 3].map(() => bench.ask(GET));
+    const connection = bench.transport.accept();
+    connection.take();
+    const few = Buffer.from(HELLO);
+    few.writeUInt32LE(2, 18);
+    connection.owner.onData(few);
+    await turnEnd();
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.REQUEST, Frame.REQUEST]);
+    expect(all.map(({ loss }) => loss)).toEqual([undefined, undefined, "refused"]);
+    expect(bench.link.hasRoom(true)).toBe(false);
+  });
+
+  it.each([
+    ["DATA", vector("DATA").hex],
+    ["a RESPONSE", vector("RESPONSE with a length").hex],
+  ])("closes a lane that begins with %s", (_, hex) => {
+    const bench = new LaneBench();
+    const asked = bench.ask(GET);
+    const connection = bench.transport.accept();
+    connection.owner.onData(Buffer.from(hex, "hex"));
+    expect(bench.problems).toEqual([expect.stringContaining("no hello at its begin")]);
+    expect(connection.isClosed).toBe(true);
+    expect(asked.loss).toBe("lost");
+  });
+
+  it("ends a request once whose receiver gives it up as it hears the head", async () => {
+    const { bench, give } = open();
+    const asked = bench.ask(GET);
+    asked.onHead = () => asked.stream.cancel();
+    give(response(idOf(asked)));
+    const [one, two] = [bench.ask(GET), bench.ask(GET)];
+    expect(idOf(one)).not.toBe(idOf(two));
+    expect(asked.isEnded).toBe(false);
+    expect(bench.link.hasRoom(true)).toBe(true);
+  });
+
+  it("believes no frame after a broken one, also when a request begins anew meanwhile", () => {
+    const { bench, give } = open();
+    const asked = bench.ask(GET);
+    let next: Asked | undefined;
+    asked.onUpstreamLost = () => {
+      next = bench.ask(GET);
+    };
+    give(response(idOf(asked), 99), frame(0, 0));
+    expect(bench.problems).toHaveLength(1);
+    bench.transport.accept().owner.onData(HELLO);
+    expect(next?.stream.isReady).toBe(true);
+    expect(next?.loss).toBeUndefined();
+  });
+
+  it("sends no more of a body than the instance takes, and all of it as it takes more", async () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(PUT);
+    await turnEnd();
+    connection.take();
+    const body = Buffer.alloc(3 * WINDOW_BYTES, "x");
+    expect(asked.stream.sendBody(body, 0, body.length)).toBe(false);
+    asked.stream.endBody();
+    await turnEnd();
+    expect(sent(connection.take(), Frame.DATA)).toBe(WINDOW_BYTES);
+    give(number(Frame.WINDOW, idOf(asked), 1000));
+    await turnEnd();
+    expect(sent(connection.take(), Frame.DATA)).toBe(1000);
+    give(number(Frame.WINDOW, idOf(asked), body.length));
+    await turnEnd();
+    const rest = typesIn(connection.take());
+    expect(rest.reduce((sum, [, , size]) => sum + size, 0)).toBe(body.length - WINDOW_BYTES - 1000);
+    expect(rest.at(-1)?.[0]).toBe(Frame.END);
+  });
+
+  it("asks nobody for more of a body whose window is full, when the kernel has room again", async () => {
+    const { bench, connection } = open();
+    const [full, other] = [bench.ask(PUT), bench.ask(PUT)];
+    const body = Buffer.alloc(WINDOW_BYTES + 1, "x");
+    expect(full.stream.sendBody(body, 0, body.length)).toBe(false);
+    expect(other.stream.sendBody(body, 0, 100)).toBe(true);
+    connection.room = 0;
+    await turnEnd();
+    expect(other.stream.sendBody(body, 0, 100)).toBe(false);
+    connection.drain();
+    expect([full.drains, other.drains]).toEqual([0, 1]);
+  });
+
+  it("sends what came while the kernel was slow, also over a transport that calls a little waiting none", async () => {
+    const { bench, connection } = open();
+    connection.highWater = 262_144;
+    connection.room = 10;
+    const all = [bench.ask(GET)];
+    await turnEnd();
+    all.push(bench.ask(GET));
+    await turnEnd();
+    connection.drain();
+    await turnEnd();
+    const requests = typesIn(connection.take()).filter(([type]) => type === Frame.REQUEST);
+    expect(requests.map(([, id]) => id)).toEqual(expect.arrayContaining(all.map(idOf)));
+  });
+
+  it("takes up to the window of an answer for a client that reads nothing; one byte more closes the lane", () => {
+    const { bench, give } = open();
+    const asked = bench.ask(GET);
+    give(response(idOf(asked), 200, 0));
+    asked.stream.pause();
+    const piece = frame(Frame.DATA, idOf(asked), Buffer.alloc(ANSWER_WINDOW_BYTES / 2, "x"));
+    give(piece, piece);
+    expect(asked.body).toHaveLength(ANSWER_WINDOW_BYTES);
+    expect(bench.problems).toEqual([]);
+    give(frame(Frame.DATA, idOf(asked), [120]));
+    expect(bench.problems).toEqual([expect.stringContaining("a body that its head or its window does not allow")]);
+    expect(asked.loss).toBe("broken");
+  });
+
+  it("grants as its client takes, and nothing while it does not", async () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(GET);
+    give(response(idOf(asked), 200, 0));
+    await turnEnd();
+    connection.take();
+    const piece = frame(Frame.DATA, idOf(asked), Buffer.alloc(ANSWER_WINDOW_BYTES / 2, "x"));
+    give(piece);
+    asked.stream.pause();
+    give(piece);
+    await turnEnd();
+    expect(typesIn(connection.take())).toEqual([[Frame.WINDOW, idOf(asked), 4]]);
+    asked.stream.resume();
+    await turnEnd();
+    expect(typesIn(connection.take())).toEqual([[Frame.WINDOW, idOf(asked), 4]]);
+  });
+
+  it("tells of a lane that ended which of the requests that must not be repeated had begun", () => {
+    const { bench, connection, give } = open(new LaneBench(8));
+    const [begun, unbegun, idempotent, answering] = [POST, POST, GET, GET].map((text) => bench.ask(text)) as [
+      Asked,
+      Asked,
+      Asked,
+      Asked,
+    ];
+    give(frame(Frame.BEGUN, idOf(begun)), response(idOf(answering), 200, 0));
+    connection.owner.onEnd();
+    expect([begun, unbegun, idempotent, answering].map(({ loss }) => loss)).toEqual([
+      "lost",
+      "unbegun",
+      "lost",
+      "broken",
+    ]);
+  });
+
+  it("takes no unbegun request for one that had not begun, once broken frames came", () => {
+    const { bench, give } = open();
+    const post = bench.ask(POST);
+    give(frame(Frame.PONG, 0, [0, 0, 0, 0]), frame(0, 0));
+    expect(post.loss).toBe("lost");
+  });
+
+  it("gives room to the next unsafe request when one has begun, was answered, was given up or was lost", () => {
+    const { bench, give } = open();
+    const ends: ((asked: Asked) => void)[] = [
+      (asked) => give(frame(Frame.BEGUN, idOf(asked))),
+      (asked) => give(response(idOf(asked))),
+      (asked) => asked.stream.cancel(),
+      (asked) => give(frame(Frame.FAIL, idOf(asked))),
+    ];
+    for (const end of ends) {
+      const asked = bench.ask(POST);
+      expect(bench.link.hasRoom(false)).toBe(false);
+      expect(bench.link.hasRoom(true)).toBe(true);
+      end(asked);
+      expect(bench.link.hasRoom(false)).toBe(true);
+    }
+  });
+
+  it("answers GOAWAY behind what was sent, and opens nothing after it", async () => {
+    const { bench, connection, give } = open();
+    await turnEnd();
+    connection.take();
+    const asked = bench.ask(GET);
+    give(frame(Frame.GOAWAY, 0));
+    expect(bench.link.hasRoom(true)).toBe(false);
+    await turnEnd();
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.REQUEST, Frame.GOAWAY]);
+    give(response(idOf(asked)));
+    expect(asked.isEnded).toBe(true);
+  });
+
+  it("closes a lane that it leaves when its last stream has ended, and tells it once", () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(GET);
+    let empties = 0;
+    bench.link.leave(() => empties++);
+    expect([empties, connection.isClosed]).toEqual([0, false]);
+    give(response(idOf(asked)));
+    expect([empties, connection.isClosed, bench.link.connections]).toEqual([1, true, 0]);
+  });
+
+  it.each([
+    ["ends", (connection: { owner: { onEnd(): void } }) => connection.owner.onEnd()],
+    ["breaks", (connection: { owner: { onData(bytes: Buffer): boolean } }) => connection.owner.onData(frame(0, 0))],
+  ])("tells once that a lane is left that %s", (_, end) => {
+    const { bench, connection } = open();
+    bench.ask(GET);
+    let empties = 0;
+    bench.link.leave(() => empties++);
+    end(connection);
+    expect(empties).toBe(1);
+  });
+});

@@ -1,0 +1,641 @@
+/** The lane to an upstream as its peers see it: what reaches whom, what is repeated, what is refused, and who waits. */
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Frame } from "../src/upstream-link/lane/protocol.js";
+import { BalancerProcess, pool, RUNTIMES } from "./support/balancer-process.js";
+import { RawClient } from "./support/raw-client.js";
+import { answerAll, type LaneScript, ScriptedLane, type ScriptedRequest } from "./support/scripted-lane.js";
+
+/** What the chunks of a body hold. */
+function unchunked(body: string): string {
+  let text = "";
+  for (let at = 0; ; ) {
+    const end = body.indexOf("\r\n", at);
+    const size = Number.parseInt(body.slice(at, end), 16);
+    if (!(size > 0)) return text;
+    text += body.slice(end + 2, end + 2 + size);
+    at = end + 2 + size + 2;
+  }
+}
+
+const bodyOf = (received: string) => received.slice(received.indexOf("\r\n\r\n") + 4);
+
+describe.each(RUNTIMES)("the lane on %s", (runtime) => {
+  let balancer: BalancerProcess;
+  const upstreams: ScriptedLane[] = [];
+  const clients: RawClient[] = [];
+
+  const start = async (limits = {}) => {
+    balancer = await BalancerProcess.start(runtime, limits);
+  };
+
+  /** Starts upstreams with these scripts, `web.1#1` and on, in one pool. */
+  const serve = async (...scripts: LaneScript[]) => {
+    const lanes: Record<string, string> = {};
+    for (const script of scripts) {
+      const id = `web.${upstreams.length + 1}#1`;
+      const upstream = await ScriptedLane.listen(path.join(balancer.directory, `${id}.sock`), script);
+      upstreams.push(upstream);
+      lanes[id] = upstream.path;
+    }
+    const described = pool("web", ["/"], lanes);
+    for (const upstream of described.upstreams) upstream.protocol = "lane";
+    await balancer.follow({}, [described]);
+    return upstreams as [ScriptedLane, ScriptedLane, ...ScriptedLane[]];
+  };
+
+  /** A client that has sent this request; its answer ends its connection. */
+  const ask = async (line: string, fields = "", body = "") => {
+    const client = await RawClient.connect(balancer.port);
+    clients.push(client);
+    await client.send(`${line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${fields}\r\n${body}`);
+    return client;
+  };
+  const get = (target: string) => ask(`GET ${target}`);
+  const post = (target: string, body = "abc") => ask(`POST ${target}`, `Content-Length: ${body.length}\r\n`, body);
+  const answerOf = async (client: RawClient) => bodyOf(await client.ended());
+  const statusOf = async (client: RawClient) => Number((await client.ended()).slice(9, 12));
+
+  /** The upstreams that got the request with that target. */
+  const askedAt = (target: string) => upstreams.filter((upstream) => upstream.asked(target) !== undefined);
+  /** Waits until the request with that target came anywhere. */
+  const anywhere = async (target: string): Promise<ScriptedRequest> => {
+    await Promise.any(upstreams.map((upstream) => upstream.until(() => upstream.asked(target) !== undefined, target)));
+    return askedAt(target)[0]?.asked(target) as ScriptedRequest;
+  };
+  const other = (request: ScriptedRequest) =>
+    upstreams.find(({ lanes }) => !lanes.includes(request.lane)) as ScriptedLane;
+  /** Lines about lanes on the balancer's stderr. */
+  const problems = () => balancer.output.split("\n").filter((line) => line.includes("lane"));
+
+  beforeEach(() => {
+    upstreams.length = 0;
+  });
+
+  afterEach(async () => {
+    for (const client of clients.splice(0)) client.destroy();
+    await Promise.all(upstreams.map((upstream) => upstream.close()));
+    await balancer.stop();
+  });
+
+  describe("requests and answers", () => {
+    it("carries many requests over one connection, and gives each answer to its client, whatever their order", async () => {
+      await start();
+      const [upstream] = await serve({});
+      const targets = Array.from({ length: 20 }, (_, i) => `/${i}`);
+      const asking = await Promise.all(targets.map(get));
+      await upstream.until(({ requests }) => requests.length === targets.length, "all requests");
+      expect(upstream.lanes).toHaveLength(1);
+      for (const request of upstream.requests.toReversed()) request.head({}).say(Frame.DATA, "this is ");
+      for (const request of upstream.requests) request.say(Frame.END, request.target);
+      const answers = (await Promise.all(asking.map(answerOf))).map(unchunked);
+      expect(answers).toEqual(targets.map((target) => `this is ${target}`));
+    });
+
+    it("carries a request's body, whatever its framing, and the answer", async () => {
+      await start();
+      const [upstream] = await serve({});
+      const client = await ask("POST /c", "Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n");
+      const request = await upstream.request("/c");
+      await upstream.until(() => request.hasEnded, "the body's end");
+      expect(request.body).toBe("abcde");
+      request.begun().answer("fine");
+      expect(await client.ended()).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*Content-Length: 4\r\n[\s\S]*\r\n\r\nfine$/i);
+    });
+
+    it.each([
+      ["GET", { status: 204, flags: 1 }, /^HTTP\/1\.1 204 No Content\r\n(?![\s\S]*Content-Length)[\s\S]*\r\n\r\n$/i],
+      ["GET", { status: 304, flags: 3, length: 9 }, /^HTTP\/1\.1 304 Not Modified\r\n[\s\S]*\r\n\r\n$/],
+      ["HEAD", { flags: 3, length: 9 }, /^HTTP\/1\.1 200 OK\r\n[\s\S]*Content-Length: 9\r\n[\s\S]*\r\n\r\n$/i],
+      ["HEAD", { flags: 1 }, /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n$/],
+      ["GET", { flags: 3 }, /^HTTP\/1\.1 200 OK\r\n[\s\S]*Content-Length: 0\r\n[\s\S]*\r\n\r\n$/i],
+      ["GET", { status: 299, flags: 3, reason: "Rather fine" }, /^HTTP\/1\.1 299 Rather fine\r\n/],
+    ])("gives the answer to %s with %j without a body", async (method, answer, expected) => {
+      await start();
+      const [upstream] = await serve({});
+      const client = await ask(`${method} /x`);
+      (await upstream.request("/x")).head(answer);
+      expect(await client.ended()).toMatch(expected);
+      const again = await get("/again");
+      (await upstream.request("/again")).answer("fine");
+      expect(await answerOf(again)).toBe("fine");
+      expect(upstream.lanes).toHaveLength(1);
+    });
+
+    it("takes lines of fields for fields, and their framing for nothing", async () => {
+      await start();
+      const [upstream] = await serve({});
+      const client = await get("/x");
+      const lines = "X-A: 1\r\nContent-Length: 500\r\nTransfer-Encoding: chunked\r\nConnection: X-B\r\nX-B: 2\r\n\r\n";
+      (await upstream.request("/x")).head({ flags: 2, length: 5, lines }).say(Frame.END, "hello");
+      const received = await client.ended();
+      expect(received).toMatch(/\r\nX-A: 1\r\n/);
+      expect(received).not.toMatch(/500|chunked|X-B/);
+      expect(bodyOf(received)).toBe("hello");
+    });
+
+    it("passes a 100 on to a client that waits for it, and the body after it", async () => {
+      await start();
+      const [upstream] = await serve({});
+      const client = await ask("POST /x", "Content-Length: 3\r\nExpect: 100-continue\r\n");
+      const request = await upstream.request("/x");
+      expect(request.flags & 8).toBe(8);
+      request.begun().head({ status: 100 });
+      await client.until(({ received }) => received.startsWith("HTTP/1.1 100 Continue\r\n"), "100");
+      await client.send("abc");
+      await upstream.until(() => request.hasEnded, "the body");
+      request.answer("fine");
+      expect(await client.ended()).toMatch(/100 Continue\r\n\r\nHTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nfine$/);
+    });
+
+    it("makes a tunnel of an upgrade, both ways, to its end", async () => {
+      await start();
+      const [upstream] = await serve({});
+      const client = await RawClient.connect(balancer.port);
+      clients.push(client);
+      await client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+      const request = await upstream.request("/ws");
+      request.head({ status: 101, lines: "Upgrade: echo\r\nConnection: Upgrade\r\n\r\n" }).say(Frame.DATA, "welcome");
+      await client.until(({ received }) => received.endsWith("\r\n\r\nwelcome"), "the first bytes");
+      expect(client.received).toMatch(/^HTTP\/1\.1 101 Switching Protocols\r\n/);
+      await client.send("ping");
+      await upstream.until(() => request.body === "ping", "the client's bytes");
+      client.socket.end("last");
+      await upstream.until(() => request.hasEnded, "the client's end");
+      expect(request.body).toBe("pinglast");
+      request.say(Frame.DATA, "more").say(Frame.END, "bye");
+      expect(await client.ended()).toMatch(/welcomemorebye$/);
+    });
+
+    it("cuts a client off whose answer fails, so that it does not look whole", async () => {
+      await start();
+      const [upstream] = await serve({});
+      const client = await get("/x");
+      const request = await upstream.request("/x");
+      request.head({}).say(Frame.DATA, "some");
+      await client.until(({ received }) => received.includes("some"), "the begin");
+      request.say(Frame.FAIL);
+      expect(await client.ended()).not.toMatch(/0\r\n\r\n$/);
+      const again = await get("/again");
+      (await upstream.request("/again")).answer("fine");
+      expect(await answerOf(again)).toBe("fine");
+      expect(upstream.lanes).toHaveLength(1);
+    });
+
+    it("says CANCEL as its client goes, and gives the late answer to nobody", async () => {
+      await start();
+      const [upstream] = await serve({});
+      const gone = await get("/gone");
+      const late = await upstream.request("/gone");
+      gone.destroy();
+      await upstream.until(() => late.isCancelled, "the cancel");
+      const next = await get("/next");
+      const request = await upstream.request("/next");
+      expect(request.id & 0xffff).toBe(late.id & 0xffff);
+      late.lane.together(() => {
+        late.cancelled(true).head({}).say(Frame.DATA, "late").say(Frame.END, "later");
+        request.answer("mine");
+      });
+      expect(await answerOf(next)).toBe("mine");
+      expect(problems()).toEqual([]);
+    });
+  });
+
+  describe("a lane that ends", () => {
+    it("sends a request elsewhere whose BEGUN did not come, though it must not be repeated", async () => {
+      await start();
+      await serve({}, {});
+      const client = await post("/x");
+      const request = await anywhere("/x");
+      request.lane.socket.destroy();
+      const again = await other(request).request("/x");
+      await other(request).until(() => again.hasEnded, "the body");
+      expect(again.body).toBe("abc");
+      again.begun().answer("fine");
+      expect(await answerOf(client)).toBe("fine");
+    });
+
+    it("does so however often: 3 sends bound only what may have been begun", async () => {
+      await start();
+      let left = 5;
+      const script: LaneScript = {
+        onRequest: (request) => (left-- > 0 ? request.lane.socket.destroy() : answerAll(request)),
+      };
+      await serve(script, script);
+      const client = await post("/x");
+      expect(await answerOf(client)).toBe("/x");
+    });
+
+    it("does not repeat a request that must not be repeated when it had begun", async () => {
+      await start();
+      await serve({}, {});
+      const client = await post("/x");
+      const request = await anywhere("/x");
+      request.begun();
+      request.lane.socket.end();
+      expect(await statusOf(client)).toBe(502);
+      expect(askedAt("/x")).toHaveLength(1);
+    });
+
+    it("repeats a GET, 3 sends at the most", async () => {
+      await start();
+      const dying: LaneScript = { onRequest: ({ lane }) => lane.socket.destroy() };
+      await serve(dying, dying, dying, dying, dying);
+      expect(await statusOf(await get("/x"))).toBe(502);
+      expect(upstreams.flatMap(({ requests }) => requests)).toHaveLength(3);
+    });
+
+    it("repeats a GET that had begun, and answers with the other's answer", async () => {
+      await start();
+      await serve({}, {});
+      const client = await get("/x");
+      const request = await anywhere("/x");
+      request.begun();
+      request.lane.socket.end();
+      (await other(request).request("/x")).answer("fine");
+      expect(await answerOf(client)).toBe("fine");
+    });
+
+    it("cuts off whoever has the begin of an answer", async () => {
+      await start();
+      await serve({}, {});
+      const client = await get("/x");
+      const request = await anywhere("/x");
+      request.head({}).say(Frame.DATA, "some");
+      await client.until(({ received }) => received.includes("some"), "the begin");
+      request.lane.socket.end();
+      expect(await client.ended()).not.toMatch(/0\r\n\r\n$/);
+      expect(askedAt("/x")).toHaveLength(1);
+    });
+
+    it("is made anew for the next request", async () => {
+      await start();
+      const [upstream] = await serve({ onRequest: answerAll });
+      expect(await answerOf(await get("/1"))).toBe("/1");
+      upstream.lanes[0]?.socket.end();
+      await upstream.until(({ lanes }) => lanes[0]?.isClosed === true, "the balancer's end");
+      expect(await answerOf(await get("/2"))).toBe("/2");
+      expect(upstream.lanes).toHaveLength(2);
+    });
+  });
+
+  describe("requests that must not be repeated", () => {
+    it("wait unbegun on a lane as many as allowed; the next is sent when one has begun", async () => {
+      await start({ unbegunUnsafeMax: 2 });
+      const [upstream] = await serve({});
+      const targets = ["/1", "/2", "/3", "/4"];
+      const asking = await Promise.all(targets.map((target) => post(target)));
+      await balancer.reports(({ inFlight }) => inFlight === 4);
+      // What it was sent came before it was asked whether it is there.
+      upstream.lanes[0]?.say(Frame.BUSY, 0, "1234");
+      await upstream.until(({ frames }) => frames.some(({ type }) => type === Frame.PING), "a ping");
+      const posts = () => upstream.requests.filter(({ method }) => method === "POST");
+      expect(posts()).toHaveLength(2);
+      posts()[1]?.begun();
+      await upstream.until(() => posts().length === 3, "the third");
+      posts()[0]?.answer(posts()[0]?.target as string);
+      await upstream.until(() => posts().length === 4, "the fourth");
+      for (const request of posts().slice(1)) request.answer(request.target);
+      expect(await Promise.all(asking.map(answerOf))).toEqual(targets);
+    });
+  });
+
+  describe("an instance that leaves", () => {
+    it("is answered its GOAWAY, gets nothing new, and what it has is answered", async () => {
+      await start();
+      await serve({}, {});
+      const client = await get("/x");
+      const request = await anywhere("/x");
+      request.lane.say(Frame.GOAWAY);
+      const leaver = upstreams.find(({ lanes }) => lanes.includes(request.lane)) as ScriptedLane;
+      await leaver.until(({ frames }) => frames.some(({ type }) => type === Frame.GOAWAY), "the answer to GOAWAY");
+      for (const target of ["/1", "/2", "/3"]) {
+        const next = await get(target);
+        (await other(request).request(target)).answer(target);
+        expect(await answerOf(next)).toBe(target);
+      }
+      expect(leaver.requests).toHaveLength(1);
+      request.answer("fine");
+      expect(await answerOf(client)).toBe("fine");
+    });
+
+    it("is closed, once the pool has it no more, when its last answer has come", async () => {
+      await start();
+      const [upstream] = await serve({});
+      const client = await get("/x");
+      const request = await upstream.request("/x");
+      expect((await balancer.follow({}, [pool("web", ["/"], {})])).leaving).toEqual(["web.1#1"]);
+      expect(request.lane.isClosed).toBe(false);
+      request.answer("fine");
+      expect(await answerOf(client)).toBe("fine");
+      await upstream.until(() => request.lane.isClosed, "the close");
+      await balancer.hears(
+        (message) => message.type === "applied" && message.version === 2 && message.leaving.length === 0,
+      );
+    });
+  });
+
+  describe("faults of an instance", () => {
+    const cases: [string, (request: ScriptedRequest) => void, string][] = [
+      ["garbage", ({ lane }) => lane.write(Buffer.from("HTTP/1.1 200 OK\r\n\r\n")), "unknown type"],
+      ["an unknown type", ({ lane }) => lane.say(17), "unknown type 17"],
+      ["a frame that is too long", (request) => request.say(Frame.BEGUN, "x"), "type 11 with 1 bytes"],
+      ["a frame that only a balancer sends", ({ lane }) => lane.say(Frame.PING, 0, "1234"), "type 14"],
+      ["a second HELLO", ({ lane }) => lane.hello(), "type 1"],
+      ["a status that is none", (request) => request.head({ status: 600, flags: 3 }), "head"],
+      ["a NUL in a field", (request) => request.head({ flags: 3, lines: "X: a\0b\r\n\r\n" }), "head"],
+      ["a broken line", (request) => request.head({ flags: 3, lines: "X: a\nY: b\r\n\r\n" }), "head"],
+      [
+        "a head inside the lines",
+        (request) => request.head({ flags: 3, lines: "\r\nHTTP/1.1 200 OK\r\n\r\n" }),
+        "head",
+      ],
+      ["a reason that ends its line", (request) => request.head({ flags: 3, reason: "OK\r\nX: y" }), "head"],
+      ["101 for no upgrade", (request) => request.head({ status: 101 }), "head"],
+      ["a body before its head", (request) => request.say(Frame.DATA, "x"), "body"],
+      ["an end that is not due", (request) => request.head({ flags: 3, length: 5 }), "head"],
+    ];
+
+    it.each(cases)("%s closes the lane, which is told why; the request gets 502", async (_, misbehave, problem) => {
+      await start();
+      const [upstream] = await serve({});
+      const client = await post("/x");
+      const request = await upstream.request("/x");
+      misbehave(request);
+      expect(await statusOf(client)).toBe(502);
+      await upstream.until(() => request.lane.isClosed, "the close");
+      expect(request.lane.closeText).toContain(problem);
+      expect(upstream.requests).toHaveLength(1);
+      expect(problems()).toEqual([expect.stringContaining(problem)]);
+      const next = await get("/next");
+      (await upstream.request("/next")).answer("fine");
+      expect(await answerOf(next)).toBe("fine");
+    });
+
+    it.each([
+      ["longer", "hello!"],
+      ["shorter", "hell"],
+    ])("a body that is %s than its length closes the lane, and cuts its client off", async (_, text) => {
+      await start();
+      const [upstream] = await serve({});
+      const [client, bystander] = [await get("/x"), await post("/other")];
+      const request = await upstream.request("/x");
+      (await upstream.request("/other")).begun();
+      request.head({ flags: 2, length: 5 }).say(Frame.END, text);
+      expect(bodyOf(await client.ended())).not.toBe("hello");
+      expect(await statusOf(bystander)).toBe(502);
+      await upstream.until(() => request.lane.isClosed, "the close");
+      expect(request.lane.closeText).toContain("body");
+      expect(problems()).toHaveLength(1);
+    });
+
+    it("repeats a GET elsewhere that an instance at fault had", async () => {
+      await start();
+      await serve({}, {});
+      const client = await get("/x");
+      const request = await anywhere("/x");
+      request.lane.say(0);
+      (await other(request).request("/x")).answer("fine");
+      expect(await answerOf(client)).toBe("fine");
+    });
+
+    it("believes no frame of a faulty instance about what had not begun", async () => {
+      await start();
+      await serve({}, {});
+      const client = await post("/x");
+      const request = await anywhere("/x");
+      request.lane.say(0);
+      expect(await statusOf(client)).toBe(502);
+      expect(askedAt("/x")).toHaveLength(1);
+    });
+
+    it.each<[string, LaneScript["greet"], string]>([
+      ["another version", (lane) => lane.hello(2), "version 2"],
+      ["no HELLO", (lane) => lane.say(Frame.GOAWAY), "no hello"],
+      ["a HELLO of something else", (lane) => lane.hello(1, 0x50545448), "no hello"],
+    ])("with %s at its begin it is told so, and others answer in its place", async (_, greet, problem) => {
+      await start();
+      const [faulty] = await serve({ ...(greet === undefined ? {} : { greet }) }, { onRequest: answerAll });
+      for (const target of ["/1", "/2"]) expect(await answerOf(await post(target))).toBe(target);
+      await faulty.until(({ lanes }) => lanes[0]?.isClosed === true, "the close");
+      expect(faulty.lanes[0]?.closeText).toContain(problem);
+      expect(faulty.requests).toHaveLength(0);
+      expect(problems()).toEqual(faulty.lanes.map(() => expect.stringContaining(problem)));
+    });
+
+    it("says what an instance wrote in its CLOSE", async () => {
+      await start();
+      await serve({}, {});
+      const client = await get("/x");
+      const request = await anywhere("/x");
+      request.lane.say(Frame.CLOSE, 0, "no such frame");
+      request.lane.socket.end();
+      (await other(request).request("/x")).answer("fine");
+      expect(await answerOf(client)).toBe("fine");
+      expect(problems()).toEqual([expect.stringContaining("no such frame")]);
+    });
+  });
+
+  describe("windows", () => {
+    it("sends no more of an upload than the instance takes, and goes on as it grants", async () => {
+      await start();
+      const [upstream] = await serve({ window: 1000 });
+      const body = "0123456789".repeat(30_000);
+      const client = await post("/x", body);
+      const request = await upstream.request("/x");
+      await upstream.until(() => request.body.length === 1000, "a window's worth");
+      // Whatever else it had to send would have come before the next request.
+      const next = await get("/next");
+      (await upstream.request("/next")).answer("fine");
+      expect(await answerOf(next)).toBe("fine");
+      expect(request.body).toHaveLength(1000);
+      for (let granted = 1000; !request.hasEnded; granted += 50_000) {
+        request.grant(50_000);
+        await upstream.until(() => request.hasEnded || request.body.length >= granted + 50_000, "what was granted");
+        expect(request.body.length).toBeLessThanOrEqual(granted + 50_000);
+      }
+      expect(request.body === body).toBe(true);
+      request.begun().answer("fine");
+      expect(await answerOf(client)).toBe("fine");
+    });
+
+    it("carries many uploads at once over one lane, all of each", async () => {
+      await start({ unbegunUnsafeMax: 100 });
+      const [upstream] = await serve({ onRequest: (request) => void request.begun() });
+      const bodies = Array.from({ length: 12 }, (_, i) => String.fromCharCode(97 + i).repeat(400_000 + i));
+      const asking = await Promise.all(bodies.map((body, i) => post(`/${i}`, body)));
+      await upstream.until(({ requests }) => requests.length === bodies.length, "all requests");
+      // The kernel's buffer is full meanwhile: the balancer has to wait for it.
+      for (const request of upstream.requests) request.grant(1_000_000);
+      await upstream.until(({ requests }) => requests.every(({ hasEnded }) => hasEnded), "all bodies");
+      for (const request of upstream.requests) {
+        expect(request.body === bodies[Number(request.target.slice(1))]).toBe(true);
+        request.answer(request.target);
+      }
+      expect(await Promise.all(asking.map(answerOf))).toEqual(bodies.map((_, i) => `/${i}`));
+    });
+
+    it("grants an answer no more while its client reads nothing, and others on the lane go on", async () => {
+      await start();
+      const piece = "x".repeat(65_536);
+      const [upstream] = await serve({});
+      const client = await get("/slow");
+      const slow = await upstream.request("/slow");
+      client.socket.pause();
+      slow.head({});
+      const granted = () =>
+        upstream.frames
+          .filter(({ type, id }) => type === Frame.WINDOW && id === slow.id)
+          .reduce((sum, { payload }) => sum + payload.readUInt32LE(), 0);
+      // As an instance does: as much as the window allows, for as long as anything is granted.
+      let sent = 0;
+      const sendAll = () => {
+        for (; sent + piece.length <= 131_072 + granted(); sent += piece.length) slow.say(Frame.DATA, piece);
+      };
+      for (let rounds = 0; ; rounds++) {
+        sendAll();
+        const before = granted();
+        // An answer to a request that came later says that the balancer has read all of that.
+        const bystander = await get(`/other${rounds}`);
+        (await upstream.request(`/other${rounds}`)).answer("fine");
+        expect(await answerOf(bystander)).toBe("fine");
+        expect(rounds).toBeLessThan(400);
+        if (granted() === before && sent + piece.length > 131_072 + before && rounds > 0) break;
+      }
+      client.socket.resume();
+      await upstream.until(() => granted() + 131_072 >= sent + piece.length, "more to be granted");
+      slow.say(Frame.END);
+      const received = await client.ended();
+      expect(received.endsWith("\r\n0\r\n\r\n")).toBe(true);
+      expect(received.match(/x/g)?.length).toBeGreaterThanOrEqual(sent);
+    });
+  });
+
+  describe("silence", () => {
+    /** What a handler that does not yield looks like from outside. */
+    const silent: LaneScript = {};
+
+    it("has the unbegun GETs of a silent instance answered by another, but the one at work", async () => {
+      await start({ stallAfterMs: 300 });
+      const [first, second] = await serve(silent, { onRequest: answerAll });
+      const targets = ["/1", "/2", "/3", "/4", "/5", "/6"];
+      const asking: RawClient[] = [];
+      for (const target of targets) {
+        asking.push(await get(target));
+        await anywhere(target);
+      }
+      expect(first.requests.length).toBeGreaterThan(1);
+      const [atWork, ...moved] = first.requests as [ScriptedRequest, ...ScriptedRequest[]];
+      for (const { target } of moved) await second.request(target);
+      for (const request of moved) await first.until(() => request.isCancelled, "the cancel");
+      expect(atWork.isCancelled).toBe(false);
+      expect(second.asked(atWork.target)).toBeUndefined();
+      for (const [i, target] of targets.entries()) {
+        if (target !== atWork.target) expect(await answerOf(asking[i] as RawClient)).toBe(target);
+      }
+      atWork.answer("at last");
+      expect(await answerOf(asking[targets.indexOf(atWork.target)] as RawClient)).toBe("at last");
+    });
+
+    it("passes a silent instance over until a byte of it is heard", async () => {
+      await start({ stallAfterMs: 300 });
+      const [first, second] = await serve(silent, { onRequest: answerAll });
+      await Promise.all([get("/1"), get("/2"), get("/3"), get("/4")]);
+      await first.until(({ requests }) => requests.some(({ isCancelled }) => isCancelled), "a stall");
+      const before = first.requests.length;
+      for (const target of ["/5", "/6", "/7", "/8"]) expect(await answerOf(await get(target))).toBe(target);
+      expect(first.requests).toHaveLength(before);
+      for (const request of first.requests) request.answer("late");
+      for (let i = 0; first.requests.length === before; i++) {
+        expect(i).toBeLessThan(1000);
+        const client = await get(`/again${i}`);
+        const request = await anywhere(`/again${i}`);
+        if (first.requests.includes(request)) request.answer("fine");
+        await client.ended();
+      }
+      expect(second.requests.length).toBeGreaterThan(4);
+    });
+
+    it("moves a request that must not be repeated when the silent instance says that it has not begun", async () => {
+      await start({ stallAfterMs: 300, unbegunUnsafeMax: 8 });
+      const [first, second] = await serve(silent, { onRequest: answerAll });
+      const asking = await Promise.all(["/1", "/2", "/3", "/4"].map((target) => post(target)));
+      await first.until(
+        ({ requests }) => requests.length > 1 && requests.every(({ isWithdrawn }) => isWithdrawn),
+        "WITHDRAW",
+      );
+      const [kept, ...moved] = first.requests as [ScriptedRequest, ...ScriptedRequest[]];
+      for (const { target } of first.requests) expect(second.asked(target)).toBeUndefined();
+      kept.cancelled(true);
+      for (const request of moved) request.cancelled(false);
+      for (const { target } of moved) await second.request(target);
+      kept.begun().answer("at last");
+      const answers = await Promise.all(asking.map(answerOf));
+      expect(answers.filter((answer) => answer === "at last")).toHaveLength(1);
+      expect(second.asked(kept.target)).toBeUndefined();
+    });
+
+    it("keeps the one that was last said to have begun, and moves all others", async () => {
+      await start({ stallAfterMs: 300 });
+      let atWork: ScriptedRequest | undefined;
+      const script: LaneScript = {
+        onRequest(request) {
+          if (request.method === "POST") atWork = request.begun();
+          else if (request.lane !== atWork?.lane) answerAll(request);
+        },
+      };
+      const [first, second] = await serve(script, script);
+      const client = await post("/post");
+      const begun = await anywhere("/post");
+      const [at, away] = first.requests.includes(begun) ? [first, second] : [second, first];
+      const targets = ["/1", "/2", "/3", "/4"];
+      const asking = await Promise.all(targets.map(get));
+      expect(await Promise.all(asking.map(answerOf))).toEqual(targets);
+      const moved = at.requests.filter((request) => request !== begun);
+      expect(moved.length).toBeGreaterThan(0);
+      for (const request of moved) await at.until(() => request.isCancelled, "the cancel");
+      expect(away.requests.map(({ target }) => target).toSorted()).toEqual(targets);
+      expect(begun.isCancelled || begun.isWithdrawn).toBe(false);
+      begun.answer("at last");
+      expect(await answerOf(client)).toBe("at last");
+    });
+
+    it("moves nothing when all are silent", async () => {
+      await start({ stallAfterMs: 300 });
+      let isSilent = true;
+      const script: LaneScript = { onRequest: (request) => (isSilent ? undefined : answerAll(request)) };
+      const [first, second] = await serve(script, script);
+      const asking = await Promise.all(["/1", "/2", "/3", "/4"].map(get));
+      await Promise.all(["/1", "/2", "/3", "/4"].map(anywhere));
+      // Reports come once a second: both have been silent for far longer than it takes to be stalled.
+      await balancer.reports(({ inFlight }) => inFlight === 4);
+      await balancer.reports(({ inFlight }) => inFlight === 4);
+      const requests = [...first.requests, ...second.requests];
+      expect(requests).toHaveLength(4);
+      expect(requests.some(({ isCancelled, isWithdrawn }) => isCancelled || isWithdrawn)).toBe(false);
+      // As one answers the other's may move to it.
+      isSilent = false;
+      for (const request of requests) request.answer(request.target);
+      expect(await Promise.all(asking.map(answerOf))).toEqual(["/1", "/2", "/3", "/4"]);
+    });
+
+    it("asks a quiet instance with work whether it is there, and leaves one alone that says so", async () => {
+      await start({ stallAfterMs: 300 });
+      const [first, second] = await serve(silent, { onRequest: answerAll });
+      const asking = await Promise.all(["/1", "/2", "/3", "/4"].map(get));
+      await first.until(({ requests }) => requests.length > 1, "requests");
+      for (const request of first.requests) request.begun();
+      let pings = 0;
+      while (pings < 4) {
+        const heard = first.frames.filter(({ type }) => type === Frame.PING);
+        for (const { payload } of heard.slice(pings)) first.lanes[0]?.say(Frame.PONG, 0, payload);
+        pings = heard.length;
+        await first.until(({ frames }) => frames.filter(({ type }) => type === Frame.PING).length > pings, "a ping");
+      }
+      expect(first.requests.some(({ isCancelled }) => isCancelled)).toBe(false);
+      for (const request of first.requests) request.answer(request.target);
+      expect(await Promise.all(asking.map(answerOf))).toEqual(["/1", "/2", "/3", "/4"]);
+      expect(second.requests.length + first.requests.length).toBe(4);
+    });
+  });
+});

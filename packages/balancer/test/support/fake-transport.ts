@@ -1,0 +1,94 @@
+/** A transport without sockets: what is written is kept, and the test says when a connection is made, takes bytes, ends. */
+import type { Connection, ConnectionOwner, Connector, Transport } from "../../src/transport/transport.js";
+import { NO_OWNER } from "../../src/transport/transport.js";
+
+export class FakeConnection implements Connection {
+  owner: ConnectionOwner = NO_OWNER;
+  readonly remoteAddress = "";
+  isClosed = false;
+  /** The kernel takes no more than this many bytes; the rest waits until `drain`. */
+  room = Number.POSITIVE_INFINITY;
+  /** As on Node, `write` answers true while no more than this waits, and then no `onDrain` comes. */
+  highWater = 0;
+  private isOverfull = false;
+  private taken: Buffer[] = [];
+  private waiting: Buffer[] = [];
+
+  get waitingBytes(): number {
+    return this.waiting.reduce((sum, { length }) => sum + length, 0);
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.isClosed) return true;
+    this.waiting.push(Buffer.from(bytes));
+    this.move();
+    if (this.waitingBytes <= this.highWater) return true;
+    this.isOverfull = true;
+    return false;
+  }
+
+  writeTransient(bytes: Uint8Array): boolean {
+    return this.write(bytes);
+  }
+
+  private move(): void {
+    const bytes = Buffer.concat(this.waiting);
+    const size = Math.min(bytes.length, this.room);
+    this.room -= size;
+    if (size > 0) this.taken.push(bytes.subarray(0, size));
+    this.waiting = size < bytes.length ? [bytes.subarray(size)] : [];
+  }
+
+  /** The kernel has room for so many bytes. */
+  drain(room = Number.POSITIVE_INFINITY): void {
+    this.room = room;
+    this.move();
+    if (this.waiting.length > 0 || !this.isOverfull) return;
+    this.isOverfull = false;
+    this.owner.onDrain();
+  }
+
+  /** All that was taken since the last call. */
+  take(): Buffer {
+    return Buffer.concat(this.taken.splice(0));
+  }
+
+  pause(): void {}
+  resume(): void {}
+
+  end(): void {}
+
+  close(): void {
+    this.isClosed = true;
+    this.owner = NO_OWNER;
+  }
+
+  reset(): void {
+    this.close();
+  }
+}
+
+export class FakeTransport implements Transport {
+  readonly name = "node";
+  readonly connections: FakeConnection[] = [];
+  /** Those that wait for their connection. */
+  readonly connecting: Connector[] = [];
+
+  listen(): never {
+    throw new Error("nobody listens here");
+  }
+
+  connect(_path: string, connector: Connector): void {
+    this.connecting.push(connector);
+  }
+
+  /** Makes the connection that was asked for first. */
+  accept(): FakeConnection {
+    const connector = this.connecting.shift();
+    if (connector === undefined) throw new Error("no connection was asked for");
+    const connection = new FakeConnection();
+    this.connections.push(connection);
+    connection.owner = connector.onConnected(connection);
+    return connection;
+  }
+}

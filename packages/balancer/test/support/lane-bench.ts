@@ -1,0 +1,101 @@
+/** The balancer's end of a lane on a fake transport, with requests on it and what becomes of them. */
+import { Deadlines } from "../../src/deadlines.js";
+import { ForwardedFields } from "../../src/forwarded.js";
+import { RequestHead } from "../../src/http1/request-head.js";
+import type { ResponseHead } from "../../src/http1/response-head.js";
+import { LaneLink } from "../../src/upstream-link/lane/link.js";
+import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../../src/upstream-link/link.js";
+import { FakeTransport } from "./fake-transport.js";
+
+export const HEAD_LIMITS = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 100_000_000 };
+export const FORWARDED = new ForwardedFields("10.0.0.7", "http", "for=10.0.0.7;proto=http");
+
+/** The head of a request from its text in HTTP/1.1. */
+export function requestHead(text: string): RequestHead {
+  const head = new RequestHead(HEAD_LIMITS);
+  const bytes = Buffer.from(text, "latin1");
+  if (head.parse(bytes, 0, bytes.length) !== bytes.length) throw new Error(`no head: ${text}`);
+  return head;
+}
+
+/** One request, and what was heard of it. */
+export class Asked implements AnswerReceiver {
+  readonly stream: UpstreamStream;
+  canMove = true;
+  isEnded = false;
+  loss: UpstreamLoss | undefined;
+  readonly heads: { status: number; contentLength: number; framing: string; reason: string; fields: string[][] }[] = [];
+  body = "";
+  drains = 0;
+  onHead: () => void = () => {};
+
+  constructor(
+    link: LaneLink,
+    private readonly text: string,
+  ) {
+    this.stream = link.open(this, requestHead(text).isIdempotent);
+    if (this.stream.isReady) this.onUpstreamReady();
+  }
+
+  onUpstreamReady(): void {
+    const head = requestHead(this.text);
+    this.stream.sendHead(head, FORWARDED, false);
+    if (head.framing === "none") this.stream.endBody();
+    this.stream.flush();
+  }
+
+  onAnswerHead(head: ResponseHead): void {
+    const fields: string[][] = [];
+    for (let i = 0; i < head.fields.count; i++) {
+      const at = (start: number, end: number) => Buffer.from(head.bytes.subarray(start, end)).toString("latin1");
+      fields.push([at(head.fields.nameStart(i), head.fields.nameEnd(i)), head.fields.value(i)]);
+    }
+    const reason = Buffer.from(head.bytes.subarray(head.reasonStart, head.reasonEnd)).toString("latin1");
+    const { status, contentLength, framing } = head;
+    this.heads.push({ status, contentLength, framing, reason, fields });
+    this.onHead();
+  }
+
+  onBody(bytes: Uint8Array, start: number, end: number): void {
+    this.body += Buffer.from(bytes.subarray(start, end)).toString("latin1");
+  }
+
+  onAnswerBatch(): void {}
+
+  onAnswerEnd(): void {
+    this.isEnded = true;
+  }
+
+  onUpstreamLost(loss: UpstreamLoss): void {
+    this.loss = loss;
+  }
+
+  onUpstreamDrain(): void {
+    this.drains++;
+  }
+}
+
+export class LaneBench {
+  readonly transport = new FakeTransport();
+  readonly problems: string[] = [];
+  rooms = 0;
+  readonly link: LaneLink;
+
+  constructor(unbegunUnsafeMax = 1, maxRequests = 1024) {
+    const services = {
+      transport: this.transport,
+      deadlines: new Deadlines(),
+      unbegunUnsafeMax,
+      onBusy: () => {},
+      onProblem: (message: string) => void this.problems.push(message),
+    };
+    this.link = new LaneLink(services, "instance.sock", maxRequests, () => void this.rooms++);
+  }
+
+  ask(text: string): Asked {
+    return new Asked(this.link, text);
+  }
+}
+
+/** The end of this turn of the event loop: what it produced has left. */
+export const turnEnd = (): Promise<void> => new Promise((resolve) => void setImmediate(() => setImmediate(resolve)));

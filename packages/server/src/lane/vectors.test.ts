@@ -1,0 +1,265 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { LaneBench, turnEnd } from "../../test/support/lane-bench.js";
+import { type FrameVector, VECTORS, vector } from "../../test/support/lane-vectors.js";
+import type { FetchHandler } from "../app.js";
+import { type AnswerReader, prepareAnswers } from "./answers.js";
+import { FrameBuffer } from "./frame-buffer.js";
+import { FrameDecoder, readUint32 } from "./frame-decoder.js";
+import { FrameType } from "./protocol.js";
+import { LaneRequestHead } from "./request-head.js";
+
+const bytesOf = (hex: string) => Buffer.from(hex, "hex");
+const named = (list: FrameVector[], ...types: string[]) => list.filter(({ type }) => types.includes(type));
+const simple = VECTORS.frames.filter(({ type, from }) => from !== "balancer" && !["HELLO", "RESPONSE"].includes(type));
+const GET = vector("REQUEST, GET").hex;
+const POST = vector("REQUEST, POST with a length").hex;
+const HELLO = vector("HELLO of the balancer").hex;
+const OWN_HELLO = vector("HELLO of an instance").hex;
+
+/** A frame of a body of so many bytes, on the stream of all vectors. */
+function frameOf(type: number, length: number): string {
+  const frames = new FrameBuffer();
+  frames.copy(type, 0x1_0003, Buffer.alloc(length), 0, length);
+  return frames.bytes.toString("hex", 0, frames.length);
+}
+
+const pieces = (count: number) => Array.from({ length: count }, () => frameOf(FrameType.DATA, 65_536));
+
+/** Makes the frame again from what the vector says of it. */
+function encode({ type, stream, text, number, byte }: FrameVector): string {
+  const frames = new FrameBuffer();
+  const code = FrameType[type as keyof typeof FrameType];
+  if (number !== undefined) frames.number(code, stream, number);
+  else if (byte !== undefined) frames.byte(code, stream, byte);
+  else if (text !== undefined) frames.copy(code, stream, Buffer.from(text), 0, Buffer.byteLength(text));
+  else frames.empty(code, stream);
+  return frames.bytes.toString("hex", 0, frames.length);
+}
+
+/** The answer that the app has to give for the RESPONSE of that vector. */
+function answerOf({ status, flags = 0, reason, fields = [], length = 0 }: FrameVector): Response {
+  const headers = new Headers();
+  for (const [name, value] of fields) headers.append(name, value);
+  const isWhole = (flags & 1) !== 0;
+  if ((flags & 2) !== 0 && !isWhole) headers.set("content-length", String(length));
+  const body = isWhole ? null : new ReadableStream({ pull: () => new Promise(() => {}) });
+  return new Response(body, { status: status as number, statusText: reason as string, headers });
+}
+
+describe("an instance's end of a lane", () => {
+  let answers: AnswerReader;
+
+  beforeAll(async () => {
+    const prepared = await prepareAnswers();
+    answers = prepared.answers;
+    return prepared.restore;
+  });
+
+  /** A lane on which both have said hello. */
+  const greeted = (handler: FetchHandler) => {
+    const bench = new LaneBench(answers, handler);
+    bench.give(HELLO);
+    expect(bench.socket.take().toString("hex")).toBe(OWN_HELLO);
+    return bench;
+  };
+
+  it.each(simple)("makes $name", (frame) => {
+    expect(encode(frame)).toBe(frame.hex);
+  });
+
+  it.each(named(VECTORS.frames, "RESPONSE"))("makes $name", async (frame) => {
+    const bench = greeted(() => answerOf(frame));
+    bench.give(GET);
+    await turnEnd();
+    const bytes = bench.socket.take();
+    // How long the handler took is of no interest here.
+    bytes.fill(0, 12, 16);
+    expect(bytes.toString("hex")).toBe(frame.hex);
+  });
+
+  it("answers a text with its head and its END", async () => {
+    const bench = greeted(() => new Response("hello"));
+    bench.give(GET);
+    await turnEnd();
+    const bytes = bench.socket.take();
+    bytes.fill(0, 12, 16);
+    expect(bytes.toString("hex")).toBe(vector("RESPONSE with a length").hex + vector("END with a last piece").hex);
+  });
+
+  it.each(VECTORS.frames)("cuts out $name", ({ type, stream, hex, text, number }) => {
+    const bytes = bytesOf(hex);
+    const heard: unknown[] = [];
+    const isRead = new FrameDecoder().push(bytes, {
+      onFrame: (...[kind, id, at, start, end]) => heard.push([kind, id, Buffer.from(at.subarray(start, end))]),
+      onBody: (id, at, start, end, isLast) =>
+        heard.push([isLast ? FrameType.END : FrameType.DATA, id, Buffer.from(at.subarray(start, end))]),
+    });
+    expect(isRead).toBe(true);
+    expect(heard).toEqual([[FrameType[type as keyof typeof FrameType], stream, bytes.subarray(8)]]);
+    if (text !== undefined) expect(bytes.toString("utf8", 8)).toBe(text);
+    if (number !== undefined) expect(readUint32(bytes, 8)).toBe(number);
+  });
+
+  it.each(named(VECTORS.frames, "REQUEST"))("reads $name", ({ hex, method, target, host, fields = [], flags = 0 }) => {
+    const head = new LaneRequestHead(bytesOf(hex).toString("latin1", 8));
+    expect(head.isConsistent).toBe(true);
+    expect({ method: head.method, target: head.target, host: head.host }).toEqual({ method, target, host });
+    expect(head.pairs()).toEqual(host === "" ? fields : [["host", host], ...fields]);
+    const { isWhole, isIdempotent, isUpgrade } = head;
+    expect({ isWhole, isIdempotent, isUpgrade }).toEqual({
+      isWhole: (flags & 1) !== 0,
+      isIdempotent: (flags & 2) !== 0,
+      isUpgrade: (flags & 4) !== 0,
+    });
+    for (const [name] of fields) {
+      const values = fields.filter(([each]) => each === name).map(([, value]) => value);
+      expect(head.get(name)).toBe(values.join(", "));
+    }
+    expect(head.get("x-not-there")).toBeNull();
+  });
+
+  it("gives the app what the frames of a request say", async () => {
+    const seen: unknown[] = [];
+    const bench = greeted(async (request) => {
+      seen.push(request.method, request.url, request.headers.get("content-type"), await request.text());
+      return new Response(null);
+    });
+    const post = vector("REQUEST, POST with a length").hex;
+    bench.give(post, vector("DATA").hex, vector("DATA of no bytes").hex, vector("END with a last piece").hex);
+    await turnEnd();
+    expect(seen).toEqual(["POST", "http://a.example:81/form?x=1", "text/plain", "some byteshello"]);
+  });
+
+  it.each([
+    ["CANCEL", true],
+    ["WITHDRAW", true],
+    ["CANCEL", false],
+    ["WITHDRAW", false],
+  ])("says of a %s that came with its request: %s that the handler is not called", async (name, isAtOnce) => {
+    let calls = 0;
+    const bench = greeted((request) => {
+      calls++;
+      return new Promise<Response>((_, reject) => request.signal.addEventListener("abort", reject));
+    });
+    if (isAtOnce) bench.give(GET, vector(name).hex);
+    else for (const hex of [GET, vector(name).hex]) bench.give(hex);
+    await turnEnd();
+    expect(calls).toBe(isAtOnce ? 0 : 1);
+    const said = vector(isAtOnce ? "CANCELLED, not begun" : "CANCELLED, begun").hex;
+    expect(bench.socket.take().toString("hex")).toContain(said);
+    expect(bench.connection.active).toBe(!isAtOnce && name === "WITHDRAW" ? 1 : 0);
+    bench.connection.onClose();
+    await turnEnd();
+  });
+
+  it("answers PING with PONG, and says goaway once it leaves", () => {
+    const bench = greeted(() => new Response(null));
+    bench.give(vector("PING").hex);
+    expect(bench.socket.take().toString("hex")).toBe(vector("PONG").hex);
+    bench.connection.goaway();
+    expect(bench.connection.owesGoaway).toBe(true);
+    bench.give(vector("GOAWAY").hex);
+    expect(bench.connection.owesGoaway).toBe(false);
+    expect(bench.socket.take().toString("hex")).toBe(vector("GOAWAY").hex);
+  });
+
+  it("says FAIL when an answer's body fails", async () => {
+    const bench = greeted(() => {
+      const start = (controller: ReadableStreamDefaultController) => controller.error(new Error("no more"));
+      return new Response(new ReadableStream({ start }));
+    });
+    bench.give(GET);
+    await turnEnd();
+    expect(bench.socket.take().toString("hex")).toMatch(new RegExp(`${vector("FAIL").hex}$`));
+    expect(bench.errors).toEqual(["no more"]);
+  });
+
+  it.each(VECTORS.unreadable)("does not read $name, nor anything after it", ({ hex, problem }) => {
+    const decoder = new FrameDecoder();
+    const sink = { onFrame: () => expect.unreachable(), onBody: () => expect.unreachable() };
+    expect(decoder.push(bytesOf(hex), sink)).toBe(false);
+    expect(decoder.problem).toBe(problem);
+    expect(decoder.push(bytesOf(vector("GOAWAY").hex), sink)).toBe(false);
+  });
+
+  it.each([...VECTORS.refused.filter(({ by }) => by !== "balancer"), ...VECTORS.unreadable.slice(0, 3)])(
+    "closes the lane for $name, says why, and begins nothing that came with it",
+    async ({ hex, problem }) => {
+      let calls = 0;
+      const bench = greeted(() => {
+        calls++;
+        return new Response(null);
+      });
+      const post = vector("REQUEST, POST with a length").hex;
+      // Of another slot than the broken one's, in the same read before it and after it.
+      const before = `${post.slice(0, 8)}05${post.slice(10)}`;
+      bench.give(before, hex, post);
+      bench.give(GET);
+      await turnEnd();
+      const said = bench.socket.take();
+      expect(said[3]).toBe(FrameType.CLOSE);
+      expect(said.toString("utf8", 8)).toContain(problem);
+      expect(bench.socket.isEnded).toBe(true);
+      expect(calls).toBe(0);
+      expect(bench.errors).toEqual([expect.stringContaining(problem)]);
+    },
+  );
+
+  it("closes the lane for a REQUEST on a slot that is in use", async () => {
+    const bench = greeted(() => new Promise<Response>(() => {}));
+    bench.give(GET);
+    await turnEnd();
+    bench.socket.take();
+    // The same slot in its next use, though nothing ended the one before.
+    bench.give(`${GET.slice(0, 12)}02${GET.slice(14)}`);
+    expect(bench.socket.take().toString("utf8", 8)).toBe("a request on a stream that is in use");
+  });
+
+  it.each([
+    ["more than its window", true, () => [POST, ...pieces(3)]],
+    ["as much as its window", false, () => [POST, ...pieces(2)]],
+    ["behind its end", true, () => [POST, frameOf(FrameType.END, 1), frameOf(FrameType.DATA, 1)]],
+    ["of a request that has none", true, () => [GET, frameOf(FrameType.DATA, 1)]],
+  ])("a body that is %s closes the lane: %s", async (_, isBroken, frames) => {
+    const bench = greeted(() => new Promise<Response>(() => {}));
+    bench.give(...frames());
+    await turnEnd();
+    expect(bench.errors.length > 0).toBe(isBroken);
+    expect(bench.socket.isEnded).toBe(isBroken);
+  });
+
+  it.each([
+    ["another version", `${HELLO.slice(0, 24)}02${HELLO.slice(26)}`, "version 2 of the lane"],
+    ["a HELLO that is not of a lane", `${HELLO.slice(0, 16)}00${HELLO.slice(18)}`, "no hello at its begin"],
+    ["a REQUEST before HELLO", GET, "no hello at its begin"],
+    ["DATA before HELLO", vector("DATA").hex, "no hello at its begin"],
+  ])("closes the lane for %s", (_, hex, problem) => {
+    const bench = new LaneBench(answers, () => new Response(null));
+    bench.give(hex);
+    expect(bench.socket.take().toString("latin1")).toContain(problem);
+    expect(bench.socket.isEnded).toBe(true);
+  });
+
+  it("calls no handler of a request that is not idempotent before the kernel has taken its BEGUN", async () => {
+    let calls = 0;
+    const bench = greeted(() => {
+      calls++;
+      return new Response(null);
+    });
+    bench.socket.room = 7;
+    bench.give(vector("REQUEST, POST with a length").hex);
+    await turnEnd();
+    expect(calls).toBe(0);
+    bench.socket.drain(1);
+    expect(calls).toBe(1);
+    expect(bench.socket.take().toString("hex")).toBe(vector("BEGUN").hex);
+  });
+
+  it("answers 500 when what a handler gives at once cannot be sent", async () => {
+    const bench = greeted(() => new Response("x", { headers: { "content-length": "many" } }));
+    bench.give(GET);
+    await turnEnd();
+    expect(bench.socket.take().readUInt16LE(8)).toBe(500);
+    expect(bench.errors).toEqual(["the answer's Content-Length is no number"]);
+  });
+});

@@ -1,0 +1,57 @@
+/** A lane's socket that is none: what is written is kept, and the test says how much the kernel takes. */
+import type { LaneSocket, LaneSocketOwner } from "../../src/lane/lane-socket.js";
+
+export class FakeLaneSocket implements LaneSocket {
+  owner: LaneSocketOwner | undefined;
+  isEnded = false;
+  /** The kernel takes no more than this many bytes; the rest waits until `drain`. */
+  room = Number.POSITIVE_INFINITY;
+  private readonly taken: Buffer[] = [];
+  /** As they were given: whoever changes them meanwhile changes what is sent. */
+  private waiting: Uint8Array[] = [];
+
+  get isBlocked(): boolean {
+    return this.waiting.length > 0;
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.isEnded) return true;
+    if (bytes.length > 0) this.waiting.push(bytes);
+    this.move();
+    return !this.isBlocked;
+  }
+
+  private move(): void {
+    while (this.room > 0 && this.waiting.length > 0) {
+      const first = this.waiting.shift() as Uint8Array;
+      const size = Math.min(first.length, this.room);
+      this.room -= size;
+      this.taken.push(Buffer.from(first.subarray(0, size)));
+      if (size < first.length) this.waiting.unshift(first.subarray(size));
+    }
+  }
+
+  /** The kernel has room for so many bytes. */
+  drain(room = Number.POSITIVE_INFINITY): void {
+    const wasBlocked = this.isBlocked;
+    this.room = room;
+    this.move();
+    if (wasBlocked && !this.isBlocked) this.owner?.onDrain();
+  }
+
+  /** All that was taken since the last call. */
+  take(): Buffer {
+    return Buffer.concat(this.taken.splice(0));
+  }
+
+  pause(): void {}
+  resume(): void {}
+
+  end(): void {
+    this.isEnded = true;
+  }
+
+  destroy(): void {
+    this.isEnded = true;
+  }
+}

@@ -1,0 +1,36 @@
+/** The instance's end of a lane on a fake socket, with an app behind it. */
+import type { FetchHandler } from "../../src/app.js";
+import type { AnswerReader } from "../../src/lane/answers.js";
+import { LaneConnection } from "../../src/lane/lane-connection.js";
+import { DEFAULT_LIMITS } from "../../src/limits.js";
+import { RequestCounter } from "../../src/request-counter.js";
+import { FakeLaneSocket } from "./fake-lane-socket.js";
+
+export class LaneBench {
+  readonly socket = new FakeLaneSocket();
+  readonly errors: string[] = [];
+  isLeaving = false;
+  readonly connection: LaneConnection;
+  readonly counter: RequestCounter;
+
+  /** @param answers from `prepareAnswers()` */
+  constructor(answers: AnswerReader, handler: FetchHandler) {
+    this.counter = new RequestCounter(() => this.connection.active);
+    this.connection = new LaneConnection(this.socket, {
+      requests: { handler, answers, counter: this.counter },
+      limits: DEFAULT_LIMITS,
+      active: () => this.connection.active,
+      isLeaving: () => this.isLeaving,
+      onError: (error) => void this.errors.push(error instanceof Error ? error.message : String(error)),
+      onGone: () => {},
+    });
+    this.socket.owner = this.connection;
+  }
+
+  give(...hex: string[]): void {
+    this.connection.onData(Buffer.from(hex.join(""), "hex"));
+  }
+}
+
+/** The end of this turn of the event loop: what it produced has left. */
+export const turnEnd = (): Promise<void> => new Promise((resolve) => void setImmediate(() => setImmediate(resolve)));

@@ -1,0 +1,39 @@
+/** Arbitrary frames of a lane, and bytes cut anywhere. */
+import fc from "fast-check";
+import { FRAME_HEADER_BYTES, PAYLOAD_BOUNDS } from "../../src/lane/protocol.js";
+
+export interface AnyFrame {
+  type: number;
+  id: number;
+  payload: Uint8Array;
+}
+
+export function frameBytes({ type, id, payload }: AnyFrame): Buffer {
+  const bytes = Buffer.alloc(FRAME_HEADER_BYTES + payload.length);
+  bytes.writeUIntLE(payload.length, 0, 3);
+  bytes[3] = type;
+  bytes.writeUInt32LE(id, 4);
+  bytes.set(payload, FRAME_HEADER_BYTES);
+  return bytes;
+}
+
+/** Frames that are whole, of any type, with anything in them. */
+export const anyFrame: fc.Arbitrary<AnyFrame> = fc.integer({ min: 1, max: PAYLOAD_BOUNDS.length - 1 }).chain((type) => {
+  const [least, most] = PAYLOAD_BOUNDS[type] as readonly [number, number];
+  return fc.record({
+    type: fc.constant(type),
+    id: fc.oneof(fc.nat(3), fc.integer({ min: 0, max: 0xffff_ffff })),
+    payload: fc.uint8Array({ minLength: least, maxLength: Math.min(most, least + 80) }),
+  });
+});
+
+/** Cuts bytes into pieces of these sizes, over and over; a size of 0 is an empty read. Not all may be 0. */
+export function cut(bytes: Uint8Array, sizes: readonly number[]): Buffer[] {
+  const pieces: Buffer[] = [];
+  for (let at = 0, i = 0; at < bytes.length; i++) {
+    const size = sizes[i % sizes.length] as number;
+    pieces.push(Buffer.from(bytes.subarray(at, at + size)));
+    at += size;
+  }
+  return pieces;
+}

@@ -1,0 +1,427 @@
+/** Both ends of a lane in one process, a wire between them that the test moves, and what each request must come to. */
+
+import { Deadlines } from "../../packages/balancer/src/deadlines.js";
+import type { ResponseHead } from "../../packages/balancer/src/http1/response-head.js";
+import { LaneDecoder, uint32 } from "../../packages/balancer/src/upstream-link/lane/decoder.js";
+import { LaneLink } from "../../packages/balancer/src/upstream-link/lane/link.js";
+import { ANSWER_WINDOW_BYTES, Frame } from "../../packages/balancer/src/upstream-link/lane/protocol.js";
+import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../../packages/balancer/src/upstream-link/link.js";
+import { FakeTransport } from "../../packages/balancer/test/support/fake-transport.js";
+import { FORWARDED, requestHead } from "../../packages/balancer/test/support/lane-bench.js";
+import type { AnswerReader } from "../../packages/server/src/lane/answers.js";
+import { LaneConnection } from "../../packages/server/src/lane/lane-connection.js";
+import { STREAM_WINDOW_BYTES } from "../../packages/server/src/lane/protocol.js";
+import { DEFAULT_LIMITS } from "../../packages/server/src/limits.js";
+import { RequestCounter } from "../../packages/server/src/request-counter.js";
+import { FakeLaneSocket } from "../../packages/server/test/support/fake-lane-socket.js";
+
+/** How an app answers: at once as text or bytes, block by block, with a body that fails, or not at all. */
+export const STYLES = ["text", "bytes", "blocks", "sized blocks", "fails", "throws", "early"] as const;
+export type Style = (typeof STYLES)[number];
+
+export interface Plan {
+  method: "GET" | "POST" | "PUT";
+  uploadBytes: number;
+  answerBytes: number;
+  blockBytes: number;
+  style: Style;
+}
+
+const BASE = Buffer.alloc(2 << 20);
+for (let i = 0, x = 1; i < BASE.length; i++) {
+  x = (Math.imul(x, 1_103_515_245) + 12_345) >>> 0;
+  BASE[i] = x >>> 16;
+}
+
+/** Bytes of a request's own: those of another request, or of another place, are others. */
+function ownBytes(index: number, start: number, end: number): Buffer {
+  const from = (index * 7919) % (BASE.length >>> 1);
+  return BASE.subarray(from + start, from + end);
+}
+
+function check(holds: boolean, problem: string): void {
+  if (!holds) throw new Error(problem);
+}
+
+/** One request as both ends know it. */
+export class Request implements AnswerReceiver {
+  readonly canMove = false;
+  stream!: UpstreamStream;
+  id = 0;
+  state: "under way" | "cancelled" | "ended" | "lost" = "under way";
+  status = 0;
+  received = 0;
+  sent = 0;
+  isPaused = false;
+  calls = 0;
+  /** Bytes of the upload that the app got. */
+  taken = 0;
+  /** Reads that the app may make; when there are none left it waits. */
+  private reads = 0;
+  private wakeApp: () => void = () => {};
+  private isUploadBlocked = false;
+  private isUploadEnded = false;
+
+  constructor(
+    readonly index: number,
+    readonly plan: Plan,
+    private readonly world: LaneWorld,
+  ) {}
+
+  begin(link: LaneLink): void {
+    const { method } = this.plan;
+    this.stream = link.open(this, method !== "POST");
+    this.id = (this.stream as unknown as { id: number }).id;
+    if (this.stream.isReady) this.onUpstreamReady();
+  }
+
+  onUpstreamReady(): void {
+    const { method, uploadBytes } = this.plan;
+    const length = method === "GET" ? "" : `Content-Length: ${uploadBytes}\r\n`;
+    this.stream.sendHead(
+      requestHead(`${method} /${this.index} HTTP/1.1\r\nHost: a\r\n${length}\r\n`),
+      FORWARDED,
+      false,
+    );
+    this.upload(0);
+    this.stream.flush();
+  }
+
+  /** The client sends so many bytes more, unless it is to wait. */
+  upload(bytes: number): void {
+    if (this.state !== "under way" || this.isUploadBlocked || !this.stream.isReady) return;
+    const { uploadBytes, method } = this.plan;
+    const to = method === "GET" ? 0 : Math.min(uploadBytes, this.sent + bytes);
+    if (to > this.sent) {
+      const piece = ownBytes(this.index, this.sent, to);
+      this.sent = to;
+      if (!this.stream.sendBody(piece, 0, piece.length)) this.isUploadBlocked = true;
+    }
+    if (method !== "GET" && to === uploadBytes && !this.isUploadEnded) {
+      this.isUploadEnded = true;
+      this.stream.endBody();
+    }
+    if (!this.stream.flush()) this.isUploadBlocked = true;
+  }
+
+  cancel(): void {
+    if (this.state !== "under way") return;
+    this.state = "cancelled";
+    this.stream.cancel();
+  }
+
+  setPaused(isPaused: boolean): void {
+    if (this.state !== "under way" || this.isPaused === isPaused) return;
+    this.isPaused = isPaused;
+    if (isPaused) this.stream.pause();
+    else this.stream.resume();
+  }
+
+  private expectUnderWay(what: string): void {
+    check(this.state === "under way", `request ${this.index}, which is ${this.state}, heard ${what}`);
+  }
+
+  onAnswerHead(head: ResponseHead): void {
+    this.expectUnderWay("a head");
+    check(this.status === 0, `request ${this.index} heard two heads`);
+    this.status = head.status;
+    if (head.status !== 200) return;
+    const names = Array.from({ length: head.fields.count }, (_, i) => head.fields.value(i));
+    check(names.includes(`of ${this.index}`), `request ${this.index} heard the head of another: ${names}`);
+  }
+
+  onBody(bytes: Uint8Array, start: number, end: number): void {
+    this.expectUnderWay("a body");
+    const to = this.received + end - start;
+    if (this.status === 200) {
+      const own = ownBytes(this.index, this.received, to);
+      check(own.equals(bytes.subarray(start, end)), `request ${this.index} got other bytes at ${this.received}`);
+    }
+    this.received = to;
+  }
+
+  onAnswerBatch(): void {}
+
+  onAnswerEnd(): void {
+    this.expectUnderWay("the end");
+    this.state = "ended";
+    if (this.status !== 200) return;
+    check(this.received === this.plan.answerBytes, `request ${this.index} got ${this.received} bytes`);
+  }
+
+  onUpstreamLost(loss: UpstreamLoss): void {
+    this.expectUnderWay(`its loss (${loss})`);
+    check(this.plan.style === "fails", `request ${this.index} was lost: ${loss}`);
+    this.state = "lost";
+  }
+
+  onUpstreamDrain(): void {
+    this.expectUnderWay("a drain");
+    this.isUploadBlocked = false;
+  }
+
+  // The app.
+
+  /** The app reads so many times more of the upload. */
+  read(times: number): void {
+    this.reads += times;
+    this.wakeApp();
+  }
+
+  async handle(request: globalThis.Request): Promise<Response> {
+    const { plan, index } = this;
+    this.calls++;
+    check(this.calls === 1, `request ${index} was begun twice`);
+    this.world.expectBegun(this);
+    const headers = { "x-request": `of ${index}` };
+    if (plan.style === "throws") throw new Error("as planned");
+    if (plan.method !== "GET" && plan.style !== "early") await this.readUpload(request);
+    switch (plan.style) {
+      case "text":
+      case "early":
+      case "bytes":
+        return new Response(Uint8Array.from(ownBytes(index, 0, plan.answerBytes)), { headers });
+      case "fails":
+      case "blocks":
+        return new Response(this.blocks(), { headers });
+      case "sized blocks":
+        return new Response(this.blocks(), { headers: { ...headers, "content-length": String(plan.answerBytes) } });
+    }
+  }
+
+  private async readUpload(request: globalThis.Request): Promise<void> {
+    const reader = request.body?.getReader();
+    for (;;) {
+      while (this.reads === 0) {
+        await new Promise<void>((resolve) => {
+          this.wakeApp = resolve;
+        });
+      }
+      this.reads--;
+      const piece = await reader?.read();
+      if (piece?.value === undefined) break;
+      const to = this.taken + piece.value.length;
+      const own = ownBytes(this.index, this.taken, to);
+      check(own.equals(piece.value), `the app got other bytes of request ${this.index} at ${this.taken}`);
+      this.taken = to;
+    }
+    check(this.taken === this.plan.uploadBytes, `the app got ${this.taken} bytes of request ${this.index}`);
+  }
+
+  private blocks(): ReadableStream<Uint8Array> {
+    const { answerBytes, blockBytes, style } = this.plan;
+    let at = 0;
+    return new ReadableStream({
+      pull: (controller) => {
+        if (at < answerBytes) {
+          const to = Math.min(answerBytes, at + blockBytes);
+          controller.enqueue(Uint8Array.from(ownBytes(this.index, at, to)));
+          at = to;
+        } else if (style === "fails") controller.error(new Error("as planned"));
+        else controller.close();
+      },
+    });
+  }
+}
+
+/** Counts what one end sent of each stream's body against what the other has granted, as the sender knows it. */
+class Windows {
+  readonly outstanding = new Map<number, number>();
+
+  constructor(private readonly most: number) {}
+
+  sent(id: number, bytes: number): void {
+    const sum = (this.outstanding.get(id) ?? 0) + bytes;
+    this.outstanding.set(id, sum);
+    check(sum <= this.most, `${sum} bytes of stream ${id} that nobody granted`);
+  }
+
+  granted(id: number, bytes: number): void {
+    this.outstanding.set(id, (this.outstanding.get(id) ?? 0) - bytes);
+  }
+}
+
+export class LaneWorld {
+  readonly requests: Request[] = [];
+  readonly link: LaneLink;
+  private readonly transport = new FakeTransport();
+  private readonly socket = new FakeLaneSocket();
+  private readonly instance: LaneConnection;
+  private readonly counter: RequestCounter;
+  private readonly problems: string[] = [];
+  /** A check that failed where a throw would not reach the test. */
+  private failure: unknown;
+  /** On their way. */
+  private up: Buffer = Buffer.alloc(0);
+  private down: Buffer = Buffer.alloc(0);
+  private readonly upWindows = new Windows(STREAM_WINDOW_BYTES);
+  private readonly downWindows = new Windows(ANSWER_WINDOW_BYTES);
+  /** See what each end wrote, and what each was given. */
+  private readonly seen = {
+    upSent: new LaneDecoder(),
+    downSent: new LaneDecoder(),
+    upGot: new LaneDecoder(),
+    downGot: new LaneDecoder(),
+  };
+  private readonly begun = new Set<number>();
+  private readonly neverBegun = new Set<number>();
+  private readonly connection: ReturnType<FakeTransport["accept"]>;
+
+  /** @param highWater what the balancer's transport holds before it says that it is full, in bytes. */
+  constructor(answers: AnswerReader, highWater: number) {
+    this.link = new LaneLink(
+      {
+        transport: this.transport,
+        deadlines: new Deadlines(),
+        unbegunUnsafeMax: 4,
+        onBusy: () => {},
+        onProblem: (message) => void this.problems.push(message),
+      },
+      "instance.sock",
+      1024,
+      () => {},
+    );
+    this.counter = new RequestCounter(() => this.instance.active);
+    this.instance = new LaneConnection(this.socket, {
+      requests: {
+        handler: (request) => {
+          const asked = this.requests[Number(new URL(request.url).pathname.slice(1))] as Request;
+          return asked.handle(request).catch((error: unknown) => {
+            if (!isPlanned(error)) this.failure ??= error;
+            throw error;
+          });
+        },
+        answers,
+        counter: this.counter,
+      },
+      limits: DEFAULT_LIMITS,
+      active: () => this.instance.active,
+      isLeaving: () => false,
+      onError: (error) => void (isPlanned(error) || this.problems.push(String(error))),
+      onGone: () => {},
+    });
+    this.socket.owner = this.instance;
+    this.open({ method: "GET", uploadBytes: 0, answerBytes: 0, blockBytes: 1, style: "bytes" });
+    this.connection = this.transport.accept();
+    this.connection.highWater = highWater;
+    this.moveUp(Number.POSITIVE_INFINITY);
+    this.moveDown(Number.POSITIVE_INFINITY);
+  }
+
+  open(plan: Plan): Request | undefined {
+    if (!this.link.hasRoom(plan.method !== "POST")) return undefined;
+    const request = new Request(this.requests.length, plan, this);
+    this.requests.push(request);
+    request.begin(this.link);
+    return request;
+  }
+
+  /** What both ends have written is on its way. */
+  private collect(): void {
+    const { seen, upWindows, downWindows } = this;
+    const up = this.connection.take();
+    this.up = Buffer.concat([this.up, up]);
+    seen.upSent.read(up, { onFrame: () => {}, onBody: (id, _, start, end) => upWindows.sent(id, end - start) });
+    const down = this.socket.take();
+    this.down = Buffer.concat([this.down, down]);
+    seen.downSent.read(down, {
+      onFrame: (type, id, bytes, start) => {
+        if (type === Frame.BEGUN) this.begun.add(id);
+        if (type !== Frame.CANCELLED || bytes[start] !== 0) return;
+        this.neverBegun.add(id);
+        const calls = this.requests.find((request) => request.id === id)?.calls ?? 0;
+        check(calls === 0, `stream ${id} was said not to have begun, and had`);
+      },
+      onBody: (id, _, start, end) => downWindows.sent(id, end - start),
+    });
+  }
+
+  /** At the call of a handler: the kernel has its BEGUN where it must, and nobody was told that it will not be called. */
+  expectBegun({ id, index, plan }: Request): void {
+    this.collect();
+    check(!this.neverBegun.has(id), `request ${index} was begun after it was said that it would not be`);
+    check(plan.method !== "POST" || this.begun.has(id), `request ${index} was begun before that was said`);
+  }
+
+  /** That many bytes reach the instance. */
+  moveUp(bytes: number): void {
+    this.collect();
+    const piece = Buffer.from(this.up.subarray(0, bytes));
+    if (piece.length === 0) return;
+    this.up = this.up.subarray(piece.length);
+    this.seen.upGot.read(piece, {
+      onFrame: (type, id, at, start) => type === Frame.WINDOW && this.downWindows.granted(id, uint32(at, start)),
+      onBody: () => {},
+    });
+    this.instance.onData(piece);
+    this.collect();
+  }
+
+  /** That many bytes reach the balancer. */
+  moveDown(bytes: number): void {
+    this.collect();
+    const piece = Buffer.from(this.down.subarray(0, bytes));
+    if (piece.length === 0) return;
+    this.down = this.down.subarray(piece.length);
+    this.seen.downGot.read(piece, {
+      onFrame: (type, id, at, start) => type === Frame.WINDOW && this.upWindows.granted(id, uint32(at, start)),
+      onBody: () => {},
+    });
+    this.connection.owner.onData(piece);
+    this.collect();
+  }
+
+  /** The kernel takes so many bytes more of the balancer's, of the instance's. */
+  makeRoom(up: number, down: number): void {
+    this.connection.drain(up);
+    this.socket.drain(down);
+  }
+
+  async turn(): Promise<void> {
+    await new Promise(setImmediate);
+    this.expectNoProblem();
+  }
+
+  /** Nothing holds anybody up any more: moves everything until all requests have ended. */
+  async settle(): Promise<void> {
+    for (let turns = 0; this.isUnsettled; turns++) {
+      this.makeRoom(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
+      for (const request of this.requests) {
+        request.setPaused(false);
+        request.upload(100_000);
+        request.read(Number.POSITIVE_INFINITY);
+      }
+      this.moveUp(Number.POSITIVE_INFINITY);
+      this.moveDown(Number.POSITIVE_INFINITY);
+      await this.turn();
+      check(
+        turns < 2000,
+        `these never ended: ${this.requests.filter(isUnderWay).map(describe)}; ${this.instance.active} at work`,
+      );
+    }
+  }
+
+  private get isUnsettled(): boolean {
+    this.collect();
+    const { requests, instance, up, down } = this;
+    return requests.some(isUnderWay) || instance.active > 0 || up.length + down.length > 0;
+  }
+
+  expectNoProblem(): void {
+    if (this.failure !== undefined) throw this.failure;
+    check(this.problems.length === 0, this.problems.join("; "));
+  }
+}
+
+function isUnderWay({ state }: Request): boolean {
+  return state === "under way";
+}
+
+/** An app that reads the upload of a client that has gone hears of it, too. */
+function isPlanned(error: unknown): boolean {
+  return error instanceof Error && ["as planned", "the client has gone"].includes(error.message);
+}
+
+function describe({ index, plan, sent, taken, received, status }: Request): string {
+  return JSON.stringify({ index, plan, sent, taken, received, status });
+}

@@ -20,7 +20,9 @@ const INSTANCES = 4;
 const CLIENTS = 32;
 /** Between two kills, so that for most of the time somebody is there to answer. */
 const MEAN_PAUSE_MS = runtime === "node" ? 300 : 120;
-const STUCK_AFTER_MS = 30_000;
+/** All of it: a run that takes longer is stuck. */
+const DEADLINE = Date.now() + 30_000 + KILLS * 10 * MEAN_PAUSE_MS;
+const ANSWER_TIMEOUT_MS = 20_000;
 
 const directory = mkdtempSync(path.join(tmpdir(), "paceline-kills-"));
 const ledger = { KILLS_ENTERED: path.join(directory, "entered"), KILLS_DONE: path.join(directory, "done") };
@@ -40,6 +42,7 @@ function send(port, method, headers, body) {
   return new Promise((resolve) => {
     const request = http.request({ port, host: "127.0.0.1", method, headers, agent });
     request.on("error", () => resolve(0));
+    request.setTimeout(ANSWER_TIMEOUT_MS, () => request.destroy());
     request.on("response", (response) => {
       response.on("error", () => resolve(-response.statusCode));
       response.on("end", () => resolve(response.complete ? response.statusCode : -response.statusCode));
@@ -99,7 +102,7 @@ async function client(number) {
 
 /** Kills any instance that is there, at any moment. */
 async function killFromOutside() {
-  while (kills.fromOutside < KILLS / 2) {
+  while (kills.fromOutside < KILLS / 2 && Date.now() < DEADLINE) {
     await wait(Math.random() * 2 * MEAN_PAUSE_MS);
     const { pools } = await fleet.control();
     const present = pools[0].instances.filter(({ state }) => state === "ready");
@@ -118,7 +121,7 @@ async function killFromOutside() {
 try {
   const startedAt = Date.now();
   const clients = Array.from({ length: CLIENTS }, (_, number) => client(number));
-  while (kills.fromInside < KILLS / 2 && Date.now() - lastKillAt < STUCK_AFTER_MS) await wait(20);
+  while (kills.fromInside < KILLS / 2 && Date.now() < DEADLINE) await wait(20);
   isInside = false;
   await wait(100);
   await killFromOutside();

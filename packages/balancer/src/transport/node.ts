@@ -1,4 +1,5 @@
 /** The transport over node:net, for Node and for platforms without Bun. */
+import { readSync } from "node:fs";
 import net from "node:net";
 import {
   CLOSE_GRACE_SECONDS,
@@ -90,6 +91,35 @@ class NodeConnection implements Connection {
   }
 }
 
+const REST_BYTES = 65_536;
+
+/**
+ * Node closes a socket as soon as a write finds its peer gone, and with it what the peer said before it went: of an instance
+ * that was killed that may be which requests it had begun. So that is read first.
+ */
+function readRestWhenWriteFails(socket: net.Socket): void {
+  const { _destroy: destroy } = socket;
+  socket._destroy = (error, callback) => {
+    const { fd } = (socket as unknown as { _handle: { fd: number } | null })._handle ?? { fd: -1 };
+    const isWrite = (error as NodeJS.ErrnoException | null)?.syscall === "write";
+    // What is paused has bytes before these, and its owner wants none now.
+    if (isWrite && fd >= 0 && !socket.isPaused()) {
+      for (let rest = readRest(fd); rest.length > 0; rest = readRest(fd)) socket.emit("data", rest);
+    }
+    destroy.call(socket, error, callback);
+  };
+}
+
+/** What is there to be read; nothing at the end, and where there is an error instead. */
+function readRest(fd: number): Buffer {
+  const bytes = Buffer.allocUnsafe(REST_BYTES);
+  try {
+    return bytes.subarray(0, readSync(fd, bytes));
+  } catch {
+    return bytes.subarray(0, 0);
+  }
+}
+
 /** Makes the transport for this process. */
 export function nodeTransport(): Transport {
   return {
@@ -110,6 +140,7 @@ export function nodeTransport(): Transport {
       socket.once("error", failed);
       socket.once("connect", () => {
         socket.removeListener("error", failed);
+        readRestWhenWriteFails(socket);
         const connection = new NodeConnection(socket);
         connection.owner = connector.onConnected(connection);
       });

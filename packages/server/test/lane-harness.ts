@@ -14,7 +14,7 @@ import {
 } from "./harness.js";
 
 /** As a program: the server's tests know nothing of its source. */
-const BALANCER = new URL("../../balancer/dist/bin.js", import.meta.url).pathname;
+const BALANCER = new URL("../../balancer/dist/bundle/bin.js", import.meta.url).pathname;
 
 const LIMITS: BalancerLimits = {
   maxHeadBytes: 65_536,

@@ -68,6 +68,10 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     return this.socket.isBlocked || this.frames.length > FULL_BYTES;
   }
 
+  get maxBodyBytes(): number {
+    return this.services.limits.maxBodyBytes;
+  }
+
   onError(error: unknown): void {
     this.services.onError(error);
   }

@@ -49,6 +49,7 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   private wake: (() => void) | undefined;
   private source: BlockSource | undefined;
   private readonly body: RequestBody | undefined;
+  private received = 0;
   private controller: AbortController | undefined;
   private isGone = false;
   /** What an answer of a known length still owes; Infinity for one without. */
@@ -68,8 +69,20 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   // From the balancer.
 
   onBody(bytes: Buffer, start: number, end: number, isLast: boolean): void {
+    this.received += end - start;
+    if (this.received > this.lane.maxBodyBytes && !this.head.isUpgrade) return this.tooLong();
     if (end > start) this.body?.add(bytes, start, end);
     if (isLast) this.body?.finish();
+  }
+
+  /** The request's body, whose length was not told, has grown over the limit: nobody waits for what the handler makes of it. */
+  private tooLong(): void {
+    if (this.state === "ended") return;
+    if (this.state === "answering") this.fail();
+    else this.refuse(413, "Content Too Large\n");
+    this.body?.fail(new Error("the request's body is longer than the limit"));
+    this.wake?.();
+    this.lane.flushSoon();
   }
 
   onWindow(bytes: number): void {

@@ -1,9 +1,15 @@
-/** The app of the soaks: a quick answer, a download of a gigabyte, and an upload that is read slowly. */
+/** The app of the soaks: a quick answer, a download of a gigabyte, one that blocks, and an upload that is read slowly. */
 const GIGABYTE = 2 ** 30;
 const PIECE = new Uint8Array(65_536).fill(120);
+const WHO = { "x-instance": process.env.PACELINE_INSTANCE ?? "" };
 const READ_BYTES_PER_SECOND = 1_000_000;
 
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Burns the processor for two seconds. */
+function block(): void {
+  for (const end = performance.now() + 2000; performance.now() < end; );
+}
 
 async function* gigabyte() {
   for (let sent = 0; sent < GIGABYTE; sent += PIECE.length) yield PIECE;
@@ -25,6 +31,7 @@ export default {
     const { pathname } = new URL(request.url);
     if (pathname === "/gigabyte") return new Response(gigabyte() as unknown as BodyInit);
     if (pathname === "/slow") return new Response(`${await readSlowly(request.body)}\n`);
-    return new Response("Hello World!\n");
+    if (pathname === "/block") block();
+    return new Response("Hello World!\n", { headers: WHO });
   },
 };

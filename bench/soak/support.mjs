@@ -2,6 +2,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -21,7 +22,11 @@ export async function startFleet(instances, config = {}) {
   const file = path.join(directory, "paceline.config.json");
   const app = path.join(ROOT, "bench/soak/app.ts");
   writeFileSync(file, JSON.stringify({ app, instances, listen: `127.0.0.1:${port}`, ...config }));
-  const child = spawn("sh", [PACELINE, "start", file], { stdio: ["ignore", "ignore", "inherit"], cwd: directory });
+  const child = spawn("sh", [PACELINE, "start", file], {
+    stdio: ["ignore", "ignore", "inherit"],
+    cwd: directory,
+    env: { ...process.env, ...(config.runtime === undefined ? {} : { PACELINE_RUNTIME: config.runtime }) },
+  });
   const status = async () =>
     JSON.parse(
       (await execute("sh", [PACELINE, "status", "--json", "--run-dir", path.join(directory, ".paceline")])).stdout,
@@ -38,6 +43,8 @@ export async function startFleet(instances, config = {}) {
   return {
     port,
     status,
+    /** The status without a process for it. */
+    control: () => controlStatus(path.join(directory, ".paceline/control.sock")),
     balancerPid,
     async stop() {
       child.kill("SIGTERM");
@@ -45,6 +52,20 @@ export async function startFleet(instances, config = {}) {
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+function controlStatus(socketPath) {
+  return new Promise((resolve, reject) => {
+    const request = http.get({ socketPath, path: "/v1/status" }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (piece) => {
+        text += piece;
+      });
+      response.on("error", reject);
+      response.on("end", () => resolve(JSON.parse(text)));
+    });
+    request.on("error", reject);
+  });
 }
 
 async function freePort() {

@@ -72,6 +72,15 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     return this.socket.isBlocked || this.frames.length > FULL_BYTES;
   }
 
+  /** The kernel has not taken all that was said. */
+  get hasUnsent(): boolean {
+    return this.frames.length > 0 || this.socket.isBlocked;
+  }
+
+  get maxBodyBytes(): number {
+    return this.services.limits.maxBodyBytes;
+  }
+
   onError(error: unknown): void {
     this.services.onError(error);
   }

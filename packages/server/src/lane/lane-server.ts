@@ -42,10 +42,13 @@ class Lanes {
     return count;
   }
 
-  /** Balancers that have not said yet that they send no more, once they were asked: a request may be on its way. */
+  /**
+   * Lanes that must not be closed yet: the balancer has not said that it sends no more, once it was asked, so a request may
+   * be on its way; or the last answers still wait for the end of the turn, or for the balancer to read.
+   */
   get unsettled(): number {
     let count = 0;
-    for (const lane of this.lanes) if (lane.owesGoaway) count++;
+    for (const lane of this.lanes) if (lane.owesGoaway || lane.hasUnsent) count++;
     return count;
   }
 

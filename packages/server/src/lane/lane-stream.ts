@@ -51,6 +51,7 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   private readonly body: RequestBody | undefined;
   /** What the balancer may still send of the request's body, in bytes. */
   private granted = STREAM_WINDOW_BYTES;
+  private received = 0;
   private controller: AbortController | undefined;
   private isGone = false;
   /** What an answer of a known length still owes; Infinity for one without. */
@@ -74,6 +75,11 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     const { body } = this;
     this.granted -= end - start;
     if (body === undefined || body.isComplete || this.granted < 0) return false;
+    this.received += end - start;
+    if (this.received > this.lane.maxBodyBytes && !this.head.isUpgrade) {
+      this.tooLong();
+      return true;
+    }
     if (end > start) body.add(bytes, start, end);
     if (isLast) body.finish();
     return true;
@@ -82,6 +88,16 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   private grant(bytes: number): void {
     this.granted += bytes;
     this.lane.grant(this, bytes);
+  }
+
+  /** The request's body, whose length was not told, has grown over the limit: nobody waits for what the handler makes of it. */
+  private tooLong(): void {
+    if (this.state === "ended") return;
+    if (this.state === "answering") this.fail();
+    else this.refuse(413, "Content Too Large\n");
+    this.body?.fail(new Error("the request's body is longer than the limit"));
+    this.wake?.();
+    this.lane.flushSoon();
   }
 
   onWindow(bytes: number): void {

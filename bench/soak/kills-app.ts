@@ -1,0 +1,31 @@
+/** The app of the kills soak: what its handler writes down before it does anything else outlives the process. */
+import { openSync, writeSync } from "node:fs";
+
+/** Ids of requests whose handler was called, and ids of those that did their work; each is one write with O_APPEND. */
+const entered = openSync(process.env.KILLS_ENTERED ?? "", "a");
+const done = openSync(process.env.KILLS_DONE ?? "", "a");
+
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const die = () => process.kill(process.pid, "SIGKILL");
+
+async function* inTwoPieces(id: string) {
+  yield id;
+  await pause(5);
+  yield "\n";
+}
+
+export default {
+  fetch(request: Request): Response | Promise<Response> {
+    const id = request.headers.get("x-id");
+    if (id === null) return new Response("Hello World!\n");
+    writeSync(entered, `${id}\n`);
+    const how = request.headers.get("x-how");
+    if (how === "dies-before") die();
+    writeSync(done, `${id}\n`);
+    if (how === "dies-after") die();
+    if (how === "slow") return pause(1 + Math.random() * 20).then(() => new Response(`${id}\n`));
+    if (how === "body") return request.text().then((text) => new Response(`${id} ${text.length}\n`));
+    if (how === "streams") return new Response(inTwoPieces(id) as unknown as BodyInit);
+    return new Response(`${id}\n`);
+  },
+};

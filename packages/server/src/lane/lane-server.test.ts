@@ -1,0 +1,54 @@
+/** When a server over lanes has nothing under way any more. */
+import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { DEFAULT_LIMITS } from "../limits.js";
+import type { AnswerReader } from "./answers.js";
+import { serveLanes } from "./lane-server.js";
+
+const ANSWERS: AnswerReader = {
+  isAnswer: (value): value is Response => value instanceof Response,
+  fields: () => ({ text: "", contentLength: -1, hasContentType: true }),
+  body: () => "body",
+};
+
+function frame(type: number, stream: number, payload: Buffer): Buffer {
+  const header = Buffer.alloc(8);
+  header.writeUIntLE(payload.length, 0, 3);
+  header[3] = type;
+  header.writeUInt32LE(stream, 4);
+  return Buffer.concat([header, payload]);
+}
+
+const HELLO = frame(1, 0, Buffer.from([...Buffer.from("PCLN"), 1, 0, 0, 0, 1, 0, 0, 0, 0, 0]));
+/** GET / without a host and without fields. */
+const get = (stream: number) => frame(2, stream, Buffer.from([1, 3, 0, 0, 1, 0, 0, 0, 0, 0, 47]));
+
+test("an answer that waits for the end of its turn is still in flight: a server that leaves must not cut it", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "paceline-lane-"));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const path = join(directory, "lane.sock");
+  const answer: (() => void)[] = [];
+  const handler = () => new Promise<Response>((resolve) => answer.push(() => resolve(new Response("body"))));
+  const onError = () => undefined;
+  const options = { address: { kind: "unix", path }, limits: DEFAULT_LIMITS, onError } as never;
+  const server = await serveLanes(handler, ANSWERS, options);
+  onTestFinished(() => server.closeNow());
+  const client = net.connect(path);
+  let received = "";
+  client.setEncoding("latin1").on("data", (text: string) => {
+    received += text;
+  });
+  onTestFinished(() => void client.destroy());
+  client.write(Buffer.concat([HELLO, get(0), get(1)]));
+  await expect.poll(() => answer.length).toBe(2);
+
+  // The first breaks a silence, and so it leaves at once; the second one waits for the turn's end.
+  for (const give of answer) give();
+  for (let n = 0; n < 10; n++) await undefined;
+  expect(server.inFlight()).toBeGreaterThan(0);
+  await expect.poll(() => server.inFlight()).toBe(0);
+  await expect.poll(() => received.split("body").length - 1).toBe(2);
+});

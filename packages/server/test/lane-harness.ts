@@ -1,0 +1,162 @@
+/** An instance over the lane with a real balancer in front of it, both with this test in the place of their supervisor. */
+import { type ChildProcess, spawn } from "node:child_process";
+import net, { type Server, type Socket } from "node:net";
+import { join } from "node:path";
+import { type BalancerLimits, LineFramer } from "@paceline/link";
+import {
+  eventually,
+  type LinkMessage,
+  type Program,
+  programOf,
+  type RuntimeName,
+  ScriptedSupervisor,
+  type Standalone,
+} from "./harness.js";
+
+/** As a program: the server's tests know nothing of its source. */
+const BALANCER = new URL("../../balancer/dist/bundle/bin.js", import.meta.url).pathname;
+
+const LIMITS: BalancerLimits = {
+  maxHeadBytes: 65_536,
+  maxHeaderFields: 100,
+  maxBodyBytes: 10_000_000,
+  maxConnections: 1000,
+  maxQueue: 100,
+  headTimeoutMs: 15_000,
+  bodyTimeoutMs: 15_000,
+  keepAliveTimeoutMs: 15_000,
+  upstreamConnectTimeoutMs: 5000,
+  upstreamResponseTimeoutMs: 15_000,
+  sendTimeoutMs: 15_000,
+  tunnelIdleTimeoutMs: 15_000,
+  upstreamIdleTimeoutMs: 15_000,
+  maxConnectionsPerUpstream: 1024,
+  retryBufferBytes: 65_536,
+  stallAfterMs: 50,
+  unbegunUnsafeMax: 1,
+  idleDrainMs: 300,
+};
+
+interface BoundHandle {
+  fd: number;
+  getsockname(out: { port: number }): number;
+  close(): void;
+}
+
+/** A balancer of one pool, which has the instance of a ScriptedSupervisor in it until it is told to leave it. */
+export class LaneBalancer {
+  readonly target = { host: "127.0.0.1", port: 0 };
+  readonly heard: LinkMessage[] = [];
+  output = "";
+  private version = 0;
+  private child: ChildProcess | undefined;
+  private socket: Socket | undefined;
+  private bound: BoundHandle | undefined;
+  private readonly link: Server = net.createServer((socket) => {
+    this.socket = socket;
+    socket.on("error", () => {});
+    const lines = new LineFramer((line) => this.heard.push(JSON.parse(line)));
+    socket.on("data", (chunk) => lines.push(chunk));
+  });
+
+  constructor(private readonly instanceSocket: string) {}
+
+  async start(runtime: RuntimeName, directory: string): Promise<void> {
+    const path = join(directory, "balancer-link.sock");
+    await new Promise<void>((resolve) => this.link.listen(path, resolve));
+    // Node's way to bind without listening, as the supervisor does it.
+    const { _createServerHandle: bind } = net as unknown as {
+      _createServerHandle(host: string, port: number, family: number): BoundHandle;
+    };
+    this.bound = bind("127.0.0.1", 0, 4);
+    this.bound.getsockname(this.target);
+    this.child = spawn(programOf(runtime), [BALANCER], {
+      stdio: ["ignore", "pipe", "pipe", this.bound.fd],
+      env: {
+        PATH: process.env.PATH,
+        PACELINE_LINK: path,
+        PACELINE_TOKEN: "secret",
+        PACELINE_ATTEMPT: "1",
+        PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000 }),
+        PACELINE_POOL: "balancer",
+        PACELINE_INSTANCE: "balancer.1",
+        PACELINE_INDEX: "1",
+        PACELINE_GENERATION: "1",
+      },
+    });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.on("data", (text) => {
+        this.output += text;
+      });
+    }
+    await this.hears("hello");
+    this.say({ type: "welcome" });
+    await this.follow(true);
+  }
+
+  /** Resolves when the balancer has the instance in its pool, or no longer. */
+  async follow(hasInstance: boolean): Promise<void> {
+    this.version++;
+    const { version, instanceSocket: socket } = this;
+    const upstreams = hasInstance ? [{ id: "web.1#1", name: "web.1", socket, protocol: "lane" }] : [];
+    this.say({
+      type: "snapshot",
+      version,
+      listen: [{ fd: 3, address: "127.0.0.1" }],
+      pools: [{ name: "web", routes: ["/"], upstreams }],
+      trustedProxies: [],
+      limits: LIMITS,
+    });
+    await this.hears("applied", (message) => message.version === version);
+  }
+
+  hears(type: string, accepts: (message: LinkMessage) => boolean = () => true): Promise<LinkMessage> {
+    return eventually(`a ${type} of the balancer (${this.output})`, () =>
+      this.heard.find((it) => it.type === type && accepts(it)),
+    );
+  }
+
+  private say(message: object): void {
+    this.socket?.write(`${JSON.stringify(message)}\n`);
+  }
+
+  async close(): Promise<void> {
+    const { child } = this;
+    if (child !== undefined && child.exitCode === null && child.signalCode === null) {
+      const exited = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGKILL");
+      await exited;
+    }
+    this.socket?.destroy();
+    this.link.close();
+    this.bound?.close();
+  }
+}
+
+export interface OverLane extends Standalone {
+  supervisor: ScriptedSupervisor;
+  balancer: LaneBalancer;
+  program: Program;
+}
+
+/** An instance that speaks the lane, behind a balancer on the same runtime; `target` is the balancer's. */
+export async function startOverLane(runtime: RuntimeName, app = "behaviours.ts", spec: object = {}): Promise<OverLane> {
+  const supervisor = new ScriptedSupervisor();
+  await supervisor.listen();
+  const balancer = new LaneBalancer(supervisor.target.path);
+  const program = supervisor.spawn(runtime, app, { link: "lane", ...spec });
+  const close = async () => {
+    await program.end();
+    await balancer.close();
+    await supervisor.close();
+  };
+  try {
+    const ready = await supervisor.hears("ready");
+    if (ready.protocol !== "lane") throw new Error(`it speaks ${ready.protocol}`);
+    await balancer.start(runtime, supervisor.directory);
+    return { program, supervisor, balancer, target: balancer.target, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}

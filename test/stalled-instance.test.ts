@@ -1,0 +1,141 @@
+/** An instance that is blocked: what it has not begun is answered by the others, and it takes its turn again afterwards. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { RUNTIMES, startFleet } from "./support/fleet.js";
+import { get, RawConnection } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+const INSTANCES = 3;
+
+/**
+ * `/block` burns the processor, and says first whose it is; every answer says who made it, and every POST is written down as it
+ * begins.
+ */
+const APP = `
+import { appendFileSync } from "node:fs";
+const file = (name) => new URL(name, import.meta.url);
+const who = process.env.PACELINE_INSTANCE;
+export default {
+  fetch(request) {
+    const { pathname, searchParams } = new URL(request.url);
+    const id = searchParams.get("id") ?? "";
+    if (request.method === "POST") appendFileSync(file("ran"), id + "\\n");
+    if (pathname === "/block") {
+      appendFileSync(file("blocked"), who + "\\n");
+      for (const end = performance.now() + 3000; performance.now() < end; );
+    }
+    return new Response(id, { headers: { "x-instance": who } });
+  },
+};
+`;
+
+interface Noted {
+  id: string;
+  status: number;
+  by: string;
+}
+
+/** Requests on connections that are open already, and their answers in the order in which they came. */
+class Asked {
+  readonly answers: Noted[] = [];
+
+  constructor(private readonly port: number) {}
+
+  async prepare(method: string, path: string, id: string): Promise<() => void> {
+    const connection = await RawConnection.open(this.port);
+    onTestFinished(() => connection.close());
+    const length = method === "POST" ? "Content-Length: 0\r\n" : "";
+    return () => {
+      connection.write(`${method} ${path}?id=${id} HTTP/1.1\r\nHost: x\r\n${length}\r\n`);
+      const whole = connection.until(new RegExp(`\r\n\r\n${id}$`), 20_000);
+      // One that never comes is missed in what was noted.
+      whole.then(
+        (received) => this.answers.push(noted(id, received)),
+        () => undefined,
+      );
+    };
+  }
+
+  prepareMany(method: string, prefix: string, count: number): Promise<(() => void)[]> {
+    return Promise.all(Array.from({ length: count }, (_, n) => this.prepare(method, "/", `${prefix}${n}`)));
+  }
+
+  all(count: number): Promise<boolean> {
+    const details = () => JSON.stringify(this.answers);
+    return waitFor(`${count} answers`, () => this.answers.length >= count, { deadlineMs: 20_000, details });
+  }
+
+  of(prefix: string): Noted[] {
+    return this.answers.filter(({ id }) => id.startsWith(prefix));
+  }
+}
+
+function noted(id: string, received: string): Noted {
+  return {
+    id,
+    status: Number(/^HTTP\/1\.1 (\d+)/.exec(received)?.[1]),
+    by: /x-instance: (\S+)/i.exec(received)?.[1] ?? "nobody",
+  };
+}
+
+describe.each(RUNTIMES)("a blocked instance on %s", { timeout: 60_000 }, (runtime) => {
+  test.each(["GET", "POST"])(
+    "by a %s: the others answer what it has not begun, and nothing runs twice",
+    async (method) => {
+      // Long enough that all of the burst is sent before it counts as stalled.
+      const balancer = { limits: { stallAfterMs: 400 } };
+      const project = await startFleet({ runtime, instances: INSTANCES, app: APP, config: { balancer } });
+      for (let n = 0; n < 2 * INSTANCES; n++) await get(project.port);
+      const asked = new Asked(project.port);
+      const block = await asked.prepare(method, "/block", "block");
+      const gets = await asked.prepareMany("GET", "get", 30);
+      const posts = await asked.prepareMany("POST", "post", 9);
+
+      block();
+      const read = (name: string) => readFileSync(join(project.folder, name), "utf8").split("\n").filter(Boolean);
+      const blocked = await waitFor(
+        "the block to begin",
+        () => {
+          try {
+            return read("blocked")[0];
+          } catch {
+            return undefined;
+          }
+        },
+        { intervalMs: 2 },
+      );
+      for (const send of [...posts.slice(0, 4), ...gets, ...posts.slice(4)]) send();
+      await waitFor("all GETs to be answered", () => asked.of("get").length === gets.length, {
+        deadlineMs: 20_000,
+        details: () => JSON.stringify(asked.answers),
+      });
+      // All of them before the one that blocks.
+      expect(asked.of("block")).toEqual([]);
+      expect(asked.of("get").filter(({ status, by }) => status !== 200 || by === blocked)).toEqual([]);
+
+      // It is known now: new requests of both kinds pass it over.
+      const late = [
+        ...(await asked.prepareMany("GET", "late", 10)),
+        ...(await asked.prepareMany("POST", "late-post", 10)),
+      ];
+      for (const send of late) send();
+      await waitFor("the late ones", () => asked.of("late").length === late.length, { deadlineMs: 20_000 });
+      expect(asked.of("block")).toEqual([]);
+      expect(asked.of("late").filter(({ status, by }) => status !== 200 || by === blocked)).toEqual([]);
+
+      await asked.all(1 + gets.length + posts.length + late.length);
+      expect(asked.answers.filter(({ status }) => status !== 200)).toEqual([]);
+      expect(asked.of("block")).toEqual([{ id: "block", status: 200, by: blocked }]);
+      const ran = read("ran");
+      expect(ran.toSorted()).toEqual([...new Set(ran)].toSorted());
+      expect(ran).toHaveLength(posts.length + 10 + (method === "POST" ? 1 : 0));
+
+      await waitFor("its turn again", async () => (await get(project.port)).headers.get("x-instance") === blocked);
+      // Some were sent to it, and moved.
+      await project.statusWhere("retries to be reported", ({ balancers }) =>
+        balancers.some(({ retriesTotal }) => retriesTotal > 0),
+      );
+    },
+  );
+});

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { beforeAll, describe, it } from "vitest";
 import { type AnswerReader, prepareAnswers } from "../packages/server/src/lane/answers.js";
+import { loadStreams } from "../packages/server/src/lane/lane-connection.js";
 import { LaneWorld, type Plan, STYLES } from "./support/lane-world.js";
 
 type Step =
@@ -69,6 +70,7 @@ describe("a lane between the balancer's end and an instance's", () => {
   let answers: AnswerReader;
 
   beforeAll(async () => {
+    await loadStreams();
     const prepared = await prepareAnswers();
     answers = prepared.answers;
     return prepared.restore;

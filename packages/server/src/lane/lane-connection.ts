@@ -42,6 +42,11 @@ const SLOT_MASK = (1 << SLOT_BITS) - 1;
 /** What serves a request. Loaded with the first of them: what an idle process has not loaded it has in no memory. */
 let Stream: typeof LaneStream | undefined;
 
+/** Loads what serves a request; the first request waits for it. */
+export async function loadStreams(): Promise<void> {
+  Stream = (await import("./lane-stream.js")).LaneStream;
+}
+
 export class LaneConnection implements LaneSocketOwner, FrameSink {
   readonly frames = new FrameBuffer();
   /** Requests whose handler was called and whose answer has not left. */
@@ -107,8 +112,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     this.early.push(bytes);
     if (this.early.length > 1) return;
     this.socket.pause();
-    void import("./lane-stream.js").then((module) => {
-      Stream = module.LaneStream;
+    void loadStreams().then(() => {
       if (this.isClosed) return;
       this.socket.resume();
       for (const piece of this.early.splice(0)) this.onData(piece);
@@ -181,7 +185,8 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
 
   private request(id: number, text: string): void {
     const { requests } = this.services;
-    if (requests === undefined || Stream === undefined) return this.break("a request, though it is for control alone");
+    if (requests === undefined) return this.break("a request, though it is for control alone");
+    if (Stream === undefined) return this.break("a request before it can have had our hello");
     const head = new LaneRequestHead(text);
     if (!head.isConsistent) return this.break("a request whose lengths do not fit");
     const slot = id & SLOT_MASK;

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { DEFAULT_LIMITS } from "../limits.js";
 import type { AnswerReader } from "./answers.js";
+import { loadStreams } from "./lane-connection.js";
 import { serveLanes } from "./lane-server.js";
 
 const ANSWERS: AnswerReader = {
@@ -27,6 +28,7 @@ const HELLO = frame(1, 0, Buffer.from([...Buffer.from("PCLN"), 1, 0, 0, 0, 1, 0,
 const get = (stream: number) => frame(2, stream, Buffer.from([1, 3, 0, 0, 1, 0, 0, 0, 0, 0, 47]));
 
 test("an answer that waits for the end of its turn is still in flight: a server that leaves must not cut it", async () => {
+  await loadStreams();
   const directory = mkdtempSync(join(tmpdir(), "paceline-lane-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const path = join(directory, "lane.sock");

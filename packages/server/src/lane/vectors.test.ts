@@ -5,6 +5,7 @@ import type { FetchHandler } from "../app.js";
 import { type AnswerReader, prepareAnswers } from "./answers.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder, readUint32 } from "./frame-decoder.js";
+import { loadStreams } from "./lane-connection.js";
 import { FrameType } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
 
@@ -50,6 +51,7 @@ describe("an instance's end of a lane", () => {
   let answers: AnswerReader;
 
   beforeAll(async () => {
+    await loadStreams();
     const prepared = await prepareAnswers();
     answers = prepared.answers;
     return prepared.restore;

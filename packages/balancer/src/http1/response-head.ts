@@ -22,6 +22,8 @@ export class ResponseHead {
   contentLength = -1;
   keepAlive = true;
   hasDate = false;
+  /** From the call of the app's handler to its answer, in microseconds, as the instance tells over the lane; else -1. */
+  handlerMicros = -1;
   /** The reason is none of the upstream's own: the usual one of the status goes in its place. */
   hasNoReason = false;
 
@@ -34,6 +36,7 @@ export class ResponseHead {
   parse(bytes: Uint8Array, start: number, end: number, toHead: boolean): number {
     this.bytes = bytes;
     this.hasNoReason = false;
+    this.handlerMicros = -1;
     const afterLine = this.parseStatusLine(bytes, start, end);
     const after = afterLine < 0 ? afterLine : this.fields.parse(bytes, afterLine, end);
     if (after === HEAD_INCOMPLETE || after === FIELDS_INCOMPLETE) {

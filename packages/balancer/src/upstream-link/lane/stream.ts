@@ -168,6 +168,7 @@ export class LaneStream implements UpstreamStream {
     if (status < 100 || status > 599 || fieldsAt > end) return false;
     const contentLength = (flags & RESPONSE_LENGTH) === 0 ? -1 : length;
     if (!head.take(status, contentLength, bytes, reasonAt, fieldsAt, end, this.isHeadRequest)) return false;
+    head.handlerMicros = uint32(bytes, start + 4);
     this.hasBegun = true;
     if (head.isInterim) {
       receiver.onAnswerHead(head);

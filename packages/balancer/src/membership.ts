@@ -59,9 +59,7 @@ export class Membership {
     // A process that left does not come back: its slot's next one has another attempt in its id.
     const known = this.members.get(described.id);
     if (known !== undefined) return known;
-    const link = this.options.makeLink(described, () => {
-      if (pool.queue.length > 0) pool.serveQueue();
-    });
+    const link = this.options.makeLink(described, () => pool.serveQueue());
     return new Upstream(described.id, described.name, link);
   }
 
@@ -80,7 +78,7 @@ export class Membership {
   /** Closes connections that have been idle for long, and looks again after those that wait. */
   tick(deadlines: Deadlines, idleTimeoutMs: number): void {
     for (const upstream of this.members.values()) upstream.sweep(deadlines, idleTimeoutMs);
-    for (const pool of this.pools.values()) if (pool.queue.length > 0) pool.serveQueue();
+    for (const pool of this.pools.values()) pool.serveQueue();
   }
 
   stats(): UpstreamStats[] {

@@ -1,20 +1,19 @@
 /** A pool's upstreams, the policy that picks among them, and the queue of those for whom all are full. */
 import type { Policy } from "./policies/policy.js";
-import { Queue, type Waiter } from "./queue.js";
 import type { Upstream } from "./upstream.js";
+import { type RoomWaiter, WaitingRoom } from "./waiting-room.js";
 
 /** A request that waits for an upstream. */
-export interface PoolWaiter extends Waiter {
+export interface PoolWaiter extends RoomWaiter {
   /** Upstreams that failed this request already; they are passed over. */
   readonly tried: readonly Upstream[] | undefined;
-  readonly isIdempotent: boolean;
   onUpstreamFree(upstream: Upstream): void;
   /** The pool lost its last upstream. */
   onPoolEmpty(): void;
 }
 
 export class Pool {
-  readonly queue: Queue<PoolWaiter>;
+  readonly waitingRoom: WaitingRoom<PoolWaiter>;
   private upstreams: readonly Upstream[] = [];
   private tried: readonly Upstream[] | undefined;
   private isIdempotent = true;
@@ -29,7 +28,7 @@ export class Pool {
     private readonly policy: Policy<Upstream>,
     maxQueue: number,
   ) {
-    this.queue = new Queue<PoolWaiter>(maxQueue);
+    this.waitingRoom = new WaitingRoom<PoolWaiter>(maxQueue);
   }
 
   get isEmpty(): boolean {
@@ -44,10 +43,7 @@ export class Pool {
     this.upstreams = upstreams;
     this.policy.rebuild(upstreams);
     if (upstreams.length > 0) return this.serveQueue();
-    for (let waiter = this.queue.peek(); waiter !== undefined; waiter = this.queue.peek()) {
-      this.queue.removeFirst();
-      waiter.onPoolEmpty();
-    }
+    this.waitingRoom.serve((waiter) => () => waiter.onPoolEmpty());
   }
 
   /** The next in turn that is available and did not fail this request already. */
@@ -84,11 +80,10 @@ export class Pool {
 
   /** Serves those that wait, in their order, as long as an upstream is free for the first. */
   serveQueue(): void {
-    for (let waiter = this.queue.peek(); waiter !== undefined; waiter = this.queue.peek()) {
+    if (this.waitingRoom.length === 0) return;
+    this.waitingRoom.serve((waiter) => {
       const upstream = this.pick(waiter.tried, waiter.isIdempotent);
-      if (upstream === undefined) return;
-      this.queue.removeFirst();
-      waiter.onUpstreamFree(upstream);
-    }
+      return upstream === undefined ? undefined : () => waiter.onUpstreamFree(upstream);
+    });
   }
 }

@@ -1,4 +1,4 @@
-/** A bounded queue, first in first out, whose members may leave from the middle. */
+/** A queue, first in first out, whose members may leave from the middle; whoever adds to it keeps its bound. */
 
 /** Something that waits its turn. */
 export interface Waiter {
@@ -10,19 +10,13 @@ export class Queue<W extends Waiter> {
   private waiters: W[] = [];
   private head = 0;
 
-  constructor(readonly maxWaiters: number) {}
-
   /** Waiters in the queue, those that gave up since the last look included. */
   get length(): number {
     return this.waiters.length - this.head;
   }
 
-  /** False when the queue is full. */
-  add(waiter: W): boolean {
-    if (this.length >= this.maxWaiters) this.dropGone();
-    if (this.length >= this.maxWaiters) return false;
+  add(waiter: W): void {
     this.waiters.push(waiter);
-    return true;
   }
 
   /** The first that still waits, left in its place. */
@@ -46,7 +40,8 @@ export class Queue<W extends Waiter> {
     }
   }
 
-  private dropGone(): void {
+  /** Forgets those that gave up. */
+  dropGone(): void {
     this.waiters = this.waiters.slice(this.head).filter((waiter) => waiter.isWaiting);
     this.head = 0;
   }

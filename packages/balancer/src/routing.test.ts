@@ -2,9 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Deadlines } from "./deadlines.js";
 import { RoundRobin } from "./policies/round-robin.js";
-import { Queue } from "./queue.js";
 import { ReplayBuffer } from "./relay/replay-buffer.js";
 import { Router } from "./router.js";
+import { WaitingRoom } from "./waiting-room.js";
 
 const named = (...names: string[]) => names.map((name) => ({ name }));
 
@@ -43,26 +43,30 @@ describe("round robin", () => {
   });
 });
 
-describe("the queue", () => {
-  it("is first in, first out, within its bound, and forgets those that gave up", () => {
+describe("the waiting room", () => {
+  it("is first in, first out, within its bound, forgets those that gave up, and holds up no kind for the other", () => {
     const operation = fc.oneof(
-      fc.constant({ kind: "add" as const }),
-      fc.constant({ kind: "take" as const }),
+      fc.boolean().map((isIdempotent) => ({ kind: "add" as const, isIdempotent })),
+      fc.constantFrom("any", "idempotent", "unsafe", "none").map((taken) => ({ kind: "serve" as const, taken })),
       fc.nat(50).map((which) => ({ kind: "leave" as const, which })),
     );
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 100 }), (operations) => {
-        const queue = new Queue<{ isWaiting: boolean; n: number }>(5);
-        let model: { isWaiting: boolean; n: number }[] = [];
+        const room = new WaitingRoom<{ isWaiting: boolean; isIdempotent: boolean; order: number; n: number }>(5);
+        let model: { isWaiting: boolean; isIdempotent: boolean; n: number }[] = [];
         for (const [n, step] of operations.entries()) {
           if (step.kind === "add") {
-            const waiter = { isWaiting: true, n };
-            expect(queue.add(waiter)).toBe(model.length < 5);
-            if (model.length < 5) model.push(waiter);
-          } else if (step.kind === "take") {
-            expect(queue.peek()?.n).toBe(model[0]?.n);
-            if (queue.peek() !== undefined) queue.removeFirst();
-            model = model.slice(1);
+            const waiter = { isWaiting: true, isIdempotent: step.isIdempotent, order: 0, n };
+            expect(room.add(waiter)).toBe(model.length < 5);
+            if (waiter.order > 0) model.push(waiter);
+          } else if (step.kind === "serve") {
+            const isTaken = (isIdempotent: boolean) =>
+              step.taken === "any" || step.taken === (isIdempotent ? "idempotent" : "unsafe");
+            const served: number[] = [];
+            room.serve((waiter) => (isTaken(waiter.isIdempotent) ? () => served.push(waiter.n) : undefined));
+            expect(served).toEqual(model.filter((waiter) => isTaken(waiter.isIdempotent)).map((waiter) => waiter.n));
+            model = model.filter((waiter) => !isTaken(waiter.isIdempotent));
+            expect(room.holds(true)).toBe(model.some(({ isIdempotent }) => isIdempotent));
           } else {
             const [gone] = model.splice(step.which, 1);
             if (gone !== undefined) gone.isWaiting = false;

@@ -67,7 +67,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   }
 
   get canMove(): boolean {
-    return this.state === "sent" && this.replay.isWhole && this.sends < MAX_SENDS;
+    return (this.state === "sent" || this.state === "connecting") && this.replay.isWhole && this.sends < MAX_SENDS;
   }
 
   get isTunnel(): boolean {
@@ -114,7 +114,8 @@ export class Exchange implements AnswerReceiver, BodySink {
   private dispatch(head: RequestHead | undefined): void {
     const pool = this.pool as Pool;
     if (pool.isEmpty) return this.answer(503);
-    const upstream = pool.queue.length > 0 ? undefined : pool.pick(this.tried, this.isIdempotent);
+    const mustWait = pool.waitingRoom.holds(this.isIdempotent);
+    const upstream = mustWait ? undefined : pool.pick(this.tried, this.isIdempotent);
     if (upstream === undefined) return this.enqueue(pool);
     this.send(upstream, head);
   }
@@ -124,7 +125,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.tried = undefined;
     this.state = "queued";
     this.place = new QueuePlace(this);
-    if (!pool.queue.add(this.place)) return this.answer(503);
+    if (!pool.waitingRoom.add(this.place)) return this.answer(503);
     this.waitForUpstream();
   }
 
@@ -325,7 +326,8 @@ export class Exchange implements AnswerReceiver, BodySink {
     if (state === "answering" || state === "tunnel") return this.abort();
     const { isIdempotent, sends } = this;
     const attempted = { wasSent: state === "sent", sends, isIdempotent, isBodyHeld: this.replay.isWhole };
-    if (!mayTryElsewhere(loss, attempted)) return this.answer(502);
+    // What has not begun may be asked for again; that is what 503 says.
+    if (!mayTryElsewhere(loss, attempted)) return this.answer(loss === "unbegun" ? 503 : 502);
     this.relay.counters.retriesTotal++;
     this.tried ??= [];
     if (upstream !== undefined) this.tried.push(upstream);
@@ -379,6 +381,6 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.tried = undefined;
     const { pool } = this;
     this.pool = undefined;
-    if (pool !== undefined && pool.queue.length > 0) pool.serveQueue();
+    pool?.serveQueue();
   }
 }

@@ -12,6 +12,7 @@ export interface Waiting {
 
 export class QueuePlace implements PoolWaiter {
   isWaiting = true;
+  order = 0;
 
   constructor(private readonly waiting: Waiting) {}
 

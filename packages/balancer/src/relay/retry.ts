@@ -7,6 +7,12 @@ import type { UpstreamLoss } from "../upstream-link/link.js";
  */
 export const MAX_SENDS = 3;
 
+/**
+ * How often a request is sent anew that provably never began. It kills nobody, but while instances keep dying it must not
+ * wait without end.
+ */
+export const MAX_UNBEGUN_SENDS = 20;
+
 export interface Attempted {
   /** How often the request was written to an upstream so far. */
   sends: number;
@@ -24,8 +30,9 @@ export function mayTryElsewhere(loss: UpstreamLoss, { sends, wasSent, isIdempote
     case "broken":
       return false;
     case "refused":
-    case "unbegun":
       return isBodyHeld;
+    case "unbegun":
+      return isBodyHeld && sends < MAX_UNBEGUN_SENDS;
     case "lost":
       return isBodyHeld && (isIdempotent || !wasSent) && sends < MAX_SENDS;
   }

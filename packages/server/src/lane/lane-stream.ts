@@ -110,8 +110,9 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     if (this.state === "ended") return;
     this.isGone = true;
     this.end();
-    this.controller?.abort(new DOMException("the client has gone", "AbortError"));
-    this.body?.fail(new Error("the client has gone"));
+    const gone = new DOMException("the client has gone", "AbortError");
+    this.controller?.abort(gone);
+    this.body?.fail(gone);
     this.source?.cancel();
     this.wake?.();
   }
@@ -163,7 +164,8 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
 
   readonly failed = (error: unknown): void => {
     const { lane } = this;
-    lane.onError(error);
+    // A handler that gives up with its client has no fault to tell of.
+    if (!this.isGone || (error as Error | undefined)?.name !== "AbortError") lane.onError(error);
     if (this.state === "ended") return;
     if (this.state !== "handling") return this.fail();
     this.refuse(500, "Internal Server Error\n");

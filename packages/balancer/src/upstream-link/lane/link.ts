@@ -106,6 +106,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.isBlocked = false;
     this.atWork = undefined;
     this.silence = new Silence();
+    // Whoever waits for it waits for its HELLO.
+    this.silence.asked();
     this.services.transport.connect(this.path, this);
   }
 
@@ -351,7 +353,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   // Silence.
 
   countSilence(): number {
-    if (this.active === 0 || this.state !== "open") return 0;
+    if (this.active === 0 || this.state === "closed") return 0;
     return this.silence.tick(() => {
       this.encoder.number(Frame.PING, 0, ++this.pings);
       this.flushSoon();
@@ -364,6 +366,9 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
    * instance too: that is the one last said to have begun, or else the oldest of which nothing was said.
    */
   shed(): void {
+    for (const stream of this.underWay()) {
+      if (stream.state === "connecting" && stream.receiver?.canMove === true) stream.lose("refused");
+    }
     const unbegun = this.underWay().filter((stream) => stream.sequence > 0 && !stream.hasBegun);
     unbegun.sort((a, b) => a.sequence - b.sequence);
     const atWork = this.atWork?.receiver === undefined ? unbegun.find((stream) => stream.isIdempotent) : undefined;

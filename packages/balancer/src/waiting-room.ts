@@ -1,0 +1,63 @@
+/** The requests of a pool that wait for an upstream: bounded, and first in first out among those that wait for the same. */
+import { Queue, type Waiter } from "./queue.js";
+
+export interface RoomWaiter extends Waiter {
+  /** Those that are not idempotent also wait for a place among the unbegun (docs/lane.md); the others need not wait for them. */
+  readonly isIdempotent: boolean;
+  /** Set when it enters; orders all that wait. */
+  order: number;
+}
+
+export class WaitingRoom<W extends RoomWaiter> {
+  private readonly idempotent = new Queue<W>();
+  private readonly unsafe = new Queue<W>();
+  private entered = 0;
+
+  constructor(private readonly maxWaiters: number) {}
+
+  /** How many wait, those that gave up since the last look included. */
+  get length(): number {
+    return this.idempotent.length + this.unsafe.length;
+  }
+
+  /** Whether one of this kind waits, behind which another would have to. */
+  holds(isIdempotent: boolean): boolean {
+    return this.queueOf(isIdempotent).peek() !== undefined;
+  }
+
+  /** False when the room is full. */
+  add(waiter: W): boolean {
+    if (this.length >= this.maxWaiters) {
+      this.idempotent.dropGone();
+      this.unsafe.dropGone();
+    }
+    if (this.length >= this.maxWaiters) return false;
+    waiter.order = ++this.entered;
+    this.queueOf(waiter.isIdempotent).add(waiter);
+    return true;
+  }
+
+  /**
+   * Offers each kind's first to `serve`, the one that waits longer before the other, until neither is taken. One that is
+   * taken has left the room.
+   */
+  serve(serve: (waiter: W) => (() => void) | undefined): void {
+    for (;;) {
+      const heads = [this.idempotent.peek(), this.unsafe.peek()].filter((head) => head !== undefined);
+      heads.sort((a, b) => a.order - b.order);
+      let begin: (() => void) | undefined;
+      for (const head of heads) {
+        begin = serve(head);
+        if (begin === undefined) continue;
+        this.queueOf(head.isIdempotent).removeFirst();
+        break;
+      }
+      if (begin === undefined) return;
+      begin();
+    }
+  }
+
+  private queueOf(isIdempotent: boolean): Queue<W> {
+    return isIdempotent ? this.idempotent : this.unsafe;
+  }
+}

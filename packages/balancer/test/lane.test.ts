@@ -343,14 +343,6 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       ["a frame that only a balancer sends", ({ lane }) => lane.say(Frame.PING, 0, "1234"), "type 14"],
       ["a second HELLO", ({ lane }) => lane.hello(), "type 1"],
       ["a status that is none", (request) => request.head({ status: 600, flags: 3 }), "head"],
-      ["a NUL in a field", (request) => request.head({ flags: 3, lines: "X: a\0b\r\n\r\n" }), "head"],
-      ["a broken line", (request) => request.head({ flags: 3, lines: "X: a\nY: b\r\n\r\n" }), "head"],
-      [
-        "a head inside the lines",
-        (request) => request.head({ flags: 3, lines: "\r\nHTTP/1.1 200 OK\r\n\r\n" }),
-        "head",
-      ],
-      ["a reason that ends its line", (request) => request.head({ flags: 3, reason: "OK\r\nX: y" }), "head"],
       ["101 for no upgrade", (request) => request.head({ status: 101 }), "head"],
       ["a body before its head", (request) => request.say(Frame.DATA, "x"), "body"],
       ["an end that is not due", (request) => request.head({ flags: 3, length: 5 }), "head"],
@@ -370,6 +362,31 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const next = await get("/next");
       (await upstream.request("/next")).answer("fine");
       expect(await answerOf(next)).toBe("fine");
+    });
+
+    const unfit: [string, (request: ScriptedRequest) => void][] = [
+      ["a NUL in a field", (request) => request.head({ flags: 3, lines: "X: a\0b\r\n\r\n" })],
+      ["a broken line", (request) => request.head({ flags: 3, lines: "X: a\nY: b\r\n\r\n" })],
+      ["a head inside the lines", (request) => request.head({ flags: 3, lines: "\r\nHTTP/1.1 200 OK\r\n\r\n" })],
+      ["a reason that ends its line", (request) => request.head({ flags: 3, reason: "OK\r\nX: y" })],
+      ["more fields than pass", (request) => request.head({ flags: 3, lines: `${"x: y\r\n".repeat(300)}\r\n` })],
+      ["a head too long to pass", (request) => request.head({ flags: 3, lines: `x: ${"y".repeat(70_000)}\r\n\r\n` })],
+    ];
+
+    it.each(unfit)("%s costs its request alone, which gets 502", async (_, misbehave) => {
+      await start();
+      const [upstream] = await serve({});
+      const bystander = await get("/other");
+      const other = await upstream.request("/other");
+      const client = await get("/x");
+      const request = await upstream.request("/x");
+      misbehave(request);
+      expect(await statusOf(client)).toBe(502);
+      other.answer("fine");
+      expect(await answerOf(bystander)).toBe("fine");
+      expect(request.lane.isClosed).toBe(false);
+      expect(balancer.output).toContain("a head that is not valid");
+      expect(problems()).toEqual([]);
     });
 
     it.each([

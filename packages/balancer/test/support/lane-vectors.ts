@@ -28,6 +28,8 @@ export interface LaneVectors {
   unreadable: { name: string; hex: string; problem: string }[];
   /** Frames that are whole, and that may not come. */
   refused: { name: string; by: "balancer" | "instance" | "both"; hex: string; problem: string }[];
+  /** Answers whose heads cannot be passed on: they cost their request alone. */
+  unfit: { name: string; hex: string }[];
 }
 
 export const VECTORS: LaneVectors = JSON.parse(

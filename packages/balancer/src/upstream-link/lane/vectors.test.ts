@@ -121,6 +121,17 @@ describe("the balancer's end of a lane", () => {
       for (const { heads } of [asked, ...others]) expect(heads).toEqual([]);
     },
   );
+
+  it.each(VECTORS.unfit)("refuses the answer alone for $name: the lane goes on", async ({ hex }) => {
+    const { bench, connection, asked, others, give } = await underWay();
+    give(hex + vector("END with a last piece").hex);
+    expect(bench.problems).toEqual([expect.stringContaining("a head that is not valid")]);
+    expect(asked).toMatchObject({ heads: [], loss: "broken" });
+    await turnEnd();
+    expect(connection.take().toString("hex")).toBe(vector("CANCEL").hex);
+    expect(connection.isClosed).toBe(false);
+    for (const { loss } of others) expect(loss).toBeUndefined();
+  });
 });
 
 const NOTHING = { heads: [], loss: undefined, body: "" };

@@ -1,7 +1,7 @@
 /** Heads and bodies that must not pass: the right status, the connection closed, and not a byte at an instance. */
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
+import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { answerEach, HELLO, ScriptedUpstream } from "./support/scripted-upstream.js";
 
@@ -100,14 +100,15 @@ const BODIES: readonly (readonly [string, string, number])[] = [
   ["a chunk over the body's limit", "fffffff\r\n", 413],
 ];
 
-describe.each(RUNTIMES)("refusals on %s", (runtime) => {
+describe.each(SETUPS)("refusals on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
 
   beforeAll(async () => {
     balancer = await BalancerProcess.start(runtime);
+    balancer.protocol = protocol;
     const socket = path.join(balancer.directory, "web.1#1.sock");
-    upstream = await ScriptedUpstream.listen(socket, () => {});
+    upstream = await ScriptedUpstream.listen(socket, () => {}, protocol);
     await balancer.follow({ "web.1#1": socket });
   });
 
@@ -133,7 +134,7 @@ describe.each(RUNTIMES)("refusals on %s", (runtime) => {
 
   it("answers what came before a refused head, and nothing after it", async () => {
     const own = path.join(balancer.directory, "own.sock");
-    const answering = await ScriptedUpstream.listen(own, answerEach(HELLO));
+    const answering = await ScriptedUpstream.listen(own, answerEach(HELLO), protocol);
     await balancer.follow({ "web.1#2": own });
     const { received } = await exchangeRaw(
       balancer.port,

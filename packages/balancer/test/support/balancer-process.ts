@@ -7,11 +7,24 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Applied, BalancerLimits, BalancerStats, ChildMessage, SnapshotPool } from "@paceline/link";
+import type {
+  Applied,
+  BalancerLimits,
+  BalancerStats,
+  ChildMessage,
+  SnapshotPool,
+  UpstreamProtocol,
+} from "@paceline/link";
 import { Changes } from "./changes.js";
 
 export const RUNTIMES = ["bun", "node"] as const;
 export type Runtime = (typeof RUNTIMES)[number];
+
+export const PROTOCOLS = ["http1", "lane"] as const satisfies readonly UpstreamProtocol[];
+export type Protocol = (typeof PROTOCOLS)[number];
+
+/** Each transport with each protocol towards upstreams. */
+export const SETUPS = RUNTIMES.flatMap((runtime) => PROTOCOLS.map((protocol) => [runtime, protocol] as const));
 
 export const LIMITS: BalancerLimits = {
   maxHeadBytes: 16_384,
@@ -65,6 +78,8 @@ export class BalancerProcess {
   readonly directory = mkdtempSync(path.join(tmpdir(), "paceline-balancer-"));
   port = 0;
   output = "";
+  /** What is said of each upstream of a snapshot that does not say itself what it speaks. */
+  protocol: UpstreamProtocol = "http1";
   private version = 0;
   private child: ChildProcess | undefined;
   private link: net.Socket | undefined;
@@ -131,7 +146,10 @@ export class BalancerProcess {
       type: "snapshot",
       version,
       listen: [{ fd: 3, address: "127.0.0.1" }],
-      pools: pools ?? [pool("web", ["/"], upstreams)],
+      pools: (pools ?? [pool("web", ["/"], upstreams)]).map((described) => ({
+        ...described,
+        upstreams: described.upstreams.map((upstream) => ({ protocol: this.protocol, ...upstream })),
+      })),
       trustedProxies: this.trustedProxies,
       limits: this.limits,
     });

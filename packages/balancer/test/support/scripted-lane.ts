@@ -30,6 +30,8 @@ export interface LaneScript {
   /** What it says on HELLO. Default its own HELLO. */
   greet?(lane: ScriptedLaneConnection): void;
   onRequest?(request: ScriptedRequest): void;
+  /** Each frame, after what is kept of it was. */
+  onFrame?(frame: HeardFrame): void;
 }
 
 /** A request that came over a lane. */
@@ -149,6 +151,7 @@ export class ScriptedLaneConnection {
       this.rest = this.rest.subarray(end);
       this.frames.push(frame);
       this.take(frame);
+      this.script.onFrame?.(frame);
     }
   }
 

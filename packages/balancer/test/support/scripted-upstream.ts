@@ -1,42 +1,77 @@
 /** An upstream that keeps every byte it gets and answers as a test tells it. */
 import net from "node:net";
+import type { Protocol } from "./balancer-process.js";
 import { Changes } from "./changes.js";
+import { LaneGateway } from "./lane-gateway.js";
 
+/** What a test does with the socket of a connection. */
+export interface UpstreamSocket {
+  readonly destroyed: boolean;
+  readonly readableEnded: boolean;
+  write(data: string | Uint8Array, done?: () => void): boolean;
+  write(data: string | Uint8Array, encoding: BufferEncoding, done?: () => void): boolean;
+  end(): void;
+  end(data: string): void;
+  destroy(): void;
+}
+
+/** A connection; over the lane, what one request would have seen of one. */
 export interface UpstreamConnection {
-  socket: net.Socket;
-  /** All bytes received on this connection, as latin1. */
+  socket: UpstreamSocket;
+  /** All bytes received on this connection, as latin1; over the lane, what HTTP/1.1 would have sent. */
   received: string;
 }
 
 export class ScriptedUpstream {
   readonly connections: UpstreamConnection[] = [];
+  /** All that were accepted; a lane is one, however many requests it carries. */
+  readonly accepted: net.Socket[] = [];
   private readonly server: net.Server;
   private readonly changes = new Changes();
 
   /** `onBytes` is called with each connection that got bytes, after they were added to `received`. */
-  static async listen(path: string, onBytes: (connection: UpstreamConnection) => void): Promise<ScriptedUpstream> {
-    const upstream = new ScriptedUpstream(path, onBytes);
+  static async listen(
+    path: string,
+    onBytes: (connection: UpstreamConnection) => void,
+    protocol: Protocol = "http1",
+  ): Promise<ScriptedUpstream> {
+    const upstream = new ScriptedUpstream(path, onBytes, protocol);
     await new Promise<void>((resolve) => upstream.server.once("listening", resolve));
     return upstream;
   }
 
   private constructor(
     readonly path: string,
-    onBytes: (connection: UpstreamConnection) => void,
+    private readonly onBytes: (connection: UpstreamConnection) => void,
+    protocol: Protocol,
   ) {
     this.server = net.createServer({ allowHalfOpen: true }, (socket) => {
-      const connection: UpstreamConnection = { socket, received: "" };
-      this.connections.push(connection);
-      socket.on("error", () => {});
-      socket.on("close", () => this.changes.tell());
-      socket.on("end", () => this.changes.tell());
-      socket.on("data", (bytes) => {
-        connection.received += bytes.toString("latin1");
-        onBytes(connection);
-        this.changes.tell();
-      });
+      this.accepted.push(socket);
+      if (protocol === "lane") this.serveLane(socket);
+      else this.serveHttp1(socket);
     });
     this.server.listen(path);
+  }
+
+  private serveHttp1(socket: net.Socket): void {
+    const connection: UpstreamConnection = { socket, received: "" };
+    this.connections.push(connection);
+    socket.on("error", () => {});
+    socket.on("close", () => this.changes.tell());
+    socket.on("end", () => this.changes.tell());
+    socket.on("data", (bytes) => {
+      connection.received += bytes.toString("latin1");
+      this.onBytes(connection);
+      this.changes.tell();
+    });
+  }
+
+  private serveLane(socket: net.Socket): void {
+    new LaneGateway(socket, {
+      onConnection: (connection) => this.connections.push(connection),
+      onBytes: this.onBytes,
+      onChange: () => this.changes.tell(),
+    });
   }
 
   /** All bytes received on any connection. */
@@ -54,7 +89,7 @@ export class ScriptedUpstream {
   }
 
   async close(): Promise<void> {
-    for (const { socket } of this.connections) socket.destroy();
+    for (const socket of this.accepted) socket.destroy();
     await new Promise<void>((resolve) => this.server.close(() => resolve()));
   }
 }

@@ -1,0 +1,105 @@
+/** Takes apart the HTTP/1.1 answer that a test writes for its upstream, to be told in other words. Pure. */
+
+export interface AnswerSink {
+  /** A head, of a 1xx too. `length` is absent where none is told; nothing follows one that `isWhole`. */
+  head(status: number, reason: string, lines: string, length: number | undefined, isWhole: boolean): void;
+  body(bytes: Buffer): void;
+  /** The body is whole. */
+  last(): void;
+  /** The answer ended too early. */
+  fail(): void;
+}
+
+type State = "head" | "length" | "chunked" | "to the end" | "done";
+
+export class AnswerReader {
+  private state: State = "head";
+  /** The part of a head or of a chunk that has come so far. */
+  private rest: Buffer = Buffer.alloc(0);
+  private owed = 0;
+
+  constructor(
+    private readonly isHeadRequest: boolean,
+    private readonly sink: AnswerSink,
+  ) {}
+
+  /** What comes after an answer's end is nobody's. */
+  write(bytes: Buffer): void {
+    switch (this.state) {
+      case "head":
+        return this.readHead(Buffer.concat([this.rest, bytes]));
+      case "length":
+        return this.readLength(bytes);
+      case "chunked":
+        return this.readChunks(Buffer.concat([this.rest, bytes]));
+      case "to the end":
+        return this.sink.body(bytes);
+      case "done":
+        return;
+    }
+  }
+
+  end(): void {
+    const { state } = this;
+    this.state = "done";
+    if (state === "to the end") this.sink.last();
+    else if (state !== "done") this.sink.fail();
+  }
+
+  private readHead(bytes: Buffer): void {
+    this.rest = bytes;
+    const end = bytes.indexOf("\r\n\r\n");
+    if (end < 0) return;
+    const [first = "", ...fields] = bytes.toString("latin1", 0, end).split("\r\n");
+    const [, status, reason] = /^HTTP\/1\.1 (\d{3}) (.*)$/.exec(first) ?? [];
+    if (status === undefined) throw new Error(`a test's answer that cannot be told over a lane: ${first}`);
+    const after = bytes.subarray(end + 4);
+    this.rest = Buffer.alloc(0);
+    this.begin(Number(status), reason as string, fields);
+    if (after.length > 0) this.write(after);
+  }
+
+  private begin(status: number, reason: string, fields: string[]): void {
+    const value = (name: string) =>
+      fields
+        .find((line) => line.toLowerCase().startsWith(`${name}:`))
+        ?.slice(name.length + 1)
+        .trim();
+    const lines = [...fields, "", ""].join("\r\n");
+    if (status < 200 && status !== 101) return this.sink.head(status, reason, lines, undefined, false);
+    const told = value("content-length");
+    const length = told === undefined ? undefined : Number(told);
+    const isWhole = this.isHeadRequest || status === 204 || status === 304 || length === 0;
+    this.owed = length ?? 0;
+    if (isWhole) this.state = "done";
+    else if (value("transfer-encoding") === "chunked") this.state = "chunked";
+    else this.state = length === undefined || status === 101 ? "to the end" : "length";
+    this.sink.head(status, reason, lines, length, isWhole);
+  }
+
+  private readLength(bytes: Buffer): void {
+    const piece = bytes.subarray(0, this.owed);
+    this.owed -= piece.length;
+    this.sink.body(piece);
+    if (this.owed > 0) return;
+    this.state = "done";
+    this.sink.last();
+  }
+
+  private readChunks(bytes: Buffer): void {
+    for (this.rest = bytes; ; ) {
+      const line = this.rest.indexOf("\r\n");
+      if (line < 0) return;
+      const size = Number.parseInt(this.rest.toString("latin1", 0, line), 16);
+      if (size === 0) {
+        if (!this.rest.includes("\r\n\r\n")) return;
+        this.state = "done";
+        return this.sink.last();
+      }
+      const end = line + 2 + size;
+      if (this.rest.length < end + 2) return;
+      this.sink.body(this.rest.subarray(line + 2, end));
+      this.rest = this.rest.subarray(end + 2);
+    }
+  }
+}

@@ -1,0 +1,325 @@
+/**
+ * Lets a scripted upstream speak the lane: each stream looks to the test as a connection of its own does, on which HTTP/1.1
+ * is spoken. Towards the balancer it behaves as an instance: it says what begins, grants what it read, and keeps to windows.
+ */
+import { STATUS_CODES } from "node:http";
+import type net from "node:net";
+import {
+  Frame,
+  MAX_DATA_BYTES,
+  REQUEST_END,
+  REQUEST_EXPECTS,
+  REQUEST_FIXED,
+  REQUEST_IDEMPOTENT,
+  REQUEST_UPGRADE,
+  RESPONSE_END,
+  RESPONSE_LENGTH,
+} from "../../src/upstream-link/lane/protocol.js";
+import { AnswerReader, type AnswerSink } from "./answer-reader.js";
+import { type HeardFrame, ScriptedLaneConnection, type ScriptedRequest } from "./scripted-lane.js";
+import type { UpstreamConnection, UpstreamSocket } from "./scripted-upstream.js";
+
+const WINDOW_BYTES = 131_072;
+
+/** Who listens. */
+export interface GatewayOwner {
+  onConnection(connection: UpstreamConnection): void;
+  /** More of a request came; it has begun. */
+  onBytes(connection: UpstreamConnection): void;
+  /** Something happened on the lane. */
+  onChange(): void;
+}
+
+export class LaneGateway {
+  /** What the balancer takes of each answer's body before it grants more. */
+  answerWindow = 0;
+  private readonly lane: ScriptedLaneConnection;
+  private readonly streams: GatewayStream[] = [];
+  /** Those that are not over, by their number. */
+  private readonly underWay = new Map<number, GatewayStream>();
+  /** Those of which a read brought something. */
+  private readonly touched = new Set<GatewayStream>();
+
+  constructor(
+    readonly socket: net.Socket,
+    readonly owner: GatewayOwner,
+  ) {
+    this.lane = new ScriptedLaneConnection(socket, {
+      window: WINDOW_BYTES,
+      onFrame: (frame) => this.take(frame),
+    });
+    socket.on("error", () => {});
+    socket.on("data", (bytes) => {
+      this.lane.onData(bytes);
+      // All that came is read before the first request of it begins.
+      const touched = [...this.touched];
+      this.touched.clear();
+      for (const stream of touched) stream.onRead();
+      owner.onChange();
+    });
+    socket.on("end", () => {
+      for (const stream of this.streams) stream.readableEnded = true;
+      socket.end();
+      owner.onChange();
+    });
+    socket.on("close", () => {
+      for (const stream of this.streams) stream.destroyed = true;
+      owner.onChange();
+    });
+  }
+
+  over(stream: GatewayStream): void {
+    this.underWay.delete(stream.request.id);
+  }
+
+  private take({ type, id, payload }: HeardFrame): void {
+    switch (type) {
+      case Frame.HELLO:
+        this.answerWindow = payload.readUInt32LE(6);
+        return;
+      case Frame.PING:
+        return this.lane.say(Frame.PONG, 0, payload);
+      case Frame.REQUEST: {
+        const stream = new GatewayStream(this, this.lane.requests.at(-1) as ScriptedRequest, payload);
+        this.streams.push(stream);
+        this.underWay.set(id, stream);
+        this.touched.add(stream);
+        this.owner.onConnection(stream.connection);
+        return;
+      }
+      default: {
+        const stream = this.underWay.get(id);
+        if (stream === undefined) return;
+        stream.take(type, payload);
+        this.touched.add(stream);
+      }
+    }
+  }
+}
+
+/** One request, and what the test writes in answer to it. */
+class GatewayStream implements UpstreamSocket, AnswerSink {
+  destroyed = false;
+  /** The balancer sends no more, or has given the answer up. */
+  readableEnded = false;
+  readonly connection: UpstreamConnection;
+  private readonly reader: AnswerReader;
+  private readonly isIdempotent: boolean;
+  private readonly isUpgrade: boolean;
+  private readonly isChunked: boolean;
+  private begins: "not yet" | "soon" | "has" = "not yet";
+  private isAnswered = false;
+  private isOver = false;
+  /** What was read of the request's body and not granted anew. */
+  private ungranted = 0;
+  /** What the balancer still takes of the answer's body. */
+  private window: number;
+  private readonly waiting: Buffer[] = [];
+  private isEndDue = false;
+
+  constructor(
+    private readonly gateway: LaneGateway,
+    readonly request: ScriptedRequest,
+    payload: Buffer,
+  ) {
+    const { flags } = request;
+    this.isIdempotent = (flags & REQUEST_IDEMPOTENT) !== 0;
+    this.isUpgrade = (flags & REQUEST_UPGRADE) !== 0;
+    const fields = fieldsOf(payload);
+    const length = fields.get("content-length");
+    this.isChunked = (flags & REQUEST_END) === 0 && !this.isUpgrade && length === undefined;
+    if (fields.has("expect") !== ((flags & REQUEST_EXPECTS) !== 0)) throw new Error("a flag that no field says");
+    this.window = gateway.answerWindow;
+    this.reader = new AnswerReader(request.method === "HEAD", this);
+    this.connection = { socket: this, received: http1HeadOf(request, payload, fields, this.isChunked) };
+  }
+
+  // From the lane.
+
+  take(type: number, payload: Buffer): void {
+    switch (type) {
+      case Frame.DATA:
+      case Frame.END:
+        return this.takeBody(payload, type === Frame.END);
+      case Frame.WINDOW:
+        this.window += payload.readUInt32LE();
+        return this.pump();
+      case Frame.CANCEL:
+        this.request.cancelled(this.begins !== "not yet");
+        this.finish();
+        this.readableEnded = true;
+        this.destroyed = true;
+        return;
+      case Frame.WITHDRAW:
+        this.request.cancelled(this.begins !== "not yet");
+        if (this.begins === "not yet") this.finish();
+        return;
+      default:
+        throw new Error(`a frame of type ${type} from a balancer`);
+    }
+  }
+
+  private takeBody(payload: Buffer, isLast: boolean): void {
+    const text = payload.toString("latin1");
+    const { connection } = this;
+    if (this.isChunked) {
+      if (text !== "") connection.received += `${payload.length.toString(16)}\r\n${text}\r\n`;
+      if (isLast) connection.received += "0\r\n\r\n";
+    } else connection.received += text;
+    if (isLast && this.isUpgrade) this.readableEnded = true;
+    this.ungranted += payload.length;
+    if (isLast || this.ungranted < WINDOW_BYTES / 2) return;
+    this.request.grant(this.ungranted);
+    this.ungranted = 0;
+  }
+
+  /** All that came at once was read. */
+  onRead(): void {
+    if (this.isOver || this.begins === "soon") return;
+    if (this.begins === "has") return this.tell();
+    if (!this.isIdempotent) {
+      // It must not run before the balancer can know: when the kernel has what says so.
+      this.begins = "soon";
+      this.request.begun();
+      this.gateway.socket.write("", () => {
+        this.begins = "has";
+        if (!this.isOver) this.tell();
+      });
+      return;
+    }
+    this.begins = "has";
+    this.tell();
+    if (!this.isAnswered && !this.isOver) this.request.begun();
+  }
+
+  private tell(): void {
+    this.gateway.owner.onBytes(this.connection);
+    this.gateway.owner.onChange();
+  }
+
+  // From the test.
+
+  write(data: string | Uint8Array, encodingOrDone?: BufferEncoding | (() => void), done?: () => void): boolean {
+    const encoding = typeof encodingOrDone === "string" ? encodingOrDone : "utf8";
+    const then = typeof encodingOrDone === "function" ? encodingOrDone : done;
+    if (!this.isOver) {
+      this.reader.write(typeof data === "string" ? Buffer.from(data, encoding) : Buffer.from(data));
+      this.pump();
+    }
+    if (then !== undefined) this.gateway.socket.write("", then);
+    return true;
+  }
+
+  end(data?: string): void {
+    if (data !== undefined) this.write(data);
+    if (this.isOver) return;
+    this.reader.end();
+    this.pump();
+  }
+
+  /** In the middle of a request it is the instance that dies. */
+  destroy(): void {
+    this.destroyed = true;
+    if (!this.isOver) this.gateway.socket.destroy();
+  }
+
+  // The answer, as the reader finds it in what the test wrote.
+
+  head(status: number, reason: string, lines: string, length: number | undefined, isWhole: boolean): void {
+    this.isAnswered ||= status >= 200 || status === 101;
+    this.request.head({
+      status,
+      flags: (isWhole ? RESPONSE_END : 0) | (length === undefined ? 0 : RESPONSE_LENGTH),
+      length: length ?? 0,
+      reason: reason === STATUS_CODES[status] ? "" : reason,
+      lines,
+    });
+    if (isWhole) this.finish();
+  }
+
+  body(bytes: Buffer): void {
+    if (bytes.length > 0) this.waiting.push(bytes);
+  }
+
+  last(): void {
+    this.isEndDue = true;
+  }
+
+  fail(): void {
+    this.request.say(Frame.FAIL);
+    this.finish();
+  }
+
+  /** Sends what the window allows. */
+  private pump(): void {
+    while (!this.isOver) {
+      const first = this.waiting[0];
+      if (first === undefined) {
+        if (!this.isEndDue) return;
+        this.request.say(Frame.END);
+        return this.finish();
+      }
+      const piece = first.subarray(0, Math.min(this.window, MAX_DATA_BYTES));
+      if (piece.length === 0) return;
+      this.window -= piece.length;
+      if (piece.length < first.length) this.waiting[0] = first.subarray(piece.length);
+      else this.waiting.shift();
+      if (this.waiting.length > 0 || !this.isEndDue) {
+        this.request.say(Frame.DATA, piece);
+        continue;
+      }
+      this.request.say(Frame.END, piece);
+      return this.finish();
+    }
+  }
+
+  private finish(): void {
+    this.isOver = true;
+    this.waiting.length = 0;
+    this.gateway.over(this);
+  }
+}
+
+/** The head that the balancer would have sent in HTTP/1.1: names have their usual case, the body's framing comes last. */
+function http1HeadOf(
+  { method, target }: ScriptedRequest,
+  payload: Buffer,
+  fields: ReadonlyMap<string, string>,
+  isChunked: boolean,
+): string {
+  const lines = [`${method} ${target} HTTP/1.1`, `Host: ${hostOf(payload)}`];
+  for (const [name, value] of fields) if (name !== "content-length") lines.push(`${usualCase(name)}: ${value}`);
+  const length = fields.get("content-length");
+  if (isChunked) lines.push("Transfer-Encoding: chunked");
+  else if (length !== undefined) lines.push(`Content-Length: ${length}`);
+  return `${lines.join("\r\n")}\r\n\r\n`;
+}
+
+function usualCase(name: string): string {
+  return name.replace(/(^|-)[a-z]/g, (first) => first.toUpperCase());
+}
+
+function hostStart(payload: Buffer): number {
+  return REQUEST_FIXED + (payload[9] as number) + payload.readUIntLE(4, 3);
+}
+
+function hostOf(payload: Buffer): string {
+  const start = hostStart(payload);
+  return payload.toString("latin1", start, start + payload.readUInt16LE(7));
+}
+
+/** None of the lists' requests names a field twice. */
+function fieldsOf(payload: Buffer): Map<string, string> {
+  const fields = new Map<string, string>();
+  let at = hostStart(payload) + payload.readUInt16LE(7);
+  for (let left = payload.readUInt16LE(2); left > 0; left--) {
+    const valueStart = at + 5 + payload.readUInt16LE(at);
+    const end = valueStart + payload.readUIntLE(at + 2, 3);
+    const name = payload.toString("latin1", at + 5, valueStart);
+    if (fields.has(name)) throw new Error(`the field ${name} twice`);
+    fields.set(name, payload.toString("latin1", valueStart, end));
+    at = end;
+  }
+  if (at !== payload.length) throw new Error("a REQUEST that is longer than its fields");
+  return fields;
+}

@@ -86,7 +86,8 @@ export class ResponseHead {
     this.hasNoReason = start === reasonStart;
     for (let i = reasonStart; i < start; i++)
       if (((BYTE_CLASS[bytes[i] as number] as number) & IS_FIELD_VALUE) === 0) return false;
-    if (this.fields.parse(bytes, start, end) !== end) return false;
+    // As long as one over HTTP/1.1 may be: there is room for that, and no more.
+    if (end - reasonStart > MAX_RESPONSE_HEAD_BYTES || this.fields.parse(bytes, start, end) !== end) return false;
     this.contentLength = contentLength;
     this.keepAlive = true;
     this.hasDate = false;

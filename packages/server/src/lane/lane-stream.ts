@@ -4,7 +4,14 @@ import { ForwardedInfo } from "../request-info.js";
 import { type BlockSource, type BlockWriter, blocksOf, writeBlocks } from "./answer-body.js";
 import type { LaneConnection, RequestServices } from "./lane-connection.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
-import { FrameType, MAX_DATA_BYTES, RESPONSE_TEXT, ResponseFlag, STREAM_WINDOW_BYTES } from "./protocol.js";
+import {
+  FrameType,
+  MAX_DATA_BYTES,
+  MAX_HEAD_BYTES,
+  RESPONSE_TEXT,
+  ResponseFlag,
+  STREAM_WINDOW_BYTES,
+} from "./protocol.js";
 import { RequestBody } from "./request-body.js";
 import type { LaneRequestHead } from "./request-head.js";
 import { makeUpgrade, type TunnelStream, UpgradeAnswer } from "./upgrade.js";
@@ -34,6 +41,9 @@ class LaneInfo extends ForwardedInfo {
     return this.head.isUpgrade ? (fields) => this.stream.upgrade(fields) : undefined;
   }
 }
+
+/** With room for what is put before and behind them. */
+const MAX_FIELDS_BYTES = MAX_HEAD_BYTES - 1024;
 
 export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   state: State = "waiting";
@@ -214,6 +224,7 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     const fields = answers.fields(response);
     const { contentLength } = fields;
     let { text } = fields;
+    if (text.length > MAX_FIELDS_BYTES) throw new TypeError("the answer's fields are too long");
     if (Number.isNaN(contentLength)) throw new TypeError("the answer's Content-Length is no number");
     if (response.bodyUsed) throw new TypeError("the answer's body was already read");
     const body = answers.body(response);

@@ -30,7 +30,7 @@ export class LaneRequest {
   native(): Request {
     if (this.made !== undefined) return this.made;
     const { head, source } = this;
-    if (this.isBodyTaken) throw new TypeError("the body was already read");
+    if (this.isBodyTaken) return this.madeRead();
     const { method } = head;
     const init: RequestInit & { duplex?: "half" } = { method, headers: this.headers as never };
     if (!head.isWhole && method !== "GET" && method !== "HEAD") {
@@ -44,6 +44,20 @@ export class LaneRequest {
 
   [NATIVE](): Request {
     return this.native();
+  }
+
+  /** One whose body was read: it refuses, clones and tells as the platform's own does then. */
+  private madeRead(): Request {
+    const { method } = this.head;
+    const { url, source } = this;
+    this.made = new NativeRequest(url, {
+      method,
+      headers: this.headers as never,
+      body: "read",
+      signal: source.signal(),
+    });
+    void this.made.text();
+    return this.made;
   }
 
   get method(): string {

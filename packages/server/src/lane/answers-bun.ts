@@ -12,7 +12,17 @@ class KeptResponse extends NativeResponse {
 
   constructor(body?: unknown, init?: ResponseInit) {
     super(body as never, init);
-    if (typeof body === "string" || body instanceof Uint8Array || body instanceof Blob) this[BODY] = body;
+    if (typeof body === "string" || body instanceof Blob) this[BODY] = body;
+    // The bytes are those of now: the app may use its buffer again before they leave.
+    else if (body instanceof Uint8Array) this[BODY] = new Uint8Array(body);
+    else if (typeof body === "number" || typeof body === "boolean" || typeof body === "bigint") this[BODY] = `${body}`;
+  }
+
+  override clone(): Response {
+    const clone = super.clone() as KeptResponse;
+    // Not needed to send it, but to know that it is text.
+    clone[BODY] = this[BODY];
+    return clone;
   }
 
   static override json(value: unknown, init?: ResponseInit): Response {

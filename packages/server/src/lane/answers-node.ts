@@ -34,7 +34,8 @@ class LaneResponse {
       this.made = new NativeResponse(body as never, init);
       return;
     }
-    this.kept = (body as AnswerBody | undefined) ?? null;
+    // The bytes are those of now: the app may use its buffer again before they leave.
+    this.kept = body instanceof Uint8Array ? new Uint8Array(body) : ((body as AnswerBody | undefined) ?? null);
     this.fields = fields;
     this.status_ = status;
     this.statusText_ = statusText;
@@ -111,6 +112,10 @@ class LaneResponse {
     return this.made === undefined ? this.kept : undefined;
   }
 
+  get hasSeenHeaders(): boolean {
+    return this.headers_ !== undefined;
+  }
+
   /** The fields as they are now. */
   currentFields(): Iterable<readonly [string, string]> {
     return (this.made?.headers ?? this.headers_ ?? this.fields) as Iterable<readonly [string, string]>;
@@ -180,8 +185,13 @@ export function answersOnNode(): AnswerReader {
   globalThis.Response = LaneResponse as never;
   return {
     isAnswer: (value): value is Response => value instanceof NativeResponse,
-    fields: (response) =>
-      fieldLinesOf(isLaneResponse(response) ? response.currentFields() : (response.headers as never)),
+    fields(response) {
+      if (!isLaneResponse(response)) return fieldLinesOf(response.headers as never);
+      const lines = fieldLinesOf(response.currentFields());
+      // The app has seen them, with the type in them; where it is missing the app has taken it out.
+      if (response.hasSeenHeaders) lines.hasContentType = true;
+      return lines;
+    },
     body(response) {
       const kept = isLaneResponse(response) ? response.keptBody() : undefined;
       return kept === undefined ? (response.body as ReadableStream<Uint8Array> | null) : kept;

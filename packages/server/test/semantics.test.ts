@@ -1,0 +1,138 @@
+/** Request and Response over the lane do what they do in a server that stands alone: the same scenarios, the same answers. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { NAMES } from "./fixtures/semantics.js";
+import { type Answer, ask, type RuntimeName, type Standalone, startAlone, type Target, Wire } from "./harness.js";
+import { startOverLane } from "./lane-harness.js";
+
+/** Content-Length and chunks are both right; Node's client takes no body that is not as long as it was told. */
+const SHOWN = /^(?:x-|set-cookie$|content-type$|location$|etag$)/;
+
+/** What is to be the same. */
+function shown({ status, headers, body }: Answer, boundary = /-+[\w-]*boundary[\w-]*|-+formdata-[\w-]+/gi) {
+  // A server has its own words for what an app did wrong.
+  if (status === 500) return { status };
+  const fields = Object.entries(headers)
+    // The last is what Bun's own server says of bytes of which nobody has said anything.
+    .filter(([name, value]) => SHOWN.test(name) && value !== "application/octet-stream")
+    .map(([name, value]) => [name, String(value).replace(boundary, "BOUNDARY").toLowerCase().replaceAll("; ", ";")]);
+  return { status, headers: Object.fromEntries(fields.toSorted()), body: body.replace(boundary, "BOUNDARY") };
+}
+
+const MULTIPART = [
+  '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n',
+  '--b\r\nContent-Disposition: form-data; name="f"; filename="f.txt"\r\nContent-Type: text/x-own\r\n\r\nfile\r\n--b--\r\n',
+].join("");
+
+const HEADERS = { "x-a": "1", accept: "a/b", cookie: "a=1; b=2", "x-b": "caf\u00e9" };
+
+for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
+  describe(`Request and Response on ${runtime}`, () => {
+    let lane: Standalone;
+    let alone: Standalone;
+    beforeAll(async () => {
+      [lane, alone] = await Promise.all([
+        startOverLane(runtime, "semantics.ts"),
+        startAlone(runtime, "tcp", "semantics.ts"),
+      ]);
+    });
+    afterAll(async () => {
+      await lane?.close();
+      await alone?.close();
+    });
+    const both = async (path: string, options: Parameters<typeof ask>[2] = {}) => {
+      const headers = { host: "shop.example", ...options.headers };
+      const one = (target: Target) => ask(target, path, { ...options, headers }).then(shown, () => "cut");
+      return Promise.all([one(lane.target), one(alone.target)]);
+    };
+
+    it.each(NAMES.asks)("a request: %s", async (name) => {
+      const headers = { ...HEADERS, "content-type": "application/json" };
+      for (const body of ['{"a":1}', `{"a":"${"b".repeat(300_000)}"}`]) {
+        const [overLane, expected] = await both(`/asks/${name}?q=1`, { method: "POST", headers, body });
+        expect(overLane).toEqual(expected);
+      }
+      const [overLane, expected] = await both(`/asks/${name}?q=1`, { headers: HEADERS });
+      expect(overLane).toEqual(expected);
+    });
+
+    it.each([
+      ["application/x-www-form-urlencoded", "a=1&b=%C3%A9+x"],
+      ["multipart/form-data; boundary=b", MULTIPART],
+      ["text/plain", "no form"],
+    ])("a form of %s", async (type, body) => {
+      const [overLane, expected] = await both("/asks/form", {
+        method: "POST",
+        headers: { "content-type": type },
+        body,
+      });
+      expect(overLane).toEqual(expected);
+    });
+
+    it.each(NAMES.answers)("an answer: %s", async (name) => {
+      const [overLane, expected] = await both(`/answers/${name}`);
+      expect(overLane).toEqual(expected);
+      // Bun's own server leaves out some of the fields here.
+      const head = await ask(lane.target, `/answers/${name}`, { method: "HEAD", headers: { host: "shop.example" } });
+      const isFailure = typeof overLane === "string" || overLane.status === 500;
+      expect(shown(head)).toEqual(isFailure ? { status: 500 } : { ...overLane, body: "" });
+    });
+
+    it.each([
+      ["/url/a/../b/./c"],
+      ["/url//a"],
+      ["/url/%7Ea%2Fb?q=a%20b&c='d'"],
+      ["/url/a|b^c`d"],
+      ["/url/x", "SHOP.example:80"],
+      ["/url/x", "shop.example:8080"],
+      ["/url/x", "127.1"],
+      ["/url/x", "0x7f.1"],
+      ["/url/x", "[::1]:81"],
+      ["/url/x", "xn--bcher-kva.example"],
+      ["/url/x", "a_b.example"],
+      ["/url/x", "a.example."],
+    ])("the URL of %s at %s", async (path, host = "shop.example") => {
+      const raw = async ({ target }: Standalone) => {
+        const wire = new Wire(target).send(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+        return (await wire.closed()).replace(/\r\n[\s\S]*\r\n\r\n/, " ");
+      };
+      expect(await raw(lane)).toBe(await raw(alone));
+    });
+
+    it.each([
+      // What does not fit the length that it told is cut.
+      ["length-short", "cut"],
+      ["length-long", "cut"],
+      ["length-of-text", 200],
+      ["length-odd", 500],
+      // The balancer takes no such head.
+      ["control", 502],
+      ["delete", 502],
+      ["large", 502],
+      ["many", 502],
+      // The instance sends no such head.
+      ["huge", 500],
+      ["framing", 200],
+      ["nothing-wrong", 404],
+    ])("an answer that cannot be sent as it is harms no other: %s", async (name, expected) => {
+      const wire = new Wire(lane.target).send("POST /asks/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+      const answer = await ask(lane.target, `/wrong/${name}`, { headers: { host: "a" } }).catch(() => undefined);
+      expect(answer?.status ?? "cut").toBe(expected);
+      // One that must not be run twice was at work on the same lane, and is still answered.
+      expect(await wire.gets(/slow/)).toMatch(/^HTTP\/1\.1 200 /);
+      wire.destroy();
+    });
+
+    it.each(["reason-wide", "reason-control"])("a %s writes nothing of its own into the head", async (name) => {
+      const answer = await ask(lane.target, `/wrong/${name}`, { headers: { host: "a" } });
+      expect(answer.headers).not.toHaveProperty("x-b");
+    });
+
+    it.each(["through", "request"])("fetch with the request: %s", async (name) => {
+      for (const options of [{}, { method: "POST", body: "sent on" }]) {
+        const [overLane, expected] = await both(`/fetches/${name}`, { ...options, headers: { "x-a": "1" } });
+        expect(overLane).toEqual(expected);
+        expect(overLane).toMatchObject({ status: 200, body: expect.stringContaining(" 1 ") });
+      }
+    });
+  });
+}

@@ -2,7 +2,7 @@
 import net from "node:net";
 import { startFleet, verdict, wait } from "./support.mjs";
 
-const ROUNDS = 20;
+const ROUNDS = 10;
 const GETS = 40;
 const LIMIT_MS = 100;
 

@@ -50,6 +50,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private readonly touched: LaneStream[] = [];
   private active = 0;
   private unbegunUnsafe = 0;
+  /** Requests that were sent and of which nothing was heard. */
+  private unheard = 0;
   private sequence = 0;
   private maxStreams: number;
   private isFlushDue = false;
@@ -295,6 +297,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private begun(stream: LaneStream): void {
     if (stream.hasBegun) return;
     stream.hasBegun = true;
+    this.unheard--;
     if (stream.isIdempotent) return;
     this.unbegunUnsafe--;
     this.onRoom();
@@ -304,6 +307,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     stream.sequence = ++this.sequence;
+    this.unheard++;
     this.encoder.request(stream.id, request, forwarded, isTrusted);
     this.silence.asked();
     this.services.onBusy();
@@ -331,6 +335,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   release(stream: LaneStream): void {
     if (!stream.isIdempotent && !stream.hasBegun) this.unbegunUnsafe--;
+    if (stream.sequence > 0 && !stream.hasBegun) this.unheard--;
     stream.clear();
     this.active--;
     this.free.push(stream);
@@ -365,7 +370,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     return this.silence.tick(() => {
       this.encoder.number(Frame.PING, 0, ++this.pings);
       this.flushSoon();
-    });
+      // The BEGUN of one request is no answer to those that were sent with it.
+    }, this.unheard > 0);
   }
 
   /**

@@ -18,9 +18,12 @@ export class Silence {
     this.silentTicks = this.quietTicks = 0;
   }
 
-  /** A tick has passed, with requests under way; answers with the silent ones in a row. `ping` asks. */
-  tick(ping: () => void): number {
-    if (this.isAwaiting) return ++this.silentTicks;
+  /**
+   * A tick has passed, with requests under way; answers with the silent ones in a row. `ping` asks; `isOwed` tells that there
+   * are requests of which nothing was heard, whatever was heard of others since.
+   */
+  tick(ping: () => void, isOwed = false): number {
+    if (this.isAwaiting || isOwed) return ++this.silentTicks;
     if (++this.quietTicks >= PING_AFTER_TICKS) {
       this.quietTicks = 0;
       ping();

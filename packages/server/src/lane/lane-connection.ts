@@ -4,6 +4,7 @@ import type { ServerLimits } from "../limits.js";
 import type { RequestCounter } from "../request-counter.js";
 import { LONG_TURN_MS } from "../runtime/running-server.js";
 import type { AnswerReader } from "./answers.js";
+import type { BodyLane, BodySender } from "./body-sender.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder, type FrameSink, readUint32 } from "./frame-decoder.js";
 import type { LaneSocket, LaneSocketOwner } from "./lane-socket.js";
@@ -47,7 +48,7 @@ export async function loadStreams(): Promise<void> {
   Stream = (await import("./lane-stream.js")).LaneStream;
 }
 
-export class LaneConnection implements LaneSocketOwner, FrameSink {
+export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
   readonly frames = new FrameBuffer();
   /** Requests whose handler was called and whose answer has not left. */
   active = 0;
@@ -59,8 +60,8 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   private readonly waiting: LaneStream[] = [];
   /** Begun without a word; said with the next flush unless the answer says it. */
   private readonly unannounced: LaneStream[] = [];
-  /** Streams with bytes to send, in their turn. */
-  private readonly queued: LaneStream[] = [];
+  /** Bodies with bytes to send, in their turn. */
+  private readonly queued: BodySender[] = [];
   private isFlushDue = false;
   private hasGreeted = false;
   private readonly early: Buffer[] = [];
@@ -303,16 +304,11 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   }
 
   /** It has bytes to send: they leave in turns with those of the others. */
-  queue(stream: LaneStream): void {
-    if (stream.isQueued) return;
-    stream.isQueued = true;
-    this.queued.push(stream);
+  queue(sender: BodySender): void {
+    if (sender.isQueued) return;
+    sender.isQueued = true;
+    this.queued.push(sender);
     this.flushSoon();
-  }
-
-  /** A piece of a body: small ones wait for the flush, a large one leaves from where it lies. */
-  sendData(isLast: boolean, id: number, bytes: Uint8Array, start: number, end: number): void {
-    this.frames.copy(isLast ? FrameType.END : FrameType.DATA, id, bytes, start, end);
   }
 
   ended(stream: LaneStream): void {
@@ -355,13 +351,13 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     }
   }
 
-  /** Lets each stream that has bytes send a piece, as long as there is room. */
+  /** Lets each body that has bytes send a piece, as long as there is room. */
   private takeTurns(): void {
     const { queued, socket, frames } = this;
     while (queued.length > 0 && !socket.isBlocked && frames.length < FULL_BYTES) {
-      const stream = queued.shift() as LaneStream;
-      if (stream.sendSome()) queued.push(stream);
-      else stream.isQueued = false;
+      const sender = queued.shift() as BodySender;
+      if (sender.sendSome()) queued.push(sender);
+      else sender.isQueued = false;
     }
   }
 }

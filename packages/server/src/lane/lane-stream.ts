@@ -1,19 +1,14 @@
 /** One request over the lane and its answer, on the instance's side. */
 import type { RequestInfo, Upgrade } from "../app.js";
 import { ForwardedInfo } from "../request-info.js";
-import { type BlockSource, type BlockWriter, blocksOf, writeBlocks } from "./answer-body.js";
+import { type BlockSource, blocksOf, writeBlocks } from "./answer-body.js";
+import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
 import type { LaneConnection, RequestServices } from "./lane-connection.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
-import {
-  FrameType,
-  MAX_DATA_BYTES,
-  MAX_HEAD_BYTES,
-  RESPONSE_TEXT,
-  ResponseFlag,
-  STREAM_WINDOW_BYTES,
-} from "./protocol.js";
+import { FrameType, MAX_HEAD_BYTES, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { RequestBody } from "./request-body.js";
 import type { LaneRequestHead } from "./request-head.js";
+import { type AnswerHead, putHead, putText } from "./response-frames.js";
 import { makeUpgrade, type TunnelStream, UpgradeAnswer } from "./upgrade.js";
 
 type State =
@@ -24,9 +19,6 @@ type State =
   /** The answer's head was sent, its body goes on. */
   | "answering"
   | "ended";
-
-/** Bodies up to this size leave in one piece with their head. */
-const SMALL_BODY_BYTES = 16_384;
 
 /** What a handler is told beside the request. */
 class LaneInfo extends ForwardedInfo {
@@ -42,21 +34,16 @@ class LaneInfo extends ForwardedInfo {
   }
 }
 
+const CONTINUE: AnswerHead = { status: 100, reason: "", fields: "", micros: 0 };
+
 /** With room for what is put before and behind them. */
 const MAX_FIELDS_BYTES = MAX_HEAD_BYTES - 1024;
 
-export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
+export class LaneStream implements RequestSource, BodyOwner, TunnelStream {
   state: State = "waiting";
   private begunAtMs = 0;
-  /** What the balancer still takes of the answer, in bytes. */
-  private window: number;
-  /** What is to be sent and was not yet, and how far it was. */
-  private pending: Uint8Array | undefined;
-  private sent = 0;
-  private isLastPending = false;
-  /** In the connection's list of streams that have something to send. */
-  isQueued = false;
-  private wake: (() => void) | undefined;
+  /** Of an answer whose body does not leave with its head. */
+  private sender: BodySender | undefined;
   private source: BlockSource | undefined;
   private readonly body: RequestBody | undefined;
   /** What the balancer may still send of the request's body, in bytes. */
@@ -64,17 +51,15 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   private received = 0;
   private controller: AbortController | undefined;
   private isGone = false;
-  /** What an answer of a known length still owes; Infinity for one without. */
-  private owed = Number.POSITIVE_INFINITY;
 
   constructor(
     private readonly lane: LaneConnection,
     private readonly requests: RequestServices,
     readonly id: number,
     readonly head: LaneRequestHead,
-    window: number,
+    /** What the balancer takes of the answer before it grants more, in bytes. */
+    private window: number,
   ) {
-    this.window = window;
     this.body = head.isWhole ? undefined : new RequestBody((bytes) => this.grant(bytes));
   }
 
@@ -106,13 +91,12 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     if (this.state === "answering") this.fail();
     else this.refuse(413, "Content Too Large\n");
     this.body?.fail(new Error("the request's body is longer than the limit"));
-    this.wake?.();
     this.lane.flushSoon();
   }
 
   onWindow(bytes: number): void {
-    this.window += bytes;
-    if (this.pending !== undefined) this.lane.queue(this);
+    if (this.sender === undefined) this.window += bytes;
+    else this.sender.onWindow(bytes);
   }
 
   /** The client has gone, or the lane with it. */
@@ -124,7 +108,6 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     this.controller?.abort(gone);
     this.body?.fail(gone);
     this.source?.cancel();
-    this.wake?.();
   }
 
   // The handler.
@@ -134,7 +117,7 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
     const { lane, requests } = this;
     this.handled();
     this.begunAtMs = performance.now();
-    if (this.head.expectsContinue) this.sendHead(100, "", "", -1, false);
+    if (this.head.expectsContinue) putHead(lane.frames, this.id, CONTINUE, -1, false);
     let result: unknown;
     try {
       result = requests.handler(makeRequest(this.head, this), new LaneInfo(this.head, this));
@@ -194,7 +177,10 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   refuse(status: number, text: string, fields = ""): void {
     this.handled();
     this.requests.counter.errors++;
-    this.sendWhole(status, "", `content-type: text/plain\r\n${fields}`, this.isHead ? "" : text, text.length);
+    const head = this.headOf(status, "", `content-type: text/plain\r\n${fields}`);
+    if (this.isHead) return this.sendHeadAlone(head, text.length);
+    putText(this.lane.frames, this.id, head, text);
+    this.end();
   }
 
   private get isHead(): boolean {
@@ -213,158 +199,74 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
 
   /** From here on the stream is a tunnel. */
   private switchOver(answer: UpgradeAnswer): void {
-    this.sendHead(101, "", answer.lines, -1, false);
-    this.state = "answering";
+    this.beginBody(this.headOf(101, "", answer.lines), -1);
     answer.onSwitched();
+  }
+
+  private headOf(status: number, reason: string, fields: string): AnswerHead {
+    const micros = this.begunAtMs === 0 ? 0 : (performance.now() - this.begunAtMs) * 1000;
+    return { status, reason, fields, micros };
   }
 
   private send(response: Response): void {
     const { answers } = this.requests;
     const { status, statusText } = response;
-    const fields = answers.fields(response);
-    const { contentLength } = fields;
-    let { text } = fields;
+    const { text, contentLength, hasContentType } = answers.fields(response);
     if (text.length > MAX_FIELDS_BYTES) throw new TypeError("the answer's fields are too long");
     if (Number.isNaN(contentLength)) throw new TypeError("the answer's Content-Length is no number");
     if (response.bodyUsed) throw new TypeError("the answer's body was already read");
     const body = answers.body(response);
+    const head = this.headOf(status, statusText, text);
     if (body === null) {
       // What the body would be is told where there is none by rule; elsewhere none is none.
-      const length = this.isHead || status === 204 || status === 304 ? contentLength : 0;
-      return this.sendWhole(status, statusText, text, "", length);
+      return this.sendHeadAlone(head, this.isHead || status === 204 || status === 304 ? contentLength : 0);
     }
     if (typeof body === "string") {
-      if (!fields.hasContentType) text += "content-type: text/plain;charset=utf-8\r\n";
-      return this.sendText(status, statusText, text, body);
+      if (!hasContentType) head.fields += "content-type: text/plain;charset=utf-8\r\n";
+      return this.sendText(head, body);
     }
-    if (body instanceof Uint8Array) return this.sendBytes(status, statusText, text, body);
+    if (body instanceof Uint8Array) return this.sendBytes(head, body);
     const length = body instanceof Blob ? body.size : contentLength;
     const source = blocksOf(body instanceof Blob ? body.stream() : body);
     if (this.isHead) {
       source.cancel();
-      return this.sendWhole(status, statusText, text, "", length);
+      return this.sendHeadAlone(head, length);
     }
-    this.owed = length < 0 ? Number.POSITIVE_INFINITY : length;
-    this.sendHead(status, statusText, text, length, false);
-    this.state = "answering";
     this.source = source;
-    void writeBlocks(source, this, () => this.state === "ended");
+    void writeBlocks(source, this.beginBody(head, length), () => this.state === "ended");
   }
 
-  private sendText(status: number, reason: string, fields: string, body: string): void {
+  private sendText(head: AnswerHead, text: string): void {
+    if (this.isHead) return this.sendHeadAlone(head, Buffer.byteLength(text));
     // A character is three bytes at most.
-    if (body.length * 3 > SMALL_BODY_BYTES || this.lane.isFull)
-      return this.sendBytes(status, reason, fields, Buffer.from(body));
-    const { frames } = this.lane;
-    if (this.isHead) return this.sendWhole(status, reason, fields, "", Buffer.byteLength(body));
-    const lengthAt = this.sendHead(status, reason, fields, 0, false);
-    frames.reserve(8 + body.length * 3);
-    const headerAt = frames.length;
-    frames.length += 8;
-    const length = frames.bytes.write(body, frames.length, body.length * 3, "utf8");
-    frames.length = headerAt;
-    frames.header(FrameType.END, this.id, length);
-    frames.length += length;
-    frames.bytes.writeUIntLE(length, lengthAt, 6);
+    if (text.length * 3 > SMALL_BODY_BYTES || this.lane.isFull) return this.sendBytes(head, Buffer.from(text));
+    putText(this.lane.frames, this.id, head, text);
     this.end();
   }
 
-  private sendBytes(status: number, reason: string, fields: string, bytes: Uint8Array): void {
-    if (this.isHead || bytes.length === 0) return this.sendWhole(status, reason, fields, "", bytes.length);
-    this.sendHead(status, reason, fields, bytes.length, false);
-    if (bytes.length <= SMALL_BODY_BYTES && !this.lane.isFull) {
-      this.lane.frames.copy(FrameType.END, this.id, bytes, 0, bytes.length);
-      return this.end();
-    }
+  private sendBytes(head: AnswerHead, bytes: Uint8Array): void {
+    if (this.isHead || bytes.length === 0) return this.sendHeadAlone(head, bytes.length);
+    if (bytes.length > SMALL_BODY_BYTES || this.lane.isFull) return this.beginBody(head, bytes.length).sendAll(bytes);
+    putHead(this.lane.frames, this.id, head, bytes.length, false);
+    this.lane.frames.copy(FrameType.END, this.id, bytes, 0, bytes.length);
+    this.end();
+  }
+
+  private sendHeadAlone(head: AnswerHead, length: number): void {
+    putHead(this.lane.frames, this.id, head, length, true);
+    this.end();
+  }
+
+  /** Sends the head of an answer whose body follows. */
+  private beginBody(head: AnswerHead, length: number): BodySender {
+    putHead(this.lane.frames, this.id, head, length, false);
     this.state = "answering";
-    this.pending = bytes;
-    this.sent = 0;
-    this.isLastPending = true;
-    this.lane.queue(this);
+    this.sender = new BodySender(this.lane, this, this.window, length < 0 ? Number.POSITIVE_INFINITY : length);
+    return this.sender;
   }
 
-  /** An answer whose body, if it has one, is a few characters of ASCII. */
-  private sendWhole(status: number, reason: string, fields: string, text: string, length: number): void {
-    this.sendHead(status, reason, fields, length, text === "");
-    if (text !== "") this.lane.frames.copy(FrameType.END, this.id, Buffer.from(text), 0, text.length);
+  onBodyEnd(): void {
     this.end();
-  }
-
-  /** Writes a RESPONSE; answers with the position of its length. */
-  private sendHead(status: number, reason: string, fields: string, length: number, isLast: boolean): number {
-    const { frames } = this.lane;
-    const reasonBytes = Math.min(reason.length, 255);
-    const payload = RESPONSE_TEXT + reasonBytes + fields.length + 2;
-    frames.reserve(8 + payload);
-    frames.header(FrameType.RESPONSE, this.id, payload);
-    const { bytes } = frames;
-    const at = frames.length;
-    const micros = Math.min(0xffff_ffff, Math.round((performance.now() - this.begunAtMs) * 1000));
-    bytes[at] = status;
-    bytes[at + 1] = status >>> 8;
-    bytes[at + 2] = (isLast ? ResponseFlag.END : 0) | (length >= 0 ? ResponseFlag.LENGTH : 0);
-    bytes[at + 3] = 0;
-    bytes.writeUInt32LE(this.begunAtMs === 0 ? 0 : micros, at + 4);
-    bytes.writeUIntLE(Math.max(length, 0), at + 8, 6);
-    bytes[at + 14] = reasonBytes;
-    if (reasonBytes > 0) bytes.write(reason, at + RESPONSE_TEXT, reasonBytes, "latin1");
-    bytes.write(fields, at + RESPONSE_TEXT + reasonBytes, fields.length, "latin1");
-    frames.length = at + payload;
-    bytes[frames.length - 2] = 13;
-    bytes[frames.length - 1] = 10;
-    return at + 8;
-  }
-
-  // A body that goes block by block.
-
-  write(block: Uint8Array): boolean {
-    this.owed -= block.length;
-    if (this.owed < 0) throw new TypeError("the answer's body is longer than its Content-Length");
-    if (block.length <= this.window && block.length <= SMALL_BODY_BYTES && !this.lane.isFull) {
-      this.window -= block.length;
-      this.lane.frames.copy(FrameType.DATA, this.id, block, 0, block.length);
-      this.lane.flushSoon();
-      return true;
-    }
-    this.pending = block;
-    this.sent = 0;
-    this.lane.queue(this);
-    return this.pending === undefined;
-  }
-
-  drained(): Promise<void> {
-    return new Promise((resolve) => {
-      this.wake = resolve;
-      if (this.state === "ended" || this.pending === undefined) resolve();
-    });
-  }
-
-  /** The body has ended as it should. */
-  endBody(): void {
-    if (this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) {
-      throw new TypeError("the answer's body is shorter than its Content-Length");
-    }
-    this.lane.frames.empty(FrameType.END, this.id);
-    this.end();
-    this.lane.flushSoon();
-  }
-
-  /** Sends as much of what waits as one turn of this stream may; false when nothing of it can leave now. */
-  sendSome(): boolean {
-    const { pending, lane } = this;
-    if (pending === undefined || this.state === "ended") return false;
-    const size = Math.min(pending.length - this.sent, this.window, MAX_DATA_BYTES);
-    if (size === 0) return false;
-    const from = this.sent;
-    this.sent += size;
-    this.window -= size;
-    const isWhole = this.sent === pending.length;
-    lane.sendData(isWhole && this.isLastPending, this.id, pending, from, this.sent);
-    if (!isWhole) return true;
-    this.pending = undefined;
-    if (this.isLastPending) this.end();
-    else this.wake?.();
-    return false;
   }
 
   /** The answer cannot be finished: the client must see that. */
@@ -378,13 +280,25 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   private end(): void {
     if (this.state !== "waiting") this.lane.active--;
     this.state = "ended";
-    this.pending = undefined;
+    this.sender?.stop();
     this.lane.ended(this);
   }
 
   /** Takes the upgrade that the request asks for. */
   upgrade(fields?: Readonly<Record<string, string>>): Upgrade {
     return makeUpgrade(this, this.head.get("upgrade") ?? "", fields);
+  }
+
+  write(block: Uint8Array): boolean {
+    return this.sender?.write(block) ?? true;
+  }
+
+  drained(): Promise<void> {
+    return this.sender?.drained() ?? Promise.resolve();
+  }
+
+  endBody(): void {
+    this.sender?.endBody();
   }
 
   get isOver(): boolean {

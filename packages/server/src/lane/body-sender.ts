@@ -1,0 +1,119 @@
+/** Sends the body of one answer as far as the balancer takes it, in turns with those of the others. */
+import type { BlockWriter } from "./answer-body.js";
+import type { FrameBuffer } from "./frame-buffer.js";
+import { FrameType, MAX_DATA_BYTES } from "./protocol.js";
+
+/** Blocks up to this size wait for the flush where they are copied to; a larger one waits for its turn. */
+export const SMALL_BODY_BYTES = 16_384;
+
+/** What it needs of its lane. */
+export interface BodyLane {
+  readonly frames: FrameBuffer;
+  /** No more of a body is put behind what waits to be written. */
+  readonly isFull: boolean;
+  /** It has bytes to send: `sendSome` is called in its turn. */
+  queue(sender: BodySender): void;
+  flushSoon(): void;
+}
+
+/** What it tells its stream. */
+export interface BodyOwner {
+  readonly id: number;
+  /** The last byte was given to the lane. */
+  onBodyEnd(): void;
+  failed(error: unknown): void;
+}
+
+export class BodySender implements BlockWriter {
+  /** In the lane's list of those that have something to send. */
+  isQueued = false;
+  private pending: Uint8Array | undefined;
+  private sent = 0;
+  private isLast = false;
+  private isOver = false;
+  private wake: (() => void) | undefined;
+
+  constructor(
+    private readonly lane: BodyLane,
+    private readonly owner: BodyOwner,
+    /** What the balancer still takes, in bytes. */
+    private window: number,
+    /** What a body of a known length still owes; Infinity for one without. */
+    private owed: number,
+  ) {}
+
+  /** The whole body at once. */
+  sendAll(bytes: Uint8Array): void {
+    this.isLast = true;
+    this.pending = bytes;
+    this.lane.queue(this);
+  }
+
+  /** @throws TypeError when it is more than was told. */
+  write(block: Uint8Array): boolean {
+    this.owed -= block.length;
+    if (this.owed < 0) throw new TypeError("the answer's body is longer than its Content-Length");
+    if (block.length <= this.window && block.length <= SMALL_BODY_BYTES && !this.lane.isFull) {
+      this.window -= block.length;
+      this.lane.frames.copy(FrameType.DATA, this.owner.id, block, 0, block.length);
+      this.lane.flushSoon();
+      return true;
+    }
+    this.pending = block;
+    this.sent = 0;
+    this.lane.queue(this);
+    return false;
+  }
+
+  drained(): Promise<void> {
+    return new Promise((resolve) => {
+      this.wake = resolve;
+      if (this.isOver || this.pending === undefined) resolve();
+    });
+  }
+
+  /** @throws TypeError when it was less than was told. */
+  endBody(): void {
+    if (this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) {
+      throw new TypeError("the answer's body is shorter than its Content-Length");
+    }
+    this.lane.frames.empty(FrameType.END, this.owner.id);
+    this.lane.flushSoon();
+    this.owner.onBodyEnd();
+  }
+
+  failed(error: unknown): void {
+    this.owner.failed(error);
+  }
+
+  onWindow(bytes: number): void {
+    this.window += bytes;
+    if (this.pending !== undefined) this.lane.queue(this);
+  }
+
+  /** Sends as much of what waits as one turn may; false when nothing more can leave now. */
+  sendSome(): boolean {
+    const { pending } = this;
+    if (pending === undefined) return false;
+    const size = Math.min(pending.length - this.sent, this.window, MAX_DATA_BYTES);
+    if (size === 0) return false;
+    const from = this.sent;
+    this.sent += size;
+    this.window -= size;
+    const isWhole = this.sent === pending.length;
+    const type = isWhole && this.isLast ? FrameType.END : FrameType.DATA;
+    this.lane.frames.copy(type, this.owner.id, pending, from, this.sent);
+    if (!isWhole) return true;
+    this.pending = undefined;
+    if (this.isLast) this.owner.onBodyEnd();
+    else this.wake?.();
+    return false;
+  }
+
+  /** Nothing more is sent, whatever waits. */
+  stop(): void {
+    this.isOver = true;
+    this.pending = undefined;
+    this.wake?.();
+  }
+}

@@ -4,14 +4,7 @@ import { ForwardedInfo } from "../request-info.js";
 import { type BlockSource, type BlockWriter, blocksOf, writeBlocks } from "./answer-body.js";
 import type { LaneConnection, RequestServices } from "./lane-connection.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
-import {
-  FrameType,
-  MAX_DATA_BYTES,
-  MAX_HEAD_BYTES,
-  RESPONSE_TEXT,
-  ResponseFlag,
-  STREAM_WINDOW_BYTES,
-} from "./protocol.js";
+import { FrameType, MAX_DATA_BYTES, RESPONSE_TEXT, ResponseFlag, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { RequestBody } from "./request-body.js";
 import type { LaneRequestHead } from "./request-head.js";
 import { makeUpgrade, type TunnelStream, UpgradeAnswer } from "./upgrade.js";
@@ -42,8 +35,12 @@ class LaneInfo extends ForwardedInfo {
   }
 }
 
-/** With room for what is put before and behind them. */
-const MAX_FIELDS_BYTES = MAX_HEAD_BYTES - 1024;
+/** The balancer takes heads of 64 KB; with room for what is put before and behind these. */
+const MAX_FIELDS_BYTES = 65_536 - 1024;
+const MAX_FIELDS = 240;
+/** What the platform lets an app put into a value, and a head must not have (RFC 9110 §5.5). */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const UNSENDABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/;
 
 export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
   state: State = "waiting";
@@ -220,11 +217,18 @@ export class LaneStream implements RequestSource, BlockWriter, TunnelStream {
 
   private send(response: Response): void {
     const { answers } = this.requests;
-    const { status, statusText } = response;
+    const { status } = response;
+    // Bun takes any text for it; nobody needs one.
+    const statusText = /^[\t\x20-\x7e\x80-\xff]*$/.test(response.statusText) ? response.statusText : "";
     const fields = answers.fields(response);
     const { contentLength } = fields;
     let { text } = fields;
     if (text.length > MAX_FIELDS_BYTES) throw new TypeError("the answer's fields are too long");
+    // As many as the balancer takes, with room for its own; a field is five bytes at least.
+    if (text.length > 5 * MAX_FIELDS && text.split("\r\n").length > MAX_FIELDS) {
+      throw new TypeError("the answer has too many fields");
+    }
+    if (UNSENDABLE.test(text)) throw new TypeError("the answer's fields have a control character in them");
     if (Number.isNaN(contentLength)) throw new TypeError("the answer's Content-Length is no number");
     if (response.bodyUsed) throw new TypeError("the answer's body was already read");
     const body = answers.body(response);

@@ -325,14 +325,6 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (this.active === 0 && this.state === "greeting") this.drop();
   }
 
-  /** Its answer's head cannot be passed on. */
-  refuse(stream: LaneStream): void {
-    this.services.onProblem(`the instance at ${this.path} answered with a head that is not valid, or is too long`);
-    this.encoder.empty(Frame.CANCEL, stream.id);
-    this.flushSoon();
-    stream.lose("broken");
-  }
-
   release(stream: LaneStream): void {
     if (!stream.isIdempotent && !stream.hasBegun) this.unbegunUnsafe--;
     if (stream.sequence > 0 && !stream.hasBegun) this.unheard--;

@@ -167,11 +167,7 @@ export class LaneStream implements UpstreamStream {
     const fieldsAt = reasonAt + (bytes[start + 14] as number);
     if (status < 100 || status > 599 || fieldsAt > end) return false;
     const contentLength = (flags & RESPONSE_LENGTH) === 0 ? -1 : length;
-    if (!head.take(status, contentLength, bytes, reasonAt, fieldsAt, end, this.isHeadRequest)) {
-      // The app's doing, and not the lane's: the others go on.
-      this.lane.refuse(this);
-      return true;
-    }
+    if (!head.take(status, contentLength, bytes, reasonAt, fieldsAt, end, this.isHeadRequest)) return false;
     head.handlerMicros = uint32(bytes, start + 4);
     this.hasBegun = true;
     if (head.isInterim) {

@@ -104,13 +104,12 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       ["length-long", "cut"],
       ["length-of-text", 200],
       ["length-odd", 500],
-      // The balancer takes no such head.
-      ["control", 502],
-      ["delete", 502],
-      ["large", 502],
-      ["many", 502],
       // The instance sends no such head.
+      ["control", 500],
+      ["delete", 500],
+      ["large", 500],
       ["huge", 500],
+      ["many", 500],
       ["framing", 200],
       ["nothing-wrong", 404],
     ])("an answer that cannot be sent as it is harms no other: %s", async (name, expected) => {
@@ -124,6 +123,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
 
     it.each(["reason-wide", "reason-control"])("a %s writes nothing of its own into the head", async (name) => {
       const answer = await ask(lane.target, `/wrong/${name}`, { headers: { host: "a" } });
+      expect([200, 500]).toContain(answer.status);
       expect(answer.headers).not.toHaveProperty("x-b");
     });
 

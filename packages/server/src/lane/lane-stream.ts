@@ -2,10 +2,11 @@
 import type { RequestInfo, Upgrade } from "../app.js";
 import { ForwardedInfo } from "../request-info.js";
 import { type BlockSource, blocksOf, writeBlocks } from "./answer-body.js";
+import { checkFields, sendableReason } from "./answer-checks.js";
 import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
 import type { LaneConnection, RequestServices } from "./lane-connection.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
-import { FrameType, MAX_HEAD_BYTES, STREAM_WINDOW_BYTES } from "./protocol.js";
+import { FrameType, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { RequestBody } from "./request-body.js";
 import type { LaneRequestHead } from "./request-head.js";
 import { type AnswerHead, putHead, putText } from "./response-frames.js";
@@ -35,9 +36,6 @@ class LaneInfo extends ForwardedInfo {
 }
 
 const CONTINUE: AnswerHead = { status: 100, reason: "", fields: "", micros: 0 };
-
-/** With room for what is put before and behind them. */
-const MAX_FIELDS_BYTES = MAX_HEAD_BYTES - 1024;
 
 export class LaneStream implements RequestSource, BodyOwner, TunnelStream {
   state: State = "waiting";
@@ -212,11 +210,11 @@ export class LaneStream implements RequestSource, BodyOwner, TunnelStream {
     const { answers } = this.requests;
     const { status, statusText } = response;
     const { text, contentLength, hasContentType } = answers.fields(response);
-    if (text.length > MAX_FIELDS_BYTES) throw new TypeError("the answer's fields are too long");
+    checkFields(text);
     if (Number.isNaN(contentLength)) throw new TypeError("the answer's Content-Length is no number");
     if (response.bodyUsed) throw new TypeError("the answer's body was already read");
     const body = answers.body(response);
-    const head = this.headOf(status, statusText, text);
+    const head = this.headOf(status, sendableReason(statusText), text);
     if (body === null) {
       // What the body would be is told where there is none by rule; elsewhere none is none.
       return this.sendHeadAlone(head, this.isHead || status === 204 || status === 304 ? contentLength : 0);

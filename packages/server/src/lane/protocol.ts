@@ -29,7 +29,7 @@ export const FrameType = {
 } as const;
 
 /** The longest head, in bytes: the longest that a configuration allows, with what the balancer adds to it. */
-export const MAX_HEAD_BYTES = 2 << 20;
+const MAX_HEAD_BYTES = 2 << 20;
 export const MAX_DATA_BYTES = 65_536;
 const MAX_CLOSE_BYTES = 1024;
 

@@ -23,12 +23,12 @@ export class Silence {
    * are requests of which nothing was heard, whatever was heard of others since.
    */
   tick(ping: () => void, isOwed = false): number {
-    if (this.isAwaiting || isOwed) return ++this.silentTicks;
-    if (++this.quietTicks >= PING_AFTER_TICKS) {
+    const isSilent = this.isAwaiting || isOwed;
+    if (!this.isAwaiting && ++this.quietTicks >= PING_AFTER_TICKS) {
       this.quietTicks = 0;
       ping();
       this.isAwaiting = true;
     }
-    return 0;
+    return isSilent ? ++this.silentTicks : 0;
   }
 }

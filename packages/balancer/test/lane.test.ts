@@ -268,6 +268,20 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(askedAt("/x")).toHaveLength(1);
     });
 
+    it("is made anew for what it had, when there is no other instance", async () => {
+      await start();
+      const [upstream] = await serve({});
+      const targets = ["/1", "/2", "/3"];
+      const asking = await Promise.all(targets.map((target) => get(target)));
+      for (const target of targets) await upstream.request(target);
+      upstream.lanes[0]?.socket.destroy();
+      for (const target of targets) {
+        await upstream.until(({ requests }) => requests.filter((it) => it.target === target).length === 2, target);
+        upstream.requests.filter((it) => it.target === target)[1]?.answer(target);
+      }
+      expect(await Promise.all(asking.map(answerOf))).toEqual(targets);
+    });
+
     it("is made anew for the next request", async () => {
       await start();
       const [upstream] = await serve({ onRequest: answerAll });

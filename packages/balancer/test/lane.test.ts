@@ -3,8 +3,10 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Frame } from "../src/upstream-link/lane/protocol.js";
 import { BalancerProcess, pool, RUNTIMES } from "./support/balancer-process.js";
+import { frameBytes } from "./support/lane-frames.js";
 import { RawClient } from "./support/raw-client.js";
 import { answerAll, type LaneScript, ScriptedLane, type ScriptedRequest } from "./support/scripted-lane.js";
+import { answerEach, HELLO, ScriptedUpstream } from "./support/scripted-upstream.js";
 
 /** What the chunks of a body hold. */
 function unchunked(body: string): string {
@@ -282,6 +284,28 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await Promise.all(asking.map(answerOf))).toEqual(targets);
     });
 
+    it.each([
+      ["a GET is repeated", "GET", "fine"],
+      ["what must not be repeated gets 502", "POST", undefined],
+    ])("in the middle of a head tells as much as without it: %s", async (_, method, answer) => {
+      await start();
+      await serve({}, {});
+      const client = await (method === "GET" ? get("/x") : post("/x"));
+      const request = await anywhere("/x");
+      request.begun();
+      const head = frameBytes({ type: Frame.RESPONSE, id: request.id, payload: Buffer.alloc(100) });
+      request.lane.write(head.subarray(0, 40));
+      request.lane.socket.end();
+      if (answer === undefined) {
+        expect(await statusOf(client)).toBe(502);
+        expect(askedAt("/x")).toHaveLength(1);
+      } else {
+        (await other(request).request("/x")).answer(answer);
+        expect(await answerOf(client)).toBe(answer);
+      }
+      expect(problems()).toEqual([]);
+    });
+
     it("is made anew for the next request", async () => {
       await start();
       const [upstream] = await serve({ onRequest: answerAll });
@@ -291,6 +315,21 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await answerOf(await get("/2"))).toBe("/2");
       expect(upstream.lanes).toHaveLength(2);
     });
+  });
+
+  it("is kept while it is idle, when a connection of HTTP/1.1 that was idle for less is closed", async () => {
+    await start({ upstreamIdleTimeoutMs: 100 });
+    const lane = await ScriptedLane.listen(path.join(balancer.directory, "lane.sock"), { onRequest: answerAll });
+    upstreams.push(lane);
+    const http1 = await ScriptedUpstream.listen(path.join(balancer.directory, "http1.sock"), answerEach(HELLO));
+    const described = pool("web", ["/"], { "web.1#1": lane.path, "web.2#1": http1.path });
+    for (const upstream of described.upstreams) upstream.protocol = upstream.socket === lane.path ? "lane" : "http1";
+    await balancer.follow({}, [described]);
+    for (const answer of ["/x", "hello", "/x", "hello"]) expect(await answerOf(await get("/x"))).toBe(answer);
+    await http1.until(({ connections }) => connections.every(({ socket }) => socket.readableEnded), "the close");
+    expect(await answerOf(await get("/x"))).toBe("/x");
+    expect(lane.lanes).toHaveLength(1);
+    await http1.close();
   });
 
   describe("requests that must not be repeated", () => {

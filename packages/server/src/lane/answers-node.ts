@@ -2,7 +2,7 @@
 import type { AnswerBody, AnswerReader } from "./answers.js";
 import { fieldLinesOf } from "./field-lines.js";
 import { acceptAll } from "./instance-of.js";
-import { ownDescriptors } from "./lane-headers.js";
+import { standIn } from "./stand-in.js";
 
 const NativeResponse = globalThis.Response;
 const NativeHeaders = globalThis.Headers;
@@ -156,30 +156,9 @@ function isRecord(value: object): value is Record<string, unknown> {
   return (prototype === Object.prototype || prototype === null) && !(Symbol.iterator in value);
 }
 
-/** Every other member of the platform's class works on the platform's own object. */
-function delegate(): void {
-  const own = LaneResponse.prototype as unknown as Record<PropertyKey, unknown>;
-  for (const [key, { get, value }] of ownDescriptors(NativeResponse.prototype)) {
-    if (Object.hasOwn(own, key)) continue;
-    if (get !== undefined) {
-      Object.defineProperty(own, key, {
-        configurable: true,
-        get(this: LaneResponse) {
-          return get.call(this.native());
-        },
-      });
-    } else if (typeof value === "function") {
-      own[key] = function (this: LaneResponse, ...args: unknown[]) {
-        return value.apply(this.native(), args);
-      };
-    }
-  }
-  Object.setPrototypeOf(own, NativeResponse.prototype);
-}
-
 /** Called once, before the app is loaded. */
 export function answersOnNode(): AnswerReader {
-  delegate();
+  standIn(LaneResponse.prototype, NativeResponse.prototype, (self) => self.native());
   Object.defineProperty(LaneResponse, "name", { value: "Response" });
   acceptAll(LaneResponse, NativeResponse);
   globalThis.Response = LaneResponse as never;

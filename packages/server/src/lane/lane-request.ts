@@ -1,6 +1,7 @@
 /** The Request of a request from the lane, made as far as it is asked for: method, URL, headers and a whole body cost a look at what came. */
-import { delegateHeaders, LaneHeaders, ownDescriptors } from "./lane-headers.js";
+import { LaneHeaders } from "./lane-headers.js";
 import type { LaneRequestHead } from "./request-head.js";
+import { standIn } from "./stand-in.js";
 import { NATIVE, NativeRequest } from "./web-classes.js";
 
 /** What a request has beside its head. */
@@ -149,27 +150,9 @@ export function makeRequest(head: LaneRequestHead, source: RequestSource): Reque
   return new LaneRequest(head, source) as unknown as Request;
 }
 
-/** Every other member of the platform's class works on the platform's own object. */
 function setUp(): void {
   isSetUp = true;
-  delegateHeaders();
-  const own = LaneRequest.prototype as unknown as Record<PropertyKey, unknown>;
-  for (const [key, descriptor] of ownDescriptors(NativeRequest.prototype)) {
-    if (Object.hasOwn(own, key)) continue;
-    const { get, value } = descriptor;
-    if (get !== undefined) {
-      Object.defineProperty(own, key, {
-        configurable: true,
-        get(this: LaneRequest) {
-          return get.call(this.native());
-        },
-      });
-    } else if (typeof value === "function") {
-      own[key] = function (this: LaneRequest, ...args: unknown[]) {
-        return value.apply(this.native(), args);
-      };
-    }
-  }
-  own.constructor = globalThis.Request;
-  Object.setPrototypeOf(own, NativeRequest.prototype);
+  LaneHeaders.setUp();
+  standIn(LaneRequest.prototype, NativeRequest.prototype, (self) => self.native());
+  Object.assign(LaneRequest.prototype, { constructor: globalThis.Request });
 }

@@ -56,13 +56,14 @@ export class Pool {
   /**
    * Upstreams that are silent for that many ticks while others answer are passed over, and give back what they have not
    * begun. False when no work is under way.
+   * @param weight what silence in this tick counts: 1, or less when the tick came late.
    */
-  judge(silentTicks: number): boolean {
+  judge(silentTicks: number, weight: number): boolean {
     const { upstreams } = this;
     let isBusy = false;
     let silent = 0;
     for (const upstream of upstreams) {
-      if (upstream.countSilence() >= silentTicks) silent++;
+      if (upstream.countSilence(weight) >= silentTicks) silent++;
       if (upstream.inFlight > 0) isBusy = true;
     }
     const fresh: Upstream[] = [];

@@ -26,8 +26,8 @@ export class Upstream {
   /** Ticks in a row in which it was asked and not heard. */
   silence = 0;
 
-  countSilence(): number {
-    this.silence = this.link.countSilence();
+  countSilence(weight: number): number {
+    this.silence = this.link.countSilence(weight);
     return this.silence;
   }
 

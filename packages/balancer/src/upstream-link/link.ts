@@ -62,10 +62,10 @@ export interface UpstreamLink {
   /** No new streams; connections close as they fall idle, and `onEmpty` tells of the last. */
   leave(onEmpty: () => void): void;
   /**
-   * Called every STALL_TICK_MS while work is under way. Answers with how many calls in a row found that nothing was heard
-   * though something was asked; 0 where that cannot be told.
+   * Called every STALL_TICK_MS while work is under way. Answers with the sum of the weights of all calls in a row that
+   * found that nothing was heard though something was asked; 0 where that cannot be told.
    */
-  countSilence(): number;
+  countSilence(weight: number): number;
   /** It is taken for stalled: gives back what it has not begun. */
   shed(): void;
 }

@@ -35,8 +35,8 @@ export class WatchedHttp1Link implements UpstreamLink {
     });
   }
 
-  countSilence(): number {
-    return this.http1.isBusy ? this.control.countSilence() : 0;
+  countSilence(weight: number): number {
+    return this.http1.isBusy ? this.control.countSilence(weight) : 0;
   }
 
   /** HTTP/1.1 does not tell what has begun: what was sent stays. */

@@ -34,9 +34,9 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
   }
 
   /** Called at each tick while requests are under way; answers with the silent ones in a row. */
-  countSilence(): number {
+  countSilence(weight: number): number {
     if (this.state !== "open") return 0;
-    return this.silence.tick(() => {
+    return this.silence.tick(weight, () => {
       this.encoder.number(Frame.PING, 0, ++this.pings);
       this.flush();
     });

@@ -365,13 +365,14 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   // Silence.
 
-  countSilence(): number {
+  countSilence(weight: number): number {
     if (this.active === 0 || this.state === "closed") return 0;
-    return this.silence.tick(() => {
+    const ping = (): void => {
       this.encoder.number(Frame.PING, 0, ++this.pings);
       this.flushSoon();
-      // The BEGUN of one request is no answer to those that were sent with it.
-    }, this.unheard > 0);
+    };
+    // The BEGUN of one request is no answer to those that were sent with it.
+    return this.silence.tick(weight, ping, this.unheard > 0);
   }
 
   /**

@@ -19,16 +19,17 @@ export class Silence {
   }
 
   /**
-   * A tick has passed, with requests under way; answers with the silent ones in a row. `ping` asks; `isOwed` tells that there
+   * A tick has passed, with requests under way; answers with what the silent ones in a row count. `ping` asks; `isOwed` tells that there
    * are requests of which nothing was heard, whatever was heard of others since.
    */
-  tick(ping: () => void, isOwed = false): number {
+  tick(weight: number, ping: () => void, isOwed = false): number {
     const isSilent = this.isAwaiting || isOwed;
     if (!this.isAwaiting && ++this.quietTicks >= PING_AFTER_TICKS) {
       this.quietTicks = 0;
       ping();
       this.isAwaiting = true;
     }
-    return isSilent ? ++this.silentTicks : 0;
+    if (isSilent) this.silentTicks += weight;
+    return isSilent ? this.silentTicks : 0;
   }
 }

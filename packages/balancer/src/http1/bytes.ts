@@ -69,6 +69,11 @@ export function copy(from: Uint8Array, start: number, end: number, to: Uint8Arra
   return at;
 }
 
+/** A copy of the range, in memory of its own: the `slice` of a Buffer would share it. */
+export function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  return Uint8Array.prototype.slice.call(bytes, start, end);
+}
+
 /** The decimal number in the range, digits alone; -1 when it is anything else or past 2^53 - 1. */
 export function parseDecimal(bytes: Uint8Array, start: number, end: number): number {
   if (end === start || end - start > 16) return -1;

@@ -2,6 +2,7 @@
 import type { ClientLink } from "../client-link/link.js";
 import type { Peer } from "../forwarded.js";
 import type { BodySink } from "../http1/body-framing.js";
+import { copyOf } from "../http1/bytes.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Pool } from "../pool.js";
@@ -12,6 +13,9 @@ import type { Relay } from "./relay.js";
 import { ReplayBuffer } from "./replay-buffer.js";
 import { MAX_SENDS, mayTryElsewhere } from "./retry.js";
 import { routeOf } from "./route.js";
+
+/** A larger read is not kept for the head in it. */
+const MAX_KEPT_READ_BYTES = 65_536;
 
 type State =
   | "idle"
@@ -92,9 +96,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   /** Takes a request whose head was just parsed from these bytes; they are kept. */
   begin(head: RequestHead, bytes: Uint8Array, start: number, end: number): void {
     this.startedAt = performance.now();
-    this.source = bytes;
-    this.sourceStart = start;
-    this.sourceEnd = end;
+    this.keepSource(bytes, start, end);
     this.isIdempotent = head.isIdempotent;
     this.expectsContinue = head.expectsContinue;
     this.isBodyComplete = head.framing === "none";
@@ -108,6 +110,14 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.pool = routeOf(this.relay.router, head);
     if (this.pool === undefined) return this.answer(404);
     this.dispatch(head);
+  }
+
+  /** Of a large read with the begin of a body in it the head alone is kept, so that the rest can be freed. */
+  private keepSource(bytes: Uint8Array, start: number, end: number): void {
+    const isCopy = bytes.length > MAX_KEPT_READ_BYTES;
+    this.source = isCopy ? copyOf(bytes, start, end) : bytes;
+    this.sourceStart = isCopy ? 0 : start;
+    this.sourceEnd = isCopy ? end - start : end;
   }
 
   /** Gives the request to the next upstream in turn, or to the queue behind those that came before. */

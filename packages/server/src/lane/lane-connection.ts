@@ -33,7 +33,7 @@ export interface LaneServices {
 }
 
 /** From here on no more of a body is put behind what waits to be written. */
-const FULL_BYTES = 262_144;
+const FULL_BYTES = 131_072;
 /** Answers do not wait longer than this for the end of a turn. */
 const LONG_SILENCE_MS = 8;
 /** Slots of streams; a stream's id is its slot with the number of the slot's uses above. */

@@ -1,4 +1,5 @@
 /** Cuts an instance's bytes into frames, wherever the reads cut them. Pure: no sockets. */
+import { copyOf } from "../../http1/bytes.js";
 import { BOUNDS, Frame, HEADER_BYTES } from "./protocol.js";
 
 /** Told of each frame; its bytes are good until the call returns. */
@@ -21,17 +22,33 @@ export class LaneDecoder {
   /** False: the bytes are no lane's; `problem` says why. */
   read(received: Uint8Array, sink: LaneSink): boolean {
     if (this.problem !== "") return false;
-    const bytes = this.held === undefined ? received : concat(this.held, received);
-    this.held = undefined;
-    const { length } = bytes;
     let at = 0;
+    while (this.held !== undefined) {
+      // Only the frame that was begun is put together; what follows it is read where it lies.
+      const missing = missingOf(this.held);
+      if (received.length - at < missing) {
+        this.held = concat(this.held, received.subarray(at));
+        return true;
+      }
+      const whole = concat(this.held, received.subarray(at, at + missing));
+      at += missing;
+      this.held = undefined;
+      if (this.readFrames(whole, 0, sink)) continue;
+      return false;
+    }
+    return this.readFrames(received, at, sink);
+  }
+
+  private readFrames(bytes: Uint8Array, start: number, sink: LaneSink): boolean {
+    const { length } = bytes;
+    let at = start;
     while (at < length) {
       if (this.bodyLeft > 0) {
         at = this.readBody(bytes, at, sink);
         continue;
       }
       if (length - at < HEADER_BYTES) break;
-      const size = (bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16);
+      const size = uint24(bytes, at);
       const type = bytes[at + 3] as number;
       const id = uint32(bytes, at + 4);
       const bounds = BOUNDS[type];
@@ -53,7 +70,7 @@ export class LaneDecoder {
       at = payload + size;
       sink.onFrame(type, id, bytes, payload, at);
     }
-    if (at < length) this.held = bytes.slice(at);
+    if (at < length) this.held = copyOf(bytes, at, length);
     return true;
   }
 
@@ -65,9 +82,18 @@ export class LaneDecoder {
   }
 }
 
+/** How many bytes a frame that was begun lacks until it can be read: the rest of its header, or of itself. */
+function missingOf(held: Uint8Array): number {
+  if (held.length < HEADER_BYTES) return HEADER_BYTES - held.length;
+  return HEADER_BYTES + uint24(held, 0) - held.length;
+}
+
+function uint24(bytes: Uint8Array, at: number): number {
+  return (bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16);
+}
+
 export function uint32(bytes: Uint8Array, at: number): number {
-  const low = (bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16);
-  return (low | ((bytes[at + 3] as number) << 24)) >>> 0;
+  return (uint24(bytes, at) | ((bytes[at + 3] as number) << 24)) >>> 0;
 }
 
 function concat(first: Uint8Array, second: Uint8Array): Uint8Array {

@@ -35,6 +35,7 @@ type State =
   | "greeting"
   | "open";
 
+const FULL_BYTES = 65_536;
 /** With more than this waiting to be written the lane takes no new request. */
 const MAX_WAITING_BYTES = 1 << 20;
 
@@ -55,6 +56,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private sequence = 0;
   private maxStreams: number;
   private isFlushDue = false;
+  private drains = 0;
   /** A write was not taken whole: `onDrain` will come, and nothing is written before. */
   isBlocked = false;
   /** The instance said goaway. */
@@ -159,7 +161,10 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.isBlocked = false;
     this.flushTurn();
     if (this.isBlocked) return;
-    for (const stream of this.underWay()) stream.onLaneDrain();
+    const streams = this.underWay();
+    // Another begins each time, lest the first ones take all the room there is.
+    this.drains++;
+    for (let i = 0; i < streams.length; i++) streams[(i + this.drains) % streams.length]?.onLaneDrain();
     this.onRoom();
   }
 
@@ -354,6 +359,11 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (this.isFlushDue) return;
     this.isFlushDue = true;
     atTurnEnd(this);
+  }
+
+  /** Of large bodies no more than this is put together before it is written. */
+  flushWhenFull(): void {
+    if (this.encoder.length >= FULL_BYTES) this.flushTurn();
   }
 
   flushTurn(): void {

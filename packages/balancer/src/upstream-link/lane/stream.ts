@@ -102,14 +102,15 @@ export class LaneStream implements UpstreamStream {
     return this.waiting.length === 0 && !this.lane.isBlocked;
   }
 
-  /** Sends what the window allows; answers with the position up to which it did. */
+  /** Sends what the window and the lane allow; answers with the position up to which it did. */
   private sendPiece(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
-    while (at < end && this.window > 0) {
+    while (at < end && this.window > 0 && !this.lane.isBlocked) {
       const size = Math.min(end - at, this.window, MAX_DATA_BYTES);
       this.window -= size;
       this.lane.encoder.bytes(Frame.DATA, this.id, bytes, at, at + size);
       at += size;
+      this.lane.flushWhenFull();
     }
     this.lane.flushSoon();
     return at;
@@ -221,20 +222,22 @@ export class LaneStream implements UpstreamStream {
 
   onWindow(bytes: number): void {
     this.window += bytes;
-    while (this.waiting.length > 0 && this.window > 0) {
+    this.sendWaiting();
+  }
+
+  /** The kernel has room again. */
+  onLaneDrain(): void {
+    this.sendWaiting();
+  }
+
+  private sendWaiting(): void {
+    while (this.waiting.length > 0 && this.window > 0 && !this.lane.isBlocked) {
       const first = this.waiting.first();
-      const size = Math.min(first.length, this.window);
-      this.sendPiece(first, 0, size);
-      this.waiting.sent(size);
+      this.waiting.sent(this.sendPiece(first, 0, first.length));
     }
     if (this.waiting.length > 0) return;
     if (this.isEndDue) this.endBody();
     else this.receiver?.onUpstreamDrain();
-  }
-
-  /** The kernel has room again; a body whose window is full still waits. */
-  onLaneDrain(): void {
-    if (this.waiting.length === 0) this.receiver?.onUpstreamDrain();
   }
 
   private finish(): void {

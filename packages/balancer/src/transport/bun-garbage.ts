@@ -3,7 +3,7 @@ import { edenGC } from "bun:jsc";
 import { free } from "./free.js";
 
 /** From this size on a buffer's memory is given back as soon as nobody needs it. */
-const LARGE_BYTES = 32_768;
+const LARGE_BYTES = 8192;
 
 /** After so many bytes that were left to the collector it is set to work; that takes about 0.2 ms. */
 const BYTES_BETWEEN_COLLECTIONS = 4 << 20;

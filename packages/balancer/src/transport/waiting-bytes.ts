@@ -4,7 +4,7 @@ import { free } from "./free.js";
 const SLAB_BYTES = 65_536;
 
 /** Slabs kept for the next that has to wait: 2 MB. */
-const MAX_SPARE_SLABS = 32;
+const MAX_SPARE_SLABS = 8;
 
 const spare: Uint8Array[] = [];
 

@@ -54,8 +54,11 @@ export const PAYLOAD_BOUNDS: readonly (readonly [number, number] | undefined)[] 
   [0, MAX_CLOSE_BYTES],
 ];
 
-/** What may be sent of one stream before the receiver grants more, in bytes; each side tells its own in its HELLO. */
-export const STREAM_WINDOW_BYTES = 131_072;
+/**
+ * What the balancer may send of a request's body before we grant more, in bytes: what one read of its client brings, so that
+ * it is us who keep it and not the one balancer of all.
+ */
+export const STREAM_WINDOW_BYTES = 524_288;
 
 export const RequestFlag = {
   /** No body follows. */

@@ -218,8 +218,8 @@ describe("an instance's end of a lane", () => {
   });
 
   it.each([
-    ["more than its window", true, () => [POST, ...pieces(3)]],
-    ["as much as its window", false, () => [POST, ...pieces(2)]],
+    ["more than its window", true, () => [POST, ...pieces(9)]],
+    ["as much as its window", false, () => [POST, ...pieces(8)]],
     ["behind its end", true, () => [POST, frameOf(FrameType.END, 1), frameOf(FrameType.DATA, 1)]],
     ["of a request that has none", true, () => [GET, frameOf(FrameType.DATA, 1)]],
   ])("a body that is %s closes the lane: %s", async (_, isBroken, frames) => {

@@ -49,7 +49,7 @@ export const BOUNDS: Readonly<Record<number, readonly [number, number]>> = {
 };
 
 /** What an instance may send of one answer before we grant more. */
-export const ANSWER_WINDOW_BYTES = 131_072;
+export const ANSWER_WINDOW_BYTES = 65_536;
 
 /** Flags of a REQUEST. */
 export const REQUEST_END = 1;

@@ -16,7 +16,7 @@ const from = (side: string) => VECTORS.frames.filter((frame) => frame.from === s
 function encode({ type, stream, http1, text, number }: FrameVector): string {
   const encoder = new LaneEncoder();
   const code = Frame[type as keyof typeof Frame];
-  if (type === "HELLO") encoder.hello(LANE_VERSION, MAGIC, 131_072);
+  if (type === "HELLO") encoder.hello(LANE_VERSION, MAGIC, 65_536);
   else if (http1 !== undefined) encoder.request(stream, requestHead(http1), FORWARDED, false);
   else if (number !== undefined) encoder.number(code, stream, number);
   else if (text !== undefined) encoder.bytes(code, stream, Buffer.from(text), 0, Buffer.byteLength(text));

@@ -1,6 +1,5 @@
 /** Both ends of a lane in one process, a wire between them that the test moves, and what each request must come to. */
 
-import { Deadlines } from "../../packages/balancer/src/deadlines.js";
 import type { ResponseHead } from "../../packages/balancer/src/http1/response-head.js";
 import { LaneDecoder, uint32 } from "../../packages/balancer/src/upstream-link/lane/decoder.js";
 import { LaneLink } from "../../packages/balancer/src/upstream-link/lane/link.js";
@@ -272,7 +271,6 @@ export class LaneWorld {
     this.link = new LaneLink(
       {
         transport: this.transport,
-        deadlines: new Deadlines(),
         unbegunUnsafeMax: 4,
         onBusy: () => {},
         onProblem: (message) => void this.problems.push(message),

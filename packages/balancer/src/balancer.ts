@@ -54,7 +54,7 @@ export class Balancer {
     const { maxConnectionsPerUpstream, unbegunUnsafeMax } = limits;
     const http1 = { transport, deadlines, requestWriter };
     const stall = new StallWatch(limits.stallAfterMs, () => this.membership.allPools());
-    const lane = { transport, deadlines, unbegunUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
+    const lane = { transport, unbegunUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.membership = new Membership({
       maxQueue: limits.maxQueue,
       makeLink: ({ socket, protocol }, onRoom) => {

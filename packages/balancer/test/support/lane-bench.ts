@@ -1,5 +1,4 @@
 /** The balancer's end of a lane on a fake transport, with requests on it and what becomes of them. */
-import { Deadlines } from "../../src/deadlines.js";
 import { ForwardedFields } from "../../src/forwarded.js";
 import { RequestHead } from "../../src/http1/request-head.js";
 import type { ResponseHead } from "../../src/http1/response-head.js";
@@ -84,7 +83,6 @@ export class LaneBench {
   constructor(unbegunUnsafeMax = 1, maxRequests = 1024) {
     const services = {
       transport: this.transport,
-      deadlines: new Deadlines(),
       unbegunUnsafeMax,
       onBusy: () => {},
       onProblem: (message: string) => void this.problems.push(message),

@@ -1,5 +1,4 @@
 /** The lane to one of our instances: many requests at once on one connection, and what each turn produced in one write. */
-import type { Deadlines } from "../../deadlines.js";
 import type { ForwardedFields } from "../../forwarded.js";
 import type { RequestHead } from "../../http1/request-head.js";
 import {
@@ -19,7 +18,6 @@ import { LaneStream } from "./stream.js";
 
 export interface LaneServices {
   transport: Transport;
-  deadlines: Deadlines;
   /** Non-idempotent requests that may wait unbegun on one lane. */
   unbegunUnsafeMax: number;
   /** Work is under way: silence counts from here. */

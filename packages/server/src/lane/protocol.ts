@@ -55,10 +55,10 @@ export const PAYLOAD_BOUNDS: readonly (readonly [number, number] | undefined)[] 
 ];
 
 /**
- * What the balancer may send of a request's body before we grant more, in bytes: what one read of its client brings, so that
- * it is us who keep it and not the one balancer of all.
+ * What the balancer may send of a request's body before we grant more, in bytes: what two reads of its client bring, so that
+ * it is us who keep them and not the one balancer of all.
  */
-export const STREAM_WINDOW_BYTES = 524_288;
+export const STREAM_WINDOW_BYTES = 1_048_576;
 
 export const RequestFlag = {
   /** No body follows. */

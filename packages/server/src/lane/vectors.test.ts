@@ -6,7 +6,7 @@ import { type AnswerReader, prepareAnswers } from "./answers.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder, readUint32 } from "./frame-decoder.js";
 import { loadStreams } from "./lane-connection.js";
-import { FrameType } from "./protocol.js";
+import { FrameType, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
 
 const bytesOf = (hex: string) => Buffer.from(hex, "hex");
@@ -24,7 +24,9 @@ function frameOf(type: number, length: number): string {
   return frames.bytes.toString("hex", 0, frames.length);
 }
 
-const pieces = (count: number) => Array.from({ length: count }, () => frameOf(FrameType.DATA, 65_536));
+const PIECE_BYTES = 65_536;
+const WINDOW_PIECES = STREAM_WINDOW_BYTES / PIECE_BYTES;
+const pieces = (count: number) => Array.from({ length: count }, () => frameOf(FrameType.DATA, PIECE_BYTES));
 
 /** Makes the frame again from what the vector says of it. */
 function encode({ type, stream, text, number, byte }: FrameVector): string {
@@ -218,8 +220,8 @@ describe("an instance's end of a lane", () => {
   });
 
   it.each([
-    ["more than its window", true, () => [POST, ...pieces(9)]],
-    ["as much as its window", false, () => [POST, ...pieces(8)]],
+    ["more than its window", true, () => [POST, ...pieces(WINDOW_PIECES + 1)]],
+    ["as much as its window", false, () => [POST, ...pieces(WINDOW_PIECES)]],
     ["behind its end", true, () => [POST, frameOf(FrameType.END, 1), frameOf(FrameType.DATA, 1)]],
     ["of a request that has none", true, () => [GET, frameOf(FrameType.DATA, 1)]],
   ])("a body that is %s closes the lane: %s", async (_, isBroken, frames) => {

@@ -9,7 +9,7 @@ const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\n\r\n";
 const HELLO = Buffer.from(vector("HELLO of an instance").hex, "hex");
-const WINDOW_BYTES = 524_288;
+const WINDOW_BYTES = 1_048_576;
 
 const frame = (type: number, id: number, payload: Uint8Array | number[] = []) =>
   frameBytes({ type, id, payload: Uint8Array.from(payload) });

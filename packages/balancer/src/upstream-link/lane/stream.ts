@@ -99,7 +99,15 @@ export class LaneStream implements UpstreamStream {
     let at = start;
     if (this.waiting.length === 0) at = this.sendPiece(bytes, start, end);
     if (at < end) this.waiting.add(bytes.subarray(at, end));
-    return this.waiting.length === 0 && !this.lane.isBlocked;
+    return this.takesMore;
+  }
+
+  /**
+   * Whether the client may be read on. A read comes whole, however little the window allows: so the next is asked for
+   * while the window has room for half of itself, and little has to wait here.
+   */
+  private get takesMore(): boolean {
+    return this.waiting.length === 0 && !this.lane.isBlocked && this.window >= this.lane.requestWindow / 2;
   }
 
   /** Sends what the window and the lane allow; answers with the position up to which it did. */
@@ -131,7 +139,7 @@ export class LaneStream implements UpstreamStream {
 
   flush(): boolean {
     this.lane.flushSoon();
-    return this.waiting.length === 0 && !this.lane.isBlocked;
+    return this.isRequestSent || this.takesMore;
   }
 
   cancel(): void {
@@ -237,7 +245,7 @@ export class LaneStream implements UpstreamStream {
     }
     if (this.waiting.length > 0) return;
     if (this.isEndDue) this.endBody();
-    else this.receiver?.onUpstreamDrain();
+    else if (this.takesMore) this.receiver?.onUpstreamDrain();
   }
 
   private finish(): void {

@@ -1,6 +1,7 @@
 /** What a child learns from its environment, and what stays in it. */
 import { describe, expect, it } from "vitest";
 import { takeChildEnvironment } from "./child-environment.js";
+import { BUN_LATE_FTL, BUN_ONE_READER } from "./messages.js";
 
 const good = {
   PACELINE_LINK: "/run/link.sock",
@@ -43,6 +44,16 @@ describe("takeChildEnvironment", () => {
       "PACELINE_POOL",
       "PACELINE_SOCKET",
     ]);
+  });
+
+  it("leaves no setting of the runtime that was made for the child alone, but the user's own", () => {
+    const { name, value } = BUN_LATE_FTL;
+    const ours: NodeJS.ProcessEnv = { ...good, [BUN_ONE_READER]: "1", [name]: value };
+    takeChildEnvironment(ours);
+    expect(Object.keys(ours).filter((key) => key.startsWith("BUN_"))).toEqual([]);
+    const theirs: NodeJS.ProcessEnv = { ...good, [name]: "500" };
+    takeChildEnvironment(theirs);
+    expect(theirs[name]).toBe("500");
   });
 
   it("has no socket for a balancer", () => {

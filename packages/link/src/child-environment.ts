@@ -1,6 +1,6 @@
 /** Reads what the supervisor put into a child's environment, and takes the secret part out of it. */
 import { LinkError } from "./errors.js";
-import { BUN_ONE_READER, type ChildSpec, type InstanceLimits, LINK_ENVIRONMENT } from "./messages.js";
+import { BUN_LATE_FTL, BUN_ONE_READER, type ChildSpec, type InstanceLimits, LINK_ENVIRONMENT } from "./messages.js";
 
 /** Who a child is and what it is to run. */
 export interface ChildIdentity {
@@ -43,6 +43,7 @@ export function takeChildEnvironment(environment: NodeJS.ProcessEnv = process.en
     spec: childSpec(text(environment, LINK_ENVIRONMENT.spec)),
   };
   for (const name of [...Object.values(LINK_ENVIRONMENT), BUN_ONE_READER]) delete environment[name];
+  if (environment[BUN_LATE_FTL.name] === BUN_LATE_FTL.value) delete environment[BUN_LATE_FTL.name];
   return identity;
 }
 

@@ -1,6 +1,6 @@
 /** The one place where the command line and the environment of a child are put together. */
 import { fileURLToPath } from "node:url";
-import { BUN_ONE_READER, type ChildSpec, LINK_ENVIRONMENT } from "@paceline/link";
+import { BUN_LATE_FTL, BUN_ONE_READER, type ChildSpec, LINK_ENVIRONMENT } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
@@ -67,7 +67,7 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
   return {
     ...commandLine(settings.runtimes, runtime, settings.entries.instance, limits.maxHeadBytes),
     cwd: pool.cwd,
-    environment: clean({ ...environment, ...pool.env }, own),
+    environment: clean({ [BUN_LATE_FTL.name]: BUN_LATE_FTL.value, ...environment, ...pool.env }, own),
     runtime,
     maxOutputBytes,
     socket,

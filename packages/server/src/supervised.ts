@@ -15,8 +15,8 @@ import { prepareAnswers } from "./lane/answers.js";
 import type { RunningServer } from "./runtime/running-server.js";
 import { serve } from "./serve.js";
 
-/** How long the last words on the link may hold up the exit. */
-const LAST_WORDS_TIMEOUT_MS = 500;
+/** How long the last words on the link may hold up the exit; a machine without time for all needs more than a moment for them. */
+const LAST_WORDS_TIMEOUT_MS = 2000;
 
 /**
  * Serves until the supervisor, SIGTERM or the loss of the supervisor ends it.

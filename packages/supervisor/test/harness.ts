@@ -36,6 +36,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     app: fixture(app),
     instances,
     routes: ["/"],
+    stripPrefix: false,
     runtime: "node",
     link: "http1",
     cwd: here,

@@ -14,7 +14,7 @@ import { defaultsOf } from "./fields.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 import { normalizeNetwork } from "./network.js";
 import { resolveApp, resolveFolder } from "./paths.js";
-import { normalizeRoute, routeKey } from "./route.js";
+import { readRoute, routeKey } from "./route.js";
 import {
   balancerFields,
   balancerLimitFields,
@@ -70,7 +70,7 @@ function poolInputs(input: FleetInput, context: ResolveContext): NamedPool[] {
     if (context.findings.some(({ path }) => path[0] === "pools")) return [];
     return [{ path: [], name: DEFAULT_POOL, pool: input }];
   }
-  for (const key of ["app", "instances", "routes"] as const) {
+  for (const key of ["app", "instances", "routes", "stripPrefix"] as const) {
     if (input[key] !== undefined) find(context, [key], "belongs into one of the pools, since there are `pools`");
   }
   const entries = Object.entries(input.pools);
@@ -102,16 +102,12 @@ function resolvePool(
     app: resolvePoolApp(path, pool, context),
     instances: processCount(pool.instances ?? defaultOf(poolFields, "instances")),
     routes: (pool.routes ?? defaultOf<string[]>(poolFields, "routes")).map((route, at) => {
-      const normal = normalizeRoute(route);
-      if (normal === undefined) {
-        find(
-          context,
-          [...path, "routes", at],
-          `must be a path, or a host and a path, such as "/api/" or "example.com/", not ${JSON.stringify(route)}`,
-        );
-      }
-      return normal ?? route;
+      const read = readRoute(route);
+      if ("route" in read) return read.route;
+      find(context, [...path, "routes", at], read.problem);
+      return route;
     }),
+    stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
     runtime: resolveRuntime(pool.runtime, input.runtime, path, context),
     link: pool.link ?? input.link ?? "lane",
     cwd: folder ?? context.baseDir,

@@ -185,7 +185,7 @@ class FleetSupervisor implements Supervisor {
     runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
     for (const pool of options.config.pools) {
       runner.set(addPool(runner.fleet, pool.name, configs.addGeneration(pool, options.environment)));
-      configs.routes.set(pool.name, pool.routes);
+      configs.routes.set(pool.name, pool);
     }
     this.publish();
     runner.change((fleet, context) => resize(fleet, BALANCER_POOL, options.config.balancer.processes, context));

@@ -45,7 +45,8 @@ export class Router<Target> {
 
   constructor(specs: readonly RouteSpec<Target>[]) {
     for (const spec of specs) this.add(spec);
-    this.hosts.sort((a, b) => rank(b) - rank(a) || b.host.length - a.host.length);
+    // Of all that fit a name an exact host is the longest, and none the shortest.
+    this.hosts.sort((a, b) => b.host.length - a.host.length);
     for (const { routes } of this.hosts) routes.sort((a, b) => b.prefix.length - a.prefix.length);
     this.hasHosts = this.hosts.some(({ host }) => host !== "");
     this.hasAddresses = this.hosts.some(({ host }) => host.startsWith("["));
@@ -95,12 +96,6 @@ export class Router<Target> {
     }
     return undefined;
   }
-}
-
-/** An exact host before a wildcard before any. */
-function rank({ host, isWildcard }: HostRoutes<unknown>): number {
-  if (host === "") return 0;
-  return isWildcard ? 1 : 2;
 }
 
 /** Leaves out a port, and then the dot of a name that is written out to the root. */

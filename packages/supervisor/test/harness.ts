@@ -41,6 +41,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     link: "http1",
     cwd: here,
     env: {},
+    envFiles: [],
     policy,
     limits: { maxHeadBytes: 1, maxBodyBytes: 1, headTimeoutMs: 1, bodyTimeoutMs: 1, maxConnections: 1 },
     maxOutputBytes: 1 << 20,

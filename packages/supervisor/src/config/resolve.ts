@@ -1,5 +1,6 @@
 /** Turns a checked configuration into the fleet it means: defaults filled in, paths absolute, and what only the machine can tell checked too. */
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import type {
   BalancerConfig,
   FleetConfig,
@@ -96,6 +97,11 @@ function resolvePool(
   const folder = cwd === undefined ? context.baseDir : resolveFolder(cwd, context.baseDir);
   if (folder === undefined) find(context, [...cwdAt, "cwd"], `there is no such folder: ${cwd}`);
   const envPath = pool.env === undefined ? [] : path;
+  // A pool's own files and variables come after those of the top level.
+  const envFiles = [
+    ...(input.envFiles ?? []).map((file, at) => ({ file, path: ["envFiles", at] })),
+    ...(path.length === 0 ? [] : (pool.envFiles ?? []).map((file, at) => ({ file, path: [...path, "envFiles", at] }))),
+  ];
   return {
     name,
     kind: "app",
@@ -113,17 +119,12 @@ function resolvePool(
     cwd: folder ?? context.baseDir,
     env: readEnvironment({
       baseDir: context.baseDir,
-      // A pool's own files and variables come after those of the top level.
-      files: [
-        ...(input.envFiles ?? []).map((file, at) => ({ file, path: ["envFiles", at] })),
-        ...(path.length === 0
-          ? []
-          : (pool.envFiles ?? []).map((file, at) => ({ file, path: [...path, "envFiles", at] }))),
-      ],
+      files: envFiles,
       variables: { ...input.env, ...pool.env },
       path: [...envPath, "env"],
       report: (at, message) => find(context, at, message),
     }),
+    envFiles: envFiles.map(({ file }) => resolve(context.baseDir, file)),
     policy: resolvePolicy(input, pool),
     limits: {
       ...(defaultsOf(instanceLimitFields) as unknown as PoolConfig["limits"]),

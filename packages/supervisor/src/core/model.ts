@@ -52,6 +52,8 @@ export interface PoolConfig {
   cwd: string;
   /** From env files and the `env` key; laid over the caller's environment. */
   env: Record<string, string>;
+  /** Those of its env files, absolute. */
+  envFiles: string[];
   policy: ProcessPolicy;
   limits: {
     maxHeadBytes: number;

@@ -3,7 +3,7 @@ import type { Snapshot, SnapshotUpstream, UpstreamStats } from "@paceline/link";
 import type { Deadlines } from "./deadlines.js";
 import { POLICIES } from "./policies/index.js";
 import { Pool } from "./pool.js";
-import { Router } from "./router.js";
+import { Router, type RouteSpec } from "./router.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamLink } from "./upstream-link/link.js";
 
@@ -33,14 +33,16 @@ export class Membership {
   apply(snapshot: Snapshot): Router<Pool> {
     const members = new Map<string, Upstream>();
     const pools = new Map<string, Pool>();
-    const routes: [string, Pool][] = [];
+    const routes: RouteSpec<Pool>[] = [];
     for (const described of snapshot.pools) {
       const pool =
         this.pools.get(described.name) ?? new Pool(described.name, POLICIES["round-robin"](), this.options.maxQueue);
       const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream, pool));
       for (const upstream of upstreams) members.set(upstream.id, upstream);
       pools.set(described.name, pool);
-      for (const route of described.routes) routes.push([route, pool]);
+      for (const route of described.routes) {
+        routes.push({ text: route, target: pool, stripPrefix: described.stripPrefix ?? false });
+      }
       pool.setMembers(upstreams);
     }
     for (const [name, pool] of this.pools) if (!pools.has(name)) pool.setMembers([]);

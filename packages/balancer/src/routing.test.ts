@@ -3,7 +3,6 @@ import { describe, expect, it } from "vitest";
 import { Deadlines } from "./deadlines.js";
 import { RoundRobin } from "./policies/round-robin.js";
 import { ReplayBuffer } from "./relay/replay-buffer.js";
-import { Router } from "./router.js";
 import { WaitingRoom } from "./waiting-room.js";
 
 const named = (...names: string[]) => names.map((name) => ({ name }));
@@ -74,39 +73,6 @@ describe("the waiting room", () => {
         }
       }),
     );
-  });
-});
-
-describe("the router", () => {
-  const router = new Router([
-    ["/", "any"],
-    ["/api/", "api"],
-    ["/api/v2", "v2"],
-    ["example.com/", "host"],
-    ["example.com/api", "host api"],
-    ["*.example.com/", "wildcard"],
-  ] as const);
-
-  it.each([
-    ["other", "/", "any"],
-    ["other", "/api", "api"],
-    ["other", "/api/", "api"],
-    ["other", "/apix", "any"],
-    ["other", "/api/v2/x", "v2"],
-    ["other", "/api/v22", "api"],
-    ["EXAMPLE.com:8080", "/x", "host"],
-    ["example.com", "/api/x", "host api"],
-    ["a.example.com", "/api", "wildcard"],
-    ["notexample.com", "/", "any"],
-    ["", "/", "any"],
-  ])("%s%s leads to %s", (host, path, target) => {
-    expect(router.match(host, path)).toBe(target);
-  });
-
-  it("knows when there is only one way", () => {
-    expect(new Router([["/", 1]]).only).toBe(1);
-    expect(new Router([["/x", 1]]).only).toBeUndefined();
-    expect(router.only).toBeUndefined();
   });
 });
 

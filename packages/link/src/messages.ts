@@ -167,6 +167,8 @@ export interface SnapshotPool {
   name: string;
   /** `/`, `/api/`, `example.com/`: an optional host and a path prefix, matched on segment boundaries; the longest wins. */
   routes: string[];
+  /** Whether its upstreams see paths without the prefix of the route that chose the pool. */
+  stripPrefix?: boolean;
   /** In slot order; each turn goes through them in this order. */
   upstreams: SnapshotUpstream[];
 }

@@ -7,7 +7,14 @@ const snapshot: Snapshot = {
   type: "snapshot",
   version: 3,
   listen: [{ fd: 3, address: "127.0.0.1:8080" }],
-  pools: [{ name: "web", routes: ["/"], upstreams: [{ id: "web.1#1", name: "web.1", socket: "/run/web.1.sock" }] }],
+  pools: [
+    {
+      name: "web",
+      routes: ["/"],
+      stripPrefix: true,
+      upstreams: [{ id: "web.1#1", name: "web.1", socket: "/run/web.1.sock" }],
+    },
+  ],
   trustedProxies: ["10.0.0.0/8"],
   limits: {
     maxHeadBytes: 1,
@@ -52,6 +59,7 @@ describe("parseSupervisorMessage", () => {
     [JSON.stringify({ ...snapshot, version: 0 }), /no good version/],
     [JSON.stringify({ ...snapshot, listen: [{ fd: "3" }] }), /no good listen/],
     [JSON.stringify({ ...snapshot, pools: [{ name: "web", routes: [], upstreams: [{ id: 1 }] }] }), /no good pools/],
+    [JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], stripPrefix: "yes" }] }), /no good pools/],
     [JSON.stringify({ ...snapshot, limits: { ...snapshot.limits, maxQueue: "many" } }), /no good limits\.maxQueue/],
   ])("refuses %s", (line, message) => {
     expect(() => parseSupervisorMessage(line)).toThrow(message);

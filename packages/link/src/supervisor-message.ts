@@ -74,6 +74,7 @@ function isPool(value: unknown): boolean {
     isFields(value) &&
     isText(value.name) &&
     isList(value.routes, isText) &&
+    (value.stripPrefix === undefined || typeof value.stripPrefix === "boolean") &&
     isList(value.upstreams, (item) => isFields(item) && isText(item.id) && isText(item.name) && isText(item.socket))
   );
 }

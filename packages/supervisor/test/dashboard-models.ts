@@ -55,6 +55,7 @@ export function status(pools: PoolStatus[], more: Partial<Status> = {}): Status 
     rssBytes: 231e6,
     pssBytes: 61e6,
     supervisor: { rssBytes: 30e6, pssBytes: 10e6 },
+    watch: null,
     balancers: [balancer("balancer.1")],
     pools,
     ...more,

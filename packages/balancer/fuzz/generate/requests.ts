@@ -29,7 +29,7 @@ const target = fc.oneof(
   {
     weight: 50,
     arbitrary: fc
-      .string({ unit: fc.constantFrom(..."ab/?&=%20.~:@!$'()*+,;"), maxLength: 12 })
+      .string({ unit: fc.constantFrom(..."ab/?&=20.~:@!$'()*+,;", "%20", "%7e", "%2E", "/.."), maxLength: 12 })
       .map((path) => `/${path}`),
   },
   {

@@ -1,6 +1,7 @@
 /** Sends streams to a real balancer, and holds what its instances saw against what our parser's model says they had to see. */
 import { createHash } from "node:crypto";
 import { METHODS } from "node:http";
+import { normalizePath } from "../../src/request-path.js";
 import type { Check } from "../checks/check.js";
 import { type RequestCase, requestCase } from "../generate/requests.js";
 import { cut, type SeenMessage, valuesOf } from "../message.js";
@@ -9,9 +10,10 @@ import type { Bench } from "./bench.js";
 import { type Answers, exchangeStream } from "./client.js";
 import type { Seen } from "./instance.js";
 
-/** Requests that the balancer relays and an instance may refuse by itself, with a status or by closing. */
-const INSTANCE_REFUSES: readonly { why: string; holds(message: SeenMessage): boolean }[] = [
+/** Requests whose heads are good, and that may be refused all the same: by the router, or by an instance, with a status or by closing. */
+const MAY_BE_REFUSED: readonly { why: string; holds(message: SeenMessage): boolean }[] = [
   { why: "a method that the runtime does not know", holds: ({ method }) => !METHODS.includes(method) },
+  { why: "a path that has no normal form", holds: ({ target }) => asRelayed(target) === undefined },
   { why: "Bun takes no asterisk", holds: ({ target }) => target === "*" },
 ];
 
@@ -110,7 +112,7 @@ function isAnsweredEarly(answers: readonly SeenMessage[], requests: readonly See
 }
 
 function mayBeRefused(message: SeenMessage): boolean {
-  return INSTANCE_REFUSES.some(({ holds }) => holds(message));
+  return MAY_BE_REFUSED.some(({ holds }) => holds(message));
 }
 
 /** What differs between a request that was seen and one that was to be. */
@@ -118,10 +120,19 @@ function differs(seen: Seen, message: SeenMessage): string | undefined {
   const body = Buffer.from(message.body, "latin1");
   const isMethod = seen.method === message.method || (seen.method === null && message.method === "QUERY");
   if (!isMethod) return `method ${seen.method}`;
-  if (seen.url !== message.target && normal(seen.url) !== normal(message.target)) return `target ${seen.url}`;
+  const target = asRelayed(message.target) ?? message.target;
+  if (seen.url !== target && normal(seen.url) !== normal(target)) return `target ${seen.url}`;
   if (hidesBody(seen)) return undefined;
   if (seen.length !== body.length) return `a body of ${seen.length} bytes`;
   return seen.hash === createHash("sha1").update(body).digest("hex") ? undefined : "another body";
+}
+
+/** The target that an instance gets. */
+function asRelayed(target: string): string | undefined {
+  if (target === "*") return target;
+  const [path = "", ...query] = target.split("?");
+  const normalPath = normalizePath(path || "/");
+  return normalPath === undefined || /%(2F|5C)/.test(normalPath) ? undefined : [normalPath, ...query].join("?");
 }
 
 /** A target as a Request shows it on Bun. */

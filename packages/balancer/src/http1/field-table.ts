@@ -17,6 +17,7 @@ export const FieldKind = {
   FORWARDED_HOST: 10,
   FORWARDED: 11,
   DATE: 12,
+  FORWARDED_PREFIX: 13,
 } as const;
 
 const KNOWN: readonly (readonly [string, number])[] = [
@@ -36,6 +37,7 @@ const KNOWN: readonly (readonly [string, number])[] = [
   ["upgrade", FieldKind.UPGRADE],
   ["x-forwarded-for", FieldKind.FORWARDED_FOR],
   ["x-forwarded-host", FieldKind.FORWARDED_HOST],
+  ["x-forwarded-prefix", FieldKind.FORWARDED_PREFIX],
   ["x-forwarded-proto", FieldKind.FORWARDED_PROTO],
 ];
 

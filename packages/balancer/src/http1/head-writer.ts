@@ -16,6 +16,7 @@ const CONNECTION_CLOSE = ascii("Connection: close\r\n");
 const CONNECTION_KEEP_ALIVE = ascii("Connection: keep-alive\r\n");
 const CONNECTION_UPGRADE = ascii("Connection: upgrade\r\n");
 const X_FORWARDED_HOST = ascii("X-Forwarded-Host: ");
+const X_FORWARDED_PREFIX = ascii("X-Forwarded-Prefix: ");
 const DATE = ascii("Date: ");
 const LAST_CHUNK = ascii("0\r\n\r\n");
 const SLASH = 47;
@@ -110,13 +111,14 @@ export class HeadWriter {
     let at = 0;
     for (let i = 0; i < head.method.length; i++) buffer[at++] = head.method.charCodeAt(i);
     buffer[at++] = SPACE;
-    if (head.targetStart === head.targetEnd) buffer[at++] = SLASH;
-    at = copy(bytes, head.targetStart, head.targetEnd, buffer, at);
+    if (head.hasNoPath) buffer[at++] = SLASH;
+    at = copy(head.target, head.targetStart, head.targetEnd, buffer, at);
     at = put(HTTP_11, buffer, at);
     at = put(HOST, buffer, at);
     at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
     at = endLine(buffer, at);
     let hasForwardedHost = false;
+    let prefixBefore = -1;
     for (let i = 0; i < fields.count; i++) {
       switch (fields.kinds[i]) {
         case FieldKind.ORDINARY:
@@ -134,6 +136,11 @@ export class HeadWriter {
           hasForwardedHost = true;
           at = this.field(fields, i, at);
           break;
+        case FieldKind.FORWARDED_PREFIX:
+          if (!isTrusted) break;
+          if (head.prefix === undefined) at = this.field(fields, i, at);
+          else prefixBefore = i;
+          break;
         default:
           // Connection, framing, Host and what belongs to one hop are made anew or left out.
           break;
@@ -143,6 +150,14 @@ export class HeadWriter {
     if (!hasForwardedHost && head.hostEnd > head.hostStart) {
       at = put(X_FORWARDED_HOST, buffer, at);
       at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
+      at = endLine(buffer, at);
+    }
+    if (head.prefix !== undefined) {
+      at = put(X_FORWARDED_PREFIX, buffer, at);
+      if (prefixBefore >= 0)
+        at = copy(bytes, fields.valueStart(prefixBefore), fields.valueEnd(prefixBefore), buffer, at);
+      if (buffer[at - 1] === SLASH) at--;
+      at = put(head.prefix, buffer, at);
       at = endLine(buffer, at);
     }
     if (head.isUpgrade) at = put(CONNECTION_UPGRADE, buffer, at);

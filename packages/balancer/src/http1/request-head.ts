@@ -46,7 +46,9 @@ export class RequestHead {
 
   bytes: Uint8Array = new Uint8Array(0);
   method = "GET";
-  /** The target in origin-form (or `*`), as positions in `bytes`. Empty (start = end) stands for `/`. */
+  /** What holds the target: `bytes`, unless another one took its place. */
+  target: Uint8Array = this.bytes;
+  /** The target in origin-form (or `*`), as positions in `target`. Without a path (empty, or a query alone) it means `/`. */
   targetStart = 0;
   targetEnd = 0;
   /** The authority: from an absolute target, else from Host. Empty when HTTP/1.0 has none. */
@@ -58,6 +60,8 @@ export class RequestHead {
   keepAlive = true;
   isUpgrade = false;
   expectsContinue = false;
+  /** What was taken off the target's path, which the instance is told. */
+  prefix: Uint8Array | undefined;
 
   constructor(private readonly limits: RequestHeadLimits) {
     this.fields = new FieldTable(limits.maxHeaderFields);
@@ -74,6 +78,8 @@ export class RequestHead {
   /** Reads one head from `start`; one CRLF before it is passed over (RFC 9112 §2.2). */
   parse(bytes: Uint8Array, start: number, end: number): number {
     this.bytes = bytes;
+    this.target = bytes;
+    this.prefix = undefined;
     let at = start;
     if (at < end && bytes[at] === CR) {
       if (at + 1 >= end) return HEAD_INCOMPLETE;
@@ -95,6 +101,18 @@ export class RequestHead {
     if (afterHead - start > this.limits.maxHeadBytes) return this.refuse(431);
     const status = this.interpret();
     return status === undefined ? afterHead : this.refuse(status);
+  }
+
+  /** Puts another target in the place of the one that came. */
+  retarget(target: Uint8Array): void {
+    this.target = target;
+    this.targetStart = 0;
+    this.targetEnd = target.length;
+  }
+
+  /** Whether the target has no path: the writers of heads then put a slash before what it has. */
+  get hasNoPath(): boolean {
+    return this.targetStart === this.targetEnd || this.target[this.targetStart] === QUESTION;
   }
 
   private refuse(status: RefusalStatus): number {

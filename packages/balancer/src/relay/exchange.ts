@@ -6,13 +6,14 @@ import { copyOf } from "../http1/bytes.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Pool } from "../pool.js";
+import type { Route } from "../router.js";
 import type { Upstream } from "../upstream.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
 import { QueuePlace } from "./queue-place.js";
 import type { Relay } from "./relay.js";
 import { ReplayBuffer } from "./replay-buffer.js";
 import { MAX_SENDS, mayTryElsewhere } from "./retry.js";
-import { routeOf } from "./route.js";
+import { retarget, routeOf } from "./route.js";
 
 /** A larger read is not kept for the head in it. */
 const MAX_KEPT_READ_BYTES = 65_536;
@@ -36,6 +37,9 @@ export class Exchange implements AnswerReceiver, BodySink {
   tried: Upstream[] | undefined;
   private state: State = "idle";
   private pool: Pool | undefined;
+  private route: Route<Pool> | undefined;
+  /** The target that took the place of the one that came. */
+  private target: Uint8Array | undefined;
   private place: QueuePlace | undefined;
   private upstream: Upstream | undefined;
   private stream: UpstreamStream | undefined;
@@ -107,8 +111,11 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.waitsUntil = 0;
     this.sends = 0;
     this.state = "queued";
-    this.pool = routeOf(this.relay.router, head);
-    if (this.pool === undefined) return this.answer(404);
+    const route = routeOf(this.relay.router, head);
+    if (typeof route === "number") return this.answer(route);
+    this.route = route;
+    this.pool = route.target;
+    this.target = head.target === bytes ? undefined : head.target;
     this.dispatch(head);
   }
 
@@ -182,6 +189,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   private parseAgain(): RequestHead {
     const head = this.relay.requestHead;
     head.parse(this.source as Uint8Array, this.sourceStart, this.sourceEnd);
+    retarget(head, this.route as Route<Pool>, this.target);
     return head;
   }
 
@@ -365,7 +373,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     return this.isClientBlocked ? limits.sendTimeoutMs : limits.bodyTimeoutMs;
   }
 
-  private answer(status: 404 | 408 | 502 | 503 | 504): void {
+  private answer(status: 400 | 404 | 408 | 502 | 503 | 504): void {
     this.status = status;
     this.end();
     this.client.answer(status);
@@ -383,6 +391,8 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.state = "idle";
     this.leaveQueue();
     this.source = undefined;
+    this.route = undefined;
+    this.target = undefined;
     this.replay.clear();
     counters.inFlight--;
     if (this.status !== 0) counters.answered(this.status, performance.now() - this.startedAt);

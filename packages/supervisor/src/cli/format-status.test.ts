@@ -54,6 +54,7 @@ const status: Status = {
   rssBytes: 90_000_000,
   pssBytes: 40_000_000,
   supervisor: { rssBytes: 30_000_000, pssBytes: 10_000_000 },
+  watch: null,
   balancers: [balancer],
   pools: [
     {

@@ -36,6 +36,7 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     loadConfig: () => loadAgain(request),
     runtimes: { node: runtimes.node ?? "node", ...(runtimes.bun === undefined ? {} : { bun: runtimes.bun }) },
     version: version(),
+    ...(options.watch ? { watch: { configFile: fleet.source.kind === "config" ? fleet.source.file : undefined } } : {}),
   });
   const show = printerOf(options);
   const log = openLogFile({ folder: runDir.logFolder, onTrouble: printError });

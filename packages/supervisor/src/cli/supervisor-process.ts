@@ -34,13 +34,14 @@ export interface SpawnOptions {
 export function spawnSupervisor(target: string, options: StartOptions, spawning: SpawnOptions): SupervisorProcess {
   makePrivate(spawning.runDirPath);
   const output = openOutput(join(spawning.runDirPath, "supervisor.out"));
-  const { instances, listen = [], runtime, runDir } = options;
+  const { instances, listen = [], runtime, runDir, watch } = options;
   const args = ["start", "--log-format", "none", "--notify-fd", "3"];
   if (spawning.stopWithClient) args.push("--stop-with-client");
   if (instances !== undefined) args.push("--instances", String(instances));
   for (const address of listen) args.push("--listen", address);
   if (runtime !== undefined) args.push("--runtime", runtime);
   if (runDir !== undefined) args.push("--run-dir", runDir);
+  if (watch) args.push("--watch");
   const child = spawn(process.execPath, [process.argv[1] as string, ...args, "--", target], {
     detached: true,
     stdio: [spawning.stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe"],

@@ -54,6 +54,34 @@ maxBodyBytes = 1048576
   environment with \`paceline reload --update-env\` only.
 `;
 
+const ROUTES = `## Routes
+
+A route is a path prefix, with an optional host before it: \`"/"\`, \`"/api/"\`, \`"example.com/"\`, \`"*.example.com/shop/"\`,
+\`"[::1]/"\`. Each request goes to the pool of the route that fits best; two pools cannot have the same one.
+
+- A prefix matches on segment boundaries: \`/hello\` and \`/hello/\` both match \`/hello\`, \`/hello/\` and \`/hello/x\`, not
+  \`/helloworld\`. Case counts in paths, not in hosts.
+- The host is that of the target, else of the Host field, without port and last dot. An exact one goes before \`*.\`, which
+  stands for one label and more, and that before none; among those that fit, the longest prefix wins. \`OPTIONS *\` goes where
+  \`/\` of that host goes.
+- Where nothing fits, the balancer answers 404.
+
+Paths are matched in their normal form ([RFC 3986 §6.2.2](https://www.rfc-editor.org/rfc/rfc3986#section-6.2.2)), and that is also
+what an app gets, so that it never sees a path which another route would have taken: \`/x/../api/%61\` arrives as \`/api/a\`.
+Several slashes at the beginning become one; further on they stay as they are. The query is left alone. Refused with 400:
+
+- a path that leaves its root, such as \`/../etc\`; \`%00\`; a \`%\` without two hexadecimal digits; a bare backslash; an
+  escape in a host, where routes name hosts;
+- an escaped slash (\`%2F\`, or \`%5C\`) that is ambiguous: read as a slash it would lead to another pool, take another prefix
+  off, or bring a segment \`.\` or \`..\` to light. So \`/@scope%2Fname\` passes, and \`/api%2Fusers\` does not where there is a
+  route \`/api/\`.
+
+With \`stripPrefix\` the instances see the path without the prefix of the route that matched, always with one slash at the
+beginning: \`/docs/a?b\` as \`/a?b\`, \`/docs\` as \`/\`. The field X-Forwarded-Prefix has what was taken off (\`/docs\`), for the
+links and redirects that an app makes; from an address in \`trustedProxies\`, behind the prefix that it sent. That field
+reaches an app from nobody else.
+`;
+
 /** The whole page. */
 export function configurationDocument(): string {
   const policy = Object.keys({ ...policyFields, maxOutputBytes: true });
@@ -75,7 +103,7 @@ export function configurationDocument(): string {
       without(balancerFields, policy),
     ),
   ];
-  return [INTRODUCTION, ...sections].join("\n");
+  return [INTRODUCTION, ...sections, ROUTES].join("\n");
 }
 
 function without(fields: Fields, keys: string[]): Fields {

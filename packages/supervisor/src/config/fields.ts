@@ -82,6 +82,12 @@ export function word<const W extends string>(words: readonly [W, ...W[]], descri
   return field(z.enum(words, error), { type: words.map((each) => `\`"${each}"\``).join(" or "), description });
 }
 
+/** Yes or no. */
+export function flag(byDefault: boolean, description: string) {
+  const error = expected("must be true or false");
+  return field(z.boolean(error), { type: "true or false", default: byDefault, description });
+}
+
 /** A list of texts; one text alone stands for a list of one. */
 export function texts(description: string, byDefault?: string[]) {
   const error = expected("must be text, or a list of texts");

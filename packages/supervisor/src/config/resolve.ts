@@ -1,5 +1,6 @@
 /** Turns a checked configuration into the fleet it means: defaults filled in, paths absolute, and what only the machine can tell checked too. */
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import type {
   BalancerConfig,
   FleetConfig,
@@ -14,7 +15,7 @@ import { defaultsOf } from "./fields.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 import { normalizeNetwork } from "./network.js";
 import { resolveApp, resolveFolder } from "./paths.js";
-import { normalizeRoute, routeKey } from "./route.js";
+import { readRoute, routeKey } from "./route.js";
 import {
   balancerFields,
   balancerLimitFields,
@@ -70,7 +71,7 @@ function poolInputs(input: FleetInput, context: ResolveContext): NamedPool[] {
     if (context.findings.some(({ path }) => path[0] === "pools")) return [];
     return [{ path: [], name: DEFAULT_POOL, pool: input }];
   }
-  for (const key of ["app", "instances", "routes"] as const) {
+  for (const key of ["app", "instances", "routes", "stripPrefix"] as const) {
     if (input[key] !== undefined) find(context, [key], "belongs into one of the pools, since there are `pools`");
   }
   const entries = Object.entries(input.pools);
@@ -96,38 +97,34 @@ function resolvePool(
   const folder = cwd === undefined ? context.baseDir : resolveFolder(cwd, context.baseDir);
   if (folder === undefined) find(context, [...cwdAt, "cwd"], `there is no such folder: ${cwd}`);
   const envPath = pool.env === undefined ? [] : path;
+  // A pool's own files and variables come after those of the top level.
+  const envFiles = [
+    ...(input.envFiles ?? []).map((file, at) => ({ file, path: ["envFiles", at] })),
+    ...(path.length === 0 ? [] : (pool.envFiles ?? []).map((file, at) => ({ file, path: [...path, "envFiles", at] }))),
+  ];
   return {
     name,
     kind: "app",
     app: resolvePoolApp(path, pool, context),
     instances: processCount(pool.instances ?? defaultOf(poolFields, "instances")),
     routes: (pool.routes ?? defaultOf<string[]>(poolFields, "routes")).map((route, at) => {
-      const normal = normalizeRoute(route);
-      if (normal === undefined) {
-        find(
-          context,
-          [...path, "routes", at],
-          `must be a path, or a host and a path, such as "/api/" or "example.com/", not ${JSON.stringify(route)}`,
-        );
-      }
-      return normal ?? route;
+      const read = readRoute(route);
+      if ("route" in read) return read.route;
+      find(context, [...path, "routes", at], read.problem);
+      return route;
     }),
+    stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
     runtime: resolveRuntime(pool.runtime, input.runtime, path, context),
     link: pool.link ?? input.link ?? "lane",
     cwd: folder ?? context.baseDir,
     env: readEnvironment({
       baseDir: context.baseDir,
-      // A pool's own files and variables come after those of the top level.
-      files: [
-        ...(input.envFiles ?? []).map((file, at) => ({ file, path: ["envFiles", at] })),
-        ...(path.length === 0
-          ? []
-          : (pool.envFiles ?? []).map((file, at) => ({ file, path: [...path, "envFiles", at] }))),
-      ],
+      files: envFiles,
       variables: { ...input.env, ...pool.env },
       path: [...envPath, "env"],
       report: (at, message) => find(context, at, message),
     }),
+    envFiles: envFiles.map(({ file }) => resolve(context.baseDir, file)),
     policy: resolvePolicy(input, pool),
     limits: {
       ...(defaultsOf(instanceLimitFields) as unknown as PoolConfig["limits"]),

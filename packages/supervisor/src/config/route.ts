@@ -1,18 +1,77 @@
-/** Reads routes: an optional host, then a path prefix. */
+/** Reads routes: an optional host, then a path prefix; what could never match, or match more than it says, is told. */
 
-/** `route` with its host in small letters; undefined when it is none. */
-export function normalizeRoute(route: string): string | undefined {
-  const slash = route.indexOf("/");
-  if (slash < 0) return undefined;
-  const host = route.slice(0, slash).toLowerCase();
-  const path = route.slice(slash);
-  if (host !== "" && !/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(host)) return undefined;
-  // Only what a request target's path can hold, so that a route that never matches is told at once.
-  if (!/^[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*$/.test(path)) return undefined;
-  return host + path;
+/** The most that a route may have, so that what is taken off a path always fits into a head. */
+const MAX_CHARACTERS = 1024;
+
+const LABEL = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?";
+const HOST = new RegExp(`^(\\*\\.)?${LABEL}(\\.${LABEL})*$`);
+
+/** A route as the balancers are given it, or what is wrong with it. */
+export type ReadRoute = { route: string } | { problem: string };
+
+export function readRoute(text: string): ReadRoute {
+  const shown = JSON.stringify(text);
+  const slash = text.indexOf("/");
+  if (slash < 0) {
+    return { problem: `must be a path, or a host and a path, such as "/api/" or "example.com/", not ${shown}` };
+  }
+  if (text.length > MAX_CHARACTERS) return { problem: `is longer than ${MAX_CHARACTERS} characters` };
+  if (/^[a-z+]+:\/\//i.test(text))
+    return { problem: `has no scheme: a host and a path, such as "example.com/", not ${shown}` };
+  const host = readHost(text.slice(0, slash));
+  if ("problem" in host) return host;
+  const path = text.slice(slash);
+  const problem = whatIsWrongWith(path);
+  return problem === undefined ? { route: host.host + normalEscapes(path) } : { problem: `${problem}: ${shown}` };
 }
 
-/** Equal for routes that match the same requests: `/api` and `/api/` do. */
+function readHost(text: string): { host: string } | { problem: string } {
+  const shown = JSON.stringify(text);
+  const host = text.toLowerCase();
+  if (host.startsWith("[")) {
+    if (/:\d*$/.test(host) && !host.endsWith("]")) return { problem: `the host of a route has no port: ${shown}` };
+    if (!URL.canParse(`http://${host}`)) return { problem: `${shown} is no IPv6 address in brackets` };
+    // The one way to write it, as the balancer has it of a request's.
+    return { host: new URL(`http://${host}`).hostname };
+  }
+  if (host.includes(":")) return { problem: `the host of a route has no port: ${shown}` };
+  if (host === "" || HOST.test(host.replace(/\.$/, ""))) return { host: host.replace(/\.$/, "") };
+  return { problem: `the host of a route is a name, or "*." and a name, not ${shown}` };
+}
+
+/** A route has the form in which paths are matched; of escapes, any that are right will do. */
+function whatIsWrongWith(path: string): string | undefined {
+  if (/[?#]/.test(path)) return "a route is matched against the path alone, and has no ? or #";
+  if (path.includes("*")) return "a path matches all that begins with it, and has no *";
+  // Only what a request target's path can hold, so that a route that never matches is told at once.
+  const stray = /[^A-Za-z0-9\-._~!$&'()+,;=:@%/]/.exec(path);
+  if (stray !== null) return `a path cannot hold ${JSON.stringify(stray[0])} unless it is percent-encoded`;
+  if (/%(?![0-9A-Fa-f]{2})/.test(path)) return "a % must be followed by two hexadecimal digits";
+  if (/%(00|2f|5c)/i.test(path)) return "a route cannot have %00, %2F or %5C";
+  if (path.includes("//")) return "a route cannot have an empty segment";
+  if (
+    normalEscapes(path)
+      .split("/")
+      .some((segment) => segment === "." || segment === "..")
+  ) {
+    return 'a route cannot have the segments "." and ".."';
+  }
+  return undefined;
+}
+
+/** Unreserved characters as they are, all other escapes with capital digits (RFC 3986 §6.2.2). */
+function normalEscapes(path: string): string {
+  return path.replace(/%(..)/g, (escaped, digits: string) => {
+    const character = String.fromCharCode(Number.parseInt(digits, 16));
+    return /[A-Za-z0-9\-._~]/.test(character) ? character : escaped.toUpperCase();
+  });
+}
+
+/** Equal for routes that match the same requests: `/api` and `/api/` do, `/%40x` and `/@x` too. */
 export function routeKey(route: string): string {
-  return route.replace(/\/+$/, "/").replace(/(?<=.)\/$/, (end, at, whole) => (whole.indexOf("/") === at ? end : ""));
+  const slash = route.indexOf("/");
+  const path = route
+    .slice(slash)
+    .replace(/%(..)/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16)));
+  return route.slice(0, slash) + path.replace(/(?<=.)\/$/, "");
 }

@@ -4,6 +4,7 @@ import {
   bytes,
   count,
   expected,
+  flag,
   fraction,
   milliseconds,
   processes,
@@ -162,12 +163,16 @@ const app = text(
 );
 const instances = processes(4, 'How many instances; `"cpus"`: as many as there are processors for us.', MAX_INSTANCES);
 const routes = texts(
-  'Which requests the pool gets: a path prefix with an optional host before it, such as `"/"`, `"/api/"` or `"example.com/"`, matched on segment boundaries; the longest wins.',
+  'Which requests the pool gets: a path prefix with an optional host before it, such as `"/"`, `"/api/"`, `"example.com/"` or `"*.example.com/api/"`. See [Routes](#routes).',
   ["/"],
+);
+const stripPrefix = flag(
+  false,
+  "Whether the instances see paths without the prefix of the route, which X-Forwarded-Prefix then tells.",
 );
 
 /** The keys of one pool. */
-export const poolFields = { app, instances, routes, runtime, link, ...sharedFields, maxOutputBytes };
+export const poolFields = { app, instances, routes, stripPrefix, runtime, link, ...sharedFields, maxOutputBytes };
 
 /** The keys of `balancer`. */
 export const balancerFields = {
@@ -199,7 +204,7 @@ export const fleetFields = {
     .optional()
     .meta({
       type: "table of pools",
-      description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level make one pool named \`${DEFAULT_POOL}\`; with it, they hold for each pool that does not say otherwise, and \`app\`, \`instances\` and \`routes\` belong into the pools.`,
+      description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level make one pool named \`${DEFAULT_POOL}\`; with it, they hold for each pool that does not say otherwise, and \`app\`, \`instances\`, \`routes\` and \`stripPrefix\` belong into the pools.`,
     }),
   balancer: table(balancerFields, "The processes that accept connections and spread requests over the instances."),
   orphanGraceMs: milliseconds(

@@ -101,6 +101,27 @@ describe("a configuration that is right", () => {
     expect(good({ app: "./site" }).pools[0]?.app).toBe(join(folder, "site", "server.mjs"));
   });
 
+  test("a pool may strip its routes' prefix; routes are taken in their normal form", () => {
+    const routes = [
+      "Example.COM./%7euser/caf%c3%a9",
+      "*.example.com/",
+      "[0::0:1]/",
+      "/@me",
+      "localhost/",
+      "a_b.x-y.z/",
+    ];
+    const config = good({ pools: { web: { app: "./app.ts", routes, stripPrefix: true }, api: { app: "./api.js" } } });
+    expect(config.pools[0]?.routes).toEqual([
+      "example.com/~user/caf%C3%A9",
+      "*.example.com/",
+      "[::1]/",
+      "/@me",
+      "localhost/",
+      "a_b.x-y.z/",
+    ]);
+    expect(config.pools.map(({ stripPrefix }) => stripPrefix)).toEqual([true, false]);
+  });
+
   test("hosts of routes are taken in small letters, proxies as networks", () => {
     const config = good({
       app: "./app.ts",
@@ -187,7 +208,44 @@ const BAD: [string, unknown, string[]][] = [
     { pools: { web: { app: "./app.ts", routes: "/api" }, api: { app: "./api.js", routes: "/api/" } } },
     ['pools.api.routes: the pool web already has the route "/api/"'],
   ],
+  [
+    "two pools with one route in two spellings",
+    { pools: { web: { app: "./app.ts", routes: "A.x/%40me/" }, api: { app: "./api.js", routes: "a.x./@me" } } },
+    ['pools.api.routes: the pool web already has the route "a.x/@me"'],
+  ],
+  ["a route twice", { app: "./app.ts", routes: ["/a", "/a/"] }, ['routes: has the route "/a/" twice']],
   ["a route without a slash", { app: "./app.ts", routes: "api" }, ["routes[0]: must be a path, or a host and a path"]],
+  ...(
+    [
+      ["http://a.x/", "has no scheme"],
+      ["a.x:80/", "the host of a route has no port"],
+      ["[::1]:80/", "the host of a route has no port"],
+      ["[::z]/", '"[::z]" is no IPv6 address'],
+      ["a b/", "the host of a route is a name"],
+      ["*/", "the host of a route is a name"],
+      ["a.*.x/", "the host of a route is a name"],
+      [".x/", "the host of a route is a name"],
+      ["/a?b", "a route is matched against the path alone"],
+      ["/a#b", "a route is matched against the path alone"],
+      ["/a/*", "a path matches all that begins with it"],
+      ["/a b", 'a path cannot hold " "'],
+      ["/caf\u00e9", 'a path cannot hold "\u00e9"'],
+      ["/a\\b", 'a path cannot hold "\\\\"'],
+      ["/a%", "a % must be followed"],
+      ["/a%2Fb", "a route cannot have %00, %2F or %5C"],
+      ["/a%00", "a route cannot have %00, %2F or %5C"],
+      ["/a//b", "a route cannot have an empty segment"],
+      ["/a/../b", 'a route cannot have the segments "." and ".."'],
+      ["/%2e/b", 'a route cannot have the segments "." and ".."'],
+      [`/${"a".repeat(1024)}`, "is longer than 1024 characters"],
+    ] as const
+  ).map(([route, problem]): [string, unknown, string[]] => [
+    `the route ${route.slice(0, 20)}`,
+    { app: "./app.ts", routes: ["/", route] },
+    [`routes[1]: ${problem}`],
+  ]),
+  ["stripPrefix at the top", { stripPrefix: true, pools: { web: { app: "./app.ts" } } }, ["stripPrefix: belongs into"]],
+  ["stripPrefix that is a text", { app: "./app.ts", stripPrefix: "yes" }, ["stripPrefix: must be true or false"]],
   ["an env file that is not there", { app: "./app.ts", envFiles: "no.env" }, ["envFiles[0]: cannot be read: ENOENT"]],
   [
     "an env variable of ours",

@@ -84,6 +84,13 @@ export interface BalancerStatus {
   other: InstanceStatus["other"];
 }
 
+export interface WatchStatus {
+  /** How many folders are watched. */
+  folders: number;
+  /** Why the last change was not taken over; null when it was. */
+  failure: string | null;
+}
+
 export interface Status {
   version: string;
   name: string;
@@ -103,6 +110,8 @@ export interface Status {
   pssBytes: number | null;
   /** This process. */
   supervisor: { rssBytes: number; pssBytes: number | null };
+  /** Null unless the fleet reloads itself when its files change. */
+  watch: WatchStatus | null;
   balancers: BalancerStatus[];
   pools: PoolStatus[];
 }

@@ -92,7 +92,7 @@ class World {
     expect(Object.fromEntries(this.alarms), "an alarm for every deadline, and none besides").toEqual(
       Object.fromEntries(alarms),
     );
-    const served = poolViews(this.fleet, new Map([["web", ["/"]]]), (socket) => ({
+    const served = poolViews(this.fleet, new Map([["web", { routes: ["/"], stripPrefix: false }]]), (socket) => ({
       socket,
       protocol: "lane",
     }))[0]?.upstreams.map((u) => u.id);

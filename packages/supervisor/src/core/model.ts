@@ -43,6 +43,8 @@ export interface PoolConfig {
   instances: number;
   /** See SnapshotPool.routes in @paceline/link. */
   routes: string[];
+  /** Whether its instances see paths without the prefix of the route. */
+  stripPrefix: boolean;
   runtime: RuntimeName;
   /** What a fetch app speaks with the balancers. */
   link: "lane" | "http1";
@@ -50,6 +52,8 @@ export interface PoolConfig {
   cwd: string;
   /** From env files and the `env` key; laid over the caller's environment. */
   env: Record<string, string>;
+  /** Those of its env files, absolute. */
+  envFiles: string[];
   policy: ProcessPolicy;
   limits: {
     maxHeadBytes: number;

@@ -5,6 +5,7 @@ import { type Fleet, occupants, processId } from "./fleet.js";
 export interface PoolView {
   name: string;
   routes: string[];
+  stripPrefix: boolean;
   upstreams: ({ id: string; name: string } & Reach)[];
 }
 
@@ -14,9 +15,15 @@ export interface Reach {
   protocol: "http1" | "lane" | "http1+control";
 }
 
+/** What leads to a pool, and what its instances see of the path. */
+export interface PoolRoutes {
+  readonly routes: readonly string[];
+  readonly stripPrefix: boolean;
+}
+
 /** Where a pool is reached; pools without an entry (the balancers' own) are left out. */
 export interface RoutesByPool {
-  get(pool: string): readonly string[] | undefined;
+  get(pool: string): PoolRoutes | undefined;
 }
 
 /** Exactly the processes that are ready, in slot order, a member before its successor. */
@@ -32,6 +39,6 @@ export function poolViews(fleet: Fleet, routes: RoutesByPool, reach: (processId:
           return { id, name: slot.name, ...reach(id) };
         }),
     );
-    return [{ name: pool.name, routes: [...served], upstreams }];
+    return [{ name: pool.name, routes: [...served.routes], stripPrefix: served.stripPrefix, upstreams }];
   });
 }

@@ -31,13 +31,17 @@ function contents(model: Model, width: number): Line {
       return [segment(" /", "accent"), segment(model.filter), segment("█", "accent"), segment("  Enter Esc", "dim")];
     case "help":
       return [segment(" any key goes back", "dim")];
-    case "normal":
-      if (notice !== null) {
-        const { style, mark } = TONE[notice.tone];
-        const told = [segment(` ${mark} ${clean(notice.text)}`, style)];
+    case "normal": {
+      // What did not work stays to be seen until it does.
+      const failure = model.status?.watch?.failure ?? null;
+      const shown = notice ?? (failure === null ? null : { text: failure, tone: "bad" as const });
+      if (shown !== null) {
+        const { style, mark } = TONE[shown.tone];
+        const told = [segment(` ${mark} ${clean(shown.text)}`, style)];
         return spread(told, [segment(hints(ownership, width), "dim")], width);
       }
       return [...stateOf(model), segment(` ${hints(ownership, width)}`, "dim")];
+    }
     default:
       return mode satisfies never;
   }

@@ -50,6 +50,7 @@ function itemsOf(status: Status): Item[] {
     { line: [segment(`RSS ${size(status.rssBytes)}`)], drop: 5, side: "right" },
   ];
   if (status.pssBytes !== null) items.push({ line: [segment(`PSS ${size(status.pssBytes)}`)], drop: 4, side: "right" });
+  if (status.watch !== null) items.push({ line: [segment("watching")], drop: 8.5, side: "left" });
   if (status.state !== "running") items.push({ line: [segment(status.state, "busy")], drop: 1.5, side: "left" });
   if (troubled > 0) items.push({ line: [segment(`${troubled} in trouble`, "bad")], drop: 2.5, side: "left" });
   if (rollout != null) {

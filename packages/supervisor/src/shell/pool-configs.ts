@@ -2,6 +2,7 @@
 import type { BalancerLimits } from "@paceline/link";
 import type { BalancerConfig, FleetConfig, PoolConfig } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
+import type { PoolRoutes } from "../core/snapshot.js";
 import { BALANCER_POOL } from "./live-process.js";
 
 /** What the processes of one generation are spawned from. */
@@ -17,7 +18,7 @@ export class PoolConfigs {
   environment: Record<string, string>;
   private readonly generations = new Map<string, Map<number, Generation>>();
   /** The pools that the balancers are told of: one that comes up is not, before it is ready. */
-  readonly routes = new Map<string, readonly string[]>();
+  readonly routes = new Map<string, PoolRoutes>();
 
   constructor(fleet: FleetConfig, environment: Record<string, string>) {
     this.fleet = fleet;

@@ -142,7 +142,7 @@ export class Reload {
     if (rolled.ok) {
       runner.set(setGeneration(runner.fleet, name, generation));
       configs.setPool(next);
-      configs.routes.set(name, next.routes);
+      configs.routes.set(name, next);
       publish();
     }
     configs.prune(name, generationsInUse(runner.fleet, name));
@@ -169,7 +169,7 @@ export class Reload {
       if (!this.options.isStopping()) await this.remove(name, onProgress);
       return result;
     }
-    configs.routes.set(name, pool.routes);
+    configs.routes.set(name, pool);
     publish();
     return { ok: true, message: `${name}: added with ${pool.instances} instances` };
   }

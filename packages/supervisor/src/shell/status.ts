@@ -1,5 +1,5 @@
 /** Puts the status document together. */
-import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import type { BalancerStatus, InstanceStatus, PoolStatus, Status, WatchStatus } from "../control/api.js";
 import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { BalancerCoordination } from "./balancer-coordination.js";
 import type { Children } from "./children.js";
@@ -16,6 +16,7 @@ export interface StatusSources {
   startedAt: number;
   state: Status["state"];
   listen: string[];
+  watch: WatchStatus | null;
   fleet: Fleet;
   configs: PoolConfigs;
   children: Children;
@@ -43,6 +44,7 @@ export function buildStatus(sources: StatusSources): Status {
     requestsTotal: totals.requestsTotal,
     errorsTotal: totals.errorsTotal,
     ...memoryOfAll(sources),
+    watch: sources.watch,
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)
       .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, now))),

@@ -26,6 +26,7 @@ import { StatsBook } from "./stats.js";
 import { buildStatus } from "./status.js";
 import { Timers } from "./timers.js";
 import { UsageSampler } from "./usage.js";
+import type { Watch } from "./watch/watch.js";
 
 export interface SupervisorOptions {
   config: FleetConfig;
@@ -40,6 +41,8 @@ export interface SupervisorOptions {
   version: string;
   /** The programs that children run; those of @paceline/server and @paceline/balancer unless given. */
   entries?: { instance: string; balancer: string };
+  /** Reload what changed on a change of files; with the file that the config was read from, if from a file. */
+  watch?: { configFile: string | undefined };
 }
 
 export interface Supervisor extends SupervisorApi {
@@ -64,6 +67,7 @@ class FleetSupervisor implements Supervisor {
   private stopping: Promise<OperationResult> | undefined;
   private sockets: ListeningSocket[] = [];
   private unwatchSignals = () => {};
+  private watch: Watch | undefined;
 
   private readonly log = new EventLog();
   private readonly timers = new Timers();
@@ -185,13 +189,28 @@ class FleetSupervisor implements Supervisor {
     runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
     for (const pool of options.config.pools) {
       runner.set(addPool(runner.fleet, pool.name, configs.addGeneration(pool, options.environment)));
-      configs.routes.set(pool.name, pool.routes);
+      configs.routes.set(pool.name, pool);
     }
     this.publish();
     runner.change((fleet, context) => resize(fleet, BALANCER_POOL, options.config.balancer.processes, context));
     for (const { name, instances } of options.config.pools) {
       runner.change((fleet, context) => resize(fleet, name, instances, context));
     }
+    if (options.watch !== undefined) await this.startWatch(options.watch);
+  }
+
+  private async startWatch({ configFile }: { configFile: string | undefined }): Promise<void> {
+    const { configs, log, options } = this;
+    // For development alone: who does not watch does not load it.
+    const { Watch } = await import("./watch/watch.js");
+    if (this.stopping !== undefined) return;
+    this.watch = new Watch({
+      configFile,
+      runDir: options.runDir.path,
+      log,
+      config: () => configs.fleet,
+      reload: (pool) => this.reload(pool, undefined, () => {}),
+    });
   }
 
   status(): Status {
@@ -205,6 +224,7 @@ class FleetSupervisor implements Supervisor {
       version: this.options.version,
       state: this.stopping !== undefined ? "stopping" : allReady ? "running" : "starting",
       listen: this.sockets.map((socket) => socket.url),
+      watch: this.watch?.status ?? null,
     });
   }
 
@@ -212,8 +232,10 @@ class FleetSupervisor implements Supervisor {
     return this.operations.scale(...args);
   }
 
-  reload(...args: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
-    return this.reloads.run(...args);
+  async reload(...args: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
+    const result = await this.reloads.run(...args);
+    if (result.ok) this.watch?.reloaded(args[0]);
+    return result;
   }
 
   restart(...args: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
@@ -256,6 +278,7 @@ class FleetSupervisor implements Supervisor {
     const { runner, rollouts, configs, log } = this;
     // The caller is to see the stop begun before anything follows from it.
     await Promise.resolve();
+    this.watch?.stop();
     log.event("info", "paceline", "stops");
     rollouts.abandon(STOPPING.message);
     const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);

@@ -21,6 +21,7 @@ const INITIAL_BYTES = 4096;
 const KEPT_BYTES = 262_144;
 
 const X_FORWARDED_HOST = latin1("x-forwarded-host");
+const X_FORWARDED_PREFIX = latin1("x-forwarded-prefix");
 const CONNECTION = latin1("connection");
 const UPGRADE = latin1("upgrade");
 const SLASH = 47;
@@ -83,12 +84,13 @@ export class LaneEncoder {
     const code = METHOD_CODES[head.method] ?? 0;
     if (code === 0) for (let i = 0; i < head.method.length; i++) buffer[at++] = head.method.charCodeAt(i);
     const targetAt = at;
-    if (head.targetStart === head.targetEnd) buffer[at++] = SLASH;
-    at = copy(bytes, head.targetStart, head.targetEnd, buffer, at);
+    if (head.hasNoPath) buffer[at++] = SLASH;
+    at = copy(head.target, head.targetStart, head.targetEnd, buffer, at);
     const target = at - targetAt;
     at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
     let count = 0;
     let hasForwardedHost = false;
+    let prefixBefore = -1;
     for (let i = 0; i < fields.count; i++) {
       switch (fields.kinds[i]) {
         case FieldKind.ORDINARY:
@@ -105,6 +107,11 @@ export class LaneEncoder {
           if (!isTrusted) continue;
           hasForwardedHost = true;
           break;
+        case FieldKind.FORWARDED_PREFIX:
+          if (!isTrusted) continue;
+          if (head.prefix === undefined) break;
+          prefixBefore = i;
+          continue;
         default:
           // Connection, framing, Host and what belongs to one hop are told otherwise or left out.
           continue;
@@ -125,6 +132,16 @@ export class LaneEncoder {
       at = putLengths(buffer, at, X_FORWARDED_HOST.length, host);
       at = copy(X_FORWARDED_HOST, 0, X_FORWARDED_HOST.length, buffer, at);
       at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
+    }
+    if (head.prefix !== undefined) {
+      const start = prefixBefore < 0 ? 0 : fields.valueStart(prefixBefore);
+      let end = prefixBefore < 0 ? 0 : fields.valueEnd(prefixBefore);
+      if (end > start && bytes[end - 1] === SLASH) end--;
+      count++;
+      at = putLengths(buffer, at, X_FORWARDED_PREFIX.length, end - start + head.prefix.length);
+      at = copy(X_FORWARDED_PREFIX, 0, X_FORWARDED_PREFIX.length, buffer, at);
+      at = copy(bytes, start, end, buffer, at);
+      at = copy(head.prefix, 0, head.prefix.length, buffer, at);
     }
     if (head.isUpgrade) {
       count++;
@@ -181,13 +198,15 @@ export class LaneEncoder {
 
 /** More than a REQUEST's payload can be. */
 function boundOf(
-  { method, targetStart, targetEnd, hostStart, hostEnd, fields }: RequestHead,
+  { method, targetStart, targetEnd, hostStart, hostEnd, fields, prefix }: RequestHead,
   forwarded: ForwardedFields,
 ): number {
   const { count } = fields;
   const fieldBytes = count === 0 ? 0 : fields.valueEnd(count - 1) - fields.nameStart(0);
   const host = hostEnd - hostStart;
-  const added = forwarded.lane.length + 2 * FIELD_FIXED + X_FORWARDED_HOST.length + CONNECTION.length + UPGRADE.length;
+  const stripped = prefix === undefined ? 0 : FIELD_FIXED + X_FORWARDED_PREFIX.length + prefix.length;
+  const added =
+    forwarded.lane.length + 2 * FIELD_FIXED + X_FORWARDED_HOST.length + CONNECTION.length + UPGRADE.length + stripped;
   return (
     REQUEST_FIXED + method.length + targetEnd - targetStart + 1 + 2 * host + fieldBytes + count * FIELD_FIXED + added
   );

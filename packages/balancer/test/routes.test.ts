@@ -1,0 +1,160 @@
+/** Requests on their ways: which pool gets them, what its instance sees of the target, and what is refused on the way. */
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { BalancerProcess, pool, SETUPS } from "./support/balancer-process.js";
+import { exchangeRaw, RawClient } from "./support/raw-client.js";
+import { answerEach, HELLO, ScriptedUpstream } from "./support/scripted-upstream.js";
+
+const POOLS = {
+  web: { routes: ["/"], stripPrefix: false },
+  api: { routes: ["/api/", "/v2/api"], stripPrefix: true },
+  docs: { routes: ["docs.example.com/", "*.example.com/x"], stripPrefix: false },
+};
+
+type PoolName = keyof typeof POOLS;
+
+describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
+  let balancer: BalancerProcess;
+  const upstreams = new Map<PoolName, ScriptedUpstream>();
+
+  beforeAll(async () => {
+    balancer = await BalancerProcess.start(runtime, {}, ["127.0.0.1"]);
+    balancer.protocol = protocol;
+    const pools = [];
+    for (const [name, { routes, stripPrefix }] of Object.entries(POOLS)) {
+      const socket = path.join(balancer.directory, `${name}.sock`);
+      upstreams.set(name as PoolName, await ScriptedUpstream.listen(socket, answerEach(HELLO), protocol));
+      pools.push({ ...pool(name, routes, { [`${name}.1#1`]: socket }), stripPrefix });
+    }
+    await balancer.follow({}, pools);
+  });
+
+  afterAll(async () => {
+    for (const upstream of upstreams.values()) await upstream.close();
+    await balancer?.stop();
+  });
+
+  /** The heads that each pool got since this was last asked. */
+  const seenBefore = new Map<PoolName, number>();
+  function heads(): [PoolName, string][] {
+    return [...upstreams].flatMap(([name, { received }]) => {
+      const fresh = received.slice(seenBefore.get(name) ?? 0);
+      seenBefore.set(name, received.length);
+      return fresh === "" ? [] : [[name, fresh] as [PoolName, string]];
+    });
+  }
+
+  async function ask(target: string, fields = "Host: a\r\n"): Promise<string> {
+    const { received } = await exchangeRaw(
+      balancer.port,
+      `GET ${target} HTTP/1.1\r\n${fields}Connection: close\r\n\r\n`,
+    );
+    return received;
+  }
+
+  it.each([
+    ["/", "Host: a\r\n", "web", "/", undefined],
+    ["/a/../b?c=/../%2F", "Host: a\r\n", "web", "/b?c=/../%2F", undefined],
+    ["/%7Euser//x", "Host: a\r\n", "web", "/~user//x", undefined],
+    ["/api/x?y", "Host: a\r\n", "api", "/x?y", "/api"],
+    ["/api", "Host: a\r\n", "api", "/", "/api"],
+    ["/api?y", "Host: a\r\n", "api", "/?y", "/api"],
+    ["/v2/api//h/x", "Host: a\r\n", "api", "/h/x", "/v2/api"],
+    ["/x/../%61pi/./y?z", "Host: a\r\n", "api", "/y?z", "/api"],
+    ["/apis", "Host: a\r\n", "web", "/apis", undefined],
+    ["/api/x", "Host: Docs.Example.com.:80\r\n", "docs", "/api/x", undefined],
+    ["/x/y", "Host: b.example.com\r\n", "docs", "/x/y", undefined],
+    ["/y", "Host: b.example.com\r\n", "web", "/y", undefined],
+    ["http://docs.example.com/z", "Host: a\r\n", "docs", "/z", undefined],
+    // What a client says was stripped counts from a trusted peer, and comes before what is stripped here.
+    ["/api/x", "Host: a\r\nX-Forwarded-Prefix: /shop/\r\n", "api", "/x", "/shop/api"],
+    ["/x", "Host: a\r\nX-Forwarded-Prefix: /shop\r\n", "web", "/x", "/shop"],
+  ])("%s with %j goes to %s", async (target, fields, name, seen, prefix) => {
+    expect(await ask(target, fields)).toMatch(/^HTTP\/1\.1 200 /);
+    const [[got, head] = [undefined, ""], ...more] = heads();
+    expect(more).toEqual([]);
+    expect(got).toBe(name);
+    expect(head.split("\r\n")[0]).toBe(`GET ${seen} HTTP/1.1`);
+    expect(/^x-forwarded-prefix: (.*)\r$/im.exec(head)?.[1]).toBe(prefix);
+    expect(head.match(/x-forwarded-prefix/gi)?.length ?? 0).toBe(prefix === undefined ? 0 : 1);
+  });
+
+  it("refuses with 400 what it cannot route for sure, and keeps the connection", async () => {
+    const client = await RawClient.connect(balancer.port);
+    const targets = ["/..", "/a%00", "/%zz", "/a\\b", "/api%2Fx", "/x/..%2Fapi", "http://d%6fcs.example.com/"];
+    for (const target of targets) await client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    await client.send("GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    const answers = await client.ended();
+    client.destroy();
+    expect(answers.match(/HTTP\/1\.1 \d+/g)).toEqual([...targets.map(() => "HTTP/1.1 400"), "HTTP/1.1 200"]);
+    expect(heads().map(([name, head]) => [name, head.split("\r\n")[0]])).toEqual([["web", "GET /last HTTP/1.1"]]);
+  });
+
+  it("does not take the body of a request that goes nowhere for the next one", async () => {
+    const { received } = await exchangeRaw(
+      balancer.port,
+      "POST /.. HTTP/1.1\r\nHost: a\r\nContent-Length: 37\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n\r\n",
+    );
+    expect(received.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 400"]);
+    expect(heads()).toEqual([]);
+  });
+
+  it("sends a request the same way when it has to wait, and when it is sent again", async () => {
+    const api = upstreams.get("api") as ScriptedUpstream;
+    const refusing = await ScriptedUpstream.listen(
+      path.join(balancer.directory, "refusing.sock"),
+      ({ socket }) => socket.destroy(),
+      protocol,
+    );
+    const described = {
+      ...pool("api", ["/api/"], { "api.1#2": refusing.path, "api.2#1": api.path }),
+      stripPrefix: true,
+    };
+    await balancer.follow({}, [described]);
+    for (const target of ["/api/x", "/y/../api//%78?z"]) {
+      for (let turn = 0; turn < 2; turn++) expect(await ask(target)).toMatch(/^HTTP\/1\.1 200 /);
+    }
+    const [[, head] = [undefined, ""]] = heads();
+    const lines = head.split("\r\n").filter((line) => /^GET|x-forwarded-prefix/i.test(line));
+    expect(lines.map((line) => line.toLowerCase())).toEqual(
+      ["/x", "/x", "/x?z", "/x?z"].flatMap((target) => [`get ${target} http/1.1`, "x-forwarded-prefix: /api"]),
+    );
+    expect(refusing.received).toMatch(/^GET \/x /);
+    // Nobody is there any more whom these routes would lead to.
+    expect(await ask("/")).toMatch(/^HTTP\/1\.1 404 /);
+    await refusing.close();
+    const pools = Object.entries(POOLS).map(([name, { routes, stripPrefix }]) => ({
+      ...pool(name, routes, { [`${name}.1#1`]: (upstreams.get(name as PoolName) as ScriptedUpstream).path }),
+      stripPrefix,
+    }));
+    await balancer.follow({}, pools);
+  });
+
+  it("takes the prefix off an upgrade too", async () => {
+    const upgrade = "Connection: upgrade\r\nUpgrade: chat\r\n\r\n";
+    const client = await RawClient.connect(balancer.port);
+    await client.send(`GET /api/room HTTP/1.1\r\nHost: a\r\n${upgrade}`);
+    await client.until(({ received }) => received.includes("hello"), "an answer");
+    client.destroy();
+    const [[name, head] = [undefined, ""]] = heads();
+    expect([name, head.split("\r\n")[0]]).toEqual(["api", "GET /room HTTP/1.1"]);
+    expect(head).toMatch(/x-forwarded-prefix: \/api\r\n/i);
+    expect(head).toMatch(/upgrade: chat\r\n/i);
+  });
+});
+
+describe.each(SETUPS)("a client that is not trusted, on %s over %s", (runtime, protocol) => {
+  it("cannot say that a prefix was stripped", async () => {
+    const balancer = await BalancerProcess.start(runtime);
+    balancer.protocol = protocol;
+    const socket = path.join(balancer.directory, "web.sock");
+    const upstream = await ScriptedUpstream.listen(socket, answerEach(HELLO), protocol);
+    await balancer.follow({}, [{ ...pool("web", ["/", "/api/"], { "web.1#1": socket }), stripPrefix: true }]);
+    const field = "Host: a\r\nX-Forwarded-Prefix: //evil\r\nConnection: close\r\n\r\n";
+    for (const target of ["/x", "/api/x"]) await exchangeRaw(balancer.port, `GET ${target} HTTP/1.1\r\n${field}`);
+    expect(upstream.received).not.toContain("evil");
+    expect(upstream.received.match(/(?<=x-forwarded-prefix: ).*(?=\r)/gi)).toEqual(["/api"]);
+    await upstream.close();
+    await balancer.stop();
+  });
+});

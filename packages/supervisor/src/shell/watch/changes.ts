@@ -1,0 +1,92 @@
+/** Gathers changes of files until a burst of them is over, and slows down those that reloads themselves seem to cause. */
+
+/** A burst of saves is over when nothing has changed for this long. */
+const SETTLE_MS = 100;
+/** One that does not end is not waited for longer than this. */
+const MAX_SETTLE_MS = 1_000;
+/** A file that changes during a reload or so soon after it may be written by the app itself. */
+const QUICK_MS = 1_500;
+/** With each time in a row that it does, it is waited for this much longer, until it is quiet. */
+const SLOWER = 4;
+const MAX_QUIET_MS = 60_000;
+/** So often in a row it is told of. */
+const TOLD_TIMES = 4;
+/** Paths that are remembered; of more, those of the others are told with them. */
+const MAX_PATHS = 1_000;
+
+export interface ChangesOptions {
+  /** A burst is over; `reloaded` is to be called when it was taken over, and none is told before. */
+  onSettled(paths: readonly string[]): void;
+  /** This file changes with every reload. */
+  onWritten(path: string): void;
+}
+
+export class Changes {
+  private readonly paths = new Set<string>();
+  private readonly slow = new Map<string, NodeJS.Timeout>();
+  /** How often in a row each path has changed with a reload. */
+  private readonly quick = new Map<string, number>();
+  private firstAt = 0;
+  private timer: NodeJS.Timeout | undefined;
+  private isReloading = false;
+  private reloadedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly options: ChangesOptions) {}
+
+  add(path: string): void {
+    if (!this.paths.has(path) && !this.slow.has(path)) this.count(path);
+    const times = this.quick.get(path) ?? 0;
+    const quietMs = Math.min(MAX_QUIET_MS, SETTLE_MS * SLOWER ** Math.max(0, times - 1));
+    if (quietMs === SETTLE_MS) return this.take(path);
+    if (this.slow.size >= MAX_PATHS && !this.slow.has(path)) return;
+    clearTimeout(this.slow.get(path));
+    const timer = setTimeout(() => {
+      this.slow.delete(path);
+      this.take(path);
+    }, quietMs);
+    this.slow.set(path, timer);
+  }
+
+  /** What was told as settled has been taken over; what changed meanwhile is told next. */
+  reloaded(): void {
+    this.isReloading = false;
+    this.reloadedAt = performance.now();
+    if (this.paths.size > 0) this.settle();
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+    for (const timer of this.slow.values()) clearTimeout(timer);
+    this.slow.clear();
+    this.isReloading = true;
+  }
+
+  private count(path: string): void {
+    const isQuick = this.isReloading || performance.now() - this.reloadedAt < QUICK_MS;
+    if (!isQuick) return void this.quick.delete(path);
+    if (this.quick.size >= MAX_PATHS) this.quick.clear();
+    const times = (this.quick.get(path) ?? 0) + 1;
+    this.quick.set(path, times);
+    if (times === TOLD_TIMES) this.options.onWritten(path);
+  }
+
+  private take(path: string): void {
+    if (this.paths.size === 0) this.firstAt = performance.now();
+    if (this.paths.size < MAX_PATHS) this.paths.add(path);
+    this.settle();
+  }
+
+  private settle(): void {
+    if (this.isReloading) return;
+    const longestMs = Math.max(0, this.firstAt + MAX_SETTLE_MS - performance.now());
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.tell(), Math.min(SETTLE_MS, longestMs));
+  }
+
+  private tell(): void {
+    const paths = [...this.paths];
+    this.paths.clear();
+    this.isReloading = true;
+    this.options.onSettled(paths);
+  }
+}

@@ -1,0 +1,103 @@
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { waitFor } from "../../../../../test/support/wait.js";
+import type { OperationResult } from "../../control/api.js";
+import type { FleetConfig, PoolConfig } from "../../core/model.js";
+import { Watch } from "./watch.js";
+
+let folder: string;
+let watch: Watch;
+/** The pools that were reloaded, `all` for all of them. */
+let asked: string[];
+let events: string[];
+/** What the next reloads come to; done when there is nothing here. */
+let results: OperationResult[];
+
+const done: OperationResult = { ok: true, message: "" };
+const write = (name: string) => writeFileSync(join(folder, name), `${Math.random()}`);
+const asks = (count: number) =>
+  waitFor(`${count} reloads`, () => asked.length >= count, { details: () => `${events}` });
+const settled = (status: string | null) => waitFor(`${status}`, () => watch.status.failure === status);
+
+beforeEach(() => {
+  folder = realpathSync(mkdtempSync(join(tmpdir(), "pl-watch-")));
+  for (const name of ["web", "api", "run"]) mkdirSync(join(folder, name));
+  const pools = ["web", "api"].map((name) => {
+    return { name, app: join(folder, name, "app.js"), cwd: folder, envFiles: [join(folder, ".env")] } as unknown;
+  }) as PoolConfig[];
+  asked = [];
+  events = [];
+  results = [];
+  watch = new Watch({
+    configFile: join(folder, "paceline.toml"),
+    runDir: join(folder, "run"),
+    log: { event: (level, subject, message) => events.push(`${level} ${subject} ${message}`) },
+    config: () => ({ pools }) as FleetConfig,
+    reload: async (pool) => {
+      asked.push(pool ?? "all");
+      const result = results.shift() ?? done;
+      // As the supervisor does with every reload.
+      if (result.ok) watch.reloaded(pool);
+      return result;
+    },
+  });
+});
+afterEach(() => {
+  watch.stop();
+  rmSync(folder, { recursive: true });
+});
+
+test("reloads what changed and says which and why", async () => {
+  write("web/app.js");
+  await asks(1);
+  expect(asked).toEqual(["web"]);
+  expect(events).toEqual([
+    `info paceline watches ${folder}/web, ${folder}/api`,
+    "info paceline web/app.js changed: reloads web",
+  ]);
+  write(".env");
+  await asks(3);
+  expect(asked.slice(1)).toEqual(["web", "api"]);
+});
+
+test("tries again when another operation was in the way", async () => {
+  results = [{ ok: false, code: "busy", message: "a scale is under way" }];
+  write("api/app.js");
+  await asks(2);
+  expect(asked).toEqual(["api", "api"]);
+  expect(events.filter((event) => event.includes("changed"))).toHaveLength(1);
+  expect(watch.status.failure).toBeNull();
+});
+
+test("keeps in mind what failed until it is done, by a change or by hand", async () => {
+  results = [
+    { ok: false, code: "failed", message: "web: reload ended after 0 of 2: no" },
+    { ok: false, code: "failed", message: "api: no either" },
+  ];
+  write("web/app.js");
+  await settled("web: reload ended after 0 of 2: no");
+  expect(events.at(-1)).toBe("warn paceline the change was not taken over: what ran before serves on");
+  write("api/app.js");
+  await settled("api: no either");
+  write("api/app.js");
+  await settled("web: reload ended after 0 of 2: no");
+  watch.reloaded(undefined);
+  expect(watch.status.failure).toBeNull();
+});
+
+test("takes over with the next change what a config that was wrong has kept back", async () => {
+  results = [{ ok: false, code: "config", message: "paceline.toml: a: unknown key\npaceline.toml: b: unknown key" }];
+  write("paceline.toml");
+  await settled("paceline.toml: a: unknown key");
+  expect(events.at(-1)).toBe(
+    "error paceline the change was not taken over: paceline.toml: a: unknown key; paceline.toml: b: unknown key",
+  );
+  write("web/app.js");
+  await asks(2);
+  write("web/app.js");
+  await asks(3);
+  expect(asked).toEqual(["all", "all", "web"]);
+  expect(watch.status.failure).toBeNull();
+});

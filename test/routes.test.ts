@@ -1,0 +1,97 @@
+/** One fleet with three pools: each request finds its own by host and path, and a reload of one pool is no other's business. */
+import { describe, expect, test } from "vitest";
+import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { get, RawConnection } from "./support/raw-http.js";
+
+/** Says what was asked of it, and who it is. */
+const FETCH_APP = `export default { fetch(request) {
+  const { pathname, search } = new URL(request.url);
+  const prefix = request.headers.get("x-forwarded-prefix") ?? "-";
+  return new Response([process.env.PACELINE_POOL, pathname + search, prefix, process.env.WORD].join(" "));
+} };
+`;
+const NODE_APP = `export default (request, response) => {
+  const prefix = request.headers["x-forwarded-prefix"] ?? "-";
+  response.end([process.env.PACELINE_POOL, request.url, prefix, process.env.WORD].join(" "));
+};
+`;
+
+const POOLS = {
+  web: { app: "./app.js", instances: 2, routes: ["/"] },
+  shop: { app: "./shop.js", instances: 1, routes: ["/shop/", "*.example.com/shop"], stripPrefix: true },
+  docs: { app: "./docs/server.js", runtime: "node", instances: 2, routes: ["docs.example.com/"] },
+};
+
+async function started(runtime: (typeof RUNTIMES)[number]): Promise<Project> {
+  const files = { "shop.js": NODE_APP, "docs/server.js": NODE_APP };
+  return startFleet({ runtime, app: FETCH_APP, files, config: { pools: POOLS, env: { WORD: "one" } } });
+}
+
+async function ask(port: number, target: string, host: string): Promise<string> {
+  const connection = await RawConnection.open(port);
+  connection.write(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+  await connection.end();
+  const answer = connection.received;
+  const status = /^HTTP\/1\.1 (\d+)/.exec(answer)?.[1];
+  return `${status} ${answer.slice(answer.indexOf("\r\n\r\n") + 4).trim()}`;
+}
+
+describe.each(RUNTIMES)("routes on %s", (runtime) => {
+  test("lead each request to its pool, which sees the path that was matched", async () => {
+    const { port } = await started(runtime);
+    for (const [host, target, answer] of [
+      ["localhost", "/", "200 web / - one"],
+      ["localhost", "/a/../b?q=%2F", "200 web /b?q=%2F - one"],
+      ["localhost", "/shopping", "200 web /shopping - one"],
+      ["localhost", "/shop", "200 shop / /shop one"],
+      ["localhost", "/shop/cart?n=1", "200 shop /cart?n=1 /shop one"],
+      ["localhost", "/%73hop//evil.example/x", "200 shop /evil.example/x /shop one"],
+      ["b.example.com", "/shop/x", "200 shop /x /shop one"],
+      ["b.example.com", "/x", "200 web /x - one"],
+      ["docs.example.com", "/", "200 docs / - one"],
+      ["Docs.Example.com.:8080", "/shop/x?y", "200 docs /shop/x?y - one"],
+      ["localhost", "http://docs.example.com/z", "200 docs /z - one"],
+      ["localhost", "/../shop", "400 400 Bad Request"],
+      ["localhost", "/shop%2Fcart", "400 400 Bad Request"],
+      ["localhost", "/a%00", "400 400 Bad Request"],
+    ] as const) {
+      expect(await ask(port, target, host), `${host}${target}`).toBe(answer);
+    }
+  });
+
+  test("stay as they are where another pool is reloaded, and so do its processes", async () => {
+    const project = await started(runtime);
+    const pids = async () => {
+      const { pools, balancers } = await project.ready();
+      const list = (instances: { pid: number | null }[]) => instances.map(({ pid }) => pid);
+      return {
+        ...Object.fromEntries(pools.map(({ name, instances }) => [name, list(instances)])),
+        balancers: list(balancers),
+      };
+    };
+    const before = await pids();
+    project.writeConfig({
+      pools: { ...POOLS, docs: { ...POOLS.docs, routes: ["help.example.com/"] } },
+      env: { WORD: "two" },
+    });
+    const reloaded = await project.cli(["reload", "docs"]);
+    expect(`${reloaded.code} ${reloaded.output}`).toMatch(/^0 (.*\n)+docs: reload done, 2 of 2\n$/);
+    const after = await pids();
+    expect(after).toEqual({ ...before, docs: [expect.any(Number), expect.any(Number)] });
+    expect(before.docs?.filter((pid) => after.docs?.includes(pid))).toEqual([]);
+    expect(await ask(project.port, "/x", "help.example.com")).toBe("200 docs /x - two");
+    expect(await ask(project.port, "/x", "docs.example.com")).toBe("200 web /x - one");
+    expect(await ask(project.port, "/shop/x", "docs.example.com")).toBe("200 shop /x /shop one");
+  });
+
+  test("that lead nowhere are answered 404, and two pools cannot have the same one", async () => {
+    const config = { pools: { web: { ...POOLS.web, routes: "/web" } } };
+    const project = await startFleet({ runtime, app: FETCH_APP, config });
+    expect((await get(project.port, "/")).status).toBe(404);
+    expect((await get(project.port, "/web/x")).body).toMatch(/^web \/web\/x - /);
+    project.writeConfig({ pools: { ...config.pools, other: { app: "./app.js", routes: "/%77eb/" } } });
+    const checked = await project.cli(["check"]);
+    expect(checked.code).toBe(2);
+    expect(checked.output).toContain('pools.other.routes: the pool web already has the route "/web/"');
+  });
+});

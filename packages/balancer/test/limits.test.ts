@@ -21,6 +21,20 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
     await balancer.stop();
   });
 
+  it("keeps a thousand clients waiting that all come at once, however busy it is", async () => {
+    await start({}, answerEach(HELLO));
+    process.kill(balancer.pid, "SIGSTOP");
+    // The kernel takes them for it; one that finds the queue full gets no answer.
+    const clients = await Promise.all(Array.from({ length: 1000 }, () => RawClient.connect(balancer.port)));
+    process.kill(balancer.pid, "SIGCONT");
+    const [first, last] = [clients[0], clients.at(-1)] as [RawClient, RawClient];
+    for (const client of [first, last]) {
+      await client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      expect(await client.ended()).toMatch(/hello$/);
+    }
+    for (const client of clients) client.destroy();
+  });
+
   it("408 for a head that does not come to its end, however steadily it drips", async () => {
     await start({ headTimeoutMs: 300 }, answerEach(HELLO));
     const client = await RawClient.connect(balancer.port);

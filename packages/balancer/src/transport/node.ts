@@ -139,7 +139,8 @@ export function nodeTransport(): Transport {
       });
       // Out of descriptors, say: those that wait stay in the queue until one is free.
       server.on("error", (error) => process.stderr.write(`cannot accept: ${error.message}\n`));
-      server.listen({ fd, backlog: LISTEN_BACKLOG });
+      // Beside `fd`, Node reads the backlog as an argument alone.
+      server.listen({ fd }, LISTEN_BACKLOG as never);
       return { close: () => void server.close() };
     },
     connect(path, connector): void {

@@ -1,6 +1,6 @@
 /** The access log of a server that stands alone, and of an app that keeps one itself; and what cannot be written. */
-import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -182,10 +182,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it.each(["closed", "stuck"])("costs lines and no request when stdout is a pipe that is %s", async (how) => {
       const path = join(directory, "app.sock");
       const args = [BIN, fixture("behaviours.ts"), "--socket", path, "--access-log", "json"];
-      const child = spawn(programOf(runtime), args, { stdio: ["ignore", "pipe", "ignore"] });
+      const pipe = join(directory, "pipe");
+      execFileSync("mkfifo", [pipe]);
+      // Open for both: it has a reader as long as this is open, who never reads.
+      const stuck = openSync(pipe, "r+");
+      const child = spawn(programOf(runtime), args, { stdio: ["ignore", how === "stuck" ? stuck : "pipe", "ignore"] });
       const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
       try {
-        if (how === "closed") child.stdout.destroy();
+        child.stdout?.destroy();
         const long = "a".repeat(8000);
         await eventually("an answer", () => ask({ path }, "/text").catch(() => undefined));
         // More than a pipe holds.
@@ -194,6 +198,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         expect(await within(exited, "the exit")).toEqual({ code: 0, signal: null });
       } finally {
         child.kill("SIGKILL");
+        closeSync(stuck);
         await exited;
       }
     });

@@ -24,6 +24,8 @@ with fetch(request, info), or a Node (req, res) handler; .ts or .js.
   --socket PATH     listen on a unix socket instead
   --drain-timeout-ms N        for what is in flight after SIGTERM or SIGINT (default ${DEFAULT_DRAIN_TIMEOUT_MS})
 ${[...LIMIT_OPTIONS].map(([option, key]) => `  --${`${option} N`.padEnd(25)} (default ${DEFAULT_LIMITS[key]})`).join("\n")}
+  --access-log combined|json  a line for each request, to stdout
+  --access-log-file PATH      the file that they are appended to
   --help            print this
 `;
 
@@ -52,7 +54,8 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
     path === undefined
       ? { kind: "tcp", host: text("host") ?? DEFAULT_HOST, port: number("port", 65_535) ?? DEFAULT_PORT }
       : { kind: "unix", path };
-  return { app, address, limits, drainTimeoutMs: number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS };
+  const drainTimeoutMs = number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS;
+  return { app, address, limits, drainTimeoutMs, accessLog: accessLog(text("access-log"), text("access-log-file")) };
 }
 
 function parse(args: string[]) {
@@ -67,6 +70,8 @@ function parse(args: string[]) {
         host: string,
         socket: string,
         "drain-timeout-ms": string,
+        "access-log": string,
+        "access-log-file": string,
         ...Object.fromEntries([...LIMIT_OPTIONS.keys()].map((option) => [option, string])),
       } as Record<string, { type: "string" | "boolean"; short?: string }>,
     });
@@ -74,6 +79,12 @@ function parse(args: string[]) {
     // Its second sentence explains how to pass a file whose name begins with a dash.
     throw usage((cause as Error).message.split(". ")[0] as string, cause);
   }
+}
+
+function accessLog(format: string | undefined, file: string | undefined): StandaloneOptions["accessLog"] {
+  if (format === undefined && file === undefined) return undefined;
+  if (format !== "combined" && format !== "json") throw usage("--access-log takes combined or json");
+  return file === undefined ? { format } : { format, file };
 }
 
 function wholeNumber(option: string, value: string, max: number): number {

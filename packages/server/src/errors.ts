@@ -8,10 +8,18 @@
  * - `app-threw`: the module threw while it was loaded; `cause` is its own error.
  * - `address-in-use`: another program listens there.
  * - `cannot-listen`: the address cannot be listened on for another reason.
+ * - `cannot-log`: the file of the access log cannot be opened.
  */
 export class ServerError extends Error {
   override readonly name = "ServerError";
-  readonly code: "usage" | "app-not-found" | "app-unusable" | "app-threw" | "address-in-use" | "cannot-listen";
+  readonly code:
+    | "usage"
+    | "app-not-found"
+    | "app-unusable"
+    | "app-threw"
+    | "address-in-use"
+    | "cannot-listen"
+    | "cannot-log";
 
   constructor(code: ServerError["code"], message: string, options?: ErrorOptions) {
     super(message, options);

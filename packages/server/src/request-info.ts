@@ -1,10 +1,13 @@
 /** Where the facts in RequestInfo come from: the balancer's fields behind one, the connection without. */
+import { HAS_ENDED } from "./answer-end.js";
 import type { RequestInfo } from "./app.js";
 
 /** What a runtime can tell of one request. */
 export interface RequestSource {
   header(name: string): string | null | undefined;
   remoteAddress(): string | undefined;
+  /** Whether its answer has left; see answer-end.ts. */
+  hasEnded?(): boolean | undefined;
 }
 
 /** Reads each fact only when it is asked for, since most handlers ask for none. */
@@ -25,6 +28,10 @@ export class ConnectionInfo implements RequestInfo {
 
   get requestId(): string | undefined {
     return this.source.header("x-request-id") ?? undefined;
+  }
+
+  [HAS_ENDED](): boolean | undefined {
+    return this.source.hasEnded?.();
   }
 }
 

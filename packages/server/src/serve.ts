@@ -3,7 +3,7 @@ import type { App } from "./app.js";
 import type { AnswerReader } from "./lane/answers.js";
 import { serveLanes, withControlLane } from "./lane/lane-server.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
-import type { RunningServer, RuntimeOptions, ServeAddress } from "./runtime/running-server.js";
+import type { RequestLog, RunningServer, RuntimeOptions, ServeAddress } from "./runtime/running-server.js";
 import { clearStaleSocket } from "./unix-socket.js";
 
 export interface ServeOptions {
@@ -15,6 +15,8 @@ export interface ServeOptions {
   lanes?: AnswerReader;
   /** The path of a lane for control beside HTTP/1.1. Default: none. */
   controlLane?: string;
+  /** Hears of the requests that come in HTTP/1.1. Default: none. */
+  requestLog?: RequestLog | undefined;
   /** Takes the errors of handlers and bodies; by default their stack goes to stderr. */
   onError?: (error: unknown) => void;
 }
@@ -36,6 +38,7 @@ function runtimeOptions(app: App, options: ServeOptions): RuntimeOptions {
     address: options.address,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     behindBalancer: options.behindBalancer ?? false,
+    requestLog: options.requestLog,
     onError: options.onError ?? ((error) => console.error(error)),
   };
 }
@@ -46,7 +49,7 @@ async function start(app: App, options: ServeOptions, runtime: RuntimeOptions): 
   // Not loaded before it is needed: idle memory counts, and node:http alone is 2 MB.
   if (app.style === "fetch" && process.versions.bun !== undefined) {
     const { serveOnBun } = await import("./runtime/bun.js");
-    return serveOnBun(app.handler, runtime);
+    return serveOnBun(options.requestLog?.wrap(app.handler) ?? app.handler, runtime);
   }
   const { serveOnNode } = await import("./runtime/node.js");
   return serveOnNode(runtime);

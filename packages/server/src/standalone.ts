@@ -1,7 +1,9 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
 import { resolve } from "node:path";
 import { loadApp } from "./app-loader.js";
+import type { AccessLog, AccessLogOptions } from "./contrib/access-log.js";
 import { Drain } from "./drain.js";
+import { ServerError } from "./errors.js";
 import { exitOnUncaught } from "./fatal.js";
 import type { ServerLimits } from "./limits.js";
 import { describeAddress, type ServeAddress } from "./runtime/running-server.js";
@@ -13,16 +15,23 @@ export interface StandaloneOptions {
   address: ServeAddress;
   limits: Partial<ServerLimits>;
   drainTimeoutMs: number;
+  /** Default: none. */
+  accessLog?: AccessLogOptions | undefined;
 }
+
+/** How long the last lines of the access log may hold up the exit. */
+const LAST_LINES_TIMEOUT_MS = 500;
 
 /**
  * Serves until SIGTERM or SIGINT; then drains and exits 0. A second signal exits at once, with status 1.
  *
- * @throws ServerError when the app cannot be loaded or the address not be listened on.
+ * @throws ServerError when the app cannot be loaded, the address not be listened on or the access log not be opened.
  */
 export async function runStandalone(options: StandaloneOptions): Promise<void> {
   exitOnUncaught(async () => {});
-  const server = await serve(await loadApp(resolve(options.app)), options);
+  // Before the app, whose answers it has to know.
+  const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
+  const server = await serve(await loadApp(resolve(options.app)), { ...options, requestLog });
   let drain: Drain | undefined;
   const stop = () => {
     if (drain !== undefined) process.exit(1);
@@ -32,11 +41,21 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
       onEnd: (cut) => {
         if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
         server.closeNow();
-        process.exit(0);
+        if (requestLog === undefined) process.exit(0);
+        void requestLog.flush(LAST_LINES_TIMEOUT_MS).finally(() => process.exit(0));
       },
     });
   };
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
   console.log(`listening on ${describeAddress(server.address)}`);
+}
+
+async function openAccessLog(options: AccessLogOptions): Promise<AccessLog> {
+  const { AccessLog } = await import("./contrib/access-log.js");
+  try {
+    return new AccessLog(options);
+  } catch (cause) {
+    throw new ServerError("cannot-log", `cannot write to ${options.file}: ${(cause as Error).message}`, { cause });
+  }
 }

@@ -46,7 +46,7 @@ export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLe
   }
 }
 
-function toBytes(value: unknown): Uint8Array {
+export function toBytes(value: unknown): Uint8Array {
   if (value instanceof Uint8Array) return value;
   if (typeof value === "string") return Buffer.from(value);
   if (value instanceof ArrayBuffer) return new Uint8Array(value);

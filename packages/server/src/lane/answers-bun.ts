@@ -1,4 +1,5 @@
 /** Takes answers apart on Bun, whose Response is native and cheap: all that is missing is the body it was made with. */
+import { KEPT_BODY, type KeptBody } from "../kept-body.js";
 import type { AnswerBody, AnswerReader } from "./answers.js";
 import { fieldLines } from "./field-lines.js";
 import { acceptAll } from "./instance-of.js";
@@ -16,6 +17,10 @@ class KeptResponse extends NativeResponse {
     // The bytes are those of now: the app may use its buffer again before they leave.
     else if (body instanceof Uint8Array) this[BODY] = new Uint8Array(body);
     else if (typeof body === "number" || typeof body === "boolean" || typeof body === "bigint") this[BODY] = `${body}`;
+  }
+
+  [KEPT_BODY](): KeptBody | undefined {
+    return this.bodyUsed ? undefined : ((this[BODY] as KeptBody | null) ?? undefined);
   }
 
   override clone(): Response {

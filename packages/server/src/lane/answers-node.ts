@@ -1,4 +1,5 @@
 /** Takes answers apart on Node, whose Response costs more than everything else: one is made only for an app that asks more of it than to be sent. */
+import { KEPT_BODY, type KeptBody } from "../kept-body.js";
 import type { AnswerBody, AnswerReader } from "./answers.js";
 import { fieldLinesOf } from "./field-lines.js";
 import { acceptAll } from "./instance-of.js";
@@ -110,6 +111,11 @@ class LaneResponse {
   /** The body as it was given, where the platform's object was not needed for it; undefined where it was. */
   keptBody(): AnswerBody | undefined {
     return this.made === undefined ? this.kept : undefined;
+  }
+
+  [KEPT_BODY](): KeptBody | undefined {
+    const kept = this.keptBody();
+    return typeof kept === "string" || kept instanceof Uint8Array ? kept : undefined;
   }
 
   get hasSeenHeaders(): boolean {

@@ -111,6 +111,11 @@ class BunSource implements RequestSource {
   remoteAddress(): string | undefined {
     return this.server.requestIP(this.request)?.address;
   }
+
+  /** Bun forgets a request's address when its answer has left; over a unix socket there never is one. */
+  hasEnded(): boolean {
+    return this.server.requestIP(this.request) === null;
+  }
 }
 
 function listen(address: ServeAddress, common: object): BunServer {

@@ -44,9 +44,11 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     const begunAtMs = performance.now();
     active.set(response, begunAtMs);
     response.on("close", ended);
+    const watched = options.requestLog?.watch(request, response);
     if (draining.closeAnswers) response.setHeader("connection", "close");
     if (!limitBody(request, response, limits)) return;
     const failed = (error: unknown) => {
+      watched?.();
       options.onError(error);
       answerFailure(response);
     };

@@ -1,10 +1,18 @@
 /** The seam between the server and the runtime it runs on. */
-import type { App } from "../app.js";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { App, FetchHandler } from "../app.js";
 import type { ServerLimits } from "../limits.js";
 import type { ServerStats } from "../request-counter.js";
 
 /** Where a server listens. Port 0 takes any free one. */
 export type ServeAddress = { kind: "tcp"; host: string; port: number } | { kind: "unix"; path: string };
+
+/** Hears of each request: around a fetch handler, or beside the answer of node:http. */
+export interface RequestLog {
+  wrap(handler: FetchHandler): FetchHandler;
+  /** @returns what is called when the handler or the body fails. */
+  watch(request: IncomingMessage, response: ServerResponse): () => void;
+}
 
 /** What a runtime needs to serve an app. */
 export interface RuntimeOptions {
@@ -13,6 +21,8 @@ export interface RuntimeOptions {
   limits: ServerLimits;
   /** Clients are the balancer: its X-Forwarded-* fields are true, and its idle connections are left alone. */
   behindBalancer: boolean;
+  /** Default: none. */
+  requestLog?: RequestLog | undefined;
   /** Takes the error of a handler or of a body that failed. */
   onError(error: unknown): void;
   /** A handler held the event loop for more than LONG_TURN_MS, and has let go of it. */

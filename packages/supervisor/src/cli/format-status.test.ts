@@ -21,6 +21,7 @@ const instance: InstanceStatus = {
   latencyMs: { p50: 0.4, p99: 12.34 },
   eventLoopLagMs: 1,
   heapBytes: 1,
+  deferred: null,
   restarts: 0,
   lastExit: null,
   other: null,

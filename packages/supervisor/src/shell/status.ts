@@ -91,6 +91,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, now: number): Instan
     inFlight: last?.inFlight ?? 0,
     eventLoopLagMs: last?.eventLoopLagMs ?? null,
     heapBytes: last?.heapBytes ?? null,
+    deferred: last?.deferred ?? null,
   };
 }
 

@@ -41,7 +41,15 @@ export function pool(name: string, app: string, instances: number, more: Partial
     cwd: here,
     env: {},
     policy,
-    limits: { maxHeadBytes: 1, maxBodyBytes: 1, headTimeoutMs: 1, bodyTimeoutMs: 1, maxConnections: 1, maxDeferredJobs: 1, maxDeferDelayMs: 1 },
+    limits: {
+      maxHeadBytes: 1,
+      maxBodyBytes: 1,
+      headTimeoutMs: 1,
+      bodyTimeoutMs: 1,
+      maxConnections: 1,
+      maxDeferredJobs: 1,
+      maxDeferDelayMs: 1,
+    },
     maxOutputBytes: 1 << 20,
     ...more,
   };

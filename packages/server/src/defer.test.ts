@@ -69,14 +69,18 @@ describe("DeferredJobs", () => {
 
   it("waits while each turn brings a request or an answer, and then runs", async () => {
     let requests = 0;
+    let looks = 0;
     let isBusy = true;
-    work.requestActivity = () => (isBusy ? ++requests : requests);
+    work.requestActivity = () => {
+      looks++;
+      return isBusy ? ++requests : requests;
+    };
     work.limits = { ...DEFAULT_LIMITS, maxDeferDelayMs: 60_000 };
     add(run, "job");
-    await turns(500);
+    await vi.waitUntil(() => looks > 500, { timeout: 10_000, interval: 1 });
     expect(ran).toEqual([]);
     isBusy = false;
-    await turns(3);
+    await allEnd();
     expect(ran).toEqual(["job"]);
   });
 
@@ -84,7 +88,7 @@ describe("DeferredJobs", () => {
     work.requestActivity = () => 1;
     work.limits = { ...DEFAULT_LIMITS, maxDeferDelayMs: 60_000 };
     add(run, "job");
-    await turns(3);
+    await allEnd();
     expect(ran).toEqual(["job"]);
   });
 

@@ -3,6 +3,7 @@ import type { DeferredStats } from "@paceline/link";
 import { type BackgroundWork, backgroundWork, type DeferredWork } from "./background-work.js";
 import { type DeferredJob, DeferredQueue, type JobFunction } from "./deferred-queue.js";
 import { ServerError } from "./errors.js";
+import { type Look, nextStep, QUIET_MS, type Step } from "./idleness.js";
 import { DEFAULT_LIMITS } from "./limits.js";
 import { countNames, nameOf } from "./work-names.js";
 
@@ -29,23 +30,20 @@ export function defer(fn: JobFunction, argument?: unknown, options: DeferOptions
 type State =
   /** Nothing is queued. */
   | "resting"
-  /** The next turn of the event loop is awaited. */
+  /** A look at the server is to come. */
   | "waiting"
   /** A job is under way. */
   | "running";
 
-/**
- * The server is idle when a whole turn of the event loop went by in which no request began and no answer was finished: all
- * that had come was read, and each handler waits for something. Looking costs a turn that does not sleep, and only while a
- * job waits.
- */
+/** Looks at the server while a job waits, and then only; requests are never counted for it, they are anyway. */
 export class DeferredJobs implements DeferredWork {
   private state: State = "resting";
   private current: DeferredJob | undefined;
   private readonly queue = new DeferredQueue();
   private changes = 0;
-  /** As it was in the last turn; NaN is like no other, so that the first turn is not taken for an idle one. */
-  private lastRequestActivity = Number.NaN;
+  /** As it was at the last look. */
+  private requestActivity = 0;
+  private quietSinceMs = 0;
 
   constructor(private readonly work: BackgroundWork) {}
 
@@ -66,9 +64,7 @@ export class DeferredJobs implements DeferredWork {
     if (outcome === "dropped") return;
     this.changes++;
     this.work.onNextJob?.();
-    if (this.state !== "resting") return;
-    this.lastRequestActivity = Number.NaN;
-    this.awaitTurn();
+    if (this.state === "resting") this.wait();
   }
 
   stats(): DeferredStats {
@@ -87,18 +83,34 @@ export class DeferredJobs implements DeferredWork {
     return this.work.limits ?? DEFAULT_LIMITS;
   }
 
-  private awaitTurn(): void {
+  private wait(): void {
     this.state = "waiting";
-    setImmediate(this.turn);
+    // What has changed before counts as a change: the job waits for a whole turn at least.
+    this.requestActivity = Number.NaN;
+    this.lookNextTurn();
   }
 
-  private readonly turn = (): void => {
-    const requestActivity = this.work.requestActivity?.() ?? 0;
-    const isIdle = requestActivity === this.lastRequestActivity;
-    this.lastRequestActivity = requestActivity;
-    if (isIdle || this.stats().oldestMs >= this.limits.maxDeferDelayMs) this.runNext();
-    else this.awaitTurn();
+  private lookNextTurn(): void {
+    setImmediate(this.look);
+  }
+
+  private readonly look = (): void => {
+    const { requestActivity } = this.work;
+    const step = requestActivity === undefined ? "run" : this.stepAt(requestActivity());
+    if (step === "run") this.runNext();
+    else if (step === "look-next-turn") this.lookNextTurn();
+    // A timer may come late and before what waits to be read: the look is at the end of the turn after it.
+    else setTimeout(() => this.lookNextTurn(), QUIET_MS);
   };
+
+  private stepAt(requestActivity: number): Step {
+    const now = performance.now();
+    const hasChanged = requestActivity !== this.requestActivity;
+    this.requestActivity = requestActivity;
+    if (hasChanged) this.quietSinceMs = now;
+    const look: Look = { ageMs: this.stats().oldestMs, hasChanged, quietMs: now - this.quietSinceMs };
+    return nextStep(look, this.limits.maxDeferDelayMs);
+  }
 
   private runNext(): void {
     const job = this.queue.take();
@@ -125,7 +137,11 @@ export class DeferredJobs implements DeferredWork {
   private readonly ended = (): void => {
     this.current = undefined;
     this.changes++;
-    if (this.queue.length > 0) this.awaitTurn();
-    else this.state = "resting";
+    if (this.queue.length === 0) {
+      this.state = "resting";
+      return;
+    }
+    this.state = "waiting";
+    this.lookNextTurn();
   };
 }

@@ -84,6 +84,23 @@ describe("DeferredJobs", () => {
     expect(ran).toEqual(["job"]);
   });
 
+  it("a young job waits for the end of a burst, also when an older one has just run", async () => {
+    let requests = 0;
+    const now = vi.spyOn(performance, "now").mockReturnValue(0);
+    work.requestActivity = () => requests;
+    work.limits = { ...DEFAULT_LIMITS, maxDeferDelayMs: 60_000 };
+    add(run, "old");
+    now.mockReturnValue(200);
+    requests++;
+    add(run, "young");
+    await vi.waitUntil(() => jobs.unfinished === 1, { timeout: 10_000, interval: 1 });
+    await turns(10);
+    expect(ran).toEqual(["old"]);
+    now.mockReturnValue(210);
+    await allEnd();
+    expect(ran).toEqual(["old", "young"]);
+  });
+
   it("a request that waits for something holds no job up", async () => {
     work.requestActivity = () => 1;
     work.limits = { ...DEFAULT_LIMITS, maxDeferDelayMs: 60_000 };

@@ -101,6 +101,14 @@ describe("DeferredQueue", () => {
     }
   });
 
+  it("tells 0 from -0, as isDeepStrictEqual does, and knows NaN again", () => {
+    const queue = new DeferredQueue();
+    const outcomes = [0, -0, 0, -0, Number.NaN, Number.NaN].map((argument) =>
+      queue.add({ fn: save, argument, queuedAtMs: 0 }, true, MANY),
+    );
+    expect(outcomes).toEqual(["queued", "queued", "dropped", "dropped", "queued", "dropped"]);
+  });
+
   it("an argument that is changed while it waits does no harm to the order or to the others", () => {
     const queue = new DeferredQueue();
     const changing = { page: 1 };

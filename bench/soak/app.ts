@@ -1,4 +1,6 @@
 /** The app of the soaks: a quick answer, a download of a gigabyte, one that blocks, and an upload that is read slowly. */
+import { appendFileSync } from "node:fs";
+
 const GIGABYTE = 2 ** 30;
 const PIECE = new Uint8Array(65_536).fill(120);
 const WHO = { "x-instance": process.env.PACELINE_INSTANCE ?? "" };
@@ -6,9 +8,12 @@ const READ_BYTES_PER_SECOND = 1_000_000;
 
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Burns the processor for two seconds. */
-function block(): void {
-  for (const end = performance.now() + 2000; performance.now() < end; );
+const { BLOCKS_FILE } = process.env;
+
+/** Burns the processor, for two seconds unless told, and writes down who does. */
+function block(ms: number): void {
+  if (BLOCKS_FILE !== undefined) appendFileSync(BLOCKS_FILE, `${WHO["x-instance"]}\n`);
+  for (const end = performance.now() + ms; performance.now() < end; );
 }
 
 async function* gigabyte() {
@@ -28,10 +33,10 @@ async function readSlowly(body: ReadableStream<Uint8Array> | null): Promise<numb
 
 export default {
   async fetch(request: Request): Promise<Response> {
-    const { pathname } = new URL(request.url);
+    const { pathname, searchParams } = new URL(request.url);
     if (pathname === "/gigabyte") return new Response(gigabyte() as unknown as BodyInit);
     if (pathname === "/slow") return new Response(`${await readSlowly(request.body)}\n`);
-    if (pathname === "/block") block();
+    if (pathname === "/block") block(Number(searchParams.get("ms") ?? 2000));
     return new Response("Hello World!\n", { headers: WHO });
   },
 };

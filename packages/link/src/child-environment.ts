@@ -88,6 +88,8 @@ const LIMIT_NAMES: readonly (keyof InstanceLimits)[] = [
   "headTimeoutMs",
   "bodyTimeoutMs",
   "maxConnections",
+  "maxDeferredJobs",
+  "maxDeferDelayMs",
 ];
 
 function checkLimits(limits: unknown, bad: (what: string) => LinkError): void {

@@ -56,6 +56,14 @@ export interface Ready {
 /** A sparse latency histogram: bucket index, count, bucket index, count … since the last report. */
 export type SparseHistogram = number[];
 
+/** The jobs that an instance's app has deferred. */
+export interface DeferredStats {
+  /** Those that have not ended: the one under way, and those that wait. */
+  jobs: number;
+  /** How long ago the oldest of them was deferred, in milliseconds; 0 when there is none. */
+  oldestMs: number;
+}
+
 /** What an instance reports: each second while something happens, rarely while nothing does, and before it exits. */
 export interface InstanceStats {
   type: "stats";
@@ -65,6 +73,8 @@ export interface InstanceStats {
   /** Of those, answers with status 500 and above and handlers that threw. */
   errorsTotal: number;
   inFlight: number;
+  /** Absent while the app has never deferred a job. */
+  deferred?: DeferredStats;
   latency: SparseHistogram;
   /** The time in which what is new came, in milliseconds: a second even after a silence, which is not reported. */
   periodMs: number;
@@ -240,6 +250,8 @@ export interface InstanceLimits {
   headTimeoutMs: number;
   bodyTimeoutMs: number;
   maxConnections: number;
+  maxDeferredJobs: number;
+  maxDeferDelayMs: number;
 }
 
 /** What a child is to run; JSON in PACELINE_SPEC. */

@@ -1,4 +1,5 @@
 /** Ends a server without losing what is in flight, within a deadline. */
+import { leaveWork, logLostWork, unfinishedWork } from "./background-work.js";
 import type { RunningServer } from "./runtime/running-server.js";
 
 /** How often a draining server looks whether all has left; Bun tells it no other way. */
@@ -13,7 +14,10 @@ export interface DrainOptions {
   onEnd(cut: number): void;
 }
 
-/** A drain under way: answers carry `Connection: close`, and it ends when nothing is in flight any more. */
+/**
+ * A drain under way: answers carry `Connection: close`, and it ends when nothing is in flight any more, no deferred job waits
+ * and no timer's run is under way. Timers stop as it begins.
+ */
 export class Drain {
   private readonly timer: NodeJS.Timeout;
   private deadlineAtMs: number;
@@ -28,6 +32,7 @@ export class Drain {
     this.deadlineAtMs = performance.now() + options.deadlineMs;
     this.released = !options.untilReleased;
     server.markAnswersClose();
+    leaveWork();
     this.timer = setInterval(() => this.look(), LOOK_EVERY_MS);
   }
 
@@ -56,11 +61,12 @@ export class Drain {
       this.server.stopAccepting();
       return;
     }
-    if (inFlight === 0) this.end(0);
+    if (inFlight === 0 && unfinishedWork() === 0) this.end(0);
   }
 
   private end(cut: number): void {
     clearInterval(this.timer);
+    logLostWork();
     this.options.onEnd(cut);
   }
 }

@@ -1,7 +1,7 @@
 /** The one error class of the server. */
 
 /**
- * What kept the server from running, by `code`:
+ * What went wrong, by `code`. What kept the server from running:
  * - `usage`: the command line cannot be understood; exit status 2.
  * - `app-not-found`: there is no file at the app's path.
  * - `app-unusable`: the module has no default export that can be served.
@@ -9,6 +9,10 @@
  * - `address-in-use`: another program listens there.
  * - `cannot-listen`: the address cannot be listened on for another reason.
  * - `cannot-log`: the file of the access log cannot be opened.
+ *
+ * What an app asked for in vain:
+ * - `bad-argument`: a timer or a deferred job cannot be made of what was given.
+ * - `defer-queue-full`: as many deferred jobs wait as `maxDeferredJobs` allows.
  */
 export class ServerError extends Error {
   override readonly name = "ServerError";
@@ -19,7 +23,9 @@ export class ServerError extends Error {
     | "app-threw"
     | "address-in-use"
     | "cannot-listen"
-    | "cannot-log";
+    | "cannot-log"
+    | "bad-argument"
+    | "defer-queue-full";
 
   constructor(code: ServerError["code"], message: string, options?: ErrorOptions) {
     super(message, options);

@@ -1,4 +1,5 @@
 /** Ends the process when the app has an error that nobody caught. */
+import { logLostWork } from "./background-work.js";
 
 /**
  * Logs an uncaught exception or an unhandled rejection with its stack, then exits 1. Going on would mean to serve from a
@@ -12,6 +13,7 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
     console.error(error);
     if (dying) return;
     dying = true;
+    logLostWork();
     void beforeExit(`${kind}: ${error}`).finally(() => process.exit(1));
   };
   process.on("uncaughtException", (error) => die("uncaught exception", error));

@@ -2,8 +2,11 @@
 export type { App, FetchHandler, NodeHandler, RequestInfo, Upgrade } from "./app.js";
 export { appFrom } from "./app.js";
 export { loadApp } from "./app-loader.js";
+export { type DeferOptions, defer } from "./defer.js";
 export { ServerError } from "./errors.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 export type { ServerStats } from "./request-counter.js";
 export { describeAddress, type RunningServer, type ServeAddress } from "./runtime/running-server.js";
-export { type ServeOptions, serve } from "./serve.js";
+export type { ServeOptions } from "./serve.js";
+export { serve } from "./serve-lazily.js";
+export { after, every, type Timer } from "./timers.js";

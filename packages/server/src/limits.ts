@@ -25,6 +25,10 @@ export interface ServerLimits extends InstanceLimits {
    * of requests at once, and more are answered 503 with `Connection: close`.
    */
   maxConnections: number;
+  /** Deferred jobs that may wait; `defer` throws beyond them. Default 50000. */
+  maxDeferredJobs: number;
+  /** Milliseconds a deferred job waits for an idle server; then it runs though the server is busy. Default 1000. */
+  maxDeferDelayMs: number;
   /**
    * Milliseconds a connection may stay idle between two requests; 0 is for ever. Default 60000. Behind a balancer it is
    * 0, since only the balancer may close its connections. On Bun rounded up to seconds, 255 s at most, and there it also
@@ -39,5 +43,7 @@ export const DEFAULT_LIMITS: Readonly<ServerLimits> = {
   headTimeoutMs: 15_000,
   bodyTimeoutMs: 60_000,
   maxConnections: 20_000,
+  maxDeferredJobs: 50_000,
+  maxDeferDelayMs: 1000,
   keepAliveTimeoutMs: 60_000,
 };

@@ -2,7 +2,7 @@
 import { Histogram, type InstanceStats, type Measured } from "@paceline/link";
 
 /** How a server is read: by the reports to the supervisor, and by whoever embeds it. */
-export type ServerStats = Omit<InstanceStats, "type" | "role" | keyof Measured>;
+export type ServerStats = Omit<InstanceStats, "type" | "role" | "deferred" | keyof Measured>;
 
 /** The counts of one server. A request is in flight until its answer has left or its client has gone. */
 export class RequestCounter {

@@ -1,11 +1,12 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
 import { resolve } from "node:path";
 import { loadApp } from "./app-loader.js";
+import { backgroundWork, logLostWork } from "./background-work.js";
 import type { AccessLog, AccessLogOptions } from "./contrib/access-log.js";
 import { Drain } from "./drain.js";
 import { ServerError } from "./errors.js";
 import { exitOnUncaught } from "./fatal.js";
-import type { ServerLimits } from "./limits.js";
+import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 import { describeAddress, type ServeAddress } from "./runtime/running-server.js";
 import { serve } from "./serve.js";
 
@@ -31,10 +32,16 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   exitOnUncaught(async () => {});
   // Before the app, whose answers it has to know.
   const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
+  const work = backgroundWork();
+  work.limits = { ...DEFAULT_LIMITS, ...options.limits };
   const server = await serve(await loadApp(resolve(options.app)), { ...options, requestLog });
+  work.requestActivity = server.activity;
   let drain: Drain | undefined;
   const stop = () => {
-    if (drain !== undefined) process.exit(1);
+    if (drain !== undefined) {
+      logLostWork();
+      process.exit(1);
+    }
     drain = new Drain(server, {
       deadlineMs: options.drainTimeoutMs,
       untilReleased: false,

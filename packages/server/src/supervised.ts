@@ -8,6 +8,7 @@ import {
   type UpstreamProtocol,
 } from "@paceline/link";
 import { loadApp } from "./app-loader.js";
+import { backgroundWork, logLostWork } from "./background-work.js";
 import { Drain } from "./drain.js";
 import { ServerError } from "./errors.js";
 import { exitOnUncaught } from "./fatal.js";
@@ -71,6 +72,8 @@ class Instance {
     // Ctrl-C in a terminal goes to the supervisor, which tells its children.
     process.on("SIGINT", () => {});
     process.on("SIGTERM", () => this.leave(spec.drainTimeoutMs, false));
+    const work = backgroundWork();
+    if (spec.limits !== undefined) work.limits = spec.limits;
     this.link.start();
     const prepared = spec.link === "lane" ? await prepareAnswers() : undefined;
     const app = await loadApp(spec.app);
@@ -86,11 +89,24 @@ class Instance {
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
     });
     this.server = server;
+    work.requestActivity = server.activity;
     this.reporter = new Reporter({
-      activity: server.activity,
-      inFlight: server.inFlight,
-      onNext: server.onNext,
-      report: (measured) => this.link.send({ type: "stats", role: "instance", ...server.takeStats(), ...measured }),
+      // Deferred jobs are told of as requests are: while any wait, and once more when none does.
+      activity: () => server.activity() + (work.deferred?.activity ?? 0),
+      inFlight: () => server.inFlight() + (work.deferred?.unfinished ?? 0),
+      onNext: (wake) => {
+        const wakeOnce = () => {
+          if (work.onNextJob !== wakeOnce) return;
+          work.onNextJob = undefined;
+          wake();
+        };
+        work.onNextJob = wakeOnce;
+        server.onNext(wakeOnce);
+      },
+      report: (measured) => {
+        const deferred = work.deferred === undefined ? {} : { deferred: work.deferred.stats() };
+        return this.link.send({ type: "stats", role: "instance", ...server.takeStats(), ...deferred, ...measured });
+      },
     });
     this.sayReady();
     this.reporter.start();
@@ -117,6 +133,7 @@ class Instance {
     this.phase = "draining";
     if (this.server === undefined) {
       // Never ready, so no balancer ever knew it.
+      logLostWork();
       process.exit(0);
     }
     this.drain = new Drain(this.server, { deadlineMs, untilReleased, onEnd: (cut) => void this.exit(cut) });

@@ -10,6 +10,8 @@ const LIMITS = {
   headTimeoutMs: 15_000,
   bodyTimeoutMs: 15_000,
   maxConnections: 1000,
+  maxDeferredJobs: 1000,
+  maxDeferDelayMs: 1000,
 };
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {

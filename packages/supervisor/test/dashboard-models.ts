@@ -22,6 +22,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     latencyMs: { p50: 0.4, p99: 1.84 },
     eventLoopLagMs: 1,
     heapBytes: 1,
+    deferred: null,
     restarts: 0,
     lastExit: null,
     other: null,
@@ -30,7 +31,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
 }
 
 export function balancer(name: string, more: Partial<BalancerStatus> = {}): BalancerStatus {
-  const { generation: _, eventLoopLagMs: __, heapBytes: ___, ...common } = instance(name);
+  const { generation: _, eventLoopLagMs: __, heapBytes: ___, deferred: ____, ...common } = instance(name);
   return { ...common, connections: 412, connectionsTotal: 500, retriesTotal: 0, snapshotVersion: 2, ...more };
 }
 

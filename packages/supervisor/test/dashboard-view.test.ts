@@ -60,6 +60,26 @@ test("at 200 columns the titles are whole and the name of the program is there",
   expect(lines[1]).toMatch(/RSS MB .* CPU % .* LAST MINUTE .* FLIGHT .* RESTARTS /);
 });
 
+test("jobs that were deferred are told where an app has any: in the pool's line, and in a column where there is room", () => {
+  const deferring = status([
+    pool("web", [
+      instance("web.1", { deferred: { jobs: 1200, oldestMs: 6_100 } }),
+      instance("web.2", { deferred: { jobs: 0, oldestMs: 0 } }),
+      instance("web.3", { pid: null }),
+    ]),
+    pool("files", [instance("files.1")]),
+  ]);
+  const narrow = screen(after([shows(deferring)]));
+  expect(narrow[2]).toMatch(/ gen 3 {2}1,200 deferred, oldest 6s .* req\/s/);
+  expect(narrow[1]).not.toContain("DEFER");
+  const wide = screen(after([shows(deferring)]), 160, 24);
+  expect(wide[1]).toMatch(/ P99 +DEFERRED +RESTARTS /);
+  expect(wide.slice(3, 6).join("\n")).toMatch(/ 1\.8 +1,200 6s +0 .*\n.* 1\.8 +0 +0 .*\n web\.3 /);
+  expect(wide[6]).not.toContain("deferred");
+  const unused = status([pool("web", [instance("web.1"), instance("web.2", { pid: null, state: "backoff" })])]);
+  expect(screen(after([shows(unused)]), 160, 24)[1]).not.toContain("DEFER");
+});
+
 test("at 20 columns the name and the state are left", () => {
   const lines = screen(after([shows(FLEET)]), 20, 12);
   expect(lines[1]).toBe(" NAME       STATE");
@@ -174,6 +194,7 @@ const anyProcess = fc.record({
   inFlight: fc.nat(),
   latencyMs: fc.record({ p50: orNull(anyNumber), p99: orNull(anyNumber) }),
   restarts: fc.nat(),
+  deferred: orNull(fc.record({ jobs: fc.nat(), oldestMs: fc.nat() })),
   other: orNull(
     fc.record({
       role: fc.constantFrom("successor", "leaver"),

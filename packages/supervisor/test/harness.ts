@@ -43,7 +43,15 @@ export function pool(name: string, app: string, instances: number, more: Partial
     env: {},
     envFiles: [],
     policy,
-    limits: { maxHeadBytes: 1, maxBodyBytes: 1, headTimeoutMs: 1, bodyTimeoutMs: 1, maxConnections: 1 },
+    limits: {
+      maxHeadBytes: 1,
+      maxBodyBytes: 1,
+      headTimeoutMs: 1,
+      bodyTimeoutMs: 1,
+      maxConnections: 1,
+      maxDeferredJobs: 1,
+      maxDeferDelayMs: 1,
+    },
     maxOutputBytes: 1 << 20,
     ...more,
   };

@@ -1,6 +1,6 @@
 /** The table that `paceline status` prints: aligned, and telling why something is not ready. */
 import { expect, test } from "vitest";
-import type { BalancerStatus, InstanceStatus, Status } from "../control/api.js";
+import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
 import { formatDuration, formatStatus } from "./format-status.js";
 
 const instance: InstanceStatus = {
@@ -21,6 +21,7 @@ const instance: InstanceStatus = {
   latencyMs: { p50: 0.4, p99: 12.34 },
   eventLoopLagMs: 1,
   heapBytes: 1,
+  deferred: null,
   restarts: 0,
   lastExit: null,
   other: null,
@@ -89,6 +90,20 @@ test("is aligned, whole, and tells the last exit of what is not ready", () => {
       "  | Error: no database",
     ].join("\n"),
   );
+});
+
+test("where an app has deferred jobs, there is a column that tells how many wait and for how long", () => {
+  const deferred = { jobs: 1200, oldestMs: 61_000 };
+  const pool = { ...status.pools[0], instances: [{ ...instance, deferred }, failed] } as PoolStatus;
+  const idle = { ...pool, instances: [{ ...instance, deferred: { jobs: 0, oldestMs: 0 } }] };
+  const lines = formatStatus({ ...status, pools: [pool, idle] }, { colour: false }).split("\n");
+  expect(lines.slice(4, 9).map((line) => line.slice(94))).toEqual([
+    "      UP                DEFERRED",
+    " 1 d 1 h  1200, oldest 1 min 1 s",
+    "       –                       –",
+    "",
+    " 1 d 1 h                       0",
+  ]);
 });
 
 test("colour changes nothing but the colour", () => {

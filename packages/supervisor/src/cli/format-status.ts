@@ -17,6 +17,8 @@ const HEAD: Cell[] = [
   { text: "RESTARTS", align: "right" },
   { text: "UP", align: "right" },
 ];
+/** Shown where an app has deferred jobs. */
+const DEFERRED: Cell = { text: "DEFERRED", align: "right" };
 
 const COLOUR: Record<ProcessState, string> = {
   ready: "32",
@@ -34,10 +36,15 @@ export interface FormatOptions {
 
 /** The whole fleet, one line for each process; what is not ready tells its last exit below the tables. */
 export function formatStatus(status: Status, options: FormatOptions): string {
-  const rows: Cell[][] = [HEAD];
-  for (const pool of status.pools) rows.push(...pool.instances.flatMap((instance) => processRows(instance, options)));
+  const instances = status.pools.flatMap((pool) => pool.instances);
+  const hasDeferred = instances.some(({ deferred }) => deferred !== null);
+  const rows: Cell[][] = [hasDeferred ? [...HEAD, DEFERRED] : HEAD];
+  for (const instance of instances) {
+    const [row = [], ...others] = processRows(instance, options);
+    rows.push(hasDeferred ? [...row, right(formatDeferred(instance.deferred))] : row, ...others);
+  }
   rows.push(...status.balancers.flatMap((balancer) => processRows(balancer, options)));
-  const troubles = [...status.pools.flatMap((pool) => pool.instances), ...status.balancers].flatMap(trouble);
+  const troubles = [...instances, ...status.balancers].flatMap(trouble);
   return [
     title(status),
     ...status.pools.map(poolLine),
@@ -89,6 +96,13 @@ function trouble(process: { name: string; state: ProcessState; lastExit: LastExi
   const { name, state, lastExit } = process;
   if (state === "ready" || lastExit === null) return [];
   return [`${name}: ${lastExit.reason}`, ...lastExit.lastLines.slice(-5).map((line) => `  | ${line}`)];
+}
+
+/** `12, oldest 3 s`. */
+function formatDeferred(deferred: InstanceStatus["deferred"]): string | null {
+  if (deferred === null) return null;
+  const { jobs, oldestMs } = deferred;
+  return jobs === 0 ? "0" : `${jobs}, oldest ${formatDuration(oldestMs / 1000)}`;
 }
 
 function formatLatency(ms: number | null): string | null {

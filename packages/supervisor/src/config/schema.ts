@@ -79,6 +79,12 @@ export const instanceLimitFields = {
   headTimeoutMs: milliseconds(15_000, "How long a client may take to send a request head; then 408."),
   bodyTimeoutMs: milliseconds(60_000, "How long a client may send nothing of a body it owes; then 408."),
   maxConnections: count(20_000, "Connections open at once; a new one beyond them is closed."),
+  maxDeferredJobs: count(50_000, "Jobs put off by `defer` that may wait; beyond them `defer` throws."),
+  maxDeferDelayMs: milliseconds(
+    1000,
+    "How long a deferred job waits for an idle server; then it runs though the server is busy.",
+    { min: 0 },
+  ),
 };
 
 /** What the balancer takes, and how long it waits for each phase. */

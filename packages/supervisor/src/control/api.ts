@@ -18,6 +18,14 @@ export interface LastExit {
   lastLines: string[];
 }
 
+/** The jobs that an instance's app has deferred. */
+export interface DeferredStatus {
+  /** Those that have not ended: the one under way, and those that wait. */
+  jobs: number;
+  /** How long ago the oldest of them was deferred, in milliseconds; 0 when there is none. */
+  oldestMs: number;
+}
+
 export interface InstanceStatus {
   name: string;
   state: ProcessState;
@@ -37,6 +45,8 @@ export interface InstanceStatus {
   latencyMs: LatencyMs;
   eventLoopLagMs: number | null;
   heapBytes: number | null;
+  /** Null while its app has never deferred a job. */
+  deferred: DeferredStatus | null;
   /** Spawns of this slot after an unwanted exit, since the supervisor started. */
   restarts: number;
   lastExit: LastExit | null;

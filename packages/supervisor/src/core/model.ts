@@ -61,6 +61,8 @@ export interface PoolConfig {
     headTimeoutMs: number;
     bodyTimeoutMs: number;
     maxConnections: number;
+    maxDeferredJobs: number;
+    maxDeferDelayMs: number;
   };
   /** The bound of each process's output file, in bytes. */
   maxOutputBytes: number;

@@ -7,7 +7,20 @@ import type { Process } from "./rows.js";
 import { isSimple, type Style, widthOf } from "./text.js";
 
 export interface Column {
-  key: "name" | "state" | "pid" | "memory" | "cpu" | "rate" | "chart" | "flight" | "p50" | "p99" | "restarts" | "up";
+  key:
+    | "name"
+    | "state"
+    | "pid"
+    | "memory"
+    | "cpu"
+    | "rate"
+    | "chart"
+    | "flight"
+    | "p50"
+    | "p99"
+    | "deferred"
+    | "restarts"
+    | "up";
   /** The long title and the short one. */
   titles: readonly [string, string];
   align: "left" | "right";
@@ -16,6 +29,8 @@ export interface Column {
   /** The rows are sorted by this column when they are sorted by … */
   sort?: SortKey;
   value(process: Process): string;
+  /** Left out where no process has anything to show in it. */
+  isOptional?: boolean;
   /** Wide enough for what comes, so that the columns do not move with every digit. */
   least: number;
 }
@@ -47,9 +62,20 @@ const COLUMNS: readonly Column[] = [
   numeric("flight", ["FLIGHT", "FLY"], 7, undefined, 4, ({ inFlight }) => count(inFlight)),
   numeric("p50", ["P50", "P50"], 9, undefined, 4, ({ latencyMs }) => milliseconds(latencyMs.p50)),
   numeric("p99", ["P99", "P99"], 3, "latency", 4, ({ latencyMs }) => milliseconds(latencyMs.p99)),
+  {
+    ...{ key: "deferred", titles: ["DEFERRED", "DEFER"], align: "right", drop: 12 },
+    ...{ value: deferredJobs, least: 5, isOptional: true },
+  },
   numeric("restarts", ["RESTARTS", "RST"], 8, "restarts", 3, ({ restarts }) => count(restarts)),
   numeric("up", ["UP", "UP"], 11, undefined, 3, ({ uptimeSeconds }) => shortDuration(uptimeSeconds)),
 ];
+
+/** `1,200 6s`: how many, and the age of the oldest. */
+function deferredJobs(process: Process): string {
+  if (!("deferred" in process) || process.deferred === null) return "";
+  const { jobs, oldestMs } = process.deferred;
+  return jobs === 0 ? "0" : `${count(jobs)} ${shortDuration(oldestMs / 1000)}`;
+}
 
 function numeric(
   key: Column["key"],
@@ -79,7 +105,10 @@ export function stateStyle(state: ProcessState): Style {
 
 /** Long titles and wide gaps where they fit, then short ones, then fewer columns; the chart takes what is left. */
 export function layOut(processes: readonly Process[], width: number, sort: SortKey): Layout {
-  const measured = COLUMNS.map((column) => ({ column, content: contentWidth(column, processes) }));
+  const present = COLUMNS.filter(
+    ({ isOptional, value }) => !isOptional || processes.some((each) => value(each) !== ""),
+  );
+  const measured = present.map((column) => ({ column, content: contentWidth(column, processes) }));
   const roomy = measured.map((each) => place(each, 0, sort));
   if (totalWidth(roomy, "  ") + GOOD_CHART - LEAST_CHART <= width) return grow(roomy, "  ", width);
   let placed = measured.map((each) => place(each, 1, sort));

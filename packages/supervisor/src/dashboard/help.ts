@@ -21,6 +21,7 @@ export function helpLines(ownership: Ownership, width: number): Line[] {
     ["FLIGHT", "requests begun and not yet answered"],
     ["P50 P99", "milliseconds that half and 99 % of the answers took, last 10 s"],
     ["5xx", "answers of the balancers with a status of 500 and more"],
+    ["DEFERRED", "jobs put off that have not ended, and the age of the oldest"],
     ["RSS PSS", "memory; PSS counts a shared page once"],
   ];
   return [

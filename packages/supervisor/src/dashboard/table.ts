@@ -1,7 +1,7 @@
 /** The table: a line a pool, a row a process. */
-import type { Status } from "../control/api.js";
+import type { PoolStatus, Status } from "../control/api.js";
 import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle } from "./columns.js";
-import { bar, count } from "./format.js";
+import { bar, count, shortDuration } from "./format.js";
 import { peak, sparkline } from "./history.js";
 import type { Model } from "./model.js";
 import { type Process, type Row, rowsOf } from "./rows.js";
@@ -80,12 +80,25 @@ function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line
     segment(`${pool.ready}/${pool.wanted} ready`, short ? "busy" : "good"),
     segment(`  gen ${pool.generation}`),
   ];
+  const deferred = deferredOf(pool);
+  if (deferred !== "") left.push(segment(`  ${deferred}`, "busy"));
   const routes = clean(pool.routes.join(" "));
   if (pool.rollout === null) {
     return spread(left, [segment(`${count(pool.requestsPerSecond)} req/s  ${routes} `, "dim")], width);
   }
   const { kind, done, total } = pool.rollout;
   return spread(left, [segment(`${kind} ${done}/${total} ${bar(done, total, BAR_WIDTH)} `, "busy")], width);
+}
+
+/** `12 deferred, oldest 3s`; nothing while no job waits. */
+function deferredOf({ instances }: PoolStatus): string {
+  let jobs = 0;
+  let oldestMs = 0;
+  for (const { deferred } of instances) {
+    jobs += deferred?.jobs ?? 0;
+    oldestMs = Math.max(oldestMs, deferred?.oldestMs ?? 0);
+  }
+  return jobs === 0 ? "" : `${count(jobs)} deferred, oldest ${shortDuration(oldestMs / 1000)}`;
 }
 
 function balancersLine({ balancers, listen }: Status, width: number): Line {

@@ -34,7 +34,9 @@ function isMessage(message: Fields): boolean {
       return isProtocol(message.protocol);
     case "stats":
       return (
-        areAmounts(message, message.role === "balancer" ? BALANCER_STATS : INSTANCE_STATS) && isList(message.latency)
+        areAmounts(message, message.role === "balancer" ? BALANCER_STATS : INSTANCE_STATS) &&
+        isList(message.latency) &&
+        isDeferred(message.deferred)
       );
     case "applied":
       return areAmounts(message, ["version"]) && isList(message.leaving);
@@ -48,6 +50,11 @@ function isMessage(message: Fields): boolean {
 
 function isProtocol(value: unknown): boolean {
   return value === undefined || value === "http1" || value === "lane" || value === "http1+control";
+}
+
+function isDeferred(value: unknown): boolean {
+  if (value === undefined) return true;
+  return typeof value === "object" && value !== null && areAmounts(value as Fields, ["jobs", "oldestMs"]);
 }
 
 function areTexts(message: Fields, names: string[]): boolean {

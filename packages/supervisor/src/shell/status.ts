@@ -93,6 +93,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, now: number): Instan
     inFlight: last?.inFlight ?? 0,
     eventLoopLagMs: last?.eventLoopLagMs ?? null,
     heapBytes: last?.heapBytes ?? null,
+    deferred: last?.deferred ?? null,
   };
 }
 

@@ -1,0 +1,60 @@
+/** The jobs that wait for an idle server: their order, which of them are dropped for an equal one, and the bound. Pure. */
+import { Fifo } from "./fifo.js";
+import { QueuedArguments } from "./queued-arguments.js";
+
+export type JobFunction = (argument: unknown) => unknown;
+
+export interface DeferredJob {
+  readonly fn: JobFunction;
+  readonly argument: unknown;
+  /** When it was queued, on the clock of `performance.now()`. */
+  readonly queuedAtMs: number;
+}
+
+/** What became of a job: it waits, or was dropped since an equal one waits already, or there was no room. */
+export type AddOutcome = "queued" | "dropped" | "full";
+
+/** A job is queued until it is taken: one that runs is none of them. */
+export class DeferredQueue {
+  private readonly jobs = new Fifo<DeferredJob>();
+  private readonly byFunction = new Map<JobFunction, QueuedArguments>();
+
+  get length(): number {
+    return this.jobs.length;
+  }
+
+  /** The job that is next. */
+  get oldest(): DeferredJob | undefined {
+    return this.jobs.first;
+  }
+
+  /** With `isCombined`, it is dropped when its function waits with a deeply equal argument, whoever queued that. */
+  add(job: DeferredJob, isCombined: boolean, maxJobs: number): AddOutcome {
+    const queued = this.byFunction.get(job.fn);
+    if (isCombined && queued?.has(job.argument)) return "dropped";
+    if (this.jobs.length >= maxJobs) return "full";
+    this.jobs.push(job);
+    if (queued !== undefined) queued.add(job.argument);
+    else this.byFunction.set(job.fn, this.firstOf(job.argument));
+    return "queued";
+  }
+
+  take(): DeferredJob | undefined {
+    const job = this.jobs.shift();
+    if (job === undefined) return undefined;
+    const queued = this.byFunction.get(job.fn);
+    queued?.removeOldest(job.argument);
+    if (queued?.size === 0) this.byFunction.delete(job.fn);
+    return job;
+  }
+
+  [Symbol.iterator](): IterableIterator<DeferredJob> {
+    return this.jobs[Symbol.iterator]();
+  }
+
+  private firstOf(argument: unknown): QueuedArguments {
+    const queued = new QueuedArguments();
+    queued.add(argument);
+    return queued;
+  }
+}

@@ -1,0 +1,44 @@
+/** A list that is first in, first out, and costs the same at both ends however long it is. */
+
+/** So many places of items that left are kept before the list is moved together. */
+const KEPT_PLACES = 64;
+
+export class Fifo<T extends object | number> {
+  private items: (T | undefined)[] = [];
+  private head = 0;
+
+  static of<T extends object | number>(item: T): Fifo<T> {
+    const list = new Fifo<T>();
+    list.push(item);
+    return list;
+  }
+
+  get length(): number {
+    return this.items.length - this.head;
+  }
+
+  get first(): T | undefined {
+    return this.items[this.head];
+  }
+
+  push(item: T): void {
+    this.items.push(item);
+  }
+
+  /** Takes the first one out. */
+  shift(): T | undefined {
+    const item = this.first;
+    if (item === undefined) return undefined;
+    // What has left must not be kept alive by its place.
+    this.items[this.head++] = undefined;
+    if (this.head >= KEPT_PLACES && this.head * 2 >= this.items.length) {
+      this.items = this.items.slice(this.head);
+      this.head = 0;
+    }
+    return item;
+  }
+
+  *[Symbol.iterator](): IterableIterator<T> {
+    for (let at = this.head; at < this.items.length; at++) yield this.items[at] as T;
+  }
+}

@@ -1,0 +1,151 @@
+/** Timers and deferred jobs in real servers: the app imports them from the package, the server that runs it is the bundle. */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import {
+  ask,
+  eventually,
+  fixture,
+  type Program,
+  programOf,
+  type RuntimeName,
+  ScriptedSupervisor,
+  type Standalone,
+  startAlone,
+} from "./harness.js";
+import { startOverLane } from "./lane-harness.js";
+
+const RUNTIMES: RuntimeName[] = ["bun", "node"];
+const KINDS = ["fetch", "node", "lane"] as const;
+
+const start = (runtime: RuntimeName, kind: (typeof KINDS)[number], args: string[] = []): Promise<Standalone> =>
+  kind === "lane"
+    ? startOverLane(runtime, "deferring.ts")
+    : startAlone(runtime, "tcp", kind === "fetch" ? "deferring.ts" : "deferring-node.ts", args);
+
+for (const runtime of RUNTIMES) {
+  describe.each(KINDS)(`deferred jobs on ${runtime} of an app of kind %s`, (kind) => {
+    let server: Standalone;
+    beforeEach(async () => {
+      server = await start(runtime, kind);
+    });
+    afterEach(() => server?.close());
+    /** All that ran, once there are so many. */
+    const ran = (count: number) => {
+      const all: unknown[] = [];
+      return eventually(`${count} jobs`, async () => {
+        all.push(...(JSON.parse((await ask(server.target, "/ran")).body) as unknown[]));
+        return all.length >= count ? all : undefined;
+      });
+    };
+
+    it("5 combined and 5 plain equal jobs are 6 runs, in order", async () => {
+      await ask(server.target, "/six");
+      const job = { save: ["all", 1] };
+      expect(await ran(7)).toEqual([job, job, job, job, job, job, "last"]);
+    });
+
+    it("20,000 of one handler run all, in order, while requests are answered", async () => {
+      await ask(server.target, "/many");
+      expect(await ran(20_000)).toEqual(Array.from({ length: 20_000 }, (_, n) => n));
+    });
+
+    it("a request whose handler waits is no reason to put a job off", async () => {
+      expect((await ask(server.target, "/needs-job")).body).toMatch(/^the job ran/);
+    });
+
+    it("on SIGTERM all that is queued is done before the exit, each once and in order", async () => {
+      await ask(server.target, "/slow");
+      server.program.kill("SIGTERM");
+      expect(await server.program.exited).toEqual({ code: 0, signal: null });
+      const done = server.program.output.filter((line) => line.startsWith("# slow"));
+      expect(done).toEqual(Array.from({ length: 20 }, (_, n) => `# slow ${n}`));
+    });
+  });
+
+  describe(`deferred jobs and timers on ${runtime}`, () => {
+    let server: Standalone | undefined;
+    afterEach(() => server?.close());
+
+    it("what the drain's deadline cuts off is told by name", async () => {
+      server = await start(runtime, "fetch", ["--drain-timeout-ms", "300"]);
+      await ask(server.target, "/endless");
+      await server.program.line(/^# endless began/);
+      server.program.kill("SIGTERM");
+      await server.program.line(/^deferred jobs are lost: 4 queued \(slow × 4\); under way: endless$/);
+      expect(await server.program.exited).toEqual({ code: 0, signal: null });
+    });
+
+    it("what an error that nobody catches takes with it is told too", async () => {
+      server = await start(runtime, "fetch");
+      await ask(server.target, "/uncaught");
+      await server.program.line(/^deferred jobs are lost: 1 queued \(slow × 1\); under way: endless$/);
+      expect(await server.program.exited).toEqual({ code: 1, signal: null });
+    });
+
+    it("over maxDeferredJobs defer throws, and the app is told", async () => {
+      server = await start(runtime, "fetch", ["--max-deferred-jobs", "3"]);
+      expect((await ask(server.target, "/six")).status).toBe(500);
+      await server.program.line(/defer-queue-full/);
+      expect((await ask(server.target, "/")).body).toBe("hello");
+    });
+
+    it("a drain waits for the run of a timer that is under way, and begins no other", async () => {
+      server = await start(runtime, "node");
+      await ask(server.target, "/timer");
+      await server.program.line(/^# tick/);
+      server.program.kill("SIGTERM");
+      expect(await server.program.exited).toEqual({ code: 0, signal: null });
+      const lines = server.program.output.filter((line) => line.startsWith("# t"));
+      expect(lines).toEqual(["# tick", "# tock"]);
+    });
+
+    it("without a server the jobs run, and timers do not keep the process alive", async () => {
+      const { stdout } = await promisify(execFile)(programOf(runtime), [fixture("no-server.mjs")], { timeout: 10_000 });
+      expect(stdout).toBe("the end of the module\njob 0\njob 1\njob 2\n");
+    });
+  });
+
+  describe(`an instance that defers on ${runtime}`, () => {
+    let supervisor: ScriptedSupervisor;
+    let instance: Program;
+    beforeEach(async () => {
+      supervisor = new ScriptedSupervisor();
+      await supervisor.listen();
+    });
+    afterEach(async () => {
+      await instance.end();
+      await supervisor.close();
+    });
+
+    it("tells how many jobs have not ended and how old the oldest is, and nothing before the first", async () => {
+      instance = supervisor.spawn(runtime, "deferring.ts");
+      await supervisor.hears("ready");
+      await ask(supervisor.target, "/");
+      expect(await supervisor.hears("stats", ({ requestsTotal }) => requestsTotal === 1)).not.toHaveProperty(
+        "deferred",
+      );
+      await ask(supervisor.target, "/endless");
+      // The endless one and the four behind it, in each second's report though no request comes.
+      const ages = () =>
+        supervisor.heard.flatMap(({ deferred }) => {
+          const { jobs, oldestMs } = (deferred ?? {}) as { jobs?: number; oldestMs?: number };
+          return jobs === 5 && oldestMs !== undefined ? [oldestMs] : [];
+        });
+      await eventually("four reports of the queue", () => (ages().length >= 4 ? true : undefined));
+      expect(ages()).toEqual(ages().toSorted((a, b) => a - b));
+      expect(new Set(ages()).size).toBe(ages().length);
+    });
+
+    it("ends at the deadline of the supervisor, and tells what it cuts off", async () => {
+      instance = supervisor.spawn(runtime, "deferring.ts");
+      await supervisor.hears("ready");
+      await ask(supervisor.target, "/endless");
+      await instance.line(/^# endless began/);
+      supervisor.say({ type: "drain", deadlineMs: 300 });
+      expect(await instance.exited).toEqual({ code: 0, signal: null });
+      expect(instance.output).toContain("deferred jobs are lost: 4 queued (slow × 4); under way: endless");
+      expect(supervisor.heard.at(-1)).toMatchObject({ type: "stats", deferred: { jobs: 5 } });
+    });
+  });
+}

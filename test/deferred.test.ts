@@ -1,0 +1,75 @@
+/** Deferred jobs in a fleet: a reload and a stop in the middle lose none and run none twice, and the status tells of the queue. */
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import type { Status } from "../packages/supervisor/dist/control/api.js";
+import { ROOT, RUNTIMES, startFleet } from "./support/fleet.js";
+import { get } from "./support/raw-http.js";
+
+const JOBS = 40;
+
+/** Each request defers so many jobs; a job waits until the gate is open, and writes down what it did. */
+const JOBS_OF_AN_APP = `
+import { appendFileSync, existsSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { defer } from ${JSON.stringify(join(ROOT, "packages/server/dist/index.js"))};
+const file = (name) => new URL(name, import.meta.url);
+async function write(what) {
+  while (!existsSync(file("gate"))) await sleep(5);
+  await sleep(1);
+  appendFileSync(file("done"), what + "\\n");
+}
+function deferAll(url) {
+  const id = new URL(url, "http://x").searchParams.get("id");
+  for (let n = 0; n < ${JOBS}; n++) defer(write, id + " " + n);
+}
+`;
+const APPS = {
+  fetch: `${JOBS_OF_AN_APP}
+export default { fetch(request) { deferAll(request.url); return new Response("deferred"); } };`,
+  node: `${JOBS_OF_AN_APP}
+export default (request, response) => { deferAll(request.url); response.end("deferred"); };`,
+};
+
+describe.each(RUNTIMES)("on %s", { timeout: 60_000 }, (runtime) => {
+  test.each(["fetch", "node"] as const)("a %s app: reload and stop in the middle", async (style) => {
+    const project = await startFleet({ runtime, instances: 2, app: APPS[style] });
+    const gate = join(project.folder, "gate");
+    const wanted: string[] = [];
+    const ask = async (count: number) => {
+      for (let n = 0; n < count; n++) {
+        const id = wanted.length / JOBS;
+        for (let job = 0; job < JOBS; job++) wanted.push(`${id} ${job}`);
+        expect((await get(project.port, `/?id=${id}`)).body).toBe("deferred");
+      }
+    };
+
+    await ask(10);
+    const jobs = (status: Status) =>
+      status.pools.flatMap(({ instances }) => instances).reduce((sum, { deferred }) => sum + (deferred?.jobs ?? 0), 0);
+    await project.statusWhere("the queue in the status", (status) => jobs(status) === 10 * JOBS);
+    expect((await project.cli(["status"])).output).toMatch(/ DEFERRED\n.* 200, oldest \d+ s\n/);
+
+    const reload = project.cli(["reload"]);
+    await project.statusWhere("one to leave", ({ pools }) =>
+      pools.some(({ instances }) => instances.some(({ other }) => other?.role === "leaver")),
+    );
+    writeFileSync(gate, "");
+    expect(await reload).toMatchObject({ code: 0 });
+
+    rmSync(gate);
+    await ask(10);
+    const stop = project.cli(["stop"]);
+    await project.statusWhere("the stop to begin", ({ state }) => state === "stopping");
+    writeFileSync(gate, "");
+    expect(await stop).toMatchObject({ code: 0 });
+    await project.nothingLeft();
+
+    const all = readFileSync(join(project.folder, "done"), "utf8").trimEnd().split("\n");
+    expect(all.toSorted()).toEqual(wanted.toSorted());
+    for (let id = 0; id < wanted.length / JOBS; id++) {
+      const own = all.filter((line) => line.startsWith(`${id} `));
+      expect(own).toEqual(Array.from({ length: JOBS }, (_, job) => `${id} ${job}`));
+    }
+  });
+});

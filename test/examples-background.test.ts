@@ -1,0 +1,80 @@
+/** The examples of timers and defer, started by the command that their README gives. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { Project, ROOT, RUNTIMES, type RuntimeName } from "./support/fleet.js";
+import { signal } from "./support/processes.js";
+import { get, RawConnection } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+const BURST = 100;
+
+/** Runs the command in the README, told where to listen and to keep its files. */
+async function startExample(name: string, runtime: RuntimeName, env: NodeJS.ProcessEnv): Promise<Project> {
+  const readme = readFileSync(join(ROOT, "examples", name, "README.md"), "utf8");
+  const [, command = ""] = /^ {4}npx (paceline start .*)$/m.exec(readme) ?? [];
+  expect(command).toContain(`examples/${name}`);
+  const project = await Project.make({ runtime, app: "", env });
+  const options = ["--listen", `127.0.0.1:${project.port}`, "--runtime", runtime];
+  const where = ["--run-dir", join(project.folder, ".paceline")];
+  project.startInForeground(["npx", "--no-install", ...command.split(" "), ...options, ...where], ROOT);
+  await project.ready();
+  return project;
+}
+
+const read = (path: string): string => {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return ""; // Not written yet.
+  }
+};
+
+describe.each(RUNTIMES)("on %s", (runtime) => {
+  test("timers: pages are counted, saved while it runs, and none is missing at the end", async () => {
+    const file = join(mkdtempSync(join(tmpdir(), "pl-")), "counts.jsonl");
+    onTestFinished(() => rmSync(dirname(file), { recursive: true, force: true }));
+    const project = await startExample("timers", runtime, { COUNTS_FILE: file });
+    const counts = () => {
+      const sums: Record<string, number> = {};
+      for (const line of read(file).split("\n").filter(Boolean)) {
+        const { page, views } = JSON.parse(line) as { page: string; views: number };
+        sums[page] = (sums[page] ?? 0) + views;
+      }
+      return sums;
+    };
+    for (const page of ["/a", "/b", "/a", "/a", "/b"]) expect((await get(project.port, page)).body).toContain(page);
+    await waitFor("the counts to be saved", () => counts()["/a"] === 3 && counts()["/b"] === 2);
+    await get(project.port, "/a");
+    // A terminal sends it to all of them.
+    signal(-project.foregroundPid, "SIGINT");
+    await project.exit();
+    await project.nothingLeft();
+    expect(counts()).toEqual({ "/a": 4, "/b": 2 });
+  });
+
+  test("defer: a burst of 100 requests causes one save", async () => {
+    const file = join(mkdtempSync(join(tmpdir(), "pl-")), "votes.json");
+    onTestFinished(() => rmSync(dirname(file), { recursive: true, force: true }));
+    const project = await startExample("defer", runtime, { VOTES_FILE: file });
+    const connections = await Promise.all(Array.from({ length: BURST }, () => RawConnection.open(project.port)));
+    onTestFinished(() => {
+      for (const connection of connections) connection.close();
+    });
+    const savesOf: number[] = [];
+    const saved = () => JSON.parse(read(file) || "{}") as { votes?: number; saves?: number };
+    // On a machine that has other things to do a burst may have a pause in it.
+    for (let burst = 1; !savesOf.includes(1) && burst <= 10; burst++) {
+      const before = saved().saves ?? 0;
+      for (const connection of connections) connection.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      const { saves = 0 } = await waitFor("all votes to be saved", () => {
+        const now = saved();
+        return now.votes === burst * BURST && now;
+      });
+      savesOf.push(saves - before);
+    }
+    expect(savesOf).toContain(1);
+    expect(Math.max(...savesOf)).toBeLessThan(BURST / 4);
+  });
+});

@@ -16,12 +16,14 @@ const LIMIT_OPTIONS = new Map(
 /** What `--help` prints. */
 export const USAGE = `Usage: paceline serve APP [options]
 
-Serves one app in one process. APP is a module whose default export is an object
-with fetch(request, info), or a Node (req, res) handler; .ts or .js.
+Serves one app in one process. APP is a module, .ts or .js, whose default export is
+an object with fetch(request, info), a fetch function, a Node (req, res) handler, or
+an app of Express, Koa, Fastify or Hono.
 
   --port PORT       the TCP port, 0 for any that is free (default ${DEFAULT_PORT})
   --host HOST       the address to listen on (default ${DEFAULT_HOST})
   --socket PATH     listen on a unix socket instead
+  --style STYLE     fetch or node: what the app is called as, where its shape leaves it open
   --drain-timeout-ms N        for what is in flight after SIGTERM or SIGINT (default ${DEFAULT_DRAIN_TIMEOUT_MS})
 ${[...LIMIT_OPTIONS].map(([option, key]) => `  --${`${option} N`.padEnd(25)} (default ${DEFAULT_LIMITS[key]})`).join("\n")}
   --help            print this
@@ -52,7 +54,16 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
     path === undefined
       ? { kind: "tcp", host: text("host") ?? DEFAULT_HOST, port: number("port", 65_535) ?? DEFAULT_PORT }
       : { kind: "unix", path };
-  return { app, address, limits, drainTimeoutMs: number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS };
+  const style = text("style");
+  if (style !== undefined && style !== "fetch" && style !== "node")
+    throw usage(`--style is fetch or node, not ${style}`);
+  return {
+    app,
+    address,
+    limits,
+    drainTimeoutMs: number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS,
+    ...(style === undefined ? {} : { style }),
+  };
 }
 
 function parse(args: string[]) {
@@ -66,6 +77,7 @@ function parse(args: string[]) {
         port: string,
         host: string,
         socket: string,
+        style: string,
         "drain-timeout-ms": string,
         ...Object.fromEntries([...LIMIT_OPTIONS.keys()].map((option) => [option, string])),
       } as Record<string, { type: "string" | "boolean"; short?: string }>,

@@ -22,8 +22,13 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  if (error instanceof ServerError && error.code === "app-threw") console.error(error.cause);
+  if (error instanceof ServerError && isOfTheApp(error)) console.error(error.cause);
   else if (error instanceof ServerError || error instanceof LinkError) console.error(`paceline: ${error.message}`);
   else console.error(error);
   process.exit(error instanceof ServerError && error.code === "usage" ? 2 : 1);
 });
+
+/** Its own error, with its stack, says more than our line. */
+function isOfTheApp({ code }: ServerError): boolean {
+  return code === "app-threw" || code === "start-failed";
+}

@@ -33,6 +33,11 @@ export class Drain {
 
   private released: boolean;
 
+  /** Milliseconds until the deadline, at least 0. */
+  get remainingMs(): number {
+    return Math.max(0, this.deadlineAtMs - performance.now());
+  }
+
   /** Nobody can send it a request any more. */
   release(): void {
     this.released = true;

@@ -6,12 +6,20 @@
  * - `app-not-found`: there is no file at the app's path.
  * - `app-unusable`: the module has no default export that can be served.
  * - `app-threw`: the module threw while it was loaded; `cause` is its own error.
+ * - `start-failed`: the app's start() threw or rejected; `cause` is its own error.
  * - `address-in-use`: another program listens there.
  * - `cannot-listen`: the address cannot be listened on for another reason.
  */
 export class ServerError extends Error {
   override readonly name = "ServerError";
-  readonly code: "usage" | "app-not-found" | "app-unusable" | "app-threw" | "address-in-use" | "cannot-listen";
+  readonly code:
+    | "usage"
+    | "app-not-found"
+    | "app-unusable"
+    | "app-threw"
+    | "start-failed"
+    | "address-in-use"
+    | "cannot-listen";
 
   constructor(code: ServerError["code"], message: string, options?: ErrorOptions) {
     super(message, options);

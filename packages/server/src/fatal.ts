@@ -1,4 +1,5 @@
 /** Ends the process when the app has an error that nobody caught. */
+import { hintOnListening } from "./listening-hint.js";
 
 /**
  * Logs an uncaught exception or an unhandled rejection with its stack, then exits 1. Going on would mean to serve from a
@@ -12,7 +13,9 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
     console.error(error);
     if (dying) return;
     dying = true;
-    void beforeExit(`${kind}: ${error}`).finally(() => process.exit(1));
+    const hint = hintOnListening(error);
+    if (hint !== "") console.error(hint.trim());
+    void beforeExit(`${kind}: ${error}${hint}`).finally(() => process.exit(1));
   };
   process.on("uncaughtException", (error) => die("uncaught exception", error));
   process.on("unhandledRejection", (error) => die("unhandled rejection", error));

@@ -1,5 +1,7 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
 import { resolve } from "node:path";
+import type { AppStyle } from "./app.js";
+import { startApp, stopApp } from "./app-lifecycle.js";
 import { loadApp } from "./app-loader.js";
 import { Drain } from "./drain.js";
 import { exitOnUncaught } from "./fatal.js";
@@ -10,6 +12,8 @@ import { serve } from "./serve.js";
 export interface StandaloneOptions {
   /** The app module's path. */
   app: string;
+  /** What its default export is to be taken for; by default its shape tells. */
+  style?: AppStyle;
   address: ServeAddress;
   limits: Partial<ServerLimits>;
   drainTimeoutMs: number;
@@ -22,19 +26,23 @@ export interface StandaloneOptions {
  */
 export async function runStandalone(options: StandaloneOptions): Promise<void> {
   exitOnUncaught(async () => {});
-  const server = await serve(await loadApp(resolve(options.app)), options);
+  const app = await loadApp(resolve(options.app), options.style);
+  await startApp(app);
+  const server = await serve(app, options);
   let drain: Drain | undefined;
   const stop = () => {
     if (drain !== undefined) process.exit(1);
-    drain = new Drain(server, {
+    const begun = new Drain(server, {
       deadlineMs: options.drainTimeoutMs,
       untilReleased: false,
-      onEnd: (cut) => {
+      onEnd: async (cut) => {
         if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
+        await stopApp(app, begun.remainingMs);
         server.closeNow();
         process.exit(0);
       },
     });
+    drain = begun;
   };
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);

@@ -111,6 +111,10 @@ class BunSource implements RequestSource {
   remoteAddress(): string | undefined {
     return this.server.requestIP(this.request)?.address;
   }
+
+  signal(): AbortSignal {
+    return this.request.signal;
+  }
 }
 
 function listen(address: ServeAddress, common: object): BunServer {

@@ -14,7 +14,8 @@ export function fetchAsNodeHandler(
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
   return async (incoming, outgoing) => {
     const begunAtMs = performance.now();
-    const response = await handler(toRequest(incoming, outgoing), new Info(new NodeSource(incoming)));
+    const request = toRequest(incoming, outgoing);
+    const response = await handler(request, new Info(new NodeSource(incoming, request)));
     if (!(response instanceof Response)) throw new TypeError("the handler gave something that is not a Response");
     counter.latency.record((performance.now() - begunAtMs) * 1000);
     await writeResponse(response, incoming, outgoing, draining.closeAnswers);
@@ -22,7 +23,10 @@ export function fetchAsNodeHandler(
 }
 
 class NodeSource implements RequestSource {
-  constructor(private readonly incoming: IncomingMessage) {}
+  constructor(
+    private readonly incoming: IncomingMessage,
+    private readonly request: Request,
+  ) {}
 
   header(name: string): string | undefined {
     const value = this.incoming.headers[name];
@@ -31,6 +35,10 @@ class NodeSource implements RequestSource {
 
   remoteAddress(): string | undefined {
     return this.incoming.socket.remoteAddress;
+  }
+
+  signal(): AbortSignal {
+    return this.request.signal;
   }
 }
 

@@ -95,6 +95,7 @@ function resolvePool(
   const cwd = pool.cwd ?? input.cwd;
   const folder = cwd === undefined ? context.baseDir : resolveFolder(cwd, context.baseDir);
   if (folder === undefined) find(context, [...cwdAt, "cwd"], `there is no such folder: ${cwd}`);
+  const style = pool.style ?? input.style;
   const envPath = pool.env === undefined ? [] : path;
   return {
     name,
@@ -113,6 +114,7 @@ function resolvePool(
       return normal ?? route;
     }),
     runtime: resolveRuntime(pool.runtime, input.runtime, path, context),
+    ...(style === undefined ? {} : { style }),
     link: pool.link ?? input.link ?? "lane",
     cwd: folder ?? context.baseDir,
     env: readEnvironment({

@@ -44,6 +44,8 @@ export interface PoolConfig {
   /** See SnapshotPool.routes in @paceline/link. */
   routes: string[];
   runtime: RuntimeName;
+  /** What the app's default export is taken for; without it its shape tells. */
+  style?: "fetch" | "node";
   /** What a fetch app speaks with the balancers. */
   link: "lane" | "http1";
   /** The working directory, absolute. */

@@ -2,6 +2,7 @@
 import type { App, AppStyle, FetchApp } from "./app.js";
 import { lifecycleOf, withLifecycle } from "./app-lifecycle.js";
 import { ServerError } from "./errors.js";
+import { hintOnListening } from "./listening-hint.js";
 
 const TYPESCRIPT = new Set([".ts", ".mts", ".cts", ".tsx"]);
 
@@ -23,7 +24,7 @@ export async function loadApp(path: string, style?: AppStyle): Promise<App> {
   } catch (cause) {
     const { existsSync } = await import("node:fs");
     if (!existsSync(path)) throw new ServerError("app-not-found", `there is no app at ${path}`, { cause });
-    throw new ServerError("app-threw", `${path} failed to load: ${cause}`, { cause });
+    throw new ServerError("app-threw", `${path} failed to load: ${cause}${hintOnListening(cause)}`, { cause });
   }
   const app = fetchObject(exported, style) ?? (await recognised(path, exported, style));
   return withLifecycle(app, lifecycleOf(module, exported));
@@ -53,7 +54,11 @@ async function importModule(path: string): Promise<{ default?: unknown }> {
   const [{ extname }, { pathToFileURL }] = await Promise.all([import("node:path"), import("node:url")]);
   if (TYPESCRIPT.has(extname(path)) && !runsTypeScript()) {
     const { createJiti } = await import("jiti");
-    return createJiti(import.meta.url).import(path);
+    const jiti = createJiti(import.meta.url);
+    const loaded = await jiti.import<{ default?: unknown }>(path);
+    // What jiti gives is a thenable where the default export is one, as Fastify's app is: then that has come, and not the module.
+    if ("default" in loaded) return loaded;
+    return (jiti.cache[path]?.exports as { default?: unknown } | undefined) ?? { default: loaded };
   }
   return import(pathToFileURL(path).href);
 }

@@ -29,20 +29,22 @@ function parametersOf(source: string): string[] | undefined {
   const list: string[] = [];
   let parameter = "";
   let depth = 0;
+  let isList = false;
   for (const token of source.match(TOKENS) ?? []) {
     if (token.startsWith("//") || token.startsWith("/*")) continue;
-    const isOpening = /^[([{]$/.test(token);
-    if (/^[)\]}]$/.test(token)) depth--;
-    if (depth === 0 && token === ")") {
+    // A string without an end: something was not understood.
+    if (/^["'`]$/.test(token)) return undefined;
+    if (/^[)\]}]$/.test(token) && --depth === 0 && isList) {
       if (parameter.trim() !== "") list.push(parameter.trim());
       return list;
     }
-    if (depth === 1 && token === ",") {
+    if (isList && depth === 1 && token === ",") {
       list.push(parameter.trim());
       parameter = "";
-    } else if (depth > 0) parameter += token;
-    // A name that is computed, as of a method, comes before the list.
-    if (isOpening && (depth > 0 || token === "(")) depth++;
+    } else if (isList) parameter += token;
+    // What comes before the list can be a computed name, in brackets of its own.
+    if (depth === 0 && token === "(") isList = true;
+    if (/^[([{]$/.test(token)) depth++;
   }
   return undefined;
 }

@@ -28,7 +28,7 @@ function findNode(version) {
     writeFileSync(join(folder, "package.json"), '{ "private": true }\n');
     const args = ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", `${name}@${version}`];
     const done = spawnSync("npm", args, { cwd: folder, encoding: "utf8", timeout: INSTALL_DEADLINE_MS });
-    if (done.status !== 0) return { reason: `${name}@${version} cannot be installed: ${lastLine(done)}` };
+    if (done.status !== 0) return { reason: `${name}@${version} cannot be installed: ${npmReason(done)}` };
   }
   const asked = spawnSync(path, ["--version"], { encoding: "utf8" });
   return asked.stdout?.trim() === `v${version}`
@@ -38,6 +38,12 @@ function findNode(version) {
 
 function majorOf(version) {
   return version.split(".")[0];
+}
+
+/** The line of npm's that says what it could not do. */
+function npmReason(done) {
+  const lines = done.stderr?.split("\n") ?? [];
+  return lines.find((line) => /^npm error (?!code |errno |A complete log)\S/.test(line)) ?? lastLine(done);
 }
 
 function lastLine({ error, stderr }) {

@@ -1,6 +1,5 @@
 /** Loads an app module, JavaScript or TypeScript, on either runtime. */
 import type { App, AppStyle, FetchApp } from "./app.js";
-import { lifecycleOf, withLifecycle } from "./app-lifecycle.js";
 import { ServerError } from "./errors.js";
 import { hintOnListening } from "./listening-hint.js";
 
@@ -27,7 +26,15 @@ export async function loadApp(path: string, style?: AppStyle): Promise<App> {
     throw new ServerError("app-threw", `${path} failed to load: ${cause}${hintOnListening(cause)}`, { cause });
   }
   const app = fetchObject(exported, style) ?? (await recognised(path, exported, style));
+  // Most have neither, and need nothing of what follows.
+  if (!hasLifecycle(module) && !hasLifecycle(exported)) return app;
+  const { lifecycleOf, withLifecycle } = await import("./app-lifecycle.js");
   return withLifecycle(app, lifecycleOf(module, exported));
+}
+
+function hasLifecycle(value: unknown): boolean {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null) return false;
+  return "start" in value || "stop" in value;
 }
 
 /** The usual case, for which nothing else has to be loaded. */

@@ -1,7 +1,6 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
 import { resolve } from "node:path";
 import type { AppStyle } from "./app.js";
-import { startApp, stopApp } from "./app-lifecycle.js";
 import { loadApp } from "./app-loader.js";
 import { Drain } from "./drain.js";
 import { exitOnUncaught } from "./fatal.js";
@@ -27,7 +26,8 @@ export interface StandaloneOptions {
 export async function runStandalone(options: StandaloneOptions): Promise<void> {
   exitOnUncaught(async () => {});
   const app = await loadApp(resolve(options.app), options.style);
-  await startApp(app);
+  // Without a deadline: whoever waits for the line that it listens can end it.
+  if (app.start !== undefined) await (await import("./app-lifecycle.js")).startApp(app);
   const server = await serve(app, options);
   let drain: Drain | undefined;
   const stop = () => {
@@ -37,7 +37,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
       untilReleased: false,
       onEnd: async (cut) => {
         if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
-        await stopApp(app, begun.remainingMs);
+        if (app.stop !== undefined) await (await import("./app-lifecycle.js")).stopApp(app, begun.remainingMs);
         server.closeNow();
         process.exit(0);
       },

@@ -8,7 +8,6 @@ import {
   type UpstreamProtocol,
 } from "@paceline/link";
 import type { App } from "./app.js";
-import { startApp, stopApp } from "./app-lifecycle.js";
 import { loadApp } from "./app-loader.js";
 import { Drain } from "./drain.js";
 import { ServerError } from "./errors.js";
@@ -82,7 +81,7 @@ class Instance {
       this.protocol = app.style === "fetch" ? "lane" : "http1+control";
       if (app.style !== "fetch") prepared.restore();
     }
-    await startApp(app);
+    if (app.start !== undefined) await (await import("./app-lifecycle.js")).startApp(app);
     this.app = app;
     const server = await serve(app, {
       address: { kind: "unix", path: socket },
@@ -138,7 +137,7 @@ class Instance {
 
   private async exit(cut: number, remainingMs: number): Promise<void> {
     if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
-    if (this.app !== undefined) await stopApp(this.app, remainingMs);
+    if (this.app?.stop !== undefined) await (await import("./app-lifecycle.js")).stopApp(this.app, remainingMs);
     this.reporter?.reportNow();
     await this.link.flush(LAST_WORDS_TIMEOUT_MS);
     this.server?.closeNow();

@@ -33,6 +33,7 @@ function packageNames() {
 /** What the installed node_modules depend on, as one hash. */
 function installHash() {
   const files = ["pnpm-lock.yaml", "pnpm-workspace.yaml", "package.json"];
+  files.push(join("examples", "package.json"));
   for (const name of packageNames()) files.push(join("packages", name, "package.json"));
   const hash = createHash("sha256").update(`${process.platform} ${process.arch}\n`);
   for (const file of files) hash.update(`${file}\n`).update(readFileSync(join(root, file)));

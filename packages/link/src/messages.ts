@@ -263,6 +263,8 @@ export interface ChildSpec {
   supervisorSockets?: string[];
   /** The app module's absolute path; for instances. */
   app?: string;
+  /** What the app's default export is to be taken for; unless told, its shape tells. */
+  style?: "fetch" | "node";
   /** What a fetch app is to speak with its balancers; `http1` unless told. */
   link?: UpstreamProtocol;
   limits?: InstanceLimits;

@@ -1,30 +1,58 @@
 /** Loads an app module, JavaScript or TypeScript, on either runtime. */
-import { type App, appFrom } from "./app.js";
+import type { App, AppStyle, FetchApp } from "./app.js";
 import { ServerError } from "./errors.js";
+import { hintOnListening } from "./listening-hint.js";
 
 const TYPESCRIPT = new Set([".ts", ".mts", ".cts", ".tsx"]);
 
 /**
- * The app in the module at an absolute path.
+ * The app in the module at an absolute path; not started yet.
  *
+ * @param style what its default export is to be taken for; by default its shape tells.
  * @throws ServerError `app-not-found`, `app-unusable`, or `app-threw` with the app's own error as its cause.
  */
-export async function loadApp(path: string): Promise<App> {
+export async function loadApp(path: string, style?: AppStyle): Promise<App> {
   let module: { default?: unknown };
+  let exported: unknown;
   try {
     module = await importModule(path);
+    // A module that was compiled to CommonJS carries its exports one level further down.
+    if (isCompiled(module.default)) module = module.default;
+    // A promise alone: Fastify's app is a thenable too, whose then() starts it.
+    exported = module.default instanceof Promise ? await module.default : module.default;
   } catch (cause) {
     const { existsSync } = await import("node:fs");
     if (!existsSync(path)) throw new ServerError("app-not-found", `there is no app at ${path}`, { cause });
-    throw new ServerError("app-threw", `${path} failed to load: ${cause}`, { cause });
+    throw new ServerError("app-threw", `${path} failed to load: ${cause}${hintOnListening(cause)}`, { cause });
   }
-  // A module that was compiled to CommonJS carries its default export one level further down.
-  const app = appFrom(module.default) ?? appFrom((module.default as { default?: unknown } | undefined)?.default);
-  if (app !== undefined) return app;
-  throw new ServerError(
-    "app-unusable",
-    `${path} must export by default an object with fetch(request, info), or a Node (req, res) function`,
-  );
+  const app = fetchObject(exported, style) ?? (await recognised(path, exported, style));
+  // Most have neither, and need nothing of what follows.
+  if (!hasLifecycle(module) && !hasLifecycle(exported)) return app;
+  const { lifecycleOf, withLifecycle } = await import("./app-lifecycle.js");
+  return withLifecycle(app, lifecycleOf(module, exported));
+}
+
+function hasLifecycle(value: unknown): boolean {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null) return false;
+  return "start" in value || "stop" in value;
+}
+
+/** The usual case, for which nothing else has to be loaded. */
+function fetchObject(exported: unknown, style: AppStyle | undefined): FetchApp | undefined {
+  if (style === "node" || typeof exported !== "object" || exported === null || "listen" in exported) return undefined;
+  const { fetch } = exported as { fetch?: unknown };
+  return typeof fetch === "function" ? { style: "fetch", handler: fetch.bind(exported) } : undefined;
+}
+
+async function recognised(path: string, exported: unknown, style: AppStyle | undefined): Promise<App> {
+  const { recognise } = await import("./recognise.js");
+  const recognition = recognise(exported, style);
+  if ("app" in recognition) return recognition.app;
+  throw new ServerError("app-unusable", `${path} ${recognition.problem}`);
+}
+
+function isCompiled(exported: unknown): exported is { default: unknown } {
+  return typeof exported === "object" && exported !== null && "default" in exported && !("fetch" in exported);
 }
 
 async function importModule(path: string): Promise<{ default?: unknown }> {
@@ -33,7 +61,11 @@ async function importModule(path: string): Promise<{ default?: unknown }> {
   const [{ extname }, { pathToFileURL }] = await Promise.all([import("node:path"), import("node:url")]);
   if (TYPESCRIPT.has(extname(path)) && !runsTypeScript()) {
     const { createJiti } = await import("jiti");
-    return createJiti(import.meta.url).import(path);
+    const jiti = createJiti(import.meta.url);
+    const loaded = await jiti.import<{ default?: unknown }>(path);
+    // What jiti gives is a thenable where the default export is one, as Fastify's app is: then that has come, and not the module.
+    if ("default" in loaded) return loaded;
+    return (jiti.cache[path]?.exports as { default?: unknown } | undefined) ?? { default: loaded };
   }
   return import(pathToFileURL(path).href);
 }

@@ -1,5 +1,6 @@
-/** What an app is to the server: the two shapes its module may have, and what a handler is told of a request. */
+/** What an app is to the server: the two styles it is called in, and what a handler is told of a request. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 
 /** What is known of a request beside the request itself. */
 export interface RequestInfo {
@@ -9,8 +10,10 @@ export interface RequestInfo {
   readonly protocol: string;
   /** The Host that the client asked for, with its port if it named one; `localhost` when it named none. */
   readonly host: string;
-  /** The request's id, when the balancer or the client gave one in X-Request-Id. */
-  readonly requestId: string | undefined;
+  /** The X-Request-Id that the client sent, as it came; when it sent none, one made here that no other request has. */
+  readonly requestId: string;
+  /** Aborts when the client goes before its answer has left. Made when it is first asked for. */
+  readonly signal: AbortSignal;
   /**
    * Takes the upgrade that the client asks for (RFC 9110 §7.8), with these fields in the 101; return its `response`.
    * Undefined when the client asks for none, or where a fetch app cannot take one: in `paceline serve`, and in a pool
@@ -33,17 +36,31 @@ export type FetchHandler = (request: Request, info: RequestInfo) => Response | P
 /** The handler of node:http: an Express app, Koa's callback, Connect. */
 export type NodeHandler = (request: IncomingMessage, response: ServerResponse) => unknown;
 
-/** An app, ready to be called. */
-export type App = { style: "fetch"; handler: FetchHandler } | { style: "node"; handler: NodeHandler };
+/** Takes a connection whose client asked for an upgrade, as the `upgrade` event of node:http does. */
+export type NodeUpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => unknown;
 
-/**
- * The app that a module's default export is: an object with a `fetch` method, or a Node `(req, res)` function.
- * Undefined when it is neither.
- */
-export function appFrom(exported: unknown): App | undefined {
-  if (typeof exported === "function") return { style: "node", handler: exported as NodeHandler };
-  if (typeof exported !== "object" || exported === null) return undefined;
-  const { fetch } = exported as { fetch?: unknown };
-  if (typeof fetch !== "function") return undefined;
-  return { style: "fetch", handler: (fetch as FetchHandler).bind(exported) };
+/** How an app is called: `(request, info)`, or `(req, res)` as node:http does it. */
+export type AppStyle = "fetch" | "node";
+
+/** What an app does before its first request and after its last one. */
+export interface AppLifecycle {
+  /** Waited for before the server listens. */
+  start?: () => unknown;
+  /** Waited for when the last answer has left, within the drain's deadline. */
+  stop?: () => unknown;
 }
+
+export interface FetchApp extends AppLifecycle {
+  style: "fetch";
+  handler: FetchHandler;
+}
+
+export interface NodeApp extends AppLifecycle {
+  style: "node";
+  handler: NodeHandler;
+  /** What takes upgrades, asked for once, when the app has started; without it they are requests as all others. */
+  upgrade?: () => NodeUpgradeHandler | undefined;
+}
+
+/** An app, ready to be called. */
+export type App = FetchApp | NodeApp;

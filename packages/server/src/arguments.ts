@@ -16,12 +16,14 @@ const LIMIT_OPTIONS = new Map(
 /** What `--help` prints. */
 export const USAGE = `Usage: paceline serve APP [options]
 
-Serves one app in one process. APP is a module whose default export is an object
-with fetch(request, info), or a Node (req, res) handler; .ts or .js.
+Serves one app in one process. APP is a module, .ts or .js, whose default export is
+an object with fetch(request, info), a fetch function, a Node (req, res) handler, or
+an app of Express, Koa, Fastify or Hono.
 
   --port PORT       the TCP port, 0 for any that is free (default ${DEFAULT_PORT})
   --host HOST       the address to listen on (default ${DEFAULT_HOST})
   --socket PATH     listen on a unix socket instead
+  --style STYLE     fetch or node: what the app is called as, where its shape leaves it open
   --drain-timeout-ms N        for what is in flight after SIGTERM or SIGINT (default ${DEFAULT_DRAIN_TIMEOUT_MS})
 ${[...LIMIT_OPTIONS].map(([option, key]) => `  --${`${option} N`.padEnd(25)} (default ${DEFAULT_LIMITS[key]})`).join("\n")}
   --access-log combined|json  a line for each request, to stdout
@@ -54,8 +56,17 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
     path === undefined
       ? { kind: "tcp", host: text("host") ?? DEFAULT_HOST, port: number("port", 65_535) ?? DEFAULT_PORT }
       : { kind: "unix", path };
-  const drainTimeoutMs = number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS;
-  return { app, address, limits, drainTimeoutMs, accessLog: accessLog(text("access-log"), text("access-log-file")) };
+  const style = text("style");
+  if (style !== undefined && style !== "fetch" && style !== "node")
+    throw usage(`--style is fetch or node, not ${style}`);
+  return {
+    app,
+    address,
+    limits,
+    drainTimeoutMs: number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS,
+    accessLog: accessLog(text("access-log"), text("access-log-file")),
+    ...(style === undefined ? {} : { style }),
+  };
 }
 
 function parse(args: string[]) {
@@ -69,6 +80,7 @@ function parse(args: string[]) {
         port: string,
         host: string,
         socket: string,
+        style: string,
         "drain-timeout-ms": string,
         "access-log": string,
         "access-log-file": string,

@@ -2,7 +2,10 @@
 /** The program of one server: an instance under a supervisor, or alone on a port. */
 import { BUN_ONE_READER, LinkError, takeChildEnvironment } from "@paceline/link";
 import { ServerError } from "./errors.js";
+import { hintOnListening } from "./listening-hint.js";
 import { runSupervised } from "./supervised.js";
+
+const ERRORS_OF_THE_APP: ReadonlySet<ServerError["code"]> = new Set(["app-threw", "start-failed"]);
 
 async function main(): Promise<void> {
   const identity = takeChildEnvironment();
@@ -22,8 +25,15 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  if (error instanceof ServerError && error.code === "app-threw") console.error(error.cause);
+  if (error instanceof ServerError && ERRORS_OF_THE_APP.has(error.code)) printErrorOfTheApp(error);
   else if (error instanceof ServerError || error instanceof LinkError) console.error(`paceline: ${error.message}`);
   else console.error(error);
   process.exit(error instanceof ServerError && error.code === "usage" ? 2 : 1);
 });
+
+/** Its stack says more than our line. */
+function printErrorOfTheApp({ cause }: ServerError): void {
+  console.error(cause);
+  const hint = hintOnListening(cause);
+  if (hint !== "") console.error(hint.trim());
+}

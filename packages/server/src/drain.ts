@@ -1,5 +1,5 @@
 /** Ends a server without losing what is in flight, within a deadline. */
-import { leaveWork, logLostWork, unfinishedWork } from "./background-work.js";
+import { leaveWork, unfinishedWork } from "./background-work.js";
 import type { RunningServer } from "./runtime/running-server.js";
 
 /** How often a draining server looks whether all has left; Bun tells it no other way. */
@@ -38,6 +38,11 @@ export class Drain {
 
   private released: boolean;
 
+  /** Milliseconds until the deadline, at least 0. */
+  get remainingMs(): number {
+    return Math.max(0, this.deadlineAtMs - performance.now());
+  }
+
   /** Nobody can send it a request any more. */
   release(): void {
     this.released = true;
@@ -66,7 +71,6 @@ export class Drain {
 
   private end(cut: number): void {
     clearInterval(this.timer);
-    logLostWork();
     this.options.onEnd(cut);
   }
 }

@@ -6,6 +6,7 @@
  * - `app-not-found`: there is no file at the app's path.
  * - `app-unusable`: the module has no default export that can be served.
  * - `app-threw`: the module threw while it was loaded; `cause` is its own error.
+ * - `start-failed`: the app's start() threw or rejected; `cause` is its own error.
  * - `address-in-use`: another program listens there.
  * - `cannot-listen`: the address cannot be listened on for another reason.
  * - `cannot-log`: the file of the access log cannot be opened.
@@ -21,6 +22,7 @@ export class ServerError extends Error {
     | "app-not-found"
     | "app-unusable"
     | "app-threw"
+    | "start-failed"
     | "address-in-use"
     | "cannot-listen"
     | "cannot-log"

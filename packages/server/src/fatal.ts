@@ -1,5 +1,6 @@
 /** Ends the process when the app has an error that nobody caught. */
 import { logLostWork } from "./background-work.js";
+import { hintOnListening } from "./listening-hint.js";
 
 /**
  * Logs an uncaught exception or an unhandled rejection with its stack, then exits 1. Going on would mean to serve from a
@@ -13,8 +14,10 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
     console.error(error);
     if (dying) return;
     dying = true;
+    const hint = hintOnListening(error);
+    if (hint !== "") console.error(hint.trim());
     logLostWork();
-    void beforeExit(`${kind}: ${error}`).finally(() => process.exit(1));
+    void beforeExit(`${kind}: ${error}${hint}`).finally(() => process.exit(1));
   };
   process.on("uncaughtException", (error) => die("uncaught exception", error));
   process.on("unhandledRejection", (error) => die("unhandled rejection", error));

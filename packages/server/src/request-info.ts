@@ -8,10 +8,14 @@ export interface RequestSource {
   remoteAddress(): string | undefined;
   /** Whether its answer has left; see answer-end.ts. */
   hasEnded?(): boolean | undefined;
+  /** Aborts when the client goes. */
+  signal(): AbortSignal;
 }
 
 /** Reads each fact only when it is asked for, since most handlers ask for none. */
 export class ConnectionInfo implements RequestInfo {
+  declare private madeId: string | undefined;
+
   constructor(protected readonly source: RequestSource) {}
 
   get clientAddress(): string {
@@ -26,8 +30,13 @@ export class ConnectionInfo implements RequestInfo {
     return this.source.header("host") || "localhost";
   }
 
-  get requestId(): string | undefined {
-    return this.source.header("x-request-id") ?? undefined;
+  get requestId(): string {
+    this.madeId ??= this.source.header("x-request-id") || newRequestId();
+    return this.madeId;
+  }
+
+  get signal(): AbortSignal {
+    return this.source.signal();
   }
 
   [HAS_ENDED](): boolean | undefined {
@@ -57,4 +66,14 @@ function first(list: string | null | undefined): string | undefined {
   if (!list) return undefined;
   const comma = list.indexOf(",");
   return (comma === -1 ? list : list.slice(0, comma)).trim();
+}
+
+let idPrefix = "";
+let idsMade = 0;
+
+/** Random for the process, then counted. */
+function newRequestId(): string {
+  if (idPrefix === "") idPrefix = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
+  idsMade++;
+  return `${idPrefix}-${idsMade.toString(36)}`;
 }

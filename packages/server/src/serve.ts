@@ -22,7 +22,7 @@ export interface ServeOptions {
 }
 
 /**
- * Listens and serves.
+ * Listens and serves. The app's start() and stop() are the caller's to run: `startApp`, `stopApp`.
  *
  * @throws ServerError `address-in-use` or `cannot-listen`
  */

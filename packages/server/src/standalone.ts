@@ -1,5 +1,6 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
 import { resolve } from "node:path";
+import type { AppStyle } from "./app.js";
 import { loadApp } from "./app-loader.js";
 import { backgroundWork, logLostWork } from "./background-work.js";
 import type { AccessLog, AccessLogOptions } from "./contrib/access-log.js";
@@ -13,6 +14,8 @@ import { serve } from "./serve.js";
 export interface StandaloneOptions {
   /** The app module's path. */
   app: string;
+  /** What its default export is to be taken for; by default its shape tells. */
+  style?: AppStyle;
   address: ServeAddress;
   limits: Partial<ServerLimits>;
   drainTimeoutMs: number;
@@ -34,7 +37,10 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
   const work = backgroundWork();
   work.limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const server = await serve(await loadApp(resolve(options.app)), { ...options, requestLog });
+  const app = await loadApp(resolve(options.app), options.style);
+  // Without a deadline: whoever waits for the line that it listens can end it.
+  if (app.start !== undefined) await (await import("./app-lifecycle.js")).startApp(app);
+  const server = await serve(app, { ...options, requestLog });
   work.requestActivity = server.activity;
   let drain: Drain | undefined;
   const stop = () => {
@@ -42,16 +48,19 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
       logLostWork();
       process.exit(1);
     }
-    drain = new Drain(server, {
+    const begun = new Drain(server, {
       deadlineMs: options.drainTimeoutMs,
       untilReleased: false,
-      onEnd: (cut) => {
+      onEnd: async (cut) => {
         if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
+        if (app.stop !== undefined) await (await import("./app-lifecycle.js")).stopApp(app, begun.remainingMs);
+        logLostWork();
         server.closeNow();
         if (requestLog === undefined) process.exit(0);
         void requestLog.flush(LAST_LINES_TIMEOUT_MS).finally(() => process.exit(0));
       },
     });
+    drain = begun;
   };
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);

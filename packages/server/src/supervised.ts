@@ -7,6 +7,7 @@ import {
   Reporter,
   type UpstreamProtocol,
 } from "@paceline/link";
+import type { App } from "./app.js";
 import { loadApp } from "./app-loader.js";
 import { backgroundWork, logLostWork } from "./background-work.js";
 import { Drain } from "./drain.js";
@@ -37,6 +38,8 @@ export async function runSupervised(identity: ChildIdentity): Promise<void> {
 class Instance {
   private phase: ChildPhase = "starting";
   private protocol: UpstreamProtocol = "http1";
+  /** Once it has started. */
+  private app: App | undefined;
   private server: RunningServer | undefined;
   private reporter: Reporter | undefined;
   private drain: Drain | undefined;
@@ -76,11 +79,13 @@ class Instance {
     if (spec.limits !== undefined) work.limits = spec.limits;
     this.link.start();
     const prepared = spec.link === "lane" ? await prepareAnswers() : undefined;
-    const app = await loadApp(spec.app);
+    const app = await loadApp(spec.app, spec.style);
     if (prepared !== undefined) {
       this.protocol = app.style === "fetch" ? "lane" : "http1+control";
       if (app.style !== "fetch") prepared.restore();
     }
+    if (app.start !== undefined) await (await import("./app-lifecycle.js")).startApp(app);
+    this.app = app;
     const server = await serve(app, {
       address: { kind: "unix", path: socket },
       behindBalancer: true,
@@ -130,17 +135,29 @@ class Instance {
       if (!untilReleased) this.drain.hasten(deadlineMs);
       return;
     }
+    const isFirst = this.phase !== "draining";
     this.phase = "draining";
     if (this.server === undefined) {
       // Never ready, so no balancer ever knew it.
-      logLostWork();
-      process.exit(0);
+      if (this.app === undefined) {
+        logLostWork();
+        process.exit(0);
+      }
+      if (isFirst) void this.exit(0, deadlineMs);
+      return;
     }
-    this.drain = new Drain(this.server, { deadlineMs, untilReleased, onEnd: (cut) => void this.exit(cut) });
+    const drain = new Drain(this.server, {
+      deadlineMs,
+      untilReleased,
+      onEnd: (cut) => void this.exit(cut, drain.remainingMs),
+    });
+    this.drain = drain;
   }
 
-  private async exit(cut: number): Promise<void> {
+  private async exit(cut: number, remainingMs: number): Promise<void> {
     if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
+    if (this.app?.stop !== undefined) await (await import("./app-lifecycle.js")).stopApp(this.app, remainingMs);
+    logLostWork();
     this.reporter?.reportNow();
     await this.link.flush(LAST_WORDS_TIMEOUT_MS);
     this.server?.closeNow();

@@ -15,8 +15,9 @@ export const DEADLINE_MS = 10_000;
 export type RuntimeName = "bun" | "node";
 export type Transport = "tcp" | "unix";
 
+/** Node is the one that runs the tests, unless `npm run test:runtimes` names another. */
 export function programOf(runtime: RuntimeName): string {
-  return runtime === "bun" ? BUN : process.execPath;
+  return runtime === "bun" ? BUN : (process.env.PACELINE_TEST_NODE ?? process.execPath);
 }
 
 export function fixture(name: string): string {
@@ -260,8 +261,9 @@ export class ScriptedSupervisor {
     return new Promise((resolve) => this.server.listen(this.link, resolve));
   }
 
-  spawn(runtime: RuntimeName, app = "behaviours.ts", spec: object = {}): Program {
+  spawn(runtime: RuntimeName, app = "behaviours.ts", spec: object = {}, environment: NodeJS.ProcessEnv = {}): Program {
     return new Program(runtime, [], {
+      ...environment,
       PACELINE_LINK: this.link,
       PACELINE_TOKEN: "secret",
       PACELINE_ATTEMPT: "1",

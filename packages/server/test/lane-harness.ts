@@ -134,6 +134,7 @@ export class LaneBalancer {
 }
 
 export interface OverLane extends Standalone {
+  target: LaneBalancer["target"];
   supervisor: ScriptedSupervisor;
   balancer: LaneBalancer;
   program: Program;

@@ -23,6 +23,7 @@ class LaneResponse {
   private readonly status_: number = 200;
   private readonly statusText_: string = "";
   private readonly kept: AnswerBody = null;
+  private readonly isForm: boolean = false;
   private readonly fields: Fields = NO_FIELDS;
 
   constructor(body?: unknown, init?: ResponseInit) {
@@ -33,6 +34,7 @@ class LaneResponse {
     if (fields === undefined || !isKept || !isPlain || (body != null && NULL_BODY.has(status))) {
       // The platform knows what to make of it, or what is wrong with it.
       this.made = new NativeResponse(body as never, init);
+      this.isForm = body instanceof FormData;
       return;
     }
     // The bytes are those of now: the app may use its buffer again before they leave.
@@ -110,7 +112,8 @@ class LaneResponse {
 
   /** The body as it was given, where the platform's object was not needed for it; undefined where it was. */
   keptBody(): AnswerBody | undefined {
-    return this.made === undefined ? this.kept : undefined;
+    if (this.made === undefined) return this.kept;
+    return this.isForm && this.made.body !== null ? formBlocks(this.made.body) : undefined;
   }
 
   [KEPT_BODY](): KeptBody | undefined {
@@ -126,6 +129,12 @@ class LaneResponse {
   currentFields(): Iterable<readonly [string, string]> {
     return (this.made?.headers ?? this.headers_ ?? this.fields) as Iterable<readonly [string, string]>;
   }
+}
+
+/** The blocks of a form. They are not to be cancelled: Node 26 makes them ahead, and a cancel is to it an error that nobody catches. */
+function formBlocks(body: ReadableStream<Uint8Array>): AsyncIterable<unknown> {
+  const reader = body.getReader();
+  return { [Symbol.asyncIterator]: () => ({ next: () => reader.read() as Promise<IteratorResult<unknown>> }) };
 }
 
 const NO_FIELDS: Fields = [];

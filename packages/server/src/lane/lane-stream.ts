@@ -1,6 +1,6 @@
 /** One request over the lane and its answer, on the instance's side. */
 import type { RequestInfo, Upgrade } from "../app.js";
-import { ForwardedInfo } from "../request-info.js";
+import { ForwardedInfo, type RequestSource as InfoSource } from "../request-info.js";
 import { type BlockSource, blocksOf, writeBlocks } from "./answer-body.js";
 import { checkFields, sendableReason } from "./answer-checks.js";
 import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
@@ -23,21 +23,18 @@ type State =
 
 /** What a handler is told beside the request. */
 class LaneInfo extends ForwardedInfo {
-  constructor(
-    private readonly head: LaneRequestHead,
-    private readonly stream: LaneStream,
-  ) {
-    super(head);
+  constructor(private readonly stream: LaneStream) {
+    super(stream);
   }
 
   get upgrade(): RequestInfo["upgrade"] {
-    return this.head.isUpgrade ? (fields) => this.stream.upgrade(fields) : undefined;
+    return this.stream.head.isUpgrade ? (fields) => this.stream.upgrade(fields) : undefined;
   }
 }
 
 const CONTINUE: AnswerHead = { status: 100, reason: "", fields: "", micros: 0 };
 
-export class LaneStream implements RequestSource, BodyOwner, TunnelStream {
+export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelStream {
   state: State = "waiting";
   private begunAtMs = 0;
   /** Of an answer whose body does not leave with its head. */
@@ -118,7 +115,7 @@ export class LaneStream implements RequestSource, BodyOwner, TunnelStream {
     if (this.head.expectsContinue) putHead(lane.frames, this.id, CONTINUE, -1, false);
     let result: unknown;
     try {
-      result = requests.handler(makeRequest(this.head, this), new LaneInfo(this.head, this));
+      result = requests.handler(makeRequest(this.head, this), new LaneInfo(this));
       if (this.isAnswer(result)) return this.answer(result);
     } catch (error) {
       return this.failed(error);
@@ -315,6 +312,17 @@ export class LaneStream implements RequestSource, BodyOwner, TunnelStream {
 
   stream(): ReadableStream<Uint8Array> | null {
     return this.body?.stream() ?? null;
+  }
+
+  // For the request and what is told beside it.
+
+  header(name: string): string | null {
+    return this.head.get(name);
+  }
+
+  /** The balancer's, which has none. */
+  remoteAddress(): undefined {
+    return undefined;
   }
 
   signal(): AbortSignal {

@@ -1,8 +1,7 @@
 /** A request's head as it came over the lane: one text, of which each part is read when it is asked for. */
-import type { RequestSource } from "../request-info.js";
 import { METHODS, REQUEST_TEXT, RequestFlag } from "./protocol.js";
 
-export class LaneRequestHead implements RequestSource {
+export class LaneRequestHead {
   constructor(
     /** The payload of a REQUEST, a character for each byte. */
     private readonly text: string,
@@ -76,15 +75,6 @@ export class LaneRequestHead implements RequestSource {
       found = found === null ? value : `${found}${name === "cookie" ? "; " : ", "}${value}`;
     }
     return found;
-  }
-
-  header(name: string): string | null {
-    return this.get(name);
-  }
-
-  /** The balancer's, which has none. */
-  remoteAddress(): undefined {
-    return undefined;
   }
 
   /** Every field as it came, names in lower case, Host first. */

@@ -116,6 +116,10 @@ class BunSource implements RequestSource {
   hasEnded(): boolean {
     return this.server.requestIP(this.request) === null;
   }
+
+  signal(): AbortSignal {
+    return this.request.signal;
+  }
 }
 
 function listen(address: ServeAddress, common: object): BunServer {

@@ -9,6 +9,7 @@ import { limitBody } from "./body-limit.js";
 import { fetchAsNodeHandler } from "./fetch-on-node.js";
 import { listenError } from "./listen-error.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
+import { Tunnels } from "./tunnels.js";
 
 /** How often Node looks for heads that take too long. */
 const HEAD_CHECK_INTERVAL_MS = 1000;
@@ -24,7 +25,9 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   const { limits, app } = options;
   /** Answers that have not left, with the time their requests came. */
   const active = new Map<ServerResponse, number>();
-  const counter = new RequestCounter(() => active.size);
+  const tunnels = new Tunnels();
+  const inFlight = () => active.size + tunnels.size;
+  const counter = new RequestCounter(inFlight);
   const draining = { closeAnswers: false };
   const isFetch = app.style === "fetch";
   const handler: NodeHandler = isFetch
@@ -80,11 +83,21 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     handle(request, response);
   });
   server.on("clientError", answerBadRequest);
+  const upgrade = isFetch ? undefined : app.upgrade?.();
+  if (upgrade !== undefined) {
+    server.on("upgrade", (request, socket, head) => {
+      counter.begin();
+      tunnels.take(upgrade, request, socket, head, (error) => {
+        counter.errors++;
+        options.onError(error);
+      });
+    });
+  }
   const address = await listen(server, options.address);
   return {
     address,
-    inFlight: () => active.size,
-    activity: () => 2 * counter.begun - active.size,
+    inFlight,
+    activity: () => 2 * counter.begun - inFlight(),
     onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
     markAnswersClose: () => {
@@ -95,6 +108,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     closeNow: () => {
       server.close();
       server.closeAllConnections();
+      tunnels.destroy();
     },
   };
 }

@@ -96,6 +96,7 @@ function resolvePool(
   const cwd = pool.cwd ?? input.cwd;
   const folder = cwd === undefined ? context.baseDir : resolveFolder(cwd, context.baseDir);
   if (folder === undefined) find(context, [...cwdAt, "cwd"], `there is no such folder: ${cwd}`);
+  const style = pool.style ?? input.style;
   const envPath = pool.env === undefined ? [] : path;
   // A pool's own files and variables come after those of the top level.
   const envFiles = [
@@ -115,6 +116,7 @@ function resolvePool(
     }),
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
     runtime: resolveRuntime(pool.runtime, input.runtime, path, context),
+    ...(style === undefined ? {} : { style }),
     link: pool.link ?? input.link ?? "lane",
     cwd: folder ?? context.baseDir,
     env: readEnvironment({

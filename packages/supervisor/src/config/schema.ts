@@ -150,9 +150,14 @@ const runtime = word(
   'What the processes run on. Default: `"bun"` where it is installed beside paceline, else `"node"`.',
 );
 
+const style = word(
+  ["fetch", "node"],
+  'How the app is called: `"fetch"`, with `(request, info)`, or `"node"`, with `(req, res)`. Default: what the shape of the default export tells; needed only for a function that leaves it open.',
+);
+
 const link = word(
   ["lane", "http1"],
-  'What the balancer speaks with the instances of an app that exports `fetch`: the lane, which carries many requests at once on one connection, or HTTP/1.1. A Node `(req, res)` handler is spoken to in HTTP/1.1. Default: `"lane"`.',
+  'What the balancer speaks with the instances of a fetch app: the lane, which carries many requests at once on one connection, or HTTP/1.1. A Node app is spoken to in HTTP/1.1. Default: `"lane"`.',
 );
 
 /** What every pool may say, and the top level for all pools that do not say it. */
@@ -165,7 +170,7 @@ const sharedFields = {
 };
 
 const app = text(
-  "The app: a module whose default export is `{ fetch }` or a Node `(req, res)` handler, or a folder that has an app.ts, index.ts or server.ts (or .js, .mjs). From the config file's folder.",
+  "The app: a module whose default export is `{ fetch }`, a fetch function, a Node `(req, res)` handler or an app of Express, Koa, Fastify or Hono, or a folder that has an app.ts, index.ts or server.ts (or .js, .mjs). From the config file's folder.",
 );
 const instances = processes(4, 'How many instances; `"cpus"`: as many as there are processors for us.', MAX_INSTANCES);
 const routes = texts(
@@ -178,7 +183,7 @@ const stripPrefix = flag(
 );
 
 /** The keys of one pool. */
-export const poolFields = { app, instances, routes, stripPrefix, runtime, link, ...sharedFields, maxOutputBytes };
+export const poolFields = { app, instances, routes, stripPrefix, runtime, style, link, ...sharedFields, maxOutputBytes };
 
 /** The keys of `balancer`. */
 export const balancerFields = {

@@ -60,6 +60,13 @@ describe("a configuration that is right", () => {
     expect(undefinedValues).not.toContain("UNDEFINED");
   });
 
+  test("a style is an app's own, or that of all", () => {
+    const pools = { web: { app: "./app.ts" }, api: { app: "./api.js", style: "node", routes: "/api/" } };
+    expect(good({ pools }).pools.map(({ style }) => style)).toEqual([undefined, "node"]);
+    expect(good({ style: "fetch", pools }).pools.map(({ style }) => style)).toEqual(["fetch", "node"]);
+    expect(read({ app: "./app.ts", style: "wsgi" }).problems).toHaveLength(1);
+  });
+
   test("a pool's own keys hold over those of the top level, part by part", () => {
     const config = good({
       runtime: "node",

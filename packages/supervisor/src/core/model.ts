@@ -46,6 +46,8 @@ export interface PoolConfig {
   /** Whether its instances see paths without the prefix of the route. */
   stripPrefix: boolean;
   runtime: RuntimeName;
+  /** What the app's default export is taken for; without it its shape tells. */
+  style?: "fetch" | "node";
   /** What a fetch app speaks with the balancers. */
   link: "lane" | "http1";
   /** The working directory, absolute. */

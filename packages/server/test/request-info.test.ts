@@ -1,0 +1,97 @@
+/** What `info` tells a fetch app: over the lane, over HTTP/1.1 and alone, on both runtimes. */
+import { afterEach, describe, expect, it } from "vitest";
+import {
+  ask,
+  type RuntimeName,
+  ScriptedSupervisor,
+  type Standalone,
+  startAlone,
+  type Target,
+  Wire,
+} from "./harness.js";
+import { startOverLane } from "./lane-harness.js";
+
+const APP = "signals.ts";
+const way = {
+  lane: (runtime: RuntimeName) => startOverLane(runtime, APP),
+  alone: (runtime: RuntimeName) => startAlone(runtime, "tcp", APP),
+  async http1(runtime: RuntimeName): Promise<Standalone> {
+    const supervisor = new ScriptedSupervisor();
+    await supervisor.listen();
+    const program = supervisor.spawn(runtime, APP, { link: "http1" });
+    const close = async () => {
+      await program.end();
+      await supervisor.close();
+    };
+    await supervisor.hears("ready");
+    return { program, target: supervisor.target, close };
+  },
+};
+
+for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
+  describe.each(["lane", "http1", "alone"] as const)(`info on ${runtime}, %s`, (link) => {
+    let server: Standalone | undefined;
+    afterEach(() => server?.close());
+    const start = async () => {
+      server = await way[link](runtime);
+      return server;
+    };
+    const open = (target: Target, path: string) =>
+      new Wire(target).send(`GET ${path} HTTP/1.1\r\nHost: shop.example:81\r\n\r\n`);
+
+    it("has a signal, one for each request, that fires when the client goes while the handler works", async () => {
+      const { target, program } = await start();
+      expect(JSON.parse((await ask(target, "/same")).body)).toEqual({ same: true, isSignal: true });
+      const wire = open(target, "/waits");
+      await program.line(/^# waits began/);
+      wire.destroy();
+      await program.line(/^# waits aborted true/);
+    });
+
+    it("has a signal that fires when the client goes while the answer leaves", async () => {
+      const { target, program } = await start();
+      const wire = open(target, "/streams");
+      await wire.gets(/tick/);
+      wire.destroy();
+      await program.line(/^# streams aborted/);
+    });
+
+    it("has a signal that does not fire for an answer that has left", async () => {
+      const { target, program } = await start();
+      const wire = open(target, "/answers");
+      await wire.gets(/answered/);
+      wire.destroy();
+      // Another one that goes is heard of later.
+      const other = open(target, "/waits");
+      await program.line(/^# waits began/);
+      other.destroy();
+      await program.line(/^# waits aborted true/);
+      expect(program.output).not.toContain("# answers aborted");
+    });
+
+    it("tells the client's address, protocol, host and id", async () => {
+      const { target } = await start();
+      const forwarded = { "x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http" };
+      const headers = { host: "shop.example:81", "x-request-id": "r 1", ...(link === "http1" ? forwarded : {}) };
+      expect(JSON.parse((await ask(target, "/info", { headers })).body)).toEqual({
+        clientAddress: "127.0.0.1",
+        protocol: "http",
+        host: "shop.example:81",
+        requestId: "r 1",
+        again: "r 1",
+      });
+    });
+
+    it("has an id of its own for a request that brought none", async () => {
+      const { target } = await start();
+      const ids = new Set<string>();
+      for (let n = 0; n < 5; n++) {
+        const { requestId, again } = JSON.parse((await ask(target, "/info")).body);
+        expect(requestId).toMatch(/^[0-9a-f]{16}-[0-9a-z]+$/);
+        expect(again).toBe(requestId);
+        ids.add(requestId);
+      }
+      expect(ids.size).toBe(5);
+    });
+  });
+}

@@ -1,0 +1,105 @@
+/** Runs the server's list of tests on every runtime we promise: this Node, the newer ones, and Bun; one line for each. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+/** Outside the workspace: binaries of 100 MB each, which nobody needs who does not run this. */
+const cache = join(root, "node_modules", ".cache", "paceline-nodes");
+/** What is installed of the majors that are not here; exact, so that a new release breaks nothing by itself. */
+const NODES = ["20.20.2", "22.23.3", "24.9.0", "26.9.0"];
+const INSTALL_DEADLINE_MS = 300_000;
+const RUN_DEADLINE_MS = 900_000;
+const LIST = ["packages/server/test"];
+
+/** The binary of a version of Node, installed when it is not there yet. */
+function findNode(version) {
+  if (majorOf(process.versions.node) === majorOf(version))
+    return { path: process.execPath, version: process.versions.node };
+  const { platform, arch } = process;
+  const name = `node-${platform}-${arch}`;
+  const folder = join(cache, version);
+  const path = join(folder, "node_modules", name, "bin", "node");
+  if (!existsSync(path)) {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "package.json"), '{ "private": true }\n');
+    const args = ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", `${name}@${version}`];
+    const done = spawnSync("npm", args, { cwd: folder, encoding: "utf8", timeout: INSTALL_DEADLINE_MS });
+    if (done.status !== 0) return { reason: `${name}@${version} cannot be installed: ${npmReason(done)}` };
+  }
+  const asked = spawnSync(path, ["--version"], { encoding: "utf8" });
+  return asked.stdout?.trim() === `v${version}`
+    ? { path, version }
+    : { reason: `${path} does not run: ${lastLine(asked)}` };
+}
+
+function majorOf(version) {
+  return version.split(".")[0];
+}
+
+/** The line of npm's that says what it could not do. */
+function npmReason(done) {
+  const lines = done.stderr?.split("\n") ?? [];
+  return lines.find((line) => /^npm error (?!code |errno |A complete log)\S/.test(line)) ?? lastLine(done);
+}
+
+function lastLine({ error, stderr }) {
+  return error?.message ?? stderr?.trim().split("\n").slice(-1)[0] ?? "no reason was told";
+}
+
+/** Runs those tests of the list whose names match, which tells the runtime. */
+function runList(environment, pattern) {
+  const scratch = mkdtempSync(join(tmpdir(), "paceline-runtimes-"));
+  const report = join(scratch, "report.json");
+  const done = spawnSync(
+    join(root, "node_modules", ".bin", "vitest"),
+    ["run", ...LIST, "-t", pattern, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+    {
+      cwd: root,
+      encoding: "utf8",
+      env: { ...process.env, ...environment },
+      timeout: RUN_DEADLINE_MS,
+      maxBuffer: 1 << 26,
+    },
+  );
+  try {
+    const { testResults } = JSON.parse(readFileSync(report, "utf8"));
+    const tests = testResults.flatMap(({ assertionResults }) => assertionResults);
+    const passed = tests.filter(({ status }) => status === "passed").length;
+    const failed = tests.filter(({ status }) => status === "failed");
+    const broken = testResults.filter((file) => file.status === "failed" && file.assertionResults.length === 0);
+    return {
+      passed,
+      failures: [
+        ...failed.map(({ fullName, failureMessages }) => `${fullName}: ${failureMessages[0]?.split("\n")[0]}`),
+        ...broken.map(({ name, message }) => `${name}: ${message?.split("\n")[0]}`),
+      ],
+    };
+  } catch (error) {
+    return { passed: 0, failures: [`vitest left no report: ${lastLine({ ...done, error: done.error ?? error })}`] };
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Prints the line of a runtime; true when all is well with it. */
+function judge(name, { passed, failures }) {
+  process.stdout.write(`${name}: ${passed} passed, ${failures.length} failed\n`);
+  for (const failure of failures) process.stdout.write(`  ${failure}\n`);
+  return failures.length === 0 && passed > 0;
+}
+
+const outcomes = [];
+for (const version of NODES) {
+  const found = findNode(version);
+  if (found.path === undefined) {
+    process.stdout.write(`Node ${version}: not tested, ${found.reason}\n`);
+    continue;
+  }
+  outcomes.push(judge(`Node ${found.version}`, runList({ PACELINE_TEST_NODE: found.path }, "\\bon node\\b")));
+}
+outcomes.push(judge("Bun", runList({}, "\\bon bun\\b")));
+process.exitCode = outcomes.every(Boolean) ? 0 : 1;

@@ -1,0 +1,54 @@
+/** What a module exports and how its app starts and stops, as a user of a whole fleet sees it. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { get } from "./support/raw-http.js";
+
+const UNCLEAR = `export default (a, b) => (b.end === undefined ? new Response("as fetch") : b.end("as node"));\n`;
+
+/** Writes a line to a file for what it does. */
+const NOTING = `
+import { appendFileSync } from "node:fs";
+const note = (what) => appendFileSync("notes", \`\${what} \${process.env.PACELINE_GENERATION}\\n\`);
+export const start = async () => note("start");
+export const stop = async () => {
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  note("stop");
+};
+export default () => new Response("hello");
+`;
+
+describe.each(RUNTIMES)("apps on %s", (runtime) => {
+  test("a function that can be either: the start says so, and the pool's style decides", async () => {
+    const project = await Project.make({ runtime, instances: 1, app: UNCLEAR });
+    const refused = await project.startDetached();
+    expect(refused.code).toBe(1);
+    expect(refused.output).toContain('say which with style: "fetch" or style: "node"');
+    await project.nothingLeft();
+    for (const style of ["fetch", "node"]) {
+      project.writeConfig({ style });
+      expect((await project.startDetached()).code).toBe(0);
+      expect((await get(project.port)).body).toBe(`as ${style}`);
+      expect((await project.cli(["stop"])).code).toBe(0);
+    }
+  });
+
+  test("a start() that fails ends the start with its error", async () => {
+    const app = `export function start() { throw new Error("no database"); }\nexport default () => new Response();\n`;
+    const project = await Project.make({ runtime, instances: 1, app });
+    const started = await project.startDetached();
+    expect(started.code).toBe(1);
+    expect(started.output).toContain("no database");
+    await project.nothingLeft();
+  });
+
+  test("a reload waits for the new start() before the old stop()", async () => {
+    const project = await startFleet({ runtime, instances: 1, app: NOTING });
+    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await get(project.port)).body).toBe("hello");
+    expect((await project.cli(["stop"])).code).toBe(0);
+    const notes = readFileSync(join(project.folder, "notes"), "utf8").trim().split("\n");
+    expect(notes).toEqual(["start 1", "start 2", "stop 1", "stop 2"]);
+  });
+});

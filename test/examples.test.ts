@@ -1,0 +1,147 @@
+/** Runs each example as examples/README.md says, on both runtimes, and uses what it shows. */
+import { readFileSync } from "node:fs";
+import http from "node:http";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { type RawData, WebSocket } from "ws";
+import { Project, ROOT, RUNTIMES, type RuntimeName } from "./support/fleet.js";
+import { signal } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+/** Starts an example with its command, on a port of its own; what is left of it at the end fails the test. */
+async function startExample(name: string, runtime: RuntimeName): Promise<Project> {
+  const readme = readFileSync(join(ROOT, "examples/README.md"), "utf8");
+  const command = new RegExp(`^- \`([^\`]*examples/${name})\`: `, "m").exec(readme)?.[1];
+  if (command === undefined) throw new Error(`examples/README.md has no command for ${name}`);
+  const project = await Project.make({ runtime, app: "" });
+  const place = ["--listen", `127.0.0.1:${project.port}`, "--run-dir", `${project.folder}/.paceline`];
+  project.startInForeground([...command.split(" "), "--", ...place, "--runtime", runtime], ROOT);
+  await project.ready();
+  return project;
+}
+
+async function endExample(project: Project): Promise<void> {
+  signal(-project.foregroundPid, "SIGINT");
+  await project.exit();
+  await project.nothingLeft();
+}
+
+/** Resolves when what came of an answer so far matches. */
+function reads(
+  port: number,
+  path: string,
+  pattern: RegExp,
+): Promise<{ text: string; pieces: number; request: http.ClientRequest }> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    let pieces = 0;
+    const request = http.get({ host: "127.0.0.1", port, path, agent: false, timeout: 10_000 }, (response) => {
+      response.setEncoding("utf8").on("data", (piece) => {
+        text += piece;
+        pieces++;
+        if (pattern.test(text)) resolve({ text, pieces, request });
+      });
+      response.on("end", () => reject(new Error(`ended with ${text}`)));
+      response.on("error", reject);
+    });
+    request.on("timeout", () => reject(new Error(`no ${pattern} in ${text}`)));
+    request.on("error", reject);
+    onTestFinished(() => void request.destroy());
+  });
+}
+
+class Client {
+  readonly heard: (string | Buffer)[] = [];
+  closeCode: number | undefined;
+  readonly socket: WebSocket;
+
+  constructor(port: number, path: string) {
+    this.socket = new WebSocket(`ws://127.0.0.1:${port}${path}`);
+    this.socket.on("message", (data: RawData, isBinary) => this.heard.push(isBinary ? (data as Buffer) : String(data)));
+    this.socket.on("close", (code) => {
+      this.closeCode = code;
+    });
+    this.socket.on("error", () => undefined);
+    onTestFinished(() => this.socket.terminate());
+  }
+
+  async says(...messages: (string | Buffer)[]): Promise<void> {
+    await waitFor("the WebSocket to open", () => this.socket.readyState === WebSocket.OPEN);
+    for (const message of messages) this.socket.send(message);
+  }
+
+  async hears(count: number): Promise<(string | Buffer)[]> {
+    await waitFor(`${count} messages`, () => this.heard.length >= count);
+    return this.heard;
+  }
+}
+
+async function echoes(port: number): Promise<void> {
+  const client = new Client(port, "/echo");
+  const large = "wide \u20ac".repeat(30_000);
+  const bytes = Buffer.from(Array.from({ length: 300 }, (_, n) => n % 256));
+  await client.says("hello", bytes, large);
+  expect(await client.hears(3)).toEqual(["hello", bytes, large]);
+  client.socket.close(1000);
+  await waitFor("the WebSocket to close", () => client.closeCode !== undefined);
+  expect(client.closeCode).toBe(1000);
+}
+
+const FRAMEWORKS = [
+  ["express", "Express"],
+  ["koa", "Koa"],
+  ["fastify", "Fastify"],
+  ["hono", "Hono"],
+] as const;
+
+describe.each(RUNTIMES)("examples on %s", (runtime) => {
+  test.each(FRAMEWORKS)("%s: a stream, events, an upload, a WebSocket", async (name, title) => {
+    const project = await startExample(name, runtime);
+    const { port } = project;
+    expect((await get(port)).body).toContain(`Hello from ${title}`);
+
+    // The first word is there before the last one is made.
+    expect((await reads(port, "/stream", /one\n/)).text).toBe("one\n");
+    expect((await get(port, "/stream")).body).toBe("one\ntwo\nthree\n");
+
+    const events = await reads(port, "/events", /^data: .+\n\ndata: .+\n\n/);
+    expect(events.pieces).toBeGreaterThan(1);
+    events.request.destroy();
+
+    const form = new FormData();
+    form.append("file", new Blob(["a".repeat(300_000)]), "a.txt");
+    const answer = await fetch(`http://127.0.0.1:${port}/upload`, { method: "POST", body: form });
+    expect(await answer.json()).toEqual({ name: "a.txt", bytes: 300_000 });
+
+    await echoes(port);
+    await endExample(project);
+  });
+
+  test("hello", async () => {
+    const project = await startExample("hello", runtime);
+    expect((await get(project.port)).body).toBe("Hello World!\n");
+    await endExample(project);
+  });
+
+  test("websocket-echo: says back what it hears, and has a page for it", async () => {
+    const project = await startExample("websocket-echo", runtime);
+    expect((await get(project.port)).body).toContain("new WebSocket");
+    expect((await get(project.port, "/echo")).status).toBe(426);
+    await echoes(project.port);
+    await endExample(project);
+  });
+
+  test("sse-chat: all who listen hear what one says", async () => {
+    const project = await startExample("sse-chat", runtime);
+    const { port } = project;
+    expect((await get(port)).body).toContain("EventSource");
+    const heard = [1, 2, 3].map(() => reads(port, "/events", /data: "hello there"\n\n/));
+    await project.statusWhere("all to listen", ({ pools }) => pools[0]?.instances[0]?.inFlight === 3);
+    const said = await fetch(`http://127.0.0.1:${port}/say`, { method: "POST", body: "hello there" });
+    expect(said.status).toBe(204);
+    for (const { request } of await Promise.all(heard)) request.destroy();
+    await project.statusWhere("all to be gone", ({ pools }) => pools[0]?.instances[0]?.inFlight === 0);
+    await endExample(project);
+  });
+});

@@ -232,6 +232,14 @@ export interface InstanceLimits {
   maxConnections: number;
 }
 
+/** A folder of files that an instance serves. */
+export interface StaticSpec {
+  /** An absolute path. */
+  root: string;
+  /** StaticOptions of @paceline/server. */
+  options: object;
+}
+
 /** What a child is to run; JSON in PACELINE_SPEC. */
 export interface ChildSpec {
   orphanGraceMs: number;
@@ -241,6 +249,8 @@ export interface ChildSpec {
   supervisorSockets?: string[];
   /** The app module's absolute path; for instances. */
   app?: string;
+  /** The folder to serve in the place of an app; for instances. */
+  static?: StaticSpec;
   /** What a fetch app is to speak with its balancers; `http1` unless told. */
   link?: UpstreamProtocol;
   limits?: InstanceLimits;

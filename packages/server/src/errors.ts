@@ -6,12 +6,22 @@
  * - `app-not-found`: there is no file at the app's path.
  * - `app-unusable`: the module has no default export that can be served.
  * - `app-threw`: the module threw while it was loaded; `cause` is its own error.
+ * - `static-unusable`: the folder of files is none, or an option for it cannot be understood.
+ * - `file-shrunk`: a file became shorter while it was sent.
  * - `address-in-use`: another program listens there.
  * - `cannot-listen`: the address cannot be listened on for another reason.
  */
 export class ServerError extends Error {
   override readonly name = "ServerError";
-  readonly code: "usage" | "app-not-found" | "app-unusable" | "app-threw" | "address-in-use" | "cannot-listen";
+  readonly code:
+    | "usage"
+    | "app-not-found"
+    | "app-unusable"
+    | "app-threw"
+    | "static-unusable"
+    | "file-shrunk"
+    | "address-in-use"
+    | "cannot-listen";
 
   constructor(code: ServerError["code"], message: string, options?: ErrorOptions) {
     super(message, options);

@@ -7,3 +7,6 @@ export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 export type { ServerStats } from "./request-counter.js";
 export { describeAddress, type RunningServer, type ServeAddress } from "./runtime/running-server.js";
 export { type ServeOptions, serve } from "./serve.js";
+export type { NodeMiddleware } from "./static/handlers.js";
+export type { Encoding, StaticOptions } from "./static/options.js";
+export { type StaticHandler, serveStatic } from "./static/serve-static.js";

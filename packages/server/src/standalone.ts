@@ -1,15 +1,14 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
-import { resolve } from "node:path";
-import { loadApp } from "./app-loader.js";
 import { Drain } from "./drain.js";
 import { exitOnUncaught } from "./fatal.js";
 import type { ServerLimits } from "./limits.js";
+import { loadRuns, type Runs } from "./runs.js";
 import { describeAddress, type ServeAddress } from "./runtime/running-server.js";
 import { serve } from "./serve.js";
 
 export interface StandaloneOptions {
-  /** The app module's path. */
-  app: string;
+  /** With absolute paths. */
+  runs: Runs;
   address: ServeAddress;
   limits: Partial<ServerLimits>;
   drainTimeoutMs: number;
@@ -22,7 +21,7 @@ export interface StandaloneOptions {
  */
 export async function runStandalone(options: StandaloneOptions): Promise<void> {
   exitOnUncaught(async () => {});
-  const server = await serve(await loadApp(resolve(options.app)), options);
+  const server = await serve(await loadRuns(options.runs, false), options);
   let drain: Drain | undefined;
   const stop = () => {
     if (drain !== undefined) process.exit(1);

@@ -110,6 +110,8 @@ export class FileBody implements LentFile {
     if (!isPlain || this.ignoresRange || process.platform !== "linux") return response;
     const { status, headers } = response;
     headers.set("connection", "close");
+    // Bun would name the file after its path here.
+    if (!headers.has("content-disposition")) headers.set("content-disposition", "inline");
     const file = Bun.file(`/proc/self/fd/${this.fd}`).slice(part.start, part.end);
     setImmediate(() => this.close());
     return new Response(file, { status, headers });

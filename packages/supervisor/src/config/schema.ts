@@ -13,6 +13,7 @@ import {
   textTable,
   word,
 } from "./fields.js";
+import { kindFields } from "./kinds/index.js";
 
 /** Names that pools cannot have, since they stand for something else. */
 export const RESERVED_POOL_NAMES = ["balancer", "paceline"];
@@ -157,17 +158,18 @@ const sharedFields = {
   limits: table(instanceLimitFields, "What one instance takes."),
 };
 
-const app = text(
-  "The app: a module whose default export is `{ fetch }` or a Node `(req, res)` handler, or a folder that has an app.ts, index.ts or server.ts (or .js, .mjs). From the config file's folder.",
+const instances = processes(
+  undefined,
+  'How many instances; `"cpus"`: as many as there are processors for us. Default: 4 of an app, 1 of a folder of files.',
+  MAX_INSTANCES,
 );
-const instances = processes(4, 'How many instances; `"cpus"`: as many as there are processors for us.', MAX_INSTANCES);
 const routes = texts(
   'Which requests the pool gets: a path prefix with an optional host before it, such as `"/"`, `"/api/"` or `"example.com/"`, matched on segment boundaries; the longest wins.',
   ["/"],
 );
 
 /** The keys of one pool. */
-export const poolFields = { app, instances, routes, runtime, link, ...sharedFields, maxOutputBytes };
+export const poolFields = { ...kindFields, instances, routes, runtime, link, ...sharedFields, maxOutputBytes };
 
 /** The keys of `balancer`. */
 export const balancerFields = {
@@ -199,7 +201,7 @@ export const fleetFields = {
     .optional()
     .meta({
       type: "table of pools",
-      description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level make one pool named \`${DEFAULT_POOL}\`; with it, they hold for each pool that does not say otherwise, and \`app\`, \`instances\` and \`routes\` belong into the pools.`,
+      description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level make one pool named \`${DEFAULT_POOL}\`; with it, they hold for each pool that does not say otherwise, and what they run, \`instances\` and \`routes\` belong into the pools.`,
     }),
   balancer: table(balancerFields, "The processes that accept connections and spread requests over the instances."),
   orphanGraceMs: milliseconds(

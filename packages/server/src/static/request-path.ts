@@ -88,7 +88,7 @@ function decode(raw: string): string | undefined {
 }
 
 /** `/a/.` and `/a/b/..` are folders as `/a/` is. */
-function isFolderPath(path: string): boolean {
+export function isFolderPath(path: string): boolean {
   const last = decode(path.slice(path.lastIndexOf("/") + 1));
   return last === "" || last === "." || last === "..";
 }

@@ -1,6 +1,6 @@
 /** A folder that is served: finds what a request means, and says what is answered. */
 import { randomBytes } from "node:crypto";
-import { realpathSync, type Stats, statSync } from "node:fs";
+import { closeSync, realpathSync, type Stats, statSync } from "node:fs";
 import { sep } from "node:path";
 import { ServerError } from "../errors.js";
 import { acceptedEncodings, SUFFIXES } from "./accept-encoding.js";
@@ -13,7 +13,7 @@ import { listingPage, readListing } from "./listing.js";
 import { mediaTypeOf } from "./media-type.js";
 import type { StaticSettings } from "./options.js";
 import { type FileDescription, type FilePlan, type PlannedPart, planFile } from "./plan.js";
-import { type GoodPath, judgePath, type PathRules, pathRules, withSlash } from "./request-path.js";
+import { type GoodPath, isFolderPath, judgePath, type PathRules, pathRules, withSlash } from "./request-path.js";
 import { refusalAnswer, type StaticAnswer, textAnswer } from "./static-answer.js";
 
 export interface StaticRequest {
@@ -71,6 +71,11 @@ export class Site {
   }
 
   private answerPath(good: GoodPath, request: StaticRequest, path: string, query: string): StaticAnswer {
+    const [asked, askedQuery] =
+      request.originalTarget === undefined ? [path, query] : splitTarget(request.originalTarget);
+    const hasSlash = good.isFolder && (request.originalTarget === undefined || isFolderPath(asked));
+    const index = hasSlash ? this.answerIndex(good, request) : undefined;
+    if (index !== undefined) return index;
     const full = this.pathOf(good.relative);
     const stat = statOf(full);
     if (typeof stat === "string") return refusalAnswer(stat);
@@ -78,18 +83,18 @@ export class Site {
       return good.isFolder ? textAnswer(404) : this.answerFile({ path: full, relative: good.relative }, stat, request);
     }
     if (!stat.isDirectory() || !this.isAllowed(full)) return textAnswer(404);
-    const [asked, askedQuery] =
-      request.originalTarget === undefined ? [path, query] : splitTarget(request.originalTarget);
-    if (!good.isFolder || !asked.endsWith("/")) return textAnswer(301, { location: withSlash(asked, askedQuery) });
+    if (!hasSlash) return textAnswer(301, { location: withSlash(asked, askedQuery) });
+    return this.settings.listing ? this.list(full, good, request) : textAnswer(404);
+  }
+
+  private answerIndex(good: GoodPath, request: StaticRequest): StaticAnswer | undefined {
     for (const name of this.settings.index) {
       const relative = good.relative === "" ? name : `${good.relative}/${name}`;
-      const index = this.pathOf(relative);
-      const indexStat = statOf(index);
-      if (typeof indexStat !== "string" && indexStat.isFile()) {
-        return this.answerFile({ path: index, relative }, indexStat, request);
-      }
+      const path = this.pathOf(relative);
+      const stat = statOf(path);
+      if (typeof stat !== "string" && stat.isFile()) return this.answerFile({ path, relative }, stat, request);
     }
-    return this.settings.listing ? this.list(full, good, request) : textAnswer(404);
+    return undefined;
   }
 
   private answerFile(target: FileTarget, stat: Stats, request: StaticRequest): StaticAnswer {
@@ -107,21 +112,22 @@ export class Site {
         const path = target.path + SUFFIXES[encoding];
         const neighbour = statOf(path);
         if (typeof neighbour === "string" || !neighbour.isFile()) continue;
-        const answer = this.send(path, neighbour, () => describe(encoding), request);
+        const answer = this.send(path, neighbour, encoding, () => describe(encoding), request);
         if (typeof answer !== "string") return answer;
       }
     }
-    const answer = this.send(target.path, stat, () => describe(""), request);
+    const answer = this.send(target.path, stat, "", () => describe(""), request);
     return typeof answer === "string" ? refusalAnswer(answer) : answer;
   }
 
   private send(
     path: string,
     stat: Stats,
+    coding: string,
     describe: () => Omit<FileDescription, "facts">,
     request: StaticRequest,
   ): StaticAnswer | Refusal {
-    const hot = stat.size <= HOT_FILE_BYTES ? this.hot.get(path, stat) : undefined;
+    const hot = stat.size <= HOT_FILE_BYTES ? this.hot.get(hotKey(path, coding), stat) : undefined;
     if (hot !== undefined) {
       if (request.method === "GET" && SPECIAL.every((name) => isAbsent(request.field(name)))) {
         return { status: 200, fields: hot.fields, body: hot.bytes };
@@ -145,6 +151,7 @@ export class Site {
     request: StaticRequest,
   ): StaticAnswer | undefined {
     let body: FileBody | undefined;
+    let isLent = false;
     try {
       const plan = this.plan(description, request);
       const { status, fields, content } = plan;
@@ -152,22 +159,22 @@ export class Site {
       body = new FileBody(fd, content.kind === "range" ? [content.range] : content.parts.map(partOf), path);
       if (body.length > this.wholeBytes) {
         body.ignoresRange = status === 200 && !isAbsent(request.field("range"));
-        const lent = body.lend();
-        body = undefined;
-        return { status, fields: { ...fields, "content-length": `${lent.length}` }, body: lent };
+        isLent = true;
+        return { status, fields: { ...fields, "content-length": `${body.length}` }, body: body.lend() };
       }
       const bytes = readAll(body);
       if (bytes === undefined) return undefined;
-      this.keepHot(path, { facts, bytes, fields }, plan);
+      this.keepHot(hotKey(path, description.coding), { facts, bytes, fields }, plan);
       return { status, fields, body: bytes };
     } finally {
-      if (body !== undefined) body.close();
+      if (body === undefined) closeSync(fd);
+      else if (!isLent) body.close();
     }
   }
 
   /** A weak tag tells that the file may change without a trace. */
-  private keepHot(path: string, hot: HotFile, { status, fields }: FilePlan): void {
-    if (status === 200 && hot.bytes.length <= HOT_FILE_BYTES && !fields.etag?.startsWith("W/")) this.hot.add(path, hot);
+  private keepHot(key: string, hot: HotFile, { status, fields }: FilePlan): void {
+    if (status === 200 && hot.bytes.length <= HOT_FILE_BYTES && !fields.etag?.startsWith("W/")) this.hot.add(key, hot);
   }
 
   private fromMemory({ status, fields, content }: FilePlan, bytes: Uint8Array): StaticAnswer {
@@ -248,6 +255,11 @@ const EMPTY = new Uint8Array(0);
 function isBeneath(real: string, root: string): boolean {
   if (root === "" || !real.startsWith(root)) return false;
   return real.length === root.length || root.endsWith(sep) || real[root.length] === sep;
+}
+
+/** A file is another one by its own name than in the place of its neighbour. */
+function hotKey(path: string, coding: string): string {
+  return coding === "" ? path : `${coding} ${path}`;
 }
 
 function partOf(part: PlannedPart): BodyPart {

@@ -11,7 +11,7 @@ import { promisify } from "node:util";
 
 const execute = promisify(execFile);
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const PACELINE = path.join(ROOT, "packages/supervisor/bin/paceline");
+export const PACELINE = path.join(ROOT, "packages/supervisor/bin/paceline");
 
 export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -68,7 +68,7 @@ function controlStatus(socketPath) {
   });
 }
 
-async function freePort() {
+export async function freePort() {
   const server = net.createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address();
@@ -103,4 +103,49 @@ export async function p99OfOthers(port, seconds, connections = 16) {
 export function verdict(holds, text) {
   process.stdout.write(`${holds ? "holds " : "FAILS "} ${text}\n`);
   if (!holds) process.exitCode = 1;
+}
+
+/** Processor time of a process so far, in seconds. */
+export function cpuSeconds(pid) {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+const READ_EVERY_MS = 100;
+
+/** A client that takes one read's worth of an answer every now and then. */
+export function slowReader(port, target) {
+  const socket = net.connect({ port, host: "127.0.0.1" }, () =>
+    socket.write(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`),
+  );
+  const reader = { bytes: 0, closed: false, end: () => socket.destroy() };
+  socket.on("data", (piece) => {
+    reader.bytes += piece.length;
+    socket.pause();
+    setTimeout(() => socket.resume(), READ_EVERY_MS);
+  });
+  socket.on("error", () => {});
+  socket.on("close", () => {
+    reader.closed = true;
+  });
+  return reader;
+}
+
+/** `paceline serve` with these arguments. */
+export async function serveAlone(args, runtime, environment = {}) {
+  const port = await freePort();
+  const child = spawn("sh", [PACELINE, "serve", ...args, "--port", String(port), "--runtime", runtime], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, ...environment },
+  });
+  await once(child.stdout, "data");
+  return {
+    port,
+    pid: child.pid,
+    async stop() {
+      child.kill("SIGKILL");
+      await once(child, "exit");
+    },
+  };
 }

@@ -1,5 +1,6 @@
 /** The parts of the benchmark, each with its contestants: what is compared with what. */
 import { aloneContestants } from "./alone.mjs";
+import { fileContestants } from "./files.mjs";
 import { clusterFleet, httpProxyFleet, pm2Fleet } from "./node-fleets.mjs";
 import { FLEET_VARIANTS, fleetContestant } from "./paceline.mjs";
 import { haproxyFleet, nginxFleet } from "./proxies.mjs";
@@ -22,6 +23,7 @@ function fleets(instances, programs, balancers) {
 export function allSections(programs, balancers) {
   return [
     { id: "alone", kind: "load", instances: 1, title: "One instance alone", contestants: aloneContestants(programs) },
+    { id: "files", kind: "load", instances: 1, title: "A small file, served alone", contestants: fileContestants() },
     ...FLEET_SIZES.map((instances) => ({
       id: `fleet-${instances}`,
       kind: "load",
@@ -41,12 +43,17 @@ export function allSections(programs, balancers) {
 
 /** The short benchmark: one instance and the smallest fleet, beside nginx and HAProxy. */
 export function costSections(programs, balancers) {
-  const [alone, fleet] = allSections(programs, balancers);
+  const sections = allSections(programs, balancers);
+  const section = (id) => sections.find((each) => each.id === id);
   const keep = (section, names) => ({
     ...section,
     contestants: section.contestants.filter(({ name }) => names.includes(name)),
   });
-  return [keep(alone, ["paceline", "nginx"]), keep(fleet, ["paceline", "nginx", "HAProxy"])];
+  return [
+    keep(section("alone"), ["paceline", "nginx"]),
+    keep(section("files"), ["paceline", "nginx"]),
+    keep(section("fleet-2"), ["paceline", "nginx", "HAProxy"]),
+  ];
 }
 
 /** What cannot be measured here, and what it lacks; `only` keeps the contestants whose names contain one of these. */

@@ -74,6 +74,9 @@ function childSpec(json: string): ChildSpec {
     if (!isAmount(spec[key])) throw bad(`has no good ${key}`);
   }
   if (spec.app !== undefined && typeof spec.app !== "string") throw bad("has an app that is not a path");
+  if (spec.static !== undefined && typeof (spec.static as { root?: unknown } | null)?.root !== "string") {
+    throw bad("has a static without a root");
+  }
   const { supervisorSockets: sockets = [] } = spec;
   if (!Array.isArray(sockets) || sockets.some((path) => typeof path !== "string")) {
     throw bad("has supervisorSockets that are not paths");

@@ -254,6 +254,14 @@ export interface InstanceLimits {
   maxDeferDelayMs: number;
 }
 
+/** A folder of files that an instance serves. */
+export interface StaticSpec {
+  /** An absolute path. */
+  root: string;
+  /** StaticOptions of @paceline/server. */
+  options: object;
+}
+
 /** What a child is to run; JSON in PACELINE_SPEC. */
 export interface ChildSpec {
   orphanGraceMs: number;
@@ -265,6 +273,8 @@ export interface ChildSpec {
   app?: string;
   /** What the app's default export is to be taken for; unless told, its shape tells. */
   style?: "fetch" | "node";
+  /** The folder to serve in the place of an app; for instances. */
+  static?: StaticSpec;
   /** What a fetch app is to speak with its balancers; `http1` unless told. */
   link?: UpstreamProtocol;
   limits?: InstanceLimits;

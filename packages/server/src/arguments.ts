@@ -1,4 +1,5 @@
 /** The command line of a server that runs alone. */
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ServerError } from "./errors.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
@@ -15,11 +16,14 @@ const LIMIT_OPTIONS = new Map(
 
 /** What `--help` prints. */
 export const USAGE = `Usage: paceline serve APP [options]
+       paceline serve --static FOLDER [options]
 
-Serves one app in one process. APP is a module, .ts or .js, whose default export is
-an object with fetch(request, info), a fetch function, a Node (req, res) handler, or
-an app of Express, Koa, Fastify or Hono.
+Serves one app, or a folder of files, in one process. APP is a module, .ts or .js,
+whose default export is an object with fetch(request, info), a fetch function, a
+Node (req, res) handler, or an app of Express, Koa, Fastify or Hono.
 
+  --static FOLDER   serve the files of this folder
+  --listing         with --static: answer with a list where a folder has no index.html
   --port PORT       the TCP port, 0 for any that is free (default ${DEFAULT_PORT})
   --host HOST       the address to listen on (default ${DEFAULT_HOST})
   --socket PATH     listen on a unix socket instead
@@ -36,7 +40,12 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
   const { values, positionals } = parse(args);
   if (values.help) return "help";
   const [app, ...more] = positionals;
-  if (app === undefined) throw usage("name the app to serve, such as ./app.ts");
+  const folder = values.static as string | undefined;
+  if (folder !== undefined && app !== undefined) throw usage(`either an app or --static: ${app} is too much`);
+  if (folder === undefined && values.listing) throw usage("--listing needs --static");
+  if (app === undefined && folder === undefined) {
+    throw usage("name the app to serve, such as ./app.ts, or a folder with --static");
+  }
   if (more.length > 0) throw usage(`one app at a time: ${more.join(" ")} is too much`);
   const text = (name: string) => values[name] as string | undefined;
   const number = (name: string, max = Number.MAX_SAFE_INTEGER) => {
@@ -59,13 +68,17 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
   const style = text("style");
   if (style !== undefined && style !== "fetch" && style !== "node")
     throw usage(`--style is fetch or node, not ${style}`);
+  if (style !== undefined && app === undefined) throw usage("--style is for an app");
+  const runs: StandaloneOptions["runs"] =
+    folder === undefined
+      ? { app: resolve(app as string), ...(style === undefined ? {} : { style }) }
+      : { static: { root: resolve(folder), options: { listing: values.listing === true } } };
   return {
-    app,
+    runs,
     address,
     limits,
     drainTimeoutMs: number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS,
     accessLog: accessLog(text("access-log"), text("access-log-file")),
-    ...(style === undefined ? {} : { style }),
   };
 }
 
@@ -77,6 +90,8 @@ function parse(args: string[]) {
       allowPositionals: true,
       options: {
         help: { type: "boolean", short: "h" },
+        static: string,
+        listing: { type: "boolean" },
         port: string,
         host: string,
         socket: string,

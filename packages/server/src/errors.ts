@@ -7,6 +7,8 @@
  * - `app-unusable`: the module has no default export that can be served.
  * - `app-threw`: the module threw while it was loaded; `cause` is its own error.
  * - `start-failed`: the app's start() threw or rejected; `cause` is its own error.
+ * - `static-unusable`: the folder of files is none, or an option for it cannot be understood.
+ * - `file-shrunk`: a file became shorter while it was sent.
  * - `address-in-use`: another program listens there.
  * - `cannot-listen`: the address cannot be listened on for another reason.
  * - `cannot-log`: the file of the access log cannot be opened.
@@ -23,6 +25,8 @@ export class ServerError extends Error {
     | "app-unusable"
     | "app-threw"
     | "start-failed"
+    | "static-unusable"
+    | "file-shrunk"
     | "address-in-use"
     | "cannot-listen"
     | "cannot-log"

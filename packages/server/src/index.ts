@@ -10,4 +10,7 @@ export type { ServerStats } from "./request-counter.js";
 export { describeAddress, type RunningServer, type ServeAddress } from "./runtime/running-server.js";
 export type { ServeOptions } from "./serve.js";
 export { serve } from "./serve-lazily.js";
+export type { NodeMiddleware } from "./static/handlers.js";
+export type { Encoding, StaticOptions } from "./static/options.js";
+export { type StaticHandler, serveStatic } from "./static/serve-static.js";
 export { after, every, type Timer } from "./timers.js";

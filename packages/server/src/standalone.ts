@@ -1,21 +1,17 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
-import { resolve } from "node:path";
-import type { AppStyle } from "./app.js";
-import { loadApp } from "./app-loader.js";
 import { backgroundWork, logLostWork } from "./background-work.js";
 import type { AccessLog, AccessLogOptions } from "./contrib/access-log.js";
 import { Drain } from "./drain.js";
 import { ServerError } from "./errors.js";
 import { exitOnUncaught } from "./fatal.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
+import { loadRuns, type Runs } from "./runs.js";
 import { describeAddress, type ServeAddress } from "./runtime/running-server.js";
 import { serve } from "./serve.js";
 
 export interface StandaloneOptions {
-  /** The app module's path. */
-  app: string;
-  /** What its default export is to be taken for; by default its shape tells. */
-  style?: AppStyle;
+  /** With absolute paths. */
+  runs: Runs;
   address: ServeAddress;
   limits: Partial<ServerLimits>;
   drainTimeoutMs: number;
@@ -37,7 +33,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
   const work = backgroundWork();
   work.limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const app = await loadApp(resolve(options.app), options.style);
+  const app = await loadRuns(options.runs, false);
   // Without a deadline: whoever waits for the line that it listens can end it.
   if (app.start !== undefined) await (await import("./app-lifecycle.js")).startApp(app);
   const server = await serve(app, { ...options, requestLog });

@@ -8,12 +8,12 @@ import {
   type UpstreamProtocol,
 } from "@paceline/link";
 import type { App } from "./app.js";
-import { loadApp } from "./app-loader.js";
 import { backgroundWork, logLostWork } from "./background-work.js";
 import { Drain } from "./drain.js";
 import { ServerError } from "./errors.js";
 import { exitOnUncaught } from "./fatal.js";
 import { prepareAnswers } from "./lane/answers.js";
+import { loadRuns } from "./runs.js";
 import type { RunningServer } from "./runtime/running-server.js";
 import { serve } from "./serve.js";
 
@@ -68,8 +68,8 @@ class Instance {
 
   async start(): Promise<void> {
     const { spec, socket } = this.identity;
-    if (spec.app === undefined || socket === undefined) {
-      throw new ServerError("usage", "an instance needs an app and a socket from its supervisor");
+    if (socket === undefined) {
+      throw new ServerError("usage", "an instance needs a socket from its supervisor");
     }
     exitOnUncaught((message) => this.fault(message));
     // Ctrl-C in a terminal goes to the supervisor, which tells its children.
@@ -79,7 +79,7 @@ class Instance {
     if (spec.limits !== undefined) work.limits = spec.limits;
     this.link.start();
     const prepared = spec.link === "lane" ? await prepareAnswers() : undefined;
-    const app = await loadApp(spec.app, spec.style);
+    const app = await loadRuns(spec, prepared !== undefined);
     if (prepared !== undefined) {
       this.protocol = app.style === "fetch" ? "lane" : "http1+control";
       if (app.style !== "fetch") prepared.restore();

@@ -171,6 +171,10 @@ export class Wire {
     this.socket.pause();
   }
 
+  resume(): void {
+    this.socket.resume();
+  }
+
   /** Resolves when what came so far matches. */
   gets(pattern: RegExp): Promise<string> {
     return this.until(

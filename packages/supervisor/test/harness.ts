@@ -33,7 +33,8 @@ export function pool(name: string, app: string, instances: number, more: Partial
   return {
     name,
     kind: "app",
-    app: fixture(app),
+    source: fixture(app),
+    runs: { app: fixture(app) },
     instances,
     routes: ["/"],
     stripPrefix: false,

@@ -1,4 +1,6 @@
 /** The seam between the lane and a platform's Response: how an answer is taken apart. */
+
+import { TAKES_FILES } from "../static/lent-file.js";
 import { answersOnBun } from "./answers-bun.js";
 import type { FieldLines } from "./field-lines.js";
 import { adoptRequests } from "./web-classes.js";
@@ -23,5 +25,6 @@ export async function prepareAnswers(): Promise<{ answers: AnswerReader; restore
   adoptRequests();
   const answers =
     process.versions.bun === undefined ? (await import("./answers-node.js")).answersOnNode() : answersOnBun();
+  Object.defineProperty(globalThis.Response, TAKES_FILES, { value: true });
   return { answers, restore: () => Object.assign(globalThis, { Request, Response, fetch }) };
 }

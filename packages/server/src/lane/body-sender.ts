@@ -1,7 +1,8 @@
 /** Sends the body of one answer as far as the balancer takes it, in turns with those of the others. */
+import type { LentFile } from "../static/lent-file.js";
 import type { BlockWriter } from "./answer-body.js";
 import type { FrameBuffer } from "./frame-buffer.js";
-import { FrameType, MAX_DATA_BYTES } from "./protocol.js";
+import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "./protocol.js";
 
 /** Blocks up to this size wait for the flush where they are copied to; a larger one waits for its turn. */
 export const SMALL_BODY_BYTES = 16_384;
@@ -28,6 +29,7 @@ export class BodySender implements BlockWriter {
   /** In the lane's list of those that have something to send. */
   isQueued = false;
   private pending: Uint8Array | undefined;
+  private file: LentFile | undefined;
   private sent = 0;
   private isLast = false;
   private isOver = false;
@@ -46,6 +48,12 @@ export class BodySender implements BlockWriter {
   sendAll(bytes: Uint8Array): void {
     this.isLast = true;
     this.pending = bytes;
+    this.lane.queue(this);
+  }
+
+  /** The whole body, read from a file when it can leave and not before: a slow reader of it holds no memory. */
+  sendFile(file: LentFile): void {
+    this.file = file;
     this.lane.queue(this);
   }
 
@@ -88,12 +96,13 @@ export class BodySender implements BlockWriter {
 
   onWindow(bytes: number): void {
     this.window += bytes;
-    if (this.pending !== undefined) this.lane.queue(this);
+    if (this.pending !== undefined || this.file !== undefined) this.lane.queue(this);
   }
 
   /** Sends as much of what waits as one turn may; false when nothing more can leave now. */
   sendSome(): boolean {
-    const { pending } = this;
+    const { pending, file } = this;
+    if (file !== undefined) return this.sendOf(file);
     if (pending === undefined) return false;
     const size = Math.min(pending.length - this.sent, this.window, MAX_DATA_BYTES);
     if (size === 0) return false;
@@ -110,10 +119,36 @@ export class BodySender implements BlockWriter {
     return false;
   }
 
+  /** Reads a frame's payload where it is sent from. */
+  private sendOf(file: LentFile): boolean {
+    const { frames } = this.lane;
+    const most = Math.min(file.remaining, this.window, MAX_DATA_BYTES);
+    if (most === 0) return false;
+    frames.reserve(FRAME_HEADER_BYTES + most);
+    const at = frames.length;
+    let size: number;
+    try {
+      size = file.readInto(frames.bytes, at + FRAME_HEADER_BYTES, most);
+    } catch (error) {
+      this.owner.failed(error);
+      return false;
+    }
+    this.window -= size;
+    const isLast = file.remaining === 0;
+    frames.header(isLast ? FrameType.END : FrameType.DATA, this.owner.id, size);
+    frames.length += size;
+    if (!isLast) return true;
+    this.file = undefined;
+    this.owner.onBodyEnd();
+    return false;
+  }
+
   /** Nothing more is sent, whatever waits. */
   stop(): void {
     this.isOver = true;
     this.pending = undefined;
+    this.file?.close();
+    this.file = undefined;
     this.wake?.();
   }
 }

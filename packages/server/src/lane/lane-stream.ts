@@ -1,6 +1,7 @@
 /** One request over the lane and its answer, on the instance's side. */
 import type { RequestInfo, Upgrade } from "../app.js";
 import { ForwardedInfo, type RequestSource as InfoSource } from "../request-info.js";
+import { type LentFile, lentFileOf } from "../static/lent-file.js";
 import { type BlockSource, blocksOf, writeBlocks } from "./answer-body.js";
 import { checkFields, sendableReason } from "./answer-checks.js";
 import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
@@ -145,6 +146,8 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   private leave(response: unknown): void {
     const { answers } = this.requests;
     if (!answers.isAnswer(response) || response.bodyUsed) return;
+    const file = lentFileOf(response);
+    if (file !== undefined) return file.close();
     const body = answers.body(response);
     if (body !== null && typeof body === "object" && !(body instanceof Uint8Array || body instanceof Blob))
       blocksOf(body).cancel();
@@ -210,8 +213,10 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     checkFields(text);
     if (Number.isNaN(contentLength)) throw new TypeError("the answer's Content-Length is no number");
     if (response.bodyUsed) throw new TypeError("the answer's body was already read");
-    const body = answers.body(response);
     const head = this.headOf(status, sendableReason(statusText), text);
+    const file = lentFileOf(response);
+    if (file !== undefined) return this.sendFile(head, file);
+    const body = answers.body(response);
     if (body === null) {
       // What the body would be is told where there is none by rule; elsewhere none is none.
       return this.sendHeadAlone(head, this.isHead || status === 204 || status === 304 ? contentLength : 0);
@@ -245,6 +250,12 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     putHead(this.lane.frames, this.id, head, bytes.length, false);
     this.lane.frames.copy(FrameType.END, this.id, bytes, 0, bytes.length);
     this.end();
+  }
+
+  private sendFile(head: AnswerHead, file: LentFile): void {
+    if (!this.isHead) return this.beginBody(head, file.length).sendFile(file);
+    file.close();
+    this.sendHeadAlone(head, file.length);
   }
 
   private sendHeadAlone(head: AnswerHead, length: number): void {

@@ -2,6 +2,7 @@
 import type { FetchHandler } from "../app.js";
 import { RequestCounter } from "../request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-info.js";
+import { lentFileOf } from "../static/lent-file.js";
 import { withPrivateUmask } from "../unix-socket.js";
 import { listenError } from "./listen-error.js";
 import type { RunningServer, RuntimeOptions, ServeAddress } from "./running-server.js";
@@ -62,7 +63,8 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
     if (!(response instanceof Response)) throw new TypeError("the handler gave something that is not a Response");
     counter.latency.record((performance.now() - begunAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
-    return close ? withClose(response) : response;
+    const answer = lentFileOf(response)?.onBun(response) ?? response;
+    return close ? withClose(answer) : answer;
   }
 
   /** Waits for the handler without the timer of idle connections, which would cut one that takes long. */

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { FetchHandler, NodeHandler } from "../app.js";
 import type { RequestCounter } from "../request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-info.js";
+import { lentFileOf } from "../static/lent-file.js";
 
 /** A Node handler that calls a fetch handler and writes its Response. Its promise rejects when either fails. */
 export function fetchAsNodeHandler(
@@ -107,6 +108,12 @@ async function writeResponse(
   if (outgoing.destroyed || response.body === null || incoming.method === "HEAD") {
     if (isCancellable(response)) await response.body?.cancel();
     if (!outgoing.destroyed) writeHead().end();
+    return;
+  }
+  const file = lentFileOf(response);
+  if (file !== undefined) {
+    writeHead();
+    await file.pipe(outgoing);
     return;
   }
   const reader = response.body.getReader();

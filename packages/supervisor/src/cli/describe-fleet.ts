@@ -8,8 +8,8 @@ export function describeFleet(config: FleetConfig, cwd: string): string {
   const addresses = config.listen.map(formatListenAddress).join(", ");
   const [only] = config.pools;
   if (config.pools.length === 1 && only !== undefined) {
-    const app = relative(cwd, only.app);
-    return `${config.name}: ${instances(only.instances)} of ${app.startsWith("..") ? only.app : app} on ${addresses}`;
+    const source = relative(cwd, only.source) || ".";
+    return `${config.name}: ${instances(only.instances)} of ${source.startsWith("..") ? only.source : source} on ${addresses}`;
   }
   const pools = config.pools.map((pool) => `${pool.name} ${pool.instances}`).join(", ");
   const total = config.pools.reduce((sum, pool) => sum + pool.instances, 0);

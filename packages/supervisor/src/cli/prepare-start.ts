@@ -1,6 +1,7 @@
 /** What a start needs before anything is started: the fleet, the runtimes and the run directory's place. */
 import { dirname, resolve } from "node:path";
 import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
+import { ConfigError } from "../config/problems.js";
 import { findRuntimes, type Runtimes } from "../runtimes.js";
 import { runDirCandidates } from "../shell/run-dir.js";
 import type { StartOptions } from "./commands/start.js";
@@ -18,7 +19,17 @@ export async function prepareStart(target: string, options: StartOptions): Promi
   const cwd = process.cwd();
   const { instances, listen, runtime } = options;
   const environment = process.env as Record<string, string>;
-  const request = { target, cwd, overrides: { instances, listen, runtime }, runtimes, environment };
+  if (options.static !== undefined && target !== ".") {
+    throw new ConfigError([{ path: [], message: `--static: ${target} is too much beside a folder of files` }]);
+  }
+  const request = {
+    target,
+    staticFolder: options.static,
+    cwd,
+    overrides: { instances, listen, runtime },
+    runtimes,
+    environment,
+  };
   const fleet = await loadFleet(request);
   const base = fleet.source.kind === "config" ? dirname(fleet.source.file) : cwd;
   const runDirPath = options.runDir === undefined ? runDirCandidates(base)[0] : resolve(cwd, options.runDir);

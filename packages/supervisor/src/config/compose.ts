@@ -2,7 +2,7 @@
 import { basename, dirname } from "node:path";
 import type { FleetConfig, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtimes.js";
-import type { FleetSource } from "./find.js";
+import { type FleetSource, placeOf } from "./find.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 import { ConfigError, type Problem } from "./problems.js";
 import { type ConfigDocument, readConfigFile } from "./read-file.js";
@@ -36,7 +36,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   const document = await readSource(source);
   const { input, findings } = validate(document.value);
   const problems: Problem[] = [];
-  const folder = dirname(source.kind === "config" ? source.file : source.app);
+  const folder = source.kind === "static" ? source.folder : dirname(placeOf(source));
   const context = {
     // Without a config file all is as if the app had been started by hand, here.
     baseDir: source.kind === "config" ? folder : cwd,
@@ -52,6 +52,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
 
 async function readSource(source: FleetSource): Promise<ConfigDocument> {
   if (source.kind === "app") return { value: { app: source.app }, lineOf: () => undefined };
+  if (source.kind === "static") return { value: { static: source.folder }, lineOf: () => undefined };
   return readConfigFile(source.file);
 }
 

@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import { describeField } from "./fields.js";
 import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "./find.js";
+import { KIND_NAMES } from "./kinds/index.js";
 import { balancerFields, DEFAULT_POOL, fleetFields, policyFields, poolFields } from "./schema.js";
 
 type Fields = Record<string, z.ZodType>;
@@ -28,6 +29,7 @@ export default defineConfig({
   pools: {
     web: { app: "./web/app.ts", instances: 4, env: { LOG_LEVEL: "info" } },
     api: { app: "./api/app.ts", instances: "cpus", routes: ["/api/"], envFiles: ".env" },
+    files: { static: "./public", routes: ["/static/"] },
   },
 });
 \`\`\`
@@ -94,7 +96,8 @@ export function configurationDocument(): string {
     ),
     section(
       "A pool",
-      `In \`pools.NAME\`, or at the top level: without \`pools\` that is the pool \`${DEFAULT_POOL}\`, with them the default for all.`,
+      `In \`pools.NAME\`, or at the top level: without \`pools\` that is the pool \`${DEFAULT_POOL}\`, with them the default for all. A pool has
+exactly one of ${quote(KIND_NAMES)}, which says what its instances run; that is its kind, as \`paceline status\` shows it.`,
       poolFields,
     ),
     section(

@@ -64,10 +64,14 @@ export function fraction(byDefault: number, description: string, { min, max }: {
 }
 
 /** A number of processes, or `cpus`: as many as the machine has for us. */
-export function processes(byDefault: number, description: string, max: number) {
+export function processes(byDefault: number | undefined, description: string, max: number) {
   const error = expected(`must be a whole number from 1 to ${max}, or "cpus"`);
   const schema = z.union([z.int(error).min(1, error).max(max, error), z.literal("cpus")], error);
-  return field(schema, { type: 'whole number or `"cpus"`', default: byDefault, description });
+  return field(schema, {
+    type: 'whole number or `"cpus"`',
+    ...(byDefault === undefined ? {} : { default: byDefault }),
+    description,
+  });
 }
 
 /** Text that is not empty. */
@@ -86,6 +90,13 @@ export function word<const W extends string>(words: readonly [W, ...W[]], descri
 export function flag(byDefault: boolean, description: string) {
   const error = expected("must be true or false");
   return field(z.boolean(error), { type: "true or false", default: byDefault, description });
+}
+
+/** A list of some of a few words; by default all of them. */
+export function words<const W extends string>(known: readonly [W, ...W[]], description: string) {
+  const error = expected(`must be a list of some of ${known.map((each) => JSON.stringify(each)).join(", ")}`);
+  const type = `list of ${known.map((each) => `\`"${each}"\``).join(", ")}`;
+  return field(z.array(z.enum(known, error), error), { type, default: [...known], description });
 }
 
 /** A list of texts; one text alone stands for a list of one. */

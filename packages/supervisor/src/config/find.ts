@@ -16,7 +16,31 @@ export const CONFIG_FILE_NAMES = [
 export const APP_FILE_NAMES = ["app", "index", "server"].flatMap((name) => [`${name}.ts`, `${name}.js`, `${name}.mjs`]);
 
 /** Where the configuration comes from; all paths are absolute. */
-export type FleetSource = { kind: "config"; file: string } | { kind: "app"; app: string };
+export type FleetSource =
+  | { kind: "config"; file: string }
+  | { kind: "app"; app: string }
+  | { kind: "static"; folder: string };
+
+/** What a source was read from, for people. */
+export function placeOf(source: FleetSource): string {
+  switch (source.kind) {
+    case "config":
+      return source.file;
+    case "app":
+      return source.app;
+    case "static":
+      return source.folder;
+    default:
+      return source satisfies never;
+  }
+}
+
+/** A folder whose files are to be served, without a configuration. @throws ConfigError when there is no such folder */
+export function staticSource(folder: string, cwd: string): FleetSource {
+  const path = resolve(cwd, folder);
+  if (kindOf(path) === "folder") return { kind: "static", folder: path };
+  throw new ConfigError([{ file: path, path: [], message: "there is no such folder" }]);
+}
 
 /**
  * What `target` (a path; the working directory when absent) means. A file is an app unless it is named as a config

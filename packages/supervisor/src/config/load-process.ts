@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig } from "../core/model.js";
 import type { LoadTask } from "./compose.js";
+import { placeOf } from "./find.js";
 import { ConfigError, type Problem } from "./problems.js";
 
 /** What the child writes to fd 3. */
@@ -30,7 +31,7 @@ export interface LoadProcessOptions {
  */
 export async function loadInProcess(task: LoadTask, options: LoadProcessOptions): Promise<FleetConfig> {
   const { cwd, environment, timeoutMs = 20_000 } = options;
-  const file = task.source.kind === "config" ? task.source.file : task.source.app;
+  const file = placeOf(task.source);
   const fail = (message: string) => new ConfigError([{ file, path: [], message }]);
   const answerFile = openAnswerFile();
   try {

@@ -3,12 +3,14 @@ import { dirname } from "node:path";
 import type { FleetConfig } from "../core/model.js";
 import type { Runtimes } from "../runtimes.js";
 import type { Overrides } from "./compose.js";
-import { type FleetSource, findSource } from "./find.js";
+import { type FleetSource, findSource, staticSource } from "./find.js";
 import { loadInProcess } from "./load-process.js";
 
 export interface LoadRequest {
   /** A config file, an app module, or a folder. Default: `cwd`. */
   target?: string | undefined;
+  /** A folder whose files are served, in the place of a target. */
+  staticFolder?: string | undefined;
   cwd: string;
   overrides: Overrides;
   runtimes: Runtimes;
@@ -29,7 +31,8 @@ export interface LoadedFleet {
  */
 export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   const { cwd, overrides, runtimes, environment, timeoutMs } = request;
-  const source = findSource(request.target, cwd);
+  const { target, staticFolder } = request;
+  const source = staticFolder === undefined ? findSource(target, cwd) : staticSource(staticFolder, cwd);
   const folder = source.kind === "config" ? dirname(source.file) : cwd;
   const config = await loadInProcess({ source, cwd, overrides, runtimes }, { cwd: folder, environment, timeoutMs });
   return { config, source };

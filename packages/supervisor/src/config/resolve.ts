@@ -12,9 +12,11 @@ import type {
 import type { Runtimes } from "../runtimes.js";
 import { readEnvironment } from "./environment.js";
 import { defaultsOf } from "./fields.js";
+import { KIND_NAMES, kindFields, POOL_KINDS } from "./kinds/index.js";
+import type { KindContext, KindResult } from "./kinds/kind.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 import { normalizeNetwork } from "./network.js";
-import { resolveApp, resolveFolder } from "./paths.js";
+import { resolveFolder } from "./paths.js";
 import { readRoute, routeKey } from "./route.js";
 import {
   balancerFields,
@@ -71,8 +73,9 @@ function poolInputs(input: FleetInput, context: ResolveContext): NamedPool[] {
     if (context.findings.some(({ path }) => path[0] === "pools")) return [];
     return [{ path: [], name: DEFAULT_POOL, pool: input }];
   }
-  for (const key of ["app", "instances", "routes", "stripPrefix"] as const) {
-    if (input[key] !== undefined) find(context, [key], "belongs into one of the pools, since there are `pools`");
+  for (const key of [...Object.keys(kindFields), "instances", "routes", "stripPrefix"]) {
+    if (input[key as keyof FleetInput] !== undefined)
+      find(context, [key], "belongs into one of the pools, since there are `pools`");
   }
   const entries = Object.entries(input.pools);
   if (entries.length === 0) find(context, ["pools"], "must have at least one pool");
@@ -96,27 +99,28 @@ function resolvePool(
   const cwd = pool.cwd ?? input.cwd;
   const folder = cwd === undefined ? context.baseDir : resolveFolder(cwd, context.baseDir);
   if (folder === undefined) find(context, [...cwdAt, "cwd"], `there is no such folder: ${cwd}`);
-  const style = pool.style ?? input.style;
   const envPath = pool.env === undefined ? [] : path;
   // A pool's own files and variables come after those of the top level.
   const envFiles = [
     ...(input.envFiles ?? []).map((file, at) => ({ file, path: ["envFiles", at] })),
     ...(path.length === 0 ? [] : (pool.envFiles ?? []).map((file, at) => ({ file, path: [...path, "envFiles", at] }))),
   ];
+  const routes = (pool.routes ?? defaultOf<string[]>(poolFields, "routes")).map((route, at) => {
+    const read = readRoute(route);
+    if ("route" in read) return read.route;
+    find(context, [...path, "routes", at], read.problem);
+    return route;
+  });
+  const { kind, defaultInstances, source, runs } = resolveKind(path, pool, routes, context);
   return {
     name,
-    kind: "app",
-    app: resolvePoolApp(path, pool, context),
-    instances: processCount(pool.instances ?? defaultOf(poolFields, "instances")),
-    routes: (pool.routes ?? defaultOf<string[]>(poolFields, "routes")).map((route, at) => {
-      const read = readRoute(route);
-      if ("route" in read) return read.route;
-      find(context, [...path, "routes", at], read.problem);
-      return route;
-    }),
+    kind,
+    source,
+    runs,
+    instances: processCount(pool.instances ?? defaultInstances),
+    routes,
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
     runtime: resolveRuntime(pool.runtime, input.runtime, path, context),
-    ...(style === undefined ? {} : { style }),
     link: pool.link ?? input.link ?? "lane",
     cwd: folder ?? context.baseDir,
     env: readEnvironment({
@@ -137,17 +141,40 @@ function resolvePool(
   };
 }
 
-function resolvePoolApp(path: string[], pool: PoolInput, context: ResolveContext): string {
-  const at = [...path, "app"];
-  if (pool.app === undefined) {
-    const missing = path.length === 0 ? "is missing: name an app module here, or some `pools`" : "is missing";
-    find(context, at, missing);
-    return "";
+/** What a pool runs follows from which of the kinds' keys it has. */
+function resolveKind(path: string[], pool: PoolInput, routes: string[], context: ResolveContext) {
+  const given = POOL_KINDS.filter(({ name }) => pool[name as keyof PoolInput] !== undefined);
+  const [kind, second] = given;
+  const oneOf = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
+  const nothing: KindResult = { source: "", runs: {} };
+  const none = { kind: "", defaultInstances: 1, ...nothing };
+  if (kind === undefined) {
+    const known = context.findings.some(
+      ({ path: at }) => at.length === path.length + 1 && KIND_NAMES.includes(`${at.at(-1)}`),
+    );
+    const orPools = path.length === 0 ? ", here or in some `pools`" : "";
+    if (!known)
+      find(context, [...path, KIND_NAMES[0] as string], `is missing: say what to run with one of ${oneOf}${orPools}`);
+    return none;
   }
-  const app = resolveApp(pool.app, context.baseDir);
-  if (typeof app === "string") return app;
-  find(context, at, app.problem);
-  return "";
+  if (second !== undefined) {
+    find(context, [...path, second.name], `cannot stand beside \`${kind.name}\`: a pool has exactly one of ${oneOf}`);
+    return none;
+  }
+  for (const other of POOL_KINDS) {
+    if (other === kind) continue;
+    for (const key of Object.keys(other.fields)) {
+      if (pool[key as keyof PoolInput] === undefined) continue;
+      find(context, [...path, key], `means nothing in a pool of the kind \`${kind.name}\``);
+    }
+  }
+  const tools: KindContext = {
+    baseDir: context.baseDir,
+    routes,
+    stripPrefix: pool.stripPrefix,
+    report: (at, message) => find(context, [...path, ...at], message),
+  };
+  return { kind: kind.name, defaultInstances: kind.defaultInstances, ...kind.resolve(pool, tools) };
 }
 
 function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerConfig {

@@ -14,6 +14,7 @@ import {
   textTable,
   word,
 } from "./fields.js";
+import { kindFields } from "./kinds/index.js";
 
 /** Names that pools cannot have, since they stand for something else. */
 export const RESERVED_POOL_NAMES = ["balancer", "paceline"];
@@ -150,11 +151,6 @@ const runtime = word(
   'What the processes run on. Default: `"bun"` where it is installed beside paceline, else `"node"`.',
 );
 
-const style = word(
-  ["fetch", "node"],
-  'How the app is called: `"fetch"`, with `(request, info)`, or `"node"`, with `(req, res)`. Default: what the shape of the default export tells; needed only for a function that leaves it open.',
-);
-
 const link = word(
   ["lane", "http1"],
   'What the balancer speaks with the instances of a fetch app: the lane, which carries many requests at once on one connection, or HTTP/1.1. A Node app is spoken to in HTTP/1.1. Default: `"lane"`.',
@@ -169,10 +165,11 @@ const sharedFields = {
   limits: table(instanceLimitFields, "What one instance takes."),
 };
 
-const app = text(
-  "The app: a module whose default export is `{ fetch }`, a fetch function, a Node `(req, res)` handler or an app of Express, Koa, Fastify or Hono, or a folder that has an app.ts, index.ts or server.ts (or .js, .mjs). From the config file's folder.",
+const instances = processes(
+  undefined,
+  'How many instances; `"cpus"`: as many as there are processors for us. Default: 4 of an app, 1 of a folder of files.',
+  MAX_INSTANCES,
 );
-const instances = processes(4, 'How many instances; `"cpus"`: as many as there are processors for us.', MAX_INSTANCES);
 const routes = texts(
   'Which requests the pool gets: a path prefix with an optional host before it, such as `"/"`, `"/api/"`, `"example.com/"` or `"*.example.com/api/"`. See [Routes](#routes).',
   ["/"],
@@ -183,7 +180,16 @@ const stripPrefix = flag(
 );
 
 /** The keys of one pool. */
-export const poolFields = { app, instances, routes, stripPrefix, runtime, style, link, ...sharedFields, maxOutputBytes };
+export const poolFields = {
+  ...kindFields,
+  instances,
+  routes,
+  stripPrefix,
+  runtime,
+  link,
+  ...sharedFields,
+  maxOutputBytes,
+};
 
 /** The keys of `balancer`. */
 export const balancerFields = {
@@ -215,7 +221,7 @@ export const fleetFields = {
     .optional()
     .meta({
       type: "table of pools",
-      description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level make one pool named \`${DEFAULT_POOL}\`; with it, they hold for each pool that does not say otherwise, and \`app\`, \`instances\`, \`routes\` and \`stripPrefix\` belong into the pools.`,
+      description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level make one pool named \`${DEFAULT_POOL}\`; with it, they hold for each pool that does not say otherwise, and what they run, \`instances\`, \`routes\` and \`stripPrefix\` belong into the pools.`,
     }),
   balancer: table(balancerFields, "The processes that accept connections and spread requests over the instances."),
   orphanGraceMs: milliseconds(

@@ -44,7 +44,15 @@ describe("a configuration that is right", () => {
       orphanGraceMs: 60_000,
       balancer: { processes: 1, runtime: "bun", trustedProxies: [] },
       pools: [
-        { name: "web", kind: "app", app: join(folder, "app.ts"), instances: 4, routes: ["/"], cwd: folder, env: {} },
+        {
+          name: "web",
+          kind: "app",
+          runs: { app: join(folder, "app.ts") },
+          instances: 4,
+          routes: ["/"],
+          cwd: folder,
+          env: {},
+        },
       ],
     });
     expect(config.pools[0]?.policy).toEqual({
@@ -60,10 +68,13 @@ describe("a configuration that is right", () => {
     expect(undefinedValues).not.toContain("UNDEFINED");
   });
 
-  test("a style is an app's own, or that of all", () => {
+  test("a style is an app's own", () => {
     const pools = { web: { app: "./app.ts" }, api: { app: "./api.js", style: "node", routes: "/api/" } };
-    expect(good({ pools }).pools.map(({ style }) => style)).toEqual([undefined, "node"]);
-    expect(good({ style: "fetch", pools }).pools.map(({ style }) => style)).toEqual(["fetch", "node"]);
+    expect(good({ pools }).pools.map(({ runs }) => runs.style)).toEqual([undefined, "node"]);
+    expect(good({ app: "./app.ts", style: "fetch" }).pools[0]?.runs.style).toBe("fetch");
+    expect(read({ style: "fetch", pools }).problems).toHaveLength(1);
+    expect(read({ static: ".", style: "fetch" }).problems).toHaveLength(1);
+    expect(read({ static: ".", stripPrefix: true }).problems).toHaveLength(1);
     expect(read({ app: "./app.ts", style: "wsgi" }).problems).toHaveLength(1);
   });
 
@@ -104,8 +115,26 @@ describe("a configuration that is right", () => {
     expect(good({ app: "./app.ts", listen: text }).listen).toEqual([address]);
   });
 
+  test("the kind follows from what is named, and with it how many instances there are", () => {
+    const { pools } = good({
+      pools: {
+        web: { app: "./app.ts" },
+        files: { static: "./site", staticOptions: { listing: true }, routes: ["/static/", "Example.com/"] },
+      },
+    });
+    expect(pools).toMatchObject([
+      { kind: "app", instances: 4, source: join(folder, "app.ts"), runs: { app: join(folder, "app.ts") } },
+      {
+        kind: "static",
+        instances: 1,
+        source: join(folder, "site"),
+        runs: { static: { root: join(folder, "site"), options: { listing: true, prefix: ["/static/", "/"] } } },
+      },
+    ]);
+  });
+
   test("an app may be a folder that has one", () => {
-    expect(good({ app: "./site" }).pools[0]?.app).toBe(join(folder, "site", "server.mjs"));
+    expect(good({ app: "./site" }).pools[0]?.runs.app).toBe(join(folder, "site", "server.mjs"));
   });
 
   test("a pool may strip its routes' prefix; routes are taken in their normal form", () => {
@@ -147,7 +176,39 @@ describe("a configuration that is right", () => {
 });
 
 const BAD: [string, unknown, string[]][] = [
-  ["no app", {}, ["app: is missing: name an app module here, or some `pools`"]],
+  ["nothing to run", {}, ["app: is missing: say what to run with one of `app`, `static`, here or in some `pools`"]],
+  [
+    "a pool with nothing to run",
+    { pools: { web: {} } },
+    ["pools.web.app: is missing: say what to run with one of `app`, `static`"],
+  ],
+  [
+    "an app and a folder of files",
+    { app: "./app.ts", static: "./site" },
+    ["static: cannot stand beside `app`: a pool has exactly one of `app`, `static`"],
+  ],
+  ["a folder of files that is none", { static: "./app.ts" }, ["static: there is no such folder: ./app.ts"]],
+  [
+    "an option for files in a pool of an app",
+    { app: "./app.ts", staticOptions: { listing: true } },
+    ["staticOptions: means nothing in a pool of the kind `app`"],
+  ],
+  ["a folder of files that is a number", { static: 1 }, ["static: must be text, not 1"]],
+  [
+    "a coding nobody has",
+    { static: "./site", staticOptions: { precompressed: ["lzma"] } },
+    ['staticOptions.precompressed[0]: must be a list of some of "br", "zstd", "gzip", not "lzma"'],
+  ],
+  [
+    "an option for files that is mistyped",
+    { static: "./site", staticOptions: { listings: true } },
+    ['staticOptions.listings: unknown key; did you mean "listing"?'],
+  ],
+  [
+    "pools and a folder of files",
+    { static: "./site", pools: { web: { app: "./app.ts" } } },
+    ["static: belongs into one of the pools"],
+  ],
   ["no table", [], [": must be a table of keys, not a list"]],
   ["an app that is not there", { app: "./no.ts" }, ["app: there is no such file: FOLDER/no.ts"]],
   ["a folder without an app", { app: "./empty" }, ["app: the folder FOLDER/empty has no app"]],

@@ -37,17 +37,18 @@ export interface ProcessPolicy {
 /** One pool as configured, with every default filled in and every path absolute. */
 export interface PoolConfig {
   name: string;
-  kind: "app";
-  /** The app module's absolute path. */
-  app: string;
+  /** Which of the kinds in config/kinds/ it is. */
+  kind: string;
+  /** What it runs, for people; an absolute path where it is one. */
+  source: string;
+  /** What the ChildSpec of its instances has of its kind. */
+  runs: Record<string, unknown>;
   instances: number;
   /** See SnapshotPool.routes in @paceline/link. */
   routes: string[];
   /** Whether its instances see paths without the prefix of the route. */
   stripPrefix: boolean;
   runtime: RuntimeName;
-  /** What the app's default export is taken for; without it its shape tells. */
-  style?: "fetch" | "node";
   /** What a fetch app speaks with the balancers. */
   link: "lane" | "http1";
   /** The working directory, absolute. */

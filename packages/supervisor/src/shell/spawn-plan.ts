@@ -59,18 +59,10 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
   if (generation === undefined) throw new PacelineError("ENOCONFIG", `no generation ${effect.generation}`);
   const { pool, environment } = generation;
   const socket = runDir.socketPath(effect.id);
-  const { app, style, link, policy, runtime, maxOutputBytes } = pool;
+  const { runs, link, policy, runtime, maxOutputBytes } = pool;
   const limits = { ...pool.limits, maxHeadBytes: pool.limits.maxHeadBytes + BALANCER_FIELDS_BYTES };
   const { drainTimeoutMs } = policy;
-  const spec: ChildSpec = {
-    orphanGraceMs,
-    supervisorSockets,
-    drainTimeoutMs,
-    app,
-    ...(style && { style }),
-    link,
-    limits,
-  };
+  const spec: ChildSpec = { orphanGraceMs, supervisorSockets, drainTimeoutMs, ...runs, link, limits };
   const own = { ...common, PACELINE_SOCKET: socket, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) };
   return {
     ...commandLine(settings.runtimes, runtime, settings.entries.instance, limits.maxHeadBytes),

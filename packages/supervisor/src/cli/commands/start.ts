@@ -19,6 +19,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   runtime?: RuntimeName;
   runDir?: string;
   watch?: boolean;
+  /** A folder of files. */
+  static?: string;
   /** False with --no-dashboard. */
   dashboard: boolean;
   logFormat?: "text" | "json" | "none";
@@ -31,8 +33,11 @@ export interface StartOptions extends TimeoutOption, JsonOption {
 export const start: DefineCommand = (program, action) => {
   const command = program
     .command("start")
-    .description("start a fleet: from a config file, an app module, or a folder that has one of them")
+    .description(
+      "start a fleet: from a config file, an app module, a folder that has one of them, or a folder of files",
+    )
     .argument("[config|app]", "a config file, an app module or a folder", ".")
+    .option("--static <folder>", "serve the files of this folder; no config, no app")
     .option("-d, --detach", "return when all instances are ready, and leave the fleet running")
     .option("-i, --instances <n>", 'how many instances, or "cpus"', parseInstances)
     .option("-l, --listen <address>", "where to listen, such as 127.0.0.1:8080; may be repeated", collect)

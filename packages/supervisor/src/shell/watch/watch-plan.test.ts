@@ -2,7 +2,8 @@ import { describe, expect, test } from "vitest";
 import type { PoolConfig } from "../../core/model.js";
 import { union, WatchPlan } from "./watch-plan.js";
 
-const pool = (name: string, app: string, envFiles: string[] = []) => ({ name, app, envFiles }) as PoolConfig;
+const pool = (name: string, source: string, envFiles: string[] = [], kind = "app") =>
+  ({ name, kind, source, envFiles }) as PoolConfig;
 
 const plan = new WatchPlan(
   {
@@ -12,6 +13,7 @@ const plan = new WatchPlan(
       pool("help", "/site/docs/help.js"),
       pool("lib", "/site/node_modules/lib/.x/app.js"),
       pool("api", "/api/src/app.ts"),
+      pool("files", "/site/public", [], "static"),
     ],
   },
   "/site/paceline.config.ts",
@@ -47,6 +49,9 @@ describe("what a change means", () => {
     ["/site/app.ts~", []],
     ["/site/#app.ts#", []],
     ["/site/catalog.js", ["web"]],
+    ["/site/public", []],
+    ["/site/public/index.html", []],
+    ["/site/publications.js", ["web"]],
     // What is nobody's.
     ["/api/README.md", []],
     ["/sitemap.js", []],

@@ -14,6 +14,8 @@ export class WatchPlan {
   /** Files that lie anywhere: the config file and env files. */
   readonly files: readonly string[];
   private readonly poolsByRoot = new Map<string, string[]>();
+  /** Folders of files that are served as they are: nothing starts anew when they change. */
+  private readonly served: string[] = [];
   private readonly poolsByFile = new Map<string, ChangedPools>();
 
   /**
@@ -25,9 +27,11 @@ export class WatchPlan {
     configFile: string | undefined,
     private readonly runDir: string,
   ) {
-    for (const { name, app, envFiles } of pools) {
-      const root = dirname(app);
-      this.poolsByRoot.set(root, [...(this.poolsByRoot.get(root) ?? []), name]);
+    for (const { name, kind, source, envFiles } of pools) {
+      if (kind === "app") {
+        const root = dirname(source);
+        this.poolsByRoot.set(root, [...(this.poolsByRoot.get(root) ?? []), name]);
+      } else this.served.push(source);
       for (const file of envFiles) {
         this.poolsByFile.set(file, [...((this.poolsByFile.get(file) as string[] | undefined) ?? []), name]);
       }
@@ -48,24 +52,31 @@ export class WatchPlan {
 
   /**
    * Whether what lies at `path`, and below it, is no code of an app: dependencies, what begins with a dot, logs and
-   * databases, what editors leave beside a file, and what we write ourselves.
+   * databases, what editors leave beside a file, files that a pool serves, and what we write ourselves.
    */
   isIgnored(path: string): boolean {
     if (path === this.runDir || path.startsWith(this.runDir + sep)) return true;
     const root = this.rootOf(path);
+    const served = deepestOf(this.served, path);
+    if (served !== undefined && served.length > (root?.length ?? -1)) return true;
     // A folder below node_modules may have an app of its own; what leads to it does not matter then.
     const names = root === undefined || root === path ? [] : relative(root, path).split(sep);
     return names.some((name) => name.startsWith(".") || name === "node_modules") || NO_CODE.test(basename(path));
   }
 
   private rootOf(path: string): string | undefined {
-    let deepest: string | undefined;
-    for (const root of this.roots) {
-      const holds = path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
-      if (holds && root.length > (deepest?.length ?? -1)) deepest = root;
-    }
-    return deepest;
+    return deepestOf(this.roots, path);
   }
+}
+
+/** The innermost of the folders that hold `path`. */
+function deepestOf(folders: readonly string[], path: string): string | undefined {
+  let deepest: string | undefined;
+  for (const folder of folders) {
+    const holds = path === folder || path.startsWith(folder.endsWith(sep) ? folder : folder + sep);
+    if (holds && folder.length > (deepest?.length ?? -1)) deepest = folder;
+  }
+  return deepest;
 }
 
 /** All that one or the other means. */

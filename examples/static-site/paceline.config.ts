@@ -1,0 +1,6 @@
+/** A folder of files, with what browsers may keep of it: `npx paceline start examples/static-site`. */
+export default {
+  name: "static-site",
+  static: "./public",
+  staticOptions: { cacheControl: { "*.html": "no-cache", "css/**": "max-age=3600" } },
+};

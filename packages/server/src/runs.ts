@@ -1,0 +1,20 @@
+/** What a server can run: each kind of it by the key that names it. */
+import type { ChildSpec } from "@paceline/link";
+import type { App } from "./app.js";
+import { loadApp } from "./app-loader.js";
+import { ServerError } from "./errors.js";
+
+/** Exactly one of them is given. */
+export type Runs = Pick<ChildSpec, "app" | "style" | "static">;
+
+/**
+ * The app in `runs`.
+ *
+ * @param isLane whether a fetch app is going to be served over lanes.
+ * @throws ServerError `usage` when there is nothing to run; else as the kind's own loader
+ */
+export async function loadRuns(runs: Runs, isLane: boolean): Promise<App> {
+  if (runs.static !== undefined) return (await import("./static/static-app.js")).staticApp(runs.static, isLane);
+  if (runs.app !== undefined) return loadApp(runs.app, runs.style);
+  throw new ServerError("usage", "there is nothing to run");
+}

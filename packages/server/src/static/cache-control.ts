@@ -1,0 +1,47 @@
+/** Which Cache-Control a file is sent with, by its path beneath the folder. Pure. */
+import type { StaticSettings } from "./options.js";
+
+const FOREVER = "public, max-age=31536000, immutable";
+/** The last part of a name before its extension (`app.3f9a1c2b.js`, `index-BwDk2Fa1.min.css`), of eight signs at least. */
+const MAYBE_HASHED = /[.-]([A-Za-z0-9_-]{8,64})(?:\.min|\.module|\.chunk|\.bundle)?\.[A-Za-z0-9]{2,5}(?:\.map)?$/;
+
+export type CacheControlOf = (relative: string) => string | undefined;
+
+export function cacheControlBy({ cacheControl, immutable }: StaticSettings): CacheControlOf {
+  const rules = Object.entries(cacheControl).map(([pattern, value]) => [matcher(pattern), value] as const);
+  if (rules.length === 0 && !immutable) return () => undefined;
+  return (relative) => {
+    if (immutable && isHashed(relative)) return FOREVER;
+    return rules.find(([matches]) => matches.test(relative))?.[1];
+  };
+}
+
+/** Whether a name has what looks like a hash: hexadecimal digits of both sorts, or letters of both sizes and digits. */
+export function isHashed(relative: string): boolean {
+  const found = MAYBE_HASHED.exec(relative.slice(relative.lastIndexOf("/") + 1));
+  if (found === null) return false;
+  // `a-b-BwDk2Fa1.js`: the hash is what stands behind the last dash, unless it has one itself.
+  const tail = found[1] as string;
+  return [tail, tail.slice(tail.lastIndexOf("-") + 1)].some(looksHashed);
+}
+
+function looksHashed(text: string): boolean {
+  if (text.length < 8 || !/\d/.test(text)) return false;
+  if (/^[0-9a-f]+$/.test(text)) return /[a-f]/.test(text);
+  return /[a-z]/.test(text) && /[A-Z]/.test(text);
+}
+
+/** `*`: any text without a slash. `**`: any text. Without a slash the pattern is one of names in any folder. */
+export function matcher(pattern: string): RegExp {
+  const inner = pattern
+    .replace(/^\//, "")
+    .split(/(\*\*\/|\*\*|\*)/)
+    .map((part) => {
+      if (part === "**/") return "(?:.*/)?";
+      if (part === "**") return ".*";
+      if (part === "*") return "[^/]*";
+      return part.replace(/[.+?^${}()|[\]\\]/g, "\\$&");
+    })
+    .join("");
+  return new RegExp(pattern.includes("/") ? `^${inner}$` : `(?:^|/)${inner}$`, "s");
+}

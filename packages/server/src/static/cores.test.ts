@@ -1,0 +1,421 @@
+/** The pure cores of serving files: what a path means, which part is sent, in which coding, under which conditions. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { acceptedEncodings } from "./accept-encoding.js";
+import { cacheControlBy, isHashed } from "./cache-control.js";
+import { dateOf, isRangeWanted, judgeConditions } from "./conditions.js";
+import { escapeHtml, listingPage } from "./listing.js";
+import { mediaTypeOf } from "./media-type.js";
+import { STATIC_DEFAULTS } from "./options.js";
+import { MAX_RANGES, rangesOf } from "./ranges.js";
+import { judgePath, pathRules, withSlash } from "./request-path.js";
+import { isSameFile, validatorsOf } from "./validators.js";
+
+const judge = (path: string, prefixes: string[] = [], dotfiles = false) => {
+  const judged = judgePath(path, pathRules({ prefixes, dotfiles }));
+  return judged.kind === "good" ? `${judged.relative}${judged.isFolder ? "/" : ""}` : judged.kind;
+};
+
+describe("a path", () => {
+  it.each([
+    ["/", "/"],
+    ["/a.css", "a.css"],
+    ["/docs/", "docs/"],
+    ["/docs//a.css", "docs/a.css"],
+    ["/docs/./a.css", "docs/a.css"],
+    ["/docs/../a.css", "a.css"],
+    ["/docs/%2e%2e/a.css", "a.css"],
+    ["/docs/..", "/"],
+    ["/docs/.", "docs/"],
+    ["/a%20b", "a b"],
+    ["/%C3%A4", "ä"],
+    ["/ä", "ä"],
+    ["/a~b_c-d.e", "a~b_c-d.e"],
+    ["//evil.com/a", "evil.com/a"],
+  ])("%s means %s", (path, relative) => expect(judge(path)).toBe(relative));
+
+  it.each([
+    "",
+    "a",
+    "*",
+    "/..",
+    "/../a",
+    "/a/../../b",
+    "/%2e%2e/a",
+    "/a%2fb",
+    "/a%2Fb",
+    "/a%5cb",
+    "/a\\b",
+    "/a%00b",
+    "/a\0b",
+  ])("%j is bad", (path) => expect(judge(path)).toBe("bad"));
+  it.each(["/%", "/%zz", "/%c3", "/%ff", "/a%0ab", "/a%7f"])("%j is bad", (path) => expect(judge(path)).toBe("bad"));
+  it.each([
+    "/.git/config",
+    "/a/.env",
+    "/%2egit",
+    "/a/.well-known/b",
+    `/${"x".repeat(256)}`,
+    `/${"%C3%A4".repeat(128)}`,
+  ])("%j is hidden", (path) => expect(judge(path)).toBe("hidden"));
+
+  it("has no dotfile in it, but for /.well-known", () => {
+    expect(judge("/.well-known/acme")).toBe(".well-known/acme");
+    expect(judge("/.well-known/.secret")).toBe("hidden");
+    expect(judge("/.git/config", [], true)).toBe(".git/config");
+  });
+
+  it.each([
+    ["/static/a.css", "a.css"],
+    ["/static/", "/"],
+    ["/static", ""],
+    ["/static//a", "a"],
+    ["/%73tatic/a", "a"],
+    ["/staticfiles/a", "hidden"],
+    ["/a.css", "hidden"],
+    ["/assets/v1/a", "a"],
+    ["/assets/v2/a", "v2/a"],
+    ["/static/../assets/x", "x"],
+  ])("%s beneath the prefixes is %s", (path, relative) =>
+    expect(judge(path, ["/static/", "/assets", "/assets/v1/"])).toBe(relative),
+  );
+
+  it("never names anything out of the root, whatever it is", () => {
+    const piece = fc.constantFrom(
+      "..",
+      ".",
+      "%2e",
+      "%2E%2e",
+      "/",
+      "//",
+      "%2f",
+      "\\",
+      "%5c",
+      "a",
+      "b.c",
+      "%00",
+      "%",
+      ".d",
+      "é",
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 12 }), fc.boolean(), (pieces, isPrefixed) => {
+        const judged = judgePath(
+          `/${pieces.join("")}`,
+          pathRules({ prefixes: isPrefixed ? ["/a"] : [], dotfiles: true }),
+        );
+        if (judged.kind !== "good" || judged.relative === "") return;
+        for (const name of judged.relative.split("/")) {
+          expect(["", ".", ".."]).not.toContain(name);
+          expect(name).not.toMatch(/[\0\\]/);
+        }
+      }),
+    );
+  });
+
+  it("with its slash is on the same host, whatever it is", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom("//", "/", "evil.com", "\\", "%5c", "..", ":", "javascript:", "%2f", "@", "?"), {
+          maxLength: 8,
+        }),
+        (pieces) => {
+          const path = `/${pieces.join("")}`;
+          const location = withSlash(path, "?a=b");
+          expect(location.startsWith("./")).toBe(true);
+          expect(new URL(location, `http://good.example${path.startsWith("//") ? `/.${path}` : path}`).host).toBe(
+            "good.example",
+          );
+        },
+      ),
+    );
+    expect(withSlash("/static/my docs", "?x")).toBe("./my%20docs/?x");
+    expect(withSlash("/a/b:c", "")).toBe("./b%3Ac/");
+  });
+});
+
+describe("Range", () => {
+  const read = (value: string, size = 100) => {
+    const ranges = rangesOf(value, size);
+    return ranges.kind === "parts"
+      ? ranges.parts.map(({ start, end }) => `${start}-${end - 1}`).join(",")
+      : ranges.kind;
+  };
+  it.each([
+    ["bytes=0-0", "0-0"],
+    ["bytes=0-", "0-99"],
+    ["bytes=90-1000", "90-99"],
+    ["bytes=-10", "90-99"],
+    ["bytes=-1000", "0-99"],
+    ["bytes=99-", "99-99"],
+    ["Bytes = 5-6", "5-6"],
+    ["bytes=0-0, 5-6 ,-1", "0-0,5-6,99-99"],
+    ["bytes=0-0,200-", "0-0"],
+    ["bytes=,0-1,,", "0-1"],
+    ["bytes=100-", "none"],
+    ["bytes=-0", "none"],
+    ["bytes=200-300,400-", "none"],
+    ["bytes=", "whole"],
+    ["bytes=-", "whole"],
+    ["bytes=a-b", "whole"],
+    ["bytes=5-4", "whole"],
+    ["bytes=0-1,5-4", "whole"],
+    ["bytes=0-99999999999999999999", "whole"],
+    ["lines=0-1", "whole"],
+    ["0-1", "whole"],
+    ["bytes=0-,0-", "whole"],
+    ["bytes=0-60,40-99", "whole"],
+  ])("%s of 100 bytes is %s", (value, parts) => expect(read(value)).toBe(parts));
+
+  it("of an empty file is none, and of nothing is the whole", () => {
+    expect(read("bytes=0-", 0)).toBe("none");
+    expect(rangesOf(undefined, 5).kind).toBe("whole");
+  });
+
+  it("has so many parts and no more", () => {
+    const parts = (count: number) => read(`bytes=${Array.from({ length: count }, (_, at) => `${at}-${at}`).join(",")}`);
+    expect(parts(MAX_RANGES).split(",")).toHaveLength(MAX_RANGES);
+    expect(parts(MAX_RANGES + 1)).toBe("whole");
+    expect(parts(5000)).toBe("whole");
+  });
+
+  it("never sends what there is not, nor more than there is", () => {
+    const spec = fc
+      .tuple(fc.nat(300), fc.nat(300))
+      .map(([a, b]) => fc.sample(fc.constantFrom(`${a}-${b}`, `${a}-`, `-${b}`), 1)[0]);
+    fc.assert(
+      fc.property(fc.array(spec, { maxLength: 20 }), fc.nat(200), (specs, size) => {
+        const ranges = rangesOf(`bytes=${specs.join(",")}`, size);
+        if (ranges.kind !== "parts") return;
+        let total = 0;
+        for (const { start, end } of ranges.parts) {
+          expect(start >= 0 && start < end && end <= size).toBe(true);
+          total += end - start;
+        }
+        expect(total).toBeLessThanOrEqual(size);
+      }),
+    );
+  });
+});
+
+describe("Accept-Encoding", () => {
+  const all = ["br", "zstd", "gzip"] as const;
+  it.each([
+    [null, ""],
+    ["", ""],
+    ["gzip", "gzip"],
+    ["gzip, deflate, br, zstd", "br,zstd,gzip"],
+    ["br;q=0.5, gzip;q=0.8", "gzip,br"],
+    ["br;q=0, gzip", "gzip"],
+    ["*", "br,zstd,gzip"],
+    ["*;q=0", ""],
+    ["gzip;q=0, *", "br,zstd"],
+    ["identity, gzip;q=0.5", ""],
+    ["identity;q=0.5, gzip;q=0.5", "gzip"],
+    ["identity;q=0, gzip;q=0.1", "gzip"],
+    ["x-gzip", "gzip"],
+    ["GZIP ; Q=0.3", "gzip"],
+    ["gzip;q=2", ""],
+    ["br;foo=1, gzip", "gzip"],
+    ["\u0000, gzip", "gzip"],
+  ])("%s takes %s", (value, codings) => expect(acceptedEncodings(value, all).join(",")).toBe(codings));
+
+  it("takes only what is offered, and reads no list without end", () => {
+    expect(acceptedEncodings("br, gzip", ["gzip"])).toEqual(["gzip"]);
+    expect(acceptedEncodings(`${"a,".repeat(100_000)}gzip`, all)).toEqual([]);
+  });
+});
+
+const FACTS = { size: 100, mtimeMs: 1_700_000_000_500, ctimeMs: 1_700_000_000_500.25, ino: 7, dev: 1 };
+const LATER = FACTS.ctimeMs + 60_000;
+const validators = validatorsOf(FACTS, LATER);
+const { etag, lastModified } = validators;
+const BEFORE = new Date(validators.lastModifiedMs - 1000).toUTCString();
+const AFTER = new Date(validators.lastModifiedMs + 1000).toUTCString();
+
+describe("validators", () => {
+  it("differ when anything that a change of the content changes does", () => {
+    const tags = [{}, { size: 101 }, { ctimeMs: FACTS.ctimeMs + 0.25 }, { ino: 8 }].map(
+      (change) => validatorsOf({ ...FACTS, ...change }, LATER).etag,
+    );
+    tags.push(validatorsOf(FACTS, LATER, "br").etag);
+    expect(new Set(tags).size).toBe(tags.length);
+    for (const tag of tags) expect(tag).toMatch(/^"[\w-]+"$/);
+  });
+
+  it("are weak until a further change would have another time, and the same but for that", () => {
+    expect(validatorsOf(FACTS, FACTS.ctimeMs + 10).etag).toBe(`W/${etag}`);
+    expect(validatorsOf(FACTS, FACTS.ctimeMs + 100).etag).toBe(etag);
+    const coarse = { ...FACTS, ctimeMs: 1_700_000_001_000 };
+    expect(validatorsOf(coarse, coarse.ctimeMs + 2000).isStrong).toBe(false);
+    expect(validatorsOf(coarse, coarse.ctimeMs + 3000).isStrong).toBe(true);
+    expect(validatorsOf(FACTS, FACTS.ctimeMs - 5000).isStrong).toBe(false);
+  });
+
+  it("have no time in the future", () => {
+    expect(validatorsOf({ ...FACTS, mtimeMs: LATER + 1e9 }, LATER).lastModifiedMs).toBeLessThanOrEqual(LATER);
+  });
+
+  it("see another file, and the same one", () => {
+    expect(isSameFile(FACTS, { ...FACTS })).toBe(true);
+    for (const key of Object.keys(FACTS) as (keyof typeof FACTS)[]) {
+      expect(isSameFile(FACTS, { ...FACTS, [key]: FACTS[key] + 1 }), key).toBe(false);
+    }
+  });
+});
+
+describe("conditions", () => {
+  it.each([
+    [{}, "perform"],
+    [{ "if-none-match": etag }, "notModified"],
+    [{ "if-none-match": `W/${etag}` }, "notModified"],
+    [{ "if-none-match": `"a", ${etag}` }, "notModified"],
+    [{ "if-none-match": `"a,b", ,${etag}` }, "notModified"],
+    [{ "if-none-match": "*" }, "notModified"],
+    [{ "if-none-match": '"a"' }, "perform"],
+    [{ "if-none-match": "" }, "perform"],
+    [{ "if-none-match": etag.slice(1, -1) }, "perform"],
+    [{ "if-none-match": '"a"', "if-modified-since": lastModified }, "perform"],
+    [{ "if-modified-since": lastModified }, "notModified"],
+    [{ "if-modified-since": AFTER }, "notModified"],
+    [{ "if-modified-since": BEFORE }, "perform"],
+    [{ "if-modified-since": "yesterday" }, "perform"],
+    [{ "if-match": etag }, "perform"],
+    [{ "if-match": "*" }, "perform"],
+    [{ "if-match": `"a", ${etag}` }, "perform"],
+    [{ "if-match": `W/${etag}` }, "failed"],
+    [{ "if-match": '"a"' }, "failed"],
+    [{ "if-match": etag, "if-unmodified-since": BEFORE }, "perform"],
+    [{ "if-match": etag, "if-none-match": etag }, "notModified"],
+    [{ "if-match": '"a"', "if-none-match": etag }, "failed"],
+    [{ "if-unmodified-since": lastModified }, "perform"],
+    [{ "if-unmodified-since": AFTER }, "perform"],
+    [{ "if-unmodified-since": BEFORE }, "failed"],
+    [{ "if-unmodified-since": "tomorrow" }, "perform"],
+  ])("%j: %s", (fields: Record<string, string>, verdict) =>
+    expect(judgeConditions((name) => fields[name], validators)).toBe(verdict),
+  );
+
+  it("take a weak tag for no match of If-Match", () => {
+    const weak = validatorsOf(FACTS, FACTS.ctimeMs + 1);
+    expect(judgeConditions((name) => (name === "if-match" ? weak.etag : null), weak)).toBe("failed");
+    expect(judgeConditions((name) => (name === "if-none-match" ? weak.etag : null), weak)).toBe("notModified");
+  });
+
+  it.each([
+    [undefined, true],
+    [etag, true],
+    [`W/${etag}`, false],
+    ['"a"', false],
+    [lastModified, true],
+    [BEFORE, false],
+    [AFTER, false],
+    ["nonsense", false],
+  ])("If-Range %s: %s", (value, isWanted) => expect(isRangeWanted(() => value, validators, LATER)).toBe(isWanted));
+
+  it("take a date for weak in its own second", () => {
+    expect(isRangeWanted(() => lastModified, validators, validators.lastModifiedMs + 999)).toBe(false);
+  });
+
+  it("read a date in its three forms", () => {
+    const time = Date.UTC(1994, 10, 6, 8, 49, 37);
+    expect(dateOf("Sun, 06 Nov 1994 08:49:37 GMT")).toBe(time);
+    expect(dateOf("Sunday, 06-Nov-94 08:49:37 GMT")).toBe(time);
+    expect(dateOf("Sun Nov  6 08:49:37 1994")).toBe(time);
+    for (const other of [
+      "1994-11-06",
+      "784111777",
+      "Sun, 06 Nov 1994 08:49:37 +0100",
+      "Sun, 99 Nov 1994 08:49:37 GMT",
+    ]) {
+      expect(dateOf(other)).toBeUndefined();
+    }
+  });
+});
+
+describe("Cache-Control", () => {
+  const by = (cacheControl: Record<string, string>, immutable = false) =>
+    cacheControlBy({ ...STATIC_DEFAULTS, cacheControl, immutable });
+
+  it.each([
+    ["*.html", "index.html", true],
+    ["*.html", "docs/index.html", true],
+    ["*.html", "indexxhtml", false],
+    ["assets/*", "assets/a.js", true],
+    ["assets/*", "assets/b/a.js", false],
+    ["assets/**", "assets/b/a.js", true],
+    ["/assets/**", "assets/a.js", true],
+    ["**/a.js", "a.js", true],
+    ["**/a.js", "x/y/a.js", true],
+    ["*", "x/y", true],
+    ["a+(b)", "a+(b)", true],
+  ])("of the pattern %s for %s: %s", (pattern, path, fits) =>
+    expect(by({ [pattern]: "no-cache" })(path) === "no-cache").toBe(fits),
+  );
+
+  it("is that of the first pattern that fits", () => {
+    const of = by({ "*.html": "no-cache", "*": "max-age=60" });
+    expect([of("a.html"), of("a.css")]).toEqual(["no-cache", "max-age=60"]);
+    expect(by({})("a.css")).toBeUndefined();
+  });
+
+  it.each([
+    "app.3f9a1c2b.js",
+    "js/index-BwDk2Fa1.css",
+    "a-b-BwDk2Fa1.js",
+    "x.1234567890abcdef.min.js",
+    "f-d3F_a-9Bk1.woff2",
+    "a.3f9a1c2b.js.map",
+  ])("takes %s for hashed", (name) => expect(isHashed(name)).toBe(true));
+  it.each([
+    "app.js",
+    "report-20240101.pdf",
+    "jquery-3.7.1.js",
+    "background.png",
+    "a.deadbeef.js",
+    "hello-WorldAgain.js",
+    "3f9a1c2b",
+    "x.3f9a1c2.js",
+  ])("takes %s for no hashed name", (name) => expect(isHashed(name)).toBe(false));
+
+  it("is immutable for hashed names, over the patterns, when that is wanted", () => {
+    expect(by({ "*": "no-cache" }, true)("app.3f9a1c2b.js")).toContain("immutable");
+    expect(by({ "*": "no-cache" }, true)("app.js")).toBe("no-cache");
+    expect(by({ "*": "no-cache" })("app.3f9a1c2b.js")).toBe("no-cache");
+  });
+});
+
+describe("what is told of a file", () => {
+  it.each([
+    ["a.html", "text/html; charset=utf-8"],
+    ["a.css", "text/css; charset=utf-8"],
+    ["a.js", "text/javascript; charset=utf-8"],
+    ["a.mjs", "text/javascript; charset=utf-8"],
+    ["a.json", "application/json; charset=utf-8"],
+    ["a.txt", "text/plain; charset=utf-8"],
+    ["a.xml", "text/xml"],
+    ["a.svg", "image/svg+xml"],
+    ["A.PNG", "image/png"],
+    ["a.woff2", "font/woff2"],
+    ["a.wasm", "application/wasm"],
+    ["html", "application/octet-stream"],
+    ["a.nobody-knows", "application/octet-stream"],
+  ])("%s is %s", (name, type) => expect(mediaTypeOf(name).value).toBe(type));
+
+  it("has neighbours looked for where compression is worth it", () => {
+    const compressible = ["a.html", "a.js", "a.svg", "a.wasm", "a.json"].map(
+      (name) => mediaTypeOf(name).isCompressible,
+    );
+    const others = ["a.png", "a.jpg", "a.woff2", "a.mp4", "a.zip", "a"].map((name) => mediaTypeOf(name).isCompressible);
+    expect([...new Set(compressible), ...new Set(others)]).toEqual([true, false]);
+  });
+
+  it("is escaped where a folder is listed", () => {
+    const evil = `"><script>alert('1')</script>&javascript:x`;
+    const page = listingPage(`/${evil}/`, [{ name: evil, isFolder: false }], false, true);
+    expect(page).not.toContain("<script>");
+    expect(page).not.toMatch(/href="(?!\.)/);
+    expect(escapeHtml(evil)).not.toMatch(/[<>"']/);
+    expect(listingPage("/", [], true, false)).toContain("and more");
+  });
+});

@@ -1,0 +1,74 @@
+/** What is answered to a request for a file, from what is known of both. Pure. */
+import { type FieldReader, isRangeWanted, judgeConditions } from "./conditions.js";
+import { multipartOf } from "./multipart.js";
+import { type ByteRange, rangesOf } from "./ranges.js";
+import { type FileFacts, validatorsOf } from "./validators.js";
+
+/** What is sent of a file's content. */
+export type Content =
+  /** Nothing; what `length` says is what GET would send. */
+  { kind: "none"; length?: number } | { kind: "range"; range: ByteRange } | { kind: "parts"; parts: PlannedPart[] };
+
+/** Text that frames, or a part of the file. */
+export type PlannedPart = string | ByteRange;
+
+export interface FilePlan {
+  status: 200 | 206 | 304 | 412 | 416;
+  fields: Record<string, string>;
+  content: Content;
+}
+
+/** What is known of the file beside its facts. */
+export interface FileDescription {
+  facts: FileFacts;
+  type: string;
+  coding: string;
+  cacheControl: string | undefined;
+  /** Which file is sent depends on Accept-Encoding. */
+  varies: boolean;
+}
+
+export interface PlanContext {
+  method: "GET" | "HEAD";
+  field: FieldReader;
+  nowMs: number;
+  /** Makes the text between parts. */
+  boundary(): string;
+}
+
+export function planFile(file: FileDescription, { method, field, nowMs, boundary }: PlanContext): FilePlan {
+  const { size } = file.facts;
+  const validators = validatorsOf(file.facts, nowMs, file.coding);
+  const fields: Record<string, string> = {};
+  if (file.varies) fields.vary = "Accept-Encoding";
+  const verdict = judgeConditions(field, validators);
+  if (verdict === "failed") return { status: 412, fields, content: { kind: "none" } };
+  fields.etag = validators.etag;
+  fields["last-modified"] = validators.lastModified;
+  if (file.cacheControl !== undefined) fields["cache-control"] = file.cacheControl;
+  if (verdict === "notModified") return { status: 304, fields, content: { kind: "none" } };
+  fields["accept-ranges"] = "bytes";
+  // Range means GET alone (§14.2).
+  const ranges =
+    method === "GET" && isRangeWanted(field, validators, nowMs)
+      ? rangesOf(field("range"), size)
+      : { kind: "whole" as const };
+  if (ranges.kind === "none") {
+    return { status: 416, fields: { "content-range": `bytes */${size}`, ...fields }, content: { kind: "none" } };
+  }
+  if (file.coding !== "") fields["content-encoding"] = file.coding;
+  fields["content-type"] = file.type;
+  if (method === "HEAD") return { status: 200, fields, content: { kind: "none", length: size } };
+  if (ranges.kind === "whole")
+    return { status: 200, fields, content: { kind: "range", range: { start: 0, end: size } } };
+  const [only, second] = ranges.parts;
+  if (only !== undefined && second === undefined) {
+    fields["content-range"] = `bytes ${only.start}-${only.end - 1}/${size}`;
+    return { status: 206, fields, content: { kind: "range", range: only } };
+  }
+  const { contentType, delimiters } = multipartOf(ranges.parts, size, file.type, boundary());
+  fields["content-type"] = contentType;
+  const parts: PlannedPart[] = ranges.parts.flatMap((part, at) => [delimiters[at] as string, part]);
+  parts.push(delimiters.at(-1) as string);
+  return { status: 206, fields, content: { kind: "parts", parts } };
+}

@@ -1,0 +1,41 @@
+/** What is answered, before it is known to which kind of server. */
+import type { FileBody } from "./file-body.js";
+import type { Refusal } from "./found-file.js";
+
+export interface StaticAnswer {
+  status: number;
+  /** Names in lower case. */
+  fields: Readonly<Record<string, string>>;
+  body: Uint8Array | FileBody | null;
+}
+
+const TEXTS: Readonly<Record<number, string>> = {
+  301: "Moved Permanently",
+  400: "Bad Request",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  412: "Precondition Failed",
+  416: "Range Not Satisfiable",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+};
+
+/** An answer in words; that HEAD gets its head alone is the server's to see to. */
+export function textAnswer(status: number, fields: Readonly<Record<string, string>> = {}): StaticAnswer {
+  const body = Buffer.from(`${TEXTS[status]}\n`);
+  return { status, fields: { ...fields, "content-type": "text/plain; charset=utf-8" }, body };
+}
+
+export function refusalAnswer(why: Refusal): StaticAnswer {
+  switch (why) {
+    case "missing":
+      return textAnswer(404);
+    case "forbidden":
+      return textAnswer(403);
+    case "busy":
+      return textAnswer(503, { "retry-after": "1" });
+    default:
+      return why satisfies never;
+  }
+}

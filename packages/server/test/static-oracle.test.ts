@@ -1,0 +1,212 @@
+/** The same requests to us and to `send`: the answers are the same, but for what `forSend` and `expectedFor` list with its reason. */
+import { createHash } from "node:crypto";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Answer, ask, type RuntimeName, type Target } from "./harness.js";
+import {
+  BIG_BYTES,
+  makeSite,
+  type Oracle,
+  type Served,
+  serveSite,
+  serveWithSend,
+  settled,
+  WAYS,
+} from "./static-harness.js";
+
+interface Ask {
+  method: "GET" | "HEAD";
+  path: string;
+  headers: Record<string, string>;
+}
+
+/** Stand for what each server says of the file. */
+const ETAG = "$ETAG";
+const MODIFIED = "$MODIFIED";
+
+const PATHS = [
+  "/",
+  "/index.html",
+  "/docs/",
+  "/a.css",
+  "/data.json",
+  "/empty.txt",
+  "/noextension",
+  "/sp%20ace/%C3%A4%20b.txt",
+];
+const LARGE = ["/middle.bin", "/big.bin"];
+const MISSING = [
+  "/nope",
+  "/a.css/",
+  "/a.css/b",
+  "/docs/nope",
+  "/.env",
+  "/.git/config",
+  "/%00",
+  "/%",
+  "/%ff",
+  "/loop",
+  `/${"x".repeat(300)}`,
+];
+
+const TABLE: Ask[] = [];
+const add = (path: string, headers: Record<string, string> = {}, method: Ask["method"] = "GET") =>
+  TABLE.push({ method, path, headers });
+for (const path of [...PATHS, ...LARGE, ...MISSING]) {
+  add(path);
+  add(path, {}, "HEAD");
+}
+for (const path of ["/a.css", "/empty.txt", "/middle.bin"]) {
+  for (const tag of [ETAG, `W/${ETAG}`, `"x", ${ETAG}`, "*", '"x"']) {
+    add(path, { "if-none-match": tag });
+    add(path, { "if-match": tag });
+    add(path, { "if-none-match": tag }, "HEAD");
+  }
+  for (const date of [MODIFIED, "Mon, 01 Jan 2024 00:00:00 GMT", "Fri, 01 Jan 2027 00:00:00 GMT", "nonsense"]) {
+    add(path, { "if-modified-since": date });
+    add(path, { "if-unmodified-since": date });
+    add(path, { "if-modified-since": date, "if-none-match": '"x"' });
+  }
+}
+for (const path of ["/a.css", "/middle.bin", "/big.bin"]) {
+  for (const range of ["0-0", "0-", "5-9", "-5", "-9999999", "799-", "100-5000000", "9000000-", "5-4", "a-b", "-"]) {
+    add(path, { range: `bytes=${range}` });
+    add(path, { range: `bytes=${range}`, "if-range": ETAG });
+    add(path, { range: `bytes=${range}`, "if-range": MODIFIED });
+    add(path, { range: `bytes=${range}`, "if-range": '"x"' });
+  }
+  add(path, { range: "lines=0-1" });
+  add(path, { range: "bytes=0-4", "if-range": "Mon, 01 Jan 2024 00:00:00 GMT" });
+}
+
+const random: fc.Arbitrary<Ask> = fc.record({
+  method: fc.constantFrom("GET" as const, "GET" as const, "HEAD" as const),
+  path: fc.constantFrom(...PATHS, ...LARGE, ...MISSING),
+  headers: fc
+    .record(
+      {
+        range: fc.tuple(fc.nat(4_000_000), fc.nat(4_000_000), fc.nat(2)).map(([a, b, form]) => {
+          return `bytes=${[`${Math.min(a, b)}-${Math.max(a, b)}`, `${a}-`, `-${b}`][form]}`;
+        }),
+        "if-range": fc.constantFrom(ETAG, MODIFIED, '"x"'),
+        "if-none-match": fc.constantFrom(ETAG, '"x"', '"x", "y"'),
+        "if-match": fc.constantFrom(ETAG, '"x"', "*"),
+        "if-modified-since": fc.constantFrom(MODIFIED, "Mon, 01 Jan 2024 00:00:00 GMT"),
+        "if-unmodified-since": fc.constantFrom(MODIFIED, "Mon, 01 Jan 2024 00:00:00 GMT"),
+      },
+      { requiredKeys: [] },
+    )
+    .map((headers) => headers as Record<string, string>),
+});
+
+/** What a client would notice, the same from both. */
+function noticed({ status, headers, body }: Answer) {
+  const isFile = status < 300;
+  const isKnown = isFile || status === 304;
+  return {
+    status,
+    type: isFile ? headers["content-type"] : undefined,
+    length: isFile ? headers["content-length"] : undefined,
+    range: headers["content-range"],
+    accepts: isFile ? headers["accept-ranges"] : undefined,
+    modified: isKnown ? headers["last-modified"] : undefined,
+    hasTag: isKnown ? headers.etag !== undefined : undefined,
+    body: isFile ? createHash("sha1").update(body).digest("hex") : undefined,
+  };
+}
+
+const SIZES = new Map([
+  ["/", 14],
+  ["/index.html", 14],
+  ["/docs/", 14],
+  ["/a.css", 800],
+  ["/data.json", 7],
+  ["/noextension", 5],
+  ["/sp%20ace/%C3%A4%20b.txt", 6],
+  ["/middle.bin", 100_000],
+  ["/big.bin", BIG_BYTES],
+]);
+
+/** Where we are right to differ: the request that send takes as we take this one. */
+function forSend({ method, path, headers: given }: Ask): Ask {
+  const { "if-range": ifRange, "if-match": ifMatch, "if-unmodified-since": unmodified, range, ...headers } = given;
+  // Range is for GET alone (RFC 9110 §14.2); send follows it in a HEAD too.
+  // A Range that cannot be understood may be passed over (§14.2), as nginx does; send says that there is no such part.
+  const isUnderstood = range === undefined || !/=(?:5-4|a-b|-)$/.test(range);
+  if (range !== undefined && isUnderstood && method === "GET") {
+    headers.range = range;
+    // The end of a file that is shorter than was asked for is the whole of it (§14.1.2); send says that there is none.
+    if (Number(/=-(\d+)$/.exec(range)?.[1]) > (SIZES.get(path) ?? Number.POSITIVE_INFINITY)) headers.range = "bytes=0-";
+    // send's tags are weak, for which If-Range never holds; a date that is as new stands for ours.
+    if (ifRange !== undefined) headers["if-range"] = ifRange === ETAG ? MODIFIED : ifRange;
+  }
+  // A weak tag matches nothing in If-Match (§13.1.1).
+  if (ifMatch !== undefined) headers["if-match"] = ifMatch === `W/${ETAG}` ? '"x"' : ifMatch;
+  // Beside If-Match it means nothing (§13.2.2); send follows both.
+  else if (unmodified !== undefined) headers["if-unmodified-since"] = unmodified;
+  return { method, path, headers };
+}
+
+/** Where we are right to answer otherwise. */
+function expectedFor({ method, path, headers }: Ask, fromSend: ReturnType<typeof noticed>, isBunAlone: boolean) {
+  const expected = { ...fromSend, type: fromSend.type?.replace("charset=UTF-8", "charset=utf-8") };
+  // No file can have such a path: that is the request's fault.
+  if (["/%00", "/%", "/%ff"].includes(path)) expected.status = 400;
+  // A link that leads round in a circle is no fault of ours.
+  if (path === "/loop") expected.status = 404;
+  // Bun would follow a Range that must not be followed; what keeps it from that is a body whose length it does not know.
+  const isLarge = path === "/big.bin";
+  if (isBunAlone && isLarge && method === "GET" && headers.range !== undefined && expected.status === 200) {
+    expected.length = undefined;
+  }
+  return expected;
+}
+
+const site = makeSite();
+let oracle: Oracle;
+beforeAll(async () => {
+  oracle = await serveWithSend(site.root);
+  await settled();
+});
+afterAll(async () => {
+  await oracle.close();
+  site.remove();
+});
+
+/** The request with what this server says of the file in the place of what stands for it. */
+async function askWithValidators(target: Target, { method, path, headers }: Ask): Promise<Answer> {
+  const needs = Object.values(headers).some((value) => value.includes("$"));
+  const { etag = '"none"', "last-modified": modified = "" } = needs
+    ? (await ask(target, path, { method: "HEAD" })).headers
+    : {};
+  const filled = Object.entries(headers).map(([name, value]) => [
+    name,
+    value.replace(ETAG, etag.replace(/^W\//, "")).replace(MODIFIED, modified),
+  ]);
+  return ask(target, path, { method, headers: Object.fromEntries(filled) });
+}
+
+for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
+  describe.each(WAYS)(`on ${runtime}, %s`, (way) => {
+    let served: Served;
+    beforeAll(async () => {
+      served = await serveSite(runtime, way, site.root);
+    });
+    afterAll(() => served.close());
+
+    const isBunAlone = runtime === "bun" && way !== "lane";
+    const compare = async (request: Ask) => {
+      const ours = noticed(await askWithValidators(served.target, request));
+      const fromSend = noticed(await askWithValidators(oracle.target, forSend(request)));
+      expect(ours, JSON.stringify(request)).toEqual(expectedFor(request, fromSend, isBunAlone));
+    };
+
+    it("answers the table as send does", async () => {
+      for (const request of TABLE) await compare(request);
+    }, 60_000);
+
+    it("answers anything as send does", async () => {
+      await fc.assert(fc.asyncProperty(random, compare), { numRuns: 150 });
+    }, 60_000);
+  });
+}

@@ -1,0 +1,18 @@
+/** Every kind of pool there is; a new one is a file beside this one and a line here. */
+import { app } from "./app.js";
+import type { Fields, PoolKind } from "./kind.js";
+import { staticFiles } from "./static.js";
+
+const ALL = [app, staticFiles] as const;
+
+type Merged<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer All) => void ? All : never;
+
+/** As one list, whatever their keys are. */
+export const POOL_KINDS = ALL as unknown as readonly PoolKind<Fields>[];
+
+/** The keys of all kinds. */
+export const kindFields = Object.assign({}, ...ALL.map(({ fields }) => fields)) as Merged<
+  (typeof ALL)[number]["fields"]
+>;
+
+export const KIND_NAMES = POOL_KINDS.map(({ name }) => name);

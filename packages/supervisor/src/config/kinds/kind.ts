@@ -1,0 +1,37 @@
+/** What a kind of pool is: its keys, what it makes of them, and what its instances are started with. */
+import type { z } from "zod";
+
+export type Fields = Record<string, z.ZodType>;
+
+/** What a pool of some kind runs. */
+export interface KindResult {
+  /** For people; an absolute path where it is one. */
+  source: string;
+  /** What the ChildSpec of its instances has of it; plain data. */
+  runs: Record<string, unknown>;
+}
+
+/** What a kind can see beside its own keys. */
+export interface KindContext {
+  /** Relative paths are taken from here. */
+  baseDir: string;
+  /** The routes of the pool, each a path with an optional host before it. */
+  routes: readonly string[];
+  /** The pool's own, when it has it. */
+  stripPrefix: boolean | undefined;
+  /** Tells what is wrong with the value at a path of keys. */
+  report(path: (string | number)[], message: string): void;
+}
+
+export interface PoolKind<F extends Fields> {
+  /** As `paceline status` shows it, and the key that makes a pool one of this kind. */
+  name: keyof F & string;
+  fields: F;
+  defaultInstances: number;
+  resolve(keys: z.infer<z.ZodObject<F>>, context: KindContext): KindResult;
+}
+
+/** Gives a kind its types. */
+export function poolKind<F extends Fields>(kind: PoolKind<F>): PoolKind<F> {
+  return kind;
+}

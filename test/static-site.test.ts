@@ -1,0 +1,69 @@
+/** A folder of files as people start it: the example's command, no config at all, and beside an app under its route. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { saying } from "./support/apps.js";
+import { PACELINE, Project, ROOT, RUNTIMES, startFleet } from "./support/fleet.js";
+import { get } from "./support/raw-http.js";
+
+const PAGE = readFileSync(join(ROOT, "examples/static-site/public/index.html"), "utf8");
+/** As the README has it. */
+const COMMAND = ["start", "examples/static-site"];
+
+describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
+  test("is served by the example's command", async () => {
+    expect(readFileSync(join(ROOT, "README.md"), "utf8")).toContain(`npx paceline ${COMMAND.join(" ")}`);
+    const project = await Project.make({ runtime, app: "" });
+    const more = ["--listen", `127.0.0.1:${project.port}`, "--run-dir", `${project.folder}/.paceline`];
+    project.startInForeground([PACELINE, ...COMMAND, ...more, "--runtime", runtime], ROOT);
+    const status = await project.ready();
+    expect(status.pools).toMatchObject([{ name: "web", kind: "static", wanted: 1, ready: 1 }]);
+    expect(await get(project.port)).toMatchObject({ status: 200, body: PAGE });
+  });
+
+  test("is served without a config", async () => {
+    const project = await Project.make({ runtime, app: "", files: { "public/a.txt": "a file" } });
+    const args = ["start", "--static", "./public", "--detach", "--listen", `127.0.0.1:${project.port}`];
+    const started = await project.cli([...args, "--runtime", runtime], { env: project.startEnvironment() });
+    expect(started).toMatchObject({ code: 0 });
+    expect((await get(project.port, "/a.txt")).body).toBe("a file");
+    expect((await project.cli(["status"])).output).toMatch(/^web {2}static {2}1\/1 ready/m);
+    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await get(project.port, "/a.txt")).body).toBe("a file");
+  });
+
+  test("says in one line what is wrong with it", async () => {
+    const project = await Project.make({ runtime, app: "" });
+    const gone = await project.cli(["start", "--static", "./gone", "--detach"]);
+    expect(gone).toMatchObject({ code: 2 });
+    expect(gone.output).toContain("there is no such folder");
+    const both = await project.cli(["start", "./app.js", "--static", ".", "--detach"]);
+    expect(both).toMatchObject({ code: 2 });
+    expect(both.output).toContain("is too much beside a folder of files");
+  });
+
+  test.each(["lane", "http1"])("has its route beside an app's, over %s", async (link) => {
+    const project = await startFleet({
+      runtime,
+      app: saying("the app"),
+      files: { "public/css/site.css": "body {}", "public/index.html": "the index" },
+      config: {
+        pools: {
+          web: { app: "./app.js", instances: 2 },
+          files: { static: "./public", routes: ["/static/"], link },
+        },
+      },
+    });
+    const status = await project.status();
+    expect(status.pools).toMatchObject([
+      { name: "web", kind: "app", wanted: 2 },
+      { name: "files", kind: "static", wanted: 1 },
+    ]);
+    expect((await get(project.port, "/")).body).toBe("the app");
+    expect((await get(project.port, "/static/css/site.css")).body).toBe("body {}");
+    expect((await get(project.port, "/static/")).body).toBe("the index");
+    expect((await get(project.port, "/static/css")).headers.get("location")).toBe("./css/");
+    expect((await get(project.port, "/static/gone.css")).status).toBe(404);
+    expect((await get(project.port, "/staticfiles")).body).toBe("the app");
+  });
+});

@@ -98,6 +98,7 @@ export async function keepsConnections(port) {
     }
   });
   socket.write(request);
-  await once(socket, "close");
+  // A reset is a close as well.
+  await new Promise((resolve) => socket.once("close", resolve));
   return received.split("Hello World!").length > 2;
 }

@@ -1,7 +1,7 @@
 /** The lane to an upstream as its peers see it: what reaches whom, what is repeated, what is refused, and who waits. */
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Frame } from "../src/upstream-link/lane/protocol.js";
+import { Frame, REQUEST_IDEMPOTENT } from "../src/upstream-link/lane/protocol.js";
 import { BalancerProcess, pool, RUNTIMES } from "./support/balancer-process.js";
 import { frameBytes } from "./support/lane-frames.js";
 import { RawClient } from "./support/raw-client.js";
@@ -585,7 +585,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     /** What a handler that does not yield looks like from outside. */
     const silent: LaneScript = {};
 
-    it("has the unbegun GETs of a silent instance answered by another, but the one at work", async () => {
+    it("has the unbegun GETs of a silent instance answered by another, which is to say that it begins each before it does", async () => {
       await start({ stallAfterMs: 300 });
       const [first, second] = await serve(silent, { onRequest: answerAll });
       const targets = ["/1", "/2", "/3", "/4", "/5", "/6"];
@@ -595,16 +595,40 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         await anywhere(target);
       }
       expect(first.requests.length).toBeGreaterThan(1);
-      const [atWork, ...moved] = first.requests as [ScriptedRequest, ...ScriptedRequest[]];
-      for (const { target } of moved) await second.request(target);
-      for (const request of moved) await first.until(() => request.isCancelled, "the cancel");
-      expect(atWork.isCancelled).toBe(false);
-      expect(second.asked(atWork.target)).toBeUndefined();
-      for (const [i, target] of targets.entries()) {
-        if (target !== atWork.target) expect(await answerOf(asking[i] as RawClient)).toBe(target);
+      const moved = first.requests.map(({ target }) => target);
+      for (const request of first.requests) await first.until(() => request.isCancelled, "the cancel");
+      expect(await Promise.all(asking.map(answerOf))).toEqual(targets);
+      for (const { target, flags } of second.requests) {
+        expect((flags & REQUEST_IDEMPOTENT) === 0).toBe(moved.includes(target));
       }
-      atWork.answer("at last");
-      expect(await answerOf(asking[targets.indexOf(atWork.target)] as RawClient)).toBe("at last");
+    });
+
+    it("lets a GET that stalls one instance after the other come no further than the second", async () => {
+      await start({ stallAfterMs: 300 });
+      const burning: ScriptedRequest[] = [];
+      const script: LaneScript = {
+        onRequest(request) {
+          if (burning.some(({ lane }) => lane === request.lane)) return;
+          if (request.target !== "/burns") return answerAll(request);
+          burning.push(request);
+          if ((request.flags & REQUEST_IDEMPOTENT) === 0) request.begun();
+        },
+      };
+      await serve(script, script, script);
+      const client = await get("/burns");
+      await anywhere("/burns");
+      const early = ["/1", "/2", "/3", "/4", "/5", "/6"];
+      const late = ["/7", "/8", "/9", "/10", "/11", "/12"];
+      const beside = await Promise.all(early.map(get));
+      await Promise.any(upstreams.map((upstream) => upstream.until(() => burning.length > 1, "its second instance")));
+      const after = await Promise.all(late.map(get));
+      expect(await Promise.all([...beside, ...after].map(answerOf))).toEqual([...early, ...late]);
+      // What came to the second instance behind it has moved, and it has not.
+      const [first, second] = burning as [ScriptedRequest, ScriptedRequest];
+      expect(burning).toHaveLength(2);
+      expect([first.isCancelled, second.isCancelled]).toEqual([true, false]);
+      second.answer("at last");
+      expect(await answerOf(client)).toBe("at last");
     });
 
     it("passes a silent instance over until a byte of it is heard", async () => {

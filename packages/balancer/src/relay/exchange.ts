@@ -49,6 +49,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   /** Until when it waits for a connection to an upstream; 0 while it does not. */
   private waitsUntil = 0;
   isIdempotent = false;
+  isSuspect = false;
   private expectsContinue = false;
   private isBodyComplete = false;
   /** The client does not read as fast as the upstream answers: the upstream is paused. */
@@ -102,6 +103,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.startedAt = performance.now();
     this.keepSource(bytes, start, end);
     this.isIdempotent = head.isIdempotent;
+    this.isSuspect = false;
     this.expectsContinue = head.expectsContinue;
     this.isBodyComplete = head.framing === "none";
     this.isClientBlocked = false;
@@ -347,6 +349,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     // What has not begun may be asked for again; that is what 503 says.
     if (!mayTryElsewhere(loss, attempted)) return this.answer(loss === "unbegun" ? 503 : 502);
     this.relay.counters.retriesTotal++;
+    if (loss === "stalled") this.isSuspect = true;
     this.tried ??= [];
     if (upstream !== undefined) this.tried.push(upstream);
     this.dispatch(undefined);

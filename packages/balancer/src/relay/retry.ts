@@ -34,6 +34,7 @@ export function mayTryElsewhere(loss: UpstreamLoss, { sends, wasSent, isIdempote
     case "unbegun":
       return isBodyHeld && sends < MAX_UNBEGUN_SENDS;
     case "lost":
+    case "stalled":
       return isBodyHeld && (isIdempotent || !wasSent) && sends < MAX_SENDS;
   }
 }

@@ -9,6 +9,8 @@ export type UpstreamLoss =
   | "refused"
   /** The connection ended before the answer's first byte. */
   | "lost"
+  /** Its upstream fell silent, and may be at work on it or on another one. */
+  | "stalled"
   /** It was sent, and its handler has provably not been called and will not be. */
   | "unbegun"
   /** The connection ended, or nonsense came, after the first byte of the answer. */
@@ -18,6 +20,8 @@ export type UpstreamLoss =
 export interface AnswerReceiver {
   /** Whether the request could be sent to another upstream now, if this one has not begun it or it may be repeated. */
   readonly canMove: boolean;
+  /** Whether it was taken from an upstream that fell silent: its next one has to say that it begins it before it does. */
+  readonly isSuspect: boolean;
   /** A connection is there; the request may be sent. Only where `open` gave a stream that was not ready. */
   onUpstreamReady(): void;
   /** A head; of a 1xx another follows. Its bytes are good until the call returns. */

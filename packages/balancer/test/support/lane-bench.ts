@@ -31,6 +31,7 @@ export class Asked implements AnswerReceiver {
   constructor(
     link: LaneLink,
     private readonly text: string,
+    readonly isSuspect = false,
   ) {
     this.stream = link.open(this, requestHead(text).isIdempotent);
     if (this.stream.isReady) this.onUpstreamReady();
@@ -90,8 +91,8 @@ export class LaneBench {
     this.link = new LaneLink(services, "instance.sock", maxRequests, () => void this.rooms++);
   }
 
-  ask(text: string): Asked {
-    return new Asked(this.link, text);
+  ask(text: string, isSuspect = false): Asked {
+    return new Asked(this.link, text, isSuspect);
   }
 }
 

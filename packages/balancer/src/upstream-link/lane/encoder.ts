@@ -71,9 +71,16 @@ export class LaneEncoder {
 
   /**
    * A REQUEST, field by field from what was parsed: the same fields pass that pass in HTTP/1.1. Where `isTrusted`, the
-   * client's own forwarded fields were taken over into `forwarded`.
+   * client's own forwarded fields were taken over into `forwarded`. Where `isAnnounced`, its handler is called only when the
+   * instance has said so.
    */
-  request(id: number, head: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
+  request(
+    id: number,
+    head: RequestHead,
+    forwarded: ForwardedFields,
+    isTrusted: boolean,
+    isAnnounced = !head.isIdempotent,
+  ): void {
     const { bytes, fields } = head;
     const host = head.hostEnd - head.hostStart;
     const start = this.length;
@@ -153,7 +160,7 @@ export class LaneEncoder {
     buffer[fixed] = code;
     buffer[fixed + 1] =
       (head.framing === "none" && !head.isUpgrade ? REQUEST_END : 0) |
-      (head.isIdempotent ? REQUEST_IDEMPOTENT : 0) |
+      (isAnnounced ? 0 : REQUEST_IDEMPOTENT) |
       (head.isUpgrade ? REQUEST_UPGRADE : 0) |
       (head.expectsContinue ? REQUEST_EXPECTS : 0);
     buffer[fixed + 2] = count;

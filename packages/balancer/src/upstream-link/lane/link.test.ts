@@ -3,7 +3,7 @@ import { type Asked, LaneBench, turnEnd } from "../../../test/support/lane-bench
 import { frameBytes } from "../../../test/support/lane-frames.js";
 import { vector } from "../../../test/support/lane-vectors.js";
 import { LaneDecoder } from "./decoder.js";
-import { ANSWER_WINDOW_BYTES, Frame } from "./protocol.js";
+import { ANSWER_WINDOW_BYTES, Frame, REQUEST_IDEMPOTENT } from "./protocol.js";
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
@@ -44,6 +44,15 @@ function typesIn(bytes: Buffer): [number, number, number][] {
 
 function sent(bytes: Buffer, type: number): number {
   return typesIn(bytes).reduce((sum, [each, , size]) => (each === type ? sum + size : sum), 0);
+}
+
+function requestFlags(bytes: Buffer): number[] {
+  const flags: number[] = [];
+  new LaneDecoder().read(bytes, {
+    onFrame: (type, _, payload, start) => void (type === Frame.REQUEST && flags.push(payload[start + 1] as number)),
+    onBody: () => {},
+  });
+  return flags;
 }
 
 const idOf = (asked: Asked) => (asked.stream as unknown as { id: number }).id;
@@ -120,6 +129,32 @@ describe("the balancer's lane", () => {
     bench.transport.accept().owner.onData(HELLO);
     expect(next?.stream.isReady).toBe(true);
     expect(next?.loss).toBeUndefined();
+  });
+
+  it("gives back of a stalled instance what nothing was heard of, unless it is one alone: that is at work", async () => {
+    const { bench, connection } = open();
+    const first = bench.ask(GET);
+    await turnEnd();
+    connection.take();
+    bench.link.shed();
+    expect(first.loss).toBeUndefined();
+    const second = bench.ask(GET);
+    bench.link.shed();
+    expect([first.loss, second.loss]).toEqual(["stalled", "stalled"]);
+  });
+
+  it("takes a GET that was stalled elsewhere for unbegun until it is said to begin, and for at work then", async () => {
+    const { bench, connection, give } = open();
+    const [suspect, other] = [bench.ask(GET, true), bench.ask(GET)];
+    await turnEnd();
+    expect(requestFlags(connection.take()).map((flags) => flags & REQUEST_IDEMPOTENT)).toEqual([0, REQUEST_IDEMPOTENT]);
+    give(frame(Frame.BEGUN, idOf(suspect)));
+    bench.link.shed();
+    expect([suspect.loss, other.loss]).toEqual([undefined, "stalled"]);
+    const next = bench.ask(GET, true);
+    await turnEnd();
+    connection.owner.onClose();
+    expect([suspect.loss, next.loss]).toEqual(["lost", "unbegun"]);
   });
 
   it("sends no more of a body than the instance takes, and all of it as it takes more", async () => {

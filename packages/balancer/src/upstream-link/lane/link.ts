@@ -62,7 +62,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private onEmpty: (() => void) | undefined;
   private silence = new Silence();
   private pings = 0;
-  /** The stream of the last frame heard, when that said that a non-idempotent request began: it is the one at work. */
+  /** The stream of the last frame heard, when that said before it began that it does: it is the one at work. */
   private atWork: LaneStream | undefined;
 
   constructor(
@@ -181,8 +181,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     const wasOpen = this.state === "open";
     this.drop();
     for (const stream of this.underWay()) {
-      // A non-idempotent request is begun only after it was said, and all that was said has been read.
-      const isUnbegun = stream.sequence === 0 || (!stream.isIdempotent && !stream.hasBegun);
+      // What is announced is begun only after that was said, and all that was said has been read.
+      const isUnbegun = stream.sequence === 0 || (stream.isAnnounced && !stream.hasBegun);
       stream.lose(!wasOpen ? "refused" : isUnbegun ? "unbegun" : "lost");
     }
     this.onEmpty?.();
@@ -230,7 +230,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
         const stream = this.streamOf(id);
         if (stream === undefined) return;
         this.begun(stream);
-        if (!stream.isIdempotent) this.atWork = stream;
+        if (stream.isAnnounced) this.atWork = stream;
         return;
       }
       case Frame.WINDOW:
@@ -311,7 +311,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     stream.sequence = ++this.sequence;
     this.unheard++;
-    this.encoder.request(stream.id, request, forwarded, isTrusted);
+    this.encoder.request(stream.id, request, forwarded, isTrusted, stream.isAnnounced);
     this.silence.asked();
     this.services.onBusy();
     this.flushSoon();
@@ -386,7 +386,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   /**
    * The instance answers nothing. Its requests that have not begun go elsewhere: those that are idempotent at once, the
    * others when it says that they have not. The one that it is at work on is not moved, since it would stall the next
-   * instance too: that is the one last said to have begun, or else the oldest of which nothing was said.
+   * instance too: that is the one last said to have begun, or else the only one of which nothing was said. Of several nobody
+   * knows which it is: all move, and where they come to it is said before each begins, so that it goes no further.
    */
   shed(): void {
     for (const stream of this.underWay()) {
@@ -394,7 +395,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     }
     const unbegun = this.underWay().filter((stream) => stream.sequence > 0 && !stream.hasBegun);
     unbegun.sort((a, b) => a.sequence - b.sequence);
-    const atWork = this.atWork?.receiver === undefined ? unbegun.find((stream) => stream.isIdempotent) : undefined;
+    const unsaid = unbegun.filter((stream) => !stream.isAnnounced);
+    const atWork = this.atWork?.receiver === undefined && unsaid.length === 1 ? unsaid[0] : undefined;
     for (const stream of unbegun) {
       if (stream === atWork || stream.receiver?.canMove !== true) continue;
       if (!stream.isIdempotent) {
@@ -403,7 +405,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
         continue;
       }
       this.encoder.empty(Frame.CANCEL, stream.id);
-      stream.lose("lost");
+      stream.lose("stalled");
     }
     this.flushSoon();
   }

@@ -35,6 +35,8 @@ export class LaneStream implements UpstreamStream {
   /** Orders the streams of a lane by when they were sent; 0 before. */
   sequence = 0;
   isIdempotent = true;
+  /** The instance says that it begins it before it does. */
+  isAnnounced = false;
   /** Its handler was called, as far as is known. */
   hasBegun = false;
   isWithdrawn = false;
@@ -66,6 +68,7 @@ export class LaneStream implements UpstreamStream {
   begin(receiver: AnswerReceiver, isIdempotent: boolean, isReady: boolean): void {
     this.receiver = receiver;
     this.isIdempotent = isIdempotent;
+    this.isAnnounced = !isIdempotent || receiver.isSuspect;
     this.state = isReady ? "head" : "connecting";
     this.sequence = 0;
     this.hasBegun = false;

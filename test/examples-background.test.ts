@@ -1,27 +1,14 @@
-/** The examples of timers and defer, started by the command that their README gives. */
+/** The examples of timers and defer, started by the command that examples/README.md gives. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Project, ROOT, RUNTIMES, type RuntimeName } from "./support/fleet.js";
-import { signal } from "./support/processes.js";
+import { endExample, startExample } from "./support/example.js";
+import { RUNTIMES } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
 const BURST = 100;
-
-/** Runs the command in the README, told where to listen and to keep its files. */
-async function startExample(name: string, runtime: RuntimeName, env: NodeJS.ProcessEnv): Promise<Project> {
-  const readme = readFileSync(join(ROOT, "examples", name, "README.md"), "utf8");
-  const [, command = ""] = /^ {4}npx (paceline start .*)$/m.exec(readme) ?? [];
-  expect(command).toContain(`examples/${name}`);
-  const project = await Project.make({ runtime, app: "", env });
-  const options = ["--listen", `127.0.0.1:${project.port}`, "--runtime", runtime];
-  const where = ["--run-dir", join(project.folder, ".paceline")];
-  project.startInForeground(["npx", "--no-install", ...command.split(" "), ...options, ...where], ROOT);
-  await project.ready();
-  return project;
-}
 
 const read = (path: string): string => {
   try {
@@ -47,10 +34,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     for (const page of ["/a", "/b", "/a", "/a", "/b"]) expect((await get(project.port, page)).body).toContain(page);
     await waitFor("the counts to be saved", () => counts()["/a"] === 3 && counts()["/b"] === 2);
     await get(project.port, "/a");
-    // A terminal sends it to all of them.
-    signal(-project.foregroundPid, "SIGINT");
-    await project.exit();
-    await project.nothingLeft();
+    await endExample(project);
     expect(counts()).toEqual({ "/a": 4, "/b": 2 });
   });
 

@@ -1,31 +1,11 @@
 /** Runs each example as examples/README.md says, on both runtimes, and uses what it shows. */
-import { readFileSync } from "node:fs";
 import http from "node:http";
-import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { type RawData, WebSocket } from "ws";
-import { Project, ROOT, RUNTIMES, type RuntimeName } from "./support/fleet.js";
-import { signal } from "./support/processes.js";
+import { endExample, startExample } from "./support/example.js";
+import { RUNTIMES } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
-
-/** Starts an example with its command, on a port of its own; what is left of it at the end fails the test. */
-async function startExample(name: string, runtime: RuntimeName): Promise<Project> {
-  const readme = readFileSync(join(ROOT, "examples/README.md"), "utf8");
-  const command = new RegExp(`^- \`([^\`]*examples/${name})\`: `, "m").exec(readme)?.[1];
-  if (command === undefined) throw new Error(`examples/README.md has no command for ${name}`);
-  const project = await Project.make({ runtime, app: "" });
-  const place = ["--listen", `127.0.0.1:${project.port}`, "--run-dir", `${project.folder}/.paceline`];
-  project.startInForeground([...command.split(" "), "--", ...place, "--runtime", runtime], ROOT);
-  await project.ready();
-  return project;
-}
-
-async function endExample(project: Project): Promise<void> {
-  signal(-project.foregroundPid, "SIGINT");
-  await project.exit();
-  await project.nothingLeft();
-}
 
 /** Resolves when what came of an answer so far matches. */
 function reads(

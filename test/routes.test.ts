@@ -1,4 +1,4 @@
-/** One fleet with three pools: each request finds its own by host and path, and a reload of one pool is no other's business. */
+/** One fleet with four pools, an app on each runtime, one beneath a prefix and files: each request finds its own by host and path, and a reload of one pool is no other's business. */
 import { describe, expect, test } from "vitest";
 import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
@@ -18,12 +18,13 @@ const NODE_APP = `export default (request, response) => {
 
 const POOLS = {
   web: { app: "./app.js", instances: 2, routes: ["/"] },
+  files: { static: "./public", instances: 1, routes: ["/static/"] },
   shop: { app: "./shop.js", instances: 1, routes: ["/shop/", "*.example.com/shop"], stripPrefix: true },
   docs: { app: "./docs/server.js", runtime: "node", instances: 2, routes: ["docs.example.com/"] },
 };
 
 async function started(runtime: (typeof RUNTIMES)[number]): Promise<Project> {
-  const files = { "shop.js": NODE_APP, "docs/server.js": NODE_APP };
+  const files = { "shop.js": NODE_APP, "docs/server.js": NODE_APP, "public/css/a.css": "a {}" };
   return startFleet({ runtime, app: FETCH_APP, files, config: { pools: POOLS, env: { WORD: "one" } } });
 }
 
@@ -42,6 +43,10 @@ describe.each(RUNTIMES)("routes on %s", (runtime) => {
     for (const [host, target, answer] of [
       ["localhost", "/", "200 web / - one"],
       ["localhost", "/a/../b?q=%2F", "200 web /b?q=%2F - one"],
+      ["localhost", "/static/css/a.css", "200 a {}"],
+      ["localhost", "/static/css/../css/%61.css?v=2", "200 a {}"],
+      ["localhost", "/static/app.js", "404 Not Found"],
+      ["localhost", "/statics", "200 web /statics - one"],
       ["localhost", "/shopping", "200 web /shopping - one"],
       ["localhost", "/shop", "200 shop / /shop one"],
       ["localhost", "/shop/cart?n=1", "200 shop /cart?n=1 /shop one"],

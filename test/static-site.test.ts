@@ -3,22 +3,19 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { saying } from "./support/apps.js";
-import { PACELINE, Project, ROOT, RUNTIMES, startFleet } from "./support/fleet.js";
+import { endExample, startExample } from "./support/example.js";
+import { Project, ROOT, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
 
 const PAGE = readFileSync(join(ROOT, "examples/static-site/public/index.html"), "utf8");
-/** As the README has it. */
-const COMMAND = ["start", "examples/static-site"];
 
 describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
   test("is served by the example's command", async () => {
-    expect(readFileSync(join(ROOT, "README.md"), "utf8")).toContain(`npx paceline ${COMMAND.join(" ")}`);
-    const project = await Project.make({ runtime, app: "" });
-    const more = ["--listen", `127.0.0.1:${project.port}`, "--run-dir", `${project.folder}/.paceline`];
-    project.startInForeground([PACELINE, ...COMMAND, ...more, "--runtime", runtime], ROOT);
-    const status = await project.ready();
+    const project = await startExample("static-site", runtime);
+    const status = await project.status();
     expect(status.pools).toMatchObject([{ name: "web", kind: "static", wanted: 1, ready: 1 }]);
     expect(await get(project.port)).toMatchObject({ status: 200, body: PAGE });
+    await endExample(project);
   });
 
   test("is served without a config", async () => {

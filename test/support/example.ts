@@ -1,0 +1,26 @@
+/** Starts an example with the command that examples/README.md gives. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Project, ROOT, type RuntimeName } from "./fleet.js";
+import { signal } from "./processes.js";
+
+/** Starts it on a port of its own; what is left of it at the end fails the test. */
+export async function startExample(name: string, runtime: RuntimeName, env: NodeJS.ProcessEnv = {}): Promise<Project> {
+  const readme = readFileSync(join(ROOT, "examples/README.md"), "utf8");
+  const command = new RegExp(`^- \`([^\`]*examples/${name}(?: [^\`]*)?)\`: `, "m").exec(readme)?.[1];
+  if (command === undefined) throw new Error(`examples/README.md has no command for ${name}`);
+  const project = await Project.make({ runtime, app: "", env });
+  const place = ["--listen", `127.0.0.1:${project.port}`, "--run-dir", `${project.folder}/.paceline`];
+  const words = command.split(" ");
+  const options = words.includes("--") ? place : ["--", ...place];
+  project.startInForeground([...words, ...options, "--runtime", runtime], ROOT);
+  await project.ready();
+  return project;
+}
+
+/** As Ctrl-C in a terminal, which goes to all of them. */
+export async function endExample(project: Project): Promise<void> {
+  signal(-project.foregroundPid, "SIGINT");
+  await project.exit();
+  await project.nothingLeft();
+}

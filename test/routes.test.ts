@@ -69,10 +69,9 @@ describe.each(RUNTIMES)("routes on %s", (runtime) => {
     const pids = async () => {
       const { pools, balancers } = await project.ready();
       const list = (instances: { pid: number | null }[]) => instances.map(({ pid }) => pid);
-      return {
-        ...Object.fromEntries(pools.map(({ name, instances }) => [name, list(instances)])),
-        balancers: list(balancers),
-      };
+      const all: Record<string, (number | null)[]> = { balancers: list(balancers) };
+      for (const { name, instances } of pools) all[name] = list(instances);
+      return all;
     };
     const before = await pids();
     project.writeConfig({

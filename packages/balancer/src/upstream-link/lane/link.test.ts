@@ -145,6 +145,8 @@ describe("the balancer's lane", () => {
 
   it("takes a GET that was stalled elsewhere for unbegun until it is said to begin, and for at work then", async () => {
     const { bench, connection, give } = open();
+    await turnEnd();
+    connection.take();
     const [suspect, other] = [bench.ask(GET, true), bench.ask(GET)];
     await turnEnd();
     expect(requestFlags(connection.take()).map((flags) => flags & REQUEST_IDEMPOTENT)).toEqual([0, REQUEST_IDEMPOTENT]);

@@ -131,16 +131,21 @@ describe("the balancer's lane", () => {
     expect(next?.loss).toBeUndefined();
   });
 
-  it("gives back of a stalled instance what nothing was heard of, unless it is one alone: that is at work", async () => {
-    const { bench, connection } = open();
+  it("keeps at a stalled instance what left before all others, and of what left together nothing", async () => {
+    const { bench } = open();
+    await turnEnd();
     const first = bench.ask(GET);
     await turnEnd();
-    connection.take();
     bench.link.shed();
     expect(first.loss).toBeUndefined();
-    const second = bench.ask(GET);
+    const [second, third] = [bench.ask(GET), bench.ask(GET)];
+    await turnEnd();
     bench.link.shed();
-    expect([first.loss, second.loss]).toEqual(["stalled", "stalled"]);
+    expect([first.loss, second.loss, third.loss]).toEqual([undefined, "stalled", "stalled"]);
+    first.stream.cancel();
+    const together = [bench.ask(GET), bench.ask(GET)];
+    bench.link.shed();
+    expect(together.map(({ loss }) => loss)).toEqual(["stalled", "stalled"]);
   });
 
   it("takes a GET that was stalled elsewhere for unbegun until it is said to begin, and for at work then", async () => {

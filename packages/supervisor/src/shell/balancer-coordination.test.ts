@@ -11,7 +11,12 @@ function content(...upstreams: string[]): SnapshotContent {
     protocol: "lane" as const,
   }));
   const limits = {} as SnapshotContent["limits"];
-  return { listen: [], pools: [{ name: "web", routes: ["/"], stripPrefix: false, upstreams: list }], trustedProxies: [], limits };
+  return {
+    listen: [],
+    pools: [{ name: "web", routes: ["/"], stripPrefix: false, upstreams: list }],
+    trustedProxies: [],
+    limits,
+  };
 }
 
 function balancer(coordination: BalancerCoordination, id: string) {

@@ -25,7 +25,13 @@ beforeEach(() => {
   folder = realpathSync(mkdtempSync(join(tmpdir(), "pl-watch-")));
   for (const name of ["web", "api", "run"]) mkdirSync(join(folder, name));
   const pools = ["web", "api"].map((name) => {
-    return { name, kind: "app", source: join(folder, name, "app.js"), cwd: folder, envFiles: [join(folder, ".env")] } as unknown;
+    return {
+      name,
+      kind: "app",
+      source: join(folder, name, "app.js"),
+      cwd: folder,
+      envFiles: [join(folder, ".env")],
+    } as unknown;
   }) as PoolConfig[];
   asked = [];
   events = [];

@@ -8,6 +8,9 @@ const KEPT_BYTES = 262_144;
 export class FrameBuffer {
   bytes: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
   length = 0;
+  /** Given to a socket that has not sent all of it. */
+  private lent: Buffer | undefined;
+  private spare: Buffer | undefined;
 
   /** Makes room for that many bytes more. */
   reserve(count: number): void {
@@ -56,7 +59,16 @@ export class FrameBuffer {
   /** Everything was given away: begins anew. `isShared`: the bytes may still be needed, so in another buffer. */
   clear(isShared: boolean): void {
     this.length = 0;
-    if (isShared || this.bytes.length > KEPT_BYTES) this.bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+    if (isShared) this.lent = this.bytes;
+    else if (this.bytes.length <= KEPT_BYTES) return;
+    this.bytes = this.spare ?? Buffer.allocUnsafeSlow(INITIAL_BYTES);
+    this.spare = undefined;
+  }
+
+  /** The socket has sent what it was given: a slow peer has two buffers used in turn, and not a new one for each write. */
+  returned(): void {
+    if (this.lent !== undefined && this.lent.length <= KEPT_BYTES) this.spare = this.lent;
+    this.lent = undefined;
   }
 }
 

@@ -241,6 +241,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
   }
 
   onDrain(): void {
+    this.frames.returned();
     const blocked = this.begunBlocked;
     this.begunBlocked = undefined;
     if (blocked?.state === "waiting") blocked.begin();

@@ -24,7 +24,7 @@ class BunLaneSocket implements LaneSocket {
     // Negative when the peer is gone; `close` follows.
     const taken = Math.max(this.socket.write(bytes), 0);
     if (taken === bytes.length) return true;
-    this.waiting = Buffer.from(bytes.subarray(taken));
+    this.waiting = bytes.subarray(taken) as Buffer;
     return false;
   }
 

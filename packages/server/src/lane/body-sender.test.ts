@@ -1,0 +1,74 @@
+/** A body that is read from a file: no further than the balancer takes it, and the file is closed whatever happens. */
+import { expect, it } from "vitest";
+import type { LentFile } from "../static/lent-file.js";
+import { type BodyLane, BodySender } from "./body-sender.js";
+import { FrameBuffer } from "./frame-buffer.js";
+import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "./protocol.js";
+
+function open(length: number, failsAt = Number.POSITIVE_INFINITY) {
+  const file = {
+    remaining: length,
+    isClosed: false,
+    readInto(target: Uint8Array, position: number, size: number) {
+      if (length - file.remaining >= failsAt) throw new Error("it has become shorter");
+      const count = Math.min(size, file.remaining);
+      target.fill(120, position, position + count);
+      file.remaining -= count;
+      return count;
+    },
+    close() {
+      file.isClosed = true;
+    },
+  };
+  return file;
+}
+
+function sending(file: ReturnType<typeof open>, window: number) {
+  const frames = new FrameBuffer();
+  const told: string[] = [];
+  const lane: BodyLane = { frames, isFull: false, queue: () => told.push("queued"), flushSoon: () => {} };
+  const owner = { id: 7, onBodyEnd: () => told.push("end"), failed: () => told.push("failed") };
+  const sender = new BodySender(lane, owner, window, file.remaining);
+  sender.sendFile(file as unknown as LentFile);
+  /** The type and length of each frame so far. */
+  const sent = () => {
+    const list: [number, number][] = [];
+    for (let at = 0; at < frames.length; at += FRAME_HEADER_BYTES + (list.at(-1)?.[1] ?? 0)) {
+      list.push([frames.bytes[at + 3] as number, frames.bytes.readUIntLE(at, 3)]);
+    }
+    return list;
+  };
+  return { sender, sent, told };
+}
+
+it("is read as far as the balancer takes it, and no further", () => {
+  const file = open(200_000);
+  const { sender, sent, told } = sending(file, 100_000);
+  while (sender.sendSome());
+  expect(sent()).toEqual([
+    [FrameType.DATA, MAX_DATA_BYTES],
+    [FrameType.DATA, 100_000 - MAX_DATA_BYTES],
+  ]);
+  expect(file.remaining).toBe(100_000);
+  sender.onWindow(1_000_000);
+  expect(told).toEqual(["queued", "queued"]);
+  while (sender.sendSome());
+  expect(sent().at(-1)).toEqual([FrameType.END, 100_000 - MAX_DATA_BYTES]);
+  expect(told.at(-1)).toBe("end");
+});
+
+it("fails when the file does, after what was read of it", () => {
+  const { sender, sent, told } = sending(open(200_000, MAX_DATA_BYTES), 1_000_000);
+  while (sender.sendSome());
+  expect(sent()).toEqual([[FrameType.DATA, MAX_DATA_BYTES]]);
+  expect(told.at(-1)).toBe("failed");
+});
+
+it("closes the file when nothing more is sent", () => {
+  const file = open(200_000);
+  const { sender } = sending(file, 10);
+  sender.sendSome();
+  sender.stop();
+  expect(file.isClosed).toBe(true);
+  expect(sender.sendSome()).toBe(false);
+});

@@ -614,10 +614,12 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     it("lets a GET that stalls one instance after the other come no further than the second", async () => {
       await start({ stallAfterMs: 300 });
       const burning: ScriptedRequest[] = [];
+      const burnsAt = (request: ScriptedRequest) => burning.some(({ lane }) => lane === request.lane);
+      // As an instance does whose answers leave at the end of a turn, which does not come where it burns.
       const script: LaneScript = {
         onRequest(request) {
-          if (burning.some(({ lane }) => lane === request.lane)) return;
-          if (request.target !== "/burns") return answerAll(request);
+          if (burnsAt(request)) return;
+          if (request.target !== "/burns") return void setImmediate(() => burnsAt(request) || answerAll(request));
           burning.push(request);
           if ((request.flags & REQUEST_IDEMPOTENT) === 0) request.begun();
         },
@@ -631,19 +633,23 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       process.kill(balancer.pid, "SIGSTOP");
       const say = (client: RawClient, target: string) =>
         client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
-      const [client, ...beside] = open as [RawClient, ...RawClient[]];
-      await Promise.all([say(client, "/burns"), ...early.map((target, i) => say(beside[i] as RawClient, target))]);
+      const client = open.pop() as RawClient;
+      for (const [i, target] of early.entries()) await say(open[i] as RawClient, target);
+      // Behind others, so that it is not taken for the one at work.
+      await say(client, "/burns");
       process.kill(balancer.pid, "SIGCONT");
       await Promise.any(upstreams.map((upstream) => upstream.until(() => burning.length > 1, "its second instance")));
       const late = ["/7", "/8", "/9", "/10", "/11", "/12"];
       const after = await Promise.all(late.map(get));
-      expect(await Promise.all([...beside, ...after].map(answerOf))).toEqual([...early, ...late]);
+      expect(await Promise.all(after.map(answerOf))).toEqual(late);
       // What came to the second instance behind it has moved, and it has not.
       const [first, second] = burning as [ScriptedRequest, ScriptedRequest];
       expect(burning).toHaveLength(2);
       expect([first.isCancelled, second.isCancelled]).toEqual([true, false]);
       second.answer("at last");
       expect(await answerOf(client)).toBe("at last");
+      for (const request of first.lane.requests) if (!request.isCancelled) request.answer(request.target);
+      expect(await Promise.all(open.map(answerOf))).toEqual(early);
     });
 
     it("passes a silent instance over until a byte of it is heard", async () => {

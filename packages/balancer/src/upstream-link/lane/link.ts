@@ -55,8 +55,6 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private maxStreams: number;
   private isFlushDue = false;
   private drains = 0;
-  /** Numbers the writes. */
-  private batch = 0;
   /** A write was not taken whole: `onDrain` will come, and nothing is written before. */
   isBlocked = false;
   /** The instance said goaway. */
@@ -312,7 +310,6 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     stream.sequence = ++this.sequence;
-    stream.batch = this.batch;
     this.unheard++;
     this.encoder.request(stream.id, request, forwarded, isTrusted, stream.isAnnounced);
     this.silence.asked();
@@ -371,7 +368,6 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.isFlushDue = false;
     const { connection, encoder } = this;
     if (connection === undefined || encoder.length === 0 || this.isBlocked) return;
-    this.batch++;
     this.isBlocked = !connection.writeTransient(encoder.take());
   }
 
@@ -390,9 +386,9 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   /**
    * The instance answers nothing. Its requests that have not begun go elsewhere: those that are idempotent at once, the
    * others when it says that they have not. The one that it is at work on is not moved, since it would stall the next
-   * instance too: that is the one last said to have begun, or else the oldest of which nothing was said. Of several that
-   * were written together nobody knows which it is, since answers to the first of them may wait for those to the last: all
-   * move, and where they come to it is said before each begins, so that it goes no further.
+   * instance too: that is the one last said to have begun, or else the oldest of which nothing was said. The oldest may be
+   * another, since its answer may wait for those of its turn: so where the others come to it is said before each begins, and
+   * the one that is at work goes no further.
    */
   shed(): void {
     for (const stream of this.underWay()) {
@@ -400,9 +396,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     }
     const unbegun = this.underWay().filter((stream) => stream.sequence > 0 && !stream.hasBegun);
     unbegun.sort((a, b) => a.sequence - b.sequence);
-    const [oldest, next] = unbegun.filter((stream) => !stream.isAnnounced);
     const isSaid = this.atWork?.receiver !== undefined;
-    const atWork = isSaid || oldest?.batch === next?.batch ? undefined : oldest;
+    const atWork = isSaid ? undefined : unbegun.find((stream) => !stream.isAnnounced);
     for (const stream of unbegun) {
       if (stream === atWork || stream.receiver?.canMove !== true) continue;
       if (!stream.isIdempotent) {

@@ -34,8 +34,6 @@ export class LaneStream implements UpstreamStream {
   id: number;
   /** Orders the streams of a lane by when they were sent; 0 before. */
   sequence = 0;
-  /** The number of the write that it left with. */
-  batch = 0;
   isIdempotent = true;
   /** The instance says that it begins it before it does. */
   isAnnounced = false;

@@ -24,8 +24,10 @@ async function bundle(entry) {
     entryFileNames: "[name].js",
     chunkFileNames: "[name].js",
     comments: false,
+    // Each process keeps the text of what it runs: without indentation that is 0.5 MB less in 30. Names stay, for stack traces.
+    minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
     // Bun reads what is marked so as it is, and does not parse it twice: that leaves 0.1 MB less in each process.
-    banner: "// @bun",
+    postBanner: "// @bun",
   });
   await build.close();
 }

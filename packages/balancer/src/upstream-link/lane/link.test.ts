@@ -175,6 +175,23 @@ describe("the balancer's lane", () => {
     expect(rest.at(-1)?.[0]).toBe(Frame.END);
   });
 
+  it("asks for more of a body only while the instance takes half a window, since a read brings as much", async () => {
+    const { bench, give } = open();
+    const asked = bench.ask(PUT);
+    const body = Buffer.alloc(WINDOW_BYTES / 2, "x");
+    expect(asked.stream.sendBody(body, 0, body.length)).toBe(true);
+    expect(asked.stream.sendBody(body, 0, 1)).toBe(false);
+    await turnEnd();
+    expect(asked.stream.flush()).toBe(false);
+    asked.drains = 0;
+    give(number(Frame.WINDOW, idOf(asked), 1));
+    expect(asked.drains).toBe(1);
+    expect(asked.stream.flush()).toBe(true);
+    expect(asked.stream.sendBody(body, 0, 2)).toBe(false);
+    give(number(Frame.WINDOW, idOf(asked), 1));
+    expect(asked.drains).toBe(1);
+  });
+
   it("asks nobody for more of a body whose window is full, when the kernel has room again", async () => {
     const { bench, connection } = open();
     const [full, other] = [bench.ask(PUT), bench.ask(PUT)];

@@ -4,7 +4,7 @@ import stringWidth from "string-width";
 import { describe, expect, test } from "vitest";
 import type { Status } from "../dist/control/api.js";
 import { type Message, type Model, SORT_KEYS } from "../dist/dashboard/model.js";
-import type { Line } from "../dist/dashboard/text.js";
+import { cells, clean, type Line } from "../dist/dashboard/text.js";
 import { plainView, view } from "../dist/dashboard/view.js";
 import { after, balancer, instance, keys, pool, shows, status } from "./dashboard-models.js";
 
@@ -252,6 +252,15 @@ const anyMessage: fc.Arbitrary<Message> = fc.oneof(
   anyText.map((message): Message => ({ type: "progress", id: 1, message })),
   anyText.map((message): Message => ({ type: "result", id: 1, at: 9, result: { ok: false, code: "failed", message } })),
 );
+
+test("what some terminals draw wider than others is replaced", () => {
+  expect(clean("a©b®c🙂d")).toBe("a□b□c□d");
+});
+
+test("a mark without its letter is left out, so that it joins nothing before it", () => {
+  expect(cells("\u0cbcx\u0301\u0300y")).toEqual(["x\u0301\u0300", "y"]);
+  expect(clean("\u0cbc\u0301")).toBe("");
+});
 
 test("whatever happens, at any size, every line is exactly as wide as the screen", () => {
   const size = fc.record({

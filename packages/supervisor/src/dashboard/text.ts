@@ -24,12 +24,15 @@ export type Line = Segment[];
 
 /** Each of these is one cell wide everywhere: ASCII, Latin letters, dashes, blocks and what else we draw with. */
 const SIMPLE =
-  /^[\x20-\x7e\u00a1-\u00ac\u00ae-\u02ff\u2010-\u2027\u2190-\u2193\u2212\u2500-\u259f\u25a1\u25b8\u25be\u2713\u2717]*$/;
+  /^[\x20-\x7e\u00a1-\u00a8\u00aa-\u00ac\u00af-\u02ff\u2010-\u2027\u2190-\u2193\u2212\u2500-\u259f\u25a1\u25b8\u25be\u2713\u2717]*$/;
 /** Escape sequences: CSI, OSC up to its end, and those of two characters. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]/g;
 /** Terminals disagree on how wide these are. */
-const UNCERTAIN = /\p{Emoji_Presentation}|\p{Surrogate}|\p{Co}|[\u{10000}-\u{10ffff}]|\ufe0f|\u200d|\u20e3/u;
+const UNCERTAIN =
+  /\p{Emoji_Presentation}|[\u00a9\u00ae]|\p{Surrogate}|\p{Co}|[\u{10000}-\u{10ffff}]|\ufe0f|\u200d|\u20e3/u;
+/** A mark without its letter: it would go onto whatever stands before it. */
+const LONE_MARK = /^\p{M}/u;
 const REPLACEMENT = "□";
 /** Longer runs are no letter with its marks. */
 const MAX_CLUSTER = 8;
@@ -50,7 +53,7 @@ export function cells(text: string): string[] {
   for (const { segment } of graphemes.segment(text)) {
     if (segment.length === 1 && segment >= " " && segment <= "~") shown.push(segment);
     else if (UNCERTAIN.test(segment) || segment.length > MAX_CLUSTER) shown.push(REPLACEMENT);
-    else {
+    else if (!LONE_MARK.test(segment)) {
       const width = stringWidth(segment);
       if (width === 1 || width === 2) shown.push(segment);
     }

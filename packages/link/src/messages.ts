@@ -170,6 +170,8 @@ export interface SnapshotUpstream {
   socket: string;
   /** `http1` unless told. */
   protocol?: UpstreamProtocol;
+  /** Requests that this balancer may have under way there at once; unless told, as many as its limits allow. */
+  maxInFlight?: number;
 }
 
 /** One pool in a snapshot. */

@@ -35,6 +35,8 @@ export function pool(name: string, app: string, instances: number, more: Partial
     kind: "app",
     source: fixture(app),
     runs: { app: fixture(app) },
+    launch: { entry: "server" },
+    maxInFlight: null,
     instances,
     routes: ["/"],
     stripPrefix: false,
@@ -151,7 +153,7 @@ export async function start(runtime: RuntimeName, config: FleetConfig): Promise<
 export async function launch(runtime: RuntimeName, config: FleetConfig): Promise<RunningSupervisor> {
   const directory = mkdtempSync(join(tmpdir(), "paceline-supervisor-"));
   const configFile = join(directory, "config.json");
-  const entries = { instance: fixture("instance"), balancer: fixture("balancer") };
+  const entries = { server: fixture("instance"), balancer: fixture("balancer") };
   const description = JSON.stringify({ config, configFile, directory, entries, runtimes: binaries });
   const child = spawn(binaries[runtime], [join(here, "supervisor-process.mjs"), description], {
     stdio: ["ignore", "inherit", "inherit", "ipc"],

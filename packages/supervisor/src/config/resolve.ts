@@ -13,7 +13,7 @@ import type { Runtimes } from "../runtimes.js";
 import { readEnvironment } from "./environment.js";
 import { defaultsOf } from "./fields.js";
 import { KIND_NAMES, kindFields, POOL_KINDS } from "./kinds/index.js";
-import type { KindContext, KindResult } from "./kinds/kind.js";
+import type { Fields, KindContext, KindResult, PoolKind } from "./kinds/kind.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 import { normalizeNetwork } from "./network.js";
 import { resolveFolder } from "./paths.js";
@@ -111,16 +111,18 @@ function resolvePool(
     find(context, [...path, "routes", at], read.problem);
     return route;
   });
-  const { kind, defaultInstances, source, runs } = resolveKind(path, pool, routes, context);
+  const kind = resolveKind(path, pool, routes, context);
   return {
     name,
-    kind,
-    source,
-    runs,
-    instances: processCount(pool.instances ?? defaultInstances),
+    kind: kind.kind,
+    source: kind.source,
+    runs: kind.runs,
+    launch: kind.launch ?? { entry: "server" },
+    maxInFlight: kind.maxInFlight ?? null,
+    instances: processCount(pool.instances ?? kind.defaultInstances),
     routes,
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
-    runtime: resolveRuntime(pool.runtime, input.runtime, path, context),
+    runtime: resolveRuntime(kind.runtime ?? pool.runtime, input.runtime, path, context),
     link: pool.link ?? input.link ?? "lane",
     cwd: folder ?? context.baseDir,
     env: readEnvironment({
@@ -142,7 +144,12 @@ function resolvePool(
 }
 
 /** What a pool runs follows from which of the kinds' keys it has. */
-function resolveKind(path: string[], pool: PoolInput, routes: string[], context: ResolveContext) {
+function resolveKind(
+  path: string[],
+  pool: PoolInput,
+  routes: string[],
+  context: ResolveContext,
+): KindResult & Pick<PoolKind<Fields>, "defaultInstances"> & { kind: string } {
   const given = POOL_KINDS.filter(({ name }) => pool[name as keyof PoolInput] !== undefined);
   const [kind, second] = given;
   const oneOf = KIND_NAMES.map((name) => `\`${name}\``).join(", ");

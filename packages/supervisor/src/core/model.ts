@@ -34,6 +34,13 @@ export interface ProcessPolicy {
   restartBudget: RestartBudget;
 }
 
+/** What an instance is started as. */
+export type Launch =
+  /** A program of ours, on the pool's runtime. */
+  | { entry: "server" }
+  /** Another program: an absolute path or a name that is found on PATH, and its arguments. */
+  | { command: string; args: string[] };
+
 /** One pool as configured, with every default filled in and every path absolute. */
 export interface PoolConfig {
   name: string;
@@ -43,6 +50,9 @@ export interface PoolConfig {
   source: string;
   /** What the ChildSpec of its instances has of its kind. */
   runs: Record<string, unknown>;
+  launch: Launch;
+  /** Requests that a balancer may have under way at one instance; null: as many as its own limits allow. */
+  maxInFlight: number | null;
   instances: number;
   /** See SnapshotPool.routes in @paceline/link. */
   routes: string[];

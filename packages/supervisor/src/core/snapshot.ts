@@ -13,6 +13,7 @@ export interface PoolView {
 export interface Reach {
   socket: string;
   protocol: "http1" | "lane" | "http1+control";
+  maxInFlight?: number;
 }
 
 /** What leads to a pool, and what its instances see of the path. */

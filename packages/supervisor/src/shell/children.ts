@@ -5,6 +5,7 @@ import { type ChildMessage, controlLanePath, type Hello } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
+import type { Reach } from "../core/snapshot.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "./event-log.js";
 import type { LinkConnection } from "./link-connection.js";
@@ -49,6 +50,12 @@ export class Children {
     return this.byId.get(id);
   }
 
+  /** How a balancer reaches an instance that is ready. */
+  reach(id: string): Reach {
+    const { socket, protocol, maxInFlight } = this.byId.get(id) as LiveProcess;
+    return { socket: socket as string, protocol, ...(maxInFlight !== null && { maxInFlight }) };
+  }
+
   findByToken(token: string): LiveProcess | undefined {
     return this.byToken.get(token);
   }
@@ -83,6 +90,7 @@ export class Children {
       runtime: plan.runtime,
       token,
       socket: plan.socket,
+      maxInFlight: plan.maxInFlight,
       protocol: "http1",
       output,
       stats: options.stats.open(effect.id, effect.pool),

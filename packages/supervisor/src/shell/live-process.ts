@@ -21,6 +21,8 @@ export interface LiveProcess {
   readonly token: string;
   /** Where an instance serves; null for a balancer. */
   readonly socket: string | null;
+  /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
+  readonly maxInFlight: number | null;
   /** What an instance that is ready speaks there. */
   protocol: UpstreamProtocol;
   readonly output: OutputFile;

@@ -17,6 +17,8 @@ export interface SpawnPlan {
   maxOutputBytes: number;
   /** Where an instance serves; null for a balancer. */
   socket: string | null;
+  /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
+  maxInFlight: number | null;
 }
 
 /** What every plan is made from. */
@@ -25,7 +27,7 @@ export interface SpawnSettings {
   runDir: RunDirPaths;
   /** Absolute paths. */
   runtimes: { bun?: string; node: string };
-  entries: { instance: string; balancer: string };
+  entries: Record<"balancer" | "server", string>;
 }
 
 /** The plan for the process that a `spawn` effect asks for. @throws PacelineError `ENORUNTIME`, `ENOCONFIG` */
@@ -53,24 +55,28 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
       runtime,
       maxOutputBytes,
       socket: null,
+      maxInFlight: null,
     };
   }
   const generation = configs.generation(effect.pool, effect.generation);
   if (generation === undefined) throw new PacelineError("ENOCONFIG", `no generation ${effect.generation}`);
   const { pool, environment } = generation;
   const socket = runDir.socketPath(effect.id);
-  const { runs, link, policy, runtime, maxOutputBytes } = pool;
+  const { runs, launch, link, policy, runtime, maxOutputBytes } = pool;
   const limits = { ...pool.limits, maxHeadBytes: pool.limits.maxHeadBytes + BALANCER_FIELDS_BYTES };
   const { drainTimeoutMs } = policy;
   const spec: ChildSpec = { orphanGraceMs, supervisorSockets, drainTimeoutMs, ...runs, link, limits };
   const own = { ...common, PACELINE_SOCKET: socket, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) };
   return {
-    ...commandLine(settings.runtimes, runtime, settings.entries.instance, limits.maxHeadBytes),
+    ...("entry" in launch
+      ? commandLine(settings.runtimes, runtime, settings.entries[launch.entry], limits.maxHeadBytes)
+      : launch),
     cwd: pool.cwd,
     environment: clean({ [BUN_LATE_FTL.name]: BUN_LATE_FTL.value, ...environment, ...pool.env }, own),
     runtime,
     maxOutputBytes,
     socket,
+    maxInFlight: pool.maxInFlight,
   };
 }
 
@@ -100,7 +106,7 @@ function clean(base: Record<string, string>, own: Record<string, string>): Recor
 }
 
 /** The programs of the packages that children run. */
-export function defaultEntries(): { instance: string; balancer: string } {
+export function defaultEntries(): SpawnSettings["entries"] {
   const bin = (name: string) => fileURLToPath(new URL("bundle/bin.js", import.meta.resolve(name)));
-  return { instance: bin("@paceline/server"), balancer: bin("@paceline/balancer") };
+  return { server: bin("@paceline/server"), balancer: bin("@paceline/balancer") };
 }

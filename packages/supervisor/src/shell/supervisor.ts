@@ -21,7 +21,7 @@ import { Rollouts } from "./rollouts.js";
 import type { RunDirPaths } from "./run-dir-paths.js";
 import { watchSignals } from "./signals.js";
 import { SlotBook } from "./slot-book.js";
-import { defaultEntries, planSpawn } from "./spawn-plan.js";
+import { defaultEntries, planSpawn, type SpawnSettings } from "./spawn-plan.js";
 import { StatsBook } from "./stats.js";
 import { buildStatus } from "./status.js";
 import { Timers } from "./timers.js";
@@ -40,7 +40,7 @@ export interface SupervisorOptions {
   /** Paceline's version. */
   version: string;
   /** The programs that children run; those of @paceline/server and @paceline/balancer unless given. */
-  entries?: { instance: string; balancer: string };
+  entries?: SpawnSettings["entries"];
   /** Reload what changed on a change of files; with the file that the config was read from, if from a file. */
   watch?: { configFile: string | undefined };
 }
@@ -337,13 +337,10 @@ class FleetSupervisor implements Supervisor {
   }
 
   private publish(): void {
-    const { configs, coordination, runner, options } = this;
+    const { configs, coordination, runner, children } = this;
     coordination.publish({
       listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
-      pools: poolViews(runner.fleet, configs.routes, (id) => ({
-        socket: options.runDir.socketPath(id),
-        protocol: this.children.get(id)?.protocol ?? "http1",
-      })),
+      pools: poolViews(runner.fleet, configs.routes, (id) => children.reach(id)),
       trustedProxies: configs.balancer.trustedProxies,
       limits: configs.balancerLimits,
     });

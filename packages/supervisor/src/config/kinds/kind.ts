@@ -1,5 +1,6 @@
 /** What a kind of pool is: its keys, what it makes of them, and what its instances are started with. */
 import type { z } from "zod";
+import type { Launch, RuntimeName } from "../../core/model.js";
 
 export type Fields = Record<string, z.ZodType>;
 
@@ -9,6 +10,12 @@ export interface KindResult {
   source: string;
   /** What the ChildSpec of its instances has of it; plain data. */
   runs: Record<string, unknown>;
+  /** What its instances are started as. Default: our server. */
+  launch?: Launch;
+  /** The runtime that its instances need, whatever the config or the command line say. */
+  runtime?: RuntimeName;
+  /** Requests that a balancer may have under way at one instance. Default: as many as the balancer's own limits allow. */
+  maxInFlight?: number;
 }
 
 /** What a kind can see beside its own keys. */

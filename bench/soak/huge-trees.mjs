@@ -1,10 +1,12 @@
 /**
  * A million files and one of 10 GB: they cost an instance no memory and leave no descriptor open. Alone and behind a balancer,
- * on Bun and on Node; `--runtime` and `--way` choose, `--files` and `--requests` make it smaller.
+ * on Bun and on Node; `--runtime` and `--way` choose, `--files` and `--requests` make it smaller. Making the files takes
+ * minutes: `--keep FOLDER` makes them there, leaves them, and takes them the next time.
  */
 import { execFile } from "node:child_process";
 import {
   closeSync,
+  existsSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
@@ -30,6 +32,7 @@ const { values } = parseArgs({
     way: { type: "string", default: "alone,balanced" },
     files: { type: "string", default: "1000000" },
     requests: { type: "string", default: "500000" },
+    keep: { type: "string" },
   },
 });
 const FILES = Number(values.files);
@@ -56,7 +59,7 @@ function link(from, to, at) {
 
 function makeTree(root) {
   const folders = Math.ceil(FILES / PER_FOLDER);
-  mkdirSync(path.join(root, "flat"));
+  mkdirSync(path.join(root, "flat"), { recursive: true });
   for (let folder = 0; folder < folders; folder++) {
     mkdirSync(path.join(root, `${folder}`));
     for (let at = 0; at < PER_FOLDER; at++) {
@@ -232,11 +235,13 @@ async function serveBy(way, runtime, root) {
   return { port: fleet.port, pid: pool.instances[0].pid, stop: fleet.stop };
 }
 
-const root = mkdtempSync(path.join(tmpdir(), "paceline-huge-"));
+const root = values.keep === undefined ? mkdtempSync(path.join(tmpdir(), "paceline-huge-")) : path.resolve(values.keep);
 try {
-  const began = performance.now();
-  makeTree(root);
-  process.stdout.write(`made the files in ${((performance.now() - began) / 1000).toFixed(0)} s\n`);
+  if (!existsSync(path.join(root, "random.lua"))) {
+    const began = performance.now();
+    makeTree(root);
+    process.stdout.write(`made the files in ${((performance.now() - began) / 1000).toFixed(0)} s\n`);
+  }
   for (const runtime of values.runtime.split(",")) {
     for (const way of values.way.split(",")) {
       const served = await serveBy(way, runtime, root);
@@ -248,5 +253,5 @@ try {
     }
   }
 } finally {
-  rmSync(root, { recursive: true, force: true });
+  if (values.keep === undefined) rmSync(root, { recursive: true, force: true });
 }

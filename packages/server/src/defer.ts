@@ -14,7 +14,7 @@ export interface DeferOptions {
 
 /**
  * Queues `fn(argument)` to run when the server is idle. A promise that it returns is awaited before the next job; an error is
- * logged. The argument is not copied.
+ * logged. The argument is not copied. The job sees the AsyncLocalStorage of its caller.
  *
  * @throws ServerError `bad-argument` when `fn` is no function, `defer-queue-full` with `maxDeferredJobs` in the queue.
  */
@@ -25,6 +25,11 @@ export function defer(fn: JobFunction, argument?: unknown, options: DeferOptions
   const work = backgroundWork();
   work.deferred ??= new DeferredJobs(work);
   work.deferred.add(fn, argument, options.combined === true);
+}
+
+interface JobInContext extends DeferredJob {
+  /** Calls a function in the asynchronous context that the job was queued in. */
+  readonly within: <A>(fn: (argument: A) => unknown, argument: A) => unknown;
 }
 
 type State =
@@ -38,12 +43,14 @@ type State =
 /** Looks at the server while a job waits, and then only; requests are never counted for it, they are anyway. */
 export class DeferredJobs implements DeferredWork {
   private state: State = "resting";
-  private current: DeferredJob | undefined;
-  private readonly queue = new DeferredQueue();
+  private current: JobInContext | undefined;
+  private readonly queue = new DeferredQueue<JobInContext>();
   private changes = 0;
   /** As it was at the last look. */
   private requestActivity = 0;
   private quietSinceMs = 0;
+  // Not imported: an app that defers nothing does without it.
+  private readonly snapshot = process.getBuiltinModule("node:async_hooks").AsyncLocalStorage.snapshot;
 
   constructor(private readonly work: BackgroundWork) {}
 
@@ -57,7 +64,8 @@ export class DeferredJobs implements DeferredWork {
 
   add(fn: JobFunction, argument: unknown, isCombined: boolean): void {
     const { maxDeferredJobs } = this.limits;
-    const outcome = this.queue.add({ fn, argument, queuedAtMs: performance.now() }, isCombined, maxDeferredJobs);
+    const job = { fn, argument, queuedAtMs: performance.now(), within: this.snapshot() };
+    const outcome = this.queue.add(job, isCombined, maxDeferredJobs);
     if (outcome === "full") {
       throw new ServerError("defer-queue-full", `${maxDeferredJobs} deferred jobs wait already (maxDeferredJobs)`);
     }
@@ -119,7 +127,7 @@ export class DeferredJobs implements DeferredWork {
     this.current = job;
     let result: unknown;
     try {
-      result = job.fn(job.argument);
+      result = job.within(job.fn, job.argument);
     } catch (error) {
       this.failed(error);
       return;

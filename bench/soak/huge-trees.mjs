@@ -91,7 +91,16 @@ async function requestAtRandom(port, script, wanted) {
   let requests = 0;
   let seconds = 0;
   while (requests < wanted) {
-    const { stdout } = await execute("wrk", ["-t1", "-c64", "-d5s", "-s", script, `http://127.0.0.1:${port}/`]);
+    const { stdout } = await execute("wrk", [
+      "-t1",
+      "-c64",
+      "-d5s",
+      "--timeout",
+      "10s",
+      "-s",
+      script,
+      `http://127.0.0.1:${port}/`,
+    ]);
     const failed = /Socket errors:.*|Non-2xx.*/.exec(stdout)?.[0];
     const answered = Number(/(\d+) requests in/.exec(stdout)[1]);
     requests += answered;

@@ -1,4 +1,5 @@
 /** Puts work off until the server is idle: one job at a time, first in, first out. */
+import type { AsyncResource } from "node:async_hooks";
 import type { DeferredStats } from "@paceline/link";
 import { type BackgroundWork, backgroundWork, type DeferredWork } from "./background-work.js";
 import { type DeferredJob, DeferredQueue, type JobFunction } from "./deferred-queue.js";
@@ -28,8 +29,8 @@ export function defer(fn: JobFunction, argument?: unknown, options: DeferOptions
 }
 
 interface JobInContext extends DeferredJob {
-  /** Calls a function in the asynchronous context that the job was queued in. */
-  readonly within: <A>(fn: (argument: A) => unknown, argument: A) => unknown;
+  /** That in which the job was queued. AsyncLocalStorage.snapshot() would take ten times as much memory. */
+  readonly context: AsyncResource;
 }
 
 type State =
@@ -50,7 +51,7 @@ export class DeferredJobs implements DeferredWork {
   private requestActivity = 0;
   private quietSinceMs = 0;
   // Not imported: an app that defers nothing does without it.
-  private readonly snapshot = process.getBuiltinModule("node:async_hooks").AsyncLocalStorage.snapshot;
+  private readonly Context = process.getBuiltinModule("node:async_hooks").AsyncResource;
 
   constructor(private readonly work: BackgroundWork) {}
 
@@ -64,7 +65,7 @@ export class DeferredJobs implements DeferredWork {
 
   add(fn: JobFunction, argument: unknown, isCombined: boolean): void {
     const { maxDeferredJobs } = this.limits;
-    const job = { fn, argument, queuedAtMs: performance.now(), within: this.snapshot() };
+    const job = { fn, argument, queuedAtMs: performance.now(), context: new this.Context("deferred") };
     const outcome = this.queue.add(job, isCombined, maxDeferredJobs);
     if (outcome === "full") {
       throw new ServerError("defer-queue-full", `${maxDeferredJobs} deferred jobs wait already (maxDeferredJobs)`);
@@ -127,7 +128,7 @@ export class DeferredJobs implements DeferredWork {
     this.current = job;
     let result: unknown;
     try {
-      result = job.within(job.fn, job.argument);
+      result = job.context.runInAsyncScope(job.fn, undefined, job.argument);
     } catch (error) {
       this.failed(error);
       return;

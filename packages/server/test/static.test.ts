@@ -283,6 +283,31 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       }
     });
 
+    it("list no more than 10,000 names of a folder, and of each whether it is one", async () => {
+      const { mkdirSync, symlinkSync } = process.getBuiltinModule("node:fs");
+      const root = join(site.outside, `many-${runtime}`);
+      mkdirSync(join(root, "few", "folder"), { recursive: true });
+      for (const name of ["ä.txt", ".hidden"]) writeFileSync(join(root, "few", name), "");
+      symlinkSync("ä.txt", join(root, "few", "link"));
+      mkdirSync(join(root, "many"));
+      for (let n = 0; n < 10_001; n++) symlinkSync("nowhere", join(root, "many", `${n}`));
+      const served = await serveSite(runtime, "lane", root, { listing: true });
+      try {
+        const names = async (path: string) => {
+          const { body } = await ask(served.target, path);
+          return body.match(/(?<=<li>).*?(?=<\/li>)/g)?.map((row) => row.replace(/<[^>]*>/g, "")) ?? [];
+        };
+        expect(await names("/few/")).toEqual(["../", "folder/", "link", "ä.txt"]);
+        const many = await names("/many/");
+        expect([many.length, many.at(-1)]).toEqual([10_002, "… and more: only 10000 names are listed"]);
+        rmSync(join(root, "many", "7"));
+        expect(await names("/many/")).toHaveLength(10_001);
+        expect(openFiles(served.pid)).toEqual([]);
+      } finally {
+        await served.close();
+      }
+    });
+
     it("follow a root that is a link which is set anew", async () => {
       const { mkdirSync, symlinkSync } = process.getBuiltinModule("node:fs");
       const link = join(site.outside, `current-${runtime}`);

@@ -11,6 +11,7 @@ import type { LaneSocket, LaneSocketOwner } from "./lane-socket.js";
 import type { LaneStream } from "./lane-stream.js";
 import { FrameType, LANE_VERSION, MAGIC, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
+import type { WorkMark } from "./work-mark.js";
 
 /** What a lane needs to serve requests. */
 export interface RequestServices {
@@ -23,6 +24,10 @@ export interface RequestServices {
 export interface LaneServices {
   /** Absent: the lane is for control alone. */
   requests?: RequestServices;
+  /** There once the first request has come, where there can be one. */
+  mark?: WorkMark | undefined;
+  /** Loads what serves requests; the first of them waits for it. */
+  load(): Promise<void>;
   limits: ServerLimits;
   /** Requests at work on all lanes. */
   active(): number;
@@ -43,7 +48,6 @@ const SLOT_MASK = (1 << SLOT_BITS) - 1;
 /** What serves a request. Loaded with the first of them: what an idle process has not loaded it has in no memory. */
 let Stream: typeof LaneStream | undefined;
 
-/** Loads what serves a request; the first request waits for it. */
 export async function loadStreams(): Promise<void> {
   Stream = (await import("./lane-stream.js")).LaneStream;
 }
@@ -68,10 +72,14 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
   private isClosed = false;
   private flushedAtMs = 0;
   private peerWindow = STREAM_WINDOW_BYTES;
+  /** How many have come. */
+  private requests = 0;
 
   constructor(
     private readonly socket: LaneSocket,
     private readonly services: LaneServices,
+    /** Its number in the work mark; 0 when it has none. */
+    readonly number: number,
   ) {}
 
   get isFull(): boolean {
@@ -113,7 +121,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
     this.early.push(bytes);
     if (this.early.length > 1) return;
     this.socket.pause();
-    void loadStreams().then(() => {
+    void this.services.load().then(() => {
       if (this.isClosed) return;
       this.socket.resume();
       for (const piece of this.early.splice(0)) this.onData(piece);
@@ -174,14 +182,15 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
 
   private hello(): void {
     const { frames } = this;
-    frames.reserve(22);
-    frames.header(FrameType.HELLO, 0, 14);
+    frames.reserve(24);
+    frames.header(FrameType.HELLO, 0, 16);
     const at = frames.length;
     frames.bytes.writeUInt32LE(MAGIC, at);
     frames.bytes.writeUInt16LE(LANE_VERSION, at + 4);
     frames.bytes.writeUInt32LE(STREAM_WINDOW_BYTES, at + 6);
     frames.bytes.writeUInt32LE(Math.min(this.services.limits.maxConnections, SLOT_MASK), at + 10);
-    frames.length += 14;
+    frames.bytes.writeUInt16LE(this.number, at + 14);
+    frames.length += 16;
   }
 
   private request(id: number, text: string): void {
@@ -192,7 +201,8 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
     if (!head.isConsistent) return this.break("a request whose lengths do not fit");
     const slot = id & SLOT_MASK;
     if (this.streams[slot] !== undefined) return this.break("a request on a stream that is in use");
-    const stream = new Stream(this, requests, id, head, this.peerWindow);
+    this.requests = (this.requests + 1) >>> 0;
+    const stream = new Stream(this, requests, id, this.requests, head, this.peerWindow);
     while (this.streams.length < slot) this.streams.push(undefined);
     this.streams[slot] = stream;
     this.waiting.push(stream);
@@ -221,9 +231,18 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
           break;
         }
       }
-      stream.begin();
+      this.call(stream);
     }
     if (next > 0) waiting.splice(0, next);
+  }
+
+  /** Calls its handler; whoever does not hear of us meanwhile can read whose it is. */
+  private call(stream: LaneStream): void {
+    const { mark } = this.services;
+    if (mark === undefined || this.number === 0) return stream.begin();
+    mark.enter(this.number, stream.sequence);
+    stream.begin();
+    mark.leave();
   }
 
   /** Its BEGUN waits in the socket: its handler is called when the kernel has taken it. */
@@ -244,7 +263,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
     this.frames.returned();
     const blocked = this.begunBlocked;
     this.begunBlocked = undefined;
-    if (blocked?.state === "waiting") blocked.begin();
+    if (blocked?.state === "waiting") this.call(blocked);
     this.beginWaiting();
     this.flush();
   }

@@ -52,6 +52,8 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     private readonly lane: LaneConnection,
     private readonly requests: RequestServices,
     readonly id: number,
+    /** Its number among the requests of its lane, from 1. */
+    readonly sequence: number,
     readonly head: LaneRequestHead,
     /** What the balancer takes of the answer before it grants more, in bytes. */
     private window: number,

@@ -14,7 +14,9 @@ import { LaneDecoder, type LaneSink, uint32 } from "./decoder.js";
 import { LaneEncoder } from "./encoder.js";
 import { ANSWER_WINDOW_BYTES, Frame, LANE_VERSION, MAGIC } from "./protocol.js";
 import { Silence } from "./silence.js";
+import { fatesOf } from "./stalled.js";
 import { LaneStream } from "./stream.js";
+import { readWorkMark } from "./work-mark.js";
 
 export interface LaneServices {
   transport: Transport;
@@ -51,7 +53,10 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private unbegunUnsafe = 0;
   /** Requests that were sent and of which nothing was heard. */
   private unheard = 0;
+  /** Requests sent over the lane as it is now. */
   private sequence = 0;
+  /** What the instance calls this lane in its work mark; 0 when it keeps none. */
+  private number = 0;
   private maxStreams: number;
   private isFlushDue = false;
   private drains = 0;
@@ -107,6 +112,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.encoder.clear();
     this.isBlocked = false;
     this.atWork = undefined;
+    this.sequence = 0;
     this.silence = new Silence();
     // Whoever waits for it waits for its HELLO.
     this.silence.asked();
@@ -215,7 +221,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   // Frames.
 
   onFrame(type: number, id: number, bytes: Uint8Array, start: number, end: number): void {
-    if (this.state === "greeting") return this.greet(type, bytes, start);
+    if (this.state === "greeting") return this.greet(type, bytes, start, end);
     if (this.state !== "open") return;
     this.atWork = undefined;
     switch (type) {
@@ -262,13 +268,14 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     }
   }
 
-  private greet(type: number, bytes: Uint8Array, start: number): void {
+  private greet(type: number, bytes: Uint8Array, start: number, end: number): void {
     if (type !== Frame.HELLO || uint32(bytes, start) !== MAGIC) return this.break("no hello at its begin");
     const version = (bytes[start + 4] as number) | ((bytes[start + 5] as number) << 8);
     if (version !== LANE_VERSION)
       return this.break(`version ${version} of the lane; this balancer speaks ${LANE_VERSION}`);
     this.requestWindow = uint32(bytes, start + 6);
     this.maxStreams = Math.min(this.maxRequests, uint32(bytes, start + 10));
+    this.number = end - start < 16 ? 0 : (bytes[start + 14] as number) | ((bytes[start + 15] as number) << 8);
     this.state = "open";
     let open = 0;
     for (const stream of this.underWay()) {
@@ -385,28 +392,26 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   /**
    * The instance answers nothing. Its requests that have not begun go elsewhere: those that are idempotent at once, the
-   * others when it says that they have not. The one that it is at work on is not moved, since it would stall the next
-   * instance too: that is the one last said to have begun, or else the oldest of which nothing was said. The oldest may be
-   * another, since its answer may wait for those of its turn: so where the others come to it is said before each begins, and
-   * the one that is at work goes no further.
+   * others when it says that they have not.
    */
   shed(): void {
     for (const stream of this.underWay()) {
       if (stream.state === "connecting" && stream.receiver?.canMove === true) stream.lose("refused");
     }
-    const unbegun = this.underWay().filter((stream) => stream.sequence > 0 && !stream.hasBegun);
-    unbegun.sort((a, b) => a.sequence - b.sequence);
-    const isSaid = this.atWork?.receiver !== undefined;
-    const atWork = isSaid ? undefined : unbegun.find((stream) => !stream.isAnnounced);
-    for (const stream of unbegun) {
-      if (stream === atWork || stream.receiver?.canMove !== true) continue;
+    const unheard = this.underWay().filter((stream) => stream.sequence > 0 && !stream.hasBegun);
+    unheard.sort((a, b) => a.sequence - b.sequence);
+    const work = readWorkMark(this.path, this.number);
+    const fates = fatesOf(unheard, work, this.atWork?.receiver !== undefined);
+    for (const [at, stream] of unheard.entries()) {
+      const fate = fates[at];
+      if (fate === "stays" || stream.receiver?.canMove !== true) continue;
       if (!stream.isIdempotent) {
         stream.isWithdrawn = true;
         this.encoder.empty(Frame.WITHDRAW, stream.id);
         continue;
       }
       this.encoder.empty(Frame.CANCEL, stream.id);
-      stream.lose("stalled");
+      stream.lose(fate === "freed" ? "freed" : "stalled");
     }
     this.flushSoon();
   }

@@ -62,7 +62,7 @@ class Lanes {
    */
   get unsettled(): number {
     let count = 0;
-    for (const lane of this.lanes) if (lane.owesGoaway || lane.hasUnsent) count++;
+    for (const lane of this.lanes) if (lane.owesGoaway || lane.output.hasUnsent) count++;
     return count;
   }
 

@@ -45,7 +45,7 @@ const MARK_AT = 9_900_000_000;
 const MARK = "here are nine point nine gigabytes";
 const ABORTS = 1000;
 const ABORTS_AT_ONCE = 50;
-/** What a thousandth of the requests leaves is warm; the rest must add no more than this. */
+/** What a tenth of the requests leaves is warm; the rest must add no more than this. */
 const MOST_GROWTH_MB = 15;
 const MOST_MB = 100;
 const LISTING_MOST_MS = 2000;
@@ -168,7 +168,7 @@ function openFiles(pid, root) {
 
 async function measure(name, { port, pid }, root) {
   const script = path.join(root, "random.lua");
-  await requestAtRandom(port, script, 1);
+  await requestAtRandom(port, script, REQUESTS / 10);
   const before = rssMB(pid);
   const { requests, seconds, failed } = await requestAtRandom(port, script, REQUESTS);
   const after = rssMB(pid);

@@ -57,11 +57,11 @@ export class Balancer {
     const lane = { transport, unbegunUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.membership = new Membership({
       maxQueue: limits.maxQueue,
-      makeLink: ({ socket, protocol, maxInFlight = Number.POSITIVE_INFINITY }, onRoom) => {
+      makeLink: ({ socket = "", tcp, protocol, closesIdle, maxInFlight = Number.POSITIVE_INFINITY }, onRoom) => {
         const bound = Math.min(maxConnectionsPerUpstream, maxInFlight);
         if (protocol === "lane") return new LaneLink(lane, socket, bound, onRoom);
         // One request at a time on each connection.
-        const link = new Http1UpstreamLink(http1, socket, bound);
+        const link = new Http1UpstreamLink(http1, tcp ?? socket, bound, closesIdle);
         if (protocol !== "http1+control") return link;
         return new WatchedHttp1Link(link, new ControlLane(lane, controlLanePath(socket)), lane.onBusy);
       },

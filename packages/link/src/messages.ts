@@ -15,6 +15,16 @@ export function controlLanePath(socket: string): string {
   return `${socket.replace(/\.sock$/, "")}.lane`;
 }
 
+/** A TCP address of this machine. */
+export interface TcpAddress {
+  /** An IP address. */
+  host: string;
+  port: number;
+}
+
+/** Where a process serves: the path of a unix socket, or a TCP address. */
+export type SocketAddress = string | TcpAddress;
+
 /** What a child is: an instance of a pool, or a balancer. */
 export type ChildRole = "instance" | "balancer";
 
@@ -130,6 +140,8 @@ export interface Applied {
 export interface Fault {
   type: "fault";
   message: string;
+  /** How the program that it ran ended, in the place of how the child itself does. */
+  exit?: { code: number | null; signal: string | null };
 }
 
 export type ChildMessage = Hello | Ready | Stats | Applied | Fault;
@@ -167,9 +179,13 @@ export interface SnapshotUpstream {
   /** The slot, such as `web.3`. */
   name: string;
   /** The path of its unix socket. */
-  socket: string;
+  socket?: string;
+  /** Where it is reached in the place of a unix socket. */
+  tcp?: TcpAddress;
   /** `http1` unless told. */
   protocol?: UpstreamProtocol;
+  /** It may close an idle connection of its own accord: what must not be sent twice gets a new one. */
+  closesIdle?: boolean;
   /** Requests that this balancer may have under way there at once; unless told, as many as its limits allow. */
   maxInFlight?: number;
 }
@@ -264,6 +280,33 @@ export interface StaticSpec {
   options: object;
 }
 
+/** A program that a shim runs; all that its keys mean is in docs/commands.md. */
+export interface CommandSpec {
+  /** The absolute path of the program, and its arguments. */
+  args: string[];
+  /** Its working directory. */
+  cwd: string;
+  /** Laid over the shim's environment. */
+  env: Record<string, string>;
+  address: SocketAddress;
+  readyPath?: string;
+  healthPath?: string;
+  healthIntervalMs: number;
+  healthTimeoutMs: number;
+  /** Failures in a row with which it counts as sick. */
+  healthFailures: number;
+  /** The Host field of these requests. */
+  checkHost: string;
+  stopSignal: string;
+  /** From that signal to SIGKILL. */
+  termTimeoutMs: number;
+  /** When the supervisor gives up waiting for it. */
+  readyTimeoutMs: number;
+}
+
+/** By this variable, whose value is unique to a spawn, the processes of a command are found wherever they have gone. */
+export const SPAWN_MARK = "PACELINE_SPAWN";
+
 /** What a child is to run; JSON in PACELINE_SPEC. */
 export interface ChildSpec {
   orphanGraceMs: number;
@@ -277,6 +320,8 @@ export interface ChildSpec {
   style?: "fetch" | "node";
   /** The folder to serve in the place of an app; for instances. */
   static?: StaticSpec;
+  /** The program to run in the place of an app; for shims. */
+  command?: CommandSpec;
   /** What a fetch app is to speak with its balancers; `http1` unless told. */
   link?: UpstreamProtocol;
   limits?: InstanceLimits;

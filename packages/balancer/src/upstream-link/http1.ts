@@ -1,4 +1,5 @@
 /** The HTTP/1.1 link to an upstream: kept connections, one request at a time on each. */
+import type { SocketAddress } from "@paceline/link";
 import type { Deadlines } from "../deadlines.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Transport } from "../transport/transport.js";
@@ -19,8 +20,10 @@ export class Http1UpstreamLink implements UpstreamLink {
 
   constructor(
     readonly services: Http1LinkServices,
-    private readonly path: string,
+    private readonly address: SocketAddress,
     private readonly maxConnections: number,
+    /** It may close an idle connection while a request is on its way there. */
+    private readonly closesIdle = false,
   ) {}
 
   get connections(): number {
@@ -36,15 +39,17 @@ export class Http1UpstreamLink implements UpstreamLink {
     return this.idle.length > 0 || this.open_ < this.maxConnections;
   }
 
-  open(receiver: AnswerReceiver): UpstreamStream {
-    const kept = this.idle.pop();
+  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
+    const kept = this.closesIdle && !isIdempotent ? undefined : this.idle.pop();
     if (kept !== undefined) {
       kept.begin(receiver);
       return kept;
     }
+    // Room was there for it, if only in the place of an idle one.
+    if (this.open_ >= this.maxConnections) this.idle[0]?.close();
     this.open_++;
     const connection = new Http1UpstreamConnection(this, receiver);
-    this.services.transport.connect(this.path, connection);
+    this.services.transport.connect(this.address, connection);
     return connection;
   }
 

@@ -41,7 +41,7 @@ function isMessage(message: Fields): boolean {
     case "applied":
       return areAmounts(message, ["version"]) && isList(message.leaving);
     case "fault":
-      return areTexts(message, ["message"]);
+      return areTexts(message, ["message"]) && isExit(message.exit);
     default:
       // What comes over the wire may be anything, whatever the type says.
       return false;
@@ -50,6 +50,13 @@ function isMessage(message: Fields): boolean {
 
 function isProtocol(value: unknown): boolean {
   return value === undefined || value === "http1" || value === "lane" || value === "http1+control";
+}
+
+function isExit(value: unknown): boolean {
+  if (value === undefined) return true;
+  if (typeof value !== "object" || value === null) return false;
+  const { code, signal } = value as Fields;
+  return (code === null || Number.isInteger(code)) && (signal === null || typeof signal === "string");
 }
 
 function isDeferred(value: unknown): boolean {

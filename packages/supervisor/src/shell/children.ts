@@ -1,7 +1,7 @@
 /** The OS processes of the fleet: spawned, heard on the link, read, signalled, and cleaned up after. */
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
-import { type ChildMessage, controlLanePath, type Hello } from "@paceline/link";
+import { type ChildMessage, controlLanePath, endStrays, type Hello } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
@@ -52,8 +52,19 @@ export class Children {
 
   /** How a balancer reaches an instance that is ready. */
   reach(id: string): Reach {
-    const { socket, protocol, maxInFlight } = this.byId.get(id) as LiveProcess;
-    return { socket: socket as string, protocol, ...(maxInFlight !== null && { maxInFlight }) };
+    const { socket, tcp, mark, protocol, maxInFlight } = this.byId.get(id) as LiveProcess;
+    return {
+      ...(tcp === null ? { socket: socket as string } : { tcp }),
+      protocol,
+      ...(maxInFlight !== null && { maxInFlight }),
+      // Ours never close an idle connection.
+      ...(mark !== null && { closesIdle: true }),
+    };
+  }
+
+  /** The TCP ports that are given out. */
+  get ports(): Set<number> {
+    return new Set([...this.alive()].flatMap(({ tcp }) => (tcp === null ? [] : [tcp.port])));
   }
 
   findByToken(token: string): LiveProcess | undefined {
@@ -90,6 +101,8 @@ export class Children {
       runtime: plan.runtime,
       token,
       socket: plan.socket,
+      tcp: plan.tcp,
+      mark: plan.mark,
       maxInFlight: plan.maxInFlight,
       protocol: "http1",
       output,
@@ -156,6 +169,8 @@ export class Children {
     switch (message.type) {
       case "ready":
         child.protocol = message.protocol ?? child.protocol;
+        // One that had warned that it might not get ready did.
+        child.fault = null;
         this.options.report(child, { type: "ready", attempt: child.attempt });
         return;
       case "stats":
@@ -165,7 +180,7 @@ export class Children {
         this.options.onApplied(child, message.version, message.leaving);
         return;
       case "fault":
-        child.fault = message.message.slice(0, 1000);
+        child.fault = { message: message.message.slice(0, 1000), ...(message.exit && { exit: message.exit }) };
         return;
       default:
         message satisfies never;
@@ -190,12 +205,17 @@ export class Children {
     }
   }
 
-  private ended(child: LiveProcess, status: ExitStatus, spawnFailure: string | null): void {
+  private ended(child: LiveProcess, ownStatus: ExitStatus, spawnFailure: string | null): void {
     if (child.exit !== null) return;
-    child.exit = status;
     const { options } = this;
+    const { pid, mark } = child;
+    // A shim ends as its command did, as far as a process can.
+    const status = child.fault?.exit ?? ownStatus;
+    child.exit = status;
     // What it started in its group ends with it; nothing there could be told to end later.
-    if (child.pid !== null) signalGroup(child.pid, "SIGKILL");
+    if (pid !== null) signalGroup(pid, "SIGKILL");
+    // A shim that was killed could not look after what its command had started elsewhere.
+    if (pid !== null && mark !== null && ownStatus.signal !== null) void endStrays({ leader: pid, mark });
     if (child.socket !== null) {
       for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
     }

@@ -1,5 +1,5 @@
 /** What the shell knows of one OS process that it spawned. */
-import type { UpstreamProtocol } from "@paceline/link";
+import type { Fault, TcpAddress, UpstreamProtocol } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus, RuntimeName } from "../core/model.js";
 import type { LinkConnection } from "./link-connection.js";
@@ -21,6 +21,10 @@ export interface LiveProcess {
   readonly token: string;
   /** Where an instance serves; null for a balancer. */
   readonly socket: string | null;
+  /** Where it serves in the place of that socket. */
+  readonly tcp: TcpAddress | null;
+  /** The mark of the processes of a command, of which this one is the shim; null for a process of ours alone. */
+  readonly mark: string | null;
   /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
   readonly maxInFlight: number | null;
   /** What an instance that is ready speaks there. */
@@ -32,8 +36,8 @@ export interface LiveProcess {
   /** Null when it could not be started. */
   pid: number | null;
   connection: LinkConnection | null;
-  /** Why it is about to fail, as it said itself. */
-  fault: string | null;
+  /** Why it is about to fail, as it said itself, and how its command ended. */
+  fault: Pick<Fault, "message" | "exit"> | null;
   /** When a drain it was asked for must have ended; null when it was asked for none. */
   drainDeadline: number | null;
   released: boolean;

@@ -10,7 +10,7 @@ import { EventLog } from "./event-log.js";
 import { isUnwantedEnd, readiness, wantedSlots } from "./fleet-questions.js";
 import { FleetRunner } from "./fleet-runner.js";
 import { LinkServer } from "./link-server.js";
-import { bindAll, type ListeningSocket } from "./listening-sockets.js";
+import { bindAll, freePort, type ListeningSocket } from "./listening-sockets.js";
 import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import { Operations, STOPPING } from "./operations.js";
 import { OutputPoller } from "./output.js";
@@ -95,12 +95,15 @@ class FleetSupervisor implements Supervisor {
     this.configs = configs;
     const publish = () => this.publish();
     const isStopping = () => this.stopping !== undefined;
-    const entries = options.entries ?? defaultEntries();
+    const spawnSettings: SpawnSettings = {
+      ...{ configs, runDir, runtimes: options.runtimes, entries: options.entries ?? defaultEntries() },
+      takePort: () => freePort(this.children.ports),
+    };
     this.children = new Children({
       log,
       stats,
       outputPath: (id) => runDir.outputPath(id),
-      plan: (effect, token) => planSpawn({ configs, runDir, runtimes: options.runtimes, entries }, effect, token),
+      plan: (effect, token) => planSpawn(spawnSettings, effect, token),
       listeningFds: () => this.sockets.map((socket) => socket.fd),
       report: ({ pool, index }, report) => this.runner.report(pool, index, report),
       onHello: (child, connection) => {

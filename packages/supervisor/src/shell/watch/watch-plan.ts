@@ -31,7 +31,7 @@ export class WatchPlan {
       if (kind === "app") {
         const root = dirname(source);
         this.poolsByRoot.set(root, [...(this.poolsByRoot.get(root) ?? []), name]);
-      } else this.served.push(source);
+      } else if (kind === "static") this.served.push(source);
       for (const file of envFiles) {
         this.poolsByFile.set(file, [...((this.poolsByFile.get(file) as string[] | undefined) ?? []), name]);
       }

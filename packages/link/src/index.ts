@@ -7,7 +7,5 @@ export * from "./line-framer.js";
 export * from "./link-client.js";
 export * from "./loop-lag.js";
 export * from "./messages.js";
-export * from "./process-table.js";
 export * from "./reporter.js";
-export * from "./strays.js";
 export * from "./supervisor-message.js";

@@ -100,6 +100,9 @@ export interface UpstreamStats {
   inFlight: number;
   /** Requests sent to it, since the balancer process first knew it. */
   requestsTotal: number;
+  /** Of a foreign one: its answers with status 500 and above, and how long they took from the request's head to their end. */
+  errorsTotal?: number;
+  latency?: SparseHistogram;
 }
 
 /** What a balancer reports, as often as an instance does. */
@@ -184,8 +187,11 @@ export interface SnapshotUpstream {
   tcp?: TcpAddress;
   /** `http1` unless told. */
   protocol?: UpstreamProtocol;
-  /** It may close an idle connection of its own accord: what must not be sent twice gets a new one. */
-  closesIdle?: boolean;
+  /**
+   * It is no server of ours. It may close an idle connection of its own accord, so that what must not be sent twice gets a new
+   * one; and its answers are counted by the balancer.
+   */
+  foreign?: boolean;
   /** Requests that this balancer may have under way there at once; unless told, as many as its limits allow. */
   maxInFlight?: number;
 }
@@ -306,6 +312,9 @@ export interface CommandSpec {
 
 /** By this variable, whose value is unique to a spawn, the processes of a command are found wherever they have gone. */
 export const SPAWN_MARK = "PACELINE_SPAWN";
+
+/** A deleted file of that name is open here: a daemon that overwrites its environment, as nginx does, still has what it came with. */
+export const MARK_FD = 3;
 
 /** What a child is to run; JSON in PACELINE_SPEC. */
 export interface ChildSpec {

@@ -1,6 +1,7 @@
 /** Finds and ends what a command started, wherever it went: into another group or session, or to another parent. */
-import { readFileSync, readlinkSync } from "node:fs";
-import { SPAWN_MARK } from "./messages.js";
+import { openSync, readFileSync, readlinkSync, unlinkSync } from "node:fs";
+import { join } from "node:path";
+import { MARK_FD, SPAWN_MARK } from "./messages.js";
 import { attempt, processesOf, readProcessTable } from "./process-table.js";
 
 /** What is known of a spawn, by which its processes are found. */
@@ -11,8 +12,13 @@ export interface Spawn {
   mark: string;
 }
 
-/** A daemon may overwrite its environment, as nginx does for its title, and still has the descriptors it came with. */
-export const MARK_FD = 3;
+/** Makes the file for MARK_FD and deletes it; the descriptor is the caller's to close. @throws as node:fs does */
+export function openMark(folder: string, mark: string): number {
+  const path = join(folder, mark);
+  const fd = openSync(path, "wx", 0o600);
+  unlinkSync(path);
+  return fd;
+}
 
 const LOOK_EVERY_MS = 20;
 /** What forks while it is looked for can be missed once. */

@@ -398,7 +398,11 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.target = undefined;
     this.replay.clear();
     counters.inFlight--;
-    if (this.status !== 0) counters.answered(this.status, performance.now() - this.startedAt);
+    if (this.status !== 0) {
+      const tookMs = performance.now() - this.startedAt;
+      counters.answered(this.status, tookMs);
+      this.upstream?.answered(this.status, tookMs);
+    }
     this.status = 0;
     if (this.upstream !== undefined) this.releaseUpstream();
     this.tried = undefined;

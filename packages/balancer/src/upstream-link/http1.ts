@@ -22,8 +22,8 @@ export class Http1UpstreamLink implements UpstreamLink {
     readonly services: Http1LinkServices,
     private readonly address: SocketAddress,
     private readonly maxConnections: number,
-    /** It may close an idle connection while a request is on its way there. */
-    private readonly closesIdle = false,
+    /** It is no server of ours, and may close an idle connection while a request is on its way there. */
+    private readonly isForeign = false,
   ) {}
 
   get connections(): number {
@@ -40,7 +40,7 @@ export class Http1UpstreamLink implements UpstreamLink {
   }
 
   open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
-    const kept = this.closesIdle && !isIdempotent ? undefined : this.idle.pop();
+    const kept = this.isForeign && !isIdempotent ? undefined : this.idle.pop();
     if (kept !== undefined) {
       kept.begin(receiver);
       return kept;

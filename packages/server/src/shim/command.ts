@@ -1,6 +1,4 @@
 /** Starts the command as a child of this process, in its session and group, as light as the runtime has it. */
-import { closeSync, openSync, unlinkSync } from "node:fs";
-import { dirname, join } from "node:path";
 import { MARK_FD } from "@paceline/link";
 
 export interface CommandEnd {
@@ -13,8 +11,6 @@ export interface CommandOptions {
   args: readonly string[];
   cwd: string;
   env: NodeJS.ProcessEnv;
-  /** The path of a file that does not exist; the command holds it open, deleted, for as long as it runs. */
-  markFile: string;
   onEnd(end: CommandEnd): void;
   /** It could not be started. */
   onFailed(reason: string): void;
@@ -22,24 +18,15 @@ export interface CommandOptions {
 
 /** Its pid; undefined when it could not be started, of which `onFailed` tells in a later turn. */
 export function startCommand(options: CommandOptions): number | undefined {
-  let markFd: number | undefined;
+  const stdio: Stdio = ["ignore", "inherit", "inherit"];
+  // Ours, from the supervisor, is handed on.
+  stdio[MARK_FD] = MARK_FD;
   try {
-    markFd = openSync(options.markFile, "wx", 0o600);
-    unlinkSync(options.markFile);
-    const stdio: Stdio = ["ignore", "inherit", "inherit"];
-    stdio[MARK_FD] = markFd;
     return process.versions.bun === undefined ? startOnNode(options, stdio) : startOnBun(options, stdio);
   } catch (error) {
     setImmediate(() => options.onFailed((error as Error).message));
     return undefined;
-  } finally {
-    if (markFd !== undefined) closeSync(markFd);
   }
-}
-
-/** The same file as everywhere: beside the socket of the process. */
-export function markFileOf(socket: string, mark: string): string {
-  return join(dirname(socket), mark);
 }
 
 type Stdio = (number | "ignore" | "inherit")[];
@@ -51,8 +38,7 @@ function startOnBun({ args, cwd, env, onEnd }: CommandOptions, stdio: Stdio): nu
     cwd,
     env,
     stdio: stdio as never,
-    onExit: (_child, code, signal) =>
-      onEnd({ code, signal: signal === null ? null : nameOf(signal as number | string) }),
+    onExit: (_child, code, signal) => onEnd({ code, signal: signal === null ? null : signalName(signal) }),
   });
   return child.pid;
 }
@@ -66,9 +52,17 @@ function startOnNode({ args, cwd, env, onEnd, onFailed }: CommandOptions, stdio:
   return child.pid;
 }
 
-/** Bun tells a signal by its number. */
-function nameOf(signal: number | string): string {
-  if (typeof signal === "string") return signal;
-  const { constants } = process.getBuiltinModule("node:os");
-  return Object.entries(constants.signals).find(([, number]) => number === signal)?.[0] ?? `signal ${signal}`;
+/** Bun tells a signal by its number, whatever its types say. */
+function signalName(signal: number | string): string {
+  const known = Object.entries(signals()).find(([, number]) => number === signal);
+  return known?.[0] ?? `${signal}`;
+}
+
+/** 0 for one that is not known. */
+export function signalNumber(name: string | null): number {
+  return signals()[name as NodeJS.Signals] ?? 0;
+}
+
+function signals(): Record<NodeJS.Signals, number> {
+  return process.getBuiltinModule("node:os").constants.signals;
 }

@@ -1,25 +1,21 @@
 /** The parent of a command: speaks with the supervisor in its place, watches it, and leaves nothing of it behind. */
-import { rmSync } from "node:fs";
-import { basename } from "node:path";
 import {
   type ChildIdentity,
   type ChildPhase,
   type CommandSpec,
-  commandLineOf,
-  endStrays,
-  findStrays,
   LinkClient,
   LinkError,
   SPAWN_MARK,
-  type Spawn,
 } from "@paceline/link";
-import { type CommandEnd, markFileOf, startCommand } from "./command.js";
+import type { Spawn } from "@paceline/link/processes";
+import { type CommandEnd, signalNumber, startCommand } from "./command.js";
 import { Health } from "./health.js";
-import { lastLineOfOutput } from "./last-line.js";
 import { Readiness } from "./readiness.js";
 
 /** How long the last words on the link may hold up the exit. */
 const LAST_WORDS_TIMEOUT_MS = 2000;
+/** How often it is looked whether the supervisor took the hello of a command that ended before that. */
+const LOOK_EVERY_MS = 10;
 /** The exit status that shells give what a signal ended. */
 const SIGNALLED = 128;
 /** A timer set for longer than this fires at once. */
@@ -53,7 +49,7 @@ export class Shim {
     }
     this.spec = command;
     this.spawn = { leader: process.pid, mark };
-    this.program = basename(command.args[0] as string);
+    this.program = (command.args[0] as string).replace(/.*\//, "");
     this.link = new LinkClient({
       identity,
       role: "instance",
@@ -91,7 +87,6 @@ export class Shim {
       args: this.spec.args,
       cwd: this.spec.cwd,
       env: { ...process.env, ...this.spec.env },
-      markFile: markFileOf(this.identity.link, this.spawn.mark),
       onEnd: (end) => this.ended(end),
       onFailed: (reason) => void this.exit(1, `${this.program} could not be started: ${reason}`),
     });
@@ -129,7 +124,7 @@ export class Shim {
     this.stopTimer = setTimeout(
       () => {
         say(`${this.program} did not end within ${termTimeoutMs} ms of ${stopSignal}: SIGKILL`);
-        void endStrays(this.spawn);
+        void aftermath().then(({ endStrays }) => endStrays(this.spawn));
       },
       Math.min(termTimeoutMs, MAX_TIMER_MS),
     );
@@ -143,47 +138,50 @@ export class Shim {
     if (this.sickness !== undefined) return void this.exit(1, this.sickness);
     if (this.isStopping) return void this.exit(0);
     const code = end.code ?? SIGNALLED + signalNumber(end.signal);
-    void this.exit(code, this.storyOf(end), end);
-  }
-
-  /** How it came to its end, beside its status. */
-  private storyOf({ code }: CommandEnd): string {
-    const [first, ...others] = findStrays(this.spawn);
-    if (first !== undefined && code === 0) {
-      const more = others.length === 0 ? "" : ` and ${others.length} more`;
-      const what = `pid ${first} (${commandLineOf(first)})${more}`;
-      return `${this.program} went into the background as ${what}, which is ended: tell it to stay in the foreground`;
-    }
     const seconds = Math.round((performance.now() - this.startedAtMs) / 100) / 10;
     const when = this.serves ? `after ${seconds} s` : `before it served, ${seconds} s after its start`;
-    const lastLine = lastLineOfOutput();
-    return `${this.program} ended ${when}${lastLine === "" ? "" : `: ${lastLine}`}`;
+    void aftermath().then(({ storyOf }) => this.exit(code, storyOf(this.program, when, end.code, this.spawn), end));
   }
 
   private async exit(code: number, fault?: string, exit?: CommandEnd): Promise<void> {
     if (this.isExiting) return;
     this.isExiting = true;
-    if (fault !== undefined) {
-      this.link.send({ type: "fault", message: fault, ...(exit === undefined ? {} : { exit }) });
-      if (exit === undefined || !this.link.welcomed) say(fault);
+    if (fault !== undefined) this.link.send({ type: "fault", message: fault, ...(exit === undefined ? {} : { exit }) });
+    const { endStrays, removeSocket } = await aftermath();
+    if ((await endStrays(this.spawn)) > 0 && fault === undefined) {
+      say(`${this.program} left processes behind; they were ended`);
     }
-    const isAlone = (await endStrays(this.spawn)) === 0;
-    if (!isAlone && fault === undefined) say(`${this.program} left processes behind; they are ended`);
-    const { address } = this.spec;
-    if (typeof address === "string") rmSync(address, { force: true });
-    await this.link.flush(LAST_WORDS_TIMEOUT_MS);
+    removeSocket(this.spec.address);
+    await this.heard(LAST_WORDS_TIMEOUT_MS);
+    // Without a supervisor the output is all there is.
+    if (fault !== undefined && !this.link.welcomed) say(fault);
     process.exit(code);
+  }
+
+  /** Resolves when the supervisor knows who speaks and has been told all, or after `timeoutMs`. */
+  private async heard(timeoutMs: number): Promise<void> {
+    const deadlineMs = performance.now() + timeoutMs;
+    while (this.phase !== "draining" && !this.link.welcomed && performance.now() < deadlineMs) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    }
+    await this.link.flush(Math.max(0, deadlineMs - performance.now()));
+  }
+}
+
+/** Where its file is gone, as with an upgrade in place, this process ends with all of its group. */
+async function aftermath(): Promise<typeof import("./aftermath.js")> {
+  try {
+    return await import("./aftermath.js");
+  } catch (error) {
+    say(`the shim has lost its files: ${(error as Error).message}`);
+    process.kill(0, "SIGKILL");
+    throw error;
   }
 }
 
 /** Goes to the command's own output. */
 function say(message: string): void {
   console.error(`paceline: ${message}`);
-}
-
-function signalNumber(signal: string | null): number {
-  const { signals } = process.getBuiltinModule("node:os").constants;
-  return signals[signal as NodeJS.Signals] ?? 0;
 }
 
 function sendSignal(pid: number, signal: string): void {

@@ -16,8 +16,8 @@ export interface Reach {
   tcp?: { host: string; port: number };
   protocol: "http1" | "lane" | "http1+control";
   maxInFlight?: number;
-  /** It may close idle connections of its own accord. */
-  closesIdle?: boolean;
+  /** It is no server of ours. */
+  foreign?: boolean;
 }
 
 /** What leads to a pool, and what its instances see of the path. */

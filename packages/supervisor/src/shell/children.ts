@@ -1,7 +1,9 @@
 /** The OS processes of the fleet: spawned, heard on the link, read, signalled, and cleaned up after. */
 import { randomBytes } from "node:crypto";
-import { rmSync } from "node:fs";
-import { type ChildMessage, controlLanePath, endStrays, type Hello } from "@paceline/link";
+import { closeSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
+import { type BalancerStats, type ChildMessage, controlLanePath, type Hello } from "@paceline/link";
+import { endStrays, openMark } from "@paceline/link/processes";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
@@ -57,8 +59,7 @@ export class Children {
       ...(tcp === null ? { socket: socket as string } : { tcp }),
       protocol,
       ...(maxInFlight !== null && { maxInFlight }),
-      // Ours never close an idle connection.
-      ...(mark !== null && { closesIdle: true }),
+      ...(mark !== null && { foreign: true }),
     };
   }
 
@@ -77,11 +78,14 @@ export class Children {
     const token = randomBytes(24).toString("base64url");
     let plan: SpawnPlan;
     let output: OutputFile;
+    let markFd: number | undefined;
     try {
       plan = options.plan(effect, token);
+      if (plan.mark !== null) markFd = openMark(dirname(options.outputPath(effect.id)), plan.mark);
       const tell = (line: string) => options.log.line(effect.name, line);
       output = new OutputFile(options.outputPath(effect.id), plan.maxOutputBytes, tell);
     } catch (error) {
+      if (markFd !== undefined) closeSync(markFd);
       const reason = (error as Error).message;
       const status = { code: null, signal: null };
       setImmediate(() => {
@@ -113,6 +117,7 @@ export class Children {
       fault: null,
       drainDeadline: null,
       released: false,
+      heldExit: null,
       exit: null,
     };
     this.byId.set(child.id, child);
@@ -123,10 +128,11 @@ export class Children {
       cwd: plan.cwd,
       environment: plan.environment,
       outputFd: output.fd,
-      inheritedFds: child.kind === "balancer" ? options.listeningFds() : [],
-      onExit: (status) => this.ended(child, status, null),
+      inheritedFds: child.kind === "balancer" ? options.listeningFds() : markFd === undefined ? [] : [markFd],
+      onExit: (status) => this.exited(child, status),
       onSpawnFailed: (reason) => this.ended(child, { code: null, signal: null }, reason),
     });
+    if (markFd !== undefined) closeSync(markFd);
   }
 
   /** Signals the process and all that it started in its group. */
@@ -174,7 +180,9 @@ export class Children {
         this.options.report(child, { type: "ready", attempt: child.attempt });
         return;
       case "stats":
-        if (message.role === child.kind) child.stats.record(message, Date.now());
+        if (message.role !== child.kind) return;
+        child.stats.record(message, Date.now());
+        if (message.role === "balancer") this.recordRelayed(child, message);
         return;
       case "applied":
         this.options.onApplied(child, message.version, message.leaving);
@@ -187,9 +195,19 @@ export class Children {
     }
   }
 
+  /** What a command does is known to the balancers alone. */
+  private recordRelayed(balancer: LiveProcess, { upstreams, periodMs }: BalancerStats): void {
+    for (const upstream of upstreams) {
+      const child = this.byId.get(upstream.id);
+      if (child !== undefined && child.mark !== null)
+        child.stats.recordRelayed(balancer.id, upstream, periodMs, Date.now());
+    }
+  }
+
   linkClosed(child: LiveProcess, connection: LinkConnection): void {
     if (child.connection !== connection) return;
     child.connection = null;
+    if (child.heldExit !== null) this.ended(child, child.heldExit, null);
     if (child.exit !== null) {
       this.forget(child);
       return;
@@ -203,6 +221,13 @@ export class Children {
     for (const child of [...this.byId.values()]) {
       if (child.exit !== null) this.forget(child);
     }
+  }
+
+  /** How a command ended is told by its shim: the end of the link is waited for, since what was said last comes before it. */
+  private exited(child: LiveProcess, status: ExitStatus): void {
+    if (child.mark === null || child.connection === null) return this.ended(child, status, null);
+    child.heldExit = status;
+    setTimeout(() => this.ended(child, status, null), LAST_WORD_MS).unref();
   }
 
   private ended(child: LiveProcess, ownStatus: ExitStatus, spawnFailure: string | null): void {
@@ -224,9 +249,12 @@ export class Children {
     } catch (error) {
       options.log.event("warn", child.name, `its output could not be read to the end: ${(error as Error).message}`);
     }
+    if (child.kind === "balancer") for (const other of this.byId.values()) other.stats.balancerEnded(child.id);
     const at = Date.now();
     const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
-    const reason = `${how} after ${seconds(at - child.spawnedAt)}`;
+    // An app says the same in its last lines; a command may have said nothing.
+    const why = mark === null || child.fault === null ? "" : `: ${child.fault.message}`;
+    const reason = `${how} after ${seconds(at - child.spawnedAt)}${why}`;
     options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
     const { attempt } = child;
     if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });

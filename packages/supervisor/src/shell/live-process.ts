@@ -41,6 +41,8 @@ export interface LiveProcess {
   /** When a drain it was asked for must have ended; null when it was asked for none. */
   drainDeadline: number | null;
   released: boolean;
+  /** How it ended, while its last words are waited for. */
+  heldExit: ExitStatus | null;
   exit: ExitStatus | null;
 }
 

@@ -15,6 +15,7 @@ import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import { Operations, STOPPING } from "./operations.js";
 import { OutputPoller } from "./output.js";
 import { PoolConfigs } from "./pool-configs.js";
+import { processGroups } from "./process-groups.js";
 import { PssSampler } from "./pss.js";
 import { longestEndMs, Reload } from "./reload.js";
 import { Rollouts } from "./rollouts.js";
@@ -155,9 +156,9 @@ class FleetSupervisor implements Supervisor {
     const problem = (error: unknown) =>
       log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
     this.outputs = new OutputPoller(() => [...children.alive()].map((child) => child.output), problem);
-    const pids = () => [...children.alive()].flatMap(({ pid }) => (pid === null ? [] : [pid]));
-    this.usage = new UsageSampler(pids, problem);
-    this.pss = new PssSampler(() => [process.pid, ...pids()]);
+    const groups = () => processGroups(children.alive());
+    this.usage = new UsageSampler(groups, problem);
+    this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
   }
 
   async start(): Promise<void> {

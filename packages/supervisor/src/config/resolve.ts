@@ -163,7 +163,7 @@ function resolveKind(
   const none = { kind: "", defaultInstances: 1, ...nothing };
   if (kind === undefined) {
     const isTold = context.findings.some(
-      ({ path: at }) => at.length === path.length + 1 && KIND_NAMES.includes(`${at.at(-1)}`),
+      ({ path: at }) => path.every((part, index) => part === at[index]) && KIND_NAMES.includes(`${at[path.length]}`),
     );
     const orPools = path.length === 0 ? ", here or in some `pools`" : "";
     if (!isTold)

@@ -115,6 +115,7 @@ export class Children {
       pid: null,
       connection: null,
       fault: null,
+      commandExit: null,
       drainDeadline: null,
       released: false,
       heldExit: null,
@@ -188,7 +189,8 @@ export class Children {
         this.options.onApplied(child, message.version, message.leaving);
         return;
       case "fault":
-        child.fault = { message: message.message.slice(0, 1000), ...(message.exit && { exit: message.exit }) };
+        child.fault = message.message.slice(0, 1000);
+        child.commandExit = message.exit ?? null;
         return;
       default:
         message satisfies never;
@@ -235,7 +237,7 @@ export class Children {
     const { options } = this;
     const { pid, mark } = child;
     // A shim ends as its command did, as far as a process can.
-    const status = child.fault?.exit ?? ownStatus;
+    const status = child.commandExit ?? ownStatus;
     child.exit = status;
     // What it started in its group ends with it; nothing there could be told to end later.
     if (pid !== null) signalGroup(pid, "SIGKILL");
@@ -253,7 +255,7 @@ export class Children {
     const at = Date.now();
     const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
     // An app says the same in its last lines; a command may have said nothing.
-    const why = mark === null || child.fault === null ? "" : `: ${child.fault.message}`;
+    const why = mark === null || child.fault === null ? "" : `: ${child.fault}`;
     const reason = `${how} after ${seconds(at - child.spawnedAt)}${why}`;
     options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
     const { attempt } = child;

@@ -59,7 +59,7 @@ export class Effects {
         return;
       case "log": {
         const fault = children.get(target.id)?.fault;
-        const why = fault == null || effect.level === "info" ? "" : `: ${fault.message}`;
+        const why = fault == null || effect.level === "info" ? "" : `: ${fault}`;
         log.event(effect.level, subjectOf(target), `${effect.message}${why}`);
         return;
       }

@@ -1,5 +1,5 @@
 /** What the shell knows of one OS process that it spawned. */
-import type { Fault, TcpAddress, UpstreamProtocol } from "@paceline/link";
+import type { TcpAddress, UpstreamProtocol } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus, RuntimeName } from "../core/model.js";
 import type { LinkConnection } from "./link-connection.js";
@@ -36,8 +36,10 @@ export interface LiveProcess {
   /** Null when it could not be started. */
   pid: number | null;
   connection: LinkConnection | null;
-  /** Why it is about to fail, as it said itself, and how its command ended. */
-  fault: Pick<Fault, "message" | "exit"> | null;
+  /** Why it is about to fail, as it said itself. */
+  fault: string | null;
+  /** How the command of a shim ended. */
+  commandExit: ExitStatus | null;
   /** When a drain it was asked for must have ended; null when it was asked for none. */
   drainDeadline: number | null;
   released: boolean;

@@ -6,8 +6,8 @@ const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 250;
 /** The longest that one try may take. */
 const TRY_TIMEOUT_MS = 5_000;
-/** So long before the supervisor's patience ends it is told what is being waited for. */
-const WORD_BEFORE_END_MS = 300;
+/** So long before the supervisor's patience ends it is told what is being waited for: it began to count before we did. */
+const WORD_BEFORE_END_MS = 3_000;
 
 export interface ReadinessOptions {
   onReady(): void;

@@ -25,6 +25,11 @@ export interface TcpAddress {
 /** Where a process serves: the path of a unix socket, or a TCP address. */
 export type SocketAddress = string | TcpAddress;
 
+/** Where an instance that is served over lanes has its work mark (docs/lane.md), once it has had a request. */
+export function workMarkPath(socket: string): string {
+  return `${socket.replace(/\.sock$/, "")}.work`;
+}
+
 /** What a child is: an instance of a pool, or a balancer. */
 export type ChildRole = "instance" | "balancer";
 

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
-import { type BalancerStats, type ChildMessage, controlLanePath, type Hello } from "@paceline/link";
+import { type BalancerStats, type ChildMessage, controlLanePath, type Hello, workMarkPath } from "@paceline/link";
 import { endStrays, openMark } from "@paceline/link/processes";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
@@ -244,7 +244,9 @@ export class Children {
     // A shim that was killed could not look after what its command had started elsewhere.
     if (pid !== null && mark !== null && ownStatus.signal !== null) void endStrays({ leader: pid, mark });
     if (child.socket !== null) {
-      for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
+      for (const path of [child.socket, controlLanePath(child.socket), workMarkPath(child.socket)]) {
+        rmSync(path, { force: true });
+      }
     }
     try {
       child.output.close();

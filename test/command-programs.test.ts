@@ -13,7 +13,7 @@ const WSGI = `def app(environ, start_response):
     return [body]
 `;
 
-const LIGHTTPD = `server.document-root = env.ROOT
+const LIGHTTPD = `server.document-root = var.CWD + "/site"
 server.bind = env.HOST
 server.port = env.PORT
 index-file.names = ("index.html")
@@ -57,8 +57,7 @@ describe.each(RUNTIMES)("on %s", { timeout: 60_000 }, (runtime) => {
     "$program serves, is reloaded under load without a loss, and leaves nothing behind",
     async ({ program, pool, files }, context) => {
       needs(context, program);
-      const env = { ROOT: "site" };
-      const config = { pools: { api: { instances: 2, ...pool, env } } };
+      const config = { pools: { api: { instances: 2, ...pool } } };
       const project = await startFleet({ runtime, app: "", config, files });
       expect((await get(project.port)).body).toBe(BODY);
       const load = project.load({ mode: "connect-anew", clients: 4, expectBody: BODY, delayMs: 2 });

@@ -11,11 +11,14 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
   let balancer: BalancerProcess;
   let server: net.Server;
   let status = 200;
+  /** It closes each connection after an answer, without saying so. */
+  let closes = false;
   /** What came on each connection: the methods of its requests, in their order. */
   let connections: string[][] = [];
 
   beforeEach(async () => {
     status = 200;
+    closes = false;
     connections = [];
     balancer = await BalancerProcess.start(runtime);
     server = net.createServer((socket) => {
@@ -26,6 +29,8 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
         for (const [, method = ""] of text.matchAll(/(GET|POST) \//g)) {
           methods.push(method);
           socket.write(`HTTP/1.1 ${status} X\r\nContent-Length: 2\r\n\r\nok`);
+          // What comes in the meantime is lost.
+          if (closes) setImmediate(() => socket.destroy());
         }
       });
     });
@@ -59,6 +64,17 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
       expect((await exchangeRaw(balancer.port, request)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
     }
     expect(connections).toEqual([["GET"], ["POST"], ["POST", "GET"]]);
+  });
+
+  it("that closes connections without saying so loses no request", async () => {
+    closes = true;
+    await follow();
+    const ask = async () => {
+      for (let i = 0; i < 50; i++) {
+        expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, ask));
   });
 
   it("has its answers counted", async () => {

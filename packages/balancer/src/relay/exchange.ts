@@ -324,8 +324,8 @@ export class Exchange implements AnswerReceiver, BodySink {
     if (!mayTryElsewhere(loss, attempted)) return this.answer(loss === "unbegun" ? 503 : 502);
     this.relay.counters.retriesTotal++;
     if (loss === "stalled") this.isSuspect = true;
-    this.tried ??= [];
-    if (upstream !== undefined) this.tried.push(upstream);
+    // A stale connection says nothing against its upstream.
+    if (upstream !== undefined && loss !== "stale") this.tried = [...(this.tried ?? []), upstream];
     this.dispatch(undefined);
   }
 

@@ -1,6 +1,6 @@
 /** The HTTP/1.1 link to an upstream: kept connections, one request at a time on each. */
 import type { SocketAddress } from "@paceline/link";
-import type { Deadlines } from "../deadlines.js";
+import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Transport } from "../transport/transport.js";
 import { Http1UpstreamConnection } from "./http1-connection.js";
@@ -12,11 +12,16 @@ export interface Http1LinkServices {
   requestWriter: HeadWriter;
 }
 
+/** An upstream that closes a connection so soon after an answer keeps none. */
+const AT_ONCE_MS = 2 * TICK_MS;
+
 export class Http1UpstreamLink implements UpstreamLink {
   /** Idle connections, the one used last on top, so that a quiet hour leaves the others to be closed. */
   private readonly idle: Http1UpstreamConnection[] = [];
   private open_ = 0;
   private onEmpty: (() => void) | undefined;
+  /** It closes its connections after each answer without saying so, as uWSGI does. */
+  private keepsNone = false;
 
   constructor(
     readonly services: Http1LinkServices,
@@ -75,9 +80,19 @@ export class Http1UpstreamLink implements UpstreamLink {
 
   /** A connection has no request any more: false when it must not be kept. */
   keep(connection: Http1UpstreamConnection): boolean {
-    if (this.onEmpty !== undefined) return false;
+    if (this.onEmpty !== undefined || this.keepsNone) return false;
     connection.idleSince = this.services.deadlines.now;
     this.idle.push(connection);
+    return true;
+  }
+
+  /** It was closed by the peer while no request was there, or before an answer began; false when it should not have been. */
+  closedWhileKept({ idleSince }: Http1UpstreamConnection): boolean {
+    if (!this.isForeign) return false;
+    if (!this.keepsNone && this.services.deadlines.now - idleSince <= AT_ONCE_MS) {
+      this.keepsNone = true;
+      for (const connection of this.idle.splice(0)) connection.close();
+    }
     return true;
   }
 

@@ -35,7 +35,7 @@ export class WatchPlan {
         // Python finds its modules from the working directory.
         const root = kind === "app" ? dirname(source) : cwd;
         this.poolsByRoot.set(root, [...(this.poolsByRoot.get(root) ?? []), name]);
-      } else this.served.push(source);
+      } else if (kind === "static") this.served.push(source);
       for (const file of envFiles) {
         this.poolsByFile.set(file, [...((this.poolsByFile.get(file) as string[] | undefined) ?? []), name]);
       }

@@ -5,9 +5,11 @@ import traceback
 from html import escape
 from urllib.parse import quote
 
+from paceline.errors import BadRequest, ClientGone
+
 from . import base, config
 from ._body import BLOCK_BYTES, Blocks, file_blocks, file_length, is_file, is_file_wrapper, is_whole, whole_blocks
-from ._form import BadRequest, Input, has_form, length_of, parse_query
+from ._form import Input, Refused, has_form, length_of, parse_query
 from ._text import charset_of, to_text
 
 
@@ -55,8 +57,11 @@ class Application:
             response = self._base.Start_response()
             answer = Answer(response, start_response)
             return answer.finish(callback(environ, response), environ)
-        except BadRequest as error:
+        except Refused as error:
             return plain(start_response, error.status, error.reason)
+        except (ClientGone, BadRequest):
+            # The server knows what to do, and the callback did nothing wrong.
+            raise
         except Exception:
             print(f"{method} {wsgi.get('PATH_INFO', '')}: the callback failed", file=sys.stderr)
             return failed(start_response, sys.exc_info())

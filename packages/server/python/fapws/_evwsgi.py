@@ -1,7 +1,5 @@
 """The functions of FAPWS's server, as a start script calls them. Paceline listens and serves; this tells it what."""
 
-import os
-
 from . import base
 from ._application import Application
 from ._dates import rfc1123_date
@@ -17,7 +15,7 @@ _log_level = 0
 def _every(seconds, callback):
     import paceline
 
-    return paceline.every(seconds, callback)
+    return paceline.every(seconds * 1000, callback)
 
 
 _timers = Timers(_every)
@@ -44,9 +42,10 @@ def wsgi_gen_cb(callback):
 
 
 def run():
-    """Serves until the instance is stopped; then it returns, and the script goes on to its end."""
-    if "PACELINE_SPEC" not in os.environ:
-        raise RuntimeError("this script is served by Paceline: paceline start --fapws start.py")
+    """
+    Serves until the instance is stopped; then it returns, and the script goes on to its end. Raises paceline.errors.InstanceError in a
+    process that `paceline start --fapws` has not started.
+    """
     from paceline import instance
 
     global _has_run
@@ -84,10 +83,11 @@ def defer(callback, argument=None, combined=False):
 
 
 def defer_queue_size():
-    """How many deferred calls wait."""
-    import paceline
+    """How many deferred calls have not ended: those that wait, and one that runs."""
+    from paceline import background
 
-    return paceline.defer_queue_size()
+    stats = background.deferred_stats()
+    return 0 if stats is None else stats["jobs"]
 
 
 def set_debug(level):

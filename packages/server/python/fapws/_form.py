@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 from . import config
 
 
-class BadRequest(Exception):
-    """What the client sent is not served: the status and one line for it."""
+class Refused(Exception):
+    """What the client sent is not taken: the status and one line for it."""
 
     def __init__(self, status, reason):
         super().__init__(reason)
@@ -19,7 +19,7 @@ class BadRequest(Exception):
 def parse_query(query):
     """
     A query or an urlencoded body (str or bytes) as a dictionary of lists. Text is UTF-8; bytes that are none become surrogates, which
-    go out as the same bytes. Raises BadRequest beyond `config.max_form_fields`.
+    go out as the same bytes. Raises Refused beyond `config.max_form_fields`.
     """
     try:
         return parse_qs(
@@ -30,7 +30,7 @@ def parse_query(query):
             max_num_fields=config.max_form_fields,
         )
     except ValueError as error:
-        raise BadRequest(400, "too many fields") from error
+        raise Refused(400, "too many fields") from error
 
 
 _NOT_ASCII = re.compile("[\x80-\xff]")
@@ -64,11 +64,11 @@ class Input:
     def getvalue(self):
         limit = config.max_form_bytes
         if self._length is not None and self._length > limit:
-            raise BadRequest(413, f"a body of more than {limit} bytes is not kept in memory")
+            raise Refused(413, f"a body of more than {limit} bytes is not kept in memory")
         # More than asked for is how a body without a length shows itself to be too long.
         data = self._stream.read(limit + 1)
         if len(data) > limit:
-            raise BadRequest(413, f"a body of more than {limit} bytes is not kept in memory")
+            raise Refused(413, f"a body of more than {limit} bytes is not kept in memory")
         self._read_from(BytesIO(data), len(data))
         return data
 

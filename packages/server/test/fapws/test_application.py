@@ -10,6 +10,8 @@ import unittest
 
 from support import ask
 
+from paceline.errors import ClientGone
+
 from fapws import base, config
 from fapws._application import Application
 
@@ -217,6 +219,13 @@ class Answers(unittest.TestCase):
         self.assertEqual(got.status, "201 Created")
         self.assertEqual((got.header("X-Count"), got.header("X-More")), ("4444", "yes"))
 
+    def test_fields_of_one_hop_are_the_servers(self):
+        def callback(environ, start_response):
+            start_response("200 OK", [("Connection", "close"), ("Transfer-Encoding", "chunked"), ("X-Kept", "1")])
+            return iter(["x"])
+
+        self.assertEqual(ask(serving(("", callback))).headers, [("X-Kept", "1")])
+
     def test_the_head_can_be_changed_until_the_callback_returns(self):
         def callback(environ, start_response):
             start_response("200 OK", [("Content-Type", "text/html")])
@@ -269,6 +278,15 @@ class Failures(unittest.TestCase):
         got, log = self.failing(callback)
         self.assertEqual((got.code, got.body), (500, config.send_traceback_short.encode()))
         self.assertIn("KeyError: 'secret'", log)
+
+    def test_a_client_that_left_is_no_failure(self):
+        class Gone(io.RawIOBase):
+            def read(self, size=-1):
+                raise ClientGone("the client left")
+
+        form = {"CONTENT_TYPE": "application/x-www-form-urlencoded", "wsgi.input": Gone()}
+        with self.assertRaises(ClientGone):
+            ask(serving(("", saying(["x"]))), "/", "POST", **form)
 
     def test_a_script_may_show_it(self):
         def callback(environ, start_response):

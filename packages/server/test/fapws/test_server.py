@@ -3,7 +3,7 @@
 import unittest
 
 from fapws import _evwsgi
-from fapws._form import BadRequest
+from fapws._form import Refused
 from fapws._timers import Timers
 
 
@@ -19,7 +19,7 @@ class Queries(unittest.TestCase):
             ("a=1;b=2", {"a": ["1;b=2"]}),
         ):
             self.assertEqual(_evwsgi.parse_query(query), params, query)
-        with self.assertRaises(BadRequest):
+        with self.assertRaises(Refused):
             _evwsgi.parse_query("a&" * 2000)
 
     def test_rfc1123_date(self):

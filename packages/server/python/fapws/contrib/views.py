@@ -26,22 +26,22 @@ class Staticfile:
     def __call__(self, environ, start_response):
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _plain(start_response, 405, [("Allow", "GET, HEAD")])
-        file, status = self._open(environ.get("PATH_INFO", ""))
+        file, path = self._open(environ.get("PATH_INFO", ""))
         if file is None:
-            return _plain(start_response, status)
+            return _plain(start_response, path)
         sent = False
         try:
-            answer = self._answer(file, environ, start_response)
+            answer = self._answer(file, path, environ, start_response)
             sent = answer is not None
             return answer or []
         finally:
             if not sent:
                 file.close()
 
-    def _answer(self, file, environ, start_response):
+    def _answer(self, file, path, environ, start_response):
         """The body; None when only a head is sent."""
         about = os.fstat(file.fileno())
-        headers = self._headers(about, file.name)
+        headers = self._headers(about, path)
         if _is_unchanged(environ, about):
             start_response("304 Not Modified", [pair for pair in headers if pair[0] != "Content-Type"])
             return None
@@ -81,7 +81,7 @@ class Staticfile:
         return headers
 
     def _open(self, path_info):
-        """The file that an address means, opened; otherwise (None, status)."""
+        """The file that an address means, opened, with its path; otherwise None with a status."""
         names = [name for name in path_info.encode("latin-1", "replace").split(b"/") if name not in (b"", b".")]
         if b".." in names or b"\0" in path_info.encode("latin-1", "replace"):
             return None, 400
@@ -100,21 +100,7 @@ class Staticfile:
         if not stat.S_ISREG(os.fstat(fd).st_mode) or (names and path_info.endswith("/")):
             os.close(fd)
             return None, 404
-        file = os.fdopen(fd, "rb")
-        return _Named(file, os.fsdecode(path)), 200
-
-
-class _Named:
-    """A file that knows its path, as those do that `open` gave."""
-
-    def __init__(self, file, name):
-        self._file = file
-        self.name = name
-        self.read = file.read
-        self.fileno = file.fileno
-        self.seek = file.seek
-        self.tell = file.tell
-        self.close = file.close
+        return os.fdopen(fd, "rb"), os.fsdecode(path)
 
 
 class _Slice:

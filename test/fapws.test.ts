@@ -1,0 +1,282 @@
+/** A FAPWS start script under a real fleet: every part of it, and the cases in which FAPWS itself went wrong. */
+import { spawnSync } from "node:child_process";
+import net from "node:net";
+import { gunzipSync } from "node:zlib";
+import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { type Answer, get, RawConnection } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+const HAS_PYTHON = spawnSync("python3", ["--version"]).status === 0;
+
+const SCRIPT = `
+import os, sys
+sys.setcheckinterval(100000)
+import fapws._evwsgi as evwsgi
+from fapws import base
+from fapws.contrib import headers, log, sessions, views, zip
+
+ticks, stopped_ticks, saves = 0, 0, []
+records = {}
+
+def start():
+    evwsgi.start("0.0.0.0", "8080")
+    evwsgi.set_base_module(base)
+
+    def hello(environ, start_response):
+        start_response('200 OK', [('Content-Type', 'text/html')])
+        return ["Hello", " world!!"]
+
+    def env(environ, start_response):
+        start_response('200 OK', [('Content-Type', 'text/plain')])
+        return ["%s|%s|%s|%s|%s" % tuple(environ[key] for key in
+            ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "fapws.params", "REMOTE_ADDR"))]
+
+    def lines(environ, start_response):
+        start_response('404 Not Found', [('Content-Type', 'text/plain')])
+        yield "Hello"
+        yield " "
+        yield "world!!"
+
+    @log.Log()
+    @zip.Gzip()
+    def zipped(environ, start_response):
+        start_response('200 OK', [('Content-Type', 'text/plain')])
+        return open("long.txt", "rb")
+
+    def bad(environ, start_response):
+        raise ValueError("a secret")
+
+    def big(environ, start_response):
+        start_response('200 OK', [('Content-Type', 'text/plain')])
+        for _ in range(1000):
+            yield b"x" * 65536
+
+    def visit(environ, start_response):
+        cookies = base.parse_cookies(environ)
+        session = sessions.Session(records.get(cookies["sessionid"].value, {}) if cookies else {})
+        session.setdata((session.getdata() or 0) + 1)
+        records[session.sessionid] = session.sessiondb
+        session.set_cookie(start_response)
+        return ["visit %d" % session.getdata()]
+
+    def later(environ, start_response):
+        for _ in range(5):
+            evwsgi.defer(saves.append, environ["QUERY_STRING"], True)
+        return ["%d queued" % evwsgi.defer_queue_size()]
+
+    def told(environ, start_response):
+        return ["%s %s %s %s" % (os.getpid(), ticks, stopped_ticks, saves)]
+
+    def tick():
+        global ticks
+        ticks += 1
+
+    def stopped_tick():
+        global stopped_ticks
+        stopped_ticks += 1
+
+    evwsgi.wsgi_cb(("/hello", hello))
+    evwsgi.wsgi_cb(("/env", env))
+    evwsgi.wsgi_cb(("/lines", lines))
+    evwsgi.wsgi_cb(("/zipped", zipped))
+    evwsgi.wsgi_cb(("/bad", bad))
+    evwsgi.wsgi_cb(("/big", big))
+    evwsgi.wsgi_cb(("/visit", visit))
+    evwsgi.wsgi_cb(("/later", later))
+    evwsgi.wsgi_cb(("/told", told))
+    evwsgi.wsgi_cb(("/static/", views.Staticfile("static/")))
+    evwsgi.wsgi_cb(("/go", lambda environ, start_response: headers.redirect(start_response, "/hello?a=b c")))
+    evwsgi.add_timer(0.02, tick)
+    evwsgi.stop_timer(evwsgi.add_timer(0.02, stopped_tick))
+    evwsgi.set_debug(0)
+    evwsgi.run()
+
+if __name__ == "__main__":
+    start()
+    print("the script went on after run()")
+`;
+
+const files = {
+  "start.py": SCRIPT,
+  "long.txt": "azerty ".repeat(10_000),
+  "static/site.css": "body {}",
+  "secret.txt": "a secret",
+};
+
+/** One instance, so that it is known whose turn it is. */
+const fleet = (runtime: (typeof RUNTIMES)[number], script = SCRIPT): Promise<Project> =>
+  startFleet({
+    runtime,
+    app: "",
+    files: { ...files, "start.py": script },
+    config: { pools: { web: { fapws: "./start.py", instances: 1 } } },
+  });
+
+/** Sends a request as it is written here; resolves with the whole answer. */
+async function ask(port: number, request: string): Promise<Answer> {
+  const connection = await RawConnection.open(port);
+  onTestFinished(() => connection.close());
+  connection.write(request.replaceAll("\n", "\r\n"));
+  await connection.end();
+  const [head = "", body = ""] = connection.received.split(/\r\n\r\n(.*)/s);
+  const fields = head.split("\r\n").slice(1);
+  const headers = new Map(fields.map((field) => field.split(/: (.*)/).slice(0, 2) as [string, string]));
+  return { status: Number(head.split(" ")[1]), headers: new Map([...headers].map(([k, v]) => [k.toLowerCase(), v])), body };
+}
+
+describe.each(RUNTIMES)("a FAPWS start script on %s", (runtime) => {
+  beforeEach((context) => {
+    if (!HAS_PYTHON) context.skip("python3 is not installed");
+  });
+
+  test("serves by its callbacks", async () => {
+    const { port, ...project } = await fleet(runtime).then((made) => Object.assign(made, { port: made.port }));
+    void project;
+    expect(await get(port, "/hello")).toMatchObject({ status: 200, body: "Hello world!!" });
+    expect((await get(port, "/env/param?key=val&key=2")).body).toBe(
+      "/env|/param|key=val&key=2|{'key': ['val', '2']}|127.0.0.1",
+    );
+    expect(await ask(port, "GET /lines HTTP/1.0\n\n")).toMatchObject({ status: 404, body: "Hello world!!" });
+    expect((await get(port, "/wrongpage")).status).toBe(404);
+    const form = "name=J%C3%BCrgen+A&name=2";
+    const type = "Content-Type: application/x-www-form-urlencoded";
+    const post = `POST /env HTTP/1.0\n${type}\nContent-Length: ${form.length}\n\n${form}`;
+    expect((await ask(port, post)).body).toContain(Buffer.from("{'name': ['Jürgen A', '2']}").toString("latin1"));
+    const chunked = `POST /env HTTP/1.1\nHost: a\nConnection: close\n${type}\nTransfer-Encoding: chunked\n\n3\na=1\n0\n\n`;
+    expect((await ask(port, chunked)).body).toContain("{'a': ['1']}");
+    expect(await ask(port, "GIT /hello HTTP/1.0\n\n")).toMatchObject({ status: 501 });
+    const options = await ask(port, "OPTIONS / HTTP/1.0\n\n");
+    expect(options.headers.get("allow")).toContain("GET, HEAD, POST");
+    expect((await ask(port, "HEAD /hello HTTP/1.0\n\n")).body).toBe("");
+    expect((await ask(port, "GET /go HTTP/1.0\n\n")).headers.get("location")).toBe("/hello?a=b%20c");
+  });
+
+  test("serves files, compressed and as they are, and nothing beside them", async () => {
+    const { port } = await fleet(runtime);
+    const whole = await ask(port, "GET /static/site.css HTTP/1.0\n\n");
+    expect(whole).toMatchObject({ status: 200, body: "body {}" });
+    const etag = whole.headers.get("etag")?.replace("W/", "");
+    expect(await ask(port, `GET /static/site.css HTTP/1.0\nIf-None-Match: ${etag}\n\n`)).toMatchObject({ status: 304 });
+    expect(await ask(port, "GET /static/site.css HTTP/1.0\nRange: bytes=0-3\n\n")).toMatchObject({
+      status: 206,
+      body: "body",
+    });
+    const zipped = await ask(port, "GET /zipped HTTP/1.0\nAccept-Encoding: gzip\n\n");
+    expect(gunzipSync(Buffer.from(zipped.body, "latin1")).toString()).toBe(files["long.txt"]);
+    expect((await ask(port, "GET /zipped HTTP/1.0\n\n")).body).toBe(files["long.txt"]);
+    for (const way of ["../secret.txt", "%2e%2e/secret.txt", "..%2fsecret.txt", "..%5csecret.txt", "a/../../secret.txt"]) {
+      const refused = await ask(port, `GET /static/${way} HTTP/1.0\n\n`);
+      expect([400, 404]).toContain(refused.status);
+      expect(refused.body).not.toContain("a secret");
+    }
+  });
+
+  test("keeps a session, runs its timer and what it deferred, and goes on after run()", async () => {
+    const project = await fleet(runtime);
+    const { port } = project;
+    const first = await ask(port, "GET /visit HTTP/1.0\n\n");
+    const cookie = first.headers.get("set-cookie") ?? "";
+    expect(first.body).toBe("visit 1");
+    expect(cookie).toContain("HttpOnly");
+    expect((await ask(port, `GET /visit HTTP/1.0\nCookie: ${cookie.split(";")[0]}\n\n`)).body).toBe("visit 2");
+    expect((await get(port, "/later?a")).body).toBe("1 queued");
+    const told = async () => (await get(port, "/told")).body.split(" ");
+    await waitFor("two ticks and the deferred call", async () => {
+      const [, ticks, stopped, ...saves] = await told();
+      expect(stopped).toBe("0");
+      return Number(ticks) >= 2 && saves.join(" ") === "['a']";
+    });
+    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.cli(["logs", "web.1"])).output + JSON.stringify(project.output)).toContain("");
+  });
+
+  test("tells a failure to its log and not to the client", async () => {
+    const project = await fleet(runtime);
+    const failed = await get(project.port, "/bad");
+    expect(failed.status).toBe(500);
+    expect(failed.body).toContain("contact your administrator");
+    expect(failed.body).not.toContain("secret");
+    await get(project.port, "/zipped");
+    await waitFor("the traceback and the line of the log", async () => {
+      const { output } = await project.cli(["logs", "web.1"]);
+      return output.includes("ValueError: a secret") && /"GET \/zipped HTTP\/1\.[01]" 200 70000 /.test(output);
+    });
+  });
+
+  test("lives on when clients send half a request", async () => {
+    const { port } = await fleet(runtime);
+    const pid = (await get(port, "/told")).body.split(" ")[0];
+    const halves = [
+      "GET /hello HT",
+      "GET /hello HTTP/1.1\r\nHost: a\r\nX-Half",
+      "POST /env HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
+      "POST /env HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\n\r\na=1",
+      "POST /env HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na=",
+    ];
+    // First while they are open, then when they have gone.
+    const connections = await Promise.all(halves.map(() => RawConnection.open(port)));
+    for (const [at, connection] of connections.entries()) {
+      onTestFinished(() => connection.close());
+      connection.write(halves[at] as string);
+    }
+    expect((await get(port, "/hello")).body).toBe("Hello world!!");
+    for (const connection of connections) connection.close();
+    expect((await get(port, "/hello")).body).toBe("Hello world!!");
+    expect((await get(port, "/told")).body.split(" ")[0]).toBe(pid);
+  });
+
+  test("answers others while a client does not read", async () => {
+    const { port } = await fleet(runtime);
+    const reader = net.connect({ host: "127.0.0.1", port });
+    onTestFinished(() => void reader.destroy());
+    reader.on("error", () => undefined);
+    reader.write("GET /big HTTP/1.0\r\n\r\n");
+    // It has begun, and nothing more of it is read.
+    await waitFor("the answer to begin", () => reader.readableLength > 0 || reader.read(0) === null && reader.readableLength > 0);
+    for (let turn = 0; turn < 5; turn++) expect((await get(port, "/hello")).body).toBe("Hello world!!");
+  });
+
+  test("is started by one option, in as many instances as one likes, and reloaded", async () => {
+    const project = await Project.make({ runtime, app: "", files });
+    const args = ["start", "--fapws", "./start.py", "--instances", "3", "--detach", "--runtime", runtime];
+    const started = await project.cli([...args, "--listen", `127.0.0.1:${project.port}`], {
+      env: project.startEnvironment(),
+    });
+    expect(started).toMatchObject({ code: 0 });
+    expect((await project.cli(["status"])).output).toMatch(/^web {2}fapws {2}3\/3 ready/m);
+    const pids = new Set<string | undefined>();
+    for (let turn = 0; turn < 3; turn++) pids.add((await get(project.port, "/told")).body.split(" ")[0]);
+    expect(pids.size).toBe(3);
+    project.write("start.py", SCRIPT.replace('"Hello"', '"Good-bye"'));
+    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await get(project.port, "/hello")).body).toBe("Good-bye world!!");
+  });
+
+  test.each([
+    ["import fapws._evwsgi as evwsgi\nevwsgi.start('0.0.0.0', '8080')\n", "ended without a call of _evwsgi.run()"],
+    ["print 'hello'\n", "if it is written for Python 2"],
+    ["import fapws._evwsgi\nraise KeyError('db')\n", "failed before it served: KeyError: 'db'"],
+    ["import sys\nsys.exit('no config')\n", "exited with 'no config' before it called _evwsgi.run()"],
+    ["from fapws._evwsgi import wsgi_cb\nwsgi_cb(('/x', None))\n", "takes a pair of an address and a callback"],
+  ])("says why %j does not start", async (script, why) => {
+    const project = await Project.make({ runtime, app: "", files: { "start.py": script } });
+    project.writeConfig({ pools: { web: { fapws: "./start.py", instances: 1, restartBudget: { maxFailures: 0 } } } });
+    const started = await project.startDetached();
+    expect(started).toMatchObject({ code: 1 });
+    expect(started.output).toContain(why);
+  });
+
+  test("is refused in one line where the command line is wrong", async () => {
+    const project = await Project.make({ runtime, app: "", files });
+    for (const [args, why] of [
+      [["--fapws", "./gone.py"], "there is no such file"],
+      [["./app.js", "--fapws", "./start.py"], "is too much beside a start script"],
+      [["--static", ".", "--fapws", "./start.py"], "--static cannot stand beside --fapws"],
+    ] as const) {
+      const refused = await project.cli(["start", ...args, "--detach"]);
+      expect(refused).toMatchObject({ code: 2 });
+      expect(refused.output).toContain(why);
+    }
+  });
+});

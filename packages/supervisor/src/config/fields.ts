@@ -119,6 +119,13 @@ export function textTable(description: string) {
   return field(schema, { type: "table of texts", description });
 }
 
+/** One text, or names with texts. */
+export function textOrTable(description: string) {
+  const error = expected("must be text, or a table of names and texts");
+  const one = z.string(error).min(1, error);
+  return field(z.union([one, z.record(z.string(), one)], error), { type: "text or table of texts", description });
+}
+
 /** A table with known keys. */
 export function table<S extends Record<string, z.ZodType>>(shape: S, description: string) {
   return field(z.strictObject(shape, expected("must be a table of keys")), { type: "table", description });

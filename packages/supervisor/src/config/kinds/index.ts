@@ -2,8 +2,9 @@
 import { app } from "./app.js";
 import type { Fields, PoolKind } from "./kind.js";
 import { staticFiles } from "./static.js";
+import { wsgi } from "./wsgi.js";
 
-const ALL = [app, staticFiles] as const;
+const ALL = [app, staticFiles, wsgi] as const;
 
 type Merged<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer All) => void ? All : never;
 

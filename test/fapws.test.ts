@@ -106,14 +106,9 @@ const files = {
   "secret.txt": "a secret",
 };
 
-/** One instance, so that it is known whose turn it is. */
-const fleet = (runtime: (typeof RUNTIMES)[number], script = SCRIPT): Promise<Project> =>
-  startFleet({
-    runtime,
-    app: "",
-    files: { ...files, "start.py": script },
-    config: { pools: { web: { fapws: "./start.py", instances: 1 } } },
-  });
+/** One instance, so that it is known whose turn it is, unless another number is given. */
+const fleet = (runtime: (typeof RUNTIMES)[number], instances = 1): Promise<Project> =>
+  startFleet({ runtime, app: "", files, config: { pools: { web: { fapws: "./start.py", instances } } } });
 
 /** Sends a request as it is written here; resolves with the whole answer. */
 async function ask(port: number, request: string): Promise<Answer> {
@@ -276,7 +271,11 @@ describe.each(RUNTIMES)("a FAPWS start script on %s", (runtime) => {
     ["from fapws._evwsgi import wsgi_cb\nwsgi_cb(('/x', None))\n", "takes a pair of an address and a callback"],
   ])("says why %j does not start", async (script, why) => {
     const project = await Project.make({ runtime, app: "", files: { "start.py": script } });
-    project.writeConfig({ pools: { web: { fapws: "./start.py", instances: 1, restartBudget: { maxFailures: 0 } } } });
+    project.writeConfig({
+      pools: {
+        web: { fapws: "./start.py", instances: 1, backoff: { initialMs: 20 }, restartBudget: { maxFailures: 1 } },
+      },
+    });
     const started = await project.startDetached();
     expect(started).toMatchObject({ code: 1 });
     expect(started.output).toContain(why);

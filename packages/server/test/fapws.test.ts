@@ -1,0 +1,22 @@
+/** The parts of the Python package `fapws` that need no server: each file of tests beside this one, run by the interpreter. */
+import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+
+const TESTS = fileURLToPath(new URL("fapws/", import.meta.url));
+const PACKAGES = fileURLToPath(new URL("../python/", import.meta.url));
+
+const hasPython = spawnSync("python3", ["--version"]).status === 0;
+
+test.each(readdirSync(TESTS).filter((name) => name.startsWith("test_")))("%s", (name, context) => {
+  if (!hasPython) context.skip("python3 is not installed");
+  const run = spawnSync("python3", ["-W", "error", "-m", "unittest", name.replace(/\.py$/, "")], {
+    cwd: TESTS,
+    env: { ...process.env, PYTHONPATH: PACKAGES, PYTHONDONTWRITEBYTECODE: "1" },
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  expect(run.stderr).toMatch(/^OK$/m);
+  expect(run.status).toBe(0);
+});

@@ -1,5 +1,6 @@
 """The WSGI application that a start script's callbacks make: finds the callback of an address and completes its answer."""
 
+import re
 import sys
 import traceback
 from html import escape
@@ -79,7 +80,7 @@ class Application:
         environ.update_headers(wsgi)
         uri = wsgi.get("REQUEST_URI") or wsgi.get("RAW_URI")
         if not uri:
-            uri = quote(script + path, encoding="latin-1", safe="/:@!$&'()*+,;=~") + (f"?{query}" if query else "")
+            uri = _encoded(script + path) + (f"?{query}" if query else "")
         environ.update_uri(
             {
                 "SCRIPT_NAME": script + prefix,
@@ -107,6 +108,16 @@ class Application:
         environ.update_method({"REQUEST_METHOD": wsgi["REQUEST_METHOD"]})
         environ.update_from_request(request)
         return environ
+
+
+def _encoded(path):
+    """A path as a client would have sent it."""
+    if _PLAIN.fullmatch(path):
+        return path
+    return quote(path, encoding="latin-1", safe="/:@!$&'()*+,;=~")
+
+
+_PLAIN = re.compile("[A-Za-z0-9/._~-]*")
 
 
 class Answer:
@@ -155,10 +166,8 @@ class Answer:
         if response.sent:
             return
         status, headers = response.status, response.header_list()
-        names = {name.lower() for name, _ in headers}
-        if length is not None and "content-length" not in names and "transfer-encoding" not in names:
-            if status[:3] not in ("204", "304"):
-                headers.append(("Content-Length", str(length)))
+        if length is not None and "Content-Length" not in response.response_headers and status[:3] not in ("204", "304"):
+            headers.append(("Content-Length", str(length)))
         response.sent = True
         if response.exc_info:
             self._write = self._start_response(status, headers, response.exc_info)

@@ -21,9 +21,11 @@ def parse_query(query):
     A query or an urlencoded body (str or bytes) as a dictionary of lists. Text is UTF-8; bytes that are none become surrogates, which
     go out as the same bytes. Raises Refused beyond `config.max_form_fields`.
     """
+    if not query:
+        return {}
     try:
         return parse_qs(
-            _in_ascii(query or ""),
+            _in_ascii(query),
             keep_blank_values=True,
             encoding="utf-8",
             errors="surrogateescape",

@@ -33,8 +33,17 @@ class Headers(MutableMapping):
     def __getitem__(self, name):
         return ", ".join(value for _, value in self._fields[header_text(name, "a header's name").lower()])
 
+    def get(self, name, default=None):
+        fields = self._fields.get(name.lower())
+        if fields is None:
+            return default
+        return fields[0][1] if len(fields) == 1 else self[name]
+
     def __delitem__(self, name):
         del self._fields[header_text(name, "a header's name").lower()]
+
+    def __contains__(self, name):
+        return name.lower() in self._fields
 
     def __iter__(self):
         return iter([fields[0][0] for fields in self._fields.values()])

@@ -40,6 +40,8 @@ def charset_of(content_type):
 
 def header_text(value, what):
     """A field's name or value as WSGI wants it. Raises ValueError for what could end a line of the head."""
+    if type(value) is str and value.isascii() and value.isprintable():
+        return value
     text = to_text(value)
     try:
         text.encode("latin-1")

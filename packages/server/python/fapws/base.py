@@ -144,6 +144,8 @@ class Start_response:
     @property
     def status(self):
         """The status line without its protocol. Raises ValueError for one that is none."""
+        if self.status_code == "200" and self.status_reasons == "OK":
+            return "200 OK"
         code = to_text(self.status_code)
         if len(code) != 3 or not code.isascii() or not code.isdigit() or code[0] not in "2345":
             raise ValueError(f"a status is 200 to 599, not {code!r}")

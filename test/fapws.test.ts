@@ -1,10 +1,12 @@
 /** A FAPWS start script under a real fleet: every part of it, and the cases in which FAPWS itself went wrong. */
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import net from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { endExample, startExample } from "./support/example.js";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { type Answer, get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
@@ -131,8 +133,10 @@ describe.each(RUNTIMES)("a FAPWS start script on %s", (runtime) => {
     if (!HAS_PYTHON) context.skip("python3 is not installed");
   });
 
-  test("serves by its callbacks", async () => {
-    const { port } = await fleet(runtime);
+  test("serves by its callbacks and its folder, and nothing beside them", async () => {
+    const project = await fleet(runtime);
+    const { port } = project;
+    // Callbacks.
     expect(await get(port, "/hello")).toMatchObject({ status: 200, body: "Hello world!!" });
     expect((await get(port, "/env/param?key=val&key=2")).body).toBe(
       "/env|/param|key=val&key=2|{'key': ['val', '2']}|127.0.0.1",
@@ -150,10 +154,7 @@ describe.each(RUNTIMES)("a FAPWS start script on %s", (runtime) => {
     expect(options.headers.get("allow")).toContain("GET, HEAD, POST");
     expect((await ask(port, "HEAD /hello HTTP/1.0\n\n")).body).toBe("");
     expect((await ask(port, "GET /go HTTP/1.0\n\n")).headers.get("location")).toBe("/hello?a=b%20c");
-  });
-
-  test("serves files, compressed and as they are, and nothing beside them", async () => {
-    const { port } = await fleet(runtime);
+    // Files.
     const whole = await ask(port, "GET /static/site.css HTTP/1.0\n\n");
     expect(whole).toMatchObject({ status: 200, body: "body {}" });
     const etag = whole.headers.get("etag")?.replace("W/", "");
@@ -176,6 +177,16 @@ describe.each(RUNTIMES)("a FAPWS start script on %s", (runtime) => {
       expect([400, 404]).toContain(refused.status);
       expect(refused.body).not.toContain("a secret");
     }
+    // A failure, and the lines of the log.
+    const failed = await get(project.port, "/bad");
+    expect(failed.status).toBe(500);
+    expect(failed.body).toContain("contact your administrator");
+    expect(failed.body).not.toContain("secret");
+    await get(project.port, "/zipped");
+    await waitFor("the traceback and the line of the log", async () => {
+      const { output } = await project.cli(["logs", "web.1"]);
+      return output.includes("ValueError: a secret") && /"GET \/zipped HTTP\/1\.[01]" 200 70000 /.test(output);
+    });
   });
 
   test("keeps a session, runs its timer and what it deferred, and goes on after run()", async () => {
@@ -198,53 +209,44 @@ describe.each(RUNTIMES)("a FAPWS start script on %s", (runtime) => {
     expect(log).toContain("the script went on after run()");
   });
 
-  test("tells a failure to its log and not to the client", async () => {
-    const project = await fleet(runtime);
-    const failed = await get(project.port, "/bad");
-    expect(failed.status).toBe(500);
-    expect(failed.body).toContain("contact your administrator");
-    expect(failed.body).not.toContain("secret");
-    await get(project.port, "/zipped");
-    await waitFor("the traceback and the line of the log", async () => {
-      const { output } = await project.cli(["logs", "web.1"]);
-      return output.includes("ValueError: a secret") && /"GET \/zipped HTTP\/1\.[01]" 200 70000 /.test(output);
-    });
-  });
-
-  test("lives on when clients send half a request", async () => {
-    const { port } = await fleet(runtime);
-    const pid = (await get(port, "/told")).body.split(" ")[0];
-    const halves = [
-      "GET /hello HT",
-      "GET /hello HTTP/1.1\r\nHost: a\r\nX-Half",
-      "POST /env HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
-      "POST /env HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\n\r\na=1",
-      "POST /env HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na=",
-    ];
-    // First while they are open, then when they have gone.
-    const connections = await Promise.all(halves.map(() => RawConnection.open(port)));
-    for (const [at, connection] of connections.entries()) {
+  test("loses no instance to half a request or to a client that does not read", async () => {
+    const { port } = await fleet(runtime, 3);
+    const pids = async () => {
+      const seen = new Set<string | undefined>();
+      for (let turn = 0; turn < 6; turn++) seen.add((await get(port, "/told")).body.split(" ")[0]);
+      return seen;
+    };
+    const before = await pids();
+    expect(before.size).toBe(3);
+    // Of these no instance hears.
+    for (const half of ["GET /hello HT", "GET /hello HTTP/1.1\r\nHost: a\r\nX-Half"]) {
+      const connection = await RawConnection.open(port);
       onTestFinished(() => connection.close());
-      connection.write(halves[at] as string);
+      connection.write(half);
     }
-    expect((await get(port, "/hello")).body).toBe("Hello world!!");
-    for (const connection of connections) connection.close();
-    expect((await get(port, "/hello")).body).toBe("Hello world!!");
-    expect((await get(port, "/told")).body.split(" ")[0]).toBe(pid);
-  });
-
-  test("answers others while a client does not read", async () => {
-    const { port } = await fleet(runtime);
+    const form = "Content-Type: application/x-www-form-urlencoded";
+    const halfPost = await RawConnection.open(port);
+    halfPost.write(`POST /env HTTP/1.1\r\nHost: a\r\n${form}\r\nContent-Length: 10\r\n\r\na=1`);
     const reader = net.connect({ host: "127.0.0.1", port });
-    onTestFinished(() => void reader.destroy());
     reader.on("error", () => undefined);
+    onTestFinished(() => {
+      halfPost.close();
+      reader.destroy();
+    });
     reader.write("GET /big HTTP/1.0\r\n\r\n");
-    // It has begun, and nothing more of it is read.
     await waitFor("the answer to begin", () => {
       reader.read(0);
       return reader.readableLength > 0;
     });
-    for (let turn = 0; turn < 5; turn++) expect((await get(port, "/hello")).body).toBe("Hello world!!");
+    // Each of the two holds an instance at most; the third answers all others.
+    for (let turn = 0; turn < 6; turn++) expect((await get(port, "/hello")).body).toBe("Hello world!!");
+    halfPost.close();
+    reader.destroy();
+    const chunked = await RawConnection.open(port);
+    chunked.write(`POST /env HTTP/1.1\r\nHost: a\r\n${form}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na=`);
+    chunked.close();
+    await waitFor("all three to answer again", async () => (await pids()).size === 3);
+    expect(await pids()).toEqual(before);
   });
 
   test("is started by one option, in as many instances as one likes, and reloaded", async () => {
@@ -279,6 +281,30 @@ describe.each(RUNTIMES)("a FAPWS start script on %s", (runtime) => {
     const started = await project.startDetached();
     expect(started).toMatchObject({ code: 1 });
     expect(started.output).toContain(why);
+  });
+
+  test("is among the examples: a guest book", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "pl-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const project = await startExample("fapws", runtime, { BOOK_FOLDER: folder });
+    const { port } = project;
+    const status = await project.status();
+    expect(status.pools).toMatchObject([{ name: "web", kind: "fapws", wanted: 4, ready: 4 }]);
+    expect((await get(port, "/")).body).toContain("Visit 1");
+    expect((await get(port, "/static/book.css")).headers.get("content-type")).toBe("text/css; charset=utf-8");
+    expect((await get(port, "/countdown")).body).toBe("3\n2\n1\ngo\n");
+    const form = "name=%3CEddy%3E";
+    const type = "Content-Type: application/x-www-form-urlencoded";
+    const signed = await ask(port, `POST /sign HTTP/1.0\n${type}\nContent-Length: ${form.length}\n\n${form}`);
+    expect(signed).toMatchObject({ status: 302 });
+    await waitFor("the book to be saved", () => readdirSync(folder).some((name) => name.endsWith(".json")));
+    const [book = ""] = readdirSync(folder);
+    expect(JSON.parse(readFileSync(join(folder, book), "utf8"))).toEqual({ entries: ["<Eddy>"], saves: 1 });
+    const pages = new Set<string>();
+    for (let turn = 0; turn < 4; turn++) pages.add((await get(port, "/")).body);
+    expect([...pages].join()).toContain("<li>&lt;Eddy&gt;");
+    await waitFor("a tick", async () => JSON.parse((await get(port, "/stats")).body).ticks > 0);
+    await endExample(project);
   });
 
   test("is refused in one line where the command line is wrong", async () => {

@@ -2,15 +2,18 @@
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 
 const TESTS = fileURLToPath(new URL("fapws/", import.meta.url));
 const PACKAGES = fileURLToPath(new URL("../python/", import.meta.url));
 
 const hasPython = spawnSync("python3", ["--version"]).status === 0;
 
-test.each(readdirSync(TESTS).filter((name) => name.startsWith("test_")))("%s", (name, context) => {
+beforeEach((context) => {
   if (!hasPython) context.skip("python3 is not installed");
+});
+
+test.each(readdirSync(TESTS).filter((name) => name.startsWith("test_")))("%s", (name) => {
   const run = spawnSync("python3", ["-W", "error", "-m", "unittest", name.replace(/\.py$/, "")], {
     cwd: TESTS,
     env: { ...process.env, PYTHONPATH: PACKAGES, PYTHONDONTWRITEBYTECODE: "1" },

@@ -24,8 +24,9 @@ def load_callable(name):
         found = sys.modules[module_name]
     except ModuleNotFoundError as error:
         missing = error.name or ""
+        # One that the app itself misses is told with its place.
         if missing == module_name or module_name.startswith(f"{missing}."):
-            raise AppError(f"{name}: there is no module {missing!r} on sys.path, which begins at {sys.path[0]}") from error
+            raise AppError(f"{name}: there is no module {missing!r} on sys.path, which begins at {sys.path[0]}") from None
         raise AppError(f"{name} failed to load: {_describe(error)}") from error
     except Exception as error:
         raise AppError(f"{name} failed to load: {_describe(error)}") from error
@@ -34,8 +35,8 @@ def load_callable(name):
     for attribute in path.removesuffix("()").split("."):
         try:
             found = getattr(found, attribute)
-        except AttributeError as error:
-            raise AppError(f"{name}: the module {module_name} has no {path}") from error
+        except AttributeError:
+            raise AppError(f"{name}: the module {module_name} has no {path}") from None
     if is_factory:
         try:
             found = found()

@@ -1,17 +1,18 @@
 /** A FAPWS start script under a real fleet: every part of it, and the cases in which FAPWS itself went wrong. */
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { findPython } from "../packages/server/test/python.js";
 import { endExample, startExample } from "./support/example.js";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { type Answer, get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-const HAS_PYTHON = spawnSync("python3", ["--version"]).status === 0;
+// The command line starts the first one on PATH.
+const hasPython = findPython() !== undefined;
 
 const SCRIPT = `
 import os, sys
@@ -130,7 +131,7 @@ async function ask(port: number, request: string): Promise<Answer> {
 
 describe.each(RUNTIMES)("a FAPWS start script on %s", (runtime) => {
   beforeEach((context) => {
-    if (!HAS_PYTHON) context.skip("python3 is not installed");
+    if (!hasPython) context.skip("Python 3.9 or newer is not installed");
   });
 
   test("serves by its callbacks and its folder, and nothing beside them", async () => {

@@ -97,7 +97,8 @@ describe.each(RUNTIMES)("Django on %s", { timeout: 90_000 }, (runtime) => {
     expect(wrong.text).toContain("Please enter the correct username and password");
     const login = await admin.post("/admin/login/", { username: "admin", password: "paceline", next: "/admin/" });
     expect(login.response.headers.get("location")).toBe("/admin/");
-    for (let n = 0; n < 4; n++) expect((await admin.ask("/admin/guestbook/entry/")).text).toContain("Bob: With a photo");
+    for (let n = 0; n < 4; n++)
+      expect((await admin.ask("/admin/guestbook/entry/")).text).toContain("Bob: With a photo");
     const added = await admin.post("/admin/guestbook/entry/add/", { name: "Root", text: "By hand" });
     expect(added.response.headers.get("location")).toBe("/admin/guestbook/entry/");
     expect((await visitor.ask("/")).text).toContain("By hand");

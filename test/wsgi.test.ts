@@ -193,7 +193,8 @@ function whole(connection: RawConnection): Promise<unknown> {
 
 describe("mistakes", () => {
   const config = (pool: object) => ({ config: { pools: { web: pool } } });
-  const make = (pool: object) => Project.make({ runtime: "bun", app: "", ...config(pool), files: { "site_app.py": APP } });
+  const make = (pool: object) =>
+    Project.make({ runtime: "bun", app: "", ...config(pool), files: { "site_app.py": APP } });
 
   test("check names the interpreter that is not there, not one, or too old, and names that are no callable", async () => {
     const project = await make({});
@@ -202,7 +203,10 @@ describe("mistakes", () => {
     const { chmodSync } = await import("node:fs");
     for (const name of ["old", "broken"]) chmodSync(join(project.folder, name), 0o755);
     for (const [pool, message] of [
-      [{ wsgi: "site_app", python: "no-such-python" }, /pools\.web\.python: there is no such interpreter: no-such-python/],
+      [
+        { wsgi: "site_app", python: "no-such-python" },
+        /pools\.web\.python: there is no such interpreter: no-such-python/,
+      ],
       [{ wsgi: "site_app", python: ".venv/bin/python" }, /there is no such interpreter: \.venv\/bin\/python/],
       [{ wsgi: "site_app", python: "./old" }, /old is Python 3\.8; 3\.9 or newer is needed/],
       [{ wsgi: "site_app", python: "./broken" }, /broken is no Python interpreter that runs: cannot run here/],
@@ -224,7 +228,9 @@ describe("mistakes", () => {
     project.write("broken_app.py", "import no_such_dependency\n");
     const started = await project.startDetached();
     expect(started.code).toBe(1);
-    expect(started.output).toContain("broken_app failed to load: ModuleNotFoundError: No module named 'no_such_dependency'");
+    expect(started.output).toContain(
+      "broken_app failed to load: ModuleNotFoundError: No module named 'no_such_dependency'",
+    );
     expect(started.output).toContain('broken_app.py", line 1');
     await project.nothingLeft();
   });

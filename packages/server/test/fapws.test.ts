@@ -3,18 +3,19 @@ import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { beforeEach, expect, test } from "vitest";
+import { findPython } from "./python.js";
 
 const TESTS = fileURLToPath(new URL("fapws/", import.meta.url));
 const PACKAGES = fileURLToPath(new URL("../python/", import.meta.url));
 
-const hasPython = spawnSync("python3", ["--version"]).status === 0;
+const python = findPython();
 
 beforeEach((context) => {
-  if (!hasPython) context.skip("python3 is not installed");
+  if (python === undefined) context.skip("Python 3.9 or newer is not installed");
 });
 
 test.each(readdirSync(TESTS).filter((name) => name.startsWith("test_")))("%s", (name) => {
-  const run = spawnSync("python3", ["-W", "error", "-m", "unittest", name.replace(/\.py$/, "")], {
+  const run = spawnSync(python as string, ["-W", "error", "-m", "unittest", name.replace(/\.py$/, "")], {
     cwd: TESTS,
     env: { ...process.env, PYTHONPATH: PACKAGES, PYTHONDONTWRITEBYTECODE: "1" },
     encoding: "utf8",

@@ -9,7 +9,9 @@ test("a body of known length leaves with it, and the connection is kept", async 
   const wire = (await PythonInstance.start(context)).wire();
   wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
   const first = await wire.gets(/hello$/);
-  expect(first).toMatch(/^HTTP\/1\.1 200 OK\r\nContent-Type: text\/plain\r\nDate: \w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT\r\n/);
+  expect(first).toMatch(
+    /^HTTP\/1\.1 200 OK\r\nContent-Type: text\/plain\r\nDate: \w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT\r\n/,
+  );
   expect(first).toMatch(/\r\nContent-Length: 5\r\n\r\nhello$/);
   expect(first).not.toMatch(/connection:/i);
   wire.send("GET /list HTTP/1.1\r\nHost: a\r\n\r\n");

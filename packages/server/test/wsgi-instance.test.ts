@@ -147,8 +147,7 @@ test("views run on the main thread", async (context) => {
   expect(bodyOf(await instance.get("/threads"))).toMatch(/^True \d$/);
 });
 
-const ran = async (instance: PythonInstance): Promise<string[]> =>
-  JSON.parse(bodyOf(await instance.get("/ran")));
+const ran = async (instance: PythonInstance): Promise<string[]> => JSON.parse(bodyOf(await instance.get("/ran")));
 
 test("timers run between requests; one that fails or was stopped keeps none of the others", async (context) => {
   const instance = await PythonInstance.start(context);
@@ -165,7 +164,9 @@ test("deferred jobs run when the server is idle, in their order; combined ones o
   const instance = await PythonInstance.start(context);
   expect(bodyOf(await instance.get("/defers"))).toBe("[]");
   await expect.poll(() => ran(instance)).toHaveLength(4);
-  expect(await ran(instance)).toEqual(["save {", "save plain", "save plain", "save from a thread"].map((it) => expect.stringContaining(it)));
+  expect(await ran(instance)).toEqual(
+    ["save {", "save plain", "save plain", "save from a thread"].map((it) => expect.stringContaining(it)),
+  );
   await instance.program.line(/the deferred job failing_job failed:/);
 });
 

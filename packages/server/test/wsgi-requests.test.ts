@@ -11,7 +11,10 @@ async function environ(instance: PythonInstance, head: string): Promise<Record<s
 
 test("the environ says what was asked, by whom, where and how", async (context) => {
   const instance = await PythonInstance.start(context);
-  const direct = await environ(instance, "GET /environ?a=%20b&c HTTP/1.1\r\nHost: shop.example:8080\r\nAccept: a\r\nAccept: b\r\n");
+  const direct = await environ(
+    instance,
+    "GET /environ?a=%20b&c HTTP/1.1\r\nHost: shop.example:8080\r\nAccept: a\r\nAccept: b\r\n",
+  );
   expect(direct).toMatchObject({
     REQUEST_METHOD: "'GET'",
     SCRIPT_NAME: "''",
@@ -153,7 +156,8 @@ test("wsgi.input reads lines, and ends where the body ends", async (context) => 
 
 test("Expect: 100-continue is answered when the app begins to read, and not at all where it does not", async (context) => {
   const instance = await PythonInstance.start(context);
-  const head = (path: string) => `POST ${path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n`;
+  const head = (path: string) =>
+    `POST ${path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n`;
   const asked = instance.wire().send(head("/echo"));
   await asked.gets(/^HTTP\/1\.1 100 Continue\r\n\r\n$/);
   asked.send("body");
@@ -169,11 +173,15 @@ test("Expect: 100-continue is answered when the app begins to read, and not at a
 test("a body that the app leaves unread is never taken for the next request", async (context) => {
   const instance = await PythonInstance.start(context);
   const smuggled = "GET /environ HTTP/1.1\r\nHost: a\r\n\r\n";
-  const small = instance.wire().send(`POST /ignores-body HTTP/1.1\r\nHost: a\r\nContent-Length: ${smuggled.length}\r\n\r\n${smuggled}`);
+  const small = instance
+    .wire()
+    .send(`POST /ignores-body HTTP/1.1\r\nHost: a\r\nContent-Length: ${smuggled.length}\r\n\r\n${smuggled}`);
   await small.gets(/not read$/);
   small.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   expect(await small.closed()).toMatch(/not readHTTP\/1\.1 200 OK\r\n[\s\S]*hello$/);
-  const large = await instance.says(`POST /ignores-body HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n${smuggled}`);
+  const large = await instance.says(
+    `POST /ignores-body HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n${smuggled}`,
+  );
   expect(large).toMatch(/\r\nConnection: close\r\n\r\nnot read$/);
 });
 

@@ -188,7 +188,7 @@ describe.each(RUNTIMES)("WSGI behind a balancer on %s", (runtime) => {
 
 /** The one answer that is to come, to its last chunk. */
 function whole(connection: RawConnection): Promise<unknown> {
-  return connection.until(/\r\n\r\n[^]*\|\d+$/);
+  return connection.until(/\r\n\r\n[\s\S]*\|\d+$/);
 }
 
 describe("mistakes", () => {

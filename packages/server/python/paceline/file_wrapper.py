@@ -5,6 +5,9 @@ import os
 import stat
 
 
+MAX_WRAPPINGS = 4
+
+
 class FileWrapper:
     """Blocks of a file; the server sends a real file without reading it."""
 
@@ -29,7 +32,7 @@ def regular_file(wrapper):
 
     Only for what reads exactly the file's bytes: `fileno` of a gzip file is that of the packed one.
     """
-    filelike = wrapper.filelike
+    filelike = _innermost(wrapper.filelike)
     if type(filelike) in (io.BufferedReader, io.BufferedRandom):
         if type(filelike.raw) is not io.FileIO:
             return None
@@ -46,3 +49,14 @@ def regular_file(wrapper):
     if not stat.S_ISREG(status.st_mode):
         return None
     return fd, position, status.st_size
+
+
+def _innermost(filelike):
+    """The file in objects that only pass on what it reads, as Django's files are."""
+    for _ in range(MAX_WRAPPINGS):
+        inner = getattr(filelike, "file", None)
+        # The same bound method: what is read here is read there.
+        if inner is None or getattr(inner, "read", None) != getattr(filelike, "read", None):
+            break
+        filelike = inner
+    return filelike

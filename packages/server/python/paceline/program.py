@@ -34,6 +34,10 @@ def main():
             sys.__excepthook__(type(cause), cause, cause.__traceback__)
         print(f"paceline: {error}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        if instance is not None:
+            instance.fault(f"{type(error).__name__}: {error}")
+        raise
 
 
 def _run(spec, instance):

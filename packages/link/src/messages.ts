@@ -264,6 +264,14 @@ export interface StaticSpec {
   options: object;
 }
 
+/** An upstream elsewhere that an instance is a proxy for. */
+export interface ProxySpec {
+  /** An http:// or https:// URL. */
+  target: string;
+  /** ProxyOptions of @paceline/server. */
+  options: object;
+}
+
 /** What a child is to run; JSON in PACELINE_SPEC. */
 export interface ChildSpec {
   orphanGraceMs: number;
@@ -277,6 +285,8 @@ export interface ChildSpec {
   style?: "fetch" | "node";
   /** The folder to serve in the place of an app; for instances. */
   static?: StaticSpec;
+  /** The upstream to pass requests on to, in the place of an app; for instances. */
+  proxy?: ProxySpec;
   /** What a fetch app is to speak with its balancers; `http1` unless told. */
   link?: UpstreamProtocol;
   limits?: InstanceLimits;

@@ -119,6 +119,13 @@ export function textTable(description: string) {
   return field(schema, { type: "table of texts", description });
 }
 
+/** Text, which may be empty, or names with such texts. */
+export function textOrTable(description: string) {
+  const error = expected("must be text, or a table of names and texts");
+  const schema = z.union([z.string(), z.record(z.string(), z.string())], error);
+  return field(schema, { type: "text or table of texts", description });
+}
+
 /** A table with known keys. */
 export function table<S extends Record<string, z.ZodType>>(shape: S, description: string) {
   return field(z.strictObject(shape, expected("must be a table of keys")), { type: "table", description });

@@ -1,9 +1,10 @@
 /** Every kind of pool there is; a new one is a file beside this one and a line here. */
 import { app } from "./app.js";
 import type { Fields, PoolKind } from "./kind.js";
+import { proxy } from "./proxy.js";
 import { staticFiles } from "./static.js";
 
-const ALL = [app, staticFiles] as const;
+const ALL = [app, staticFiles, proxy] as const;
 
 type Merged<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer All) => void ? All : never;
 

@@ -132,10 +132,11 @@ export class Exchange {
     const { incoming, response } = this;
     if (response.headersSent) return cut(incoming.socket);
     for (const name of response.getHeaderNames()) if (name !== "connection") response.removeHeader(name);
-    if (!incoming.complete) response.setHeader("connection", "close");
+    if (this.hasBody && !incoming.complete) response.setHeader("connection", "close");
     if (status === 503) response.setHeader("retry-after", "1");
-    response.writeHead(status, { "content-type": "text/plain" });
-    response.end(`${phraseOf(status)}\n`);
+    const body = `${phraseOf(status)}\n`;
+    response.writeHead(status, { "content-type": "text/plain", "content-length": body.length });
+    response.end(body);
   }
 }
 

@@ -131,13 +131,16 @@ export async function answered({ upstream, front }: Both, request: string, answe
   return client;
 }
 
+let exchanges = 0;
+
 /** One exchange from end to end, after which all that came before it has been seen. */
 export async function exchange({ upstream, front }: Both): Promise<void> {
   const client = front.client();
-  client.send("GET /after HTTP/1.1\r\nHost: a\r\n\r\n");
+  const line = `GET /after${++exchanges} HTTP/1.1\r\n`;
+  client.send(`${line}Host: a\r\n\r\n`);
   // It may come over a kept connection or over a new one.
   const wire = await eventually("the exchange", () =>
-    upstream.connections.find(({ received }) => received.includes("GET /after")),
+    upstream.connections.find(({ received }) => received.includes(line)),
   );
   wire.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nafter");
   await client.gets(/after$/);

@@ -108,12 +108,13 @@ describe("an upgrade that the upstream refuses, on node", () => {
   });
 
   it("does not look whole when it was cut short", async () => {
-    const client = await answered(
-      await withOurs(),
-      asking(),
-      "HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwhy?\r\n",
-    );
+    const both = await withOurs();
+    const head = "HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const client = await answered(both, asking(), `${head}4\r\nwhy?\r\n`);
     await client.gets(/why\?/);
+    (await both.upstream.connection(0)).reset();
+    expect(await client.closed()).not.toMatch(/\r\n0\r\n\r\n$/);
+    await exchange(both);
   });
 
   it("by closing is answered 502", async () => {

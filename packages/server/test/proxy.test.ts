@@ -133,7 +133,7 @@ describe("fields of one connection on node", () => {
     "Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic eA==\r\nTE: trailers\r\nUpgrade: h2c\r\nX-Passes: yes\r\n\r\n";
   const answer =
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Theirs\r\nX-Theirs: secret\r\nKeep-Alive: timeout=9\r\n" +
-    "Proxy-Authenticate: Basic\r\nTrailer: x\r\nUpgrade: h2c\r\nX-Passes: yes\r\n\r\nok";
+    "Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Passes: yes\r\n\r\nok";
   const HOP = /^(?:x-mine|x-theirs|keep-alive|proxy-[a-z]+|te|trailer|upgrade):/im;
 
   async function passed({ upstream, front }: Both) {
@@ -173,18 +173,28 @@ describe("fields of one connection on node", () => {
   });
 });
 
-describe("a Trailer field on a request without a body, on node", () => {
+describe("a Trailer field on a message without chunks, on node", () => {
   const request = "GET /trailer HTTP/1.1\r\nHost: a\r\nTrailer: x\r\n\r\n";
-  it("the bare library: ends the process", async () => {
+  const answer = "HTTP/1.1 200 OK\r\nTrailer: x\r\nContent-Length: 2\r\n\r\nok";
+
+  it("the bare library: ends the process, of a request", async () => {
     const { front } = await withBare();
     front.client().send(request);
     await within(front.exited, "the end of the bare library");
     expect(front.output.join("\n")).toMatch(/ERR_HTTP_TRAILER_INVALID/);
   });
-  it("stays behind", async () => {
+
+  it("the bare library: ends the process, of an answer", async () => {
+    const both = await withBare();
+    await answered(both, GET, answer);
+    await within(both.front.exited, "the end of the bare library");
+    expect(both.front.output.join("\n")).toMatch(/ERR_HTTP_TRAILER_INVALID/);
+  });
+
+  it("stays behind both ways", async () => {
     const both = await withOurs();
-    const client = await answered(both, request, OK);
-    await client.gets(/ok$/);
+    const client = await answered(both, request, answer);
+    expect(await client.gets(/ok$/)).not.toMatch(/^trailer:/im);
     expect(await upstreamGets(both, /GET \/trailer/)).not.toMatch(/^trailer:/im);
   });
 });
@@ -240,6 +250,35 @@ describe("a target on node", () => {
   });
   it("arrives as it is", async () => {
     expect(await ask(await withOurs())).toMatch(/^GET \/\/a\/\/b\?c=\/\/d HTTP/);
+  });
+});
+
+describe("an answer whose body lets wait for it, on node", () => {
+  const head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+  it("the bare library: keeps its head back", async () => {
+    const both = await withBare();
+    const client = await answered(both, GET, head);
+    await exchange(both);
+    expect(client.received).toBe("");
+  });
+  it("has its head sent", async () => {
+    const client = await answered(await withOurs(), GET, head);
+    await client.gets(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n$/);
+  });
+});
+
+describe("a request whose body lets wait for it, on node", () => {
+  const head = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n";
+  it("the bare library: keeps its head back", async () => {
+    const both = await withBare();
+    both.front.client().send(head);
+    await exchange(both);
+    expect(both.upstream.connections.filter(({ received }) => received.includes("upload"))).toEqual([]);
+  });
+  it("has its head sent", async () => {
+    const both = await withOurs();
+    both.front.client().send(head);
+    await upstreamGets(both, /^POST \/upload HTTP\/1\.1\r\n[\s\S]*\r\n\r\n$/);
   });
 });
 

@@ -1,5 +1,5 @@
 /** One request through the library: what goes wrong on either side reaches the other, and once. */
-import type { Agent, ClientRequest, IncomingMessage, ServerResponse } from "node:http";
+import type { Agent, ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from "node:http";
 import { cut } from "../runtime/cut.js";
 import { clientFields, problemOf, reasonOf } from "./answer-fields.js";
 import { type Fault, faultOf, phraseOf } from "./faults.js";
@@ -55,6 +55,7 @@ export class Exchange {
     this.request?.once("response", (answer: IncomingMessage) => {
       const original = this.originalFields;
       if (original !== undefined) setFields(answer, original);
+      flushSoon(this.response);
     });
   }
 
@@ -62,6 +63,7 @@ export class Exchange {
 
   private watch(request: ClientRequest, target: string): void {
     this.request = request;
+    if (this.hasBody) flushSoon(request);
     const wait = new UpstreamWait(request, this.upstream.settings, {
       onLate: (fault) => this.fail(fault),
       isClientSlow: () => this.isClientSlow(),
@@ -142,6 +144,13 @@ export class Exchange {
 
 const NO_ANSWER: Fault = { status: 502, reason: "it closed the connection without an answer" };
 const CUT_SHORT: Fault = { status: 502, reason: "it closed the connection in the middle of an answer" };
+
+/** Sends a head whose body lets wait for it; one whose body is there leaves with it. */
+function flushSoon(message: OutgoingMessage): void {
+  setImmediate(() => {
+    if (!message.headersSent && !message.destroyed) message.flushHeaders();
+  });
+}
 
 /** All that the library tells of here is heard of from the request itself. */
 function ignored(): void {}

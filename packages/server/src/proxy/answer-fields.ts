@@ -32,7 +32,7 @@ export function clientFields(
 ): IncomingHttpHeaders {
   const { headers, statusCode } = answer;
   const staysBehind = hopByHop(headers.connection);
-  const fields: IncomingHttpHeaders = Object.create(null);
+  const fields: IncomingHttpHeaders = {};
   for (const name of Object.keys(headers)) if (!staysBehind(name)) fields[name] = headers[name];
   // It says with it what it would take (RFC 9110 §15.5.22).
   if (statusCode === 426 && headers.upgrade !== undefined) fields.upgrade = headers.upgrade;

@@ -8,7 +8,7 @@ import { setFields } from "./library.js";
 import { hasKnownCoding, upstreamFields } from "./request-fields.js";
 import { upstreamTarget } from "./request-target.js";
 import type { Upstream } from "./upstream.js";
-import { UpstreamWait } from "./upstream-wait.js";
+import type { UpstreamWait } from "./upstream-wait.js";
 
 /** RFC 9110 §9.2.2. */
 const IDEMPOTENT: ReadonlySet<string | undefined> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
@@ -64,7 +64,7 @@ export class Exchange {
   private watch(request: ClientRequest, target: string): void {
     this.request = request;
     if (this.hasBody) flushSoon(request);
-    const wait = new UpstreamWait(request, this.upstream.settings, {
+    const wait = this.upstream.waits.begin(request, {
       onLate: (fault) => this.fail(fault),
       isClientSlow: () => this.isClientSlow(),
     });

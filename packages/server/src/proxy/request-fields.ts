@@ -18,7 +18,7 @@ const OF_THE_BALANCER: ReadonlySet<string> = new Set([
 export function upstreamFields(request: IncomingMessage, isBehindBalancer: boolean): IncomingHttpHeaders {
   const { headers } = request;
   const staysBehind = hopByHop(headers.connection);
-  const fields: IncomingHttpHeaders = Object.create(null);
+  const fields: IncomingHttpHeaders = {};
   for (const name of Object.keys(headers)) {
     // A 100 (Continue) has been given already.
     if (name === "expect" || staysBehind(name)) continue;

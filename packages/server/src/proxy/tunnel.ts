@@ -10,7 +10,6 @@ import { setFields } from "./library.js";
 import { upgradeFields } from "./request-fields.js";
 import { upstreamTarget } from "./request-target.js";
 import type { Upstream } from "./upstream.js";
-import { UpstreamWait } from "./upstream-wait.js";
 
 /** How long the last bytes for a client or an upstream may lie without one of them being taken. */
 const LAST_BYTES_TIMEOUT_MS = 30_000;
@@ -51,7 +50,7 @@ export class Tunnel {
 
   private watch(request: ClientRequest): void {
     this.request = request;
-    const wait = new UpstreamWait(request, this.upstream.settings, {
+    const wait = this.upstream.waits.begin(request, {
       onLate: (fault) => this.fail(fault),
       isClientSlow: () => this.state === "refused" && this.socket.writableNeedDrain,
     });

@@ -1,4 +1,4 @@
-/** Holds one request to the upstream to its deadlines: until it is connected, and while an answer is owed. */
+/** Holds requests to the upstream to their deadlines: until they are connected, and while an answer is owed. */
 import type { ClientRequest } from "node:http";
 import type { Socket } from "node:net";
 import type { Fault } from "./faults.js";
@@ -11,22 +11,56 @@ export interface WaitEvents {
   isClientSlow(): boolean;
 }
 
-/**
- * Whether an upstream is silent is told by its socket alone, which knows of the last byte in either direction; so the wait
- * for a slow client must be told apart from it.
- */
+/** How often all waits are looked at: in a quarter of the shorter deadline, but no more often nor more rarely than this. */
+const MIN_LOOK_MS = 20;
+const MAX_LOOK_MS = 1000;
+
+/** All waits of an instance: one timer looks after them, since one for each request would cost more than the rest of it. */
+export class UpstreamWaits {
+  private readonly waits = new Set<UpstreamWait>();
+  private timer: NodeJS.Timeout | undefined;
+  private readonly everyMs: number;
+
+  constructor(readonly settings: ProxySettings) {
+    const shorter = Math.min(settings.connectTimeoutMs, settings.responseTimeoutMs);
+    this.everyMs = Math.min(MAX_LOOK_MS, Math.max(MIN_LOOK_MS, shorter / 4));
+  }
+
+  begin(request: ClientRequest, events: WaitEvents): UpstreamWait {
+    const wait = new UpstreamWait(request, this, events);
+    this.waits.add(wait);
+    this.timer ??= setInterval(() => this.look(), this.everyMs);
+    return wait;
+  }
+
+  end(wait: UpstreamWait): void {
+    this.waits.delete(wait);
+  }
+
+  private look(): void {
+    const now = performance.now();
+    for (const wait of this.waits) wait.look(now);
+    if (this.waits.size > 0) return;
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+}
+
 export class UpstreamWait {
+  private readonly beganAt = performance.now();
+  private isConnected = false;
+  private socket: Socket | undefined;
   /** What the connection had received before this request. */
   private bytesBefore = 0;
-  private socket: Socket | undefined;
-  private timer: NodeJS.Timeout | undefined;
+  /** The bytes both ways, and when there were last more of them. */
+  private bytes = 0;
+  private movedAt = 0;
 
   constructor(
-    private readonly request: ClientRequest,
-    private readonly settings: ProxySettings,
+    request: ClientRequest,
+    private readonly waits: UpstreamWaits,
     private readonly events: WaitEvents,
   ) {
-    this.timer = setTimeout(() => this.connectLate(), settings.connectTimeoutMs);
     request.once("socket", (socket) => this.onSocket(socket));
     request.once("close", () => this.end());
   }
@@ -38,36 +72,37 @@ export class UpstreamWait {
 
   /** No deadline of this request holds any more. */
   end(): void {
-    clearTimeout(this.timer);
-    this.timer = undefined;
+    this.waits.end(this);
+  }
+
+  look(now: number): void {
+    const { connectTimeoutMs, responseTimeoutMs, maxConnections } = this.waits.settings;
+    const { socket } = this;
+    if (!this.isConnected) {
+      if (now - this.beganAt < connectTimeoutMs) return;
+      const fault: Fault =
+        socket === undefined
+          ? { status: 503, reason: `all of its ${maxConnections} connections were busy for ${connectTimeoutMs} ms` }
+          : { status: 504, reason: `it could not be connected within ${connectTimeoutMs} ms` };
+      this.events.onLate(fault);
+      return;
+    }
+    const bytes = (socket?.bytesRead ?? 0) + (socket?.bytesWritten ?? 0);
+    if (bytes !== this.bytes || this.movedAt === 0 || this.events.isClientSlow()) {
+      this.bytes = bytes;
+      this.movedAt = now;
+    } else if (now - this.movedAt >= responseTimeoutMs)
+      this.events.onLate({ status: 504, reason: `it sent nothing for ${responseTimeoutMs} ms` });
   }
 
   private onSocket(socket: Socket): void {
     this.socket = socket;
-    this.bytesBefore = socket.bytesRead;
-    if (socket.connecting) socket.once(this.settings.isTls ? "secureConnect" : "connect", () => this.connected());
+    if (socket.connecting) socket.once(this.waits.settings.isTls ? "secureConnect" : "connect", () => this.connected());
     else this.connected();
   }
 
   private connected(): void {
-    if (this.timer === undefined) return;
-    this.end();
-    // A TLS socket's count begins with the handshake.
+    this.isConnected = true;
     this.bytesBefore = this.socket?.bytesRead ?? 0;
-    const { responseTimeoutMs } = this.settings;
-    this.request.on("timeout", () => {
-      if (this.events.isClientSlow()) this.socket?.setTimeout(responseTimeoutMs);
-      else this.events.onLate({ status: 504, reason: `it sent nothing for ${responseTimeoutMs} ms` });
-    });
-    this.request.setTimeout(responseTimeoutMs);
-  }
-
-  private connectLate(): void {
-    const { connectTimeoutMs, maxConnections } = this.settings;
-    this.events.onLate(
-      this.socket === undefined
-        ? { status: 503, reason: `all of its ${maxConnections} connections were busy for ${connectTimeoutMs} ms` }
-        : { status: 504, reason: `it could not be connected within ${connectTimeoutMs} ms` },
-    );
   }
 }

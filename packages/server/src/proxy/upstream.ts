@@ -5,6 +5,7 @@ import type Server from "http-proxy";
 import { FaultLog } from "./faults.js";
 import { loadLibrary } from "./library.js";
 import type { ProxySettings } from "./settings.js";
+import { UpstreamWaits } from "./upstream-wait.js";
 
 /** The method by which node:http gives a request to its agent, before anything of it is written; `@types` leave it out. */
 type AddRequest = (request: ClientRequest, ...rest: unknown[]) => void;
@@ -17,6 +18,7 @@ export class Upstream {
   readonly kept: http.Agent;
   /** Makes a connection for each request: for upgrades, and where a kept one turned out to be closed. */
   readonly fresh: http.Agent;
+  readonly waits: UpstreamWaits;
   private onRequest: ((request: ClientRequest) => void) | undefined;
 
   static async open(settings: ProxySettings, isBehindBalancer: boolean): Promise<Upstream> {
@@ -29,6 +31,7 @@ export class Upstream {
     readonly library: Server,
   ) {
     this.faults = new FaultLog(settings.name);
+    this.waits = new UpstreamWaits(settings);
     this.kept = this.agent({ keepAlive: true, timeout: settings.idleTimeoutMs, scheduling: "lifo" });
     this.fresh = this.agent({ keepAlive: false });
   }

@@ -1,7 +1,6 @@
 /** Loads http-proxy, without what it does wrong by itself, and without its warnings. */
 import type { IncomingMessage } from "node:http";
 import { parse, type UrlWithStringQuery } from "node:url";
-import util from "node:util";
 import type Server from "http-proxy";
 import { bareHost, type ProxySettings } from "./settings.js";
 
@@ -15,47 +14,35 @@ interface Passes {
 
 /** A proxy of the library's for one upstream. What head and path the upstream gets is decided elsewhere. */
 export async function loadLibrary(settings: ProxySettings): Promise<Server> {
-  return withoutDeprecations(async () => {
-    const { default: Library } = await import("http-proxy");
-    // Warned of once a process, so now: the library calls both for every request.
-    (util as unknown as { _extend(to: object, from: object): void })._extend({}, {});
-    const target = upstreamOf(settings);
-    const { changeOrigin, secure, ca, cookieDomainRewrite, cookiePathRewrite } = settings;
-    const library = new Library({
-      target: target as never,
-      changeOrigin,
-      secure,
-      ...(ca === undefined ? {} : { ssl: { ca } }),
-      cookieDomainRewrite: (cookieDomainRewrite ?? false) as never,
-      cookiePathRewrite: (cookiePathRewrite ?? false) as never,
-      // The path is ours: the library would make one slash of two, and write anew what it does not like.
-      toProxy: true,
-      ignorePath: true,
-      prependPath: false,
-    });
-    const passes = library as unknown as Passes;
-    // `deleteLength` takes the framing off a body; `checkMethodAndHeader` cuts clients that ask for an upgrade it does not know.
-    passes.webPasses = passes.webPasses.filter(({ name }) => name !== "deleteLength");
-    passes.wsPasses = passes.wsPasses.filter(({ name }) => name !== "checkMethodAndHeader");
-    // Faults are heard of from the request to the upstream itself; without a listener the library throws them.
-    library.on("error", () => {});
-    return library;
+  // It calls what Node has replaced since; the process runs no code of the user's, whose own warnings this would hide.
+  process.noDeprecation = true;
+  const { default: Library } = await import("http-proxy");
+  const target = upstreamOf(settings);
+  const { changeOrigin, secure, ca, cookieDomainRewrite, cookiePathRewrite } = settings;
+  const library = new Library({
+    target: target as never,
+    changeOrigin,
+    secure,
+    ...(ca === undefined ? {} : { ssl: { ca } }),
+    cookieDomainRewrite: (cookieDomainRewrite ?? false) as never,
+    cookiePathRewrite: (cookiePathRewrite ?? false) as never,
+    // The path is ours: the library would make one slash of two, and write anew what it does not like.
+    toProxy: true,
+    ignorePath: true,
+    prependPath: false,
   });
+  const passes = library as unknown as Passes;
+  // `deleteLength` takes the framing off a body; `checkMethodAndHeader` cuts clients that ask for an upgrade it does not know.
+  passes.webPasses = passes.webPasses.filter(({ name }) => name !== "deleteLength");
+  passes.wsPasses = passes.wsPasses.filter(({ name }) => name !== "checkMethodAndHeader");
+  // Faults are heard of from the request to the upstream itself; without a listener the library throws them.
+  library.on("error", () => {});
+  return library;
 }
 
 /** The library takes nothing but the result of Node's old parser. */
 function upstreamOf({ url }: ProxySettings): UrlWithStringQuery {
   return Object.assign(parse(url.origin), { hostname: bareHost(url), path: null });
-}
-
-async function withoutDeprecations<T>(load: () => Promise<T>): Promise<T> {
-  const { noDeprecation = false } = process;
-  process.noDeprecation = true;
-  try {
-    return await load();
-  } finally {
-    process.noDeprecation = noDeprecation;
-  }
 }
 
 /** Gives the library a message whose fields are `headers`. */

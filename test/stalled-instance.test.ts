@@ -139,3 +139,20 @@ describe.each(RUNTIMES)("a blocked instance on %s", { timeout: 60_000 }, (runtim
     },
   );
 });
+
+test("a GET that blocks, among others that came with it, takes no second instance with it", {
+  timeout: 60_000,
+}, async () => {
+  const project = await startFleet({ runtime: "bun", instances: INSTANCES, app: APP });
+  for (let n = 0; n < 2 * INSTANCES; n++) await get(project.port);
+  const asked = new Asked(project.port);
+  const before = await asked.prepareMany("GET", "before", 4 * INSTANCES);
+  const block = await asked.prepare("GET", "/block", "block");
+  const after = await asked.prepareMany("GET", "after", 4 * INSTANCES);
+  for (const send of [...before, block, ...after]) send();
+  await asked.all(before.length + 1 + after.length);
+  expect(asked.answers.filter(({ status }) => status !== 200)).toEqual([]);
+  // What came with it was answered elsewhere meanwhile.
+  expect(asked.answers.at(-1)?.id).toBe("block");
+  expect(readFileSync(join(project.folder, "blocked"), "utf8")).toBe(`${asked.of("block")[0]?.by}\n`);
+});

@@ -8,7 +8,7 @@ import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../../package
 import { FakeTransport } from "../../packages/balancer/test/support/fake-transport.js";
 import { FORWARDED, requestHead } from "../../packages/balancer/test/support/lane-bench.js";
 import type { AnswerReader } from "../../packages/server/src/lane/answers.js";
-import { LaneConnection } from "../../packages/server/src/lane/lane-connection.js";
+import { LaneConnection, type LaneServices, loadStreams } from "../../packages/server/src/lane/lane-connection.js";
 import { STREAM_WINDOW_BYTES } from "../../packages/server/src/lane/protocol.js";
 import { DEFAULT_LIMITS } from "../../packages/server/src/limits.js";
 import { RequestCounter } from "../../packages/server/src/request-counter.js";
@@ -281,7 +281,7 @@ export class LaneWorld {
       () => {},
     );
     this.counter = new RequestCounter(() => this.instance.active);
-    this.instance = new LaneConnection(this.socket, {
+    const services: LaneServices = {
       requests: {
         handler: (request) => {
           const asked = this.requests[Number(new URL(request.url).pathname.slice(1))] as Request;
@@ -293,12 +293,14 @@ export class LaneWorld {
         answers,
         counter: this.counter,
       },
+      load: loadStreams,
       limits: DEFAULT_LIMITS,
       active: () => this.instance.active,
       isLeaving: () => false,
       onError: (error) => void (isPlanned(error) || this.problems.push(String(error))),
       onGone: () => {},
-    });
+    };
+    this.instance = new LaneConnection(this.socket, services, 0);
     this.socket.owner = this.instance;
     this.open({ method: "GET", uploadBytes: 0, answerBytes: 0, blockBytes: 1, style: "bytes" });
     this.connection = this.transport.accept();

@@ -15,6 +15,11 @@ export function controlLanePath(socket: string): string {
   return `${socket.replace(/\.sock$/, "")}.lane`;
 }
 
+/** Where an instance that is served over lanes has its work mark (docs/lane.md), once it has had a request. */
+export function workMarkPath(socket: string): string {
+  return `${socket.replace(/\.sock$/, "")}.work`;
+}
+
 /** What a child is: an instance of a pool, or a balancer. */
 export type ChildRole = "instance" | "balancer";
 

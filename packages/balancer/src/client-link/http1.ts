@@ -10,6 +10,7 @@ import type { Connection, ConnectionOwner } from "../transport/transport.js";
 import { Http1Answer } from "./http1-answer.js";
 import { Input } from "./input.js";
 import type { ClientLink } from "./link.js";
+import { Pause, Reading } from "./reading.js";
 
 type State =
   /** Between requests, or in the middle of a head. */
@@ -26,14 +27,6 @@ const LINGER_MS = 2000;
 /** What a client may send ahead of its answer before it is read no more, in bytes. */
 const MAX_AHEAD_BYTES = 65_536;
 
-/** Why a client is read no more for now. */
-const Pause = {
-  /** It sent more ahead of its answer than is kept. */
-  AHEAD: 1,
-  /** Its upstream cannot take more yet. */
-  UPSTREAM: 2,
-} as const;
-
 /** Told when a connection is gone, so that a drain knows when all are. */
 export type OnGone = (link: Http1ClientLink) => void;
 
@@ -48,9 +41,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private readonly deadlines: Deadlines;
   private keepAlive = true;
   private isHeadRequest = false;
-  /** Bits of Pause. */
-  private pauses = 0;
-  private isReading = false;
+  private readonly reading: Reading;
+  private isBusy = false;
   private waitedBytes = 0;
 
   constructor(
@@ -60,6 +52,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   ) {
     this.exchange = new Exchange(relay, this, relay.forwarded.peer(connection.remoteAddress));
     this.framed = new Http1Answer(relay.answerWriter, connection);
+    this.reading = new Reading(connection);
     this.deadlines = relay.deadlines;
     this.deadlines.add(this);
     this.deadlineAt = this.deadlines.now + relay.limits.headTimeoutMs;
@@ -107,13 +100,13 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
 
   /** Reads as many requests as have come and can be answered at once; the others wait for their turn. */
   private readRequests(): void {
-    if (this.isReading) return;
-    this.isReading = true;
+    if (this.isBusy) return;
+    this.isBusy = true;
     while (this.state === "head" && this.input.length > 0 && this.readHead()) {
       this.readBody();
       this.exchange.onRequestBatch();
     }
-    this.isReading = false;
+    this.isBusy = false;
   }
 
   /** Reads one head and begins its exchange; false when there is none yet or it was refused. */
@@ -128,7 +121,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       if (!input.isPartial) this.deadlineAt = this.deadlines.now + relay.limits.headTimeoutMs;
       input.isPartial = true;
       // The rest of this head is awaited, however much came ahead; its own limit bounds it.
-      this.resume(Pause.AHEAD);
+      this.reading.resume(Pause.AHEAD);
       return false;
     }
     if (after === HEAD_REFUSED) {
@@ -162,12 +155,12 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       exchange.onRequestBatch();
     }
     // The next request came before this one's answer.
-    if (body.isComplete && input.length > MAX_AHEAD_BYTES) this.pause(Pause.AHEAD);
+    if (body.isComplete && input.length > MAX_AHEAD_BYTES) this.reading.pause(Pause.AHEAD);
   }
 
   private consume(position: number): void {
     this.input.consume(position);
-    if (this.input.length <= MAX_AHEAD_BYTES) this.resume(Pause.AHEAD);
+    if (this.input.length <= MAX_AHEAD_BYTES) this.reading.resume(Pause.AHEAD);
   }
 
   private readonly bodySink = {
@@ -281,7 +274,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     this.state = "lingering";
     this.input.clear();
     this.deadlineAt = this.deadlines.now + LINGER_MS;
-    this.resume(Pause.AHEAD | Pause.UPSTREAM);
+    this.reading.resume(Pause.AHEAD | Pause.UPSTREAM);
     this.connection.end();
   }
 
@@ -311,21 +304,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   }
 
   pauseBody(): void {
-    this.pause(Pause.UPSTREAM);
+    this.reading.pause(Pause.UPSTREAM);
   }
 
   resumeBody(): void {
-    this.resume(Pause.UPSTREAM);
-  }
-
-  private pause(reason: number): void {
-    if (this.pauses === 0) this.connection.pause();
-    this.pauses |= reason;
-  }
-
-  private resume(reasons: number): void {
-    if (this.pauses === 0) return;
-    this.pauses &= ~reasons;
-    if (this.pauses === 0) this.connection.resume();
+    this.reading.resume(Pause.UPSTREAM);
   }
 }

@@ -2,21 +2,17 @@
 import type { ClientLink } from "../client-link/link.js";
 import type { Peer } from "../forwarded.js";
 import type { BodySink } from "../http1/body-framing.js";
-import { copyOf } from "../http1/bytes.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Pool } from "../pool.js";
-import type { Route } from "../router.js";
 import type { Upstream } from "../upstream.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
+import { KeptHead } from "./kept-head.js";
 import { QueuePlace } from "./queue-place.js";
 import type { Relay } from "./relay.js";
 import { ReplayBuffer } from "./replay-buffer.js";
 import { MAX_SENDS, mayTryElsewhere } from "./retry.js";
-import { retarget, routeOf } from "./route.js";
-
-/** A larger read is not kept for the head in it. */
-const MAX_KEPT_READ_BYTES = 65_536;
+import { routeOf } from "./route.js";
 
 type State =
   | "idle"
@@ -37,9 +33,6 @@ export class Exchange implements AnswerReceiver, BodySink {
   tried: Upstream[] | undefined;
   private state: State = "idle";
   private pool: Pool | undefined;
-  private route: Route<Pool> | undefined;
-  /** The target that took the place of the one that came. */
-  private target: Uint8Array | undefined;
   private place: QueuePlace | undefined;
   private upstream: Upstream | undefined;
   private stream: UpstreamStream | undefined;
@@ -57,10 +50,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   /** The upstream does not read as fast as the client sends: the client is paused. */
   private isUpstreamBlocked = false;
   private status = 0;
-  /** The request's bytes, for whoever has to send it (again) later: they are parsed anew then. */
-  private source: Uint8Array | undefined;
-  private sourceStart = 0;
-  private sourceEnd = 0;
+  private readonly kept = new KeptHead();
   private readonly replay: ReplayBuffer;
 
   constructor(
@@ -95,13 +85,13 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   /** Whether these bytes, or pieces of a body that may be of them, are kept to be sent (again). */
   holds(bytes: Uint8Array): boolean {
-    return this.source === bytes || this.replay.pieces.length > 0;
+    return this.kept.isIn(bytes) || this.replay.pieces.length > 0;
   }
 
   /** Takes a request whose head was just parsed from these bytes; they are kept. */
   begin(head: RequestHead, bytes: Uint8Array, start: number, end: number): void {
     this.startedAt = performance.now();
-    this.keepSource(bytes, start, end);
+    this.kept.keep(bytes, start, end);
     this.isIdempotent = head.isIdempotent;
     this.isSuspect = false;
     this.expectsContinue = head.expectsContinue;
@@ -115,18 +105,9 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.state = "queued";
     const route = routeOf(this.relay.router, head);
     if (typeof route === "number") return this.answer(route);
-    this.route = route;
+    this.kept.routed(route, head);
     this.pool = route.target;
-    this.target = head.target === bytes ? undefined : head.target;
     this.dispatch(head);
-  }
-
-  /** Of a large read with the begin of a body in it the head alone is kept, so that the rest can be freed. */
-  private keepSource(bytes: Uint8Array, start: number, end: number): void {
-    const isCopy = bytes.length > MAX_KEPT_READ_BYTES;
-    this.source = isCopy ? copyOf(bytes, start, end) : bytes;
-    this.sourceStart = isCopy ? 0 : start;
-    this.sourceEnd = isCopy ? end - start : end;
   }
 
   /** Gives the request to the next upstream in turn, or to the queue behind those that came before. */
@@ -184,15 +165,8 @@ export class Exchange implements AnswerReceiver, BodySink {
   }
 
   onUpstreamReady(): void {
-    this.sendHead(this.stream as UpstreamStream, this.parseAgain());
+    this.sendHead(this.stream as UpstreamStream, this.kept.parse(this.relay.requestHead));
     this.onRequestBatch();
-  }
-
-  private parseAgain(): RequestHead {
-    const head = this.relay.requestHead;
-    head.parse(this.source as Uint8Array, this.sourceStart, this.sourceEnd);
-    retarget(head, this.route as Route<Pool>, this.target);
-    return head;
   }
 
   private sendHead(stream: UpstreamStream, head: RequestHead): void {
@@ -393,9 +367,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     const { counters } = this.relay;
     this.state = "idle";
     this.leaveQueue();
-    this.source = undefined;
-    this.route = undefined;
-    this.target = undefined;
+    this.kept.clear();
     this.replay.clear();
     counters.inFlight--;
     if (this.status !== 0) counters.answered(this.status, performance.now() - this.startedAt);

@@ -35,6 +35,7 @@ export function mayTryElsewhere(loss: UpstreamLoss, { sends, wasSent, isIdempote
       return isBodyHeld && sends < MAX_UNBEGUN_SENDS;
     case "lost":
     case "stalled":
+    case "freed":
       return isBodyHeld && (isIdempotent || !wasSent) && sends < MAX_SENDS;
   }
 }

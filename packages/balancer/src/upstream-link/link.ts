@@ -11,6 +11,8 @@ export type UpstreamLoss =
   | "lost"
   /** Its upstream fell silent, and may be at work on it or on another one. */
   | "stalled"
+  /** Its upstream fell silent, at work on another one. */
+  | "freed"
   /** It was sent, and its handler has provably not been called and will not be. */
   | "unbegun"
   /** The connection ended, or nonsense came, after the first byte of the answer. */

@@ -81,14 +81,14 @@ export class LaneBench {
   rooms = 0;
   readonly link: LaneLink;
 
-  constructor(unbegunUnsafeMax = 1, maxRequests = 1024) {
+  constructor(unbegunUnsafeMax = 1, maxRequests = 1024, path = "instance.sock") {
     const services = {
       transport: this.transport,
       unbegunUnsafeMax,
       onBusy: () => {},
       onProblem: (message: string) => void this.problems.push(message),
     };
-    this.link = new LaneLink(services, "instance.sock", maxRequests, () => void this.rooms++);
+    this.link = new LaneLink(services, path, maxRequests, () => void this.rooms++);
   }
 
   ask(text: string, isSuspect = false): Asked {

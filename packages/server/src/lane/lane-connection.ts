@@ -4,13 +4,13 @@ import type { ServerLimits } from "../limits.js";
 import type { RequestCounter } from "../request-counter.js";
 import { LONG_TURN_MS } from "../runtime/running-server.js";
 import type { AnswerReader } from "./answers.js";
-import type { BodyLane, BodySender } from "./body-sender.js";
-import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder, type FrameSink, readUint32 } from "./frame-decoder.js";
+import { LaneOutput } from "./lane-output.js";
 import type { LaneSocket, LaneSocketOwner } from "./lane-socket.js";
 import type { LaneStream } from "./lane-stream.js";
 import { FrameType, LANE_VERSION, MAGIC, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
+import type { WorkMark } from "./work-mark.js";
 
 /** What a lane needs to serve requests. */
 export interface RequestServices {
@@ -23,6 +23,10 @@ export interface RequestServices {
 export interface LaneServices {
   /** Absent: the lane is for control alone. */
   requests?: RequestServices;
+  /** There once the first request has come, where there can be one. */
+  mark?: WorkMark | undefined;
+  /** Loads what serves requests; the first of them waits for it. */
+  load(): Promise<void>;
   limits: ServerLimits;
   /** Requests at work on all lanes. */
   active(): number;
@@ -32,10 +36,6 @@ export interface LaneServices {
   onGone(lane: LaneConnection): void;
 }
 
-/** From here on no more of a body is put behind what waits to be written. */
-const FULL_BYTES = 131_072;
-/** Answers do not wait longer than this for the end of a turn. */
-const LONG_SILENCE_MS = 8;
 /** Slots of streams; a stream's id is its slot with the number of the slot's uses above. */
 const SLOT_BITS = 16;
 const SLOT_MASK = (1 << SLOT_BITS) - 1;
@@ -43,13 +43,12 @@ const SLOT_MASK = (1 << SLOT_BITS) - 1;
 /** What serves a request. Loaded with the first of them: what an idle process has not loaded it has in no memory. */
 let Stream: typeof LaneStream | undefined;
 
-/** Loads what serves a request; the first request waits for it. */
 export async function loadStreams(): Promise<void> {
   Stream = (await import("./lane-stream.js")).LaneStream;
 }
 
-export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
-  readonly frames = new FrameBuffer();
+export class LaneConnection implements LaneSocketOwner, FrameSink {
+  readonly output: LaneOutput;
   /** Requests whose handler was called and whose answer has not left. */
   active = 0;
   /** A goaway was sent, and the balancer has not said yet that it sends no more. */
@@ -58,29 +57,20 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
   private readonly streams: (LaneStream | undefined)[] = [];
   /** What came in this read and waits for its handler. */
   private readonly waiting: LaneStream[] = [];
-  /** Begun without a word; said with the next flush unless the answer says it. */
-  private readonly unannounced: LaneStream[] = [];
-  /** Bodies with bytes to send, in their turn. */
-  private readonly queued: BodySender[] = [];
-  private isFlushDue = false;
   private hasGreeted = false;
   private readonly early: Buffer[] = [];
   private isClosed = false;
-  private flushedAtMs = 0;
   private peerWindow = STREAM_WINDOW_BYTES;
+  /** How many have come. */
+  private requests = 0;
 
   constructor(
     private readonly socket: LaneSocket,
     private readonly services: LaneServices,
-  ) {}
-
-  get isFull(): boolean {
-    return this.socket.isBlocked || this.frames.length > FULL_BYTES;
-  }
-
-  /** The kernel has not taken all that was said. */
-  get hasUnsent(): boolean {
-    return this.frames.length > 0 || this.socket.isBlocked;
+    /** Its number in the work mark; 0 when it has none. */
+    readonly number: number,
+  ) {
+    this.output = new LaneOutput(socket);
   }
 
   get maxBodyBytes(): number {
@@ -98,14 +88,12 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
     const isLoading = Stream === undefined || this.early.length > 0;
     if (isLoading && this.hasGreeted && this.services.requests !== undefined) return this.load(bytes);
     const since = performance.now();
-    this.flushedAtMs = since;
+    this.output.heard(since);
     if (!this.decoder.push(bytes, this)) return this.break(this.decoder.problem as string);
     this.beginWaiting();
     const took = performance.now() - since;
     if (took > LONG_TURN_MS) this.busy(took);
-    // Handlers that answered are done; those that wait for no more than a promise are, when the turn ends.
-    if (this.unannounced.length > 0) this.flushSoon();
-    else this.flush();
+    this.output.flushRead();
   }
 
   /** What came waits for what serves it. */
@@ -113,7 +101,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
     this.early.push(bytes);
     if (this.early.length > 1) return;
     this.socket.pause();
-    void loadStreams().then(() => {
+    void this.services.load().then(() => {
       if (this.isClosed) return;
       this.socket.resume();
       for (const piece of this.early.splice(0)) this.onData(piece);
@@ -139,17 +127,17 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
         return this.streamOf(id)?.onWindow(readUint32(bytes, start));
       case FrameType.CANCEL: {
         const stream = this.streamOf(id);
-        this.frames.byte(FrameType.CANCELLED, id, stream?.state === "waiting" ? 0 : 1);
+        this.output.frames.byte(FrameType.CANCELLED, id, stream?.state === "waiting" ? 0 : 1);
         return stream?.onCancel();
       }
       case FrameType.WITHDRAW: {
         const stream = this.streamOf(id);
         const isWaiting = stream?.state === "waiting";
-        this.frames.byte(FrameType.CANCELLED, id, isWaiting ? 0 : 1);
+        this.output.frames.byte(FrameType.CANCELLED, id, isWaiting ? 0 : 1);
         return isWaiting ? stream?.onCancel() : undefined;
       }
       case FrameType.PING:
-        return this.frames.number(FrameType.PONG, 0, readUint32(bytes, start));
+        return this.output.frames.number(FrameType.PONG, 0, readUint32(bytes, start));
       case FrameType.GOAWAY:
         this.owesGoaway = false;
         return;
@@ -173,15 +161,16 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
   }
 
   private hello(): void {
-    const { frames } = this;
-    frames.reserve(22);
-    frames.header(FrameType.HELLO, 0, 14);
+    const { frames } = this.output;
+    frames.reserve(24);
+    frames.header(FrameType.HELLO, 0, 16);
     const at = frames.length;
     frames.bytes.writeUInt32LE(MAGIC, at);
     frames.bytes.writeUInt16LE(LANE_VERSION, at + 4);
     frames.bytes.writeUInt32LE(STREAM_WINDOW_BYTES, at + 6);
     frames.bytes.writeUInt32LE(Math.min(this.services.limits.maxConnections, SLOT_MASK), at + 10);
-    frames.length += 14;
+    frames.bytes.writeUInt16LE(this.number, at + 14);
+    frames.length += 16;
   }
 
   private request(id: number, text: string): void {
@@ -192,7 +181,8 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
     if (!head.isConsistent) return this.break("a request whose lengths do not fit");
     const slot = id & SLOT_MASK;
     if (this.streams[slot] !== undefined) return this.break("a request on a stream that is in use");
-    const stream = new Stream(this, requests, id, head, this.peerWindow);
+    this.requests = (this.requests + 1) >>> 0;
+    const stream = new Stream(this, requests, id, this.requests, head, this.peerWindow);
     while (this.streams.length < slot) this.streams.push(undefined);
     this.streams[slot] = stream;
     this.waiting.push(stream);
@@ -206,7 +196,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
 
   /** Calls the handlers of what came, in its order, once all of it was read, so that a cancel that came with it counts. */
   private beginWaiting(): void {
-    const { waiting, frames, socket } = this;
+    const { waiting, output, socket } = this;
     let next = 0;
     for (; next < waiting.length; next++) {
       const stream = waiting[next] as LaneStream;
@@ -214,16 +204,25 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
       if (!stream.head.isIdempotent) {
         // It must not be run twice: the balancer can read that it began before it does.
         if (socket.isBlocked) break;
-        frames.empty(FrameType.BEGUN, stream.id);
-        if (!this.flush()) {
+        output.frames.empty(FrameType.BEGUN, stream.id);
+        if (!output.flush()) {
           this.begunBlocked = stream;
           next++;
           break;
         }
       }
-      stream.begin();
+      this.call(stream);
     }
     if (next > 0) waiting.splice(0, next);
+  }
+
+  /** Calls its handler; whoever does not hear of us meanwhile can read whose it is. */
+  private call(stream: LaneStream): void {
+    const { mark } = this.services;
+    if (mark === undefined || this.number === 0) return stream.begin();
+    mark.enter(this.number, stream.sequence);
+    stream.begin();
+    mark.leave();
   }
 
   /** Its BEGUN waits in the socket: its handler is called when the kernel has taken it. */
@@ -241,16 +240,17 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
   }
 
   onDrain(): void {
-    this.frames.returned();
+    this.output.frames.returned();
     const blocked = this.begunBlocked;
     this.begunBlocked = undefined;
-    if (blocked?.state === "waiting") blocked.begin();
+    if (blocked?.state === "waiting") this.call(blocked);
     this.beginWaiting();
-    this.flush();
+    this.output.flush();
   }
 
   onClose(): void {
     this.isClosed = true;
+    this.output.end();
     this.owesGoaway = false;
     for (const stream of this.streams.splice(0)) stream?.onCancel();
     this.services.onGone(this);
@@ -260,14 +260,14 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
   private break(problem: string): void {
     if (this.isClosed) return;
     this.services.onError(new Error(`a lane was closed: it brought ${problem}`));
-    this.frames.copy(
+    this.output.frames.copy(
       FrameType.CLOSE,
       0,
       Buffer.from(problem.slice(0, 250)),
       0,
       Buffer.byteLength(problem.slice(0, 250)),
     );
-    this.flush();
+    this.output.flush();
     this.socket.end();
     this.onClose();
   }
@@ -278,15 +278,15 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
   goaway(): void {
     if (this.isClosed || !this.hasGreeted) return;
     this.owesGoaway = true;
-    this.frames.empty(FrameType.GOAWAY, 0);
-    this.flush();
+    this.output.frames.empty(FrameType.GOAWAY, 0);
+    this.output.flush();
   }
 
   /** Tells of a turn of the event loop that took long. */
   busy(milliseconds: number): void {
     if (!this.hasGreeted) return;
-    this.frames.number(FrameType.BUSY, 0, Math.round(milliseconds));
-    this.flushSoon();
+    this.output.frames.number(FrameType.BUSY, 0, Math.round(milliseconds));
+    this.output.flushSoon();
   }
 
   destroy(): void {
@@ -295,70 +295,13 @@ export class LaneConnection implements LaneSocketOwner, FrameSink, BodyLane {
 
   // From the streams.
 
-  owesBegun(stream: LaneStream): void {
-    if (stream.head.isIdempotent) this.unannounced.push(stream);
-  }
-
   grant(stream: LaneStream, bytes: number): void {
-    this.frames.number(FrameType.WINDOW, stream.id, bytes);
-    this.flushSoon();
-  }
-
-  /** It has bytes to send: they leave in turns with those of the others. */
-  queue(sender: BodySender): void {
-    if (sender.isQueued) return;
-    sender.isQueued = true;
-    this.queued.push(sender);
-    this.flushSoon();
+    this.output.frames.number(FrameType.WINDOW, stream.id, bytes);
+    this.output.flushSoon();
   }
 
   ended(stream: LaneStream): void {
     const slot = stream.id & SLOT_MASK;
     if (this.streams[slot] === stream) this.streams[slot] = undefined;
-  }
-
-  /** An answer was made. In a long turn what there is leaves before its end, as a sign of life. */
-  progressed(nowMs: number): void {
-    if (nowMs - this.flushedAtMs > LONG_SILENCE_MS) this.flush();
-  }
-
-  /** What this turn produces leaves when it ends. */
-  flushSoon(): void {
-    if (this.isFlushDue || this.isClosed) return;
-    this.isFlushDue = true;
-    setImmediate(this.flushNow);
-  }
-
-  private readonly flushNow = (): void => {
-    this.isFlushDue = false;
-    this.flush();
-  };
-
-  /** Writes everything that may leave; true when the kernel has taken it. */
-  private flush(): boolean {
-    const { frames, socket, unannounced } = this;
-    if (this.isClosed) return true;
-    this.flushedAtMs = performance.now();
-    for (const stream of unannounced) if (stream.state === "handling") frames.empty(FrameType.BEGUN, stream.id);
-    unannounced.length = 0;
-    for (;;) {
-      this.takeTurns();
-      if (frames.length === 0) return !socket.isBlocked;
-      if (socket.isBlocked) return false;
-      const isTaken = socket.write(frames.bytes.subarray(0, frames.length));
-      frames.clear(!isTaken);
-      if (!isTaken) return false;
-      if (this.queued.length === 0) return true;
-    }
-  }
-
-  /** Lets each body that has bytes send a piece, as long as there is room. */
-  private takeTurns(): void {
-    const { queued, socket, frames } = this;
-    while (queued.length > 0 && !socket.isBlocked && frames.length < FULL_BYTES) {
-      const sender = queued.shift() as BodySender;
-      if (sender.sendSome()) queued.push(sender);
-      else sender.isQueued = false;
-    }
   }
 }

@@ -1,15 +1,19 @@
 /** Serves over lanes: a fetch app's requests, or control alone beside the HTTP/1.1 of a Node handler. The balancers are the only clients. */
+import { workMarkPath } from "@paceline/link";
 import type { FetchHandler } from "../app.js";
 import { RequestCounter } from "../request-counter.js";
 import { listenError } from "../runtime/listen-error.js";
 import type { RunningServer, RuntimeOptions } from "../runtime/running-server.js";
 import type { AnswerReader } from "./answers.js";
-import { LaneConnection, type LaneServices, type RequestServices } from "./lane-connection.js";
+import { LaneConnection, type LaneServices, loadStreams, type RequestServices } from "./lane-connection.js";
+import { LaneNumbers } from "./lane-numbers.js";
 import { type LaneListener, listenForLanes } from "./lane-socket.js";
 
 /** The lanes of one server. */
 class Lanes {
   private readonly lanes = new Set<LaneConnection>();
+  private readonly numbers = new LaneNumbers();
+  private services: LaneServices | undefined;
   private listener: LaneListener | undefined;
   private isLeaving = false;
 
@@ -22,11 +26,21 @@ class Lanes {
       ...this.options,
       active: () => this.active(),
       isLeaving: () => this.isLeaving,
-      onGone: (lane) => void this.lanes.delete(lane),
+      load: async () => {
+        await loadStreams();
+        const { WorkMark } = await import("./work-mark.js");
+        services.mark ??= WorkMark.create(workMarkPath(path));
+      },
+      onGone: (lane) => {
+        if (this.lanes.delete(lane)) this.numbers.giveBack(lane.number);
+      },
     };
+    this.services = services;
     try {
       this.listener = await listenForLanes(path, (socket) => {
-        const lane = new LaneConnection(socket, services);
+        const number = requests === undefined ? 0 : this.numbers.take();
+        if (number > 0) services.mark?.clear(number);
+        const lane = new LaneConnection(socket, services, number);
         this.lanes.add(lane);
         return lane;
       });
@@ -48,7 +62,7 @@ class Lanes {
    */
   get unsettled(): number {
     let count = 0;
-    for (const lane of this.lanes) if (lane.owesGoaway || lane.hasUnsent) count++;
+    for (const lane of this.lanes) if (lane.owesGoaway || lane.output.hasUnsent) count++;
     return count;
   }
 
@@ -68,6 +82,7 @@ class Lanes {
   destroy(): void {
     this.stopAccepting();
     for (const lane of this.lanes) lane.destroy();
+    this.services?.mark?.remove();
   }
 }
 

@@ -52,6 +52,8 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     private readonly lane: LaneConnection,
     private readonly requests: RequestServices,
     readonly id: number,
+    /** Its number among the requests of its lane, from 1. */
+    readonly sequence: number,
     readonly head: LaneRequestHead,
     /** What the balancer takes of the answer before it grants more, in bytes. */
     private window: number,
@@ -87,7 +89,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     if (this.state === "answering") this.fail();
     else this.refuse(413, "Content Too Large\n");
     this.body?.fail(new Error("the request's body is longer than the limit"));
-    this.lane.flushSoon();
+    this.lane.output.flushSoon();
   }
 
   onWindow(bytes: number): void {
@@ -113,7 +115,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     const { lane, requests } = this;
     this.handled();
     this.begunAtMs = performance.now();
-    if (this.head.expectsContinue) putHead(lane.frames, this.id, CONTINUE, -1, false);
+    if (this.head.expectsContinue) putHead(lane.output.frames, this.id, CONTINUE, -1, false);
     let result: unknown;
     try {
       result = requests.handler(makeRequest(this.head, this), new LaneInfo(this));
@@ -121,7 +123,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     } catch (error) {
       return this.failed(error);
     }
-    lane.owesBegun(this);
+    if (this.head.isIdempotent) lane.output.owesBegun(this);
     Promise.resolve(result).then(this.answered, this.failed);
   }
 
@@ -135,7 +137,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     } catch (error) {
       this.failed(error);
     }
-    this.lane.flushSoon();
+    this.lane.output.flushSoon();
   };
 
   private isAnswer(value: unknown): value is Response {
@@ -160,7 +162,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     if (this.state === "ended") return;
     if (this.state !== "handling") return this.fail();
     this.refuse(500, "Internal Server Error\n");
-    lane.flushSoon();
+    lane.output.flushSoon();
   };
 
   /** It counts from here on. */
@@ -177,7 +179,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.requests.counter.errors++;
     const head = this.headOf(status, "", `content-type: text/plain\r\n${fields}`);
     if (this.isHead) return this.sendHeadAlone(head, text.length);
-    putText(this.lane.frames, this.id, head, text);
+    putText(this.lane.output.frames, this.id, head, text);
     this.end();
   }
 
@@ -192,7 +194,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     counter.latency.record((now - this.begunAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
     this.send(response);
-    this.lane.progressed(now);
+    this.lane.output.progressed(now);
   }
 
   /** From here on the stream is a tunnel. */
@@ -239,16 +241,17 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   private sendText(head: AnswerHead, text: string): void {
     if (this.isHead) return this.sendHeadAlone(head, Buffer.byteLength(text));
     // A character is three bytes at most.
-    if (text.length * 3 > SMALL_BODY_BYTES || this.lane.isFull) return this.sendBytes(head, Buffer.from(text));
-    putText(this.lane.frames, this.id, head, text);
+    if (text.length * 3 > SMALL_BODY_BYTES || this.lane.output.isFull) return this.sendBytes(head, Buffer.from(text));
+    putText(this.lane.output.frames, this.id, head, text);
     this.end();
   }
 
   private sendBytes(head: AnswerHead, bytes: Uint8Array): void {
     if (this.isHead || bytes.length === 0) return this.sendHeadAlone(head, bytes.length);
-    if (bytes.length > SMALL_BODY_BYTES || this.lane.isFull) return this.beginBody(head, bytes.length).sendAll(bytes);
-    putHead(this.lane.frames, this.id, head, bytes.length, false);
-    this.lane.frames.copy(FrameType.END, this.id, bytes, 0, bytes.length);
+    if (bytes.length > SMALL_BODY_BYTES || this.lane.output.isFull)
+      return this.beginBody(head, bytes.length).sendAll(bytes);
+    putHead(this.lane.output.frames, this.id, head, bytes.length, false);
+    this.lane.output.frames.copy(FrameType.END, this.id, bytes, 0, bytes.length);
     this.end();
   }
 
@@ -259,15 +262,15 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   }
 
   private sendHeadAlone(head: AnswerHead, length: number): void {
-    putHead(this.lane.frames, this.id, head, length, true);
+    putHead(this.lane.output.frames, this.id, head, length, true);
     this.end();
   }
 
   /** Sends the head of an answer whose body follows. */
   private beginBody(head: AnswerHead, length: number): BodySender {
-    putHead(this.lane.frames, this.id, head, length, false);
+    putHead(this.lane.output.frames, this.id, head, length, false);
     this.state = "answering";
-    this.sender = new BodySender(this.lane, this, this.window, length < 0 ? Number.POSITIVE_INFINITY : length);
+    this.sender = new BodySender(this.lane.output, this, this.window, length < 0 ? Number.POSITIVE_INFINITY : length);
     return this.sender;
   }
 
@@ -277,10 +280,10 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
 
   /** The answer cannot be finished: the client must see that. */
   private fail(): void {
-    this.lane.frames.empty(FrameType.FAIL, this.id);
+    this.lane.output.frames.empty(FrameType.FAIL, this.id);
     this.source?.cancel();
     this.end();
-    this.lane.flushSoon();
+    this.lane.output.flushSoon();
   }
 
   private end(): void {

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { LaneBench, turnEnd } from "../../test/support/lane-bench.js";
+import { LANE_NUMBER, LaneBench, turnEnd } from "../../test/support/lane-bench.js";
 import { type FrameVector, VECTORS, vector } from "../../test/support/lane-vectors.js";
 import type { FetchHandler } from "../app.js";
 import { type AnswerReader, prepareAnswers } from "./answers.js";
@@ -8,6 +8,7 @@ import { FrameDecoder, readUint32 } from "./frame-decoder.js";
 import { loadStreams } from "./lane-connection.js";
 import { FrameType, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
+import type { WorkMark } from "./work-mark.js";
 
 const bytesOf = (hex: string) => Buffer.from(hex, "hex");
 const named = (list: FrameVector[], ...types: string[]) => list.filter(({ type }) => types.includes(type));
@@ -79,6 +80,21 @@ describe("an instance's end of a lane", () => {
     // How long the handler took is of no interest here.
     bytes.fill(0, 12, 16);
     expect(bytes.toString("hex")).toBe(frame.hex);
+  });
+
+  it("marks the request whose handler it calls, for as long as that takes, by its number on the lane", async () => {
+    const seen: string[] = [];
+    const mark = {
+      enter: (lane: number, request: number) => seen.push(`lane ${lane} request ${request}`),
+      leave: () => seen.push("none"),
+    } as unknown as WorkMark;
+    const bench = new LaneBench(answers, () => new Response(`${seen.push("called")}`), mark);
+    bench.give(HELLO);
+    bench.give(GET);
+    await turnEnd();
+    bench.give(GET);
+    const [first, second] = [`lane ${LANE_NUMBER} request 1`, `lane ${LANE_NUMBER} request 2`];
+    expect(seen).toEqual([first, "called", "none", second, "called", "none"]);
   });
 
   it("answers a text with its head and its END", async () => {

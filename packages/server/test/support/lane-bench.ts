@@ -1,10 +1,14 @@
 /** The instance's end of a lane on a fake socket, with an app behind it. */
 import type { FetchHandler } from "../../src/app.js";
 import type { AnswerReader } from "../../src/lane/answers.js";
-import { LaneConnection } from "../../src/lane/lane-connection.js";
+import { LaneConnection, loadStreams } from "../../src/lane/lane-connection.js";
+import type { WorkMark } from "../../src/lane/work-mark.js";
 import { DEFAULT_LIMITS } from "../../src/limits.js";
 import { RequestCounter } from "../../src/request-counter.js";
 import { FakeLaneSocket } from "./fake-lane-socket.js";
+
+/** What the instance calls the lane. */
+export const LANE_NUMBER = 3;
 
 export class LaneBench {
   readonly socket = new FakeLaneSocket();
@@ -14,16 +18,19 @@ export class LaneBench {
   readonly counter: RequestCounter;
 
   /** @param answers from `prepareAnswers()` */
-  constructor(answers: AnswerReader, handler: FetchHandler) {
+  constructor(answers: AnswerReader, handler: FetchHandler, mark?: WorkMark) {
     this.counter = new RequestCounter(() => this.connection.active);
-    this.connection = new LaneConnection(this.socket, {
+    const services = {
       requests: { handler, answers, counter: this.counter },
+      mark,
+      load: loadStreams,
       limits: DEFAULT_LIMITS,
       active: () => this.connection.active,
       isLeaving: () => this.isLeaving,
-      onError: (error) => void this.errors.push(error instanceof Error ? error.message : String(error)),
+      onError: (error: unknown) => void this.errors.push(error instanceof Error ? error.message : String(error)),
       onGone: () => {},
-    });
+    };
+    this.connection = new LaneConnection(this.socket, services, LANE_NUMBER);
     this.socket.owner = this.connection;
   }
 

@@ -1,7 +1,7 @@
 /** The OS processes of the fleet: spawned, heard on the link, read, signalled, and cleaned up after. */
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
-import { type ChildMessage, controlLanePath, type Hello } from "@paceline/link";
+import { type ChildMessage, controlLanePath, type Hello, workMarkPath } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
@@ -197,7 +197,9 @@ export class Children {
     // What it started in its group ends with it; nothing there could be told to end later.
     if (child.pid !== null) signalGroup(child.pid, "SIGKILL");
     if (child.socket !== null) {
-      for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
+      for (const path of [child.socket, controlLanePath(child.socket), workMarkPath(child.socket)]) {
+        rmSync(path, { force: true });
+      }
     }
     try {
       child.output.close();

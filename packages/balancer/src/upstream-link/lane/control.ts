@@ -6,8 +6,9 @@ import {
   NO_OWNER,
   type Transport,
 } from "../../transport/transport.js";
-import { LaneDecoder, type LaneSink, uint32 } from "./decoder.js";
-import { LaneEncoder } from "./encoder.js";
+import { LaneDecoder, type LaneSink } from "./decoder.js";
+import { readHello } from "./hello.js";
+import { LaneOutput } from "./output.js";
 import { ANSWER_WINDOW_BYTES, Frame, LANE_VERSION, MAGIC } from "./protocol.js";
 import { Silence } from "./silence.js";
 
@@ -20,9 +21,8 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
   /** The instance wants no new requests. */
   isGoingAway = false;
   private state: "connecting" | "greeting" | "open" | "closed" = "connecting";
-  private connection: Connection | undefined;
   private readonly decoder = new LaneDecoder();
-  private readonly encoder = new LaneEncoder();
+  private readonly output = new LaneOutput();
   private readonly silence = new Silence();
   private pings = 0;
 
@@ -37,16 +37,15 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
   countSilence(weight: number): number {
     if (this.state !== "open") return 0;
     return this.silence.tick(weight, () => {
-      this.encoder.number(Frame.PING, 0, ++this.pings);
-      this.flush();
+      this.output.frames.number(Frame.PING, 0, ++this.pings);
+      this.output.flushTurn();
     });
   }
 
   close(): void {
     if (this.state === "closed") return;
     this.state = "closed";
-    this.connection?.close();
-    this.connection = undefined;
+    this.output.end()?.close();
   }
 
   onConnected(connection: Connection): ConnectionOwner {
@@ -54,10 +53,10 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
       connection.close();
       return NO_OWNER;
     }
-    this.connection = connection;
+    this.output.begin(connection);
     this.state = "greeting";
-    this.encoder.hello(LANE_VERSION, MAGIC, ANSWER_WINDOW_BYTES);
-    this.flush();
+    this.output.frames.hello(LANE_VERSION, MAGIC, ANSWER_WINDOW_BYTES);
+    this.output.flushTurn();
     return this;
   }
 
@@ -73,7 +72,7 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
   }
 
   onDrain(): void {
-    this.flush();
+    this.output.onDrained();
   }
 
   onEnd(): void {
@@ -81,16 +80,15 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
   }
 
   onClose(): void {
-    this.connection = undefined;
+    this.output.end();
     this.state = "closed";
   }
 
   onFrame(type: number, _id: number, bytes: Uint8Array, start: number, end: number): void {
     if (this.state === "closed") return;
     if (this.state === "greeting") {
-      const version = (bytes[start + 4] as number) | ((bytes[start + 5] as number) << 8);
-      if (type !== Frame.HELLO || uint32(bytes, start) !== MAGIC) return this.break("no hello at its begin");
-      if (version !== LANE_VERSION) return this.break(`version ${version} of the lane, not ${LANE_VERSION}`);
+      const hello = readHello(type, bytes, start, end);
+      if (typeof hello === "string") return this.break(hello);
       this.state = "open";
       return;
     }
@@ -100,8 +98,8 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
         return;
       case Frame.GOAWAY:
         this.isGoingAway = true;
-        this.encoder.empty(Frame.GOAWAY, 0);
-        return this.flush();
+        this.output.frames.empty(Frame.GOAWAY, 0);
+        return this.output.flushTurn();
       case Frame.CLOSE:
         this.services.onProblem(
           `the instance at ${this.path} closed its lane: ${Buffer.from(bytes.subarray(start, end))}`,
@@ -120,14 +118,8 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
     if (this.state === "closed") return;
     this.services.onProblem(`the lane to ${this.path} was closed: it brought ${problem}`);
     const text = Buffer.from(problem);
-    this.encoder.bytes(Frame.CLOSE, 0, text, 0, text.length);
-    this.flush();
+    this.output.frames.bytes(Frame.CLOSE, 0, text, 0, text.length);
+    this.output.flushTurn();
     this.close();
-  }
-
-  private flush(): void {
-    const { connection, encoder } = this;
-    if (connection === undefined || encoder.length === 0 || connection.waitingBytes > 0) return;
-    connection.writeTransient(encoder.take());
   }
 }

@@ -1,4 +1,7 @@
-import { describe, expect, it } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { type Asked, LaneBench, turnEnd } from "../../../test/support/lane-bench.js";
 import { frameBytes } from "../../../test/support/lane-frames.js";
 import { vector } from "../../../test/support/lane-vectors.js";
@@ -137,6 +140,34 @@ describe("the balancer's lane", () => {
     await turnEnd();
     bench.link.shed();
     expect([first.loss, second.loss]).toEqual([undefined, "stalled"]);
+  });
+
+  it("keeps at a stalled instance the one that its mark tells of, and says of the others that they are free", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "paceline-mark-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const { bench } = open(new LaneBench(1, 1024, join(folder, "instance.sock")));
+    const asked = [bench.ask(GET), bench.ask(GET), bench.ask(GET)];
+    await turnEnd();
+    // Lane 3, as its HELLO said, calls the second of these; there was one before them.
+    writeFileSync(join(folder, "instance.work"), new Uint32Array([3, 3, 0, 0, 3, 0]));
+    bench.link.shed();
+    expect(asked.map(({ loss }) => loss)).toEqual(["freed", undefined, "freed"]);
+  });
+
+  it("counts its requests anew when its lane is made anew", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "paceline-mark-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const { bench, connection } = open(new LaneBench(1, 1024, join(folder, "instance.sock")));
+    for (let n = 0; n < 5; n++) bench.ask(GET);
+    await turnEnd();
+    connection.owner.onClose();
+    const asked = [bench.ask(GET), bench.ask(GET)];
+    bench.transport.accept().owner.onData(HELLO);
+    await turnEnd();
+    writeFileSync(join(folder, "instance.work"), new Uint32Array([0, 2, 0, 0, 1, 0]));
+    bench.link.shed();
+    // Which of them was sent first is its own affair.
+    expect(asked.map(({ loss }) => loss).sort()).toEqual(["freed", undefined]);
   });
 
   it("takes a GET that was stalled elsewhere for unbegun until it is said to begin, and for at work then", async () => {

@@ -8,13 +8,16 @@ import {
   NO_OWNER,
   type Transport,
 } from "../../transport/transport.js";
-import { atTurnEnd, type Flushable } from "../../turn.js";
 import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../link.js";
 import { LaneDecoder, type LaneSink, uint32 } from "./decoder.js";
-import { LaneEncoder } from "./encoder.js";
+import { readHello } from "./hello.js";
+import { LaneOutput } from "./output.js";
 import { ANSWER_WINDOW_BYTES, Frame, LANE_VERSION, MAGIC } from "./protocol.js";
 import { Silence } from "./silence.js";
-import { LaneStream } from "./stream.js";
+import { fatesOf } from "./stalled.js";
+import type { LaneStream } from "./stream.js";
+import { StreamTable } from "./stream-table.js";
+import { readWorkMark } from "./work-mark.js";
 
 export interface LaneServices {
   transport: Transport;
@@ -33,30 +36,26 @@ type State =
   | "greeting"
   | "open";
 
-const FULL_BYTES = 65_536;
 /** With more than this waiting to be written the lane takes no new request. */
 const MAX_WAITING_BYTES = 1 << 20;
 
-export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connector, Flushable {
-  readonly encoder = new LaneEncoder();
+export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connector {
+  readonly output = new LaneOutput();
   /** What the instance takes of a request's body before it grants more, as it said. */
   requestWindow = 0;
   private state: State = "closed";
-  private connection: Connection | undefined;
   private decoder = new LaneDecoder();
-  private readonly streams: LaneStream[] = [];
-  private readonly free: LaneStream[] = [];
+  private readonly streams = new StreamTable(this);
   private readonly touched: LaneStream[] = [];
-  private active = 0;
   private unbegunUnsafe = 0;
   /** Requests that were sent and of which nothing was heard. */
   private unheard = 0;
+  /** Requests sent over the lane as it is now. */
   private sequence = 0;
+  /** What the instance calls this lane in its work mark; 0 when it keeps none. */
+  private number = 0;
   private maxStreams: number;
-  private isFlushDue = false;
   private drains = 0;
-  /** A write was not taken whole: `onDrain` will come, and nothing is written before. */
-  isBlocked = false;
   /** The instance said goaway. */
   private isGoingAway = false;
   private onEmpty: (() => void) | undefined;
@@ -82,31 +81,24 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   }
 
   hasRoom(isIdempotent: boolean): boolean {
-    if (this.isGoingAway || this.active >= this.maxStreams || this.encoder.length > MAX_WAITING_BYTES) return false;
+    if (this.isGoingAway || this.streams.active >= this.maxStreams || this.output.frames.length > MAX_WAITING_BYTES)
+      return false;
     return isIdempotent || this.unbegunUnsafe < this.services.unbegunUnsafeMax;
   }
 
   open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
     if (this.state === "closed") this.connect();
-    const stream = this.free.pop() ?? this.newStream();
-    this.active++;
+    const stream = this.streams.take();
     if (!isIdempotent) this.unbegunUnsafe++;
     stream.begin(receiver, isIdempotent, this.state === "open");
-    return stream;
-  }
-
-  private newStream(): LaneStream {
-    const stream = new LaneStream(this, this.streams.length);
-    this.streams.push(stream);
     return stream;
   }
 
   private connect(): void {
     this.state = "connecting";
     this.decoder = new LaneDecoder();
-    this.encoder.clear();
-    this.isBlocked = false;
     this.atWork = undefined;
+    this.sequence = 0;
     this.silence = new Silence();
     // Whoever waits for it waits for its HELLO.
     this.silence.asked();
@@ -118,7 +110,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   leave(onEmpty: () => void): void {
     this.onEmpty = onEmpty;
-    if (this.active === 0) this.close();
+    if (this.streams.active === 0) this.close();
   }
 
   // From the transport.
@@ -129,17 +121,17 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
       connection.close();
       return NO_OWNER;
     }
-    this.connection = connection;
+    this.output.begin(connection);
     this.state = "greeting";
-    this.encoder.hello(LANE_VERSION, MAGIC, ANSWER_WINDOW_BYTES);
-    this.flushTurn();
+    this.output.frames.hello(LANE_VERSION, MAGIC, ANSWER_WINDOW_BYTES);
+    this.output.flushTurn();
     return this;
   }
 
   onConnectFailed(): void {
     if (this.state !== "connecting") return;
     this.state = "closed";
-    for (const stream of this.underWay()) stream.lose("refused");
+    for (const stream of this.streams.underWay()) stream.lose("refused");
     this.onEmpty?.();
   }
 
@@ -156,10 +148,9 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   }
 
   onDrain(): void {
-    this.isBlocked = false;
-    this.flushTurn();
-    if (this.isBlocked) return;
-    const streams = this.underWay();
+    this.output.onDrained();
+    if (this.output.isBlocked) return;
+    const streams = this.streams.underWay();
     // Another begins each time, lest the first ones take all the room there is.
     this.drains++;
     for (let i = 0; i < streams.length; i++) streams[(i + this.drains) % streams.length]?.onLaneDrain();
@@ -171,7 +162,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   }
 
   onClose(): void {
-    this.connection = undefined;
+    this.output.end();
     this.lost();
   }
 
@@ -180,7 +171,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (this.state === "closed") return;
     const wasOpen = this.state === "open";
     this.drop();
-    for (const stream of this.underWay()) {
+    for (const stream of this.streams.underWay()) {
       // What is announced is begun only after that was said, and all that was said has been read.
       const isUnbegun = stream.sequence === 0 || (stream.isAnnounced && !stream.hasBegun);
       stream.lose(!wasOpen ? "refused" : isUnbegun ? "unbegun" : "lost");
@@ -195,9 +186,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   private drop(): void {
     this.state = "closed";
-    const { connection } = this;
-    this.connection = undefined;
-    connection?.close();
+    this.output.end()?.close();
   }
 
   /** What came is no lane's: nothing of it is believed, and what was begun is not known. */
@@ -205,40 +194,40 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (this.state === "closed") return;
     this.services.onProblem(`the lane to ${this.path} was closed: it brought ${problem}`);
     const text = Buffer.from(problem);
-    this.encoder.bytes(Frame.CLOSE, 0, text, 0, text.length);
-    this.flushTurn();
+    this.output.frames.bytes(Frame.CLOSE, 0, text, 0, text.length);
+    this.output.flushTurn();
     this.drop();
-    for (const stream of this.underWay()) stream.lose("lost");
+    for (const stream of this.streams.underWay()) stream.lose("lost");
     this.onEmpty?.();
   }
 
   // Frames.
 
   onFrame(type: number, id: number, bytes: Uint8Array, start: number, end: number): void {
-    if (this.state === "greeting") return this.greet(type, bytes, start);
+    if (this.state === "greeting") return this.greet(type, bytes, start, end);
     if (this.state !== "open") return;
     this.atWork = undefined;
     switch (type) {
       case Frame.RESPONSE: {
-        const stream = this.streamOf(id);
+        const stream = this.streams.find(id);
         if (stream === undefined) return;
         this.begun(stream);
         if (!stream.onResponse(bytes, start, end)) this.break("an answer's head that is none");
         return;
       }
       case Frame.BEGUN: {
-        const stream = this.streamOf(id);
+        const stream = this.streams.find(id);
         if (stream === undefined) return;
         this.begun(stream);
         if (stream.isAnnounced) this.atWork = stream;
         return;
       }
       case Frame.WINDOW:
-        return this.streamOf(id)?.onWindow(uint32(bytes, start));
+        return this.streams.find(id)?.onWindow(uint32(bytes, start));
       case Frame.FAIL:
-        return this.streamOf(id)?.lose("broken");
+        return this.streams.find(id)?.lose("broken");
       case Frame.CANCELLED: {
-        const stream = this.streamOf(id);
+        const stream = this.streams.find(id);
         if (stream?.isWithdrawn !== true) return;
         stream.isWithdrawn = false;
         if (bytes[start] === 0) stream.lose("unbegun");
@@ -247,8 +236,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
       case Frame.GOAWAY:
         this.isGoingAway = true;
         // Nothing new follows it: the instance may leave when it has answered what came before.
-        this.encoder.empty(Frame.GOAWAY, 0);
-        return this.flushSoon();
+        this.output.frames.empty(Frame.GOAWAY, 0);
+        return this.output.flushSoon();
       case Frame.BUSY:
       case Frame.PONG:
         return;
@@ -262,16 +251,15 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     }
   }
 
-  private greet(type: number, bytes: Uint8Array, start: number): void {
-    if (type !== Frame.HELLO || uint32(bytes, start) !== MAGIC) return this.break("no hello at its begin");
-    const version = (bytes[start + 4] as number) | ((bytes[start + 5] as number) << 8);
-    if (version !== LANE_VERSION)
-      return this.break(`version ${version} of the lane; this balancer speaks ${LANE_VERSION}`);
-    this.requestWindow = uint32(bytes, start + 6);
-    this.maxStreams = Math.min(this.maxRequests, uint32(bytes, start + 10));
+  private greet(type: number, bytes: Uint8Array, start: number, end: number): void {
+    const hello = readHello(type, bytes, start, end);
+    if (typeof hello === "string") return this.break(hello);
+    this.requestWindow = hello.requestWindow;
+    this.maxStreams = Math.min(this.maxRequests, hello.maxStreams);
+    this.number = hello.number;
     this.state = "open";
     let open = 0;
-    for (const stream of this.underWay()) {
+    for (const stream of this.streams.underWay()) {
       if (stream.state !== "connecting") continue;
       if (++open > this.maxStreams) stream.lose("refused");
       else stream.onReady();
@@ -282,19 +270,9 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (this.state === "greeting") return this.break("no hello at its begin");
     if (this.state !== "open") return;
     this.atWork = undefined;
-    const stream = this.streamOf(id);
+    const stream = this.streams.find(id);
     if (stream !== undefined && !stream.onBody(bytes, start, end, isLast))
       this.break("a body that its head or its window does not allow");
-  }
-
-  /** The stream of that use of the slot; what comes for an earlier one was on its way when it ended. */
-  private streamOf(id: number): LaneStream | undefined {
-    const stream = this.streams[id & 0xffff];
-    return stream?.id === id && stream.receiver !== undefined ? stream : undefined;
-  }
-
-  private underWay(): LaneStream[] {
-    return this.streams.filter((stream) => stream.receiver !== undefined);
   }
 
   private begun(stream: LaneStream): void {
@@ -311,28 +289,28 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     stream.sequence = ++this.sequence;
     this.unheard++;
-    this.encoder.request(stream.id, request, forwarded, isTrusted, stream.isAnnounced);
+    this.output.frames.request(stream.id, request, forwarded, isTrusted, stream.isAnnounced);
     this.silence.asked();
     this.services.onBusy();
-    this.flushSoon();
+    this.output.flushSoon();
   }
 
   /** Nobody waits for its answer any more. */
   cancel(stream: LaneStream): void {
     if (stream.receiver === undefined) return;
     if (this.state === "open" && stream.sequence > 0) {
-      this.encoder.empty(Frame.CANCEL, stream.id);
-      this.flushSoon();
+      this.output.frames.empty(Frame.CANCEL, stream.id);
+      this.output.flushSoon();
     }
     this.release(stream);
-    if (this.active === 0 && this.state === "greeting") this.drop();
+    if (this.streams.active === 0 && this.state === "greeting") this.drop();
   }
 
   /** Its answer's head cannot be passed on. */
   refuse(stream: LaneStream): void {
     this.services.onProblem(`the instance at ${this.path} answered with a head that is not valid, or is too long`);
-    this.encoder.empty(Frame.CANCEL, stream.id);
-    this.flushSoon();
+    this.output.frames.empty(Frame.CANCEL, stream.id);
+    this.output.flushSoon();
     stream.lose("broken");
   }
 
@@ -340,9 +318,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (!stream.isIdempotent && !stream.hasBegun) this.unbegunUnsafe--;
     if (stream.sequence > 0 && !stream.hasBegun) this.unheard--;
     stream.clear();
-    this.active--;
-    this.free.push(stream);
-    if (this.active === 0 && this.onEmpty !== undefined && this.state !== "closed") this.close();
+    this.streams.giveBack(stream);
+    if (this.streams.active === 0 && this.onEmpty !== undefined && this.state !== "closed") this.close();
   }
 
   touch(stream: LaneStream): void {
@@ -351,33 +328,13 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.touched.push(stream);
   }
 
-  // Writing.
-
-  flushSoon(): void {
-    if (this.isFlushDue) return;
-    this.isFlushDue = true;
-    atTurnEnd(this);
-  }
-
-  /** Of large bodies no more than this is put together before it is written. */
-  flushWhenFull(): void {
-    if (this.encoder.length >= FULL_BYTES) this.flushTurn();
-  }
-
-  flushTurn(): void {
-    this.isFlushDue = false;
-    const { connection, encoder } = this;
-    if (connection === undefined || encoder.length === 0 || this.isBlocked) return;
-    this.isBlocked = !connection.writeTransient(encoder.take());
-  }
-
   // Silence.
 
   countSilence(weight: number): number {
-    if (this.active === 0 || this.state === "closed") return 0;
+    if (this.streams.active === 0 || this.state === "closed") return 0;
     const ping = (): void => {
-      this.encoder.number(Frame.PING, 0, ++this.pings);
-      this.flushSoon();
+      this.output.frames.number(Frame.PING, 0, ++this.pings);
+      this.output.flushSoon();
     };
     // The BEGUN of one request is no answer to those that were sent with it.
     return this.silence.tick(weight, ping, this.unheard > 0);
@@ -385,29 +342,26 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   /**
    * The instance answers nothing. Its requests that have not begun go elsewhere: those that are idempotent at once, the
-   * others when it says that they have not. The one that it is at work on is not moved, since it would stall the next
-   * instance too: that is the one last said to have begun, or else the oldest of which nothing was said. The oldest may be
-   * another, since its answer may wait for those of its turn: so where the others come to it is said before each begins, and
-   * the one that is at work goes no further.
+   * others when it says that they have not.
    */
   shed(): void {
-    for (const stream of this.underWay()) {
+    for (const stream of this.streams.underWay()) {
       if (stream.state === "connecting" && stream.receiver?.canMove === true) stream.lose("refused");
     }
-    const unbegun = this.underWay().filter((stream) => stream.sequence > 0 && !stream.hasBegun);
-    unbegun.sort((a, b) => a.sequence - b.sequence);
-    const isSaid = this.atWork?.receiver !== undefined;
-    const atWork = isSaid ? undefined : unbegun.find((stream) => !stream.isAnnounced);
-    for (const stream of unbegun) {
-      if (stream === atWork || stream.receiver?.canMove !== true) continue;
+    const unheard = this.streams.unheard();
+    const work = readWorkMark(this.path, this.number);
+    const fates = fatesOf(unheard, work, this.atWork?.receiver !== undefined);
+    for (const [at, stream] of unheard.entries()) {
+      const fate = fates[at];
+      if (fate === "stays" || stream.receiver?.canMove !== true) continue;
       if (!stream.isIdempotent) {
         stream.isWithdrawn = true;
-        this.encoder.empty(Frame.WITHDRAW, stream.id);
+        this.output.frames.empty(Frame.WITHDRAW, stream.id);
         continue;
       }
-      this.encoder.empty(Frame.CANCEL, stream.id);
-      stream.lose("stalled");
+      this.output.frames.empty(Frame.CANCEL, stream.id);
+      stream.lose(fate === "freed" ? "freed" : "stalled");
     }
-    this.flushSoon();
+    this.output.flushSoon();
   }
 }

@@ -110,20 +110,20 @@ export class LaneStream implements UpstreamStream {
    * while the window has room for half of itself, and little has to wait here.
    */
   private get takesMore(): boolean {
-    return this.waiting.length === 0 && !this.lane.isBlocked && this.window >= this.lane.requestWindow / 2;
+    return this.waiting.length === 0 && !this.lane.output.isBlocked && this.window >= this.lane.requestWindow / 2;
   }
 
   /** Sends what the window and the lane allow; answers with the position up to which it did. */
   private sendPiece(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
-    while (at < end && this.window > 0 && !this.lane.isBlocked) {
+    while (at < end && this.window > 0 && !this.lane.output.isBlocked) {
       const size = Math.min(end - at, this.window, MAX_DATA_BYTES);
       this.window -= size;
-      this.lane.encoder.bytes(Frame.DATA, this.id, bytes, at, at + size);
+      this.lane.output.frames.bytes(Frame.DATA, this.id, bytes, at, at + size);
       at += size;
-      this.lane.flushWhenFull();
+      this.lane.output.flushWhenFull();
     }
-    this.lane.flushSoon();
+    this.lane.output.flushSoon();
     return at;
   }
 
@@ -136,12 +136,12 @@ export class LaneStream implements UpstreamStream {
       return;
     }
     this.isRequestSent = true;
-    this.lane.encoder.empty(Frame.END, this.id);
-    this.lane.flushSoon();
+    this.lane.output.frames.empty(Frame.END, this.id);
+    this.lane.output.flushSoon();
   }
 
   flush(): boolean {
-    this.lane.flushSoon();
+    this.lane.output.flushSoon();
     return this.isRequestSent || this.takesMore;
   }
 
@@ -160,9 +160,9 @@ export class LaneStream implements UpstreamStream {
 
   private grant(): void {
     if (this.isPaused || this.ungranted < ANSWER_WINDOW_BYTES / 2) return;
-    this.lane.encoder.number(Frame.WINDOW, this.id, this.ungranted);
+    this.lane.output.frames.number(Frame.WINDOW, this.id, this.ungranted);
     this.ungranted = 0;
-    this.lane.flushSoon();
+    this.lane.output.flushSoon();
   }
 
   // From the lane.
@@ -242,7 +242,7 @@ export class LaneStream implements UpstreamStream {
   }
 
   private sendWaiting(): void {
-    while (this.waiting.length > 0 && this.window > 0 && !this.lane.isBlocked) {
+    while (this.waiting.length > 0 && this.window > 0 && !this.lane.output.isBlocked) {
       const first = this.waiting.first();
       this.waiting.sent(this.sendPiece(first, 0, first.length));
     }

@@ -1,0 +1,50 @@
+/** A request's head, kept as the bytes that came, for whoever has to send it later or again: it is parsed anew then. */
+import { copyOf } from "../http1/bytes.js";
+import type { RequestHead } from "../http1/request-head.js";
+import type { Pool } from "../pool.js";
+import type { Route } from "../router.js";
+import { retarget } from "./route.js";
+
+/** A larger read is not kept for the head in it. */
+const MAX_KEPT_READ_BYTES = 65_536;
+
+export class KeptHead {
+  private bytes: Uint8Array | undefined;
+  private start = 0;
+  private end = 0;
+  private route: Route<Pool> | undefined;
+  /** The target that took the place of the one that came. */
+  private target: Uint8Array | undefined;
+
+  /** Of a large read with the begin of a body in it the head alone is kept, so that the rest can be freed. */
+  keep(bytes: Uint8Array, start: number, end: number): void {
+    const isCopy = bytes.length > MAX_KEPT_READ_BYTES;
+    this.bytes = isCopy ? copyOf(bytes, start, end) : bytes;
+    this.start = isCopy ? 0 : start;
+    this.end = isCopy ? end - start : end;
+  }
+
+  /** Where it goes, as its route was found from this head. */
+  routed(route: Route<Pool>, head: RequestHead): void {
+    this.route = route;
+    this.target = head.target === head.bytes ? undefined : head.target;
+  }
+
+  /** Whether it is in these bytes. */
+  isIn(bytes: Uint8Array): boolean {
+    return this.bytes === bytes;
+  }
+
+  /** Parses it into `head`, as its upstream is to see it. */
+  parse(head: RequestHead): RequestHead {
+    head.parse(this.bytes as Uint8Array, this.start, this.end);
+    retarget(head, this.route as Route<Pool>, this.target);
+    return head;
+  }
+
+  clear(): void {
+    this.bytes = undefined;
+    this.route = undefined;
+    this.target = undefined;
+  }
+}

@@ -1,5 +1,5 @@
 /** Puts each program that stays running into one file, beside what the compiler wrote: a module costs every process that loads it. */
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
@@ -18,7 +18,7 @@ async function bundle(entry) {
     // Only our own packages: what else a program uses stays where npm puts it.
     external: (id) => !id.startsWith(".") && !id.startsWith("/") && !id.startsWith("@paceline/"),
   });
-  await build.write({
+  const { output } = await build.write({
     dir: folder,
     format: "esm",
     entryFileNames: "[name].js",
@@ -30,6 +30,14 @@ async function bundle(entry) {
     postBanner: "// @bun",
   });
   await build.close();
+  for (const { fileName } of output) toAscii(join(folder, fileName));
+}
+
+/** Bun reads what is marked so byte by byte: text beyond ASCII would come out as something else. */
+function toAscii(file) {
+  const text = readFileSync(file, "utf8");
+  const escaped = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  writeFileSync(file, text.replace(/[\u0080-\uffff]/g, escaped));
 }
 
 await Promise.all(ENTRIES.map(bundle));

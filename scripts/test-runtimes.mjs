@@ -1,4 +1,7 @@
-/** Runs the server's list of tests on every runtime we promise: this Node, the newer ones, and Bun; one line for each. */
+/**
+ * Runs the server's list of tests on every runtime we promise: this Node, the newer ones, and Bun; one line for each.
+ * Names such as `22` and `bun` choose some of them.
+ */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -92,8 +95,19 @@ function judge(name, { passed, failures }) {
   return failures.length === 0 && passed > 0;
 }
 
+const known = [...NODES.map(majorOf), "bun"];
+const asked = process.argv.slice(2).map((name) => name.toLowerCase());
+const unknown = asked.find((name) => !known.includes(name));
+if (unknown !== undefined) {
+  process.stderr.write(
+    `test-runtimes: there is no runtime ${unknown}; name some of ${known.join(", ")}, or none for all\n`,
+  );
+  process.exit(2);
+}
+const isWanted = (name) => asked.length === 0 || asked.includes(name);
+
 const outcomes = [];
-for (const version of NODES) {
+for (const version of NODES.filter((version) => isWanted(majorOf(version)))) {
   const found = findNode(version);
   if (found.path === undefined) {
     process.stdout.write(`Node ${version}: not tested, ${found.reason}\n`);
@@ -101,5 +115,5 @@ for (const version of NODES) {
   }
   outcomes.push(judge(`Node ${found.version}`, runList({ PACELINE_TEST_NODE: found.path }, "\\bon node\\b")));
 }
-outcomes.push(judge("Bun", runList({}, "\\bon bun\\b")));
+if (isWanted("bun")) outcomes.push(judge("Bun", runList({}, "\\bon bun\\b")));
 process.exitCode = outcomes.every(Boolean) ? 0 : 1;

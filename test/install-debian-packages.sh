@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that some tests use; without them those tests are skipped, each with its reason.
-packages="apache2-utils wrk nginx-light haproxy tini procps util-linux curl openssl"
+packages="apache2-utils wrk nginx-light haproxy tini procps util-linux curl openssl python3-django gunicorn python3-werkzeug"
 
 missing=""
 for package in $packages; do

@@ -1,5 +1,4 @@
 // A page counter: counting costs a request nothing but memory, and once a second what came since is saved.
-import { appendFileSync } from "node:fs";
 import { appendFile } from "node:fs/promises";
 import { every } from "@paceline/server";
 
@@ -13,12 +12,11 @@ function takeLines(): string {
   return lines.join("");
 }
 
-every(1000, async function save() {
+async function save() {
   if (unsaved.size > 0) await appendFile(file, takeLines());
-});
+}
 
-// Timers stop as soon as the process is to leave: the rest is saved when its last request is answered.
-process.on("exit", () => appendFileSync(file, takeLines()));
+every(1000, save);
 
 export default {
   fetch(request: Request) {
@@ -27,4 +25,6 @@ export default {
     unsaved.set(page, views);
     return new Response(`${page}: ${views} since the last save\n`);
   },
+  // Timers stop as soon as the process is to leave: the rest is saved when the last request has been answered.
+  stop: save,
 };

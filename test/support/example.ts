@@ -14,7 +14,8 @@ export async function startExample(name: string, runtime: RuntimeName, env: Node
   const words = command.split(" ");
   const options = words.includes("--") ? place : ["--", ...place];
   project.startInForeground([...words, ...options, "--runtime", runtime], ROOT);
-  await project.ready();
+  // The command may have to build first.
+  await project.ready(60_000);
   return project;
 }
 

@@ -181,8 +181,8 @@ export class Project {
   }
 
   /** Resolves when every instance and balancer is ready. */
-  ready(): Promise<Status> {
-    return this.statusWhere("everything to be ready", allReady);
+  ready(deadlineMs?: number): Promise<Status> {
+    return this.statusWhere("everything to be ready", allReady, deadlineMs);
   }
 
   /** Starts a load on this fleet. */

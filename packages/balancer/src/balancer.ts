@@ -61,7 +61,8 @@ export class Balancer {
         const bound = Math.min(maxConnectionsPerUpstream, maxInFlight);
         if (protocol === "lane") return new LaneLink(lane, socket, bound, onRoom);
         // One request at a time on each connection.
-        const link = new Http1UpstreamLink(http1, socket, bound);
+        const isBounded = maxInFlight < maxConnectionsPerUpstream;
+        const link = new Http1UpstreamLink(http1, socket, bound, isBounded ? { onRoom } : undefined);
         if (protocol !== "http1+control") return link;
         return new WatchedHttp1Link(link, new ControlLane(lane, controlLanePath(socket)), lane.onBusy);
       },

@@ -1,5 +1,6 @@
 /** Loads an app module, JavaScript or TypeScript, on either runtime. */
 import type { App, AppStyle, FetchApp } from "./app.js";
+import { errorLine } from "./error-line.js";
 import { ServerError } from "./errors.js";
 import { hintOnListening } from "./listening-hint.js";
 
@@ -23,7 +24,9 @@ export async function loadApp(path: string, style?: AppStyle): Promise<App> {
   } catch (cause) {
     const { existsSync } = await import("node:fs");
     if (!existsSync(path)) throw new ServerError("app-not-found", `there is no app at ${path}`, { cause });
-    throw new ServerError("app-threw", `${path} failed to load: ${cause}${hintOnListening(cause)}`, { cause });
+    throw new ServerError("app-threw", `${path} failed to load: ${errorLine(cause)}${hintOnListening(cause)}`, {
+      cause,
+    });
   }
   const app = fetchObject(exported, style) ?? (await recognised(path, exported, style));
   // Most have neither, and need nothing of what follows.

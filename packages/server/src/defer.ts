@@ -1,4 +1,5 @@
 /** Puts work off until the server is idle: one job at a time, first in, first out. */
+import type { AsyncResource } from "node:async_hooks";
 import type { DeferredStats } from "@paceline/link";
 import { type BackgroundWork, backgroundWork, type DeferredWork } from "./background-work.js";
 import { type DeferredJob, DeferredQueue, type JobFunction } from "./deferred-queue.js";
@@ -14,7 +15,7 @@ export interface DeferOptions {
 
 /**
  * Queues `fn(argument)` to run when the server is idle. A promise that it returns is awaited before the next job; an error is
- * logged. The argument is not copied.
+ * logged. The argument is not copied. The job sees the AsyncLocalStorage of its caller.
  *
  * @throws ServerError `bad-argument` when `fn` is no function, `defer-queue-full` with `maxDeferredJobs` in the queue.
  */
@@ -25,6 +26,11 @@ export function defer(fn: JobFunction, argument?: unknown, options: DeferOptions
   const work = backgroundWork();
   work.deferred ??= new DeferredJobs(work);
   work.deferred.add(fn, argument, options.combined === true);
+}
+
+interface JobInContext extends DeferredJob {
+  /** That in which the job was queued. AsyncLocalStorage.snapshot() would take ten times as much memory. */
+  readonly context: AsyncResource;
 }
 
 type State =
@@ -38,12 +44,14 @@ type State =
 /** Looks at the server while a job waits, and then only; requests are never counted for it, they are anyway. */
 export class DeferredJobs implements DeferredWork {
   private state: State = "resting";
-  private current: DeferredJob | undefined;
-  private readonly queue = new DeferredQueue();
+  private current: JobInContext | undefined;
+  private readonly queue = new DeferredQueue<JobInContext>();
   private changes = 0;
   /** As it was at the last look. */
   private requestActivity = 0;
   private quietSinceMs = 0;
+  // Not imported: an app that defers nothing does without it.
+  private readonly Context = process.getBuiltinModule("node:async_hooks").AsyncResource;
 
   constructor(private readonly work: BackgroundWork) {}
 
@@ -57,7 +65,8 @@ export class DeferredJobs implements DeferredWork {
 
   add(fn: JobFunction, argument: unknown, isCombined: boolean): void {
     const { maxDeferredJobs } = this.limits;
-    const outcome = this.queue.add({ fn, argument, queuedAtMs: performance.now() }, isCombined, maxDeferredJobs);
+    const job = { fn, argument, queuedAtMs: performance.now(), context: new this.Context("deferred") };
+    const outcome = this.queue.add(job, isCombined, maxDeferredJobs);
     if (outcome === "full") {
       throw new ServerError("defer-queue-full", `${maxDeferredJobs} deferred jobs wait already (maxDeferredJobs)`);
     }
@@ -119,7 +128,7 @@ export class DeferredJobs implements DeferredWork {
     this.current = job;
     let result: unknown;
     try {
-      result = job.fn(job.argument);
+      result = job.context.runInAsyncScope(job.fn, undefined, job.argument);
     } catch (error) {
       this.failed(error);
       return;

@@ -15,8 +15,8 @@ export interface DeferredJob {
 export type AddOutcome = "queued" | "dropped" | "full";
 
 /** A job is queued until it is taken: one that runs is none of them. */
-export class DeferredQueue {
-  private readonly jobs = new Fifo<DeferredJob>();
+export class DeferredQueue<Job extends DeferredJob = DeferredJob> {
+  private readonly jobs = new Fifo<Job>();
   private readonly byFunction = new Map<JobFunction, QueuedArguments>();
 
   get length(): number {
@@ -24,12 +24,12 @@ export class DeferredQueue {
   }
 
   /** The job that is next. */
-  get oldest(): DeferredJob | undefined {
+  get oldest(): Job | undefined {
     return this.jobs.first;
   }
 
   /** With `isCombined`, it is dropped when its function waits with a deeply equal argument, whoever queued that. */
-  add(job: DeferredJob, isCombined: boolean, maxJobs: number): AddOutcome {
+  add(job: Job, isCombined: boolean, maxJobs: number): AddOutcome {
     const queued = this.byFunction.get(job.fn);
     if (isCombined && queued?.has(job.argument)) return "dropped";
     if (this.jobs.length >= maxJobs) return "full";
@@ -39,7 +39,7 @@ export class DeferredQueue {
     return "queued";
   }
 
-  take(): DeferredJob | undefined {
+  take(): Job | undefined {
     const job = this.jobs.shift();
     if (job === undefined) return undefined;
     const queued = this.byFunction.get(job.fn);
@@ -48,7 +48,7 @@ export class DeferredQueue {
     return job;
   }
 
-  [Symbol.iterator](): IterableIterator<DeferredJob> {
+  [Symbol.iterator](): IterableIterator<Job> {
     return this.jobs[Symbol.iterator]();
   }
 

@@ -1,5 +1,6 @@
 /** Ends the process when the app has an error that nobody caught. */
 import { logLostWork } from "./background-work.js";
+import { errorLine } from "./error-line.js";
 import { hintOnListening } from "./listening-hint.js";
 
 /**
@@ -17,7 +18,7 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
     const hint = hintOnListening(error);
     if (hint !== "") console.error(hint.trim());
     logLostWork();
-    void beforeExit(`${kind}: ${error}${hint}`).finally(() => process.exit(1));
+    void beforeExit(`${kind}: ${errorLine(error)}${hint}`).finally(() => process.exit(1));
   };
   process.on("uncaughtException", (error) => die("uncaught exception", error));
   process.on("unhandledRejection", (error) => die("unhandled rejection", error));

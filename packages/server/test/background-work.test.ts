@@ -54,6 +54,11 @@ for (const runtime of RUNTIMES) {
       expect((await ask(server.target, "/needs-job")).body).toMatch(/^the job ran/);
     });
 
+    it("each job sees the AsyncLocalStorage of who has deferred it", async () => {
+      await ask(server.target, "/users");
+      expect(await ran(3)).toEqual(["anna", "bert", "nobody"]);
+    });
+
     it("on SIGTERM all that is queued is done before the exit, each once and in order", async () => {
       await ask(server.target, "/slow");
       server.program.kill("SIGTERM");

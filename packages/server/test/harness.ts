@@ -51,8 +51,10 @@ export class Program {
   readonly output: string[] = [];
   private listeners = new Set<() => void>();
 
-  constructor(runtime: RuntimeName, args: string[], environment: NodeJS.ProcessEnv = {}) {
-    this.child = spawn(programOf(runtime), [BIN, ...args], {
+  /** @param runtime of our server, or the command line of another program. */
+  constructor(runtime: RuntimeName | readonly string[], args: string[], environment: NodeJS.ProcessEnv = {}) {
+    const [command = "", ...rest] = typeof runtime === "string" ? [programOf(runtime), BIN] : runtime;
+    this.child = spawn(command, [...rest, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...environment },
     });
@@ -281,12 +283,21 @@ export class ScriptedSupervisor {
   }
 
   spawn(runtime: RuntimeName, app = "behaviours.ts", spec: object = {}, environment: NodeJS.ProcessEnv = {}): Program {
+    return this.spawnProgram(runtime, { app: fixture(app), ...spec }, environment);
+  }
+
+  /** @param spec all that its ChildSpec has beside the defaults of its deadlines. */
+  spawnProgram(
+    runtime: RuntimeName | readonly string[],
+    spec: object = {},
+    environment: NodeJS.ProcessEnv = {},
+  ): Program {
     return new Program(runtime, [], {
       ...environment,
       PACELINE_LINK: this.link,
       PACELINE_TOKEN: "secret",
       PACELINE_ATTEMPT: "1",
-      PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000, app: fixture(app), ...spec }),
+      PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000, ...spec }),
       PACELINE_POOL: "web",
       PACELINE_INSTANCE: "web.1",
       PACELINE_INDEX: "1",

@@ -1,5 +1,6 @@
 /** An instance under a supervisor: its reports, how it leaves, and what it says when it cannot start. */
-import { existsSync, statSync } from "node:fs";
+import { existsSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ask, eventually, type Program, type RuntimeName, ScriptedSupervisor, Wire } from "./harness.js";
 
@@ -173,6 +174,15 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await instance.exited).toEqual({ code: 1, signal: null });
       expect(instance.output.join("\n")).toMatch(output);
       expect(supervisor.heard.some((it) => it.type === "ready")).toBe(false);
+    });
+
+    // Node's errors of this kind tell their place by themselves, or nobody.
+    it.runIf(runtime === "bun")("says where the app cannot be parsed", async () => {
+      const app = join(supervisor.directory, "wrong.ts");
+      writeFileSync(app, "export default {\n  fetch() {\n    return new Response(;\n  },\n};\n");
+      instance = supervisor.spawn(runtime, "", { app });
+      const { message } = await supervisor.hears("fault");
+      expect(message).toMatch(/failed to load: .+ at .+\/wrong\.ts:3:25$/);
     });
 
     it("says what nobody caught, and exits 1", async () => {

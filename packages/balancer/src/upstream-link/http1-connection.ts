@@ -18,7 +18,12 @@ type State =
   | "tunnel"
   /** Kept for the next request. */
   | "idle"
+  /** The request was given up and the upstream told so by a FIN; it may be at work on it still. */
+  | "given up"
   | "closed";
+
+/** An answer that nobody waits for is read up to this, in bytes, so that the upstream can end it; then it is cut. */
+const MAX_UNWANTED_BYTES = 4 << 20;
 
 /** One for the process: a head is used before the next is parsed. */
 const head = new ResponseHead();
@@ -38,6 +43,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private isRequestSent = false;
   private keepAlive = false;
   private isPaused = false;
+  /** What came of an answer that nobody waits for. */
+  private unwantedBytes = 0;
 
   constructor(
     private readonly link: Http1UpstreamLink,
@@ -113,7 +120,12 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   cancel(): void {
     this.receiver = undefined;
     // A connection that is still being made is closed when it is there.
-    if (this.state !== "connecting") this.close();
+    if (this.state === "connecting") return;
+    if (this.state === "tunnel" || !this.link.holdsPlaces || this.connection === undefined) return this.close();
+    this.state = "given up";
+    this.link.giveUp(this);
+    this.connection.end();
+    this.resume();
   }
 
   pause(): void {
@@ -150,6 +162,11 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
         // An answer to no request: whatever it is, the next request must not get it.
         this.close();
         break;
+      case "given up":
+        // An upstream that heeds no FIN must not go on for ever.
+        this.unwantedBytes += bytes.length;
+        if (this.unwantedBytes > MAX_UNWANTED_BYTES) this.close();
+        return true;
       case "connecting":
       case "closed":
         break;
@@ -225,6 +242,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   onEnd(): void {
     const { receiver } = this;
+    if (this.state === "given up") return this.close();
     if (this.state === "body" && this.body.endsWithClose && receiver !== undefined) {
       this.keepAlive = false;
       return this.finish(receiver, true);

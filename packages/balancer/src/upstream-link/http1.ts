@@ -11,17 +11,32 @@ export interface Http1LinkServices {
   requestWriter: HeadWriter;
 }
 
+/** Of an upstream that has few requests at once, since more would wait within it. */
+export interface Http1Bound {
+  /** Is to be called when the link can take more, though no exchange ended. */
+  onRoom(): void;
+}
+
 export class Http1UpstreamLink implements UpstreamLink {
   /** Idle connections, the one used last on top, so that a quiet hour leaves the others to be closed. */
   private readonly idle: Http1UpstreamConnection[] = [];
   private open_ = 0;
   private onEmpty: (() => void) | undefined;
+  /** Connections whose request was given up, and with which the upstream is not done. */
+  private readonly givenUp = new Set<Http1UpstreamConnection>();
 
   constructor(
     readonly services: Http1LinkServices,
     private readonly path: string,
     private readonly maxConnections: number,
+    /** Absent where the upstream takes as many connections as come. */
+    private readonly bounded?: Http1Bound,
   ) {}
+
+  /** Whether a request that is given up goes on holding its place until the upstream has let go of it. */
+  get holdsPlaces(): boolean {
+    return this.bounded !== undefined;
+  }
 
   get connections(): number {
     return this.open_;
@@ -64,7 +79,7 @@ export class Http1UpstreamLink implements UpstreamLink {
 
   leave(onEmpty: () => void): void {
     this.onEmpty = onEmpty;
-    for (const connection of this.idle.splice(0)) connection.close();
+    for (const connection of [...this.idle.splice(0), ...this.givenUp]) connection.close();
     if (this.open_ === 0) onEmpty();
   }
 
@@ -76,11 +91,18 @@ export class Http1UpstreamLink implements UpstreamLink {
     return true;
   }
 
+  /** Its request was given up: its place is free when the upstream ends the connection. */
+  giveUp(connection: Http1UpstreamConnection): void {
+    this.givenUp.add(connection);
+  }
+
   /** A connection is gone. */
   gone(connection: Http1UpstreamConnection): void {
     const index = this.idle.indexOf(connection);
     if (index >= 0) this.idle.splice(index, 1);
     this.open_--;
+    const wasGivenUp = this.givenUp.delete(connection);
     if (this.open_ === 0) this.onEmpty?.();
+    if (wasGivenUp && this.onEmpty === undefined) this.bounded?.onRoom();
   }
 }

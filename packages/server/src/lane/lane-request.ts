@@ -2,7 +2,7 @@
 import { LaneHeaders } from "./lane-headers.js";
 import type { LaneRequestHead } from "./request-head.js";
 import { standIn } from "./stand-in.js";
-import { NATIVE, NativeRequest } from "./web-classes.js";
+import { NATIVE, nativeRequest } from "./web-classes.js";
 
 /** What a request has beside its head. */
 export interface RequestSource {
@@ -39,7 +39,7 @@ export class LaneRequest {
       init.duplex = "half";
     }
     init.signal = source.signal();
-    this.made = new NativeRequest(this.url, init);
+    this.made = new (nativeRequest())(this.url, init);
     return this.made;
   }
 
@@ -51,7 +51,7 @@ export class LaneRequest {
   private madeRead(): Request {
     const { method } = this.head;
     const { url, source } = this;
-    this.made = new NativeRequest(url, {
+    this.made = new (nativeRequest())(url, {
       method,
       headers: this.headers as never,
       body: "read",
@@ -153,6 +153,6 @@ export function makeRequest(head: LaneRequestHead, source: RequestSource): Reque
 function setUp(): void {
   isSetUp = true;
   LaneHeaders.setUp();
-  standIn(LaneRequest.prototype, NativeRequest.prototype, (self) => self.native());
+  standIn(LaneRequest.prototype, nativeRequest().prototype, (self) => self.native());
   Object.assign(LaneRequest.prototype, { constructor: globalThis.Request });
 }

@@ -2,12 +2,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
-import type { NodeHandler } from "../app.js";
+import type { FetchHandler, NodeHandler } from "../app.js";
 import { RequestCounter } from "../request-counter.js";
 import { withPrivateUmask } from "../unix-socket.js";
 import { limitBody } from "./body-limit.js";
 import { cut } from "./cut.js";
-import { fetchAsNodeHandler } from "./fetch-on-node.js";
 import { listenError } from "./listen-error.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
 import { Tunnels } from "./tunnels.js";
@@ -31,9 +30,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   const counter = new RequestCounter(inFlight);
   const draining = { closeAnswers: false };
   const isFetch = app.style === "fetch";
-  const handler: NodeHandler = isFetch
-    ? fetchAsNodeHandler(app.handler, options.behindBalancer, counter, draining)
-    : app.handler;
+  const handler: NodeHandler = isFetch ? await adapt(app.handler, options, counter, draining) : app.handler;
 
   function ended(this: ServerResponse): void {
     const begunAtMs = active.get(this);
@@ -113,6 +110,18 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     },
   };
 }
+
+/** Loaded only here: the classes Request and Response that it extends are 5 MB on Node, which a (req, res) app does without. */
+async function adapt(
+  handler: FetchHandler,
+  { behindBalancer }: RuntimeOptions,
+  ...rest: AdapterState
+): Promise<NodeHandler> {
+  const { fetchAsNodeHandler } = await import("./fetch-on-node.js");
+  return fetchAsNodeHandler(handler, behindBalancer, ...rest);
+}
+
+type AdapterState = [RequestCounter, { readonly closeAnswers: boolean }];
 
 function listen(server: Server, address: ServeAddress): Promise<ServeAddress> {
   return new Promise((resolve, reject) => {

@@ -1,5 +1,5 @@
 /** The list of what a folder has, for people; every name in it is escaped. */
-import { opendirSync } from "node:fs";
+import { readEntries } from "./folder-entries.js";
 
 /** More names than this are not listed: the list is for people, and the folder may have a million. */
 export const MAX_LISTED = 10_000;
@@ -11,19 +11,15 @@ export interface ListedName {
 
 /** The names in a folder that may be shown, in order; what is neither a file nor a folder nor a link is left out. */
 export function readListing(folder: string, dotfiles: boolean): { names: ListedName[]; isWhole: boolean } {
-  const directory = opendirSync(folder);
   const names: ListedName[] = [];
-  try {
-    for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
-      if (!dotfiles && entry.name.startsWith(".")) continue;
-      if (!entry.isFile() && !entry.isDirectory() && !entry.isSymbolicLink()) continue;
-      if (names.length === MAX_LISTED) return { names: sorted(names), isWhole: false };
-      names.push({ name: entry.name, isFolder: entry.isDirectory() });
-    }
-  } finally {
-    directory.closeSync();
-  }
-  return { names: sorted(names), isWhole: true };
+  let isWhole = true;
+  readEntries(folder, (name, kind) => {
+    if (kind === "other" || (!dotfiles && name.startsWith("."))) return true;
+    isWhole = names.length < MAX_LISTED;
+    if (isWhole) names.push({ name, isFolder: kind === "folder" });
+    return isWhole;
+  });
+  return { names: sorted(names), isWhole };
 }
 
 function sorted(names: ListedName[]): ListedName[] {

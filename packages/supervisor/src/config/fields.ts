@@ -119,8 +119,15 @@ export function textTable(description: string) {
   return field(schema, { type: "table of texts", description });
 }
 
-/** Text, which may be empty, or names with such texts. */
+/** One text, or names with texts. */
 export function textOrTable(description: string) {
+  const error = expected("must be text, or a table of names and texts");
+  const one = z.string(error).min(1, error);
+  return field(z.union([one, z.record(z.string(), one)], error), { type: "text or table of texts", description });
+}
+
+/** Text, which may be empty, or names with such texts. */
+export function anyTextOrTable(description: string) {
   const error = expected("must be text, or a table of names and texts");
   const schema = z.union([z.string(), z.record(z.string(), z.string())], error);
   return field(schema, { type: "text or table of texts", description });

@@ -171,7 +171,8 @@ function resolveKind(
   for (const other of POOL_KINDS) {
     if (other === kind) continue;
     for (const key of Object.keys(other.fields)) {
-      if (pool[key as keyof PoolInput] === undefined) continue;
+      // Kinds that are alike share keys.
+      if (pool[key as keyof PoolInput] === undefined || key in kind.fields) continue;
       find(context, [...path, key], `means nothing in a pool of the kind \`${kind.name}\``);
     }
   }

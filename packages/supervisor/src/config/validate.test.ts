@@ -230,17 +230,17 @@ const BAD: [string, unknown, string[]][] = [
   [
     "nothing to run",
     {},
-    ["app: is missing: say what to run with one of `app`, `static`, `proxy`, here or in some `pools`"],
+    ["app: is missing: say what to run with one of `app`, `static`, `wsgi`, `proxy`, here or in some `pools`"],
   ],
   [
     "a pool with nothing to run",
     { pools: { web: {} } },
-    ["pools.web.app: is missing: say what to run with one of `app`, `static`, `proxy`"],
+    ["pools.web.app: is missing: say what to run with one of `app`, `static`, `wsgi`, `proxy`"],
   ],
   [
     "an app and a folder of files",
     { app: "./app.ts", static: "./site" },
-    ["static: cannot stand beside `app`: a pool has exactly one of `app`, `static`, `proxy`"],
+    ["static: cannot stand beside `app`: a pool has exactly one of `app`, `static`, `wsgi`, `proxy`"],
   ],
   ["a folder of files that is none", { static: "./app.ts" }, ["static: there is no such folder: ./app.ts"]],
   [

@@ -1,5 +1,5 @@
 /** What the control socket says and does: the status document, the operations, and the seam to the supervisor that serves them. */
-import type { ProcessState, RuntimeName } from "../core/model.js";
+import type { ProcessState } from "../core/model.js";
 
 export interface LatencyMs {
   /** Milliseconds, over about the last ten seconds; null when nothing was answered in that time. */
@@ -32,7 +32,8 @@ export interface InstanceStatus {
   pid: number | null;
   attempt: number;
   generation: number;
-  runtime: RuntimeName;
+  /** `bun` or `node`; of a program in another language what it calls itself, such as `python 3.11.7`. */
+  runtime: string;
   uptimeSeconds: number;
   rssBytes: number | null;
   /** As RSS, but of a page that several processes share only the part; read every 15 s while somebody asks. */
@@ -75,7 +76,7 @@ export interface BalancerStatus {
   pid: number | null;
   state: ProcessState;
   attempt: number;
-  runtime: RuntimeName;
+  runtime: string;
   uptimeSeconds: number;
   rssBytes: number | null;
   pssBytes: number | null;

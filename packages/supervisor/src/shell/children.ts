@@ -34,6 +34,9 @@ export interface ChildrenOptions {
   onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
 }
 
+/** What a child calls its runtime is for people to read. */
+const MAX_RUNTIME_TEXT = 40;
+
 export class Children {
   private readonly byId = new Map<string, LiveProcess>();
   private readonly byToken = new Map<string, LiveProcess>();
@@ -147,6 +150,7 @@ export class Children {
     child.connection = connection;
     this.options.onHello(child, connection);
     child.protocol = hello.protocol ?? child.protocol;
+    if (!/^(bun|node) /.test(hello.runtime)) child.runtime = hello.runtime.slice(0, MAX_RUNTIME_TEXT);
     if (hello.phase === "ready") this.options.report(child, { type: "ready", attempt: child.attempt });
     if (child.drainDeadline !== null) this.drain(child, child.drainDeadline);
     if (child.released) this.release(child);

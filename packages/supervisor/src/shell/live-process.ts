@@ -1,7 +1,7 @@
 /** What the shell knows of one OS process that it spawned. */
 import type { UpstreamProtocol } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
-import type { ExitStatus, RuntimeName } from "../core/model.js";
+import type { ExitStatus } from "../core/model.js";
 import type { LinkConnection } from "./link-connection.js";
 import type { OutputFile } from "./output.js";
 import type { ProcessStats } from "./stats.js";
@@ -16,7 +16,8 @@ export interface LiveProcess {
   readonly attempt: number;
   readonly generation: number;
   readonly kind: "instance" | "balancer";
-  readonly runtime: RuntimeName;
+  /** `bun` or `node`; of another program what it calls itself, such as `python 3.11.7`. */
+  runtime: string;
   /** Proves on the link that it is this process that speaks. */
   readonly token: string;
   /** Where an instance serves; null for a balancer. */

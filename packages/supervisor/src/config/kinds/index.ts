@@ -3,8 +3,9 @@ import { app } from "./app.js";
 import type { Fields, PoolKind } from "./kind.js";
 import { proxy } from "./proxy.js";
 import { staticFiles } from "./static.js";
+import { wsgi } from "./wsgi.js";
 
-const ALL = [app, staticFiles, proxy] as const;
+const ALL = [app, staticFiles, wsgi, proxy] as const;
 
 type Merged<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer All) => void ? All : never;
 

@@ -2,7 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { count, flag, milliseconds, table, text, textOrTable } from "../fields.js";
+import { anyTextOrTable, count, flag, milliseconds, table, text } from "../fields.js";
 import { poolKind } from "./kind.js";
 
 const optionFields = {
@@ -18,10 +18,10 @@ const optionFields = {
     true,
     "Make a Location on the upstream a path here, with the prefix that `stripPrefix` took off, so that a redirect leads through the proxy again.",
   ),
-  cookieDomainRewrite: textOrTable(
+  cookieDomainRewrite: anyTextOrTable(
     'The Domain that cookies of the upstream get; `""` takes it out, so that they hold for the host that was asked. A table tells it by the Domain that they have, `"*"` being any. Default: as they are.',
   ),
-  cookiePathRewrite: textOrTable("The same for the Path of cookies."),
+  cookiePathRewrite: anyTextOrTable("The same for the Path of cookies."),
   connectTimeoutMs: milliseconds(
     5_000,
     "How long a connection to the upstream may take, with TLS; then 504. So long too a request waits where all connections are busy; then 503.",

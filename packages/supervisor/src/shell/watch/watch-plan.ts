@@ -5,6 +5,9 @@ import type { FleetConfig } from "../../core/model.js";
 /** What programs write beside code, and editors beside a file. */
 const NO_CODE = /\.(log|pid|sock|tmp|bak|orig|swp|db|sqlite3?)$|-(wal|shm|journal)$|~$|^#.*#$/;
 
+/** Dependencies, and what Python makes of modules as it loads them. */
+const NO_CODE_FOLDERS: ReadonlySet<string> = new Set(["node_modules", "__pycache__"]);
+
 /** The pools that a change means. */
 export type ChangedPools = "all" | readonly string[];
 
@@ -27,9 +30,10 @@ export class WatchPlan {
     configFile: string | undefined,
     private readonly runDir: string,
   ) {
-    for (const { name, kind, source, envFiles } of pools) {
-      if (kind === "app") {
-        const root = dirname(source);
+    for (const { name, kind, source, cwd, envFiles } of pools) {
+      if (kind === "app" || kind === "wsgi") {
+        // Python finds its modules from the working directory.
+        const root = kind === "app" ? dirname(source) : cwd;
         this.poolsByRoot.set(root, [...(this.poolsByRoot.get(root) ?? []), name]);
       } else this.served.push(source);
       for (const file of envFiles) {
@@ -61,7 +65,7 @@ export class WatchPlan {
     if (served !== undefined && served.length > (root?.length ?? -1)) return true;
     // A folder below node_modules may have an app of its own; what leads to it does not matter then.
     const names = root === undefined || root === path ? [] : relative(root, path).split(sep);
-    return names.some((name) => name.startsWith(".") || name === "node_modules") || NO_CODE.test(basename(path));
+    return names.some((name) => name.startsWith(".") || NO_CODE_FOLDERS.has(name)) || NO_CODE.test(basename(path));
   }
 
   private rootOf(path: string): string | undefined {

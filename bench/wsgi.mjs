@@ -1,0 +1,217 @@
+/**
+ * What a WSGI app costs: `npm run bench:wsgi`. One instance of ours beside one sync worker of gunicorn and werkzeug's server, with the
+ * same app on the same Python, each asked over its unix socket; and ours in a fleet of one. Prints CPU time a request and RSS.
+ */
+import { spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { answers, endLeftovers, freePort, run, wait } from "./support/launch.mjs";
+import { keepAliveLoad } from "./support/load.mjs";
+import { medians } from "./support/medians.mjs";
+import { cpuBetween, cpuSnapshot, memory, tree } from "./support/processes.mjs";
+import { APPS, findPrograms, PACELINE, ROOT } from "./support/programs.mjs";
+import { textTable } from "./support/tables.mjs";
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "3" },
+    requests: { type: "string", default: "20000" },
+    clients: { type: "string", default: "4" },
+  },
+});
+const [rounds, requests, clients] = ["rounds", "requests", "clients"].map((name) => Number(options[name]));
+const { versions } = findPrograms(undefined);
+const python = gunicornPython();
+const werkzeugVersion = ask(
+  "import importlib.metadata as m, sys; print(m.version('werkzeug'), 'on Python', sys.version.split()[0])",
+);
+if (werkzeugVersion === undefined) {
+  process.stderr.write("gunicorn or werkzeug is missing (Debian: gunicorn, python3-werkzeug)\n");
+  process.exit(2);
+}
+
+/** All three run on the interpreter that gunicorn was installed for, as its first line tells. */
+function gunicornPython() {
+  const where = (process.env.PATH ?? "").split(":").map((folder) => path.join(folder, "gunicorn"));
+  const file = where.find((each) => existsSync(each));
+  return file === undefined ? "" : (/^#!(\S+)/.exec(readFileSync(file, "utf8"))?.[1] ?? "");
+}
+
+/** What this program prints, or undefined when it fails. */
+function ask(program) {
+  const { status, stdout } = spawnSync(python, ["-c", program], { encoding: "utf8", timeout: 10_000 });
+  return status === 0 ? stdout.trim() : undefined;
+}
+
+const ENTRY = path.join(ROOT, "packages/server/python/start.py");
+const LIMITS = {
+  maxHeadBytes: 16_384,
+  maxBodyBytes: 1 << 20,
+  headTimeoutMs: 15_000,
+  bodyTimeoutMs: 60_000,
+  maxConnections: 1000,
+  maxDeferredJobs: 1000,
+  maxDeferDelayMs: 1000,
+};
+
+/** Our instance by itself, with just enough of a supervisor to have it serve. */
+async function instance(directory) {
+  const link = path.join(directory, "link.sock");
+  const socket = path.join(directory, "app.sock");
+  const supervisor = net.createServer((connection) => {
+    connection.on("error", () => connection.destroy());
+    connection.on("data", (bytes) => bytes.includes('"hello"') && connection.write('{"type":"welcome"}\n'));
+  });
+  await once(supervisor.listen(link), "listening");
+  const spec = { wsgi: "hello_wsgi:application", orphanGraceMs: 60_000, drainTimeoutMs: 1000, limits: LIMITS };
+  const child = run(python, [ENTRY], APPS, {
+    PACELINE_LINK: link,
+    PACELINE_TOKEN: "bench",
+    PACELINE_ATTEMPT: "1",
+    PACELINE_SPEC: JSON.stringify(spec),
+    PACELINE_POOL: "web",
+    PACELINE_INSTANCE: "web.1",
+    PACELINE_INDEX: "1",
+    PACELINE_GENERATION: "1",
+    PACELINE_SOCKET: socket,
+  });
+  child.on("exit", () => supervisor.close().unref());
+  return { child, socket };
+}
+
+async function gunicorn(directory) {
+  const socket = path.join(directory, "app.sock");
+  const args = ["--workers", "1", "--backlog", "1024", "--bind", `unix:${socket}`, "--chdir", APPS];
+  const child = run("gunicorn", [...args, "--log-level", "critical", "hello_wsgi:application"], directory);
+  return { child, socket };
+}
+
+async function werkzeug(directory) {
+  const socket = path.join(directory, "app.sock");
+  const program = `import logging, sys; sys.path.insert(0, ${JSON.stringify(APPS)})
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+from hello_wsgi import application
+from werkzeug.serving import run_simple
+run_simple("unix://${socket}", 0, application)`;
+  return { child: run(python, ["-c", program], directory), socket };
+}
+
+/** `requests` in turn on each of a few clients; `isKept`: on one connection each, else each on its own. */
+async function load(socket, isKept, count) {
+  let left = count;
+  const close = isKept ? "" : "Connection: close\r\n";
+  const request = `GET / HTTP/1.1\r\nHost: bench\r\n${close}\r\n`;
+  const connect = () =>
+    new Promise((resolve, reject) => {
+      const connection = net.connect(socket);
+      connection.once("error", reject);
+      connection.once("connect", () => resolve(connection));
+    });
+  const client = async () => {
+    let connection;
+    while (left-- > 0) {
+      connection ??= await connect();
+      connection.write(request);
+      let text = "";
+      while (!text.endsWith("Hello World!\n")) {
+        const [bytes] = await once(connection, "data");
+        text += bytes;
+      }
+      if (isKept) continue;
+      connection.destroy();
+      connection = undefined;
+    }
+    connection?.destroy();
+  };
+  await Promise.all(Array.from({ length: clients }, client));
+}
+
+/** CPU time a request, in microseconds, of these processes while `work` makes so many requests. */
+async function cost(pids, count, work) {
+  const before = cpuSnapshot(pids());
+  await work();
+  return cpuBetween(before, cpuSnapshot(pids())).microseconds / count;
+}
+
+const ALONE = [
+  { name: "paceline", start: instance, keeps: true },
+  { name: "gunicorn, 1 sync worker", start: gunicorn, keeps: false },
+  { name: "werkzeug", start: werkzeug, keeps: false },
+];
+
+async function measureAlone({ start, keeps }) {
+  const directory = mkdtempSync(path.join(tmpdir(), "paceline-wsgi-"));
+  try {
+    const { child, socket } = await start(directory);
+    await answers(socket);
+    const pids = () => tree(child.pid);
+    const idle = memory(pids()).rssMB;
+    await load(socket, false, requests / 10);
+    const sample = { idleMB: idle, closeUs: await cost(pids, requests, () => load(socket, false, requests)) };
+    if (keeps) sample.keptUs = await cost(pids, requests, () => load(socket, true, requests));
+    // gunicorn's worker alone, without its master, is what more instances would add.
+    const each = Math.min(...pids().map((pid) => memory([pid]).rssMB));
+    return { ...sample, afterMB: memory(pids()).rssMB, eachMB: each };
+  } finally {
+    await endLeftovers();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+const commandOf = (pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8");
+
+/** One instance behind one balancer of ours: what each of the two costs. */
+async function measureFleet() {
+  const directory = mkdtempSync(path.join(tmpdir(), "paceline-wsgi-"));
+  try {
+    const port = await freePort();
+    const pool = { wsgi: "hello_wsgi:application", python, instances: 1, cwd: APPS };
+    writeFileSync(
+      path.join(directory, "paceline.config.json"),
+      JSON.stringify({ listen: `127.0.0.1:${port}`, ...pool }),
+    );
+    const fleet = run("sh", [PACELINE, "start", directory, "--log-format", "none"], directory);
+    await answers(port);
+    const pids = tree(fleet.pid);
+    const python3 = pids.filter((pid) => commandOf(pid).includes("start.py"));
+    const balancer = pids.filter((pid) => commandOf(pid).includes("balancer"));
+    await keepAliveLoad(port, 1, 16);
+    const before = [cpuSnapshot(python3), cpuSnapshot(balancer)];
+    const { requests: count, failed } = await keepAliveLoad(port, 5, 16);
+    const [ours, theirs] = [python3, balancer].map(
+      (of, n) => cpuBetween(before[n], cpuSnapshot(of)).microseconds / count,
+    );
+    await wait(100);
+    return { instanceUs: ours, balancerUs: theirs, instanceMB: memory(python3).rssMB, failed };
+  } finally {
+    await endLeftovers();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+const shown = (value) => (value === undefined ? "–" : value.toFixed(1));
+const say = (line = "") => process.stdout.write(`${line}\n`);
+
+say(`werkzeug ${werkzeugVersion}, gunicorn ${versions.gunicorn}; medians of ${rounds} rounds of ${requests} requests`);
+const samples = new Map(ALONE.map(({ name }) => [name, []]));
+const fleets = [];
+for (let round = 0; round < rounds; round++) {
+  for (const contestant of ALONE) samples.get(contestant.name).push(await measureAlone(contestant));
+  fleets.push(await measureFleet());
+}
+const alone = [...samples].map(([name, of]) => {
+  const m = medians(of, ["closeUs", "keptUs", "idleMB", "afterMB", "eachMB"]);
+  return [name, ...[m.closeUs, m.keptUs, m.idleMB, m.afterMB, m.eachMB].map(shown)];
+});
+say();
+const header = ["", "close, CPU µs", "kept, CPU µs", "RSS MB idle", "RSS MB after", "RSS MB of one process"];
+say(textTable({ caption: "over its unix socket", header, rows: alone }));
+const m = medians(fleets, ["instanceUs", "balancerUs", "instanceMB", "failed"]);
+say();
+say(
+  `Behind one balancer, kept clients: instance ${shown(m.instanceUs)} µs a request and ${shown(m.instanceMB)} MB RSS, balancer ${shown(m.balancerUs)} µs; failed: ${m.failed}`,
+);

@@ -1,0 +1,12 @@
+/** A Django project behind Paceline: four processes of Python, each with one request at a time. */
+import { spawnSync } from "node:child_process";
+import { resolve } from "node:path";
+
+// Django is where you have installed it: in a virtual environment here, or for one of these interpreters.
+const interpreters = [resolve(import.meta.dirname, ".venv/bin/python"), "python3", "/usr/bin/python3"];
+
+export default {
+  wsgi: "mysite.wsgi:application",
+  python: interpreters.find((python) => spawnSync(python, ["-c", "import django"]).status === 0) ?? "python3",
+  instances: 4,
+};

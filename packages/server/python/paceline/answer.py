@@ -1,0 +1,328 @@
+"""One answer: what `start_response` and `write` of PEP 3333 do, and how a body goes out."""
+
+import os
+from time import gmtime, time
+
+from .errors import ClientGone
+from .file_wrapper import FileWrapper, regular_file
+from .head import TOKEN_BYTES
+
+# Head and body up to this are joined, which costs less than two pieces do.
+JOINED_BYTES = 65_536
+MAX_KNOWN = 512
+SENDFILE_BYTES = 1 << 20
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+# Fields of one hop are the server's alone (RFC 2616 §13.5.1, to which PEP 3333 refers).
+_HOP = object()
+_LENGTH = object()
+_DATE = object()
+_ORDINARY = object()
+_KINDS = {
+    "connection": _HOP,
+    "keep-alive": _HOP,
+    "proxy-authenticate": _HOP,
+    "proxy-authorization": _HOP,
+    "te": _HOP,
+    "trailers": _HOP,
+    "transfer-encoding": _HOP,
+    "upgrade": _HOP,
+    "content-length": _LENGTH,
+    "date": _DATE,
+}
+# What was found out about names and statuses that came so far.
+_known_names = {}
+_known_statuses = {}
+
+_date_second = 0
+_date_line = ""
+
+
+class Answer:
+    """Is made for one request, whose framing says what its client can take."""
+
+    __slots__ = (
+        "_body_bytes",
+        "_connection",
+        "_content_length",
+        "_fields",
+        "_is_bodiless",
+        "_is_chunked",
+        "_is_head",
+        "_is_over",
+        "_request",
+        "_status_line",
+        "head_sent",
+        "keep_alive",
+        "status",
+    )
+
+    def __init__(self, connection, request, is_head):
+        self._connection = connection
+        self._request = request
+        self._is_head = is_head
+        self._status_line = None
+        self._fields = None
+        self._content_length = None
+        self._is_chunked = False
+        self._is_bodiless = False
+        # The app gave more than it had announced: the rest is nobody's.
+        self._is_over = False
+        self._body_bytes = 0
+        self.status = 0
+        self.head_sent = False
+        # Decided with the head.
+        self.keep_alive = request.keep_alive
+
+    # For the app.
+
+    def start_response(self, status, response_headers, exc_info=None):
+        if exc_info is not None:
+            try:
+                if self.head_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self._status_line is not None:
+            raise AssertionError("start_response was called twice without exc_info")
+        line = _known_statuses.get(status) if type(status) is str else None
+        if line is None:
+            line = _check_status(status)
+        if type(response_headers) is not list:
+            raise AssertionError(f"response_headers is a list of tuples, not {type(response_headers).__name__}")
+        length = None
+        has_date = False
+        fields = ""
+        for name, value in response_headers:
+            kind = _known_names.get(name)
+            if kind is None:
+                kind = _learn_name(name)
+            if type(value) is not str or not value.isprintable():
+                _check_value(name, value)
+            if kind is not _ORDINARY:
+                if kind is _LENGTH:
+                    if length is not None or not (value.isascii() and value.isdigit()):
+                        raise AssertionError(f"Content-Length is one whole number, not {value!r}")
+                    length = int(value)
+                    continue
+                has_date = True
+            fields += f"{name}: {value}\r\n"
+        if not has_date:
+            fields += _date()
+        try:
+            fields.encode("latin-1")
+        except UnicodeEncodeError as error:
+            raise AssertionError(f"a field has what is not in ISO-8859-1: {error}") from None
+        self._status_line = line
+        self.status = int(status[:3])
+        self._fields = fields
+        self._content_length = length
+        self._is_bodiless = self._is_head or self.status == 204 or self.status == 304
+        return self.write
+
+    def write(self, block):
+        """A block of the body; the head goes out with the first that is not empty."""
+        if not block:
+            if not isinstance(block, bytes):
+                raise AssertionError(f"a body is made of bytes, not {type(block).__name__}")
+            return
+        if not isinstance(block, bytes):
+            raise AssertionError(f"a body is made of bytes, not {type(block).__name__}")
+        if not self.head_sent:
+            self._send(self._head(None), self._admit(block))
+        else:
+            if self._connection.has_left():
+                raise ClientGone("the client left")
+            self._send(b"", self._admit(block))
+
+    # For the server.
+
+    def send_result(self, result):
+        """Sends what the app returned, to its end."""
+        kind = type(result)
+        if (kind is list or kind is tuple) and not self.head_sent:
+            body = result[0] if len(result) == 1 else b"".join(result)
+            if type(body) is not bytes:
+                raise AssertionError(f"a body is made of bytes, not {type(body).__name__}")
+            self._send_whole(body)
+            return
+        if kind is FileWrapper and not self.head_sent and self._send_file(result):
+            return
+        for block in result:
+            self.write(block)
+            # What else it has is not wanted: a HEAD's head is out, or the announced length is.
+            if self._is_over or (self._is_bodiless and self.head_sent):
+                break
+        self._end()
+
+    def send_error(self):
+        """In the place of an answer of which nothing was sent."""
+        body = b"Internal Server Error\n"
+        self._status_line = None
+        self.start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+        self._send_whole(body)
+
+    def _send_whole(self, body):
+        head = self._head(len(body))
+        self.head_sent = True
+        self._send(head, self._admit(body) if body else b"")
+        self._check_length()
+
+    def _end(self):
+        if not self.head_sent:
+            self._send(self._head(0), b"")
+        elif self._is_chunked:
+            self._connection.send(b"0\r\n\r\n")
+        self._check_length()
+
+    def _check_length(self):
+        """Too few bytes must not look whole: the connection ends before the announced length does."""
+        announced = self._content_length
+        if announced is not None and not self._is_bodiless and self._body_bytes < announced:
+            self.keep_alive = False
+            self._connection.complain(f"the app gave {self._body_bytes} of the {announced} bytes of its Content-Length")
+
+    def _head(self, body_length):
+        """The head's bytes, with the framing that follows from what is known of the body."""
+        line = self._status_line
+        if line is None:
+            raise AssertionError("the app gave a body before it called start_response")
+        request = self._request
+        length = self._content_length
+        framing = ""
+        if self.status == 204:
+            length = None
+        elif length is None and self.status != 304:
+            if body_length is not None and (body_length or not self._is_head):
+                self._content_length = length = body_length
+            elif self._is_head:
+                pass
+            elif request.is_http_11:
+                self._is_chunked = True
+                framing = "Transfer-Encoding: chunked\r\n"
+            else:
+                self.keep_alive = False
+        if length is not None:
+            framing = f"Content-Length: {length}\r\n"
+        if not self._connection.may_keep():
+            self.keep_alive = False
+        if not self.keep_alive:
+            framing += "Connection: close\r\n"
+        elif not request.is_http_11:
+            framing += "Connection: keep-alive\r\n"
+        return f"{line}{self._fields}{framing}\r\n".encode("latin-1")
+
+    def _admit(self, block):
+        """What of a block may go out."""
+        if self._is_bodiless:
+            return b""
+        announced = self._content_length
+        if announced is not None and self._body_bytes + len(block) > announced:
+            block = block[: announced - self._body_bytes]
+            self._is_over = True
+            self._connection.complain(f"the app gave more than the {announced} bytes of its Content-Length; they are cut")
+        self._body_bytes += len(block)
+        return block
+
+    def _send(self, head, block):
+        self.head_sent = True
+        if self._is_chunked and block:
+            head += b"%x\r\n" % len(block)
+            if len(block) <= JOINED_BYTES:
+                self._connection.send(head + block + b"\r\n")
+            else:
+                self._connection.send_pieces(head, block, b"\r\n")
+        elif len(block) <= JOINED_BYTES:
+            self._connection.send(head + block)
+        else:
+            self._connection.send_pieces(head, block)
+
+    def _send_file(self, wrapper):
+        """The file by the kernel; False when it must be read, of which nothing has been sent then."""
+        file = regular_file(wrapper)
+        if file is None:
+            return False
+        fd, position, size = file
+        left = max(0, size - position)
+        head = self._head(left)
+        if self._content_length is not None:
+            left = min(left, self._content_length)
+        self._connection.send(head)
+        self.head_sent = True
+        if self._is_bodiless:
+            return True
+        connection = self._connection
+        while left > 0:
+            if connection.has_left():
+                raise ClientGone("the client left")
+            try:
+                sent = os.sendfile(connection.fileno(), fd, position, min(left, SENDFILE_BYTES))
+            except BlockingIOError:
+                connection.wait_to_send()
+                continue
+            except (ConnectionError, TimeoutError) as error:
+                raise ClientGone("the client left") from error
+            except OSError:
+                # The file system or the kind of socket has no sendfile.
+                os.lseek(fd, position, os.SEEK_SET)
+                block = os.read(fd, min(left, JOINED_BYTES))
+                sent = len(block)
+                connection.send(block)
+            if sent == 0:
+                break  # It became shorter meanwhile.
+            position += sent
+            left -= sent
+            self._body_bytes += sent
+            connection.moved(sent)
+        self._check_length()
+        return True
+
+
+def _check_status(status):
+    if type(status) is not str:
+        raise AssertionError(f"a status is text, not {type(status).__name__}")
+    digits = status[:3]
+    if not (len(status) >= 4 and digits.isascii() and digits.isdigit() and status[3] == " "):
+        raise AssertionError(f"a status is three digits, a space and a reason, not {status!r}")
+    if not 200 <= int(digits) <= 599:
+        raise AssertionError(f"{digits} is no status of an answer")
+    if not status.isprintable():
+        _check_value("the status", status)
+    line = f"HTTP/1.1 {status}\r\n"
+    if len(_known_statuses) < MAX_KNOWN:
+        _known_statuses[status] = line
+    return line
+
+
+def _learn_name(name):
+    if type(name) is not str:
+        raise AssertionError(f"a field's name is text, not {type(name).__name__}")
+    if not name or not name.isascii() or name.encode("ascii").translate(None, TOKEN_BYTES):
+        raise AssertionError(f"{name!r} is no name of a field")
+    kind = _KINDS.get(name.lower(), _ORDINARY)
+    if kind is _HOP:
+        raise AssertionError(f"{name} is not the app's to send: it belongs to one hop (PEP 3333)")
+    if len(_known_names) < MAX_KNOWN:
+        _known_names[name] = kind
+    return kind
+
+
+def _check_value(name, value):
+    if type(value) is not str:
+        raise AssertionError(f"the value of {name} is text, not {type(value).__name__}")
+    for character in value:
+        if (character < " " and character != "\t") or character == "\x7f":
+            raise AssertionError(f"{name} has a control character: {value!r}")
+
+
+def _date():
+    global _date_second, _date_line
+    second = int(time())
+    if second != _date_second:
+        _date_second = second
+        at = gmtime(second)
+        day = f"{DAYS[at.tm_wday]}, {at.tm_mday:02} {MONTHS[at.tm_mon - 1]} {at.tm_year}"
+        _date_line = f"Date: {day} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT\r\n"
+    return _date_line

@@ -1,0 +1,330 @@
+"""One connection of a balancer: reads a request, has the app answer it, and is kept for the next where framing allows."""
+
+import select
+import socket
+import sys
+from io import BytesIO
+from time import monotonic, perf_counter
+
+from .answer import Answer
+from .errors import BadRequest, ClientGone
+from .head import parse_head
+from .request_body import ChunkedReader, SocketBody
+
+READ_BYTES = 65_536
+# A body up to this is read before the app is called.
+SMALL_BODY_BYTES = 65_536
+# After an answer that says `close`, what the client still sends is read away for so long: else it might lose the answer.
+LINGER_S = 2
+# Beside the timeout of one wait, all waits of a request may take no longer than this for each byte: 1,000 bytes a second at least.
+SLOWEST_S_PER_BYTE = 0.001
+
+REASONS = {
+    400: "Bad Request",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    505: "HTTP Version Not Supported",
+}
+_POLLRDHUP = getattr(select, "POLLRDHUP", 0)
+
+
+class Connection:
+    """Belongs to the server's loop, which calls `on_readable`, `go_on` and `on_deadline`."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_environ",
+        "_fd",
+        "_moved",
+        "_server",
+        "_socket",
+        "_waited",
+        "is_lingering",
+    )
+
+    def __init__(self, server, accepted):
+        self._server = server
+        self._socket = accepted
+        self._fd = accepted.fileno()
+        # What was read and not used: the begin of a head, or the next request.
+        self._buffer = b""
+        self.is_lingering = False
+        # Seconds waited for the client during this request, and bytes that went either way.
+        self._waited = 0.0
+        self._moved = 0
+        # The request under way, and what of its body the app reads from the socket.
+        self._environ = None
+        self._body = None
+
+    def fileno(self):
+        return self._fd
+
+    # For the loop.
+
+    def on_readable(self):
+        try:
+            received = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = b""
+        if not received:
+            self.close()
+        elif not self.is_lingering:
+            self._buffer = self._buffer + received if self._buffer else received
+            self.go_on()
+
+    def go_on(self):
+        """Answers the request at the begin of the buffer, if its head is whole."""
+        buffer = self._buffer
+        server = self._server
+        if self._socket is None:
+            return
+        # An empty line before a request is forgiven (RFC 9112 §2.2).
+        start = 2 if buffer[:2] == b"\r\n" else 0
+        end = buffer.find(b"\r\n\r\n", start)
+        if end < 0 or end - start > server.max_head_bytes:
+            if len(buffer) - start > server.max_head_bytes:
+                self._refuse(431)
+            else:
+                server.deadlines.setdefault(self, monotonic() + server.head_timeout_s)
+            return
+        if server.deadlines:
+            server.deadlines.pop(self, None)
+        self._buffer = buffer[end + 4 :]
+        try:
+            environ, request = parse_head(buffer[start:end], server.base_environ)
+            self._waited = 0.0
+            self._moved = 0
+            self._take_body(environ, request)
+        except BadRequest as bad:
+            self._refuse(bad.status)
+            return
+        except ClientGone:
+            self.close()
+            return
+        self._answer(environ, request)
+        if self._buffer and self._socket is not None and not self.is_lingering:
+            server.buffered.append(self)
+
+    def on_deadline(self):
+        if self.is_lingering:
+            self.close()
+        else:
+            self._refuse(408)
+
+    def close(self):
+        if self._socket is None:
+            return
+        self._server.forget(self)
+        self._socket.close()
+        self._socket = None
+
+    # One request.
+
+    def _take_body(self, environ, request):
+        """Puts the body into the environ."""
+        server = self._server
+        self._environ = environ
+        self._body = None
+        if request.is_chunked:
+            if request.expects_continue:
+                self.send_continue()
+            file, length, self._buffer = ChunkedReader(self, self._buffer, server.max_body_bytes).read()
+            environ["wsgi.input"] = file
+            environ["CONTENT_LENGTH"] = str(length)
+            return
+        length = request.length
+        if length == 0:
+            environ["wsgi.input"] = BytesIO()
+            return
+        if length > server.max_body_bytes:
+            raise BadRequest(413)
+        received = self._buffer
+        if len(received) < length and (request.expects_continue or length > SMALL_BODY_BYTES):
+            self._buffer = b""
+            self._body = SocketBody(self, received, length - len(received), request.expects_continue and not received)
+            environ["wsgi.input"] = self._body
+            return
+        if len(received) < length:
+            pieces = [received]
+            missing = length - len(received)
+            while missing > 0:
+                pieces.append(self.receive_body(missing))
+                missing -= len(pieces[-1])
+            received = b"".join(pieces)
+        environ["wsgi.input"] = BytesIO(received[:length])
+        self._buffer = received[length:]
+
+    def _answer(self, environ, request):
+        server = self._server
+        counts = server.counts
+        counts.begin()
+        began = perf_counter()
+        answer = Answer(self, request, environ["REQUEST_METHOD"] == "HEAD")
+        fatal = None
+        try:
+            result = server.application(environ, answer.start_response)
+            try:
+                answer.send_result(result)
+            finally:
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
+        except ClientGone:
+            answer.keep_alive = False
+        except BaseException as error:
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                # The app ends its process; the client gets its answer first.
+                fatal = error
+            self._fail(answer)
+        if answer.status >= 500:
+            counts.errors += 1
+        counts.end(perf_counter() - began)
+        if not answer.keep_alive:
+            self._end()
+        if fatal is not None:
+            raise fatal
+
+    def _fail(self, answer):
+        """The app threw: its client gets a 500, or a connection that ends too early when some of the answer is out."""
+        self.complain("the app failed:")
+        sys.excepthook(*sys.exc_info())
+        if answer.head_sent:
+            answer.keep_alive = False
+            if answer.status < 500:
+                self._server.counts.errors += 1
+            self.close()
+            return
+        try:
+            answer.send_error()
+        except ClientGone:
+            answer.keep_alive = False
+
+    def _refuse(self, status):
+        reason = REASONS[status]
+        body = f"{reason}\n"
+        head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        try:
+            self.send(f"{head}\r\n{body}".encode("ascii"))
+        except ClientGone:
+            pass
+        self._end()
+
+    def _end(self):
+        """No more requests here; what the client still sends is read away, so that it gets its answer."""
+        if self._socket is None:
+            return
+        self._buffer = b""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        self.is_lingering = True
+        self._server.deadlines[self] = monotonic() + LINGER_S
+
+    # For the answer.
+
+    def may_keep(self):
+        """Whether another request may come here after this one."""
+        body = self._body
+        return not self._server.instance.is_leaving and (body is None or body.unread == 0)
+
+    def has_left(self):
+        """Whether the client is gone: with a request in flight its FIN counts as that."""
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return False
+        except (OSError, AttributeError):
+            return True
+
+    def complain(self, what):
+        environ = self._environ or {}
+        asked = f"{environ.get('REQUEST_METHOD', 'a request')} {environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+        print(f"{ascii(asked)[1:-1]}: {what}", file=sys.stderr)
+
+    def send(self, data):
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except (OSError, AttributeError) as error:
+            raise ClientGone("the client left") from error
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def send_pieces(self, *pieces):
+        """Large ones, without copying them together."""
+        try:
+            sent = self._socket.sendmsg(pieces)
+        except BlockingIOError:
+            sent = 0
+        except (OSError, AttributeError) as error:
+            raise ClientGone("the client left") from error
+        for piece in pieces:
+            if sent >= len(piece):
+                sent -= len(piece)
+                continue
+            self._send_rest(memoryview(piece)[sent:])
+            sent = 0
+
+    def _send_rest(self, rest):
+        while rest:
+            self.wait_to_send()
+            try:
+                sent = self._socket.send(rest)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise ClientGone("the client left") from error
+            self._moved += sent
+            rest = rest[sent:]
+
+    def moved(self, count):
+        self._moved += count
+
+    def wait_to_send(self):
+        self._wait(select.POLLOUT | _POLLRDHUP)
+
+    # For the body.
+
+    def send_continue(self):
+        self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def receive_body(self, most):
+        """Some bytes, at least one. Raises ClientGone at the end, and when they are too slow."""
+        while True:
+            try:
+                received = self._socket.recv(min(most, READ_BYTES))
+            except BlockingIOError:
+                self._wait(select.POLLIN)
+                continue
+            except (OSError, AttributeError) as error:
+                raise ClientGone("the client left") from error
+            if not received:
+                raise ClientGone("the client left before its request was whole")
+            self._moved += len(received)
+            return received
+
+    def _wait(self, events):
+        """Until something can move; bounded for each wait, and for all waits of a request by what has moved."""
+        timeout = self._server.body_timeout_s
+        left = timeout + self._moved * SLOWEST_S_PER_BYTE - self._waited
+        poller = select.poll()
+        poller.register(self._fd, events)
+        before = monotonic()
+        happened = poller.poll(max(0.0, min(timeout, left)) * 1000)
+        self._waited += monotonic() - before
+        if not happened:
+            self.complain("the client was too slow")
+            self.close()
+            raise ClientGone("the client was too slow")
+        if happened[0][1] & _POLLRDHUP and events & select.POLLOUT:
+            raise ClientGone("the client left")

@@ -1,0 +1,90 @@
+"""Reads what the supervisor put into this process's environment, and takes the secret part out of it."""
+
+import json
+import os
+
+from .errors import InstanceError
+
+# As LINK_ENVIRONMENT of packages/link/src/messages.ts; the last is for our processes on Bun alone.
+SECRET_NAMES = ("PACELINE_LINK", "PACELINE_TOKEN", "PACELINE_ATTEMPT", "PACELINE_SPEC")
+OTHER_NAMES = ("BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER",)
+BUN_LATE_FTL = ("BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", "1000000")
+
+LIMIT_NAMES = (
+    "maxHeadBytes",
+    "maxBodyBytes",
+    "headTimeoutMs",
+    "bodyTimeoutMs",
+    "maxConnections",
+    "maxDeferredJobs",
+    "maxDeferDelayMs",
+)
+
+
+class Identity:
+    """Who this process is and what it is to run."""
+
+    __slots__ = ("attempt", "generation", "limits", "link", "name", "pool", "socket", "spec", "token")
+
+    def __init__(self, environment):
+        self.link = environment["PACELINE_LINK"]
+        self.token = _text(environment, "PACELINE_TOKEN")
+        self.attempt = _whole_number(environment, "PACELINE_ATTEMPT")
+        self.generation = _whole_number(environment, "PACELINE_GENERATION")
+        self.pool = _text(environment, "PACELINE_POOL")
+        self.name = _text(environment, "PACELINE_INSTANCE")
+        self.socket = _text(environment, "PACELINE_SOCKET")
+        self.spec = _spec(_text(environment, "PACELINE_SPEC"))
+        self.limits = self.spec["limits"]
+
+
+def take_environment(environment=os.environ):
+    """The identity of this process, or None when no supervisor started it; what only it may know is deleted.
+
+    Raises InstanceError when a variable is missing or cannot be understood.
+    """
+    if not environment.get("PACELINE_LINK"):
+        return None
+    identity = Identity(environment)
+    for name in SECRET_NAMES + OTHER_NAMES:
+        environment.pop(name, None)
+    if environment.get(BUN_LATE_FTL[0]) == BUN_LATE_FTL[1]:
+        del environment[BUN_LATE_FTL[0]]
+    return identity
+
+
+def _text(environment, name):
+    value = environment.get(name)
+    if not value:
+        raise InstanceError(f"{name} is not set")
+    return value
+
+
+def _whole_number(environment, name):
+    value = _text(environment, name)
+    if not (value.isascii() and value.isdigit() and len(value) <= 15):
+        raise InstanceError(f"{name} is not a whole number: {value}")
+    return int(value)
+
+
+def _spec(text):
+    try:
+        spec = json.loads(text)
+    except ValueError as cause:
+        raise InstanceError("PACELINE_SPEC is not JSON") from cause
+    if not isinstance(spec, dict):
+        raise InstanceError("PACELINE_SPEC is not an object")
+    for name in ("orphanGraceMs", "drainTimeoutMs"):
+        if not _is_amount(spec.get(name)):
+            raise InstanceError(f"PACELINE_SPEC has no good {name}")
+    limits = spec.get("limits")
+    if not isinstance(limits, dict):
+        raise InstanceError("PACELINE_SPEC has no limits")
+    for name in LIMIT_NAMES:
+        if not _is_amount(limits.get(name)):
+            raise InstanceError(f"PACELINE_SPEC has no good limits.{name}")
+    return spec
+
+
+def _is_amount(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")

@@ -1,0 +1,233 @@
+"""Parses the head of a request, strictly, into the environ of PEP 3333. Pure: no sockets, no clock."""
+
+from .errors import BadRequest
+
+MAX_FIELDS = 128
+MAX_KNOWN_NAMES = 512
+# A length with more digits is none.
+MAX_LENGTH_DIGITS = 15
+
+# All that may stand in a head beside line ends: visible ASCII, space, tab and what is not ASCII (RFC 9110 §5.5).
+TEXT_BYTES = bytes(byte for byte in range(256) if byte >= 32 and byte != 127) + b"\t"
+TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+HEX_DIGITS = b"0123456789abcdefABCDEF"
+
+_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")}
+
+# The environ's key of each name that came so far; None for one that no app must see.
+_KEYS = {
+    b"Host": "HTTP_HOST",
+    b"Content-Type": "CONTENT_TYPE",
+    b"Content-Length": "CONTENT_LENGTH",
+    b"User-Agent": "HTTP_USER_AGENT",
+    b"Accept": "HTTP_ACCEPT",
+    b"Connection": "HTTP_CONNECTION",
+    b"X-Forwarded-For": "HTTP_X_FORWARDED_FOR",
+    b"X-Forwarded-Host": "HTTP_X_FORWARDED_HOST",
+    b"X-Forwarded-Proto": "HTTP_X_FORWARDED_PROTO",
+    b"Forwarded": "HTTP_FORWARDED",
+}
+
+
+class Framing:
+    """How a request's body is delimited, and whether the connection may live on."""
+
+    __slots__ = ("expects_continue", "is_chunked", "is_http_11", "keep_alive", "length")
+
+
+def parse_head(head, base):
+    """The environ and the framing of a head, whose bytes come without the empty line at its end.
+
+    `base` holds what is the same in each environ. Raises BadRequest.
+    """
+    lines = head.split(b"\r\n")
+    # What is left of a head without its text must be its line ends: no bare CR or LF, no NUL, no other control character.
+    if len(lines) - 1 > MAX_FIELDS:
+        raise BadRequest(431)
+    if head.translate(None, TEXT_BYTES) != b"\r\n" * (len(lines) - 1):
+        raise BadRequest(400)
+    environ = base.copy()
+    framing = Framing()
+    _parse_request_line(lines[0], environ, framing)
+    for at in range(1, len(lines)):
+        name, colon, value = lines[at].partition(b":")
+        key = _KEYS.get(name, False)
+        if key is False:
+            key = _learn_key(name)
+        if key is None:
+            continue
+        if not colon:
+            raise BadRequest(400)
+        text = value.strip(b" \t").decode("latin-1")
+        if key in environ:
+            text = _combine(key, environ[key], text)
+        environ[key] = text
+    _decide_framing(environ, framing)
+    _tell_the_client(environ, framing)
+    return environ, framing
+
+
+def _parse_request_line(line, environ, framing):
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        raise BadRequest(400)
+    method, target, version = parts
+    if version == b"HTTP/1.1":
+        framing.is_http_11 = True
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1"
+    elif version == b"HTTP/1.0":
+        framing.is_http_11 = False
+        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+    else:
+        raise BadRequest(505 if version[:5] == b"HTTP/" and version[5:8].replace(b".", b"").isdigit() else 400)
+    name = _METHODS.get(method)
+    if name is None:
+        if not method or method.translate(None, TOKEN_BYTES):
+            raise BadRequest(400)
+        # Its target is no path, and nobody connects through an app.
+        if method == b"CONNECT":
+            raise BadRequest(405)
+        name = method.decode("ascii")
+    environ["REQUEST_METHOD"] = name
+    if target[:1] != b"/":
+        target = _path_of_other_form(target, name, environ)
+    if b"#" in target:
+        raise BadRequest(400)
+    path, _, query = target.partition(b"?")
+    if b"%" in path:
+        path = unquote(path)
+    # Bytes as text, as PEP 3333 has it.
+    environ["PATH_INFO"] = path.decode("latin-1")
+    environ["QUERY_STRING"] = query.decode("latin-1")
+
+
+def _path_of_other_form(target, method, environ):
+    """RFC 9112 §3.2: a whole URL, whose host counts in the place of the Host field's, or `*`."""
+    if target == b"*" and method == "OPTIONS":
+        return b""
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        raise BadRequest(400)
+    ends = [at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0]
+    end = min(ends) if ends else len(rest)
+    host = rest[:end]
+    if not host or b"@" in host:
+        raise BadRequest(400)
+    environ["paceline.target_host"] = host.decode("latin-1")
+    path = rest[end:]
+    return path if path[:1] == b"/" else b"/" + path
+
+
+def unquote(path):
+    """Percent-decoded; a % that begins no escape stays as it is."""
+    pieces = path.split(b"%")
+    decoded = [pieces[0]]
+    for piece in pieces[1:]:
+        digits = piece[:2]
+        if len(digits) == 2 and not digits.translate(None, HEX_DIGITS):
+            decoded.append(bytes((int(digits, 16),)))
+            decoded.append(piece[2:])
+        else:
+            decoded.append(b"%" + piece)
+    return b"".join(decoded)
+
+
+def _learn_key(name):
+    if not name or name.translate(None, TOKEN_BYTES):
+        # Spaces before the colon and folded lines end here too.
+        raise BadRequest(400)
+    upper = name.decode("ascii").upper()
+    if "_" in upper or upper == "PROXY":
+        # `X_Real` would pass for `X-Real`; `Proxy` would become the HTTP_PROXY of programs that the app starts.
+        key = None
+    elif upper in ("CONTENT-TYPE", "CONTENT-LENGTH"):
+        key = upper.replace("-", "_")
+    else:
+        key = "HTTP_" + upper.replace("-", "_")
+    if len(_KEYS) < MAX_KNOWN_NAMES:
+        _KEYS[name] = key
+    return key
+
+
+_ONLY_ONCE = ("HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING")
+
+
+def _combine(key, before, text):
+    if key in _ONLY_ONCE:
+        raise BadRequest(400)
+    return f"{before}; {text}" if key == "HTTP_COOKIE" else f"{before}, {text}"
+
+
+def _decide_framing(environ, framing):
+    coding = environ.get("HTTP_TRANSFER_ENCODING")
+    length = environ.get("CONTENT_LENGTH")
+    framing.is_chunked = False
+    framing.length = 0
+    if coding is not None:
+        # Both is how requests are smuggled; HTTP/1.0 has no codings (RFC 9112 §6.1).
+        if length is not None or not framing.is_http_11:
+            raise BadRequest(400)
+        if coding.lower() != "chunked":
+            raise BadRequest(501)
+        framing.is_chunked = True
+        # The body is given to the app as what it is, with its length.
+        del environ["HTTP_TRANSFER_ENCODING"]
+    elif length is not None:
+        if not (length.isascii() and length.isdigit() and len(length) <= MAX_LENGTH_DIGITS):
+            raise BadRequest(400)
+        framing.length = int(length)
+    connection = environ.get("HTTP_CONNECTION")
+    if connection is None:
+        framing.keep_alive = framing.is_http_11
+    else:
+        words = [word.strip().lower() for word in connection.split(",")]
+        framing.keep_alive = "close" not in words and (framing.is_http_11 or "keep-alive" in words)
+    expects = environ.get("HTTP_EXPECT")
+    framing.expects_continue = False
+    if expects is not None and framing.is_http_11:
+        if expects.lower() != "100-continue":
+            raise BadRequest(417)
+        framing.expects_continue = True
+
+
+def _tell_the_client(environ, framing):
+    """Who asked, for which host and by which scheme; the balancer's fields know, and only it can reach the socket."""
+    host = environ.pop("paceline.target_host", None)
+    if host is None:
+        host = environ.get("HTTP_HOST")
+        if host is None:
+            if framing.is_http_11:
+                raise BadRequest(400)
+            host = ""
+    forwarded = environ.get("HTTP_X_FORWARDED_HOST")
+    if forwarded is not None:
+        host = first(forwarded) or host
+    if host:
+        environ["HTTP_HOST"] = host
+    scheme = environ.get("HTTP_X_FORWARDED_PROTO")
+    if scheme is not None and first(scheme).lower() == "https":
+        environ["wsgi.url_scheme"] = "https"
+        port = "443"
+    else:
+        port = "80"
+    name, colon, digits = host.rpartition(":")
+    # The colons within [::1] belong to the address.
+    if colon and digits.isdigit() and not name.endswith(":"):
+        environ["SERVER_NAME"] = name
+        environ["SERVER_PORT"] = digits
+    else:
+        environ["SERVER_NAME"] = host or "localhost"
+        environ["SERVER_PORT"] = port
+    client = environ.get("HTTP_X_FORWARDED_FOR")
+    if client is not None:
+        environ["REMOTE_ADDR"] = first(client)
+    prefix = environ.get("HTTP_X_FORWARDED_PREFIX")
+    if prefix is not None:
+        prefix = first(prefix).rstrip("/")
+        if prefix[:1] == "/":
+            environ["SCRIPT_NAME"] = prefix
+
+
+def first(values):
+    """The first of a list in a field: who stands farthest from us."""
+    return values.partition(",")[0].strip()

@@ -1,0 +1,103 @@
+"""One Python instance: on its socket, reporting over the link, leaving when it is told to."""
+
+import os
+import signal
+import socket
+import sys
+
+from . import background
+from .counts import Counts
+from .errors import InstanceError
+from .link import Link
+
+BACKLOG = 1024
+
+_current = None
+
+
+class Instance:
+    """The one instance of this process."""
+
+    def __init__(self, identity):
+        self.identity = identity
+        self.counts = Counts()
+        # Whether the socket listens; the server's loop reads the other two.
+        self.is_listening = False
+        self.is_leaving = False
+        self.is_released = False
+        self._wake_server = None
+        self._link = Link(identity, self.counts, self)
+
+    @staticmethod
+    def make(identity):
+        """Begins to speak with the supervisor."""
+        global _current
+        _current = instance = Instance(identity)
+        background.limits = identity.limits
+        # Ctrl-C in a terminal goes to the supervisor, which tells its children.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda _signal, _frame: instance._link.ask("leave"))
+        instance._link.start()
+        return instance
+
+    def serve(self, application):
+        """Says ready, serves until all is drained, and returns then. Raises InstanceError when the socket cannot be had."""
+        from .server import Server
+
+        server = Server(self._listen(), application, self)
+        self._wake_server = server.wake
+        background.serving(server.wake)
+        self.is_listening = True
+        self._link.ask("ready")
+        try:
+            server.run()
+        finally:
+            server.close()
+        self._link.last_words("finish")
+
+    def fault(self, message):
+        """Tells the supervisor why this process is about to exit."""
+        self._link.fault(message)
+
+    def _listen(self):
+        path = self.identity.socket
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        # Only the owner may connect: who can is believed in what it says of clients.
+        before = os.umask(0o177)
+        try:
+            listener.bind(path)
+            listener.listen(BACKLOG)
+        except OSError as error:
+            raise InstanceError(f"cannot listen on unix:{path}: {error.strerror}") from error
+        finally:
+            os.umask(before)
+        return listener
+
+    # For the link's thread.
+
+    def on_leave(self, is_released):
+        self.is_leaving = True
+        if is_released:
+            self.is_released = True
+        background.leave()
+        if self._wake_server is not None:
+            self._wake_server()
+
+    def deferred_stats(self):
+        return background.deferred_stats()
+
+    def lost_work(self):
+        for line in background.lost_work():
+            print(line, file=sys.stderr)
+
+
+def serve(application):
+    """Serves a WSGI callable as the instance that this process was started as; returns when it is drained.
+
+    For programs that call their server themselves, as a FAPWS script does. Raises InstanceError when no supervisor
+    started this process.
+    """
+    if _current is None:
+        raise InstanceError("no supervisor started this process")
+    _current.serve(application)

@@ -1,0 +1,54 @@
+"""What a Python instance does from its start to its end, by what its pool runs."""
+
+import os
+import sys
+
+from .environment import take_environment
+from .errors import AppError, InstanceError
+
+OLDEST_PYTHON = (3, 9)
+
+
+def main():
+    """Runs this process as an instance; exits 1 when it cannot, and tells why."""
+    if sys.version_info < OLDEST_PYTHON:
+        sys.exit("paceline: Python %d.%d is too old: an instance needs 3.9" % sys.version_info[:2])
+    # Its output is a file: without this, lines would lie in a buffer until there are many.
+    sys.stdout.reconfigure(line_buffering=True)
+    instance = None
+    try:
+        identity = take_environment()
+        if identity is None:
+            sys.exit("paceline: this program is started by `paceline start`, for a pool with the key `wsgi` or `fapws`")
+        from .instance import Instance
+
+        instance = Instance.make(identity)
+        # The app is found from the working directory, as with `python3 -m`.
+        sys.path.insert(0, os.getcwd())
+        _run(identity.spec, instance)
+    except InstanceError as error:
+        if instance is not None:
+            instance.fault(str(error))
+        if isinstance(error, AppError) and error.__cause__ is not None:
+            cause = error.__cause__
+            sys.__excepthook__(type(cause), cause, cause.__traceback__)
+        print(f"paceline: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if instance is not None:
+            instance.fault(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _run(spec, instance):
+    """What a pool runs follows from the key that its spec has."""
+    if "wsgi" in spec:
+        from .load import load_wsgi
+
+        instance.serve(load_wsgi(spec["wsgi"]))
+    elif "fapws" in spec:
+        from fapws.paceline_script import run_script
+
+        run_script(spec["fapws"]["script"])
+    else:
+        raise InstanceError("there is nothing to run")

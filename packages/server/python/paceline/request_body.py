@@ -1,0 +1,173 @@
+"""`wsgi.input`: a body of known length as it comes from the socket, and a chunked one read whole before the app is called."""
+
+import io
+import os
+
+from .errors import BadRequest
+
+# A chunked body lies in memory up to this, and then in a file without a name.
+SPOOL_BYTES = 512 << 10
+MAX_CHUNK_LINE_BYTES = 4096
+MAX_TRAILER_BYTES = 8192
+
+
+class SocketBody(io.RawIOBase):
+    """The rest of a body of known length; nothing is read before the app asks for it."""
+
+    def __init__(self, connection, received, remaining, expects_continue):
+        """`remaining` bytes are still to come after those `received`."""
+        self._connection = connection
+        self._received = received
+        self._remaining = remaining
+        self._expects_continue = expects_continue
+
+    @property
+    def unread(self):
+        return len(self._received) + self._remaining
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        received = self._received
+        if not received:
+            if self._remaining == 0:
+                return 0
+            received = self._receive(min(self._remaining, 65_536))
+        count = min(len(buffer), len(received))
+        buffer[:count] = received[:count]
+        self._received = received[count:]
+        return count
+
+    def _receive(self, most):
+        if self._expects_continue:
+            self._expects_continue = False
+            self._connection.send_continue()
+        received = self._connection.receive_body(most)
+        self._remaining -= len(received)
+        return received
+
+    def read(self, size=-1):
+        if size is None or size < 0:
+            size = self.unread
+        pieces = []
+        while size > 0 and self.unread:
+            received = self._received or self._receive(min(self._remaining, 65_536))
+            self._received = received[size:]
+            pieces.append(received[:size])
+            size -= len(pieces[-1])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readline(self, size=-1):
+        if size is None or size < 0:
+            size = self.unread
+        pieces = []
+        while size > 0 and self.unread:
+            received = self._received or self._receive(min(self._remaining, 65_536))
+            end = received.find(b"\n", 0, size) + 1
+            taken = received[: end or size]
+            self._received = received[len(taken) :]
+            pieces.append(taken)
+            size -= len(taken)
+            if end:
+                break
+        return b"".join(pieces)
+
+    def readall(self):
+        return self.read()
+
+    def close(self):
+        """Apps do not close it (PEP 3333)."""
+
+
+class ChunkedReader:
+    """Reads a chunked body to its end. Raises BadRequest for what is malformed or too large, ClientGone."""
+
+    def __init__(self, connection, received, max_bytes):
+        self._connection = connection
+        self._received = received
+        self._max_bytes = max_bytes
+        self._spool = io.BytesIO()
+        self._length = 0
+
+    def read(self):
+        """The body as a file at its begin, its length, and the bytes after it."""
+        while True:
+            size = self._chunk_size()
+            if size == 0:
+                break
+            self._length += size
+            if self._length > self._max_bytes:
+                raise BadRequest(413)
+            self._take(size)
+            if self._exactly(2) != b"\r\n":
+                raise BadRequest(400)
+        self._skip_trailers()
+        self._spool.seek(0)
+        return self._spool, self._length, self._received
+
+    def _chunk_size(self):
+        line = self._line(MAX_CHUNK_LINE_BYTES)
+        digits, _, extension = line.partition(b";")
+        digits = digits.rstrip(b" \t")
+        if not digits or len(digits) > 15 or digits.translate(None, b"0123456789abcdefABCDEF"):
+            raise BadRequest(400)
+        if any(byte < 32 and byte != 9 or byte == 127 for byte in extension):
+            raise BadRequest(400)
+        return int(digits, 16)
+
+    def _skip_trailers(self):
+        total = 0
+        while True:
+            line = self._line(MAX_TRAILER_BYTES)
+            if not line:
+                return
+            total += len(line)
+            if total > MAX_TRAILER_BYTES or b":" not in line:
+                raise BadRequest(400)
+
+    def _line(self, most):
+        while True:
+            end = self._received.find(b"\r\n")
+            if end >= 0:
+                break
+            if len(self._received) > most:
+                raise BadRequest(400)
+            self._received += self._connection.receive_body(65_536)
+        line = self._received[:end]
+        if len(line) > most or b"\n" in line or b"\r" in line:
+            raise BadRequest(400)
+        self._received = self._received[end + 2 :]
+        return line
+
+    def _exactly(self, count):
+        while len(self._received) < count:
+            self._received += self._connection.receive_body(65_536)
+        taken = self._received[:count]
+        self._received = self._received[count:]
+        return taken
+
+    def _take(self, size):
+        if self._length > SPOOL_BYTES and isinstance(self._spool, io.BytesIO):
+            memory = self._spool
+            self._spool = nameless_file()
+            self._spool.write(memory.getbuffer())
+        while size > 0:
+            received = self._received or self._connection.receive_body(65_536)
+            self._spool.write(received[:size])
+            self._received = received[size:]
+            size -= min(size, len(received))
+
+
+def nameless_file():
+    """A temporary file that is gone when it is closed."""
+    folder = os.environ.get("TMPDIR") or "/tmp"
+    try:
+        return open(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b")
+    except (AttributeError, OSError):
+        # Not Linux, or a file system without it.
+        import tempfile
+
+        return tempfile.TemporaryFile()
+
+

@@ -1,0 +1,173 @@
+"""The loop of an instance: one request at a time, and between requests what else there is to do."""
+
+import gc
+import os
+import select
+import sys
+from collections import deque
+from time import monotonic
+
+from . import background
+from .connection import Connection
+from .file_wrapper import FileWrapper
+
+# So many turns without anything must pass before a drained instance takes it that its sockets hold nothing more.
+QUIET_TURNS_AT_END = 2
+
+
+class Server:
+    """Serves one listening socket until the instance is released and nothing is left to do."""
+
+    def __init__(self, listener, application, instance):
+        limits = instance.identity.limits
+        self.application = application
+        self.instance = instance
+        self.counts = instance.counts
+        self.max_head_bytes = limits["maxHeadBytes"]
+        self.max_body_bytes = limits["maxBodyBytes"]
+        self.head_timeout_s = limits["headTimeoutMs"] / 1000
+        self.body_timeout_s = limits["bodyTimeoutMs"] / 1000
+        self._max_connections = limits["maxConnections"]
+        self.base_environ = {
+            "SCRIPT_NAME": "",
+            "REMOTE_ADDR": "",
+            "SERVER_SOFTWARE": "paceline",
+            "GATEWAY_INTERFACE": "CGI/1.1",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": FileWrapper,
+        }
+        self._listener = listener
+        self._connections = {}
+        # When a connection must have sent its head, or an ended one be closed.
+        self.deadlines = {}
+        # Connections whose next request came with the one before.
+        self.buffered = deque()
+        self._quiet_turns = 0
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._poller = select.poll()
+        self._poller.register(listener, select.POLLIN)
+        self._poller.register(self._wake_read, select.POLLIN)
+
+    def wake(self):
+        """Has the loop look at what else there is to do; any thread may call it."""
+        try:
+            os.write(self._wake_write, b"w")
+        except (BlockingIOError, OSError):
+            pass  # It is awake, or has ended.
+
+    def run(self):
+        """Returns when all is done."""
+        # What the app loaded stays: the garbage collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
+        poll = self._poller.poll
+        connections = self._connections
+        deadlines = self.deadlines
+        buffered = self.buffered
+        instance = self.instance
+        timeout = None
+        while True:
+            events = poll(timeout)
+            for fd, _ in events:
+                connection = connections.get(fd)
+                if connection is not None:
+                    connection.on_readable()
+                elif fd == self._wake_read:
+                    self._take_wakes()
+                else:
+                    self._accept()
+            if not (deadlines or buffered or instance.is_leaving or background.timers or background.deferred):
+                timeout = None
+                continue
+            timeout = self._attend(bool(events))
+            if timeout is None and instance.is_released and self._is_done():
+                return
+
+    def _attend(self, had_events):
+        """What is to be done beside new requests; answers how many milliseconds the next turn may wait."""
+        for _ in range(len(self.buffered)):
+            self.buffered.popleft().go_on()
+        now = monotonic()
+        wait_s = None
+        if self.deadlines:
+            for connection in [each for each, deadline in self.deadlines.items() if deadline <= now]:
+                del self.deadlines[connection]
+                connection.on_deadline()
+            if self.deadlines:
+                wait_s = min(self.deadlines.values()) - now
+        if background.timers is not None or background.deferred is not None:
+            work_s = background.work(now, self.counts.begun)
+            if work_s is not None:
+                wait_s = work_s if wait_s is None else min(wait_s, work_s)
+        if self.buffered:
+            wait_s = 0
+        if self.instance.is_released:
+            self._quiet_turns = 0 if had_events or self.buffered else self._quiet_turns + 1
+            if not self._is_done():
+                return 0 if self._quiet_turns < QUIET_TURNS_AT_END else _milliseconds(wait_s, 10)
+            return None
+        return None if wait_s is None else _milliseconds(wait_s, None)
+
+    def _is_done(self):
+        return self._quiet_turns >= QUIET_TURNS_AT_END and background.unfinished() == 0 and not self._has_partial_head()
+
+    def _has_partial_head(self):
+        return any(not connection.is_lingering for connection in self.deadlines)
+
+    def _take_wakes(self):
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+
+    def _accept(self):
+        while True:
+            try:
+                accepted, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:
+                # No descriptors, say: the connection waits in the kernel's queue.
+                return
+            if len(self._connections) >= self._max_connections:
+                accepted.close()
+                continue
+            accepted.setblocking(False)
+            connection = Connection(self, accepted)
+            self._connections[connection.fileno()] = connection
+            self._poller.register(accepted, select.POLLIN)
+            # Its request came along, as a rule.
+            connection.on_readable()
+
+    def forget(self, connection):
+        fd = connection.fileno()
+        if self._connections.pop(fd, None) is not None:
+            self._poller.unregister(fd)
+        self.deadlines.pop(connection, None)
+
+    def close(self):
+        self._listener.close()
+        try:
+            os.unlink(self.instance.identity.socket)
+        except OSError:
+            pass
+        for connection in list(self._connections.values()):
+            connection.close()
+
+
+def _milliseconds(seconds, most):
+    """For a poll, which waits whole milliseconds; `most` bounds it, and stands for None."""
+    if seconds is None:
+        return most
+    milliseconds = max(0, seconds * 1000)
+    # Rounded up: a wait that ends just before its deadline would be followed by many of no time at all.
+    milliseconds = int(milliseconds) + (milliseconds > 0)
+    return milliseconds if most is None else min(most, milliseconds)

@@ -1,0 +1,87 @@
+/** A Python instance under a scripted supervisor, for tests that speak to it in raw bytes. */
+import { fileURLToPath } from "node:url";
+import { onTestFinished, type TestContext } from "vitest";
+import { type Program, ScriptedSupervisor, Wire } from "./harness.js";
+import { findPython, PYTHON_ENTRY } from "./python.js";
+
+const FIXTURES = fileURLToPath(new URL("./fixtures/", import.meta.url));
+
+export const LIMITS = {
+  maxHeadBytes: 16_384,
+  maxBodyBytes: 10_000_000,
+  headTimeoutMs: 15_000,
+  bodyTimeoutMs: 15_000,
+  maxConnections: 100,
+  maxDeferredJobs: 1000,
+  maxDeferDelayMs: 1000,
+};
+
+const python = findPython();
+
+export class PythonInstance {
+  private constructor(
+    readonly supervisor: ScriptedSupervisor,
+    readonly program: Program,
+  ) {}
+
+  /** Spawns one; it and its supervisor end with the test. */
+  static async spawn(context: TestContext, spec: object = {}, limits: object = {}): Promise<PythonInstance> {
+    if (python === undefined) context.skip("Python 3.9 or newer is not installed");
+    const supervisor = new ScriptedSupervisor();
+    await supervisor.listen();
+    const program = supervisor.spawnProgram(
+      [python as string, PYTHON_ENTRY],
+      { wsgi: "wsgi_app:application", limits: { ...LIMITS, ...limits }, ...spec },
+      // The working directory is where modules are found, which this stands for.
+      { PYTHONPATH: FIXTURES, PYTHONDONTWRITEBYTECODE: "1" },
+    );
+    onTestFinished(async () => {
+      await program.end();
+      await supervisor.close();
+    });
+    return new PythonInstance(supervisor, program);
+  }
+
+  static async start(context: TestContext, spec: object = {}, limits: object = {}): Promise<PythonInstance> {
+    const instance = await PythonInstance.spawn(context, spec, limits);
+    await instance.supervisor.hears("ready");
+    return instance;
+  }
+
+  /** A connection of its own. */
+  wire(): Wire {
+    const wire = new Wire(this.supervisor.target);
+    onTestFinished(() => wire.destroy());
+    return wire;
+  }
+
+  /** What comes for these bytes until the instance closes. */
+  async says(request: string): Promise<string> {
+    return await this.wire().send(request).closed();
+  }
+
+  /** The whole answer for a GET, with `Connection: close`. */
+  get(path: string, fields = "", method = "GET", body = ""): Promise<string> {
+    return this.says(`${method} ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${fields}\r\n${body}`);
+  }
+
+  /** All that it wrote so far. */
+  get output(): string {
+    return this.program.output.join("\n");
+  }
+}
+
+/** The body of an answer in raw bytes, chunks taken apart. */
+export function bodyOf(answer: string): string {
+  const at = answer.indexOf("\r\n\r\n") + 4;
+  if (!/^transfer-encoding: chunked\r$/im.test(answer.slice(0, at))) return answer.slice(at);
+  let body = "";
+  for (let from = at; ; ) {
+    const line = answer.indexOf("\r\n", from);
+    const size = Number.parseInt(answer.slice(from, line), 16);
+    if (size === 0 && answer.slice(line) === "\r\n\r\n") return body;
+    if (!(size > 0)) throw new Error(`no last chunk in ${JSON.stringify(answer.slice(-200))}`);
+    body += answer.slice(line + 2, line + 2 + size);
+    from = line + 2 + size + 2;
+  }
+}

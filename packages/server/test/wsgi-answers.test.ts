@@ -1,0 +1,188 @@
+/** What a WSGI app gives, and what leaves for it, byte by byte: PEP 3333 and HTTP/1.1. */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { fixture } from "./harness.js";
+import { bodyOf, PythonInstance } from "./python-instance.js";
+
+test("a body of known length leaves with it, and the connection is kept", async (context) => {
+  const wire = (await PythonInstance.start(context)).wire();
+  wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  const first = await wire.gets(/hello$/);
+  expect(first).toMatch(
+    /^HTTP\/1\.1 200 OK\r\nContent-Type: text\/plain\r\nDate: \w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT\r\n/,
+  );
+  expect(first).toMatch(/\r\nContent-Length: 5\r\n\r\nhello$/);
+  expect(first).not.toMatch(/connection:/i);
+  wire.send("GET /list HTTP/1.1\r\nHost: a\r\n\r\n");
+  expect(await wire.gets(/onetwo$/)).toMatch(/\r\nContent-Length: 6\r\n\r\nonetwo$/);
+});
+
+test("requests that come together are answered in their order", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const get = (path: string, more = "") => `GET ${path} HTTP/1.1\r\nHost: a\r\n${more}\r\n`;
+  const all = await instance.says(get("/list") + get("/blocks") + get("/", "Connection: close\r\n"));
+  expect(all.replaceAll(/HTTP\/1\.1 200 OK\r\n(\S+: .*\r\n)+\r\n/g, "|")).toBe(
+    "|onetwo|3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n|hello",
+  );
+});
+
+test("what is known of a body says how it is framed", async (context) => {
+  const instance = await PythonInstance.start(context);
+  for (const [path, framing, body] of [
+    ["/blocks", "Transfer-Encoding: chunked", "onetwo"],
+    ["/unlisted", "Transfer-Encoding: chunked", "whole"],
+    ["/write", "Transfer-Encoding: chunked", "writtenreturned"],
+    ["/list", "Content-Length: 6", "onetwo"],
+    ["/empty", "Content-Length: 0", ""],
+  ] as const) {
+    const answer = await instance.get(path);
+    expect(answer).toContain(`\r\n${framing}\r\n`);
+    expect(bodyOf(answer)).toBe(body);
+  }
+});
+
+test("HTTP/1.0 gets no chunks: without a length the end of the connection ends the body", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const answer = await instance.says("GET /blocks HTTP/1.0\r\n\r\n");
+  expect(answer).toMatch(/\r\nConnection: close\r\n\r\nonetwo$/);
+  expect(answer).not.toMatch(/chunked|content-length/i);
+  const kept = instance.wire().send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+  expect(await kept.gets(/hello$/)).toMatch(/\r\nConnection: keep-alive\r\n/);
+  kept.send("GET / HTTP/1.0\r\n\r\n");
+  expect(await kept.closed()).toMatch(/hello[\s\S]*\r\nConnection: close\r\n\r\nhello$/);
+});
+
+test("each block leaves as it is made", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const go = join(instance.supervisor.directory, "go");
+  const wire = instance.wire().send(`GET /slow-blocks?${go} HTTP/1.1\r\nHost: a\r\n\r\n`);
+  await wire.gets(/5\r\nfirst\r\n$/);
+  writeFileSync(go, "");
+  await wire.gets(/first\r\n6\r\nsecond\r\n0\r\n\r\n$/);
+});
+
+test("answers that have no body by their status have none", async (context) => {
+  const instance = await PythonInstance.start(context);
+  for (const [path, status] of [
+    ["/nothing", "204 No Content"],
+    ["/not-modified", "304 Not Modified"],
+  ] as const) {
+    for (const method of ["GET", "HEAD"]) {
+      const answer = await instance.get(path, "", method);
+      expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status}\r\n`));
+      expect(answer).not.toMatch(/content-length|transfer-encoding/i);
+      expect(answer).toMatch(/\r\n\r\n$/);
+    }
+  }
+});
+
+test("HEAD has the head of a GET and no body", async (context) => {
+  const instance = await PythonInstance.start(context);
+  expect(await instance.get("/", "", "HEAD")).toMatch(/\r\nContent-Length: 5\r\nConnection: close\r\n\r\n$/);
+  expect(await instance.get("/blocks", "", "HEAD")).toMatch(/\r\nConnection: close\r\n\r\n$/);
+  expect(await instance.get("/file", "", "HEAD")).toMatch(/\r\nContent-Length: \d+\r\nConnection: close\r\n\r\n$/);
+  expect(await instance.get("/empty", "", "HEAD")).not.toMatch(/content-length/i);
+});
+
+test("a file leaves from where it stands, whole or as far as was announced; one that is packed as what it unpacks to", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const source = readFileSync(fixture("wsgi_app.py"), "latin1");
+  const whole = await instance.get("/file");
+  expect(whole).toContain(`\r\nContent-Length: ${source.length - 3}\r\n`);
+  expect(bodyOf(whole)).toBe(source.slice(3));
+  expect(bodyOf(await instance.get("/file-with-length"))).toBe(source.slice(0, 10));
+  expect(bodyOf(await instance.get("/packed-file"))).toBe("unpacked");
+});
+
+test("what no answer may have is refused while the app runs: 500, and the reason in the log", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const refused: [string, RegExp][] = [
+    ["/throws", /ValueError: thrown by the view/],
+    ["/twice", /start_response was called twice without exc_info/],
+    ["/never-starts", /before it called start_response/],
+    ["/hop", /Connection is not the app's to send/],
+    ["/splits", /X-Split has a control character/],
+    ["/bad-name", /'X Split' is no name of a field/],
+    ["/bad-status", /three digits, a space and a reason/],
+    ["/str-body", /a bytes-like object|made of bytes, not str/],
+    ["/wide-header", /not in ISO-8859-1/],
+  ];
+  for (const [path, reason] of refused) {
+    const answer = await instance.get(path);
+    expect(answer, path).toMatch(/^HTTP\/1\.1 500 Internal Server Error\r\n[\s\S]*\r\n\r\nInternal Server Error\n$/);
+    expect(answer, path).not.toMatch(/injected/i);
+    await instance.program.line(reason);
+    await instance.program.line(new RegExp(`^GET ${path}: the app failed:`));
+  }
+  expect(instance.output).toContain('raise ValueError("thrown by the view")');
+});
+
+test("exc_info: before the head it takes the answer's place, after it the connection ends too early", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const changed = await instance.get("/changes-its-mind");
+  expect(changed).toMatch(/^HTTP\/1\.1 500 Oops\r\n[\s\S]*\r\n\r\nsorry$/);
+  expect(changed).not.toMatch(/X-First/);
+  for (const path of ["/too-late", "/throws-later"]) {
+    const cut = await instance.get(path);
+    expect(cut, path).toMatch(/5\r\nbegun\r\n$/);
+  }
+  await instance.program.line(/ValueError: after something was sent/);
+  await instance.program.line(/ValueError: thrown after a block/);
+});
+
+test("a Content-Length that is not kept: too few bytes never look whole, too many are cut", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const wire = instance.wire().send("GET /too-few HTTP/1.1\r\nHost: a\r\n\r\n");
+  expect(await wire.closed()).toMatch(/\r\nContent-Length: 10\r\n\r\nfew$/);
+  await instance.program.line(/GET \/too-few: the app gave 3 of the 10 bytes/);
+  const kept = instance.wire().send("GET /too-many HTTP/1.1\r\nHost: a\r\n\r\n");
+  await kept.gets(/\r\n\r\nfou$/);
+  kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  await kept.gets(/\r\n\r\nfouHTTP\/1\.1 200 OK[\s\S]*hello$/);
+});
+
+test("close() of an iterable is called once: at its end, on an error, and when the client leaves in the middle", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const closes = () => instance.program.output.filter((line) => line === "# closed").length;
+  expect(bodyOf(await instance.get("/closes"))).toBe("ab");
+  expect(closes()).toBe(1);
+  await instance.get("/closes-on-error");
+  await instance.program.line(/thrown after a block/);
+  expect(closes()).toBe(2);
+  for (const [n, leave] of (["destroy", "pause"] as const).entries()) {
+    const wire = instance.wire();
+    if (leave === "pause") wire.pause();
+    wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
+    await expect.poll(() => instance.program.output.filter((line) => line === "# endless began").length).toBe(n + 1);
+    wire.destroy();
+    await expect.poll(closes).toBe(3 + n);
+  }
+  expect(await instance.get("/")).toMatch(/hello$/);
+});
+
+test("a client that takes nothing holds the instance no longer than bodyTimeoutMs", async (context) => {
+  const instance = await PythonInstance.start(context, {}, { bodyTimeoutMs: 300 });
+  const wire = instance.wire();
+  wire.pause();
+  wire.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+  await instance.program.line(/GET \/large: the client was too slow/);
+  expect(await instance.get("/")).toMatch(/hello$/);
+});
+
+test("a large answer comes whole, however slowly its client begins to read", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const wire = instance.wire();
+  wire.pause();
+  wire.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  await instance.supervisor.hears("stats", (it) => it.inFlight === 1);
+  wire.resume();
+  expect(bodyOf(await wire.closed())).toBe("0123456789".repeat(1_000_000));
+});
+
+test("a view that ends the process has its client answered first, and the exit status of its own", async (context) => {
+  const instance = await PythonInstance.start(context);
+  expect(await instance.get("/exits")).toMatch(/^HTTP\/1\.1 500 /);
+  expect(await instance.program.exited).toEqual({ code: 3, signal: null });
+  expect(existsSync(instance.supervisor.target.path)).toBe(false);
+});

@@ -1,0 +1,233 @@
+/** What a WSGI instance makes of the bytes of requests: environ, bodies, and what it refuses. */
+import { expect, test } from "vitest";
+import { bodyOf, PythonInstance } from "./python-instance.js";
+
+/** The environ that the app got, as Python shows its values. */
+async function environ(instance: PythonInstance, head: string): Promise<Record<string, string>> {
+  const answer = await instance.says(`${head}Connection: close\r\n\r\n`);
+  const lines = bodyOf(answer).split("\n");
+  return Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
+}
+
+test("the environ says what was asked, by whom, where and how", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const direct = await environ(
+    instance,
+    "GET /environ?a=%20b&c HTTP/1.1\r\nHost: shop.example:8080\r\nAccept: a\r\nAccept: b\r\n",
+  );
+  expect(direct).toMatchObject({
+    REQUEST_METHOD: "'GET'",
+    SCRIPT_NAME: "''",
+    PATH_INFO: "'/environ'",
+    QUERY_STRING: "'a=%20b&c'",
+    SERVER_NAME: "'shop.example'",
+    SERVER_PORT: "'8080'",
+    SERVER_PROTOCOL: "'HTTP/1.1'",
+    HTTP_HOST: "'shop.example:8080'",
+    HTTP_ACCEPT: "'a, b'",
+    REMOTE_ADDR: "''",
+    "wsgi.url_scheme": "'http'",
+    "wsgi.multithread": "False",
+    "wsgi.multiprocess": "True",
+    "wsgi.run_once": "False",
+    "wsgi.version": "(1, 0)",
+  });
+  const forwarded = await environ(
+    instance,
+    "GET /environ HTTP/1.1\r\nHost: internal\r\nX-Forwarded-For: 1.2.3.4, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n" +
+      "X-Forwarded-Host: shop.example\r\nX-Forwarded-Prefix: /shop\r\nCookie: a=1\r\nCookie: b=2\r\n",
+  );
+  expect(forwarded).toMatchObject({
+    REMOTE_ADDR: "'1.2.3.4'",
+    "wsgi.url_scheme": "'https'",
+    HTTP_HOST: "'shop.example'",
+    SERVER_NAME: "'shop.example'",
+    SERVER_PORT: "'443'",
+    SCRIPT_NAME: "'/shop'",
+    PATH_INFO: "'/environ'",
+    HTTP_COOKIE: "'a=1; b=2'",
+  });
+  const ipv6 = await environ(instance, "GET /environ HTTP/1.1\r\nHost: [::1]:8080\r\n");
+  expect(ipv6).toMatchObject({ SERVER_NAME: "'[::1]'", SERVER_PORT: "'8080'" });
+  const bare = await environ(instance, "GET /environ HTTP/1.1\r\nHost: [::1]\r\n");
+  expect(bare).toMatchObject({ SERVER_NAME: "'[::1]'", SERVER_PORT: "'80'" });
+});
+
+test("paths are decoded to bytes as text; whole URLs and * are understood", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const path = async (target: string, method = "GET") =>
+    (await environ(instance, `${method} ${target} HTTP/1.1\r\nHost: a\r\n`)).PATH_INFO;
+  expect(await path("/%65nviron/")).toBe("'/environ/'");
+  expect(await path("/environ/?x=%41")).toBe("'/environ/'");
+  const whole = await environ(instance, "GET http://other.example/environ?q HTTP/1.1\r\nHost: a\r\n");
+  expect(whole).toMatchObject({ PATH_INFO: "'/environ'", QUERY_STRING: "'q'", HTTP_HOST: "'other.example'" });
+  expect(await instance.get("*", "", "OPTIONS")).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*hello$/);
+  expect(await instance.get("/%", "")).toMatch(/hello$/);
+});
+
+test("fields that would pass for others never reach the app", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const seen = await environ(
+    instance,
+    "GET /environ HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 6.6.6.6\r\nProxy: http://evil\r\nX-Real: ok\r\n",
+  );
+  expect(seen).toMatchObject({ HTTP_X_REAL: "'ok'", REMOTE_ADDR: "''" });
+  expect(seen).not.toHaveProperty("HTTP_PROXY");
+  expect(seen).not.toHaveProperty("HTTP_X_FORWARDED_FOR");
+});
+
+test("what is ambiguous or malformed is refused, and the connection closed", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const refused: [string, number][] = [
+    ["GET / HTTP/1.1\r\n\r\n", 400],
+    ["GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400],
+    ["GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400],
+    ["GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400],
+    ["G@T / HTTP/1.1\r\nHost: a\r\n\r\n", 400],
+    ["GET path HTTP/1.1\r\nHost: a\r\n\r\n", 400],
+    ["GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400],
+    ["GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505],
+    ["GET / FTP/1.1\r\nHost: a\r\n\r\n", 400],
+    ["CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 405],
+    ["GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n", 400],
+    ["GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n", 400],
+    ["GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400],
+    ["GET / HTTP/1.1\r\nHost: a\r\nX: a\nY: b\r\n\r\n", 400],
+    ["GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400],
+    ["GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", 400],
+    ["GET / HTTP/1.1\r\nHost: a\r\nnothing\r\n\r\n", 400],
+    ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400],
+    ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", 400],
+    ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na", 400],
+    ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400],
+    ["POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501],
+    ["POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400],
+    ["POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\n\r\n", 417],
+    ["POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", 400],
+    ["POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400],
+    ["POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3 \n\r\nabc\r\n0\r\n\r\n", 400],
+    ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000001\r\n\r\n", 413],
+    ["POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n", 413],
+    [`GET /${"a".repeat(20_000)} HTTP/1.1\r\nHost: a\r\n\r\n`, 431],
+    [`GET / HTTP/1.1\r\nHost: a\r\n${"X: a\r\n".repeat(200)}\r\n`, 431],
+  ];
+  for (const [request, status] of refused) {
+    expect(await instance.says(request), request.slice(0, 80)).toMatch(
+      new RegExp(`^HTTP/1\\.1 ${status} [^\\r]*\\r\\n[\\s\\S]*\\r\\nConnection: close\\r\\n\\r\\n`),
+    );
+  }
+  expect(await instance.says("\r\nGET / HTTP/1.0\r\n\r\n")).toMatch(/hello$/);
+  expect(instance.output).not.toContain("Traceback");
+});
+
+test("a head that does not come to its end is answered 408", async (context) => {
+  const instance = await PythonInstance.start(context, {}, { headTimeoutMs: 200 });
+  expect(await instance.says("GET / HTTP/1.1\r\nHost: a\r\nX: ")).toMatch(/^HTTP\/1\.1 408 /);
+});
+
+test("bodies: small, large, in chunks, with the app's own Content-Length", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const body = "0123456789".repeat(200_000);
+  const echo = (fields: string, sent: string) => instance.get("/echo", fields, "POST", sent);
+  expect(bodyOf(await echo("Content-Length: 5\r\n", "small"))).toBe("small");
+  expect(bodyOf(await echo(`Content-Length: ${body.length}\r\n`, body)) === body).toBe(true);
+  const chunks = `5;x=y\r\nhello\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\nTrailer: x\r\n\r\n`;
+  const chunked = await echo("Transfer-Encoding: chunked\r\n", chunks);
+  expect(chunked).toContain(`\r\nX-Length: ${body.length + 5}\r\n`);
+  expect(bodyOf(chunked) === `hello${body}`).toBe(true);
+  expect(bodyOf(await echo("", ""))).toBe("");
+});
+
+test("wsgi.input reads lines, and ends where the body ends", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const lines = "first\nsecond\nthird\n";
+  const long = `${"x".repeat(70_000)}\n${"y".repeat(70_000)}\nend`;
+  for (const [framing, sent] of [
+    [`Content-Length: ${lines.length}\r\n`, lines],
+    ["Transfer-Encoding: chunked\r\n", `${lines.length.toString(16)}\r\n${lines}\r\n0\r\n\r\n`],
+  ] as const) {
+    expect(bodyOf(await instance.get("/lines", framing, "POST", sent))).toBe(
+      "[b'first\\n', b'seco', b'nd\\n', b'third\\n']",
+    );
+  }
+  const answer = await instance.get("/iterated", `Content-Length: ${long.length}\r\n`, "POST", long);
+  expect(bodyOf(answer)).toBe("[70001, 70001, 3]");
+});
+
+test("Expect: 100-continue is answered when the app begins to read, and not at all where it does not", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const head = (path: string) =>
+    `POST ${path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n`;
+  const asked = instance.wire().send(head("/echo"));
+  await asked.gets(/^HTTP\/1\.1 100 Continue\r\n\r\n$/);
+  asked.send("body");
+  await asked.gets(/100 Continue\r\n\r\nHTTP\/1\.1 200 OK[\s\S]*body$/);
+  const refused = instance.wire().send(head("/ignores-body"));
+  expect(await refused.closed()).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\nConnection: close\r\n\r\nnot read$/);
+  const chunked = instance.wire().send(head("/echo").replace("Content-Length: 4", "Transfer-Encoding: chunked"));
+  await chunked.gets(/100 Continue/);
+  chunked.send("4\r\nbody\r\n0\r\n\r\n");
+  await chunked.gets(/body$/);
+});
+
+test("a body that the app leaves unread is never taken for the next request", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const smuggled = "GET /environ HTTP/1.1\r\nHost: a\r\n\r\n";
+  const small = instance
+    .wire()
+    .send(`POST /ignores-body HTTP/1.1\r\nHost: a\r\nContent-Length: ${smuggled.length}\r\n\r\n${smuggled}`);
+  await small.gets(/not read$/);
+  small.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  expect(await small.closed()).toMatch(/not readHTTP\/1\.1 200 OK\r\n[\s\S]*hello$/);
+  const large = await instance.says(
+    `POST /ignores-body HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n${smuggled}`,
+  );
+  expect(large).toMatch(/\r\nConnection: close\r\n\r\nnot read$/);
+});
+
+test("a client that leaves in the middle of its body ends the request, and nothing else", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const wire = instance.wire().send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\nabc");
+  await instance.supervisor.hears("stats", (it) => it.inFlight === 1);
+  wire.destroy();
+  expect(await instance.get("/")).toMatch(/hello$/);
+  await instance.supervisor.hears("stats", (it) => it.requestsTotal === 2 && it.errorsTotal === 0);
+});
+
+test("several callables by prefix: the longest that fits answers, on whole segments", async (context) => {
+  const app = "wsgi_app:application";
+  const instance = await PythonInstance.start(context, { wsgi: { "/api/": app, "/api/v2": app, "/environ": app } });
+  const at = async (target: string) => {
+    const { SCRIPT_NAME, PATH_INFO } = await environ(instance, `GET ${target} HTTP/1.1\r\nHost: a\r\n`);
+    return [SCRIPT_NAME, PATH_INFO];
+  };
+  expect(await at("/api/environ")).toEqual(["'/api'", "'/environ'"]);
+  expect(await at("/api/v2/environ")).toEqual(["'/api/v2'", "'/environ'"]);
+  expect(await at("/environ/environ")).toEqual(["'/environ'", "'/environ'"]);
+  expect(await instance.get("/apiary")).toMatch(/^HTTP\/1\.1 404 /);
+  expect(await instance.get("/api")).toMatch(/hello$/);
+  const behind = await environ(instance, "GET /api/environ HTTP/1.1\r\nHost: a\r\nX-Forwarded-Prefix: /shop\r\n");
+  expect(behind).toMatchObject({ SCRIPT_NAME: "'/shop/api'", PATH_INFO: "'/environ'" });
+});
+
+test("wsgiref's validator finds nothing in any of these exchanges", async (context) => {
+  const instance = await PythonInstance.start(context, { wsgi: "wsgi_app:checked" });
+  const get = (path: string) => instance.get(path, "Cookie: a=1\r\nX-Forwarded-Proto: https\r\n");
+  for (const path of ["/", "/environ?x=1", "/%E2%82%AC", "/blocks", "/empty", "/write", "/closes", "/file"]) {
+    expect(await get(path), path).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+  }
+  expect(await get("/not-modified")).toMatch(/^HTTP\/1\.1 304 /);
+  expect(await get("/nothing")).toMatch(/^HTTP\/1\.1 204 /);
+  expect(await instance.get("/", "", "HEAD")).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n$/);
+  expect(await instance.get("*", "", "OPTIONS")).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+  const body = "line\n".repeat(20_000);
+  for (const path of ["/echo", "/iterated"]) {
+    const known = await instance.get(path, `Content-Length: ${body.length}\r\n`, "POST", body);
+    expect(known, path).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    const chunks = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+    const chunked = await instance.get(path, "Transfer-Encoding: chunked\r\n", "POST", chunks);
+    expect(chunked, path).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+  }
+  expect(await instance.get("/changes-its-mind")).toMatch(/^HTTP\/1\.1 500 Oops\r\n/);
+  expect(instance.output).not.toMatch(/AssertionError|Warning/);
+});

@@ -1,0 +1,58 @@
+/** What the kinds of pools that run Python have in common: the interpreter, and how an instance is started on it. */
+import { spawnSync } from "node:child_process";
+import { delimiter, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Launch } from "../../core/model.js";
+import { text } from "../fields.js";
+import { kindOf } from "../find.js";
+import type { KindContext } from "./kind.js";
+
+const OLDEST = [3, 9] as const;
+/** An interpreter that says nothing for so long is not one to start instances on. */
+const ASK_TIMEOUT_MS = 10_000;
+
+/** A pool has at most this many requests at an instance: Python code answers one after the other. */
+export const PYTHON_MAX_IN_FLIGHT = 1;
+
+export const python = text(
+  "The Python interpreter, 3.9 or newer, for `wsgi` and `fapws`: a path from the config file's folder, such as `.venv/bin/python`, or a name that is looked for on PATH. Default: `python3`.",
+);
+
+/** What an instance is started as on the interpreter that `given` means; what is wrong with that is reported under `python`. */
+export function launchPython(given: string | undefined, { baseDir, report }: KindContext): Launch {
+  const command = findInterpreter(given ?? "python3", baseDir);
+  if (command === undefined) {
+    const hint = given === undefined ? "; say with `python` where one is" : "";
+    report(["python"], `there is no such interpreter: ${given ?? "python3"}${hint}`);
+  } else {
+    const problem = problemWith(command, baseDir);
+    if (problem !== undefined) report(["python"], problem);
+  }
+  return { command: command ?? "", args: [PYTHON_ENTRY] };
+}
+
+const PYTHON_ENTRY = fileURLToPath(new URL("../python/start.py", import.meta.resolve("@paceline/server")));
+
+/** Links are not followed: what an interpreter of a virtual environment is goes by the path it was started with. */
+function findInterpreter(given: string, baseDir: string): string | undefined {
+  if (given.includes("/")) {
+    const path = resolve(baseDir, given);
+    return kindOf(path) === "file" ? path : undefined;
+  }
+  const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
+  return folders.map((folder) => resolve(folder, given)).find((path) => kindOf(path) === "file");
+}
+
+function problemWith(command: string, cwd: string): string | undefined {
+  // Words that Python 2 understands too.
+  const question = "import sys; print('%d.%d' % sys.version_info[:2])";
+  const asked = spawnSync(command, ["-c", question], { cwd, timeout: ASK_TIMEOUT_MS, encoding: "utf8" });
+  const version = /^(\d+)\.(\d+)\n$/.exec(asked.stdout ?? "");
+  if (version === null) {
+    const why = asked.error?.message ?? (asked.stderr ?? "").trim().split("\n").at(-1) ?? "";
+    return `${command} is no Python interpreter that runs${why === "" ? "" : `: ${why}`}`;
+  }
+  const [major, minor] = [Number(version[1]), Number(version[2])];
+  if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return undefined;
+  return `${command} is Python ${major}.${minor}; ${OLDEST.join(".")} or newer is needed`;
+}

@@ -1,0 +1,50 @@
+/** The kind `wsgi`: callables of Python's WSGI (PEP 3333), such as a Django project. */
+import { textOrTable } from "../fields.js";
+import type { KindContext } from "./kind.js";
+import { poolKind } from "./kind.js";
+import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
+
+/** `package.module`, `module:attribute`, `module:attribute.attribute`, `module:factory()`. */
+const CALLABLE = /^[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?)?$/u;
+
+export const wsgi = poolKind({
+  name: "wsgi",
+  fields: {
+    wsgi: textOrTable(
+      'A WSGI callable of Python: `"mysite.wsgi:application"`, `"package.module:factory()"`; without a colon, `application` of the module. Several in one instance: a table by path prefix, `{ "/": "site:app", "/api/": "api:app" }`, of which the longest that fits answers, with its prefix in SCRIPT_NAME. Modules are found from `cwd`.',
+    ),
+    python,
+  },
+  defaultInstances: 4,
+  resolve(keys, context) {
+    const { wsgi = "" } = keys;
+    if (typeof wsgi === "string") checkCallable(["wsgi"], wsgi, context);
+    else checkTable(wsgi, context);
+    return {
+      source: typeof wsgi === "string" ? wsgi : Object.values(wsgi).join(", "),
+      runs: { wsgi },
+      launch: launchPython(keys.python, context),
+      maxInFlight: PYTHON_MAX_IN_FLIGHT,
+    };
+  },
+});
+
+function checkTable(table: Record<string, string>, context: KindContext): void {
+  const prefixes = Object.keys(table);
+  if (prefixes.length === 0) context.report(["wsgi"], "must name at least one callable");
+  const known = new Map<string, string>();
+  for (const prefix of prefixes) {
+    const bare = prefix.replace(/\/+$/, "");
+    const other = known.get(bare);
+    if (!prefix.startsWith("/")) context.report(["wsgi", prefix], 'a prefix begins with "/"');
+    else if (other !== undefined) context.report(["wsgi", prefix], `is the same prefix as "${other}"`);
+    known.set(bare, prefix);
+    checkCallable(["wsgi", prefix], table[prefix] as string, context);
+  }
+}
+
+function checkCallable(path: string[], name: string, { report }: KindContext): void {
+  if (!CALLABLE.test(name)) {
+    report(path, `must be a module and its callable, such as "mysite.wsgi:application", not ${JSON.stringify(name)}`);
+  }
+}

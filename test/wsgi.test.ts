@@ -1,0 +1,237 @@
+/** Pools of WSGI apps as their users meet them: who answers while others are busy, prefixes, reloads, and what is told of mistakes. */
+import { randomUUID } from "node:crypto";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, type TestContext, test } from "vitest";
+import { findPython } from "../packages/server/test/python.js";
+import { Project, RUNTIMES, type RuntimeName } from "./support/fleet.js";
+import { get, RawConnection } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+const python = findPython();
+
+/** `/sleeps?<name>` begins by making the file `<name>.begun`, and ends when there is `<name>.go`; everything tells the pid. */
+const APP = `
+import os
+import time
+
+count = 0
+
+def application(environ, start_response):
+    global count
+    name = environ["QUERY_STRING"]
+    if environ["PATH_INFO"] == "/sleeps":
+        open(name + ".begun", "w").close()
+        while not os.path.exists(name + ".go"):
+            time.sleep(0.02)
+    elif environ["PATH_INFO"] == "/order":
+        with open("order.txt", "a") as file:
+            file.write(name + "\\n")
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Pid", str(os.getpid()))])
+    return [f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}|{os.getpid()}".encode()]
+`;
+
+async function fleet(
+  context: TestContext,
+  runtime: RuntimeName,
+  pool: Record<string, unknown>,
+  config: Record<string, unknown> = {},
+): Promise<Project> {
+  if (python === undefined) context.skip("Python 3.9 or newer is not installed");
+  const pools = { web: { wsgi: "site_app", python, instances: 4, ...pool } };
+  const project = await Project.make({ runtime, app: "", config: { pools, ...config }, files: { "site_app.py": APP } });
+  const started = await project.startDetached();
+  if (started.code !== 0) throw new Error(started.output);
+  return project;
+}
+
+/** Requests that hold an instance each. */
+class Sleepers {
+  readonly names: string[] = [];
+  readonly connections: RawConnection[] = [];
+
+  constructor(private readonly project: Project) {}
+
+  /** Begins so many, and waits until each is in its view. */
+  async begin(count: number): Promise<void> {
+    for (let n = 0; n < count; n++) {
+      const name = randomUUID();
+      const connection = await RawConnection.open(this.project.port);
+      connection.write(`GET /sleeps?${name} HTTP/1.0\r\nHost: a\r\n\r\n`);
+      this.names.push(name);
+      this.connections.push(connection);
+      const begun = join(this.project.folder, `${name}.begun`);
+      await waitFor("a sleeper to be in its view", () => existsSync(begun));
+    }
+  }
+
+  wake(): void {
+    for (const name of this.names) writeFileSync(join(this.project.folder, `${name}.go`), "");
+  }
+
+  /** The pids that answered them. */
+  async pids(): Promise<string[]> {
+    return await Promise.all(
+      this.connections.map(async (connection) => {
+        await connection.end();
+        return connection.received.split("|").at(-1) as string;
+      }),
+    );
+  }
+}
+
+describe.each(RUNTIMES)("WSGI behind a balancer on %s", (runtime) => {
+  test("while three of four are in a view, 10,000 requests are all answered by the fourth; none waits behind a sleeper", async (context) => {
+    const project = await fleet(context, runtime, {});
+    const sleepers = new Sleepers(project);
+    await sleepers.begin(3);
+    const answeredBy = new Set<string>();
+    const client = async (requests: number) => {
+      const connection = await RawConnection.open(project.port);
+      for (let n = 0; n < requests; n++) {
+        connection.received = "";
+        connection.write("GET /fast HTTP/1.1\r\nHost: a\r\n\r\n");
+        // Were one given to an instance that sleeps, this would be in vain: nobody wakes them before the last has come.
+        await whole(connection);
+        answeredBy.add(connection.received.split("|").at(-1) as string);
+      }
+      connection.close();
+    };
+    await Promise.all(Array.from({ length: 20 }, () => client(500)));
+    expect(answeredBy.size).toBe(1);
+    sleepers.wake();
+    const asleep = await sleepers.pids();
+    expect(new Set(asleep).size).toBe(3);
+    expect(asleep).not.toContain([...answeredBy][0]);
+    // All of them take their turns again.
+    await waitFor("all to answer", async () => {
+      answeredBy.add((await get(project.port, "/fast")).body.split("|").at(-1) as string);
+      return answeredBy.size === 4;
+    });
+  });
+
+  test("while all are in a view, requests wait in their order; over the queue's bound they get 503 with Retry-After", async (context) => {
+    const project = await fleet(context, runtime, { instances: 1 }, { balancer: { limits: { maxQueue: 5 } } });
+    const sleepers = new Sleepers(project);
+    await sleepers.begin(1);
+    const waiting: RawConnection[] = [];
+    for (let n = 0; n < 5; n++) {
+      const connection = await RawConnection.open(project.port);
+      connection.write(`GET /order?${n} HTTP/1.0\r\nHost: a\r\n\r\n`);
+      waiting.push(connection);
+      await project.statusWhere("it to wait", ({ balancers }) => balancers[0]?.inFlight === n + 2);
+    }
+    const refused = await get(project.port, "/order?refused");
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
+    sleepers.wake();
+    for (const connection of waiting) await connection.end();
+    expect(waiting.every(({ received }) => received.startsWith("HTTP/1.1 200 "))).toBe(true);
+    const { readFileSync } = await import("node:fs");
+    expect(readFileSync(join(project.folder, "order.txt"), "utf8")).toBe("0\n1\n2\n3\n4\n");
+  });
+
+  test("a client that gives up leaves its instance busy: nobody else is sent to it before its view has ended", async (context) => {
+    const project = await fleet(context, runtime, { instances: 2 });
+    const sleepers = new Sleepers(project);
+    await sleepers.begin(1);
+    sleepers.connections[0]?.close();
+    await project.statusWhere("the client to be gone", ({ balancers }) => balancers[0]?.inFlight === 0);
+    const answeredBy = new Set<string>();
+    for (let n = 0; n < 20; n++) answeredBy.add((await get(project.port)).body);
+    expect(answeredBy.size).toBe(1);
+    sleepers.wake();
+    await waitFor("both to answer", async () => answeredBy.add((await get(project.port)).body).size === 2);
+  });
+
+  test("routes, prefixes and what is stripped: SCRIPT_NAME and PATH_INFO make up the path", async (context) => {
+    const site = { wsgi: "site_app", python, instances: 1 };
+    const pools = {
+      whole: { ...site, routes: ["/admin/", "admin.example.com/"] },
+      stripped: { ...site, routes: ["/stripped/"], stripPrefix: true },
+      mounted: { ...site, wsgi: { "/": "site_app", "/m/deep/": "site_app:application" }, routes: ["/m/"] },
+    };
+    const project = await fleet(context, runtime, {}, { pools });
+    const at = async (path: string) => (await get(project.port, path)).body.split("|").slice(0, 2);
+    expect(await at("/admin/login/")).toEqual(["", "/admin/login/"]);
+    expect(await at("/stripped/login/")).toEqual(["/stripped", "/login/"]);
+    expect(await at("/stripped/")).toEqual(["/stripped", "/"]);
+    expect(await at("/m/x")).toEqual(["", "/m/x"]);
+    expect(await at("/m/deep/x")).toEqual(["/m/deep", "/x"]);
+    const { pools: status } = await project.status();
+    expect(status.map(({ kind }) => kind)).toEqual(["wsgi", "wsgi", "wsgi"]);
+    expect(status[0]?.instances[0]?.runtime).toMatch(/^python 3\.\d+\.\d+$/);
+  });
+
+  test("a reload brings new code, and loses no request", async (context) => {
+    const project = await fleet(context, runtime, { instances: 2 });
+    const load = project.load({ mode: "keep-alive", clients: 4 });
+    await waitFor("some requests", () => load.counts.ok > 50);
+    project.write("site_app.py", APP.replace("{os.getpid()}", "new"));
+    const reload = await project.cli(["reload"]);
+    expect(reload.code, reload.output).toBe(0);
+    const counts = await load.stop();
+    expect({ ...counts, ok: 0, connections: 0, byInstance: {}, statuses: {} }).toMatchObject({
+      non2xx: 0,
+      resets: 0,
+      refused: 0,
+      truncated: 0,
+      malformed: 0,
+      timeouts: 0,
+    });
+    expect((await get(project.port)).body).toBe("|/|new");
+    const stopped = await project.cli(["stop"]);
+    expect(stopped.code).toBe(0);
+    await project.nothingLeft();
+  });
+});
+
+/** The one answer that is to come, to its last chunk. */
+function whole(connection: RawConnection): Promise<unknown> {
+  return connection.until(/\r\n\r\n[\s\S]*\|\d+$/);
+}
+
+describe("mistakes", () => {
+  const config = (pool: object) => ({ config: { pools: { web: pool } } });
+  const make = (pool: object) =>
+    Project.make({ runtime: "bun", app: "", ...config(pool), files: { "site_app.py": APP } });
+
+  test("check names the interpreter that is not there, not one, or too old, and names that are no callable", async () => {
+    const project = await make({});
+    project.write("old", "#!/bin/sh\necho 3.8\n");
+    project.write("broken", "#!/bin/sh\necho 'cannot run here' >&2; exit 1\n");
+    const { chmodSync } = await import("node:fs");
+    for (const name of ["old", "broken"]) chmodSync(join(project.folder, name), 0o755);
+    for (const [pool, message] of [
+      [
+        { wsgi: "site_app", python: "no-such-python" },
+        /pools\.web\.python: there is no such interpreter: no-such-python/,
+      ],
+      [{ wsgi: "site_app", python: ".venv/bin/python" }, /there is no such interpreter: \.venv\/bin\/python/],
+      [{ wsgi: "site_app", python: "./old" }, /old is Python 3\.8; 3\.9 or newer is needed/],
+      [{ wsgi: "site_app", python: "./broken" }, /broken is no Python interpreter that runs: cannot run here/],
+      [{ wsgi: "site-app" }, /pools\.web\.wsgi: must be a module and its callable/],
+      [{ wsgi: {} }, /must name at least one callable/],
+      [{ wsgi: { "api/": "site_app" } }, /a prefix begins with "\/"/],
+      [{ wsgi: { "/a": "site_app", "/a/": "site_app" } }, /is the same prefix as "\/a"/],
+    ] as const) {
+      project.writeConfig({ pools: { web: pool } });
+      const checked = await project.cli(["check"]);
+      expect(checked.output).toMatch(message);
+      expect(checked.code).toBe(2);
+    }
+  });
+
+  test("an app that does not load: start says why, and exits 1", async (context) => {
+    if (python === undefined) context.skip("Python 3.9 or newer is not installed");
+    const project = await make({ wsgi: "broken_app", python, instances: 1 });
+    project.write("broken_app.py", "import no_such_dependency\n");
+    const started = await project.startDetached();
+    expect(started.code).toBe(1);
+    expect(started.output).toContain(
+      "broken_app failed to load: ModuleNotFoundError: No module named 'no_such_dependency'",
+    );
+    expect(started.output).toContain('broken_app.py", line 1');
+    await project.nothingLeft();
+  });
+});

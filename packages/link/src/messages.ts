@@ -321,6 +321,14 @@ export const SPAWN_MARK = "PACELINE_SPAWN";
 /** A deleted file of that name is open here: a daemon that overwrites its environment, as nginx does, still has what it came with. */
 export const MARK_FD = 3;
 
+/** An upstream elsewhere that an instance is a proxy for. */
+export interface ProxySpec {
+  /** An http:// or https:// URL. */
+  target: string;
+  /** ProxyOptions of @paceline/server. */
+  options: object;
+}
+
 /** What a child is to run; JSON in PACELINE_SPEC. */
 export interface ChildSpec {
   orphanGraceMs: number;
@@ -336,6 +344,8 @@ export interface ChildSpec {
   static?: StaticSpec;
   /** The program to run in the place of an app; for shims. */
   command?: CommandSpec;
+  /** The upstream to pass requests on to, in the place of an app; for instances. */
+  proxy?: ProxySpec;
   /** What a fetch app is to speak with its balancers; `http1` unless told. */
   link?: UpstreamProtocol;
   limits?: InstanceLimits;

@@ -17,12 +17,14 @@ const LIMIT_OPTIONS = new Map(
 /** What `--help` prints. */
 export const USAGE = `Usage: paceline serve APP [options]
        paceline serve --static FOLDER [options]
+       paceline serve --proxy URL [options]
 
-Serves one app, or a folder of files, in one process. APP is a module, .ts or .js,
+Serves one app, a folder of files, or an upstream elsewhere in one process. APP is a module, .ts or .js,
 whose default export is an object with fetch(request, info), a fetch function, a
 Node (req, res) handler, or an app of Express, Koa, Fastify or Hono.
 
   --static FOLDER   serve the files of this folder
+  --proxy URL       pass requests on to this http:// or https:// upstream; on Node
   --listing         with --static: answer with a list where a folder has no index.html
   --port PORT       the TCP port, 0 for any that is free (default ${DEFAULT_PORT})
   --host HOST       the address to listen on (default ${DEFAULT_HOST})
@@ -41,11 +43,11 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
   if (values.help) return "help";
   const [app, ...more] = positionals;
   const folder = values.static as string | undefined;
-  if (folder !== undefined && app !== undefined) throw usage(`either an app or --static: ${app} is too much`);
+  const upstream = values.proxy as string | undefined;
+  const given = [app, folder, upstream].filter((each) => each !== undefined);
+  if (given.length === 0) throw usage("name the app to serve, such as ./app.ts, or give --static or --proxy");
+  if (given.length > 1) throw usage(`one of an app, --static and --proxy: ${given[0]} is too much`);
   if (folder === undefined && values.listing) throw usage("--listing needs --static");
-  if (app === undefined && folder === undefined) {
-    throw usage("name the app to serve, such as ./app.ts, or a folder with --static");
-  }
   if (more.length > 0) throw usage(`one app at a time: ${more.join(" ")} is too much`);
   const text = (name: string) => values[name] as string | undefined;
   const number = (name: string, max = Number.MAX_SAFE_INTEGER) => {
@@ -69,17 +71,28 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
   if (style !== undefined && style !== "fetch" && style !== "node")
     throw usage(`--style is fetch or node, not ${style}`);
   if (style !== undefined && app === undefined) throw usage("--style is for an app");
-  const runs: StandaloneOptions["runs"] =
-    folder === undefined
-      ? { app: resolve(app as string), ...(style === undefined ? {} : { style }) }
-      : { static: { root: resolve(folder), options: { listing: values.listing === true } } };
   return {
-    runs,
+    runs: runsOf({ app, style, folder, upstream, listing: values.listing === true }),
     address,
     limits,
     drainTimeoutMs: number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS,
     accessLog: accessLog(text("access-log"), text("access-log-file")),
   };
+}
+
+interface Named {
+  app: string | undefined;
+  style: "fetch" | "node" | undefined;
+  folder: string | undefined;
+  upstream: string | undefined;
+  listing: boolean;
+}
+
+/** What of the three was named. */
+function runsOf({ app, style, folder, upstream, listing }: Named): StandaloneOptions["runs"] {
+  if (folder !== undefined) return { static: { root: resolve(folder), options: { listing } } };
+  if (upstream !== undefined) return { proxy: { target: upstream, options: {} } };
+  return { app: resolve(app as string), ...(style === undefined ? {} : { style }) };
 }
 
 function parse(args: string[]) {
@@ -91,6 +104,7 @@ function parse(args: string[]) {
       options: {
         help: { type: "boolean", short: "h" },
         static: string,
+        proxy: string,
         listing: { type: "boolean" },
         port: string,
         host: string,

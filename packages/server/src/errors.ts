@@ -8,6 +8,7 @@
  * - `app-threw`: the module threw while it was loaded; `cause` is its own error.
  * - `start-failed`: the app's start() threw or rejected; `cause` is its own error.
  * - `static-unusable`: the folder of files is none, or an option for it cannot be understood.
+ * - `proxy-unusable`: the upstream of a proxy is no URL, its certificates cannot be read, or this is not Node.
  * - `file-shrunk`: a file became shorter while it was sent.
  * - `address-in-use`: another program listens there.
  * - `cannot-listen`: the address cannot be listened on for another reason.
@@ -26,6 +27,7 @@ export class ServerError extends Error {
     | "app-threw"
     | "start-failed"
     | "static-unusable"
+    | "proxy-unusable"
     | "file-shrunk"
     | "address-in-use"
     | "cannot-listen"

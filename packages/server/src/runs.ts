@@ -5,16 +5,18 @@ import { loadApp } from "./app-loader.js";
 import { ServerError } from "./errors.js";
 
 /** Exactly one of them is given. */
-export type Runs = Pick<ChildSpec, "app" | "style" | "static">;
+export type Runs = Pick<ChildSpec, "app" | "style" | "static" | "proxy">;
 
 /**
  * The app in `runs`.
  *
  * @param isLane whether a fetch app is going to be served over lanes.
+ * @param isBehindBalancer whether the balancer is the only client.
  * @throws ServerError `usage` when there is nothing to run; else as the kind's own loader
  */
-export async function loadRuns(runs: Runs, isLane: boolean): Promise<App> {
+export async function loadRuns(runs: Runs, isLane: boolean, isBehindBalancer: boolean): Promise<App> {
   if (runs.static !== undefined) return (await import("./static/static-app.js")).staticApp(runs.static, isLane);
+  if (runs.proxy !== undefined) return (await import("./proxy/proxy-app.js")).proxyApp(runs.proxy, isBehindBalancer);
   if (runs.app !== undefined) return loadApp(runs.app, runs.style);
   throw new ServerError("usage", "there is nothing to run");
 }

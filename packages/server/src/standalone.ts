@@ -33,7 +33,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
   const work = backgroundWork();
   work.limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const app = await loadRuns(options.runs, false);
+  const app = await loadRuns(options.runs, false, false);
   // Without a deadline: whoever waits for the line that it listens can end it.
   if (app.start !== undefined) await (await import("./app-lifecycle.js")).startApp(app);
   const server = await serve(app, { ...options, requestLog });

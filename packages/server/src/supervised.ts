@@ -79,7 +79,7 @@ class Instance {
     if (spec.limits !== undefined) work.limits = spec.limits;
     this.link.start();
     const prepared = spec.link === "lane" ? await prepareAnswers() : undefined;
-    const app = await loadRuns(spec, prepared !== undefined);
+    const app = await loadRuns(spec, prepared !== undefined, true);
     if (prepared !== undefined) {
       this.protocol = app.style === "fetch" ? "lane" : "http1+control";
       if (app.style !== "fetch") prepared.restore();

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
-import { connect, createServer, type Socket } from "node:net";
+import { connect, createServer, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -138,15 +138,15 @@ export function ask(
   );
 }
 
-/** A connection in raw bytes. */
+/** A connection in raw bytes: one that is made, or one that was accepted. */
 export class Wire {
   received = "";
   ended: "open" | "fin" | "reset" = "open";
   private readonly socket: Socket;
   private listeners = new Set<() => void>();
 
-  constructor(target: Target) {
-    this.socket = connect("path" in target ? { path: target.path } : target);
+  constructor(target: Target | Socket) {
+    this.socket = target instanceof Socket ? target : connect("path" in target ? { path: target.path } : target);
     const changed = () => {
       for (const listener of this.listeners) listener();
     };
@@ -195,6 +195,21 @@ export class Wire {
 
   destroy(): void {
     this.socket.destroy();
+  }
+
+  /** Closes it as a crash does. */
+  reset(): void {
+    this.socket.resetAndDestroy();
+  }
+
+  /** Sends no more. */
+  end(): void {
+    this.socket.end();
+  }
+
+  /** Bytes that were sent and have not left this process. */
+  get waitingBytes(): number {
+    return this.socket.writableLength;
   }
 
   private until(condition: () => boolean, what: () => string): Promise<void> {

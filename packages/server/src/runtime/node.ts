@@ -1,11 +1,12 @@
 /** Serves an app with node:http, on Node and, for (req, res) handlers, on Bun. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import type { FetchHandler, NodeHandler } from "../app.js";
 import { RequestCounter } from "../request-counter.js";
 import { withPrivateUmask } from "../unix-socket.js";
 import { limitBody } from "./body-limit.js";
+import { cut } from "./cut.js";
 import { listenError } from "./listen-error.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
 import { Tunnels } from "./tunnels.js";
@@ -144,12 +145,6 @@ function answerFailure(response: ServerResponse): void {
   for (const name of response.getHeaderNames()) if (name !== "connection") response.removeHeader(name);
   response.writeHead(500, { "content-type": "text/plain" });
   response.end("Internal Server Error\n");
-}
-
-/** A reset on TCP, since an HTTP/1.0 client takes a plain close for the end of the body; a unix socket has no reset. */
-function cut(socket: Socket | null): void {
-  if (socket?.remoteAddress !== undefined && typeof socket.resetAndDestroy === "function") socket.resetAndDestroy();
-  else socket?.destroy();
 }
 
 function answerBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {

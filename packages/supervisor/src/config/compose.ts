@@ -3,6 +3,7 @@ import { basename, dirname } from "node:path";
 import type { FleetConfig, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtimes.js";
 import { type FleetSource, placeOf } from "./find.js";
+import { POOL_KINDS } from "./kinds/index.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 import { ConfigError, type Problem } from "./problems.js";
 import { type ConfigDocument, readConfigFile } from "./read-file.js";
@@ -85,7 +86,10 @@ function overrideRuntime(input: FleetInput, runtime: RuntimeName): void {
   input.runtime = runtime;
   if (input.balancer !== undefined) input.balancer = { ...input.balancer, runtime };
   if (input.pools === undefined) return;
-  const pools = Object.entries(input.pools).map(([name, pool]) => [name, { ...pool, runtime }] as const);
+  const pools = Object.entries(input.pools).map(([name, pool]) => {
+    const needsAnother = POOL_KINDS.some((kind) => kind.runtime !== undefined && kind.name in pool);
+    return [name, needsAnother ? pool : { ...pool, runtime }] as const;
+  });
   input.pools = Object.fromEntries(pools);
 }
 

@@ -138,6 +138,13 @@ export function textOrTable(description: string) {
   return field(z.union([one, z.record(z.string(), one)], error), { type: "text or table of texts", description });
 }
 
+/** Text, which may be empty, or names with such texts. */
+export function anyTextOrTable(description: string) {
+  const error = expected("must be text, or a table of names and texts");
+  const schema = z.union([z.string(), z.record(z.string(), z.string())], error);
+  return field(schema, { type: "text or table of texts", description });
+}
+
 /** A table with known keys. */
 export function table<S extends Record<string, z.ZodType>>(shape: S, description: string) {
   return field(z.strictObject(shape, expected("must be a table of keys")), { type: "table", description });

@@ -188,7 +188,12 @@ function resolveKind(
     stripPrefix: pool.stripPrefix,
     report: (at, message) => find(context, [...path, ...at], message),
   };
-  return { kind: kind.name, defaultInstances: kind.defaultInstances, ...kind.resolve(pool, tools) };
+  const { runtime } = kind;
+  // At the top level it is the default of all processes.
+  if (runtime !== undefined && path.length > 0 && pool.runtime !== undefined && pool.runtime !== runtime)
+    find(context, [...path, "runtime"], `a pool of the kind \`${kind.name}\` runs on ${runtime} alone`);
+  const needs = runtime === undefined ? {} : { runtime };
+  return { kind: kind.name, defaultInstances: kind.defaultInstances, ...needs, ...kind.resolve(pool, tools) };
 }
 
 function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerConfig {

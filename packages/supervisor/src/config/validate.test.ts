@@ -121,6 +121,57 @@ describe("a configuration that is right", () => {
     expect(good({ app: "./app.ts", listen: text }).listen).toEqual([address]);
   });
 
+  test("a proxy runs on Node, with its options and the absolute path of its certificates", () => {
+    const pools = {
+      web: { app: "./app.ts" },
+      old: { proxy: "https://old.example/base", routes: "/old/", proxyOptions: { changeOrigin: false } },
+    };
+    const [web, old] = good({ runtime: "bun", pools }).pools;
+    expect(web?.runtime).toBe("bun");
+    expect(old).toMatchObject({
+      kind: "proxy",
+      source: "https://old.example/base",
+      runtime: "node",
+      instances: 1,
+      runs: { proxy: { target: "https://old.example/base", options: { changeOrigin: false } } },
+    });
+    const cookieDomainRewrite = { "old.example": "" };
+    expect(good({ proxy: "http://[::1]:81", proxyOptions: { cookieDomainRewrite } }).pools[0]?.runs).toEqual({
+      proxy: { target: "http://[::1]:81", options: { cookieDomainRewrite } },
+    });
+    expect(good({ proxy: "http://a", runtime: "bun" })).toMatchObject({
+      balancer: { runtime: "bun" },
+      pools: [{ runtime: "node" }],
+    });
+  });
+
+  test.each([
+    [{ proxy: "old.example" }, 'proxy: must be a URL such as "https://old.example", not "old.example"'],
+    [{ proxy: "ftp://a" }, "proxy: must be an http:// or https:// URL, not one of ftp:"],
+    [{ proxy: "http://u:p@a" }, "proxy: must not have a user or password in it: it shows in status and logs"],
+    [{ proxy: "http://a?b" }, 'proxy: must not have a query or a fragment: "http://a?b"'],
+    [{ proxy: "http://a:0" }, "proxy: must not have the port 0"],
+    [
+      { proxy: "http://a", proxyOptions: { secure: false } },
+      "proxyOptions.secure: means nothing for an http upstream: only https has certificates",
+    ],
+    [{ proxy: "https://a", proxyOptions: { ca: "gone.pem" } }, /^proxyOptions\.ca: cannot be read: ENOENT/],
+    [{ proxy: "https://a", proxyOptions: { ca: ".env" } }, /^proxyOptions\.ca: has no certificate in PEM form: /],
+    [
+      { proxy: "https://a", proxyOptions: { cookieDomainRewrite: 1 } },
+      /must be text, or a table of names and texts, not 1$/,
+    ],
+    [
+      { pools: { old: { proxy: "http://a", runtime: "bun" } } },
+      "pools.old.runtime: a pool of the kind `proxy` runs on node alone",
+    ],
+  ])("a proxy that is wrong: %j", (config, problem) => {
+    const { problems } = read(config);
+    expect(problems).toHaveLength(1);
+    if (typeof problem === "string") expect(problems[0]).toBe(problem);
+    else expect(problems[0]).toMatch(problem);
+  });
+
   test("the kind follows from what is named, and with it how many instances there are", () => {
     const { pools } = good({
       pools: {

@@ -22,7 +22,8 @@ export const serve: DefineCommand = (program, action) => {
         const { findRuntimes } = await import("../../runtimes.js");
         const runtimes = findRuntimes();
         const { runtime, rest } = takeRuntime(given);
-        const name = runtime ?? runtimes.preferred;
+        const isProxy = rest.some((arg) => arg === "--proxy" || arg.startsWith("--proxy="));
+        const name = runtime ?? (isProxy ? "node" : runtimes.preferred);
         const program = name === "bun" || name === "node" ? runtimes[name] : undefined;
         if (program === undefined) {
           printError(`${name} is not found here`);

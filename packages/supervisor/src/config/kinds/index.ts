@@ -3,10 +3,11 @@ import { app } from "./app.js";
 import { command } from "./command.js";
 import { fapws } from "./fapws.js";
 import type { Fields, PoolKind } from "./kind.js";
+import { proxy } from "./proxy.js";
 import { staticFiles } from "./static.js";
 import { wsgi } from "./wsgi.js";
 
-const ALL = [app, staticFiles, wsgi, fapws, command] as const;
+const ALL = [app, staticFiles, wsgi, fapws, command, proxy] as const;
 
 type Merged<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer All) => void ? All : never;
 

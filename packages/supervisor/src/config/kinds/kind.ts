@@ -41,6 +41,8 @@ export interface PoolKind<F extends Fields> {
   name: keyof F & string;
   fields: F;
   defaultInstances: number;
+  /** The only runtime that its instances run on, whatever the config or the command line say. Default: either. */
+  runtime?: RuntimeName;
   resolve(keys: z.infer<z.ZodObject<F>>, context: KindContext): KindResult;
 }
 

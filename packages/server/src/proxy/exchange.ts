@@ -1,0 +1,156 @@
+/** One request through the library: what goes wrong on either side reaches the other, and once. */
+import type { Agent, ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from "node:http";
+import { cut } from "../runtime/cut.js";
+import { clientFields, problemOf, reasonOf } from "./answer-fields.js";
+import { type Fault, faultOf, phraseOf } from "./faults.js";
+import { passInterim } from "./interim.js";
+import { setFields } from "./library.js";
+import { hasKnownCoding, upstreamFields } from "./request-fields.js";
+import { upstreamTarget } from "./request-target.js";
+import type { Upstream } from "./upstream.js";
+import type { UpstreamWait } from "./upstream-wait.js";
+
+/** RFC 9110 §9.2.2. */
+const IDEMPOTENT: ReadonlySet<string | undefined> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
+
+/** How a kept connection ends that the upstream had closed already. */
+const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);
+
+export class Exchange {
+  /** Answered, passed on or broken off: nothing that happens now matters. */
+  private isOver = false;
+  private request: ClientRequest | undefined;
+  private wait: UpstreamWait | undefined;
+  private answer: IncomingMessage | undefined;
+  private readonly hasBody: boolean;
+
+  constructor(
+    private readonly upstream: Upstream,
+    private readonly incoming: IncomingMessage,
+    private readonly response: ServerResponse,
+  ) {
+    const { headers } = incoming;
+    this.hasBody = headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
+  }
+
+  start(): void {
+    const { incoming, upstream } = this;
+    const { basePath } = upstream.settings;
+    const target = upstreamTarget(incoming.url ?? "", incoming.method, basePath);
+    if (target === undefined) return this.answerFault(400);
+    if (!hasKnownCoding(incoming)) return this.answerFault(501);
+    setFields(incoming, upstreamFields(incoming, upstream.isBehindBalancer));
+    this.response.once("close", () => this.clientDone());
+    this.send(target, upstream.kept);
+  }
+
+  private send(target: string, agent: Agent): void {
+    const { upstream, incoming, response } = this;
+    upstream.request(
+      target,
+      (request) => this.watch(request, target),
+      () => upstream.library.web(incoming, response, { agent }, ignored),
+    );
+    // After the library has copied the answer's fields: the agent reads in them how long the connection may be kept.
+    this.request?.once("response", (answer: IncomingMessage) => {
+      const original = this.originalFields;
+      if (original !== undefined) setFields(answer, original);
+      flushSoon(this.response);
+    });
+  }
+
+  private originalFields: IncomingMessage["headers"] | undefined;
+
+  private watch(request: ClientRequest, target: string): void {
+    this.request = request;
+    if (this.hasBody) flushSoon(request);
+    const wait = this.upstream.waits.begin(request, {
+      onLate: (fault) => this.fail(fault),
+      isClientSlow: () => this.isClientSlow(),
+    });
+    this.wait = wait;
+    request.on("information", (interim) => passInterim(interim, this.incoming, this.response));
+    request.once("response", (answer) => this.onAnswer(answer));
+    request.on("error", (error) => {
+      if (this.isOver || request !== this.request || this.answer?.complete) return;
+      if (this.mayRepeat(request, wait, error)) this.send(target, this.upstream.fresh);
+      else this.fail(faultOf(error));
+    });
+    request.once("close", () => {
+      if (request === this.request && this.answer === undefined) this.fail(NO_ANSWER);
+    });
+  }
+
+  /** A kept connection may close at the moment in which it is used: what changes nothing by being sent twice is, once. */
+  private mayRepeat(request: ClientRequest, wait: UpstreamWait, { code }: NodeJS.ErrnoException): boolean {
+    if (!request.reusedSocket || wait.hasHeard || this.hasBody) return false;
+    return CLOSED.has(code) && IDEMPOTENT.has(this.incoming.method);
+  }
+
+  /** Before the library sees it. */
+  private onAnswer(answer: IncomingMessage): void {
+    this.answer = answer;
+    // An end before its time is an error only for those who listen.
+    answer.on("error", () => {});
+    answer.once("close", () => {
+      if (!answer.complete) this.fail(CUT_SHORT);
+    });
+    const problem = problemOf(answer);
+    if (problem !== undefined) return this.fail({ status: 502, reason: problem });
+    const { incoming, response } = this;
+    const fields = clientFields(answer, incoming, this.upstream.settings);
+    // The library would have it kept even where the client or a drain wants it closed.
+    const closes = response.getHeader("connection") === "close" || !response.shouldKeepAlive;
+    fields.connection = closes ? "close" : "keep-alive";
+    this.originalFields = answer.headers;
+    setFields(answer, fields);
+    answer.statusMessage = reasonOf(answer);
+  }
+
+  private isClientSlow(): boolean {
+    if (this.answer !== undefined) return this.response.writableNeedDrain;
+    return !this.incoming.complete && this.request?.writableNeedDrain !== true;
+  }
+
+  /** The answer has left, or the client has. */
+  private clientDone(): void {
+    const isWhole = this.response.writableFinished;
+    this.isOver = true;
+    this.wait?.end();
+    // At once, and also when it still waits for a connection.
+    if (!isWhole) this.request?.destroy();
+  }
+
+  private fail(fault: Fault): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.upstream.faults.add(fault.reason, this.incoming.method, this.incoming.url);
+    this.answerFault(fault.status);
+    this.request?.destroy();
+  }
+
+  /** Where a part of an answer has left, the connection is cut, lest it look whole. */
+  private answerFault(status: Fault["status"]): void {
+    const { incoming, response } = this;
+    if (response.headersSent) return cut(incoming.socket);
+    for (const name of response.getHeaderNames()) if (name !== "connection") response.removeHeader(name);
+    if (this.hasBody && !incoming.complete) response.setHeader("connection", "close");
+    if (status === 503) response.setHeader("retry-after", "1");
+    const body = `${phraseOf(status)}\n`;
+    response.writeHead(status, { "content-type": "text/plain", "content-length": body.length });
+    response.end(body);
+  }
+}
+
+const NO_ANSWER: Fault = { status: 502, reason: "it closed the connection without an answer" };
+const CUT_SHORT: Fault = { status: 502, reason: "it closed the connection in the middle of an answer" };
+
+/** Sends a head whose body lets wait for it; one whose body is there leaves with it. */
+function flushSoon(message: OutgoingMessage): void {
+  setImmediate(() => {
+    if (!message.headersSent && !message.destroyed) message.flushHeaders();
+  });
+}
+
+/** All that the library tells of here is heard of from the request itself. */
+function ignored(): void {}

@@ -1,0 +1,150 @@
+/** An upstream in raw bytes, and before it the bare library, or an instance of ours. */
+import { spawn } from "node:child_process";
+import { type AddressInfo, createServer, type Server } from "node:net";
+import { createInterface } from "node:readline";
+import { onTestFinished } from "vitest";
+import type { ProxyOptions } from "../src/proxy/settings.js";
+import { eventually, fixture, Program, programOf, ScriptedSupervisor, type Target, Wire, within } from "./harness.js";
+
+/** Accepts connections and does with them what the test says. */
+export class RawUpstream {
+  readonly connections: Wire[] = [];
+
+  private constructor(private readonly server: Server) {
+    server.on("connection", (socket) => this.connections.push(new Wire(socket)));
+  }
+
+  static async listen(): Promise<RawUpstream> {
+    const server = createServer({ allowHalfOpen: true });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const upstream = new RawUpstream(server);
+    onTestFinished(() => upstream.close());
+    return upstream;
+  }
+
+  get port(): number {
+    return (this.server.address() as AddressInfo).port;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** The connection that was accepted as this one, from 0 on. */
+  connection(index: number): Promise<Wire> {
+    return eventually(`connection ${index} to the upstream`, () => this.connections[index]);
+  }
+
+  close(): void {
+    this.server.close();
+    for (const connection of this.connections) connection.destroy();
+  }
+}
+
+/** What stands before an upstream. */
+export interface Front {
+  target: Target;
+  output: string[];
+  /** Resolves when the process has ended. */
+  exited: Promise<unknown>;
+  /** Another connection to it; closed when the test is over. */
+  client(): Wire;
+}
+
+function frontOf(target: Target, output: string[], exited: Promise<unknown>): Front {
+  const client = () => {
+    const wire = new Wire(target);
+    onTestFinished(() => wire.destroy());
+    return wire;
+  };
+  return { target, output, exited, client };
+}
+
+/** The library by itself. */
+export async function startBare(upstream: RawUpstream): Promise<Front> {
+  const child = spawn(programOf("node"), ["--no-deprecation", fixture("bare-http-proxy.mjs"), upstream.url], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const output: string[] = [];
+  for (const stream of [child.stdout, child.stderr])
+    createInterface({ input: stream }).on("line", (line) => output.push(line));
+  const exited = new Promise<void>((resolve) => child.on("close", () => resolve()));
+  onTestFinished(async () => {
+    child.kill("SIGKILL");
+    await exited;
+  });
+  const line = await eventually("the bare library to listen", () => output.find((it) => it.startsWith("listening")));
+  return frontOf({ host: "127.0.0.1", port: Number(/\d+$/.exec(line)?.[0]) }, output, exited);
+}
+
+/** An instance as the supervisor starts it, on its unix socket. */
+export async function startInstance(url: string, options: ProxyOptions = {}): Promise<Front> {
+  const supervisor = new ScriptedSupervisor();
+  await supervisor.listen();
+  const program = supervisor.spawn("node", "behaviours.ts", { proxy: { target: url, options } });
+  onTestFinished(async () => {
+    await program.end();
+    await supervisor.close();
+  });
+  await Promise.race([supervisor.hears("ready"), program.exited]);
+  return frontOf(supervisor.target, program.output, program.exited);
+}
+
+/** `serve --proxy`. */
+export async function startAlone(url: string): Promise<Front> {
+  const program = new Program("node", ["--proxy", url, "--port", "0"]);
+  onTestFinished(() => program.end());
+  const line = await program.line(/^listening on /);
+  return frontOf({ host: "127.0.0.1", port: Number(/\d+$/.exec(line)?.[0]) }, program.output, program.exited);
+}
+
+export interface Both {
+  upstream: RawUpstream;
+  front: Front;
+}
+
+export async function withBare(): Promise<Both> {
+  const upstream = await RawUpstream.listen();
+  return { upstream, front: await startBare(upstream) };
+}
+
+export async function withOurs(options: ProxyOptions = {}): Promise<Both> {
+  const upstream = await RawUpstream.listen();
+  return { upstream, front: await startInstance(upstream.url, options) };
+}
+
+export const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+export const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/** What the upstream's first connection got, when it matches. */
+export async function upstreamGets({ upstream }: Pick<Both, "upstream">, pattern: RegExp): Promise<string> {
+  return await (await upstream.connection(0)).gets(pattern);
+}
+
+/** A client that has sent `request`, to which the upstream has answered `answer`. */
+export async function answered({ upstream, front }: Both, request: string, answer: string): Promise<Wire> {
+  const client = front.client();
+  client.send(request);
+  const wire = await upstream.connection(0);
+  await wire.gets(/\r\n\r\n/);
+  wire.send(answer);
+  return client;
+}
+
+let exchanges = 0;
+
+/** One exchange from end to end, after which all that came before it has been seen. */
+export async function exchange({ upstream, front }: Both): Promise<void> {
+  const client = front.client();
+  const line = `GET /after${++exchanges} HTTP/1.1\r\n`;
+  client.send(`${line}Host: a\r\n\r\n`);
+  // It may come over a kept connection or over a new one.
+  const wire = await eventually("the exchange", () =>
+    upstream.connections.find(({ received }) => received.includes(line)),
+  );
+  wire.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nafter");
+  await client.gets(/after$/);
+  client.destroy();
+}
+
+export { within };

@@ -1,0 +1,280 @@
+/** What an instance of ours makes of every form that a message can have, and how long it waits, in raw bytes. */
+import { describe, expect, it } from "vitest";
+import { eventually } from "./harness.js";
+import {
+  answered,
+  exchange,
+  GET,
+  OK,
+  RawUpstream,
+  startAlone,
+  startInstance,
+  upstreamGets,
+  withOurs,
+} from "./proxy-harness.js";
+
+const MEGABYTES = 40;
+const MEGABYTE = "x".repeat(1 << 20);
+
+describe("an answer through the proxy on node", () => {
+  it("until the upstream closes comes in chunks, whole", async () => {
+    const both = await withOurs();
+    const client = await answered(both, GET, "HTTP/1.0 200 OK\r\n\r\nhello");
+    (await both.upstream.connection(0)).end();
+    expect(await client.gets(/\r\n0\r\n\r\n$/)).toMatch(/^transfer-encoding: chunked\r$/im);
+    expect(client.ended).toBe("open");
+  });
+
+  it("to HEAD has its length and no body, and the connection is good for the next one", async () => {
+    const both = await withOurs();
+    const client = await answered(
+      both,
+      "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+    );
+    expect(await client.gets(/\r\n\r\n$/)).toMatch(/^content-length: 9\r$/im);
+    client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    await upstreamGets(both, /GET \/next/);
+    (await both.upstream.connection(0)).send(OK);
+    await client.gets(/ok$/);
+  });
+
+  it.each([
+    ["304 Not Modified", 'Content-Length: 9\r\nETag: "a"\r\n'],
+    ["204 No Content", "Content-Length: 9\r\n"],
+  ])("of %s has no body", async (status, fields) => {
+    const both = await withOurs();
+    const client = await answered(both, GET, `HTTP/1.1 ${status}\r\n${fields}\r\n`);
+    await client.gets(/\r\n\r\n/);
+    client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    await eventually(
+      "the next request",
+      () => both.upstream.connections.some((it) => /next/.test(it.received)) || undefined,
+    );
+    expect(client.received).toMatch(new RegExp(`^HTTP/1\\.1 ${status}\r\n[\\s\\S]*\r\n\r\n$`));
+  });
+
+  it("has a cookie a line, in their order", async () => {
+    const client = await answered(
+      await withOurs(),
+      GET,
+      "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\nok",
+    );
+    expect(await client.gets(/ok$/)).toMatch(/^set-cookie: a=1\r\nset-cookie: b=2\r$/im);
+  });
+
+  it("passes 103 on, and takes no 100 for an answer", async () => {
+    const client = await answered(
+      await withOurs(),
+      GET,
+      `HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n${OK}`,
+    );
+    expect(await client.gets(/ok$/)).toMatch(
+      /^HTTP\/1\.1 103 Early Hints\r\nLink: <\/a\.css>; rel=preload\r\n\r\nHTTP\/1\.1 200 OK\r\n/i,
+    );
+  });
+
+  it("with a Link in a 103 that is none comes all the same", async () => {
+    const client = await answered(await withOurs(), GET, `HTTP/1.1 103 Early Hints\r\nLink: <<<\r\n\r\n${OK}`);
+    expect(await client.gets(/ok$/)).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+  });
+
+  it.each([
+    ["with a head that is too large", `HTTP/1.1 200 OK\r\nX: ${"x".repeat(20_000)}\r\nContent-Length: 2\r\n\r\nok`],
+    ["with two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"],
+    ["with a length and chunks", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+    ["in another coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nxx"],
+    ["with a control character in a field", "HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 2\r\n\r\nok"],
+    ["with a line feed alone in a field", "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 2\r\n\r\nok"],
+    ["that is none", "SSH-2.0-OpenSSH_9.2\r\n\r\n"],
+  ])("%s is answered 502, with a line that says why", async (_, answer) => {
+    const both = await withOurs();
+    const client = await answered(both, GET, answer);
+    expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
+    await eventually("the line", () => both.front.output.find((it) => /^proxy http.*: .+ \(GET \/\)$/.test(it)));
+    await exchange(both);
+  });
+
+  it("that follows another one unasked goes to nobody", async () => {
+    const both = await withOurs();
+    const client = await answered(both, GET, `${OK}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`);
+    await client.gets(/ok$/);
+    client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    const wire = await eventually("the next request", () =>
+      both.upstream.connections.find((it) => it.received.includes("/next")),
+    );
+    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood");
+    expect(await client.gets(/good$/)).not.toMatch(/evil/);
+  });
+
+  it("has redirects and cookies made to fit", async () => {
+    const upstream = await RawUpstream.listen();
+    const options = { cookieDomainRewrite: { "old.example": "new.example" }, cookiePathRewrite: { "/base": "/" } };
+    const front = await startInstance(`${upstream.url}/base/`, options);
+    const client = await answered(
+      { upstream, front },
+      "GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-Prefix: /shop\r\n\r\n",
+      `HTTP/1.1 303 See Other\r\nLocation: ${upstream.url}/base/b?c\r\n` +
+        "Set-Cookie: d=1; Domain=.old.example; Path=/base\r\nSet-Cookie: e=1; Domain=constructor\r\nContent-Length: 0\r\n\r\n",
+    );
+    const head = await client.gets(/\r\n\r\n/);
+    expect(head).toMatch(/^location: \/shop\/b\?c\r$/im);
+    expect(head).toMatch(/^set-cookie: d=1; Domain=new\.example; Path=\/\r$/im);
+    expect(head).toMatch(/^set-cookie: e=1; Domain=constructor\r$/im);
+    expect(await upstreamGets({ upstream }, /\r\n\r\n/)).toMatch(/^GET \/base\/a HTTP/);
+  });
+});
+
+describe("a request through the proxy on node", () => {
+  it("with Expect gets its 100 at once, and the upstream gets the body", async () => {
+    const both = await withOurs();
+    const client = both.front.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    await client.gets(/^HTTP\/1\.1 100 Continue\r\n\r\n$/);
+    client.send("hi");
+    expect(await upstreamGets(both, /\r\n\r\nhi$/)).not.toMatch(/^expect:/im);
+    (await both.upstream.connection(0)).send(OK);
+    await client.gets(/ok$/);
+  });
+
+  it("keeps the client's Host where changeOrigin is off", async () => {
+    const both = await withOurs({ changeOrigin: false });
+    both.front.client().send("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    expect(await upstreamGets(both, /\r\n\r\n/)).toMatch(/^host: shop\.example\r$/im);
+  });
+
+  it.each(["/../x", "/a/%2e%2E/x", "/a/..%2fx"])(
+    "for %s is answered 400: it would leave the base path",
+    async (path) => {
+      const upstream = await RawUpstream.listen();
+      const front = await startAlone(`${upstream.url}/base`);
+      const client = front.client();
+      client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      await client.gets(/^HTTP\/1\.1 400 /);
+      expect(upstream.connections).toHaveLength(0);
+    },
+  );
+
+  it("answered before its body has come is answered, and the rest of the body harms nobody", async () => {
+    const both = await withOurs();
+    const client = await answered(
+      both,
+      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc",
+      "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno",
+    );
+    await client.gets(/^HTTP\/1\.1 413 [\s\S]*no$/);
+    (await both.upstream.connection(0)).destroy();
+    client.send("def");
+    await exchange(both);
+  });
+});
+
+describe("waits of the proxy on node", () => {
+  it("an upstream that does not take the connection in time: 504", async () => {
+    // It takes TCP and never a TLS handshake.
+    const upstream = await RawUpstream.listen();
+    const front = await startInstance(upstream.url.replace("http:", "https:"), { connectTimeoutMs: 100 });
+    const client = front.client();
+    client.send(GET);
+    expect(await client.gets(/Gateway Timeout\n$/)).toMatch(/^HTTP\/1\.1 504 /);
+    await (await upstream.connection(0)).closed();
+    await eventually("the line", () => front.output.find((it) => /could not be connected within 100 ms/.test(it)));
+  });
+
+  it("an upstream that is not there: 502", async () => {
+    const upstream = await RawUpstream.listen();
+    const { url } = upstream;
+    upstream.close();
+    const front = await startInstance(url);
+    const client = front.client();
+    client.send(GET);
+    await client.gets(/^HTTP\/1\.1 502 /);
+    expect(front.output.join("\n")).toMatch(/^proxy http:.*ECONNREFUSED.*\(GET \/\)$/m);
+  });
+
+  it("an upstream that does not answer in time: 504, and its connection is closed", async () => {
+    const both = await withOurs({ responseTimeoutMs: 100 });
+    const client = both.front.client();
+    client.send(GET);
+    expect(await client.gets(/Gateway Timeout\n$/)).toMatch(/^HTTP\/1\.1 504 /);
+    await (await both.upstream.connection(0)).closed();
+  });
+
+  it("an upstream that falls silent in the middle of an answer: the client is cut", async () => {
+    const both = await withOurs({ responseTimeoutMs: 100 });
+    const client = await answered(both, GET, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart");
+    expect(await client.closed()).toMatch(/part$/);
+  });
+
+  it("all connections busy: 503 with Retry-After", async () => {
+    const both = await withOurs({ maxConnections: 1, connectTimeoutMs: 100 });
+    both.front.client().send(GET);
+    await upstreamGets(both, /\r\n\r\n/);
+    const second = both.front.client();
+    second.send(GET);
+    expect(await second.gets(/Service Unavailable\n$/)).toMatch(/^HTTP\/1\.1 503 [\s\S]*retry-after: 1\r\n/i);
+    expect(both.upstream.connections).toHaveLength(1);
+  });
+
+  it("an idle connection is closed after its time", async () => {
+    const both = await withOurs({ idleTimeoutMs: 100 });
+    const client = await answered(both, GET, OK);
+    await client.gets(/ok$/);
+    await (await both.upstream.connection(0)).closed();
+  });
+
+  it("a client that does not read holds the upstream back, past every deadline, and then gets all", async () => {
+    const both = await withOurs({ responseTimeoutMs: 1000 });
+    const client = await answered(both, GET, `HTTP/1.1 200 OK\r\nContent-Length: ${MEGABYTES << 20}\r\n\r\n`);
+    await client.gets(/\r\n\r\n/);
+    client.pause();
+    const wire = await both.upstream.connection(0);
+    for (let i = 0; i < MEGABYTES; i++) wire.send(MEGABYTE);
+    const stood = { at: -1, looks: 0 };
+    await eventually("the upstream to be held back for two deadlines", async () => {
+      stood.looks = stood.at === wire.waitingBytes ? stood.looks + 1 : 0;
+      stood.at = wire.waitingBytes;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      return stood.looks > 20 || undefined;
+    });
+    expect(stood.at).toBeGreaterThan(30 << 20);
+    client.resume();
+    await eventually("all to arrive", () => client.received.length > MEGABYTES << 20 || undefined);
+    expect(client.ended).toBe("open");
+  });
+
+  it("an upstream that does not read holds the client back", async () => {
+    const both = await withOurs();
+    const client = both.front.client();
+    client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${MEGABYTES << 20}\r\n\r\nx`);
+    const wire = await both.upstream.connection(0);
+    await wire.gets(/\r\n\r\n/);
+    wire.pause();
+    for (let i = 1; i < MEGABYTES; i++) client.send(MEGABYTE);
+    let last = -1;
+    await eventually("the client to be held back", async () => {
+      const before = last;
+      last = client.waitingBytes;
+      await exchange(both);
+      return before === client.waitingBytes || undefined;
+    });
+    expect(last).toBeGreaterThan(30 << 20);
+  });
+});
+
+describe("the output of a proxy on node", () => {
+  it("has no deprecation warnings, and one line a second of the same fault", async () => {
+    const both = await withOurs();
+    const client = await answered(both, GET, OK);
+    await client.gets(/ok$/);
+    both.upstream.close();
+    for (let i = 0; i < 20; i++) {
+      const another = both.front.client();
+      another.send(GET);
+      await another.gets(/ 502 /);
+    }
+    await eventually("the line of the rest", () => both.front.output.find((it) => /more within 1000 ms/.test(it)));
+    expect(both.front.output.join("\n")).not.toMatch(/deprecat/i);
+    expect(both.front.output.filter((it) => /ECONNREFUSED/.test(it)).length).toBeLessThan(10);
+  });
+});

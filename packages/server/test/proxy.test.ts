@@ -1,0 +1,379 @@
+/** What http-proxy alone does wrong, in raw bytes on both sides, and that an instance of ours does not. */
+import { describe, expect, it } from "vitest";
+import {
+  answered,
+  type Both,
+  exchange,
+  GET,
+  OK,
+  RawUpstream,
+  startAlone,
+  upstreamGets,
+  withBare,
+  within,
+  withOurs,
+} from "./proxy-harness.js";
+
+describe.each(["DELETE", "OPTIONS"])("a chunked %s on node", (method) => {
+  const body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".padEnd(38, "\n");
+  const chunked = `${method} /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n26\r\n${body}\r\n0\r\n\r\n`;
+
+  it("the bare library: is said to be empty, and its body becomes a request", async () => {
+    const both = await withBare();
+    both.front.client().send(chunked);
+    const received = await upstreamGets(both, /smuggled/);
+    expect(received).toMatch(/content-length: 0\r\n/i);
+    expect(received).toMatch(/\r\n\r\nGET \/smuggled HTTP\/1\.1\r\n/);
+  });
+
+  it("goes out in chunks, and the connection is good for the next one", async () => {
+    const both = await withOurs();
+    const client = both.front.client();
+    client.send(chunked);
+    const received = await upstreamGets(both, /\r\n0\r\n\r\n$/);
+    expect(received).toMatch(/transfer-encoding: chunked\r\n/i);
+    expect(received).not.toMatch(/content-length/i);
+    expect(received).toMatch(/\r\n\r\n26\r\nGET \/smuggled/);
+    (await both.upstream.connection(0)).send(OK);
+    await client.gets(/ok$/);
+    client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    await upstreamGets(both, /GET \/next HTTP\/1\.1\r\n/);
+    expect(both.upstream.connections).toHaveLength(1);
+  });
+});
+
+describe("a client that leaves on node", () => {
+  it("the bare library: the upstream never hears of it", async () => {
+    const { upstream, front } = await withBare();
+    const client = front.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    const wire = await upstream.connection(0);
+    await wire.gets(/slow/);
+    client.destroy();
+    await exchange({ upstream, front });
+    expect(wire.ended).toBe("open");
+  });
+
+  it.each([
+    ["before an answer", ""],
+    ["in the middle of one", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart"],
+  ])("%s takes its request to the upstream with it", async (_, answer) => {
+    const { upstream, front } = await withOurs();
+    const client = front.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    const wire = await upstream.connection(0);
+    await wire.gets(/slow/);
+    wire.send(answer);
+    if (answer !== "") await client.gets(/part$/);
+    client.destroy();
+    await wire.closed();
+    await exchange({ upstream, front });
+  });
+
+  it("in the middle of an upload takes it along too", async () => {
+    const { upstream, front } = await withOurs();
+    const client = front.client();
+    client.send("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\npart");
+    const wire = await upstream.connection(0);
+    await wire.gets(/part$/);
+    client.destroy();
+    await wire.closed();
+  });
+});
+
+describe("an upstream that is lost in the middle of an answer on node", () => {
+  const heads = {
+    "with a length": "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart",
+    "in chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
+  };
+
+  it.each(Object.entries(heads))("the bare library: leaves the client waiting, %s", async (_, head) => {
+    const { upstream, front } = await withBare();
+    const client = front.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const wire = await upstream.connection(0);
+    await wire.gets(/\r\n\r\n/);
+    wire.send(head);
+    await client.gets(/part/);
+    wire.reset();
+    await exchange({ upstream, front });
+    expect(client.ended).toBe("open");
+  });
+
+  it.each([...Object.entries(heads), ["until it closes", "HTTP/1.1 200 OK\r\n\r\npart"]])(
+    "cuts the client's connection, %s",
+    async (_, head) => {
+      const { upstream, front } = await withOurs();
+      const client = front.client();
+      client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      const wire = await upstream.connection(0);
+      await wire.gets(/\r\n\r\n/);
+      wire.send(head);
+      await client.gets(/part/);
+      wire.reset();
+      expect(await client.closed()).not.toMatch(/\r\n0\r\n\r\n$/);
+      await exchange({ upstream, front });
+    },
+  );
+
+  it("cuts it too where it ends in good order before the end", async () => {
+    const { upstream, front } = await withOurs();
+    const client = front.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const wire = await upstream.connection(0);
+    await wire.gets(/\r\n\r\n/);
+    wire.send(heads["in chunks"]).end();
+    expect(await client.closed()).not.toMatch(/\r\n0\r\n\r\n$/);
+  });
+});
+
+describe("fields of one connection on node", () => {
+  const request =
+    "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Mine\r\nX-Mine: secret\r\nKeep-Alive: timeout=9\r\n" +
+    "Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic eA==\r\nTE: trailers\r\nUpgrade: h2c\r\nX-Passes: yes\r\n\r\n";
+  const answer =
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Theirs\r\nX-Theirs: secret\r\nKeep-Alive: timeout=9\r\n" +
+    "Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Passes: yes\r\n\r\nok";
+  const HOP = /^(?:x-mine|x-theirs|keep-alive|proxy-[a-z]+|te|trailer|upgrade):/im;
+
+  async function passed({ upstream, front }: Both) {
+    const client = front.client();
+    client.send(request);
+    const wire = await upstream.connection(0);
+    const there = await wire.gets(/\r\n\r\n/);
+    wire.send(answer);
+    return { there, back: await client.gets(/ok$/) };
+  }
+
+  it("the bare library: pass both ways", async () => {
+    const { there, back } = await passed(await withBare());
+    expect(there).toMatch(/^x-mine: secret/im);
+    expect(there).toMatch(/^proxy-authorization:/im);
+    expect(back).toMatch(/^x-theirs: secret/im);
+  });
+
+  it("stay behind both ways, and what is none of them passes", async () => {
+    const { there, back } = await passed(await withOurs());
+    expect(there).not.toMatch(HOP);
+    expect(back).not.toMatch(HOP);
+    expect(there).toMatch(/^x-passes: yes/im);
+    expect(back).toMatch(/^x-passes: yes/im);
+    expect(there).toMatch(/^connection: keep-alive\r$/im);
+    expect(back).toMatch(/^connection: keep-alive\r$/im);
+  });
+
+  it("cannot unmake framing or Host by being named in Connection", async () => {
+    const both = await withOurs();
+    both.front
+      .client()
+      .send("POST / HTTP/1.1\r\nHost: a\r\nConnection: content-length, host\r\nContent-Length: 2\r\n\r\nhi");
+    const received = await upstreamGets(both, /hi$/);
+    expect(received).toMatch(/^content-length: 2\r$/im);
+    expect(received).toMatch(/^host: 127\.0\.0\.1/im);
+  });
+});
+
+describe("a Trailer field on a message without chunks, on node", () => {
+  const request = "GET /trailer HTTP/1.1\r\nHost: a\r\nTrailer: x\r\n\r\n";
+  const answer = "HTTP/1.1 200 OK\r\nTrailer: x\r\nContent-Length: 2\r\n\r\nok";
+
+  it("the bare library: ends the process, of a request", async () => {
+    const { front } = await withBare();
+    front.client().send(request);
+    await within(front.exited, "the end of the bare library");
+    expect(front.output.join("\n")).toMatch(/ERR_HTTP_TRAILER_INVALID/);
+  });
+
+  it("the bare library: ends the process, of an answer", async () => {
+    const both = await withBare();
+    await answered(both, GET, answer);
+    await within(both.front.exited, "the end of the bare library");
+    expect(both.front.output.join("\n")).toMatch(/ERR_HTTP_TRAILER_INVALID/);
+  });
+
+  it("stays behind both ways", async () => {
+    const both = await withOurs();
+    const client = await answered(both, request, answer);
+    expect(await client.gets(/ok$/)).not.toMatch(/^trailer:/im);
+    expect(await upstreamGets(both, /GET \/trailer/)).not.toMatch(/^trailer:/im);
+  });
+});
+
+describe("who the client is, on node", () => {
+  const request =
+    "GET / HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 66\r\n" +
+    "X-Forwarded-Host: evil.example\r\nX-Forwarded-Prefix: /evil\r\nX_Forwarded_For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\r\n";
+  const told = (head: string) =>
+    head
+      .split("\r\n")
+      .filter((line) => /forwarded/i.test(line))
+      .sort();
+
+  it("the bare library: is what the client says", async () => {
+    const both = await withBare();
+    both.front.client().send(request);
+    expect(await upstreamGets(both, /\r\n\r\n/)).toMatch(/^x-forwarded-for: 6\.6\.6\.6/im);
+  });
+
+  it("is what our server knows where it runs alone", async () => {
+    const upstream = await RawUpstream.listen();
+    const front = await startAlone(upstream.url);
+    front.client().send(request);
+    expect(told(await upstreamGets({ upstream }, /\r\n\r\n/))).toEqual([
+      "forwarded: for=127.0.0.1;proto=http",
+      "x-forwarded-for: 127.0.0.1",
+      "x-forwarded-host: shop.example",
+      "x-forwarded-proto: http",
+    ]);
+  });
+
+  it("is what the balancer has made, and nothing else", async () => {
+    const both = await withOurs();
+    both.front.client().send(request);
+    expect(told(await upstreamGets(both, /\r\n\r\n/))).toEqual([
+      "forwarded: for=6.6.6.6",
+      "x-forwarded-for: 6.6.6.6",
+      "x-forwarded-host: evil.example",
+      "x-forwarded-prefix: /evil",
+      "x-forwarded-proto: https",
+    ]);
+  });
+});
+
+describe("a target on node", () => {
+  const ask = async (both: Both) => {
+    both.front.client().send("GET //a//b?c=//d HTTP/1.1\r\nHost: a\r\n\r\n");
+    return await upstreamGets(both, /\r\n\r\n/);
+  };
+  it("the bare library: loses slashes", async () => {
+    expect(await ask(await withBare())).toMatch(/^GET \/a\/b\?c=/);
+  });
+  it("arrives as it is", async () => {
+    expect(await ask(await withOurs())).toMatch(/^GET \/\/a\/\/b\?c=\/\/d HTTP/);
+  });
+});
+
+describe("an answer whose body lets wait for it, on node", () => {
+  const head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+  it("the bare library: keeps its head back", async () => {
+    const both = await withBare();
+    const client = await answered(both, GET, head);
+    await exchange(both);
+    expect(client.received).toBe("");
+  });
+  it("has its head sent", async () => {
+    const client = await answered(await withOurs(), GET, head);
+    await client.gets(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n$/);
+  });
+});
+
+describe("a request whose body lets wait for it, on node", () => {
+  const head = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n";
+  it("the bare library: keeps its head back", async () => {
+    const both = await withBare();
+    both.front.client().send(head);
+    await exchange(both);
+    expect(both.upstream.connections.filter(({ received }) => received.includes("upload"))).toEqual([]);
+  });
+  it("has its head sent", async () => {
+    const both = await withOurs();
+    both.front.client().send(head);
+    await upstreamGets(both, /^POST \/upload HTTP\/1\.1\r\n[\s\S]*\r\n\r\n$/);
+  });
+});
+
+describe("an answer that Node cannot write, on node", () => {
+  const answers = {
+    "a reason with a control character": "HTTP/1.1 200 O\x01K\r\nContent-Length: 2\r\n\r\nok",
+    "a status below 100": "HTTP/1.1 099 Low\r\nContent-Length: 2\r\n\r\nok",
+  };
+
+  it.each(Object.entries(answers))("the bare library: ends the process, %s", async (_, answer) => {
+    const both = await withBare();
+    await answered(both, GET, answer);
+    await within(both.front.exited, "the end of the bare library");
+    expect(both.front.output.join("\n")).toMatch(/ERR_INVALID_CHAR|ERR_HTTP_INVALID_STATUS_CODE/);
+  });
+
+  it("a reason with a control character becomes the usual one", async () => {
+    const both = await withOurs();
+    const client = await answered(both, GET, answers["a reason with a control character"]);
+    expect(await client.gets(/ok$/)).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    await exchange(both);
+  });
+
+  it("a status below 100 is answered 502", async () => {
+    const both = await withOurs();
+    const client = await answered(both, GET, answers["a status below 100"]);
+    expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
+    await exchange(both);
+  });
+});
+
+describe("an upgrade that nobody asked for, on node", () => {
+  const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+  const provoke = async (both: Both) => {
+    const client = await answered(both, GET, upgraded);
+    await (await both.upstream.connection(0)).closed();
+    return client;
+  };
+  it("the bare library: leaves the client waiting", async () => {
+    const both = await withBare();
+    const client = await provoke(both);
+    await exchange(both);
+    expect(client).toMatchObject({ received: "", ended: "open" });
+  });
+  it("is answered 502", async () => {
+    const client = await provoke(await withOurs());
+    expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
+  });
+});
+
+describe("a client that wants its connection closed, on node", () => {
+  const ask = async (both: Both) => {
+    const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok";
+    const client = await answered(both, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer);
+    await client.gets(/ok$/);
+    return client;
+  };
+  it("the bare library: is told that it is kept", async () => {
+    const client = await ask(await withBare());
+    expect(client.received).toMatch(/^connection: keep-alive/im);
+  });
+  it("gets it closed", async () => {
+    const client = await ask(await withOurs());
+    expect(await client.closed()).toMatch(/^connection: close\r$/im);
+  });
+});
+
+describe("a kept connection that the upstream closes as it is used, on node", () => {
+  /** One whole exchange, then a request that the upstream answers with a reset. */
+  const ask = async (both: Both, method: string) => {
+    const client = await answered(both, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n", OK);
+    await client.gets(/ok$/);
+    client.send(`${method} /second HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n`);
+    const wire = await both.upstream.connection(0);
+    await wire.gets(/second/);
+    wire.reset();
+    return client;
+  };
+  it("the bare library: is an error to the client", async () => {
+    const client = await ask(await withBare(), "GET");
+    await client.gets(/ 502 /);
+  });
+  it.each(["GET", "PUT"])("a %s without a body goes over another one", async (method) => {
+    const both = await withOurs();
+    const client = await ask(both, method);
+    const wire = await both.upstream.connection(1);
+    await wire.gets(new RegExp(`^${method} /second`));
+    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nagain");
+    await client.gets(/again$/);
+    expect(client.received).not.toMatch(/ 502 /);
+  });
+  it("a POST is answered 502, and sent once", async () => {
+    const both = await withOurs();
+    const client = await ask(both, "POST");
+    await client.gets(/ 502 /);
+    expect(both.upstream.connections).toHaveLength(1);
+  });
+});

@@ -1,0 +1,101 @@
+/** The kind `proxy`: an upstream elsewhere. */
+import { X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { anyTextOrTable, count, flag, milliseconds, table, text } from "../fields.js";
+import { poolKind } from "./kind.js";
+
+const optionFields = {
+  changeOrigin: flag(
+    true,
+    "Send the upstream's own name as Host; without it the upstream gets the Host that the client asked for. X-Forwarded-Host has the client's either way.",
+  ),
+  secure: flag(true, "Answer 502 where the certificate of an https upstream is not valid for its name."),
+  ca: text(
+    "A PEM file with the certificates of the authorities that are trusted for the upstream, in the place of the well-known ones. From the config file's folder; read when an instance starts.",
+  ),
+  autoRewrite: flag(
+    true,
+    "Make a Location on the upstream a path here, with the prefix that `stripPrefix` took off, so that a redirect leads through the proxy again.",
+  ),
+  cookieDomainRewrite: anyTextOrTable(
+    'The Domain that cookies of the upstream get; `""` takes it out, so that they hold for the host that was asked. A table tells it by the Domain that they have, `"*"` being any. Default: as they are.',
+  ),
+  cookiePathRewrite: anyTextOrTable("The same for the Path of cookies."),
+  connectTimeoutMs: milliseconds(
+    5_000,
+    "How long a connection to the upstream may take, with TLS; then 504. So long too a request waits where all connections are busy; then 503.",
+  ),
+  responseTimeoutMs: milliseconds(
+    55_000,
+    "How long the upstream may send nothing of an answer that it owes; then 504, or the connection is cut when the answer had begun. Keep it below the balancer's `upstreamResponseTimeoutMs`.",
+  ),
+  idleTimeoutMs: milliseconds(
+    4_000,
+    "How long an idle connection to the upstream is kept; best shorter than the upstream keeps it itself.",
+  ),
+  tunnelIdleTimeoutMs: milliseconds(
+    3_600_000,
+    "How long an upgraded connection, such as a WebSocket, may be silent in both directions.",
+  ),
+  maxConnections: count(256, "Connections of one instance to the upstream open at once, upgraded ones aside.", {
+    max: 65_535,
+  }),
+};
+
+export const proxy = poolKind({
+  name: "proxy",
+  runtime: "node",
+  fields: {
+    proxy: text(
+      'An upstream elsewhere that gets the requests, in the place of an app: an http or https URL, such as `"https://old.example"`. A path in it is put before the path of each request. Its instances run on Node. See [proxy.md](proxy.md).',
+    ),
+    proxyOptions: table(optionFields, "How the upstream is spoken to."),
+  },
+  defaultInstances: 1,
+  resolve(keys, { baseDir, report }) {
+    const { ca, ...options } = keys.proxyOptions ?? {};
+    const target = keys.proxy ?? "";
+    const problem = problemOf(target);
+    if (problem !== undefined) report(["proxy"], problem);
+    for (const key of ["secure", "ca"] as const) {
+      if (keys.proxyOptions?.[key] !== undefined && target.startsWith("http:"))
+        report(["proxyOptions", key], "means nothing for an http upstream: only https has certificates");
+    }
+    const file = ca === undefined ? undefined : resolve(baseDir, ca);
+    const certificateProblem = file === undefined ? undefined : problemOfCertificates(file);
+    if (certificateProblem !== undefined) report(["proxyOptions", "ca"], certificateProblem);
+    return {
+      source: target,
+      runs: { proxy: { target, options: { ...options, ...(file === undefined ? {} : { ca: file }) } } },
+    };
+  },
+});
+
+function problemOf(target: string): string | undefined {
+  const shown = JSON.stringify(target);
+  if (!URL.canParse(target)) return `must be a URL such as "https://old.example", not ${shown}`;
+  const url = new URL(target);
+  if (url.protocol !== "http:" && url.protocol !== "https:")
+    return `must be an http:// or https:// URL, not one of ${url.protocol}`;
+  if (url.username !== "" || url.password !== "")
+    return "must not have a user or password in it: it shows in status and logs";
+  if (url.search !== "" || url.hash !== "") return `must not have a query or a fragment: ${shown}`;
+  if (url.port === "0") return "must not have the port 0";
+  return undefined;
+}
+
+function problemOfCertificates(file: string): string | undefined {
+  let pem: string;
+  try {
+    pem = readFileSync(file, "utf8");
+  } catch (error) {
+    return `cannot be read: ${(error as Error).message}`;
+  }
+  try {
+    new X509Certificate(pem);
+    return undefined;
+  } catch {
+    return `has no certificate in PEM form: ${file}`;
+  }
+}

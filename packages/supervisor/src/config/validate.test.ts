@@ -386,8 +386,8 @@ describe("a configuration that is wrong", () => {
       "instances",
       "orphanGraceMs",
       "extra",
-      "app",
       "envFiles[0]",
+      "app",
       "listen[1]",
     ]);
   });

@@ -35,7 +35,7 @@ export class WatchPlan {
         // Python finds the modules of a callable from the working directory, those of a script from its folder.
         const root = kind === "wsgi" ? cwd : dirname(source);
         this.poolsByRoot.set(root, [...(this.poolsByRoot.get(root) ?? []), name]);
-      } else this.served.push(source);
+      } else if (kind === "static") this.served.push(source);
       for (const file of envFiles) {
         this.poolsByFile.set(file, [...((this.poolsByFile.get(file) as string[] | undefined) ?? []), name]);
       }

@@ -302,7 +302,8 @@ describe.each(RUNTIMES)("a FAPWS start script on %s", (runtime) => {
     expect([...pages].join()).toContain("<li>&lt;Eddy&gt;");
     await waitFor("a tick", async () => JSON.parse((await get(port, "/stats")).body).ticks > 0);
     await endExample(project);
-  });
+    // The command may have to build first.
+  }, 90_000);
 
   test("is refused in one line where the command line is wrong", async () => {
     const project = await Project.make({ runtime, app: "", files });

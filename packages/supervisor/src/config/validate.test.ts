@@ -4,9 +4,13 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { FleetConfig } from "../core/model.js";
+import { KIND_NAMES } from "./kinds/index.js";
 import { formatKeyPath } from "./problems.js";
 import { resolveFleet } from "./resolve.js";
 import { validate } from "./validate.js";
+
+/** Every kind of pool, as messages name them. */
+const KINDS = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
 
 let folder: string;
 
@@ -176,16 +180,16 @@ describe("a configuration that is right", () => {
 });
 
 const BAD: [string, unknown, string[]][] = [
-  ["nothing to run", {}, ["app: is missing: say what to run with one of `app`, `static`, here or in some `pools`"]],
+  ["nothing to run", {}, [`app: is missing: say what to run with one of ${KINDS}, here or in some \`pools\``]],
   [
     "a pool with nothing to run",
     { pools: { web: {} } },
-    ["pools.web.app: is missing: say what to run with one of `app`, `static`"],
+    [`pools.web.app: is missing: say what to run with one of ${KINDS}`],
   ],
   [
     "an app and a folder of files",
     { app: "./app.ts", static: "./site" },
-    ["static: cannot stand beside `app`: a pool has exactly one of `app`, `static`"],
+    [`static: cannot stand beside \`app\`: a pool has exactly one of ${KINDS}`],
   ],
   ["a folder of files that is none", { static: "./app.ts" }, ["static: there is no such folder: ./app.ts"]],
   [

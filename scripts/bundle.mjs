@@ -7,7 +7,7 @@ import { rolldown } from "rolldown";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 /** What the compiler wrote of each program; its bundle lies in `dist/bundle` under the same name. */
-const ENTRIES = ["packages/server/dist/bin.js", "packages/balancer/dist/bin.js"];
+const ENTRIES = ["packages/server/dist/bin.js", "packages/server/dist/shim/bin.js", "packages/balancer/dist/bin.js"];
 
 async function bundle(entry) {
   const folder = join(root, dirname(entry), "bundle");

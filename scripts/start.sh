@@ -1,6 +1,7 @@
 #!/bin/sh
-# Starts the example that is named first, or hello, with the options that follow.
+# Starts the example that is named first, or hello, with the options that follow; or what an option names.
 case ${1:--} in
+  --static | --fapws) ;;
   -*) set -- examples/hello --instances 4 "$@" ;;
 esac
 exec sh packages/supervisor/bin/paceline start "$@"

@@ -4,6 +4,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { type RawData, WebSocket } from "ws";
 import { endExample, startExample } from "./support/example.js";
 import { RUNTIMES } from "./support/fleet.js";
+import { needs } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -101,6 +102,17 @@ describe.each(RUNTIMES)("examples on %s", (runtime) => {
   test("hello", async () => {
     const project = await startExample("hello", runtime);
     expect((await get(project.port)).body).toBe("Hello World!\n");
+    await endExample(project);
+  });
+
+  test("gunicorn: an API in Python, beside a page of ours", async (context) => {
+    needs(context, "gunicorn");
+    const project = await startExample("gunicorn", runtime);
+    expect((await get(project.port)).body).toContain("the API");
+    const answers = await Promise.all([1, 2].map(() => get(project.port, "/api/x")));
+    const seen = answers.map(({ body }) => JSON.parse(body));
+    expect(seen.map(({ instance }) => instance).sort()).toEqual(["api.1", "api.2"]);
+    expect(seen[0].path).toBe("/api/x");
     await endExample(project);
   });
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that some tests use; without them those tests are skipped, each with its reason.
-packages="apache2-utils wrk nginx-light haproxy tini procps util-linux curl python3-django gunicorn python3-werkzeug"
+packages="apache2-utils wrk nginx-light haproxy tini procps util-linux curl openssl
+  python3-django python3-werkzeug gunicorn uwsgi-core uwsgi-plugin-python3 lighttpd"
 
 missing=""
 for package in $packages; do

@@ -7,7 +7,7 @@ import { signal } from "./processes.js";
 /** Starts it on a port of its own; what is left of it at the end fails the test. */
 export async function startExample(name: string, runtime: RuntimeName, env: NodeJS.ProcessEnv = {}): Promise<Project> {
   const readme = readFileSync(join(ROOT, "examples/README.md"), "utf8");
-  const command = new RegExp(`^- \`([^\`]*examples/${name}(?: [^\`]*)?)\`: `, "m").exec(readme)?.[1];
+  const command = new RegExp(`^- \`([^\`]*examples/${name}(?:[/ ][^\`]*)?)\`: `, "m").exec(readme)?.[1];
   if (command === undefined) throw new Error(`examples/README.md has no command for ${name}`);
   const project = await Project.make({ runtime, app: "", env });
   const place = ["--listen", `127.0.0.1:${project.port}`, "--run-dir", `${project.folder}/.paceline`];

@@ -57,12 +57,16 @@ export class Balancer {
     const lane = { transport, unbegunUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.membership = new Membership({
       maxQueue: limits.maxQueue,
-      makeLink: ({ socket, protocol, maxInFlight = Number.POSITIVE_INFINITY }, onRoom) => {
+      makeLink: ({ socket = "", tcp, protocol, foreign, maxInFlight = Number.POSITIVE_INFINITY }, onRoom) => {
         const bound = Math.min(maxConnectionsPerUpstream, maxInFlight);
         if (protocol === "lane") return new LaneLink(lane, socket, bound, onRoom);
         // One request at a time on each connection.
         const isBounded = maxInFlight < maxConnectionsPerUpstream;
-        const link = new Http1UpstreamLink(http1, socket, bound, isBounded ? { onRoom } : undefined);
+        const link = new Http1UpstreamLink(http1, tcp ?? socket, {
+          maxConnections: bound,
+          isForeign: foreign ?? false,
+          onRoom: isBounded ? onRoom : undefined,
+        });
         if (protocol !== "http1+control") return link;
         return new WatchedHttp1Link(link, new ControlLane(lane, controlLanePath(socket)), lane.onBusy);
       },
@@ -83,8 +87,8 @@ export class Balancer {
     return this.relay.isDraining;
   }
 
-  get upstreamStats(): ReturnType<Membership["stats"]> {
-    return this.membership.stats();
+  takeUpstreamStats(): ReturnType<Membership["takeStats"]> {
+    return this.membership.takeStats();
   }
 
   /** Follows a snapshot. One that is not newer than what is followed already is passed over. */

@@ -62,7 +62,7 @@ export class Membership {
     const known = this.members.get(described.id);
     if (known !== undefined) return known;
     const link = this.options.makeLink(described, () => pool.serveQueue());
-    return new Upstream(described.id, described.name, link);
+    return new Upstream(described.id, described.name, link, described.foreign);
   }
 
   /** The pools that there are now. */
@@ -83,11 +83,8 @@ export class Membership {
     for (const pool of this.pools.values()) pool.serveQueue();
   }
 
-  stats(): UpstreamStats[] {
-    return [...this.members.values(), ...this.leavers.values()].map(({ id, inFlight, requestsTotal }) => ({
-      id,
-      inFlight,
-      requestsTotal,
-    }));
+  /** Latencies are those since the last call. */
+  takeStats(): UpstreamStats[] {
+    return [...this.members.values(), ...this.leavers.values()].map((upstream) => upstream.takeStats());
   }
 }

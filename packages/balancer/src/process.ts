@@ -79,7 +79,8 @@ export class BalancerProcess {
     this.link.send({ type: "applied", version: balancer.version, leaving: balancer.leaving });
   }
 
-  private report({ counters, upstreamStats }: Balancer, measured: Measured): boolean {
+  private report(balancer: Balancer, measured: Measured): boolean {
+    const { counters } = balancer;
     return this.link.send({
       type: "stats",
       role: "balancer",
@@ -92,7 +93,7 @@ export class BalancerProcess {
       latency: counters.latency.takeSparse(),
       ...measured,
       heapBytes: process.memoryUsage().heapUsed,
-      upstreams: upstreamStats,
+      upstreams: balancer.takeUpstreamStats(),
     });
   }
 

@@ -1,6 +1,12 @@
 /** An instance as the balancer sees it: one process, its connections, and what was counted of it. */
+import { Histogram, type UpstreamStats } from "@paceline/link";
 import type { Deadlines } from "./deadlines.js";
 import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "./upstream-link/link.js";
+
+interface Answers {
+  errorsTotal: number;
+  latency: Histogram;
+}
 
 export class Upstream {
   inFlight = 0;
@@ -9,6 +15,8 @@ export class Upstream {
   /** Nothing is heard of it while others answer. */
   isStalled = false;
   private isLeaving = false;
+  /** Its answers, where it does not count them itself. */
+  private readonly answers: Answers | undefined;
 
   constructor(
     /** The process, such as `web.3#7`. */
@@ -16,7 +24,27 @@ export class Upstream {
     /** The slot, such as `web.3`. */
     readonly name: string,
     private readonly link: UpstreamLink,
-  ) {}
+    isForeign = false,
+  ) {
+    if (isForeign) this.answers = { errorsTotal: 0, latency: new Histogram() };
+  }
+
+  /** An answer of it is finished. */
+  answered(status: number, milliseconds: number): void {
+    const { answers } = this;
+    if (answers === undefined) return;
+    if (status >= 500) answers.errorsTotal++;
+    answers.latency.record(milliseconds * 1000);
+  }
+
+  /** What was counted; latencies since the last call. */
+  takeStats(): UpstreamStats {
+    const { id, inFlight, requestsTotal, answers } = this;
+    const counted = { id, inFlight, requestsTotal };
+    return answers === undefined
+      ? counted
+      : { ...counted, errorsTotal: answers.errorsTotal, latency: answers.latency.takeSparse() };
+  }
 
   /** Whether it may be picked for a request that is idempotent or not. */
   isAvailable(isIdempotent: boolean): boolean {

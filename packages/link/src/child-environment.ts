@@ -77,6 +77,9 @@ function childSpec(json: string): ChildSpec {
   if (spec.static !== undefined && typeof (spec.static as { root?: unknown } | null)?.root !== "string") {
     throw bad("has a static without a root");
   }
+  if (spec.command !== undefined && !Array.isArray((spec.command as { args?: unknown } | null)?.args)) {
+    throw bad("has a command without args");
+  }
   const { supervisorSockets: sockets = [] } = spec;
   if (!Array.isArray(sockets) || sockets.some((path) => typeof path !== "string")) {
     throw bad("has supervisorSockets that are not paths");

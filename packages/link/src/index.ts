@@ -2,6 +2,7 @@
 export * from "./child-environment.js";
 export * from "./errors.js";
 export * from "./histogram.js";
+export * from "./light-connection.js";
 export * from "./line-framer.js";
 export * from "./link-client.js";
 export * from "./loop-lag.js";

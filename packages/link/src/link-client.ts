@@ -1,5 +1,6 @@
 /** A child's end of the link: says hello, hears the supervisor, reports, and comes back when the supervisor does. */
 import type { ChildIdentity } from "./child-environment.js";
+import { connectLight, type LightConnection } from "./light-connection.js";
 import { LineFramer } from "./line-framer.js";
 import {
   type ChildMessage,
@@ -13,7 +14,6 @@ import {
   type UpstreamProtocol,
 } from "./messages.js";
 import { parseSupervisorMessage } from "./supervisor-message.js";
-import { connectUnix, type UnixConnection } from "./unix-connection.js";
 
 /** Reports are left out while more than this waits to be written: the next one tells the same totals. */
 const MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10;
@@ -56,8 +56,8 @@ export interface LinkClientOptions {
 
 type LinkState =
   | { kind: "idle" }
-  | { kind: "connecting"; socket: UnixConnection }
-  | { kind: "open"; socket: UnixConnection; welcomed: boolean }
+  | { kind: "connecting"; socket: LightConnection }
+  | { kind: "open"; socket: LightConnection; welcomed: boolean }
   | { kind: "waiting"; timer: NodeJS.Timeout }
   | { kind: "closed" };
 
@@ -154,7 +154,7 @@ export class LinkClient {
 
   private connect(): void {
     const framer = new LineFramer((line) => this.hear(socket, line));
-    const socket: UnixConnection = connectUnix(this.options.identity.link, {
+    const socket: LightConnection = connectLight(this.options.identity.link, {
       onOpen: () => this.sayHello(socket),
       onData: (chunk) => {
         if (!framer.push(chunk)) this.lose(socket, "the supervisor wrote a line that is too long");
@@ -165,7 +165,7 @@ export class LinkClient {
     this.state = { kind: "connecting", socket };
   }
 
-  private sayHello(socket: UnixConnection): void {
+  private sayHello(socket: LightConnection): void {
     if (!this.isCurrent(socket)) return;
     this.state = { kind: "open", socket, welcomed: false };
     this.welcomeTimer = setTimeout(() => this.lose(socket, "the supervisor gave no welcome"), WELCOME_TIMEOUT_MS);
@@ -191,7 +191,7 @@ export class LinkClient {
     }
   }
 
-  private hear(socket: UnixConnection, line: string): void {
+  private hear(socket: LightConnection, line: string): void {
     if (!this.isCurrent(socket)) return;
     let message: SupervisorMessage;
     try {
@@ -203,7 +203,7 @@ export class LinkClient {
     this.dispatch(socket, message);
   }
 
-  private dispatch(socket: UnixConnection, message: SupervisorMessage): void {
+  private dispatch(socket: LightConnection, message: SupervisorMessage): void {
     switch (message.type) {
       case "welcome":
         this.state = { kind: "open", socket, welcomed: true };
@@ -228,7 +228,7 @@ export class LinkClient {
     }
   }
 
-  private lose(socket: UnixConnection, why: string): void {
+  private lose(socket: LightConnection, why: string): void {
     if (!this.isCurrent(socket)) return;
     if (this.state.kind === "open") this.options.onProblem?.(`${why}; trying again`);
     clearTimeout(this.welcomeTimer);
@@ -265,7 +265,7 @@ export class LinkClient {
     this.orphanTimer = undefined;
   }
 
-  private isCurrent(socket: UnixConnection): boolean {
+  private isCurrent(socket: LightConnection): boolean {
     return (this.state.kind === "connecting" || this.state.kind === "open") && this.state.socket === socket;
   }
 }

@@ -15,6 +15,16 @@ export function controlLanePath(socket: string): string {
   return `${socket.replace(/\.sock$/, "")}.lane`;
 }
 
+/** A TCP address of this machine. */
+export interface TcpAddress {
+  /** An IP address. */
+  host: string;
+  port: number;
+}
+
+/** Where a process serves: the path of a unix socket, or a TCP address. */
+export type SocketAddress = string | TcpAddress;
+
 /** Where an instance that is served over lanes has its work mark (docs/lane.md), once it has had a request. */
 export function workMarkPath(socket: string): string {
   return `${socket.replace(/\.sock$/, "")}.work`;
@@ -95,6 +105,9 @@ export interface UpstreamStats {
   inFlight: number;
   /** Requests sent to it, since the balancer process first knew it. */
   requestsTotal: number;
+  /** Of a foreign one: its answers with status 500 and above, and how long they took from the request's head to their end. */
+  errorsTotal?: number;
+  latency?: SparseHistogram;
 }
 
 /** What a balancer reports, as often as an instance does. */
@@ -135,6 +148,8 @@ export interface Applied {
 export interface Fault {
   type: "fault";
   message: string;
+  /** How the program that it ran ended, in the place of how the child itself does. */
+  exit?: { code: number | null; signal: string | null };
 }
 
 export type ChildMessage = Hello | Ready | Stats | Applied | Fault;
@@ -172,9 +187,16 @@ export interface SnapshotUpstream {
   /** The slot, such as `web.3`. */
   name: string;
   /** The path of its unix socket. */
-  socket: string;
+  socket?: string;
+  /** Where it is reached in the place of a unix socket. */
+  tcp?: TcpAddress;
   /** `http1` unless told. */
   protocol?: UpstreamProtocol;
+  /**
+   * It is no server of ours. It may close an idle connection of its own accord, so that what must not be sent twice gets a new
+   * one; and its answers are counted by the balancer.
+   */
+  foreign?: boolean;
   /** Requests that this balancer may have under way there at once; unless told, as many as its limits allow. */
   maxInFlight?: number;
 }
@@ -269,6 +291,36 @@ export interface StaticSpec {
   options: object;
 }
 
+/** A program that a shim runs; all that its keys mean is in docs/commands.md. */
+export interface CommandSpec {
+  /** The absolute path of the program, and its arguments. */
+  args: string[];
+  /** Its working directory. */
+  cwd: string;
+  /** Laid over the shim's environment. */
+  env: Record<string, string>;
+  address: SocketAddress;
+  readyPath?: string;
+  healthPath?: string;
+  healthIntervalMs: number;
+  healthTimeoutMs: number;
+  /** Failures in a row with which it counts as sick. */
+  healthFailures: number;
+  /** The Host field of these requests. */
+  checkHost: string;
+  stopSignal: string;
+  /** From that signal to SIGKILL. */
+  termTimeoutMs: number;
+  /** When the supervisor gives up waiting for it. */
+  readyTimeoutMs: number;
+}
+
+/** By this variable, whose value is unique to a spawn, the processes of a command are found wherever they have gone. */
+export const SPAWN_MARK = "PACELINE_SPAWN";
+
+/** A deleted file of that name is open here: a daemon that overwrites its environment, as nginx does, still has what it came with. */
+export const MARK_FD = 3;
+
 /** What a child is to run; JSON in PACELINE_SPEC. */
 export interface ChildSpec {
   orphanGraceMs: number;
@@ -282,6 +334,8 @@ export interface ChildSpec {
   style?: "fetch" | "node";
   /** The folder to serve in the place of an app; for instances. */
   static?: StaticSpec;
+  /** The program to run in the place of an app; for shims. */
+  command?: CommandSpec;
   /** What a fetch app is to speak with its balancers; `http1` unless told. */
   link?: UpstreamProtocol;
   limits?: InstanceLimits;

@@ -12,7 +12,10 @@ const snapshot: Snapshot = {
       name: "web",
       routes: ["/"],
       stripPrefix: true,
-      upstreams: [{ id: "web.1#1", name: "web.1", socket: "/run/web.1.sock" }],
+      upstreams: [
+        { id: "web.1#1", name: "web.1", socket: "/run/web.1.sock" },
+        { id: "web.2#1", name: "web.2", tcp: { host: "127.0.0.1", port: 4000 } },
+      ],
     },
   ],
   trustedProxies: ["10.0.0.0/8"],
@@ -59,6 +62,17 @@ describe("parseSupervisorMessage", () => {
     [JSON.stringify({ ...snapshot, version: 0 }), /no good version/],
     [JSON.stringify({ ...snapshot, listen: [{ fd: "3" }] }), /no good listen/],
     [JSON.stringify({ ...snapshot, pools: [{ name: "web", routes: [], upstreams: [{ id: 1 }] }] }), /no good pools/],
+    [
+      JSON.stringify({ ...snapshot, pools: [{ name: "a", routes: [], upstreams: [{ id: "a", name: "a" }] }] }),
+      /no good pools/,
+    ],
+    [
+      JSON.stringify({
+        ...snapshot,
+        pools: [{ name: "a", routes: [], upstreams: [{ id: "a", name: "a", socket: "/a", tcp: { host: 1 } }] }],
+      }),
+      /no good pools/,
+    ],
     [JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], stripPrefix: "yes" }] }), /no good pools/],
     [JSON.stringify({ ...snapshot, limits: { ...snapshot.limits, maxQueue: "many" } }), /no good limits\.maxQueue/],
   ])("refuses %s", (line, message) => {

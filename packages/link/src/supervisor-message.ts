@@ -75,8 +75,17 @@ function isPool(value: unknown): boolean {
     isText(value.name) &&
     isList(value.routes, isText) &&
     (value.stripPrefix === undefined || typeof value.stripPrefix === "boolean") &&
-    isList(value.upstreams, (item) => isFields(item) && isText(item.id) && isText(item.name) && isText(item.socket))
+    isList(value.upstreams, isUpstream)
   );
+}
+
+function isUpstream(value: unknown): boolean {
+  if (!isFields(value) || !isText(value.id) || !isText(value.name)) return false;
+  return value.tcp === undefined ? isText(value.socket) : isTcpAddress(value.tcp);
+}
+
+function isTcpAddress(value: unknown): boolean {
+  return isFields(value) && isText(value.host) && isAmount(value.port);
 }
 
 function isFields(value: unknown): value is Fields {

@@ -153,7 +153,7 @@ export async function start(runtime: RuntimeName, config: FleetConfig): Promise<
 export async function launch(runtime: RuntimeName, config: FleetConfig): Promise<RunningSupervisor> {
   const directory = mkdtempSync(join(tmpdir(), "paceline-supervisor-"));
   const configFile = join(directory, "config.json");
-  const entries = { server: fixture("instance"), balancer: fixture("balancer") };
+  const entries = { server: fixture("instance"), shim: fixture("instance"), balancer: fixture("balancer") };
   const description = JSON.stringify({ config, configFile, directory, entries, runtimes: binaries });
   const child = spawn(binaries[runtime], [join(here, "supervisor-process.mjs"), description], {
     stdio: ["ignore", "inherit", "inherit", "ipc"],

@@ -324,8 +324,8 @@ export class Exchange implements AnswerReceiver, BodySink {
     if (!mayTryElsewhere(loss, attempted)) return this.answer(loss === "unbegun" ? 503 : 502);
     this.relay.counters.retriesTotal++;
     if (loss === "stalled") this.isSuspect = true;
-    this.tried ??= [];
-    if (upstream !== undefined) this.tried.push(upstream);
+    // A stale connection says nothing against its upstream.
+    if (upstream !== undefined && loss !== "stale") this.tried = [...(this.tried ?? []), upstream];
     this.dispatch(undefined);
   }
 
@@ -370,7 +370,11 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.kept.clear();
     this.replay.clear();
     counters.inFlight--;
-    if (this.status !== 0) counters.answered(this.status, performance.now() - this.startedAt);
+    if (this.status !== 0) {
+      const tookMs = performance.now() - this.startedAt;
+      counters.answered(this.status, tookMs);
+      this.upstream?.answered(this.status, tookMs);
+    }
     this.status = 0;
     if (this.upstream !== undefined) this.releaseUpstream();
     this.tried = undefined;

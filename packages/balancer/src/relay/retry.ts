@@ -33,6 +33,8 @@ export function mayTryElsewhere(loss: UpstreamLoss, { sends, wasSent, isIdempote
       return isBodyHeld;
     case "unbegun":
       return isBodyHeld && sends < MAX_UNBEGUN_SENDS;
+    case "stale":
+      return isBodyHeld && isIdempotent && sends < MAX_UNBEGUN_SENDS;
     case "lost":
     case "stalled":
     case "freed":

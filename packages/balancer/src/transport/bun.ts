@@ -175,9 +175,9 @@ export function bunTransport(): Transport {
       deepenBacklog(fd, LISTEN_BACKLOG);
       return { close: () => listener.stop() };
     },
-    connect(path, connector): void {
+    connect(address, connector): void {
       void Bun.connect<BunConnection | Connector>({
-        unix: path,
+        ...(typeof address === "string" ? { unix: address } : { hostname: address.host, port: address.port }),
         data: connector,
         allowHalfOpen: true,
         socket: upstreamHandlers,

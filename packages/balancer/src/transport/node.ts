@@ -143,8 +143,9 @@ export function nodeTransport(): Transport {
       server.listen({ fd }, LISTEN_BACKLOG as never);
       return { close: () => void server.close() };
     },
-    connect(path, connector): void {
-      const socket = net.connect({ path, allowHalfOpen: true });
+    connect(address, connector): void {
+      const place = typeof address === "string" ? { path: address } : { ...address, noDelay: true };
+      const socket = net.connect({ ...place, allowHalfOpen: true });
       const failed = (error: Error): void => connector.onConnectFailed(error);
       socket.once("error", failed);
       socket.once("connect", () => {

@@ -1,5 +1,7 @@
 /** The seam between the data path and the runtime's sockets: two implementations, `bun` and `node`, one behaviour. */
 
+import type { SocketAddress } from "@paceline/link";
+
 /** What a connection tells whoever owns it. None of these may throw. */
 export interface ConnectionOwner {
   /**
@@ -58,8 +60,7 @@ export interface Transport {
   readonly name: "bun" | "node";
   /** Accepts on an inherited socket that is bound; throws when that cannot be done. */
   listen(fd: number, onConnection: (connection: Connection) => ConnectionOwner): Listener;
-  /** Connects to a unix socket. */
-  connect(path: string, connector: Connector): void;
+  connect(address: SocketAddress, connector: Connector): void;
 }
 
 /** How long the peer of a closed connection may read nothing of what still waits, in seconds. */

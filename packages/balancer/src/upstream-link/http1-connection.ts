@@ -38,6 +38,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   /** The part of a head that has come so far. */
   private partialHead: Buffer | undefined;
   private hasHeard = false;
+  /** It was kept from a request before the present one. */
+  private isReused = false;
   private isHeadRequest = false;
   private requestFraming: Framing = "none";
   private isRequestSent = false;
@@ -62,6 +64,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.receiver = receiver;
     this.state = "head";
     this.hasHeard = false;
+    this.isReused = true;
   }
 
   onConnected(connection: Connection): ConnectionOwner {
@@ -253,14 +256,20 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       receiver.onAnswerEnd();
       return;
     }
-    this.lose(this.hasHeard ? "broken" : "lost");
+    this.lose(this.lossByClose());
   }
 
   onClose(): void {
     if (this.state === "closed") return;
     this.connection = undefined;
     // A reset is not an end: a body without a length that ends so was cut.
-    this.lose(this.hasHeard ? "broken" : "lost");
+    this.lose(this.lossByClose());
+  }
+
+  private lossByClose(): UpstreamLoss {
+    const isKept = this.state === "idle" || (this.isReused && !this.hasHeard);
+    if (isKept && this.link.closedWhileKept(this)) return "stale";
+    return this.hasHeard ? "broken" : "lost";
   }
 
   private lose(loss: UpstreamLoss): void {

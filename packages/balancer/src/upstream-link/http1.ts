@@ -1,5 +1,6 @@
 /** The HTTP/1.1 link to an upstream: kept connections, one request at a time on each. */
-import type { Deadlines } from "../deadlines.js";
+import type { SocketAddress } from "@paceline/link";
+import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Transport } from "../transport/transport.js";
 import { Http1UpstreamConnection } from "./http1-connection.js";
@@ -11,11 +12,19 @@ export interface Http1LinkServices {
   requestWriter: HeadWriter;
 }
 
-/** Of an upstream that has few requests at once, since more would wait within it. */
-export interface Http1Bound {
-  /** Is to be called when the link can take more, though no exchange ended. */
-  onRoom(): void;
+export interface Http1LinkOptions {
+  maxConnections: number;
+  /** It is no server of ours, and may close an idle connection while a request is on its way there. */
+  isForeign: boolean;
+  /**
+   * Given for an upstream that has few requests at once, since more would wait within it: one that is given up holds its
+   * place until the upstream is done with it. It is called when there is room again, though no exchange ended.
+   */
+  onRoom: (() => void) | undefined;
 }
+
+/** An upstream that closes a connection so soon after an answer keeps none. */
+const AT_ONCE_MS = 2 * TICK_MS;
 
 export class Http1UpstreamLink implements UpstreamLink {
   /** Idle connections, the one used last on top, so that a quiet hour leaves the others to be closed. */
@@ -24,18 +33,18 @@ export class Http1UpstreamLink implements UpstreamLink {
   private onEmpty: (() => void) | undefined;
   /** Connections whose request was given up, and with which the upstream is not done. */
   private readonly givenUp = new Set<Http1UpstreamConnection>();
+  /** It closes its connections after each answer without saying so, as uWSGI does. */
+  private keepsNone = false;
 
   constructor(
     readonly services: Http1LinkServices,
-    private readonly path: string,
-    private readonly maxConnections: number,
-    /** Absent where the upstream takes as many connections as come. */
-    private readonly bounded?: Http1Bound,
+    private readonly address: SocketAddress,
+    private readonly options: Http1LinkOptions,
   ) {}
 
   /** Whether a request that is given up goes on holding its place until the upstream has let go of it. */
   get holdsPlaces(): boolean {
-    return this.bounded !== undefined;
+    return this.options.onRoom !== undefined;
   }
 
   get connections(): number {
@@ -48,18 +57,20 @@ export class Http1UpstreamLink implements UpstreamLink {
   }
 
   hasRoom(): boolean {
-    return this.idle.length > 0 || this.open_ < this.maxConnections;
+    return this.idle.length > 0 || this.open_ < this.options.maxConnections;
   }
 
-  open(receiver: AnswerReceiver): UpstreamStream {
-    const kept = this.idle.pop();
+  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
+    const kept = this.options.isForeign && !isIdempotent ? undefined : this.idle.pop();
     if (kept !== undefined) {
       kept.begin(receiver);
       return kept;
     }
+    // Room was there for it, if only in the place of an idle one.
+    if (this.open_ >= this.options.maxConnections) this.idle[0]?.close();
     this.open_++;
     const connection = new Http1UpstreamConnection(this, receiver);
-    this.services.transport.connect(this.path, connection);
+    this.services.transport.connect(this.address, connection);
     return connection;
   }
 
@@ -85,7 +96,7 @@ export class Http1UpstreamLink implements UpstreamLink {
 
   /** A connection has no request any more: false when it must not be kept. */
   keep(connection: Http1UpstreamConnection): boolean {
-    if (this.onEmpty !== undefined) return false;
+    if (this.onEmpty !== undefined || this.keepsNone) return false;
     connection.idleSince = this.services.deadlines.now;
     this.idle.push(connection);
     return true;
@@ -96,6 +107,16 @@ export class Http1UpstreamLink implements UpstreamLink {
     this.givenUp.add(connection);
   }
 
+  /** It was closed by the peer while no request was there, or before an answer began; false when it should not have been. */
+  closedWhileKept({ idleSince }: Http1UpstreamConnection): boolean {
+    if (!this.options.isForeign) return false;
+    if (!this.keepsNone && this.services.deadlines.now - idleSince <= AT_ONCE_MS) {
+      this.keepsNone = true;
+      for (const connection of this.idle.splice(0)) connection.close();
+    }
+    return true;
+  }
+
   /** A connection is gone. */
   gone(connection: Http1UpstreamConnection): void {
     const index = this.idle.indexOf(connection);
@@ -103,6 +124,6 @@ export class Http1UpstreamLink implements UpstreamLink {
     this.open_--;
     const wasGivenUp = this.givenUp.delete(connection);
     if (this.open_ === 0) this.onEmpty?.();
-    if (wasGivenUp && this.onEmpty === undefined) this.bounded?.onRoom();
+    if (wasGivenUp && this.onEmpty === undefined) this.options.onRoom?.();
   }
 }

@@ -9,6 +9,8 @@ export type UpstreamLoss =
   | "refused"
   /** The connection ended before the answer's first byte. */
   | "lost"
+  /** The same, of a kept connection to a foreign server, which had most likely closed it before the request came. */
+  | "stale"
   /** Its upstream fell silent, and may be at work on it or on another one. */
   | "stalled"
   /** Its upstream fell silent, at work on another one. */

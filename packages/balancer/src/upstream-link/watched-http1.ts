@@ -19,9 +19,9 @@ export class WatchedHttp1Link implements UpstreamLink {
     return !this.control.isGoingAway && this.http1.hasRoom();
   }
 
-  open(receiver: AnswerReceiver): UpstreamStream {
+  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
     this.onBusy();
-    return this.http1.open(receiver);
+    return this.http1.open(receiver, isIdempotent);
   }
 
   closeIdleSince(atMs: number): void {

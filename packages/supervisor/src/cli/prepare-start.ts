@@ -19,12 +19,11 @@ export async function prepareStart(target: string, options: StartOptions): Promi
   const cwd = process.cwd();
   const { instances, listen, runtime } = options;
   const environment = process.env as Record<string, string>;
-  if (options.static !== undefined && target !== ".") {
-    throw new ConfigError([{ path: [], message: `--static: ${target} is too much beside a folder of files` }]);
-  }
+  checkTarget(target, options);
   const request = {
     target,
     staticFolder: options.static,
+    fapwsScript: options.fapws,
     cwd,
     overrides: { instances, listen, runtime },
     runtimes,
@@ -34,4 +33,15 @@ export async function prepareStart(target: string, options: StartOptions): Promi
   const base = fleet.source.kind === "config" ? dirname(fleet.source.file) : cwd;
   const runDirPath = options.runDir === undefined ? runDirCandidates(base)[0] : resolve(cwd, options.runDir);
   return { fleet, request, runtimes, runDirPath: runDirPath as string };
+}
+
+/** One thing is started. @throws ConfigError */
+function checkTarget(target: string, options: StartOptions): void {
+  const refuse = (message: string) => {
+    throw new ConfigError([{ path: [], message }]);
+  };
+  if (options.static !== undefined && options.fapws !== undefined) refuse("--static cannot stand beside --fapws");
+  if (target === ".") return;
+  if (options.static !== undefined) refuse(`--static: ${target} is too much beside a folder of files`);
+  if (options.fapws !== undefined) refuse(`--fapws: ${target} is too much beside a start script`);
 }

@@ -34,10 +34,11 @@ export interface SpawnOptions {
 export function spawnSupervisor(target: string, options: StartOptions, spawning: SpawnOptions): SupervisorProcess {
   makePrivate(spawning.runDirPath);
   const output = openOutput(join(spawning.runDirPath, "supervisor.out"));
-  const { instances, listen = [], runtime, runDir, watch, static: folder } = options;
+  const { instances, listen = [], runtime, runDir, watch, static: folder, fapws } = options;
   const args = ["start", "--log-format", "none", "--notify-fd", "3"];
   if (spawning.stopWithClient) args.push("--stop-with-client");
   if (folder !== undefined) args.push("--static", folder);
+  if (fapws !== undefined) args.push("--fapws", fapws);
   if (instances !== undefined) args.push("--instances", String(instances));
   for (const address of listen) args.push("--listen", address);
   if (runtime !== undefined) args.push("--runtime", runtime);

@@ -53,6 +53,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
 async function readSource(source: FleetSource): Promise<ConfigDocument> {
   if (source.kind === "app") return { value: { app: source.app }, lineOf: () => undefined };
   if (source.kind === "static") return { value: { static: source.folder }, lineOf: () => undefined };
+  if (source.kind === "fapws") return { value: { fapws: source.script }, lineOf: () => undefined };
   return readConfigFile(source.file);
 }
 

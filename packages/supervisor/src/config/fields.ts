@@ -111,6 +111,18 @@ export function texts(description: string, byDefault?: string[]) {
   });
 }
 
+/** A program and its arguments. */
+export function commandWords(description: string) {
+  const error = {
+    error: ({ input }: { input?: unknown }) => {
+      const hint = typeof input === "string" ? `; write ${JSON.stringify(input.trim().split(/\s+/))}` : "";
+      return `must be a list of texts, the program and each of its arguments, not ${show(input)}${hint}`;
+    },
+  };
+  const schema = z.array(z.string(expected("must be text")), error).min(1, error);
+  return field(schema, { type: "list of texts", description });
+}
+
 /** Names with texts; numbers and booleans are taken as the text that shows them. */
 export function textTable(description: string) {
   const error = expected("must be text, a number or a boolean");

@@ -19,7 +19,8 @@ export const APP_FILE_NAMES = ["app", "index", "server"].flatMap((name) => [`${n
 export type FleetSource =
   | { kind: "config"; file: string }
   | { kind: "app"; app: string }
-  | { kind: "static"; folder: string };
+  | { kind: "static"; folder: string }
+  | { kind: "fapws"; script: string };
 
 /** What a source was read from, for people. */
 export function placeOf(source: FleetSource): string {
@@ -30,6 +31,8 @@ export function placeOf(source: FleetSource): string {
       return source.app;
     case "static":
       return source.folder;
+    case "fapws":
+      return source.script;
     default:
       return source satisfies never;
   }
@@ -40,6 +43,13 @@ export function staticSource(folder: string, cwd: string): FleetSource {
   const path = resolve(cwd, folder);
   if (kindOf(path) === "folder") return { kind: "static", folder: path };
   throw new ConfigError([{ file: path, path: [], message: "there is no such folder" }]);
+}
+
+/** A FAPWS start script, without a configuration. @throws ConfigError when there is no such file */
+export function fapwsSource(script: string, cwd: string): FleetSource {
+  const path = resolve(cwd, script);
+  if (kindOf(path) === "file") return { kind: "fapws", script: path };
+  throw new ConfigError([{ file: path, path: [], message: "there is no such file" }]);
 }
 
 /**

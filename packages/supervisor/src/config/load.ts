@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import type { FleetConfig } from "../core/model.js";
 import type { Runtimes } from "../runtimes.js";
 import type { Overrides } from "./compose.js";
-import { type FleetSource, findSource, staticSource } from "./find.js";
+import { type FleetSource, fapwsSource, findSource, staticSource } from "./find.js";
 import { loadInProcess } from "./load-process.js";
 
 export interface LoadRequest {
@@ -11,6 +11,8 @@ export interface LoadRequest {
   target?: string | undefined;
   /** A folder whose files are served, in the place of a target. */
   staticFolder?: string | undefined;
+  /** A FAPWS start script, in the place of a target. */
+  fapwsScript?: string | undefined;
   cwd: string;
   overrides: Overrides;
   runtimes: Runtimes;
@@ -31,9 +33,14 @@ export interface LoadedFleet {
  */
 export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   const { cwd, overrides, runtimes, environment, timeoutMs } = request;
-  const { target, staticFolder } = request;
-  const source = staticFolder === undefined ? findSource(target, cwd) : staticSource(staticFolder, cwd);
+  const source = sourceOf(request);
   const folder = source.kind === "config" ? dirname(source.file) : cwd;
   const config = await loadInProcess({ source, cwd, overrides, runtimes }, { cwd: folder, environment, timeoutMs });
   return { config, source };
+}
+
+function sourceOf({ target, staticFolder, fapwsScript, cwd }: LoadRequest): FleetSource {
+  if (staticFolder !== undefined) return staticSource(staticFolder, cwd);
+  if (fapwsScript !== undefined) return fapwsSource(fapwsScript, cwd);
+  return findSource(target, cwd);
 }

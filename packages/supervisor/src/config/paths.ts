@@ -22,3 +22,9 @@ export function resolveFolder(path: string, baseDir: string): string | undefined
   const absolute = resolve(baseDir, path);
   return kindOf(absolute) === "folder" ? absolute : undefined;
 }
+
+/** The file that `path` means, if there is one. */
+export function resolveFile(path: string, baseDir: string): string | undefined {
+  const absolute = resolve(baseDir, path);
+  return kindOf(absolute) === "file" ? absolute : undefined;
+}

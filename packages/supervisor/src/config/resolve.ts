@@ -111,7 +111,19 @@ function resolvePool(
     find(context, [...path, "routes", at], read.problem);
     return route;
   });
-  const kind = resolveKind(path, pool, routes, context);
+  const env = readEnvironment({
+    baseDir: context.baseDir,
+    files: envFiles,
+    variables: { ...input.env, ...pool.env },
+    path: [...envPath, "env"],
+    report: (at, message) => find(context, at, message),
+  });
+  const kind = resolveKind(path, pool, context, {
+    routes,
+    cwd: folder ?? context.baseDir,
+    env: pool.env ?? {},
+    searchPath: env.PATH ?? process.env.PATH ?? "",
+  });
   return {
     name,
     kind: kind.kind,
@@ -125,13 +137,7 @@ function resolvePool(
     runtime: resolveRuntime(kind.runtime ?? pool.runtime, input.runtime, path, context),
     link: pool.link ?? input.link ?? "lane",
     cwd: folder ?? context.baseDir,
-    env: readEnvironment({
-      baseDir: context.baseDir,
-      files: envFiles,
-      variables: { ...input.env, ...pool.env },
-      path: [...envPath, "env"],
-      report: (at, message) => find(context, at, message),
-    }),
+    env,
     envFiles: envFiles.map(({ file }) => resolve(context.baseDir, file)),
     policy: resolvePolicy(input, pool),
     limits: {
@@ -147,8 +153,8 @@ function resolvePool(
 function resolveKind(
   path: string[],
   pool: PoolInput,
-  routes: string[],
   context: ResolveContext,
+  known: Pick<KindContext, "routes" | "cwd" | "env" | "searchPath">,
 ): KindResult & Pick<PoolKind<Fields>, "defaultInstances"> & { kind: string } {
   const given = POOL_KINDS.filter(({ name }) => pool[name as keyof PoolInput] !== undefined);
   const [kind, second] = given;
@@ -156,11 +162,11 @@ function resolveKind(
   const nothing: KindResult = { source: "", runs: {} };
   const none = { kind: "", defaultInstances: 1, ...nothing };
   if (kind === undefined) {
-    const known = context.findings.some(
-      ({ path: at }) => at.length === path.length + 1 && KIND_NAMES.includes(`${at.at(-1)}`),
+    const isTold = context.findings.some(
+      ({ path: at }) => path.every((part, index) => part === at[index]) && KIND_NAMES.includes(`${at[path.length]}`),
     );
     const orPools = path.length === 0 ? ", here or in some `pools`" : "";
-    if (!known)
+    if (!isTold)
       find(context, [...path, KIND_NAMES[0] as string], `is missing: say what to run with one of ${oneOf}${orPools}`);
     return none;
   }
@@ -177,8 +183,8 @@ function resolveKind(
     }
   }
   const tools: KindContext = {
+    ...known,
     baseDir: context.baseDir,
-    routes,
     stripPrefix: pool.stripPrefix,
     report: (at, message) => find(context, [...path, ...at], message),
   };

@@ -167,7 +167,7 @@ const sharedFields = {
 
 const instances = processes(
   undefined,
-  'How many instances; `"cpus"`: as many as there are processors for us. Default: 4 of an app, in whatever language, 1 of a folder of files.',
+  'How many instances; `"cpus"`: as many as there are processors for us. Default: 4 of an app, in whatever language, 1 of a folder of files or of a command.',
   MAX_INSTANCES,
 );
 const routes = texts(

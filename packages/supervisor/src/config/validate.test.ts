@@ -14,9 +14,14 @@ const KINDS = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
 
 let folder: string;
 
+/** Says of itself that it is Python 3.11. */
+const INTERPRETER = "./python3";
+
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "pl-config-"));
   for (const name of ["app.ts", "api.js"]) writeFileSync(join(folder, name), "export default {}");
+  writeFileSync(join(folder, "start.py"), "");
+  writeFileSync(join(folder, INTERPRETER), "#!/bin/sh\necho 3.11\n", { mode: 0o755 });
   mkdirSync(join(folder, "site"));
   writeFileSync(join(folder, "site", "server.mjs"), "");
   mkdirSync(join(folder, "empty"));
@@ -137,6 +142,13 @@ describe("a configuration that is right", () => {
     ]);
   });
 
+  test("a start script of FAPWS is given to Python, one request at a time", () => {
+    const script = join(folder, "start.py");
+    const [pool] = good({ fapws: "./start.py", python: INTERPRETER }).pools;
+    expect(pool).toMatchObject({ kind: "fapws", instances: 4, source: script, runs: { fapws: { script } } });
+    expect(pool).toMatchObject({ maxInFlight: 1, launch: { command: join(folder, INTERPRETER) } });
+  });
+
   test("an app may be a folder that has one", () => {
     expect(good({ app: "./site" }).pools[0]?.runs.app).toBe(join(folder, "site", "server.mjs"));
   });
@@ -179,6 +191,8 @@ describe("a configuration that is right", () => {
   });
 });
 
+const KINDS = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
+
 const BAD: [string, unknown, string[]][] = [
   ["nothing to run", {}, [`app: is missing: say what to run with one of ${KINDS}, here or in some \`pools\``]],
   [
@@ -212,6 +226,16 @@ const BAD: [string, unknown, string[]][] = [
     "pools and a folder of files",
     { static: "./site", pools: { web: { app: "./app.ts" } } },
     ["static: belongs into one of the pools"],
+  ],
+  [
+    "a start script that is not there",
+    { fapws: "./no.py", python: INTERPRETER },
+    ["fapws: there is no such file: ./no.py"],
+  ],
+  [
+    "a start script and an app",
+    { app: "./app.ts", fapws: "./app.ts" },
+    [`fapws: cannot stand beside \`app\`: a pool has exactly one of ${KINDS}`],
   ],
   ["no table", [], [": must be a table of keys, not a list"]],
   ["an app that is not there", { app: "./no.ts" }, ["app: there is no such file: FOLDER/no.ts"]],
@@ -365,8 +389,8 @@ describe("a configuration that is wrong", () => {
       "instances",
       "orphanGraceMs",
       "extra",
-      "app",
       "envFiles[0]",
+      "app",
       "listen[1]",
     ]);
   });

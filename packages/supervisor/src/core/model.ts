@@ -36,8 +36,8 @@ export interface ProcessPolicy {
 
 /** What an instance is started as. */
 export type Launch =
-  /** A program of ours, on the pool's runtime. */
-  | { entry: "server" }
+  /** A program of ours, on the pool's runtime: the server, or the shim of a command. */
+  | { entry: "server" | "shim" }
   /** Another program: an absolute path or a name that is found on PATH, and its arguments. */
   | { command: string; args: string[] };
 

@@ -11,9 +11,13 @@ export interface PoolView {
 
 /** How a process is reached. */
 export interface Reach {
-  socket: string;
+  /** The path of its unix socket, or the TCP address that it has in the place of one. */
+  socket?: string;
+  tcp?: { host: string; port: number };
   protocol: "http1" | "lane" | "http1+control";
   maxInFlight?: number;
+  /** It is no server of ours. */
+  foreign?: boolean;
 }
 
 /** What leads to a pool, and what its instances see of the path. */

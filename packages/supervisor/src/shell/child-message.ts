@@ -36,12 +36,14 @@ function isMessage(message: Fields): boolean {
       return (
         areAmounts(message, message.role === "balancer" ? BALANCER_STATS : INSTANCE_STATS) &&
         isList(message.latency) &&
-        isDeferred(message.deferred)
+        isDeferred(message.deferred) &&
+        (message.role !== "balancer" ||
+          (isList(message.upstreams) && (message.upstreams as unknown[]).every(isUpstream)))
       );
     case "applied":
       return areAmounts(message, ["version"]) && isList(message.leaving);
     case "fault":
-      return areTexts(message, ["message"]);
+      return areTexts(message, ["message"]) && isExit(message.exit);
     default:
       // What comes over the wire may be anything, whatever the type says.
       return false;
@@ -50,6 +52,23 @@ function isMessage(message: Fields): boolean {
 
 function isProtocol(value: unknown): boolean {
   return value === undefined || value === "http1" || value === "lane" || value === "http1+control";
+}
+
+function isUpstream(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { id, latency, errorsTotal = 0, ...counts } = value as Fields;
+  return (
+    typeof id === "string" &&
+    areAmounts({ ...counts, errorsTotal }, ["inFlight", "requestsTotal", "errorsTotal"]) &&
+    (latency === undefined || isList(latency))
+  );
+}
+
+function isExit(value: unknown): boolean {
+  if (value === undefined) return true;
+  if (typeof value !== "object" || value === null) return false;
+  const { code, signal } = value as Fields;
+  return (code === null || Number.isInteger(code)) && (signal === null || typeof signal === "string");
 }
 
 function isDeferred(value: unknown): boolean {

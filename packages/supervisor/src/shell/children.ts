@@ -1,7 +1,9 @@
 /** The OS processes of the fleet: spawned, heard on the link, read, signalled, and cleaned up after. */
 import { randomBytes } from "node:crypto";
-import { rmSync } from "node:fs";
-import { type ChildMessage, controlLanePath, type Hello, workMarkPath } from "@paceline/link";
+import { closeSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
+import { type BalancerStats, type ChildMessage, controlLanePath, type Hello, workMarkPath } from "@paceline/link";
+import { endStrays, openMark } from "@paceline/link/processes";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
@@ -55,8 +57,18 @@ export class Children {
 
   /** How a balancer reaches an instance that is ready. */
   reach(id: string): Reach {
-    const { socket, protocol, maxInFlight } = this.byId.get(id) as LiveProcess;
-    return { socket: socket as string, protocol, ...(maxInFlight !== null && { maxInFlight }) };
+    const { socket, tcp, mark, protocol, maxInFlight } = this.byId.get(id) as LiveProcess;
+    return {
+      ...(tcp === null ? { socket: socket as string } : { tcp }),
+      protocol,
+      ...(maxInFlight !== null && { maxInFlight }),
+      ...(mark !== null && { foreign: true }),
+    };
+  }
+
+  /** The TCP ports that are given out. */
+  get ports(): Set<number> {
+    return new Set([...this.alive()].flatMap(({ tcp }) => (tcp === null ? [] : [tcp.port])));
   }
 
   findByToken(token: string): LiveProcess | undefined {
@@ -69,11 +81,14 @@ export class Children {
     const token = randomBytes(24).toString("base64url");
     let plan: SpawnPlan;
     let output: OutputFile;
+    let markFd: number | undefined;
     try {
       plan = options.plan(effect, token);
+      if (plan.mark !== null) markFd = openMark(dirname(options.outputPath(effect.id)), plan.mark);
       const tell = (line: string) => options.log.line(effect.name, line);
       output = new OutputFile(options.outputPath(effect.id), plan.maxOutputBytes, tell);
     } catch (error) {
+      if (markFd !== undefined) closeSync(markFd);
       const reason = (error as Error).message;
       const status = { code: null, signal: null };
       setImmediate(() => {
@@ -93,6 +108,8 @@ export class Children {
       runtime: plan.runtime,
       token,
       socket: plan.socket,
+      tcp: plan.tcp,
+      mark: plan.mark,
       maxInFlight: plan.maxInFlight,
       protocol: "http1",
       output,
@@ -101,8 +118,10 @@ export class Children {
       pid: null,
       connection: null,
       fault: null,
+      commandExit: null,
       drainDeadline: null,
       released: false,
+      heldExit: null,
       exit: null,
     };
     this.byId.set(child.id, child);
@@ -113,10 +132,11 @@ export class Children {
       cwd: plan.cwd,
       environment: plan.environment,
       outputFd: output.fd,
-      inheritedFds: child.kind === "balancer" ? options.listeningFds() : [],
-      onExit: (status) => this.ended(child, status, null),
+      inheritedFds: child.kind === "balancer" ? options.listeningFds() : markFd === undefined ? [] : [markFd],
+      onExit: (status) => this.exited(child, status),
       onSpawnFailed: (reason) => this.ended(child, { code: null, signal: null }, reason),
     });
+    if (markFd !== undefined) closeSync(markFd);
   }
 
   /** Signals the process and all that it started in its group. */
@@ -160,25 +180,40 @@ export class Children {
     switch (message.type) {
       case "ready":
         child.protocol = message.protocol ?? child.protocol;
+        // One that had warned that it might not get ready did.
+        child.fault = null;
         this.options.report(child, { type: "ready", attempt: child.attempt });
         return;
       case "stats":
-        if (message.role === child.kind) child.stats.record(message, Date.now());
+        if (message.role !== child.kind) return;
+        child.stats.record(message, Date.now());
+        if (message.role === "balancer") this.recordRelayed(child, message);
         return;
       case "applied":
         this.options.onApplied(child, message.version, message.leaving);
         return;
       case "fault":
         child.fault = message.message.slice(0, 1000);
+        child.commandExit = message.exit ?? null;
         return;
       default:
         message satisfies never;
     }
   }
 
+  /** What a command does is known to the balancers alone. */
+  private recordRelayed(balancer: LiveProcess, { upstreams, periodMs }: BalancerStats): void {
+    for (const upstream of upstreams) {
+      const child = this.byId.get(upstream.id);
+      if (child !== undefined && child.mark !== null)
+        child.stats.recordRelayed(balancer.id, upstream, periodMs, Date.now());
+    }
+  }
+
   linkClosed(child: LiveProcess, connection: LinkConnection): void {
     if (child.connection !== connection) return;
     child.connection = null;
+    if (child.heldExit !== null) this.ended(child, child.heldExit, null);
     if (child.exit !== null) {
       this.forget(child);
       return;
@@ -194,12 +229,24 @@ export class Children {
     }
   }
 
-  private ended(child: LiveProcess, status: ExitStatus, spawnFailure: string | null): void {
+  /** How a command ended is told by its shim: the end of the link is waited for, since what was said last comes before it. */
+  private exited(child: LiveProcess, status: ExitStatus): void {
+    if (child.mark === null || child.connection === null) return this.ended(child, status, null);
+    child.heldExit = status;
+    setTimeout(() => this.ended(child, status, null), LAST_WORD_MS).unref();
+  }
+
+  private ended(child: LiveProcess, ownStatus: ExitStatus, spawnFailure: string | null): void {
     if (child.exit !== null) return;
-    child.exit = status;
     const { options } = this;
+    const { pid, mark } = child;
+    // A shim ends as its command did, as far as a process can.
+    const status = child.commandExit ?? ownStatus;
+    child.exit = status;
     // What it started in its group ends with it; nothing there could be told to end later.
-    if (child.pid !== null) signalGroup(child.pid, "SIGKILL");
+    if (pid !== null) signalGroup(pid, "SIGKILL");
+    // A shim that was killed could not look after what its command had started elsewhere.
+    if (pid !== null && mark !== null && ownStatus.signal !== null) void endStrays({ leader: pid, mark });
     if (child.socket !== null) {
       for (const path of [child.socket, controlLanePath(child.socket), workMarkPath(child.socket)]) {
         rmSync(path, { force: true });
@@ -210,9 +257,12 @@ export class Children {
     } catch (error) {
       options.log.event("warn", child.name, `its output could not be read to the end: ${(error as Error).message}`);
     }
+    if (child.kind === "balancer") for (const other of this.byId.values()) other.stats.balancerEnded(child.id);
     const at = Date.now();
     const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
-    const reason = `${how} after ${seconds(at - child.spawnedAt)}`;
+    // An app says the same in its last lines; a command may have said nothing.
+    const why = mark === null || child.fault === null ? "" : `: ${child.fault}`;
+    const reason = `${how} after ${seconds(at - child.spawnedAt)}${why}`;
     options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
     const { attempt } = child;
     if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });

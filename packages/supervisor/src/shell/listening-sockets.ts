@@ -122,8 +122,28 @@ async function resolve(host: string, text: string): Promise<{ host: string; fami
   }
 }
 
-function systemBinder(): Promise<typeof import("./bind-node.js")> {
-  return process.versions.bun === undefined ? import("./bind-node.js") : import("./bind-bun.js");
+type Binder = typeof import("./bind-node.js");
+let binder: Binder | undefined;
+
+async function systemBinder(): Promise<Binder> {
+  binder ??= await (process.versions.bun === undefined ? import("./bind-node.js") : import("./bind-bun.js"));
+  return binder;
+}
+
+const MAX_PORT_TRIES = 100;
+
+/**
+ * A TCP port of 127.0.0.1 on which nobody listens and that is not in `taken`. Only after `bindAll` has resolved once.
+ * @throws PacelineError `EADDRINUSE` when there is none
+ */
+export function freePort(taken: ReadonlySet<number>): number {
+  for (let tries = 0; tries < MAX_PORT_TRIES; tries++) {
+    const bound = binder?.bindTcp("127.0.0.1", 0, 4);
+    if (bound === undefined || typeof bound === "number") break;
+    bound.close();
+    if (!taken.has(bound.port)) return bound.port;
+  }
+  throw new PacelineError("EADDRINUSE", "no free port was found on 127.0.0.1");
 }
 
 function bindError(errno: number, text: string, holder: () => string | undefined): PacelineError {

@@ -1,5 +1,5 @@
 /** What the shell knows of one OS process that it spawned. */
-import type { UpstreamProtocol } from "@paceline/link";
+import type { TcpAddress, UpstreamProtocol } from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { LinkConnection } from "./link-connection.js";
@@ -22,6 +22,10 @@ export interface LiveProcess {
   readonly token: string;
   /** Where an instance serves; null for a balancer. */
   readonly socket: string | null;
+  /** Where it serves in the place of that socket. */
+  readonly tcp: TcpAddress | null;
+  /** The mark of the processes of a command, of which this one is the shim; null for a process of ours alone. */
+  readonly mark: string | null;
   /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
   readonly maxInFlight: number | null;
   /** What an instance that is ready speaks there. */
@@ -35,9 +39,13 @@ export interface LiveProcess {
   connection: LinkConnection | null;
   /** Why it is about to fail, as it said itself. */
   fault: string | null;
+  /** How the command of a shim ended. */
+  commandExit: ExitStatus | null;
   /** When a drain it was asked for must have ended; null when it was asked for none. */
   drainDeadline: number | null;
   released: boolean;
+  /** How it ended, while its last words are waited for. */
+  heldExit: ExitStatus | null;
   exit: ExitStatus | null;
 }
 

@@ -14,7 +14,7 @@ test.runIf(process.platform === "linux")("a process that runs has some, one that
 });
 
 test.runIf(process.platform === "linux")("the first question begins the readings", async () => {
-  const sampler = new PssSampler(() => [process.pid]);
+  const sampler = new PssSampler(() => new Map([[process.pid, [process.pid]]]));
   onTestFinished(() => sampler.stop());
   expect(sampler.of(process.pid)).toBeNull();
   await vi.waitFor(() => expect(sampler.of(process.pid)).toBeGreaterThan(1 << 20));

@@ -13,8 +13,8 @@ export class PssSampler {
   private askedAt = 0;
   private stopped = false;
 
-  /** `pids` names the processes that are read; where there is no /proc they have no PSS. */
-  constructor(private readonly pids: () => number[]) {}
+  /** @param groups the processes that are counted as one, by the pid that stands for them; without /proc they have no PSS */
+  constructor(private readonly groups: () => ReadonlyMap<number, readonly number[]>) {}
 
   /** In bytes; null while it is not known. The first question begins the readings. */
   of(pid: number): number | null {
@@ -33,9 +33,11 @@ export class PssSampler {
     this.timer = undefined;
     const samples = new Map<number, number>();
     // One after the other: a status can wait for them, requests cannot wait for the kernel's locks.
-    for (const pid of this.pids()) {
-      const bytes = await readPss(pid);
-      if (bytes !== null) samples.set(pid, bytes);
+    for (const [leader, pids] of this.groups()) {
+      for (const pid of pids) {
+        const bytes = await readPss(pid);
+        if (bytes !== null) samples.set(leader, (samples.get(leader) ?? 0) + bytes);
+      }
     }
     this.samples = samples;
     this.busy = false;

@@ -1,11 +1,19 @@
 /** The one place where the command line and the environment of a child are put together. */
 import { fileURLToPath } from "node:url";
-import { BUN_LATE_FTL, BUN_ONE_READER, type ChildSpec, LINK_ENVIRONMENT } from "@paceline/link";
+import {
+  BUN_LATE_FTL,
+  BUN_ONE_READER,
+  type ChildSpec,
+  LINK_ENVIRONMENT,
+  SPAWN_MARK,
+  type TcpAddress,
+} from "@paceline/link";
 import type { FleetEffect } from "../core/fleet.js";
-import type { RuntimeName } from "../core/model.js";
+import type { ProcessPolicy, RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
+import { planCommand } from "./command-plan.js";
 import { BALANCER_POOL } from "./live-process.js";
-import type { PoolConfigs } from "./pool-configs.js";
+import type { Generation, PoolConfigs } from "./pool-configs.js";
 import type { RunDirPaths } from "./run-dir-paths.js";
 
 export interface SpawnPlan {
@@ -17,6 +25,10 @@ export interface SpawnPlan {
   maxOutputBytes: number;
   /** Where an instance serves; null for a balancer. */
   socket: string | null;
+  /** Where it serves in the place of that socket. */
+  tcp: TcpAddress | null;
+  /** The mark of the processes of a command; null where there is none. */
+  mark: string | null;
   /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
   maxInFlight: number | null;
 }
@@ -27,13 +39,15 @@ export interface SpawnSettings {
   runDir: RunDirPaths;
   /** Absolute paths. */
   runtimes: { bun?: string; node: string };
-  entries: Record<"balancer" | "server", string>;
+  entries: Record<"balancer" | "server" | "shim", string>;
+  /** A TCP port of the loopback interface that is free, and is no other child's. */
+  takePort(): number;
 }
 
 /** The plan for the process that a `spawn` effect asks for. @throws PacelineError `ENORUNTIME`, `ENOCONFIG` */
 export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: string): SpawnPlan {
   const { configs, runDir } = settings;
-  const common = {
+  const identity = {
     [BUN_ONE_READER]: "1",
     PACELINE_POOL: effect.pool,
     PACELINE_INSTANCE: effect.name,
@@ -43,30 +57,45 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
     [LINK_ENVIRONMENT.token]: token,
     [LINK_ENVIRONMENT.attempt]: String(effect.attempt),
   };
-  const { orphanGraceMs } = configs.fleet;
-  const supervisorSockets = [runDir.controlSocket, runDir.linkSocket];
-  if (effect.pool === BALANCER_POOL) {
-    const { policy, runtime, maxOutputBytes } = configs.balancer;
-    const spec: ChildSpec = { orphanGraceMs, supervisorSockets, drainTimeoutMs: policy.drainTimeoutMs };
-    return {
-      ...commandLine(settings.runtimes, runtime, settings.entries.balancer),
-      cwd: runDir.path,
-      environment: clean(configs.environment, { ...common, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) }),
-      runtime,
-      maxOutputBytes,
-      socket: null,
-      maxInFlight: null,
-    };
-  }
+  if (effect.pool === BALANCER_POOL) return planBalancer(settings, identity);
   const generation = configs.generation(effect.pool, effect.generation);
   if (generation === undefined) throw new PacelineError("ENOCONFIG", `no generation ${effect.generation}`);
-  const { pool, environment } = generation;
-  const socket = runDir.socketPath(effect.id);
-  const { runs, launch, link, policy, runtime, maxOutputBytes } = pool;
+  const { launch } = generation.pool;
+  return "entry" in launch && launch.entry === "shim"
+    ? planShim(settings, effect, generation, identity)
+    : planInstance(settings, effect, generation, identity);
+}
+
+type Environment = Record<string, string>;
+
+function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan {
+  const { configs, runDir } = settings;
+  const { policy, runtime, maxOutputBytes } = configs.balancer;
+  const spec = commonSpec(settings, policy);
+  return {
+    ...commandLine(settings.runtimes, runtime, settings.entries.balancer),
+    cwd: runDir.path,
+    environment: clean(configs.environment, { ...identity, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) }),
+    runtime,
+    maxOutputBytes,
+    socket: null,
+    tcp: null,
+    mark: null,
+    maxInFlight: null,
+  };
+}
+
+function planInstance(
+  settings: SpawnSettings,
+  { id }: FleetEffect,
+  { pool, environment }: Generation,
+  identity: Environment,
+): SpawnPlan {
+  const { runs, launch, link, policy, runtime, maxOutputBytes, maxInFlight } = pool;
+  const socket = settings.runDir.socketPath(id);
   const limits = { ...pool.limits, maxHeadBytes: pool.limits.maxHeadBytes + BALANCER_FIELDS_BYTES };
-  const { drainTimeoutMs } = policy;
-  const spec: ChildSpec = { orphanGraceMs, supervisorSockets, drainTimeoutMs, ...runs, link, limits };
-  const own = { ...common, PACELINE_SOCKET: socket, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) };
+  const spec: ChildSpec = { ...commonSpec(settings, policy), ...runs, link, limits };
+  const own = { ...identity, PACELINE_SOCKET: socket, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) };
   return {
     ...("entry" in launch
       ? commandLine(settings.runtimes, runtime, settings.entries[launch.entry], limits.maxHeadBytes)
@@ -76,7 +105,49 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
     runtime,
     maxOutputBytes,
     socket,
-    maxInFlight: pool.maxInFlight,
+    tcp: null,
+    mark: null,
+    maxInFlight,
+  };
+}
+
+function planShim(
+  settings: SpawnSettings,
+  { id, name }: FleetEffect,
+  { pool, environment }: Generation,
+  identity: Environment,
+): SpawnPlan {
+  const { policy, runtime, maxOutputBytes, maxInFlight } = pool;
+  const socket = settings.runDir.socketPath(id);
+  const plan = planCommand(pool, { id, name, socket }, { ...environment, ...pool.env }, settings.takePort);
+  const { address } = plan.spec;
+  const tcp = typeof address === "string" ? null : address;
+  const spec: ChildSpec = { ...commonSpec(settings, policy), command: plan.spec };
+  return {
+    ...commandLine(settings.runtimes, runtime, settings.entries.shim),
+    // Its own: Bun would lay a .env file of the pool's folder over the environment.
+    cwd: settings.runDir.path,
+    environment: clean(plan.environment, {
+      ...identity,
+      [SPAWN_MARK]: plan.mark,
+      ...(tcp === null && { PACELINE_SOCKET: socket }),
+      [LINK_ENVIRONMENT.spec]: JSON.stringify(spec),
+    }),
+    runtime,
+    maxOutputBytes,
+    socket,
+    tcp,
+    mark: plan.mark,
+    maxInFlight,
+  };
+}
+
+/** What every child is told. */
+function commonSpec({ configs, runDir }: SpawnSettings, { drainTimeoutMs }: ProcessPolicy): ChildSpec {
+  return {
+    orphanGraceMs: configs.fleet.orphanGraceMs,
+    supervisorSockets: [runDir.controlSocket, runDir.linkSocket],
+    drainTimeoutMs,
   };
 }
 
@@ -108,5 +179,6 @@ function clean(base: Record<string, string>, own: Record<string, string>): Recor
 /** The programs of the packages that children run. */
 export function defaultEntries(): SpawnSettings["entries"] {
   const bin = (name: string) => fileURLToPath(new URL("bundle/bin.js", import.meta.resolve(name)));
-  return { server: bin("@paceline/server"), balancer: bin("@paceline/balancer") };
+  const shim = fileURLToPath(new URL("shim/bundle/bin.js", import.meta.resolve("@paceline/server")));
+  return { server: bin("@paceline/server"), shim, balancer: bin("@paceline/balancer") };
 }

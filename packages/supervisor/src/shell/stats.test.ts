@@ -49,3 +49,22 @@ test("a pool's totals keep what its ended processes counted", () => {
   book.open("web.1#2", "web").record(report(1), 0);
   expect(book.totals("web", 10)).toMatchObject({ requestsTotal: 16, errorsTotal: 3 });
 });
+
+test("what balancers counted of a process is one sum, and a balancer that ended has nothing under way", () => {
+  const stats = new ProcessStats();
+  const counted = (requestsTotal: number, inFlight: number) => ({
+    id: "api.1#1",
+    requestsTotal,
+    inFlight,
+    errorsTotal: 1,
+  });
+  stats.recordRelayed("balancer.1#1", { ...counted(100, 2), latency: [40, 99] }, 1000, 1000);
+  stats.recordRelayed("balancer.2#1", counted(50, 3), 500, 1000);
+  expect(stats.last).toEqual({ role: "relayed", requestsTotal: 150, errorsTotal: 2, inFlight: 5 });
+  expect(stats.requestsPerSecond(1500)).toBe(200);
+  expect(stats.latencyMs(1500).p50).toBeCloseTo(0.04);
+  stats.balancerEnded("balancer.1#1");
+  stats.recordRelayed("balancer.1#2", counted(10, 1), 1000, 2000);
+  expect(stats.last).toEqual({ role: "relayed", requestsTotal: 160, errorsTotal: 3, inFlight: 4 });
+  expect(stats.requestsPerSecond(2000)).toBe(110);
+});

@@ -1,5 +1,5 @@
 /** What the children count, put together: rates, latencies of the last seconds, and totals that outlive a process. */
-import { Histogram, type SparseHistogram, type Stats } from "@paceline/link";
+import { Histogram, type SparseHistogram, type Stats, type UpstreamStats } from "@paceline/link";
 import type { LatencyMs } from "../control/api.js";
 
 /** Latencies are told over about this long: ten reports of a second each, for an idle process reports none. */
@@ -7,27 +7,69 @@ const LATENCY_REPORTS = 10;
 /** A rate is reported each second while it is not 0; without a report for this long it says nothing any more. */
 const STALE_AFTER_MS = 3500;
 
+/** Of the balancer processes that counted for a process, so many are told apart. */
+const MAX_COUNTERS = 64;
+
+/** What the balancers counted of a process that counts nothing itself. */
+export interface RelayedCounts {
+  role: "relayed";
+  requestsTotal: number;
+  errorsTotal: number;
+  inFlight: number;
+}
+
+/** What one balancer process counted. */
+interface Counter {
+  requestsTotal: number;
+  errorsTotal: number;
+  inFlight: number;
+  rate: number;
+  at: number;
+}
+
 /** The counters of one process. */
 export class ProcessStats {
-  last: Stats | null = null;
-  private lastAt = 0;
-  private rate = 0;
+  last: Stats | RelayedCounts | null = null;
+  private own = { rate: 0, at: 0 };
+  private readonly counters = new Map<string, Counter>();
   private readonly latencies: { at: number; histogram: SparseHistogram }[] = [];
 
   /** Takes a report that arrived at `now`, in milliseconds. */
   record(stats: Stats, now: number): void {
     const before = this.last?.requestsTotal ?? 0;
-    // Not the time between two reports: a process to which nothing happens makes none. Two reports close together, as at
-    // the end of a process, would make a wild rate.
-    if (stats.periodMs >= 200) this.rate = ((stats.requestsTotal - before) * 1000) / stats.periodMs;
+    this.own = { rate: newRate(this.own.rate, stats.requestsTotal - before, stats.periodMs), at: now };
     this.last = stats;
-    this.lastAt = now;
-    this.latencies.push({ at: now, histogram: stats.latency });
-    if (this.latencies.length > LATENCY_REPORTS) this.latencies.shift();
+    this.keepLatencies(stats.latency, now);
+  }
+
+  /** Takes what a balancer counted of it. */
+  recordRelayed(balancer: string, upstream: UpstreamStats, periodMs: number, now: number): void {
+    const { requestsTotal, errorsTotal = 0, inFlight, latency = [] } = upstream;
+    const before = this.counters.get(balancer);
+    const rate = newRate(before?.rate ?? 0, requestsTotal - (before?.requestsTotal ?? 0), periodMs);
+    this.counters.set(balancer, { requestsTotal, errorsTotal, inFlight, rate, at: now });
+    if (this.counters.size > MAX_COUNTERS) this.counters.delete(this.counters.keys().next().value as string);
+    const sum = (of: (counter: Counter) => number) => [...this.counters.values()].reduce((all, c) => all + of(c), 0);
+    this.last = {
+      role: "relayed",
+      requestsTotal: sum((counter) => counter.requestsTotal),
+      errorsTotal: sum((counter) => counter.errorsTotal),
+      inFlight: sum((counter) => counter.inFlight),
+    };
+    this.keepLatencies(latency, now);
+  }
+
+  /** A balancer process ended: what it had under way is over. */
+  balancerEnded(balancer: string): void {
+    const counter = this.counters.get(balancer);
+    if (counter === undefined || this.last === null) return;
+    this.last = { ...this.last, inFlight: this.last.inFlight - counter.inFlight };
+    counter.inFlight = counter.rate = 0;
   }
 
   requestsPerSecond(now: number): number {
-    return now - this.lastAt > STALE_AFTER_MS ? 0 : Math.round(this.rate * 10) / 10;
+    const rates = [this.own, ...this.counters.values()].map(({ rate, at }) => (now - at > STALE_AFTER_MS ? 0 : rate));
+    return Math.round(rates.reduce((sum, rate) => sum + rate) * 10) / 10;
   }
 
   latencyMs(now: number): LatencyMs {
@@ -35,6 +77,17 @@ export class ProcessStats {
     const merged = Histogram.merge(recent.map(({ histogram }) => histogram));
     return { p50: quantileMs(merged, 0.5), p99: quantileMs(merged, 0.99) };
   }
+
+  private keepLatencies(histogram: SparseHistogram, now: number): void {
+    this.latencies.push({ at: now, histogram });
+    if (this.latencies.length > LATENCY_REPORTS * Math.max(1, this.counters.size)) this.latencies.shift();
+  }
+}
+
+/** Not by the time between two reports: a process to which nothing happens makes none. */
+function newRate(before: number, requests: number, periodMs: number): number {
+  // Two reports close together, as at the end of a process, would make a wild rate.
+  return periodMs >= 200 ? (requests * 1000) / periodMs : before;
 }
 
 export interface Totals {

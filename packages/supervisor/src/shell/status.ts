@@ -90,7 +90,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, now: number): Instan
     ...common(sources, slot, child, now),
     generation: slot.member.generation,
     runtime: child?.runtime ?? sources.configs.pool(slot.name.slice(0, slot.name.lastIndexOf(".")))?.runtime ?? "bun",
-    inFlight: last?.inFlight ?? 0,
+    inFlight: child?.stats.last?.inFlight ?? 0,
     eventLoopLagMs: last?.eventLoopLagMs ?? null,
     heapBytes: last?.heapBytes ?? null,
     deferred: last?.deferred ?? null,

@@ -10,11 +10,12 @@ import { EventLog } from "./event-log.js";
 import { isUnwantedEnd, readiness, wantedSlots } from "./fleet-questions.js";
 import { FleetRunner } from "./fleet-runner.js";
 import { LinkServer } from "./link-server.js";
-import { bindAll, type ListeningSocket } from "./listening-sockets.js";
+import { bindAll, freePort, type ListeningSocket } from "./listening-sockets.js";
 import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import { Operations, STOPPING } from "./operations.js";
 import { OutputPoller } from "./output.js";
 import { PoolConfigs } from "./pool-configs.js";
+import { processGroups } from "./process-groups.js";
 import { PssSampler } from "./pss.js";
 import { longestEndMs, Reload } from "./reload.js";
 import { Rollouts } from "./rollouts.js";
@@ -95,12 +96,15 @@ class FleetSupervisor implements Supervisor {
     this.configs = configs;
     const publish = () => this.publish();
     const isStopping = () => this.stopping !== undefined;
-    const entries = options.entries ?? defaultEntries();
+    const spawnSettings: SpawnSettings = {
+      ...{ configs, runDir, runtimes: options.runtimes, entries: options.entries ?? defaultEntries() },
+      takePort: () => freePort(this.children.ports),
+    };
     this.children = new Children({
       log,
       stats,
       outputPath: (id) => runDir.outputPath(id),
-      plan: (effect, token) => planSpawn({ configs, runDir, runtimes: options.runtimes, entries }, effect, token),
+      plan: (effect, token) => planSpawn(spawnSettings, effect, token),
       listeningFds: () => this.sockets.map((socket) => socket.fd),
       report: ({ pool, index }, report) => this.runner.report(pool, index, report),
       onHello: (child, connection) => {
@@ -152,9 +156,9 @@ class FleetSupervisor implements Supervisor {
     const problem = (error: unknown) =>
       log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
     this.outputs = new OutputPoller(() => [...children.alive()].map((child) => child.output), problem);
-    const pids = () => [...children.alive()].flatMap(({ pid }) => (pid === null ? [] : [pid]));
-    this.usage = new UsageSampler(pids, problem);
-    this.pss = new PssSampler(() => [process.pid, ...pids()]);
+    const groups = () => processGroups(children.alive());
+    this.usage = new UsageSampler(groups, problem);
+    this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
   }
 
   async start(): Promise<void> {

@@ -15,14 +15,16 @@ export interface Usage {
 }
 
 export class UsageSampler {
-  private readonly samples = new Map<number, Usage>();
+  private samples = new Map<number, Usage>();
+  private readPids = new Set<number>();
   private timer: NodeJS.Timeout | undefined;
   private busy = false;
   private askedAt = 0;
   private stopped = false;
 
+  /** @param groups the processes that are counted as one, by the pid that stands for them */
   constructor(
-    private readonly pids: () => number[],
+    private readonly groups: () => ReadonlyMap<number, readonly number[]>,
     private readonly problem: (error: unknown) => void,
   ) {}
 
@@ -55,10 +57,11 @@ export class UsageSampler {
   private async sample(): Promise<void> {
     this.busy = true;
     try {
-      const pids = this.pids();
-      for (const pid of this.samples.keys()) if (!pids.includes(pid)) this.samples.delete(pid);
+      const groups = this.groups();
+      const pids = [...groups.values()].flat();
       // An empty list throws; a pid that is gone is null in the answer, whatever its type says.
-      if (pids.length > 0) this.take((await pidusage(pids)) as Record<string, Reading | null>);
+      const readings = pids.length === 0 ? {} : ((await pidusage(pids)) as Record<string, Reading | null>);
+      this.take(groups, readings);
     } catch (error) {
       this.problem(error);
     } finally {
@@ -67,16 +70,21 @@ export class UsageSampler {
     }
   }
 
-  private take(readings: Record<string, Reading | null>): void {
-    for (const [key, reading] of Object.entries(readings)) {
-      const pid = Number(key);
-      if (reading === null) {
-        this.samples.delete(pid);
-        continue;
+  private take(groups: ReadonlyMap<number, readonly number[]>, readings: Record<string, Reading | null>): void {
+    const samples = new Map<number, Usage>();
+    for (const [leader, pids] of groups) {
+      if (readings[leader] == null) continue;
+      let rssBytes = 0;
+      let cpuPercent = 0;
+      for (const pid of pids) {
+        rssBytes += readings[pid]?.memory ?? 0;
+        // The first reading of a process has nothing to compare with.
+        if (this.readPids.has(pid)) cpuPercent += readings[pid]?.cpu ?? 0;
       }
-      const first = !this.samples.has(pid);
-      this.samples.set(pid, { rssBytes: reading.memory, cpuPercent: first ? null : reading.cpu });
+      samples.set(leader, { rssBytes, cpuPercent: this.samples.has(leader) ? cpuPercent : null });
     }
+    this.samples = samples;
+    this.readPids = new Set(Object.keys(readings).map(Number));
   }
 }
 

@@ -21,6 +21,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   watch?: boolean;
   /** A folder of files. */
   static?: string;
+  /** A FAPWS start script. */
+  fapws?: string;
   /** False with --no-dashboard. */
   dashboard: boolean;
   logFormat?: "text" | "json" | "none";
@@ -38,6 +40,7 @@ export const start: DefineCommand = (program, action) => {
     )
     .argument("[config|app]", "a config file, an app module or a folder", ".")
     .option("--static <folder>", "serve the files of this folder; no config, no app")
+    .option("--fapws <script>", "run this FAPWS start script; no config")
     .option("-d, --detach", "return when all instances are ready, and leave the fleet running")
     .option("-i, --instances <n>", 'how many instances, or "cpus"', parseInstances)
     .option("-l, --listen <address>", "where to listen, such as 127.0.0.1:8080; may be repeated", collect)

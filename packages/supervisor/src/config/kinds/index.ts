@@ -1,10 +1,12 @@
 /** Every kind of pool there is; a new one is a file beside this one and a line here. */
 import { app } from "./app.js";
+import { command } from "./command.js";
+import { fapws } from "./fapws.js";
 import type { Fields, PoolKind } from "./kind.js";
 import { staticFiles } from "./static.js";
 import { wsgi } from "./wsgi.js";
 
-const ALL = [app, staticFiles, wsgi] as const;
+const ALL = [app, staticFiles, wsgi, fapws, command] as const;
 
 type Merged<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer All) => void ? All : never;
 

@@ -24,6 +24,12 @@ export interface KindContext {
   baseDir: string;
   /** The routes of the pool, each a path with an optional host before it. */
   routes: readonly string[];
+  /** The working directory of its instances. */
+  cwd: string;
+  /** The pool's own `env`, without that of the top level and of files. */
+  env: Readonly<Record<string, string>>;
+  /** PATH, as its instances will have it. */
+  searchPath: string;
   /** The pool's own, when it has it. */
   stripPrefix: boolean | undefined;
   /** Tells what is wrong with the value at a path of keys. */

@@ -14,6 +14,7 @@ const plan = new WatchPlan(
       pool("lib", "/site/node_modules/lib/.x/app.js"),
       pool("api", "/api/src/app.ts"),
       pool("files", "/site/public", [], "static"),
+      pool("book", "/book/start.py", [], "fapws"),
     ],
   },
   "/site/paceline.config.ts",
@@ -31,6 +32,8 @@ describe("what a change means", () => {
     ["/site/docs2/x.js", ["web"]],
     ["/site/node_modules/lib/.x/lib/a.js", ["lib"]],
     ["/api/src/app.ts", ["api"]],
+    ["/book/views/page.py", ["book"]],
+    ["/book/views/__pycache__/page.cpython-311.pyc", []],
     // Files that are named, wherever they lie.
     ["/site/paceline.config.ts", "all"],
     ["/site/.env", ["web", "docs"]],

@@ -31,11 +31,11 @@ export class WatchPlan {
     private readonly runDir: string,
   ) {
     for (const { name, kind, source, cwd, envFiles } of pools) {
-      if (kind === "app" || kind === "wsgi") {
-        // Python finds its modules from the working directory.
-        const root = kind === "app" ? dirname(source) : cwd;
+      if (kind === "app" || kind === "wsgi" || kind === "fapws") {
+        // Python finds the modules of a callable from the working directory, those of a script from its folder.
+        const root = kind === "wsgi" ? cwd : dirname(source);
         this.poolsByRoot.set(root, [...(this.poolsByRoot.get(root) ?? []), name]);
-      } else this.served.push(source);
+      } else if (kind === "static") this.served.push(source);
       for (const file of envFiles) {
         this.poolsByFile.set(file, [...((this.poolsByFile.get(file) as string[] | undefined) ?? []), name]);
       }

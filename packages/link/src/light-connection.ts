@@ -1,7 +1,8 @@
-/** A connection to a unix socket, as light as the runtime has it: on Bun, node:net alone costs every process 2 MB. */
+/** A connection to a socket of this machine, as light as the runtime has it: on Bun, node:net alone costs every process 2 MB. */
 import type { Socket } from "node:net";
+import type { SocketAddress } from "./messages.js";
 
-export interface UnixConnectionHandlers {
+export interface LightConnectionHandlers {
   onOpen(): void;
   onData(bytes: Buffer): void;
   /** Everything written so far is with the kernel. */
@@ -10,7 +11,7 @@ export interface UnixConnectionHandlers {
   onClose(): void;
 }
 
-export interface UnixConnection {
+export interface LightConnection {
   /** Bytes written that the kernel has not taken yet. */
   readonly waitingBytes: number;
   /** Before `onOpen` nothing may be written. */
@@ -22,19 +23,19 @@ export interface UnixConnection {
 }
 
 /** Begins to connect; the handlers are called later, never from within this call. */
-export function connectUnix(path: string, handlers: UnixConnectionHandlers): UnixConnection {
+export function connectLight(address: SocketAddress, handlers: LightConnectionHandlers): LightConnection {
   return process.versions.bun === undefined
-    ? new NodeUnixConnection(path, handlers)
-    : new BunUnixConnection(path, handlers);
+    ? new NodeLightConnection(address, handlers)
+    : new BunLightConnection(address, handlers);
 }
 
-class NodeUnixConnection implements UnixConnection {
+class NodeLightConnection implements LightConnection {
   private readonly socket: Socket;
 
-  constructor(path: string, handlers: UnixConnectionHandlers) {
+  constructor(address: SocketAddress, handlers: LightConnectionHandlers) {
     // Not an import: Bun would load it with this module.
     const { connect } = process.getBuiltinModule("node:net");
-    const socket = connect({ path });
+    const socket = connect(typeof address === "string" ? { path: address } : address);
     this.socket = socket;
     socket.on("connect", () => handlers.onOpen());
     socket.on("data", (bytes: Buffer) => handlers.onData(bytes));
@@ -67,17 +68,19 @@ class NodeUnixConnection implements UnixConnection {
 
 type BunState = "connecting" | "open" | "ending" | "closed";
 
-class BunUnixConnection implements UnixConnection {
+class BunLightConnection implements LightConnection {
   private state: BunState = "connecting";
   private socket: Bun.Socket<undefined> | undefined;
   private waiting: Buffer | undefined;
 
   constructor(
-    path: string,
-    private readonly handlers: UnixConnectionHandlers,
+    address: SocketAddress,
+    private readonly handlers: LightConnectionHandlers,
   ) {
     void Bun.connect({
-      unix: path,
+      ...((typeof address === "string" ? { unix: address } : { hostname: address.host, port: address.port }) as {
+        unix: string;
+      }),
       socket: {
         open: (socket) => this.opened(socket),
         data: (_, bytes) => {

@@ -1,0 +1,93 @@
+/** Upstreams that are no servers of ours: reached over TCP too, free to close idle connections, and counted here. */
+import net from "node:net";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
+import { exchangeRaw } from "./support/raw-client.js";
+
+const GET = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const POST = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
+
+describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
+  let balancer: BalancerProcess;
+  let server: net.Server;
+  let status = 200;
+  /** It closes each connection after an answer, without saying so. */
+  let closes = false;
+  /** What came on each connection: the methods of its requests, in their order. */
+  let connections: string[][] = [];
+
+  beforeEach(async () => {
+    status = 200;
+    closes = false;
+    connections = [];
+    balancer = await BalancerProcess.start(runtime);
+    server = net.createServer((socket) => {
+      const methods: string[] = [];
+      connections.push(methods);
+      socket.on("error", () => {});
+      socket.setEncoding("latin1").on("data", (text: string) => {
+        for (const [, method = ""] of text.matchAll(/(GET|POST) \//g)) {
+          methods.push(method);
+          socket.write(`HTTP/1.1 ${status} X\r\nContent-Length: 2\r\n\r\nok`);
+          // What comes in the meantime is lost.
+          if (closes) setImmediate(() => socket.destroy());
+        }
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  });
+
+  afterEach(async () => {
+    await balancer.stop();
+    server.close();
+  });
+
+  const follow = (more: object = {}) => {
+    const { port } = server.address() as net.AddressInfo;
+    const tcp = { host: "127.0.0.1", port };
+    const upstreams = [{ id: "api.1#1", name: "api.1", tcp, foreign: true, ...more }];
+    return balancer.follow({}, [{ name: "api", routes: ["/"], upstreams }]);
+  };
+
+  it("is spoken to over TCP, and what must not be sent twice gets a new connection", async () => {
+    await follow();
+    for (const request of [GET, GET, POST, GET, POST]) {
+      expect((await exchangeRaw(balancer.port, request)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
+    }
+    // A GET takes the connection that was used last.
+    expect(connections).toEqual([["GET", "GET"], ["POST", "GET"], ["POST"]]);
+  });
+
+  it("that takes one request at a time gets the new connection in the place of the idle one", async () => {
+    await follow({ maxInFlight: 1 });
+    for (const request of [GET, POST, POST, GET]) {
+      expect((await exchangeRaw(balancer.port, request)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
+    }
+    expect(connections).toEqual([["GET"], ["POST"], ["POST", "GET"]]);
+  });
+
+  it("that closes connections without saying so loses no request", async () => {
+    closes = true;
+    await follow();
+    const ask = async () => {
+      for (let i = 0; i < 50; i++) {
+        expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, ask));
+  });
+
+  it("has its answers counted", async () => {
+    await follow();
+    await exchangeRaw(balancer.port, GET);
+    status = 500;
+    await exchangeRaw(balancer.port, GET);
+    let latencies = 0;
+    const { upstreams } = await balancer.reports(({ upstreams: [upstream] }) => {
+      const { latency = [], requestsTotal } = upstream ?? {};
+      for (let at = 1; at < latency.length; at += 2) latencies += latency[at] as number;
+      return requestsTotal === 2 && latencies >= 2;
+    });
+    expect(upstreams).toMatchObject([{ id: "api.1#1", requestsTotal: 2, errorsTotal: 1, inFlight: 0 }]);
+  });
+});

@@ -1,0 +1,26 @@
+/** Which processes belong to a leader, and that the machine's table can be read. */
+import { expect, test } from "vitest";
+import { processesOf, readProcessTable } from "./process-table.js";
+
+test("those of its session and all that they started, wherever it went; nobody else", () => {
+  const rows = [
+    { pid: 1, parent: 0, session: 1 },
+    { pid: 100, parent: 1, session: 100 },
+    { pid: 101, parent: 100, session: 100 },
+    // Its parent is gone, its session is not.
+    { pid: 102, parent: 1, session: 100 },
+    // Left the session, and started others there.
+    { pid: 103, parent: 101, session: 103 },
+    { pid: 105, parent: 104, session: 103 },
+    { pid: 104, parent: 103, session: 103 },
+    { pid: 200, parent: 1, session: 200 },
+    { pid: 201, parent: 200, session: 200 },
+  ];
+  expect(processesOf(100, rows).sort()).toEqual([101, 102, 103, 104, 105]);
+  expect(processesOf(300, rows)).toEqual([]);
+});
+
+test.runIf(process.platform === "linux")("this process is in the table, with its parent", () => {
+  const own = readProcessTable().find(({ pid }) => pid === process.pid);
+  expect(own).toMatchObject({ parent: process.ppid });
+});

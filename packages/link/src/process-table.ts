@@ -1,0 +1,51 @@
+/** The processes of this machine as /proc tells them; where there is no /proc, none. */
+import { readdirSync, readFileSync } from "node:fs";
+
+export interface ProcessRow {
+  pid: number;
+  parent: number;
+  session: number;
+}
+
+/** Every process that still runs; one that has ended and was not waited for is left out. */
+export function readProcessTable(): ProcessRow[] {
+  const rows: ProcessRow[] = [];
+  for (const name of attempt(() => readdirSync("/proc")) ?? []) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid)) continue;
+    const stat = attempt(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
+    if (stat === undefined) continue;
+    // proc_pid_stat(5): the command in parentheses may hold spaces and parentheses.
+    const [state = "", parent, , session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ", 4);
+    if (state === "Z" || state === "X") continue;
+    rows.push({ pid, parent: Number(parent), session: Number(session) });
+  }
+  return rows;
+}
+
+/** Those of `rows` that are in the session which `leader` began, or were started by it or by one of these; without itself. */
+export function processesOf(leader: number, rows: readonly ProcessRow[]): number[] {
+  const found = new Set<number>();
+  for (let before = -1; before !== found.size; ) {
+    before = found.size;
+    for (const { pid, parent, session } of rows) {
+      if (pid !== leader && (session === leader || parent === leader || found.has(parent))) found.add(pid);
+    }
+  }
+  return [...found];
+}
+
+/** Its name and arguments in one line, for people. */
+export function commandLineOf(pid: number): string {
+  const text = (attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "").replaceAll("\0", " ").trim();
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+/** A process may end, or belong to someone else, while we look at it; either way it has nothing to tell. */
+export function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,3 @@
+/** The processes of a command, wherever they are; apart from the rest, since node:fs costs every process on Bun that imports it. */
+export * from "./process-table.js";
+export * from "./strays.js";

@@ -1,0 +1,45 @@
+"""Runs a start script as an instance: as `python start.py` would have, with what of Python has gone since put back."""
+
+import os
+import runpy
+import sys
+
+from paceline.errors import AppError, InstanceError
+
+from . import _evwsgi
+
+
+def run_script(path):
+    """
+    Runs the script, which serves in `_evwsgi.run()`; returns when it has ended. Raises AppError for a script that fails before it
+    serves, and what it raises afterwards.
+    """
+    sys.argv = [path]
+    # As Python itself does it, the script's folder takes the place of the working directory.
+    sys.path.insert(0, os.path.dirname(path))
+    if not hasattr(sys, "setcheckinterval"):
+        # Gone since Python 3.9, and called by nearly every start script.
+        sys.setcheckinterval = lambda interval: None
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except InstanceError:
+        raise
+    except SyntaxError as error:
+        raise AppError(_syntax(error)) from error
+    except SystemExit as error:
+        if not _evwsgi.has_run():
+            raise AppError(f"{path} exited with {error.code!r} before it called _evwsgi.run()") from error
+        raise
+    except Exception as error:
+        if not _evwsgi.has_run():
+            raise AppError(f"{path} failed before it served: {type(error).__name__}: {error}") from error
+        raise
+    if not _evwsgi.has_run():
+        raise AppError(f"{path} ended without a call of _evwsgi.run()")
+
+
+def _syntax(error):
+    hint = ""
+    if any(word in f"{error.msg} {error.text}" for word in ("print", "except", "exec", "0777", "<>")):
+        hint = "; if it is written for Python 2, docs/migrating-from-fapws.md says how to convert it"
+    return f"{error.filename}, line {error.lineno}: {error.msg}{hint}"

@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+/** The program of a shim: the parent of a command that knows nothing of Paceline. */
+import { LinkError, takeChildEnvironment } from "@paceline/link";
+import { Shim } from "./shim.js";
+
+try {
+  const identity = takeChildEnvironment();
+  if (identity === undefined) throw new LinkError("bad-environment", "a shim is started by a supervisor alone");
+  new Shim(identity).start();
+} catch (error) {
+  console.error(`paceline: ${(error as Error).message}`);
+  process.exit(2);
+}

@@ -1,0 +1,31 @@
+/** What a shim makes of a command's answers and of its output. */
+import { expect, test } from "vitest";
+import { lastLineOf } from "./last-line.js";
+import { judge } from "./probe.js";
+
+test.each([
+  ["", "more"],
+  ["HTTP/1.1 20", "more"],
+  ["HTTP/1.1 200 OK\r\n", undefined],
+  ["HTTP/1.0 204\r\nA: b", undefined],
+  ["HTTP/1.1 302 Found\r\n", undefined],
+  ["HTTP/1.1 404 Not Found\r\n", "GET /ready was answered 404"],
+  ["HTTP/1.1 503 \r\n", "GET /ready was answered 503"],
+  ["HTTP/1.1 100 Continue\r\n", "GET /ready was answered 100"],
+  ["SSH-2.0-OpenSSH\r\n", "GET /ready was answered with what is not HTTP/1.1"],
+  ["HTTP/1.1 2000 OK\r\n", "GET /ready was answered with what is not HTTP/1.1"],
+  ["x".repeat(5000), "GET /ready was answered with what is not HTTP/1.1"],
+])("the answer %j", (heard, verdict) => {
+  expect(judge(heard, "/ready")).toBe(verdict);
+});
+
+test.each([
+  ["", ""],
+  ["\n \n", ""],
+  ["one", "one"],
+  ["one\n  two  \n\n", "two"],
+  ["a\r\nb\r\n", "b"],
+  [`x\n${"y".repeat(1000)}\n`, `${"y".repeat(300)}\u2026`],
+])("the last line of %j", (text, line) => {
+  expect(lastLineOf(text)).toBe(line);
+});

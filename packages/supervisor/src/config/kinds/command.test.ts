@@ -1,0 +1,103 @@
+/** What a pool of the kind `command` may say, what it becomes, and what is told of one that is wrong. */
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { formatKeyPath } from "../problems.js";
+import { resolveFleet } from "../resolve.js";
+import { validate } from "../validate.js";
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "pl-command-"));
+  mkdirSync(join(folder, "bin/sub"), { recursive: true });
+  for (const name of ["bin/serve", "bin/plain"]) writeFileSync(join(folder, name), "");
+  chmodSync(join(folder, "bin/serve"), 0o755);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function read(pool: object) {
+  const { input, findings } = validate({ pools: { api: pool } });
+  const runtimes = { bun: "/bun", node: "/node", preferred: "bun" as const };
+  const config = resolveFleet(input, { baseDir: folder, defaultName: "x", runtimes, findings });
+  return { pool: config.pools[0], problems: findings.map(({ path, message }) => `${formatKeyPath(path)}: ${message}`) };
+}
+
+test("a program on the PATH of the pool, on a socket, with every default", () => {
+  const env = { PATH: join(folder, "bin"), TITLE: "{name}" };
+  const { pool, problems } = read({ command: ["serve", "--bind", "unix:{socket}"], env });
+  expect(problems).toEqual([]);
+  expect(pool).toMatchObject({
+    kind: "command",
+    source: "serve --bind unix:{socket}",
+    launch: { entry: "shim" },
+    instances: 1,
+    maxInFlight: null,
+  });
+  expect(pool?.runs.command).toEqual({
+    args: [join(folder, "bin/serve"), "--bind", "unix:{socket}"],
+    env,
+    readyPath: undefined,
+    healthPath: undefined,
+    healthIntervalMs: 10_000,
+    healthTimeoutMs: 5_000,
+    healthFailures: 3,
+    checkHost: "localhost",
+    stopSignal: "SIGTERM",
+    isOnSocket: true,
+    hasPort: false,
+  });
+});
+
+test.each([
+  [{}, false, true],
+  [{ env: { ADDRESS: "{host}:{port}" } }, false, true],
+  [{ env: { WHERE: "{socket}" } }, true, false],
+  [{ env: { WHERE: "{socket}", STATS: "{port}" } }, true, true],
+])("%j serves on a socket: %s, has a port: %s", (more, isOnSocket, hasPort) => {
+  const { pool, problems } = read({ command: ["./bin/serve"], ...more });
+  expect(problems).toEqual([]);
+  expect(pool?.runs.command).toMatchObject({ isOnSocket, hasPort });
+});
+
+test("a path is taken from the working directory", () => {
+  const { pool, problems } = read({ command: ["./serve"], cwd: "./bin", maxInFlight: 2 });
+  expect(problems).toEqual([]);
+  expect(pool?.runs.command).toMatchObject({ args: [join(folder, "bin/serve")] });
+  expect(pool?.maxInFlight).toBe(2);
+});
+
+const good = { command: ["./bin/serve"] };
+
+test.each([
+  [
+    { command: "gunicorn  --bind {socket} api:app" },
+    'command: must be a list of texts, the program and each of its arguments, not "gunicorn  --bind {socket} api:app"; write ["gunicorn","--bind","{socket}","api:app"]',
+  ],
+  [{ command: [] }, "command: must be a list of texts, the program and each of its arguments, not a list"],
+  [{ command: ["./bin/serve", 1] }, "command[1]: must be text, not 1"],
+  [{ command: ["./bin/none"] }, "command[0]: there is no such file: "],
+  [{ command: ["./bin/plain"] }, "command[0]: may not be executed: "],
+  [{ command: ["./bin/sub"] }, "command[0]: is no program: "],
+  [{ command: ["serve"], env: { PATH: "/nowhere" } }, 'command[0]: there is no program "serve" on PATH (/nowhere)'],
+  [
+    { command: ["./bin/serve", "{sockt}"] },
+    "command[1]: {sockt} stands for nothing: did you mean {socket}? (write {{sockt}} for the text {sockt})",
+  ],
+  [{ ...good, env: { A: "{what}" } }, "env.A: {what} stands for nothing: there are {socket}, {port}, {host}, {name}"],
+  [{ ...good, readyPath: "ready" }, 'readyPath: must be a path that begins with /, without blanks, not "ready"'],
+  [{ ...good, healthPath: "/a b" }, "healthPath: must be a path that begins with /"],
+  [{ ...good, healthPath: "/a\r\nB: c" }, "healthPath: must be a path that begins with /"],
+  [{ ...good, healthFailures: 2 }, "healthFailures: means nothing without `healthPath`"],
+  [{ ...good, checkHost: "a\r\nB: c" }, "checkHost: must be a host"],
+  [{ ...good, stopSignal: "SIGTER" }, 'stopSignal: there is no signal "SIGTER"; did you mean "SIGTERM"?'],
+  [{ ...good, stopSignal: "QUIT" }, 'stopSignal: there is no signal "QUIT"; did you mean "SIGQUIT"?'],
+  [{ ...good, maxInFlight: 0 }, "maxInFlight: must be a whole number from 1"],
+  [{ static: ".", stopSignal: "SIGTERM" }, "stopSignal: means nothing in a pool of the kind `static`"],
+  [{ ...good, style: "node" }, "style: means nothing in a pool of the kind `command`"],
+])("%j", (pool, problem) => {
+  const { problems } = read(pool);
+  expect(problems).toHaveLength(1);
+  expect(problems[0]?.slice(0, problem.length + 10)).toBe(`pools.api.${problem}`.slice(0, problem.length + 10));
+});

@@ -1,0 +1,26 @@
+/** The kind `fapws`: a start script of FAPWS, which registers its callbacks itself. */
+import { text } from "../fields.js";
+import { resolveFile } from "../paths.js";
+import { poolKind } from "./kind.js";
+import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
+
+export const fapws = poolKind({
+  name: "fapws",
+  fields: {
+    fapws: text(
+      "A FAPWS start script, from the config file's folder, such as `./start.py`: Paceline's package `fapws` stands in for FAPWS, and each instance runs the script. See [migrating-from-fapws.md](migrating-from-fapws.md).",
+    ),
+    python,
+  },
+  defaultInstances: 4,
+  resolve(keys, context) {
+    const script = resolveFile(keys.fapws ?? "", context.baseDir);
+    if (script === undefined) context.report(["fapws"], `there is no such file: ${keys.fapws}`);
+    return {
+      source: script ?? "",
+      runs: { fapws: { script } },
+      launch: launchPython(keys.python, context),
+      maxInFlight: PYTHON_MAX_IN_FLIGHT,
+    };
+  },
+});

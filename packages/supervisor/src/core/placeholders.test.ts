@@ -1,0 +1,30 @@
+/** What a placeholder is, and what only looks like one. */
+import { expect, test } from "vitest";
+import { fillPlaceholders, placeholdersIn } from "./placeholders.js";
+
+const VALUES = { socket: "/run/a.sock", port: "4000", host: "127.0.0.1", name: "api.1" };
+
+test.each([
+  ["unix:{socket}", ["socket"], "unix:/run/a.sock"],
+  ["{host}:{port}", ["host", "port"], "127.0.0.1:4000"],
+  ["--name={name}", ["name"], "--name=api.1"],
+  ["nothing", [], "nothing"],
+  ["", [], ""],
+  // Words that are none stay, and are told of.
+  ["{sock}", ["sock"], "{sock}"],
+  // A shell's own, JSON, and what is not a word.
+  ["exec x --port $" + "{PORT} $" + "{port}", [], "exec x --port $" + "{PORT} $" + "{port}"],
+  ['{"port": 1}', [], '{"port": 1}'],
+  ["{} { port } {PORT} {port", [], "{} { port } {PORT} {port"],
+  // Doubled braces are single ones.
+  ["{{port}}", [], "{port}"],
+  ["awk '{{print}}'", [], "awk '{print}'"],
+  ["{{.Host}}", [], "{{.Host}}"],
+])("%s", (text, words, filled) => {
+  expect(placeholdersIn(text)).toEqual(words);
+  expect(fillPlaceholders(text, VALUES)).toBe(filled);
+});
+
+test("one that has no value is left", () => {
+  expect(fillPlaceholders("{port} {socket}", { socket: "/s" })).toBe("{port} /s");
+});

@@ -1,0 +1,220 @@
+/** Commands, well-behaved and not: each serves, is told of in one clear line when it fails, and leaves nothing behind. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { Project, ROOT, RUNTIMES, type RuntimeName, startFleet } from "./support/fleet.js";
+import { failures, NO_FAILURES } from "./support/load.js";
+import { signal } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+const FIXTURES = join(ROOT, "test/fixtures/commands");
+const fixture = (name: string) => join(FIXTURES, name);
+
+/** A number that no other run has, in the arguments of what the fixtures start. */
+const newMark = () => `${process.pid}${Math.trunc(Math.random() * 1e9)}`;
+
+interface CommandOptions {
+  runtime: RuntimeName;
+  command: string[];
+  instances?: number;
+  /** Keys of the pool. */
+  pool?: Record<string, unknown>;
+  /** Keys of the top level. */
+  config?: Record<string, unknown>;
+  mark?: string;
+}
+
+function projectOf({ runtime, command, instances = 1, pool = {}, config = {}, mark = newMark() }: CommandOptions) {
+  onTestFinished(() => {
+    for (const pid of markedProcesses(mark)) signal(pid, "SIGKILL");
+  });
+  const env = { NODE: process.execPath, MARK: mark, ...(pool.env as object | undefined) };
+  return {
+    runtime,
+    app: "",
+    config: {
+      termTimeoutMs: 1_000,
+      readyTimeoutMs: 10_000,
+      ...config,
+      pools: { api: { command, instances, ...pool, env } },
+    },
+  };
+}
+
+const start = (options: CommandOptions) => startFleet(projectOf(options));
+
+/** `paceline start --detach` of what cannot get ready: its exit status and what it told. */
+async function failsToStart(options: CommandOptions): Promise<{ project: Project; told: string }> {
+  const config = { restartBudget: { maxFailures: 1 }, ...options.config };
+  const project = await Project.make(projectOf({ ...options, config }));
+  const { code, output } = await project.startDetached();
+  expect(`${code} ${output}`).toMatch(/^1 /);
+  return { project, told: output };
+}
+
+/** Those that have the mark in their arguments, whatever they did with their environment. */
+function markedProcesses(mark: string): number[] {
+  return readdirSync("/proc").flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      return readFileSync(`/proc/${name}/cmdline`, "latin1").includes(`.${mark}`) ? [Number(name)] : [];
+    } catch {
+      return []; // It ended while we looked.
+    }
+  });
+}
+
+async function answerOf(port: number, path = "/"): Promise<Record<string, string>> {
+  return JSON.parse((await get(port, path)).body);
+}
+
+describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
+  test("serves on a socket of its own, or on a port of its own", async () => {
+    const own = { OWN: "{name} $" + "{port} {{port}}" };
+    const onSocket = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"], pool: { env: own } });
+    const answer = await answerOf(onSocket.port);
+    expect(answer).toMatchObject({ name: "api.1", own: "api.1 $" + "{port} {port}" });
+    expect(answer).not.toHaveProperty("port");
+
+    const onPort = await start({ runtime, command: [fixture("serve.mjs")], instances: 3, pool: { env: own } });
+    const answers = await Promise.all([1, 2, 3].map(() => answerOf(onPort.port)));
+    expect(answers.map(({ name }) => name).sort()).toEqual(["api.1", "api.2", "api.3"]);
+    expect(new Set(answers.map(({ port }) => port)).size).toBe(3);
+    for (const { host } of answers) expect(host).toBe("127.0.0.1");
+  });
+
+  test("has its requests and its memory shown, that of its own processes included", async () => {
+    const project = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"] });
+    const load = project.load({ mode: "keep-alive", clients: 4, path: "/", delayMs: 2 });
+    const { pools } = await project.statusWhere("requests to be counted", ({ pools }) => {
+      const [instance] = pools[0]?.instances ?? [];
+      return (instance?.requestsPerSecond ?? 0) > 10 && (instance?.latencyMs.p50 ?? 0) > 0;
+    });
+    expect(failures(await load.stop())).toEqual(NO_FAILURES);
+    const [instance] = pools[0]?.instances ?? [];
+    const rssOf = (pid: string | number) =>
+      Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024;
+    const { pid = "" } = await answerOf(project.port);
+    const { pools: later } = await project.statusWhere(
+      "the memory of both to be read",
+      ({ pools }) => (pools[0]?.instances[0]?.rssBytes ?? 0) > rssOf(instance?.pid ?? 0) + rssOf(pid) / 2,
+    );
+    expect(later[0]?.instances[0]?.requestsTotal).toBeGreaterThan(10);
+  });
+
+  test("is ready only when its readyPath says so", async () => {
+    const env = { READY_AFTER_MS: "700" };
+    const pool = { readyPath: "/ready", env };
+    const project = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"], pool });
+    expect((await get(project.port, "/ready")).status).toBe(200);
+  });
+
+  test("that a reload does not bring up leaves the old ones serving", async () => {
+    const options = { runtime, command: [fixture("serve.mjs"), "{socket}"], instances: 2 };
+    const project = await start(options);
+    const load = project.load({ mode: "connect-anew", clients: 4, path: "/" });
+    await load.moreConnections(50);
+    expect((await project.cli(["reload"])).code).toBe(0);
+    await load.moreConnections(50);
+
+    project.writeConfig(projectOf({ ...options, command: [fixture("dies-at-once.sh"), "{socket}"] }).config);
+    const failed = await project.cli(["reload"]);
+    expect(failed.code).toBe(1);
+    expect(failed.output).toContain("dies-at-once.sh ended before it served");
+    await load.moreConnections(50);
+    expect(failures(await load.stop())).toEqual(NO_FAILURES);
+    expect((await project.status()).pools).toMatchObject([{ ready: 2, wanted: 2 }]);
+  });
+
+  test("that dies at once is told of with its status and its last line", async () => {
+    const { project, told } = await failsToStart({ runtime, command: [fixture("dies-at-once.sh")] });
+    expect(told).toMatch(
+      /^paceline: api\.1 does not get ready: exited with code 3 after [\d.]+ s: dies-at-once\.sh ended before it served, [\d.]+ s after its start: no database is configured$/m,
+    );
+    await project.nothingLeft();
+  });
+
+  test("that a signal ends is told of with that signal", async () => {
+    const { project, told } = await failsToStart({ runtime, command: [fixture("dies-of-a-signal.sh")] });
+    expect(told).toMatch(/^paceline: api\.1 does not get ready: killed by SIGSEGV after /m);
+    await project.nothingLeft();
+  });
+
+  test("that goes into the background is told of, and ended there", async () => {
+    const { project, told } = await failsToStart({ runtime, command: [fixture("daemonises.sh"), "{socket}"] });
+    expect(told).toMatch(/daemonises\.sh went into the background as pid \d+ .*: tell it to stay in the foreground$/m);
+    await project.nothingLeft();
+  });
+
+  test("that never listens is told of, and ended", async () => {
+    const mark = newMark();
+    const command = [fixture("never-listens.sh"), "{socket}"];
+    const config = { readyTimeoutMs: 3_000 };
+    const { project, told } = await failsToStart({ runtime, command, config, mark });
+    expect(told).toMatch(/killed by SIGKILL after .*: never-listens\.sh runs, but nothing listens on unix:.*\.sock$/m);
+    await project.nothingLeft();
+    expect(markedProcesses(mark)).toEqual([]);
+  });
+
+  test("that falls sick is told of, and started again", async () => {
+    const pool = { healthPath: "/health", healthIntervalMs: 50, healthFailures: 2 };
+    const project = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"], pool });
+    await get(project.port, "/sicken");
+    const { pools } = await project.statusWhere("a new one", ({ pools }) => {
+      const [instance] = pools[0]?.instances ?? [];
+      return instance?.restarts === 1 && instance.state === "ready";
+    });
+    expect(pools[0]?.instances[0]?.lastExit?.reason).toContain(
+      "serve.mjs is sick: GET /health was answered 500, 2 times in a row",
+    );
+    expect((await get(project.port, "/health")).status).toBe(200);
+  });
+
+  test("that ignores SIGTERM is killed", async () => {
+    const project = await start({ runtime, command: [fixture("ignores-sigterm.mjs"), "{socket}"] });
+    expect((await project.cli(["stop"])).code).toBe(0);
+    await project.nothingLeft();
+    expect(readFileSync(join(project.folder, ".paceline/log/paceline.log"), "utf8")).toContain(
+      "ignores-sigterm.mjs did not end within 1000 ms of SIGTERM: SIGKILL",
+    );
+  });
+
+  const ENDS = {
+    "a stop": async (project: Project) => void (await project.cli(["stop"])),
+    "the end of the command": async (project: Project) => {
+      signal(Number((await answerOf(project.port)).pid), "SIGKILL");
+      await project.statusWhere("a new one", ({ pools }) => pools[0]?.instances[0]?.restarts === 1);
+    },
+    "the end of the shim": async (project: Project) => {
+      signal((await project.status()).pools[0]?.instances[0]?.pid as number, "SIGKILL");
+      await project.statusWhere("a new one", ({ pools }) => pools[0]?.instances[0]?.restarts === 1);
+    },
+  };
+
+  test.each(Object.entries(ENDS))("leaves nothing of what it started after %s", async (_, end) => {
+    const mark = newMark();
+    const project = await start({ runtime, command: [fixture("forks-grandchildren.sh"), "{socket}"], mark });
+    await waitFor("all to be there", () => markedProcesses(mark).length === 5);
+    const first = markedProcesses(mark);
+    await end(project);
+    await waitFor("those to be gone", () => !first.some((pid) => markedProcesses(mark).includes(pid)));
+    await project.cli(["stop"]);
+    await project.nothingLeft();
+    expect(markedProcesses(mark)).toEqual([]);
+  });
+
+  test("outlives the supervisor, serves on, and is gone after the grace", async () => {
+    const mark = newMark();
+    const config = { orphanGraceMs: 3_000 };
+    const command = [fixture("forks-grandchildren.sh"), "{socket}"];
+    const project = await start({ runtime, command, config, mark, instances: 2 });
+    const load = project.load({ mode: "connect-anew", clients: 4, path: "/" });
+    await load.moreConnections(50);
+    signal((await project.status()).pid, "SIGKILL");
+    await load.moreConnections(100);
+    expect(failures(await load.stop())).toEqual(NO_FAILURES);
+    await project.nothingLeft(20_000);
+    expect(markedProcesses(mark)).toEqual([]);
+  });
+});

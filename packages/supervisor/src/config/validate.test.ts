@@ -9,9 +9,6 @@ import { formatKeyPath } from "./problems.js";
 import { resolveFleet } from "./resolve.js";
 import { validate } from "./validate.js";
 
-/** Every kind of pool, as messages name them. */
-const KINDS = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
-
 let folder: string;
 
 /** Says of itself that it is Python 3.11. */

@@ -205,9 +205,9 @@ describe("mistakes", () => {
     for (const [pool, message] of [
       [
         { wsgi: "site_app", python: "no-such-python" },
-        /pools\.web\.python: there is no such interpreter: no-such-python/,
+        /pools\.web\.python: there is no program "no-such-python" on PATH/,
       ],
-      [{ wsgi: "site_app", python: ".venv/bin/python" }, /there is no such interpreter: \.venv\/bin\/python/],
+      [{ wsgi: "site_app", python: ".venv/bin/python" }, /python: there is no such file: \S+\/\.venv\/bin\/python/],
       [{ wsgi: "site_app", python: "./old" }, /old is Python 3\.8; 3\.9 or newer is needed/],
       [{ wsgi: "site_app", python: "./broken" }, /broken is no Python interpreter that runs: cannot run here/],
       [{ wsgi: "site-app" }, /pools\.web\.wsgi: must be a module and its callable/],

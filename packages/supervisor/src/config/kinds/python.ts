@@ -1,10 +1,9 @@
 /** What the kinds of pools that run Python have in common: the interpreter, and how an instance is started on it. */
 import { spawnSync } from "node:child_process";
-import { delimiter, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Launch } from "../../core/model.js";
 import { text } from "../fields.js";
-import { kindOf } from "../find.js";
+import { findProgram } from "../programs.js";
 import type { KindContext } from "./kind.js";
 
 const OLDEST = [3, 9] as const;
@@ -19,29 +18,16 @@ export const python = text(
 );
 
 /** What an instance is started as on the interpreter that `given` means; what is wrong with that is reported under `python`. */
-export function launchPython(given: string | undefined, { baseDir, report }: KindContext): Launch {
-  const command = findInterpreter(given ?? "python3", baseDir);
-  if (command === undefined) {
-    const hint = given === undefined ? "; say with `python` where one is" : "";
-    report(["python"], `there is no such interpreter: ${given ?? "python3"}${hint}`);
-  } else {
-    const problem = problemWith(command, baseDir);
-    if (problem !== undefined) report(["python"], problem);
-  }
-  return { command: command ?? "", args: [PYTHON_ENTRY] };
+export function launchPython(given: string | undefined, { baseDir, searchPath, report }: KindContext): Launch {
+  // Links are not followed: what an interpreter of a virtual environment is goes by the path it was started with.
+  const found = findProgram(given ?? "python3", baseDir, searchPath);
+  const hint = given === undefined ? "; say with `python` where the interpreter is" : "";
+  const problem = typeof found === "string" ? problemWith(found, baseDir) : found.problem + hint;
+  if (problem !== undefined) report(["python"], problem);
+  return { command: typeof found === "string" ? found : "", args: [PYTHON_ENTRY] };
 }
 
 const PYTHON_ENTRY = fileURLToPath(new URL("../python/start.py", import.meta.resolve("@paceline/server")));
-
-/** Links are not followed: what an interpreter of a virtual environment is goes by the path it was started with. */
-function findInterpreter(given: string, baseDir: string): string | undefined {
-  if (given.includes("/")) {
-    const path = resolve(baseDir, given);
-    return kindOf(path) === "file" ? path : undefined;
-  }
-  const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
-  return folders.map((folder) => resolve(folder, given)).find((path) => kindOf(path) === "file");
-}
 
 function problemWith(command: string, cwd: string): string | undefined {
   // Words that Python 2 understands too.

@@ -8,6 +8,7 @@ import { StallWatch } from "./health/stall.js";
 import { HeadWriter } from "./http1/head-writer.js";
 import { RequestHead } from "./http1/request-head.js";
 import { Membership } from "./membership.js";
+import { BufferBudget } from "./relay/buffer-budget.js";
 import type { Relay } from "./relay/relay.js";
 import { Router } from "./router.js";
 import type { Connection, ConnectionOwner, Listener, Transport } from "./transport/transport.js";
@@ -43,6 +44,7 @@ export class Balancer {
     const requestWriter = new HeadWriter(limits.maxHeadBytes);
     this.relay = {
       limits,
+      budget: new BufferBudget(limits.maxBufferedBytes),
       deadlines,
       counters: this.counters,
       forwarded: new Forwarded(options.trustedProxies),

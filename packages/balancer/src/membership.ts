@@ -43,6 +43,7 @@ export class Membership {
       for (const route of described.routes) {
         routes.push({ text: route, target: pool, stripPrefix: described.stripPrefix ?? false });
       }
+      pool.hasFewPlaces = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
       pool.setMembers(upstreams);
     }
     for (const [name, pool] of this.pools) if (!pools.has(name)) pool.setMembers([]);

@@ -14,6 +14,8 @@ export interface PoolWaiter extends RoomWaiter {
 
 export class Pool {
   readonly waitingRoom: WaitingRoom<PoolWaiter>;
+  /** Its upstreams take few requests at once: none is to be kept waiting by a slow client. */
+  hasFewPlaces = false;
   private upstreams: readonly Upstream[] = [];
   private tried: readonly Upstream[] | undefined;
   private isIdempotent = true;

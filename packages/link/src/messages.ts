@@ -229,6 +229,8 @@ export interface BalancerLimits {
   upstreamIdleTimeoutMs: number;
   maxConnectionsPerUpstream: number;
   retryBufferBytes: number;
+  bufferBytes: number;
+  maxBufferedBytes: number;
   stallAfterMs: number;
   unbegunUnsafeMax: number;
   idleDrainMs: number;

@@ -35,6 +35,8 @@ const snapshot: Snapshot = {
     upstreamIdleTimeoutMs: 1,
     maxConnectionsPerUpstream: 1,
     retryBufferBytes: 1,
+    bufferBytes: 1,
+    maxBufferedBytes: 1,
     stallAfterMs: 50,
     unbegunUnsafeMax: 1,
     idleDrainMs: 1,

@@ -20,6 +20,8 @@ const BALANCER_LIMIT_NAMES: readonly (keyof BalancerLimits)[] = [
   "upstreamIdleTimeoutMs",
   "maxConnectionsPerUpstream",
   "retryBufferBytes",
+  "bufferBytes",
+  "maxBufferedBytes",
   "stallAfterMs",
   "unbegunUnsafeMax",
   "idleDrainMs",

@@ -32,6 +32,8 @@ const LIMITS: BalancerLimits = {
   upstreamIdleTimeoutMs: 15_000,
   maxConnectionsPerUpstream: 1024,
   retryBufferBytes: 65_536,
+  bufferBytes: 1_048_576,
+  maxBufferedBytes: 33_554_432,
   stallAfterMs: 50,
   unbegunUnsafeMax: 1,
   idleDrainMs: 300,

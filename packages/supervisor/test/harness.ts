@@ -62,7 +62,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
 
 export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): FleetConfig {
   const limits = Object.fromEntries(
-    "maxHeadBytes maxHeaderFields maxBodyBytes maxConnections maxQueue headTimeoutMs bodyTimeoutMs keepAliveTimeoutMs upstreamConnectTimeoutMs upstreamResponseTimeoutMs sendTimeoutMs tunnelIdleTimeoutMs upstreamIdleTimeoutMs maxConnectionsPerUpstream retryBufferBytes stallAfterMs unbegunUnsafeMax idleDrainMs"
+    "maxHeadBytes maxHeaderFields maxBodyBytes maxConnections maxQueue headTimeoutMs bodyTimeoutMs keepAliveTimeoutMs upstreamConnectTimeoutMs upstreamResponseTimeoutMs sendTimeoutMs tunnelIdleTimeoutMs upstreamIdleTimeoutMs maxConnectionsPerUpstream retryBufferBytes bufferBytes maxBufferedBytes stallAfterMs unbegunUnsafeMax idleDrainMs"
       .split(" ")
       .map((name) => [name, 1000]),
   );

@@ -4,6 +4,8 @@ import type { Framing } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Connection } from "../transport/transport.js";
 
+const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
+
 export class Http1Answer {
   /** Of the request that is answered. */
   minorVersion: 0 | 1 = 1;
@@ -19,6 +21,10 @@ export class Http1Answer {
     if (this.minorVersion === 0) return;
     this.writer.response(this.connection, head, "none", true, this.minorVersion);
     this.writer.flush(this.connection);
+  }
+
+  continue(): void {
+    if (this.minorVersion === 1) this.connection.write(CONTINUE);
   }
 
   /** Builds the head; answers with whether the connection outlives this answer, which needs `mayKeep` too. */

@@ -44,6 +44,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private readonly reading: Reading;
   private isBusy = false;
   private waitedBytes = 0;
+  /** Its share of the budget for slow clients. */
+  private heldBytes = 0;
 
   constructor(
     private readonly relay: Relay,
@@ -178,6 +180,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   }
 
   onDrain(): void {
+    this.giveBack();
     this.exchange.onClientDrain();
   }
 
@@ -223,6 +226,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
 
   sendInterim(head: ResponseHead): void {
     this.framed.interim(head);
+  }
+
+  sendContinue(): void {
+    this.framed.continue();
   }
 
   sendHead(head: ResponseHead): void {
@@ -293,8 +300,24 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private leave(): void {
     this.state = "closed";
     this.input.clear();
+    this.giveBack();
     this.deadlines.remove(this);
     this.onGone(this);
+  }
+
+  mayHold(): boolean {
+    const { budget, limits } = this.relay;
+    const { waitingBytes } = this.connection;
+    if (waitingBytes > limits.bufferBytes) return false;
+    const more = waitingBytes - this.heldBytes;
+    if (more > 0 && !budget.take(more)) return false;
+    this.heldBytes += Math.max(0, more);
+    return true;
+  }
+
+  private giveBack(): void {
+    if (this.heldBytes > 0) this.relay.budget.give(this.heldBytes);
+    this.heldBytes = 0;
   }
 
   hasProgressed(): boolean {

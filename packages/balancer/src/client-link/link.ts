@@ -8,10 +8,14 @@ export interface ClientLink {
   setDeadline(atMs: number): void;
   /** A 1xx that precedes the answer. */
   sendInterim(head: ResponseHead): void;
+  /** A 100 of our own. */
+  sendContinue(): void;
   /** The answer's head; its bytes are read before the call returns. */
   sendHead(head: ResponseHead): void;
   /** A piece of the answer's body. False: wait for `Exchange.onClientDrain`. */
   sendBody(bytes: Uint8Array, start: number, end: number): boolean;
+  /** Whether what waits to be read by the client may wait in memory, and more come meanwhile. */
+  mayHold(): boolean;
   /** All that one turn brought has been given; it goes out now. False as with `sendBody`. */
   flush(): boolean;
   /** The answer is whole. */

@@ -7,6 +7,7 @@ import type { ResponseHead } from "../http1/response-head.js";
 import type { Pool } from "../pool.js";
 import type { Upstream } from "../upstream.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
+import { HeldBody } from "./held-body.js";
 import { KeptHead } from "./kept-head.js";
 import { QueuePlace } from "./queue-place.js";
 import type { Relay } from "./relay.js";
@@ -16,6 +17,8 @@ import { routeOf } from "./route.js";
 
 type State =
   | "idle"
+  /** The body is held as it comes, before an upstream is asked for. */
+  | "collecting"
   /** In the pool's queue. */
   | "queued"
   /** An upstream was picked, and its connection is being made. */
@@ -52,6 +55,8 @@ export class Exchange implements AnswerReceiver, BodySink {
   private status = 0;
   private readonly kept = new KeptHead();
   private readonly replay: ReplayBuffer;
+  /** What came of the body before an upstream was asked for. */
+  private held: HeldBody | undefined;
 
   constructor(
     private readonly relay: Relay,
@@ -107,7 +112,31 @@ export class Exchange implements AnswerReceiver, BodySink {
     if (typeof route === "number") return this.answer(route);
     this.kept.routed(route, head);
     this.pool = route.target;
+    if (this.pool.hasFewPlaces && this.isToBeHeld(head)) return this.collect();
     this.dispatch(head);
+  }
+
+  /** Of a large body that is not on its way yet the instance may not want any. */
+  private isToBeHeld({ framing, isUpgrade, expectsContinue, contentLength }: RequestHead): boolean {
+    if (framing === "none" || isUpgrade) return false;
+    return !expectsContinue || contentLength <= this.relay.limits.bufferBytes;
+  }
+
+  /** An instance that takes few requests at once is not to wait for a slow client: it is asked when the body has come. */
+  private collect(): void {
+    const { limits, budget, deadlines } = this.relay;
+    this.state = "collecting";
+    this.held = new HeldBody(budget, limits.bufferBytes);
+    if (this.expectsContinue) this.client.sendContinue();
+    // What the instance says of it comes too late.
+    this.expectsContinue = false;
+    this.client.setDeadline(deadlines.now + limits.bodyTimeoutMs);
+  }
+
+  private dispatchHeld(): void {
+    const { bytes } = this.held as HeldBody;
+    if (bytes.length > 0) this.replay.hold(bytes, 0, bytes.length);
+    this.dispatch(undefined);
   }
 
   /** Gives the request to the next upstream in turn, or to the queue behind those that came before. */
@@ -197,6 +226,14 @@ export class Exchange implements AnswerReceiver, BodySink {
     switch (this.state) {
       case "idle":
         return;
+      case "collecting":
+        if (this.held?.add(bytes, start, end)) {
+          this.client.setDeadline(deadlines.now + limits.bodyTimeoutMs);
+          return;
+        }
+        // The rest comes at the client's pace.
+        this.dispatchHeld();
+        return this.onRequestBody(bytes, start, end);
       case "queued":
       case "connecting":
         // Nothing can be sent yet; the little that comes before the client is paused is held.
@@ -218,6 +255,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   /** The request's body is whole, or the client of a tunnel sent FIN. */
   onRequestEnd(): void {
     this.isBodyComplete = true;
+    if (this.state === "collecting") return this.dispatchHeld();
     if (this.state !== "sent" && this.state !== "answering" && this.state !== "tunnel") return;
     this.stream?.endBody();
     if (this.state === "sent") this.client.setDeadline(this.relay.deadlines.now + this.requestTimeoutMs());
@@ -248,6 +286,8 @@ export class Exchange implements AnswerReceiver, BodySink {
     switch (this.state) {
       case "idle":
         return;
+      case "collecting":
+        return this.answer(408);
       case "queued":
         return this.answer(503);
       case "connecting":
@@ -284,12 +324,17 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   onBody(bytes: Uint8Array, start: number, end: number): void {
     this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
-    if (!this.client.sendBody(bytes, start, end)) this.blockUpstream();
+    if (!this.client.sendBody(bytes, start, end) && !this.mayHoldAnswer()) this.blockUpstream();
   }
 
   onAnswerBatch(): void {
     if (this.state === "idle") return;
-    if (!this.client.flush()) this.blockUpstream();
+    if (!this.client.flush() && !this.mayHoldAnswer()) this.blockUpstream();
+  }
+
+  /** Whether what the client has not read may wait here, so that an instance that takes few requests at once is free sooner. */
+  private mayHoldAnswer(): boolean {
+    return this.state === "answering" && this.pool?.hasFewPlaces === true && this.client.mayHold();
   }
 
   private blockUpstream(): void {
@@ -369,6 +414,8 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.leaveQueue();
     this.kept.clear();
     this.replay.clear();
+    this.held?.clear();
+    this.held = undefined;
     counters.inFlight--;
     if (this.status !== 0) {
       const tookMs = performance.now() - this.startedAt;

@@ -7,9 +7,11 @@ import type { HeadWriter } from "../http1/head-writer.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { Pool } from "../pool.js";
 import type { Router } from "../router.js";
+import type { BufferBudget } from "./buffer-budget.js";
 
 export interface Relay {
   readonly limits: BalancerLimits;
+  readonly budget: BufferBudget;
   readonly deadlines: Deadlines;
   readonly counters: Counters;
   readonly forwarded: Forwarded;

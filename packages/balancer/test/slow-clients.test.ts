@@ -1,0 +1,153 @@
+/** Clients that are slow, and an instance that takes one request at a time: it is not kept waiting by them. */
+import net from "node:net";
+import { afterEach, describe, expect, it } from "vitest";
+import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
+import { exchangeRaw, RawClient } from "./support/raw-client.js";
+
+const GET = "GET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const POST = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+/** More than the sockets of both ends hold. */
+const LARGE_BYTES = 24_000_000;
+
+/** One request at a time: the next connection is served when the one before has its answer. */
+class Serial {
+  readonly server = net.createServer((socket) => this.serve(socket));
+  readonly requests: string[] = [];
+  /** Those of which the head has come. */
+  readonly heads: string[] = [];
+  large = Buffer.alloc(0);
+
+  private serve(socket: net.Socket): void {
+    let received = "";
+    socket.on("error", () => {});
+    socket.setEncoding("latin1").on("data", (text: string) => {
+      received += text;
+      const end = received.indexOf("\r\n\r\n");
+      if (end < 0) return;
+      this.heads.push(received);
+      if (!isWhole(received, end)) return;
+      this.requests.push(received);
+      const body = received.startsWith("GET /large") ? this.large : Buffer.from("ok");
+      received = "";
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`);
+      socket.write(body);
+    });
+  }
+}
+
+function isWhole(received: string, headEnd: number): boolean {
+  const length = /content-length: (\d+)/i.exec(received)?.[1];
+  if (length !== undefined) return received.length - headEnd - 4 >= Number(length);
+  return !/transfer-encoding/i.test(received) || received.endsWith("0\r\n\r\n");
+}
+
+describe.each(RUNTIMES)("slow clients of an instance that takes one request at a time, on %s", (runtime) => {
+  let balancer: BalancerProcess;
+  let instance: Serial;
+
+  async function start(limits: object = {}): Promise<void> {
+    instance = new Serial();
+    balancer = await BalancerProcess.start(runtime, limits);
+    const path = `${balancer.directory}/one.sock`;
+    await new Promise<void>((resolve) => instance.server.listen(path, resolve));
+    const upstreams = [{ id: "web.1#1", name: "web.1", socket: path, maxInFlight: 1 }];
+    await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
+  }
+
+  afterEach(async () => {
+    await balancer.stop();
+    instance.server.close();
+  });
+
+  const isFree = async () =>
+    expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
+
+  it.each([
+    ["with a length", "Content-Length: 6\r\n\r\nabc", "def", /Content-Length: 6\r\n\r\nabcdef$/],
+    [
+      "in chunks",
+      "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+      "3\r\ndef\r\n0\r\n\r\n",
+      /chunked\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n$/,
+    ],
+  ])("a body %s has come whole before the instance is asked", async (_, begin, rest, asked) => {
+    await start();
+    const client = await RawClient.connect(balancer.port);
+    await client.send(POST + begin);
+    await balancer.reports(({ inFlight }) => inFlight === 1);
+    await isFree();
+    expect(instance.requests).toHaveLength(1);
+    await client.send(rest);
+    await client.until(({ received }) => received.endsWith("ok"), "the answer");
+    expect(instance.requests[1]).toMatch(asked);
+  });
+
+  it("a client that waits for 100 Continue gets it, and one that has more than is held gets it from the instance", async () => {
+    await start({ bufferBytes: 10 });
+    const client = await RawClient.connect(balancer.port);
+    await client.send(`${POST}Expect: 100-continue\r\nContent-Length: 6\r\n\r\n`);
+    await client.until(({ received }) => received === "HTTP/1.1 100 Continue\r\n\r\n", "the 100");
+    await isFree();
+    await client.send("abcdef");
+    await client.until(({ received }) => /\r\n\r\nHTTP\/1\.1 200 [\s\S]*ok$/.test(received), "the answer");
+    const large = await RawClient.connect(balancer.port);
+    await large.send(`${POST}Expect: 100-continue\r\nContent-Length: 11\r\n\r\n`);
+    await expect.poll(() => instance.heads.at(-1)).toMatch(/Content-Length: 11\r\n/);
+    expect(large.received).toBe("");
+    large.destroy();
+  });
+
+  it("a body beyond the bound goes on at the client's pace, and comes whole", async () => {
+    await start({ bufferBytes: 5 });
+    const client = await RawClient.connect(balancer.port);
+    await client.send(`${POST}Content-Length: 9\r\n\r\nabc`);
+    await client.send("def");
+    await client.send("ghi");
+    await client.until(({ received }) => received.endsWith("ok"), "the answer");
+    expect(instance.requests[0]).toMatch(/\r\n\r\nabcdefghi$/);
+    await isFree();
+  });
+
+  it("a body that stops is answered 408, and a client that leaves is forgotten, and what was held with them", async () => {
+    await start({ bodyTimeoutMs: 3000, maxBufferedBytes: 4096 });
+    for (const isLeaving of [false, true, false]) {
+      const client = await RawClient.connect(balancer.port);
+      await client.send(`${POST}Content-Length: 4000\r\n\r\n${"x".repeat(3000)}`);
+      if (isLeaving) {
+        await balancer.reports(({ inFlight }) => inFlight === 1);
+        client.destroy();
+        await balancer.reports(({ inFlight }) => inFlight === 0);
+      } else await client.until(({ received }) => received.startsWith("HTTP/1.1 408 "), "the 408");
+    }
+    expect(instance.requests).toEqual([]);
+    await isFree();
+  });
+
+  it("an answer that is not read waits in the balancer, and comes whole", async () => {
+    await start({ bufferBytes: 32_000_000 });
+    instance.large = Buffer.alloc(LARGE_BYTES, "0123456789");
+    const client = await RawClient.connect(balancer.port);
+    client.socket.pause();
+    await client.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    await balancer.reports(({ inFlight, requestsTotal }) => inFlight === 0 && requestsTotal === 1);
+    await isFree();
+    client.socket.resume();
+    await client.until(({ ending }) => ending === "fin", "the end");
+    expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(LARGE_BYTES);
+    expect(client.received.endsWith("0123456789")).toBe(true);
+  });
+
+  it("an answer beyond the bound waits in the instance, and so do all when the budget is spent", async () => {
+    await start({ bufferBytes: 32_000_000, maxBufferedBytes: 1_000_000, upstreamConnectTimeoutMs: 500 });
+    instance.large = Buffer.alloc(LARGE_BYTES, "0123456789");
+    const client = await RawClient.connect(balancer.port);
+    client.socket.pause();
+    await client.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    await balancer.reports(({ inFlight }) => inFlight === 1);
+    expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 503 /);
+    client.socket.resume();
+    await client.until(({ ending }) => ending === "fin", "the end");
+    expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(LARGE_BYTES);
+    await isFree();
+  });
+});

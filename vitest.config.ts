@@ -8,8 +8,8 @@ export default defineConfig({
       "test/**/*.test.ts",
       "bench/**/*.test.mjs",
     ],
-    // Two at a time: the tests start real processes, and small machines have two cores.
-    maxWorkers: 2,
+    // Three at a time: the tests start real processes, which wait for one another a third of the time, and small machines have two cores.
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },

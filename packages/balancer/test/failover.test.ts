@@ -97,14 +97,15 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
   });
 
   // On a lane a head comes whole or not at all; see its own tests.
-  it.runIf(protocol === "http1")("does not try again once a byte of the answer came", async () => {
-    await start();
-    const dying = await listen("web.1#1", ({ socket }) => void socket.write("HTTP/1.", () => socket.destroy()));
-    const alive = await listen("web.2#1", answerEach(HELLO));
-    await balancer.follow({ "web.1#1": dying.path, "web.2#1": alive.path });
-    expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 502 /);
-    expect(alive.received).toBe("");
-  });
+  if (protocol === "http1")
+    it("does not try again once a byte of the answer came", async () => {
+      await start();
+      const dying = await listen("web.1#1", ({ socket }) => void socket.write("HTTP/1.", () => socket.destroy()));
+      const alive = await listen("web.2#1", answerEach(HELLO));
+      await balancer.follow({ "web.1#1": dying.path, "web.2#1": alive.path });
+      expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 502 /);
+      expect(alive.received).toBe("");
+    });
 
   it("answers 503 with Retry-After while no instance is ready, and keeps the connection for better times", async () => {
     await start();

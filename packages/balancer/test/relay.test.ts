@@ -250,19 +250,18 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
   });
 
   // A lane's frames say where a head and a body end; its own faults are in its own tests.
-  it
-    .runIf(protocol === "http1")
-    .each([
+  if (protocol === "http1")
+    it.each([
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
       "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
       "SSH-2.0-OpenSSH_9.2 and more\r\n",
     ])("answers 502 for an upstream's framing %j", async (answer) => {
-    onBytes = (connection) => void connection.socket.write(answer);
-    const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    expect(received).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
-  });
+      onBytes = (connection) => void connection.socket.write(answer);
+      const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      expect(received).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
+    });
 
   it("closes the client's connection after an answer that came before the request's end, and lets it arrive", async () => {
     onBytes = answerEach("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
@@ -283,7 +282,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
       socket.write(body);
     };
     const readers = await Promise.all(
-      Array.from({ length: 24 }, async () => {
+      Array.from({ length: 12 }, async () => {
         const socket = net.connect(balancer.port, "127.0.0.1");
         await once(socket, "connect");
         socket.pause();

@@ -158,13 +158,14 @@ for (const [runtime, transport] of cases) {
       expect((await fetched("/html", encoding)).headers["content-encoding"]).toBe(expected);
     });
 
-    it.runIf(runtime === "bun")("takes zstd first for what is there, br for what comes block by block", async () => {
-      const whole = await fetched("/html", "gzip, br, zstd");
-      expect(whole.headers["content-encoding"]).toBe("zstd");
-      expect(whole.bytes.readUInt32LE(0)).toBe(0xfd2fb528);
-      expect((await fetched("/long", "gzip, zstd, br")).headers["content-encoding"]).toBe("br");
-      expect((await fetched("/long", "zstd")).bytes.readUInt32LE(0)).toBe(0xfd2fb528);
-    });
+    if (runtime === "bun")
+      it("takes zstd first for what is there, br for what comes block by block", async () => {
+        const whole = await fetched("/html", "gzip, br, zstd");
+        expect(whole.headers["content-encoding"]).toBe("zstd");
+        expect(whole.bytes.readUInt32LE(0)).toBe(0xfd2fb528);
+        expect((await fetched("/long", "gzip, zstd, br")).headers["content-encoding"]).toBe("br");
+        expect((await fetched("/long", "zstd")).bytes.readUInt32LE(0)).toBe(0xfd2fb528);
+      });
 
     it("encodes what it would leave for a client that takes nothing else", async () => {
       expect((await fetched("/short", "gzip, identity;q=0")).headers["content-encoding"]).toBe("gzip");

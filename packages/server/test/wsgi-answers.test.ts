@@ -146,10 +146,10 @@ test("close() of an iterable is called once: at its end, on an error, and when t
   const instance = await PythonInstance.start(context);
   const closes = () => instance.program.output.filter((line) => line === "# closed").length;
   expect(bodyOf(await instance.get("/closes"))).toBe("ab");
-  expect(closes()).toBe(1);
+  await expect.poll(closes).toBe(1);
   await instance.get("/closes-on-error");
   await instance.program.line(/thrown after a block/);
-  expect(closes()).toBe(2);
+  await expect.poll(closes).toBe(2);
   for (const [n, leave] of (["destroy", "pause"] as const).entries()) {
     const wire = instance.wire();
     if (leave === "pause") wire.pause();

@@ -8,8 +8,8 @@ export default defineConfig({
       "test/**/*.test.ts",
       "bench/**/*.test.mjs",
     ],
-    // Three at a time: the tests start real processes, which wait for one another a third of the time, and small machines have two cores.
-    maxWorkers: 3,
+    // Two at a time: the tests start real processes, which keep the two cores of a small machine busy.
+    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },

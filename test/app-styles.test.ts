@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 
 const UNCLEAR = `export default (a, b) => (b.end === undefined ? new Response("as fetch") : b.end("as node"));\n`;
 
@@ -20,7 +21,9 @@ export default () => new Response("hello");
 `;
 
 describe.each(RUNTIMES)("apps on %s", (runtime) => {
-  test("a function that can be either: the start says so, and the pool's style decides", async () => {
+  const once = testOnce(runtime);
+
+  once("a function that can be either: the start says so, and the pool's style decides", async () => {
     const project = await Project.make({ runtime, instances: 1, app: UNCLEAR });
     const refused = await project.startDetached();
     expect(refused.code).toBe(1);
@@ -34,7 +37,7 @@ describe.each(RUNTIMES)("apps on %s", (runtime) => {
     }
   });
 
-  test("a start() that fails ends the start with its error", async () => {
+  once("a start() that fails ends the start with its error", async () => {
     const app = `export function start() { throw new Error("no database"); }\nexport default () => new Response();\n`;
     const project = await Project.make({ runtime, instances: 1, app });
     const started = await project.startDetached();

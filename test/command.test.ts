@@ -6,6 +6,7 @@ import { Project, ROOT, RUNTIMES, type RuntimeName, startFleet } from "./support
 import { failures, NO_FAILURES } from "./support/load.js";
 import { signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
 const FIXTURES = join(ROOT, "test/fixtures/commands");
@@ -70,6 +71,8 @@ async function answerOf(port: number, path = "/"): Promise<Record<string, string
 }
 
 describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
+  const once = testOnce(runtime);
+
   test("serves on a socket of its own, or on a port of its own", async () => {
     const own = { OWN: "{name} $" + "{port} {{port}}" };
     const onSocket = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"], pool: { env: own } });
@@ -84,7 +87,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
     for (const { host } of answers) expect(host).toBe("127.0.0.1");
   });
 
-  test("has its requests and its memory shown, that of its own processes included", async () => {
+  once("has its requests and its memory shown, that of its own processes included", async () => {
     const project = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"] });
     const load = project.load({ mode: "keep-alive", clients: 4, path: "/", delayMs: 2 });
     const { pools } = await project.statusWhere("requests to be counted", ({ pools }) => {
@@ -103,14 +106,14 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
     expect(later[0]?.instances[0]?.requestsTotal).toBeGreaterThan(10);
   });
 
-  test("is ready only when its readyPath says so", async () => {
+  once("is ready only when its readyPath says so", async () => {
     const env = { READY_AFTER_MS: "700" };
     const pool = { readyPath: "/ready", env };
     const project = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"], pool });
     expect((await get(project.port, "/ready")).status).toBe(200);
   });
 
-  test("that a reload does not bring up leaves the old ones serving", async () => {
+  once("that a reload does not bring up leaves the old ones serving", async () => {
     const options = { runtime, command: [fixture("serve.mjs"), "{socket}"], instances: 2 };
     const project = await start(options);
     const load = project.load({ mode: "connect-anew", clients: 4, path: "/" });
@@ -147,7 +150,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
     await project.nothingLeft();
   });
 
-  test("that never listens is told of, and ended", async () => {
+  once("that never listens is told of, and ended", async () => {
     const mark = newMark();
     const command = [fixture("never-listens.sh"), "{socket}"];
     const config = { readyTimeoutMs: 3_000 };
@@ -157,7 +160,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
     expect(markedProcesses(mark)).toEqual([]);
   });
 
-  test("that falls sick is told of, and started again", async () => {
+  once("that falls sick is told of, and started again", async () => {
     const pool = { healthPath: "/health", healthIntervalMs: 50, healthFailures: 2 };
     const project = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"], pool });
     await get(project.port, "/sicken");

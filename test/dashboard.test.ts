@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { PACELINE, type Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { signal } from "./support/processes.js";
 import { Screen, type ScreenOptions } from "./support/terminal.js";
+import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
 /** Writes wide and joined characters, which must not shift what stands beside them. */
@@ -13,6 +14,8 @@ const APP = `
 const NAME = "店 🎉 shop";
 
 describe.each(RUNTIMES)("on %s", (runtime) => {
+  const once = testOnce(runtime);
+
   const options = { runtime, app: APP, config: { name: NAME, orphanGraceMs: 500 } };
 
   function top(project: Project, size: Partial<ScreenOptions> = {}, ...args: string[]): Screen {
@@ -54,7 +57,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     expect((await project.status()).pools[0]?.ready).toBe(2);
   });
 
-  test("requests, a selected instance's log, and the log's wide characters stay in their places", async () => {
+  once("requests, a selected instance's log, and the log's wide characters stay in their places", async () => {
     const project = await startFleet(options);
     const screen = top(project, { columns: 200, rows: 50 });
     await screen.sees(/^▸web\.1 +ready/m);
@@ -72,7 +75,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     await screen.sees(/^▸balancer +1\/1/m);
   });
 
-  test("says that the supervisor is gone, and is there again when it is back", async () => {
+  once("says that the supervisor is gone, and is there again when it is back", async () => {
     const project = await startFleet(options);
     const screen = top(project);
     const { pid } = await screen.sees(/^▸web\.1 +ready/m).then(() => project.status());
@@ -115,7 +118,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     expect(status.pssBytes).toBeLessThan(status.rssBytes);
   });
 
-  test("top --plain goes on while there is a fleet, and says when there is none", async () => {
+  once("top --plain goes on while there is a fleet, and says when there is none", async () => {
     const project = await startFleet(options);
     const screen = top(project, { columns: 100 }, "--plain");
     await screen.sees(/^ web\.1 +ready/m);

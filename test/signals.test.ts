@@ -5,8 +5,11 @@ import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
 import { needs, run, signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 
 describe.each(RUNTIMES)("signals on %s", (runtime) => {
+  const once = testOnce(runtime);
+
   test.each(["SIGINT", "SIGTERM"] as const)(
     "%s stops: what is in flight is answered, nothing is left",
     async (name) => {
@@ -26,7 +29,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     },
   );
 
-  test("Ctrl-C in a terminal stops", async (context) => {
+  once("Ctrl-C in a terminal stops", async (context) => {
     needs(context, "script");
     const project = await Project.make({ runtime, app: HELLO });
     // script(1) gives the command a terminal of its own and types into it what comes on its own standard input.
@@ -65,7 +68,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     expect(await project.exit()).toEqual({ code: 0, signal: null });
   });
 
-  test("under tini as PID 1 it serves, replaces what died, and stops at SIGTERM", async (context) => {
+  once("under tini as PID 1 it serves, replaces what died, and stops at SIGTERM", async (context) => {
     needs(context, "tini");
     needs(context, "unshare");
     const namespace = ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"];

@@ -4,8 +4,11 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 
 describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
+  const once = testOnce(runtime);
+
   test("start --detach returns when all are ready, status tells of them, stop leaves nothing", async () => {
     const project = await Project.make({ runtime, instances: 3, app: HELLO });
     const started = await project.startDetached();
@@ -89,7 +92,7 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     expect(project.sockets()).toEqual([]);
   });
 
-  test("a configuration with problems: all are told, exit status 2, nothing is started", async () => {
+  once("a configuration with problems: all are told, exit status 2, nothing is started", async () => {
     const project = await Project.make({ runtime, app: HELLO });
     project.writeConfig({ instnaces: 3, drainTimeoutMs: "soon" });
     for (const command of [["check"], ["start", "--detach"]]) {
@@ -113,7 +116,7 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     expect((await get(project.port)).body).toBe(HELLO_BODY);
   });
 
-  test("without a fleet every command that needs one exits 3", async () => {
+  once("without a fleet every command that needs one exits 3", async () => {
     const project = await Project.make({ runtime, app: HELLO });
     for (const command of [
       ["status"],

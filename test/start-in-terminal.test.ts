@@ -3,8 +3,11 @@ import { describe, expect, test } from "vitest";
 import { HELLO } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
 import { Screen } from "./support/terminal.js";
+import { testOnce } from "./support/test-once.js";
 
 describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
+  const once = testOnce(runtime);
+
   const options = { runtime, app: HELLO, config: { name: "店 🎉 shop" } };
 
   function startInTerminal(project: Project, ...args: string[]): Screen {
@@ -27,7 +30,7 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     await project.nothingLeft();
   });
 
-  test("or it runs on, if that is the answer", async () => {
+  once("or it runs on, if that is the answer", async () => {
     const project = await Project.make(options);
     const screen = startInTerminal(project);
     await screen.sees(/^▸web\.1 +ready/m);
@@ -41,7 +44,7 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     expect((await project.cli(["stop"])).code).toBe(0);
   });
 
-  test.each([
+  once.each([
     ["Ctrl-C", (screen: Screen) => screen.press("\x03"), 0],
     ["SIGTERM", (screen: Screen) => screen.kill("SIGTERM"), 0],
     ["SIGHUP", (screen: Screen) => screen.kill("SIGHUP"), 0],
@@ -65,7 +68,7 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     await project.nothingLeft();
   });
 
-  test("a start that fails is told as plain text, with exit status 1", async () => {
+  once("a start that fails is told as plain text, with exit status 1", async () => {
     const project = await Project.make({ ...options, app: 'throw new Error("no database");\n' });
     const screen = startInTerminal(project);
     expect(await screen.exit()).toBe(1);
@@ -74,7 +77,7 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     await project.nothingLeft();
   });
 
-  test("--no-dashboard prints the log in a terminal too", async () => {
+  once("--no-dashboard prints the log in a terminal too", async () => {
     const project = await Project.make(options);
     const screen = startInTerminal(project, "--no-dashboard");
     await screen.sees(/web\.2 is ready/);

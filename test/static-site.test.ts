@@ -6,10 +6,13 @@ import { saying } from "./support/apps.js";
 import { endExample, startExample } from "./support/example.js";
 import { Project, ROOT, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 
 const PAGE = readFileSync(join(ROOT, "examples/static-site/public/index.html"), "utf8");
 
 describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
+  const once = testOnce(runtime);
+
   test("is served by the example's command", async () => {
     const project = await startExample("static-site", runtime);
     const status = await project.status();
@@ -18,7 +21,7 @@ describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
     await endExample(project);
   });
 
-  test("is served without a config", async () => {
+  once("is served without a config", async () => {
     const project = await Project.make({ runtime, app: "", files: { "public/a.txt": "a file" } });
     const args = ["start", "--static", "./public", "--detach", "--listen", `127.0.0.1:${project.port}`];
     const started = await project.cli([...args, "--runtime", runtime], { env: project.startEnvironment() });
@@ -29,7 +32,7 @@ describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
     expect((await get(project.port, "/a.txt")).body).toBe("a file");
   });
 
-  test("says in one line what is wrong with it", async () => {
+  once("says in one line what is wrong with it", async () => {
     const project = await Project.make({ runtime, app: "" });
     const gone = await project.cli(["start", "--static", "./gone", "--detach"]);
     expect(gone).toMatchObject({ code: 2 });

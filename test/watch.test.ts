@@ -5,6 +5,7 @@ import { saying, throwing } from "./support/apps.js";
 import { PACELINE, Project, type ProjectOptions, RUNTIMES } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
 import { Screen } from "./support/terminal.js";
+import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
 async function startWatching(options: ProjectOptions): Promise<Project> {
@@ -44,6 +45,8 @@ async function tells(project: Project, pattern: RegExp): Promise<string> {
 }
 
 describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
+  const once = testOnce(runtime);
+
   test("serves what is saved; what does not start is told, and the old code serves on until it is mended", async () => {
     const project = await startWatching({ runtime, app: saying("one") });
     const before = await project.ready();
@@ -113,7 +116,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     expect(await events(project)).not.toMatch(/node_modules|\.cache|debug\.log/);
   });
 
-  test("makes one reload of a burst, and one more of what changes during it", async () => {
+  once("makes one reload of a burst, and one more of what changes during it", async () => {
     // Gets ready when it may.
     const gated = (gates: string, text: string) => `
       import { existsSync, writeFileSync } from "node:fs";
@@ -141,7 +144,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     expect(existsSync(`${gates}three.waits`)).toBe(false);
   });
 
-  test("shows on the dashboard what did not start, until it is mended", async () => {
+  once("shows on the dashboard what did not start, until it is mended", async () => {
     const project = await Project.make({ runtime, app: saying("one") });
     const env = project.startEnvironment();
     const screen = Screen.open(PACELINE, ["start", "--watch"], { cwd: project.folder, env, columns: 150, rows: 30 });
@@ -161,7 +164,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     await project.nothingLeft();
   });
 
-  test("is off unless asked for", async () => {
+  once("is off unless asked for", async () => {
     const project = await Project.make({ runtime, app: saying("one") });
     expect((await project.startDetached()).code).toBe(0);
     expect((await project.ready()).watch).toBeNull();

@@ -6,6 +6,7 @@ import { describe, expect, type TestContext, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { Project, RUNTIMES, type RuntimeName } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
 const python = findPython();
@@ -81,34 +82,39 @@ class Sleepers {
 }
 
 describe.each(RUNTIMES)("WSGI behind a balancer on %s", (runtime) => {
-  test("while three of four are in a view, 10,000 requests are all answered by the fourth; none waits behind a sleeper", async (context) => {
-    const project = await fleet(context, runtime, {});
-    const sleepers = new Sleepers(project);
-    await sleepers.begin(3);
-    const answeredBy = new Set<string>();
-    const client = async (requests: number) => {
-      const connection = await RawConnection.open(project.port);
-      for (let n = 0; n < requests; n++) {
-        connection.received = "";
-        connection.write("GET /fast HTTP/1.1\r\nHost: a\r\n\r\n");
-        // Were one given to an instance that sleeps, this would be in vain: nobody wakes them before the last has come.
-        await whole(connection);
-        answeredBy.add(connection.received.split("|").at(-1) as string);
-      }
-      connection.close();
-    };
-    await Promise.all(Array.from({ length: 20 }, () => client(500)));
-    expect(answeredBy.size).toBe(1);
-    sleepers.wake();
-    const asleep = await sleepers.pids();
-    expect(new Set(asleep).size).toBe(3);
-    expect(asleep).not.toContain([...answeredBy][0]);
-    // All of them take their turns again.
-    await waitFor("all to answer", async () => {
-      answeredBy.add((await get(project.port, "/fast")).body.split("|").at(-1) as string);
-      return answeredBy.size === 4;
-    });
-  });
+  const once = testOnce(runtime);
+
+  once(
+    "while three of four are in a view, 10,000 requests are all answered by the fourth; none waits behind a sleeper",
+    async (context) => {
+      const project = await fleet(context, runtime, {});
+      const sleepers = new Sleepers(project);
+      await sleepers.begin(3);
+      const answeredBy = new Set<string>();
+      const client = async (requests: number) => {
+        const connection = await RawConnection.open(project.port);
+        for (let n = 0; n < requests; n++) {
+          connection.received = "";
+          connection.write("GET /fast HTTP/1.1\r\nHost: a\r\n\r\n");
+          // Were one given to an instance that sleeps, this would be in vain: nobody wakes them before the last has come.
+          await whole(connection);
+          answeredBy.add(connection.received.split("|").at(-1) as string);
+        }
+        connection.close();
+      };
+      await Promise.all(Array.from({ length: 20 }, () => client(500)));
+      expect(answeredBy.size).toBe(1);
+      sleepers.wake();
+      const asleep = await sleepers.pids();
+      expect(new Set(asleep).size).toBe(3);
+      expect(asleep).not.toContain([...answeredBy][0]);
+      // All of them take their turns again.
+      await waitFor("all to answer", async () => {
+        answeredBy.add((await get(project.port, "/fast")).body.split("|").at(-1) as string);
+        return answeredBy.size === 4;
+      });
+    },
+  );
 
   test("a reload brings new code, and loses no request", async (context) => {
     const project = await fleet(context, runtime, { instances: 2 });

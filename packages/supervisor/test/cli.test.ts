@@ -4,6 +4,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { testOnce } from "../../../test/support/test-once.js";
 import { ControlClient } from "../dist/control/client.js";
 import { firstLine, makeFolder, PACELINE, RUNTIMES, run, start } from "./support.js";
 
@@ -34,6 +35,8 @@ function isListening(port: number): Promise<boolean> {
 }
 
 describe.each(RUNTIMES)("paceline on %s", (runtime) => {
+  const once = testOnce(runtime);
+
   const env = { ...process.env, PACELINE_RUNTIME: runtime };
   const paceline = (cwd: string, ...args: string[]) => run(PACELINE, args, { cwd, env });
 
@@ -48,7 +51,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     });
   }
 
-  test.each([
+  once.each([
     [[], /Usage: paceline/],
     [["stauts"], /unknown command 'stauts'[\s\S]*Did you mean status\?/],
     [["status", "--jsn"], /unknown option '--jsn'[\s\S]*Did you mean --json\?/],
@@ -67,7 +70,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
   });
 
-  test("help and version are no mistakes", async () => {
+  once("help and version are no mistakes", async () => {
     expect(await paceline("/", "--version")).toMatchObject({ code: 0, stdout: "0.1.0\n" });
     const help = await paceline("/", "help");
     expect(help.code).toBe(0);
@@ -88,7 +91,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     }
   });
 
-  test("check tells all problems, or that there are none", async () => {
+  once("check tells all problems, or that there are none", async () => {
     const folder = makeFolder({ "app.mjs": HELLO, "good.toml": 'app = "app.mjs"\ninstances = 3\n' });
     expect(await paceline(folder, "check", "good.toml")).toMatchObject({
       code: 0,
@@ -111,7 +114,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     });
   });
 
-  test("where nothing runs, the exit status is 3", async () => {
+  once("where nothing runs, the exit status is 3", async () => {
     const folder = makeFolder({ "app.mjs": HELLO });
     for (const command of ["status", "reload", "stop", "logs", "events"]) {
       const { code, stderr } = await paceline(folder, command);
@@ -122,7 +125,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     expect((await paceline(folder, "status", "--run-dir", "elsewhere")).code).toBe(3);
   });
 
-  test("a fleet that runs is found from below its folder, by its config and by its run directory", async () => {
+  once("a fleet that runs is found from below its folder, by its config and by its run directory", async () => {
     const folder = makeFolder({ "app.mjs": HELLO, "paceline.toml": 'app = "app.mjs"\ninstances = 1\n' });
     mkdirSync(join(folder, "deep/er"), { recursive: true });
     stopAtEnd(folder);
@@ -201,7 +204,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     expect(existsSync(join(folder, ".paceline/control.sock"))).toBe(false);
   });
 
-  test("in the foreground it says first what it runs and where, and a stop ends it with 0", async () => {
+  once("in the foreground it says first what it runs and where, and a stop ends it with 0", async () => {
     const folder = makeFolder({ "app.mjs": HELLO });
     stopAtEnd(folder);
     const port = await freePort();
@@ -231,7 +234,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     expect(await isListening(port)).toBe(false);
   });
 
-  test("--log-format json prints one JSON object a line", async () => {
+  once("--log-format json prints one JSON object a line", async () => {
     const folder = makeFolder({ "app.mjs": HELLO });
     stopAtEnd(folder);
     const port = await freePort();
@@ -244,7 +247,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     child.kill("SIGTERM");
   });
 
-  test("a folder far down has its sockets in a short place, and is found all the same", async () => {
+  once("a folder far down has its sockets in a short place, and is found all the same", async () => {
     const folder = join(makeFolder(), "d".repeat(90));
     mkdirSync(folder);
     const port = await freePort();

@@ -127,6 +127,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     const { limits, budget, deadlines } = this.relay;
     this.state = "collecting";
     this.held = new HeldBody(budget, limits.bufferBytes);
+    this.kept.shrink();
     if (this.expectsContinue) this.client.sendContinue();
     // What the instance says of it comes too late.
     this.expectsContinue = false;

@@ -18,10 +18,17 @@ export class KeptHead {
 
   /** Of a large read with the begin of a body in it the head alone is kept, so that the rest can be freed. */
   keep(bytes: Uint8Array, start: number, end: number): void {
-    const isCopy = bytes.length > MAX_KEPT_READ_BYTES;
-    this.bytes = isCopy ? copyOf(bytes, start, end) : bytes;
-    this.start = isCopy ? 0 : start;
-    this.end = isCopy ? end - start : end;
+    this.bytes = bytes;
+    this.start = start;
+    this.end = end;
+    if (bytes.length > MAX_KEPT_READ_BYTES) this.shrink();
+  }
+
+  /** Lets go of what else came with it: it is kept for long. */
+  shrink(): void {
+    this.bytes = copyOf(this.bytes as Uint8Array, this.start, this.end);
+    this.end -= this.start;
+    this.start = 0;
   }
 
   /** Where it goes, as its route was found from this head. */

@@ -1,6 +1,6 @@
 /** Programs of others as commands: servers of Python under two hosts, and one in C. */
 import { describe, expect, test } from "vitest";
-import { RUNTIMES, startFleet } from "./support/fleet.js";
+import { startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { needs } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
@@ -52,7 +52,9 @@ const PROGRAMS: { program: string; pool: Record<string, unknown>; files: Record<
   },
 ];
 
-describe.each(RUNTIMES)("on %s", { timeout: 60_000 }, (runtime) => {
+describe("programs of others", { timeout: 60_000 }, () => {
+  const runtime = "bun";
+
   test.for(PROGRAMS)(
     "$program serves, is reloaded under load without a loss, and leaves nothing behind",
     async ({ program, pool, files }, context) => {

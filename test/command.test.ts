@@ -138,13 +138,13 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
     await project.nothingLeft();
   });
 
-  test("that a signal ends is told of with that signal", async () => {
+  once("that a signal ends is told of with that signal", async () => {
     const { project, told } = await failsToStart({ runtime, command: [fixture("dies-of-a-signal.sh")] });
     expect(told).toMatch(/^paceline: api\.1 does not get ready: killed by SIGSEGV after /m);
     await project.nothingLeft();
   });
 
-  test("that goes into the background is told of, and ended there", async () => {
+  once("that goes into the background is told of, and ended there", async () => {
     const { project, told } = await failsToStart({ runtime, command: [fixture("daemonises.sh"), "{socket}"] });
     expect(told).toMatch(/daemonises\.sh went into the background as pid \d+ .*: tell it to stay in the foreground$/m);
     await project.nothingLeft();
@@ -195,7 +195,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
     },
   };
 
-  test.each(Object.entries(ENDS))("leaves nothing of what it started after %s", async (_, end) => {
+  once.each(Object.entries(ENDS))("leaves nothing of what it started after %s", async (_, end) => {
     const mark = newMark();
     const project = await start({ runtime, command: [fixture("forks-grandchildren.sh"), "{socket}"], mark });
     await waitFor("all to be there", () => markedProcesses(mark).length === 5);

@@ -6,6 +6,7 @@ import { endExample, startExample } from "./support/example.js";
 import { RUNTIMES } from "./support/fleet.js";
 import { needs } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
 /** Resolves when what came of an answer so far matches. */
@@ -77,6 +78,8 @@ const FRAMEWORKS = [
 ] as const;
 
 describe.each(RUNTIMES)("examples on %s", (runtime) => {
+  const once = testOnce(runtime);
+
   test.each(FRAMEWORKS)("%s: a stream, events, an upload, a WebSocket", async (name, title) => {
     const project = await startExample(name, runtime);
     const { port } = project;
@@ -105,7 +108,7 @@ describe.each(RUNTIMES)("examples on %s", (runtime) => {
     await endExample(project);
   });
 
-  test("gunicorn: an API in Python, beside a page of ours", async (context) => {
+  once("gunicorn: an API in Python, beside a page of ours", async (context) => {
     needs(context, "gunicorn");
     const project = await startExample("gunicorn", runtime);
     expect((await get(project.port)).body).toContain("the API");

@@ -282,7 +282,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
       socket.write(body);
     };
     const readers = await Promise.all(
-      Array.from({ length: 12 }, async () => {
+      Array.from({ length: 6 }, async () => {
         const socket = net.connect(balancer.port, "127.0.0.1");
         await once(socket, "connect");
         socket.pause();

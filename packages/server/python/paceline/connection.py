@@ -9,11 +9,9 @@ from time import monotonic, perf_counter
 from .answer import Answer
 from .errors import BadRequest, ClientGone
 from .head import parse_head
-from .request_body import ChunkedReader, SocketBody
+from .request_body import ChunkedReader, SocketBody, Spool
 
 READ_BYTES = 65_536
-# A body up to this is read before the app is called.
-SMALL_BODY_BYTES = 65_536
 # After an answer that says `close`, what the client still sends is read away for so long: else it might lose the answer.
 LINGER_S = 2
 # Beside the timeout of one wait, all waits of a request may take no longer than this for each byte: 1,000 bytes a second at least.
@@ -146,20 +144,21 @@ class Connection:
         if length > server.max_body_bytes:
             raise BadRequest(413)
         received = self._buffer
-        if len(received) < length and (request.expects_continue or length > SMALL_BODY_BYTES):
-            self._buffer = b""
-            self._body = SocketBody(self, received, length - len(received), request.expects_continue and not received)
+        if len(received) >= length:
+            environ["wsgi.input"] = BytesIO(received[:length])
+            self._buffer = received[length:]
+            return
+        self._buffer = b""
+        if request.expects_continue:
+            # The client waits to be told whether the app wants it.
+            self._body = SocketBody(self, received, length - len(received), not received)
             environ["wsgi.input"] = self._body
             return
-        if len(received) < length:
-            pieces = [received]
-            missing = length - len(received)
-            while missing > 0:
-                pieces.append(self.receive_body(missing))
-                missing -= len(pieces[-1])
-            received = b"".join(pieces)
-        environ["wsgi.input"] = BytesIO(received[:length])
-        self._buffer = received[length:]
+        spool = Spool()
+        spool.add(received)
+        while spool.length < length:
+            spool.add(self.receive_body(length - spool.length))
+        environ["wsgi.input"] = spool.file()
 
     def _answer(self, environ, request):
         server = self._server

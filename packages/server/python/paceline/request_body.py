@@ -1,14 +1,35 @@
-"""`wsgi.input`: a body of known length as it comes from the socket, and a chunked one read whole before the app is called."""
+"""`wsgi.input`: a body read whole before the app is called, or one whose client waits for the app to ask for it."""
 
 import io
 import os
 
 from .errors import BadRequest
 
-# A chunked body lies in memory up to this, and then in a file without a name.
+# A body lies in memory up to this, and then in a file without a name.
 SPOOL_BYTES = 512 << 10
 MAX_CHUNK_LINE_BYTES = 4096
 MAX_TRAILER_BYTES = 8192
+
+
+class Spool:
+    """Takes a body as it comes, so that no view begins with one that does not come whole."""
+
+    def __init__(self):
+        self._file = io.BytesIO()
+        self.length = 0
+
+    def add(self, data):
+        self.length += len(data)
+        if self.length > SPOOL_BYTES and isinstance(self._file, io.BytesIO):
+            memory = self._file
+            self._file = nameless_file()
+            self._file.write(memory.getbuffer())
+        self._file.write(data)
+
+    def file(self):
+        """The body as a file at its begin."""
+        self._file.seek(0)
+        return self._file
 
 
 class SocketBody(io.RawIOBase):
@@ -87,8 +108,7 @@ class ChunkedReader:
         self._connection = connection
         self._received = received
         self._max_bytes = max_bytes
-        self._spool = io.BytesIO()
-        self._length = 0
+        self._spool = Spool()
 
     def read(self):
         """The body as a file at its begin, its length, and the bytes after it."""
@@ -96,15 +116,13 @@ class ChunkedReader:
             size = self._chunk_size()
             if size == 0:
                 break
-            self._length += size
-            if self._length > self._max_bytes:
+            if self._spool.length + size > self._max_bytes:
                 raise BadRequest(413)
             self._take(size)
             if self._exactly(2) != b"\r\n":
                 raise BadRequest(400)
         self._skip_trailers()
-        self._spool.seek(0)
-        return self._spool, self._length, self._received
+        return self._spool.file(), self._spool.length, self._received
 
     def _chunk_size(self):
         line = self._line(MAX_CHUNK_LINE_BYTES)
@@ -148,13 +166,9 @@ class ChunkedReader:
         return taken
 
     def _take(self, size):
-        if self._length > SPOOL_BYTES and isinstance(self._spool, io.BytesIO):
-            memory = self._spool
-            self._spool = nameless_file()
-            self._spool.write(memory.getbuffer())
         while size > 0:
             received = self._received or self._connection.receive_body(65_536)
-            self._spool.write(received[:size])
+            self._spool.add(received[:size])
             self._received = received[size:]
             size -= min(size, len(received))
 

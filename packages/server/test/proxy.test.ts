@@ -88,41 +88,30 @@ describe("an upstream that is lost in the middle of an answer on node", () => {
   };
 
   it.each(Object.entries(heads))("the bare library: leaves the client waiting, %s", async (_, head) => {
-    const { upstream, front } = await withBare();
-    const client = front.client();
-    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    const wire = await upstream.connection(0);
-    await wire.gets(/\r\n\r\n/);
-    wire.send(head);
+    const both = await withBare();
+    const client = await answered(both, GET, head);
     await client.gets(/part/);
-    wire.reset();
-    await exchange({ upstream, front });
+    (await both.upstream.connection(0)).reset();
+    await exchange(both);
     expect(client.ended).toBe("open");
   });
 
   it.each([...Object.entries(heads), ["until it closes", "HTTP/1.1 200 OK\r\n\r\npart"]])(
     "cuts the client's connection, %s",
     async (_, head) => {
-      const { upstream, front } = await withOurs();
-      const client = front.client();
-      client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-      const wire = await upstream.connection(0);
-      await wire.gets(/\r\n\r\n/);
-      wire.send(head);
+      const both = await withOurs();
+      const client = await answered(both, GET, head);
       await client.gets(/part/);
-      wire.reset();
+      (await both.upstream.connection(0)).reset();
       expect(await client.closed()).not.toMatch(/\r\n0\r\n\r\n$/);
-      await exchange({ upstream, front });
+      await exchange(both);
     },
   );
 
   it("cuts it too where it ends in good order before the end", async () => {
-    const { upstream, front } = await withOurs();
-    const client = front.client();
-    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    const wire = await upstream.connection(0);
-    await wire.gets(/\r\n\r\n/);
-    wire.send(heads["in chunks"]).end();
+    const both = await withOurs();
+    const client = await answered(both, GET, heads["in chunks"]);
+    (await both.upstream.connection(0)).end();
     expect(await client.closed()).not.toMatch(/\r\n0\r\n\r\n$/);
   });
 });

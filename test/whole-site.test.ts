@@ -1,5 +1,4 @@
 /** A whole small site from one config: an app, files, a Django project, gunicorn and an upstream elsewhere, each under its routes. */
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import https from "node:https";
 import type { AddressInfo } from "node:net";
@@ -10,6 +9,7 @@ import { findPython } from "../packages/server/test/python.js";
 import { saying } from "./support/apps.js";
 import { makeCertificate } from "./support/certificate.js";
 import { type Project, ROOT, type RuntimeName, startFleet } from "./support/fleet.js";
+import { needs } from "./support/processes.js";
 import { RawConnection } from "./support/raw-http.js";
 
 const API = `import os
@@ -20,15 +20,6 @@ def app(environ, start_response):
 `;
 /** The settings of the example, for the name that the route has too. */
 const SETTINGS = "from mysite.settings import *\nALLOWED_HOSTS = ['127.0.0.1', 'admin.example.com']\n";
-
-function has(command: string): boolean {
-  try {
-    execFileSync("sh", ["-c", `command -v ${command}`], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 async function startElsewhere(): Promise<{ url: string; cert: string } | undefined> {
   const certificate = makeCertificate("old.example");
@@ -46,7 +37,7 @@ async function startElsewhere(): Promise<{ url: string; cert: string } | undefin
 async function started(context: TestContext, runtime: RuntimeName) {
   const python = findPython("django");
   if (python === undefined) return context.skip("Django is not installed");
-  if (!has("gunicorn")) return context.skip("gunicorn is not installed");
+  needs(context, "gunicorn");
   const elsewhere = await startElsewhere();
   if (elsewhere === undefined) return context.skip("openssl is not installed");
   const data = mkdtempSync(join(tmpdir(), "pl-site-"));

@@ -195,6 +195,26 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
+  it("carries what the upstream still sends in a tunnel whose client has sent FIN, whole", async () => {
+    onBytes = ({ socket, received }) => {
+      if (!received.endsWith("\r\n\r\n")) return;
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n");
+    };
+    const client = await RawClient.connect(balancer.port);
+    await client.send("GET /attach HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    await client.until(({ received }) => received.endsWith("\r\n\r\n"), "the 101");
+    const tunnel = upstream.connections.find(({ received }) => received.includes("/attach")) as UpstreamConnection;
+    await client.send("a".repeat(100_000));
+    client.socket.end();
+    await upstream.until(() => tunnel.socket.readableEnded, "the client's FIN");
+    expect(tunnel.received.endsWith(`\r\n\r\n${"a".repeat(100_000)}`)).toBe(true);
+    tunnel.socket.write("b".repeat(3_000_000));
+    tunnel.socket.end();
+    await client.ended();
+    expect(client.ending).toBe("fin");
+    expect(client.received.endsWith(`\r\n\r\n${"b".repeat(3_000_000)}`)).toBe(true);
+  });
+
   it("reads on in a tunnel of which much came ahead of the 101", async () => {
     const accepts: (() => void)[] = [];
     onBytes = ({ socket, received }) => {

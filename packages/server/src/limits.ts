@@ -30,7 +30,7 @@ export interface ServerLimits extends InstanceLimits {
   /** Milliseconds a deferred job waits for an idle server; then it runs though the server is busy. Default 1000. */
   maxDeferDelayMs: number;
   /**
-   * Milliseconds a connection may stay idle between two requests; 0 is for ever. Default 60000. Behind a balancer it is
+   * Milliseconds a connection may stay idle between two requests; 0 is for ever. Default 75000. Behind a balancer it is
    * 0, since only the balancer may close its connections. On Bun rounded up to seconds, 255 s at most, and there it also
    * bounds a pause in the body of an answer.
    */
@@ -45,5 +45,5 @@ export const DEFAULT_LIMITS: Readonly<ServerLimits> = {
   maxConnections: 20_000,
   maxDeferredJobs: 50_000,
   maxDeferDelayMs: 1000,
-  keepAliveTimeoutMs: 60_000,
+  keepAliveTimeoutMs: 75_000,
 };

@@ -20,6 +20,8 @@ class BunConnection implements Connection {
   /** What the kernel has not taken yet; null almost always. */
   private waiting: WaitingBytes | null = null;
   private closing: Closing = "open";
+  /** The peer sent FIN. */
+  private hasEnded = false;
   /** What waited when the grace of a close last began. */
   private closingBytes = 0;
 
@@ -75,8 +77,9 @@ class BunConnection implements Connection {
     this.socket.timeout(CLOSE_GRACE_SECONDS);
   }
 
-  /** The grace of a close is over: it begins anew for a peer that has read some of what waits. */
+  /** The grace of a close is over: it begins anew for a peer that has read some of what waits. Any other timeout is not ours. */
   graceOver(): void {
+    if (this.closing !== "closing") return;
     const { waitingBytes } = this;
     if (waitingBytes >= this.closingBytes) return this.reset();
     this.closingBytes = waitingBytes;
@@ -123,10 +126,18 @@ class BunConnection implements Connection {
     this.waiting = null;
   }
 
-  closed(): void {
+  ended(): void {
+    this.hasEnded = true;
+    this.owner.onEnd();
+  }
+
+  closed(error?: Error): void {
     if (this.closing === "closed") return;
+    // After a FIN of ours Bun reports the peer's as a close without an error, and never as an end.
+    const isEnd = this.closing === "ending" && this.waiting === null && error === undefined && !this.hasEnded;
     this.closing = "closed";
     this.forget();
+    if (isEnd) this.owner.onEnd();
     const owner = this.owner;
     this.owner = NO_OWNER;
     owner.onClose();
@@ -141,10 +152,10 @@ const connected = {
     socket.data?.flush();
   },
   end(socket: Bun.Socket<BunConnection>): void {
-    socket.data.owner.onEnd();
+    socket.data.ended();
   },
-  timeout(socket: Bun.Socket<BunConnection>): void {
-    socket.data.graceOver();
+  timeout(socket: Bun.Socket<BunConnection | Connector>): void {
+    if (socket.data instanceof BunConnection) socket.data.graceOver();
   },
   // `close` follows every error, and says all that the owner needs.
   error(): void {},
@@ -162,12 +173,14 @@ export function bunTransport(): Transport {
         socket: {
           ...connected,
           open(socket: Bun.Socket<BunConnection>): void {
+            // Bun arms 120 s on every socket that it accepts, however busy.
+            socket.timeout(0);
             const connection = new BunConnection(socket as never);
             socket.data = connection;
             connection.owner = onConnection(connection);
           },
-          close(socket: Bun.Socket<BunConnection>): void {
-            socket.data.closed();
+          close(socket: Bun.Socket<BunConnection>, error?: Error): void {
+            socket.data.closed(error);
           },
         },
       };
@@ -196,7 +209,7 @@ const upstreamHandlers = {
   },
   // The promise of Bun.connect tells it as well, and never before connect() has returned.
   connectError(): void {},
-  close(socket: Bun.Socket<BunConnection | Connector>): void {
-    if (socket.data instanceof BunConnection) socket.data.closed();
+  close(socket: Bun.Socket<BunConnection | Connector>, error?: Error): void {
+    if (socket.data instanceof BunConnection) socket.data.closed(error);
   },
 };

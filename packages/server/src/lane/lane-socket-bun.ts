@@ -73,6 +73,8 @@ export function listenOnBun(path: string, onLane: OnLane): LaneListener {
       unix: path,
       socket: {
         open(socket) {
+          // Bun arms 120 s on every socket that it accepts.
+          socket.timeout(0);
           const lane = new BunLaneSocket(socket);
           socket.data = lane;
           lane.owner = onLane(lane);

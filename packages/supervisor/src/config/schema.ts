@@ -105,7 +105,10 @@ export const balancerLimitFields = {
   ),
   headTimeoutMs: milliseconds(15_000, "How long a client may take to send a request head; then 408."),
   bodyTimeoutMs: milliseconds(60_000, "How long a client may send nothing of a body it owes; then 408."),
-  keepAliveTimeoutMs: milliseconds(60_000, "How long a client connection may be idle between requests."),
+  keepAliveTimeoutMs: milliseconds(
+    75_000,
+    "How long a client connection may be idle between requests; more than the 60 s of common load balancers in front, which then never send a request to a connection that is just being closed.",
+  ),
   upstreamConnectTimeoutMs: milliseconds(
     5_000,
     "How long a connection to an instance, or a wait for one with room, may take; then 503.",

@@ -21,8 +21,8 @@ export interface BalancerOptions {
   transport: Transport;
   limits: BalancerLimits;
   trustedProxies: readonly string[];
-  /** An upstream that a snapshot removed has no connection any more. */
-  onLeavingChanged(): void;
+  /** An upstream that a snapshot removed has no connection any more, or the listening sockets were closed. */
+  onChanged(): void;
   /** A drain has ended: no client connection is left. */
   onDrained(): void;
   /** One line about something that went wrong. */
@@ -34,7 +34,7 @@ export class Balancer {
   private readonly relay: Relay;
   private readonly deadlines = new Deadlines();
   private readonly membership: Membership;
-  private readonly listeners: Listener[] = [];
+  private listeners: Listener[] = [];
   private readonly ticker: NodeJS.Timeout;
   private readonly clients = new Set<Http1ClientLink>();
 
@@ -72,7 +72,7 @@ export class Balancer {
         if (protocol !== "http1+control") return link;
         return new WatchedHttp1Link(link, new ControlLane(lane, controlLanePath(socket)), lane.onBusy);
       },
-      onLeft: options.onLeavingChanged,
+      onLeft: options.onChanged,
     });
     this.ticker = setInterval(() => this.tick(), TICK_MS);
   }
@@ -87,6 +87,11 @@ export class Balancer {
 
   get isDraining(): boolean {
     return this.relay.isDraining;
+  }
+
+  /** Whether it may accept another client. */
+  get isListening(): boolean {
+    return this.listeners.length > 0;
   }
 
   takeUpstreamStats(): ReturnType<Membership["takeStats"]> {
@@ -117,7 +122,7 @@ export class Balancer {
   private readonly onClientGone = (client: Http1ClientLink): void => {
     this.counters.connections--;
     this.clients.delete(client);
-    if (this.relay.isDraining && this.clients.size === 0) this.finishDrain();
+    this.finishIfDrained();
   };
 
   private tick(): void {
@@ -125,18 +130,27 @@ export class Balancer {
     this.membership.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
   }
 
-  /** Accepts no more; the clients there are get their answers, each the last of its connection. */
+  /** Accepts those that wait and then no more; the clients there are get their responses, each the last of its connection. */
   drain(): void {
     if (this.relay.isDraining) return;
     this.relay.isDraining = true;
-    for (const listener of this.listeners) listener.close();
-    if (this.clients.size === 0) return this.finishDrain();
+    // The second comes after the sockets were looked at once more. A client that waits would be reset if this balancer were
+    // the last to have its listening socket.
+    setImmediate(() => setImmediate(() => this.stopListening()));
     setTimeout(() => {
       for (const client of [...this.clients]) client.closeIfIdle();
     }, this.options.limits.idleDrainMs);
   }
 
-  private finishDrain(): void {
+  private stopListening(): void {
+    for (const listener of this.listeners) listener.close();
+    this.listeners = [];
+    this.options.onChanged();
+    this.finishIfDrained();
+  }
+
+  private finishIfDrained(): void {
+    if (!this.relay.isDraining || this.isListening || this.clients.size > 0) return;
     clearInterval(this.ticker);
     this.options.onDrained();
   }

@@ -51,7 +51,7 @@ export class BalancerProcess {
       transport: this.transport,
       limits: snapshot.limits,
       trustedProxies: snapshot.trustedProxies,
-      onLeavingChanged: () => this.sayApplied(),
+      onChanged: () => this.sayApplied(),
       onDrained: () => void this.exit(),
       onProblem: log,
     });
@@ -76,7 +76,8 @@ export class BalancerProcess {
   private sayApplied(): void {
     const { balancer } = this;
     if (balancer === undefined) return;
-    this.link.send({ type: "applied", version: balancer.version, leaving: balancer.leaving });
+    const { version, leaving, isListening } = balancer;
+    this.link.send({ type: "applied", version, leaving, listening: isListening });
   }
 
   private report(balancer: Balancer, measured: Measured): boolean {

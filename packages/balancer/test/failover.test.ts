@@ -196,6 +196,20 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
     expect(await balancer.exited()).toBe(0);
   });
 
+  it("drains: a client that waits to be accepted gets its response", async () => {
+    await start();
+    const upstream = await listen("web.1#1", answerEach(HELLO));
+    await balancer.follow({ "web.1#1": upstream.path });
+    process.kill(balancer.pid, "SIGSTOP");
+    balancer.say({ type: "drain", deadlineMs: 10_000 });
+    const client = await RawClient.connect(balancer.port);
+    await client.send(GET);
+    process.kill(balancer.pid, "SIGCONT");
+    expect(await client.ended()).toMatch(/Connection: close\r\n[\s\S]*hello$/);
+    client.destroy();
+    expect(await balancer.exited()).toBe(0);
+  });
+
   it("cuts off what is still under way at the drain's deadline, and says how much", async () => {
     await start();
     const upstream = await listen("web.1#1", () => {});

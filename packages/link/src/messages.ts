@@ -135,13 +135,15 @@ export interface BalancerStats {
 export type Stats = InstanceStats | BalancerStats;
 
 /**
- * A balancer's answer to a snapshot, and its word whenever `leaving` changes: it follows `version`, and still has
- * requests or connections on the upstreams in `leaving`, which that version no longer names.
+ * A balancer's response to a snapshot, which it also sends whenever `leaving` or `listening` changes: it follows `version`,
+ * and still has requests or connections on the upstreams in `leaving`, which that version no longer names.
  */
 export interface Applied {
   type: "applied";
   version: number;
   leaving: string[];
+  /** Whether it has the listening sockets open; one that drains closes them once it has accepted what waits there. */
+  listening: boolean;
 }
 
 /** Why a child is about to exit with a failure, when it knows: the error of the app that did not load, say. */

@@ -41,7 +41,7 @@ test("applied is when all that live follow; one that does not answer is named an
   coordination.publish(content());
   balancer(coordination, "balancer.1#1");
   balancer(coordination, "balancer.2#1");
-  coordination.applied("balancer.1#1", 1, []);
+  coordination.applied("balancer.1#1", { version: 1, leaving: [], listening: true });
   expect(await coordination.whenApplied(1, 20)).toEqual(["balancer.2#1"]);
   const waiting = coordination.whenApplied(1, 10_000);
   coordination.gone("balancer.2#1");
@@ -53,14 +53,14 @@ test("an upstream is released when no balancer has anything on it, one with a lo
   const coordination = new BalancerCoordination();
   coordination.publish(content("web.1#1"));
   balancer(coordination, "balancer.1#1");
-  coordination.applied("balancer.1#1", 1, []);
+  coordination.applied("balancer.1#1", { version: 1, leaving: [], listening: true });
   coordination.publish(content());
   const released = coordination.whenReleased("web.1#1", 2, 10_000);
-  coordination.applied("balancer.1#1", 2, ["web.1#1"]);
+  coordination.applied("balancer.1#1", { version: 2, leaving: ["web.1#1"], listening: true });
   coordination.lostLink("balancer.1#1");
   expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(false);
   balancer(coordination, "balancer.1#1");
-  coordination.applied("balancer.1#1", 2, []);
+  coordination.applied("balancer.1#1", { version: 2, leaving: [], listening: true });
   expect(await released).toBe(true);
 });
 
@@ -68,14 +68,14 @@ test("a balancer that comes back is believed when it says what it still has, not
   const coordination = new BalancerCoordination();
   coordination.publish(content("web.1#1"));
   balancer(coordination, "balancer.1#1");
-  coordination.applied("balancer.1#1", 1, []);
+  coordination.applied("balancer.1#1", { version: 1, leaving: [], listening: true });
   coordination.publish(content());
   coordination.lostLink("balancer.1#1");
   const back = balancer(coordination, "balancer.1#1");
   expect(back.versions()).toEqual([2]);
   expect(coordination.appliedVersion("balancer.1#1")).toBe(1);
   expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(false);
-  coordination.applied("balancer.1#1", 2, []);
+  coordination.applied("balancer.1#1", { version: 2, leaving: [], listening: true });
   expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(true);
 });
 

@@ -1,5 +1,5 @@
 /** Tells the balancers what to follow, and knows which of them follows what. */
-import type { BalancerLimits, Snapshot } from "@paceline/link";
+import type { Applied, BalancerLimits, Snapshot } from "@paceline/link";
 import type { PoolView } from "../core/snapshot.js";
 import type { LinkConnection } from "./link-connection.js";
 
@@ -18,6 +18,8 @@ interface Follower {
   applied: number;
   /** Upstreams that its version no longer names and that it still has requests or connections on. */
   leaving: ReadonlySet<string>;
+  /** It may still accept clients. */
+  listening: boolean;
 }
 
 interface Waiter {
@@ -52,7 +54,8 @@ export class BalancerCoordination {
    */
   join(id: string, connection: LinkConnection): void {
     const known = this.followers.get(id);
-    this.followers.set(id, { connection, applied: known?.applied ?? 0, leaving: known?.leaving ?? new Set() });
+    const first = { applied: 0, leaving: new Set<string>(), listening: true };
+    this.followers.set(id, { ...(known ?? first), connection });
     if (this.snapshot !== null) connection.send(this.snapshot);
   }
 
@@ -67,11 +70,12 @@ export class BalancerCoordination {
     this.checkWaiters();
   }
 
-  applied(id: string, version: number, leaving: readonly string[]): void {
+  applied(id: string, { version, leaving, listening }: Pick<Applied, "version" | "leaving" | "listening">): void {
     const follower = this.followers.get(id);
     if (follower === undefined) return;
     follower.applied = version;
     follower.leaving = new Set(leaving);
+    follower.listening = listening;
     this.checkWaiters();
   }
 
@@ -91,6 +95,11 @@ export class BalancerCoordination {
   whenReleased(upstream: string, version: number, timeoutMs: number): Promise<boolean> {
     const free = () => [...this.followers.values()].every((f) => f.applied >= version && !f.leaving.has(upstream));
     return this.wait(free, timeoutMs);
+  }
+
+  /** Resolves with true when every balancer has closed its listening sockets, or with false after `timeoutMs`. */
+  whenNoneListens(timeoutMs: number): Promise<boolean> {
+    return this.wait(() => [...this.followers.values()].every((follower) => !follower.listening), timeoutMs);
   }
 
   private wait(check: () => boolean, timeoutMs: number): Promise<boolean> {

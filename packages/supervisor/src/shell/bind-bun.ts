@@ -13,6 +13,7 @@ const AF_INET6 = linux ? 10 : 30;
 const SOCK_STREAM = linux ? 1 | 0o2000000 : 1;
 const SOL_SOCKET = linux ? 1 : 0xffff;
 const SO_REUSEADDR = linux ? 2 : 4;
+const SHUT_RD = 0;
 const INET_BYTES = 16;
 const INET6_BYTES = 28;
 const UNIX_BYTES = linux ? 110 : 106;
@@ -31,6 +32,7 @@ function open() {
         setsockopt: { args: [i32, i32, i32, pointer, i32], returns: i32 },
         bind: { args: [i32, pointer, i32], returns: i32 },
         getsockname: { args: [i32, pointer, pointer], returns: i32 },
+        shutdown: { args: [i32, i32], returns: i32 },
         inet_pton: { args: [i32, pointer, pointer], returns: i32 },
         ...(linux ? { __errno_location: { args: [], returns: pointer } } : { __error: { args: [], returns: pointer } }),
       });
@@ -79,7 +81,7 @@ function bindSocket(family: number, address: Uint8Array): BoundSocket | number {
   // Without it a port stays taken for a minute after the last supervisor that had it.
   if (family !== AF_UNIX && libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, ptr(one), 4) !== 0) return failed(fd);
   if (libc.bind(fd, ptr(address), address.length) !== 0) return failed(fd);
-  return { fd, port: 0, close: () => closeSync(fd) };
+  return { fd, port: 0, shutDown: () => void libc.shutdown(fd, SHUT_RD), close: () => closeSync(fd) };
 }
 
 /** Linux has the family in two bytes, the BSDs a length and the family in one each. */

@@ -30,12 +30,15 @@ export function bindTcp(host: string, port: number, family: 4 | 6): BoundSocket 
     handle.close();
     return error;
   }
-  return { fd: handle.fd, port: name.port ?? port, close: () => handle.close() };
+  return { fd: handle.fd, port: name.port ?? port, shutDown, close: () => handle.close() };
 }
 
 /** A unix socket, or the negative errno of what failed. */
 export function bindUnix(path: string): BoundSocket | number {
   const handle = createServerHandle(path, -1, -1, undefined, 0);
   if (typeof handle === "number") return handle;
-  return { fd: handle.fd, port: 0, close: () => handle.close() };
+  return { fd: handle.fd, port: 0, shutDown, close: () => handle.close() };
 }
+
+/** Node cannot: the socket is open until the last process that has it has closed it. */
+function shutDown(): void {}

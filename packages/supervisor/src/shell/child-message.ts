@@ -41,7 +41,7 @@ function isMessage(message: Fields): boolean {
           (isList(message.upstreams) && (message.upstreams as unknown[]).every(isUpstream)))
       );
     case "applied":
-      return areAmounts(message, ["version"]) && isList(message.leaving);
+      return areAmounts(message, ["version"]) && isList(message.leaving) && typeof message.listening === "boolean";
     case "fault":
       return areTexts(message, ["message"]) && isExit(message.exit);
     default:

@@ -2,7 +2,14 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
-import { type BalancerStats, type ChildMessage, controlLanePath, type Hello, workMarkPath } from "@paceline/link";
+import {
+  type Applied,
+  type BalancerStats,
+  type ChildMessage,
+  controlLanePath,
+  type Hello,
+  workMarkPath,
+} from "@paceline/link";
 import { endStrays, openMark } from "@paceline/link/processes";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
@@ -30,7 +37,7 @@ export interface ChildrenOptions {
   /** Something happened to the process that the state machine is to hear. */
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
   onHello(child: LiveProcess, connection: LinkConnection): void;
-  onApplied(child: LiveProcess, version: number, leaving: string[]): void;
+  onApplied(child: LiveProcess, applied: Applied): void;
   onLinkLost(child: LiveProcess): void;
   /** Comes before the state machine hears of it, and also for a process that could not even be started. */
   onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
@@ -190,7 +197,7 @@ export class Children {
         if (message.role === "balancer") this.recordRelayed(child, message);
         return;
       case "applied":
-        this.options.onApplied(child, message.version, message.leaving);
+        this.options.onApplied(child, message);
         return;
       case "fault":
         child.fault = message.message.slice(0, 1000);

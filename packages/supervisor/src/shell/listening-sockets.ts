@@ -1,7 +1,7 @@
 /** The sockets the fleet listens on: bound here, once, and never listened on here; the balancers inherit them. */
 
 import { lookup } from "node:dns/promises";
-import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { chmodSync, linkSync, lstatSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { connect, isIP } from "node:net";
 import { getSystemErrorMap } from "node:util";
 import type { ListenAddress } from "../core/model.js";
@@ -16,6 +16,8 @@ export interface BoundSocket {
   fd: number;
   /** The real port, where it is a TCP one. */
   port: number;
+  /** Nobody can connect any more, whichever processes have the descriptor; nothing happens where the runtime cannot do it. */
+  shutDown(): void;
   close(): void;
 }
 
@@ -23,7 +25,7 @@ export interface ListeningSocket {
   readonly fd: number;
   /** Such as `http://127.0.0.1:8080` or `unix:/run/shop.sock`, with the real port where 0 was asked for. */
   readonly url: string;
-  /** Gives it up, and removes the file of a unix socket. */
+  /** Refuses new connections, gives the socket up, and removes its file if it has one; a second call does nothing. */
   close(): void;
 }
 
@@ -59,7 +61,10 @@ async function bindTcpAddress(address: ListenAddress & { kind: "tcp" }): Promise
   return {
     fd: bound.fd,
     url: `http://${addressText({ kind: "tcp", host: address.host, port: bound.port })}`,
-    close: () => bound.close(),
+    close: once(() => {
+      bound.shutDown();
+      bound.close();
+    }),
   };
 }
 
@@ -71,17 +76,46 @@ async function bindUnixAddress(path: string): Promise<ListeningSocket> {
   if (typeof bound === "number") throw bindError(bound, text, () => unixSocketHolder(path));
   // Nobody can connect before a balancer listens on it, so there is no moment at which others get in.
   chmodSync(path, OWNER_ONLY);
+  const inode = inodeOf(path);
   return {
     fd: bound.fd,
     url: text,
-    close: () => {
-      bound.close();
-      try {
-        unlinkSync(path);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-      }
-    },
+    close: once(() => {
+      bound.shutDown();
+      if (inodeOf(path) === inode) {
+        rmSync(path, { force: true });
+        bound.close();
+      } else keepFile(path, () => bound.close());
+    }),
+  };
+}
+
+/** Names a file for good, whatever has its path later; undefined when there is none. */
+function inodeOf(path: string): string | undefined {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return stat && `${stat.dev}:${stat.ino}`;
+}
+
+/** Node removes whatever has the path of a unix socket that it closes; this file is another's. */
+function keepFile(path: string, close: () => void): void {
+  const kept = `${path}.${process.pid}`;
+  try {
+    linkSync(path, kept);
+  } catch {
+    // There is no file, or no room for a second name: nothing can be kept.
+    return close();
+  }
+  close();
+  renameSync(kept, path);
+  // Two names of one file: renaming one over the other does nothing.
+  rmSync(kept, { force: true });
+}
+
+function once(action: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (!isDone) action();
+    isDone = true;
   };
 }
 

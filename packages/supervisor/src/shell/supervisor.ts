@@ -29,6 +29,9 @@ import { Timers } from "./timers.js";
 import { UsageSampler } from "./usage.js";
 import type { Watch } from "./watch/watch.js";
 
+/** On a stop, how long the balancers may take to accept the clients that wait and to close their listening sockets. */
+const ACCEPT_GRACE_MS = 100;
+
 export interface SupervisorOptions {
   config: FleetConfig;
   runDir: RunDirPaths;
@@ -110,7 +113,7 @@ class FleetSupervisor implements Supervisor {
       onHello: (child, connection) => {
         if (child.kind === "balancer") coordination.join(child.id, connection);
       },
-      onApplied: (child, version, leaving) => coordination.applied(child.id, version, leaving),
+      onApplied: (child, applied) => coordination.applied(child.id, applied),
       onLinkLost: (child) => coordination.lostLink(child.id),
       onEnded: (process, ending) => {
         coordination.gone(process.id);
@@ -288,6 +291,7 @@ class FleetSupervisor implements Supervisor {
     const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);
     const longestMs = Math.max(...runner.fleet.pools.map(({ name }) => longestEndMs(configs.policyOf(name))), 0);
     runner.change((fleet, context) => resize(fleet, BALANCER_POOL, 0, context));
+    await this.stopListening();
     await runner.until(down(BALANCER_POOL), longestMs);
     this.stopPools();
     const gone = (await runner.until(down(), longestMs)) ?? false;
@@ -298,6 +302,13 @@ class FleetSupervisor implements Supervisor {
     return gone
       ? { ok: true, message: "stopped" }
       : { ok: false, code: "failed", message: "a process could not be ended" };
+  }
+
+  /** New clients are refused from here on, so that they go elsewhere at once. */
+  private async stopListening(): Promise<void> {
+    await this.coordination.whenNoneListens(ACCEPT_GRACE_MS);
+    for (const socket of this.sockets) socket.close();
+    if (this.sockets.length > 0) this.log.event("info", "paceline", "refuses new connections");
   }
 
   private stopNow(): void {

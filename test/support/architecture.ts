@@ -24,6 +24,7 @@ const POLICY: SlotPolicy = {
   drainTimeoutMs: 1,
   termTimeoutMs: 1,
   killTimeoutMs: 1,
+  hangAfterMs: 1,
   backoff: { initialMs: 1, maxMs: 1, factor: 1, jitter: 0 },
   restartBudget: { maxFailures: 2, periodMs: 1_000 },
   giveUp: true,
@@ -65,6 +66,8 @@ function eventOf(type: (typeof EVENTS)[number]): ProcessEvent {
       return { type, attempt: 1, status: { code: 1, signal: null } };
     case "spawnFailed":
       return { type, attempt: 1, reason: "no such file" };
+    case "hung":
+      return { type, attempt: 1, reason: "hung" };
     default:
       return { type, attempt: 1 };
   }

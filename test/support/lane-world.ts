@@ -46,6 +46,7 @@ function check(holds: boolean, problem: string): void {
 export class Request implements AnswerReceiver {
   readonly canMove = false;
   readonly isSuspect = false;
+  describeRequest = () => "GET /";
   stream!: UpstreamStream;
   id = 0;
   state: "under way" | "cancelled" | "ended" | "lost" = "under way";

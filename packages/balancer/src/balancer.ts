@@ -53,8 +53,8 @@ export class Balancer {
       router: new Router([]),
       isDraining: false,
     };
-    const { maxConnectionsPerUpstream, unbegunUnsafeMax } = limits;
-    const http1 = { transport, deadlines, requestWriter };
+    const { maxConnectionsPerUpstream, unbegunUnsafeMax, upstreamResponseTimeoutMs } = limits;
+    const http1 = { transport, deadlines, requestWriter, counters: this.counters, upstreamResponseTimeoutMs };
     const stall = new StallWatch(limits.stallAfterMs, () => this.membership.allPools());
     const lane = { transport, unbegunUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.membership = new Membership({

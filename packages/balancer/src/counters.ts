@@ -8,6 +8,8 @@ export class Counters {
   errorsTotal = 0;
   retriesTotal = 0;
   inFlight = 0;
+  /** Requests whose client has gone or was refused, and which hold their place until their upstream is done with them. */
+  abandoned = 0;
   readonly latency = new Histogram();
 
   /** A number that grows with each connection that opens or closes and, from none in flight, with each request. */

@@ -65,7 +65,7 @@ export class BalancerProcess {
     const { counters } = balancer;
     this.reporter = new Reporter({
       activity: () => counters.activity,
-      inFlight: () => counters.inFlight,
+      inFlight: () => counters.inFlight + counters.abandoned,
       report: (measured) => this.report(balancer, measured),
     });
     this.reporter.start();

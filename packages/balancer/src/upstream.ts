@@ -3,6 +3,9 @@ import { Histogram, type UpstreamStats } from "@paceline/link";
 import type { Deadlines } from "./deadlines.js";
 import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "./upstream-link/link.js";
 
+/** So many ticks of silence, half a second, and it is told what the upstream is running. */
+const SILENT_TICKS = 32;
+
 interface Answers {
   errorsTotal: number;
   latency: Histogram;
@@ -40,7 +43,13 @@ export class Upstream {
   /** What was counted; latencies since the last call. */
   takeStats(): UpstreamStats {
     const { id, inFlight, requestsTotal, answers } = this;
-    const counted = { id, inFlight, requestsTotal };
+    const running = this.silence >= SILENT_TICKS ? this.link.runningRequest() : undefined;
+    const overdue = this.link.overdue();
+    const counted = {
+      ...{ id, inFlight, requestsTotal },
+      ...(running !== undefined && { running }),
+      ...(overdue !== undefined && { overdue }),
+    };
     return answers === undefined
       ? counted
       : { ...counted, errorsTotal: answers.errorsTotal, latency: answers.latency.takeSparse() };

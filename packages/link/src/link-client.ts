@@ -220,6 +220,9 @@ export class LinkClient {
       case "released":
         this.options.onReleased?.();
         return;
+      case "ping":
+        this.send({ type: "pong" });
+        return;
       case "snapshot":
         this.options.onSnapshot?.(message);
         return;

@@ -108,6 +108,18 @@ export interface UpstreamStats {
   /** Of a foreign one: its answers with status 500 and above, and how long they took from the request's head to their end. */
   errorsTotal?: number;
   latency?: SparseHistogram;
+  /** Of one that is silent: the request that it is running, such as `GET /report`, where that is known. */
+  running?: string;
+  /** Of one that limits its concurrency: the request that has been running for longest after its client was refused or left. */
+  overdue?: OverdueRequest;
+}
+
+/** A request that goes on although nobody waits for its response any more. */
+export interface OverdueRequest {
+  /** Such as `GET /report`. */
+  request: string;
+  /** Since the client's 504, or since when it would have had one, in milliseconds. */
+  forMs: number;
 }
 
 /** What a balancer reports, as often as an instance does. */
@@ -154,7 +166,12 @@ export interface Fault {
   exit?: { code: number | null; signal: string | null };
 }
 
-export type ChildMessage = Hello | Ready | Stats | Applied | Fault;
+/** The response to a ping: the event loop has turned since. */
+export interface Pong {
+  type: "pong";
+}
+
+export type ChildMessage = Hello | Ready | Stats | Applied | Fault | Pong;
 
 /** The supervisor took the hello. */
 export interface Welcome {
@@ -180,6 +197,11 @@ export interface Drain {
  */
 export interface Released {
   type: "released";
+}
+
+/** To a child that the supervisor has not heard of for a while: it responds with a pong at once. */
+export interface Ping {
+  type: "ping";
 }
 
 /** One upstream of a pool in a snapshot. */
@@ -250,7 +272,7 @@ export interface Snapshot {
   limits: BalancerLimits;
 }
 
-export type SupervisorMessage = Welcome | Refused | Drain | Released | Snapshot;
+export type SupervisorMessage = Welcome | Refused | Drain | Released | Ping | Snapshot;
 
 /** What the supervisor puts in the environment of every child of ours; the child removes it before it loads an app. */
 export const LINK_ENVIRONMENT = {

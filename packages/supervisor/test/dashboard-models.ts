@@ -21,6 +21,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     errorsTotal: 0,
     latencyMs: { p50: 0.4, p99: 1.84 },
     eventLoopLagMs: 1,
+    stalledMs: null,
     heapBytes: 1,
     deferred: null,
     restarts: 0,

@@ -25,6 +25,7 @@ const policy: ProcessPolicy = {
   drainTimeoutMs: 3000,
   termTimeoutMs: 500,
   killTimeoutMs: 1000,
+  hangAfterMs: 0,
   backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0.2 },
   restartBudget: { maxFailures: 4, periodMs: 60_000 },
 };
@@ -37,6 +38,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     runs: { app: fixture(app) },
     launch: { entry: "server" },
     maxInFlight: null,
+    requestTimeoutMs: 0,
     instances,
     routes: ["/"],
     stripPrefix: false,

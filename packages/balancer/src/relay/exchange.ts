@@ -74,6 +74,10 @@ export class Exchange implements AnswerReceiver, BodySink {
     return (this.state === "sent" || this.state === "connecting") && this.replay.isWhole && this.sends < MAX_SENDS;
   }
 
+  describeRequest(): string {
+    return this.kept.describe();
+  }
+
   get isTunnel(): boolean {
     return this.state === "tunnel";
   }

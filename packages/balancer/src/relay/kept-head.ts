@@ -7,6 +7,7 @@ import { retarget } from "./route.js";
 
 /** A larger read is not kept for the head in it. */
 const MAX_KEPT_READ_BYTES = 65_536;
+const MAX_DESCRIBED_BYTES = 200;
 
 export class KeptHead {
   private bytes: Uint8Array | undefined;
@@ -47,6 +48,17 @@ export class KeptHead {
     head.parse(this.bytes as Uint8Array, this.start, this.end);
     retarget(head, this.route as Route<Pool>, this.target);
     return head;
+  }
+
+  /** Its method and path, for people: without the query, which may hold what is not for logs. */
+  describe(): string {
+    if (this.bytes === undefined) return "";
+    const end = Math.min(this.end, this.start + MAX_DESCRIBED_BYTES);
+    const text = Buffer.from(this.bytes.buffer, this.bytes.byteOffset + this.start, end - this.start).toString(
+      "latin1",
+    );
+    const [method = "", target = ""] = text.slice(0, text.search(/\r|$/)).trimStart().split(" ", 2);
+    return `${method} ${target.replace(/[?#].*/, "")}`.replace(/[^!-~ ]/g, "?");
   }
 
   clear(): void {

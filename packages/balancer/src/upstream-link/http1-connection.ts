@@ -1,4 +1,5 @@
 /** One connection to an upstream: sends a request, reads its answer, and is kept for the next when framing allows. */
+import type { OverdueRequest } from "@paceline/link";
 import type { ForwardedFields } from "../forwarded.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
 import { type Framing, HEAD_INCOMPLETE, type RequestHead } from "../http1/request-head.js";
@@ -47,12 +48,30 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private isPaused = false;
   /** What came of an answer that nobody waits for. */
   private unwantedBytes = 0;
+  /** When the present request came here, in milliseconds of `Deadlines.now`. */
+  private begunAt: number;
+  /** The request that was given up, and when it should have ended. */
+  private abandoned: { request: string; dueAt: number } | undefined;
 
   constructor(
     private readonly link: Http1UpstreamLink,
     receiver: AnswerReceiver,
   ) {
     this.receiver = receiver;
+    this.begunAt = link.services.deadlines.now;
+  }
+
+  /** Its request, for people; undefined while it has none. */
+  describeRequest(): string | undefined {
+    return this.receiver?.describeRequest();
+  }
+
+  /** Its request goes on though nobody has been waiting for its response for a while. */
+  get overdue(): OverdueRequest | undefined {
+    if (this.abandoned === undefined) return undefined;
+    const { request, dueAt } = this.abandoned;
+    const forMs = this.link.services.deadlines.now - dueAt;
+    return forMs > 0 ? { request, forMs } : undefined;
   }
 
   get isReady(): boolean {
@@ -65,6 +84,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.state = "head";
     this.hasHeard = false;
     this.isReused = true;
+    this.begunAt = this.link.services.deadlines.now;
   }
 
   onConnected(connection: Connection): ConnectionOwner {
@@ -121,11 +141,15 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   }
 
   cancel(): void {
+    const { receiver } = this;
     this.receiver = undefined;
     // A connection that is still being made is closed when it is there.
     if (this.state === "connecting") return;
     if (this.state === "tunnel" || !this.link.holdsPlaces || this.connection === undefined) return this.close();
     this.state = "given up";
+    const { deadlines, upstreamResponseTimeoutMs } = this.link.services;
+    const dueAt = Math.max(deadlines.now, this.begunAt + upstreamResponseTimeoutMs);
+    this.abandoned = { request: receiver?.describeRequest() ?? "", dueAt };
     this.link.giveUp(this);
     this.connection.end();
     this.resume();

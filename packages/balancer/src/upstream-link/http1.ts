@@ -1,5 +1,6 @@
 /** The HTTP/1.1 link to an upstream: kept connections, one request at a time on each. */
-import type { SocketAddress } from "@paceline/link";
+import type { OverdueRequest, SocketAddress } from "@paceline/link";
+import type { Counters } from "../counters.js";
 import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Transport } from "../transport/transport.js";
@@ -10,6 +11,8 @@ export interface Http1LinkServices {
   transport: Transport;
   deadlines: Deadlines;
   requestWriter: HeadWriter;
+  counters: Counters;
+  upstreamResponseTimeoutMs: number;
 }
 
 export interface Http1LinkOptions {
@@ -31,6 +34,8 @@ export class Http1UpstreamLink implements UpstreamLink {
   private readonly idle: Http1UpstreamConnection[] = [];
   private open_ = 0;
   private onEmpty: (() => void) | undefined;
+  /** The connection that got a request last. */
+  private latest: Http1UpstreamConnection | undefined;
   /** Connections whose request was given up, and with which the upstream is not done. */
   private readonly givenUp = new Set<Http1UpstreamConnection>();
   /** It closes its connections after each answer without saying so, as uWSGI does. */
@@ -64,14 +69,30 @@ export class Http1UpstreamLink implements UpstreamLink {
     const kept = this.options.isForeign && !isIdempotent ? undefined : this.idle.pop();
     if (kept !== undefined) {
       kept.begin(receiver);
+      this.latest = kept;
       return kept;
     }
     // Room was there for it, if only in the place of an idle one.
     if (this.open_ >= this.options.maxConnections) this.idle[0]?.close();
     this.open_++;
     const connection = new Http1UpstreamConnection(this, receiver);
+    this.latest = connection;
     this.services.transport.connect(this.address, connection);
     return connection;
+  }
+
+  /** HTTP/1.1 does not tell which one is running: it is known where there is one alone. */
+  runningRequest(): string | undefined {
+    return this.open_ - this.idle.length === 1 ? this.latest?.describeRequest() : undefined;
+  }
+
+  overdue(): OverdueRequest | undefined {
+    let first: OverdueRequest | undefined;
+    for (const connection of this.givenUp) {
+      const overdue = connection.overdue;
+      if (overdue !== undefined && (first === undefined || overdue.forMs > first.forMs)) first = overdue;
+    }
+    return first;
   }
 
   /** A connection that answers nothing may wait for a slow handler: there is no telling. */
@@ -105,6 +126,7 @@ export class Http1UpstreamLink implements UpstreamLink {
   /** Its request was given up: its place is free when the upstream ends the connection. */
   giveUp(connection: Http1UpstreamConnection): void {
     this.givenUp.add(connection);
+    this.services.counters.abandoned++;
   }
 
   /** It was closed by the peer while no request was there, or before an answer began; false when it should not have been. */
@@ -123,6 +145,8 @@ export class Http1UpstreamLink implements UpstreamLink {
     if (index >= 0) this.idle.splice(index, 1);
     this.open_--;
     const wasGivenUp = this.givenUp.delete(connection);
+    if (wasGivenUp) this.services.counters.abandoned--;
+    if (this.latest === connection) this.latest = undefined;
     if (this.open_ === 0) this.onEmpty?.();
     if (wasGivenUp && this.onEmpty === undefined) this.options.onRoom?.();
   }

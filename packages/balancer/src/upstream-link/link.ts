@@ -1,4 +1,5 @@
 /** The seam towards upstreams: how an exchange sends a request and hears the answer, whatever is spoken on the wire. */
+import type { OverdueRequest } from "@paceline/link";
 import type { ForwardedFields } from "../forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
@@ -26,6 +27,8 @@ export interface AnswerReceiver {
   readonly canMove: boolean;
   /** Whether it was taken from an upstream that fell silent: its next one has to say that it begins it before it does. */
   readonly isSuspect: boolean;
+  /** The request's method and path, for people; made when it is asked for. */
+  describeRequest(): string;
   /** A connection is there; the request may be sent. Only where `open` gave a stream that was not ready. */
   onUpstreamReady(): void;
   /** A head; of a 1xx another follows. Its bytes are good until the call returns. */
@@ -76,4 +79,8 @@ export interface UpstreamLink {
   countSilence(weight: number): number;
   /** It is taken for stalled: gives back what it has not begun. */
   shed(): void;
+  /** The request that a silent upstream is running, for people; undefined where that is not known. */
+  runningRequest(): string | undefined;
+  /** Of requests that nobody waits for, the one that should have ended first; undefined where there is none. */
+  overdue(): OverdueRequest | undefined;
 }

@@ -41,4 +41,12 @@ export class WatchedHttp1Link implements UpstreamLink {
 
   /** HTTP/1.1 does not tell what has begun: what was sent stays. */
   shed(): void {}
+
+  runningRequest(): string | undefined {
+    return this.http1.runningRequest();
+  }
+
+  overdue(): undefined {
+    return undefined;
+  }
 }

@@ -19,6 +19,10 @@ export function requestHead(text: string): RequestHead {
 
 /** One request, and what was heard of it. */
 export class Asked implements AnswerReceiver {
+  describeRequest(): string {
+    return "GET /";
+  }
+
   readonly stream: UpstreamStream;
   canMove = true;
   isEnded = false;

@@ -249,6 +249,8 @@ class Link:
                 self._leave(max(0, float(message["deadlineMs"])), True)
             elif kind == "released":
                 self._owner.on_leave(True)
+            elif kind == "ping":
+                self._say('{"type":"pong"}')
             elif kind == "refused":
                 self._close()
                 print(f"the supervisor refused this process: {message['reason']}", file=sys.stderr)

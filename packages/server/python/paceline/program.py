@@ -1,5 +1,6 @@
 """What a Python instance does from its start to its end, by what its pool runs."""
 
+import faulthandler
 import os
 import sys
 
@@ -15,6 +16,8 @@ def main():
         sys.exit("paceline: Python %d.%d is too old: an instance needs 3.9" % sys.version_info[:2])
     # Its output is a file: without this, lines would lie in a buffer until there are many.
     sys.stdout.reconfigure(line_buffering=True)
+    # A process that the supervisor gives up gets SIGABRT first, and writes what each thread is at.
+    faulthandler.enable()
     instance = None
     try:
         identity = take_environment()

@@ -20,6 +20,7 @@ const instance: InstanceStatus = {
   errorsTotal: 0,
   latencyMs: { p50: 0.4, p99: 12.34 },
   eventLoopLagMs: 1,
+  stalledMs: null,
   heapBytes: 1,
   deferred: null,
   restarts: 0,

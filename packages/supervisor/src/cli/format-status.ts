@@ -17,6 +17,7 @@ const HEAD: Cell[] = [
   { text: "RESTARTS", align: "right" },
   { text: "UP", align: "right" },
 ];
+const STALLED_COLOUR = "31";
 /** Shown where an app has deferred jobs. */
 const DEFERRED: Cell = { text: "DEFERRED", align: "right" };
 
@@ -62,13 +63,14 @@ function title(status: Status): string {
 function poolLine(pool: PoolStatus): string {
   const rollout = pool.rollout === null ? "" : ` · ${pool.rollout.kind} ${pool.rollout.done}/${pool.rollout.total}`;
   const rate = pool.requestsPerSecond.toFixed(0);
-  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready  generation ${pool.generation}  ${pool.routes.join(" ")}  ${rate} req/s${rollout}`;
+  const stalled = pool.instances.filter(({ stalledMs }) => stalledMs !== null).length;
+  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}  ${pool.routes.join(" ")}  ${rate} req/s${rollout}`;
 }
 
 function processRows(process: InstanceStatus | BalancerStatus, options: FormatOptions): Cell[][] {
   const row: Cell[] = [
     process.name,
-    stateCell(process.state, options),
+    stateCell(process.state, options, process.stalledMs),
     right(process.pid),
     right(process.rssBytes === null ? null : (process.rssBytes / 1e6).toFixed(1)),
     right(process.cpuPercent?.toFixed(0) ?? null),
@@ -84,8 +86,9 @@ function processRows(process: InstanceStatus | BalancerStatus, options: FormatOp
   return other === null ? [row] : [row, [`  ${other.role}`, stateCell(other.state, options), right(other.pid)]];
 }
 
-function stateCell(state: ProcessState, { colour }: FormatOptions): Cell {
-  return { text: state, ...(colour ? { colour: COLOUR[state] } : {}) };
+function stateCell(state: ProcessState, { colour }: FormatOptions, stalledMs: number | null = null): Cell {
+  if (stalledMs === null) return { text: state, ...(colour ? { colour: COLOUR[state] } : {}) };
+  return { text: `stalled ${formatDuration(stalledMs / 1000)}`, ...(colour ? { colour: STALLED_COLOUR } : {}) };
 }
 
 function right(value: string | number | null): Cell {

@@ -131,6 +131,7 @@ function resolvePool(
     runs: kind.runs,
     launch: kind.launch ?? { entry: "server" },
     maxInFlight: kind.maxInFlight ?? null,
+    requestTimeoutMs: kind.requestTimeoutMs ?? 0,
     instances: processCount(pool.instances ?? kind.defaultInstances),
     routes,
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),

@@ -46,6 +46,11 @@ export const policyFields = {
     5_000,
     "From SIGKILL to a warning that the process does not die; the warning is repeated.",
   ),
+  hangAfterMs: milliseconds(
+    30_000,
+    "A process whose event loop has not turned for this long, or that a signal has stopped, is killed and replaced; its end is told as `hung`. `0` turns that off, as for a debugger.",
+    { min: 0 },
+  ),
   backoff: table(
     {
       initialMs: milliseconds(200, "The delay before the first new try."),

@@ -44,6 +44,8 @@ export interface InstanceStatus {
   inFlight: number;
   errorsTotal: number;
   latencyMs: LatencyMs;
+  /** For how long it has not answered the supervisor, in milliseconds; null while that is no longer than usual. */
+  stalledMs: number | null;
   eventLoopLagMs: number | null;
   heapBytes: number | null;
   /** Null while its app has never deferred a job. */
@@ -88,6 +90,7 @@ export interface BalancerStatus {
   errorsTotal: number;
   retriesTotal: number;
   inFlight: number;
+  stalledMs: number | null;
   latencyMs: LatencyMs;
   restarts: number;
   lastExit: LastExit | null;

@@ -27,6 +27,7 @@ const policy: SlotPolicy = {
   drainTimeoutMs: 2000,
   termTimeoutMs: 500,
   killTimeoutMs: 300,
+  hangAfterMs: 30_000,
   backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0.5 },
   restartBudget: { maxFailures: 3, periodMs: 10_000 },
   giveUp: true,
@@ -150,6 +151,8 @@ function changeOf(world: World, s: Step): FleetChange | null {
       world.spawned.add(processId(slot.name, slot.member.process.nextAttempt));
       world.alarms.delete(processId(slot.name, slot.member.process.attempt));
       return report(fleet, "web", s.index, { type: "adopted", attempt: slot.member.process.nextAttempt }, context);
+    case "hung":
+      return report(fleet, "web", s.index, { type: "hung", attempt, reason: "hung" }, context);
     default:
       return report(fleet, "web", s.index, { type: s.action, attempt }, context);
   }

@@ -30,6 +30,8 @@ export interface ProcessPolicy {
   termTimeoutMs: number;
   /** From SIGKILL to a warning that the process does not die. */
   killTimeoutMs: number;
+  /** An event loop that has not turned for this long; 0: however long it takes. */
+  hangAfterMs: number;
   backoff: BackoffPolicy;
   restartBudget: RestartBudget;
 }
@@ -53,6 +55,8 @@ export interface PoolConfig {
   launch: Launch;
   /** Requests that a balancer may have under way at one instance; null: as many as its own limits allow. */
   maxInFlight: number | null;
+  /** How long a request may go on after its client's 504, where an instance limits its concurrency; 0: for ever. */
+  requestTimeoutMs: number;
   instances: number;
   /** See SnapshotPool.routes in @paceline/link. */
   routes: string[];

@@ -45,7 +45,8 @@ export type Report =
   | { type: "exited"; attempt: number; status: ExitStatus }
   | { type: "spawnFailed"; attempt: number; reason: string }
   | { type: "deadline"; attempt: number }
-  | { type: "hung"; attempt: number }
+  /** `reason` begins with `hung`. */
+  | { type: "hung"; attempt: number; reason: string }
   | { type: "linkLost"; attempt: number }
   /** A process that an earlier supervisor spawned said hello. */
   | { type: "adopted"; attempt: number };

@@ -8,6 +8,7 @@ const policy: SlotPolicy = {
   drainTimeoutMs: 2000,
   termTimeoutMs: 500,
   killTimeoutMs: 300,
+  hangAfterMs: 30_000,
   backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0 },
   restartBudget: { maxFailures: 3, periodMs: 60_000 },
   giveUp: true,
@@ -137,7 +138,7 @@ describe("a process", () => {
   });
 
   test("that hangs is taken out of the pool and killed", () => {
-    expect(run([...up, [50, { type: "hung", attempt: 1 }]])).toMatchObject({
+    expect(run([...up, [50, { type: "hung", attempt: 1, reason: "hung" }]])).toMatchObject({
       process: { state: "killing", cause: "failing" },
       effects: ["leavePool", "SIGKILL", "setDeadline"],
     });

@@ -147,7 +147,7 @@ function ready(process: Process, event: ProcessEvent, context: Context): Transit
       };
     }
     case "hung": {
-      const killed = kill(process, "failing", "hangs", context);
+      const killed = kill(process, "failing", event.reason, context);
       return { process: killed.process, effects: [{ type: "leavePool" }, ...killed.effects] };
     }
     case "linkLost":

@@ -53,7 +53,7 @@ const GOOD_CHART = 20;
 
 const COLUMNS: readonly Column[] = [
   { key: "name", titles: ["NAME", "NAME"], align: "left", drop: 0, sort: "name", value: ({ name }) => name, least: 6 },
-  { key: "state", titles: ["STATE", "STATE"], align: "left", drop: 1, value: ({ state }) => state, least: 8 },
+  { key: "state", titles: ["STATE", "STATE"], align: "left", drop: 1, value: stateText, least: 8 },
   { key: "pid", titles: ["PID", "PID"], align: "right", drop: 10, value: ({ pid }) => String(pid ?? "–"), least: 5 },
   numeric("memory", ["RSS MB", "RSS"], 4, "memory", 5, ({ rssBytes }) => megabytes(rssBytes)),
   numeric("cpu", ["CPU %", "CPU"], 6, "cpu", 4, ({ cpuPercent }) => percent(cpuPercent)),
@@ -69,6 +69,11 @@ const COLUMNS: readonly Column[] = [
   numeric("restarts", ["RESTARTS", "RST"], 8, "restarts", 3, ({ restarts }) => count(restarts)),
   numeric("up", ["UP", "UP"], 11, undefined, 3, ({ uptimeSeconds }) => shortDuration(uptimeSeconds)),
 ];
+
+/** `ready`, or `stalled 12s`. */
+export function stateText({ state, stalledMs }: Pick<Process, "state" | "stalledMs">): string {
+  return stalledMs === null ? state : `stalled ${shortDuration(stalledMs / 1000)}`;
+}
 
 /** `1,200 6s`: how many, and the age of the oldest. */
 function deferredJobs(process: Process): string {
@@ -99,8 +104,8 @@ const STATE_STYLE: Record<ProcessState, Style> = {
   failed: "bad",
 };
 
-export function stateStyle(state: ProcessState): Style {
-  return STATE_STYLE[state];
+export function stateStyle(state: ProcessState, stalledMs: number | null = null): Style {
+  return stalledMs === null ? STATE_STYLE[state] : "bad";
 }
 
 /** Long titles and wide gaps where they fit, then short ones, then fewer columns; the chart takes what is left. */

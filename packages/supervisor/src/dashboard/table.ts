@@ -1,6 +1,6 @@
 /** The table: a line a pool, a row a process. */
 import type { PoolStatus, Status } from "../control/api.js";
-import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle } from "./columns.js";
+import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle, stateText } from "./columns.js";
 import { bar, count, shortDuration } from "./format.js";
 import { peak, sparkline } from "./history.js";
 import type { Model } from "./model.js";
@@ -126,7 +126,7 @@ function processLine(process: Process, { columns, gap }: Layout, chart: (cells: 
 function cellOf(process: Process, { column, width }: PlacedColumn, chart: (cells: number) => string): Segment {
   switch (column.key) {
     case "state":
-      return segment(fit(process.state, width), stateStyle(process.state));
+      return segment(fit(stateText(process), width), stateStyle(process.state, process.stalledMs));
     case "chart":
       return segment(fit(chart(width), width), "accent");
     case "name":

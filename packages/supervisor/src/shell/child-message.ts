@@ -42,6 +42,8 @@ function isMessage(message: Fields): boolean {
       );
     case "applied":
       return areAmounts(message, ["version"]) && isList(message.leaving) && typeof message.listening === "boolean";
+    case "pong":
+      return true;
     case "fault":
       return areTexts(message, ["message"]) && isExit(message.exit);
     default:
@@ -56,12 +58,19 @@ function isProtocol(value: unknown): boolean {
 
 function isUpstream(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
-  const { id, latency, errorsTotal = 0, ...counts } = value as Fields;
+  const { id, latency, errorsTotal = 0, running, overdue, ...counts } = value as Fields;
   return (
     typeof id === "string" &&
+    (running === undefined || typeof running === "string") &&
+    (overdue === undefined || isOverdue(overdue)) &&
     areAmounts({ ...counts, errorsTotal }, ["inFlight", "requestsTotal", "errorsTotal"]) &&
     (latency === undefined || isList(latency))
   );
+}
+
+function isOverdue(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return areTexts(value as Fields, ["request"]) && areAmounts(value as Fields, ["forMs"]);
 }
 
 function isExit(value: unknown): boolean {

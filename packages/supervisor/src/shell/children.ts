@@ -8,6 +8,7 @@ import {
   type ChildMessage,
   controlLanePath,
   type Hello,
+  type OverdueRequest,
   workMarkPath,
 } from "@paceline/link";
 import { endStrays, openMark } from "@paceline/link/processes";
@@ -39,12 +40,18 @@ export interface ChildrenOptions {
   onHello(child: LiveProcess, connection: LinkConnection): void;
   onApplied(child: LiveProcess, applied: Applied): void;
   onLinkLost(child: LiveProcess): void;
+  /** Anything came from it: its event loop turns. */
+  onHeard(child: LiveProcess): void;
+  /** A balancer says that a request of it goes on although nobody waits for it. */
+  onOverdue(child: LiveProcess, overdue: OverdueRequest): void;
   /** Comes before the state machine hears of it, and also for a process that could not even be started. */
   onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
 }
 
 /** What a child calls its runtime is for people to read. */
 const MAX_RUNTIME_TEXT = 40;
+/** A request that is told to people. */
+const MAX_REQUEST_TEXT = 200;
 
 export class Children {
   private readonly byId = new Map<string, LiveProcess>();
@@ -125,6 +132,12 @@ export class Children {
       pid: null,
       connection: null,
       fault: null,
+      verdict: null,
+      running: null,
+      relayed: new Map(),
+      get isBusy() {
+        return (this.stats.last?.inFlight ?? 0) > 0 || [...this.relayed.values()].some((count) => count > 0);
+      },
       commandExit: null,
       drainDeadline: null,
       released: false,
@@ -147,7 +160,7 @@ export class Children {
   }
 
   /** Signals the process and all that it started in its group. */
-  signal(id: string, signal: "SIGTERM" | "SIGKILL"): void {
+  signal(id: string, signal: "SIGTERM" | "SIGKILL" | "SIGABRT"): void {
     const child = this.byId.get(id);
     if (child === undefined || child.pid === null || child.exit !== null) return;
     signalGroup(child.pid, signal);
@@ -175,6 +188,7 @@ export class Children {
   hello(child: LiveProcess, hello: Hello, connection: LinkConnection): void {
     child.connection?.destroy();
     child.connection = connection;
+    this.options.onHeard(child);
     this.options.onHello(child, connection);
     child.protocol = hello.protocol ?? child.protocol;
     if (!/^(bun|node) /.test(hello.runtime)) child.runtime = hello.runtime.slice(0, MAX_RUNTIME_TEXT);
@@ -184,6 +198,7 @@ export class Children {
   }
 
   message(child: LiveProcess, message: Exclude<ChildMessage, Hello>): void {
+    this.options.onHeard(child);
     switch (message.type) {
       case "ready":
         child.protocol = message.protocol ?? child.protocol;
@@ -203,17 +218,22 @@ export class Children {
         child.fault = message.message.slice(0, 1000);
         child.commandExit = message.exit ?? null;
         return;
+      case "pong":
+        return;
       default:
         message satisfies never;
     }
   }
 
-  /** What a command does is known to the balancers alone. */
+  /** What a command does is known to the balancers alone, and so is what a process that is silent is at. */
   private recordRelayed(balancer: LiveProcess, { upstreams, periodMs }: BalancerStats): void {
     for (const upstream of upstreams) {
       const child = this.byId.get(upstream.id);
-      if (child !== undefined && child.mark !== null)
-        child.stats.recordRelayed(balancer.id, upstream, periodMs, Date.now());
+      if (child === undefined) continue;
+      child.relayed.set(balancer.id, upstream.inFlight);
+      if (upstream.running !== undefined) child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);
+      if (upstream.overdue !== undefined) this.options.onOverdue(child, upstream.overdue);
+      if (child.mark !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, Date.now());
     }
   }
 
@@ -264,12 +284,18 @@ export class Children {
     } catch (error) {
       options.log.event("warn", child.name, `its output could not be read to the end: ${(error as Error).message}`);
     }
-    if (child.kind === "balancer") for (const other of this.byId.values()) other.stats.balancerEnded(child.id);
+    if (child.kind === "balancer") {
+      for (const other of this.byId.values()) {
+        other.stats.balancerEnded(child.id);
+        other.relayed.delete(child.id);
+      }
+    }
     const at = Date.now();
     const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
     // An app says the same in its last lines; a command may have said nothing.
     const why = mark === null || child.fault === null ? "" : `: ${child.fault}`;
-    const reason = `${how} after ${seconds(at - child.spawnedAt)}${why}`;
+    const verdict = child.verdict === null ? "" : `${child.verdict}; `;
+    const reason = `${verdict}${how} after ${seconds(at - child.spawnedAt)}${why}`;
     options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
     const { attempt } = child;
     if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });

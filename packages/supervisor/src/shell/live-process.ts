@@ -39,6 +39,14 @@ export interface LiveProcess {
   connection: LinkConnection | null;
   /** Why it is about to fail, as it said itself. */
   fault: string | null;
+  /** Why we had it killed, where that was our verdict and not its own end. */
+  verdict: string | null;
+  /** What balancers say it is running while it is silent. */
+  running: string | null;
+  /** Requests that each balancer has under way there, as it last said. */
+  readonly relayed: Map<string, number>;
+  /** Requests are under way there, as it or a balancer last said. */
+  readonly isBusy: boolean;
   /** How the command of a shim ended. */
   commandExit: ExitStatus | null;
   /** When a drain it was asked for must have ended; null when it was asked for none. */

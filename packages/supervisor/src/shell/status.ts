@@ -4,6 +4,7 @@ import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { BalancerCoordination } from "./balancer-coordination.js";
 import type { Children } from "./children.js";
 import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
+import type { LivenessWatch } from "./liveness-watch.js";
 import type { PoolConfigs } from "./pool-configs.js";
 import type { PssSampler } from "./pss.js";
 import type { Rollouts } from "./rollouts.js";
@@ -25,6 +26,7 @@ export interface StatusSources {
   slots: SlotBook;
   stats: StatsBook;
   usage: UsageSampler;
+  liveness: LivenessWatch;
   pss: PssSampler;
 }
 
@@ -90,11 +92,21 @@ function instanceStatus(sources: StatusSources, slot: Slot, now: number): Instan
     ...common(sources, slot, child, now),
     generation: slot.member.generation,
     runtime: child?.runtime ?? sources.configs.pool(slot.name.slice(0, slot.name.lastIndexOf(".")))?.runtime ?? "bun",
-    inFlight: child?.stats.last?.inFlight ?? 0,
+    inFlight: inFlightOf(sources, child),
     eventLoopLagMs: last?.eventLoopLagMs ?? null,
     heapBytes: last?.heapBytes ?? null,
     deferred: last?.deferred ?? null,
   };
+}
+
+/** Of one that is silent the balancers know more. */
+function inFlightOf({ liveness }: StatusSources, child: LiveProcess | undefined): number {
+  const own = child?.stats.last?.inFlight ?? 0;
+  if (child === undefined || liveness.stalledMs(child.id) === null) return own;
+  return Math.max(
+    own,
+    [...child.relayed.values()].reduce((sum, count) => sum + count, 0),
+  );
 }
 
 function balancerStatus(sources: StatusSources, slot: Slot, now: number): BalancerStatus {
@@ -120,6 +132,7 @@ function common(sources: StatusSources, slot: Slot, child: LiveProcess | undefin
     pid: child?.pid ?? null,
     state: slot.member.process.state,
     attempt: slot.member.process.attempt,
+    stalledMs: child === undefined ? null : sources.liveness.stalledMs(child.id),
     uptimeSeconds: child === undefined ? 0 : secondsSince(child.spawnedAt, now),
     rssBytes: usage?.rssBytes ?? null,
     pssBytes: child?.pid == null ? null : sources.pss.of(child.pid),

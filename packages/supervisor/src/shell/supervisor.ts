@@ -12,6 +12,7 @@ import { FleetRunner } from "./fleet-runner.js";
 import { LinkServer } from "./link-server.js";
 import { bindAll, freePort, type ListeningSocket } from "./listening-sockets.js";
 import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
+import { LivenessWatch } from "./liveness-watch.js";
 import { Operations, STOPPING } from "./operations.js";
 import { OutputPoller } from "./output.js";
 import { PoolConfigs } from "./pool-configs.js";
@@ -86,6 +87,7 @@ class FleetSupervisor implements Supervisor {
   private readonly reloads: Reload;
   private readonly link: LinkServer<LiveProcess>;
   private readonly outputs: OutputPoller;
+  private readonly liveness: LivenessWatch;
   private readonly usage: UsageSampler;
   private readonly pss: PssSampler;
 
@@ -114,6 +116,8 @@ class FleetSupervisor implements Supervisor {
         if (child.kind === "balancer") coordination.join(child.id, connection);
       },
       onApplied: (child, applied) => coordination.applied(child.id, applied),
+      onHeard: (child) => this.liveness.heard(child),
+      onOverdue: (child, overdue) => this.liveness.overdue(child, overdue),
       onLinkLost: (child) => coordination.lostLink(child.id),
       onEnded: (process, ending) => {
         coordination.gone(process.id);
@@ -141,6 +145,13 @@ class FleetSupervisor implements Supervisor {
       (effect) => effects.perform(effect),
     );
     const { runner } = this;
+    this.liveness = new LivenessWatch({
+      children,
+      fleet: () => runner.fleet,
+      policyOf: (pool) => configs.policyOf(pool),
+      requestTimeoutMs: (pool) => configs.pool(pool)?.requestTimeoutMs ?? 0,
+      report: ({ pool, index }, report) => runner.report(pool, index, report),
+    });
     this.rollouts = new Rollouts({ runner, children, coordination, slots, log });
     const { rollouts } = this;
     const isReloading = () => this.reloads.isRunning;
@@ -192,6 +203,7 @@ class FleetSupervisor implements Supervisor {
     });
     this.outputs.start();
     this.usage.start();
+    this.liveness.start();
     log.event("info", "paceline", `listens on ${this.sockets.map((socket) => socket.url).join(", ")}`);
     runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
     for (const pool of options.config.pools) {
@@ -221,13 +233,13 @@ class FleetSupervisor implements Supervisor {
   }
 
   status(): Status {
-    const { configs, children, coordination, rollouts, slots, stats, usage, pss, startedAt } = this;
+    const { configs, children, coordination, rollouts, slots, stats, usage, liveness, pss, startedAt } = this;
     const { fleet } = this.runner;
     const wanted = wantedSlots(fleet);
     // No slot at all: the control socket answers before the fleet is laid out.
     const allReady = wanted.length > 0 && wanted.every((slot) => slots.of(slot.name).everReady);
     return buildStatus({
-      ...{ configs, children, coordination, rollouts, slots, stats, usage, pss, startedAt, fleet },
+      ...{ configs, children, coordination, rollouts, slots, stats, usage, liveness, pss, startedAt, fleet },
       version: this.options.version,
       state: this.stopping !== undefined ? "stopping" : allReady ? "running" : "starting",
       listen: this.sockets.map((socket) => socket.url),
@@ -328,6 +340,7 @@ class FleetSupervisor implements Supervisor {
     this.timers.clearAll();
     this.outputs.stop();
     this.usage.stop();
+    this.liveness.stop();
     this.pss.stop();
     this.children.close();
     this.link.close();

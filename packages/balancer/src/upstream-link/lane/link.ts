@@ -364,4 +364,26 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     }
     this.output.flushSoon();
   }
+
+  runningRequest(): string | undefined {
+    const work = readWorkMark(this.path, this.number);
+    const stream =
+      work?.on === "ours"
+        ? this.streams.underWay().find(({ sequence }) => sequence >>> 0 === work.request)
+        : work === undefined
+          ? this.onlyCandidate()
+          : undefined;
+    return stream?.receiver?.describeRequest();
+  }
+
+  /** Without a mark: the one that it said it is at work on, or the only one it has. */
+  private onlyCandidate(): LaneStream | undefined {
+    if (this.atWork?.receiver !== undefined) return this.atWork;
+    const [first, ...others] = this.streams.underWay();
+    return others.length === 0 ? first : undefined;
+  }
+
+  overdue(): undefined {
+    return undefined;
+  }
 }

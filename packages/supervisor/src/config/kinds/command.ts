@@ -6,6 +6,7 @@ import { commandWords, count, milliseconds, text } from "../fields.js";
 import { findProgram } from "../programs.js";
 import { suggest } from "../suggest.js";
 import { type KindContext, poolKind } from "./kind.js";
+import { requestTimeoutMs, requestTimeoutOf } from "./request-timeout.js";
 
 const DEFAULTS = { intervalMs: 10_000, timeoutMs: 5_000, failures: 3, stopSignal: "SIGTERM", host: "localhost" };
 
@@ -33,6 +34,7 @@ export const command = poolKind({
       "How many requests each balancer sends to one instance of a command at once; others wait in the queue. Let it be what the program has of processes and threads, when they are few.",
       { max: 100_000 },
     ),
+    requestTimeoutMs,
   },
   defaultInstances: 1,
   resolve(keys, context) {
@@ -53,6 +55,8 @@ export const command = poolKind({
     }
     if (keys.checkHost !== undefined && !/^[\w.:[\]-]+$/.test(keys.checkHost))
       report(["checkHost"], "must be a host, with a port or without one");
+    if (keys.requestTimeoutMs !== undefined && keys.maxInFlight === undefined)
+      report(["requestTimeoutMs"], "is only valid with `maxInFlight`: without it nobody knows which requests go on");
     checkSignal(keys.stopSignal, context);
     const used = new Set([...words, ...Object.values(env)].flatMap(placeholdersIn));
     return {
@@ -73,7 +77,10 @@ export const command = poolKind({
         },
       },
       launch: { entry: "shim" },
-      ...(keys.maxInFlight !== undefined && { maxInFlight: keys.maxInFlight }),
+      ...(keys.maxInFlight !== undefined && {
+        maxInFlight: keys.maxInFlight,
+        requestTimeoutMs: requestTimeoutOf(keys.requestTimeoutMs),
+      }),
     };
   },
 });

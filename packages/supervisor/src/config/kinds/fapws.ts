@@ -3,6 +3,7 @@ import { text } from "../fields.js";
 import { resolveFile } from "../paths.js";
 import { poolKind } from "./kind.js";
 import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
+import { requestTimeoutMs, requestTimeoutOf } from "./request-timeout.js";
 
 export const fapws = poolKind({
   name: "fapws",
@@ -11,6 +12,7 @@ export const fapws = poolKind({
       "A FAPWS start script, from the config file's folder, such as `./start.py`: Paceline's package `fapws` stands in for FAPWS, and each instance runs the script. See [migrating-from-fapws.md](migrating-from-fapws.md).",
     ),
     python,
+    requestTimeoutMs,
   },
   defaultInstances: 4,
   resolve(keys, context) {
@@ -21,6 +23,7 @@ export const fapws = poolKind({
       runs: { fapws: { script } },
       launch: launchPython(keys.python, context),
       maxInFlight: PYTHON_MAX_IN_FLIGHT,
+      requestTimeoutMs: requestTimeoutOf(keys.requestTimeoutMs),
     };
   },
 });

@@ -3,6 +3,7 @@ import { textOrTable } from "../fields.js";
 import type { KindContext } from "./kind.js";
 import { poolKind } from "./kind.js";
 import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
+import { requestTimeoutMs, requestTimeoutOf } from "./request-timeout.js";
 
 /** `package.module`, `module:attribute`, `module:attribute.attribute`, `module:factory()`. */
 const CALLABLE = /^[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?)?$/u;
@@ -14,6 +15,7 @@ export const wsgi = poolKind({
       'A WSGI callable of Python: `"mysite.wsgi:application"`, `"package.module:factory()"`; without a colon, `application` of the module. Several in one instance: a table by path prefix, `{ "/": "site:app", "/api/": "api:app" }`, of which the longest that fits answers, with its prefix in SCRIPT_NAME. Modules are found from `cwd`.',
     ),
     python,
+    requestTimeoutMs,
   },
   defaultInstances: 4,
   resolve(keys, context) {
@@ -25,6 +27,7 @@ export const wsgi = poolKind({
       runs: { wsgi },
       launch: launchPython(keys.python, context),
       maxInFlight: PYTHON_MAX_IN_FLIGHT,
+      requestTimeoutMs: requestTimeoutOf(keys.requestTimeoutMs),
     };
   },
 });

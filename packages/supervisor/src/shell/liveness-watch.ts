@@ -1,0 +1,121 @@
+/** Asks the processes of the fleet for signs of life, and has those killed that are hung or whose request has overrun its time. */
+import type { OverdueRequest } from "@paceline/link";
+import { type Fleet, findPool, occupants, processId } from "../core/fleet.js";
+import { Liveness, type Watched } from "../core/liveness.js";
+import type { Report, SlotPolicy } from "../core/process.js";
+import { seconds } from "../core/words.js";
+import type { Children } from "./children.js";
+import type { LiveProcess } from "./live-process.js";
+
+export interface LivenessWatchOptions {
+  children: Children;
+  fleet(): Fleet;
+  policyOf(pool: string): SlotPolicy;
+  /** The pool's key of that name; 0 for never. */
+  requestTimeoutMs(pool: string): number;
+  report(child: LiveProcess, report: Report): void;
+}
+
+const TICK_MS = 1000;
+const SHORTEST_TICK_MS = 50;
+/** Between the look that finds somebody overdue and the verdict all that had come is read. */
+const READ_PASS_MS = 10;
+/** How long a Python process may take to write its tracebacks before it is killed. */
+const TRACEBACK_MS = 500;
+
+export class LivenessWatch {
+  private readonly liveness = new Liveness();
+  private timer: NodeJS.Timeout | undefined;
+  private isOver = false;
+
+  constructor(private readonly options: LivenessWatchOptions) {}
+
+  start(): void {
+    this.arm();
+  }
+
+  stop(): void {
+    this.isOver = true;
+    clearTimeout(this.timer);
+  }
+
+  /** Something came from this process. */
+  heard(child: LiveProcess): void {
+    this.liveness.heard(child.id);
+    child.running = null;
+  }
+
+  /** For how long it has not answered; null while that is no longer than usual. */
+  stalledMs(id: string): number | null {
+    return this.liveness.stalledMs(id);
+  }
+
+  /** A balancer tells that a request of this process goes on although nobody waits for it. */
+  overdue(child: LiveProcess, { request, forMs }: OverdueRequest): void {
+    const timeoutMs = this.options.requestTimeoutMs(child.pool);
+    if (timeoutMs === 0 || forMs < timeoutMs || child.verdict !== null || child.exit !== null) return;
+    this.kill(child, `hung: ${request} went on for ${seconds(forMs)} after nobody waited for it (requestTimeoutMs)`);
+  }
+
+  private arm(): void {
+    if (this.isOver) return;
+    const limits = this.options
+      .fleet()
+      .pools.map(({ name }) => this.options.policyOf(name).hangAfterMs)
+      .filter((ms) => ms > 0);
+    const everyMs = Math.max(SHORTEST_TICK_MS, Math.min(TICK_MS, ...limits.map((ms) => ms / 4)));
+    this.timer = setTimeout(() => this.tick(), everyMs);
+  }
+
+  private tick(): void {
+    const watched = this.watched();
+    for (const id of this.liveness.tick(performance.now(), watched)) {
+      this.options.children.get(id)?.connection?.send({ type: "ping" });
+    }
+    if (this.liveness.hasSuspects(watched))
+      this.timer = setTimeout(() => setImmediate(() => this.judge()), READ_PASS_MS);
+    else this.arm();
+  }
+
+  private judge(): void {
+    this.arm();
+    for (const id of this.liveness.hung(this.watched(), (pool) => this.isRecovering(pool))) {
+      const child = this.options.children.get(id);
+      if (child === undefined || child.verdict !== null) continue;
+      const running = child.running === null ? "" : ` while it ran ${child.running}`;
+      const forMs = this.liveness.unansweredMs(id);
+      this.kill(child, `hung: its event loop did not turn for ${seconds(forMs)}${running}`);
+    }
+  }
+
+  private kill(child: LiveProcess, reason: string): void {
+    child.verdict = reason;
+    const kill = () => this.options.report(child, { type: "hung", attempt: child.attempt, reason });
+    // Python's faulthandler writes what each thread is at, and nothing else can while a view runs.
+    if (!child.runtime.startsWith("python ")) return kill();
+    this.options.children.signal(child.id, "SIGABRT");
+    setTimeout(kill, TRACEBACK_MS);
+  }
+
+  private watched(): Watched[] {
+    const { children, fleet, policyOf } = this.options;
+    return fleet().pools.flatMap(({ name, slots }) => {
+      const { hangAfterMs } = policyOf(name);
+      return slots.flatMap((slot) =>
+        occupants(slot)
+          .filter(({ occupant }) => occupant.process.state === "ready")
+          .map(({ occupant }) => processId(slot.name, occupant.process.attempt))
+          .filter((id) => children.get(id)?.exit === null)
+          .map((id) => ({ id, pool: name, isBusy: children.get(id)?.isBusy === true, hangAfterMs })),
+      );
+    });
+  }
+
+  private isRecovering(pool: string): boolean {
+    const slots = findPool(this.options.fleet(), pool)?.slots ?? [];
+    return slots.some(
+      ({ member: { process } }) =>
+        process.goal === "up" && (process.state === "killing" || process.state === "starting"),
+    );
+  }
+}

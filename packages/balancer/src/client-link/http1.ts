@@ -6,7 +6,7 @@ import type { ResponseHead } from "../http1/response-head.js";
 import { type LocalStatus, localAnswer } from "../local-answer.js";
 import { Exchange } from "../relay/exchange.js";
 import type { Relay } from "../relay/relay.js";
-import type { Connection, ConnectionOwner } from "../transport/transport.js";
+import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
 import { Http1Answer } from "./http1-answer.js";
 import { Input } from "./input.js";
 import type { ClientLink } from "./link.js";
@@ -19,6 +19,8 @@ type State =
   | "exchange"
   /** The last answer was sent and FIN with it; what the client still sends is read and dropped, lest a reset takes the answer away. */
   | "lingering"
+  /** Done with, but for what the client has not taken yet: it counts until its descriptor is closed. */
+  | "closing"
   | "closed";
 
 /** How long a client may go on sending after its last answer, in milliseconds. */
@@ -27,7 +29,10 @@ const LINGER_MS = 2000;
 /** What a client may send ahead of its answer before it is read no more, in bytes. */
 const MAX_AHEAD_BYTES = 65_536;
 
-/** Told when a connection is gone, so that a drain knows when all are. */
+/** With more than this waiting for the client no next request is begun, in bytes. */
+const MAX_UNREAD_BYTES = DRAIN_ABOVE_BYTES;
+
+/** Told when a connection is gone and its descriptor closed, so that a drain knows when all are. */
 export type OnGone = (link: Http1ClientLink) => void;
 
 export class Http1ClientLink implements ClientLink, ConnectionOwner {
@@ -43,6 +48,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private isHeadRequest = false;
   private readonly reading: Reading;
   private isBusy = false;
+  /** In state "head": answers wait for the client, and the deadline is that of sending. */
+  private isSending = false;
   private waitedBytes = 0;
   /** Its share of the budget for slow clients. */
   private heldBytes = 0;
@@ -94,6 +101,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
         this.readBody();
         break;
       case "lingering":
+      case "closing":
       case "closed":
         break;
     }
@@ -104,11 +112,18 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private readRequests(): void {
     if (this.isBusy) return;
     this.isBusy = true;
-    while (this.state === "head" && this.input.length > 0 && this.readHead()) {
+    while (this.state === "head" && this.input.length > 0 && !this.isUnread && this.readHead()) {
       this.readBody();
       this.exchange.onRequestBatch();
     }
     this.isBusy = false;
+  }
+
+  /** The client does not read its answers: it is not read either until it has. */
+  private get isUnread(): boolean {
+    if (this.connection.waitingBytes <= MAX_UNREAD_BYTES) return false;
+    this.reading.pause(Pause.UNREAD);
+    return true;
   }
 
   /** Reads one head and begins its exchange; false when there is none yet or it was refused. */
@@ -122,6 +137,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       // The first byte of a head begins its time, and no later one prolongs it.
       if (!input.isPartial) this.deadlineAt = this.deadlines.now + relay.limits.headTimeoutMs;
       input.isPartial = true;
+      this.isSending = false;
       // The rest of this head is awaited, however much came ahead; its own limit bounds it.
       this.reading.resume(Pause.AHEAD);
       return false;
@@ -181,7 +197,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
 
   onDrain(): void {
     this.giveBack();
-    this.exchange.onClientDrain();
+    this.reading.resume(Pause.UNREAD);
+    if (this.state !== "head") return this.exchange.onClientDrain();
+    if (this.isSending) this.awaitRequest();
+    this.readRequests();
   }
 
   onEnd(): void {
@@ -193,6 +212,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       case "head":
       case "lingering":
         return this.close();
+      case "closing":
       case "closed":
         return;
     }
@@ -201,21 +221,28 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   onClose(): void {
     if (this.state === "closed") return;
     this.exchange.onClientGone();
-    this.close();
+    this.leave();
   }
 
   onDeadline(): void {
     switch (this.state) {
       case "head":
+        if (this.isSending) return this.onSendDeadline();
         // A client that began a request learns why it is cut off; an idle one is simply closed.
         return this.input.length > 0 ? this.refuse(408) : this.close();
       case "exchange":
         return this.exchange.onDeadline();
       case "lingering":
         return this.close();
+      case "closing":
       case "closed":
         return;
     }
+  }
+
+  private onSendDeadline(): void {
+    if (this.connection.waitingBytes > 0 && !this.hasProgressed()) return this.abort();
+    this.awaitRequest();
   }
 
   // From the exchange.
@@ -271,8 +298,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     const wasWhole = this.state === "exchange" && this.body.isComplete;
     if (this.keepAlive) {
       this.state = "head";
-      const { limits } = this.relay;
-      this.deadlineAt = this.deadlines.now + (this.relay.isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs);
+      this.awaitRequest();
       this.input.isPartial = false;
       this.resumeBody();
       return this.readRequests();
@@ -285,19 +311,34 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     this.connection.end();
   }
 
+  /** The answers were given; the time until the next request begins when the client has taken them. */
+  private awaitRequest(): void {
+    const { limits, isDraining } = this.relay;
+    this.isSending = this.connection.waitingBytes > 0;
+    if (this.isSending) {
+      // Progress is counted from here.
+      this.hasProgressed();
+      this.deadlineAt = this.deadlines.now + limits.sendTimeoutMs;
+    } else this.deadlineAt = this.deadlines.now + (isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs);
+  }
+
   abort(): void {
-    if (this.state === "closed") return;
+    if (this.state === "closed" || this.state === "closing") return;
     this.leave();
     this.connection.reset();
   }
 
   private close(): void {
-    if (this.state === "closed") return;
-    this.leave();
-    this.connection.close();
+    if (this.state === "closed" || this.state === "closing") return;
+    this.state = "closing";
+    this.input.clear();
+    this.deadlines.remove(this);
+    this.connection.close(true);
   }
 
+  /** The descriptor is closed. */
   private leave(): void {
+    if (this.state === "closed") return;
     this.state = "closed";
     this.input.clear();
     this.giveBack();

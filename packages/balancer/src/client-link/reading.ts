@@ -7,6 +7,8 @@ export const Pause = {
   AHEAD: 1,
   /** Its upstream cannot take more yet. */
   UPSTREAM: 2,
+  /** It has not read its answers. */
+  UNREAD: 4,
 } as const;
 
 export class Reading {

@@ -67,10 +67,10 @@ class BunConnection implements Connection {
     if (this.waiting === null) this.socket.shutdown();
   }
 
-  close(): void {
+  close(awaitsClose = false): void {
     if (this.closing === "closed" || this.closing === "closing") return;
     this.closing = "closing";
-    this.owner = NO_OWNER;
+    if (!awaitsClose) this.owner = NO_OWNER;
     // `end()` closes at once when nothing waits; `close()` would close the descriptor twice (Bun 1.4.5).
     if (this.waiting === null) return void this.socket.end();
     this.closingBytes = this.waitingBytes;
@@ -81,7 +81,11 @@ class BunConnection implements Connection {
   graceOver(): void {
     if (this.closing !== "closing") return;
     const { waitingBytes } = this;
-    if (waitingBytes >= this.closingBytes) return this.reset();
+    if (waitingBytes >= this.closingBytes) {
+      const { owner } = this;
+      this.reset();
+      return owner.onClose();
+    }
     this.closingBytes = waitingBytes;
     this.socket.timeout(CLOSE_GRACE_SECONDS);
   }

@@ -5,6 +5,7 @@ import {
   CLOSE_GRACE_SECONDS,
   type Connection,
   type ConnectionOwner,
+  DRAIN_ABOVE_BYTES,
   LISTEN_BACKLOG,
   type Listener,
   NO_OWNER,
@@ -20,7 +21,8 @@ const REST_READ_BYTES = 65_536;
 class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private isClosing = false;
-  private isOverfull = false;
+  /** More waits, or has, than it may without a drain that is told. */
+  private owesDrain = false;
   /** What the peer had sent before a write found it gone, and whether that was all. */
   private rest: Buffer[] = [];
   private isRestWhole = false;
@@ -45,9 +47,9 @@ class NodeConnection implements Connection {
   write(bytes: Uint8Array): boolean {
     if (this.isClosing) return true;
     this.socket.write(bytes);
-    if (this.socket.writableLength <= HIGH_WATER_BYTES) return true;
-    this.isOverfull = true;
-    return false;
+    const { writableLength } = this.socket;
+    if (writableLength > DRAIN_ABOVE_BYTES) this.owesDrain = true;
+    return writableLength <= HIGH_WATER_BYTES;
   }
 
   writeTransient(bytes: Uint8Array): boolean {
@@ -67,9 +69,9 @@ class NodeConnection implements Connection {
     this.isClosing = true;
   }
 
-  close(): void {
+  close(awaitsClose = false): void {
     this.isClosing = true;
-    this.owner = NO_OWNER;
+    if (!awaitsClose) this.owner = NO_OWNER;
     if (this.socket.writableLength > 0) {
       this.socket.setTimeout(CLOSE_GRACE_SECONDS * 1000, () => this.socket.destroy());
     }
@@ -85,8 +87,8 @@ class NodeConnection implements Connection {
   }
 
   private drained(): void {
-    if (!this.isOverfull) return;
-    this.isOverfull = false;
+    if (!this.owesDrain) return;
+    this.owesDrain = false;
     this.owner.onDrain();
   }
 

@@ -9,7 +9,7 @@ export interface ConnectionOwner {
    * still come once or twice after `pause()`.
    */
   onData(bytes: Buffer): boolean;
-  /** All that was written has been taken by the kernel, after a `write` that answered false. */
+  /** All that was written has been taken by the kernel, after a `write` that answered false or when more than DRAIN_ABOVE_BYTES waited. */
   onDrain(): void;
   /** The peer sent FIN: no more bytes come, but it may still read. */
   onEnd(): void;
@@ -37,9 +37,9 @@ export interface Connection {
   end(): void;
   /**
    * Closes as soon as what still waits is sent; resets a peer that reads none of it for CLOSE_GRACE_SECONDS. The owner
-   * hears nothing more.
+   * hears nothing more, but where it `awaitsClose`: then data may still come, and `onClose` when the descriptor is closed.
    */
-  close(): void;
+  close(awaitsClose?: boolean): void;
   /** Closes at once with a reset, so that no peer can take what it got for the whole. The owner hears nothing more. */
   reset(): void;
 }
@@ -65,6 +65,9 @@ export interface Transport {
 
 /** How long the peer of a closed connection may read nothing of what still waits, in seconds. */
 export const CLOSE_GRACE_SECONDS = 30;
+
+/** When more than this waits, `onDrain` comes whatever `write` answered. */
+export const DRAIN_ABOVE_BYTES = 65_536;
 
 /** The accept queue asked for; the kernel caps it at net.core.somaxconn. */
 export const LISTEN_BACKLOG = 4096;

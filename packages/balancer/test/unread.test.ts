@@ -1,0 +1,117 @@
+/** Clients that ask and do not read: what waits for them is bounded, and they count until their descriptor is closed. */
+import net from "node:net";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
+import { exchangeRaw, RawClient } from "./support/raw-client.js";
+import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+
+const ANSWER_BYTES = 32_768;
+/** More than the sockets of both ends hold of its answers, twice over. */
+const PIPELINED = 2000;
+const REFUSED = 200_000;
+const ANSWER = `HTTP/1.1 200 OK\r\nContent-Length: ${ANSWER_BYTES}\r\n\r\n${"x".repeat(ANSWER_BYTES - 6)}`;
+
+/** Answers each request with the number in its target at the end of the body. */
+function answerWithTarget(): (connection: UpstreamConnection) => void {
+  const answered = new WeakMap<UpstreamConnection, number>();
+  return (connection) => {
+    for (;;) {
+      const at = answered.get(connection) ?? 0;
+      const end = connection.received.indexOf("\r\n\r\n", at);
+      if (end < 0) return;
+      answered.set(connection, end + 4);
+      const number = /GET \/(\d+)/.exec(connection.received.slice(at, end))?.[1] as string;
+      connection.socket.write(ANSWER + number.padStart(6));
+    }
+  };
+}
+
+function requests(count: number): string {
+  return Array.from({ length: count }, (_, i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join("");
+}
+
+describe.each(SETUPS)("a client that pipelines and does not read, on %s over %s", (runtime, protocol) => {
+  let balancer: BalancerProcess;
+  let upstream: ScriptedUpstream;
+
+  beforeEach(async () => {
+    balancer = await BalancerProcess.start(runtime, { sendTimeoutMs: 1000 });
+    balancer.protocol = protocol;
+    upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, answerWithTarget(), protocol);
+    await balancer.follow({ "web.1#1": upstream.path });
+  });
+
+  afterEach(async () => {
+    await balancer.stop();
+    await upstream.close();
+  });
+
+  it("is served no more than the sockets hold, until it reads or is cut", async () => {
+    const reader = net.connect(balancer.port, "127.0.0.1");
+    reader.pause().write(requests(500));
+    await upstream.until(({ received }) => received.includes("GET /40 "), "more than what waits for a client");
+    expect(await numbersOf(reader, 500)).toEqual(Array.from({ length: 500 }, (_, i) => i));
+    reader.destroy();
+
+    // Refusals are answers too.
+    const [silent, refused] = [await RawClient.connect(balancer.port), await RawClient.connect(balancer.port)];
+    for (const { socket } of [silent, refused]) socket.pause();
+    void silent.send(requests(PIPELINED));
+    void refused.send("GET /../x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REFUSED));
+    const { requestsTotal } = await balancer.reports(
+      ({ connections, connectionsTotal }) => connections === 0 && connectionsTotal === 3,
+    );
+    const served = upstream.received.split("GET /").length - 1;
+    expect(served - 500).toBeLessThan(PIPELINED / 2);
+    expect(requestsTotal - served).toBeLessThan(0.75 * REFUSED);
+    silent.destroy();
+    refused.destroy();
+  });
+});
+
+describe.each(RUNTIMES)("a connection that is closed with an answer that nobody has read, on %s", (runtime) => {
+  it("counts until its descriptor is closed", async () => {
+    const balancer = await BalancerProcess.start(runtime, { maxConnections: 1, bufferBytes: 32_000_000 });
+    const body = Buffer.alloc(24_000_000, "0123456789");
+    const head = `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`;
+    const upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, ({ socket }) => {
+      socket.write(head);
+      socket.write(body);
+    });
+    try {
+      const upstreams = [{ id: "web.1#1", name: "web.1", socket: upstream.path, maxInFlight: 1 }];
+      await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
+      const client = net.connect(balancer.port, "127.0.0.1");
+      client.pause().write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      // The upstream is done, and the client has not begun to read.
+      await balancer.reports(({ requestsTotal, inFlight }) => requestsTotal === 1 && inFlight === 0);
+      const other = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      expect(other.received).toMatch(/^HTTP\/1\.1 503 /);
+      let bytes = 0;
+      for await (const piece of client) bytes += piece.length;
+      expect(bytes).toBeGreaterThan(body.length);
+      await balancer.reports(({ connections }) => connections === 0);
+    } finally {
+      await balancer.stop();
+      await upstream.close();
+    }
+  });
+});
+
+/** Reads that many answers, and gives the numbers at their ends. */
+async function numbersOf(socket: net.Socket, count: number): Promise<number[]> {
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  for await (const piece of socket) {
+    pieces.push(piece);
+    bytes += piece.length;
+    if (bytes < count * ANSWER_BYTES) continue;
+    const numbers = [
+      ...Buffer.concat(pieces)
+        .toString("latin1")
+        .matchAll(/x {3} *(\d+)/g),
+    ];
+    if (numbers.length === count) return numbers.map(([, number]) => Number(number));
+  }
+  return [];
+}

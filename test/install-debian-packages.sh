@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that some tests use; without them those tests are skipped, each with its reason.
-packages="apache2-utils wrk nginx-light haproxy tini procps util-linux curl openssl
+packages="apache2-utils wrk nginx-light haproxy tini procps util-linux iproute2 curl openssl
   python3-django python3-werkzeug gunicorn uwsgi-core uwsgi-plugin-python3 lighttpd"
 
 missing=""

@@ -1,10 +1,16 @@
 /** Listening sockets as clients and proxies meet them: addresses, rights, and what a stop does to them. */
-import { existsSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once as eventOf } from "node:events";
+import { chmodSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Project, RUNTIMES } from "./support/fleet.js";
-import { RawConnection } from "./support/raw-http.js";
+import { HELLO, HELLO_BODY } from "./support/apps.js";
+import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
+import { freePort } from "./support/ports.js";
+import { needs, run } from "./support/processes.js";
+import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
@@ -36,6 +42,24 @@ async function refused(place: net.TcpNetConnectOpts | net.IpcNetConnectOpts): Pr
     { details: () => seen },
   );
 }
+
+/** Runs in a network of its own, where listening on all addresses reaches nobody: starts a fleet on each list, and asks it over IPv4 and IPv6. */
+const ASK_EACH = `
+import { execFileSync } from "node:child_process";
+import http from "node:http";
+execFileSync("ip", ["link", "set", "lo", "up"]);
+const [paceline, ...lists] = process.argv.slice(2);
+const ask = (host) => new Promise((resolve) => {
+  const request = http.get({ host, port: 8080, agent: false }, (response) => response.once("data", (text) => resolve(text)));
+  request.on("error", (error) => resolve(error.code));
+});
+for (const list of lists) {
+  const addresses = list.split(" ").flatMap((address) => ["--listen", address]);
+  execFileSync(paceline, ["start", "--detach", ...addresses], { stdio: "inherit" });
+  console.log(\`\${list} => \${await ask("127.0.0.1")} \${await ask("::1")}\`);
+  execFileSync(paceline, ["stop"]);
+}
+`;
 
 describe.each(RUNTIMES)("listening on %s", (runtime) => {
   const once = testOnce(runtime);
@@ -97,5 +121,53 @@ describe.each(RUNTIMES)("listening on %s", (runtime) => {
     await slow.until(/got abcd/);
     expect((await stopping).code).toBe(0);
     await project.nothingLeft();
+  });
+
+  test("[::] takes both families alone, and IPv6 beside the IPv4 wildcard of its port", async (context) => {
+    needs(context, "unshare");
+    needs(context, "ip");
+    const namespace = ["--user", "--map-root-user", "--net"];
+    const allowed = await run("unshare", [...namespace, "ip", "link", "set", "lo", "up"]);
+    if (allowed.code !== 0) context.skip(`no network namespace can be made: ${allowed.output.trim()}`);
+    const app = "export default { fetch: (request, info) => new Response(info.clientAddress) };\n";
+    const project = await Project.make({ runtime, app, instances: 1, files: { "ask.mjs": ASK_EACH } });
+    const lists = ["[::]:8080 :8080", "[::]:8080"];
+    const asked = await run("unshare", [...namespace, process.execPath, "ask.mjs", PACELINE, ...lists], {
+      cwd: project.folder,
+      env: project.startEnvironment(),
+    });
+    for (const list of lists) expect(asked.output).toContain(`${list} => 127.0.0.1 ::1`);
+  });
+
+  once("nginx as another user reaches a socket whose group it is in, and no other", async (context) => {
+    needs(context, "nginx");
+    const www = await run("id", ["-g", "www-data"]);
+    if (www.code !== 0 || process.getuid?.() !== 0) context.skip("needs root and a user www-data");
+    const project = await Project.make({ runtime, app: HELLO, instances: 1 });
+    const folder = mkdtempSync(join(tmpdir(), "pl-nginx-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    chmodSync(folder, 0o755);
+    const port = await freePort();
+    project.writeConfig({ listen: [`unix:${folder}/shop.sock?mode=660&group=www-data`, `unix:${folder}/own.sock`] });
+    expect((await project.startDetached()).output).not.toContain("rror");
+    const { listen } = await project.status();
+    expect(listen).toEqual([`unix:${folder}/shop.sock`, `unix:${folder}/own.sock`]);
+    const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    project.write(
+      "nginx.conf",
+      `daemon off; user www-data; pid ${folder}/nginx.pid; error_log stderr crit; events {}
+      http { access_log off; ${temporary.map((name) => `${name}_temp_path ${folder}/${name};`).join(" ")}
+        server { listen 127.0.0.1:${port};
+          location / { proxy_pass http://unix:${folder}/shop.sock:/; }
+          location /own/ { proxy_pass http://unix:${folder}/own.sock:/; } } }`,
+    );
+    const nginx = spawn("nginx", ["-c", join(project.folder, "nginx.conf")], { stdio: "ignore" });
+    onTestFinished(async () => {
+      nginx.kill("SIGTERM");
+      await eventOf(nginx, "exit");
+    });
+    const answer = await waitFor("nginx to listen", () => get(port).catch(() => undefined));
+    expect(`${answer.status} ${answer.body}`).toBe(`200 ${HELLO_BODY}`);
+    expect((await get(port, "/own/")).status).toBe(502);
   });
 });

@@ -1,11 +1,21 @@
-/** Reads and writes listen addresses: `127.0.0.1:8080`, `8080`, `:8080`, `[::1]:8080`, `unix:/path`. */
+/** Reads and writes listen addresses: `127.0.0.1:8080`, `8080`, `:8080`, `[::1]:8080`, `unix:/path?mode=660&group=www-data`. */
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import type { ListenAddress } from "../core/model.js";
 import { fitsSocketAddress, MAX_SOCKET_PATH_BYTES } from "../socket-path.js";
 
+/** How long the system's directory of groups may take to answer, in milliseconds. */
+const GROUP_TIMEOUT_MS = 5000;
+
+const IPV4_WILDCARD = "0.0.0.0";
+const IPV6_WILDCARD = "::";
+
+type Parsed = ListenAddress | { problem: string };
+
 /** The address that `text` means, or what is wrong with it. A relative unix path is taken from `baseDir`. */
-export function parseListenAddress(text: string, baseDir: string): ListenAddress | { problem: string } {
+export function parseListenAddress(text: string, baseDir: string): Parsed {
   if (text.startsWith("unix:")) return parseUnix(text.slice("unix:".length), baseDir);
   const match = /^(?:(\[[^\]]*\]|[^:[\]]*):)?(\d+)$/.exec(text);
   if (match === null) {
@@ -15,28 +25,129 @@ export function parseListenAddress(text: string, baseDir: string): ListenAddress
   if (port < 1 || port > 65535) return { problem: `the port must be between 1 and 65535, not ${match[2]}` };
   const host = match[1];
   if (host === undefined || host === "localhost") return { kind: "tcp", host: "127.0.0.1", port };
-  if (host === "" || host === "*") return { kind: "tcp", host: "0.0.0.0", port };
-  if (host.startsWith("[")) {
-    const address = host.slice(1, -1);
-    if (!isIPv6(address)) return { problem: `${host} is not an IPv6 address` };
-    return { kind: "tcp", host: address, port };
-  }
+  if (host === "" || host === "*") return { kind: "tcp", host: IPV4_WILDCARD, port };
+  if (host.startsWith("[")) return parseIpv6(host, port);
   if (!isIPv4(host)) return { problem: `the host must be an IP address or localhost, not "${host}"` };
   return { kind: "tcp", host, port };
 }
 
-function parseUnix(path: string, baseDir: string): ListenAddress | { problem: string } {
+function parseIpv6(bracketed: string, port: number): Parsed {
+  const written = bracketed.slice(1, -1);
+  if (!isIPv6(written)) return { problem: `${bracketed} is not an IPv6 address` };
+  // A scope, such as %eth0, has no place in a URL.
+  const host = written.includes("%") ? written : new URL(`http://${bracketed}`).hostname.slice(1, -1);
+  const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(host);
+  if (mapped === null) return { kind: "tcp", host, port };
+  const bytes = [mapped[1], mapped[2]].map((part) => Number.parseInt(part ?? "", 16)).flatMap((n) => [n >> 8, n & 255]);
+  return { problem: `${bracketed} is an IPv4 address: write ${bytes.join(".")}` };
+}
+
+function parseUnix(text: string, baseDir: string): Parsed {
+  const question = text.indexOf("?");
+  const path = question < 0 ? text : text.slice(0, question);
   if (path === "") return { problem: 'must name a path after "unix:"' };
   const absolute = resolve(baseDir, path);
   if (!fitsSocketAddress(absolute)) {
     return { problem: `the path is longer than the ${MAX_SOCKET_PATH_BYTES} bytes of a socket address: ${absolute}` };
   }
-  return { kind: "unix", path: absolute };
+  const address: ListenAddress = { kind: "unix", path: absolute };
+  const seen = new Set<string>();
+  for (const [key, value] of new URLSearchParams(question < 0 ? "" : text.slice(question))) {
+    if (seen.has(key)) return { problem: `has ${key} twice` };
+    seen.add(key);
+    switch (key) {
+      case "mode":
+        if (!/^0?[0-7]{3}$/.test(value))
+          return { problem: `the mode must be three octal digits such as 660, not "${value}"` };
+        address.mode = Number.parseInt(value, 8);
+        break;
+      case "group": {
+        const gid = groupId(value);
+        if (gid === undefined) return { problem: `there is no group "${value}" on this machine` };
+        address.group = { name: value, gid };
+        break;
+      }
+      default:
+        return { problem: `a unix socket has the options mode and group, not "${key}"` };
+    }
+  }
+  return address;
 }
 
-/** As people write it in a browser: `http://127.0.0.1:8080`, `unix:/run/shop.sock`. */
+/** The number of a group, which may also be given as a number; undefined when there is none of that name. */
+function groupId(name: string): number | undefined {
+  if (/^\d{1,9}$/.test(name)) return Number(name);
+  // Also keeps a name from being taken for an option.
+  if (!/^[A-Za-z_][^:,\s]*$/.test(name)) return undefined;
+  return (
+    idIn(
+      attempt(() => readFileSync("/etc/group", "utf8")),
+      name,
+    ) ??
+    idIn(
+      attempt(() => askDirectory(name)),
+      name,
+    )
+  );
+}
+
+/** Groups that are not in the file, but in LDAP, say. */
+function askDirectory(name: string): string {
+  return execFileSync("getent", ["group", name], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+    timeout: GROUP_TIMEOUT_MS,
+  });
+}
+
+function idIn(text = "", name: string): number | undefined {
+  for (const line of text.split("\n")) {
+    const [found, , gid = ""] = line.split(":");
+    if (found === name && /^\d+$/.test(gid)) return Number(gid);
+  }
+  return undefined;
+}
+
+/** A file or a program that is not there knows no group. */
+function attempt(read: () => string): string | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
+/** As people write it in a browser: `http://127.0.0.1:8080`, `unix:/run/shop.sock?mode=660`. */
 export function formatListenAddress(address: ListenAddress): string {
-  if (address.kind === "unix") return `unix:${address.path}`;
+  if (address.kind === "unix") {
+    const { path, mode, group } = address;
+    const options = [
+      ...(mode === undefined ? [] : [`mode=${mode.toString(8).padStart(3, "0")}`]),
+      ...(group === undefined ? [] : [`group=${encodeURIComponent(group.name)}`]),
+    ];
+    return `unix:${path}${options.length === 0 ? "" : `?${options.join("&")}`}`;
+  }
   const host = isIPv6(address.host) ? `[${address.host}]` : address.host;
   return `http://${host}:${address.port}`;
+}
+
+/** Whether `[::]` takes IPv6 alone: the IPv4 wildcard of the same port is listed too. */
+export function isIpv6Only(address: ListenAddress, all: readonly ListenAddress[]): boolean {
+  if (address.kind !== "tcp" || address.host !== IPV6_WILDCARD) return false;
+  return all.some((other) => other.kind === "tcp" && other.host === IPV4_WILDCARD && other.port === address.port);
+}
+
+/** What keeps the fleet from listening on both of `all`: they are the same, or the first takes the second's clients too. */
+export function overlap(
+  one: ListenAddress,
+  other: ListenAddress,
+  all: readonly ListenAddress[],
+): "same" | "covers" | undefined {
+  if (one.kind === "unix") return other.kind === "unix" && one.path === other.path ? "same" : undefined;
+  if (other.kind === "unix") return undefined;
+  if (one.port !== other.port) return undefined;
+  if (one.host === other.host) return "same";
+  if (one.host === IPV4_WILDCARD && isIPv4(other.host)) return "covers";
+  const takesIpv4 = isIPv4(other.host) && !isIpv6Only(one, all);
+  return one.host === IPV6_WILDCARD && (isIPv6(other.host) || takesIpv4) ? "covers" : undefined;
 }

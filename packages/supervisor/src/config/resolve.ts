@@ -14,7 +14,7 @@ import { readEnvironment } from "./environment.js";
 import { defaultsOf } from "./fields.js";
 import { KIND_NAMES, kindFields, POOL_KINDS } from "./kinds/index.js";
 import type { Fields, KindContext, KindResult, PoolKind } from "./kinds/kind.js";
-import { formatListenAddress, parseListenAddress } from "./listen-address.js";
+import { overlap, parseListenAddress } from "./listen-address.js";
 import { normalizeNetwork } from "./network.js";
 import { resolveFolder } from "./paths.js";
 import { readRoute, routeKey } from "./route.js";
@@ -248,23 +248,41 @@ function resolveRuntime(
 }
 
 function resolveListen(texts: string[], context: ResolveContext): ListenAddress[] {
-  const addresses: ListenAddress[] = [];
-  const seen = new Map<string, string>();
+  const parsed: { text: string; address: ListenAddress; at: number }[] = [];
   for (const [at, text] of texts.entries()) {
     const address = parseListenAddress(text, context.baseDir);
-    const path = ["listen", at];
-    if ("problem" in address) {
-      find(context, path, address.problem);
-      continue;
+    if ("problem" in address) find(context, ["listen", at], address.problem);
+    else parsed.push({ text, address, at });
+  }
+  const addresses = parsed.map(({ address }) => address);
+  for (const [index, later] of parsed.entries()) {
+    for (const earlier of parsed.slice(0, index)) {
+      const problem = overlapProblem(earlier, later, addresses);
+      if (problem !== undefined) find(context, ["listen", later.at], problem);
     }
-    const normal = formatListenAddress(address);
-    const twin = seen.get(normal);
-    if (twin === undefined) addresses.push(address);
-    else find(context, path, `"${text}" is the same address as "${twin}"`);
-    seen.set(normal, text);
   }
   if (texts.length === 0) find(context, ["listen"], "must have at least one address");
   return addresses;
+}
+
+interface WrittenAddress {
+  text: string;
+  address: ListenAddress;
+}
+
+function overlapProblem(earlier: WrittenAddress, later: WrittenAddress, all: ListenAddress[]): string | undefined {
+  if (overlap(earlier.address, later.address, all) === "same") {
+    return `"${later.text}" is the same address as "${earlier.text}"`;
+  }
+  for (const [wide, narrow] of [
+    [earlier, later],
+    [later, earlier],
+  ] as const) {
+    if (overlap(wide.address, narrow.address, all) !== undefined) {
+      return `"${wide.text}" includes "${narrow.text}": list one of them`;
+    }
+  }
+  return undefined;
 }
 
 function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContext): void {

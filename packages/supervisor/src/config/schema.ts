@@ -222,7 +222,7 @@ export const balancerFields = {
 export const fleetFields = {
   name: text("What the fleet is called. Default: the name of its folder."),
   listen: texts(
-    'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` or `"unix:/path"`.',
+    'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; IPv6 alone if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`, with options as `"unix:/path?mode=660&group=www-data"`: permissions (default 600) and group of the socket file.',
     [DEFAULT_LISTEN],
   ),
   ...poolFields,

@@ -117,7 +117,12 @@ describe("a configuration that is right", () => {
     ["10.1.2.3:9000", { kind: "tcp", host: "10.1.2.3", port: 9000 }],
     [":8080", { kind: "tcp", host: "0.0.0.0", port: 8080 }],
     ["[::1]:8080", { kind: "tcp", host: "::1", port: 8080 }],
+    ["[0:0::1]:8080", { kind: "tcp", host: "::1", port: 8080 }],
+    ["[::]:8080", { kind: "tcp", host: "::", port: 8080 }],
     ["unix:/run/shop.sock", { kind: "unix", path: "/run/shop.sock" }],
+    ["unix:/run/shop.sock?mode=0660", { kind: "unix", path: "/run/shop.sock", mode: 0o660 }],
+    ["unix:/run/shop.sock?group=root", { kind: "unix", path: "/run/shop.sock", group: { name: "root", gid: 0 } }],
+    ["unix:/a?group=4711&mode=600", { kind: "unix", path: "/a", mode: 0o600, group: { name: "4711", gid: 4711 } }],
   ])("listen %s", (text, address) => {
     expect(good({ app: "./app.ts", listen: text }).listen).toEqual([address]);
   });
@@ -330,6 +335,22 @@ const BAD: [string, unknown, string[]][] = [
     { app: "./app.ts", listen: ["8080", "127.0.0.1:8080"] },
     ['listen[1]: "127.0.0.1:8080" is the same address as "8080"'],
   ],
+  ...(
+    [
+      [["[::]:80", ":80", "127.0.0.1:80"], 'listen[2]: ":80" includes "127.0.0.1:80": list one of them'],
+      [["127.0.0.1:80", "[::]:80"], 'listen[1]: "[::]:80" includes "127.0.0.1:80": list one of them'],
+      [["[::]:80", "[::1]:80"], 'listen[1]: "[::]:80" includes "[::1]:80": list one of them'],
+      [["localhost:80", ":80"], 'listen[1]: ":80" includes "localhost:80": list one of them'],
+      [["[::1]:80", "[0::1]:80"], 'listen[1]: "[0::1]:80" is the same address as "[::1]:80"'],
+      [["unix:a", "unix:./a?mode=666"], 'listen[1]: "unix:./a?mode=666" is the same address as "unix:a"'],
+      [["[::ffff:127.0.0.1]:80"], "listen[0]: [::ffff:127.0.0.1] is an IPv4 address: write 127.0.0.1"],
+      [["unix:a?mode=rw"], 'listen[0]: the mode must be three octal digits such as 660, not "rw"'],
+      [["unix:a?group=nobody-has-it"], 'listen[0]: there is no group "nobody-has-it" on this machine'],
+      [["unix:a?owner=x"], 'listen[0]: a unix socket has the options mode and group, not "owner"'],
+      [["unix:a?mode=660&mode=600"], "listen[0]: has mode twice"],
+      [["unix:?mode=660"], 'listen[0]: must name a path after "unix:"'],
+    ] as const
+  ).map(([listen, problem]): [string, object, string[]] => [listen.join(" "), { app: "./app.ts", listen }, [problem]]),
   [
     "a socket path too long",
     { app: "./app.ts", listen: `unix:/${"x".repeat(120)}` },

@@ -1,7 +1,17 @@
 /** The words of the control plane as types: what a fleet is configured to be. Pure; imported by every other part. */
 
 /** An address the fleet listens on. */
-export type ListenAddress = { kind: "tcp"; host: string; port: number } | { kind: "unix"; path: string };
+export type ListenAddress = { kind: "tcp"; host: string; port: number } | UnixAddress;
+
+export interface UnixAddress {
+  kind: "unix";
+  /** Absolute. */
+  path: string;
+  /** Permissions of the socket file; 0600 unless set. */
+  mode?: number;
+  /** Its group; that of the process unless set. */
+  group?: { name: string; gid: number };
+}
 
 export type RuntimeName = "bun" | "node";
 

@@ -13,6 +13,8 @@ const AF_INET6 = linux ? 10 : 30;
 const SOCK_STREAM = linux ? 1 | 0o2000000 : 1;
 const SOL_SOCKET = linux ? 1 : 0xffff;
 const SO_REUSEADDR = linux ? 2 : 4;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = linux ? 26 : 27;
 const SHUT_RD = 0;
 const INET_BYTES = 16;
 const INET6_BYTES = 28;
@@ -44,7 +46,7 @@ function open() {
 }
 
 /** A TCP socket, or the negative errno of what failed. */
-export function bindTcp(host: string, port: number, family: 4 | 6): BoundSocket | number {
+export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boolean): BoundSocket | number {
   const address = new DataView(new ArrayBuffer(family === 4 ? INET_BYTES : INET6_BYTES));
   setFamily(address, family === 4 ? AF_INET : AF_INET6);
   address.setUint16(2, port);
@@ -53,7 +55,7 @@ export function bindTcp(host: string, port: number, family: 4 | 6): BoundSocket 
   // A scope such as %eth0 has no place in these bytes; such an address is refused as one we cannot have.
   if (libc.inet_pton(family === 4 ? AF_INET : AF_INET6, ptr(cString(host)), ptr(bytes, at)) !== 1)
     return -EADDRNOTAVAIL;
-  const bound = bindSocket(family === 4 ? AF_INET : AF_INET6, bytes);
+  const bound = bindSocket(family === 4 ? AF_INET : AF_INET6, bytes, ipv6Only);
   if (typeof bound === "number") return bound;
   const name = new Uint8Array(INET6_BYTES);
   const length = new Uint32Array([INET6_BYTES]);
@@ -74,12 +76,15 @@ export function bindUnix(path: string): BoundSocket | number {
 const EADDRNOTAVAIL = linux ? 99 : 49;
 const ENAMETOOLONG = linux ? 36 : 63;
 
-function bindSocket(family: number, address: Uint8Array): BoundSocket | number {
+function bindSocket(family: number, address: Uint8Array, ipv6Only = false): BoundSocket | number {
   const fd = libc.socket(family, SOCK_STREAM, 0);
   if (fd < 0) return failed();
   const one = new Uint32Array([1]);
   // Without it a port stays taken for a minute after the last supervisor that had it.
   if (family !== AF_UNIX && libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, ptr(one), 4) !== 0) return failed(fd);
+  // Said either way: the system's own default may be one or the other.
+  const only = new Uint32Array([ipv6Only ? 1 : 0]);
+  if (family === AF_INET6 && libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, ptr(only), 4) !== 0) return failed(fd);
   if (libc.bind(fd, ptr(address), address.length) !== 0) return failed(fd);
   return { fd, port: 0, shutDown: () => void libc.shutdown(fd, SHUT_RD), close: () => closeSync(fd) };
 }

@@ -2,6 +2,9 @@
 import net from "node:net";
 import type { BoundSocket } from "./listening-sockets.js";
 
+/** A flag of libuv. */
+const UV_TCP_IPV6ONLY = 1;
+
 interface Handle {
   fd: number;
   close(): void;
@@ -20,8 +23,8 @@ type CreateServerHandle = (
 const createServerHandle = (net as unknown as { _createServerHandle: CreateServerHandle })._createServerHandle;
 
 /** A TCP socket, or the negative errno of what failed. */
-export function bindTcp(host: string, port: number, family: 4 | 6): BoundSocket | number {
-  const handle = createServerHandle(host, port, family, undefined, 0);
+export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boolean): BoundSocket | number {
+  const handle = createServerHandle(host, port, family, undefined, ipv6Only ? UV_TCP_IPV6ONLY : 0);
   if (typeof handle === "number") return handle;
   // libuv keeps EADDRINUSE back until the next call on the handle; and this one tells the port that 0 became.
   const name: { port?: number } = {};

@@ -1,10 +1,11 @@
 /** The sockets the fleet listens on: bound here, once, and never listened on here; the balancers inherit them. */
 
 import { lookup } from "node:dns/promises";
-import { chmodSync, linkSync, lstatSync, renameSync, rmSync, unlinkSync } from "node:fs";
+import { chmodSync, lchownSync, linkSync, lstatSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { connect, isIP } from "node:net";
 import { getSystemErrorMap } from "node:util";
-import type { ListenAddress } from "../core/model.js";
+import { formatListenAddress, isIpv6Only } from "../config/listen-address.js";
+import type { ListenAddress, UnixAddress } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { tcpPortHolder, unixSocketHolder } from "./port-holder.js";
 
@@ -37,7 +38,7 @@ export async function bindAll(addresses: readonly ListenAddress[]): Promise<List
   const sockets: ListeningSocket[] = [];
   try {
     for (const address of addresses) {
-      sockets.push(address.kind === "tcp" ? await bindTcpAddress(address) : await bindUnixAddress(address.path));
+      sockets.push(address.kind === "tcp" ? await bindTcpAddress(address, addresses) : await bindUnixAddress(address));
     }
     return sockets;
   } catch (error) {
@@ -46,21 +47,17 @@ export async function bindAll(addresses: readonly ListenAddress[]): Promise<List
   }
 }
 
-/** `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/shop.sock`. */
-export function addressText(address: ListenAddress): string {
-  if (address.kind === "unix") return `unix:${address.path}`;
-  return address.host.includes(":") ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
-}
+type TcpListenAddress = ListenAddress & { kind: "tcp" };
 
-async function bindTcpAddress(address: ListenAddress & { kind: "tcp" }): Promise<ListeningSocket> {
-  const text = addressText(address);
+async function bindTcpAddress(address: TcpListenAddress, all: readonly ListenAddress[]): Promise<ListeningSocket> {
+  const text = formatListenAddress(address).replace("http://", "");
   const { host, family } = await resolve(address.host, text);
   const binder = await systemBinder();
-  const bound = binder.bindTcp(host, address.port, family);
+  const bound = binder.bindTcp(host, address.port, family, isIpv6Only(address, all));
   if (typeof bound === "number") throw bindError(bound, text, () => tcpPortHolder(address.port));
   return {
     fd: bound.fd,
-    url: `http://${addressText({ kind: "tcp", host: address.host, port: bound.port })}`,
+    url: formatListenAddress({ ...address, port: bound.port }),
     close: once(() => {
       bound.shutDown();
       bound.close();
@@ -68,26 +65,37 @@ async function bindTcpAddress(address: ListenAddress & { kind: "tcp" }): Promise
   };
 }
 
-async function bindUnixAddress(path: string): Promise<ListeningSocket> {
+async function bindUnixAddress({ path, mode = OWNER_ONLY, group }: UnixAddress): Promise<ListeningSocket> {
   const text = `unix:${path}`;
   await removeStaleSocket(path, text);
   const binder = await systemBinder();
   const bound = binder.bindUnix(path);
   if (typeof bound === "number") throw bindError(bound, text, () => unixSocketHolder(path));
-  // Nobody can connect before a balancer listens on it, so there is no moment at which others get in.
-  chmodSync(path, OWNER_ONLY);
   const inode = inodeOf(path);
-  return {
-    fd: bound.fd,
-    url: text,
-    close: once(() => {
-      bound.shutDown();
-      if (inodeOf(path) === inode) {
-        rmSync(path, { force: true });
-        bound.close();
-      } else keepFile(path, () => bound.close());
-    }),
-  };
+  const close = once(() => {
+    bound.shutDown();
+    if (inodeOf(path) === inode) {
+      rmSync(path, { force: true });
+      bound.close();
+    } else keepFile(path, () => bound.close());
+  });
+  try {
+    // Nobody can connect before a balancer listens on it, so there is no moment at which others get in.
+    if (group !== undefined) lchownSync(path, process.geteuid?.() ?? -1, group.gid);
+    chmodSync(path, mode);
+  } catch (error) {
+    close();
+    throw rightsError(error as NodeJS.ErrnoException, text, group?.name);
+  }
+  return { fd: bound.fd, url: text, close };
+}
+
+function rightsError({ code = "EIO" }: NodeJS.ErrnoException, text: string, group: string | undefined): PacelineError {
+  const why =
+    code === "EPERM" && group !== undefined
+      ? `only root and members of the group ${group} can give it to that group`
+      : "its mode and group cannot be set";
+  return new PacelineError(code, `cannot listen on ${text}: ${why} (${code})`);
 }
 
 /** Names a file for good, whatever has its path later; undefined when there is none. */
@@ -172,7 +180,7 @@ const MAX_PORT_TRIES = 100;
  */
 export function freePort(taken: ReadonlySet<number>): number {
   for (let tries = 0; tries < MAX_PORT_TRIES; tries++) {
-    const bound = binder?.bindTcp("127.0.0.1", 0, 4);
+    const bound = binder?.bindTcp("127.0.0.1", 0, 4, false);
     if (bound === undefined || typeof bound === "number") break;
     bound.close();
     if (!taken.has(bound.port)) return bound.port;

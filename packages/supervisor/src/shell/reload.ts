@@ -1,11 +1,11 @@
 /** Reload: the config is read afresh and the fleet brought over to it, pool by pool, without losing a request. */
 import { isDeepStrictEqual } from "node:util";
+import { formatListenAddress } from "../config/listen-address.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { addPool, type Fleet, findPool, isDown, removePool, resize, setGeneration } from "../core/fleet.js";
 import type { FleetConfig, PoolConfig, ProcessPolicy } from "../core/model.js";
 import { generationsInUse } from "./fleet-questions.js";
 import type { FleetRunner } from "./fleet-runner.js";
-import { addressText } from "./listening-sockets.js";
 import { BALANCER_POOL } from "./live-process.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import type { PoolConfigs } from "./pool-configs.js";
@@ -75,8 +75,8 @@ export class Reload {
 
   private refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
     const { configs, runner, operations } = this.options;
-    const before = configs.fleet.listen.map(addressText).join(", ");
-    const after = config.listen.map(addressText).join(", ");
+    const before = configs.fleet.listen.map(formatListenAddress).join(", ");
+    const after = config.listen.map(formatListenAddress).join(", ");
     if (before !== after) {
       const message = `listen changed from ${before} to ${after}, which needs a restart of the fleet; nothing was changed`;
       return { ok: false, code: "config", message };

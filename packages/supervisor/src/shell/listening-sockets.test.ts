@@ -1,0 +1,45 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, unlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { bindAll } from "./listening-sockets.js";
+
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), "pl-listen-"));
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+test("a unix socket has mode 0600 unless told, and its file goes with it", async () => {
+  const path = join(folder(), "a.sock");
+  for (const [mode, has] of [
+    [undefined, 0o600],
+    [0o666, 0o666],
+  ] as const) {
+    const [socket] = await bindAll([{ kind: "unix", path, ...(mode !== undefined && { mode }) }]);
+    expect(statSync(path).mode & 0o777).toBe(has);
+    expect(socket?.url).toBe(`unix:${path}`);
+    socket?.close();
+    socket?.close();
+    expect(existsSync(path)).toBe(false);
+  }
+});
+
+test("a file that has taken the place of the socket's own is left where it is", async () => {
+  const directory = folder();
+  const path = join(directory, "a.sock");
+  const [socket] = await bindAll([{ kind: "unix", path }]);
+  unlinkSync(path);
+  writeFileSync(path, "another's");
+  socket?.close();
+  expect(readdirSync(directory)).toEqual(["a.sock"]);
+});
+
+test("a group that this user may not give leaves nothing behind and is one line", async (context) => {
+  if (process.geteuid?.() === 0) return context.skip("root may give any group");
+  const path = join(folder(), "a.sock");
+  await expect(bindAll([{ kind: "unix", path, group: { name: "root", gid: 0 } }])).rejects.toThrow(
+    `cannot listen on unix:${path}: only root and members of the group root can give it to that group (EPERM)`,
+  );
+  expect(existsSync(path)).toBe(false);
+});

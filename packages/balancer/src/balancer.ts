@@ -104,16 +104,21 @@ export class Balancer {
     this.relay.router = this.membership.apply(snapshot);
   }
 
-  /** Begins to accept on an inherited descriptor; throws when the runtime cannot. */
-  listen(fd: number): void {
-    this.listeners.push(this.options.transport.listen(fd, (connection) => this.accept(connection)));
+  /** Begins to accept on an inherited descriptor, of a unix socket or of TCP; throws when the runtime cannot. */
+  listen(fd: number, isUnix: boolean): void {
+    this.listeners.push(this.options.transport.listen(fd, (connection) => this.accept(connection, isUnix)));
   }
 
-  private accept(connection: Connection): ConnectionOwner {
-    const { counters, options } = this;
+  private accept(connection: Connection, isUnix: boolean): ConnectionOwner {
+    const { counters, options, relay } = this;
     counters.connections++;
     counters.connectionsTotal++;
-    const client = new Http1ClientLink(this.relay, connection, this.onClientGone);
+    const client = new Http1ClientLink(
+      relay,
+      connection,
+      relay.forwarded.peer(connection.remoteAddress, isUnix),
+      this.onClientGone,
+    );
     this.clients.add(client);
     if (counters.connections > options.limits.maxConnections) client.refuse(503);
     return client;

@@ -57,7 +57,7 @@ export class BalancerProcess {
     });
     balancer.apply(snapshot);
     try {
-      for (const { fd } of snapshot.listen) balancer.listen(fd);
+      for (const { fd, address } of snapshot.listen) balancer.listen(fd, address.startsWith("unix:"));
     } catch (error) {
       return this.fail(`cannot listen on an inherited socket: ${(error as Error).message}`);
     }

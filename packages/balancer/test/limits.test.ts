@@ -132,6 +132,8 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
     expect(upstream.received).toContain("X-Forwarded-Proto: https\r\n");
     expect(upstream.received).toContain("X-Forwarded-Host: outer\r\n");
     expect(upstream.received).not.toContain("X-Forwarded-Host: inner");
-    expect(upstream.received).toContain("Forwarded: for=9.9.9.9, for=127.0.0.1;proto=http\r\n");
+    expect(upstream.received).toContain(
+      'Forwarded: for=9.9.9.9;proto=https;host="outer", for=127.0.0.1;proto=http\r\n',
+    );
   });
 });

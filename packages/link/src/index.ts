@@ -1,5 +1,6 @@
 /** What Paceline's processes say to each other, and the client with which a child says it. */
 export * from "./child-environment.js";
+export * from "./client-fields.js";
 export * from "./errors.js";
 export * from "./histogram.js";
 export * from "./light-connection.js";
@@ -9,3 +10,4 @@ export * from "./loop-lag.js";
 export * from "./messages.js";
 export * from "./reporter.js";
 export * from "./supervisor-message.js";
+export * from "./url-host.js";

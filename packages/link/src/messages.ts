@@ -267,7 +267,7 @@ export interface Snapshot {
   /** The inherited listening sockets. */
   listen: { fd: number; address: string }[];
   pools: SnapshotPool[];
-  /** Peers whose X-Forwarded-* and Forwarded fields are taken over, as CIDR blocks. */
+  /** Peers that may say who asks: CIDR blocks, and `unix` for all clients of unix sockets. */
   trustedProxies: string[];
   limits: BalancerLimits;
 }

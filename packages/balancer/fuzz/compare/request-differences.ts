@@ -13,7 +13,10 @@ import {
 } from "./difference.js";
 import type { Divergence } from "./divergence.js";
 
-const HOST = /^[A-Za-z0-9\-._~%!$&'()*+;=:[\]]*$/;
+/** By Node's own parser of URLs, and the characters of RFC 3986 §3.2.2. */
+function isHost(text: string): boolean {
+  return text === "" || (/^[A-Za-z0-9\-._~%!$&'()*+;=:[\]]+$/.test(text) && URL.canParse(`http://${text}`));
+}
 
 /** An entry for a request that Node takes and we refuse. */
 function weRefuse(
@@ -36,7 +39,7 @@ const STRICTER: Difference[] = [
     (node) => valuesOf(node, "host").length > 1,
   ),
   weRefuse("Host that is none", "RFC 9112 §3.2 wants a 400; routes and caches rest on it.", (node) =>
-    valuesOf(node, "host").some((value) => !HOST.test(value)),
+    valuesOf(node, "host").some((value) => !isHost(value)),
   ),
   weRefuse(
     "target in authority or asterisk form, of another scheme, or none",
@@ -48,7 +51,7 @@ const STRICTER: Difference[] = [
     "User info and an empty host are never right (RFC 9110 §4.2); `http://h?q` has no origin-form.",
     ({ target }) => {
       const [, authority = "", rest = ""] = /^https?:\/\/([^/?]*)(.*)$/is.exec(target) ?? [undefined, "a"];
-      return authority === "" || !HOST.test(authority) || rest.startsWith("?");
+      return authority === "" || !isHost(authority) || rest.startsWith("?");
     },
   ),
   weRefuse(

@@ -81,6 +81,10 @@ const hosts: fc.Arbitrary<Field[]> = fc.oneof(
       [["Host", "a/b"]],
       [["Host", "a,b"]],
       [["Host", "u@a"]],
+      [["Host", "a:b"]],
+      [["Host", "[::1"]],
+      [["Host", "1.2.3.4.5"]],
+      [["Host", "a:65536"]],
       [
         ["Host", "a"],
         ["Host", "a"],

@@ -1,5 +1,6 @@
 /** One client connection that speaks HTTP/1: reads its requests one after the other, and sends it their answers. */
 import type { Deadlines } from "../deadlines.js";
+import type { Peer } from "../forwarded.js";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader } from "../http1/body-framing.js";
 import { HEAD_INCOMPLETE, HEAD_REFUSED } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
@@ -57,9 +58,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   constructor(
     private readonly relay: Relay,
     private readonly connection: Connection,
+    peer: Peer,
     private readonly onGone: OnGone,
   ) {
-    this.exchange = new Exchange(relay, this, relay.forwarded.peer(connection.remoteAddress));
+    this.exchange = new Exchange(relay, this, peer);
     this.framed = new Http1Answer(relay.answerWriter, connection);
     this.reading = new Reading(connection);
     this.deadlines = relay.deadlines;

@@ -12,9 +12,8 @@ export const COLON = 58;
 export const IS_TOKEN = 1;
 export const IS_FIELD_VALUE = 2;
 export const IS_TARGET = 4;
-export const IS_HOST = 8;
 
-/** What each byte may be part of: token (RFC 9110 §5.6.2), field value (§5.5), request target, host (RFC 3986 §3.2.2). */
+/** What each byte may be part of: token (RFC 9110 §5.6.2), field value (§5.5), request target. */
 export const BYTE_CLASS = new Uint8Array(256);
 for (const character of TOKEN) BYTE_CLASS[character.charCodeAt(0)] = IS_TOKEN;
 for (let byte = 0; byte < 256; byte++) {
@@ -22,9 +21,6 @@ for (let byte = 0; byte < 256; byte++) {
   if (byte === TAB || byte === SPACE || isVisible || byte >= 128) or(byte, IS_FIELD_VALUE);
   // A fragment never travels (RFC 9110 §7.1), and what one hop takes for one the next may take for a path.
   if (isVisible && byte !== 35) or(byte, IS_TARGET);
-}
-for (const character of "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~%!$&'()*+;=:[]") {
-  or(character.charCodeAt(0), IS_HOST);
 }
 
 function or(byte: number, bits: number): void {

@@ -1,5 +1,18 @@
 /** The fields of one head as positions in the bytes they came in, with the few names that a proxy must know marked. */
-import { ascii, BYTE_CLASS, COLON, CR, equalsIgnoringCase, IS_FIELD_VALUE, IS_TOKEN, LF, SPACE, TAB } from "./bytes.js";
+import { CLIENT_FIELDS, DECIDING_FIELDS, X_FORWARDED } from "@paceline/link";
+import {
+  ascii,
+  BYTE_CLASS,
+  COLON,
+  CR,
+  equalsIgnoringCase,
+  IS_FIELD_VALUE,
+  IS_TOKEN,
+  LF,
+  LOWER,
+  SPACE,
+  TAB,
+} from "./bytes.js";
 
 /** What a field is to the relay; everything else is ORDINARY and passes as it is. */
 export const FieldKind = {
@@ -18,6 +31,10 @@ export const FieldKind = {
   FORWARDED: 11,
   DATE: 12,
   FORWARDED_PREFIX: 13,
+  /** Says something of the client that counts from a trusted proxy alone. */
+  CLAIM: 14,
+  /** Would pass for another field further on: reaches no upstream. */
+  DISGUISED: 15,
 } as const;
 
 const KNOWN: readonly (readonly [string, number])[] = [
@@ -42,20 +59,57 @@ const KNOWN: readonly (readonly [string, number])[] = [
 ];
 
 /** The known names by their length, so that most fields are told apart by one look. */
-const KNOWN_BY_LENGTH: { name: Uint8Array; kind: number }[][] = [];
-for (const [name, kind] of KNOWN) {
+const KNOWN_BY_LENGTH: { name: Uint8Array; kind: number; disguised: number }[][] = [];
+
+function know(name: string, kind: number, disguised: number): void {
   KNOWN_BY_LENGTH[name.length] ??= [];
-  KNOWN_BY_LENGTH[name.length]?.push({ name: ascii(name), kind });
+  KNOWN_BY_LENGTH[name.length]?.push({ name: ascii(name), kind, disguised });
 }
+
+for (const [name, kind] of KNOWN) {
+  const decides = Object.hasOwn(CLIENT_FIELDS, name) || DECIDING_FIELDS.includes(name);
+  know(name, kind, decides ? FieldKind.DISGUISED : FieldKind.ORDINARY);
+}
+for (const [name, rule] of Object.entries(CLIENT_FIELDS)) {
+  if (rule === "made" || name.endsWith("*")) continue;
+  know(name, rule === "never" ? FieldKind.DISGUISED : FieldKind.CLAIM, FieldKind.DISGUISED);
+}
+
+const X_FORWARDED_BYTES = ascii(X_FORWARDED);
+const SMALL_X = 120;
+const UNDERSCORE = 95;
+const DASH = 45;
+
+/** Lower case, and `-` for `_`, as programs read names that make variables of them. */
+const READ_AS = Uint8Array.from(LOWER);
+READ_AS[UNDERSCORE] = DASH;
 
 function kindOf(bytes: Uint8Array, start: number, end: number): number {
   const candidates = KNOWN_BY_LENGTH[end - start];
-  if (candidates === undefined) return FieldKind.ORDINARY;
-  for (const candidate of candidates) {
-    if (equalsIgnoringCase(bytes, start, end, candidate.name)) return candidate.kind;
+  if (candidates !== undefined) {
+    for (const { name, kind, disguised } of candidates) {
+      if (readsAs(bytes, start, name)) return hasUnderscore(bytes, start, end) ? disguised : kind;
+    }
   }
-  return FieldKind.ORDINARY;
+  if (READ_AS[bytes[start] as number] !== SMALL_X || end - start <= X_FORWARDED_BYTES.length) return FieldKind.ORDINARY;
+  if (!readsAs(bytes, start, X_FORWARDED_BYTES)) return FieldKind.ORDINARY;
+  return hasUnderscore(bytes, start, end) ? FieldKind.DISGUISED : FieldKind.CLAIM;
 }
+
+/** Whether what begins there reads as `name`, which is not longer. */
+function readsAs(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
+  for (let i = 0; i < name.length; i++) if (READ_AS[bytes[start + i] as number] !== name[i]) return false;
+  return true;
+}
+
+function hasUnderscore(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) if (bytes[i] === UNDERSCORE) return true;
+  return false;
+}
+
+/** Kinds that Connection can take away. What frames the message and what says who asks are not the client's to unmake. */
+const IS_NAMEABLE = new Uint8Array(16);
+for (const kind of [FieldKind.ORDINARY, FieldKind.EXPECT, FieldKind.DATE]) IS_NAMEABLE[kind] = 1;
 
 /** Answers of `parse` below zero. */
 export const FIELDS_INCOMPLETE = -1;
@@ -140,7 +194,7 @@ export class FieldTable {
 
   /**
    * Reads the Connection field at `index`: the options it holds as bits of ConnectionOption, and every other field it
-   * names marked HOP. Framing fields and Host are decided elsewhere, and Connection cannot unmake them.
+   * names marked HOP. Framing fields, Host and those that say who asks are decided elsewhere, and Connection cannot unmake them.
    */
   readConnection(index: number): number {
     let options = 0;
@@ -164,8 +218,7 @@ export class FieldTable {
 
   private markNamed(start: number, end: number): void {
     for (let i = 0; i < this.count; i++) {
-      const kind = this.kinds[i] as number;
-      if (kind !== FieldKind.ORDINARY && kind < FieldKind.FORWARDED_FOR && kind !== FieldKind.EXPECT) continue;
+      if (IS_NAMEABLE[this.kinds[i] as number] === 0) continue;
       if (sameName(this.bytes, this.nameStart(i), this.nameEnd(i), start, end)) this.kinds[i] = FieldKind.HOP;
     }
   }

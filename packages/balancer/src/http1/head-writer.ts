@@ -1,5 +1,6 @@
 /** The one place that builds heads: field by field from what was parsed, never a copy of what came in. */
 
+import type { ForwardedFields } from "../forwarded.js";
 import { reasonOf } from "../reasons.js";
 import type { Connection } from "../transport/transport.js";
 import { ascii, COLON, CR, copy, LF, SPACE, writeDecimal, writeHex } from "./bytes.js";
@@ -100,10 +101,10 @@ export class HeadWriter {
   }
 
   /**
-   * Builds the head for an upstream. `forwarded` holds the fields that tell who the client is; where `isTrusted`, the
-   * client's own forwarded fields were taken over into it.
+   * Builds the head for an upstream. `forwarded` holds the fields that tell who the client is; where `isTrusted`, those that
+   * count from a trusted peer alone pass.
    */
-  request(connection: Connection, head: RequestHead, forwarded: Uint8Array, isTrusted: boolean): void {
+  request(connection: Connection, head: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     this.turnTo(connection);
     this.flush(connection);
     const { buffer } = this;
@@ -117,8 +118,6 @@ export class HeadWriter {
     at = put(HOST, buffer, at);
     at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
     at = endLine(buffer, at);
-    let hasForwardedHost = false;
-    let prefixBefore = -1;
     for (let i = 0; i < fields.count; i++) {
       switch (fields.kinds[i]) {
         case FieldKind.ORDINARY:
@@ -131,34 +130,26 @@ export class HeadWriter {
         case FieldKind.UPGRADE:
           if (head.isUpgrade) at = this.field(fields, i, at);
           break;
-        case FieldKind.FORWARDED_HOST:
-          if (!isTrusted) break;
-          hasForwardedHost = true;
-          at = this.field(fields, i, at);
-          break;
-        case FieldKind.FORWARDED_PREFIX:
-          if (!isTrusted) break;
-          if (head.prefix === undefined) at = this.field(fields, i, at);
-          else prefixBefore = i;
+        case FieldKind.CLAIM:
+          if (isTrusted) at = this.field(fields, i, at);
           break;
         default:
-          // Connection, framing, Host and what belongs to one hop are made anew or left out.
+          // Connection, framing, Host, what belongs to one hop and what says who asks are made anew or left out.
           break;
       }
     }
-    at = put(forwarded, buffer, at);
-    if (!hasForwardedHost && head.hostEnd > head.hostStart) {
-      at = put(X_FORWARDED_HOST, buffer, at);
-      at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
-      at = endLine(buffer, at);
-    }
-    if (head.prefix !== undefined) {
-      at = put(X_FORWARDED_PREFIX, buffer, at);
-      if (prefixBefore >= 0)
-        at = copy(bytes, fields.valueStart(prefixBefore), fields.valueEnd(prefixBefore), buffer, at);
-      if (buffer[at - 1] === SLASH) at--;
-      at = put(head.prefix, buffer, at);
-      at = endLine(buffer, at);
+    at = put(forwarded.lines, buffer, at);
+    if (!forwarded.isTold) {
+      if (head.hostEnd > head.hostStart) {
+        at = put(X_FORWARDED_HOST, buffer, at);
+        at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
+        at = endLine(buffer, at);
+      }
+      if (head.prefix !== undefined) {
+        at = put(X_FORWARDED_PREFIX, buffer, at);
+        at = put(head.prefix, buffer, at);
+        at = endLine(buffer, at);
+      }
     }
     if (head.isUpgrade) at = put(CONNECTION_UPGRADE, buffer, at);
     if (head.framing === "chunked") at = put(CHUNKED, buffer, at);

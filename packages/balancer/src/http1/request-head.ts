@@ -1,17 +1,7 @@
 /** Parses a request's head strictly (RFC 9112), and decides once, from the parsed fields, how its body is framed. */
-import {
-  ascii,
-  BYTE_CLASS,
-  CR,
-  equalsIgnoringCase,
-  IS_HOST,
-  IS_TARGET,
-  IS_TOKEN,
-  LF,
-  parseDecimal,
-  SPACE,
-} from "./bytes.js";
+import { ascii, BYTE_CLASS, CR, equalsIgnoringCase, IS_TARGET, IS_TOKEN, LF, parseDecimal, SPACE } from "./bytes.js";
 import { ConnectionOption, FIELDS_INCOMPLETE, FIELDS_TOO_MANY, FieldKind, FieldTable } from "./field-table.js";
+import { isHost } from "./host.js";
 
 /** How a body's end is told; a request never has CLOSE. */
 export type Framing = "none" | "length" | "chunked" | "close";
@@ -249,13 +239,6 @@ const QUESTION = 63;
 
 function isDigit(byte: number | undefined): boolean {
   return byte !== undefined && byte >= 48 && byte <= 57;
-}
-
-function isHost(bytes: Uint8Array, start: number, end: number): boolean {
-  for (let i = start; i < end; i++) {
-    if (((BYTE_CLASS[bytes[i] as number] as number) & IS_HOST) === 0) return false;
-  }
-  return true;
 }
 
 /** A coding we do not know before a final `chunked` is 501 (RFC 9112 §6.1); any other order cannot be framed at all. */

@@ -112,7 +112,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.requestFraming = request.isUpgrade ? "close" : request.framing;
     this.isRequestSent = this.requestFraming === "none";
     if (this.connection === undefined) return;
-    this.link.services.requestWriter.request(this.connection, request, forwarded.lines, isTrusted);
+    this.link.services.requestWriter.request(this.connection, request, forwarded, isTrusted);
   }
 
   sendBody(bytes: Uint8Array, start: number, end: number): boolean {

@@ -7,7 +7,11 @@ import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../../src/ups
 import { FakeTransport } from "./fake-transport.js";
 
 export const HEAD_LIMITS = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 100_000_000 };
-export const FORWARDED = new ForwardedFields("10.0.0.7", "http", "for=10.0.0.7;proto=http");
+export const FORWARDED = new ForwardedFields([
+  ["X-Forwarded-For", "10.0.0.7"],
+  ["X-Forwarded-Proto", "http"],
+  ["Forwarded", "for=10.0.0.7;proto=http"],
+]);
 
 /** The head of a request from its text in HTTP/1.1. */
 export function requestHead(text: string): RequestHead {

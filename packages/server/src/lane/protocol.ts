@@ -69,6 +69,8 @@ export const RequestFlag = {
   UPGRADE: 4,
   /** Waits for 100 Continue before it sends its body. */
   EXPECTS: 8,
+  /** The client asked for another scheme or host than the balancer was: X-Forwarded-Proto and -Host say which. */
+  ELSEWHERE: 16,
 } as const;
 
 export const ResponseFlag = {

@@ -1,19 +1,11 @@
 /** Makes the fields that the upstream gets of a request. */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import { clientFieldRule } from "@paceline/link";
 import { hopByHop } from "./hop-fields.js";
 
-/** Those that the balancer makes; nobody else can speak on an instance's socket, whose mode is 0600. */
-const OF_THE_BALANCER: ReadonlySet<string> = new Set([
-  "forwarded",
-  "x-forwarded-for",
-  "x-forwarded-host",
-  "x-forwarded-prefix",
-  "x-forwarded-proto",
-]);
-
 /**
- * @param isBehindBalancer whether the balancer has said who the client is; else that is said here, and in either case
- *   nothing of it is the client's own word.
+ * @param isBehindBalancer whether the balancer has said who the client is, and nobody else can speak on the instance's socket, whose
+ *   mode is 0600; else that is said here. In either case nothing of it is the client's own word.
  */
 export function upstreamFields(request: IncomingMessage, isBehindBalancer: boolean): IncomingHttpHeaders {
   const { headers } = request;
@@ -22,7 +14,8 @@ export function upstreamFields(request: IncomingMessage, isBehindBalancer: boole
   for (const name of Object.keys(headers)) {
     // A 100 (Continue) has been given already.
     if (name === "expect" || staysBehind(name)) continue;
-    if (tellsOfClient(name) && !(isBehindBalancer && OF_THE_BALANCER.has(name))) continue;
+    const rule = clientFieldRule(name);
+    if (rule === "never" || (rule !== undefined && !isBehindBalancer)) continue;
     fields[name] = headers[name];
   }
   if (headers["transfer-encoding"] !== undefined) {
@@ -46,12 +39,6 @@ export function upgradeFields(request: IncomingMessage, isBehindBalancer: boolea
 export function hasKnownCoding({ headers }: IncomingMessage): boolean {
   const coding = headers["transfer-encoding"];
   return coding === undefined || coding.trim().toLowerCase() === "chunked";
-}
-
-/** With `_` for `-` too, since some upstreams take one for the other. */
-function tellsOfClient(name: string): boolean {
-  const plain = name.includes("_") ? name.replaceAll("_", "-") : name;
-  return plain === "forwarded" || plain.startsWith("x-forwarded-");
 }
 
 function addForwarded(fields: IncomingHttpHeaders, { socket, headers }: IncomingMessage): void {

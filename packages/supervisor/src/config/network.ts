@@ -1,8 +1,9 @@
 /** Reads the address of a proxy, or of a network of them. */
 import { isIP } from "node:net";
 
-/** `text` as a CIDR block; a lone address is a block of one. Undefined when it is neither. */
+/** `text` as a CIDR block; a lone address is a block of one, and `unix` itself. Undefined when it is none of these. */
 export function normalizeNetwork(text: string): string | undefined {
+  if (text === "unix") return text;
   const [address = "", prefix, more] = text.split("/");
   const family = isIP(address);
   if (family === 0 || more !== undefined) return undefined;

@@ -205,7 +205,7 @@ function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerCo
       find(
         context,
         ["balancer", "trustedProxies", at],
-        `must be an IP address or a CIDR block, not ${JSON.stringify(text)}`,
+        `must be an IP address, a CIDR block or "unix", not ${JSON.stringify(text)}`,
       );
     }
     return network ?? text;

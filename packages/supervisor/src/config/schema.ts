@@ -210,7 +210,7 @@ export const balancerFields = {
   processes: processes(1, "How many balancer processes share the listening sockets.", 64),
   runtime,
   trustedProxies: texts(
-    "Addresses or CIDR blocks of the proxies in front of us, whose X-Forwarded-* and Forwarded fields are taken over; those of all others are made anew.",
+    "The proxies in front of us: addresses, CIDR blocks, and `unix` for whoever connects to a unix socket in `listen`. What they say of their clients is believed, as docs/security.md has it; of all others nothing is.",
     [],
   ),
   limits: table(balancerLimitFields, "What the balancer takes, and how long it waits for each phase."),

@@ -232,10 +232,10 @@ describe("a configuration that is right", () => {
     const config = good({
       app: "./app.ts",
       routes: ["Example.COM/Shop"],
-      balancer: { trustedProxies: ["10.0.0.1", "fd00::/8"] },
+      balancer: { trustedProxies: ["10.0.0.1", "fd00::/8", "unix"] },
     });
     expect(config.pools[0]?.routes).toEqual(["example.com/Shop"]);
-    expect(config.balancer.trustedProxies).toEqual(["10.0.0.1/32", "fd00::/8"]);
+    expect(config.balancer.trustedProxies).toEqual(["10.0.0.1/32", "fd00::/8", "unix"]);
   });
 
   test("without Bun the runtime is Node", () => {
@@ -426,7 +426,7 @@ const BAD: [string, unknown, string[]][] = [
   [
     "a proxy that is a name",
     { app: "./app.ts", balancer: { trustedProxies: ["10.0.0.0/8", "x"] } },
-    ['balancer.trustedProxies[1]: must be an IP address or a CIDR block, not "x"'],
+    ['balancer.trustedProxies[1]: must be an IP address, a CIDR block or "unix", not "x"'],
   ],
   ["a folder that is not there", { app: "./app.ts", cwd: "gone" }, ["cwd: there is no such folder: gone"]],
 ];

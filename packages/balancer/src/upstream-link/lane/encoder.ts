@@ -9,6 +9,7 @@ import {
   Frame,
   HEADER_BYTES,
   METHOD_CODES,
+  REQUEST_ELSEWHERE,
   REQUEST_END,
   REQUEST_EXPECTS,
   REQUEST_FIXED,
@@ -70,8 +71,8 @@ export class LaneEncoder {
   }
 
   /**
-   * A REQUEST, field by field from what was parsed: the same fields pass that pass in HTTP/1.1. Where `isTrusted`, the
-   * client's own forwarded fields were taken over into `forwarded`. Where `isAnnounced`, its handler is called only when the
+   * A REQUEST, field by field from what was parsed: the same fields pass that pass in HTTP/1.1. Where `isTrusted`,
+   * those that count from a trusted peer alone do too. Where `isAnnounced`, its handler is called only when the
    * instance has said so.
    */
   request(
@@ -96,8 +97,6 @@ export class LaneEncoder {
     const target = at - targetAt;
     at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
     let count = 0;
-    let hasForwardedHost = false;
-    let prefixBefore = -1;
     for (let i = 0; i < fields.count; i++) {
       switch (fields.kinds[i]) {
         case FieldKind.ORDINARY:
@@ -110,17 +109,11 @@ export class LaneEncoder {
         case FieldKind.UPGRADE:
           if (!head.isUpgrade) continue;
           break;
-        case FieldKind.FORWARDED_HOST:
+        case FieldKind.CLAIM:
           if (!isTrusted) continue;
-          hasForwardedHost = true;
           break;
-        case FieldKind.FORWARDED_PREFIX:
-          if (!isTrusted) continue;
-          if (head.prefix === undefined) break;
-          prefixBefore = i;
-          continue;
         default:
-          // Connection, framing, Host and what belongs to one hop are told otherwise or left out.
+          // Connection, framing, Host, what belongs to one hop and what says who asks are told otherwise or left out.
           continue;
       }
       count++;
@@ -134,20 +127,16 @@ export class LaneEncoder {
     }
     at = copy(forwarded.lane, 0, forwarded.lane.length, buffer, at);
     count += forwarded.count;
-    if (!hasForwardedHost && host > 0) {
+    if (!forwarded.isTold && host > 0) {
       count++;
       at = putLengths(buffer, at, X_FORWARDED_HOST.length, host);
       at = copy(X_FORWARDED_HOST, 0, X_FORWARDED_HOST.length, buffer, at);
       at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
     }
-    if (head.prefix !== undefined) {
-      const start = prefixBefore < 0 ? 0 : fields.valueStart(prefixBefore);
-      let end = prefixBefore < 0 ? 0 : fields.valueEnd(prefixBefore);
-      if (end > start && bytes[end - 1] === SLASH) end--;
+    if (!forwarded.isTold && head.prefix !== undefined) {
       count++;
-      at = putLengths(buffer, at, X_FORWARDED_PREFIX.length, end - start + head.prefix.length);
+      at = putLengths(buffer, at, X_FORWARDED_PREFIX.length, head.prefix.length);
       at = copy(X_FORWARDED_PREFIX, 0, X_FORWARDED_PREFIX.length, buffer, at);
-      at = copy(bytes, start, end, buffer, at);
       at = copy(head.prefix, 0, head.prefix.length, buffer, at);
     }
     if (head.isUpgrade) {
@@ -162,7 +151,8 @@ export class LaneEncoder {
       (head.framing === "none" && !head.isUpgrade ? REQUEST_END : 0) |
       (isAnnounced ? 0 : REQUEST_IDEMPOTENT) |
       (head.isUpgrade ? REQUEST_UPGRADE : 0) |
-      (head.expectsContinue ? REQUEST_EXPECTS : 0);
+      (head.expectsContinue ? REQUEST_EXPECTS : 0) |
+      (forwarded.isElsewhere ? REQUEST_ELSEWHERE : 0);
     buffer[fixed + 2] = count;
     buffer[fixed + 3] = count >>> 8;
     buffer[fixed + 4] = target;

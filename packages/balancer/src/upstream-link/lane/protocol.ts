@@ -56,6 +56,7 @@ export const REQUEST_END = 1;
 export const REQUEST_IDEMPOTENT = 2;
 export const REQUEST_UPGRADE = 4;
 export const REQUEST_EXPECTS = 8;
+export const REQUEST_ELSEWHERE = 16;
 /** Flags of a RESPONSE. */
 export const RESPONSE_END = 1;
 export const RESPONSE_LENGTH = 2;

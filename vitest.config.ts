@@ -8,6 +8,7 @@ export default defineConfig({
       "test/**/*.test.ts",
       "bench/**/*.test.mjs",
     ],
+    globalSetup: "test/support/state-folder.ts",
     // Two at a time: the tests start real processes, which keep the two cores of a small machine busy.
     maxWorkers: 2,
     testTimeout: 30_000,

@@ -46,7 +46,8 @@ writeFileSync(
   }),
 );
 
-const { CI: _, NO_COLOR: __, ...env } = process.env;
+const { CI: _, NO_COLOR: __, ...inherited } = process.env;
+const env = { ...inherited, PACELINE_RUN_DIR: join(folder, ".paceline") };
 const terminal = new Terminal({ cols: COLUMNS, rows: ROWS, allowProposedApi: true });
 const pty = spawn(paceline, ["start"], { name: "xterm-256color", cols: COLUMNS, rows: ROWS, cwd: folder, env });
 const ended = new Promise((resolve) => pty.onExit(resolve));

@@ -75,8 +75,7 @@ describe("imports", () => {
 
   test("the command line sees only control; start alone makes a supervisor", () => {
     const shell = `${SUPERVISOR}/shell/`;
-    // Where the control socket of a fleet lies is known to the run directory.
-    const isInside = (to: string) => to.startsWith(shell) && to !== `${shell}run-dir.js`;
+    const isInside = (to: string) => to.startsWith(shell);
     const imports = ["cli", "dashboard"]
       .filter((name) => existsSync(join(ROOT, SUPERVISOR, name)))
       .flatMap((name) => importsBelow(`${SUPERVISOR}/${name}`))

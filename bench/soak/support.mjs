@@ -22,7 +22,7 @@ export async function startFleet(instances, config = {}) {
   const file = path.join(directory, "paceline.config.json");
   const app = path.join(ROOT, "bench/soak/app.ts");
   writeFileSync(file, JSON.stringify({ app, instances, listen: `127.0.0.1:${port}`, ...config }));
-  const child = spawn("sh", [PACELINE, "start", file], {
+  const child = spawn("sh", [PACELINE, "start", file, "--run-dir", path.join(directory, ".paceline")], {
     stdio: ["ignore", "ignore", "inherit"],
     cwd: directory,
     env: { ...process.env, ...(config.runtime === undefined ? {} : { PACELINE_RUNTIME: config.runtime }) },

@@ -56,6 +56,11 @@ export class Project {
     for (const [name, text] of Object.entries(options.files ?? {})) this.write(name, text);
   }
 
+  /** In the folder, so that nothing of it is anywhere else. */
+  get runDir(): string {
+    return join(this.folder, ".paceline");
+  }
+
   /** Makes the folder; everything of it is ended and removed when the present test is over. */
   static async make(options: ProjectOptions): Promise<Project> {
     const project = new Project(await freePort(), options);
@@ -89,6 +94,7 @@ export class Project {
     return {
       ...process.env,
       PACELINE_RUNTIME: this.#options.runtime,
+      PACELINE_RUN_DIR: this.runDir,
       [FLEET_TAG]: this.#tag,
       ...this.#options.env,
     };
@@ -96,7 +102,7 @@ export class Project {
 
   /** Runs a `paceline` command in the folder, to its end. */
   cli(args: string[], options: RunOptions = {}): Promise<Finished> {
-    const env = { ...process.env, PACELINE_RUNTIME: this.#options.runtime };
+    const env = { ...process.env, PACELINE_RUNTIME: this.#options.runtime, PACELINE_RUN_DIR: this.runDir };
     return run(PACELINE, args, { cwd: this.folder, env, ...options });
   }
 
@@ -145,7 +151,7 @@ export class Project {
   /** The status document, from the control socket. */
   status(): Promise<Status> {
     return new Promise((resolve, reject) => {
-      const request = http.get({ socketPath: join(this.folder, ".paceline/control.sock"), path: "/v1/status" });
+      const request = http.get({ socketPath: join(this.runDir, "control.sock"), path: "/v1/status" });
       request.setTimeout(5_000, () => request.destroy(new Error("no status within 5 s")));
       request.on("error", reject);
       request.on("response", (response) => {

@@ -233,7 +233,11 @@ export class LinkClient {
 
   private lose(socket: LightConnection, why: string): void {
     if (!this.isCurrent(socket)) return;
-    if (this.state.kind === "open") this.options.onProblem?.(`${why}; trying again`);
+    if (this.state.kind === "open") {
+      this.options.onProblem?.(`${why}; trying again`);
+      const { link } = this.options.identity;
+      void import("./lost-mark.js").then(({ markLost }) => markLost(link));
+    }
     clearTimeout(this.welcomeTimer);
     socket.destroy();
     this.armOrphanTimer();

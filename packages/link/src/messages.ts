@@ -30,6 +30,11 @@ export function workMarkPath(socket: string): string {
   return `${socket.replace(/\.sock$/, "")}.work`;
 }
 
+/** The file beside `linkSocket` whose time of change is the moment at which the children lost their supervisor. */
+export function lostMarkPath(linkSocket: string): string {
+  return `${linkSocket}.lost`;
+}
+
 /** What a child is: an instance of a pool, or a balancer. */
 export type ChildRole = "instance" | "balancer";
 

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { testOnce } from "../../../test/support/test-once.js";
 import { ControlClient } from "../dist/control/client.js";
+import { readRecord } from "../dist/run-dir/record.js";
+import { listRunDirs } from "../dist/run-dir/registry.js";
 import { firstLine, makeFolder, PACELINE, RUNTIMES, run, start } from "./support.js";
 
 const HELLO = "export default { fetch: () => new Response('Hello World!') };\n";
@@ -38,12 +40,15 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
   const once = testOnce(runtime);
 
   const env = { ...process.env, PACELINE_RUNTIME: runtime };
+  /** Where the fleet of a test has its run directory. */
+  const runDirOf = (folder: string) =>
+    listRunDirs(process.env.PACELINE_STATE_DIR as string).find((path) => readRecord(path)?.folder === folder) ?? folder;
   const paceline = (cwd: string, ...args: string[]) => run(PACELINE, args, { cwd, env });
 
   /** Sees to it that a fleet of the test does not outlive it. */
   function stopAtEnd(folder: string): void {
     onTestFinished(async () => {
-      const socketPath = join(folder, ".paceline/control.sock");
+      const socketPath = join(runDirOf(folder), "control.sock");
       if (!existsSync(socketPath)) return;
       const client = new ControlClient({ socketPath, timeoutMs: 20_000 });
       const status = await client.status().catch(() => undefined);
@@ -118,10 +123,11 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     const folder = makeFolder({ "app.mjs": HELLO });
     for (const command of ["status", "reload", "stop", "logs", "events"]) {
       const { code, stderr } = await paceline(folder, command);
-      expect({ command, code, stderr }).toEqual({ command, code: 3, stderr: "paceline: nothing is running here\n" });
+      const said = `paceline: nothing is running here: you have no fleet in ${folder} or above it\n`;
+      expect({ command, code, stderr }).toEqual({ command, code: 3, stderr: said });
     }
     const json = await paceline(folder, "status", "--json");
-    expect(JSON.parse(json.stdout)).toEqual({ ok: false, code: "not-running", message: "nothing is running here" });
+    expect(JSON.parse(json.stdout)).toMatchObject({ ok: false, code: "not-running" });
     expect((await paceline(folder, "status", "--run-dir", "elsewhere")).code).toBe(3);
   });
 
@@ -133,7 +139,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     const started = await paceline(folder, "start", "--detach", "--json", "--listen", `127.0.0.1:${port}`);
     expect(started).toMatchObject({ code: 0, stderr: "" });
     const { pid, runDir } = JSON.parse(started.stdout);
-    expect(runDir).toBe(join(folder, ".paceline"));
+    expect(runDir).toMatch(new RegExp(`^${process.env.PACELINE_STATE_DIR}/[\\w.-]+-[0-9a-f]{12}$`));
     for (const [cwd, args] of [
       [join(folder, "deep/er"), []],
       ["/", ["--config", folder]],
@@ -148,7 +154,10 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     expect((await paceline(folder, "scale", "nope", "2")).code).toBe(2);
     expect((await paceline(folder, "restart", "nope")).code).toBe(2);
     expect(await paceline(folder, "stop")).toMatchObject({ code: 0, stdout: "stopped\n" });
-    expect((await paceline(folder, "status")).code).toBe(3);
+    expect(await paceline(folder, "status")).toMatchObject({
+      code: 3,
+      stderr: `paceline: nothing is running from ${join(folder, "paceline.toml")}: the fleet has stopped\n`,
+    });
   });
 
   test("logs --follow goes on until its reader leaves or the fleet ends", async () => {
@@ -185,7 +194,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
       stderr: "paceline: not all instances got ready within 1.5 s\npaceline: nothing was left running\n",
     });
     expect(await isListening(port)).toBe(false);
-    expect(existsSync(join(folder, ".paceline/control.sock"))).toBe(false);
+    expect(existsSync(join(runDirOf(folder), "control.sock"))).toBe(false);
   });
 
   test("a detached start that is interrupted leaves nothing", async () => {
@@ -201,7 +210,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     child.kill("SIGINT");
     expect(await ended).toBe(130);
     expect(await isListening(port)).toBe(false);
-    expect(existsSync(join(folder, ".paceline/control.sock"))).toBe(false);
+    expect(existsSync(join(runDirOf(folder), "control.sock"))).toBe(false);
   });
 
   once("in the foreground it says first what it runs and where, and a stop ends it with 0", async () => {
@@ -217,7 +226,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     );
     // Nobody reads its output any more: it goes on.
     child.stdout?.destroy();
-    const client = new ControlClient({ socketPath: join(folder, ".paceline/control.sock"), timeoutMs: 20_000 });
+    const client = new ControlClient({ socketPath: join(runDirOf(folder), "control.sock"), timeoutMs: 20_000 });
     expect(await client.operate("GET", "/v1/ready")).toMatchObject({ ok: true });
     expect(await client.operate("POST", "/v1/restart", { target: "web.1" })).toMatchObject({ ok: true });
     child.kill("SIGTERM");
@@ -247,12 +256,11 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     child.kill("SIGTERM");
   });
 
-  once("a folder far down has its sockets in a short place, and is found all the same", async () => {
-    const folder = join(makeFolder(), "d".repeat(90));
-    mkdirSync(folder);
+  once("a run directory far down has its sockets in a short place, and is found all the same", async () => {
+    const folder = makeFolder();
     const port = await freePort();
     const source = makeFolder({ "app.mjs": HELLO });
-    const short = { ...env, XDG_RUNTIME_DIR: makeFolder() };
+    const short = { ...env, PACELINE_STATE_DIR: join(makeFolder(), "d".repeat(120)) };
     const paceline = (...args: string[]) => run(PACELINE, args, { cwd: folder, env: short });
     const started = await paceline("start", "-d", "-i", "1", "-l", `127.0.0.1:${port}`, join(source, "app.mjs"));
     onTestFinished(() => paceline("stop").then(() => {}));

@@ -39,6 +39,8 @@ export interface Finished {
 export interface RunOptions {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
+  uid?: number;
+  gid?: number;
   /** SIGKILL after this; default 20,000. */
   deadlineMs?: number;
 }

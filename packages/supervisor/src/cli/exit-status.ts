@@ -7,7 +7,7 @@ export const EXIT = {
   failed: 1,
   /** The command line or the configuration is wrong. */
   usage: 2,
-  /** Nothing is running here. */
+  /** Nothing is running here, or its supervisor was killed. */
   notRunning: 3,
   /** The deadline passed. */
   deadline: 4,
@@ -25,8 +25,10 @@ export function exitStatusOfCode(code: string): ExitStatus {
     case "invalid":
     case "config":
     case "usage":
+    case "cwd":
       return EXIT.usage;
     case "not-running":
+    case "orphaned":
       return EXIT.notRunning;
     case "timeout":
       return EXIT.deadline;

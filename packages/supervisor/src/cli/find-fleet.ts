@@ -1,32 +1,204 @@
-/** Finds the control socket of the fleet that a command means, from wherever it is called. */
-import { existsSync } from "node:fs";
+/** Finds the fleet that a command means, from wherever it is called; believes only run directories that are this user's alone. */
+import { lstatSync, realpathSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { findSource } from "../config/find.js";
+import { type FleetSource, findConfigFile, findSource, kindOf, placeOf } from "../config/find.js";
 import { PacelineError } from "../errors.js";
-import { controlSocketIn, runDirCandidates } from "../shell/run-dir.js";
+import { writtenCwd } from "../run-dir/identity.js";
+import { lockHolder } from "../run-dir/lock.js";
+import { describeOrphans } from "../run-dir/orphaned.js";
+import { findOrphans } from "../run-dir/orphans.js";
+import { namedRunDir, serviceRunDir, stateFolder } from "../run-dir/place.js";
+import { type FleetRecord, readRecord } from "../run-dir/record.js";
+import { listRunDirs } from "../run-dir/registry.js";
+import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
+import { distrust } from "../run-dir/trust.js";
+import { userName } from "../run-dir/users.js";
+import { fleetsOfOthers } from "./fleets-of-others.js";
 import type { FleetOptions } from "./options.js";
 
-/**
- * The socket in `--run-dir`; else of the fleet of `--config`; else of the nearest folder that has one, from the
- * working directory upward.
- * @throws PacelineError `not-running` when there is none
- */
-export function findControlSocket(options: FleetOptions, cwd: string = process.cwd()): string {
-  const found = candidates(options, cwd).find((path) => existsSync(path));
-  if (found !== undefined) return found;
-  throw new PacelineError("not-running", "nothing is running here");
+export interface FoundFleet {
+  runDir: string;
+  controlSocket: string;
+  record: FleetRecord | undefined;
+  state: "up" | "starting" | "orphaned" | "down";
+  /** Such as `shop`, when root has named another user's fleet; undefined for one's own. */
+  owner: string | undefined;
 }
 
-function candidates({ runDir, config }: FleetOptions, cwd: string): string[] {
-  if (runDir !== undefined) return [controlSocketIn(resolve(cwd, runDir))];
-  if (config !== undefined) {
-    const source = findSource(config, cwd);
-    const base = source.kind === "config" ? dirname(source.file) : cwd;
-    return runDirCandidates(base).map(controlSocketIn);
+/**
+ * The control socket of the fleet that is meant.
+ * @throws PacelineError `not-running`, `orphaned`, `denied` or `usage` with what was looked at
+ */
+export async function findControlSocket(options: FleetOptions): Promise<string> {
+  return (await findRunningFleet(options)).controlSocket;
+}
+
+/** @throws PacelineError as `findControlSocket` does */
+export async function findRunningFleet(options: FleetOptions): Promise<FoundFleet> {
+  const fleet = await findFleet(options);
+  const { record, runDir, state } = fleet;
+  switch (state) {
+    case "up":
+      return fleet;
+    case "starting":
+      throw new PacelineError("not-running", `${nameOf(fleet)} is starting and cannot be asked yet`);
+    case "orphaned": {
+      const link = linkOf(fleet);
+      throw new PacelineError("orphaned", describeOrphans(record, link, findOrphans(link).length));
+    }
+    case "down": {
+      const killed = record !== undefined && record.endedAt === null;
+      const ended = killed ? `its supervisor (pid ${record.pid}) was killed` : "the fleet has stopped";
+      const last = record === undefined ? `in ${runDir}` : `from ${record.source}: ${ended}`;
+      throw new PacelineError("not-running", `nothing is running ${last}`);
+    }
+    default:
+      return state satisfies never;
   }
-  const sockets: string[] = [];
-  for (let folder = cwd; ; folder = dirname(folder)) {
-    sockets.push(...runDirCandidates(folder).map(controlSocketIn));
-    if (folder === dirname(folder)) return sockets;
+}
+
+/**
+ * The fleet of `--run-dir` or PACELINE_RUN_DIR; else that of `--config`; else the one that was started in the nearest
+ * folder from the working directory upward. One that has stopped is found when no other is meant.
+ * @throws PacelineError `not-running`, `denied` or `usage`
+ */
+export async function findFleet(
+  options: FleetOptions,
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<FoundFleet> {
+  const cwd = writtenCwd(environment);
+  const meant = options.config === undefined ? undefined : sourceOf(options.config, cwd);
+  const named = namedRunDir(options.runDir, cwd, environment);
+  if (named !== undefined) return inNamed(named, meant);
+  const service = serviceRunDir(environment);
+  const isOfService = service !== undefined && distrust(service) === undefined && readRecord(service) !== undefined;
+  if (isOfService && meant === undefined) return inspect(service);
+  const known = [...(isOfService ? [service] : []), ...listOwn(environment)].map((runDir) => ({
+    runDir,
+    record: readRecord(runDir),
+  }));
+  const records = known.flatMap(({ runDir, record }) => (record === undefined ? [] : [{ runDir, record }]));
+  const folder = meant === undefined ? cwd : folderOf(meant, cwd);
+  const matching =
+    meant === undefined ? nearest(records, cwd) : records.filter(({ record }) => isSource(record, meant));
+  const fleets = await Promise.all(matching.map(({ runDir }) => inspect(runDir)));
+  const alive = fleets.filter(({ state }) => state !== "down");
+  const [first, second] = alive;
+  if (second !== undefined) {
+    const names = alive.map((fleet) => `${nameOf(fleet)} (pid ${fleet.record?.pid})`).join(", ");
+    throw new PacelineError("usage", `several fleets run in ${folder}: ${names}; name one with --config`);
   }
+  if (first !== undefined) return first;
+  const others = fleetsOfOthers(meant === undefined ? undefined : placeOf(meant), folder, environment);
+  const latest = fleets.sort((a, b) => (b.record?.startedAt ?? 0) - (a.record?.startedAt ?? 0))[0];
+  if (others !== undefined) throw new PacelineError("denied", others);
+  if (latest !== undefined) return latest;
+  throw new PacelineError("not-running", await nothing(meant, folder, records));
+}
+
+interface Known {
+  runDir: string;
+  record: FleetRecord;
+}
+
+function listOwn(environment: NodeJS.ProcessEnv): string[] {
+  try {
+    return listRunDirs(stateFolder(environment));
+  } catch {
+    return []; // No home, so no fleet that could be found without being named.
+  }
+}
+
+/** A config that is gone still names its fleet. */
+function sourceOf(config: string, cwd: string): FleetSource {
+  const path = resolve(cwd, config);
+  if (kindOf(path) === "nothing" || (kindOf(path) === "folder" && findConfigFile(path) === undefined)) {
+    return { kind: "static", folder: path };
+  }
+  return findSource(config, cwd);
+}
+
+function folderOf(source: FleetSource, cwd: string): string {
+  return source.kind === "config" ? dirname(source.file) : cwd;
+}
+
+/** The same text, or the same file by another way. */
+function isSource({ source, folder }: FleetRecord, meant: FleetSource): boolean {
+  const path = placeOf(meant);
+  return source === path || realPath(source) === realPath(path) || (meant.kind === "static" && folder === path);
+}
+
+/** Those of the longest path from which `cwd` can be reached downward: by the operator's words, or by what lies there. */
+function nearest(records: Known[], cwd: string): Known[] {
+  const here = [cwd, realPath(cwd) ?? cwd];
+  const depth = ({ folder, release }: FleetRecord) => {
+    const keys = [folder, realPath(folder) ?? folder, release];
+    const reaching = keys.filter((key) =>
+      here.some((path) => path === key || path.startsWith(key === "/" ? key : `${key}/`)),
+    );
+    return Math.max(-1, ...reaching.map((key) => key.length));
+  };
+  const depths = new Map(records.map((known) => [known, depth(known.record)]));
+  // One that has stopped must not hide a fleet further up.
+  const alive = records.filter(({ runDir }) => lockHolder(runDir) !== undefined);
+  const candidates = alive.some((known) => (depths.get(known) ?? -1) >= 0) ? alive : records;
+  const longest = Math.max(-1, ...candidates.map((known) => depths.get(known) ?? -1));
+  return longest < 0 ? [] : candidates.filter((known) => depths.get(known) === longest);
+}
+
+function realPath(path: string): string | undefined {
+  try {
+    return realpathSync(path);
+  } catch {
+    return undefined; // It is gone.
+  }
+}
+
+async function inNamed(path: string, meant: FleetSource | undefined): Promise<FoundFleet> {
+  const uid = process.getuid?.();
+  // Root may use another user's fleet when it is named.
+  const owner = uid === 0 ? (lstatSync(path, { throwIfNoEntry: false })?.uid ?? uid) : uid;
+  const found = distrust(path, { uid: owner });
+  if (found?.code === "missing")
+    throw new PacelineError("not-running", `nothing is running in ${path}: there is no such directory`);
+  if (found !== undefined) throw new PacelineError("denied", refusalOf(found.reason, found.owner));
+  const fleet = { ...(await inspect(path)), owner: owner === uid ? undefined : userName(owner as number) };
+  const { record } = fleet;
+  if (meant === undefined || record === undefined || isSource(record, meant)) return fleet;
+  throw new PacelineError("not-running", `in ${path} runs ${record.source}, not ${placeOf(meant)}`);
+}
+
+function refusalOf(reason: string, owner: number | undefined): string {
+  if (reason.startsWith("permission denied")) return reason;
+  const hint = owner === undefined ? "" : `; run this as that user: sudo -u ${userName(owner)} paceline …`;
+  return `permission denied: ${reason}${hint}`;
+}
+
+/** What there is in a run directory that is believed. */
+async function inspect(runDir: string): Promise<FoundFleet> {
+  const record = readRecord(runDir);
+  const controlSocket = record?.controlSocket ?? controlSocketIn(runDir);
+  const fleet = { runDir, record, controlSocket, owner: undefined };
+  const { uid } = lstatSync(runDir);
+  // A long path has its sockets elsewhere, where the same must hold.
+  const isBelieved = distrust(dirname(controlSocket), { uid }) === undefined;
+  if (isBelieved && (await isListening(controlSocket))) return { ...fleet, state: "up" };
+  if (lockHolder(runDir) !== undefined) return { ...fleet, state: "starting" };
+  return { ...fleet, state: findOrphans(linkOf(fleet)).length > 0 ? "orphaned" : "down" };
+}
+
+/** Where the children of the fleet look for their supervisor. */
+export function linkOf({ record, runDir }: Pick<FoundFleet, "record" | "runDir">): string {
+  return record?.linkSocket ?? resolve(runDir, "link.sock");
+}
+
+function nameOf({ record, runDir }: FoundFleet): string {
+  return record?.source ?? runDir;
+}
+
+async function nothing(meant: FleetSource | undefined, folder: string, records: Known[]): Promise<string> {
+  if (meant === undefined) return `nothing is running here: you have no fleet in ${folder} or above it`;
+  const beside = records.filter(({ record, runDir }) => record.folder === folder && lockHolder(runDir) !== undefined);
+  const others = beside.map(({ record }) => `${record.source} (pid ${record.pid})`).join(", ");
+  return `nothing is running from ${placeOf(meant)}${others === "" ? "" : `; in that folder runs ${others}`}`;
 }

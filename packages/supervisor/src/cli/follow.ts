@@ -19,7 +19,7 @@ export async function follow<Line extends object>(
   if (options.lines !== undefined) query.set("lines", String(options.lines));
   if (options.follow) query.set("follow", "1");
   const client = new ControlClient({
-    socketPath: findControlSocket(options),
+    socketPath: await findControlSocket(options),
     timeoutMs: milliseconds(options.timeout ?? (options.follow ? undefined : 10)),
   });
   // Nobody reads any more: nothing is left to do.

@@ -1,7 +1,8 @@
 /** Runs one operation on the fleet that is meant and tells how it goes and ends. */
 import { ControlClient } from "../control/client.js";
+import { PacelineError } from "../errors.js";
 import type { ExitStatus } from "./exit-status.js";
-import { findControlSocket } from "./find-fleet.js";
+import { findRunningFleet } from "./find-fleet.js";
 import { type FleetOptions, type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
 import { print, printResult } from "./output.js";
 
@@ -9,8 +10,13 @@ export type OperateOptions = FleetOptions & JsonOption & TimeoutOption;
 
 export async function operate(path: string, body: object, options: OperateOptions): Promise<ExitStatus> {
   const json = options.json === true;
+  const { controlSocket, owner } = await findRunningFleet(options);
+  if (owner !== undefined && "environment" in body) {
+    const message = `the fleet is ${owner}'s: --update-env would hand over this shell's environment; run it as that user`;
+    throw new PacelineError("denied", message);
+  }
   const client = new ControlClient({
-    socketPath: findControlSocket(options),
+    socketPath: controlSocket,
     timeoutMs: milliseconds(options.timeout),
   });
   const result = await client.operate("POST", path, body, json ? undefined : print);

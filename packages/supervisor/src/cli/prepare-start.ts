@@ -1,22 +1,23 @@
 /** What a start needs before anything is started: the fleet, the runtimes and the run directory's place. */
-import { dirname, resolve } from "node:path";
 import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
+import { type FleetIdentity, identityOf, writtenCwd } from "../run-dir/identity.js";
+import { runDirOf } from "../run-dir/place.js";
 import { findRuntimes, type Runtimes } from "../runtimes.js";
-import { runDirCandidates } from "../shell/run-dir.js";
 import type { StartOptions } from "./commands/start.js";
 
 export interface PreparedStart {
   fleet: LoadedFleet;
   request: LoadRequest;
   runtimes: Runtimes;
+  identity: FleetIdentity;
   runDirPath: string;
 }
 
-/** @throws ConfigError */
+/** @throws ConfigError, or PacelineError `cwd`, `rundir` */
 export async function prepareStart(target: string, options: StartOptions): Promise<PreparedStart> {
   const runtimes = findRuntimes();
-  const cwd = process.cwd();
+  const cwd = writtenCwd();
   const { instances, listen, runtime } = options;
   const environment = process.env as Record<string, string>;
   checkTarget(target, options);
@@ -30,9 +31,8 @@ export async function prepareStart(target: string, options: StartOptions): Promi
     environment,
   };
   const fleet = await loadFleet(request);
-  const base = fleet.source.kind === "config" ? dirname(fleet.source.file) : cwd;
-  const runDirPath = options.runDir === undefined ? runDirCandidates(base)[0] : resolve(cwd, options.runDir);
-  return { fleet, request, runtimes, runDirPath: runDirPath as string };
+  const identity = identityOf(fleet.source, cwd);
+  return { fleet, request, runtimes, identity, runDirPath: runDirOf(identity, options.runDir, cwd, process.env) };
 }
 
 /** One thing is started. @throws ConfigError */

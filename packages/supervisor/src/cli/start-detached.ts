@@ -1,6 +1,6 @@
 /** Starts a fleet in a session of its own and waits until all of it is ready; of a start that fails nothing is left. */
 import type { OperationResult } from "../control/api.js";
-import { controlSocketIn } from "../shell/run-dir.js";
+import { controlSocketIn } from "../run-dir/run-dir.js";
 import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";

@@ -1,11 +1,14 @@
 /** Runs the supervisor as this process: takes the run directory, serves the control socket, prints the log, ends with the fleet. */
 import { closeSync, writeSync } from "node:fs";
-import { type LoadRequest, loadFleet } from "../config/load.js";
+import { dirname } from "node:path";
+import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import type { LogLine, OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
-import { openRunDir, type RunDir } from "../shell/run-dir.js";
-import { createSupervisor, type Supervisor, type SupervisorOptions } from "../shell/supervisor.js";
+import { stateFolder } from "../run-dir/place.js";
+import { registerElsewhere } from "../run-dir/registry.js";
+import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
+import { createSupervisor, type Supervisor } from "../shell/supervisor.js";
 import { watchClient } from "./client-presence.js";
 import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
@@ -19,21 +22,47 @@ import { version } from "./version.js";
 
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {
   const prepared = await prepareStart(target, options);
-  const runDir = await openRunDir(prepared.runDirPath);
+  const runDir = await openRunDir(prepared.runDirPath, { replace: options.replace === true });
+  const unregister = register(prepared);
   try {
+    describe(prepared, runDir, prepared.fleet);
     return await runFleet(prepared, runDir, options);
   } finally {
+    unregister();
     runDir.release();
   }
 }
 
+/** Lets commands find a run directory that the operator or systemd has named. */
+function register({ identity, runDirPath }: PreparedStart): () => void {
+  try {
+    const folder = stateFolder(process.env);
+    if (dirname(runDirPath) !== folder) return registerElsewhere(folder, identity, runDirPath);
+  } catch {
+    // A user without a home: the run directory has to be named.
+  }
+  return () => {};
+}
+
+/** Says in the run directory what runs, and which release of it. */
+function describe({ identity }: PreparedStart, runDir: RunDir, { config, release }: LoadedFleet): void {
+  runDir.describe({ ...identity, release, name: config.name, orphanGraceMs: config.orphanGraceMs });
+}
+
 async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartOptions): Promise<ExitStatus> {
   const { fleet, request, runtimes } = prepared;
+  let latest: LoadedFleet = fleet;
   const supervisor = createSupervisor({
     config: fleet.config,
     runDir: runDir.paths,
     environment: request.environment,
-    loadConfig: () => loadAgain(request),
+    loadConfig: async () => {
+      const loaded = await loadAgain(request);
+      if (!("fleet" in loaded)) return loaded;
+      latest = loaded.fleet;
+      return { ok: true, config: latest.config };
+    },
+    onReloaded: () => describe(prepared, runDir, latest),
     runtimes: { node: runtimes.node ?? "node", ...(runtimes.bun === undefined ? {} : { bun: runtimes.bun }) },
     version: version(),
     ...(options.watch ? { watch: { configFile: fleet.source.kind === "config" ? fleet.source.file : undefined } } : {}),
@@ -61,9 +90,9 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
   }
 }
 
-async function loadAgain(request: LoadRequest): ReturnType<SupervisorOptions["loadConfig"]> {
+async function loadAgain(request: LoadRequest): Promise<{ fleet: LoadedFleet } | { ok: false; problems: string[] }> {
   try {
-    return { ok: true, config: (await loadFleet(request)).config };
+    return { fleet: await loadFleet(request) };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return { ok: false, problems: error.message.split("\n") };

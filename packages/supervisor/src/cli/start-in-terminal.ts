@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { type Leaving, runDashboard } from "../dashboard/dashboard.js";
-import { controlSocketIn } from "../shell/run-dir.js";
+import { controlSocketIn } from "../run-dir/run-dir.js";
 import { DETACH } from "./client-presence.js";
 import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";

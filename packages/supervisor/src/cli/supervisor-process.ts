@@ -1,11 +1,11 @@
 /** A supervisor in a session of its own: how a command starts it, hears from it and ends it. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
-import { makePrivate } from "../shell/run-dir.js";
+import { makePrivate } from "../run-dir/trust.js";
 import type { StartOptions } from "./commands/start.js";
 
 /** What a supervisor writes to its own output is little; beyond this it is cut at the next start. */
@@ -34,7 +34,7 @@ export interface SpawnOptions {
 export function spawnSupervisor(target: string, options: StartOptions, spawning: SpawnOptions): SupervisorProcess {
   makePrivate(spawning.runDirPath);
   const output = openOutput(join(spawning.runDirPath, "supervisor.out"));
-  const { instances, listen = [], runtime, runDir, watch, static: folder, fapws } = options;
+  const { instances, listen = [], runtime, runDir, replace, watch, static: folder, fapws } = options;
   const args = ["start", "--log-format", "none", "--notify-fd", "3"];
   if (spawning.stopWithClient) args.push("--stop-with-client");
   if (folder !== undefined) args.push("--static", folder);
@@ -43,6 +43,7 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   for (const address of listen) args.push("--listen", address);
   if (runtime !== undefined) args.push("--runtime", runtime);
   if (runDir !== undefined) args.push("--run-dir", runDir);
+  if (replace) args.push("--replace");
   if (watch) args.push("--watch");
   const child = spawn(process.execPath, [process.argv[1] as string, ...args, "--", target], {
     detached: true,
@@ -104,7 +105,8 @@ export function lateResult({ timeout }: StartOptions): OperationResult {
 
 /** Opens the file for appending; `read` gives what was written since. */
 function openOutput(path: string): { fd: number; read(): string } {
-  const fd = openSync(path, "a", 0o600);
+  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
+  const fd = openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
   if (fstatSync(fd).size > MAX_OUTPUT_BYTES) ftruncateSync(fd, 0);
   const from = fstatSync(fd).size;
   return {

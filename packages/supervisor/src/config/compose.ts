@@ -1,8 +1,7 @@
 /** Makes a fleet of a configuration: reads it, lays over it what the command line says, checks it and fills in the rest. */
-import { basename, dirname } from "node:path";
 import type { FleetConfig, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtimes.js";
-import { type FleetSource, placeOf } from "./find.js";
+import type { FleetSource } from "./find.js";
 import { POOL_KINDS } from "./kinds/index.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 import { ConfigError, type Problem } from "./problems.js";
@@ -21,8 +20,16 @@ export interface Overrides {
 
 /** All that a fleet is made from; plain data. */
 export interface LoadTask {
+  /** Symbolic links are followed in it. */
   source: FleetSource;
+  /** As the operator's shell writes it. */
   cwd: string;
+  /** The folder that relative paths are taken from. */
+  release: string;
+  /** The same as it was named, for what must not change with a release. */
+  writtenFolder: string;
+  /** What the fleet is called when it does not say. */
+  name: string;
   overrides: Overrides;
   runtimes: Runtimes;
 }
@@ -32,16 +39,16 @@ export interface LoadTask {
  * @throws ConfigError with every problem there is
  */
 export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
-  const { source, cwd, runtimes } = task;
+  const { source, runtimes } = task;
   const file = source.kind === "config" ? source.file : undefined;
   const document = await readSource(source);
   const { input, findings } = validate(document.value);
   const problems: Problem[] = [];
-  const folder = source.kind === "static" ? source.folder : dirname(placeOf(source));
   const context = {
     // Without a config file all is as if the app had been started by hand, here.
-    baseDir: source.kind === "config" ? folder : cwd,
-    defaultName: basename(folder) || "fleet",
+    baseDir: task.release,
+    listenDir: task.writtenFolder,
+    defaultName: task.name,
     runtimes,
     findings,
   };

@@ -1,10 +1,13 @@
 /** Loads a fleet's configuration from where it is kept, with what the command line says laid over it. */
-import { dirname } from "node:path";
+import { realpathSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import type { FleetConfig } from "../core/model.js";
+import { nameOfFolder } from "../run-dir/identity.js";
 import type { Runtimes } from "../runtimes.js";
 import type { Overrides } from "./compose.js";
-import { type FleetSource, fapwsSource, findSource, staticSource } from "./find.js";
+import { type FleetSource, fapwsSource, findSource, placeOf, staticSource } from "./find.js";
 import { loadInProcess } from "./load-process.js";
+import { ConfigError } from "./problems.js";
 
 export interface LoadRequest {
   /** A config file, an app module, or a folder. Default: `cwd`. */
@@ -24,7 +27,10 @@ export interface LoadRequest {
 
 export interface LoadedFleet {
   config: FleetConfig;
+  /** As it was named: symbolic links are not followed, so that the next load finds what they lead to then. */
   source: FleetSource;
+  /** The folder that `config` is of, symbolic links followed: all its paths stay in it, wherever they lead later. */
+  release: string;
 }
 
 /**
@@ -34,9 +40,42 @@ export interface LoadedFleet {
 export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   const { cwd, overrides, runtimes, environment, timeoutMs } = request;
   const source = sourceOf(request);
-  const folder = source.kind === "config" ? dirname(source.file) : cwd;
-  const config = await loadInProcess({ source, cwd, overrides, runtimes }, { cwd: folder, environment, timeoutMs });
-  return { config, source };
+  const writtenFolder = source.kind === "config" ? dirname(source.file) : cwd;
+  const release = pinned(writtenFolder);
+  const config = await loadInProcess(
+    { source: pinSource(source), cwd, release, writtenFolder, name: nameOf(source), overrides, runtimes },
+    { cwd: release, environment, timeoutMs },
+  );
+  return { config, source, release };
+}
+
+/** A config file may itself be a link, to one that all releases share; its paths are taken from the release. */
+function pinSource(source: FleetSource): FleetSource {
+  switch (source.kind) {
+    case "config":
+      return { kind: "config", file: join(pinned(dirname(source.file)), basename(source.file)) };
+    case "app":
+      return { kind: "app", app: pinned(source.app) };
+    case "static":
+      return { kind: "static", folder: pinned(source.folder) };
+    case "fapws":
+      return { kind: "fapws", script: pinned(source.script) };
+    default:
+      return source satisfies never;
+  }
+}
+
+/** @throws ConfigError when nothing is there */
+function pinned(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (cause) {
+    throw new ConfigError([{ file: path, path: [], message: "there is no such file or folder" }], { cause });
+  }
+}
+
+function nameOf(source: FleetSource): string {
+  return nameOfFolder(source.kind === "static" ? source.folder : dirname(placeOf(source)));
 }
 
 function sourceOf({ target, staticFolder, fapwsScript, cwd }: LoadRequest): FleetSource {

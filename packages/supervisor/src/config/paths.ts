@@ -1,4 +1,5 @@
-/** Makes the paths in a configuration absolute and sees whether something is there. */
+/** Makes the paths in a configuration absolute, follows symbolic links, and sees whether something is there. */
+import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { APP_FILE_NAMES, findApp, kindOf } from "./find.js";
 
@@ -7,10 +8,11 @@ export function resolveApp(path: string, baseDir: string): string | { problem: s
   const absolute = resolve(baseDir, path);
   switch (kindOf(absolute)) {
     case "file":
-      return absolute;
+      return realpathSync(absolute);
     case "folder": {
       const app = findApp(absolute);
-      return app ?? { problem: `the folder ${absolute} has no app (${APP_FILE_NAMES.join(", ")})` };
+      if (app !== undefined) return realpathSync(app);
+      return { problem: `the folder ${absolute} has no app (${APP_FILE_NAMES.join(", ")})` };
     }
     case "nothing":
       return { problem: `there is no such file: ${absolute}` };
@@ -20,11 +22,11 @@ export function resolveApp(path: string, baseDir: string): string | { problem: s
 /** The folder that `path` means, if there is one. */
 export function resolveFolder(path: string, baseDir: string): string | undefined {
   const absolute = resolve(baseDir, path);
-  return kindOf(absolute) === "folder" ? absolute : undefined;
+  return kindOf(absolute) === "folder" ? realpathSync(absolute) : undefined;
 }
 
 /** The file that `path` means, if there is one. */
 export function resolveFile(path: string, baseDir: string): string | undefined {
   const absolute = resolve(baseDir, path);
-  return kindOf(absolute) === "file" ? absolute : undefined;
+  return kindOf(absolute) === "file" ? realpathSync(absolute) : undefined;
 }

@@ -1,6 +1,6 @@
 /** Finds the file that a program's name means, as a shell would. */
-import { accessSync, constants, statSync } from "node:fs";
-import { delimiter, join, resolve } from "node:path";
+import { accessSync, constants, realpathSync, statSync } from "node:fs";
+import { basename, delimiter, dirname, join, resolve } from "node:path";
 
 /**
  * The absolute path of a program.
@@ -10,7 +10,8 @@ import { delimiter, join, resolve } from "node:path";
 export function findProgram(name: string, cwd: string, searchPath: string): string | { problem: string } {
   if (name.includes("/")) {
     const path = resolve(cwd, name);
-    return isExecutable(path) ? path : { problem: whyNot(path) };
+    // A link to the program itself stays: an interpreter of a virtual environment goes by the path it was started with.
+    return isExecutable(path) ? join(realpathSync(dirname(path)), basename(path)) : { problem: whyNot(path) };
   }
   const folders = searchPath.split(delimiter).filter((folder) => folder !== "");
   const found = folders.map((folder) => resolve(cwd, join(folder, name))).find(isExecutable);

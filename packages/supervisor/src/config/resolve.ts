@@ -36,6 +36,8 @@ import type { Finding } from "./validate.js";
 export interface ResolveContext {
   /** Relative paths are taken from here. */
   baseDir: string;
+  /** Relative sockets in `listen` are made here: the same folder, as it was named. */
+  listenDir: string;
   /** What the fleet is called when it does not say. */
   defaultName: string;
   runtimes: Runtimes;
@@ -250,7 +252,7 @@ function resolveRuntime(
 function resolveListen(texts: string[], context: ResolveContext): ListenAddress[] {
   const parsed: { text: string; address: ListenAddress; at: number }[] = [];
   for (const [at, text] of texts.entries()) {
-    const address = parseListenAddress(text, context.baseDir);
+    const address = parseListenAddress(text, context.listenDir);
     if ("problem" in address) find(context, ["listen", at], address.problem);
     else parsed.push({ text, address, at });
   }

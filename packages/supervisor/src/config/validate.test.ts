@@ -30,7 +30,13 @@ afterAll(() => rmSync(folder, { recursive: true }));
 function read(raw: unknown, runtimes = { bun: "/bun", node: "/node" } as { bun?: string; node?: string }) {
   const { input, findings } = validate(raw);
   const preferred = runtimes.bun === undefined ? ("node" as const) : ("bun" as const);
-  const context = { baseDir: folder, defaultName: "shop", runtimes: { ...runtimes, preferred }, findings };
+  const context = {
+    baseDir: folder,
+    listenDir: folder,
+    defaultName: "shop",
+    runtimes: { ...runtimes, preferred },
+    findings,
+  };
   const config = resolveFleet(input, context);
   return { config, problems: findings.map(({ path, message }) => `${formatKeyPath(path)}: ${message}`) };
 }

@@ -40,6 +40,8 @@ export interface SupervisorOptions {
   environment: Record<string, string>;
   /** Reads the config afresh; must not keep what it loads in this process. */
   loadConfig(): Promise<{ ok: true; config: FleetConfig } | { ok: false; problems: string[] }>;
+  /** All pools are of the config that was read last. */
+  onReloaded?(): void;
   /** Absolute paths of the binaries. */
   runtimes: { bun?: string; node: string };
   /** Paceline's version. */
@@ -254,6 +256,7 @@ class FleetSupervisor implements Supervisor {
   async reload(...args: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
     const result = await this.reloads.run(...args);
     if (result.ok) this.watch?.reloaded(args[0]);
+    if (result.ok && args[0] === undefined) this.options.onReloaded?.();
     return result;
   }
 

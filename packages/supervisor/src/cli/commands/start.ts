@@ -18,6 +18,7 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   listen?: string[];
   runtime?: RuntimeName;
   runDir?: string;
+  replace?: boolean;
   watch?: boolean;
   /** A folder of files. */
   static?: string;
@@ -45,7 +46,8 @@ export const start: DefineCommand = (program, action) => {
     .option("-i, --instances <n>", 'how many instances, or "cpus"', parseInstances)
     .option("-l, --listen <address>", "where to listen, such as 127.0.0.1:8080; may be repeated", collect)
     .addOption(new Option("--runtime <name>", "what every process runs on").choices(["bun", "node"]))
-    .option("--run-dir <path>", "where sockets, log and lock are kept (default: .paceline beside the config, or here)")
+    .option("--run-dir <path>", "where sockets, log and lock are kept")
+    .option("--replace", "end the processes that a killed supervisor of this fleet has left, then start")
     .option("--watch", "for development: reload a pool when its app's files change, all when the config does")
     .addOption(
       new Option("--log-format <format>", "print the log, like this (default: text)").choices(["text", "json", "none"]),

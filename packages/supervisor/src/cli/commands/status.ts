@@ -21,7 +21,7 @@ export const status: DefineCommand = (program, action) => {
         import("../output.js"),
       ]);
       const client = new ControlClient({
-        socketPath: findControlSocket(options),
+        socketPath: await findControlSocket(options),
         timeoutMs: milliseconds(options.timeout ?? 10),
       });
       const document = await client.status();

@@ -1,14 +1,28 @@
-/** `paceline stop`: finishes what is in flight and ends the fleet. */
+/** `paceline stop`: finishes what is in flight and ends the fleet, also one whose supervisor was killed. */
+import { EXIT, type ExitStatus } from "../exit-status.js";
+import type { FoundFleet } from "../find-fleet.js";
 import type { OperateOptions } from "../operate.js";
-import { withFleet, withJson, withTimeout } from "../options.js";
+import { milliseconds, withFleet, withJson, withTimeout } from "../options.js";
 import type { DefineCommand } from "../program.js";
 
 export const stop: DefineCommand = (program, action) => {
   const command = program.command("stop").description("finish what is in flight, then end the whole fleet");
   withTimeout(withJson(withFleet(command))).action(
     action(async (options: OperateOptions) => {
-      const { operate } = await import("../operate.js");
-      return operate("/v1/stop", {}, options);
+      const [{ operate }, { findFleet }] = await Promise.all([import("../operate.js"), import("../find-fleet.js")]);
+      const fleet = await findFleet(options);
+      return fleet.state === "orphaned" ? stopOrphans(fleet, options) : operate("/v1/stop", {}, options);
     }),
   );
 };
+
+async function stopOrphans({ runDir }: FoundFleet, options: OperateOptions): Promise<ExitStatus> {
+  const [{ openRunDir }, { printResult }] = await Promise.all([
+    import("../../run-dir/run-dir.js"),
+    import("../output.js"),
+  ]);
+  const held = await openRunDir(runDir, { replace: true, timeoutMs: milliseconds(options.timeout) });
+  held.release();
+  printResult({ ok: true, message: "stopped what a killed supervisor had left" }, options.json === true);
+  return EXIT.done;
+}

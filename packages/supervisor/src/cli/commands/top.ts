@@ -31,7 +31,7 @@ export const top: DefineCommand = (program, action) => {
         printError("the dashboard needs a terminal; paceline top --plain prints the same as text");
         return EXIT.usage;
       }
-      const socketPath = findControlSocket(options);
+      const socketPath = await findControlSocket(options);
       if (!plain) {
         const { runDashboard } = await import("../../dashboard/dashboard.js");
         const leaving = await runDashboard({ socketPath, ownership: "attached", colour: wantsColour() });

@@ -20,7 +20,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 function read(pool: object) {
   const { input, findings } = validate({ pools: { api: pool } });
   const runtimes = { bun: "/bun", node: "/node", preferred: "bun" as const };
-  const config = resolveFleet(input, { baseDir: folder, defaultName: "x", runtimes, findings });
+  const config = resolveFleet(input, { baseDir: folder, listenDir: folder, defaultName: "x", runtimes, findings });
   return { pool: config.pools[0], problems: findings.map(({ path, message }) => `${formatKeyPath(path)}: ${message}`) };
 }
 

@@ -1,0 +1,58 @@
+/** Says whose a fleet may be that this user cannot reach, so that nothing is called stopped without having been looked at. */
+import { lstatSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { findConfigFile } from "../config/find.js";
+import { runDirName } from "../run-dir/identity.js";
+import { stateFolder, stateFolderOf } from "../run-dir/place.js";
+import { userName } from "../run-dir/users.js";
+
+/**
+ * One line when another user has the fleet, or may have it: the owner of the folder, and root.
+ * @param source the config that was named; that of `folder` when none was
+ */
+export function fleetsOfOthers(
+  source: string | undefined,
+  folder: string,
+  environment: NodeJS.ProcessEnv,
+): string | undefined {
+  const path = source ?? findConfigFile(folder);
+  if (path === undefined) return undefined;
+  const own = process.getuid?.();
+  for (const { user, state } of candidates(folder, environment)) {
+    if (user === own) continue;
+    const runDir = join(state, runDirName({ source: path }));
+    const seen = look(runDir);
+    if (seen === "missing") continue;
+    const name = userName(user);
+    if (own === 0) return `root has no fleet of ${path}, but ${name} has: name it with --run-dir ${runDir}`;
+    return seen === "there"
+      ? `permission denied: the fleet of ${path} is ${name}'s; run this as that user: sudo -u ${name} paceline …`
+      : `you have no fleet of ${path}; whether ${name} has one cannot be seen from here: permission denied on ${state}`;
+  }
+  return undefined;
+}
+
+function candidates(folder: string, environment: NodeJS.ProcessEnv): { user: number; state: string }[] {
+  const found: { user: number; state: string }[] = [];
+  const add = (user: number | undefined, state: string | undefined) => {
+    if (user !== undefined && state !== undefined) found.push({ user, state });
+  };
+  const given = environment.PACELINE_STATE_DIR === undefined ? undefined : stateFolder(environment);
+  if (given !== undefined) add(ownerOf(given), given);
+  const owner = ownerOf(folder);
+  if (owner !== undefined) add(owner, stateFolderOf(owner));
+  add(0, stateFolderOf(0));
+  return found;
+}
+
+function ownerOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.uid;
+}
+
+function look(path: string): "there" | "missing" | "denied" {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) === undefined ? "missing" : "there";
+  } catch {
+    return "denied";
+  }
+}

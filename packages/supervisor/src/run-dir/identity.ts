@@ -1,0 +1,59 @@
+/** What a fleet is known by: the path of its config as the operator wrote it, which a new release does not change. */
+import { createHash } from "node:crypto";
+import { statSync } from "node:fs";
+import { basename, dirname, normalize } from "node:path";
+import { type FleetSource, placeOf } from "../config/find.js";
+import { PacelineError } from "../errors.js";
+
+export interface FleetIdentity {
+  /** The absolute path of the config file (or of the app, folder or script without one), symbolic links not followed. */
+  source: string;
+  /** Commands that name no fleet mean it in this folder and below. */
+  folder: string;
+}
+
+const MAX_NAME_LENGTH = 20;
+
+/**
+ * The working directory as the operator's shell writes it: `PWD` if it names the directory that this process is in.
+ * @throws PacelineError `cwd` when that directory has been deleted
+ */
+export function writtenCwd(environment: NodeJS.ProcessEnv = process.env): string {
+  let cwd: string;
+  try {
+    cwd = process.cwd();
+    statSync(cwd);
+  } catch (cause) {
+    throw new PacelineError("cwd", DELETED, { cause });
+  }
+  const { PWD } = environment;
+  if (PWD === undefined || !PWD.startsWith("/") || normalize(PWD) !== PWD) return cwd;
+  const written = statSync(PWD, { throwIfNoEntry: false, bigint: true });
+  const actual = statSync(cwd, { bigint: true });
+  return written?.ino === actual.ino && written.dev === actual.dev ? PWD : cwd;
+}
+
+const DELETED =
+  "the working directory was deleted (an old release, perhaps); change into one that exists, or into the same path again";
+
+/** @param cwd as `writtenCwd` returns it; `source` was found from it. */
+export function identityOf(source: FleetSource, cwd: string): FleetIdentity {
+  const path = placeOf(source);
+  return { source: path, folder: source.kind === "config" ? dirname(path) : cwd };
+}
+
+/** What a folder calls its fleet: its name, or for `…/shop/current` that of the folder above. */
+export function nameOfFolder(folder: string): string {
+  const name = basename(folder);
+  return (name === "current" ? basename(dirname(folder)) : name) || "fleet";
+}
+
+/** The name of a fleet's run directory: `shop-3f9a1c2b7d60`. */
+export function runDirName({ source }: Pick<FleetIdentity, "source">, salt = ""): string {
+  const name = nameOfFolder(dirname(source))
+    .replace(/[^A-Za-z0-9._-]+/g, "-")
+    .replace(/^[.-]+/, "")
+    .slice(0, MAX_NAME_LENGTH);
+  const hash = createHash("sha256").update(source).update(salt).digest("hex").slice(0, 12);
+  return `${name || "fleet"}-${hash}`;
+}

@@ -1,0 +1,95 @@
+/** The processes of a fleet whose supervisor was killed: which they are, and how they are ended from outside. */
+import { readFileSync } from "node:fs";
+import { LINK_ENVIRONMENT, SPAWN_MARK } from "@paceline/link";
+import { attempt, endStrays, readProcessTable } from "@paceline/link/processes";
+import { PacelineError } from "../errors.js";
+import { identify, isRunning, type ProcessIdentity } from "./process-identity.js";
+
+export interface Orphan {
+  /** It leads a session and a process group. */
+  pid: number;
+  identity: ProcessIdentity;
+  /** Such as `web.3` or `balancer.1`. */
+  name: string;
+  isBalancer: boolean;
+  /** How long it may take over what it has in hand. */
+  drainTimeoutMs: number;
+  /** The mark of the processes of a command. */
+  mark: string | undefined;
+}
+
+const LOOK_EVERY_MS = 50;
+/** After SIGKILL. */
+const KILL_TIMEOUT_MS = 5_000;
+const DEFAULT_DRAIN_MS = 30_000;
+
+/** The processes that were started with this link; none where there is no /proc. */
+export function findOrphans(linkSocket: string): Orphan[] {
+  return readProcessTable().flatMap(({ pid }) => {
+    const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "utf8")) ?? "";
+    if (!environment.includes(`${LINK_ENVIRONMENT.link}=${linkSocket}\0`)) return [];
+    const identity = identify(pid);
+    if (identity === undefined) return [];
+    const value = (name: string) => new RegExp(`(?:^|\\0)${name}=([^\\0]*)`).exec(environment)?.[1];
+    const spec = attempt(() => JSON.parse(value(LINK_ENVIRONMENT.spec) ?? "{}") as { drainTimeoutMs?: number });
+    const pool = value("PACELINE_POOL");
+    return {
+      pid,
+      identity,
+      name: value("PACELINE_INSTANCE") ?? `pid ${pid}`,
+      isBalancer: pool === "balancer",
+      drainTimeoutMs: spec?.drainTimeoutMs ?? DEFAULT_DRAIN_MS,
+      mark: value(SPAWN_MARK),
+    };
+  });
+}
+
+/**
+ * Ends them gracefully, the balancers before the instances that answer them.
+ * @returns those that could not be ended
+ * @throws PacelineError `timeout`; what has not ended by then goes on draining
+ */
+export async function endOrphans(linkSocket: string, timeoutMs = Number.POSITIVE_INFINITY): Promise<Orphan[]> {
+  const all = findOrphans(linkSocket);
+  const deadline = Date.now() + timeoutMs;
+  await end(
+    all.filter(({ isBalancer }) => isBalancer),
+    deadline,
+  );
+  await end(
+    all.filter(({ isBalancer }) => !isBalancer),
+    deadline,
+  );
+  return findOrphans(linkSocket);
+}
+
+async function end(orphans: Orphan[], deadline: number): Promise<void> {
+  for (const orphan of orphans) signal(orphan, "SIGTERM");
+  const drainMs = Math.max(0, ...orphans.map(({ drainTimeoutMs }) => drainTimeoutMs));
+  await gone(orphans, Math.min(deadline, Date.now() + drainMs));
+  if (orphans.some(isThere) && Date.now() >= deadline) {
+    throw new PacelineError("timeout", "not all processes ended in time; they go on draining");
+  }
+  for (const orphan of orphans.filter(isThere)) {
+    signal(orphan, "SIGKILL");
+    // A shim that is killed cannot look after what its command has started.
+    if (orphan.mark !== undefined) void endStrays({ leader: orphan.pid, mark: orphan.mark });
+  }
+  await gone(orphans, Date.now() + KILL_TIMEOUT_MS);
+}
+
+async function gone(orphans: Orphan[], deadline: number): Promise<void> {
+  while (orphans.some(isThere) && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  }
+}
+
+function isThere({ identity }: Orphan): boolean {
+  return isRunning(identity);
+}
+
+function signal(orphan: Orphan, name: "SIGTERM" | "SIGKILL"): void {
+  if (!isThere(orphan)) return;
+  // The shim hands SIGTERM on to its command; a program in its group would get it twice.
+  attempt(() => process.kill(name === "SIGTERM" ? orphan.pid : -orphan.pid, name));
+}

@@ -1,0 +1,70 @@
+/** Where a fleet's run directory lies: outside every release, and the same each time. */
+import { statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { PacelineError } from "../errors.js";
+import { type FleetIdentity, runDirName } from "./identity.js";
+import { makeStateFolder } from "./registry.js";
+import { HOW_TO_NAME } from "./trust.js";
+import { homeOf } from "./users.js";
+
+type Environment = NodeJS.ProcessEnv;
+
+/** The run directory that a fleet takes; the folder for it is made. @throws PacelineError `rundir` when there is no place for one */
+export function runDirOf(
+  identity: FleetIdentity,
+  option: string | undefined,
+  cwd: string,
+  environment: Environment,
+): string {
+  const given = namedRunDir(option, cwd, environment) ?? serviceRunDir(environment);
+  if (given !== undefined) return given;
+  const folder = stateFolder(environment);
+  makeStateFolder(folder);
+  return join(folder, runDirName(identity));
+}
+
+/** The run directory that the caller names. */
+export function namedRunDir(option: string | undefined, cwd: string, environment: Environment): string | undefined {
+  const named = option ?? (environment.PACELINE_RUN_DIR || undefined);
+  return named === undefined ? undefined : resolve(cwd, named);
+}
+
+/** The one that systemd made for the service (RuntimeDirectory=); of several the first. */
+export function serviceRunDir({ RUNTIME_DIRECTORY = "" }: Environment): string | undefined {
+  const [first = ""] = RUNTIME_DIRECTORY.split(":");
+  return first.startsWith("/") ? resolve(first) : undefined;
+}
+
+/**
+ * The folder in which this user's run directories lie: PACELINE_STATE_DIR; for root `/run/paceline`; else
+ * `$XDG_STATE_HOME/paceline`, which is `~/.local/state/paceline`. A logout leaves it, unlike XDG_RUNTIME_DIR.
+ * @throws PacelineError `rundir` when the user has no home
+ */
+export function stateFolder(environment: Environment): string {
+  const { PACELINE_STATE_DIR, XDG_STATE_HOME } = environment;
+  if (PACELINE_STATE_DIR?.startsWith("/")) return resolve(PACELINE_STATE_DIR);
+  const uid = process.getuid?.();
+  if (uid === 0 && process.platform === "linux") return "/run/paceline";
+  if (XDG_STATE_HOME?.startsWith("/")) return join(XDG_STATE_HOME, "paceline");
+  return join(home(environment.HOME, uid), ".local/state/paceline");
+}
+
+/** The same for another user, as far as it can be told from here. */
+export function stateFolderOf(uid: number): string | undefined {
+  if (uid === 0) return process.platform === "linux" ? "/run/paceline" : undefined;
+  const home = homeOf(uid);
+  return home === undefined ? undefined : join(home, ".local/state/paceline");
+}
+
+/** HOME, unless it is another user's, as after a change of user that left the environment. */
+function home(given: string | undefined, uid: number | undefined): string {
+  const known = uid === undefined ? undefined : homeOf(uid);
+  const candidates = [given, known].filter((path) => path?.startsWith("/")) as string[];
+  const own = candidates.find((path) => {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    return stat !== undefined && (uid === undefined || stat.uid === uid);
+  });
+  const found = own ?? candidates[0];
+  if (found !== undefined) return found;
+  throw new PacelineError("rundir", `this user has no home directory in which to keep a run directory; ${HOW_TO_NAME}`);
+}

@@ -1,0 +1,166 @@
+/** The directory in which one supervisor keeps its sockets, its log and its children's output: how it is taken and given back. */
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { basename, join } from "node:path";
+import { lostMarkPath } from "@paceline/link";
+import { PacelineError } from "../errors.js";
+import type { RunDirPaths } from "../shell/run-dir-paths.js";
+import { fitsSocketAddress } from "../socket-path.js";
+import { takeLock } from "./lock.js";
+import { describeOrphans } from "./orphaned.js";
+import { endOrphans, findOrphans } from "./orphans.js";
+import { type FleetRecord, readRecord, writeRecord } from "./record.js";
+import { distrust, makePrivate } from "./trust.js";
+
+const CONTROL_SOCKET = "control.sock";
+const LINK_SOCKET = "link.sock";
+/** Of the folder for sockets whose paths in the run directory would be too long; made anew each time, so that nobody is there before us. */
+const SHORT_FOLDER = "/tmp/paceline-";
+
+/** A run directory that this process holds. */
+export interface RunDir {
+  paths: RunDirPaths;
+  /** The folder in which the log is kept. */
+  logFolder: string;
+  /** Says what runs here, to whoever finds the directory. */
+  describe(fleet: Pick<FleetRecord, "source" | "folder" | "release" | "name" | "orphanGraceMs">): void;
+  /** Removes what belongs to this start and lets others have the directory. */
+  release(): void;
+}
+
+export interface OpenOptions {
+  /** End what a supervisor that was killed has left, in the place of an error. */
+  replace?: boolean;
+  /** How long that may take, in milliseconds. Default: as long as its processes may drain. */
+  timeoutMs?: number | undefined;
+}
+
+/**
+ * Makes and takes the run directory `path`, and removes what dead supervisors left in it.
+ * @throws PacelineError `running` when another supervisor holds it; `orphans` when processes of one that was killed still
+ * run; `timeout` when they did not end in time; `rundir` when it is not ours alone
+ */
+export async function openRunDir(path: string, { replace = false, timeoutMs }: OpenOptions = {}): Promise<RunDir> {
+  makePrivate(path);
+  writeFileSync(join(path, ".gitignore"), "*\n");
+  const lock = takeLock(path);
+  try {
+    await settleOrphans(path, replace, timeoutMs);
+    await removeLeftovers(path);
+    return runDirOf(path, lock);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
+  const own = join(path, `run-${lock.number}`);
+  makePrivate(own);
+  let short: string | undefined;
+  const fitting = (file: string) => {
+    if (fitsSocketAddress(file)) return file;
+    short ??= makeShortFolder(`${own}.sockets`);
+    return join(short, basename(file));
+  };
+  const paths: RunDirPaths = {
+    path,
+    controlSocket: fitting(join(path, CONTROL_SOCKET)),
+    linkSocket: fitting(join(path, LINK_SOCKET)),
+    socketPath: (processId) => fitting(join(own, `${processId}.sock`)),
+    outputPath: (processId) => join(own, `${processId}.out`),
+  };
+  let record: FleetRecord | undefined;
+  return {
+    paths,
+    logFolder: join(path, "log"),
+    describe: (fleet) => {
+      const { controlSocket, linkSocket } = paths;
+      const startedAt = record?.startedAt ?? Date.now();
+      record = { version: 1, ...fleet, pid: process.pid, startedAt, endedAt: null, controlSocket, linkSocket };
+      writeRecord(path, record);
+    },
+    release: () => {
+      rmSync(own, { recursive: true, force: true });
+      if (short !== undefined) rmSync(short, { recursive: true, force: true });
+      rmSync(`${own}.sockets`, { force: true });
+      if (record !== undefined) writeRecord(path, { ...record, endedAt: Date.now() });
+      lock.release();
+    },
+  };
+}
+
+/** @param link where to leave a link to it, by which a later start finds it */
+function makeShortFolder(link: string): string {
+  const folder = mkdtempSync(SHORT_FOLDER);
+  symlinkSync(folder, link);
+  return folder;
+}
+
+async function settleOrphans(path: string, replace: boolean, timeoutMs: number | undefined): Promise<void> {
+  const record = readRecord(path);
+  const link = record?.linkSocket ?? join(path, LINK_SOCKET);
+  const orphans = findOrphans(link);
+  if (orphans.length === 0) return;
+  if (!replace) throw new PacelineError("orphans", describeOrphans(record, link, orphans.length));
+  const left = await endOrphans(link, timeoutMs);
+  if (left.length === 0) {
+    if (record !== undefined) writeRecord(path, { ...record, endedAt: Date.now() });
+    return;
+  }
+  const names = left.map(({ name, pid }) => `${name} (pid ${pid})`).join(", ");
+  throw new PacelineError("failed", `processes of the supervisor that was killed could not be ended: ${names}`);
+}
+
+/**
+ * Removes sockets on which nobody listens, and the directories of earlier starts that have no other. What no supervisor
+ * started may still serve on one.
+ */
+async function removeLeftovers(path: string): Promise<void> {
+  const link = join(path, LINK_SOCKET);
+  await Promise.all([removeIfDead(join(path, CONTROL_SOCKET)), removeIfDead(link)]);
+  rmSync(lostMarkPath(link), { force: true });
+  for (const name of readdirSync(path)) {
+    const entry = join(path, name);
+    if (/^run-\d+$/.test(name)) await removeFolderIfDead(entry, () => rmSync(entry, { recursive: true, force: true }));
+    if (!/^run-\d+\.sockets$/.test(name)) continue;
+    const short = readlinkSync(entry);
+    // Whoever has the place by now, it is not ours to clear.
+    const isOurs = short.startsWith(SHORT_FOLDER) && distrust(short) === undefined;
+    if (isOurs) await removeFolderIfDead(short, () => rmSync(short, { recursive: true, force: true }));
+    if (distrust(short)?.code === "missing" || !isOurs) rmSync(entry, { force: true });
+  }
+}
+
+async function removeFolderIfDead(folder: string, remove: () => void): Promise<void> {
+  const sockets = readdirSync(folder).filter((name) => name.endsWith(".sock"));
+  const alive = await Promise.all(sockets.map((name) => removeIfDead(join(folder, name))));
+  if (!alive.includes(true)) remove();
+}
+
+/** Whether somebody listens on the socket at `path`; if nobody does, it is removed. */
+async function removeIfDead(path: string): Promise<boolean> {
+  const alive = await isListening(path);
+  if (!alive) rmSync(path, { force: true });
+  return alive;
+}
+
+/** Whether somebody serves the socket at `path`. */
+export function isListening(path: string): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(path);
+    const end = (alive: boolean) => {
+      socket.destroy();
+      done(alive);
+    };
+    socket.setTimeout(2_000, () => end(true));
+    socket.on("connect", () => end(true));
+    // EAGAIN is a listener whose backlog is full.
+    socket.on("error", (error: NodeJS.ErrnoException) => end(error.code === "EAGAIN"));
+  });
+}
+
+/** Where the control socket is in a run directory that has no record. */
+export function controlSocketIn(path: string): string {
+  return readRecord(path)?.controlSocket ?? join(path, CONTROL_SOCKET);
+}

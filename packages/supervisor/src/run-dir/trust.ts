@@ -1,0 +1,82 @@
+/** Which directories are believed: what a stranger could have put there is neither read, written nor spoken to. */
+import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats } from "node:fs";
+import { dirname } from "node:path";
+import { PacelineError } from "../errors.js";
+import { userName } from "./users.js";
+
+/** Whom a directory must belong to, and how far it may be open to others. */
+export interface TrustRule {
+  /** Default: this process's own. */
+  uid?: number | undefined;
+  /** The mode bits that it must not have. Default: all that others could have. */
+  forbidden?: number;
+}
+
+const CLOSED = 0o077;
+/** For a folder of run directories: others may see it, and must not change it. */
+export const NOT_WRITABLE = 0o022;
+
+/** Why the directory `path` is not believed; undefined when it is. A symbolic link is none. */
+export function distrust(
+  path: string,
+  { uid = process.getuid?.(), forbidden = CLOSED }: TrustRule = {},
+): Distrust | undefined {
+  let stat: Stats;
+  try {
+    stat = lstatSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EACCES") return { code: "denied", reason: `permission denied: ${path}` };
+    return { code: "missing", reason: `there is no such directory: ${path}` };
+  }
+  if (stat.isSymbolicLink()) return { code: "untrusted", reason: `${path} is a symbolic link` };
+  if (!stat.isDirectory()) return { code: "untrusted", reason: `${path} is not a directory` };
+  if (uid !== undefined && stat.uid !== uid) {
+    return { code: "denied", reason: `${path} belongs to ${userName(stat.uid)}`, owner: stat.uid };
+  }
+  if ((stat.mode & forbidden) === 0) return undefined;
+  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
+  return { code: "untrusted", reason: `${path} is open to others (mode ${mode})` };
+}
+
+export interface Distrust {
+  code: "missing" | "denied" | "untrusted";
+  reason: string;
+  /** Whose it is, when it is another user's. */
+  owner?: number;
+}
+
+/**
+ * Makes `path` a directory of this user's that is closed to others; missing folders above it too.
+ * @throws PacelineError `rundir`
+ */
+export function makePrivate(path: string): void {
+  makeFolder(path, 0o700);
+  const found = distrust(path);
+  if (found === undefined) return;
+  const stat = lstatSync(path);
+  const mayClose = stat.isDirectory() && (stat.uid === process.getuid?.() || process.getuid === undefined);
+  if (!mayClose) throw new PacelineError("rundir", `${found.reason}; ${HOW_TO_NAME}`);
+  const content = readdirSync(path);
+  if (content.length > 0 && !content.some((name) => name.startsWith("lock."))) {
+    // Such as /tmp: closing it to others would take it from them.
+    throw new PacelineError("rundir", `${path} is open to others and holds other things; ${HOW_TO_NAME}`);
+  }
+  chmodSync(path, 0o700);
+}
+
+/** Makes the folder, and the missing ones above it. @throws PacelineError `rundir` */
+export function makeFolder(path: string, mode: number): void {
+  try {
+    mkdirSync(path, { recursive: true, mode });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why =
+      { EACCES: "permission denied", EROFS: "read-only file system", ENOENT: `${dirname(path)} cannot be made` }[
+        code ?? ""
+      ] ?? message;
+    throw new PacelineError("rundir", `cannot make the directory ${path}: ${why}; ${HOW_TO_NAME}`, { cause: error });
+  }
+}
+
+export const HOW_TO_NAME = "name another run directory with --run-dir or PACELINE_RUN_DIR";

@@ -1,0 +1,281 @@
+/** Which fleet a command means, whom it believes, and what it says of a fleet that it cannot ask. */
+import { chmodSync, chownSync, existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { testOnce } from "../../../test/support/test-once.js";
+import { makeFolder, PACELINE, RUNTIMES, run } from "./support.js";
+
+const SAYING = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;
+const isRoot = process.getuid?.() === 0;
+/** Another user than the one who runs the tests. */
+const STRANGER = 65_534;
+
+describe.each(RUNTIMES)("fleets on %s", (runtime) => {
+  const once = testOnce(runtime);
+
+  /** A user of paceline with a state folder of their own, whose fleets end with the test. */
+  function user(identity: { uid?: number; gid?: number } = {}) {
+    const home = makeFolder();
+    if (identity.uid !== undefined) chownSync(home, identity.uid, identity.uid);
+    const state = join(home, "state");
+    const env: NodeJS.ProcessEnv = {
+      ...process.env,
+      PACELINE_RUNTIME: runtime,
+      PACELINE_STATE_DIR: state,
+      TMPDIR: home,
+    };
+    const paceline = (cwd: string, ...args: string[]) =>
+      run(PACELINE, args, { cwd, env: { ...env, PWD: cwd }, ...identity });
+    const pids = new Set<number>();
+    onTestFinished(() => {
+      for (const pid of pids) kill(pid);
+    });
+    const start = async (cwd: string, ...args: string[]) => {
+      const listen = args.includes("-l") ? [] : ["-l", `unix:${cwd}/up.sock`];
+      const started = await paceline(cwd, "start", "--detach", "--json", "-i", "1", ...listen, ...args);
+      expect(started, started.stderr).toMatchObject({ code: 0 });
+      const { pid, runDir } = JSON.parse(started.stdout) as { pid: number; runDir: string };
+      pids.add(pid);
+      return { pid, runDir };
+    };
+    const ask = async (cwd: string, ...args: string[]) => {
+      const { code, stdout, stderr } = await paceline(cwd, "status", "--json", ...args);
+      return code === 0
+        ? (JSON.parse(stdout) as { pid: number }).pid
+        : `${code} ${JSON.parse(stdout).message}${stderr}`;
+    };
+    return { env, state, paceline, start, ask };
+  }
+
+  test("through a link the fleet is the link's, whatever it leads to; from anywhere in a release it is found", async () => {
+    const shop = makeFolder({
+      "releases/1/app.mjs": SAYING("one"),
+      "releases/1/paceline.toml": 'app = "app.mjs"\n',
+      "releases/2/app.mjs": SAYING("two"),
+      "releases/2/paceline.toml": 'app = "app.mjs"\n',
+    });
+    const [current, first, second] = ["current", "releases/1", "releases/2"].map((name) => join(shop, name)) as [
+      string,
+      string,
+      string,
+    ];
+    symlinkSync("releases/1", current);
+    const { paceline, start, ask } = user();
+    const { pid, runDir } = await start(current);
+    expect(runDir.startsWith(shop)).toBe(false);
+    for (const [cwd, ...args] of [
+      [current],
+      [first],
+      ["/", "-c", current],
+      ["/", "-c", join(first, "paceline.toml")],
+    ] as const)
+      expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
+
+    rmSync(current);
+    symlinkSync("releases/2", current);
+    // The release in service is still the first one: both it and the link mean the fleet.
+    for (const [cwd, ...args] of [[first], [second], ["/", "-c", current]] as const)
+      expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
+    expect(await paceline(first, "reload")).toMatchObject({ code: 0 });
+    expect(await get(join(current, "up.sock"), join(first, "up.sock"))).toBe("two");
+    rmSync(first, { recursive: true });
+    expect(await ask(second)).toBe(pid);
+    expect(await paceline("/", "stop", "-c", current)).toMatchObject({ code: 0 });
+  });
+
+  once("-c means that config, and several fleets of one folder are told apart", async () => {
+    const folder = makeFolder({ "app.mjs": SAYING("x"), "prod.config.json": '{ "app": "app.mjs" }' });
+    const files = { prod: join(folder, "prod.config.json"), staging: join(folder, "staging.config.json") };
+    writeFileSync(files.staging, '{ "app": "app.mjs" }');
+    const { paceline, start, ask } = user();
+    const { pid } = await start(folder, "prod.config.json");
+    const beside = `nothing is running from ${files.staging}; in that folder runs ${files.prod} (pid ${pid})`;
+    expect(await paceline(folder, "stop", "-c", "staging.config.json")).toMatchObject({
+      code: 3,
+      stderr: `paceline: ${beside}\n`,
+    });
+    expect(await ask(folder)).toBe(pid);
+    const { pid: other, runDir } = await start(folder, "staging.config.json", "-l", `unix:${folder}/staging.sock`);
+    expect(await ask(folder, "-c", "staging.config.json")).toBe(other);
+    const both = await ask(folder);
+    expect(both).toMatch(/^2 several fleets run in .*prod\.config\.json \(pid \d+\).*; name one with --config$/);
+    expect(both).toContain(`${files.staging} (pid ${other})`);
+    // A run directory that is named must be that config's too.
+    expect(await ask(folder, "--run-dir", runDir, "-c", "prod.config.json")).toBe(
+      `3 in ${runDir} runs ${files.staging}, not ${files.prod}`,
+    );
+    for (const name of ["prod", "staging"])
+      expect((await paceline(folder, "stop", "-c", `${name}.config.json`)).code).toBe(0);
+  });
+
+  test("a fleet whose supervisor was killed is said to be one, stops, and is replaced by a start", async () => {
+    const folder = makeFolder({
+      "app.mjs": SAYING("x"),
+      "paceline.json": '{ "app": "app.mjs", "orphanGraceMs": 60000 }',
+    });
+    const { paceline, start } = user();
+    const lose = async () => {
+      const { pid, runDir } = await start(folder, "paceline.json");
+      kill(pid);
+      await expect.poll(() => existsSync(join(runDir, "link.sock.lost"))).toBe(true);
+      return pid;
+    };
+    let pid = await lose();
+    for (const [command, status] of [
+      ["status", 3],
+      ["reload", 3],
+      ["start", 1],
+    ] as const) {
+      const args = command === "start" ? ["paceline.json"] : ["-c", "paceline.json"];
+      const { code, stderr } = await paceline(folder, command, ...args);
+      expect({ command, code }).toEqual({ command, code: status });
+      expect(stderr).toMatch(
+        new RegExp(
+          `^paceline: the supervisor of \\S+ \\(pid ${pid}\\) was killed at \\d\\d:\\d\\d:\\d\\d; 2 processes of it serve on until \\d\\d:\\d\\d:\\d\\d, then drain and exit\n` +
+            "paceline: `paceline stop` ends them now; `paceline start --replace` ends them and starts anew\n$",
+        ),
+      );
+    }
+    expect(await paceline(folder, "stop")).toMatchObject({
+      code: 0,
+      stdout: "stopped what a killed supervisor had left\n",
+    });
+    expect((await paceline(folder, "status")).code).toBe(3);
+    pid = await lose();
+    const args = ["start", "--detach", "--replace", "-i", "1", "-l", `unix:${folder}/up.sock`, "paceline.json"];
+    expect(await paceline(folder, ...args)).toMatchObject({ code: 0, stderr: "" });
+    expect((await paceline(folder, "stop")).code).toBe(0);
+  });
+
+  once("a run directory that others own, share or have redirected is neither read nor spoken to", async () => {
+    const folder = makeFolder({ "app.mjs": SAYING("x") });
+    const bait = join(folder, ".paceline");
+    mkdirSync(bait, { mode: 0o755 });
+    let heard = 0;
+    const server = createServer((_request, response) => {
+      heard++;
+      response.end('{"result":{"ok":true,"message":"done"}}\n');
+    });
+    await new Promise<void>((resolve) => server.listen(join(bait, "control.sock"), resolve));
+    onTestFinished(() => void server.close());
+    const link = join(folder, "link");
+    symlinkSync(bait, link);
+    const { state, paceline } = user();
+    const refused = async (path: string, reason: RegExp) => {
+      const { code, stderr } = await paceline(folder, "reload", "--update-env", "--run-dir", path);
+      expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(reason) });
+    };
+    await refused(bait, /permission denied: .*\.paceline is open to others \(mode 0755\)/);
+    await refused(link, /permission denied: .*link is a symbolic link/);
+    // In a folder on the way up it is not even looked at.
+    expect((await paceline(folder, "reload", "--update-env")).code).toBe(3);
+    // Nor behind a link in a state folder that others could have written.
+    mkdirSync(state, { mode: 0o700 });
+    chmodSync(bait, 0o700);
+    symlinkSync(bait, join(state, "shop-0123456789ab"));
+    const record = {
+      version: 1,
+      source: join(folder, "app.mjs"),
+      folder,
+      release: folder,
+      name: "shop",
+      pid: 1,
+      startedAt: 1,
+      endedAt: null,
+    };
+    const sockets = {
+      controlSocket: join(bait, "control.sock"),
+      linkSocket: join(bait, "link.sock"),
+      orphanGraceMs: 1,
+    };
+    writeFileSync(join(bait, "fleet.json"), JSON.stringify({ ...record, ...sockets }));
+    chmodSync(state, 0o777);
+    expect((await paceline(folder, "reload")).code).toBe(3);
+    expect(heard).toBe(0);
+    // The same state folder, when it is this user's alone: it is this bait that was found, or not.
+    chmodSync(state, 0o700);
+    expect((await paceline(folder, "reload")).code).toBe(0);
+    expect(heard).toBe(1);
+    // A record that is a link is not read.
+    renameSync(join(bait, "fleet.json"), join(folder, "fleet.json"));
+    symlinkSync(join(folder, "fleet.json"), join(bait, "fleet.json"));
+    expect((await paceline(folder, "reload")).code).toBe(3);
+    expect(heard).toBe(1);
+    chmodSync(state, 0o777);
+    const start = await paceline(folder, "start", "--detach");
+    expect(start).toMatchObject({ code: 1, stderr: expect.stringMatching(/state is open to others .*--run-dir/) });
+  });
+
+  once("what cannot be written is said with the way out of it", async () => {
+    const folder = makeFolder({ "app.mjs": SAYING("x") });
+    const { env } = user();
+    const file = join(folder, "app.mjs");
+    const said = async (more: NodeJS.ProcessEnv, ...args: string[]) => {
+      const { code, stderr } = await run(PACELINE, ["start", "-d", ...args], { cwd: folder, env: { ...env, ...more } });
+      expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/--run-dir or PACELINE_RUN_DIR/) });
+      return stderr;
+    };
+    expect(await said({}, "--run-dir", `${file}/x`)).toContain(`cannot make the directory ${file}/x: `);
+    const gone = makeFolder();
+    const script = 'cd "$1" && rmdir "$1" && exec "$2" status';
+    expect(await run("sh", ["-c", script, "sh", gone, PACELINE], { env })).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/the working directory was deleted/),
+    });
+  });
+
+  once("another user is told whose fleet it is, and root that it must be named", async (context) => {
+    if (!isRoot) context.skip("needs root, to be another user");
+    const folder = makeFolder({ "app.mjs": SAYING("x"), "paceline.toml": 'app = "app.mjs"\n' });
+    const root = user();
+    const { state, runDir } = { state: root.state, ...(await root.start(folder)) };
+    for (const path of [folder, join(state, "..")]) chmodSync(path, 0o755);
+    const stranger = user({ uid: STRANGER, gid: STRANGER });
+    stranger.env.PACELINE_STATE_DIR = state;
+    for (const args of [["status"], ["status", "-c", "paceline.toml"], ["stop", "--run-dir", runDir]]) {
+      const { code, stderr } = await stranger.paceline(folder, ...args);
+      const said = expect.stringMatching(/^paceline: permission denied: .*root.*sudo -u root/);
+      expect({ args, code, stderr }).toEqual({ args, code: 1, stderr: said });
+    }
+    const theirs = makeFolder({ "app.mjs": SAYING("x"), "paceline.toml": 'app = "app.mjs"\n' });
+    chownSync(theirs, STRANGER, STRANGER);
+    stranger.env.PACELINE_STATE_DIR = stranger.state;
+    const fleet = await stranger.start(theirs);
+    expect(await root.ask(theirs)).toMatch(/^3 nothing is running/);
+    expect(await root.ask(theirs, "--run-dir", fleet.runDir)).toBe(fleet.pid);
+    expect(await root.paceline(theirs, "reload", "--update-env", "--run-dir", fleet.runDir)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^paceline: the fleet is nobody's: --update-env would hand over/),
+    });
+    expect((await root.paceline(theirs, "stop", "--run-dir", fleet.runDir)).code).toBe(0);
+    expect((await root.paceline(folder, "stop")).code).toBe(0);
+  });
+});
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended.
+  }
+}
+
+async function get(...sockets: string[]): Promise<string> {
+  const { request } = await import("node:http");
+  for (const socketPath of sockets) {
+    const body = await new Promise<string | undefined>((resolve) => {
+      const asked = request({ socketPath, path: "/", agent: false }, (response) => {
+        let text = "";
+        response.setEncoding("utf8").on("data", (part) => {
+          text += part;
+        });
+        response.on("end", () => resolve(text));
+      });
+      asked.on("error", () => resolve(undefined));
+      asked.end();
+    });
+    if (body !== undefined) return body;
+  }
+  throw new Error(`nobody answers on ${sockets.join(", ")}`);
+}

@@ -66,7 +66,7 @@ describe.each(RUNTIMES)("a proxy beside an app on %s", (runtime) => {
     await connection.end();
     const seen = JSON.parse(/\{.*\}/.exec(connection.received)?.[0] ?? "{}");
     expect(seen).toMatchObject({
-      url: "/ab?q",
+      url: "/a%62?q",
       headers: {
         host: new URL(upstream.url).host,
         "x-forwarded-for": "127.0.0.1",

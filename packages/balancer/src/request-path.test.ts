@@ -1,6 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeForMatch, normalizePath, PathScan, PathTrait, readEscapedSlashes } from "./request-path.js";
+import {
+  decodeForMatch,
+  normalizePath,
+  PathScan,
+  PathTrait,
+  pathWithoutDots,
+  readEscapedSlashes,
+  readSlashesAtBeginning,
+} from "./request-path.js";
 
 const { ESCAPED, UNNORMAL, ESCAPED_SLASH, REFUSED } = PathTrait;
 
@@ -159,6 +167,35 @@ describe("the normal form of a path", () => {
   });
 });
 
+describe("a path without its dot segments", () => {
+  it.each([
+    ["/", "/"],
+    ["//a", "//a"],
+    ["/%7Ea/%2fb/%c3%A9", "/%7Ea/%2fb/%c3%A9"],
+    ["/a%2eb/.c/..d/...", "/a%2eb/.c/..d/..."],
+    ["/%61/../%7e", "/%7e"],
+    ["/%61/%2E%2e/%7e", "/%7e"],
+    ["/%7e/./%2f/.", "/%7e/%2f/"],
+    ["//a/../b", "/b"],
+    ["/.//%61", "/%61"],
+  ])("%s is %s", (path, without) => {
+    expect(pathWithoutDots(path)).toBe(without);
+  });
+
+  it("has the same normal form, and no dot segment", () => {
+    fc.assert(
+      fc.property(goodPath, (path) => {
+        const without = pathWithoutDots(path);
+        expect(normalizePath(without)).toBe(normalizePath(path));
+        expect(pathWithoutDots(without)).toBe(without);
+        const segments = (normalizePath(without.replace(/^\/+/, "/")) as string).split("/");
+        expect(without.replace(/^\/+/, "/").split("/").length).toBe(segments.length);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
 describe("the scan", () => {
   it.each([
     ["/", 0, "/"],
@@ -223,5 +260,16 @@ describe("what a path reads as", () => {
     ["/a%2F...", "/a/..."],
   ])("%s is to those who see slashes in it %s", (path, read) => {
     expect(readEscapedSlashes(path)).toBe(read);
+  });
+});
+
+describe("slashes at the beginning", () => {
+  it.each([
+    ["/", "//", "/"],
+    ["/a", "//a", "/"],
+    ["/a/b/c", "//a/b/c", "/b/c"],
+    ["/a//b", "//a//b", "/b"],
+  ])("of %s are read as %s and %s", (path, literal, behindHost) => {
+    expect(readSlashesAtBeginning(path)).toEqual([literal, behindHost]);
   });
 });

@@ -1,5 +1,6 @@
 /**
- * The path of a request as it is matched and passed on: normalised as RFC 3986 §6.2.2 has it, or refused. Pure.
+ * The path of a request: in its normal form (RFC 3986 §6.2.2), in which it is matched to routes or refused, and as an
+ * instance gets it, which is as it came but for dot segments. Pure.
  *
  * - Percent-encoded unreserved characters are decoded, other escapes are written with capital digits, dot segments are
  *   removed. Slashes at the beginning become one, since `//host/x` reads as an authority to whoever resolves it; those
@@ -110,16 +111,28 @@ export function normalizePath(path: string): string | undefined {
   return isRefused ? undefined : removeDotSegments(decoded);
 }
 
+const ONE_DOT = /^(?:\.|%2e)$/i;
+const DOT_DOT = /^(?:\.|%2e){2}$/i;
+const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
+
+/**
+ * What an instance gets of a path that has a normal form: its bytes as they came, whose signature may be checked there, but
+ * without dot segments, of which apps make different things.
+ */
+export function pathWithoutDots(path: string): string {
+  return DOT_SEGMENT.test(path) ? (removeDotSegments(path) as string) : path;
+}
+
 /** RFC 3986 §5.2.4, but for a path that would leave its root, and for slashes at the beginning. */
 function removeDotSegments(path: string): string | undefined {
   const segments = path.slice(1).split("/");
   const last = segments.length - 1;
   const kept: string[] = [];
   for (const [at, segment] of segments.entries()) {
-    if (segment === "..") {
+    if (DOT_DOT.test(segment)) {
       if (kept.length === 0) return undefined;
       kept.pop();
-    } else if (segment !== "." && (segment !== "" || kept.length > 0 || at === last)) {
+    } else if (!ONE_DOT.test(segment) && (segment !== "" || kept.length > 0 || at === last)) {
       kept.push(segment);
       continue;
     }
@@ -127,6 +140,14 @@ function removeDotSegments(path: string): string | undefined {
     if (at === last) kept.push("");
   }
   return `/${kept.join("/")}`;
+}
+
+/**
+ * What else apps make of a path with several slashes at its beginning, of which this is the normal form: a path whose first
+ * segment is empty, and, as whoever resolves references reads it, a host with another path behind it.
+ */
+export function readSlashesAtBeginning(normalPath: string): [literal: string, behindHost: string] {
+  return [`/${normalPath}`, normalPath.replace(/^\/[^/]*\/*/, "/")];
 }
 
 /** What routes are matched against: a normal path with its escapes decoded, as an app reads it, but for escaped slashes. */

@@ -127,12 +127,29 @@ function differs(seen: Seen, message: SeenMessage): string | undefined {
   return seen.hash === createHash("sha1").update(body).digest("hex") ? undefined : "another body";
 }
 
-/** The target that an instance gets. */
+/** The target that an instance gets: as it came, but for dot segments. Undefined where it may be refused. */
 function asRelayed(target: string): string | undefined {
   if (target === "*") return target;
   const [path = "", ...query] = target.split("?");
   const normalPath = normalizePath(path || "/");
-  return normalPath === undefined || /%(2F|5C)/.test(normalPath) ? undefined : [normalPath, ...query].join("?");
+  if (normalPath === undefined || /%(2F|5C)/.test(normalPath)) return undefined;
+  const segments = path.split("/").map((segment) => segment.replace(/%2e/gi, "."));
+  const hasDots = segments.some((segment) => segment === "." || segment === "..");
+  return [hasDots ? undotted(path) : path || "/", ...query].join("?");
+}
+
+/** RFC 3986 §5.2.4 on bytes that are otherwise left alone; slashes at the beginning become one. */
+function undotted(path: string): string {
+  const kept: string[] = [];
+  let isFolder = false;
+  for (const segment of path.replace(/^\/+/, "").split("/")) {
+    const name = segment.replace(/%2e/gi, ".");
+    isFolder = name === "" || name === "." || name === "..";
+    if (name === "..") kept.pop();
+    else if (name !== "." && (name !== "" || kept.length > 0)) kept.push(segment);
+  }
+  if (isFolder && kept.at(-1) !== "") kept.push("");
+  return `/${kept.join("/")}`;
 }
 
 /** A target as a Request shows it on Bun. */

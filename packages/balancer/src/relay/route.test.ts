@@ -57,14 +57,27 @@ describe("the route of a request", () => {
     ["/apis", "web", "/apis", undefined],
     ["/caf%C3%A9?%e9", "web", "/caf%C3%A9?%e9", undefined],
     ["/api//x", "api", "/api//x", undefined],
-    // Normalised.
+    // As it came, though another path is matched.
+    ["/%61pi/y", "api", "/%61pi/y", undefined],
+    ["/api/caf%c3%a9/%7Ex", "api", "/api/caf%c3%a9/%7Ex", undefined],
+    ["/a%2eb", "web", "/a%2eb", undefined],
+    ["//a/b", "web", "//a/b", undefined],
+    ["///a//b?c", "web", "///a//b?c", undefined],
+    ["//", "web", "//", undefined],
+    // Without dot segments, and otherwise as it came.
     ["/x/../api/y?q=/..", "api", "/api/y?q=/..", undefined],
-    ["/%61pi/y", "api", "/api/y", undefined],
     ["/api/../x", "web", "/x", undefined],
     ["/api/%2e%2e/x", "web", "/x", undefined],
-    ["/api/./caf%c3%a9", "api", "/api/caf%C3%A9", undefined],
+    ["/api/./caf%c3%a9/%7e", "api", "/api/caf%c3%a9/%7e", undefined],
+    ["/x/.%2E//api", "api", "/api", undefined],
+    ["//x/../y", "web", "/y", undefined],
+    // With one slash at its beginning, where a reader of more would choose another pool.
     ["//api/x", "api", "/api/x", undefined],
-    ["/x/..//api", "api", "/api", undefined],
+    ["///%61pi/%7e", "api", "/%61pi/%7e", undefined],
+    ["//h/api/x", "web", "/h/api/x", undefined],
+    ["//h//%61pi", "web", "/h//%61pi", undefined],
+    ["//static/a", "files", "/a", "/static"],
+    ["//h/static/a", "web", "/h/static/a", undefined],
     // Stripped.
     ["/static/a/b?c", "files", "/a/b?c", "/static"],
     ["/static/", "files", "/", "/static"],
@@ -75,9 +88,9 @@ describe("the route of a request", () => {
     ["/static//h/x", "files", "/h/x", "/static"],
     ["/static///", "files", "/", "/static"],
     ["/static/a//b", "files", "/a//b", "/static"],
-    ["/static/caf%C3%A9", "files", "/caf%C3%A9", "/static"],
+    ["/static/caf%c3%A9/%7e", "files", "/caf%c3%A9/%7e", "/static"],
     // Both.
-    ["/x/../%73tatic/%61/./b?%61", "files", "/a/b?%61", "/static"],
+    ["/x/../%73tatic/%61/./b?%61", "files", "/%61/b?%61", "/static"],
     ["/./static?q", "files", "/?q", "/static"],
     ["/./static//h", "files", "/h", "/static"],
     // A prefix in another spelling is as long as it is.
@@ -85,8 +98,8 @@ describe("the route of a request", () => {
     ["/@me/x", "me", "/x", "/@me"],
     // Escaped slashes that make no difference.
     ["/a%2Fb", "web", "/a%2Fb", undefined],
-    ["/@scope%2fname", "web", "/@scope%2Fname", undefined],
-    ["/api/a%2fb%5Cc", "api", "/api/a%2Fb%5Cc", undefined],
+    ["/@scope%2fname", "web", "/@scope%2fname", undefined],
+    ["/api/a%2fb%5Cc", "api", "/api/a%2fb%5Cc", undefined],
     ["/static/a%2Fb", "files", "/a%2Fb", "/static"],
     ["/static/%2Fb", "files", "/%2Fb", "/static"],
     // Absolute targets.
@@ -124,8 +137,9 @@ describe("the route of a request", () => {
   it("is refused as well where there is only one way", () => {
     const only = new Router([{ text: "/", target: "web" }]);
     for (const target of ["/..", "/a%00", "/%", "/\\", "/..%2Fx"]) expect(route(only, target).to, target).toBe(400);
-    for (const target of ["/a%2Fb", "/a//b"]) expect(route(only, target).target).toBe(target);
-    expect(route(only, "/a/../b").target).toBe("/b");
+    for (const target of ["/a%2fb", "/a//b", "//a", "//a/b", "/%7E%61"])
+      expect(route(only, target).target).toBe(target);
+    expect(route(only, "/a/../%7E").target).toBe("/%7E");
   });
 
   it.each([
@@ -176,7 +190,9 @@ describe("the route of a request", () => {
     /** What readers of all kinds make of a path: as it is, as a URL, decoded, decoded with slashes for backslashes. */
     const readings: ((path: string) => string | undefined)[] = [
       (path) => path,
+      (path) => normalizePath(path),
       (path) => new URL(path, "http://h").pathname,
+      (path) => new URL(`http://h${path}`).pathname.replace(/^\/+/, "/"),
       (path) => normalizePath(encodeURI(decodeURIComponent(path)).replaceAll("%25", "%2525")),
       (path) => normalizePath(decodeURIComponent(path).replaceAll("\\", "/").replaceAll("%", "%25")),
     ];
@@ -187,21 +203,66 @@ describe("the route of a request", () => {
         for (const read of readings) {
           const path = readOrUndefined(read, prefix + shown);
           if (path === undefined) continue;
-          const bytes = Buffer.from(`a${decodeForMatch(path)}`, "latin1");
+          const bytes = Buffer.from(`a${decodeForMatch(inCapitals(path))}`, "latin1");
           expect(router.match(bytes, 0, 1, bytes, 1, bytes.length)?.target, `${shown} read as ${path}`).toBe(to);
         }
       }),
       { numRuns: 5000 },
     );
   });
+
+  it("shows the bytes that came, but for dot segments, prefixes and slashes at the beginning", () => {
+    const pieces = [
+      ..."//.ab@~",
+      "api",
+      "static",
+      "..",
+      "%2e",
+      "%2F",
+      "%2f",
+      "%5c",
+      "%61pi",
+      "%7E",
+      "%7e",
+      "%C3",
+      "%c3",
+    ];
+    const target = fc.array(fc.constantFrom(...pieces), { maxLength: 10 }).map((parts) => `/${parts.join("")}`);
+    const only = new Router([{ text: "/", target: "web" }]);
+    const afterSlashes = (path: string) => path.replace(/^\/+/, "");
+    fc.assert(
+      fc.property(target, (asked) => {
+        const hasDots = /\/(\.|%2e){1,2}(\/|$)/i.test(asked);
+        const alone = route(only, asked);
+        if (typeof alone.to !== "number") {
+          if (!hasDots) expect(alone.target).toBe(asked);
+          // Segments are left out, and none is changed.
+          const segments = asked.split("/");
+          for (const segment of alone.target.split("/")) expect(segments).toContain(segment);
+          expect(normalizePath(alone.target)).toBe(normalizePath(asked));
+          expect(alone.target).not.toMatch(/\/(\.|%2e){1,2}(\/|$)/i);
+        }
+        const { to, target: shown, prefix } = route(router, asked);
+        if (typeof to === "number") return;
+        if (!hasDots && prefix === undefined) expect(afterSlashes(shown)).toBe(afterSlashes(asked));
+        if (!hasDots && !asked.startsWith("//")) expect(asked.endsWith(afterSlashes(shown))).toBe(true);
+      }),
+      { numRuns: 3000 },
+    );
+  });
 });
+
+/** As `decodeForMatch` has it: an escaped slash is none, however it is written. */
+function inCapitals(path: string): string {
+  return path.replace(/%(2f|5c)/gi, (escaped) => escaped.toUpperCase());
+}
 
 /** What `read` makes of the path; undefined where it is no text to it. */
 function readOrUndefined(read: (path: string) => string | undefined, path: string): string | undefined {
   try {
     return read(path);
   } catch (error) {
-    if (error instanceof URIError) return undefined;
+    if (error instanceof URIError || (error as NodeJS.ErrnoException).code === "ERR_INVALID_URL") return undefined;
     throw error;
   }
 }

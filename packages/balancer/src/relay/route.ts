@@ -1,14 +1,26 @@
 /**
  * Finds the route of a request, and makes of its target what the instance is to see.
  *
- * What goes to an instance is the normalised target and never the one that came: an app must not see a path that would
- * have been matched by another route than the one that chose it, and apps differ in what they make of `/a/../b` or
- * `/%61`. An escaped slash is the one thing that stays in two readings. It is refused with 400 where they differ: where a
- * reader to whom it is a slash would choose another pool (or another prefix to strip), or would find dot segments. So
- * `/packages/@scope%2fname` passes, and `/api%2Fusers`, `/static/..%2Fapi` do not where there is a route `/api/`.
+ * The path's normal form decides where it goes and whether it is refused. The instance gets the path as it came, since
+ * signatures are made over it, but for what an app might read as a path that another route would have taken:
+ *
+ * - Dot segments are taken out.
+ * - Several slashes at the beginning become one where a reader to whom they are empty segments, or the mark of a host, would
+ *   choose another pool.
+ * - An escaped slash is data to one reader and a slash to the next. The path is refused with 400 where they differ: where a
+ *   reader to whom it is a slash would choose another pool (or another prefix to strip), or would find dot segments. So
+ *   `/packages/@scope%2fname` passes, and `/api%2Fusers`, `/static/..%2Fapi` do not where there is a route `/api/`.
  */
 import type { RequestHead } from "../http1/request-head.js";
-import { decodeForMatch, normalizePath, PathScan, PathTrait, readEscapedSlashes } from "../request-path.js";
+import {
+  decodeForMatch,
+  normalizePath,
+  PathScan,
+  PathTrait,
+  pathWithoutDots,
+  readEscapedSlashes,
+  readSlashesAtBeginning,
+} from "../request-path.js";
 import type { Route, Router } from "../router.js";
 
 /** Statuses with which a request is answered that goes nowhere. */
@@ -74,7 +86,11 @@ function routeUnusual<Target>(router: Router<Target>, head: RequestHead): Route<
     if (read === undefined || !isSame(route, find(read))) return 400;
   }
   if (route === undefined) return 404;
-  if (path !== cameAs) head.retarget(Buffer.from(path + text.toString("latin1", end - targetStart), "latin1"));
+  let shown = path === cameAs ? path : pathWithoutDots(cameAs);
+  if (shown.startsWith("//") && !readSlashesAtBeginning(path).every((read) => isSame(route, find(read)))) {
+    shown = shown.replace(/^\/+/, "/");
+  }
+  if (shown !== cameAs) head.retarget(Buffer.from(shown + text.toString("latin1", end - targetStart), "latin1"));
   if (route.stripped !== undefined) strip(head, route);
   return route;
 }

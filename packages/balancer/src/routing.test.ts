@@ -2,7 +2,6 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Deadlines } from "./deadlines.js";
 import { RoundRobin } from "./policies/round-robin.js";
-import { ReplayBuffer } from "./relay/replay-buffer.js";
 import { WaitingRoom } from "./waiting-room.js";
 
 const named = (...names: string[]) => names.map((name) => ({ name }));
@@ -96,25 +95,5 @@ describe("deadlines", () => {
     expect(deadlines.size).toBe(1);
     deadlines.tick(20);
     expect(told).toHaveLength(2);
-  });
-});
-
-describe("the replay buffer", () => {
-  const bytes = Buffer.from("hello");
-
-  it("holds a body up to its bound, and nothing of one that is larger", () => {
-    const replay = new ReplayBuffer(8);
-    replay.add(bytes, 0, 5);
-    expect([replay.isWhole, Buffer.concat(replay.pieces).toString()]).toEqual([true, "hello"]);
-    replay.add(bytes, 0, 5);
-    expect([replay.isWhole, replay.pieces]).toEqual([false, []]);
-  });
-
-  it("holds what could not be sent whatever its size, and forgets it once it was sent", () => {
-    const replay = new ReplayBuffer(2);
-    replay.hold(bytes, 0, 5);
-    expect(replay.isWhole).toBe(true);
-    replay.trim();
-    expect([replay.isWhole, replay.pieces]).toEqual([false, []]);
   });
 });

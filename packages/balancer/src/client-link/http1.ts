@@ -33,6 +33,9 @@ const MAX_AHEAD_BYTES = 65_536;
 /** With more than this waiting for the client no next request is begun, in bytes. */
 const MAX_UNREAD_BYTES = DRAIN_ABOVE_BYTES;
 
+/** So many requests of a connection are begun in one turn of the event loop; then the others have theirs. */
+const MAX_TURN_REQUESTS = 64;
+
 /** Told when a connection is gone and its descriptor closed, so that a drain knows when all are. */
 export type OnGone = (link: Http1ClientLink) => void;
 
@@ -114,11 +117,24 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private readRequests(): void {
     if (this.isBusy) return;
     this.isBusy = true;
+    let left = MAX_TURN_REQUESTS;
     while (this.state === "head" && this.input.length > 0 && !this.isUnread && this.readHead()) {
       this.readBody();
       this.exchange.onRequestBatch();
+      if (--left === 0) {
+        this.yieldTurn();
+        break;
+      }
     }
     this.isBusy = false;
+  }
+
+  private yieldTurn(): void {
+    this.reading.pause(Pause.TURN);
+    setImmediate(() => {
+      this.reading.resume(Pause.TURN);
+      this.readRequests();
+    });
   }
 
   /** The client does not read its answers: it is not read either until it has. */

@@ -9,6 +9,8 @@ export class Input {
   end = 0;
   /** A head was looked at and found incomplete. */
   isPartial = false;
+  /** `bytes` is a buffer of ours, which nobody else has seen. */
+  private isOwn = false;
   /** Up to where `bytes` was searched for the end of a line. */
   private searched = 0;
 
@@ -22,15 +24,17 @@ export class Input {
       this.start = 0;
       this.end = received.length;
       this.searched = 0;
+      this.isOwn = false;
       return;
     }
     // `bytes` may be shared with a request that is under way, so what joins goes to a buffer of its own, with room to grow.
     const length = this.length;
-    if (!this.isPartial || this.end + received.length > this.bytes.length) {
+    if (!this.isOwn || this.end + received.length > this.bytes.length) {
       const room = Buffer.allocUnsafe(Math.max(1024, 2 * (length + received.length)));
       this.bytes.copy(room, 0, this.start, this.end);
       this.searched -= this.start;
       this.bytes = room;
+      this.isOwn = true;
       this.start = 0;
       this.end = length;
     }
@@ -53,6 +57,8 @@ export class Input {
   consume(position: number): void {
     this.start = position;
     this.isPartial = false;
+    // What was used may have been kept.
+    this.isOwn = false;
     if (this.start === this.end) this.clear();
   }
 

@@ -9,6 +9,8 @@ export const Pause = {
   UPSTREAM: 2,
   /** It has not read its answers. */
   UNREAD: 4,
+  /** It had its share of this turn of the event loop. */
+  TURN: 8,
 } as const;
 
 export class Reading {

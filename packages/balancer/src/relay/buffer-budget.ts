@@ -4,9 +4,9 @@ export class BufferBudget {
 
   constructor(private readonly maxBytes: number) {}
 
-  /** False: there is not so much left, and nothing is taken. */
-  take(bytes: number): boolean {
-    if (this.used + bytes > this.maxBytes) return false;
+  /** False: there is not so much left, and nothing is taken. `isForced`: it is taken all the same. */
+  take(bytes: number, isForced = false): boolean {
+    if (!isForced && this.used + bytes > this.maxBytes) return false;
     this.used += bytes;
     return true;
   }

@@ -63,7 +63,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     private readonly client: ClientLink,
     private readonly peer: Peer,
   ) {
-    this.replay = new ReplayBuffer(relay.limits.retryBufferBytes);
+    this.replay = new ReplayBuffer(relay.budget, relay.limits.retryBufferBytes);
   }
 
   get isActive(): boolean {
@@ -94,7 +94,7 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   /** Whether these bytes, or pieces of a body that may be of them, are kept to be sent (again). */
   holds(bytes: Uint8Array): boolean {
-    return this.kept.isIn(bytes) || this.replay.pieces.length > 0;
+    return this.kept.isIn(bytes) || !this.replay.isEmpty;
   }
 
   /** Takes a request whose head was just parsed from these bytes; they are kept. */
@@ -211,9 +211,11 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.waitsUntil = 0;
     stream.sendHead(head, forwarded.fields(head, this.peer), this.peer.isTrusted);
     this.client.setDeadline(deadlines.now + this.requestTimeoutMs());
-    const { pieces } = this.replay;
-    if (pieces.length > 0) this.client.resumeBody();
-    for (const piece of pieces) if (!stream.sendBody(piece, 0, piece.length)) this.blockClient();
+    if (!this.replay.isEmpty) {
+      this.client.resumeBody();
+      const { bytes } = this.replay;
+      if (!stream.sendBody(bytes, 0, bytes.length)) this.blockClient();
+    }
     if (this.isBodyComplete) stream.endBody();
     this.replay.trim();
   }

@@ -3,63 +3,75 @@ import { free } from "./free.js";
 
 const SLAB_BYTES = 65_536;
 
-/** Slabs kept for the next that has to wait: 2 MB. */
+/** The first slab is as small as what waits: many wait for a few bytes. */
+const LEAST_SLAB_BYTES = 2048;
+
+/** Slabs kept for the next that has to wait: half a megabyte. */
 const MAX_SPARE_SLABS = 8;
 
 const spare: Uint8Array[] = [];
 
 export class WaitingBytes {
+  /** All full but the last. */
   private readonly slabs: Uint8Array[] = [];
   /** Where the first slab's unsent bytes begin, and where the last one's end. */
   private start = 0;
-  private end = SLAB_BYTES;
-
-  get length(): number {
-    return this.slabs.length === 0 ? 0 : (this.slabs.length - 1) * SLAB_BYTES - this.start + this.end;
-  }
+  private end = 0;
+  length = 0;
 
   /** Copies bytes behind those that wait already. */
   add(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; ) {
-      if (this.end === SLAB_BYTES) {
-        this.slabs.push(spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES));
+      let slab = this.slabs.at(-1);
+      if (slab === undefined || this.end === slab.length) {
+        slab = newSlab(this.slabs.length === 0 ? bytes.length - at : SLAB_BYTES);
+        this.slabs.push(slab);
         this.end = 0;
       }
-      const size = Math.min(SLAB_BYTES - this.end, bytes.length - at);
-      (this.slabs.at(-1) as Uint8Array).set(bytes.subarray(at, at + size), this.end);
+      const size = Math.min(slab.length - this.end, bytes.length - at);
+      slab.set(bytes.subarray(at, at + size), this.end);
       this.end += size;
       at += size;
     }
+    this.length += bytes.length;
   }
 
   /** The bytes to send first; empty when none wait. */
   first(): Uint8Array {
     const slab = this.slabs[0];
     if (slab === undefined) return NOTHING;
-    return slab.subarray(this.start, this.slabs.length === 1 ? this.end : SLAB_BYTES);
+    return slab.subarray(this.start, this.slabs.length === 1 ? this.end : slab.length);
   }
 
   /** That many of the first bytes were sent. */
   sent(count: number): void {
     this.start += count;
-    const last = this.slabs.length === 1;
-    if (this.start < (last ? this.end : SLAB_BYTES)) return;
-    this.release(this.slabs.shift() as Uint8Array);
+    this.length -= count;
+    const first = this.slabs[0] as Uint8Array;
+    if (this.start < (this.slabs.length === 1 ? this.end : first.length)) return;
+    this.slabs.shift();
+    release(first);
     this.start = 0;
-    if (last) this.end = SLAB_BYTES;
   }
 
   /** Forgets everything. */
   clear(): void {
-    for (const slab of this.slabs.splice(0)) this.release(slab);
-    this.start = 0;
-    this.end = SLAB_BYTES;
+    for (const slab of this.slabs.splice(0)) release(slab);
+    this.start = this.end = this.length = 0;
   }
+}
 
-  private release(slab: Uint8Array): void {
-    if (spare.length < MAX_SPARE_SLABS) spare.push(slab);
-    else free(slab);
-  }
+/** With room for so many bytes, or for as many as a slab has at the most. */
+function newSlab(bytes: number): Uint8Array {
+  if (bytes > SLAB_BYTES / 2) return spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
+  let size = LEAST_SLAB_BYTES;
+  while (size < bytes) size *= 2;
+  return Buffer.allocUnsafeSlow(size);
+}
+
+function release(slab: Uint8Array): void {
+  if (slab.length === SLAB_BYTES && spare.length < MAX_SPARE_SLABS) spare.push(slab);
+  else free(slab);
 }
 
 const NOTHING = new Uint8Array(0);

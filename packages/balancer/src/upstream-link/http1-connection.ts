@@ -145,7 +145,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.receiver = undefined;
     // A connection that is still being made is closed when it is there.
     if (this.state === "connecting") return;
-    if (this.state === "tunnel" || !this.link.holdsPlaces || this.connection === undefined) return this.close();
+    if (this.state === "tunnel" || !this.link.holdsPlaces || this.connection === undefined) return this.close(true);
     this.state = "given up";
     const { deadlines, upstreamResponseTimeoutMs } = this.link.services;
     const dueAt = Math.max(deadlines.now, this.begunAt + upstreamResponseTimeoutMs);
@@ -165,10 +165,14 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.connection?.resume();
   }
 
-  close(): void {
+  /** @param isCancelled nobody waits for the answer: what was not sent of the request is not waited for either. */
+  close(isCancelled = false): void {
     if (this.state === "closed") return;
+    const { connection } = this;
+    if (isCancelled && this.state !== "tunnel" && connection !== undefined && connection.waitingBytes > 0)
+      connection.reset();
+    else connection?.close();
     this.state = "closed";
-    this.connection?.close();
     this.link.gone(this);
   }
 

@@ -63,7 +63,7 @@ export class BodySender implements BlockWriter {
     if (this.owed < 0) throw new TypeError("the answer's body is longer than its Content-Length");
     if (block.length <= this.window && block.length <= SMALL_BODY_BYTES && !this.lane.isFull) {
       this.window -= block.length;
-      this.lane.frames.copy(FrameType.DATA, this.owner.id, block, 0, block.length);
+      this.lane.frames.data(this.owner.id, block, 0, block.length);
       this.lane.flushSoon();
       return true;
     }

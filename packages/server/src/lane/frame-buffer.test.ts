@@ -1,7 +1,8 @@
 /** Which buffer frames are put into: never one that a socket still sends from. */
 import { expect, it } from "vitest";
 import { FrameBuffer } from "./frame-buffer.js";
-import { FrameType } from "./protocol.js";
+import { FrameDecoder } from "./frame-decoder.js";
+import { FrameType, MAX_DATA_BYTES } from "./protocol.js";
 
 // Buffers are compared by `===`: a matcher that is told two of them looks at every byte, which takes seconds.
 function fill(frames: FrameBuffer, size: number): Buffer {
@@ -33,4 +34,27 @@ it("keeps none that grew large for once", () => {
   frames.returned();
   frames.clear(true);
   expect(fill(frames, 600_000) === large).toBe(false);
+});
+
+it("puts small pieces of one body that follow each other into one DATA", () => {
+  const frames = new FrameBuffer();
+  const told: string[] = [];
+  const say = (stream: number, text: string) => {
+    frames.data(stream, Buffer.from(text), 0, text.length);
+    told.push(`${stream} ${text}`);
+  };
+  for (const text of ["a", "b", "c"]) say(1, text);
+  say(2, "d");
+  frames.empty(FrameType.BEGUN, 2);
+  say(2, "e");
+  say(2, "x".repeat(MAX_DATA_BYTES - 1));
+  say(2, "f");
+  const heard: string[] = [];
+  const isRead = new FrameDecoder().push(frames.bytes.subarray(0, frames.length), {
+    onFrame: (type, id) => heard.push(`${type} ${id}`),
+    onBody: (id, bytes, start, end) => heard.push(`${id} ${bytes.toString("latin1", start, end)}`),
+  });
+  expect(isRead).toBe(true);
+  const full = `2 e${"x".repeat(MAX_DATA_BYTES - 1)}`;
+  expect(heard).toEqual(["1 abc", "2 d", `${FrameType.BEGUN} 2`, full, "2 f"]);
 });

@@ -1,5 +1,5 @@
 /** Frames that wait to be written in one call, in a buffer that is used again. Pure: no sockets. */
-import { FRAME_HEADER_BYTES } from "./protocol.js";
+import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "./protocol.js";
 
 const INITIAL_BYTES = 4096;
 /** A buffer that grew past this for once is given back. */
@@ -8,6 +8,9 @@ const KEPT_BYTES = 262_144;
 export class FrameBuffer {
   bytes: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
   length = 0;
+  /** Where the last frame begins, if that is a DATA, which may still grow; else -1. */
+  private dataAt = -1;
+  private dataStream = 0;
   /** Given to a socket that has not sent all of it. */
   private lent: Buffer | undefined;
   private spare: Buffer | undefined;
@@ -23,6 +26,7 @@ export class FrameBuffer {
 
   /** Writes a frame's header; room must have been reserved for it and its payload. */
   header(type: number, stream: number, length: number): void {
+    this.dataAt = -1;
     putHeader(this.bytes, this.length, type, stream, length);
     this.length += FRAME_HEADER_BYTES;
   }
@@ -56,9 +60,27 @@ export class FrameBuffer {
     this.length += end - start;
   }
 
+  /** A piece of a body, which is copied; small ones of one stream that follow each other become one DATA. */
+  data(stream: number, from: Uint8Array, start: number, end: number): void {
+    const at = this.dataAt;
+    const grown = this.length - at - FRAME_HEADER_BYTES + end - start;
+    if (at < 0 || stream !== this.dataStream || grown > MAX_DATA_BYTES) {
+      const frameAt = this.length;
+      this.copy(FrameType.DATA, stream, from, start, end);
+      this.dataAt = frameAt;
+      this.dataStream = stream;
+      return;
+    }
+    this.reserve(end - start);
+    this.bytes.set(from.subarray(start, end), this.length);
+    this.length += end - start;
+    putHeader(this.bytes, at, FrameType.DATA, stream, grown);
+  }
+
   /** Everything was given away: begins anew. `isShared`: the bytes may still be needed, so in another buffer. */
   clear(isShared: boolean): void {
     this.length = 0;
+    this.dataAt = -1;
     if (isShared) this.lent = this.bytes;
     else if (this.bytes.length <= KEPT_BYTES) return;
     this.bytes = this.spare ?? Buffer.allocUnsafeSlow(INITIAL_BYTES);

@@ -1,12 +1,16 @@
 /** A request's body as it comes over the lane: held until the app reads it, and granted further as it does. */
 
-/** Pieces below this size are copied, so that a few bytes do not keep a whole read alive. */
-const COPY_BELOW_BYTES = 4096;
+/** Pieces below this size are joined, so that a few bytes keep no whole read alive and cost no more than they are. */
+const JOIN_BELOW_BYTES = 4096;
+const MAX_JOINED_BYTES = 65_536;
 /** So much must have been read before more is granted. */
 const GRANT_BYTES = 65_536;
 
 export class RequestBody {
   private pieces: Uint8Array[] = [];
+  /** Small pieces behind those, joined: the first of them as it came, and a buffer with room to grow once there are more. */
+  private joined: Uint8Array = NOTHING;
+  private joinedLength = 0;
   /** All of it has come. */
   isComplete = false;
   private failure: Error | undefined;
@@ -22,9 +26,42 @@ export class RequestBody {
     if (this.isDropped) return this.consumed(end - start);
     if (end > start) {
       const view = bytes.subarray(start, end);
-      this.pieces.push(end - start < COPY_BELOW_BYTES ? Uint8Array.from(view) : view);
+      if (end - start < JOIN_BELOW_BYTES) this.join(view);
+      else {
+        this.takeJoined();
+        // A piece of a much larger read would keep all of that.
+        this.pieces.push(2 * view.length < bytes.buffer.byteLength ? new Uint8Array(view) : view);
+      }
     }
     this.serve();
+  }
+
+  private join(view: Uint8Array): void {
+    const length = this.joinedLength + view.length;
+    if (length > MAX_JOINED_BYTES) {
+      this.takeJoined();
+      return this.join(view);
+    }
+    if (length > this.joined.length) {
+      const room = new Uint8Array(this.joinedLength === 0 ? length : Math.max(JOIN_BELOW_BYTES, 2 * length));
+      room.set(this.joined.subarray(0, this.joinedLength));
+      this.joined = room;
+    }
+    this.joined.set(view, this.joinedLength);
+    this.joinedLength = length;
+  }
+
+  /** What was joined becomes a piece. */
+  private takeJoined(): void {
+    if (this.joinedLength === 0) return;
+    const { joined, joinedLength } = this;
+    this.pieces.push(joinedLength === joined.length ? joined : joined.subarray(0, joinedLength));
+    this.dropJoined();
+  }
+
+  private dropJoined(): void {
+    this.joined = NOTHING;
+    this.joinedLength = 0;
   }
 
   finish(): void {
@@ -37,12 +74,14 @@ export class RequestBody {
     if (this.isComplete || this.failure !== undefined) return;
     this.failure = error;
     this.pieces = [];
+    this.dropJoined();
     this.controller?.error(error);
   }
 
   /** All of it, if it is there and nobody has begun to read it. */
   takeWhole(): Uint8Array | undefined {
     if (!this.isComplete || this.controller !== undefined) return undefined;
+    this.takeJoined();
     const [first] = this.pieces;
     const whole = this.pieces.length > 1 ? Buffer.concat(this.pieces) : (first ?? NOTHING);
     this.pieces = [];
@@ -63,6 +102,7 @@ export class RequestBody {
         cancel: () => {
           // What is left comes and is dropped, so that the answer can leave.
           this.isDropped = true;
+          this.takeJoined();
           for (const piece of this.pieces.splice(0)) this.consumed(piece.length);
         },
       },
@@ -74,13 +114,14 @@ export class RequestBody {
   private serve(): void {
     const { controller } = this;
     if (controller === undefined || this.isDropped || this.failure !== undefined) return;
+    if (this.isWanted && this.pieces.length === 0) this.takeJoined();
     if (this.isWanted && this.pieces.length > 0) {
       this.isWanted = false;
       const piece = this.pieces.shift() as Uint8Array;
       controller.enqueue(piece);
       this.consumed(piece.length);
     }
-    if (this.isComplete && this.pieces.length === 0) {
+    if (this.isComplete && this.pieces.length === 0 && this.joinedLength === 0) {
       this.isDropped = true;
       controller.close();
     }

@@ -8,6 +8,7 @@ import { FIELD_FIXED, putLengths } from "./field-lengths.js";
 import {
   Frame,
   HEADER_BYTES,
+  MAX_DATA_BYTES,
   METHOD_CODES,
   REQUEST_ELSEWHERE,
   REQUEST_END,
@@ -29,18 +30,22 @@ const SLASH = 47;
 
 export class LaneEncoder {
   length = 0;
+  /** Where the last frame begins, if that is a DATA, which may still grow; else -1. */
+  private dataAt = -1;
+  private dataId = 0;
   private buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
 
   /** All that was built, to be written at once: it is built over with the next frame. */
   take(): Uint8Array {
     const bytes = this.buffer.subarray(0, this.length);
-    this.length = 0;
+    this.clear();
     if (this.buffer.length > KEPT_BYTES) this.buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
     return bytes;
   }
 
   clear(): void {
     this.length = 0;
+    this.dataAt = -1;
   }
 
   empty(type: number, id: number): void {
@@ -59,6 +64,22 @@ export class LaneEncoder {
     this.reserve(HEADER_BYTES + end - start);
     this.header(type, id, end - start);
     this.length = copy(from, start, end, this.buffer, this.length);
+  }
+
+  /** A piece of a body: what a client sends in many small ones becomes one DATA. */
+  data(id: number, from: Uint8Array, start: number, end: number): void {
+    const at = this.dataAt;
+    const grown = this.length - at - HEADER_BYTES + end - start;
+    if (at < 0 || id !== this.dataId || grown > MAX_DATA_BYTES) {
+      const frameAt = this.length;
+      this.bytes(Frame.DATA, id, from, start, end);
+      this.dataAt = frameAt;
+      this.dataId = id;
+      return;
+    }
+    this.reserve(end - start);
+    this.length = copy(from, start, end, this.buffer, this.length);
+    this.size(at, grown);
   }
 
   hello(version: number, magic: number, window: number): void {
@@ -174,12 +195,18 @@ export class LaneEncoder {
 
   private header(type: number, id: number, size: number): void {
     const { buffer, length: at } = this;
-    buffer[at] = size;
-    buffer[at + 1] = size >>> 8;
-    buffer[at + 2] = size >>> 16;
+    this.dataAt = -1;
+    this.size(at, size);
     buffer[at + 3] = type;
     this.length += 4;
     this.uint32(id);
+  }
+
+  private size(at: number, size: number): void {
+    const { buffer } = this;
+    buffer[at] = size;
+    buffer[at + 1] = size >>> 8;
+    buffer[at + 2] = size >>> 16;
   }
 
   private uint16(value: number): void {

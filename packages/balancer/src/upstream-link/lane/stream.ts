@@ -119,7 +119,7 @@ export class LaneStream implements UpstreamStream {
     while (at < end && this.window > 0 && !this.lane.output.isBlocked) {
       const size = Math.min(end - at, this.window, MAX_DATA_BYTES);
       this.window -= size;
-      this.lane.output.frames.bytes(Frame.DATA, this.id, bytes, at, at + size);
+      this.lane.output.frames.data(this.id, bytes, at, at + size);
       at += size;
       this.lane.output.flushWhenFull();
     }

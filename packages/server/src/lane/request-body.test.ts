@@ -1,0 +1,50 @@
+/** A request's body is given as it came, and small pieces of it are joined. */
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { RequestBody } from "./request-body.js";
+
+const bytesOf = async (body: RequestBody) => {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of body.stream()) pieces.push(piece);
+  return pieces;
+};
+
+it("comes out whole, at once and as a stream, whatever pieces it came in", async () => {
+  const sizes = fc.array(fc.oneof(fc.constant(1), fc.nat(9000), fc.constant(70_000)), { maxLength: 20 });
+  await fc.assert(
+    fc.asyncProperty(sizes, fc.boolean(), async (sizes, isStreamed) => {
+      const body = new RequestBody(() => {});
+      const pieces = sizes.map((size, at) => Buffer.alloc(size, 97 + at));
+      for (const piece of pieces) body.add(piece, 0, piece.length);
+      body.finish();
+      const got = isStreamed ? Buffer.concat(await bytesOf(body)) : Buffer.from(body.takeWhole() as Uint8Array);
+      expect(got.equals(Buffer.concat(pieces))).toBe(true);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+it("is granted anew as it is read, piece by piece as it comes", async () => {
+  const granted: number[] = [];
+  const body = new RequestBody((bytes) => granted.push(bytes));
+  const reader = body.stream().getReader();
+  const first = reader.read();
+  body.add(Buffer.from("a"), 0, 1);
+  expect(Buffer.from((await first).value as Uint8Array).toString()).toBe("a");
+  body.add(Buffer.alloc(65_536), 0, 65_536);
+  await reader.read();
+  expect(granted).toEqual([65_537]);
+});
+
+it("keeps pieces of a byte in few buffers, and a piece of a much larger read in one of its own", async () => {
+  const body = new RequestBody(() => {});
+  const byte = Buffer.from("x");
+  for (let i = 0; i < 200_000; i++) body.add(byte, 0, 1);
+  const read = Buffer.alloc(500_000);
+  body.add(read, 1000, 6000);
+  body.finish();
+  const pieces = await bytesOf(body);
+  expect(pieces.length).toBeLessThan(8);
+  const kept = pieces.reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
+  expect(kept).toBeLessThan(2 * 205_000);
+});

@@ -21,6 +21,7 @@ export async function startFleet(instances, config = {}) {
   const port = await freePort();
   const file = path.join(directory, "paceline.config.json");
   const app = path.join(ROOT, "bench/soak/app.ts");
+  // What `config` has as undefined is left out.
   writeFileSync(file, JSON.stringify({ app, instances, listen: `127.0.0.1:${port}`, ...config }));
   const child = spawn("sh", [PACELINE, "start", file, "--run-dir", path.join(directory, ".paceline")], {
     stdio: ["ignore", "ignore", "inherit"],

@@ -1,0 +1,145 @@
+/**
+ * Peers that want a process of ours to hold more and more: from a client, from an upstream, from an instance of ours that has
+ * gone wrong, from an app that does not wait. Beside each of them the memory of every process stays where it is, an ordinary
+ * client is answered as quickly as alone, and descriptors come back.
+ *
+ *   npm run soak:bounds -- --only chunks --seconds 20 --runtime node
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { APPS } from "./bounds/apps.mjs";
+import { CLIENTS } from "./bounds/clients.mjs";
+import { LANES } from "./bounds/lanes.mjs";
+import { UPSTREAMS } from "./bounds/upstreams.mjs";
+import { descriptors, p99OfOthers, rssMB, serveAlone, startFleet, verdict, wait } from "./support.mjs";
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string", default: "" },
+    seconds: { type: "string", default: "20" },
+    runtime: { type: "string", default: "bun" },
+  },
+});
+const SECONDS = Number(values.seconds);
+const ALONE_SECONDS = 4;
+const MOST_MB = 32;
+/** Once the peers are gone, within this time. */
+const DESCRIPTORS_BACK_MS = 15_000;
+/** What a process may keep open beyond what it had: connections that are kept for the next request. */
+const KEPT_DESCRIPTORS = 20;
+
+const here = (name) => fileURLToPath(new URL(`bounds/${name}`, import.meta.url));
+const folder = mkdtempSync(path.join(tmpdir(), "paceline-bounds-"));
+writeFileSync(path.join(folder, "small.txt"), "small\n");
+
+/** Every kind of pool that a peer can reach, each under its path. */
+async function startAll() {
+  const { runtime } = values;
+  const fleet = await startFleet(1, {
+    app: undefined,
+    instances: undefined,
+    runtime,
+    pools: {
+      web: { app: here("app.ts"), instances: 2, routes: ["/"] },
+      handler: { app: here("handler.ts"), instances: 1, routes: ["/handler/"] },
+      files: { static: folder, instances: 1, routes: ["/files/"] },
+      python: { wsgi: "wsgi_app:app", cwd: here("."), instances: 1, routes: ["/wsgi/"] },
+      program: { command: ["node", here("program.mjs"), "{socket}"], instances: 1, routes: ["/program/"] },
+    },
+    balancer: { runtime, limits: { upstreamIdleTimeoutMs: 1000 } },
+  });
+  return {
+    ...fleet,
+    async processes() {
+      const { pid, balancers, pools } = await fleet.control();
+      const instances = pools.flatMap((pool) => pool.instances);
+      return Object.fromEntries([
+        ["supervisor", pid],
+        ...[...balancers, ...instances].map((each) => [each.name, each.pid]),
+      ]);
+    },
+  };
+}
+
+async function startAlone(scenario) {
+  const alone = await serveAlone(
+    scenario.alone.map((each) => each.replace("APP", here("app.ts")).replace("FOLDER", folder)),
+    values.runtime,
+  );
+  return { ...alone, processes: async () => ({ serve: alone.pid }), ordinary: scenario.ordinary };
+}
+
+async function run(name, scenario) {
+  const target = await (scenario.alone === undefined ? startAll() : startAlone(scenario));
+  try {
+    await p99OfOthers(target.port, 2);
+    const alone = await p99OfOthers(target.port, ALONE_SECONDS);
+    const pids = await target.processes();
+    const before = measure(pids);
+    const highest = measure(pids);
+    const watching = setInterval(() => {
+      for (const [process, { mb }] of Object.entries(measure(pids)))
+        highest[process].mb = Math.max(highest[process].mb, mb);
+    }, 100);
+    const stop = await scenario.start({ port: target.port, pids, runtime: values.runtime, target });
+    await wait(500);
+    const beside = await p99OfOthers(target.port, Math.max(SECONDS - 1, 2));
+    clearInterval(watching);
+    await stop();
+    report(name, { alone, beside, before, highest, unclosed: await unclosed(pids, before) });
+  } finally {
+    await target.stop();
+  }
+}
+
+function measure(pids) {
+  return Object.fromEntries(
+    Object.entries(pids).map(([name, pid]) => {
+      try {
+        return [name, { mb: rssMB(pid), files: descriptors(pid) }];
+      } catch {
+        return [name, { mb: Number.POSITIVE_INFINITY, files: 0 }];
+      }
+    }),
+  );
+}
+
+/** The processes that have not closed their descriptors in time. */
+async function unclosed(pids, before) {
+  for (const deadline = Date.now() + DESCRIPTORS_BACK_MS; ; await wait(200)) {
+    const now = measure(pids);
+    const open = Object.keys(pids).filter((name) => now[name].files > before[name].files + KEPT_DESCRIPTORS);
+    if (open.length === 0 || Date.now() > deadline)
+      return open.map((name) => `${name} has ${now[name].files - before[name].files} more`);
+  }
+}
+
+function report(name, { alone, beside, before, highest, unclosed }) {
+  const grown = Object.keys(before).map((process) => [process, highest[process].mb - before[process].mb]);
+  grown.sort((a, b) => b[1] - a[1]);
+  const told = grown
+    .slice(0, 3)
+    .map(([process, mb]) => `${process} ${mb === Number.POSITIVE_INFINITY ? "DIED" : `+${mb.toFixed(1)} MB`}`);
+  verdict(
+    grown.every(([, mb]) => mb < MOST_MB),
+    `${name}: ${told.join(", ")}`,
+  );
+  verdict(
+    beside.p99Ms <= 2 * alone.p99Ms + 5 && beside.failed === undefined,
+    `${name}: p99 of the others ${alone.p99Ms.toFixed(1)} ms without it, ${beside.p99Ms.toFixed(1)} ms beside it ${beside.failed ?? ""}`,
+  );
+  verdict(unclosed.length === 0, `${name}: descriptors are closed again ${unclosed.join(", ")}`);
+}
+
+try {
+  const scenarios = { ...CLIENTS, ...UPSTREAMS, ...LANES, ...APPS };
+  for (const [name, scenario] of Object.entries(scenarios)) {
+    if (name.includes(values.only) && !(scenario.runtimes?.includes(values.runtime) === false))
+      await run(name, scenario);
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}

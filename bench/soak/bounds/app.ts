@@ -1,0 +1,79 @@
+/** The app of the soak of bounds: quick, late, large and endless responses, bodies that are not read, and a lane that goes wrong. */
+
+import { defer } from "../../../packages/server/dist/index.js";
+import { acceptWebSocket } from "../../../packages/server/dist/websocket/index.js";
+import { takeLanes, wrong } from "./wrong-lane.js";
+
+// Before the server listens.
+takeLanes();
+
+const LARGE = new Uint8Array(8_000_000);
+const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Begins to say something without end, in parts that leave the processor to others. */
+function everyNow(say: () => void): void {
+  const timer = setInterval(say, 5);
+  setTimeout(() => clearInterval(timer), 120_000).unref();
+}
+
+const CHATTY: Record<string, () => void> = {
+  lines: () => everyNow(() => console.log(`${"l".repeat(200)}\n`.repeat(500))),
+  line: () => everyNow(() => process.stdout.write("l".repeat(100_000))),
+  jobs: () =>
+    everyNow(() => {
+      try {
+        for (let i = 0; i < 5000; i++) defer(() => {}, i);
+      } catch {}
+    }),
+};
+
+export default {
+  async fetch(request: Request, info: { upgrade?: never; signal: AbortSignal }): Promise<Response> {
+    const { pathname, searchParams } = new URL(request.url);
+    const what = searchParams.get("what") ?? "";
+    switch (pathname) {
+      case "/later":
+        await wait(100);
+        break;
+      case "/large":
+        return new Response(LARGE);
+      case "/unread":
+        await new Promise((resolve) => info.signal.addEventListener("abort", resolve));
+        break;
+      case "/read":
+        for await (const _ of request.body ?? []);
+        break;
+      case "/pieces": {
+        const piece = Buffer.from("x");
+        async function* pieces() {
+          for (let i = 0; i < 1e9; i++) yield piece;
+        }
+        return new Response(pieces() as never);
+      }
+      case "/head":
+        return new Response("", {
+          headers: Array.from({ length: 200 }, (_, i) => [`a${i}`, "b".repeat(250)]) as never,
+        });
+      case "/socket": {
+        const socket = acceptWebSocket(request, info as never);
+        if (socket === undefined) return new Response("no", { status: 400 });
+        void (async () => {
+          if (what === "flood")
+            for (let i = 0; i < 5_000_000 && socket.closeCode === undefined; i++) {
+              void socket.send("x");
+              if (i % 1000 === 0) await wait(1);
+            }
+          for await (const message of socket) void socket.send(message);
+        })();
+        return socket.response;
+      }
+      case "/chatty":
+        CHATTY[what]?.();
+        break;
+      case "/wrong":
+        wrong(what);
+        break;
+    }
+    return new Response("Hello World!\n");
+  },
+};

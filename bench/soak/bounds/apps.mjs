@@ -1,0 +1,26 @@
+/** Apps that say much: to their clients, to their output, to themselves. */
+import { connections, get } from "./peers.mjs";
+
+const chatty = (what) => ({
+  start: async ({ port }) => {
+    await fetch(`http://127.0.0.1:${port}/chatty?what=${what}`).then((response) => response.text());
+    return async () => {};
+  },
+});
+const UPGRADE =
+  "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+
+export const APPS = {
+  "app: lines without end on its output": chatty("lines"),
+  "app: a line without end on its output": chatty("line"),
+  "app: jobs without end": chatty("jobs"),
+  "app: pieces of a byte, not read": {
+    start: ({ port }) => connections(port, 20, (socket) => socket.write(get("/pieces"))),
+  },
+  "app: heads of 50 KB, not read": {
+    start: ({ port }) => connections(port, 10, (socket) => socket.write(get("/head").repeat(1000))),
+  },
+  "app: WebSocket messages that are not read": {
+    start: ({ port }) => connections(port, 4, (socket) => socket.write(get("/socket?what=flood", UPGRADE))),
+  },
+};

@@ -1,0 +1,139 @@
+/** Clients that ask for much, or in many pieces, and do not read. */
+import { connections, get, overAndOver, post } from "./peers.mjs";
+
+const ONE_BYTE_CHUNKS = Buffer.from("1\r\nx\r\n".repeat(60_000));
+/** Below the limit for heads. */
+const TOKENS = `Connection: ${Array.from({ length: 2000 }, (_, i) => `a${i}`).join(",")}\r\n`;
+const FIELDS = Array.from({ length: 90 }, (_, i) => `a${i}: 1\r\n`).join("");
+
+const unread = (target, count = 1) => ({
+  start: ({ port }) => connections(port, count, overAndOver(get(target).repeat(1000))),
+});
+
+/** Posts many pieces, and keeps the connection. */
+const chunks = (target) => ({
+  start: ({ port }) =>
+    connections(port, 40, (socket) => {
+      socket.write(post(target));
+      socket.write(ONE_BYTE_CHUNKS);
+    }),
+});
+
+export const CLIENTS = {
+  "client: refusals that are not read": unread("/../x"),
+  "client: responses of an app that are not read": unread("/"),
+  "client: responses of a Node handler that are not read": unread("/handler/"),
+  "client: files that are not read": unread("/files/small.txt", 4),
+  "client: files that are not there, not read": unread("/files/none", 4),
+  "client: responses of WSGI that are not read": unread("/wsgi/"),
+  "client: 200 at once that do not read": unread("/", 200),
+  "client: chunks of a byte that an app does not read": chunks("/unread"),
+  "client: chunks of a byte that a Node handler does not read": chunks("/handler/unread"),
+  "client: chunks of a byte for WSGI": chunks("/wsgi/"),
+  "client: chunks of a byte for a program": chunks("/program/unread"),
+  "client: chunks of a byte to a folder": chunks("/files/small.txt"),
+  "client: 400 uploads that an app does not read": {
+    start: ({ port }) =>
+      connections(port, 400, overAndOver(Buffer.from(`${post("/unread")}10000\r\n${"x".repeat(65_536)}\r\n`))),
+  },
+  "client: last responses that are not read": {
+    start: ({ port }) =>
+      connections(port, 100, (socket) => socket.write(get("/large", "Connection: close\r\n")), { afterEnd: 5 }),
+  },
+  "client: heads with two thousand Connection tokens": {
+    start: ({ port }) => connections(port, 2, overAndOver(get("/", TOKENS)), { reads: true }),
+  },
+  "client: heads with 90 fields": {
+    start: ({ port }) => connections(port, 2, overAndOver(get("/", FIELDS)), { reads: true }),
+  },
+  "client: paths of 5,000 escaped slashes": {
+    start: ({ port }) => connections(port, 2, overAndOver(get(`/${"%2f".repeat(5000)}`)), { reads: true }),
+  },
+  "client: requests that are reset at once": {
+    start: ({ port }) =>
+      connections(
+        port,
+        100,
+        (socket) => {
+          socket.write(get("/later"));
+          setTimeout(() => socket.resetAndDestroy(), 5);
+        },
+        { afterEnd: 1 },
+      ),
+  },
+  "client: pipelined requests that are reset at once": {
+    start: ({ port }) =>
+      connections(
+        port,
+        50,
+        (socket) => {
+          socket.write(get("/").repeat(100));
+          setTimeout(() => socket.resetAndDestroy(), 5);
+        },
+        { afterEnd: 1 },
+      ),
+  },
+  "client: 500 heads that do not end": {
+    start: ({ port }) =>
+      connections(port, 500, (socket) => {
+        socket.write("GET / HTTP/1.1\r\nHost: a\r\n");
+        const timer = setInterval(() => socket.write(`a: ${"b".repeat(100)}\r\n`), 200);
+        socket.on("close", () => clearInterval(timer));
+      }),
+  },
+  "client: chunk extensions and trailers": {
+    start: ({ port }) =>
+      connections(
+        port,
+        4,
+        overAndOver(
+          `${post("/read")}${`1;${"e".repeat(200)}\r\nx\r\n`.repeat(500)}0\r\n${"t: 1\r\n".repeat(1000)}\r\n`,
+        ),
+        { reads: true },
+      ),
+  },
+  "client: WebSocket pings whose pongs are not read": {
+    runtimes: ["bun", "node"],
+    start: ({ port }) =>
+      connections(port, 4, (socket) => {
+        socket.write(
+          get(
+            "/socket",
+            "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
+          ),
+        );
+        setTimeout(() => overAndOver(Buffer.alloc(60_000, Buffer.from([0x89, 0x80, 0, 0, 0, 0])))(socket), 200);
+      }),
+  },
+  "client: WebSocket parts of no byte": {
+    start: ({ port }) =>
+      connections(port, 4, (socket) => {
+        socket.write(
+          get(
+            "/socket",
+            "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
+          ),
+        );
+        setTimeout(() => {
+          socket.write(Buffer.from([0x01, 0x80, 0, 0, 0, 0]));
+          overAndOver(Buffer.alloc(60_000, Buffer.from([0x00, 0x80, 0, 0, 0, 0])))(socket);
+        }, 200);
+      }),
+  },
+  "client of serve: responses that are not read": {
+    alone: ["APP"],
+    start: ({ port }) => connections(port, 1, overAndOver(get("/").repeat(1000))),
+  },
+  "client of serve: files that are not read": {
+    alone: ["--static", "FOLDER"],
+    start: ({ port }) => connections(port, 1, overAndOver(get("/small.txt").repeat(1000))),
+  },
+  "client of serve: chunks of a byte": {
+    alone: ["APP"],
+    start: ({ port }) =>
+      connections(port, 40, (socket) => {
+        socket.write(post("/unread"));
+        socket.write(ONE_BYTE_CHUNKS);
+      }),
+  },
+};

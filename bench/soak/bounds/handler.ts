@@ -1,0 +1,7 @@
+/** A Node handler for the soak of bounds. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+export default function handler(request: IncomingMessage, response: ServerResponse): void {
+  if (request.url?.startsWith("/handler/unread")) return;
+  response.end("Hello World!\n");
+}

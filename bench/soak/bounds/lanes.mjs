@@ -1,0 +1,45 @@
+/** An instance of ours that has gone wrong: what it says on its lane, and does not read. */
+import { connections, get, overAndOver, post } from "./peers.mjs";
+
+async function ask(port, target) {
+  await fetch(`http://127.0.0.1:${port}${target}`)
+    .then((response) => response.text())
+    .catch(() => {});
+}
+
+/** One of the two instances goes wrong; the other serves. */
+const wrong = (what) => ({
+  start: async ({ port }) => {
+    await ask(port, `/wrong?what=${what}`);
+    return async () => {};
+  },
+});
+
+export const LANES = {
+  ...Object.fromEntries(
+    ["pongs", "busy", "goaways", "closes", "strange", "windows", "bodies", "begun"].map((what) => [
+      `lane: ${what} without end`,
+      wrong(what),
+    ]),
+  ),
+  "lane: an instance that reads nothing, and clients that come and go": {
+    start: async ({ port }) => {
+      await ask(port, "/wrong?what=deaf");
+      return connections(
+        port,
+        50,
+        (socket) => {
+          socket.write(get("/later"));
+          setTimeout(() => socket.resetAndDestroy(), 20);
+        },
+        { afterEnd: 1 },
+      );
+    },
+  },
+  "lane: an instance that reads nothing, and uploads": {
+    start: async ({ port }) => {
+      await ask(port, "/wrong?what=deaf");
+      return connections(port, 100, overAndOver(Buffer.from(`${post("/unread")}10000\r\n${"x".repeat(65_536)}\r\n`)));
+    },
+  },
+};

@@ -1,0 +1,44 @@
+/** What hostile clients are made of. */
+import net from "node:net";
+
+/**
+ * Keeps that many connections, each of which writes what `write` gives for as long as it is taken, and reads nothing, or
+ * only that there is something. Those that are closed are made anew. Gives what ends them all.
+ */
+export function connections(port, count, write, { reads = false, afterEnd = 20 } = {}) {
+  const sockets = new Set();
+  let isOver = false;
+  const open = () => {
+    if (isOver) return;
+    const socket = net.connect(port, "127.0.0.1");
+    sockets.add(socket);
+    if (reads) socket.resume();
+    else socket.pause();
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      sockets.delete(socket);
+      setTimeout(open, afterEnd);
+    });
+    socket.on("connect", () => write(socket));
+  };
+  for (let i = 0; i < count; i++) open();
+  return async () => {
+    isOver = true;
+    for (const socket of sockets) socket.destroy();
+  };
+}
+
+/** Writes `bytes` over and over, as fast as they are taken. */
+export function overAndOver(bytes) {
+  return (socket) => {
+    const pump = () => {
+      while (!socket.destroyed && socket.write(bytes));
+    };
+    socket.on("drain", pump);
+    pump();
+  };
+}
+
+export const get = (target, more = "") => `GET ${target} HTTP/1.1\r\nHost: a\r\n${more}\r\n`;
+export const post = (target, more = "Transfer-Encoding: chunked\r\n") =>
+  `POST ${target} HTTP/1.1\r\nHost: a\r\n${more}\r\n`;

@@ -1,0 +1,36 @@
+/** A program that speaks HTTP/1.1 as nobody should: what it does is in the path. */
+import net from "node:net";
+
+const [socket] = process.argv.slice(2);
+const CHUNK = `1\r\nx\r\n`.repeat(10_000);
+const LINK = `HTTP/1.1 103 Early Hints\r\nLink: <${"l".repeat(8000)}>\r\n\r\n`;
+
+/** What is sent over and over after the first, for each path. */
+const WRONGS = {
+  interims: ["", LINK],
+  chunks: ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", CHUNK],
+  close: ["HTTP/1.0 200 OK\r\n\r\n", CHUNK],
+  trailers: ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "t: 1\r\n".repeat(1000)],
+  extensions: ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", `1;${"e".repeat(250)}\r\nx\r\n`.repeat(200)],
+  head: ["HTTP/1.1 200 OK\r\n", `${"a: b\r\n".repeat(1000)}`],
+  after: ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", CHUNK],
+};
+
+net
+  .createServer((client) => {
+    client.on("error", () => {});
+    client.on("data", (bytes) => {
+      const what = /\/program\/(\w+)/.exec(bytes.toString("latin1"))?.[1];
+      if (what === "unread") return void client.pause();
+      const wrong = WRONGS[what];
+      if (wrong === undefined) return void client.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+      client.removeAllListeners("data");
+      client.write(wrong[0]);
+      const pump = () => {
+        while (!client.destroyed && client.write(wrong[1]));
+      };
+      client.on("drain", pump);
+      pump();
+    });
+  })
+  .listen(socket);

@@ -1,0 +1,13 @@
+/** Upstreams that say more than they should, to clients that do not read, and to those that do. */
+import { connections, get } from "./peers.mjs";
+
+const unread = (what, reads = false) => ({
+  start: ({ port }) => connections(port, 10, (socket) => socket.write(get(`/program/${what}`)), { reads }),
+});
+
+export const UPSTREAMS = Object.fromEntries(
+  ["interims", "chunks", "close", "trailers", "extensions", "head", "after"].flatMap((what) => [
+    [`upstream: ${what} without end, not read`, unread(what)],
+    [`upstream: ${what} without end, read`, unread(what, true)],
+  ]),
+);

@@ -1,0 +1,72 @@
+/** Takes hold of the lanes of its own instance, so that it can say on them what no instance of ours would. */
+import net from "node:net";
+
+type Write = (bytes: Uint8Array) => unknown;
+interface Lane {
+  write: Write;
+  pause(): void;
+}
+
+const lanes: Lane[] = [];
+
+/** Must run before the server listens. */
+export function takeLanes(): void {
+  if (process.versions.bun !== undefined) {
+    const { listen } = Bun;
+    Bun.listen = ((options: { socket: { open(socket: Lane): void } }) => {
+      const { open } = options.socket;
+      options.socket.open = (socket) => {
+        lanes.push(socket);
+        open(socket);
+      };
+      return listen(options as never);
+    }) as never;
+    return;
+  }
+  const { emit } = net.Server.prototype;
+  net.Server.prototype.emit = function (event: string, ...args: never[]) {
+    if (event === "connection") lanes.push(args[0] as Lane);
+    return emit.call(this, event, ...args);
+  } as never;
+}
+
+function frame(type: number, id: number, payload: Uint8Array): Buffer {
+  const bytes = Buffer.alloc(8 + payload.length);
+  bytes.writeUIntLE(payload.length, 0, 3);
+  bytes[3] = type;
+  bytes.writeUInt32LE(id, 4);
+  bytes.set(payload, 8);
+  return bytes;
+}
+
+const number = Buffer.from([1, 0, 0, 0]);
+const repeat = (bytes: Buffer) => Buffer.concat(Array.from({ length: Math.ceil(65_536 / bytes.length) }, () => bytes));
+
+/** Each is said over and over. */
+const WRONGS: Record<string, Buffer> = {
+  pongs: repeat(frame(15, 0, number)),
+  busy: repeat(frame(12, 0, number)),
+  goaways: repeat(frame(13, 0, Buffer.alloc(0))),
+  closes: repeat(frame(16, 0, Buffer.from("c".repeat(200)))),
+  strange: Buffer.concat([
+    frame(3, 60_000, Buffer.alloc(200)),
+    frame(4, 60_000, Buffer.alloc(60_000)),
+    frame(8, 60_000, Buffer.alloc(1)),
+  ]),
+  windows: repeat(frame(10, 0, Buffer.from([255, 255, 255, 255]))),
+  bodies: frame(4, 0, Buffer.alloc(65_536)),
+};
+
+/** From now on every lane says that, as far as it is taken, and reads nothing. */
+export function wrong(what: string): void {
+  const begun = frame(3, 0, Buffer.alloc(2 << 20)).subarray(0, -1);
+  for (const lane of lanes) {
+    if (what === "deaf") lane.pause();
+    if (what === "begun") lane.write(begun);
+    const bytes = WRONGS[what];
+    if (bytes === undefined) continue;
+    lane.pause();
+    const timer = setInterval(() => lane.write(bytes), 2);
+    setTimeout(() => clearInterval(timer), 120_000).unref();
+  }
+}

@@ -4,12 +4,16 @@ import type { Duplex } from "node:stream";
 
 /** What is known of a request beside the request itself. */
 export interface RequestInfo {
-  /** The client's IP address; empty when it came over a unix socket without a balancer. */
+  /** The client's IP address; `unknown` when nobody knows it, empty when it came over a unix socket without a balancer. */
   readonly clientAddress: string;
   /** As the client spoke it: `http` or `https`. */
   readonly protocol: string;
   /** The Host that the client asked for, with its port if it named one; `localhost` when it named none. */
   readonly host: string;
+  /** What was spoken to Paceline, perhaps by a proxy in `trustedProxies`: `http`. */
+  readonly innerProtocol: string;
+  /** The Host that Paceline was asked for, perhaps by such a proxy. */
+  readonly innerHost: string;
   /** The X-Request-Id that the client sent, as it came; when it sent none, one made here that no other request has. */
   readonly requestId: string;
   /** Aborts when the client goes before its answer has left. Made when it is first asked for. */

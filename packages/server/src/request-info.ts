@@ -27,6 +27,14 @@ export class ConnectionInfo implements RequestInfo {
   }
 
   get host(): string {
+    return this.innerHost;
+  }
+
+  get innerProtocol(): string {
+    return "http";
+  }
+
+  get innerHost(): string {
     return this.source.header("host") || "localhost";
   }
 
@@ -46,7 +54,7 @@ export class ConnectionInfo implements RequestInfo {
 
 /**
  * Behind the balancer, which makes these fields anew for each request; nobody else can speak on the socket, whose mode
- * is 0600.
+ * is 0600. The addresses begin with the client, since it drops those before it, which only the client vouches for.
  */
 export class ForwardedInfo extends ConnectionInfo {
   override get clientAddress(): string {

@@ -77,9 +77,28 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         clientAddress: "127.0.0.1",
         protocol: "http",
         host: "shop.example:81",
+        innerProtocol: "http",
+        innerHost: "shop.example:81",
         requestId: "r 1",
         again: "r 1",
+        url: "http://shop.example:81/info",
       });
+    });
+
+    it("believes nobody but a balancer", async () => {
+      const { target } = await start();
+      const headers = {
+        host: "inner:81",
+        "x-forwarded-for": "9.9.9.9",
+        "x-forwarded-proto": "https",
+        "x-forwarded-host": "shop.example",
+      };
+      const told = JSON.parse((await ask(target, "/info?a", { headers })).body);
+      expect(told).toMatchObject({ innerProtocol: "http", innerHost: "inner:81" });
+      // Only on its own socket does an instance take whoever speaks for the balancer.
+      if (link === "http1")
+        expect(told).toMatchObject({ clientAddress: "9.9.9.9", url: "https://shop.example/info?a" });
+      else expect(told).toMatchObject({ clientAddress: "127.0.0.1", protocol: "http", url: "http://inner:81/info?a" });
     });
 
     it("has an id of its own for a request that brought none", async () => {

@@ -104,6 +104,25 @@ for (const [runtime, transport] of cases) {
       expect(info).toMatchObject({ host: "shop:81", url: "http://shop:81/info" });
     });
 
+    it("refuses a Host that no URL can have", async () => {
+      for (const host of ["a:b", "[::1", "a b", "u@a", "a/b", "1.2.3.4.5", "a:99999", "xn--a", "%00"]) {
+        const wire = new Wire(server.target);
+        wire.send(`GET /text HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+        expect(await wire.gets(/\r\n\r\n/), host).toMatch(/^HTTP\/1\.1 400 /);
+        wire.destroy();
+      }
+      for (const host of ["", "a_b.example:81", "[::1]:80", "A.Example."]) {
+        const answer = await ask(server.target, "/text", { headers: { host } });
+        expect([host, answer.status]).toEqual([host, 200]);
+      }
+      if (runtime === "node" || transport === "lane") {
+        const wire = new Wire(server.target);
+        wire.send("GET /text HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+        expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 400 /);
+        wire.destroy();
+      }
+    });
+
     it.each(["/throws", "/rejects", "/not-a-response"])(
       "answers 500 to %s without the stack, logs it, and lives on",
       async (path) => {

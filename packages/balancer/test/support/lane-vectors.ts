@@ -8,6 +8,8 @@ export interface FrameVector {
   stream: number;
   hex: string;
   /** Of a REQUEST. */
+  /** What a trusted peer says, as it is passed on. */
+  told?: [string, string][];
   http1?: string;
   /** Of a REQUEST and a RESPONSE. */
   flags?: number;

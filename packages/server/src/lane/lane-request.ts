@@ -128,14 +128,16 @@ function decodeText(bytes: Uint8Array): string {
 }
 
 /** Text that the URL parser would leave as it is. */
-const PLAIN_HOST = /^[a-z0-9.-]+(?::(?!80$)[1-9]\d{0,3})?$/;
+const PLAIN_HOST = /^[a-z0-9.-]+(?::(?!(?:80|443)$)[1-9]\d{0,3})?$/;
 const PLAIN_TARGET =
   /^\/[A-Za-z0-9\-_~/=&+,;:@!$()*?%]*(?:\.[A-Za-z0-9\-_~=&+,;:@!$()*?%][A-Za-z0-9\-_~/=&+,;:@!$()*?%]*)*$/;
 
 function urlOf(head: LaneRequestHead): string {
   const { target } = head;
-  const host = head.host || "localhost";
-  const url = `http://${host}${target.startsWith("/") ? target : `/${target}`}`;
+  const told = head.isElsewhere ? head.get("x-forwarded-host") : undefined;
+  const host = told || head.host || "localhost";
+  const isHttps = head.isElsewhere && head.get("x-forwarded-proto") === "https";
+  const url = `${isHttps ? "https" : "http"}://${host}${target.startsWith("/") ? target : `/${target}`}`;
   // Letters before the last label: a number there may be an address in another notation.
   const isPlain = PLAIN_HOST.test(host) && /[a-z][a-z-]*(?::|$)/.test(host) && PLAIN_TARGET.test(target);
   return isPlain ? url : new URL(url).href;

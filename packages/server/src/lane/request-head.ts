@@ -20,6 +20,11 @@ export class LaneRequestHead {
     return (this.flags & RequestFlag.EXPECTS) !== 0;
   }
 
+  /** Whether the client asked for another scheme or host than the balancer was, as fields tell. */
+  get isElsewhere(): boolean {
+    return (this.flags & RequestFlag.ELSEWHERE) !== 0;
+  }
+
   /** Whether no body follows. */
   get isWhole(): boolean {
     return (this.flags & RequestFlag.END) !== 0;

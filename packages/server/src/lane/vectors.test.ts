@@ -6,6 +6,7 @@ import { type AnswerReader, prepareAnswers } from "./answers.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder, readUint32 } from "./frame-decoder.js";
 import { loadStreams } from "./lane-connection.js";
+import { makeRequest, type RequestSource } from "./lane-request.js";
 import { FrameType, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
 import type { WorkMark } from "./work-mark.js";
@@ -120,23 +121,28 @@ describe("an instance's end of a lane", () => {
     if (number !== undefined) expect(readUint32(bytes, 8)).toBe(number);
   });
 
-  it.each(named(VECTORS.frames, "REQUEST"))("reads $name", ({ hex, method, target, host, fields = [], flags = 0 }) => {
-    const head = new LaneRequestHead(bytesOf(hex).toString("latin1", 8));
-    expect(head.isConsistent).toBe(true);
-    expect({ method: head.method, target: head.target, host: head.host }).toEqual({ method, target, host });
-    expect(head.pairs()).toEqual(host === "" ? fields : [["host", host], ...fields]);
-    const { isWhole, isIdempotent, isUpgrade } = head;
-    expect({ isWhole, isIdempotent, isUpgrade }).toEqual({
-      isWhole: (flags & 1) !== 0,
-      isIdempotent: (flags & 2) !== 0,
-      isUpgrade: (flags & 4) !== 0,
-    });
-    for (const [name] of fields) {
-      const values = fields.filter(([each]) => each === name).map(([, value]) => value);
-      expect(head.get(name)).toBe(values.join(", "));
-    }
-    expect(head.get("x-not-there")).toBeNull();
-  });
+  it.each(named(VECTORS.frames, "REQUEST"))(
+    "reads $name",
+    ({ hex, method, target, host, url, fields = [], flags = 0 }) => {
+      const head = new LaneRequestHead(bytesOf(hex).toString("latin1", 8));
+      expect(head.isConsistent).toBe(true);
+      expect({ method: head.method, target: head.target, host: head.host }).toEqual({ method, target, host });
+      expect(head.pairs()).toEqual(host === "" ? fields : [["host", host], ...fields]);
+      const { isWhole, isIdempotent, isUpgrade, isElsewhere } = head;
+      expect({ isWhole, isIdempotent, isUpgrade, isElsewhere }).toEqual({
+        isWhole: (flags & 1) !== 0,
+        isIdempotent: (flags & 2) !== 0,
+        isUpgrade: (flags & 4) !== 0,
+        isElsewhere: (flags & 16) !== 0,
+      });
+      for (const [name] of fields) {
+        const values = fields.filter(([each]) => each === name).map(([, value]) => value);
+        expect(head.get(name)).toBe(values.join(", "));
+      }
+      expect(head.get("x-not-there")).toBeNull();
+      if (url !== undefined) expect(makeRequest(head, {} as RequestSource).url).toBe(url);
+    },
+  );
 
   it("gives the app what the frames of a request say", async () => {
     const seen: unknown[] = [];

@@ -4,6 +4,7 @@ import { RequestCounter } from "../request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-info.js";
 import { lentFileOf } from "../static/lent-file.js";
 import { withPrivateUmask } from "../unix-socket.js";
+import { HostCheck } from "./host-check.js";
 import { listenError } from "./listen-error.js";
 import type { RunningServer, RuntimeOptions, ServeAddress } from "./running-server.js";
 
@@ -57,6 +58,7 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
   const bodyTimeoutSeconds = seconds(limits.bodyTimeoutMs);
   const idle = idleSeconds(options);
+  const hosts = behindBalancer ? undefined : new HostCheck();
   let close = false;
 
   function finish(response: Response, begunAtMs: number): Response {
@@ -82,9 +84,11 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
     counter.begin();
     if (server.pendingRequests > limits.maxConnections) return refuse(counter);
     if (!behindBalancer && hasBody(request)) server.timeout(request, bodyTimeoutSeconds);
+    if (hosts?.acceptsUrl(request) === false) return badRequest();
     // An HTTP/1.0 request without Host; new URL(request.url) has to work in apps.
     const absolute = request.url.charCodeAt(0) === SLASH ? absoluteRequest(request) : request;
-    const result = handler(absolute, new Info(new BunSource(request, server)));
+    const asked = behindBalancer ? askedFor(absolute) : absolute;
+    const result = handler(asked, new Info(new BunSource(request, server)));
     if (result instanceof Response) return finish(result, begunAtMs);
     const promise = Promise.resolve(result);
     const waited = behindBalancer ? promise : wait(promise, request, server);
@@ -147,6 +151,20 @@ function hasBody(request: Request): boolean {
 
 function absoluteRequest(request: Request): Request {
   return new Request(`http://localhost${request.url}`, request);
+}
+
+/** The request with the scheme and host that its client asked for, where a proxy in front of the balancer has told. */
+function askedFor(request: Request): Request {
+  const { headers, url } = request;
+  const host = headers.get("x-forwarded-host");
+  const isHttps = headers.get("x-forwarded-proto") === "https";
+  if (!isHttps && (host === null || host === headers.get("host"))) return request;
+  const [origin = "", inner = ""] = /^http:\/\/([^/?#]*)/.exec(url) ?? [];
+  return new Request(`${isHttps ? "https" : "http"}://${host ?? inner}${url.slice(origin.length)}`, request);
+}
+
+function badRequest(): Response {
+  return new Response("Bad Request\n", { status: 400, headers: { connection: "close" } });
 }
 
 function withClose(response: Response): Response {

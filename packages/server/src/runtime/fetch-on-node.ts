@@ -1,5 +1,5 @@
 /** Lets a fetch handler answer node:http requests. */
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { FetchHandler, NodeHandler } from "../app.js";
 import type { RequestCounter } from "../request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-info.js";
@@ -15,7 +15,7 @@ export function fetchAsNodeHandler(
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
   return async (incoming, outgoing) => {
     const begunAtMs = performance.now();
-    const request = toRequest(incoming, outgoing);
+    const request = toRequest(incoming, outgoing, behindBalancer);
     const response = await handler(request, new Info(new NodeSource(incoming, request)));
     if (!(response instanceof Response)) throw new TypeError("the handler gave something that is not a Response");
     counter.latency.record((performance.now() - begunAtMs) * 1000);
@@ -76,9 +76,10 @@ class IncomingRequest extends Request {
   }
 }
 
-function toRequest(incoming: IncomingMessage, outgoing: ServerResponse): Request {
+function toRequest(incoming: IncomingMessage, outgoing: ServerResponse, behindBalancer: boolean): Request {
   const target = incoming.url ?? "/";
-  const url = target.startsWith("/") ? `http://${incoming.headers.host || "localhost"}${target}` : target;
+  const isAbsolute = !target.startsWith("/") && target !== "*";
+  const url = isAbsolute ? target : `${originOf(incoming.headers, behindBalancer)}${target === "*" ? "/*" : target}`;
   const method = incoming.method ?? "GET";
   const init: RequestInit & { duplex?: "half" } = { method, headers: pairs(incoming.rawHeaders) };
   if (method !== "GET" && method !== "HEAD") {
@@ -87,6 +88,14 @@ function toRequest(incoming: IncomingMessage, outgoing: ServerResponse): Request
     init.duplex = "half";
   }
   return IncomingRequest.from(url, init, outgoing);
+}
+
+/** What the client asked: behind the balancer its fields tell, which a proxy in front of it may have a say in. */
+function originOf(headers: IncomingHttpHeaders, behindBalancer: boolean): string {
+  const host = headers.host || "localhost";
+  if (!behindBalancer) return `http://${host}`;
+  const scheme = headers["x-forwarded-proto"] === "https" ? "https" : "http";
+  return `${scheme}://${headers["x-forwarded-host"] || host}`;
 }
 
 function pairs(raw: string[]): [string, string][] {

@@ -7,6 +7,7 @@ import { RequestCounter } from "../request-counter.js";
 import { withPrivateUmask } from "../unix-socket.js";
 import { limitBody } from "./body-limit.js";
 import { cut } from "./cut.js";
+import { HostCheck } from "./host-check.js";
 import { listenError } from "./listen-error.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
 import { Tunnels } from "./tunnels.js";
@@ -29,6 +30,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   const inFlight = () => active.size + tunnels.size;
   const counter = new RequestCounter(inFlight);
   const draining = { closeAnswers: false };
+  const hosts = options.behindBalancer ? undefined : new HostCheck();
   const isFetch = app.style === "fetch";
   const handler: NodeHandler = isFetch ? await adapt(app.handler, options, counter, draining) : app.handler;
 
@@ -47,6 +49,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     response.on("close", ended);
     const watched = options.requestLog?.watch(request, response);
     if (draining.closeAnswers) response.setHeader("connection", "close");
+    if (hosts?.accepts(request) === false) return refuse(response);
     if (!limitBody(request, response, limits)) return;
     const failed = (error: unknown) => {
       watched?.();
@@ -84,6 +87,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   const upgrade = isFetch ? undefined : app.upgrade?.();
   if (upgrade !== undefined) {
     server.on("upgrade", (request, socket, head) => {
+      if (hosts?.accepts(request) === false) return void socket.end(BAD_REQUEST);
       counter.begin();
       tunnels.take(upgrade, request, socket, head, (error) => {
         counter.errors++;
@@ -146,6 +150,13 @@ function answerFailure(response: ServerResponse): void {
   response.writeHead(500, { "content-type": "text/plain" });
   response.end("Internal Server Error\n");
 }
+
+function refuse(response: ServerResponse): void {
+  response.writeHead(400, { "content-type": "text/plain", connection: "close" });
+  response.end("Bad Request\n");
+}
+
+const BAD_REQUEST = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 function answerBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === "ECONNRESET" || !socket.writable) {

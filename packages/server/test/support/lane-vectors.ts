@@ -11,6 +11,8 @@ export interface FrameVector {
   method?: string;
   target?: string;
   host?: string;
+  /** Of a REQUEST whose client asked for another than the balancer was. */
+  url?: string;
   /** Of a REQUEST and a RESPONSE. */
   flags?: number;
   fields?: [string, string][];

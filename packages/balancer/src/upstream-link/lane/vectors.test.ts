@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Asked, FORWARDED, LaneBench, requestHead, turnEnd } from "../../../test/support/lane-bench.js";
 import { type FrameVector, VECTORS, vector } from "../../../test/support/lane-vectors.js";
+import { ForwardedFields } from "../../forwarded.js";
 import { LaneDecoder, uint32 } from "./decoder.js";
 import { LaneEncoder } from "./encoder.js";
 import { Frame, LANE_VERSION, MAGIC } from "./protocol.js";
@@ -13,12 +14,14 @@ const bytesOf = (hex: string) => Buffer.from(hex, "hex");
 const from = (side: string) => VECTORS.frames.filter((frame) => frame.from === side || frame.from === "both");
 
 /** Makes the frame again from what the vector says of it. */
-function encode({ type, stream, http1, text, number }: FrameVector): string {
+function encode({ type, stream, http1, told, text, number }: FrameVector): string {
   const encoder = new LaneEncoder();
   const code = Frame[type as keyof typeof Frame];
   if (type === "HELLO") encoder.hello(LANE_VERSION, MAGIC, 65_536);
-  else if (http1 !== undefined) encoder.request(stream, requestHead(http1), FORWARDED, false);
-  else if (number !== undefined) encoder.number(code, stream, number);
+  else if (http1 !== undefined) {
+    const forwarded = told === undefined ? FORWARDED : new ForwardedFields(told, true, true);
+    encoder.request(stream, requestHead(http1), forwarded, told !== undefined);
+  } else if (number !== undefined) encoder.number(code, stream, number);
   else if (text !== undefined) encoder.bytes(code, stream, Buffer.from(text), 0, Buffer.byteLength(text));
   else encoder.empty(code, stream);
   return Buffer.from(encoder.take()).toString("hex");

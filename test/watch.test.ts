@@ -57,11 +57,9 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     project.write("app.js", throwing("no such table: users"));
     await tells(project, /warn +paceline +the change was not taken over: what ran before serves on/);
     const told = await events(project);
-    expect(told).toMatch(
-      /error web +reload ended after 0 of 2: the new web\.1 did not get ready: .*no such table: users/,
-    );
+    expect(told).toMatch(/error web +reload failed: the new web\.1 failed to start: .*no such table: users/);
     const { watch, pools } = await project.status();
-    expect(watch?.failure).toMatch(/^web: reload ended after 0 of 2: .*no such table: users/);
+    expect(watch?.failure).toMatch(/^web: reload failed: .*no such table: users/);
     expect(pools[0]).toMatchObject({ ready: 2 });
     for (let turn = 0; turn < 4; turn++) expect((await get(project.port)).body).toBe("two");
 
@@ -152,8 +150,8 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     await project.ready();
     project.write("app.js", throwing("no such table: users"));
     await screen.sees(
-      /web +reload ended after 0 of 2: the new web\.1 did not get ready/,
-      /^ ✗ web: reload ended after 0 of 2: the new web\.1 did not get ready: .*no such table: users/m,
+      /web +reload failed: the new web\.1 failed to start/,
+      /^ ✗ web: reload failed: the new web\.1 failed to start: .*no such table: users/m,
     );
     expect((await get(project.port)).body).toBe("one");
     project.write("app.js", saying("two"));

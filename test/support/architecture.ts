@@ -25,6 +25,8 @@ const POLICY: SlotPolicy = {
   termTimeoutMs: 1,
   killTimeoutMs: 1,
   hangAfterMs: 1,
+  minReadyMs: 1,
+  maxSurge: 1,
   backoff: { initialMs: 1, maxMs: 1, factor: 1, jitter: 0 },
   restartBudget: { maxFailures: 2, periodMs: 1_000 },
   giveUp: true,

@@ -82,6 +82,8 @@ export class Project {
       name: "test",
       listen: [`127.0.0.1:${this.port}`],
       runtime,
+      // Reloads are quick where a test is not about that.
+      minReadyMs: 50,
       balancer: { runtime, ...(balancer as object | undefined) },
       ...("pools" in rest ? {} : { app: "./app.js", instances }),
       ...rest,

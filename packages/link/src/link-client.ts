@@ -44,6 +44,8 @@ export interface LinkClientOptions {
   /** @param deadlineMs milliseconds from now until the drain must have ended. */
   onDrain?(deadlineMs: number): void;
   onReleased?(): void;
+  /** The fleet stops, and a drain will follow. */
+  onDraining?(): void;
   /** The supervisor does not know this child: it should drain and exit. The link stays closed. */
   onRefused?(reason: string): void;
   /** No supervisor for spec.orphanGraceMs: the child should drain and exit. Comes once; the link stays closed. */
@@ -219,6 +221,9 @@ export class LinkClient {
         return;
       case "released":
         this.options.onReleased?.();
+        return;
+      case "draining":
+        this.options.onDraining?.();
         return;
       case "ping":
         this.send({ type: "pong" });

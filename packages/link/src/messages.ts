@@ -204,6 +204,11 @@ export interface Released {
   type: "released";
 }
 
+/** To an instance, when the fleet stops: it serves on, and a drain follows once the balancers have done with it. */
+export interface Draining {
+  type: "draining";
+}
+
 /** To a child that the supervisor has not heard of for a while: it responds with a pong at once. */
 export interface Ping {
   type: "ping";
@@ -277,7 +282,7 @@ export interface Snapshot {
   limits: BalancerLimits;
 }
 
-export type SupervisorMessage = Welcome | Refused | Drain | Released | Ping | Snapshot;
+export type SupervisorMessage = Welcome | Refused | Drain | Released | Draining | Ping | Snapshot;
 
 /** What the supervisor puts in the environment of every child of ours; the child removes it before it loads an app. */
 export const LINK_ENVIRONMENT = {

@@ -45,6 +45,7 @@ function problemOf(message: Fields): string | undefined {
   switch (message.type as SupervisorMessage["type"]) {
     case "welcome":
     case "released":
+    case "draining":
     case "ping":
       return undefined;
     case "refused":

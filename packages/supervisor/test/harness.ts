@@ -26,6 +26,8 @@ const policy: ProcessPolicy = {
   termTimeoutMs: 500,
   killTimeoutMs: 1000,
   hangAfterMs: 0,
+  minReadyMs: 0,
+  maxSurge: 1,
   backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0.2 },
   restartBudget: { maxFailures: 4, periodMs: 60_000 },
 };

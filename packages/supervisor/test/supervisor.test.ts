@@ -1,5 +1,6 @@
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import type { FleetEvent, LogLine, OperationResult } from "../src/control/api.js";
@@ -172,6 +173,31 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(pids.every(isAlive)).toBe(true);
     expect(await supervisor.call("stop")).toMatchObject({ ok: true });
     await expect.poll(() => pids.filter(isAlive)).toEqual([]);
+  });
+
+  test("a stop has one deadline: the instances get what the balancers have left of it", async () => {
+    const oneDeadline = { ...policy, drainTimeoutMs: 2000, termTimeoutMs: 300 };
+    const config = fleet([pool("web", "ignores-sigterm", 1, { policy: oneDeadline })]);
+    const supervisor = await start(runtime, { ...config, balancer: { ...config.balancer, policy: oneDeadline } });
+    await supervisor.call("waitReady");
+    const url = new URL(await supervisor.url());
+    const held = connect(Number(url.port), url.hostname);
+    await once(held, "connect");
+    held.on("error", () => undefined);
+    const said: string[] = [];
+    const stopped = supervisor.call("stop");
+    await expect
+      .poll(
+        async () => {
+          const events = await supervisor.call<FleetEvent[]>("recentEvents").catch(() => []);
+          said.push(...events.filter(({ subject }) => subject === "web.1").map(({ message }) => message));
+          return said.find((message) => message.startsWith("did not drain"));
+        },
+        { timeout: 10_000 },
+      )
+      .toBe("did not drain within 1 s: SIGTERM");
+    await stopped;
+    held.destroy();
   });
 
   test("a stop in the midst of a rollout ends all of it", async () => {

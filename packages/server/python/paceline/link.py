@@ -249,6 +249,8 @@ class Link:
                 self._leave(max(0, float(message["deadlineMs"])), True)
             elif kind == "released":
                 self._owner.on_leave(True)
+            elif kind == "draining":
+                pass  # A drain follows; a view has no way to end early.
             elif kind == "ping":
                 self._say('{"type":"pong"}')
             elif kind == "refused":

@@ -1,9 +1,10 @@
 /** docs/configuration.md is what the schema says now. */
+
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { configurationDocument } from "./document.js";
-import { describeField } from "./fields.js";
-import { balancerFields, fleetFields } from "./schema.js";
+import { defaultsOf, describeField } from "./fields.js";
+import { balancerFields, fleetFields, policyFields } from "./schema.js";
 
 test("docs/configuration.md is current (else run: node scripts/make-configuration-doc.mjs)", () => {
   const page = readFileSync(new URL("../../../../docs/configuration.md", import.meta.url), "utf8");
@@ -16,4 +17,13 @@ test("every key has a type and a meaning that ends as a sentence", () => {
     expect(type, key).toBeTruthy();
     expect(description, key).toMatch(/\.$/);
   }
+});
+
+test("the systemd unit of docs/operations.md gives a stop with the default deadlines the time that it may take", () => {
+  const page = readFileSync(new URL("../../../../docs/operations.md", import.meta.url), "utf8");
+  const { drainTimeoutMs, termTimeoutMs } = defaultsOf(policyFields) as Record<string, number>;
+  // One deadline for all drains and a second for what it has caught up with; each of both may need SIGTERM and SIGKILL.
+  const longestMs = (drainTimeoutMs as number) + 1000 + 2 * (termTimeoutMs as number);
+  expect(Number(/^ *TimeoutStopSec=(\d+)$/m.exec(page)?.[1]) * 1000).toBeGreaterThan(longestMs + 5000);
+  expect(page).toContain("longer than `drainTimeoutMs` + 2 × `termTimeoutMs` + 1 s");
 });

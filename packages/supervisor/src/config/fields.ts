@@ -57,6 +57,14 @@ function whole({ min, max, unit, byDefault, description }: WholeNumber) {
   return field(z.int(error).min(min, error).max(max, error), meta);
 }
 
+/** A number of things, or a share of them. */
+export function countOrShare(byDefault: string, description: string, { max }: { max: number }) {
+  const error = expected(`must be a whole number from 1 to ${max}, or a share from "1%" to "100%"`);
+  const share = z.string(error).regex(/^([1-9]\d?|100)%$/, error);
+  const schema = z.union([z.int(error).min(1, error).max(max, error), share], error);
+  return field(schema, { type: "whole number or share", default: byDefault, description });
+}
+
 /** A number, whole or not. */
 export function fraction(byDefault: number, description: string, { min, max }: { min: number; max: number }) {
   const error = expected(`must be a number from ${min} to ${max}`);

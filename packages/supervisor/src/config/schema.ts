@@ -3,6 +3,7 @@ import { z } from "zod";
 import {
   bytes,
   count,
+  countOrShare,
   expected,
   flag,
   fraction,
@@ -45,6 +46,16 @@ export const policyFields = {
   killTimeoutMs: milliseconds(
     5_000,
     "From SIGKILL to a warning that the process does not die; the warning is repeated.",
+  ),
+  minReadyMs: milliseconds(
+    1_000,
+    "How long a new process has to stay ready in a reload or restart before the old one leaves; one that ends or fails its health sooner ends the reload, and the old ones stay or come back.",
+    { min: 0 },
+  ),
+  maxSurge: countOrShare(
+    "25%",
+    "How many slots a reload or restart replaces at once, as a number or as a share of the pool, rounded down; one at least. So many more processes than usual may run meanwhile.",
+    { max: MAX_INSTANCES },
   ),
   hangAfterMs: milliseconds(
     30_000,

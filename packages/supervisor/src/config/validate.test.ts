@@ -73,6 +73,8 @@ describe("a configuration that is right", () => {
       drainTimeoutMs: 30_000,
       termTimeoutMs: 5_000,
       killTimeoutMs: 5_000,
+      minReadyMs: 1_000,
+      maxSurge: "25%",
       hangAfterMs: 30_000,
       backoff: { initialMs: 200, maxMs: 30_000, factor: 2, jitter: 0.2 },
       restartBudget: { maxFailures: 5, periodMs: 60_000 },

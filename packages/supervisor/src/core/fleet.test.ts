@@ -28,6 +28,8 @@ const policy: SlotPolicy = {
   termTimeoutMs: 500,
   killTimeoutMs: 300,
   hangAfterMs: 30_000,
+  minReadyMs: 100,
+  maxSurge: 1,
   backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0.5 },
   restartBudget: { maxFailures: 3, periodMs: 10_000 },
   giveUp: true,

@@ -40,6 +40,10 @@ export interface ProcessPolicy {
   termTimeoutMs: number;
   /** From SIGKILL to a warning that the process does not die. */
   killTimeoutMs: number;
+  /** A replacement has to stay ready for this long before the old process leaves. */
+  minReadyMs: number;
+  /** How many slots a rollout replaces at once: a count, or a share of the pool such as `25%`. */
+  maxSurge: number | string;
   /** An event loop that has not turned for this long; 0: however long it takes. */
   hangAfterMs: number;
   backoff: BackoffPolicy;

@@ -59,7 +59,8 @@ export type Effect =
   | { type: "leavePool" }
   /** Ask it to finish what it has and exit; it has this long. */
   | { type: "askDrain"; deadlineMs: number }
-  | { type: "signal"; signal: "SIGTERM" | "SIGKILL" }
+  /** `verdict`: why it is killed for failing; it goes into the report of its end. */
+  | { type: "signal"; signal: "SIGTERM" | "SIGKILL"; verdict?: string }
   | { type: "setDeadline"; at: number }
   | { type: "clearDeadline" }
   | { type: "log"; level: "info" | "warn" | "error"; message: string };

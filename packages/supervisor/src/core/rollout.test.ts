@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { advance, newRollout, type Rollout, type RolloutEvent } from "./rollout.js";
+import { advance, newRollout, type Rollout, type RolloutAction, type RolloutEvent } from "./rollout.js";
 
 function play(rollout: Rollout, events: RolloutEvent[]): { rollout: Rollout; actions: string[] } {
   const actions: string[] = [];
@@ -8,68 +8,125 @@ function play(rollout: Rollout, events: RolloutEvent[]): { rollout: Rollout; act
   for (const event of events) {
     const step = advance(now, event);
     now = step.rollout;
-    actions.push(...step.actions.map((action) => `${action.type} ${action.index}`));
+    actions.push(...step.actions.map(textOf));
   }
   return { rollout: now, actions };
 }
 
+function textOf(action: RolloutAction): string {
+  return `${action.type} ${action.index}${"direction" in action && action.direction === "back" ? " back" : ""}`;
+}
+
 const turn = (index: number): RolloutEvent[] => [
-  { type: "successorReady", index },
+  { type: "replacementReady", index },
+  { type: "proven", index },
   { type: "applied", index },
-  { type: "leaverGone", index },
+  { type: "outgoingGone", index },
 ];
+const began: RolloutEvent = { type: "begin" };
+const one = { maxSurge: 1, canGoBack: true };
 
 test("takes the slots one after the other, each only when the one before is through", () => {
-  const { rollout, actions } = play(newRollout("reload", [1, 2]), [{ type: "begin" }, ...turn(1), ...turn(2)]);
+  const { rollout, actions } = play(newRollout("reload", [1, 2], one), [began, ...turn(1), ...turn(2)]);
   expect(actions).toEqual(
-    [1, 2].flatMap((index) => [`startSuccessor ${index}`, `awaitApplied ${index}`, `swap ${index}`]),
+    [1, 2].flatMap((n) => [`startReplacement ${n}`, `prove ${n}`, `awaitApplied ${n}`, `swap ${n}`]),
   );
-  expect(rollout).toMatchObject({ done: 2, total: 2, outcome: { ok: true } });
+  expect(rollout).toMatchObject({ done: [1, 2], total: 2, outcome: { ok: true } });
 });
 
-test("ends at the first successor that fails, and never swaps it in", () => {
-  const { rollout, actions } = play(newRollout("reload", [1, 2]), [
-    { type: "begin" },
-    ...turn(1),
-    { type: "successorLost", index: 2, reason: "exited with code 1" },
-    ...turn(2),
+test("takes maxSurge slots at a time, and the next one when any is through", () => {
+  const { actions } = play(newRollout("reload", [1, 2, 3, 4], { ...one, maxSurge: 2 }), [began, ...turn(2)]);
+  expect(actions).toEqual([
+    ...["startReplacement 1", "startReplacement 2", "prove 2", "awaitApplied 2", "swap 2", "startReplacement 3"],
   ]);
-  expect(actions.slice(3)).toEqual(["startSuccessor 2", "discardSuccessor 2"]);
-  expect(rollout).toMatchObject({ done: 1, outcome: { ok: false, reason: "exited with code 1" } });
 });
 
-test("over random histories there is never a second surge instance, and nothing happens after the end", () => {
-  const event: fc.Arbitrary<RolloutEvent> = fc.oneof(
-    fc.constant<RolloutEvent>({ type: "begin" }),
-    fc
-      .tuple(fc.constantFrom("successorReady", "applied", "leaverGone" as const), fc.integer({ min: 1, max: 3 }))
+test("ends at the first replacement that is lost, before it was proven or after, and the slots that were done go back", () => {
+  for (const before of [[], [turn(2)[0]], turn(2).slice(0, 2)] as RolloutEvent[][]) {
+    const lost: RolloutEvent = { type: "replacementLost", index: 2, reason: "exited with code 1" };
+    const { rollout, actions } = play(newRollout("reload", [1, 2, 3], one), [began, ...turn(1), ...before, lost]);
+    expect(actions.slice(-2)).toEqual(["discardReplacement 2", "startReplacement 1 back"]);
+    expect(rollout.outcome).toBeNull();
+    const back = play(rollout, turn(1));
+    expect(back.rollout).toMatchObject({ done: [], outcome: { ok: false, reason: "exited with code 1" } });
+  }
+});
+
+test("one whose old process is leaving already counts as done, and goes back when that is gone", () => {
+  const { rollout, actions } = play(newRollout("reload", [1, 2], { ...one, maxSurge: 2 }), [
+    began,
+    ...turn(1).slice(0, 3),
+    { type: "replacementLost", index: 2, reason: "x" },
+  ]);
+  expect(actions.slice(-2)).toEqual(["discardReplacement 2", "startReplacement 1 back"]);
+  expect(rollout.done).toEqual([1]);
+});
+
+test("a slot that cannot go back keeps what it has; a restart has nothing to go back to", () => {
+  const lost = (index: number): RolloutEvent => ({ type: "replacementLost", index, reason: `lost ${index}` });
+  const failed = [began, ...turn(1), lost(2)];
+  const { rollout } = play(newRollout("reload", [1, 2], one), [...failed, lost(1)]);
+  expect(rollout).toMatchObject({ done: [1], outcome: { ok: false, reason: "lost 2" } });
+  const restart = play(newRollout("restart", [1, 2], { ...one, canGoBack: false }), failed);
+  expect(restart.rollout).toMatchObject({ done: [1], outcome: { ok: false, reason: "lost 2" } });
+});
+
+const anyEvent: fc.Arbitrary<RolloutEvent> = fc.oneof(
+  { weight: 1, arbitrary: fc.constant<RolloutEvent>(began) },
+  {
+    weight: 12,
+    arbitrary: fc
+      .tuple(
+        fc.constantFrom("replacementReady", "proven", "applied", "outgoingGone" as const),
+        fc.integer({ min: 1, max: 4 }),
+      )
       .map(([type, index]) => ({ type, index }) as RolloutEvent),
-    fc.integer({ min: 1, max: 3 }).map((index): RolloutEvent => ({ type: "successorLost", index, reason: "x" })),
-  );
+  },
+  {
+    weight: 1,
+    arbitrary: fc
+      .integer({ min: 1, max: 4 })
+      .map((index): RolloutEvent => ({ type: "replacementLost", index, reason: "x" })),
+  },
+);
+
+test("over random histories: never more than maxSurge, nothing swapped unproven, a loss never leaves two generations behind unsaid", () => {
   fc.assert(
-    fc.property(fc.array(event, { maxLength: 40 }), (events) => {
-      let rollout = newRollout("restart", [1, 2, 3]);
-      let surge: number | null = null;
-      let hasSwapped = false;
-      for (const e of events) {
-        const ended = rollout.outcome !== null;
-        // After the swap the slot has two until the old one is gone.
-        if (e.type === "leaverGone" && e.index === surge && hasSwapped) surge = null;
-        const step = advance(rollout, e);
-        for (const action of step.actions) {
-          expect(ended).toBe(false);
-          if (action.type === "startSuccessor") {
-            expect(surge).toBeNull();
-            surge = action.index;
-            hasSwapped = false;
-            continue;
-          }
-          expect(action.index).toBe(surge);
-          if (action.type === "swap") hasSwapped = true;
-          if (action.type === "discardSuccessor") surge = null;
+    fc.property(fc.array(anyEvent, { maxLength: 80 }), fc.integer({ min: 1, max: 4 }), (events, maxSurge) => {
+      let rollout = newRollout("reload", [1, 2, 3, 4], { maxSurge, canGoBack: true });
+      const generation = new Map([1, 2, 3, 4].map((index) => [index, "old"]));
+      const coming = new Map<number, { of: string; isProven: boolean }>();
+      for (const event of events) {
+        const { outcome } = rollout;
+        if (event.type === "proven" && rollout.current.some((s) => s.index === event.index && s.step === "proving")) {
+          const replacement = coming.get(event.index);
+          if (replacement !== undefined) replacement.isProven = true;
         }
+        const step = advance(rollout, event);
+        if (outcome !== null) expect(step).toEqual({ rollout, actions: [] });
+        for (const action of step.actions) {
+          const { index } = action;
+          if (action.type === "startReplacement") {
+            expect(coming.has(index)).toBe(false);
+            coming.set(index, { of: action.direction === "forward" ? "new" : "old", isProven: false });
+          }
+          if (action.type === "swap") {
+            expect(coming.get(index)?.isProven).toBe(true);
+            generation.set(index, coming.get(index)?.of as string);
+            coming.delete(index);
+          }
+          if (action.type === "discardReplacement") expect(coming.delete(index)).toBe(true);
+        }
+        expect(coming.size).toBeLessThanOrEqual(maxSurge);
+        expect(step.rollout.current.length).toBeLessThanOrEqual(maxSurge);
         rollout = step.rollout;
       }
+      if (rollout.outcome === null) return;
+      const news = [...generation].filter(([, of]) => of === "new").map(([index]) => index);
+      expect([...rollout.done].sort()).toEqual(news);
+      expect(coming.size).toBe(0);
+      if (rollout.outcome.ok) expect(news).toEqual([1, 2, 3, 4]);
     }),
+    { numRuns: 2000 },
   );
 });

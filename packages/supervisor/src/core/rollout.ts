@@ -1,94 +1,170 @@
-/** A reload or restart as a pure state machine: one surge instance at a time, and the old ones stay if a new one fails. */
+/** A reload or restart as a pure state machine: few slots at a time, and the old processes stay or come back if a new one fails. */
 import { unreachable } from "./process.js";
 
 export interface Rollout {
   readonly kind: "reload" | "restart";
   /** The slots still to be done, by index, the next one first. */
   readonly waiting: readonly number[];
-  /** The slot at work: its successor is coming up, the balancers are being told of it, or the old one is leaving. */
-  readonly current: { readonly index: number; readonly step: "starting" | "joining" | "leaving" } | null;
-  readonly done: number;
+  /** The slots at work, `maxSurge` at the most: each has a second process. */
+  readonly current: readonly SlotAtWork[];
+  /** The slots that have their new process, in the order in which they got it. */
+  readonly done: readonly number[];
   readonly total: number;
+  readonly maxSurge: number;
+  /** `back`: a new process failed, and the slots that were done get one of the former generation again. */
+  readonly direction: "forward" | "back";
+  /** Whether there is a former generation to go back to. */
+  readonly canGoBack: boolean;
+  /** Why it goes back. */
+  readonly failure: string | null;
   readonly outcome: { readonly ok: true } | { readonly ok: false; readonly reason: string } | null;
+}
+
+export interface SlotAtWork {
+  readonly index: number;
+  /**
+   * The replacement is coming up, has to prove that it stays ready, or the balancers are being told of it; or the outgoing process
+   * is leaving.
+   */
+  readonly step: "starting" | "proving" | "joining" | "leaving";
 }
 
 export type RolloutEvent =
   | { type: "begin" }
-  | { type: "successorReady"; index: number }
-  /** It ended, or was not ready in time. */
-  | { type: "successorLost"; index: number; reason: string }
-  /** Every balancer that answers in time has the successor. */
+  | { type: "replacementReady"; index: number }
+  /** It has stayed ready, and well, for `minReadyMs`. */
+  | { type: "proven"; index: number }
+  /** It ended, was not ready in time, or is not well. */
+  | { type: "replacementLost"; index: number; reason: string }
+  /** Every balancer that answers in time has the replacement. */
   | { type: "applied"; index: number }
-  | { type: "leaverGone"; index: number }
+  | { type: "outgoingGone"; index: number }
   /** The fleet is stopping. */
   | { type: "abandon"; reason: string };
 
 export type RolloutAction =
-  | { type: "startSuccessor"; index: number }
+  /** `back`: of the former generation. */
+  | { type: "startReplacement"; index: number; direction: Rollout["direction"] }
+  | { type: "prove"; index: number }
   | { type: "awaitApplied"; index: number }
   | { type: "swap"; index: number }
-  | { type: "discardSuccessor"; index: number };
+  | { type: "discardReplacement"; index: number };
 
 export interface RolloutStep {
   rollout: Rollout;
   actions: RolloutAction[];
 }
 
-/** A rollout over these slots, in this order; it starts with the event `begin`. */
-export function newRollout(kind: Rollout["kind"], slots: readonly number[]): Rollout {
-  return { kind, waiting: slots, current: null, done: 0, total: slots.length, outcome: null };
+export interface RolloutOptions {
+  maxSurge: number;
+  canGoBack: boolean;
 }
 
-/** What an event makes of the rollout; one that does not fit the present step changes nothing. */
+/** A rollout over these slots, in this order; it starts with the event `begin`. */
+export function newRollout(kind: Rollout["kind"], slots: readonly number[], options: RolloutOptions): Rollout {
+  return {
+    kind,
+    waiting: slots,
+    current: [],
+    done: [],
+    total: slots.length,
+    maxSurge: Math.max(1, options.maxSurge),
+    direction: "forward",
+    canGoBack: options.canGoBack,
+    failure: null,
+    outcome: null,
+  };
+}
+
+/** What an event makes of the rollout; one that does not fit the step of its slot changes nothing. */
 export function advance(rollout: Rollout, event: RolloutEvent): RolloutStep {
-  const { current } = rollout;
   if (rollout.outcome !== null) return { rollout, actions: [] };
-  if ("index" in event && event.index !== current?.index) return { rollout, actions: [] };
   switch (event.type) {
     case "begin":
-      return current === null ? next(rollout) : { rollout, actions: [] };
-    case "successorReady":
-      return step(rollout, "starting", "joining", (index) => ({ type: "awaitApplied", index }));
+      return fill(rollout);
+    case "replacementReady":
+      return step(rollout, event.index, "starting", "proving", "prove");
+    case "proven":
+      return step(rollout, event.index, "proving", "joining", "awaitApplied");
     case "applied":
-      return step(rollout, "joining", "leaving", (index) => ({ type: "swap", index }));
-    case "leaverGone":
-      if (current?.step !== "leaving") return { rollout, actions: [] };
-      return next({ ...rollout, current: null, done: rollout.done + 1 });
-    case "successorLost":
-      if (current === null || current.step === "leaving") return { rollout, actions: [] };
-      return end(rollout, event.reason);
+      return step(rollout, event.index, "joining", "leaving", "swap");
+    case "outgoingGone":
+      return stepOf(rollout, event.index) === "leaving" ? finishSlot(rollout, event.index) : { rollout, actions: [] };
+    case "replacementLost":
+      return lose(rollout, event.index, event.reason);
     case "abandon":
-      return end(rollout, event.reason);
+      return {
+        rollout: { ...rollout, current: [], outcome: { ok: false, reason: event.reason } },
+        actions: discardAll(rollout),
+      };
     default:
       return unreachable(event);
   }
 }
 
-function next(rollout: Rollout): RolloutStep {
-  const [index, ...waiting] = rollout.waiting;
-  if (index === undefined) return { rollout: { ...rollout, outcome: { ok: true } }, actions: [] };
+function stepOf({ current }: Rollout, index: number): SlotAtWork["step"] | undefined {
+  return current.find((slot) => slot.index === index)?.step;
+}
+
+/** Begins with as many slots as there is room for, and ends when none is left. */
+function fill(rollout: Rollout): RolloutStep {
+  const { direction } = rollout;
+  const fresh = rollout.waiting.slice(0, Math.max(0, rollout.maxSurge - rollout.current.length));
+  const current = [...rollout.current, ...fresh.map((index): SlotAtWork => ({ index, step: "starting" }))];
+  const outcome = current.length > 0 ? null : outcomeOf(rollout);
   return {
-    rollout: { ...rollout, waiting, current: { index, step: "starting" } },
-    actions: [{ type: "startSuccessor", index }],
+    rollout: { ...rollout, waiting: rollout.waiting.slice(fresh.length), current, outcome },
+    actions: fresh.map((index) => ({ type: "startReplacement", index, direction })),
   };
+}
+
+function outcomeOf({ failure }: Rollout): Rollout["outcome"] {
+  return failure === null ? { ok: true } : { ok: false, reason: failure };
 }
 
 function step(
   rollout: Rollout,
-  from: "starting" | "joining",
-  to: "joining" | "leaving",
-  action: (index: number) => RolloutAction,
+  index: number,
+  from: SlotAtWork["step"],
+  to: SlotAtWork["step"],
+  action: "prove" | "awaitApplied" | "swap",
 ): RolloutStep {
-  const { current } = rollout;
-  if (current?.step !== from) return { rollout, actions: [] };
-  return { rollout: { ...rollout, current: { index: current.index, step: to } }, actions: [action(current.index)] };
+  if (stepOf(rollout, index) !== from) return { rollout, actions: [] };
+  const current = rollout.current.map((slot) => (slot.index === index ? { index, step: to } : slot));
+  return { rollout: { ...rollout, current }, actions: [{ type: action, index }] };
 }
 
-function end(rollout: Rollout, reason: string): RolloutStep {
-  const { current } = rollout;
-  const discard = current !== null && current.step !== "leaving";
-  return {
-    rollout: { ...rollout, current: null, outcome: { ok: false, reason } },
-    actions: discard ? [{ type: "discardSuccessor", index: current.index }] : [],
-  };
+function finishSlot(rollout: Rollout, index: number): RolloutStep {
+  const current = rollout.current.filter((slot) => slot.index !== index);
+  const done =
+    rollout.direction === "forward" ? [...rollout.done, index] : rollout.done.filter((each) => each !== index);
+  return fill({ ...rollout, current, done });
+}
+
+function lose(rollout: Rollout, index: number, reason: string): RolloutStep {
+  const at = stepOf(rollout, index);
+  if (at === undefined || at === "leaving") return { rollout, actions: [] };
+  if (rollout.direction === "back") {
+    // What serves there now stays: it was well when it came.
+    const current = rollout.current.filter((slot) => slot.index !== index);
+    const next = fill({ ...rollout, current });
+    return { rollout: next.rollout, actions: [{ type: "discardReplacement", index }, ...next.actions] };
+  }
+  const discards = discardAll(rollout);
+  // Those whose old process is leaving have the new one already.
+  const leaving = rollout.current.filter((slot) => slot.step === "leaving").map((slot) => slot.index);
+  const done = [...rollout.done, ...leaving];
+  const back = fill({
+    ...rollout,
+    direction: "back",
+    done,
+    waiting: rollout.canGoBack ? done.toReversed() : [],
+    current: [],
+    failure: reason,
+  });
+  return { rollout: back.rollout, actions: [...discards, ...back.actions] };
+}
+
+function discardAll({ current }: Rollout): RolloutAction[] {
+  return current.filter((slot) => slot.step !== "leaving").map(({ index }) => ({ type: "discardReplacement", index }));
 }

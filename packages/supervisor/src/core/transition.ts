@@ -102,7 +102,12 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
     case "spawnFailed":
       return fail(process, `could not be started: ${event.reason}`, context);
     case "deadline":
-      return kill(process, "failing", `was not ready within ${seconds(policy.readyTimeoutMs)}`, context);
+      return kill(
+        process,
+        "failing",
+        `was not ready within ${seconds(policy.readyTimeoutMs)} (readyTimeoutMs)`,
+        context,
+      );
     case "stop":
     case "restart": {
       // It may not have an ear for anything but a signal yet, and nobody has sent it work.
@@ -274,7 +279,7 @@ function kill(process: Process, cause: "slow" | "failing", reason: string, { pol
     process: { ...bare(process), state: "killing", cause, deadline: now + policy.killTimeoutMs },
     effects: [
       { type: "log", level: "warn", message: `${reason}: SIGKILL` },
-      { type: "signal", signal: "SIGKILL" },
+      { type: "signal", signal: "SIGKILL", ...(cause === "failing" && { verdict: reason }) },
     ],
   };
 }

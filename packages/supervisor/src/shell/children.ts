@@ -160,10 +160,16 @@ export class Children {
   }
 
   /** Signals the process and all that it started in its group. */
-  signal(id: string, signal: "SIGTERM" | "SIGKILL" | "SIGABRT"): void {
+  signal(id: string, signal: "SIGTERM" | "SIGKILL" | "SIGABRT", verdict?: string): void {
     const child = this.byId.get(id);
     if (child === undefined || child.pid === null || child.exit !== null) return;
+    child.verdict ??= verdict ?? null;
     signalGroup(child.pid, signal);
+  }
+
+  /** Tells all instances that a drain will follow: an app can end early what would hold it up. */
+  announceDrain(): void {
+    for (const child of this.alive()) if (child.kind === "instance") child.connection?.send({ type: "draining" });
   }
 
   /** Says that it is to drain until then, now or as soon as it has a link again. */

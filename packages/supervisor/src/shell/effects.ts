@@ -49,7 +49,7 @@ export class Effects {
         return;
       }
       case "signal":
-        children.signal(target.id, effect.signal);
+        children.signal(target.id, effect.signal, effect.verdict);
         return;
       case "setDeadline":
         timers.set(target.id, effect.at, () => this.options.onDeadline(target));

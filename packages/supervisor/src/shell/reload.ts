@@ -138,7 +138,7 @@ export class Reload {
     const size = before === undefined || before.instances === next.instances ? pool.wanted : next.instances;
     const generation = configs.addGeneration(next, environment);
     const slots = wantedIndexes(pool).filter((index) => index <= size);
-    const rolled = await rollouts.run("reload", name, slots, generation, onProgress);
+    const rolled = await rollouts.run("reload", name, slots, generation, onProgress, pool.generation);
     if (rolled.ok) {
       runner.set(setGeneration(runner.fleet, name, generation));
       configs.setPool(next);

@@ -1,13 +1,23 @@
 /** Drives the rollout state machine with what happens to the fleet. */
 import type { OperationResult, ProgressListener } from "../control/api.js";
-import { discardSuccessor, type Fleet, findSlot, processId, startSuccessor, swap } from "../core/fleet.js";
-import { unreachable } from "../core/process.js";
+import {
+  discardSuccessor,
+  type Fleet,
+  findPool,
+  findSlot,
+  processId,
+  type Slot,
+  startSuccessor,
+  swap,
+} from "../core/fleet.js";
+import { type SlotPolicy, unreachable } from "../core/process.js";
 import { advance, newRollout, type Rollout, type RolloutAction, type RolloutEvent } from "../core/rollout.js";
 import type { BalancerCoordination } from "./balancer-coordination.js";
 import type { Children } from "./children.js";
 import { APPLY_TIMEOUT_MS } from "./effects.js";
 import type { EventLog } from "./event-log.js";
 import type { FleetRunner } from "./fleet-runner.js";
+import type { LiveProcess } from "./live-process.js";
 import type { SlotBook } from "./slot-book.js";
 
 export interface RolloutsOptions {
@@ -16,6 +26,9 @@ export interface RolloutsOptions {
   coordination: BalancerCoordination;
   slots: SlotBook;
   log: EventLog;
+  policyOf(pool: string): SlotPolicy;
+  /** What is wrong with a process that has been ready for minReadyMs; undefined when nothing is. */
+  examine(child: LiveProcess): Promise<string | undefined>;
 }
 
 export type Refusal = OperationResult & { ok: false };
@@ -23,9 +36,11 @@ export type Refusal = OperationResult & { ok: false };
 interface Running {
   rollout: Rollout;
   readonly generation: number;
-  /** The slot at work has still to get its successor: it waits for what an earlier rollout left there to end. */
-  isSlotAwaited: boolean;
-  /** What the successor that was lost had written last. */
+  /** What the slots go back to; undefined when there is nothing to go back to. */
+  readonly formerGeneration: number | undefined;
+  /** Slots that have still to get their replacement: they wait for what is there beside the member to end. */
+  readonly awaited: Set<number>;
+  /** What the replacement that was lost had written last. */
   lastLines: string[];
   send(event: RolloutEvent): void;
 }
@@ -52,20 +67,28 @@ export class Rollouts {
     for (const { send } of [...this.running.values()]) send({ type: "abandon", reason });
   }
 
-  /** Replaces the slots' processes by ones of that generation, one after the other. */
+  /**
+   * Replaces the slots' processes by ones of that generation, `maxSurge` at a time.
+   * @param formerGeneration what the slots that are done go back to when a replacement fails
+   */
   run(
     kind: Rollout["kind"],
     pool: string,
     slots: readonly number[],
     generation: number,
     onProgress: ProgressListener,
+    formerGeneration?: number,
   ): Promise<OperationResult> {
-    const { runner, log } = this.options;
+    const { runner, log, policyOf } = this.options;
     const refusal = this.refusal(pool);
     if (refusal !== undefined) return Promise.resolve(refusal);
     return new Promise((resolve) => {
       const state: Running = {
-        ...{ rollout: newRollout(kind, slots), generation, isSlotAwaited: false, lastLines: [] },
+        rollout: newRollout(kind, slots, {
+          maxSurge: surgeOf(policyOf(pool).maxSurge, findPool(runner.fleet, pool)?.wanted ?? slots.length),
+          canGoBack: formerGeneration !== undefined,
+        }),
+        ...{ generation, formerGeneration, awaited: new Set(), lastLines: [] },
         send: () => {},
       };
       const finish = () => {
@@ -78,16 +101,23 @@ export class Rollouts {
           resolve({ ok: true, message: `${pool}: ${kind} done, ${total} of ${total}` });
           return;
         }
-        const message = `${pool}: ${kind} ended after ${done} of ${total}: ${outcome.reason}`;
+        const left = done.length === 0 ? "the old instances keep serving" : `${done.length} of ${total} are new`;
+        const message = `${pool}: ${kind} failed: ${outcome.reason}; ${left}`;
         log.event("error", pool, message.slice(pool.length + 2));
         resolve({ ok: false, code: "failed", message, lastLines: state.lastLines });
       };
       state.send = (event) => {
         if (state.rollout.outcome !== null) return;
-        const before = state.rollout.done;
+        const before = state.rollout;
         const { rollout, actions } = advance(state.rollout, event);
         state.rollout = rollout;
-        if (rollout.done > before) onProgress(`${pool}: ${rollout.done} of ${rollout.total}`);
+        if (rollout.direction !== before.direction && rollout.outcome === null) {
+          log.event("error", pool, `${rollout.failure}; going back`);
+          onProgress(`${pool}: ${rollout.failure}; going back`);
+        } else if (rollout.done !== before.done && rollout.outcome?.ok !== false)
+          onProgress(`${pool}: ${rollout.done.length} of ${rollout.total}`);
+        // All are known before the first is carried out, which is observed at once.
+        for (const { type, index } of actions) if (type === "startReplacement") state.awaited.add(index);
         for (const action of actions) this.act(pool, action, state);
         finish();
       };
@@ -102,9 +132,11 @@ export class Rollouts {
     const { runner, coordination, log } = this.options;
     const { index } = action;
     switch (action.type) {
-      case "startSuccessor":
-        state.isSlotAwaited = true;
-        this.observe(pool, runner.fleet, state);
+      case "startReplacement":
+        this.observeSlot(pool, runner.fleet, state, action);
+        return;
+      case "prove":
+        void this.prove(pool, index, state);
         return;
       case "awaitApplied":
         void coordination.whenApplied(coordination.version, APPLY_TIMEOUT_MS).then((late) => {
@@ -117,7 +149,8 @@ export class Rollouts {
         // The old one may have been down already, and then nothing more happens in this slot.
         this.observe(pool, runner.fleet, state);
         return;
-      case "discardSuccessor":
+      case "discardReplacement":
+        state.awaited.delete(index);
         runner.change((fleet, context) => discardSuccessor(fleet, pool, index, context));
         return;
       default:
@@ -125,44 +158,75 @@ export class Rollouts {
     }
   }
 
-  /** Tells the rollout what it sees in the slot at work. */
+  /** It has to stay ready for a while, and to be well then; that it ended meanwhile is observed. */
+  private async prove(pool: string, index: number, state: Running): Promise<void> {
+    const { runner, children, policyOf, examine } = this.options;
+    const slot = findSlot(runner.fleet, pool, index);
+    const child = slot?.other == null ? undefined : children.get(processId(slot.name, slot.other.process.attempt));
+    const { minReadyMs } = policyOf(pool);
+    if (minReadyMs > 0) await new Promise((resolve) => setTimeout(resolve, minReadyMs));
+    const problem = child === undefined || child.exit !== null ? undefined : await examine(child);
+    if (problem === undefined) return state.send({ type: "proven", index });
+    const reason = `the new ${slot?.name} is ready, but ${problem}`;
+    state.lastLines = [...(child?.output.lastLines ?? [])];
+    state.send({ type: "replacementLost", index, reason });
+  }
+
+  /** Tells the rollout what it sees in the slots at work. */
   private observe(pool: string, fleet: Fleet, state: Running): void {
-    const { current } = state.rollout;
-    if (current === null) return;
-    const { index, step } = current;
+    for (const { index } of state.rollout.current) this.observeSlot(pool, fleet, state, { index });
+  }
+
+  private observeSlot(pool: string, fleet: Fleet, state: Running, { index }: { index: number }): void {
+    const { current, direction } = state.rollout;
+    const step = current.find((slot) => slot.index === index)?.step;
+    if (step === undefined) return;
     const slot = findSlot(fleet, pool, index);
     const other = slot?.other ?? null;
     if (step === "leaving") {
-      if (other === null) state.send({ type: "leaverGone", index });
+      if (other === null) state.send({ type: "outgoingGone", index });
       return;
     }
-    if (state.isSlotAwaited && slot !== undefined) {
+    if (state.awaited.has(index) && slot !== undefined) {
       // Ends in bounded time: what drains there has its deadline, and is killed after it.
       if (other !== null) return;
-      state.isSlotAwaited = false;
-      this.options.runner.change((now, context) => startSuccessor(now, pool, index, state.generation, context));
+      state.awaited.delete(index);
+      const generation = direction === "forward" ? state.generation : (state.formerGeneration ?? state.generation);
+      this.options.runner.change((now, context) => startSuccessor(now, pool, index, generation, context));
       return;
     }
     if (slot === undefined || other === null || other.role !== "successor") {
-      state.send({ type: "successorLost", index, reason: `slot ${index} is gone` });
+      state.send({ type: "replacementLost", index, reason: `slot ${index} is gone` });
       return;
     }
     const { process } = other;
-    if (process.state === "ready") state.send({ type: "successorReady", index });
+    if (process.state === "ready") state.send({ type: "replacementReady", index });
     else if (process.state !== "starting") {
-      const { reason, lastLines } = this.lossOf(slot.name, process.attempt, process.state);
+      const { reason, lastLines } = this.lossOf(slot, process.attempt, step, process.state);
       state.lastLines = lastLines;
-      state.send({ type: "successorLost", index, reason });
+      state.send({ type: "replacementLost", index, reason });
     }
   }
 
-  private lossOf(slotName: string, attempt: number, processState: string): { reason: string; lastLines: string[] } {
-    const ending = this.options.slots.of(slotName).endings.get(attempt);
-    const live = this.options.children.get(processId(slotName, attempt));
-    const why = ending?.reason ?? (processState === "killing" ? "it was not ready in time" : `it is ${processState}`);
+  private lossOf(
+    slot: Slot,
+    attempt: number,
+    step: "starting" | "proving" | "joining",
+    processState: string,
+  ): { reason: string; lastLines: string[] } {
+    const ending = this.options.slots.of(slot.name).endings.get(attempt);
+    const live = this.options.children.get(processId(slot.name, attempt));
+    const why = live?.verdict ?? live?.fault ?? ending?.reason ?? `it is ${processState}`;
+    const what = step === "starting" ? "failed to start" : "was ready, but did not stay so";
     return {
-      reason: `the new ${slotName} did not get ready: ${live?.fault ?? why}`,
+      reason: `the new ${slot.name} ${what}: ${why}`,
       lastLines: ending?.lastLines ?? [...(live?.output.lastLines ?? [])],
     };
   }
+}
+
+/** How many slots may have a second process at once. */
+export function surgeOf(maxSurge: number | string, wanted: number): number {
+  if (typeof maxSurge === "number") return maxSurge;
+  return Math.max(1, Math.floor((Number.parseInt(maxSurge, 10) * wanted) / 100));
 }

@@ -81,7 +81,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     ...sources.stats.totals(pool.name, now),
     routes: [...(config?.routes ?? [])],
     instances: pool.slots.map((slot) => instanceStatus(sources, slot, now)),
-    rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done, total: rollout.total },
+    rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done.length, total: rollout.total },
   };
 }
 

@@ -2,6 +2,7 @@
 import type { OperationResult, Status, SupervisorApi } from "../control/api.js";
 import { addPool, type Fleet, isDown, resize } from "../core/fleet.js";
 import type { FleetConfig } from "../core/model.js";
+import type { SlotPolicy } from "../core/process.js";
 import { poolViews } from "../core/snapshot.js";
 import { BalancerCoordination } from "./balancer-coordination.js";
 import { Children } from "./children.js";
@@ -32,6 +33,9 @@ import type { Watch } from "./watch/watch.js";
 
 /** On a stop, how long the balancers may take to accept the clients that wait and to close their listening sockets. */
 const ACCEPT_GRACE_MS = 100;
+
+/** An instance that the stop's deadline has caught up with can still save what it has to. */
+const LEAST_DRAIN_MS = 1000;
 
 export interface SupervisorOptions {
   config: FleetConfig;
@@ -72,6 +76,8 @@ class FleetSupervisor implements Supervisor {
   private resolveEnded: (end: { failed: boolean }) => void = () => {};
   private readonly startedAt = Date.now();
   private stopping: Promise<OperationResult> | undefined;
+  /** When all drains of a stop must have ended, by performance.now(). */
+  private stopBy: number | undefined;
   private sockets: ListeningSocket[] = [];
   private unwatchSignals = () => {};
   private watch: Watch | undefined;
@@ -143,7 +149,7 @@ class FleetSupervisor implements Supervisor {
       onDeadline: ({ pool, index, attempt }) => this.runner.report(pool, index, { type: "deadline", attempt }),
     });
     this.runner = new FleetRunner(
-      (pool) => configs.policyOf(pool),
+      (pool) => this.policyNow(pool),
       (effect) => effects.perform(effect),
     );
     const { runner } = this;
@@ -154,7 +160,11 @@ class FleetSupervisor implements Supervisor {
       requestTimeoutMs: (pool) => configs.pool(pool)?.requestTimeoutMs ?? 0,
       report: ({ pool, index }, report) => runner.report(pool, index, report),
     });
-    this.rollouts = new Rollouts({ runner, children, coordination, slots, log });
+    this.rollouts = new Rollouts({
+      ...{ runner, children, coordination, slots, log },
+      policyOf: (pool) => configs.policyOf(pool),
+      examine: async () => undefined,
+    });
     const { rollouts } = this;
     const isReloading = () => this.reloads.isRunning;
     this.operations = new Operations({ runner, rollouts, slots, log, isStopping, isReloading });
@@ -295,16 +305,30 @@ class FleetSupervisor implements Supervisor {
     return this.log.onLog(...args);
   }
 
-  /** The balancers first, while the instances still answer what is under way; then the instances. */
+  /** While the fleet stops, a drain has what is left until its one deadline, and a moment at least. */
+  private policyNow(pool: string): SlotPolicy {
+    const policy = this.configs.policyOf(pool);
+    if (this.stopBy === undefined) return policy;
+    const leftMs = Math.max(LEAST_DRAIN_MS, Math.round(this.stopBy - performance.now()));
+    return { ...policy, drainTimeoutMs: Math.min(policy.drainTimeoutMs, leftMs) };
+  }
+
+  /**
+   * The balancers drain first, while the instances still answer what is under way and are told that a drain has begun; then the
+   * instances, in what is left of the same time.
+   */
   private async end(): Promise<OperationResult> {
-    const { runner, rollouts, configs, log } = this;
+    const { runner, rollouts, configs, children, log } = this;
     // The caller is to see the stop begun before anything follows from it.
     await Promise.resolve();
     this.watch?.stop();
     log.event("info", "paceline", "stops");
     rollouts.abandon(STOPPING.message);
     const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);
-    const longestMs = Math.max(...runner.fleet.pools.map(({ name }) => longestEndMs(configs.policyOf(name))), 0);
+    const policies = runner.fleet.pools.map(({ name }) => configs.policyOf(name));
+    const longestMs = Math.max(...policies.map(longestEndMs), 0);
+    this.stopBy = performance.now() + Math.max(...policies.map(({ drainTimeoutMs }) => drainTimeoutMs), 0);
+    children.announceDrain();
     runner.change((fleet, context) => resize(fleet, BALANCER_POOL, 0, context));
     await this.stopListening();
     await runner.until(down(BALANCER_POOL), longestMs);

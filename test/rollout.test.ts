@@ -1,0 +1,70 @@
+/** What a rollout takes for a new version that works: it stays ready, and what it took the place of comes back if it does not. */
+import { describe, expect, test } from "vitest";
+import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { get, RawConnection } from "./support/raw-http.js";
+
+/** Says its version and streams on /events; of a version that is named so, the third instance dies soon after it is ready. */
+const APP = `
+const { VERSION, PACELINE_INDEX } = process.env;
+if (VERSION === "dies-later" && PACELINE_INDEX === "3") setTimeout(() => { console.error("no such column: price"); process.exit(9); }, 100);
+export default {
+  fetch(request) {
+    if (!request.url.endsWith("/events")) return new Response(VERSION);
+    return new Response(new ReadableStream({ start: (out) => out.enqueue(new TextEncoder().encode("data: 1\\n\\n")) }));
+  },
+};
+`;
+
+describe.each(RUNTIMES)("a rollout on %s", { timeout: 60_000 }, (runtime) => {
+  test("ends when a new process does not stay ready for minReadyMs, and the slots that had one go back", async () => {
+    const config = { minReadyMs: 600, env: { VERSION: "v1" } };
+    const project = await startFleet({ runtime, instances: 3, app: APP, config });
+    project.writeConfig({ env: { VERSION: "dies-later" } });
+    const reload = await project.cli(["reload"]);
+    expect(reload.code).toBe(1);
+    expect(reload.output).toMatch(
+      /reload failed: the new web\.3 was ready, but did not stay so: exited with code 9 .*; the old instances keep serving/,
+    );
+    expect(reload.output).toContain("no such column: price");
+    const status = await project.ready();
+    expect(status.pools[0]).toMatchObject({ generation: 1, instances: [1, 2, 3].map(() => ({ generation: 1 })) });
+    expect(status.pools[0]?.instances.map(({ attempt }) => attempt)).toEqual([3, 3, 1]);
+    for (let n = 0; n < 6; n++) expect((await get(project.port)).body).toBe("v1");
+
+    project.writeConfig({ env: { VERSION: "v2" } });
+    expect((await project.cli(["reload"])).code).toBe(0);
+    for (let n = 0; n < 6; n++) expect((await get(project.port)).body).toBe("v2");
+  });
+
+  test("takes as many slots at once as maxSurge says, so that long streams hold up no more than they must", async () => {
+    const config = { maxSurge: "50%", drainTimeoutMs: 1000, env: { VERSION: "v1" } };
+    const project = await startFleet({ runtime, instances: 4, app: APP, config });
+    const streams = await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        const stream = await RawConnection.open(project.port);
+        stream.write("GET /events HTTP/1.1\r\nHost: x\r\n\r\n");
+        await stream.until(/data: 1/);
+        return stream;
+      }),
+    );
+    const reload = project.cli(["reload"]);
+    let most = 0;
+    await project.statusWhere("the reload to be done", ({ pools }) => {
+      const seconds = pools[0]?.instances.filter(({ other }) => other !== null).length ?? 0;
+      most = Math.max(most, seconds);
+      return pools[0]?.generation === 2 && pools[0].rollout === null;
+    });
+    expect((await reload).code).toBe(0);
+    expect(most).toBe(2);
+    for (const stream of streams) stream.close();
+  });
+});
+
+test("a share that is none is an error that says what may stand there", async () => {
+  const project = await Project.make({ runtime: "bun", app: APP, config: { maxSurge: "0%" } });
+  const check = await project.cli(["check"]);
+  expect(check.code).toBe(2);
+  expect(check.output).toMatch(
+    /maxSurge: must be a whole number from 1 to 1024, or a share from "1%" to "100%", not "0%"/,
+  );
+});

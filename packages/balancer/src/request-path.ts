@@ -102,17 +102,37 @@ function isSmallLetter(byte: number): boolean {
 /** The normal form of a path that begins with a slash; undefined for one that is refused. */
 export function normalizePath(path: string): string | undefined {
   if (path.includes("\\")) return undefined;
-  let isRefused = false;
-  const decoded = path.replace(/%(.{0,2})/gs, (escaped: string, digits: string) => {
-    const code = digits.length < 2 ? -1 : codeOf(digits.charCodeAt(0), digits.charCodeAt(1));
-    if (code <= 0) isRefused = true;
-    return code > 0 && IS_UNRESERVED[code] === 1 ? String.fromCharCode(code) : escaped.toUpperCase();
-  });
-  return isRefused ? undefined : removeDotSegments(decoded);
+  const decoded = path.includes("%") ? decodeUnreserved(path) : path;
+  // Most paths have nothing to be removed.
+  return decoded === undefined || !HAS_DOTS_OR_SLASHES.test(decoded) ? decoded : removeDotSegments(decoded);
 }
 
-const ONE_DOT = /^(?:\.|%2e)$/i;
-const DOT_DOT = /^(?:\.|%2e){2}$/i;
+const HAS_DOTS_OR_SLASHES = /\/\.|^\/\//;
+
+/** In a buffer and not with an expression: a path may have thousands of escapes. */
+function decodeUnreserved(path: string): string | undefined {
+  const bytes = Buffer.from(path, "latin1");
+  let to = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    if (bytes[at] !== PERCENT) {
+      bytes[to++] = bytes[at] as number;
+      continue;
+    }
+    const code = at + 2 < bytes.length ? codeOf(bytes[at + 1] as number, bytes[at + 2] as number) : -1;
+    if (code <= 0) return undefined;
+    if (IS_UNRESERVED[code] === 1) bytes[to++] = code;
+    else {
+      bytes[to++] = PERCENT;
+      bytes[to++] = UPPER_HEX[code >> 4] as number;
+      bytes[to++] = UPPER_HEX[code & 15] as number;
+    }
+    at += 2;
+  }
+  return bytes.toString("latin1", 0, to);
+}
+
+const UPPER_HEX = Buffer.from("0123456789ABCDEF", "latin1");
+
 const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
 
 /**
@@ -123,23 +143,47 @@ export function pathWithoutDots(path: string): string {
   return DOT_SEGMENT.test(path) ? (removeDotSegments(path) as string) : path;
 }
 
-/** RFC 3986 §5.2.4, but for a path that would leave its root, and for slashes at the beginning. */
+/** RFC 3986 §5.2.4, but for a path that would leave its root, and for slashes at the beginning. In place, and in one pass. */
 function removeDotSegments(path: string): string | undefined {
-  const segments = path.slice(1).split("/");
-  const last = segments.length - 1;
-  const kept: string[] = [];
-  for (const [at, segment] of segments.entries()) {
-    if (DOT_DOT.test(segment)) {
-      if (kept.length === 0) return undefined;
-      kept.pop();
-    } else if (!ONE_DOT.test(segment) && (segment !== "" || kept.length > 0 || at === last)) {
-      kept.push(segment);
-      continue;
+  const bytes = Buffer.from(path, "latin1");
+  const { length } = bytes;
+  let to = 0;
+  let depth = 0;
+  for (let at = 0; at < length; ) {
+    const start = at + 1;
+    let end = start;
+    while (end < length && bytes[end] !== SLASH) end++;
+    const dots = dotsOf(bytes, start, end);
+    if (dots === 0) {
+      if (end > start || depth > 0 || end === length) {
+        bytes.copyWithin(to, at, end);
+        to += end - at;
+        depth++;
+      }
+    } else {
+      if (dots === 2) {
+        if (depth-- === 0) return undefined;
+        while (bytes[--to] !== SLASH);
+      }
+      // What a dot segment at the end names is a folder.
+      if (end === length) bytes[to++] = SLASH;
     }
-    // What a dot segment at the end names is a folder.
-    if (at === last) kept.push("");
+    at = end;
   }
-  return `/${kept.join("/")}`;
+  return to === 0 ? "/" : bytes.toString("latin1", 0, to);
+}
+
+/** How many dots these bytes are, escaped or not, if they are one or two and nothing else; else 0. */
+function dotsOf(bytes: Uint8Array, start: number, end: number): number {
+  let dots = 0;
+  for (let at = start; at < end; dots++) {
+    if (dots === 2) return 0;
+    if (bytes[at] === DOT) at++;
+    else if (bytes[at] === PERCENT && at + 2 < end && codeOf(bytes[at + 1] as number, bytes[at + 2] as number) === DOT)
+      at += 3;
+    else return 0;
+  }
+  return dots;
 }
 
 /**
@@ -152,11 +196,34 @@ export function readSlashesAtBeginning(normalPath: string): [literal: string, be
 
 /** What routes are matched against: a normal path with its escapes decoded, as an app reads it, but for escaped slashes. */
 export function decodeForMatch(normalPath: string): string {
-  return normalPath.replace(/%(?!2F|5C)(..)/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16)));
+  if (!normalPath.includes("%")) return normalPath;
+  const bytes = Buffer.from(normalPath, "latin1");
+  let to = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const code =
+      bytes[at] === PERCENT && at + 2 < bytes.length ? codeOf(bytes[at + 1] as number, bytes[at + 2] as number) : -1;
+    if (code < 0 || code === SLASH || code === BACKSLASH) bytes[to++] = bytes[at] as number;
+    else {
+      bytes[to++] = code;
+      at += 2;
+    }
+  }
+  return bytes.toString("latin1", 0, to);
 }
 
 /** What a reader sees that takes escaped slashes of a normal path for slashes; undefined when there are dot segments in it. */
 export function readEscapedSlashes(normalPath: string): string | undefined {
-  const read = normalPath.replace(/%(2F|5C)/g, "/").replace(/^\/+/, "/");
+  const bytes = Buffer.from(normalPath, "latin1");
+  let to = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const code =
+      bytes[at] === PERCENT && at + 2 < bytes.length ? codeOf(bytes[at + 1] as number, bytes[at + 2] as number) : -1;
+    const isSlash = code === SLASH || code === BACKSLASH;
+    const byte = isSlash ? SLASH : (bytes[at] as number);
+    if (isSlash) at += 2;
+    // Slashes at the beginning are one.
+    if (byte !== SLASH || to !== 1 || bytes[0] !== SLASH) bytes[to++] = byte;
+  }
+  const read = bytes.toString("latin1", 0, to);
   return /\/\.\.?(\/|$)/.test(read) ? undefined : read;
 }

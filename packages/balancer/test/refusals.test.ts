@@ -27,6 +27,8 @@ const HEADS: readonly (readonly [string, string, number])[] = [
   ["a vertical tab before chunked", `${POST}Transfer-Encoding: \vchunked\r\n\r\n`, 400],
   ["an unknown coding before chunked", `${POST}Transfer-Encoding: gzip, chunked\r\n\r\n`, 501],
   ["Transfer-Encoding in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400],
+  ["33 options in a Connection field", `${GET}Host: a\r\nConnection: ${"x,".repeat(33)}\r\n\r\n`, 400],
+  ["33 Connection fields", `${GET}Host: a\r\n${"Connection: x\r\n".repeat(33)}\r\n`, 400],
   ["bare LF after the request line", "GET / HTTP/1.1\nHost: a\r\n\r\n", 400],
   ["bare LF after a field", `${GET}Host: a\n\r\n`, 400],
   ["bare LF at the end", `${GET}Host: a\r\n\n`, 400],

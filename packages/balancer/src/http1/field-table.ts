@@ -120,6 +120,9 @@ const UPGRADE_WORD = ascii("upgrade");
 const CLOSE_WORD = ascii("close");
 const KEEP_ALIVE_WORD = ascii("keep-alive");
 
+/** The most options that a head may have in its Connection fields together. */
+const MAX_CONNECTION_OPTIONS = 32;
+
 /** Holds one head's fields at a time and is used again for the next. */
 export class FieldTable {
   bytes: Uint8Array = new Uint8Array(0);
@@ -127,6 +130,8 @@ export class FieldTable {
   /** Four numbers a field: start and end of the name, start and end of the value. */
   readonly positions: Int32Array;
   readonly kinds: Uint8Array;
+  /** Options that the head's Connection fields had so far. */
+  private connectionOptions = 0;
 
   constructor(readonly maxFields: number) {
     this.positions = new Int32Array(maxFields * 4);
@@ -140,6 +145,7 @@ export class FieldTable {
   parse(bytes: Uint8Array, start: number, end: number): number {
     this.bytes = bytes;
     this.count = 0;
+    this.connectionOptions = 0;
     let at = start;
     for (;;) {
       if (at >= end) return FIELDS_INCOMPLETE;
@@ -208,6 +214,8 @@ export class FieldTable {
       let wordEnd = at;
       while (wordEnd > start && (bytes[wordEnd - 1] === SPACE || bytes[wordEnd - 1] === TAB)) wordEnd--;
       if (wordEnd === start) continue;
+      // Each may be compared with every field.
+      if (++this.connectionOptions > MAX_CONNECTION_OPTIONS) return ConnectionOption.TOO_MANY;
       if (equalsIgnoringCase(bytes, start, wordEnd, CLOSE_WORD)) options |= ConnectionOption.CLOSE;
       else if (equalsIgnoringCase(bytes, start, wordEnd, KEEP_ALIVE_WORD)) options |= ConnectionOption.KEEP_ALIVE;
       else if (equalsIgnoringCase(bytes, start, wordEnd, UPGRADE_WORD)) options |= ConnectionOption.UPGRADE;
@@ -227,7 +235,7 @@ export class FieldTable {
 const COMMA = 44;
 
 /** Bits of what a Connection field says. */
-export const ConnectionOption = { CLOSE: 1, KEEP_ALIVE: 2, UPGRADE: 4 } as const;
+export const ConnectionOption = { CLOSE: 1, KEEP_ALIVE: 2, UPGRADE: 4, TOO_MANY: 8 } as const;
 
 function sameName(bytes: Uint8Array, start: number, end: number, otherStart: number, otherEnd: number): boolean {
   if (end - start !== otherEnd - otherStart) return false;

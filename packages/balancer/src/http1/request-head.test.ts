@@ -20,6 +20,7 @@ describe("a request's head", () => {
     ["GET / HTTP/1.1\r\nHost: a\r\nConnection: x, close\r\n\r\n", { keepAlive: false }],
     ["GET / HTTP/1.1\r\nHost: a\r\nConnection: x\r\nConnection: close\r\n\r\n", { keepAlive: false }],
     ["GET / HTTP/1.0\r\n\r\n", { keepAlive: false, minorVersion: 0 }],
+    [`GET / HTTP/1.1\r\nHost: a\r\nConnection: ${"x,".repeat(31)} close\r\n\r\n`, { keepAlive: false }],
     ["GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", { keepAlive: true }],
     ["GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", { keepAlive: false }],
     ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n", { framing: "length", contentLength: 12 }],

@@ -211,6 +211,7 @@ export class RequestHead {
           break;
       }
     }
+    if ((connection & ConnectionOption.TOO_MANY) !== 0) return 400;
     if (hosts > 1 || (hosts === 0 && this.minorVersion === 1)) return 400;
     if (lengths > 1 || codings > 1) return 400;
     if (codings === 1 && (lengths === 1 || this.minorVersion === 0)) return 400;

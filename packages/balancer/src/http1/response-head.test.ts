@@ -23,6 +23,18 @@ describe("a response's head", () => {
     expect(head.keepAlive).toBe(isKept);
   });
 
+  it("is refused with more than 32 options in its Connection fields, over the lane too", () => {
+    const lines = (count: number) => `Connection: ${"x,".repeat(count)}\r\n\r\n`;
+    for (const [count, isTaken] of [
+      [32, true],
+      [33, false],
+    ] as const) {
+      expect(parse(`HTTP/1.1 200 OK\r\n${lines(count)}`).after > 0).toBe(isTaken);
+      const bytes = Buffer.from(lines(count));
+      expect(new ResponseHead().take(200, 0, bytes, 0, 0, bytes.length, false)).toBe(isTaken);
+    }
+  });
+
   it("is refused over its bound even when it comes at once", () => {
     const lines = "HTTP/1.1 200 OK\r\nX: \r\n\r\n".length;
     const withValue = (length: number) => `HTTP/1.1 200 OK\r\nX: ${"a".repeat(length)}\r\n\r\n`;

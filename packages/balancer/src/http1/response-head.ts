@@ -91,10 +91,12 @@ export class ResponseHead {
     this.contentLength = contentLength;
     this.keepAlive = true;
     this.hasDate = false;
+    let connection = 0;
     for (let i = 0; i < this.fields.count; i++) {
       if (this.fields.kinds[i] === FieldKind.DATE) this.hasDate = true;
-      else if (this.fields.kinds[i] === FieldKind.CONNECTION) this.fields.readConnection(i);
+      else if (this.fields.kinds[i] === FieldKind.CONNECTION) connection |= this.fields.readConnection(i);
     }
+    if ((connection & ConnectionOption.TOO_MANY) !== 0) return false;
     if (toHead || status < 200 || status === 204 || status === 304) this.framing = "none";
     else if (contentLength < 0) this.framing = "chunked";
     else this.framing = contentLength > 0 ? "length" : "none";
@@ -128,6 +130,7 @@ export class ResponseHead {
       }
     }
     if (codings > 0 && lengths > 0) return false;
+    if ((connection & ConnectionOption.TOO_MANY) !== 0) return false;
     if ((connection & ConnectionOption.CLOSE) !== 0) this.keepAlive = false;
     // Chunked from HTTP/1.0 is read as it says, but what follows it is not trusted (RFC 9112 §6.1).
     else if (!this.keepAlive) this.keepAlive = (connection & ConnectionOption.KEEP_ALIVE) !== 0 && codings === 0;

@@ -243,6 +243,19 @@ describe("validators", () => {
     for (const tag of tags) expect(tag).toMatch(/^"[\w-]+"$/);
   });
 
+  it("do not show what they are made of, and are the same in every process", () => {
+    expect(etag).toBe('"1n012e01xd5xwp01dh90q0vudyvi"');
+    const facts = { ...FACTS, ino: 1_234_567, size: 7_654_321 };
+    const tag = validatorsOf(facts, LATER).etag;
+    for (const number of [facts.ino, facts.size, facts.ctimeMs * 1000]) {
+      for (const radix of [10, 16, 36]) expect(tag).not.toContain(number.toString(radix));
+    }
+    const many = Array.from({ length: 50_000 }, (_, ino) => validatorsOf({ ...FACTS, ino }, LATER).etag);
+    expect(new Set(many).size).toBe(many.length);
+    // Neighbours have nothing in common.
+    expect(new Set(many.map((each) => each.slice(1, 8))).size).toBeGreaterThan(49_900);
+  });
+
   it("are weak until a further change would have another time, and the same but for that", () => {
     expect(validatorsOf(FACTS, FACTS.ctimeMs + 10).etag).toBe(`W/${etag}`);
     expect(validatorsOf(FACTS, FACTS.ctimeMs + 100).etag).toBe(etag);

@@ -58,6 +58,7 @@ export function planFile(file: FileDescription, { method, field, nowMs, boundary
   }
   if (file.coding !== "") fields["content-encoding"] = file.coding;
   fields["content-type"] = file.type;
+  fields["x-content-type-options"] = "nosniff";
   if (method === "HEAD") return { status: 200, fields, content: { kind: "none", length: size } };
   if (ranges.kind === "whole")
     return { status: 200, fields, content: { kind: "range", range: { start: 0, end: size } } };

@@ -221,7 +221,11 @@ export class Site {
     }
     const title = relative === "" ? "/" : `/${relative}/`;
     const page = Buffer.from(listingPage(title, listing.names, relative === "", listing.isWhole));
-    const fields = { "content-type": "text/html; charset=utf-8", "cache-control": "no-store" };
+    const fields = {
+      "content-type": "text/html; charset=utf-8",
+      "x-content-type-options": "nosniff",
+      "cache-control": "no-store",
+    };
     if (method === "HEAD")
       return { status: 200, fields: { ...fields, "content-length": `${page.length}` }, body: null };
     return { status: 200, fields, body: page };

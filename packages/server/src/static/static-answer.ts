@@ -24,7 +24,8 @@ const TEXTS: Readonly<Record<number, string>> = {
 /** An answer in words; that HEAD gets its head alone is the server's to see to. */
 export function textAnswer(status: number, fields: Readonly<Record<string, string>> = {}): StaticAnswer {
   const body = Buffer.from(`${TEXTS[status]}\n`);
-  return { status, fields: { ...fields, "content-type": "text/plain; charset=utf-8" }, body };
+  const type = { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" };
+  return { status, fields: { ...fields, ...type }, body };
 }
 
 export function refusalAnswer(why: Refusal): StaticAnswer {

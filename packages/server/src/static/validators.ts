@@ -1,5 +1,7 @@
 /** The validators of a file: a strong ETag, and Last-Modified (RFC 9110 §8.8). Pure. */
 
+import { opaqueTag } from "./opaque-tag.js";
+
 /** What one `fstat` tells of a file. */
 export interface FileFacts {
   size: number;
@@ -27,12 +29,12 @@ const COARSE_TICK_MS = 2500;
  * The tag is made of inode, size and the time of the last change of the inode. Unlike the time of modification, which
  * nginx takes in whole seconds, that one moves with every write and no program can set it, so equal tags mean equal bytes
  * (§8.8.1), also in images whose files all have one date. What the stamps cannot tell is a second change within one tick
- * of the clock: until a tick has gone by since the last change, the tag is weak.
+ * of the clock: until a tick has gone by since the last change, the tag is weak. It is a hash, lest it tell inodes.
  */
 export function validatorsOf(facts: FileFacts, nowMs: number, coding = ""): Validators {
   const { size, mtimeMs, ctimeMs, ino } = facts;
   const isStrong = isSettled(facts, nowMs);
-  const opaque = `${ino.toString(36)}-${size.toString(36)}-${Math.round(ctimeMs * 1000).toString(36)}`;
+  const opaque = opaqueTag([ino, size, Math.round(ctimeMs * 1000)]);
   const lastModifiedMs = Math.floor(Math.min(mtimeMs, nowMs) / 1000) * 1000;
   return {
     etag: `${isStrong ? "" : "W/"}"${opaque}${coding === "" ? "" : `-${coding}`}"`,

@@ -170,9 +170,8 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     const client = new ControlClient({ socketPath, timeoutMs: 10_000 });
     const seen: string[] = [];
     const gone = new Error("enough");
-    const reading = client.read("/v1/logs?follow=1&name=web", (line) => {
-      const { name, text } = line as { name: string; text: string };
-      seen.push(`${name} ${text}`);
+    const reading = client.read("/v1/logs?follow=1&name=web", (lines) => {
+      for (const { name, text } of lines as { name: string; text: string }[]) seen.push(`${name} ${text}`);
       if (seen.length === 3) throw gone;
       tell("line");
     });
@@ -181,19 +180,49 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect(await next()).toEqual(["unsubscribed"]);
   });
 
-  test("a follower that does not read is dropped and told so", async () => {
+  test("a follower that does not read loses lines, which are counted, and goes on", async () => {
     const socket = await open();
     socket.pause();
-    socket.write("GET /v1/logs?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n");
+    socket.write("GET /v1/logs?follow=1&lines=0 HTTP/1.1\r\nHost: x\r\n\r\n");
     // Its first bytes say that it follows.
     await new Promise((resolve) => socket.once("readable", resolve));
     tell("flood");
-    expect(await next()).toEqual(["unsubscribed"]);
-    expect(await next()).toEqual(["flooded"]);
+    const [, written] = (await next()) as [string, number];
     let text = "";
-    for await (const chunk of socket.setEncoding("utf8")) text += chunk;
-    expect(text.slice(-300)).toMatch(/"error":\{"code":"slow"/);
+    let rest = "";
+    let printed = 0;
+    let lost = 0;
+    for await (const chunk of socket.setEncoding("utf8")) {
+      text += chunk;
+      // Chunk sizes of HTTP stand in lines of their own.
+      const lines = (rest + chunk).split(/\r?\n/);
+      rest = lines.pop() as string;
+      for (const line of lines) {
+        if (!line.startsWith("{")) continue;
+        const { lost: count, name } = JSON.parse(line) as { lost?: number; name: string };
+        expect(name).toBe("web.1");
+        if (count === undefined) printed++;
+        else lost += count;
+      }
+      if (printed + lost >= written) break;
+    }
+    expect(printed + lost).toBe(written);
+    expect(lost).toBeGreaterThan(0);
+    expect(text).toContain("this reader is slower than they come");
   });
+
+  test.each(["/v1/logs", "/v1/events"])(
+    "%s of a name that nobody has is an error that tells the names",
+    async (path) => {
+      const answer = await get(`${path}?name=wbe&follow=1`);
+      expect(answer.status).toBe(400);
+      expect(JSON.parse(answer.body).error).toEqual({
+        code: "invalid",
+        message: 'no pool or instance named "wbe" (known: web, api, none, paceline)',
+      });
+      expect(JSON.parse((await get(`${path}?name=web.7`)).body).error?.message).toMatch(/known: web\.1\)/);
+    },
+  );
 
   test("closing ends followers, lets an operation's answer out and removes the socket", async () => {
     const following = get("/v1/logs?follow=1&name=none");

@@ -26,6 +26,8 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     deferred: null,
     restarts: 0,
     lastExit: null,
+    linesTotal: 0,
+    linesLost: 0,
     other: null,
     ...more,
   };
@@ -58,6 +60,7 @@ export function status(pools: PoolStatus[], more: Partial<Status> = {}): Status 
     pssBytes: 61e6,
     supervisor: { rssBytes: 30e6, pssBytes: 10e6 },
     watch: null,
+    log: null,
     balancers: [balancer("balancer.1")],
     pools,
     ...more,

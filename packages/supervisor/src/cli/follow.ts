@@ -1,9 +1,14 @@
 /** Reads the log or the events of the fleet that is meant and prints them as they come. */
+import { join } from "node:path";
+import type { LogLine } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
+import { visible } from "../control-characters.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
-import { findControlSocket } from "./find-fleet.js";
+import { findControlSocket, findFleet } from "./find-fleet.js";
+import { logFilesIn } from "./log-files.js";
 import { type FleetOptions, type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
-import { print } from "./output.js";
+import { printError } from "./output.js";
+import { readStoredLog } from "./stored-log.js";
 
 export type FollowOptions = FleetOptions & JsonOption & TimeoutOption & { follow?: boolean; lines?: number };
 
@@ -12,18 +17,57 @@ export async function follow<Line extends object>(
   path: string,
   name: string | undefined,
   options: FollowOptions,
-  format: (line: Line) => string,
+  { format, fromLog }: LineKind<Line>,
 ): Promise<ExitStatus> {
+  const show = formatter(options, format);
   const query = new URLSearchParams();
   if (name !== undefined) query.set("name", name);
   if (options.lines !== undefined) query.set("lines", String(options.lines));
   if (options.follow) query.set("follow", "1");
+  const fleet = await findFleet(options);
+  if (fleet.state === "down" || fleet.state === "orphaned") {
+    const files = logFilesIn(join(fleet.runDir, "log"));
+    if (files.length > 0) {
+      const lines = readStoredLog(files, name, options.lines ?? 100, (line) => fromLog(line));
+      printError("the fleet is not running; these are the last lines of its log");
+      await printAll(lines.map(show));
+      return EXIT.done;
+    }
+  }
   const client = new ControlClient({
     socketPath: await findControlSocket(options),
     timeoutMs: milliseconds(options.timeout ?? (options.follow ? undefined : 10)),
   });
-  // Nobody reads any more: nothing is left to do.
-  process.stdout.on("error", () => process.exit(EXIT.done));
-  await client.read(`${path}?${query}`, (line) => print(options.json ? JSON.stringify(line) : format(line as Line)));
+  await client.read(`${path}?${query}`, (lines) => printAll(lines.map((line) => show(line as Line))));
   return EXIT.done;
+}
+
+/** Lines of the log, or events. */
+export interface LineKind<Line> {
+  format(line: Line, forTerminal: boolean): string;
+  /** What a line of the log is as such a line, if it is one. */
+  fromLog(line: LogLine): Line | undefined;
+}
+
+/** How a line is shown: as JSON or text, and in a terminal without what would act on it. */
+export function formatter<Line>(
+  { json }: JsonOption,
+  format: (line: Line, forTerminal: boolean) => string,
+): (line: Line) => string {
+  const forTerminal = process.stdout.isTTY === true;
+  if (!json) return (line) => format(line, forTerminal);
+  return (line) => (forTerminal ? visible(JSON.stringify(line)) : JSON.stringify(line));
+}
+
+/** Resolves when whoever reads our output has room for more. */
+export async function printAll(lines: readonly string[]): Promise<void> {
+  const { stdout } = process;
+  // Nobody reads any more: nothing is left to do.
+  if (stdout.listenerCount("error", leave) === 0) stdout.on("error", leave);
+  if (lines.length === 0 || stdout.write(`${lines.join("\n")}\n`)) return;
+  await new Promise<void>((resolve) => stdout.once("drain", resolve));
+}
+
+function leave(): void {
+  process.exit(EXIT.done);
 }

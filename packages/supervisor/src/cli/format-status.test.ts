@@ -25,6 +25,8 @@ const instance: InstanceStatus = {
   deferred: null,
   restarts: 0,
   lastExit: null,
+  linesTotal: 0,
+  linesLost: 0,
   other: null,
 };
 const failed: InstanceStatus = {
@@ -57,6 +59,7 @@ const status: Status = {
   pssBytes: 40_000_000,
   supervisor: { rssBytes: 30_000_000, pssBytes: 10_000_000 },
   watch: null,
+  log: null,
   balancers: [balancer],
   pools: [
     {
@@ -91,6 +94,20 @@ test("is aligned, whole, and tells the last exit of what is not ready", () => {
       "  | Error: no database",
     ].join("\n"),
   );
+});
+
+test("lines that were lost and a log that cannot be written are told, and nothing of an app acts on the terminal", () => {
+  const lossy = { ...instance, linesTotal: 1000, linesLost: 7 };
+  const lastExit = { code: 1, signal: null, at: 0, reason: "exited: \x1b[2Jboo", lastLines: ["\x9b2Jboo\r"] };
+  const pool = { ...status.pools[0], instances: [lossy, { ...failed, lastExit }] } as PoolStatus;
+  const log = { path: "/run/log/paceline.log", problem: "ENOSPC: no space left on device, write", linesLost: 12 };
+  const shown = formatStatus({ ...status, pools: [pool], log }, { colour: false });
+  expect(shown.split("\n").slice(-4)).toEqual([
+    "web.1: 7 of 1000 lines lost: written faster than they could be read",
+    "web.12: exited: \\x1b[2Jboo",
+    "  | \\x9b2Jboo\\r",
+    "log /run/log/paceline.log: cannot be written: ENOSPC: no space left on device, write; 12 lines lost",
+  ]);
 });
 
 test("where an app has deferred jobs, there is a column that tells how many wait and for how long", () => {

@@ -1,5 +1,7 @@
 /** Shows the status document as aligned tables. */
-import type { BalancerStatus, InstanceStatus, LastExit, PoolStatus, Status } from "../control/api.js";
+
+import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status } from "../control/api.js";
+import { visible } from "../control-characters.js";
 import type { ProcessState } from "../core/model.js";
 import { type Cell, formatTable } from "./format-table.js";
 
@@ -45,7 +47,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
     rows.push(hasDeferred ? [...row, right(formatDeferred(instance.deferred))] : row, ...others);
   }
   rows.push(...status.balancers.flatMap((balancer) => processRows(balancer, options)));
-  const troubles = [...instances, ...status.balancers].flatMap(trouble);
+  const troubles = [...[...instances, ...status.balancers].flatMap(trouble), ...logTrouble(status.log)];
   return [
     title(status),
     ...status.pools.map(poolLine),
@@ -95,10 +97,21 @@ function right(value: string | number | null): Cell {
   return { text: value === null ? "–" : String(value), align: "right" };
 }
 
-function trouble(process: { name: string; state: ProcessState; lastExit: LastExit | null }): string[] {
-  const { name, state, lastExit } = process;
-  if (state === "ready" || lastExit === null) return [];
-  return [`${name}: ${lastExit.reason}`, ...lastExit.lastLines.slice(-5).map((line) => `  | ${line}`)];
+function trouble(process: InstanceStatus | BalancerStatus): string[] {
+  const { name, state, lastExit, linesLost, linesTotal } = process;
+  const lost =
+    linesLost === 0
+      ? []
+      : [`${name}: ${linesLost} of ${linesTotal} lines lost: written faster than they could be read`];
+  if (state === "ready" || lastExit === null) return lost;
+  const lines = lastExit.lastLines.slice(-5).map((line) => `  | ${visible(line)}`);
+  return [...lost, `${name}: ${visible(lastExit.reason)}`, ...lines];
+}
+
+function logTrouble(log: LogStatus | null): string[] {
+  if (log === null || (log.problem === null && log.linesLost === 0)) return [];
+  const problem = log.problem === null ? "is written again" : `cannot be written: ${visible(log.problem)}`;
+  return [`log ${visible(log.path)}: ${problem}; ${log.linesLost} lines lost`];
 }
 
 /** `12, oldest 3 s`. */

@@ -1,9 +1,13 @@
-/** The log is whole while it can be written, and costs no more than lines when it cannot. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+/** The log is whole while it can be written, costs no more than lines when it cannot, and says how many. */
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { openLogFile } from "./log-file.js";
+import { type LogFileOptions, openLogFile } from "./log-file.js";
+import { logFilesIn } from "./log-files.js";
+import { readStoredLog } from "./stored-log.js";
+
+const LIMITS = { maxFileBytes: 10 << 20, maxFiles: 5, maxTotalBytes: 50 << 20 };
 
 function place(): string {
   const folder = mkdtempSync(join(tmpdir(), "pl-log-"));
@@ -11,55 +15,98 @@ function place(): string {
   return join(folder, "log");
 }
 
-function read(folder: string): { time: number; name: string; msg: string }[] {
-  const lines = readFileSync(join(folder, "paceline.log"), "utf8").trim().split("\n");
+function open(folder: string, options: Partial<LogFileOptions> = {}) {
+  return openLogFile({ ...LIMITS, folder, onTrouble: (message) => expect.unreachable(message), ...options });
+}
+
+function read(file: string): { time: number; name: string; msg: string; lost?: number }[] {
+  const lines = readFileSync(file, "utf8").trim().split("\n");
   return lines.map((line) => JSON.parse(line));
 }
 
-const line = (sequence: number, text: string) => ({ sequence, at: 1_700_000_000_000 + sequence, name: "web.1", text });
+const line = (sequence: number, text: string, name = "web.1") => ({
+  sequence,
+  at: 1_700_000_000_000 + sequence,
+  name,
+  text,
+});
 
 test("every line is there as JSON, after those of an earlier start", async () => {
   const folder = place();
   for (const text of ["first", "second"]) {
-    const log = openLogFile({ folder, onTrouble: (message) => expect.unreachable(message) });
-    log.write(line(1, text));
+    const log = open(folder);
+    log.write([line(1, text)]);
     await log.close();
   }
-  expect(read(folder)).toMatchObject([
+  expect(read(join(folder, "paceline.log"))).toMatchObject([
     { time: 1_700_000_000_001, name: "web.1", msg: "first" },
     { time: 1_700_000_000_001, name: "web.1", msg: "second" },
   ]);
 });
 
-test("a log that cannot be written says so once, drops lines, and comes back with their number", async () => {
+test("files rotate by size, and are bounded by their number and their total", async () => {
+  const folder = place();
+  for (const [limits, files] of [
+    [{ maxFileBytes: 65_536, maxFiles: 3, maxTotalBytes: 1 << 20 }, 3],
+    [{ maxFileBytes: 65_536, maxFiles: 10, maxTotalBytes: 4 * 65_536 }, 4],
+  ] as const) {
+    for (let round = 0; round < 12; round++) {
+      const log = open(folder, limits);
+      log.write(Array.from({ length: 50 }, (_, n) => line(round * 50 + n, "x".repeat(1000))));
+      await log.close();
+    }
+    const there = logFilesIn(folder);
+    expect(there.length).toBe(files);
+    for (const file of there) expect(statSync(file).size).toBeLessThanOrEqual(limits.maxFileBytes);
+  }
+  // The newest come first, and are read on in the older files.
+  const stored = readStoredLog(logFilesIn(folder), "web", 120, (each) => each.at - 1_700_000_000_000);
+  expect(stored).toEqual(Array.from({ length: 120 }, (_, n) => 480 + n));
+});
+
+test("a file that was moved is made anew, at once with reopen", async () => {
+  const folder = place();
+  const log = open(folder);
+  const file = join(folder, "paceline.log");
+  log.write([line(1, "before")]);
+  await expect.poll(() => existsSync(file) && read(file)).toHaveLength(1);
+  renameSync(file, `${file}.moved`);
+  log.reopen();
+  log.write([line(2, "after")]);
+  await expect.poll(() => existsSync(file) && read(file)).toMatchObject([{ msg: "after" }]);
+  renameSync(file, `${file}.moved2`);
+  await expect
+    .poll(
+      () => {
+        log.write([line(3, "found by itself")]);
+        return existsSync(file);
+      },
+      { timeout: 5_000 },
+    )
+    .toBe(true);
+  await log.close();
+  expect(read(`${file}.moved`)).toMatchObject([{ msg: "before" }]);
+});
+
+test("a log that cannot be written says so once, counts what it loses by name, and comes back with it", async () => {
   const folder = place();
   writeFileSync(folder, "a file where the folder should be");
   const troubles: string[] = [];
-  let trouble = () => {};
-  const troubled = new Promise<void>((resolve) => {
-    trouble = resolve;
-  });
-  const log = openLogFile({
-    folder,
-    retryMs: 1,
-    onTrouble: (message) => {
-      troubles.push(message);
-      trouble();
-    },
-  });
-  log.write(line(1, "lost on its way"));
-  await troubled;
-  expect(troubles).toEqual([expect.stringContaining("the log cannot be written")]);
+  const log = open(folder, { retryMs: 20, onTrouble: (message) => troubles.push(message) });
+  log.write([line(1, "lost"), line(2, "lost", "api.1"), line(3, "lost")]);
+  await expect.poll(() => log.status()).toMatchObject({ problem: expect.stringContaining("EEXIST"), linesLost: 3 });
+  expect(troubles).toEqual([expect.stringMatching(/^the log cannot be written, lines are lost: EEXIST/)]);
   rmSync(folder);
-  await expect
-    .poll(() => {
-      log.write(line(2, "back"));
-      try {
-        return read(folder).map(({ msg }) => msg);
-      } catch {
-        return [];
-      }
-    })
-    .toContain("back");
+  await expect.poll(() => log.status().problem).toBe(null);
+  log.write([line(4, "back")]);
   await log.close();
+  const lines = read(join(folder, "paceline.log"));
+  const count = (name: string) =>
+    lines.filter((each) => each.name === name).reduce((sum, { lost = 1 }) => sum + lost, 0);
+  expect([count("web.1"), count("api.1")]).toEqual([3, 1]);
+  expect(lines.at(-1)).toMatchObject({ msg: "back" });
+  expect(lines[0]).toMatchObject({
+    level: 40,
+    msg: expect.stringMatching(/^\[\d lines? lost: the log could not be written/),
+  });
 });

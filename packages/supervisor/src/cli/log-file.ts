@@ -1,67 +1,153 @@
-/** Keeps the log as JSON lines in files that rotate within a bound; a disk that is full costs lines, never the fleet. */
-import { createStream, type RotatingFileStream } from "rotating-file-stream";
-import type { LogLine } from "../control/api.js";
+/** Keeps the log as JSON lines in files that rotate by size, within a number and a total; one that was moved or removed is made anew. */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  write,
+} from "node:fs";
+import { join } from "node:path";
+import type { LogLine, LogStatus } from "../control/api.js";
+import type { LogConfig } from "../core/model.js";
 import { formatLogJson } from "./format-line.js";
+import { type LineTarget, LineWriter } from "./line-writer.js";
+import { LOG_FILE, logFileName, logFilesIn } from "./log-files.js";
 
-const FILE_SIZE = "10M";
-const MAX_FILES = 4;
-/** Lines beyond this many unwritten bytes are dropped. */
-const MAX_PENDING_BYTES = 1 << 20;
+/** How often it is looked whether the file is still where it was. */
+const LOOK_EVERY_MS = 1_000;
+const CLOSE_TIMEOUT_MS = 5_000;
 
 export interface LogFile {
-  write(line: LogLine): void;
+  write(lines: readonly LogLine[]): void;
+  /** Closes the file, and opens what is at its path with the next line. */
+  reopen(): void;
+  status(): LogStatus;
   /** Resolves when all is written, or cannot be. */
   close(): Promise<void>;
 }
 
-export interface LogFileOptions {
+export interface LogFileOptions extends LogConfig {
   folder: string;
-  /** Told each time the log could not be written. */
+  /** Told when the log begins to lose lines, and why. */
   onTrouble(message: string): void;
-  /** How long a log that failed is left alone before it is opened again. Default: 10,000. */
+  /** How long a log that failed is left alone before it is tried again. Default: 1,000. */
   retryMs?: number;
 }
 
-/** `paceline.log` in `folder`, with `paceline.log.1` … behind it: 50 MB at most. */
-export function openLogFile({ folder, onTrouble, retryMs = 10_000 }: LogFileOptions): LogFile {
-  let stream: RotatingFileStream | undefined;
-  let retryAt = 0;
-  let dropped = 0;
-
-  const open = () => {
-    const opened = createStream("paceline.log", { path: folder, size: FILE_SIZE, maxFiles: MAX_FILES, mode: 0o600 });
-    const fail = (error: Error) => {
-      if (stream !== opened) return;
-      stream = undefined;
-      retryAt = Date.now() + retryMs;
-      onTrouble(`the log cannot be written: ${error.message}; trying again every ${retryMs / 1000} s`);
-      opened.destroy();
-    };
-    opened.on("error", fail);
-    opened.on("warning", fail);
-    stream = opened;
-  };
-
-  open();
+/** `paceline.log` in `folder`, with `paceline.log.1`, the newest of the older ones, and so on behind it. */
+export function openLogFile({ folder, onTrouble, retryMs, ...limits }: LogFileOptions): LogFile {
+  const files = new RotatingFiles(folder, limits);
+  const writer = new LineWriter({
+    target: files,
+    format: (line) => formatLogJson(line),
+    onProblem: (problem) => onTrouble(`the log cannot be written, lines are lost: ${problem}`),
+    ...(retryMs === undefined ? {} : { retryMs }),
+  });
   return {
-    write(line) {
-      if (stream === undefined && Date.now() >= retryAt) open();
-      if (stream === undefined || stream.writableLength > MAX_PENDING_BYTES) {
-        dropped += 1;
-        return;
-      }
-      if (dropped > 0) {
-        const lost = { at: line.at, name: "paceline", text: `${dropped} lines were dropped` };
-        stream.write(`${formatLogJson(lost, "warn")}\n`);
-      }
-      dropped = 0;
-      stream.write(`${formatLogJson(line)}\n`);
+    write: (lines) => writer.add(lines),
+    reopen: () => files.reopen(),
+    status: () => ({ path: files.path, problem: writer.problem, linesLost: writer.linesLost }),
+    close: async () => {
+      await writer.close(CLOSE_TIMEOUT_MS);
+      files.reopen();
     },
-    close: () =>
-      new Promise((resolve) => {
-        if (stream === undefined) return resolve();
-        stream.on("error", () => resolve());
-        stream.end(() => resolve());
-      }),
   };
+}
+
+class RotatingFiles implements LineTarget {
+  readonly path: string;
+  private file: { fd: number; ino: number; size: number } | undefined;
+  private isWriting = false;
+  private wantsReopening = false;
+  private lookedAt = 0;
+
+  constructor(
+    private readonly folder: string,
+    private readonly limits: LogConfig,
+  ) {
+    this.path = join(folder, LOG_FILE);
+  }
+
+  write(bytes: Buffer, done: (error: NodeJS.ErrnoException | null, written: number) => void): void {
+    let file: { fd: number; size: number };
+    try {
+      file = this.fileFor(bytes.length);
+    } catch (error) {
+      return done(error as NodeJS.ErrnoException, 0);
+    }
+    this.isWriting = true;
+    write(file.fd, bytes, 0, bytes.length, null, (error, written = 0) => {
+      this.isWriting = false;
+      file.size += written;
+      if (this.wantsReopening) this.reopen();
+      done(error, written);
+    });
+  }
+
+  takeBack(bytes: number): void {
+    if (this.file === undefined) return;
+    try {
+      this.file.size = Math.max(0, fstatSync(this.file.fd).size - bytes);
+      ftruncateSync(this.file.fd, this.file.size);
+    } catch {
+      // Then a line stays cut; it is counted as lost all the same.
+    }
+  }
+
+  reopen(): void {
+    this.wantsReopening = this.isWriting;
+    if (this.isWriting || this.file === undefined) return;
+    const { fd } = this.file;
+    this.file = undefined;
+    closeSync(fd);
+  }
+
+  private fileFor(bytes: number): { fd: number; size: number } {
+    if (this.file !== undefined && performance.now() - this.lookedAt > LOOK_EVERY_MS && this.wasMoved(this.file.ino)) {
+      this.reopen();
+    }
+    let file = this.file ?? this.open();
+    if (file.size > 0 && file.size + bytes > this.limits.maxFileBytes) {
+      this.reopen();
+      this.rotate();
+      file = this.open();
+    }
+    return file;
+  }
+
+  private wasMoved(ino: number): boolean {
+    this.lookedAt = performance.now();
+    return statSync(this.path, { throwIfNoEntry: false })?.ino !== ino;
+  }
+
+  private open() {
+    mkdirSync(this.folder, { recursive: true, mode: 0o700 });
+    const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
+    const fd = openSync(this.path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+    const { ino, size } = fstatSync(fd);
+    this.file = { fd, ino, size };
+    this.lookedAt = performance.now();
+    return this.file;
+  }
+
+  /** Each file gets the next number; those beyond the number or the total are removed. */
+  private rotate(): void {
+    const { maxFiles, maxFileBytes, maxTotalBytes } = this.limits;
+    for (const path of logFilesIn(this.folder).reverse()) {
+      const number = Number(path.slice(this.path.length + 1));
+      if (number + 1 >= maxFiles) rmSync(path, { force: true });
+      else renameSync(path, join(this.folder, logFileName(number + 1)));
+    }
+    // The new file will be as large as it may be.
+    let total = maxFileBytes;
+    for (const path of logFilesIn(this.folder)) {
+      total += statSync(path).size;
+      if (total > maxTotalBytes) rmSync(path, { force: true });
+    }
+  }
 }

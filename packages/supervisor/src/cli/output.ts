@@ -1,5 +1,6 @@
 /** Everything a command writes goes through here: text for people or one JSON document, and errors. */
 import type { OperationResult } from "../control/api.js";
+import { visible } from "../control-characters.js";
 import { PacelineError } from "../errors.js";
 import { type ExitStatus, exitStatusOf, exitStatusOfCode } from "./exit-status.js";
 
@@ -14,8 +15,19 @@ export function wantsColour(): boolean {
   return process.env.NO_COLOR === undefined || process.env.NO_COLOR === "";
 }
 
+/** In a terminal, control characters are shown as escapes: much of what is printed was said by programs of others. */
 export function print(text: string): void {
+  printStyled(process.stdout.isTTY ? visible(text) : text);
+}
+
+/** For text that has colours of ours, and whose other parts are made visible. */
+export function printStyled(text: string): void {
   process.stdout.write(`${text}\n`);
+}
+
+/** What another process of ours wrote to its own output, on stderr. */
+export function printForeign(text: string): void {
+  process.stderr.write(process.stderr.isTTY ? visible(text) : text);
 }
 
 export function printJson(value: unknown): void {
@@ -23,7 +35,7 @@ export function printJson(value: unknown): void {
 }
 
 export function printError(text: string): void {
-  process.stderr.write(`paceline: ${text}\n`);
+  printForeign(`paceline: ${text}\n`);
 }
 
 /** Tells how an operation ended and gives the exit status for it. */
@@ -32,7 +44,7 @@ export function printResult(result: OperationResult, json: boolean): ExitStatus 
   else if (result.ok) print(result.message);
   else {
     printError(result.message);
-    for (const line of result.lastLines ?? []) process.stderr.write(`  | ${line}\n`);
+    for (const line of result.lastLines ?? []) printForeign(`  | ${line}\n`);
   }
   return exitStatusOf(result);
 }

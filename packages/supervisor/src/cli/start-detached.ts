@@ -5,7 +5,7 @@ import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";
 import { milliseconds } from "./options.js";
-import { print, printError, printJson, printResult } from "./output.js";
+import { print, printError, printForeign, printJson, printResult } from "./output.js";
 import { prepareStart } from "./prepare-start.js";
 import { lateResult, spawnSupervisor, waitReady } from "./supervisor-process.js";
 
@@ -25,14 +25,14 @@ export async function startDetached(target: string, options: StartOptions): Prom
   const up = await supervisor.notice(left());
   if (up === "ended") {
     const { code } = await supervisor.exited;
-    process.stderr.write(supervisor.output());
+    printForeign(supervisor.output());
     return (code ?? EXIT.failed) as ExitStatus;
   }
   const result: OperationResult =
     up === "late" ? lateResult(options) : await waitReady(controlSocketIn(runDirPath), left(), options);
   if (!result.ok) {
     await supervisor.stop();
-    process.stderr.write(supervisor.output());
+    printForeign(supervisor.output());
     const status = printResult(result, options.json === true);
     if (!options.json) printError("nothing was left running");
     return status;

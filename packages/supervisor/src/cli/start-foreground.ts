@@ -3,7 +3,7 @@ import { closeSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
-import type { LogLine, OperationResult } from "../control/api.js";
+import type { OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
 import { stateFolder } from "../run-dir/place.js";
 import { registerElsewhere } from "../run-dir/registry.js";
@@ -13,10 +13,10 @@ import { watchClient } from "./client-presence.js";
 import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
-import { formatLogJson, formatLogLine } from "./format-line.js";
 import { openLogFile } from "./log-file.js";
+import { type LogPrinter, openLogPrinter } from "./log-printer.js";
 import { milliseconds } from "./options.js";
-import { print, printError, printResult } from "./output.js";
+import { printResult } from "./output.js";
 import { type PreparedStart, prepareStart } from "./prepare-start.js";
 import { version } from "./version.js";
 
@@ -52,7 +52,14 @@ function describe({ identity }: PreparedStart, runDir: RunDir, { config, release
 async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartOptions): Promise<ExitStatus> {
   const { fleet, request, runtimes } = prepared;
   let latest: LoadedFleet = fleet;
+  const printer = openLogPrinter(options.logFormat ?? "text");
+  const log = openLogFile({
+    ...fleet.config.log,
+    folder: runDir.logFolder,
+    onTrouble: (message) => supervisor.warn(message),
+  });
   const supervisor = createSupervisor({
+    logStatus: log.status,
     config: fleet.config,
     runDir: runDir.paths,
     environment: request.environment,
@@ -67,17 +74,17 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     version: version(),
     ...(options.watch ? { watch: { configFile: fleet.source.kind === "config" ? fleet.source.file : undefined } } : {}),
   });
-  const show = printerOf(options);
-  const log = openLogFile({ folder: runDir.logFolder, onTrouble: printError });
-  supervisor.onLog((line) => {
-    show(line);
-    log.write(line);
+  supervisor.onLog((lines) => {
+    printer.print(lines);
+    log.write(lines);
   });
+  const reopen = () => log.reopen();
+  process.on("SIGUSR1", reopen);
   const control = new ControlServer(supervisor, runDir.paths.controlSocket);
   await control.listen();
   let forgetClient = () => {};
   try {
-    announce(prepared, show);
+    announce(prepared, printer);
     if (options.stopWithClient) forgetClient = watchClient(() => void supervisor.stop());
     await supervisor.start();
     if (options.notifyFd !== undefined) notify(options.notifyFd);
@@ -86,7 +93,8 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
   } finally {
     forgetClient();
     await control.close();
-    await log.close();
+    process.off("SIGUSR1", reopen);
+    await Promise.all([log.close(), printer.close()]);
   }
 }
 
@@ -129,26 +137,12 @@ async function waitReady(supervisor: Supervisor, timeoutMs: number | undefined):
   return result;
 }
 
-type Printer = (line: Pick<LogLine, "at" | "name" | "text">) => void;
-
-function printerOf({ logFormat = "text" }: StartOptions): Printer {
-  switch (logFormat) {
-    case "text":
-      return (line) => print(formatLogLine(line));
-    case "json":
-      return (line) => print(formatLogJson(line));
-    case "none":
-      return () => {};
-    default:
-      return logFormat satisfies never;
-  }
-}
-
-function announce({ fleet, runtimes }: PreparedStart, show: Printer): void {
+function announce({ fleet, runtimes }: PreparedStart, printer: LogPrinter): void {
   const runtime = fleet.config.pools[0]?.runtime ?? runtimes.preferred;
   const ours = process.versions.bun === undefined ? "node" : "bun";
   const shown = runtime === ours ? `${runtime} ${process.versions[runtime]}` : runtime;
-  show({ at: Date.now(), name: "paceline", text: `${describeFleet(fleet.config, process.cwd())} (${shown})` });
+  const text = `${describeFleet(fleet.config, process.cwd())} (${shown})`;
+  printer.print([{ sequence: 0, at: Date.now(), name: "paceline", text }]);
 }
 
 /** Tells the starter that the control socket is served. */

@@ -9,7 +9,7 @@ import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";
 import { milliseconds } from "./options.js";
-import { print, printError, printResult, wantsColour } from "./output.js";
+import { print, printError, printForeign, printResult, wantsColour } from "./output.js";
 import { prepareStart } from "./prepare-start.js";
 import { lateResult, type SupervisorProcess, spawnSupervisor, waitReady } from "./supervisor-process.js";
 
@@ -27,7 +27,7 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
   const up = await supervisor.notice(timeoutMs);
   if (up === "late") return endFailedStart(supervisor, lateResult(options));
   if (up === "ended") {
-    process.stderr.write(supervisor.output());
+    printForeign(supervisor.output());
     return ((await supervisor.exited).code ?? EXIT.failed) as ExitStatus;
   }
   const socketPath = controlSocketIn(runDirPath);
@@ -76,7 +76,7 @@ function untilStartFailed(socketPath: string, timeoutMs: number | undefined, opt
 
 async function endFailedStart(supervisor: SupervisorProcess, result: OperationResult): Promise<ExitStatus> {
   await supervisor.stop();
-  process.stderr.write(supervisor.output());
+  printForeign(supervisor.output());
   printResult(result, false);
   printError("nothing was left running");
   return exitStatusOf(result);
@@ -111,7 +111,7 @@ async function leaveRunning({ child }: SupervisorProcess, name: string): Promise
 /** Says how the supervisor ended. */
 async function told(supervisor: SupervisorProcess, name: string): Promise<ExitStatus> {
   const { code, signal } = await supervisor.exited;
-  process.stderr.write(supervisor.output());
+  printForeign(supervisor.output());
   if (signal !== null) printError(`the supervisor was killed by ${signal}; its processes finish and end by themselves`);
   else print(`paceline: ${name} ${code === 0 ? "has stopped" : `ended with exit status ${code}`}`);
   return (code ?? EXIT.failed) as ExitStatus;

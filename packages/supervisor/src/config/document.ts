@@ -3,7 +3,7 @@ import type { z } from "zod";
 import { describeField } from "./fields.js";
 import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "./find.js";
 import { KIND_NAMES } from "./kinds/index.js";
-import { balancerFields, DEFAULT_POOL, fleetFields, policyFields, poolFields } from "./schema.js";
+import { balancerFields, DEFAULT_POOL, fleetFields, logFields, policyFields, poolFields } from "./schema.js";
 
 type Fields = Record<string, z.ZodType>;
 
@@ -106,6 +106,7 @@ exactly one of ${quote(KIND_NAMES)}, which says what its instances run; that is 
       `In \`balancer\`. Beside these, ${quote(policy)}, which mean what they mean for a pool.`,
       without(balancerFields, policy),
     ),
+    section("The log", "In `log`. What is in it, and who reads it: [operations.md](operations.md#logs).", logFields),
   ];
   return [INTRODUCTION, ...sections, ROUTES].join("\n");
 }

@@ -5,6 +5,7 @@ import type {
   BalancerConfig,
   FleetConfig,
   ListenAddress,
+  LogConfig,
   PoolConfig,
   ProcessPolicy,
   RuntimeName,
@@ -26,6 +27,7 @@ import {
   type FleetInput,
   fleetFields,
   instanceLimitFields,
+  logFields,
   type PoolInput,
   policyFields,
   poolFields,
@@ -59,6 +61,7 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
     name: input.name ?? context.defaultName,
     listen: resolveListen(input.listen ?? [DEFAULT_LISTEN], context),
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
+    log: { ...(defaultsOf(logFields) as unknown as LogConfig), ...defined(input.log) },
     balancer: resolveBalancer(input, context),
     pools,
   };

@@ -169,7 +169,20 @@ export const balancerLimitFields = {
   ),
 };
 
-const maxOutputBytes = bytes(1_048_576, "The bound of the file that holds the output of each process.", { min: 4096 });
+const maxOutputBytes = bytes(
+  16 << 20,
+  "How much of what a process wrote may be unread; beyond it the oldest lines are left out and counted. The file that holds its output takes twice as much of the disk at most.",
+  { min: 4096 },
+);
+
+/** How the log is kept in files. */
+export const logFields = {
+  maxFileBytes: bytes(10 << 20, "A file that would grow beyond this is renamed, and a new one begins.", {
+    min: 65_536,
+  }),
+  maxFiles: count(5, "How many files there are at most, the one that is written to included.", { max: 1000 }),
+  maxTotalBytes: bytes(50 << 20, "The bound of all files together; the oldest are removed.", { min: 65_536 }),
+};
 
 const runtime = word(
   ["bun", "node"],
@@ -249,6 +262,10 @@ export const fleetFields = {
       description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level make one pool named \`${DEFAULT_POOL}\`; with it, they hold for each pool that does not say otherwise, and what they run, \`instances\`, \`routes\` and \`stripPrefix\` belong into the pools.`,
     }),
   balancer: table(balancerFields, "The processes that accept connections and spread requests over the instances."),
+  log: table(
+    logFields,
+    "How the log is kept in files, in `log/` of the run directory; taken when the fleet starts. See [The log](#the-log).",
+  ),
   orphanGraceMs: milliseconds(
     60_000,
     "How long instances and balancers go on serving when the supervisor is lost; then they drain and exit.",

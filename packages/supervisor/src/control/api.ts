@@ -53,6 +53,9 @@ export interface InstanceStatus {
   /** Spawns of this slot after an unwanted exit, since the supervisor started. */
   restarts: number;
   lastExit: LastExit | null;
+  /** Lines that it wrote, since the supervisor started, and those of them that were written faster than they could be read. */
+  linesTotal: number;
+  linesLost: number;
   /** A second process in the slot: coming up (successor) or draining (leaver). */
   other: { role: "successor" | "leaver"; pid: number | null; state: ProcessState; attempt: number } | null;
 }
@@ -94,6 +97,8 @@ export interface BalancerStatus {
   latencyMs: LatencyMs;
   restarts: number;
   lastExit: LastExit | null;
+  linesTotal: number;
+  linesLost: number;
   snapshotVersion: number;
   other: InstanceStatus["other"];
 }
@@ -103,6 +108,16 @@ export interface WatchStatus {
   folders: number;
   /** Why the last change was not taken over; null when it was. */
   failure: string | null;
+}
+
+/** The log that is kept in files. */
+export interface LogStatus {
+  /** The file that is written to. */
+  path: string;
+  /** Why it cannot be written at present, such as a disk that is full; null while it can. */
+  problem: string | null;
+  /** Lines that were not written into it, of all instances. */
+  linesLost: number;
 }
 
 export interface Status {
@@ -126,6 +141,8 @@ export interface Status {
   supervisor: { rssBytes: number; pssBytes: number | null };
   /** Null unless the fleet reloads itself when its files change. */
   watch: WatchStatus | null;
+  /** Null where no log is kept. */
+  log: LogStatus | null;
   balancers: BalancerStatus[];
   pools: PoolStatus[];
 }
@@ -149,7 +166,11 @@ export interface LogLine {
   name: string;
   /** Of the supervisor's own words: what they speak of, such as `web.3`. */
   subject?: string;
+  /** Of an event. */
+  level?: FleetEvent["level"];
   text: string;
+  /** So many lines of `name` are not there, in this place; `text` says so. */
+  lost?: number;
 }
 
 /**
@@ -163,6 +184,20 @@ export function isAbout(subject: string, name: string | undefined): boolean {
 /** Whether a line of the log belongs to what was asked for: what was written by it, or said of it. */
 export function isLineOf(line: LogLine, name: string | undefined): boolean {
   return isAbout(line.name, name) || (line.subject !== undefined && isAbout(line.subject, name));
+}
+
+/** What to say to a name that means nothing; `names` are those that mean something. */
+export function unknownName(name: string, names: readonly string[]): string {
+  const [pool] = name.split(".");
+  // All instances of all pools would be many.
+  const ofPool = names.filter((each) => each.startsWith(`${pool}.`));
+  const known = name.includes(".") && ofPool.length > 0 ? ofPool : names.filter((each) => !each.includes("."));
+  return `no pool or instance named ${JSON.stringify(name)} (known: ${known.join(", ")})`;
+}
+
+/** Stands where lines are missing: `[7 lines lost: they were written faster than they could be read]`. */
+export function lostText(count: number, why: string): string {
+  return `[${count === 1 ? "1 line" : `${count} lines`} lost: ${why}]`;
 }
 
 /** How an operation ended. A failed one has changed nothing that served before it. */
@@ -201,9 +236,12 @@ export interface SupervisorApi {
   stop(): Promise<OperationResult>;
   /** Resolves when every instance is ready, or at once with what keeps it from that (a failed slot). */
   waitReady(): Promise<OperationResult>;
+  /** What events and lines can be asked for by: pools, instances, balancers. */
+  names(): string[];
   recentEvents(): FleetEvent[];
   recentLog(name: string | undefined): LogLine[];
   /** Returns the function that ends the subscription. */
   onEvent(listener: (event: FleetEvent) => void): () => void;
-  onLog(listener: (line: LogLine) => void): () => void;
+  /** Lines that came together are told together. */
+  onLog(listener: (lines: readonly LogLine[]) => void): () => void;
 }

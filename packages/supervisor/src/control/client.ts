@@ -54,14 +54,23 @@ export class ControlClient {
     return result;
   }
 
-  /** Calls `onLine` for each line of a stream until it ends, or until `signal` says so (an error of code `lost`). */
-  async read(path: string, onLine: (line: object) => void, signal?: AbortSignal): Promise<void> {
+  /**
+   * Calls `onLines` for the lines of a stream, those that come together at once, until it ends or until `signal` says so
+   * (an error of code `lost`); what comes next waits for what `onLines` returns.
+   */
+  async read(path: string, onLines: (lines: object[]) => Promise<void> | void, signal?: AbortSignal): Promise<void> {
+    let lines: object[] = [];
     const take = (line: object) => {
       const { error } = line as { error?: { code: string; message: string } };
       if (error !== undefined) throw new PacelineError(error.code, error.message);
-      onLine(line);
+      lines.push(line);
     };
-    await this.#send("GET", path, undefined, take, signal);
+    const flush = () => {
+      const some = lines;
+      lines = [];
+      return some.length === 0 ? undefined : onLines(some);
+    };
+    await this.#send("GET", path, undefined, take, signal, flush);
   }
 
   #send(
@@ -70,6 +79,7 @@ export class ControlClient {
     body: object | undefined,
     onLine: (line: object) => void,
     signal?: AbortSignal,
+    onChunk?: () => Promise<void> | void,
   ): Promise<void> {
     return new Promise((resolve, reject) => {
       const text = body === undefined ? undefined : JSON.stringify(body);
@@ -91,7 +101,7 @@ export class ControlClient {
         timer = setTimeout(() => end(new PacelineError("timeout", message)), this.#deadline - performance.now());
       }
       outgoing.on("error", (error: NodeJS.ErrnoException) => end(explain(error)));
-      outgoing.on("response", (response) => readLines(response, onLine).then(() => end(), end));
+      outgoing.on("response", (response) => readLines(response, onLine, onChunk).then(() => end(), end));
       outgoing.end(text);
     });
   }
@@ -103,7 +113,11 @@ interface OperationLine {
   error?: Omit<Extract<OperationResult, { ok: false }>, "ok">;
 }
 
-async function readLines(response: IncomingMessage, onLine: (line: object) => void): Promise<void> {
+async function readLines(
+  response: IncomingMessage,
+  onLine: (line: object) => void,
+  onChunk: () => Promise<void> | void = () => {},
+): Promise<void> {
   let pending = "";
   response.setEncoding("utf8");
   try {
@@ -112,6 +126,8 @@ async function readLines(response: IncomingMessage, onLine: (line: object) => vo
       pending = parts.pop() ?? "";
       if (pending.length > MAX_ANSWER_BYTES) throw new PacelineError("lost", "the supervisor's answer has no end");
       for (const line of parts) if (line !== "") onLine(JSON.parse(line) as object);
+      const wait = onChunk();
+      if (wait !== undefined) await wait;
     }
   } catch (error) {
     throw error instanceof PacelineError ? error : explain(error as NodeJS.ErrnoException);

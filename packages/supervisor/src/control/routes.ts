@@ -1,5 +1,13 @@
 /** All that the control socket answers, in one list; docs/http-api.md explains each entry. */
-import { isAbout, isLineOf, type OperationResult, type ProgressListener, type SupervisorApi } from "./api.js";
+import { ControlError } from "./answer.js";
+import {
+  isAbout,
+  isLineOf,
+  type OperationResult,
+  type ProgressListener,
+  type SupervisorApi,
+  unknownName,
+} from "./api.js";
 import type { BodyOf, BodyShape } from "./body.js";
 
 /** What a route is given; all of it is checked. */
@@ -11,8 +19,8 @@ export interface RouteInput<Body> {
   body: Body;
 }
 
-/** Calls `onLine` for each further line until the function it returns is called. */
-export type Subscribe = (onLine: (line: object) => void) => () => void;
+/** Calls `onLines` for further lines, with those that come together, until the function it returns is called. */
+export type Subscribe = (onLines: (lines: readonly object[]) => void) => () => void;
 
 export type Answer<Body> =
   /** One JSON document, at once. */
@@ -89,9 +97,11 @@ export const routes: readonly Route[] = [
     kind: "lines",
     open: ({ supervisor, query }) => {
       const name = query.get("name") ?? undefined;
+      const recent = supervisor.recentLog(name);
+      checkName(supervisor, name, recent);
       return {
-        recent: supervisor.recentLog(name),
-        subscribe: (onLine) => supervisor.onLog((line) => isLineOf(line, name) && onLine(line)),
+        recent,
+        subscribe: (onLines) => supervisor.onLog((lines) => onLines(lines.filter((line) => isLineOf(line, name)))),
       };
     },
   }),
@@ -99,13 +109,22 @@ export const routes: readonly Route[] = [
     kind: "lines",
     open: ({ supervisor, query }) => {
       const name = query.get("name") ?? undefined;
+      const recent = supervisor.recentEvents().filter((event) => isAbout(event.subject, name));
+      checkName(supervisor, name, recent);
       return {
-        recent: supervisor.recentEvents().filter((event) => isAbout(event.subject, name)),
-        subscribe: (onLine) => supervisor.onEvent((event) => isAbout(event.subject, name) && onLine(event)),
+        recent,
+        subscribe: (onLines) => supervisor.onEvent((event) => isAbout(event.subject, name) && onLines([event])),
       };
     },
   }),
 ];
+
+/** A name that is mistyped would be waited for for ever; one that is gone may still have lines. */
+function checkName(supervisor: SupervisorApi, name: string | undefined, recent: readonly object[]): void {
+  if (name === undefined || recent.length > 0) return;
+  const names = supervisor.names();
+  if (!names.includes(name)) throw new ControlError(400, "invalid", unknownName(name, names));
+}
 
 /** The parts of `path` that the route's pattern names, or undefined when it does not match. */
 export function matchPath(pattern: string, path: string): Record<string, string> | undefined {

@@ -95,7 +95,7 @@ export interface PoolConfig {
     maxDeferredJobs: number;
     maxDeferDelayMs: number;
   };
-  /** The bound of each process's output file, in bytes. */
+  /** How much of what a process wrote may be unread, in bytes. */
   maxOutputBytes: number;
 }
 
@@ -110,11 +110,19 @@ export interface BalancerConfig {
   maxOutputBytes: number;
 }
 
+/** How the log is kept in files. */
+export interface LogConfig {
+  maxFileBytes: number;
+  maxFiles: number;
+  maxTotalBytes: number;
+}
+
 /** A whole fleet as configured: what `paceline check` accepts and the supervisor runs. */
 export interface FleetConfig {
   name: string;
   listen: ListenAddress[];
   orphanGraceMs: number;
+  log: LogConfig;
   balancer: BalancerConfig;
   pools: PoolConfig[];
 }

@@ -63,10 +63,11 @@ export function feedLines<Line>(
     gathered = [];
     fresh = false;
   };
-  const take = (line: object) => {
-    gathered.push(line as Line);
+  const take = (lines: object[]) => {
+    const isFirst = gathered.length === 0;
+    for (const line of lines) gathered.push(line as Line);
     if (gathered.length > 2 * MAX_GATHERED) gathered = gathered.slice(-MAX_GATHERED);
-    if (fresh && gathered.length === 1) {
+    if (fresh && isFirst) {
       clearTimeout(timer);
       timer = setTimeout(flush, FIRST_MS);
     }

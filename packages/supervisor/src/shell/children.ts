@@ -20,7 +20,7 @@ import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "./event-log.js";
 import type { LinkConnection } from "./link-connection.js";
 import { BALANCER_POOL, type Ending, type LiveProcess } from "./live-process.js";
-import { OutputFile } from "./output.js";
+import { OutputFile, type OutputSink } from "./output.js";
 import { signalGroup, spawnDetached } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import type { StatsBook } from "./stats.js";
@@ -32,6 +32,8 @@ export interface ChildrenOptions {
   log: EventLog;
   stats: StatsBook;
   outputPath(id: string): string;
+  /** What takes the output of the slot `name`. */
+  outputSink(name: string): OutputSink;
   plan(effect: FleetEffect, token: string): SpawnPlan;
   /** What a balancer inherits as fd 3, 4, …. */
   listeningFds(): number[];
@@ -99,8 +101,7 @@ export class Children {
     try {
       plan = options.plan(effect, token);
       if (plan.mark !== null) markFd = openMark(dirname(options.outputPath(effect.id)), plan.mark);
-      const tell = (line: string) => options.log.line(effect.name, line);
-      output = new OutputFile(options.outputPath(effect.id), plan.maxOutputBytes, tell);
+      output = new OutputFile(options.outputPath(effect.id), plan.maxOutputBytes, options.outputSink(effect.name));
     } catch (error) {
       if (markFd !== undefined) closeSync(markFd);
       const reason = (error as Error).message;

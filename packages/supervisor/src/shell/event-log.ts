@@ -1,5 +1,5 @@
 /** What happened and what the children wrote, as bounded lists with subscribers. */
-import { type FleetEvent, isLineOf, type LogLine } from "../control/api.js";
+import { type FleetEvent, isLineOf, type LogLine, lostText } from "../control/api.js";
 
 const MAX_EVENTS = 1000;
 const MAX_LOG_LINES = 5000;
@@ -39,7 +39,7 @@ export class EventLog {
   private readonly events = new Recent<FleetEvent>(MAX_EVENTS, Number.POSITIVE_INFINITY, () => 0);
   private readonly lines = new Recent<LogLine>(MAX_LOG_LINES, MAX_LOG_CHARACTERS, (line) => line.text.length);
   private readonly eventListeners = new Set<(event: FleetEvent) => void>();
-  private readonly lineListeners = new Set<(line: LogLine) => void>();
+  private readonly lineListeners = new Set<(lines: readonly LogLine[]) => void>();
   private eventSequence = 0;
   private lineSequence = 0;
 
@@ -48,16 +48,31 @@ export class EventLog {
     const event: FleetEvent = { sequence: ++this.eventSequence, at: Date.now(), level, subject, message };
     this.events.push(event);
     for (const listener of this.eventListeners) listener(event);
-    if (subject === "paceline") this.line("paceline", message);
-    else this.line("paceline", `${subject} ${message}`, subject);
+    const line =
+      subject === "paceline"
+        ? this.next("paceline", message, event.at)
+        : { ...this.next("paceline", `${subject} ${message}`, event.at), subject };
+    this.add([{ ...line, level }]);
   }
 
-  /** A line that `name` wrote; `subject` is what the supervisor's own words speak of. */
-  line(name: string, text: string, subject?: string): void {
-    const about = subject === undefined ? {} : { subject };
-    const line: LogLine = { sequence: ++this.lineSequence, at: Date.now(), name, ...about, text };
-    this.lines.push(line);
-    for (const listener of this.lineListeners) listener(line);
+  /** What `name` wrote. */
+  output(name: string, texts: readonly string[]): void {
+    const at = Date.now();
+    this.add(texts.map((text) => this.next(name, text, at)));
+  }
+
+  /** So many lines of `name` are missing here; `why` says it in words. */
+  lost(name: string, count: number, why: string): void {
+    this.add([{ ...this.next(name, lostText(count, why), Date.now()), lost: count }]);
+  }
+
+  private next(name: string, text: string, at: number): LogLine {
+    return { sequence: ++this.lineSequence, at, name, text };
+  }
+
+  private add(lines: readonly LogLine[]): void {
+    for (const line of lines) this.lines.push(line);
+    for (const listener of this.lineListeners) listener(lines);
   }
 
   recentEvents(): FleetEvent[] {
@@ -74,7 +89,7 @@ export class EventLog {
     return subscribe(this.eventListeners, listener);
   }
 
-  onLog(listener: (line: LogLine) => void): () => void {
+  onLog(listener: (lines: readonly LogLine[]) => void): () => void {
     return subscribe(this.lineListeners, listener);
   }
 }

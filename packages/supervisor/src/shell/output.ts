@@ -1,69 +1,85 @@
-/** What a child writes: a file that the child appends to and that we read line by line and keep within a bound. */
-import { closeSync, fstatSync, ftruncateSync, openSync, readSync, unlinkSync } from "node:fs";
+/** What a child writes: a file that the child appends to and that we read line by line, giving back what is read. */
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, unlinkSync } from "node:fs";
+import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
+import { canRelease, releaseRead } from "./release-read.js";
 
-const MAX_LINE_BYTES = 8 << 10;
 const LAST_LINES = 20;
-const CHUNK_BYTES = 64 << 10;
+const CHUNK_BYTES = MAX_LINE_BYTES;
 const POLL_MS = 200;
-const NEWLINE = 0x0a;
+/** So much is read of one file before the others, and all else this process does, have their turn. */
+const PASS_BYTES = 4 << 20;
 
 const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
 
-/** The output file of one process. */
+export interface OutputSink {
+  /** Lines in the order in which they were written. */
+  lines(texts: string[]): void;
+  /** So many lines before those that come next were not read in time. */
+  lost(count: number): void;
+}
+
+/**
+ * The output file of one process. It grows on and on while the part that was read takes no room on the disk: emptying a
+ * file that somebody writes to loses what comes between the last reading and that.
+ */
 export class OutputFile {
   /** For the child's stdout and stderr: every write is appended, wherever the end is then. */
   readonly fd: number;
   /** The last lines written, the newest last. */
   readonly lastLines: string[] = [];
+  private readonly cutter = new LineCutter();
   private offset = 0;
-  private partial: Buffer = Buffer.alloc(0);
-  private skipping = false;
+  /** What comes before this is left out. */
+  private skipTo = 0;
+  /** What comes before this takes no room any more. */
+  private released = 0;
   private closed = false;
 
   /**
    * Creates the file, readable to its owner alone.
-   * @param maxBytes when the file is longer than this it is emptied, after it was read.
+   * @param maxBytes what may be unread; beyond it the oldest lines are left out, and counted.
    */
   constructor(
     private readonly path: string,
     private readonly maxBytes: number,
-    private readonly onLine: (line: string) => void,
+    private readonly sink: OutputSink,
   ) {
-    // A file that is not an O_APPEND one would keep its holes after a truncation: each writer has an offset of its own.
-    this.fd = openSync(path, "a+", 0o600);
+    // Of the file alone, not of what somebody has put in its place.
+    this.fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
   }
 
-  /** Reads what is new. */
-  read(): void {
-    if (this.closed) return;
+  /** Reads what is new, as far as one turn goes; whether there is more. */
+  read(): boolean {
+    if (this.closed) return false;
     const { size } = fstatSync(this.fd);
-    if (size < this.offset) this.offset = 0;
-    if (size === this.offset) return;
-    const unread = size - this.offset;
-    if (unread > this.maxBytes) {
-      const kept = Math.min(this.maxBytes, CHUNK_BYTES);
-      this.endLine();
-      this.line(`[${unread - kept} bytes of output left out]`);
-      this.offset = size - kept;
-    }
-    while (this.offset < size) {
-      const count = readSync(this.fd, chunk, 0, Math.min(CHUNK_BYTES, size - this.offset), this.offset);
+    // Somebody else has emptied it.
+    if (size < this.offset) this.offset = this.skipTo = this.released = 0;
+    if (size - Math.max(this.offset, this.skipTo) > this.maxBytes) this.skipTo = size - (this.maxBytes >> 1);
+    const lines: string[] = [];
+    const end = Math.min(size, this.offset + PASS_BYTES);
+    while (this.offset < end) {
+      const isSkipped = this.offset < this.skipTo;
+      const length = Math.min(CHUNK_BYTES, (isSkipped ? this.skipTo : size) - this.offset);
+      const count = readSync(this.fd, chunk, 0, length, this.offset);
       if (count === 0) break;
       this.offset += count;
-      this.take(chunk.subarray(0, count));
+      const bytes = chunk.subarray(0, count);
+      if (isSkipped) this.cutter.skip(bytes);
+      else this.cutter.take(bytes, lines);
     }
-    if (this.offset > this.maxBytes) {
-      // What is written between the last read and this call is lost; that is the price of the bound.
-      ftruncateSync(this.fd, 0);
-      this.offset = 0;
-    }
+    this.tell(lines);
+    this.release();
+    return this.offset < size;
   }
 
   /** Reads the rest, and removes the file. */
   close(): void {
     if (this.closed) return;
-    this.read();
-    this.endLine();
+    // What it started may still write: it ends with what was there.
+    for (const { size } = fstatSync(this.fd); this.offset < size && this.read(); );
+    const lines: string[] = [];
+    this.cutter.end(lines);
+    this.tell(lines);
     this.closed = true;
     closeSync(this.fd);
     try {
@@ -74,47 +90,29 @@ export class OutputFile {
     }
   }
 
-  private take(bytes: Buffer): void {
-    let start = 0;
-    for (;;) {
-      const end = bytes.indexOf(NEWLINE, start);
-      if (end === -1) break;
-      this.extend(bytes.subarray(start, end));
-      this.endLine();
-      this.skipping = false;
-      start = end + 1;
-    }
-    this.extend(bytes.subarray(start));
+  private release(): void {
+    this.released = releaseRead(this.fd, this.released, this.offset, this.maxBytes >> 1);
+    // Without holes it is emptied, when all was read a moment ago: what comes in between is lost.
+    if (canRelease() || this.offset <= this.maxBytes || fstatSync(this.fd).size !== this.offset) return;
+    ftruncateSync(this.fd, 0);
+    this.offset = this.skipTo = this.released = 0;
   }
 
-  /** Adds to the line that is not whole yet; past the bound it is told as it is, and the rest is skipped. */
-  private extend(bytes: Buffer): void {
-    if (this.skipping || bytes.length === 0) return;
-    const room = MAX_LINE_BYTES - this.partial.length;
-    this.partial = Buffer.concat([this.partial, bytes.subarray(0, room)]);
-    if (bytes.length <= room) return;
-    this.partial = Buffer.concat([this.partial, Buffer.from(" […]")]);
-    this.endLine();
-    this.skipping = true;
-  }
-
-  private endLine(): void {
-    if (this.partial.length === 0) return;
-    const text = this.partial.toString("utf8").replace(/\r$/, "");
-    this.partial = Buffer.alloc(0);
-    this.line(text);
-  }
-
-  private line(text: string): void {
-    this.lastLines.push(text);
-    if (this.lastLines.length > LAST_LINES) this.lastLines.shift();
-    this.onLine(text);
+  private tell(lines: string[]): void {
+    const lost = this.cutter.takeLost();
+    if (lost > 0) this.sink.lost(lost);
+    if (lines.length === 0) return;
+    const said = lines.length <= LAST_LINES ? lines : lines.slice(-LAST_LINES);
+    this.lastLines.push(...said.filter((line) => line !== ""));
+    this.lastLines.splice(0, Math.max(0, this.lastLines.length - LAST_LINES));
+    this.sink.lines(lines);
   }
 }
 
-/** Reads the output of all processes at an interval. */
+/** Reads the output of all processes at an interval, and those that have more at once. */
 export class OutputPoller {
   private timer: NodeJS.Timeout | undefined;
+  private stopped = false;
 
   constructor(
     private readonly files: () => Iterable<OutputFile>,
@@ -122,20 +120,26 @@ export class OutputPoller {
   ) {}
 
   start(): void {
-    this.timer = setInterval(() => this.poll(), POLL_MS);
+    this.timer = setTimeout(() => this.poll(), POLL_MS);
   }
 
   stop(): void {
-    clearInterval(this.timer);
+    this.stopped = true;
+    clearTimeout(this.timer);
   }
 
   private poll(): void {
+    let isMore = false;
     for (const file of this.files()) {
       try {
-        file.read();
+        if (file.read()) isMore = true;
       } catch (error) {
         this.problem(error);
       }
     }
+    if (this.stopped) return;
+    // A turn for all else in between, whatever is written meanwhile.
+    if (isMore) setImmediate(() => !this.stopped && this.poll());
+    else this.timer = setTimeout(() => this.poll(), POLL_MS);
   }
 }

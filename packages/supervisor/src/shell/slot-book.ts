@@ -1,6 +1,8 @@
 /** What is remembered of each slot beyond the process that is in it now. */
 import type { LastExit } from "../control/api.js";
+import type { EventLog } from "./event-log.js";
 import type { Ending, LiveProcess } from "./live-process.js";
+import type { OutputSink } from "./output.js";
 
 export interface SlotRecord {
   /** Spawns after an end that nobody asked for. */
@@ -12,6 +14,9 @@ export interface SlotRecord {
   endings: Map<number, Ending>;
   /** The next spawn comes after an end that nobody asked for. */
   unwanted: boolean;
+  /** Lines that its processes wrote, and those of them that could not be read in time. */
+  linesTotal: number;
+  linesLost: number;
 }
 
 /** Of a slot, only the ends of the last attempts matter. */
@@ -23,7 +28,10 @@ export class SlotBook {
   of(slot: string): SlotRecord {
     let record = this.records.get(slot);
     if (record === undefined) {
-      record = { restarts: 0, lastExit: null, everReady: false, endings: new Map(), unwanted: false };
+      record = {
+        ...{ restarts: 0, lastExit: null, everReady: false, endings: new Map(), unwanted: false },
+        ...{ linesTotal: 0, linesLost: 0 },
+      };
       this.records.set(slot, record);
     }
     return record;
@@ -45,6 +53,22 @@ export class SlotBook {
     if (!unwanted) return;
     record.unwanted = true;
     record.lastExit = { ...ending.status, at: ending.at, reason: ending.reason, lastLines: ending.lastLines };
+  }
+
+  /** Counts what the processes of `slot` write, and hands it on to the log. */
+  outputSink(slot: string, log: EventLog): OutputSink {
+    return {
+      lines: (texts) => {
+        this.of(slot).linesTotal += texts.length;
+        log.output(slot, texts);
+      },
+      lost: (count) => {
+        const record = this.of(slot);
+        record.linesTotal += count;
+        record.linesLost += count;
+        log.lost(slot, count, "they were written faster than they could be read");
+      },
+    };
   }
 
   /** Forgets a slot that is gone. */

@@ -1,5 +1,5 @@
 /** Puts the status document together. */
-import type { BalancerStatus, InstanceStatus, PoolStatus, Status, WatchStatus } from "../control/api.js";
+import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status, WatchStatus } from "../control/api.js";
 import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { BalancerCoordination } from "./balancer-coordination.js";
 import type { Children } from "./children.js";
@@ -18,6 +18,7 @@ export interface StatusSources {
   state: Status["state"];
   listen: string[];
   watch: WatchStatus | null;
+  log: LogStatus | null;
   fleet: Fleet;
   configs: PoolConfigs;
   children: Children;
@@ -47,6 +48,7 @@ export function buildStatus(sources: StatusSources): Status {
     errorsTotal: totals.errorsTotal,
     ...memoryOfAll(sources),
     watch: sources.watch,
+    log: sources.log,
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)
       .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, now))),
@@ -143,6 +145,8 @@ function common(sources: StatusSources, slot: Slot, child: LiveProcess | undefin
     latencyMs: child?.stats.latencyMs(now) ?? { p50: null, p99: null },
     restarts: record.restarts,
     lastExit: record.lastExit,
+    linesTotal: record.linesTotal,
+    linesLost: record.linesLost,
     other: otherOf(sources, slot),
   };
 }

@@ -1,5 +1,5 @@
 /** The supervisor: wires the parts together, starts the fleet and ends it. */
-import type { OperationResult, Status, SupervisorApi } from "../control/api.js";
+import type { LogStatus, OperationResult, Status, SupervisorApi } from "../control/api.js";
 import { addPool, type Fleet, isDown, resize } from "../core/fleet.js";
 import type { FleetConfig } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
@@ -52,6 +52,8 @@ export interface SupervisorOptions {
   version: string;
   /** The programs that children run; those of @paceline/server and @paceline/balancer unless given. */
   entries?: SpawnSettings["entries"];
+  /** How the log is that is kept of this fleet. */
+  logStatus?: () => LogStatus;
   /** Reload what changed on a change of files; with the file that the config was read from, if from a file. */
   watch?: { configFile: string | undefined };
 }
@@ -62,6 +64,8 @@ export interface Supervisor extends SupervisorApi {
    * @throws PacelineError with the system's code when an address cannot be had, such as `EADDRINUSE`.
    */
   start(): Promise<void>;
+  /** Says in events and log what is wrong around the fleet. */
+  warn(message: string): void;
   /** Resolves when nothing of the fleet is left; `failed` when something could not be ended. */
   readonly ended: Promise<{ failed: boolean }>;
 }
@@ -117,6 +121,7 @@ class FleetSupervisor implements Supervisor {
       log,
       stats,
       outputPath: (id) => runDir.outputPath(id),
+      outputSink: (name) => slots.outputSink(name, log),
       plan: (effect, token) => planSpawn(spawnSettings, effect, token),
       listeningFds: () => this.sockets.map((socket) => socket.fd),
       report: ({ pool, index }, report) => this.runner.report(pool, index, report),
@@ -256,6 +261,7 @@ class FleetSupervisor implements Supervisor {
       state: this.stopping !== undefined ? "stopping" : allReady ? "running" : "starting",
       listen: this.sockets.map((socket) => socket.url),
       watch: this.watch?.status ?? null,
+      log: this.options.logStatus?.() ?? null,
     });
   }
 
@@ -287,6 +293,19 @@ class FleetSupervisor implements Supervisor {
     };
     // Ends in bounded time: starting has a deadline, and failures a budget.
     return (await this.runner.until(settled)) ?? STOPPING;
+  }
+
+  warn(message: string): void {
+    this.log.event("warn", "paceline", message);
+  }
+
+  names(): string[] {
+    const { pools } = this.runner.fleet;
+    return [
+      ...pools.map(({ name }) => name),
+      ...pools.flatMap(({ slots }) => slots.map(({ name }) => name)),
+      "paceline",
+    ];
   }
 
   recentEvents(): ReturnType<SupervisorApi["recentEvents"]> {

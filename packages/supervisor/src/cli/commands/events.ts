@@ -13,8 +13,11 @@ export const events: DefineCommand = (program, action) => {
     .option("-n, --lines <count>", "begin with this many events", parseCount, 100);
   withTimeout(withJson(withFleet(command))).action(
     action(async (name: string | undefined, options: FollowOptions) => {
-      const [{ follow }, { formatEvent }] = await Promise.all([import("../follow.js"), import("../format-line.js")]);
-      return follow<FleetEvent>("/v1/events", name, options, formatEvent);
+      const [{ follow }, { eventOf, formatEvent }] = await Promise.all([
+        import("../follow.js"),
+        import("../format-line.js"),
+      ]);
+      return follow<FleetEvent>("/v1/events", name, options, { format: formatEvent, fromLog: eventOf });
     }),
   );
 };

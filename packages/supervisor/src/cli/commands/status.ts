@@ -15,7 +15,7 @@ export const status: DefineCommand = (program, action) => {
   const command = program.command("status").description("show every process, its memory and its request rate");
   withTimeout(withJson(withFleet(command))).action(
     action(async (options: FleetOptions & JsonOption & TimeoutOption) => {
-      const [{ ControlClient }, { findControlSocket }, { print, printJson }] = await Promise.all([
+      const [{ ControlClient }, { findControlSocket }, { printJson, printStyled }] = await Promise.all([
         import("../../control/client.js"),
         import("../find-fleet.js"),
         import("../output.js"),
@@ -28,7 +28,9 @@ export const status: DefineCommand = (program, action) => {
       if (options.json) printJson(document);
       else {
         const { formatStatus } = await import("../format-status.js");
-        print(formatStatus(document, { colour: process.stdout.isTTY === true && process.env.NO_COLOR === undefined }));
+        printStyled(
+          formatStatus(document, { colour: process.stdout.isTTY === true && process.env.NO_COLOR === undefined }),
+        );
       }
       return EXIT.done;
     }),

@@ -1,0 +1,43 @@
+/** Prints the log on stdout: whoever reads it slowly, or not at all, costs lines and never holds up the supervisor. */
+import { closeSync, constants, fstatSync, openSync, write } from "node:fs";
+import type { LogLine } from "../control/api.js";
+import { formatLogJson, formatLogLine } from "./format-line.js";
+import { LineWriter } from "./line-writer.js";
+
+const CLOSE_TIMEOUT_MS = 2_000;
+
+export interface LogPrinter {
+  print(lines: readonly LogLine[]): void;
+  /** Resolves when all is printed, or cannot be. */
+  close(): Promise<void>;
+}
+
+export function openLogPrinter(format: "text" | "json" | "none"): LogPrinter {
+  if (format === "none") return { print: () => {}, close: async () => {} };
+  const fd = openStdout();
+  const isTerminal = process.stdout.isTTY === true;
+  const writer = new LineWriter({
+    target: {
+      write: (bytes, done) => write(fd, bytes, 0, bytes.length, null, (error, written = 0) => done(error, written)),
+    },
+    format: (line) => (format === "json" ? formatLogJson(line) : formatLogLine(line, isTerminal)),
+  });
+  return {
+    print: (lines) => writer.add(lines),
+    close: async () => {
+      await writer.close(CLOSE_TIMEOUT_MS);
+      if (fd !== 1) closeSync(fd);
+    },
+  };
+}
+
+function openStdout(): number {
+  try {
+    // A pipe that nobody reads would hold up a thread for ever; and not to wait for it is a property of the open file, which
+    // other programs share: so it is opened once more.
+    if (fstatSync(1).isFIFO()) return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch {
+    // No /proc, or not ours to open: the one that there is will do.
+  }
+  return 1;
+}

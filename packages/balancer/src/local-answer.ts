@@ -1,6 +1,6 @@
 /** The answers that the balancer gives itself: refused heads, no instance ready, an upstream that failed. */
 
-import { REASONS } from "./reasons.js";
+import { REASONS } from "@paceline/link/reasons";
 
 export type LocalStatus = 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
 

@@ -2,7 +2,8 @@
 import net from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
-import { exchangeRaw } from "./support/raw-client.js";
+import { Changes } from "./support/changes.js";
+import { exchangeRaw, RawClient } from "./support/raw-client.js";
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
@@ -15,16 +16,23 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
   let closes = false;
   /** What came on each connection: the methods of its requests, in their order. */
   let connections: string[][] = [];
+  let closed = 0;
+  const changes = new Changes();
 
   beforeEach(async () => {
     status = 200;
     closes = false;
     connections = [];
+    closed = 0;
     balancer = await BalancerProcess.start(runtime);
     server = net.createServer((socket) => {
       const methods: string[] = [];
       connections.push(methods);
       socket.on("error", () => {});
+      socket.on("close", () => {
+        closed++;
+        changes.tell();
+      });
       socket.setEncoding("latin1").on("data", (text: string) => {
         for (const [, method = ""] of text.matchAll(/(GET|POST) \//g)) {
           methods.push(method);
@@ -49,21 +57,50 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
     return balancer.follow({}, [{ name: "api", routes: ["/"], upstreams }]);
   };
 
+  /** One client that sends these requests one after the other. */
+  const askAll = async (client: RawClient, requests: readonly string[]) => {
+    let answers = client.received.split("ok").length;
+    for (const request of requests) {
+      await client.send(request.replace("Connection: close\r\n", ""));
+      answers++;
+      await client.until(({ received }) => received.split("ok").length === answers, `answer ${answers}`);
+    }
+  };
+
   it("is spoken to over TCP, and what must not be sent twice gets a new connection", async () => {
     await follow();
-    for (const request of [GET, GET, POST, GET, POST]) {
-      expect((await exchangeRaw(balancer.port, request)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
-    }
-    // A GET takes the connection that was used last.
+    const client = await RawClient.connect(balancer.port);
+    await askAll(client, [GET, GET, POST, GET, POST]);
     expect(connections).toEqual([["GET", "GET"], ["POST", "GET"], ["POST"]]);
+    client.destroy();
   });
 
   it("that takes one request at a time gets the new connection in the place of the idle one", async () => {
     await follow({ maxInFlight: 1 });
-    for (const request of [GET, POST, POST, GET]) {
-      expect((await exchangeRaw(balancer.port, request)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
-    }
-    expect(connections).toEqual([["GET"], ["POST"], ["POST", "GET"]]);
+    const client = await RawClient.connect(balancer.port);
+    const other = await RawClient.connect(balancer.port);
+    await askAll(client, [GET, POST, POST]);
+    await askAll(other, [GET]);
+    await askAll(client, [GET]);
+    expect(connections).toEqual([["GET"], ["POST"], ["POST"], ["GET"], ["GET"]]);
+    client.destroy();
+    other.destroy();
+  });
+
+  it("has its connection kept for one client alone, and closed when that leaves", async () => {
+    await follow();
+    const clients = await Promise.all([1, 2].map(() => RawClient.connect(balancer.port)));
+    for (const client of [...clients, ...clients]) await askAll(client, [GET]);
+    expect(connections).toEqual([
+      ["GET", "GET"],
+      ["GET", "GET"],
+    ]);
+    clients[0]?.destroy();
+    await changes.until(
+      () => closed === 1,
+      () => "the kept connection was not closed",
+    );
+    clients[1]?.destroy();
   });
 
   it("that closes connections without saying so loses no request", async () => {

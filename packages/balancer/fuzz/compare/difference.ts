@@ -98,15 +98,15 @@ export function joinChunks({ head, chunks, trailers, rest }: RawChunks): string 
 /** Entries that requests and responses share: all of them are about what is dropped when a body is framed anew. */
 export const BODY_DIFFERENCES: readonly Difference[] = [
   {
-    name: "a chunk extension that is out of grammar, or quoted",
+    name: "a chunk extension that is out of grammar, or quoted, or has white space before it",
     kind: "node-refuses-body",
-    why: "Extensions are checked for control bytes and dropped, and chunks are framed anew: none goes on.",
-    holds: ({ bytes }) => rawChunks(bytes).chunks.some(({ line }) => /^[0-9a-f]+;/i.test(line)),
+    why: "RFC 9112 §7.1.1 has the white space; extensions are checked for control bytes and dropped, and chunks are framed anew: none goes on.",
+    holds: ({ bytes }) => rawChunks(bytes).chunks.some(({ line }) => /^[0-9a-f]+[ \t]*;/i.test(line)),
     mend: (bytes) => {
       if (!isChunked(bytes)) return bytes;
       const raw = rawChunks(bytes);
       const chunks = raw.chunks.map(({ line, data }) => ({
-        line: line.replace(/^([0-9a-f]+);[^\r\n\0]*$/i, "$1"),
+        line: line.replace(/^([0-9a-f]+)[ \t]*;[^\r\n\0]*$/i, "$1"),
         data,
       }));
       return joinChunks({ ...raw, chunks });

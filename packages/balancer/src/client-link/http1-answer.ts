@@ -16,11 +16,11 @@ export class Http1Answer {
     private readonly connection: Connection,
   ) {}
 
-  /** A 1xx; HTTP/1.0 knows none (RFC 9110 §15.2). */
-  interim(head: ResponseHead): void {
-    if (this.minorVersion === 0) return;
+  /** A 1xx; HTTP/1.0 knows none (RFC 9110 §15.2). False as with `body`. */
+  interim(head: ResponseHead): boolean {
+    if (this.minorVersion === 0) return true;
     this.writer.response(this.connection, head, "none", true, this.minorVersion);
-    this.writer.flush(this.connection);
+    return this.writer.flush(this.connection);
   }
 
   continue(): void {
@@ -57,6 +57,11 @@ export class Http1Answer {
   /** Sends what one turn brought; false as with `body`. */
   flush(): boolean {
     return this.writer.flush(this.connection);
+  }
+
+  /** Whether the response that was begun could be dropped, since nothing of it has left. */
+  takeBack(): boolean {
+    return this.writer.takeBack(this.connection);
   }
 
   end(): void {

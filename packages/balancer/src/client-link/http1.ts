@@ -265,12 +265,16 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
 
   // From the exchange.
 
+  get staysOpen(): boolean {
+    return this.keepAlive;
+  }
+
   setDeadline(atMs: number): void {
     this.deadlineAt = atMs;
   }
 
-  sendInterim(head: ResponseHead): void {
-    this.framed.interim(head);
+  sendInterim(head: ResponseHead): boolean {
+    return this.framed.interim(head);
   }
 
   sendContinue(): void {
@@ -290,6 +294,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
 
   flush(): boolean {
     return this.framed.flush();
+  }
+
+  takeBack(): boolean {
+    return this.framed.takeBack();
   }
 
   endAnswer(): void {
@@ -350,6 +358,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     if (this.state === "closed" || this.state === "closing") return;
     this.state = "closing";
     this.input.clear();
+    this.exchange.leave();
     this.deadlines.remove(this);
     this.connection.close(true);
   }
@@ -359,6 +368,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     if (this.state === "closed") return;
     this.state = "closed";
     this.input.clear();
+    this.exchange.leave();
     this.giveBack();
     this.deadlines.remove(this);
     this.onGone(this);

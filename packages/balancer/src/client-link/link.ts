@@ -4,10 +4,12 @@ import type { ResponseHead } from "../http1/response-head.js";
 import type { LocalStatus } from "../local-answer.js";
 
 export interface ClientLink {
+  /** Whether another request may come after the present one. */
+  readonly staysOpen: boolean;
   /** Milliseconds of `Deadlines.now` at which `Exchange.onDeadline` is due. */
   setDeadline(atMs: number): void;
-  /** A 1xx that precedes the answer. */
-  sendInterim(head: ResponseHead): void;
+  /** A 1xx that precedes the answer. False as with `sendBody`. */
+  sendInterim(head: ResponseHead): boolean;
   /** A 100 of our own. */
   sendContinue(): void;
   /** The answer's head; its bytes are read before the call returns. */
@@ -22,6 +24,8 @@ export interface ClientLink {
   endAnswer(): void;
   /** An answer of the balancer's own; only while no head was sent. */
   answer(status: LocalStatus): void;
+  /** Takes the head of a response back; false where some of it has left. */
+  takeBack(): boolean;
   /** The answer cannot be finished: the client must see that. */
   abort(): void;
   /** Whether the client has read some of what waits for it since this was last asked. */

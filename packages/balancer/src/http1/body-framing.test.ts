@@ -34,7 +34,10 @@ function cut(bytes: Buffer, places: number[]): Buffer[] {
 }
 
 const chunkedBody = fc
-  .array(fc.tuple(fc.string({ minLength: 1, maxLength: 40 }), fc.constantFrom("", ";x=y", ";a")), { maxLength: 6 })
+  .array(
+    fc.tuple(fc.string({ minLength: 1, maxLength: 40 }), fc.constantFrom("", ";x=y", ";a", " ;a=b", "\t \t; a = b")),
+    { maxLength: 6 },
+  )
   .map((chunks) => {
     const data = chunks.map(([text]) => Buffer.from(text).toString("latin1"));
     const framed = data.map((text, i) => `${text.length.toString(16)}${chunks[i]?.[1]}\r\n${text}\r\n`);

@@ -1,5 +1,5 @@
 /** Reads a message's body out of the bytes of a connection by its framing: length, chunked, or until the close. */
-import { BYTE_CLASS, COLON, CR, HEX, IS_FIELD_VALUE, IS_TOKEN, LF } from "./bytes.js";
+import { BYTE_CLASS, COLON, CR, HEX, IS_FIELD_VALUE, IS_TOKEN, LF, SPACE, TAB } from "./bytes.js";
 import type { Framing } from "./request-head.js";
 
 /** Takes the body piece by piece. */
@@ -18,6 +18,7 @@ const MAX_TRAILER_BYTES = 8192;
 
 type State =
   | "size"
+  | "size-space"
   | "extension"
   | "size-lf"
   | "data"
@@ -100,10 +101,20 @@ export class BodyReader {
           else if (byte === SEMICOLON) {
             this.state = "extension";
             this.lineBytes = 0;
+          } else if (byte === SPACE || byte === TAB) {
+            this.state = "size-space";
+            this.lineBytes = 0;
           } else return BODY_MALFORMED;
           at++;
           break;
         }
+        // RFC 9112 §7.1.1 has it only before an extension; it is dropped with that.
+        case "size-space":
+          if (byte === SEMICOLON) this.state = "extension";
+          else if (byte !== SPACE && byte !== TAB) return BODY_MALFORMED;
+          if (++this.lineBytes > MAX_CHUNK_LINE_BYTES) return BODY_MALFORMED;
+          at++;
+          break;
         case "extension":
           if (byte === CR) this.state = "size-lf";
           else if (((BYTE_CLASS[byte] as number) & IS_FIELD_VALUE) === 0) return BODY_MALFORMED;

@@ -41,6 +41,8 @@ export class HeadWriter {
   /** Bytes built and not yet sent, and for whom. */
   private length = 0;
   private connection: Connection | undefined;
+  /** All that was built begins with the head of a response, of which nothing has left. */
+  private holdsHead = false;
   private dateSecond = 0;
   private dateBytes = ascii(new Date(0).toUTCString());
 
@@ -54,7 +56,16 @@ export class HeadWriter {
     if (this.length === 0 || this.connection !== connection) return true;
     const bytes = this.buffer.subarray(0, this.length);
     this.length = 0;
+    this.holdsHead = false;
     return connection.writeTransient(bytes);
+  }
+
+  /** Drops a response that was begun, where nothing of it has left; false where some has. */
+  takeBack(connection: Connection): boolean {
+    if (!this.holdsHead || this.connection !== connection) return false;
+    this.length = 0;
+    this.holdsHead = false;
+    return true;
   }
 
   private turnTo(connection: Connection): void {
@@ -200,6 +211,7 @@ export class HeadWriter {
       else if (clientMinorVersion === 0) at = put(CONNECTION_KEEP_ALIVE, buffer, at);
     }
     this.length = endLine(buffer, at);
+    this.holdsHead = head.status >= 200;
   }
 
   private field(fields: FieldTable, index: number, at: number): number {

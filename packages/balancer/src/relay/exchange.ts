@@ -6,6 +6,7 @@ import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Pool } from "../pool.js";
 import type { Upstream } from "../upstream.js";
+import { KeptConnections } from "../upstream-link/kept-connections.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
 import { HeldBody } from "./held-body.js";
 import { KeptHead } from "./kept-head.js";
@@ -54,6 +55,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   private isUpstreamBlocked = false;
   private status = 0;
   private readonly kept = new KeptHead();
+  private strangers: KeptConnections | undefined;
   private readonly replay: ReplayBuffer;
   /** What came of the body before an upstream was asked for. */
   private held: HeldBody | undefined;
@@ -80,6 +82,18 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   get isTunnel(): boolean {
     return this.state === "tunnel";
+  }
+
+  /** None for a client that leaves after this response, nor for a trusted proxy: it brings the requests of many. */
+  get keptStrangers(): KeptConnections | undefined {
+    if (!this.client.staysOpen || this.peer.isTrusted) return undefined;
+    this.strangers ??= new KeptConnections();
+    return this.strangers;
+  }
+
+  /** The client's connection is closed. */
+  leave(): void {
+    this.strangers?.closeAll();
   }
 
   /** Whether the answer's head was sent to the client. */
@@ -274,10 +288,12 @@ export class Exchange implements AnswerReceiver, BodySink {
   }
 
   onClientDrain(): void {
+    const wasBlocked = this.isClientBlocked;
     this.isClientBlocked = false;
     // What drained may be the end of an answer before: its deadlines are not this request's.
-    if (this.state !== "answering" && this.state !== "tunnel") return;
-    this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
+    if (this.state !== "answering" && this.state !== "tunnel" && !(this.state === "sent" && wasBlocked)) return;
+    const timeoutMs = this.state === "sent" ? this.requestTimeoutMs() : this.answerTimeoutMs();
+    this.client.setDeadline(this.relay.deadlines.now + timeoutMs);
     this.stream?.resume();
   }
 
@@ -301,16 +317,22 @@ export class Exchange implements AnswerReceiver, BodySink {
         this.stream?.cancel();
         return this.answer(503);
       case "sent":
+        if (this.isClientBlocked) return this.clientIsLate();
         this.stream?.cancel();
         return this.answer(this.isBodyComplete || this.isUpstreamBlocked ? 504 : 408);
       case "answering":
       case "tunnel":
-        if (this.isClientBlocked && this.client.hasProgressed()) {
-          return this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.sendTimeoutMs);
-        }
-        this.stream?.cancel();
-        return this.abort();
+        return this.clientIsLate();
     }
+  }
+
+  /** It goes on while the client reads, however slowly. */
+  private clientIsLate(): void {
+    if (this.isClientBlocked && this.client.hasProgressed()) {
+      return this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.sendTimeoutMs);
+    }
+    this.stream?.cancel();
+    this.abort();
   }
 
   // From the upstream.
@@ -318,7 +340,8 @@ export class Exchange implements AnswerReceiver, BodySink {
   onAnswerHead(head: ResponseHead): void {
     if (head.isInterim) {
       // A 100 that nobody asked for would only confuse.
-      if (head.status !== 100 || this.expectsContinue) this.client.sendInterim(head);
+      if (head.status === 100 && !this.expectsContinue) return;
+      if (!this.client.sendInterim(head)) this.blockUpstream();
       return;
     }
     this.status = head.status;
@@ -374,6 +397,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     const attempted = { wasSent: state === "sent", sends, isIdempotent, isBodyHeld: this.replay.isWhole };
     // What has not begun may be asked for again; that is what 503 says.
     if (!mayTryElsewhere(loss, attempted)) return this.answer(loss === "unbegun" ? 503 : 502);
+    this.isClientBlocked = false;
     this.relay.counters.retriesTotal++;
     if (loss === "stalled") this.isSuspect = true;
     // A stale connection says nothing against its upstream.
@@ -409,6 +433,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   }
 
   private abort(): void {
+    if (this.client.takeBack()) return this.answer(502);
     this.status = 502;
     this.end();
     this.client.abort();

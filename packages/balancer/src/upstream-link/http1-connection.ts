@@ -6,6 +6,8 @@ import { type Framing, HEAD_INCOMPLETE, type RequestHead } from "../http1/reques
 import { ResponseHead } from "../http1/response-head.js";
 import type { Connection, ConnectionOwner, Connector } from "../transport/transport.js";
 import type { Http1UpstreamLink } from "./http1.js";
+import { InterimBound } from "./interim-bound.js";
+import type { KeptConnection, KeptConnections } from "./kept-connections.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "./link.js";
 
 type State =
@@ -29,9 +31,11 @@ const MAX_UNWANTED_BYTES = 4 << 20;
 /** One for the process: a head is used before the next is parsed. */
 const head = new ResponseHead();
 
-export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner, Connector {
+export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner, Connector, KeptConnection {
   /** In milliseconds of `Deadlines.now`. */
   idleSince = 0;
+  /** The client that it is kept for, while it is idle and its upstream a stranger. */
+  keptFor: KeptConnections | undefined;
   private state: State = "connecting";
   private connection: Connection | undefined;
   private receiver: AnswerReceiver | undefined;
@@ -45,6 +49,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private requestFraming: Framing = "none";
   private isRequestSent = false;
   private keepAlive = false;
+  private readonly interims = new InterimBound();
   private isPaused = false;
   /** What came of an answer that nobody waits for. */
   private unwantedBytes = 0;
@@ -54,7 +59,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private abandoned: { request: string; dueAt: number } | undefined;
 
   constructor(
-    private readonly link: Http1UpstreamLink,
+    readonly link: Http1UpstreamLink,
     receiver: AnswerReceiver,
   ) {
     this.receiver = receiver;
@@ -108,6 +113,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   }
 
   sendHead(request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
+    this.interims.begin();
     this.isHeadRequest = request.isHead;
     this.requestFraming = request.isUpgrade ? "close" : request.framing;
     this.isRequestSent = this.requestFraming === "none";
@@ -217,8 +223,10 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
         return;
       }
       if (afterHead < 0) return this.lose("broken");
+      const size = afterHead - at;
       at = afterHead;
       if (head.isInterim) {
+        if (!this.interims.take(size)) return this.lose("broken");
         this.receiver?.onAnswerHead(head);
         continue;
       }
@@ -235,10 +243,16 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     // An upgrade that was declined: an ordinary answer to a request without a body.
     if (this.requestFraming === "close") this.isRequestSent = true;
     this.state = "body";
-    this.keepAlive = head.keepAlive && head.framing !== "close";
+    this.keepAlive =
+      head.keepAlive && head.framing !== "close" && !(this.link.isForeign && this.mayLeaveBody(head.status));
     this.body.begin(head.framing, head.contentLength);
     this.receiver?.onAnswerHead(head);
     this.readBody(bytes, at);
+  }
+
+  /** Strangers send a body where there can be none, or go on with the protocol that they declined. */
+  private mayLeaveBody(status: number): boolean {
+    return this.isHeadRequest || this.requestFraming === "close" || status === 204 || status === 304;
   }
 
   private readBody(bytes: Buffer, start: number): void {
@@ -256,15 +270,15 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private finish(receiver: AnswerReceiver, isClean: boolean): void {
     this.receiver = undefined;
     const isSent = this.isRequestSent && this.connection?.waitingBytes === 0;
-    if (this.keepAlive && isSent && isClean) this.becomeIdle();
+    if (this.keepAlive && isSent && isClean) this.becomeIdle(receiver);
     else this.close();
     receiver.onAnswerEnd();
   }
 
-  private becomeIdle(): void {
+  private becomeIdle(receiver: AnswerReceiver): void {
     if (this.isPaused) this.resume();
     this.state = "idle";
-    if (!this.link.keep(this)) this.close();
+    if (!this.link.keep(this, receiver)) this.close();
   }
 
   onDrain(): void {

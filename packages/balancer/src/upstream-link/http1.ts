@@ -5,6 +5,7 @@ import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Transport } from "../transport/transport.js";
 import { Http1UpstreamConnection } from "./http1-connection.js";
+import type { KeptConnections } from "./kept-connections.js";
 import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "./link.js";
 
 export interface Http1LinkServices {
@@ -17,7 +18,10 @@ export interface Http1LinkServices {
 
 export interface Http1LinkOptions {
   maxConnections: number;
-  /** It is no server of ours, and may close an idle connection while a request is on its way there. */
+  /**
+   * It is no server of ours: it may close an idle connection while a request is on its way there, and may send more than
+   * its response. So its connections are used again for the same client alone.
+   */
   isForeign: boolean;
   /**
    * Given for an upstream that has few requests at once, since more would wait within it: one that is given up holds its
@@ -47,6 +51,10 @@ export class Http1UpstreamLink implements UpstreamLink {
     private readonly options: Http1LinkOptions,
   ) {}
 
+  get isForeign(): boolean {
+    return this.options.isForeign;
+  }
+
   /** Whether a request that is given up goes on holding its place until the upstream has let go of it. */
   get holdsPlaces(): boolean {
     return this.options.onRoom !== undefined;
@@ -66,7 +74,7 @@ export class Http1UpstreamLink implements UpstreamLink {
   }
 
   open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
-    const kept = this.options.isForeign && !isIdempotent ? undefined : this.idle.pop();
+    const kept = this.options.isForeign ? this.takeKept(receiver.keptStrangers, isIdempotent) : this.idle.pop();
     if (kept !== undefined) {
       kept.begin(receiver);
       this.latest = kept;
@@ -95,6 +103,21 @@ export class Http1UpstreamLink implements UpstreamLink {
     return first;
   }
 
+  /** A stranger's connection that is kept for this client. */
+  private takeKept(kept: KeptConnections | undefined, isIdempotent: boolean): Http1UpstreamConnection | undefined {
+    const connection = isIdempotent ? (kept?.find(this) as Http1UpstreamConnection | undefined) : undefined;
+    if (connection !== undefined) this.forget(connection);
+    return connection;
+  }
+
+  /** It is idle no more. */
+  private forget(connection: Http1UpstreamConnection): void {
+    const index = this.idle.indexOf(connection);
+    if (index >= 0) this.idle.splice(index, 1);
+    connection.keptFor?.remove(connection);
+    connection.keptFor = undefined;
+  }
+
   /** A connection that answers nothing may wait for a slow handler: there is no telling. */
   countSilence(): number {
     return 0;
@@ -116,8 +139,16 @@ export class Http1UpstreamLink implements UpstreamLink {
   }
 
   /** A connection has no request any more: false when it must not be kept. */
-  keep(connection: Http1UpstreamConnection): boolean {
+  keep(connection: Http1UpstreamConnection, receiver: AnswerReceiver): boolean {
     if (this.onEmpty !== undefined || this.keepsNone) return false;
+    if (this.options.isForeign) {
+      const { keptStrangers } = receiver;
+      if (keptStrangers === undefined) return false;
+      // One that a request went past, since it must not be sent twice, makes room.
+      keptStrangers.find(this)?.close();
+      keptStrangers.add(connection);
+      connection.keptFor = keptStrangers;
+    }
     connection.idleSince = this.services.deadlines.now;
     this.idle.push(connection);
     return true;
@@ -141,8 +172,7 @@ export class Http1UpstreamLink implements UpstreamLink {
 
   /** A connection is gone. */
   gone(connection: Http1UpstreamConnection): void {
-    const index = this.idle.indexOf(connection);
-    if (index >= 0) this.idle.splice(index, 1);
+    this.forget(connection);
     this.open_--;
     const wasGivenUp = this.givenUp.delete(connection);
     if (wasGivenUp) this.services.counters.abandoned--;

@@ -3,6 +3,7 @@ import type { OverdueRequest } from "@paceline/link";
 import type { ForwardedFields } from "../forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
+import type { KeptConnections } from "./kept-connections.js";
 
 /** Why a request came to nothing at its upstream. */
 export type UpstreamLoss =
@@ -29,6 +30,8 @@ export interface AnswerReceiver {
   readonly isSuspect: boolean;
   /** The request's method and path, for people; made when it is asked for. */
   describeRequest(): string;
+  /** Where a stranger's connection is kept for this client's next request; undefined when it must not be kept. */
+  readonly keptStrangers?: KeptConnections | undefined;
   /** A connection is there; the request may be sent. Only where `open` gave a stream that was not ready. */
   onUpstreamReady(): void;
   /** A head; of a 1xx another follows. Its bytes are good until the call returns. */

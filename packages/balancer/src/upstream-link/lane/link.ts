@@ -306,9 +306,9 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (this.streams.active === 0 && this.state === "greeting") this.drop();
   }
 
-  /** Its answer's head cannot be passed on. */
-  refuse(stream: LaneStream): void {
-    this.services.onProblem(`the instance at ${this.path} answered with a head that is not valid, or is too long`);
+  /** Its response's head cannot be passed on. */
+  refuse(stream: LaneStream, problem: string): void {
+    this.services.onProblem(`the instance at ${this.path} answered ${problem}`);
     this.output.frames.empty(Frame.CANCEL, stream.id);
     this.output.flushSoon();
     stream.lose("broken");

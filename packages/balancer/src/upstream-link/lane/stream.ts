@@ -3,6 +3,7 @@ import type { ForwardedFields } from "../../forwarded.js";
 import type { RequestHead } from "../../http1/request-head.js";
 import { ResponseHead } from "../../http1/response-head.js";
 import { WaitingBytes } from "../../transport/waiting-bytes.js";
+import { InterimBound } from "../interim-bound.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../link.js";
 import { uint32 } from "./decoder.js";
 import type { LaneLink } from "./link.js";
@@ -52,6 +53,7 @@ export class LaneStream implements UpstreamStream {
   private isRequestSent = false;
   /** What an answer of a known length still owes; Infinity for one without. */
   private owed = 0;
+  private readonly interims = new InterimBound();
   /** Bytes of the answer that were passed on and not granted anew. */
   private ungranted = 0;
   private isPaused = false;
@@ -92,6 +94,7 @@ export class LaneStream implements UpstreamStream {
   // From the exchange.
 
   sendHead(request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
+    this.interims.begin();
     this.isHeadRequest = request.isHead;
     this.isUpgrade = request.isUpgrade;
     this.isRequestSent = request.framing === "none" && !request.isUpgrade;
@@ -181,14 +184,23 @@ export class LaneStream implements UpstreamStream {
     const contentLength = (flags & RESPONSE_LENGTH) === 0 ? -1 : length;
     if (!head.take(status, contentLength, bytes, reasonAt, fieldsAt, end, this.isHeadRequest)) {
       // The app's doing, and not the lane's: the others go on.
-      this.lane.refuse(this);
+      this.lane.refuse(this, "with a head that is not valid, or is too long");
       return true;
     }
     head.handlerMicros = uint32(bytes, start + 4);
     this.hasBegun = true;
     if (head.isInterim) {
+      const size = end - start;
+      if (!this.interims.take(size)) {
+        this.lane.refuse(this, "with interim responses without end");
+        return true;
+      }
+      this.ungranted += size;
       receiver.onAnswerHead(head);
+      // The receiver may have cancelled meanwhile.
+      if (this.receiver !== receiver) return true;
       receiver.onAnswerBatch();
+      this.grant();
       return true;
     }
     if (status === 101) {

@@ -1,0 +1,197 @@
+/** Upstreams that break the protocol: what they send too much of, too early or too late is nobody's, and no other client's least of all. */
+import net from "node:net";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
+import { brokenResponse, randomOf, whole } from "./support/broken-responses.js";
+import { exchangeRaw, RawClient } from "./support/raw-client.js";
+import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+
+const LIMITS = { upstreamResponseTimeoutMs: 500, bodyTimeoutMs: 500 };
+const HINT = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+const get = (target: string, fields = "") => `GET ${target} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
+
+describe.each(SETUPS)("a broken upstream of a balancer on %s over %s", (runtime, protocol) => {
+  let balancer: BalancerProcess;
+  let upstream: ScriptedUpstream;
+  let onBytes: (connection: UpstreamConnection) => void = () => {};
+
+  beforeAll(async () => {
+    balancer = await BalancerProcess.start(runtime, LIMITS);
+    balancer.protocol = protocol;
+    const socket = path.join(balancer.directory, "web.1#1.sock");
+    upstream = await ScriptedUpstream.listen(socket, (connection) => onBytes(connection), protocol);
+    await balancer.follow({ "web.1#1": socket });
+  });
+
+  afterAll(async () => {
+    await upstream?.close();
+    await balancer?.stop();
+  });
+
+  it.each([
+    ["as many interim responses as are allowed are passed on", HINT.repeat(16) + OK, 200, 16],
+    ["one too many is answered 502", HINT.repeat(17) + OK, 502, 16],
+    ["those without end are answered 502", HINT.repeat(500), 502, 16],
+    ["those of more than 64 KB are answered 502", HINT.replace("</a>", "x".repeat(30_000)).repeat(3) + OK, 502, 2],
+    // A 100 that nobody asked for is passed to nobody.
+    ["those that are not passed on count too", "HTTP/1.1 100 Continue\r\n\r\n".repeat(17) + OK, 502, 0],
+  ])("%s", async (_, answer, status, hints) => {
+    onBytes = ({ socket }) => socket.write(answer);
+    const { received } = await exchangeRaw(balancer.port, get("/", "Connection: close\r\n"));
+    expect(received.split("103 Early Hints").length - 1).toBe(hints);
+    expect(received).toMatch(new RegExp(`(^|\r\n\r\n)HTTP/1\\.1 ${status} [\\s\\S]*(ok|502 Bad Gateway\n)$`));
+  });
+
+  it("what breaks before anything of it has left is answered 502", async () => {
+    onBytes = ({ socket }) =>
+      socket.write(
+        protocol === "http1"
+          ? "HTTP/1.1 200 OK\r\nX: of the broken one\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+          : "HTTP/1.1 200 OK\r\nX: of the broken one\r\nContent-Length: 3\r\n\r\n",
+        () => socket.end(),
+      );
+    const { received } = await exchangeRaw(balancer.port, get("/", "Connection: close\r\n"));
+    if (protocol === "http1") {
+      expect(received).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n[\s\S]*\n502 Bad Gateway\n$/);
+      expect(received).not.toContain("of the broken one");
+    } else expect(received).not.toContain("\r\n\r\nok");
+  });
+
+  it("white space before a chunk's extension is taken as RFC 9112 has it", async () => {
+    const chunked = "Transfer-Encoding: chunked\r\n\r\n3 ;a=b\r\nabc\r\n0 \t; c\r\n\r\n";
+    onBytes = ({ socket, received }) => {
+      if (received.endsWith("0\r\n\r\n")) socket.write(protocol === "http1" ? `HTTP/1.1 200 OK\r\n${chunked}` : OK);
+    };
+    const { received } = await exchangeRaw(
+      balancer.port,
+      `POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${chunked}`,
+    );
+    expect(received).toMatch(protocol === "http1" ? /\r\n3\r\nabc\r\n0\r\n\r\n$/ : /ok$/);
+    expect(upstream.received).toContain("\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+  });
+});
+
+describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
+  let balancer: BalancerProcess;
+  let server: net.Server;
+  let serve: (socket: net.Socket, request: string) => void = () => {};
+  let connections = 0;
+
+  beforeAll(async () => {
+    balancer = await BalancerProcess.start(runtime, LIMITS);
+    const socketPath = path.join(balancer.directory, "stranger.sock");
+    server = net.createServer({ allowHalfOpen: true }, (socket) => {
+      connections++;
+      socket.on("error", () => {});
+      socket.on("data", (bytes) => serve(socket, bytes.toString("latin1")));
+      socket.on("end", () => socket.end());
+    });
+    await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+    const upstreams = [{ id: "api.1#1", name: "api.1", socket: socketPath, foreign: true }];
+    await balancer.follow({}, [{ name: "api", routes: ["/"], upstreams }]);
+  });
+
+  afterAll(async () => {
+    await balancer?.stop();
+    server?.close();
+  });
+
+  it.each([
+    ["HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"],
+    ["GET", "HTTP/1.1 204 No Content\r\n\r\n"],
+    ["GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"],
+  ])("is not spoken to on the same connection after %s %j", async (method, head) => {
+    const spoiled = new Set<net.Socket>();
+    serve = (socket, request) => {
+      // Its body, where there can be none, comes late.
+      if (!request.includes("/bodiless")) return void socket.write(spoiled.has(socket) ? whole("evil") : OK);
+      socket.write(head);
+      spoiled.add(socket);
+    };
+    const client = await RawClient.connect(balancer.port);
+    const before = connections;
+    await client.send(get("/bodiless").replace("GET", method) + get("/next", "Connection: close\r\n"));
+    expect(await client.ended()).toMatch(
+      /^HTTP\/1\.1 (200|204|304) [\s\S]*\r\n\r\nHTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nok$/,
+    );
+    expect(client.received).not.toContain("evil");
+    expect(connections - before).toBe(2);
+    client.destroy();
+  });
+
+  it.each([
+    ["a length", "Content-Length: 20000000"],
+    ["chunks", "Transfer-Encoding: chunked"],
+  ])("that refuses a body of %s and closes is heard, each time", async (_, framing) => {
+    const refusal = "HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+    // With bytes that it has not read, its close is a reset.
+    serve = (socket) => {
+      socket.pause();
+      socket.write(refusal, () => socket.destroy());
+    };
+    const piece = "x".repeat(100_000);
+    const body = framing.startsWith("C") ? piece.repeat(40) : `186a0\r\n${piece}\r\n`.repeat(40);
+    await balancer.follow({}, [
+      {
+        name: "api",
+        routes: ["/"],
+        upstreams: [
+          { id: "api.1#1", name: "api.1", socket: path.join(balancer.directory, "stranger.sock"), foreign: true },
+        ],
+      },
+    ]);
+    for (let i = 0; i < 8; i++) {
+      const client = await RawClient.connect(balancer.port);
+      void client.send(
+        `POST / HTTP/1.1\r\nHost: a\r\n${framing.replace("20000000", String(body.length))}\r\n\r\n${body}`,
+      );
+      await client.until(({ received }) => received.endsWith("no"), "the refusal");
+      expect(client.received).toMatch(/^HTTP\/1\.1 413 Too Much\r\n/);
+      client.destroy();
+    }
+  });
+
+  it("gives no client a byte that was meant for another, whatever it sends", async () => {
+    const random = randomOf(12);
+    serve = (socket, request) => {
+      // Requests without bodies come one at a time, and whole.
+      for (const [, token = ""] of request.matchAll(/^[A-Z]+ \/(\[\w+-\w+\]) HTTP/gm)) {
+        const { pieces, end } = brokenResponse(token, random);
+        void write(socket, pieces).then(() => {
+          if (end === "fin") socket.end();
+          else if (end === "reset") socket.destroy();
+        });
+      }
+    };
+    const ask = async (name: string) => {
+      const requests = Array.from({ length: 6 }, (_, i) => {
+        const method = random() < 0.2 ? "HEAD" : random() < 0.3 ? "POST" : "GET";
+        return get(`/[${name}-${i}]`, i === 5 ? "Connection: close\r\n" : "").replace("GET", method);
+      });
+      const { received } = await exchangeRaw(balancer.port, requests.join(""));
+      const others = received.match(/\[\w+-\w+\]/g)?.filter((token) => !token.startsWith(`[${name}-`));
+      expect(others ?? []).toEqual([]);
+      return received.split("HTTP/1.1 200").length - 1;
+    };
+    let answered = 0;
+    for (let round = 0; round < 20; round++) {
+      const clients = Array.from({ length: 10 }, (_, i) => ask(`${round}x${i}`));
+      for (const count of await Promise.all(clients)) answered += count;
+    }
+    // Most broke somewhere; that it was not all of them shows that something was looked at.
+    expect(answered).toBeGreaterThan(200);
+    serve = (socket) => socket.write(OK);
+    expect((await exchangeRaw(balancer.port, get("/", "Connection: close\r\n"))).received).toMatch(/ok$/);
+  });
+});
+
+async function write(socket: net.Socket, pieces: readonly { text: string; afterMs: number }[]): Promise<void> {
+  for (const { text, afterMs } of pieces) {
+    await new Promise((resolve) => (afterMs === 0 ? setImmediate(resolve) : setTimeout(resolve, afterMs)));
+    if (socket.destroyed) return;
+    socket.write(text, "latin1");
+  }
+}

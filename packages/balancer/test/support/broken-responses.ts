@@ -1,0 +1,69 @@
+/** What broken upstreams answer: too much, too little, too early, late, garbage. Each byte of it tells for which request it was meant. Pure. */
+
+export type Random = () => number;
+
+/** The same numbers for the same seed (mulberry32). */
+export function randomOf(seed: number): Random {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+export function below(random: Random, bound: number): number {
+  return Math.floor(random() * bound);
+}
+
+export interface BrokenResponse {
+  /** As they are written, each after so long. */
+  pieces: { text: string; afterMs: number }[];
+  /** What the upstream does then. */
+  end: "keep" | "fin" | "reset";
+}
+
+/** A whole response, in which every byte of the body tells whose it is. */
+export function whole(token: string, extra = ""): string {
+  return `HTTP/1.1 200 OK\r\nContent-Length: ${token.length + extra.length}\r\n\r\n${token}${extra}`;
+}
+
+const FORMS: Record<string, (token: string, random: Random) => string> = {
+  "as it should be": (token) => whole(token),
+  "in chunks": (token) =>
+    `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${token.length.toString(16)}\r\n${token}\r\n0\r\n\r\n`,
+  "too much": (token) => whole(token) + token,
+  "too much of chunks": (token, random) => `${(FORMS["in chunks"] as Form)(token, random)}${token}`,
+  "a second response": (token) => whole(token) + whole(token),
+  "too little": (token) => `HTTP/1.1 200 OK\r\nContent-Length: ${2 * token.length}\r\n\r\n${token}`,
+  "204 with a body": (token) => `HTTP/1.1 204 No Content\r\nContent-Length: ${token.length}\r\n\r\n${token}`,
+  "204 and a second response": (token) => `HTTP/1.1 204 No Content\r\n\r\n${whole(token)}`,
+  "304 with a body": (token) => `HTTP/1.1 304 Not Modified\r\nContent-Length: ${token.length}\r\n\r\n${token}`,
+  "a broken chunk": (token) => `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n${token}\r\n`,
+  "half a head": (token) => `HTTP/1.1 200 OK\r\nX: ${token}`,
+  "an interim response and then one": (token) => `HTTP/1.1 103 Early Hints\r\nLink: <${token}>\r\n\r\n${whole(token)}`,
+  "interim responses without end": (token) => `HTTP/1.1 103 Early Hints\r\nLink: <${token}>\r\n\r\n`.repeat(40),
+  garbage: (token, random) => `${String.fromCharCode(below(random, 256), below(random, 256))}${token}\r\n\r\n${token}`,
+};
+type Form = (token: string, random: Random) => string;
+
+export const FORM_NAMES = Object.keys(FORMS);
+
+/** A random one, cut anywhere, whose rest comes now or later. */
+export function brokenResponse(token: string, random: Random): BrokenResponse {
+  // What does the most harm is tried the most.
+  const form = random() < 0.25 ? "a second response" : (FORM_NAMES[below(random, FORM_NAMES.length)] as string);
+  const text = (FORMS[form] as Form)(token, random);
+  const places = Array.from({ length: below(random, 4) }, () => below(random, text.length + 1));
+  // Behind the first whole response, where what follows is a surprise.
+  const behindFirst = text.indexOf("\r\n\r\n") + 4 + token.length;
+  if (random() < 0.8 && behindFirst < text.length) places.push(behindFirst);
+  const cuts = [0, ...places.sort((a, b) => a - b), text.length];
+  const pieces = cuts
+    .slice(1)
+    .map((end, i) => ({ text: text.slice(cuts[i] as number, end), afterMs: random() < 0.5 ? below(random, 8) : 0 }));
+  // One that closes after whole responses would have none of its connections kept.
+  const mustEnd = form === "too little" || form === "half a head" || form === "garbage";
+  return { pieces, end: !mustEnd ? "keep" : random() < 0.3 ? "reset" : "fin" };
+}

@@ -39,6 +39,66 @@ for (const [runtime, transport] of cases) {
       expect((await ask(server.target, "/")).status).toBe(200);
     });
 
+    it.each([
+      ["GET", "/long"],
+      ["GET", "/long-at-once"],
+    ])("%s %s: what is written beyond the Content-Length is nobody's", async (method, path) => {
+      const wire = new Wire(server.target);
+      wire.send(`${method} ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      await wire.gets(/\r\n\r\nok/);
+      wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      expect(await wire.closed()).toMatch(/\r\n\r\nokHTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nHello from Node\n$/);
+      await server.program.line(new RegExp(`wrote more than the 2 bytes of its Content-Length \\(GET ${path}\\)`));
+    });
+
+    it.each([
+      ["HEAD", "/bodiless"],
+      ["GET", "/bodiless?204"],
+      ["GET", "/bodiless?304"],
+    ])("%s %s: a body where there can be none is nobody's", async (method, path) => {
+      const wire = new Wire(server.target);
+      wire.send(`${method} ${path} HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+      expect(await wire.closed()).toMatch(/\r\n\r\nHTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nHello from Node\n$/);
+      expect(wire.received).not.toMatch(/EXTRA|\nok/);
+    });
+
+    it("cuts a response that is shorter than its Content-Length", async () => {
+      const wire = new Wire(server.target);
+      wire.send("GET /short HTTP/1.1\r\nHost: a\r\n\r\n");
+      await wire.closed();
+      await server.program.line(/wrote less than the 5 bytes of its Content-Length \(GET \/short\)/);
+    });
+
+    it("a handler that rejects behind the end of its response has been answered", async () => {
+      const wire = new Wire(server.target);
+      wire.send("GET /ended-then-throws HTTP/1.1\r\nHost: a\r\n\r\n");
+      await wire.gets(/whole$/);
+      wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      expect(await wire.closed()).toMatch(/Hello from Node\n$/);
+    });
+
+    it("a pipelined handler that rejects midway costs the response before it nothing", async () => {
+      const wire = new Wire(server.target);
+      wire.send("GET /slow?ms=200 HTTP/1.1\r\nHost: a\r\n\r\nGET /fails-midway HTTP/1.1\r\nHost: a\r\n\r\n");
+      const received = await wire.closed();
+      expect(received).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nslow/);
+      expect(received).not.toMatch(/\r\n0\r\n/);
+    });
+
+    it("says 100 Continue when the handler asks for the body, and not where it does not", async () => {
+      const wire = new Wire(server.target);
+      const expecting = "HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+      wire.send(`POST / ${expecting}`);
+      expect(await wire.gets(/Hello from Node\n$/)).toMatch(/^HTTP\/1\.1 200 /);
+      const other = new Wire(server.target);
+      other.send(`POST /echo ${expecting}`);
+      await other.gets(/^HTTP\/1\.1 100 Continue\r\n\r\n$/);
+      other.send("abc");
+      await other.gets(/abc$/);
+      wire.destroy();
+      other.destroy();
+    });
+
     it("finishes what is in flight on SIGTERM, with Connection: close, and exits 0", async () => {
       const slow = ask(server.target, "/slow");
       await server.program.line(/^# slow began/);

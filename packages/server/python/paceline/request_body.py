@@ -126,8 +126,10 @@ class ChunkedReader:
 
     def _chunk_size(self):
         line = self._line(MAX_CHUNK_LINE_BYTES)
-        digits, _, extension = line.partition(b";")
-        digits = digits.rstrip(b" \t")
+        digits, semicolon, extension = line.partition(b";")
+        if semicolon:
+            # RFC 9112 §7.1.1 has spaces before an extension, and nowhere else.
+            digits = digits.rstrip(b" \t")
         if not digits or len(digits) > 15 or digits.translate(None, b"0123456789abcdefABCDEF"):
             raise BadRequest(400)
         if any(byte < 32 and byte != 9 or byte == 127 for byte in extension):

@@ -231,10 +231,9 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   private refused(stream: LaneStream): boolean {
     const { limits } = this.services;
     if (this.services.active() >= limits.maxConnections) {
-      stream.refuse(503, "Too many requests at once\n", "retry-after: 1\r\n");
-    } else if (stream.head.length > limits.maxHeadBytes) stream.refuse(431, "Request Header Fields Too Large\n");
-    else if (Number(stream.head.get("content-length") ?? 0) > limits.maxBodyBytes)
-      stream.refuse(413, "Content Too Large\n");
+      stream.refuse(503, "retry-after: 1\r\n", "Too many requests at once\n");
+    } else if (stream.head.length > limits.maxHeadBytes) stream.refuse(431);
+    else if (Number(stream.head.get("content-length") ?? 0) > limits.maxBodyBytes) stream.refuse(413);
     else return false;
     return true;
   }

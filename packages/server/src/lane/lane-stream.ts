@@ -1,4 +1,5 @@
 /** One request over the lane and its answer, on the instance's side. */
+import { REASONS } from "@paceline/link/reasons";
 import type { RequestInfo, Upgrade } from "../app.js";
 import { ForwardedInfo, type RequestSource as InfoSource } from "../request-info.js";
 import { type LentFile, lentFileOf } from "../static/lent-file.js";
@@ -10,7 +11,7 @@ import { makeRequest, type RequestSource } from "./lane-request.js";
 import { FrameType, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { RequestBody } from "./request-body.js";
 import type { LaneRequestHead } from "./request-head.js";
-import { type AnswerHead, putHead, putText } from "./response-frames.js";
+import { type AnswerHead, putHead, putInterim, putText } from "./response-frames.js";
 import { makeUpgrade, type TunnelStream, UpgradeAnswer } from "./upgrade.js";
 
 type State =
@@ -33,8 +34,6 @@ class LaneInfo extends ForwardedInfo {
   }
 }
 
-const CONTINUE: AnswerHead = { status: 100, reason: "", fields: "", micros: 0 };
-
 export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelStream {
   state: State = "waiting";
   private begunAtMs = 0;
@@ -47,6 +46,8 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   private received = 0;
   private controller: AbortController | undefined;
   private isGone = false;
+  /** The client waits to be told that the app wants the body. */
+  private owesContinue: boolean;
 
   constructor(
     private readonly lane: LaneConnection,
@@ -58,7 +59,13 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     /** What the balancer takes of the answer before it grants more, in bytes. */
     private window: number,
   ) {
-    this.body = head.isWhole ? undefined : new RequestBody((bytes) => this.grant(bytes));
+    this.owesContinue = head.expectsContinue;
+    this.body = head.isWhole
+      ? undefined
+      : new RequestBody(
+          (bytes) => this.grant(bytes),
+          () => this.continue(),
+        );
   }
 
   // From the balancer.
@@ -78,6 +85,15 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     return true;
   }
 
+  /** The app asks for the body: a client that waits for that is told, unless it has begun to send or was answered. */
+  private continue(): void {
+    if (!this.owesContinue) return;
+    this.owesContinue = false;
+    if (this.state !== "handling" || this.received > 0) return;
+    this.window -= putInterim(this.lane.output.frames, this.id, 100);
+    this.lane.output.flushSoon();
+  }
+
   private grant(bytes: number): void {
     this.granted += bytes;
     this.lane.grant(this, bytes);
@@ -87,7 +103,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   private tooLong(): void {
     if (this.state === "ended") return;
     if (this.state === "answering") this.fail();
-    else this.refuse(413, "Content Too Large\n");
+    else this.refuse(413);
     this.body?.fail(new Error("the request's body is longer than the limit"));
     this.lane.output.flushSoon();
   }
@@ -115,7 +131,6 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     const { lane, requests } = this;
     this.handled();
     this.begunAtMs = performance.now();
-    if (this.head.expectsContinue) putHead(lane.output.frames, this.id, CONTINUE, -1, false);
     let result: unknown;
     try {
       result = requests.handler(makeRequest(this.head, this), new LaneInfo(this));
@@ -161,7 +176,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     if (!this.isGone || (error as Error | undefined)?.name !== "AbortError") lane.onError(error);
     if (this.state === "ended") return;
     if (this.state !== "handling") return this.fail();
-    this.refuse(500, "Internal Server Error\n");
+    this.refuse(500);
     lane.output.flushSoon();
   };
 
@@ -174,7 +189,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   }
 
   /** Answers without the app. */
-  refuse(status: number, text: string, fields = ""): void {
+  refuse(status: number, fields = "", text = `${REASONS[status]}\n`): void {
     this.handled();
     this.requests.counter.errors++;
     const head = this.headOf(status, "", `content-type: text/plain\r\n${fields}`);

@@ -19,8 +19,14 @@ export class RequestBody {
   private isDropped = false;
   private read = 0;
 
-  /** @param grant lets the other side send that many bytes more. */
-  constructor(private readonly grant: (bytes: number) => void) {}
+  /**
+   * @param grant lets the other side send that many bytes more.
+   * @param onWanted is called when the app asks for what has not come.
+   */
+  constructor(
+    private readonly grant: (bytes: number) => void,
+    private readonly onWanted: () => void = () => {},
+  ) {}
 
   add(bytes: Buffer, start: number, end: number): void {
     if (this.isDropped) return this.consumed(end - start);
@@ -97,6 +103,7 @@ export class RequestBody {
         },
         pull: () => {
           this.isWanted = true;
+          if (this.pieces.length === 0 && !this.isComplete) this.onWanted();
           this.serve();
         },
         cancel: () => {

@@ -41,6 +41,17 @@ export function putHead(frames: FrameBuffer, id: number, head: AnswerHead, lengt
   return at + 8;
 }
 
+/**
+ * An interim response without fields.
+ *
+ * @returns what it takes of the stream's window.
+ */
+export function putInterim(frames: FrameBuffer, id: number, status: number): number {
+  const before = frames.length;
+  putHead(frames, id, { status, reason: "", fields: "", micros: 0 }, -1, false);
+  return frames.length - before - FRAME_HEADER_BYTES;
+}
+
 /** A whole answer with a text, which is encoded where it is to lie. */
 export function putText(frames: FrameBuffer, id: number, head: AnswerHead, text: string): void {
   const lengthAt = putHead(frames, id, head, 0, false);

@@ -1,8 +1,8 @@
 /** One request through the library: what goes wrong on either side reaches the other, and once. */
 import type { Agent, ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from "node:http";
-import { cut } from "../runtime/cut.js";
+import { answerFailure, answerPlainly } from "../runtime/plain-answer.js";
 import { clientFields, problemOf, reasonOf } from "./answer-fields.js";
-import { type Fault, faultOf, phraseOf } from "./faults.js";
+import { type Fault, faultOf } from "./faults.js";
 import { passInterim } from "./interim.js";
 import { setFields } from "./library.js";
 import { hasKnownCoding, upstreamFields } from "./request-fields.js";
@@ -132,13 +132,9 @@ export class Exchange {
   /** Where a part of an answer has left, the connection is cut, lest it look whole. */
   private answerFault(status: Fault["status"]): void {
     const { incoming, response } = this;
-    if (response.headersSent) return cut(incoming.socket);
-    for (const name of response.getHeaderNames()) if (name !== "connection") response.removeHeader(name);
+    if (response.headersSent) return answerFailure(response, status);
     if (this.hasBody && !incoming.complete) response.setHeader("connection", "close");
-    if (status === 503) response.setHeader("retry-after", "1");
-    const body = `${phraseOf(status)}\n`;
-    response.writeHead(status, { "content-type": "text/plain", "content-length": body.length });
-    response.end(body);
+    answerPlainly(response, status, status === 503 ? { "retry-after": "1" } : {});
   }
 }
 

@@ -6,18 +6,6 @@ export interface Fault {
   reason: string;
 }
 
-const REASONS = {
-  400: "Bad Request",
-  501: "Not Implemented",
-  502: "Bad Gateway",
-  503: "Service Unavailable",
-  504: "Gateway Timeout",
-} as const satisfies Record<Fault["status"], string>;
-
-export function phraseOf(status: Fault["status"]): string {
-  return REASONS[status];
-}
-
 /** The fault that an error of the connection to the upstream means. */
 export function faultOf(error: NodeJS.ErrnoException): Fault {
   return { status: error.code === "ETIMEDOUT" ? 504 : 502, reason: error.message || String(error.code) };

@@ -2,9 +2,10 @@
 import { type ClientRequest, type IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { REASONS } from "@paceline/link/reasons";
 import { cut } from "../runtime/cut.js";
 import { clientFields, problemOf, reasonOf } from "./answer-fields.js";
-import { type Fault, faultOf, phraseOf } from "./faults.js";
+import { type Fault, faultOf } from "./faults.js";
 import { hopByHop } from "./hop-fields.js";
 import { setFields } from "./library.js";
 import { upgradeFields } from "./request-fields.js";
@@ -134,9 +135,9 @@ export class Tunnel {
   }
 
   private answerFault(status: Fault["status"]): void {
-    const body = `${phraseOf(status)}\n`;
+    const body = `${REASONS[status]}\n`;
     this.socket.write(
-      `HTTP/1.1 ${status} ${phraseOf(status)}\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n` +
+      `HTTP/1.1 ${status} ${REASONS[status]}\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n` +
         `Connection: close\r\n\r\n${body}`,
     );
     this.socket.resume();

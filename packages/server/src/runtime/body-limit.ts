@@ -1,6 +1,7 @@
 /** Holds the bodies of requests to their limits on node:http, which has none for them. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServerLimits } from "../limits.js";
+import { answerPlainly } from "./plain-answer.js";
 
 /**
  * Watches the body of a request: its size, and the time between its pieces. Returns false when the request has been
@@ -48,6 +49,5 @@ function watchSize(request: IncomingMessage, response: ServerResponse, maxBodyBy
 }
 
 function refuse(response: ServerResponse): void {
-  response.writeHead(413, { connection: "close", "content-type": "text/plain" });
-  response.end("Content Too Large\n");
+  answerPlainly(response, 413, { connection: "close" });
 }

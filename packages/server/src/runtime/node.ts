@@ -2,13 +2,15 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
+import { REASONS } from "@paceline/link/reasons";
 import type { FetchHandler, NodeHandler } from "../app.js";
 import { RequestCounter } from "../request-counter.js";
 import { withPrivateUmask } from "../unix-socket.js";
 import { limitBody } from "./body-limit.js";
-import { cut } from "./cut.js";
+import { holdToLength } from "./exact-length.js";
 import { HostCheck } from "./host-check.js";
 import { listenError } from "./listen-error.js";
+import { answerFailure, answerPlainly } from "./plain-answer.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
 import { Tunnels } from "./tunnels.js";
 
@@ -47,14 +49,15 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     const begunAtMs = performance.now();
     active.set(response, begunAtMs);
     response.on("close", ended);
+    holdToLength(response, options.onError);
     const watched = options.requestLog?.watch(request, response);
     if (draining.closeAnswers) response.setHeader("connection", "close");
-    if (hosts?.accepts(request) === false) return refuse(response);
+    if (hosts?.accepts(request) === false) return answerPlainly(response, 400, { connection: "close" });
     if (!limitBody(request, response, limits)) return;
     const failed = (error: unknown) => {
       watched?.();
       options.onError(error);
-      answerFailure(response);
+      answerFailure(response, 500);
     };
     try {
       const result = handler(request, response);
@@ -80,7 +83,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   );
   server.maxConnections = limits.maxConnections;
   server.on("checkContinue", (request, response) => {
-    if (Number(request.headers["content-length"] ?? 0) <= limits.maxBodyBytes) response.writeContinue();
+    continueWhenRead(request, response);
     handle(request, response);
   });
   server.on("clientError", answerBadRequest);
@@ -140,34 +143,24 @@ function listen(server: Server, address: ServeAddress): Promise<ServeAddress> {
   });
 }
 
-/** A 500 where that can still be said; else the connection is cut, so that no answer looks whole that is not. */
-function answerFailure(response: ServerResponse): void {
-  if (response.headersSent) {
-    cut(response.socket);
-    return;
-  }
-  for (const name of response.getHeaderNames()) if (name !== "connection") response.removeHeader(name);
-  response.writeHead(500, { "content-type": "text/plain" });
-  response.end("Internal Server Error\n");
+/** A client that waits for 100 Continue gets it when the handler first asks for the body: until then it may be refused. */
+function continueWhenRead(request: IncomingMessage, response: ServerResponse): void {
+  const read = request._read;
+  request._read = (size) => {
+    request._read = read;
+    if (!response.headersSent) response.writeContinue();
+    request._read(size);
+  };
 }
 
-function refuse(response: ServerResponse): void {
-  response.writeHead(400, { "content-type": "text/plain", connection: "close" });
-  response.end("Bad Request\n");
-}
-
-const BAD_REQUEST = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+const BAD_REQUEST = `HTTP/1.1 400 ${REASONS[400]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
+const BAD_REQUESTS: Readonly<Record<string, number>> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 };
 
 function answerBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();
     return;
   }
-  const status =
-    error.code === "HPE_HEADER_OVERFLOW"
-      ? "431 Request Header Fields Too Large"
-      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
-        ? "408 Request Timeout"
-        : "400 Bad Request";
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  const status = BAD_REQUESTS[error.code ?? ""] ?? 400;
+  socket.end(`HTTP/1.1 ${status} ${REASONS[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

@@ -1,4 +1,5 @@
 /** What is answered, before it is known to which kind of server. */
+import { REASONS } from "@paceline/link/reasons";
 import type { FileBody } from "./file-body.js";
 import type { Refusal } from "./found-file.js";
 
@@ -9,21 +10,9 @@ export interface StaticAnswer {
   body: Uint8Array | FileBody | null;
 }
 
-const TEXTS: Readonly<Record<number, string>> = {
-  301: "Moved Permanently",
-  400: "Bad Request",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  412: "Precondition Failed",
-  416: "Range Not Satisfiable",
-  500: "Internal Server Error",
-  503: "Service Unavailable",
-};
-
 /** An answer in words; that HEAD gets its head alone is the server's to see to. */
 export function textAnswer(status: number, fields: Readonly<Record<string, string>> = {}): StaticAnswer {
-  const body = Buffer.from(`${TEXTS[status]}\n`);
+  const body = Buffer.from(`${REASONS[status]}\n`);
   const type = { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" };
   return { status, fields: { ...fields, ...type }, body };
 }

@@ -73,10 +73,10 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     const toml = await load(makeFolder({ ...APP, "paceline.toml": 'app = "./app.js"\ninstances = = 3\n' }));
     expect(toml.message).toMatch(/^paceline\.toml:2: is not valid TOML: /);
     const wrong = await load(
-      makeFolder({ ...APP, "paceline.config.json": '{\n  "app": "./app.js",\n  "instances": 0,\n  "lisen": "80"\n}' }),
+      makeFolder({ ...APP, "paceline.config.json": '{\n  "app": "./app.js",\n  "instances": -1,\n  "lisen": "80"\n}' }),
     );
     expect(wrong.message.split("\n")).toEqual([
-      'paceline.config.json:3: instances: must be a whole number from 1 to 1024, or "cpus", not 0',
+      'paceline.config.json:3: instances: must be a whole number from 0 to 1024, or "cpus", not -1',
       'paceline.config.json:4: lisen: unknown key; did you mean "listen"?',
     ]);
   });

@@ -24,6 +24,8 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     stalledMs: null,
     heapBytes: 1,
     deferred: null,
+    shim: null,
+    exposed: [],
     restarts: 0,
     lastExit: null,
     linesTotal: 0,
@@ -34,7 +36,15 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
 }
 
 export function balancer(name: string, more: Partial<BalancerStatus> = {}): BalancerStatus {
-  const { generation: _, eventLoopLagMs: __, heapBytes: ___, deferred: ____, ...common } = instance(name);
+  const {
+    generation: _,
+    eventLoopLagMs: __,
+    heapBytes: ___,
+    deferred: ____,
+    shim: _____,
+    exposed: ______,
+    ...common
+  } = instance(name);
   return { ...common, connections: 412, connectionsTotal: 500, retriesTotal: 0, snapshotVersion: 2, ...more };
 }
 

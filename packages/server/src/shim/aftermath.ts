@@ -2,7 +2,7 @@
 import { rmSync } from "node:fs";
 import type { SocketAddress } from "@paceline/link";
 import { commandLineOf, endStrays, findStrays, type Spawn } from "@paceline/link/processes";
-import { lastLineOfOutput } from "./last-line.js";
+import { errorLineOfOutput } from "./error-line.js";
 
 export { endStrays };
 
@@ -14,7 +14,7 @@ export function storyOf(program: string, when: string, code: number | null, spaw
     const what = `pid ${first} (${commandLineOf(first)})${more}`;
     return `${program} went into the background as ${what}, which is ended: tell it to stay in the foreground`;
   }
-  const lastLine = lastLineOfOutput();
+  const lastLine = errorLineOfOutput();
   return `${program} ended ${when}${lastLine === "" ? "" : `: ${lastLine}`}`;
 }
 

@@ -1,6 +1,5 @@
-/** What a shim makes of a command's answers and of its output. */
+/** What a shim makes of a command's answers. */
 import { expect, test } from "vitest";
-import { lastLineOf } from "./last-line.js";
 import { judge } from "./probe.js";
 
 test.each([
@@ -17,15 +16,4 @@ test.each([
   ["x".repeat(5000), "GET /ready was answered with what is not HTTP/1.1"],
 ])("the answer %j", (heard, verdict) => {
   expect(judge(heard, "/ready")).toBe(verdict);
-});
-
-test.each([
-  ["", ""],
-  ["\n \n", ""],
-  ["one", "one"],
-  ["one\n  two  \n\n", "two"],
-  ["a\r\nb\r\n", "b"],
-  [`x\n${"y".repeat(1000)}\n`, `${"y".repeat(300)}\u2026`],
-])("the last line of %j", (text, line) => {
-  expect(lastLineOf(text)).toBe(line);
 });

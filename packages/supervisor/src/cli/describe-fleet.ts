@@ -1,5 +1,5 @@
 /** Says in one line what a fleet is. */
-import { relative } from "node:path";
+import { isAbsolute, relative } from "node:path";
 import { formatListenAddress } from "../config/listen-address.js";
 import type { FleetConfig } from "../core/model.js";
 
@@ -8,12 +8,18 @@ export function describeFleet(config: FleetConfig, cwd: string): string {
   const addresses = config.listen.map(formatListenAddress).join(", ");
   const [only] = config.pools;
   if (config.pools.length === 1 && only !== undefined) {
-    const source = relative(cwd, only.source) || ".";
-    return `${config.name}: ${instances(only.instances)} of ${source.startsWith("..") ? only.source : source} on ${addresses}`;
+    return `${config.name}: ${instances(only.instances)} of ${shown(only.source, cwd)} on ${addresses}`;
   }
   const pools = config.pools.map((pool) => `${pool.name} ${pool.instances}`).join(", ");
   const total = config.pools.reduce((sum, pool) => sum + pool.instances, 0);
   return `${config.name}: ${instances(total)} in ${config.pools.length} pools (${pools}) on ${addresses}`;
+}
+
+/** A command line or an address is no path, and is shown as it is. */
+function shown(source: string, cwd: string): string {
+  if (!isAbsolute(source)) return source;
+  const path = relative(cwd, source) || ".";
+  return path.startsWith("..") ? source : path;
 }
 
 function instances(count: number): string {

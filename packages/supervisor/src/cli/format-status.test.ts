@@ -23,6 +23,8 @@ const instance: InstanceStatus = {
   stalledMs: null,
   heapBytes: 1,
   deferred: null,
+  shim: null,
+  exposed: [],
   restarts: 0,
   lastExit: null,
   linesTotal: 0,

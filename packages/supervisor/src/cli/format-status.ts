@@ -47,7 +47,11 @@ export function formatStatus(status: Status, options: FormatOptions): string {
     rows.push(hasDeferred ? [...row, right(formatDeferred(instance.deferred))] : row, ...others);
   }
   rows.push(...status.balancers.flatMap((balancer) => processRows(balancer, options)));
-  const troubles = [...[...instances, ...status.balancers].flatMap(trouble), ...logTrouble(status.log)];
+  const troubles = [
+    ...[...instances, ...status.balancers].flatMap(trouble),
+    ...instances.flatMap(exposure),
+    ...logTrouble(status.log),
+  ];
   return [
     title(status),
     ...status.pools.map(poolLine),
@@ -106,6 +110,12 @@ function trouble(process: InstanceStatus | BalancerStatus): string[] {
   if (state === "ready" || lastExit === null) return lost;
   const lines = lastExit.lastLines.slice(-5).map((line) => `  | ${visible(line)}`);
   return [...lost, `${name}: ${visible(lastExit.reason)}`, ...lines];
+}
+
+function exposure({ name, exposed }: InstanceStatus): string[] {
+  return exposed.length === 0
+    ? []
+    : [`${name}: listens on ${exposed.join(", ")}, where others reach it past the balancer`];
 }
 
 function logTrouble(log: LogStatus | null): string[] {

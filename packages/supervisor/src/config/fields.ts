@@ -72,9 +72,13 @@ export function fraction(byDefault: number, description: string, { min, max }: {
 }
 
 /** A number of processes, or `cpus`: as many as the machine has for us. */
-export function processes(byDefault: number | undefined, description: string, max: number) {
-  const error = expected(`must be a whole number from 1 to ${max}, or "cpus"`);
-  const schema = z.union([z.int(error).min(1, error).max(max, error), z.literal("cpus")], error);
+export function processes(
+  byDefault: number | undefined,
+  description: string,
+  { min = 1, max }: { min?: number; max: number },
+) {
+  const error = expected(`must be a whole number from ${min} to ${max}, or "cpus"`);
+  const schema = z.union([z.int(error).min(min, error).max(max, error), z.literal("cpus")], error);
   return field(schema, {
     type: 'whole number or `"cpus"`',
     ...(byDefault === undefined ? {} : { default: byDefault }),

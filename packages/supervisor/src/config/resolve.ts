@@ -191,6 +191,7 @@ function resolveKind(
   const tools: KindContext = {
     ...known,
     baseDir: context.baseDir,
+    runtimes: context.runtimes,
     stripPrefix: pool.stripPrefix,
     report: (at, message) => find(context, [...path, ...at], message),
   };

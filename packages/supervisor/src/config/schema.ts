@@ -205,8 +205,8 @@ const sharedFields = {
 
 const instances = processes(
   undefined,
-  'How many instances; `"cpus"`: as many as there are processors for us. Default: 4 of an app, in whatever language, 1 of a folder of files, a command or a proxy.',
-  MAX_INSTANCES,
+  'How many instances; `"cpus"`: as many as there are processors for us. Default: 4 of an app, in whatever language, 1 of a folder of files, a command or a proxy. 0: none until `paceline scale` says otherwise; its requests are answered 503.',
+  { min: 0, max: MAX_INSTANCES },
 );
 const routes = texts(
   'Which requests the pool gets: a path prefix with an optional host before it, such as `"/"`, `"/api/"`, `"example.com/"` or `"*.example.com/api/"`. See [Routes](#routes).',
@@ -231,7 +231,7 @@ export const poolFields = {
 
 /** The keys of `balancer`. */
 export const balancerFields = {
-  processes: processes(1, "How many balancer processes share the listening sockets.", 64),
+  processes: processes(1, "How many balancer processes share the listening sockets.", { max: 64 }),
   runtime,
   trustedProxies: texts(
     "The proxies in front of us: addresses, CIDR blocks, and `unix` for whoever connects to a unix socket in `listen`. What they say of their clients is believed, as docs/security.md has it; of all others nothing is.",

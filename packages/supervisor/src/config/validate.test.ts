@@ -319,8 +319,8 @@ const BAD: [string, unknown, string[]][] = [
   ],
   [
     "instances that are none",
-    { app: "./app.ts", instances: 0 },
-    ['instances: must be a whole number from 1 to 1024, or "cpus", not 0'],
+    { app: "./app.ts", instances: -1 },
+    ['instances: must be a whole number from 0 to 1024, or "cpus", not -1'],
   ],
   [
     "a text for a time",

@@ -50,6 +50,10 @@ export interface InstanceStatus {
   heapBytes: number | null;
   /** Null while its app has never deferred a job. */
   deferred: DeferredStatus | null;
+  /** Addresses beyond this machine's own that it listens on, past the balancer, such as `0.0.0.0:3000`. */
+  exposed: string[];
+  /** The parent of a command, which `rssBytes` and `pssBytes` leave out; null where there is none. */
+  shim: { rssBytes: number | null; pssBytes: number | null } | null;
   /** Spawns of this slot after an unwanted exit, since the supervisor started. */
   restarts: number;
   lastExit: LastExit | null;

@@ -1,6 +1,6 @@
-/** What stands for something else in the arguments and variables of a command: `{socket}`, `{port}`, `{host}`, `{name}`. Pure. */
+/** What stands for something else in the arguments and variables of a command: `{socket}`, `{port}`, `{host}`, `{name}`, `{bun}`. Pure. */
 
-export const PLACEHOLDERS = ["socket", "port", "host", "name"] as const;
+export const PLACEHOLDERS = ["socket", "port", "host", "name", "bun"] as const;
 
 export type Placeholder = (typeof PLACEHOLDERS)[number];
 
@@ -15,7 +15,7 @@ export function placeholdersIn(text: string): string[] {
 }
 
 /** The text with each placeholder replaced; one without a value is left as it is. */
-export function fillPlaceholders(text: string, values: Partial<Record<Placeholder, string>>): string {
+export function fillPlaceholders(text: string, values: Partial<Record<Placeholder, string | undefined>>): string {
   return text.replace(PATTERN, (whole: string, escaped: string | undefined, dollar: string, word: string) => {
     if (escaped !== undefined) return `{${escaped}}`;
     return dollar === "" ? (values[word as Placeholder] ?? whole) : whole;

@@ -104,8 +104,7 @@ function endOperation(model: Model, id: number, result: OperationResult, at: num
 
 function noticeOf(operation: Operation, result: OperationResult, at: number): Model["notice"] {
   if (result.ok) return { text: result.message, tone: "good", until: at + NOTICE_MS };
-  const last = result.lastLines?.at(-1);
-  const text = `${operation.label} failed: ${result.message}${last === undefined ? "" : `: ${last}`}`;
+  const text = `${operation.label} failed: ${result.message}`;
   return { text, tone: "bad", until: at + FAILURE_NOTICE_MS };
 }
 

@@ -11,13 +11,14 @@ import {
   type OverdueRequest,
   workMarkPath,
 } from "@paceline/link";
-import { endStrays, openMark } from "@paceline/link/processes";
+import { endStrays, errorLineOf, openMark } from "@paceline/link/processes";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import type { Reach } from "../core/snapshot.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "./event-log.js";
+import { Exposure } from "./exposure.js";
 import type { LinkConnection } from "./link-connection.js";
 import { BALANCER_POOL, type Ending, type LiveProcess } from "./live-process.js";
 import { OutputFile, type OutputSink } from "./output.js";
@@ -50,6 +51,9 @@ export interface ChildrenOptions {
   onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
 }
 
+/** Those that a program brings upon itself, so that it may have said why. */
+const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
+
 /** What a child calls its runtime is for people to read. */
 const MAX_RUNTIME_TEXT = 40;
 /** A request that is told to people. */
@@ -60,7 +64,11 @@ export class Children {
   private readonly byToken = new Map<string, LiveProcess>();
   private readonly lastWords = new Map<string, NodeJS.Timeout>();
 
-  constructor(private readonly options: ChildrenOptions) {}
+  private readonly exposure: Exposure;
+
+  constructor(private readonly options: ChildrenOptions) {
+    this.exposure = new Exposure(options.log);
+  }
 
   /** Those whose process has not ended. */
   *alive(): Iterable<LiveProcess> {
@@ -129,7 +137,7 @@ export class Children {
       protocol: "http1",
       output,
       stats: options.stats.open(effect.id, effect.pool),
-      spawnedAt: Date.now(),
+      spawnedAt: performance.now(),
       pid: null,
       connection: null,
       fault: null,
@@ -140,6 +148,7 @@ export class Children {
         return (this.stats.last?.inFlight ?? 0) > 0 || [...this.relayed.values()].some((count) => count > 0);
       },
       commandExit: null,
+      exposed: [],
       drainDeadline: null,
       released: false,
       heldExit: null,
@@ -176,7 +185,7 @@ export class Children {
   /** Says that it is to drain until then, now or as soon as it has a link again. */
   drain(child: LiveProcess, deadline: number): void {
     child.drainDeadline = deadline;
-    child.connection?.send({ type: "drain", deadlineMs: Math.max(0, deadline - Date.now()) });
+    child.connection?.send({ type: "drain", deadlineMs: Math.max(0, deadline - performance.now()) });
   }
 
   release(child: LiveProcess): void {
@@ -199,7 +208,10 @@ export class Children {
     this.options.onHello(child, connection);
     child.protocol = hello.protocol ?? child.protocol;
     if (!/^(bun|node) /.test(hello.runtime)) child.runtime = hello.runtime.slice(0, MAX_RUNTIME_TEXT);
-    if (hello.phase === "ready") this.options.report(child, { type: "ready", attempt: child.attempt });
+    if (hello.phase === "ready") {
+      this.options.report(child, { type: "ready", attempt: child.attempt });
+      this.exposure.watch(child);
+    }
     if (child.drainDeadline !== null) this.drain(child, child.drainDeadline);
     if (child.released) this.release(child);
   }
@@ -212,10 +224,11 @@ export class Children {
         // One that had warned that it might not get ready did.
         child.fault = null;
         this.options.report(child, { type: "ready", attempt: child.attempt });
+        this.exposure.watch(child);
         return;
       case "stats":
         if (message.role !== child.kind) return;
-        child.stats.record(message, Date.now());
+        child.stats.record(message, performance.now());
         if (message.role === "balancer") this.recordRelayed(child, message);
         return;
       case "applied":
@@ -240,7 +253,7 @@ export class Children {
       child.relayed.set(balancer.id, upstream.inFlight);
       if (upstream.running !== undefined) child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);
       if (upstream.overdue !== undefined) this.options.onOverdue(child, upstream.overdue);
-      if (child.mark !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, Date.now());
+      if (child.mark !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, performance.now());
     }
   }
 
@@ -299,10 +312,9 @@ export class Children {
     }
     const at = Date.now();
     const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
-    // An app says the same in its last lines; a command may have said nothing.
-    const why = mark === null || child.fault === null ? "" : `: ${child.fault}`;
+    const why = this.why(child, status);
     const verdict = child.verdict === null ? "" : `${child.verdict}; `;
-    const reason = `${verdict}${how} after ${seconds(at - child.spawnedAt)}${why}`;
+    const reason = `${verdict}${how} after ${seconds(performance.now() - child.spawnedAt)}${why === "" ? "" : `: ${why}`}`;
     options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
     const { attempt } = child;
     if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });
@@ -313,6 +325,13 @@ export class Children {
         child.id,
         setTimeout(() => this.forget(child), LAST_WORD_MS),
       );
+  }
+
+  /** What a process said of its end: a shim on the link, others in what they wrote last. */
+  private why({ mark, fault, output }: LiveProcess, { code, signal }: ExitStatus): string {
+    if (mark !== null) return fault ?? "";
+    const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);
+    return isOwn ? errorLineOf(output.lastLines) : "";
   }
 
   private forget(child: LiveProcess): void {

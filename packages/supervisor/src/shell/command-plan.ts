@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { CommandSpec, SocketAddress } from "@paceline/link";
 import type { PoolConfig } from "../core/model.js";
 import { fillPlaceholders } from "../core/placeholders.js";
+import type { SpawnSettings } from "./spawn-plan.js";
 
 /** The part of a CommandSpec that the kind `command` made, its placeholders not yet filled. */
 type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs"> & {
@@ -27,11 +28,11 @@ export function planCommand(
   { runs, policy, cwd }: PoolConfig,
   { id, name, socket }: { id: string; name: string; socket: string },
   environment: Record<string, string>,
-  takePort: () => number,
+  { takePort, runtimes }: Pick<SpawnSettings, "takePort" | "runtimes">,
 ): CommandPlan {
   const { isOnSocket, hasPort, args, env, ...rest } = runs.command as CommandSource;
   const port = hasPort ? takePort() : undefined;
-  const values = { socket, name, host: HOST, ...(port !== undefined && { port: String(port) }) };
+  const values = { socket, name, host: HOST, bun: runtimes.bun, ...(port !== undefined && { port: String(port) }) };
   const fill = (text: string) => fillPlaceholders(text, values);
   const address: SocketAddress = isOnSocket || port === undefined ? socket : { host: HOST, port };
   const filled = Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)]));
@@ -47,8 +48,8 @@ export function planCommand(
       args: args.map(fill),
       env: {
         ...Object.fromEntries(forRuntimes),
-        // A program may have a PORT or HOST of its own in `env`.
-        ...(port !== undefined && { PORT: String(port), HOST }),
+        // A program may have a PORT or HOST of its own in `env`. HOSTNAME is what servers of Next.js and others listen on.
+        ...(port !== undefined && { PORT: String(port), HOST, HOSTNAME: HOST }),
         ...filled,
       },
       cwd,

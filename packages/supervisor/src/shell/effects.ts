@@ -42,7 +42,7 @@ export class Effects {
         return;
       case "askDrain": {
         const child = children.get(target.id);
-        const deadline = Date.now() + effect.deadlineMs;
+        const deadline = performance.now() + effect.deadlineMs;
         if (child === undefined) return;
         if (child.kind === "balancer") children.drain(child, deadline);
         else void this.retire(child, deadline);
@@ -72,7 +72,7 @@ export class Effects {
   private async retire(child: LiveProcess, deadline: number): Promise<void> {
     const { children, coordination, log } = this.options;
     const { version } = coordination;
-    const left = () => Math.max(0, deadline - Date.now());
+    const left = () => Math.max(0, deadline - performance.now());
     const late = await coordination.whenApplied(version, Math.min(APPLY_TIMEOUT_MS, left() / 2));
     if (late.length > 0) log.event("warn", child.name, `leaves although ${late.join(", ")} did not follow in time`);
     children.drain(child, deadline);

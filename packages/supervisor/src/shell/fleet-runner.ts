@@ -30,7 +30,7 @@ export class FleetRunner {
 
   /** Changes the fleet, carries out the effects in order, and tells those who watch. */
   change(by: (fleet: Fleet, context: FleetContext) => FleetChange): void {
-    const context: FleetContext = { now: Date.now(), random: Math.random(), policyOf: this.policyOf };
+    const context: FleetContext = { now: performance.now(), random: Math.random(), policyOf: this.policyOf };
     const { fleet, effects } = by(this.present, context);
     if (fleet === this.present && effects.length === 0) return;
     this.present = fleet;

@@ -32,7 +32,7 @@ export interface LiveProcess {
   protocol: UpstreamProtocol;
   readonly output: OutputFile;
   readonly stats: ProcessStats;
-  /** Milliseconds since the epoch. */
+  /** In milliseconds, by the monotonic clock. */
   readonly spawnedAt: number;
   /** Null when it could not be started. */
   pid: number | null;
@@ -47,9 +47,11 @@ export interface LiveProcess {
   readonly relayed: Map<string, number>;
   /** Requests are under way there, as it or a balancer last said. */
   readonly isBusy: boolean;
+  /** Addresses that it listens on and that others than this machine can reach, such as `0.0.0.0:3000`. */
+  exposed: string[];
   /** How the command of a shim ended. */
   commandExit: ExitStatus | null;
-  /** When a drain it was asked for must have ended; null when it was asked for none. */
+  /** When a drain it was asked for must have ended, by the monotonic clock; null when it was asked for none. */
   drainDeadline: number | null;
   released: boolean;
   /** How it ended, while its last words are waited for. */

@@ -1,8 +1,8 @@
-/** Which processes are counted as one: the shim of a command with all that the command started, and each of ours alone. */
+/** Which processes are counted as one: all that a command started, its shim apart, and each of ours alone. */
 import { type ProcessRow, processesOf, readProcessTable } from "@paceline/link/processes";
 import type { LiveProcess } from "./live-process.js";
 
-/** By the pid that stands for them, which is the first in its list. */
+/** By what they are known as: the pid of the process that we spawned; a shim by `shimKey` of its own. */
 export function processGroups(children: Iterable<LiveProcess>): Map<number, number[]> {
   const groups = new Map<number, number[]>();
   // Read once for all shims, and not at all where there is none.
@@ -10,7 +10,13 @@ export function processGroups(children: Iterable<LiveProcess>): Map<number, numb
   for (const { pid, mark } of children) {
     if (pid === null) continue;
     if (mark !== null) rows ??= readProcessTable();
-    groups.set(pid, mark === null || rows === undefined ? [pid] : [pid, ...processesOf(pid, rows)]);
+    if (mark === null || rows === undefined) groups.set(pid, [pid]);
+    else groups.set(pid, processesOf(pid, rows)).set(shimKey(pid), [pid]);
   }
   return groups;
+}
+
+/** What stands for a shim alone, where its pid stands for the command. */
+export function shimKey(pid: number): number {
+  return -pid;
 }

@@ -18,7 +18,7 @@ export class PssSampler {
 
   /** In bytes; null while it is not known. The first question begins the readings. */
   of(pid: number): number | null {
-    this.askedAt = Date.now();
+    this.askedAt = performance.now();
     if (this.timer === undefined && !this.busy && !this.stopped) void this.sample();
     return this.samples.get(pid) ?? null;
   }
@@ -41,7 +41,7 @@ export class PssSampler {
     }
     this.samples = samples;
     this.busy = false;
-    if (this.stopped || Date.now() - this.askedAt > SEEN_FOR_MS) return;
+    if (this.stopped || performance.now() - this.askedAt > SEEN_FOR_MS) return;
     this.timer = setTimeout(() => void this.sample(), SAMPLE_MS);
     this.timer.unref();
   }

@@ -119,7 +119,7 @@ function planShim(
 ): SpawnPlan {
   const { policy, runtime, maxOutputBytes, maxInFlight } = pool;
   const socket = settings.runDir.socketPath(id);
-  const plan = planCommand(pool, { id, name, socket }, { ...environment, ...pool.env }, settings.takePort);
+  const plan = planCommand(pool, { id, name, socket }, { ...environment, ...pool.env }, settings);
   const { address } = plan.spec;
   const tcp = typeof address === "string" ? null : address;
   const spec: ChildSpec = { ...commonSpec(settings, policy), command: plan.spec };

@@ -6,6 +6,7 @@ import type { Children } from "./children.js";
 import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import type { LivenessWatch } from "./liveness-watch.js";
 import type { PoolConfigs } from "./pool-configs.js";
+import { shimKey } from "./process-groups.js";
 import type { PssSampler } from "./pss.js";
 import type { Rollouts } from "./rollouts.js";
 import type { SlotBook } from "./slot-book.js";
@@ -32,7 +33,7 @@ export interface StatusSources {
 }
 
 export function buildStatus(sources: StatusSources): Status {
-  const now = Date.now();
+  const now = performance.now();
   const { fleet, configs, stats } = sources;
   const { bun, node } = process.versions;
   const totals = stats.totals(BALANCER_POOL, now);
@@ -61,12 +62,14 @@ function memoryOfAll({ children, usage, pss }: StatusSources): Pick<Status, "rss
   const supervisor = { rssBytes: process.memoryUsage.rss(), pssBytes: pss.of(process.pid) };
   let { rssBytes } = supervisor;
   let pssBytes: number | null = supervisor.pssBytes;
-  for (const { pid } of children.alive()) {
+  for (const { pid, mark } of children.alive()) {
     if (pid === null) continue;
-    rssBytes += usage.of(pid)?.rssBytes ?? 0;
-    const own = pss.of(pid);
-    // A process that came up since the last reading is left out until the next.
-    if (pssBytes !== null && own !== null) pssBytes += own;
+    for (const key of mark === null ? [pid] : [pid, shimKey(pid)]) {
+      rssBytes += usage.of(key)?.rssBytes ?? 0;
+      const own = pss.of(key);
+      // A process that came up since the last reading is left out until the next.
+      if (pssBytes !== null && own !== null) pssBytes += own;
+    }
   }
   return { rssBytes, pssBytes, supervisor };
 }
@@ -98,6 +101,8 @@ function instanceStatus(sources: StatusSources, slot: Slot, now: number): Instan
     eventLoopLagMs: last?.eventLoopLagMs ?? null,
     heapBytes: last?.heapBytes ?? null,
     deferred: last?.deferred ?? null,
+    exposed: child?.exposed ?? [],
+    shim: shimOf(sources, child),
   };
 }
 
@@ -109,6 +114,13 @@ function inFlightOf({ liveness }: StatusSources, child: LiveProcess | undefined)
     own,
     [...child.relayed.values()].reduce((sum, count) => sum + count, 0),
   );
+}
+
+/** What the parent of a command takes beside it. */
+function shimOf({ usage, pss }: StatusSources, child: LiveProcess | undefined): InstanceStatus["shim"] {
+  if (child?.pid == null || child.mark === null) return null;
+  const key = shimKey(child.pid);
+  return { rssBytes: usage.of(key)?.rssBytes ?? null, pssBytes: pss.of(key) };
 }
 
 function balancerStatus(sources: StatusSources, slot: Slot, now: number): BalancerStatus {

@@ -78,7 +78,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
 class FleetSupervisor implements Supervisor {
   readonly ended: Promise<{ failed: boolean }>;
   private resolveEnded: (end: { failed: boolean }) => void = () => {};
-  private readonly startedAt = Date.now();
+  private readonly startedAt = performance.now();
   private stopping: Promise<OperationResult> | undefined;
   /** When all drains of a stop must have ended, by performance.now(). */
   private stopBy: number | undefined;

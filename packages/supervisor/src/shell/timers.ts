@@ -6,11 +6,11 @@ const MAX_WAIT_MS = 2 ** 31 - 1;
 export class Timers {
   private readonly alarms = new Map<string, NodeJS.Timeout>();
 
-  /** Calls `ring` at `at`, in milliseconds since the epoch; an alarm of the same name is replaced. */
+  /** Calls `ring` at `at`, by the monotonic clock; an alarm of the same name is replaced. */
   set(name: string, at: number, ring: () => void): void {
     this.clear(name);
     const wait = () => {
-      const left = at - Date.now();
+      const left = at - performance.now();
       if (left > 0) {
         // The clock that timers follow and the one that tells the time may differ by a moment, either way.
         this.alarms.set(name, setTimeout(wait, Math.min(left, MAX_WAIT_MS)));
@@ -19,7 +19,7 @@ export class Timers {
       this.alarms.delete(name);
       ring();
     };
-    this.alarms.set(name, setTimeout(wait, Math.min(Math.max(at - Date.now(), 0), MAX_WAIT_MS)));
+    this.alarms.set(name, setTimeout(wait, Math.min(Math.max(at - performance.now(), 0), MAX_WAIT_MS)));
   }
 
   clear(name: string): void {

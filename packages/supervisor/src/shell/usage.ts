@@ -45,7 +45,7 @@ export class UsageSampler {
   }
 
   of(pid: number): Usage | undefined {
-    this.askedAt = Date.now();
+    this.askedAt = performance.now();
     return this.samples.get(pid);
   }
 
@@ -66,14 +66,14 @@ export class UsageSampler {
       this.problem(error);
     } finally {
       this.busy = false;
-      this.arm(Date.now() - this.askedAt < SEEN_FOR_MS ? SAMPLE_MS : UNSEEN_SAMPLE_MS);
+      this.arm(performance.now() - this.askedAt < SEEN_FOR_MS ? SAMPLE_MS : UNSEEN_SAMPLE_MS);
     }
   }
 
   private take(groups: ReadonlyMap<number, readonly number[]>, readings: Record<string, Reading | null>): void {
     const samples = new Map<number, Usage>();
     for (const [leader, pids] of groups) {
-      if (readings[leader] == null) continue;
+      if (!pids.some((pid) => readings[pid] != null)) continue;
       let rssBytes = 0;
       let cpuPercent = 0;
       for (const pid of pids) {

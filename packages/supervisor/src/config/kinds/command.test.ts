@@ -24,6 +24,12 @@ function read(pool: object) {
   return { pool: config.pools[0], problems: findings.map(({ path, message }) => `${formatKeyPath(path)}: ${message}`) };
 }
 
+test("{bun} is the Bun that was found, as the program too", () => {
+  const { pool, problems } = read({ command: ["{bun}", "run", "x.ts", "--with={bun}"] });
+  expect(problems).toEqual([]);
+  expect(pool?.runs.command).toMatchObject({ args: ["/bun", "run", "x.ts", "--with={bun}"] });
+});
+
 test("a program on the PATH of the pool, on a socket, with every default", () => {
   const env = { PATH: join(folder, "bin"), TITLE: "{name}" };
   const { pool, problems } = read({ command: ["serve", "--bind", "unix:{socket}"], env });
@@ -85,7 +91,10 @@ test.each([
     { command: ["./bin/serve", "{sockt}"] },
     "command[1]: {sockt} stands for nothing: did you mean {socket}? (write {{sockt}} for the text {sockt})",
   ],
-  [{ ...good, env: { A: "{what}" } }, "env.A: {what} stands for nothing: there are {socket}, {port}, {host}, {name}"],
+  [
+    { ...good, env: { A: "{what}" } },
+    "env.A: {what} stands for nothing: there are {socket}, {port}, {host}, {name}, {bun}",
+  ],
   [{ ...good, readyPath: "ready" }, 'readyPath: must be a path that begins with /, without blanks, not "ready"'],
   [{ ...good, healthPath: "/a b" }, "healthPath: must be a path that begins with /"],
   [{ ...good, healthPath: "/a\r\nB: c" }, "healthPath: must be a path that begins with /"],

@@ -14,7 +14,7 @@ export const command = poolKind({
   name: "command",
   fields: {
     command: commandWords(
-      'A program that serves HTTP, and its arguments, in the place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool\'s `env`, `{socket}` stands for the path of the unix socket to serve on, `{host}` and `{port}` for the TCP address, `{name}` for the instance\'s name; without `{socket}` it serves on the port, which PORT and HOST tell too. See [commands.md](commands.md).',
+      'A program that serves HTTP, and its arguments, in the place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool\'s `env`, `{socket}` stands for the path of the unix socket to serve on, `{host}` and `{port}` for the TCP address, `{name}` for the instance\'s name, `{bun}` for the Bun that comes with Paceline; without `{socket}` it serves on the port, which PORT and HOST tell too. See [commands.md](commands.md).',
     ),
     readyPath: text(
       "A path that is asked for, with GET, until the answer's status is 2xx or 3xx; only then is an instance of a command ready. Default: it is ready when it accepts connections.",
@@ -47,7 +47,10 @@ export const command = poolKind({
       for (const problem of wrongPlaceholders(value)) report(["env", name], problem);
     }
     const [name = "", ...rest] = words;
-    const program = findProgram(name, cwd, context.searchPath);
+    const { bun } = context.runtimes;
+    if (bun === undefined && words.some((word) => placeholdersIn(word).includes("bun")))
+      report(["command"], "{bun} stands for nothing: bun is not found here");
+    const program = name === "{bun}" && bun !== undefined ? bun : findProgram(name, cwd, context.searchPath);
     if (typeof program !== "string") report(["command", 0], program.problem);
     for (const key of ["readyPath", "healthPath"] as const) checkPath(key, keys[key], context);
     for (const key of ["healthIntervalMs", "healthTimeoutMs", "healthFailures"] as const) {

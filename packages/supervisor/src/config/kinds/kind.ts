@@ -1,6 +1,7 @@
 /** What a kind of pool is: its keys, what it makes of them, and what its instances are started with. */
 import type { z } from "zod";
 import type { Launch, RuntimeName } from "../../core/model.js";
+import type { Runtimes } from "../../runtimes.js";
 
 export type Fields = Record<string, z.ZodType>;
 
@@ -32,6 +33,8 @@ export interface KindContext {
   env: Readonly<Record<string, string>>;
   /** PATH, as its instances will have it. */
   searchPath: string;
+  /** Those that are found here. */
+  runtimes: Runtimes;
   /** The pool's own, when it has it. */
   stripPrefix: boolean | undefined;
   /** Tells what is wrong with the value at a path of keys. */

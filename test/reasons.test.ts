@@ -1,0 +1,67 @@
+/** What is told of a fleet is what is so: why something failed, what it takes, where it listens. */
+import { describe, expect, test } from "vitest";
+import { HELLO } from "./support/apps.js";
+import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { get } from "./support/raw-http.js";
+
+/** Serves where it was told to, and where others reach it too; takes 60 MB more than nothing. */
+const OPEN_SERVER = `
+import http from "node:http";
+const { HOSTNAME, PORT } = process.env;
+const ballast = Buffer.alloc(60e6, 1);
+http.createServer((request, response) => response.end(HOSTNAME + " " + ballast.length)).listen(PORT, HOSTNAME);
+http.createServer(() => {}).listen(0, "0.0.0.0");
+`;
+const FAILS = 'throw new TypeError("no database is configured");\n';
+
+describe.each(RUNTIMES)("what is told on %s", (runtime) => {
+  test("of a command: its own memory, an address that others reach; {bun}; a pool of no instances", async () => {
+    const pools = {
+      api: { command: ["{bun}", "./server.mjs", "tcp://{host}:{port}"], routes: ["/api/"] },
+      none: { app: "./app.js", instances: 0, routes: ["/none/"] },
+      web: { app: "./app.js", instances: 1 },
+    };
+    const project = await startFleet({ runtime, app: HELLO, config: { pools }, files: { "server.mjs": OPEN_SERVER } });
+    expect((await get(project.port, "/api/")).body).toBe("127.0.0.1 60000000");
+    expect((await get(project.port, "/none/")).status).toBe(503);
+    const status = await project.statusWhere("the memory of all", ({ pools: [api] }) =>
+      [api?.instances[0]?.rssBytes, api?.instances[0]?.shim?.rssBytes].every((bytes) => (bytes ?? 0) > 0),
+    );
+    const [api, none] = status.pools;
+    expect(none).toMatchObject({ wanted: 0, ready: 0 });
+    expect(status.state).toBe("running");
+    const command = api?.instances[0];
+    expect(command?.rssBytes).toBeGreaterThan(60e6);
+    expect(command?.shim?.rssBytes).toBeLessThan(60e6);
+    expect(command?.exposed).toEqual([expect.stringMatching(/^0\.0\.0\.0:\d+$/)]);
+    const told = `listens on ${command?.exposed[0]}, where others reach it past the balancer`;
+    expect((await project.cli(["status"])).stdout).toContain(`api.1: ${told}`);
+    expect((await project.cli(["events", "api"])).stdout).toContain(`${told}; let it listen on {socket}`);
+    expect((await project.cli(["scale", "none", "1"])).code).toBe(0);
+    expect((await get(project.port, "/none/")).status).toBe(200);
+  });
+
+  const kinds: [string, Record<string, unknown>, RegExp][] = [
+    ["an app", { app: "./fails.mjs" }, /TypeError: no database is configured/],
+    ["a command on Node", { command: [process.execPath, "fails.mjs"] }, /TypeError: no database is configured/],
+    ["a command on Bun", { command: ["{bun}", "fails.mjs"] }, /TypeError: no database is configured/],
+    ["a Python application", { wsgi: "fails:app" }, /ValueError: no database is configured/],
+  ];
+  // What runs a command or Python is no matter of ours.
+  test.each(kinds.slice(0, runtime === "bun" ? 4 : 1))(
+    "of %s that fails: the error's own line",
+    async (_, pool, expected) => {
+      const files = {
+        "fails.mjs": FAILS,
+        "fails.py": 'raise ValueError("no database is configured")\n',
+      };
+      const config = { pools: { web: { instances: 1, ...pool } } };
+      const project = await Project.make({ runtime, app: HELLO, config, files });
+      const { code, stderr } = await project.startDetached();
+      expect(code).toBe(1);
+      const reason = /^paceline: (web\.1 .*)$/m.exec(stderr)?.[1] ?? stderr;
+      expect(reason).toMatch(expected);
+      expect(reason).not.toMatch(/(Node\.js|Bun) v/);
+    },
+  );
+});

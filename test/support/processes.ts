@@ -89,15 +89,20 @@ export function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** Skips the test, with the reason, when a program is not installed. */
-export function needs(context: TestContext, program: string): void {
+/** Whether a program is on PATH, or in /usr/sbin. */
+export function hasProgram(program: string): boolean {
   for (const folder of [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin"]) {
     try {
       accessSync(join(folder, program), constants.X_OK);
-      return;
+      return true;
     } catch {
       // Not here.
     }
   }
-  context.skip(`${program} is not installed`);
+  return false;
+}
+
+/** Skips the test, with the reason, when a program is not installed. */
+export function needs(context: TestContext, program: string): void {
+  if (!hasProgram(program)) context.skip(`${program} is not installed`);
 }

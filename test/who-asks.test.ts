@@ -1,0 +1,175 @@
+/** The table of docs/security.md, run over every kind of pool, both upstream protocols and runtimes, with nginx and HAProxy in front. */
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { CLIENT_FIELDS, DECIDING_FIELDS } from "../packages/link/dist/index.js";
+import { findPython } from "../packages/server/test/python.js";
+import { Project, RUNTIMES } from "./support/fleet.js";
+import { freePort } from "./support/ports.js";
+import { hasProgram } from "./support/processes.js";
+import {
+  APPS,
+  exchange,
+  fieldOf,
+  haproxyConfig,
+  nginxConfig,
+  poolsOf,
+  type Seen,
+  seenIn,
+  startElsewhere,
+  startFront,
+  type Way,
+} from "./support/who-asks.js";
+
+/** A trusted proxy's address, and how a kind without the client's own sees who asks. */
+const PROXY = "127.0.0.2";
+const python = findPython();
+
+const NAMES = Object.keys(CLIENT_FIELDS).map((name) => name.replace("*", "user"));
+const WITH_UNDERSCORES = [...NAMES, ...DECIDING_FIELDS]
+  .filter((name) => name.includes("-"))
+  .flatMap((name) => [name.replaceAll("-", "_"), name.replace("-", "_").toUpperCase()]);
+
+/** Every field of the table in every spelling, with Connection naming all of them. */
+const LIES = [
+  "Host: shop.example:81",
+  ...[...NAMES, ...WITH_UNDERSCORES].map((name) => `${name}: 6.6.6.6`),
+  "X-Forwarded-Ssl: on",
+  "X-Forwarded-Protocol: ssl",
+  "X-Forwarded-Scheme: evil",
+  "X-Forwarded-For: evil, , 6.6.6.6",
+  'Forwarded: for="6.6.6.6',
+  `Connection: close, ${NAMES.join(", ")}`,
+];
+
+/** What a trusted proxy says that appends to what its client lied, while Connection is the client's. */
+const TOLD = [
+  "Host: inner:81",
+  "X-Forwarded-For: 6.6.6.6, 9.9.9.9, 10.1.2.3",
+  "X-Forwarded-Proto: https",
+  "X-Forwarded-Host: evil.example, shop.example",
+  "X-Forwarded-Prefix: /outer",
+  "Forwarded: for=6.6.6.6",
+  "X-Real-IP: 9.9.9.9",
+  "X-Forwarded-Ssl: on",
+  ...WITH_UNDERSCORES.map((name) => `${name}: 6.6.6.6`),
+  "Connection: close, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Forwarded, X-Real-IP",
+];
+
+/** Who is taken for the client by what X-Forwarded-For, and by which scheme, from a proxy that says only this. */
+const WORDS: [string[], string, string, string][] = [
+  [["X-Forwarded-For: , 9.9.9.9"], "9.9.9.9", "http", "inner"],
+  [["X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 9.9.9.9"], "9.9.9.9", "http", "inner"],
+  [["X-Forwarded-For: 6.6.6.6, [2001:DB8::9]:443"], "2001:db8::9", "http", "inner"],
+  [["X-Forwarded-For: 6.6.6.6, ::ffff:9.9.9.9"], "9.9.9.9", "http", "inner"],
+  [["X-Forwarded-For: 6.6.6.6, unknown"], "unknown", "http", "inner"],
+  [["X-Forwarded-Proto: evil"], PROXY, "http", "inner"],
+  [["X-Forwarded-Proto: http, https", "X-Forwarded-Host: a:b"], PROXY, "https", "inner"],
+  [
+    ["Forwarded: for=6.6.6.6;proto=evil, for=9.9.9.9;proto=https;host=shop.example"],
+    "9.9.9.9",
+    "https",
+    "shop.example",
+  ],
+];
+
+describe.each(RUNTIMES)("who is asking, on %s", (runtime) => {
+  test("is told alike to every kind of pool, by whatever way a request came", { timeout: 90_000 }, async () => {
+    const pools = poolsOf(await startElsewhere(), python, hasProgram("gunicorn"));
+    const project = await Project.make({ runtime, app: "", files: APPS, config: { pools } });
+    const socket = join(project.folder, "front.sock");
+    project.writeConfig({
+      listen: [`127.0.0.1:${project.port}`, `unix:${socket}`],
+      balancer: { runtime, trustedProxies: [PROXY, "10.0.0.0/8", "unix"] },
+    });
+    const started = await project.startDetached();
+    expect(`${started.code} ${started.output}`).toMatch(/^0 /);
+    for (const name of ["wsgi", "fapws", "gunicorn"])
+      if (!(name in pools)) console.log(`left out, not installed: ${name}`);
+    const kinds = Object.keys(pools).filter((name) => name !== "static");
+
+    const stranger: Way = { port: project.port };
+    const proxy: Way = { port: project.port, localAddress: PROXY };
+    const unix: Way = { path: socket };
+    const ask = async (way: Way, kind: string, lines: readonly string[]): Promise<Seen> =>
+      seenIn(await exchange(way, `/${kind}/x`, lines));
+
+    for (const kind of kinds) {
+      const lied = await ask(stranger, kind, LIES);
+      const url = `http://shop.example:81/${kind}/x`;
+      expect(lied, kind).toMatchObject({ address: "127.0.0.1", scheme: "http", host: "shop.example:81", url });
+      expect(JSON.stringify(lied), kind).not.toMatch(/6\.6\.6\.6|evil|\bssl\b/i);
+      expect(fieldOf(lied, "x-forwarded-for"), kind).toBe("127.0.0.1");
+      expect(fieldOf(lied, "forwarded"), kind).toBe("for=127.0.0.1;proto=http");
+      expect(fieldOf(lied, "x-forwarded-prefix"), kind).toBeUndefined();
+
+      for (const [way, hops] of [
+        [proxy, ["9.9.9.9", "10.1.2.3", PROXY]],
+        [unix, ["9.9.9.9", "10.1.2.3"]],
+      ] as const) {
+        const told = await ask(way, kind, TOLD);
+        const asked = { address: "9.9.9.9", scheme: "https", host: "shop.example" };
+        expect(told, kind).toMatchObject(asked);
+        expect(told.url, kind).toMatch(/^https:\/\/shop\.example(\/outer)?\/\w+\/x$/);
+        expect(JSON.stringify(told), kind).not.toMatch(/6\.6\.6\.6|evil/);
+        expect(fieldOf(told, "x-forwarded-for"), kind).toBe(hops.join(", "));
+        expect(fieldOf(told, "x-forwarded-prefix"), kind).toBe("/outer");
+        expect(fieldOf(told, "x-real-ip"), kind).toBe("9.9.9.9");
+        expect(fieldOf(told, "x-forwarded-ssl"), kind).toBe("on");
+        expect(fieldOf(told, "inner") ?? "http://inner:81", kind).toBe("http://inner:81");
+      }
+
+      for (const [lines, address, scheme, host] of WORDS) {
+        const said = await ask(proxy, kind, ["Host: inner", ...lines, "Connection: close"]);
+        expect(said, `${kind}, ${lines}`).toMatchObject({ address, scheme, host });
+      }
+      // Nobody knows whom a unix socket's other end is, but that it is a proxy.
+      expect((await ask(unix, kind, ["Host: a", "Connection: close"])).address, kind).toBe("unknown");
+    }
+
+    for (const kind of Object.keys(pools)) {
+      for (const host of ["a:b", "[::1", "1.2.3.4.5", "a:99999"]) {
+        const answer = await exchange(stranger, `/${kind}/x`, [`Host: ${host}`, "Connection: close"]);
+        expect(answer, `${kind} ${host}`).toMatch(/^HTTP\/1\.1 400 /);
+      }
+    }
+
+    const plain = ["Host: a", "Connection: close"];
+    for (const kind of kinds.filter((name) => name !== "wsgi" && name !== "fapws")) {
+      for (const [sent, got] of [
+        ["%7Ea%2fb//%c3%A9?%7e", "%7Ea%2fb//%c3%A9?%7e"],
+        ["x/../%7E/./%2f", "%7E/%2f"],
+      ]) {
+        const { url } = seenIn(await exchange(stranger, `/${kind}/${sent}`, plain));
+        expect(url).toBe(`http://a/${kind}/${got}`);
+      }
+    }
+    for (const target of ["/static/a%20b.txt", "//static/./%61%20b.txt", "/static//a%20b.txt"]) {
+      expect(await exchange(stranger, target, plain), target).toMatch(/a file$/);
+    }
+    expect(await exchange(stranger, "/static/..%2f..%2fasks.py", plain)).toMatch(/^HTTP\/1\.1 400 /);
+
+    // Each adds to what its client said of itself.
+    const front = await freePort();
+    if (hasProgram("nginx")) await startFront(project, "nginx", front, nginxConfig(project.folder, front, socket));
+    else console.log("left out, not installed: nginx");
+    const other = await freePort();
+    if (hasProgram("haproxy")) await startFront(project, "haproxy", other, haproxyConfig(other, PROXY, project.port));
+    else console.log("left out, not installed: haproxy");
+    const fronts = [hasProgram("nginx") && front, hasProgram("haproxy") && other].filter((port) => port !== false);
+    for (const port of fronts) {
+      for (const kind of kinds) {
+        const lines = [
+          "Host: shop.example",
+          "X-Forwarded-For: 6.6.6.6",
+          "Connection: close, X-Forwarded-For",
+          "X_Real_IP: 6.6.6.6",
+        ];
+        const seen = await ask({ port }, kind, lines);
+        const url = `https://shop.example/${kind}/x`;
+        expect(seen, kind).toMatchObject({ address: "127.0.0.1", scheme: "https", host: "shop.example", url });
+        expect(JSON.stringify(seen), kind).not.toContain("6.6.6.6");
+      }
+    }
+    expect((await project.cli(["stop"])).code).toBe(0);
+  });
+});

@@ -1,4 +1,6 @@
 /** What a rollout takes for a new version that works: it stays ready, and what it took the place of comes back if it does not. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
@@ -57,6 +59,61 @@ describe.each(RUNTIMES)("a rollout on %s", { timeout: 60_000 }, (runtime) => {
     expect((await reload).code).toBe(0);
     expect(most).toBe(2);
     for (const stream of streams) stream.close();
+  });
+});
+
+/** Streams until its instance drains; what its listener for SIGTERM saves takes a while. */
+const SAVING = `
+import { appendFileSync } from "node:fs";
+const note = (text) => appendFileSync(new URL("./notes", import.meta.url), process.env.PACELINE_INSTANCE + " " + text + "\\n");
+process.on("SIGTERM", async () => {
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  note("saved");
+});
+const text = (data) => new TextEncoder().encode("data: " + data + "\\n\\n");
+export default {
+  fetch(_request, info) {
+    let bye;
+    return new Response(new ReadableStream({
+      start(out) {
+        out.enqueue(text(1));
+        bye = () => {
+          out.enqueue(text("bye"));
+          out.close();
+        };
+        info.draining.addEventListener("abort", bye);
+      },
+      cancel: () => info.draining.removeEventListener("abort", bye),
+    }));
+  },
+};
+`;
+
+describe.each(RUNTIMES)("an app on %s", { timeout: 60_000 }, (runtime) => {
+  test("ends its streams as a drain begins, and its SIGTERM listener runs, on a reload, a scale-down and a stop", async () => {
+    const project = await startFleet({ runtime, app: SAVING, config: { drainTimeoutMs: 60_000 } });
+    const streams = async (count: number) =>
+      Promise.all(
+        Array.from({ length: count }, async () => {
+          const stream = await RawConnection.open(project.port);
+          stream.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+          await stream.until(/data: 1/);
+          return stream;
+        }),
+      );
+    const saved = () => readFileSync(join(project.folder, "notes"), "utf8").trim().split("\n");
+    for (const [command, open, ended, notes] of [
+      [["reload"], 2, 2, ["web.1 saved", "web.2 saved"]],
+      [["scale", "web", "1"], 2, 1, ["web.2 saved"]],
+      [["stop"], 1, 1, ["web.1 saved"]],
+    ] as const) {
+      const before = await streams(open);
+      project.write("notes", "");
+      expect((await project.cli([...command])).code).toBe(0);
+      expect(before.filter(({ received }) => received.includes("data: bye"))).toHaveLength(ended);
+      expect(saved()).toEqual(notes);
+      for (const stream of before) stream.close();
+    }
   });
 });
 

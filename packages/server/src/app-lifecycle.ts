@@ -19,13 +19,22 @@ export function lifecycleOf(module: object, exported: unknown): AppLifecycle {
     const isOfModule = named !== undefined && memberOf(module, name) !== memberOf(exported, name);
     return isOfModule ? named : listens ? undefined : own;
   };
-  const [start, stop] = [find("start"), find("stop")];
-  return { ...(start === undefined ? {} : { start }), ...(stop === undefined ? {} : { stop }) };
+  const [start, beforeDrain, stop] = [find("start"), find("beforeDrain"), find("stop")];
+  return {
+    ...(start === undefined ? {} : { start }),
+    ...(beforeDrain === undefined ? {} : { beforeDrain }),
+    ...(stop === undefined ? {} : { stop }),
+  };
 }
 
 /** The app with the module's start before its own, and the module's stop after its own. */
-export function withLifecycle(app: App, { start, stop }: AppLifecycle): App {
-  return { ...app, ...inTurn("start", start, app.start), ...inTurn("stop", app.stop, stop) };
+export function withLifecycle(app: App, { start, beforeDrain, stop }: AppLifecycle): App {
+  return {
+    ...app,
+    ...inTurn("start", start, app.start),
+    ...inTurn("beforeDrain", beforeDrain, app.beforeDrain),
+    ...inTurn("stop", app.stop, stop),
+  };
 }
 
 function inTurn(name: keyof AppLifecycle, first?: () => unknown, second?: () => unknown): AppLifecycle {

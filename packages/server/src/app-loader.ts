@@ -37,7 +37,7 @@ export async function loadApp(path: string, style?: AppStyle): Promise<App> {
 
 function hasLifecycle(value: unknown): boolean {
   if ((typeof value !== "object" && typeof value !== "function") || value === null) return false;
-  return "start" in value || "stop" in value;
+  return "start" in value || "stop" in value || "beforeDrain" in value;
 }
 
 /** The usual case, for which nothing else has to be loaded. */

@@ -18,6 +18,8 @@ export interface RequestInfo {
   readonly requestId: string;
   /** Aborts when the client goes before its answer has left. Made when it is first asked for. */
   readonly signal: AbortSignal;
+  /** Aborts when the instance begins to drain: end early what would go on for long. The same signal for all requests. */
+  readonly draining: AbortSignal;
   /**
    * Takes the upgrade that the client asks for (RFC 9110 §7.8), with these fields in the 101; return its `response`.
    * Undefined when the client asks for none, or where a fetch app cannot take one: in `paceline serve`, and in a pool
@@ -50,6 +52,8 @@ export type AppStyle = "fetch" | "node";
 export interface AppLifecycle {
   /** Waited for before the server listens. */
   start?: () => unknown;
+  /** Called when a drain begins: on a stop, a reload, a scale-down. Requests go on meanwhile. */
+  beforeDrain?: () => unknown;
   /** Waited for when the last answer has left, within the drain's deadline. */
   stop?: () => unknown;
 }

@@ -48,6 +48,10 @@ export interface BackgroundWork {
   isLeaving: boolean;
   /** Called at the next job that is queued, once. */
   onNextJob?: (() => void) | undefined;
+  /** A drain has begun, or will follow soon. */
+  isDrainAnnounced?: boolean;
+  /** Present once the app has asked for the signal. */
+  draining?: AbortController;
   /** Present once a timer was set here. */
   timers?: TimerWork;
   /** Present once a job was deferred here. */

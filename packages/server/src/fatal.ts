@@ -3,9 +3,12 @@ import { logLostWork } from "./background-work.js";
 import { errorLine } from "./error-line.js";
 import { hintOnListening } from "./listening-hint.js";
 
+type Kind = "uncaughtException" | "unhandledRejection";
+
 /**
  * Logs an uncaught exception or an unhandled rejection with its stack, then exits 1. Going on would mean to serve from a
- * state that nobody thought of; the supervisor starts a fresh process at once.
+ * state that nobody thought of; the supervisor starts a fresh process at once. An app that listens for one of these itself has thought
+ * of it: then its listeners decide, as on Node.
  *
  * @param beforeExit is given a line that says what happened, and the time it takes is waited for.
  */
@@ -20,6 +23,17 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
     logLostWork();
     void beforeExit(`${kind}: ${errorLine(error)}${hint}`).finally(() => process.exit(1));
   };
-  process.on("uncaughtException", (error) => die("uncaught exception", error));
-  process.on("unhandledRejection", (error) => die("unhandled rejection", error));
+  const others = (kind: Kind, own: unknown) => process.listeners(kind as never).filter((each) => each !== own);
+  const onException = (error: unknown) => {
+    if (others("uncaughtException", onException).length === 0) die("uncaught exception", error);
+  };
+  const onRejection = (error: unknown) => {
+    if (others("unhandledRejection", onRejection).length > 0) return;
+    // One that nobody listens for as such is an exception to those who listen for these.
+    const listeners = others("uncaughtException", onException) as ((error: unknown, origin: string) => void)[];
+    if (listeners.length === 0) die("unhandled rejection", error);
+    for (const listener of listeners) listener.call(process, error, "unhandledRejection");
+  };
+  process.on("uncaughtException", onException);
+  process.on("unhandledRejection", onRejection);
 }

@@ -3,6 +3,7 @@ export type { App, AppStyle, FetchHandler, NodeHandler, RequestInfo, Upgrade } f
 export { startApp, stopApp } from "./app-lifecycle.js";
 export { loadApp } from "./app-loader.js";
 export { type DeferOptions, defer } from "./defer.js";
+export { drainSignal } from "./draining.js";
 export { ServerError } from "./errors.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 export { recognise } from "./recognise.js";

@@ -1,6 +1,7 @@
 /** Where the facts in RequestInfo come from: the balancer's fields behind one, the connection without. */
 import { HAS_ENDED } from "./answer-end.js";
 import type { RequestInfo } from "./app.js";
+import { drainSignal } from "./draining.js";
 
 /** What a runtime can tell of one request. */
 export interface RequestSource {
@@ -45,6 +46,10 @@ export class ConnectionInfo implements RequestInfo {
 
   get signal(): AbortSignal {
     return this.source.signal();
+  }
+
+  get draining(): AbortSignal {
+    return drainSignal();
   }
 
   [HAS_ENDED](): boolean | undefined {

@@ -2,6 +2,7 @@
 import { backgroundWork, logLostWork } from "./background-work.js";
 import type { AccessLog, AccessLogOptions } from "./contrib/access-log.js";
 import { Drain } from "./drain.js";
+import { announceDrain } from "./draining.js";
 import { ServerError } from "./errors.js";
 import { exitOnUncaught } from "./fatal.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
@@ -44,11 +45,13 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
       logLostWork();
       process.exit(1);
     }
+    const announced = announceDrain(app);
     const begun = new Drain(server, {
       deadlineMs: options.drainTimeoutMs,
       untilReleased: false,
       onEnd: async (cut) => {
         if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
+        await Promise.race([announced, new Promise((resolve) => setTimeout(resolve, begun.remainingMs))]);
         if (app.stop !== undefined) await (await import("./app-lifecycle.js")).stopApp(app, begun.remainingMs);
         logLostWork();
         server.closeNow();

@@ -10,6 +10,7 @@ import {
 import type { App } from "./app.js";
 import { backgroundWork, logLostWork } from "./background-work.js";
 import { Drain } from "./drain.js";
+import { announceDrain } from "./draining.js";
 import { ServerError } from "./errors.js";
 import { exitOnUncaught } from "./fatal.js";
 import { prepareAnswers } from "./lane/answers.js";
@@ -19,6 +20,8 @@ import { serve } from "./serve.js";
 
 /** How long the last words on the link may hold up the exit; a machine without time for all needs more than a moment for them. */
 const LAST_WORDS_TIMEOUT_MS = 2000;
+/** What the app's listeners for signals get at least. */
+const LEAST_LISTENERS_MS = 1000;
 
 /**
  * Serves until the supervisor, SIGTERM or the loss of the supervisor ends it.
@@ -35,6 +38,15 @@ export async function runSupervised(identity: ChildIdentity): Promise<void> {
   }
 }
 
+async function within(promise: Promise<void> | undefined, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise, late]);
+  clearTimeout(timer);
+}
+
 class Instance {
   private phase: ChildPhase = "starting";
   private protocol: UpstreamProtocol = "http1";
@@ -44,6 +56,17 @@ class Instance {
   private reporter: Reporter | undefined;
   private drain: Drain | undefined;
   private readonly link: LinkClient;
+  /** The app's own listeners have heard of the signal when it came. */
+  private wasSignalled = false;
+  private readonly ours = {
+    // Ctrl-C in a terminal goes to the supervisor, which tells its children.
+    SIGINT: () => {},
+    SIGTERM: () => {
+      this.wasSignalled = true;
+      this.leave(this.identity.spec.drainTimeoutMs, false);
+    },
+  };
+  private announced: Promise<void> | undefined;
 
   constructor(private readonly identity: ChildIdentity) {
     const { drainTimeoutMs } = identity.spec;
@@ -54,6 +77,7 @@ class Instance {
       onWelcome: () => this.sayReady(),
       onDrain: (deadlineMs) => this.leave(deadlineMs, true),
       onReleased: () => this.drain?.release(),
+      onDraining: () => this.announceDrain(),
       onRefused: (reason) => {
         console.error(`the supervisor refused this process: ${reason}`);
         this.leave(drainTimeoutMs, false);
@@ -72,9 +96,8 @@ class Instance {
       throw new ServerError("usage", "an instance needs a socket from its supervisor");
     }
     exitOnUncaught((message) => this.fault(message));
-    // Ctrl-C in a terminal goes to the supervisor, which tells its children.
-    process.on("SIGINT", () => {});
-    process.on("SIGTERM", () => this.leave(spec.drainTimeoutMs, false));
+    process.on("SIGINT", this.ours.SIGINT);
+    process.on("SIGTERM", this.ours.SIGTERM);
     const work = backgroundWork();
     if (spec.limits !== undefined) work.limits = spec.limits;
     this.link.start();
@@ -135,6 +158,7 @@ class Instance {
       if (!untilReleased) this.drain.hasten(deadlineMs);
       return;
     }
+    this.announceDrain();
     const isFirst = this.phase !== "draining";
     this.phase = "draining";
     if (this.server === undefined) {
@@ -154,13 +178,26 @@ class Instance {
     this.drain = drain;
   }
 
+  private announceDrain(): void {
+    this.announced ??= announceDrain(this.app);
+  }
+
   private async exit(cut: number, remainingMs: number): Promise<void> {
     if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
-    if (this.app?.stop !== undefined) await (await import("./app-lifecycle.js")).stopApp(this.app, remainingMs);
+    const endAtMs = performance.now() + remainingMs;
+    const leftMs = () => Math.max(0, endAtMs - performance.now());
+    if (this.app?.beforeDrain !== undefined) await within(this.announced, leftMs());
+    if (this.app?.stop !== undefined) await (await import("./app-lifecycle.js")).stopApp(this.app, leftMs());
     logLostWork();
     this.reporter?.reportNow();
     await this.link.flush(LAST_WORDS_TIMEOUT_MS);
     this.server?.closeNow();
+    // Only an app that has listeners of its own needs what calls them.
+    const hasOthers = process.listenerCount("SIGTERM") + process.listenerCount("SIGINT") > 2;
+    if (hasOthers && !this.wasSignalled) {
+      const { runSignalListeners } = await import("./signal-listeners.js");
+      await runSignalListeners(this.ours, Math.max(LEAST_LISTENERS_MS, leftMs()));
+    }
     process.exit(0);
   }
 }

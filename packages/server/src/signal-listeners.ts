@@ -1,0 +1,48 @@
+/** Runs the app's own listeners for SIGTERM or SIGINT when its last response has left; loaded by instances that leave. */
+
+type SignalName = "SIGTERM" | "SIGINT";
+type Listener = NodeJS.SignalsListener;
+
+/** What a listener gets that returns no promise: it ends the process, or has ended its work by then. */
+const SILENT_LISTENER_MS = 5000;
+const NUMBERS = { SIGTERM: 15, SIGINT: 2 } as const;
+const SIGNALS = Object.keys(NUMBERS) as SignalName[];
+
+/**
+ * Calls the listeners as the signal itself would, without ours beside them: one that raises the signal again, as many do at the end,
+ * ends the process. Resolves when the promises that they returned have settled, or the time is over.
+ * @param ours our own listeners, which are taken off
+ */
+export async function runSignalListeners(ours: Record<SignalName, Listener>, remainingMs: number): Promise<void> {
+  const signal = SIGNALS.find((name) => hasOther(name, ours[name]));
+  if (signal === undefined) return;
+  for (const name of SIGNALS) process.off(name, ours[name]);
+  const returned = process.listeners(signal).map(async (listener) => {
+    // What it returns counts, whatever its type says.
+    const result: unknown = (listener as (name: string, number: number) => unknown).call(
+      process,
+      signal,
+      NUMBERS[signal],
+    );
+    if (result === undefined) return "silent";
+    await result;
+    return "done";
+  });
+  let timer: NodeJS.Timeout | undefined;
+  const after = (ms: number) =>
+    new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms);
+    });
+  const settled = Promise.allSettled(returned).then(async (results) => {
+    for (const result of results)
+      if (result.status === "rejected") console.error(`a listener for ${signal} failed:`, result.reason);
+    const isAnySilent = results.some((result) => result.status === "fulfilled" && result.value === "silent");
+    if (isAnySilent) await new Promise((resolve) => setTimeout(resolve, Math.min(SILENT_LISTENER_MS, remainingMs)));
+  });
+  await Promise.race([settled, after(remainingMs)]);
+  clearTimeout(timer);
+}
+
+function hasOther(name: SignalName, ours: Listener): boolean {
+  return process.listeners(name).some((listener) => listener !== ours);
+}

@@ -1,0 +1,100 @@
+/** How an instance leaves: its app hears of the drain at its beginning, and its own listeners run when the last response has left. */
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { ask, type Program, type RuntimeName, ScriptedSupervisor } from "./harness.js";
+
+/** How an app is served: over the lane, and over HTTP/1.1 in both styles. */
+const SERVED = [
+  ["a fetch app over http1", { link: "http1" }, {}],
+  ["a Node handler", { link: "lane", style: "node" }, { STYLE: "node" }],
+] as const;
+
+for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
+  describe(`an instance that leaves, on ${runtime}`, () => {
+    let supervisor: ScriptedSupervisor;
+    let program: Program | undefined;
+    beforeEach(async () => {
+      supervisor = new ScriptedSupervisor();
+      await supervisor.listen();
+    });
+    afterEach(async () => {
+      await program?.end();
+      await supervisor.close();
+    });
+    const notes = () => program?.output.filter((line) => line.startsWith("# ")) ?? [];
+    const spawn = async (spec: object, environment: NodeJS.ProcessEnv) => {
+      program = supervisor.spawn(runtime, "leaving.ts", spec, environment);
+      await supervisor.hears("ready");
+      return program;
+    };
+    const drain = () => {
+      supervisor.say({ type: "drain", deadlineMs: 8000 });
+      supervisor.say({ type: "released" });
+    };
+
+    it.each(SERVED)(
+      "%s ends its streams when the drain begins; its listeners run after its last response",
+      async (_, spec, env) => {
+        const { exited } = await spawn(spec, { ...env, LISTENER: "async" });
+        const stream = ask(supervisor.target, "/events");
+        await supervisor.hears("stats", ({ inFlight }) => inFlight === 1);
+        drain();
+        expect((await stream).body).toBe("data: 1\n\ndata: bye\n\n");
+        expect(await exited).toEqual({ code: 0, signal: null });
+        const [first, second, ...after] = notes();
+        // Both come with the beginning of the drain.
+        expect([first, second].toSorted()).toEqual(["# beforeDrain", "# stream ended"]);
+        expect(after).toEqual(["# SIGTERM begins", "# SIGTERM ends"]);
+      },
+    );
+
+    it("hears that the fleet stops before its drain, and once only", async () => {
+      const { exited, line } = await spawn({ link: "http1" }, { LISTENER: "async", SIGNAL: "SIGINT" }).then((it) => ({
+        exited: it.exited,
+        line: it.line.bind(it),
+      }));
+      supervisor.say({ type: "draining" });
+      await line(/^# beforeDrain/);
+      expect((await ask(supervisor.target, "/")).body).toBe("well");
+      drain();
+      expect(await exited).toEqual({ code: 0, signal: null });
+      expect(notes()).toEqual(["# beforeDrain", "# SIGINT begins", "# SIGINT ends"]);
+    });
+
+    it.each([
+      ["raises again", { code: null, signal: "SIGTERM" }],
+      ["exits", { code: 0, signal: null }],
+    ])("a listener that %s ends the process itself", async (LISTENER, end) => {
+      const { exited } = await spawn({}, { LISTENER });
+      drain();
+      expect(await exited).toEqual(end);
+      expect(notes()).toEqual(["# beforeDrain", "# SIGTERM ends"]);
+      // What there was to say was said before.
+      await supervisor.hears("stats");
+    });
+
+    it("a listener that fails is logged", async () => {
+      const { exited, output } = await spawn({}, { LISTENER: "fails" });
+      drain();
+      expect(await exited).toEqual({ code: 0, signal: null });
+      expect(output.join("\n")).toMatch(/a listener for SIGTERM failed:[\s\S]*the disk is full/);
+    });
+
+    it.each([
+      ["/throw", "uncaughtException", "kept nobody catches this"],
+      ["/reject", "unhandledRejection", "kept nobody awaits this object"],
+      ["/reject", "uncaughtException", "kept nobody awaits this string"],
+    ])("lives through %s where the app listens for %s", async (path, KEEPS, told) => {
+      const { line } = await spawn({ link: "http1" }, { KEEPS }).then((it) => ({ line: it.line.bind(it) }));
+      expect((await ask(supervisor.target, path)).body).toBe("well");
+      expect(await line(/^# kept/)).toContain(told);
+      expect((await ask(supervisor.target, "/")).body).toBe("well");
+    });
+
+    it("ends of a rejection where the app listens for neither", async () => {
+      const { exited } = await spawn({ link: "http1" }, {});
+      await ask(supervisor.target, "/reject").catch(() => undefined);
+      expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringContaining("nobody awaits this") });
+      expect(await exited).toEqual({ code: 1, signal: null });
+    });
+  });
+}

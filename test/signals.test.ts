@@ -3,9 +3,11 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
+import { isListening } from "./support/ports.js";
 import { needs, run, signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
+import { waitFor } from "./support/wait.js";
 
 describe.each(RUNTIMES)("signals on %s", (runtime) => {
   const once = testOnce(runtime);
@@ -39,6 +41,23 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     terminal.stdin?.write("\x03");
     expect(await project.exit()).toEqual({ code: 0, signal: null });
     await project.nothingLeft();
+  });
+
+  test("SIGHUP stays ignored with nohup, of a fleet and of one instance alone", async () => {
+    const nohup = (command: string) => ["sh", "-c", `trap "" HUP; exec ${PACELINE} ${command}`];
+    const project = await Project.make({ runtime, app: HELLO });
+    const alone = await Project.make({ runtime, app: HELLO });
+    project.startInForeground(nohup("start"));
+    alone.startInForeground(nohup(`serve ./app.js --port ${alone.port}`));
+    const { pid } = await project.ready();
+    await waitFor("the server", () => isListening(alone.port));
+    signal(pid, "SIGHUP");
+    signal(alone.foregroundPid, "SIGHUP");
+    // What comes after it is heard.
+    signal(pid, "SIGTTIN");
+    const { pools } = await project.statusWhere("three instances", ({ pools }) => pools[0]?.wanted === 3);
+    expect(pools[0]?.generation).toBe(1);
+    expect((await get(alone.port)).body).toBe(HELLO_BODY);
   });
 
   test("SIGHUP reloads, SIGTTIN and SIGTTOU scale by one", async () => {

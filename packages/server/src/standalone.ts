@@ -61,6 +61,8 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
     });
     drain = begun;
   };
+  // Started with nohup: Node would forget that SIGHUP is ignored.
+  if (process.env.PACELINE_NOHUP === "1") process.on("SIGHUP", () => {});
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
   console.log(`listening on ${describeAddress(server.address)}`);

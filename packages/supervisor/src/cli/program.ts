@@ -1,5 +1,6 @@
 /** The whole command line: its commands, and what an exit status comes from. */
 import { Command, CommanderError } from "commander";
+import "../hangup.js";
 import { commands } from "./commands/index.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
 import { reportError, surviveClosedOutput } from "./output.js";

@@ -1,5 +1,6 @@
 /** What signals mean to the supervisor. */
 import { closeSync, openSync } from "node:fs";
+import { ignoresHangup } from "../hangup.js";
 
 export interface SignalTarget {
   stop(): void;
@@ -13,9 +14,12 @@ export interface SignalTarget {
 /**
  * Listens for signals; returns the function that ends that. SIGTERM and SIGINT stop, and a second SIGINT stops at once.
  * Without a controlling terminal SIGHUP reloads and SIGTTIN and SIGTTOU scale; with one the terminal sends these, the first
- * because it is gone.
+ * because it is gone. A SIGHUP that was ignored when this process was started stays ignored.
  */
-export function watchSignals(target: SignalTarget, hasTerminal = hasControllingTerminal()): () => void {
+export function watchSignals(
+  target: SignalTarget,
+  { hasTerminal = hasControllingTerminal(), isHangupIgnored = ignoresHangup } = {},
+): () => void {
   let interrupted = false;
   const handlers: Partial<Record<NodeJS.Signals, () => void>> = {
     SIGTERM: () => target.stop(),
@@ -24,7 +28,7 @@ export function watchSignals(target: SignalTarget, hasTerminal = hasControllingT
       else target.stop();
       interrupted = true;
     },
-    SIGHUP: () => (hasTerminal ? target.stop() : target.reload()),
+    ...(isHangupIgnored ? {} : { SIGHUP: () => (hasTerminal ? target.stop() : target.reload()) }),
     ...(hasTerminal ? {} : { SIGTTIN: () => target.scaleBy(1), SIGTTOU: () => target.scaleBy(-1) }),
   };
   const entries = Object.entries(handlers) as [NodeJS.Signals, () => void][];

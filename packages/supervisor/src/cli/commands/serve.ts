@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import type { RuntimeName } from "../../core/model.js";
+import { ignoresHangup } from "../../hangup.js";
 import { EXIT, type ExitStatus } from "../exit-status.js";
 import { printError } from "../output.js";
 import type { DefineCommand } from "../program.js";
@@ -50,7 +51,8 @@ function takeRuntime(args: string[]): { runtime: string | undefined; rest: strin
 
 function relay(program: string, args: string[]): Promise<ExitStatus> {
   const child = spawn(program, args, { stdio: "inherit" });
-  for (const signal of RELAYED) process.on(signal, () => child.kill(signal));
+  for (const signal of RELAYED.filter((name) => name !== "SIGHUP" || !ignoresHangup))
+    process.on(signal, () => child.kill(signal));
   return new Promise((resolve, reject) => {
     child.on("error", reject);
     child.on("exit", (code, signal) => {

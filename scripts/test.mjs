@@ -1,6 +1,7 @@
 /** Runs every check there is: lint and format, types, then all tests; its last line counts the tests. */
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
@@ -18,9 +19,25 @@ function run(title, tool, args) {
   return passed;
 }
 
+/** Mostly waits, for minutes: it runs beside the others, and takes the place of none of them. */
+const LONG_TEST = "test/age.test.ts";
+
+/** Starts the long test, whose output is shown at the end; answers with what waits for it. */
+function startLongTest(scratch, longReport) {
+  const output = join(scratch, "long-test.txt");
+  const log = openSync(output, "w");
+  const args = ["run", LONG_TEST, "--reporter=default", "--reporter=json", `--outputFile.json=${longReport}`];
+  const child = spawn(join(root, "node_modules", ".bin", "vitest"), args, { cwd: root, stdio: ["ignore", log, log] });
+  const ended = once(child, "exit");
+  return async () => {
+    const [code] = await ended;
+    process.stdout.write(`\n== ${LONG_TEST}\n${readFileSync(output, "utf8")}`);
+    return code === 0;
+  };
+}
+
 /** Counts the tests of vitest's report; a file that did not load counts as one failed test. */
-function count(reportPath) {
-  const counts = { passed: 0, failed: 0, skipped: 0 };
+function count(reportPath, counts) {
   for (const file of JSON.parse(readFileSync(reportPath, "utf8")).testResults) {
     let failedHere = 0;
     for (const test of file.assertionResults) {
@@ -30,11 +47,13 @@ function count(reportPath) {
     }
     counts.failed += file.status === "failed" && failedHere === 0 ? 1 : failedHere;
   }
-  return counts;
 }
 
 const scratch = mkdtempSync(join(tmpdir(), "paceline-test-"));
 const report = join(scratch, "report.json");
+const longReport = join(scratch, "long-report.json");
+const args = process.argv.slice(2);
+const longTest = args.length === 0 ? startLongTest(scratch, longReport) : undefined;
 const outcomes = [
   run("lint and format", "biome", ["check", "--error-on-warnings", "."]),
   run("types", "tsc", ["-p", "test"]),
@@ -44,13 +63,16 @@ const outcomes = [
     "--reporter=json",
     `--outputFile.json=${report}`,
     `--reporter=${join(root, "scripts", "test-reporter.mjs")}`,
-    ...process.argv.slice(2),
+    ...(longTest === undefined ? args : ["--exclude", LONG_TEST]),
   ]),
 ];
 
-let counts = { passed: 0, failed: 0, skipped: 0 };
+if (longTest !== undefined) outcomes.push(await longTest());
+
+const counts = { passed: 0, failed: 0, skipped: 0 };
 try {
-  counts = count(report);
+  count(report, counts);
+  if (longTest !== undefined) count(longReport, counts);
 } catch (error) {
   outcomes.push(false);
   process.stdout.write(`vitest left no report: ${error instanceof Error ? error.message : error}\n`);

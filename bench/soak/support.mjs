@@ -55,7 +55,7 @@ export async function startFleet(instances, config = {}) {
   };
 }
 
-function controlStatus(socketPath) {
+export function controlStatus(socketPath) {
   return new Promise((resolve, reject) => {
     const request = http.get({ socketPath, path: "/v1/status" }, (response) => {
       let text = "";

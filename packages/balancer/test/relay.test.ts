@@ -215,6 +215,36 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     expect(client.received.endsWith(`\r\n\r\n${"b".repeat(3_000_000)}`)).toBe(true);
   });
 
+  it("gives a client that goes on sending all of a tunnel that its upstream has ended", async () => {
+    const tail = "b".repeat(2_000_000);
+    onBytes = (connection) => {
+      const { socket, received } = connection;
+      if (!received.includes("/ends")) return answerEach(HELLO)(connection);
+      if (received.endsWith("\r\n\r\n"))
+        socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n");
+      if (!received.endsWith("go")) return;
+      socket.write(tail);
+      socket.end();
+    };
+    const client = await RawClient.connect(balancer.port);
+    await client.send("GET /ends HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    await client.until(({ received }) => received.endsWith("\r\n\r\n"), "the 101");
+    const tunnel = upstream.connections.find(({ received }) => received.includes("/ends")) as UpstreamConnection;
+    client.socket.pause();
+    await client.send("go");
+    // The end has come to the balancer: over HTTP/1.1 it has let go, over the lane it has answered what came after.
+    if (protocol === "http1") await upstream.until(() => tunnel.socket.destroyed, "the end of the tunnel");
+    else {
+      await upstream.until(() => tunnel.received.endsWith("go"), "the word");
+      await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    }
+    await client.send("and on");
+    client.socket.resume();
+    await client.ended();
+    expect(client.ending).toBe("fin");
+    expect(client.received.endsWith(`\r\n\r\n${tail}`)).toBe(true);
+  });
+
   it("reads on in a tunnel of which much came ahead of the 101", async () => {
     const accepts: (() => void)[] = [];
     onBytes = ({ socket, received }) => {

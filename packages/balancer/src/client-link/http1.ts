@@ -7,6 +7,7 @@ import type { ResponseHead } from "../http1/response-head.js";
 import { type LocalStatus, localAnswer } from "../local-answer.js";
 import { Exchange } from "../relay/exchange.js";
 import type { Relay } from "../relay/relay.js";
+import { SlowReader } from "../transport/slow-reader.js";
 import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
 import { Http1Answer } from "./http1-answer.js";
 import { Input } from "./input.js";
@@ -54,7 +55,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private isBusy = false;
   /** In state "head": answers wait for the client, and the deadline is that of sending. */
   private isSending = false;
-  private waitedBytes = 0;
+  /** The client of a tunnel has not sent FIN. */
+  private maySend = false;
+  /** Once it has not read as fast as it was sent. */
+  private slowReader: SlowReader | undefined;
   /** Its share of the budget for slow clients. */
   private heldBytes = 0;
 
@@ -224,6 +228,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   onEnd(): void {
     switch (this.state) {
       case "exchange":
+        this.maySend = false;
         if (this.exchange.isTunnel) return this.exchange.onRequestEnd();
         this.exchange.onClientGone();
         return this.close();
@@ -253,14 +258,24 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       case "lingering":
         return this.close();
       case "closing":
+        return this.onClosingDeadline();
       case "closed":
         return;
     }
   }
 
+  /** What waits for the end of its connection has to be taken at a pace, so that this ends. */
+  private onClosingDeadline(): void {
+    this.deadlineAt = this.slowReader?.lookAtPace(this.deadlines.now) ?? 0;
+    if (this.deadlineAt > 0) return;
+    this.leave();
+    this.connection.reset();
+  }
+
   private onSendDeadline(): void {
-    if (this.connection.waitingBytes > 0 && !this.hasProgressed()) return this.abort();
-    this.awaitRequest();
+    if (this.connection.waitingBytes === 0) return this.awaitRequest();
+    this.deadlineAt = this.lookAtReading();
+    if (this.deadlineAt === 0) this.abort();
   }
 
   // From the exchange.
@@ -284,8 +299,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   sendHead(head: ResponseHead): void {
     const mayKeep = this.keepAlive && this.exchange.hasWholeRequest && !this.relay.isDraining;
     this.keepAlive = this.framed.head(head, mayKeep);
+    if (head.status !== 101) return;
+    this.maySend = true;
     // What the client sent ahead of the 101 is the tunnel's first.
-    if (head.status === 101 && this.input.length > 0) this.readBody();
+    if (this.input.length > 0) this.readBody();
   }
 
   sendBody(bytes: Uint8Array, start: number, end: number): boolean {
@@ -329,7 +346,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       this.resumeBody();
       return this.readRequests();
     }
-    if (wasWhole && this.input.length === 0) return this.close();
+    if (wasWhole && this.input.length === 0 && !this.maySend) return this.close();
     this.state = "lingering";
     this.input.clear();
     this.deadlineAt = this.deadlines.now + LINGER_MS;
@@ -341,11 +358,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private awaitRequest(): void {
     const { limits, isDraining } = this.relay;
     this.isSending = this.connection.waitingBytes > 0;
-    if (this.isSending) {
-      // Progress is counted from here.
-      this.hasProgressed();
-      this.deadlineAt = this.deadlines.now + limits.sendTimeoutMs;
-    } else this.deadlineAt = this.deadlines.now + (isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs);
+    if (this.isSending) this.deadlineAt = this.beginSlowReading();
+    else this.deadlineAt = this.deadlines.now + (isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs);
   }
 
   abort(): void {
@@ -359,7 +373,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     this.state = "closing";
     this.input.clear();
     this.exchange.leave();
-    this.deadlines.remove(this);
+    this.deadlineAt = this.connection.waitingBytes > 0 ? this.beginSlowReading() : Number.POSITIVE_INFINITY;
     this.connection.close(true);
   }
 
@@ -389,10 +403,13 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     this.heldBytes = 0;
   }
 
-  hasProgressed(): boolean {
-    const waited = this.waitedBytes;
-    this.waitedBytes = this.connection.waitingBytes;
-    return this.waitedBytes < waited;
+  beginSlowReading(): number {
+    this.slowReader ??= new SlowReader(this.connection, this.relay.limits.sendTimeoutMs);
+    return this.slowReader.begin(this.deadlines.now);
+  }
+
+  lookAtReading(): number {
+    return this.slowReader?.look(this.deadlines.now) ?? 0;
   }
 
   pauseBody(): void {

@@ -28,8 +28,10 @@ export interface ClientLink {
   takeBack(): boolean;
   /** The answer cannot be finished: the client must see that. */
   abort(): void;
-  /** Whether the client has read some of what waits for it since this was last asked. */
-  hasProgressed(): boolean;
+  /** It does not read as fast as it is sent: answers with the instant at which to look whether it takes anything. */
+  beginSlowReading(): number;
+  /** Answers with the instant of the next look, or 0 when it has taken nothing for `sendTimeoutMs`. */
+  lookAtReading(): number;
   pauseBody(): void;
   resumeBody(): void;
 }

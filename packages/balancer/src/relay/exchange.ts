@@ -269,7 +269,9 @@ export class Exchange implements AnswerReceiver, BodySink {
         break;
     }
     const isTunnel = this.state === "tunnel";
-    this.client.setDeadline(deadlines.now + (isTunnel ? limits.tunnelIdleTimeoutMs : limits.bodyTimeoutMs));
+    // A client that takes nothing is no better for what it sends.
+    if (!this.isClientBlocked)
+      this.client.setDeadline(deadlines.now + (isTunnel ? limits.tunnelIdleTimeoutMs : limits.bodyTimeoutMs));
     if (this.stream?.sendBody(bytes, start, end) === false) this.blockClient();
   }
 
@@ -328,9 +330,8 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   /** It goes on while the client reads, however slowly. */
   private clientIsLate(): void {
-    if (this.isClientBlocked && this.client.hasProgressed()) {
-      return this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.sendTimeoutMs);
-    }
+    const nextLookAt = this.isClientBlocked ? this.client.lookAtReading() : 0;
+    if (nextLookAt > 0) return this.client.setDeadline(nextLookAt);
     this.stream?.cancel();
     this.abort();
   }
@@ -347,13 +348,13 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.status = head.status;
     this.replay.clear();
     this.state = head.status === 101 ? "tunnel" : "answering";
-    this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
+    if (!this.isClientBlocked) this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
     this.client.sendHead(head);
     if (head.status === 101) this.client.resumeBody();
   }
 
   onBody(bytes: Uint8Array, start: number, end: number): void {
-    this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
+    if (!this.isClientBlocked) this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
     if (!this.client.sendBody(bytes, start, end) && !this.mayHoldAnswer()) this.blockUpstream();
   }
 
@@ -370,9 +371,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   private blockUpstream(): void {
     if (this.isClientBlocked) return;
     this.isClientBlocked = true;
-    // Progress is counted from here.
-    this.client.hasProgressed();
-    this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.sendTimeoutMs);
+    this.client.setDeadline(this.client.beginSlowReading());
     this.stream?.pause();
   }
 
@@ -422,8 +421,7 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   private answerTimeoutMs(): number {
     const { limits } = this.relay;
-    if (this.state === "tunnel") return limits.tunnelIdleTimeoutMs;
-    return this.isClientBlocked ? limits.sendTimeoutMs : limits.bodyTimeoutMs;
+    return this.state === "tunnel" ? limits.tunnelIdleTimeoutMs : limits.bodyTimeoutMs;
   }
 
   private answer(status: 400 | 404 | 408 | 502 | 503 | 504): void {

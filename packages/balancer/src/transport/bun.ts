@@ -1,6 +1,7 @@
 /** The transport over Bun's sockets, whose `write` takes part of the bytes and keeps none. */
 import { deepenBacklog } from "./bun-backlog.js";
 import { afterReceipt } from "./bun-garbage.js";
+import { outgoingBytes, seesOutgoing } from "./bun-outgoing.js";
 import {
   CLOSE_GRACE_SECONDS,
   type Connection,
@@ -20,10 +21,10 @@ class BunConnection implements Connection {
   /** What the kernel has not taken yet; null almost always. */
   private waiting: WaitingBytes | null = null;
   private closing: Closing = "open";
+  readonly seesAcknowledgements = seesOutgoing;
+  private writtenBytes = 0;
   /** The peer sent FIN. */
   private hasEnded = false;
-  /** What waited when the grace of a close last began. */
-  private closingBytes = 0;
 
   constructor(private readonly socket: Bun.Socket<BunConnection | Connector>) {}
 
@@ -35,8 +36,17 @@ class BunConnection implements Connection {
     return this.waiting === null ? 0 : this.waiting.length;
   }
 
+  acknowledgedBytes(): number {
+    // The types do not know the descriptor.
+    const { fd } = this.socket as unknown as { fd: number };
+    const outgoing = this.closing === "closed" ? 0 : outgoingBytes(fd);
+    // What the kernel counts of a unix socket is more than was written.
+    return Math.max(0, this.writtenBytes - this.waitingBytes - outgoing);
+  }
+
   write(bytes: Uint8Array): boolean {
     if (this.closing !== "open") return true;
+    this.writtenBytes += bytes.length;
     if (this.waiting !== null) {
       this.waiting.add(bytes);
       return false;
@@ -73,21 +83,12 @@ class BunConnection implements Connection {
     if (!awaitsClose) this.owner = NO_OWNER;
     // `end()` closes at once when nothing waits; `close()` would close the descriptor twice (Bun 1.4.5).
     if (this.waiting === null) return void this.socket.end();
-    this.closingBytes = this.waitingBytes;
-    this.socket.timeout(CLOSE_GRACE_SECONDS);
+    if (!awaitsClose) this.socket.timeout(CLOSE_GRACE_SECONDS);
   }
 
-  /** The grace of a close is over: it begins anew for a peer that has read some of what waits. Any other timeout is not ours. */
+  /** The grace of a close is over. Any other timeout is not ours. */
   graceOver(): void {
-    if (this.closing !== "closing") return;
-    const { waitingBytes } = this;
-    if (waitingBytes >= this.closingBytes) {
-      const { owner } = this;
-      this.reset();
-      return owner.onClose();
-    }
-    this.closingBytes = waitingBytes;
-    this.socket.timeout(CLOSE_GRACE_SECONDS);
+    if (this.closing === "closing" && this.owner === NO_OWNER) this.reset();
   }
 
   reset(): void {

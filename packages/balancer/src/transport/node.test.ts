@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { nodeTransport } from "./node.js";
-import type { Connection } from "./transport.js";
+import { takeTable } from "./node-outgoing.js";
+import { type Connection, NO_OWNER } from "./transport.js";
 
 describe("a connection to an upstream on Node", () => {
   let directory: string;
@@ -85,3 +86,58 @@ describe("a connection to an upstream on Node", () => {
     expect(heard.filter((each) => /^x+$/.test(each)).join("")).toBe(words);
   });
 });
+
+describe("what the peer of a TCP connection has acknowledged, on Node", () => {
+  it("is what its kernel took, and more as it reads", async (context) => {
+    if (process.platform !== "linux") return context.skip("only Linux tells of it");
+    const server = net.createServer({ pauseOnConnect: true });
+    await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+    const accepted = new Promise<net.Socket>((resolve) => server.once("connection", resolve));
+    const connection = await new Promise<Connection>((resolve, reject) => {
+      const { port } = server.address() as net.AddressInfo;
+      nodeTransport().connect(
+        { host: "127.0.0.1", port },
+        {
+          onConnectFailed: reject,
+          onConnected(made) {
+            resolve(made);
+            return NO_OWNER;
+          },
+        },
+      );
+    });
+    const peer = await accepted;
+    expect(connection.seesAcknowledgements).toBe(true);
+    connection.write(Buffer.alloc(BODY_BYTES));
+    // Not yet known, and then what the peer's kernel took; ours holds megabytes more.
+    const since = performance.now();
+    expect(connection.acknowledgedBytes(since)).toBe(-1);
+    await expect.poll(() => connection.acknowledgedBytes(since)).toBeGreaterThan(0);
+    expect(connection.acknowledgedBytes(since)).toBeLessThan(1_500_000);
+    peer.resume();
+    await expect.poll(() => connection.acknowledgedBytes(0), { timeout: 10_000 }).toBe(BODY_BYTES);
+    connection.reset();
+    peer.destroy();
+    await new Promise((resolve) => void server.close(resolve));
+  });
+
+  it("is read from the kernel's tables of both address families", () => {
+    const found = new Map<number, number>();
+    takeTable(
+      [
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                   ",
+        "   0: 0100007F:5EDB 00000000:0000 0A 00000000:00000080 00:00000000 00000000     0        0 171707 1 0000000094e01c69 100",
+        "   1: 0100007F:995D 0100007F:C350 01 003F2A00:00000000 01:00000014 00000000  1000        3 170967 2 00000000a0b217ad 20",
+        "12345: 00000000000000000000000001000000:1F90 00000000000000000000000001000000:C352 01 00000001:00000000 00:00000000 00000000     0        0 99 1 0 20",
+        "",
+      ].join("\n"),
+      found,
+    );
+    expect([...found]).toEqual([
+      [170967, 0x3f2a00],
+      [99, 1],
+    ]);
+  });
+});
+
+const BODY_BYTES = 24_000_000;

@@ -1,6 +1,7 @@
 /** The transport over node:net, for Node and for platforms without Bun. */
 import { readSync } from "node:fs";
 import net from "node:net";
+import { inodeOf, outgoingBytes, seesOutgoing } from "./node-outgoing.js";
 import {
   CLOSE_GRACE_SECONDS,
   type Connection,
@@ -18,6 +19,14 @@ const HIGH_WATER_BYTES = 256 * 1024;
 /** Read in one call of what a peer left that is gone. */
 const REST_READ_BYTES = 65_536;
 
+/** What node:net has beneath a socket, which its types leave out. */
+interface Handle {
+  readonly fd?: number;
+  /** What it was given, and what of that the kernel has not taken. */
+  readonly bytesWritten?: number;
+  readonly writeQueueSize?: number;
+}
+
 class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private isClosing = false;
@@ -26,6 +35,8 @@ class NodeConnection implements Connection {
   /** What the peer had sent before a write found it gone, and whether that was all. */
   private rest: Buffer[] = [];
   private isRestWhole = false;
+  /** By which the kernel's tables know it; 0 before that is asked. */
+  private inode = 0;
 
   constructor(private readonly socket: net.Socket) {
     socket.on("data", (bytes: Buffer) => void this.owner.onData(bytes));
@@ -42,6 +53,23 @@ class NodeConnection implements Connection {
 
   get waitingBytes(): number {
     return this.socket.writableLength;
+  }
+
+  private get handle(): Handle {
+    return (this.socket as unknown as { _handle?: Handle })._handle ?? {};
+  }
+
+  /** The tables have no queues of unix sockets. */
+  get seesAcknowledgements(): boolean {
+    return seesOutgoing && this.remoteAddress !== "";
+  }
+
+  acknowledgedBytes(since: number): number {
+    const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
+    if (this.inode === 0 && this.seesAcknowledgements) this.inode = inodeOf(fd);
+    const outgoing = this.inode > 0 ? outgoingBytes(this.inode, since) : 0;
+    // A reading may be older than what was written since.
+    return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
   }
 
   write(bytes: Uint8Array): boolean {
@@ -72,8 +100,10 @@ class NodeConnection implements Connection {
   close(awaitsClose = false): void {
     this.isClosing = true;
     if (!awaitsClose) this.owner = NO_OWNER;
-    if (this.socket.writableLength > 0) {
-      this.socket.setTimeout(CLOSE_GRACE_SECONDS * 1000, () => this.socket.destroy());
+    if (!awaitsClose && this.socket.writableLength > 0) {
+      // A timeout of the socket's own would begin anew with each byte.
+      const timer = setTimeout(() => this.socket.destroy(), CLOSE_GRACE_SECONDS * 1000);
+      this.socket.once("close", () => clearTimeout(timer));
     }
     this.socket.destroySoon();
   }
@@ -106,7 +136,7 @@ class NodeConnection implements Connection {
   }
 
   private readRest(): void {
-    const { fd = -1 } = (this.socket as unknown as { _handle?: { fd?: number } })._handle ?? {};
+    const { fd = -1 } = this.handle;
     if (fd < 0) return;
     try {
       for (;;) {

@@ -25,6 +25,13 @@ export interface Connection {
   /** Bytes written that the kernel has not taken; Node counts a piece until all of it is. */
   readonly waitingBytes: number;
   /**
+   * How many of the bytes written so far the peer's kernel has acknowledged, as of that instant of `performance.now` or later;
+   * -1 while that is not known, which on Node takes a moment.
+   */
+  acknowledgedBytes(since: number): number;
+  /** Whether that is known; else it is what our own kernel has taken. */
+  readonly seesAcknowledgements: boolean;
+  /**
    * Sends bytes that the caller will not change any more. False: some of them wait, and `onDrain` will come; until
    * then the caller should write no more, as the rest is kept in memory.
    */
@@ -36,8 +43,8 @@ export interface Connection {
   /** Sends what is still waiting, then FIN; the peer's bytes go on being read. */
   end(): void;
   /**
-   * Closes as soon as what still waits is sent; resets a peer that reads none of it for CLOSE_GRACE_SECONDS. The owner
-   * hears nothing more, but where it `awaitsClose`: then data may still come, and `onClose` when the descriptor is closed.
+   * Closes as soon as what still waits is sent, and with a reset after CLOSE_GRACE_SECONDS. The owner hears nothing more, but
+   * where it `awaitsClose`: then how long is its own to say, data may still come, and `onClose` when the descriptor is closed.
    */
   close(awaitsClose?: boolean): void;
   /** Closes at once with a reset, so that no peer can take what it got for the whole. The owner hears nothing more. */
@@ -63,7 +70,7 @@ export interface Transport {
   connect(address: SocketAddress, connector: Connector): void;
 }
 
-/** How long the peer of a closed connection may read nothing of what still waits, in seconds. */
+/** How long the peer of a closed connection may take to read what still waits, in seconds. */
 export const CLOSE_GRACE_SECONDS = 30;
 
 /** When more than this waits, `onDrain` comes whatever `write` answered. */

@@ -18,6 +18,12 @@ export class FakeConnection implements Connection {
     return this.waiting.reduce((sum, { length }) => sum + length, 0);
   }
 
+  readonly seesAcknowledgements = false;
+
+  acknowledgedBytes(): number {
+    return 0;
+  }
+
   write(bytes: Uint8Array): boolean {
     if (this.isClosed) return true;
     this.waiting.push(Buffer.from(bytes));

@@ -16,6 +16,8 @@ READ_BYTES = 65_536
 LINGER_S = 2
 # Beside the timeout of one wait, all waits of a request may take no longer than this for each byte: 1,000 bytes a second at least.
 SLOWEST_S_PER_BYTE = 0.001
+# What may lie in the socket, sent and not taken.
+SOCKET_BYTES = 262_144
 
 REASONS = {
     400: "Bad Request",
@@ -256,6 +258,7 @@ class Connection:
             sent = 0
         except (OSError, AttributeError) as error:
             raise ClientGone("the client left") from error
+        self._moved += sent
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:])
 
@@ -267,6 +270,7 @@ class Connection:
             sent = 0
         except (OSError, AttributeError) as error:
             raise ClientGone("the client left") from error
+        self._moved += sent
         for piece in pieces:
             if sent >= len(piece):
                 sent -= len(piece)
@@ -316,6 +320,10 @@ class Connection:
         """Until something can move; bounded for each wait, and for all waits of a request by what has moved."""
         timeout = self._server.body_timeout_s
         left = timeout + self._moved * SLOWEST_S_PER_BYTE - self._waited
+        # A slow client is the balancer's to judge, which takes much at once for it and then nothing for long.
+        if events & select.POLLOUT:
+            left = timeout + max(0, self._moved - SOCKET_BYTES) * SLOWEST_S_PER_BYTE - self._waited
+            timeout = left
         poller = select.poll()
         poller.register(self._fd, events)
         before = monotonic()

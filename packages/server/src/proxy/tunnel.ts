@@ -82,12 +82,15 @@ export class Tunnel {
       upstreamSocket.destroy();
       return;
     }
-    upstreamSocket.setTimeout(this.upstream.settings.tunnelIdleTimeoutMs, () => {
+    const { tunnelIdleTimeoutMs } = this.upstream.settings;
+    upstreamSocket.setTimeout(tunnelIdleTimeoutMs, () => {
       upstreamSocket.destroy();
       socket.destroy();
     });
-    socket.once("close", () => leave(upstreamSocket, socket));
-    upstreamSocket.once("close", () => leave(socket, upstreamSocket));
+    socket.once("close", () => leave(upstreamSocket, socket, LAST_BYTES_TIMEOUT_MS));
+    // How long a slow client may take is the balancer's to say.
+    const clientMs = this.upstream.isBehindBalancer ? tunnelIdleTimeoutMs : LAST_BYTES_TIMEOUT_MS;
+    upstreamSocket.once("close", () => leave(socket, upstreamSocket, clientMs));
   }
 
   private refuse(answer: IncomingMessage): void {
@@ -152,17 +155,17 @@ export class Tunnel {
 const NO_ANSWER: Fault = { status: 502, reason: "it closed the connection without an answer" };
 
 /** What an end does to the other one. */
-function leave(other: Duplex, closed: Duplex): void {
-  if (closed.readableEnded) endSoon(other);
+function leave(other: Duplex, closed: Duplex, timeoutMs: number): void {
+  if (closed.readableEnded) endSoon(other, timeoutMs);
   else cut(other);
 }
 
 /** Sends what waits, and then closes; at the deadline all the same. */
-function endSoon(socket: Duplex): void {
+function endSoon(socket: Duplex, timeoutMs = LAST_BYTES_TIMEOUT_MS): void {
   socket.end();
   if (!(socket instanceof Socket)) return;
   socket.once("finish", () => socket.destroySoon());
-  socket.setTimeout(LAST_BYTES_TIMEOUT_MS, () => socket.destroy());
+  socket.setTimeout(timeoutMs, () => socket.destroy());
 }
 
 /** All that the library tells of here is heard of from the request and the sockets themselves. */

@@ -135,7 +135,7 @@ export const balancerLimitFields = {
   ),
   sendTimeoutMs: milliseconds(
     60_000,
-    "How long a client may take nothing of the answer that waits for it; then the connection is reset.",
+    "How long a client may take nothing of the response that waits for it, judged by what its kernel acknowledges; then the connection is reset. A kernel acknowledges reading in steps: a client with large ones gets up to three times as long (four times on a unix socket where the balancer runs on Node), so that at the default whoever reads 1,000 bytes a second is not cut.",
   ),
   tunnelIdleTimeoutMs: milliseconds(
     3_600_000,

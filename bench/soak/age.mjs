@@ -1,0 +1,156 @@
+/**
+ * Connections of each kind grow older than every timer of every runtime: none is reset for its age, nothing stays in flight
+ * when they have ended, and a stop is quick. `--seconds 150` is the short form that `npm test` runs.
+ */
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { clientsOf } from "./age/clients.mjs";
+import { controlStatus, freePort, PACELINE, verdict, wait } from "./support.mjs";
+
+const { values } = parseArgs({ options: { seconds: { type: "string", default: "360" } } });
+const SECONDS = Number(values.seconds);
+const STOP_MS = 2000;
+const HERE = fileURLToPath(new URL("./age", import.meta.url));
+
+const hasPython = (() => {
+  try {
+    execFileSync("python3", ["-c", "import sys; sys.exit(sys.version_info < (3, 9))"]);
+    return true;
+  } catch {
+    process.stdout.write("skips  pools of WSGI: there is no Python 3.9\n");
+    return false;
+  }
+})();
+
+/** By the path of their route. A WSGI instance has one request at a time, and three of these last. */
+const POOLS = {
+  "/lane": { app: `${HERE}/app.ts`, link: "lane" },
+  "/http1": { app: `${HERE}/app.ts`, link: "http1" },
+  "/node": { app: `${HERE}/handler.mjs` },
+  "/command": { command: [process.execPath, `${HERE}/command.mjs`, "{socket}"] },
+  "/proxy": { proxy: "http://UPSTREAM" },
+  ...(hasPython ? { "/wsgi": { wsgi: "wsgi_age:application", cwd: HERE, instances: 4 } } : {}),
+};
+const UPGRADES = ["/lane", "/node", "/command", "/proxy"];
+
+class Fleet {
+  constructor(runtime) {
+    this.runtime = runtime;
+    this.folder = mkdtempSync(path.join(tmpdir(), "paceline-age-"));
+    this.socket = path.join(this.folder, "front.sock");
+  }
+
+  async start(upstream) {
+    this.port = await freePort();
+    const pools = Object.entries(POOLS).map(([route, pool]) => [
+      route.slice(1),
+      {
+        instances: 1,
+        ...pool,
+        ...(pool.proxy === undefined ? {} : { proxy: pool.proxy.replace("UPSTREAM", upstream) }),
+        routes: [`${route}/`],
+      },
+    ]);
+    const config = {
+      listen: [`127.0.0.1:${this.port}`, `unix:${this.socket}`],
+      runtime: this.runtime,
+      balancer: { runtime: this.runtime },
+      pools: Object.fromEntries(pools),
+    };
+    const file = path.join(this.folder, "paceline.config.json");
+    writeFileSync(file, JSON.stringify(config));
+    this.child = spawn("sh", [PACELINE, "start", file, "--run-dir", path.join(this.folder, ".paceline")], {
+      cwd: this.folder,
+      stdio: ["ignore", "ignore", "inherit"],
+      env: { ...process.env, PACELINE_RUNTIME: this.runtime },
+    });
+    for (const deadline = Date.now() + 60_000; ; await wait(200)) {
+      const status = await this.status().catch(() => undefined);
+      if (status?.pools.every(({ ready, wanted }) => ready === wanted)) break;
+      if (Date.now() > deadline) throw new Error(`the fleet on ${this.runtime} did not get ready`);
+    }
+  }
+
+  status() {
+    return controlStatus(path.join(this.folder, ".paceline/control.sock"));
+  }
+
+  open(seconds) {
+    const tcp = { port: this.port, host: "127.0.0.1" };
+    const place = (route) => (route === "/http1" ? { path: this.socket } : tcp);
+    return Object.keys(POOLS).flatMap((route) => {
+      const pool = {
+        path: route,
+        upgrades: UPGRADES.includes(route),
+        readsSlowest: ["/lane", "/http1", "/command"].includes(route),
+      };
+      return clientsOf(place(route), pool, seconds).map((client) =>
+        Object.assign(client, { name: `${client.name} of ${route.slice(1)}, balancer on ${this.runtime}` }),
+      );
+    });
+  }
+
+  /** Requests in flight, as the balancers count them. */
+  async inFlight() {
+    const { pools, balancers } = await this.status();
+    return [...pools.flatMap(({ instances }) => instances), ...balancers].reduce(
+      (sum, { inFlight }) => sum + (inFlight ?? 0),
+      0,
+    );
+  }
+
+  /** How long its end took, in milliseconds. */
+  async stop() {
+    const beganAt = performance.now();
+    const ended = once(this.child, "exit");
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), 20 * STOP_MS);
+    this.child.kill("SIGTERM");
+    await ended;
+    clearTimeout(timer);
+    return performance.now() - beganAt;
+  }
+
+  async remove() {
+    if (this.child?.exitCode === null) await this.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+async function upstreamServer() {
+  const { server } = await import("./age/handler.mjs");
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return server;
+}
+
+const upstream = await upstreamServer();
+const fleets = ["bun", "node"].map((runtime) => new Fleet(runtime));
+try {
+  for (const fleet of fleets) await fleet.start(`127.0.0.1:${upstream.address().port}`);
+  const clients = fleets.flatMap((fleet) => fleet.open(SECONDS));
+  await wait(SECONDS * 1000 - 1000);
+  const aged = clients.map((client) => [client.name, client.problem()]);
+  // Those that end by themselves do so now.
+  const ended = await Promise.all(clients.map(async (client) => [client.name, await client.finish()]));
+  for (const [name, problem] of [...aged, ...ended]) if (problem !== undefined) verdict(false, `${name}: ${problem}`);
+  verdict(process.exitCode !== 1, `${clients.length} connections were open for ${SECONDS} s, and ended whole`);
+  for (const client of clients) client.destroy();
+  for (const fleet of fleets) {
+    let inFlight = Number.NaN;
+    for (const deadline = Date.now() + 10_000; inFlight !== 0 && Date.now() < deadline; await wait(200))
+      inFlight = await fleet.inFlight();
+    verdict(inFlight === 0, `${inFlight} requests are in flight afterwards, balancer on ${fleet.runtime}`);
+    const took = await fleet.stop();
+    verdict(took < STOP_MS, `a stop took ${Math.round(took)} ms, balancer on ${fleet.runtime}`);
+  }
+} finally {
+  for (const fleet of fleets) await fleet.remove();
+  upstream.closeAllConnections();
+  upstream.close();
+}
+process.exit();

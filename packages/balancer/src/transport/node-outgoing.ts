@@ -1,0 +1,57 @@
+/** How much of what TCP sockets were given their peers have not acknowledged, from /proc/net: Node has no call for it. */
+import { fstatSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+
+const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
+
+/** A reading is used for so long: with 20,000 connections it costs some 20 ms. */
+const FRESH_MS = 1000;
+
+export const seesOutgoing = process.platform === "linux";
+
+/** By inode, those alone of which the kernel holds something. */
+let outgoing: ReadonlyMap<number, number> = new Map();
+/** When that was asked for. */
+let readAt = Number.NEGATIVE_INFINITY;
+let isReading = false;
+
+/** The socket's inode, by which the tables know it; -1 when it is gone. */
+export function inodeOf(fd: number): number {
+  try {
+    return fstatSync(fd).ino;
+  } catch {
+    return -1;
+  }
+}
+
+/**
+ * Bytes that the kernel holds for the peer, as of a reading after that instant of `performance.now`; -1 while there is none.
+ * Asking begins the next reading.
+ */
+export function outgoingBytes(inode: number, since: number): number {
+  const now = performance.now();
+  if (!isReading && now - readAt > FRESH_MS) void readTables(now);
+  return readAt < since ? -1 : (outgoing.get(inode) ?? 0);
+}
+
+async function readTables(now: number): Promise<void> {
+  isReading = true;
+  const found = new Map<number, number>();
+  for (const table of TABLES) {
+    try {
+      takeTable(await readFile(table, "latin1"), found);
+    } catch {
+      // No IPv6, or no /proc: what left this process has to do.
+    }
+  }
+  outgoing = found;
+  readAt = now;
+  isReading = false;
+}
+
+/** A line of proc(5), "sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …", whose tx, in hex, is not zero. */
+const LINE = /^ *\d+: \S+ \S+ \S+ (?!00000000)([\dA-F]{8}):\S+ \S+ \S+ +\d+ +\d+ (\d+)/gm;
+
+export function takeTable(text: string, found: Map<number, number>): void {
+  for (const [, tx, inode] of text.matchAll(LINE)) found.set(Number(inode), Number.parseInt(tx as string, 16));
+}

@@ -1,0 +1,67 @@
+import { expect, it } from "vitest";
+import { SlowReader } from "./slow-reader.js";
+
+/** Looks as it says until `untilMs` or the cut; answers with when that was. */
+function cutOf(
+  acknowledgedAt: (ms: number) => number,
+  timeoutMs: number,
+  untilMs: number,
+  { seesAcknowledgements = true, look = "look" as "look" | "lookAtPace" } = {},
+) {
+  let now = 5000;
+  const connection = { acknowledgedBytes: () => acknowledgedAt(now - 5000), seesAcknowledgements };
+  const reader = new SlowReader(connection, timeoutMs);
+  let next = reader.begin(now);
+  while (next - 5000 <= untilMs) {
+    now = next;
+    next = reader[look](now);
+    if (next === 0) return now - 5000;
+    expect(next).toBeGreaterThan(now);
+  }
+  return undefined;
+}
+
+const HOUR = 3_600_000;
+
+it.each([
+  ["reads a byte at a time", (ms: number) => ms, 60_000],
+  ["is told of in steps of 16 KB", (ms: number) => Math.floor(ms / 16_384) * 16_384, 60_000],
+  // As Linux tells of it over the loopback interface.
+  [
+    "had its buffer of 128 KB full, and is told of every 128 s",
+    (ms: number) => 128_000 + Math.floor((ms - 65_000) / 128_000 + 1) * 65_000,
+    60_000,
+  ],
+  ["reads 20 KB a second in steps of 95 KB", (ms: number) => Math.floor(ms / 4800) * 95_232, 5000],
+])("a peer that takes 1,000 bytes a second and %s is never cut", (_, acknowledgedAt, timeoutMs) => {
+  expect(cutOf(acknowledgedAt, timeoutMs, HOUR)).toBeUndefined();
+});
+
+it.each([
+  ["never took anything", 0, 60_000],
+  ["has a small buffer", 8_000, 68_000],
+  ["has a large buffer", 6_000_000, 180_000],
+])("a peer that takes nothing and %s is cut", (_, taken, expected) => {
+  expect(cutOf(() => taken, 60_000, HOUR)).toBe(expected);
+});
+
+it("a peer that stops is cut that long after its last step", () => {
+  const cutAt = cutOf((ms) => Math.min(Math.floor(ms / 1000), 100) * 1000, 60_000, HOUR) ?? 0;
+  expect(cutAt).toBeGreaterThanOrEqual(160_000);
+  expect(cutAt).toBeLessThanOrEqual(180_000);
+});
+
+it("where only our own kernel is seen, a step may be as large as what it holds", () => {
+  expect(
+    cutOf((ms) => Math.floor(ms / 205_000) * 205_000, 60_000, HOUR, { seesAcknowledgements: false }),
+  ).toBeUndefined();
+  expect(cutOf(() => 0, 60_000, HOUR, { seesAcknowledgements: false })).toBe(240_000);
+});
+
+it("a connection that is being closed must be read at a pace", () => {
+  const ended = (rate: number) => cutOf((ms) => ms * rate, 60_000, HOUR, { look: "lookAtPace" });
+  expect(ended(1)).toBeUndefined();
+  expect(ended(0.5)).toBeGreaterThan(360_000);
+  expect(ended(0.5)).toBeLessThan(380_000);
+  expect(ended(0)).toBe(60_000);
+});

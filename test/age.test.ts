@@ -1,0 +1,15 @@
+/** The short form of `npm run soak:age`: connections of each kind grow older than the timers that runtimes arm by themselves. */
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { ROOT } from "./support/fleet.js";
+import { run } from "./support/processes.js";
+
+const SECONDS = 150;
+
+it("no connection is reset for its age, none stays in flight, and a stop is quick", async () => {
+  const soak = join(ROOT, "bench/soak/age.mjs");
+  const { code, output } = await run(process.execPath, [soak, "--seconds", `${SECONDS}`], { deadlineMs: 330_000 });
+  process.stdout.write(output);
+  expect(output).not.toContain("FAILS");
+  expect(code, output).toBe(0);
+}, 340_000);

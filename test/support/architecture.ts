@@ -37,7 +37,15 @@ function variants(state: (typeof STATES)[number]): Process[] {
   const all: Process[] = [];
   for (const goal of ["up", "down"] as const) {
     for (const failuresAt of [[], [NOW - 1, NOW - 1]]) {
-      const common = { ...newProcess(2), goal, attempt: 1, failuresAt, failures: failuresAt.length };
+      // One that is ready has served; the others may have.
+      const common = {
+        ...newProcess(2),
+        goal,
+        attempt: 1,
+        failuresAt,
+        failures: failuresAt.length,
+        hasServed: state === "ready",
+      };
       const deadline = NOW;
       switch (state) {
         case "draining":

@@ -65,7 +65,7 @@ export const policyFields = {
   backoff: table(
     {
       initialMs: milliseconds(200, "The delay before the first new try."),
-      maxMs: milliseconds(30_000, "The longest delay."),
+      maxMs: milliseconds(10_000, "The longest delay, and the one after the restart budget is spent."),
       factor: fraction(2, "Each delay is the one before it times this.", { min: 1, max: 100 }),
       jitter: fraction(0.2, "The share of a delay that is random, so that many instances do not return all at once.", {
         min: 0,
@@ -78,14 +78,14 @@ export const policyFields = {
     {
       maxFailures: count(
         5,
-        "So many failures are allowed in the period; with one more the slot is `failed`, and is left alone until you restart it.",
+        "With so many failures within `periodMs` the budget is spent. If no process of this code and configuration has ever been ready, the slot is `failed` and left alone until you restart it; otherwise it is started again every `backoff.maxMs`.",
         {
           max: 1000,
         },
       ),
       periodMs: milliseconds(60_000, "The period in which failures count."),
     },
-    "How often a process may fail before it is given up.",
+    "How often a process may fail before it is given up, or started at the longest delay.",
   ),
 };
 

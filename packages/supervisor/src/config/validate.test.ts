@@ -76,7 +76,7 @@ describe("a configuration that is right", () => {
       minReadyMs: 1_000,
       maxSurge: "25%",
       hangAfterMs: 30_000,
-      backoff: { initialMs: 200, maxMs: 30_000, factor: 2, jitter: 0.2 },
+      backoff: { initialMs: 200, maxMs: 10_000, factor: 2, jitter: 0.2 },
       restartBudget: { maxFailures: 5, periodMs: 60_000 },
     });
     const undefinedValues = JSON.stringify(config, (_, value) => (value === undefined ? "UNDEFINED" : value));

@@ -18,7 +18,7 @@ import {
   startSuccessor,
   swap,
 } from "./fleet.js";
-import { deadlineOf, EVENTS, isAlive, type SlotPolicy } from "./process.js";
+import { deadlineOf, EVENTS, isAlive, type Process, type SlotPolicy } from "./process.js";
 import { poolViews } from "./snapshot.js";
 
 const policy: SlotPolicy = {
@@ -43,6 +43,8 @@ class World {
   readonly inPool = new Set<string>();
   readonly alarms = new Map<string, number>();
   readonly spawned = new Set<string>();
+  /** The generations of which a process was ready. */
+  readonly served = new Set<number>();
 
   context(random = 0.5): FleetContext {
     return { now: this.now, random, policyOf: () => policy };
@@ -84,11 +86,16 @@ class World {
         const { process } = occupant;
         const id = processId(slot.name, process.attempt);
         if (process.state === "ready") ready.push(id);
+        if (process.state === "ready") this.served.add(occupant.generation);
         if (isAlive(process)) live.push(id);
         const deadline = deadlineOf(process);
         if (deadline !== null) alarms.set(id, deadline);
         if (["starting", "draining", "killing", "backoff"].includes(process.state)) expect(deadline).not.toBeNull();
       }
+    }
+    for (const { name, member } of slots) {
+      const isGivenUp = member.process.state === "failed" && this.served.has(member.generation);
+      expect(isGivenUp, `${name} is failed although its generation has served`).toBe(false);
     }
     expect([...this.inPool].sort(), "in the pool if and only if ready").toEqual(ready.sort());
     expect([...this.alive].sort(), "every OS process is in a slot").toEqual(live.sort());
@@ -231,6 +238,34 @@ describe("a fleet", () => {
     world.take(resize(world.fleet, "web", 2, world.context()));
     world.exit("web.2#1");
     expect(findSlot(world.fleet, "web", 2)?.member.process).toMatchObject({ state: "starting", attempt: 2 });
+  });
+
+  test("that has served never ends at zero: it keeps trying, and slots that were given up before are tried again", () => {
+    const world = new World();
+    world.take(resize(world.fleet, "web", 2, world.context()));
+    const memberOf = (index: number) => findSlot(world.fleet, "web", index)?.member.process as Process;
+    const crash = (index: number, times: number) => {
+      for (let time = 0; time < times; time++) {
+        const process = memberOf(index);
+        if (process.state === "backoff") {
+          world.now = process.deadline;
+          const deadline = { type: "deadline", attempt: process.attempt } as const;
+          world.take(report(world.fleet, "web", index, deadline, world.context()));
+        }
+        world.exit(processId(`web.${index}`, memberOf(index).attempt));
+      }
+    };
+    crash(2, policy.restartBudget.maxFailures);
+    expect(memberOf(2).state).toBe("failed");
+    world.take(report(world.fleet, "web", 1, { type: "ready", attempt: 1 }, world.context()));
+    expect(memberOf(2).state).toBe("starting");
+    for (const index of [1, 2]) {
+      crash(index, 2 * policy.restartBudget.maxFailures);
+      const process = memberOf(index);
+      expect(process.state).toBe("backoff");
+      const { maxMs, jitter } = policy.backoff;
+      expect(deadlineOf(process)).toBe(world.now + maxMs * (1 - jitter / 2));
+    }
   });
 
   test("swaps a successor in while both serve, and the old one leaves", () => {

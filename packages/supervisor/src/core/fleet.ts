@@ -32,6 +32,8 @@ export interface Pool {
   readonly wanted: number;
   /** The generation that new slots are of. */
   readonly generation: number;
+  /** Those of the generations in use of which a process has been ready. */
+  readonly served: ReadonlySet<number>;
   /** By index. */
   readonly slots: readonly Slot[];
   /** The next attempt of slots that are gone, so that one that comes back never repeats the name of a process. */
@@ -95,7 +97,9 @@ export function occupants(slot: Slot): { role: Role; occupant: Occupant }[] {
 
 /** Adds a pool without slots; `resize` fills it. */
 export function addPool(fleet: Fleet, name: string, generation: number): Fleet {
-  return { pools: [...fleet.pools, { name, wanted: 0, generation, slots: [], nextAttempts: new Map() }] };
+  return {
+    pools: [...fleet.pools, { name, wanted: 0, generation, served: new Set(), slots: [], nextAttempts: new Map() }],
+  };
 }
 
 /** Takes a pool without slots out of the fleet. */
@@ -105,7 +109,8 @@ export function removePool(fleet: Fleet, name: string): Fleet {
 
 /** New slots of the pool are of this generation from now on. */
 export function setGeneration(fleet: Fleet, name: string, generation: number): Fleet {
-  return { pools: fleet.pools.map((pool) => (pool.name === name ? { ...pool, generation } : pool)) };
+  const change = (pool: Pool): Pool => ({ ...pool, generation, served: inUse(pool.served, { ...pool, generation }) });
+  return { pools: fleet.pools.map((pool) => (pool.name === name ? change(pool) : pool)) };
 }
 
 /** Starts the slots that are missing and stops the highest that are too many; they go when they have ended. */
@@ -176,6 +181,27 @@ export function swap(fleet: Fleet, pool: string, index: number, context: FleetCo
   return settle(apply(replaceSlot(fleet, pool, swapped), pool, index, "other", { type: "stop" }, context), pool, index);
 }
 
+/** Those of `generations` that a slot of the pool is of, or would be. */
+function inUse(generations: Iterable<number>, pool: Pool): ReadonlySet<number> {
+  const used = pool.slots.flatMap((slot) => occupants(slot).map(({ occupant }) => occupant.generation));
+  return new Set([...generations].filter((generation) => generation === pool.generation || used.includes(generation)));
+}
+
+/** A process of this generation is ready for the first time: those of it that were given up before are tried again. */
+function serve(fleet: Fleet, poolName: string, generation: number, context: FleetContext): FleetChange {
+  const pool = findPool(fleet, poolName);
+  if (pool === undefined || pool.served.has(generation)) return { fleet, effects: [] };
+  let change: FleetChange = {
+    fleet: replacePool(fleet, { ...pool, served: inUse([...pool.served, generation], pool) }),
+    effects: [],
+  };
+  for (const { index, member } of pool.slots) {
+    if (member.generation !== generation || member.process.state !== "failed") continue;
+    change = andThen(change, (f) => apply(f, poolName, index, "member", { type: "start" }, context));
+  }
+  return change;
+}
+
 /** Runs one event through the state machine of one of the slot's processes. */
 function apply(
   fleet: Fleet,
@@ -188,14 +214,10 @@ function apply(
   const slot = findSlot(fleet, poolName, index);
   const before = slot?.[which];
   if (slot === undefined || before == null) return { fleet, effects: [] };
-  const { process, effects } = transition(
-    before.process,
-    event,
-    context.policyOf(poolName),
-    context.now,
-    context.random,
-  );
-  if (process === before.process && effects.length === 0) return { fleet, effects: [] };
+  const hasServed = before.process.hasServed || findPool(fleet, poolName)?.served.has(before.generation) === true;
+  const known = hasServed === before.process.hasServed ? before.process : { ...before.process, hasServed };
+  const { process, effects } = transition(known, event, context.policyOf(poolName), context.now, context.random);
+  if (process === known && effects.length === 0) return { fleet, effects: [] };
   const role: Role = which === "member" ? "member" : (slot.other?.role ?? "leaver");
   // What a member is respawned from is what it was; only a rollout or a new slot brings a new generation.
   const tag = (attempt: number, effect: Effect): FleetEffect => ({
@@ -212,7 +234,10 @@ function apply(
   if (process.attempt !== before.process.attempt)
     tagged.unshift(tag(before.process.attempt, { type: "clearDeadline" }));
   const changed = { ...slot, [which]: { ...before, process } };
-  return settle({ fleet: replaceSlot(fleet, poolName, shareAttempts(changed)), effects: tagged }, poolName, index);
+  const applied = { fleet: replaceSlot(fleet, poolName, shareAttempts(changed)), effects: tagged };
+  const noted =
+    process.state === "ready" ? andThen(applied, (f) => serve(f, poolName, before.generation, context)) : applied;
+  return settle(noted, poolName, index);
 }
 
 /** One counter numbers the spawns of both processes of a slot. */

@@ -14,6 +14,8 @@ interface Common {
   readonly failuresAt: readonly number[];
   /** Failures in a row since it was last stable, for the backoff. */
   readonly failures: number;
+  /** It has been ready, or another process of its generation has: it is never given up then. */
+  readonly hasServed: boolean;
 }
 
 /** A state that has to be left by a certain time, in milliseconds since the epoch. */
@@ -65,7 +67,7 @@ export type Effect =
   | { type: "clearDeadline" }
   | { type: "log"; level: "info" | "warn" | "error"; message: string };
 
-/** The policy of a slot: `giveUp` is false for what must never be left down, which then keeps trying at the longest backoff. */
+/** The policy of a slot: `giveUp` is false for what is never left down, whether it was ever ready or not. */
 export interface SlotPolicy extends ProcessPolicy {
   giveUp: boolean;
 }
@@ -97,7 +99,7 @@ export const EVENTS = [
 
 /** A process that was never spawned; `nextAttempt` numbers its first spawn. */
 export function newProcess(nextAttempt = 1): Process {
-  return { state: "stopped", goal: "down", attempt: 0, nextAttempt, failuresAt: [], failures: 0 };
+  return { state: "stopped", goal: "down", attempt: 0, nextAttempt, failuresAt: [], failures: 0, hasServed: false };
 }
 
 /** When the state it is in must be left; null if it may stay. */

@@ -64,7 +64,7 @@ describe("a process", () => {
     expect(again.process).toMatchObject({ state: "backoff", deadline: 330 });
   });
 
-  test("that spends its budget is failed, or keeps trying at the longest delay where giving up is not allowed", () => {
+  test("that spends its budget is failed if it has never been ready, and else keeps trying at the longest delay", () => {
     const crashes: [number, ProcessEvent][] = [[0, { type: "start" }]];
     for (let attempt = 1; attempt <= 3; attempt++) {
       crashes.push([attempt * 2000, { type: "exited", attempt, status: died }]);
@@ -73,10 +73,12 @@ describe("a process", () => {
     const failed = run(crashes);
     expect(failed.process).toMatchObject({ state: "failed" });
     expect(run([[9000, { type: "start" }]], failed.process).process).toMatchObject({ state: "starting", failures: 0 });
-    expect(run(crashes, newProcess(), { ...policy, giveUp: false }).process).toMatchObject({
-      state: "backoff",
-      deadline: 7000,
-    });
+    for (const [from, by] of [
+      [newProcess(), { ...policy, giveUp: false }],
+      [{ ...newProcess(), hasServed: true }, policy],
+    ] as const) {
+      expect(run(crashes, from, by).process).toMatchObject({ state: "backoff", deadline: 7000 });
+    }
   });
 
   test("that was ready long enough has its failures forgotten", () => {

@@ -244,7 +244,7 @@ function spawn(process: Process, { policy, now }: Context): Transition {
 
 function becomeReady(process: Process, { policy, now }: Context): Transition {
   return {
-    process: { ...bare(process), goal: "up", state: "ready", deadline: now + policy.stableAfterMs },
+    process: { ...bare(process), goal: "up", state: "ready", deadline: now + policy.stableAfterMs, hasServed: true },
     effects: [{ type: "joinPool" }, { type: "log", level: "info", message: "is ready" }],
   };
 }
@@ -256,17 +256,20 @@ function stopped(process: Process): Transition {
   };
 }
 
-/** An end that nobody asked for: wait and try again, or give up. */
+/**
+ * An end that nobody asked for: wait and try again, the longest backoff once the budget is spent. Only what has never served is
+ * given up: what has will serve again when the database is back or the poisonous request gone.
+ */
 function fail(process: Process, reason: string, { policy, now, random }: Context): Transition {
   const failures = process.failures + 1;
   const { failuresAt, spent } = bookFailure(process.failuresAt, now, policy.restartBudget);
   const common = { ...bare(process), failures, failuresAt };
   const budget = `${failuresAt.length} failures within ${seconds(policy.restartBudget.periodMs)}`;
-  if (spent && policy.giveUp) {
+  if (spent && policy.giveUp && !process.hasServed) {
     const message = `${reason}; given up after ${budget}`;
     return { process: { ...common, state: "failed" }, effects: [{ type: "log", level: "error", message }] };
   }
-  const delayMs = spent ? policy.backoff.maxMs : backoffDelayMs(policy.backoff, failures, random);
+  const delayMs = backoffDelayMs(policy.backoff, spent ? Number.POSITIVE_INFINITY : failures, random);
   const message = `${reason}${spent ? `; ${budget}` : ""}; next try in ${seconds(delayMs)}`;
   return {
     process: { ...common, state: "backoff", deadline: now + delayMs },
@@ -285,8 +288,8 @@ function kill(process: Process, cause: "slow" | "failing", reason: string, { pol
 }
 
 /** What a process keeps from state to state. */
-function bare({ goal, attempt, nextAttempt, failuresAt, failures }: Process) {
-  return { goal, attempt, nextAttempt, failuresAt, failures };
+function bare({ goal, attempt, nextAttempt, failuresAt, failures, hasServed }: Process) {
+  return { goal, attempt, nextAttempt, failuresAt, failures, hasServed };
 }
 
 function deadlineEffects(before: Process, after: Process): Effect[] {

@@ -44,6 +44,8 @@ export async function startFleet(instances, config = {}) {
   return {
     port,
     status,
+    /** For a command on this fleet. */
+    runDirArgs: ["--run-dir", path.join(directory, ".paceline")],
     /** The status without a process for it. */
     control: () => controlStatus(path.join(directory, ".paceline/control.sock")),
     balancerPid,

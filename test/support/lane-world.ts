@@ -45,6 +45,7 @@ function check(holds: boolean, problem: string): void {
 /** One request as both ends know it. */
 export class Request implements AnswerReceiver {
   readonly canMove = false;
+  readonly canRepeat = false;
   readonly isSuspect = false;
   describeRequest = () => "GET /";
   stream!: UpstreamStream;

@@ -9,6 +9,7 @@ import { HeadWriter } from "./http1/head-writer.js";
 import { RequestHead } from "./http1/request-head.js";
 import { Membership } from "./membership.js";
 import { BufferBudget } from "./relay/buffer-budget.js";
+import { PoisonBook, type PoisonFound } from "./relay/poison.js";
 import type { Relay } from "./relay/relay.js";
 import { Router } from "./router.js";
 import type { Connection, ConnectionOwner, Listener, Transport } from "./transport/transport.js";
@@ -25,6 +26,8 @@ export interface BalancerOptions {
   onChanged(): void;
   /** A drain has ended: no client connection is left. */
   onDrained(): void;
+  /** Requests of a kind have ended more than one process; told once a minute. */
+  onPoison(found: PoisonFound): void;
   /** One line about something that went wrong. */
   onProblem(message: string): void;
 }
@@ -45,6 +48,7 @@ export class Balancer {
     this.relay = {
       limits,
       budget: new BufferBudget(limits.maxBufferedBytes),
+      poison: new PoisonBook(options.onPoison),
       deadlines,
       counters: this.counters,
       forwarded: new Forwarded(options.trustedProxies),

@@ -53,6 +53,7 @@ export class BalancerProcess {
       trustedProxies: snapshot.trustedProxies,
       onChanged: () => this.sayApplied(),
       onDrained: () => void this.exit(),
+      onPoison: (found) => void this.link.send({ type: "poison", ...found }),
       onProblem: log,
     });
     balancer.apply(snapshot);

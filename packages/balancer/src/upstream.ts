@@ -6,6 +6,9 @@ import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "./upstream-li
 /** So many ticks of silence, half a second, and it is told what the upstream is running. */
 const SILENT_TICKS = 32;
 
+/** What is lost within so many milliseconds was lost by the same end. */
+const SAME_LOSS_MS = 1000;
+
 interface Answers {
   errorsTotal: number;
   latency: Histogram;
@@ -17,7 +20,12 @@ export class Upstream {
   requestsTotal = 0;
   /** Nothing is heard of it while others answer. */
   isStalled = false;
+  /** Requests in flight that may be what ended another process. */
+  suspects = 0;
   private isLeaving = false;
+  /** When a request was lost here last, in milliseconds of `Deadlines.now`. */
+  private lossAt = Number.NEGATIVE_INFINITY;
+  private wereSeveralLost = false;
   /** Its answers, where it does not count them itself. */
   private readonly answers: Answers | undefined;
 
@@ -80,11 +88,21 @@ export class Upstream {
   /** Begins a request; `release` ends it, however it went. */
   open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
     this.inFlight++;
+    if (receiver.isSuspect) this.suspects++;
     return this.link.open(receiver, isIdempotent);
   }
 
-  release(): void {
+  /** @param wasSuspect as it was when the request was opened */
+  release(wasSuspect: boolean): void {
     this.inFlight--;
+    if (wasSuspect) this.suspects--;
+  }
+
+  /** A request was lost here; false when it was not the only one. To be called before its `release`. */
+  noteLoss(now: number): boolean {
+    if (now - this.lossAt > SAME_LOSS_MS) this.wereSeveralLost = this.inFlight > 1;
+    this.lossAt = now;
+    return !this.wereSeveralLost;
   }
 
   sweep(deadlines: Deadlines, idleTimeoutMs: number): void {

@@ -176,7 +176,17 @@ export interface Pong {
   type: "pong";
 }
 
-export type ChildMessage = Hello | Ready | Stats | Applied | Fault | Pong;
+/** A balancer found that requests like this one end the processes that run them: it sends them to no further one for a minute. */
+export interface Poison {
+  type: "poison";
+  pool: string;
+  /** Method and path, such as `GET /users/*`. */
+  request: string;
+  /** The processes, such as `web.3#7`. */
+  processes: string[];
+}
+
+export type ChildMessage = Hello | Ready | Stats | Applied | Fault | Poison | Pong;
 
 /** The supervisor took the hello. */
 export interface Welcome {

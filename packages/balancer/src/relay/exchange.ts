@@ -10,10 +10,11 @@ import { KeptConnections } from "../upstream-link/kept-connections.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
 import { HeldBody } from "./held-body.js";
 import { KeptHead } from "./kept-head.js";
+import { requestPattern } from "./poison.js";
 import { QueuePlace } from "./queue-place.js";
 import type { Relay } from "./relay.js";
 import { ReplayBuffer } from "./replay-buffer.js";
-import { MAX_SENDS, mayTryElsewhere } from "./retry.js";
+import { MAX_SENDS, mayHaveStarted, mayTryElsewhere } from "./retry.js";
 import { routeOf } from "./route.js";
 
 type State =
@@ -43,6 +44,10 @@ export class Exchange implements AnswerReceiver, BodySink {
   private startedAt = 0;
   /** How often the request was written to an upstream. */
   private sends = 0;
+  /** At how many upstreams it was lost where it may have started. */
+  private starts = 0;
+  /** The process that ended with it, if it may be what ended it. */
+  private endedProcess: string | undefined;
   /** Until when it waits for a connection to an upstream; 0 while it does not. */
   private waitsUntil = 0;
   isIdempotent = false;
@@ -70,6 +75,10 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   get isActive(): boolean {
     return this.state !== "idle";
+  }
+
+  get canRepeat(): boolean {
+    return this.canMove && this.isIdempotent && this.starts === 0 && !this.isPoison;
   }
 
   get canMove(): boolean {
@@ -125,6 +134,8 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.relay.counters.inFlight++;
     this.waitsUntil = 0;
     this.sends = 0;
+    this.starts = 0;
+    this.endedProcess = undefined;
     this.state = "queued";
     const route = routeOf(this.relay.router, head);
     if (typeof route === "number") return this.answer(route);
@@ -163,9 +174,19 @@ export class Exchange implements AnswerReceiver, BodySink {
     const pool = this.pool as Pool;
     if (pool.isEmpty) return this.answer(503);
     const mustWait = pool.waitingRoom.holds(this.isIdempotent);
-    const upstream = mustWait ? undefined : pool.pick(this.tried, this.isIdempotent);
+    const upstream = mustWait ? undefined : this.pick(pool);
     if (upstream === undefined) return this.enqueue(pool);
     this.send(upstream, head);
+  }
+
+  private pick(pool: Pool): Upstream | undefined {
+    const { tried, isIdempotent } = this;
+    if (!this.isSuspect) return pool.pick(tried, isIdempotent);
+    // Apart from others that may be what ended their process: then it is known which one it was.
+    const others = pool.members.filter(({ suspects }) => suspects > 0);
+    return (
+      pool.pick(tried === undefined ? others : [...tried, ...others], isIdempotent) ?? pool.pick(tried, isIdempotent)
+    );
   }
 
   private enqueue(pool: Pool): void {
@@ -390,23 +411,51 @@ export class Exchange implements AnswerReceiver, BodySink {
   /** Another is tried if no byte of an answer came and the request can be sent again; else the client is told. */
   onUpstreamLost(loss: UpstreamLoss): void {
     const { state, upstream } = this;
+    const wasSent = state === "sent";
+    const isOnlyLoss = upstream?.noteLoss(this.relay.deadlines.now) ?? true;
     this.releaseUpstream();
     if (state === "answering" || state === "tunnel") return this.abort();
-    const { isIdempotent, sends } = this;
-    const attempted = { wasSent: state === "sent", sends, isIdempotent, isBodyHeld: this.replay.isWhole };
+    if (wasSent && upstream !== undefined && mayHaveStarted(loss)) this.noteStart(loss, upstream, isOnlyLoss);
+    const { sends, starts, isIdempotent } = this;
+    const isPoison = starts > 0 && this.isPoison;
+    const attempted = { sends, starts, wasSent, isIdempotent, isBodyHeld: this.replay.isWhole, isPoison };
     // What has not begun may be asked for again; that is what 503 says.
     if (!mayTryElsewhere(loss, attempted)) return this.answer(loss === "unbegun" ? 503 : 502);
     this.isClientBlocked = false;
     this.relay.counters.retriesTotal++;
-    if (loss === "stalled") this.isSuspect = true;
     // A stale connection says nothing against its upstream.
     if (upstream !== undefined && loss !== "stale") this.tried = [...(this.tried ?? []), upstream];
     this.dispatch(undefined);
   }
 
+  /** It may have started at an upstream that was lost; if it may be what ended it, that is remembered. */
+  private noteStart(loss: UpstreamLoss, { id }: Upstream, isOnlyLoss: boolean): void {
+    this.starts++;
+    this.isSuspect = true;
+    if (loss === "bystander" || loss === "stalled" || loss === "broken") return;
+    const { poison, deadlines } = this.relay;
+    const { endedProcess } = this;
+    this.endedProcess = id;
+    // A server that closes idle connections loses a request on one now and then; only the second loss is no chance.
+    if (loss === "stale" && endedProcess === undefined) return;
+    const pool = (this.pool as Pool).name;
+    const request = requestPattern(this.describeRequest());
+    const { now } = deadlines;
+    // Of several that were lost together one did it: the one that does it again, or is known to.
+    if (loss !== "fatal" && !isOnlyLoss && endedProcess === undefined && !poison.has(pool, request, now)) return;
+    if (endedProcess !== undefined) poison.record(pool, request, endedProcess, now);
+    poison.record(pool, request, id, now);
+  }
+
+  private get isPoison(): boolean {
+    const { poison, deadlines } = this.relay;
+    const { pool } = this;
+    return pool !== undefined && poison.has(pool.name, requestPattern(this.describeRequest()), deadlines.now);
+  }
+
   private releaseUpstream(): void {
     this.stream = undefined;
-    this.upstream?.release();
+    this.upstream?.release(this.isSuspect);
     this.upstream = undefined;
     if (!this.isUpstreamBlocked) return;
     this.isUpstreamBlocked = false;

@@ -8,10 +8,12 @@ import type { RequestHead } from "../http1/request-head.js";
 import type { Pool } from "../pool.js";
 import type { Router } from "../router.js";
 import type { BufferBudget } from "./buffer-budget.js";
+import type { PoisonBook } from "./poison.js";
 
 export interface Relay {
   readonly limits: BalancerLimits;
   readonly budget: BufferBudget;
+  readonly poison: PoisonBook;
   readonly deadlines: Deadlines;
   readonly counters: Counters;
   readonly forwarded: Forwarded;

@@ -74,7 +74,9 @@ export class Http1UpstreamLink implements UpstreamLink {
   }
 
   open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
-    const kept = this.options.isForeign ? this.takeKept(receiver.keptStrangers, isIdempotent) : this.idle.pop();
+    // On a new connection it is sure that the upstream was there when the request came.
+    const mayReuse = isIdempotent && !receiver.isSuspect;
+    const kept = this.options.isForeign ? this.takeKept(receiver.keptStrangers, mayReuse) : this.idle.pop();
     if (kept !== undefined) {
       kept.begin(receiver);
       this.latest = kept;

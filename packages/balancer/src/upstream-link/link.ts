@@ -9,8 +9,12 @@ import type { KeptConnections } from "./kept-connections.js";
 export type UpstreamLoss =
   /** It never had a connection: nothing was sent. */
   | "refused"
-  /** The connection ended before the answer's first byte. */
+  /** The connection ended before the first byte of the response. */
   | "lost"
+  /** The same, and the instance was calling this request's handler when it ended. */
+  | "fatal"
+  /** The same, and the instance was calling the handler of another request when it ended. */
+  | "bystander"
   /** The same, of a kept connection to a foreign server, which had most likely closed it before the request came. */
   | "stale"
   /** Its upstream fell silent, and may be at work on it or on another one. */
@@ -24,9 +28,11 @@ export type UpstreamLoss =
 
 /** Hears of one request's fate. */
 export interface AnswerReceiver {
-  /** Whether the request could be sent to another upstream now, if this one has not begun it or it may be repeated. */
+  /** Whether the request could be sent to another upstream now, if it has not started at this one. */
   readonly canMove: boolean;
-  /** Whether it was taken from an upstream that fell silent: its next one has to say that it begins it before it does. */
+  /** The same, if it may have started. */
+  readonly canRepeat: boolean;
+  /** Whether it may have started at an upstream that ended or fell silent: its next one has to say that it starts it before it does. */
   readonly isSuspect: boolean;
   /** The request's method and path, for people; made when it is asked for. */
   describeRequest(): string;

@@ -29,6 +29,7 @@ export class Asked implements AnswerReceiver {
 
   readonly stream: UpstreamStream;
   canMove = true;
+  canRepeat = true;
   isEnded = false;
   loss: UpstreamLoss | undefined;
   readonly heads: { status: number; contentLength: number; framing: string; reason: string; fields: string[][] }[] = [];

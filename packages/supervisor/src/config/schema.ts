@@ -145,7 +145,7 @@ export const balancerLimitFields = {
   maxConnectionsPerUpstream: count(1024, "Connections to one instance open at once."),
   retryBufferBytes: bytes(
     65_536,
-    "A request whose body fits in this can be sent to another instance when the first one dies before it answers.",
+    "A request whose body fits in this can be sent to another instance when the first one ends before it responds.",
     { min: 0, max: 16 << 20 },
   ),
   bufferBytes: bytes(

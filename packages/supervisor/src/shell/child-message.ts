@@ -44,6 +44,12 @@ function isMessage(message: Fields): boolean {
       return areAmounts(message, ["version"]) && isList(message.leaving) && typeof message.listening === "boolean";
     case "pong":
       return true;
+    case "poison":
+      return (
+        areTexts(message, ["pool", "request"]) &&
+        isList(message.processes) &&
+        (message.processes as unknown[]).every((id) => typeof id === "string")
+      );
     case "fault":
       return areTexts(message, ["message"]) && isExit(message.exit);
     default:

@@ -9,6 +9,7 @@ import {
   controlLanePath,
   type Hello,
   type OverdueRequest,
+  type Poison,
   workMarkPath,
 } from "@paceline/link";
 import { endStrays, errorLineOf, openMark } from "@paceline/link/processes";
@@ -43,6 +44,7 @@ export interface ChildrenOptions {
   onHello(child: LiveProcess, connection: LinkConnection): void;
   onApplied(child: LiveProcess, applied: Applied): void;
   onLinkLost(child: LiveProcess): void;
+  onPoison(found: Poison): void;
   /** Anything came from it: its event loop turns. */
   onHeard(child: LiveProcess): void;
   /** A balancer says that a request of it goes on although nobody waits for it. */
@@ -63,6 +65,8 @@ export class Children {
   private readonly byId = new Map<string, LiveProcess>();
   private readonly byToken = new Map<string, LiveProcess>();
   private readonly lastWords = new Map<string, NodeJS.Timeout>();
+  /** The work marks of processes that ended a moment ago. */
+  private readonly leftMarks = new Map<string, NodeJS.Timeout>();
 
   private readonly exposure: Exposure;
 
@@ -234,6 +238,9 @@ export class Children {
       case "applied":
         this.options.onApplied(child, message);
         return;
+      case "poison":
+        if (child.kind === "balancer") this.options.onPoison(message);
+        return;
       case "fault":
         child.fault = message.message.slice(0, 1000);
         child.commandExit = message.exit ?? null;
@@ -274,6 +281,11 @@ export class Children {
     for (const child of [...this.byId.values()]) {
       if (child.exit !== null) this.forget(child);
     }
+    for (const [path, timer] of this.leftMarks) {
+      clearTimeout(timer);
+      rmSync(path, { force: true });
+    }
+    this.leftMarks.clear();
   }
 
   /** How a command ended is told by its shim: the end of the link is waited for, since what was said last comes before it. */
@@ -295,9 +307,8 @@ export class Children {
     // A shim that was killed could not look after what its command had started elsewhere.
     if (pid !== null && mark !== null && ownStatus.signal !== null) void endStrays({ leader: pid, mark });
     if (child.socket !== null) {
-      for (const path of [child.socket, controlLanePath(child.socket), workMarkPath(child.socket)]) {
-        rmSync(path, { force: true });
-      }
+      for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
+      this.removeLater(workMarkPath(child.socket));
     }
     try {
       child.output.close();
@@ -332,6 +343,15 @@ export class Children {
     if (mark !== null) return fault ?? "";
     const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);
     return isOwn ? errorLineOf(output.lastLines) : "";
+  }
+
+  /** Balancers read in it what the process was running when it ended. */
+  private removeLater(workMark: string): void {
+    const timer = setTimeout(() => {
+      this.leftMarks.delete(workMark);
+      rmSync(workMark, { force: true });
+    }, LAST_WORD_MS);
+    this.leftMarks.set(workMark, timer);
   }
 
   private forget(child: LiveProcess): void {

@@ -16,6 +16,7 @@ import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import { LivenessWatch } from "./liveness-watch.js";
 import { Operations, STOPPING } from "./operations.js";
 import { OutputPoller } from "./output.js";
+import { PoisonEvents } from "./poison-events.js";
 import { PoolConfigs } from "./pool-configs.js";
 import { processGroups } from "./process-groups.js";
 import { PssSampler } from "./pss.js";
@@ -93,6 +94,7 @@ class FleetSupervisor implements Supervisor {
   private readonly coordination = new BalancerCoordination();
   private readonly configs: PoolConfigs;
   private readonly children: Children;
+  private readonly poison: PoisonEvents;
   private readonly runner: FleetRunner;
   private readonly rollouts: Rollouts;
   private readonly operations: Operations;
@@ -131,6 +133,7 @@ class FleetSupervisor implements Supervisor {
       onApplied: (child, applied) => coordination.applied(child.id, applied),
       onHeard: (child) => this.liveness.heard(child),
       onOverdue: (child, overdue) => this.liveness.overdue(child, overdue),
+      onPoison: (found) => this.poison.found(found),
       onLinkLost: (child) => coordination.lostLink(child.id),
       onEnded: (process, ending) => {
         coordination.gone(process.id);
@@ -138,6 +141,7 @@ class FleetSupervisor implements Supervisor {
       },
     });
     const { children } = this;
+    this.poison = new PoisonEvents(log, (id) => children.get(id)?.exit === null);
     const effects = new Effects({
       children,
       coordination,
@@ -389,6 +393,7 @@ class FleetSupervisor implements Supervisor {
     this.liveness.stop();
     this.pss.stop();
     this.children.close();
+    this.poison.close();
     this.link.close();
     for (const socket of this.sockets) socket.close();
   }

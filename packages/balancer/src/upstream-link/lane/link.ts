@@ -14,7 +14,7 @@ import { readHello } from "./hello.js";
 import { LaneOutput } from "./output.js";
 import { ANSWER_WINDOW_BYTES, Frame, LANE_VERSION, MAGIC } from "./protocol.js";
 import { Silence } from "./silence.js";
-import { fatesOf } from "./stalled.js";
+import { fatesOf, lossAtEnd } from "./stalled.js";
 import type { LaneStream } from "./stream.js";
 import { StreamTable } from "./stream-table.js";
 import { readWorkMark } from "./work-mark.js";
@@ -170,12 +170,9 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private lost(): void {
     if (this.state === "closed") return;
     const wasOpen = this.state === "open";
+    const work = wasOpen && this.streams.active > 0 ? readWorkMark(this.path, this.number) : undefined;
     this.drop();
-    for (const stream of this.streams.underWay()) {
-      // What is announced is begun only after that was said, and all that was said has been read.
-      const isUnbegun = stream.sequence === 0 || (stream.isAnnounced && !stream.hasBegun);
-      stream.lose(!wasOpen ? "refused" : isUnbegun ? "unbegun" : "lost");
-    }
+    for (const stream of this.streams.underWay()) stream.lose(wasOpen ? lossAtEnd(stream, work) : "refused");
     this.onEmpty?.();
   }
 
@@ -353,7 +350,9 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     const fates = fatesOf(unheard, work, this.atWork?.receiver !== undefined);
     for (const [at, stream] of unheard.entries()) {
       const fate = fates[at];
-      if (fate === "stays" || stream.receiver?.canMove !== true) continue;
+      const { receiver } = stream;
+      const mayGo = fate === "suspect" && stream.isIdempotent ? receiver?.canRepeat : receiver?.canMove;
+      if (fate === "stays" || mayGo !== true) continue;
       if (!stream.isIdempotent) {
         stream.isWithdrawn = true;
         this.output.frames.empty(Frame.WITHDRAW, stream.id);

@@ -1,4 +1,5 @@
-/** Decides which requests of a stalled instance go elsewhere; see "Silence" in docs/lane.md. Pure. */
+/** Decides which requests of a stalled instance go elsewhere, and what those of one that ended were; see docs/lane.md. Pure. */
+import type { UpstreamLoss } from "../link.js";
 import type { WorkAtHand } from "./work-mark.js";
 
 /** A request that was sent, and of which nothing was heard. */
@@ -48,4 +49,23 @@ export function fatesOf(
 /** Numbers wrap around at 32 bits. */
 function isUpTo(sequence: number, last: number): boolean {
   return ((last - sequence) | 0) >= 0;
+}
+
+/** A request of an instance that has ended. */
+export interface EndedRequest extends UnheardRequest {
+  /** That it started was heard. */
+  readonly hasBegun: boolean;
+}
+
+/** What the end of its instance means for a request; `work` is what the instance has left in its mark. */
+export function lossAtEnd(
+  { sequence, isAnnounced, hasBegun }: EndedRequest,
+  work: WorkAtHand | undefined,
+): UpstreamLoss {
+  // What is announced starts only after that was said, and all that was said has been read.
+  if (sequence === 0 || (isAnnounced && !hasBegun)) return "unbegun";
+  if (work === undefined) return "lost";
+  if (!hasBegun && !isUpTo(sequence, work.called)) return "unbegun";
+  if (work.on === "none") return "lost";
+  return work.on === "ours" && sequence >>> 0 === work.request ? "fatal" : "bystander";
 }

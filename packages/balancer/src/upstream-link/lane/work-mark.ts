@@ -3,13 +3,16 @@ import { workMarkPath } from "@paceline/link";
 import { uint32 } from "./decoder.js";
 
 /** What an instance was at when its mark was read; requests are numbered in the order in which their lane brought them, from 1. */
-export type WorkAtHand =
-  /** It is calling the handler of a request of this lane. */
-  | { on: "ours"; request: number }
+export type WorkAtHand = {
+  /** Of this lane's requests it has called those up to this one. */
+  called: number;
+} & (
+  | { /** It is calling the handler of a request of this lane. */ on: "ours"; request: number }
   /** It is calling the handler of a request of another lane. */
   | { on: "another" }
-  /** It is calling none; of this lane's requests it has called those up to this one. */
-  | { on: "none"; called: number };
+  /** It is calling none. */
+  | { on: "none" }
+);
 
 /** The words of a mark that belong to no lane. */
 const LANE_AT = 0;
@@ -24,12 +27,12 @@ export function readWorkMark(socketPath: string, lane: number): WorkAtHand | und
   // Not imported: it would cost a balancer 0.6 MB that may never need it.
   const { closeSync, openSync, readSync } = process.getBuiltinModule("node:fs");
   const bytes = Buffer.alloc(8);
-  const called = Buffer.alloc(4);
+  const lastCalled = Buffer.alloc(4);
   try {
     // Read when an instance is taken for stalled, which is seldom: no descriptor for each instance is kept for it.
     const file = openSync(workMarkPath(socketPath), "r");
     try {
-      if (readSync(file, bytes, 0, 8, LANE_AT) < 8 || readSync(file, called, 0, 4, 4 * (lane + 1)) < 4)
+      if (readSync(file, bytes, 0, 8, LANE_AT) < 8 || readSync(file, lastCalled, 0, 4, 4 * (lane + 1)) < 4)
         return undefined;
     } finally {
       closeSync(file);
@@ -39,6 +42,7 @@ export function readWorkMark(socketPath: string, lane: number): WorkAtHand | und
     return undefined;
   }
   const at = uint32(bytes, LANE_AT);
-  if (at === lane) return { on: "ours", request: uint32(bytes, REQUEST_AT) };
-  return at === 0 ? { on: "none", called: uint32(called, 0) } : { on: "another" };
+  const called = uint32(lastCalled, 0);
+  if (at === lane) return { on: "ours", called, request: uint32(bytes, REQUEST_AT) };
+  return { on: at === 0 ? "none" : "another", called };
 }

@@ -1,0 +1,6 @@
+/** The same as a program that knows nothing of Paceline and serves on the socket in its arguments. */
+import { createServer } from "node:http";
+import handler from "./node.mjs";
+
+const server = createServer(handler).listen({ path: process.argv[2] });
+process.on("SIGTERM", () => server.close());

@@ -1,0 +1,15 @@
+/** Dies of a request on /crash, at once or after a promise; what it was given to run is in a file that outlives it. */
+import { openSync, writeSync } from "node:fs";
+
+const ledger = openSync(process.env.POISON_LEDGER ?? "", "a");
+
+export default {
+  async fetch(request) {
+    const { pathname, searchParams } = new URL(request.url);
+    if (!pathname.endsWith("/crash")) return new Response("fine");
+    writeSync(ledger, `${searchParams.get("id")}\n`);
+    if (searchParams.get("how") === "later") await new Promise((resolve) => setTimeout(resolve, 5));
+    process.kill(process.pid, "SIGSEGV");
+    for (;;);
+  },
+};

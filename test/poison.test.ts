@@ -1,0 +1,30 @@
+/** Requests that end the process that runs them: the soak of them, with short delays between the starts of a process. */
+import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { ROOT, RUNTIMES } from "./support/fleet.js";
+import { FLEET_TAG, run, signal, taggedProcesses } from "./support/processes.js";
+import { waitFor } from "./support/wait.js";
+
+describe.each(RUNTIMES)("requests that crash, on %s", { timeout: 120_000 }, (runtime) => {
+  test("take two processes at most, whatever runs them, and the others answer on and come back", async () => {
+    const tag = randomUUID();
+    onTestFinished(async () => {
+      await waitFor("the soak's processes to be gone", () => {
+        const left = taggedProcesses(tag);
+        for (const pid of left) signal(pid, "SIGKILL");
+        return left.length === 0;
+      });
+    });
+    const soak = await run(
+      process.execPath,
+      [join(ROOT, "bench/soak/poison.mjs"), "--short", "--crashes", "12", "--instances", "3", "--runtime", runtime],
+      { env: { ...process.env, [FLEET_TAG]: tag }, deadlineMs: 110_000 },
+    );
+    for (const kind of ["fetch", "node", "wsgi", "command"]) {
+      expect(soak.output).toMatch(new RegExp(`^holds {2}${kind}: an event names the request`, "m"));
+    }
+    expect(soak.output).not.toMatch(/^FAILS/m);
+    expect(soak.code).toBe(0);
+  });
+});

@@ -22,7 +22,7 @@ export class Upstream {
   isStalled = false;
   /** Requests in flight that may be what ended another process. */
   suspects = 0;
-  private isLeaving = false;
+  isLeaving = false;
   /** When a request was lost here last, in milliseconds of `Deadlines.now`. */
   private lossAt = Number.NEGATIVE_INFINITY;
   private wereSeveralLost = false;

@@ -412,10 +412,11 @@ export class Exchange implements AnswerReceiver, BodySink {
   onUpstreamLost(loss: UpstreamLoss): void {
     const { state, upstream } = this;
     const wasSent = state === "sent";
-    const isOnlyLoss = upstream?.noteLoss(this.relay.deadlines.now) ?? true;
+    const lostAt = wasSent && mayHaveStarted(loss) ? upstream : undefined;
+    const isOnlyLoss = lostAt?.noteLoss(this.relay.deadlines.now) === true;
     this.releaseUpstream();
     if (state === "answering" || state === "tunnel") return this.abort();
-    if (wasSent && upstream !== undefined && mayHaveStarted(loss)) this.noteStart(loss, upstream, isOnlyLoss);
+    if (lostAt !== undefined) this.noteStart(loss, lostAt, isOnlyLoss);
     const { sends, starts, isIdempotent } = this;
     const isPoison = starts > 0 && this.isPoison;
     const attempted = { sends, starts, wasSent, isIdempotent, isBodyHeld: this.replay.isWhole, isPoison };
@@ -429,10 +430,12 @@ export class Exchange implements AnswerReceiver, BodySink {
   }
 
   /** It may have started at an upstream that was lost; if it may be what ended it, that is remembered. */
-  private noteStart(loss: UpstreamLoss, { id }: Upstream, isOnlyLoss: boolean): void {
+  private noteStart(loss: UpstreamLoss, { id, isLeaving }: Upstream, isOnlyLoss: boolean): void {
     this.starts++;
     this.isSuspect = true;
     if (loss === "bystander" || loss === "stalled" || loss === "broken") return;
+    // One that is drained ends at its deadline, whatever it still runs.
+    if (isLeaving && loss !== "fatal") return;
     const { poison, deadlines } = this.relay;
     const { endedProcess } = this;
     this.endedProcess = id;

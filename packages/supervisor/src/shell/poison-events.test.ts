@@ -1,0 +1,28 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { EventLog } from "./event-log.js";
+import { PoisonEvents } from "./poison-events.js";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+test("names the request once it is sure that its processes have ended, and never while one of them lives", () => {
+  const log = new EventLog();
+  const alive = new Set(["web.2#1", "web.3#1"]);
+  const events = new PoisonEvents(log, (id) => alive.has(id));
+  const told = () => log.recentEvents().map(({ subject, message }) => `${subject} ${message.replace(/;.*/, "")}`);
+  const found = (request: string, ...processes: string[]) => ({
+    ...{ type: "poison" as const, pool: "web", request, processes },
+  });
+  events.found(found("GET /a", "web.1#1", "web.1#2"));
+  const first = "web loses processes to GET /a: web.1#1 and web.1#2 ended while they ran it";
+  expect(told()).toEqual([first]);
+  events.found(found("GET /b", "web.1#1", "web.2#1"));
+  events.found(found("GET /c", "web.1#1", "web.3#1"));
+  expect(told()).toEqual([first]);
+  alive.delete("web.2#1");
+  vi.runAllTimers();
+  expect(told()).toEqual([first, "web loses processes to GET /b: web.1#1 and web.2#1 ended while they ran it"]);
+  events.found(found("GET /d", "web.3#1"));
+  events.close();
+  expect(vi.getTimerCount()).toBe(0);
+});

@@ -10,7 +10,7 @@ import { KeptConnections } from "../upstream-link/kept-connections.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
 import { HeldBody } from "./held-body.js";
 import { KeptHead } from "./kept-head.js";
-import { requestPattern } from "./poison.js";
+import { LostStarts } from "./lost-starts.js";
 import { QueuePlace } from "./queue-place.js";
 import type { Relay } from "./relay.js";
 import { ReplayBuffer } from "./replay-buffer.js";
@@ -44,14 +44,10 @@ export class Exchange implements AnswerReceiver, BodySink {
   private startedAt = 0;
   /** How often the request was written to an upstream. */
   private sends = 0;
-  /** At how many upstreams it was lost where it may have started. */
-  private starts = 0;
-  /** The process that ended with it, if it may be what ended it. */
-  private endedProcess: string | undefined;
+  private readonly lostStarts: LostStarts;
   /** Until when it waits for a connection to an upstream; 0 while it does not. */
   private waitsUntil = 0;
   isIdempotent = false;
-  isSuspect = false;
   private expectsContinue = false;
   private isBodyComplete = false;
   /** The client does not read as fast as the upstream answers: the upstream is paused. */
@@ -71,6 +67,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     private readonly peer: Peer,
   ) {
     this.replay = new ReplayBuffer(relay.budget, relay.limits.retryBufferBytes);
+    this.lostStarts = new LostStarts(relay);
   }
 
   get isActive(): boolean {
@@ -78,7 +75,11 @@ export class Exchange implements AnswerReceiver, BodySink {
   }
 
   get canRepeat(): boolean {
-    return this.canMove && this.isIdempotent && this.starts === 0 && !this.isPoison;
+    return this.canMove && this.isIdempotent && this.lostStarts.count === 0 && !this.isPoison;
+  }
+
+  get isSuspect(): boolean {
+    return this.lostStarts.count > 0;
   }
 
   get canMove(): boolean {
@@ -125,7 +126,6 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.startedAt = performance.now();
     this.kept.keep(bytes, start, end);
     this.isIdempotent = head.isIdempotent;
-    this.isSuspect = false;
     this.expectsContinue = head.expectsContinue;
     this.isBodyComplete = head.framing === "none";
     this.isClientBlocked = false;
@@ -134,8 +134,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.relay.counters.inFlight++;
     this.waitsUntil = 0;
     this.sends = 0;
-    this.starts = 0;
-    this.endedProcess = undefined;
+    this.lostStarts.reset();
     this.state = "queued";
     const route = routeOf(this.relay.router, head);
     if (typeof route === "number") return this.answer(route);
@@ -416,10 +415,11 @@ export class Exchange implements AnswerReceiver, BodySink {
     const isOnlyLoss = lostAt?.noteLoss(this.relay.deadlines.now) === true;
     this.releaseUpstream();
     if (state === "answering" || state === "tunnel") return this.abort();
-    if (lostAt !== undefined) this.noteStart(loss, lostAt, isOnlyLoss);
-    const { sends, starts, isIdempotent } = this;
-    const isPoison = starts > 0 && this.isPoison;
-    const attempted = { sends, starts, wasSent, isIdempotent, isBodyHeld: this.replay.isWhole, isPoison };
+    const { sends, lostStarts, isIdempotent } = this;
+    if (lostAt !== undefined) lostStarts.note(loss, lostAt, isOnlyLoss, this.poolName, this.describeRequest());
+    const isBodyHeld = this.replay.isWhole;
+    const isPoison = lostAt !== undefined && this.isPoison;
+    const attempted = { sends, starts: lostStarts.count, wasSent, isIdempotent, isBodyHeld, isPoison };
     // What has not begun may be asked for again; that is what 503 says.
     if (!mayTryElsewhere(loss, attempted)) return this.answer(loss === "unbegun" ? 503 : 502);
     this.isClientBlocked = false;
@@ -429,31 +429,12 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.dispatch(undefined);
   }
 
-  /** It may have started at an upstream that was lost; if it may be what ended it, that is remembered. */
-  private noteStart(loss: UpstreamLoss, { id, isLeaving }: Upstream, isOnlyLoss: boolean): void {
-    this.starts++;
-    this.isSuspect = true;
-    if (loss === "bystander" || loss === "stalled" || loss === "broken") return;
-    // One that is drained ends at its deadline, whatever it still runs.
-    if (isLeaving && loss !== "fatal") return;
-    const { poison, deadlines } = this.relay;
-    const { endedProcess } = this;
-    this.endedProcess = id;
-    // A server that closes idle connections loses a request on one now and then; only the second loss is no chance.
-    if (loss === "stale" && endedProcess === undefined) return;
-    const pool = (this.pool as Pool).name;
-    const request = requestPattern(this.describeRequest());
-    const { now } = deadlines;
-    // Of several that were lost together one did it: the one that does it again, or is known to.
-    if (loss !== "fatal" && !isOnlyLoss && endedProcess === undefined && !poison.has(pool, request, now)) return;
-    if (endedProcess !== undefined) poison.record(pool, request, endedProcess, now);
-    poison.record(pool, request, id, now);
+  private get isPoison(): boolean {
+    return this.lostStarts.isPoison(this.poolName, this.describeRequest());
   }
 
-  private get isPoison(): boolean {
-    const { poison, deadlines } = this.relay;
-    const { pool } = this;
-    return pool !== undefined && poison.has(pool.name, requestPattern(this.describeRequest()), deadlines.now);
+  private get poolName(): string {
+    return (this.pool as Pool).name;
   }
 
   private releaseUpstream(): void {

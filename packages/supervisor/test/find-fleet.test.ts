@@ -79,8 +79,23 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
     expect(await paceline(first, "reload")).toMatchObject({ code: 0 });
     expect(await get(join(current, "up.sock"), join(first, "up.sock"))).toBe("two");
+    // The supervisor was started in the folder that goes now.
     rmSync(first, { recursive: true });
     expect(await ask(second)).toBe(pid);
+    const instance = async () => {
+      const { stdout } = await paceline("/", "status", "--json", "-c", current);
+      return JSON.parse(stdout).pools[0].instances[0] as { pid: number; state: string; lastExit: { reason: string } };
+    };
+    const before = (await instance()).pid;
+    kill(before);
+    const isBack = async () => (await instance()).state === "ready" && (await instance()).pid !== before;
+    await expect.poll(isBack, { timeout: 10_000 }).toBe(true);
+    expect(await paceline("/", "reload", "-c", current)).toMatchObject({ code: 0 });
+    // A release that is pruned too early is named.
+    rmSync(second, { recursive: true });
+    kill((await instance()).pid);
+    const reason = async () => (await instance()).lastExit.reason;
+    await expect.poll(reason, { timeout: 10_000 }).toContain(`not started: its working directory is gone: ${second} `);
     expect(await paceline("/", "stop", "-c", current)).toMatchObject({ code: 0 });
   });
 

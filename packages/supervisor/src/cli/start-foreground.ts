@@ -26,6 +26,8 @@ export async function startForeground(target: string, options: StartOptions): Pr
   const unregister = register(prepared);
   try {
     describe(prepared, runDir, prepared.fleet);
+    // The folder of the start may be that of a release, and be deleted while the fleet runs.
+    process.chdir(prepared.runDirPath);
     return await runFleet(prepared, runDir, options);
   } finally {
     unregister();
@@ -137,11 +139,11 @@ async function waitReady(supervisor: Supervisor, timeoutMs: number | undefined):
   return result;
 }
 
-function announce({ fleet, runtimes }: PreparedStart, printer: LogPrinter): void {
+function announce({ fleet, request, runtimes }: PreparedStart, printer: LogPrinter): void {
   const runtime = fleet.config.pools[0]?.runtime ?? runtimes.preferred;
   const ours = process.versions.bun === undefined ? "node" : "bun";
   const shown = runtime === ours ? `${runtime} ${process.versions[runtime]}` : runtime;
-  const text = `${describeFleet(fleet.config, process.cwd())} (${shown})`;
+  const text = `${describeFleet(fleet.config, request.cwd)} (${shown})`;
   printer.print([{ sequence: 0, at: Date.now(), name: "paceline", text }]);
 }
 

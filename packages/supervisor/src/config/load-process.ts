@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig } from "../core/model.js";
+import { ownRuntimeCommand } from "../runtime-command.js";
+import { spawnProblem } from "../spawn-problem.js";
 import type { LoadTask } from "./compose.js";
 import { placeOf } from "./find.js";
 import { ConfigError, type Problem } from "./problems.js";
@@ -15,7 +17,8 @@ export type LoadAnswer = { config: FleetConfig } | { problems: Problem[] };
 /** The most an answer may be, in bytes: room for many pools with whole environments. */
 const MAX_ANSWER_BYTES = 16 << 20;
 
-const CHILD = fileURLToPath(new URL("load-child.js", import.meta.url));
+/** One file, so that it has no import that a tsconfig.json of the operator's could lead elsewhere. */
+const CHILD = fileURLToPath(new URL("bundle/load-child.js", import.meta.url));
 
 export interface LoadProcessOptions {
   /** The working directory of the child. */
@@ -35,7 +38,8 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
   const fail = (message: string) => new ConfigError([{ file, path: [], message }]);
   const answerFile = openAnswerFile();
   try {
-    const child = spawn(process.execPath, [CHILD, JSON.stringify(task)], {
+    const { command, args } = ownRuntimeCommand({ entry: CHILD, hasUserCode: true });
+    const child = spawn(command, [...args, JSON.stringify(task)], {
       cwd,
       env: environment,
       stdio: ["ignore", 2, 2, answerFile.fd],
@@ -50,7 +54,7 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
       child.on("exit", (code, signal) => resolve({ code, signal }));
     });
     clearTimeout(timer);
-    if (ended instanceof Error) throw fail(`could not be run: ${ended.message}`);
+    if (ended instanceof Error) throw fail(`could not be read: ${spawnProblem(ended, command, cwd)}`);
     if (late) throw fail(`did not finish within ${timeoutMs / 1000} s`);
     if (fstatSync(answerFile.fd).size > MAX_ANSWER_BYTES) {
       throw fail(`makes a configuration of more than ${MAX_ANSWER_BYTES} bytes`);

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { ExitStatus } from "../core/model.js";
+import { spawnProblem } from "../spawn-problem.js";
 
 export interface SpawnOptions {
   command: string;
@@ -28,14 +29,14 @@ export function spawnDetached(options: SpawnOptions): number | null {
     });
   } catch (error) {
     // Bun throws where Node emits an error.
-    setImmediate(() => options.onSpawnFailed((error as Error).message));
+    setImmediate(() => options.onSpawnFailed(spawnProblem(error as Error, options.command, options.cwd)));
     return null;
   }
   let told = false;
   child.on("error", (error) => {
     if (told || child.pid !== undefined) return;
     told = true;
-    options.onSpawnFailed(error.message);
+    options.onSpawnFailed(spawnProblem(error, options.command, options.cwd));
   });
   child.on("exit", (code, signal) => {
     if (told) return;

@@ -1,0 +1,112 @@
+/** The release layout of docs/deploying.md: its script, run exactly as it is printed there. */
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { allReady, PACELINE, Project, ROOT, RUNTIMES } from "./support/fleet.js";
+import { failures, NO_FAILURES } from "./support/load.js";
+import { run, signal } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
+
+const PAGE = readFileSync(join(ROOT, "docs/deploying.md"), "utf8");
+const SCRIPT = /^```sh\n(#!\/bin\/sh\n[\s\S]*?)^```$/m.exec(PAGE)?.[1] ?? "";
+
+const SERVING = (version: string) => `export default { fetch: () => new Response("${version}") };\n`;
+
+describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
+  test("the script of the page: first, under load, broken, unstable, pruned; crashes stay with the release in service", async () => {
+    const project = await Project.make({ runtime, app: "", config: {} });
+    const shop = mkdtempSync(join(tmpdir(), "pl-shop-"));
+    onTestFinished(() => rmSync(shop, { recursive: true, force: true }));
+    mkdirSync(join(shop, "tools/node_modules/.bin"), { recursive: true });
+    symlinkSync(PACELINE, join(shop, "tools/node_modules/.bin/paceline"));
+    const script = join(shop, "deploy.sh");
+    writeFileSync(script, SCRIPT, { mode: 0o700 });
+    const { PACELINE_RUN_DIR: _, ...inherited } = project.startEnvironment();
+    // The run directory of the test's helpers is that which the fleet has by itself.
+    const env = { ...inherited, SHOP: shop, PACELINE_STATE_DIR: join(project.folder, "state") };
+    const paceline = (...args: string[]) => run(PACELINE, [...args, "-c", join(shop, "current")], { cwd: "/", env });
+
+    const deploy = async (app: string, config: object = {}) => {
+      const source = join(shop, "next");
+      rmSync(source, { recursive: true, force: true });
+      mkdirSync(source);
+      writeFileSync(join(source, "package.json"), '{ "type": "module" }\n');
+      writeFileSync(join(source, "app.js"), app);
+      const settings = { listen: `127.0.0.1:${project.port}`, runtime, app: "./app.js", instances: 2, minReadyMs: 300 };
+      writeFileSync(join(source, "paceline.config.json"), JSON.stringify({ ...settings, ...config }));
+      return run(script, [source], { cwd: "/", env });
+    };
+    const releases = () => readdirSync(join(shop, "releases")).sort();
+    const serves = async (version: string) => {
+      for (let turn = 0; turn < 4; turn++) expect((await get(project.port)).body).toBe(version);
+    };
+    const status = async () => JSON.parse((await paceline("status", "--json")).stdout);
+    /** Ends every instance at once, and waits until as many others serve. */
+    const crashAll = async () => {
+      const pids = (await status()).pools[0].instances.map(({ pid }: { pid: number }) => pid) as number[];
+      for (const pid of pids) signal(pid, "SIGKILL");
+      await expect
+        .poll(
+          async () => {
+            const seen = await status();
+            const isNew = seen.pools[0].instances.every(
+              ({ pid }: { pid: number }) => pid !== null && !pids.includes(pid),
+            );
+            return isNew && allReady(seen);
+          },
+          { timeout: 15_000 },
+        )
+        .toBe(true);
+    };
+
+    const first = await deploy(SERVING("v1"));
+    expect(first, first.output).toMatchObject({ code: 0 });
+    expect((await status()).name).toBe(shop.slice(shop.lastIndexOf("/") + 1));
+    await serves("v1");
+
+    const load = project.load({ mode: "connect-anew", clients: 4, delayMs: 2 });
+    await load.moreConnections(50);
+    expect(await deploy(SERVING("v2"))).toMatchObject({ code: 0 });
+    await load.moreConnections(50);
+    expect(failures(await load.stop())).toEqual(NO_FAILURES);
+    await serves("v2");
+    expect(releases()).toEqual(["1", "2"]);
+
+    const broken = await deploy('throw new Error("no such table: carts");\n');
+    expect(broken.code).toBe(1);
+    expect(broken.output).toContain("no such table: carts");
+    const unstable = await deploy(`setTimeout(() => process.exit(7), 100);\n${SERVING("v3")}`);
+    expect(unstable.code).toBe(1);
+    expect(unstable.output).toMatch(/did not stay so/);
+    expect(readlinkSync(join(shop, "current"))).toBe("releases/2");
+    expect(releases()).toEqual(["1", "2"]);
+    await serves("v2");
+
+    // As if the release had been left there, and the link on it: what serves is pinned all the same.
+    mkdirSync(join(shop, "releases/3"));
+    writeFileSync(join(shop, "releases/3/app.js"), 'throw new Error("not in service");\n');
+    rmSync(join(shop, "current"));
+    symlinkSync("releases/3", join(shop, "current"));
+    await crashAll();
+    await serves("v2");
+    rmSync(join(shop, "releases/3"), { recursive: true });
+    rmSync(join(shop, "current"));
+    symlinkSync("releases/2", join(shop, "current"));
+
+    expect(await deploy(SERVING("v3"))).toMatchObject({ code: 0 });
+    expect(releases()).toEqual(["2", "3"]);
+    await crashAll();
+    await serves("v3");
+    expect(await paceline("stop")).toMatchObject({ code: 0 });
+  });
+});

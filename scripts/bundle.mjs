@@ -1,5 +1,6 @@
 /** Puts each program that stays running into one file, beside what the compiler wrote: a module costs every process that loads it. */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { isBuiltin } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
@@ -7,16 +8,24 @@ import { rolldown } from "rolldown";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 /** What the compiler wrote of each program; its bundle lies in `dist/bundle` under the same name. */
-const ENTRIES = ["packages/server/dist/bin.js", "packages/server/dist/shim/bin.js", "packages/balancer/dist/bin.js"];
+const ENTRIES = [
+  { entry: "packages/server/dist/bin.js" },
+  { entry: "packages/server/dist/shim/bin.js" },
+  { entry: "packages/balancer/dist/bin.js" },
+  // It runs where the operator's tsconfig.json holds, whose `paths` would reach imports of packages.
+  { entry: "packages/supervisor/dist/config/load-child.js", packages: true },
+];
 
-async function bundle(entry) {
+async function bundle({ entry, packages = false }) {
   const folder = join(root, dirname(entry), "bundle");
   rmSync(folder, { recursive: true, force: true });
   const build = await rolldown({
     input: join(root, entry),
     platform: "node",
-    // Only our own packages: what else a program uses stays where npm puts it.
-    external: (id) => !id.startsWith(".") && !id.startsWith("/") && !id.startsWith("@paceline/"),
+    // Packages that have both are better bundled as modules.
+    resolve: { mainFields: ["module", "main"] },
+    // Only our own packages: what else a program uses stays where npm puts it. jiti finds files of its own beside it.
+    external: (id) => !/^(\.|\/|@paceline\/)/.test(id) && (!packages || id === "jiti" || isBuiltin(id)),
   });
   const { output } = await build.write({
     dir: folder,

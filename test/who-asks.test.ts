@@ -85,8 +85,7 @@ describe.each(RUNTIMES)("who is asking, on %s", (runtime) => {
     expect(`${started.code} ${started.output}`).toMatch(/^0 /);
     for (const name of ["wsgi", "fapws", "gunicorn"])
       if (!(name in pools)) console.log(`left out, not installed: ${name}`);
-    const routes = Object.values(pools).flatMap((pool) => pool.routes.map((route) => route.slice(1, -1)));
-    const kinds = routes.filter((name) => name !== "static");
+    const kinds = Object.keys(pools).filter((name) => name !== "static");
 
     const stranger: Way = { port: project.port };
     const proxy: Way = { port: project.port, localAddress: PROXY };
@@ -127,7 +126,7 @@ describe.each(RUNTIMES)("who is asking, on %s", (runtime) => {
       expect((await ask(unix, kind, ["Host: a", "Connection: close"])).address, kind).toBe("unknown");
     }
 
-    for (const kind of routes) {
+    for (const kind of Object.keys(pools)) {
       for (const host of ["a:b", "[::1", "1.2.3.4.5", "a:99999"]) {
         const answer = await exchange(stranger, `/${kind}/x`, [`Host: ${host}`, "Connection: close"]);
         expect(answer, `${kind} ${host}`).toMatch(/^HTTP\/1\.1 400 /);

@@ -5,7 +5,7 @@ import http, { type IncomingMessage, type ServerResponse } from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import { type Project, ROOT } from "./fleet.js";
+import type { Project } from "./fleet.js";
 import { isListening } from "./ports.js";
 import { waitFor } from "./wait.js";
 
@@ -36,27 +36,6 @@ const ANSWER = `(request, response) => {
   response.end(JSON.stringify({ address, scheme, host, url: scheme + "://" + host + request.url, fields }));
 }`;
 
-/** The frameworks, told to trust as docs/apps.md has it. */
-const FRAMEWORKS = `import { createRequire } from "node:module";
-const require = createRequire(${JSON.stringify(join(ROOT, "examples/package.json"))});
-function seen(address, scheme, host, { url, rawHeaders }) {
-  const fields = rawHeaders.flatMap((name, i) => (i % 2 === 0 ? [[name, rawHeaders[i + 1]]] : []));
-  return { address, scheme, host, url: scheme + "://" + host + url, fields };
-}
-const express = require("express")();
-express.set("trust proxy", true);
-express.use((request, response) => response.json(seen(request.ip, request.protocol, request.host, request)));
-const koa = new (require("koa"))({ proxy: true });
-koa.use((context) => {
-  context.body = seen(context.ip, context.protocol, context.host, context.req);
-});
-const fastify = require("fastify")({ trustProxy: true });
-fastify.all("*", async (request) => seen(request.ip, request.protocol, request.host, request.raw));
-await fastify.ready();
-const handlers = { express, koa: koa.callback(), fastify: fastify.routing };
-export default (req, res) => handlers[req.url.split("/")[1]](req, res);
-`;
-
 const WSGI = `import json
 def app(environ, start_response):
     fields = [(key[5:].replace("_", "-"), value) for key, value in environ.items() if key.startswith("HTTP_")]
@@ -83,7 +62,6 @@ evwsgi.run()
 /** The apps, by their paths in the project. */
 export const APPS: Record<string, string> = {
   "fetch.js": FETCH_APP,
-  "frameworks.js": FRAMEWORKS,
   "handler.js": `export default ${ANSWER};\n`,
   "command.mjs": `import http from "node:http";\nhttp.createServer(${ANSWER}).listen(process.argv[2]);\n`,
   "asks.py": WSGI,
@@ -91,25 +69,20 @@ export const APPS: Record<string, string> = {
   "public/a b.txt": "a file",
 };
 
-/** The pools, each under the route of its name unless it has others. */
-export function poolsOf(
-  proxy: string,
-  python: string | undefined,
-  hasGunicorn: boolean,
-): Record<string, { routes: string[] }> {
-  const kinds: Record<string, object> = {
+/** The pools, each under the route of its name. */
+export function poolsOf(proxy: string, python: string | undefined, hasGunicorn: boolean): Record<string, object> {
+  const pools: Record<string, object> = {
     fetch: { app: "./fetch.js" },
     http1: { app: "./fetch.js", link: "http1" },
     node: { app: "./handler.js" },
-    frameworks: { app: "./frameworks.js", routes: ["/express/", "/koa/", "/fastify/"] },
     command: { command: [process.execPath, "command.mjs", "{socket}"] },
     proxy: { proxy, proxyOptions: { changeOrigin: false } },
     static: { static: "./public" },
     ...(python !== undefined && { wsgi: { wsgi: "asks:app", python }, fapws: { fapws: "./start.py", python } }),
     ...(hasGunicorn && { gunicorn: { command: ["gunicorn", "--bind", "unix:{socket}", "asks:app"] } }),
   };
-  const entries = Object.entries(kinds).map(([name, pool]) => [name, { instances: 1, routes: [`/${name}/`], ...pool }]);
-  return Object.fromEntries(entries);
+  for (const name of Object.keys(pools)) pools[name] = { ...pools[name], instances: 1, routes: `/${name}/` };
+  return pools;
 }
 
 /** An upstream elsewhere, which a proxy asks. */

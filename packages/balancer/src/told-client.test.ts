@@ -160,11 +160,10 @@ describe("the client of a trusted proxy", () => {
 
 describe("trusted proxies", () => {
   it("are known by their addresses in every spelling, and nobody by having none", () => {
-    const list = new TrustedProxies(["::ffff:10.0.0.0/104", "2001:db8::/32", "fe80::1%eth0/128"]);
+    const list = new TrustedProxies(["::ffff:10.0.0.0/104", "2001:db8::/32"]);
     expect(list.trusts("10.9.9.9")).toBe(true);
     expect(list.trusts("11.0.0.1")).toBe(false);
     expect(list.trusts("2001:db8::5")).toBe(true);
-    expect(list.trusts("fe80::1")).toBe(true);
     for (const node of ["unix", "unknown"]) expect(list.trusts(node)).toBe(false);
     expect(new TrustedProxies(["unix"]).trusts("unknown")).toBe(false);
     expect(new TrustedProxies(["0.0.0.0/0"]).trusts("unix")).toBe(false);

@@ -27,7 +27,7 @@ export class TrustedProxies {
       const plain = plainAddress(address);
       const isMapped = plain !== address && familyOf(plain) === "ipv4";
       if (prefix === undefined) this.networks.addAddress(plain, familyOf(plain));
-      else if (!isMapped) this.networks.addSubnet(plain, Number(prefix), familyOf(plain));
+      else if (!isMapped) this.networks.addSubnet(address, Number(prefix), familyOf(address));
       else if (Number(prefix) >= 96) this.networks.addSubnet(plain, Number(prefix) - 96, "ipv4");
     }
   }

@@ -386,6 +386,8 @@ export interface ChildSpec {
   app?: string;
   /** What the app's default export is to be taken for; unless told, its shape tells. */
   style?: "fetch" | "node";
+  /** What `process.argv` has after its path. */
+  args?: string[];
   /** The folder to serve in the place of an app; for instances. */
   static?: StaticSpec;
   /** The program to run in the place of an app; for shims. */

@@ -3,6 +3,7 @@ import type { App, AppStyle, FetchApp } from "./app.js";
 import { errorLine } from "./error-line.js";
 import { ServerError } from "./errors.js";
 import { hintOnListening } from "./listening-hint.js";
+import { unusableAddon, watchNativeAddons } from "./native-addons.js";
 
 const TYPESCRIPT = new Set([".ts", ".mts", ".cts", ".tsx"]);
 
@@ -15,6 +16,7 @@ const TYPESCRIPT = new Set([".ts", ".mts", ".cts", ".tsx"]);
 export async function loadApp(path: string, style?: AppStyle): Promise<App> {
   let module: { default?: unknown };
   let exported: unknown;
+  if (process.versions.bun !== undefined) watchNativeAddons();
   try {
     module = await importModule(path);
     // A module that was compiled to CommonJS carries its exports one level further down.
@@ -28,6 +30,10 @@ export async function loadApp(path: string, style?: AppStyle): Promise<App> {
       cause,
     });
   }
+  // Bun's own name for it, which brings none of Node's modules along.
+  const { require } = import.meta as { require?: NodeJS.Require };
+  const addon = require === undefined ? undefined : await unusableAddon(Object.keys(require.cache));
+  if (addon !== undefined) throw new ServerError("app-unusable", `${path} would fail: ${addon}`);
   const app = fetchObject(exported, style) ?? (await recognised(path, exported, style));
   // Most have neither, and need nothing of what follows.
   if (!hasLifecycle(module) && !hasLifecycle(exported)) return app;
@@ -62,9 +68,13 @@ async function importModule(path: string): Promise<{ default?: unknown }> {
   // Bun takes a path as it is, and needs none of Node's modules for it.
   if (process.versions.bun !== undefined) return import(path);
   const [{ extname }, { pathToFileURL }] = await Promise.all([import("node:path"), import("node:url")]);
-  if (TYPESCRIPT.has(extname(path)) && !runsTypeScript()) {
+  if (
+    TYPESCRIPT.has(extname(path)) &&
+    (!runsTypeScript() || (await import("./path-aliases.js")).hasPathAliases(path))
+  ) {
     const { createJiti } = await import("jiti");
-    const jiti = createJiti(import.meta.url);
+    // Path aliases are those of the app's own tsconfig.json, as on Bun.
+    const jiti = createJiti(path, { tsconfigPaths: true });
     const loaded = await jiti.import<{ default?: unknown }>(path);
     // What jiti gives is a thenable where the default export is one, as Fastify's app is: then that has come, and not the module.
     if ("default" in loaded) return loaded;

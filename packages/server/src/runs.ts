@@ -5,7 +5,7 @@ import { loadApp } from "./app-loader.js";
 import { ServerError } from "./errors.js";
 
 /** Exactly one of them is given. */
-export type Runs = Pick<ChildSpec, "app" | "style" | "static" | "proxy">;
+export type Runs = Pick<ChildSpec, "app" | "args" | "style" | "static" | "proxy">;
 
 /**
  * The app in `runs`.
@@ -17,6 +17,10 @@ export type Runs = Pick<ChildSpec, "app" | "style" | "static" | "proxy">;
 export async function loadRuns(runs: Runs, isLane: boolean, isBehindBalancer: boolean): Promise<App> {
   if (runs.static !== undefined) return (await import("./static/static-app.js")).staticApp(runs.static, isLane);
   if (runs.proxy !== undefined) return (await import("./proxy/proxy-app.js")).proxyApp(runs.proxy, isBehindBalancer);
-  if (runs.app !== undefined) return loadApp(runs.app, runs.style);
+  if (runs.app !== undefined) {
+    // As if it had been started by itself, on either runtime.
+    process.argv.splice(1, process.argv.length, runs.app, ...(runs.args ?? []));
+    return loadApp(runs.app, runs.style);
+  }
   throw new ServerError("usage", "there is nothing to run");
 }

@@ -3,9 +3,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
+import { BUN_ONE_READER } from "@paceline/link";
 import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { makePrivate } from "../run-dir/trust.js";
+import { ownRuntimeCommand } from "../runtime-command.js";
 import type { StartOptions } from "./commands/start.js";
 
 /** What a supervisor writes to its own output is little; beyond this it is cut at the next start. */
@@ -45,7 +47,9 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   if (runDir !== undefined) args.push("--run-dir", runDir);
   if (replace) args.push("--replace");
   if (watch) args.push("--watch");
-  const child = spawn(process.execPath, [process.argv[1] as string, ...args, "--", target], {
+  const supervisor = ownRuntimeCommand({ entry: process.argv[1] as string, hasUserCode: false });
+  const child = spawn(supervisor.command, [...supervisor.args, ...args, "--", target], {
+    env: { ...process.env, [BUN_ONE_READER]: "1" },
     detached: true,
     stdio: [spawning.stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe"],
   });

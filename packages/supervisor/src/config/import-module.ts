@@ -31,7 +31,7 @@ async function importDefault(file: string): Promise<unknown> {
   const needsJiti = process.versions.bun === undefined && /\.[cm]?ts$/.test(file);
   if (!needsJiti) return ((await import(pathToFileURL(file).href)) as { default?: unknown }).default;
   const { createJiti } = await import("jiti");
-  const jiti = createJiti(import.meta.url, { fsCache: false, moduleCache: false });
+  const jiti = createJiti(file, { fsCache: false, moduleCache: false, tsconfigPaths: true });
   return ((await jiti.import(file)) as { default?: unknown }).default;
 }
 

@@ -129,6 +129,8 @@ function resolvePool(
     env: pool.env ?? {},
     searchPath: env.PATH ?? process.env.PATH ?? "",
   });
+  const runtime = resolveRuntime(kind.runtime ?? pool.runtime, input.runtime, path, context);
+  if (pool.bunfig !== undefined && runtime !== "bun") find(context, [...path, "bunfig"], 'needs the runtime "bun"');
   return {
     name,
     kind: kind.kind,
@@ -140,7 +142,7 @@ function resolvePool(
     instances: processCount(pool.instances ?? kind.defaultInstances),
     routes,
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
-    runtime: resolveRuntime(kind.runtime ?? pool.runtime, input.runtime, path, context),
+    runtime,
     link: pool.link ?? input.link ?? "lane",
     cwd: folder ?? context.baseDir,
     env,

@@ -53,7 +53,7 @@ export interface ProcessPolicy {
 /** What an instance is started as. */
 export type Launch =
   /** A program of ours, on the pool's runtime: the server, or the shim of a command. */
-  | { entry: "server" | "shim" }
+  | { entry: "server" | "shim"; bunfig?: string }
   /** Another program: an absolute path or a name that is found on PATH, and its arguments. */
   | { command: string; args: string[] };
 

@@ -11,6 +11,7 @@ import {
 import type { FleetEffect } from "../core/fleet.js";
 import type { ProcessPolicy, RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
+import { inheritable, runtimeCommand } from "../runtime-command.js";
 import { planCommand } from "./command-plan.js";
 import { BALANCER_POOL } from "./live-process.js";
 import type { Generation, PoolConfigs } from "./pool-configs.js";
@@ -73,9 +74,12 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
   const { policy, runtime, maxOutputBytes } = configs.balancer;
   const spec = commonSpec(settings, policy);
   return {
-    ...commandLine(settings.runtimes, runtime, settings.entries.balancer),
+    ...runtimeCommand(settings.runtimes, runtime, { entry: settings.entries.balancer, hasUserCode: false }),
     cwd: runDir.path,
-    environment: clean(configs.environment, { ...identity, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) }),
+    environment: clean(inheritable(configs.environment), {
+      ...identity,
+      [LINK_ENVIRONMENT.spec]: JSON.stringify(spec),
+    }),
     runtime,
     maxOutputBytes,
     socket: null,
@@ -98,10 +102,15 @@ function planInstance(
   const own = { ...identity, PACELINE_SOCKET: socket, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) };
   return {
     ...("entry" in launch
-      ? commandLine(settings.runtimes, runtime, settings.entries[launch.entry], limits.maxHeadBytes)
+      ? runtimeCommand(settings.runtimes, runtime, {
+          entry: settings.entries[launch.entry],
+          hasUserCode: "app" in runs,
+          bunfig: launch.bunfig,
+          maxHeadBytes: limits.maxHeadBytes,
+        })
       : launch),
     cwd: pool.cwd,
-    environment: clean({ [BUN_LATE_FTL.name]: BUN_LATE_FTL.value, ...environment, ...pool.env }, own),
+    environment: clean({ [BUN_LATE_FTL.name]: BUN_LATE_FTL.value, ...fromCaller(environment, pool), ...pool.env }, own),
     runtime,
     maxOutputBytes,
     socket,
@@ -119,13 +128,12 @@ function planShim(
 ): SpawnPlan {
   const { policy, runtime, maxOutputBytes, maxInFlight } = pool;
   const socket = settings.runDir.socketPath(id);
-  const plan = planCommand(pool, { id, name, socket }, { ...environment, ...pool.env }, settings);
+  const plan = planCommand(pool, { id, name, socket }, { ...fromCaller(environment, pool), ...pool.env }, settings);
   const { address } = plan.spec;
   const tcp = typeof address === "string" ? null : address;
   const spec: ChildSpec = { ...commonSpec(settings, policy), command: plan.spec };
   return {
-    ...commandLine(settings.runtimes, runtime, settings.entries.shim),
-    // Its own: Bun would lay a .env file of the pool's folder over the environment.
+    ...runtimeCommand(settings.runtimes, runtime, { entry: settings.entries.shim, hasUserCode: false }),
     cwd: settings.runDir.path,
     environment: clean(plan.environment, {
       ...identity,
@@ -154,20 +162,9 @@ function commonSpec({ configs, runDir }: SpawnSettings, { drainTimeoutMs }: Proc
 /** Room for the fields that the balancer adds to a head that was as large as it may be. */
 const BALANCER_FIELDS_BYTES = 4096;
 
-/** @param maxHeadBytes for an instance; Bun learns it from its command line alone. */
-function commandLine(
-  runtimes: SpawnSettings["runtimes"],
-  runtime: RuntimeName,
-  entry: string,
-  maxHeadBytes?: number,
-): { command: string; args: string[] } {
-  if (runtime === "node") return { command: runtimes.node, args: [entry] };
-  if (runtimes.bun === undefined) {
-    throw new PacelineError("ENORUNTIME", 'Bun is not installed here; set runtime: "node"');
-  }
-  // --smol collects garbage sooner: many processes share the machine's memory.
-  const limits = maxHeadBytes === undefined ? [] : [`--max-http-header-size=${maxHeadBytes}`];
-  return { command: runtimes.bun, args: ["--smol", ...limits, entry] };
+/** PWD would name the folder of the start, which may be that of another release by now. */
+function fromCaller(environment: Record<string, string>, { cwd }: { cwd: string }): Record<string, string> {
+  return { ...inheritable(environment), ...(environment.PWD !== undefined && { PWD: cwd }) };
 }
 
 /** Ours last; a PACELINE_ variable of the caller's own, as when one fleet starts another, must not reach the child. */

@@ -5,6 +5,7 @@ import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import type { RuntimeName } from "../../core/model.js";
 import { ignoresHangup } from "../../hangup.js";
+import { runtimeCommand } from "../../runtime-command.js";
 import { EXIT, type ExitStatus } from "../exit-status.js";
 import { printError } from "../output.js";
 import type { DefineCommand } from "../program.js";
@@ -30,16 +31,13 @@ export const serve: DefineCommand = (program, action) => {
           printError(`${name} is not found here`);
           return EXIT.usage;
         }
-        return relay(program, [...serverArguments(name as RuntimeName), ...rest]);
+        const server = runtimeCommand(runtimes, name as RuntimeName, { entry: SERVER, hasUserCode: true });
+        return relay(server.command, [...server.args, ...rest]);
       }),
     );
 };
 
-/** What follows the runtime's own path to run the server. */
-function serverArguments(runtime: RuntimeName): string[] {
-  const bin = join(dirname(createRequire(import.meta.url).resolve("@paceline/server")), "bundle", "bin.js");
-  return runtime === "bun" ? ["--smol", bin] : [bin];
-}
+const SERVER = join(dirname(createRequire(import.meta.url).resolve("@paceline/server")), "bundle", "bin.js");
 
 function takeRuntime(args: string[]): { runtime: string | undefined; rest: string[] } {
   const at = args.findIndex((arg) => arg === "--runtime" || arg.startsWith("--runtime="));

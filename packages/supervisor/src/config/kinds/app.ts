@@ -1,6 +1,6 @@
 /** The kind `app`: a module of the user's. */
-import { text, word } from "../fields.js";
-import { resolveApp } from "../paths.js";
+import { text, texts, word } from "../fields.js";
+import { resolveApp, resolveFile } from "../paths.js";
 import { poolKind } from "./kind.js";
 
 export const app = poolKind({
@@ -13,13 +13,22 @@ export const app = poolKind({
       ["fetch", "node"],
       'How the app is called: `"fetch"`, with `(request, info)`, or `"node"`, with `(req, res)`. Default: what the shape of the default export tells; needed only for a function that leaves it open.',
     ),
+    args: texts("Arguments for the app: `process.argv` is the runtime, the app's path, and these. Default: none."),
+    bunfig: text(
+      "A bunfig.toml for the app's instances on Bun, from the config file's folder; paths in it, such as those of `preload`, are taken from `cwd`. Without this key Bun reads none, nor any .env file, and installs nothing.",
+    ),
   },
   defaultInstances: 4,
   resolve(keys, { baseDir, report }) {
     const found = resolveApp(keys.app ?? "", baseDir);
-    if (typeof found === "string")
-      return { source: found, runs: { app: found, ...(keys.style && { style: keys.style }) } };
-    report(["app"], found.problem);
-    return { source: "", runs: {} };
+    if (typeof found !== "string") report(["app"], found.problem);
+    const bunfig = keys.bunfig === undefined ? undefined : resolveFile(keys.bunfig, baseDir);
+    if (keys.bunfig !== undefined && bunfig === undefined) report(["bunfig"], `there is no such file: ${keys.bunfig}`);
+    const app = typeof found === "string" ? found : "";
+    return {
+      source: app,
+      runs: { app, ...(keys.style && { style: keys.style }), ...(keys.args && { args: keys.args }) },
+      launch: { entry: "server", ...(bunfig && { bunfig }) },
+    };
   },
 });

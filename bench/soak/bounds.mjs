@@ -137,7 +137,10 @@ function report(name, { alone, beside, before, highest, unclosed }) {
 try {
   const scenarios = { ...CLIENTS, ...UPSTREAMS, ...LANES, ...APPS };
   for (const [name, scenario] of Object.entries(scenarios)) {
-    if (name.includes(values.only) && !(scenario.runtimes?.includes(values.runtime) === false))
+    if (
+      values.only.split(",").some((part) => name.includes(part)) &&
+      !(scenario.runtimes?.includes(values.runtime) === false)
+    )
       await run(name, scenario);
   }
 } finally {

@@ -19,6 +19,15 @@ const chunks = (target) => ({
     }),
 });
 
+/** A body without end. */
+const uploads = (target) => ({
+  start: ({ port }) =>
+    connections(port, 100, (socket) => {
+      socket.write(post(target));
+      overAndOver(Buffer.from(`10000\r\n${"x".repeat(65_536)}\r\n`))(socket);
+    }),
+});
+
 export const CLIENTS = {
   "client: refusals that are not read": unread("/../x"),
   "client: responses of an app that are not read": unread("/"),
@@ -32,13 +41,12 @@ export const CLIENTS = {
   "client: chunks of a byte for WSGI": chunks("/wsgi/"),
   "client: chunks of a byte for a program": chunks("/program/unread"),
   "client: chunks of a byte to a folder": chunks("/files/small.txt"),
-  "client: 400 uploads that an app does not read": {
-    start: ({ port }) =>
-      connections(port, 400, overAndOver(Buffer.from(`${post("/unread")}10000\r\n${"x".repeat(65_536)}\r\n`))),
-  },
+  "client: 100 uploads that an app does not read": uploads("/unread"),
+  "client: 100 uploads that a Node handler does not read": uploads("/handler/unread"),
+  "client: 100 uploads that a program does not read": uploads("/program/unread"),
   "client: last responses that are not read": {
     start: ({ port }) =>
-      connections(port, 100, (socket) => socket.write(get("/large", "Connection: close\r\n")), { afterEnd: 5 }),
+      connections(port, 200, (socket) => socket.write(get("/wsgi/large", "Connection: close\r\n")), { afterEnd: 5 }),
   },
   "client: heads with two thousand Connection tokens": {
     start: ({ port }) => connections(port, 2, overAndOver(get("/", TOKENS)), { reads: true }),

@@ -39,7 +39,10 @@ export const LANES = {
   "lane: an instance that reads nothing, and uploads": {
     start: async ({ port }) => {
       await ask(port, "/wrong?what=deaf");
-      return connections(port, 100, overAndOver(Buffer.from(`${post("/unread")}10000\r\n${"x".repeat(65_536)}\r\n`)));
+      return connections(port, 100, (socket) => {
+        socket.write(post("/unread"));
+        overAndOver(Buffer.from(`10000\r\n${"x".repeat(65_536)}\r\n`))(socket);
+      });
     },
   },
 };

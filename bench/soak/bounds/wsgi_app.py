@@ -1,6 +1,9 @@
-"""A callable that does not read bodies."""
+"""A callable that does not read bodies, and has a response that is more than the sockets hold."""
+
+LARGE = b"x" * 3_500_000
 
 
 def app(environ, start_response):
-    start_response("200 OK", [("Content-Length", "6")])
-    return [b"hello\n"]
+    body = LARGE if environ["PATH_INFO"].endswith("large") else b"hello\n"
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]

@@ -3,6 +3,9 @@ import { LF } from "../http1/bytes.js";
 
 const NOTHING = Buffer.alloc(0);
 
+/** A buffer up to this size gets as much again to grow; whoever sends more ahead is soon read no more. */
+const MAX_SPARE_BYTES = 131_072;
+
 export class Input {
   bytes: Buffer = NOTHING;
   start = 0;
@@ -30,7 +33,8 @@ export class Input {
     // `bytes` may be shared with a request that is under way, so what joins goes to a buffer of its own, with room to grow.
     const length = this.length;
     if (!this.isOwn || this.end + received.length > this.bytes.length) {
-      const room = Buffer.allocUnsafe(Math.max(1024, 2 * (length + received.length)));
+      const needed = length + received.length;
+      const room = Buffer.allocUnsafe(needed > MAX_SPARE_BYTES ? needed : Math.max(1024, 2 * needed));
       this.bytes.copy(room, 0, this.start, this.end);
       this.searched -= this.start;
       this.bytes = room;

@@ -25,6 +25,10 @@ const SLASH = 47;
 /** More than the line before or after a chunk needs. */
 const CHUNK_LINE_BYTES = 32;
 
+const CRLF_BYTES = 2;
+/** What is put behind a chunk that was begun, with it, in bytes. */
+const MAX_GROWN_CHUNK_BYTES = 65_536;
+
 /** Room for what a head gains on its way: forwarded fields, framing, Connection, Date. */
 const ROOM_BYTES = 4096;
 
@@ -43,6 +47,10 @@ export class HeadWriter {
   private connection: Connection | undefined;
   /** All that was built begins with the head of a response, of which nothing has left. */
   private holdsHead = false;
+  /** Of the last chunk, while nothing has been built behind it: where its size, its data and its last CRLF end or begin. */
+  private chunkAt = 0;
+  private chunkDataAt = 0;
+  private chunkEnd = -1;
   private dateSecond = 0;
   private dateBytes = ascii(new Date(0).toUTCString());
 
@@ -57,6 +65,7 @@ export class HeadWriter {
     const bytes = this.buffer.subarray(0, this.length);
     this.length = 0;
     this.holdsHead = false;
+    this.chunkEnd = -1;
     return connection.writeTransient(bytes);
   }
 
@@ -64,6 +73,7 @@ export class HeadWriter {
   takeBack(connection: Connection): boolean {
     if (!this.holdsHead || this.connection !== connection) return false;
     this.length = 0;
+    this.chunkEnd = -1;
     this.holdsHead = false;
     return true;
   }
@@ -82,15 +92,37 @@ export class HeadWriter {
     return connection.write(bytes.subarray(start, end));
   }
 
-  /** Adds a piece of a body as one chunk; false as with `flush`. */
+  /** Adds a piece of a chunked body; small ones that follow each other become one chunk. False as with `flush`. */
   chunk(connection: Connection, bytes: Uint8Array, start: number, end: number): boolean {
     this.turnTo(connection);
+    if (this.chunkEnd === this.length && this.growChunk(bytes, start, end)) return true;
     this.makeRoom(connection);
-    this.length = writeHex(end - start, this.buffer, this.length);
-    this.length = endLine(this.buffer, this.length);
+    const at = this.length;
+    const dataAt = endLine(this.buffer, writeHex(end - start, this.buffer, at));
+    this.length = dataAt;
     const isFlowing = this.body(connection, bytes, start, end);
+    const isHere = this.length === dataAt + end - start;
     this.length = endLine(this.buffer, this.length);
+    this.chunkAt = at;
+    this.chunkDataAt = dataAt;
+    this.chunkEnd = isHere ? this.length : -1;
     return isFlowing;
+  }
+
+  /** A peer may send its body byte by byte: whoever gets it has a cost for each chunk. */
+  private growChunk(bytes: Uint8Array, start: number, end: number): boolean {
+    const { buffer, chunkAt, chunkDataAt } = this;
+    const dataEnd = this.chunkEnd - CRLF_BYTES;
+    const size = dataEnd - chunkDataAt + end - start;
+    const roomLeft = buffer.length - CHUNK_LINE_BYTES - this.length;
+    if (end - start > SMALL_PIECE_BYTES || size > MAX_GROWN_CHUNK_BYTES || end - start > roomLeft) return false;
+    // Its size may have come to have a digit more.
+    const shift = hexDigits(size) - (chunkDataAt - CRLF_BYTES - chunkAt);
+    if (shift > 0) buffer.copyWithin(chunkDataAt + shift, chunkDataAt, dataEnd);
+    this.chunkDataAt = endLine(buffer, writeHex(size, buffer, chunkAt));
+    this.length = endLine(buffer, copy(bytes, start, end, buffer, dataEnd + shift));
+    this.chunkEnd = this.length;
+    return true;
   }
 
   /** Ends a chunked body. */
@@ -247,6 +279,12 @@ function hasLengthZero(head: RequestHead): boolean {
   if (head.framing !== "none") return false;
   for (let i = 0; i < head.fields.count; i++) if (head.fields.kinds[i] === FieldKind.CONTENT_LENGTH) return true;
   return false;
+}
+
+function hexDigits(value: number): number {
+  let digits = 1;
+  for (let rest = value >>> 4; rest > 0; rest >>>= 4) digits++;
+  return digits;
 }
 
 function put(text: Uint8Array, to: Uint8Array, at: number): number {

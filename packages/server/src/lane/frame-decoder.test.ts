@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { anyFrame, cut, frameBytes } from "../../test/support/lane-frames.js";
 import { FrameDecoder } from "./frame-decoder.js";
 import { FRAME_HEADER_BYTES, FrameType } from "./protocol.js";
@@ -108,5 +108,15 @@ describe("the lane's decoder, of an instance", () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  it("makes room seldom for a frame that comes byte by byte", () => {
+    const bytes = frameBytes({ type: FrameType.REQUEST, id: 7, payload: Buffer.alloc(100_000, "x") });
+    const reads = Array.from(bytes, (byte) => Buffer.from([byte]));
+    const room = vi.spyOn(Buffer, "allocUnsafeSlow");
+    onTestFinished(() => room.mockRestore());
+    const { events } = decode(reads);
+    expect(events.map(({ id, bytes }) => [id, bytes.length])).toEqual([[7, 200_000]]);
+    expect(room.mock.calls.length).toBeLessThan(30);
   });
 });

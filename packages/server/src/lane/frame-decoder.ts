@@ -35,7 +35,7 @@ export class FrameDecoder {
     }
     for (;;) {
       if (this.dataLeft > 0) {
-        if (at === end) return true;
+        if (at === end) return this.keep(bytes, at, end);
         const to = Math.min(end, at + this.dataLeft);
         this.dataLeft -= to - at;
         sink.onBody(this.dataStream, bytes, at, to, this.isLastData && this.dataLeft === 0);
@@ -64,20 +64,29 @@ export class FrameDecoder {
     }
   }
 
-  /** What was kept and what came, in one buffer of its own. */
+  /** What was kept and what came, in one buffer, which has room for more where a frame comes in many small pieces. */
   private join(received: Buffer): Buffer {
-    const joined = Buffer.allocUnsafeSlow(this.partialLength + received.length);
-    this.partial.copy(joined, 0, 0, this.partialLength);
-    received.copy(joined, this.partialLength);
-    this.partial = NOTHING;
+    const { partialLength } = this;
+    const length = partialLength + received.length;
+    if (length > this.partial.length) {
+      const room = Buffer.allocUnsafeSlow(partialLength > received.length ? 2 * length : length);
+      this.partial.copy(room, 0, 0, partialLength);
+      this.partial = room;
+    }
+    received.copy(this.partial, partialLength);
+    const joined = this.partial.subarray(0, length);
     this.partialLength = 0;
     return joined;
   }
 
   private keep(bytes: Buffer, at: number, end: number): boolean {
-    if (at === end) return true;
+    if (at === 0 && bytes.buffer === this.partial.buffer) {
+      // Still the frame that was begun, and nobody has seen it.
+      this.partialLength = end;
+      return true;
+    }
     // A copy, lest a few bytes keep a whole buffer alive.
-    this.partial = Buffer.from(bytes.subarray(at, end));
+    this.partial = at === end ? NOTHING : Buffer.from(bytes.subarray(at, end));
     this.partialLength = end - at;
     return true;
   }

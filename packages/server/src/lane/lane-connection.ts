@@ -36,6 +36,9 @@ export interface LaneServices {
   onGone(lane: LaneConnection): void;
 }
 
+/** With more than this waiting for the balancer it is not read: what it says may ask for answers without end. */
+const MAX_UNSENT_BYTES = 1 << 20;
+
 /** Slots of streams; a stream's id is its slot with the number of the slot's uses above. */
 const SLOT_BITS = 16;
 const SLOT_MASK = (1 << SLOT_BITS) - 1;
@@ -60,6 +63,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   private hasGreeted = false;
   private readonly early: Buffer[] = [];
   private isClosed = false;
+  private isPaused = false;
   private peerWindow = STREAM_WINDOW_BYTES;
   /** How many have come. */
   private requests = 0;
@@ -94,6 +98,16 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     const took = performance.now() - since;
     if (took > LONG_TURN_MS) this.busy(took);
     this.output.flushRead();
+    this.pauseWhileUnsent();
+  }
+
+  /** The balancer reads whatever becomes of its own bytes, so that waiting for it comes to an end. */
+  private pauseWhileUnsent(): void {
+    const isDue = this.socket.isBlocked && this.output.frames.length > MAX_UNSENT_BYTES;
+    if (isDue === this.isPaused) return;
+    this.isPaused = isDue;
+    if (isDue) this.socket.pause();
+    else this.socket.resume();
   }
 
   /** What came waits for what serves it. */
@@ -245,6 +259,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     if (blocked?.state === "waiting") this.call(blocked);
     this.beginWaiting();
     this.output.flush();
+    this.pauseWhileUnsent();
   }
 
   onClose(): void {

@@ -97,6 +97,8 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
       case Frame.BUSY:
         return;
       case Frame.GOAWAY:
+        // Answered once, however often it is said.
+        if (this.isGoingAway) return;
         this.isGoingAway = true;
         this.output.frames.empty(Frame.GOAWAY, 0);
         return this.output.flushTurn();
@@ -104,7 +106,7 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
         this.services.onProblem(
           `the instance at ${this.path} closed its lane: ${Buffer.from(bytes.subarray(start, end))}`,
         );
-        return;
+        return this.close();
       default:
         this.break(`a frame of type ${type}, which has no place on a lane for control`);
     }

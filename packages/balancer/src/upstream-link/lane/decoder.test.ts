@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { anyFrame, cut, frameBytes } from "../../../test/support/lane-frames.js";
 import { LaneDecoder } from "./decoder.js";
 import { Frame, HEADER_BYTES } from "./protocol.js";
@@ -111,5 +111,14 @@ describe("the lane's decoder", () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  it("makes room once for a frame that comes byte by byte", () => {
+    const bytes = frameBytes({ type: Frame.RESPONSE, id: 7, payload: Buffer.alloc(100_000, "x") });
+    const room = vi.spyOn(Buffer, "allocUnsafeSlow");
+    onTestFinished(() => room.mockRestore());
+    const { events } = decode(Array.from(bytes, (byte) => Buffer.from([byte])));
+    expect(events.map(({ id, bytes }) => [id, bytes.length])).toEqual([[7, 200_000]]);
+    expect(room.mock.calls.length).toBeLessThan(5);
   });
 });

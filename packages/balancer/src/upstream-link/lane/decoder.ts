@@ -1,5 +1,4 @@
 /** Cuts an instance's bytes into frames, wherever the reads cut them. Pure: no sockets. */
-import { copyOf } from "../../http1/bytes.js";
 import { BOUNDS, Frame, HEADER_BYTES } from "./protocol.js";
 
 /** Told of each frame; its bytes are good until the call returns. */
@@ -12,8 +11,9 @@ export interface LaneSink {
 export class LaneDecoder {
   /** Set when a frame is broken: what it was. Nothing is read after it. */
   problem = "";
-  /** A frame that has not come whole yet. */
+  /** A frame that has not come whole yet, in room for all of it once its header is there; and how much of it has. */
   private held: Uint8Array | undefined;
+  private heldLength = 0;
   /** Of a body's frame: the bytes still to come, its stream, and whether it is the body's last. */
   private bodyLeft = 0;
   private bodyId = 0;
@@ -25,15 +25,15 @@ export class LaneDecoder {
     let at = 0;
     while (this.held !== undefined) {
       // Only the frame that was begun is put together; what follows it is read where it lies.
-      const missing = missingOf(this.held);
-      if (received.length - at < missing) {
-        this.held = concat(this.held, received.subarray(at));
-        return true;
-      }
-      const whole = concat(this.held, received.subarray(at, at + missing));
-      at += missing;
+      const whole = wholeLength(this.held, this.heldLength);
+      const count = Math.min(whole - this.heldLength, received.length - at);
+      this.hold(received, at, at + count, whole);
+      at += count;
+      if (this.heldLength < whole) return true;
+      const frame = this.held.subarray(0, whole);
       this.held = undefined;
-      if (this.readFrames(whole, 0, sink)) continue;
+      this.heldLength = 0;
+      if (this.readFrames(frame, 0, sink)) continue;
       return false;
     }
     return this.readFrames(received, at, sink);
@@ -70,8 +70,19 @@ export class LaneDecoder {
       at = payload + size;
       sink.onFrame(type, id, bytes, payload, at);
     }
-    if (at < length) this.held = copyOf(bytes, at, length);
+    if (at < length) this.hold(bytes, at, length, wholeLength(bytes.subarray(at), length - at));
     return true;
+  }
+
+  /** A frame may come byte by byte: room is made for it once, and not for each. */
+  private hold(bytes: Uint8Array, start: number, end: number, whole: number): void {
+    if (this.held === undefined || this.held.length < whole) {
+      const room = Buffer.allocUnsafeSlow(whole);
+      if (this.held !== undefined) room.set(this.held.subarray(0, this.heldLength));
+      this.held = room;
+    }
+    this.held.set(bytes.subarray(start, end), this.heldLength);
+    this.heldLength += end - start;
   }
 
   private readBody(bytes: Uint8Array, at: number, sink: LaneSink): number {
@@ -82,10 +93,9 @@ export class LaneDecoder {
   }
 }
 
-/** How many bytes a frame that was begun lacks until it can be read: the rest of its header, or of itself. */
-function missingOf(held: Uint8Array): number {
-  if (held.length < HEADER_BYTES) return HEADER_BYTES - held.length;
-  return HEADER_BYTES + uint24(held, 0) - held.length;
+/** How long a frame that was begun is: its header, or all of it where that is there. */
+function wholeLength(begun: Uint8Array, length: number): number {
+  return length < HEADER_BYTES ? HEADER_BYTES : HEADER_BYTES + uint24(begun, 0);
 }
 
 function uint24(bytes: Uint8Array, at: number): number {
@@ -94,11 +104,4 @@ function uint24(bytes: Uint8Array, at: number): number {
 
 export function uint32(bytes: Uint8Array, at: number): number {
   return (uint24(bytes, at) | ((bytes[at + 3] as number) << 24)) >>> 0;
-}
-
-function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
-  const both = Buffer.allocUnsafeSlow(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
 }

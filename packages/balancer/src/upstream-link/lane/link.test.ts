@@ -357,4 +357,36 @@ describe("the balancer's lane", () => {
     end(connection);
     expect(empties).toBe(1);
   });
+
+  it("answers GOAWAY once, however often it is said, and reads nothing after CLOSE", async () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(GET);
+    await turnEnd();
+    connection.take();
+    give(...Array.from({ length: 1000 }, () => frame(Frame.GOAWAY, 0)));
+    await turnEnd();
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.GOAWAY]);
+    give(...Array.from({ length: 1000 }, () => frame(Frame.CLOSE, 0, Buffer.from("enough"))));
+    expect(bench.problems).toEqual([expect.stringContaining("enough")]);
+    expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
+  });
+
+  it("has little of each body in an instance that holds much of all of them", async () => {
+    const { bench, give } = open();
+    const piece = Buffer.alloc(WINDOW_BYTES / 4, "x");
+    const all = Array.from({ length: 70 }, () => bench.ask(PUT));
+    const taken = all.map(({ stream }) => stream.sendBody(piece, 0, piece.length));
+    expect(taken).toEqual(all.map((_, at) => at < 63));
+    // A body of which the instance has used all goes on, whatever it holds of others.
+    const [first, last] = [all[0], all.at(-1)] as [Asked, Asked];
+    give(number(Frame.WINDOW, idOf(last), piece.length));
+    expect([last.drains, last.stream.sendBody(piece, 0, 1000), last.stream.sendBody(piece, 0, 65_536)]).toEqual([
+      1,
+      true,
+      false,
+    ]);
+    expect(first.stream.flush()).toBe(false);
+    for (const { stream } of all.slice(1)) stream.cancel();
+    expect(first.stream.flush()).toBe(true);
+  });
 });

@@ -43,6 +43,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   readonly output = new LaneOutput();
   /** What the instance takes of a request's body before it grants more, as it said. */
   requestWindow = 0;
+  /** What was sent of bodies and not granted anew, of all streams. */
+  unread = 0;
   private state: State = "closed";
   private decoder = new LaneDecoder();
   private readonly streams = new StreamTable(this);
@@ -231,6 +233,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
         return;
       }
       case Frame.GOAWAY:
+        // Answered once, however often it is said.
+        if (this.isGoingAway) return;
         this.isGoingAway = true;
         // Nothing new follows it: the instance may leave when it has answered what came before.
         this.output.frames.empty(Frame.GOAWAY, 0);
@@ -242,7 +246,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
         this.services.onProblem(
           `the instance at ${this.path} closed its lane: ${Buffer.from(bytes.subarray(start, end))}`,
         );
-        return;
+        return this.lost();
       default:
         this.break(`a frame of type ${type}, which an instance does not send`);
     }

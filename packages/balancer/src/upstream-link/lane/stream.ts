@@ -27,6 +27,11 @@ type State =
   /** After a 101: bytes pass both ways. */
   | "tunnel";
 
+/** Beyond so much of all bodies that an instance holds, none of them may have more there than the little, in bytes. */
+const MUCH_UNREAD_BYTES = 16 << 20;
+/** An instance grants anew when it has used so much. */
+const LITTLE_UNREAD_BYTES = 65_536;
+
 /** One for the process: a head is used before the next is read. */
 const head = new ResponseHead();
 
@@ -47,6 +52,8 @@ export class LaneStream implements UpstreamStream {
   private isUpgrade = false;
   /** What the instance still takes of the request's body, in bytes. */
   private window = 0;
+  /** What was sent of the body and not granted anew: the instance may hold it. */
+  private unread = 0;
   /** The part of the request's body that the window does not allow yet. */
   private readonly waiting = new WaitingBytes();
   private isEndDue = false;
@@ -110,10 +117,13 @@ export class LaneStream implements UpstreamStream {
 
   /**
    * Whether the client may be read on. A read comes whole, however little the window allows: so the next is asked for
-   * while the window has room for half of itself, and little has to wait here.
+   * while the window has room for half of itself, and little has to wait here. While the instance holds much for all
+   * streams together, each has little of it.
    */
   private get takesMore(): boolean {
-    return this.waiting.length === 0 && !this.lane.output.isBlocked && this.window >= this.lane.requestWindow / 2;
+    const { lane } = this;
+    if (this.waiting.length > 0 || lane.output.isBlocked || this.window < lane.requestWindow / 2) return false;
+    return lane.unread < MUCH_UNREAD_BYTES || this.unread < LITTLE_UNREAD_BYTES;
   }
 
   /** Sends what the window and the lane allow; answers with the position up to which it did. */
@@ -122,6 +132,8 @@ export class LaneStream implements UpstreamStream {
     while (at < end && this.window > 0 && !this.lane.output.isBlocked) {
       const size = Math.min(end - at, this.window, MAX_DATA_BYTES);
       this.window -= size;
+      this.unread += size;
+      this.lane.unread += size;
       this.lane.output.frames.data(this.id, bytes, at, at + size);
       at += size;
       this.lane.output.flushWhenFull();
@@ -245,7 +257,14 @@ export class LaneStream implements UpstreamStream {
 
   onWindow(bytes: number): void {
     this.window += bytes;
+    this.used(Math.min(bytes, this.unread));
     this.sendWaiting();
+  }
+
+  /** The instance does not hold so many bytes any more. */
+  private used(bytes: number): void {
+    this.unread -= bytes;
+    this.lane.unread -= bytes;
   }
 
   /** The kernel has room again. */
@@ -282,6 +301,7 @@ export class LaneStream implements UpstreamStream {
     this.state = "free";
     this.receiver = undefined;
     this.waiting.clear();
+    this.used(this.unread);
     this.id = (this.slot | (((this.id >>> 16) + 1) << 16)) >>> 0;
   }
 }

@@ -1,0 +1,59 @@
+/** A lane whose balancer asks and does not read. */
+import { expect, it } from "vitest";
+import { DEFAULT_LIMITS } from "../limits.js";
+import { LaneConnection } from "./lane-connection.js";
+import type { LaneSocket } from "./lane-socket.js";
+
+class FakeSocket implements LaneSocket {
+  isBlocked = false;
+  isPaused = false;
+  written = 0;
+
+  /** The kernel takes the first write, and nothing after it until it `drains`. */
+  write(bytes: Uint8Array): boolean {
+    this.written += bytes.length;
+    this.isBlocked = true;
+    return false;
+  }
+
+  pause(): void {
+    this.isPaused = true;
+  }
+
+  resume(): void {
+    this.isPaused = false;
+  }
+
+  end(): void {}
+  destroy(): void {}
+}
+
+const frame = (type: number, payload: number[]) => Buffer.from([payload.length, 0, 0, type, 0, 0, 0, 0, ...payload]);
+const HELLO = frame(1, [...Buffer.from("PCLN"), 1, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+const PINGS = Buffer.concat(Array.from({ length: 5000 }, () => frame(14, [1, 0, 0, 0])));
+
+it("is read no more while a megabyte waits for the balancer, and again when that has been read", () => {
+  const socket = new FakeSocket();
+  const services = {
+    load: () => Promise.resolve(),
+    limits: DEFAULT_LIMITS,
+    active: () => 0,
+    isLeaving: () => false,
+    onError: (error: unknown) => expect.fail(String(error)),
+    onGone: () => {},
+  };
+  const lane = new LaneConnection(socket, services, 0);
+  lane.onData(HELLO);
+  let reads = 0;
+  while (!socket.isPaused && reads < 1000) {
+    lane.onData(PINGS);
+    reads++;
+  }
+  expect(socket.isPaused).toBe(true);
+  expect(reads * PINGS.length).toBeLessThan(1_500_000);
+  // What was put off leaves in one write; nothing waits but that.
+  socket.isBlocked = false;
+  lane.onDrain();
+  expect(socket.written).toBeGreaterThan(1_000_000);
+  expect(socket.isPaused).toBe(false);
+});

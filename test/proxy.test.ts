@@ -31,7 +31,8 @@ async function startUpstream(certificate?: Certificate): Promise<Upstream> {
   const url = () => `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`;
   function answer(request: IncomingMessage, response: ServerResponse) {
     if (request.url === "/moved") response.writeHead(301, { location: `${url()}/here` });
-    response.end(JSON.stringify({ url: request.url, headers: request.headers }));
+    const { url: target, headers, socket } = request;
+    response.end(JSON.stringify({ url: target, headers, connection: socket.remotePort }));
   }
   const close = () => {
     for (const chat of sockets.clients) chat.terminate();
@@ -75,6 +76,19 @@ describe.each(RUNTIMES)("a proxy beside an app on %s", (runtime) => {
         "x-forwarded-prefix": "/old",
       },
     });
+
+    // Nobody gets a connection that carried another one's requests.
+    const clients = await Promise.all([1, 2].map(() => RawConnection.open(project.port)));
+    for (const client of [...clients, ...clients]) {
+      const before = client.received;
+      client.write("GET /old/ HTTP/1.1\r\nHost: a\r\n\r\n");
+      await waitFor("an answer", () => client.received.slice(before.length).includes('"connection":'));
+    }
+    const used = clients.map(({ received }) => [...received.matchAll(/"connection":(\d+)/g)].map(([, port]) => port));
+    for (const client of clients) client.close();
+    expect(used[0]?.[0]).toBe(used[0]?.[1]);
+    expect(used[1]?.[0]).toBe(used[1]?.[1]);
+    expect(used[0]?.[0]).not.toBe(used[1]?.[0]);
     expect((await get(project.port, "/old/moved")).headers.get("location")).toBe("/old/here");
     expect((await project.cli(["reload"])).code).toBe(0);
     expect((await get(project.port, "/old/")).status).toBe(200);

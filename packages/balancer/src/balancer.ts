@@ -63,14 +63,17 @@ export class Balancer {
     const lane = { transport, unbegunUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.membership = new Membership({
       maxQueue: limits.maxQueue,
-      makeLink: ({ socket = "", tcp, protocol, foreign, maxInFlight = Number.POSITIVE_INFINITY }, onRoom) => {
+      makeLink: (described, onRoom) => {
+        const { socket = "", tcp, protocol, foreign = false, perClient = foreign } = described;
+        const { maxInFlight = Number.POSITIVE_INFINITY } = described;
         const bound = Math.min(maxConnectionsPerUpstream, maxInFlight);
         if (protocol === "lane") return new LaneLink(lane, socket, bound, onRoom);
         // One request at a time on each connection.
         const isBounded = maxInFlight < maxConnectionsPerUpstream;
         const link = new Http1UpstreamLink(http1, tcp ?? socket, {
           maxConnections: bound,
-          isForeign: foreign ?? false,
+          isForeign: foreign,
+          isPerClient: perClient,
           onRoom: isBounded ? onRoom : undefined,
         });
         if (protocol !== "http1+control") return link;

@@ -87,8 +87,12 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
     other.destroy();
   });
 
-  it("has its connection kept for one client alone, and closed when that leaves", async () => {
-    await follow();
+  it.each([
+    ["foreign", {}],
+    // An instance of ours that stands for a stranger, as those of a proxy do.
+    ["its clients'", { foreign: false, perClient: true }],
+  ])("that is %s has its connection kept for one client alone, and closed when that leaves", async (_, told) => {
+    await follow(told);
     const clients = await Promise.all([1, 2].map(() => RawClient.connect(balancer.port)));
     for (const client of [...clients, ...clients]) await askAll(client, [GET]);
     expect(connections).toEqual([

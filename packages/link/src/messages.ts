@@ -241,6 +241,8 @@ export interface SnapshotUpstream {
    * one; and its answers are counted by the balancer.
    */
   foreign?: boolean;
+  /** Each of its connections may carry the requests of one client alone: what a response leaves behind reaches nobody else. */
+  perClient?: boolean;
   /** Requests that this balancer may have under way there at once; unless told, as many as its limits allow. */
   maxInFlight?: number;
 }

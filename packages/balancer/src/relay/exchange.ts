@@ -56,7 +56,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   private isUpstreamBlocked = false;
   private status = 0;
   private readonly kept = new KeptHead();
-  private strangers: KeptConnections | undefined;
+  private connections: KeptConnections | undefined;
   private readonly replay: ReplayBuffer;
   /** What came of the body before an upstream was asked for. */
   private held: HeldBody | undefined;
@@ -95,15 +95,15 @@ export class Exchange implements AnswerReceiver, BodySink {
   }
 
   /** None for a client that leaves after this response, nor for a trusted proxy: it brings the requests of many. */
-  get keptStrangers(): KeptConnections | undefined {
+  get keptConnections(): KeptConnections | undefined {
     if (!this.client.staysOpen || this.peer.isTrusted) return undefined;
-    this.strangers ??= new KeptConnections();
-    return this.strangers;
+    this.connections ??= new KeptConnections();
+    return this.connections;
   }
 
   /** The client's connection is closed. */
   leave(): void {
-    this.strangers?.closeAll();
+    this.connections?.closeAll();
   }
 
   /** Whether the answer's head was sent to the client. */

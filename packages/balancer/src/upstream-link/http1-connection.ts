@@ -34,7 +34,7 @@ const head = new ResponseHead();
 export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner, Connector, KeptConnection {
   /** In milliseconds of `Deadlines.now`. */
   idleSince = 0;
-  /** The client that it is kept for, while it is idle and its upstream a stranger. */
+  /** The client that it is kept for, while it is idle and serves one alone. */
   keptFor: KeptConnections | undefined;
   private state: State = "connecting";
   private connection: Connection | undefined;

@@ -5,7 +5,6 @@ import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Transport } from "../transport/transport.js";
 import { Http1UpstreamConnection } from "./http1-connection.js";
-import type { KeptConnections } from "./kept-connections.js";
 import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "./link.js";
 
 export interface Http1LinkServices {
@@ -18,11 +17,10 @@ export interface Http1LinkServices {
 
 export interface Http1LinkOptions {
   maxConnections: number;
-  /**
-   * It is no server of ours: it may close an idle connection while a request is on its way there, and may send more than
-   * its response. So its connections are used again for the same client alone.
-   */
+  /** It is no server of ours, and may close an idle connection while a request is on its way there. */
   isForeign: boolean;
+  /** It may send more than its response, or stands for one that may: a connection is used again for the same client alone. */
+  isPerClient: boolean;
   /**
    * Given for an upstream that has few requests at once, since more would wait within it: one that is given up holds its
    * place until the upstream is done with it. It is called when there is room again, though no exchange ended.
@@ -76,7 +74,7 @@ export class Http1UpstreamLink implements UpstreamLink {
   open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
     // On a new connection it is sure that the upstream was there when the request came.
     const mayReuse = isIdempotent && !receiver.isSuspect;
-    const kept = this.options.isForeign ? this.takeKept(receiver.keptStrangers, mayReuse) : this.idle.pop();
+    const kept = this.options.isPerClient ? this.takeKept(receiver, mayReuse) : this.idle.pop();
     if (kept !== undefined) {
       kept.begin(receiver);
       this.latest = kept;
@@ -105,9 +103,10 @@ export class Http1UpstreamLink implements UpstreamLink {
     return first;
   }
 
-  /** A stranger's connection that is kept for this client. */
-  private takeKept(kept: KeptConnections | undefined, isIdempotent: boolean): Http1UpstreamConnection | undefined {
-    const connection = isIdempotent ? (kept?.find(this) as Http1UpstreamConnection | undefined) : undefined;
+  /** The connection that is kept for this client. */
+  private takeKept({ keptConnections }: AnswerReceiver, mayReuse: boolean): Http1UpstreamConnection | undefined {
+    if (this.options.isForeign && !mayReuse) return undefined;
+    const connection = keptConnections?.find(this) as Http1UpstreamConnection | undefined;
     if (connection !== undefined) this.forget(connection);
     return connection;
   }
@@ -143,13 +142,13 @@ export class Http1UpstreamLink implements UpstreamLink {
   /** A connection has no request any more: false when it must not be kept. */
   keep(connection: Http1UpstreamConnection, receiver: AnswerReceiver): boolean {
     if (this.onEmpty !== undefined || this.keepsNone) return false;
-    if (this.options.isForeign) {
-      const { keptStrangers } = receiver;
-      if (keptStrangers === undefined) return false;
+    if (this.options.isPerClient) {
+      const { keptConnections } = receiver;
+      if (keptConnections === undefined) return false;
       // One that a request went past, since it must not be sent twice, makes room.
-      keptStrangers.find(this)?.close();
-      keptStrangers.add(connection);
-      connection.keptFor = keptStrangers;
+      keptConnections.find(this)?.close();
+      keptConnections.add(connection);
+      connection.keptFor = keptConnections;
     }
     connection.idleSince = this.services.deadlines.now;
     this.idle.push(connection);

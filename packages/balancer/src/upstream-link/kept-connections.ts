@@ -1,4 +1,4 @@
-/** Idle connections to strangers that are kept for one client: bytes that a response left behind there must reach nobody else. */
+/** Idle connections that are kept for one client: what a stranger's response left behind there must reach nobody else. */
 
 export interface KeptConnection {
   /** Identifies the upstream that it leads to. */

@@ -36,8 +36,8 @@ export interface AnswerReceiver {
   readonly isSuspect: boolean;
   /** The request's method and path, for people; made when it is asked for. */
   describeRequest(): string;
-  /** Where a stranger's connection is kept for this client's next request; undefined when it must not be kept. */
-  readonly keptStrangers?: KeptConnections | undefined;
+  /** Connections that are kept for this client's next request alone; undefined when none must be. */
+  readonly keptConnections?: KeptConnections | undefined;
   /** A connection is there; the request may be sent. Only where `open` gave a stream that was not ready. */
   onUpstreamReady(): void;
   /** A head; of a 1xx another follows. Its bytes are good until the call returns. */

@@ -1,10 +1,12 @@
 /** One request through the library: what goes wrong on either side reaches the other, and once. */
 import type { Agent, ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from "node:http";
+import type { Stream } from "node:stream";
 import { answerFailure, answerPlainly } from "../runtime/plain-answer.js";
 import { clientFields, problemOf, reasonOf } from "./answer-fields.js";
 import { type Fault, faultOf } from "./faults.js";
-import { passInterim } from "./interim.js";
+import { type Interim, Interims, passInterim } from "./interim.js";
 import { setFields } from "./library.js";
+import { outliveWrites } from "./outlive-writes.js";
 import { hasKnownCoding, upstreamFields } from "./request-fields.js";
 import { upstreamTarget } from "./request-target.js";
 import type { Upstream } from "./upstream.js";
@@ -16,6 +18,9 @@ const IDEMPOTENT: ReadonlySet<string | undefined> = new Set(["GET", "HEAD", "OPT
 /** How a kept connection ends that the upstream had closed already. */
 const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);
 
+/** How long an upstream may say nothing to Expect: some ignore it, and then the body goes out all the same. */
+const CONTINUE_WAIT_MS = 1000;
+
 export class Exchange {
   /** Answered, passed on or broken off: nothing that happens now matters. */
   private isOver = false;
@@ -23,6 +28,9 @@ export class Exchange {
   private wait: UpstreamWait | undefined;
   private answer: IncomingMessage | undefined;
   private readonly hasBody: boolean;
+  private readonly interims = new Interims();
+  /** The client's body is not asked for before the upstream asks for it. */
+  private isBodyHeld: boolean;
 
   constructor(
     private readonly upstream: Upstream,
@@ -31,6 +39,7 @@ export class Exchange {
   ) {
     const { headers } = incoming;
     this.hasBody = headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
+    this.isBodyHeld = this.hasBody && headers.expect !== undefined && incoming.httpVersion === "1.1";
   }
 
   start(): void {
@@ -41,7 +50,7 @@ export class Exchange {
     if (!hasKnownCoding(incoming)) return this.answerFault(501);
     setFields(incoming, upstreamFields(incoming, upstream.isBehindBalancer));
     this.response.once("close", () => this.clientDone());
-    this.send(target, upstream.kept);
+    this.send(target, upstream.kept(incoming.socket));
   }
 
   private send(target: string, agent: Agent): void {
@@ -49,7 +58,13 @@ export class Exchange {
     upstream.request(
       target,
       (request) => this.watch(request, target),
-      () => upstream.library.web(incoming, response, { agent }, ignored),
+      () =>
+        upstream.library.web(
+          incoming,
+          response,
+          this.isBodyHeld ? { agent, buffer: this.heldBody } : { agent },
+          ignored,
+        ),
     );
     // After the library has copied the answer's fields: the agent reads in them how long the connection may be kept.
     this.request?.once("response", (answer: IncomingMessage) => {
@@ -61,15 +76,35 @@ export class Exchange {
 
   private originalFields: IncomingMessage["headers"] | undefined;
 
+  /** What the library pipes to the upstream in the place of a body that the client sends only when it is told to. */
+  private get heldBody(): Stream {
+    const pipe = (request: ClientRequest) => {
+      const release = () => {
+        clearTimeout(timer);
+        if (!this.isBodyHeld || this.answer !== undefined) return;
+        this.isBodyHeld = false;
+        // Reading it says 100 Continue to the client.
+        this.incoming.pipe(request);
+      };
+      const timer = setTimeout(release, CONTINUE_WAIT_MS);
+      request.once("continue", release);
+      request.once("close", () => clearTimeout(timer));
+      return request;
+    };
+    return { pipe } as unknown as Stream;
+  }
+
   private watch(request: ClientRequest, target: string): void {
     this.request = request;
+    if (this.isBodyHeld) request.setHeader("expect", "100-continue");
     if (this.hasBody) flushSoon(request);
     const wait = this.upstream.waits.begin(request, {
       onLate: (fault) => this.fail(fault),
       isClientSlow: () => this.isClientSlow(),
     });
     this.wait = wait;
-    request.on("information", (interim) => passInterim(interim, this.incoming, this.response));
+    request.once("socket", outliveWrites);
+    request.on("information", (interim) => this.onInterim(interim));
     request.once("response", (answer) => this.onAnswer(answer));
     request.on("error", (error) => {
       if (this.isOver || request !== this.request || this.answer?.complete) return;
@@ -87,6 +122,12 @@ export class Exchange {
     return CLOSED.has(code) && IDEMPOTENT.has(this.incoming.method);
   }
 
+  private onInterim(interim: Interim): void {
+    if (this.isOver) return;
+    if (this.interims.take(interim)) passInterim(interim, this.incoming, this.response);
+    else this.fail({ status: 502, reason: "it sent interim responses without end" });
+  }
+
   /** Before the library sees it. */
   private onAnswer(answer: IncomingMessage): void {
     this.answer = answer;
@@ -95,16 +136,23 @@ export class Exchange {
     answer.once("close", () => {
       if (!answer.complete) this.fail(CUT_SHORT);
     });
+    if (this.mayLeaveBytes(answer) && this.request !== undefined) this.request.shouldKeepAlive = false;
     const problem = problemOf(answer);
     if (problem !== undefined) return this.fail({ status: 502, reason: problem });
     const { incoming, response } = this;
     const fields = clientFields(answer, incoming, this.upstream.settings);
     // The library would have it kept even where the client or a drain wants it closed.
-    const closes = response.getHeader("connection") === "close" || !response.shouldKeepAlive;
+    const closes = this.isBodyHeld || response.getHeader("connection") === "close" || !response.shouldKeepAlive;
     fields.connection = closes ? "close" : "keep-alive";
     this.originalFields = answer.headers;
     setFields(answer, fields);
     answer.statusMessage = reasonOf(answer);
+  }
+
+  /** Some send a body where there can be none, or go on about a request that they have answered before it was whole. */
+  private mayLeaveBytes({ statusCode }: IncomingMessage): boolean {
+    const { method, complete } = this.incoming;
+    return method === "HEAD" || statusCode === 204 || statusCode === 304 || (this.hasBody && !complete);
   }
 
   private isClientSlow(): boolean {

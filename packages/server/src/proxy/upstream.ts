@@ -1,23 +1,18 @@
 /** The upstream as an instance sees it: the library, the kept connections, and the seam at which both meet. */
-import http, { type ClientRequest } from "node:http";
-import https from "node:https";
+import type { Agent, ClientRequest } from "node:http";
+import type { Duplex } from "node:stream";
 import type Server from "http-proxy";
+import { Connections } from "./connections.js";
 import { FaultLog } from "./faults.js";
 import { loadLibrary } from "./library.js";
 import type { ProxySettings } from "./settings.js";
 import { UpstreamWaits } from "./upstream-wait.js";
 
-/** The method by which node:http gives a request to its agent, before anything of it is written; `@types` leave it out. */
-type AddRequest = (request: ClientRequest, ...rest: unknown[]) => void;
-
-type UpstreamAgent = http.Agent & { addRequest: AddRequest };
-
 export class Upstream {
   readonly faults: FaultLog;
-  /** Keeps connections. */
-  readonly kept: http.Agent;
+  private readonly connections: Connections;
   /** Makes a connection for each request: for upgrades, and where a kept one turned out to be closed. */
-  readonly fresh: http.Agent;
+  readonly fresh: Agent;
   readonly waits: UpstreamWaits;
   private onRequest: ((request: ClientRequest) => void) | undefined;
 
@@ -32,8 +27,8 @@ export class Upstream {
   ) {
     this.faults = new FaultLog(settings.name);
     this.waits = new UpstreamWaits(settings);
-    this.kept = this.agent({ keepAlive: true, timeout: settings.idleTimeoutMs, scheduling: "lifo" });
-    this.fresh = this.agent({ keepAlive: false });
+    this.connections = new Connections(settings, (request) => this.onRequest?.(request));
+    this.fresh = this.connections.fresh();
   }
 
   /**
@@ -54,22 +49,12 @@ export class Upstream {
     }
   }
 
-  close(): void {
-    this.kept.destroy();
-    this.fresh.destroy();
+  /** Keeps connections for the requests of this client's connection alone. */
+  kept(client: Duplex): Agent {
+    return this.connections.of(client);
   }
 
-  private agent(options: http.AgentOptions): http.Agent {
-    const { isTls, secure, ca, serverName, maxConnections } = this.settings;
-    const common = { ...options, maxSockets: maxConnections, maxTotalSockets: maxConnections };
-    // Without a servername it would be the Host that the client asked for, and the certificate held against that.
-    const tls = { rejectUnauthorized: secure, servername: serverName, ...(ca === undefined ? {} : { ca }) };
-    const agent = (isTls ? new https.Agent({ ...common, ...tls }) : new http.Agent(common)) as UpstreamAgent;
-    const { addRequest } = agent;
-    agent.addRequest = (request, ...rest) => {
-      this.onRequest?.(request);
-      addRequest.call(agent, request, ...rest);
-    };
-    return agent;
+  close(): void {
+    this.fresh.destroy();
   }
 }

@@ -18,6 +18,8 @@ export interface Reach {
   maxInFlight?: number;
   /** It is no server of ours. */
   foreign?: boolean;
+  /** Each of its connections may carry the requests of one client alone. */
+  perClient?: boolean;
 }
 
 /** What leads to a pool, and what its instances see of the path. */

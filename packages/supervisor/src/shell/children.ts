@@ -85,12 +85,13 @@ export class Children {
 
   /** How a balancer reaches an instance that is ready. */
   reach(id: string): Reach {
-    const { socket, tcp, mark, protocol, maxInFlight } = this.byId.get(id) as LiveProcess;
+    const { socket, tcp, mark, protocol, maxInFlight, perClient } = this.byId.get(id) as LiveProcess;
     return {
       ...(tcp === null ? { socket: socket as string } : { tcp }),
       protocol,
       ...(maxInFlight !== null && { maxInFlight }),
       ...(mark !== null && { foreign: true }),
+      ...(perClient && { perClient }),
     };
   }
 
@@ -138,6 +139,7 @@ export class Children {
       tcp: plan.tcp,
       mark: plan.mark,
       maxInFlight: plan.maxInFlight,
+      perClient: plan.perClient,
       protocol: "http1",
       output,
       stats: options.stats.open(effect.id, effect.pool),

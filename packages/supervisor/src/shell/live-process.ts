@@ -28,6 +28,8 @@ export interface LiveProcess {
   readonly mark: string | null;
   /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
   readonly maxInFlight: number | null;
+  /** Whether each connection there may carry the requests of one client alone. */
+  readonly perClient: boolean;
   /** What an instance that is ready speaks there. */
   protocol: UpstreamProtocol;
   readonly output: OutputFile;

@@ -32,6 +32,8 @@ export interface SpawnPlan {
   mark: string | null;
   /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
   maxInFlight: number | null;
+  /** Whether each of its connections may carry the requests of one client alone. */
+  perClient: boolean;
 }
 
 /** What every plan is made from. */
@@ -86,6 +88,7 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
     tcp: null,
     mark: null,
     maxInFlight: null,
+    perClient: false,
   };
 }
 
@@ -117,6 +120,8 @@ function planInstance(
     tcp: null,
     mark: null,
     maxInFlight,
+    // Its own connections to a stranger are those of its clients.
+    perClient: "proxy" in runs,
   };
 }
 
@@ -147,6 +152,7 @@ function planShim(
     tcp,
     mark: plan.mark,
     maxInFlight,
+    perClient: true,
   };
 }
 

@@ -16,8 +16,8 @@ export interface ServerLimits extends InstanceLimits {
    */
   headTimeoutMs: number;
   /**
-   * Milliseconds between two pieces of a request body. Default 60000. On Bun rounded up to seconds, 255 s at most, and
-   * there it also runs while a request that came with a body is being handled and nothing is written.
+   * Milliseconds between two pieces of a request body. Default 60000. On Bun it counts while the app waits for a piece, and
+   * takes up to five seconds more.
    */
   bodyTimeoutMs: number;
   /**

@@ -21,7 +21,6 @@ class BunConnection implements Connection {
   /** What the kernel has not taken yet; null almost always. */
   private waiting: WaitingBytes | null = null;
   private closing: Closing = "open";
-  readonly seesAcknowledgements = seesOutgoing;
   private writtenBytes = 0;
   /** The peer sent FIN. */
   private hasEnded = false;
@@ -34,6 +33,10 @@ class BunConnection implements Connection {
 
   get waitingBytes(): number {
     return this.waiting === null ? 0 : this.waiting.length;
+  }
+
+  get seesAcknowledgements(): boolean {
+    return seesOutgoing;
   }
 
   acknowledgedBytes(): number {

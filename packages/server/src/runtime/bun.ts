@@ -4,6 +4,7 @@ import { RequestCounter } from "../request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-info.js";
 import { lentFileOf } from "../static/lent-file.js";
 import { withPrivateUmask } from "../unix-socket.js";
+import { BunBodyWatch } from "./bun-body-watch.js";
 import { HostCheck } from "./host-check.js";
 import { listenError } from "./listen-error.js";
 import type { RunningServer, RuntimeOptions, ServeAddress } from "./running-server.js";
@@ -56,7 +57,9 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions): Runn
 function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: RequestCounter) {
   const { limits, behindBalancer } = options;
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
-  const bodyTimeoutSeconds = seconds(limits.bodyTimeoutMs);
+  let serving: BunServer | undefined;
+  // Bun closes what is idle for its shortest time.
+  const bodies = new BunBodyWatch(limits.bodyTimeoutMs, (request) => serving?.timeout(request, 1));
   const idle = idleSeconds(options);
   const hosts = behindBalancer ? undefined : new HostCheck();
   let close = false;
@@ -71,7 +74,7 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
 
   /** Waits for the handler without the timer of idle connections, which would cut one that takes long. */
   async function wait(promise: Promise<Response>, request: Request, server: BunServer): Promise<Response> {
-    if (!hasBody(request)) server.timeout(request, 0);
+    server.timeout(request, 0);
     try {
       return await promise;
     } finally {
@@ -83,11 +86,11 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
     const begunAtMs = performance.now();
     counter.begin();
     if (server.pendingRequests > limits.maxConnections) return refuse(counter);
-    if (!behindBalancer && hasBody(request)) server.timeout(request, bodyTimeoutSeconds);
     if (hosts?.acceptsUrl(request) === false) return badRequest();
     // An HTTP/1.0 request without Host; new URL(request.url) has to work in apps.
     const absolute = request.url.charCodeAt(0) === SLASH ? absoluteRequest(request) : request;
-    const asked = behindBalancer ? askedFor(absolute) : absolute;
+    serving = server;
+    const asked = behindBalancer ? askedFor(absolute) : hasBody(request) ? bodies.watch(absolute, request) : absolute;
     const result = handler(asked, new Info(new BunSource(request, server)));
     if (result instanceof Response) return finish(result, begunAtMs);
     const promise = Promise.resolve(result);

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { saying } from "./support/apps.js";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
 
@@ -114,6 +115,38 @@ describe.each(RUNTIMES)("an app on %s", { timeout: 60_000 }, (runtime) => {
       expect(saved()).toEqual(notes);
       for (const stream of before) stream.close();
     }
+  });
+});
+
+describe.each(RUNTIMES)("two deploys at once on %s", { timeout: 60_000 }, (runtime) => {
+  test("both commands respond when the newest code is in service everywhere, and other pools are not held up", async () => {
+    const version = (text: string) =>
+      `export const start = () => new Promise((resolve) => setTimeout(resolve, 400));\n${saying(text)}`;
+    const pools = {
+      web: { app: "./app.js", instances: 2, routes: ["/"] },
+      api: { app: "./api.js", instances: 1, routes: ["/api/"] },
+    };
+    const project = await startFleet({
+      runtime,
+      app: version("v1"),
+      files: { "api.js": saying("api") },
+      config: { pools, minReadyMs: 300 },
+    });
+    const answers = async () => {
+      const said = new Set<string>();
+      for (let n = 0; n < 4; n++) said.add((await get(project.port)).body);
+      return [...said];
+    };
+    project.write("app.js", version("v2"));
+    const first = project.cli(["reload", "web"]).then(async (result) => ({ ...result, said: await answers() }));
+    await project.statusWhere("the first reload to be under way", ({ pools }) => pools[0]?.rollout !== null);
+    project.write("app.js", version("v3"));
+    const second = project.cli(["reload", "web"]).then(async (result) => ({ ...result, said: await answers() }));
+    // One that does not wait says so, and another pool is free.
+    expect(await project.cli(["restart", "web"])).toMatchObject({ code: 5 });
+    expect((await project.cli(["scale", "api", "2"])).code).toBe(0);
+    for (const { code, said } of await Promise.all([first, second])) expect([code, said]).toEqual([0, ["v3"]]);
+    expect((await project.ready()).pools[0]?.rollout).toBeNull();
   });
 });
 

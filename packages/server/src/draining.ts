@@ -10,6 +10,10 @@ export function drainSignal(): AbortSignal {
   const work = backgroundWork();
   if (work.draining === undefined) {
     work.draining = new AbortController();
+    // Every long response listens to it, and Node warns of more than ten.
+    if (process.versions.bun === undefined) {
+      process.getBuiltinModule("node:events").setMaxListeners(0, work.draining.signal);
+    }
     if (work.isDrainAnnounced) work.draining.abort(reason());
   }
   return work.draining.signal;

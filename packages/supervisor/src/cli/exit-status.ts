@@ -11,6 +11,8 @@ export const EXIT = {
   notRunning: 3,
   /** The deadline passed. */
   deadline: 4,
+  /** Another operation is under way there; try again when it is done. */
+  busy: 5,
 } as const;
 
 export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
@@ -32,6 +34,8 @@ export function exitStatusOfCode(code: string): ExitStatus {
       return EXIT.notRunning;
     case "timeout":
       return EXIT.deadline;
+    case "busy":
+      return EXIT.busy;
     default:
       return EXIT.failed;
   }

@@ -30,7 +30,7 @@ test("docs/cli.md has every option", () => {
 test.each([
   ["invalid", 2],
   ["config", 2],
-  ["busy", 1],
+  ["busy", 5],
   ["failed", 1],
   ["EADDRINUSE", 1],
   ["not-running", 3],

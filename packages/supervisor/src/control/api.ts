@@ -214,7 +214,7 @@ export type OperationErrorCode =
   | "invalid"
   /** The config read for a reload has problems. Exit status 2. */
   | "config"
-  /** Another operation on that pool is under way. Exit status 1. */
+  /** Another operation on that pool is under way, and this one does not wait. Exit status 5. */
   | "busy"
   /** A new instance did not get ready, or the fleet is stopping. Exit status 1. */
   | "failed"

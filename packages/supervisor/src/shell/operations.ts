@@ -16,7 +16,7 @@ export interface OperationsOptions {
   slots: SlotBook;
   log: EventLog;
   isStopping(): boolean;
-  isReloading(): boolean;
+  isReloading(pool: string): boolean;
 }
 
 export const STOPPING: Refusal = { ok: false, code: "failed", message: "the fleet is stopping" };
@@ -91,7 +91,9 @@ export class Operations {
   refusal(pool: string): Refusal | undefined {
     const busy = this.refusalToRoll(pool);
     if (busy !== undefined) return busy;
-    return this.options.isReloading() ? { ok: false, code: "busy", message: "a reload is under way" } : undefined;
+    return this.options.isReloading(pool)
+      ? { ok: false, code: "busy", message: `a reload of ${pool} is under way` }
+      : undefined;
   }
 
   /** Why a rollout of this pool may not begin now; a reload that is under way asks only this. */

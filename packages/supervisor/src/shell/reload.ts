@@ -31,15 +31,10 @@ export interface ReloadOptions {
 type Environment = Record<string, string>;
 
 export class Reload {
-  private running = false;
   /** A reload ended between two balancers, so that no config says what all of them are. */
   private areBalancersMixed = false;
 
   constructor(private readonly options: ReloadOptions) {}
-
-  get isRunning(): boolean {
-    return this.running;
-  }
 
   /** @param environment replaces the caller's environment for the new processes; it stays as it was when not given. */
   async run(
@@ -47,30 +42,21 @@ export class Reload {
     environment: Environment | undefined,
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
-    const { runner, operations, isStopping, loadConfig } = this.options;
-    for (const pool of runner.fleet.pools) {
-      if (poolName !== undefined && poolName !== pool.name) continue;
-      const refusal = operations.refusal(pool.name);
-      if (refusal !== undefined) return refusal;
-    }
-    this.running = true;
-    try {
-      onProgress("reading the config");
-      const loaded = await loadConfig();
-      if (isStopping()) return STOPPING;
-      if (!loaded.ok) return { ok: false, code: "config", message: loaded.problems.join("\n") };
-      const refusal = this.refusal(loaded.config, poolName);
-      if (refusal !== undefined) return refusal;
-      const next = environment ?? this.options.configs.environment;
-      const result =
-        poolName === undefined
-          ? await this.all(loaded.config, next, onProgress)
-          : await this.existing(loaded.config, poolName, next, onProgress);
-      if (result.ok && environment !== undefined) this.options.configs.environment = environment;
-      return result;
-    } finally {
-      this.running = false;
-    }
+    const { isStopping, loadConfig } = this.options;
+    if (isStopping()) return STOPPING;
+    onProgress("reading the config");
+    const loaded = await loadConfig();
+    if (isStopping()) return STOPPING;
+    if (!loaded.ok) return { ok: false, code: "config", message: loaded.problems.join("\n") };
+    const refusal = this.refusal(loaded.config, poolName);
+    if (refusal !== undefined) return refusal;
+    const next = environment ?? this.options.configs.environment;
+    const result =
+      poolName === undefined
+        ? await this.all(loaded.config, next, onProgress)
+        : await this.existing(loaded.config, poolName, next, onProgress);
+    if (result.ok && environment !== undefined) this.options.configs.environment = environment;
+    return result;
   }
 
   private refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
@@ -125,7 +111,8 @@ export class Reload {
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
     const { runner, rollouts, configs, operations, publish } = this.options;
-    // Since this reload began, another command may have begun on the pool.
+    // A restart may be under way there, which ends in bounded time.
+    await rollouts.whenFree(name);
     const refusal = operations.refusalToRoll(name);
     if (refusal !== undefined) return refusal;
     const pool = findPool(runner.fleet, name);

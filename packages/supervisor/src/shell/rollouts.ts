@@ -40,6 +40,8 @@ interface Running {
   readonly formerGeneration: number | undefined;
   /** Slots that have still to get their replacement: they wait for what is there beside the member to end. */
   readonly awaited: Set<number>;
+  /** Resolves when it has ended. */
+  readonly ended: Promise<void>;
   /** What the replacement that was lost had written last. */
   lastLines: string[];
   send(event: RolloutEvent): void;
@@ -62,6 +64,11 @@ export class Rollouts {
     return { ok: false, code: "busy", message: `a ${rollout.kind} of ${pool} is under way` };
   }
 
+  /** Resolves when no rollout works on that pool. */
+  async whenFree(pool: string): Promise<void> {
+    for (let state = this.running.get(pool); state !== undefined; state = this.running.get(pool)) await state.ended;
+  }
+
   /** Ends all that are under way; the old processes of their slots stay as they are. */
   abandon(reason: string): void {
     for (const { send } of [...this.running.values()]) send({ type: "abandon", reason });
@@ -82,13 +89,17 @@ export class Rollouts {
     const { runner, log, policyOf } = this.options;
     const refusal = this.refusal(pool);
     if (refusal !== undefined) return Promise.resolve(refusal);
+    let markEnded = () => {};
+    const ended = new Promise<void>((resolve) => {
+      markEnded = resolve;
+    });
     return new Promise((resolve) => {
       const state: Running = {
         rollout: newRollout(kind, slots, {
           maxSurge: surgeOf(policyOf(pool).maxSurge, findPool(runner.fleet, pool)?.wanted ?? slots.length),
           canGoBack: formerGeneration !== undefined,
         }),
-        ...{ generation, formerGeneration, awaited: new Set(), lastLines: [] },
+        ...{ generation, formerGeneration, awaited: new Set(), ended, lastLines: [] },
         send: () => {},
       };
       const finish = () => {
@@ -96,6 +107,7 @@ export class Rollouts {
         if (outcome === null || this.running.get(pool) !== state) return;
         unwatch();
         this.running.delete(pool);
+        markEnded();
         if (outcome.ok) {
           log.event("info", pool, `${kind} done: ${total} of ${total}`);
           resolve({ ok: true, message: `${pool}: ${kind} done, ${total} of ${total}` });

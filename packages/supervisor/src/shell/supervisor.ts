@@ -21,6 +21,7 @@ import { PoolConfigs } from "./pool-configs.js";
 import { processGroups } from "./process-groups.js";
 import { PssSampler } from "./pss.js";
 import { longestEndMs, Reload } from "./reload.js";
+import { ReloadQueue } from "./reload-queue.js";
 import { Rollouts } from "./rollouts.js";
 import type { RunDirPaths } from "./run-dir-paths.js";
 import { watchSignals } from "./signals.js";
@@ -98,7 +99,7 @@ class FleetSupervisor implements Supervisor {
   private readonly runner: FleetRunner;
   private readonly rollouts: Rollouts;
   private readonly operations: Operations;
-  private readonly reloads: Reload;
+  private readonly reloads: ReloadQueue;
   private readonly link: LinkServer<LiveProcess>;
   private readonly outputs: OutputPoller;
   private readonly liveness: LivenessWatch;
@@ -175,10 +176,11 @@ class FleetSupervisor implements Supervisor {
       examine: async () => undefined,
     });
     const { rollouts } = this;
-    const isReloading = () => this.reloads.isRunning;
+    const isReloading = (pool: string) => this.reloads.isRunning(pool);
     this.operations = new Operations({ runner, rollouts, slots, log, isStopping, isReloading });
     const { operations } = this;
-    this.reloads = new Reload({ runner, rollouts, operations, configs, slots, stats, loadConfig, publish, isStopping });
+    const reload = new Reload({ runner, rollouts, operations, configs, slots, stats, loadConfig, publish, isStopping });
+    this.reloads = new ReloadQueue((...args) => reload.run(...args));
     this.link = new LinkServer<LiveProcess>({
       path: runDir.linkSocket,
       findChild: (token) => children.findByToken(token),

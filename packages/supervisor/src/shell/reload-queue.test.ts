@@ -1,0 +1,66 @@
+import { expect, test } from "vitest";
+import type { OperationResult } from "../control/api.js";
+import { ReloadQueue } from "./reload-queue.js";
+
+/** Reloads that end when the test says so. */
+function bench() {
+  const begun: { what: string; end(message: string): void }[] = [];
+  const queue = new ReloadQueue(
+    (pool, environment) =>
+      new Promise<OperationResult>((resolve) => {
+        const what = `${pool ?? "all"}${environment === undefined ? "" : ` ${environment.V}`}`;
+        begun.push({ what, end: (message) => resolve({ ok: true, message }) });
+      }),
+  );
+  const run = (pool?: string, environment?: Record<string, string>) => queue.run(pool, environment, () => {});
+  const turn = () => new Promise((resolve) => setTimeout(resolve, 5));
+  return { queue, begun, run, turn, names: () => begun.map(({ what }) => what) };
+}
+
+test("those that come while one runs share one further run, and all are told when that is in service", async () => {
+  const { begun, run, turn, names } = bench();
+  const results = [run(), run("web"), run("web", { V: "2" })];
+  await turn();
+  expect(names()).toEqual(["all"]);
+  begun[0]?.end("first");
+  await turn();
+  expect(names()).toEqual(["all", "web 2"]);
+  begun[1]?.end("second");
+  expect((await Promise.all(results)).map(({ message }) => message)).toEqual(["second", "second", "second"]);
+});
+
+test("two pools are reloaded side by side; one of all pools waits for both, and takes over what waits for one", async () => {
+  const { queue, begun, run, turn, names } = bench();
+  const [web, api] = [run("web"), run("api")];
+  await turn();
+  expect(names()).toEqual(["web", "api"]);
+  expect([queue.isRunning("web"), queue.isRunning("other")]).toEqual([true, false]);
+  const again = run("web");
+  const all = run();
+  begun[0]?.end("web");
+  await turn();
+  expect(names()).toEqual(["web", "api"]);
+  begun[1]?.end("api");
+  await turn();
+  expect(names()).toEqual(["web", "api", "all"]);
+  begun[2]?.end("all");
+  expect((await Promise.all([web, api, again, all])).map(({ message }) => message)).toEqual([
+    "all",
+    "all",
+    "all",
+    "all",
+  ]);
+  expect(queue.isRunning("web")).toBe(false);
+});
+
+test("one that fails with an exception lets the next one begin", async () => {
+  let calls = 0;
+  const queue = new ReloadQueue(async () => {
+    if (++calls === 1) throw new Error("no");
+    return { ok: true, message: "second" };
+  });
+  const first = queue.run(undefined, undefined, () => {});
+  const second = queue.run(undefined, undefined, () => {});
+  await expect(first).rejects.toThrow("no");
+  expect(await second).toMatchObject({ message: "second" });
+});

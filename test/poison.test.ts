@@ -2,9 +2,17 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { ROOT, RUNTIMES } from "./support/fleet.js";
+import { ROOT, RUNTIMES, startFleet } from "./support/fleet.js";
 import { FLEET_TAG, run, signal, taggedProcesses } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
+
+const LOOPING = `
+export default { fetch(request) {
+  while (request.url.includes("/loop/"));
+  return new Response("fine");
+} };
+`;
 
 describe.each(RUNTIMES)("requests that crash, on %s", { timeout: 120_000 }, (runtime) => {
   test("take two processes at most, whatever runs them, and the others answer on and come back", async () => {
@@ -26,5 +34,16 @@ describe.each(RUNTIMES)("requests that crash, on %s", { timeout: 120_000 }, (run
     }
     expect(soak.output).not.toMatch(/^FAILS/m);
     expect(soak.code).toBe(0);
+  });
+
+  test("and so do those that keep it from its event loop for good", async () => {
+    const project = await startFleet({ runtime, app: LOOPING, instances: 3, config: { hangAfterMs: 500 } });
+    expect((await get(project.port, "/loop/1", 30_000)).status).toBe(502);
+    const events = await waitFor("the event", async () => {
+      const { stdout } = await project.cli(["events"]);
+      return stdout.includes("loses processes to GET /loop/*: ") && stdout;
+    });
+    expect(events.match(/ hung: /g)).toHaveLength(2);
+    expect((await get(project.port)).body).toBe("fine");
   });
 });

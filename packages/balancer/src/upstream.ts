@@ -22,7 +22,9 @@ export class Upstream {
   isStalled = false;
   /** Requests in flight that may be what ended another process. */
   suspects = 0;
-  isLeaving = false;
+  private isLeaving = false;
+  /** In milliseconds of `performance.now()`; Infinity while it does not leave. */
+  private leavingSince = Number.POSITIVE_INFINITY;
   /** When a request was lost here last, in milliseconds of `Deadlines.now`. */
   private lossAt = Number.NEGATIVE_INFINITY;
   private wereSeveralLost = false;
@@ -98,6 +100,11 @@ export class Upstream {
     if (wasSuspect) this.suspects--;
   }
 
+  /** It has been leaving for a while, so that it drains and is ended in time; one that is hung leaves and is ended at once. */
+  isDraining(now: number): boolean {
+    return now - this.leavingSince > SAME_LOSS_MS;
+  }
+
   /** A request was lost here; false when it was not the only one. To be called before its `release`. */
   noteLoss(now: number): boolean {
     if (now - this.lossAt > SAME_LOSS_MS) this.wereSeveralLost = this.inFlight > 1;
@@ -112,6 +119,7 @@ export class Upstream {
   /** Takes no new request; `onEmpty` comes when its last connection is closed. */
   leave(onEmpty: () => void): void {
     this.isLeaving = true;
+    this.leavingSince = performance.now();
     this.link.leave(onEmpty);
   }
 }

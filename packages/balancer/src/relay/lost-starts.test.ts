@@ -5,10 +5,10 @@ import { LostStarts } from "./lost-starts.js";
 import { PoisonBook } from "./poison.js";
 import type { Relay } from "./relay.js";
 
-/** A loss: of what kind, whether it was the only one there, and whether the upstream was leaving. */
-type Loss = [loss: UpstreamLoss, isOnly: boolean, isLeaving?: boolean];
+/** A loss: of what kind, whether it was the only one there, and whether the upstream drained. */
+type Loss = [loss: UpstreamLoss, isOnly: boolean, isDraining?: boolean];
 
-const [ALONE, AMONG_OTHERS, LEAVING] = [true, false, true];
+const [ALONE, AMONG_OTHERS, DRAINING] = [true, false, true];
 
 /** For how many processes the request is held to be what ended them. */
 function blamed(losses: Loss[], knownBefore = 0): number {
@@ -21,8 +21,14 @@ function blamed(losses: Loss[], knownBefore = 0): number {
     record.call(poison, pool, request, process, now);
   };
   const lost = new LostStarts({ poison, deadlines: { now: 0 } } as unknown as Relay);
-  for (const [at, [loss, isOnly, isLeaving = false]] of losses.entries()) {
-    lost.note(loss, { id: `web.${at}#1`, isLeaving } as Upstream, isOnly, "web", "GET /x");
+  for (const [at, [loss, isOnly, isDraining = false]] of losses.entries()) {
+    lost.note(
+      loss,
+      { id: `web.${at}#1`, isDraining: () => isDraining } as unknown as Upstream,
+      isOnly,
+      "web",
+      "GET /x",
+    );
   }
   expect(lost.count).toBe(losses.length);
   return processes.size;
@@ -61,8 +67,8 @@ describe("a request that was lost where it may have started is held to be what e
       ],
       2,
     ],
-    ["not if the process was leaving", [["lost", ALONE, LEAVING]], 0],
-    ["though it was leaving, if it was running this", [["fatal", ALONE, LEAVING]], 1],
+    ["not if the process drained", [["lost", ALONE, DRAINING]], 0],
+    ["though it drained, if it was running this", [["fatal", ALONE, DRAINING]], 1],
   ];
   it.each(cases)("%s", (_, losses, count, knownBefore) => {
     expect(blamed(losses, knownBefore)).toBe(count);

@@ -28,14 +28,14 @@ export class LostStarts {
    * @param isOnlyLoss no other request was lost there
    * @param described the request, such as `GET /users/17`
    */
-  note(loss: UpstreamLoss, { id, isLeaving }: Upstream, isOnlyLoss: boolean, pool: string, described: string): void {
+  note(loss: UpstreamLoss, upstream: Upstream, isOnlyLoss: boolean, pool: string, described: string): void {
     this.count++;
     if (loss === "bystander" || loss === "stalled" || loss === "broken") return;
-    // One that is drained ends at its deadline, whatever it still runs.
-    if (isLeaving && loss !== "fatal") return;
     const { poison, deadlines } = this.relay;
+    // One that drains ends at its deadline, whatever it still runs.
+    if (upstream.isDraining(deadlines.now) && loss !== "fatal") return;
     const { endedProcess } = this;
-    this.endedProcess = id;
+    this.endedProcess = upstream.id;
     // A server that closes idle connections loses a request on one now and then; only the second loss is no chance.
     if (loss === "stale" && endedProcess === undefined) return;
     const isSure = loss === "fatal" || isOnlyLoss || endedProcess !== undefined;
@@ -43,6 +43,6 @@ export class LostStarts {
     if (!isSure && !this.isPoison(pool, described)) return;
     const request = requestPattern(described);
     if (endedProcess !== undefined) poison.record(pool, request, endedProcess, deadlines.now);
-    poison.record(pool, request, id, deadlines.now);
+    poison.record(pool, request, upstream.id, deadlines.now);
   }
 }

@@ -1,6 +1,6 @@
 /** A server of node:http that an app exports gets the upgrades, on both runtimes; they are in flight until they end. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ask, type Program, type RuntimeName, ScriptedSupervisor, Wire } from "./harness.js";
+import { ask, type Program, type RuntimeName, ScriptedSupervisor, startAlone, Wire } from "./harness.js";
 
 const upgrade = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n`;
 
@@ -33,6 +33,16 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await stats((it) => it.inFlight === 1 && it.requestsTotal === 1);
       wire.destroy();
       await stats((it) => it.inFlight === 0 && it.requestsTotal === 2);
+    });
+
+    it("with a Host that no URL can have are refused where no balancer has done it", async () => {
+      const alone = await startAlone(runtime, "tcp", "node-server.js");
+      const wire = new Wire(alone.target);
+      wire.send(upgrade("/echo").replace("Host: a", "Host: a:b"));
+      expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 400 /);
+      wire.destroy();
+      expect((await ask(alone.target, "/text")).body).toBe("request /text");
+      await alone.close();
     });
 
     it("are cut, logged and counted when their handler throws", async () => {

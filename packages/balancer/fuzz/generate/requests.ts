@@ -29,7 +29,10 @@ const target = fc.oneof(
   {
     weight: 50,
     arbitrary: fc
-      .string({ unit: fc.constantFrom(..."ab/?&=20.~:@!$'()*+,;", "%20", "%7e", "%2E", "/.."), maxLength: 12 })
+      .string({
+        unit: fc.constantFrom(..."ab/?&=20.~:@!$'()*+,;", "%20", "%7e", "%2E", "%2f", "%c3%A9", "/..", "//"),
+        maxLength: 12,
+      })
       .map((path) => `/${path}`),
   },
   {

@@ -24,10 +24,11 @@ export class HostCheck {
   }
 
   /** For Bun.serve, which puts the Host into the URL as it came; or leaves the URL without one, if it cannot. */
-  acceptsUrl({ url, headers }: Request): boolean {
+  acceptsUrl(request: Request): boolean {
+    const { url } = request;
     if (this.known !== "" && url.startsWith(this.known)) return true;
     const [origin, host = ""] = AUTHORITY.exec(url) ?? [];
-    if (origin === undefined) return !headers.get("host");
+    if (origin === undefined) return !request.headers.get("host");
     if (!isUrlHost(host)) return false;
     this.known = `${origin}/`;
     return true;

@@ -90,7 +90,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   const upgrade = isFetch ? undefined : app.upgrade?.();
   if (upgrade !== undefined) {
     server.on("upgrade", (request, socket, head) => {
-      if (hosts?.accepts(request) === false) return void socket.end(BAD_REQUEST);
+      if (hosts?.accepts(request) === false) return refuseUpgrade(socket);
       counter.begin();
       tunnels.take(upgrade, request, socket, head, (error) => {
         counter.errors++;
@@ -155,6 +155,12 @@ function continueWhenRead(request: IncomingMessage, response: ServerResponse): v
 
 const BAD_REQUEST = `HTTP/1.1 400 ${REASONS[400]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
 const BAD_REQUESTS: Readonly<Record<string, number>> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 };
+
+/** To a socket that nobody else listens to any more. */
+function refuseUpgrade(socket: Duplex): void {
+  socket.on("error", () => {});
+  socket.end(BAD_REQUEST, () => socket.destroy());
+}
 
 function answerBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === "ECONNRESET" || !socket.writable) {

@@ -221,7 +221,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     const ended = new Promise((resolve) => child.on("exit", (code, signal) => resolve(code ?? signal)));
     expect(await firstLine(child)).toMatch(
       new RegExp(
-        `^\\d\\d:\\d\\d:\\d\\d paceline   \\| .*: 2 instances of app\\.mjs on http://127\\.0\\.0\\.1:${port} \\(${runtime} \\d`,
+        `^\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d\\.\\d{3} paceline   \\| .*: 2 instances of app\\.mjs on http://127\\.0\\.0\\.1:${port} \\(${runtime} \\d`,
       ),
     );
     // Nobody reads its output any more: it goes on.

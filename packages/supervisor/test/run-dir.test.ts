@@ -5,6 +5,7 @@ import { createServer, type Server } from "node:net";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { pruneRunDirs } from "../dist/run-dir/registry.js";
 import { openRunDir } from "../dist/run-dir/run-dir.js";
 import { FIXTURES, makeFolder, RUNTIMES } from "./support.js";
 
@@ -155,6 +156,40 @@ describe("the run directory", () => {
     chmodSync(folder, 0o755);
     await expect(openRunDir(folder)).rejects.toMatchObject({ code: "rundir" });
     expect(statSync(folder).mode & 0o777).toBe(0o755);
+  });
+
+  test("what others could have filled is refused, and what they could see is closed", async () => {
+    const path = makeFolder({ "lock.1": "{}" });
+    chmodSync(path, 0o777);
+    await expect(openRunDir(path)).rejects.toMatchObject({
+      code: "rundir",
+      message: expect.stringContaining("others can write in"),
+    });
+    chmodSync(path, 0o755);
+    (await openRunDir(path)).release();
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+  });
+
+  test("of fleets whose folder is gone nothing stays for ever, and nothing of the others goes", async () => {
+    const state = makeFolder();
+    const [here, gone] = [makeFolder(), join(state, "gone")];
+    const make = async (name: string, folder: string) => {
+      const runDir = await openRunDir(join(state, name));
+      runDir.describe({ source: join(folder, "app.js"), folder, release: folder, name, orphanGraceMs: 1 });
+      return runDir;
+    };
+    for (const [name, folder] of [
+      ["old", gone],
+      ["kept", here],
+    ] as const)
+      (await make(name, folder)).release();
+    const running = await make("running", gone);
+    symlinkSync(gone, join(state, "link"));
+    pruneRunDirs(state);
+    expect(readdirSync(state).sort()).toEqual(["kept", "old", "running"]);
+    pruneRunDirs(state, Date.now() + 25 * 3_600_000);
+    expect(readdirSync(state).sort()).toEqual(["kept", "running"]);
+    running.release();
   });
 
   test("a path that leads to something else is refused", async () => {

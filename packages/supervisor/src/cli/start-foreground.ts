@@ -6,7 +6,7 @@ import { ConfigError } from "../config/problems.js";
 import type { OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
 import { stateFolder } from "../run-dir/place.js";
-import { registerElsewhere } from "../run-dir/registry.js";
+import { pruneRunDirs, registerElsewhere } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import { createSupervisor, type Supervisor } from "../shell/supervisor.js";
 import { watchClient } from "./client-presence.js";
@@ -39,6 +39,7 @@ export async function startForeground(target: string, options: StartOptions): Pr
 function register({ identity, runDirPath }: PreparedStart): () => void {
   try {
     const folder = stateFolder(process.env);
+    pruneRunDirs(folder);
     if (dirname(runDirPath) !== folder) return registerElsewhere(folder, identity, runDirPath);
   } catch {
     // A user without a home: the run directory has to be named.

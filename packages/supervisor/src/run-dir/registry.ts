@@ -1,10 +1,14 @@
 /** All run directories of one user: they lie in the state folder, or a link there leads to them. */
-import { chmodSync, existsSync, lstatSync, readdirSync, readlinkSync, symlinkSync, unlinkSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, readdirSync, readlinkSync, rmSync, symlinkSync, unlinkSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { PacelineError } from "../errors.js";
 import { type FleetIdentity, runDirName } from "./identity.js";
+import { lockHolder } from "./lock.js";
+import { readRecord } from "./record.js";
 import { distrust, HOW_TO_NAME, makeFolder, NOT_WRITABLE } from "./trust.js";
 
+/** How long the log of a fleet whose folder is gone is kept. */
+const KEPT_MS = 24 * 3_600_000;
 /** More run directories than anybody has; what lies beyond is not looked at. */
 const MAX_ENTRIES = 4096;
 
@@ -36,6 +40,22 @@ export function registerElsewhere(folder: string, identity: FleetIdentity, runDi
 function removeLink(path: string): void {
   if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return;
   unlinkSync(path);
+}
+
+/**
+ * Removes what is left of fleets whose folder is gone and that stopped long ago, and links that lead nowhere, so that a machine
+ * on which many are tried out does not fill up.
+ */
+export function pruneRunDirs(folder: string, now = Date.now()): void {
+  if (distrust(folder, { forbidden: NOT_WRITABLE }) !== undefined) return;
+  for (const entry of readdirSync(folder, { withFileTypes: true }).slice(0, MAX_ENTRIES)) {
+    const path = join(folder, entry.name);
+    if (entry.isSymbolicLink() && !existsSync(path)) unlinkSync(path);
+    if (!entry.isDirectory() || distrust(path) !== undefined || lockHolder(path) !== undefined) continue;
+    const record = readRecord(path);
+    if (record?.endedAt == null || existsSync(record.folder) || now - record.endedAt < KEPT_MS) continue;
+    rmSync(path, { recursive: true, force: true });
+  }
 }
 
 /** The run directories that the state folder knows. Empty when it is not there, or not this user's alone. */

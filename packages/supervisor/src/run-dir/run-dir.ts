@@ -1,7 +1,7 @@
 /** The directory in which one supervisor keeps its sockets, its log and its children's output: how it is taken and given back. */
-import { mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { lostMarkPath } from "@paceline/link";
 import { PacelineError } from "../errors.js";
 import type { RunDirPaths } from "../shell/run-dir-paths.js";
@@ -10,7 +10,7 @@ import { takeLock } from "./lock.js";
 import { describeOrphans } from "./orphaned.js";
 import { endOrphans, findOrphans } from "./orphans.js";
 import { type FleetRecord, readRecord, writeRecord } from "./record.js";
-import { distrust, makePrivate } from "./trust.js";
+import { distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 
 const CONTROL_SOCKET = "control.sock";
 const LINK_SOCKET = "link.sock";
@@ -42,7 +42,7 @@ export interface OpenOptions {
  */
 export async function openRunDir(path: string, { replace = false, timeoutMs }: OpenOptions = {}): Promise<RunDir> {
   makePrivate(path);
-  writeFileSync(join(path, ".gitignore"), "*\n");
+  if (!existsSync(join(path, ".gitignore"))) writeFileSync(join(path, ".gitignore"), "*\n");
   const lock = takeLock(path);
   try {
     await settleOrphans(path, replace, timeoutMs);
@@ -92,7 +92,13 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
 
 /** @param link where to leave a link to it, by which a later start finds it */
 function makeShortFolder(link: string): string {
-  const folder = mkdtempSync(SHORT_FOLDER);
+  let folder: string;
+  try {
+    folder = mkdtempSync(SHORT_FOLDER);
+  } catch (cause) {
+    const message = `${dirname(link)} is too long a path for sockets, and ${dirname(SHORT_FOLDER)} cannot take them: ${(cause as Error).message}`;
+    throw new PacelineError("rundir", `${message}; ${HOW_TO_NAME}`, { cause });
+  }
   symlinkSync(folder, link);
   return folder;
 }

@@ -58,8 +58,12 @@ export function makePrivate(path: string): void {
   const mayClose = stat.isDirectory() && (stat.uid === process.getuid?.() || process.getuid === undefined);
   if (!mayClose) throw new PacelineError("rundir", `${found.reason}; ${HOW_TO_NAME}`);
   const content = readdirSync(path);
+  if (content.length > 0 && (stat.mode & NOT_WRITABLE) !== 0) {
+    // What lies in it may be links that they have left for us to follow.
+    throw new PacelineError("rundir", `others can write in ${path}, and it is not empty; ${HOW_TO_NAME}`);
+  }
   if (content.length > 0 && !content.some((name) => name.startsWith("lock."))) {
-    // Such as /tmp: closing it to others would take it from them.
+    // Such as a home: closing it to others would take it from them.
     throw new PacelineError("rundir", `${path} is open to others and holds other things; ${HOW_TO_NAME}`);
   }
   chmodSync(path, 0o700);

@@ -253,11 +253,29 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       const said = expect.stringMatching(/^paceline: permission denied: .*root.*sudo -u root/);
       expect({ args, code, stderr }).toEqual({ args, code: 1, stderr: said });
     }
+    // A user without a home has to name the place, and is not told that nothing runs as if all had been seen.
+    const { PACELINE_STATE_DIR: _, HOME: __, ...homeless } = stranger.env;
+    const as = { cwd: folder, env: homeless, uid: STRANGER, gid: STRANGER };
+    const lost = await run(PACELINE, ["start", "-d", "app.mjs"], as);
+    expect({ code: lost.code, stderr: lost.stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(
+        /^paceline: (cannot make the directory|this user has no home).*PACELINE_RUN_DIR\n$/,
+      ),
+    });
+    expect((await run(PACELINE, ["status", "-c", "app.mjs"], as)).stderr).toMatch(
+      /has to be named again, with --run-dir/,
+    );
     const theirs = makeFolder({ "app.mjs": SAYING("x"), "paceline.toml": 'app = "app.mjs"\n' });
     chownSync(theirs, STRANGER, STRANGER);
     stranger.env.PACELINE_STATE_DIR = stranger.state;
     const fleet = await stranger.start(theirs);
     expect(await root.ask(theirs)).toMatch(/^3 nothing is running/);
+    const elsewhere = { ...root.env, PWD: theirs, PACELINE_STATE_DIR: stranger.state };
+    expect(await run(PACELINE, ["status"], { cwd: theirs, env: elsewhere })).toMatchObject({
+      code: 1,
+      stderr: `paceline: root has no fleet of ${join(theirs, "paceline.toml")}, but nobody has: name it with --run-dir ${fleet.runDir}\n`,
+    });
     expect(await root.ask(theirs, "--run-dir", fleet.runDir)).toBe(fleet.pid);
     expect(await root.paceline(theirs, "reload", "--update-env", "--run-dir", fleet.runDir)).toMatchObject({
       code: 1,

@@ -73,7 +73,8 @@ export async function findFleet(
   const service = serviceRunDir(environment);
   const isOfService = service !== undefined && distrust(service) === undefined && readRecord(service) !== undefined;
   if (isOfService && meant === undefined) return inspect(service);
-  const known = [...(isOfService ? [service] : []), ...listOwn(environment)].map((runDir) => ({
+  const own = listOwn(environment);
+  const known = [...(isOfService ? [service] : []), ...(own ?? [])].map((runDir) => ({
     runDir,
     record: readRecord(runDir),
   }));
@@ -93,7 +94,9 @@ export async function findFleet(
   const latest = fleets.sort((a, b) => (b.record?.startedAt ?? 0) - (a.record?.startedAt ?? 0))[0];
   if (others !== undefined) throw new PacelineError("denied", others);
   if (latest !== undefined) return latest;
-  throw new PacelineError("not-running", await nothing(meant, folder, records));
+  const unseen =
+    own === undefined ? "; a fleet whose run directory was named has to be named again, with --run-dir" : "";
+  throw new PacelineError("not-running", nothing(meant, folder, records) + unseen);
 }
 
 interface Known {
@@ -101,11 +104,13 @@ interface Known {
   record: FleetRecord;
 }
 
-function listOwn(environment: NodeJS.ProcessEnv): string[] {
+/** Undefined when this user has no place in which fleets could be found, such as no home. */
+function listOwn(environment: NodeJS.ProcessEnv): string[] | undefined {
   try {
-    return listRunDirs(stateFolder(environment));
+    const folder = stateFolder(environment);
+    return kindOf(folder) === "folder" ? listRunDirs(folder) : undefined;
   } catch {
-    return []; // No home, so no fleet that could be found without being named.
+    return undefined;
   }
 }
 
@@ -196,7 +201,7 @@ function nameOf({ record, runDir }: FoundFleet): string {
   return record?.source ?? runDir;
 }
 
-async function nothing(meant: FleetSource | undefined, folder: string, records: Known[]): Promise<string> {
+function nothing(meant: FleetSource | undefined, folder: string, records: Known[]): string {
   if (meant === undefined) return `nothing is running here: you have no fleet in ${folder} or above it`;
   const beside = records.filter(({ record, runDir }) => record.folder === folder && lockHolder(runDir) !== undefined);
   const others = beside.map(({ record }) => `${record.source} (pid ${record.pid})`).join(", ");

@@ -9,6 +9,7 @@ import {
   type Fault,
   type Hello,
   LINK_VERSION,
+  type ProbeRequest,
   type Snapshot,
   type SupervisorMessage,
   type UpstreamProtocol,
@@ -44,6 +45,8 @@ export interface LinkClientOptions {
   /** @param deadlineMs milliseconds from now until the drain must have ended. */
   onDrain?(deadlineMs: number): void;
   onReleased?(): void;
+  /** To be responded to with a `probed`. */
+  onProbe?(probe: ProbeRequest): void;
   /** The fleet stops, and a drain will follow. */
   onDraining?(): void;
   /** The supervisor does not know this child: it should drain and exit. The link stays closed. */
@@ -224,6 +227,9 @@ export class LinkClient {
         return;
       case "draining":
         this.options.onDraining?.();
+        return;
+      case "probe":
+        this.options.onProbe?.(message);
         return;
       case "ping":
         this.send({ type: "pong" });

@@ -186,7 +186,15 @@ export interface Poison {
   processes: string[];
 }
 
-export type ChildMessage = Hello | Ready | Stats | Applied | Fault | Poison | Pong;
+/** What came of a probe. */
+export interface Probed {
+  type: "probed";
+  id: number;
+  /** What is wrong; absent when nothing is. */
+  problem?: string;
+}
+
+export type ChildMessage = Hello | Ready | Stats | Applied | Fault | Poison | Pong | Probed;
 
 /** The supervisor took the hello. */
 export interface Welcome {
@@ -217,6 +225,14 @@ export interface Released {
 /** To an instance, when the fleet stops: it serves on, and a drain follows once the balancers have done with it. */
 export interface Draining {
   type: "draining";
+}
+
+/** To an instance on the lane: calls its app with a GET of this path, whose response says whether it is well. */
+export interface ProbeRequest {
+  type: "probe";
+  id: number;
+  path: string;
+  host: string;
 }
 
 /** To a child that the supervisor has not heard of for a while: it responds with a pong at once. */
@@ -294,7 +310,7 @@ export interface Snapshot {
   limits: BalancerLimits;
 }
 
-export type SupervisorMessage = Welcome | Refused | Drain | Released | Draining | Ping | Snapshot;
+export type SupervisorMessage = Welcome | Refused | Drain | Released | Draining | ProbeRequest | Ping | Snapshot;
 
 /** What the supervisor puts in the environment of every child of ours; the child removes it before it loads an app. */
 export const LINK_ENVIRONMENT = {

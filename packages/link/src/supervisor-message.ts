@@ -48,6 +48,10 @@ function problemOf(message: Fields): string | undefined {
     case "draining":
     case "ping":
       return undefined;
+    case "probe":
+      return isAmount(message.id) && isText(message.path) && isText(message.host)
+        ? undefined
+        : "no good id, path or host";
     case "refused":
       return typeof message.reason === "string" ? undefined : "no reason";
     case "drain":

@@ -4,6 +4,7 @@ import {
   type ChildPhase,
   controlLanePath,
   LinkClient,
+  type ProbeRequest,
   Reporter,
   type UpstreamProtocol,
 } from "@paceline/link";
@@ -78,6 +79,7 @@ class Instance {
       onDrain: (deadlineMs) => this.leave(deadlineMs, true),
       onReleased: () => this.drain?.release(),
       onDraining: () => this.announceDrain(),
+      onProbe: (probe) => void this.probe(probe),
       onRefused: (reason) => {
         console.error(`the supervisor refused this process: ${reason}`);
         this.leave(drainTimeoutMs, false);
@@ -176,6 +178,14 @@ class Instance {
       onEnd: (cut) => void this.exit(cut, drain.remainingMs),
     });
     this.drain = drain;
+  }
+
+  private async probe({ id, path, host }: ProbeRequest): Promise<void> {
+    const { app } = this;
+    if (app?.style !== "fetch") return void this.link.send({ type: "probed", id, problem: "is no fetch app" });
+    const { probeApp } = await import("./probe-app.js");
+    const problem = await probeApp(app.handler, path, host);
+    this.link.send({ type: "probed", id, ...(problem !== undefined && { problem }) });
   }
 
   private announceDrain(): void {

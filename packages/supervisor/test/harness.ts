@@ -50,6 +50,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     env: {},
     envFiles: [],
     policy,
+    health: { healthIntervalMs: 1000, healthTimeoutMs: 1000, healthFailures: 3, checkHost: "localhost" },
     limits: {
       maxHeadBytes: 1,
       maxBodyBytes: 1,

@@ -249,6 +249,9 @@ class Link:
                 self._leave(max(0, float(message["deadlineMs"])), True)
             elif kind == "released":
                 self._owner.on_leave(True)
+            elif kind == "probe":
+                # Asked of instances on the lane alone; this one is asked on its socket.
+                self._say(json.dumps({"type": "probed", "id": message["id"], "problem": "is not on the lane"}))
             elif kind == "draining":
                 pass  # A drain follows; a view has no way to end early.
             elif kind == "ping":

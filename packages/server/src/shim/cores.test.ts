@@ -1,6 +1,7 @@
 /** What a shim makes of a command's answers. */
+
+import { judge } from "@paceline/link";
 import { expect, test } from "vitest";
-import { judge } from "./probe.js";
 
 test.each([
   ["", "more"],

@@ -1,6 +1,5 @@
 /** Asks a command that serves, at intervals, whether it is well, where it has a healthPath. */
-import type { CommandSpec } from "@paceline/link";
-import { probe } from "./probe.js";
+import { type CommandSpec, probe } from "@paceline/link";
 
 export class Health {
   private timer: NodeJS.Timeout | undefined;

@@ -1,6 +1,5 @@
 /** Waits until a command accepts connections, and answers on its readyPath where it has one. */
-import type { CommandSpec } from "@paceline/link";
-import { probe } from "./probe.js";
+import { type CommandSpec, probe } from "@paceline/link";
 
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 250;

@@ -13,6 +13,7 @@ import type {
 import type { Runtimes } from "../runtimes.js";
 import { readEnvironment } from "./environment.js";
 import { defaultsOf } from "./fields.js";
+import { healthFields, resolveHealth } from "./health.js";
 import { KIND_NAMES, kindFields, POOL_KINDS } from "./kinds/index.js";
 import type { Fields, KindContext, KindResult, PoolKind } from "./kinds/kind.js";
 import { overlap, parseListenAddress } from "./listen-address.js";
@@ -78,7 +79,7 @@ function poolInputs(input: FleetInput, context: ResolveContext): NamedPool[] {
     if (context.findings.some(({ path }) => path[0] === "pools")) return [];
     return [{ path: [], name: DEFAULT_POOL, pool: input }];
   }
-  for (const key of [...Object.keys(kindFields), "instances", "routes", "stripPrefix"]) {
+  for (const key of [...Object.keys(kindFields), ...Object.keys(healthFields), "instances", "routes", "stripPrefix"]) {
     if (input[key as keyof FleetInput] !== undefined)
       find(context, [key], "belongs into one of the pools, since there are `pools`");
   }
@@ -148,6 +149,7 @@ function resolvePool(
     env,
     envFiles: envFiles.map(({ file }) => resolve(context.baseDir, file)),
     policy: resolvePolicy(input, pool),
+    health: resolveHealth(pool, (at, message) => find(context, [...path, ...at], message)),
     limits: {
       ...(defaultsOf(instanceLimitFields) as unknown as PoolConfig["limits"]),
       ...defined(input.limits),

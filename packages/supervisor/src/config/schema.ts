@@ -15,6 +15,7 @@ import {
   textTable,
   word,
 } from "./fields.js";
+import { healthFields } from "./health.js";
 import { kindFields } from "./kinds/index.js";
 
 /** Names that pools cannot have, since they stand for something else. */
@@ -220,6 +221,7 @@ const stripPrefix = flag(
 /** The keys of one pool. */
 export const poolFields = {
   ...kindFields,
+  ...healthFields,
   instances,
   routes,
   stripPrefix,

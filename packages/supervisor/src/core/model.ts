@@ -57,6 +57,18 @@ export type Launch =
   /** Another program: an absolute path or a name that is found on PATH, and its arguments. */
   | { command: string; args: string[] };
 
+/** How the instances of a pool are asked whether they are ready and well. */
+export interface HealthConfig {
+  readyPath?: string;
+  healthPath?: string;
+  healthIntervalMs: number;
+  healthTimeoutMs: number;
+  /** Failures in a row with which one counts as sick. */
+  healthFailures: number;
+  /** The Host field of these requests. */
+  checkHost: string;
+}
+
 /** One pool as configured, with every default filled in and every path absolute. */
 export interface PoolConfig {
   name: string;
@@ -86,6 +98,7 @@ export interface PoolConfig {
   /** Those of its env files, absolute. */
   envFiles: string[];
   policy: ProcessPolicy;
+  health: HealthConfig;
   limits: {
     maxHeadBytes: number;
     maxBodyBytes: number;

@@ -47,8 +47,8 @@ export type Report =
   | { type: "exited"; attempt: number; status: ExitStatus }
   | { type: "spawnFailed"; attempt: number; reason: string }
   | { type: "deadline"; attempt: number }
-  /** `reason` begins with `hung`. */
-  | { type: "hung"; attempt: number; reason: string }
+  /** It is to be ended for failing, as `reason` says: `hung …`, or `sick …`, which may still heed a SIGTERM. */
+  | { type: "hung"; attempt: number; reason: string; signal?: "SIGTERM" | "SIGKILL" }
   | { type: "linkLost"; attempt: number }
   /** A process that an earlier supervisor spawned said hello. */
   | { type: "adopted"; attempt: number };

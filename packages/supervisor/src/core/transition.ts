@@ -152,7 +152,7 @@ function ready(process: Process, event: ProcessEvent, context: Context): Transit
       };
     }
     case "hung": {
-      const killed = kill(process, "failing", event.reason, context);
+      const killed = kill(process, "failing", event.reason, context, event.signal);
       return { process: killed.process, effects: [{ type: "leavePool" }, ...killed.effects] };
     }
     case "linkLost":
@@ -214,7 +214,7 @@ function killing(process: Process & { state: "killing" }, event: ProcessEvent, c
       return {
         process: { ...process, deadline: now + policy.killTimeoutMs },
         effects: [
-          { type: "log", level: "warn", message: `is still there ${seconds(policy.killTimeoutMs)} after SIGKILL` },
+          { type: "log", level: "warn", message: `is still there after ${seconds(policy.killTimeoutMs)}: SIGKILL` },
           { type: "signal", signal: "SIGKILL" },
         ],
       };
@@ -277,12 +277,18 @@ function fail(process: Process, reason: string, { policy, now, random }: Context
   };
 }
 
-function kill(process: Process, cause: "slow" | "failing", reason: string, { policy, now }: Context): Transition {
+function kill(
+  process: Process,
+  cause: "slow" | "failing",
+  reason: string,
+  { policy, now }: Context,
+  signal: "SIGTERM" | "SIGKILL" = "SIGKILL",
+): Transition {
   return {
     process: { ...bare(process), state: "killing", cause, deadline: now + policy.killTimeoutMs },
     effects: [
-      { type: "log", level: "warn", message: `${reason}: SIGKILL` },
-      { type: "signal", signal: "SIGKILL", ...(cause === "failing" && { verdict: reason }) },
+      { type: "log", level: "warn", message: `${reason}: ${signal}` },
+      { type: "signal", signal, ...(cause === "failing" && { verdict: reason }) },
     ],
   };
 }

@@ -44,6 +44,8 @@ function isMessage(message: Fields): boolean {
       return areAmounts(message, ["version"]) && isList(message.leaving) && typeof message.listening === "boolean";
     case "pong":
       return true;
+    case "probed":
+      return areAmounts(message, ["id"]) && (message.problem === undefined || typeof message.problem === "string");
     case "poison":
       return (
         areTexts(message, ["pool", "request"]) &&

@@ -10,6 +10,7 @@ import {
   type Hello,
   type OverdueRequest,
   type Poison,
+  type Probed,
   workMarkPath,
 } from "@paceline/link";
 import { endStrays, errorLineOf, openMark } from "@paceline/link/processes";
@@ -45,6 +46,9 @@ export interface ChildrenOptions {
   onApplied(child: LiveProcess, applied: Applied): void;
   onLinkLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
+  /** It listens; whether it is ready is another matter. */
+  onListens(child: LiveProcess): void;
+  onProbed(child: LiveProcess, probed: Probed): void;
   /** Anything came from it: its event loop turns. */
   onHeard(child: LiveProcess): void;
   /** A balancer says that a request of it goes on although nobody waits for it. */
@@ -215,7 +219,7 @@ export class Children {
     child.protocol = hello.protocol ?? child.protocol;
     if (!/^(bun|node) /.test(hello.runtime)) child.runtime = hello.runtime.slice(0, MAX_RUNTIME_TEXT);
     if (hello.phase === "ready") {
-      this.options.report(child, { type: "ready", attempt: child.attempt });
+      this.options.onListens(child);
       this.exposure.watch(child);
     }
     if (child.drainDeadline !== null) this.drain(child, child.drainDeadline);
@@ -229,7 +233,7 @@ export class Children {
         child.protocol = message.protocol ?? child.protocol;
         // One that had warned that it might not get ready did.
         child.fault = null;
-        this.options.report(child, { type: "ready", attempt: child.attempt });
+        this.options.onListens(child);
         this.exposure.watch(child);
         return;
       case "stats":
@@ -248,6 +252,9 @@ export class Children {
         child.commandExit = message.exit ?? null;
         return;
       case "pong":
+        return;
+      case "probed":
+        this.options.onProbed(child, message);
         return;
       default:
         message satisfies never;

@@ -1,12 +1,12 @@
 /** What a shim is told of the command that it is to run: placeholders filled, a port of its own where it takes one. */
 import { randomBytes } from "node:crypto";
 import type { CommandSpec, SocketAddress } from "@paceline/link";
-import type { PoolConfig } from "../core/model.js";
+import type { HealthConfig, PoolConfig } from "../core/model.js";
 import { fillPlaceholders } from "../core/placeholders.js";
 import type { SpawnSettings } from "./spawn-plan.js";
 
 /** The part of a CommandSpec that the kind `command` made, its placeholders not yet filled. */
-type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs"> & {
+type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs" | keyof HealthConfig> & {
   isOnSocket: boolean;
   hasPort: boolean;
 };
@@ -25,7 +25,7 @@ const OF_A_RUNTIME = /^(NODE|BUN)_/;
 
 /** @param environment what the command is to have, without what its `env` says with placeholders in it. */
 export function planCommand(
-  { runs, policy, cwd }: PoolConfig,
+  { runs, policy, health, cwd }: PoolConfig,
   { id, name, socket }: { id: string; name: string; socket: string },
   environment: Record<string, string>,
   { takePort, runtimes }: Pick<SpawnSettings, "takePort" | "runtimes">,
@@ -45,6 +45,7 @@ export function planCommand(
     environment: Object.fromEntries(others),
     spec: {
       ...rest,
+      ...health,
       args: args.map(fill),
       env: {
         ...Object.fromEntries(forRuntimes),

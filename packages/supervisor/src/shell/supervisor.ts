@@ -10,6 +10,7 @@ import { Effects } from "./effects.js";
 import { EventLog } from "./event-log.js";
 import { isUnwantedEnd, readiness, wantedSlots } from "./fleet-questions.js";
 import { FleetRunner } from "./fleet-runner.js";
+import { HealthWatch } from "./health-watch.js";
 import { LinkServer } from "./link-server.js";
 import { bindAll, freePort, type ListeningSocket } from "./listening-sockets.js";
 import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
@@ -102,6 +103,7 @@ class FleetSupervisor implements Supervisor {
   private readonly reloads: ReloadQueue;
   private readonly link: LinkServer<LiveProcess>;
   private readonly outputs: OutputPoller;
+  private readonly health: HealthWatch;
   private readonly liveness: LivenessWatch;
   private readonly usage: UsageSampler;
   private readonly pss: PssSampler;
@@ -132,6 +134,8 @@ class FleetSupervisor implements Supervisor {
         if (child.kind === "balancer") coordination.join(child.id, connection);
       },
       onApplied: (child, applied) => coordination.applied(child.id, applied),
+      onListens: (child) => this.health.listens(child),
+      onProbed: (child, probed) => this.health.probed(child, probed),
       onHeard: (child) => this.liveness.heard(child),
       onOverdue: (child, overdue) => this.liveness.overdue(child, overdue),
       onPoison: (found) => this.poison.found(found),
@@ -163,6 +167,10 @@ class FleetSupervisor implements Supervisor {
       (effect) => effects.perform(effect),
     );
     const { runner } = this;
+    this.health = new HealthWatch({
+      healthOf: ({ pool, generation }) => configs.generation(pool, generation)?.pool.health,
+      report: ({ pool, index }, report) => runner.report(pool, index, report),
+    });
     this.liveness = new LivenessWatch({
       children,
       fleet: () => runner.fleet,
@@ -173,7 +181,7 @@ class FleetSupervisor implements Supervisor {
     this.rollouts = new Rollouts({
       ...{ runner, children, coordination, slots, log },
       policyOf: (pool) => configs.policyOf(pool),
-      examine: async () => undefined,
+      examine: (child) => this.health.examine(child),
     });
     const { rollouts } = this;
     const isReloading = (pool: string) => this.reloads.isRunning(pool);

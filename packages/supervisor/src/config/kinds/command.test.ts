@@ -41,15 +41,15 @@ test("a program on the PATH of the pool, on a socket, with every default", () =>
     instances: 1,
     maxInFlight: null,
   });
-  expect(pool?.runs.command).toEqual({
-    args: [join(folder, "bin/serve"), "--bind", "unix:{socket}"],
-    env,
-    readyPath: undefined,
-    healthPath: undefined,
+  expect(pool?.health).toEqual({
     healthIntervalMs: 10_000,
     healthTimeoutMs: 5_000,
     healthFailures: 3,
     checkHost: "localhost",
+  });
+  expect(pool?.runs.command).toEqual({
+    args: [join(folder, "bin/serve"), "--bind", "unix:{socket}"],
+    env,
     stopSignal: "SIGTERM",
     isOnSocket: true,
     hasPort: false,
@@ -103,6 +103,10 @@ test.each([
   [{ ...good, stopSignal: "SIGTER" }, 'stopSignal: there is no signal "SIGTER"; did you mean "SIGTERM"?'],
   [{ ...good, stopSignal: "QUIT" }, 'stopSignal: there is no signal "QUIT"; did you mean "SIGQUIT"?'],
   [{ ...good, maxInFlight: 0 }, "maxInFlight: must be a whole number from 1"],
+  [
+    { static: ".", healthPath: "health" },
+    'healthPath: must be a path that begins with /, without blanks, not "health"',
+  ],
   [{ static: ".", stopSignal: "SIGTERM" }, "stopSignal: means nothing in a pool of the kind `static`"],
   [{ ...good, style: "node" }, "style: means nothing in a pool of the kind `command`"],
 ])("%j", (pool, problem) => {

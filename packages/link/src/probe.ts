@@ -1,5 +1,6 @@
 /** Asks once whether a server answers: by a connection alone, or by a GET whose status says that it is well. */
-import { connectLight, type SocketAddress } from "@paceline/link";
+import { connectLight } from "./light-connection.js";
+import type { SocketAddress } from "./messages.js";
 
 export interface Probe {
   address: SocketAddress;
@@ -52,10 +53,15 @@ export function judge(heard: string, path: string | undefined): "more" | string 
   if (end < 0 && heard.length < MAX_STATUS_LINE_BYTES) return "more";
   const [, status] = /^HTTP\/1\.[01] (\d{3})(?:[ \r\n]|$)/.exec(heard) ?? [];
   if (status === undefined) return `GET ${path} was answered with what is not HTTP/1.1`;
-  return Number(status) >= 200 && Number(status) < 400 ? undefined : `GET ${path} was answered ${status}`;
+  return problemOfStatus(Number(status), path);
+}
+
+/** 2xx and 3xx are well. */
+export function problemOfStatus(status: number, path: string | undefined): string | undefined {
+  return status >= 200 && status < 400 ? undefined : `GET ${path} was answered ${status}`;
 }
 
 /** For people. */
-export function show(address: SocketAddress): string {
+function show(address: SocketAddress): string {
   return typeof address === "string" ? `unix:${address}` : `${address.host}:${address.port}`;
 }

@@ -1,0 +1,114 @@
+/** readyPath and healthPath mean the same for every kind of pool: when an instance is ready, when it is ended, and when a reload goes back. */
+import { existsSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { allReady, Project, RUNTIMES } from "./support/fleet.js";
+import { freePort } from "./support/ports.js";
+import { needs } from "./support/processes.js";
+
+/** The status of a path: 503 on /ready until a file named `up` is there, 500 on /health while one named `sick` is, or for a bad version. */
+const STATUS = `
+import { existsSync } from "node:fs";
+const there = (name) => existsSync(new URL("./" + name, import.meta.url));
+const statusOf = (path) => path.endsWith("/ready") ? (there("up") ? 200 : 503)
+  : path.endsWith("/health") && (there("sick") || process.env.VERSION === "bad") ? 500 : 200;
+`;
+const FETCH = `${STATUS}
+export default { fetch: (request) => new Response("x", { status: statusOf(new URL(request.url).pathname) }) };
+`;
+const NODE = `${STATUS}
+export default (req, res) => {
+  res.statusCode = statusOf(req.url);
+  res.end("x");
+};
+`;
+const COMMAND = `${STATUS}
+import http from "node:http";
+http.createServer((req, res) => res.writeHead(statusOf(req.url)).end("x")).listen(process.env.PORT, process.env.HOST);
+`;
+const WSGI = `
+import os
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    ok = os.path.exists("up") if path == "/ready" else not os.path.exists("sick") if path == "/health" else True
+    start_response("200 OK" if ok else "500 Internal Server Error", [])
+    return [b"x"]
+`;
+
+/** An upstream for the proxy, which answers as the others do. */
+async function upstream(project: Project): Promise<number> {
+  const port = await freePort();
+  const there = (name: string) => existsSync(join(project.folder, name));
+  const server = createServer((request, response) => {
+    const isBad = request.url === "/ready" ? !there("up") : request.url === "/health" && there("sick");
+    response.writeHead(isBad ? 500 : 200).end("x");
+  });
+  onTestFinished(() => void server.close());
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+  return port;
+}
+
+describe.each(RUNTIMES)("readyPath and healthPath on %s", { timeout: 90_000 }, (runtime) => {
+  test("decide for every kind when an instance is ready and when it is ended, and end a reload", async (context) => {
+    if (runtime === "bun") needs(context, "python3");
+    const files = { "node.js": NODE, "command.mjs": COMMAND, "site_app.py": WSGI };
+    const project = await Project.make({ runtime, app: FETCH, files });
+    const common = {
+      instances: 1,
+      readyPath: "/ready",
+      healthPath: "/health",
+      healthIntervalMs: 300,
+      healthFailures: 2,
+    };
+    const pools = {
+      lane: { app: "./app.js", routes: ["/"], ...common },
+      http1: { app: "./app.js", link: "http1", routes: ["/http1/"], ...common },
+      node: { app: "./node.js", routes: ["/node/"], ...common },
+      command: { command: ["node", "./command.mjs"], routes: ["/command/"], ...common },
+      far: { proxy: `http://127.0.0.1:${await upstream(project)}`, routes: ["/far/"], ...common },
+      // A file is well when it is there.
+      files: { static: ".", routes: ["/files/"], ...common, readyPath: "/files/up", healthPath: "/files/well" },
+      ...(runtime === "bun" && { wsgi: { wsgi: "site_app", routes: ["/wsgi/"], ...common } }),
+    };
+    const config = { pools, restartBudget: { maxFailures: 100 }, backoff: { initialMs: 50, maxMs: 100 } };
+    project.writeConfig(config);
+    project.write("well", "");
+    project.startInForeground();
+    const starting = await project.statusWhere(
+      "all to listen",
+      ({ pools: all }) => all.length > 0 && all.every(({ instances }) => (instances[0]?.uptimeSeconds ?? 0) > 2),
+    );
+    expect(starting.pools.map(({ instances }) => instances[0]?.state)).toEqual(
+      Object.keys(pools).map(() => "starting"),
+    );
+    project.write("up", "");
+    await project.ready();
+
+    project.write("sick", "");
+    rmSync(join(project.folder, "well"));
+    const sick = await project.statusWhere("all to be ended", ({ pools: all }) =>
+      all.every(({ instances }) => instances[0]?.lastExit != null),
+    );
+    for (const { name, instances } of sick.pools) {
+      const program = name === "command" ? "node is sick" : "sick";
+      const problem = name === "files" ? "GET /files/well was answered 404" : "GET /health was answered 500";
+      expect(instances[0]?.lastExit?.reason, name).toContain(`${program}: ${problem}, 2 times in a row`);
+    }
+    rmSync(join(project.folder, "sick"));
+    project.write("well", "");
+    await project.statusWhere("all to be well", allReady);
+
+    project.writeConfig({ ...config, env: { VERSION: "bad" } });
+    const reloads = await Promise.all(["lane", "node", "command"].map((pool) => project.cli(["reload", pool])));
+    for (const { code, output } of reloads) {
+      expect(code).toBe(1);
+      expect(output).toMatch(
+        /the new \w+\.1 (is ready, but|was ready, but did not stay so: .*) ?GET \/health was answered 500.*; the old instances keep serving/,
+      );
+    }
+    expect((await project.statusWhere("no replacement to be left", allReady)).pools[0]).toMatchObject({
+      generation: 1,
+    });
+  });
+});

@@ -3,7 +3,6 @@ import type { RequestInfo } from "@paceline/server";
 
 const PIECE = new Uint8Array(65_536).fill(120);
 const TAIL = new Uint8Array(3_000_000).fill(98);
-const BODY_BYTES = 30_000_000;
 const text = new TextEncoder();
 
 function events(everyMs: number): ReadableStream<Uint8Array> {
@@ -20,9 +19,8 @@ function events(everyMs: number): ReadableStream<Uint8Array> {
   });
 }
 
-async function* body() {
-  for (let left = BODY_BYTES; left > 0; left -= PIECE.length)
-    yield left < PIECE.length ? PIECE.subarray(0, left) : PIECE;
+async function* body(bytes: number) {
+  for (let left = bytes; left > 0; left -= PIECE.length) yield left < PIECE.length ? PIECE.subarray(0, left) : PIECE;
 }
 
 async function tunnel(request: Request, info: RequestInfo): Promise<Response> {
@@ -50,7 +48,7 @@ export default {
   async fetch(request: Request, info: RequestInfo): Promise<Response> {
     const { pathname, searchParams } = new URL(request.url);
     if (pathname.endsWith("/events")) return new Response(events(Number(searchParams.get("everyMs"))));
-    if (pathname.endsWith("/body")) return new Response(body() as unknown as BodyInit);
+    if (pathname.endsWith("/body")) return new Response(body(Number(searchParams.get("bytes"))) as unknown as BodyInit);
     if (pathname.endsWith("/echo") || pathname.endsWith("/tail")) return tunnel(request, info);
     if (pathname.endsWith("/upload")) {
       let bytes = 0;

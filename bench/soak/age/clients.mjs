@@ -129,11 +129,16 @@ class Upload extends Client {
   }
 }
 
+/** More than is read of it. */
+const LONG = "bytes=30000000 HTTP/1.1\r\nHost: a\r\n\r\n";
+/** Our kernel holds most of it: the app is done at once, the connection is closing, and the rest waits in the balancer. */
+const CLOSING = "bytes=5000000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
 /** Reads so many bytes at a time, and no more. */
 class Reader extends Client {
-  constructor(place, path, bytes, everyMs) {
+  constructor(place, path, request, bytes, everyMs) {
     const buffer = Buffer.alloc(bytes);
-    super(`reader of ${bytes} bytes every ${everyMs} ms`, place, path, {
+    super(`reader of ${bytes} bytes every ${everyMs} ms of ${request.split(" ")[0]}`, place, path, {
       buffer,
       callback: (size) => {
         this.take(buffer.subarray(0, size));
@@ -142,7 +147,7 @@ class Reader extends Client {
       },
     });
     this.rate = (bytes / everyMs) * 1000;
-    this.socket.write(`GET ${path}/body HTTP/1.1\r\nHost: a\r\n\r\n`);
+    this.socket.write(`GET ${path}/body?${request}`);
   }
   /** A loaded machine makes it slower, but not ten times. */
   lack() {
@@ -176,7 +181,8 @@ export function clientsOf(place, pool, seconds) {
   const kinds = [Events, Kept, Upload, ...(pool.upgrades ? UPGRADING : [])];
   return [
     ...kinds.map((Kind) => new Kind(place, path, seconds)),
-    new Reader(place, path, 1000, 50),
-    ...(pool.readsSlowest ? [new Reader(place, path, 1000, 1000)] : []),
+    new Reader(place, path, LONG, 1000, 50),
+    new Reader(place, path, CLOSING, 500, 50),
+    ...(pool.readsSlowest ? [new Reader(place, path, LONG, 1000, 1000)] : []),
   ];
 }

@@ -3,7 +3,6 @@ import { createServer } from "node:http";
 
 const PIECE = Buffer.alloc(65_536, "x");
 const TAIL = Buffer.alloc(3_000_000, "b");
-export const BODY_BYTES = 30_000_000;
 
 /** Without the 300 s that Node gives a request. */
 export const server = createServer({ requestTimeout: 0 }, (request, response) => {
@@ -14,8 +13,8 @@ export const server = createServer({ requestTimeout: 0 }, (request, response) =>
     const timer = setInterval(tell, Number(searchParams.get("everyMs")));
     response.on("close", () => clearInterval(timer));
   } else if (pathname.endsWith("/body")) {
-    response.setHeader("content-length", BODY_BYTES);
-    let left = BODY_BYTES;
+    let left = Number(searchParams.get("bytes"));
+    response.setHeader("content-length", left);
     const pump = () => {
       while (left > 0 && !response.destroyed) {
         const size = Math.min(left, PIECE.length);

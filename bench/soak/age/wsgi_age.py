@@ -3,7 +3,6 @@
 import time
 from urllib.parse import parse_qs
 
-BODY_BYTES = 30_000_000
 PIECE = b"x" * 65_536
 
 
@@ -13,8 +12,7 @@ def events(every):
         time.sleep(every)
 
 
-def body():
-    left = BODY_BYTES
+def body(left):
     while left > 0:
         yield PIECE[:left]
         left -= len(PIECE)
@@ -22,11 +20,12 @@ def body():
 
 def application(environ, start_response):
     path = environ["PATH_INFO"]
+    query = parse_qs(environ["QUERY_STRING"])
     start_response("200 OK", [("Content-Type", "text/plain")])
     if path.endswith("/events"):
-        return events(int(parse_qs(environ["QUERY_STRING"])["everyMs"][0]) / 1000)
+        return events(int(query["everyMs"][0]) / 1000)
     if path.endswith("/body"):
-        return body()
+        return body(int(query["bytes"][0]))
     if path.endswith("/upload"):
         return [b"%d bytes" % len(environ["wsgi.input"].read())]
     return [b"hello"]

@@ -12,11 +12,20 @@ import { BufferBudget } from "./relay/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./relay/poison.js";
 import type { Relay } from "./relay/relay.js";
 import { Router } from "./router.js";
-import type { Connection, ConnectionOwner, Listener, Transport } from "./transport/transport.js";
+import {
+  type Connection,
+  type ConnectionOwner,
+  type Listener,
+  NO_OWNER,
+  type Transport,
+} from "./transport/transport.js";
 import { Http1UpstreamLink } from "./upstream-link/http1.js";
 import { ControlLane } from "./upstream-link/lane/control.js";
 import { LaneLink } from "./upstream-link/lane/link.js";
 import { WatchedHttp1Link } from "./upstream-link/watched-http1.js";
+
+/** So many connections beyond the limit are told so with a 503; more are reset, as each is there for as long as that takes. */
+const MAX_REFUSED_CONNECTIONS = 256;
 
 export interface BalancerOptions {
   transport: Transport;
@@ -118,8 +127,12 @@ export class Balancer {
 
   private accept(connection: Connection, isUnix: boolean): ConnectionOwner {
     const { counters, options, relay } = this;
-    counters.connections++;
     counters.connectionsTotal++;
+    if (counters.connections >= options.limits.maxConnections + MAX_REFUSED_CONNECTIONS) {
+      connection.reset();
+      return NO_OWNER;
+    }
+    counters.connections++;
     const client = new Http1ClientLink(
       relay,
       connection,

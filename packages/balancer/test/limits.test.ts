@@ -1,4 +1,6 @@
 /** Every phase of a request has its limit, and the client is told which. */
+
+import net from "node:net";
 import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
@@ -119,6 +121,22 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
     await balancer.reports(({ connections }) => connections === 0);
     const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.0\r\n\r\n");
     expect(received).toMatch(/hello$/);
+  });
+
+  it("503 for no more than 256 connections over the limit at once: others are reset", async () => {
+    await start({ maxConnections: 1 }, answerEach(HELLO));
+    const ends = { refused: 0, reset: 0 };
+    const sockets = Array.from({ length: 400 }, () => {
+      const socket = net.connect({ port: balancer.port, host: "127.0.0.1", allowHalfOpen: true });
+      socket.once("data", () => ends.refused++);
+      // The reading end stays open, and with it the connection.
+      socket.on("error", () => ends.reset++);
+      return socket;
+    });
+    await expect.poll(() => ends.refused + ends.reset, { timeout: 10_000 }).toBe(399);
+    for (const socket of sockets) socket.destroy();
+    expect(ends.reset).toBeGreaterThanOrEqual(400 - 1 - 256);
+    await balancer.reports(({ connections }) => connections === 0);
   });
 
   it("takes over forwarded fields from a trusted peer, and adds the peer to them", async () => {

@@ -1,6 +1,6 @@
 /** Lines come out whole however the bytes were cut. */
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { LineFramer } from "./line-framer.js";
 
 describe("LineFramer", () => {
@@ -43,5 +43,17 @@ describe("LineFramer", () => {
     const framer = new LineFramer((line) => heard.push(line), 4);
     expect(framer.push(Buffer.from("ok\ntoo long\n"))).toBe(false);
     expect(heard).toEqual(["ok"]);
+  });
+
+  it("makes room seldom for a line that comes byte by byte", () => {
+    const heard: string[] = [];
+    const framer = new LineFramer((line) => heard.push(line));
+    const room = vi.spyOn(Buffer, "allocUnsafe");
+    onTestFinished(() => room.mockRestore());
+    const byte = Uint8Array.of(97);
+    for (let i = 0; i < 100_000; i++) framer.push(byte);
+    framer.push(Uint8Array.of(10));
+    expect(heard).toEqual(["a".repeat(100_000)]);
+    expect(room.mock.calls.length).toBeLessThan(30);
   });
 });

@@ -2,13 +2,15 @@
 import { MAX_LINK_LINE_BYTES } from "./messages.js";
 
 const NEWLINE = 0x0a;
+const NOTHING = Buffer.alloc(0);
 
 /**
  * Collects bytes until a newline and hands over each line without it. A line is decoded only when it is whole, so a
  * UTF-8 character that arrives in two pieces stays one. Empty lines are left out.
  */
 export class LineFramer {
-  private pieces: Uint8Array[] = [];
+  /** The line that has begun, in a buffer with room to grow: it may come byte by byte. */
+  private pending: Buffer = NOTHING;
   private pendingBytes = 0;
   private overflowed = false;
 
@@ -32,16 +34,12 @@ export class LineFramer {
       const stop = end === -1 ? chunk.length : end;
       if (this.pendingBytes + stop - start > this.maxLineBytes) {
         this.overflowed = true;
-        this.pieces = [];
-        this.pendingBytes = 0;
+        this.forget();
         break;
       }
       if (end === -1) {
-        if (stop > start) {
-          // A copy, because the runtime may use the same buffer for its next read; Buffer's own slice() does not copy.
-          this.pieces.push(new Uint8Array(chunk.subarray(start, stop)));
-          this.pendingBytes += stop - start;
-        }
+        // A copy, because the runtime may use the same buffer for its next read.
+        this.join(chunk.subarray(start, stop));
         break;
       }
       this.finishLine(chunk.subarray(start, end));
@@ -50,17 +48,31 @@ export class LineFramer {
     return !this.overflowed;
   }
 
+  private join(piece: Uint8Array): void {
+    const length = this.pendingBytes + piece.length;
+    if (length > this.pending.length) {
+      const room = Buffer.allocUnsafe(Math.max(length, 2 * this.pending.length));
+      room.set(this.pending.subarray(0, this.pendingBytes));
+      this.pending = room;
+    }
+    this.pending.set(piece, this.pendingBytes);
+    this.pendingBytes = length;
+  }
+
   private finishLine(last: Uint8Array): void {
     let line: string;
-    if (this.pieces.length === 0) {
-      line = decode(last);
-    } else {
-      this.pieces.push(last);
-      line = decode(Buffer.concat(this.pieces));
-      this.pieces = [];
-      this.pendingBytes = 0;
+    if (this.pendingBytes === 0) line = decode(last);
+    else {
+      this.join(last);
+      line = this.pending.toString("utf8", 0, this.pendingBytes);
+      this.forget();
     }
     if (line !== "") this.onLine(line);
+  }
+
+  private forget(): void {
+    this.pending = NOTHING;
+    this.pendingBytes = 0;
   }
 }
 

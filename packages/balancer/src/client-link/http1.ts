@@ -350,7 +350,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     this.state = "lingering";
     this.input.clear();
     this.deadlineAt = this.deadlines.now + LINGER_MS;
-    this.reading.resume(Pause.AHEAD | Pause.UPSTREAM);
+    this.reading.resume(Pause.AHEAD | Pause.UPSTREAM | Pause.UNREAD);
     this.connection.end();
   }
 

@@ -71,34 +71,44 @@ class SocketBody(io.RawIOBase):
     def read(self, size=-1):
         if size is None or size < 0:
             size = self.unread
-        pieces = []
+        # Joined as it comes: each piece of a body that comes in small ones would cost more than it has.
+        joined = b""
         while size > 0 and self.unread:
             received = self._received or self._receive(min(self._remaining, 65_536))
             self._received = received[size:]
-            pieces.append(received[:size])
-            size -= len(pieces[-1])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            taken = received[:size]
+            size -= len(taken)
+            joined = _joined(joined, taken)
+        return bytes(joined)
 
     def readline(self, size=-1):
         if size is None or size < 0:
             size = self.unread
-        pieces = []
+        joined = b""
         while size > 0 and self.unread:
             received = self._received or self._receive(min(self._remaining, 65_536))
             end = received.find(b"\n", 0, size) + 1
             taken = received[: end or size]
             self._received = received[len(taken) :]
-            pieces.append(taken)
+            joined = _joined(joined, taken)
             size -= len(taken)
             if end:
                 break
-        return b"".join(pieces)
+        return bytes(joined)
 
     def readall(self):
         return self.read()
 
     def close(self):
         """Apps do not close it (PEP 3333)."""
+
+
+def _joined(first, second):
+    if not first:
+        return second
+    joined = first if isinstance(first, bytearray) else bytearray(first)
+    joined += second
+    return joined
 
 
 class ChunkedReader:

@@ -3,6 +3,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServerLimits } from "../limits.js";
 import { answerPlainly } from "./plain-answer.js";
 
+/** Pieces of a body below this size are joined, in bytes. */
+const JOIN_BELOW_BYTES = 4096;
+
 /**
  * Watches the body of a request: its size, and the time between its pieces. Returns false when the request has been
  * answered 413 already and must not reach the handler.
@@ -37,14 +40,43 @@ function watchTime(request: IncomingMessage, bodyTimeoutMs: number): void {
 
 /** Counts where the parser hands pieces over, because listening for them would begin to read the body. */
 function watchSize(request: IncomingMessage, response: ServerResponse, maxBodyBytes: number): void {
-  const push = request.push;
+  const push = joiningPush(request);
   let bytes = 0;
-  request.push = function pushCounted(chunk: Buffer | null, encoding?: BufferEncoding): boolean {
+  request.push = function pushCounted(chunk: Buffer | null): boolean {
     if (chunk !== null) bytes += chunk.length;
-    if (bytes <= maxBodyBytes) return push.call(this, chunk, encoding);
+    if (bytes <= maxBodyBytes) return push(chunk);
     if (!response.headersSent) refuse(response);
     request.destroy(new Error(`the body is longer than ${maxBodyBytes} bytes`));
     return false;
+  };
+}
+
+/** Small pieces are joined while a turn lasts: a client may send a body in chunks of a byte, and each would cost a hundred. */
+function joiningPush(request: IncomingMessage): (chunk: Buffer | null) => boolean {
+  const push = request.push.bind(request);
+  let joined = Buffer.alloc(0);
+  let length = 0;
+  const flush = () => {
+    if (length === 0) return;
+    const piece = joined.subarray(0, length);
+    joined = Buffer.alloc(0);
+    length = 0;
+    if (!request.destroyed) push(piece);
+  };
+  return (chunk) => {
+    if (chunk === null || chunk.length >= JOIN_BELOW_BYTES) {
+      flush();
+      return push(chunk);
+    }
+    // Ticks run between two pieces of one read.
+    if (length === 0) setImmediate(flush);
+    if (length + chunk.length > joined.length) {
+      const room = Buffer.allocUnsafeSlow(length === 0 ? chunk.length : 2 * (length + chunk.length));
+      joined.copy(room, 0, 0, length);
+      joined = room;
+    }
+    length += chunk.copy(joined, length);
+    return request.readableLength + length < request.readableHighWaterMark;
   };
 }
 

@@ -10,6 +10,7 @@ import { limitBody } from "./body-limit.js";
 import { holdToLength } from "./exact-length.js";
 import { HostCheck } from "./host-check.js";
 import { listenError } from "./listen-error.js";
+import { oneAfterTheOther } from "./pipelining.js";
 import { answerFailure, answerPlainly } from "./plain-answer.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
 import { Tunnels } from "./tunnels.js";
@@ -70,6 +71,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     if (took > LONG_TURN_MS) options.onLongTurn(took);
   }
 
+  const inTurn = oneAfterTheOther(handle);
   const server = createServer(
     {
       maxHeaderSize: limits.maxHeadBytes,
@@ -79,12 +81,12 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
       keepAliveTimeout: options.behindBalancer ? 0 : limits.keepAliveTimeoutMs,
       noDelay: true,
     },
-    handle,
+    inTurn,
   );
   server.maxConnections = limits.maxConnections;
   server.on("checkContinue", (request, response) => {
     continueWhenRead(request, response);
-    handle(request, response);
+    inTurn(request, response);
   });
   server.on("clientError", answerBadRequest);
   const upgrade = isFetch ? undefined : app.upgrade?.();

@@ -9,7 +9,7 @@ export interface WebSocketOptions {
   maxMessageBytes?: number;
   /**
    * What may wait to be sent, in bytes, when messages are sent faster than the client takes them; beyond it the client is
-   * cut off. One message alone may be longer. Default 4 MiB.
+   * cut off. Each counts 256 bytes more than it has; one message alone may be longer. Default 4 MiB.
    */
   maxQueuedBytes?: number;
   /** The subprotocol to answer with, one of those in the request's Sec-WebSocket-Protocol. Default: none. */
@@ -19,6 +19,8 @@ export interface WebSocketOptions {
 /** The connection was lost without a Close frame (RFC 6455 §7.4.1). */
 const ABNORMAL = 1006;
 const MAX_REASON_BYTES = 123;
+/** What a message that waits takes beside its bytes. */
+const MESSAGE_COST_BYTES = 256;
 const ACCEPT_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /**
@@ -122,13 +124,14 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
   }
 
   private async write(frame: Uint8Array): Promise<boolean> {
-    if (this.queuedBytes > 0 && this.queuedBytes + frame.length > this.maxQueuedBytes) {
+    const cost = frame.length + MESSAGE_COST_BYTES;
+    if (this.queuedBytes > 0 && this.queuedBytes + cost > this.maxQueuedBytes) {
       this.closeCode ??= ABNORMAL;
       const slow = new DOMException("a WebSocket's client takes too little: it was cut off", "AbortError");
       await this.writer.abort(slow).catch(() => {});
       return false;
     }
-    this.queuedBytes += frame.length;
+    this.queuedBytes += cost;
     try {
       await this.writer.write(frame);
       return true;
@@ -136,7 +139,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
       this.closeCode ??= ABNORMAL;
       return false;
     } finally {
-      this.queuedBytes -= frame.length;
+      this.queuedBytes -= cost;
     }
   }
 }

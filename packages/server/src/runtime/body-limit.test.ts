@@ -1,0 +1,31 @@
+/** A body that comes in chunks of a byte, on node:http. */
+import { once } from "node:events";
+import { createServer, type IncomingMessage } from "node:http";
+import net, { type AddressInfo } from "node:net";
+import { expect, onTestFinished, test } from "vitest";
+import { DEFAULT_LIMITS } from "../limits.js";
+import { limitBody } from "./body-limit.js";
+
+const CHUNKS = 20_000;
+
+test("comes whole and in order, in few pieces, before its end", async () => {
+  const server = createServer((request, response) => {
+    if (limitBody(request, response, DEFAULT_LIMITS)) response.on("finish", () => undefined);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const client = net.connect((server.address() as AddressInfo).port, "127.0.0.1");
+  onTestFinished(() => void client.destroy());
+  client.write("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const [request] = (await once(server, "request")) as [IncomingMessage];
+  const bytes = Array.from({ length: CHUNKS }, (_, n) => String.fromCharCode(97 + (n % 26)));
+  client.write(bytes.map((byte) => `1\r\n${byte}\r\n`).join(""));
+  client.write(`2000\r\n${"L".repeat(0x2000)}\r\n1\r\n!\r\n0\r\n\r\n`);
+  const pieces: Buffer[] = [];
+  for await (const piece of request) pieces.push(piece);
+  expect(Buffer.concat(pieces).toString("latin1")).toBe(`${bytes.join("")}${"L".repeat(0x2000)}!`);
+  expect(pieces.length).toBeLessThan(CHUNKS / 100);
+});

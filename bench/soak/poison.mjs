@@ -28,8 +28,9 @@ const { runtime } = values;
 const KINDS = values.kinds.split(",");
 const INSTANCES = Number(values.instances);
 const CRASHES = Number(values.crashes);
-/** Between two requests that crash, so that they meet instances that are there. */
-const CRASH_EVERY_MS = 100;
+/** While no instance is there, a request that crashes is sent again, within a bound. */
+const AGAIN_AFTER_MS = 50;
+const RUN_WITHIN_MS = 30_000;
 const OTHERS = 2;
 const OTHERS_PAUSE_MS = 10;
 const READY_WITHIN_MS = 20_000;
@@ -79,10 +80,20 @@ const fleet = await startFleet(INSTANCES, {
   pools,
   runtime,
   balancer: { runtime, processes: Number(values.balancers) },
-  ...(values.short && { backoff: { initialMs: 10, maxMs: 500 } }),
+  ...(values.short && { backoff: { initialMs: 10, maxMs: 200 } }),
 });
 
 const methodOf = (n) => (n % 3 === 2 ? "POST" : "GET");
+
+/** Sends it until an instance is there to run it; resolves with the status. */
+async function run(method, target) {
+  const deadline = Date.now() + RUN_WITHIN_MS;
+  for (;;) {
+    const status = await send(fleet.port, method, target);
+    if (status !== 503 || Date.now() > deadline) return status;
+    await wait(AGAIN_AFTER_MS);
+  }
+}
 
 /** The crashes of one pool, and what becomes of others meanwhile. */
 async function storm(kind) {
@@ -98,8 +109,7 @@ async function storm(kind) {
   const clients = Array.from({ length: OTHERS }, other);
   for (let n = 0; n < CRASHES; n++) {
     const how = n % 2 === 0 ? "now" : "later";
-    crashes.push(await send(fleet.port, methodOf(n), `/${kind}/crash?id=${n}&how=${how}`));
-    await wait(CRASH_EVERY_MS);
+    crashes.push(await run(methodOf(n), `/${kind}/crash?id=${n}&how=${how}`));
   }
   const lastAt = Date.now();
   const isBack = async () => {
@@ -140,7 +150,11 @@ try {
     verdict(worst("POST") <= 1, `${kind}: at most ${worst("POST")} process died of one POST`);
     const twice = [...runs].filter(([, count]) => count > 1).length;
     verdict(twice <= 2 * Number(values.balancers), `${kind}: ${twice} GETs ran twice: those before it was known`);
-    verdict(deaths > INSTANCES, `${kind}: ${deaths} processes died, more than there are at once`);
+    // Over HTTP/1.1 one is lost now and then at a process that was ending: it was sent, so it is not sent again.
+    verdict(
+      deaths > INSTANCES,
+      `${kind}: ${runs.size} of ${CRASHES} requests that crash were run, by ${deaths} processes`,
+    );
     verdict(
       !crashes.includes(0) && !others.some(({ status }) => status === 0),
       `${kind}: every request has a whole response`,

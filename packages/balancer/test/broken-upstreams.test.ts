@@ -3,8 +3,10 @@ import net from "node:net";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
-import { brokenResponse, randomOf, whole } from "./support/broken-responses.js";
+import { breakLane } from "./support/broken-lane.js";
+import { brokenResponse, type Random, randomOf, whole } from "./support/broken-responses.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
+import { ScriptedLane } from "./support/scripted-lane.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 const LIMITS = { upstreamResponseTimeoutMs: 500, bodyTimeoutMs: 500 };
@@ -166,27 +168,55 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
         });
       }
     };
-    const ask = async (name: string) => {
-      const requests = Array.from({ length: 6 }, (_, i) => {
-        const method = random() < 0.2 ? "HEAD" : random() < 0.3 ? "POST" : "GET";
-        return get(`/[${name}-${i}]`, i === 5 ? "Connection: close\r\n" : "").replace("GET", method);
-      });
-      const { received } = await exchangeRaw(balancer.port, requests.join(""));
-      const others = received.match(/\[\w+-\w+\]/g)?.filter((token) => !token.startsWith(`[${name}-`));
-      expect(others ?? []).toEqual([]);
-      return received.split("HTTP/1.1 200").length - 1;
-    };
-    let answered = 0;
-    for (let round = 0; round < 20; round++) {
-      const clients = Array.from({ length: 10 }, (_, i) => ask(`${round}x${i}`));
-      for (const count of await Promise.all(clients)) answered += count;
-    }
-    // Most broke somewhere; that it was not all of them shows that something was looked at.
-    expect(answered).toBeGreaterThan(200);
+    await expectOwnBytesOnly(balancer, random);
     serve = (socket) => socket.write(OK);
     expect((await exchangeRaw(balancer.port, get("/", "Connection: close\r\n"))).received).toMatch(/ok$/);
   });
 });
+
+describe.each(RUNTIMES)("an instance that breaks its lane behind a balancer on %s", (runtime) => {
+  it("gives no client a byte that was meant for another, whatever it sends", async () => {
+    const random = randomOf(13);
+    const balancer = await BalancerProcess.start(runtime, LIMITS);
+    const upstreams: Record<string, string> = {};
+    const instances: ScriptedLane[] = [];
+    try {
+      // Two, so that a client's next request seldom gets the slot of its last one.
+      for (const id of ["web.1#1", "web.2#1"]) {
+        const socket = path.join(balancer.directory, `${id}.sock`);
+        instances.push(await ScriptedLane.listen(socket, { onRequest: (request) => breakLane(request, random) }));
+        upstreams[id] = socket;
+      }
+      balancer.protocol = "lane";
+      await balancer.follow(upstreams);
+      await expectOwnBytesOnly(balancer, random);
+    } finally {
+      await balancer.stop();
+      for (const instance of instances) await instance.close();
+    }
+  });
+});
+
+/** Many clients at once, each with some requests on a connection of its own, whose targets say whose they are. */
+async function expectOwnBytesOnly(balancer: BalancerProcess, random: Random): Promise<void> {
+  const ask = async (name: string) => {
+    const requests = Array.from({ length: 6 }, (_, i) => {
+      const method = random() < 0.2 ? "HEAD" : random() < 0.3 ? "POST" : "GET";
+      return get(`/[${name}-${i}]`, i === 5 ? "Connection: close\r\n" : "").replace("GET", method);
+    });
+    const { received } = await exchangeRaw(balancer.port, requests.join(""));
+    const others = received.match(/\[\w+-\w+\]/g)?.filter((token) => !token.startsWith(`[${name}-`));
+    expect(others ?? []).toEqual([]);
+    return received.split("HTTP/1.1 200").length - 1;
+  };
+  let answered = 0;
+  for (let round = 0; round < 20; round++) {
+    const clients = Array.from({ length: 10 }, (_, i) => ask(`${round}x${i}`));
+    for (const count of await Promise.all(clients)) answered += count;
+  }
+  // Much broke; that it was not all shows that something was looked at.
+  expect(answered).toBeGreaterThan(200);
+}
 
 async function write(socket: net.Socket, pieces: readonly { text: string; afterMs: number }[]): Promise<void> {
   for (const { text, afterMs } of pieces) {

@@ -256,7 +256,7 @@ describe("waits of the proxy on node", () => {
   });
 
   it("all connections busy: 503 with Retry-After", async () => {
-    const both = await withOurs({ maxConnections: 1, connectTimeoutMs: 100 });
+    const both = await withOurs({ maxConnections: 1, connectTimeoutMs: 500 });
     both.front.client().send(GET);
     await upstreamGets(both, /\r\n\r\n/);
     const second = both.front.client();

@@ -166,6 +166,13 @@ for (const [runtime, transport] of cases) {
       expect((await ask(server.target, "/text")).status).toBe(200);
     });
 
+    // Bun.serve has phrases of its own.
+    it.skipIf(runtime === "bun" && transport !== "lane")("gives a status the reason that RFC 9110 has", async () => {
+      const wire = new Wire(server.target);
+      wire.send("GET /413 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      expect(await wire.closed()).toMatch(/^HTTP\/1\.1 413 Content Too Large\r\n/);
+    });
+
     // Bun sends such a field as it is.
     it.skipIf(runtime === "bun" && transport !== "lane")(
       "answers 500 to a response whose field cannot be sent, and nothing of that response is left",

@@ -1,5 +1,6 @@
 /** Checks the head of an upstream's answer, and makes the fields that the client gets of it. */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import { REASONS } from "@paceline/link/reasons";
 import { hopByHop } from "./hop-fields.js";
 import { type Passage, rewriteLocation } from "./location.js";
 import type { ProxySettings } from "./settings.js";
@@ -19,9 +20,9 @@ export function problemOf({ statusCode = 0, headers }: IncomingMessage): string 
   return undefined;
 }
 
-/** The reason of a status line; empty where it could not be written, and the usual one is. */
-export function reasonOf({ statusMessage = "" }: IncomingMessage): string {
-  return UNWRITABLE.test(statusMessage) ? "" : statusMessage;
+/** The reason of a status line; where there is none, or none that can be written, the usual one. */
+export function reasonOf({ statusCode = 0, statusMessage = "" }: IncomingMessage): string {
+  return statusMessage === "" || UNWRITABLE.test(statusMessage) ? (REASONS[statusCode] ?? "") : statusMessage;
 }
 
 /** The answer's fields without those of its connection; framing is made anew by whoever writes them. */

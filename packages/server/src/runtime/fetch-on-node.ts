@@ -1,5 +1,6 @@
 /** Lets a fetch handler answer node:http requests. */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import { REASONS } from "@paceline/link/reasons";
 import type { FetchHandler, NodeHandler } from "../app.js";
 import type { RequestCounter } from "../request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-info.js";
@@ -113,7 +114,7 @@ async function writeResponse(
   const headers: string[] = [];
   for (const [name, value] of response.headers) headers.push(name, value);
   if (close) headers.push("connection", "close");
-  const writeHead = () => outgoing.writeHead(response.status, response.statusText || undefined, headers);
+  const writeHead = () => outgoing.writeHead(response.status, response.statusText || REASONS[response.status], headers);
   if (outgoing.destroyed || response.body === null || incoming.method === "HEAD") {
     if (isCancellable(response)) await response.body?.cancel();
     if (!outgoing.destroyed) writeHead().end();

@@ -15,9 +15,10 @@ type Kind = "uncaughtException" | "unhandledRejection";
 export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): void {
   let dying = false;
   const die = (kind: string, error: unknown) => {
-    console.error(error);
+    // Where nobody reads what is written here, that is an error as well, which would come again and again.
     if (dying) return;
     dying = true;
+    console.error(error);
     const hint = hintOnListening(error);
     if (hint !== "") console.error(hint.trim());
     logLostWork();

@@ -1,8 +1,9 @@
 /** An instance under a supervisor: its reports, how it leaves, and what it says when it cannot start. */
+import { once } from "node:events";
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ask, eventually, type Program, type RuntimeName, ScriptedSupervisor, Wire } from "./harness.js";
+import { ask, eventually, type Program, type RuntimeName, ScriptedSupervisor, Wire, within } from "./harness.js";
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   describe(`an instance on ${runtime}`, () => {
@@ -191,6 +192,17 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await ask(supervisor.target, "/uncaught").catch(() => undefined);
       expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringMatching(/nobody catches this/) });
       expect(await instance.exited).toEqual({ code: 1, signal: null });
+    });
+
+    it("exits 1 for what nobody caught though its supervisor and the readers of its output are gone", async () => {
+      await startReady();
+      const { child } = instance;
+      const ended = once(child, "exit");
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      await supervisor.vanish();
+      await ask(supervisor.target, "/uncaught").catch(() => undefined);
+      expect(await within(ended, "its end")).toEqual([1, null]);
     });
   });
 }

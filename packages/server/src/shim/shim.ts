@@ -76,6 +76,8 @@ export class Shim {
     process.on("SIGINT", () => {});
     process.on("SIGTERM", () => this.leave(drainTimeoutMs, false));
     process.on("uncaughtException", (error) => {
+      // Where nobody reads what is written here, that is an error as well, which would come again and again.
+      if (this.isExiting) return;
       console.error(error);
       void this.exit(1, `the shim failed: ${error.message}`);
     });

@@ -5,6 +5,14 @@ import { ServerError } from "./errors.js";
 import { hintOnListening } from "./listening-hint.js";
 import { runSupervised } from "./supervised.js";
 
+/** What the command line names is not there, or is nothing that can be served. */
+const MISTAKES: ReadonlySet<ServerError["code"]> = new Set([
+  "usage",
+  "app-not-found",
+  "app-unusable",
+  "static-unusable",
+  "proxy-unusable",
+]);
 const ERRORS_OF_THE_APP: ReadonlySet<ServerError["code"]> = new Set(["app-threw", "start-failed"]);
 
 async function main(): Promise<void> {
@@ -28,7 +36,7 @@ main().catch((error: unknown) => {
   if (error instanceof ServerError && ERRORS_OF_THE_APP.has(error.code)) printErrorOfTheApp(error);
   else if (error instanceof ServerError || error instanceof LinkError) console.error(`paceline: ${error.message}`);
   else console.error(error);
-  process.exit(error instanceof ServerError && error.code === "usage" ? 2 : 1);
+  process.exit(error instanceof ServerError && MISTAKES.has(error.code) ? 2 : 1);
 });
 
 /** Its stack says more than our line. */

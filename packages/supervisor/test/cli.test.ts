@@ -150,7 +150,10 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
       expect(JSON.parse(stdout).pid).toBe(pid);
     }
     const again = await paceline(folder, "start");
-    expect(again).toMatchObject({ code: 1, stderr: `paceline: already running (pid ${pid}) in ${runDir}\n` });
+    expect(again).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`paceline: already running (pid ${pid}) in ${runDir}; start --or-reload `),
+    });
     expect((await paceline(folder, "scale", "nope", "2")).code).toBe(2);
     expect((await paceline(folder, "restart", "nope")).code).toBe(2);
     expect(await paceline(folder, "stop")).toMatchObject({ code: 0, stdout: "stopped\n" });

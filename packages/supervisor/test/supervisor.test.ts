@@ -31,8 +31,8 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     const clients = load(await supervisor.url(), 8);
     const results: OperationResult[] = [];
     for (let n = 0; n < 3; n++) results.push(await supervisor.call("reload", undefined, undefined));
-    results.push(await supervisor.call("scale", "web", 6));
-    results.push(await supervisor.call("scale", "web", 2));
+    results.push(await supervisor.call("scale", "web", { instances: 6 }));
+    results.push(await supervisor.call("scale", "web", { instances: 2 }));
     results.push(await supervisor.call("restart", "balancer"));
     results.push(await supervisor.call("restart", "web.1"));
     const { answered, errors } = await clients.end();
@@ -208,7 +208,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       "the successor is there",
       (s) => s.pools[0]?.instances[0]?.other?.pid != null,
     );
-    expect(await supervisor.call("scale", "web", 4)).toMatchObject({ ok: false, code: "busy" });
+    expect(await supervisor.call("scale", "web", { instances: 4 })).toMatchObject({ ok: false, code: "busy" });
     expect(await supervisor.call("stop")).toMatchObject({ ok: true });
     expect(await reload).toMatchObject({ ok: false, code: "failed" });
     expect(pidsOf(status).filter(isAlive)).toEqual([]);

@@ -1,6 +1,7 @@
 """What a Python instance does from its start to its end, by what its pool runs."""
 
 import faulthandler
+import json
 import os
 import sys
 
@@ -18,6 +19,8 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)
     # A process that the supervisor gives up gets SIGABRT first, and writes what each thread is at.
     faulthandler.enable()
+    if sys.argv[1:2] == ["--load-only"]:
+        return load_only(json.loads(sys.argv[2]))
     instance = None
     try:
         identity = take_environment()
@@ -41,6 +44,25 @@ def main():
         if instance is not None:
             instance.fault(f"{type(error).__name__}: {error}")
         raise
+
+
+def load_only(spec):
+    """Loads what a pool runs, and ends: exits 1 when it cannot, and tells why. A FAPWS script serves: it is only compiled."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        if "wsgi" in spec:
+            from .load import load_wsgi
+
+            load_wsgi(spec["wsgi"])
+        else:
+            script = spec["fapws"]["script"]
+            with open(script, "rb") as source:
+                compile(source.read(), script, "exec")
+    except (AppError, OSError, SyntaxError, ValueError) as error:
+        cause = error.__cause__
+        if cause is not None:
+            sys.__excepthook__(type(cause), cause, cause.__traceback__)
+        sys.exit(str(error))
 
 
 def _run(spec, instance):

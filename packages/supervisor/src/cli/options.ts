@@ -1,5 +1,6 @@
 /** The options that several commands share, and how their values are read. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { ScaleChange } from "../control/api.js";
 
 export interface FleetOptions {
   runDir?: string;
@@ -47,6 +48,14 @@ export function parseSeconds(text: string): number {
 export function parseCount(text: string): number {
   if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
   return Number(text);
+}
+
+/** A number of instances, or how many more or fewer. */
+export function parseChange(text: string): ScaleChange {
+  if (/^[+-]\d{1,4}$/.test(text)) return { by: Number(text) };
+  if (!/^\d{1,6}$/.test(text))
+    throw new InvalidArgumentError("It must be a whole number, or a change such as +2 or -1.");
+  return { instances: Number(text) };
 }
 
 export function parseInstances(text: string): number | "cpus" {

@@ -49,17 +49,38 @@ export function printResult(result: OperationResult, json: boolean): ExitStatus 
   return exitStatusOf(result);
 }
 
-/** Tells why a command could not be done and gives the exit status for it. */
-export function reportError(error: unknown, json: boolean): ExitStatus {
-  if (!(error instanceof PacelineError)) {
-    printError(describeUnforeseen(error));
-    return exitStatusOfCode("internal");
+/** Why a command could not be done, as JSON has it. */
+export interface Failure {
+  ok: false;
+  code: string;
+  message: string;
+  problems?: unknown;
+  lastLines?: string[];
+}
+
+export function failureOf(error: unknown): Failure {
+  if (error instanceof PacelineError) {
+    const problems = (error as { problems?: unknown }).problems;
+    return { ok: false, code: error.code, message: error.message, ...(problems === undefined ? {} : { problems }) };
   }
-  const { code, message } = error;
-  const problems = (error as { problems?: unknown }).problems;
-  if (json) printJson({ ok: false, code, message, ...(problems === undefined ? {} : { problems }) });
-  else for (const line of message.split("\n")) printError(line);
-  return exitStatusOfCode(code);
+  // What the system refused has a code of its own.
+  const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown };
+  const isOfSystem = typeof code === "string" && syscall !== undefined;
+  return { ok: false, code: isOfSystem ? code : "internal", message: describeUnforeseen(error) };
+}
+
+/** Tells why a command could not be done and gives the exit status for it. */
+export function reportFailure(failure: Failure, json: boolean): ExitStatus {
+  if (json) printJson(failure);
+  else {
+    for (const line of failure.message.split("\n")) printError(line);
+    for (const line of failure.lastLines ?? []) printForeign(`  | ${line}\n`);
+  }
+  return exitStatusOfCode(failure.code);
+}
+
+export function reportError(error: unknown, json: boolean): ExitStatus {
+  return reportFailure(failureOf(error), json);
 }
 
 /** What the system refused needs no stack; a fault of our own does. */

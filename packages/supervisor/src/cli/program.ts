@@ -32,7 +32,8 @@ export async function run(args: string[]): Promise<void> {
 
 function settle(run: Action) {
   return async (...args: unknown[]): Promise<void> => {
-    const options = args.find((arg) => typeof arg === "object" && arg !== null && !Array.isArray(arg));
+    // Commander gives the arguments, then the options, then the command.
+    const options = args.at(-2);
     try {
       process.exitCode = await run(...(args as never[]));
     } catch (error) {

@@ -5,9 +5,12 @@ import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";
 import { milliseconds } from "./options.js";
-import { print, printError, printForeign, printJson, printResult } from "./output.js";
+import { print, printError, printForeign, printJson, printResult, reportFailure } from "./output.js";
 import { prepareStart } from "./prepare-start.js";
 import { lateResult, spawnSupervisor, waitReady } from "./supervisor-process.js";
+
+/** As shells have it for SIGINT. */
+const INTERRUPTED = 130;
 
 export async function startDetached(target: string, options: StartOptions): Promise<ExitStatus> {
   // The supervisor loads it again; here it is checked where its problems can be seen.
@@ -18,27 +21,39 @@ export async function startDetached(target: string, options: StartOptions): Prom
   const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
   const left = () => (deadline === undefined ? undefined : Math.max(1, deadline - performance.now()));
 
-  const interrupted = () => void supervisor.stop().then(() => process.exit(130));
+  const json = options.json === true;
+  const interrupted = async () => {
+    await supervisor.stop();
+    if (json) printJson({ ok: false, code: "interrupted", message: "interrupted; nothing was left running" });
+    process.exit(INTERRUPTED);
+  };
   process.once("SIGINT", interrupted);
   process.once("SIGTERM", interrupted);
 
   const up = await supervisor.notice(left());
+  if (typeof up === "object") {
+    await supervisor.exited;
+    return reportFailure(up, json);
+  }
   if (up === "ended") {
-    const { code } = await supervisor.exited;
-    printForeign(supervisor.output());
+    const { code, signal } = await supervisor.exited;
+    if (!json) printForeign(supervisor.output());
+    const how = signal === null ? `ended with exit status ${code}` : `was killed by ${signal}`;
+    const lastLines = supervisor.output().trimEnd().split("\n").slice(-20);
+    if (json) printJson({ ok: false, code: "failed", message: `the supervisor ${how}`, lastLines });
     return (code ?? EXIT.failed) as ExitStatus;
   }
   const result: OperationResult =
     up === "late" ? lateResult(options) : await waitReady(controlSocketIn(runDirPath), left(), options);
   if (!result.ok) {
     await supervisor.stop();
-    printForeign(supervisor.output());
-    const status = printResult(result, options.json === true);
-    if (!options.json) printError("nothing was left running");
+    if (!json) printForeign(supervisor.output());
+    const status = printResult(result, json);
+    if (!json) printError("nothing was left running");
     return status;
   }
   child.unref();
-  if (options.json) printJson({ ...result, pid: child.pid, runDir: runDirPath });
+  if (json) printJson({ ...result, pid: child.pid, runDir: runDirPath });
   else print(`paceline: ${describeFleet(fleet.config, process.cwd())}: all ready (pid ${child.pid})`);
   return exitStatusOf(result);
 }

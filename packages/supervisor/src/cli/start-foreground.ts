@@ -12,15 +12,29 @@ import { createSupervisor, type Supervisor } from "../shell/supervisor.js";
 import { watchClient } from "./client-presence.js";
 import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
-import { EXIT, type ExitStatus } from "./exit-status.js";
+import { EXIT, type ExitStatus, exitStatusOfCode } from "./exit-status.js";
 import { openLogFile } from "./log-file.js";
 import { type LogPrinter, openLogPrinter } from "./log-printer.js";
 import { milliseconds } from "./options.js";
-import { printResult } from "./output.js";
+import { failureOf, printResult } from "./output.js";
 import { type PreparedStart, prepareStart } from "./prepare-start.js";
+import { UP } from "./supervisor-process.js";
 import { version } from "./version.js";
 
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {
+  const { notifyFd } = options;
+  if (notifyFd === undefined) return run(target, options);
+  try {
+    return await run(target, options);
+  } catch (error) {
+    // The starter tells it, in its own way.
+    const failure = failureOf(error);
+    notify(notifyFd, JSON.stringify(failure));
+    return exitStatusOfCode(failure.code);
+  }
+}
+
+async function run(target: string, options: StartOptions): Promise<ExitStatus> {
   const prepared = await prepareStart(target, options);
   const runDir = await openRunDir(prepared.runDirPath, { replace: options.replace === true });
   const unregister = register(prepared);
@@ -90,7 +104,7 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     announce(prepared, printer);
     if (options.stopWithClient) forgetClient = watchClient(() => void supervisor.stop());
     await supervisor.start();
-    if (options.notifyFd !== undefined) notify(options.notifyFd);
+    if (options.notifyFd !== undefined) notify(options.notifyFd, UP);
     const status = await untilEnd(supervisor, options);
     return status;
   } finally {
@@ -148,12 +162,12 @@ function announce({ fleet, request, runtimes }: PreparedStart, printer: LogPrint
   printer.print([{ sequence: 0, at: Date.now(), name: "paceline", text }]);
 }
 
-/** Tells the starter that the control socket is served. */
-function notify(fd: number): void {
+/** Tells the starter that the control socket is served, or why it never will be. */
+function notify(fd: number, message: string): void {
   try {
-    writeSync(fd, "up\n");
+    writeSync(fd, `${message}\n`);
+    closeSync(fd);
   } catch {
-    // The starter is gone; the fleet runs all the same.
+    // The starter is gone, or was told before that all is well.
   }
-  closeSync(fd);
 }

@@ -9,7 +9,7 @@ import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";
 import { milliseconds } from "./options.js";
-import { print, printError, printForeign, printResult, wantsColour } from "./output.js";
+import { print, printError, printForeign, printResult, reportFailure, wantsColour } from "./output.js";
 import { prepareStart } from "./prepare-start.js";
 import { lateResult, type SupervisorProcess, spawnSupervisor, waitReady } from "./supervisor-process.js";
 
@@ -26,6 +26,7 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
   const timeoutMs = milliseconds(options.timeout);
   const up = await supervisor.notice(timeoutMs);
   if (up === "late") return endFailedStart(supervisor, lateResult(options));
+  if (typeof up === "object") return reportFailure(up, false);
   if (up === "ended") {
     printForeign(supervisor.output());
     return ((await supervisor.exited).code ?? EXIT.failed) as ExitStatus;

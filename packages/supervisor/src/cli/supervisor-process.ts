@@ -9,6 +9,10 @@ import { ControlClient } from "../control/client.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { ownRuntimeCommand } from "../runtime-command.js";
 import type { StartOptions } from "./commands/start.js";
+import type { Failure } from "./output.js";
+
+/** Said on the notice pipe when the control socket is served. */
+export const UP = "up";
 
 /** What a supervisor writes to its own output is little; beyond this it is cut at the next start. */
 const MAX_OUTPUT_BYTES = 1 << 20;
@@ -18,8 +22,8 @@ const STOP_TIMEOUT_MS = 90_000;
 export interface SupervisorProcess {
   readonly child: ChildProcess;
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
-  /** Whether its control socket is served, or it has ended instead, or neither within `timeoutMs`. */
-  notice(timeoutMs: number | undefined): Promise<"up" | "ended" | "late">;
+  /** Whether its control socket is served, or it failed, or ended without a word, or neither within `timeoutMs`. */
+  notice(timeoutMs: number | undefined): Promise<"up" | "ended" | "late" | Failure>;
   /** What it has written itself: why it did not start, say. */
   output(): string;
   /** Stops the fleet gracefully, and resolves when the supervisor has ended. */
@@ -73,16 +77,20 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   };
 }
 
-/** What the supervisor says on its notice pipe: that it is up, or, by closing it, that it ended. */
-function waitForNotice(pipe: Readable, timeoutMs: number | undefined): Promise<"up" | "ended" | "late"> {
+/** What the supervisor says on its notice pipe: that it is up, why it failed, or, by closing it, that it ended. */
+function waitForNotice(pipe: Readable, timeoutMs: number | undefined): Promise<"up" | "ended" | "late" | Failure> {
   return new Promise((resolve) => {
-    const timer = timeoutMs === undefined ? undefined : setTimeout(() => resolve("late"), timeoutMs);
-    const end = (state: "up" | "ended") => {
+    let said = "";
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => end("late"), timeoutMs);
+    const end = (state: "up" | "ended" | "late" | Failure) => {
       clearTimeout(timer);
       pipe.destroy();
       resolve(state);
     };
-    pipe.once("data", () => end("up"));
+    pipe.on("data", (part) => {
+      said += part;
+      if (said.endsWith("\n")) end(said.trim() === UP ? "up" : (JSON.parse(said) as Failure));
+    });
     pipe.once("error", () => end("ended"));
     pipe.once("end", () => end("ended"));
   });

@@ -60,7 +60,12 @@ export function fapwsSource(script: string, cwd: string): FleetSource {
 export function findSource(target: string | undefined, cwd: string): FleetSource {
   const path = resolve(cwd, target ?? ".");
   const kind = kindOf(path);
-  if (kind === "file") return isConfigFile(path) ? { kind: "config", file: path } : { kind: "app", app: path };
+  if (kind === "file") {
+    if (isConfigFile(path)) return { kind: "config", file: path };
+    const problem = whyNoApp(path);
+    if (problem !== undefined) throw new ConfigError([{ file: path, path: [], message: problem }]);
+    return { kind: "app", app: path };
+  }
   if (kind === "nothing") throw new ConfigError([{ file: path, path: [], message: "there is no such file or folder" }]);
   const file = findConfigFile(path);
   if (file !== undefined) return { kind: "config", file };
@@ -82,6 +87,17 @@ export function findApp(folder: string): string | undefined {
 
 export function isConfigFile(path: string): boolean {
   return basename(path).includes("paceline.config.") || /\.(json|toml)$/.test(path);
+}
+
+/** Why the file `path` cannot be an app, by its name; undefined when it can be. */
+export function whyNoApp(path: string): string | undefined {
+  const name = basename(path);
+  if (/\.config\.[cm]?[jt]s$/.test(name) && !name.includes("paceline.config."))
+    return `is the configuration of another program; Paceline's is ${CONFIG_FILE_NAMES.join(", ")}`;
+  if (/\.[cm]?[jt]sx?$/.test(name)) return undefined;
+  if (name.endsWith(".py"))
+    return "is Python: name its callable with `wsgi` in a config, or start a script of FAPWS with --fapws";
+  return `is no app (a module in JavaScript or TypeScript) and no config (${CONFIG_FILE_NAMES.join(", ")})`;
 }
 
 /** What lies at `path`, symbolic links followed. */

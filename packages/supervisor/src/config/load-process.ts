@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig } from "../core/model.js";
+import { PacelineError } from "../errors.js";
 import { ownRuntimeCommand } from "../runtime-command.js";
 import { spawnProblem } from "../spawn-problem.js";
 import type { LoadTask } from "./compose.js";
@@ -55,7 +56,12 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
     });
     clearTimeout(timer);
     if (ended instanceof Error) throw fail(`could not be read: ${spawnProblem(ended, command, cwd)}`);
-    if (late) throw fail(`did not finish within ${timeoutMs / 1000} s`);
+    if (late) {
+      const message = `did not finish within ${timeoutMs / 1000} s`;
+      // The caller's own deadline is another matter than a config that hangs.
+      if (options.timeoutMs !== undefined) throw new PacelineError("timeout", `${file}: ${message}`);
+      throw fail(message);
+    }
     if (fstatSync(answerFile.fd).size > MAX_ANSWER_BYTES) {
       throw fail(`makes a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
     }

@@ -1,14 +1,16 @@
 /** Makes the paths in a configuration absolute, follows symbolic links, and sees whether something is there. */
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
-import { APP_FILE_NAMES, findApp, kindOf } from "./find.js";
+import { APP_FILE_NAMES, findApp, kindOf, whyNoApp } from "./find.js";
 
 /** The app module that `path` means: the file, or the app in that folder. */
 export function resolveApp(path: string, baseDir: string): string | { problem: string } {
   const absolute = resolve(baseDir, path);
   switch (kindOf(absolute)) {
-    case "file":
-      return realpathSync(absolute);
+    case "file": {
+      const problem = whyNoApp(absolute);
+      return problem === undefined ? realpathSync(absolute) : { problem: `${absolute} ${problem}` };
+    }
     case "folder": {
       const app = findApp(absolute);
       if (app !== undefined) return realpathSync(app);

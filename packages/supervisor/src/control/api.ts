@@ -224,10 +224,13 @@ export type OperationErrorCode =
 /** Progress of an operation, told while it runs. */
 export type ProgressListener = (message: string) => void;
 
+/** To a number of instances, or by so many more or fewer. */
+export type ScaleChange = { instances: number } | { by: number };
+
 /** What the supervisor offers to the control socket; everything else sees the fleet only through it. */
 export interface SupervisorApi {
   status(): Status;
-  scale(pool: string, instances: number, onProgress: ProgressListener): Promise<OperationResult>;
+  scale(pool: string, change: ScaleChange, onProgress: ProgressListener): Promise<OperationResult>;
   /** Config, env files and code are read afresh; all pools when none is named. `environment` comes with --update-env. */
   reload(
     pool: string | undefined,

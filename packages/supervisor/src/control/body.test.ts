@@ -2,11 +2,12 @@
 import { expect, test } from "vitest";
 import { bodyProblems } from "./body.js";
 
-const SCALE = { instances: "count" } as const;
+const SCALE = { instances: "count?", by: "change?" } as const;
 const RELOAD = { pool: "text?", environment: "texts?" } as const;
 
 test.each([
   [SCALE, { instances: 0 }],
+  [SCALE, { by: -2 }],
   [RELOAD, {}],
   [RELOAD, { pool: "web", environment: { A: "1" } }],
   [{}, {}],
@@ -15,7 +16,7 @@ test.each([
 });
 
 test.each([
-  [SCALE, {}, ["instances: must be a whole number from 0"]],
+  [SCALE, { by: 1.5 }, ["by: must be a whole number, below 0 for fewer"]],
   [SCALE, { instances: -1 }, ["instances: must be a whole number from 0"]],
   [SCALE, { instances: "3", more: 1 }, ["instances: must be a whole number from 0", 'unknown key "more"']],
   [RELOAD, { environment: { A: 1 } }, ["environment: must be a table of texts"]],

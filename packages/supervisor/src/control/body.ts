@@ -7,7 +7,8 @@ export type BodyKey = keyof BodyKinds;
 export type BodyShape = Readonly<Record<string, BodyKey>>;
 
 interface BodyKinds {
-  count: number;
+  "count?": number | undefined;
+  "change?": number | undefined;
   "text?": string | undefined;
   "texts?": Record<string, string> | undefined;
 }
@@ -16,7 +17,14 @@ interface BodyKinds {
 export type BodyOf<Shape extends BodyShape> = { [Key in keyof Shape]: BodyKinds[Shape[Key]] };
 
 const RULES: Record<BodyKey, { accepts: (value: unknown) => boolean; rule: string }> = {
-  count: { accepts: (value) => Number.isSafeInteger(value) && (value as number) >= 0, rule: "a whole number from 0" },
+  "count?": {
+    accepts: (value) => value === undefined || (Number.isSafeInteger(value) && (value as number) >= 0),
+    rule: "a whole number from 0",
+  },
+  "change?": {
+    accepts: (value) => value === undefined || Number.isSafeInteger(value),
+    rule: "a whole number, below 0 for fewer",
+  },
   "text?": { accepts: (value) => value === undefined || typeof value === "string", rule: "text" },
   "texts?": { accepts: (value) => value === undefined || isTable(value, isText), rule: "a table of texts" },
 };

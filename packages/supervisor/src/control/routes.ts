@@ -64,11 +64,15 @@ export const routes: readonly Route[] = [
   route(
     "POST",
     "/v1/pools/:pool/scale",
-    { instances: "count" },
+    { instances: "count?", by: "change?" },
     {
       kind: "operation",
-      run: ({ supervisor, params, body }, onProgress) =>
-        supervisor.scale(params.pool ?? "", body.instances, onProgress),
+      run: async ({ supervisor, params, body: { instances, by } }, onProgress) => {
+        if (instances !== undefined && by === undefined)
+          return supervisor.scale(params.pool ?? "", { instances }, onProgress);
+        if (by !== undefined && instances === undefined) return supervisor.scale(params.pool ?? "", { by }, onProgress);
+        return { ok: false, code: "invalid", message: "the body is not right: it must have either instances or by" };
+      },
     },
   ),
   route(

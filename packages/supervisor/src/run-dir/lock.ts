@@ -32,7 +32,10 @@ export function takeLock(folder: string): RunDirLock {
       const highest = Math.max(0, ...numbers(folder));
       const holder = highest === 0 ? undefined : readHolder(join(folder, `lock.${highest}`));
       if (holder !== undefined && isRunning(holder)) {
-        throw new PacelineError("running", `already running (pid ${holder.pid}) in ${folder}`);
+        throw new PacelineError(
+          "running",
+          `already running (pid ${holder.pid}) in ${folder}; start --or-reload has it take over what is new`,
+        );
       }
       const mine = highest + 1;
       if (!tryLink(draft, join(folder, `lock.${mine}`))) continue;

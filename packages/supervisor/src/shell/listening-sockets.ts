@@ -188,9 +188,16 @@ export function freePort(taken: ReadonlySet<number>): number {
   throw new PacelineError("EADDRINUSE", "no free port was found on 127.0.0.1");
 }
 
+const FIRST_FREE_PORT = 1024;
+const PRIVILEGED =
+  "ports below 1024 need the capability CAP_NET_BIND_SERVICE (EACCES): AmbientCapabilities=CAP_NET_BIND_SERVICE in a systemd unit, or sysctl net.ipv4.ip_unprivileged_port_start=80";
+
 function bindError(errno: number, text: string, holder: () => string | undefined): PacelineError {
   const [code, description] = getSystemErrorMap().get(errno) ?? ["ELISTEN", `error ${-errno}`];
   if (code === "EADDRINUSE") return inUse(text, holder());
+  const port = Number(/:(\d+)$/.exec(text)?.[1] ?? FIRST_FREE_PORT);
+  if (code === "EACCES" && port < FIRST_FREE_PORT)
+    return new PacelineError(code, `cannot listen on ${text}: ${PRIVILEGED}`);
   return new PacelineError(code, `cannot listen on ${text}: ${description} (${code})`);
 }
 

@@ -1,5 +1,5 @@
 /** The operations on a running fleet that take time: scale and restart; reload has a file of its own. */
-import type { OperationResult, ProgressListener } from "../control/api.js";
+import type { OperationResult, ProgressListener, ScaleChange } from "../control/api.js";
 import { type Fleet, findPool, type Pool, resize } from "../core/fleet.js";
 import type { EventLog } from "./event-log.js";
 import { readiness } from "./fleet-questions.js";
@@ -24,10 +24,11 @@ export const STOPPING: Refusal = { ok: false, code: "failed", message: "the flee
 export class Operations {
   constructor(private readonly options: OperationsOptions) {}
 
-  async scale(poolName: string, instances: number, onProgress: ProgressListener): Promise<OperationResult> {
+  async scale(poolName: string, change: ScaleChange, onProgress: ProgressListener): Promise<OperationResult> {
     const { runner, log } = this.options;
     const pool = findPool(runner.fleet, poolName);
     if (pool === undefined) return this.unknown(poolName);
+    const instances = "by" in change ? pool.wanted + change.by : change.instances;
     const least = poolName === BALANCER_POOL ? 1 : 0;
     if (!Number.isInteger(instances) || instances < least || instances > MAX_INSTANCES) {
       const message = `${poolName} can have ${least} to ${MAX_INSTANCES} instances, not ${instances}`;

@@ -413,7 +413,7 @@ class FleetSupervisor implements Supervisor {
     const first = this.configs.fleet.pools[0]?.name;
     const pool = this.runner.fleet.pools.find(({ name }) => name === first);
     if (pool === undefined) return;
-    const scaling = this.scale(pool.name, Math.max(0, pool.wanted + difference), () => {});
+    const scaling = this.scale(pool.name, { instances: Math.max(0, pool.wanted + difference) }, () => {});
     void this.tell(difference === 1 ? "SIGTTIN" : "SIGTTOU", scaling);
   }
 

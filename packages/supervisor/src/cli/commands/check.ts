@@ -1,4 +1,4 @@
-/** `paceline check`: tells everything that is wrong with a configuration, without starting anything. */
+/** `paceline check`: tells everything that is wrong with a configuration, and whether its apps load, without starting anything. */
 import { EXIT } from "../exit-status.js";
 import { type JsonOption, milliseconds, type TimeoutOption, withJson, withTimeout } from "../options.js";
 import type { DefineCommand } from "../program.js";
@@ -7,24 +7,38 @@ export const check: DefineCommand = (program, action) => {
   const command = program
     .command("check")
     .description("tell everything that is wrong with a configuration; exit status 2 if anything is")
-    .argument("[config|app]", "a config file, an app module or a folder", ".");
+    .argument("[config|app]", "a config file, an app module or a folder", ".")
+    .option("--no-load", "do not load the apps");
   withTimeout(withJson(command)).action(
-    action(async (target: string, options: JsonOption & TimeoutOption) => {
-      const [{ loadFleet }, { findRuntimes }, { describeFleet }, { print, printJson }] = await Promise.all([
-        import("../../config/load.js"),
-        import("../../runtimes.js"),
-        import("../describe-fleet.js"),
-        import("../output.js"),
-      ]);
+    action(async (target: string, options: JsonOption & TimeoutOption & { load: boolean }) => {
+      const [{ loadFleet }, { findRuntimes }, { describeFleet }, { print, printJson, reportFailure }] =
+        await Promise.all([
+          import("../../config/load.js"),
+          import("../../runtimes.js"),
+          import("../describe-fleet.js"),
+          import("../output.js"),
+        ]);
       const timeoutMs = milliseconds(options.timeout);
+      const startedAt = performance.now();
+      const runtimes = findRuntimes();
       const { config, source } = await loadFleet({
         target,
         cwd: process.cwd(),
         overrides: {},
-        runtimes: findRuntimes(),
+        runtimes,
         environment: process.env as Record<string, string>,
         ...(timeoutMs === undefined ? {} : { timeoutMs }),
       });
+      if (options.load) {
+        const { loadApps } = await import("../load-apps.js");
+        const deadline = timeoutMs === undefined ? undefined : startedAt + timeoutMs;
+        const failures = await loadApps(config, runtimes, deadline);
+        if (failures.length > 0) {
+          const message = failures.map(({ pool, reason }) => `${pool}: ${reason}`).join("\n");
+          const lastLines = failures.flatMap((failure) => failure.lastLines);
+          return reportFailure({ ok: false, code: "failed", message, lastLines }, options.json === true);
+        }
+      }
       if (options.json) printJson({ ok: true, source, config });
       else print(`OK: ${describeFleet(config, process.cwd())}`);
       return EXIT.done;

@@ -1,7 +1,8 @@
 /** `paceline scale`: more or fewer instances of a pool. */
 
+import type { ScaleChange } from "../../control/api.js";
 import type { OperateOptions } from "../operate.js";
-import { parseCount, withFleet, withJson, withTimeout } from "../options.js";
+import { parseChange, withFleet, withJson, withTimeout } from "../options.js";
 import type { DefineCommand } from "../program.js";
 
 export const scale: DefineCommand = (program, action) => {
@@ -9,11 +10,11 @@ export const scale: DefineCommand = (program, action) => {
     .command("scale")
     .description("run N instances of a pool")
     .argument("<pool>", "the pool's name")
-    .argument("<n>", "how many instances", parseCount);
+    .argument("<n>", "how many instances; +2 or -1: so many more or fewer", parseChange);
   withTimeout(withJson(withFleet(command))).action(
-    action(async (pool: string, instances: number, options: OperateOptions) => {
+    action(async (pool: string, change: ScaleChange, options: OperateOptions) => {
       const { operate } = await import("../operate.js");
-      return operate(`/v1/pools/${encodeURIComponent(pool)}/scale`, { instances }, options);
+      return operate(`/v1/pools/${encodeURIComponent(pool)}/scale`, change, options);
     }),
   );
 };

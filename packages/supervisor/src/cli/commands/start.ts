@@ -20,6 +20,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   runDir?: string;
   replace?: boolean;
   watch?: boolean;
+  /** Reload the fleet when it runs already. */
+  orReload?: boolean;
   /** A folder of files. */
   static?: string;
   /** A FAPWS start script. */
@@ -48,6 +50,7 @@ export const start: DefineCommand = (program, action) => {
     .addOption(new Option("--runtime <name>", "what every process runs on").choices(["bun", "node"]))
     .option("--run-dir <path>", "where sockets, log and lock are kept")
     .option("--replace", "end the processes that a killed supervisor of this fleet has left, then start")
+    .option("--or-reload", "if the fleet runs already, reload it")
     .option("--watch", "for development: reload a pool when its app's files change, all when the config does")
     .addOption(
       new Option("--log-format <format>", "print the log, like this (default: text)").choices(["text", "json", "none"]),
@@ -57,6 +60,11 @@ export const start: DefineCommand = (program, action) => {
     .addOption(new Option("--notify-fd <fd>").argParser(parseCount).hideHelp());
   withTimeout(withJson(command)).action(
     action(async (target: string, options: StartOptions) => {
+      if (options.orReload) {
+        const { reloadRunning } = await import("../reload-running.js");
+        const status = await reloadRunning(target, options);
+        if (status !== undefined) return status;
+      }
       if (options.detach) {
         const { startDetached } = await import("../start-detached.js");
         return startDetached(target, options);

@@ -1,4 +1,5 @@
 /** `paceline status`: every process of the fleet, its memory and its request rate. */
+import type { Status } from "../../control/api.js";
 import { EXIT } from "../exit-status.js";
 import {
   type FleetOptions,
@@ -12,9 +13,12 @@ import {
 import type { DefineCommand } from "../program.js";
 
 export const status: DefineCommand = (program, action) => {
-  const command = program.command("status").description("show every process, its memory and its request rate");
+  const command = program
+    .command("status")
+    .description("show every process, its memory and its request rate")
+    .option("--check", "exit 1 unless every instance that is wanted, and every balancer, is ready");
   withTimeout(withJson(withFleet(command))).action(
-    action(async (options: FleetOptions & JsonOption & TimeoutOption) => {
+    action(async (options: FleetOptions & JsonOption & TimeoutOption & { check?: boolean }) => {
       const [{ ControlClient }, { findControlSocket }, { printJson, printStyled }] = await Promise.all([
         import("../../control/client.js"),
         import("../find-fleet.js"),
@@ -32,7 +36,15 @@ export const status: DefineCommand = (program, action) => {
           formatStatus(document, { colour: process.stdout.isTTY === true && process.env.NO_COLOR === undefined }),
         );
       }
-      return EXIT.done;
+      return options.check && !isReady(document) ? EXIT.failed : EXIT.done;
     }),
   );
 };
+
+function isReady({ state, pools, balancers }: Status): boolean {
+  return (
+    state === "running" &&
+    pools.every(({ ready, wanted }) => ready >= wanted) &&
+    balancers.every((balancer) => balancer.state === "ready")
+  );
+}

@@ -6,10 +6,16 @@ import { milliseconds, withFleet, withJson, withTimeout } from "../options.js";
 import type { DefineCommand } from "../program.js";
 
 export const stop: DefineCommand = (program, action) => {
-  const command = program.command("stop").description("finish what is in flight, then end the whole fleet");
+  const command = program
+    .command("stop")
+    .description("finish what is in flight, then end the whole fleet, or all instances of a pool")
+    .argument("[pool]", "only this pool; paceline scale starts instances of it again");
   withTimeout(withJson(withFleet(command))).action(
-    action(async (options: OperateOptions) => {
+    action(async (pool: string | undefined, options: OperateOptions) => {
       const [{ operate }, { findFleet }] = await Promise.all([import("../operate.js"), import("../find-fleet.js")]);
+      if (pool !== undefined) {
+        return operate(`/v1/pools/${encodeURIComponent(pool)}/scale`, { instances: 0 }, options);
+      }
       const fleet = await findFleet(options);
       return fleet.state === "orphaned" ? stopOrphans(fleet, options) : operate("/v1/stop", {}, options);
     }),

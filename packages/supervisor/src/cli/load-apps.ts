@@ -1,0 +1,89 @@
+/** Loads the app of each pool in a process of its own, as `paceline check` does: what starts an instance can fail there. */
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { FleetConfig, PoolConfig } from "../core/model.js";
+import { PacelineError } from "../errors.js";
+import { inheritable, runtimeCommand } from "../runtime-command.js";
+import type { Runtimes } from "../runtimes.js";
+
+/** What an app prints is not asked for; its last lines are, when it fails. */
+const MAX_OUTPUT_CHARACTERS = 64 << 10;
+const LAST_LINES = 20;
+
+export interface LoadFailure {
+  pool: string;
+  reason: string;
+  lastLines: string[];
+}
+
+/** Those that cannot be loaded. @throws PacelineError `timeout` when `deadline` passes, by the monotonic clock */
+export async function loadApps(
+  { pools }: FleetConfig,
+  runtimes: Runtimes,
+  deadline: number | undefined,
+): Promise<LoadFailure[]> {
+  const failures: LoadFailure[] = [];
+  for (const pool of pools) {
+    const task = taskOf(pool, runtimes);
+    if (task === undefined) continue;
+    const left = deadline === undefined ? pool.policy.readyTimeoutMs : Math.max(1, deadline - performance.now());
+    const { status, text } = await run(task, pool, left);
+    if (status === 0) continue;
+    if (status === "late" && deadline !== undefined) {
+      throw new PacelineError("timeout", `${pool.name}: ${pool.source} did not load in time`);
+    }
+    const lines = text.trimEnd().split("\n").slice(-LAST_LINES);
+    const late = `${pool.source} did not load within ${left / 1000} s (readyTimeoutMs)`;
+    failures.push({
+      pool: pool.name,
+      reason: status === "late" ? late : (lines.at(-1) ?? `${status}`),
+      lastLines: lines,
+    });
+  }
+  return failures;
+}
+
+/** The command line that loads what a pool runs; undefined where there is nothing to load, as for a command. */
+function taskOf({ runs, launch, runtime, bunfig }: PoolConfig, runtimes: Runtimes): [string, ...string[]] | undefined {
+  const json = JSON.stringify(runs);
+  if (!("entry" in launch)) return [launch.command, ...launch.args, "--load-only", json];
+  if (launch.entry !== "server") return undefined;
+  const { command, args } = runtimeCommand(runtimes, runtime, { entry: LOAD_ONLY, hasUserCode: true, bunfig });
+  return [command, ...args, json];
+}
+
+const LOAD_ONLY = fileURLToPath(new URL("load-only.js", import.meta.resolve("@paceline/server")));
+
+function run(
+  [program, ...args]: [string, ...string[]],
+  { cwd, env }: PoolConfig,
+  timeoutMs: number,
+): Promise<{ status: number | string | "late"; text: string }> {
+  return new Promise((resolve) => {
+    let text = "";
+    const child = spawn(program, args, {
+      cwd,
+      env: { ...inheritable(process.env as Record<string, string>), ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const end = (status: number | string) => {
+      clearTimeout(timer);
+      child.stdout.destroy();
+      child.stderr.destroy();
+      resolve({ status, text });
+    };
+    const timer = setTimeout(() => {
+      child.kill("SIGKILL");
+      end("late");
+    }, timeoutMs);
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8").on("data", (part) => {
+        text = (text + part).slice(-MAX_OUTPUT_CHARACTERS);
+      });
+      stream.on("error", () => {});
+    }
+    child.on("error", ({ message }) => end(message));
+    // What it started may hold its output open.
+    child.on("exit", (code, signal) => setImmediate(() => end(code ?? signal ?? "ended")));
+  });
+}

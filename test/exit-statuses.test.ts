@@ -1,0 +1,205 @@
+/** Runs every row of the table of exit statuses in docs/cli.md, and sees that what fails says so in JSON too. */
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { HELLO } from "./support/apps.js";
+import { PACELINE, Project, ROOT } from "./support/fleet.js";
+import { run } from "./support/processes.js";
+import { waitFor } from "./support/wait.js";
+
+const THROWS = "throw new Error('no database');\n";
+const HANGS = "await new Promise(() => setInterval(() => {}, 1000));\n";
+const LISTENS = "setInterval(() => {}, 1000);\n";
+/** Commands that print no JSON, whatever happens. */
+const WITHOUT_JSON = /^(serve|top|--version|stauts)|^start(?! -d)|--jsn|many|--once/;
+
+interface Row {
+  command: string;
+  when: string;
+  status: number;
+}
+
+function rows(): Row[] {
+  const page = readFileSync(join(ROOT, "docs/cli.md"), "utf8");
+  const table = page.slice(page.indexOf("| command | when | exit status |")).split("\n\n")[0] ?? "";
+  return table
+    .split("\n")
+    .slice(2)
+    .map((line) => {
+      const [, command = "", when = "", status = ""] = /^\| `(.*)` \| (.*) \| (\d+) \|$/.exec(line) ?? [];
+      return { command, when, status: Number(status) };
+    });
+}
+
+type Situation = (row: Row) => Promise<Project>;
+
+/** A folder for each situation, made when it is first needed; a fleet that runs is put right before each row. */
+function situations(): Record<string, Situation> {
+  const made = new Map<string, Promise<Project>>();
+  const once = (name: string, make: () => Promise<Project>) => () => {
+    const known = made.get(name) ?? make();
+    made.set(name, known);
+    return known;
+  };
+  const project = (app: string, config: Record<string, unknown> = {}) =>
+    Project.make({ runtime: "bun", instances: 1, app, config });
+  const nothing = once("nothing", async () => {
+    const empty = await project(HELLO);
+    empty.write("package.txt", "");
+    return empty;
+  });
+  const running = once("running", async () => {
+    const fleet = await project(HELLO);
+    const { code, output } = await fleet.startDetached();
+    expect(code, output).toBe(0);
+    return fleet;
+  });
+  const throwing = async () => {
+    const fleet = await running();
+    fleet.write("app.js", THROWS);
+    return fleet;
+  };
+  return {
+    always: nothing,
+    "nothing runs": async (row) => (row.status === 0 && row.command.startsWith("start") ? project(HELLO) : nothing()),
+    "a fleet runs": async () => {
+      const fleet = await running();
+      fleet.write("app.js", HELLO);
+      fleet.writeConfig({});
+      return fleet;
+    },
+    "the new version throws": throwing,
+    "the new config is wrong": async () => {
+      const fleet = await running();
+      fleet.writeConfig({ lisen: 1 });
+      return fleet;
+    },
+    "the fleet has stopped": once("stopped", async () => {
+      const fleet = await project(HELLO);
+      expect((await fleet.startDetached()).code).toBe(0);
+      expect((await fleet.cli(["stop"])).code).toBe(0);
+      return fleet;
+    }),
+    "the address is taken": once("taken", async () => {
+      const fleet = await project(HELLO);
+      const holder = createServer().listen(fleet.port, "127.0.0.1");
+      onTestFinished(() => void holder.close());
+      return fleet;
+    }),
+    "the app throws": once("throws", () => project(THROWS)),
+    "the app hangs": once("hangs", () => project(HANGS)),
+    "the config is wrong": once("wrong", () => project(HELLO, { lisen: 1 })),
+    "the config hangs": once("config", async () => {
+      const fleet = await project(HELLO);
+      fleet.write("paceline.config.mjs", HANGS);
+      return fleet;
+    }),
+    "a reload is under way": once("reload", async () => {
+      const fleet = await project(HELLO);
+      expect((await fleet.startDetached()).code).toBe(0);
+      fleet.write("app.js", HANGS);
+      const reload = spawn(PACELINE, ["reload"], { cwd: fleet.folder, env: fleet.startEnvironment(), stdio: "ignore" });
+      onTestFinished(() => void reload.kill());
+      await fleet.statusWhere("the reload", ({ pools }) => pools[0]?.rollout !== null);
+      return fleet;
+    }),
+    "an instance is not ready": once("not ready", async () => {
+      const pools = {
+        web: { app: "./app.js", instances: 1 },
+        slow: { command: [process.execPath, "slow.mjs"], routes: ["/slow/"] },
+      };
+      const fleet = await project(HELLO, { pools });
+      fleet.write("slow.mjs", LISTENS);
+      fleet.startInForeground();
+      await fleet.statusWhere("the fleet", ({ pools }) => pools[0]?.ready === 1);
+      // So that one more does not get ready either.
+      fleet.write("app.js", HANGS);
+      return fleet;
+    }),
+  };
+}
+
+/** Rows in which something happens to the command. */
+const EVENTS: Record<string, (project: Project, command: string) => Promise<number | null>> = {
+  "it is ended by `paceline stop`": async (project) => {
+    project.startInForeground();
+    await project.ready();
+    expect((await project.cli(["stop"])).code).toBe(0);
+    return (await project.exit()).code;
+  },
+  "it is ended by SIGTERM": (project, command) =>
+    ended(project, `${command} --port ${project.port}`, "SIGTERM", /listen|serv/i),
+  "it is interrupted (Ctrl-C)": async (project, command) => {
+    project.write("app.js", HANGS);
+    return ended(project, command, "SIGINT", undefined);
+  },
+};
+
+async function ended(project: Project, command: string, signal: NodeJS.Signals, said: RegExp | undefined) {
+  const child = spawn(PACELINE, command.split(" "), { cwd: project.folder, env: project.startEnvironment() });
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (part) => (text += part));
+  const code = new Promise<number | null>((resolve) => child.on("exit", resolve));
+  if (said === undefined) await project.statusWhere("the fleet to start", () => true);
+  else await waitFor("the command to serve", () => said.test(text), { details: () => text });
+  child.kill(signal);
+  return code;
+}
+
+/** What is wrong with a row; undefined when nothing is. */
+async function problemOf(row: Row, known: Record<string, Situation>): Promise<object | undefined> {
+  const { command, when, status } = row;
+  const event = EVENTS[when];
+  if (event !== undefined) {
+    const code = await event(await Project.make({ runtime: "bun", instances: 1, app: HELLO }), command);
+    return code === status ? undefined : { ...row, code };
+  }
+  const situation = known[when];
+  if (situation === undefined) throw new Error(`no such situation: ${when}`);
+  const project = await situation(row);
+  const withJson = status !== 0 && !WITHOUT_JSON.test(command);
+  const args = [...command.split(" "), ...(withJson ? ["--json"] : [])];
+  const options = { cwd: project.folder, env: project.startEnvironment(), deadlineMs: 30_000 };
+  const { code, output, stdout } = await run(PACELINE, args, options);
+  if (code !== status) return { ...row, code, output };
+  if (!withJson || command === "status --check" || (command.includes("--timeout 0.5") && command.includes("-f")))
+    return undefined;
+  const said = attempt(() => JSON.parse(stdout) as { ok: boolean; code: string; message: string });
+  return said?.ok === false && said.message !== "" && said.code !== "internal" ? undefined : { ...row, output };
+}
+
+/** Rows that share a fleet come one after the other. */
+function groupOf({ when }: Row): string {
+  return when.startsWith("the new") ? "a fleet runs" : when;
+}
+
+test("every command exits as docs/cli.md says, and says in JSON what failed", async () => {
+  const known = situations();
+  const groups = groupBy(rows(), groupOf);
+  expect([...groups.values()].flat().length).toBeGreaterThan(60);
+  const problems = await Promise.all(
+    [...groups.values()].map(async (group) => {
+      const found: object[] = [];
+      for (const row of group) found.push(...[await problemOf(row, known)].filter((problem) => problem !== undefined));
+      return found;
+    }),
+  );
+  expect(problems.flat()).toEqual([]);
+}, 120_000);
+
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined; // It is no JSON.
+  }
+}
+
+/** Node 20 has no Map.groupBy. */
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), item]);
+  return groups;
+}

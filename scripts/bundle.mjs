@@ -11,6 +11,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const ENTRIES = [
   { entry: "packages/server/dist/bin.js" },
   { entry: "packages/server/dist/shim/bin.js" },
+  { entry: "packages/server/dist/check/load-only.js", packages: true },
   { entry: "packages/balancer/dist/bin.js" },
   // It runs where the operator's tsconfig.json holds, whose `paths` would reach imports of packages.
   { entry: "packages/supervisor/dist/config/load-child.js", packages: true },

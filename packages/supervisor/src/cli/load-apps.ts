@@ -44,15 +44,16 @@ export async function loadApps(
 }
 
 /** The command line that loads what a pool runs; undefined where there is nothing to load, as for a command. */
-function taskOf({ runs, launch, runtime, bunfig }: PoolConfig, runtimes: Runtimes): [string, ...string[]] | undefined {
+function taskOf({ runs, launch, runtime }: PoolConfig, runtimes: Runtimes): [string, ...string[]] | undefined {
   const json = JSON.stringify(runs);
   if (!("entry" in launch)) return [launch.command, ...launch.args, "--load-only", json];
   if (launch.entry !== "server") return undefined;
+  const { bunfig } = launch;
   const { command, args } = runtimeCommand(runtimes, runtime, { entry: LOAD_ONLY, hasUserCode: true, bunfig });
   return [command, ...args, json];
 }
 
-const LOAD_ONLY = fileURLToPath(new URL("load-only.js", import.meta.resolve("@paceline/server")));
+const LOAD_ONLY = fileURLToPath(new URL("check/bundle/load-only.js", import.meta.resolve("@paceline/server")));
 
 function run(
   [program, ...args]: [string, ...string[]],

@@ -9,14 +9,20 @@ const HOPELESS_STARTS = 2;
 /**
  * Whether these slots are all ready: `undefined` while that is open, else the result. A slot that failed settles it, and
  * so does one that was never ready and could not start twice.
+ * @param areNew whether the slots have just been added: what was in them before they were taken away does not count.
  */
-export function readiness(slots: readonly Slot[], book: SlotBook, done: string): OperationResult | undefined {
+export function readiness(
+  slots: readonly Slot[],
+  book: SlotBook,
+  done: string,
+  { areNew = false } = {},
+): OperationResult | undefined {
   let open = false;
   for (const slot of slots) {
     const { process } = slot.member;
     if (process.state === "ready") continue;
     const record = book.of(slot.name);
-    const hopeless = !record.everReady && process.failures >= HOPELESS_STARTS;
+    const hopeless = (areNew || !record.everReady) && process.failures >= HOPELESS_STARTS;
     if (process.state === "failed" || hopeless) {
       const reason = record.lastExit?.reason ?? "it could not be started";
       const message = `${slot.name} does not get ready: ${reason}`;

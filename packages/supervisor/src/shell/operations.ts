@@ -55,7 +55,7 @@ export class Operations {
       }
       if (now.slots.length > instances) return undefined;
       const added = now.slots.filter((slot) => slot.index > pool.wanted);
-      return readiness(added, book, `${name}: ${instances} instances`);
+      return readiness(added, book, `${name}: ${instances} instances`, { areNew: true });
     };
     try {
       runner.change((fleet, context) => resize(fleet, name, instances, context));

@@ -1,6 +1,6 @@
 /** Loads what a pool runs, and ends: how `paceline check` finds out whether that can be done. */
-import { ServerError } from "./errors.js";
-import { loadRuns, type Runs } from "./runs.js";
+import { ServerError } from "../errors.js";
+import { loadRuns, type Runs } from "../runs.js";
 
 try {
   await loadRuns(JSON.parse(process.argv[2] ?? "{}") as Runs, true, true);

@@ -10,7 +10,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { clientsOf } from "./age/clients.mjs";
-import { controlStatus, freePort, PACELINE, verdict, wait } from "./support.mjs";
+import { controlStatus, freePort, PACELINE, serveAlone, verdict, wait } from "./support.mjs";
 
 const { values } = parseArgs({ options: { seconds: { type: "string", default: "360" } } });
 const SECONDS = Number(values.seconds);
@@ -121,6 +121,21 @@ class Fleet {
   }
 }
 
+/** `paceline serve`, where the runtime's own server has the clients. */
+const ALONE = ["bun", "node"].flatMap((runtime) => [
+  { runtime, app: `${HERE}/app.ts`, upgrades: false },
+  { runtime, app: `${HERE}/handler.mjs`, upgrades: true },
+]);
+
+async function startAlone({ runtime, app, upgrades }) {
+  const server = await serveAlone([app], runtime);
+  const open = (seconds) =>
+    clientsOf({ port: server.port, host: "127.0.0.1" }, { path: "", upgrades, readsSlowest: true }, seconds).map(
+      (client) => Object.assign(client, { name: `${client.name} of ${path.basename(app)}, alone on ${runtime}` }),
+    );
+  return { ...server, open };
+}
+
 async function upstreamServer() {
   const { server } = await import("./age/handler.mjs");
   server.listen(0, "127.0.0.1");
@@ -130,9 +145,11 @@ async function upstreamServer() {
 
 const upstream = await upstreamServer();
 const fleets = ["bun", "node"].map((runtime) => new Fleet(runtime));
+const alone = [];
 try {
+  for (const each of ALONE) alone.push(await startAlone(each));
   for (const fleet of fleets) await fleet.start(`127.0.0.1:${upstream.address().port}`);
-  const clients = fleets.flatMap((fleet) => fleet.open(SECONDS));
+  const clients = [...fleets, ...alone].flatMap((each) => each.open(SECONDS));
   await wait(SECONDS * 1000 - 1000);
   const aged = clients.map((client) => [client.name, client.problem()]);
   // Those that end by themselves do so now.
@@ -150,6 +167,7 @@ try {
   }
 } finally {
   for (const fleet of fleets) await fleet.remove();
+  for (const server of alone) await server.stop();
   upstream.closeAllConnections();
   upstream.close();
 }

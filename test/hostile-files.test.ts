@@ -21,6 +21,12 @@ function installIn(folder: string, strayTo: string): string {
   const names = Object.keys(dependencies).filter((name) => !name.startsWith("@paceline/"));
   const paths = Object.fromEntries(names.map((name) => [name, [strayTo]]));
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { paths } }));
+  const stray = Object.fromEntries(names.map((name) => [name, strayTo]));
+  const scripts = { [join(home, "dist/cli/main.js")]: `echo script > ${folder}/sprung` };
+  writeFileSync(
+    join(folder, "package.json"),
+    JSON.stringify({ imports: stray, browser: stray, overrides: stray, scripts }),
+  );
   return join(home, "bin/paceline");
 }
 
@@ -33,7 +39,7 @@ export default {};
 }
 
 describe.each(RUNTIMES)("beside hostile files on %s", (runtime) => {
-  test("no process reads .env files, a bunfig.toml, a stranger's tsconfig.json, BUN_OPTIONS or the registry", async () => {
+  test("no process reads .env files, a bunfig.toml, a stranger's tsconfig.json, variables for Bun, or the registry", async () => {
     const outside = mkdtempSync(join(tmpdir(), "pl-hostile-"));
     onTestFinished(() => rmSync(outside, { recursive: true, force: true }));
     const log = join(outside, "sprung");
@@ -81,6 +87,7 @@ export default { listen, name: "seen:" + bun.join(), envFiles: ["listed.env"], p
       env: {
         HOME: join(outside, "home"),
         BUN_OPTIONS: `--preload ${join(outside, "trap.ts")}`,
+        BUN_INSPECT_PRELOAD: join(outside, "trap.ts"),
         NODE_PATH: `${outside}/node_modules/.pnpm/node_modules:/kept`,
       },
     });
@@ -106,7 +113,7 @@ export default { listen, name: "seen:" + bun.join(), envFiles: ["listed.env"], p
       const added = Object.keys(seen).filter((name) => !(name in known) && !name.startsWith("PACELINE_"));
       // The same on both runtimes.
       expect(added).toEqual([]);
-      expect(seen.BUN_OPTIONS).toBe(undefined);
+      expect([seen.BUN_OPTIONS, seen.BUN_INSPECT_PRELOAD]).toEqual([undefined, undefined]);
       expect(seen).toMatchObject({ NODE_PATH: "/kept", LISTED: "1", KEPT: "1", PWD: project.folder });
     }
 

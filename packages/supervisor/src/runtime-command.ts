@@ -56,8 +56,14 @@ function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
   ];
 }
 
-/** Variables with which a caller could have changed every Bun below; a config may set them in `env`. */
-const OF_THE_CALLER_ALONE = ["BUN_OPTIONS"];
+/** Variables by which a caller, or the caller's editor, changes every Bun below: options, and code to run first. A config may set them in `env`. */
+const OF_THE_CALLER_ALONE = [
+  "BUN_OPTIONS",
+  "BUN_INSPECT",
+  "BUN_INSPECT_PRELOAD",
+  "BUN_INSPECT_CONNECT_TO",
+  "BUN_INSPECT_NOTIFY",
+];
 
 /** The environment of the caller, as children get it. */
 export function inheritable(environment: Record<string, string>): Record<string, string> {

@@ -7,8 +7,6 @@ const tooOld = major < (required[0] as number) || (major === required[0] && mino
 
 // The launcher's, for this process alone: the instances' environment is made from the caller's.
 delete process.env.BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER;
-// The launcher has taken it out; who starts this file by itself may have it still.
-delete process.env.BUN_OPTIONS;
 
 if (tooOld) {
   console.error(`paceline: needs Node ${required.join(".")} or newer; this is Node ${process.versions.node}`);

@@ -7,7 +7,7 @@ import { BUN_ONE_READER } from "@paceline/link";
 import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { makePrivate } from "../run-dir/trust.js";
-import { ownRuntimeCommand } from "../runtime-command.js";
+import { inheritable, ownRuntimeCommand } from "../runtime-command.js";
 import type { StartOptions } from "./commands/start.js";
 import type { Failure } from "./output.js";
 
@@ -53,7 +53,7 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   if (watch) args.push("--watch");
   const supervisor = ownRuntimeCommand({ entry: process.argv[1] as string, hasUserCode: false });
   const child = spawn(supervisor.command, [...supervisor.args, ...args, "--", target], {
-    env: { ...process.env, [BUN_ONE_READER]: "1" },
+    env: { ...inheritable(process.env as Record<string, string>), [BUN_ONE_READER]: "1" },
     detached: true,
     stdio: [spawning.stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe"],
   });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
-import { ownRuntimeCommand } from "../runtime-command.js";
+import { inheritable, ownRuntimeCommand } from "../runtime-command.js";
 import { spawnProblem } from "../spawn-problem.js";
 import type { LoadTask } from "./compose.js";
 import { placeOf } from "./find.js";
@@ -42,7 +42,7 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
     const { command, args } = ownRuntimeCommand({ entry: CHILD, hasUserCode: true });
     const child = spawn(command, [...args, JSON.stringify(task)], {
       cwd,
-      env: environment,
+      env: inheritable(environment),
       stdio: ["ignore", 2, 2, answerFile.fd],
     });
     let late = false;

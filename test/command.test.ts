@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Project, ROOT, RUNTIMES, type RuntimeName, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
+import { freePort } from "./support/ports.js";
 import { signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
@@ -157,9 +158,20 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
     const command = [fixture("never-listens.sh"), "{socket}"];
     const config = { readyTimeoutMs: 3_000 };
     const { project, told } = await failsToStart({ runtime, command, config, mark });
-    expect(told).toMatch(/killed by SIGKILL after .*: never-listens\.sh runs, but nothing listens on unix:.*\.sock$/m);
+    expect(told).toMatch(
+      /was not ready within 3 s \(readyTimeoutMs\); killed by SIGKILL after .*: never-listens\.sh runs, but nothing listens on unix:.*\.sock$/m,
+    );
     await project.nothingLeft();
     expect(markedProcesses(mark)).toEqual([]);
+  });
+
+  once("that listens elsewhere is told of with the port that it holds", async () => {
+    const port = await freePort();
+    const program = `require("http").createServer().listen(${port}, "127.0.0.1")`;
+    const command = [process.execPath, "-e", program, "{socket}"];
+    const { project, told } = await failsToStart({ runtime, command, config: { readyTimeoutMs: 2_000 } });
+    expect(told).toContain(`was not ready within 2 s (readyTimeoutMs); it listens on 127.0.0.1:${port}; killed`);
+    await project.nothingLeft();
   });
 
   once("that falls sick is told of, and started again", async () => {

@@ -36,6 +36,16 @@ export function findStrays({ leader, mark }: Spawn): number[] {
   return [...found];
 }
 
+/** The value of SPAWN_MARK that a process has in its environment; undefined where it has none, or may not be looked at. */
+export function spawnTagOf(pid: number): string | undefined {
+  const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "latin1")) ?? "";
+  const at = `\0${environment}`.indexOf(`\0${SPAWN_MARK}=`);
+  if (at < 0) return undefined;
+  const start = at + SPAWN_MARK.length + 1;
+  const end = environment.indexOf("\0", start);
+  return environment.slice(start, end < 0 ? undefined : end);
+}
+
 function isMarked(pid: number, mark: string): boolean {
   const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "latin1")) ?? "";
   if (environment.includes(`${SPAWN_MARK}=${mark}`)) return true;

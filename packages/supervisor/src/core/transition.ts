@@ -2,7 +2,7 @@
 import { backoffDelayMs } from "./backoff.js";
 import { deadlineOf, type Effect, type Process, type ProcessEvent, type SlotPolicy, unreachable } from "./process.js";
 import { bookFailure } from "./restart-budget.js";
-import { exitReason, seconds } from "./words.js";
+import { exitReason, NOT_READY, seconds } from "./words.js";
 
 export interface Transition {
   process: Process;
@@ -102,12 +102,7 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
     case "spawnFailed":
       return fail(process, `could not be started: ${event.reason}`, context);
     case "deadline":
-      return kill(
-        process,
-        "failing",
-        `was not ready within ${seconds(policy.readyTimeoutMs)} (readyTimeoutMs)`,
-        context,
-      );
+      return kill(process, "failing", `${NOT_READY} ${seconds(policy.readyTimeoutMs)} (readyTimeoutMs)`, context);
     case "stop":
     case "restart": {
       // It may not have an ear for anything but a signal yet, and nobody has sent it work.

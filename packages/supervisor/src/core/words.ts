@@ -7,6 +7,9 @@ export function exitReason(status: ExitStatus): string {
   return status.code === null ? "ended" : `exited with code ${status.code}`;
 }
 
+/** How a verdict on a process that was not ready in time begins. */
+export const NOT_READY = "was not ready within";
+
 /** A duration for people: `0.2 s`, `30 s`. */
 export function seconds(ms: number): string {
   return `${Math.round(ms / 100) / 10} s`;

@@ -13,14 +13,15 @@ import {
   type Probed,
   workMarkPath,
 } from "@paceline/link";
-import { endStrays, errorLineOf, openMark } from "@paceline/link/processes";
+import { endStrays, errorLineOf, listenersOf, openMark, processesOf, readProcessTable } from "@paceline/link/processes";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import type { Reach } from "../core/snapshot.js";
-import { exitReason, seconds } from "../core/words.js";
+import { exitReason, NOT_READY, seconds } from "../core/words.js";
 import type { EventLog } from "./event-log.js";
 import { Exposure } from "./exposure.js";
+import { Leftovers } from "./leftovers.js";
 import type { LinkConnection } from "./link-connection.js";
 import { BALANCER_POOL, type Ending, type LiveProcess } from "./live-process.js";
 import { OutputFile, type OutputSink } from "./output.js";
@@ -72,9 +73,11 @@ export class Children {
   /** The work marks of processes that ended a moment ago. */
   private readonly leftMarks = new Map<string, NodeJS.Timeout>();
 
+  private readonly leftovers: Leftovers;
   private readonly exposure: Exposure;
 
   constructor(private readonly options: ChildrenOptions) {
+    this.leftovers = new Leftovers(options.log);
     this.exposure = new Exposure(options.log);
   }
 
@@ -142,6 +145,7 @@ export class Children {
       socket: plan.socket,
       tcp: plan.tcp,
       mark: plan.mark,
+      tag: plan.tag,
       maxInFlight: plan.maxInFlight,
       perClient: plan.perClient,
       protocol: "http1",
@@ -183,13 +187,26 @@ export class Children {
   signal(id: string, signal: "SIGTERM" | "SIGKILL" | "SIGABRT", verdict?: string): void {
     const child = this.byId.get(id);
     if (child === undefined || child.pid === null || child.exit !== null) return;
-    child.verdict ??= verdict ?? null;
+    child.verdict ??= verdict === undefined ? null : `${verdict}${this.whereItListens(child, verdict)}`;
     signalGroup(child.pid, signal);
   }
 
   /** Tells all instances that a drain will follow: an app can end early what would hold it up. */
   announceDrain(): void {
     for (const child of this.alive()) if (child.kind === "instance") child.connection?.send({ type: "draining" });
+  }
+
+  /** Of one that never got ready: the ports that it holds, which are then not those that it was told. */
+  private whereItListens({ pid }: LiveProcess, verdict: string): string {
+    if (pid === null || !verdict.startsWith(NOT_READY)) return "";
+    const listeners = listenersOf([pid, ...processesOf(pid, readProcessTable())]);
+    const addresses = listeners.map(({ host, port }) => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`));
+    return addresses.length === 0 ? "" : `; it listens on ${addresses.join(", ")}`;
+  }
+
+  /** Resolves when nothing is left of what ended processes had started. */
+  whenClean(): Promise<void> {
+    return this.leftovers.whenSettled();
   }
 
   /** Says that it is to drain until then, now or as soon as it has a link again. */
@@ -315,6 +332,7 @@ export class Children {
     if (pid !== null) signalGroup(pid, "SIGKILL");
     // A shim that was killed could not look after what its command had started elsewhere.
     if (pid !== null && mark !== null && ownStatus.signal !== null) void endStrays({ leader: pid, mark });
+    if (pid !== null && child.tag !== null) this.leftovers.endOf(child.name, pid, child.tag);
     if (child.socket !== null) {
       for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
       this.removeLater(workMarkPath(child.socket));
@@ -348,8 +366,8 @@ export class Children {
   }
 
   /** What a process said of its end: a shim on the link, others in what they wrote last. */
-  private why({ mark, fault, output }: LiveProcess, { code, signal }: ExitStatus): string {
-    if (mark !== null) return fault ?? "";
+  private why({ mark, fault, verdict, output }: LiveProcess, { code, signal }: ExitStatus): string {
+    if (mark !== null || verdict !== null) return fault ?? "";
     const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);
     return isOwn ? errorLineOf(output.lastLines) : "";
   }

@@ -23,6 +23,11 @@ const HOST = "127.0.0.1";
 /** They would change the shim, which runs on Node or Bun itself; it hands them on. */
 const OF_A_RUNTIME = /^(NODE|BUN)_/;
 
+/** A value of SPAWN_MARK, unique to a spawn. */
+export function newTag(id: string): string {
+  return `${id.replace("#", "-")}-${randomBytes(12).toString("hex")}`;
+}
+
 /** @param environment what the command is to have, without what its `env` says with placeholders in it. */
 export function planCommand(
   { runs, policy, health, cwd }: PoolConfig,
@@ -38,7 +43,7 @@ export function planCommand(
   const filled = Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)]));
   const forRuntimes = Object.entries(environment).filter(([key]) => OF_A_RUNTIME.test(key));
   const others = Object.entries(environment).filter(([key]) => !OF_A_RUNTIME.test(key));
-  const mark = `${id.replace("#", "-")}-${randomBytes(12).toString("hex")}`;
+  const mark = newTag(id);
   const { termTimeoutMs, readyTimeoutMs } = policy;
   return {
     mark,

@@ -26,6 +26,8 @@ export interface LiveProcess {
   readonly tcp: TcpAddress | null;
   /** The mark of the processes of a command, of which this one is the shim; null for a process of ours alone. */
   readonly mark: string | null;
+  /** By which what it has started is recognised; null where nothing is to be looked for. */
+  readonly tag: string | null;
   /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
   readonly maxInFlight: number | null;
   /** Whether each connection there may carry the requests of one client alone. */

@@ -228,7 +228,8 @@ export class Rollouts {
   ): { reason: string; lastLines: string[] } {
     const ending = this.options.slots.of(slot.name).endings.get(attempt);
     const live = this.options.children.get(processId(slot.name, attempt));
-    const why = live?.verdict ?? live?.fault ?? ending?.reason ?? `it is ${processState}`;
+    const ours = [live?.verdict, live?.fault].filter((text) => text != null).join(": ");
+    const why = ours || (ending?.reason ?? `it is ${processState}`);
     const what = step === "starting" ? "failed to start" : "was ready, but did not stay so";
     return {
       reason: `the new ${slot.name} ${what}: ${why}`,

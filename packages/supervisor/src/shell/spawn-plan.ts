@@ -12,7 +12,7 @@ import type { FleetEffect } from "../core/fleet.js";
 import type { ProcessPolicy, RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { inheritable, runtimeCommand } from "../runtime-command.js";
-import { planCommand } from "./command-plan.js";
+import { newTag, planCommand } from "./command-plan.js";
 import { BALANCER_POOL } from "./live-process.js";
 import type { Generation, PoolConfigs } from "./pool-configs.js";
 import type { RunDirPaths } from "./run-dir-paths.js";
@@ -30,6 +30,8 @@ export interface SpawnPlan {
   tcp: TcpAddress | null;
   /** The mark of the processes of a command; null where there is none. */
   mark: string | null;
+  /** By which what an instance of ours has started is recognised when it has ended; null where it starts nothing, or a shim sees to it. */
+  tag: string | null;
   /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
   maxInFlight: number | null;
   /** Whether each of its connections may carry the requests of one client alone. */
@@ -87,6 +89,7 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
     socket: null,
     tcp: null,
     mark: null,
+    tag: null,
     maxInFlight: null,
     perClient: false,
   };
@@ -102,7 +105,13 @@ function planInstance(
   const socket = settings.runDir.socketPath(id);
   const limits = { ...pool.limits, maxHeadBytes: pool.limits.maxHeadBytes + BALANCER_FIELDS_BYTES };
   const spec: ChildSpec = { ...commonSpec(settings, policy), ...runs, link, limits };
-  const own = { ...identity, PACELINE_SOCKET: socket, [LINK_ENVIRONMENT.spec]: JSON.stringify(spec) };
+  const tag = newTag(id);
+  const own = {
+    ...identity,
+    [SPAWN_MARK]: tag,
+    PACELINE_SOCKET: socket,
+    [LINK_ENVIRONMENT.spec]: JSON.stringify(spec),
+  };
   return {
     ...("entry" in launch
       ? runtimeCommand(settings.runtimes, runtime, {
@@ -119,6 +128,7 @@ function planInstance(
     socket,
     tcp: null,
     mark: null,
+    tag,
     maxInFlight,
     // Its own connections to a stranger are those of its clients.
     perClient: "proxy" in runs,
@@ -151,6 +161,7 @@ function planShim(
     socket,
     tcp,
     mark: plan.mark,
+    tag: null,
     maxInFlight,
     perClient: true,
   };

@@ -367,6 +367,7 @@ class FleetSupervisor implements Supervisor {
     await runner.until(down(BALANCER_POOL), longestMs);
     this.stopPools();
     const gone = (await runner.until(down(), longestMs)) ?? false;
+    await children.whenClean();
     this.cleanUp();
     log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up on a process that does not end");
     // Whoever asked for the stop is answered before the process goes.

@@ -16,21 +16,23 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
   let closes = false;
   /** What came on each connection: the methods of its requests, in their order. */
   let connections: string[][] = [];
-  let closed = 0;
+  /** Counted for each test of its own: connections of the one before may be closed late. */
+  let counts = { closed: 0 };
   const changes = new Changes();
 
   beforeEach(async () => {
     status = 200;
     closes = false;
     connections = [];
-    closed = 0;
+    const own = { closed: 0 };
+    counts = own;
     balancer = await BalancerProcess.start(runtime);
     server = net.createServer((socket) => {
       const methods: string[] = [];
       connections.push(methods);
       socket.on("error", () => {});
       socket.on("close", () => {
-        closed++;
+        own.closed++;
         changes.tell();
       });
       socket.setEncoding("latin1").on("data", (text: string) => {
@@ -101,7 +103,7 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
     ]);
     clients[0]?.destroy();
     await changes.until(
-      () => closed === 1,
+      () => counts.closed === 1,
       () => "the kept connection was not closed",
     );
     clients[1]?.destroy();

@@ -29,7 +29,10 @@ type State =
 const LINGER_MS = 2000;
 
 /** What a client may send ahead of its answer before it is read no more, in bytes. */
-const MAX_AHEAD_BYTES = 65_536;
+const MAX_AHEAD_BYTES = 16_384;
+
+/** Reads come whole: what one brings ahead beyond this counts in the budget for slow clients, in bytes. */
+const FREE_AHEAD_BYTES = 65_536;
 
 /** With more than this waiting for the client no next request is begun, in bytes. */
 const MAX_UNREAD_BYTES = DRAIN_ABOVE_BYTES;
@@ -61,6 +64,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private slowReader: SlowReader | undefined;
   /** Its share of the budget for slow clients. */
   private heldBytes = 0;
+  /** The same for what it sent ahead. */
+  private aheadBytes = 0;
 
   constructor(
     private readonly relay: Relay,
@@ -114,7 +119,25 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       case "closed":
         break;
     }
+    if (this.input.length > FREE_AHEAD_BYTES || this.aheadBytes > 0) this.countAhead();
     return this.input.bytes !== bytes && !this.exchange.holds(bytes);
+  }
+
+  private forgetInput(): void {
+    this.input.clear();
+    if (this.aheadBytes > 0) this.countAhead();
+  }
+
+  /** Many clients may send much ahead, and not read: all together have a bound. */
+  private countAhead(): void {
+    const ahead = Math.max(0, this.input.length - FREE_AHEAD_BYTES);
+    const more = ahead - this.aheadBytes;
+    if (more > 0 && !this.relay.budget.take(more)) {
+      this.exchange.onClientGone();
+      return this.abort();
+    }
+    if (more < 0) this.relay.budget.give(-more);
+    this.aheadBytes = ahead;
   }
 
   /** Reads as many requests as have come and can be answered at once; the others wait for their turn. */
@@ -200,6 +223,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
 
   private consume(position: number): void {
     this.input.consume(position);
+    if (this.aheadBytes > 0) this.countAhead();
     if (this.input.length <= MAX_AHEAD_BYTES) this.reading.resume(Pause.AHEAD);
   }
 
@@ -348,7 +372,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     }
     if (wasWhole && this.input.length === 0 && !this.maySend) return this.close();
     this.state = "lingering";
-    this.input.clear();
+    this.forgetInput();
     this.deadlineAt = this.deadlines.now + LINGER_MS;
     this.reading.resume(Pause.AHEAD | Pause.UPSTREAM | Pause.UNREAD);
     this.connection.end();
@@ -371,7 +395,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private close(): void {
     if (this.state === "closed" || this.state === "closing") return;
     this.state = "closing";
-    this.input.clear();
+    this.forgetInput();
     this.exchange.leave();
     this.deadlineAt = this.connection.waitingBytes > 0 ? this.beginSlowReading() : Number.POSITIVE_INFINITY;
     this.connection.close(true);
@@ -381,7 +405,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private leave(): void {
     if (this.state === "closed") return;
     this.state = "closed";
-    this.input.clear();
+    this.forgetInput();
     this.exchange.leave();
     this.giveBack();
     this.deadlines.remove(this);

@@ -154,7 +154,11 @@ export const balancerLimitFields = {
     "What is held of a request's body, and of an answer, for a client that is slow, where an instance takes few requests at once (`wsgi`, `fapws`, a command with `maxInFlight`): it is asked when the body has come, and is free when it has answered. Above this it goes at the client's pace.",
     { min: 0, max: 1 << 30 },
   ),
-  maxBufferedBytes: bytes(32 << 20, "The bound of what is held so for all clients together.", { min: 0 }),
+  maxBufferedBytes: bytes(
+    32 << 20,
+    "The bound of what is held so for all clients together, with what they send ahead of their responses and copies of bodies that come in pieces.",
+    { min: 0 },
+  ),
   stallAfterMs: milliseconds(
     50,
     "An instance of which nothing is heard for this long, though it has requests, is passed over while others of its pool answer; requests that it has not begun go to them.",

@@ -34,7 +34,9 @@ function itemsOf(status: Status): Item[] {
   const processes = [...status.balancers, ...status.pools.flatMap((pool) => pool.instances)];
   const rate = status.balancers.reduce((sum, each) => sum + each.requestsPerSecond, 0);
   const p99 = status.balancers.reduce((most, each) => Math.max(most, each.latencyMs.p99 ?? -1), -1);
-  const troubled = processes.filter(({ state }) => state === "backoff" || state === "failed").length;
+  const troubled = processes.filter(
+    ({ state, stalledMs }) => state === "backoff" || state === "failed" || stalledMs !== null,
+  ).length;
   const rollout = status.pools.find((pool) => pool.rollout !== null)?.rollout;
   const items: Item[] = [
     { line: [segment("paceline", "bold")], drop: 9, side: "left" },

@@ -39,6 +39,8 @@ const ACCEPT_GRACE_MS = 100;
 
 /** An instance that the stop's deadline has caught up with can still save what it has to. */
 const LEAST_DRAIN_MS = 1000;
+/** How long a new process has to stay ready at most with `start --watch`. */
+const WATCHED_MIN_READY_MS = 100;
 
 export interface SupervisorOptions {
   config: FleetConfig;
@@ -180,7 +182,12 @@ class FleetSupervisor implements Supervisor {
     });
     this.rollouts = new Rollouts({
       ...{ runner, children, coordination, slots, log },
-      policyOf: (pool) => configs.policyOf(pool),
+      policyOf: (pool) => {
+        const policy = configs.policyOf(pool);
+        // Whoever watches files waits for each reload; what dies soon after is seen by then.
+        const isWatched = options.watch !== undefined;
+        return isWatched ? { ...policy, minReadyMs: Math.min(policy.minReadyMs, WATCHED_MIN_READY_MS) } : policy;
+      },
       examine: (child) => this.health.examine(child),
     });
     const { rollouts } = this;

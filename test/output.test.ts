@@ -1,9 +1,11 @@
 /** What instances write, and what happens to the fleet, can be read by name, and followed; what is lost of it is counted. */
-import { existsSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { needs, run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -139,5 +141,49 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
       code: 2,
       stderr: expect.stringContaining("known:"),
     });
+  });
+
+  test("a full disk stops nothing, and is told in status with what it costs", async (context) => {
+    needs(context, "unshare");
+    needs(context, "nsenter");
+    if (process.getuid?.() !== 0) context.skip("only root can mount a small disk");
+    const chatty = HELLO.replace("export default", "const fill = 'y'.repeat(1000);\nexport default");
+    const app = `${chatty}\nsetInterval(() => { for (let n = 0; n < 100; n++) console.log(fill); }, 50);\n`;
+    const project = await Project.make({ runtime, app, instances: 1, config: { maxOutputBytes: 524_288 } });
+    const disk = join(project.folder, "disk");
+    const runDir = join(disk, "run");
+    mkdirSync(disk);
+    const start = `mount -t tmpfs -o size=2m none ${disk} && exec ${PACELINE} start --run-dir ${runDir}`;
+    project.startInForeground(["unshare", "--mount", "sh", "-c", start]);
+    const inside = (...args: string[]) =>
+      run("nsenter", ["--target", `${project.foregroundPid}`, "--mount", ...args], {
+        cwd: project.folder,
+        env: project.startEnvironment(),
+      });
+    const status = async () => {
+      const { stdout, code } = await inside(PACELINE, "status", "--json", "--run-dir", runDir);
+      return code === 0 ? (JSON.parse(stdout) as Status) : undefined;
+    };
+    await waitFor("the disk to be full", async () => {
+      const now = await status();
+      return now !== undefined && (now.log?.linesLost ?? 0) > 0;
+    });
+    expect((await get(project.port)).body).toBe(HELLO_BODY);
+    expect((await inside(PACELINE, "status", "--run-dir", runDir)).stdout).toMatch(/^log .*; \d+ lines lost$/m);
+    const { stdout: events } = await inside(PACELINE, "events", "--run-dir", runDir);
+    expect(events).toMatch(/ warn +paceline +the log cannot be written, lines are lost: ENOSPC/);
+    // With room again, it goes on; what is missing is told as soon as there is room for that.
+    const log = async () => (await inside("sh", "-c", `cat ${runDir}/log/*`)).stdout;
+    const before = await log();
+    await inside("sh", "-c", `rm ${runDir}/log/*`);
+    await waitFor("the log to go on, with what is missing", async () => {
+      const after = parse(await log());
+      const told = [...parse(before), ...after].some(
+        ({ name, lost = 0, msg }) => name === "web.1" && lost > 0 && msg.includes("ENOSPC"),
+      );
+      return told && after.some(({ name }) => name === "web.1");
+    });
+    expect((await status())?.pools[0]?.instances[0]).toMatchObject({ state: "ready", restarts: 0, attempt: 1 });
+    expect((await get(project.port)).body).toBe(HELLO_BODY);
   });
 });

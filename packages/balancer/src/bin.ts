@@ -1,8 +1,9 @@
 /** The entry of a balancer process; the supervisor starts it. */
-import { takeChildEnvironment } from "@paceline/link";
+import { survivesFullDisk, takeChildEnvironment } from "@paceline/link";
 import { BalancerProcess, log } from "./process.js";
 import { chooseTransport } from "./transport/choose.js";
 
+survivesFullDisk();
 const identity = takeChildEnvironment();
 if (identity === undefined) {
   log("a balancer is started by `paceline start`, not by itself");

@@ -8,6 +8,7 @@ export * from "./line-framer.js";
 export * from "./link-client.js";
 export * from "./loop-lag.js";
 export * from "./messages.js";
+export * from "./own-output.js";
 export * from "./probe.js";
 export * from "./reporter.js";
 export * from "./supervisor-message.js";

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The program of one server: an instance under a supervisor, or alone on a port. */
-import { BUN_ONE_READER, LinkError, takeChildEnvironment } from "@paceline/link";
+import { BUN_ONE_READER, LinkError, survivesFullDisk, takeChildEnvironment } from "@paceline/link";
 import { ServerError } from "./errors.js";
 import { hintOnListening } from "./listening-hint.js";
 import { runSupervised } from "./supervised.js";
@@ -18,6 +18,7 @@ const ERRORS_OF_THE_APP: ReadonlySet<ServerError["code"]> = new Set(["app-threw"
 async function main(): Promise<void> {
   const identity = takeChildEnvironment();
   if (identity !== undefined) {
+    survivesFullDisk();
     await runSupervised(identity);
     return;
   }

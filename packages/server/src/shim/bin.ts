@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /** The program of a shim: the parent of a command that knows nothing of Paceline. */
-import { LinkError, takeChildEnvironment } from "@paceline/link";
+import { LinkError, survivesFullDisk, takeChildEnvironment } from "@paceline/link";
 import { Shim } from "./shim.js";
 
+survivesFullDisk();
 try {
   const identity = takeChildEnvironment();
   if (identity === undefined) throw new LinkError("bad-environment", "a shim is started by a supervisor alone");

@@ -48,11 +48,15 @@ export function openLogFile({ folder, onTrouble, retryMs, ...limits }: LogFileOp
     onProblem: (problem) => onTrouble(`the log cannot be written, lines are lost: ${problem}`),
     ...(retryMs === undefined ? {} : { retryMs }),
   });
+  // A file that was removed takes room for as long as we have it open, whether something is written or not.
+  const timer = setInterval(() => files.look(), LOOK_EVERY_MS);
+  timer.unref();
   return {
     write: (lines) => writer.add(lines),
     reopen: () => files.reopen(),
     status: () => ({ path: files.path, problem: writer.problem, linesLost: writer.linesLost }),
     close: async () => {
+      clearInterval(timer);
       await writer.close(CLOSE_TIMEOUT_MS);
       files.reopen();
     },
@@ -64,7 +68,6 @@ class RotatingFiles implements LineTarget {
   private file: { fd: number; ino: number; size: number } | undefined;
   private isWriting = false;
   private wantsReopening = false;
-  private lookedAt = 0;
 
   constructor(
     private readonly folder: string,
@@ -107,10 +110,12 @@ class RotatingFiles implements LineTarget {
     closeSync(fd);
   }
 
+  /** Lets go of a file that is not at its path any more. */
+  look(): void {
+    if (this.file !== undefined && statSync(this.path, { throwIfNoEntry: false })?.ino !== this.file.ino) this.reopen();
+  }
+
   private fileFor(bytes: number): { fd: number; size: number } {
-    if (this.file !== undefined && performance.now() - this.lookedAt > LOOK_EVERY_MS && this.wasMoved(this.file.ino)) {
-      this.reopen();
-    }
     let file = this.file ?? this.open();
     if (file.size > 0 && file.size + bytes > this.limits.maxFileBytes) {
       this.reopen();
@@ -120,18 +125,12 @@ class RotatingFiles implements LineTarget {
     return file;
   }
 
-  private wasMoved(ino: number): boolean {
-    this.lookedAt = performance.now();
-    return statSync(this.path, { throwIfNoEntry: false })?.ino !== ino;
-  }
-
   private open() {
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
     const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
     const fd = openSync(this.path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
     const { ino, size } = fstatSync(fd);
     this.file = { fd, ino, size };
-    this.lookedAt = performance.now();
     return this.file;
   }
 

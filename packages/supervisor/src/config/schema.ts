@@ -176,7 +176,7 @@ export const balancerLimitFields = {
 
 const maxOutputBytes = bytes(
   16 << 20,
-  "How much of what a process wrote may be unread; beyond it the oldest lines are left out and counted. The file that holds its output takes twice as much of the disk at most.",
+  "How much of what a process wrote may be unread; beyond it the oldest lines are left out and counted. The file that holds its output takes 1 MiB more of the disk at most.",
   { min: 4096 },
 );
 

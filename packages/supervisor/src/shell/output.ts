@@ -8,6 +8,8 @@ const CHUNK_BYTES = MAX_LINE_BYTES;
 const POLL_MS = 200;
 /** So much is read of one file before the others, and all else this process does, have their turn. */
 const PASS_BYTES = 4 << 20;
+/** So much that was read is given back to the disk at once. */
+const RELEASE_BYTES = 1 << 20;
 
 const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
 
@@ -91,7 +93,7 @@ export class OutputFile {
   }
 
   private release(): void {
-    this.released = releaseRead(this.fd, this.released, this.offset, this.maxBytes >> 1);
+    this.released = releaseRead(this.fd, this.released, this.offset, Math.min(this.maxBytes >> 1, RELEASE_BYTES));
     // Without holes it is emptied, when all was read a moment ago: what comes in between is lost.
     if (canRelease() || this.offset <= this.maxBytes || fstatSync(this.fd).size !== this.offset) return;
     ftruncateSync(this.fd, 0);

@@ -206,7 +206,9 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     };
     writeFileSync(join(bait, "fleet.json"), JSON.stringify({ ...record, ...sockets }));
     chmodSync(state, 0o777);
-    expect((await paceline(folder, "reload")).code).toBe(3);
+    const doubted = await paceline(folder, "reload");
+    expect(doubted.code).toBe(3);
+    expect(doubted.stderr).toMatch(/is not believed: .*state is open to others \(mode 0777\)/);
     expect(heard).toBe(0);
     // The same state folder, when it is this user's alone: it is this bait that was found, or not.
     chmodSync(state, 0o700);

@@ -11,7 +11,7 @@ import { namedRunDir, serviceRunDir, stateFolder } from "../run-dir/place.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
 import { listRunDirs } from "../run-dir/registry.js";
 import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
-import { distrust } from "../run-dir/trust.js";
+import { distrust, NOT_WRITABLE } from "../run-dir/trust.js";
 import { userName } from "../run-dir/users.js";
 import { fleetsOfOthers } from "./fleets-of-others.js";
 import type { FleetOptions } from "./options.js";
@@ -74,7 +74,7 @@ export async function findFleet(
   const isOfService = service !== undefined && distrust(service) === undefined && readRecord(service) !== undefined;
   if (isOfService && meant === undefined) return inspect(service);
   const own = listOwn(environment);
-  const known = [...(isOfService ? [service] : []), ...(own ?? [])].map((runDir) => ({
+  const known = [...(isOfService ? [service] : []), ...own.runDirs].map((runDir) => ({
     runDir,
     record: readRecord(runDir),
   }));
@@ -94,9 +94,8 @@ export async function findFleet(
   const latest = fleets.sort((a, b) => (b.record?.startedAt ?? 0) - (a.record?.startedAt ?? 0))[0];
   if (others !== undefined) throw new PacelineError("denied", others);
   if (latest !== undefined) return latest;
-  const unseen =
-    own === undefined ? "; a fleet whose run directory was named has to be named again, with --run-dir" : "";
-  throw new PacelineError("not-running", nothing(meant, folder, records) + unseen);
+  const doubt = own.doubt === undefined ? "" : `; ${own.doubt}`;
+  throw new PacelineError("not-running", nothing(meant, folder, records) + doubt);
 }
 
 interface Known {
@@ -104,14 +103,20 @@ interface Known {
   record: FleetRecord;
 }
 
-/** Undefined when this user has no place in which fleets could be found, such as no home. */
-function listOwn(environment: NodeJS.ProcessEnv): string[] | undefined {
+/** The run directories of this user, and why there may be more than these. */
+function listOwn(environment: NodeJS.ProcessEnv): { runDirs: string[]; doubt?: string } {
+  const unseen = "a fleet whose run directory was named has to be named again, with --run-dir";
+  let folder: string;
   try {
-    const folder = stateFolder(environment);
-    return kindOf(folder) === "folder" ? listRunDirs(folder) : undefined;
+    folder = stateFolder(environment);
   } catch {
-    return undefined;
+    return { runDirs: [], doubt: unseen }; // No home.
   }
+  const found = distrust(folder, { forbidden: NOT_WRITABLE });
+  if (found?.code === "missing") return { runDirs: [], doubt: unseen };
+  // Others may have put there what is listed.
+  if (found !== undefined) return { runDirs: [], doubt: `what lies in ${folder} is not believed: ${found.reason}` };
+  return { runDirs: listRunDirs(folder) };
 }
 
 /** A config that is gone still names its fleet. */

@@ -4,7 +4,7 @@ import type { Framing } from "./request-head.js";
 
 /** Takes the body piece by piece. */
 export interface BodySink {
-  /** The bytes from `start` to `end` are body. */
+  /** The bytes from `start` to `end` are body. Behind what was read before, bytes may have been moved. */
   onBody(bytes: Uint8Array, start: number, end: number): void;
 }
 
@@ -15,6 +15,9 @@ export const BODY_TOO_LARGE = -2;
 /** Bounds of what surrounds the data in a chunked body, so that nobody can send for ever without sending a body. */
 const MAX_CHUNK_LINE_BYTES = 256;
 const MAX_TRAILER_BYTES = 8192;
+
+/** Chunks with less data than this in a read are joined, in bytes. */
+const JOIN_BELOW_BYTES = 4096;
 
 type State =
   | "size"
@@ -40,6 +43,9 @@ export class BodyReader {
   private lineBytes = 0;
   private total = 0;
   private maxBytes = Number.MAX_SAFE_INTEGER;
+  /** Data of small chunks of the present read, moved together; none while both are 0. */
+  private joinedStart = 0;
+  private joinedEnd = 0;
   isComplete = true;
 
   /** Begins a body; `maxBytes` bounds a chunked one, whose length nobody told before. */
@@ -79,8 +85,29 @@ export class BodyReader {
     }
   }
 
-  /** RFC 9112 §7.1, with CRLF where it says CRLF; extensions and trailers are checked and dropped. */
   private readChunked(bytes: Uint8Array, start: number, end: number, sink: BodySink): number {
+    this.joinedStart = this.joinedEnd = 0;
+    const after = this.readChunks(bytes, start, end, sink);
+    this.giveJoined(bytes, sink);
+    return after;
+  }
+
+  /** The data of small chunks is moved together where it lies, and given as one piece: each has a cost for whoever gets it. */
+  private join(bytes: Uint8Array, start: number, end: number): void {
+    if (this.joinedEnd === 0) this.joinedStart = start;
+    else bytes.copyWithin(this.joinedEnd, start, end);
+    this.joinedEnd = (this.joinedEnd === 0 ? start : this.joinedEnd) + end - start;
+  }
+
+  private giveJoined(bytes: Uint8Array, sink: BodySink): void {
+    const { joinedStart, joinedEnd } = this;
+    if (joinedEnd === joinedStart) return;
+    this.joinedStart = this.joinedEnd = 0;
+    sink.onBody(bytes, joinedStart, joinedEnd);
+  }
+
+  /** RFC 9112 §7.1, with CRLF where it says CRLF; extensions and trailers are checked and dropped. */
+  private readChunks(bytes: Uint8Array, start: number, end: number, sink: BodySink): number {
     let at = start;
     while (at < end) {
       const byte = bytes[at] as number;
@@ -131,7 +158,11 @@ export class BodyReader {
           const dataEnd = Math.min(end, at + this.remaining);
           this.remaining -= dataEnd - at;
           if (this.remaining === 0) this.state = "data-cr";
-          sink.onBody(bytes, at, dataEnd);
+          if (dataEnd - at < JOIN_BELOW_BYTES) this.join(bytes, at, dataEnd);
+          else {
+            this.giveJoined(bytes, sink);
+            sink.onBody(bytes, at, dataEnd);
+          }
           at = dataEnd;
           break;
         }

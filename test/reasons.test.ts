@@ -24,9 +24,10 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     const project = await startFleet({ runtime, app: HELLO, config: { pools }, files: { "server.mjs": OPEN_SERVER } });
     expect((await get(project.port, "/api/")).body).toBe("127.0.0.1 60000000");
     expect((await get(project.port, "/none/")).status).toBe(503);
-    const status = await project.statusWhere("the memory of all", ({ pools: [api] }) =>
-      [api?.instances[0]?.rssBytes, api?.instances[0]?.shim?.rssBytes].every((bytes) => (bytes ?? 0) > 0),
-    );
+    const status = await project.statusWhere("the memory of all, and the address", ({ pools: [api] }) => {
+      const [command] = api?.instances ?? [];
+      return [command?.rssBytes, command?.shim?.rssBytes, command?.exposed.length].every((seen) => (seen ?? 0) > 0);
+    });
     const [api, none] = status.pools;
     expect(none).toMatchObject({ wanted: 0, ready: 0 });
     expect(status.state).toBe("running");

@@ -4,16 +4,16 @@ import type { EventLog } from "./event-log.js";
 import type { LiveProcess } from "./live-process.js";
 
 /** Some listen once more when they have been ready for a while. */
-const LOOK_AGAIN_MS = 5_000;
+const LOOK_AGAIN_MS = [500, 5_000];
 
 export class Exposure {
   constructor(private readonly log: EventLog) {}
 
-  /** Looks at an instance that has just got ready, and once more. A balancer listens there because it was told to. */
+  /** Looks at an instance that has just got ready, and twice more. A balancer listens there because it was told to. */
   watch(child: LiveProcess): void {
     if (child.kind === "balancer") return;
     this.look(child);
-    setTimeout(() => this.look(child), LOOK_AGAIN_MS).unref();
+    for (const ms of LOOK_AGAIN_MS) setTimeout(() => this.look(child), ms).unref();
   }
 
   private look(child: LiveProcess): void {

@@ -84,6 +84,8 @@ describe.each(RUNTIMES)("hung processes on %s", { timeout: 90_000 }, (runtime) =
     const shown = await project.cli(["status"]);
     expect(shown.output).toMatch(/node\.1 +stalled \d+ s/);
     expect(shown.output).toMatch(/^fetch .*2\/2 ready, 1 stalled/m);
+    // Else the balancer sends them to another instance when the first is killed.
+    for (const connection of blocked) connection.close();
     const stopped = names.filter((name) => !/^(fetch|node)\./.test(name));
     for (const name of stopped) signal(before.get(name)?.pid ?? 0, "SIGSTOP");
 
@@ -109,7 +111,6 @@ describe.each(RUNTIMES)("hung processes on %s", { timeout: 90_000 }, (runtime) =
     for (const name of stopped) expect(reasons[name], name).toMatch(/^hung: its event loop did not turn/);
     const { stdout } = await project.cli(["events"]);
     for (const name of stopped) expect(stdout).toMatch(new RegExp(`${name.replace(".", "\\.")} +hung: `));
-    for (const connection of blocked) connection.close();
     for (const [path, body] of [
       ["/fetch/", "fetch"],
       ["/node/", "node"],

@@ -25,21 +25,33 @@ const PROXY = "127.0.0.2";
 const python = findPython();
 
 const NAMES = Object.keys(CLIENT_FIELDS).map((name) => name.replace("*", "user"));
-const WITH_UNDERSCORES = [...NAMES, ...DECIDING_FIELDS]
+const DISGUISED = [...NAMES, ...DECIDING_FIELDS]
   .filter((name) => name.includes("-"))
-  .flatMap((name) => [name.replaceAll("-", "_"), name.replace("-", "_").toUpperCase()]);
+  .flatMap((name) => [name.replaceAll("-", "_"), name.replace("-", ".").toUpperCase()])
+  // gunicorn would take these for its own.
+  .concat("SCRIPT_NAME", "PATH_INFO");
+/** A head may have about twice as many fields, and as many options of Connection. */
+const AT_ONCE = 30;
 
-/** Every field of the table in every spelling, with Connection naming all of them. */
-const LIES = [
-  "Host: shop.example:81",
-  ...[...NAMES, ...WITH_UNDERSCORES].map((name) => `${name}: 6.6.6.6`),
-  "X-Forwarded-Ssl: on",
-  "X-Forwarded-Protocol: ssl",
-  "X-Forwarded-Scheme: evil",
-  "X-Forwarded-For: evil, , 6.6.6.6",
-  'Forwarded: for="6.6.6.6',
-  `Connection: close, ${NAMES.join(", ")}`,
-];
+/** Every field of the table in every spelling, in several heads, with Connection naming them and without. */
+const LIES = chunksOf([...NAMES, ...DISGUISED], AT_ONCE).flatMap((names) => [liesOf(names, names), liesOf(names, [])]);
+
+function liesOf(names: readonly string[], options: readonly string[]): string[] {
+  return [
+    "Host: shop.example:81",
+    ...names.map((name) => `${name}: 6.6.6.6`),
+    "X-Forwarded-Ssl: on",
+    "X-Forwarded-Protocol: ssl",
+    "X-Forwarded-Scheme: evil",
+    "X-Forwarded-For: evil, , 6.6.6.6",
+    'Forwarded: for="6.6.6.6',
+    `Connection: ${["close", ...options].join(", ")}`,
+  ];
+}
+
+function chunksOf<T>(list: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, at) => list.slice(at * size, (at + 1) * size));
+}
 
 /** What a trusted proxy says that appends to what its client lied, while Connection is the client's. */
 const TOLD = [
@@ -51,7 +63,7 @@ const TOLD = [
   "Forwarded: for=6.6.6.6",
   "X-Real-IP: 9.9.9.9",
   "X-Forwarded-Ssl: on",
-  ...WITH_UNDERSCORES.map((name) => `${name}: 6.6.6.6`),
+  ...DISGUISED.slice(0, AT_ONCE).map((name) => `${name}: 6.6.6.6`),
   "Connection: close, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Forwarded, X-Real-IP",
 ];
 
@@ -94,13 +106,15 @@ describe.each(RUNTIMES)("who is asking, on %s", (runtime) => {
       seenIn(await exchange(way, `/${kind}/x`, lines));
 
     for (const kind of kinds) {
-      const lied = await ask(stranger, kind, LIES);
-      const url = `http://shop.example:81/${kind}/x`;
-      expect(lied, kind).toMatchObject({ address: "127.0.0.1", scheme: "http", host: "shop.example:81", url });
-      expect(JSON.stringify(lied), kind).not.toMatch(/6\.6\.6\.6|evil|\bssl\b/i);
-      expect(fieldOf(lied, "x-forwarded-for"), kind).toBe("127.0.0.1");
-      expect(fieldOf(lied, "forwarded"), kind).toBe("for=127.0.0.1;proto=http");
-      expect(fieldOf(lied, "x-forwarded-prefix"), kind).toBeUndefined();
+      for (const lines of LIES) {
+        const lied = await ask(stranger, kind, lines);
+        const url = `http://shop.example:81/${kind}/x`;
+        expect(lied, kind).toMatchObject({ address: "127.0.0.1", scheme: "http", host: "shop.example:81", url });
+        expect(JSON.stringify(lied), kind).not.toMatch(/6\.6\.6\.6|evil|\bssl\b/i);
+        expect(fieldOf(lied, "x-forwarded-for"), kind).toBe("127.0.0.1");
+        expect(fieldOf(lied, "forwarded"), kind).toBe("for=127.0.0.1;proto=http");
+        expect(fieldOf(lied, "x-forwarded-prefix"), kind).toBeUndefined();
+      }
 
       const absolute = `http://told.example:8/${kind}/x`;
       const asked = await exchange(stranger, absolute, ["Host: other.example", "Connection: close"]);

@@ -43,7 +43,8 @@ describe("the client of a trusted proxy", () => {
     [["fe80::1%eth0"], ["fe80::1", "127.0.0.1"]],
     [["6.6.6.6, fd00::7, ::ffff:10.0.0.1"], ["6.6.6.6", "fd00::7", "10.0.0.1", "127.0.0.1"]],
     [["6.6.6.6, ::ffff:0909:0909"], ["9.9.9.9", "127.0.0.1"]],
-    [["6.6.6.6, unix:"], ["6.6.6.6", "127.0.0.1"]],
+    [["6.6.6.6, unix:"], ["unknown", "127.0.0.1"]],
+    [["6.6.6.6, unix"], ["unknown", "127.0.0.1"]],
     // Nobody who is known.
     [["6.6.6.6, unknown"], ["unknown", "127.0.0.1"]],
     [["6.6.6.6, _hidden"], ["unknown", "127.0.0.1"]],
@@ -167,6 +168,9 @@ describe("trusted proxies", () => {
     for (const node of ["unix", "unknown"]) expect(list.trusts(node)).toBe(false);
     expect(new TrustedProxies(["unix"]).trusts("unknown")).toBe(false);
     expect(new TrustedProxies(["0.0.0.0/0"]).trusts("unix")).toBe(false);
+    // No block of one family speaks for the other.
+    expect(new TrustedProxies(["::/0", "::1/64"]).trusts("8.8.8.8")).toBe(false);
+    expect(new TrustedProxies(["0.0.0.0/0"]).trusts("2001:db8::1")).toBe(false);
   });
 
   it.each([

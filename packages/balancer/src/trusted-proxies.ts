@@ -3,13 +3,14 @@ import type { BlockList } from "node:net";
 
 /** A client or hop whose address is not known, as RFC 7239 §6.2 has it. */
 export const UNKNOWN = "unknown";
-/** A hop over a unix socket: in `trustedProxies`, and in lists of hops. */
+/** In `trustedProxies`: whoever connects to a unix socket that we listen on. */
 export const UNIX = "unix";
 
 const MAPPED = /^::ffff:(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/;
 
 export class TrustedProxies {
-  private readonly networks: BlockList | undefined;
+  /** Apart, since a BlockList takes each IPv4 address for its mapped one, which lies in many a block of IPv6. */
+  private readonly networks: { ipv4: BlockList; ipv6: BlockList } | undefined;
   private readonly isUnixTrusted: boolean;
   private readonly isIP: ((text: string) => number) | undefined;
 
@@ -20,31 +21,34 @@ export class TrustedProxies {
     // Not an import: on Bun node:net costs 1.5 MB, and most balancers trust nobody.
     const { BlockList, isIP } = process.getBuiltinModule("node:net");
     this.isIP = isIP;
-    this.networks = new BlockList();
+    const { ipv4, ipv6 } = { ipv4: new BlockList(), ipv6: new BlockList() };
+    this.networks = { ipv4, ipv6 };
     for (const block of list) {
       if (block === UNIX) continue;
       const [address = "", prefix] = block.split("/");
       const plain = plainAddress(address);
       const isMapped = plain !== address && familyOf(plain) === "ipv4";
-      if (prefix === undefined) this.networks.addAddress(plain, familyOf(plain));
-      else if (!isMapped) this.networks.addSubnet(address, Number(prefix), familyOf(address));
-      else if (Number(prefix) >= 96) this.networks.addSubnet(plain, Number(prefix) - 96, "ipv4");
+      const family = familyOf(plain);
+      if (prefix === undefined) this.networks[family].addAddress(plain, family);
+      else if (!isMapped) this.networks[family].addSubnet(address, Number(prefix), family);
+      else if (Number(prefix) >= 96) ipv4.addSubnet(plain, Number(prefix) - 96, "ipv4");
     }
   }
 
   /** @param node an IP address, `unix` or `unknown`. */
   trusts(node: string): boolean {
     if (node === UNIX) return this.isUnixTrusted;
-    return node !== UNKNOWN && this.networks?.check(node, familyOf(node)) === true;
+    const family = familyOf(node);
+    return node !== UNKNOWN && this.networks?.[family].check(node, family) === true;
   }
 
   /**
    * The hop that an element of X-Forwarded-For, or the `for` of one of Forwarded, names: its address without quotes,
-   * brackets, port and zone, `unix`, or `unknown` for whatever else it says.
+   * brackets, port and zone, or `unknown` for whatever else it says. That is so for `unix:` too, which nginx says of whoever
+   * connects to a unix socket of its own.
    */
   node(text: string): string {
     const bare = text.startsWith('"') && text.endsWith('"') && text.length > 1 ? text.slice(1, -1) : text;
-    if (bare === UNIX || bare === "unix:") return UNIX;
     const [, bracketed, dotted] = /^(?:\[([^\]]*)\]|(\d+\.\d+\.\d+\.\d+))(?::[\w.-]+)?$/.exec(bare) ?? [];
     const address = (bracketed ?? dotted ?? bare).replace(/(?<=:[^%]*)%[^%]*$/, "");
     const family = this.isIP?.(address) ?? 0;

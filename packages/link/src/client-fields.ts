@@ -13,14 +13,34 @@ export const CLIENT_FIELDS: Readonly<Record<string, ClientFieldRule>> = {
   "x-forwarded-*": "trusted",
   "cf-connecting-ip": "trusted",
   "client-ip": "trusted",
+  "cloudfront-forwarded-proto": "trusted",
+  "fastly-client-ip": "trusted",
+  "fly-client-ip": "trusted",
+  "forwarded-for": "trusted",
   "front-end-https": "trusted",
+  "proxy-client-ip": "trusted",
   "true-client-ip": "trusted",
+  "wl-proxy-client-ip": "trusted",
+  "x-appengine-user-ip": "trusted",
+  "x-azure-clientip": "trusted",
   "x-client-ip": "trusted",
   "x-cluster-client-ip": "trusted",
+  "x-envoy-external-address": "trusted",
+  "x-forwarded": "trusted",
+  "x-original-for": "trusted",
   "x-original-forwarded-for": "trusted",
+  "x-original-host": "trusted",
+  "x-original-prefix": "trusted",
+  "x-original-proto": "trusted",
+  "x-original-url": "trusted",
   "x-real-ip": "trusted",
+  "x-rewrite-url": "trusted",
   "x-scheme": "trusted",
+  "x-script-name": "trusted",
   "x-url-scheme": "trusted",
+  // gunicorn takes SCRIPT_NAME and PATH_INFO from fields of these names, whoever sends them.
+  "path-info": "never",
+  "script-name": "never",
   // A CGI program would have it as HTTP_PROXY, through which its own requests would go (CVE-2016-5385).
   proxy: "never",
 };
@@ -28,7 +48,7 @@ export const CLIENT_FIELDS: Readonly<Record<string, ClientFieldRule>> = {
 /** What all names begin with for which `x-forwarded-*` stands. */
 export const X_FORWARDED = "x-forwarded-";
 
-/** Fields that decide how a message is read: with `_` for `-` they are nobody's, since many programs take one for the other. */
+/** Fields that decide how a message is read: disguised they are nobody's. */
 export const DECIDING_FIELDS: readonly string[] = [
   "content-length",
   "keep-alive",
@@ -38,10 +58,16 @@ export const DECIDING_FIELDS: readonly string[] = [
   "transfer-encoding",
 ];
 
+/**
+ * What a name is disguised with: programs make a variable of it, in which `-` and `_` are one, and to some of them, such as
+ * lighttpd, all but letters and digits.
+ */
+const DISGUISE = /[^a-z0-9-]/g;
+
 /** The rule for a field, by its name in lower case; undefined for one that says nothing of the client. */
 export function clientFieldRule(name: string): ClientFieldRule | undefined {
-  if (!name.includes("_")) return ruleOf(name);
-  const plain = name.replaceAll("_", "-");
+  const plain = name.replace(DISGUISE, "-");
+  if (plain === name) return ruleOf(name);
   return DECIDING_FIELDS.includes(plain) || ruleOf(plain) !== undefined ? "never" : undefined;
 }
 

@@ -51,6 +51,14 @@ test("the environ says what was asked, by whom, where and how", async (context) 
   expect(ipv6).toMatchObject({ SERVER_NAME: "'[::1]'", SERVER_PORT: "'8080'" });
   const bare = await environ(instance, "GET /environ HTTP/1.1\r\nHost: [::1]\r\n");
   expect(bare).toMatchObject({ SERVER_NAME: "'[::1]'", SERVER_PORT: "'80'" });
+  for (const [host, name, port] of [
+    ["a:", "a", "80"],
+    ["[::1]:", "[::1]", "80"],
+    ["a:00080", "a", "80"],
+  ]) {
+    const odd = await environ(instance, `GET /environ HTTP/1.1\r\nHost: ${host}\r\n`);
+    expect(odd, host).toMatchObject({ SERVER_NAME: `'${name}'`, SERVER_PORT: `'${port}'` });
+  }
 });
 
 test("paths are decoded to bytes as text; whole URLs and * are understood", async (context) => {

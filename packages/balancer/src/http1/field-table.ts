@@ -77,23 +77,28 @@ for (const [name, rule] of Object.entries(CLIENT_FIELDS)) {
 
 const X_FORWARDED_BYTES = ascii(X_FORWARDED);
 const SMALL_X = 120;
-const UNDERSCORE = 95;
 const DASH = 45;
 
-/** Lower case, and `-` for `_`, as programs read names that make variables of them. */
+/** Bytes by which a name is disguised (client-fields.ts). */
+const IS_DISGUISE = new Uint8Array(256);
+/** Lower case, and `-` for what disguises it, as programs read names that make variables of them. */
 const READ_AS = Uint8Array.from(LOWER);
-READ_AS[UNDERSCORE] = DASH;
+for (let byte = 0; byte < 256; byte++) {
+  if (/[a-zA-Z0-9-]/.test(String.fromCharCode(byte))) continue;
+  IS_DISGUISE[byte] = 1;
+  READ_AS[byte] = DASH;
+}
 
 function kindOf(bytes: Uint8Array, start: number, end: number): number {
   const candidates = KNOWN_BY_LENGTH[end - start];
   if (candidates !== undefined) {
     for (const { name, kind, disguised } of candidates) {
-      if (readsAs(bytes, start, name)) return hasUnderscore(bytes, start, end) ? disguised : kind;
+      if (readsAs(bytes, start, name)) return isDisguised(bytes, start, end) ? disguised : kind;
     }
   }
   if (READ_AS[bytes[start] as number] !== SMALL_X || end - start <= X_FORWARDED_BYTES.length) return FieldKind.ORDINARY;
   if (!readsAs(bytes, start, X_FORWARDED_BYTES)) return FieldKind.ORDINARY;
-  return hasUnderscore(bytes, start, end) ? FieldKind.DISGUISED : FieldKind.CLAIM;
+  return isDisguised(bytes, start, end) ? FieldKind.DISGUISED : FieldKind.CLAIM;
 }
 
 /** Whether what begins there reads as `name`, which is not longer. */
@@ -102,8 +107,8 @@ function readsAs(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
   return true;
 }
 
-function hasUnderscore(bytes: Uint8Array, start: number, end: number): boolean {
-  for (let i = start; i < end; i++) if (bytes[i] === UNDERSCORE) return true;
+function isDisguised(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) if (IS_DISGUISE[bytes[i] as number] === 1) return true;
   return false;
 }
 

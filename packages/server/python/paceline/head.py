@@ -212,9 +212,9 @@ def _tell_the_client(environ, framing):
         port = "80"
     name, colon, digits = host.rpartition(":")
     # The colons within [::1] belong to the address.
-    if colon and digits.isdigit() and not name.endswith(":"):
+    if colon and (digits.isdigit() or digits == "") and not name.endswith(":"):
         environ["SERVER_NAME"] = name
-        environ["SERVER_PORT"] = digits
+        environ["SERVER_PORT"] = str(int(digits)) if digits else port
     else:
         environ["SERVER_NAME"] = host or "localhost"
         environ["SERVER_PORT"] = port

@@ -49,7 +49,7 @@ async function startAll() {
       python: { wsgi: "wsgi_app:app", cwd: here("."), instances: 1, routes: ["/wsgi/"] },
       program: { command: ["node", here("program.mjs"), "{socket}"], instances: 1, routes: ["/program/"] },
     },
-    balancer: { runtime, limits: { upstreamIdleTimeoutMs: 1000 } },
+    balancer: { runtime, limits: { upstreamIdleTimeoutMs: 1000, sendTimeoutMs: 3000, bodyTimeoutMs: 5000 } },
   });
   return {
     ...fleet,

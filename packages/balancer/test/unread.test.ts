@@ -5,6 +5,8 @@ import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
+/** Whoever takes nothing is cut after three times that. */
+const SEND_TIMEOUT_MS = 400;
 const ANSWER_BYTES = 32_768;
 /** More than the sockets of both ends hold of its answers, twice over. */
 const PIPELINED = 2000;
@@ -35,7 +37,7 @@ describe.each(SETUPS)("a client that pipelines and does not read, on %s over %s"
   let upstream: ScriptedUpstream;
 
   beforeEach(async () => {
-    balancer = await BalancerProcess.start(runtime, { sendTimeoutMs: 1000 });
+    balancer = await BalancerProcess.start(runtime, { sendTimeoutMs: SEND_TIMEOUT_MS });
     balancer.protocol = protocol;
     upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, answerWithTarget(), protocol);
     await balancer.follow({ "web.1#1": upstream.path });

@@ -2,6 +2,7 @@
 export * from "./child-environment.js";
 export * from "./client-fields.js";
 export * from "./errors.js";
+export * from "./garbage.js";
 export * from "./histogram.js";
 export * from "./light-connection.js";
 export * from "./line-framer.js";

@@ -1,4 +1,5 @@
 /** The jobs that wait for an idle server: their order, which of them are dropped for an equal one, and the bound. Pure. */
+import { isDeepStrictEqual } from "node:util";
 import { Fifo } from "./fifo.js";
 import { QueuedArguments } from "./queued-arguments.js";
 
@@ -17,7 +18,8 @@ export type AddOutcome = "queued" | "dropped" | "full";
 /** A job is queued until it is taken: one that runs is none of them. */
 export class DeferredQueue<Job extends DeferredJob = DeferredJob> {
   private readonly jobs = new Fifo<Job>();
-  private readonly byFunction = new Map<JobFunction, QueuedArguments>();
+  /** The only job of a function, or the arguments of all: most functions are made for one job, and their maps would be most of its memory. */
+  private readonly byFunction = new Map<JobFunction, Job | QueuedArguments>();
 
   get length(): number {
     return this.jobs.length;
@@ -31,11 +33,12 @@ export class DeferredQueue<Job extends DeferredJob = DeferredJob> {
   /** With `isCombined`, it is dropped when its function waits with a deeply equal argument, whoever queued that. */
   add(job: Job, isCombined: boolean, maxJobs: number): AddOutcome {
     const queued = this.byFunction.get(job.fn);
-    if (isCombined && queued?.has(job.argument)) return "dropped";
+    if (isCombined && queued !== undefined && hasEqual(queued, job.argument)) return "dropped";
     if (this.jobs.length >= maxJobs) return "full";
     this.jobs.push(job);
-    if (queued !== undefined) queued.add(job.argument);
-    else this.byFunction.set(job.fn, this.firstOf(job.argument));
+    if (queued === undefined) this.byFunction.set(job.fn, job);
+    else if (queued instanceof QueuedArguments) queued.add(job.argument);
+    else this.byFunction.set(job.fn, argumentsOf(queued, job));
     return "queued";
   }
 
@@ -43,18 +46,23 @@ export class DeferredQueue<Job extends DeferredJob = DeferredJob> {
     const job = this.jobs.shift();
     if (job === undefined) return undefined;
     const queued = this.byFunction.get(job.fn);
-    queued?.removeOldest(job.argument);
-    if (queued?.size === 0) this.byFunction.delete(job.fn);
+    if (queued instanceof QueuedArguments) queued.removeOldest(job.argument);
+    if (!(queued instanceof QueuedArguments) || queued.size === 0) this.byFunction.delete(job.fn);
     return job;
   }
 
   [Symbol.iterator](): IterableIterator<Job> {
     return this.jobs[Symbol.iterator]();
   }
+}
 
-  private firstOf(argument: unknown): QueuedArguments {
-    const queued = new QueuedArguments();
-    queued.add(argument);
-    return queued;
-  }
+function hasEqual(queued: DeferredJob | QueuedArguments, argument: unknown): boolean {
+  if (queued instanceof QueuedArguments) return queued.has(argument);
+  return isDeepStrictEqual(queued.argument, argument);
+}
+
+function argumentsOf(...jobs: DeferredJob[]): QueuedArguments {
+  const queued = new QueuedArguments();
+  for (const { argument } of jobs) queued.add(argument);
+  return queued;
 }

@@ -110,6 +110,28 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       }
     });
 
+    it("forbids to guess a type, whatever it answers", async () => {
+      const asked: [number, string, Parameters<typeof ask>[2]][] = [
+        [200, "/a.css", {}],
+        [200, "/a.css", { method: "HEAD" }],
+        [200, "/big.bin", {}],
+        [200, "/docs/", {}],
+        [200, "/a.js", { headers: { "accept-encoding": "gzip" } }],
+        [206, "/a.css", { headers: { range: "bytes=0-1" } }],
+        [206, "/a.css", { headers: { range: "bytes=0-1,5-6" } }],
+        [404, "/.env", {}],
+        [404, "/none", {}],
+        [405, "/a.css", { method: "POST" }],
+      ];
+      for (const [wanted, path, how] of asked) {
+        const { status, headers } = await ask(served.target, path, how);
+        expect([status, headers["x-content-type-options"]], `${how?.method ?? "GET"} ${path}`).toEqual([
+          wanted,
+          "nosniff",
+        ]);
+      }
+    });
+
     it("sends several ranges as parts", async () => {
       const headers = { range: "bytes=0-3, 10-12,-2" };
       for (const path of ["/data.json", "/a.css", "/middle.bin", "/big.bin"]) {

@@ -1,4 +1,5 @@
 /** The bytes of a client that nobody has used yet: almost always one received buffer, joined only when a head comes in pieces. */
+import { leaveToCollector } from "@paceline/link";
 import { LF } from "../http1/bytes.js";
 
 const NOTHING = Buffer.alloc(0);
@@ -36,6 +37,7 @@ export class Input {
       const needed = length + received.length;
       const room = Buffer.allocUnsafe(needed > MAX_SPARE_BYTES ? needed : Math.max(1024, 2 * needed));
       this.bytes.copy(room, 0, this.start, this.end);
+      leaveToCollector(room.length);
       this.searched -= this.start;
       this.bytes = room;
       this.isOwn = true;

@@ -116,9 +116,9 @@ export class Exchange implements AnswerReceiver, BodySink {
     return this.isBodyComplete;
   }
 
-  /** Whether these bytes, or pieces of a body that may be of them, are kept to be sent (again). */
+  /** Whether these bytes, or a piece of a body in them, are kept to be sent (again). */
   holds(bytes: Uint8Array): boolean {
-    return this.kept.isIn(bytes) || !this.replay.isEmpty;
+    return this.kept.isIn(bytes) || this.replay.isIn(bytes);
   }
 
   /** Takes a request whose head was just parsed from these bytes; they are kept. */

@@ -10,7 +10,9 @@ describe("what is kept of a body to be sent again", () => {
     const read = Buffer.from("--abc--");
     replay.add(read, 2, 5);
     expect(replay.bytes.buffer).toBe(read.buffer);
+    expect(replay.isIn(read)).toBe(true);
     replay.add(Buffer.from("def"), 0, 3);
+    expect(replay.isIn(read)).toBe(false);
     expect(Buffer.from(replay.bytes).toString()).toBe("abcdef");
     replay.clear();
     expect(replay.isEmpty).toBe(true);

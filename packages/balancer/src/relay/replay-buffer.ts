@@ -27,6 +27,11 @@ export class ReplayBuffer {
     return this.length === 0;
   }
 
+  /** Whether what is kept lies in these bytes, as they came. */
+  isIn(bytes: Uint8Array): boolean {
+    return this.length > 0 && this.room.buffer === bytes.buffer;
+  }
+
   /** Keeps a piece that was sent as well; past the bound nothing is kept and the request cannot be sent again. */
   add(bytes: Uint8Array, start: number, end: number): void {
     if (!this.isWhole) return;

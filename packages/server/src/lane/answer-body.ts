@@ -9,6 +9,9 @@ export interface BlockWriter {
   failed(error: unknown): void;
 }
 
+/** So many blocks leave without a turn for the others. */
+const MAX_TURN_BLOCKS = 256;
+
 type Result = { done?: boolean; value?: unknown };
 
 /** What can be read block by block and left before its end. */
@@ -33,12 +36,14 @@ export function blocksOf(body: ReadableStream<Uint8Array> | AsyncIterable<unknow
 /** Resolves when all was written or has failed; `isLeft` tells that the writer wants no more. */
 export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLeft: () => boolean): Promise<void> {
   try {
-    for (;;) {
+    for (let blocks = 1; ; blocks++) {
       const { done, value } = await source.next();
       if (isLeft()) return;
       if (done) return writer.endBody();
       const block = toBytes(value);
       if (block.length > 0 && !writer.write(block)) await writer.drained();
+      // One that always has its next block ready would leave the others no turn.
+      else if (blocks % MAX_TURN_BLOCKS === 0) await nextTurn();
       if (isLeft()) return;
     }
   } catch (error) {
@@ -52,6 +57,12 @@ export function toBytes(value: unknown): Uint8Array {
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   throw new TypeError(`a block of the body is neither text nor bytes but ${typeof value}`);
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 function ignore(): void {

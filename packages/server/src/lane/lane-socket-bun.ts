@@ -1,4 +1,5 @@
 /** Lane sockets on Bun, whose `write` takes part of the bytes and keeps none. */
+import { leaveToCollector } from "@paceline/link";
 import { withPrivateUmask } from "../unix-socket.js";
 import type { LaneListener, LaneSocket, LaneSocketOwner, OnLane } from "./lane-socket.js";
 
@@ -79,7 +80,10 @@ export function listenOnBun(path: string, onLane: OnLane): LaneListener {
           socket.data = lane;
           lane.owner = onLane(lane);
         },
-        data: (socket, bytes) => socket.data.owner?.onData(bytes),
+        data(socket, bytes) {
+          socket.data.owner?.onData(bytes);
+          leaveToCollector(bytes.length);
+        },
         drain: (socket) => socket.data.flush(),
         close: (socket) => socket.data.closed(),
         // `close` follows.

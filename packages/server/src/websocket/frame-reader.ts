@@ -23,6 +23,7 @@ export interface Frame {
 /** The longest head that a client's frame has: two bytes, a length of eight, a mask of four. */
 const MAX_HEAD_BYTES = 14;
 const MAX_CONTROL_BYTES = 125;
+const NOTHING = Buffer.alloc(0);
 
 export class FrameReader {
   private readonly head = Buffer.alloc(MAX_HEAD_BYTES);
@@ -87,7 +88,7 @@ export class FrameReader {
     const isControl = ((head[0] as number) & 0x08) !== 0;
     if (length > this.maxFrameBytes && !isControl) throw new WebSocketFault(1009, "the message is too long");
     this.maskAt = this.headLength - 4;
-    this.payload = Buffer.allocUnsafe(length);
+    this.payload = length === 0 ? NOTHING : Buffer.allocUnsafe(length);
     this.payloadLength = 0;
   }
 

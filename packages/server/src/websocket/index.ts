@@ -1,15 +1,17 @@
 /** WebSockets (RFC 6455) for fetch apps, over the upgrade of the lane; apps on node:http have `ws` and others. */
 import { createHash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
+import { leaveToCollector } from "@paceline/link";
 import type { RequestInfo, Upgrade } from "../app.js";
 import { frameOf, Opcode, WebSocketFault } from "./frame-reader.js";
-import { isSendableCode, MessageReader, NO_STATUS } from "./message-reader.js";
+import { isSendableCode, MAX_TURN_FRAMES, MessageReader, NO_STATUS } from "./message-reader.js";
 
 export interface WebSocketOptions {
   /** The longest message that is taken, in bytes; a longer one closes with 1009. Default 1 MiB. */
   maxMessageBytes?: number;
   /**
    * What may wait to be sent, in bytes, when messages are sent faster than the client takes them; beyond it the client is
-   * cut off. Each counts 256 bytes more than it has; one message alone may be longer. Default 4 MiB.
+   * cut off. Each counts 1024 bytes more than it has; one message alone may be longer. Default 4 MiB.
    */
   maxQueuedBytes?: number;
   /** The subprotocol to answer with, one of those in the request's Sec-WebSocket-Protocol. Default: none. */
@@ -20,7 +22,9 @@ export interface WebSocketOptions {
 const ABNORMAL = 1006;
 const MAX_REASON_BYTES = 123;
 /** What a message that waits takes beside its bytes. */
-const MESSAGE_COST_BYTES = 256;
+const MESSAGE_COST_BYTES = 1024;
+/** What reading a frame leaves to the collector, beside its bytes. */
+const FRAME_GARBAGE_BYTES = 512;
 const ACCEPT_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /**
@@ -101,7 +105,10 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
           if (this.closeCode !== undefined) return;
           if (event.kind === "message") yield event.message;
           else if (event.kind === "ping") await this.write(frameOf(Opcode.PONG, event.payload));
-          else return await this.end(event.code, "");
+          else if (event.kind === "turn") {
+            leaveToCollector(MAX_TURN_FRAMES * FRAME_GARBAGE_BYTES);
+            await setImmediate();
+          } else return await this.end(event.code, "");
         }
       }
       await this.end(ABNORMAL, "");

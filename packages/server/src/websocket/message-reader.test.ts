@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { frameOf, Opcode, WebSocketFault } from "./frame-reader.js";
-import { type Event, isSendableCode, MessageReader } from "./message-reader.js";
+import { type Event, isSendableCode, MAX_TURN_FRAMES, MessageReader } from "./message-reader.js";
 
 interface Draft {
   opcode: number;
@@ -86,6 +86,18 @@ describe("messages", () => {
     ["a reason that is no UTF-8", 1007, [{ opcode: Opcode.CLOSE, payload: new Uint8Array([0x03, 0xe8, 0xff]) }]],
   ])("%s: fault %i", (_, code, drafts) => {
     expect(faultOf(drafts.map(clientFrame))).toBe(code);
+  });
+
+  it.each([
+    ["pings", [], { opcode: Opcode.PING }],
+    ["empty parts", [{ opcode: Opcode.TEXT, isFinal: false }], { opcode: Opcode.CONTINUATION, isFinal: false }],
+    ["pongs", [], { opcode: Opcode.PONG }],
+  ])("that come with thousands of %s are read in several turns", (_, before, draft) => {
+    const frame = clientFrame(draft);
+    const events = read([...before.map(clientFrame), ...Array.from({ length: 4 * MAX_TURN_FRAMES }, () => frame)]);
+    const turns = events.flatMap(({ kind }, at) => (kind === "turn" ? [at] : []));
+    expect(turns).toHaveLength(4);
+    expect(events.length).toBeLessThanOrEqual(4 + 4 * MAX_TURN_FRAMES);
   });
 
   it("are held to their limit: in one frame by its head alone, in parts by their sum", () => {

@@ -4,7 +4,12 @@ import { type Frame, FrameReader, Opcode, WebSocketFault } from "./frame-reader.
 export type Event =
   | { kind: "message"; message: string | Uint8Array }
   | { kind: "ping"; payload: Uint8Array }
-  | { kind: "close"; code: number; reason: string };
+  | { kind: "close"; code: number; reason: string }
+  /** Many frames came together: the others have their turn before the next. */
+  | { kind: "turn" };
+
+/** So many frames are read in one turn of the event loop: a read may bring thousands of pings or of empty parts. */
+export const MAX_TURN_FRAMES = 256;
 
 /** No code was told (§7.4.1). */
 export const NO_STATUS = 1005;
@@ -15,6 +20,7 @@ export class MessageReader {
   private opcode: number = Opcode.CONTINUATION;
   private parts: Buffer = NOTHING;
   private length = 0;
+  private turnFrames = 0;
 
   constructor(private readonly maxMessageBytes: number) {
     this.frames = new FrameReader(maxMessageBytes);
@@ -25,6 +31,9 @@ export class MessageReader {
     for (const frame of this.frames.read(bytes)) {
       const event = this.event(frame);
       if (event !== undefined) yield event;
+      if (++this.turnFrames < MAX_TURN_FRAMES) continue;
+      this.turnFrames = 0;
+      yield TURN;
     }
   }
 
@@ -72,6 +81,7 @@ export class MessageReader {
 }
 
 const NOTHING = Buffer.alloc(0);
+const TURN: Event = { kind: "turn" };
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 function textOf(bytes: Uint8Array): string {

@@ -8,7 +8,8 @@ const MAX_SUBSCRIBERS = 256;
 
 /** The last entries of a list, bounded in number and in weight. */
 class Recent<T> {
-  private entries: T[] = [];
+  /** Those that left are undefined. */
+  private entries: (T | undefined)[] = [];
   private first = 0;
   private weight = 0;
 
@@ -22,7 +23,8 @@ class Recent<T> {
     this.entries.push(entry);
     this.weight += this.weigh(entry);
     while (this.entries.length - this.first > this.maxEntries || this.weight > this.maxWeight) {
-      this.weight -= this.weigh(this.entries[this.first++] as T);
+      this.weight -= this.weigh(this.entries[this.first] as T);
+      this.entries[this.first++] = undefined;
     }
     if (this.first > this.maxEntries) {
       this.entries = this.entries.slice(this.first);
@@ -31,7 +33,7 @@ class Recent<T> {
   }
 
   all(): T[] {
-    return this.entries.slice(this.first);
+    return this.entries.slice(this.first) as T[];
   }
 }
 

@@ -7,9 +7,13 @@ const LAST_LINES = 20;
 const CHUNK_BYTES = MAX_LINE_BYTES;
 const POLL_MS = 200;
 /** So much is read of one file before the others, and all else this process does, have their turn. */
-const PASS_BYTES = 4 << 20;
+const PASS_BYTES = 1 << 20;
 /** So much that was read is given back to the disk at once. */
 const RELEASE_BYTES = 1 << 20;
+
+/** After so much was read, of all files, Bun is made to collect: left alone it lets hundreds of megabytes of text pile up. */
+const BYTES_BETWEEN_COLLECTIONS = 8 << 20;
+let readSinceCollection = 0;
 
 const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
 
@@ -65,12 +69,17 @@ export class OutputFile {
       const count = readSync(this.fd, chunk, 0, length, this.offset);
       if (count === 0) break;
       this.offset += count;
+      readSinceCollection += count;
       const bytes = chunk.subarray(0, count);
       if (isSkipped) this.cutter.skip(bytes);
       else this.cutter.take(bytes, lines);
     }
     this.tell(lines);
     this.release();
+    if (readSinceCollection >= BYTES_BETWEEN_COLLECTIONS) {
+      readSinceCollection = 0;
+      if (process.versions.bun !== undefined) Bun.gc(true);
+    }
     return this.offset < size;
   }
 

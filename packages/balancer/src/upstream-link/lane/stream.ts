@@ -28,7 +28,7 @@ type State =
   | "tunnel";
 
 /** Beyond so much of all bodies that an instance holds, none of them may have more there than the little, in bytes. */
-const MUCH_UNREAD_BYTES = 16 << 20;
+const MUCH_UNREAD_BYTES = 8 << 20;
 /** An instance grants anew when it has used so much. */
 const LITTLE_UNREAD_BYTES = 65_536;
 

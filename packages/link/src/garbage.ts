@@ -1,0 +1,22 @@
+/** Keeps short-lived memory small on Bun, which lets tens of megabytes of it pile up before it collects. */
+
+/** After so many bytes that were left to the collector it is set to work; that takes about 0.2 ms. */
+const BYTES_BETWEEN_COLLECTIONS = 4 << 20;
+
+let leftBytes = 0;
+let collect: (() => void) | undefined;
+
+/** About so much memory was used and is needed no more. Node collects by itself in time. */
+export function leaveToCollector(bytes: number): void {
+  leftBytes += bytes;
+  if (leftBytes < BYTES_BETWEEN_COLLECTIONS) return;
+  leftBytes = 0;
+  collect ??= collector();
+  collect();
+}
+
+function collector(): () => void {
+  if (process.versions.bun === undefined) return () => {};
+  // By its name: an import of it would fail on Node.
+  return (process.getBuiltinModule("bun:jsc") as unknown as { edenGC(): void }).edenGC;
+}

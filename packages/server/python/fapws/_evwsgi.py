@@ -1,5 +1,7 @@
 """The functions of FAPWS's server, as a start script calls them. Paceline listens and serves; this tells it what."""
 
+import sys
+
 from . import base
 from ._application import Application
 from ._dates import rfc1123_date
@@ -44,13 +46,23 @@ def wsgi_gen_cb(callback):
 def run():
     """
     Serves until the instance is stopped; then it returns, and the script goes on to its end. Raises paceline.errors.InstanceError in a
-    process that `paceline start --fapws` has not started.
+    process that `paceline start --fapws` has not started. In a process of multiprocessing, which loads the script again, it returns at once.
     """
     from paceline import instance
 
     global _has_run
     _has_run = True
+    if _is_worker():
+        return
     instance.serve(_application)
+
+
+def _is_worker():
+    process = sys.modules.get("multiprocessing.process")
+    if process is None:
+        return False
+    # The latter while it loads the script, when it knows no parent yet.
+    return process.parent_process() is not None or getattr(process.current_process(), "_inheriting", False)
 
 
 def has_run():

@@ -17,9 +17,6 @@ def run_script(path):
     sys.argv = [path]
     # As Python itself does it, the script's folder takes the place of the working directory.
     sys.path.insert(0, os.path.dirname(path))
-    if not hasattr(sys, "setcheckinterval"):
-        # Gone since Python 3.9, and called by nearly every start script.
-        sys.setcheckinterval = lambda interval: None
     try:
         runpy.run_path(path, run_name="__main__")
     except InstanceError:

@@ -6,6 +6,7 @@ import sys
 from io import BytesIO
 from time import monotonic, perf_counter
 
+from . import forks
 from .answer import Answer
 from .errors import BadRequest, ClientGone
 from .head import parse_head
@@ -125,6 +126,11 @@ class Connection:
         self._socket.close()
         self._socket = None
 
+    def close_socket(self):
+        """In a forked child: its copy alone."""
+        if self._socket is not None:
+            self._socket.close()
+
     # One request.
 
     def _take_body(self, environ, request):
@@ -180,10 +186,15 @@ class Connection:
         except ClientGone:
             answer.keep_alive = False
         except BaseException as error:
+            if forks.is_child:
+                forks.end(self._asked(), error)
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
                 # The app ends its process; the client gets its answer first.
                 fatal = error
             self._fail(answer)
+        if forks.is_child:
+            # Its copy of the socket was closed, so that none of its answer left.
+            forks.end(self._asked())
         if answer.status >= 500:
             counts.errors += 1
         counts.end(perf_counter() - began)
@@ -247,9 +258,12 @@ class Connection:
             return True
 
     def complain(self, what):
+        print(f"{self._asked()}: {what}", file=sys.stderr)
+
+    def _asked(self):
         environ = self._environ or {}
         asked = f"{environ.get('REQUEST_METHOD', 'a request')} {environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-        print(f"{ascii(asked)[1:-1]}: {what}", file=sys.stderr)
+        return ascii(asked)[1:-1]
 
     def send(self, data):
         try:

@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 
-from . import background
+from . import background, forks
 from .counts import Counts
 from .errors import InstanceError
 from .link import Link
@@ -25,7 +25,7 @@ class Instance:
         self.is_listening = False
         self.is_leaving = False
         self.is_released = False
-        self._wake_server = None
+        self._server = None
         self._link = Link(identity, self.counts, self)
 
     @staticmethod
@@ -35,29 +35,40 @@ class Instance:
         _current = instance = Instance(identity)
         background.limits = identity.limits
         # Ctrl-C in a terminal goes to the supervisor, which tells its children.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda _signal, _frame: instance._link.ask("leave"))
+        signal.signal(signal.SIGINT, forks.ignore_signal)
+
+        def on_leave(_signal, _frame):
+            instance._link.ask("leave")
+
+        signal.signal(signal.SIGTERM, on_leave)
+        forks.watch(on_leave, instance._close_sockets)
         instance._link.start()
         return instance
 
     def serve(self, application):
         """Says ready, serves until all is drained, and returns then. Raises InstanceError when the socket cannot be had."""
+        if forks.is_child:
+            raise InstanceError("a process that was forked from an instance cannot serve")
         from .server import Server
 
-        server = Server(self._listen(), application, self)
-        self._wake_server = server.wake
+        self._server = server = Server(self._listen(), application, self)
         background.serving(server.wake)
         self.is_listening = True
         self._link.ask("ready")
         try:
             server.run()
+        except BaseException as error:
+            if forks.is_child:
+                forks.end("between two requests", error)
+            raise
         finally:
             server.close()
         self._link.last_words("finish")
 
     def fault(self, message):
         """Tells the supervisor why this process is about to exit."""
-        self._link.fault(message)
+        if not forks.is_child:
+            self._link.fault(message)
 
     def _listen(self):
         path = self.identity.socket
@@ -74,6 +85,12 @@ class Instance:
             os.umask(before)
         return listener
 
+    def _close_sockets(self):
+        """In a forked child: with its copies open, others would take an instance that has ended for one that lives."""
+        self._link.close_socket()
+        if self._server is not None:
+            self._server.close_sockets()
+
     # For the link's thread.
 
     def on_leave(self, is_released):
@@ -81,8 +98,8 @@ class Instance:
         if is_released:
             self.is_released = True
         background.leave()
-        if self._wake_server is not None:
-            self._wake_server()
+        if self._server is not None:
+            self._server.wake()
 
     def deferred_stats(self):
         return background.deferred_stats()

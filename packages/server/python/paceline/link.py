@@ -80,6 +80,11 @@ class Link:
         """Tells why this process is about to exit with a failure."""
         self.last_words(json.dumps({"type": "fault", "message": message}))
 
+    def close_socket(self):
+        """In a forked child, which has no such thread."""
+        if self._socket is not None:
+            self._socket.close()
+
     def _wake(self):
         try:
             os.write(self._wake_write, b"w")

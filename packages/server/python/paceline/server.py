@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from time import monotonic
 
-from . import background
+from . import background, forks
 from .connection import Connection
 from .file_wrapper import FileWrapper
 
@@ -105,6 +105,8 @@ class Server:
                 wait_s = min(self.deadlines.values()) - now
         if background.timers is not None or background.deferred is not None:
             work_s = background.work(now, self.counts.begun)
+            if forks.is_child:
+                forks.end("a timer or a deferred job")
             if work_s is not None:
                 wait_s = work_s if wait_s is None else min(wait_s, work_s)
         if self.buffered:
@@ -152,6 +154,12 @@ class Server:
         if self._connections.pop(fd, None) is not None:
             self._poller.unregister(fd)
         self.deadlines.pop(connection, None)
+
+    def close_sockets(self):
+        """In a forked child: its copies alone."""
+        self._listener.close()
+        for connection in self._connections.values():
+            connection.close_socket()
 
     def close(self):
         self._listener.close()

@@ -50,6 +50,20 @@ if __name__ == "__main__":
             script = f"import sys, fapws._evwsgi as evwsgi\nevwsgi.run()\n{last}\n"
             self.assertEqual(run(script, PRETEND), ("served\n", error))
 
+    def test_processes_of_multiprocessing_load_it_again_and_serve_nothing(self):
+        script = """
+import sys, multiprocessing, fapws._evwsgi as evwsgi
+sys.setcheckinterval(100000)
+def double(number):
+    return number * 2
+evwsgi.run()
+if __name__ == '__main__':
+    for method in ("spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            print(pool.map(double, [21]))
+"""
+        self.assertEqual(run(script, PRETEND)[0], "served\n[42]\n[42]\n")
+
 
 if __name__ == "__main__":
     unittest.main()

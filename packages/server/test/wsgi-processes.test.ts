@@ -1,0 +1,48 @@
+/** Processes that a WSGI app starts of its own: pools, subprocesses, forked children. They are no instances. */
+import { expect, test } from "vitest";
+import { bodyOf, PythonInstance } from "./python-instance.js";
+
+const start = (context: Parameters<typeof PythonInstance.start>[0]) =>
+  PythonInstance.start(context, { wsgi: "wsgi_processes:application" });
+
+test("multiprocessing works with each way to start a process, and its processes can be ended", async (context) => {
+  const instance = await start(context);
+  const get = async (path: string) => bodyOf(await instance.get(path));
+  for (const method of ["fork", "forkserver", "spawn"]) {
+    expect(await get(`/terminates?${method}`), method).toBe("-15");
+    expect(await get(`/pool?${method}`), method).toBe("[0, 2, 4, 6]");
+    expect(await get(`/executor?${method}`), method).toBe("42");
+  }
+});
+
+test("what an app starts does not ignore SIGINT, through fork and exec", async (context) => {
+  const instance = await start(context);
+  for (const [path, status] of [
+    ["/interrupts", "-2"],
+    ["/interrupts-fork", "7"],
+  ] as const) {
+    expect(bodyOf(await instance.get(path)), path).toBe(status);
+  }
+});
+
+test("a forked child never serves: it ends where it comes back to the server, whatever it comes back with", async (context) => {
+  const instance = await start(context);
+  for (const [path, status] of [
+    ["/child-raises", "1"],
+    ["/child-exits", "5"],
+    ["/child-returns", "1"],
+    ["/child-writes", "1"],
+    // It has none of the instance's sockets, which would seem open when the instance has ended.
+    ["/child-files", "0"],
+  ] as const) {
+    const answer = await instance.get(path);
+    expect(answer, path).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    expect(bodyOf(answer), path).toBe(status);
+  }
+  await instance.program.line(/ValueError: thrown in a forked child/);
+  await instance.program.line(/GET \/child-returns: a forked child came back to the server/);
+  await instance.get("/jobs");
+  for (const name of ["raises", "returns", "timer"]) await instance.program.line(new RegExp(`^# ${name}: 1$`));
+  instance.program.kill("SIGTERM");
+  expect(await instance.program.exited).toEqual({ code: 0, signal: null });
+});

@@ -162,5 +162,5 @@ test("a proxy runs on Node whatever --runtime says", async () => {
 test("serve --proxy is a proxy alone, and an upstream that is no URL is a line", async () => {
   const project = await Project.make({ runtime: "bun", app: "" });
   const wrong = await project.cli(["serve", "--proxy", "ftp://a", "--port", "0"], { env: { ...process.env } });
-  expect(wrong).toMatchObject({ code: 1, output: expect.stringMatching(/^paceline: the upstream must be an http/) });
+  expect(wrong).toMatchObject({ code: 2, output: expect.stringMatching(/^paceline: the upstream must be an http/) });
 });

@@ -77,11 +77,11 @@ describe("scaling", () => {
     expect(after([shows(FLEET, 60_000)], done).notice).toBeNull();
   });
 
-  test("a failure tells why, with the last line of what failed", () => {
-    const lastLines = ["a", "Error: b"];
-    const result: OperationResult = { ok: false, code: "failed", message: "web.4 does not get ready", lastLines };
+  test("a failure tells why", () => {
+    const message = "web.4 does not get ready: exited with code 1: Error: b";
+    const result: OperationResult = { ok: false, code: "failed", message, lastLines: ["Error: b", "Node.js v20"] };
     const { notice } = after([{ type: "result", id: 1, at: 0, result }], press(["+"]).model);
-    expect(notice).toMatchObject({ text: "scale web to 4 failed: web.4 does not get ready: Error: b", tone: "bad" });
+    expect(notice).toMatchObject({ text: `scale web to 4 failed: ${message}`, tone: "bad" });
   });
 
   test("nothing is asked for where there is nothing to scale", () => {

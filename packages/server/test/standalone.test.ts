@@ -46,11 +46,11 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(output).not.toMatch(/\n/);
     });
 
-    it("exits 1 with one line when there is no such app, or nothing in it to serve", async () => {
-      expect(await run("./missing.ts")).toMatchObject({ code: 1, output: expect.stringMatching(/^.*no app at.*$/) });
+    it("exits 2 with one line when there is no such app, or nothing in it to serve", async () => {
+      expect(await run("./missing.ts")).toMatchObject({ code: 2, output: expect.stringMatching(/^.*no app at.*$/) });
       const unusable = await run(fixture("no-handler.ts"));
       expect(unusable).toMatchObject({
-        code: 1,
+        code: 2,
         output: expect.stringMatching(/^paceline: .*must export by default.*$/),
       });
     });

@@ -166,13 +166,13 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it.each([
-      ["throws-on-load.ts", /no database/, /throws-on-load\.ts:1/],
-      ["missing.ts", /there is no app at/, /there is no app at/],
-      ["no-handler.ts", /must export by default/, /must export by default/],
-    ])("says why it cannot start with %s, and exits 1", async (app, message, output) => {
+      ["throws-on-load.ts", 1, /no database/, /throws-on-load\.ts:1/],
+      ["missing.ts", 2, /there is no app at/, /there is no app at/],
+      ["no-handler.ts", 2, /must export by default/, /must export by default/],
+    ])("says why it cannot start with %s, and exits %i", async (app, code, message, output) => {
       instance = supervisor.spawn(runtime, app);
       expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringMatching(message) });
-      expect(await instance.exited).toEqual({ code: 1, signal: null });
+      expect(await instance.exited).toEqual({ code, signal: null });
       expect(instance.output.join("\n")).toMatch(output);
       expect(supervisor.heard.some((it) => it.type === "ready")).toBe(false);
     });

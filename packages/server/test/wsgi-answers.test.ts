@@ -101,10 +101,10 @@ test("what no answer may have is refused while the app runs: 500, and the reason
     ["/throws", /ValueError: thrown by the view/],
     ["/twice", /start_response was called twice without exc_info/],
     ["/never-starts", /before it called start_response/],
-    ["/hop", /Connection is not the app's to send/],
     ["/splits", /X-Split has a control character/],
     ["/bad-name", /'X Split' is no name of a field/],
     ["/bad-status", /three digits, a space and a reason/],
+    ["/fields-as-text", /response_headers is a sequence of pairs, not dict/],
     ["/str-body", /a bytes-like object|made of bytes, not str/],
     ["/wide-header", /not in ISO-8859-1/],
   ];
@@ -116,6 +116,28 @@ test("what no answer may have is refused while the app runs: 500, and the reason
     await instance.program.line(new RegExp(`^GET ${path}: the app failed:`));
   }
   expect(instance.output).toContain('raise ValueError("thrown by the view")');
+});
+
+test("what gunicorn and uWSGI accept is accepted; fields of one hop are left out, and the log says so once for each", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const cases = [
+    ...["hop", "hop-with-length", "subclasses", "tuple", "lists", "view", "no-reason", "empty-reason"],
+    ...["length-with-space", "unknown-status"],
+  ];
+  for (const name of [...cases, ...cases]) {
+    const wire = instance.wire().send(`GET /accepted?${name} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    const answer = await wire.gets(/\r\n\r\nab$/);
+    const status = { "empty-reason": "200 ", "unknown-status": "299 " }[name] ?? "200 OK";
+    expect(answer.startsWith(`HTTP/1.1 ${status}\r\nX-A: 1\r\n`), `${name}: ${answer}`).toBe(true);
+    expect(answer, name).toMatch(/\r\nContent-Length: 2\r\n/);
+    expect(answer, name).not.toMatch(/^(connection|transfer-encoding|keep-alive|upgrade|te|trailer|proxy-)/im);
+  }
+  const told = /GET \/accepted: (\S+) belongs to the server \(PEP 3333\): it is left out here and from now on/;
+  await instance.program.line(/Proxy-Connection belongs/);
+  const names = instance.program.output.flatMap((line) => told.exec(line)?.[1] ?? []);
+  expect(names.sort()).toEqual(
+    ["Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Upgrade", "transfer-encoding"].sort(),
+  );
 });
 
 test("exc_info: before the head it takes the answer's place, after it the connection ends too early", async (context) => {

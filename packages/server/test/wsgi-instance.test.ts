@@ -31,7 +31,7 @@ test("counts exactly: all requests, errors, latencies, and what is in flight", a
   const instance = await PythonInstance.start(context);
   const { supervisor } = instance;
   for (let n = 0; n < 50; n++) await instance.get("/");
-  for (const path of ["/throws", "/throws-later", "/changes-its-mind", "/hop"]) await instance.get(path);
+  for (const path of ["/throws", "/throws-later", "/changes-its-mind", "/splits"]) await instance.get(path);
   const go = join(supervisor.directory, "go");
   const waiting = instance.wire().send(`GET /waits?${go} HTTP/1.1\r\nHost: a\r\n\r\n`);
   await supervisor.hears("stats", (it) => it.inFlight === 1 && it.requestsTotal === 54 && it.errorsTotal === 4);

@@ -1,43 +1,27 @@
 """One answer: what `start_response` and `write` of PEP 3333 do, and how a body goes out."""
 
 import os
-from time import gmtime, time
+from collections.abc import Iterable, Mapping
 
+from .answer_fields import (
+    HOP,
+    LENGTH,
+    ORDINARY,
+    check_status,
+    check_value,
+    date_line,
+    known_names,
+    known_statuses,
+    learn_name,
+    plain_text,
+    told_hops,
+)
 from .errors import ClientGone
 from .file_wrapper import FileWrapper, regular_file
-from .head import TOKEN_BYTES
 
 # Head and body up to this are joined, which costs less than two pieces do.
 JOINED_BYTES = 65_536
-MAX_KNOWN = 512
 SENDFILE_BYTES = 1 << 20
-
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-# Fields of one hop are the server's alone (RFC 2616 §13.5.1, to which PEP 3333 refers).
-_HOP = object()
-_LENGTH = object()
-_DATE = object()
-_ORDINARY = object()
-_KINDS = {
-    "connection": _HOP,
-    "keep-alive": _HOP,
-    "proxy-authenticate": _HOP,
-    "proxy-authorization": _HOP,
-    "te": _HOP,
-    "trailers": _HOP,
-    "transfer-encoding": _HOP,
-    "upgrade": _HOP,
-    "content-length": _LENGTH,
-    "date": _DATE,
-}
-# What was found out about names and statuses that came so far.
-_known_names = {}
-_known_statuses = {}
-
-_date_second = 0
-_date_line = ""
 
 
 class Answer:
@@ -87,22 +71,32 @@ class Answer:
                 exc_info = None
         elif self._status_line is not None:
             raise AssertionError("start_response was called twice without exc_info")
-        line = _known_statuses.get(status) if type(status) is str else None
+        line = known_statuses.get(status) if type(status) is str else None
         if line is None:
-            line = _check_status(status)
-        if type(response_headers) is not list:
-            raise AssertionError(f"response_headers is a list of tuples, not {type(response_headers).__name__}")
+            line = check_status(status)
+        if type(response_headers) is not list and (
+            isinstance(response_headers, (str, bytes, Mapping)) or not isinstance(response_headers, Iterable)
+        ):
+            raise AssertionError(f"response_headers is a sequence of pairs, not {type(response_headers).__name__}")
         length = None
         has_date = False
         fields = ""
         for name, value in response_headers:
-            kind = _known_names.get(name)
+            if type(name) is not str:
+                name = plain_text(name, "a field's name")
+            kind = known_names.get(name)
             if kind is None:
-                kind = _learn_name(name)
-            if type(value) is not str or not value.isprintable():
-                _check_value(name, value)
-            if kind is not _ORDINARY:
-                if kind is _LENGTH:
+                kind = learn_name(name)
+            if type(value) is not str:
+                value = plain_text(value, f"the value of {name}")
+            if not value.isprintable():
+                check_value(name, value)
+            if kind is not ORDINARY:
+                if kind is HOP:
+                    self._leave_out(name)
+                    continue
+                if kind is LENGTH:
+                    value = value.strip(" \t")
                     if length is not None or not (value.isascii() and value.isdigit()):
                         raise AssertionError(f"Content-Length is one whole number, not {value!r}")
                     length = int(value)
@@ -110,7 +104,7 @@ class Answer:
                 has_date = True
             fields += f"{name}: {value}\r\n"
         if not has_date:
-            fields += _date()
+            fields += date_line()
         try:
             fields.encode("latin-1")
         except UnicodeEncodeError as error:
@@ -137,6 +131,12 @@ class Answer:
                 raise ClientGone("the client left")
             self._send(b"", self._admit(block))
 
+    def _leave_out(self, name):
+        known = name.lower()
+        if known not in told_hops:
+            told_hops.add(known)
+            self._connection.complain(f"{name} belongs to the server (PEP 3333): it is left out here and from now on")
+
     # For the server.
 
     def send_result(self, result):
@@ -144,7 +144,7 @@ class Answer:
         kind = type(result)
         if (kind is list or kind is tuple) and not self.head_sent:
             body = result[0] if len(result) == 1 else b"".join(result)
-            if type(body) is not bytes:
+            if not isinstance(body, bytes):
                 raise AssertionError(f"a body is made of bytes, not {type(body).__name__}")
             self._send_whole(body)
             return
@@ -278,51 +278,3 @@ class Answer:
             connection.moved(sent)
         self._check_length()
         return True
-
-
-def _check_status(status):
-    if type(status) is not str:
-        raise AssertionError(f"a status is text, not {type(status).__name__}")
-    digits = status[:3]
-    if not (len(status) >= 4 and digits.isascii() and digits.isdigit() and status[3] == " "):
-        raise AssertionError(f"a status is three digits, a space and a reason, not {status!r}")
-    if not 200 <= int(digits) <= 599:
-        raise AssertionError(f"{digits} is no status of an answer")
-    if not status.isprintable():
-        _check_value("the status", status)
-    line = f"HTTP/1.1 {status}\r\n"
-    if len(_known_statuses) < MAX_KNOWN:
-        _known_statuses[status] = line
-    return line
-
-
-def _learn_name(name):
-    if type(name) is not str:
-        raise AssertionError(f"a field's name is text, not {type(name).__name__}")
-    if not name or not name.isascii() or name.encode("ascii").translate(None, TOKEN_BYTES):
-        raise AssertionError(f"{name!r} is no name of a field")
-    kind = _KINDS.get(name.lower(), _ORDINARY)
-    if kind is _HOP:
-        raise AssertionError(f"{name} is not the app's to send: it belongs to one hop (PEP 3333)")
-    if len(_known_names) < MAX_KNOWN:
-        _known_names[name] = kind
-    return kind
-
-
-def _check_value(name, value):
-    if type(value) is not str:
-        raise AssertionError(f"the value of {name} is text, not {type(value).__name__}")
-    for character in value:
-        if (character < " " and character != "\t") or character == "\x7f":
-            raise AssertionError(f"{name} has a control character: {value!r}")
-
-
-def _date():
-    global _date_second, _date_line
-    second = int(time())
-    if second != _date_second:
-        _date_second = second
-        at = gmtime(second)
-        day = f"{DAYS[at.tm_wday]}, {at.tm_mday:02} {MONTHS[at.tm_mon - 1]} {at.tm_year}"
-        _date_line = f"Date: {day} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT\r\n"
-    return _date_line

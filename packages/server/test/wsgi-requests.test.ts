@@ -73,6 +73,28 @@ test("paths are decoded to bytes as text; whole URLs and * are understood", asyn
   expect(await instance.get("/%", "")).toMatch(/hello$/);
 });
 
+test("REQUEST_URI and RAW_URI are the target as it was sent; SCRIPT_NAME and the prefixes of a table are decoded", async (context) => {
+  const app = "wsgi_app:application";
+  const instance = await PythonInstance.start(context, { wsgi: { "/": app, "/caf\u00e9/": app, "/a%20\u20ac": app } });
+  for (const [target, prefix, uri, script, path] of [
+    ["/environ/?x=%41", "", "/environ/?x=%41", "''", "'/environ/'"],
+    ["/%65nviron/", "", "/%65nviron/", "''", "'/environ/'"],
+    ["//environ?", "", "//environ?", "''", "'//environ'"],
+    ["http://b/%65nviron?q", "", "/%65nviron?q", "''", "'/environ'"],
+    ["/%65nviron?a", "/shop/", "/shop/%65nviron?a", "'/shop'", "'/environ'"],
+    ["/environ", "/caf%C3%A9%2f/a", "/caf%C3%A9%2f/a/environ", "'/caf\u00c3\u00a9//a'", "'/environ'"],
+    ["/caf%C3%A9/environ", "", "/caf%C3%A9/environ", "'/caf\u00c3\u00a9'", "'/environ'"],
+    ["/a%20%E2%82%AC/environ", "/x", "/x/a%20%E2%82%AC/environ", "'/x/a \u00e2\\x82\u00ac'", "'/environ'"],
+  ] as const) {
+    const field = prefix === "" ? "" : `X-Forwarded-Prefix: ${prefix}\r\n`;
+    const got = await environ(instance, `GET ${target} HTTP/1.1\r\nHost: a\r\n${field}`);
+    // The app writes in UTF-8.
+    const read = (key: string) => Buffer.from(got[key] ?? "", "latin1").toString("utf8");
+    const found = ["REQUEST_URI", "RAW_URI", "SCRIPT_NAME", "PATH_INFO"].map(read);
+    expect(found, target).toEqual([`'${uri}'`, `'${uri}'`, script, path]);
+  }
+});
+
 test("fields that would pass for others never reach the app", async (context) => {
   const instance = await PythonInstance.start(context);
   const seen = await environ(

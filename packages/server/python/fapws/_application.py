@@ -24,6 +24,9 @@ class Application:
         """Addresses that begin with `prefix` go to `callback`; where several fit, to the first that was added."""
         if not callable(callback):
             raise TypeError(f"wsgi_cb takes a pair of an address and a callback, not {callback!r}")
+        # PATH_INFO has the bytes of UTF-8 as text.
+        if isinstance(prefix, str):
+            prefix = prefix.encode("utf-8", "surrogateescape")
         self._callbacks.append((to_text(prefix), callback))
 
     def set_generic(self, callback):

@@ -89,13 +89,17 @@ def _parse_request_line(line, environ, framing):
             raise BadRequest(405)
         name = method.decode("ascii")
     environ["REQUEST_METHOD"] = name
+    sent = target
     if target[:1] != b"/":
         target = _path_of_other_form(target, name, environ)
+        sent = target or sent
     if b"#" in target:
         raise BadRequest(400)
     path, _, query = target.partition(b"?")
     if b"%" in path:
         path = unquote(path)
+    # As it was sent, under the names that Apache and gunicorn have for it.
+    environ["REQUEST_URI"] = environ["RAW_URI"] = sent.decode("latin-1")
     # Bytes as text, as PEP 3333 has it.
     environ["PATH_INFO"] = path.decode("latin-1")
     environ["QUERY_STRING"] = query.decode("latin-1")
@@ -225,7 +229,10 @@ def _tell_the_client(environ, framing):
     if prefix is not None:
         prefix = first(prefix).rstrip("/")
         if prefix[:1] == "/":
-            environ["SCRIPT_NAME"] = prefix
+            environ["SCRIPT_NAME"] = unquote(prefix.encode("latin-1")).decode("latin-1")
+            uri = environ["REQUEST_URI"]
+            if uri != "*":
+                environ["REQUEST_URI"] = environ["RAW_URI"] = prefix + uri
 
 
 def first(values):

@@ -53,6 +53,9 @@ class Addresses(unittest.TestCase):
             ("/display/", "/display/Hello", b"/display/|Hello||{}"),
             ("", "/any/thing", b"|/any/thing||{}"),
             (b"/env", "/env/x", b"/env|/x||{}"),
+            # PATH_INFO has the bytes of UTF-8 as text, and telling() writes text in UTF-8.
+            ("/é", "/\xc3\xa9/x", "/\xc3\xa9|/x||{}".encode()),
+            ("/é".encode(), "/\xc3\xa9/x", "/\xc3\xa9|/x||{}".encode()),
         ):
             self.assertEqual(ask(serving((prefix, telling)), target).body, told)
 

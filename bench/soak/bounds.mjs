@@ -75,8 +75,9 @@ async function startAlone(scenario) {
 async function run(name, scenario) {
   const target = await (scenario.alone === undefined ? startAll() : startAlone(scenario));
   try {
-    await p99OfOthers(target.port, 2);
-    const alone = await p99OfOthers(target.port, ALONE_SECONDS);
+    const { ordinary } = target;
+    await p99OfOthers(target.port, 2, ordinary);
+    const alone = await p99OfOthers(target.port, ALONE_SECONDS, ordinary);
     const pids = await target.processes();
     const before = measure(pids);
     const highest = measure(pids);
@@ -86,7 +87,7 @@ async function run(name, scenario) {
     }, 100);
     const stop = await scenario.start({ port: target.port, pids, runtime: values.runtime, target });
     await wait(500);
-    const beside = await p99OfOthers(target.port, Math.max(SECONDS - 1, 2));
+    const beside = await p99OfOthers(target.port, Math.max(SECONDS - 1, 2), ordinary);
     clearInterval(watching);
     await stop();
     report(name, { alone, beside, before, highest, unclosed: await unclosed(pids, before) });

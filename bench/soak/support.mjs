@@ -89,13 +89,13 @@ export function descriptors(pid) {
 }
 
 /** p99 of a closed loop of wrk's clients, in milliseconds, and what failed. */
-export async function p99OfOthers(port, seconds, connections = 16) {
+export async function p99OfOthers(port, seconds, target = "/", connections = 16) {
   const { stdout } = await execute("wrk", [
     "-t1",
     `-c${connections}`,
     `-d${seconds}s`,
     "--latency",
-    `http://127.0.0.1:${port}/`,
+    `http://127.0.0.1:${port}${target}`,
   ]);
   const [, value, unit] = /99%\s+([\d.]+)(us|ms|s)/.exec(stdout);
   const failed = /Socket errors:.*|Non-2xx.*/.exec(stdout)?.[0];

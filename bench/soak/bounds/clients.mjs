@@ -134,6 +134,7 @@ export const CLIENTS = {
   },
   "client of serve: files that are not read": {
     alone: ["--static", "FOLDER"],
+    ordinary: "/small.txt",
     start: ({ port }) => connections(port, 1, overAndOver(get("/small.txt").repeat(1000))),
   },
   "client of serve: chunks of a byte": {

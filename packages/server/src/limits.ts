@@ -35,6 +35,12 @@ export interface ServerLimits extends InstanceLimits {
    * bounds a pause in the body of an answer.
    */
   keepAliveTimeoutMs: number;
+  /**
+   * Milliseconds a client may take nothing of what waits for it; 0 is for ever. Default 60000. Whoever takes 1,000 bytes a
+   * second is never cut. Behind a balancer its own counts. On Bun `keepAliveTimeoutMs` bounds
+   * this for a fetch app, and nothing for a `(req, res)` handler.
+   */
+  sendTimeoutMs: number;
 }
 
 export const DEFAULT_LIMITS: Readonly<ServerLimits> = {
@@ -46,4 +52,5 @@ export const DEFAULT_LIMITS: Readonly<ServerLimits> = {
   maxDeferredJobs: 50_000,
   maxDeferDelayMs: 1000,
   keepAliveTimeoutMs: 75_000,
+  sendTimeoutMs: 60_000,
 };

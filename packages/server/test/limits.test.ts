@@ -85,6 +85,18 @@ for (const [runtime, app] of cases) {
       await wire.closed();
     });
 
+    it("cuts a client that takes nothing", async (context) => {
+      skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun does not say what waits");
+      const target = await start("--send-timeout-ms", "500", "--keep-alive-timeout-ms", "1000");
+      const silent = new Wire(target);
+      silent.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
+      await silent.gets(/^HTTP\/1\.1 200 /);
+      silent.pause();
+      await server.program.line(/^# iterator finished/);
+      silent.destroy();
+      expect((await ask(target, "/")).status).toBe(200);
+    });
+
     it("lets a handler take longer than the timeouts for heads and idle connections", async (context) => {
       skipOn(context, app === "node-handler.js", "it has no handler that takes that long");
       const target = await start("--head-timeout-ms", "1000", "--keep-alive-timeout-ms", "1000");

@@ -1,4 +1,5 @@
 /** One client connection that speaks HTTP/1: reads its requests one after the other, and sends it their answers. */
+import { SlowReader } from "@paceline/link";
 import type { Deadlines } from "../deadlines.js";
 import type { Peer } from "../forwarded.js";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader } from "../http1/body-framing.js";
@@ -7,7 +8,6 @@ import type { ResponseHead } from "../http1/response-head.js";
 import { type LocalStatus, localAnswer } from "../local-answer.js";
 import { Exchange } from "../relay/exchange.js";
 import type { Relay } from "../relay/relay.js";
-import { SlowReader } from "../transport/slow-reader.js";
 import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
 import { Http1Answer } from "./http1-answer.js";
 import { Input } from "./input.js";

@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { takeTable } from "@paceline/link";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { nodeTransport } from "./node.js";
-import { takeTable } from "./node-outgoing.js";
 import { type Connection, NO_OWNER } from "./transport.js";
 
 describe("a connection to an upstream on Node", () => {

@@ -1,7 +1,7 @@
 /** The transport over node:net, for Node and for platforms without Bun. */
 import { readSync } from "node:fs";
 import net from "node:net";
-import { inodeOf, outgoingBytes, seesOutgoing } from "./node-outgoing.js";
+import { SocketAcknowledgements } from "@paceline/link";
 import {
   CLOSE_GRACE_SECONDS,
   type Connection,
@@ -22,9 +22,6 @@ const REST_READ_BYTES = 65_536;
 /** What node:net has beneath a socket, which its types leave out. */
 interface Handle {
   readonly fd?: number;
-  /** What it was given, and what of that the kernel has not taken. */
-  readonly bytesWritten?: number;
-  readonly writeQueueSize?: number;
 }
 
 class NodeConnection implements Connection {
@@ -35,8 +32,7 @@ class NodeConnection implements Connection {
   /** What the peer had sent before a write found it gone, and whether that was all. */
   private rest: Buffer[] = [];
   private isRestWhole = false;
-  /** By which the kernel's tables know it; 0 before that is asked. */
-  private inode = 0;
+  private acknowledgements: SocketAcknowledgements | undefined;
 
   constructor(private readonly socket: net.Socket) {
     socket.on("data", (bytes: Buffer) => void this.owner.onData(bytes));
@@ -59,17 +55,17 @@ class NodeConnection implements Connection {
     return (this.socket as unknown as { _handle?: Handle })._handle ?? {};
   }
 
-  /** The tables have no queues of unix sockets. */
   get seesAcknowledgements(): boolean {
-    return seesOutgoing && this.remoteAddress !== "";
+    return this.acknowledged.seesAcknowledgements;
   }
 
   acknowledgedBytes(since: number): number {
-    const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
-    if (this.inode === 0 && this.seesAcknowledgements) this.inode = inodeOf(fd);
-    const outgoing = this.inode > 0 ? outgoingBytes(this.inode, since) : 0;
-    // A reading may be older than what was written since.
-    return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
+    return this.acknowledged.acknowledgedBytes(since);
+  }
+
+  private get acknowledged(): SocketAcknowledgements {
+    this.acknowledgements ??= new SocketAcknowledgements(this.socket);
+    return this.acknowledgements;
   }
 
   write(bytes: Uint8Array): boolean {

@@ -13,6 +13,7 @@ import { listenError } from "./listen-error.js";
 import { oneAfterTheOther } from "./pipelining.js";
 import { answerFailure, answerPlainly } from "./plain-answer.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
+import { SendWatch } from "./send-watch.js";
 import { Tunnels } from "./tunnels.js";
 
 /** How often Node looks for heads that take too long. */
@@ -84,6 +85,11 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     inTurn,
   );
   server.maxConnections = limits.maxConnections;
+  // The sockets of node:http on Bun do not say what waits for a client.
+  if (!options.behindBalancer && limits.sendTimeoutMs > 0 && process.versions.bun === undefined) {
+    const sends = new SendWatch(limits.sendTimeoutMs);
+    server.on("connection", (socket) => sends.add(socket));
+  }
   server.on("checkContinue", (request, response) => {
     continueWhenRead(request, response);
     inTurn(request, response);

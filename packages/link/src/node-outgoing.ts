@@ -1,13 +1,15 @@
 /** How much of what TCP sockets were given their peers have not acknowledged, from /proc/net: Node has no call for it. */
 import { fstatSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import type { Socket } from "node:net";
+import type { AcknowledgingConnection } from "./slow-reader.js";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
 /** A reading is used for so long: with 20,000 connections it costs some 20 ms. */
 const FRESH_MS = 1000;
 
-export const seesOutgoing = process.platform === "linux";
+const seesOutgoing = process.platform === "linux";
 
 /** By inode, those alone of which the kernel holds something. */
 let outgoing: ReadonlyMap<number, number> = new Map();
@@ -15,8 +17,37 @@ let outgoing: ReadonlyMap<number, number> = new Map();
 let readAt = Number.NEGATIVE_INFINITY;
 let isReading = false;
 
+/** What node:net has beneath a socket, which its types leave out. */
+interface Handle {
+  readonly fd?: number;
+  /** What it was given, and what of that the kernel has not taken. */
+  readonly bytesWritten?: number;
+  readonly writeQueueSize?: number;
+}
+
+/** What of the bytes that a socket was given its peer has. */
+export class SocketAcknowledgements implements AcknowledgingConnection {
+  /** By which the kernel's tables know it; 0 before that is asked. */
+  private inode = 0;
+
+  constructor(private readonly socket: Socket) {}
+
+  /** The tables have no queues of unix sockets. */
+  get seesAcknowledgements(): boolean {
+    return seesOutgoing && this.socket.remoteAddress !== undefined;
+  }
+
+  acknowledgedBytes(since: number): number {
+    const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = (this.socket as { _handle?: Handle })._handle ?? {};
+    if (this.inode === 0 && this.seesAcknowledgements) this.inode = inodeOf(fd);
+    const outgoing = this.inode > 0 ? outgoingBytes(this.inode, since) : 0;
+    // A reading may be older than what was written since.
+    return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
+  }
+}
+
 /** The socket's inode, by which the tables know it; -1 when it is gone. */
-export function inodeOf(fd: number): number {
+function inodeOf(fd: number): number {
   try {
     return fstatSync(fd).ino;
   } catch {
@@ -28,7 +59,7 @@ export function inodeOf(fd: number): number {
  * Bytes that the kernel holds for the peer, as of a reading after that instant of `performance.now`; -1 while there is none.
  * Asking begins the next reading.
  */
-export function outgoingBytes(inode: number, since: number): number {
+function outgoingBytes(inode: number, since: number): number {
   const now = performance.now();
   if (!isReading && now - readAt > FRESH_MS) void readTables(now);
   return readAt < since ? -1 : (outgoing.get(inode) ?? 0);

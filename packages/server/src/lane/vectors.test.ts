@@ -65,7 +65,7 @@ describe("an instance's end of a lane", () => {
   const greeted = (handler: FetchHandler) => {
     const bench = new LaneBench(answers, handler);
     bench.give(HELLO);
-    expect(bench.socket.take().toString("hex")).toBe(OWN_HELLO);
+    expect(bench.socket.takeWithoutBusy().toString("hex")).toBe(OWN_HELLO);
     return bench;
   };
 
@@ -77,7 +77,7 @@ describe("an instance's end of a lane", () => {
     const bench = greeted(() => answerOf(frame));
     bench.give(GET);
     await turnEnd();
-    const bytes = bench.socket.take();
+    const bytes = bench.socket.takeWithoutBusy();
     // How long the handler took is of no interest here.
     bytes.fill(0, 12, 16);
     expect(bytes.toString("hex")).toBe(frame.hex);
@@ -102,7 +102,7 @@ describe("an instance's end of a lane", () => {
     const bench = greeted(() => new Response("hello"));
     bench.give(GET);
     await turnEnd();
-    const bytes = bench.socket.take();
+    const bytes = bench.socket.takeWithoutBusy();
     bytes.fill(0, 12, 16);
     expect(bytes.toString("hex")).toBe(vector("RESPONSE with a length").hex + vector("END with a last piece").hex);
   });
@@ -172,7 +172,7 @@ describe("an instance's end of a lane", () => {
     await turnEnd();
     expect(calls).toBe(isAtOnce ? 0 : 1);
     const said = vector(isAtOnce ? "CANCELLED, not begun" : "CANCELLED, begun").hex;
-    expect(bench.socket.take().toString("hex")).toContain(said);
+    expect(bench.socket.takeWithoutBusy().toString("hex")).toContain(said);
     expect(bench.connection.active).toBe(!isAtOnce && name === "WITHDRAW" ? 1 : 0);
     bench.connection.onClose();
     await turnEnd();
@@ -181,12 +181,12 @@ describe("an instance's end of a lane", () => {
   it("answers PING with PONG, and says goaway once it leaves", () => {
     const bench = greeted(() => new Response(null));
     bench.give(vector("PING").hex);
-    expect(bench.socket.take().toString("hex")).toBe(vector("PONG").hex);
+    expect(bench.socket.takeWithoutBusy().toString("hex")).toBe(vector("PONG").hex);
     bench.connection.goaway();
     expect(bench.connection.owesGoaway).toBe(true);
     bench.give(vector("GOAWAY").hex);
     expect(bench.connection.owesGoaway).toBe(false);
-    expect(bench.socket.take().toString("hex")).toBe(vector("GOAWAY").hex);
+    expect(bench.socket.takeWithoutBusy().toString("hex")).toBe(vector("GOAWAY").hex);
   });
 
   it("says FAIL when an answer's body fails", async () => {
@@ -196,7 +196,7 @@ describe("an instance's end of a lane", () => {
     });
     bench.give(GET);
     await turnEnd();
-    expect(bench.socket.take().toString("hex")).toMatch(new RegExp(`${vector("FAIL").hex}$`));
+    expect(bench.socket.takeWithoutBusy().toString("hex")).toMatch(new RegExp(`${vector("FAIL").hex}$`));
     expect(bench.errors).toEqual(["no more"]);
   });
 
@@ -222,7 +222,7 @@ describe("an instance's end of a lane", () => {
       bench.give(before, hex, post);
       bench.give(GET);
       await turnEnd();
-      const said = bench.socket.take();
+      const said = bench.socket.takeWithoutBusy();
       expect(said[3]).toBe(FrameType.CLOSE);
       expect(said.toString("utf8", 8)).toContain(problem);
       expect(bench.socket.isEnded).toBe(true);
@@ -235,10 +235,10 @@ describe("an instance's end of a lane", () => {
     const bench = greeted(() => new Promise<Response>(() => {}));
     bench.give(GET);
     await turnEnd();
-    bench.socket.take();
+    bench.socket.takeWithoutBusy();
     // The same slot in its next use, though nothing ended the one before.
     bench.give(`${GET.slice(0, 12)}02${GET.slice(14)}`);
-    expect(bench.socket.take().toString("utf8", 8)).toBe("a request on a stream that is in use");
+    expect(bench.socket.takeWithoutBusy().toString("utf8", 8)).toBe("a request on a stream that is in use");
   });
 
   it.each([
@@ -262,7 +262,7 @@ describe("an instance's end of a lane", () => {
   ])("closes the lane for %s", (_, hex, problem) => {
     const bench = new LaneBench(answers, () => new Response(null));
     bench.give(hex);
-    expect(bench.socket.take().toString("latin1")).toContain(problem);
+    expect(bench.socket.takeWithoutBusy().toString("latin1")).toContain(problem);
     expect(bench.socket.isEnded).toBe(true);
   });
 
@@ -278,14 +278,14 @@ describe("an instance's end of a lane", () => {
     expect(calls).toBe(0);
     bench.socket.drain(1);
     expect(calls).toBe(1);
-    expect(bench.socket.take().toString("hex")).toBe(vector("BEGUN").hex);
+    expect(bench.socket.takeWithoutBusy().toString("hex")).toBe(vector("BEGUN").hex);
   });
 
   it("answers 500 when what a handler gives at once cannot be sent", async () => {
     const bench = greeted(() => new Response("x", { headers: { "content-length": "many" } }));
     bench.give(GET);
     await turnEnd();
-    expect(bench.socket.take().readUInt16LE(8)).toBe(500);
+    expect(bench.socket.takeWithoutBusy().readUInt16LE(8)).toBe(500);
     expect(bench.errors).toEqual(["the answer's Content-Length is no number"]);
   });
 });

@@ -42,9 +42,14 @@ export class FakeLaneSocket implements LaneSocket {
     if (wasBlocked && !this.isBlocked) this.owner?.onDrain();
   }
 
-  /** All that was taken since the last call, but for BUSY, which tells no more than how slow this machine is now. */
+  /** All that was taken since the last call. */
   take(): Buffer {
-    let bytes = Buffer.concat(this.taken.splice(0));
+    return Buffer.concat(this.taken.splice(0));
+  }
+
+  /** The same, of whole frames, without BUSY, which tells no more than how slow this machine is now. */
+  takeWithoutBusy(): Buffer {
+    let bytes = this.take();
     for (let at = bytes.indexOf(BUSY); at >= 0; at = bytes.indexOf(BUSY)) {
       bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + BUSY.length + 4)]);
     }

@@ -24,10 +24,14 @@ const { values } = parseArgs({
   },
 });
 const SECONDS = Number(values.seconds);
+/** Deadlines that the soak can wait for, and less than MOST_MB of what slow clients may have waiting. */
+const LIMITS = { upstreamIdleTimeoutMs: 1000, sendTimeoutMs: 3000, bodyTimeoutMs: 5000, maxBufferedBytes: 16 << 20 };
+/** What jobs take that wait is the app's own. */
+const POOL_LIMITS = { bodyTimeoutMs: 5000, maxDeferredJobs: 10_000 };
 const ALONE_SECONDS = 4;
 const MOST_MB = 32;
-/** Once the peers are gone, within this time: node:http sees that a client has gone whose body nobody reads when its time is over. */
-const DESCRIPTORS_BACK_MS = 75_000;
+/** Once the peers are gone, within this time: whoever is not read is missed when its time is over, three times `sendTimeoutMs` or the `bodyTimeoutMs` of an instance. */
+const DESCRIPTORS_BACK_MS = 20_000;
 /** What a process may keep open beyond what it had: connections that are kept for the next request. */
 const KEPT_DESCRIPTORS = 20;
 
@@ -43,13 +47,13 @@ async function startAll() {
     instances: undefined,
     runtime,
     pools: {
-      web: { app: here("app.ts"), instances: 2, routes: ["/"] },
-      handler: { app: here("handler.ts"), instances: 1, routes: ["/handler/"] },
+      web: { app: here("app.ts"), instances: 2, routes: ["/"], limits: POOL_LIMITS },
+      handler: { app: here("handler.ts"), instances: 1, routes: ["/handler/"], limits: POOL_LIMITS },
       files: { static: folder, instances: 1, routes: ["/files/"] },
       python: { wsgi: "wsgi_app:app", cwd: here("."), instances: 1, routes: ["/wsgi/"] },
       program: { command: ["node", here("program.mjs"), "{socket}"], instances: 1, routes: ["/program/"] },
     },
-    balancer: { runtime, limits: { upstreamIdleTimeoutMs: 1000, sendTimeoutMs: 3000, bodyTimeoutMs: 5000 } },
+    balancer: { runtime, limits: LIMITS },
   });
   return {
     ...fleet,

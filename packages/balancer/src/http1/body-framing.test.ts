@@ -56,6 +56,18 @@ describe("chunked", () => {
     );
   });
 
+  it.each([
+    ["none", 100_000, "", 1, "whole"],
+    ["short ones", 100_000, ";a=b", 1, "whole"],
+    ["those of large chunks", 1000, `;${"e".repeat(200)}`, 200, "whole"],
+    ["long ones of small chunks", 1000, `;${"e".repeat(200)}`, 1, "malformed"],
+  ])("may have extensions that its data excuses: %s", (_, count, extension, size, verdict) => {
+    const chunk = `${size.toString(16)}${extension}\r\n${"x".repeat(size)}\r\n`;
+    const pieces = [Buffer.from(`${chunk.repeat(count)}0\r\n\r\n`)];
+    const read = readIn(pieces, (reader) => reader.begin("chunked", 0));
+    expect(read.verdict).toBe(verdict === "whole" ? 1 : BODY_MALFORMED);
+  });
+
   it("gives the data of small chunks of one read as one piece, and a large one where it lies", () => {
     const large = "L".repeat(5000);
     const bytes = Buffer.from(

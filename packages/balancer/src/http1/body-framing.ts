@@ -15,6 +15,9 @@ export const BODY_TOO_LARGE = -2;
 /** Bounds of what surrounds the data in a chunked body, so that nobody can send for ever without sending a body. */
 const MAX_CHUNK_LINE_BYTES = 256;
 const MAX_TRAILER_BYTES = 8192;
+/** What the extensions of a body may have in all beyond what its data excuses, in bytes; no client that means well has any. */
+const MAX_EXTENSION_BYTES = 16_384;
+const EXCUSED_PER_CHUNK = 16;
 
 /** Chunks with less data than this in a read are joined, in bytes. */
 const JOIN_BELOW_BYTES = 4096;
@@ -42,6 +45,8 @@ export class BodyReader {
   /** Digits of the size read so far, or bytes of an extension or of trailers. */
   private lineBytes = 0;
   private total = 0;
+  /** Bytes of extensions so far that data does not excuse. */
+  private extensions = 0;
   private maxBytes = Number.MAX_SAFE_INTEGER;
   /** Data of small chunks of the present read, moved together; none while both are 0. */
   private joinedStart = 0;
@@ -56,6 +61,7 @@ export class BodyReader {
     this.state = "size";
     this.lineBytes = 0;
     this.total = 0;
+    this.extensions = 0;
     this.maxBytes = maxBytes;
   }
 
@@ -143,8 +149,11 @@ export class BodyReader {
           at++;
           break;
         case "extension":
-          if (byte === CR) this.state = "size-lf";
-          else if (((BYTE_CLASS[byte] as number) & IS_FIELD_VALUE) === 0) return BODY_MALFORMED;
+          if (byte === CR) {
+            this.extensions = Math.max(0, this.extensions + this.lineBytes - EXCUSED_PER_CHUNK - this.remaining);
+            if (this.extensions > MAX_EXTENSION_BYTES) return BODY_MALFORMED;
+            this.state = "size-lf";
+          } else if (((BYTE_CLASS[byte] as number) & IS_FIELD_VALUE) === 0) return BODY_MALFORMED;
           else if (++this.lineBytes > MAX_CHUNK_LINE_BYTES) return BODY_MALFORMED;
           at++;
           break;

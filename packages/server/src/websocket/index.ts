@@ -139,6 +139,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
       return false;
     }
     this.queuedBytes += cost;
+    leaveToCollector(cost);
     try {
       await this.writer.write(frame);
       return true;

@@ -11,6 +11,9 @@ export type Event =
 /** So many frames are read in one turn of the event loop: a read may bring thousands of pings or of empty parts. */
 export const MAX_TURN_FRAMES = 256;
 
+/** Empty parts that a message may have: they take time, and no bound on its length ends them. */
+const MAX_EMPTY_PARTS = 1000;
+
 /** No code was told (§7.4.1). */
 export const NO_STATUS = 1005;
 
@@ -20,6 +23,7 @@ export class MessageReader {
   private opcode: number = Opcode.CONTINUATION;
   private parts: Buffer = NOTHING;
   private length = 0;
+  private emptyParts = 0;
   private turnFrames = 0;
 
   constructor(private readonly maxMessageBytes: number) {
@@ -55,6 +59,9 @@ export class MessageReader {
       throw new WebSocketFault(1002, "the parts of two messages are mixed");
     }
     if (opcode !== Opcode.CONTINUATION) this.opcode = opcode;
+    if (payload.length === 0 && !isFinal && ++this.emptyParts > MAX_EMPTY_PARTS) {
+      throw new WebSocketFault(1009, "the message has too many empty parts");
+    }
     // One that came in one piece is given on as it is.
     const whole = isFinal && this.length === 0 ? payload : this.joined(payload);
     if (!isFinal) return undefined;
@@ -62,6 +69,7 @@ export class MessageReader {
     this.opcode = Opcode.CONTINUATION;
     this.parts = NOTHING;
     this.length = 0;
+    this.emptyParts = 0;
     return { kind: "message", message: isText ? textOf(whole) : whole };
   }
 

@@ -12,7 +12,7 @@ const PASS_BYTES = 1 << 20;
 const RELEASE_BYTES = 1 << 20;
 
 /** After so much was read, of all files, Bun is made to collect: left alone it lets hundreds of megabytes of text pile up. */
-const BYTES_BETWEEN_COLLECTIONS = 8 << 20;
+const BYTES_BETWEEN_COLLECTIONS = 4 << 20;
 let readSinceCollection = 0;
 
 const chunk = Buffer.allocUnsafe(CHUNK_BYTES);

@@ -71,7 +71,9 @@ class Fleet {
     });
     for (const deadline = Date.now() + 60_000; ; await wait(200)) {
       const status = await this.status().catch(() => undefined);
-      if (status?.pools.every(({ ready, wanted }) => ready === wanted)) break;
+      // The sockets listen once a balancer is ready, which may be after the instances.
+      const isReady = status?.pools.every(({ ready, wanted }) => ready === wanted);
+      if (isReady && status.balancers.every(({ state }) => state === "ready")) break;
       if (Date.now() > deadline) throw new Error(`the fleet on ${this.runtime} did not get ready`);
     }
   }

@@ -55,7 +55,7 @@ const HEADS: readonly (readonly [string, string, number])[] = [
   ["a tab for a space", "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", 400],
   ["two spaces", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400],
   ["a fragment in the target", "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400],
-  ["a byte above ASCII in the target", "GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n", 400],
+  ["a byte above ASCII in the host of a target", "GET http://\xe9/ HTTP/1.1\r\nHost: a\r\n\r\n", 400],
   ["a control byte in the target", "GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", 400],
   ["an asterisk for GET", "GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400],
   ["an absolute target with user info", "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400],

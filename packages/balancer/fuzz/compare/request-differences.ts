@@ -18,6 +18,10 @@ function isHost(text: string): boolean {
   return text === "" || (/^[A-Za-z0-9\-._~%!$&'()*+;=:[\]]+$/.test(text) && URL.canParse(`http://${text}`));
 }
 
+function nonAscii(text: string): number {
+  return text.match(/[\x80-\xff]/g)?.length ?? 0;
+}
+
 /** An entry for a request that Node takes and we refuse. */
 function weRefuse(
   name: string,
@@ -26,6 +30,24 @@ function weRefuse(
 ): Difference {
   return { name, kind: "we-refuse", why, holds: (divergence) => holds(divergence.node as SeenMessage, divergence) };
 }
+
+/** A first line with what is outside ASCII in its target percent-encoded, as it goes on. */
+function encodeTarget(bytes: string): string {
+  const end = bytes.indexOf("\r\n", bytes.search(/[^\r\n]/));
+  if (end < 0) return bytes;
+  const line = bytes
+    .slice(0, end)
+    .replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
+  return line + bytes.slice(end);
+}
+
+const NON_ASCII_TARGET: Difference = {
+  name: "a target with bytes outside ASCII",
+  kind: "node-refuses",
+  why: "Browsers percent-encode them, curl sends them as they are; they go on percent-encoded.",
+  holds: ({ bytes }) => nonAscii(rawHead(bytes).startLine) > 0,
+  mend: encodeTarget,
+};
 
 const STRICTER: Difference[] = [
   weRefuse(
@@ -56,7 +78,7 @@ const STRICTER: Difference[] = [
   ),
   weRefuse(
     "target with a fragment or bytes that no URI has",
-    "RFC 9112 §3.2: what one hop cuts off or encodes, the next may not.",
+    "RFC 9112 §3.2: what one hop cuts off, the next may not. Bytes outside ASCII are encoded.",
     ({ target }) => /[^\x21-\x7e]|#/.test(target),
   ),
   weRefuse(
@@ -76,9 +98,9 @@ const STRICTER: Difference[] = [
   ),
   weRefuse(
     "over a limit",
-    "The balancer's limits are its own; Node's are off here.",
+    "The balancer's limits are its own, and count a target as what it is encoded to; Node's are off here.",
     (node, { bytes }) =>
-      rawHead(bytes).bytes.length > FUZZ_LIMITS.maxHeadBytes ||
+      rawHead(bytes).bytes.length + 2 * nonAscii(rawHead(bytes).startLine) > FUZZ_LIMITS.maxHeadBytes ||
       node.fields.length > FUZZ_LIMITS.maxHeaderFields ||
       valuesOf(node, "content-length").some((value) => Number(value) > FUZZ_LIMITS.maxBodyBytes),
   ),
@@ -123,6 +145,7 @@ const LOOSER: Difference[] = [
         METHODS.includes(method) ? text : `${line}PUT `,
       ),
   },
+  NON_ASCII_TARGET,
   TAB_BEHIND_LENGTH,
 ];
 

@@ -81,7 +81,8 @@ function read(pieces: readonly Buffer[], type: number, toHead: readonly boolean[
     current = {
       start: 0,
       method: method === undefined ? "" : (common.methods[method] ?? ""),
-      target: url ?? earlyUrl,
+      // As the balancer passes on what is outside ASCII.
+      target: (url ?? earlyUrl)?.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`),
       host: undefined,
       status: status ?? 0,
       reason: reason ?? "",

@@ -82,7 +82,7 @@ function seen(head: RequestHead, start: number): SeenMessage {
   return {
     start,
     method: head.method,
-    target: latin1(head.bytes, head.targetStart, head.targetEnd) || "/",
+    target: latin1(head.target, head.targetStart, head.targetEnd) || "/",
     host: latin1(head.bytes, head.hostStart, head.hostEnd),
     status: 0,
     reason: "",

@@ -94,4 +94,19 @@ describe("a request's head", () => {
       { numRuns: 3000 },
     );
   });
+
+  it("percent-encodes what is outside ASCII in the target, and counts it as what it becomes", () => {
+    const raw = (count: number) => `GET /${"\xc3".repeat(count)}?\xff HTTP/1.1\r\nHost: a\r\n\r\n`;
+    const { head, after } = parse(raw(2000));
+    expect(after).toBe(raw(2000).length);
+    const target = Buffer.from(head.target).toString("latin1", head.targetStart, head.targetEnd);
+    expect(target).toBe(`/${"%C3".repeat(2000)}?%FF`);
+    const long = parse(raw(2800));
+    expect([long.after, long.head.refusal]).toEqual([HEAD_REFUSED, 414]);
+    const text = raw(2720);
+    const later = parse(text.replace("Host: a", "Host: a\r\nX: 1"));
+    expect([later.after, later.head.refusal]).toEqual([HEAD_REFUSED, 431]);
+    // A head parsed after it has nothing of it.
+    expect(parse("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").head.targetEnd).toBe(6);
+  });
 });

@@ -2,6 +2,7 @@
 import { ascii, BYTE_CLASS, CR, equalsIgnoringCase, IS_TARGET, IS_TOKEN, LF, parseDecimal, SPACE } from "./bytes.js";
 import { ConnectionOption, FIELDS_INCOMPLETE, FIELDS_TOO_MANY, FieldKind, FieldTable } from "./field-table.js";
 import { isHost } from "./host.js";
+import { encodeNonAscii, isOutsideAscii } from "./non-ascii.js";
 
 /** How a body's end is told; a request never has CLOSE. */
 export type Framing = "none" | "length" | "chunked" | "close";
@@ -52,6 +53,8 @@ export class RequestHead {
   expectsContinue = false;
   /** What was taken off the target's path, which the instance is told. */
   prefix: Uint8Array | undefined;
+  /** By how many bytes the target has grown, since bytes outside ASCII were percent-encoded. */
+  private grown = 0;
 
   constructor(private readonly limits: RequestHeadLimits) {
     this.fields = new FieldTable(limits.maxHeaderFields);
@@ -81,14 +84,14 @@ export class RequestHead {
       const isTooLong = afterLine === HEAD_INCOMPLETE && end - start >= this.limits.maxHeadBytes;
       return isTooLong ? this.refuse(414) : afterLine;
     }
-    if (afterLine - start > this.limits.maxHeadBytes) return this.refuse(414);
+    if (afterLine - start + this.grown > this.limits.maxHeadBytes) return this.refuse(414);
     const afterHead = this.fields.parse(bytes, afterLine, end);
     if (afterHead === FIELDS_INCOMPLETE) {
       return end - start >= this.limits.maxHeadBytes ? this.refuse(431) : HEAD_INCOMPLETE;
     }
     if (afterHead === FIELDS_TOO_MANY) return this.refuse(431);
     if (afterHead < 0) return this.refuse(400);
-    if (afterHead - start > this.limits.maxHeadBytes) return this.refuse(431);
+    if (afterHead - start + this.grown > this.limits.maxHeadBytes) return this.refuse(431);
     const status = this.interpret();
     return status === undefined ? afterHead : this.refuse(status);
   }
@@ -118,6 +121,8 @@ export class RequestHead {
     const methodEnd = at++;
     const targetStart = at;
     while (at < end && ((BYTE_CLASS[bytes[at] as number] as number) & IS_TARGET) !== 0) at++;
+    this.grown = 0;
+    if (at < end && isOutsideAscii(bytes[at])) at = this.passNonAscii(bytes, at, end);
     if (at >= end) return HEAD_INCOMPLETE;
     if (at === targetStart || bytes[at] !== SPACE) return this.refuse(400);
     const targetEnd = at++;
@@ -143,7 +148,19 @@ export class RequestHead {
     if (this.method === "CONNECT" || this.method === "TRACE") return this.refuse(501);
     this.targetStart = targetStart;
     this.targetEnd = targetEnd;
-    return this.parseTarget(bytes) ? at + 2 : this.refuse(400);
+    if (!this.parseTarget(bytes)) return this.refuse(400);
+    if (this.grown > 0) this.retarget(encodeNonAscii(bytes, this.targetStart, targetEnd, this.grown));
+    return at + 2;
+  }
+
+  /** The rest of a target that has bytes outside ASCII: no URI has them, but curl and others send a text's UTF-8 as it is. */
+  private passNonAscii(bytes: Uint8Array, start: number, end: number): number {
+    let at = start;
+    for (; at < end; at++) {
+      if (isOutsideAscii(bytes[at])) this.grown += 2;
+      else if (((BYTE_CLASS[bytes[at] as number] as number) & IS_TARGET) === 0) break;
+    }
+    return at;
   }
 
   /** Takes the target apart: origin-form and `*` stay, of an absolute one the authority goes to `host` (RFC 9112 §3.2). */

@@ -37,7 +37,7 @@ const scan = new PathScan();
 
 /** The route of the request; its head's target becomes what the instance is to see. */
 export function routeOf<Target>(router: Router<Target>, head: RequestHead): Route<Target> | NoRoute {
-  const { bytes, targetStart, targetEnd } = head;
+  const { target: bytes, targetStart, targetEnd } = head;
   if (router.hasHosts && hasEscapedHost(head)) return 400;
   if (targetStart === targetEnd || bytes[targetStart] === STAR) {
     // `OPTIONS *` asks a server as a whole (RFC 9110 §9.3.7): the one that has the root of that host.
@@ -71,7 +71,7 @@ function matchPath<Target>(
 function routeUnusual<Target>(router: Router<Target>, head: RequestHead): Route<Target> | NoRoute {
   const { traits, end } = scan;
   if ((traits & PathTrait.REFUSED) !== 0) return 400;
-  const { bytes, targetStart, targetEnd } = head;
+  const { target: bytes, targetStart, targetEnd } = head;
   const text = Buffer.from(bytes.buffer, bytes.byteOffset + targetStart, targetEnd - targetStart);
   const cameAs = text.toString("latin1", 0, end - targetStart);
   const path = (traits & PathTrait.UNNORMAL) === 0 ? cameAs : normalizePath(cameAs);

@@ -71,7 +71,8 @@ A route is a path prefix, with an optional host before it: \`"/"\`, \`"/api/"\`,
 Paths are matched in their normal form ([RFC 3986 §6.2.2](https://www.rfc-editor.org/rfc/rfc3986#section-6.2.2)), in which \`%61\` is \`a\`
 and several slashes at the beginning are one. An app gets the path as it was sent, byte for byte, so that it can check signatures; only
 dot segments are taken out (\`/x/../api/%61\` arrives as \`/api/%61\`), and several slashes at the beginning become one where an app
-that reads them as a host, or as empty segments, would see a path of another pool. Refused with 400:
+that reads them as a host, or as empty segments, would see a path of another pool. Bytes outside ASCII in a path or a query arrive
+percent-encoded, as browsers send them (\`/é\` as \`/%C3%A9\`). Refused with 400:
 
 - a path that leaves its root, such as \`/../etc\`; \`%00\`; a \`%\` without two hexadecimal digits; a bare backslash; an
   escape in a host, where routes name hosts;

@@ -85,6 +85,13 @@ for (const [runtime, app] of cases) {
       await wire.closed();
     });
 
+    it("does not cut a client whose body has come whole, or is held back by the app", async () => {
+      const target = await start("--body-timeout-ms", "300");
+      const post = (bytes: number) => ask(target, "/slow?ms=1200", { method: "POST", body: "a".repeat(bytes) });
+      for (const answer of await Promise.all([post(3), post(5_000_000)]))
+        expect(answer).toMatchObject({ status: 200, body: "slow" });
+    });
+
     it("cuts a client that takes nothing", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun does not say what waits");
       const target = await start("--send-timeout-ms", "500", "--keep-alive-timeout-ms", "1000");

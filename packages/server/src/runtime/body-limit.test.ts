@@ -10,7 +10,7 @@ const CHUNKS = 20_000;
 
 test("comes whole and in order, in few pieces, before its end", async () => {
   const server = createServer((request, response) => {
-    if (limitBody(request, response, DEFAULT_LIMITS)) response.on("finish", () => undefined);
+    if (limitBody(request, response, DEFAULT_LIMITS, undefined)) response.on("finish", () => undefined);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => {

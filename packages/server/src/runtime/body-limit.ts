@@ -1,16 +1,25 @@
 /** Holds the bodies of requests to their limits on node:http, which has none for them. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { ServerLimits } from "../limits.js";
+import type { BodyWaits } from "./body-waits.js";
 import { answerPlainly } from "./plain-answer.js";
 
 /** Pieces of a body below this size are joined, in bytes. */
 const JOIN_BELOW_BYTES = 4096;
 
 /**
- * Watches the body of a request: its size, and the time between its pieces. Returns false when the request has been
- * answered 413 already and must not reach the handler.
+ * Watches the body of a request: its size, and the time for which a piece is waited for. Returns false when the request has
+ * been answered 413 already and must not reach the handler.
+ *
+ * @param waits undefined where nobody is to be given up: the balancer holds the clients to their time.
  */
-export function limitBody(request: IncomingMessage, response: ServerResponse, limits: ServerLimits): boolean {
+export function limitBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  limits: ServerLimits,
+  waits: BodyWaits<Socket> | undefined,
+): boolean {
   const { headers } = request;
   const length = headers["content-length"];
   const chunked = headers["transfer-encoding"] !== undefined;
@@ -19,23 +28,26 @@ export function limitBody(request: IncomingMessage, response: ServerResponse, li
     refuse(response);
     return false;
   }
-  watchTime(request, limits.bodyTimeoutMs);
+  if (waits !== undefined) watchTime(request, waits);
   if (chunked) watchSize(request, response, limits.maxBodyBytes);
   return true;
 }
 
-function watchTime(request: IncomingMessage, bodyTimeoutMs: number): void {
-  const { socket } = request;
-  const expired = () => socket.destroy();
-  socket.setTimeout(bodyTimeoutMs, expired);
-  request.once("close", () => {
-    socket.removeListener("timeout", expired);
-    socket.setTimeout(0);
-  });
-  request.once("end", () => {
-    socket.removeListener("timeout", expired);
-    socket.setTimeout(0);
-  });
+/** A piece is waited for from when the stream asks until its buffer is full or the body whole, whatever the app does with it. */
+function watchTime(request: IncomingMessage, waits: BodyWaits<Socket>): void {
+  const wait = { owner: request.socket, since: 0 };
+  const { _read: read, push } = request;
+  request._read = function readWatched(size: number): void {
+    if (!request.complete) waits.begin(wait);
+    read.call(request, size);
+  };
+  request.push = function pushWatched(chunk: Buffer | null): boolean {
+    const takesMore = push.call(request, chunk);
+    if (chunk === null || !takesMore) waits.end(wait);
+    else waits.begin(wait);
+    return takesMore;
+  };
+  request.once("close", () => waits.end(wait));
 }
 
 /** Counts where the parser hands pieces over, because listening for them would begin to read the body. */

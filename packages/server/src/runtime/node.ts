@@ -1,12 +1,13 @@
 /** Serves an app with node:http, on Node and, for (req, res) handlers, on Bun. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { REASONS } from "@paceline/link/reasons";
 import type { FetchHandler, NodeHandler } from "../app.js";
 import { RequestCounter } from "../request-counter.js";
 import { withPrivateUmask } from "../unix-socket.js";
 import { limitBody } from "./body-limit.js";
+import { BodyWaits } from "./body-waits.js";
 import { holdToLength } from "./exact-length.js";
 import { HostCheck } from "./host-check.js";
 import { listenError } from "./listen-error.js";
@@ -35,6 +36,8 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   const counter = new RequestCounter(inFlight);
   const draining = { closeAnswers: false };
   const hosts = options.behindBalancer ? undefined : new HostCheck();
+  const isWatched = !options.behindBalancer && limits.bodyTimeoutMs > 0;
+  const waits = isWatched ? new BodyWaits<Socket>(limits.bodyTimeoutMs, (socket) => socket.destroy()) : undefined;
   const isFetch = app.style === "fetch";
   const handler: NodeHandler = isFetch ? await adapt(app.handler, options, counter, draining) : app.handler;
 
@@ -55,7 +58,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     const watched = options.requestLog?.watch(request, response);
     if (draining.closeAnswers) response.setHeader("connection", "close");
     if (hosts?.accepts(request) === false) return answerPlainly(response, 400, { connection: "close" });
-    if (!limitBody(request, response, limits)) return;
+    if (!limitBody(request, response, limits, waits)) return;
     const failed = (error: unknown) => {
       watched?.();
       options.onError(error);

@@ -95,7 +95,10 @@ export const instanceLimitFields = {
   maxHeadBytes: bytes(16_384, "The longest request head; a longer one is answered 431.", { min: 256, max: 1 << 20 }),
   maxBodyBytes: bytes(104_857_600, "The longest request body; a longer one is answered 413.", { min: 0 }),
   headTimeoutMs: milliseconds(15_000, "How long a client may take to send a request head; then 408."),
-  bodyTimeoutMs: milliseconds(60_000, "How long a client may send nothing of a body it owes; then 408."),
+  bodyTimeoutMs: milliseconds(
+    60_000,
+    "How long a client may send nothing of a body that it owes and that is waited for; then 408.",
+  ),
   maxConnections: count(20_000, "Connections open at once; a new one beyond them is closed."),
   maxDeferredJobs: count(50_000, "Jobs put off by `defer` that may wait; beyond them `defer` throws."),
   maxDeferDelayMs: milliseconds(
@@ -121,7 +124,10 @@ export const balancerLimitFields = {
     { min: 0 },
   ),
   headTimeoutMs: milliseconds(15_000, "How long a client may take to send a request head; then 408."),
-  bodyTimeoutMs: milliseconds(60_000, "How long a client may send nothing of a body it owes; then 408."),
+  bodyTimeoutMs: milliseconds(
+    60_000,
+    "How long a client may send nothing of a body that it owes and that is waited for; then 408.",
+  ),
   keepAliveTimeoutMs: milliseconds(
     75_000,
     "How long a client connection may be idle between requests; more than the 60 s of common load balancers in front, which then never send a request to a connection that is just being closed.",

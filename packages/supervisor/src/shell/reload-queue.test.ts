@@ -4,12 +4,13 @@ import { ReloadQueue } from "./reload-queue.js";
 
 /** Reloads that end when the test says so. */
 function bench() {
-  const begun: { what: string; end(message: string): void }[] = [];
+  const begun: { what: string; end(message: string): void; fail(message: string): void }[] = [];
   const queue = new ReloadQueue(
     (pool, environment) =>
       new Promise<OperationResult>((resolve) => {
         const what = `${pool ?? "all"}${environment === undefined ? "" : ` ${environment.V}`}`;
-        begun.push({ what, end: (message) => resolve({ ok: true, message }) });
+        const end = (message: string) => resolve({ ok: true, message });
+        begun.push({ what, end, fail: (message) => resolve({ ok: false, code: "failed", message }) });
       }),
   );
   const run = (pool?: string, environment?: Record<string, string>) => queue.run(pool, environment, () => {});
@@ -17,7 +18,7 @@ function bench() {
   return { queue, begun, run, turn, names: () => begun.map(({ what }) => what) };
 }
 
-test("those that come while one runs share one further run, and all are told when that is in service", async () => {
+test("those that come while one runs share one further run; each has the result of the run that loaded its code", async () => {
   const { begun, run, turn, names } = bench();
   const results = [run(), run("web"), run("web", { V: "2" })];
   await turn();
@@ -26,7 +27,7 @@ test("those that come while one runs share one further run, and all are told whe
   await turn();
   expect(names()).toEqual(["all", "web 2"]);
   begun[1]?.end("second");
-  expect((await Promise.all(results)).map(({ message }) => message)).toEqual(["second", "second", "second"]);
+  expect((await Promise.all(results)).map(({ message }) => message)).toEqual(["first", "second", "second"]);
 });
 
 test("two pools are reloaded side by side; one of all pools waits for both, and takes over what waits for one", async () => {
@@ -44,12 +45,8 @@ test("two pools are reloaded side by side; one of all pools waits for both, and 
   await turn();
   expect(names()).toEqual(["web", "api", "all"]);
   begun[2]?.end("all");
-  expect((await Promise.all([web, api, again, all])).map(({ message }) => message)).toEqual([
-    "all",
-    "all",
-    "all",
-    "all",
-  ]);
+  const results = await Promise.all([web, api, again, all]);
+  expect(results.map(({ message }) => message)).toEqual(["web", "api", "all", "all"]);
   expect(queue.isRunning("web")).toBe(false);
 });
 
@@ -63,4 +60,16 @@ test("one that fails with an exception lets the next one begin", async () => {
   const second = queue.run(undefined, undefined, () => {});
   await expect(first).rejects.toThrow("no");
   expect(await second).toMatchObject({ message: "second" });
+});
+
+test("a reload that is done is answered at once, whatever becomes of those that wait", async () => {
+  const { begun, run, turn } = bench();
+  const [first, second] = [run(), run()];
+  await turn();
+  begun[0]?.end("first");
+  expect(await first).toEqual({ ok: true, message: "first" });
+  await turn();
+  begun[1]?.fail("no such table");
+  expect(await second).toMatchObject({ ok: false, message: "no such table" });
+  expect(await first).toMatchObject({ ok: true });
 });

@@ -31,15 +31,9 @@ export class ReloadQueue {
     return [...this.running].some((run) => overlap(run.pool, pool));
   }
 
-  /** Resolves when what is there now is in service; with a reload that comes meanwhile, when that one is. */
-  async run(pool: string | undefined, environment: Environment | undefined, onProgress: ProgressListener) {
-    const mine = this.place(pool, environment, onProgress);
-    const result = await mine.result;
-    const next = this.waitingFor(mine.pool);
-    if (next === undefined) return result;
-    // What came up in this run may already have been the code of the next one: only that says what is in service.
-    next.listeners.add(onProgress);
-    return next.result;
+  /** The result of the run that loads what is there now: the one that begins with it, or a further one that several share. */
+  run(pool: string | undefined, environment: Environment | undefined, onProgress: ProgressListener) {
+    return this.place(pool, environment, onProgress).result;
   }
 
   private place(pool: string | undefined, environment: Environment | undefined, onProgress: ProgressListener): Run {
@@ -72,8 +66,7 @@ export class ReloadQueue {
       .then(() => this.reload(run.pool, run.environment, tell))
       .finally(() => {
         this.running.delete(run);
-        // Those who waited for this one find the next one waiting still.
-        setImmediate(() => this.beginThoseThatMay());
+        this.beginThoseThatMay();
       });
     const run: Run = { pool, environment, listeners, result, begin };
     return run;

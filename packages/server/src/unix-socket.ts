@@ -1,19 +1,20 @@
 /** Makes way for a unix socket, and keeps it to its owner. */
 import { ServerError } from "./errors.js";
 
-const PROBE_TIMEOUT_MS = 2000;
-
 /**
  * Removes a socket file that nobody listens on any more.
  *
- * @throws ServerError `address-in-use` when somebody does.
+ * @throws ServerError `address-in-use` when somebody does, and when another kind of file is there.
  */
 export async function clearStaleSocket(path: string): Promise<void> {
   // Not needed under a supervisor, whose socket paths are new for each process: there it would only cost memory.
-  const { existsSync, unlinkSync } = await import("node:fs");
-  if (!existsSync(path)) return;
-  if (await answers(path)) throw new ServerError("address-in-use", `cannot listen on unix:${path}: it is in use`);
-  unlinkSync(path);
+  const { removeStaleSocket } = await import("@paceline/link/socket-file");
+  const found = await removeStaleSocket(path).catch((cause: Error) => {
+    throw new ServerError("cannot-listen", `cannot listen on unix:${path}: ${cause.message}`, { cause });
+  });
+  if (found === "held") throw new ServerError("address-in-use", `cannot listen on unix:${path}: it is in use`);
+  if (found === "other")
+    throw new ServerError("address-in-use", `cannot listen on unix:${path}: a file that is no socket is there`);
 }
 
 /** Runs a function in which a socket is bound; the socket's file gets mode 0600. */
@@ -24,26 +25,4 @@ export function withPrivateUmask<T>(bind: () => T): T {
   } finally {
     process.umask(before);
   }
-}
-
-async function answers(path: string): Promise<boolean> {
-  const { connect } = await import("node:net");
-  return new Promise((resolve, reject) => {
-    const socket = connect({ path });
-    const end = (settle: () => void) => {
-      clearTimeout(timer);
-      socket.destroy();
-      settle();
-    };
-    // A listener too busy to accept is a listener.
-    const timer = setTimeout(() => end(() => resolve(true)), PROBE_TIMEOUT_MS);
-    socket.on("connect", () => end(() => resolve(true)));
-    socket.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ECONNREFUSED" || error.code === "ENOENT") end(() => resolve(false));
-      else {
-        const message = `cannot listen on unix:${path}: ${error.message}`;
-        end(() => reject(new ServerError("cannot-listen", message, { cause: error })));
-      }
-    });
-  });
 }

@@ -1,8 +1,8 @@
 /** The directory in which one supervisor keeps its sockets, its log and its children's output: how it is taken and given back. */
 import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { lostMarkPath } from "@paceline/link";
+import { removeStaleSocket, socketFileAt } from "@paceline/link/socket-file";
 import { PacelineError } from "../errors.js";
 import type { RunDirPaths } from "../shell/run-dir-paths.js";
 import { fitsSocketAddress } from "../socket-path.js";
@@ -144,26 +144,17 @@ async function removeFolderIfDead(folder: string, remove: () => void): Promise<v
   if (!alive.includes(true)) remove();
 }
 
-/** Whether somebody listens on the socket at `path`; if nobody does, it is removed. */
+/** Whether somebody has the socket at `path`; if nobody does, it is removed. */
 async function removeIfDead(path: string): Promise<boolean> {
-  const alive = await isListening(path);
-  if (!alive) rmSync(path, { force: true });
-  return alive;
+  const found = await removeStaleSocket(path);
+  // In our own directory, where nothing else has that name.
+  if (found === "other") rmSync(path, { force: true });
+  return found === "held";
 }
 
 /** Whether somebody serves the socket at `path`. */
-export function isListening(path: string): Promise<boolean> {
-  return new Promise((done) => {
-    const socket = connect(path);
-    const end = (alive: boolean) => {
-      socket.destroy();
-      done(alive);
-    };
-    socket.setTimeout(2_000, () => end(true));
-    socket.on("connect", () => end(true));
-    // EAGAIN is a listener whose backlog is full.
-    socket.on("error", (error: NodeJS.ErrnoException) => end(error.code === "EAGAIN"));
-  });
+export async function isListening(path: string): Promise<boolean> {
+  return (await socketFileAt(path)) === "held";
 }
 
 /** Where the control socket is in a run directory that has no record. */

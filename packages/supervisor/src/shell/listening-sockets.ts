@@ -1,15 +1,15 @@
 /** The sockets the fleet listens on: bound here, once, and never listened on here; the balancers inherit them. */
 
 import { lookup } from "node:dns/promises";
-import { chmodSync, lchownSync, linkSync, lstatSync, renameSync, rmSync, unlinkSync } from "node:fs";
-import { connect, isIP } from "node:net";
+import { chmodSync, lchownSync, linkSync, lstatSync, renameSync, rmSync } from "node:fs";
+import { isIP } from "node:net";
 import { getSystemErrorMap } from "node:util";
+import { removeStaleSocket } from "@paceline/link/socket-file";
 import { formatListenAddress, isIpv6Only } from "../config/listen-address.js";
 import type { ListenAddress, UnixAddress } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { tcpPortHolder, unixSocketHolder } from "./port-holder.js";
 
-const PROBE_TIMEOUT_MS = 1000;
 const OWNER_ONLY = 0o600;
 
 /** A descriptor that is bound and not listening. */
@@ -67,7 +67,7 @@ async function bindTcpAddress(address: TcpListenAddress, all: readonly ListenAdd
 
 async function bindUnixAddress({ path, mode = OWNER_ONLY, group }: UnixAddress): Promise<ListeningSocket> {
   const text = `unix:${path}`;
-  await removeStaleSocket(path, text);
+  await makeWay(path, text);
   const binder = await systemBinder();
   const bound = binder.bindUnix(path);
   if (typeof bound === "number") throw bindError(bound, text, () => unixSocketHolder(path));
@@ -127,29 +127,15 @@ function once(action: () => void): () => void {
   };
 }
 
-/** A socket file that nobody answers at is left over from a crash; one that answers, or another kind of file, is not ours. */
-async function removeStaleSocket(path: string, text: string): Promise<void> {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) return;
-  if (!stat.isSocket())
-    throw new PacelineError("EEXIST", `cannot listen on ${text}: a file that is no socket is there`);
-  const answer = await probe(path);
-  if (answer === "ECONNREFUSED") unlinkSync(path);
-  else if (answer !== "ENOENT") throw inUse(text, unixSocketHolder(path));
-}
-
-/** `answers`, or the code of the error with which a connection failed. */
-function probe(path: string): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connect({ path });
-    const done = (answer: string) => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.setTimeout(PROBE_TIMEOUT_MS, () => done("ETIMEDOUT"));
-    socket.once("connect", () => done("answers"));
-    socket.on("error", (error: NodeJS.ErrnoException) => done(error.code ?? "EIO"));
+/** Makes way where a crash has left a socket file; one that a living process has, or another kind of file, is not ours. */
+async function makeWay(path: string, text: string): Promise<void> {
+  const found = await removeStaleSocket(path).catch((cause: NodeJS.ErrnoException) => {
+    const { code = "EIO", message } = cause;
+    throw new PacelineError(code, `cannot listen on ${text}: ${message}`, { cause });
   });
+  if (found === "other")
+    throw new PacelineError("EEXIST", `cannot listen on ${text}: a file that is no socket is there`);
+  if (found === "held") throw inUse(text, unixSocketHolder(path));
 }
 
 async function resolve(host: string, text: string): Promise<{ host: string; family: 4 | 6 }> {

@@ -1,7 +1,10 @@
 /** Finds the process that holds an address, through /proc; where there is none, nobody is named. */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readFileSync } from "node:fs";
+import { processesWith, socketsBoundTo } from "@paceline/link/unix-sockets";
+import { visible } from "../control-characters.js";
 
 const TCP_LISTEN = "0A";
+const MAX_COMMAND = 120;
 
 /** Such as `pid 4711 (nginx: master process)`; undefined when it cannot be told, as for a process of another user. */
 export function tcpPortHolder(port: number): string | undefined {
@@ -19,12 +22,7 @@ export function tcpPortHolder(port: number): string | undefined {
 
 /** The same for the path of a unix socket. */
 export function unixSocketHolder(path: string): string | undefined {
-  const inodes = new Set<string>();
-  for (const fields of rows("/proc/net/unix")) {
-    const inode = fields[6];
-    if (fields[7] === path && inode !== undefined) inodes.add(inode);
-  }
-  return holder(inodes);
+  return holder(socketsBoundTo(path));
 }
 
 function rows(table: string): string[][] {
@@ -35,23 +33,20 @@ function rows(table: string): string[][] {
     .map((line) => line.trim().split(/\s+/));
 }
 
-/** The lowest pid among those that have one of the sockets open: a parent rather than the child that inherited it. */
 function holder(inodes: ReadonlySet<string>): string | undefined {
-  if (inodes.size === 0) return undefined;
-  const pids = (attempt(() => readdirSync("/proc")) ?? []).filter((name) => /^\d+$/.test(name)).map(Number);
-  for (const pid of pids.sort((a, b) => a - b)) {
-    for (const fd of attempt(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {
-      const target = attempt(() => readlinkSync(`/proc/${pid}/fd/${fd}`)) ?? "";
-      if (target.startsWith("socket:[") && inodes.has(target.slice(8, -1))) return `pid ${pid} (${commandLine(pid)})`;
-    }
-  }
+  for (const pid of processesWith(inodes)) return `pid ${pid} (${commandLine(pid)})`;
   return undefined;
 }
 
+/** In one line, whatever the process calls itself. */
 function commandLine(pid: number): string {
   const line = attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "";
-  const text = line.replaceAll("\0", " ").trim();
-  return text === "" ? "unknown command" : text.length > 120 ? `${text.slice(0, 120)}…` : text;
+  const words = line.replaceAll("\0", " ").trim();
+  const text = visible(words.slice(0, MAX_COMMAND + 1))
+    .replaceAll("\n", "\\n")
+    .replaceAll("\t", "\\t");
+  if (text === "") return "unknown command";
+  return text.length > MAX_COMMAND ? `${text.slice(0, MAX_COMMAND)}…` : text;
 }
 
 /** A process may end, or belong to someone else, while we look at it; either way it has nothing to tell. */

@@ -15,12 +15,12 @@ export function readRoute(text: string): ReadRoute {
   if (slash < 0) {
     return { problem: `must be a path, or a host and a path, such as "/api/" or "example.com/", not ${shown}` };
   }
-  if (text.length > MAX_CHARACTERS) return { problem: `is longer than ${MAX_CHARACTERS} characters` };
+  const path = encodeNonAscii(text.slice(slash));
+  if (slash + path.length > MAX_CHARACTERS) return { problem: `is longer than ${MAX_CHARACTERS} characters` };
   if (/^[a-z+]+:\/\//i.test(text))
     return { problem: `has no scheme: a host and a path, such as "example.com/", not ${shown}` };
   const host = readHost(text.slice(0, slash));
   if ("problem" in host) return host;
-  const path = text.slice(slash);
   const problem = whatIsWrongWith(path);
   return problem === undefined ? { route: host.host + normalEscapes(path) } : { problem: `${problem}: ${shown}` };
 }
@@ -57,6 +57,13 @@ function whatIsWrongWith(path: string): string | undefined {
     return 'a route cannot have the segments "." and ".."';
   }
   return undefined;
+}
+
+/** As browsers send it: the bytes of UTF-8, percent-encoded. */
+function encodeNonAscii(path: string): string {
+  return path.replace(/\P{ASCII}+/gu, (text) =>
+    Buffer.from(text, "utf8").toString("hex").toUpperCase().replace(/../g, "%$&"),
+  );
 }
 
 /** Unreserved characters as they are, all other escapes with capital digits (RFC 3986 §6.2.2). */

@@ -32,7 +32,7 @@ function requests(count: number): string {
   return Array.from({ length: count }, (_, i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join("");
 }
 
-describe.each(SETUPS)("a client that pipelines and does not read, on %s over %s", (runtime, protocol) => {
+describe.concurrent.each(SETUPS)("a client that pipelines and does not read, on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
 
@@ -71,34 +71,37 @@ describe.each(SETUPS)("a client that pipelines and does not read, on %s over %s"
   });
 });
 
-describe.each(RUNTIMES)("a connection that is closed with an answer that nobody has read, on %s", (runtime) => {
-  it("counts until its descriptor is closed", async () => {
-    const balancer = await BalancerProcess.start(runtime, { maxConnections: 1, bufferBytes: 32_000_000 });
-    const body = Buffer.alloc(24_000_000, "0123456789");
-    const head = `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`;
-    const upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, ({ socket }) => {
-      socket.write(head);
-      socket.write(body);
+describe.concurrent.each(RUNTIMES)(
+  "a connection that is closed with an answer that nobody has read, on %s",
+  (runtime) => {
+    it("counts until its descriptor is closed", async () => {
+      const balancer = await BalancerProcess.start(runtime, { maxConnections: 1, bufferBytes: 32_000_000 });
+      const body = Buffer.alloc(24_000_000, "0123456789");
+      const head = `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`;
+      const upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, ({ socket }) => {
+        socket.write(head);
+        socket.write(body);
+      });
+      try {
+        const upstreams = [{ id: "web.1#1", name: "web.1", socket: upstream.path, maxInFlight: 1 }];
+        await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
+        const client = net.connect(balancer.port, "127.0.0.1");
+        client.pause().write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        // The upstream is done, and the client has not begun to read.
+        await balancer.reports(({ requestsTotal, inFlight }) => requestsTotal === 1 && inFlight === 0);
+        const other = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        expect(other.received).toMatch(/^HTTP\/1\.1 503 /);
+        let bytes = 0;
+        for await (const piece of client) bytes += piece.length;
+        expect(bytes).toBeGreaterThan(body.length);
+        await balancer.reports(({ connections }) => connections === 0);
+      } finally {
+        await balancer.stop();
+        await upstream.close();
+      }
     });
-    try {
-      const upstreams = [{ id: "web.1#1", name: "web.1", socket: upstream.path, maxInFlight: 1 }];
-      await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
-      const client = net.connect(balancer.port, "127.0.0.1");
-      client.pause().write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-      // The upstream is done, and the client has not begun to read.
-      await balancer.reports(({ requestsTotal, inFlight }) => requestsTotal === 1 && inFlight === 0);
-      const other = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-      expect(other.received).toMatch(/^HTTP\/1\.1 503 /);
-      let bytes = 0;
-      for await (const piece of client) bytes += piece.length;
-      expect(bytes).toBeGreaterThan(body.length);
-      await balancer.reports(({ connections }) => connections === 0);
-    } finally {
-      await balancer.stop();
-      await upstream.close();
-    }
-  });
-});
+  },
+);
 
 /** Reads that many answers, and gives the numbers at their ends. */
 async function numbersOf(socket: net.Socket, count: number): Promise<number[]> {

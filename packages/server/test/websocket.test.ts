@@ -63,6 +63,15 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       socket.terminate();
     });
 
+    it("sends in order what is sent without waiting, and then closes", async () => {
+      const socket = new WebSocket(`ws://127.0.0.1:${lane.target.port}/burst`);
+      const heard: string[] = [];
+      socket.on("message", (data) => heard.push(String(data)));
+      const code = await new Promise((resolve) => socket.on("close", resolve));
+      expect([code, heard]).toEqual([1000, Array.from({ length: 300 }, (_, i) => `${i}`)]);
+      await lane.program.line(/^# burst sent true/);
+    });
+
     it("closes by itself with a code and a reason", async () => {
       expect(await closed(await connect("/close"))).toEqual({ code: 4001, reason: "enough" });
     });

@@ -64,6 +64,11 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
   /** Once it is closed: the code of the Close frame that came or was sent first, 1006 when there was none. */
   closeCode: number | undefined;
   private queuedBytes = 0;
+  /** The write that is under way. */
+  private current: Promise<boolean> | undefined;
+  /** Frames that wait for it, and the one write that will send them: a stream would hold much more for each. */
+  private waiting: Uint8Array[] = [];
+  private next: Promise<boolean> | undefined;
   private readonly maxQueuedBytes: number;
   private readonly maxMessageBytes: number;
   private readonly readable: ReadableStream<Uint8Array>;
@@ -80,8 +85,8 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
   }
 
   /** Sends a message. Resolves when there is room for more: true; or when it cannot be sent any more: false. */
-  async send(message: string | Uint8Array): Promise<boolean> {
-    if (this.closeCode !== undefined) return false;
+  send(message: string | Uint8Array): Promise<boolean> {
+    if (this.closeCode !== undefined) return Promise.resolve(false);
     const isText = typeof message === "string";
     return this.write(frameOf(isText ? Opcode.TEXT : Opcode.BINARY, isText ? Buffer.from(message) : message));
   }
@@ -130,25 +135,48 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
     await this.writer.close().catch(() => {});
   }
 
-  private async write(frame: Uint8Array): Promise<boolean> {
+  private write(frame: Uint8Array): Promise<boolean> {
     const cost = frame.length + MESSAGE_COST_BYTES;
-    if (this.queuedBytes > 0 && this.queuedBytes + cost > this.maxQueuedBytes) {
-      this.closeCode ??= ABNORMAL;
-      const slow = new DOMException("a WebSocket's client takes too little: it was cut off", "AbortError");
-      await this.writer.abort(slow).catch(() => {});
-      return false;
-    }
+    if (this.queuedBytes > 0 && this.queuedBytes + cost > this.maxQueuedBytes) return this.cutOff();
     this.queuedBytes += cost;
-    leaveToCollector(cost);
+    if (this.current === undefined) {
+      this.current = this.writeNow(frame, cost);
+      return this.current;
+    }
+    this.waiting.push(frame);
+    this.next ??= this.writeWaiting(this.current);
+    return this.next;
+  }
+
+  private async writeWaiting(current: Promise<boolean>): Promise<boolean> {
+    await current;
+    const { waiting } = this;
+    this.waiting = [];
+    this.next = undefined;
+    const bytes = waiting.length === 1 ? (waiting[0] as Uint8Array) : Buffer.concat(waiting);
+    this.current = this.writeNow(bytes, bytes.length + waiting.length * MESSAGE_COST_BYTES);
+    return this.current;
+  }
+
+  private async writeNow(bytes: Uint8Array, cost: number): Promise<boolean> {
     try {
-      await this.writer.write(frame);
+      await this.writer.write(bytes);
       return true;
     } catch {
       this.closeCode ??= ABNORMAL;
       return false;
     } finally {
       this.queuedBytes -= cost;
+      // What waits goes first.
+      if (this.next === undefined) this.current = undefined;
     }
+  }
+
+  private async cutOff(): Promise<boolean> {
+    this.closeCode ??= ABNORMAL;
+    const slow = new DOMException("a WebSocket's client takes too little: it was cut off", "AbortError");
+    await this.writer.abort(slow).catch(() => {});
+    return false;
   }
 }
 

@@ -1,5 +1,6 @@
 /** The whole command line: its commands, and what an exit status comes from. */
 import { Command, CommanderError } from "commander";
+import { PacelineError } from "../errors.js";
 import "../hangup.js";
 import { commands } from "./commands/index.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
@@ -15,19 +16,31 @@ export type DefineCommand = (program: Command, action: (run: Action) => (...args
 /** Runs the command line `args` (without runtime and script) and sets the exit status of this process. */
 export async function run(args: string[]): Promise<void> {
   surviveClosedOutput();
+  // Looked for in the arguments: when the command line is wrong, no options have been parsed.
+  const wantsJson = args.slice(0, args.includes("--") ? args.indexOf("--") : args.length).includes("--json");
   const program = new Command("paceline")
     .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
     .version(version())
     .showHelpAfterError("(paceline --help tells all commands)")
+    .configureOutput(wantsJson ? { writeErr: () => {} } : {})
     .exitOverride();
   for (const define of commands) define(program, settle);
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    // Commander has told what was wrong; asked-for help and version are no mistakes.
-    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    // Asked-for help and version are no mistakes.
+    if (error.exitCode === 0) process.exitCode = EXIT.done;
+    else if (wantsJson) process.exitCode = reportError(new PacelineError("usage", mistakeOf(error)), true);
+    // Commander has written what was wrong.
+    else process.exitCode = EXIT.usage;
   }
+}
+
+/** What is wrong with the command line, in one line. */
+function mistakeOf({ code, message }: CommanderError): string {
+  if (code === "commander.help") return "no command was given";
+  return message.replace(/^error: /, "").replaceAll("\n", " ");
 }
 
 function settle(run: Action) {

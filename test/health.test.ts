@@ -3,7 +3,7 @@ import { existsSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { allReady, Project, RUNTIMES } from "./support/fleet.js";
+import { allReady, Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 import { needs } from "./support/processes.js";
 
@@ -111,4 +111,20 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", { timeout: 90_000 }, (
       generation: 1,
     });
   });
+});
+
+test("a reload goes through while instances are asked at intervals shorter than a response takes", async () => {
+  const app = `export default {
+  async fetch(request) {
+    if (request.url.endsWith("/health")) await new Promise((resolve) => setTimeout(resolve, 300));
+    return new Response("x");
+  },
+};
+`;
+  const health = { healthPath: "/health", healthIntervalMs: 50, healthTimeoutMs: 2000, healthFailures: 1 };
+  const project = await startFleet({ runtime: "bun", app, config: health });
+  const { code, output } = await project.cli(["reload"]);
+  expect(code, output).toBe(0);
+  const { pools } = await project.ready();
+  expect(pools[0]?.instances.map(({ restarts }) => restarts)).toEqual([0, 0]);
 });

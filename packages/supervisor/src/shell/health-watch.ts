@@ -12,14 +12,20 @@ export interface HealthWatchOptions {
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 500;
 
-interface Asked {
-  id: number;
-  answer(problem: string | undefined): void;
+/** A question that is under way. */
+interface Question {
+  path: string;
+  /** Tells what came of it. */
+  settle(problem: string | undefined): void;
+  outcome: Promise<string | undefined>;
 }
 
 export class HealthWatch {
-  /** Those that have said that they listen, and what each was asked last over its control channel. */
-  private readonly known = new WeakMap<LiveProcess, { asked: Asked | undefined }>();
+  /**
+   * Those that have said that they listen, and by their ids the questions under way over the control channel of each: one a path
+   * at the most, as whoever asks for the same path meanwhile shares it.
+   */
+  private readonly known = new WeakMap<LiveProcess, Map<number, Question>>();
   private questions = 0;
 
   constructor(private readonly options: HealthWatchOptions) {}
@@ -27,7 +33,7 @@ export class HealthWatch {
   /** It listens, or says so again: it is ready when it is well on its readyPath. */
   listens(child: LiveProcess): void {
     const isKnown = this.known.has(child);
-    if (!isKnown) this.known.set(child, { asked: undefined });
+    if (!isKnown) this.known.set(child, new Map());
     const health = child.kind === "instance" && child.mark === null ? this.options.healthOf(child) : undefined;
     // One that came back over a new connection is ready already, or still being asked.
     if (health?.readyPath !== undefined) {
@@ -40,8 +46,7 @@ export class HealthWatch {
 
   /** What came of a question over the control channel. */
   probed(child: LiveProcess, { id, problem }: Probed): void {
-    const asked = this.known.get(child)?.asked;
-    if (asked?.id === id) asked.answer(problem?.slice(0, 500));
+    this.known.get(child)?.get(id)?.settle(problem?.slice(0, 500));
   }
 
   /** What is wrong with one that has been ready for a while; undefined when nothing is, or nothing can be asked. */
@@ -86,16 +91,24 @@ export class HealthWatch {
     const { checkHost: host, healthTimeoutMs: timeoutMs } = health;
     const address = child.tcp ?? child.socket;
     if (child.protocol !== "lane" && address !== null) return probe({ address, path, host, timeoutMs });
+    return this.askOverChannel(child, path, host, timeoutMs);
+  }
+
+  private askOverChannel(child: LiveProcess, path: string, host: string, timeoutMs: number): Question["outcome"] {
+    const underWay = this.known.get(child) ?? new Map<number, Question>();
+    this.known.set(child, underWay);
+    for (const question of underWay.values()) if (question.path === path) return question.outcome;
     const id = ++this.questions;
-    return new Promise((resolve) => {
-      const answer = (problem: string | undefined) => {
-        clearTimeout(timer);
-        resolve(problem);
-      };
-      const timer = setTimeout(() => answer(`GET ${path} was not answered within ${timeoutMs} ms`), timeoutMs);
-      this.known.set(child, { asked: { id, answer } });
-      child.connection?.send({ type: "probe", id, path, host });
-    });
+    const { promise: outcome, resolve } = settleable<string | undefined>();
+    const settle = (problem: string | undefined) => {
+      clearTimeout(timer);
+      underWay.delete(id);
+      resolve(problem);
+    };
+    const timer = setTimeout(() => settle(`GET ${path} was not answered within ${timeoutMs} ms`), timeoutMs);
+    underWay.set(id, { path, settle, outcome });
+    child.connection?.send({ type: "probe", id, path, host });
+    return outcome;
   }
 }
 
@@ -106,6 +119,15 @@ function isOver(child: LiveProcess): boolean {
 /** Of one that limits its concurrency a question would wait behind the request that it has. */
 function isBusy(child: LiveProcess): boolean {
   return child.maxInFlight !== null && child.isBusy;
+}
+
+/** Node 20 has no Promise.withResolvers. */
+function settleable<T>(): { promise: Promise<T>; resolve(value: T): void } {
+  let resolve: (value: T) => void = () => {};
+  const promise = new Promise<T>((each) => {
+    resolve = each;
+  });
+  return { promise, resolve };
 }
 
 function pause(ms: number): Promise<void> {

@@ -1,0 +1,106 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { HealthConfig } from "../core/model.js";
+import { HealthWatch } from "./health-watch.js";
+import type { LiveProcess } from "./live-process.js";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+const HEALTH = {
+  healthPath: "/health",
+  healthIntervalMs: 1000,
+  healthTimeoutMs: 5000,
+  healthFailures: 1,
+  checkHost: "localhost",
+} as HealthConfig;
+
+/** What came of it; "nothing" while nothing has. */
+async function settled<T>(outcome: Promise<T>): Promise<T | "nothing"> {
+  let now: T | "nothing" = "nothing";
+  void outcome.then((value) => {
+    now = value;
+  });
+  await vi.advanceTimersByTimeAsync(0);
+  return now;
+}
+
+/** A watch over one instance on the lane, which answers each question after `answerMs`; null: never. */
+function watched({ answerMs, health = {} }: { answerMs: number | null; health?: Partial<HealthConfig> }) {
+  const reports: string[] = [];
+  const asked: string[] = [];
+  const instance = {
+    problem: undefined as string | undefined,
+    child: {
+      kind: "instance",
+      mark: null,
+      protocol: "lane",
+      maxInFlight: null,
+      exit: null,
+      drainDeadline: null,
+      verdict: null,
+      connection: {
+        send({ id, path }: { id: number; path: string }) {
+          asked.push(path);
+          if (answerMs === null) return;
+          const { problem } = instance;
+          setTimeout(() => watch.probed(instance.child, { type: "probed", id, ...(problem && { problem }) }), answerMs);
+        },
+      },
+    } as unknown as LiveProcess,
+  };
+  const watch = new HealthWatch({
+    healthOf: () => ({ ...HEALTH, ...health }),
+    report: (_, report) => reports.push(report.type === "hung" ? report.reason : report.type),
+  });
+  return { watch, instance, child: instance.child, reports, asked };
+}
+
+test.each([
+  { title: "while a question of the watch's own is under way", after: 1100, answerMs: 300, intervalMs: 1000 },
+  { title: "just before a question of the watch's own", after: 900, answerMs: 300, intervalMs: 1000 },
+  { title: "with an interval that is shorter than a response takes", after: 500, answerMs: 300, intervalMs: 100 },
+])("an instance that is well is found well $title, and stays", async ({ after, answerMs, intervalMs }) => {
+  const { watch, child, reports, asked } = watched({ answerMs, health: { healthIntervalMs: intervalMs } });
+  watch.listens(child);
+  for (let round = 0; round < 5; round++) {
+    await vi.advanceTimersByTimeAsync(after);
+    const found = Promise.all([watch.examine(child), watch.examine(child)]);
+    const before = asked.length;
+    await vi.advanceTimersByTimeAsync(answerMs);
+    expect(await settled(found)).toEqual([undefined, undefined]);
+    expect(asked.length - before).toBeLessThan(3);
+  }
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(reports).toEqual(["ready"]);
+  expect(vi.getTimerCount()).toBeLessThan(3);
+});
+
+test("one that is sick is found sick by everyone who asks, and one that never answers too", async () => {
+  const sick = watched({ answerMs: 300 });
+  sick.watch.listens(sick.child);
+  sick.instance.problem = "GET /health was answered 500";
+  await vi.advanceTimersByTimeAsync(1100);
+  const found = sick.watch.examine(sick.child);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(await found).toBe("GET /health was answered 500");
+  expect(sick.reports).toEqual(["ready", "sick: GET /health was answered 500"]);
+  expect(sick.asked).toHaveLength(1);
+
+  const silent = watched({ answerMs: null });
+  silent.watch.listens(silent.child);
+  await vi.advanceTimersByTimeAsync(1100);
+  const unanswered = silent.watch.examine(silent.child);
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(await unanswered).toBe("GET /health was not answered within 5000 ms");
+  expect(silent.reports).toEqual(["ready", "sick: GET /health was not answered within 5000 ms"]);
+});
+
+test("questions for two paths do not take each other's place", async () => {
+  const { watch, child, asked, reports } = watched({ answerMs: 300, health: { readyPath: "/ready" } });
+  watch.listens(child);
+  const found = watch.examine(child);
+  await vi.advanceTimersByTimeAsync(300);
+  expect(asked).toEqual(["/ready", "/health"]);
+  expect(await settled(found)).toBeUndefined();
+  expect(reports).toEqual(["ready"]);
+});

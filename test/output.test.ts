@@ -1,6 +1,6 @@
 /** What instances write, and what happens to the fleet, can be read by name, and followed; what is lost of it is counted. */
 import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
@@ -185,5 +185,56 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     });
     expect((await status())?.pools[0]?.instances[0]).toMatchObject({ state: "ready", restarts: 0, attempt: 1 });
     expect((await get(project.port)).body).toBe(HELLO_BODY);
+  });
+
+  test("on a full disk a reload that is done says so, a clean stop is known, and nothing blames the config", async (context) => {
+    needs(context, "unshare");
+    if (process.getuid?.() !== 0) context.skip("only root can mount a small disk");
+    const quiet = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;
+    const project = await Project.make({ runtime, app: quiet("v1"), instances: 1, config: { minReadyMs: 50 } });
+    project.write("next.js", quiet("v2"));
+    mkdirSync(join(project.folder, "disk"));
+    project.write(
+      "full.sh",
+      `mount -t tmpfs -o size=1m none disk
+      step() { echo "== $1"; shift; "$@" 2>&1; echo "exit $?"; }
+      export PACELINE_RUN_DIR=$PWD/disk/run
+      step start paceline start --detach
+      trap 'paceline stop >/dev/null 2>&1' EXIT
+      dd if=/dev/zero of=disk/fill bs=4k 2>/dev/null
+      mv next.js app.js
+      step reload paceline reload
+      step again paceline reload
+      step status paceline status
+      step events paceline events
+      step check env TMPDIR=$PWD/disk paceline check
+      step other paceline start --run-dir disk/other
+      step stop paceline stop
+      step stopped paceline status
+      step left ls disk/run
+      rm disk/fill
+      step anew paceline start --detach`,
+    );
+    const env = { ...project.startEnvironment(), PATH: `${dirname(PACELINE)}:${process.env.PATH}` };
+    const { stdout } = await run("unshare", ["--mount", "sh", "full.sh"], { cwd: project.folder, env });
+    const steps = Object.fromEntries(
+      stdout
+        .split(/^== /m)
+        .slice(1)
+        .map((text) => [text.slice(0, text.indexOf("\n")), text.slice(text.indexOf("\n") + 1)]),
+    );
+    expect(steps.start).toMatch(/exit 0\n$/);
+    expect(steps.reload).toMatch(/exit 0\n$/);
+    expect(steps.again).toMatch(/exit 0\n$/);
+    expect(steps.status).toMatch(/^run directory: .*\/fleet\.json cannot be written: ENOSPC/m);
+    expect(steps.events?.match(/warn +paceline +.*\/fleet\.json cannot be written: ENOSPC/g)).toHaveLength(1);
+    expect(steps.check).toMatch(/\/disk\b.*TMPDIR/);
+    expect(steps.check).not.toMatch(/paceline\.config|before it exported/);
+    expect(steps.check).toMatch(/exit 1\n$/);
+    expect(steps.other).toMatch(/disk\/other\/.*cannot be written: ENOSPC[\s\S]*exit 1\n$/);
+    expect(steps.stop).toMatch(/exit 0\n$/);
+    expect(steps.stopped).toMatch(/the fleet has stopped\nexit 3\n$/);
+    expect(steps.left).not.toMatch(/draft|fleet\.json\./);
+    expect(steps.anew).toMatch(/exit 0\n$/);
   });
 });

@@ -70,6 +70,7 @@ export function status(pools: PoolStatus[], more: Partial<Status> = {}): Status 
     pssBytes: 61e6,
     supervisor: { rssBytes: 30e6, pssBytes: 10e6 },
     watch: null,
+    problem: null,
     log: null,
     balancers: [balancer("balancer.1")],
     pools,

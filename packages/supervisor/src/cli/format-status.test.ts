@@ -61,6 +61,7 @@ const status: Status = {
   pssBytes: 40_000_000,
   supervisor: { rssBytes: 30_000_000, pssBytes: 10_000_000 },
   watch: null,
+  problem: null,
   log: null,
   balancers: [balancer],
   pools: [

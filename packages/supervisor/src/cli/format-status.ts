@@ -50,6 +50,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   const troubles = [
     ...[...instances, ...status.balancers].flatMap(trouble),
     ...instances.flatMap(exposure),
+    ...(status.problem === null ? [] : [`run directory: ${visible(status.problem)}`]),
     ...logTrouble(status.log),
   ];
   return [

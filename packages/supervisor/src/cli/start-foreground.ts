@@ -18,6 +18,7 @@ import { type LogPrinter, openLogPrinter } from "./log-printer.js";
 import { milliseconds } from "./options.js";
 import { failureOf, printResult } from "./output.js";
 import { type PreparedStart, prepareStart } from "./prepare-start.js";
+import { RecordKeeper } from "./record-keeper.js";
 import { UP } from "./supervisor-process.js";
 import { version } from "./version.js";
 
@@ -75,7 +76,12 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     folder: runDir.logFolder,
     onTrouble: (message) => supervisor.warn(message),
   });
+  const record = new RecordKeeper(
+    () => describe(prepared, runDir, latest),
+    (problem) => supervisor.warn(problem),
+  );
   const supervisor = createSupervisor({
+    problem: () => record.problem,
     logStatus: log.status,
     config: fleet.config,
     runDir: runDir.paths,
@@ -86,7 +92,7 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
       latest = loaded.fleet;
       return { ok: true, config: latest.config };
     },
-    onReloaded: () => describe(prepared, runDir, latest),
+    onReloaded: () => record.update(),
     runtimes: { node: runtimes.node ?? "node", ...(runtimes.bun === undefined ? {} : { bun: runtimes.bun }) },
     version: version(),
     ...(options.watch ? { watch: { configFile: fleet.source.kind === "config" ? fleet.source.file : undefined } } : {}),
@@ -109,6 +115,7 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     return status;
   } finally {
     forgetClient();
+    record.close();
     await control.close();
     process.off("SIGUSR1", reopen);
     await Promise.all([log.close(), printer.close()]);

@@ -5,7 +5,7 @@
  */
 import { writeSync } from "node:fs";
 import { composeFleet, type LoadTask } from "./compose.js";
-import type { LoadAnswer } from "./load-process.js";
+import { ANSWER_NOT_WRITTEN, type LoadAnswer } from "./load-answer.js";
 import { ConfigError } from "./problems.js";
 
 const RESULT_FD = 3;
@@ -25,6 +25,11 @@ function writeAll(bytes: Buffer): void {
 
 const task = process.argv[2];
 if (task === undefined) throw new Error("load-child needs its task");
-writeAll(Buffer.from(JSON.stringify(await load(JSON.parse(task) as LoadTask))));
+const answer = Buffer.from(JSON.stringify(await load(JSON.parse(task) as LoadTask)));
+try {
+  writeAll(answer);
+} catch {
+  process.exit(ANSWER_NOT_WRITTEN);
+}
 // User code may have left timers or sockets behind.
 process.exit(0);

@@ -10,10 +10,8 @@ import { inheritable, ownRuntimeCommand } from "../runtime-command.js";
 import { spawnProblem } from "../spawn-problem.js";
 import type { LoadTask } from "./compose.js";
 import { placeOf } from "./find.js";
-import { ConfigError, type Problem } from "./problems.js";
-
-/** What the child writes to fd 3. */
-export type LoadAnswer = { config: FleetConfig } | { problems: Problem[] };
+import { ANSWER_NOT_WRITTEN, type LoadAnswer } from "./load-answer.js";
+import { ConfigError } from "./problems.js";
 
 /** The most an answer may be, in bytes: room for many pools with whole environments. */
 const MAX_ANSWER_BYTES = 16 << 20;
@@ -65,6 +63,7 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
     if (fstatSync(answerFile.fd).size > MAX_ANSWER_BYTES) {
       throw fail(`makes a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
     }
+    if (ended.code === ANSWER_NOT_WRITTEN) throw noRoom("what was read of the config could not be written there");
     const text = readFileSync(answerFile.path, "utf8");
     if (text === "")
       throw fail(`ended with ${ended.signal ?? `code ${ended.code}`} before it exported a configuration`);
@@ -78,15 +77,29 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
 
 /** A file and not a pipe: what was written is there when the process has ended, however busy we are. */
 function openAnswerFile(): { fd: number; path: string; remove(): void } {
-  const folder = mkdtempSync(join(tmpdir(), "paceline-config-"));
-  const path = join(folder, "answer.json");
-  const fd = openSync(path, "wx+", 0o600);
+  let folder: string | undefined;
+  let path: string;
+  let fd: number;
+  try {
+    folder = mkdtempSync(join(tmpdir(), "paceline-config-"));
+    path = join(folder, "answer.json");
+    fd = openSync(path, "wx+", 0o600);
+  } catch (cause) {
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+    throw noRoom((cause as Error).message, cause);
+  }
+  const made = folder;
   return {
     fd,
     path,
     remove() {
       closeSync(fd);
-      rmSync(folder, { recursive: true, force: true });
+      rmSync(made, { recursive: true, force: true });
     },
   };
+}
+
+function noRoom(reason: string, cause?: unknown): PacelineError {
+  const message = `the folder for temporary files, ${tmpdir()}, cannot be used: ${reason}; make room there, or name another with TMPDIR`;
+  return new PacelineError("tmpdir", message, { cause });
 }

@@ -145,6 +145,8 @@ export interface Status {
   supervisor: { rssBytes: number; pssBytes: number | null };
   /** Null unless the fleet reloads itself when its files change. */
   watch: WatchStatus | null;
+  /** Why the record of the fleet in its run directory is out of date, such as a disk that is full; null when it is not. */
+  problem: string | null;
   /** Null where no log is kept. */
   log: LogStatus | null;
   balancers: BalancerStatus[];

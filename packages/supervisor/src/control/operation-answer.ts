@@ -1,6 +1,6 @@
 /** Answers with an operation that takes its time: its progress line by line, then its result. */
 import type { ServerResponse } from "node:http";
-import { STATUS_OF, sendJson } from "./answer.js";
+import { ControlError, STATUS_OF, sendJson } from "./answer.js";
 import type { OperationResult, ProgressListener } from "./api.js";
 
 /** Progress beyond this many unread bytes is left out; the result is not. */
@@ -25,7 +25,11 @@ export async function operation(
     begin();
     response.write(`${JSON.stringify({ progress: message })}\n`);
   });
-  const result = await withDeadline(running, Number(query.get("timeoutMs") ?? 0));
+  const foreseen = running.catch((error: unknown): OperationResult => {
+    if (error instanceof ControlError || !response.headersSent) throw error;
+    return { ok: false, code: "failed", message: error instanceof Error ? error.message : String(error) };
+  });
+  const result = await withDeadline(foreseen, Number(query.get("timeoutMs") ?? 0));
   answered = true;
   if (response.destroyed) return;
   if (!result.ok && !response.headersSent) {

@@ -3,10 +3,11 @@
  * process it names runs, so a crash leaves nothing locked. Taking it means to link the next number, which one starter
  * alone can do; the highest file is never removed, so no number comes twice.
  */
-import { linkSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { linkSync, readdirSync, readFileSync, truncateSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { PacelineError } from "../errors.js";
 import { identify, isRunning, type ProcessIdentity } from "./process-identity.js";
+import { writeDraft } from "./write-file.js";
 
 export interface RunDirLock {
   /** Counts the holders of this lock since the directory was made; no two have the same. */
@@ -26,7 +27,7 @@ export function takeLock(folder: string): RunDirLock {
   const self = identify(process.pid);
   if (self === undefined) throw new PacelineError("running", "cannot tell when this process started");
   const draft = join(folder, `draft.${process.pid}`);
-  writeFileSync(draft, JSON.stringify(self), { mode: 0o600 });
+  writeDraft(draft, JSON.stringify(self));
   try {
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const highest = Math.max(0, ...numbers(folder));
@@ -61,11 +62,13 @@ export function lockHolder(folder: string): ProcessIdentity | undefined {
   return holder !== undefined && isRunning(holder) ? holder : undefined;
 }
 
-/** The file stays, and names nobody. */
+/** The file stays, and names nobody. To empty it takes no room on a disk that is full. */
 function release(folder: string, number: number): void {
-  const draft = join(folder, `draft.${process.pid}`);
-  writeFileSync(draft, "{}", { mode: 0o600 });
-  renameSync(draft, join(folder, `lock.${number}`));
+  try {
+    truncateSync(join(folder, `lock.${number}`));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
 }
 
 function numbers(folder: string): number[] {
@@ -81,7 +84,7 @@ function readHolder(file: string): ProcessIdentity | undefined {
     const holder = JSON.parse(readFileSync(file, "utf8")) as Partial<ProcessIdentity>;
     return typeof holder.pid === "number" ? (holder as ProcessIdentity) : undefined;
   } catch (error) {
-    // A file cut short by a full disk or a lost machine names nobody either.
+    // A file that was emptied, or cut short with a lost machine, names nobody.
     if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }

@@ -1,6 +1,7 @@
 /** `fleet.json` in a run directory: what the fleet there is, for whoever finds it. */
-import { closeSync, constants, openSync, readSync, renameSync, writeFileSync } from "node:fs";
+import { closeSync, constants, ftruncateSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { replaceFile } from "./write-file.js";
 
 export interface FleetRecord {
   version: 1;
@@ -23,11 +24,37 @@ export interface FleetRecord {
 const NAME = "fleet.json";
 const MAX_BYTES = 64 << 10;
 
-/** Replaces the record in the run directory `path`, so that whoever reads it sees all of one. */
+/** Replaces the record in the run directory `path`, so that whoever reads it sees all of one. @throws PacelineError such as `ENOSPC` */
 export function writeRecord(path: string, record: FleetRecord): void {
-  const draft = join(path, `${NAME}.${process.pid}`);
-  writeFileSync(draft, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
-  renameSync(draft, join(path, NAME));
+  replaceFile(join(path, NAME), textOf(record));
+}
+
+/** Writes the last record of a fleet that has ended. Without room for it the old one is written over, or else removed. */
+export function writeLastRecord(path: string, record: FleetRecord): void {
+  try {
+    writeRecord(path, record);
+  } catch {
+    if (!overwrite(join(path, NAME), textOf(record))) rmSync(join(path, NAME), { force: true });
+  }
+}
+
+/** Whether the text fits into the room that the file has. */
+function overwrite(file: string, text: string): boolean {
+  let fd: number | undefined;
+  try {
+    fd = openSync(file, constants.O_WRONLY | constants.O_NOFOLLOW);
+    const length = writeSync(fd, text, 0);
+    ftruncateSync(fd, length);
+    return length === Buffer.byteLength(text);
+  } catch {
+    return false; // The caller removes what is left.
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+function textOf(record: FleetRecord): string {
+  return `${JSON.stringify(record, null, 2)}\n`;
 }
 
 /** The record in the run directory `path`; undefined when there is none that this version can read. */

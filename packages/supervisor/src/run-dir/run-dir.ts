@@ -1,5 +1,5 @@
 /** The directory in which one supervisor keeps its sockets, its log and its children's output: how it is taken and given back. */
-import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { lostMarkPath } from "@paceline/link";
 import { removeStaleSocket, socketFileAt } from "@paceline/link/socket-file";
@@ -9,8 +9,9 @@ import { fitsSocketAddress } from "../socket-path.js";
 import { takeLock } from "./lock.js";
 import { describeOrphans } from "./orphaned.js";
 import { endOrphans, findOrphans } from "./orphans.js";
-import { type FleetRecord, readRecord, writeRecord } from "./record.js";
+import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
 import { distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
+import { writeDraft } from "./write-file.js";
 
 const CONTROL_SOCKET = "control.sock";
 const LINK_SOCKET = "link.sock";
@@ -22,7 +23,7 @@ export interface RunDir {
   paths: RunDirPaths;
   /** The folder in which the log is kept. */
   logFolder: string;
-  /** Says what runs here, to whoever finds the directory. */
+  /** Says what runs here, to whoever finds the directory. @throws PacelineError such as `ENOSPC`; what was said before stays */
   describe(fleet: Pick<FleetRecord, "source" | "folder" | "release" | "name" | "orphanGraceMs">): void;
   /** Removes what belongs to this start and lets others have the directory. */
   release(): void;
@@ -42,7 +43,7 @@ export interface OpenOptions {
  */
 export async function openRunDir(path: string, { replace = false, timeoutMs }: OpenOptions = {}): Promise<RunDir> {
   makePrivate(path);
-  if (!existsSync(join(path, ".gitignore"))) writeFileSync(join(path, ".gitignore"), "*\n");
+  if (!existsSync(join(path, ".gitignore"))) writeDraft(join(path, ".gitignore"), "*\n");
   const lock = takeLock(path);
   try {
     await settleOrphans(path, replace, timeoutMs);
@@ -77,14 +78,23 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
     describe: (fleet) => {
       const { controlSocket, linkSocket } = paths;
       const startedAt = record?.startedAt ?? Date.now();
-      record = { version: 1, ...fleet, pid: process.pid, startedAt, endedAt: null, controlSocket, linkSocket };
-      writeRecord(path, record);
+      const next = {
+        version: 1,
+        ...fleet,
+        pid: process.pid,
+        startedAt,
+        endedAt: null,
+        controlSocket,
+        linkSocket,
+      } as const;
+      writeRecord(path, next);
+      record = next;
     },
     release: () => {
       rmSync(own, { recursive: true, force: true });
       if (short !== undefined) rmSync(short, { recursive: true, force: true });
       rmSync(`${own}.sockets`, { force: true });
-      if (record !== undefined) writeRecord(path, { ...record, endedAt: Date.now() });
+      if (record !== undefined) writeLastRecord(path, { ...record, endedAt: Date.now() });
       lock.release();
     },
   };
@@ -111,7 +121,7 @@ async function settleOrphans(path: string, replace: boolean, timeoutMs: number |
   if (!replace) throw new PacelineError("orphans", describeOrphans(record, link, orphans.length));
   const left = await endOrphans(link, timeoutMs);
   if (left.length === 0) {
-    if (record !== undefined) writeRecord(path, { ...record, endedAt: Date.now() });
+    if (record !== undefined) writeLastRecord(path, { ...record, endedAt: Date.now() });
     return;
   }
   const names = left.map(({ name, pid }) => `${name} (pid ${pid})`).join(", ");

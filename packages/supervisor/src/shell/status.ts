@@ -19,6 +19,7 @@ export interface StatusSources {
   state: Status["state"];
   listen: string[];
   watch: WatchStatus | null;
+  problem: string | null;
   log: LogStatus | null;
   fleet: Fleet;
   configs: PoolConfigs;
@@ -49,6 +50,7 @@ export function buildStatus(sources: StatusSources): Status {
     errorsTotal: totals.errorsTotal,
     ...memoryOfAll(sources),
     watch: sources.watch,
+    problem: sources.problem,
     log: sources.log,
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)

@@ -49,7 +49,7 @@ export interface SupervisorOptions {
   environment: Record<string, string>;
   /** Reads the config afresh; must not keep what it loads in this process. */
   loadConfig(): Promise<{ ok: true; config: FleetConfig } | { ok: false; problems: string[] }>;
-  /** All pools are of the config that was read last. */
+  /** All pools are of the config that was read last; must not throw. */
   onReloaded?(): void;
   /** Absolute paths of the binaries. */
   runtimes: { bun?: string; node: string };
@@ -57,6 +57,8 @@ export interface SupervisorOptions {
   version: string;
   /** The programs that children run; those of @paceline/server and @paceline/balancer unless given. */
   entries?: SpawnSettings["entries"];
+  /** What is wrong around the fleet; null when nothing is. */
+  problem?: () => string | null;
   /** How the log is that is kept of this fleet. */
   logStatus?: () => LogStatus;
   /** Reload what changed on a change of files; with the file that the config was read from, if from a file. */
@@ -282,6 +284,7 @@ class FleetSupervisor implements Supervisor {
       state: this.stopping !== undefined ? "stopping" : allReady ? "running" : "starting",
       listen: this.sockets.map((socket) => socket.url),
       watch: this.watch?.status ?? null,
+      problem: this.options.problem?.() ?? null,
       log: this.options.logStatus?.() ?? null,
     });
   }

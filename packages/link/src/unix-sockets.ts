@@ -27,6 +27,14 @@ export function socketsBoundTo(path: string): Set<string> {
   return inodes;
 }
 
+/** Whether a socket is bound to a path in `folder` or below; undefined where it cannot be told. */
+export function hasSocketBelow(folder: string): boolean | undefined {
+  const text = attempt(() => readFileSync(TABLE, "latin1"));
+  if (text === undefined) return undefined;
+  const names = [folder, attempt(() => realpathSync(folder)) ?? folder];
+  return names.some((name) => text.includes(` ${Buffer.from(name).toString("latin1")}/`));
+}
+
 /** The processes that have one of these sockets open, the lowest pid first: a parent before the child that inherited it. */
 export function* processesWith(inodes: ReadonlySet<string>): Generator<number> {
   if (inodes.size === 0) return;

@@ -246,7 +246,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     if (!isRoot) context.skip("needs root, to be another user");
     const folder = makeFolder({ "app.mjs": SAYING("x"), "paceline.toml": 'app = "app.mjs"\n' });
     const root = user();
-    const { state, runDir } = { state: root.state, ...(await root.start(folder)) };
+    const { state, runDir, pid } = { state: root.state, ...(await root.start(folder)) };
     for (const path of [folder, join(state, "..")]) chmodSync(path, 0o755);
     const stranger = user({ uid: STRANGER, gid: STRANGER });
     stranger.env.PACELINE_STATE_DIR = state;
@@ -284,7 +284,18 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       stderr: expect.stringMatching(/^paceline: the fleet is nobody's: --update-env would hand over/),
     });
     expect((await root.paceline(theirs, "stop", "--run-dir", fleet.runDir)).code).toBe(0);
+    // A fleet is another's as long as a process of it has a socket there, with its supervisor or without.
+    stranger.env.PACELINE_STATE_DIR = state;
+    kill(pid);
+    await expect.poll(() => existsSync(join(runDir, "link.sock.lost"))).toBe(true);
+    expect(await stranger.paceline(folder, "status")).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/denied/),
+    });
     expect((await root.paceline(folder, "stop")).code).toBe(0);
+    expect(existsSync(runDir)).toBe(true);
+    expect(await stranger.ask(folder)).toMatch(/^3 nothing is running/);
+    expect(await run(PACELINE, ["status"], { cwd: theirs, env: elsewhere })).toMatchObject({ code: 3 });
   });
 });
 

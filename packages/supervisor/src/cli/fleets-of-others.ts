@@ -1,10 +1,13 @@
 /** Says whose a fleet may be that this user cannot reach, so that nothing is called stopped without having been looked at. */
 import { lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { hasSocketBelow } from "@paceline/link/unix-sockets";
 import { findConfigFile } from "../config/find.js";
 import { runDirName } from "../run-dir/identity.js";
 import { stateFolder, stateFolderOf } from "../run-dir/place.js";
+import { controlSocketIn } from "../run-dir/run-dir.js";
 import { userName } from "../run-dir/users.js";
+import { fitsSocketAddress } from "../socket-path.js";
 
 /**
  * One line when another user has the fleet, or may have it: the owner of the folder, and root.
@@ -49,10 +52,17 @@ function ownerOf(path: string): number | undefined {
   return statSync(path, { throwIfNoEntry: false })?.uid;
 }
 
+/**
+ * A directory stays when its fleet has ended; one that runs has sockets below it, which everybody may see. Where that cannot
+ * be told, the directory counts.
+ */
 function look(path: string): "there" | "missing" | "denied" {
   try {
-    return lstatSync(path, { throwIfNoEntry: false }) === undefined ? "missing" : "there";
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return "missing";
   } catch {
     return "denied";
   }
+  // A longer path has its sockets elsewhere.
+  if (!fitsSocketAddress(controlSocketIn(path))) return "there";
+  return hasSocketBelow(path) === false ? "missing" : "there";
 }

@@ -1,0 +1,18 @@
+/** What a terminal would act on is shown, and what people write is left alone. */
+import { expect, test } from "vitest";
+import { visible } from "./control-characters.js";
+
+test.each([
+  ["\x00", "\\x00"],
+  ["\x1b[2J", "\\x1b[2J"],
+  ["\r", "\\r"],
+  ["\x9b", "\\x9b"],
+  ...[0x61c, 0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202e, 0x2066, 0x2069].map((code) => [
+    String.fromCharCode(code),
+    `\\u${code.toString(16).padStart(4, "0")}`,
+  ]),
+  ["a\tb\nc", "a\tb\nc"],
+  ["Zoë שלום 車輪 👩\u200d💻 – ‘x’", "Zoë שלום 車輪 👩\u200d💻 – ‘x’"],
+])("%j is shown as %j", (text, shown) => {
+  expect(visible(`<${text}>`)).toBe(`<${shown}>`);
+});

@@ -1,5 +1,5 @@
 /** `paceline start --watch`: what is saved is served; what does not start changes nothing, and is told. */
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { saying, throwing } from "./support/apps.js";
 import { PACELINE, Project, type ProjectOptions, RUNTIMES } from "./support/fleet.js";
@@ -161,6 +161,33 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     expect(await screen.exit()).toBe(0);
     await project.nothingLeft();
   });
+
+  once(
+    "says when nothing serves on, and forgets it when the newest code gets ready by itself; a scale says why not",
+    async () => {
+      const breakable = (text: string) => `
+      import { existsSync } from "node:fs";
+      if (existsSync(new URL("./.broken", import.meta.url))) throw new Error("the database is away");
+      setTimeout(() => {
+        setInterval(() => existsSync(new URL("./.broken", import.meta.url)) && process.exit(9), 20);
+      });
+      ${saying(text)}`;
+      const config = { backoff: { initialMs: 20, maxMs: 100 } };
+      const project = await startWatching({ runtime, app: breakable("one"), instances: 2, config });
+      project.write(".broken", "");
+      await project.statusWhere("no instance to be ready", ({ pools: [web] }) => web?.ready === 0);
+      const scaled = await project.cli(["scale", "web", "2"]);
+      expect(scaled.output).toMatch(/web\.\d does not get ready: .*the database is away/);
+      expect(scaled.code).toBe(1);
+      project.write("app.js", breakable("two"));
+      await tells(project, /the change was not taken over: what ran before is not ready either/);
+      expect((await project.status()).watch?.failure).toMatch(/^web: reload failed: .*; no instance is ready$/);
+      rmSync(`${project.folder}/.broken`);
+      await project.statusWhere("the failure to be over", (status) => status.watch?.failure === null);
+      await serves(project, "two");
+      expect(await events(project)).not.toMatch(/reload done/);
+    },
+  );
 
   once("is off unless asked for", async () => {
     const project = await Project.make({ runtime, app: saying("one") });

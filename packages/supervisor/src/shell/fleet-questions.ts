@@ -1,6 +1,6 @@
 /** Questions that the shell asks of the fleet's present value. */
 import type { OperationResult } from "../control/api.js";
-import { type Fleet, findSlot, occupants, type Slot } from "../core/fleet.js";
+import { type Fleet, findSlot, occupants, processId, type Slot } from "../core/fleet.js";
 import type { SlotBook } from "./slot-book.js";
 
 /** A slot that was never ready is given up on after this many starts in a row that failed. */
@@ -9,7 +9,7 @@ const HOPELESS_STARTS = 2;
 /**
  * Whether these slots are all ready: `undefined` while that is open, else the result. A slot that failed settles it, and
  * so does one that was never ready and could not start twice.
- * @param areNew whether the slots have just been added: what was in them before they were taken away does not count.
+ * @param areNew whether only what is in the slots now counts, not what was ready in them before.
  */
 export function readiness(
   slots: readonly Slot[],
@@ -31,6 +31,29 @@ export function readiness(
     open = true;
   }
   return open ? undefined : { ok: true, message: done };
+}
+
+/** How many instances of that pool are ready. */
+export function readyCount(fleet: Fleet, poolName: string): number {
+  const slots = fleet.pools.find(({ name }) => name === poolName)?.slots ?? [];
+  return slots.filter((slot) => slot.member.process.state === "ready").length;
+}
+
+/** When the oldest process of that pool began; undefined when not all that are wanted are ready. */
+export function allReadySince(
+  fleet: Fleet,
+  poolName: string,
+  startOf: (processId: string) => number | undefined,
+): number | undefined {
+  const pool = fleet.pools.find(({ name }) => name === poolName);
+  const slots = pool?.slots.filter(({ index }) => index <= pool.wanted) ?? [];
+  let since = Number.POSITIVE_INFINITY;
+  for (const { name, member } of slots) {
+    const startedAt = startOf(processId(name, member.process.attempt));
+    if (member.process.state !== "ready" || startedAt === undefined) return undefined;
+    since = Math.min(since, startedAt);
+  }
+  return slots.length === 0 ? undefined : since;
 }
 
 /** Every slot of the fleet that is wanted. */

@@ -40,7 +40,7 @@ export class Operations {
     return this.resize(pool, instances, onProgress);
   }
 
-  /** Brings a pool to that size and waits until the new slots are ready and the surplus ones are gone. */
+  /** Brings a pool to that size and waits until all its slots are ready and the surplus ones are gone. */
   async resize(pool: Pool, instances: number, onProgress: ProgressListener): Promise<OperationResult> {
     const { runner, slots: book, log } = this.options;
     const { name } = pool;
@@ -54,8 +54,7 @@ export class Operations {
         return { ok: false, code: "failed", message: `another command has scaled ${name} since` };
       }
       if (now.slots.length > instances) return undefined;
-      const added = now.slots.filter((slot) => slot.index > pool.wanted);
-      return readiness(added, book, `${name}: ${instances} instances`, { areNew: true });
+      return readiness(now.slots, book, `${name}: ${instances} instances`, { areNew: true });
     };
     try {
       runner.change((fleet, context) => resize(fleet, name, instances, context));

@@ -16,6 +16,7 @@ import type { BalancerCoordination } from "./balancer-coordination.js";
 import type { Children } from "./children.js";
 import { APPLY_TIMEOUT_MS } from "./effects.js";
 import type { EventLog } from "./event-log.js";
+import { readyCount } from "./fleet-questions.js";
 import type { FleetRunner } from "./fleet-runner.js";
 import type { LiveProcess } from "./live-process.js";
 import type { SlotBook } from "./slot-book.js";
@@ -113,7 +114,8 @@ export class Rollouts {
           resolve({ ok: true, message: `${pool}: ${kind} done, ${total} of ${total}` });
           return;
         }
-        const left = done.length === 0 ? "the old instances keep serving" : `${done.length} of ${total} are new`;
+        const old = readyCount(runner.fleet, pool) > 0 ? "the old instances keep serving" : "no instance is ready";
+        const left = done.length === 0 ? old : `${done.length} of ${total} are new`;
         const message = `${pool}: ${kind} failed: ${outcome.reason}; ${left}`;
         log.event("error", pool, message.slice(pool.length + 2));
         resolve({ ok: false, code: "failed", message, lastLines: state.lastLines });

@@ -8,7 +8,7 @@ import { BalancerCoordination } from "./balancer-coordination.js";
 import { Children } from "./children.js";
 import { Effects } from "./effects.js";
 import { EventLog } from "./event-log.js";
-import { isUnwantedEnd, readiness, wantedSlots } from "./fleet-questions.js";
+import { allReadySince, isUnwantedEnd, readiness, readyCount, wantedSlots } from "./fleet-questions.js";
 import { FleetRunner } from "./fleet-runner.js";
 import { HealthWatch } from "./health-watch.js";
 import { LinkServer } from "./link-server.js";
@@ -269,7 +269,13 @@ class FleetSupervisor implements Supervisor {
       log,
       config: () => configs.fleet,
       reload: (pool) => this.reload(pool, undefined, () => {}),
+      isServing: (pool) => {
+        const names = pool === undefined ? configs.fleet.pools.map(({ name }) => name) : [pool];
+        return names.every((name) => readyCount(this.runner.fleet, name) > 0);
+      },
+      allReadySince: (pool) => allReadySince(this.runner.fleet, pool, (id) => this.children.get(id)?.spawnedAt),
     });
+    this.runner.watch(() => this.watch?.observe());
   }
 
   status(): Status {

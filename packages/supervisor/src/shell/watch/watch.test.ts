@@ -15,6 +15,9 @@ let events: string[];
 /** What the next reloads come to; done when there is nothing here. */
 let results: OperationResult[];
 
+let isServing: boolean;
+let readySince: number | undefined;
+
 const done: OperationResult = { ok: true, message: "" };
 const write = (name: string) => writeFileSync(join(folder, name), `${Math.random()}`);
 const asks = (count: number) =>
@@ -36,11 +39,15 @@ beforeEach(() => {
   asked = [];
   events = [];
   results = [];
+  isServing = true;
+  readySince = undefined;
   watch = new Watch({
     configFile: join(folder, "paceline.toml"),
     runDir: join(folder, "run"),
     log: { event: (level, subject, message) => events.push(`${level} ${subject} ${message}`) },
     config: () => ({ pools }) as FleetConfig,
+    isServing: () => isServing,
+    allReadySince: () => readySince,
     reload: async (pool) => {
       asked.push(pool ?? "all");
       const result = results.shift() ?? done;
@@ -91,6 +98,31 @@ test("keeps in mind what failed until it is done, by a change or by hand", async
   await settled("web: reload ended after 0 of 2: no");
   watch.reloaded(undefined);
   expect(watch.status.failure).toBeNull();
+});
+
+test("forgets what failed when all processes of the pool began after the change and are ready", async () => {
+  isServing = false;
+  readySince = performance.now();
+  results = [{ ok: false, code: "failed", message: "web: no" }];
+  write("web/app.js");
+  await settled("web: no");
+  expect(events.at(-1)).toBe("warn paceline the change was not taken over: what ran before is not ready either");
+  for (const [since, failure] of [
+    [readySince, "web: no"],
+    [undefined, "web: no"],
+    [performance.now(), null],
+  ] as const) {
+    readySince = since;
+    watch.observe();
+    expect(watch.status.failure).toBe(failure);
+  }
+  // A process that comes back has the env file's old values.
+  results = [{ ok: false, code: "failed", message: "api: no" }].flatMap((one) => [done, one as OperationResult]);
+  write(".env");
+  await settled("api: no");
+  readySince = performance.now();
+  watch.observe();
+  expect(watch.status.failure).toBe("api: no");
 });
 
 test("takes over with the next change what a config that was wrong has kept back", async () => {

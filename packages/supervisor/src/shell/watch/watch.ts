@@ -20,6 +20,16 @@ export interface WatchOptions {
   /** The config in force. */
   config(): FleetConfig;
   reload(pool: string | undefined): Promise<OperationResult>;
+  /** Whether an instance of that pool is ready, or one of each pool. */
+  isServing(pool: string | undefined): boolean;
+  /** Since when, by `performance.now()`, every process of that pool has been there; undefined when not all are ready. */
+  allReadySince(pool: string): number | undefined;
+}
+
+interface Failure {
+  readonly message: string;
+  /** A pool whose processes all began after this has the newest code; undefined when code alone is not what changed. */
+  readonly changedAt: number | undefined;
 }
 
 export class Watch {
@@ -30,7 +40,7 @@ export class Watch {
   /** What a reload of all pools that failed has left undone. */
   private missed: ChangedPools = [];
   /** Why changes were not taken over, by pool, or of all. */
-  private readonly failures = new Map<string, string>();
+  private readonly failures = new Map<string, Failure>();
 
   constructor(private readonly options: WatchOptions) {
     const { log } = options;
@@ -52,7 +62,7 @@ export class Watch {
   }
 
   get status(): WatchStatus {
-    return { folders: this.folders.size, failure: [...this.failures.values()].at(-1) ?? null };
+    return { folders: this.folders.size, failure: [...this.failures.values()].at(-1)?.message ?? null };
   }
 
   /** A reload was done, whoever asked for it. */
@@ -60,6 +70,15 @@ export class Watch {
     if (pool !== undefined) return void this.failures.delete(pool);
     this.failures.clear();
     this.missed = [];
+  }
+
+  /** Something has changed in the fleet: a pool whose processes all began since with the newest code has no failure. */
+  observe(): void {
+    for (const [pool, { changedAt }] of this.failures) {
+      if (changedAt === undefined) continue;
+      const since = this.options.allReadySince(pool);
+      if (since !== undefined && since >= changedAt) this.failures.delete(pool);
+    }
   }
 
   stop(): void {
@@ -81,10 +100,12 @@ export class Watch {
     if (pools.length === 0) return this.changes.reloaded();
     const reloads = pools === "all" ? "all pools" : pools.join(", ");
     this.options.log.event("info", "paceline", `${this.namesOf(paths)} changed: reloads ${reloads}`);
+    const isCode = !paths.some((path) => this.plan.files.includes(path));
+    const changedAt = isCode ? performance.now() : undefined;
     for (const pool of pools === "all" ? [undefined] : pools) {
       const result = await this.reload(pool);
       if (this.isStopped) return;
-      if (!result.ok) this.tell(pool, result);
+      if (!result.ok) this.tell(pool, result, changedAt);
     }
     this.plan = this.follow();
     this.changes.reloaded();
@@ -99,15 +120,21 @@ export class Watch {
     }
   }
 
-  private tell(pool: string | undefined, { code, message }: OperationResult & { ok: false }): void {
-    const { log } = this.options;
+  private tell(
+    pool: string | undefined,
+    { code, message }: OperationResult & { ok: false },
+    changedAt: number | undefined,
+  ): void {
+    const { log, isServing } = this.options;
     const [first = ""] = message.split("\n");
-    this.failures.set(pool ?? "all", first);
+    this.failures.set(pool ?? "all", { message: first, changedAt: pool === undefined ? undefined : changedAt });
     // Of a pool that did not get ready the rollout has told already.
-    if (code === "failed") log.event("warn", "paceline", "the change was not taken over: what ran before serves on");
+    const before = isServing(pool) ? "what ran before serves on" : "what ran before is not ready either";
+    if (code === "failed") log.event("warn", "paceline", `the change was not taken over: ${before}`);
     else log.event("error", "paceline", `the change was not taken over: ${message.replaceAll("\n", "; ")}`);
     // Which pools it would have changed is not known: with the next change all are looked at.
     if (pool === undefined) this.missed = "all";
+    this.observe();
   }
 
   /** Without what was there for a moment only, such as the file that an editor then gave its name. */

@@ -1,5 +1,5 @@
 /** The balancer: accepts clients on the inherited sockets, relays their requests, and follows the supervisor's snapshots. */
-import { type BalancerLimits, controlLanePath, type Snapshot } from "@paceline/link";
+import { type BalancerLimits, controlLanePath, descriptorLimit, type Snapshot } from "@paceline/link";
 import { Http1ClientLink } from "./client-link/http1.js";
 import { Counters } from "./counters.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
@@ -27,6 +27,9 @@ import { WatchedHttp1Link } from "./upstream-link/watched-http1.js";
 /** So many connections beyond the limit are told so with a 503; more are reset, as each is there for as long as that takes. */
 const MAX_REFUSED_CONNECTIONS = 256;
 
+/** Descriptors that clients leave free, for connections to upstreams and all that is no socket: the larger of this and an eighth, at most half. */
+const MIN_SPARE_DESCRIPTORS = 48;
+
 export interface BalancerOptions {
   transport: Transport;
   limits: BalancerLimits;
@@ -48,6 +51,11 @@ export class Balancer {
   private readonly membership: Membership;
   private listeners: Listener[] = [];
   private readonly ticker: NodeJS.Timeout;
+  private readonly descriptors = descriptorLimit();
+  /** With more sockets a new client is reset. Bun goes round without a pause while it cannot accept one that waits. */
+  private readonly maxSockets =
+    this.descriptors - Math.min(Math.max(MIN_SPARE_DESCRIPTORS, this.descriptors >> 3), this.descriptors >> 1);
+  private hasToldOfDescriptors = false;
   private readonly clients = new Set<Http1ClientLink>();
 
   constructor(private readonly options: BalancerOptions) {
@@ -128,6 +136,11 @@ export class Balancer {
   private accept(connection: Connection, isUnix: boolean): ConnectionOwner {
     const { counters, options, relay } = this;
     counters.connectionsTotal++;
+    if (options.transport.openSockets > this.maxSockets) {
+      connection.reset();
+      this.tellOfDescriptors();
+      return NO_OWNER;
+    }
     if (counters.connections >= options.limits.maxConnections + MAX_REFUSED_CONNECTIONS) {
       connection.reset();
       return NO_OWNER;
@@ -142,6 +155,14 @@ export class Balancer {
     this.clients.add(client);
     if (counters.connections > options.limits.maxConnections) client.refuse(503);
     return client;
+  }
+
+  private tellOfDescriptors(): void {
+    if (this.hasToldOfDescriptors) return;
+    this.hasToldOfDescriptors = true;
+    this.options.onProblem(
+      `new connections are reset while more than ${this.maxSockets} are open, as this process may have ${this.descriptors} open files; raise "ulimit -n"`,
+    );
   }
 
   private readonly onClientGone = (client: Http1ClientLink): void => {

@@ -11,6 +11,7 @@ export * from "./loop-lag.js";
 export * from "./messages.js";
 export * from "./node-outgoing.js";
 export * from "./own-output.js";
+export * from "./own-resources.js";
 export * from "./probe.js";
 export * from "./reporter.js";
 export * from "./slow-reader.js";

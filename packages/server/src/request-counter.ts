@@ -1,5 +1,5 @@
 /** Counts what a server did, at a cost of nanoseconds a request. */
-import { Histogram, type InstanceStats, type Measured } from "@paceline/link";
+import { Histogram, heapBytes, type InstanceStats, type Measured } from "@paceline/link";
 
 /** How a server is read: by the reports to the supervisor, and by whoever embeds it. */
 export type ServerStats = Omit<InstanceStats, "type" | "role" | "deferred" | keyof Measured>;
@@ -46,7 +46,7 @@ export class RequestCounter {
       errorsTotal: this.errors,
       inFlight,
       latency: this.latency.takeSparse(),
-      heapBytes: process.memoryUsage().heapUsed,
+      heapBytes: heapBytes(),
     };
   }
 }

@@ -152,6 +152,9 @@ class BunConnection implements Connection {
   }
 }
 
+/** Of this process. */
+let openSockets = 0;
+
 const connected = {
   data(socket: Bun.Socket<BunConnection>, bytes: Buffer): void {
     afterReceipt(bytes, socket.data.owner.onData(bytes));
@@ -173,6 +176,9 @@ const connected = {
 export function bunTransport(): Transport {
   return {
     name: "bun",
+    get openSockets() {
+      return openSockets;
+    },
     listen(fd, onConnection): Listener {
       // The types know `fd` only for connect; Bun.listen takes it as well.
       const options = {
@@ -181,6 +187,7 @@ export function bunTransport(): Transport {
         socket: {
           ...connected,
           open(socket: Bun.Socket<BunConnection>): void {
+            openSockets++;
             // Bun arms 120 s on every socket that it accepts, however busy.
             socket.timeout(0);
             const connection = new BunConnection(socket as never);
@@ -188,6 +195,7 @@ export function bunTransport(): Transport {
             connection.owner = onConnection(connection);
           },
           close(socket: Bun.Socket<BunConnection>, error?: Error): void {
+            openSockets--;
             socket.data.closed(error);
           },
         },
@@ -210,6 +218,7 @@ export function bunTransport(): Transport {
 const upstreamHandlers = {
   ...connected,
   open(socket: Bun.Socket<BunConnection | Connector>): void {
+    openSockets++;
     const connector = socket.data as Connector;
     const connection = new BunConnection(socket);
     socket.data = connection;
@@ -218,6 +227,8 @@ const upstreamHandlers = {
   // The promise of Bun.connect tells it as well, and never before connect() has returned.
   connectError(): void {},
   close(socket: Bun.Socket<BunConnection | Connector>, error?: Error): void {
-    if (socket.data instanceof BunConnection) socket.data.closed(error);
+    if (!(socket.data instanceof BunConnection)) return;
+    openSockets--;
+    socket.data.closed(error);
   },
 };

@@ -24,6 +24,9 @@ interface Handle {
   readonly fd?: number;
 }
 
+/** Of this process. */
+let openSockets = 0;
+
 class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private isClosing = false;
@@ -35,6 +38,7 @@ class NodeConnection implements Connection {
   private acknowledgements: SocketAcknowledgements | undefined;
 
   constructor(private readonly socket: net.Socket) {
+    openSockets++;
     socket.on("data", (bytes: Buffer) => void this.owner.onData(bytes));
     socket.on("drain", () => this.drained());
     socket.on("end", () => this.owner.onEnd());
@@ -148,6 +152,7 @@ class NodeConnection implements Connection {
   }
 
   private closed(): void {
+    openSockets--;
     for (const bytes of this.rest.splice(0)) this.owner.onData(bytes);
     if (this.isRestWhole) this.owner.onEnd();
     const owner = this.owner;
@@ -160,6 +165,9 @@ class NodeConnection implements Connection {
 export function nodeTransport(): Transport {
   return {
     name: "node",
+    get openSockets() {
+      return openSockets;
+    },
     listen(fd, onConnection): Listener {
       const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
         const connection = new NodeConnection(socket);

@@ -65,6 +65,8 @@ export interface Listener {
 
 export interface Transport {
   readonly name: "bun" | "node";
+  /** Sockets that are open, accepted and connected ones; what closes counts until its descriptor is free. */
+  readonly openSockets: number;
   /** Accepts on an inherited socket that is bound; throws when that cannot be done. */
   listen(fd: number, onConnection: (connection: Connection) => ConnectionOwner): Listener;
   connect(address: SocketAddress, connector: Connector): void;

@@ -76,6 +76,7 @@ export class FakeConnection implements Connection {
 
 export class FakeTransport implements Transport {
   readonly name = "node";
+  readonly openSockets = 0;
   readonly connections: FakeConnection[] = [];
   /** Those that wait for their connection. */
   readonly connecting: Connector[] = [];

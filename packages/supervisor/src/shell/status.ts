@@ -1,4 +1,5 @@
 /** Puts the status document together. */
+import { rssBytes as ownRssBytes } from "@paceline/link";
 import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status, WatchStatus } from "../control/api.js";
 import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { BalancerCoordination } from "./balancer-coordination.js";
@@ -61,7 +62,7 @@ export function buildStatus(sources: StatusSources): Status {
 
 /** The memory of the supervisor, and of it with all its children. */
 function memoryOfAll({ children, usage, pss }: StatusSources): Pick<Status, "rssBytes" | "pssBytes" | "supervisor"> {
-  const supervisor = { rssBytes: process.memoryUsage.rss(), pssBytes: pss.of(process.pid) };
+  const supervisor = { rssBytes: ownRssBytes(), pssBytes: pss.of(process.pid) };
   let { rssBytes } = supervisor;
   let pssBytes: number | null = supervisor.pssBytes;
   for (const { pid, mark } of children.alive()) {

@@ -1,0 +1,45 @@
+/** With few descriptors a fleet serves the clients that it has taken, and refuses the others. */
+import { describe, expect, onTestFinished, test } from "vitest";
+import { HELLO } from "./support/apps.js";
+import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
+import { RawConnection } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+const LIMIT = 128;
+const CLIENTS = 180;
+
+describe.each(RUNTIMES)("at the limit of descriptors on %s", { timeout: 60_000 }, (runtime) => {
+  test("clients that were accepted live on, each other one is refused at once, and no process ends", async () => {
+    const project = await Project.make({ runtime, instances: 1, app: HELLO });
+    project.startInForeground(["sh", "-c", `ulimit -n ${LIMIT}; exec "$0" start`, PACELINE]);
+    await project.ready();
+    const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    const opened: (RawConnection | undefined)[] = [];
+    // One that is refused may be reset before it knows that it was connected.
+    for (let n = 0; n < CLIENTS; n++) opened.push(await RawConnection.open(project.port).catch(() => undefined));
+    const clients = opened.filter((client) => client !== undefined);
+    onTestFinished(() => {
+      for (const client of clients) client.close();
+    });
+    const served = async (client: RawConnection) => {
+      client.received = "";
+      client.write(request);
+      await waitFor("a response or an end", () => client.ended !== "no" || /\r\n\r\n.+/.test(client.received));
+      return client.received.startsWith("HTTP/1.1 200");
+    };
+    const first = await Promise.all(clients.map(served));
+    const count = first.filter(Boolean).length;
+    expect(count).toBeGreaterThan(LIMIT / 4);
+    expect(count).toBeLessThan(LIMIT);
+    const reported = await project.statusWhere(
+      "the connections to be reported",
+      ({ balancers }) => balancers[0]?.connections === count,
+    );
+    expect([...reported.balancers, ...(reported.pools[0]?.instances ?? [])].map(({ restarts }) => restarts)).toEqual(
+      Array.from({ length: reported.balancers.length + 1 }, () => 0),
+    );
+    const again = await Promise.all(clients.filter((_, n) => first[n]).map(served));
+    expect(again).toEqual(again.map(() => true));
+    expect(project.output.match(/raise "ulimit -n"/g)).toHaveLength(1);
+  });
+});

@@ -23,7 +23,7 @@ const SCRIPT = /^```sh\n(#!\/bin\/sh\n[\s\S]*?)^```$/m.exec(PAGE)?.[1] ?? "";
 const SERVING = (version: string) => `export default { fetch: () => new Response("${version}") };\n`;
 
 describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
-  test("the script of the page: first, under load, broken, unstable, unhealthy, pruned; crashes stay with the release in service", async () => {
+  test("the script of the page: first, under load, two at once, without npm, broken, unstable, unhealthy, pruned; crashes stay with the release in service", async () => {
     const project = await Project.make({ runtime, app: "", config: {} });
     const shop = mkdtempSync(join(tmpdir(), "pl-shop-"));
     onTestFinished(() => rmSync(shop, { recursive: true, force: true }));
@@ -36,16 +36,21 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
     const env = { ...inherited, SHOP: shop, PACELINE_STATE_DIR: join(project.folder, "state") };
     const paceline = (...args: string[]) => run(PACELINE, [...args, "-c", join(shop, "current")], { cwd: "/", env });
 
-    const deploy = async (app: string, config: object = {}) => {
-      const source = join(shop, "next");
-      rmSync(source, { recursive: true, force: true });
+    let sources = 0;
+    const deploy = async (app: string, config: object = {}, files: Record<string, string> = {}) => {
+      const source = join(shop, `next.${++sources}`);
       mkdirSync(source);
+      for (const [name, text] of Object.entries(files)) writeFileSync(join(source, name), text);
       writeFileSync(join(source, "package.json"), '{ "type": "module" }\n');
       writeFileSync(join(source, "app.js"), app);
       const settings = { listen: `127.0.0.1:${project.port}`, runtime, app: "./app.js", instances: 2, minReadyMs: 300 };
       writeFileSync(join(source, "paceline.config.json"), JSON.stringify({ ...settings, ...config }));
-      return run(script, [source], { cwd: "/", env });
+      symlinkSync(source, `${source}.link`);
+      return run(script, [`${source}.link`], { cwd: "/", env });
     };
+    // It runs where the script looks first, and fails as one without a network does.
+    writeFileSync(join(shop, "tools/node_modules/.bin/npm"), "#!/bin/sh\necho no network\nexit 1\n", { mode: 0o700 });
+    const deployWithoutNetwork = () => deploy(SERVING("v0"), {}, { "package-lock.json": "{}" });
     const releases = () => readdirSync(join(shop, "releases")).sort();
     const serves = async (version: string) => {
       for (let turn = 0; turn < 4; turn++) expect((await get(project.port)).body).toBe(version);
@@ -69,6 +74,10 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
         .toBe(true);
     };
 
+    expect(await deployWithoutNetwork()).toMatchObject({ code: 1, output: "no network\n" });
+    expect(releases()).toEqual([]);
+    expect(readdirSync(shop)).not.toContain("current");
+
     const first = await deploy(SERVING("v1"));
     expect(first, first.output).toMatchObject({ code: 0 });
     expect((await status()).name).toBe(shop.slice(shop.lastIndexOf("/") + 1));
@@ -82,6 +91,7 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
     await serves("v2");
     expect(releases()).toEqual(["1", "2"]);
 
+    expect(await deployWithoutNetwork()).toMatchObject({ code: 1 });
     const broken = await deploy('throw new Error("no such table: carts");\n');
     expect(broken.code).toBe(1);
     expect(broken.output).toContain("no such table: carts");
@@ -109,10 +119,13 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
     rmSync(join(shop, "current"));
     symlinkSync("releases/2", join(shop, "current"));
 
-    expect(await deploy(SERVING("v3"))).toMatchObject({ code: 0 });
-    expect(releases()).toEqual(["2", "3"]);
+    const both = await Promise.all([deploy(SERVING("v3")), deploy(SERVING("v4"))]);
+    expect(both).toMatchObject([{ code: 0 }, { code: 0 }]);
+    expect(releases()).toEqual(["3", "4"]);
+    expect(readlinkSync(join(shop, "current"))).toBe("releases/4");
+    const newest = /v\d/.exec(readFileSync(join(shop, "releases/4/app.js"), "utf8"))?.[0] ?? "";
     await crashAll();
-    await serves("v3");
+    await serves(newest);
     expect(await paceline("stop")).toMatchObject({ code: 0 });
   });
 });

@@ -152,6 +152,15 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
         ),
       );
     }
+    expect(await paceline(folder, "logs")).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/web\.1/),
+      stderr: expect.stringMatching(
+        new RegExp(
+          `^paceline: .* \\(pid ${pid}\\) was killed at .*; 2 processes of it serve on .*; these are the last lines of its log\n$`,
+        ),
+      ),
+    });
     expect(await paceline(folder, "stop")).toMatchObject({
       code: 0,
       stdout: "stopped what a killed supervisor had left\n",

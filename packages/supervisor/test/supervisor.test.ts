@@ -268,6 +268,19 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       return log.map(({ level, message }) => `${level} ${message}`);
     };
     await expect.poll(events).toContain("error SIGHUP: paceline.toml: no such pool");
+    supervisor.child.kill("SIGTTIN");
+    supervisor.child.kill("SIGTTOU");
+    // Whichever the runtime has seen first.
+    const superseded = expect.stringMatching(
+      /^info (SIGTTIN: web was scaled to 2|SIGTTOU: web was scaled to 0), and since then to 1$/,
+    );
+    await expect.poll(events).toContainEqual(superseded);
+    for (const signal of ["SIGUSR2", "SIGALRM"] as const) {
+      supervisor.child.kill(signal);
+      await expect.poll(events).toContain(`warn ${signal} is not used here and does nothing`);
+    }
+    supervisor.child.kill("SIGQUIT");
+    expect(await supervisor.exited()).toBe(0);
   });
 
   test("a child inherits nothing but its output, and a balancer the listening sockets", async () => {

@@ -3,8 +3,10 @@ import { join } from "node:path";
 import type { LogLine } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { visible } from "../control-characters.js";
+import { describeLoss } from "../run-dir/orphaned.js";
+import { findOrphans } from "../run-dir/orphans.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
-import { findControlSocket, findFleet } from "./find-fleet.js";
+import { type FoundFleet, findControlSocket, findFleet, linkOf } from "./find-fleet.js";
 import { logFilesIn } from "./log-files.js";
 import { type FleetOptions, type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
 import { printError } from "./output.js";
@@ -29,7 +31,7 @@ export async function follow<Line extends object>(
     const files = logFilesIn(join(fleet.runDir, "log"));
     if (files.length > 0) {
       const lines = readStoredLog(files, name, options.lines ?? 100, (line) => fromLog(line));
-      printError("the fleet is not running; these are the last lines of its log");
+      printError(`${whyStored(fleet)}; these are the last lines of its log`);
       await printAll(lines.map(show));
       return EXIT.done;
     }
@@ -40,6 +42,13 @@ export async function follow<Line extends object>(
   });
   await client.read(`${path}?${query}`, (lines) => printAll(lines.map((line) => show(line as Line))));
   return EXIT.done;
+}
+
+/** Why the log is read from its files: nothing runs, or what runs has no supervisor that could be asked. */
+function whyStored(fleet: FoundFleet): string {
+  if (fleet.state !== "orphaned") return "the fleet is not running";
+  const link = linkOf(fleet);
+  return describeLoss(fleet.record, link, findOrphans(link).length);
 }
 
 /** Lines of the log, or events. */

@@ -9,10 +9,12 @@ export interface SignalTarget {
   reload(): void;
   /** Adds to the number of instances of the first pool. */
   scaleBy(difference: 1 | -1): void;
+  /** A signal came that has no meaning here, and that ends a process which does not listen to it. */
+  ignored(signal: string): void;
 }
 
 /**
- * Listens for signals; returns the function that ends that. SIGTERM and SIGINT stop, and a second SIGINT stops at once.
+ * Listens for signals; returns the function that ends that. SIGTERM, SIGQUIT and SIGINT stop, and a second SIGINT stops at once.
  * Without a controlling terminal SIGHUP reloads and SIGTTIN and SIGTTOU scale; with one the terminal sends these, the first
  * because it is gone. A SIGHUP that was ignored when this process was started stays ignored.
  */
@@ -23,6 +25,9 @@ export function watchSignals(
   let interrupted = false;
   const handlers: Partial<Record<NodeJS.Signals, () => void>> = {
     SIGTERM: () => target.stop(),
+    SIGQUIT: () => target.stop(),
+    SIGUSR2: () => target.ignored("SIGUSR2"),
+    SIGALRM: () => target.ignored("SIGALRM"),
     SIGINT: () => {
       if (interrupted) target.stopNow();
       else target.stop();

@@ -240,6 +240,7 @@ class FleetSupervisor implements Supervisor {
           this.reload(undefined, undefined, () => {}),
         ),
       scaleBy: (difference) => this.scaleBy(difference),
+      ignored: (signal) => this.log.event("warn", "paceline", `${signal} is not used here and does nothing`),
     });
     this.outputs.start();
     this.usage.start();
@@ -430,7 +431,14 @@ class FleetSupervisor implements Supervisor {
     const first = this.configs.fleet.pools[0]?.name;
     const pool = this.runner.fleet.pools.find(({ name }) => name === first);
     if (pool === undefined) return;
-    const scaling = this.scale(pool.name, { instances: Math.max(0, pool.wanted + difference) }, () => {});
+    const { name } = pool;
+    const instances = Math.max(0, pool.wanted + difference);
+    const scaling = this.scale(name, { instances }, () => {}).then((result): OperationResult => {
+      const wanted = this.runner.fleet.pools.find((now) => now.name === name)?.wanted;
+      // The next signal has scaled it on, as was meant.
+      if (result.ok || wanted === undefined || wanted === instances) return result;
+      return { ok: true, message: `${name} was scaled to ${instances}, and since then to ${wanted}` };
+    });
     void this.tell(difference === 1 ? "SIGTTIN" : "SIGTTOU", scaling);
   }
 

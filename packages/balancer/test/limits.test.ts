@@ -75,7 +75,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   });
 
   it("breaks the connection when an answer's body stops coming", async () => {
-    await start({ bodyTimeoutMs: 300 }, answerEach("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"));
+    await start({ upstreamResponseTimeoutMs: 300 }, answerEach("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"));
     const { received, ending } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     expect(received).toMatch(/abc$/);
     expect(ending).toBe("reset");

@@ -1,4 +1,5 @@
 /** One request and its answer: finds an upstream, carries the bodies both ways, and decides what a failure means. */
+import { SlowReader } from "@paceline/link";
 import type { ClientLink } from "../client-link/link.js";
 import type { Peer } from "../forwarded.js";
 import type { BodySink } from "../http1/body-framing.js";
@@ -54,6 +55,10 @@ export class Exchange implements AnswerReceiver, BodySink {
   private isClientBlocked = false;
   /** The upstream does not read as fast as the client sends: the client is paused. */
   private isUpstreamBlocked = false;
+  /** Judges an upstream that did not read as fast as the client sent, for as long as it has the request. */
+  private bodyReader: SlowReader | undefined;
+  /** The deadline is a look of that one. */
+  private isJudging = false;
   private status = 0;
   private readonly kept = new KeptHead();
   private connections: KeptConnections | undefined;
@@ -238,13 +243,13 @@ export class Exchange implements AnswerReceiver, BodySink {
   }
 
   private sendHead(stream: UpstreamStream, head: RequestHead): void {
-    const { forwarded, deadlines } = this.relay;
+    const { forwarded } = this.relay;
     (this.upstream as Upstream).requestsTotal++;
     this.sends++;
     this.state = "sent";
     this.waitsUntil = 0;
     stream.sendHead(head, forwarded.fields(head, this.peer), this.peer.isTrusted);
-    this.client.setDeadline(deadlines.now + this.requestTimeoutMs());
+    this.setDeadlineIn(this.requestTimeoutMs());
     if (!this.replay.isEmpty) {
       this.client.resumeBody();
       const { bytes } = this.replay;
@@ -255,8 +260,39 @@ export class Exchange implements AnswerReceiver, BodySink {
   }
 
   private blockClient(): void {
+    const wasBlocked = this.isUpstreamBlocked;
     this.isUpstreamBlocked = true;
     this.client.pauseBody();
+    if (wasBlocked || this.state === "tunnel") return;
+    this.judgeUpstream();
+  }
+
+  /** It is late once it takes nothing more of the body, however slowly it takes it. */
+  private judgeUpstream(): void {
+    this.bodyReader ??= new SlowReader(this.stream as UpstreamStream, this.relay.limits.upstreamResponseTimeoutMs);
+    if (this.isClientBlocked) return;
+    this.isJudging = true;
+    this.client.setDeadline(this.bodyReader.begin(this.relay.deadlines.now));
+  }
+
+  /** At the deadline: whether the client waits for an upstream that still takes the body. */
+  private isTakingBody(): boolean {
+    const { bodyReader } = this;
+    if (bodyReader === undefined || this.state === "tunnel" || this.isClientBlocked) return false;
+    if (!this.isBodyComplete && !this.isUpstreamBlocked) return false;
+    if (!this.isJudging) {
+      this.judgeUpstream();
+      return true;
+    }
+    const nextLookAt = bodyReader.look(this.relay.deadlines.now);
+    if (nextLookAt > 0) this.client.setDeadline(nextLookAt);
+    return nextLookAt > 0;
+  }
+
+  /** A deadline that is no look at the upstream. */
+  private setDeadlineIn(timeoutMs: number): void {
+    this.isJudging = false;
+    this.client.setDeadline(this.relay.deadlines.now + timeoutMs);
   }
 
   // From the client.
@@ -290,8 +326,9 @@ export class Exchange implements AnswerReceiver, BodySink {
     }
     const isTunnel = this.state === "tunnel";
     // A client that takes nothing is no better for what it sends.
-    if (!this.isClientBlocked)
-      this.client.setDeadline(deadlines.now + (isTunnel ? limits.tunnelIdleTimeoutMs : limits.bodyTimeoutMs));
+    // One that comes once or twice after the pause says nothing of the upstream.
+    if (!this.isClientBlocked && (isTunnel || !this.isUpstreamBlocked))
+      this.setDeadlineIn(isTunnel ? limits.tunnelIdleTimeoutMs : limits.bodyTimeoutMs);
     if (this.stream?.sendBody(bytes, start, end) === false) this.blockClient();
   }
 
@@ -301,7 +338,9 @@ export class Exchange implements AnswerReceiver, BodySink {
     if (this.state === "collecting") return this.dispatchHeld();
     if (this.state !== "sent" && this.state !== "answering" && this.state !== "tunnel") return;
     this.stream?.endBody();
-    if (this.state === "sent") this.client.setDeadline(this.relay.deadlines.now + this.requestTimeoutMs());
+    if (this.state === "tunnel" || this.isClientBlocked) return;
+    if (this.bodyReader === undefined && !this.stream?.hasWaiting) this.setDeadlineIn(this.requestTimeoutMs());
+    else this.judgeUpstream();
   }
 
   /** What one turn brought for the upstream has been given; it goes out now. */
@@ -315,7 +354,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     // What drained may be the end of an answer before: its deadlines are not this request's.
     if (this.state !== "answering" && this.state !== "tunnel" && !(this.state === "sent" && wasBlocked)) return;
     const timeoutMs = this.state === "sent" ? this.requestTimeoutMs() : this.answerTimeoutMs();
-    this.client.setDeadline(this.relay.deadlines.now + timeoutMs);
+    this.setDeadlineIn(timeoutMs);
     this.stream?.resume();
   }
 
@@ -340,10 +379,12 @@ export class Exchange implements AnswerReceiver, BodySink {
         return this.answer(503);
       case "sent":
         if (this.isClientBlocked) return this.clientIsLate();
+        if (this.isTakingBody()) return;
         this.stream?.cancel();
         return this.answer(this.isBodyComplete || this.isUpstreamBlocked ? 504 : 408);
       case "answering":
       case "tunnel":
+        if (this.isTakingBody()) return;
         return this.clientIsLate();
     }
   }
@@ -368,13 +409,13 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.status = head.status;
     this.replay.clear();
     this.state = head.status === 101 ? "tunnel" : "answering";
-    if (!this.isClientBlocked) this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
+    if (!this.isClientBlocked) this.setDeadlineIn(this.answerTimeoutMs());
     this.client.sendHead(head);
     if (head.status === 101) this.client.resumeBody();
   }
 
   onBody(bytes: Uint8Array, start: number, end: number): void {
-    if (!this.isClientBlocked) this.client.setDeadline(this.relay.deadlines.now + this.answerTimeoutMs());
+    if (!this.isClientBlocked) this.setDeadlineIn(this.answerTimeoutMs());
     if (!this.client.sendBody(bytes, start, end) && !this.mayHoldAnswer()) this.blockUpstream();
   }
 
@@ -403,7 +444,8 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   onUpstreamDrain(): void {
     this.isUpstreamBlocked = false;
-    if (this.state === "sent") this.client.setDeadline(this.relay.deadlines.now + this.requestTimeoutMs());
+    const isWaiting = this.state === "sent" || this.state === "answering";
+    if (isWaiting && !this.isClientBlocked) this.setDeadlineIn(this.requestTimeoutMs());
     this.client.resumeBody();
   }
 
@@ -439,6 +481,7 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   private releaseUpstream(): void {
     this.stream = undefined;
+    this.bodyReader = undefined;
     this.upstream?.release(this.isSuspect);
     this.upstream = undefined;
     if (!this.isUpstreamBlocked) return;
@@ -446,15 +489,15 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.client.resumeBody();
   }
 
-  /** While no answer has begun: the client owes its body, or the upstream its answer. */
+  /** The upstream owes its answer, once it has or takes no more of the body; else the client owes its body. */
   private requestTimeoutMs(): number {
     const { limits } = this.relay;
-    return this.isBodyComplete ? limits.upstreamResponseTimeoutMs : limits.bodyTimeoutMs;
+    const owesAnswer = this.isBodyComplete || this.isUpstreamBlocked;
+    return owesAnswer ? limits.upstreamResponseTimeoutMs : limits.bodyTimeoutMs;
   }
 
   private answerTimeoutMs(): number {
-    const { limits } = this.relay;
-    return this.state === "tunnel" ? limits.tunnelIdleTimeoutMs : limits.bodyTimeoutMs;
+    return this.state === "tunnel" ? this.relay.limits.tunnelIdleTimeoutMs : this.requestTimeoutMs();
   }
 
   private answer(status: 400 | 404 | 408 | 502 | 503 | 504): void {

@@ -83,6 +83,18 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     return this.state !== "connecting";
   }
 
+  get hasWaiting(): boolean {
+    return this.connection !== undefined && this.connection.waitingBytes > 0;
+  }
+
+  get seesAcknowledgements(): boolean {
+    return this.connection?.seesAcknowledgements === true;
+  }
+
+  acknowledgedBytes(since: number): number {
+    return this.connection?.acknowledgedBytes(since) ?? 0;
+  }
+
   /** Takes the connection out of idleness for another request. */
   begin(receiver: AnswerReceiver): void {
     this.receiver = receiver;

@@ -1,5 +1,5 @@
 /** The seam towards upstreams: how an exchange sends a request and hears the answer, whatever is spoken on the wire. */
-import type { OverdueRequest } from "@paceline/link";
+import type { AcknowledgingConnection, OverdueRequest } from "@paceline/link";
 import type { ForwardedFields } from "../forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
@@ -54,9 +54,11 @@ export interface AnswerReceiver {
   onUpstreamDrain(): void;
 }
 
-/** One request on its way. */
-export interface UpstreamStream {
+/** One request on its way. What it acknowledges is what the upstream has taken of the request. */
+export interface UpstreamStream extends AcknowledgingConnection {
   readonly isReady: boolean;
+  /** Some of the body waits here for the upstream. */
+  readonly hasWaiting: boolean;
   /** Sends the head; its bytes are read before the call returns. */
   sendHead(head: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
   /** False: wait for `onUpstreamDrain`. */

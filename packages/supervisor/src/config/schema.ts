@@ -138,7 +138,7 @@ export const balancerLimitFields = {
   ),
   upstreamResponseTimeoutMs: milliseconds(
     60_000,
-    "How long an instance may send nothing of an answer it owes; then 504, or the connection is reset when the answer had begun.",
+    "How long an instance may send nothing of a response it owes; then 504, or the connection is reset when the response had begun. While it holds a request's body back, every piece of the body that it takes renews the time; what a kernel tells of that comes in steps, so that an instance with large ones gets up to three times as long (four times where the balancer runs on Node).",
   ),
   sendTimeoutMs: milliseconds(
     60_000,

@@ -54,6 +54,10 @@ export class LaneStream implements UpstreamStream {
   private window = 0;
   /** What was sent of the body and not granted anew: the instance may hold it. */
   private unread = 0;
+  /** What the instance has granted anew. */
+  private granted = 0;
+  /** Grants are all that is heard of what it takes. */
+  readonly seesAcknowledgements = true;
   /** The part of the request's body that the window does not allow yet. */
   private readonly waiting = new WaitingBytes();
   private isEndDue = false;
@@ -85,7 +89,16 @@ export class LaneStream implements UpstreamStream {
     this.isEndDue = false;
     this.isPaused = false;
     this.ungranted = 0;
+    this.granted = 0;
     this.window = this.lane.requestWindow;
+  }
+
+  get hasWaiting(): boolean {
+    return this.waiting.length > 0;
+  }
+
+  acknowledgedBytes(): number {
+    return this.granted;
   }
 
   get isReady(): boolean {
@@ -257,6 +270,7 @@ export class LaneStream implements UpstreamStream {
 
   onWindow(bytes: number): void {
     this.window += bytes;
+    this.granted += bytes;
     this.used(Math.min(bytes, this.unread));
     this.sendWaiting();
   }

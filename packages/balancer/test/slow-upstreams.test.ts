@@ -1,0 +1,68 @@
+/** An upstream that takes a body slowly: the client that is held back meanwhile owes nothing, and is not cut. */
+import path from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
+import { exchangeRaw } from "./support/raw-client.js";
+import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+
+/** More than the kernel and a window hold. */
+const BODY_BYTES = 400_000;
+const PIECE_EVERY_MS = 300;
+
+const upload = (target: string, bytes: number) =>
+  `POST ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${bytes}\r\n\r\n${"a".repeat(bytes - 1)}!`;
+
+describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
+  let balancer: BalancerProcess;
+  let upstream: ScriptedUpstream;
+  let pace: NodeJS.Timeout | undefined;
+
+  const start = async (limits: object, onBytes: (connection: UpstreamConnection) => void) => {
+    balancer = await BalancerProcess.start(runtime, limits);
+    balancer.protocol = protocol;
+    upstream = await ScriptedUpstream.listen(path.join(balancer.directory, "web.sock"), onBytes, protocol);
+    await balancer.follow({ "web.1#1": upstream.path });
+  };
+
+  /** From its first request on, a connection is read one piece at a time. */
+  const slowDown = (everyMs?: number) => {
+    for (const socket of upstream.accepted) {
+      if (socket.isPaused()) continue;
+      if (socket.listenerCount("data") < 2) socket.on("data", () => socket.pause());
+      socket.pause();
+    }
+    if (everyMs === undefined || pace !== undefined) return;
+    pace = setInterval(() => {
+      for (const socket of upstream.accepted) socket.resume();
+    }, everyMs);
+  };
+
+  afterEach(async () => {
+    clearInterval(pace);
+    pace = undefined;
+    await upstream.close();
+    await balancer.stop();
+  });
+
+  it("is waited for while it takes pieces, before its answer and in the middle of it", async () => {
+    const answering = new Set<UpstreamConnection>();
+    await start({ bodyTimeoutMs: 200, upstreamResponseTimeoutMs: 2000 }, (connection) => {
+      slowDown(PIECE_EVERY_MS);
+      const { socket, received } = connection;
+      const isWhole = received.endsWith("!");
+      if (!answering.has(connection) && (isWhole || received.startsWith("POST /early"))) {
+        answering.add(connection);
+        socket.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+      }
+      if (isWhole) socket.write("done");
+    });
+    const answers = ["/late", "/early"].map((target) => exchangeRaw(balancer.port, upload(target, BODY_BYTES)));
+    for (const { received } of await Promise.all(answers)) expect(received).toMatch(/^HTTP\/1\.1 200 [\s\S]*done$/);
+  });
+
+  it("that takes nothing more is given up: 504", async () => {
+    await start({ upstreamResponseTimeoutMs: 300 }, () => slowDown());
+    const { received } = await exchangeRaw(balancer.port, upload("/", 5_000_000));
+    expect(received).toMatch(/^HTTP\/1\.1 504 /);
+  });
+});

@@ -105,6 +105,14 @@ function situations(): Record<string, Situation> {
       await fleet.statusWhere("the reload", ({ pools }) => pools[0]?.rollout !== null);
       return fleet;
     }),
+    "an instance is stalled": once("stalled", async () => {
+      const fleet = await project(HELLO, { hangAfterMs: 120_000 });
+      fleet.startInForeground();
+      const { pools } = await fleet.ready();
+      process.kill(pools[0]?.instances[0]?.pid as number, "SIGSTOP");
+      await fleet.statusWhere("the stall", ({ pools }) => pools[0]?.instances[0]?.stalledMs !== null, 40_000);
+      return fleet;
+    }),
     "an instance is not ready": once("not ready", async () => {
       const pools = {
         web: { app: "./app.js", instances: 1 },

@@ -16,7 +16,7 @@ export const status: DefineCommand = (program, action) => {
   const command = program
     .command("status")
     .description("show every process, its memory and its request rate")
-    .option("--check", "exit 1 unless every instance that is wanted, and every balancer, is ready");
+    .option("--check", "exit 1 unless every instance that is wanted, and every balancer, is ready and not stalled");
   withTimeout(withJson(withFleet(command))).action(
     action(async (options: FleetOptions & JsonOption & TimeoutOption & { check?: boolean }) => {
       const [{ ControlClient }, { findControlSocket }, { printJson, printStyled }] = await Promise.all([
@@ -44,7 +44,12 @@ export const status: DefineCommand = (program, action) => {
 function isReady({ state, pools, balancers }: Status): boolean {
   return (
     state === "running" &&
-    pools.every(({ ready, wanted }) => ready >= wanted) &&
-    balancers.every((balancer) => balancer.state === "ready")
+    pools.every(({ instances, wanted }) => instances.filter(serves).length >= wanted) &&
+    balancers.every(serves)
   );
+}
+
+/** A process that is stalled is in the state `ready` still. */
+function serves({ state, stalledMs }: { state: string; stalledMs: number | null }): boolean {
+  return state === "ready" && stalledMs === null;
 }

@@ -1,5 +1,6 @@
 /** The release layout of docs/deploying.md: its script, run exactly as it is printed there. */
 import {
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -80,6 +81,7 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
 
     const first = await deploy(SERVING("v1"));
     expect(first, first.output).toMatchObject({ code: 0 });
+    expect(lstatSync(join(shop, "releases/1")).isDirectory()).toBe(true);
     expect((await status()).name).toBe(shop.slice(shop.lastIndexOf("/") + 1));
     await serves("v1");
 

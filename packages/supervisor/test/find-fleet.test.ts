@@ -233,6 +233,17 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     expect(start).toMatchObject({ code: 1, stderr: expect.stringMatching(/state is open to others .*--run-dir/) });
   });
 
+  once("nothing is left of a check: no file for its answer, and no cache in a HOME that is relative", async () => {
+    const config =
+      'import { readdirSync } from "node:fs";\nimport { tmpdir } from "node:os";\n' +
+      'const left = readdirSync(tmpdir()).filter((name) => name.startsWith("paceline-config-"));\n' +
+      'if (left.length > 0) throw new Error("would be left by a kill: " + left);\nexport default { app: "app.mjs" };\n';
+    const folder = makeFolder({ "app.mjs": SAYING("x"), "paceline.config.mjs": config });
+    const env = { ...user().env, HOME: "relative" };
+    expect(await run(PACELINE, ["check"], { cwd: folder, env })).toMatchObject({ code: 0, stderr: "" });
+    expect(existsSync(join(folder, "relative"))).toBe(false);
+  });
+
   once("what cannot be written is said with the way out of it", async () => {
     const folder = makeFolder({ "app.mjs": SAYING("x") });
     const { env } = user();

@@ -1,6 +1,6 @@
 /** Has a configuration loaded and checked by a process of its own, which writes to fd 3 what it found. */
 import { spawn } from "node:child_process";
-import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -35,13 +35,13 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
   const { cwd, environment, timeoutMs = 20_000 } = options;
   const file = placeOf(task.source);
   const fail = (message: string) => new ConfigError([{ file, path: [], message }]);
-  const answerFile = openAnswerFile();
+  const answerFd = openAnswerFile();
   try {
     const { command, args } = ownRuntimeCommand({ entry: CHILD, hasUserCode: true });
     const child = spawn(command, [...args, JSON.stringify(task)], {
       cwd,
       env: inheritable(environment),
-      stdio: ["ignore", 2, 2, answerFile.fd],
+      stdio: ["ignore", 2, 2, answerFd],
     });
     let late = false;
     const timer = setTimeout(() => {
@@ -60,43 +60,37 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
       if (options.timeoutMs !== undefined) throw new PacelineError("timeout", `${file}: ${message}`);
       throw fail(message);
     }
-    if (fstatSync(answerFile.fd).size > MAX_ANSWER_BYTES) {
+    const { size } = fstatSync(answerFd);
+    if (size > MAX_ANSWER_BYTES) {
       throw fail(`makes a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
     }
     if (ended.code === ANSWER_NOT_WRITTEN) throw noRoom("what was read of the config could not be written there");
-    const text = readFileSync(answerFile.path, "utf8");
+    const bytes = Buffer.alloc(size);
+    const text = bytes.toString("utf8", 0, readSync(answerFd, bytes, 0, size, 0));
     if (text === "")
       throw fail(`ended with ${ended.signal ?? `code ${ended.code}`} before it exported a configuration`);
     const answer = JSON.parse(text) as LoadAnswer;
     if ("problems" in answer) throw new ConfigError(answer.problems);
     return answer.config;
   } finally {
-    answerFile.remove();
+    closeSync(answerFd);
   }
 }
 
-/** A file and not a pipe: what was written is there when the process has ended, however busy we are. */
-function openAnswerFile(): { fd: number; path: string; remove(): void } {
+/**
+ * A file and not a pipe: what was written is there when the process has ended, however busy we are. It has no name, so that
+ * nothing is left of it whatever ends us.
+ */
+function openAnswerFile(): number {
   let folder: string | undefined;
-  let path: string;
-  let fd: number;
   try {
     folder = mkdtempSync(join(tmpdir(), "paceline-config-"));
-    path = join(folder, "answer.json");
-    fd = openSync(path, "wx+", 0o600);
+    return openSync(join(folder, "answer.json"), "wx+", 0o600);
   } catch (cause) {
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
     throw noRoom((cause as Error).message, cause);
+  } finally {
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
   }
-  const made = folder;
-  return {
-    fd,
-    path,
-    remove() {
-      closeSync(fd);
-      rmSync(made, { recursive: true, force: true });
-    },
-  };
 }
 
 function noRoom(reason: string, cause?: unknown): PacelineError {

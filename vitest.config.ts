@@ -9,8 +9,8 @@ export default defineConfig({
       "bench/**/*.test.mjs",
     ],
     globalSetup: "test/support/state-folder.ts",
-    // Two at a time: the tests start real processes, which keep the two cores of a small machine busy.
-    maxWorkers: 2,
+    // Four at a time: the tests start real processes and wait for them most of the time, on a machine of two cores too.
+    maxWorkers: 4,
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },

@@ -49,7 +49,8 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
 /** The socket's inode, by which the tables know it; -1 when it is gone. */
 function inodeOf(fd: number): number {
   try {
-    return fstatSync(fd).ino;
+    // As bigints: Node's realpathSync, and with it `import`, stops following links after a plain stat of a socket or a pipe (Node issue 51142).
+    return Number(fstatSync(fd, { bigint: true }).ino);
   } catch {
     return -1;
   }

@@ -13,7 +13,8 @@ export type SocketFile = "absent" | "stale" | "held" | "other";
 
 /** Tells in bounded time. */
 export async function socketFileAt(path: string): Promise<SocketFile> {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
+  // As bigints: Node's realpathSync, and with it `import`, stops following links after a plain stat of a socket or a pipe (Node issue 51142).
+  const stat = lstatSync(path, { throwIfNoEntry: false, bigint: true });
   if (stat === undefined) return "absent";
   if (!stat.isSocket()) return "other";
   const answer = await connectTo(path);

@@ -21,6 +21,7 @@ export function kindOf(entry: Kinds): EntryKind {
 
 /** Of a name whose kind the file system does not tell beside it. */
 export function kindAt(folder: string, name: string): EntryKind {
-  const stat = lstatSync(join(folder, name), { throwIfNoEntry: false });
+  // As bigints: Node's realpathSync, and with it `import`, stops following links after a plain stat of a socket or a pipe (Node issue 51142).
+  const stat = lstatSync(join(folder, name), { throwIfNoEntry: false, bigint: true });
   return stat === undefined ? "other" : kindOf(stat);
 }

@@ -35,7 +35,9 @@ function openStdout(): number {
   try {
     // A pipe that nobody reads would hold up a thread for ever; and not to wait for it is a property of the open file, which
     // other programs share: so it is opened once more.
-    if (fstatSync(1).isFIFO()) return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
+    // As bigints: after a plain stat of a pipe Node's `import` follows no links (Node issue 51142).
+    if (fstatSync(1, { bigint: true }).isFIFO())
+      return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
   } catch {
     // No /proc, or not ours to open: the one that there is will do.
   }

@@ -100,7 +100,8 @@ function rightsError({ code = "EIO" }: NodeJS.ErrnoException, text: string, grou
 
 /** Names a file for good, whatever has its path later; undefined when there is none. */
 function inodeOf(path: string): string | undefined {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
+  // As bigints: Node's realpathSync, and with it `import`, stops following links after a plain stat of a socket or a pipe (Node issue 51142).
+  const stat = lstatSync(path, { throwIfNoEntry: false, bigint: true });
   return stat && `${stat.dev}:${stat.ino}`;
 }
 

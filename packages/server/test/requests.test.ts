@@ -166,25 +166,23 @@ for (const [runtime, transport] of cases) {
       expect((await ask(server.target, "/text")).status).toBe(200);
     });
 
-    // Bun.serve has phrases of its own.
-    it.skipIf(runtime === "bun" && transport !== "lane")("gives a status the reason that RFC 9110 has", async () => {
+    const isBunServe = runtime === "bun" && transport !== "lane";
+    it("gives a status the reason that RFC 9110 has", async (context) => {
+      if (isBunServe) return context.skip("Bun.serve has phrases of its own");
       const wire = new Wire(server.target);
       wire.send("GET /413 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
       expect(await wire.closed()).toMatch(/^HTTP\/1\.1 413 Content Too Large\r\n/);
     });
 
-    // Bun sends such a field as it is.
-    it.skipIf(runtime === "bun" && transport !== "lane")(
-      "answers 500 to a response whose field cannot be sent, and nothing of that response is left",
-      async () => {
-        const wire = new Wire(server.target);
-        wire.send("GET /bad-field HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        const received = await wire.closed();
-        expect(received).toMatch(/^HTTP\/1\.1 500 Internal Server Error\r\n[\s\S]*\r\n\r\nInternal Server Error\n$/);
-        expect(received).toMatch(/^content-length: 22\r$/im);
-        expect(received).not.toMatch(/x-own|transfer-encoding/i);
-      },
-    );
+    it("answers 500 to a response whose field cannot be sent, and nothing of that response is left", async (context) => {
+      if (isBunServe) return context.skip("Bun.serve sends such a field as it is");
+      const wire = new Wire(server.target);
+      wire.send("GET /bad-field HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      const received = await wire.closed();
+      expect(received).toMatch(/^HTTP\/1\.1 500 Internal Server Error\r\n[\s\S]*\r\n\r\nInternal Server Error\n$/);
+      expect(received).toMatch(/^content-length: 22\r$/im);
+      expect(received).not.toMatch(/x-own|transfer-encoding/i);
+    });
 
     it("makes no more of a body than a slow reader takes, and ends it when the reader goes", async () => {
       const wire = new Wire(server.target);

@@ -19,9 +19,17 @@ test("names the request once it is sure that its processes have ended, and never
   events.found(found("GET /b", "web.1#1", "web.2#1"));
   events.found(found("GET /c", "web.1#1", "web.3#1"));
   expect(told()).toEqual([first]);
+  events.processEnded();
+  expect(told()).toEqual([first]);
+  vi.advanceTimersByTime(5_000);
   alive.delete("web.2#1");
-  vi.runAllTimers();
+  events.processEnded();
   expect(told()).toEqual([first, "web loses processes to GET /b: web.1#1 and web.2#1 ended while they ran it"]);
+  vi.advanceTimersByTime(25_000);
+  alive.delete("web.3#1");
+  events.processEnded();
+  expect(told()).toHaveLength(2);
+  alive.add("web.3#1");
   events.found(found("GET /d", "web.3#1"));
   events.close();
   expect(vi.getTimerCount()).toBe(0);

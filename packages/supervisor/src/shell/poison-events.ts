@@ -2,13 +2,14 @@
 import type { Poison } from "@paceline/link";
 import type { EventLog } from "./event-log.js";
 
-/** A balancer may hear of an end before we do. */
-const SURE_AFTER_MS = 1000;
+/** A balancer hears of an end before we do: a shim first ends what its command left behind, on a busy machine for seconds. */
+const WAIT_FOR_END_MS = 30_000;
 const MAX_WAITING = 64;
 const MAX_TEXT = 200;
 
 export class PoisonEvents {
-  private readonly waiting = new Set<NodeJS.Timeout>();
+  /** What was found while its processes still lived, each with the timer that drops it. */
+  private readonly waiting = new Map<Poison, NodeJS.Timeout>();
 
   constructor(
     private readonly log: EventLog,
@@ -17,15 +18,23 @@ export class PoisonEvents {
 
   found(found: Poison): void {
     if (this.tell(found) || this.waiting.size >= MAX_WAITING) return;
-    const timer = setTimeout(() => {
-      this.waiting.delete(timer);
-      this.tell(found);
-    }, SURE_AFTER_MS);
-    this.waiting.add(timer);
+    this.waiting.set(
+      found,
+      setTimeout(() => this.waiting.delete(found), WAIT_FOR_END_MS),
+    );
+  }
+
+  /** A process has ended: it may be the one that was waited for. */
+  processEnded(): void {
+    for (const [found, timer] of this.waiting) {
+      if (!this.tell(found)) continue;
+      clearTimeout(timer);
+      this.waiting.delete(found);
+    }
   }
 
   close(): void {
-    for (const timer of this.waiting) clearTimeout(timer);
+    for (const timer of this.waiting.values()) clearTimeout(timer);
     this.waiting.clear();
   }
 

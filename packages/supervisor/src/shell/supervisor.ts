@@ -147,6 +147,7 @@ class FleetSupervisor implements Supervisor {
       onEnded: (process, ending) => {
         coordination.gone(process.id);
         slots.ended(process, ending, isUnwantedEnd(this.runner.fleet, process));
+        this.poison.processEnded();
       },
     });
     const { children } = this;

@@ -1,5 +1,5 @@
 /** Where processes listen on TCP, as /proc tells it; where there is none, nowhere. */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { attempt } from "./process-table.js";
 
 export interface Listener {
@@ -10,6 +10,16 @@ export interface Listener {
 
 /** proc(5): the state of a socket that listens. */
 const LISTEN = "0A";
+
+/** A read of the table; one holds some 100 rows. */
+const READ_BYTES = 16 * 1024;
+/** More listening sockets than a machine has; a bound for a table that is not what it was. */
+const MAX_TABLE_BYTES = 16 * 1024 * 1024;
+
+/** A listening socket, by the inode that its processes' descriptors name. */
+export interface ListeningSocket extends Listener {
+  inode: string;
+}
 
 /** The addresses that these processes listen on, each once. */
 export function listenersOf(pids: Iterable<number>): Listener[] {
@@ -22,16 +32,47 @@ export function listenersOf(pids: Iterable<number>): Listener[] {
   }
   if (inodes.size === 0) return [];
   const found = new Map<string, Listener>();
-  for (const table of ["tcp", "tcp6"]) {
-    for (const row of (attempt(() => readFileSync(`/proc/net/${table}`, "latin1")) ?? "").split("\n")) {
-      const fields = row.trim().split(/\s+/);
-      if (fields[3] !== LISTEN || !inodes.has(fields[9] ?? "")) continue;
-      const [address = "", port = ""] = (fields[1] ?? "").split(":");
-      const listener = { host: hostOf(address), port: Number.parseInt(port, 16) };
-      found.set(`${listener.host} ${listener.port}`, listener);
-    }
+  for (const { host, port, inode } of listeningSockets()) {
+    if (inodes.has(inode)) found.set(`${host} ${port}`, { host, port });
   }
   return [...found.values()];
+}
+
+/** All TCP sockets of this machine that listen. */
+export function* listeningSockets(): Generator<ListeningSocket> {
+  for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
+    for (const row of rowsOf(table)) {
+      const fields = row.trim().split(/\s+/);
+      // The kernel lists those that listen first; of the others there may be 100,000.
+      if (fields[3] !== LISTEN) break;
+      const [address = "", port = ""] = (fields[1] ?? "").split(":");
+      yield { host: hostOf(address), port: Number.parseInt(port, 16), inode: fields[9] ?? "" };
+    }
+  }
+}
+
+/** The rows below the title, read as they are asked for. */
+function* rowsOf(table: string): Generator<string> {
+  const file = attempt(() => openSync(table, "r"));
+  if (file === undefined) return;
+  try {
+    const buffer = Buffer.alloc(READ_BYTES);
+    let isTitle = true;
+    let rest = "";
+    for (let total = 0; total < MAX_TABLE_BYTES; ) {
+      const read = attempt(() => readSync(file, buffer)) ?? 0;
+      if (read === 0) return;
+      total += read;
+      const rows = (rest + buffer.toString("latin1", 0, read)).split("\n");
+      rest = rows.pop() ?? "";
+      for (const row of rows) {
+        if (!isTitle) yield row;
+        isTitle = false;
+      }
+    }
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Whether nobody but this machine can reach it. */

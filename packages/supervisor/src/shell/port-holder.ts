@@ -1,36 +1,21 @@
 /** Finds the process that holds an address, through /proc; where there is none, nobody is named. */
 import { readFileSync } from "node:fs";
+import { listeningSockets } from "@paceline/link/processes";
 import { processesWith, socketsBoundTo } from "@paceline/link/unix-sockets";
 import { visible } from "../control-characters.js";
 
-const TCP_LISTEN = "0A";
 const MAX_COMMAND = 120;
 
 /** Such as `pid 4711 (nginx: master process)`; undefined when it cannot be told, as for a process of another user. */
 export function tcpPortHolder(port: number): string | undefined {
   const inodes = new Set<string>();
-  for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
-    for (const fields of rows(table)) {
-      const [, local = "", , state] = fields;
-      const inode = fields[9];
-      if (state !== TCP_LISTEN || inode === undefined) continue;
-      if (Number.parseInt(local.slice(local.lastIndexOf(":") + 1), 16) === port) inodes.add(inode);
-    }
-  }
+  for (const socket of listeningSockets()) if (socket.port === port) inodes.add(socket.inode);
   return holder(inodes);
 }
 
 /** The same for the path of a unix socket. */
 export function unixSocketHolder(path: string): string | undefined {
   return holder(socketsBoundTo(path));
-}
-
-function rows(table: string): string[][] {
-  const text = attempt(() => readFileSync(table, "latin1")) ?? "";
-  return text
-    .split("\n")
-    .slice(1)
-    .map((line) => line.trim().split(/\s+/));
 }
 
 function holder(inodes: ReadonlySet<string>): string | undefined {

@@ -13,9 +13,13 @@ const ENTRIES = [
   { entry: "packages/server/dist/shim/bin.js" },
   { entry: "packages/server/dist/check/load-only.js", packages: true },
   { entry: "packages/balancer/dist/bin.js" },
+  { entry: "packages/supervisor/dist/cli/main.js", packages: true },
   // It runs where the operator's tsconfig.json holds, whose `paths` would reach imports of packages.
   { entry: "packages/supervisor/dist/config/load-child.js", packages: true },
 ];
+
+/** jiti finds files of its own beside it, and so does blessed. */
+const KEPT_APART = ["jiti", "blessed"];
 
 async function bundle({ entry, packages = false }) {
   const folder = join(root, dirname(entry), "bundle");
@@ -25,8 +29,10 @@ async function bundle({ entry, packages = false }) {
     platform: "node",
     // Packages that have both are better bundled as modules.
     resolve: { mainFields: ["module", "main"] },
-    // Only our own packages: what else a program uses stays where npm puts it. jiti finds files of its own beside it.
-    external: (id) => !/^(\.|\/|@paceline\/)/.test(id) && (!packages || id === "jiti" || isBuiltin(id)),
+    // Only our own packages, unless the entry says otherwise: what else a program uses stays where npm puts it.
+    external: (id) =>
+      !/^(\.|\/|@paceline\/)/.test(id) &&
+      (!packages || KEPT_APART.includes(id) || isBuiltin(id) || id.startsWith("bun:")),
   });
   const { output } = await build.write({
     dir: folder,

@@ -22,7 +22,7 @@ function installIn(folder: string, strayTo: string): string {
   const paths = Object.fromEntries(names.map((name) => [name, [strayTo]]));
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { paths } }));
   const stray = Object.fromEntries(names.map((name) => [name, strayTo]));
-  const scripts = { [join(home, "dist/cli/main.js")]: `echo script > ${folder}/sprung` };
+  const scripts = { [join(home, "dist/cli/bundle/main.js")]: `echo script > ${folder}/sprung` };
   writeFileSync(
     join(folder, "package.json"),
     JSON.stringify({ imports: stray, browser: stray, overrides: stray, scripts }),

@@ -5,6 +5,7 @@ import { type FleetIdentity, identityOf, writtenCwd } from "../run-dir/identity.
 import { runDirOf } from "../run-dir/place.js";
 import { findRuntimes, type Runtimes } from "../runtimes.js";
 import type { StartOptions } from "./commands/start.js";
+import { readHandover } from "./handover.js";
 
 export interface PreparedStart {
   fleet: LoadedFleet;
@@ -30,7 +31,8 @@ export async function prepareStart(target: string, options: StartOptions): Promi
     runtimes,
     environment,
   };
-  const fleet = await loadFleet(request);
+  const { fleetFd } = options;
+  const fleet = fleetFd === undefined ? await loadFleet(request) : readHandover(fleetFd);
   const identity = identityOf(fleet.source, cwd);
   return { fleet, request, runtimes, identity, runDirPath: runDirOf(identity, options.runDir, cwd, process.env) };
 }

@@ -13,9 +13,8 @@ import { lateResult, spawnSupervisor, waitReady } from "./supervisor-process.js"
 const INTERRUPTED = 130;
 
 export async function startDetached(target: string, options: StartOptions): Promise<ExitStatus> {
-  // The supervisor loads it again; here it is checked where its problems can be seen.
   const { fleet, runDirPath } = await prepareStart(target, options);
-  const supervisor = spawnSupervisor(target, options, { runDirPath, stopWithClient: false });
+  const supervisor = spawnSupervisor(target, options, { runDirPath, fleet, stopWithClient: false });
   const { child } = supervisor;
   const timeoutMs = milliseconds(options.timeout);
   const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;

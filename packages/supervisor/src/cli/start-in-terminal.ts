@@ -18,7 +18,7 @@ const QUICK_FAILURE_MS = 1_500;
 
 export async function startInTerminal(target: string, options: StartOptions): Promise<ExitStatus> {
   const { fleet, runDirPath } = await prepareStart(target, options);
-  const supervisor = spawnSupervisor(target, options, { runDirPath, stopWithClient: true });
+  const supervisor = spawnSupervisor(target, options, { runDirPath, fleet, stopWithClient: true });
   print(`paceline: ${describeFleet(fleet.config, process.cwd())}`);
   // Ctrl-C before the dashboard is there stops the fleet as it does afterwards, and as it does without a dashboard.
   const interrupted = () => void supervisor.stop().then(() => process.exit(EXIT.done));

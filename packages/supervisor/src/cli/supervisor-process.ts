@@ -4,11 +4,13 @@ import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync } fr
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { BUN_ONE_READER } from "@paceline/link";
+import type { LoadedFleet } from "../config/load.js";
 import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { inheritable, ownRuntimeCommand } from "../runtime-command.js";
 import type { StartOptions } from "./commands/start.js";
+import { writeHandover } from "./handover.js";
 import type { Failure } from "./output.js";
 
 /** Said on the notice pipe when the control socket is served. */
@@ -32,6 +34,8 @@ export interface SupervisorProcess {
 
 export interface SpawnOptions {
   runDirPath: string;
+  /** What `target` means; the supervisor begins with it. */
+  fleet: LoadedFleet;
   /** It stops when this process ends without having said `detach` to its standard input. */
   stopWithClient: boolean;
 }
@@ -39,9 +43,10 @@ export interface SpawnOptions {
 /** @throws PacelineError `rundir` when the run directory cannot be had */
 export function spawnSupervisor(target: string, options: StartOptions, spawning: SpawnOptions): SupervisorProcess {
   makePrivate(spawning.runDirPath);
+  const handover = writeHandover(spawning.runDirPath, spawning.fleet);
   const output = openOutput(join(spawning.runDirPath, "supervisor.out"));
   const { instances, listen = [], runtime, runDir, replace, watch, static: folder, fapws } = options;
-  const args = ["start", "--log-format", "none", "--notify-fd", "3"];
+  const args = ["start", "--log-format", "none", "--notify-fd", "3", "--fleet-fd", "4"];
   if (spawning.stopWithClient) args.push("--stop-with-client");
   if (folder !== undefined) args.push("--static", folder);
   if (fapws !== undefined) args.push("--fapws", fapws);
@@ -55,9 +60,10 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   const child = spawn(supervisor.command, [...supervisor.args, ...args, "--", target], {
     env: { ...inheritable(process.env as Record<string, string>), [BUN_ONE_READER]: "1" },
     detached: true,
-    stdio: [spawning.stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe"],
+    stdio: [spawning.stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe", handover],
   });
   closeSync(output.fd);
+  closeSync(handover);
   // It may end before it has read what is said to it.
   child.stdin?.on("error", () => {});
   const exited = new Promise<Awaited<SupervisorProcess["exited"]>>((resolve) =>

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig } from "../core/model.js";
+import { DIST_FOLDER } from "../dist-folder.js";
 import { PacelineError } from "../errors.js";
 import { inheritable, ownRuntimeCommand } from "../runtime-command.js";
 import { spawnProblem } from "../spawn-problem.js";
@@ -17,7 +18,7 @@ import { ConfigError } from "./problems.js";
 const MAX_ANSWER_BYTES = 16 << 20;
 
 /** One file, so that it has no import that a tsconfig.json of the operator's could lead elsewhere. */
-const CHILD = fileURLToPath(new URL("bundle/load-child.js", import.meta.url));
+const CHILD = fileURLToPath(new URL("config/bundle/load-child.js", DIST_FOLDER));
 
 export interface LoadProcessOptions {
   /** The working directory of the child. */

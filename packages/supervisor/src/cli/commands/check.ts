@@ -1,6 +1,7 @@
 /** `paceline check`: tells everything that is wrong with a configuration, and whether its apps load, without starting anything. */
 import { EXIT } from "../exit-status.js";
 import { type JsonOption, milliseconds, type TimeoutOption, withJson, withTimeout } from "../options.js";
+import { print, printJson, reportFailure } from "../output.js";
 import type { DefineCommand } from "../program.js";
 
 export const check: DefineCommand = (program, action) => {
@@ -11,13 +12,11 @@ export const check: DefineCommand = (program, action) => {
     .option("--no-load", "do not load the apps");
   withTimeout(withJson(command)).action(
     action(async (target: string, options: JsonOption & TimeoutOption & { load: boolean }) => {
-      const [{ loadFleet }, { findRuntimes }, { describeFleet }, { print, printJson, reportFailure }] =
-        await Promise.all([
-          import("../../config/load.js"),
-          import("../../runtimes.js"),
-          import("../describe-fleet.js"),
-          import("../output.js"),
-        ]);
+      const [{ loadFleet }, { findRuntimes }, { describeFleet }] = await Promise.all([
+        import("../../config/load.js"),
+        import("../../runtimes.js"),
+        import("../describe-fleet.js"),
+      ]);
       const timeoutMs = milliseconds(options.timeout);
       const startedAt = performance.now();
       const runtimes = findRuntimes();

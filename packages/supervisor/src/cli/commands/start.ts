@@ -31,6 +31,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   logFormat?: "text" | "json" | "none";
   /** Where to say that the control socket is served; a file descriptor. */
   notifyFd?: number;
+  /** What the starter has loaded; a file descriptor. */
+  fleetFd?: number;
   /** Stop when the standard input ends. */
   stopWithClient?: boolean;
 }
@@ -57,7 +59,8 @@ export const start: DefineCommand = (program, action) => {
     )
     .option("--no-dashboard", "print the log, in a terminal too")
     .addOption(new Option("--stop-with-client").hideHelp())
-    .addOption(new Option("--notify-fd <fd>").argParser(parseCount).hideHelp());
+    .addOption(new Option("--notify-fd <fd>").argParser(parseCount).hideHelp())
+    .addOption(new Option("--fleet-fd <fd>").argParser(parseCount).hideHelp());
   withTimeout(withJson(command)).action(
     action(async (target: string, options: StartOptions) => {
       if (options.orReload) {

@@ -10,6 +10,7 @@ import {
   withJson,
   withTimeout,
 } from "../options.js";
+import { printJson, printStyled } from "../output.js";
 import type { DefineCommand } from "../program.js";
 
 export const status: DefineCommand = (program, action) => {
@@ -19,10 +20,9 @@ export const status: DefineCommand = (program, action) => {
     .option("--check", "exit 1 unless every instance that is wanted, and every balancer, is ready and not stalled");
   withTimeout(withJson(withFleet(command))).action(
     action(async (options: FleetOptions & JsonOption & TimeoutOption & { check?: boolean }) => {
-      const [{ ControlClient }, { findControlSocket }, { printJson, printStyled }] = await Promise.all([
+      const [{ ControlClient }, { findControlSocket }] = await Promise.all([
         import("../../control/client.js"),
         import("../find-fleet.js"),
-        import("../output.js"),
       ]);
       const client = new ControlClient({
         socketPath: await findControlSocket(options),

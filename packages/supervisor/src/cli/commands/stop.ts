@@ -3,6 +3,7 @@ import { EXIT, type ExitStatus } from "../exit-status.js";
 import type { FoundFleet } from "../find-fleet.js";
 import type { OperateOptions } from "../operate.js";
 import { milliseconds, withFleet, withJson, withTimeout } from "../options.js";
+import { printResult } from "../output.js";
 import type { DefineCommand } from "../program.js";
 
 export const stop: DefineCommand = (program, action) => {
@@ -23,10 +24,7 @@ export const stop: DefineCommand = (program, action) => {
 };
 
 async function stopOrphans({ runDir }: FoundFleet, options: OperateOptions): Promise<ExitStatus> {
-  const [{ openRunDir }, { printResult }] = await Promise.all([
-    import("../../run-dir/run-dir.js"),
-    import("../output.js"),
-  ]);
+  const { openRunDir } = await import("../../run-dir/run-dir.js");
   const held = await openRunDir(runDir, { replace: true, timeoutMs: milliseconds(options.timeout) });
   held.release();
   printResult({ ok: true, message: "stopped what a killed supervisor had left" }, options.json === true);

@@ -2,6 +2,7 @@
 import { constants } from "node:os";
 import { EXIT, type ExitStatus } from "../exit-status.js";
 import { type FleetOptions, type JsonOption, withFleet } from "../options.js";
+import { print, printError, wantsColour } from "../output.js";
 import type { DefineCommand } from "../program.js";
 
 interface TopOptions extends FleetOptions, JsonOption {
@@ -18,10 +19,7 @@ export const top: DefineCommand = (program, action) => {
     .option("--once", "print it once; with --plain or --json");
   withFleet(command).action(
     action(async (options: TopOptions): Promise<ExitStatus> => {
-      const [{ findControlSocket }, { print, printError, wantsColour }] = await Promise.all([
-        import("../find-fleet.js"),
-        import("../output.js"),
-      ]);
+      const { findControlSocket } = await import("../find-fleet.js");
       const plain = options.plain === true || options.json === true;
       if (options.once && !plain) {
         printError("--once goes with --plain or --json");

@@ -1,0 +1,40 @@
+/** Hands what a starter has loaded to the supervisor that it starts, which then need not load it again: 0.1 s of every start. */
+import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import type { LoadedFleet } from "../config/load.js";
+import { PacelineError } from "../errors.js";
+
+/**
+ * Opens a file in the run directory that holds `fleet`, for the supervisor to inherit. It has no name any more, so that nothing
+ * of it is left, whatever ends either of the two.
+ * @throws PacelineError `rundir`
+ */
+export function writeHandover(runDirPath: string, fleet: LoadedFleet): number {
+  const path = join(runDirPath, `start-${process.pid}.json`);
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, "wx+", 0o600);
+    const bytes = Buffer.from(JSON.stringify(fleet));
+    for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
+    return fd;
+  } catch (cause) {
+    if (fd !== undefined) closeSync(fd);
+    throw new PacelineError("rundir", `nothing can be written in ${runDirPath}: ${(cause as Error).message}`, {
+      cause,
+    });
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
+
+/** What the starter has loaded; the descriptor is closed. */
+export function readHandover(fd: number): LoadedFleet {
+  const bytes = Buffer.alloc(fstatSync(fd).size);
+  for (let read = 0; read < bytes.length; ) {
+    const length = readSync(fd, bytes, read, bytes.length - read, read);
+    if (length === 0) throw new Error("the starter has handed over less than it said");
+    read += length;
+  }
+  closeSync(fd);
+  return JSON.parse(bytes.toString()) as LoadedFleet;
+}

@@ -121,35 +121,66 @@ describe.each(RUNTIMES)("hung processes on %s", { timeout: 90_000 }, (runtime) =
   });
 });
 
-test("a request that nobody waits for any more costs the process that goes on with it, in pools that limit concurrency", {
-  timeout: 60_000,
+test("a response that is owed for too long costs its process, in pools that limit concurrency, and no operation waits for it", {
+  timeout: 90_000,
 }, async (context) => {
   needs(context, "python3");
-  const requestTimeoutMs = 500;
+  const requestTimeoutMs = 1500;
   const project = await startFleet({
     runtime: "bun",
     app: FETCH,
     files: { "command.mjs": COMMAND, "site_app.py": WSGI },
     config: {
-      balancer: { limits: { upstreamResponseTimeoutMs: 500 } },
+      drainTimeoutMs: 60_000,
+      backoff: { initialMs: 50_000, maxMs: 50_000 },
       pools: {
-        wsgi: { wsgi: "site_app", instances: 1, routes: ["/wsgi/"], stripPrefix: true, requestTimeoutMs },
+        wsgi: { wsgi: "site_app", instances: 2, routes: ["/wsgi/"], stripPrefix: true, requestTimeoutMs },
         command: { command: ["node", "./command.mjs"], routes: ["/command/"], maxInFlight: 1, requestTimeoutMs },
-        patient: { wsgi: "site_app", instances: 1, routes: ["/patient/"], stripPrefix: true, requestTimeoutMs: 0 },
+        patient: {
+          wsgi: "site_app",
+          instances: 1,
+          routes: ["/patient/"],
+          stripPrefix: true,
+          requestTimeoutMs: 0,
+          drainTimeoutMs: 300,
+        },
+        restarted: { wsgi: "site_app", instances: 1, routes: ["/restarted/"], stripPrefix: true, requestTimeoutMs },
       },
     },
   });
-  const paths = ["/patient/block", "/wsgi/block", "/command/block"];
+  const left = await RawConnection.open(project.port);
+  left.write("GET /restarted/block HTTP/1.1\r\nHost: x\r\n\r\n");
+  const patient = await RawConnection.open(project.port);
+  patient.write("GET /patient/block HTTP/1.1\r\nHost: x\r\n\r\n");
+  await project.statusWhere("it to have the request", ({ pools }) => pools[3]?.instances[0]?.inFlight === 1);
+  // Its client leaves, and the balancer with it; the view does not.
+  left.close();
+  const restarted = project.cli(["restart", "restarted"]);
+  // Both instances are stuck, and both clients are told.
+  const paths = ["/wsgi/block", "/wsgi/block", "/command/block"];
   const statuses = await Promise.all(paths.map(async (path) => (await get(project.port, path)).status));
   expect(statuses).toEqual([504, 504, 504]);
-  const status = await project.statusWhere("both to be replaced", ({ pools }) =>
-    pools.every(
-      ({ name, instances }) => instances[0]?.attempt === (name === "patient" ? 1 : 2) && instances[0].state === "ready",
+  expect((await restarted).code).toBe(0);
+
+  const status = await project.statusWhere("them to be replaced", ({ pools }) =>
+    pools.every(({ name, instances }) =>
+      instances.every(({ attempt, state }) => attempt === (name === "patient" ? 1 : 2) && state === "ready"),
     ),
   );
-  const ends = Object.fromEntries(status.pools.map(({ name, instances }) => [name, instances[0]?.lastExit]));
-  expect(ends.command?.reason).toMatch(/^hung: GET \/command\/block went on for .* after nobody waited for it/);
-  expect(ends.wsgi?.reason).toMatch(/^hung: GET \/wsgi\/block went on for /);
-  expect(ends.wsgi?.lastLines.join("\n")).toContain("some_function_that_sleeps");
-  expect(ends.patient).toBeNull();
+  expect((await get(project.port, "/wsgi/")).body).toBe("wsgi");
+  const ends = Object.fromEntries(
+    status.pools.flatMap(({ instances }) => instances.map(({ name, lastExit }) => [name, lastExit])),
+  );
+  expect(ends["command.1"]?.reason).toMatch(/^hung: GET \/command\/block took over 1\.5 s \(requestTimeoutMs\); /);
+  for (const name of ["wsgi.1", "wsgi.2"]) {
+    expect(ends[name]?.reason).toMatch(/^hung: GET \/wsgi\/block took over .*: it was in some_function_that_sleeps /);
+    expect(ends[name]?.lastLines.join("\n")).toContain("in some_function_that_sleeps");
+  }
+  expect(ends["patient.1"]).toBeNull();
+  // That it ended was asked for.
+  expect(ends["restarted.1"]).toBeNull();
+  const { stdout } = await project.cli(["events"]);
+  for (const name of ["wsgi\\.1", "wsgi\\.2", "restarted\\.1"])
+    expect(stdout).toMatch(new RegExp(`${name} .*it was in some_function_that_sleeps \\(site_app\\.py:\\d+\\)`));
+  patient.close();
 });

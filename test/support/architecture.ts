@@ -77,6 +77,7 @@ function eventOf(type: (typeof EVENTS)[number]): ProcessEvent {
     case "spawnFailed":
       return { type, attempt: 1, reason: "no such file" };
     case "hung":
+    case "overrun":
       return { type, attempt: 1, reason: "hung" };
     default:
       return { type, attempt: 1 };

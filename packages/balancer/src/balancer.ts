@@ -74,12 +74,13 @@ export class Balancer {
       router: new Router([]),
       isDraining: false,
     };
-    const { maxConnectionsPerUpstream, unbegunUnsafeMax, upstreamResponseTimeoutMs } = limits;
-    const http1 = { transport, deadlines, requestWriter, counters: this.counters, upstreamResponseTimeoutMs };
+    const { maxConnectionsPerUpstream, unbegunUnsafeMax } = limits;
+    const http1 = { transport, deadlines, requestWriter, counters: this.counters };
     const stall = new StallWatch(limits.stallAfterMs, () => this.membership.allPools());
     const lane = { transport, unbegunUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.membership = new Membership({
       maxQueue: limits.maxQueue,
+      upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
       makeLink: (described, onRoom) => {
         const { socket = "", tcp, protocol, foreign = false, perClient = foreign } = described;
         const { maxInFlight = Number.POSITIVE_INFINITY } = described;

@@ -9,6 +9,8 @@ import type { UpstreamLink } from "./upstream-link/link.js";
 
 export interface MembershipOptions {
   maxQueue: number;
+  /** How long an upstream may owe its response; a pool may have less. */
+  upstreamResponseTimeoutMs: number;
   /** @param onRoom is to be called when the link can take more. */
   makeLink(upstream: SnapshotUpstream, onRoom: () => void): UpstreamLink;
   /** An upstream that left has no connection any more. */
@@ -44,6 +46,10 @@ export class Membership {
         routes.push({ text: route, target: pool, stripPrefix: described.stripPrefix ?? false });
       }
       pool.hasFewPlaces = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
+      pool.responseTimeoutMs = Math.min(
+        this.options.upstreamResponseTimeoutMs,
+        described.requestTimeoutMs ?? Number.POSITIVE_INFINITY,
+      );
       pool.setMembers(upstreams);
     }
     for (const [name, pool] of this.pools) if (!pools.has(name)) pool.setMembers([]);

@@ -270,6 +270,8 @@ export interface SnapshotPool {
   routes: string[];
   /** Whether its upstreams see paths without the prefix of the route that chose the pool. */
   stripPrefix?: boolean;
+  /** How long its upstreams may send nothing of a response that they owe, where that is less than the balancer's limit. */
+  requestTimeoutMs?: number;
   /** In slot order; each turn goes through them in this order. */
   upstreams: SnapshotUpstream[];
 }

@@ -83,6 +83,7 @@ function isPool(value: unknown): boolean {
     isText(value.name) &&
     isList(value.routes, isText) &&
     (value.stripPrefix === undefined || typeof value.stripPrefix === "boolean") &&
+    (value.requestTimeoutMs === undefined || isAmount(value.requestTimeoutMs)) &&
     isList(value.upstreams, isUpstream)
   );
 }

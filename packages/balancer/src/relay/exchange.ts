@@ -269,7 +269,7 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   /** It is late once it takes nothing more of the body, however slowly it takes it. */
   private judgeUpstream(): void {
-    this.bodyReader ??= new SlowReader(this.stream as UpstreamStream, this.relay.limits.upstreamResponseTimeoutMs);
+    this.bodyReader ??= new SlowReader(this.stream as UpstreamStream, (this.pool as Pool).responseTimeoutMs);
     if (this.isClientBlocked) return;
     this.isJudging = true;
     this.client.setDeadline(this.bodyReader.begin(this.relay.deadlines.now));
@@ -491,9 +491,8 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   /** The upstream owes its answer, once it has or takes no more of the body; else the client owes its body. */
   private requestTimeoutMs(): number {
-    const { limits } = this.relay;
     const owesAnswer = this.isBodyComplete || this.isUpstreamBlocked;
-    return owesAnswer ? limits.upstreamResponseTimeoutMs : limits.bodyTimeoutMs;
+    return owesAnswer ? (this.pool as Pool).responseTimeoutMs : this.relay.limits.bodyTimeoutMs;
   }
 
   private answerTimeoutMs(): number {

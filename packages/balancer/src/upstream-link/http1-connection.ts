@@ -53,17 +53,17 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private isPaused = false;
   /** What came of an answer that nobody waits for. */
   private unwantedBytes = 0;
-  /** When the present request came here, in milliseconds of `Deadlines.now`. */
-  private begunAt: number;
-  /** The request that was given up, and when it should have ended. */
-  private abandoned: { request: string; dueAt: number } | undefined;
+  /** When the upstream last had something to do for the present request, in milliseconds of `Deadlines.now`. */
+  private progressAt: number;
+  /** The request that was given up, and since when its response is owed. */
+  private abandoned: { request: string; owedSince: number } | undefined;
 
   constructor(
     readonly link: Http1UpstreamLink,
     receiver: AnswerReceiver,
   ) {
     this.receiver = receiver;
-    this.begunAt = link.services.deadlines.now;
+    this.progressAt = link.services.deadlines.now;
   }
 
   /** Its request, for people; undefined while it has none. */
@@ -71,12 +71,11 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     return this.receiver?.describeRequest();
   }
 
-  /** Its request goes on though nobody has been waiting for its response for a while. */
+  /** Its request goes on though nobody waits for its response any more. */
   get overdue(): OverdueRequest | undefined {
     if (this.abandoned === undefined) return undefined;
-    const { request, dueAt } = this.abandoned;
-    const forMs = this.link.services.deadlines.now - dueAt;
-    return forMs > 0 ? { request, forMs } : undefined;
+    const { request, owedSince } = this.abandoned;
+    return { request, forMs: this.link.services.deadlines.now - owedSince };
   }
 
   get isReady(): boolean {
@@ -101,7 +100,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.state = "head";
     this.hasHeard = false;
     this.isReused = true;
-    this.begunAt = this.link.services.deadlines.now;
+    this.progressAt = this.link.services.deadlines.now;
   }
 
   onConnected(connection: Connection): ConnectionOwner {
@@ -135,6 +134,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   sendBody(bytes: Uint8Array, start: number, end: number): boolean {
     if (this.connection === undefined) return true;
+    this.progressAt = this.link.services.deadlines.now;
     const writer = this.link.services.requestWriter;
     return this.requestFraming === "chunked"
       ? writer.chunk(this.connection, bytes, start, end)
@@ -165,9 +165,9 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (this.state === "connecting") return;
     if (this.state === "tunnel" || !this.link.holdsPlaces || this.connection === undefined) return this.close(true);
     this.state = "given up";
-    const { deadlines, upstreamResponseTimeoutMs } = this.link.services;
-    const dueAt = Math.max(deadlines.now, this.begunAt + upstreamResponseTimeoutMs);
-    this.abandoned = { request: receiver?.describeRequest() ?? "", dueAt };
+    // While it was paused for a slow client it owed nothing.
+    const owedSince = this.isPaused ? this.link.services.deadlines.now : this.progressAt;
+    this.abandoned = { request: receiver?.describeRequest() ?? "", owedSince };
     this.link.giveUp(this);
     this.connection.end();
     this.resume();
@@ -196,6 +196,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   onData(bytes: Buffer): boolean {
     this.hasHeard = true;
+    if (this.state !== "given up") this.progressAt = this.link.services.deadlines.now;
     switch (this.state) {
       case "head":
         this.readHead(bytes);

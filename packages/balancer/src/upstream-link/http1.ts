@@ -12,7 +12,6 @@ export interface Http1LinkServices {
   deadlines: Deadlines;
   requestWriter: HeadWriter;
   counters: Counters;
-  upstreamResponseTimeoutMs: number;
 }
 
 export interface Http1LinkOptions {

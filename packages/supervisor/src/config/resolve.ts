@@ -139,7 +139,7 @@ function resolvePool(
     runs: kind.runs,
     launch: kind.launch ?? { entry: "server" },
     maxInFlight: kind.maxInFlight ?? null,
-    requestTimeoutMs: kind.requestTimeoutMs ?? 0,
+    requestTimeoutMs: requestTimeoutOf(pool, kind, input),
     instances: processCount(pool.instances ?? kind.defaultInstances),
     routes,
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
@@ -157,6 +157,14 @@ function resolvePool(
     },
     maxOutputBytes: pool.maxOutputBytes ?? input.maxOutputBytes ?? defaultOf(poolFields, "maxOutputBytes"),
   };
+}
+
+/** Whoever lets a response take longer than the default does not want its process killed for that. */
+function requestTimeoutOf(pool: PoolInput, kind: KindResult, input: FleetInput): number {
+  if (kind.requestTimeoutMs === undefined) return 0;
+  return (
+    pool.requestTimeoutMs ?? Math.max(kind.requestTimeoutMs, input.balancer?.limits?.upstreamResponseTimeoutMs ?? 0)
+  );
 }
 
 /** What a pool runs follows from which of the kinds' keys it has. */

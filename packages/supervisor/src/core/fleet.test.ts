@@ -161,7 +161,8 @@ function changeOf(world: World, s: Step): FleetChange | null {
       world.alarms.delete(processId(slot.name, slot.member.process.attempt));
       return report(fleet, "web", s.index, { type: "adopted", attempt: slot.member.process.nextAttempt }, context);
     case "hung":
-      return report(fleet, "web", s.index, { type: "hung", attempt, reason: "hung" }, context);
+    case "overrun":
+      return report(fleet, "web", s.index, { type: s.action, attempt, reason: "hung" }, context);
     default:
       return report(fleet, "web", s.index, { type: s.action, attempt }, context);
   }

@@ -81,7 +81,7 @@ export interface PoolConfig {
   launch: Launch;
   /** Requests that a balancer may have under way at one instance; null: as many as its own limits allow. */
   maxInFlight: number | null;
-  /** How long a request may go on after its client's 504, where an instance limits its concurrency; 0: for ever. */
+  /** How long an instance that limits its concurrency may send nothing of a response that it owes; 0: for ever. */
   requestTimeoutMs: number;
   instances: number;
   /** See SnapshotPool.routes in @paceline/link. */

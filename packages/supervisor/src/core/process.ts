@@ -31,11 +31,14 @@ export type Process = Common &
     | { readonly state: "ready"; readonly deadline: number | null }
     /** `step` says which request its deadline follows: the polite one, or SIGTERM. */
     | ({ readonly state: "draining"; readonly step: "drain" | "term" } & Timed)
-    /** `cause` says whether the kill ends a stop that took too long, or a process that failed. */
-    | ({ readonly state: "killing"; readonly cause: "slow" | "failing" } & Timed)
+    /** The kill ends a stop that took too long, a process that failed, or one whose request has overrun its time. */
+    | ({ readonly state: "killing"; readonly cause: "slow" | "failing" | "overrun" } & Timed)
     | ({ readonly state: "backoff" } & Timed)
     | { readonly state: "failed" }
   );
+
+/** SIGABRT has a Python process write what it is at. */
+export type KillSignal = "SIGTERM" | "SIGKILL" | "SIGABRT";
 
 /** What the operator or a rollout asks for. */
 export type Command = { type: "start" } | { type: "stop" } | { type: "restart" };
@@ -48,7 +51,9 @@ export type Report =
   | { type: "spawnFailed"; attempt: number; reason: string }
   | { type: "deadline"; attempt: number }
   /** It is to be ended for failing, as `reason` says: `hung …`, or `sick …`, which may still heed a SIGTERM. */
-  | { type: "hung"; attempt: number; reason: string; signal?: "SIGTERM" | "SIGKILL" }
+  | { type: "hung"; attempt: number; reason: string; signal?: KillSignal }
+  /** A request has overrun its time in it: it is replaced at once, and counts as no failure of its code. */
+  | { type: "overrun"; attempt: number; reason: string; signal?: KillSignal }
   | { type: "linkLost"; attempt: number }
   /** A process that an earlier supervisor spawned said hello. */
   | { type: "adopted"; attempt: number };
@@ -62,7 +67,7 @@ export type Effect =
   /** Ask it to finish what it has and exit; it has this long. */
   | { type: "askDrain"; deadlineMs: number }
   /** `verdict`: why it is killed for failing; it goes into the report of its end. */
-  | { type: "signal"; signal: "SIGTERM" | "SIGKILL"; verdict?: string }
+  | { type: "signal"; signal: KillSignal; verdict?: string }
   | { type: "setDeadline"; at: number }
   | { type: "clearDeadline" }
   | { type: "log"; level: "info" | "warn" | "error"; message: string };
@@ -93,6 +98,7 @@ export const EVENTS = [
   "spawnFailed",
   "deadline",
   "hung",
+  "overrun",
   "linkLost",
   "adopted",
 ] as const satisfies readonly ProcessEvent["type"][];

@@ -6,6 +6,7 @@ export interface PoolView {
   name: string;
   routes: string[];
   stripPrefix: boolean;
+  requestTimeoutMs?: number;
   upstreams: ({ id: string; name: string } & Reach)[];
 }
 
@@ -26,6 +27,8 @@ export interface Reach {
 export interface PoolRoutes {
   readonly routes: readonly string[];
   readonly stripPrefix: boolean;
+  /** 0 or none: as long as the balancer's limit says. */
+  readonly requestTimeoutMs?: number;
 }
 
 /** Where a pool is reached; pools without an entry (the balancers' own) are left out. */
@@ -46,6 +49,8 @@ export function poolViews(fleet: Fleet, routes: RoutesByPool, reach: (processId:
           return { id, name: slot.name, ...reach(id) };
         }),
     );
-    return [{ name: pool.name, routes: [...served.routes], stripPrefix: served.stripPrefix, upstreams }];
+    const { stripPrefix, requestTimeoutMs = 0 } = served;
+    const timeout = requestTimeoutMs > 0 ? { requestTimeoutMs } : {};
+    return [{ name: pool.name, routes: [...served.routes], stripPrefix, ...timeout, upstreams }];
   });
 }

@@ -147,4 +147,31 @@ describe("a process", () => {
       effects: ["leavePool", "SIGKILL", "setDeadline"],
     });
   });
+
+  test("whose request has overrun its time is replaced at once, however often, and costs no failure", () => {
+    let { process } = run(up);
+    for (let attempt = 1; attempt <= 20; attempt++) {
+      const killed = run([[attempt, { type: "overrun", attempt, reason: "hung", signal: "SIGABRT" }]], process);
+      expect(killed).toMatchObject({ process: { state: "killing" }, effects: ["leavePool", "SIGABRT", "setDeadline"] });
+      const next = run([[attempt, { type: "exited", attempt, status: died }]], killed.process);
+      expect(next).toMatchObject({ process: { state: "starting", attempt: attempt + 1, failures: 0 } });
+      ({ process } = run([[attempt, { type: "ready", attempt: attempt + 1 }]], next.process));
+    }
+  });
+
+  test("whose request has overrun its time while it drains is not waited for", () => {
+    for (const [command, end] of [
+      ["stop", "stopped"],
+      ["restart", "starting"],
+    ] as const) {
+      const draining = run([...up, [100, { type: command }]]);
+      const killed = run([[150, { type: "overrun", attempt: 1, reason: "hung" }]], draining.process);
+      expect(killed).toMatchObject({
+        process: { state: "killing", cause: "slow" },
+        effects: ["SIGKILL", "setDeadline"],
+      });
+      const ended = run([[160, { type: "exited", attempt: 1, status: died }]], killed.process);
+      expect(ended.process.state).toBe(end);
+    }
+  });
 });

@@ -1,6 +1,14 @@
 /** An instance's life as one table of state × event: what it becomes, and what is to be done. Pure. */
 import { backoffDelayMs } from "./backoff.js";
-import { deadlineOf, type Effect, type Process, type ProcessEvent, type SlotPolicy, unreachable } from "./process.js";
+import {
+  deadlineOf,
+  type Effect,
+  type KillSignal,
+  type Process,
+  type ProcessEvent,
+  type SlotPolicy,
+  unreachable,
+} from "./process.js";
 import { bookFailure } from "./restart-budget.js";
 import { exitReason, NOT_READY, seconds } from "./words.js";
 
@@ -85,6 +93,7 @@ function atRest(process: Process, event: ProcessEvent, context: Context): Transi
     case "exited":
     case "spawnFailed":
     case "hung":
+    case "overrun":
     case "linkLost":
       return null;
     default:
@@ -115,6 +124,7 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
     }
     case "start":
     case "hung":
+    case "overrun":
     case "linkLost":
     case "adopted":
       return null;
@@ -146,8 +156,10 @@ function ready(process: Process, event: ProcessEvent, context: Context): Transit
         effects: [{ type: "leavePool" }, { type: "askDrain", deadlineMs: policy.drainTimeoutMs }],
       };
     }
-    case "hung": {
-      const killed = kill(process, "failing", event.reason, context, event.signal);
+    case "hung":
+    case "overrun": {
+      const cause = event.type === "hung" ? "failing" : "overrun";
+      const killed = kill(process, cause, event.reason, context, event.signal);
       return { process: killed.process, effects: [{ type: "leavePool" }, ...killed.effects] };
     }
     case "linkLost":
@@ -188,6 +200,9 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
       return { process: { ...process, goal: "up" }, effects: [] };
     case "stop":
       return { process: { ...process, goal: "down" }, effects: [] };
+    case "overrun":
+      // It would not drain before the request that has overrun its time ends, which may be never.
+      return kill(process, "slow", event.reason, context, event.signal);
     case "ready":
     case "hung":
     case "linkLost":
@@ -220,6 +235,7 @@ function killing(process: Process & { state: "killing" }, event: ProcessEvent, c
       return { process: { ...process, goal: "down" }, effects: [] };
     case "ready":
     case "hung":
+    case "overrun":
     case "linkLost":
     case "adopted":
       return null;
@@ -274,16 +290,16 @@ function fail(process: Process, reason: string, { policy, now, random }: Context
 
 function kill(
   process: Process,
-  cause: "slow" | "failing",
+  cause: "slow" | "failing" | "overrun",
   reason: string,
   { policy, now }: Context,
-  signal: "SIGTERM" | "SIGKILL" = "SIGKILL",
+  signal: KillSignal = "SIGKILL",
 ): Transition {
   return {
     process: { ...bare(process), state: "killing", cause, deadline: now + policy.killTimeoutMs },
     effects: [
       { type: "log", level: "warn", message: `${reason}: ${signal}` },
-      { type: "signal", signal, ...(cause === "failing" && { verdict: reason }) },
+      { type: "signal", signal, ...(cause !== "slow" && { verdict: reason }) },
     ],
   };
 }

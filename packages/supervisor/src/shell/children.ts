@@ -16,7 +16,7 @@ import {
 import { endStrays, errorLineOf, listenersOf, openMark, processesOf, readProcessTable } from "@paceline/link/processes";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
-import type { Report } from "../core/process.js";
+import type { KillSignal, Report } from "../core/process.js";
 import type { Reach } from "../core/snapshot.js";
 import { exitReason, NOT_READY, seconds } from "../core/words.js";
 import type { EventLog } from "./event-log.js";
@@ -26,6 +26,7 @@ import type { LinkConnection } from "./link-connection.js";
 import { BALANCER_POOL, type Ending, type LiveProcess } from "./live-process.js";
 import { OutputFile, type OutputSink } from "./output.js";
 import { signalGroup, spawnDetached } from "./processes.js";
+import { whereInPython } from "./python-stack.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import type { StatsBook } from "./stats.js";
 
@@ -52,8 +53,6 @@ export interface ChildrenOptions {
   onProbed(child: LiveProcess, probed: Probed): void;
   /** Anything came from it: its event loop turns. */
   onHeard(child: LiveProcess): void;
-  /** A balancer says that a request of it goes on although nobody waits for it. */
-  onOverdue(child: LiveProcess, overdue: OverdueRequest): void;
   /** Comes before the state machine hears of it, and also for a process that could not even be started. */
   onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
 }
@@ -157,6 +156,7 @@ export class Children {
       fault: null,
       verdict: null,
       running: null,
+      overdue: null,
       relayed: new Map(),
       get isBusy() {
         return (this.stats.last?.inFlight ?? 0) > 0 || [...this.relayed.values()].some((count) => count > 0);
@@ -184,7 +184,7 @@ export class Children {
   }
 
   /** Signals the process and all that it started in its group. */
-  signal(id: string, signal: "SIGTERM" | "SIGKILL" | "SIGABRT", verdict?: string): void {
+  signal(id: string, signal: KillSignal, verdict?: string): void {
     const child = this.byId.get(id);
     if (child === undefined || child.pid === null || child.exit !== null) return;
     child.verdict ??= verdict === undefined ? null : `${verdict}${this.whereItListens(child, verdict)}`;
@@ -285,7 +285,7 @@ export class Children {
       if (child === undefined) continue;
       child.relayed.set(balancer.id, upstream.inFlight);
       if (upstream.running !== undefined) child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);
-      if (upstream.overdue !== undefined) this.options.onOverdue(child, upstream.overdue);
+      noteOverdue(child, balancer.id, upstream.overdue);
       if (child.mark !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, performance.now());
     }
   }
@@ -351,6 +351,7 @@ export class Children {
     const at = Date.now();
     const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
     const why = this.why(child, status);
+    if (child.verdict !== null && why !== "") options.log.event("warn", child.name, why);
     const verdict = child.verdict === null ? "" : `${child.verdict}; `;
     const reason = `${verdict}${how} after ${seconds(performance.now() - child.spawnedAt)}${why === "" ? "" : `: ${why}`}`;
     options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
@@ -367,7 +368,11 @@ export class Children {
 
   /** What a process said of its end: a shim on the link, others in what they wrote last. */
   private why({ mark, fault, verdict, output }: LiveProcess, { code, signal }: ExitStatus): string {
-    if (mark !== null || verdict !== null) return fault ?? "";
+    if (mark !== null) return fault ?? "";
+    if (verdict !== null) {
+      const where = whereInPython(output.lastLines);
+      return fault ?? (where === undefined ? "" : `it was in ${where}`);
+    }
     const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);
     return isOwn ? errorLineOf(output.lastLines) : "";
   }
@@ -390,4 +395,15 @@ export class Children {
     this.byId.delete(child.id);
     this.byToken.delete(child.token);
   }
+}
+
+/** What a balancer does not tell of any more has ended, unless it tells nothing of that process. */
+function noteOverdue(child: LiveProcess, balancer: string, overdue: OverdueRequest | undefined): void {
+  if (overdue === undefined) {
+    if (child.overdue?.balancer === balancer) child.overdue = null;
+    return;
+  }
+  const since = performance.now() - overdue.forMs;
+  if (child.overdue !== null && child.overdue.balancer !== balancer && child.overdue.since <= since) return;
+  child.overdue = { balancer, request: overdue.request.slice(0, MAX_REQUEST_TEXT), since };
 }

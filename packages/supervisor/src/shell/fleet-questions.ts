@@ -73,6 +73,6 @@ export function generationsInUse(fleet: Fleet, poolName: string): Set<number> {
 export function isUnwantedEnd(fleet: Fleet, ended: { pool: string; index: number; attempt: number }): boolean {
   const process = findSlot(fleet, ended.pool, ended.index)?.member.process;
   if (process === undefined || process.attempt !== ended.attempt) return false;
-  if (process.state === "killing") return process.cause === "failing";
+  if (process.state === "killing") return process.cause !== "slow";
   return process.state === "starting" || process.state === "ready";
 }

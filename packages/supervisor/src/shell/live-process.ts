@@ -47,6 +47,8 @@ export interface LiveProcess {
   verdict: string | null;
   /** What balancers say it is running while it is silent. */
   running: string | null;
+  /** A request that goes on there although nobody waits for it: which balancer said so, and since when its response is owed. */
+  overdue: { balancer: string; request: string; since: number } | null;
   /** Requests that each balancer has under way there, as it last said. */
   readonly relayed: Map<string, number>;
   /** Requests are under way there, as it or a balancer last said. */

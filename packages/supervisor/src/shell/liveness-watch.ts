@@ -1,5 +1,4 @@
 /** Asks the processes of the fleet for signs of life, and has those killed that are hung or whose request has overrun its time. */
-import type { OverdueRequest } from "@paceline/link";
 import { type Fleet, findPool, occupants, processId } from "../core/fleet.js";
 import { Liveness, type Watched } from "../core/liveness.js";
 import type { Report, SlotPolicy } from "../core/process.js";
@@ -50,11 +49,22 @@ export class LivenessWatch {
     return this.liveness.stalledMs(id);
   }
 
-  /** A balancer tells that a request of this process goes on although nobody waits for it. */
-  overdue(child: LiveProcess, { request, forMs }: OverdueRequest): void {
-    const timeoutMs = this.options.requestTimeoutMs(child.pool);
-    if (timeoutMs === 0 || forMs < timeoutMs || child.verdict !== null || child.exit !== null) return;
-    this.kill(child, `hung: ${request} went on for ${seconds(forMs)} after nobody waited for it (requestTimeoutMs)`);
+  /** Ends those in which a request that nobody waits for has overrun its time, also while they drain. */
+  private endOverdue(): void {
+    for (const child of this.options.children.alive()) {
+      if (child.overdue === null || child.verdict !== null) continue;
+      const timeoutMs = this.options.requestTimeoutMs(child.pool);
+      const forMs = performance.now() - child.overdue.since;
+      if (timeoutMs === 0 || forMs < timeoutMs) continue;
+      // A Python process counts by itself; its balancers may have left it before the request ended.
+      if (child.mark === null && child.stats.last?.inFlight === 0) child.overdue = null;
+      else
+        this.kill(
+          child,
+          "overrun",
+          `hung: ${child.overdue.request} took over ${seconds(timeoutMs)} (requestTimeoutMs)`,
+        );
+    }
   }
 
   private arm(): void {
@@ -68,6 +78,7 @@ export class LivenessWatch {
   }
 
   private tick(): void {
+    this.endOverdue();
     const watched = this.watched();
     for (const id of this.liveness.tick(performance.now(), watched)) {
       this.options.children.get(id)?.connection?.send({ type: "ping" });
@@ -84,17 +95,17 @@ export class LivenessWatch {
       if (child === undefined || child.verdict !== null) continue;
       const running = child.running === null ? "" : ` while it ran ${child.running}`;
       const forMs = this.liveness.unansweredMs(id);
-      this.kill(child, `hung: its event loop did not turn for ${seconds(forMs)}${running}`);
+      this.kill(child, "hung", `hung: its event loop did not turn for ${seconds(forMs)}${running}`);
     }
   }
 
-  private kill(child: LiveProcess, reason: string): void {
+  private kill(child: LiveProcess, type: "hung" | "overrun", reason: string): void {
+    const { attempt, id } = child;
     child.verdict = reason;
-    const kill = () => this.options.report(child, { type: "hung", attempt: child.attempt, reason });
+    const isPython = child.runtime.startsWith("python ");
     // Python's faulthandler writes what each thread is at, and nothing else can while a view runs.
-    if (!child.runtime.startsWith("python ")) return kill();
-    this.options.children.signal(child.id, "SIGABRT");
-    setTimeout(kill, TRACEBACK_MS);
+    this.options.report(child, { type, attempt, reason, ...(isPython && { signal: "SIGABRT" }) });
+    if (isPython) setTimeout(() => this.options.children.signal(id, "SIGKILL"), TRACEBACK_MS);
   }
 
   private watched(): Watched[] {

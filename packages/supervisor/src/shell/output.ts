@@ -1,9 +1,12 @@
 /** What a child writes: a file that the child appends to and that we read line by line, giving back what is read. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, unlinkSync } from "node:fs";
 import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
+import { FATAL_LINE } from "./python-stack.js";
 import { canRelease, releaseRead } from "./release-read.js";
 
 const LAST_LINES = 20;
+/** So many where Python has written what it was at: the innermost frames come first. */
+const LAST_TRACEBACK_LINES = 120;
 const CHUNK_BYTES = MAX_LINE_BYTES;
 const POLL_MS = 200;
 /** So much is read of one file before the others, and all else this process does, have their turn. */
@@ -113,9 +116,11 @@ export class OutputFile {
     const lost = this.cutter.takeLost();
     if (lost > 0) this.sink.lost(lost);
     if (lines.length === 0) return;
-    const said = lines.length <= LAST_LINES ? lines : lines.slice(-LAST_LINES);
+    const said = lines.length <= LAST_TRACEBACK_LINES ? lines : lines.slice(-LAST_TRACEBACK_LINES);
     this.lastLines.push(...said.filter((line) => line !== ""));
-    this.lastLines.splice(0, Math.max(0, this.lastLines.length - LAST_LINES));
+    const hasTraceback = this.lastLines.some((line) => line.startsWith(FATAL_LINE));
+    const most = hasTraceback ? LAST_TRACEBACK_LINES : LAST_LINES;
+    this.lastLines.splice(0, Math.max(0, this.lastLines.length - most));
     this.sink.lines(lines);
   }
 }

@@ -141,7 +141,6 @@ class FleetSupervisor implements Supervisor {
       onListens: (child) => this.health.listens(child),
       onProbed: (child, probed) => this.health.probed(child, probed),
       onHeard: (child) => this.liveness.heard(child),
-      onOverdue: (child, overdue) => this.liveness.overdue(child, overdue),
       onPoison: (found) => this.poison.found(found),
       onLinkLost: (child) => coordination.lostLink(child.id),
       onEnded: (process, ending) => {

@@ -6,7 +6,7 @@ import { commandWords, count, text } from "../fields.js";
 import { findProgram } from "../programs.js";
 import { suggest } from "../suggest.js";
 import { type KindContext, poolKind } from "./kind.js";
-import { requestTimeoutMs, requestTimeoutOf } from "./request-timeout.js";
+import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
 
 const DEFAULT_STOP_SIGNAL = "SIGTERM";
 
@@ -58,7 +58,7 @@ export const command = poolKind({
       launch: { entry: "shim" },
       ...(keys.maxInFlight !== undefined && {
         maxInFlight: keys.maxInFlight,
-        requestTimeoutMs: requestTimeoutOf(keys.requestTimeoutMs),
+        requestTimeoutMs: REQUEST_TIMEOUT_MS,
       }),
     };
   },

@@ -3,7 +3,7 @@ import { text } from "../fields.js";
 import { resolveFile } from "../paths.js";
 import { poolKind } from "./kind.js";
 import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
-import { requestTimeoutMs, requestTimeoutOf } from "./request-timeout.js";
+import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
 
 export const fapws = poolKind({
   name: "fapws",
@@ -23,7 +23,7 @@ export const fapws = poolKind({
       runs: { fapws: { script } },
       launch: launchPython(keys.python, context),
       maxInFlight: PYTHON_MAX_IN_FLIGHT,
-      requestTimeoutMs: requestTimeoutOf(keys.requestTimeoutMs),
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
     };
   },
 });

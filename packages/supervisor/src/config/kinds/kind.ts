@@ -15,7 +15,7 @@ export interface KindResult {
   launch?: Launch;
   /** The runtime that its instances need, whatever the config or the command line say. */
   runtime?: RuntimeName;
-  /** How long a request may go on after its client's 504. Default: for ever. */
+  /** How long its instances may owe a response, unless the pool says otherwise. Default: for ever. */
   requestTimeoutMs?: number;
   /** Requests that a balancer may have under way at one instance. Default: as many as the balancer's own limits allow. */
   maxInFlight?: number;

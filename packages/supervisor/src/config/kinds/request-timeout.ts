@@ -1,15 +1,11 @@
-/** The key of kinds whose instances limit their concurrency: how long a request may go on that nobody waits for. */
+/** The key of kinds whose instances limit their concurrency: how long a response may be owed. */
 import { milliseconds } from "../fields.js";
 
-const DEFAULT_MS = 60_000;
+/** Unless the pool or the balancer's limits say otherwise. */
+export const REQUEST_TIMEOUT_MS = 60_000;
 
 export const requestTimeoutMs = milliseconds(
-  DEFAULT_MS,
-  "In pools of `wsgi` and `fapws`, and of a `command` with `maxInFlight`: a request that goes on for this long after its client's 504 (or after the client would have had one, if it left sooner) costs its process, which is killed and replaced. `0` turns that off.",
+  REQUEST_TIMEOUT_MS,
+  "In pools of `wsgi` and `fapws`, and of a `command` with `maxInFlight`: how long an instance may send nothing of a response that it owes. Then the client gets 504 (if not sooner, by `balancer.limits.upstreamResponseTimeoutMs`), and the process is killed and replaced at once, also while it drains; of Python the traceback is in the report of its end. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` where that is longer. `0` turns it off.",
   { min: 0 },
 );
-
-/** The value in force. */
-export function requestTimeoutOf(given: number | undefined): number {
-  return given ?? DEFAULT_MS;
-}

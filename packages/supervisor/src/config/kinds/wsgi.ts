@@ -3,7 +3,7 @@ import { textOrTable } from "../fields.js";
 import type { KindContext } from "./kind.js";
 import { poolKind } from "./kind.js";
 import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
-import { requestTimeoutMs, requestTimeoutOf } from "./request-timeout.js";
+import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
 
 /** `package.module`, `module:attribute`, `module:attribute.attribute`, `module:factory()`. */
 const CALLABLE = /^[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?)?$/u;
@@ -27,7 +27,7 @@ export const wsgi = poolKind({
       runs: { wsgi },
       launch: launchPython(keys.python, context),
       maxInFlight: PYTHON_MAX_IN_FLIGHT,
-      requestTimeoutMs: requestTimeoutOf(keys.requestTimeoutMs),
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
     };
   },
 });

@@ -3,7 +3,6 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
-import { isListening } from "./support/ports.js";
 import { needs, run, signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
@@ -48,16 +47,17 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     const project = await Project.make({ runtime, app: HELLO });
     const alone = await Project.make({ runtime, app: HELLO });
     project.startInForeground(nohup("start"));
-    alone.startInForeground(nohup(`serve ./app.js --port ${alone.port}`));
+    // The kernel chooses the port: one that was free a moment ago may be another test's by now.
+    alone.startInForeground(nohup("serve ./app.js --port 0"));
     const { pid } = await project.ready();
-    await waitFor("the server", () => isListening(alone.port));
+    const port = Number(await waitFor("the server", () => /listening on \S+:(\d+)\s/.exec(alone.output)?.[1]));
     signal(pid, "SIGHUP");
     signal(alone.foregroundPid, "SIGHUP");
     // What comes after it is heard.
     signal(pid, "SIGTTIN");
     const { pools } = await project.statusWhere("three instances", ({ pools }) => pools[0]?.wanted === 3);
     expect(pools[0]?.generation).toBe(1);
-    expect((await get(alone.port)).body).toBe(HELLO_BODY);
+    expect((await get(port)).body).toBe(HELLO_BODY);
   });
 
   test("SIGHUP reloads, SIGTTIN and SIGTTOU scale by one", async () => {

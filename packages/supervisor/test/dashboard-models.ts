@@ -10,6 +10,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     pid: 31_022,
     attempt: 1,
     generation: 3,
+    release: "/srv/shop/releases/3",
     runtime: "bun",
     uptimeSeconds: 260_000,
     rssBytes: 28_100_000,
@@ -38,6 +39,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
 export function balancer(name: string, more: Partial<BalancerStatus> = {}): BalancerStatus {
   const {
     generation: _,
+    release: _______,
     eventLoopLagMs: __,
     heapBytes: ___,
     deferred: ____,
@@ -51,7 +53,15 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
 export function pool(name: string, instances: InstanceStatus[], more: Partial<PoolStatus> = {}): PoolStatus {
   const ready = instances.filter(({ state }) => state === "ready").length;
   const counts = { requestsTotal: 1, requestsPerSecond: 1554, errorsTotal: 0 };
-  const shape = { generation: 3, wanted: instances.length, ready, ...counts, routes: ["/"], rollout: null };
+  const shape = {
+    generation: 3,
+    release: "/srv/shop/releases/3",
+    wanted: instances.length,
+    ready,
+    ...counts,
+    routes: ["/"],
+    rollout: null,
+  };
   return { name, kind: "app", instances, ...shape, ...more };
 }
 

@@ -46,6 +46,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     stripPrefix: false,
     runtime: "node",
     link: "http1",
+    release: here,
     cwd: here,
     env: {},
     envFiles: [],

@@ -110,6 +110,53 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(await get(await supervisor.url())).toContain("#1");
   });
 
+  test("a reload that fails in a later pool brings back those before it: their code, size and routes, and what was added goes", async () => {
+    const before = [pool("web", "good", 1, { release: "/releases/1" }), pool("api", "good", 1, { routes: ["/api/"] })];
+    const supervisor = await start(runtime, fleet(before));
+    await supervisor.call("waitReady");
+    const [, api] = (await supervisor.status()).pools;
+    supervisor.configure(
+      fleet([
+        pool("new", "good", 1, { routes: ["/new/"] }),
+        pool("web", "good", 2, { release: "/releases/2", routes: ["/", "/more/"] }),
+        pool("api", "exits-at-once", 1, { routes: ["/api/"] }),
+      ]),
+    );
+    expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({
+      ok: false,
+      code: "failed",
+      lastLines: ["Error: connect ECONNREFUSED db:5432"],
+      message: expect.stringMatching(
+        /^api: reload failed: the new api\.1 .*; the old instances keep serving; web went back to \/releases\/1; new was removed again$/,
+      ),
+    });
+    const { pools } = await supervisor.status();
+    expect(pools).toMatchObject([
+      { name: "web", wanted: 1, ready: 1, generation: 1, release: "/releases/1", routes: ["/"] },
+      { name: "api", ready: 1, generation: 1 },
+    ]);
+    expect(pools).toHaveLength(2);
+    expect(pools[0]?.instances).toMatchObject([{ attempt: 3, generation: 1, release: "/releases/1" }]);
+    expect(pools[1]?.instances[0]?.pid).toBe(api?.instances[0]?.pid);
+    const events = (await supervisor.call("recentEvents")) as { subject: string; message: string }[];
+    expect(events.filter(({ message }) => message.includes("as the reload failed"))).toMatchObject([
+      { subject: "web", message: "went back to /releases/1, as the reload failed" },
+      { subject: "new", message: "was removed again, as the reload failed" },
+    ]);
+    // What crashes later is what is in service.
+    process.kill(pools[0]?.instances[0]?.pid as number, "SIGKILL");
+    await supervisor.until(
+      "web to be back",
+      ({ pools: [web] }) => web?.ready === 1 && web.instances[0]?.attempt === 4 && web.instances[0].generation === 1,
+    );
+
+    supervisor.configure(
+      fleet([pool("web", "good", 1, { release: "/releases/3" }), pool("api", "good", 1, { routes: ["/api/"] })]),
+    );
+    expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({ ok: true });
+    expect((await supervisor.status()).pools[0]).toMatchObject({ generation: 3, release: "/releases/3" });
+  });
+
   test("a reload adds, changes and removes pools, and refuses what it cannot do", async () => {
     const supervisor = await start(runtime, fleet([pool("web", "good", 2), pool("old", "good", 1)]));
     await supervisor.call("waitReady");

@@ -9,6 +9,7 @@ const instance: InstanceStatus = {
   pid: 31022,
   attempt: 1,
   generation: 3,
+  release: "/srv/shop/releases/3",
   runtime: "bun",
   uptimeSeconds: 90_061,
   rssBytes: 28_100_000,
@@ -68,6 +69,7 @@ const status: Status = {
     {
       name: "web",
       kind: "app",
+      release: "/srv/shop/releases/3",
       generation: 3,
       wanted: 2,
       ready: 1,
@@ -86,6 +88,7 @@ test("is aligned, whole, and tells the last exit of what is not ready", () => {
     [
       "shop · http://127.0.0.1:8080 · pid 31000 · up 1 min 1 s · paceline 0.1.0 (bun 1.4.5)",
       "web  app  1/2 ready  generation 3  /  1554 req/s · reload 1/2",
+      "release  /srv/shop/releases/3",
       "",
       "NAME        STATE       PID  RSS MB  CPU %  REQ/S  REQUESTS  FLIGHT  P50 MS  P99 MS  RESTARTS       UP",
       "web.1       ready     31022    28.1     41   1554    123456       3    0.40      12         0  1 d 1 h",
@@ -118,12 +121,27 @@ test("where an app has deferred jobs, there is a column that tells how many wait
   const pool = { ...status.pools[0], instances: [{ ...instance, deferred }, failed] } as PoolStatus;
   const idle = { ...pool, instances: [{ ...instance, deferred: { jobs: 0, oldestMs: 0 } }] };
   const lines = formatStatus({ ...status, pools: [pool, idle] }, { colour: false }).split("\n");
-  expect(lines.slice(4, 9).map((line) => line.slice(94))).toEqual([
+  expect(lines.slice(5, 10).map((line) => line.slice(94))).toEqual([
     "      UP                DEFERRED",
     " 1 d 1 h  1200, oldest 1 min 1 s",
     "       –                       –",
     "",
     " 1 d 1 h                       0",
+  ]);
+});
+
+test("where not all run the same release, each that is another is told", () => {
+  const [pool] = status.pools as [PoolStatus];
+  const replaced = { ...instance, release: "/srv/shop/releases/4" };
+  const api = { ...pool, name: "api", release: "/srv/shop/releases/2", instances: [] };
+  const shown = formatStatus(
+    { ...status, pools: [{ ...pool, instances: [replaced, failed] }, api] },
+    { colour: false },
+  );
+  expect(shown.split("\n").slice(3, 6)).toEqual([
+    "release of web  /srv/shop/releases/3",
+    "release of web.1  /srv/shop/releases/4",
+    "release of api  /srv/shop/releases/2",
   ]);
 });
 

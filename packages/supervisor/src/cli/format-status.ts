@@ -56,6 +56,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   return [
     title(status),
     ...status.pools.map(poolLine),
+    ...releaseLines(status.pools),
     "",
     ...formatTable(rows),
     ...(troubles.length === 0 ? [] : ["", ...troubles]),
@@ -72,6 +73,17 @@ function poolLine(pool: PoolStatus): string {
   const rate = pool.requestsPerSecond.toFixed(0);
   const stalled = pool.instances.filter(({ stalledMs }) => stalledMs !== null).length;
   return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}  ${pool.routes.join(" ")}  ${rate} req/s${rollout}`;
+}
+
+/** What runs, where the folder says it: one line when all run the same. */
+function releaseLines(pools: readonly PoolStatus[]): string[] {
+  const line = (of: string, release: string) => `release${of}  ${visible(release)}`;
+  const all = new Set(pools.flatMap(({ release, instances }) => [release, ...instances.map((each) => each.release)]));
+  if (all.size === 1) return [...all].map((release) => line("", release));
+  return pools.flatMap(({ name, release, instances }) => [
+    line(` of ${name}`, release),
+    ...instances.filter((each) => each.release !== release).map((each) => line(` of ${each.name}`, each.release)),
+  ]);
 }
 
 function processRows(process: InstanceStatus | BalancerStatus, options: FormatOptions): Cell[][] {

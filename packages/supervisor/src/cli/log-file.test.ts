@@ -44,6 +44,24 @@ test("every line is there as JSON, after those of an earlier start", async () =>
   ]);
 });
 
+test("other limits hold from the next line on", async () => {
+  const folder = place();
+  const log = open(folder);
+  onTestFinished(() => log.close());
+  const write = (sequence: number) => log.write(Array.from({ length: 100 }, () => line(sequence, "x".repeat(1000))));
+  const written = (sequence: number) =>
+    expect
+      .poll(() => existsSync(log.status().path) && read(log.status().path).at(-1)?.time)
+      .toBe(1_700_000_000_000 + sequence);
+  write(1);
+  await written(1);
+  expect(logFilesIn(folder)).toHaveLength(1);
+  log.limit({ ...LIMITS, maxFileBytes: 65_536 });
+  write(2);
+  await written(2);
+  expect(logFilesIn(folder).length).toBeGreaterThan(1);
+});
+
 test("files rotate by size, and are bounded by their number and their total", async () => {
   const folder = place();
   for (const [limits, files] of [

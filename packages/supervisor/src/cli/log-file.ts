@@ -26,6 +26,8 @@ export interface LogFile {
   write(lines: readonly LogLine[]): void;
   /** Closes the file, and opens what is at its path with the next line. */
   reopen(): void;
+  /** Other limits, from the next line on. */
+  limit(limits: LogConfig): void;
   status(): LogStatus;
   /** Resolves when all is written, or cannot be. */
   close(): Promise<void>;
@@ -54,6 +56,9 @@ export function openLogFile({ folder, onTrouble, retryMs, ...limits }: LogFileOp
   return {
     write: (lines) => writer.add(lines),
     reopen: () => files.reopen(),
+    limit: (changed) => {
+      files.limits = changed;
+    },
     status: () => ({ path: files.path, problem: writer.problem, linesLost: writer.linesLost }),
     close: async () => {
       clearInterval(timer);
@@ -71,7 +76,7 @@ class RotatingFiles implements LineTarget {
 
   constructor(
     private readonly folder: string,
-    private readonly limits: LogConfig,
+    public limits: LogConfig,
   ) {
     this.path = join(folder, LOG_FILE);
   }

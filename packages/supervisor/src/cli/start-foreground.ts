@@ -70,6 +70,7 @@ function describe({ identity }: PreparedStart, runDir: RunDir, { config, release
 async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartOptions): Promise<ExitStatus> {
   const { fleet, request, runtimes } = prepared;
   let latest: LoadedFleet = fleet;
+  let inService = fleet;
   const printer = openLogPrinter(options.logFormat ?? "text");
   const log = openLogFile({
     ...fleet.config.log,
@@ -77,7 +78,7 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     onTrouble: (message) => supervisor.warn(message),
   });
   const record = new RecordKeeper(
-    () => describe(prepared, runDir, latest),
+    () => describe(prepared, runDir, inService),
     (problem) => supervisor.warn(problem),
   );
   const supervisor = createSupervisor({
@@ -92,7 +93,11 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
       latest = loaded.fleet;
       return { ok: true, config: latest.config };
     },
-    onReloaded: () => record.update(),
+    onReloaded: () => {
+      inService = latest;
+      record.update();
+      log.limit(latest.config.log);
+    },
     runtimes: { node: runtimes.node ?? "node", ...(runtimes.bun === undefined ? {} : { bun: runtimes.bun }) },
     version: version(),
     ...(options.watch ? { watch: { configFile: fleet.source.kind === "config" ? fleet.source.file : undefined } } : {}),

@@ -145,6 +145,7 @@ function resolvePool(
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
     runtime,
     link: pool.link ?? input.link ?? "lane",
+    release: context.baseDir,
     cwd: folder ?? context.baseDir,
     env,
     envFiles: envFiles.map(({ file }) => resolve(context.baseDir, file)),

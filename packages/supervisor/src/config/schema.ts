@@ -276,7 +276,7 @@ export const fleetFields = {
   balancer: table(balancerFields, "The processes that accept connections and spread requests over the instances."),
   log: table(
     logFields,
-    "How the log is kept in files, in `log/` of the run directory; taken when the fleet starts. See [The log](#the-log).",
+    "How the log is kept in files, in `log/` of the run directory; a reload of all pools takes it over. See [The log](#the-log).",
   ),
   orphanGraceMs: milliseconds(
     60_000,

@@ -32,6 +32,8 @@ export interface InstanceStatus {
   pid: number | null;
   attempt: number;
   generation: number;
+  /** The folder that its generation was loaded from, symbolic links followed. */
+  release: string;
   /** `bun` or `node`; of a program in another language what it calls itself, such as `python 3.11.7`. */
   runtime: string;
   uptimeSeconds: number;
@@ -68,6 +70,8 @@ export interface PoolStatus {
   name: string;
   kind: string;
   generation: number;
+  /** The folder that this generation was loaded from, symbolic links followed: where a process that ends is started again. */
+  release: string;
   wanted: number;
   ready: number;
   /** Over all processes the pool ever had, those that ended included. */

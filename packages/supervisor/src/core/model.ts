@@ -91,6 +91,8 @@ export interface PoolConfig {
   runtime: RuntimeName;
   /** What a fetch app speaks with the balancers. */
   link: "lane" | "http1";
+  /** The folder that its relative paths were taken from, symbolic links followed. */
+  release: string;
   /** The working directory, absolute. */
   cwd: string;
   /** From env files and the `env` key; laid over the caller's environment. */

@@ -51,7 +51,7 @@ export function findOrphans(linkSocket: string): Orphan[] {
  */
 export async function endOrphans(linkSocket: string, timeoutMs = Number.POSITIVE_INFINITY): Promise<Orphan[]> {
   const all = findOrphans(linkSocket);
-  const deadline = Date.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs;
   await end(
     all.filter(({ isBalancer }) => isBalancer),
     deadline,
@@ -66,8 +66,8 @@ export async function endOrphans(linkSocket: string, timeoutMs = Number.POSITIVE
 async function end(orphans: Orphan[], deadline: number): Promise<void> {
   for (const orphan of orphans) signal(orphan, "SIGTERM");
   const drainMs = Math.max(0, ...orphans.map(({ drainTimeoutMs }) => drainTimeoutMs));
-  await gone(orphans, Math.min(deadline, Date.now() + drainMs));
-  if (orphans.some(isThere) && Date.now() >= deadline) {
+  await gone(orphans, Math.min(deadline, performance.now() + drainMs));
+  if (orphans.some(isThere) && performance.now() >= deadline) {
     throw new PacelineError("timeout", "not all processes ended in time; they go on draining");
   }
   for (const orphan of orphans.filter(isThere)) {
@@ -75,11 +75,11 @@ async function end(orphans: Orphan[], deadline: number): Promise<void> {
     // A shim that is killed cannot look after what its command has started.
     if (orphan.mark !== undefined) void endStrays({ leader: orphan.pid, mark: orphan.mark });
   }
-  await gone(orphans, Date.now() + KILL_TIMEOUT_MS);
+  await gone(orphans, performance.now() + KILL_TIMEOUT_MS);
 }
 
 async function gone(orphans: Orphan[], deadline: number): Promise<void> {
-  while (orphans.some(isThere) && Date.now() < deadline) {
+  while (orphans.some(isThere) && performance.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
   }
 }

@@ -4,6 +4,7 @@ import { formatListenAddress } from "../config/listen-address.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { addPool, type Fleet, findPool, isDown, removePool, resize, setGeneration } from "../core/fleet.js";
 import type { FleetConfig, PoolConfig, ProcessPolicy } from "../core/model.js";
+import type { EventLog } from "./event-log.js";
 import { generationsInUse } from "./fleet-questions.js";
 import type { FleetRunner } from "./fleet-runner.js";
 import { BALANCER_POOL } from "./live-process.js";
@@ -22,6 +23,7 @@ export interface ReloadOptions {
   configs: PoolConfigs;
   slots: SlotBook;
   stats: StatsBook;
+  log: EventLog;
   loadConfig: ConfigLoader;
   /** Makes a snapshot of the present fleet and sends it. */
   publish(): void;
@@ -29,6 +31,24 @@ export interface ReloadOptions {
 }
 
 type Environment = Record<string, string>;
+
+type Failure = OperationResult & { ok: false };
+
+/** What a reload has done to a pool, and how that is undone when a later step fails. */
+interface Done {
+  pool: string;
+  /** What is said of it in the end, such as `went back to /srv/shop/releases/6`. */
+  undone: string;
+  /** Null when its processes are made from the same as before. */
+  undo: (() => Promise<OperationResult>) | null;
+}
+
+/** A pool as it is to be: which of its generations runs, made from what, and in how many slots. */
+interface PoolGoal {
+  config: PoolConfig;
+  generation: number;
+  size: number;
+}
 
 export class Reload {
   /** A reload ended between two balancers, so that no config says what all of them are. */
@@ -51,12 +71,35 @@ export class Reload {
     const refusal = this.refusal(loaded.config, poolName);
     if (refusal !== undefined) return refusal;
     const next = environment ?? this.options.configs.environment;
+    const done: Done[] = [];
     const result =
       poolName === undefined
-        ? await this.all(loaded.config, next, onProgress)
-        : await this.existing(loaded.config, poolName, next, onProgress);
+        ? await this.all(loaded.config, next, done, onProgress)
+        : await this.existing(loaded.config, poolName, next, done, onProgress);
     if (result.ok && environment !== undefined) this.options.configs.environment = environment;
-    return result;
+    const outcome = result.ok || isStopping() ? result : await this.undo(done, result, onProgress);
+    // Until here a pool could have had to go back.
+    const { configs, runner } = this.options;
+    for (const { name } of runner.fleet.pools)
+      if (poolName === undefined || name === poolName) configs.prune(name, generationsInUse(runner.fleet, name));
+    return outcome;
+  }
+
+  /** All pools are of one version in the end: those that were done before the failure go back, the last one first. */
+  private async undo(done: readonly Done[], failure: Failure, onProgress: ProgressListener): Promise<OperationResult> {
+    const told: string[] = [];
+    for (const { pool, undone, undo } of [...done].reverse()) {
+      if (undo === null) {
+        told.push(`${pool} is new, as its folder and configuration are those of before`);
+        continue;
+      }
+      onProgress(`${pool}: has to go back`);
+      const result = await undo();
+      const outcome = result.ok ? undone : `is new, as it could not go back: ${result.message}`;
+      this.options.log.event(result.ok ? "warn" : "error", pool, `${outcome}, as the reload failed`);
+      told.push(`${pool} ${outcome}`);
+    }
+    return { ...failure, message: [failure.message, ...told].join("; ") };
   }
 
   private refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
@@ -75,7 +118,7 @@ export class Reload {
   }
 
   /** New pools first, so that a mistake in one has changed nothing; those that are gone last. */
-  private async all(config: FleetConfig, environment: Environment, onProgress: ProgressListener) {
+  private async all(config: FleetConfig, environment: Environment, done: Done[], onProgress: ProgressListener) {
     const { runner, isStopping } = this.options;
     const messages: string[] = [];
     const names = new Set(config.pools.map((pool) => pool.name));
@@ -83,18 +126,22 @@ export class Reload {
     const steps: (() => Promise<OperationResult>)[] = [
       ...config.pools
         .filter(({ name }) => !present.has(name))
-        .map((pool) => () => this.add(pool, environment, onProgress)),
+        .map((pool) => () => this.add(pool, environment, done, onProgress)),
       ...config.pools
         .filter(({ name }) => present.has(name))
         .map(
           ({ name }) =>
             () =>
-              this.existing(config, name, environment, onProgress),
+              this.existing(config, name, environment, done, onProgress),
         ),
-      () => this.balancer(config, onProgress),
+      () => this.balancer(config, done, onProgress),
       ...[...present]
         .filter((name) => name !== BALANCER_POOL && !names.has(name))
-        .map((name) => () => this.remove(name, onProgress)),
+        .map((name) => () => {
+          // All that serves on is new by now, and a pool that is gone does not come back.
+          done.length = 0;
+          return this.remove(name, onProgress);
+        }),
     ];
     for (const step of steps) {
       const result = isStopping() ? STOPPING : await step();
@@ -108,9 +155,10 @@ export class Reload {
     config: FleetConfig,
     name: string,
     environment: Environment,
+    done: Done[],
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
-    const { runner, rollouts, configs, operations, publish } = this.options;
+    const { runner, rollouts, configs, operations } = this.options;
     // A restart may be under way there, which ends in bounded time.
     await rollouts.whenFree(name);
     const refusal = operations.refusalToRoll(name);
@@ -123,18 +171,41 @@ export class Reload {
     const before = configs.pool(name);
     // A size that was set by hand stays, unless the configured one is another now.
     const size = before === undefined || before.instances === next.instances ? pool.wanted : next.instances;
-    const generation = configs.addGeneration(next, environment);
+    const goal = { config: next, generation: configs.addGeneration(next, environment), size };
+    const former = { config: before ?? next, generation: pool.generation, size: pool.wanted };
+    const isSame = environment === configs.environment && isDeepStrictEqual(next, before);
+    const isMoved = next.release !== former.config.release;
+    return this.bring(goal, former, onProgress, () =>
+      done.push({
+        pool: name,
+        undone: `went back to ${isMoved ? former.config.release : "its former configuration"}`,
+        undo: isSame ? null : () => this.bring(former, goal, onProgress),
+      }),
+    );
+  }
+
+  /** Replaces a pool's processes, then gives it its size; `onRolled` is called between. */
+  private async bring(
+    goal: PoolGoal,
+    from: PoolGoal,
+    onProgress: ProgressListener,
+    onRolled = () => {},
+  ): Promise<OperationResult> {
+    const { runner, rollouts, configs, operations, publish } = this.options;
+    const { config, generation, size } = goal;
+    const { name } = config;
+    const pool = findPool(runner.fleet, name);
+    if (pool === undefined) return operations.unknown(name);
     const slots = wantedIndexes(pool).filter((index) => index <= size);
-    const rolled = await rollouts.run("reload", name, slots, generation, onProgress, pool.generation);
-    if (rolled.ok) {
-      runner.set(setGeneration(runner.fleet, name, generation));
-      configs.setPool(next);
-      configs.routes.set(name, next);
-      publish();
-    }
-    configs.prune(name, generationsInUse(runner.fleet, name));
+    const rolled = await rollouts.run("reload", name, slots, generation, onProgress, from.generation);
+    if (!rolled.ok) return rolled;
+    runner.set(setGeneration(runner.fleet, name, generation));
+    configs.setPool(config);
+    configs.routes.set(name, config);
+    publish();
+    onRolled();
     const now = findPool(runner.fleet, name);
-    if (!rolled.ok || now === undefined || size === now.wanted) return rolled;
+    if (now === undefined || size === now.wanted) return rolled;
     const resized = await operations.resize(now, size, onProgress);
     return resized.ok ? { ok: true, message: `${rolled.message}; ${resized.message}` } : resized;
   }
@@ -142,6 +213,7 @@ export class Reload {
   private async add(
     pool: PoolConfig,
     environment: Environment,
+    done: Done[],
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
     const { runner, configs, operations, publish } = this.options;
@@ -158,6 +230,7 @@ export class Reload {
     }
     configs.routes.set(name, pool);
     publish();
+    done.push({ pool: name, undone: "was removed again", undo: () => this.remove(name, onProgress) });
     return { ok: true, message: `${name}: added with ${pool.instances} instances` };
   }
 
@@ -179,7 +252,7 @@ export class Reload {
     return { ok: true, message: `${name}: removed` };
   }
 
-  private async balancer(config: FleetConfig, onProgress: ProgressListener): Promise<OperationResult> {
+  private async balancer(config: FleetConfig, done: Done[], onProgress: ProgressListener): Promise<OperationResult> {
     const { runner, rollouts, configs, operations, publish } = this.options;
     const before = configs.fleet;
     const after = config.balancer;
@@ -199,6 +272,8 @@ export class Reload {
     }
     const pool = findPool(runner.fleet, BALANCER_POOL);
     if (pool === undefined || before.balancer.processes === after.processes) return { ok: true, message: "" };
+    const undo = () => this.balancer(before, [], onProgress);
+    done.push({ pool: BALANCER_POOL, undone: "went back to its former configuration", undo });
     return operations.resize(pool, after.processes, onProgress);
   }
 }

@@ -84,22 +84,28 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     name: pool.name,
     kind: config?.kind ?? "app",
     generation: pool.generation,
+    release: releaseOf(sources, pool.name, pool.generation),
     wanted: pool.wanted,
     ready: pool.slots.filter((slot) => slot.member.process.state === "ready").length,
     ...sources.stats.totals(pool.name, now),
     routes: [...(config?.routes ?? [])],
-    instances: pool.slots.map((slot) => instanceStatus(sources, slot, now)),
+    instances: pool.slots.map((slot) => instanceStatus(sources, slot, pool.name, now)),
     rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done.length, total: rollout.total },
   };
 }
 
-function instanceStatus(sources: StatusSources, slot: Slot, now: number): InstanceStatus {
+function releaseOf({ configs }: StatusSources, pool: string, generation: number): string {
+  return (configs.generation(pool, generation)?.pool ?? configs.pool(pool))?.release ?? "";
+}
+
+function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: number): InstanceStatus {
   const child = memberOf(sources, slot);
   const last = child?.stats.last?.role === "instance" ? child.stats.last : null;
   return {
     ...common(sources, slot, child, now),
     generation: slot.member.generation,
-    runtime: child?.runtime ?? sources.configs.pool(slot.name.slice(0, slot.name.lastIndexOf(".")))?.runtime ?? "bun",
+    release: releaseOf(sources, pool, slot.member.generation),
+    runtime: child?.runtime ?? sources.configs.pool(pool)?.runtime ?? "bun",
     inFlight: inFlightOf(sources, child),
     eventLoopLagMs: last?.eventLoopLagMs ?? null,
     heapBytes: last?.heapBytes ?? null,

@@ -196,7 +196,8 @@ class FleetSupervisor implements Supervisor {
     const isReloading = (pool: string) => this.reloads.isRunning(pool);
     this.operations = new Operations({ runner, rollouts, slots, log, isStopping, isReloading });
     const { operations } = this;
-    const reload = new Reload({ runner, rollouts, operations, configs, slots, stats, loadConfig, publish, isStopping });
+    const parts = { runner, rollouts, operations, configs, slots, stats, log };
+    const reload = new Reload({ ...parts, loadConfig, publish, isStopping });
     this.reloads = new ReloadQueue((...args) => reload.run(...args));
     this.link = new LinkServer<LiveProcess>({
       path: runDir.linkSocket,

@@ -30,6 +30,7 @@ export async function prepareStart(target: string, options: StartOptions): Promi
     overrides: { instances, listen, runtime },
     runtimes,
     environment,
+    endsSoon: options.detach === true,
   };
   const { fleetFd } = options;
   const fleet = fleetFd === undefined ? await loadFleet(request) : readHandover(fleetFd);

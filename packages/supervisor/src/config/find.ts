@@ -86,7 +86,12 @@ export function findApp(folder: string): string | undefined {
 }
 
 export function isConfigFile(path: string): boolean {
-  return basename(path).includes("paceline.config.") || /\.(json|toml)$/.test(path);
+  return basename(path).includes("paceline.config.") || isData(path);
+}
+
+/** Whether a config file is read rather than run, by its name. */
+export function isData(path: string): boolean {
+  return /\.(json|toml)$/.test(path);
 }
 
 /** Why the file `path` cannot be an app, by its name; undefined when it can be. */

@@ -5,7 +5,7 @@ import type { FleetConfig } from "../core/model.js";
 import { nameOfFolder } from "../run-dir/identity.js";
 import type { Runtimes } from "../runtimes.js";
 import type { Overrides } from "./compose.js";
-import { type FleetSource, fapwsSource, findSource, placeOf, staticSource } from "./find.js";
+import { type FleetSource, fapwsSource, findSource, isData, placeOf, staticSource } from "./find.js";
 import { loadInProcess } from "./load-process.js";
 import { ConfigError } from "./problems.js";
 
@@ -23,6 +23,8 @@ export interface LoadRequest {
   environment: Record<string, string>;
   /** In milliseconds. */
   timeoutMs?: number;
+  /** This process ends soon: it may read a configuration itself that runs no code, which a supervisor never does. */
+  endsSoon?: boolean;
 }
 
 export interface LoadedFleet {
@@ -38,15 +40,21 @@ export interface LoadedFleet {
  * @throws ConfigError (code `config`) with every problem there is
  */
 export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
-  const { cwd, overrides, runtimes, environment, timeoutMs } = request;
+  const { cwd, overrides, runtimes, environment, timeoutMs, endsSoon } = request;
   const source = sourceOf(request);
   const writtenFolder = source.kind === "config" ? dirname(source.file) : cwd;
   const release = pinned(writtenFolder);
-  const config = await loadInProcess(
-    { source: pinSource(source), cwd, release, writtenFolder, name: nameOf(source), overrides, runtimes },
-    { cwd: release, environment, timeoutMs },
-  );
+  const task = { source: pinSource(source), cwd, release, writtenFolder, name: nameOf(source), overrides, runtimes };
+  const config =
+    endsSoon && !runsCode(source)
+      ? await (await import("./compose.js")).composeFleet(task)
+      : await loadInProcess(task, { cwd: release, environment, timeoutMs });
   return { config, source, release };
+}
+
+/** Whether it is loaded by running it. */
+function runsCode(source: FleetSource): boolean {
+  return source.kind === "config" && !isData(source.file);
 }
 
 /** A config file may itself be a link, to one that all releases share; its paths are taken from the release. */

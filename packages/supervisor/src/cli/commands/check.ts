@@ -26,6 +26,7 @@ export const check: DefineCommand = (program, action) => {
         overrides: {},
         runtimes,
         environment: process.env as Record<string, string>,
+        endsSoon: true,
         ...(timeoutMs === undefined ? {} : { timeoutMs }),
       });
       if (options.load) {

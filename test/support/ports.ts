@@ -1,13 +1,12 @@
-/** Finds free TCP ports for tests that run at the same time. */
+/** Finds free TCP ports for tests that run at the same time, in whatever process. */
+import dgram from "node:dgram";
 import net from "node:net";
 
+/** Below those that the kernel gives to connections. */
 const FIRST_PORT = 24_000;
-const PORTS_PER_WORKER = 100;
-const WORKERS = 10;
+const PORTS = 8_000;
 
-const worker = Number(process.env.VITEST_POOL_ID ?? 0) % WORKERS;
-// A random start keeps two test runs on one machine, and sockets of the last run, apart.
-let next = Math.floor(Math.random() * PORTS_PER_WORKER);
+let next = Math.floor(Math.random() * PORTS);
 
 function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -17,13 +16,26 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-/** A port of 127.0.0.1 that nobody listens on now; each test worker takes them from a range of its own. */
+/** Takes the UDP port of the same number, which no test needs, for as long as this process lives: nobody else gets it meanwhile. */
+function reserve(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = dgram.createSocket({ type: "udp4", reuseAddr: false });
+    socket.unref();
+    socket.once("error", () => {
+      socket.close();
+      resolve(false);
+    });
+    socket.bind({ address: "127.0.0.1", port, exclusive: true }, () => resolve(true));
+  });
+}
+
+/** A port of 127.0.0.1 that nobody listens on now, and that no other test is given. */
 export async function freePort(): Promise<number> {
-  for (let tried = 0; tried < PORTS_PER_WORKER; tried++) {
-    const port = FIRST_PORT + worker * PORTS_PER_WORKER + (next++ % PORTS_PER_WORKER);
-    if (await isFree(port)) return port;
+  for (let tried = 0; tried < PORTS; tried++) {
+    const port = FIRST_PORT + (next++ % PORTS);
+    if ((await reserve(port)) && (await isFree(port))) return port;
   }
-  throw new Error(`no free port from ${FIRST_PORT + worker * PORTS_PER_WORKER} on`);
+  throw new Error(`no free port from ${FIRST_PORT} on`);
 }
 
 /** Whether somebody accepts connections on a port of 127.0.0.1. */

@@ -24,6 +24,9 @@ export interface RunOptions {
   deadlineMs?: number;
 }
 
+/** How long what a process wrote is waited for when it has ended. */
+const LAST_OUTPUT_MS = 1_000;
+
 /** Runs a command to its end and keeps what it wrote. */
 export function run(command: string, args: string[], options: RunOptions = {}): Promise<Finished> {
   const { deadlineMs = 60_000, ...spawnOptions } = options;
@@ -43,14 +46,16 @@ export function run(command: string, args: string[], options: RunOptions = {}): 
       output += text;
     });
     child.on("error", reject);
-    // `exit`, not `close`: a daemon that it leaves behind may hold its output open.
+    const finish = (code: number | null, signal: NodeJS.Signals | null) => {
+      child.stdout.destroy();
+      child.stderr.destroy();
+      resolve({ code, signal, stdout, stderr, output, tookMs: performance.now() - startedAt });
+    };
+    child.on("close", finish);
     child.on("exit", (code, signal) => {
       clearTimeout(timer);
-      setImmediate(() => {
-        child.stdout.destroy();
-        child.stderr.destroy();
-        resolve({ code, signal, stdout, stderr, output, tookMs: performance.now() - startedAt });
-      });
+      // A daemon that it leaves behind may hold its output open; what it wrote itself is read by then.
+      setTimeout(finish, LAST_OUTPUT_MS, code, signal).unref();
     });
   });
 }

@@ -1,9 +1,10 @@
 /** The command line as people and scripts meet it: what it prints, what its exit status says, what it leaves behind. */
 
 import { existsSync, mkdirSync } from "node:fs";
-import { connect, createServer, type Server } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { freePort } from "../../../test/support/ports.js";
 import { testOnce } from "../../../test/support/test-once.js";
 import { ControlClient } from "../dist/control/client.js";
 import { readRecord } from "../dist/run-dir/record.js";
@@ -13,20 +14,6 @@ import { firstLine, makeFolder, PACELINE, RUNTIMES, run, start } from "./support
 const HELLO = "export default { fetch: () => new Response('Hello World!') };\n";
 /** Never gets ready. */
 const HANGING = "await new Promise(() => setInterval(() => {}, 1000));\nexport default { fetch() {} };\n";
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 23_100 + Math.floor(Math.random() * 800);
-    const server = await new Promise<Server | undefined>((resolve) => {
-      const probe = createServer().on("error", () => resolve(undefined));
-      probe.listen(port, "127.0.0.1", () => resolve(probe));
-    });
-    if (server === undefined) continue;
-    await new Promise((resolve) => server.close(resolve));
-    return port;
-  }
-}
 
 function isListening(port: number): Promise<boolean> {
   return new Promise((resolve) => {

@@ -9,6 +9,8 @@ import type { Runtimes } from "../runtimes.js";
 /** What an app prints is not asked for; its last lines are, when it fails. */
 const MAX_OUTPUT_CHARACTERS = 64 << 10;
 const LAST_LINES = 20;
+/** How long what it printed is waited for when it has ended. */
+const LAST_OUTPUT_MS = 1_000;
 
 export interface LoadFailure {
   pool: string;
@@ -84,7 +86,9 @@ function run(
       stream.on("error", () => {});
     }
     child.on("error", ({ message }) => end(message));
+    const ended = (code: number | null, signal: NodeJS.Signals | null) => end(code ?? signal ?? "ended");
+    child.on("close", ended);
     // What it started may hold its output open.
-    child.on("exit", (code, signal) => setImmediate(() => end(code ?? signal ?? "ended")));
+    child.on("exit", (code, signal) => setTimeout(ended, LAST_OUTPUT_MS, code, signal).unref());
   });
 }

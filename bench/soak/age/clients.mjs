@@ -2,7 +2,8 @@
 import net from "node:net";
 
 export const EVERY_MS = 5000;
-const UPLOAD_PIECE = "0123456789";
+/** Above `minBodyBytesPerSecond`. */
+const UPLOAD_PIECE = "0123456789".repeat(250);
 const TAIL_BYTES = 3_000_000;
 const UPGRADE = "Connection: Upgrade\r\nUpgrade: age\r\n\r\n";
 

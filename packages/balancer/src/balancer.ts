@@ -12,6 +12,7 @@ import { BufferBudget } from "./relay/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./relay/poison.js";
 import type { Relay } from "./relay/relay.js";
 import { Router } from "./router.js";
+import { Spool } from "./spool/spool.js";
 import {
   type Connection,
   type ConnectionOwner,
@@ -38,10 +39,14 @@ export interface BalancerOptions {
   onChanged(): void;
   /** A drain has ended: no client connection is left. */
   onDrained(): void;
+  /** Where the bodies of slow clients go that are large; undefined: nowhere. */
+  spoolDir: string | undefined;
   /** Requests of a kind have ended more than one process; told once a minute. */
   onPoison(found: PoisonFound): void;
   /** One line about something that went wrong. */
   onProblem(message: string): void;
+  /** The same, for whoever runs the fleet to see. */
+  onNotice(message: string): void;
 }
 
 export class Balancer {
@@ -62,9 +67,12 @@ export class Balancer {
     const { limits, transport } = options;
     const { deadlines } = this;
     const requestWriter = new HeadWriter(limits.maxHeadBytes);
+    const budget = new BufferBudget(limits.maxBufferedBytes);
+    const { spoolDir: folder, onNotice: onProblem } = options;
     this.relay = {
       limits,
-      budget: new BufferBudget(limits.maxBufferedBytes),
+      budget,
+      spool: new Spool({ folder, maxBytes: limits.maxSpoolBytes, budget, onProblem }),
       poison: new PoisonBook(options.onPoison),
       deadlines,
       counters: this.counters,
@@ -127,6 +135,7 @@ export class Balancer {
   apply(snapshot: Snapshot): void {
     if (snapshot.version <= this.membership.version) return;
     this.relay.router = this.membership.apply(snapshot);
+    if (this.membership.hasFewPlaces) this.relay.spool.prepare();
   }
 
   /** Begins to accept on an inherited descriptor, of a unix socket or of TCP; throws when the runtime cannot. */

@@ -72,6 +72,11 @@ export class Membership {
     return new Upstream(described.id, described.name, link, described.foreign);
   }
 
+  /** Whether any pool's upstreams take few requests at once. */
+  get hasFewPlaces(): boolean {
+    return [...this.pools.values()].some((pool) => pool.hasFewPlaces);
+  }
+
   /** The pools that there are now. */
   allPools(): Iterable<Pool> {
     return this.pools.values();

@@ -51,10 +51,12 @@ export class BalancerProcess {
       transport: this.transport,
       limits: snapshot.limits,
       trustedProxies: snapshot.trustedProxies,
+      spoolDir: snapshot.spoolDir,
       onChanged: () => this.sayApplied(),
       onDrained: () => void this.exit(),
       onPoison: (found) => void this.link.send({ type: "poison", ...found }),
       onProblem: log,
+      onNotice: (message) => void this.link.send({ type: "notice", message }),
     });
     balancer.apply(snapshot);
     try {

@@ -186,6 +186,12 @@ export interface Poison {
   processes: string[];
 }
 
+/** A balancer tells of something that whoever runs the fleet should know; at most once a minute of the same. */
+export interface Notice {
+  type: "notice";
+  message: string;
+}
+
 /** What came of a probe. */
 export interface Probed {
   type: "probed";
@@ -194,7 +200,7 @@ export interface Probed {
   problem?: string;
 }
 
-export type ChildMessage = Hello | Ready | Stats | Applied | Fault | Poison | Pong | Probed;
+export type ChildMessage = Hello | Ready | Stats | Applied | Fault | Poison | Notice | Pong | Probed;
 
 /** The supervisor took the hello. */
 export interface Welcome {
@@ -285,6 +291,7 @@ export interface BalancerLimits {
   maxQueue: number;
   headTimeoutMs: number;
   bodyTimeoutMs: number;
+  minBodyBytesPerSecond: number;
   keepAliveTimeoutMs: number;
   upstreamConnectTimeoutMs: number;
   upstreamResponseTimeoutMs: number;
@@ -295,6 +302,7 @@ export interface BalancerLimits {
   retryBufferBytes: number;
   bufferBytes: number;
   maxBufferedBytes: number;
+  maxSpoolBytes: number;
   stallAfterMs: number;
   unbegunUnsafeMax: number;
   idleDrainMs: number;
@@ -309,6 +317,8 @@ export interface Snapshot {
   pools: SnapshotPool[];
   /** Peers that may say who asks: CIDR blocks, and `unix` for all clients of unix sockets. */
   trustedProxies: string[];
+  /** The absolute path of the folder for bodies that are too large for memory; absent: they are not kept. */
+  spoolDir?: string;
   limits: BalancerLimits;
 }
 

@@ -19,6 +19,7 @@ const snapshot: Snapshot = {
     },
   ],
   trustedProxies: ["10.0.0.0/8"],
+  spoolDir: "/run/spool",
   limits: {
     maxHeadBytes: 1,
     maxHeaderFields: 1,
@@ -27,6 +28,7 @@ const snapshot: Snapshot = {
     maxQueue: 1,
     headTimeoutMs: 1,
     bodyTimeoutMs: 1,
+    minBodyBytesPerSecond: 0,
     keepAliveTimeoutMs: 1,
     upstreamConnectTimeoutMs: 1,
     upstreamResponseTimeoutMs: 1,
@@ -37,6 +39,7 @@ const snapshot: Snapshot = {
     retryBufferBytes: 1,
     bufferBytes: 1,
     maxBufferedBytes: 1,
+    maxSpoolBytes: 0,
     stallAfterMs: 50,
     unbegunUnsafeMax: 1,
     idleDrainMs: 1,

@@ -12,6 +12,7 @@ const BALANCER_LIMIT_NAMES: readonly (keyof BalancerLimits)[] = [
   "maxQueue",
   "headTimeoutMs",
   "bodyTimeoutMs",
+  "minBodyBytesPerSecond",
   "keepAliveTimeoutMs",
   "upstreamConnectTimeoutMs",
   "upstreamResponseTimeoutMs",
@@ -22,6 +23,7 @@ const BALANCER_LIMIT_NAMES: readonly (keyof BalancerLimits)[] = [
   "retryBufferBytes",
   "bufferBytes",
   "maxBufferedBytes",
+  "maxSpoolBytes",
   "stallAfterMs",
   "unbegunUnsafeMax",
   "idleDrainMs",
@@ -71,6 +73,7 @@ function snapshotProblem(message: Fields): string | undefined {
   }
   if (!isList(message.pools, isPool)) return "no good pools";
   if (!isList(message.trustedProxies, isText)) return "no good trustedProxies";
+  if (message.spoolDir !== undefined && !isText(message.spoolDir)) return "no good spoolDir";
   const limits = message.limits;
   if (!isFields(limits)) return "no limits";
   const bad = BALANCER_LIMIT_NAMES.find((name) => !isAmount(limits[name]));

@@ -68,7 +68,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
 
 export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): FleetConfig {
   const limits = Object.fromEntries(
-    "maxHeadBytes maxHeaderFields maxBodyBytes maxConnections maxQueue headTimeoutMs bodyTimeoutMs keepAliveTimeoutMs upstreamConnectTimeoutMs upstreamResponseTimeoutMs sendTimeoutMs tunnelIdleTimeoutMs upstreamIdleTimeoutMs maxConnectionsPerUpstream retryBufferBytes bufferBytes maxBufferedBytes stallAfterMs unbegunUnsafeMax idleDrainMs"
+    "maxHeadBytes maxHeaderFields maxBodyBytes maxConnections maxQueue headTimeoutMs bodyTimeoutMs minBodyBytesPerSecond keepAliveTimeoutMs upstreamConnectTimeoutMs upstreamResponseTimeoutMs sendTimeoutMs tunnelIdleTimeoutMs upstreamIdleTimeoutMs maxConnectionsPerUpstream retryBufferBytes bufferBytes maxBufferedBytes maxSpoolBytes stallAfterMs unbegunUnsafeMax idleDrainMs"
       .split(" ")
       .map((name) => [name, 1000]),
   );
@@ -77,7 +77,15 @@ export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): Fle
     listen: [{ kind: "tcp", host: "127.0.0.1", port: 0 }],
     orphanGraceMs: 2000,
     log: { maxFileBytes: 1 << 20, maxFiles: 2, maxTotalBytes: 2 << 20 },
-    balancer: { processes: 1, runtime: "node", trustedProxies: [], policy, limits, maxOutputBytes: 1 << 20 },
+    balancer: {
+      processes: 1,
+      runtime: "node",
+      trustedProxies: [],
+      spoolDir: null,
+      policy,
+      limits,
+      maxOutputBytes: 1 << 20,
+    },
     pools,
     ...more,
   };

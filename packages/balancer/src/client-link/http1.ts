@@ -56,6 +56,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private isHeadRequest = false;
   private readonly reading: Reading;
   private isBusy = false;
+  /** A piece of a body is being given, and has not been consumed. */
+  private isInBody = false;
   /** In state "head": answers wait for the client, and the deadline is that of sending. */
   private isSending = false;
   /** The client of a tunnel has not sent FIN. */
@@ -211,7 +213,11 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     }
     if (!body.isComplete) {
       if (input.length === 0) return;
+      this.isInBody = true;
       const after = body.read(input.bytes, input.start, input.end, this.bodySink);
+      this.isInBody = false;
+      // It was refused by one of its pieces.
+      if (this.state !== "exchange") return;
       if (after === BODY_MALFORMED || after === BODY_TOO_LARGE) return this.refuseBody(after === BODY_TOO_LARGE);
       this.consume(after);
       if (body.isComplete) exchange.onRequestEnd();
@@ -348,7 +354,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
 
   answer(status: LocalStatus): void {
     // A refused head or a body that did not come whole leaves no place where a next request could begin.
-    const mayKeep = this.state === "exchange" && this.body.isComplete && !this.relay.isDraining && status !== 408;
+    const isWhole = this.state === "exchange" && this.body.isComplete && !this.isInBody;
+    const mayKeep = isWhole && !this.relay.isDraining && status !== 408;
     this.keepAlive = mayKeep && this.keepAlive;
     this.connection.write(
       localAnswer(status, {

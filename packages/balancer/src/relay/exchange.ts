@@ -9,7 +9,7 @@ import type { Pool } from "../pool.js";
 import type { Upstream } from "../upstream.js";
 import { KeptConnections } from "../upstream-link/kept-connections.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
-import { HeldBody } from "./held-body.js";
+import { CollectedBody, type CollectedBodyOwner } from "./collected-body.js";
 import { KeptHead } from "./kept-head.js";
 import { LostStarts } from "./lost-starts.js";
 import { QueuePlace } from "./queue-place.js";
@@ -34,7 +34,7 @@ type State =
   | "tunnel";
 
 /** Belongs to a client connection and is used again for each of its requests. */
-export class Exchange implements AnswerReceiver, BodySink {
+export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
   /** Upstreams that failed this request already; they are passed over. */
   tried: Upstream[] | undefined;
   private state: State = "idle";
@@ -64,7 +64,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   private connections: KeptConnections | undefined;
   private readonly replay: ReplayBuffer;
   /** What came of the body before an upstream was asked for. */
-  private held: HeldBody | undefined;
+  private collected: CollectedBody | undefined;
 
   constructor(
     private readonly relay: Relay,
@@ -145,32 +145,36 @@ export class Exchange implements AnswerReceiver, BodySink {
     if (typeof route === "number") return this.answer(route);
     this.kept.routed(route, head);
     this.pool = route.target;
-    if (this.pool.hasFewPlaces && this.isToBeHeld(head)) return this.collect();
+    if (this.pool.hasFewPlaces && this.isToBeCollected(head)) return this.collect(head);
     this.dispatch(head);
   }
 
-  /** Of a large body that is not on its way yet the instance may not want any. */
-  private isToBeHeld({ framing, isUpgrade, expectsContinue, contentLength }: RequestHead): boolean {
+  /** Of a large body that is not on its way yet, and that cannot be held, the instance may not want any. */
+  private isToBeCollected({ framing, isUpgrade, expectsContinue, contentLength }: RequestHead): boolean {
     if (framing === "none" || isUpgrade) return false;
-    return !expectsContinue || contentLength <= this.relay.limits.bufferBytes;
+    return !expectsContinue || contentLength <= this.relay.limits.bufferBytes || this.relay.spool.isOn;
   }
 
   /** An instance that takes few requests at once is not to wait for a slow client: it is asked when the body has come. */
-  private collect(): void {
-    const { limits, budget, deadlines } = this.relay;
+  private collect({ contentLength }: RequestHead): void {
     this.state = "collecting";
-    this.held = new HeldBody(budget, limits.bufferBytes);
     this.kept.shrink();
+    this.collected = new CollectedBody(this.relay, this.client, this);
+    if (!this.collected.begin(contentLength)) return;
     if (this.expectsContinue) this.client.sendContinue();
     // What the instance says of it comes too late.
     this.expectsContinue = false;
-    this.client.setDeadline(deadlines.now + limits.bodyTimeoutMs);
   }
 
-  private dispatchHeld(): void {
-    const { bytes } = this.held as HeldBody;
+  onCollected(bytes: Uint8Array): void {
     if (bytes.length > 0) this.replay.hold(bytes, 0, bytes.length);
     this.dispatch(undefined);
+  }
+
+  onCollectingFailed(status: 408 | 413 | 503): void {
+    this.stream?.cancel();
+    if (this.hasAnswer) this.abort();
+    else this.answer(status);
   }
 
   /** Gives the request to the next upstream in turn, or to the queue behind those that came before. */
@@ -255,14 +259,20 @@ export class Exchange implements AnswerReceiver, BodySink {
       const { bytes } = this.replay;
       if (!stream.sendBody(bytes, 0, bytes.length)) this.blockClient();
     }
-    if (this.isBodyComplete) stream.endBody();
+    if (this.collected?.isSpooled) this.collected.send(stream);
+    else if (this.isBodyComplete) stream.endBody();
     this.replay.trim();
   }
 
   private blockClient(): void {
+    this.client.pauseBody();
+    this.upstreamIsBehind();
+  }
+
+  /** It does not take the body as fast as it could have it. */
+  upstreamIsBehind(): void {
     const wasBlocked = this.isUpstreamBlocked;
     this.isUpstreamBlocked = true;
-    this.client.pauseBody();
     if (wasBlocked || this.state === "tunnel") return;
     this.judgeUpstream();
   }
@@ -299,17 +309,13 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   /** A piece of the request's body. */
   onRequestBody(bytes: Uint8Array, start: number, end: number): void {
-    const { limits, deadlines } = this.relay;
+    const { limits } = this.relay;
     switch (this.state) {
       case "idle":
         return;
       case "collecting":
-        if (this.held?.add(bytes, start, end)) {
-          this.client.setDeadline(deadlines.now + limits.bodyTimeoutMs);
-          return;
-        }
+        if (this.collected?.add(bytes, start, end)) return;
         // The rest comes at the client's pace.
-        this.dispatchHeld();
         return this.onRequestBody(bytes, start, end);
       case "queued":
       case "connecting":
@@ -335,7 +341,7 @@ export class Exchange implements AnswerReceiver, BodySink {
   /** The request's body is whole, or the client of a tunnel sent FIN. */
   onRequestEnd(): void {
     this.isBodyComplete = true;
-    if (this.state === "collecting") return this.dispatchHeld();
+    if (this.state === "collecting") return this.collected?.finish();
     if (this.state !== "sent" && this.state !== "answering" && this.state !== "tunnel") return;
     this.stream?.endBody();
     if (this.state === "tunnel" || this.isClientBlocked) return;
@@ -371,7 +377,7 @@ export class Exchange implements AnswerReceiver, BodySink {
       case "idle":
         return;
       case "collecting":
-        return this.answer(408);
+        return this.collected?.onDeadline();
       case "queued":
         return this.answer(503);
       case "connecting":
@@ -408,6 +414,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     }
     this.status = head.status;
     this.replay.clear();
+    this.collected?.onAnswer();
     this.state = head.status === 101 ? "tunnel" : "answering";
     if (!this.isClientBlocked) this.setDeadlineIn(this.answerTimeoutMs());
     this.client.sendHead(head);
@@ -447,6 +454,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     const isWaiting = this.state === "sent" || this.state === "answering";
     if (isWaiting && !this.isClientBlocked) this.setDeadlineIn(this.requestTimeoutMs());
     this.client.resumeBody();
+    this.collected?.pump();
   }
 
   /** Another is tried if no byte of an answer came and the request can be sent again; else the client is told. */
@@ -481,6 +489,7 @@ export class Exchange implements AnswerReceiver, BodySink {
 
   private releaseUpstream(): void {
     this.stream = undefined;
+    this.collected?.stop();
     this.bodyReader = undefined;
     this.upstream?.release(this.isSuspect);
     this.upstream = undefined;
@@ -499,7 +508,7 @@ export class Exchange implements AnswerReceiver, BodySink {
     return this.state === "tunnel" ? this.relay.limits.tunnelIdleTimeoutMs : this.requestTimeoutMs();
   }
 
-  private answer(status: 400 | 404 | 408 | 502 | 503 | 504): void {
+  private answer(status: 400 | 404 | 408 | 413 | 502 | 503 | 504): void {
     this.status = status;
     this.end();
     this.client.answer(status);
@@ -519,8 +528,8 @@ export class Exchange implements AnswerReceiver, BodySink {
     this.leaveQueue();
     this.kept.clear();
     this.replay.clear();
-    this.held?.clear();
-    this.held = undefined;
+    this.collected?.clear();
+    this.collected = undefined;
     counters.inFlight--;
     if (this.status !== 0) {
       const tookMs = performance.now() - this.startedAt;

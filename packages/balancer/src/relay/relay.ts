@@ -7,12 +7,14 @@ import type { HeadWriter } from "../http1/head-writer.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { Pool } from "../pool.js";
 import type { Router } from "../router.js";
+import type { Spool } from "../spool/spool.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { PoisonBook } from "./poison.js";
 
 export interface Relay {
   readonly limits: BalancerLimits;
   readonly budget: BufferBudget;
+  readonly spool: Spool;
   readonly poison: PoisonBook;
   readonly deadlines: Deadlines;
   readonly counters: Counters;

@@ -34,6 +34,7 @@ export const LIMITS: BalancerLimits = {
   maxQueue: 100,
   headTimeoutMs: 15_000,
   bodyTimeoutMs: 15_000,
+  minBodyBytesPerSecond: 0,
   keepAliveTimeoutMs: 15_000,
   upstreamConnectTimeoutMs: 5000,
   upstreamResponseTimeoutMs: 15_000,
@@ -44,6 +45,7 @@ export const LIMITS: BalancerLimits = {
   retryBufferBytes: 65_536,
   bufferBytes: 1_048_576,
   maxBufferedBytes: 33_554_432,
+  maxSpoolBytes: 0,
   stallAfterMs: 50,
   unbegunUnsafeMax: 1,
   idleDrainMs: 300,
@@ -82,6 +84,8 @@ export class BalancerProcess {
   output = "";
   /** What is said of each upstream of a snapshot that does not say itself what it speaks. */
   protocol: UpstreamProtocol = "http1";
+  /** Used where `maxSpoolBytes` is not 0. */
+  readonly spoolDir = path.join(this.directory, "spool");
   private version = 0;
   private child: ChildProcess | undefined;
   private link: net.Socket | undefined;
@@ -153,6 +157,7 @@ export class BalancerProcess {
         upstreams: described.upstreams.map((upstream) => ({ protocol: this.protocol, ...upstream })),
       })),
       trustedProxies: this.trustedProxies,
+      spoolDir: this.spoolDir,
       limits: this.limits,
     });
     const isApplied = (message: ChildMessage) => message.type === "applied" && message.version === version;

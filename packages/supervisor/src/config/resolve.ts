@@ -233,6 +233,7 @@ function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerCo
     processes: processCount(balancer.processes ?? defaultOf(balancerFields, "processes")),
     runtime: resolveRuntime(balancer.runtime, input.runtime, ["balancer"], context),
     trustedProxies: proxies,
+    spoolDir: balancer.spoolDir === undefined ? null : resolve(context.baseDir, balancer.spoolDir),
     policy: resolvePolicy(input, balancer),
     limits: { ...(defaultsOf(balancerLimitFields) as Record<string, number>), ...defined(balancer.limits) },
     maxOutputBytes: balancer.maxOutputBytes ?? input.maxOutputBytes ?? defaultOf(balancerFields, "maxOutputBytes"),

@@ -128,6 +128,11 @@ export const balancerLimitFields = {
     60_000,
     "How long a client may send nothing of a body that it owes and that is waited for; then 408.",
   ),
+  minBodyBytesPerSecond: bytes(
+    250,
+    "The least rate of a body, where an instance takes few requests at once: its client may take `bodyTimeoutMs`, and a second more for each so many bytes that came; then 408. `0`: any rate.",
+    { min: 0, max: 1 << 30 },
+  ),
   keepAliveTimeoutMs: milliseconds(
     75_000,
     "How long a client connection may be idle between requests; more than the 60 s of common load balancers in front, which then never send a request to a connection that is just being closed.",
@@ -157,12 +162,17 @@ export const balancerLimitFields = {
   ),
   bufferBytes: bytes(
     1 << 20,
-    "What is held of a request's body, and of an answer, for a client that is slow, where an instance takes few requests at once (`wsgi`, `fapws`, a command with `maxInFlight`): it is asked when the body has come, and is free when it has answered. Above this it goes at the client's pace.",
+    "What is held in memory of a request's body, and of a response, for a client that is slow, where an instance takes few requests at once (`wsgi`, `fapws`, a command with `maxInFlight`): it is asked when the body has come, and is free when it has responded. A larger body waits on disk, see `maxSpoolBytes`; a larger response goes at the client's pace.",
     { min: 0, max: 1 << 30 },
   ),
   maxBufferedBytes: bytes(
     32 << 20,
     "The bound of what is held so for all clients together, with what they send ahead of their responses and copies of bodies that come in pieces.",
+    { min: 0 },
+  ),
+  maxSpoolBytes: bytes(
+    1 << 30,
+    "The bound of what each balancer process keeps on disk, in `spoolDir`, of bodies above `bufferBytes`. A request whose body is larger than this is answered 413, one for which there is no room now 503 with Retry-After. `0`: nothing is kept on disk, and what is above `bufferBytes` goes at the client's pace, which holds an instance as long.",
     { min: 0 },
   ),
   stallAfterMs: milliseconds(
@@ -248,6 +258,9 @@ export const balancerFields = {
   trustedProxies: texts(
     "The proxies in front of us: addresses, CIDR blocks, and `unix` for whoever connects to a unix socket in `listen`. What they say of their clients is believed, as docs/security.md has it; of all others nothing is.",
     [],
+  ),
+  spoolDir: text(
+    "The folder for large bodies of slow clients, from the config file's folder; made if it is missing. Its files have no names. Default: `spool` in the run directory. Choose one on a disk where the run directory is in memory (`/run`).",
   ),
   limits: table(balancerLimitFields, "What the balancer takes, and how long it waits for each phase."),
   ...policyFields,

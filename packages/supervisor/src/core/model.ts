@@ -119,6 +119,8 @@ export interface BalancerConfig {
   processes: number;
   runtime: RuntimeName;
   trustedProxies: string[];
+  /** The folder for large bodies of slow clients, absolute; null: one in the run directory. */
+  spoolDir: string | null;
   policy: ProcessPolicy;
   /** BalancerLimits of @paceline/link, all filled in. */
   limits: Record<string, number>;

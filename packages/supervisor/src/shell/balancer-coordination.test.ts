@@ -15,6 +15,7 @@ function content(...upstreams: string[]): SnapshotContent {
     listen: [],
     pools: [{ name: "web", routes: ["/"], stripPrefix: false, upstreams: list }],
     trustedProxies: [],
+    spoolDir: "/run/spool",
     limits,
   };
 }

@@ -8,6 +8,7 @@ export interface SnapshotContent {
   listen: Snapshot["listen"];
   pools: PoolView[];
   trustedProxies: string[];
+  spoolDir: string;
   limits: BalancerLimits;
 }
 

@@ -52,6 +52,8 @@ function isMessage(message: Fields): boolean {
         isList(message.processes) &&
         (message.processes as unknown[]).every((id) => typeof id === "string")
       );
+    case "notice":
+      return areTexts(message, ["message"]);
     case "fault":
       return areTexts(message, ["message"]) && isExit(message.exit);
     default:

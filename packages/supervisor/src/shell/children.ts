@@ -48,6 +48,7 @@ export interface ChildrenOptions {
   onApplied(child: LiveProcess, applied: Applied): void;
   onLinkLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
+  onNotice(child: LiveProcess, message: string): void;
   /** It listens; whether it is ready is another matter. */
   onListens(child: LiveProcess): void;
   onProbed(child: LiveProcess, probed: Probed): void;
@@ -64,6 +65,7 @@ const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV
 const MAX_RUNTIME_TEXT = 40;
 /** A request that is told to people. */
 const MAX_REQUEST_TEXT = 200;
+const MAX_NOTICE_TEXT = 1000;
 
 export class Children {
   private readonly byId = new Map<string, LiveProcess>();
@@ -263,6 +265,9 @@ export class Children {
         return;
       case "poison":
         if (child.kind === "balancer") this.options.onPoison(message);
+        return;
+      case "notice":
+        if (child.kind === "balancer") this.options.onNotice(child, message.message.slice(0, MAX_NOTICE_TEXT));
         return;
       case "fault":
         child.fault = message.message.slice(0, 1000);

@@ -280,8 +280,9 @@ export class Reload {
 
 /** What a balancer process has for life, so that a change of it needs a new one. */
 function forLife({ balancer, orphanGraceMs }: FleetConfig) {
-  const { runtime, maxOutputBytes, limits, trustedProxies, policy } = balancer;
-  return { orphanGraceMs, runtime, maxOutputBytes, limits, trustedProxies, drainTimeoutMs: policy.drainTimeoutMs };
+  const { runtime, maxOutputBytes, limits, trustedProxies, spoolDir, policy } = balancer;
+  const { drainTimeoutMs } = policy;
+  return { orphanGraceMs, runtime, maxOutputBytes, limits, trustedProxies, spoolDir, drainTimeoutMs };
 }
 
 /** The longest that a process may take to end, SIGKILL and its warning included, with some room. */

@@ -1,4 +1,5 @@
 /** The supervisor: wires the parts together, starts the fleet and ends it. */
+import { join } from "node:path";
 import type { LogStatus, OperationResult, Status, SupervisorApi } from "../control/api.js";
 import { addPool, type Fleet, isDown, resize } from "../core/fleet.js";
 import type { FleetConfig } from "../core/model.js";
@@ -142,6 +143,7 @@ class FleetSupervisor implements Supervisor {
       onProbed: (child, probed) => this.health.probed(child, probed),
       onHeard: (child) => this.liveness.heard(child),
       onPoison: (found) => this.poison.found(found),
+      onNotice: (child, message) => log.event("warn", child.name, message),
       onLinkLost: (child) => coordination.lostLink(child.id),
       onEnded: (process, ending) => {
         coordination.gone(process.id);
@@ -457,6 +459,7 @@ class FleetSupervisor implements Supervisor {
       listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
       pools: poolViews(runner.fleet, configs.routes, (id) => children.reach(id)),
       trustedProxies: configs.balancer.trustedProxies,
+      spoolDir: configs.balancer.spoolDir ?? join(this.options.runDir.path, "spool"),
       limits: configs.balancerLimits,
     });
   }

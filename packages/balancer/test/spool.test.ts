@@ -1,0 +1,250 @@
+/** Large bodies of slow clients, and instances that take one request at a time: the bodies wait on disk, and nothing of them stays there. */
+import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { afterEach, describe, expect, it } from "vitest";
+import { BalancerProcess, RUNTIMES, type Runtime } from "./support/balancer-process.js";
+import { exchangeRaw, RawClient } from "./support/raw-client.js";
+
+const GET = "GET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const BODY_BYTES = 3_000_000;
+/** No two places of it look alike for long. */
+const BODY = Array.from({ length: BODY_BYTES / 10 }, (_, i) => String(i).padStart(10, "-")).join("");
+
+/** Responds when a request is whole; the next connection is served when the one before has its response. */
+class Instance {
+  readonly requests: string[] = [];
+  /** How many requests it lets down before it responds: it reads some of one and ends the connection. */
+  failures = 0;
+  readonly server = net.createServer((socket) => this.serve(socket));
+
+  private serve(socket: net.Socket): void {
+    let received = "";
+    socket.on("error", () => {});
+    socket.setEncoding("latin1").on("data", (text: string) => {
+      received += text;
+      if (this.failures > 0 && received.length > 500_000) {
+        this.failures--;
+        return void socket.destroy();
+      }
+      const end = received.indexOf("\r\n\r\n");
+      if (end < 0 || !isWhole(received, end)) return;
+      this.requests.push(received);
+      received = "";
+      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+  }
+
+  async listen(path: string): Promise<this> {
+    await new Promise<void>((resolve) => this.server.listen(path, resolve));
+    return this;
+  }
+}
+
+function isWhole(received: string, headEnd: number): boolean {
+  const length = /content-length: (\d+)/i.exec(received)?.[1];
+  if (length !== undefined) return received.length - headEnd - 4 >= Number(length);
+  return !/transfer-encoding/i.test(received) || received.endsWith("0\r\n\r\n");
+}
+
+function bodyOf(request = ""): string {
+  const body = request.slice(request.indexOf("\r\n\r\n") + 4);
+  if (!/transfer-encoding/i.test(request)) return body;
+  let joined = "";
+  for (let at = 0; ; ) {
+    const line = body.indexOf("\r\n", at);
+    const size = Number.parseInt(body.slice(at, line), 16);
+    if (!(size > 0)) return joined;
+    joined += body.slice(line + 2, line + 2 + size);
+    at = line + 4 + size;
+  }
+}
+
+/** Files in the spool that a process has open. */
+function openFiles(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      const path = readlinkSync(`/proc/${pid}/fd/${fd}`);
+      return path.includes("/spool/") ? [path] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+describe.each(RUNTIMES)("large bodies for instances that take one request at a time, on %s", (runtime: Runtime) => {
+  let balancer: BalancerProcess;
+  let instances: Instance[] = [];
+
+  async function start(limits: object = {}, count = 1, before?: (spoolDir: string) => void): Promise<void> {
+    balancer = await BalancerProcess.start(runtime, { bufferBytes: 65_536, maxSpoolBytes: 4_000_000, ...limits });
+    before?.(balancer.spoolDir);
+    const upstreams = Array.from({ length: count }, (_, i) => ({
+      id: `web.${i + 1}#1`,
+      name: `web.${i + 1}`,
+      socket: `${balancer.directory}/${i + 1}.sock`,
+      maxInFlight: 1,
+    }));
+    instances = await Promise.all(upstreams.map(({ socket }) => new Instance().listen(socket)));
+    await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
+  }
+
+  afterEach(async () => {
+    await balancer.stop();
+    for (const { server } of instances) server.close();
+  });
+
+  const asked = () => instances.flatMap(({ requests }) => requests.filter((text) => !text.startsWith("GET ")));
+  const isFree = async () =>
+    expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
+  const nothingIsLeft = async () => {
+    await expect.poll(() => openFiles(balancer.pid)).toEqual([]);
+    expect(readdirSync(balancer.spoolDir)).toEqual([]);
+  };
+  const post = async (fields: string) => {
+    const client = await RawClient.connect(balancer.port);
+    await client.send(`POST / HTTP/1.1\r\nHost: a\r\n${fields}\r\n`);
+    return client;
+  };
+  const length = (bytes: number) => `Content-Length: ${bytes}\r\n`;
+
+  it("come whole before an instance is asked, also in chunks and after 100 Continue, and leave nothing", async () => {
+    await start();
+    const client = await post(length(BODY_BYTES));
+    await client.send(BODY.slice(0, 2_000_000));
+    await expect.poll(() => openFiles(balancer.pid).length).toBe(1);
+    // The file has no name.
+    expect(readdirSync(balancer.spoolDir)).toEqual([]);
+    await isFree();
+    expect(asked()).toEqual([]);
+    await client.send(BODY.slice(2_000_000));
+    await client.until(({ received }) => received.endsWith("ok"), "the response");
+    expect(bodyOf(asked()[0]) === BODY).toBe(true);
+
+    // On the same connection, which is kept.
+    await client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (let at = 0; at < BODY_BYTES; at += 50_000) await client.send(`c350\r\n${BODY.slice(at, at + 50_000)}\r\n`);
+    await isFree();
+    await client.send("0\r\n\r\n");
+    await client.until(({ received }) => received.split("ok").length === 3, "the second response");
+    expect(bodyOf(asked()[1]) === BODY).toBe(true);
+    client.destroy();
+
+    const polite = await post(`Expect: 100-continue\r\n${length(100_000)}`);
+    await polite.until(({ received }) => received === "HTTP/1.1 100 Continue\r\n\r\n", "the 100");
+    await isFree();
+    await polite.send(BODY.slice(0, 100_000));
+    await polite.until(({ received }) => received.endsWith("ok"), "the third response");
+    expect(bodyOf(asked()[2])).toBe(BODY.slice(0, 100_000));
+    polite.destroy();
+    await nothingIsLeft();
+  });
+
+  it("go to another instance, whole, when the first one ends before it responds", async () => {
+    await start({}, 2);
+    (instances[0] as Instance).failures = 1;
+    const client = await RawClient.connect(balancer.port);
+    await client.send(`PUT / HTTP/1.1\r\nHost: a\r\n${length(BODY_BYTES)}\r\n${BODY}`);
+    await client.until(({ received }) => received.endsWith("ok"), "the response of the other");
+    expect(instances.map(({ requests }) => requests.map((request) => bodyOf(request) === BODY))).toEqual([[], [true]]);
+    client.destroy();
+    await nothingIsLeft();
+  });
+
+  it("are refused when one is too large or the spool is full, and the room of those that left is given back", async () => {
+    await start({ maxSpoolBytes: 1_000_000 });
+    const tooLarge = await post(`Expect: 100-continue\r\n${length(1_000_001)}`);
+    await tooLarge.until(({ received }) => received.startsWith("HTTP/1.1 413 "), "the 413");
+    const chunked = await post("Transfer-Encoding: chunked\r\n");
+    for (let i = 0; i < 21 && chunked.received === ""; i++) await chunked.send(`c350\r\n${BODY.slice(0, 50_000)}\r\n`);
+    await chunked.until(({ received }) => received.startsWith("HTTP/1.1 413 "), "the 413 of a chunked one");
+    await nothingIsLeft();
+
+    const holder = await post(length(900_000));
+    await holder.send(BODY.slice(0, 800_000));
+    await expect.poll(() => openFiles(balancer.pid).length).toBe(1);
+    const unlucky = await post("Transfer-Encoding: chunked\r\n");
+    for (let i = 0; i < 8 && unlucky.received === ""; i++) await unlucky.send(`c350\r\n${BODY.slice(0, 50_000)}\r\n`);
+    await unlucky.until(({ received }) => /^HTTP\/1\.1 503 [\s\S]*Retry-After: 1\r\n/.test(received), "the 503");
+    const late = await post(`Expect: 100-continue\r\n${length(300_000)}`);
+    await late.until(({ received }) => /^HTTP\/1\.1 503 [\s\S]*Retry-After: 1\r\n/.test(received), "the 503");
+    // What needs no room is served.
+    await isFree();
+    const small = await exchangeRaw(
+      balancer.port,
+      `POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${length(3)}\r\nabc`,
+    );
+    expect(small.received).toMatch(/^HTTP\/1\.1 200 /);
+
+    holder.destroy();
+    await nothingIsLeft();
+    const next = await post(length(300_000));
+    await next.send(BODY.slice(0, 300_000));
+    await next.until(({ received }) => received.endsWith("ok"), "the response");
+    for (const client of [tooLarge, chunked, unlucky, late, next]) client.destroy();
+  });
+
+  it("leave nothing when the balancer is killed, and what others left is removed at its start", async () => {
+    await start({}, 1, (spoolDir) => {
+      mkdirSync(spoolDir, { mode: 0o700 });
+      for (const name of ["spool-1-1", "spool-99999-7", "notes"]) writeFileSync(`${spoolDir}/${name}`, "left");
+    });
+    expect(readdirSync(balancer.spoolDir)).toEqual(["notes"]);
+    const client = await post(length(BODY_BYTES));
+    await client.send(BODY.slice(0, 1_000_000));
+    await expect.poll(() => openFiles(balancer.pid).length).toBe(1);
+    process.kill(balancer.pid, "SIGKILL");
+    await balancer.exited();
+    expect(readdirSync(balancer.spoolDir)).toEqual(["notes"]);
+    client.destroy();
+  });
+
+  it("go at the client's pace where the spool cannot be used, and that is said", async () => {
+    await start({}, 1, (spoolDir) => writeFileSync(spoolDir, "a file"));
+    const notice = await balancer.hears(({ type }) => type === "notice");
+    expect(JSON.stringify(notice)).toMatch(/cannot use the spool folder .*spool: EEXIST|ENOTDIR/);
+    const client = await post(length(200_000));
+    await client.send(BODY.slice(0, 100_000));
+    await balancer.reports(({ upstreams }) => upstreams.some(({ inFlight }) => inFlight === 1));
+    await client.send(BODY.slice(100_000, 200_000));
+    await client.until(({ received }) => received.endsWith("ok"), "the response");
+    expect(bodyOf(asked()[0])).toBe(BODY.slice(0, 200_000));
+    client.destroy();
+  });
+
+  it("are answered 503 when the disk fails, which is said once, and others are served", async () => {
+    await start({}, 1);
+    // Whoever takes the folder away has no file made there any more.
+    rmSync(balancer.spoolDir, { recursive: true });
+    for (let i = 0; i < 2; i++) {
+      const client = await post(length(200_000));
+      await client.send(BODY.slice(0, 100_000));
+      await client.until(({ received }) => /^HTTP\/1\.1 503 [\s\S]*Retry-After: 1\r\n/.test(received), "the 503");
+      client.destroy();
+    }
+    const notice = await balancer.hears(({ type }) => type === "notice");
+    expect(JSON.stringify(notice)).toMatch(/the spool in .* fails: ENOENT/);
+    await isFree();
+    expect(existsSync(balancer.spoolDir)).toBe(false);
+  });
+
+  it("that come too slowly are answered 408, and those at the least rate are not", async () => {
+    await start({ bodyTimeoutMs: 1000, minBodyBytesPerSecond: 100_000 });
+    const fast = await post(length(BODY_BYTES));
+    const slow = await post(length(2000));
+    let sent = 0;
+    const dribble = setInterval(() => {
+      void slow.send("x");
+      // Well above the rate, whatever the machine does.
+      void fast.send(BODY.slice(sent, sent + 50_000));
+      sent += 50_000;
+    }, 50);
+    try {
+      await slow.until(({ received }) => received.startsWith("HTTP/1.1 408 "), "the 408");
+      await fast.until(({ received }) => received.endsWith("ok"), "the response");
+    } finally {
+      clearInterval(dribble);
+    }
+    expect(bodyOf(asked()[0]) === BODY).toBe(true);
+    for (const client of [slow, fast]) client.destroy();
+  });
+});

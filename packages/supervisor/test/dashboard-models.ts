@@ -28,6 +28,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     shim: null,
     exposed: [],
     restarts: 0,
+    recycles: 0,
     lastExit: null,
     linesTotal: 0,
     linesLost: 0,
@@ -45,6 +46,7 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
     deferred: ____,
     shim: _____,
     exposed: ______,
+    recycles: ________,
     ...common
   } = instance(name);
   return { ...common, connections: 412, connectionsTotal: 500, retriesTotal: 0, snapshotVersion: 2, ...more };

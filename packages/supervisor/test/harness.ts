@@ -39,6 +39,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     source: fixture(app),
     runs: { app: fixture(app) },
     launch: { entry: "server" },
+    recycle: { maxRequests: 0, jitter: 0 },
     maxInFlight: null,
     requestTimeoutMs: 0,
     instances,

@@ -27,6 +27,7 @@ const instance: InstanceStatus = {
   shim: null,
   exposed: [],
   restarts: 0,
+  recycles: 0,
   lastExit: null,
   linesTotal: 0,
   linesLost: 0,

@@ -150,6 +150,10 @@ function resolvePool(
     env,
     envFiles: envFiles.map(({ file }) => resolve(context.baseDir, file)),
     policy: resolvePolicy(input, pool),
+    recycle: {
+      maxRequests: pool.maxRequests ?? input.maxRequests ?? defaultOf(poolFields, "maxRequests"),
+      jitter: pool.recycleJitter ?? input.recycleJitter ?? defaultOf(poolFields, "recycleJitter"),
+    },
     health: resolveHealth(pool, (at, message) => find(context, [...path, ...at], message)),
     limits: {
       ...(defaultsOf(instanceLimitFields) as unknown as PoolConfig["limits"]),

@@ -90,6 +90,20 @@ export const policyFields = {
   ),
 };
 
+/** When a process is replaced for what it has done. */
+export const recycleFields = {
+  maxRequests: count(
+    0,
+    "A process that has had so many requests is recycled: a new one starts, gets ready and takes its place, and only then the old one drains, as in a restart, `maxSurge` at once. `0`: never. Of a command the balancers' count holds.",
+    { min: 0, max: 1_000_000_000 },
+  ),
+  recycleJitter: fraction(
+    0.1,
+    "Each process has a limit that is lower by a random share, up to this one, so that they are not recycled together.",
+    { min: 0, max: 1 },
+  ),
+};
+
 /** What one instance takes. */
 export const instanceLimitFields = {
   maxHeadBytes: bytes(16_384, "The longest request head; a longer one is answered 431.", { min: 256, max: 1 << 20 }),
@@ -221,6 +235,7 @@ const sharedFields = {
   env: textTable("Environment variables, laid over the caller's environment and `envFiles`."),
   envFiles: texts("Files of `NAME=value` lines (dotenv), laid over the caller's environment; the later one wins.", []),
   ...policyFields,
+  ...recycleFields,
   limits: table(instanceLimitFields, "What one instance takes."),
 };
 

@@ -58,6 +58,8 @@ export interface InstanceStatus {
   shim: { rssBytes: number | null; pssBytes: number | null } | null;
   /** Spawns of this slot after an unwanted exit, since the supervisor started. */
   restarts: number;
+  /** How often its process was replaced for having reached a limit such as `maxRequests`. */
+  recycles: number;
   lastExit: LastExit | null;
   /** Lines that it wrote, since the supervisor started, and those of them that were written faster than they could be read. */
   linesTotal: number;
@@ -81,7 +83,7 @@ export interface PoolStatus {
   routes: string[];
   instances: InstanceStatus[];
   /** The rollout under way, if any. */
-  rollout: { kind: "reload" | "restart"; done: number; total: number } | null;
+  rollout: { kind: "reload" | "restart" | "recycle"; done: number; total: number } | null;
 }
 
 export interface BalancerStatus {

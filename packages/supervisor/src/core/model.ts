@@ -69,6 +69,14 @@ export interface HealthConfig {
   checkHost: string;
 }
 
+/** When a process is replaced for what it has done, and not for its code. */
+export interface RecycleLimits {
+  /** 0: however many it has had. */
+  maxRequests: number;
+  /** Each process has a limit that is lower by a random share, up to this one, 0 to 1. */
+  jitter: number;
+}
+
 /** One pool as configured, with every default filled in and every path absolute. */
 export interface PoolConfig {
   name: string;
@@ -100,6 +108,7 @@ export interface PoolConfig {
   /** Those of its env files, absolute. */
   envFiles: string[];
   policy: ProcessPolicy;
+  recycle: RecycleLimits;
   health: HealthConfig;
   limits: {
     maxHeadBytes: number;

@@ -2,7 +2,7 @@
 import { unreachable } from "./process.js";
 
 export interface Rollout {
-  readonly kind: "reload" | "restart";
+  readonly kind: "reload" | "restart" | "recycle";
   /** The slots still to be done, by index, the next one first. */
   readonly waiting: readonly number[];
   /** The slots at work, `maxSurge` at the most: each has a second process. */

@@ -1,6 +1,6 @@
 /** The configuration that is in force, by pool and generation: while a rollout runs, two of them are. */
 import type { BalancerLimits } from "@paceline/link";
-import type { BalancerConfig, FleetConfig, PoolConfig } from "../core/model.js";
+import type { BalancerConfig, FleetConfig, PoolConfig, RecycleLimits } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
 import type { PoolRoutes } from "../core/snapshot.js";
 import { BALANCER_POOL } from "./live-process.js";
@@ -73,6 +73,12 @@ export class PoolConfigs {
     this.fleet = { ...this.fleet, pools: this.fleet.pools.filter((p) => p.name !== name) };
     this.generations.delete(name);
     this.routes.delete(name);
+  }
+
+  /** Undefined where processes are not recycled. */
+  recycleLimitsOf(pool: string): RecycleLimits | undefined {
+    const limits = this.pool(pool)?.recycle;
+    return limits === undefined || limits.maxRequests === 0 ? undefined : limits;
   }
 
   /** Without balancers nothing is served, so they are never given up. */

@@ -160,6 +160,7 @@ export class Reload {
   ): Promise<OperationResult> {
     const { runner, rollouts, configs, operations } = this.options;
     // A restart may be under way there, which ends in bounded time.
+    rollouts.endRecycling(name);
     await rollouts.whenFree(name);
     const refusal = operations.refusalToRoll(name);
     if (refusal !== undefined) return refusal;

@@ -32,6 +32,9 @@ export interface RolloutsOptions {
   examine(child: LiveProcess): Promise<string | undefined>;
 }
 
+/** Why a recycling was ended. */
+const COMES_FIRST = "another operation comes first";
+
 export type Refusal = OperationResult & { ok: false };
 
 interface Running {
@@ -58,11 +61,18 @@ export class Rollouts {
     return this.running.get(pool)?.rollout;
   }
 
-  /** Why a rollout of that pool may not begin now: one at a time. */
+  /** Why a rollout of that pool may not begin now: one at a time, but what somebody asked for comes before a recycling. */
   refusal(pool: string): Refusal | undefined {
+    this.endRecycling(pool);
     const rollout = this.of(pool);
     if (rollout === undefined) return undefined;
     return { ok: false, code: "busy", message: `a ${rollout.kind} of ${pool} is under way` };
+  }
+
+  /** Ends a recycling of that pool; what it has not replaced yet is for a later one. */
+  endRecycling(pool: string): void {
+    const running = this.running.get(pool);
+    if (running?.rollout.kind === "recycle") running.send({ type: "abandon", reason: COMES_FIRST });
   }
 
   /** Resolves when no rollout works on that pool. */
@@ -117,7 +127,12 @@ export class Rollouts {
         const old = readyCount(runner.fleet, pool) > 0 ? "the old instances keep serving" : "no instance is ready";
         const left = done.length === 0 ? old : `${done.length} of ${total} are new`;
         const message = `${pool}: ${kind} failed: ${outcome.reason}; ${left}`;
-        log.event("error", pool, message.slice(pool.length + 2));
+        const isAside = outcome.reason === COMES_FIRST;
+        log.event(
+          isAside ? "info" : "error",
+          pool,
+          isAside ? `recycle ends: ${COMES_FIRST}` : message.slice(pool.length + 2),
+        );
         resolve({ ok: false, code: "failed", message, lastLines: state.lastLines });
       };
       state.send = (event) => {
@@ -159,6 +174,7 @@ export class Rollouts {
         });
         return;
       case "swap":
+        if (state.rollout.kind === "recycle") this.options.slots.of(`${pool}.${index}`).recycles++;
         runner.change((fleet, context) => swap(fleet, pool, index, context));
         // The old one may have been down already, and then nothing more happens in this slot.
         this.observe(pool, runner.fleet, state);

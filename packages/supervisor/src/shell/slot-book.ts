@@ -7,6 +7,8 @@ import type { OutputSink } from "./output.js";
 export interface SlotRecord {
   /** Spawns after an end that nobody asked for. */
   restarts: number;
+  /** Processes that were replaced for having reached a limit of the pool. */
+  recycles: number;
   lastExit: LastExit | null;
   /** It was ready once, so that a failure to start is not a mistake in the app or its config. */
   everReady: boolean;
@@ -29,7 +31,7 @@ export class SlotBook {
     let record = this.records.get(slot);
     if (record === undefined) {
       record = {
-        ...{ restarts: 0, lastExit: null, everReady: false, endings: new Map(), unwanted: false },
+        ...{ restarts: 0, recycles: 0, lastExit: null, everReady: false, endings: new Map(), unwanted: false },
         ...{ linesTotal: 0, linesLost: 0 },
       };
       this.records.set(slot, record);

@@ -111,6 +111,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: n
     heapBytes: last?.heapBytes ?? null,
     deferred: last?.deferred ?? null,
     exposed: child?.exposed ?? [],
+    recycles: sources.slots.of(slot.name).recycles,
     shim: shimOf(sources, child),
   };
 }

@@ -22,6 +22,7 @@ import { PoisonEvents } from "./poison-events.js";
 import { PoolConfigs } from "./pool-configs.js";
 import { processGroups } from "./process-groups.js";
 import { PssSampler } from "./pss.js";
+import { Recycling } from "./recycling.js";
 import { longestEndMs, Reload } from "./reload.js";
 import { ReloadQueue } from "./reload-queue.js";
 import { Rollouts } from "./rollouts.js";
@@ -105,6 +106,7 @@ class FleetSupervisor implements Supervisor {
   private readonly runner: FleetRunner;
   private readonly rollouts: Rollouts;
   private readonly operations: Operations;
+  private readonly recycling: Recycling;
   private readonly reloads: ReloadQueue;
   private readonly link: LinkServer<LiveProcess>;
   private readonly outputs: OutputPoller;
@@ -201,6 +203,12 @@ class FleetSupervisor implements Supervisor {
     const parts = { runner, rollouts, operations, configs, slots, stats, log };
     const reload = new Reload({ ...parts, loadConfig, publish, isStopping });
     this.reloads = new ReloadQueue((...args) => reload.run(...args));
+    this.recycling = new Recycling({
+      ...{ children, rollouts, log },
+      fleet: () => runner.fleet,
+      limitsOf: (pool) => configs.recycleLimitsOf(pool),
+      mayBegin: (pool) => !isStopping() && !isReloading(pool),
+    });
     this.link = new LinkServer<LiveProcess>({
       path: runDir.linkSocket,
       findChild: (token) => children.findByToken(token),
@@ -248,6 +256,7 @@ class FleetSupervisor implements Supervisor {
     this.outputs.start();
     this.usage.start();
     this.liveness.start();
+    this.recycling.start();
     log.event("info", "paceline", `listens on ${this.sockets.map((socket) => socket.url).join(", ")}`);
     runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
     for (const pool of options.config.pools) {
@@ -375,6 +384,7 @@ class FleetSupervisor implements Supervisor {
     // The caller is to see the stop begun before anything follows from it.
     await Promise.resolve();
     this.watch?.stop();
+    this.recycling.stop();
     log.event("info", "paceline", "stops");
     rollouts.abandon(STOPPING.message);
     const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);

@@ -125,7 +125,7 @@ test("a response that is owed for too long costs its process, in pools that limi
   timeout: 90_000,
 }, async (context) => {
   needs(context, "python3");
-  const requestTimeoutMs = 1500;
+  const requestTimeoutMs = 4000;
   const project = await startFleet({
     runtime: "bun",
     app: FETCH,
@@ -135,6 +135,14 @@ test("a response that is owed for too long costs its process, in pools that limi
       backoff: { initialMs: 50_000, maxMs: 50_000 },
       pools: {
         wsgi: { wsgi: "site_app", instances: 2, routes: ["/wsgi/"], stripPrefix: true, requestTimeoutMs },
+        threads: {
+          wsgi: "site_app",
+          threads: 2,
+          instances: 1,
+          routes: ["/threads/"],
+          stripPrefix: true,
+          requestTimeoutMs,
+        },
         command: { command: ["node", "./command.mjs"], routes: ["/command/"], maxInFlight: 1, requestTimeoutMs },
         patient: {
           wsgi: "site_app",
@@ -152,14 +160,14 @@ test("a response that is owed for too long costs its process, in pools that limi
   left.write("GET /restarted/block HTTP/1.1\r\nHost: x\r\n\r\n");
   const patient = await RawConnection.open(project.port);
   patient.write("GET /patient/block HTTP/1.1\r\nHost: x\r\n\r\n");
-  await project.statusWhere("it to have the request", ({ pools }) => pools[3]?.instances[0]?.inFlight === 1);
+  await project.statusWhere("it to have the request", ({ pools }) => pools[4]?.instances[0]?.inFlight === 1);
   // Its client leaves, and the balancer with it; the view does not.
   left.close();
   const restarted = project.cli(["restart", "restarted"]);
   // Both instances are stuck, and both clients are told.
-  const paths = ["/wsgi/block", "/wsgi/block", "/command/block"];
+  const paths = ["/wsgi/block", "/wsgi/block", "/threads/block", "/command/block"];
   const statuses = await Promise.all(paths.map(async (path) => (await get(project.port, path)).status));
-  expect(statuses).toEqual([504, 504, 504]);
+  expect(statuses).toEqual([504, 504, 504, 504]);
   expect((await restarted).code).toBe(0);
 
   const status = await project.statusWhere("them to be replaced", ({ pools }) =>
@@ -171,9 +179,11 @@ test("a response that is owed for too long costs its process, in pools that limi
   const ends = Object.fromEntries(
     status.pools.flatMap(({ instances }) => instances.map(({ name, lastExit }) => [name, lastExit])),
   );
-  expect(ends["command.1"]?.reason).toMatch(/^hung: GET \/command\/block took over 1\.5 s \(requestTimeoutMs\); /);
-  for (const name of ["wsgi.1", "wsgi.2"]) {
-    expect(ends[name]?.reason).toMatch(/^hung: GET \/wsgi\/block took over .*: it was in some_function_that_sleeps /);
+  expect(ends["command.1"]?.reason).toMatch(/^hung: GET \/command\/block took over 4 s \(requestTimeoutMs\); /);
+  for (const name of ["wsgi.1", "wsgi.2", "threads.1"]) {
+    expect(ends[name]?.reason).toMatch(
+      /^hung: GET \/(wsgi|threads)\/block took over .*: it was in some_function_that_sleeps \(site_app\.py:\d+\)$/,
+    );
     expect(ends[name]?.lastLines.join("\n")).toContain("in some_function_that_sleeps");
   }
   expect(ends["patient.1"]).toBeNull();

@@ -143,27 +143,35 @@ describe.each(RUNTIMES)("WSGI behind a balancer on %s", (runtime) => {
 describe("WSGI", () => {
   const runtime = "bun";
 
-  test("while all are in a view, requests wait in their order; over the queue's bound they get 503 with Retry-After", async (context) => {
-    const limits = { maxQueue: 5, upstreamConnectTimeoutMs: 60_000 };
-    const project = await fleet(context, runtime, { instances: 1 }, { balancer: { limits } });
-    const sleepers = new Sleepers(project);
-    await sleepers.begin(1);
-    const waiting: RawConnection[] = [];
-    for (let n = 0; n < 5; n++) {
-      const connection = await RawConnection.open(project.port);
-      connection.write(`GET /order?${n} HTTP/1.0\r\nHost: a\r\n\r\n`);
-      waiting.push(connection);
-      await project.statusWhere("it to wait", ({ balancers }) => balancers[0]?.inFlight === n + 2);
-    }
-    const refused = await get(project.port, "/order?refused");
-    expect(refused.status).toBe(503);
-    expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
-    sleepers.wake();
-    for (const connection of waiting) await connection.end();
-    expect(waiting.every(({ received }) => received.startsWith("HTTP/1.1 200 "))).toBe(true);
-    const { readFileSync } = await import("node:fs");
-    expect(readFileSync(join(project.folder, "order.txt"), "utf8")).toBe("0\n1\n2\n3\n4\n");
-  });
+  test.for([1, 3])(
+    "while all are in a view (%i threads), requests wait in their order; over the queue's bound they get 503 with Retry-After",
+    async (threads, context) => {
+      const limits = { maxQueue: 5, upstreamConnectTimeoutMs: 60_000 };
+      const project = await fleet(context, runtime, { instances: 1, threads }, { balancer: { limits } });
+      const sleepers = new Sleepers(project);
+      await sleepers.begin(threads);
+      const waiting: RawConnection[] = [];
+      for (let n = 0; n < 5; n++) {
+        const connection = await RawConnection.open(project.port);
+        connection.write(`GET /order?${n} HTTP/1.0\r\nHost: a\r\n\r\n`);
+        waiting.push(connection);
+        await project.statusWhere("it to wait", ({ balancers }) => balancers[0]?.inFlight === threads + n + 1);
+      }
+      const refused = await get(project.port, "/order?refused");
+      expect(refused.status).toBe(503);
+      expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
+      if (threads > 1) {
+        // With a thread free again, the others go through it one by one.
+        writeFileSync(join(project.folder, `${sleepers.names[0]}.go`), "");
+        await Promise.all(waiting.map((connection) => connection.end()));
+      }
+      sleepers.wake();
+      for (const connection of waiting) await connection.end();
+      expect(waiting.every(({ received }) => received.startsWith("HTTP/1.1 200 "))).toBe(true);
+      const { readFileSync } = await import("node:fs");
+      expect(readFileSync(join(project.folder, "order.txt"), "utf8")).toBe("0\n1\n2\n3\n4\n");
+    },
+  );
 
   test("a client that gives up leaves its instance busy: nobody else is sent to it before its view has ended", async (context) => {
     const project = await fleet(context, runtime, { instances: 2 });

@@ -234,6 +234,9 @@ export class LinkClient {
       case "ping":
         this.send({ type: "pong" });
         return;
+      case "describeOverdue":
+        // Of Python alone; the runtimes of these write no traceback while a handler blocks them.
+        return;
       case "snapshot":
         this.options.onSnapshot?.(message);
         return;

@@ -246,6 +246,11 @@ export interface Ping {
   type: "ping";
 }
 
+/** To a Python process with several requests, which is killed a moment later since one has overrun: it writes that one's traceback, where it can. */
+export interface DescribeOverdue {
+  type: "describeOverdue";
+}
+
 /** One upstream of a pool in a snapshot. */
 export interface SnapshotUpstream {
   /** The process, such as `web.3#7`. */
@@ -322,7 +327,16 @@ export interface Snapshot {
   limits: BalancerLimits;
 }
 
-export type SupervisorMessage = Welcome | Refused | Drain | Released | Draining | ProbeRequest | Ping | Snapshot;
+export type SupervisorMessage =
+  | Welcome
+  | Refused
+  | Drain
+  | Released
+  | Draining
+  | ProbeRequest
+  | Ping
+  | DescribeOverdue
+  | Snapshot;
 
 /** What the supervisor puts in the environment of every child of ours; the child removes it before it loads an app. */
 export const LINK_ENVIRONMENT = {

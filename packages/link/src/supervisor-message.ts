@@ -49,6 +49,7 @@ function problemOf(message: Fields): string | undefined {
     case "released":
     case "draining":
     case "ping":
+    case "describeOverdue":
       return undefined;
     case "probe":
       return isAmount(message.id) && isText(message.path) && isText(message.host)

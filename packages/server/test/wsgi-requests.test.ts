@@ -251,8 +251,11 @@ test("several callables by prefix: the longest that fits answers, on whole segme
   expect(behind).toMatchObject({ SCRIPT_NAME: "'/shop/api'", PATH_INFO: "'/environ'" });
 });
 
-test("wsgiref's validator finds nothing in any of these exchanges", async (context) => {
-  const instance = await PythonInstance.start(context, { wsgi: "wsgi_app:checked" });
+test.for([
+  ["one request at a time", {}],
+  ["threads", { threads: 3 }],
+] as const)("wsgiref's validator finds nothing in any of these exchanges: %s", async ([, spec], context) => {
+  const instance = await PythonInstance.start(context, { wsgi: "wsgi_app:checked", ...spec });
   const get = (path: string) => instance.get(path, "Cookie: a=1\r\nX-Forwarded-Proto: https\r\n");
   for (const path of ["/", "/environ?x=1", "/%E2%82%AC", "/blocks", "/empty", "/write", "/closes", "/file"]) {
     expect(await get(path), path).toMatch(/^HTTP\/1\.1 200 OK\r\n/);

@@ -34,8 +34,8 @@ known_statuses = {}
 # Of which the log has said that they are left out.
 told_hops = set()
 
-_date_second = 0
-_date_line = ""
+# The second, and the line for it: one value, since several threads may answer.
+_date = (0, "")
 
 
 def check_status(status):
@@ -83,11 +83,12 @@ def check_value(name, value):
 
 
 def date_line():
-    global _date_second, _date_line
+    global _date
     second = int(time())
-    if second != _date_second:
-        _date_second = second
+    known, line = _date
+    if second != known:
         at = gmtime(second)
         day = f"{DAYS[at.tm_wday]}, {at.tm_mday:02} {MONTHS[at.tm_mon - 1]} {at.tm_year}"
-        _date_line = f"Date: {day} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT\r\n"
-    return _date_line
+        line = f"Date: {day} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT\r\n"
+        _date = (second, line)
+    return line

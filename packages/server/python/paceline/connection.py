@@ -13,8 +13,6 @@ from .head import parse_head
 from .request_body import ChunkedReader, SocketBody, Spool
 
 READ_BYTES = 65_536
-# After an answer that says `close`, what the client still sends is read away for so long: else it might lose the answer.
-LINGER_S = 2
 # Beside the timeout of one wait, all waits of a request may take no longer than this for each byte: 1,000 bytes a second at least.
 SLOWEST_S_PER_BYTE = 0.001
 # What may lie in the socket, sent and not taken.
@@ -34,9 +32,10 @@ _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 
 
 class Connection:
-    """Belongs to the server's loop, which calls `on_readable`, `go_on` and `on_deadline`."""
+    """Belongs to the server's loop, which calls `on_readable`, `go_on` and `on_deadline`; `serve` may run on another thread."""
 
     __slots__ = (
+        "_began",
         "_body",
         "_buffer",
         "_environ",
@@ -61,6 +60,7 @@ class Connection:
         # The request under way, and what of its body the app reads from the socket.
         self._environ = None
         self._body = None
+        self._began = 0.0
 
     def fileno(self):
         return self._fd
@@ -98,8 +98,13 @@ class Connection:
         if server.deadlines:
             server.deadlines.pop(self, None)
         self._buffer = buffer[end + 4 :]
+        server.serve(self, buffer[start:end])
+
+    def serve(self, head):
+        """Answers the request with this head."""
+        server = self._server
         try:
-            environ, request = parse_head(buffer[start:end], server.base_environ)
+            environ, request = parse_head(head, server.base_environ)
             self._waited = 0.0
             self._moved = 0
             self._take_body(environ, request)
@@ -110,8 +115,11 @@ class Connection:
             self.close()
             return
         self._answer(environ, request)
-        if self._buffer and self._socket is not None and not self.is_lingering:
-            server.buffered.append(self)
+
+    @property
+    def has_next(self):
+        """Bytes of another request have come."""
+        return bool(self._buffer) and self._socket is not None and not self.is_lingering
 
     def on_deadline(self):
         if self.is_lingering:
@@ -125,6 +133,10 @@ class Connection:
         self._server.forget(self)
         self._socket.close()
         self._socket = None
+
+    @property
+    def is_open(self):
+        return self._socket is not None
 
     def close_socket(self):
         """In a forked child: its copy alone."""
@@ -172,7 +184,7 @@ class Connection:
         server = self._server
         counts = server.counts
         counts.begin()
-        began = perf_counter()
+        self._began = began = perf_counter()
         answer = Answer(self, request, environ["REQUEST_METHOD"] == "HEAD")
         fatal = None
         try:
@@ -196,7 +208,7 @@ class Connection:
             # Its copy of the socket was closed, so that none of its answer left.
             forks.end(self._asked())
         if answer.status >= 500:
-            counts.errors += 1
+            counts.fail()
         counts.end(perf_counter() - began)
         if not answer.keep_alive:
             self._end()
@@ -210,7 +222,7 @@ class Connection:
         if answer.head_sent:
             answer.keep_alive = False
             if answer.status < 500:
-                self._server.counts.errors += 1
+                self._server.counts.fail()
             self.close()
             return
         try:
@@ -239,7 +251,7 @@ class Connection:
             self.close()
             return
         self.is_lingering = True
-        self._server.deadlines[self] = monotonic() + LINGER_S
+        self._server.linger(self)
 
     # For the answer.
 
@@ -259,6 +271,10 @@ class Connection:
 
     def complain(self, what):
         print(f"{self._asked()}: {what}", file=sys.stderr)
+
+    def describe(self):
+        """The request under way, and for how many seconds it has been."""
+        return self._asked(), perf_counter() - self._began
 
     def _asked(self):
         environ = self._environ or {}

@@ -1,5 +1,7 @@
 """What an instance counts of its requests: totals, and latencies in the buckets of packages/link/src/histogram.ts."""
 
+import _thread
+
 MAX_US = 2**27 - 1
 
 
@@ -12,7 +14,7 @@ def bucket_of(microseconds):
 
 
 class Counts:
-    """Written by the thread that serves, read by the one that reports."""
+    """Written by the thread that serves, read by the one that reports; see `SharedCounts` for several that serve."""
 
     __slots__ = ("begun", "ended", "errors", "is_read_asleep", "latency", "told", "wake")
 
@@ -48,6 +50,9 @@ class Counts:
         latency[bucket] = latency.get(bucket, 0) + 1
         self.ended += 1
 
+    def fail(self):
+        self.errors += 1
+
     def take_latency(self):
         """Bucket, count, bucket, count … since the last call."""
         # A copy is made in one step under the interpreter's lock; a dict that was swapped could lose a count.
@@ -59,3 +64,25 @@ class Counts:
                 sparse += (bucket, count)
         self.told = now
         return sparse
+
+
+class SharedCounts(Counts):
+    """Written by several threads that serve."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self):
+        super().__init__()
+        self._lock = _thread.allocate_lock()
+
+    def begin(self):
+        with self._lock:
+            super().begin()
+
+    def end(self, seconds):
+        with self._lock:
+            super().end(seconds)
+
+    def fail(self):
+        with self._lock:
+            super().fail()

@@ -6,7 +6,7 @@ import socket
 import sys
 
 from . import background, forks
-from .counts import Counts
+from .counts import Counts, SharedCounts
 from .errors import InstanceError
 from .link import Link
 
@@ -20,7 +20,8 @@ class Instance:
 
     def __init__(self, identity):
         self.identity = identity
-        self.counts = Counts()
+        self.threads = identity.spec.get("threads", 1)
+        self.counts = Counts() if self.threads == 1 else SharedCounts()
         # Whether the socket listens; the server's loop reads the other two.
         self.is_listening = False
         self.is_leaving = False
@@ -49,9 +50,7 @@ class Instance:
         """Says ready, serves until all is drained, and returns then. Raises InstanceError when the socket cannot be had."""
         if forks.is_child:
             raise InstanceError("a process that was forked from an instance cannot serve")
-        from .server import Server
-
-        self._server = server = Server(self._listen(), application, self)
+        self._server = server = self._make_server(application)
         background.serving(server.wake)
         self.is_listening = True
         self._link.ask("ready")
@@ -64,6 +63,16 @@ class Instance:
         finally:
             server.close()
         self._link.last_words("finish")
+
+    def _make_server(self, application):
+        listener = self._listen()
+        if self.threads == 1:
+            from .server import Server
+
+            return Server(listener, application, self)
+        from .threads import ThreadedServer
+
+        return ThreadedServer(listener, application, self, self.threads)
 
     def fault(self, message):
         """Tells the supervisor why this process is about to exit."""
@@ -103,6 +112,10 @@ class Instance:
 
     def deferred_stats(self):
         return background.deferred_stats()
+
+    def describe_overdue(self):
+        """Of one request at a time faulthandler tells enough."""
+        return None if self._server is None or self.threads == 1 else self._server.describe_overdue()
 
     def lost_work(self):
         for line in background.lost_work():

@@ -1,6 +1,7 @@
 """The instance's end of the link to its supervisor (packages/link/src/messages.ts): a daemon thread, since a view would block it."""
 
 import _thread
+import faulthandler
 import json
 import os
 import select
@@ -25,7 +26,7 @@ class Link:
     """Says hello, hears the supervisor, reports, and comes back when the supervisor does. Only its own thread touches what is private."""
 
     def __init__(self, identity, counts, owner):
-        """`owner` is asked and told: `is_listening`, `unfinished()`, `on_leave`, `deferred_stats`, `lost_work`."""
+        """`owner` is asked and told: `is_listening`, `unfinished()`, `on_leave`, `deferred_stats`, `lost_work`, `describe_overdue`."""
         self._identity = identity
         self._counts = counts
         self._owner = owner
@@ -259,6 +260,8 @@ class Link:
                 self._say(json.dumps({"type": "probed", "id": message["id"], "problem": "is not on the lane"}))
             elif kind == "draining":
                 pass  # A drain follows; a view has no way to end early.
+            elif kind == "describeOverdue":
+                self._describe_overdue()
             elif kind == "ping":
                 self._say('{"type":"pong"}')
             elif kind == "refused":
@@ -269,6 +272,14 @@ class Link:
                 raise ValueError(f"unknown type {kind!r}")
         except (ValueError, TypeError, KeyError) as error:
             self._lose(f"the supervisor said what we do not understand: {error}")
+
+    def _describe_overdue(self):
+        """This process is killed a moment later, with SIGABRT first, of which faulthandler writes what all threads are at."""
+        told = self._owner.describe_overdue()
+        if told is not None:
+            print(told, file=sys.stderr, flush=True)
+            # More would only hide it.
+            faulthandler.disable()
 
     def _say_ready(self):
         # The phase changes only when that was said, so that a hello never takes its place.

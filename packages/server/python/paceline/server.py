@@ -13,6 +13,8 @@ from .file_wrapper import FileWrapper
 
 # So many turns without anything must pass before a drained instance takes it that its sockets hold nothing more.
 QUIET_TURNS_AT_END = 2
+# After an answer that says `close`, what the client still sends is read away for so long: else it might lose the answer.
+LINGER_S = 2
 
 
 class Server:
@@ -55,6 +57,16 @@ class Server:
         self._poller = select.poll()
         self._poller.register(listener, select.POLLIN)
         self._poller.register(self._wake_read, select.POLLIN)
+
+    def serve(self, connection, head):
+        """Answers a request whose head has come, before anything else."""
+        connection.serve(head)
+        if connection.has_next:
+            self.buffered.append(connection)
+
+    def linger(self, connection):
+        """It has no more requests, and is to be closed soon."""
+        self.deadlines[connection] = monotonic() + LINGER_S
 
     def wake(self):
         """Has the loop look at what else there is to do; any thread may call it."""
@@ -139,20 +151,31 @@ class Server:
             except OSError:
                 # No descriptors, say: the connection waits in the kernel's queue.
                 return
-            if len(self._connections) >= self._max_connections:
+            if self._count() >= self._max_connections:
                 accepted.close()
                 continue
             accepted.setblocking(False)
             connection = Connection(self, accepted)
-            self._connections[connection.fileno()] = connection
-            self._poller.register(accepted, select.POLLIN)
+            self._attach(connection)
             # Its request came along, as a rule.
             connection.on_readable()
 
-    def forget(self, connection):
+    def _count(self):
+        return len(self._connections)
+
+    def _attach(self, connection):
+        fd = connection.fileno()
+        self._connections[fd] = connection
+        self._poller.register(fd, select.POLLIN)
+
+    def _detach(self, connection):
         fd = connection.fileno()
         if self._connections.pop(fd, None) is not None:
             self._poller.unregister(fd)
+
+    def forget(self, connection):
+        """It is about to be closed."""
+        self._detach(connection)
         self.deadlines.pop(connection, None)
 
     def close_sockets(self):

@@ -21,6 +21,8 @@ const SHORTEST_TICK_MS = 50;
 const READ_PASS_MS = 10;
 /** How long a Python process may take to write its tracebacks before it is killed. */
 const TRACEBACK_MS = 500;
+/** How long it may take to write the one that it was asked for. */
+const HEAR_MS = 300;
 
 export class LivenessWatch {
   private readonly liveness = new Liveness();
@@ -104,8 +106,14 @@ export class LivenessWatch {
     child.verdict = reason;
     const isPython = child.runtime.startsWith("python ");
     // Python's faulthandler writes what each thread is at, and nothing else can while a view runs.
-    this.options.report(child, { type, attempt, reason, ...(isPython && { signal: "SIGABRT" }) });
-    if (isPython) setTimeout(() => this.options.children.signal(id, "SIGKILL"), TRACEBACK_MS);
+    const report = () => {
+      this.options.report(child, { type, attempt, reason, ...(isPython && { signal: "SIGABRT" }) });
+      if (isPython) setTimeout(() => this.options.children.signal(id, "SIGKILL"), TRACEBACK_MS);
+    };
+    if (!isPython || type === "hung" || child.maxInFlight === 1) return report();
+    // Where it can hear that, it writes what the one of its threads is at that is meant.
+    child.connection?.send({ type: "describeOverdue" });
+    setTimeout(report, HEAR_MS);
   }
 
   private watched(): Watched[] {

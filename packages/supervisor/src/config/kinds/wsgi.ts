@@ -1,5 +1,5 @@
 /** The kind `wsgi`: callables of Python's WSGI (PEP 3333), such as a Django project. */
-import { textOrTable } from "../fields.js";
+import { count, textOrTable } from "../fields.js";
 import type { KindContext } from "./kind.js";
 import { poolKind } from "./kind.js";
 import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
@@ -15,18 +15,23 @@ export const wsgi = poolKind({
       'A WSGI callable of Python: `"mysite.wsgi:application"`, `"package.module:factory()"`; without a colon, `application` of the module. Several in one instance: a table by path prefix, `{ "/": "site:app", "/api/": "api:app" }`, of which the longest that fits answers, with its prefix in SCRIPT_NAME. Modules are found from `cwd`.',
     ),
     python,
+    threads: count(
+      PYTHON_MAX_IN_FLIGHT,
+      "In pools of `wsgi`: how many requests an instance works on at once, each on a thread of its own, for views that wait (for a database, or another server); the app must be thread-safe. `1`: views run on the main thread. See [python.md](python.md#threads).",
+      { max: 512 },
+    ),
     requestTimeoutMs,
   },
   defaultInstances: 4,
   resolve(keys, context) {
-    const { wsgi = "" } = keys;
+    const { wsgi = "", threads = PYTHON_MAX_IN_FLIGHT } = keys;
     if (typeof wsgi === "string") checkCallable(["wsgi"], wsgi, context);
     else checkTable(wsgi, context);
     return {
       source: typeof wsgi === "string" ? wsgi : Object.values(wsgi).join(", "),
-      runs: { wsgi },
+      runs: { wsgi, ...(threads > 1 && { threads }) },
       launch: launchPython(keys.python, context),
-      maxInFlight: PYTHON_MAX_IN_FLIGHT,
+      maxInFlight: threads,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
     };
   },

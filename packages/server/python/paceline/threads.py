@@ -1,0 +1,133 @@
+"""The server of an instance with threads: views run on them, while the main thread accepts, reads heads and runs timers and jobs."""
+
+import sys
+import threading
+from collections import deque
+from queue import SimpleQueue
+
+from . import forks
+from .server import Server
+
+# After the last response, how long a thread may take to come to its end.
+JOIN_TIMEOUT_S = 1
+# As faulthandler has it for a thread, with its title.
+MAX_STACK_LINES = 103
+
+
+class ThreadedServer(Server):
+    """As `Server`, with `count` requests at once. A connection with a request belongs to its thread, and to the loop otherwise."""
+
+    def __init__(self, listener, application, instance, count):
+        super().__init__(listener, application, instance)
+        self.base_environ["wsgi.multithread"] = True
+        # The connections that the loop does not have: those that wait for a thread, too.
+        self._lent = set()
+        self._waiting = SimpleQueue()
+        self._returned = deque()
+        # What each thread is at.
+        self._under_way = {}
+        self._fatal = None
+        self._threads = [
+            threading.Thread(target=self._work, name=f"request-{number}", daemon=True) for number in range(1, count + 1)
+        ]
+
+    def run(self):
+        for thread in self._threads:
+            thread.start()
+        super().run()
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join(JOIN_TIMEOUT_S)
+
+    def serve(self, connection, head):
+        self._detach(connection)
+        self._lent.add(connection)
+        self._waiting.put((connection, head))
+
+    def linger(self, connection):
+        # Its thread has it still: `_take_back` sees to that.
+        if connection not in self._lent:
+            super().linger(connection)
+
+    def forget(self, connection):
+        if connection not in self._lent:
+            super().forget(connection)
+
+    def close_sockets(self):
+        super().close_sockets()
+        for connection in self._lent:
+            connection.close_socket()
+
+    def close(self):
+        super().close()
+        for connection in list(self._lent):
+            connection.close()
+
+    def _count(self):
+        return super()._count() + len(self._lent)
+
+    def _is_done(self):
+        return not self._lent and super()._is_done()
+
+    def _take_wakes(self):
+        super()._take_wakes()
+        while self._returned:
+            self._take_back(self._returned.popleft())
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _take_back(self, connection):
+        self._lent.discard(connection)
+        if not connection.is_open:
+            return
+        self._attach(connection)
+        if connection.is_lingering:
+            self.linger(connection)
+        elif connection.has_next:
+            self.buffered.append(connection)
+
+    # The threads.
+
+    def _work(self):
+        me = threading.get_ident()
+        while True:
+            taken = self._waiting.get()
+            if taken is None:
+                return
+            connection, head = taken
+            self._under_way[me] = connection
+            try:
+                connection.serve(head)
+            except BaseException as error:
+                if forks.is_child:
+                    forks.end("a request", error)
+                # The app ends its process: the main thread can.
+                self._fatal = error
+            del self._under_way[me]
+            self._returned.append(connection)
+            self.wake()
+
+    def describe_overdue(self):
+        """Of the requests that nobody waits for, the one that has been running for longest."""
+        found = []
+        for ident, connection in list(self._under_way.items()):
+            request, seconds = connection.describe()
+            found.append((connection.has_left(), seconds, request, ident))
+        if not found:
+            return None
+        _, seconds, request, ident = max(found)
+        return _describe_stack(f"{request} has been running for {seconds:.1f} s", ident)
+
+
+def _describe_stack(title, ident):
+    """As faulthandler tells of a process that is killed, but of one thread alone; None when that has ended."""
+    frame = sys._current_frames().get(ident)
+    if frame is None:
+        return None
+    lines = [f"Fatal Python error: {title}", "", f"Thread 0x{ident:016x} (most recent call first):"]
+    while frame is not None and len(lines) < MAX_STACK_LINES:
+        code = frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
+        frame = frame.f_back
+    return "\n".join(lines)

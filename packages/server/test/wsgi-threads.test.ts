@@ -1,0 +1,87 @@
+/** A WSGI instance with threads: requests at once, how it leaves with several under way, and which of them a traceback is of. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { bodyOf, PythonInstance } from "./python-instance.js";
+
+const start = (context: Parameters<typeof PythonInstance.start>[0], threads = 3) =>
+  PythonInstance.start(context, { threads });
+
+/** Begins requests whose views wait for a file, and returns them with it when all views have begun. */
+async function begin(instance: PythonInstance, count: number) {
+  const go = join(instance.supervisor.directory, "go");
+  const request = `GET /waits?${go} HTTP/1.1\r\nHost: a\r\n\r\n`;
+  const wires = Array.from({ length: count }, () => instance.wire().send(request));
+  await expect.poll(() => instance.program.output.filter((line) => line === "# waits began").length).toBe(count);
+  return { go, wires };
+}
+
+test("works on as many requests at once as it has threads, and on the next when one has ended", async (context) => {
+  const instance = await start(context);
+  expect(bodyOf(await instance.get("/environ"))).toContain("wsgi.multithread=True");
+  expect(bodyOf(await instance.get("/threads"))).toMatch(/^False /);
+  const { go, wires } = await begin(instance, 3);
+  const fourth = instance.wire().send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  const { supervisor } = instance;
+  await supervisor.hears("stats", (it) => it.inFlight === 3);
+  expect(fourth.received).toBe("");
+  writeFileSync(go, "");
+  await Promise.all(wires.map((wire) => wire.gets(/waited$/)));
+  // Pipelined: both are answered on one connection, which is kept.
+  await fourth.gets(/hello[\s\S]*hello$/);
+  fourth.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  await fourth.gets(/hello[\s\S]*hello[\s\S]*hello$/);
+  await supervisor.hears("stats", (it) => it.inFlight === 0 && it.requestsTotal === 8);
+});
+
+test("counts exactly though many requests end at once", async (context) => {
+  const instance = await start(context, 8);
+  const client = async (count: number) => {
+    for (let n = 0; n < count; n++) await instance.get(n % 10 === 0 ? "/throws" : "/");
+  };
+  await Promise.all(Array.from({ length: 8 }, () => client(40)));
+  await instance.supervisor.hears("stats", (it) => it.requestsTotal === 320 && it.errorsTotal === 32);
+});
+
+test("SIGTERM drains all threads; at the drain's deadline it says how many requests were cut", async (context) => {
+  const [drained, cut] = [await start(context), await start(context)];
+  const { go, wires } = await begin(drained, 3);
+  drained.program.kill("SIGTERM");
+  writeFileSync(go, "");
+  for (const wire of wires) expect(await wire.closed()).toMatch(/\r\nConnection: close\r\n\r\nwaited$/);
+  expect(await drained.program.exited).toEqual({ code: 0, signal: null });
+  expect(drained.supervisor.heard.at(-1)).toMatchObject({ type: "stats", inFlight: 0, requestsTotal: 3 });
+
+  await begin(cut, 2);
+  cut.supervisor.say({ type: "drain", deadlineMs: 300 });
+  expect(await cut.program.exited).toEqual({ code: 0, signal: null });
+  expect(cut.program.output).toContain("stopped at the deadline with 2 requests in flight");
+});
+
+test("the traceback of an overdue request is of the one whose client has gone", async (context) => {
+  const instance = await start(context);
+  await begin(instance, 1);
+  const abandoned = instance.wire().send("GET /sleeps HTTP/1.1\r\nHost: a\r\n\r\n");
+  await instance.program.line(/^# sleeps began/);
+  abandoned.destroy();
+  instance.supervisor.say({ type: "describeOverdue" });
+  await instance.program.line(/^Fatal Python error: GET \/sleeps has been running for \d+\.\d s$/);
+  await instance.program.line(/in sleep_for_good$/);
+  expect(instance.output).not.toMatch(/in view_waits$/m);
+});
+
+test("a view that ends the process has its client answered first; a forked child never serves", async (context) => {
+  const instance = await PythonInstance.start(context, { threads: 2, wsgi: "wsgi_processes:application" });
+  for (const [path, status] of [
+    ["/child-raises", "1"],
+    ["/child-exits", "5"],
+    ["/child-returns", "1"],
+    ["/child-files", "0"],
+  ] as const) {
+    expect(bodyOf(await instance.get(path)), path).toBe(status);
+  }
+  expect(bodyOf(await instance.get("/pool?fork"))).toBe("[0, 2, 4, 6]");
+  const exits = await start(context);
+  expect(await exits.get("/exits")).toMatch(/^HTTP\/1\.1 500 /);
+  expect(await exits.program.exited).toEqual({ code: 3, signal: null });
+});

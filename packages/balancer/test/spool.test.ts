@@ -10,9 +10,14 @@ const BODY_BYTES = 3_000_000;
 /** No two places of it look alike for long. */
 const BODY = Array.from({ length: BODY_BYTES / 10 }, (_, i) => String(i).padStart(10, "-")).join("");
 
+/** More than the sockets of both ends hold. */
+const LARGE = Buffer.alloc(24_000_000, BODY);
+
 /** Responds when a request is whole; the next connection is served when the one before has its response. */
 class Instance {
   readonly requests: string[] = [];
+  /** Of the request that was not for a small response: what is sent on it is the response. */
+  streaming: net.Socket | undefined;
   /** How many requests it lets down before it responds: it reads some of one and ends the connection. */
   failures = 0;
   readonly server = net.createServer((socket) => this.serve(socket));
@@ -29,8 +34,15 @@ class Instance {
       const end = received.indexOf("\r\n\r\n");
       if (end < 0 || !isWhole(received, end)) return;
       this.requests.push(received);
+      const [, path] = received.split(" ");
       received = "";
-      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+      if (path === "/large") {
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${LARGE.length}\r\n\r\n`);
+        socket.write(LARGE);
+      } else if (path === "/stream") {
+        this.streaming = socket;
+        socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+      } else socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     });
   }
 
@@ -71,6 +83,19 @@ function openFiles(pid: number): string[] {
   });
 }
 
+/** A response in chunks of which `size` bytes have come, without its head and framing. */
+function dechunked(received: string): string {
+  const start = received.indexOf("\r\n\r\n") + 4;
+  let joined = "";
+  for (let at = start; ; ) {
+    const line = received.indexOf("\r\n", at);
+    const size = Number.parseInt(received.slice(at, line), 16);
+    if (line < 0 || !(size > 0)) return joined;
+    joined += received.slice(line + 2, line + 2 + size);
+    at = line + 4 + size;
+  }
+}
+
 describe.each(RUNTIMES)("large bodies for instances that take one request at a time, on %s", (runtime: Runtime) => {
   let balancer: BalancerProcess;
   let instances: Instance[] = [];
@@ -97,7 +122,7 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
   const isFree = async () =>
     expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
   const nothingIsLeft = async () => {
-    await expect.poll(() => openFiles(balancer.pid)).toEqual([]);
+    await expect.poll(() => openFiles(balancer.pid), { timeout: 10_000 }).toEqual([]);
     expect(readdirSync(balancer.spoolDir)).toEqual([]);
   };
   const post = async (fields: string) => {
@@ -246,5 +271,95 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
     }
     expect(bodyOf(asked()[0]) === BODY).toBe(true);
     for (const client of [slow, fast]) client.destroy();
+  });
+
+  const getUnread = async (path: string, connection = "close") => {
+    const client = await RawClient.connect(balancer.port);
+    client.socket.pause();
+    await client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: ${connection}\r\n\r\n`);
+    return client;
+  };
+  const isDone = () => balancer.reports(({ upstreams }) => upstreams.every(({ inFlight }) => inFlight === 0));
+  const largeOf = ({ received }: RawClient) => received.slice(received.indexOf("\r\n\r\n") + 4);
+
+  it("as responses wait on disk for whoever does not read them, come whole, and leave nothing", async () => {
+    await start({ maxSpoolBytes: 100_000_000 });
+    const first = await getUnread("/large", "keep-alive");
+    await expect.poll(() => openFiles(balancer.pid).length).toBe(1);
+    await isFree();
+    const second = await getUnread("/large");
+    await isFree();
+    await isDone();
+    expect(readdirSync(balancer.spoolDir)).toEqual([]);
+    // It leaves; the other reads all, and the next request on its connection is served.
+    second.destroy();
+    await expect.poll(() => openFiles(balancer.pid).length).toBe(1);
+    await first.send(GET);
+    first.socket.resume();
+    await first.until(({ ending }) => ending === "fin", "the end");
+    expect(largeOf(first).startsWith(LARGE.toString("latin1"))).toBe(true);
+    expect(largeOf(first).slice(LARGE.length)).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\nok$/);
+    await nothingIsLeft();
+    expect((await balancer.reports(() => true)).inFlight).toBe(0);
+  });
+
+  it("as responses without an end are not held up: what the client can take goes to it at once", async () => {
+    await start({ maxSpoolBytes: 100_000_000 });
+    const client = await getUnread("/stream");
+    client.socket.resume();
+    const [instance] = instances as [Instance];
+    const send = (text: string) => instance.streaming?.write(`${text.length.toString(16)}\r\n${text}\r\n`);
+    await client.until(({ received }) => received.endsWith("\r\n\r\n"), "the head");
+    for (const tick of ["one", "two"]) {
+      send(tick);
+      await client.until(({ received }) => received.includes(`\r\n${tick}\r\n`), tick);
+    }
+    client.socket.pause();
+    send(LARGE.toString("latin1"));
+    await expect.poll(() => openFiles(balancer.pid).length).toBe(1);
+    client.socket.resume();
+    await client.until(({ received }) => received.length > LARGE.length, "what it had not read");
+    await expect.poll(() => openFiles(balancer.pid)).toEqual([]);
+    send("three");
+    await client.until(({ received }) => received.includes("\r\nthree\r\n"), "three");
+    instance.streaming?.write("0\r\n\r\n");
+    await client.until(({ ending }) => ending === "fin", "the end");
+    expect(dechunked(client.received) === `onetwo${LARGE.toString("latin1")}three`).toBe(true);
+    await nothingIsLeft();
+  });
+
+  it("as responses go at the client's pace when the spool is full or fails, and come whole", async () => {
+    await start({ maxSpoolBytes: 2_000_000, upstreamConnectTimeoutMs: 500 });
+    for (const isFailing of [false, true]) {
+      if (isFailing) rmSync(balancer.spoolDir, { recursive: true });
+      const client = await getUnread("/large");
+      await balancer.reports(({ inFlight, upstreams }) => inFlight === 1 && upstreams[0]?.inFlight === 1);
+      expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 503 /);
+      client.socket.resume();
+      await client.until(({ ending }) => ending === "fin", "the end");
+      expect(largeOf(client) === LARGE.toString("latin1")).toBe(true);
+      await isFree();
+      await expect.poll(() => openFiles(balancer.pid)).toEqual([]);
+    }
+  });
+
+  it("as responses are given up when the client reads nothing, or when their instance is lost", async () => {
+    await start({ maxSpoolBytes: 100_000_000, sendTimeoutMs: 300 });
+    const idle = await getUnread("/large");
+    await expect.poll(() => openFiles(balancer.pid).length).toBe(1);
+    await isDone();
+    await nothingIsLeft();
+    idle.socket.resume();
+    expect((await idle.ended()).length).toBeLessThan(LARGE.length);
+
+    const client = await getUnread("/stream");
+    await expect.poll(() => instances[0]?.streaming).toBeDefined();
+    const socket = instances[0]?.streaming as net.Socket;
+    socket.write(`${LARGE.length.toString(16)}\r\n`);
+    await new Promise<void>((resolve) => socket.write(LARGE, () => resolve()));
+    socket.destroy();
+    client.socket.resume();
+    expect((await client.ended()).endsWith("0\r\n\r\n")).toBe(false);
+    await nothingIsLeft();
   });
 });

@@ -419,10 +419,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     this.onGone(this);
   }
 
-  mayHold(): boolean {
-    const { budget, limits } = this.relay;
+  mayHold(maxBytes: number): boolean {
+    const { budget } = this.relay;
     const { waitingBytes } = this.connection;
-    if (waitingBytes > limits.bufferBytes) return false;
+    if (waitingBytes > maxBytes) return false;
     const more = waitingBytes - this.heldBytes;
     if (more > 0 && !budget.take(more)) return false;
     this.heldBytes += Math.max(0, more);

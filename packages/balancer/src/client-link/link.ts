@@ -16,8 +16,8 @@ export interface ClientLink {
   sendHead(head: ResponseHead): void;
   /** A piece of the answer's body. False: wait for `Exchange.onClientDrain`. */
   sendBody(bytes: Uint8Array, start: number, end: number): boolean;
-  /** Whether what waits to be read by the client may wait in memory, and more come meanwhile. */
-  mayHold(): boolean;
+  /** Whether what waits to be read by the client may wait in memory, so many bytes of it, and more come meanwhile. */
+  mayHold(maxBytes: number): boolean;
   /** All that one turn brought has been given; it goes out now. False as with `sendBody`. */
   flush(): boolean;
   /** The answer is whole. */

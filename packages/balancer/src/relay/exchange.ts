@@ -9,6 +9,7 @@ import type { Pool } from "../pool.js";
 import type { Upstream } from "../upstream.js";
 import { KeptConnections } from "../upstream-link/kept-connections.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
+import { Backlog, type BacklogOwner, UNSPOOLED_BYTES } from "./backlog.js";
 import { CollectedBody, type CollectedBodyOwner } from "./collected-body.js";
 import { KeptHead } from "./kept-head.js";
 import { LostStarts } from "./lost-starts.js";
@@ -30,11 +31,13 @@ type State =
   | "sent"
   /** The answer's head was sent to the client. */
   | "answering"
+  /** The upstream is done, and the client is given what it has not taken yet. */
+  | "delivering"
   /** After a 101. */
   | "tunnel";
 
 /** Belongs to a client connection and is used again for each of its requests. */
-export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
+export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, BacklogOwner {
   /** Upstreams that failed this request already; they are passed over. */
   tried: Upstream[] | undefined;
   private state: State = "idle";
@@ -65,6 +68,8 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
   private readonly replay: ReplayBuffer;
   /** What came of the body before an upstream was asked for. */
   private collected: CollectedBody | undefined;
+  /** What came of the answer and the client did not take. */
+  private backlog: Backlog | undefined;
 
   constructor(
     private readonly relay: Relay,
@@ -113,7 +118,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
 
   /** Whether the answer's head was sent to the client. */
   get hasAnswer(): boolean {
-    return this.state === "answering" || this.state === "tunnel";
+    return this.state === "answering" || this.state === "delivering" || this.state === "tunnel";
   }
 
   /** Whether the whole request has come from the client. */
@@ -312,6 +317,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
     const { limits } = this.relay;
     switch (this.state) {
       case "idle":
+      case "delivering":
         return;
       case "collecting":
         if (this.collected?.add(bytes, start, end)) return;
@@ -358,10 +364,11 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
     const wasBlocked = this.isClientBlocked;
     this.isClientBlocked = false;
     // What drained may be the end of an answer before: its deadlines are not this request's.
-    if (this.state !== "answering" && this.state !== "tunnel" && !(this.state === "sent" && wasBlocked)) return;
+    if (!this.hasAnswer && !(this.state === "sent" && wasBlocked)) return;
     const timeoutMs = this.state === "sent" ? this.requestTimeoutMs() : this.answerTimeoutMs();
     this.setDeadlineIn(timeoutMs);
-    this.stream?.resume();
+    if (this.backlog !== undefined) this.backlog.pump();
+    else this.stream?.resume();
   }
 
   /** The client is gone, or cannot be understood any more: the upstream is told at once. */
@@ -391,6 +398,8 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
       case "answering":
       case "tunnel":
         if (this.isTakingBody()) return;
+        return this.clientIsLate();
+      case "delivering":
         return this.clientIsLate();
     }
   }
@@ -422,6 +431,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
   }
 
   onBody(bytes: Uint8Array, start: number, end: number): void {
+    if (this.backlog !== undefined) return this.backlog.add(bytes, start, end);
     if (!this.isClientBlocked) this.setDeadlineIn(this.answerTimeoutMs());
     if (!this.client.sendBody(bytes, start, end) && !this.mayHoldAnswer()) this.blockUpstream();
   }
@@ -433,20 +443,54 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
 
   /** Whether what the client has not read may wait here, so that an instance that takes few requests at once is free sooner. */
   private mayHoldAnswer(): boolean {
-    return this.state === "answering" && this.pool?.hasFewPlaces === true && this.client.mayHold();
+    if (this.state !== "answering" || this.pool?.hasFewPlaces !== true) return false;
+    const { limits, spool } = this.relay;
+    if (!spool.isOn) return this.client.mayHold(limits.bufferBytes);
+    if (this.backlog !== undefined || this.client.mayHold(Math.min(limits.bufferBytes, UNSPOOLED_BYTES))) return true;
+    this.backlog = new Backlog(spool, this.client, this.stream as UpstreamStream, this);
+    this.onClientBehind();
+    return true;
   }
 
   private blockUpstream(): void {
     if (this.isClientBlocked) return;
-    this.isClientBlocked = true;
-    this.client.setDeadline(this.client.beginSlowReading());
+    this.onClientBehind();
     this.stream?.pause();
   }
 
+  onClientBehind(): void {
+    this.isClientBlocked = true;
+    this.client.setDeadline(this.client.beginSlowReading());
+  }
+
+  onBacklogSent(): void {
+    const isWhole = this.state === "delivering";
+    this.backlog?.close();
+    this.backlog = undefined;
+    if (isWhole) return this.onAnswerEnd();
+    this.setDeadlineIn(this.answerTimeoutMs());
+  }
+
+  onBacklogLost(): void {
+    this.stream?.cancel();
+    this.abort();
+  }
+
   onAnswerEnd(): void {
-    const { client } = this;
+    const { client, backlog } = this;
+    if (backlog?.isEmpty === false) return this.deliver();
     this.end();
     client.endAnswer();
+  }
+
+  /** The upstream is done with the request, and the client is not. */
+  private deliver(): void {
+    this.state = "delivering";
+    this.backlog?.end();
+    this.collected?.clear();
+    this.count();
+    this.releaseUpstream();
+    this.pool?.serveQueue();
   }
 
   onUpstreamDrain(): void {
@@ -516,9 +560,17 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
 
   private abort(): void {
     if (this.client.takeBack()) return this.answer(502);
-    this.status = 502;
+    // What was delivered in part has been counted.
+    if (this.state !== "delivering") this.status = 502;
     this.end();
     this.client.abort();
+  }
+
+  private count(): void {
+    const tookMs = performance.now() - this.startedAt;
+    this.relay.counters.answered(this.status, tookMs);
+    this.upstream?.answered(this.status, tookMs);
+    this.status = 0;
   }
 
   /** Gives back what it held, counts, and serves whoever waits for the place. */
@@ -530,13 +582,10 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner {
     this.replay.clear();
     this.collected?.clear();
     this.collected = undefined;
+    this.backlog?.close();
+    this.backlog = undefined;
     counters.inFlight--;
-    if (this.status !== 0) {
-      const tookMs = performance.now() - this.startedAt;
-      counters.answered(this.status, tookMs);
-      this.upstream?.answered(this.status, tookMs);
-    }
-    this.status = 0;
+    if (this.status !== 0) this.count();
     if (this.upstream !== undefined) this.releaseUpstream();
     this.tried = undefined;
     const { pool } = this;

@@ -12,7 +12,7 @@ const READ_BYTES = 65_536;
 
 /** What hears of it; none of these is called from within a call of its own. */
 export interface SpooledBodyOwner {
-  /** There is room again after an `append` that answered "wait", or after `finish` all is in the file. */
+  /** There is room again after an `append` that answered "wait", or after `finish` all is in the file. Not while nothing is written any more. */
   onSpoolWritten(): void;
   /** Bytes of the body, in order. False: no more until `pump`. */
   onSpooledBytes(bytes: Uint8Array, start: number, end: number): boolean;
@@ -22,7 +22,7 @@ export interface SpooledBodyOwner {
   onSpoolFailed(isLost: boolean): void;
 }
 
-/** "wait": it was taken; more after `onSpoolWritten`. "full": it was not taken. */
+/** "wait": it was taken; more after `onSpoolWritten`. "full": it was not taken, which happens to requests alone. */
 export type Appended = "taken" | "wait" | "full";
 
 export class SpooledBody {
@@ -31,7 +31,7 @@ export class SpooledBody {
   private isOpening = false;
   private isWriting = false;
   private isReading = false;
-  /** The file cannot be written. */
+  /** Nothing is written any more. */
   private isBroken = false;
   private isClosed = false;
   /** Nothing more comes. */
@@ -69,8 +69,10 @@ export class SpooledBody {
 
   append(bytes: Uint8Array, start: number, end: number): Appended {
     const size = end - start;
-    if (!this.spool.take(size, this.use)) return "full";
-    this.taken += size;
+    if (!this.isBroken && this.spool.take(size, this.use)) this.taken += size;
+    else if (this.use === "request") return "full";
+    // What comes of a response must not be lost: it stays in memory, and its instance waits until the client has read all.
+    else this.isBroken = true;
     const hasMemory = this.spool.budget.take(size);
     if (!hasMemory) this.spool.budget.take(size, true);
     this.waiting.add(bytes.subarray(start, end));
@@ -146,10 +148,14 @@ export class SpooledBody {
       // What is not in the file need not go there. It lies in memory that is used again.
       const bytes = Buffer.from(this.waiting.first());
       this.forget(bytes.length);
-      this.spool.give(bytes.length, this.use);
-      this.taken -= bytes.length;
+      this.giveBack(Math.min(bytes.length, this.taken - this.written));
       this.give(bytes, bytes.length);
     }
+  }
+
+  private giveBack(bytes: number): void {
+    this.spool.give(bytes, this.use);
+    this.taken -= bytes;
   }
 
   /** No more is wanted for now. */
@@ -186,8 +192,7 @@ export class SpooledBody {
   close(): void {
     this.isClosed = true;
     this.isPumping = false;
-    if (this.taken > 0) this.spool.give(this.taken, this.use);
-    this.taken = 0;
+    this.giveBack(this.taken);
     if (this.isOpening || this.isWriting || this.isReading) return;
     if (this.waiting.length > 0) this.spool.budget.give(this.waiting.length);
     this.waiting.clear();

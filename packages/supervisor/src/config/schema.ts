@@ -176,7 +176,7 @@ export const balancerLimitFields = {
   ),
   bufferBytes: bytes(
     1 << 20,
-    "What is held in memory of a request's body, and of a response, for a client that is slow, where an instance takes few requests at once (`wsgi`, `fapws`, a command with `maxInFlight`): it is asked when the body has come, and is free when it has responded. A larger body waits on disk, see `maxSpoolBytes`; a larger response goes at the client's pace.",
+    "What is held in memory of a request's body, and of a response, for a client that is slow, where an instance takes few requests at once (`wsgi`, `fapws`, a command with `maxInFlight`): it is asked when the body has come, and is free when it has responded. What is larger waits on disk (`maxSpoolBytes`), of responses what is above 128 KiB.",
     { min: 0, max: 1 << 30 },
   ),
   maxBufferedBytes: bytes(
@@ -186,7 +186,7 @@ export const balancerLimitFields = {
   ),
   maxSpoolBytes: bytes(
     1 << 30,
-    "The bound of what each balancer process keeps on disk, in `spoolDir`, of bodies above `bufferBytes`. A request whose body is larger than this is answered 413, one for which there is no room now 503 with Retry-After. `0`: nothing is kept on disk, and what is above `bufferBytes` goes at the client's pace, which holds an instance as long.",
+    "The bound of what each balancer process keeps on disk, in `spoolDir`: bodies above `bufferBytes`, and responses, which may use half of it and then go at the client's pace. A request whose body is larger than this is answered 413, one for which there is no room now 503 with Retry-After. `0`: nothing is kept on disk, and what is above `bufferBytes` goes at the client's pace, which holds an instance as long.",
     { min: 0 },
   ),
   stallAfterMs: milliseconds(
@@ -275,7 +275,7 @@ export const balancerFields = {
     [],
   ),
   spoolDir: text(
-    "The folder for large bodies of slow clients, from the config file's folder; made if it is missing. Its files have no names. Default: `spool` in the run directory. Choose one on a disk where the run directory is in memory (`/run`).",
+    "The folder for large bodies and responses of slow clients, from the config file's folder; made if it is missing. Its files have no names. Default: `spool` in the run directory. Choose one on a disk where the run directory is in memory (`/run`).",
   ),
   limits: table(balancerLimitFields, "What the balancer takes, and how long it waits for each phase."),
   ...policyFields,

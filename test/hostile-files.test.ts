@@ -123,8 +123,11 @@ export default { listen, name: "seen:" + bun.join(), envFiles: ["listed.env"], p
     expect([after.LISTED, after.KEPT]).toEqual([undefined, "1"]);
     expect((await cli("stop")).code).toBe(0);
 
-    const alone = run(paceline, ["serve", "./app.ts", "--socket", "alone.sock"], { cwd: project.folder, env });
+    const serve = ["serve", "./app.ts", "--socket", "alone.sock", "--", "--runtime", "two words"];
+    const alone = run(paceline, serve, { cwd: project.folder, env });
     await waitFor("the server alone", () => existsSync(join(project.folder, "alone.sock")));
+    const { stdout } = await run("curl", ["-s", "--unix-socket", "alone.sock", "http://x/"], { cwd: project.folder });
+    expect(JSON.parse(stdout).argv).toEqual([join(project.folder, "app.ts"), "--runtime", "two words"]);
     for (const pid of project.processes()) process.kill(pid, "SIGTERM");
     expect((await alone).code).toBe(0);
     expect(existsSync(log) ? readFileSync(log, "utf8") : "").toBe("");

@@ -228,9 +228,8 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     expect(steps.again).toMatch(/exit 0\n$/);
     expect(steps.status).toMatch(/^run directory: .*\/fleet\.json cannot be written: ENOSPC/m);
     expect(steps.events?.match(/warn +paceline +.*\/fleet\.json cannot be written: ENOSPC/g)).toHaveLength(1);
-    expect(steps.check).toMatch(/\/disk\b.*TMPDIR/);
-    expect(steps.check).not.toMatch(/paceline\.config|before it exported/);
-    expect(steps.check).toMatch(/exit 1\n$/);
+    // A config is loaded without a folder for temporary files.
+    expect(steps.check).toMatch(/^OK: [\s\S]*exit 0\n$/);
     expect(steps.other).toMatch(/disk\/other\/.*cannot be written: ENOSPC[\s\S]*exit 1\n$/);
     expect(steps.stop).toMatch(/exit 0\n$/);
     expect(steps.stopped).toMatch(/the fleet has stopped\nexit 3\n$/);

@@ -74,6 +74,7 @@ function childSpec(json: string): ChildSpec {
     if (!isAmount(spec[key])) throw bad(`has no good ${key}`);
   }
   if (spec.app !== undefined && typeof spec.app !== "string") throw bad("has an app that is not a path");
+  if (spec.cache !== undefined && typeof spec.cache !== "string") throw bad("has a cache that is not a path");
   if (spec.args !== undefined && !Array.isArray(spec.args)) throw bad("has args that are not a list");
   if (spec.static !== undefined && typeof (spec.static as { root?: unknown } | null)?.root !== "string") {
     throw bad("has a static without a root");

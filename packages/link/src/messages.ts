@@ -428,6 +428,8 @@ export interface ChildSpec {
   supervisorSockets?: string[];
   /** The app module's absolute path; for instances. */
   app?: string;
+  /** A folder of its generation for what is translated from TypeScript; for apps on Node. */
+  cache?: string;
   /** What the app's default export is to be taken for; unless told, its shape tells. */
   style?: "fetch" | "node";
   /** What `process.argv` has after its path. */

@@ -2,23 +2,23 @@
 import type { App, AppStyle, FetchApp } from "./app.js";
 import { errorLine } from "./error-line.js";
 import { ServerError } from "./errors.js";
+import { importModule } from "./import-app.js";
 import { hintOnListening } from "./listening-hint.js";
 import { unusableAddon, watchNativeAddons } from "./native-addons.js";
-
-const TYPESCRIPT = new Set([".ts", ".mts", ".cts", ".tsx"]);
 
 /**
  * The app in the module at an absolute path; not started yet.
  *
  * @param style what its default export is to be taken for; by default its shape tells.
+ * @param cache see importModule
  * @throws ServerError `app-not-found`, `app-unusable`, or `app-threw` with the app's own error as its cause.
  */
-export async function loadApp(path: string, style?: AppStyle): Promise<App> {
+export async function loadApp(path: string, style?: AppStyle, cache?: string): Promise<App> {
   let module: { default?: unknown };
   let exported: unknown;
   if (process.versions.bun !== undefined) watchNativeAddons();
   try {
-    module = await importModule(path);
+    module = await importModule(path, cache);
     // A module that was compiled to CommonJS carries its exports one level further down.
     if (isCompiled(module.default)) module = module.default;
     // A promise alone: Fastify's app is a thenable too, whose then() starts it.
@@ -62,27 +62,4 @@ async function recognised(path: string, exported: unknown, style: AppStyle | und
 
 function isCompiled(exported: unknown): exported is { default: unknown } {
   return typeof exported === "object" && exported !== null && "default" in exported && !("fetch" in exported);
-}
-
-async function importModule(path: string): Promise<{ default?: unknown }> {
-  // Bun takes a path as it is, and needs none of Node's modules for it.
-  if (process.versions.bun !== undefined) return import(path);
-  const [{ extname }, { pathToFileURL }] = await Promise.all([import("node:path"), import("node:url")]);
-  if (
-    TYPESCRIPT.has(extname(path)) &&
-    (!runsTypeScript() || (await import("./path-aliases.js")).hasPathAliases(path))
-  ) {
-    const { createJiti } = await import("jiti");
-    // Path aliases are those of the app's own tsconfig.json, as on Bun.
-    const jiti = createJiti(path, { tsconfigPaths: true });
-    const loaded = await jiti.import<{ default?: unknown }>(path);
-    // What jiti gives is a thenable where the default export is one, as Fastify's app is: then that has come, and not the module.
-    if ("default" in loaded) return loaded;
-    return (jiti.cache[path]?.exports as { default?: unknown } | undefined) ?? { default: loaded };
-  }
-  return import(pathToFileURL(path).href);
-}
-
-function runsTypeScript(): boolean {
-  return Boolean((process.features as { typescript?: string | false }).typescript);
 }

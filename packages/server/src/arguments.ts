@@ -15,13 +15,13 @@ const LIMIT_OPTIONS = new Map(
 );
 
 /** What `--help` prints. */
-export const USAGE = `Usage: paceline serve APP [options]
+export const USAGE = `Usage: paceline serve APP [options] [-- ARGUMENTS]
        paceline serve --static FOLDER [options]
        paceline serve --proxy URL [options]
 
 Serves one app, a folder of files, or an upstream elsewhere in one process. APP is a module, .ts or .js,
 whose default export is an object with fetch(request, info), a fetch function, a
-Node (req, res) handler, or an app of Express, Koa, Fastify or Hono.
+Node (req, res) handler, or an app of Express, Koa, Fastify or Hono. ARGUMENTS are its own, in process.argv.
 
   --static FOLDER   serve the files of this folder
   --proxy URL       pass requests on to this http:// or https:// upstream; on Node
@@ -39,7 +39,9 @@ ${[...LIMIT_OPTIONS].map(([option, key]) => `  --${`${option} N`.padEnd(25)} (de
 
 /** The options in a command line, or `help`. @throws ServerError `usage` */
 export function parseArguments(args: string[]): StandaloneOptions | "help" {
-  const { values, positionals } = parse(args);
+  const end = args.indexOf("--");
+  const ofApp = end < 0 ? [] : args.slice(end + 1);
+  const { values, positionals } = parse(end < 0 ? args : args.slice(0, end));
   if (values.help) return "help";
   const [app, ...more] = positionals;
   const folder = values.static as string | undefined;
@@ -71,8 +73,9 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
   if (style !== undefined && style !== "fetch" && style !== "node")
     throw usage(`--style is fetch or node, not ${style}`);
   if (style !== undefined && app === undefined) throw usage("--style is for an app");
+  if (ofApp.length > 0 && app === undefined) throw usage("what stands behind -- is for an app");
   return {
-    runs: runsOf({ app, style, folder, upstream, listing: values.listing === true }),
+    runs: runsOf({ app, args: ofApp, style, folder, upstream, listing: values.listing === true }),
     address,
     limits,
     drainTimeoutMs: number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS,
@@ -82,6 +85,7 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
 
 interface Named {
   app: string | undefined;
+  args: string[];
   style: "fetch" | "node" | undefined;
   folder: string | undefined;
   upstream: string | undefined;
@@ -89,10 +93,10 @@ interface Named {
 }
 
 /** What of the three was named. */
-function runsOf({ app, style, folder, upstream, listing }: Named): StandaloneOptions["runs"] {
+function runsOf({ app, args, style, folder, upstream, listing }: Named): StandaloneOptions["runs"] {
   if (folder !== undefined) return { static: { root: resolve(folder), options: { listing } } };
   if (upstream !== undefined) return { proxy: { target: upstream, options: {} } };
-  return { app: resolve(app as string), ...(style === undefined ? {} : { style }) };
+  return { app: resolve(app as string), args, ...(style === undefined ? {} : { style }) };
 }
 
 function parse(args: string[]) {

@@ -5,7 +5,7 @@ import { loadApp } from "./app-loader.js";
 import { ServerError } from "./errors.js";
 
 /** Exactly one of them is given. */
-export type Runs = Pick<ChildSpec, "app" | "args" | "style" | "static" | "proxy">;
+export type Runs = Pick<ChildSpec, "app" | "cache" | "args" | "style" | "static" | "proxy">;
 
 /**
  * The app in `runs`.
@@ -20,7 +20,7 @@ export async function loadRuns(runs: Runs, isLane: boolean, isBehindBalancer: bo
   if (runs.app !== undefined) {
     // As if it had been started by itself, on either runtime.
     process.argv.splice(1, process.argv.length, runs.app, ...(runs.args ?? []));
-    return loadApp(runs.app, runs.style);
+    return loadApp(runs.app, runs.style, runs.cache);
   }
   throw new ServerError("usage", "there is nothing to run");
 }

@@ -101,9 +101,7 @@ export class RunningSupervisor {
     readonly child: ChildProcess,
     readonly directory: string,
     readonly configFile: string,
-  ) {
-    child.setMaxListeners(100);
-  }
+  ) {}
 
   /** What `reload` will read. */
   configure(config: FleetConfig | { problems: string[] }): void {
@@ -115,12 +113,13 @@ export class RunningSupervisor {
     const answer = new Promise<T>((resolve, reject) => {
       const hear = (message: { id: number; result: T; error?: { message: string; code: string } }) => {
         if (message.id !== id) return;
-        this.child.off("message", hear);
+        this.child.off("message", hear).off("exit", end);
         if (message.error === undefined) resolve(message.result);
         else reject(Object.assign(new Error(message.error.message), { code: message.error.code }));
       };
       this.child.on("message", hear);
-      this.child.once("exit", () => reject(new Error(`the supervisor ended before it answered ${method}`)));
+      const end = () => reject(new Error(`the supervisor ended before it answered ${method}`));
+      this.child.once("exit", end);
     });
     const failed = new Promise<never>((_resolve, reject) => {
       this.child.send({ id, method, args }, (error) => error && reject(error));

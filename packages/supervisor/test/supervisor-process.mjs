@@ -12,6 +12,7 @@ const supervisor = createSupervisor({
     linkSocket: join(directory, "link.sock"),
     socketPath: (id) => join(directory, `${id}.sock`),
     outputPath: (id) => join(directory, `${id}.out`),
+    cachePath: (pool, generation) => join(directory, `${pool}-${generation}.cache`),
   },
   environment: { PATH: process.env.PATH, FROM_CALLER: "1" },
   loadConfig: async () => {

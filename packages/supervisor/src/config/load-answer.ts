@@ -2,8 +2,5 @@
 import type { FleetConfig } from "../core/model.js";
 import type { Problem } from "./problems.js";
 
-/** What the child writes to fd 3. */
+/** What the child writes to fd 3, as one line of JSON. */
 export type LoadAnswer = { config: FleetConfig } | { problems: Problem[] };
-
-/** The child's exit status when that could not be written, as `EX_IOERR` of sysexits.h. */
-export const ANSWER_NOT_WRITTEN = 74;

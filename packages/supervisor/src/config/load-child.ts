@@ -5,7 +5,7 @@
  */
 import { writeSync } from "node:fs";
 import { composeFleet, type LoadTask } from "./compose.js";
-import { ANSWER_NOT_WRITTEN, type LoadAnswer } from "./load-answer.js";
+import type { LoadAnswer } from "./load-answer.js";
 import { ConfigError } from "./problems.js";
 
 const RESULT_FD = 3;
@@ -20,16 +20,25 @@ async function load(task: LoadTask): Promise<LoadAnswer> {
 }
 
 function writeAll(bytes: Buffer): void {
-  for (let written = 0; written < bytes.length; ) written += writeSync(RESULT_FD, bytes, written);
+  for (let written = 0; written < bytes.length; ) {
+    try {
+      written += writeSync(RESULT_FD, bytes, written);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      // The pipe is full until its reader has read.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
 }
 
 const task = process.argv[2];
 if (task === undefined) throw new Error("load-child needs its task");
-const answer = Buffer.from(JSON.stringify(await load(JSON.parse(task) as LoadTask)));
+const answer = Buffer.from(`${JSON.stringify(await load(JSON.parse(task) as LoadTask))}\n`);
 try {
   writeAll(answer);
 } catch {
-  process.exit(ANSWER_NOT_WRITTEN);
+  // Whoever asked is gone.
+  process.exit(1);
 }
 // User code may have left timers or sockets behind.
 process.exit(0);

@@ -1,8 +1,6 @@
 /** Has a configuration loaded and checked by a process of its own, which writes to fd 3 what it found. */
 import { spawn } from "node:child_process";
-import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig } from "../core/model.js";
 import { DIST_FOLDER } from "../dist-folder.js";
@@ -11,11 +9,14 @@ import { inheritable, ownRuntimeCommand } from "../runtime-command.js";
 import { spawnProblem } from "../spawn-problem.js";
 import type { LoadTask } from "./compose.js";
 import { placeOf } from "./find.js";
-import { ANSWER_NOT_WRITTEN, type LoadAnswer } from "./load-answer.js";
+import type { LoadAnswer } from "./load-answer.js";
 import { ConfigError } from "./problems.js";
 
 /** The most an answer may be, in bytes: room for many pools with whole environments. */
 const MAX_ANSWER_BYTES = 16 << 20;
+/** What has been written may take so long to be read when the process has ended. */
+const REST_OF_ANSWER_MS = 5_000;
+const NEWLINE = 0x0a;
 
 /** One file, so that it has no import that a tsconfig.json of the operator's could lead elsewhere. */
 const CHILD = fileURLToPath(new URL("config/bundle/load-child.js", DIST_FOLDER));
@@ -36,14 +37,15 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
   const { cwd, environment, timeoutMs = 20_000 } = options;
   const file = placeOf(task.source);
   const fail = (message: string) => new ConfigError([{ file, path: [], message }]);
-  const answerFd = openAnswerFile();
+  const { command, args } = ownRuntimeCommand({ entry: CHILD, hasUserCode: true });
+  const child = spawn(command, [...args, JSON.stringify(task)], {
+    cwd,
+    env: inheritable(environment),
+    stdio: ["ignore", 2, 2, "pipe"],
+  });
+  const pipe = child.stdio[3] as Readable;
   try {
-    const { command, args } = ownRuntimeCommand({ entry: CHILD, hasUserCode: true });
-    const child = spawn(command, [...args, JSON.stringify(task)], {
-      cwd,
-      env: inheritable(environment),
-      stdio: ["ignore", 2, 2, answerFd],
-    });
+    const answered = readAnswer(pipe, () => child.kill("SIGKILL"));
     let late = false;
     const timer = setTimeout(() => {
       late = true;
@@ -61,40 +63,40 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
       if (options.timeoutMs !== undefined) throw new PacelineError("timeout", `${file}: ${message}`);
       throw fail(message);
     }
-    const { size } = fstatSync(answerFd);
-    if (size > MAX_ANSWER_BYTES) {
-      throw fail(`makes a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
-    }
-    if (ended.code === ANSWER_NOT_WRITTEN) throw noRoom("what was read of the config could not be written there");
-    const bytes = Buffer.alloc(size);
-    const text = bytes.toString("utf8", 0, readSync(answerFd, bytes, 0, size, 0));
+    // What it wrote may be read after its end; a process that it left behind may hold the pipe open.
+    let rest: NodeJS.Timeout | undefined;
+    const missing = new Promise<"">((resolve) => {
+      rest = setTimeout(resolve, REST_OF_ANSWER_MS, "");
+    });
+    const text = await Promise.race([answered, missing]);
+    clearTimeout(rest);
+    if (text === undefined) throw fail(`makes a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
     if (text === "")
       throw fail(`ended with ${ended.signal ?? `code ${ended.code}`} before it exported a configuration`);
     const answer = JSON.parse(text) as LoadAnswer;
     if ("problems" in answer) throw new ConfigError(answer.problems);
     return answer.config;
   } finally {
-    closeSync(answerFd);
+    pipe.destroy();
   }
 }
 
-/**
- * A file and not a pipe: what was written is there when the process has ended, however busy we are. It has no name, so that
- * nothing is left of it whatever ends us.
- */
-function openAnswerFile(): number {
-  let folder: string | undefined;
-  try {
-    folder = mkdtempSync(join(tmpdir(), "paceline-config-"));
-    return openSync(join(folder, "answer.json"), "wx+", 0o600);
-  } catch (cause) {
-    throw noRoom((cause as Error).message, cause);
-  } finally {
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-function noRoom(reason: string, cause?: unknown): PacelineError {
-  const message = `the folder for temporary files, ${tmpdir()}, cannot be used: ${reason}; make room there, or name another with TMPDIR`;
-  return new PacelineError("tmpdir", message, { cause });
+/** The line that comes; empty when none comes whole, undefined when it is too long. A pipe needs no room on any disk. */
+function readAnswer(pipe: Readable, onTooLong: () => void): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const parts: Buffer[] = [];
+    let size = 0;
+    pipe.on("data", (part: Buffer) => {
+      parts.push(part);
+      size += part.length;
+      if (size > MAX_ANSWER_BYTES) {
+        resolve(undefined);
+        onTooLong();
+      } else if (part.at(-1) === NEWLINE) resolve(Buffer.concat(parts).toString("utf8"));
+    });
+    // Killed, or without an answer.
+    pipe.once("error", () => resolve(""));
+    pipe.once("end", () => resolve(""));
+    pipe.once("close", () => resolve(""));
+  });
 }

@@ -70,6 +70,7 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
     linkSocket: fitting(join(path, LINK_SOCKET)),
     socketPath: (processId) => fitting(join(own, `${processId}.sock`)),
     outputPath: (processId) => join(own, `${processId}.out`),
+    cachePath: (pool, generation) => join(own, `${pool}-${generation}.cache`),
   };
   let record: FleetRecord | undefined;
   return {

@@ -20,7 +20,12 @@ export class PoolConfigs {
   /** The pools that the balancers are told of: one that comes up is not, before it is ready. */
   readonly routes = new Map<string, PoolRoutes>();
 
-  constructor(fleet: FleetConfig, environment: Record<string, string>) {
+  /** @param onForgotten called for each generation that nothing will be spawned from any more */
+  constructor(
+    fleet: FleetConfig,
+    environment: Record<string, string>,
+    private readonly onForgotten: (pool: string, generation: number) => void = () => {},
+  ) {
     this.fleet = fleet;
     this.environment = environment;
   }
@@ -51,7 +56,11 @@ export class PoolConfigs {
     const known = this.generations.get(pool);
     if (known === undefined) return;
     const newest = Math.max(...known.keys());
-    for (const number of known.keys()) if (number !== newest && !inUse.has(number)) known.delete(number);
+    for (const number of known.keys()) {
+      if (number === newest || inUse.has(number)) continue;
+      known.delete(number);
+      this.onForgotten(pool, number);
+    }
   }
 
   /** The pool as configured now. */
@@ -71,6 +80,7 @@ export class PoolConfigs {
 
   removePool(name: string): void {
     this.fleet = { ...this.fleet, pools: this.fleet.pools.filter((p) => p.name !== name) };
+    for (const number of this.generations.get(name)?.keys() ?? []) this.onForgotten(name, number);
     this.generations.delete(name);
     this.routes.delete(name);
   }

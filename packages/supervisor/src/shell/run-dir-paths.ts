@@ -12,4 +12,6 @@ export interface RunDirPaths {
   socketPath(processId: string): string;
   /** The file that a process writes its output to. */
   outputPath(processId: string): string;
+  /** The folder for what the apps of one generation of a pool can do without; it need not exist. */
+  cachePath(pool: string, generation: number): string;
 }

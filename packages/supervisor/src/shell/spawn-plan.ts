@@ -97,14 +97,15 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
 
 function planInstance(
   settings: SpawnSettings,
-  { id }: FleetEffect,
+  { id, generation }: FleetEffect,
   { pool, environment }: Generation,
   identity: Environment,
 ): SpawnPlan {
   const { runs, launch, link, policy, runtime, maxOutputBytes, maxInFlight } = pool;
   const socket = settings.runDir.socketPath(id);
   const limits = { ...pool.limits, maxHeadBytes: pool.limits.maxHeadBytes + BALANCER_FIELDS_BYTES };
-  const spec: ChildSpec = { ...commonSpec(settings, policy), ...runs, link, limits };
+  const cache = "app" in runs && runtime === "node" ? settings.runDir.cachePath(pool.name, generation) : undefined;
+  const spec: ChildSpec = { ...commonSpec(settings, policy), ...runs, link, limits, ...(cache && { cache }) };
   const tag = newTag(id);
   const own = {
     ...identity,

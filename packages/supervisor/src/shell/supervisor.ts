@@ -1,4 +1,5 @@
 /** The supervisor: wires the parts together, starts the fleet and ends it. */
+import { rm } from "node:fs";
 import { join } from "node:path";
 import type { LogStatus, OperationResult, Status, SupervisorApi } from "../control/api.js";
 import { addPool, type Fleet, isDown, resize } from "../core/fleet.js";
@@ -121,7 +122,9 @@ class FleetSupervisor implements Supervisor {
     });
     const { log, timers, slots, stats, coordination } = this;
     const { runDir, loadConfig } = options;
-    const configs = new PoolConfigs(options.config, options.environment);
+    const configs = new PoolConfigs(options.config, options.environment, (pool, generation) => {
+      rm(runDir.cachePath(pool, generation), { recursive: true, force: true }, () => {});
+    });
     this.configs = configs;
     const publish = () => this.publish();
     const isStopping = () => this.stopping !== undefined;

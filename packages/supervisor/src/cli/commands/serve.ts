@@ -20,7 +20,9 @@ export const serve: DefineCommand = (program, action) => {
     .allowUnknownOption()
     .helpOption(false)
     .action(
-      action(async (given: string[]): Promise<ExitStatus> => {
+      action(async (): Promise<ExitStatus> => {
+        // As they were written: the parser of command lines would take the -- out.
+        const given = process.argv.slice(process.argv.indexOf("serve") + 1);
         const { findRuntimes } = await import("../../runtimes.js");
         const runtimes = findRuntimes();
         const { runtime, rest } = takeRuntime(given);
@@ -40,7 +42,8 @@ export const serve: DefineCommand = (program, action) => {
 const SERVER = join(dirname(createRequire(import.meta.url).resolve("@paceline/server")), "bundle", "bin.js");
 
 function takeRuntime(args: string[]): { runtime: string | undefined; rest: string[] } {
-  const at = args.findIndex((arg) => arg === "--runtime" || arg.startsWith("--runtime="));
+  const ours = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;
+  const at = ours.findIndex((arg) => arg === "--runtime" || arg.startsWith("--runtime="));
   if (at < 0) return { runtime: undefined, rest: args };
   const [, value] = (args[at] ?? "").split("=");
   const taken = value === undefined ? 2 : 1;

@@ -1,0 +1,63 @@
+/** What an app may be written in is alike on both runtimes, and needs no folder for temporary files. */
+import { readdirSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { Project, RUNTIMES } from "./support/fleet.js";
+import { get } from "./support/raw-http.js";
+
+const SAYS = "export default { fetch: () => new Response(word) };\n";
+/** By pool: the file that is its app, and what it says. */
+const APPS: Record<string, { file: string; text: string; says: string }> = {
+  alias: { file: "app.js", text: `import { word } from "@lib/word";\n${SAYS}`, says: "of an alias" },
+  extension: { file: "ext.js", text: `import { word } from "./lib/word.ts";\n${SAYS}`, says: "of an alias" },
+  common: {
+    file: "common.cjs",
+    text: 'const { word } = require("@lib/word");\nmodule.exports = { fetch: () => new Response(word) };\n',
+    says: "of an alias",
+  },
+  view: {
+    file: "view.tsx",
+    text: `const h = (name: string, _: unknown, text: string) => name + text;\nconst word: string = <p>!</p>;\n${SAYS}`,
+    says: "p!",
+  },
+  loose: {
+    file: "loose.ts",
+    text: `import { h, Word } from "./lib/view";\nvoid h;\nconst word: string = Word;\n${SAYS}`,
+    says: "b?",
+  },
+};
+
+describe.each(RUNTIMES)("apps in TypeScript on %s", (runtime) => {
+  test("find aliased paths, other extensions and JSX from every kind of file, without a folder for temporary files", async () => {
+    const pools = Object.entries(APPS).map(([name, { file }]) => [
+      name,
+      { app: `./${file}`, instances: 1, routes: [`/${name}/`] },
+    ]);
+    const options = { jsx: "react", jsxFactory: "h", paths: { "@lib/*": ["./lib/*"] } };
+    const project = await Project.make({
+      runtime,
+      app: "",
+      config: { pools: Object.fromEntries(pools) },
+      env: { TMPDIR: "/nonexistent" },
+      files: {
+        "lib/word.ts": 'export const word: string = "of an alias";\n',
+        "lib/view.tsx":
+          "export const h = (name: string, _: unknown, text: string) => name + text;\nexport enum Name { b = 1 }\nexport const Word = <b>?</b> as unknown as string;\n",
+        // As compilers take it, with comments and commas.
+        "tsconfig.json": `{ // paths\n "compilerOptions": ${JSON.stringify(options).slice(0, -1)}, } }\n`,
+        ...Object.fromEntries(Object.values(APPS).map(({ file, text }) => [file, text])),
+      },
+    });
+    const started = await project.startDetached();
+    expect(started.code, started.output).toBe(0);
+    for (const [name, { says }] of Object.entries(APPS))
+      expect((await get(project.port, `/${name}/`)).body, name).toBe(says);
+    expect((await project.cli(["reload"])).code).toBe(0);
+    // What was translated lies in the run directory, for as long as its generation is in use.
+    const kept = () => {
+      const paths = readdirSync(project.runDir, { recursive: true, encoding: "utf8" });
+      return paths.flatMap((path) => /[^/]+\.cache$/.exec(path) ?? []).sort();
+    };
+    const names = Object.keys(APPS).map((name) => `${name}-2.cache`);
+    await expect.poll(kept).toEqual(runtime === "node" ? names.sort() : []);
+  });
+});

@@ -31,6 +31,9 @@ const MAX_REFUSED_CONNECTIONS = 256;
 /** Descriptors that clients leave free, for connections to upstreams and all that is no socket: the larger of this and an eighth, at most half. */
 const MIN_SPARE_DESCRIPTORS = 48;
 
+/** How often those that are not read are asked whether they are there. */
+const LOOK_TICKS = 1000 / TICK_MS;
+
 export interface BalancerOptions {
   transport: Transport;
   limits: BalancerLimits;
@@ -60,6 +63,7 @@ export class Balancer {
   /** With more sockets a new client is reset. Bun goes round without a pause while it cannot accept one that waits. */
   private readonly maxSockets =
     this.descriptors - Math.min(Math.max(MIN_SPARE_DESCRIPTORS, this.descriptors >> 3), this.descriptors >> 1);
+  private ticks = 0;
   private hasToldOfDescriptors = false;
   private readonly clients = new Set<Http1ClientLink>();
 
@@ -184,6 +188,7 @@ export class Balancer {
   private tick(): void {
     this.deadlines.tick(performance.now());
     this.membership.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
+    if (++this.ticks % LOOK_TICKS === 0) for (const client of this.clients) client.lookIfLeft();
   }
 
   /** Accepts those that wait and then no more; the clients there are get their responses, each the last of its connection. */

@@ -13,6 +13,8 @@ const seesOutgoing = process.platform === "linux";
 
 /** By inode, those alone of which the kernel holds something. */
 let outgoing: ReadonlyMap<number, number> = new Map();
+/** Those whose peer has sent FIN, by inode. */
+let ended: ReadonlySet<number> = new Set();
 /** When that was asked for. */
 let readAt = Number.NEGATIVE_INFINITY;
 let isReading = false;
@@ -38,11 +40,27 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
   }
 
   acknowledgedBytes(since: number): number {
-    const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = (this.socket as { _handle?: Handle })._handle ?? {};
-    if (this.inode === 0 && this.seesAcknowledgements) this.inode = inodeOf(fd);
+    const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
+    this.findInode(fd);
     const outgoing = this.inode > 0 ? outgoingBytes(this.inode, since) : 0;
     // A reading may be older than what was written since.
     return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
+  }
+
+  /** Whether the peer has sent FIN and our kernel has it, as of the last reading; asking begins the next. */
+  get hasPeerEnded(): boolean {
+    this.findInode(this.handle.fd ?? -1);
+    if (this.inode <= 0) return false;
+    readWhenStale();
+    return ended.has(this.inode);
+  }
+
+  private get handle(): Handle {
+    return (this.socket as { _handle?: Handle })._handle ?? {};
+  }
+
+  private findInode(fd: number): void {
+    if (this.inode === 0 && this.seesAcknowledgements) this.inode = inodeOf(fd);
   }
 }
 
@@ -61,29 +79,38 @@ function inodeOf(fd: number): number {
  * Asking begins the next reading.
  */
 function outgoingBytes(inode: number, since: number): number {
+  readWhenStale();
+  return readAt < since ? -1 : (outgoing.get(inode) ?? 0);
+}
+
+function readWhenStale(): void {
   const now = performance.now();
   if (!isReading && now - readAt > FRESH_MS) void readTables(now);
-  return readAt < since ? -1 : (outgoing.get(inode) ?? 0);
 }
 
 async function readTables(now: number): Promise<void> {
   isReading = true;
   const found = new Map<number, number>();
+  const foundEnded = new Set<number>();
   for (const table of TABLES) {
     try {
-      takeTable(await readFile(table, "latin1"), found);
+      takeTable(await readFile(table, "latin1"), found, foundEnded);
     } catch {
       // No IPv6, or no /proc: what left this process has to do.
     }
   }
   outgoing = found;
+  ended = foundEnded;
   readAt = now;
   isReading = false;
 }
 
-/** A line of proc(5), "sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …", whose tx, in hex, is not zero. */
-const LINE = /^ *\d+: \S+ \S+ \S+ (?!00000000)([\dA-F]{8}):\S+ \S+ \S+ +\d+ +\d+ (\d+)/gm;
+/** A line of proc(5), "sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …", whose tx, in hex, is not zero or whose state is CLOSE_WAIT. */
+const LINE = /^ *\d+: \S+ \S+ (?:(08)|\S+) (?:(?!00000000)([\dA-F]{8})|(?<=08 )00000000):\S+ \S+ \S+ +\d+ +\d+ (\d+)/gm;
 
-export function takeTable(text: string, found: Map<number, number>): void {
-  for (const [, tx, inode] of text.matchAll(LINE)) found.set(Number(inode), Number.parseInt(tx as string, 16));
+export function takeTable(text: string, found: Map<number, number>, ended: Set<number>): void {
+  for (const [, closeWait, tx, inode] of text.matchAll(LINE)) {
+    if (tx !== undefined) found.set(Number(inode), Number.parseInt(tx, 16));
+    if (closeWait !== undefined) ended.add(Number(inode));
+  }
 }

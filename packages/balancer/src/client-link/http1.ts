@@ -62,6 +62,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private isSending = false;
   /** The client of a tunnel has not sent FIN. */
   private maySend = false;
+  /** It was not read when that was looked at last. */
+  private wasPaused = false;
   /** Once it has not read as fast as it was sent. */
   private slowReader: SlowReader | undefined;
   /** Its share of the budget for slow clients. */
@@ -275,6 +277,13 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     if (this.state === "closed") return;
     this.exchange.onClientGone();
     this.leave();
+  }
+
+  /** Called each second: a client that is not read leaves unseen. The end of a tunnel comes behind what it still sends. */
+  lookIfLeft(): void {
+    const isUnseen = this.reading.isPaused && this.state === "exchange" && !this.exchange.isTunnel;
+    if (isUnseen && this.wasPaused && this.connection.hasPeerLeft) return this.onEnd();
+    this.wasPaused = isUnseen;
   }
 
   onDeadline(): void {

@@ -19,6 +19,10 @@ export class Reading {
 
   constructor(private readonly connection: Connection) {}
 
+  get isPaused(): boolean {
+    return this.pauses !== 0;
+  }
+
   pause(reason: number): void {
     if (this.pauses === 0) this.connection.pause();
     this.pauses |= reason;

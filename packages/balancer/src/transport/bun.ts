@@ -1,4 +1,5 @@
 /** The transport over Bun's sockets, whose `write` takes part of the bytes and keeps none. */
+import { whosePeerLeft } from "@paceline/link/left-peers-bun";
 import { deepenBacklog } from "./bun-backlog.js";
 import { afterReceipt } from "./bun-garbage.js";
 import { outgoingBytes, seesOutgoing } from "./bun-outgoing.js";
@@ -39,10 +40,17 @@ class BunConnection implements Connection {
     return seesOutgoing;
   }
 
+  get hasPeerLeft(): boolean {
+    return this.closing !== "closed" && whosePeerLeft([this.descriptor]).length > 0;
+  }
+
+  private get descriptor(): number {
+    // The types do not know it.
+    return (this.socket as unknown as { fd: number }).fd;
+  }
+
   acknowledgedBytes(): number {
-    // The types do not know the descriptor.
-    const { fd } = this.socket as unknown as { fd: number };
-    const outgoing = this.closing === "closed" ? 0 : outgoingBytes(fd);
+    const outgoing = this.closing === "closed" ? 0 : outgoingBytes(this.descriptor);
     // What the kernel counts of a unix socket is more than was written.
     return Math.max(0, this.writtenBytes - this.waitingBytes - outgoing);
   }

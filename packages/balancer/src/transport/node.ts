@@ -19,6 +19,8 @@ const HIGH_WATER_BYTES = 256 * 1024;
 /** Read in one call of what a peer left that is gone. */
 const REST_READ_BYTES = 65_536;
 
+const NOTHING = new Uint8Array(0);
+
 /** What node:net has beneath a socket, which its types leave out. */
 interface Handle {
   readonly fd?: number;
@@ -65,6 +67,13 @@ class NodeConnection implements Connection {
 
   acknowledgedBytes(since: number): number {
     return this.acknowledged.acknowledgedBytes(since);
+  }
+
+  get hasPeerLeft(): boolean {
+    if (this.isClosing) return false;
+    // Writing nothing fails where nobody is there, and the socket closes.
+    this.socket.write(NOTHING);
+    return this.acknowledged.hasPeerEnded;
   }
 
   private get acknowledged(): SocketAcknowledgements {

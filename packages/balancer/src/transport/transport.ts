@@ -32,6 +32,11 @@ export interface Connection {
   /** Whether that is known; else it is what our own kernel has taken. */
   readonly seesAcknowledgements: boolean;
   /**
+   * Whether the peer of a connection that is paused has left, of which no event tells then. On Node it is known a moment late, and
+   * one that is reset closes instead.
+   */
+  readonly hasPeerLeft: boolean;
+  /**
    * Sends bytes that the caller will not change any more. False: some of them wait, and `onDrain` will come; until
    * then the caller should write no more, as the rest is kept in memory.
    */

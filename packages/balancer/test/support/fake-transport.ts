@@ -19,6 +19,7 @@ export class FakeConnection implements Connection {
   }
 
   readonly seesAcknowledgements = false;
+  readonly hasPeerLeft = false;
 
   acknowledgedBytes(): number {
     return 0;

@@ -4,7 +4,7 @@ import { RequestCounter } from "../request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-info.js";
 import { lentFileOf } from "../static/lent-file.js";
 import { withPrivateUmask } from "../unix-socket.js";
-import { BunBodyWatch } from "./bun-body-watch.js";
+import { BunBodyWatch, SMALL_BODY_BYTES } from "./bun-body-watch.js";
 import { HostCheck } from "./host-check.js";
 import { listenError } from "./listen-error.js";
 import type { RunningServer, RuntimeOptions, ServeAddress } from "./running-server.js";
@@ -59,7 +59,7 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
   let serving: BunServer | undefined;
   // Bun closes what is idle for its shortest time.
-  const bodies = new BunBodyWatch(limits.bodyTimeoutMs, (request) => serving?.timeout(request, 1));
+  const bodies = new BunBodyWatch(behindBalancer ? 0 : limits.bodyTimeoutMs, (request) => serving?.timeout(request, 1));
   const idle = idleSeconds(options);
   const hosts = behindBalancer ? undefined : new HostCheck();
   let close = false;
@@ -90,12 +90,19 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
     // An HTTP/1.0 request without Host; new URL(request.url) has to work in apps.
     const absolute = request.url.charCodeAt(0) === SLASH ? absoluteRequest(request) : request;
     serving = server;
-    const asked = behindBalancer ? askedFor(absolute) : hasBody(request) ? bodies.watch(absolute, request) : absolute;
+    const told = behindBalancer ? askedFor(absolute) : absolute;
+    const asked = isWatched(request) ? bodies.watch(told, request) : told;
     const result = handler(asked, new Info(new BunSource(request, server)));
     if (result instanceof Response) return finish(result, begunAtMs);
     const promise = Promise.resolve(result);
     const waited = behindBalancer ? promise : wait(promise, request, server);
     return waited.then((response) => finish(response, begunAtMs));
+  }
+
+  /** Behind a balancer only a body of which Bun may leave some unread. */
+  function isWatched(request: Request): boolean {
+    if (!hasBody(request)) return false;
+    return behindBalancer ? mayBeLarge(request) : limits.bodyTimeoutMs > 0 || mayBeLarge(request);
   }
 
   return {
@@ -150,6 +157,11 @@ function refuse(counter: RequestCounter): Response {
 
 function hasBody(request: Request): boolean {
   return request.method !== "GET" && request.method !== "HEAD";
+}
+
+function mayBeLarge({ headers }: Request): boolean {
+  const length = headers.get("content-length");
+  return length === null ? headers.has("transfer-encoding") : Number(length) > SMALL_BODY_BYTES;
 }
 
 function absoluteRequest(request: Request): Request {

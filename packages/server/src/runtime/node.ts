@@ -16,6 +16,7 @@ import { answerFailure, answerPlainly } from "./plain-answer.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
 import { SendWatch } from "./send-watch.js";
 import { Tunnels } from "./tunnels.js";
+import { UnreadBodies } from "./unread-bodies.js";
 
 /** How often Node looks for heads that take too long. */
 const HEAD_CHECK_INTERVAL_MS = 1000;
@@ -38,6 +39,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   const hosts = options.behindBalancer ? undefined : new HostCheck();
   const isWatched = !options.behindBalancer && limits.bodyTimeoutMs > 0;
   const waits = isWatched ? new BodyWaits<Socket>(limits.bodyTimeoutMs, (socket) => socket.destroy()) : undefined;
+  const unread = new UnreadBodies();
   const isFetch = app.style === "fetch";
   const handler: NodeHandler = isFetch ? await adapt(app.handler, options, counter, draining) : app.handler;
 
@@ -58,7 +60,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     const watched = options.requestLog?.watch(request, response);
     if (draining.closeAnswers) response.setHeader("connection", "close");
     if (hosts?.accepts(request) === false) return answerPlainly(response, 400, { connection: "close" });
-    if (!limitBody(request, response, limits, waits)) return;
+    if (!limitBody(request, response, limits, waits, unread)) return;
     const failed = (error: unknown) => {
       watched?.();
       options.onError(error);

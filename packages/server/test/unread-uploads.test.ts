@@ -1,0 +1,77 @@
+/** Clients that leave while nobody reads the body that they send: the app hears of it, and a stop does not wait for them. */
+import { afterEach, describe, expect, it } from "vitest";
+import {
+  ask,
+  eventually,
+  type Program,
+  type RuntimeName,
+  ScriptedSupervisor,
+  startAlone,
+  type Target,
+  Wire,
+} from "./harness.js";
+
+/** More than runtime and kernel hold for a reader. */
+const SENT_BYTES = 4_000_000;
+
+const upload = (target: Target, path: string) =>
+  new Wire(target).send(
+    `POST ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${SENT_BYTES + 1}\r\n\r\n${"x".repeat(SENT_BYTES)}`,
+  );
+
+/** Uploads of which the app reads nothing or a piece, and one that it reads later; the first two leave. */
+async function leave(target: Target, { line }: { line: (pattern: RegExp) => Promise<string> }) {
+  const later = upload(target, "/later");
+  const leaving = ["/untouched", "/touched"].map((path) => upload(target, path));
+  for (const path of ["/later", "/untouched", "/touched"]) await line(new RegExp(`^# has ${path}$`));
+  await line(/^# reads$/);
+  // Nobody takes anything any more.
+  let waiting = Number.NaN;
+  await eventually("a standstill", () => {
+    const before = waiting;
+    waiting = [later, ...leaving].reduce((sum, { waitingBytes }) => sum + waitingBytes, 0);
+    return waiting === before || undefined;
+  });
+  // A TCP client's end comes behind what it has not sent, so nobody can see it; a unix socket has no reset.
+  for (const client of leaving) "path" in target ? client.destroy() : client.reset();
+  for (const path of ["/untouched", "/touched"]) await line(new RegExp(`^# ${path} is gone$`));
+  return later;
+}
+
+const STYLES = ["fetch", "node"] as const;
+
+describe.each(["bun", "node"] satisfies RuntimeName[])("a client that leaves its upload unread, on %s", (runtime) => {
+  const closers: (() => Promise<unknown>)[] = [];
+  afterEach(async () => {
+    for (const close of closers.splice(0)) await close();
+  });
+
+  it.each(STYLES)("behind the balancer, %s", async (STYLE) => {
+    const supervisor = new ScriptedSupervisor();
+    await supervisor.listen();
+    closers.push(() => supervisor.close());
+    const spec = STYLE === "fetch" ? { link: "http1" } : { link: "lane", style: "node" };
+    const program: Program = supervisor.spawn(runtime, "unread.ts", spec, { STYLE });
+    closers.unshift(() => program.end());
+    await supervisor.hears("ready");
+    const later = await leave(supervisor.target, { line: (pattern) => program.line(pattern) });
+    await supervisor.hears("stats", ({ inFlight }) => inFlight === 1);
+    expect((await ask(supervisor.target, "/go")).body).toBe("gone");
+    await later.send("!").gets(new RegExp(`\r\n\r\n${SENT_BYTES + 1} bytes$`));
+    supervisor.say({ type: "drain", deadlineMs: 60_000 });
+    supervisor.say({ type: "released" });
+    expect(await program.exited).toEqual({ code: 0, signal: null });
+    later.destroy();
+  });
+
+  it.each(STYLES)("alone, %s", async (STYLE) => {
+    process.env.STYLE = STYLE;
+    const server = await startAlone(runtime, "tcp", "unread.ts");
+    delete process.env.STYLE;
+    closers.push(() => server.close());
+    const later = await leave(server.target, { line: (pattern) => server.program.line(pattern) });
+    expect((await ask(server.target, "/go")).body).toBe("gone");
+    await later.send("!").gets(new RegExp(`\r\n\r\n${SENT_BYTES + 1} bytes$`));
+    later.destroy();
+  });
+});

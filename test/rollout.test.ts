@@ -1,5 +1,5 @@
 /** What a rollout takes for a new version that works: it stays ready, and what it took the place of comes back if it does not. */
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { saying } from "./support/apps.js";
@@ -115,6 +115,29 @@ describe.each(RUNTIMES)("an app on %s", { timeout: 60_000 }, (runtime) => {
       expect(saved()).toEqual(notes);
       for (const stream of before) stream.close();
     }
+  });
+});
+
+describe("a generation that never got ready, in a pool that has served", () => {
+  test("is not given up: it serves once what it needs is back", async () => {
+    const app = `
+      import { existsSync } from "node:fs";
+      if (existsSync(new URL("./.broken", import.meta.url))) throw new Error("the database is away");
+      ${saying("here")}`;
+    const config = { backoff: { initialMs: 20, maxMs: 60 }, restartBudget: { maxFailures: 3 } };
+    const project = await startFleet({ runtime: "bun", app, config: { ...config, instances: 1 } });
+    expect((await project.cli(["scale", "web", "0"])).code).toBe(0);
+    project.writeConfig({ ...config, env: { VERSION: "v2" } });
+    expect((await project.cli(["reload"])).code).toBe(0);
+    project.write(".broken", "");
+    expect((await project.cli(["scale", "web", "1"])).code).toBe(1);
+    const { pools } = await project.statusWhere(
+      "more tries than the budget has",
+      ({ pools: [web] }) => web?.instances.every(({ attempt, state }) => attempt > 6 || state === "failed") === true,
+    );
+    expect(pools[0]?.instances.map(({ state, generation }) => [state === "failed", generation])).toEqual([[false, 2]]);
+    rmSync(join(project.folder, ".broken"));
+    await project.ready();
   });
 });
 

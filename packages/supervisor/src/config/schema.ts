@@ -79,7 +79,7 @@ export const policyFields = {
     {
       maxFailures: count(
         5,
-        "With so many failures within `periodMs` the budget is spent. If no process of this code and configuration has ever been ready, the slot is `failed` and left alone until you restart it; otherwise it is started again every `backoff.maxMs`.",
+        "With so many failures within `periodMs` the budget is spent. If no process of the pool has ever been ready, the slot is `failed` and left alone until you restart it; otherwise it is started again every `backoff.maxMs`.",
         {
           max: 1000,
         },

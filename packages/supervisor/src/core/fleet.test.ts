@@ -15,6 +15,8 @@ import {
   processId,
   report,
   resize,
+  type Slot,
+  setGeneration,
   startSuccessor,
   swap,
 } from "./fleet.js";
@@ -267,6 +269,34 @@ describe("a fleet", () => {
       const { maxMs, jitter } = policy.backoff;
       expect(deadlineOf(process)).toBe(world.now + maxMs * (1 - jitter / 2));
     }
+  });
+
+  test("that has served goes on with a newer generation that never got ready, but for one that is to replace what serves", () => {
+    const world = readyFleet(2);
+    const crash = (index: number, times: number) => {
+      for (let time = 0; time < times; time++) {
+        const slot = findSlot(world.fleet, "web", index);
+        const { process } = slot?.other ?? (slot as Slot).member;
+        if (process.state === "backoff") {
+          world.now = process.deadline;
+          const deadline = { type: "deadline", attempt: process.attempt } as const;
+          world.take(report(world.fleet, "web", index, deadline, world.context()));
+        }
+        const now = findSlot(world.fleet, "web", index);
+        world.exit(processId(`web.${index}`, (now?.other ?? (now as Slot).member).process.attempt));
+      }
+    };
+    world.take(startSuccessor(world.fleet, "web", 1, 2, world.context()));
+    crash(1, policy.restartBudget.maxFailures);
+    expect(findSlot(world.fleet, "web", 1)?.other?.process.state).toBe("failed");
+    world.take(discardSuccessor(world.fleet, "web", 1, world.context()));
+    // Scaled to nothing, given a new generation, and grown while what it needs is gone.
+    world.take(resize(world.fleet, "web", 0, world.context()));
+    for (const id of [...world.alive]) world.exit(id);
+    world.fleet = setGeneration(world.fleet, "web", 3);
+    world.take(resize(world.fleet, "web", 1, world.context()));
+    crash(1, 2 * policy.restartBudget.maxFailures);
+    expect(findSlot(world.fleet, "web", 1)?.member).toMatchObject({ generation: 3, process: { state: "backoff" } });
   });
 
   test("swaps a successor in while both serve, and the old one leaves", () => {

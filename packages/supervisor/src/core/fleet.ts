@@ -32,6 +32,8 @@ export interface Pool {
   readonly wanted: number;
   /** The generation that new slots are of. */
   readonly generation: number;
+  /** Whether a process of any generation has ever been ready: from then on no member is given up. */
+  readonly hasServed: boolean;
   /** Those of the generations in use of which a process has been ready. */
   readonly served: ReadonlySet<number>;
   /** By index. */
@@ -98,7 +100,10 @@ export function occupants(slot: Slot): { role: Role; occupant: Occupant }[] {
 /** Adds a pool without slots; `resize` fills it. */
 export function addPool(fleet: Fleet, name: string, generation: number): Fleet {
   return {
-    pools: [...fleet.pools, { name, wanted: 0, generation, served: new Set(), slots: [], nextAttempts: new Map() }],
+    pools: [
+      ...fleet.pools,
+      { name, wanted: 0, generation, hasServed: false, served: new Set(), slots: [], nextAttempts: new Map() },
+    ],
   };
 }
 
@@ -192,7 +197,7 @@ function serve(fleet: Fleet, poolName: string, generation: number, context: Flee
   const pool = findPool(fleet, poolName);
   if (pool === undefined || pool.served.has(generation)) return { fleet, effects: [] };
   let change: FleetChange = {
-    fleet: replacePool(fleet, { ...pool, served: inUse([...pool.served, generation], pool) }),
+    fleet: replacePool(fleet, { ...pool, hasServed: true, served: inUse([...pool.served, generation], pool) }),
     effects: [],
   };
   for (const { index, member } of pool.slots) {
@@ -200,6 +205,13 @@ function serve(fleet: Fleet, poolName: string, generation: number, context: Flee
     change = andThen(change, (f) => apply(f, poolName, index, "member", { type: "start" }, context));
   }
   return change;
+}
+
+/** A replacement of a generation that has not served may be given up, since what it was to replace serves on. */
+function mayNotGiveUp(fleet: Fleet, poolName: string, which: "member" | "other", generation: number): boolean {
+  const pool = findPool(fleet, poolName);
+  if (pool === undefined) return false;
+  return which === "member" ? pool.hasServed : pool.served.has(generation);
 }
 
 /** Runs one event through the state machine of one of the slot's processes. */
@@ -214,7 +226,7 @@ function apply(
   const slot = findSlot(fleet, poolName, index);
   const before = slot?.[which];
   if (slot === undefined || before == null) return { fleet, effects: [] };
-  const hasServed = before.process.hasServed || findPool(fleet, poolName)?.served.has(before.generation) === true;
+  const hasServed = before.process.hasServed || mayNotGiveUp(fleet, poolName, which, before.generation);
   const known = hasServed === before.process.hasServed ? before.process : { ...before.process, hasServed };
   const { process, effects } = transition(known, event, context.policyOf(poolName), context.now, context.random);
   if (process === known && effects.length === 0) return { fleet, effects: [] };

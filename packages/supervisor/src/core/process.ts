@@ -14,7 +14,7 @@ interface Common {
   readonly failuresAt: readonly number[];
   /** Failures in a row since it was last stable, for the backoff. */
   readonly failures: number;
-  /** It has been ready, or another process of its generation has: it is never given up then. */
+  /** It has been ready, or another process of its generation has, or of its pool where it is a member: it is never given up then. */
   readonly hasServed: boolean;
 }
 

@@ -304,7 +304,11 @@ export class Children {
       return;
     }
     this.options.onLinkLost(child);
-    this.options.report(child, { type: "linkLost", attempt: child.attempt });
+    // Mostly it is about to end, or comes back at once: only of one that does neither is there something to say.
+    setTimeout(() => {
+      if (child.exit !== null || child.heldExit !== null || child.connection !== null) return;
+      this.options.report(child, { type: "linkLost", attempt: child.attempt });
+    }, LAST_WORD_MS).unref();
   }
 
   /** Forgets all that ended, without waiting for last words. */

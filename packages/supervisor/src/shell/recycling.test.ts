@@ -32,7 +32,14 @@ function world({ slots = [], counts, jitter = 0, rolls = false, mayBegin = true 
       { exit: null, stats: { last: { requestsTotal } } } as unknown as LiveProcess,
     ]),
   );
-  const pool = { name: "web", wanted: counts.length, generation: 2, served: new Set<number>(), slots: all };
+  const pool = {
+    name: "web",
+    wanted: counts.length,
+    generation: 2,
+    hasServed: true,
+    served: new Set<number>(),
+    slots: all,
+  };
   const recycling = new Recycling({
     children,
     rollouts: {

@@ -84,6 +84,7 @@ export class Balancer {
       requestHead: new RequestHead(limits),
       answerWriter: new HeadWriter(limits.maxHeadBytes),
       router: new Router([]),
+      internal: undefined,
       isDraining: false,
     };
     const { maxConnectionsPerUpstream, unbegunUnsafeMax } = limits;
@@ -138,7 +139,9 @@ export class Balancer {
   /** Follows a snapshot. One that is not newer than what is followed already is passed over. */
   apply(snapshot: Snapshot): void {
     if (snapshot.version <= this.membership.version) return;
-    this.relay.router = this.membership.apply(snapshot);
+    const { router, internal } = this.membership.apply(snapshot);
+    this.relay.router = router;
+    this.relay.internal = internal;
     if (this.membership.hasFewPlaces) this.relay.spool.prepare();
   }
 

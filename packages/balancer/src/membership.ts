@@ -3,6 +3,7 @@ import type { Snapshot, SnapshotUpstream, UpstreamStats } from "@paceline/link";
 import type { Deadlines } from "./deadlines.js";
 import { POLICIES } from "./policies/index.js";
 import { Pool } from "./pool.js";
+import type { InternalPools } from "./relay/file-redirect.js";
 import { Router, type RouteSpec } from "./router.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamLink } from "./upstream-link/link.js";
@@ -31,11 +32,13 @@ export class Membership {
     return [...this.leavers.keys()];
   }
 
-  /** Takes over a whole snapshot; answers with the router that leads to its pools. */
-  apply(snapshot: Snapshot): Router<Pool> {
+  /** Takes over a whole snapshot; answers with what leads to its pools. */
+  apply(snapshot: Snapshot): { router: Router<Pool>; internal: InternalPools | undefined } {
     const members = new Map<string, Upstream>();
     const pools = new Map<string, Pool>();
     const routes: RouteSpec<Pool>[] = [];
+    const internalRoutes: RouteSpec<Pool>[] = [];
+    const roots: { folder: string; path: string }[] = [];
     for (const described of snapshot.pools) {
       const pool =
         this.pools.get(described.name) ?? new Pool(described.name, POLICIES["round-robin"](), this.options.maxQueue);
@@ -43,8 +46,12 @@ export class Membership {
       for (const upstream of upstreams) members.set(upstream.id, upstream);
       pools.set(described.name, pool);
       for (const route of described.routes) {
-        routes.push({ text: route, target: pool, stripPrefix: described.stripPrefix ?? false });
+        const spec = { text: route, target: pool, stripPrefix: described.stripPrefix ?? false };
+        (described.internalRoots === undefined ? routes : internalRoutes).push(spec);
       }
+      const path = described.routes[0]?.replace(/^[^/]*/, "").replace(/\/?$/, "/") ?? "/";
+      for (const folder of described.internalRoots ?? []) roots.push({ folder, path });
+      pool.sendsFiles = described.sendsFiles ?? false;
       pool.hasFewPlaces = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
       pool.responseTimeoutMs = Math.min(
         this.options.upstreamResponseTimeoutMs,
@@ -61,7 +68,8 @@ export class Membership {
     // All are known to be leaving before the first is told to: what is said of this version must name them all.
     for (const upstream of leavers) this.leavers.set(upstream.id, upstream);
     for (const upstream of leavers) this.leave(upstream);
-    return new Router(routes);
+    const internal = internalRoutes.length === 0 ? undefined : { router: new Router(internalRoutes), roots };
+    return { router: new Router(routes), internal };
   }
 
   private upstreamOf(described: SnapshotUpstream, pool: Pool): Upstream {

@@ -16,6 +16,8 @@ export class Pool {
   readonly waitingRoom: WaitingRoom<PoolWaiter>;
   /** Its upstreams take few requests at once: none is to be kept waiting by a slow client. */
   hasFewPlaces = false;
+  /** Its responses may name files of internal pools. */
+  sendsFiles = false;
   /** How long an upstream of it may send nothing of a response that it owes. */
   responseTimeoutMs = Number.POSITIVE_INFINITY;
   private upstreams: readonly Upstream[] = [];

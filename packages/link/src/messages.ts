@@ -281,6 +281,10 @@ export interface SnapshotPool {
   routes: string[];
   /** Whether its upstreams see paths without the prefix of the route that chose the pool. */
   stripPrefix?: boolean;
+  /** No client reaches it: responses that name a file lead to it, which may lie in these folders (absolute paths). */
+  internalRoots?: string[];
+  /** Whether its responses may name such files (X-Accel-Redirect, X-Sendfile). */
+  sendsFiles?: boolean;
   /** How long its upstreams may send nothing of a response that they owe, where that is less than the balancer's limit. */
   requestTimeoutMs?: number;
   /** In slot order; each turn goes through them in this order. */

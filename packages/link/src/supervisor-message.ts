@@ -87,6 +87,8 @@ function isPool(value: unknown): boolean {
     isText(value.name) &&
     isList(value.routes, isText) &&
     (value.stripPrefix === undefined || typeof value.stripPrefix === "boolean") &&
+    (value.internalRoots === undefined || isList(value.internalRoots, isText)) &&
+    (value.sendsFiles === undefined || typeof value.sendsFiles === "boolean") &&
     (value.requestTimeoutMs === undefined || isAmount(value.requestTimeoutMs)) &&
     isList(value.upstreams, isUpstream)
   );

@@ -40,6 +40,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     runs: { app: fixture(app) },
     launch: { entry: "server" },
     recycle: { maxRequests: 0, jitter: 0 },
+    relayed: {},
     maxInFlight: null,
     requestTimeoutMs: 0,
     instances,

@@ -11,6 +11,7 @@ import { KeptConnections } from "../upstream-link/kept-connections.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
 import { Backlog, type BacklogOwner, UNSPOOLED_BYTES } from "./backlog.js";
 import { CollectedBody, type CollectedBodyOwner } from "./collected-body.js";
+import { FileRedirect, type InternalPools, takeNamedFile, targetOf } from "./file-redirect.js";
 import { KeptHead } from "./kept-head.js";
 import { LostStarts } from "./lost-starts.js";
 import { QueuePlace } from "./queue-place.js";
@@ -29,6 +30,8 @@ type State =
   | "connecting"
   /** The head was sent; no answer has begun. */
   | "sent"
+  /** The response names a file: what else comes of it is dropped. */
+  | "discarding"
   /** The answer's head was sent to the client. */
   | "answering"
   /** The upstream is done, and the client is given what it has not taken yet. */
@@ -70,6 +73,8 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   private collected: CollectedBody | undefined;
   /** What came of the answer and the client did not take. */
   private backlog: Backlog | undefined;
+  /** The response named a file, which is sent in its place. */
+  private redirect: FileRedirect | undefined;
 
   constructor(
     private readonly relay: Relay,
@@ -315,9 +320,12 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   /** A piece of the request's body. */
   onRequestBody(bytes: Uint8Array, start: number, end: number): void {
     const { limits } = this.relay;
+    // Who named a file wants no more of it.
+    if (this.redirect !== undefined) return;
     switch (this.state) {
       case "idle":
       case "delivering":
+      case "discarding":
         return;
       case "collecting":
         if (this.collected?.add(bytes, start, end)) return;
@@ -347,6 +355,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   /** The request's body is whole, or the client of a tunnel sent FIN. */
   onRequestEnd(): void {
     this.isBodyComplete = true;
+    if (this.redirect !== undefined) return;
     if (this.state === "collecting") return this.collected?.finish();
     if (this.state !== "sent" && this.state !== "answering" && this.state !== "tunnel") return;
     this.stream?.endBody();
@@ -390,6 +399,9 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
       case "connecting":
         this.stream?.cancel();
         return this.answer(503);
+      case "discarding":
+        this.stream?.cancel();
+        return this.answer(504);
       case "sent":
         if (this.isClientBlocked) return this.clientIsLate();
         if (this.isTakingBody()) return;
@@ -421,23 +433,60 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
       if (!this.client.sendInterim(head)) this.blockUpstream();
       return;
     }
+    const { internal } = this.relay;
+    let sent = head;
+    if (internal !== undefined && head.status !== 101) {
+      const file = takeNamedFile(head);
+      if (this.redirect !== undefined) sent = this.redirect.merge(head);
+      else if (file !== undefined && this.pool?.sendsFiles === true) return this.discard(new FileRedirect(head, file));
+    }
     this.status = head.status;
     this.replay.clear();
     this.collected?.onAnswer();
     this.state = head.status === 101 ? "tunnel" : "answering";
     if (!this.isClientBlocked) this.setDeadlineIn(this.answerTimeoutMs());
-    this.client.sendHead(head);
+    this.client.sendHead(sent);
     if (head.status === 101) this.client.resumeBody();
+  }
+
+  private discard(redirect: FileRedirect): void {
+    this.redirect = redirect;
+    this.replay.clear();
+    this.state = "discarding";
+    this.setDeadlineIn(this.answerTimeoutMs());
+  }
+
+  /** The response that named a file has ended: the internal pool gets the request. */
+  private follow({ file, status }: FileRedirect, internal: InternalPools | undefined): void {
+    this.upstream?.answered(status, performance.now() - this.startedAt);
+    this.releaseUpstream();
+    this.collected?.clear();
+    this.collected = undefined;
+    const former = this.pool as Pool;
+    this.pool = undefined;
+    this.client.resumeBody();
+    former.serveQueue();
+    const target = internal === undefined ? undefined : targetOf(file, internal);
+    const route = target && internal && this.kept.redirect(target, internal.router, this.relay.requestHead);
+    if (route === undefined) return this.answer(404);
+    this.pool = route.target;
+    this.isIdempotent = this.isBodyComplete = true;
+    this.isClientBlocked = this.expectsContinue = false;
+    this.sends = this.waitsUntil = 0;
+    this.tried = undefined;
+    this.lostStarts.reset();
+    this.dispatch(undefined);
   }
 
   onBody(bytes: Uint8Array, start: number, end: number): void {
     if (this.backlog !== undefined) return this.backlog.add(bytes, start, end);
+    if (this.state === "discarding") return;
     if (!this.isClientBlocked) this.setDeadlineIn(this.answerTimeoutMs());
     if (!this.client.sendBody(bytes, start, end) && !this.mayHoldAnswer()) this.blockUpstream();
   }
 
   onAnswerBatch(): void {
-    if (this.state === "idle") return;
+    if (this.state === "idle" || this.state === "discarding") return;
     if (!this.client.flush() && !this.mayHoldAnswer()) this.blockUpstream();
   }
 
@@ -477,6 +526,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   }
 
   onAnswerEnd(): void {
+    if (this.state === "discarding") return this.follow(this.redirect as FileRedirect, this.relay.internal);
     const { client, backlog } = this;
     if (backlog?.isEmpty === false) return this.deliver();
     this.end();
@@ -509,6 +559,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     const isOnlyLoss = lostAt?.noteLoss(this.relay.deadlines.now) === true;
     this.releaseUpstream();
     if (state === "answering" || state === "tunnel") return this.abort();
+    if (state === "discarding") return this.answer(502);
     const { sends, lostStarts, isIdempotent } = this;
     if (lostAt !== undefined) lostStarts.note(loss, lostAt, isOnlyLoss, this.poolName, this.describeRequest());
     const isBodyHeld = this.replay.isWhole;
@@ -584,6 +635,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     this.collected = undefined;
     this.backlog?.close();
     this.backlog = undefined;
+    this.redirect = undefined;
     counters.inFlight--;
     if (this.status !== 0) this.count();
     if (this.upstream !== undefined) this.releaseUpstream();

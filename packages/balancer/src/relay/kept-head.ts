@@ -2,8 +2,9 @@
 import { copyOf } from "../http1/bytes.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { Pool } from "../pool.js";
-import type { Route } from "../router.js";
-import { retarget } from "./route.js";
+import type { Route, Router } from "../router.js";
+import { asRequestForFile } from "./file-redirect.js";
+import { retarget, routeOf } from "./route.js";
 
 /** A larger read is not kept for the head in it. */
 const MAX_KEPT_READ_BYTES = 65_536;
@@ -16,6 +17,8 @@ export class KeptHead {
   private route: Route<Pool> | undefined;
   /** The target that took the place of the one that came. */
   private target: Uint8Array | undefined;
+  /** A file is asked for in the place of what the client asked for. */
+  private isForFile = false;
 
   /** Of a large read with the begin of a body in it the head alone is kept, so that the rest can be freed. */
   keep(bytes: Uint8Array, start: number, end: number): void {
@@ -43,9 +46,22 @@ export class KeptHead {
     return this.bytes === bytes;
   }
 
+  /** It becomes a GET of that target, or a HEAD where it is one; undefined where no pool has it. */
+  redirect(target: Uint8Array, router: Router<Pool>, head: RequestHead): Route<Pool> | undefined {
+    head.parse(this.bytes as Uint8Array, this.start, this.end);
+    asRequestForFile(head);
+    head.retarget(target);
+    this.isForFile = true;
+    const route = routeOf(router, head);
+    if (typeof route === "number") return undefined;
+    this.routed(route, head);
+    return route;
+  }
+
   /** Parses it into `head`, as its upstream is to see it. */
   parse(head: RequestHead): RequestHead {
     head.parse(this.bytes as Uint8Array, this.start, this.end);
+    if (this.isForFile) asRequestForFile(head);
     retarget(head, this.route as Route<Pool>, this.target);
     return head;
   }
@@ -62,6 +78,7 @@ export class KeptHead {
   }
 
   clear(): void {
+    this.isForFile = false;
     this.bytes = undefined;
     this.route = undefined;
     this.target = undefined;

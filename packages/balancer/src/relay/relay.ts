@@ -9,6 +9,7 @@ import type { Pool } from "../pool.js";
 import type { Router } from "../router.js";
 import type { Spool } from "../spool/spool.js";
 import type { BufferBudget } from "./buffer-budget.js";
+import type { InternalPools } from "./file-redirect.js";
 import type { PoisonBook } from "./poison.js";
 
 export interface Relay {
@@ -24,6 +25,8 @@ export interface Relay {
   /** Builds what goes to clients. */
   readonly answerWriter: HeadWriter;
   router: Router<Pool>;
+  /** The pools that responses of others lead to; undefined where there are none. */
+  internal: InternalPools | undefined;
   /** No new work: every answer is the last of its connection. */
   isDraining: boolean;
 }

@@ -137,6 +137,7 @@ function resolvePool(
     kind: kind.kind,
     source: kind.source,
     runs: kind.runs,
+    relayed: kind.relayed ?? {},
     launch: kind.launch ?? { entry: "server" },
     maxInFlight: kind.maxInFlight ?? null,
     requestTimeoutMs: requestTimeoutOf(pool, kind, input),
@@ -314,12 +315,15 @@ function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContex
   for (const pool of pools) {
     const path = named ? ["pools", pool.name, "routes"] : ["routes"];
     if (pool.routes.length === 0) find(context, path, "must have at least one route");
+    const isInternal = pool.relayed.internalRoots !== undefined;
     for (const route of pool.routes) {
-      const owner = owners.get(routeKey(route));
+      // Clients and responses have routes of their own.
+      const key = `${isInternal ? "internal " : ""}${routeKey(route)}`;
+      const owner = owners.get(key);
       if (owner === pool.name) find(context, path, `has the route ${JSON.stringify(route)} twice`);
       else if (owner !== undefined)
         find(context, path, `the pool ${owner} already has the route ${JSON.stringify(route)}`);
-      else owners.set(routeKey(route), pool.name);
+      else owners.set(key, pool.name);
     }
   }
 }

@@ -77,6 +77,12 @@ export interface RecycleLimits {
   jitter: number;
 }
 
+/** What a balancer has to know of a pool's kind; see SnapshotPool in @paceline/link. */
+export interface RelayTraits {
+  internalRoots?: string[];
+  sendsFiles?: boolean;
+}
+
 /** One pool as configured, with every default filled in and every path absolute. */
 export interface PoolConfig {
   name: string;
@@ -84,6 +90,7 @@ export interface PoolConfig {
   kind: string;
   /** What it runs, for people; an absolute path where it is one. */
   source: string;
+  relayed: RelayTraits;
   /** What the ChildSpec of its instances has of its kind. */
   runs: Record<string, unknown>;
   launch: Launch;

@@ -1,5 +1,7 @@
 /** What the balancers are to follow, made from the fleet: the upstreams of each pool in the order of their turns. Pure. */
+
 import { type Fleet, occupants, processId } from "./fleet.js";
+import type { RelayTraits } from "./model.js";
 
 /** One pool as a balancer sees it; the same shape as SnapshotPool of @paceline/link. */
 export interface PoolView {
@@ -7,6 +9,8 @@ export interface PoolView {
   routes: string[];
   stripPrefix: boolean;
   requestTimeoutMs?: number;
+  internalRoots?: string[];
+  sendsFiles?: boolean;
   upstreams: ({ id: string; name: string } & Reach)[];
 }
 
@@ -29,6 +33,7 @@ export interface PoolRoutes {
   readonly stripPrefix: boolean;
   /** 0 or none: as long as the balancer's limit says. */
   readonly requestTimeoutMs?: number;
+  readonly relayed?: RelayTraits;
 }
 
 /** Where a pool is reached; pools without an entry (the balancers' own) are left out. */
@@ -49,8 +54,8 @@ export function poolViews(fleet: Fleet, routes: RoutesByPool, reach: (processId:
           return { id, name: slot.name, ...reach(id) };
         }),
     );
-    const { stripPrefix, requestTimeoutMs = 0 } = served;
+    const { stripPrefix, requestTimeoutMs = 0, relayed } = served;
     const timeout = requestTimeoutMs > 0 ? { requestTimeoutMs } : {};
-    return [{ name: pool.name, routes: [...served.routes], stripPrefix, ...timeout, upstreams }];
+    return [{ name: pool.name, routes: [...served.routes], stripPrefix, ...timeout, ...relayed, upstreams }];
   });
 }

@@ -27,6 +27,7 @@ export const app = poolKind({
     const app = typeof found === "string" ? found : "";
     return {
       source: app,
+      relayed: { sendsFiles: true },
       runs: { app, ...(keys.style && { style: keys.style }), ...(keys.args && { args: keys.args }) },
       launch: { entry: "server", ...(bunfig && { bunfig }) },
     };

@@ -55,6 +55,7 @@ export const command = poolKind({
           hasPort: used.has("port") || !used.has("socket"),
         },
       },
+      relayed: { sendsFiles: true },
       launch: { entry: "shim" },
       ...(keys.maxInFlight !== undefined && {
         maxInFlight: keys.maxInFlight,

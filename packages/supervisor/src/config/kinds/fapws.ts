@@ -20,6 +20,7 @@ export const fapws = poolKind({
     if (script === undefined) context.report(["fapws"], `there is no such file: ${keys.fapws}`);
     return {
       source: script ?? "",
+      relayed: { sendsFiles: true },
       runs: { fapws: { script } },
       launch: launchPython(keys.python, context),
       maxInFlight: PYTHON_MAX_IN_FLIGHT,

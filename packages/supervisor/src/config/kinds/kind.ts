@@ -1,6 +1,6 @@
 /** What a kind of pool is: its keys, what it makes of them, and what its instances are started with. */
 import type { z } from "zod";
-import type { Launch, RuntimeName } from "../../core/model.js";
+import type { Launch, RelayTraits, RuntimeName } from "../../core/model.js";
 import type { Runtimes } from "../../runtimes.js";
 
 export type Fields = Record<string, z.ZodType>;
@@ -11,6 +11,8 @@ export interface KindResult {
   source: string;
   /** What the ChildSpec of its instances has of it; plain data. */
   runs: Record<string, unknown>;
+  /** What the balancers are told of it. Default: nothing. */
+  relayed?: RelayTraits;
   /** What its instances are started as. Default: our server. */
   launch?: Launch;
   /** The runtime that its instances need, whatever the config or the command line say. */

@@ -38,6 +38,10 @@ const optionFields = {
     3_600_000,
     "How long an upgraded connection, such as a WebSocket, may be silent in both directions.",
   ),
+  fileRedirects: flag(
+    false,
+    "Follow X-Accel-Redirect and X-Sendfile of the upstream's responses into a pool with `internal: true`. Without it they are taken out.",
+  ),
   maxConnections: count(256, "Connections of one instance to the upstream open at once, upgraded ones aside.", {
     max: 65_535,
   }),
@@ -54,7 +58,7 @@ export const proxy = poolKind({
   },
   defaultInstances: 1,
   resolve(keys, { baseDir, report }) {
-    const { ca, ...options } = keys.proxyOptions ?? {};
+    const { ca, fileRedirects, ...options } = keys.proxyOptions ?? {};
     const target = keys.proxy ?? "";
     const problem = problemOf(target);
     if (problem !== undefined) report(["proxy"], problem);
@@ -67,6 +71,7 @@ export const proxy = poolKind({
     if (certificateProblem !== undefined) report(["proxyOptions", "ca"], certificateProblem);
     return {
       source: target,
+      relayed: fileRedirects === true ? { sendsFiles: true } : {},
       runs: { proxy: { target, options: { ...options, ...(file === undefined ? {} : { ca: file }) } } },
     };
   },

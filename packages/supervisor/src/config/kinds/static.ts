@@ -1,4 +1,5 @@
 /** The kind `static`: a folder of files. */
+import { realpathSync } from "node:fs";
 import { flag, table, text, texts, textTable, word, words } from "../fields.js";
 import { resolveFolder } from "../paths.js";
 import { poolKind } from "./kind.js";
@@ -33,6 +34,10 @@ export const staticFiles = poolKind({
     static: text(
       "A folder whose files are served, in the place of an app. The path of the pool's route is taken off: with `routes: [\"/static/\"]`, `/static/app.css` is the file `app.css` in the folder. From the config file's folder.",
     ),
+    internal: flag(
+      false,
+      "No client reaches the pool: its files are sent where the response of an app has X-Accel-Redirect with a path under the pool's route, or X-Sendfile with a path in its folder. See [files.md](files.md#files-that-an-app-hands-out).",
+    ),
     staticOptions: table(optionFields, "How the files are served."),
   },
   defaultInstances: 1,
@@ -42,6 +47,12 @@ export const staticFiles = poolKind({
     if (stripPrefix !== undefined)
       report(["stripPrefix"], "means nothing for files: the path of the route is always taken off");
     const prefix = routes.map((route) => route.slice(route.indexOf("/")));
-    return { source: root ?? "", runs: { static: { root, options: { ...keys.staticOptions, prefix } } } };
+    const relayed = keys.internal === true && root !== undefined ? { internalRoots: namesOf(root) } : {};
+    return { source: root ?? "", relayed, runs: { static: { root, options: { ...keys.staticOptions, prefix } } } };
   },
 });
+
+/** Its path as it was written and as it really is: an app may name a file by either. */
+function namesOf(root: string): string[] {
+  return [...new Set([root, realpathSync(root)])];
+}

@@ -29,6 +29,7 @@ export const wsgi = poolKind({
     else checkTable(wsgi, context);
     return {
       source: typeof wsgi === "string" ? wsgi : Object.values(wsgi).join(", "),
+      relayed: { sendsFiles: true },
       runs: { wsgi, ...(threads > 1 && { threads }) },
       launch: launchPython(keys.python, context),
       maxInFlight: threads,

@@ -25,12 +25,18 @@ const { values } = parseArgs({
 });
 const SECONDS = Number(values.seconds);
 /** Deadlines that the soak can wait for, and less than MOST_MB of what slow clients may have waiting. */
-const LIMITS = { upstreamIdleTimeoutMs: 1000, sendTimeoutMs: 3000, bodyTimeoutMs: 5000, maxBufferedBytes: 16 << 20 };
+const LIMITS = {
+  upstreamIdleTimeoutMs: 1000,
+  upstreamResponseTimeoutMs: 5000,
+  sendTimeoutMs: 3000,
+  bodyTimeoutMs: 5000,
+  maxBufferedBytes: 16 << 20,
+};
 /** What jobs take that wait is the app's own. */
 const POOL_LIMITS = { bodyTimeoutMs: 5000, maxDeferredJobs: 10_000 };
 const ALONE_SECONDS = 4;
 const MOST_MB = 32;
-/** Once the peers are gone, within this time: whoever is not read is missed when its time is over, three times `sendTimeoutMs` or the `bodyTimeoutMs` of an instance. */
+/** Once the peers are gone, within this time: whoever is not read is missed when its time is over, three times the longest of those deadlines. */
 const DESCRIPTORS_BACK_MS = 20_000;
 /** What a process may keep open beyond what it had: connections that are kept for the next request. */
 const KEPT_DESCRIPTORS = 20;
@@ -81,23 +87,33 @@ async function run(name, scenario) {
   try {
     const { ordinary } = target;
     await p99OfOthers(target.port, 2, ordinary);
-    const alone = await p99OfOthers(target.port, ALONE_SECONDS, ordinary);
     const pids = await target.processes();
-    const before = measure(pids);
-    const highest = measure(pids);
-    const watching = setInterval(() => {
-      for (const [process, { mb }] of Object.entries(measure(pids)))
-        highest[process].mb = Math.max(highest[process].mb, mb);
-    }, 100);
+    // What the ordinary clients alone make a process take goes up and down as its runtime collects.
+    const { highest: before, stop: endAlone } = watch(pids);
+    const alone = await p99OfOthers(target.port, ALONE_SECONDS, ordinary);
+    endAlone();
+    const { highest, series, stop: endWatching } = watch(pids);
     const stop = await scenario.start({ port: target.port, pids, runtime: values.runtime, target });
     await wait(500);
     const beside = await p99OfOthers(target.port, Math.max(SECONDS - 1, 2), ordinary);
-    clearInterval(watching);
+    endWatching();
     await stop();
-    report(name, { alone, beside, before, highest, unclosed: await unclosed(pids, before) });
+    report(name, { alone, beside, before, highest, series, unclosed: await unclosed(pids, before) });
   } finally {
     await target.stop();
   }
+}
+
+/** Remembers the most that each process takes from now on, and what it takes each quarter of the time. */
+function watch(pids) {
+  const highest = measure(pids);
+  const series = [measure(pids)];
+  const timer = setInterval(() => {
+    const now = measure(pids);
+    series.push(now);
+    for (const [process, { mb }] of Object.entries(now)) highest[process].mb = Math.max(highest[process].mb, mb);
+  }, 100);
+  return { highest, series, stop: () => clearInterval(timer) };
 }
 
 function measure(pids) {
@@ -122,12 +138,21 @@ async function unclosed(pids, before) {
   }
 }
 
-function report(name, { alone, beside, before, highest, unclosed }) {
+/** A process's memory at five instants of the run, in MB: what is held stays, what is garbage goes up and down. */
+function courseOf(series, process) {
+  const at = [0, 0.25, 0.5, 0.75, 1].map((part) => series[Math.round(part * (series.length - 1))][process].mb);
+  return at.map((mb) => mb.toFixed(0)).join(" ");
+}
+
+function report(name, { alone, beside, before, highest, series, unclosed }) {
   const grown = Object.keys(before).map((process) => [process, highest[process].mb - before[process].mb]);
   grown.sort((a, b) => b[1] - a[1]);
   const told = grown
     .slice(0, 3)
-    .map(([process, mb]) => `${process} ${mb === Number.POSITIVE_INFINITY ? "DIED" : `+${mb.toFixed(1)} MB`}`);
+    .map(
+      ([process, mb]) =>
+        `${process} ${mb === Number.POSITIVE_INFINITY ? "DIED" : `+${mb.toFixed(1)} MB (${before[process].mb.toFixed(0)}: ${courseOf(series, process)})`}`,
+    );
   verdict(
     grown.every(([, mb]) => mb < MOST_MB),
     `${name}: ${told.join(", ")}`,

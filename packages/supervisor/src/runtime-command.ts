@@ -25,7 +25,7 @@ export function runtimeCommand(
   runtime: RuntimeName,
   program: Program,
 ): { command: string; args: string[] } {
-  if (runtime === "node") return { command: runtimes.node ?? "node", args: [program.entry] };
+  if (runtime === "node") return { command: runtimes.node ?? "node", args: [...nodeFlags(program), program.entry] };
   if (runtimes.bun === undefined) {
     throw new PacelineError("ENORUNTIME", 'Bun is not installed here; set runtime: "node"');
   }
@@ -54,6 +54,11 @@ function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
     ...(hasUserCode ? [] : ["--tsconfig-override=/dev/null"]),
     ...(maxHeadBytes === undefined ? [] : [`--max-http-header-size=${maxHeadBytes}`]),
   ];
+}
+
+/** What waits to be collected is held small, as Bun's --smol does it; an app may need it otherwise. */
+function nodeFlags({ hasUserCode }: Program): string[] {
+  return hasUserCode ? [] : ["--max-semi-space-size=1"];
 }
 
 /** Variables by which a caller, or the caller's editor, changes every Bun below: options, and code to run first. A config may set them in `env`. */

@@ -2,6 +2,7 @@
 import { readSync } from "node:fs";
 import net from "node:net";
 import { SocketAcknowledgements } from "@paceline/link";
+import { free } from "./free.js";
 import {
   CLOSE_GRACE_SECONDS,
   type Connection,
@@ -13,8 +14,12 @@ import {
   type Transport,
 } from "./transport.js";
 
-/** Above this many waiting bytes `write` answers false. Node counts a write as waiting until its callback has run. */
-const HIGH_WATER_BYTES = 256 * 1024;
+/** From this size on a received buffer's memory is given back as soon as nobody needs it: Node lets over 32 MB of them pile up. */
+const LARGE_BYTES = 8192;
+
+/** What is being received, and whether a write of some of it waits. */
+let received: ArrayBufferLike | undefined;
+let isReceivedLent = false;
 
 /** Read in one call of what a peer left that is gone. */
 const REST_READ_BYTES = 65_536;
@@ -41,12 +46,20 @@ class NodeConnection implements Connection {
 
   constructor(private readonly socket: net.Socket) {
     openSockets++;
-    socket.on("data", (bytes: Buffer) => void this.owner.onData(bytes));
+    socket.on("data", (bytes: Buffer) => this.data(bytes));
     socket.on("drain", () => this.drained());
     socket.on("end", () => this.owner.onEnd());
     // `close` follows every error, and says all that the owner needs.
     socket.on("error", () => {});
     socket.on("close", () => this.closed());
+  }
+
+  private data(bytes: Buffer): void {
+    received = bytes.buffer;
+    isReceivedLent = false;
+    const isUsedUp = this.owner.onData(bytes);
+    received = undefined;
+    if (isUsedUp && bytes.length >= LARGE_BYTES && !isReceivedLent) free(bytes);
   }
 
   get remoteAddress(): string {
@@ -84,13 +97,21 @@ class NodeConnection implements Connection {
   write(bytes: Uint8Array): boolean {
     if (this.isClosing) return true;
     this.socket.write(bytes);
+    // Zero at once when the kernel has taken everything within the call.
     const { writableLength } = this.socket;
+    if (writableLength === 0) return true;
+    if (bytes.buffer === received) isReceivedLent = true;
     if (writableLength > DRAIN_ABOVE_BYTES) this.owesDrain = true;
-    return writableLength <= HIGH_WATER_BYTES;
+    return !this.owesDrain;
   }
 
   writeTransient(bytes: Uint8Array): boolean {
-    return this.write(Buffer.from(bytes));
+    if (bytes.length < LARGE_BYTES) return this.write(Buffer.from(bytes));
+    const copy = Buffer.allocUnsafeSlow(bytes.length);
+    copy.set(bytes);
+    const isTaken = this.write(copy);
+    if (this.socket.writableLength === 0) free(copy);
+    return isTaken;
   }
 
   pause(): void {

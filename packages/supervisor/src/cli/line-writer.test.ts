@@ -72,11 +72,14 @@ test("what comes faster than it is written is lost and counted, and the rest is 
     target: { write: (...args) => held.write(...(args as [Buffer, never])) },
     format: ({ text, lost }) => JSON.stringify({ text, lost }),
   });
+  writer.add(lines(1));
+  expect(writer.isBusy).toBe(false);
   const many = lines(1_000).map((line) => ({ ...line, text: "y".repeat(10_000) }));
   for (let round = 0; round < 3; round++) writer.add(many);
   expect(writer.problem).toMatch(/not written as fast/);
   const { linesLost } = writer;
   expect(linesLost).toBeGreaterThan(1_000);
+  expect(writer.isBusy).toBe(true);
   release();
   await writer.close(5_000);
   const told = out
@@ -84,6 +87,7 @@ test("what comes faster than it is written is lost and counted, and the rest is 
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line) as { lost?: number });
-  expect(told.filter(({ lost }) => lost === undefined)).toHaveLength(3_000 - linesLost);
-  expect(told.at(-1)?.lost).toBe(linesLost);
+  expect(told.filter(({ lost }) => lost === undefined)).toHaveLength(3_001 - linesLost);
+  expect(told.reduce((sum, { lost = 0 }) => sum + lost, 0)).toBe(linesLost);
+  expect(told.at(-1)?.lost).toBeGreaterThan(0);
 });

@@ -4,10 +4,12 @@
  */
 import { type LogLine, lostText } from "../control/api.js";
 
-/** What is written at once, in characters; also the least that a file of the log holds. */
-export const BATCH_CHARACTERS = 128 << 10;
-/** Lines beyond this many unwritten characters are lost. */
-const MAX_WAITING_CHARACTERS = 16 << 20;
+/** What is written at once. */
+const BATCH_BYTES = 128 << 10;
+/** Lines beyond this many unwritten bytes are lost. */
+const MAX_WAITING_BYTES = 8 << 20;
+/** With more than this waiting whoever can wait should. */
+const BUSY_BYTES = 1 << 20;
 /** When a full pipe is tried again: soon, as it is small, and later when its reader sleeps. */
 const FIRST_BUSY_MS = 1;
 const MAX_BUSY_MS = 50;
@@ -32,9 +34,10 @@ export interface LineWriterOptions {
   retryMs?: number;
 }
 
-/** Lines that go out in one write. */
+/** Lines that go out in one write. They are bytes from the first: text that waits costs twice what it has. */
 interface Batch {
-  text: string;
+  room: Buffer;
+  length: number;
   /** Of each line. */
   names: string[];
   /** 1 for a line; for a line that stands for others, minus their number. */
@@ -59,7 +62,9 @@ export class LineWriter {
   linesLost = 0;
   private readonly untold = new Map<string, number>();
   private waiting: Batch[] = [];
-  private waitingCharacters = 0;
+  private waitingBytes = 0;
+  /** Of the batch that was written last. */
+  private spare: Buffer | undefined;
   private writing: Writing | undefined;
   private retry: NodeJS.Timeout | undefined;
   private settled: (() => void)[] = [];
@@ -68,10 +73,15 @@ export class LineWriter {
 
   constructor(private readonly options: LineWriterOptions) {}
 
+  /** Lines come faster than they are written. */
+  get isBusy(): boolean {
+    return this.waitingBytes > BUSY_BYTES;
+  }
+
   add(lines: readonly LogLine[]): void {
     if (this.isClosed) return;
     for (const line of lines) {
-      if (this.retry !== undefined || this.waitingCharacters > MAX_WAITING_CHARACTERS) {
+      if (this.retry !== undefined || this.waitingBytes > MAX_WAITING_BYTES) {
         this.lose(line.name, weightOf(line));
         if (this.retry === undefined) this.say(TOO_SLOW);
       } else {
@@ -104,15 +114,29 @@ export class LineWriter {
 
   private push(line: LogLine): void {
     const text = `${this.options.format(line)}\n`;
+    const size = Buffer.byteLength(text);
     let batch = this.waiting.at(-1);
-    if (batch === undefined || batch.text.length >= BATCH_CHARACTERS) {
-      batch = { text: "", names: [], weights: [] };
+    if (batch === undefined || batch.length + size > batch.room.length) {
+      batch = { room: this.roomFor(size), length: 0, names: [], weights: [] };
       this.waiting.push(batch);
     }
-    batch.text += text;
+    batch.length += batch.room.write(text, batch.length);
     batch.names.push(line.name);
     batch.weights.push(weightOf(line));
-    this.waitingCharacters += text.length;
+    this.waitingBytes += size;
+  }
+
+  private roomFor(size: number): Buffer {
+    const { spare } = this;
+    if (spare === undefined || size > BATCH_BYTES) return Buffer.allocUnsafeSlow(Math.max(size, BATCH_BYTES));
+    this.spare = undefined;
+    return spare;
+  }
+
+  /** Neither written nor to be written any more. */
+  private release({ room }: Batch): void {
+    this.writing = undefined;
+    if (room.length === BATCH_BYTES) this.spare = room;
   }
 
   private tellLost(): void {
@@ -136,8 +160,8 @@ export class LineWriter {
       for (const settled of this.settled.splice(0)) settled();
       return;
     }
-    this.waitingCharacters -= batch.text.length;
-    this.writing = { ...batch, bytes: Buffer.from(batch.text), cutBytes: 0 };
+    this.waitingBytes -= batch.length;
+    this.writing = { ...batch, bytes: batch.room.subarray(0, batch.length), cutBytes: 0 };
     this.writeSome();
   }
 
@@ -175,15 +199,15 @@ export class LineWriter {
   }
 
   private succeeded(): void {
-    this.writing = undefined;
+    this.release(this.writing as Writing);
     if (this.waiting.length === 0 && this.untold.size > 0) this.tellLost();
-    if (this.untold.size === 0 && this.waitingCharacters < MAX_WAITING_CHARACTERS / 2) this.problem = null;
+    if (this.untold.size === 0 && this.waitingBytes < MAX_WAITING_BYTES / 2) this.problem = null;
     this.start();
   }
 
   private failed({ message }: Error): void {
     const batch = this.writing as Writing;
-    this.writing = undefined;
+    this.release(batch);
     if (batch.cutBytes > 0) this.options.target.takeBack?.(batch.cutBytes);
     // What waits is kept: it may be all that a disk that was full for a moment costs.
     for (const [at, name] of batch.names.entries()) this.lose(name, batch.weights[at] as number);

@@ -29,6 +29,8 @@ export interface LogFile {
   /** Other limits, from the next line on. */
   limit(limits: LogConfig): void;
   status(): LogStatus;
+  /** More is given than the file takes: it may be better to wait. */
+  readonly isBusy: boolean;
   /** Resolves when all is written, or cannot be. */
   close(): Promise<void>;
 }
@@ -58,6 +60,9 @@ export function openLogFile({ folder, onTrouble, retryMs, ...limits }: LogFileOp
     reopen: () => files.reopen(),
     limit: (changed) => {
       files.limits = changed;
+    },
+    get isBusy() {
+      return writer.isBusy;
     },
     status: () => ({ path: files.path, problem: writer.problem, linesLost: writer.linesLost }),
     close: async () => {

@@ -84,6 +84,7 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
   const supervisor = createSupervisor({
     problem: () => record.problem,
     logStatus: log.status,
+    isLogBusy: () => log.isBusy,
     config: fleet.config,
     runDir: runDir.paths,
     environment: request.environment,

@@ -2,7 +2,7 @@ import { appendFileSync, existsSync, mkdtempSync, rmSync, statSync, symlinkSync,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { OutputFile } from "./output.js";
+import { OutputFile, OutputPoller } from "./output.js";
 import { canRelease } from "./release-read.js";
 
 function open(maxBytes = 1000) {
@@ -41,7 +41,7 @@ test("what was read takes no room, and nothing of what comes meanwhile is lost",
   for (let round = 0; round < 20; round++) {
     appendFileSync(path, block);
     written += 5_000;
-    file.read();
+    while (file.read());
     // On Node a program does it, for which nobody waits.
     if (round % 4 === 3)
       await expect.poll(() => !canRelease() || statSync(path).blocks * 512).toBeLessThan(2 * maxBytes);
@@ -81,8 +81,32 @@ test("a link in its place is not followed", () => {
   expect(() => new OutputFile(`${path}2`, 1000, { lines() {}, lost() {} })).toThrow(/ELOOP/);
 });
 
-test("only the last lines are kept", () => {
+test("while the log is busy nothing is read, and all is afterwards", async () => {
+  const { file, lines } = open();
+  let isBusy = true;
+  let asked = 0;
+  const poller = new OutputPoller(
+    () => [file],
+    () => {
+      asked++;
+      return isBusy;
+    },
+    (error) => expect.unreachable(`${error}`),
+  );
+  writeSync(file.fd, "one\n");
+  poller.start();
+  await expect.poll(() => asked).toBeGreaterThan(2);
+  expect(lines).toEqual([]);
+  isBusy = false;
+  await expect.poll(() => lines).toEqual(["one"]);
+  poller.stop();
+});
+
+test("only the last lines are kept, and the begin of long ones", () => {
   const { file } = open(1 << 20);
+  writeSync(file.fd, `${"x".repeat(100_000)}\n`);
+  file.read();
+  expect(file.lastLines).toEqual(["x".repeat(4096)]);
   for (let n = 1; n <= 50; n++) writeSync(file.fd, `${n}\n`);
   file.read();
   expect(file.lastLines).toHaveLength(20);

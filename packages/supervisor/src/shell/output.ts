@@ -7,15 +7,22 @@ import { canRelease, releaseRead } from "./release-read.js";
 const LAST_LINES = 20;
 /** So many where Python has written what it was at: the innermost frames come first. */
 const LAST_TRACEBACK_LINES = 120;
+/** Of a longer one the begin is kept, in characters. */
+const LAST_LINE_CHARACTERS = 4096;
 const CHUNK_BYTES = MAX_LINE_BYTES;
 const POLL_MS = 200;
+/** How soon it is looked again whether the log takes more. */
+const BUSY_MS = 5;
 /** So much is read of one file before the others, and all else this process does, have their turn. */
-const PASS_BYTES = 1 << 20;
+const PASS_BYTES = 256 << 10;
 /** So much that was read is given back to the disk at once. */
 const RELEASE_BYTES = 1 << 20;
 
-/** After so much was read, of all files, Bun is made to collect: left alone it lets hundreds of megabytes of text pile up. */
-const BYTES_BETWEEN_COLLECTIONS = 4 << 20;
+/**
+ * After so much was read, of all files, Bun is made to collect: left alone it lets hundreds of megabytes of text pile up. At 80,000
+ * lines a second that costs no more than to collect after four times as much, and the process stays 15 MB smaller.
+ */
+const BYTES_BETWEEN_COLLECTIONS = 1 << 20;
 let readSinceCollection = 0;
 
 const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
@@ -117,12 +124,17 @@ export class OutputFile {
     if (lost > 0) this.sink.lost(lost);
     if (lines.length === 0) return;
     const said = lines.length <= LAST_TRACEBACK_LINES ? lines : lines.slice(-LAST_TRACEBACK_LINES);
-    this.lastLines.push(...said.filter((line) => line !== ""));
+    for (const line of said) if (line !== "") this.lastLines.push(beginOf(line));
     const hasTraceback = this.lastLines.some((line) => line.startsWith(FATAL_LINE));
     const most = hasTraceback ? LAST_TRACEBACK_LINES : LAST_LINES;
     this.lastLines.splice(0, Math.max(0, this.lastLines.length - most));
     this.sink.lines(lines);
   }
+}
+
+/** A copy: a part of a text keeps all of it. */
+function beginOf(line: string): string {
+  return line.length <= LAST_LINE_CHARACTERS ? line : Buffer.from(line.slice(0, LAST_LINE_CHARACTERS)).toString();
 }
 
 /** Reads the output of all processes at an interval, and those that have more at once. */
@@ -132,6 +144,8 @@ export class OutputPoller {
 
   constructor(
     private readonly files: () => Iterable<OutputFile>,
+    /** What was read has not got on: the files hold what comes, within their bounds, better than memory. */
+    private readonly isBusy: () => boolean,
     private readonly problem: (error: unknown) => void,
   ) {}
 
@@ -145,6 +159,10 @@ export class OutputPoller {
   }
 
   private poll(): void {
+    if (this.isBusy()) {
+      this.timer = setTimeout(() => this.poll(), BUSY_MS);
+      return;
+    }
     let isMore = false;
     for (const file of this.files()) {
       try {

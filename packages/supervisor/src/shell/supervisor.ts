@@ -64,6 +64,8 @@ export interface SupervisorOptions {
   problem?: () => string | null;
   /** How the log is that is kept of this fleet. */
   logStatus?: () => LogStatus;
+  /** The log takes lines more slowly than they come: what processes write is read when it is through. */
+  isLogBusy?: () => boolean;
   /** Reload what changed on a change of files; with the file that the config was read from, if from a file. */
   watch?: { configFile: string | undefined };
 }
@@ -223,7 +225,11 @@ class FleetSupervisor implements Supervisor {
     });
     const problem = (error: unknown) =>
       log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
-    this.outputs = new OutputPoller(() => [...children.alive()].map((child) => child.output), problem);
+    this.outputs = new OutputPoller(
+      () => [...children.alive()].map((child) => child.output),
+      () => options.isLogBusy?.() === true,
+      problem,
+    );
     const groups = () => processGroups(children.alive());
     this.usage = new UsageSampler(groups, problem);
     this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));

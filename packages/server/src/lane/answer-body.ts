@@ -1,5 +1,7 @@
 /** Reads the body of an answer that comes block by block: one block ahead of what the lane takes, and no further. */
 
+import { isTurnOver, nextTurn } from "../block-turns.js";
+
 /** How the blocks leave. */
 export interface BlockWriter {
   /** False: wait for `drained` before the next. */
@@ -8,9 +10,6 @@ export interface BlockWriter {
   endBody(): void;
   failed(error: unknown): void;
 }
-
-/** So many blocks leave without a turn for the others. */
-const MAX_TURN_BLOCKS = 256;
 
 type Result = { done?: boolean; value?: unknown };
 
@@ -36,14 +35,14 @@ export function blocksOf(body: ReadableStream<Uint8Array> | AsyncIterable<unknow
 /** Resolves when all was written or has failed; `isLeft` tells that the writer wants no more. */
 export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLeft: () => boolean): Promise<void> {
   try {
-    for (let blocks = 1; ; blocks++) {
+    for (;;) {
       const { done, value } = await source.next();
       if (isLeft()) return;
       if (done) return writer.endBody();
       const block = toBytes(value);
       if (block.length > 0 && !writer.write(block)) await writer.drained();
-      // One that always has its next block ready would leave the others no turn.
-      else if (blocks % MAX_TURN_BLOCKS === 0) await nextTurn();
+      // Those that always have their next block ready would leave the others no turn.
+      else if (isTurnOver()) await nextTurn();
       if (isLeft()) return;
     }
   } catch (error) {
@@ -57,12 +56,6 @@ export function toBytes(value: unknown): Uint8Array {
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   throw new TypeError(`a block of the body is neither text nor bytes but ${typeof value}`);
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }
 
 function ignore(): void {

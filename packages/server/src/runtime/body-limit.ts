@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import { SocketAcknowledgements } from "@paceline/link";
 import type { ServerLimits } from "../limits.js";
 import type { BodyWaits } from "./body-waits.js";
+import { beginPieces, countPiece, endPieces } from "./piece-turns.js";
 import { answerPlainly } from "./plain-answer.js";
 import type { UnreadBodies, UnreadBody } from "./unread-bodies.js";
 
@@ -99,9 +100,13 @@ function watchUnread(request: IncomingMessage, unread: UnreadBodies): void {
 /** Counts where the parser hands pieces over, because listening for them would begin to read the body. */
 function watchSize(request: IncomingMessage, response: ServerResponse, maxBodyBytes: number): void {
   const push = joiningPush(request);
+  const { socket } = request;
   let bytes = 0;
+  beginPieces(socket);
+  request.once("close", () => endPieces(socket));
   request.push = function pushCounted(chunk: Buffer | null): boolean {
-    if (chunk !== null) bytes += chunk.length;
+    if (chunk === null) endPieces(socket);
+    else bytes += chunk.length;
     if (bytes <= maxBodyBytes) return push(chunk);
     if (!response.headersSent) refuse(response);
     request.destroy(new Error(`the body is longer than ${maxBodyBytes} bytes`));
@@ -126,6 +131,7 @@ function joiningPush(request: IncomingMessage): (chunk: Buffer | null) => boolea
       flush();
       return push(chunk);
     }
+    countPiece();
     // Ticks run between two pieces of one read.
     if (length === 0) setImmediate(flush);
     if (length + chunk.length > joined.length) {

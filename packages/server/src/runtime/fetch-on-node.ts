@@ -2,6 +2,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { REASONS } from "@paceline/link/reasons";
 import type { FetchHandler, NodeHandler } from "../app.js";
+import { isTurnOver, nextTurn } from "../block-turns.js";
 import type { RequestCounter } from "../request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-info.js";
 import { lentFileOf } from "../static/lent-file.js";
@@ -179,6 +180,7 @@ async function writeBlocks(
   let pending: Promise<ReadResult> | undefined = second;
   while (!outgoing.destroyed) {
     if (!outgoing.write(block)) await drained(outgoing);
+    else if (isTurnOver()) await nextTurn();
     const result: ReadResult = await (pending ?? reader.read());
     pending = undefined;
     if (result.done) {
@@ -199,12 +201,6 @@ function drained(outgoing: ServerResponse): Promise<void> {
     };
     outgoing.on("drain", done);
     outgoing.on("close", done);
-  });
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
   });
 }
 

@@ -1,6 +1,7 @@
 /** Requests that a client sends ahead of its responses, on node:http: each begins when the one before has its response, and that is read. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { holdSocket, releaseSocket } from "./held-sockets.js";
 
 /** With more than this waiting for the client no next request is begun, in bytes. */
 const MAX_UNREAD_BYTES = 65_536;
@@ -18,7 +19,7 @@ export function oneAfterTheOther(begin: Begin): Begin {
   function beginInTurn(request: IncomingMessage, response: ServerResponse, socket: Socket): void {
     const left = (waiting.get(socket) ?? 1) - 1;
     waiting.set(socket, left);
-    if (left === 0) release(socket);
+    if (left === 0) releaseSocket(socket);
     if (!response.destroyed) begin(request, response);
   }
 
@@ -28,21 +29,10 @@ export function oneAfterTheOther(begin: Begin): Begin {
     const { socket } = request;
     const before = waiting.get(socket) ?? 0;
     waiting.set(socket, before + 1);
-    if (before === 0) hold(socket);
+    if (before === 0) holdSocket(socket);
     response.once("socket", () => {
       if (socket.writableLength <= MAX_UNREAD_BYTES) return beginInTurn(request, response, socket);
       socket.once("drain", () => beginInTurn(request, response, socket));
     });
   };
-}
-
-/** Reads nothing from it: node:http resumes a connection by itself whenever a request of it has been read to its end. */
-function hold(socket: Socket): void {
-  socket.pause();
-  socket.resume = () => socket;
-}
-
-function release(socket: Socket): void {
-  delete (socket as Partial<Socket>).resume;
-  socket.resume();
 }

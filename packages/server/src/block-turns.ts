@@ -1,0 +1,24 @@
+/** Holds bodies that always have their next block ready to a share of each turn of the event loop: else nobody else would have one. */
+
+/** So many blocks, of all bodies together: clients decide how many bodies there are. */
+const MAX_TURN_BLOCKS = 256;
+
+let left = MAX_TURN_BLOCKS;
+const waiting: (() => void)[] = [];
+
+/** Counts a block; true: `nextTurn` is to be awaited before another. */
+export function isTurnOver(): boolean {
+  return --left <= 0;
+}
+
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    waiting.push(resolve);
+    if (waiting.length === 1) setImmediate(goOn);
+  });
+}
+
+function goOn(): void {
+  left = MAX_TURN_BLOCKS;
+  for (const resolve of waiting.splice(0)) resolve();
+}

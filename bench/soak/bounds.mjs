@@ -86,6 +86,7 @@ async function run(name, scenario) {
   const target = await (scenario.alone === undefined ? startAll() : startAlone(scenario));
   try {
     const { ordinary } = target;
+    await scenario.prepare?.(target);
     await p99OfOthers(target.port, 2, ordinary);
     const pids = await target.processes();
     // What the ordinary clients alone make a process take goes up and down as its runtime collects.

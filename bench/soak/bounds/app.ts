@@ -16,9 +16,15 @@ function everyNow(say: () => void): void {
   setTimeout(() => clearInterval(timer), 120_000).unref();
 }
 
+function nextJob(left: number): void {
+  if (left > 0) defer(nextJob, left - 1);
+}
+
 const CHATTY: Record<string, () => void> = {
   lines: () => everyNow(() => console.log(`${"l".repeat(200)}\n`.repeat(500))),
   line: () => everyNow(() => process.stdout.write("l".repeat(100_000))),
+  // As many as an app may well have, one after the other.
+  "few jobs": () => defer(nextJob, 100_000),
   jobs: () =>
     everyNow(() => {
       try {

@@ -73,9 +73,9 @@ export class LineWriter {
 
   constructor(private readonly options: LineWriterOptions) {}
 
-  /** Lines come faster than they are written. */
+  /** Lines come faster than they are written. While nothing can be written it is no use to wait. */
   get isBusy(): boolean {
-    return this.waitingBytes > BUSY_BYTES;
+    return this.waitingBytes > BUSY_BYTES && this.problem === null;
   }
 
   add(lines: readonly LogLine[]): void {

@@ -150,7 +150,7 @@ export class Rollouts {
         for (const action of actions) this.act(pool, action, state);
         finish();
       };
-      const unwatch = runner.watch(() => this.observe(pool, runner.fleet, state));
+      const unwatch = runner.watch(() => this.observe(pool, state));
       this.running.set(pool, state);
       log.event("info", pool, `${kind} of ${slots.length}`);
       state.send({ type: "begin" });
@@ -177,7 +177,7 @@ export class Rollouts {
         if (state.rollout.kind === "recycle") this.options.slots.of(`${pool}.${index}`).recycles++;
         runner.change((fleet, context) => swap(fleet, pool, index, context));
         // The old one may have been down already, and then nothing more happens in this slot.
-        this.observe(pool, runner.fleet, state);
+        this.observe(pool, state);
         return;
       case "discardReplacement":
         state.awaited.delete(index);
@@ -203,8 +203,9 @@ export class Rollouts {
   }
 
   /** Tells the rollout what it sees in the slots at work. */
-  private observe(pool: string, fleet: Fleet, state: Running): void {
-    for (const { index } of state.rollout.current) this.observeSlot(pool, fleet, state, { index });
+  private observe(pool: string, state: Running): void {
+    // What is done for one slot changes the fleet, and with it those that come after.
+    for (const { index } of state.rollout.current) this.observeSlot(pool, this.options.runner.fleet, state, { index });
   }
 
   private observeSlot(pool: string, fleet: Fleet, state: Running, { index }: { index: number }): void {

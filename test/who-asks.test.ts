@@ -24,6 +24,14 @@ import {
 const PROXY = "127.0.0.2";
 const python = findPython();
 
+const ASGI_SERVERS = ["uvicorn", "hypercorn"] as const;
+
+/** The interpreters that have each of them. */
+function asgiPythons(): Partial<Record<(typeof ASGI_SERVERS)[number], string>> {
+  const found = ASGI_SERVERS.map((name) => [name, findPython(name)] as const);
+  return Object.fromEntries(found.filter(([, path]) => path !== undefined));
+}
+
 const NAMES = Object.keys(CLIENT_FIELDS).map((name) => name.replace("*", "user"));
 const DISGUISED = [...NAMES, ...DECIDING_FIELDS]
   .filter((name) => name.includes("-"))
@@ -86,7 +94,7 @@ const WORDS: [string[], string, string, string][] = [
 
 describe.each(RUNTIMES)("who is asking, on %s", (runtime) => {
   test("is told alike to every kind of pool, by whatever way a request came", { timeout: 90_000 }, async () => {
-    const pools = poolsOf(await startElsewhere(), python, hasProgram("gunicorn"));
+    const pools = poolsOf(await startElsewhere(), python, asgiPythons(), hasProgram("gunicorn"));
     const project = await Project.make({ runtime, app: "", files: APPS, config: { pools } });
     const socket = join(project.folder, "front.sock");
     project.writeConfig({
@@ -95,7 +103,7 @@ describe.each(RUNTIMES)("who is asking, on %s", (runtime) => {
     });
     const started = await project.startDetached();
     expect(`${started.code} ${started.output}`).toMatch(/^0 /);
-    for (const name of ["wsgi", "fapws", "gunicorn"])
+    for (const name of ["wsgi", "fapws", "gunicorn", ...ASGI_SERVERS])
       if (!(name in pools)) console.log(`left out, not installed: ${name}`);
     const kinds = Object.keys(pools).filter((name) => name !== "static");
 

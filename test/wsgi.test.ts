@@ -85,6 +85,40 @@ describe.each(RUNTIMES)("WSGI behind a balancer on %s", (runtime) => {
   const once = testOnce(runtime);
 
   once(
+    "is started from the command line: a file beside its modules, and a FAPWS script with arguments",
+    async (context) => {
+      if (python === undefined) context.skip("Python 3.9 or newer is not installed");
+      const files = {
+        "conf/site.wsgi": `from helper import text
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [text]
+`,
+        "conf/helper.py": 'text = b"from beside"\n',
+        "start.py": `import sys
+import fapws._evwsgi as evwsgi
+from fapws import base
+evwsgi.start("0.0.0.0", "8080")
+evwsgi.set_base_module(base)
+evwsgi.wsgi_cb(("/", lambda environ, start_response: [" ".join(sys.argv[1:])]))
+evwsgi.run()
+`,
+      };
+      const project = await Project.make({ runtime, app: "", files });
+      const options = ["-i", "1", "--python", python as string, "--listen", `127.0.0.1:${project.port}`];
+      for (const [named, body] of [
+        [["--wsgi", "./conf/site.wsgi"], "from beside"],
+        [["--fapws", "./start.py", "--", "--port", "80"], "--port 80"],
+      ] as const) {
+        const started = await project.startDetached([...options, ...named]);
+        expect(`${started.code} ${started.output}`).toMatch(/^0 /);
+        expect((await get(project.port)).body).toBe(body);
+        expect((await project.cli(["stop"])).code).toBe(0);
+      }
+    },
+  );
+
+  once(
     "while three of four are in a view, 2,000 requests are all answered by the fourth; none waits behind a sleeper",
     async (context) => {
       const project = await fleet(context, runtime, {});
@@ -230,7 +264,7 @@ describe("mistakes", () => {
       [{ wsgi: "site_app", python: ".venv/bin/python" }, /python: there is no such file: \S+\/\.venv\/bin\/python/],
       [{ wsgi: "site_app", python: "./old" }, /old is Python 3\.8; 3\.9 or newer is needed/],
       [{ wsgi: "site_app", python: "./broken" }, /broken is no Python interpreter that runs: cannot run here/],
-      [{ wsgi: "site-app" }, /pools\.web\.wsgi: must be a module and its callable/],
+      [{ wsgi: "site-app" }, /pools\.web\.wsgi: must be a module or a file and its callable/],
       [{ wsgi: {} }, /must name at least one callable/],
       [{ wsgi: { "api/": "site_app" } }, /a prefix begins with "\/"/],
       [{ wsgi: { "/a": "site_app", "/a/": "site_app" } }, /is the same prefix as "\/a"/],

@@ -50,6 +50,21 @@ def app(environ, start_response):
     return [json.dumps(seen).encode()]
 `;
 
+const ASGI = `import json
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    host = dict(fields)["host"]
+    query = scope["query_string"].decode("latin-1")
+    url = scope["scheme"] + "://" + host + scope["raw_path"].decode("latin-1") + ("?" + query if query else "")
+    address = scope["client"][0] if scope["client"] else "unknown"
+    seen = dict(address=address, scheme=scope["scheme"], host=host, url=url, fields=fields)
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
+`;
+
 const FAPWS = `import fapws._evwsgi as evwsgi
 from fapws import base
 from asks import app
@@ -65,12 +80,18 @@ export const APPS: Record<string, string> = {
   "handler.js": `export default ${ANSWER};\n`,
   "command.mjs": `import http from "node:http";\nhttp.createServer(${ANSWER}).listen(process.argv[2]);\n`,
   "asks.py": WSGI,
+  "asks_async.py": ASGI,
   "start.py": FAPWS,
   "public/a b.txt": "a file",
 };
 
 /** The pools, each under the route of its name. */
-export function poolsOf(proxy: string, python: string | undefined, hasGunicorn: boolean): Record<string, object> {
+export function poolsOf(
+  proxy: string,
+  python: string | undefined,
+  pythons: Partial<Record<"uvicorn" | "hypercorn", string>>,
+  hasGunicorn: boolean,
+): Record<string, object> {
   const pools: Record<string, object> = {
     fetch: { app: "./fetch.js" },
     http1: { app: "./fetch.js", link: "http1" },
@@ -79,6 +100,12 @@ export function poolsOf(proxy: string, python: string | undefined, hasGunicorn: 
     proxy: { proxy, proxyOptions: { changeOrigin: false } },
     static: { static: "./public" },
     ...(python !== undefined && { wsgi: { wsgi: "asks:app", python }, fapws: { fapws: "./start.py", python } }),
+    ...Object.fromEntries(
+      Object.entries(pythons).map(([asgiServer, each]) => [
+        asgiServer,
+        { asgi: "asks_async:app", asgiServer, python: each },
+      ]),
+    ),
     ...(hasGunicorn && { gunicorn: { command: ["gunicorn", "--bind", "unix:{socket}", "asks:app"] } }),
   };
   for (const name of Object.keys(pools)) pools[name] = { ...pools[name], instances: 1, routes: `/${name}/` };

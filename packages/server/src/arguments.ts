@@ -50,6 +50,7 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
   if (given.length === 0) throw usage("name the app to serve, such as ./app.ts, or give --static or --proxy");
   if (given.length > 1) throw usage(`one of an app, --static and --proxy: ${given[0]} is too much`);
   if (folder === undefined && values.listing) throw usage("--listing needs --static");
+  if (app !== undefined && IS_PYTHON.test(app)) throw usage(hintOnPython(app));
   if (more.length > 0) throw usage(`one app at a time: ${more.join(" ")} is too much`);
   const text = (name: string) => values[name] as string | undefined;
   const number = (name: string, max = Number.MAX_SAFE_INTEGER) => {
@@ -81,6 +82,15 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
     drainTimeoutMs: number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS,
     accessLog: accessLog(text("access-log"), text("access-log-file")),
   };
+}
+
+/** A file, or a module and its callable. */
+const IS_PYTHON = /\.(py|wsgi)$|^[\w./-]+:[A-Za-z_]\w*(\(.*\))?$/;
+
+function hintOnPython(app: string): string {
+  const callable = app.includes(":") ? app : `${app}:NAME`;
+  const script = app.endsWith(".py") ? ` or --fapws ${app}` : "";
+  return `${app} is Python, which runs in a fleet: paceline start --wsgi ${callable} (Flask, Django), --asgi ${callable} (FastAPI, Starlette)${script}`;
 }
 
 interface Named {

@@ -25,13 +25,18 @@ export class PythonInstance {
   ) {}
 
   /** Spawns one; it and its supervisor end with the test. */
-  static async spawn(context: TestContext, spec: object = {}, limits: object = {}): Promise<PythonInstance> {
-    if (python === undefined) context.skip("Python 3.9 or newer is not installed");
+  static async spawn(
+    context: TestContext,
+    spec: object = {},
+    limits: object = {},
+    interpreter = python,
+  ): Promise<PythonInstance> {
+    if (interpreter === undefined) context.skip("Python 3.9 or newer is not installed");
     const supervisor = new ScriptedSupervisor();
     await supervisor.listen();
     const program = supervisor.spawnProgram(
-      [python as string, PYTHON_ENTRY],
-      { wsgi: "wsgi_app:application", limits: { ...LIMITS, ...limits }, ...spec },
+      [interpreter as string, PYTHON_ENTRY],
+      { ...("asgi" in spec ? {} : { wsgi: "wsgi_app:application" }), limits: { ...LIMITS, ...limits }, ...spec },
       // The working directory is where modules are found, which this stands for.
       { PYTHONPATH: FIXTURES, PYTHONDONTWRITEBYTECODE: "1" },
     );

@@ -9,12 +9,12 @@ from paceline.errors import AppError, InstanceError
 from . import _evwsgi
 
 
-def run_script(path):
+def run_script(path, args=()):
     """
     Runs the script, which serves in `_evwsgi.run()`; returns when it has ended. Raises AppError for a script that fails before it
     serves, and what it raises afterwards.
     """
-    sys.argv = [path]
+    sys.argv = [path, *args]
     # As Python itself does it, the script's folder takes the place of the working directory.
     sys.path.insert(0, os.path.dirname(path))
     try:

@@ -52,8 +52,7 @@ class Instance:
             raise InstanceError("a process that was forked from an instance cannot serve")
         self._server = server = self._make_server(application)
         background.serving(server.wake)
-        self.is_listening = True
-        self._link.ask("ready")
+        self.listens()
         try:
             server.run()
         except BaseException as error:
@@ -62,6 +61,24 @@ class Instance:
             raise
         finally:
             server.close()
+        self.finish()
+
+    # For a server of another kind, with an event loop, which serves in the place of `serve`.
+
+    def begin(self, server):
+        """It has `wake()`, `cut()` and `close_sockets()`, for the link's thread."""
+        self._server = server
+
+    def turns_with(self, call_soon):
+        """Signs of life come from the event loop whose `call_soon_threadsafe` this is."""
+        self._link.turns_with(call_soon)
+
+    def listens(self):
+        self.is_listening = True
+        self._link.ask("ready")
+
+    def finish(self):
+        """All is drained: the last report is waited for."""
         self._link.last_words("finish")
 
     def _make_server(self, application):
@@ -74,12 +91,8 @@ class Instance:
 
         return ThreadedServer(listener, application, self, self.threads)
 
-    def fault(self, message):
-        """Tells the supervisor why this process is about to exit."""
-        if not forks.is_child:
-            self._link.fault(message)
-
-    def _listen(self):
+    def bind(self):
+        """The instance's socket, on which nobody listens yet. Raises InstanceError."""
         path = self.identity.socket
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
@@ -87,11 +100,20 @@ class Instance:
         before = os.umask(0o177)
         try:
             listener.bind(path)
-            listener.listen(BACKLOG)
         except OSError as error:
             raise InstanceError(f"cannot listen on unix:{path}: {error.strerror}") from error
         finally:
             os.umask(before)
+        return listener
+
+    def fault(self, message):
+        """Tells the supervisor why this process is about to exit."""
+        if not forks.is_child:
+            self._link.fault(message)
+
+    def _listen(self):
+        listener = self.bind()
+        listener.listen(BACKLOG)
         return listener
 
     def _close_sockets(self):
@@ -109,6 +131,17 @@ class Instance:
         background.leave()
         if self._server is not None:
             self._server.wake()
+
+    def on_drain_follows(self):
+        """The fleet stops, and what would hold that up may end. A view has no way to."""
+        drain_follows = getattr(self._server, "drain_follows", None)
+        if drain_follows is not None:
+            drain_follows()
+
+    def cut(self):
+        """The drain's deadline has passed. Whether the server has a moment more to end by itself."""
+        server_cut = getattr(self._server, "cut", None)
+        return server_cut is not None and server_cut()
 
     def deferred_stats(self):
         return background.deferred_stats()

@@ -20,13 +20,15 @@ LOOK_EVERY_S = 1
 # A process to which nothing happens looks only so often.
 ASLEEP_LOOK_EVERY_S = 60
 LAST_WORDS_TIMEOUT_S = 2
+# So long a server that can end early has for it when the drain's deadline has passed.
+CUT_TIMEOUT_S = 2
 
 
 class Link:
     """Says hello, hears the supervisor, reports, and comes back when the supervisor does. Only its own thread touches what is private."""
 
     def __init__(self, identity, counts, owner):
-        """`owner` is asked and told: `is_listening`, `unfinished()`, `on_leave`, `deferred_stats`, `lost_work`, `describe_overdue`."""
+        """`owner` is asked and told: `is_listening`, `on_drain_follows`, `on_leave`, `cut`, `deferred_stats`, `lost_work`, `describe_overdue`."""
         self._identity = identity
         self._counts = counts
         self._owner = owner
@@ -41,6 +43,11 @@ class Link:
         self._orphan_at = None
         self._drain_by = None
         self._is_closed = False
+        self._is_cut = False
+        # Of an event loop, which is to turn before signs of life are given; its delay at the last one, and what waits for that.
+        self._call_soon = None
+        self._lag_ms = 0
+        self._turning = set()
         # What other threads ask for: texts to be said, and "leave", "ready", "finish" to be done.
         self._asked = deque()
         self._flushed = _thread.allocate_lock()
@@ -80,6 +87,9 @@ class Link:
     def fault(self, message):
         """Tells why this process is about to exit with a failure."""
         self.last_words(json.dumps({"type": "fault", "message": message}))
+
+    def turns_with(self, call_soon):
+        self._call_soon = call_soon
 
     def close_socket(self):
         """In a forked child, which has no such thread."""
@@ -132,6 +142,9 @@ class Link:
                 self._say_ready()
             elif what == "finish":
                 self._report(monotonic())
+            elif what in ("pong", "look"):
+                self._turning.discard(what)
+                self._do(what)
             elif self._socket is None:
                 if not self._is_closed:
                     # Said once there is a connection.
@@ -153,7 +166,31 @@ class Link:
             self._retry_at = None
             self._connect()
         if self._look_at is not None and now >= self._look_at:
-            self._look(now)
+            self._look_at = now + LOOK_EVERY_S
+            self._when_turned("look")
+
+    def _when_turned(self, what):
+        """Has `what` be done: with an event loop when that has turned, since what comes from beside it would pass for a sign of its life."""
+        if self._call_soon is not None and what not in self._turning:
+            try:
+                self._call_soon(self._turned, what, monotonic())
+                self._turning.add(what)
+                return
+            except RuntimeError:
+                self._call_soon = None  # It has closed: the process ends.
+        if self._call_soon is None:
+            self._do(what)
+
+    def _do(self, what):
+        if what == "look":
+            self._look(monotonic())
+        else:
+            self._say('{"type":"pong"}')
+
+    def _turned(self, what, asked_at):
+        """On the event loop's thread."""
+        self._lag_ms = round((monotonic() - asked_at) * 1000)
+        self.ask(what)
 
     # The connection.
 
@@ -259,11 +296,11 @@ class Link:
                 # Asked of instances on the lane alone; this one is asked on its socket.
                 self._say(json.dumps({"type": "probed", "id": message["id"], "problem": "is not on the lane"}))
             elif kind == "draining":
-                pass  # A drain follows; a view has no way to end early.
+                self._owner.on_drain_follows()
             elif kind == "describeOverdue":
                 self._describe_overdue()
             elif kind == "ping":
-                self._say('{"type":"pong"}')
+                self._when_turned("pong")
             elif kind == "refused":
                 self._close()
                 print(f"the supervisor refused this process: {message['reason']}", file=sys.stderr)
@@ -338,9 +375,14 @@ class Link:
 
     def _cut(self):
         """The drain's deadline has passed."""
-        cut = self._counts.begun - self._counts.ended
-        if cut > 0:
-            print(f"stopped at the deadline with {cut} requests in flight", file=sys.stderr)
+        if not self._is_cut:
+            self._is_cut = True
+            cut = self._counts.begun - self._counts.ended
+            if cut > 0:
+                print(f"stopped at the deadline with {cut} requests in flight", file=sys.stderr)
+            if self._owner.cut():
+                self._drain_by = monotonic() + CUT_TIMEOUT_S
+                return
         self._owner.lost_work()
         self._report(monotonic())
         if self._socket is not None:
@@ -389,8 +431,8 @@ class Link:
             "inFlight": max(0, counts.begun - ended),
             "latency": counts.take_latency(),
             "periodMs": round((now - self._since) * 1000),
-            # There is no event loop whose delay would tell something: a view holds the process for as long as it takes.
-            "eventLoopLagMs": 0,
+            # Without an event loop there is no delay that would tell something: a view holds the process for as long as it takes.
+            "eventLoopLagMs": self._lag_ms,
             "heapBytes": 0,
         }
         deferred = self._owner.deferred_stats()

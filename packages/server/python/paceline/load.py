@@ -1,50 +1,118 @@
-"""Finds the WSGI callables that a pool names, such as `mysite.wsgi:application`."""
+"""Finds the apps that a pool names, such as `mysite.wsgi:application`, `./graphite.wsgi` or `shop:create_app("prod")`."""
 
+import os
+import re
 import sys
 
+from .app_shape import problem_with
 from .errors import AppError
+
+
+_NAME = re.compile(r"(.+?)(?::([\w.]+)(?:\((.*)\))?)?", re.DOTALL)
 
 
 def load_wsgi(wsgi):
     """The callable of one name, or of a table of prefixes and names. Raises AppError."""
     if isinstance(wsgi, str):
-        return load_callable(wsgi)
+        return load_app(wsgi, "wsgi")
     from .mounts import Mounts
 
-    return Mounts({prefix: load_callable(name) for prefix, name in wsgi.items()})
+    return Mounts({prefix: load_app(name, "wsgi") for prefix, name in wsgi.items()})
 
 
-def load_callable(name):
-    """The object at `module:attribute.attribute`, or what `module:factory()` returns. Raises AppError."""
-    module_name, _, path = name.partition(":")
-    path = path or "application"
-    is_factory = path.endswith("()")
+def load_app(name, kind):
+    """The app of this kind at `module:attribute`, or what `module:factory(...)` returns. Raises AppError."""
+    place, path, call = _parts(name)
+    found = _module(name, place)
+    if path is None:
+        path = "app" if hasattr(found, "app") and not hasattr(found, "application") else "application"
+    for attribute in path.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            raise AppError(f"{name}: {_place(place)} has no {path}") from None
+    if call is not None:
+        args, kwargs = _arguments(name, call)
+        try:
+            found = found(*args, **kwargs)
+        except Exception as error:
+            raise AppError(f"{name} failed: {_describe(error)}") from error
+    problem = problem_with(found, kind, f"{place}:{path}", call is not None)
+    if problem is not None:
+        raise AppError(f"{name} {problem}")
+    return found
+
+
+def _parts(name):
+    """The module or file, the attribute, and what stands between the parentheses of a call, if there is one."""
+    return _NAME.fullmatch(name).groups()
+
+
+def _module(name, place):
     try:
-        __import__(module_name)
-        found = sys.modules[module_name]
+        if place.startswith("/"):
+            return _module_of_file(place)
+        __import__(place)
+        return sys.modules[place]
     except ModuleNotFoundError as error:
         missing = error.name or ""
         # One that the app itself misses is told with its place.
-        if missing == module_name or module_name.startswith(f"{missing}."):
+        if missing and (missing == place or place.startswith(f"{missing}.")):
             raise AppError(f"{name}: there is no module {missing!r} on sys.path, which begins at {sys.path[0]}") from None
         raise AppError(f"{name} failed to load: {_describe(error)}") from error
     except Exception as error:
         raise AppError(f"{name} failed to load: {_describe(error)}") from error
     except SystemExit as error:
         raise AppError(f"{name} failed to load: it ended the process with sys.exit({error.code!r})") from error
-    for attribute in path.removesuffix("()").split("."):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError:
-            raise AppError(f"{name}: the module {module_name} has no {path}") from None
-    if is_factory:
-        try:
-            found = found()
-        except Exception as error:
-            raise AppError(f"{name} failed: {_describe(error)}") from error
-    if not callable(found):
-        raise AppError(f"{name} is no WSGI callable, but {type(found).__name__}")
-    return found
+
+
+def _module_of_file(path):
+    """Of any suffix. As for a script, what lies beside the file can be imported."""
+    from importlib.machinery import SourceFileLoader
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    folder, base = os.path.split(path)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = base.partition(".")[0]
+    # Under its own name, so that what it defines can be pickled, unless that means another module.
+    if not name.isidentifier() or name in sys.modules or name in getattr(sys, "stdlib_module_names", ()):
+        name = f"paceline_app_{''.join(c if c.isalnum() else '_' for c in name)}"
+    spec = spec_from_file_location(name, path, loader=SourceFileLoader(name, path))
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _arguments(name, call):
+    """What stands in a call: literals alone, so that nothing but the factory is run. Raises AppError."""
+    if not call.strip():
+        return (), {}
+    import ast
+
+    try:
+        made = ast.parse(f"f({call})", mode="eval").body
+        if not isinstance(made, ast.Call) or not isinstance(made.func, ast.Name):
+            raise ValueError
+        args = [ast.literal_eval(arg) for arg in made.args]
+        kwargs = {}
+        for keyword in made.keywords:
+            if keyword.arg is None:
+                raise ValueError
+            kwargs[keyword.arg] = ast.literal_eval(keyword.value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        example = '"prod", workers=2, debug=False'
+        raise AppError(f"{name}: the arguments of a factory are texts, numbers and other literals, such as ({example})") from None
+    return args, kwargs
+
+
+def _place(place):
+    return place if place.startswith("/") else f"the module {place}"
 
 
 def _describe(error):

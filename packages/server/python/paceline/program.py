@@ -25,7 +25,7 @@ def main():
     try:
         identity = take_environment()
         if identity is None:
-            sys.exit("paceline: this program is started by `paceline start`, for a pool with the key `wsgi` or `fapws`")
+            sys.exit("paceline: this program is started by `paceline start`, for a pool with the key `wsgi`, `asgi` or `fapws`")
         from .instance import Instance
 
         instance = Instance.make(identity)
@@ -54,11 +54,15 @@ def load_only(spec):
             from .load import load_wsgi
 
             load_wsgi(spec["wsgi"])
+        elif "asgi" in spec:
+            from .asgi_instance import load_asgi
+
+            load_asgi(spec["asgi"])
         else:
             script = spec["fapws"]["script"]
             with open(script, "rb") as source:
                 compile(source.read(), script, "exec")
-    except (AppError, OSError, SyntaxError, ValueError) as error:
+    except (InstanceError, OSError, SyntaxError, ValueError) as error:
         cause = error.__cause__
         if cause is not None:
             sys.__excepthook__(type(cause), cause, cause.__traceback__)
@@ -71,9 +75,13 @@ def _run(spec, instance):
         from .load import load_wsgi
 
         instance.serve(load_wsgi(spec["wsgi"]))
+    elif "asgi" in spec:
+        from .asgi_instance import run_asgi
+
+        run_asgi(spec["asgi"], instance)
     elif "fapws" in spec:
         from fapws.paceline_script import run_script
 
-        run_script(spec["fapws"]["script"])
+        run_script(spec["fapws"]["script"], spec["fapws"].get("args", []))
     else:
         raise InstanceError("there is nothing to run")

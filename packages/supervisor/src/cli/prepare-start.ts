@@ -19,15 +19,16 @@ export interface PreparedStart {
 export async function prepareStart(target: string, options: StartOptions): Promise<PreparedStart> {
   const runtimes = findRuntimes();
   const cwd = writtenCwd();
-  const { instances, listen, runtime } = options;
+  const { instances, listen, runtime, python, scriptArgs: args } = options;
   const environment = process.env as Record<string, string>;
   checkTarget(target, options);
   const request = {
     target,
     staticFolder: options.static,
     fapwsScript: options.fapws,
+    pythonApp: pythonAppOf(options),
     cwd,
-    overrides: { instances, listen, runtime },
+    overrides: { instances, listen, runtime, python, args },
     runtimes,
     environment,
     endsSoon: options.detach === true,
@@ -38,13 +39,23 @@ export async function prepareStart(target: string, options: StartOptions): Promi
   return { fleet, request, runtimes, identity, runDirPath: runDirOf(identity, options.runDir, cwd, process.env) };
 }
 
+function pythonAppOf({ wsgi, asgi }: StartOptions): LoadRequest["pythonApp"] {
+  if (wsgi !== undefined) return { kind: "wsgi", app: wsgi };
+  return asgi === undefined ? undefined : { kind: "asgi", app: asgi };
+}
+
+const WHAT = { static: "a folder of files", fapws: "a start script", wsgi: "a WSGI app", asgi: "an ASGI app" } as const;
+
 /** One thing is started. @throws ConfigError */
 function checkTarget(target: string, options: StartOptions): void {
   const refuse = (message: string) => {
     throw new ConfigError([{ path: [], message }]);
   };
-  if (options.static !== undefined && options.fapws !== undefined) refuse("--static cannot stand beside --fapws");
-  if (target === ".") return;
-  if (options.static !== undefined) refuse(`--static: ${target} is too much beside a folder of files`);
-  if (options.fapws !== undefined) refuse(`--fapws: ${target} is too much beside a start script`);
+  const given = (Object.keys(WHAT) as (keyof typeof WHAT)[]).filter((name) => options[name] !== undefined);
+  const [first, second] = given;
+  if (second !== undefined) refuse(`--${first} cannot stand beside --${second}`);
+  if (options.python !== undefined && (first === undefined || first === "static"))
+    refuse("--python needs --wsgi, --asgi or --fapws; a config says it with the key `python`");
+  const hint = first === "fapws" ? " (arguments of the script follow after --)" : "";
+  if (target !== "." && first !== undefined) refuse(`--${first}: ${target} is too much beside ${WHAT[first]}${hint}`);
 }

@@ -45,11 +45,14 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   makePrivate(spawning.runDirPath);
   const handover = writeHandover(spawning.runDirPath, spawning.fleet);
   const output = openOutput(join(spawning.runDirPath, "supervisor.out"));
-  const { instances, listen = [], runtime, runDir, replace, watch, static: folder, fapws } = options;
+  const { instances, listen = [], runtime, runDir, replace, watch, static: folder, scriptArgs = [] } = options;
   const args = ["start", "--log-format", "none", "--notify-fd", "3", "--fleet-fd", "4"];
   if (spawning.stopWithClient) args.push("--stop-with-client");
   if (folder !== undefined) args.push("--static", folder);
-  if (fapws !== undefined) args.push("--fapws", fapws);
+  for (const name of ["fapws", "wsgi", "asgi", "python"] as const) {
+    const value = options[name];
+    if (value !== undefined) args.push(`--${name}`, value);
+  }
   if (instances !== undefined) args.push("--instances", String(instances));
   for (const address of listen) args.push("--listen", address);
   if (runtime !== undefined) args.push("--runtime", runtime);
@@ -57,7 +60,7 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   if (replace) args.push("--replace");
   if (watch) args.push("--watch");
   const supervisor = ownRuntimeCommand({ entry: process.argv[1] as string, hasUserCode: false });
-  const child = spawn(supervisor.command, [...supervisor.args, ...args, "--", target], {
+  const child = spawn(supervisor.command, [...supervisor.args, ...args, "--", target, ...scriptArgs], {
     env: { ...inheritable(process.env as Record<string, string>), [BUN_ONE_READER]: "1" },
     detached: true,
     stdio: [spawning.stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe", handover],

@@ -16,6 +16,10 @@ export interface Overrides {
   listen?: string[] | undefined;
   /** Of every process, whatever the config says of its pool. */
   runtime?: RuntimeName | undefined;
+  /** The interpreter of an app of Python that has no config. */
+  python?: string | undefined;
+  /** Arguments of a FAPWS script that has no config. */
+  args?: string[] | undefined;
 }
 
 /** All that a fleet is made from; plain data. */
@@ -62,6 +66,7 @@ async function readSource(source: FleetSource): Promise<ConfigDocument> {
   if (source.kind === "app") return { value: { app: source.app }, lineOf: () => undefined };
   if (source.kind === "static") return { value: { static: source.folder }, lineOf: () => undefined };
   if (source.kind === "fapws") return { value: { fapws: source.script }, lineOf: () => undefined };
+  if (source.kind !== "config") return { value: { [source.kind]: source.app }, lineOf: () => undefined };
   return readConfigFile(source.file);
 }
 
@@ -78,6 +83,8 @@ function applyOverrides(input: FleetInput, { overrides, cwd }: LoadTask, problem
     // The problem of the empty list is told already.
     if (result.listen.length === 0) delete result.listen;
   }
+  if (overrides.python !== undefined) result.python = overrides.python;
+  if (overrides.args !== undefined) result.args = overrides.args;
   if (overrides.instances !== undefined) {
     const names = Object.keys(input.pools ?? {});
     const [only] = names;

@@ -143,6 +143,14 @@ export function textTable(description: string) {
   return field(schema, { type: "table of texts", description });
 }
 
+/** Names with texts, numbers or booleans, each of them kept as it is. */
+export function valueTable(description: string) {
+  const error = expected("must be text, a number or a boolean");
+  const value = z.union([z.string(), z.number(), z.boolean()], error);
+  const schema = z.record(z.string(), value, expected("must be a table of names and values"));
+  return field(schema, { type: "table of values", description });
+}
+
 /** One text, or names with texts. */
 export function textOrTable(description: string) {
   const error = expected("must be text, or a table of names and texts");

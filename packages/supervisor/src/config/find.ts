@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { ConfigError } from "./problems.js";
+import { hintOnCallable, hintOnPythonFile } from "./python-hint.js";
 
 /** In the order in which they are looked for. */
 export const CONFIG_FILE_NAMES = [
@@ -20,7 +21,9 @@ export type FleetSource =
   | { kind: "config"; file: string }
   | { kind: "app"; app: string }
   | { kind: "static"; folder: string }
-  | { kind: "fapws"; script: string };
+  | { kind: "fapws"; script: string }
+  /** An app of Python, by its name as the config has it; files are taken from the folder. */
+  | { kind: "wsgi" | "asgi"; app: string; folder: string };
 
 /** What a source was read from, for people. */
 export function placeOf(source: FleetSource): string {
@@ -33,6 +36,9 @@ export function placeOf(source: FleetSource): string {
       return source.folder;
     case "fapws":
       return source.script;
+    case "wsgi":
+    case "asgi":
+      return resolve(source.folder, source.app);
     default:
       return source satisfies never;
   }
@@ -62,11 +68,14 @@ export function findSource(target: string | undefined, cwd: string): FleetSource
   const kind = kindOf(path);
   if (kind === "file") {
     if (isConfigFile(path)) return { kind: "config", file: path };
-    const problem = whyNoApp(path);
+    const problem = hintOnPythonFile(target ?? "", path) ?? whyNoApp(path);
     if (problem !== undefined) throw new ConfigError([{ file: path, path: [], message: problem }]);
     return { kind: "app", app: path };
   }
-  if (kind === "nothing") throw new ConfigError([{ file: path, path: [], message: "there is no such file or folder" }]);
+  if (kind === "nothing") {
+    const message = hintOnCallable(target ?? "", cwd) ?? "there is no such file or folder";
+    throw new ConfigError([{ file: path, path: [], message }]);
+  }
   const file = findConfigFile(path);
   if (file !== undefined) return { kind: "config", file };
   const app = findApp(path);
@@ -101,7 +110,7 @@ export function whyNoApp(path: string): string | undefined {
     return `is the configuration of another program; Paceline's is ${CONFIG_FILE_NAMES.join(", ")}`;
   if (/\.[cm]?[jt]sx?$/.test(name)) return undefined;
   if (name.endsWith(".py"))
-    return "is Python: name its callable with `wsgi` in a config, or start a script of FAPWS with --fapws";
+    return "is Python: name its callable with `wsgi` or `asgi`, or a script of FAPWS with `fapws`";
   return `is no app (a module in JavaScript or TypeScript) and no config (${CONFIG_FILE_NAMES.join(", ")})`;
 }
 

@@ -16,6 +16,8 @@ export interface LoadRequest {
   staticFolder?: string | undefined;
   /** A FAPWS start script, in the place of a target. */
   fapwsScript?: string | undefined;
+  /** An app of Python, in the place of a target. */
+  pythonApp?: { kind: "wsgi" | "asgi"; app: string } | undefined;
   cwd: string;
   overrides: Overrides;
   runtimes: Runtimes;
@@ -68,6 +70,9 @@ function pinSource(source: FleetSource): FleetSource {
       return { kind: "static", folder: pinned(source.folder) };
     case "fapws":
       return { kind: "fapws", script: pinned(source.script) };
+    case "wsgi":
+    case "asgi":
+      return { ...source, folder: pinned(source.folder) };
     default:
       return source satisfies never;
   }
@@ -83,11 +88,12 @@ function pinned(path: string): string {
 }
 
 function nameOf(source: FleetSource): string {
-  return nameOfFolder(source.kind === "static" ? source.folder : dirname(placeOf(source)));
+  return nameOfFolder("folder" in source ? source.folder : dirname(placeOf(source)));
 }
 
-function sourceOf({ target, staticFolder, fapwsScript, cwd }: LoadRequest): FleetSource {
+function sourceOf({ target, staticFolder, fapwsScript, pythonApp, cwd }: LoadRequest): FleetSource {
   if (staticFolder !== undefined) return staticSource(staticFolder, cwd);
   if (fapwsScript !== undefined) return fapwsSource(fapwsScript, cwd);
+  if (pythonApp !== undefined) return { ...pythonApp, folder: cwd };
   return findSource(target, cwd);
 }

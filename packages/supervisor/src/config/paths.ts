@@ -27,6 +27,11 @@ export function resolveFolder(path: string, baseDir: string): string | undefined
   return kindOf(absolute) === "folder" ? realpathSync(absolute) : undefined;
 }
 
+/** Whether what an app of Python is named by is a file, and not a module. */
+export function isPythonFile(place: string): boolean {
+  return place.includes("/") || place.endsWith(".py");
+}
+
 /** The file that `path` means, if there is one. */
 export function resolveFile(path: string, baseDir: string): string | undefined {
   const absolute = resolve(baseDir, path);

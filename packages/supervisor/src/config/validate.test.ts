@@ -211,6 +211,40 @@ describe("a configuration that is right", () => {
     expect(pool).toMatchObject({ maxInFlight: 1, launch: { command: join(folder, INTERPRETER) } });
   });
 
+  test("an app of Python may be a file, a factory with arguments, or several", () => {
+    const python = INTERPRETER;
+    const file = join(folder, "start.py");
+    for (const [wsgi, runs] of [
+      ["site.wsgi", "site.wsgi"],
+      ["./start.py", file],
+      ["start.py:app.wsgi", `${file}:app.wsgi`],
+      ["./start.py:make('a:b', c=1)", `${file}:make('a:b', c=1)`],
+      ['shop:create_app("prod")', 'shop:create_app("prod")'],
+      [
+        { "/": "shop:app", "/x/": "./start.py" },
+        { "/": "shop:app", "/x/": file },
+      ],
+    ] as const) {
+      expect(good({ wsgi, python }).pools[0]?.runs.wsgi).toEqual(runs);
+    }
+  });
+
+  test("an ASGI app is given to Python with its server's options, many requests at once", () => {
+    const asgiOptions = { ws_max_size: 1000, access_log: true };
+    const [pool] = good({ asgi: "./start.py:app", asgiServer: "hypercorn", asgiOptions, python: INTERPRETER }).pools;
+    const app = `${join(folder, "start.py")}:app`;
+    expect(pool).toMatchObject({ kind: "asgi", instances: 4, source: app, maxInFlight: null });
+    expect(pool?.runs.asgi).toEqual({ app, server: "hypercorn", options: asgiOptions });
+    const few = good({ asgi: "main:app", python: INTERPRETER, maxInFlight: 2 }).pools[0];
+    expect(few).toMatchObject({ maxInFlight: 2, requestTimeoutMs: 60_000 });
+  });
+
+  test("a start script of FAPWS has its arguments", () => {
+    const script = join(folder, "start.py");
+    const [pool] = good({ fapws: "./start.py", args: ["--port", "80"], python: INTERPRETER }).pools;
+    expect(pool?.runs).toEqual({ fapws: { script, args: ["--port", "80"] } });
+  });
+
   test("an app may be a folder that has one", () => {
     expect(good({ app: "./site" }).pools[0]?.runs.app).toBe(join(folder, "site", "server.mjs"));
   });
@@ -295,6 +329,21 @@ const BAD: [string, unknown, string[]][] = [
     "a start script that is not there",
     { fapws: "./no.py", python: INTERPRETER },
     ["fapws: there is no such file: ./no.py"],
+  ],
+  [
+    "options of an ASGI server that are not the user's",
+    { asgi: "main:app", asgiOptions: { uds: "/tmp/x", ssl_keyfile: "k" }, python: INTERPRETER },
+    ["asgiOptions.uds: is Paceline's to decide", "asgiOptions.ssl_keyfile: is Paceline's to decide"],
+  ],
+  [
+    "a timeout of requests that nobody counts",
+    { asgi: "main:app", requestTimeoutMs: 1000, python: INTERPRETER },
+    ["requestTimeoutMs: is only valid with `maxInFlight`: without it nobody knows which requests go on"],
+  ],
+  [
+    "a WSGI file that is not there",
+    { wsgi: "./no.wsgi:app", python: INTERPRETER },
+    ["wsgi: there is no such file: ./no.wsgi"],
   ],
   [
     "a start script and an app",

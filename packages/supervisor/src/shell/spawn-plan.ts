@@ -131,8 +131,8 @@ function planInstance(
     mark: null,
     tag,
     maxInFlight,
-    // Its own connections to a stranger are those of its clients.
-    perClient: "proxy" in runs,
+    // A proxy's own connections to a stranger are those of its clients; the server of an ASGI app is a stranger itself.
+    perClient: "proxy" in runs || "asgi" in runs,
   };
 }
 

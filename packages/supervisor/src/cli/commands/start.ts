@@ -1,6 +1,7 @@
 /** `paceline start`: a fleet with the dashboard in a terminal, in the foreground, or in a session of its own. */
 import { Option } from "commander";
 import type { RuntimeName } from "../../core/model.js";
+import { PacelineError } from "../../errors.js";
 import {
   collect,
   type JsonOption,
@@ -26,6 +27,13 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   static?: string;
   /** A FAPWS start script. */
   fapws?: string;
+  /** What the script is to have in sys.argv. */
+  scriptArgs?: string[];
+  /** Apps of Python, as the config names them. */
+  wsgi?: string;
+  asgi?: string;
+  /** Their interpreter. */
+  python?: string;
   /** False with --no-dashboard. */
   dashboard: boolean;
   logFormat?: "text" | "json" | "none";
@@ -44,8 +52,12 @@ export const start: DefineCommand = (program, action) => {
       "start a fleet: from a config file, an app module, a folder that has one of them, or a folder of files",
     )
     .argument("[config|app]", "a config file, an app module or a folder", ".")
+    .argument("[args...]", "with --fapws: arguments of the script, after --")
     .option("--static <folder>", "serve the files of this folder; no config, no app")
+    .option("--wsgi <app>", "run this WSGI app of Python, such as mysite.wsgi:application; no config")
+    .option("--asgi <app>", "run this ASGI app of Python, such as main:app; no config")
     .option("--fapws <script>", "run this FAPWS start script; no config")
+    .option("--python <path>", "the Python interpreter for these (default: python3)")
     .option("-d, --detach", "return when all instances are ready, and leave the fleet running")
     .option("-i, --instances <n>", 'how many instances, or "cpus"', parseInstances)
     .option("-l, --listen <address>", "where to listen, such as 127.0.0.1:8080; may be repeated", collect)
@@ -62,7 +74,8 @@ export const start: DefineCommand = (program, action) => {
     .addOption(new Option("--notify-fd <fd>").argParser(parseCount).hideHelp())
     .addOption(new Option("--fleet-fd <fd>").argParser(parseCount).hideHelp());
   withTimeout(withJson(command)).action(
-    action(async (target: string, options: StartOptions) => {
+    action(async (given: string, args: string[], startOptions: StartOptions) => {
+      const { target, options } = withScriptArgs(given, args, startOptions);
       if (options.orReload) {
         const { reloadRunning } = await import("../reload-running.js");
         const status = await reloadRunning(target, options);
@@ -81,6 +94,22 @@ export const start: DefineCommand = (program, action) => {
     }),
   );
 };
+
+/** Beside a script nothing is to be named: what follows after `--` is the script's. */
+function withScriptArgs(
+  given: string,
+  args: string[],
+  options: StartOptions,
+): { target: string; options: StartOptions } {
+  const dashes = process.argv.indexOf("--");
+  const after = dashes < 0 ? [] : process.argv.slice(dashes + 1);
+  const isScripts = options.fapws !== undefined && after.length === args.length + 1;
+  if (!isScripts && args.length > 0) throw new PacelineError("usage", `too many arguments: ${args.join(" ")}`);
+  if (!isScripts) return { target: given, options };
+  // In the place of the target a supervisor of ours has a dot.
+  const scriptArgs = given === "." ? args : [given, ...args];
+  return { target: ".", options: { ...options, ...(scriptArgs.length > 0 && { scriptArgs }) } };
+}
 
 /** In a terminal that a person looks at, unless they asked for the log. */
 function wantsDashboard({ dashboard, logFormat, json, notifyFd }: StartOptions): boolean {

@@ -1,6 +1,7 @@
 /** The kind `app`: a module of the user's. */
-import { text, texts, word } from "../fields.js";
+import { text, word } from "../fields.js";
 import { resolveApp, resolveFile } from "../paths.js";
+import { args } from "./args.js";
 import { poolKind } from "./kind.js";
 
 export const app = poolKind({
@@ -13,7 +14,7 @@ export const app = poolKind({
       ["fetch", "node"],
       'How the app is called: `"fetch"`, with `(request, info)`, or `"node"`, with `(req, res)`. Default: what the shape of the default export tells; needed only for a function that leaves it open.',
     ),
-    args: texts("Arguments for the app: `process.argv` is the runtime, the app's path, and these. Default: none."),
+    args,
     bunfig: text(
       "A bunfig.toml for the app's instances on Bun, from the config file's folder; paths in it, such as those of `preload`, are taken from `cwd`. Without this key Bun reads none, nor any .env file, and installs nothing.",
     ),

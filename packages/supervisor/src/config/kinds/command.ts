@@ -2,10 +2,11 @@
 import { constants } from "node:os";
 import { basename } from "node:path";
 import { PLACEHOLDERS, placeholdersIn } from "../../core/placeholders.js";
-import { commandWords, count, text } from "../fields.js";
+import { commandWords, text } from "../fields.js";
 import { findProgram } from "../programs.js";
 import { suggest } from "../suggest.js";
 import { type KindContext, poolKind } from "./kind.js";
+import { maxInFlight } from "./max-in-flight.js";
 import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
 
 const DEFAULT_STOP_SIGNAL = "SIGTERM";
@@ -17,11 +18,7 @@ export const command = poolKind({
       'A program that serves HTTP, and its arguments, in the place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool\'s `env`, `{socket}` stands for the path of the unix socket to serve on, `{host}` and `{port}` for the TCP address, `{name}` for the instance\'s name, `{bun}` for the Bun that comes with Paceline; without `{socket}` it serves on the port, which PORT and HOST tell too. See [commands.md](commands.md).',
     ),
     stopSignal: text('The signal with which a command is asked to end. Default: `"SIGTERM"`.'),
-    maxInFlight: count(
-      1024,
-      "How many requests each balancer sends to one instance of a command at once; others wait in the queue. Let it be what the program has of processes and threads, when they are few.",
-      { max: 100_000 },
-    ),
+    maxInFlight,
     requestTimeoutMs,
   },
   defaultInstances: 1,

@@ -1,6 +1,7 @@
 /** The kind `fapws`: a start script of FAPWS, which registers its callbacks itself. */
 import { text } from "../fields.js";
 import { resolveFile } from "../paths.js";
+import { args } from "./args.js";
 import { poolKind } from "./kind.js";
 import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
 import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
@@ -11,6 +12,7 @@ export const fapws = poolKind({
     fapws: text(
       "A FAPWS start script, from the config file's folder, such as `./start.py`: Paceline's package `fapws` stands in for FAPWS, and each instance runs the script. See [migrating-from-fapws.md](migrating-from-fapws.md).",
     ),
+    args,
     python,
     requestTimeoutMs,
   },
@@ -21,7 +23,7 @@ export const fapws = poolKind({
     return {
       source: script ?? "",
       relayed: { sendsFiles: true },
-      runs: { fapws: { script } },
+      runs: { fapws: { script, ...(keys.args && { args: keys.args }) } },
       launch: launchPython(keys.python, context),
       maxInFlight: PYTHON_MAX_IN_FLIGHT,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,

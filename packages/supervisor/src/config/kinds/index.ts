@@ -1,5 +1,6 @@
 /** Every kind of pool there is; a new one is a file beside this one and a line here. */
 import { app } from "./app.js";
+import { asgi } from "./asgi.js";
 import { command } from "./command.js";
 import { fapws } from "./fapws.js";
 import type { Fields, PoolKind } from "./kind.js";
@@ -7,7 +8,7 @@ import { proxy } from "./proxy.js";
 import { staticFiles } from "./static.js";
 import { wsgi } from "./wsgi.js";
 
-const ALL = [app, staticFiles, wsgi, fapws, command, proxy] as const;
+const ALL = [app, staticFiles, wsgi, asgi, fapws, command, proxy] as const;
 
 type Merged<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer All) => void ? All : never;
 

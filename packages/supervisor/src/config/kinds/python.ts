@@ -10,11 +10,11 @@ const OLDEST = [3, 9] as const;
 /** An interpreter that says nothing for so long is not one to start instances on. */
 const ASK_TIMEOUT_MS = 10_000;
 
-/** A pool has at most this many requests at an instance: Python code answers one after the other. */
+/** A pool has at most this many requests at an instance: WSGI code answers one after the other. */
 export const PYTHON_MAX_IN_FLIGHT = 1;
 
 export const python = text(
-  "The Python interpreter, 3.9 or newer, for `wsgi` and `fapws`: a path from the config file's folder, such as `.venv/bin/python`, or a name that is looked for on PATH. Default: `python3`.",
+  "The Python interpreter, 3.9 or newer, for `wsgi`, `asgi` and `fapws`: a path from the config file's folder, such as `.venv/bin/python`, or a name that is looked for on PATH. Default: `python3`.",
 );
 
 /** What an instance is started as on the interpreter that `given` means; what is wrong with that is reported under `python`. */

@@ -3,16 +3,16 @@ import { count, textOrTable } from "../fields.js";
 import type { KindContext } from "./kind.js";
 import { poolKind } from "./kind.js";
 import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
+import { readPythonApp } from "./python-app.js";
 import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
 
-/** `package.module`, `module:attribute`, `module:attribute.attribute`, `module:factory()`. */
-const CALLABLE = /^[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?)?$/u;
+const EXAMPLE = "mysite.wsgi:application";
 
 export const wsgi = poolKind({
   name: "wsgi",
   fields: {
     wsgi: textOrTable(
-      'A WSGI callable of Python: `"mysite.wsgi:application"`, `"package.module:factory()"`; without a colon, `application` of the module. Several in one instance: a table by path prefix, `{ "/": "site:app", "/api/": "api:app" }`, of which the longest that fits answers, with its prefix in SCRIPT_NAME. Modules are found from `cwd`.',
+      'A WSGI callable of Python: `"mysite.wsgi:application"`, `"package.module:factory(\'prod\')"`, `"./graphite.wsgi"`; without a colon, `application` of the module or file (or else `app`). Several in one instance: a table by path prefix, `{ "/": "site:app", "/api/": "api:app" }`, of which the longest that fits answers, with its prefix in SCRIPT_NAME. Modules are found from `cwd`.',
     ),
     python,
     threads: count(
@@ -24,9 +24,9 @@ export const wsgi = poolKind({
   },
   defaultInstances: 4,
   resolve(keys, context) {
-    const { wsgi = "", threads = PYTHON_MAX_IN_FLIGHT } = keys;
-    if (typeof wsgi === "string") checkCallable(["wsgi"], wsgi, context);
-    else checkTable(wsgi, context);
+    const { wsgi: given = "", threads = PYTHON_MAX_IN_FLIGHT } = keys;
+    const wsgi =
+      typeof given === "string" ? readPythonApp(["wsgi"], given, EXAMPLE, context) : readTable(given, context);
     return {
       source: typeof wsgi === "string" ? wsgi : Object.values(wsgi).join(", "),
       relayed: { sendsFiles: true },
@@ -38,7 +38,7 @@ export const wsgi = poolKind({
   },
 });
 
-function checkTable(table: Record<string, string>, context: KindContext): void {
+function readTable(table: Record<string, string>, context: KindContext): Record<string, string> {
   const prefixes = Object.keys(table);
   if (prefixes.length === 0) context.report(["wsgi"], "must name at least one callable");
   const known = new Map<string, string>();
@@ -48,12 +48,8 @@ function checkTable(table: Record<string, string>, context: KindContext): void {
     if (!prefix.startsWith("/")) context.report(["wsgi", prefix], 'a prefix begins with "/"');
     else if (other !== undefined) context.report(["wsgi", prefix], `is the same prefix as "${other}"`);
     known.set(bare, prefix);
-    checkCallable(["wsgi", prefix], table[prefix] as string, context);
   }
-}
-
-function checkCallable(path: string[], name: string, { report }: KindContext): void {
-  if (!CALLABLE.test(name)) {
-    report(path, `must be a module and its callable, such as "mysite.wsgi:application", not ${JSON.stringify(name)}`);
-  }
+  return Object.fromEntries(
+    prefixes.map((prefix) => [prefix, readPythonApp(["wsgi", prefix], table[prefix] as string, EXAMPLE, context)]),
+  );
 }

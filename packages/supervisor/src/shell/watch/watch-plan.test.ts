@@ -3,7 +3,7 @@ import type { PoolConfig } from "../../core/model.js";
 import { union, WatchPlan } from "./watch-plan.js";
 
 const pool = (name: string, source: string, envFiles: string[] = [], kind = "app") =>
-  ({ name, kind, source, envFiles }) as PoolConfig;
+  ({ name, kind, source, envFiles, cwd: `/in/${name}` }) as PoolConfig;
 
 const plan = new WatchPlan(
   {
@@ -15,6 +15,9 @@ const plan = new WatchPlan(
       pool("api", "/api/src/app.ts"),
       pool("files", "/site/public", [], "static"),
       pool("book", "/book/start.py", [], "fapws"),
+      pool("shop", "shop:create_app('/x')", [], "wsgi"),
+      pool("live", "main:app", [], "asgi"),
+      pool("graph", "/conf/graphite.wsgi:app", [], "wsgi"),
     ],
   },
   "/site/paceline.config.ts",
@@ -33,6 +36,10 @@ describe("what a change means", () => {
     ["/site/node_modules/lib/.x/lib/a.js", ["lib"]],
     ["/api/src/app.ts", ["api"]],
     ["/book/views/page.py", ["book"]],
+    ["/in/shop/models.py", ["shop"]],
+    ["/in/live/main.py", ["live"]],
+    ["/in/graph/lib.py", ["graph"]],
+    ["/conf/graphite.wsgi", ["graph"]],
     ["/book/views/__pycache__/page.cpython-311.pyc", []],
     // Files that are named, wherever they lie.
     ["/site/paceline.config.ts", "all"],

@@ -31,10 +31,9 @@ export class WatchPlan {
     private readonly runDir: string,
   ) {
     for (const { name, kind, source, cwd, envFiles } of pools) {
-      if (kind === "app" || kind === "wsgi" || kind === "fapws") {
-        // Python finds the modules of a callable from the working directory, those of a script from its folder.
-        const root = kind === "wsgi" ? cwd : dirname(source);
-        this.poolsByRoot.set(root, [...(this.poolsByRoot.get(root) ?? []), name]);
+      if (kind === "app" || kind === "wsgi" || kind === "asgi" || kind === "fapws") {
+        for (const root of rootsOf(kind, source, cwd))
+          this.poolsByRoot.set(root, [...(this.poolsByRoot.get(root) ?? []), name]);
       } else if (kind === "static") this.served.push(source);
       for (const file of envFiles) {
         this.poolsByFile.set(file, [...((this.poolsByFile.get(file) as string[] | undefined) ?? []), name]);
@@ -71,6 +70,13 @@ export class WatchPlan {
   private rootOf(path: string): string | undefined {
     return deepestOf(this.roots, path);
   }
+}
+
+/** Python finds the modules of a callable from the working directory, those of a script or file from its folder too. */
+function rootsOf(kind: string, source: string, cwd: string): string[] {
+  const folder = dirname(source);
+  if (kind === "app" || kind === "fapws") return [folder];
+  return source.startsWith(sep) && deepestOf([cwd], folder) === undefined ? [cwd, folder] : [cwd];
 }
 
 /** The innermost of the folders that hold `path`. */

@@ -1,0 +1,219 @@
+"""The ASGI app that a server calls in the place of the user's: it tells who the client is, counts, and ends what would hold up a drain."""
+
+import asyncio
+from time import monotonic
+from urllib.parse import unquote
+
+from . import forks
+
+# RFC 6455, and the registry that it made: the service restarts, the client may connect again.
+SERVICE_RESTART = 1012
+LOCAL = ("127.0.0.1", 0)
+_SECURE = {"http": "https", "ws": "wss"}
+
+
+class Gateway:
+    """Stands between the server and the app, in the event loop's thread alone."""
+
+    def __init__(self, app, counts, is_root_in_path):
+        """`is_root_in_path`: whether this server's `path` begins with `root_path`, as newer ones have it."""
+        self._app = app
+        self._counts = counts
+        self._is_root_in_path = is_root_in_path
+        self.is_leaving = False
+        # The last line of what the app said when its lifespan failed to start.
+        self.startup_problem = None
+        # WebSockets that were accepted, and requests that wait for their client to leave.
+        self.sockets = set()
+        self.waiting = set()
+
+    async def __call__(self, scope, receive, send):
+        kind = scope["type"]
+        if kind == "http":
+            exchange = Exchange(self, receive, send)
+        elif kind == "websocket":
+            exchange = Tunnel(self, receive, send)
+        else:
+            await self._app(scope, receive, self._watch_lifespan(send) if kind == "lifespan" else send)
+            return
+        counts = self._counts
+        self._tell_client(scope)
+        counts.begin()
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except Exception:
+            # What an app raises because it was cut is of no interest to anybody.
+            if not exchange.was_cut:
+                if exchange.status < 500:
+                    counts.errors += 1
+                raise
+        finally:
+            self.sockets.discard(exchange)
+            counts.end((exchange.ended_at or monotonic()) - exchange.began_at)
+        if exchange.was_cut:
+            await exchange.complete()
+
+    def leave(self):
+        """A drain begins, and no balancer sends anything new: WebSockets and event streams end, and their clients connect to another instance."""
+        if self.is_leaving:
+            return
+        self.is_leaving = True
+        for exchange in list(self.waiting):
+            exchange.cut()
+        for socket in list(self.sockets):
+            asyncio.ensure_future(socket.close())
+
+    def _tell_client(self, scope):
+        """What the balancer says of the client, which is all there is: only it can reach the instance's socket."""
+        host = told = None
+        # The supervisor's own questions, such as for readyPath, come past the balancer.
+        scope["client"] = LOCAL
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"x-forwarded-for":
+                scope["client"] = (value.split(b",", 1)[0].strip().decode("latin-1"), 0)
+            elif name == b"x-forwarded-proto":
+                if value == b"https":
+                    scope["scheme"] = _SECURE.get(scope["scheme"], scope["scheme"])
+            elif name == b"x-forwarded-host":
+                told = value.split(b",", 1)[0].strip()
+            elif name == b"x-forwarded-prefix":
+                self._put_root(scope, value)
+        if told and host is not None and host != told:
+            scope["headers"] = [(name, told if name == b"host" else value) for name, value in scope["headers"]]
+
+    def _put_root(self, scope, value):
+        prefix = value.split(b",", 1)[0].strip().rstrip(b"/")
+        if prefix[:1] != b"/":
+            return
+        scope["root_path"] = unquote(prefix.decode("latin-1"))
+        if self._is_root_in_path:
+            scope["path"] = scope["root_path"] + scope["path"]
+            if scope.get("raw_path") is not None:
+                scope["raw_path"] = prefix + scope["raw_path"]
+
+    def _watch_lifespan(self, send):
+        async def watch(message):
+            if message["type"] == "lifespan.startup.failed":
+                lines = str(message.get("message", "")).strip().splitlines()
+                self.startup_problem = lines[-1].strip() if lines else "its lifespan failed"
+            await send(message)
+
+        return watch
+
+
+class Exchange:
+    """One request and its response."""
+
+    __slots__ = ("_cut", "_gateway", "_is_body_over", "_is_complete", "_is_events", "_receive", "_send", "began_at", "ended_at", "status", "was_cut")
+
+    def __init__(self, gateway, receive, send):
+        self._gateway = gateway
+        self._receive = receive
+        self._send = send
+        self._is_body_over = False
+        self._is_events = False
+        self._is_complete = False
+        # Resolves when the app is to be told that its client has left; made for those that wait for that.
+        self._cut = None
+        self.was_cut = False
+        self.status = 0
+        self.began_at = monotonic()
+        self.ended_at = None
+
+    async def receive(self):
+        if self._is_body_over:
+            return await self._client_gone()
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._is_body_over = True
+        return message
+
+    async def send(self, message):
+        if forks.is_child:
+            forks.end("in a request")
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self.status >= 500:
+                self._gateway._counts.errors += 1
+            for name, value in message.get("headers", ()):
+                if len(name) == 12 and name.lower() == b"content-type":
+                    self._is_events = value.startswith(b"text/event-stream")
+            await self._send(message)
+            if self._is_events and self._gateway.is_leaving:
+                self.cut()
+            return
+        await self._send(message)
+        if not message.get("more_body", False):
+            self._is_complete = True
+            self.ended_at = monotonic()
+
+    def cut(self):
+        """Tells the app that its client has left, if it sends events: those never end by themselves, and the client asks for them again."""
+        if self._is_events and self._cut is not None and not self._cut.done():
+            self._cut.set_result(None)
+
+    async def complete(self):
+        """Ends the response in good order, where the app left it."""
+        if not self._is_complete:
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _client_gone(self):
+        gateway = self._gateway
+        loop = asyncio.get_running_loop()
+        gone = loop.create_task(self._receive())
+        self._cut = loop.create_future()
+        gateway.waiting.add(self)
+        if gateway.is_leaving:
+            self.cut()
+        try:
+            await asyncio.wait((gone, self._cut), return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                return gone.result()
+            self.was_cut = True
+            return {"type": "http.disconnect"}
+        finally:
+            gateway.waiting.discard(self)
+            gone.cancel()
+            self._cut.cancel()
+
+
+class Tunnel:
+    """One WebSocket."""
+
+    __slots__ = ("_gateway", "_send", "began_at", "ended_at", "receive", "status", "was_cut")
+
+    def __init__(self, gateway, receive, send):
+        self._gateway = gateway
+        self._send = send
+        self.receive = receive
+        self.was_cut = False
+        self.status = 0
+        self.began_at = monotonic()
+        self.ended_at = None
+
+    async def send(self, message):
+        # What the app says after that has nobody to go to.
+        if self.was_cut:
+            return
+        await self._send(message)
+        if self.ended_at is None:
+            # A handshake took so long; for how long it is open tells nothing.
+            self.ended_at = monotonic()
+            if message["type"] == "websocket.accept":
+                self._gateway.sockets.add(self)
+                if self._gateway.is_leaving:
+                    await self.close()
+
+    async def close(self):
+        if self.was_cut:
+            return
+        self.was_cut = True
+        try:
+            await self._send({"type": "websocket.close", "code": SERVICE_RESTART})
+        except Exception:
+            pass  # It has closed meanwhile.
+
+    async def complete(self):
+        pass

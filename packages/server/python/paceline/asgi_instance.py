@@ -1,0 +1,104 @@
+"""An instance that serves an ASGI app: the server's event loop, and what the supervisor asks of it."""
+
+from . import forks
+from .asgi import Gateway
+from .asgi_servers import find_server, make_server
+from .errors import AppError
+from .load import load_app
+
+
+def run_asgi(spec, instance):
+    """Serves until all is drained, and returns then. Raises InstanceError."""
+    name = find_server(spec.get("server"))
+    app = load_app(spec["app"], "asgi")
+    AsgiInstance(spec, instance, name, app).run()
+
+
+def load_asgi(spec):
+    """What can be wrong before anything is served. Raises InstanceError."""
+    find_server(spec.get("server"))
+    load_app(spec["app"], "asgi")
+
+
+class AsgiInstance:
+    """What the instance's link has for a server, and the server for an instance."""
+
+    def __init__(self, spec, instance, name, app):
+        self._name = spec["app"]
+        self._instance = instance
+        self._loop = None
+        self._listener = None
+        self.drain_timeout_s = instance.identity.spec["drainTimeoutMs"] / 1000
+
+        def gateway_of(is_root_in_path):
+            return Gateway(app, instance.counts, is_root_in_path)
+
+        self._server = make_server(name, gateway_of, spec.get("options", {}), self)
+
+    def run(self):
+        instance = self._instance
+        self._listener = instance.bind()
+        instance.begin(self)
+        try:
+            self._server.run(self._listener)
+        except (Exception, SystemExit) as error:
+            if forks.is_child:
+                forks.end("in a task", error)
+            if instance.is_listening:
+                raise
+            raise AppError(self._startup_problem(error)) from error
+        finally:
+            self._loop = None
+        if forks.is_child:
+            forks.end("in a task")
+        if not instance.is_listening:
+            raise AppError(self._startup_problem(None))
+        instance.finish()
+
+    def _startup_problem(self, error):
+        problem = self._server.gateway.startup_problem
+        if problem is None and error is not None:
+            problem = f"{type(error).__name__}: {error}"
+        return f"{self._name} failed to start: {problem or 'the server ended'}"
+
+    # For the server.
+
+    def on_loop(self, loop):
+        self._loop = loop
+        self._instance.turns_with(loop.call_soon_threadsafe)
+
+    def on_listening(self):
+        self._instance.listens()
+
+    # For the link's thread, by way of the instance.
+
+    def wake(self):
+        self._soon(self._look)
+
+    def drain_follows(self):
+        self._soon(self._server.gateway.leave)
+
+    def cut(self):
+        """The drain's deadline has passed. Whether the app is given a moment to end."""
+        return self._soon(self._server.cut)
+
+    def close_sockets(self):
+        if self._listener is not None:
+            self._listener.close()
+
+    def _soon(self, call):
+        loop = self._loop
+        if loop is None:
+            return False
+        try:
+            loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            return False  # It has closed meanwhile.
+        return True
+
+    def _look(self):
+        instance = self._instance
+        if instance.is_leaving:
+            self._server.gateway.leave()
+        if instance.is_released:
+            self._server.finish()

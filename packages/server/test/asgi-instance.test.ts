@@ -1,0 +1,115 @@
+/** An instance that serves an ASGI app in the user's own server: what it reports, how it leaves, what it says when it cannot start. */
+import { statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, type TestContext, test } from "vitest";
+import { WebSocket } from "ws";
+import { findPython } from "./python.js";
+import { bodyOf, PythonInstance } from "./python-instance.js";
+
+const SERVERS = (["uvicorn", "hypercorn"] as const).map((server) => ({ server, python: findPython(server) }));
+
+describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
+  async function spawn(context: TestContext, app = "asgi_app:app", spec: object = {}): Promise<PythonInstance> {
+    if (python === undefined) context.skip(`${server} is not installed for a Python here`);
+    return await PythonInstance.spawn(context, { asgi: { app, server, options: {} }, ...spec }, {}, python);
+  }
+
+  async function start(context: TestContext, spec: object = {}): Promise<PythonInstance> {
+    const instance = await spawn(context, "asgi_app:app", spec);
+    await instance.supervisor.hears("ready");
+    return instance;
+  }
+
+  test("is ready when its lifespan has started, on a socket of mode 0600; tells the client, counts, and leaves no child serving", async (context) => {
+    const instance = await start(context);
+    const { supervisor, program } = instance;
+    await program.line(/^# lifespan\.startup$/);
+    expect(statSync(supervisor.target.path).mode & 0o777).toBe(0o600);
+
+    const fields = "X-Forwarded-For: 9.9.9.9, 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Prefix: /sh%20op\r\n";
+    const seen = JSON.parse(bodyOf(await instance.get("/scope", fields)));
+    expect(seen).toMatchObject({ client: ["9.9.9.9", 0], scheme: "https", root_path: "/sh op" });
+    expect(["/scope", "/sh op/scope"]).toContain(seen.path);
+
+    expect(await instance.get("/throws")).toMatch(/^HTTP\/1\.1 500 /);
+    expect(await instance.get("/fails")).toMatch(/^HTTP\/1\.1 503 /);
+    expect(bodyOf(await instance.get("/forks"))).toBe("the child exited with 1");
+    await supervisor.hears("stats", (it) => it.requestsTotal === 4 && it.errorsTotal === 2 && it.inFlight === 0);
+  });
+
+  test("drains: background work, WebSockets and event streams end in good order, then its lifespan", async (context) => {
+    const instance = await start(context);
+    const { supervisor, program } = instance;
+    const go = join(supervisor.directory, "go");
+    expect(bodyOf(await instance.get(`/background?${go}`, "", "POST"))).toBe("accepted");
+    const socket = new WebSocket(`ws+unix:${supervisor.target.path}:/ws`);
+    const closed = new Promise((resolve, reject) => {
+      socket.on("close", resolve);
+      socket.on("error", reject);
+    });
+    const heard = new Promise((resolve) => socket.on("message", (data) => resolve(String(data))));
+    socket.on("open", () => socket.send("hello"));
+    expect(await heard).toBe("hello");
+    const events = instance.wire().send("GET /events HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    await events.gets(/data: x/);
+    supervisor.say({ type: "drain", deadlineMs: 20_000 });
+    expect(await events.closed()).toMatch(/\r\n0\r\n\r\n$/);
+    expect(await closed).toBe(1012);
+    // It serves until no balancer has a connection.
+    expect(bodyOf(await instance.get("/hello"))).toBe("hello");
+    supervisor.say({ type: "released" });
+    writeFileSync(go, "");
+    expect(await program.exited).toEqual({ code: 0, signal: null });
+    const lines = program.output.filter((line) => line.startsWith("# ") && !line.includes("startup"));
+    // hypercorn says 1000 to the app, whatever was sent.
+    const code = server === "uvicorn" ? 1012 : 1000;
+    expect(lines).toEqual([`# disconnected with ${code}`, "# background done", "# lifespan.shutdown"]);
+    expect(instance.output).not.toContain("Traceback");
+    expect(supervisor.heard.at(-1)).toMatchObject({ type: "stats", inFlight: 0, requestsTotal: 4 });
+  });
+
+  test("at the drain's deadline what is left is cut, and its lifespan still ends", async (context) => {
+    const instance = await start(context);
+    const { supervisor, program } = instance;
+    const endless = instance.wire().send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
+    await program.line(/^# endless began/);
+    supervisor.say({ type: "drain", deadlineMs: 300 });
+    expect(await program.exited).toEqual({ code: 0, signal: null });
+    expect(await endless.closed()).not.toMatch(/\r\n0\r\n\r\n$/);
+    expect(program.output).toContain("stopped at the deadline with 1 requests in flight");
+    expect(program.output).toContain("# lifespan.shutdown");
+  });
+
+  test("gives a sign of life, and reports, only when its event loop has turned", async (context) => {
+    const instance = await start(context);
+    const { supervisor, program } = instance;
+    supervisor.say({ type: "ping" });
+    await supervisor.hears("pong");
+    const go = join(supervisor.directory, "go");
+    const blocked = instance.wire().send(`GET /blocks?${go} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    await program.line(/^# blocks/);
+    const before = supervisor.heard.length;
+    supervisor.say({ type: "ping" });
+    // The link's thread answers this by itself, so it has read the ping.
+    supervisor.say({ type: "probe", id: 7, path: "/", host: "a" });
+    await supervisor.hears("probed");
+    expect(supervisor.heard.slice(before).map(({ type }) => type)).toEqual(["probed"]);
+    writeFileSync(go, "");
+    expect(await blocked.closed()).toMatch(/unblocked/);
+    await supervisor.hears("pong", (it) => supervisor.heard.indexOf(it) > before);
+  });
+
+  test("says why it cannot start, and exits 1", async (context) => {
+    for (const [app, options, message] of [
+      ["asgi_app:fails_to_start", {}, /^asgi_app:fails_to_start failed to start: .*no database/],
+      ["wsgi_app:application", {}, /is a WSGI app.*`wsgi`/],
+      ["asgi_app:app", { nonsense: 1 }, /^asgiOptions: \w+.* has no option 'nonsense'$/],
+    ] as const) {
+      const instance = await spawn(context, app, { asgi: { app, server, options } });
+      const fault = await instance.supervisor.hears("fault");
+      expect(fault.message).toMatch(message);
+      expect(await instance.program.exited).toEqual({ code: 1, signal: null });
+      expect(instance.output).toContain(`paceline: ${fault.message}`);
+    }
+  });
+});

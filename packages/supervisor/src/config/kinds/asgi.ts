@@ -1,0 +1,57 @@
+/** The kind `asgi`: asynchronous apps of Python (FastAPI, Starlette, Quart, Django), in the user's own uvicorn or hypercorn. */
+import { text, valueTable, word } from "../fields.js";
+import { poolKind } from "./kind.js";
+import { maxInFlight } from "./max-in-flight.js";
+import { launchPython, python } from "./python.js";
+import { readPythonApp } from "./python-app.js";
+import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
+
+/** Of uvicorn and of hypercorn: where and how often it serves, which is the pool's, and who is believed, which is the balancer's. */
+const NOT_OPTIONS = new Set([
+  ...["app", "factory", "host", "port", "uds", "fd", "workers", "reload", "proxy_headers", "forwarded_allow_ips"],
+  ...["root_path", "timeout_keep_alive", "timeout_graceful_shutdown", "limit_max_requests"],
+  ...["application_path", "bind", "insecure_bind", "quic_bind", "umask", "user", "group", "daemon", "pid_path"],
+  ...["use_reloader", "keep_alive_timeout", "graceful_timeout", "worker_class"],
+]);
+
+export const asgi = poolKind({
+  name: "asgi",
+  fields: {
+    asgi: text(
+      'An ASGI app of Python, such as one of FastAPI, Starlette, Quart or async Django: `"main:app"`, `"mysite.asgi:application"`, `"./main.py:app"`, `"shop:create_app(\'prod\')"`. Each instance runs it in the uvicorn or hypercorn of `python`. Modules are found from `cwd`. See [asgi.md](asgi.md).',
+    ),
+    asgiServer: word(
+      ["uvicorn", "hypercorn"],
+      "What runs an `asgi` app. Default: the first of them that is installed for `python`.",
+    ),
+    asgiOptions: valueTable(
+      'Options of that server by the names that they have in Python: `{ ws_max_size: 65536, access_log: true }` of `uvicorn.Config`, or attributes of `hypercorn.Config`. Default: those of the server, but no access log, and a log from "warning" upward.',
+    ),
+    python,
+    maxInFlight,
+    requestTimeoutMs,
+  },
+  defaultInstances: 4,
+  resolve(keys, context) {
+    const app = readPythonApp(["asgi"], keys.asgi ?? "", "main:app", context);
+    for (const name of Object.keys(keys.asgiOptions ?? {})) {
+      if (NOT_OPTIONS.has(name) || name.startsWith("ssl_") || name.startsWith("reload_"))
+        context.report(["asgiOptions", name], "is Paceline's to decide");
+    }
+    if (keys.requestTimeoutMs !== undefined && keys.maxInFlight === undefined)
+      context.report(
+        ["requestTimeoutMs"],
+        "is only valid with `maxInFlight`: without it nobody knows which requests go on",
+      );
+    return {
+      source: app,
+      relayed: { sendsFiles: true },
+      runs: { asgi: { app, server: keys.asgiServer, options: keys.asgiOptions ?? {} } },
+      launch: launchPython(keys.python, context),
+      ...(keys.maxInFlight !== undefined && {
+        maxInFlight: keys.maxInFlight,
+        requestTimeoutMs: REQUEST_TIMEOUT_MS,
+      }),
+    };
+  },
+});

@@ -1,0 +1,8 @@
+/** The key of kinds whose programs may take few requests at once. */
+import { count } from "../fields.js";
+
+export const maxInFlight = count(
+  1024,
+  "How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; others wait in the queue. Let it be what the program has of processes and threads, when they are few.",
+  { max: 100_000 },
+);

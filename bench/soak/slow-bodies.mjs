@@ -1,12 +1,14 @@
 /**
  * A slow reader of a body of 60 MB, held as one string, as bytes, in a file and made block by block: the instance does not
- * run round while it waits, and no other client waits for it. Alone, and behind a balancer; `--runtime node` for Node.
+ * run round while it waits, and no other client waits for it. Alone, and behind a balancer; `--runtime node` for Node. Then slow clients of
+ * instances of Python. `--only instance` or `--only clients` runs one of the two, `--seconds` says for how long the clients are slow.
  */
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { slowClients } from "./slow-clients.mjs";
 import { cpuSeconds, p99OfOthers, serveAlone, slowReader, startFleet, verdict, wait } from "./support.mjs";
 
 const BODIES = ["/string", "/bytes", "/file.bin", "/iterable"];
@@ -16,7 +18,13 @@ const SECONDS = 5;
 const MOST_CPU = 0.05;
 const APP = fileURLToPath(new URL("slow-bodies-app.ts", import.meta.url));
 
-const { runtime } = parseArgs({ options: { runtime: { type: "string", default: "bun" } } }).values;
+const { runtime, only, seconds } = parseArgs({
+  options: {
+    runtime: { type: "string", default: "bun" },
+    only: { type: "string" },
+    seconds: { type: "string", default: "60" },
+  },
+}).values;
 
 async function measure(name, port, pid) {
   const alone = await p99OfOthers(port, 3);
@@ -38,21 +46,26 @@ async function measure(name, port, pid) {
   }
 }
 
-const folder = mkdtempSync(path.join(tmpdir(), "paceline-bodies-"));
-try {
-  writeFileSync(path.join(folder, "file.bin"), "");
-  truncateSync(path.join(folder, "file.bin"), FILE_BYTES);
-  const env = { SOAK_FOLDER: folder };
-  const alone = await serveAlone([APP], runtime, env);
-  await measure(`alone on ${runtime}`, alone.port, alone.pid);
-  await alone.stop();
-  const fleet = await startFleet(1, { runtime, balancer: { runtime }, app: APP, env });
+async function measureInstance() {
+  const folder = mkdtempSync(path.join(tmpdir(), "paceline-bodies-"));
   try {
-    const [pool] = (await fleet.status()).pools;
-    await measure(`behind a balancer on ${runtime}`, fleet.port, pool.instances[0].pid);
+    writeFileSync(path.join(folder, "file.bin"), "");
+    truncateSync(path.join(folder, "file.bin"), FILE_BYTES);
+    const env = { SOAK_FOLDER: folder };
+    const alone = await serveAlone([APP], runtime, env);
+    await measure(`alone on ${runtime}`, alone.port, alone.pid);
+    await alone.stop();
+    const fleet = await startFleet(1, { runtime, balancer: { runtime }, app: APP, env });
+    try {
+      const [pool] = (await fleet.status()).pools;
+      await measure(`behind a balancer on ${runtime}`, fleet.port, pool.instances[0].pid);
+    } finally {
+      await fleet.stop();
+    }
   } finally {
-    await fleet.stop();
+    rmSync(folder, { recursive: true, force: true });
   }
-} finally {
-  rmSync(folder, { recursive: true, force: true });
 }
+
+if (only !== "clients") await measureInstance();
+if (only !== "instance") await slowClients(runtime, Number(seconds));

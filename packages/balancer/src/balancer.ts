@@ -132,6 +132,14 @@ export class Balancer {
     return this.listeners.length > 0;
   }
 
+  get spoolBytes(): number {
+    return this.relay.spool.usedBytes;
+  }
+
+  heldStats(): ReturnType<Membership["heldStats"]> {
+    return this.membership.heldStats();
+  }
+
   takeUpstreamStats(): ReturnType<Membership["takeStats"]> {
     return this.membership.takeStats();
   }

@@ -1,5 +1,5 @@
 /** Follows the snapshots: which pools there are, which upstreams are in them, and which are leaving. */
-import type { Snapshot, SnapshotUpstream, UpstreamStats } from "@paceline/link";
+import type { HeldStats, Snapshot, SnapshotUpstream, UpstreamStats } from "@paceline/link";
 import type { Deadlines } from "./deadlines.js";
 import { POLICIES } from "./policies/index.js";
 import { Pool } from "./pool.js";
@@ -101,6 +101,12 @@ export class Membership {
   tick(deadlines: Deadlines, idleTimeoutMs: number): void {
     for (const upstream of this.members.values()) upstream.sweep(deadlines, idleTimeoutMs);
     for (const pool of this.pools.values()) pool.serveQueue();
+  }
+
+  /** Of pools that hold requests for slow clients. */
+  heldStats(): HeldStats[] {
+    const holding = [...this.pools.values()].filter(({ receiving, sending }) => receiving + sending > 0);
+    return holding.map(({ name, receiving, sending }) => ({ pool: name, receiving, sending }));
   }
 
   /** Latencies are those since the last call. */

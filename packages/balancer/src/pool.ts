@@ -18,6 +18,10 @@ export class Pool {
   hasFewPlaces = false;
   /** Its responses may name files of internal pools. */
   sendsFiles = false;
+  /** Requests whose body is awaited before an upstream is asked. */
+  receiving = 0;
+  /** Responses of which an upstream is done, and which wait in the spool for their clients. */
+  sending = 0;
   /** How long an upstream of it may send nothing of a response that it owes. */
   responseTimeoutMs = Number.POSITIVE_INFINITY;
   private upstreams: readonly Upstream[] = [];

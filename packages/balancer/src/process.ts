@@ -98,6 +98,8 @@ export class BalancerProcess {
       ...measured,
       heapBytes: heapBytes(),
       upstreams: balancer.takeUpstreamStats(),
+      spoolBytes: balancer.spoolBytes,
+      held: balancer.heldStats(),
     });
   }
 

@@ -141,6 +141,8 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
     expect(readdirSync(balancer.spoolDir)).toEqual([]);
     await isFree();
     expect(asked()).toEqual([]);
+    const holds = { held: [{ pool: "web", receiving: 1, sending: 0 }], spoolBytes: 2_000_000 };
+    expect(await balancer.reports(({ spoolBytes }) => spoolBytes === 2_000_000)).toMatchObject(holds);
     await client.send(BODY.slice(2_000_000));
     await client.until(({ received }) => received.endsWith("ok"), "the response");
     expect(bodyOf(asked()[0]) === BODY).toBe(true);
@@ -186,7 +188,7 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
 
     const holder = await post(length(900_000));
     await holder.send(BODY.slice(0, 800_000));
-    await expect.poll(() => openFiles(balancer.pid).length).toBe(1);
+    await balancer.reports(({ spoolBytes }) => spoolBytes === 800_000);
     const unlucky = await post("Transfer-Encoding: chunked\r\n");
     for (let i = 0; i < 8 && unlucky.received === ""; i++) await unlucky.send(`c350\r\n${BODY.slice(0, 50_000)}\r\n`);
     await unlucky.until(({ received }) => /^HTTP\/1\.1 503 [\s\S]*Retry-After: 1\r\n/.test(received), "the 503");
@@ -291,6 +293,7 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
     await isFree();
     await isDone();
     expect(readdirSync(balancer.spoolDir)).toEqual([]);
+    expect((await balancer.reports(() => true)).held).toEqual([{ pool: "web", receiving: 0, sending: 2 }]);
     // It leaves; the other reads all, and the next request on its connection is served.
     second.destroy();
     await expect.poll(() => openFiles(balancer.pid).length).toBe(1);
@@ -300,7 +303,7 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
     expect(largeOf(first).startsWith(LARGE.toString("latin1"))).toBe(true);
     expect(largeOf(first).slice(LARGE.length)).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\nok$/);
     await nothingIsLeft();
-    expect((await balancer.reports(() => true)).inFlight).toBe(0);
+    expect(await balancer.reports(({ inFlight }) => inFlight === 0)).toMatchObject({ held: [], spoolBytes: 0 });
   });
 
   it("as responses without an end are not held up: what the client can take goes to it at once", async () => {

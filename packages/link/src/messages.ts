@@ -127,6 +127,15 @@ export interface OverdueRequest {
   forMs: number;
 }
 
+/** What a balancer holds for slow clients of a pool whose instances take few requests at once. */
+export interface HeldStats {
+  pool: string;
+  /** Requests whose body is awaited before an instance is asked. */
+  receiving: number;
+  /** Responses that wait on disk for their clients; their instances are done with them. */
+  sending: number;
+}
+
 /** What a balancer reports, as often as an instance does. */
 export interface BalancerStats {
   type: "stats";
@@ -147,6 +156,10 @@ export interface BalancerStats {
   eventLoopLagMs: number;
   heapBytes: number;
   upstreams: UpstreamStats[];
+  /** What large bodies of slow clients take of the disk; absent: nothing. */
+  spoolBytes?: number;
+  /** Pools that are not named have nothing held. */
+  held?: HeldStats[];
 }
 
 export type Stats = InstanceStats | BalancerStats;

@@ -49,7 +49,15 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
     recycles: ________,
     ...common
   } = instance(name);
-  return { ...common, connections: 412, connectionsTotal: 500, retriesTotal: 0, snapshotVersion: 2, ...more };
+  return {
+    ...common,
+    connections: 412,
+    connectionsTotal: 500,
+    retriesTotal: 0,
+    spoolBytes: 0,
+    snapshotVersion: 2,
+    ...more,
+  };
 }
 
 export function pool(name: string, instances: InstanceStatus[], more: Partial<PoolStatus> = {}): PoolStatus {
@@ -62,6 +70,8 @@ export function pool(name: string, instances: InstanceStatus[], more: Partial<Po
     ready,
     ...counts,
     routes: ["/"],
+    receiving: 0,
+    sending: 0,
     rollout: null,
   };
   return { name, kind: "app", instances, ...shape, ...more };

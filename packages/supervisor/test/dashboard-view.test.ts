@@ -60,6 +60,17 @@ test("at 200 columns the titles are whole and the name of the program is there",
   expect(lines[1]).toMatch(/RSS MB .* CPU % .* LAST MINUTE .* FLIGHT .* RESTARTS /);
 });
 
+test("what waits for slow clients is told in the lines of its pool and of the balancers, while something does", () => {
+  const slow = status([pool("web", [instance("web.1")], { receiving: 12, sending: 3 })], {
+    balancers: [balancer("balancer.1", { spoolBytes: 40_000_000 })],
+  });
+  const lines = screen(after([shows(slow)]), 160, 24).join("\n");
+  expect(lines).toMatch(/ web {2}app .* gen 3 {2}receiving 12 {2}sending 3 .* req\/s/);
+  expect(lines).toMatch(/ balancer .* connections {2}spool 40 MB /);
+  const quiet = screen(after([shows(status([pool("web", [instance("web.1")])]))]), 160, 24).join("\n");
+  expect(quiet).not.toMatch(/receiving|sending|spool/);
+});
+
 test("jobs that were deferred are told where an app has any: in the pool's line, and in a column where there is room", () => {
   const deferring = status([
     pool("web", [

@@ -168,6 +168,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   /** An instance that takes few requests at once is not to wait for a slow client: it is asked when the body has come. */
   private collect({ contentLength }: RequestHead): void {
     this.state = "collecting";
+    (this.pool as Pool).receiving++;
     this.kept.shrink();
     this.collected = new CollectedBody(this.relay, this.client, this);
     if (!this.collected.begin(contentLength)) return;
@@ -177,6 +178,8 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   }
 
   onCollected(bytes: Uint8Array): void {
+    (this.pool as Pool).receiving--;
+    this.state = "queued";
     if (bytes.length > 0) this.replay.hold(bytes, 0, bytes.length);
     this.dispatch(undefined);
   }
@@ -535,12 +538,14 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
 
   /** The upstream is done with the request, and the client is not. */
   private deliver(): void {
+    const pool = this.pool as Pool;
     this.state = "delivering";
+    pool.sending++;
     this.backlog?.end();
     this.collected?.clear();
     this.count();
     this.releaseUpstream();
-    this.pool?.serveQueue();
+    pool.serveQueue();
   }
 
   onUpstreamDrain(): void {
@@ -627,6 +632,8 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   /** Gives back what it held, counts, and serves whoever waits for the place. */
   private end(): void {
     const { counters } = this.relay;
+    if (this.state === "collecting") (this.pool as Pool).receiving--;
+    else if (this.state === "delivering") (this.pool as Pool).sending--;
     this.state = "idle";
     this.leaveQueue();
     this.kept.clear();

@@ -48,7 +48,13 @@ const failed: InstanceStatus = {
   lastExit: { code: 1, signal: null, at: 0, reason: "exited with code 1 after 4 s", lastLines: ["Error: no database"] },
   other: { role: "leaver", pid: 31023, state: "draining", attempt: 7 },
 };
-const balancer = { ...instance, name: "balancer.1", connections: 4, snapshotVersion: 2 } as unknown as BalancerStatus;
+const balancer = {
+  ...instance,
+  name: "balancer.1",
+  connections: 4,
+  spoolBytes: 0,
+  snapshotVersion: 2,
+} as unknown as BalancerStatus;
 const status: Status = {
   version: "0.1.0",
   name: "shop",
@@ -78,6 +84,8 @@ const status: Status = {
       requestsPerSecond: 1554,
       errorsTotal: 0,
       routes: ["/"],
+      receiving: 0,
+      sending: 0,
       instances: [instance, failed],
       rollout: { kind: "reload", done: 1, total: 2 },
     },
@@ -101,6 +109,16 @@ test("is aligned, whole, and tells the last exit of what is not ready", () => {
       "  | Error: no database",
     ].join("\n"),
   );
+});
+
+test("tells what waits for slow clients, while something does", () => {
+  const pool = { ...status.pools[0], receiving: 3, sending: 2, rollout: null } as PoolStatus;
+  const shown = formatStatus(
+    { ...status, pools: [pool], balancers: [{ ...balancer, spoolBytes: 12_340_000 }] },
+    { colour: false },
+  );
+  expect(shown).toContain("1554 req/s · receiving 3 · sending 2\n");
+  expect(shown).toContain("\nspool: 12.3 MB of slow clients' bodies on disk\n");
 });
 
 test("lines that were lost and a log that cannot be written are told, and nothing of an app acts on the terminal", () => {

@@ -56,6 +56,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   return [
     title(status),
     ...status.pools.map(poolLine),
+    ...spoolLine(status),
     ...releaseLines(status.pools),
     "",
     ...formatTable(rows),
@@ -72,7 +73,7 @@ function poolLine(pool: PoolStatus): string {
   const rollout = pool.rollout === null ? "" : ` · ${pool.rollout.kind} ${pool.rollout.done}/${pool.rollout.total}`;
   const rate = pool.requestsPerSecond.toFixed(0);
   const stalled = pool.instances.filter(({ stalledMs }) => stalledMs !== null).length;
-  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}  ${pool.routes.join(" ")}  ${rate} req/s${rollout}`;
+  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}  ${pool.routes.join(" ")}  ${rate} req/s${heldText(pool)}${rollout}`;
 }
 
 /** What runs, where the folder says it: one line when all run the same. */
@@ -84,6 +85,17 @@ function releaseLines(pools: readonly PoolStatus[]): string[] {
     line(` of ${name}`, release),
     ...instances.filter((each) => each.release !== release).map((each) => line(` of ${each.name}`, each.release)),
   ]);
+}
+
+/** What waits for slow clients; nothing while nothing does. */
+function heldText({ receiving, sending }: PoolStatus): string {
+  return `${receiving > 0 ? ` · receiving ${receiving}` : ""}${sending > 0 ? ` · sending ${sending}` : ""}`;
+}
+
+/** `spool: 12.3 MB of slow clients' bodies on disk`. */
+function spoolLine({ balancers }: Status): string[] {
+  const bytes = balancers.reduce((sum, { spoolBytes }) => sum + spoolBytes, 0);
+  return bytes > 0 ? [`spool: ${(bytes / 1e6).toFixed(1)} MB of slow clients' bodies on disk`] : [];
 }
 
 function processRows(process: InstanceStatus | BalancerStatus, options: FormatOptions): Cell[][] {

@@ -81,6 +81,10 @@ export interface PoolStatus {
   requestsPerSecond: number;
   errorsTotal: number;
   routes: string[];
+  /** Requests whose body the balancers await before they ask an instance, where instances take few requests at once. */
+  receiving: number;
+  /** Responses that wait on the balancers' disk for slow clients; their instances are done with them. */
+  sending: number;
   instances: InstanceStatus[];
   /** The rollout under way, if any. */
   rollout: { kind: "reload" | "restart" | "recycle"; done: number; total: number } | null;
@@ -103,6 +107,8 @@ export interface BalancerStatus {
   errorsTotal: number;
   retriesTotal: number;
   inFlight: number;
+  /** What large bodies of slow clients take of the disk. */
+  spoolBytes: number;
   stalledMs: number | null;
   latencyMs: LatencyMs;
   restarts: number;

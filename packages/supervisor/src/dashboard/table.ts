@@ -1,7 +1,7 @@
 /** The table: a line a pool, a row a process. */
 import type { PoolStatus, Status } from "../control/api.js";
 import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle, stateText } from "./columns.js";
-import { bar, count, shortDuration } from "./format.js";
+import { bar, count, shortDuration, size } from "./format.js";
 import { peak, sparkline } from "./history.js";
 import type { Model } from "./model.js";
 import { type Process, type Row, rowsOf } from "./rows.js";
@@ -82,6 +82,8 @@ function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line
   ];
   const deferred = deferredOf(pool);
   if (deferred !== "") left.push(segment(`  ${deferred}`, "busy"));
+  if (pool.receiving > 0) left.push(segment(`  receiving ${count(pool.receiving)}`));
+  if (pool.sending > 0) left.push(segment(`  sending ${count(pool.sending)}`));
   const routes = clean(pool.routes.join(" "));
   if (pool.rollout === null) {
     return spread(left, [segment(`${count(pool.requestsPerSecond)} req/s  ${routes} `, "dim")], width);
@@ -111,6 +113,8 @@ function balancersLine({ balancers, listen }: Status, width: number): Line {
     segment(`${ready}/${balancers.length} ready`, ready < balancers.length ? "busy" : "good"),
     segment(`  ${count(connections)} ${connections === 1 ? "connection" : "connections"}`),
   ];
+  const spooled = balancers.reduce((sum, { spoolBytes }) => sum + spoolBytes, 0);
+  if (spooled > 0) left.push(segment(`  spool ${size(spooled)}`));
   return spread(left, [segment(`${clean(listen.join(" "))} `, "accent")], width);
 }
 

@@ -38,7 +38,11 @@ function isMessage(message: Fields): boolean {
         isList(message.latency) &&
         isDeferred(message.deferred) &&
         (message.role !== "balancer" ||
-          (isList(message.upstreams) && (message.upstreams as unknown[]).every(isUpstream)))
+          (isList(message.upstreams) &&
+            (message.upstreams as unknown[]).every(isUpstream) &&
+            areAmounts({ spoolBytes: 0, ...message }, ["spoolBytes"]) &&
+            isList(message.held ?? []) &&
+            ((message.held ?? []) as unknown[]).every(isHeld)))
       );
     case "applied":
       return areAmounts(message, ["version"]) && isList(message.leaving) && typeof message.listening === "boolean";
@@ -76,6 +80,11 @@ function isUpstream(value: unknown): boolean {
     areAmounts({ ...counts, errorsTotal }, ["inFlight", "requestsTotal", "errorsTotal"]) &&
     (latency === undefined || isList(latency))
   );
+}
+
+function isHeld(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return areTexts(value as Fields, ["pool"]) && areAmounts(value as Fields, ["receiving", "sending"]);
 }
 
 function isOverdue(value: unknown): boolean {

@@ -89,6 +89,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     ready: pool.slots.filter((slot) => slot.member.process.state === "ready").length,
     ...sources.stats.totals(pool.name, now),
     routes: [...(config?.routes ?? [])],
+    ...heldOf(sources, pool.name),
     instances: pool.slots.map((slot) => instanceStatus(sources, slot, pool.name, now)),
     rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done.length, total: rollout.total },
   };
@@ -96,6 +97,19 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
 
 function releaseOf({ configs }: StatusSources, pool: string, generation: number): string {
   return (configs.generation(pool, generation)?.pool ?? configs.pool(pool))?.release ?? "";
+}
+
+/** What the balancers hold for slow clients of a pool. */
+function heldOf({ children }: StatusSources, pool: string): Pick<PoolStatus, "receiving" | "sending"> {
+  let receiving = 0;
+  let sending = 0;
+  for (const { stats } of children.alive()) {
+    if (stats.last?.role !== "balancer") continue;
+    const held = stats.last.held?.find((each) => each.pool === pool);
+    receiving += held?.receiving ?? 0;
+    sending += held?.sending ?? 0;
+  }
+  return { receiving, sending };
 }
 
 function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: number): InstanceStatus {
@@ -143,6 +157,7 @@ function balancerStatus(sources: StatusSources, slot: Slot, now: number): Balanc
     connectionsTotal: last?.connectionsTotal ?? 0,
     retriesTotal: last?.retriesTotal ?? 0,
     inFlight: last?.inFlight ?? 0,
+    spoolBytes: last?.spoolBytes ?? 0,
     snapshotVersion: child === undefined ? 0 : sources.coordination.appliedVersion(child.id),
   };
 }

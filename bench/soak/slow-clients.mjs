@@ -1,0 +1,170 @@
+/**
+ * Slow clients of a pool whose instances take one request at a time: 20 uploads of 5 MB at 10 kB/s and 20 downloads of 20 MB at
+ * 100 kB/s beside others, who wait no longer; then kill -9 of the balancer among them. Nothing stays in the spool.
+ */
+import { createHash } from "node:crypto";
+import { readdirSync, readlinkSync } from "node:fs";
+import net from "node:net";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { p99OfOthers, rssMB, startFleet, verdict, wait } from "./support.mjs";
+
+const CLIENTS = 20;
+const UPLOAD_BYTES = 5_000_000;
+const DOWNLOAD_BYTES = 20_000_000;
+const TICK_MS = 100;
+const UPLOAD_PIECE = 1000;
+const DOWNLOAD_PIECE = 10_000;
+const MOST_GROWTH_MB = 20;
+const FINISH_MS = 120_000;
+
+const PAYLOAD = Buffer.from(Uint8Array.from({ length: UPLOAD_BYTES }, (_, i) => (i * 31 + (i >> 9)) % 251));
+const DIGEST = createHash("md5").update(PAYLOAD).digest("hex");
+
+class Upload {
+  sent = 0;
+  text = "";
+  isClosed = false;
+  constructor(port) {
+    this.socket = net.connect({ port, host: "127.0.0.1" });
+    this.socket.on("error", () => {});
+    this.socket.on("close", () => {
+      this.isClosed = true;
+    });
+    this.socket.setEncoding("latin1").on("data", (text) => {
+      this.text += text;
+    });
+    this.socket.write(`POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${UPLOAD_BYTES}\r\n\r\n`);
+    this.timer = setInterval(() => this.send(UPLOAD_PIECE), TICK_MS);
+  }
+  send(bytes) {
+    this.socket.write(PAYLOAD.subarray(this.sent, this.sent + bytes));
+    this.sent += bytes;
+    if (this.sent >= UPLOAD_BYTES) clearInterval(this.timer);
+  }
+  hurry() {
+    clearInterval(this.timer);
+    this.send(UPLOAD_BYTES - this.sent);
+  }
+  get lack() {
+    return this.text.endsWith(DIGEST) ? undefined : `upload: ${this.text.slice(0, 80) || "no response"}`;
+  }
+  end() {
+    clearInterval(this.timer);
+    this.socket.destroy();
+  }
+}
+
+class Download {
+  bytes = 0;
+  isClosed = false;
+  pauseMs = TICK_MS;
+  constructor(port) {
+    const buffer = Buffer.alloc(DOWNLOAD_PIECE);
+    const callback = (size) => {
+      this.bytes += size;
+      if (this.pauseMs === 0) return true;
+      setTimeout(() => this.socket.resume(), this.pauseMs);
+      return false;
+    };
+    this.socket = net.connect({ port, host: "127.0.0.1", onread: { buffer, callback } });
+    this.socket.on("error", () => {});
+    this.socket.on("close", () => {
+      this.isClosed = true;
+    });
+    this.socket.write(`GET /large?${DOWNLOAD_BYTES} HTTP/1.0\r\nHost: a\r\n\r\n`);
+  }
+  hurry() {
+    this.pauseMs = 0;
+  }
+  get lack() {
+    const isWhole = this.bytes > DOWNLOAD_BYTES && this.bytes < DOWNLOAD_BYTES + 1000;
+    return isWhole ? undefined : `download: ${this.bytes} bytes`;
+  }
+  end() {
+    this.socket.destroy();
+  }
+}
+
+function spoolFiles(pid) {
+  return readdirSync(`/proc/${pid}/fd`).filter((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`).includes("/spool/");
+    } catch {
+      return false;
+    }
+  });
+}
+
+async function until(holds, timeoutMs) {
+  for (const deadline = Date.now() + timeoutMs; Date.now() < deadline; await wait(100)) {
+    if (await holds()) return true;
+  }
+  return false;
+}
+
+const start = (port) => Array.from({ length: CLIENTS }, () => [new Upload(port), new Download(port)]).flat();
+
+export async function slowClients(runtime, seconds) {
+  const pool = { wsgi: "slow_clients_wsgi", cwd: fileURLToPath(new URL(".", import.meta.url)), instances: 2 };
+  const fleet = await startFleet(2, {
+    app: undefined,
+    instances: undefined,
+    runtime,
+    balancer: { runtime },
+    pools: { web: pool },
+  });
+  const name = `20 slow uploads and 20 slow downloads, balancer on ${runtime}`;
+  const spool = path.join(path.dirname(fleet.runDirArgs[1]), ".paceline/spool");
+  let clients = [];
+  try {
+    const pid = fleet.balancerPid;
+    await p99OfOthers(fleet.port, 3);
+    const alone = await p99OfOthers(fleet.port, 10);
+    const before = rssMB(pid);
+    let most = before;
+    const watch = setInterval(() => {
+      most = Math.max(most, rssMB(pid));
+    }, 250);
+    clients = start(fleet.port);
+    await until(() => spoolFiles(pid).length >= CLIENTS, 30_000);
+    await wait(seconds * 500);
+    const beside = await p99OfOthers(fleet.port, 10);
+    const files = spoolFiles(pid).length;
+    const { receiving } = (await fleet.status()).pools[0];
+    await wait(seconds * 500);
+    clearInterval(watch);
+    verdict(
+      beside.failed === undefined && beside.p99Ms <= 2 * alone.p99Ms + 5,
+      `${name}: p99 of others ${alone.p99Ms.toFixed(2)} ms without them, ${beside.p99Ms.toFixed(2)} ms beside them; ${files} files, ${receiving} received ${beside.failed ?? ""}`,
+    );
+    verdict(
+      most - before < MOST_GROWTH_MB,
+      `${name}: RSS of the balancer ${before.toFixed(1)} MB, ${most.toFixed(1)} MB at most`,
+    );
+    for (const client of clients) client.hurry();
+    await until(() => clients.every(({ isClosed }) => isClosed), FINISH_MS);
+    const lacks = clients.map(({ lack }) => lack).filter((lack) => lack !== undefined);
+    verdict(lacks.length === 0, `${name}: all come whole ${lacks.slice(0, 3).join("; ")}`);
+    const isEmpty = await until(() => spoolFiles(pid).length === 0, 10_000);
+    verdict(isEmpty && readdirSync(spool).length === 0, `${name}: nothing stays in the spool`);
+
+    clients = start(fleet.port);
+    const hasFiles = await until(() => spoolFiles(pid).length >= CLIENTS, 30_000);
+    process.kill(pid, "SIGKILL");
+    const next = async () => (await fleet.status()).balancers[0];
+    const isBack = await until(async () => {
+      const balancer = await next();
+      return balancer.pid !== null && balancer.pid !== pid && balancer.state === "ready";
+    }, 30_000);
+    const after = await p99OfOthers(fleet.port, 1);
+    const left = [...readdirSync(spool), ...spoolFiles((await next()).pid)];
+    verdict(
+      hasFiles && isBack && left.length === 0 && after.failed === undefined,
+      `${name}: after kill -9 of the balancer the next one serves, and nothing stays in the spool ${left.join(" ")} ${after.failed ?? ""}`,
+    );
+  } finally {
+    for (const client of clients) client.end();
+    await fleet.stop();
+  }
+}

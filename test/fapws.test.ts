@@ -27,6 +27,7 @@ records = {}
 def start():
     evwsgi.start("0.0.0.0", "8080")
     evwsgi.set_base_module(base)
+    base.supported_HTTP_command.append("TRACE")
 
     def hello(environ, start_response):
         start_response('200 OK', [('Content-Type', 'text/html')])
@@ -36,6 +37,9 @@ def start():
         start_response('200 OK', [('Content-Type', 'text/plain')])
         return ["%s|%s|%s|%s|%s" % tuple(environ[key] for key in
             ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "fapws.params", "REMOTE_ADDR"))]
+
+    def uri(environ, start_response):
+        return ["%s %s" % (environ["REQUEST_METHOD"], environ["fapws.uri"])]
 
     def lines(environ, start_response):
         start_response('404 Not Found', [('Content-Type', 'text/plain')])
@@ -83,6 +87,7 @@ def start():
 
     evwsgi.wsgi_cb(("/hello", hello))
     evwsgi.wsgi_cb(("/env", env))
+    evwsgi.wsgi_cb(("/uri", uri))
     evwsgi.wsgi_cb(("/lines", lines))
     evwsgi.wsgi_cb(("/zipped", zipped))
     evwsgi.wsgi_cb(("/bad", bad))
@@ -239,6 +244,31 @@ describe("a FAPWS start script", () => {
       const { output } = await project.cli(["logs", "web.1"]);
       return output.includes("ValueError: a secret") && /"GET \/zipped HTTP\/1\.[01]" 200 70000 /.test(output);
     });
+  });
+
+  test("gets TRACE if it wants it, and the whole URL that a proxy is asked for", async () => {
+    const plain = { app: "./app.js", instances: 1, routes: ["/plain/"] };
+    const project = await startFleet({
+      runtime,
+      app: 'export default { fetch: (request) => new Response(request.method + " " + request.url) };',
+      files,
+      config: { pools: { web: { fapws: "./start.py", instances: 1 }, plain } },
+    });
+    const { port } = project;
+    for (const [line, status, body] of [
+      ["GET /uri?a=%20b", 200, "GET /uri?a=%20b"],
+      ["GET http://example.com:81/uri/./x?a=b", 200, "GET http://example.com:81/uri/x?a=b"],
+      ["GET https://example.com/uri", 200, "GET https://example.com/uri"],
+      ["TRACE /uri", 200, "TRACE /uri"],
+      ["TRACE http://example.com/uri", 200, "TRACE http://example.com/uri"],
+      ["TRACE /plain/", 501, "501 Not Implemented\n"],
+      ["GET http://example.com/plain/x", 200, "GET http://example.com/plain/x"],
+    ] as const) {
+      const answer = await ask(port, `${line} HTTP/1.1\nHost: other.example\nConnection: close\n\n`);
+      expect([answer.status, answer.body], line).toEqual([status, body]);
+    }
+    const withBody = await ask(port, "TRACE /uri HTTP/1.1\nHost: a\nContent-Length: 1\n\nx");
+    expect(withBody.status).toBe(501);
   });
 
   test("keeps a session, runs its timer and what it deferred, and goes on after run()", async () => {

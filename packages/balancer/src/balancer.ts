@@ -1,5 +1,7 @@
 /** The balancer: accepts clients on the inherited sockets, relays their requests, and follows the supervisor's snapshots. */
+
 import { type BalancerLimits, controlLanePath, descriptorLimit, type Snapshot } from "@paceline/link";
+import { AccessLog } from "./access-log/access-log.js";
 import { Http1ClientLink } from "./client-link/http1.js";
 import { Counters } from "./counters.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
@@ -38,6 +40,8 @@ export interface BalancerOptions {
   transport: Transport;
   limits: BalancerLimits;
   trustedProxies: readonly string[];
+  /** Where the lines of an access log are appended; undefined for none. */
+  accessLogFd?: number | undefined;
   /** An upstream that a snapshot removed has no connection any more, or the listening sockets were closed. */
   onChanged(): void;
   /** A drain has ended: no client connection is left. */
@@ -70,6 +74,7 @@ export class Balancer {
   constructor(private readonly options: BalancerOptions) {
     const { limits, transport } = options;
     const { deadlines } = this;
+    const forwarded = new Forwarded(options.trustedProxies);
     const requestWriter = new HeadWriter(limits.maxHeadBytes);
     const budget = new BufferBudget(limits.maxBufferedBytes);
     const { spoolDir: folder, onNotice: onProblem } = options;
@@ -80,11 +85,12 @@ export class Balancer {
       poison: new PoisonBook(options.onPoison),
       deadlines,
       counters: this.counters,
-      forwarded: new Forwarded(options.trustedProxies),
+      forwarded,
       requestHead: new RequestHead(limits),
       answerWriter: new HeadWriter(limits.maxHeadBytes),
       router: new Router([]),
       internal: undefined,
+      accessLog: options.accessLogFd === undefined ? undefined : new AccessLog(options.accessLogFd, forwarded, limits),
       isDraining: false,
     };
     const { maxConnectionsPerUpstream, unbegunUnsafeMax } = limits;
@@ -142,6 +148,11 @@ export class Balancer {
 
   takeUpstreamStats(): ReturnType<Membership["takeStats"]> {
     return this.membership.takeStats();
+  }
+
+  /** Writes what the access log still has, before the process ends. */
+  closeAccessLog(): void {
+    this.relay.accessLog?.close();
   }
 
   /** Follows a snapshot. One that is not newer than what is followed already is passed over. */

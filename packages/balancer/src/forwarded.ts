@@ -38,6 +38,11 @@ export class ForwardedFields {
     return this.pairs.length;
   }
 
+  /** The client, as far from us as is believed. */
+  get client(): string {
+    return this.pairs[0]?.[1].split(",", 1)[0] ?? UNKNOWN;
+  }
+
   /** As lines of HTTP/1.1. */
   get lines(): Uint8Array {
     this.lines_ ??= Buffer.from(this.pairs.map(([name, value]) => `${name}: ${value}\r\n`).join(""), "latin1");

@@ -51,6 +51,7 @@ export class Membership {
       }
       const path = described.routes[0]?.replace(/^[^/]*/, "").replace(/\/?$/, "/") ?? "/";
       for (const folder of described.internalRoots ?? []) roots.push({ folder, path });
+      pool.takesAllRequests = described.takesAllRequests ?? false;
       pool.sendsFiles = described.sendsFiles ?? false;
       pool.hasFewPlaces = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
       pool.responseTimeoutMs = Math.min(

@@ -16,6 +16,8 @@ export class Pool {
   readonly waitingRoom: WaitingRoom<PoolWaiter>;
   /** Its upstreams take few requests at once: none is to be kept waiting by a slow client. */
   hasFewPlaces = false;
+  /** It gets TRACE too, and absolute targets as they came. */
+  takesAllRequests = false;
   /** Its responses may name files of internal pools. */
   sendsFiles = false;
   /** Requests whose body is awaited before an upstream is asked. */

@@ -5,6 +5,8 @@ import type { Transport } from "./transport/transport.js";
 
 /** What the last words before the exit may take, in milliseconds. */
 const LAST_WORDS_MS = 500;
+/** The output file, which the supervisor follows line by line. */
+const STDOUT = 1;
 /** Node's timers end at 2^31 - 1 ms. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -52,6 +54,7 @@ export class BalancerProcess {
       limits: snapshot.limits,
       trustedProxies: snapshot.trustedProxies,
       spoolDir: snapshot.spoolDir,
+      accessLogFd: snapshot.accessLog === true ? STDOUT : undefined,
       onChanged: () => this.sayApplied(),
       onDrained: () => void this.exit(),
       onPoison: (found) => void this.link.send({ type: "poison", ...found }),
@@ -131,6 +134,7 @@ export class BalancerProcess {
     if (this.isExiting) return;
     this.isExiting = true;
     this.reporter?.reportNow();
+    this.balancer?.closeAccessLog();
     await this.link.flush(LAST_WORDS_MS);
     process.exit(status);
   }

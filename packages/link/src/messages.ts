@@ -296,6 +296,8 @@ export interface SnapshotPool {
   stripPrefix?: boolean;
   /** No client reaches it: responses that name a file lead to it, which may lie in these folders (absolute paths). */
   internalRoots?: string[];
+  /** Whether TRACE goes to it too, and the target of a request to a proxy as it came. */
+  takesAllRequests?: boolean;
   /** Whether its responses may name such files (X-Accel-Redirect, X-Sendfile). */
   sendsFiles?: boolean;
   /** How long its upstreams may send nothing of a response that they owe, where that is less than the balancer's limit. */
@@ -341,6 +343,8 @@ export interface Snapshot {
   trustedProxies: string[];
   /** The absolute path of the folder for bodies that are too large for memory; absent: they are not kept. */
   spoolDir?: string;
+  /** Whether each request is written to its output as a line of an access log. */
+  accessLog?: boolean;
   limits: BalancerLimits;
 }
 

@@ -74,6 +74,7 @@ function snapshotProblem(message: Fields): string | undefined {
   }
   if (!isList(message.pools, isPool)) return "no good pools";
   if (!isList(message.trustedProxies, isText)) return "no good trustedProxies";
+  if (message.accessLog !== undefined && typeof message.accessLog !== "boolean") return "no good accessLog";
   if (message.spoolDir !== undefined && !isText(message.spoolDir)) return "no good spoolDir";
   const limits = message.limits;
   if (!isFields(limits)) return "no limits";
@@ -88,6 +89,7 @@ function isPool(value: unknown): boolean {
     isList(value.routes, isText) &&
     (value.stripPrefix === undefined || typeof value.stripPrefix === "boolean") &&
     (value.internalRoots === undefined || isList(value.internalRoots, isText)) &&
+    (value.takesAllRequests === undefined || typeof value.takesAllRequests === "boolean") &&
     (value.sendsFiles === undefined || typeof value.sendsFiles === "boolean") &&
     (value.requestTimeoutMs === undefined || isAmount(value.requestTimeoutMs)) &&
     isList(value.upstreams, isUpstream)

@@ -84,6 +84,7 @@ export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): Fle
       runtime: "node",
       trustedProxies: [],
       spoolDir: null,
+      accessLog: false,
       policy,
       limits,
       maxOutputBytes: 1 << 20,

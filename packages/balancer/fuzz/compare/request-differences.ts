@@ -81,11 +81,7 @@ const STRICTER: Difference[] = [
     "RFC 9112 §3.2: what one hop cuts off, the next may not. Bytes outside ASCII are encoded.",
     ({ target }) => /[^\x21-\x7e]|#/.test(target),
   ),
-  weRefuse(
-    "CONNECT and TRACE",
-    "A reverse proxy gives no tunnels, and TRACE shows a script what it must not see: 501.",
-    ({ method }) => method === "CONNECT" || method === "TRACE",
-  ),
+  weRefuse("CONNECT", "A reverse proxy gives no tunnels: 501.", ({ method }) => method === "CONNECT"),
   weRefuse(
     "HTTP/0.9 and HTTP/2.0 in the form of HTTP/1, and a request line that ends without a version",
     "505 and 400: Node takes them all as if they were 1.x.",

@@ -12,6 +12,7 @@ import type { Seen } from "./instance.js";
 
 /** Requests whose heads are good, and that may be refused all the same: by the router, or by an instance, with a status or by closing. */
 const MAY_BE_REFUSED: readonly { why: string; holds(message: SeenMessage): boolean }[] = [
+  { why: "TRACE shows a script what it must not see: 501", holds: ({ method }) => method === "TRACE" },
   { why: "a method that the runtime does not know", holds: ({ method }) => !METHODS.includes(method) },
   { why: "a path that has no normal form", holds: ({ target }) => asRelayed(target) === undefined },
   { why: "an escaped slash that may be read as one", holds: ({ target }) => /^[^?]*%(2f|5c)/i.test(target) },

@@ -74,7 +74,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   constructor(
     private readonly relay: Relay,
     private readonly connection: Connection,
-    peer: Peer,
+    private readonly peer: Peer,
     private readonly onGone: OnGone,
   ) {
     this.exchange = new Exchange(relay, this, peer);
@@ -91,8 +91,9 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   }
 
   /** Answers what belongs to no exchange, and ends the connection: a head that was refused, say. */
-  refuse(status: LocalStatus): void {
+  refuse(status: LocalStatus, isLogged = true): void {
     this.relay.counters.answered(status, 0);
+    if (isLogged) this.relay.accessLog?.refused(this.peer, status);
     this.keepAlive = false;
     if (this.state === "head") {
       this.isHeadRequest = false;
@@ -199,7 +200,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     this.state = "exchange";
     this.framed.minorVersion = head.minorVersion;
     this.isHeadRequest = head.isHead;
-    this.keepAlive = head.keepAlive && !relay.isDraining;
+    this.keepAlive = head.keepAlive && !relay.isDraining && !head.isTrace;
     this.body.begin(head.isUpgrade ? "none" : head.framing, head.contentLength, relay.limits.maxBodyBytes);
     this.exchange.begin(head, bytes, start, after);
     return true;
@@ -244,9 +245,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   /** What was sent as a body is none: the upstream is told, and the client, if it has no answer yet. */
   private refuseBody(isTooLarge: boolean): void {
     const hasAnswer = this.exchange.hasAnswer;
-    this.exchange.onClientGone();
+    const status = isTooLarge ? 413 : 400;
+    this.exchange.onClientGone(status);
     if (hasAnswer) this.abort();
-    else this.refuse(isTooLarge ? 413 : 400);
+    else this.refuse(status, false);
   }
 
   onDrain(): void {

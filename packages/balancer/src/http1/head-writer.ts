@@ -155,6 +155,10 @@ export class HeadWriter {
     let at = 0;
     for (let i = 0; i < head.method.length; i++) buffer[at++] = head.method.charCodeAt(i);
     buffer[at++] = SPACE;
+    if (head.scheme !== undefined) {
+      at = put(head.scheme, buffer, at);
+      at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
+    }
     if (head.hasNoPath) buffer[at++] = SLASH;
     at = copy(head.target, head.targetStart, head.targetEnd, buffer, at);
     at = put(HTTP_11, buffer, at);

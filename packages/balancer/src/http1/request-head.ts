@@ -45,6 +45,8 @@ export class RequestHead {
   /** The authority: from an absolute target, else from Host. Empty when HTTP/1.0 has none. */
   hostStart = 0;
   hostEnd = 0;
+  /** Of an absolute target, such as `http://`: with it and the authority before it the target is what came. */
+  scheme: Uint8Array | undefined;
   minorVersion: 0 | 1 = 1;
   framing: Framing = "none";
   contentLength = 0;
@@ -62,6 +64,11 @@ export class RequestHead {
 
   get isIdempotent(): boolean {
     return IDEMPOTENT.has(this.method);
+  }
+
+  /** It shows a script what it must not see: only upstreams that are told to take it get it. */
+  get isTrace(): boolean {
+    return this.method === "TRACE";
   }
 
   get isHead(): boolean {
@@ -144,8 +151,8 @@ export class RequestHead {
     this.minorVersion = minor as 0 | 1;
     if (methodEnd - start > MAX_METHOD_BYTES) return this.refuse(501);
     this.method = methodName(bytes, start, methodEnd);
-    // A tunnel to anywhere is not what a reverse proxy gives, and TRACE tells a script what it must not see.
-    if (this.method === "CONNECT" || this.method === "TRACE") return this.refuse(501);
+    // A tunnel to anywhere is not what a reverse proxy gives.
+    if (this.method === "CONNECT") return this.refuse(501);
     this.targetStart = targetStart;
     this.targetEnd = targetEnd;
     if (!this.parseTarget(bytes)) return this.refuse(400);
@@ -166,6 +173,7 @@ export class RequestHead {
   /** Takes the target apart: origin-form and `*` stay, of an absolute one the authority goes to `host` (RFC 9112 §3.2). */
   private parseTarget(bytes: Uint8Array): boolean {
     this.hostStart = this.hostEnd = 0;
+    this.scheme = undefined;
     if (bytes[this.targetStart] === SLASH) return true;
     if (bytes[this.targetStart] === STAR) return this.method === "OPTIONS" && this.targetEnd - this.targetStart === 1;
     for (const scheme of SCHEMES) {
@@ -176,6 +184,7 @@ export class RequestHead {
       if (hostEnd === hostStart || !isHost(bytes, hostStart, hostEnd)) return false;
       // `http://host?query` has an empty path, for which there is no origin-form without a change; too rare to mend.
       if (bytes[hostEnd] === QUESTION && hostEnd < this.targetEnd) return false;
+      this.scheme = scheme;
       this.hostStart = hostStart;
       this.hostEnd = hostEnd;
       this.targetStart = hostEnd;

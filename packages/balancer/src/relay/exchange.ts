@@ -1,5 +1,6 @@
 /** One request and its answer: finds an upstream, carries the bodies both ways, and decides what a failure means. */
 import { SlowReader } from "@paceline/link";
+import type { AccessLog } from "../access-log/access-log.js";
 import type { ClientLink } from "../client-link/link.js";
 import type { Peer } from "../forwarded.js";
 import type { BodySink } from "../http1/body-framing.js";
@@ -39,6 +40,9 @@ type State =
   /** After a 101. */
   | "tunnel";
 
+/** nginx's own status for a client that left before it had its response. */
+const CLIENT_CLOSED_REQUEST = 499;
+
 /** Belongs to a client connection and is used again for each of its requests. */
 export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, BacklogOwner {
   /** Upstreams that failed this request already; they are passed over. */
@@ -66,6 +70,12 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   /** The deadline is a look of that one. */
   private isJudging = false;
   private status = 0;
+  /** What was counted while the client was still being given it. */
+  private counted = 0;
+  /** Of the response's body so far. */
+  private bodyBytes = 0;
+  /** The instance that had it last, for the access log. */
+  private lastUpstream: Upstream | undefined;
   private readonly kept = new KeptHead();
   private connections: KeptConnections | undefined;
   private readonly replay: ReplayBuffer;
@@ -149,10 +159,12 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     this.relay.counters.inFlight++;
     this.waitsUntil = 0;
     this.sends = 0;
+    this.bodyBytes = this.counted = 0;
     this.lostStarts.reset();
     this.state = "queued";
     const route = routeOf(this.relay.router, head);
-    if (typeof route === "number") return this.answer(route);
+    if (typeof route === "number") return this.answer(head.isTrace ? 501 : route);
+    if (head.isTrace && (!route.target.takesAllRequests || head.framing !== "none")) return this.answer(501);
     this.kept.routed(route, head);
     this.pool = route.target;
     if (this.pool.hasFewPlaces && this.isToBeCollected(head)) return this.collect(head);
@@ -242,7 +254,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
 
   private send(upstream: Upstream, head: RequestHead | undefined): void {
     this.leaveQueue();
-    this.upstream = upstream;
+    this.upstream = this.lastUpstream = upstream;
     const stream = upstream.open(this, this.isIdempotent);
     this.stream = stream;
     if (!stream.isReady) {
@@ -265,6 +277,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     this.sends++;
     this.state = "sent";
     this.waitsUntil = 0;
+    if (!(this.pool as Pool).takesAllRequests) head.scheme = undefined;
     stream.sendHead(head, forwarded.fields(head, this.peer), this.peer.isTrusted);
     this.setDeadlineIn(this.requestTimeoutMs());
     if (!this.replay.isEmpty) {
@@ -384,10 +397,10 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   }
 
   /** The client is gone, or cannot be understood any more: the upstream is told at once. */
-  onClientGone(): void {
+  onClientGone(loggedAs = CLIENT_CLOSED_REQUEST): void {
     if (this.state === "idle") return;
     this.stream?.cancel();
-    this.end();
+    this.end(loggedAs);
   }
 
   /** The deadline of whatever it waits for has passed. */
@@ -482,6 +495,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   }
 
   onBody(bytes: Uint8Array, start: number, end: number): void {
+    if (this.state !== "discarding") this.bodyBytes += end - start;
     if (this.backlog !== undefined) return this.backlog.add(bytes, start, end);
     if (this.state === "discarding") return;
     if (!this.isClientBlocked) this.setDeadlineIn(this.answerTimeoutMs());
@@ -608,7 +622,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     return this.state === "tunnel" ? this.relay.limits.tunnelIdleTimeoutMs : this.requestTimeoutMs();
   }
 
-  private answer(status: 400 | 404 | 408 | 413 | 502 | 503 | 504): void {
+  private answer(status: 400 | 404 | 408 | 501 | 413 | 502 | 503 | 504): void {
     this.status = status;
     this.end();
     this.client.answer(status);
@@ -626,12 +640,21 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     const tookMs = performance.now() - this.startedAt;
     this.relay.counters.answered(this.status, tookMs);
     this.upstream?.answered(this.status, tookMs);
+    this.counted = this.status;
     this.status = 0;
   }
 
+  private log(accessLog: AccessLog, status: number): void {
+    const tookMs = performance.now() - this.startedAt;
+    accessLog.request(this.kept, this.peer, status, this.bodyBytes, tookMs, this.lastUpstream?.name);
+  }
+
   /** Gives back what it held, counts, and serves whoever waits for the place. */
-  private end(): void {
-    const { counters } = this.relay;
+  private end(loggedAs = this.status || this.counted): void {
+    const { counters, accessLog } = this.relay;
+    if (accessLog !== undefined && loggedAs !== 0) this.log(accessLog, loggedAs);
+    this.lastUpstream = undefined;
+    this.counted = 0;
     if (this.state === "collecting") (this.pool as Pool).receiving--;
     else if (this.state === "delivering") (this.pool as Pool).sending--;
     this.state = "idle";

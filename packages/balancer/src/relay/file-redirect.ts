@@ -65,6 +65,7 @@ function percent(character: string): string {
 
 /** Makes of a request that was parsed the one that the internal pool gets: without a body, with the conditions and ranges that came. */
 export function asRequestForFile(head: RequestHead): void {
+  head.scheme = undefined;
   if (!head.isHead) head.method = "GET";
   head.framing = "none";
   head.contentLength = 0;

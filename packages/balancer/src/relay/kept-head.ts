@@ -58,6 +58,13 @@ export class KeptHead {
     return route;
   }
 
+  /** Parses it into `head`, as it came; answers with where it begins in its bytes, -1 when nothing is kept. */
+  parseOriginal(head: RequestHead): number {
+    if (this.bytes === undefined) return -1;
+    head.parse(this.bytes, this.start, this.end);
+    return this.start;
+  }
+
   /** Parses it into `head`, as its upstream is to see it. */
   parse(head: RequestHead): RequestHead {
     head.parse(this.bytes as Uint8Array, this.start, this.end);

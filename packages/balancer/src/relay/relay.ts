@@ -1,5 +1,6 @@
 /** What every exchange shares: limits, clock, routes, writers and counters. Made once; the routes change with a snapshot. */
 import type { BalancerLimits } from "@paceline/link";
+import type { AccessLog } from "../access-log/access-log.js";
 import type { Counters } from "../counters.js";
 import type { Deadlines } from "../deadlines.js";
 import type { Forwarded } from "../forwarded.js";
@@ -27,6 +28,8 @@ export interface Relay {
   router: Router<Pool>;
   /** The pools that responses of others lead to; undefined where there are none. */
   internal: InternalPools | undefined;
+  /** Undefined where none is kept. */
+  readonly accessLog: AccessLog | undefined;
   /** No new work: every answer is the last of its connection. */
   isDraining: boolean;
 }

@@ -80,6 +80,8 @@ class Application:
     def _environ(self, wsgi, prefix):
         environ = self._base.Environ()
         script, path, query = wsgi.get("SCRIPT_NAME", ""), wsgi.get("PATH_INFO", ""), wsgi.get("QUERY_STRING", "")
+        # A client that takes us for a proxy sends a whole URL.
+        origin = wsgi.pop("paceline.origin", "")
         environ.update_headers(wsgi)
         uri = wsgi.get("REQUEST_URI") or wsgi.get("RAW_URI")
         if not uri:
@@ -89,7 +91,7 @@ class Application:
                 "SCRIPT_NAME": script + prefix,
                 "PATH_INFO": path[len(prefix) :],
                 "QUERY_STRING": query,
-                "fapws.uri": uri,
+                "fapws.uri": origin + uri,
                 "fapws.params": parse_query(query),
             }
         )

@@ -118,6 +118,7 @@ def _path_of_other_form(target, method, environ):
     if not host or b"@" in host:
         raise BadRequest(400)
     environ["paceline.target_host"] = host.decode("latin-1")
+    environ["paceline.origin"] = (scheme + separator + host).decode("latin-1")
     path = rest[end:]
     return path if path[:1] == b"/" else b"/" + path
 

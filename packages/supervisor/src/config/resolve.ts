@@ -238,6 +238,7 @@ function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerCo
     processes: processCount(balancer.processes ?? defaultOf(balancerFields, "processes")),
     runtime: resolveRuntime(balancer.runtime, input.runtime, ["balancer"], context),
     trustedProxies: proxies,
+    accessLog: balancer.accessLog ?? defaultOf<boolean>(balancerFields, "accessLog"),
     spoolDir: balancer.spoolDir === undefined ? null : resolve(context.baseDir, balancer.spoolDir),
     policy: resolvePolicy(input, balancer),
     limits: { ...(defaultsOf(balancerLimitFields) as Record<string, number>), ...defined(balancer.limits) },

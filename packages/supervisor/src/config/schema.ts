@@ -274,6 +274,10 @@ export const balancerFields = {
     "The proxies in front of us: addresses, CIDR blocks, and `unix` for whoever connects to a unix socket in `listen`. What they say of their clients is believed, as docs/security.md has it; of all others nothing is.",
     [],
   ),
+  accessLog: flag(
+    false,
+    "Write a line for each request, of every kind of pool, into the log: the combined format of Apache and nginx, then the seconds that it took and the instance. See [operations.md](operations.md#the-access-log).",
+  ),
   spoolDir: text(
     "The folder for large bodies and responses of slow clients, from the config file's folder; made if it is missing. Its files have no names. Default: `spool` in the run directory. Choose one on a disk where the run directory is in memory (`/run`).",
   ),

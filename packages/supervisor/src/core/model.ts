@@ -81,6 +81,7 @@ export interface RecycleLimits {
 export interface RelayTraits {
   internalRoots?: string[];
   sendsFiles?: boolean;
+  takesAllRequests?: boolean;
 }
 
 /** One pool as configured, with every default filled in and every path absolute. */
@@ -137,6 +138,8 @@ export interface BalancerConfig {
   trustedProxies: string[];
   /** The folder for large bodies of slow clients, absolute; null: one in the run directory. */
   spoolDir: string | null;
+  /** Whether each request is a line of the log. */
+  accessLog: boolean;
   policy: ProcessPolicy;
   /** BalancerLimits of @paceline/link, all filled in. */
   limits: Record<string, number>;

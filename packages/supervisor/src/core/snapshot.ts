@@ -11,6 +11,7 @@ export interface PoolView {
   requestTimeoutMs?: number;
   internalRoots?: string[];
   sendsFiles?: boolean;
+  takesAllRequests?: boolean;
   upstreams: ({ id: string; name: string } & Reach)[];
 }
 

@@ -9,6 +9,7 @@ export interface SnapshotContent {
   pools: PoolView[];
   trustedProxies: string[];
   spoolDir: string;
+  accessLog?: boolean;
   limits: BalancerLimits;
 }
 

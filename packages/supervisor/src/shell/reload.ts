@@ -281,9 +281,9 @@ export class Reload {
 
 /** What a balancer process has for life, so that a change of it needs a new one. */
 function forLife({ balancer, orphanGraceMs }: FleetConfig) {
-  const { runtime, maxOutputBytes, limits, trustedProxies, spoolDir, policy } = balancer;
+  const { runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, policy } = balancer;
   const { drainTimeoutMs } = policy;
-  return { orphanGraceMs, runtime, maxOutputBytes, limits, trustedProxies, spoolDir, drainTimeoutMs };
+  return { orphanGraceMs, runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, drainTimeoutMs };
 }
 
 /** The longest that a process may take to end, SIGKILL and its warning included, with some room. */

@@ -478,6 +478,7 @@ class FleetSupervisor implements Supervisor {
       listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
       pools: poolViews(runner.fleet, configs.routes, (id) => children.reach(id)),
       trustedProxies: configs.balancer.trustedProxies,
+      ...(configs.balancer.accessLog && { accessLog: true }),
       spoolDir: configs.balancer.spoolDir ?? join(this.options.runDir.path, "spool"),
       limits: configs.balancerLimits,
     });

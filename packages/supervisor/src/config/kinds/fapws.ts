@@ -22,7 +22,7 @@ export const fapws = poolKind({
     if (script === undefined) context.report(["fapws"], `there is no such file: ${keys.fapws}`);
     return {
       source: script ?? "",
-      relayed: { sendsFiles: true },
+      relayed: { sendsFiles: true, takesAllRequests: true },
       runs: { fapws: { script, ...(keys.args && { args: keys.args }) } },
       launch: launchPython(keys.python, context),
       maxInFlight: PYTHON_MAX_IN_FLIGHT,

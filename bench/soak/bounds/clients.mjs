@@ -1,4 +1,5 @@
 /** Clients that ask for much, or in many pieces, and do not read. */
+import { p99OfOthers } from "../support.mjs";
 import { connections, get, overAndOver, post } from "./peers.mjs";
 
 const ONE_BYTE_CHUNKS = Buffer.from("1\r\nx\r\n".repeat(60_000));
@@ -6,7 +7,11 @@ const ONE_BYTE_CHUNKS = Buffer.from("1\r\nx\r\n".repeat(60_000));
 const TOKENS = `Connection: ${Array.from({ length: 2000 }, (_, i) => `a${i}`).join(",")}\r\n`;
 const FIELDS = Array.from({ length: 90 }, (_, i) => `a${i}: 1\r\n`).join("");
 
+/** The pool that is asked has been at work before: what its runtime takes to compile that is not the peer's doing. */
+const prepareAt = (target) => ({ prepare: ({ port }) => p99OfOthers(port, 3, target) });
+
 const unread = (target, count = 1) => ({
+  ...prepareAt(target.startsWith("/..") ? "/" : target),
   start: ({ port }) => connections(port, count, overAndOver(get(target).repeat(1000))),
 });
 
@@ -20,7 +25,8 @@ const chunks = (target) => ({
 });
 
 /** A body without end. */
-const uploads = (target) => ({
+const uploads = (target, ordinary = "/") => ({
+  ...prepareAt(ordinary),
   start: ({ port }) =>
     connections(port, 100, (socket) => {
       socket.write(post(target));
@@ -42,7 +48,7 @@ export const CLIENTS = {
   "client: chunks of a byte for a program": chunks("/program/unread"),
   "client: chunks of a byte to a folder": chunks("/files/small.txt"),
   "client: 100 uploads that an app does not read": uploads("/unread"),
-  "client: 100 uploads that a Node handler does not read": uploads("/handler/unread"),
+  "client: 100 uploads that a Node handler does not read": uploads("/handler/unread", "/handler/"),
   "client: 100 uploads that a program does not read": uploads("/program/unread"),
   "client: last responses that are not read": {
     start: ({ port }) =>

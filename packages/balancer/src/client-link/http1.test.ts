@@ -16,7 +16,7 @@ import { Http1ClientLink } from "./http1.js";
 const READ = Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4000));
 
 it("counts what is sent ahead in the budget for slow clients, cuts whoever exceeds it, and gives it back", async () => {
-  const budget = new BufferBudget(150_000);
+  const budget = new BufferBudget(300_000);
   const relay = {
     limits: LIMITS,
     budget,
@@ -60,5 +60,5 @@ it("counts what is sent ahead in the budget for slow clients, cuts whoever excee
     await turns();
   }
   expect(first.isClosed).toBe(false);
-  expect(budget.take(150_000)).toBe(true);
+  expect(budget.take(300_000)).toBe(true);
 });

@@ -124,7 +124,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
       case "closed":
         break;
     }
-    if (this.input.length > FREE_AHEAD_BYTES || this.aheadBytes > 0) this.countAhead();
+    if (this.input.length > FREE_AHEAD_BYTES || this.aheadBytes > 0 || this.heldBytes > 0) this.countAhead();
     return this.input.bytes !== bytes && !this.exchange.holds(bytes);
   }
 
@@ -135,7 +135,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
 
   /** Many clients may send much ahead, and not read: all together have a bound. */
   private countAhead(): void {
-    const ahead = Math.max(0, this.input.length - FREE_AHEAD_BYTES);
+    // Whoever does not read either has nothing free.
+    const ahead = Math.max(0, this.input.length - (this.heldBytes > 0 ? 0 : FREE_AHEAD_BYTES));
     const more = ahead - this.aheadBytes;
     if (more > 0 && !this.relay.budget.take(more)) {
       this.exchange.onClientGone();
@@ -150,7 +151,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     if (this.isBusy) return;
     this.isBusy = true;
     let left = MAX_TURN_REQUESTS;
-    while (this.state === "head" && this.input.length > 0 && !this.isUnread && this.readHead()) {
+    while (this.state === "head" && this.input.length > 0 && !this.pausesUnread() && this.readHead()) {
       this.readBody();
       this.exchange.onRequestBatch();
       if (--left === 0) {
@@ -169,10 +170,13 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     });
   }
 
-  /** The client does not read its answers: it is not read either until it has. */
-  private get isUnread(): boolean {
+  /** A client that does not read its answers is not read either until it has; what both sides hold of it counts. */
+  private pausesUnread(): boolean {
     if (this.connection.waitingBytes <= MAX_UNREAD_BYTES) return false;
     this.reading.pause(Pause.UNREAD);
+    this.input.compact();
+    if (this.takeWaiting()) this.countAhead();
+    else this.abort();
     return true;
   }
 
@@ -431,11 +435,13 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   }
 
   mayHold(maxBytes: number): boolean {
-    const { budget } = this.relay;
-    const { waitingBytes } = this.connection;
-    if (waitingBytes > maxBytes) return false;
-    const more = waitingBytes - this.heldBytes;
-    if (more > 0 && !budget.take(more)) return false;
+    return this.connection.waitingBytes <= maxBytes && this.takeWaiting();
+  }
+
+  /** Counts what waits for the client in the budget; false when there is not so much left. */
+  private takeWaiting(): boolean {
+    const more = this.connection.waitingBytes - this.heldBytes;
+    if (more > 0 && !this.relay.budget.take(more)) return false;
     this.heldBytes += Math.max(0, more);
     return true;
   }

@@ -18,3 +18,13 @@ it("joins what a client sends ahead of its response in a buffer that seldom grow
   expect(kept.toString()).toBe("GET / HTTP/1.1\r\n\r\nab");
   expect(buffers.size).toBeLessThan(10);
 });
+
+it("keeps of a large read that is nearly used up only what is left", () => {
+  const input = new Input();
+  input.push(Buffer.from(`${"x".repeat(500_000)}GET / HT`));
+  input.consume(500_000);
+  input.compact();
+  expect(input.bytes.buffer.byteLength).toBeLessThan(1000);
+  input.push(Buffer.from("TP/1.1"));
+  expect(input.bytes.toString("latin1", input.start, input.end)).toBe("GET / HTTP/1.1");
+});

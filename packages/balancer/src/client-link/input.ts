@@ -7,6 +7,9 @@ const NOTHING = Buffer.alloc(0);
 /** A buffer up to this size gets as much again to grow; whoever sends more ahead is soon read no more. */
 const MAX_SPARE_BYTES = 131_072;
 
+/** So much that was used may stay with what was not. */
+const MAX_UNUSED_BYTES = 16_384;
+
 export class Input {
   bytes: Buffer = NOTHING;
   start = 0;
@@ -66,6 +69,19 @@ export class Input {
     // What was used may have been kept.
     this.isOwn = false;
     if (this.start === this.end) this.clear();
+  }
+
+  /** What is left will lie here for a while: of a large read that is nearly used up it keeps that alone. */
+  compact(): void {
+    const { length } = this;
+    if (this.bytes.length <= MAX_UNUSED_BYTES + 2 * length) return;
+    const room = Buffer.allocUnsafeSlow(length);
+    this.bytes.copy(room, 0, this.start, this.end);
+    this.searched = Math.max(0, this.searched - this.start);
+    this.bytes = room;
+    this.isOwn = true;
+    this.start = 0;
+    this.end = length;
   }
 
   clear(): void {

@@ -48,3 +48,17 @@ it("keeps pieces of a byte in few buffers, and a piece of a much larger read in 
   const kept = pieces.reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
   expect(kept).toBeLessThan(2 * 205_000);
 });
+
+it("is granted anew, though little was read, when the app waits for more", async () => {
+  const granted: number[] = [];
+  const body = new RequestBody((bytes) => granted.push(bytes));
+  const reader = body.stream().getReader();
+  body.add(Buffer.alloc(5000), 0, 5000);
+  await reader.read();
+  expect(granted).toEqual([]);
+  const next = reader.read();
+  await Promise.resolve();
+  expect(granted).toEqual([5000]);
+  body.finish();
+  await next;
+});

@@ -3,8 +3,10 @@
 /** Pieces below this size are joined, so that a few bytes keep no whole read alive and cost no more than they are. */
 const JOIN_BELOW_BYTES = 4096;
 const MAX_JOINED_BYTES = 65_536;
-/** So much must have been read before more is granted. */
+/** So much must have been read before more is granted, */
 const GRANT_BYTES = 65_536;
+/** or so much, when the app waits for what has not come: the balancer may wait for that to send it. */
+const STARVED_GRANT_BYTES = 4096;
 
 export class RequestBody {
   private pieces: Uint8Array[] = [];
@@ -105,6 +107,7 @@ export class RequestBody {
           this.isWanted = true;
           if (this.pieces.length === 0 && !this.isComplete) this.onWanted();
           this.serve();
+          if (this.isWanted && !this.isDropped && this.read >= STARVED_GRANT_BYTES) this.grantRead();
         },
         cancel: () => {
           // What is left comes and is dropped, so that the answer can leave.
@@ -136,7 +139,11 @@ export class RequestBody {
 
   private consumed(bytes: number): void {
     this.read += bytes;
-    if (this.read < GRANT_BYTES || this.isComplete) return;
+    if (this.read >= GRANT_BYTES) this.grantRead();
+  }
+
+  private grantRead(): void {
+    if (this.isComplete) return;
     this.grant(this.read);
     this.read = 0;
   }

@@ -29,8 +29,8 @@ type State =
 
 /** Beyond so much of all bodies that an instance holds, none of them may have more there than the little, in bytes. */
 const MUCH_UNREAD_BYTES = 8 << 20;
-/** An instance grants anew when it has used so much. */
-const LITTLE_UNREAD_BYTES = 65_536;
+/** An instance whose app waits for more grants anew what it has used, from this on. */
+const LITTLE_UNREAD_BYTES = 4096;
 
 /** One for the process: a head is used before the next is read. */
 const head = new ResponseHead();

@@ -1,12 +1,15 @@
-/** Holds bodies that always have their next block ready to a share of each turn of the event loop: else nobody else would have one. */
+/**
+ * Holds bodies that always have their next block ready, and WebSockets with many frames in one read, to a share of each turn of the
+ * event loop: else nobody else would have one.
+ */
 
-/** So many blocks, of all bodies together: clients decide how many bodies there are. */
-const MAX_TURN_BLOCKS = 256;
+/** So many blocks and frames, of all bodies and WebSockets together: clients decide how many there are. */
+const MAX_TURN_BLOCKS = 128;
 
 let left = MAX_TURN_BLOCKS;
 const waiting: (() => void)[] = [];
 
-/** Counts a block; true: `nextTurn` is to be awaited before another. */
+/** Counts a block or a frame; true: `nextTurn` is to be awaited before another. */
 export function isTurnOver(): boolean {
   return --left <= 0;
 }

@@ -1,10 +1,10 @@
 /** WebSockets (RFC 6455) for fetch apps, over the upgrade of the lane; apps on node:http have `ws` and others. */
 import { createHash } from "node:crypto";
-import { setImmediate } from "node:timers/promises";
 import { leaveToCollector } from "@paceline/link";
 import type { RequestInfo, Upgrade } from "../app.js";
+import { isTurnOver, nextTurn } from "../block-turns.js";
 import { frameOf, Opcode, WebSocketFault } from "./frame-reader.js";
-import { isSendableCode, MAX_TURN_FRAMES, MessageReader, NO_STATUS } from "./message-reader.js";
+import { isSendableCode, MessageReader, NO_STATUS } from "./message-reader.js";
 
 export interface WebSocketOptions {
   /** The longest message that is taken, in bytes; a longer one closes with 1009. Default 1 MiB. */
@@ -23,7 +23,8 @@ const ABNORMAL = 1006;
 const MAX_REASON_BYTES = 123;
 /** What a message that waits takes beside its bytes. */
 const MESSAGE_COST_BYTES = 1024;
-/** What reading a frame leaves to the collector, beside its bytes. */
+/** What a ping and its pong leave to the collector, beside their bytes; an empty part leaves less. */
+const PING_GARBAGE_BYTES = 2048;
 const FRAME_GARBAGE_BYTES = 512;
 const ACCEPT_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -103,17 +104,20 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<string | Uint8Array, void> {
-    const reader = new MessageReader(this.maxMessageBytes);
+    const reader = new MessageReader(this.maxMessageBytes, () => {
+      leaveToCollector(FRAME_GARBAGE_BYTES);
+      return isTurnOver();
+    });
     try {
       for await (const bytes of this.readable) {
         for (const event of reader.read(bytes)) {
           if (this.closeCode !== undefined) return;
           if (event.kind === "message") yield event.message;
-          else if (event.kind === "ping") await this.write(frameOf(Opcode.PONG, event.payload));
-          else if (event.kind === "turn") {
-            leaveToCollector(MAX_TURN_FRAMES * FRAME_GARBAGE_BYTES);
-            await setImmediate();
-          } else return await this.end(event.code, "");
+          else if (event.kind === "ping") {
+            leaveToCollector(PING_GARBAGE_BYTES);
+            await this.write(frameOf(Opcode.PONG, event.payload));
+          } else if (event.kind === "turn") await nextTurn();
+          else return await this.end(event.code, "");
         }
       }
       await this.end(ABNORMAL, "");

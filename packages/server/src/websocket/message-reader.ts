@@ -8,9 +8,6 @@ export type Event =
   /** Many frames came together: the others have their turn before the next. */
   | { kind: "turn" };
 
-/** So many frames are read in one turn of the event loop: a read may bring thousands of pings or of empty parts. */
-export const MAX_TURN_FRAMES = 256;
-
 /** Empty parts that a message may have: they take time, and no bound on its length ends them. */
 const MAX_EMPTY_PARTS = 1000;
 
@@ -24,9 +21,12 @@ export class MessageReader {
   private parts: Buffer = NOTHING;
   private length = 0;
   private emptyParts = 0;
-  private turnFrames = 0;
 
-  constructor(private readonly maxMessageBytes: number) {
+  /** @param isTurnOver called for each frame: a read may bring thousands of pings or of empty parts. */
+  constructor(
+    private readonly maxMessageBytes: number,
+    private readonly isTurnOver: () => boolean = () => false,
+  ) {
     this.frames = new FrameReader(maxMessageBytes);
   }
 
@@ -35,9 +35,7 @@ export class MessageReader {
     for (const frame of this.frames.read(bytes)) {
       const event = this.event(frame);
       if (event !== undefined) yield event;
-      if (++this.turnFrames < MAX_TURN_FRAMES) continue;
-      this.turnFrames = 0;
-      yield TURN;
+      if (this.isTurnOver()) yield TURN;
     }
   }
 

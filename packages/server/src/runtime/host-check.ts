@@ -7,6 +7,8 @@ const AUTHORITY = /^https?:\/\/([^/?#]*)/i;
 export class HostCheck {
   /** The last that was good: most requests have the same. */
   private known = "";
+  /** What begins its URL. */
+  private origin = "";
 
   /** For node:http, which checks no more than that there is one. */
   accepts({ url = "", headers, rawHeaders }: IncomingMessage): boolean {
@@ -23,14 +25,20 @@ export class HostCheck {
     return url.startsWith("/") || url === "*" || isUrlHost(AUTHORITY.exec(url)?.[1] ?? "");
   }
 
-  /** For Bun.serve, which puts the Host into the URL as it came; or leaves the URL without one, if it cannot. */
+  /**
+   * For Bun.serve, which puts the first Host into the URL as it came, or leaves the URL without one, if it cannot. Of several Host
+   * fields it makes one with a list, as of other fields.
+   */
   acceptsUrl(request: Request): boolean {
-    const { url } = request;
-    if (this.known !== "" && url.startsWith(this.known)) return true;
-    const [origin, host = ""] = AUTHORITY.exec(url) ?? [];
-    if (origin === undefined) return !request.headers.get("host");
-    if (!isUrlHost(host)) return false;
-    this.known = `${origin}/`;
+    const { url, headers } = request;
+    const host = headers.get("host") ?? "";
+    if (host === this.known && this.origin !== "" && url.startsWith(this.origin)) return true;
+    if (host !== "" && !isUrlHost(host)) return false;
+    const [origin, named = ""] = AUTHORITY.exec(url) ?? [];
+    if (origin === undefined) return host === "";
+    if (!isUrlHost(named)) return false;
+    this.known = host;
+    this.origin = `${origin}/`;
     return true;
   }
 }

@@ -446,6 +446,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     return true;
   }
 
+  get isBehind(): boolean {
+    return this.connection.waitingBytes > DRAIN_ABOVE_BYTES;
+  }
+
   private giveBack(): void {
     if (this.heldBytes > 0) this.relay.budget.give(this.heldBytes);
     this.heldBytes = 0;

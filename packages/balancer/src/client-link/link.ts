@@ -18,6 +18,8 @@ export interface ClientLink {
   sendBody(bytes: Uint8Array, start: number, end: number): boolean;
   /** Whether what waits to be read by the client may wait in memory, so many bytes of it, and more come meanwhile. */
   mayHold(maxBytes: number): boolean;
+  /** So much waits to be read by the client that `Exchange.onClientDrain` comes when it has been. */
+  readonly isBehind: boolean;
   /** All that one turn brought has been given; it goes out now. False as with `sendBody`. */
   flush(): boolean;
   /** The answer is whole. */

@@ -63,7 +63,7 @@ export class Backlog implements SpooledBodyOwner {
 
   onSpooledBytes(bytes: Uint8Array, start: number, end: number): boolean {
     const isFlowing = this.client.sendBody(bytes, start, end);
-    if (this.client.flush() && isFlowing) return true;
+    if (this.client.flush() && isFlowing && !this.client.isBehind) return true;
     this.owner.onClientBehind();
     return false;
   }

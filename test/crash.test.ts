@@ -40,6 +40,19 @@ describe.each(RUNTIMES)("kill -9 on %s", { timeout: 60_000 }, (runtime) => {
     expect((await project.cli(["events"])).stdout).not.toContain("lost its link");
   });
 
+  test("of the only instance: requests wait for the next one", async () => {
+    const project = await startFleet({ runtime, instances: 1, app: HELLO });
+    const anew = project.load({ mode: "connect-anew", clients: 8, expectBody: HELLO_BODY });
+    await anew.moreConnections(100);
+    const pid = present((await project.status()).pools[0]?.instances[0]?.pid);
+    signal(pid, "SIGKILL");
+    await project.statusWhere("the next one", ({ pools: [web] }) => web?.ready === 1 && web.instances[0]?.pid !== pid);
+    await anew.moreConnections(100);
+    expect(failures(await anew.stop())).toEqual(NO_FAILURES);
+    expect((await project.cli(["stop", "web"])).code).toBe(0);
+    expect((await get(project.port)).status).toBe(503);
+  });
+
   test("of a balancer: connections that wait are served by the next one", async () => {
     const project = await startFleet({ runtime, app: HELLO });
     const first = (await project.status()).balancers[0];

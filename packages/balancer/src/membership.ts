@@ -53,12 +53,14 @@ export class Membership {
       for (const folder of described.internalRoots ?? []) roots.push({ folder, path });
       pool.takesAllRequests = described.takesAllRequests ?? false;
       pool.sendsFiles = described.sendsFiles ?? false;
-      pool.hasFewPlaces = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
+      // While it has no upstream it is what it was.
+      if (upstreams.length > 0)
+        pool.hasFewPlaces = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
       pool.responseTimeoutMs = Math.min(
         this.options.upstreamResponseTimeoutMs,
         described.requestTimeoutMs ?? Number.POSITIVE_INFINITY,
       );
-      pool.setMembers(upstreams);
+      pool.setMembers(upstreams, described.awaited);
     }
     for (const [name, pool] of this.pools) if (!pools.has(name)) pool.setMembers([]);
     const former = this.members;

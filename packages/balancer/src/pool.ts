@@ -8,8 +8,8 @@ export interface PoolWaiter extends RoomWaiter {
   /** Upstreams that failed this request already; they are passed over. */
   readonly tried: readonly Upstream[] | undefined;
   onUpstreamFree(upstream: Upstream): void;
-  /** The pool lost its last upstream. */
-  onPoolEmpty(): void;
+  /** The pool has no upstream any more, and none is expected soon. */
+  onPoolDown(): void;
 }
 
 export class Pool {
@@ -27,6 +27,8 @@ export class Pool {
   /** How long an upstream of it may send nothing of a response that it owes. */
   responseTimeoutMs = Number.POSITIVE_INFINITY;
   private upstreams: readonly Upstream[] = [];
+  /** While there is none, one is expected soon. */
+  private isAwaited = false;
   private tried: readonly Upstream[] | undefined;
   private isIdempotent = true;
   private readonly isFree = (upstream: Upstream): boolean =>
@@ -43,19 +45,22 @@ export class Pool {
     this.waitingRoom = new WaitingRoom<PoolWaiter>(maxQueue);
   }
 
-  get isEmpty(): boolean {
-    return this.upstreams.length === 0;
+  /** There is no upstream, and none to wait for. */
+  get isDown(): boolean {
+    return this.upstreams.length === 0 && !this.isAwaited;
   }
 
   get members(): readonly Upstream[] {
     return this.upstreams;
   }
 
-  setMembers(upstreams: readonly Upstream[]): void {
+  /** @param isAwaited there is none, and one is expected soon. */
+  setMembers(upstreams: readonly Upstream[], isAwaited = false): void {
     this.upstreams = upstreams;
+    this.isAwaited = isAwaited;
     this.policy.rebuild(upstreams);
-    if (upstreams.length > 0) return this.serveQueue();
-    this.waitingRoom.serve((waiter) => () => waiter.onPoolEmpty());
+    if (!this.isDown) return this.serveQueue();
+    this.waitingRoom.serve((waiter) => () => waiter.onPoolDown());
   }
 
   /** The next in turn that is available and did not fail this request already. */

@@ -123,6 +123,32 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
+  it("lets requests wait for an instance that is expected soon, within the queue's bound and until their deadline", async () => {
+    await start({ maxQueue: 2, upstreamConnectTimeoutMs: 1500 });
+    const follow = (awaited: boolean) => balancer.follow({}, [{ name: "web", routes: ["/"], awaited, upstreams: [] }]);
+    const ask = (path: string) =>
+      exchangeRaw(balancer.port, `${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    const dying = await listen("web.1#1", () => {});
+    await balancer.follow({ "web.1#1": dying.path });
+    const [retried, lost] = [ask("GET /0"), ask("POST /1")];
+    await dying.until(({ received }) => received.includes("GET /0") && received.includes("POST /1"), "both");
+    await follow(true);
+    for (const socket of dying.accepted) socket.destroy();
+    expect((await lost).received).toMatch(/^HTTP\/1\.1 50[23] /);
+    const waiting = ask("POST /2");
+    await balancer.reports(({ inFlight }) => inFlight === 2);
+    expect((await ask("GET /3")).received).toMatch(/^HTTP\/1\.1 503 /);
+    const alive = await listen("web.1#2", answerEach(HELLO));
+    await balancer.follow({ "web.1#2": alive.path });
+    for (const served of [retried, waiting]) expect((await served).received).toMatch(/hello$/);
+    await follow(true);
+    expect((await ask("GET /4")).received).toMatch(/^HTTP\/1\.1 503 [\s\S]*Retry-After/);
+    const given = ask("GET /5");
+    await balancer.reports(({ inFlight }) => inFlight === 1);
+    await follow(false);
+    expect((await given).received).toMatch(/^HTTP\/1\.1 503 /);
+  });
+
   it("lets requests wait in their order while all are full, and refuses what is over the queue's bound", async () => {
     await start({ maxConnectionsPerUpstream: 1, maxQueue: 2 });
     const held: (() => void)[] = [];

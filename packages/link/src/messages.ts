@@ -302,6 +302,8 @@ export interface SnapshotPool {
   sendsFiles?: boolean;
   /** How long its upstreams may send nothing of a response that they owe, where that is less than the balancer's limit. */
   requestTimeoutMs?: number;
+  /** It has no upstream, and one is expected soon: requests wait for that in the queue. */
+  awaited?: boolean;
   /** In slot order; each turn goes through them in this order. */
   upstreams: SnapshotUpstream[];
 }

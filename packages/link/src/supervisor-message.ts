@@ -91,6 +91,7 @@ function isPool(value: unknown): boolean {
     (value.internalRoots === undefined || isList(value.internalRoots, isText)) &&
     (value.takesAllRequests === undefined || typeof value.takesAllRequests === "boolean") &&
     (value.sendsFiles === undefined || typeof value.sendsFiles === "boolean") &&
+    (value.awaited === undefined || typeof value.awaited === "boolean") &&
     (value.requestTimeoutMs === undefined || isAmount(value.requestTimeoutMs)) &&
     isList(value.upstreams, isUpstream)
   );

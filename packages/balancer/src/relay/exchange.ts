@@ -205,7 +205,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   /** Gives the request to the next upstream in turn, or to the queue behind those that came before. */
   private dispatch(head: RequestHead | undefined): void {
     const pool = this.pool as Pool;
-    if (pool.isEmpty) return this.answer(503);
+    if (pool.isDown) return this.answer(503);
     const mustWait = pool.waitingRoom.holds(this.isIdempotent);
     const upstream = mustWait ? undefined : this.pick(pool);
     if (upstream === undefined) return this.enqueue(pool);
@@ -245,10 +245,12 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   }
 
   onUpstreamFree(upstream: Upstream): void {
+    // While it waited others like it may have ended a second process.
+    if (this.isSuspect && this.isPoison) return this.answer(502);
     this.send(upstream, undefined);
   }
 
-  onPoolEmpty(): void {
+  onPoolDown(): void {
     this.answer(503);
   }
 

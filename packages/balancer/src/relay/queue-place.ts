@@ -7,7 +7,7 @@ export interface Waiting {
   readonly tried: readonly Upstream[] | undefined;
   readonly isIdempotent: boolean;
   onUpstreamFree(upstream: Upstream): void;
-  onPoolEmpty(): void;
+  onPoolDown(): void;
 }
 
 export class QueuePlace implements PoolWaiter {
@@ -33,7 +33,7 @@ export class QueuePlace implements PoolWaiter {
     this.waiting.onUpstreamFree(upstream);
   }
 
-  onPoolEmpty(): void {
-    this.waiting.onPoolEmpty();
+  onPoolDown(): void {
+    this.waiting.onPoolDown();
   }
 }

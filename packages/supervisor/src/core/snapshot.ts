@@ -1,7 +1,10 @@
 /** What the balancers are to follow, made from the fleet: the upstreams of each pool in the order of their turns. Pure. */
 
-import { type Fleet, occupants, processId } from "./fleet.js";
+import { type Fleet, occupants, type Pool, processId } from "./fleet.js";
 import type { RelayTraits } from "./model.js";
+
+/** With more failures in a row than these a pool is not waited for: its requests would pile up for nothing. */
+const MAX_AWAITED_FAILURES = 2;
 
 /** One pool as a balancer sees it; the same shape as SnapshotPool of @paceline/link. */
 export interface PoolView {
@@ -12,6 +15,7 @@ export interface PoolView {
   internalRoots?: string[];
   sendsFiles?: boolean;
   takesAllRequests?: boolean;
+  awaited?: true;
   upstreams: ({ id: string; name: string } & Reach)[];
 }
 
@@ -57,6 +61,17 @@ export function poolViews(fleet: Fleet, routes: RoutesByPool, reach: (processId:
     );
     const { stripPrefix, requestTimeoutMs = 0, relayed } = served;
     const timeout = requestTimeoutMs > 0 ? { requestTimeoutMs } : {};
-    return [{ name: pool.name, routes: [...served.routes], stripPrefix, ...timeout, ...relayed, upstreams }];
+    const awaited = upstreams.length === 0 && isAwaited(pool) ? { awaited: true as const } : {};
+    return [
+      { name: pool.name, routes: [...served.routes], stripPrefix, ...timeout, ...relayed, ...awaited, upstreams },
+    ];
+  });
+}
+
+/** Whether a process that is ready is expected soon: one is coming up, or will, and has not failed often. */
+function isAwaited({ slots }: Pool): boolean {
+  return slots.some(({ member: { process } }) => {
+    const isComing = process.goal === "up" && process.state !== "stopped" && process.state !== "failed";
+    return isComing && process.failures <= MAX_AWAITED_FAILURES;
   });
 }

@@ -53,9 +53,12 @@ export class Effects {
         return;
       case "setDeadline":
         timers.set(target.id, effect.at, () => this.options.onDeadline(target));
+        // Every state that is waited in has a deadline: whether a pool without a ready process is awaited may have changed.
+        if (target.pool !== BALANCER_POOL) this.options.publish();
         return;
       case "clearDeadline":
         timers.clear(target.id);
+        if (target.pool !== BALANCER_POOL) this.options.publish();
         return;
       case "log": {
         const fault = children.get(target.id)?.fault;

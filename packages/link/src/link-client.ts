@@ -234,8 +234,9 @@ export class LinkClient {
       case "ping":
         this.send({ type: "pong" });
         return;
+      case "fork":
       case "describeOverdue":
-        // Of Python alone; the runtimes of these write no traceback while a handler blocks them.
+        // For processes of Python alone.
         return;
       case "snapshot":
         this.options.onSnapshot?.(message);

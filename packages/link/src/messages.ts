@@ -35,8 +35,8 @@ export function lostMarkPath(linkSocket: string): string {
   return `${linkSocket}.lost`;
 }
 
-/** What a child is: an instance of a pool, or a balancer. */
-export type ChildRole = "instance" | "balancer";
+/** What a child is: an instance of a pool, a template that forks them, or a balancer. */
+export type ChildRole = "instance" | "template" | "balancer";
 
 /** Where a child stands when it says hello; a child that reconnects says more than `starting`. */
 export type ChildPhase = "starting" | "ready" | "draining";
@@ -184,6 +184,29 @@ export interface Fault {
   exit?: { code: number | null; signal: string | null };
 }
 
+/** Of a template: the process that it was asked for is there. */
+export interface Forked {
+  type: "forked";
+  /** Such as `web.3#7`. */
+  id: string;
+  pid: number;
+}
+
+/** Of a template: the process that it was asked for could not be forked. */
+export interface ForkFailed {
+  type: "forkFailed";
+  id: string;
+  reason: string;
+}
+
+/** Of a template: a process that it forked has ended; code and signal are null where nobody could wait for it. */
+export interface Ended {
+  type: "ended";
+  id: string;
+  code: number | null;
+  signal: string | null;
+}
+
 /** The response to a ping: the event loop has turned since. */
 export interface Pong {
   type: "pong";
@@ -213,7 +236,7 @@ export interface Probed {
   problem?: string;
 }
 
-export type ChildMessage = Hello | Ready | Stats | Applied | Fault | Poison | Notice | Pong | Probed;
+export type ChildMessage = Hello | Ready | Stats | Applied | Fault | Forked | ForkFailed | Ended | Poison | Notice | Pong | Probed;
 
 /** The supervisor took the hello. */
 export interface Welcome {
@@ -257,6 +280,17 @@ export interface ProbeRequest {
 /** To a child that the supervisor has not heard of for a while: it responds with a pong at once. */
 export interface Ping {
   type: "ping";
+}
+
+/** To a template that is ready: it forks a process, which becomes the instance that its environment says. */
+export interface Fork {
+  type: "fork";
+  /** Such as `web.3#7`. */
+  id: string;
+  /** What of its environment is its own. */
+  environment: Record<string, string>;
+  /** The file that its stdout and stderr are appended to. */
+  output: string;
 }
 
 /** To a Python process with several requests, which is killed a moment later since one has overrun: it writes that one's traceback, where it can. */
@@ -359,6 +393,7 @@ export type SupervisorMessage =
   | ProbeRequest
   | Ping
   | DescribeOverdue
+  | Fork
   | Snapshot;
 
 /** What the supervisor puts in the environment of every child of ours; the child removes it before it loads an app. */

@@ -55,6 +55,10 @@ function problemOf(message: Fields): string | undefined {
       return isAmount(message.id) && isText(message.path) && isText(message.host)
         ? undefined
         : "no good id, path or host";
+    case "fork":
+      return isText(message.id) && isText(message.output) && isFields(message.environment)
+        ? undefined
+        : "no good id, output or environment";
     case "refused":
       return typeof message.reason === "string" ? undefined : "no reason";
     case "drain":

@@ -70,6 +70,7 @@ export function pool(name: string, instances: InstanceStatus[], more: Partial<Po
     ready,
     ...counts,
     routes: ["/"],
+    templates: [],
     receiving: 0,
     sending: 0,
     rollout: null,

@@ -33,9 +33,14 @@ class Identity:
         self.generation = _whole_number(environment, "PACELINE_GENERATION")
         self.pool = _text(environment, "PACELINE_POOL")
         self.name = _text(environment, "PACELINE_INSTANCE")
-        self.socket = _text(environment, "PACELINE_SOCKET")
         self.spec = _spec(_text(environment, "PACELINE_SPEC"))
+        # A template serves nothing.
+        self.socket = None if self.is_template else _text(environment, "PACELINE_SOCKET")
         self.limits = self.spec["limits"]
+
+    @property
+    def is_template(self):
+        return self.spec.get("template") is True
 
 
 def take_environment(environment=os.environ):

@@ -12,7 +12,8 @@ from .link import Link
 
 BACKLOG = 1024
 
-_current = None
+# The instance of this process, or the template that forks them.
+current = None
 
 
 class Instance:
@@ -32,8 +33,8 @@ class Instance:
     @staticmethod
     def make(identity):
         """Begins to speak with the supervisor."""
-        global _current
-        _current = instance = Instance(identity)
+        global current
+        current = instance = Instance(identity)
         background.limits = identity.limits
         # Ctrl-C in a terminal goes to the supervisor, which tells its children.
         signal.signal(signal.SIGINT, forks.ignore_signal)
@@ -50,6 +51,9 @@ class Instance:
         """Says ready, serves until all is drained, and returns then. Raises InstanceError when the socket cannot be had."""
         if forks.is_child:
             raise InstanceError("a process that was forked from an instance cannot serve")
+        hooks = sys.modules.get("paceline.hooks")
+        if hooks is not None:
+            hooks.run()
         self._server = server = self._make_server(application)
         background.serving(server.wake)
         self.listens()
@@ -161,6 +165,6 @@ def serve(application):
     For programs that call their server themselves, as a FAPWS script does. Raises InstanceError when no supervisor
     started this process.
     """
-    if _current is None:
+    if current is None:
         raise InstanceError("no supervisor started this process")
-    _current.serve(application)
+    current.serve(application)

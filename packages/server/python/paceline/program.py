@@ -26,9 +26,12 @@ def main():
         identity = take_environment()
         if identity is None:
             sys.exit("paceline: this program is started by `paceline start`, for a pool with the key `wsgi`, `asgi` or `fapws`")
-        from .instance import Instance
+        if identity.is_template:
+            from .template import Template as Role
+        else:
+            from .instance import Instance as Role
 
-        instance = Instance.make(identity)
+        instance = Role.make(identity)
         # The app is found from the working directory, as with `python3 -m`.
         sys.path.insert(0, os.getcwd())
         _run(identity.spec, instance)

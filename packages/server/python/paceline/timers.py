@@ -19,10 +19,11 @@ class Timer:
     """What `every` and `after` return."""
 
     def __init__(self, ms, fn, repeats):
-        self._interval_s = ms / 1000 if repeats else None
+        self._delay_s = ms / 1000
+        self._interval_s = self._delay_s if repeats else None
         self._fn = fn
         self._is_stopped = background.is_leaving
-        self._due = monotonic() + ms / 1000
+        self._due = monotonic() + self._delay_s
         if not self._is_stopped:
             heapq.heappush(_waiting, (self._due, next(_order), self))
             background.wake()
@@ -90,6 +91,15 @@ def _run(timer):
     missed = max(0, int((monotonic() - timer._due) / timer._interval_s))
     timer._due += (missed + 1) * timer._interval_s
     heapq.heappush(_waiting, (timer._due, next(_order), timer))
+
+
+def begin_anew():
+    """In an instance that was forked: its timers count from now, not from when the app was loaded."""
+    now = monotonic()
+    for at, (_, order, timer) in enumerate(_waiting):
+        timer._due = now + timer._delay_s
+        _waiting[at] = (timer._due, order, timer)
+    heapq.heapify(_waiting)
 
 
 def stop_all():

@@ -46,6 +46,12 @@ export function formatStatus(status: Status, options: FormatOptions): string {
     const [row = [], ...others] = processRows(instance, options);
     rows.push(hasDeferred ? [...row, right(formatDeferred(instance.deferred))] : row, ...others);
   }
+  for (const { name, state, pid, rssBytes, uptimeSeconds } of status.pools.flatMap(({ templates }) => templates)) {
+    const colour = options.colour ? { colour: COLOUR[state === "ready" ? "ready" : "starting"] } : {};
+    const figures = [pid, rssBytes === null ? null : (rssBytes / 1e6).toFixed(1)];
+    const none = Array.from({ length: 7 }, () => right(null));
+    rows.push([name, { text: state, ...colour }, ...figures.map(right), ...none, right(formatDuration(uptimeSeconds))]);
+  }
   rows.push(...status.balancers.flatMap((balancer) => processRows(balancer, options)));
   const troubles = [
     ...[...instances, ...status.balancers].flatMap(trouble),

@@ -139,6 +139,7 @@ function resolvePool(
     runs: kind.runs,
     relayed: kind.relayed ?? {},
     launch: kind.launch ?? { entry: "server" },
+    preload: kind.preload ?? false,
     maxInFlight: kind.maxInFlight ?? null,
     requestTimeoutMs: requestTimeoutOf(pool, kind, input),
     instances: processCount(pool.instances ?? kind.defaultInstances),

@@ -68,6 +68,17 @@ export interface InstanceStatus {
   other: { role: "successor" | "leaver"; pid: number | null; state: ProcessState; attempt: number } | null;
 }
 
+export interface TemplateStatus {
+  /** Such as `web.template`. */
+  name: string;
+  pid: number | null;
+  state: "loading" | "ready";
+  generation: number;
+  uptimeSeconds: number;
+  rssBytes: number | null;
+  pssBytes: number | null;
+}
+
 export interface PoolStatus {
   name: string;
   kind: string;
@@ -86,6 +97,8 @@ export interface PoolStatus {
   /** Responses that wait on the balancers' disk for slow clients; their instances are done with them. */
   sending: number;
   instances: InstanceStatus[];
+  /** Of a pool with `preload`: the processes that fork its instances; two while a reload runs. */
+  templates: TemplateStatus[];
   /** The rollout under way, if any. */
   rollout: { kind: "reload" | "restart" | "recycle"; done: number; total: number } | null;
 }

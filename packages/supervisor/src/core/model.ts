@@ -95,6 +95,8 @@ export interface PoolConfig {
   /** What the ChildSpec of its instances has of its kind. */
   runs: Record<string, unknown>;
   launch: Launch;
+  /** Whether one process loads what it runs, and forks the instances. */
+  preload: boolean;
   /** Requests that a balancer may have under way at one instance; null: as many as its own limits allow. */
   maxInFlight: number | null;
   /** How long an instance that limits its concurrency may send nothing of a response that it owes; 0: for ever. */

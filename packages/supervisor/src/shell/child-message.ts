@@ -58,6 +58,12 @@ function isMessage(message: Fields): boolean {
       );
     case "notice":
       return areTexts(message, ["message"]);
+    case "forked":
+      return areTexts(message, ["id"]) && areAmounts(message, ["pid"]);
+    case "forkFailed":
+      return areTexts(message, ["id", "reason"]);
+    case "ended":
+      return areTexts(message, ["id"]) && isExit({ code: message.code, signal: message.signal });
     case "fault":
       return areTexts(message, ["message"]) && isExit(message.exit);
     default:

@@ -29,6 +29,7 @@ import { signalGroup, spawnDetached } from "./processes.js";
 import { whereInPython } from "./python-stack.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import type { StatsBook } from "./stats.js";
+import { Templates, type TemplatesOptions } from "./templates.js";
 
 /** A process that ended may have a last report on its way for this long. */
 const LAST_WORD_MS = 1000;
@@ -40,6 +41,9 @@ export interface ChildrenOptions {
   /** What takes the output of the slot `name`. */
   outputSink(name: string): OutputSink;
   plan(effect: FleetEffect, token: string): SpawnPlan;
+  planTemplate: TemplatesOptions["plan"];
+  /** Whether processes of this generation may be asked for again. */
+  isWanted: TemplatesOptions["isWanted"];
   /** What a balancer inherits as fd 3, 4, …. */
   listeningFds(): number[];
   /** Something happened to the process that the state machine is to hear. */
@@ -74,11 +78,19 @@ export class Children {
   /** The work marks of processes that ended a moment ago. */
   private readonly leftMarks = new Map<string, NodeJS.Timeout>();
 
+  /** What forks those of pools with `preload`. */
+  readonly templates: Templates;
   private readonly leftovers: Leftovers;
   private readonly exposure: Exposure;
 
   constructor(private readonly options: ChildrenOptions) {
     this.leftovers = new Leftovers(options.log);
+    const { log, outputPath, outputSink, planTemplate, isWanted } = options;
+    this.templates = new Templates({
+      ...{ log, outputPath, outputSink, isWanted },
+      leftovers: this.leftovers,
+      plan: planTemplate,
+    });
     this.exposure = new Exposure(options.log);
   }
 
@@ -149,6 +161,7 @@ export class Children {
       tag: plan.tag,
       maxInFlight: plan.maxInFlight,
       perClient: plan.perClient,
+      isForked: plan.own !== null,
       protocol: "http1",
       output,
       stats: options.stats.open(effect.id, effect.pool),
@@ -172,6 +185,10 @@ export class Children {
     };
     this.byId.set(child.id, child);
     this.byToken.set(token, child);
+    if (plan.own !== null) {
+      this.fork(child, plan.own);
+      return;
+    }
     child.pid = spawnDetached({
       command: plan.command,
       args: plan.args,
@@ -185,10 +202,42 @@ export class Children {
     if (markFd !== undefined) closeSync(markFd);
   }
 
+  private fork(child: LiveProcess, environment: Record<string, string>): void {
+    const { id, pool, generation, output } = child;
+    const later = (reason: string) => setImmediate(() => this.ended(child, { code: null, signal: null }, reason));
+    try {
+      this.templates.fork({
+        ...{ id, pool, generation, environment, outputPath: this.options.outputPath(id) },
+        pid: () => child.pid,
+        onForked: (pid) => {
+          child.pid = pid;
+        },
+        onExit: (status) => this.exited(child, status),
+        onFailed: later,
+        onTemplateEnded: (status, fault, verdict, lastLines) => {
+          output.lastLines.push(...lastLines);
+          child.fault ??= fault;
+          child.verdict ??= verdict === null ? null : `its template ${verdict}`;
+          setImmediate(() => this.ended(child, status, null));
+        },
+      });
+    } catch (error) {
+      later((error as Error).message);
+    }
+  }
+
   /** Signals the process and all that it started in its group. */
   signal(id: string, signal: KillSignal, verdict?: string): void {
     const child = this.byId.get(id);
-    if (child === undefined || child.pid === null || child.exit !== null) return;
+    if (child === undefined || child.exit !== null) return;
+    if (child.pid === null) {
+      // A template that has not forked it by now does not: it loads for ever, or hangs.
+      if (signal === "SIGKILL") this.templates.giveUp(id, "did not fork in time");
+      if (!this.templates.cancel(id)) return;
+      child.verdict ??= verdict ?? null;
+      setImmediate(() => this.ended(child, { code: null, signal }, null));
+      return;
+    }
     child.verdict ??= verdict === undefined ? null : `${verdict}${this.whereItListens(child, verdict)}`;
     signalGroup(child.pid, signal);
   }
@@ -214,6 +263,9 @@ export class Children {
   /** Says that it is to drain until then, now or as soon as it has a link again. */
   drain(child: LiveProcess, deadline: number): void {
     child.drainDeadline = deadline;
+    // One that is not there yet need not come.
+    if (child.isForked && child.pid === null && this.templates.cancel(child.id))
+      setImmediate(() => this.ended(child, { code: 0, signal: null }, null));
     child.connection?.send({ type: "drain", deadlineMs: Math.max(0, deadline - performance.now()) });
   }
 
@@ -227,6 +279,8 @@ export class Children {
     if (child.exit !== null) return "that process has ended";
     if (hello.name !== child.name || hello.attempt !== child.attempt) return `the token is that of ${child.id}`;
     if (hello.role !== child.kind) return `${child.id} is no ${hello.role}`;
+    // Its token proves it; its template tells of it a moment later.
+    if (child.isForked) child.pid ??= hello.pid;
     return hello.pid === child.pid ? undefined : `the token is that of pid ${child.pid}`;
   }
 
@@ -277,6 +331,11 @@ export class Children {
         return;
       case "probed":
         this.options.onProbed(child, message);
+        return;
+      case "forked":
+      case "forkFailed":
+      case "ended":
+        // For templates to say.
         return;
       default:
         message satisfies never;

@@ -30,6 +30,8 @@ export interface LiveProcess {
   readonly tag: string | null;
   /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
   readonly maxInFlight: number | null;
+  /** Whether it is forked by a template; it has a pid when that has happened. */
+  readonly isForked: boolean;
   /** Whether each connection there may carry the requests of one client alone. */
   readonly perClient: boolean;
   /** What an instance that is ready speaks there. */
@@ -38,7 +40,7 @@ export interface LiveProcess {
   readonly stats: ProcessStats;
   /** In milliseconds, by the monotonic clock. */
   readonly spawnedAt: number;
-  /** Null when it could not be started. */
+  /** Null when it could not be started, or has not been forked yet. */
   pid: number | null;
   connection: LinkConnection | null;
   /** Why it is about to fail, as it said itself. */

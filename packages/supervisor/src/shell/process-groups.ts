@@ -3,7 +3,7 @@ import { type ProcessRow, processesOf, readProcessTable } from "@paceline/link/p
 import type { LiveProcess } from "./live-process.js";
 
 /** By what they are known as: the pid of the process that we spawned; a shim by `shimKey` of its own. */
-export function processGroups(children: Iterable<LiveProcess>): Map<number, number[]> {
+export function processGroups(children: Iterable<Pick<LiveProcess, "pid" | "mark">>): Map<number, number[]> {
   const groups = new Map<number, number[]>();
   // Read once for all shims, and not at all where there is none.
   let rows: ProcessRow[] | undefined;

@@ -63,6 +63,18 @@ export function signalGroup(pid: number, signal: NodeJS.Signals, startTime?: str
   }
 }
 
+/** Whether a process that started then still runs; the unwaited remains of one do not. */
+export function isRunning(pid: number, startTime: string | undefined): boolean {
+  try {
+    if (startTime === undefined) return process.kill(pid, 0);
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[19] === startTime && fields[0] !== "Z" && fields[0] !== "X";
+  } catch {
+    return false;
+  }
+}
+
 /** When a process started, in the kernel's clock ticks; with the pid it names one process for good. Undefined without /proc. */
 export function startTimeOf(pid: number): string | undefined {
   try {

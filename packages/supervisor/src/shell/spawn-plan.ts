@@ -34,6 +34,8 @@ export interface SpawnPlan {
   tag: string | null;
   /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
   maxInFlight: number | null;
+  /** What distinguishes it from the others of its generation, where a template forks it; null where it is started by itself. */
+  own: Record<string, string> | null;
   /** Whether each of its connections may carry the requests of one client alone. */
   perClient: boolean;
 }
@@ -91,21 +93,45 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
     mark: null,
     tag: null,
     maxInFlight: null,
+    own: null,
     perClient: false,
   };
 }
 
+/** The plan for the template that forks the instances of one generation of a pool. @throws PacelineError `ENOCONFIG` */
+export function planTemplate(
+  settings: SpawnSettings,
+  template: { id: string; name: string; pool: string; generation: number; attempt: number },
+  token: string,
+): SpawnPlan {
+  const { configs, runDir } = settings;
+  const generation = configs.generation(template.pool, template.generation);
+  if (generation === undefined) throw new PacelineError("ENOCONFIG", `no generation ${template.generation}`);
+  const own = {
+    PACELINE_POOL: template.pool,
+    PACELINE_INSTANCE: template.name,
+    PACELINE_GENERATION: String(template.generation),
+    [LINK_ENVIRONMENT.link]: runDir.linkSocket,
+    [LINK_ENVIRONMENT.token]: token,
+    [LINK_ENVIRONMENT.attempt]: String(template.attempt),
+  };
+  const plan = planInstance(settings, template, generation, own, { template: true });
+  const { PACELINE_SOCKET: _socket, ...environment } = plan.environment;
+  return { ...plan, environment, socket: null, own: null };
+}
+
 function planInstance(
   settings: SpawnSettings,
-  { id, generation }: FleetEffect,
+  { id, generation }: Pick<FleetEffect, "id" | "generation">,
   { pool, environment }: Generation,
   identity: Environment,
+  more: object = {},
 ): SpawnPlan {
   const { runs, launch, link, policy, runtime, maxOutputBytes, maxInFlight } = pool;
   const socket = settings.runDir.socketPath(id);
   const limits = { ...pool.limits, maxHeadBytes: pool.limits.maxHeadBytes + BALANCER_FIELDS_BYTES };
   const cache = "app" in runs && runtime === "node" ? settings.runDir.cachePath(pool.name, generation) : undefined;
-  const spec: ChildSpec = { ...commonSpec(settings, policy), ...runs, link, limits, ...(cache && { cache }) };
+  const spec: ChildSpec = { ...commonSpec(settings, policy), ...runs, ...more, link, limits, ...(cache && { cache }) };
   const tag = newTag(id);
   const own = {
     ...identity,
@@ -131,6 +157,7 @@ function planInstance(
     mark: null,
     tag,
     maxInFlight,
+    own: pool.preload ? own : null,
     // A proxy's own connections to a stranger are those of its clients; the server of an ASGI app is a stranger itself.
     perClient: "proxy" in runs || "asgi" in runs,
   };
@@ -164,6 +191,7 @@ function planShim(
     mark: plan.mark,
     tag: null,
     maxInFlight,
+    own: null,
     perClient: true,
   };
 }

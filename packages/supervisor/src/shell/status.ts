@@ -1,6 +1,6 @@
 /** Puts the status document together. */
 import { rssBytes as ownRssBytes } from "@paceline/link";
-import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status, WatchStatus } from "../control/api.js";
+import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status, TemplateStatus, WatchStatus } from "../control/api.js";
 import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { BalancerCoordination } from "./balancer-coordination.js";
 import type { Children } from "./children.js";
@@ -12,6 +12,7 @@ import type { PssSampler } from "./pss.js";
 import type { Rollouts } from "./rollouts.js";
 import type { SlotBook } from "./slot-book.js";
 import type { StatsBook } from "./stats.js";
+import type { Template } from "./templates.js";
 import type { UsageSampler } from "./usage.js";
 
 export interface StatusSources {
@@ -65,7 +66,8 @@ function memoryOfAll({ children, usage, pss }: StatusSources): Pick<Status, "rss
   const supervisor = { rssBytes: ownRssBytes(), pssBytes: pss.of(process.pid) };
   let { rssBytes } = supervisor;
   let pssBytes: number | null = supervisor.pssBytes;
-  for (const { pid, mark } of children.alive()) {
+  const templates = [...children.templates.alive()].map(({ pid }) => ({ pid, mark: null }));
+  for (const { pid, mark } of [...children.alive(), ...templates]) {
     if (pid === null) continue;
     for (const key of mark === null ? [pid] : [pid, shimKey(pid)]) {
       rssBytes += usage.of(key)?.rssBytes ?? 0;
@@ -91,6 +93,9 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     routes: [...(config?.routes ?? [])],
     ...heldOf(sources, pool.name),
     instances: pool.slots.map((slot) => instanceStatus(sources, slot, pool.name, now)),
+    templates: [...sources.children.templates.alive()]
+      .filter((template) => template.pool === pool.name)
+      .map((template) => templateStatus(sources, template, now)),
     rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done.length, total: rollout.total },
   };
 }
@@ -127,6 +132,17 @@ function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: n
     exposed: child?.exposed ?? [],
     recycles: sources.slots.of(slot.name).recycles,
     shim: shimOf(sources, child),
+  };
+}
+
+function templateStatus({ usage, pss }: StatusSources, template: Template, now: number): TemplateStatus {
+  const { name, pid, isReady, generation, spawnedAt } = template;
+  return {
+    ...{ name, pid, generation },
+    state: isReady ? "ready" : "loading",
+    uptimeSeconds: secondsSince(spawnedAt, now),
+    rssBytes: pid === null ? null : (usage.of(pid)?.rssBytes ?? null),
+    pssBytes: pid === null ? null : pss.of(pid),
   };
 }
 

@@ -30,9 +30,10 @@ import { Rollouts } from "./rollouts.js";
 import type { RunDirPaths } from "./run-dir-paths.js";
 import { watchSignals } from "./signals.js";
 import { SlotBook } from "./slot-book.js";
-import { defaultEntries, planSpawn, type SpawnSettings } from "./spawn-plan.js";
+import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./spawn-plan.js";
 import { StatsBook } from "./stats.js";
 import { buildStatus } from "./status.js";
+import type { Template } from "./templates.js";
 import { Timers } from "./timers.js";
 import { UsageSampler } from "./usage.js";
 import type { Watch } from "./watch/watch.js";
@@ -111,7 +112,7 @@ class FleetSupervisor implements Supervisor {
   private readonly operations: Operations;
   private readonly recycling: Recycling;
   private readonly reloads: ReloadQueue;
-  private readonly link: LinkServer<LiveProcess>;
+  private readonly link: LinkServer<LiveProcess | Template>;
   private readonly outputs: OutputPoller;
   private readonly health: HealthWatch;
   private readonly liveness: LivenessWatch;
@@ -140,6 +141,9 @@ class FleetSupervisor implements Supervisor {
       outputPath: (id) => runDir.outputPath(id),
       outputSink: (name) => slots.outputSink(name, log),
       plan: (effect, token) => planSpawn(spawnSettings, effect, token),
+      planTemplate: (template, token) => planTemplate(spawnSettings, template, token),
+      isWanted: (pool, generation) =>
+        !isStopping() && this.runner.fleet.pools.some((each) => each.name === pool && each.generation === generation),
       listeningFds: () => this.sockets.map((socket) => socket.fd),
       report: ({ pool, index }, report) => this.runner.report(pool, index, report),
       onHello: (child, connection) => {
@@ -214,23 +218,33 @@ class FleetSupervisor implements Supervisor {
       limitsOf: (pool) => configs.recycleLimitsOf(pool),
       mayBegin: (pool) => !isStopping() && !isReloading(pool),
     });
-    this.link = new LinkServer<LiveProcess>({
+    this.link = new LinkServer<LiveProcess | Template>({
       path: runDir.linkSocket,
-      findChild: (token) => children.findByToken(token),
-      objection: (child, hello) => children.objection(child, hello),
-      onHello: (child, hello, connection) => children.hello(child, hello, connection),
-      onMessage: (child, message) => children.message(child, message),
-      onClose: (child, connection) => children.linkClosed(child, connection),
+      findChild: (token) => children.findByToken(token) ?? children.templates.findByToken(token),
+      objection: (child, hello) =>
+        child.kind === "template" ? children.templates.objection(child, hello) : children.objection(child, hello),
+      onHello: (child, hello, connection) =>
+        child.kind === "template"
+          ? children.templates.hello(child, connection)
+          : children.hello(child, hello, connection),
+      onMessage: (child, message) =>
+        child.kind === "template" ? children.templates.message(child, message) : children.message(child, message),
+      onClose: (child, connection) =>
+        child.kind === "template"
+          ? children.templates.linkClosed(child, connection)
+          : children.linkClosed(child, connection),
       onProblem: (message) => log.event("warn", "paceline", message),
     });
     const problem = (error: unknown) =>
       log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
+    const processes = () => [...children.alive(), ...[...children.templates.alive()].map(ofTemplate)];
     this.outputs = new OutputPoller(
-      () => [...children.alive()].map((child) => child.output),
+      () => processes().map(({ output }) => output),
       () => options.isLogBusy?.() === true,
       problem,
     );
-    const groups = () => processGroups(children.alive());
+    const groups = () => processGroups(processes());
+    runner.watch(() => children.templates.retire());
     this.usage = new UsageSampler(groups, problem);
     this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
   }
@@ -406,6 +420,7 @@ class FleetSupervisor implements Supervisor {
     await runner.until(down(BALANCER_POOL), longestMs);
     this.stopPools();
     const gone = (await runner.until(down(), longestMs)) ?? false;
+    await children.templates.end();
     await children.whenClean();
     this.cleanUp();
     log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up on a process that does not end");
@@ -443,6 +458,7 @@ class FleetSupervisor implements Supervisor {
     this.liveness.stop();
     this.pss.stop();
     this.children.close();
+    this.children.templates.close();
     this.poison.close();
     this.link.close();
     for (const socket of this.sockets) socket.close();
@@ -483,4 +499,9 @@ class FleetSupervisor implements Supervisor {
       limits: configs.balancerLimits,
     });
   }
+}
+
+/** As the samplers and the output's reader know a process. */
+function ofTemplate({ pid, output }: Template): Pick<LiveProcess, "pid" | "mark" | "output"> {
+  return { pid, output, mark: null };
 }

@@ -3,7 +3,7 @@ import { text } from "../fields.js";
 import { resolveFile } from "../paths.js";
 import { args } from "./args.js";
 import { poolKind } from "./kind.js";
-import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
+import { launchPython, PYTHON_MAX_IN_FLIGHT, preload, python } from "./python.js";
 import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
 
 export const fapws = poolKind({
@@ -14,6 +14,7 @@ export const fapws = poolKind({
     ),
     args,
     python,
+    preload,
     requestTimeoutMs,
   },
   defaultInstances: 4,
@@ -25,6 +26,7 @@ export const fapws = poolKind({
       relayed: { sendsFiles: true, takesAllRequests: true },
       runs: { fapws: { script, ...(keys.args && { args: keys.args }) } },
       launch: launchPython(keys.python, context),
+      ...(keys.preload && { preload: true }),
       maxInFlight: PYTHON_MAX_IN_FLIGHT,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
     };

@@ -19,6 +19,8 @@ export interface KindResult {
   runtime?: RuntimeName;
   /** How long its instances may owe a response, unless the pool says otherwise. Default: for ever. */
   requestTimeoutMs?: number;
+  /** Whether one process loads what it runs, and forks the instances. Default: no. */
+  preload?: boolean;
   /** Requests that a balancer may have under way at one instance. Default: as many as the balancer's own limits allow. */
   maxInFlight?: number;
 }

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Launch } from "../../core/model.js";
-import { text } from "../fields.js";
+import { flag, text } from "../fields.js";
 import { findProgram } from "../programs.js";
 import type { KindContext } from "./kind.js";
 
@@ -15,6 +15,11 @@ export const PYTHON_MAX_IN_FLIGHT = 1;
 
 export const python = text(
   "The Python interpreter, 3.9 or newer, for `wsgi`, `asgi` and `fapws`: a path from the config file's folder, such as `.venv/bin/python`, or a name that is looked for on PATH. Default: `python3`.",
+);
+
+export const preload = flag(
+  false,
+  "In pools of `wsgi` and `fapws`: one process loads the app and forks the instances from itself, which then share its memory and start at once. See [python.md](python.md#preload).",
 );
 
 /** What an instance is started as on the interpreter that `given` means; what is wrong with that is reported under `python`. */

@@ -2,7 +2,7 @@
 import { count, textOrTable } from "../fields.js";
 import type { KindContext } from "./kind.js";
 import { poolKind } from "./kind.js";
-import { launchPython, PYTHON_MAX_IN_FLIGHT, python } from "./python.js";
+import { launchPython, PYTHON_MAX_IN_FLIGHT, preload, python } from "./python.js";
 import { readPythonApp } from "./python-app.js";
 import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
 
@@ -20,6 +20,7 @@ export const wsgi = poolKind({
       "In pools of `wsgi`: how many requests an instance works on at once, each on a thread of its own, for views that wait (for a database, or another server); the app must be thread-safe. `1`: views run on the main thread. See [python.md](python.md#threads).",
       { max: 512 },
     ),
+    preload,
     requestTimeoutMs,
   },
   defaultInstances: 4,
@@ -32,6 +33,7 @@ export const wsgi = poolKind({
       relayed: { sendsFiles: true },
       runs: { wsgi, ...(threads > 1 && { threads }) },
       launch: launchPython(keys.python, context),
+      ...(keys.preload && { preload: true }),
       maxInFlight: threads,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
     };

@@ -1,0 +1,287 @@
+"""The template of a pool with `preload`: loads the app once and forks the instances from itself. It serves nothing and listens nowhere."""
+
+import _thread
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+from . import background, forks, instance
+from .environment import take_environment
+from .errors import InstanceError
+from .link import LINK_VERSION, MAX_LINE_BYTES
+
+# A forked process needs no longer than this to have a session and an output of its own.
+FORK_TIMEOUT_S = 5
+SAY_TIMEOUT_S = 10
+
+
+class Template:
+    """The one template of this process; in a process that it forks, `serve` goes on as an instance."""
+
+    def __init__(self, identity):
+        self._identity = identity
+        self._pid = os.getpid()
+        # The processes that it forked, by their supervisor's name for them.
+        self._forked = {}
+        self._received = b""
+        # In a forked process, the instance that it is.
+        self._own = None
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._handlers = {}
+        # Free when the thread that watches the link while the app loads has ended.
+        self._watching = _thread.allocate_lock()
+
+    @staticmethod
+    def make(identity):
+        """Says hello to the supervisor."""
+        template = Template(identity)
+        instance.current = template
+        background.limits = identity.limits
+        for number, handler in ((signal.SIGTERM, template._on_term), (signal.SIGINT, forks.ignore_signal)):
+            signal.signal(number, handler)
+            template._handlers[number] = handler
+        template._connect()
+        template._watching.acquire()
+        _thread.start_new_thread(template._watch_link, ())
+        return template
+
+    def serve(self, application):
+        """Forks instances for as long as the supervisor asks for them. Returns in these alone, when they are drained."""
+        if os.getpid() != self._pid:
+            raise InstanceError("a process that was forked while the app loaded cannot serve")
+        self._end_watch()
+        self._refuse_threads()
+        # What every instance loads, too.
+        from . import server  # noqa: F401
+
+        if self._identity.spec.get("threads", 1) > 1:
+            from . import threads  # noqa: F401
+        _prepare_django()
+        # What is loaded stays: a garbage collection in an instance need not touch it, so that its pages go on being shared.
+        gc.collect()
+        gc.freeze()
+        self._say({"type": "ready"})
+        self._own = self._loop()
+        self._own.serve(application)
+
+    def fault(self, message):
+        """Tells the supervisor why this process is about to exit."""
+        if self._own is not None:
+            self._own.fault(message)
+        elif os.getpid() == self._pid:
+            self._say({"type": "fault", "message": message})
+
+    def _on_term(self, _signal, _frame):
+        os._exit(0)
+
+    # While the app loads.
+
+    def _watch_link(self):
+        """Nothing of a supervisor's is left behind when it is gone, however long the app loads."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLRDHUP if hasattr(select, "POLLRDHUP") else 0)
+        poller.register(self._wake_read, select.POLLIN)
+        if all(fd != self._wake_read for fd, _ in poller.poll()):
+            os._exit(0)
+        self._watching.release()
+
+    def _end_watch(self):
+        os.write(self._wake_write, b"w")
+        self._watching.acquire()
+
+    def _refuse_threads(self):
+        """Threads do not come along through a fork."""
+        threading = sys.modules.get("threading")
+        names = [] if threading is None else [it.name for it in threading.enumerate() if it is not threading.main_thread()]
+        if not names:
+            return
+        what = f"{len(names)} threads were started while the app loaded ({', '.join(names[:5])})"
+        advice = "start them in a function given to paceline.post_fork, or leave out `preload`"
+        if "fapws" in self._identity.spec:
+            raise InstanceError(f"preload: {what}; instances would not have them: {advice}")
+        print(f"preload: {what}; instances do not have them: {advice}", file=sys.stderr)
+
+    # Forking.
+
+    def _loop(self):
+        """Returns, in a forked process, the instance that it is."""
+        signal.signal(signal.SIGCHLD, _on_child)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        poller.register(self._wake_read, select.POLLIN)
+        while True:
+            for line in self._hear(poller.poll()):
+                message = json.loads(line)
+                if message["type"] == "fork":
+                    own = self._fork(message)
+                    if own is not None:
+                        return own
+                elif message["type"] == "refused":
+                    self._end(f"the supervisor refused this process: {message['reason']}")
+            self._reap()
+
+    def _hear(self, events):
+        """The lines that came. Ends this process when the supervisor is gone: nobody else may ask it for anything."""
+        if any(fd == self._wake_read for fd, _ in events):
+            try:
+                os.read(self._wake_read, 4096)
+            except BlockingIOError:
+                pass
+        if all(fd == self._wake_read for fd, _ in events):
+            return []
+        try:
+            received = self._socket.recv(65_536)
+        except OSError:
+            received = b""
+        if not received:
+            self._end(None)
+        *lines, self._received = (self._received + received).split(b"\n")
+        if len(self._received) > MAX_LINE_BYTES:
+            self._end("the supervisor wrote a line that is too long")
+        return lines
+
+    def _fork(self, message):
+        """Returns the instance in the forked process, and None in this one."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        done_read, done_write = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(done_read)
+            os.close(done_write)
+            self._say({"type": "forkFailed", "id": message["id"], "reason": f"cannot fork: {error.strerror}"})
+            return None
+        if pid == 0:
+            os.close(done_read)
+            return self._become_instance(message, done_write)
+        os.close(done_write)
+        # Its group can be signalled from here on.
+        poller = select.poll()
+        poller.register(done_read, select.POLLIN)
+        poller.poll(FORK_TIMEOUT_S * 1000)
+        os.close(done_read)
+        self._forked[message["id"]] = pid
+        self._say({"type": "forked", "id": message["id"], "pid": pid})
+        return None
+
+    def _become_instance(self, message, done):
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for fd in (self._wake_read, self._wake_write):
+                os.close(fd)
+            self._socket.close()
+            self._forked.clear()
+            output = os.open(message["output"], os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.close(output)
+            os.environ.update(message["environment"])
+            os.close(done)
+            if background.timers is not None:
+                background.timers.begin_anew()
+            # Those that the app has set while it loaded stay, as they do in an instance that loads it by itself.
+            of_app = {number: signal.getsignal(number) for number in self._handlers}
+            own = instance.Instance.make(take_environment())
+            for number, handler in of_app.items():
+                if handler is not self._handlers[number]:
+                    signal.signal(number, handler)
+            return own
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+
+    def _reap(self):
+        # By pid: what the app has started while it loaded is its own to wait for.
+        for name, pid in list(self._forked.items()):
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                code, number = None, None
+            else:
+                if ended == 0:
+                    continue
+                result = os.waitstatus_to_exitcode(status)
+                code, number = (result, None) if result >= 0 else (None, _signal_name(-result))
+            del self._forked[name]
+            self._say({"type": "ended", "id": name, "code": code, "signal": number})
+
+    # The link.
+
+    def _connect(self):
+        identity = self._identity
+        self._socket.settimeout(SAY_TIMEOUT_S)
+        try:
+            self._socket.connect(identity.link)
+        except OSError as error:
+            raise InstanceError(f"no supervisor listens on {identity.link}: {error.strerror}") from None
+        self._say(
+            {
+                "type": "hello",
+                "linkVersion": LINK_VERSION,
+                "token": identity.token,
+                "role": "template",
+                "pool": identity.pool,
+                "name": identity.name,
+                "attempt": identity.attempt,
+                "generation": identity.generation,
+                "pid": os.getpid(),
+                "runtime": "python %d.%d.%d" % sys.version_info[:3],
+                "phase": "starting",
+            }
+        )
+
+    def _say(self, message):
+        try:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self._end(None)
+
+    def _end(self, why):
+        """Instances serve on without their template."""
+        if why is not None:
+            print(why, file=sys.stderr)
+        os._exit(0)
+
+
+def _prepare_django():
+    """Django loads its URLs, and with them the views, with the first request; and a connection to a database is one process's alone."""
+    urls = sys.modules.get("django.urls")
+    settings = getattr(sys.modules.get("django.conf"), "settings", None)
+    if urls is None or settings is None or not settings.configured:
+        return
+    try:
+        _resolve_all(urls.get_resolver())
+    except Exception:
+        print("preload: the URLs of Django failed to load here; each instance loads them by itself:", file=sys.stderr)
+        sys.excepthook(*sys.exc_info())
+    db = sys.modules.get("django.db")
+    if db is not None:
+        db.connections.close_all()
+
+
+def _resolve_all(resolver):
+    for pattern in resolver.url_patterns:
+        if hasattr(pattern, "url_patterns"):
+            _resolve_all(pattern)
+
+
+def _on_child(_signal, _frame):
+    """That there is a handler wakes the loop."""
+
+
+def _signal_name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, type TestContext, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { endExample, startExample } from "./support/example.js";
-import type { Project, RuntimeName } from "./support/fleet.js";
+import { type Project, type RuntimeName, startFleet } from "./support/fleet.js";
 import { run } from "./support/processes.js";
 
 /** A browser as far as Django needs one: cookies, redirects by hand, and where a page's forms post their token. */
@@ -41,18 +41,30 @@ class Browser {
   }
 }
 
-async function start(context: TestContext, runtime: RuntimeName): Promise<Project> {
-  if (findPython("django") === undefined) context.skip("Django is not installed");
+const EXAMPLE = join(import.meta.dirname, "../examples/django");
+
+/** The example as it is, or in the same folder with other keys for its pool. */
+async function start(context: TestContext, runtime: RuntimeName, keys: object | undefined): Promise<Project> {
+  const python = findPython("django");
+  if (python === undefined) context.skip("Django is not installed");
   const data = mkdtempSync(join(tmpdir(), "pl-django-"));
   onTestFinished(() => rmSync(data, { recursive: true, force: true }));
-  return await startExample("django", runtime, { DJANGO_DATA: data });
+  const env = { DJANGO_DATA: data };
+  if (keys === undefined) return await startExample("django", runtime, env);
+  const pool = { wsgi: "mysite.wsgi:application", python, cwd: EXAMPLE, instances: 3, ...keys };
+  return await startFleet({ runtime, app: "", env, config: { pools: { web: pool } } });
 }
 
 describe("Django", { timeout: 90_000 }, () => {
   const runtime = "bun";
 
-  test("admin, forms with their token, uploads, static files, streams", async (context) => {
-    const project = await start(context, runtime);
+  test.for([
+    ["as the example has it", undefined],
+    ["with threads", { threads: 3 }],
+    ["with preload", { preload: true }],
+    ["with preload and threads", { preload: true, threads: 3 }],
+  ] as const)("admin, forms with their token, uploads, static files, streams: %s", async ([, keys], context) => {
+    const project = await start(context, runtime, keys);
     const origin = `http://127.0.0.1:${project.port}`;
     const visitor = new Browser(origin);
 
@@ -105,7 +117,11 @@ describe("Django", { timeout: 90_000 }, () => {
     expect(added.response.headers.get("location")).toBe("/admin/guestbook/entry/");
     expect((await visitor.ask("/")).text).toContain("By hand");
 
-    await endExample(project);
+    if (keys === undefined) await endExample(project);
+    else {
+      expect((await project.cli(["stop"])).code).toBe(0);
+      await project.nothingLeft();
+    }
     const changed = await run("git", ["status", "--porcelain", "examples"], { cwd: join(import.meta.dirname, "..") });
     expect(changed.stdout).not.toMatch(/django/);
   });

@@ -236,7 +236,19 @@ export interface Probed {
   problem?: string;
 }
 
-export type ChildMessage = Hello | Ready | Stats | Applied | Fault | Forked | ForkFailed | Ended | Poison | Notice | Pong | Probed;
+export type ChildMessage =
+  | Hello
+  | Ready
+  | Stats
+  | Applied
+  | Fault
+  | Forked
+  | ForkFailed
+  | Ended
+  | Poison
+  | Notice
+  | Pong
+  | Probed;
 
 /** The supervisor took the hello. */
 export interface Welcome {

@@ -41,6 +41,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     launch: { entry: "server" },
     recycle: { maxRequests: 0, jitter: 0 },
     relayed: {},
+    preload: false,
     maxInFlight: null,
     requestTimeoutMs: 0,
     instances,

@@ -102,7 +102,7 @@ class Template:
         names = [] if threading is None else [it.name for it in threading.enumerate() if it is not threading.main_thread()]
         if not names:
             return
-        what = f"{len(names)} threads were started while the app loaded ({', '.join(names[:5])})"
+        what = f"the app started threads while it loaded ({', '.join(names[:5])})"
         advice = "start them in a function given to paceline.post_fork, or leave out `preload`"
         if "fapws" in self._identity.spec:
             raise InstanceError(f"preload: {what}; instances would not have them: {advice}")

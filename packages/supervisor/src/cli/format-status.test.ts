@@ -87,6 +87,7 @@ const status: Status = {
       receiving: 0,
       sending: 0,
       instances: [instance, failed],
+      templates: [],
       rollout: { kind: "reload", done: 1, total: 2 },
     },
   ],
@@ -119,6 +120,17 @@ test("tells what waits for slow clients, while something does", () => {
   );
   expect(shown).toContain("1554 req/s · receiving 3 · sending 2\n");
   expect(shown).toContain("\nspool: 12.3 MB of slow clients' bodies on disk\n");
+});
+
+test("a template has a line of its own, with its memory", () => {
+  const template = {
+    ...{ name: "web.template", pid: 31030, state: "ready", generation: 3, uptimeSeconds: 61 },
+    ...{ rssBytes: 20_000_000, pssBytes: 10_000_000 },
+  };
+  const pool = { ...status.pools[0], templates: [template] } as PoolStatus;
+  const lines = formatStatus({ ...status, pools: [pool] }, { colour: false }).split("\n");
+  const line = lines.find((each) => each.startsWith("web.template"));
+  expect(line).toMatch(/^web\.template +ready +31030 +20\.0 +(– +){7}1 min 1 s$/);
 });
 
 test("lines that were lost and a log that cannot be written are told, and nothing of an app acts on the terminal", () => {

@@ -240,6 +240,7 @@ export class Children {
     }
     child.verdict ??= verdict === undefined ? null : `${verdict}${this.whereItListens(child, verdict)}`;
     signalGroup(child.pid, signal);
+    if (child.isForked && signal === "SIGKILL") this.templates.doubt(child.id);
   }
 
   /** Tells all instances that a drain will follow: an app can end early what would hold it up. */
@@ -287,6 +288,7 @@ export class Children {
   hello(child: LiveProcess, hello: Hello, connection: LinkConnection): void {
     child.connection?.destroy();
     child.connection = connection;
+    this.templates.trust(child.id);
     this.options.onHeard(child);
     this.options.onHello(child, connection);
     child.protocol = hello.protocol ?? child.protocol;
@@ -362,6 +364,7 @@ export class Children {
       this.forget(child);
       return;
     }
+    if (child.isForked) this.templates.doubt(child.id);
     this.options.onLinkLost(child);
     // Mostly it is about to end, or comes back at once: only of one that does neither is there something to say.
     setTimeout(() => {

@@ -1,6 +1,14 @@
 /** Puts the status document together. */
 import { rssBytes as ownRssBytes } from "@paceline/link";
-import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status, TemplateStatus, WatchStatus } from "../control/api.js";
+import type {
+  BalancerStatus,
+  InstanceStatus,
+  LogStatus,
+  PoolStatus,
+  Status,
+  TemplateStatus,
+  WatchStatus,
+} from "../control/api.js";
 import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { BalancerCoordination } from "./balancer-coordination.js";
 import type { Children } from "./children.js";

@@ -65,12 +65,16 @@ export interface TemplatesOptions {
 
 /** How often the processes are looked at whose template has ended: nobody tells of their end. */
 const LOOK_EVERY_MS = 200;
+/** A template says within this that a process has ended. */
+const REPORT_TIMEOUT_MS = 1000;
 /** Kernel work that cannot be interrupted may hold up a SIGKILL. */
 const END_TIMEOUT_MS = 5000;
 
 export class Templates {
   private readonly all = new Set<Template>();
   private readonly attempts = new Map<string, number>();
+  /** Processes that may have ended, each with when it was first seen to have. */
+  private readonly doubted = new Map<string, number | null>();
   private timer: NodeJS.Timeout | undefined;
   private ended: (() => void)[] = [];
 
@@ -127,6 +131,22 @@ export class Templates {
     });
     await Promise.race([gone, late]);
     clearTimeout(timer);
+  }
+
+  /** The process may have ended, though its template has not said so: it was killed, or its link was lost. */
+  doubt(id: string): void {
+    for (const template of this.alive()) {
+      const request = template.waiting.get(id);
+      const pid = request?.pid() ?? null;
+      if (pid !== null) this.forked(template, id, pid);
+      if (template.living.has(id)) this.doubted.set(id, null);
+    }
+    if (this.doubted.has(id)) this.timer ??= setInterval(() => this.look(), LOOK_EVERY_MS);
+  }
+
+  /** It has spoken. */
+  trust(id: string): void {
+    this.doubted.delete(id);
   }
 
   close(): void {
@@ -237,7 +257,10 @@ export class Templates {
       this.options.log.event("warn", name, `its output could not be read to the end: ${(error as Error).message}`);
     }
     const how = spawnFailure ?? exitReason(status).replace(/^was /, "");
-    const served = living.size === 0 ? "" : `; its ${living.size} instances serve on`;
+    const served =
+      living.size === 0
+        ? ""
+        : `; ${living.size === 1 ? "its instance serves" : `its ${living.size} instances serve`} on`;
     const after = seconds(performance.now() - template.spawnedAt);
     const reason = verdict === null ? `${how} after ${after}${served}` : `${verdict}; ended after ${after}${served}`;
     this.options.log.event(isReady && verdict === null ? "warn" : "info", name, reason);
@@ -254,8 +277,9 @@ export class Templates {
     if ([...this.alive()].length === 0) for (const resolve of this.ended.splice(0)) resolve();
   }
 
-  /** Looks for processes that have ended and whose template is not there to say so. */
+  /** Looks for processes that have ended without their template saying so, which may be gone or hang. */
   private look(): void {
+    this.lookAtDoubted();
     for (const template of [...this.all]) {
       if (!template.hasEnded) continue;
       for (const [id, { request, pid, startTime }] of [...template.living]) {
@@ -265,9 +289,27 @@ export class Templates {
       }
       if (template.living.size === 0) this.clean(template, false);
     }
-    if ([...this.all].every(({ hasEnded }) => !hasEnded)) {
+    if (this.doubted.size === 0 && [...this.all].every(({ hasEnded }) => !hasEnded)) {
       clearInterval(this.timer);
       this.timer = undefined;
+    }
+  }
+
+  private lookAtDoubted(): void {
+    for (const [id, goneSince] of [...this.doubted]) {
+      const template = [...this.alive()].find(({ living }) => living.has(id));
+      const process = template?.living.get(id);
+      if (template === undefined || process === undefined) {
+        this.doubted.delete(id);
+      } else if (!isRunning(process.pid, process.startTime)) {
+        if (goneSince === null) this.doubted.set(id, performance.now());
+        else if (performance.now() - goneSince >= REPORT_TIMEOUT_MS) {
+          this.doubted.delete(id);
+          template.living.delete(id);
+          this.kill(template, `hangs: it did not say that ${id} had ended`);
+          process.request.onExit({ code: null, signal: null });
+        }
+      }
     }
   }
 

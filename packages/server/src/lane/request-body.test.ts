@@ -62,3 +62,18 @@ it("is granted anew, though little was read, when the app waits for more", async
   body.finish();
   await next;
 });
+
+it("lets go of what nobody has read when it fails, and of nothing else", async () => {
+  const body = new RequestBody(() => {});
+  const read = Buffer.allocUnsafeSlow(100_000).fill("x");
+  const reader = body.stream().getReader();
+  for (let at = 0; at < 100_000; at += 10_000) body.add(read, at, at + 10_000);
+  const { value } = await reader.read();
+  const pieces = [...(body as unknown as { pieces: Uint8Array[] }).pieces];
+  body.fail(new Error("gone"));
+  await expect(reader.read()).rejects.toThrow("gone");
+  expect(value).toHaveLength(10_000);
+  expect(read).toHaveLength(100_000);
+  const canTransfer = "transfer" in ArrayBuffer.prototype;
+  expect(pieces.map(({ length }) => length)).toEqual(Array.from({ length: 9 }, () => (canTransfer ? 0 : 10_000)));
+});

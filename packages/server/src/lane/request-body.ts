@@ -81,7 +81,7 @@ export class RequestBody {
   fail(error: Error): void {
     if (this.isComplete || this.failure !== undefined) return;
     this.failure = error;
-    this.pieces = [];
+    for (const piece of this.pieces.splice(0)) letGo(piece);
     this.dropJoined();
     this.controller?.error(error);
   }
@@ -147,6 +147,12 @@ export class RequestBody {
     this.grant(this.read);
     this.read = 0;
   }
+}
+
+/** What nobody has read is not left to the collector, which has it wait while others upload: it is given back where the piece is all there is. */
+function letGo({ buffer, byteLength }: Uint8Array): void {
+  const whole = buffer as ArrayBuffer & { transfer?(length: number): ArrayBuffer };
+  if (byteLength === whole.byteLength) whole.transfer?.(0);
 }
 
 const NOTHING = new Uint8Array(0);

@@ -41,5 +41,44 @@ describe.each(RUNTIMES)("at the limit of descriptors on %s", { timeout: 60_000 }
     const again = await Promise.all(clients.filter((_, n) => first[n]).map(served));
     expect(again).toEqual(again.map(() => true));
     expect(project.output.match(/raise "ulimit -n"/g)).toHaveLength(1);
+    const { stdout } = await project.cli(["events", "balancer"]);
+    expect(stdout).toMatch(
+      / warn +balancer\.1 +new connections are reset while more than \d+ are open.*raise "ulimit -n"/,
+    );
   });
+
+  test.each(["fetch", "node"])(
+    "one instance alone with a %s app serves those that it has, and says so",
+    async (style) => {
+      const app = style === "fetch" ? HELLO : "export default (_, response) => response.end('hello');\n";
+      const project = await Project.make({ runtime, app });
+      project.startInForeground([
+        "sh",
+        "-c",
+        `ulimit -n 64; exec "$0" serve ./app.js --port ${project.port}`,
+        PACELINE,
+      ]);
+      await waitFor("the server", () => project.output.includes("listening on"));
+      const opened = Array.from({ length: 100 }, () => RawConnection.open(project.port).catch(() => undefined));
+      const clients = (await Promise.all(opened)).filter((client) => client !== undefined);
+      onTestFinished(() => {
+        for (const client of clients) client.close();
+      });
+      for (const client of clients) client.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+      await waitFor("the line that says so", () => project.output.includes('raise "ulimit -n"'));
+      const served = () => clients.filter(({ received }) => received.startsWith("HTTP/1.1 200"));
+      await waitFor("responses", () => served().length >= 30);
+      const [one] = served();
+      if (one === undefined) throw new Error("nobody was served");
+      one.received = "";
+      one.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+      await one.until(/\r\n\r\n.+/);
+      // Bun.serve cannot turn anybody away; all else resets those beyond the bound.
+      if (runtime === "bun" && style === "fetch") return;
+      await waitFor(
+        "the others to be reset",
+        () => clients.filter(({ ended }) => ended !== "no").length >= clients.length - 40,
+      );
+    },
+  );
 });

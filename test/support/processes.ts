@@ -54,8 +54,9 @@ export function run(command: string, args: string[], options: RunOptions = {}): 
     child.on("close", finish);
     child.on("exit", (code, signal) => {
       clearTimeout(timer);
-      // A daemon that it leaves behind may hold its output open; what it wrote itself is read by then.
-      setTimeout(finish, LAST_OUTPUT_MS, code, signal).unref();
+      // A daemon that it leaves behind may hold its output open. What it wrote itself is read by then, and in the turn after that
+      // where this process was held up for as long.
+      setTimeout(() => setImmediate(() => setImmediate(finish, code, signal)), LAST_OUTPUT_MS).unref();
     });
   });
 }

@@ -1,6 +1,12 @@
 /** The balancer: accepts clients on the inherited sockets, relays their requests, and follows the supervisor's snapshots. */
-
-import { type BalancerLimits, controlLanePath, descriptorLimit, type Snapshot } from "@paceline/link";
+import {
+  type BalancerLimits,
+  controlLanePath,
+  descriptorLimit,
+  descriptorNotice,
+  maxSockets,
+  type Snapshot,
+} from "@paceline/link";
 import { AccessLog } from "./access-log/access-log.js";
 import { Http1ClientLink } from "./client-link/http1.js";
 import { Counters } from "./counters.js";
@@ -29,9 +35,6 @@ import { WatchedHttp1Link } from "./upstream-link/watched-http1.js";
 
 /** So many connections beyond the limit are told so with a 503; more are reset, as each is there for as long as that takes. */
 const MAX_REFUSED_CONNECTIONS = 256;
-
-/** Descriptors that clients leave free, for connections to upstreams and all that is no socket: the larger of this and an eighth, at most half. */
-const MIN_SPARE_DESCRIPTORS = 48;
 
 /** How often those that are not read are asked whether they are there. */
 const LOOK_TICKS = 1000 / TICK_MS;
@@ -65,8 +68,7 @@ export class Balancer {
   private readonly ticker: NodeJS.Timeout;
   private readonly descriptors = descriptorLimit();
   /** With more sockets a new client is reset. Bun goes round without a pause while it cannot accept one that waits. */
-  private readonly maxSockets =
-    this.descriptors - Math.min(Math.max(MIN_SPARE_DESCRIPTORS, this.descriptors >> 3), this.descriptors >> 1);
+  private readonly maxSockets = maxSockets(this.descriptors);
   private ticks = 0;
   private hasToldOfDescriptors = false;
   private readonly clients = new Set<Http1ClientLink>();
@@ -196,9 +198,7 @@ export class Balancer {
   private tellOfDescriptors(): void {
     if (this.hasToldOfDescriptors) return;
     this.hasToldOfDescriptors = true;
-    this.options.onProblem(
-      `new connections are reset while more than ${this.maxSockets} are open, as this process may have ${this.descriptors} open files; raise "ulimit -n"`,
-    );
+    this.options.onNotice(descriptorNotice(this.maxSockets, this.descriptors));
   }
 
   private readonly onClientGone = (client: Http1ClientLink): void => {

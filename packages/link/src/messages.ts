@@ -222,7 +222,7 @@ export interface Poison {
   processes: string[];
 }
 
-/** A balancer tells of something that whoever runs the fleet should know; at most once a minute of the same. */
+/** A process tells of something that whoever runs the fleet should know; at most once a minute of the same. */
 export interface Notice {
   type: "notice";
   message: string;

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "vitest";
-import { descriptorLimit, heapBytes, rssBytes } from "./own-resources.js";
+import { descriptorLimit, heapBytes, maxSockets, rssBytes } from "./own-resources.js";
 
 const { memoryUsage } = process;
 afterEach(() => {
@@ -18,6 +18,15 @@ test("memory that cannot be asked for is what it was before", () => {
   );
   process.memoryUsage = throws as never;
   expect({ heap: heapBytes(), rss: rssBytes() }).toEqual(before);
+});
+
+test.each([
+  [64, 32],
+  [128, 80],
+  [1024, 896],
+  [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY],
+])("of %d descriptors, sockets may take %d", (descriptors, sockets) => {
+  expect(maxSockets(descriptors)).toBe(sockets);
 });
 
 test("the limit of descriptors is that of this process", () => {

@@ -1,5 +1,8 @@
 /** What this process takes and may take, asked so that a process without a free descriptor lives on. */
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
+
+/** Descriptors that clients leave free for all else: the larger of this and an eighth, at most half. */
+const MIN_SPARE_DESCRIPTORS = 48;
 
 let lastHeapBytes = 0;
 let lastRssBytes = 0;
@@ -21,6 +24,30 @@ export function descriptorLimit(): number {
   const limits = figureOr(() => readFileSync("/proc/self/limits", "latin1"), "");
   const [, soft] = /^Max open files +(\d+) /m.exec(limits) ?? [];
   return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft);
+}
+
+/** So many sockets of clients and upstreams leave room for all else that needs a descriptor. */
+export function maxSockets(descriptors: number): number {
+  return descriptors - Math.min(Math.max(MIN_SPARE_DESCRIPTORS, descriptors >> 3), descriptors >> 1);
+}
+
+/** What to say when clients are turned away for that. */
+export function descriptorNotice(sockets: number, descriptors: number): string {
+  return `new connections are reset while more than ${sockets} are open, as this process may have ${descriptors} open files; raise "ulimit -n"`;
+}
+
+/** What to say where the runtime leaves those waiting whom it cannot accept, as Bun does. */
+export const OUT_OF_DESCRIPTORS =
+  'no descriptor is free for another file or connection, and new clients wait for one; raise "ulimit -n"';
+
+/** Whether this process cannot open anything more. */
+export function isOutOfDescriptors(): boolean {
+  try {
+    closeSync(openSync("/dev/null", "r"));
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EMFILE";
+  }
 }
 
 function figureOr<T>(ask: () => T, otherwise: T): T {

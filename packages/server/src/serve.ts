@@ -19,6 +19,8 @@ export interface ServeOptions {
   requestLog?: RequestLog | undefined;
   /** Takes the errors of handlers and bodies; by default their stack goes to stderr. */
   onError?: (error: unknown) => void;
+  /** Takes what whoever runs the server should know, a line at a time; by default that goes to stderr. */
+  onNotice?: (message: string) => void;
 }
 
 /**
@@ -40,6 +42,7 @@ function runtimeOptions(app: App, options: ServeOptions): RuntimeOptions {
     behindBalancer: options.behindBalancer ?? false,
     requestLog: options.requestLog,
     onError: options.onError ?? ((error) => console.error(error)),
+    onNotice: options.onNotice ?? ((message) => console.error(message)),
   };
 }
 

@@ -1,4 +1,5 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
+import { isOutOfDescriptors, OUT_OF_DESCRIPTORS } from "@paceline/link";
 import { backgroundWork, logLostWork } from "./background-work.js";
 import type { AccessLog, AccessLogOptions } from "./contrib/access-log.js";
 import { Drain } from "./drain.js";
@@ -20,6 +21,8 @@ export interface StandaloneOptions {
   accessLog?: AccessLogOptions | undefined;
 }
 
+const LOOK_FOR_DESCRIPTORS_EVERY_MS = 3_000;
+
 /** How long the last lines of the access log may hold up the exit. */
 const LAST_LINES_TIMEOUT_MS = 500;
 
@@ -39,6 +42,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   if (app.start !== undefined) await (await import("./app-lifecycle.js")).startApp(app);
   const server = await serve(app, { ...options, requestLog });
   work.requestActivity = server.activity;
+  if (process.versions.bun !== undefined) watchDescriptors();
   let drain: Drain | undefined;
   const stop = () => {
     if (drain !== undefined) {
@@ -66,6 +70,16 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
   console.log(`listening on ${describeAddress(server.address)}`);
+}
+
+/** Bun cannot turn clients away: then at least somebody is told, once. */
+function watchDescriptors(): void {
+  const timer = setInterval(() => {
+    if (!isOutOfDescriptors()) return;
+    console.error(OUT_OF_DESCRIPTORS);
+    clearInterval(timer);
+  }, LOOK_FOR_DESCRIPTORS_EVERY_MS);
+  timer.unref();
 }
 
 async function openAccessLog(options: AccessLogOptions): Promise<AccessLog> {

@@ -3,7 +3,9 @@ import {
   type ChildIdentity,
   type ChildPhase,
   controlLanePath,
+  isOutOfDescriptors,
   LinkClient,
+  OUT_OF_DESCRIPTORS,
   type ProbeRequest,
   Reporter,
   type UpstreamProtocol,
@@ -68,6 +70,7 @@ class Instance {
     },
   };
   private announced: Promise<void> | undefined;
+  private hasToldOfDescriptors = false;
 
   constructor(private readonly identity: ChildIdentity) {
     const { drainTimeoutMs } = identity.spec;
@@ -117,6 +120,7 @@ class Instance {
       ...(this.protocol === "lane" && prepared !== undefined ? { lanes: prepared.answers } : {}),
       ...(this.protocol === "http1+control" ? { controlLane: controlLanePath(socket) } : {}),
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
+      onNotice: (message) => this.notice(message),
     });
     this.server = server;
     work.requestActivity = server.activity;
@@ -134,6 +138,7 @@ class Instance {
         server.onNext(wakeOnce);
       },
       report: (measured) => {
+        this.noticeDescriptors();
         const deferred = work.deferred === undefined ? {} : { deferred: work.deferred.stats() };
         return this.link.send({ type: "stats", role: "instance", ...server.takeStats(), ...deferred, ...measured });
       },
@@ -147,6 +152,16 @@ class Instance {
     this.reporter?.reportNow();
     this.link.send({ type: "fault", message });
     await this.link.flush(LAST_WORDS_TIMEOUT_MS);
+  }
+
+  private notice(message: string): void {
+    if (!this.link.send({ type: "notice", message })) console.error(message);
+  }
+
+  private noticeDescriptors(): void {
+    if (this.hasToldOfDescriptors || !isOutOfDescriptors()) return;
+    this.hasToldOfDescriptors = true;
+    this.notice(OUT_OF_DESCRIPTORS);
   }
 
   /** Says that the server listens; the phase changes only when that was said, so that a hello never takes its place. */

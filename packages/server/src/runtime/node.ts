@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { descriptorLimit, descriptorNotice, maxSockets } from "@paceline/link";
 import { REASONS } from "@paceline/link/reasons";
 import type { FetchHandler, NodeHandler } from "../app.js";
 import { RequestCounter } from "../request-counter.js";
@@ -89,7 +90,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     },
     inTurn,
   );
-  server.maxConnections = limits.maxConnections;
+  watchConnections(server, options);
   // The sockets of node:http on Bun do not say what waits for a client.
   if (!options.behindBalancer && limits.sendTimeoutMs > 0 && process.versions.bun === undefined) {
     const sends = new SendWatch(limits.sendTimeoutMs);
@@ -139,6 +140,14 @@ async function adapt(
 ): Promise<NodeHandler> {
   const { fetchAsNodeHandler } = await import("./fetch-on-node.js");
   return fetchAsNodeHandler(handler, behindBalancer, ...rest);
+}
+
+/** Connections beyond the bound are closed at once: that of the limits, or what the process has descriptors for. */
+function watchConnections(server: Server, { limits, onNotice }: RuntimeOptions): void {
+  const descriptors = descriptorLimit();
+  server.maxConnections = Math.min(limits.maxConnections, maxSockets(descriptors));
+  if (server.maxConnections === limits.maxConnections) return;
+  server.once("drop", () => onNotice(descriptorNotice(server.maxConnections, descriptors)));
 }
 
 type AdapterState = [RequestCounter, { readonly closeAnswers: boolean }];

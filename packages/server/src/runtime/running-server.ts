@@ -25,6 +25,8 @@ export interface RuntimeOptions {
   requestLog?: RequestLog | undefined;
   /** Takes the error of a handler or of a body that failed. */
   onError(error: unknown): void;
+  /** One line that whoever runs the server should know. */
+  onNotice(message: string): void;
   /** A handler held the event loop for more than LONG_TURN_MS, and has let go of it. */
   onLongTurn?(milliseconds: number): void;
 }

@@ -323,7 +323,7 @@ export class Children {
         if (child.kind === "balancer") this.options.onPoison(message);
         return;
       case "notice":
-        if (child.kind === "balancer") this.options.onNotice(child, message.message.slice(0, MAX_NOTICE_TEXT));
+        this.options.onNotice(child, message.message.slice(0, MAX_NOTICE_TEXT));
         return;
       case "fault":
         child.fault = message.message.slice(0, 1000);

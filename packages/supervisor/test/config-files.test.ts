@@ -82,7 +82,13 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
   });
 
   test("what is not there is told", async () => {
-    const folder = makeFolder({ "empty/readme": "" });
+    const folder = makeFolder({ "empty/readme": "", "ecosystem.config.js": "", "conf.yaml": "", "app.py": "" });
+    for (const [name, message] of [
+      ["ecosystem.config.js", /is the configuration of another program; Paceline's is paceline\.config\.ts/],
+      ["conf.yaml", /is no app \(.*\) and no config \(/],
+      ["app.py", /is Python: /],
+    ] as const)
+      expect((await load(folder, name)).message).toMatch(message);
     expect((await load(folder, "nothing.toml")).message).toBe("nothing.toml: there is no such file or folder");
     expect((await load(folder, "empty")).message).toMatch(/^empty: has no config file \(.*\) and no app \(/);
   });

@@ -35,6 +35,15 @@ def application(environ, start_response):
     start_response("200 OK", [*own, (query["h"][0], query["v"][0])])
     return [b"hidden"]
 `;
+const ASGI = `
+from urllib.parse import parse_qs
+async def application(scope, receive, send):
+    query = parse_qs(scope["query_string"].decode())
+    own = [*${JSON.stringify(OWN)}, (query["h"][0], query["v"][0])]
+    headers = [(name.encode(), value.encode()) for name, value in own]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hidden"})
+`;
 const FAPWS = `
 from fapws import _evwsgi, base
 from site_app import application
@@ -54,6 +63,7 @@ async function ask(project: Project, target: string, { method = "GET", fields = 
 describe.each(RUNTIMES)("files that an app hands out, on %s", { timeout: 60_000 }, (runtime) => {
   test("come from an internal pool, with the conditions of the client and the fields of the app", async () => {
     const python = findPython();
+    const asgiPython = findPython("uvicorn");
     const one = { instances: 1 };
     const kinds = {
       fetch: { app: "./app.js", ...one, routes: ["/fetch/"] },
@@ -61,6 +71,9 @@ describe.each(RUNTIMES)("files that an app hands out, on %s", { timeout: 60_000 
       node: { app: "./node.js", ...one, routes: ["/node/"] },
       ...(runtime === "bun" && {
         command: { command: ["node", "./command.mjs"], routes: ["/command/"] },
+        ...(asgiPython !== undefined && {
+          asgi: { asgi: "async_app", python: asgiPython, ...one, routes: ["/asgi/"] },
+        }),
         ...(python !== undefined && {
           wsgi: { wsgi: "site_app", python, ...one, routes: ["/wsgi/"] },
           fapws: { fapws: "./start.py", python, ...one, routes: ["/fapws/"] },
@@ -71,7 +84,7 @@ describe.each(RUNTIMES)("files that an app hands out, on %s", { timeout: 60_000 
       runtime,
       app: FETCH,
       files: {
-        ...{ "node.js": NODE, "command.mjs": COMMAND, "site_app.py": WSGI, "start.py": FAPWS },
+        ...{ "node.js": NODE, "command.mjs": COMMAND, "site_app.py": WSGI, "async_app.py": ASGI, "start.py": FAPWS },
         ...{ "files/a b.txt": "0123456789", "files/other.txt": "other" },
       },
       config: { pools: { ...kinds, files: { static: "./files", internal: true, routes: ["/protected/"] } } },

@@ -20,7 +20,7 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     return instance;
   }
 
-  test("is ready when its lifespan has started, on a socket of mode 0600; tells the client, counts, and leaves no child serving", async (context) => {
+  test("is ready when its lifespan has started, on a socket of mode 0600; tells the client, counts, lets no child serve, heeds SIGTERM", async (context) => {
     const instance = await start(context);
     const { supervisor, program } = instance;
     await program.line(/^# lifespan\.startup$/);
@@ -34,7 +34,21 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     expect(await instance.get("/throws")).toMatch(/^HTTP\/1\.1 500 /);
     expect(await instance.get("/fails")).toMatch(/^HTTP\/1\.1 503 /);
     expect(bodyOf(await instance.get("/forks"))).toBe("the child exited with 1");
-    await supervisor.hears("stats", (it) => it.requestsTotal === 4 && it.errorsTotal === 2 && it.inFlight === 0);
+    // An app that waits for its client to leave hears of it.
+    const left = instance.wire().send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
+    await left.gets(/data: x/);
+    await supervisor.hears("stats", (it) => it.requestsTotal === 4 && it.errorsTotal === 2 && it.inFlight === 1);
+    left.destroy();
+    await supervisor.hears("stats", (it) => it.requestsTotal === 5 && it.errorsTotal === 2 && it.inFlight === 0);
+    expect(program.output.filter((line) => line.startsWith("Traceback"))).toHaveLength(1);
+
+    const go = join(supervisor.directory, "go");
+    expect(bodyOf(await instance.get(`/background?${go}`, "", "POST"))).toBe("accepted");
+    program.kill("SIGINT");
+    program.kill("SIGTERM");
+    writeFileSync(go, "");
+    expect(await program.exited).toEqual({ code: 0, signal: null });
+    expect(program.output.slice(-2)).toEqual(["# background done", "# lifespan.shutdown"]);
   });
 
   test("drains: background work, WebSockets and event streams end in good order, then its lifespan", async (context) => {

@@ -138,7 +138,7 @@ class Hypercorn:
         self._finishing = asyncio.Event()
         self._hooks.on_loop(asyncio.get_running_loop())
         self._config.bind = [f"fd://{listener.fileno()}"]
-        look = asyncio.ensure_future(self._until_listening(listener.getsockname()))
+        look = asyncio.ensure_future(self._until_listening(listener))
         try:
             await serve(self.gateway, self._config, shutdown_trigger=self._finishing.wait)
         finally:
@@ -147,14 +147,17 @@ class Hypercorn:
             with contextlib.suppress(OSError):
                 listener.detach()
 
-    async def _until_listening(self, path):
+    async def _until_listening(self, listener):
         """It tells nobody when it listens, which it does after the app's startup."""
+        path = listener.getsockname()
         while True:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                 probe.setblocking(False)
                 if probe.connect_ex(path) == 0:
                     break
             await asyncio.sleep(LOOK_EVERY_S)
+        # It has made it one that programs which the app starts would have too.
+        listener.set_inheritable(False)
         self._hooks.on_listening()
 
     def finish(self):

@@ -17,7 +17,12 @@ def application(environ, start_response):
     return [b"wsgi"]
 `;
 const COMMAND = `import http from "node:http";
-http.createServer((req, res) => res.end("command")).listen(process.env.PORT, process.env.HOST);
+const server = http.createServer((req, res) => res.end("command"));
+server.on("upgrade", (req, socket) => {
+  socket.on("error", () => {}).on("end", () => socket.end()).resume();
+  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: x\\r\\n\\r\\n");
+});
+server.listen(process.env.PORT, process.env.HOST);
 `;
 
 describe.each(RUNTIMES)("the access log on %s", { timeout: 60_000 }, (runtime) => {
@@ -66,6 +71,11 @@ describe.each(RUNTIMES)("the access log on %s", { timeout: 60_000 }, (runtime) =
     };
     await (await raw('GET /node/"x HTTP/1.1\r\nHost: a\r\nUser-Agent: a"\\ \xe9\r\nConnection: close\r\n\r\n')).end();
     await (await raw("GET / HTTP/1.1\r\nHost: a\r\nbad field\r\n\r\n")).end();
+    if (runtime === "bun") {
+      const tunnel = await raw("GET /command/up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+      await tunnel.until(/^HTTP\/1\.1 101 /);
+      tunnel.close();
+    }
     const endless = await raw("GET /fetch/endless HTTP/1.1\r\nHost: a\r\n\r\n");
     await project.statusWhere("it to be in flight", ({ pools: [pool] }) => pool?.instances[0]?.inFlight === 1);
     endless.close();
@@ -81,6 +91,7 @@ describe.each(RUNTIMES)("the access log on %s", { timeout: 60_000 }, (runtime) =
     }
     expect(log).toContain('"GET /node/\\x22x HTTP/1.1" 200 6 "-" "a\\x22\\x5C \\xE9" ');
     expect(log).toMatch(new RegExp(`${head}"-" 400 0 "-" "-" 0\\.000000 -$`, "m"));
+    if (runtime === "bun") expect(log).toMatch(/"GET \/command\/up HTTP\/1\.1" 101 0 "-" "-" \d+\.\d{6} command\.1$/m);
     expect(log).not.toContain("/fetch/silent");
   });
 });

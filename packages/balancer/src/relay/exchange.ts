@@ -399,7 +399,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   }
 
   /** The client is gone, or cannot be understood any more: the upstream is told at once. */
-  onClientGone(loggedAs = CLIENT_CLOSED_REQUEST): void {
+  onClientGone(loggedAs = this.state === "tunnel" ? this.status : CLIENT_CLOSED_REQUEST): void {
     if (this.state === "idle") return;
     this.stream?.cancel();
     this.end(loggedAs);

@@ -3,8 +3,13 @@
  * event loop: else nobody else would have one.
  */
 
+import { leaveToCollector } from "@paceline/link";
+
 /** So many blocks and frames, of all bodies and WebSockets together: clients decide how many there are. */
 const MAX_TURN_BLOCKS = 128;
+
+/** What a block leaves to the collector, beside its bytes. */
+const GARBAGE_BYTES = 512;
 
 let left = MAX_TURN_BLOCKS;
 const waiting: (() => void)[] = [];
@@ -23,5 +28,6 @@ export function nextTurn(): Promise<void> {
 
 function goOn(): void {
   left = MAX_TURN_BLOCKS;
+  leaveToCollector(MAX_TURN_BLOCKS * GARBAGE_BYTES);
   for (const resolve of waiting.splice(0)) resolve();
 }

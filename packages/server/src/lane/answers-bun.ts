@@ -6,6 +6,11 @@ import { acceptAll } from "./instance-of.js";
 
 const BODY = Symbol("body");
 
+function isBlocks(body: unknown): boolean {
+  if (typeof body !== "object" || body === null || body instanceof ReadableStream) return false;
+  return Symbol.asyncIterator in body && !(body instanceof Blob);
+}
+
 /** Called once, before the app is loaded. */
 export function answersOnBun(): AnswerReader {
   // Not looked at before: on Node, which loads this file too, a look would load 5 MB.
@@ -22,15 +27,18 @@ export function answersOnBun(): AnswerReader {
       else if (body instanceof Uint8Array) this[BODY] = new Uint8Array(body);
       else if (typeof body === "number" || typeof body === "boolean" || typeof body === "bigint")
         this[BODY] = `${body}`;
+      // Bun's stream of it would ask for block after block, until it has a good deal, and leave nobody else a turn meanwhile.
+      else if (isBlocks(body)) this[BODY] = body;
     }
 
     [KEPT_BODY](): KeptBody | undefined {
-      return this.bodyUsed ? undefined : ((this[BODY] as KeptBody | null) ?? undefined);
+      return this.bodyUsed || isBlocks(this[BODY]) ? undefined : ((this[BODY] as KeptBody | null) ?? undefined);
     }
 
     override clone(): Response {
       const clone = super.clone() as KeptResponse;
-      // Not needed to send it, but to know that it is text.
+      // Not needed to send it, but to know that it is text. Blocks can be taken once: both have Bun's stream of them.
+      if (isBlocks(this[BODY])) this[BODY] = null;
       clone[BODY] = this[BODY];
       return clone;
     }
@@ -48,7 +56,8 @@ export function answersOnBun(): AnswerReader {
     fields: (response) => fieldLines(response.headers.toJSON() as Record<string, string | string[]>),
     body(response) {
       const kept = (response as { [BODY]?: unknown })[BODY];
-      return kept === null || kept === undefined || response.bodyUsed ? response.body : (kept as AnswerBody);
+      if (kept === null || kept === undefined || response.bodyUsed) return response.body;
+      return kept as AnswerBody;
     },
   };
 }

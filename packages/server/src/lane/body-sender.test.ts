@@ -72,3 +72,35 @@ it("closes the file when nothing more is sent", () => {
   expect(file.isClosed).toBe(true);
   expect(sender.sendSome()).toBe(false);
 });
+
+it("joins small blocks of bodies that take turns, in their order, before what is larger and before the end", () => {
+  const frames = new FrameBuffer();
+  const queued: BodySender[] = [];
+  const lane: BodyLane = { frames, isFull: false, queue: (sender) => queued.push(sender), flushSoon: () => {} };
+  const owner = (id: number) => ({ id, onBodyEnd: () => {}, failed: () => {} });
+  const ids = [1, 2, 3];
+  const senders = ids.map((id) => new BodySender(lane, owner(id), 1 << 20, Number.POSITIVE_INFINITY));
+  const expected = new Map(ids.map((id) => [id, ""]));
+  const say = (at: number, text: string) => {
+    expect(senders[at]?.write(Buffer.from(text))).toBe(true);
+    expected.set(at + 1, expected.get(at + 1) + text);
+  };
+  for (let n = 0; n < 10_000; n++) for (const at of senders.keys()) say(at, String.fromCharCode(97 + (n % 26)));
+  for (const at of senders.keys()) say(at, "L".repeat(10_000));
+  say(0, "a");
+  say(1, "b");
+  for (const sender of queued) sender.sendSome();
+  for (const sender of senders) sender.endBody();
+  const got = new Map<number, string>();
+  let count = 0;
+  for (let at = 0; at < frames.length; ) {
+    const size = frames.bytes.readUIntLE(at, 3);
+    const id = frames.bytes.readUInt32LE(at + 4);
+    const start = at + FRAME_HEADER_BYTES;
+    got.set(id, (got.get(id) ?? "") + frames.bytes.toString("latin1", start, start + size));
+    at = start + size;
+    count++;
+  }
+  expect(got).toEqual(expected);
+  expect(count).toBeLessThan(30);
+});

@@ -7,6 +7,11 @@ import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "./protocol.js";
 /** Blocks up to this size wait for the flush where they are copied to; a larger one waits for its turn. */
 export const SMALL_BODY_BYTES = 16_384;
 
+/** Small blocks of bodies that take turns would be a frame each, and a write each to their clients: those of a body are gathered. */
+const GATHERED_BYTES = 4096;
+const MAX_SPARE_BUFFERS = 8;
+const spareBuffers: Buffer[] = [];
+
 /** What it needs of its lane. */
 export interface BodyLane {
   readonly frames: FrameBuffer;
@@ -28,6 +33,8 @@ export interface BodyOwner {
 export class BodySender implements BlockWriter {
   /** In the lane's list of those that have something to send. */
   isQueued = false;
+  private gathered: Buffer | undefined;
+  private gatheredLength = 0;
   private pending: Uint8Array | undefined;
   private file: LentFile | undefined;
   private sent = 0;
@@ -63,14 +70,42 @@ export class BodySender implements BlockWriter {
     if (this.owed < 0) throw new TypeError("the answer's body is longer than its Content-Length");
     if (block.length <= this.window && block.length <= SMALL_BODY_BYTES && !this.lane.isFull) {
       this.window -= block.length;
-      this.lane.frames.data(this.owner.id, block, 0, block.length);
-      this.lane.flushSoon();
+      if (this.gatheredLength > 0 || this.lane.frames.isPieceOfOther(this.owner.id)) this.gather(block);
+      else {
+        this.lane.frames.data(this.owner.id, block, 0, block.length);
+        this.lane.flushSoon();
+      }
       return true;
     }
     this.pending = block;
     this.sent = 0;
     this.lane.queue(this);
     return false;
+  }
+
+  private gather(block: Uint8Array): void {
+    if (this.gatheredLength + block.length > GATHERED_BYTES) this.sendGathered();
+    if (block.length > GATHERED_BYTES) {
+      this.lane.frames.data(this.owner.id, block, 0, block.length);
+      return this.lane.flushSoon();
+    }
+    this.gathered ??= spareBuffers.pop() ?? Buffer.allocUnsafeSlow(GATHERED_BYTES);
+    this.gathered.set(block, this.gatheredLength);
+    this.gatheredLength += block.length;
+    this.lane.queue(this);
+  }
+
+  private sendGathered(): void {
+    if (this.gathered === undefined) return;
+    this.lane.frames.data(this.owner.id, this.gathered, 0, this.gatheredLength);
+    this.dropGathered();
+  }
+
+  private dropGathered(): void {
+    if (this.gathered === undefined) return;
+    if (spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(this.gathered);
+    this.gathered = undefined;
+    this.gatheredLength = 0;
   }
 
   drained(): Promise<void> {
@@ -85,6 +120,7 @@ export class BodySender implements BlockWriter {
     if (this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) {
       throw new TypeError("the answer's body is shorter than its Content-Length");
     }
+    this.sendGathered();
     this.lane.frames.empty(FrameType.END, this.owner.id);
     this.lane.flushSoon();
     this.owner.onBodyEnd();
@@ -101,6 +137,7 @@ export class BodySender implements BlockWriter {
 
   /** Sends as much of what waits as one turn may; false when nothing more can leave now. */
   sendSome(): boolean {
+    this.sendGathered();
     const { pending, file } = this;
     if (file !== undefined) return this.sendOf(file);
     if (pending === undefined) return false;
@@ -146,6 +183,7 @@ export class BodySender implements BlockWriter {
   /** Nothing more is sent, whatever waits. */
   stop(): void {
     this.isOver = true;
+    this.dropGathered();
     this.pending = undefined;
     this.file?.close();
     this.file = undefined;

@@ -60,6 +60,11 @@ export class FrameBuffer {
     this.length += end - start;
   }
 
+  /** Whether the last frame is a piece of the body of another stream. */
+  isPieceOfOther(stream: number): boolean {
+    return this.dataAt >= 0 && this.dataStream !== stream;
+  }
+
   /** A piece of a body, which is copied; small ones of one stream that follow each other become one DATA. */
   data(stream: number, from: Uint8Array, start: number, end: number): void {
     const at = this.dataAt;

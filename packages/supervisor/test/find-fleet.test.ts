@@ -1,5 +1,15 @@
 /** Which fleet a command means, whom it believes, and what it says of a fleet that it cannot ask. */
-import { chmodSync, chownSync, existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -242,6 +252,21 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     const env = { ...user().env, HOME: "relative" };
     expect(await run(PACELINE, ["check"], { cwd: folder, env })).toMatchObject({ code: 0, stderr: "" });
     expect(existsSync(join(folder, "relative"))).toBe(false);
+  });
+
+  once("a user without the right to a port is told what gives it", async (context) => {
+    const first = Number(readFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "utf8"));
+    if (!isRoot || first <= 80) context.skip("only root can be another user, who may not have port 80");
+    const folder = makeFolder({ "app.mjs": SAYING("x") });
+    chmodSync(folder, 0o755);
+    const { paceline } = user({ uid: STRANGER, gid: STRANGER });
+    const { code, stdout } = await paceline(folder, "start", "-d", "--json", "-l", "127.0.0.1:80", "app.mjs");
+    expect(JSON.parse(stdout)).toEqual({
+      code: "EACCES",
+      ok: false,
+      message: expect.stringMatching(/^cannot listen on 127\.0\.0\.1:80: .* capability CAP_NET_BIND_SERVICE/),
+    });
+    expect(code).toBe(1);
   });
 
   once("what cannot be written is said with the way out of it", async () => {

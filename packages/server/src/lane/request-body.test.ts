@@ -1,6 +1,6 @@
 /** A request's body is given as it came, and small pieces of it are joined. */
 import fc from "fast-check";
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished, vi } from "vitest";
 import { RequestBody } from "./request-body.js";
 
 const bytesOf = async (body: RequestBody) => {
@@ -53,12 +53,15 @@ it("is granted anew, though little was read, when the app waits for more", async
   const granted: number[] = [];
   const body = new RequestBody((bytes) => granted.push(bytes));
   const reader = body.stream().getReader();
-  body.add(Buffer.alloc(5000), 0, 5000);
-  await reader.read();
-  expect(granted).toEqual([]);
+  for (const size of [5000, 6000]) {
+    body.add(Buffer.alloc(size), 0, size);
+    await reader.read();
+  }
+  // The first piece is told of at once.
+  expect(granted).toEqual([5000]);
   const next = reader.read();
   await Promise.resolve();
-  expect(granted).toEqual([5000]);
+  expect(granted).toEqual([5000, 6000]);
   body.finish();
   await next;
 });
@@ -76,4 +79,18 @@ it("lets go of what nobody has read when it fails, and of nothing else", async (
   expect(read).toHaveLength(100_000);
   const canTransfer = "transfer" in ArrayBuffer.prototype;
   expect(pieces.map(({ length }) => length)).toEqual(Array.from({ length: 9 }, () => (canTransfer ? 0 : 10_000)));
+});
+
+it("is granted anew often enough for the balancer to see that a slow app reads: a piece of 20 KB each 20 s", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const granted: number[] = [];
+  const body = new RequestBody((bytes) => granted.push(bytes));
+  const reader = body.stream().getReader();
+  for (let i = 0; i < 5; i++) body.add(Buffer.alloc(20_000), 0, 20_000);
+  for (let i = 0; i < 4; i++) {
+    await reader.read();
+    vi.advanceTimersByTime(20_000);
+  }
+  expect(granted).toEqual([20_000, 20_000, 20_000, 20_000]);
 });

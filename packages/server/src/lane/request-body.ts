@@ -7,6 +7,8 @@ const MAX_JOINED_BYTES = 65_536;
 const GRANT_BYTES = 65_536;
 /** or so much, when the app waits for what has not come: the balancer may wait for that to send it. */
 const STARVED_GRANT_BYTES = 4096;
+/** or as much after so long: by grants alone the balancer knows that a slow app reads. */
+const SLOW_GRANT_MS = 5000;
 
 export class RequestBody {
   private pieces: Uint8Array[] = [];
@@ -20,6 +22,7 @@ export class RequestBody {
   private isWanted = false;
   private isDropped = false;
   private read = 0;
+  private grantedAt = Number.NEGATIVE_INFINITY;
 
   /**
    * @param grant lets the other side send that many bytes more.
@@ -139,11 +142,17 @@ export class RequestBody {
 
   private consumed(bytes: number): void {
     this.read += bytes;
-    if (this.read >= GRANT_BYTES) this.grantRead();
+    if (this.read >= GRANT_BYTES || (this.read >= STARVED_GRANT_BYTES && this.isSlow)) this.grantRead();
+  }
+
+  /** Or it is the first piece: what it took of a body is to be known before its next one. */
+  private get isSlow(): boolean {
+    return performance.now() - this.grantedAt >= SLOW_GRANT_MS;
   }
 
   private grantRead(): void {
     if (this.isComplete) return;
+    this.grantedAt = performance.now();
     this.grant(this.read);
     this.read = 0;
   }

@@ -3,6 +3,7 @@ import { existsSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { findPython } from "../packages/server/test/python.js";
 import { allReady, Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 import { needs } from "./support/processes.js";
@@ -35,6 +36,14 @@ def application(environ, start_response):
     start_response("200 OK" if ok else "500 Internal Server Error", [])
     return [b"x"]
 `;
+const ASGI = `
+import os
+async def app(scope, receive, send):
+    path = scope["path"]
+    ok = os.path.exists("up") if path == "/ready" else not os.path.exists("sick") if path == "/health" else True
+    await send({"type": "http.response.start", "status": 200 if ok else 500, "headers": []})
+    await send({"type": "http.response.body", "body": b"x"})
+`;
 
 /** An upstream for the proxy, which answers as the others do. */
 async function upstream(project: Project): Promise<number> {
@@ -52,8 +61,9 @@ async function upstream(project: Project): Promise<number> {
 describe.each(RUNTIMES)("readyPath and healthPath on %s", { timeout: 90_000 }, (runtime) => {
   test("decide for every kind when an instance is ready and when it is ended, and end a reload", async (context) => {
     if (runtime === "bun") needs(context, "python3");
-    const files = { "node.js": NODE, "command.mjs": COMMAND, "site_app.py": WSGI };
+    const files = { "node.js": NODE, "command.mjs": COMMAND, "site_app.py": WSGI, "async_app.py": ASGI };
     const project = await Project.make({ runtime, app: FETCH, files });
+    const python = runtime === "bun" ? findPython("uvicorn") : undefined;
     const common = {
       instances: 1,
       readyPath: "/ready",
@@ -70,6 +80,7 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", { timeout: 90_000 }, (
       // A file is well when it is there.
       files: { static: ".", routes: ["/files/"], ...common, readyPath: "/files/up", healthPath: "/files/well" },
       ...(runtime === "bun" && { wsgi: { wsgi: "site_app", routes: ["/wsgi/"], ...common } }),
+      ...(python !== undefined && { asgi: { asgi: "async_app", python, routes: ["/asgi/"], ...common } }),
     };
     const config = { pools, restartBudget: { maxFailures: 100 }, backoff: { initialMs: 50, maxMs: 100 } };
     project.writeConfig(config);

@@ -1,5 +1,6 @@
 /** What an app has started ends with its instance, in sessions of its own too, however the instance ends. */
 import { describe, expect, test } from "vitest";
+import { findPython } from "../packages/server/test/python.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
 import { commandLine, needs, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
@@ -25,6 +26,13 @@ def application(environ, start_response):
     start_response("200 OK", [])
     return [pid]
 `;
+const ASGI = `
+from site_app import application
+async def app(scope, receive, send):
+    body = application({}, lambda status, headers: None)[0]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+`;
 
 const isRunning = (pid: number) => commandLine(pid).includes("sleep");
 
@@ -32,12 +40,20 @@ describe.each(RUNTIMES)("what an app started on %s", { timeout: 60_000 }, (runti
   test("ends with a kill, a reload and a stop", async (context) => {
     needs(context, "setsid");
     if (runtime === "bun") needs(context, "python3");
+    const python = findPython("uvicorn");
     const pools = {
       web: { app: "./app.js", instances: 1, routes: ["/"] },
       ...(runtime === "bun" && { wsgi: { wsgi: "site_app", instances: 1, routes: ["/wsgi/"] } }),
+      ...(runtime === "bun" &&
+        python !== undefined && { asgi: { asgi: "async_app:app", python, instances: 1, routes: ["/asgi/"] } }),
     };
-    const project = await startFleet({ runtime, app: APP, files: { "site_app.py": WSGI }, config: { pools } });
-    const paths = Object.keys(pools).map((name) => (name === "web" ? "/" : "/wsgi/"));
+    const project = await startFleet({
+      runtime,
+      app: APP,
+      files: { "site_app.py": WSGI, "async_app.py": ASGI },
+      config: { pools },
+    });
+    const paths = Object.keys(pools).map((name) => (name === "web" ? "/" : `/${name}/`));
     const started = async () => {
       const pids = await Promise.all(paths.map(async (path) => Number((await get(project.port, path)).body)));
       expect(pids.every(isRunning)).toBe(true);

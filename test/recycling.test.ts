@@ -12,6 +12,11 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"wsgi"]
 `;
+const ASGI = `
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"asgi"})
+`;
 const COMMAND = `
 import http from "node:http";
 http.createServer((req, res) => res.end("command")).listen(process.env.PORT, process.env.HOST);
@@ -23,6 +28,7 @@ const attempts = ({ pools }: Status) =>
 describe.each(RUNTIMES)("recycling on %s", { timeout: 90_000 }, (runtime) => {
   test("replaces what has had maxRequests, in pools of every kind", async () => {
     const python = runtime === "bun" ? findPython() : undefined;
+    const asgiPython = runtime === "bun" ? findPython("uvicorn") : undefined;
     const two = { instances: 2, maxSurge: 1 };
     const pools = {
       fetch: { app: "./app.js", ...two, routes: ["/fetch/"] },
@@ -34,12 +40,18 @@ describe.each(RUNTIMES)("recycling on %s", { timeout: 90_000 }, (runtime) => {
         far: { proxy: "http://127.0.0.1:9", routes: ["/far/"] },
         command: { command: ["node", "./command.mjs"], routes: ["/command/"] },
       }),
+      ...(asgiPython !== undefined && {
+        asgi: { asgi: "async_app", python: asgiPython, ...two, routes: ["/asgi/"] },
+      }),
       ...(python !== undefined && { wsgi: { wsgi: "site_app", python, ...two, routes: ["/wsgi/"] } }),
     };
     const project = await startFleet({
       runtime,
       app: FETCH,
-      files: { "node.js": NODE, "public/a.txt": "a", "command.mjs": COMMAND, "site_app.py": WSGI },
+      files: {
+        ...{ "node.js": NODE, "public/a.txt": "a", "command.mjs": COMMAND },
+        ...{ "site_app.py": WSGI, "async_app.py": ASGI },
+      },
       config: { pools, maxRequests: 10, recycleJitter: 0.5, minReadyMs: 10 },
     });
     const names = Object.keys(pools);

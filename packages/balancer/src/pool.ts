@@ -50,10 +50,6 @@ export class Pool {
     return this.upstreams.length === 0 && !this.isAwaited;
   }
 
-  get members(): readonly Upstream[] {
-    return this.upstreams;
-  }
-
   /** @param isAwaited there is none, and one is expected soon. */
   setMembers(upstreams: readonly Upstream[], isAwaited = false): void {
     this.upstreams = upstreams;
@@ -63,8 +59,14 @@ export class Pool {
     this.waitingRoom.serve((waiter) => () => waiter.onPoolDown());
   }
 
-  /** The next in turn that is available and did not fail this request already. */
-  pick(tried: readonly Upstream[] | undefined, isIdempotent: boolean): Upstream | undefined {
+  /** The next in turn that is available and did not fail this request already, which may be what ended another process. */
+  pick(tried: readonly Upstream[] | undefined, isIdempotent: boolean, isSuspect = false): Upstream | undefined {
+    if (isSuspect) {
+      // Apart from others that may be it too: then it is known which one it was.
+      const others = this.upstreams.filter(({ suspects }) => suspects > 0);
+      const apart = this.pick(tried === undefined ? others : [...tried, ...others], isIdempotent);
+      if (apart !== undefined) return apart;
+    }
     this.tried = tried;
     this.isIdempotent = isIdempotent;
     return this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndAnswers);

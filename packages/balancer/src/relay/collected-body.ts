@@ -1,5 +1,6 @@
 /** A request's body that is to be whole before an upstream is asked: in memory, and in the spool once it is large. */
 import type { ClientLink } from "../client-link/link.js";
+import type { RequestHead } from "../http1/request-head.js";
 import { SpooledBody, type SpooledBodyOwner } from "../spool/spooled-body.js";
 import type { UpstreamStream } from "../upstream-link/link.js";
 import { BodyPace } from "./body-pace.js";
@@ -13,6 +14,13 @@ export interface CollectedBodyOwner {
   onCollectingFailed(status: 408 | 413 | 503): void;
   /** More would go to the upstream than it takes now; `pump` when it does. */
   upstreamIsBehind(): void;
+}
+
+/** Of a large body that is not on its way yet, and that cannot be held, the instance may not want any. */
+export function isToBeCollected(head: RequestHead, { limits, spool }: Relay): boolean {
+  const { framing, isUpgrade, expectsContinue, contentLength } = head;
+  if (framing === "none" || isUpgrade) return false;
+  return !expectsContinue || contentLength <= limits.bufferBytes || spool.isOn;
 }
 
 export class CollectedBody implements SpooledBodyOwner {

@@ -11,7 +11,7 @@ import type { Upstream } from "../upstream.js";
 import { KeptConnections } from "../upstream-link/kept-connections.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstream-link/link.js";
 import { Backlog, type BacklogOwner, UNSPOOLED_BYTES } from "./backlog.js";
-import { CollectedBody, type CollectedBodyOwner } from "./collected-body.js";
+import { CollectedBody, type CollectedBodyOwner, isToBeCollected } from "./collected-body.js";
 import { FileRedirect, type InternalPools, takeNamedFile, targetOf } from "./file-redirect.js";
 import { KeptHead } from "./kept-head.js";
 import { LostStarts } from "./lost-starts.js";
@@ -167,14 +167,8 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     if (head.isTrace && (!route.target.takesAllRequests || head.framing !== "none")) return this.answer(501);
     this.kept.routed(route, head);
     this.pool = route.target;
-    if (this.pool.hasFewPlaces && this.isToBeCollected(head)) return this.collect(head);
+    if (this.pool.hasFewPlaces && isToBeCollected(head, this.relay)) return this.collect(head);
     this.dispatch(head);
-  }
-
-  /** Of a large body that is not on its way yet, and that cannot be held, the instance may not want any. */
-  private isToBeCollected({ framing, isUpgrade, expectsContinue, contentLength }: RequestHead): boolean {
-    if (framing === "none" || isUpgrade) return false;
-    return !expectsContinue || contentLength <= this.relay.limits.bufferBytes || this.relay.spool.isOn;
   }
 
   /** An instance that takes few requests at once is not to wait for a slow client: it is asked when the body has come. */
@@ -207,19 +201,9 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     const pool = this.pool as Pool;
     if (pool.isDown) return this.answer(503);
     const mustWait = pool.waitingRoom.holds(this.isIdempotent);
-    const upstream = mustWait ? undefined : this.pick(pool);
+    const upstream = mustWait ? undefined : pool.pick(this.tried, this.isIdempotent, this.isSuspect);
     if (upstream === undefined) return this.enqueue(pool);
     this.send(upstream, head);
-  }
-
-  private pick(pool: Pool): Upstream | undefined {
-    const { tried, isIdempotent } = this;
-    if (!this.isSuspect) return pool.pick(tried, isIdempotent);
-    // Apart from others that may be what ended their process: then it is known which one it was.
-    const others = pool.members.filter(({ suspects }) => suspects > 0);
-    return (
-      pool.pick(tried === undefined ? others : [...tried, ...others], isIdempotent) ?? pool.pick(tried, isIdempotent)
-    );
   }
 
   private enqueue(pool: Pool): void {

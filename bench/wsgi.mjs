@@ -1,6 +1,7 @@
 /**
  * What a WSGI app costs: `npm run bench:wsgi`. One instance of ours beside one sync worker of gunicorn and werkzeug's server, with the
- * same app on the same Python, each asked over its unix socket; and ours in a fleet of one. Prints CPU time a request and RSS.
+ * same app on the same Python, each asked over its unix socket; and ours in a fleet of one. Prints CPU time a request and RSS. Then a
+ * Django project on several processes, with and without preloading, beside gunicorn and uWSGI: PSS idle and after load, and CPU time.
  */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -9,6 +10,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { FLEETS, measureDjango } from "./support/django-fleets.mjs";
 import { answers, endLeftovers, freePort, run, wait } from "./support/launch.mjs";
 import { keepAliveLoad } from "./support/load.mjs";
 import { medians } from "./support/medians.mjs";
@@ -21,6 +23,10 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "3" },
     requests: { type: "string", default: "20000" },
     clients: { type: "string", default: "4" },
+    // Of the Django project.
+    processes: { type: "string", default: "8" },
+    // `hello` or `django`: that part alone.
+    only: { type: "string" },
   },
 });
 const [rounds, requests, clients] = ["rounds", "requests", "clients"].map((name) => Number(options[name]));
@@ -196,22 +202,59 @@ async function measureFleet() {
 const shown = (value) => (value === undefined ? "–" : value.toFixed(1));
 const say = (line = "") => process.stdout.write(`${line}\n`);
 
-say(`werkzeug ${werkzeugVersion}, gunicorn ${versions.gunicorn}; medians of ${rounds} rounds of ${requests} requests`);
-const samples = new Map(ALONE.map(({ name }) => [name, []]));
-const fleets = [];
-for (let round = 0; round < rounds; round++) {
-  for (const contestant of ALONE) samples.get(contestant.name).push(await measureAlone(contestant));
-  fleets.push(await measureFleet());
+async function compareHello() {
+  say(
+    `werkzeug ${werkzeugVersion}, gunicorn ${versions.gunicorn}; medians of ${rounds} rounds of ${requests} requests`,
+  );
+  const samples = new Map(ALONE.map(({ name }) => [name, []]));
+  const fleets = [];
+  for (let round = 0; round < rounds; round++) {
+    for (const contestant of ALONE) samples.get(contestant.name).push(await measureAlone(contestant));
+    fleets.push(await measureFleet());
+  }
+  const alone = [...samples].map(([name, of]) => {
+    const m = medians(of, ["closeUs", "keptUs", "idleMB", "afterMB", "eachMB"]);
+    return [name, ...[m.closeUs, m.keptUs, m.idleMB, m.afterMB, m.eachMB].map(shown)];
+  });
+  say();
+  const header = ["", "close, CPU µs", "kept, CPU µs", "RSS MB idle", "RSS MB after", "RSS MB of one process"];
+  say(textTable({ caption: "over its unix socket", header, rows: alone }));
+  const m = medians(fleets, ["instanceUs", "balancerUs", "instanceMB", "failed"]);
+  say();
+  say(
+    `Behind one balancer, kept clients: instance ${shown(m.instanceUs)} µs a request and ${shown(m.instanceMB)} MB RSS, balancer ${shown(m.balancerUs)} µs; failed: ${m.failed}`,
+  );
 }
-const alone = [...samples].map(([name, of]) => {
-  const m = medians(of, ["closeUs", "keptUs", "idleMB", "afterMB", "eachMB"]);
-  return [name, ...[m.closeUs, m.keptUs, m.idleMB, m.afterMB, m.eachMB].map(shown)];
-});
-say();
-const header = ["", "close, CPU µs", "kept, CPU µs", "RSS MB idle", "RSS MB after", "RSS MB of one process"];
-say(textTable({ caption: "over its unix socket", header, rows: alone }));
-const m = medians(fleets, ["instanceUs", "balancerUs", "instanceMB", "failed"]);
-say();
-say(
-  `Behind one balancer, kept clients: instance ${shown(m.instanceUs)} µs a request and ${shown(m.instanceMB)} MB RSS, balancer ${shown(m.balancerUs)} µs; failed: ${m.failed}`,
-);
+
+async function compareDjango() {
+  const version = ask("import django, sys; print(django.get_version(), 'on Python', sys.version.split()[0])");
+  if (version === undefined) return say("Django is missing (Debian: python3-django)");
+  const count = Number(options.processes);
+  const rows = [];
+  for (const fleet of FLEETS) {
+    if (fleet.needs !== undefined && versions[fleet.needs] === undefined) continue;
+    const samples = [];
+    for (let round = 0; round < rounds; round++)
+      samples.push(await measureDjango(fleet, { python, count, requests: Math.ceil(requests / 4) }));
+    const keys = ["processes", "idleMB", "afterMB", "idleAllMB", "afterAllMB", "servingUs", "othersUs", "failed"];
+    const m = medians(samples, keys);
+    rows.push([fleet.name, `${m.processes}`, ...keys.slice(1, 7).map((key) => shown(m[key])), `${m.failed}`]);
+  }
+  say();
+  say(
+    `Django ${version}, ${count} processes, each a connection a request; medians of ${rounds} rounds of ${Math.ceil(requests / 4)} requests`,
+  );
+  const of = ["idle", "after load", "with supervisor and balancer: idle", "after load"];
+  const header = [
+    "",
+    "processes",
+    ...of.map((when) => `PSS MB ${when}`),
+    "CPU µs a request",
+    "of supervisor and balancer",
+    "failed",
+  ];
+  say(textTable({ caption: "masters and templates included", header, rows }));
+}
+
+if (options.only !== "django") await compareHello();
+if (options.only !== "hello") await compareDjango();

@@ -218,6 +218,12 @@ test("instances outlive their template, come from a new one, and are noticed to 
   expect((await who(project, "web")).map(({ version }) => version)).toEqual(["two", "two"]);
   await project.statusWhere("one template to be left", ({ pools }) => pools[0]?.templates.length === 1);
 
+  // Without instances it ends too.
+  expect((await project.cli(["logs", "web.template"])).code).toBe(0);
+  expect((await project.cli(["scale", "web", "0"])).code).toBe(0);
+  await project.statusWhere("its end", ({ pools }) => pools[0]?.templates.length === 0);
+  expect((await project.cli(["scale", "web", "2"])).code).toBe(0);
+
   // Without a supervisor they serve for the grace, and then nothing is left.
   const { pid } = await project.status();
   signal(pid, "SIGKILL");

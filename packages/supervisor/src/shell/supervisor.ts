@@ -2,7 +2,7 @@
 import { rm } from "node:fs";
 import { join } from "node:path";
 import type { LogStatus, OperationResult, Status, SupervisorApi } from "../control/api.js";
-import { addPool, type Fleet, isDown, resize } from "../core/fleet.js";
+import { addPool, type Fleet, findPool, isDown, resize } from "../core/fleet.js";
 import type { FleetConfig } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
 import { poolViews } from "../core/snapshot.js";
@@ -142,8 +142,10 @@ class FleetSupervisor implements Supervisor {
       outputSink: (name) => slots.outputSink(name, log),
       plan: (effect, token) => planSpawn(spawnSettings, effect, token),
       planTemplate: (template, token) => planTemplate(spawnSettings, template, token),
-      isWanted: (pool, generation) =>
-        !isStopping() && this.runner.fleet.pools.some((each) => each.name === pool && each.generation === generation),
+      isWanted: (pool, generation) => {
+        const known = isStopping() ? undefined : findPool(this.runner.fleet, pool);
+        return known !== undefined && known.generation === generation && known.wanted > 0;
+      },
       listeningFds: () => this.sockets.map((socket) => socket.fd),
       report: ({ pool, index }, report) => this.runner.report(pool, index, report),
       onHello: (child, connection) => {
@@ -370,6 +372,7 @@ class FleetSupervisor implements Supervisor {
     return [
       ...pools.map(({ name }) => name),
       ...pools.flatMap(({ slots }) => slots.map(({ name }) => name)),
+      ...[...this.children.templates.alive()].map(({ name }) => name),
       "paceline",
     ];
   }

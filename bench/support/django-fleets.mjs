@@ -1,0 +1,111 @@
+/** What a Django project on several processes takes: memory idle and after load, and CPU time a request, of ours and of its peers. */
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { answers, endLeftovers, freePort, run, wait } from "./launch.mjs";
+import { cpuBetween, cpuSnapshot, memory, tree } from "./processes.mjs";
+import { PACELINE, ROOT } from "./programs.mjs";
+
+const PROJECT = path.join(ROOT, "examples/django");
+const APP = "mysite.wsgi:application";
+const CLIENTS = 8;
+/** Memory is read when what follows a start or a load has come to rest. */
+const REST_MS = 2000;
+
+/** Each starts `count` processes and returns the one that it began with. */
+export const FLEETS = [
+  { name: "paceline", start: paceline({}) },
+  { name: "paceline, preload", start: paceline({ preload: true }) },
+  { name: "gunicorn, sync", start: gunicorn([]), needs: "gunicorn" },
+  { name: "gunicorn, sync, --preload", start: gunicorn(["--preload"]), needs: "gunicorn" },
+  { name: "uWSGI, --master", start: uwsgi([]), needs: "uwsgi" },
+  { name: "uWSGI, --master --lazy-apps", start: uwsgi(["--lazy-apps"]), needs: "uwsgi" },
+];
+
+function paceline(keys) {
+  return ({ python, count, port, directory, environment }) => {
+    const pool = { wsgi: APP, python, cwd: PROJECT, instances: count, ...keys };
+    writeFileSync(
+      path.join(directory, "paceline.config.json"),
+      JSON.stringify({ listen: `127.0.0.1:${port}`, pools: { web: pool } }),
+    );
+    const args = [PACELINE, "start", directory, "--log-format", "none", "--run-dir", path.join(directory, "run")];
+    return run("sh", args, directory, environment);
+  };
+}
+
+function gunicorn(more) {
+  return ({ count, port, directory, environment }) => {
+    const args = ["--workers", `${count}`, "--backlog", "1024", "--bind", `127.0.0.1:${port}`, "--chdir", PROJECT];
+    return run("gunicorn", [...args, ...more, "--log-level", "critical", APP], directory, environment);
+  };
+}
+
+function uwsgi(more) {
+  return ({ count, port, directory, environment }) => {
+    const args = ["--master", "--processes", `${count}`, "--http-socket", `127.0.0.1:${port}`, "--chdir", PROJECT];
+    args.push("--module", APP, "--disable-logging", "--die-on-term", "--need-app", "--enable-threads");
+    args.push("--logto", path.join(directory, "uwsgi.log"));
+    // Debian's has each language as a plugin.
+    if (existsSync("/usr/lib/uwsgi/plugins/python3_plugin.so")) args.unshift("--plugins", "python3");
+    return run("uwsgi", [...args, ...more], directory, environment);
+  };
+}
+
+/** Those that serve the app, with their template or master; and what else there is of a fleet of ours. */
+function parts(pid) {
+  const others = new Set();
+  for (const each of tree(pid)) {
+    const line = readFileSync(`/proc/${each}/cmdline`, "utf8");
+    if (/balancer\/dist|supervisor\/(bin|dist)/.test(line)) others.add(each);
+  }
+  return { serving: tree(pid).filter((each) => !others.has(each)), others: [...others] };
+}
+
+/** `requests` of a page with a query to the database, each on a connection of its own, so that all processes get some. */
+async function load(port, requests) {
+  let left = requests;
+  let failed = 0;
+  const client = async () => {
+    while (left-- > 0) {
+      const request = http.get({ port, host: "127.0.0.1", agent: false });
+      const [response] = await once(request, "response");
+      if (response.statusCode !== 200) failed++;
+      response.resume();
+      await once(response, "end");
+    }
+  };
+  await Promise.all(Array.from({ length: CLIENTS }, client));
+  return failed;
+}
+
+export async function measureDjango({ start }, { python, count, requests }) {
+  const directory = mkdtempSync(path.join(tmpdir(), "paceline-django-"));
+  try {
+    const port = await freePort();
+    const environment = { DJANGO_DATA: directory, PYTHONDONTWRITEBYTECODE: "1" };
+    const { pid } = start({ python, count, port, directory, environment });
+    await answers(port);
+    // The last of them is up.
+    await wait(REST_MS);
+    const idle = parts(pid);
+    const idleMB = memory(idle.serving).pssMB;
+    const idleAllMB = idleMB + memory(idle.others).pssMB;
+    let failed = await load(port, Math.ceil(requests / 4));
+    const before = [cpuSnapshot(idle.serving), cpuSnapshot(idle.others)];
+    failed += await load(port, requests);
+    const [servingUs, othersUs] = [idle.serving, idle.others].map(
+      (pids, at) => cpuBetween(before[at], cpuSnapshot(pids)).microseconds / requests,
+    );
+    await wait(REST_MS);
+    const after = parts(pid);
+    const afterMB = memory(after.serving).pssMB;
+    const afterAllMB = afterMB + memory(after.others).pssMB;
+    return { processes: after.serving.length, idleMB, idleAllMB, afterMB, afterAllMB, servingUs, othersUs, failed };
+  } finally {
+    await endLeftovers();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}

@@ -27,6 +27,12 @@ export const APPS = {
   "app: pieces of a byte, not read": {
     start: ({ port }) => connections(port, 20, (socket) => socket.write(get("/pieces"))),
   },
+  // Bun's own server asks for block after block by itself, and nobody can be served meanwhile.
+  "app of serve: pieces of a byte, not read": {
+    alone: ["APP"],
+    runtimes: ["node"],
+    start: ({ port }) => connections(port, 20, (socket) => socket.write(get("/pieces"))),
+  },
   "app: heads of 50 KB, not read": {
     start: ({ port }) => connections(port, 10, (socket) => socket.write(get("/head").repeat(1000))),
   },

@@ -72,8 +72,9 @@ class Fleet {
     for (const deadline = Date.now() + 60_000; ; await wait(200)) {
       const status = await this.status().catch(() => undefined);
       // The sockets listen once a balancer is ready, which may be after the instances.
-      const isReady = status?.pools.every(({ ready, wanted }) => ready === wanted);
-      if (isReady && status.balancers.every(({ state }) => state === "ready")) break;
+      // At the very beginning nothing is wanted yet.
+      const isReady = status?.pools.every(({ ready, wanted }) => wanted > 0 && ready === wanted);
+      if (isReady && status.balancers.length > 0 && status.balancers.every(({ state }) => state === "ready")) break;
       if (Date.now() > deadline) throw new Error(`the fleet on ${this.runtime} did not get ready`);
     }
   }

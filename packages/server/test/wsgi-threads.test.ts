@@ -12,7 +12,8 @@ async function begin(instance: PythonInstance, count: number) {
   const go = join(instance.supervisor.directory, "go");
   const request = `GET /waits?${go} HTTP/1.1\r\nHost: a\r\n\r\n`;
   const wires = Array.from({ length: count }, () => instance.wire().send(request));
-  const begun = () => instance.program.output.filter((line) => line === "# waits began").length;
+  // Threads that print at once may share a line.
+  const begun = () => instance.output.split("# waits began").length - 1;
   await expect.poll(begun, { timeout: 10_000 }).toBe(count);
   return { go, wires };
 }
@@ -55,6 +56,8 @@ test("SIGTERM drains all threads; at the drain's deadline it says how many reque
     kept.received = "";
     closes = (await kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").gets(/hello$/)).includes("Connection: close");
   }
+  // What still comes is answered as long as the others are at work.
+  for (let n = 0; n < 10; n++) expect(await drained.get("/")).toMatch(/hello$/);
   writeFileSync(go, "");
   for (const wire of wires) expect(await wire.closed()).toMatch(/\r\nConnection: close\r\n\r\nwaited$/);
   expect(await drained.program.exited).toEqual({ code: 0, signal: null });
@@ -70,7 +73,7 @@ test("the traceback of an overdue request is of the one whose client has gone", 
   const instance = await start(context);
   await begin(instance, 1);
   const abandoned = instance.wire().send("GET /sleeps HTTP/1.1\r\nHost: a\r\n\r\n");
-  await instance.program.line(/^# sleeps began/);
+  await instance.program.line(/# sleeps began/);
   abandoned.destroy();
   instance.supervisor.say({ type: "describeOverdue" });
   await instance.program.line(/^Fatal Python error: GET \/sleeps has been running for \d+\.\d s$/);

@@ -5,7 +5,9 @@
  *
  *   npm run soak:bounds -- --only chunks --seconds 20 --runtime node
  */
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -45,6 +47,10 @@ const here = (name) => fileURLToPath(new URL(`bounds/${name}`, import.meta.url))
 const folder = mkdtempSync(path.join(tmpdir(), "paceline-bounds-"));
 writeFileSync(path.join(folder, "small.txt"), "small\n");
 
+/** Reads what it is sent, and does not answer. */
+const silent = http.createServer((request) => request.resume()).listen(0, "127.0.0.1");
+await once(silent, "listening");
+
 /** Every kind of pool that a peer can reach, each under its path. */
 async function startAll() {
   const { runtime } = values;
@@ -58,6 +64,8 @@ async function startAll() {
       files: { static: folder, instances: 1, routes: ["/files/"] },
       python: { wsgi: "wsgi_app:app", cwd: here("."), instances: 1, routes: ["/wsgi/"] },
       program: { command: ["node", here("program.mjs"), "{socket}"], instances: 1, routes: ["/program/"] },
+      few: { command: ["node", here("program.mjs"), "{socket}"], instances: 1, routes: ["/few/"], maxInFlight: 4 },
+      elsewhere: { proxy: `http://127.0.0.1:${silent.address().port}`, instances: 1, routes: ["/elsewhere/"] },
     },
     balancer: { runtime, limits: LIMITS },
   });
@@ -175,5 +183,7 @@ try {
       await run(name, scenario);
   }
 } finally {
+  silent.close();
+  silent.closeAllConnections();
   rmSync(folder, { recursive: true, force: true });
 }

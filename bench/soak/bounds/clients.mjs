@@ -24,6 +24,15 @@ const chunks = (target) => ({
     }),
 });
 
+/** The same, and without end. */
+const chunksWithoutEnd = (target) => ({
+  start: ({ port }) =>
+    connections(port, 60, (socket) => {
+      socket.write(post(target));
+      overAndOver(ONE_BYTE_CHUNKS)(socket);
+    }),
+});
+
 /** A body without end. */
 const uploads = (target, ordinary = "/") => ({
   ...prepareAt(ordinary),
@@ -47,6 +56,9 @@ export const CLIENTS = {
   "client: chunks of a byte for WSGI": chunks("/wsgi/"),
   "client: chunks of a byte for a program": chunks("/program/unread"),
   "client: chunks of a byte to a folder": chunks("/files/small.txt"),
+  "client: chunks of a byte without end for a program that takes few requests": chunksWithoutEnd("/few/unread"),
+  "client: chunks of a byte without end for a proxy": chunksWithoutEnd("/elsewhere/"),
+  "client: 100 that pipeline and do not read": unread("/../x", 100),
   "client: 100 uploads that an app does not read": uploads("/unread"),
   "client: 100 uploads that a Node handler does not read": uploads("/handler/unread", "/handler/"),
   "client: 100 uploads that a program does not read": uploads("/program/unread"),

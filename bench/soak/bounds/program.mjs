@@ -20,7 +20,7 @@ net
   .createServer((client) => {
     client.on("error", () => {});
     client.on("data", (bytes) => {
-      const what = /\/program\/(\w+)/.exec(bytes.toString("latin1"))?.[1];
+      const what = /\/(?:program|few)\/(\w+)/.exec(bytes.toString("latin1"))?.[1];
       if (what === "unread") return void client.pause();
       const wrong = WRONGS[what];
       if (wrong === undefined) return void client.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");

@@ -9,6 +9,7 @@ import {
 } from "@paceline/link";
 import { AccessLog } from "./access-log/access-log.js";
 import { Http1ClientLink } from "./client-link/http1.js";
+import { TurnShare } from "./client-link/turn-share.js";
 import { Counters } from "./counters.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
 import { Forwarded } from "./forwarded.js";
@@ -83,6 +84,7 @@ export class Balancer {
     this.relay = {
       limits,
       budget,
+      turnShare: new TurnShare(),
       spool: new Spool({ folder, maxBytes: limits.maxSpoolBytes, budget, onProblem }),
       poison: new PoisonBook(options.onPoison),
       deadlines,

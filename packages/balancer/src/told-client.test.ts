@@ -111,6 +111,8 @@ describe("the client of a trusted proxy", () => {
     [["evil.example, shop.example:8443"], "shop.example:8443"],
     [["evil.example", "shop.example"], "shop.example"],
     [["a:b"], undefined],
+    [["%61dmin.example"], undefined],
+    [["0x7f.1"], undefined],
     [["shop.example/x"], undefined],
     [["a@b"], undefined],
   ])("that says X-Forwarded-Host %j asked for %s", (host, asked) => {

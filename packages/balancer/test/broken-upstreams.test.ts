@@ -38,6 +38,10 @@ describe.each(SETUPS)("a broken upstream of a balancer on %s over %s", (runtime,
     ["one too many is answered 502", HINT.repeat(17) + OK, 502, 16],
     ["those without end are answered 502", HINT.repeat(500), 502, 16],
     ["those of more than 64 KB are answered 502", HINT.replace("</a>", "x".repeat(30_000)).repeat(3) + OK, 502, 2],
+    ["a head of 60 KB is passed on", OK.replace("Content", `X: ${"x".repeat(60_000)}\r\nContent`), 200, 0],
+    ["one of more than 64 KB is answered 502", OK.replace("Content", `X: ${"x".repeat(66_000)}\r\nContent`), 502, 0],
+    ["one of 257 fields is answered 502", OK.replace("Content", `${"X: x\r\n".repeat(256)}Content`), 502, 0],
+    ["a status of no class is answered 502", OK.replace("200 OK", "600 No"), 502, 0],
     // A 100 that nobody asked for is passed to nobody.
     ["those that are not passed on count too", "HTTP/1.1 100 Continue\r\n\r\n".repeat(17) + OK, 502, 0],
   ])("%s", async (_, answer, status, hints) => {

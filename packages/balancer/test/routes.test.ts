@@ -71,6 +71,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     ["/x/y", "Host: b.example.com\r\n", "docs", "/x/y", undefined],
     ["/y", "Host: b.example.com\r\n", "web", "/y", undefined],
     ["http://docs.example.com/z", "Host: a\r\n", "docs", "/z", undefined],
+    ["http://docs.example.com?z", "Host: a\r\n", "docs", "/?z", undefined],
     // Bytes outside ASCII are percent-encoded, as browsers do it; curl sends them as they are.
     ["/caf\xc3\xa9?q=\xe2\x82\xac#", "Host: a\r\n", undefined, "", undefined],
     ["/caf\xc3\xa9/%c3%a9?q=\xe2\x82\xac&a", "Host: a\r\n", "web", "/caf%C3%A9/%c3%a9?q=%E2%82%AC&a", undefined],

@@ -1,8 +1,16 @@
-/** Whether a Host, or the authority of a target, is one that a URL can have: apps make URLs of it (RFC 9112 §3.2). */
+/**
+ * Whether a Host, or the authority of a target, is one that a URL can have (RFC 9112 §3.2), and that stays what it is in one: apps make
+ * URLs of it, and `%61` or `0x7f.1` would be another host there than in the field.
+ */
 
 /** A registered name or an address, and a port (RFC 3986 §3.2.2). */
 const HOST_CHARACTERS = /^[\w\-.~%!$&'()*+;=:[\]]+$/;
 
+const PORT = /:\d*$/;
+
 export function isUrlHost(text: string): boolean {
-  return HOST_CHARACTERS.test(text) && URL.canParse(`http://${text}/`);
+  const url = `http://${text}/`;
+  if (!HOST_CHARACTERS.test(text) || !URL.canParse(url)) return false;
+  // An IPv6 address has many forms and means the same in each.
+  return text.startsWith("[") || new URL(url).hostname === text.replace(PORT, "").toLowerCase();
 }

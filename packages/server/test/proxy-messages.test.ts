@@ -52,6 +52,12 @@ describe("an answer through the proxy on node", () => {
     expect(client.received).toMatch(new RegExp(`^HTTP/1\\.1 ${status}\r\n[\\s\\S]*\r\n\r\n$`));
   });
 
+  it("has a head of 60 KB", async () => {
+    const head = `HTTP/1.1 200 OK\r\nX: ${"x".repeat(60_000)}\r\nContent-Length: 2\r\n\r\n`;
+    const client = await answered(await withOurs(), GET, `${head}ok`);
+    await client.gets(/x{60000}[\s\S]*ok$/);
+  });
+
   it("has a cookie a line, in their order", async () => {
     const client = await answered(
       await withOurs(),
@@ -78,7 +84,7 @@ describe("an answer through the proxy on node", () => {
   });
 
   it.each([
-    ["with a head that is too large", `HTTP/1.1 200 OK\r\nX: ${"x".repeat(20_000)}\r\nContent-Length: 2\r\n\r\nok`],
+    ["with a head that is too large", `HTTP/1.1 200 OK\r\nX: ${"x".repeat(66_000)}\r\nContent-Length: 2\r\n\r\nok`],
     ["with two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"],
     ["with a length and chunks", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
     ["in another coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nxx"],

@@ -11,15 +11,16 @@ import { BufferBudget } from "../relay/buffer-budget.js";
 import type { Relay } from "../relay/relay.js";
 import { Router } from "../router.js";
 import { Http1ClientLink } from "./http1.js";
+import { TurnShare } from "./turn-share.js";
 
 /** Answered 404 by a balancer that has no route. */
 const READ = Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4000));
 
-it("counts what is sent ahead in the budget for slow clients, cuts whoever exceeds it, and gives it back", async () => {
-  const budget = new BufferBudget(300_000);
+function bench(budget: BufferBudget) {
   const relay = {
     limits: LIMITS,
     budget,
+    turnShare: new TurnShare(),
     deadlines: new Deadlines(),
     counters: new Counters(),
     forwarded: new Forwarded([]),
@@ -29,18 +30,41 @@ it("counts what is sent ahead in the budget for slow clients, cuts whoever excee
     isDraining: false,
   } as unknown as Relay;
   const gone: Http1ClientLink[] = [];
-  const open = () => {
+  const open = (room = 0) => {
     const connection = new FakeConnection();
-    connection.room = 0;
+    connection.room = room;
     const link = new Http1ClientLink(relay, connection, relay.forwarded.peer("127.0.0.1", false), (it) =>
       gone.push(it),
     );
     connection.owner = link;
     return connection;
   };
-  const turns = async () => {
-    for (let n = 0; n < 200; n++) await new Promise((resolve) => setImmediate(resolve));
+  const turns = async (count = 200) => {
+    for (let n = 0; n < count; n++) await new Promise((resolve) => setImmediate(resolve));
   };
+  return { relay, gone, open, turns };
+}
+
+it("answers what many clients have pipelined in turn, and a single request at once", async () => {
+  const { relay, open, turns } = bench(new BufferBudget(100_000_000));
+  const clients = Array.from({ length: 100 }, () => open(Number.POSITIVE_INFINITY));
+  for (const client of clients) client.owner.onData(Buffer.from(READ));
+  // The first of each, and what all of them share.
+  expect(relay.counters.requestsTotal).toBeLessThanOrEqual(100 + 256);
+  const ordinary = open(Number.POSITIVE_INFINITY);
+  ordinary.owner.onData(Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+  expect(ordinary.take().length).toBeGreaterThan(0);
+  await turns(30);
+  const answered = clients.map((client) => client.take().length);
+  expect(Math.min(...answered)).toBeGreaterThan(0);
+  for (const client of clients.slice(1)) client.owner.onClose();
+  await turns();
+  expect(clients[0]?.take().toString("latin1").match(/404/g)?.length).toBeGreaterThan(3000);
+});
+
+it("counts what is sent ahead in the budget for slow clients, cuts whoever exceeds it, and gives it back", async () => {
+  const budget = new BufferBudget(300_000);
+  const { relay, gone, open, turns } = bench(budget);
   const first = open();
   first.owner.onData(Buffer.from(READ));
   await turns();

@@ -13,6 +13,7 @@ import { Http1Answer } from "./http1-answer.js";
 import { Input } from "./input.js";
 import type { ClientLink } from "./link.js";
 import { Pause, Reading } from "./reading.js";
+import { CHUNK_UNITS, REQUEST_UNITS, type Sharer } from "./turn-share.js";
 
 type State =
   /** Between requests, or in the middle of a head. */
@@ -40,10 +41,13 @@ const MAX_UNREAD_BYTES = DRAIN_ABOVE_BYTES;
 /** So many requests of a connection are begun in one turn of the event loop; then the others have theirs. */
 const MAX_TURN_REQUESTS = 64;
 
+/** A body that came whole and is no more work than this is not counted, in units of a turn's share. */
+const FREE_TURN_UNITS = 16_384;
+
 /** Told when a connection is gone and its descriptor closed, so that a drain knows when all are. */
 export type OnGone = (link: Http1ClientLink) => void;
 
-export class Http1ClientLink implements ClientLink, ConnectionOwner {
+export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
   deadlineAt = Number.POSITIVE_INFINITY;
   deadlineIndex = -1;
   private state: State = "head";
@@ -58,6 +62,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private isBusy = false;
   /** A piece of a body is being given, and has not been consumed. */
   private isInBody = false;
+  /** It has a part in the share of turns. */
+  private isSharing = false;
   /** In state "head": answers wait for the client, and the deadline is that of sending. */
   private isSending = false;
   /** The client of a tunnel has not sent FIN. */
@@ -148,26 +154,52 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
 
   /** Reads as many requests as have come and can be answered at once; the others wait for their turn. */
   private readRequests(): void {
-    if (this.isBusy) return;
+    if (this.isBusy || this.isSharing) return;
     this.isBusy = true;
     let left = MAX_TURN_REQUESTS;
     while (this.state === "head" && this.input.length > 0 && !this.pausesUnread() && this.readHead()) {
       this.readBody();
       this.exchange.onRequestBatch();
-      if (--left === 0) {
-        this.yieldTurn();
+      if (this.state !== "head" || this.input.length === 0) break;
+      if (!this.relay.turnShare.take(REQUEST_UNITS) || --left === 0) {
+        this.isSharing = true;
+        this.relay.turnShare.wait(this);
         break;
       }
     }
     this.isBusy = false;
   }
 
-  private yieldTurn(): void {
+  onTurnOver(): void {
     this.reading.pause(Pause.TURN);
-    setImmediate(() => {
-      this.reading.resume(Pause.TURN);
-      this.readRequests();
-    });
+  }
+
+  onTurn(): void {
+    this.isSharing = false;
+    if (this.state === "exchange") this.share();
+    this.reading.resume(Pause.TURN);
+    if (this.state === "head") this.readRequests();
+  }
+
+  /** Its body is bounded work in each turn, as far as it is to come yet. */
+  private share(): void {
+    this.isSharing = true;
+    this.relay.turnShare.join(this);
+  }
+
+  private leaveShare(): void {
+    if (!this.isSharing) return;
+    this.isSharing = false;
+    this.relay.turnShare.leave(this);
+    this.reading.resume(Pause.TURN);
+  }
+
+  private countWork(units: number): void {
+    const isWhole = this.body.isComplete && !this.exchange.isTunnel;
+    if (!isWhole) this.share();
+    else if (units < FREE_TURN_UNITS) return;
+    this.relay.turnShare.take(units);
+    if (isWhole) this.leaveShare();
   }
 
   /** A client that does not read its answers is not read either until it has; what both sides hold of it counts. */
@@ -214,6 +246,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     const { input, exchange, body } = this;
     if (this.state !== "exchange") return;
     if (exchange.isTunnel) {
+      this.countWork(input.length);
       exchange.onRequestBody(input.bytes, input.start, input.end);
       this.consume(input.end);
       return exchange.onRequestBatch();
@@ -221,11 +254,13 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     if (!body.isComplete) {
       if (input.length === 0) return;
       this.isInBody = true;
+      const { chunks } = body;
       const after = body.read(input.bytes, input.start, input.end, this.bodySink);
       this.isInBody = false;
       // It was refused by one of its pieces.
       if (this.state !== "exchange") return;
       if (after === BODY_MALFORMED || after === BODY_TOO_LARGE) return this.refuseBody(after === BODY_TOO_LARGE);
+      this.countWork(after - input.start + (body.chunks - chunks) * CHUNK_UNITS);
       this.consume(after);
       if (body.isComplete) exchange.onRequestEnd();
       exchange.onRequestBatch();
@@ -394,6 +429,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
     }
     if (wasWhole && this.input.length === 0 && !this.maySend) return this.close();
     this.state = "lingering";
+    this.leaveShare();
     this.forgetInput();
     this.deadlineAt = this.deadlines.now + LINGER_MS;
     this.reading.resume(Pause.AHEAD | Pause.UPSTREAM | Pause.UNREAD);
@@ -417,6 +453,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private close(): void {
     if (this.state === "closed" || this.state === "closing") return;
     this.state = "closing";
+    this.leaveShare();
     this.forgetInput();
     this.exchange.leave();
     this.deadlineAt = this.connection.waitingBytes > 0 ? this.beginSlowReading() : Number.POSITIVE_INFINITY;
@@ -427,6 +464,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner {
   private leave(): void {
     if (this.state === "closed") return;
     this.state = "closed";
+    this.leaveShare();
     this.forgetInput();
     this.exchange.leave();
     this.giveBack();

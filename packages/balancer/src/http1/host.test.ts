@@ -23,7 +23,7 @@ describe("a Host", () => {
       "a:",
       "a:65535",
     ],
-    ...["a..b", "1a.example", "a.b1", "xn--80ak6aa92e.com", "a--b", "127.1", "0x7f.1"],
+    ...["a..b", "1a.example", "a.b1", "xn--80ak6aa92e.com", "a--b", "a!b", "[::0:1]:80", "A:080"],
   ])("%s is one", (host) => {
     expect(judge(host)).toBe(true);
   });
@@ -47,6 +47,13 @@ describe("a Host", () => {
     ...[
       "%",
       "%2f",
+      "%61",
+      "a.%65xample",
+      "127.1",
+      "0x7f.1",
+      "0x7f000001:80",
+      "127.0.0.01",
+      "2130706433",
       "%00",
       "a@b",
       "a,b",

@@ -52,6 +52,7 @@ describe("a request's head", () => {
 
   it.each([
     ["http://B.example:8/x?y", "B.example:8", "/x?y"],
+    ["http://B.example?y/z", "B.example", "?y/z"],
     ["https://b", "b", ""],
     ["HTTP://b/", "b", "/"],
   ])("takes host and target from %s, whatever Host says", (target, host, path) => {

@@ -182,8 +182,6 @@ export class RequestHead {
       let hostEnd = hostStart;
       while (hostEnd < this.targetEnd && bytes[hostEnd] !== SLASH && bytes[hostEnd] !== QUESTION) hostEnd++;
       if (hostEnd === hostStart || !isHost(bytes, hostStart, hostEnd)) return false;
-      // `http://host?query` has an empty path, for which there is no origin-form without a change; too rare to mend.
-      if (bytes[hostEnd] === QUESTION && hostEnd < this.targetEnd) return false;
       this.scheme = scheme;
       this.hostStart = hostStart;
       this.hostEnd = hostEnd;

@@ -6,6 +6,8 @@ import { type Framing, HEAD_INCOMPLETE, HEAD_REFUSED } from "./request-head.js";
 /** Heads of upstreams may be larger than those of clients: an app that sets many cookies is no attack. */
 export const MAX_RESPONSE_HEAD_BYTES = 65_536;
 const MAX_RESPONSE_FIELDS = 256;
+/** No class beyond 5xx is defined (RFC 9110 §15). */
+const MAX_STATUS = 599;
 
 const HTTP_1 = ascii("HTTP/1.");
 const CHUNKED = ascii("chunked");
@@ -53,7 +55,7 @@ export class ResponseHead {
     const minor = (bytes[start + 7] as number) - 48;
     if (minor !== 0 && minor !== 1) return HEAD_REFUSED;
     this.status = parseDecimal(bytes, start + 9, start + 12);
-    if (bytes[start + 8] !== SPACE || this.status < 100) return HEAD_REFUSED;
+    if (bytes[start + 8] !== SPACE || this.status < 100 || this.status > MAX_STATUS) return HEAD_REFUSED;
     let at = start + 12;
     if (bytes[at] === SPACE) at++;
     else if (bytes[at] !== CR) return HEAD_REFUSED;

@@ -1,6 +1,7 @@
 /** What every exchange shares: limits, clock, routes, writers and counters. Made once; the routes change with a snapshot. */
 import type { BalancerLimits } from "@paceline/link";
 import type { AccessLog } from "../access-log/access-log.js";
+import type { TurnShare } from "../client-link/turn-share.js";
 import type { Counters } from "../counters.js";
 import type { Deadlines } from "../deadlines.js";
 import type { Forwarded } from "../forwarded.js";
@@ -21,6 +22,7 @@ export interface Relay {
   readonly deadlines: Deadlines;
   readonly counters: Counters;
   readonly forwarded: Forwarded;
+  readonly turnShare: TurnShare;
   /** The one parsed request head; good until the turn ends. */
   readonly requestHead: RequestHead;
   /** Builds what goes to clients. */

@@ -156,7 +156,7 @@ describe("the route of a request", () => {
     ["a", "*", { method: "OPTIONS" }, "web"],
     ["a", "*", { method: "GET" }, 400],
     ["a", "docs.example.com:443", { method: "CONNECT" }, 501],
-    ["a", "http://docs.example.com?q", {}, 400],
+    ["a", "http://docs.example.com?q", {}, "docs"],
   ])("of Host %j and %s %j is %s", (host, target, more, to) => {
     expect(route(router, target, { host, ...more }).to).toBe(to);
   });

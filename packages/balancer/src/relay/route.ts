@@ -39,7 +39,7 @@ const scan = new PathScan();
 export function routeOf<Target>(router: Router<Target>, head: RequestHead): Route<Target> | NoRoute {
   const { target: bytes, targetStart, targetEnd } = head;
   if (router.hasHosts && hasEscapedHost(head)) return 400;
-  if (targetStart === targetEnd || bytes[targetStart] === STAR) {
+  if (head.hasNoPath || bytes[targetStart] === STAR) {
     // `OPTIONS *` asks a server as a whole (RFC 9110 §9.3.7): the one that has the root of that host.
     return router.only ?? matchPath(router, head, ROOT, 0, 1) ?? 404;
   }

@@ -21,6 +21,9 @@ const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"])
 /** How long an upstream may say nothing to Expect: some ignore it, and then the body goes out all the same. */
 const CONTINUE_WAIT_MS = 1000;
 
+/** As long as a balancer takes one. */
+const MAX_RESPONSE_HEAD_BYTES = 65_536;
+
 export class Exchange {
   /** Answered, passed on or broken off: nothing that happens now matters. */
   private isOver = false;
@@ -96,6 +99,8 @@ export class Exchange {
 
   private watch(request: ClientRequest, target: string): void {
     this.request = request;
+    // Node's own bound is that of requests.
+    (request as ClientRequest & { maxHeaderSize: number }).maxHeaderSize = MAX_RESPONSE_HEAD_BYTES;
     if (this.isBodyHeld) request.setHeader("expect", "100-continue");
     if (this.hasBody) flushSoon(request);
     const wait = this.upstream.waits.begin(request, {

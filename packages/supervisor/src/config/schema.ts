@@ -126,7 +126,7 @@ export const instanceLimitFields = {
 export const balancerLimitFields = {
   maxHeadBytes: bytes(
     16_384,
-    "The longest request or response head; a longer request head is answered 431, a longer response head 502.",
+    "The longest request head; a longer one is answered 431. (A response head may have 64 KiB and 256 fields; beyond them the client gets 502.)",
     { min: 256, max: 1 << 20 },
   ),
   maxHeaderFields: count(100, "The most fields in a head; more are answered 431.", { max: 10_000 }),

@@ -1,0 +1,59 @@
+import { expect, it } from "vitest";
+import { type Sharer, TurnShare } from "./turn-share.js";
+
+const READ_UNITS = 300_000;
+const clients: Client[] = [];
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** A client that always has more, and is read when it is not paused. */
+class Client implements Sharer {
+  isPaused = false;
+  reads = 0;
+
+  constructor(private readonly share: TurnShare) {}
+
+  onTurnOver(): void {
+    this.isPaused = true;
+  }
+
+  onTurn(): void {
+    this.isPaused = false;
+    this.share.join(this);
+    // The kernel names first whoever was readable first.
+    clients.splice(clients.indexOf(this), 1);
+    clients.push(this);
+  }
+
+  read(): number {
+    if (this.isPaused) return 0;
+    this.reads++;
+    this.share.join(this);
+    this.share.take(READ_UNITS);
+    return 1;
+  }
+}
+
+it("reads few of many clients in a turn, and all of them in turn; one that leaves is not called again", async () => {
+  const share = new TurnShare();
+  clients.push(...Array.from({ length: 60 }, () => new Client(share)));
+  const left = clients.pop() as Client;
+  left.read();
+  share.leave(left);
+  let turns = 0;
+  for (; turns < 400; turns++) {
+    const reads = [...clients].reduce((sum, client) => sum + client.read(), 0);
+    // The first read of a connection has a head in it.
+    if (turns > 0) expect(reads).toBeLessThanOrEqual(4);
+    await turn();
+  }
+  const reads = clients.map((client) => client.reads);
+  expect(Math.max(...reads) - Math.min(...reads)).toBeLessThanOrEqual(4);
+  expect(Math.min(...reads)).toBeGreaterThan(20);
+  expect([left.reads, left.isPaused]).toEqual([1, false]);
+  // Alone, a client is read on in the next turn.
+  const [alone, ...others] = clients;
+  for (const client of others) share.leave(client);
+  await turn();
+  await turn();
+  expect(alone?.isPaused).toBe(false);
+});

@@ -47,6 +47,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       },
     );
 
+    it("does not wait for a response whose socket its handler took away, once that is closed", async () => {
+      const { exited } = await spawn({ link: "lane", style: "node" }, { STYLE: "node" });
+      expect((await ask(supervisor.target, "/detached")).body).toBe("raw");
+      await supervisor.hears("stats", (it) => it.inFlight === 0 && it.requestsTotal === 1);
+      drain();
+      expect(await exited).toEqual({ code: 0, signal: null });
+    });
+
     it("hears that the fleet stops before its drain, and once only", async () => {
       const { exited, line } = await spawn({ link: "http1" }, { LISTENER: "async", SIGNAL: "SIGINT" }).then((it) => ({
         exited: it.exited,

@@ -1,5 +1,5 @@
 /** Serves an app with node:http, on Node and, for (req, res) handlers, on Bun. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { descriptorLimit, descriptorNotice, maxSockets } from "@paceline/link";
@@ -52,11 +52,20 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     if (this.statusCode >= 500) counter.errors++;
   }
 
+  /** A handler that takes the socket of its response away: no event of that response comes any more. */
+  function detached(this: ServerResponse, socket: Socket): void {
+    ServerResponse.prototype.detachSocket.call(this, socket);
+    if (this.writableFinished || !active.has(this)) return;
+    if (socket.closed) ended.call(this);
+    else socket.once("close", () => ended.call(this));
+  }
+
   function handle(request: IncomingMessage, response: ServerResponse): void {
     counter.begin();
     const begunAtMs = performance.now();
     active.set(response, begunAtMs);
     response.on("close", ended);
+    response.detachSocket = detached;
     holdToLength(response, options.onError);
     const watched = options.requestLog?.watch(request, response);
     if (draining.closeAnswers) response.setHeader("connection", "close");

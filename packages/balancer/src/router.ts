@@ -38,8 +38,6 @@ const SLASH = 47;
 export class Router<Target> {
   /** Where every request goes when there is one route and it is `/`; saves the look at host and path. */
   readonly only: Route<Target> | undefined;
-  /** Whether any route names a host. */
-  readonly hasHosts: boolean;
   private readonly hosts: HostRoutes<Target>[] = [];
   private readonly hasAddresses: boolean;
 
@@ -48,10 +46,10 @@ export class Router<Target> {
     // Of all that fit a name an exact host is the longest, and none the shortest.
     this.hosts.sort((a, b) => b.host.length - a.host.length);
     for (const { routes } of this.hosts) routes.sort((a, b) => b.prefix.length - a.prefix.length);
-    this.hasHosts = this.hosts.some(({ host }) => host !== "");
+    const hasHosts = this.hosts.some(({ host }) => host !== "");
     this.hasAddresses = this.hosts.some(({ host }) => host.startsWith("["));
     const [first] = this.hosts[0]?.routes ?? [];
-    this.only = specs.length === 1 && !this.hasHosts && first?.segments === 0 ? first : undefined;
+    this.only = specs.length === 1 && !hasHosts && first?.segments === 0 ? first : undefined;
   }
 
   private add({ text, target, stripPrefix = false }: RouteSpec<Target>): void {

@@ -102,7 +102,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
 
   it("refuses with 400 what it cannot route for sure, and keeps the connection", async () => {
     const client = await RawClient.connect(balancer.port);
-    const targets = ["/..", "/a%00", "/%zz", "/a\\b", "/api%2Fx", "/x/..%2Fapi", "http://d%6fcs.example.com/"];
+    const targets = ["/..", "/a%00", "/%zz", "/a\\b", "/api%2Fx", "/x/..%2Fapi"];
     for (const target of targets) await client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
     await client.send("GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     const answers = await client.ended();

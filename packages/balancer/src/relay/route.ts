@@ -27,7 +27,6 @@ import type { Route, Router } from "../router.js";
 export type NoRoute = 400 | 404;
 
 const ROOT = Buffer.from("/", "latin1");
-const PERCENT = 37;
 const SLASH = 47;
 const QUESTION = 63;
 const STAR = 42;
@@ -38,7 +37,6 @@ const scan = new PathScan();
 /** The route of the request; its head's target becomes what the instance is to see. */
 export function routeOf<Target>(router: Router<Target>, head: RequestHead): Route<Target> | NoRoute {
   const { target: bytes, targetStart, targetEnd } = head;
-  if (router.hasHosts && hasEscapedHost(head)) return 400;
   if (head.hasNoPath || bytes[targetStart] === STAR) {
     // `OPTIONS *` asks a server as a whole (RFC 9110 §9.3.7): the one that has the root of that host.
     return router.only ?? matchPath(router, head, ROOT, 0, 1) ?? 404;
@@ -113,10 +111,4 @@ function strip(head: RequestHead, route: Route<unknown>): void {
   while (at + 1 < targetEnd && target[at] === SLASH && target[at + 1] === SLASH) at++;
   head.targetStart = at;
   head.prefix = route.stripped;
-}
-
-/** A name is written out in Host; one in escapes would be another to us than to whoever decodes it. */
-function hasEscapedHost({ bytes, hostStart, hostEnd }: RequestHead): boolean {
-  for (let i = hostStart; i < hostEnd; i++) if (bytes[i] === PERCENT) return true;
-  return false;
 }

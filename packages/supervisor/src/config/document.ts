@@ -74,8 +74,8 @@ dot segments are taken out (\`/x/../api/%61\` arrives as \`/api/%61\`), and seve
 that reads them as a host, or as empty segments, would see a path of another pool. Bytes outside ASCII in a path or a query arrive
 percent-encoded, as browsers send them (\`/é\` as \`/%C3%A9\`). Refused with 400:
 
-- a path that leaves its root, such as \`/../etc\`; \`%00\`; a \`%\` without two hexadecimal digits; a bare backslash; an
-  escape in a host, where routes name hosts;
+- a path that leaves its root, such as \`/../etc\`; \`%00\`; a \`%\` without two hexadecimal digits; a bare backslash; a
+  host that a URL would have as another, such as \`%61\` or \`0x7f.1\`;
 - an escaped slash (\`%2F\`, or \`%5C\`) that is ambiguous: read as a slash it would lead to another pool, take another prefix
   off, or bring a segment \`.\` or \`..\` to light. So \`/@scope%2Fname\` passes, and \`/api%2Fusers\` does not where there is a
   route \`/api/\`.

@@ -108,6 +108,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
     this.answer(status);
   }
 
+  private get isGone(): boolean {
+    return this.state === "closed";
+  }
+
   /** Closes a connection that is idle; called at the end of a drain's grace. */
   closeIfIdle(): void {
     if (this.isIdle) this.close();
@@ -233,6 +237,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
       return false;
     }
     this.consume(after);
+    // What it sent ahead was too much: nobody would end a request that begins now.
+    if (this.isGone) return false;
     this.state = "exchange";
     this.framed.minorVersion = head.minorVersion;
     this.isHeadRequest = head.isHead;

@@ -92,7 +92,7 @@ export class CollectedBody implements SpooledBodyOwner {
     this.spooled = new SpooledBody(this.relay.spool, "request", this);
     const { bytes: before } = this.held;
     const isTaken = this.spool(this.spooled, before, 0, before.length);
-    this.held.clear();
+    this.held.clearCopied();
     if (isTaken) this.spool(this.spooled, bytes, start, end);
   }
 

@@ -57,6 +57,23 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await lane.program.line(/^# closed 3001 false/);
     });
 
+    it("answers the last of many pings that came together, before what follows them", async () => {
+      const socket = await connect("/echo");
+      const heard: string[] = [];
+      socket.on("pong", (payload) => heard.push(`pong ${payload}`));
+      const said = new Promise((resolve) => socket.on("message", resolve));
+      const wire = (socket as unknown as { _socket: { cork(): void; uncork(): void } })._socket;
+      wire.cork();
+      for (let i = 0; i < 1000; i++) socket.ping(`${i}`);
+      socket.send("after");
+      wire.uncork();
+      await said;
+      // One each turn of the event loop.
+      expect(heard.length).toBeLessThan(100);
+      expect(heard.at(-1)).toBe("pong 999");
+      socket.terminate();
+    });
+
     it("names the subprotocol that the app chose", async () => {
       const socket = await connect("/protocol", ["chat", "other"]);
       expect(socket.protocol).toBe("chat");

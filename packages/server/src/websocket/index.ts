@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { leaveToCollector } from "@paceline/link";
 import type { RequestInfo, Upgrade } from "../app.js";
 import { isTurnOver, nextTurn } from "../block-turns.js";
+import { giveBack } from "../give-back.js";
 import { frameOf, Opcode, WebSocketFault } from "./frame-reader.js";
 import { isSendableCode, MessageReader, NO_STATUS } from "./message-reader.js";
 
@@ -23,8 +24,7 @@ const ABNORMAL = 1006;
 const MAX_REASON_BYTES = 123;
 /** What a message that waits takes beside its bytes. */
 const MESSAGE_COST_BYTES = 1024;
-/** What a ping and its pong leave to the collector, beside their bytes; an empty part leaves less. */
-const PING_GARBAGE_BYTES = 2048;
+/** What a frame leaves to the collector, beside its bytes. */
 const FRAME_GARBAGE_BYTES = 512;
 const ACCEPT_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -112,13 +112,23 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
       for await (const bytes of this.readable) {
         for (const event of reader.read(bytes)) {
           if (this.closeCode !== undefined) return;
-          if (event.kind === "message") yield event.message;
-          else if (event.kind === "ping") {
-            leaveToCollector(PING_GARBAGE_BYTES);
-            await this.write(frameOf(Opcode.PONG, event.payload));
-          } else if (event.kind === "turn") await nextTurn();
-          else return await this.end(event.code, "");
+          switch (event.kind) {
+            case "turn":
+              // A client that does not read its pongs is not read either before long.
+              if (reader.ping !== undefined) await this.pong(reader);
+              await nextTurn();
+              break;
+            case "message":
+              if (reader.ping !== undefined) await this.pong(reader);
+              yield event.message;
+              break;
+            case "close":
+              return await this.end(event.code, "");
+          }
         }
+        if (reader.ping !== undefined && this.closeCode === undefined) await this.pong(reader);
+        // All of it was copied where it is a part of a message.
+        giveBack(bytes);
       }
       await this.end(ABNORMAL, "");
     } catch (error) {
@@ -129,6 +139,12 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
       // The app wants no more.
       await this.end(1000, "");
     }
+  }
+
+  private pong(reader: MessageReader): Promise<boolean> {
+    const payload = reader.ping as Uint8Array;
+    reader.ping = undefined;
+    return this.write(frameOf(Opcode.PONG, payload));
   }
 
   /** Sends a Close frame, where the code is one to be sent, and ends the connection. */

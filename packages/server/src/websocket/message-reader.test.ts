@@ -57,18 +57,21 @@ describe("messages", () => {
   });
 
   it("may have control frames between their parts", () => {
-    const events = read([
+    const reader = new MessageReader(1000);
+    const parts = [
       clientFrame({ opcode: Opcode.TEXT, payload: "one ", isFinal: false }),
+      clientFrame({ opcode: Opcode.PING, payload: "o" }),
       clientFrame({ opcode: Opcode.PING, payload: "p" }),
       clientFrame({ opcode: Opcode.PONG }),
       clientFrame({ opcode: Opcode.CONTINUATION, payload: "two" }),
       clientFrame({ opcode: Opcode.CLOSE, payload: Buffer.from([0x0f, 0xa0, 0x62, 0x79, 0x65]) }),
-    ]);
-    expect(events).toEqual([
-      { kind: "ping", payload: Buffer.from("p") },
+    ];
+    expect([...reader.read(Buffer.concat(parts))]).toEqual([
       { kind: "message", message: "one two" },
       { kind: "close", code: 4000, reason: "bye" },
     ]);
+    // The last of them is to be answered.
+    expect(reader.ping).toEqual(Buffer.from("p"));
   });
 
   it.each<[string, number, Draft[]]>([

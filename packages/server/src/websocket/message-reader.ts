@@ -3,7 +3,6 @@ import { type Frame, FrameReader, Opcode, WebSocketFault } from "./frame-reader.
 
 export type Event =
   | { kind: "message"; message: string | Uint8Array }
-  | { kind: "ping"; payload: Uint8Array }
   | { kind: "close"; code: number; reason: string }
   /** Many frames came together: the others have their turn before the next. */
   | { kind: "turn" };
@@ -21,6 +20,8 @@ export class MessageReader {
   private parts: Buffer = NOTHING;
   private length = 0;
   private emptyParts = 0;
+  /** The last ping, until it is answered: one read may bring thousands, and the last is enough (RFC 6455 §5.5.3). */
+  ping: Uint8Array | undefined;
 
   /** @param isTurnOver called for each frame: a read may bring thousands of pings or of empty parts. */
   constructor(
@@ -42,7 +43,8 @@ export class MessageReader {
   private event(frame: Frame): Event | undefined {
     switch (frame.opcode) {
       case Opcode.PING:
-        return { kind: "ping", payload: frame.payload };
+        this.ping = frame.payload;
+        return undefined;
       case Opcode.PONG:
         return undefined;
       case Opcode.CLOSE:

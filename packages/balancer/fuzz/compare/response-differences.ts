@@ -34,6 +34,12 @@ export const RESPONSE_DIFFERENCES: readonly Difference[] = [
       ),
   },
   {
+    name: "a status above 599",
+    kind: "we-refuse",
+    why: "No class beyond 5xx is defined (RFC 9110 §15).",
+    holds: ({ bytes }) => /^HTTP\/1\.[01] [6-9]\d\d/.test(bytes),
+  },
+  {
     name: "an empty line before the response",
     kind: "we-refuse",
     why: "Only before a request is one passed over (RFC 9112 §2.2): here something is left of the response before.",

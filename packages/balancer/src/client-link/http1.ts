@@ -201,8 +201,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
   private countWork(units: number): void {
     const isWhole = this.body.isComplete && !this.exchange.isTunnel;
     if (!isWhole) this.share();
-    else if (units < FREE_TURN_UNITS) return;
-    this.relay.turnShare.take(units);
+    if (!isWhole || units >= FREE_TURN_UNITS) this.relay.turnShare.take(units);
     if (isWhole) this.leaveShare();
   }
 

@@ -104,10 +104,12 @@ for (const [runtime, app] of cases) {
       expect((await ask(target, "/")).status).toBe(200);
     });
 
-    it("lets a handler take longer than the timeouts for heads and idle connections", async (context) => {
+    it("lets a handler and its stream take longer than the timeouts for heads and idle connections", async (context) => {
       skipOn(context, app === "node-handler.js", "it has no handler that takes that long");
       const target = await start("--head-timeout-ms", "1000", "--keep-alive-timeout-ms", "1000");
-      expect(await ask(target, "/slow?ms=4000")).toMatchObject({ status: 200, body: "slow" });
+      const [late, silent] = await Promise.all([ask(target, "/slow?ms=4000"), ask(target, "/pauses?ms=6000")]);
+      expect(late).toMatchObject({ status: 200, body: "slow" });
+      expect(silent).toMatchObject({ status: 200, body: "begun, ended" });
     });
 
     it("refuses what is over the limit of connections", async (context) => {

@@ -64,8 +64,22 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
   const hosts = behindBalancer ? undefined : new HostCheck();
   let close = false;
 
-  function finish(response: Response, begunAtMs: number): Response {
+  const answered: Request[] = [];
+
+  /**
+   * What has not left by the end of its turn waits for a stream or for its client, for longer perhaps than an idle connection may:
+   * Bun's timer does not see what a slow reader takes from the kernel.
+   */
+  function looseTimers(): void {
+    for (const request of answered) {
+      if (serving?.requestIP(request) != null) serving.timeout(request, MAX_TIMEOUT_SECONDS);
+    }
+    answered.length = 0;
+  }
+
+  function finish(response: Response, begunAtMs: number, request: Request): Response {
     if (!(response instanceof Response)) throw new TypeError("the handler gave something that is not a Response");
+    if (!behindBalancer && answered.push(request) === 1) setImmediate(looseTimers);
     counter.latency.record((performance.now() - begunAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
     const answer = lentFileOf(response)?.onBun(response) ?? response;
@@ -93,10 +107,10 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
     const told = behindBalancer ? askedFor(absolute) : absolute;
     const asked = isWatched(request) ? bodies.watch(told, request) : told;
     const result = handler(asked, new Info(new BunSource(request, server)));
-    if (result instanceof Response) return finish(result, begunAtMs);
+    if (result instanceof Response) return finish(result, begunAtMs, request);
     const promise = Promise.resolve(result);
     const waited = behindBalancer ? promise : wait(promise, request, server);
-    return waited.then((response) => finish(response, begunAtMs));
+    return waited.then((response) => finish(response, begunAtMs, request));
   }
 
   /** Behind a balancer only a body of which Bun may leave some unread. */

@@ -89,6 +89,19 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     expect([...received.matchAll(/answer-\d/g)].map(String)).toEqual(["answer-1", "answer-2", "answer-3", "answer-4"]);
   });
 
+  it("goes on with the next request behind a body that came in several reads", async () => {
+    onBytes = (connection) => {
+      if (!/end(\r\n0\r\n\r\n)?$|^GET/.test(connection.received)) return;
+      connection.received = "";
+      connection.socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    };
+    const client = await RawClient.connect(balancer.port);
+    await client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n");
+    await upstream.until(() => upstream.received.includes("begin"), "the first piece");
+    await client.send("3\r\nend\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    expect((await client.ended()).match(/ok/g)?.length).toBe(2);
+  });
+
   it("goes on reading a body whose begin came ahead, with more than is kept ahead", async () => {
     const held: (() => void)[] = [];
     const body = "x".repeat(500_000);

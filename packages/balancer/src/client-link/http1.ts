@@ -425,6 +425,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
   /** An answer was sent: the next request, or the end. */
   private finish(): void {
     const wasWhole = this.state === "exchange" && this.body.isComplete;
+    this.leaveShare();
     if (this.keepAlive) {
       this.state = "head";
       this.awaitRequest();
@@ -434,7 +435,6 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
     }
     if (wasWhole && this.input.length === 0 && !this.maySend) return this.close();
     this.state = "lingering";
-    this.leaveShare();
     this.forgetInput();
     this.deadlineAt = this.deadlines.now + LINGER_MS;
     this.reading.resume(Pause.AHEAD | Pause.UPSTREAM | Pause.UNREAD);

@@ -12,6 +12,7 @@ import { BodyWaits } from "./body-waits.js";
 import { holdToLength } from "./exact-length.js";
 import { HostCheck } from "./host-check.js";
 import { listenError } from "./listen-error.js";
+import { leaveConnection, watchConnection } from "./piece-turns.js";
 import { oneAfterTheOther } from "./pipelining.js";
 import { answerFailure, answerPlainly } from "./plain-answer.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
@@ -105,6 +106,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     const sends = new SendWatch(limits.sendTimeoutMs);
     server.on("connection", (socket) => sends.add(socket));
   }
+  if (process.versions.bun === undefined) server.on("connection", watchConnection);
   server.on("checkContinue", (request, response) => {
     continueWhenRead(request, response);
     inTurn(request, response);
@@ -114,6 +116,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   if (upgrade !== undefined) {
     server.on("upgrade", (request, socket, head) => {
       if (hosts?.accepts(request) === false) return refuseUpgrade(socket);
+      leaveConnection(socket as Socket);
       counter.begin();
       tunnels.take(upgrade, request, socket, head, (error) => {
         counter.errors++;

@@ -12,6 +12,20 @@ let left = MAX_TURN_PIECES;
 const reading = new Set<Socket>();
 let held: Socket[] | undefined;
 
+/**
+ * A connection of Node, whatever it brings: many of those that are idle may begin such a body in one turn. Bun tells of a body before
+ * its pieces.
+ */
+export function watchConnection(socket: Socket): void {
+  beginPieces(socket);
+  socket.once("close", () => reading.delete(socket));
+}
+
+/** It has become a tunnel. */
+export function leaveConnection(socket: Socket): void {
+  reading.delete(socket);
+}
+
 /** A body in chunks has begun to come over this socket. */
 export function beginPieces(socket: Socket): void {
   if (reading.has(socket)) return;
@@ -22,7 +36,7 @@ export function beginPieces(socket: Socket): void {
 }
 
 export function endPieces(socket: Socket): void {
-  reading.delete(socket);
+  if (process.versions.bun !== undefined) reading.delete(socket);
 }
 
 /** Counts a small piece. */

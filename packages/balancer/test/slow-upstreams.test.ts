@@ -65,4 +65,16 @@ describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
     const { received } = await exchangeRaw(balancer.port, upload("/", 5_000_000));
     expect(received).toMatch(/^HTTP\/1\.1 504 /);
   });
+
+  // A lane that is full takes no new request to begin with.
+  it.runIf(protocol === "http1")(
+    "has no more waiting for it, of all clients together, than the balancer may hold: 503",
+    async () => {
+      await start({ upstreamResponseTimeoutMs: 1000, maxBufferedBytes: 1000 }, () => slowDown());
+      const uploads = Array.from({ length: 8 }, () => exchangeRaw(balancer.port, upload("/", 2_000_000)));
+      const statuses = (await Promise.all(uploads)).map(({ received }) => received.slice(9, 12));
+      expect(new Set(statuses)).toContain("503");
+      await balancer.reports(({ inFlight }) => inFlight === 0);
+    },
+  );
 });

@@ -20,6 +20,7 @@ import type { Relay } from "./relay.js";
 import { ReplayBuffer } from "./replay-buffer.js";
 import { MAX_SENDS, mayHaveStarted, mayTryElsewhere } from "./retry.js";
 import { routeOf } from "./route.js";
+import { UpstreamShare } from "./upstream-share.js";
 
 type State =
   | "idle"
@@ -79,6 +80,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   private readonly kept = new KeptHead();
   private connections: KeptConnections | undefined;
   private readonly replay: ReplayBuffer;
+  private readonly share: UpstreamShare;
   /** What came of the body before an upstream was asked for. */
   private collected: CollectedBody | undefined;
   /** What came of the answer and the client did not take. */
@@ -92,6 +94,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     private readonly peer: Peer,
   ) {
     this.replay = new ReplayBuffer(relay.budget, relay.limits.retryBufferBytes);
+    this.share = new UpstreamShare(relay.budget);
     this.lostStarts = new LostStarts(relay);
   }
 
@@ -269,16 +272,25 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     if (!this.replay.isEmpty) {
       this.client.resumeBody();
       const { bytes } = this.replay;
-      if (!stream.sendBody(bytes, 0, bytes.length)) this.blockClient();
+      if (!stream.sendBody(bytes, 0, bytes.length) && !this.blockClient()) return;
     }
     if (this.collected?.isSpooled) this.collected.send(stream);
     else if (this.isBodyComplete) stream.endBody();
     this.replay.trim();
   }
 
-  private blockClient(): void {
+  /** False: too much waits for upstreams, and the request is refused. */
+  private blockClient(): boolean {
+    const { stream } = this;
+    if (stream !== undefined && !this.share.count(stream.waitingBytes)) {
+      stream.cancel();
+      if (this.hasAnswer) this.abort();
+      else this.answer(503);
+      return false;
+    }
     this.client.pauseBody();
     this.upstreamIsBehind();
+    return true;
   }
 
   /** It does not take the body as fast as it could have it. */
@@ -362,7 +374,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     if (this.state !== "sent" && this.state !== "answering" && this.state !== "tunnel") return;
     this.stream?.endBody();
     if (this.state === "tunnel" || this.isClientBlocked) return;
-    if (this.bodyReader === undefined && !this.stream?.hasWaiting) this.setDeadlineIn(this.requestTimeoutMs());
+    if (this.bodyReader === undefined && !this.stream?.waitingBytes) this.setDeadlineIn(this.requestTimeoutMs());
     else this.judgeUpstream();
   }
 
@@ -444,6 +456,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     }
     this.status = head.status;
     this.replay.clear();
+    this.share.count(this.stream?.waitingBytes ?? 0);
     this.collected?.onAnswer();
     this.state = head.status === 101 ? "tunnel" : "answering";
     if (!this.isClientBlocked) this.setDeadlineIn(this.answerTimeoutMs());
@@ -550,6 +563,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
 
   onUpstreamDrain(): void {
     this.isUpstreamBlocked = false;
+    this.share.count(0);
     const isWaiting = this.state === "sent" || this.state === "answering";
     if (isWaiting && !this.isClientBlocked) this.setDeadlineIn(this.requestTimeoutMs());
     this.client.resumeBody();
@@ -589,6 +603,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
 
   private releaseUpstream(): void {
     this.stream = undefined;
+    this.share.count(0);
     this.collected?.stop();
     this.bodyReader = undefined;
     this.upstream?.release(this.isSuspect);

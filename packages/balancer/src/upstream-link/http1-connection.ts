@@ -82,8 +82,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     return this.state !== "connecting";
   }
 
-  get hasWaiting(): boolean {
-    return this.connection !== undefined && this.connection.waitingBytes > 0;
+  get waitingBytes(): number {
+    return this.connection?.waitingBytes ?? 0;
   }
 
   get seesAcknowledgements(): boolean {

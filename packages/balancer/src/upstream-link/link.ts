@@ -57,8 +57,8 @@ export interface AnswerReceiver {
 /** One request on its way. What it acknowledges is what the upstream has taken of the request. */
 export interface UpstreamStream extends AcknowledgingConnection {
   readonly isReady: boolean;
-  /** Some of the body waits here for the upstream. */
-  readonly hasWaiting: boolean;
+  /** Of the body, what waits here for the upstream, in bytes. */
+  readonly waitingBytes: number;
   /** Sends the head; its bytes are read before the call returns. */
   sendHead(head: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
   /** False: wait for `onUpstreamDrain`. */

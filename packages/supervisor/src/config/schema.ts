@@ -181,7 +181,7 @@ export const balancerLimitFields = {
   ),
   maxBufferedBytes: bytes(
     32 << 20,
-    "The bound of what is held so for all clients together, with what they send ahead of their responses and copies of bodies that come in pieces. It counts what is held alone: while much comes at once, reads that are under way and memory that the runtime has not given back yet are as much again, or twice that.",
+    "The bound of what is held so for all clients together, with what they send ahead of their responses and copies of bodies that come in pieces, and with what has come of a body and waits for an upstream that does not take it: a request for which nothing is left is answered 503. It counts what is held alone: while much comes at once, reads that are under way and memory that the runtime has not given back yet are as much again, or twice that.",
     { min: 0 },
   ),
   maxSpoolBytes: bytes(

@@ -93,8 +93,8 @@ export class LaneStream implements UpstreamStream {
     this.window = this.lane.requestWindow;
   }
 
-  get hasWaiting(): boolean {
-    return this.waiting.length > 0;
+  get waitingBytes(): number {
+    return this.waiting.length;
   }
 
   acknowledgedBytes(): number {
@@ -139,11 +139,19 @@ export class LaneStream implements UpstreamStream {
     return lane.unread < MUCH_UNREAD_BYTES || this.unread < LITTLE_UNREAD_BYTES;
   }
 
+  /** What the instance may be given more of this body now, in bytes. */
+  private get allowance(): number {
+    if (this.lane.output.isBlocked) return 0;
+    return this.lane.unread < MUCH_UNREAD_BYTES
+      ? this.window
+      : Math.min(this.window, LITTLE_UNREAD_BYTES - this.unread);
+  }
+
   /** Sends what the window and the lane allow; answers with the position up to which it did. */
   private sendPiece(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
-    while (at < end && this.window > 0 && !this.lane.output.isBlocked) {
-      const size = Math.min(end - at, this.window, MAX_DATA_BYTES);
+    for (let allowance = this.allowance; at < end && allowance > 0; allowance = this.allowance) {
+      const size = Math.min(end - at, allowance, MAX_DATA_BYTES);
       this.window -= size;
       this.unread += size;
       this.lane.unread += size;
@@ -287,7 +295,7 @@ export class LaneStream implements UpstreamStream {
   }
 
   private sendWaiting(): void {
-    while (this.waiting.length > 0 && this.window > 0 && !this.lane.output.isBlocked) {
+    while (this.waiting.length > 0 && this.allowance > 0) {
       const first = this.waiting.first();
       this.waiting.sent(this.sendPiece(first, 0, first.length));
     }

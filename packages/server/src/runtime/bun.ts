@@ -5,6 +5,7 @@ import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../request-in
 import { lentFileOf } from "../static/lent-file.js";
 import { withPrivateUmask } from "../unix-socket.js";
 import { BunBodyWatch, SMALL_BODY_BYTES } from "./bun-body-watch.js";
+import { BunSendWatch } from "./bun-send-watch.js";
 import { HostCheck } from "./host-check.js";
 import { listenError } from "./listen-error.js";
 import type { RunningServer, RuntimeOptions, ServeAddress } from "./running-server.js";
@@ -64,22 +65,11 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
   const hosts = behindBalancer ? undefined : new HostCheck();
   let close = false;
 
-  const answered: Request[] = [];
-
-  /**
-   * What has not left by the end of its turn waits for a stream or for its client, for longer perhaps than an idle connection may:
-   * Bun's timer does not see what a slow reader takes from the kernel.
-   */
-  function looseTimers(): void {
-    for (const request of answered) {
-      if (serving?.requestIP(request) != null) serving.timeout(request, MAX_TIMEOUT_SECONDS);
-    }
-    answered.length = 0;
-  }
+  const sends = behindBalancer ? undefined : new BunSendWatch(limits.sendTimeoutMs);
 
   function finish(response: Response, begunAtMs: number, request: Request): Response {
     if (!(response instanceof Response)) throw new TypeError("the handler gave something that is not a Response");
-    if (!behindBalancer && answered.push(request) === 1) setImmediate(looseTimers);
+    if (sends !== undefined && serving !== undefined) sends.add(request, serving);
     counter.latency.record((performance.now() - begunAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
     const answer = lentFileOf(response)?.onBun(response) ?? response;

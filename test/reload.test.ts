@@ -1,8 +1,13 @@
 /** A reload takes code, env files and configuration afresh; a wrong configuration changes nothing. */
+import { renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { HELLO } from "./support/apps.js";
-import { RUNTIMES, startFleet } from "./support/fleet.js";
+import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
+import { waitFor } from "./support/wait.js";
 
 /** Answers with a word from the code, one from the env file and one from the configuration. */
 function app(word: string): string {
@@ -10,6 +15,8 @@ function app(word: string): string {
 }
 
 describe.each(RUNTIMES)("reload on %s", (runtime) => {
+  const once = testOnce(runtime);
+
   test("reads code, env files and configuration afresh", async () => {
     const config = { envFiles: [".env"], env: { FROM_CONFIG: "config-1" } };
     const files = { ".env": "FROM_FILE=file-1\n" };
@@ -56,5 +63,44 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     const after = await project.status();
     expect(after.pools[0]?.instances.map(({ pid }) => pid)).toEqual(before.pools[0]?.instances.map(({ pid }) => pid));
     expect((await get(project.port)).status).toBe(200);
+  });
+
+  once("reads the file that the fleet was started from, and changes nothing when that is missing", async () => {
+    const project = await Project.make({ runtime, app: app("code-1"), config: { env: { FROM_CONFIG: "config-1" } } });
+    // Started by its folder, in which there is an app too; these would let it run without the config.
+    const args = ["-l", `127.0.0.1:${project.port}`, "--runtime", runtime];
+    const file = join(project.folder, "paceline.config.json");
+    const started = await project.startDetached([...args, "--watch", project.folder]);
+    expect(started.code, started.output).toBe(0);
+    const { pid, pools } = await project.status();
+    project.write("paceline.toml", 'app = "app.js"\n');
+    renameSync(file, `${file}.away`);
+    const reloaded = await project.cli(["reload"]);
+    expect({ code: reloaded.code, output: reloaded.output }).toEqual({
+      code: 2,
+      output: expect.stringContaining(`paceline: ${file}: there is no such file\n`),
+    });
+    signal(pid, "SIGHUP");
+    const said = async () => (await project.cli(["events"])).output;
+    await waitFor("the signal to be told", async () =>
+      (await said()).includes(`SIGHUP: ${file}: there is no such file`),
+    );
+    await project.statusWhere("the watch to tell", ({ watch }) => watch?.failure?.includes("no such file") === true);
+    expect((await project.status()).pools[0]?.instances.map(({ pid }) => pid)).toEqual(
+      pools[0]?.instances.map(({ pid }) => pid),
+    );
+    expect((await get(project.port)).body).toBe("code-1  config-1");
+    renameSync(`${file}.away`, file);
+    expect(await project.cli(["reload"])).toMatchObject({ code: 0 });
+
+    // The other way round: a fleet without a config stays one, and says so.
+    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+    for (const path of [file, join(project.folder, "paceline.toml")]) rmSync(path);
+    expect(await project.startDetached([...args, "-i", "1"])).toMatchObject({ code: 0 });
+    project.writeConfig({ env: { FROM_CONFIG: "config-2" } });
+    const note = `${file} is not used: this fleet was started without a config; stop and start it to use that`;
+    expect(await project.cli(["reload"])).toMatchObject({ code: 0, output: expect.stringContaining(note) });
+    expect((await get(project.port)).body).toBe("code-1  ");
+    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
   });
 });

@@ -1,7 +1,7 @@
 /** Runs the supervisor as this process: takes the run directory, serves the control socket, prints the log, ends with the fleet. */
 import { closeSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
+import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import type { OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
@@ -89,10 +89,12 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     runDir: runDir.paths,
     environment: request.environment,
     loadConfig: async () => {
-      const loaded = await loadAgain(request);
+      const loaded = await loadAgain({ ...request, source: fleet.source });
       if (!("fleet" in loaded)) return loaded;
       latest = loaded.fleet;
-      return { ok: true, config: latest.config };
+      const unused = unusedConfig(request, fleet.source);
+      if (unused === undefined) return { ok: true, config: latest.config };
+      return { ok: true, config: latest.config, note: `${unused} is not used: ${WITHOUT_CONFIG}` };
     },
     onReloaded: () => {
       inService = latest;
@@ -127,6 +129,8 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     await Promise.all([log.close(), printer.close()]);
   }
 }
+
+const WITHOUT_CONFIG = "this fleet was started without a config; stop and start it to use that";
 
 async function loadAgain(request: LoadRequest): Promise<{ fleet: LoadedFleet } | { ok: false; problems: string[] }> {
   try {

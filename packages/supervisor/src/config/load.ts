@@ -5,7 +5,7 @@ import type { FleetConfig } from "../core/model.js";
 import { nameOfFolder } from "../run-dir/identity.js";
 import type { Runtimes } from "../runtimes.js";
 import type { Overrides } from "./compose.js";
-import { type FleetSource, fapwsSource, findSource, isData, placeOf, staticSource } from "./find.js";
+import { type FleetSource, fapwsSource, findSource, isData, kindOf, placeOf, staticSource } from "./find.js";
 import { loadInProcess } from "./load-process.js";
 import { ConfigError } from "./problems.js";
 
@@ -18,6 +18,8 @@ export interface LoadRequest {
   fapwsScript?: string | undefined;
   /** An app of Python, in the place of a target. */
   pythonApp?: { kind: "wsgi" | "asgi"; app: string } | undefined;
+  /** What an earlier load has found: it is loaded again from there, whatever else lies in that folder now. */
+  source?: FleetSource;
   cwd: string;
   overrides: Overrides;
   runtimes: Runtimes;
@@ -43,7 +45,7 @@ export interface LoadedFleet {
  */
 export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   const { cwd, overrides, runtimes, environment, timeoutMs, endsSoon } = request;
-  const source = sourceOf(request);
+  const source = request.source === undefined ? sourceOf(request) : again(request.source);
   const writtenFolder = source.kind === "config" ? dirname(source.file) : cwd;
   const release = pinned(writtenFolder);
   const task = { source: pinSource(source), cwd, release, writtenFolder, name: nameOf(source), overrides, runtimes };
@@ -52,6 +54,29 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
       ? await (await import("./compose.js")).composeFleet(task)
       : await loadInProcess(task, { cwd: release, environment, timeoutMs });
   return { config, source, release };
+}
+
+/**
+ * A config file that was not there when the fleet was started without one, in the folder that it was started by.
+ * The fleet is reloaded without it.
+ */
+export function unusedConfig(request: LoadRequest, source: FleetSource): string | undefined {
+  if (source.kind !== "app") return undefined;
+  try {
+    const now = sourceOf(request);
+    return now.kind === "config" ? now.file : undefined;
+  } catch {
+    return undefined; // The folder has gone, say; the load has told it.
+  }
+}
+
+/** @throws ConfigError when `source` is gone */
+function again(source: FleetSource): FleetSource {
+  const isFolder = "folder" in source;
+  const path = isFolder ? source.folder : placeOf(source);
+  const wanted = isFolder ? "folder" : "file";
+  if (kindOf(path) === wanted) return source;
+  throw new ConfigError([{ file: path, path: [], message: `there is no such ${wanted}` }]);
 }
 
 /** Whether it is loaded by running it. */

@@ -14,7 +14,10 @@ import type { Rollouts } from "./rollouts.js";
 import type { SlotBook } from "./slot-book.js";
 import type { StatsBook } from "./stats.js";
 
-export type ConfigLoader = () => Promise<{ ok: true; config: FleetConfig } | { ok: false; problems: string[] }>;
+export type ConfigLoader = () => Promise<
+  /** `note`: what the operator may not expect. */
+  { ok: true; config: FleetConfig; note?: string } | { ok: false; problems: string[] }
+>;
 
 export interface ReloadOptions {
   runner: FleetRunner;
@@ -68,6 +71,10 @@ export class Reload {
     const loaded = await loadConfig();
     if (isStopping()) return STOPPING;
     if (!loaded.ok) return { ok: false, code: "config", message: loaded.problems.join("\n") };
+    if (loaded.note !== undefined) {
+      onProgress(loaded.note);
+      this.options.log.event("warn", "paceline", loaded.note);
+    }
     const refusal = this.refusal(loaded.config, poolName);
     if (refusal !== undefined) return refusal;
     const next = environment ?? this.options.configs.environment;

@@ -24,7 +24,7 @@ import { PoolConfigs } from "./pool-configs.js";
 import { processGroups } from "./process-groups.js";
 import { PssSampler } from "./pss.js";
 import { Recycling } from "./recycling.js";
-import { longestEndMs, Reload } from "./reload.js";
+import { type ConfigLoader, longestEndMs, Reload } from "./reload.js";
 import { ReloadQueue } from "./reload-queue.js";
 import { Rollouts } from "./rollouts.js";
 import type { RunDirPaths } from "./run-dir-paths.js";
@@ -52,7 +52,7 @@ export interface SupervisorOptions {
   /** The caller's environment, for the children. */
   environment: Record<string, string>;
   /** Reads the config afresh; must not keep what it loads in this process. */
-  loadConfig(): Promise<{ ok: true; config: FleetConfig } | { ok: false; problems: string[] }>;
+  loadConfig: ConfigLoader;
   /** All pools are of the config that was read last; must not throw. */
   onReloaded?(): void;
   /** Absolute paths of the binaries. */

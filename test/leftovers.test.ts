@@ -34,6 +34,33 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 `;
 
+/** In their own session and in the instance's; the third was started while the app loaded. */
+const START = `
+import { spawn } from "node:child_process";
+const sleep = (detached) => spawn("sleep", ["600"], { detached, stdio: "ignore" });
+const early = sleep(true);
+export const start = async () => [sleep(false), sleep(true), early].map(({ pid }) => pid).join(" ");
+`;
+const STARTS = `
+import subprocess
+def sleep(is_apart):
+    return subprocess.Popen(["sleep", "600"], start_new_session=is_apart)
+early = sleep(True)
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [" ".join(str(it.pid) for it in (sleep(False), sleep(True), early)).encode()]
+`;
+const FAPWS = `
+import fapws._evwsgi as evwsgi
+from fapws import base
+from starts import application
+evwsgi.start("0.0.0.0", "8080")
+evwsgi.set_base_module(base)
+evwsgi.wsgi_cb(("/", application))
+evwsgi.run()
+`;
+const ASGI_STARTS = ASGI.replace("site_app", "starts");
+
 const isRunning = (pid: number) => commandLine(pid).includes("sleep");
 
 describe.each(RUNTIMES)("what an app started on %s", { timeout: 60_000 }, (runtime) => {
@@ -77,4 +104,66 @@ describe.each(RUNTIMES)("what an app started on %s", { timeout: 60_000 }, (runti
     // Before the supervisor has ended.
     expect(third.some(isRunning)).toBe(false);
   });
+
+  test("ends with a killed supervisor's fleet: with --replace, a stop, and the end of the grace", async (context) => {
+    needs(context, "setsid");
+    const { files, pools } = kindsOn(runtime);
+    const project = await startFleet({ runtime, app: "", files, config: { pools, orphanGraceMs: 60_000 } });
+    const started = async () => {
+      const each = Object.keys(pools).map(async (name) => {
+        const { body } = await get(project.port, `/${name}/`);
+        const pids = body.trim().split(" ").map(Number);
+        expect(pids.every(isRunning), `${name}: ${body}`).toBe(true);
+        return pids.map((pid) => ({ name, pid }));
+      });
+      return (await Promise.all(each)).flat();
+    };
+    const left = (all: Awaited<ReturnType<typeof started>>) => all.filter(({ pid }) => isRunning(pid));
+    const killSupervisor = async () => signal((await project.status()).pid, "SIGKILL");
+
+    const first = await started();
+    await killSupervisor();
+    expect(await project.startDetached(["--replace"])).toMatchObject({ code: 0 });
+    expect(left(first)).toEqual([]);
+
+    const second = await started();
+    await killSupervisor();
+    expect((await project.cli(["stop"])).code).toBe(0);
+    expect(left(second)).toEqual([]);
+
+    project.writeConfig({ orphanGraceMs: 500 });
+    expect(await project.startDetached()).toMatchObject({ code: 0 });
+    const third = await started();
+    await killSupervisor();
+    await project.nothingLeft();
+    expect(left(third)).toEqual([]);
+  });
 });
+
+/** Pools of every kind whose apps start processes, and what these pools need. */
+function kindsOn(runtime: string) {
+  const files: Record<string, string> = {
+    "start.mjs": START,
+    "fetch.js": `import { start } from "./start.mjs"; export default { fetch: async () => new Response(await start()) };`,
+    "handler.js": `import { start } from "./start.mjs"; export default async (req, res) => res.end(await start());`,
+    "command.mjs": `import { createServer } from "node:http"; import { start } from "./start.mjs";
+createServer(async (req, res) => res.end(await start())).listen(process.argv[2]);`,
+    "starts.py": STARTS,
+    "start.py": FAPWS,
+    "starts_async.py": ASGI_STARTS,
+  };
+  const pool = (name: string, more: object) => [name, { instances: 1, routes: [`/${name}/`], ...more }];
+  const pools = [
+    pool("fetch", { app: "./fetch.js" }),
+    pool("handler", { app: "./handler.js", style: "node" }),
+    pool("command", { command: [process.execPath, "./command.mjs", "{socket}"] }),
+  ];
+  const python = runtime === "bun" ? findPython() : undefined;
+  const asyncPython = runtime === "bun" ? findPython("uvicorn") : undefined;
+  if (python !== undefined) {
+    pools.push(pool("wsgi", { wsgi: "starts", python }), pool("forked", { wsgi: "starts", python, preload: true }));
+    pools.push(pool("fapws", { fapws: "./start.py", python }));
+  }
+  if (asyncPython !== undefined) pools.push(pool("asgi", { asgi: "starts_async:app", python: asyncPython }));
+  return { files, pools: Object.fromEntries(pools) as Record<string, object> };
+}

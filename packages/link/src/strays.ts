@@ -56,11 +56,16 @@ function isMarked(pid: number, mark: string): boolean {
  * Ends all processes of a spawn at once. The first look, with its signals, is over when this returns; resolves with how
  * many there were when nothing is left, or when what is left does not end.
  */
-export async function endStrays(spawn: Spawn): Promise<number> {
+export function endStrays(spawn: Spawn): Promise<number> {
+  return endAll(() => findStrays(spawn));
+}
+
+/** Ends what `find` finds, until it finds nothing more, in bounded time; resolves with how many there were. */
+export async function endAll(find: () => number[]): Promise<number> {
   const ended = new Set<number>();
   for (let looks = 0, clean = 0; looks < MAX_LOOKS && clean < CLEAN_LOOKS; looks++) {
     if (looks > 0) await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
-    const found = findStrays(spawn);
+    const found = find();
     clean = found.length === 0 ? clean + 1 : 0;
     for (const pid of found) {
       ended.add(pid);

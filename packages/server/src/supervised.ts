@@ -8,6 +8,7 @@ import {
   OUT_OF_DESCRIPTORS,
   type ProbeRequest,
   Reporter,
+  SPAWN_MARK,
   type UpstreamProtocol,
 } from "@paceline/link";
 import type { App } from "./app.js";
@@ -71,6 +72,7 @@ class Instance {
   };
   private announced: Promise<void> | undefined;
   private hasToldOfDescriptors = false;
+  private readonly mark = process.env[SPAWN_MARK];
 
   constructor(private readonly identity: ChildIdentity) {
     const { drainTimeoutMs } = identity.spec;
@@ -152,6 +154,19 @@ class Instance {
     this.reporter?.reportNow();
     this.link.send({ type: "fault", message });
     await this.link.flush(LAST_WORDS_TIMEOUT_MS);
+    await this.endLeftovers();
+  }
+
+  /** What the app has started ends with this process: where no supervisor sees to it, by its own hand. */
+  private async endLeftovers(): Promise<void> {
+    if (this.mark === undefined || this.link.welcomed) return;
+    try {
+      const { endStrays } = await import("@paceline/link/processes");
+      await endStrays({ leader: process.pid, mark: this.mark });
+    } catch {
+      // Its file is gone, as with an upgrade in place.
+      process.kill(0, "SIGKILL");
+    }
   }
 
   private notice(message: string): void {
@@ -182,7 +197,8 @@ class Instance {
       // Never ready, so no balancer ever knew it.
       if (this.app === undefined) {
         logLostWork();
-        process.exit(0);
+        void this.endLeftovers().finally(() => process.exit(0));
+        return;
       }
       if (isFirst) void this.exit(0, deadlineMs);
       return;
@@ -223,6 +239,7 @@ class Instance {
       const { runSignalListeners } = await import("./signal-listeners.js");
       await runSignalListeners(this.ours, Math.max(LEAST_LISTENERS_MS, leftMs()));
     }
+    await this.endLeftovers();
     process.exit(0);
   }
 }

@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 
-from . import background, forks
+from . import background, forks, leftovers
 from .counts import Counts, SharedCounts
 from .errors import InstanceError
 from .link import Link
@@ -35,6 +35,7 @@ class Instance:
         """Begins to speak with the supervisor."""
         global current
         current = instance = Instance(identity)
+        leftovers.begin()
         background.limits = identity.limits
         # Ctrl-C in a terminal goes to the supervisor, which tells its children.
         signal.signal(signal.SIGINT, forks.ignore_signal)
@@ -114,6 +115,10 @@ class Instance:
         """Tells the supervisor why this process is about to exit."""
         if not forks.is_child:
             self._link.fault(message)
+
+    def is_alone(self):
+        """Whether no supervisor knows of this process."""
+        return self._link.is_alone
 
     def _listen(self):
         listener = self.bind()

@@ -10,6 +10,8 @@ import sys
 from collections import deque
 from time import monotonic
 
+from . import leftovers
+
 LINK_VERSION = 1
 MAX_LINE_BYTES = 1 << 20
 # Reports are left out while more than this waits to be written: the next one tells the same totals.
@@ -91,6 +93,10 @@ class Link:
     def turns_with(self, call_soon):
         self._call_soon = call_soon
 
+    @property
+    def is_alone(self):
+        return self._is_closed or self._orphan_at is not None
+
     def close_socket(self):
         """In a forked child, which has no such thread."""
         if self._socket is not None:
@@ -111,6 +117,7 @@ class Link:
         except BaseException:
             # Without the link the supervisor could not end this process but by force, and would learn nothing of it.
             sys.__excepthook__(*sys.exc_info())
+            leftovers.end_if_alone()
             os._exit(1)
 
     def _step(self):
@@ -370,6 +377,7 @@ class Link:
         self._phase = "draining"
         if not self._owner.is_listening:
             # Never ready, so no balancer ever knew it.
+            leftovers.end_if_alone()
             os._exit(0)
         self._owner.on_leave(not until_released)
 
@@ -391,6 +399,7 @@ class Link:
                 self._socket.sendall(self._waiting)
             except OSError:
                 pass
+        leftovers.end_if_alone()
         os._exit(0)
 
     # Reports.

@@ -1,10 +1,12 @@
 """What a Python instance does from its start to its end, by what its pool runs."""
 
+import atexit
 import faulthandler
 import json
 import os
 import sys
 
+from . import leftovers
 from .environment import take_environment
 from .errors import AppError, InstanceError
 
@@ -26,7 +28,10 @@ def main():
         identity = take_environment()
         if identity is None:
             sys.exit("paceline: this program is started by `paceline start`, for a pool with the key `wsgi`, `asgi` or `fapws`")
+        # The first to be registered is the last to be called.
+        atexit.register(leftovers.end_if_alone)
         if identity.is_template:
+            leftovers.begin_in_template()
             from .template import Template as Role
         else:
             from .instance import Instance as Role

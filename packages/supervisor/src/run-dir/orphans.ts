@@ -1,8 +1,9 @@
 /** The processes of a fleet whose supervisor was killed: which they are, and how they are ended from outside. */
 import { readFileSync } from "node:fs";
 import { LINK_ENVIRONMENT, SPAWN_MARK } from "@paceline/link";
-import { attempt, endStrays, readProcessTable } from "@paceline/link/processes";
+import { attempt, endAll, endStrays, processesOf, readProcessTable, spawnTagOf } from "@paceline/link/processes";
 import { PacelineError } from "../errors.js";
+import { fleetTag } from "../fleet-tag.js";
 import { identify, isRunning, type ProcessIdentity } from "./process-identity.js";
 
 export interface Orphan {
@@ -45,7 +46,7 @@ export function findOrphans(linkSocket: string): Orphan[] {
 }
 
 /**
- * Ends them gracefully, the balancers before the instances that answer them.
+ * Ends them gracefully, the balancers before the instances that answer them, and then what their apps have started.
  * @returns those that could not be ended
  * @throws PacelineError `timeout`; what has not ended by then goes on draining
  */
@@ -56,11 +57,28 @@ export async function endOrphans(linkSocket: string, timeoutMs = Number.POSITIVE
     all.filter(({ isBalancer }) => isBalancer),
     deadline,
   );
-  await end(
-    all.filter(({ isBalancer }) => !isBalancer),
-    deadline,
-  );
+  const instances = all.filter(({ isBalancer }) => !isBalancer);
+  await end(instances, deadline);
+  await endLeftovers(linkSocket, instances);
   return findOrphans(linkSocket);
+}
+
+/** Ends what the apps of a fleet have started, once their instances have ended: what is in a session of theirs, or has a spawn tag of the fleet. */
+export async function endLeftovers(linkSocket: string, instances: readonly Orphan[] = []): Promise<void> {
+  const tag = fleetTag(linkSocket);
+  await endAll(() => {
+    const rows = readProcessTable();
+    const found = new Set(rows.filter(({ pid }) => spawnTagOf(pid)?.startsWith(tag)).map(({ pid }) => pid));
+    for (const { pid, identity } of instances) {
+      // Another process may have its number by now.
+      if (rows.some((row) => row.pid === pid) && !isRunning(identity)) continue;
+      for (const each of processesOf(pid, rows)) found.add(each);
+    }
+    // Whoever asks for it may itself be started by an app.
+    const parents = new Map(rows.map(({ pid, parent }) => [pid, parent]));
+    for (let own: number | undefined = process.pid; own !== undefined; own = parents.get(own)) found.delete(own);
+    return [...found];
+  });
 }
 
 async function end(orphans: Orphan[], deadline: number): Promise<void> {

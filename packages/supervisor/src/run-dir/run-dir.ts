@@ -8,7 +8,7 @@ import type { RunDirPaths } from "../shell/run-dir-paths.js";
 import { fitsSocketAddress } from "../socket-path.js";
 import { takeLock } from "./lock.js";
 import { describeOrphans } from "./orphaned.js";
-import { endOrphans, findOrphans } from "./orphans.js";
+import { endLeftovers, endOrphans, findOrphans } from "./orphans.js";
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
 import { distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 import { writeDraft } from "./write-file.js";
@@ -118,7 +118,11 @@ async function settleOrphans(path: string, replace: boolean, timeoutMs: number |
   const record = readRecord(path);
   const link = record?.linkSocket ?? join(path, LINK_SOCKET);
   const orphans = findOrphans(link);
-  if (orphans.length === 0) return;
+  if (orphans.length === 0) {
+    // After a kill the last of its processes may have been killed as well.
+    if (record !== undefined && record.endedAt === null) await endLeftovers(link);
+    return;
+  }
   if (!replace) throw new PacelineError("orphans", describeOrphans(record, link, orphans.length));
   const left = await endOrphans(link, timeoutMs);
   if (left.length === 0) {

@@ -3,6 +3,8 @@ import { randomBytes } from "node:crypto";
 import type { CommandSpec, SocketAddress } from "@paceline/link";
 import type { HealthConfig, PoolConfig } from "../core/model.js";
 import { fillPlaceholders } from "../core/placeholders.js";
+import { fleetTag } from "../fleet-tag.js";
+import type { RunDirPaths } from "./run-dir-paths.js";
 import type { SpawnSettings } from "./spawn-plan.js";
 
 /** The part of a CommandSpec that the kind `command` made, its placeholders not yet filled. */
@@ -24,8 +26,8 @@ const HOST = "127.0.0.1";
 const OF_A_RUNTIME = /^(NODE|BUN)_/;
 
 /** A value of SPAWN_MARK, unique to a spawn. */
-export function newTag(id: string): string {
-  return `${id.replace("#", "-")}-${randomBytes(12).toString("hex")}`;
+export function newTag(id: string, { linkSocket }: Pick<RunDirPaths, "linkSocket">): string {
+  return `${fleetTag(linkSocket)}${id.replace("#", "-")}-${randomBytes(12).toString("hex")}`;
 }
 
 /** @param environment what the command is to have, without what its `env` says with placeholders in it. */
@@ -33,7 +35,7 @@ export function planCommand(
   { runs, policy, health, cwd }: PoolConfig,
   { id, name, socket }: { id: string; name: string; socket: string },
   environment: Record<string, string>,
-  { takePort, runtimes }: Pick<SpawnSettings, "takePort" | "runtimes">,
+  { takePort, runtimes, runDir }: Pick<SpawnSettings, "takePort" | "runtimes" | "runDir">,
 ): CommandPlan {
   const { isOnSocket, hasPort, args, env, ...rest } = runs.command as CommandSource;
   const port = hasPort ? takePort() : undefined;
@@ -43,7 +45,7 @@ export function planCommand(
   const filled = Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)]));
   const forRuntimes = Object.entries(environment).filter(([key]) => OF_A_RUNTIME.test(key));
   const others = Object.entries(environment).filter(([key]) => !OF_A_RUNTIME.test(key));
-  const mark = newTag(id);
+  const mark = newTag(id, runDir);
   const { termTimeoutMs, readyTimeoutMs } = policy;
   return {
     mark,

@@ -132,7 +132,7 @@ function planInstance(
   const limits = { ...pool.limits, maxHeadBytes: pool.limits.maxHeadBytes + BALANCER_FIELDS_BYTES };
   const cache = "app" in runs && runtime === "node" ? settings.runDir.cachePath(pool.name, generation) : undefined;
   const spec: ChildSpec = { ...commonSpec(settings, policy), ...runs, ...more, link, limits, ...(cache && { cache }) };
-  const tag = newTag(id);
+  const tag = newTag(id, settings.runDir);
   const own = {
     ...identity,
     [SPAWN_MARK]: tag,

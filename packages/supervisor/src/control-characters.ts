@@ -14,3 +14,8 @@ export function visible(text: string): string {
     return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
   });
 }
+
+/** As `visible`, with the ends of lines as escapes too: for a name or a path within a line of ours. */
+export function visibleLine(text: string): string {
+  return visible(text).replaceAll("\n", "\\n").replaceAll("\t", "\\t");
+}

@@ -1,10 +1,15 @@
 /** Says in one line what a fleet is. */
 import { isAbsolute, relative } from "node:path";
 import { formatListenAddress } from "../config/listen-address.js";
+import { visibleLine } from "../control-characters.js";
 import type { FleetConfig } from "../core/model.js";
 
 /** `shop: 4 instances of examples/hello/app.ts on http://127.0.0.1:8080`. */
 export function describeFleet(config: FleetConfig, cwd: string): string {
+  return visibleLine(description(config, cwd));
+}
+
+function description(config: FleetConfig, cwd: string): string {
   const addresses = config.listen.map(formatListenAddress).join(", ");
   const [only] = config.pools;
   if (config.pools.length === 1 && only !== undefined) {

@@ -1,6 +1,8 @@
 /** The table that `paceline status` prints: aligned, and telling why something is not ready. */
 import { expect, test } from "vitest";
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import type { FleetConfig } from "../core/model.js";
+import { describeFleet } from "./describe-fleet.js";
 import { formatDuration, formatStatus } from "./format-status.js";
 
 const instance: InstanceStatus = {
@@ -145,6 +147,30 @@ test("lines that were lost and a log that cannot be written are told, and nothin
     "  | \\x9b2Jboo\\r",
     "log /run/log/paceline.log: cannot be written: ENOSPC: no space left on device, write; 12 lines lost",
   ]);
+});
+
+test("no name, path or text of others acts on the terminal, or ends a line", () => {
+  const foreign = "\x1b]0;pwn\x07\x1b[2Jy\ngone\u202e";
+  const spoilt = (value: unknown): unknown => {
+    if (typeof value === "string") return value + foreign;
+    if (Array.isArray(value)) return value.map(spoilt);
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, spoilt(each)]));
+  };
+  const full = { ...status, problem: "disk", log: { path: "/run/log", problem: "ENOSPC", linesLost: 1 } };
+  const [pool] = full.pools as [PoolStatus];
+  const exposed = { ...instance, exposed: ["0.0.0.0:80"], linesLost: 3 };
+  const whole = { ...full, pools: [{ ...pool, instances: [exposed, failed] }] };
+  const lines = (of: Status) => formatStatus(of, { colour: false }).split("\n");
+  const shown = lines(spoilt(whole) as Status);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  expect(shown.filter((line) => /[\x00-\x1f\x7f-\x9f\u202e]/.test(line))).toEqual([]);
+  expect(shown).toHaveLength(lines(whole).length);
+  expect(shown[0]).toMatch(/^shop\\x1b\]0;pwn\\x07\\x1b\[2Jy\\ngone\\u202e /);
+  const config = { name: foreign, listen: [], pools: [{ name: "web", instances: 1, source: `/x/${foreign}` }] };
+  expect(describeFleet(config as unknown as FleetConfig, "/")).toBe(
+    "\\x1b]0;pwn\\x07\\x1b[2Jy\\ngone\\u202e: 1 instance of x/\\x1b]0;pwn\\x07\\x1b[2Jy\\ngone\\u202e on ",
+  );
 });
 
 test("where an app has deferred jobs, there is a column that tells how many wait and for how long", () => {

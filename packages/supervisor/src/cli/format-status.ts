@@ -1,7 +1,7 @@
 /** Shows the status document as aligned tables. */
 
 import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status } from "../control/api.js";
-import { visible } from "../control-characters.js";
+import { visibleLine } from "../control-characters.js";
 import type { ProcessState } from "../core/model.js";
 import { type Cell, formatTable } from "./format-table.js";
 
@@ -56,17 +56,17 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   const troubles = [
     ...[...instances, ...status.balancers].flatMap(trouble),
     ...instances.flatMap(exposure),
-    ...(status.problem === null ? [] : [`run directory: ${visible(status.problem)}`]),
+    ...(status.problem === null ? [] : [`run directory: ${status.problem}`]),
     ...logTrouble(status.log),
   ];
+  // Names, paths and last lines are of others; only the cells of the table have colours.
   return [
-    title(status),
-    ...status.pools.map(poolLine),
-    ...spoolLine(status),
-    ...releaseLines(status.pools),
+    ...[title(status), ...status.pools.map(poolLine), ...spoolLine(status), ...releaseLines(status.pools)].map(
+      visibleLine,
+    ),
     "",
     ...formatTable(rows),
-    ...(troubles.length === 0 ? [] : ["", ...troubles]),
+    ...(troubles.length === 0 ? [] : ["", ...troubles.map(visibleLine)]),
   ].join("\n");
 }
 
@@ -84,7 +84,7 @@ function poolLine(pool: PoolStatus): string {
 
 /** What runs, where the folder says it: one line when all run the same. */
 function releaseLines(pools: readonly PoolStatus[]): string[] {
-  const line = (of: string, release: string) => `release${of}  ${visible(release)}`;
+  const line = (of: string, release: string) => `release${of}  ${release}`;
   const all = new Set(pools.flatMap(({ release, instances }) => [release, ...instances.map((each) => each.release)]));
   if (all.size === 1) return [...all].map((release) => line("", release));
   return pools.flatMap(({ name, release, instances }) => [
@@ -139,8 +139,8 @@ function trouble(process: InstanceStatus | BalancerStatus): string[] {
       ? []
       : [`${name}: ${linesLost} of ${linesTotal} lines lost: written faster than they could be read`];
   if (state === "ready" || lastExit === null) return lost;
-  const lines = lastExit.lastLines.slice(-5).map((line) => `  | ${visible(line)}`);
-  return [...lost, `${name}: ${visible(lastExit.reason)}`, ...lines];
+  const lines = lastExit.lastLines.slice(-5).map((line) => `  | ${line}`);
+  return [...lost, `${name}: ${lastExit.reason}`, ...lines];
 }
 
 function exposure({ name, exposed }: InstanceStatus): string[] {
@@ -151,8 +151,8 @@ function exposure({ name, exposed }: InstanceStatus): string[] {
 
 function logTrouble(log: LogStatus | null): string[] {
   if (log === null || (log.problem === null && log.linesLost === 0)) return [];
-  const problem = log.problem === null ? "is written again" : `cannot be written: ${visible(log.problem)}`;
-  return [`log ${visible(log.path)}: ${problem}; ${log.linesLost} lines lost`];
+  const problem = log.problem === null ? "is written again" : `cannot be written: ${log.problem}`;
+  return [`log ${log.path}: ${problem}; ${log.linesLost} lines lost`];
 }
 
 /** `12, oldest 3 s`. */

@@ -1,4 +1,5 @@
 /** Lays cells out in columns as wide as what they hold. */
+import { visibleLine } from "../control-characters.js";
 
 export type Cell =
   | string
@@ -27,5 +28,5 @@ function formatCell(cell: Cell, width: number): string {
 }
 
 function textOf(cell: Cell): string {
-  return typeof cell === "string" ? cell : cell.text;
+  return visibleLine(typeof cell === "string" ? cell : cell.text);
 }

@@ -4,7 +4,7 @@ import { PacelineError } from "../errors.js";
 import "../hangup.js";
 import { commands } from "./commands/index.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
-import { reportError, surviveClosedOutput } from "./output.js";
+import { printForeign, reportError, surviveClosedOutput } from "./output.js";
 import { version } from "./version.js";
 
 /** A command's action: gives the exit status. */
@@ -22,7 +22,7 @@ export async function run(args: string[]): Promise<void> {
     .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
     .version(version())
     .showHelpAfterError("(paceline --help tells all commands)")
-    .configureOutput(wantsJson ? { writeErr: () => {} } : {})
+    .configureOutput({ writeErr: wantsJson ? () => {} : printForeign })
     .exitOverride();
   for (const define of commands) define(program, settle);
   try {

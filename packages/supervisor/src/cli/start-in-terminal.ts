@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
+import { visibleLine } from "../control-characters.js";
 import { type Leaving, runDashboard } from "../dashboard/dashboard.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { DETACH } from "./client-presence.js";
@@ -44,7 +45,7 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
     onStop: () => supervisor.child.kill("SIGINT"),
     ended: Promise.race([supervisor.exited, failed.result]),
   });
-  return afterDashboard(leaving, supervisor, failed.known(), fleet.config.name);
+  return afterDashboard(leaving, supervisor, failed.known(), visibleLine(fleet.config.name));
 }
 
 interface StartWatch {

@@ -371,6 +371,15 @@ describe("the balancer's lane", () => {
     expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
   });
 
+  it("breaks by a pong that nobody asked for: its requests are not held by an instance that says that alone", async () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(GET);
+    await turnEnd();
+    expect([asked.loss, connection.isClosed]).toEqual([undefined, false]);
+    give(number(Frame.PONG, 0, 1));
+    expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
+  });
+
   it("has little of each body in an instance that holds much of all of them", async () => {
     const { bench, give } = open();
     const piece = Buffer.alloc(WINDOW_BYTES / 4, "x");

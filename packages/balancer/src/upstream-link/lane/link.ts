@@ -63,6 +63,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private onEmpty: (() => void) | undefined;
   private silence = new Silence();
   private pings = 0;
+  /** Pings over the lane as it is now that have no pong yet. */
+  private owedPongs = 0;
   /** The stream of the last frame heard, when that said before it began that it does: it is the one at work. */
   private atWork: LaneStream | undefined;
 
@@ -101,6 +103,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     this.decoder = new LaneDecoder();
     this.atWork = undefined;
     this.sequence = 0;
+    this.owedPongs = 0;
     this.silence = new Silence();
     // Whoever waits for it waits for its HELLO.
     this.silence.asked();
@@ -239,8 +242,11 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
         // Nothing new follows it: the instance may leave when it has answered what came before.
         this.output.frames.empty(Frame.GOAWAY, 0);
         return this.output.flushSoon();
-      case Frame.BUSY:
       case Frame.PONG:
+        // Any byte is a sign of life: an instance that says this over and over would hold its requests for ever.
+        if (--this.owedPongs < 0) this.break("a PONG without a PING");
+        return;
+      case Frame.BUSY:
         return;
       case Frame.CLOSE:
         this.services.onProblem(
@@ -334,6 +340,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   countSilence(weight: number): number {
     if (this.streams.active === 0 || this.state === "closed") return 0;
     const ping = (): void => {
+      this.owedPongs++;
       this.output.frames.number(Frame.PING, 0, ++this.pings);
       this.output.flushSoon();
     };

@@ -95,7 +95,7 @@ describe("the balancer's end of a lane", () => {
     const { asked, others, bench, give } = await underWay();
     asked.stream.cancel();
     const next = bench.ask(GET);
-    for (const { hex, type } of from("instance")) if (!["HELLO", "GOAWAY", "CLOSE"].includes(type)) give(hex);
+    for (const { hex, type } of from("instance")) if (!["HELLO", "PONG", "GOAWAY", "CLOSE"].includes(type)) give(hex);
     for (const { heads, loss, body } of [asked, next, ...others]) expect({ heads, loss, body }).toEqual(NOTHING);
     expect(bench.problems).toEqual([]);
     expect(STREAM & 0xffff).toBe(3);

@@ -3,6 +3,7 @@ import net from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 
@@ -114,6 +115,36 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     expect(second.output).toContain(String(pid));
     expect((await project.status()).pid).toBe(pid);
     expect((await get(project.port)).body).toBe(HELLO_BODY);
+  });
+
+  once("start --or-reload at once: one starts the fleet, and the others reload it", async () => {
+    const project = await Project.make({ runtime, app: HELLO, instances: 1 });
+    // Each command loads the config when it looks whether the fleet runs, and to start it: none starts before all have looked.
+    project.write("loads/none", "");
+    project.write(
+      "paceline.config.mjs",
+      `import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+      const loads = new URL("./loads/", import.meta.url);
+      const mine = readdirSync(loads).filter((name) => name.startsWith(process.ppid + "-")).length;
+      writeFileSync(new URL(process.ppid + "-" + mine, loads), "");
+      const isEarly = () => readdirSync(loads).filter((name) => name.endsWith("-1")).length < 2;
+      while (mine === 1 && isEarly()) await new Promise((resolve) => setTimeout(resolve, 10));
+      export default JSON.parse(readFileSync(new URL("./paceline.config.json", import.meta.url), "utf8"));`,
+    );
+    const both = await Promise.all([1, 2].map(() => project.startDetached(["--or-reload", "--timeout", "30"])));
+    expect(
+      both.map(({ code }) => code),
+      both.map(({ output }) => output).join("---\n"),
+    ).toEqual([0, 0]);
+    expect(both.filter(({ output }) => output.includes("all ready (pid "))).toHaveLength(1);
+    expect(both.filter(({ output }) => output.includes("reload done"))).toHaveLength(1);
+    // One that holds the place and cannot be asked is waited for until the deadline.
+    const { pid } = await project.status();
+    signal(pid, "SIGSTOP");
+    onTestFinished(() => void signal(pid, "SIGCONT"));
+    const late = await project.startDetached(["--or-reload", "--timeout", "1"]);
+    expect(late).toMatchObject({ code: 4, output: expect.stringContaining(`the supervisor (pid ${pid}) in `) });
+    signal(pid, "SIGCONT");
   });
 
   once("without a fleet every command that needs one exits 3", async () => {

@@ -1,5 +1,6 @@
 /** Starts a fleet in a session of its own and waits until all of it is ready; of a start that fails nothing is left. */
 import type { OperationResult } from "../control/api.js";
+import { PacelineError } from "../errors.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
@@ -32,6 +33,10 @@ export async function startDetached(target: string, options: StartOptions): Prom
   const up = await supervisor.notice(left());
   if (typeof up === "object") {
     await supervisor.exited;
+    if (options.orReload && up.code === "running") {
+      process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+      throw new PacelineError(up.code, up.message);
+    }
     return reportFailure(up, json);
   }
   if (up === "ended") {

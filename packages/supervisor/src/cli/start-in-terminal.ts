@@ -4,6 +4,7 @@ import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { visibleLine } from "../control-characters.js";
 import { type Leaving, runDashboard } from "../dashboard/dashboard.js";
+import { PacelineError } from "../errors.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { DETACH } from "./client-presence.js";
 import type { StartOptions } from "./commands/start.js";
@@ -27,7 +28,11 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
   const timeoutMs = milliseconds(options.timeout);
   const up = await supervisor.notice(timeoutMs);
   if (up === "late") return endFailedStart(supervisor, lateResult(options));
-  if (typeof up === "object") return reportFailure(up, false);
+  if (typeof up === "object") {
+    if (!options.orReload || up.code !== "running") return reportFailure(up, false);
+    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+    throw new PacelineError(up.code, up.message);
+  }
   if (up === "ended") {
     printForeign(supervisor.output());
     return ((await supervisor.exited).code ?? EXIT.failed) as ExitStatus;

@@ -2,6 +2,7 @@
 import { Option } from "commander";
 import type { RuntimeName } from "../../core/model.js";
 import { PacelineError } from "../../errors.js";
+import type { ExitStatus } from "../exit-status.js";
 import {
   collect,
   type JsonOption,
@@ -76,24 +77,25 @@ export const start: DefineCommand = (program, action) => {
   withTimeout(withJson(command)).action(
     action(async (given: string, args: string[], startOptions: StartOptions) => {
       const { target, options } = withScriptArgs(given, args, startOptions);
-      if (options.orReload) {
-        const { reloadRunning } = await import("../reload-running.js");
-        const status = await reloadRunning(target, options);
-        if (status !== undefined) return status;
-      }
-      if (options.detach) {
-        const { startDetached } = await import("../start-detached.js");
-        return startDetached(target, options);
-      }
-      if (wantsDashboard(options)) {
-        const { startInTerminal } = await import("../start-in-terminal.js");
-        return startInTerminal(target, options);
-      }
-      const { startForeground } = await import("../start-foreground.js");
-      return startForeground(target, options);
+      if (!options.orReload) return startNew(target, options);
+      const { reloadOrStart } = await import("../reload-running.js");
+      return reloadOrStart(target, options, () => startNew(target, options));
     }),
   );
 };
+
+async function startNew(target: string, options: StartOptions): Promise<ExitStatus> {
+  if (options.detach) {
+    const { startDetached } = await import("../start-detached.js");
+    return startDetached(target, options);
+  }
+  if (wantsDashboard(options)) {
+    const { startInTerminal } = await import("../start-in-terminal.js");
+    return startInTerminal(target, options);
+  }
+  const { startForeground } = await import("../start-foreground.js");
+  return startForeground(target, options);
+}
 
 /** Beside a script nothing is to be named: what follows after `--` is the script's. */
 function withScriptArgs(

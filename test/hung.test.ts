@@ -25,8 +25,16 @@ import time
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/block":
         some_function_that_sleeps()
+    if environ["PATH_INFO"] == "/after":
+        start_response("200 OK", [("Content-Length", "2")])
+        return After()
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"wsgi"]
+class After:
+    def __iter__(self):
+        return iter([b"ok"])
+    def close(self):
+        some_function_that_sleeps()
 def some_function_that_sleeps():
     time.sleep(600)
 `;
@@ -153,6 +161,15 @@ test("a response that is owed for too long costs its process, in pools that limi
           drainTimeoutMs: 300,
         },
         restarted: { wsgi: "site_app", instances: 1, routes: ["/restarted/"], stripPrefix: true, requestTimeoutMs },
+        close: { wsgi: "site_app", instances: 1, routes: ["/close/"], stripPrefix: true, requestTimeoutMs },
+        closes: {
+          wsgi: "site_app",
+          threads: 2,
+          instances: 1,
+          routes: ["/closes/"],
+          stripPrefix: true,
+          requestTimeoutMs,
+        },
       },
     },
   });
@@ -164,6 +181,9 @@ test("a response that is owed for too long costs its process, in pools that limi
   // Its client leaves, and the balancer with it; the view does not.
   left.close();
   const restarted = project.cli(["restart", "restarted"]);
+  // Nothing is asked of these after their response, but of the one with a second thread.
+  for (const pool of ["close", "closes"]) expect((await get(project.port, `/${pool}/after`)).body).toBe("ok");
+  expect((await get(project.port, "/closes/")).body).toBe("wsgi");
   // Both instances are stuck, and both clients are told.
   const paths = ["/wsgi/block", "/wsgi/block", "/threads/block", "/command/block"];
   const statuses = await Promise.all(paths.map(async (path) => (await get(project.port, path)).status));
@@ -180,9 +200,9 @@ test("a response that is owed for too long costs its process, in pools that limi
     status.pools.flatMap(({ instances }) => instances.map(({ name, lastExit }) => [name, lastExit])),
   );
   expect(ends["command.1"]?.reason).toMatch(/^hung: GET \/command\/block took over 4 s \(requestTimeoutMs\); /);
-  for (const name of ["wsgi.1", "wsgi.2", "threads.1"]) {
+  for (const name of ["wsgi.1", "wsgi.2", "threads.1", "close.1", "closes.1"]) {
     expect(ends[name]?.reason).toMatch(
-      /^hung: GET \/(wsgi|threads)\/block took over .*: it was in some_function_that_sleeps \(site_app\.py:\d+\)$/,
+      /^hung: GET \/(wsgi\/block|threads\/block|closes?\/after) took over .*: it was in some_function_that_sleeps \(site_app\.py:\d+\)$/,
     );
     expect(ends[name]?.lastLines.join("\n")).toContain("in some_function_that_sleeps");
   }

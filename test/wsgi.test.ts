@@ -18,6 +18,31 @@ import time
 
 count = 0
 
+def wait_for(name):
+    open(name + ".begun", "w").close()
+    while not os.path.exists(name + ".go"):
+        time.sleep(0.02)
+
+class Later:
+    def __init__(self, blocks, name):
+        self.blocks = blocks
+        self.name = name
+    def __iter__(self):
+        return iter(self.blocks)
+    def close(self):
+        wait_for(self.name)
+
+def later(path, name, start_response):
+    body = f"|{os.getpid()}".encode()
+    length = [("Content-Length", str(len(body)))]
+    start_response("200 OK", [] if path.endswith("/chunked") else length)
+    if path.endswith("/generator"):
+        def blocks():
+            yield body
+            wait_for(name)
+        return blocks()
+    return Later([body], name)
+
 def application(environ, start_response):
     global count
     name = environ["QUERY_STRING"]
@@ -28,6 +53,8 @@ def application(environ, start_response):
     elif environ["PATH_INFO"] == "/order":
         with open("order.txt", "a") as file:
             file.write(name + "\\n")
+    elif environ["PATH_INFO"].lstrip("/").startswith("later/"):
+        return later(environ["PATH_INFO"], name, start_response)
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Pid", str(os.getpid()))])
     return [f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}|{os.getpid()}".encode()]
 `;
@@ -150,11 +177,53 @@ evwsgi.run()
     },
   );
 
+  test("what goes on after its response holds its instance and no client", async (context) => {
+    if (python === undefined) context.skip("Python 3.9 or newer is not installed");
+    const start = `from fapws import _evwsgi, base
+from site_app import application
+_evwsgi.start("0.0.0.0", "8080")
+_evwsgi.set_base_module(base)
+_evwsgi.wsgi_cb(("/", application))
+_evwsgi.run()
+`;
+    const pools = {
+      wsgi: { wsgi: "site_app", python, instances: 2, routes: ["/wsgi/"], stripPrefix: true },
+      threads: { wsgi: "site_app", python, threads: 2, instances: 1, routes: ["/threads/"], stripPrefix: true },
+      fapws: { fapws: "./start.py", python, instances: 2, routes: ["/fapws/"], stripPrefix: true },
+    };
+    const files = { "site_app.py": APP, "start.py": start };
+    const project = await Project.make({ runtime, app: "", config: { pools, hangAfterMs: 0 }, files });
+    const started = await project.startDetached();
+    if (started.code !== 0) throw new Error(started.output);
+    for (const kind of ["wsgi", "threads", "fapws"])
+      for (const shape of ["close", "chunked", "generator", "close/HEAD"]) {
+        const method = shape.endsWith("/HEAD") ? "HEAD" : "GET";
+        const name = randomUUID();
+        const path = `/${kind}/later/${shape.replace("/HEAD", "")}`;
+        const client = await RawConnection.open(project.port);
+        client.write(`${method} ${path}?${name} HTTP/1.1\r\nHost: a\r\n\r\n`);
+        // Nobody lets it go on before the client has its whole response.
+        await client.until(method === "HEAD" ? /\r\n\r\n$/ : /\r\n\r\n(\d\r\n)?\|\d+(\r\n0\r\n\r\n)?$/);
+        const own = async () => (await get(project.port, `/${kind}/`)).body;
+        await waitFor("it to go on", () => existsSync(join(project.folder, `${name}.begun`)));
+        const answeredBy = new Set<string>();
+        for (let n = 0; n < 4; n++) answeredBy.add(await own());
+        expect([...answeredBy], `${kind} ${shape}`).toHaveLength(1);
+        expect(client.received, `${kind} ${shape}`).not.toContain("paceline-working");
+        writeFileSync(join(project.folder, `${name}.go`), "");
+        if (kind !== "threads") await waitFor("both to answer", async () => answeredBy.add(await own()).size === 2);
+        client.close();
+      }
+    await project.statusWhere("none to be at work or replaced", ({ pools }) =>
+      pools.every(({ instances }) => instances.every(({ inFlight, attempt }) => inFlight === 0 && attempt === 1)),
+    );
+  });
+
   test("a reload brings new code, and loses no request", async (context) => {
     const project = await fleet(context, runtime, { instances: 2 });
     const load = project.load({ mode: "keep-alive", clients: 4 });
     await waitFor("some requests", () => load.counts.ok > 50);
-    project.write("site_app.py", APP.replace("{os.getpid()}", "new"));
+    project.write("site_app.py", APP.replaceAll("{os.getpid()}", "new"));
     const reload = await project.cli(["reload"]);
     expect(reload.code, reload.output).toBe(0);
     const counts = await load.stop();

@@ -45,6 +45,8 @@ export class BalancerProcess {
 
   private follow(snapshot: Snapshot): void {
     if (this.balancer !== undefined) {
+      // What is owed by an upstream that this one leaves out is told before its connections are closed.
+      if (this.balancer.counters.abandoned > 0) this.reporter?.reportNow();
       this.balancer.apply(snapshot);
       return this.sayApplied();
     }

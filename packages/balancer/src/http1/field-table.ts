@@ -124,6 +124,8 @@ export const FIELDS_TOO_MANY = -3;
 const UPGRADE_WORD = ascii("upgrade");
 const CLOSE_WORD = ascii("close");
 const KEEP_ALIVE_WORD = ascii("keep-alive");
+/** An option between an instance of ours and its balancer. */
+const WORKING_WORD = ascii("paceline-working");
 
 /** The most options that a head may have in its Connection fields together. */
 const MAX_CONNECTION_OPTIONS = 32;
@@ -224,6 +226,7 @@ export class FieldTable {
       if (equalsIgnoringCase(bytes, start, wordEnd, CLOSE_WORD)) options |= ConnectionOption.CLOSE;
       else if (equalsIgnoringCase(bytes, start, wordEnd, KEEP_ALIVE_WORD)) options |= ConnectionOption.KEEP_ALIVE;
       else if (equalsIgnoringCase(bytes, start, wordEnd, UPGRADE_WORD)) options |= ConnectionOption.UPGRADE;
+      else if (equalsIgnoringCase(bytes, start, wordEnd, WORKING_WORD)) options |= ConnectionOption.WORKING;
       else this.markNamed(start, wordEnd);
     }
     return options;
@@ -240,7 +243,7 @@ export class FieldTable {
 const COMMA = 44;
 
 /** Bits of what a Connection field says. */
-export const ConnectionOption = { CLOSE: 1, KEEP_ALIVE: 2, UPGRADE: 4, TOO_MANY: 8 } as const;
+export const ConnectionOption = { CLOSE: 1, KEEP_ALIVE: 2, UPGRADE: 4, TOO_MANY: 8, WORKING: 16 } as const;
 
 function sameName(bytes: Uint8Array, start: number, end: number, otherStart: number, otherEnd: number): boolean {
   if (end - start !== otherEnd - otherStart) return false;

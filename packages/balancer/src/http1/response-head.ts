@@ -23,6 +23,8 @@ export class ResponseHead {
   /** The length told, also where no body follows (an answer to HEAD, a 304); -1 when none was. */
   contentLength = -1;
   keepAlive = true;
+  /** An instance of ours may go on with the request after the response, and says when it is done. */
+  mayWorkOn = false;
   hasDate = false;
   /** From the call of the app's handler to its answer, in microseconds, as the instance tells over the lane; else -1. */
   handlerMicros = -1;
@@ -133,6 +135,7 @@ export class ResponseHead {
     }
     if (codings > 0 && lengths > 0) return false;
     if ((connection & ConnectionOption.TOO_MANY) !== 0) return false;
+    this.mayWorkOn = (connection & ConnectionOption.WORKING) !== 0;
     if ((connection & ConnectionOption.CLOSE) !== 0) this.keepAlive = false;
     // Chunked from HTTP/1.0 is read as it says, but what follows it is not trusted (RFC 9112 §6.1).
     else if (!this.keepAlive) this.keepAlive = (connection & ConnectionOption.KEEP_ALIVE) !== 0 && codings === 0;

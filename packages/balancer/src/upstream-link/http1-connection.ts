@@ -21,12 +21,17 @@ type State =
   | "tunnel"
   /** Kept for the next request. */
   | "idle"
+  /** The response is whole, and the instance goes on with its request until it says that it is done, or closes. */
+  | "working"
   /** The request was given up and the upstream told so by a FIN; it may be at work on it still. */
   | "given up"
   | "closed";
 
 /** An answer that nobody waits for is read up to this, in bytes, so that the upstream can end it; then it is cut. */
 const MAX_UNWANTED_BYTES = 4 << 20;
+
+/** What an instance says once it is done with a request: an interim response, which whoever does not know that passes over. */
+const DONE_BYTES = "HTTP/1.1 100 Continue\r\n\r\n".length;
 
 /** One for the process: a head is used before the next is parsed. */
 const head = new ResponseHead();
@@ -49,13 +54,16 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private requestFraming: Framing = "none";
   private isRequestSent = false;
   private keepAlive = false;
+  private mayWorkOn = false;
+  /** What came after a whole response. */
+  private laterBytes = 0;
   private readonly interims = new InterimBound();
   private isPaused = false;
   /** What came of an answer that nobody waits for. */
   private unwantedBytes = 0;
   /** When the upstream last had something to do for the present request, in milliseconds of `Deadlines.now`. */
   private progressAt: number;
-  /** The request that was given up, and since when its response is owed. */
+  /** The request that nobody waits for any more, and since when its end is owed. */
   private abandoned: { request: string; owedSince: number } | undefined;
 
   constructor(
@@ -66,9 +74,9 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.progressAt = link.services.deadlines.now;
   }
 
-  /** Its request, for people; undefined while it has none. */
+  /** The request that the upstream is at, for people; undefined while there is none. */
   describeRequest(): string | undefined {
-    return this.receiver?.describeRequest();
+    return this.receiver?.describeRequest() ?? this.abandoned?.request;
   }
 
   /** Its request goes on though nobody waits for its response any more. */
@@ -212,6 +220,9 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
         // An answer to no request: whatever it is, the next request must not get it.
         this.close();
         break;
+      case "working":
+        this.readDone(bytes.length);
+        break;
       case "given up":
         // An upstream that heeds no FIN must not go on for ever.
         this.unwantedBytes += bytes.length;
@@ -258,6 +269,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.state = "body";
     this.keepAlive =
       head.keepAlive && head.framing !== "close" && !(this.link.isForeign && this.mayLeaveBody(head.status));
+    this.mayWorkOn = head.mayWorkOn;
     this.body.begin(head.framing, head.contentLength);
     this.receiver?.onAnswerHead(head);
     this.readBody(bytes, at);
@@ -276,16 +288,39 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (this.receiver === undefined) return;
     if (after <= BODY_MALFORMED) return this.lose("broken");
     if (!this.body.isComplete) return receiver.onAnswerBatch();
-    this.finish(receiver, after === bytes.length);
+    this.finish(receiver, bytes.length - after);
   }
 
   /** The answer is whole; what follows it in the same bytes belongs to nobody. */
-  private finish(receiver: AnswerReceiver, isClean: boolean): void {
+  private finish(receiver: AnswerReceiver, laterBytes: number): void {
     this.receiver = undefined;
     const isSent = this.isRequestSent && this.connection?.waitingBytes === 0;
-    if (this.keepAlive && isSent && isClean) this.becomeIdle(receiver);
+    if (!isSent) this.keepAlive = false;
+    if (this.link.awaitsWork && (this.mayWorkOn || !this.keepAlive)) this.awaitWork(receiver, laterBytes, isSent);
+    else if (this.keepAlive && laterBytes === 0) this.becomeIdle(receiver);
     else this.close();
     receiver.onAnswerEnd();
+  }
+
+  /** It holds its place until the instance says that it is done, or closes where no other request may follow. */
+  private awaitWork(receiver: AnswerReceiver, laterBytes: number, isSent: boolean): void {
+    if (this.keepAlive && laterBytes === DONE_BYTES) return this.becomeIdle(receiver);
+    this.state = "working";
+    this.laterBytes = 0;
+    this.abandoned = { request: receiver.describeRequest(), owedSince: this.link.services.deadlines.now };
+    this.link.giveUp(this);
+    if (!isSent) this.connection?.end();
+    if (this.isPaused) this.resume();
+    if (laterBytes > 0) this.readDone(laterBytes);
+  }
+
+  private readDone(count: number): void {
+    this.laterBytes += count;
+    if (!this.keepAlive || this.laterBytes > DONE_BYTES) return this.close();
+    if (this.laterBytes < DONE_BYTES) return;
+    this.abandoned = undefined;
+    this.state = "idle";
+    this.link.done(this);
   }
 
   private becomeIdle(receiver: AnswerReceiver): void {
@@ -300,12 +335,9 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   onEnd(): void {
     const { receiver } = this;
-    if (this.state === "given up") return this.close();
-    if (this.state === "body" && this.body.endsWithClose && receiver !== undefined) {
-      this.keepAlive = false;
-      return this.finish(receiver, true);
-    }
-    if (this.state === "tunnel" && receiver !== undefined) {
+    if (this.state === "given up" || this.state === "working") return this.close();
+    const isEnd = this.state === "tunnel" || (this.state === "body" && this.body.endsWithClose);
+    if (isEnd && receiver !== undefined) {
       this.receiver = undefined;
       this.close();
       receiver.onAnswerEnd();

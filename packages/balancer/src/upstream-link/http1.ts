@@ -37,7 +37,7 @@ export class Http1UpstreamLink implements UpstreamLink {
   private onEmpty: (() => void) | undefined;
   /** The connection that got a request last. */
   private latest: Http1UpstreamConnection | undefined;
-  /** Connections whose request was given up, and with which the upstream is not done. */
+  /** Connections whose request nobody waits for any more, and with which the upstream is not done. */
   private readonly givenUp = new Set<Http1UpstreamConnection>();
   /** It closes its connections after each answer without saying so, as uWSGI does. */
   private keepsNone = false;
@@ -55,6 +55,11 @@ export class Http1UpstreamLink implements UpstreamLink {
   /** Whether a request that is given up goes on holding its place until the upstream has let go of it. */
   get holdsPlaces(): boolean {
     return this.options.onRoom !== undefined;
+  }
+
+  /** Whether an instance may go on with a request after its response, in its place. */
+  get awaitsWork(): boolean {
+    return this.holdsPlaces && !this.options.isForeign;
   }
 
   get connections(): number {
@@ -139,10 +144,10 @@ export class Http1UpstreamLink implements UpstreamLink {
   }
 
   /** A connection has no request any more: false when it must not be kept. */
-  keep(connection: Http1UpstreamConnection, receiver: AnswerReceiver): boolean {
+  keep(connection: Http1UpstreamConnection, receiver: AnswerReceiver | undefined): boolean {
     if (this.onEmpty !== undefined || this.keepsNone) return false;
     if (this.options.isPerClient) {
-      const { keptConnections } = receiver;
+      const keptConnections = receiver?.keptConnections;
       if (keptConnections === undefined) return false;
       // One that a request went past, since it must not be sent twice, makes room.
       keptConnections.find(this)?.close();
@@ -154,10 +159,18 @@ export class Http1UpstreamLink implements UpstreamLink {
     return true;
   }
 
-  /** Its request was given up: its place is free when the upstream ends the connection. */
+  /** Nobody waits for its request any more: its place is free when the upstream is done with it, or ends the connection. */
   giveUp(connection: Http1UpstreamConnection): void {
     this.givenUp.add(connection);
     this.services.counters.abandoned++;
+  }
+
+  /** The upstream is done with what it went on with after its response. */
+  done(connection: Http1UpstreamConnection): void {
+    this.givenUp.delete(connection);
+    this.services.counters.abandoned--;
+    if (!this.keep(connection, undefined)) connection.close();
+    if (this.onEmpty === undefined) this.options.onRoom?.();
   }
 
   /** It was closed by the peer while no request was there, or before an answer began; false when it should not have been. */

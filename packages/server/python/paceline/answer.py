@@ -34,12 +34,14 @@ class Answer:
         "_fields",
         "_is_bodiless",
         "_is_chunked",
+        "_is_ended",
         "_is_head",
         "_is_over",
         "_request",
         "_status_line",
         "head_sent",
         "keep_alive",
+        "says_when_done",
         "status",
     )
 
@@ -54,11 +56,13 @@ class Answer:
         self._is_bodiless = False
         # The app gave more than it had announced: the rest is nobody's.
         self._is_over = False
+        self._is_ended = False
         self._body_bytes = 0
         self.status = 0
         self.head_sent = False
         # Decided with the head.
         self.keep_alive = request.keep_alive
+        self.says_when_done = False
 
     # For the app.
 
@@ -157,6 +161,14 @@ class Answer:
                 break
         self._end()
 
+    @property
+    def is_whole(self):
+        """Whether its client has all of it."""
+        if not self.head_sent:
+            return False
+        length = self._content_length
+        return self._is_ended or self._is_bodiless or (length is not None and self._body_bytes >= length)
+
     def send_error(self):
         """In the place of an answer of which nothing was sent."""
         body = b"Internal Server Error\n"
@@ -165,7 +177,7 @@ class Answer:
         self._send_whole(body)
 
     def _send_whole(self, body):
-        head = self._head(len(body))
+        head = self._head(len(body), False)
         self.head_sent = True
         self._send(head, self._admit(body) if body else b"")
         self._check_length()
@@ -175,6 +187,7 @@ class Answer:
             self._send(self._head(0), b"")
         elif self._is_chunked:
             self._connection.send(b"0\r\n\r\n")
+        self._is_ended = True
         self._check_length()
 
     def _check_length(self):
@@ -184,8 +197,11 @@ class Answer:
             self.keep_alive = False
             self._connection.complain(f"the app gave {self._body_bytes} of the {announced} bytes of its Content-Length")
 
-    def _head(self, body_length):
-        """The head's bytes, with the framing that follows from what is known of the body."""
+    def _head(self, body_length, may_work_on=True):
+        """The head's bytes, with the framing that follows from what is known of the body.
+
+        `may_work_on`: the app may be at work on the request after the last byte of its response.
+        """
         line = self._status_line
         if line is None:
             raise AssertionError("the app gave a body before it called start_response")
@@ -212,6 +228,9 @@ class Answer:
             framing += "Connection: close\r\n"
         elif not request.is_http_11:
             framing += "Connection: keep-alive\r\n"
+        elif may_work_on:
+            self.says_when_done = True
+            framing += "Connection: paceline-working\r\n"
         return f"{line}{self._fields}{framing}\r\n".encode("latin-1")
 
     def _admit(self, block):

@@ -18,6 +18,9 @@ SLOWEST_S_PER_BYTE = 0.001
 # What may lie in the socket, sent and not taken.
 SOCKET_BYTES = 262_144
 
+# Says that the app is done with a request after its response: an interim response, which any client passes over.
+DONE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 REASONS = {
     400: "Bad Request",
     405: "Method Not Allowed",
@@ -35,6 +38,7 @@ class Connection:
     """Belongs to the server's loop, which calls `on_readable`, `go_on` and `on_deadline`; `serve` may run on another thread."""
 
     __slots__ = (
+        "_answer_now",
         "_began",
         "_body",
         "_buffer",
@@ -61,6 +65,7 @@ class Connection:
         self._environ = None
         self._body = None
         self._began = 0.0
+        self._answer_now = None
 
     def fileno(self):
         return self._fd
@@ -185,7 +190,7 @@ class Connection:
         counts = server.counts
         counts.begin()
         self._began = began = perf_counter()
-        answer = Answer(self, request, environ["REQUEST_METHOD"] == "HEAD")
+        self._answer_now = answer = Answer(self, request, environ["REQUEST_METHOD"] == "HEAD")
         fatal = None
         try:
             result = server.application(environ, answer.start_response)
@@ -210,10 +215,20 @@ class Connection:
         if answer.status >= 500:
             counts.fail()
         counts.end(perf_counter() - began)
+        self._answer_now = None
         if not answer.keep_alive:
             self._end()
+        elif answer.says_when_done:
+            self._say_done()
         if fatal is not None:
             raise fatal
+
+    def _say_done(self):
+        """The balancer holds this request's place until then."""
+        try:
+            self.send(DONE)
+        except ClientGone:
+            self.close()
 
     def _fail(self, answer):
         """The app threw: its client gets a 500, or a connection that ends too early when some of the answer is out."""
@@ -273,8 +288,10 @@ class Connection:
         print(f"{self._asked()}: {what}", file=sys.stderr)
 
     def describe(self):
-        """The request under way, and for how many seconds it has been."""
-        return self._asked(), perf_counter() - self._began
+        """The request under way, for how many seconds it has been, and whether nobody waits for it any more."""
+        answer = self._answer_now
+        is_answered = answer is not None and answer.is_whole
+        return self._asked(), perf_counter() - self._began, is_answered or self.has_left()
 
     def _asked(self):
         environ = self._environ or {}

@@ -112,8 +112,8 @@ class ThreadedServer(Server):
         """Of the requests that nobody waits for, the one that has been running for longest."""
         found = []
         for ident, connection in list(self._under_way.items()):
-            request, seconds = connection.describe()
-            found.append((connection.has_left(), seconds, request, ident))
+            request, seconds, is_unwanted = connection.describe()
+            found.append((is_unwanted, seconds, request, ident))
         if not found:
             return None
         _, seconds, request, ident = max(found)

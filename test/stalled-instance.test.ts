@@ -140,6 +140,25 @@ describe.each(RUNTIMES)("a blocked instance on %s", { timeout: 60_000 }, (runtim
   );
 });
 
+test("an instance that blocks before its first request holds none, and gets no more until it is heard", {
+  timeout: 60_000,
+}, async () => {
+  // Without replacements: only the other one answers.
+  const project = await startFleet({ runtime: "bun", instances: 2, app: APP, config: { hangAfterMs: 0 } });
+  const pid = (await project.status()).pools[0]?.instances.find(({ name }) => name === "web.1")?.pid as number;
+  process.kill(pid, "SIGSTOP");
+  const asked = new Asked(project.port);
+  for (const send of await asked.prepareMany("GET", "early", 2)) send();
+  await asked.all(2);
+  for (let n = 0; n < 6; n++) {
+    (await asked.prepare("GET", "/", `late${n}`))();
+    await asked.all(3 + n);
+  }
+  expect(asked.answers.map(({ status, by }) => `${status} ${by}`)).toEqual(new Array(8).fill("200 web.2"));
+  process.kill(pid, "SIGCONT");
+  await waitFor("its turn again", async () => (await get(project.port)).headers.get("x-instance") === "web.1");
+});
+
 test("a GET that blocks, among others that came with it, takes no second instance with it", {
   timeout: 60_000,
 }, async () => {

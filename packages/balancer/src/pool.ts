@@ -74,7 +74,7 @@ export class Pool {
 
   /**
    * Upstreams that are silent for that many ticks while others answer are passed over, and give back what they have not
-   * begun. False when no work is under way.
+   * begun. False when no work is under way and none is stalled: whether it still is has to be looked at.
    * @param weight what silence in this tick counts: 1, or less when the tick came late.
    */
   judge(silentTicks: number, weight: number): boolean {
@@ -95,7 +95,7 @@ export class Pool {
     }
     // All are known before the first gives anything back: it must not go to the next.
     for (const upstream of fresh) upstream.shed();
-    return isBusy;
+    return isBusy || this.stalled > 0;
   }
 
   /** Serves those that wait, in their order, as long as an upstream is free for the first. */

@@ -669,6 +669,70 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await Promise.all(open.map(answerOf))).toEqual(early);
     });
 
+    it.each([
+      ["a lane", "lane"],
+      ["a lane for control", "http1+control"],
+    ] as const)("passes an instance over that does not say HELLO on %s", async (_, protocol) => {
+      await start({ stallAfterMs: 300 });
+      const cold = await ScriptedLane.listen(path.join(balancer.directory, "a.lane"), { greet() {} });
+      const open = await ScriptedLane.listen(path.join(balancer.directory, "b.sock"), { onRequest: answerAll });
+      upstreams.push(cold, open);
+      // HTTP/1.1 that answers nothing either.
+      const http1 = await ScriptedUpstream.listen(path.join(balancer.directory, "a.sock"), () => {});
+      const described = pool("web", ["/"], {
+        "web.1#1": protocol === "lane" ? cold.path : http1.path,
+        "web.2#1": open.path,
+      });
+      const [first, second] = described.upstreams;
+      Object.assign(first as object, { protocol });
+      Object.assign(second as object, { protocol: "lane" });
+      await balancer.follow({}, [described]);
+      await cold.until(({ frames }) => frames.length > 0, "HELLO");
+      const early = [await get("/1")];
+      // On its own: nothing else wakes the watch. Of two one is sent to the first.
+      if (protocol === "lane") expect(await answerOf(early[0] as RawClient)).toBe("/1");
+      early.push(await post("/2", ""));
+      if (protocol === "lane") expect(await answerOf(early[1] as RawClient)).toBe("/2");
+      // HTTP/1.1 does not say what has started: what was sent stays, and nothing follows it.
+      else await balancer.reports(({ upstreams: all }) => all.some(({ running }) => running !== undefined));
+      for (const target of ["/3", "/4", "/5", "/6"]) expect(await answerOf(await get(target))).toBe(target);
+      expect(cold.requests).toEqual([]);
+      expect(http1.connections.length).toBe(protocol === "lane" ? 0 : 1);
+      if (protocol === "lane") {
+        // It gets its turn when it is heard.
+        cold.lanes[0]?.hello();
+        for (let i = 0; cold.requests.length === 0; i++) {
+          expect(i).toBeLessThan(1000);
+          const client = await get(`/again${i}`);
+          (await anywhere(`/again${i}`)).answer("fine");
+          await client.ended();
+        }
+      }
+      await http1.close();
+    });
+
+    it("passes a silent instance over, though its clients have gone, until a byte of it is heard", async () => {
+      await start({ stallAfterMs: 300 });
+      const [first] = await serve(silent, { onRequest: answerAll });
+      const asking = await Promise.all([get("/1"), get("/2"), get("/3"), get("/4")]);
+      await first.until(({ requests }) => requests.some(({ isCancelled }) => isCancelled), "a stall");
+      const before = first.requests.length;
+      for (const client of asking) client.destroy();
+      await first.until(({ requests }) => requests.every(({ isCancelled }) => isCancelled), "the cancel");
+      // Longer than it takes to look once more, with nothing under way.
+      await balancer.reports(({ inFlight }) => inFlight === 0);
+      for (const target of ["/5", "/6", "/7", "/8"]) expect(await answerOf(await get(target))).toBe(target);
+      expect(first.requests).toHaveLength(before);
+      first.requests[0]?.cancelled(false);
+      for (let i = 0; first.requests.length === before; i++) {
+        expect(i).toBeLessThan(1000);
+        const client = await get(`/again${i}`);
+        const request = await anywhere(`/again${i}`);
+        if (first.requests.includes(request)) request.answer("fine");
+        await client.ended();
+      }
+    });
+
     it("passes a silent instance over until a byte of it is heard", async () => {
       await start({ stallAfterMs: 300 });
       const [first, second] = await serve(silent, { onRequest: answerAll });

@@ -36,7 +36,7 @@ export class WatchedHttp1Link implements UpstreamLink {
   }
 
   countSilence(weight: number): number {
-    return this.http1.isBusy ? this.control.countSilence(weight) : 0;
+    return this.control.countSilence(weight, this.http1.isBusy);
   }
 
   /** HTTP/1.1 does not tell what has begun: what was sent stays. */

@@ -88,13 +88,15 @@ export class LaneBench {
   readonly transport = new FakeTransport();
   readonly problems: string[] = [];
   rooms = 0;
+  /** How often work was said to be under way. */
+  busy = 0;
   readonly link: LaneLink;
 
   constructor(unbegunUnsafeMax = 1, maxRequests = 1024, path = "instance.sock") {
     const services = {
       transport: this.transport,
       unbegunUnsafeMax,
-      onBusy: () => {},
+      onBusy: () => void this.busy++,
       onProblem: (message: string) => void this.problems.push(message),
     };
     this.link = new LaneLink(services, path, maxRequests, () => void this.rooms++);

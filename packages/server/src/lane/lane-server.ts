@@ -8,19 +8,24 @@ import type { AnswerReader } from "./answers.js";
 import { LaneConnection, type LaneServices, loadStreams, type RequestServices } from "./lane-connection.js";
 import { LaneNumbers } from "./lane-numbers.js";
 import { type LaneListener, listenForLanes } from "./lane-socket.js";
+import { removeMark, WorkMark } from "./work-mark.js";
 
 /** The lanes of one server. */
 class Lanes {
   private readonly lanes = new Set<LaneConnection>();
   private readonly numbers = new LaneNumbers();
-  private services: LaneServices | undefined;
   private listener: LaneListener | undefined;
   private isLeaving = false;
+  /** The file of the work mark, where there is one. */
+  private markPath: string | undefined;
 
   constructor(private readonly options: Pick<RuntimeOptions, "limits" | "onError">) {}
 
   /** @throws ServerError `address-in-use` or `cannot-listen` */
   async listen(path: string, requests?: RequestServices): Promise<void> {
+    // Before the first lane: an instance that blocks before its first request has no other way to say what it called.
+    if (requests !== undefined && WorkMark.makeFile(workMarkPath(path))) this.markPath = workMarkPath(path);
+    const { markPath } = this;
     const services: LaneServices = {
       ...(requests === undefined ? {} : { requests }),
       ...this.options,
@@ -28,23 +33,22 @@ class Lanes {
       isLeaving: () => this.isLeaving,
       load: async () => {
         await loadStreams();
-        const { WorkMark } = await import("./work-mark.js");
-        services.mark ??= WorkMark.create(workMarkPath(path));
+        if (markPath !== undefined) services.mark ??= WorkMark.map(markPath);
       },
       onGone: (lane) => {
         if (this.lanes.delete(lane)) this.numbers.giveBack(lane.number);
       },
     };
-    this.services = services;
     try {
       this.listener = await listenForLanes(path, (socket) => {
-        const number = requests === undefined ? 0 : this.numbers.take();
+        const number = markPath === undefined ? 0 : this.numbers.take();
         if (number > 0) services.mark?.clear(number);
         const lane = new LaneConnection(socket, services, number);
         this.lanes.add(lane);
         return lane;
       });
     } catch (cause) {
+      this.removeMark();
       throw listenError({ kind: "unix", path }, cause);
     }
   }
@@ -82,7 +86,11 @@ class Lanes {
   destroy(): void {
     this.stopAccepting();
     for (const lane of this.lanes) lane.destroy();
-    this.services?.mark?.remove();
+    this.removeMark();
+  }
+
+  private removeMark(): void {
+    if (this.markPath !== undefined) removeMark(this.markPath);
   }
 }
 

@@ -9,20 +9,30 @@ const CALLED_AT = 2;
 const WORDS = CALLED_AT + MAX_LANE_NUMBER;
 
 export class WorkMark {
-  private constructor(
-    private readonly path: string,
-    private readonly words: Uint32Array,
-  ) {}
+  private constructor(private readonly words: Uint32Array) {}
 
-  /** A mark in a new file of mode 0600; undefined where there is no shared memory (Node), or no room for it. */
-  static create(path: string): WorkMark | undefined {
-    if (typeof Bun === "undefined") return undefined;
+  /**
+   * Makes the file, of mode 0600, in which no handler was called yet; false where there is no shared memory (Node), or no
+   * room for it. From here on a balancer may read it.
+   */
+  static makeFile(path: string): boolean {
+    if (typeof Bun === "undefined") return false;
     try {
       writeFileSync(path, new Uint8Array(4 * WORDS), { mode: 0o600, flag: "wx" });
-      const { buffer, byteOffset } = Bun.mmap(path, { shared: true });
-      return new WorkMark(path, new Uint32Array(buffer, byteOffset, WORDS));
+      return true;
     } catch {
       // Without it the balancers go by what they heard.
+      return false;
+    }
+  }
+
+  /** The mark in the file that was made; undefined where it cannot be mapped, and then there is no file any more. */
+  static map(path: string): WorkMark | undefined {
+    try {
+      const { buffer, byteOffset } = Bun.mmap(path, { shared: true });
+      return new WorkMark(new Uint32Array(buffer, byteOffset, WORDS));
+    } catch {
+      removeMark(path);
       return undefined;
     }
   }
@@ -44,12 +54,12 @@ export class WorkMark {
   clear(lane: number): void {
     this.words[CALLED_AT + lane - 1] = 0;
   }
+}
 
-  remove(): void {
-    try {
-      unlinkSync(this.path);
-    } catch {
-      // The supervisor was faster.
-    }
+export function removeMark(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // The supervisor was faster.
   }
 }

@@ -30,12 +30,15 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
     private readonly services: ControlServices,
     private readonly path: string,
   ) {
+    // Its HELLO.
+    this.silence.asked();
     services.transport.connect(path, this);
   }
 
-  /** Called at each tick while requests are under way; answers with the silent ones in a row. */
-  countSilence(weight: number): number {
-    if (this.state !== "open") return 0;
+  /** Called at each tick; answers with the silent ones in a row. @param isBusy requests are under way */
+  countSilence(weight: number, isBusy: boolean): number {
+    // One that was silent stays so without requests, lest the next request finds it out anew.
+    if (this.state === "closed" || !(isBusy || this.silence.isAwaiting)) return 0;
     return this.silence.tick(weight, () => {
       this.output.frames.number(Frame.PING, 0, ++this.pings);
       this.output.flushTurn();

@@ -134,6 +134,28 @@ describe("the balancer's lane", () => {
     expect(next?.loss).toBeUndefined();
   });
 
+  it.each(["connected", "not connected"])("gives back all that waits for a HELLO, %s", (state) => {
+    const bench = new LaneBench();
+    const asked = [bench.ask(GET), bench.ask(POST), bench.ask(GET)];
+    // Nothing else may be under way.
+    expect(bench.busy).toBe(asked.length);
+    const connection = state === "connected" ? bench.transport.accept() : undefined;
+    expect([1, 1].map((weight) => bench.link.countSilence(weight))).toEqual([1, 2]);
+    bench.link.shed();
+    expect(asked.map(({ loss }) => loss)).toEqual(["refused", "refused", "refused"]);
+    // It is silent, though nothing waits, until it is heard.
+    expect(bench.link.countSilence(1)).toBe(3);
+    (connection ?? bench.transport.accept()).owner.onData(HELLO);
+    expect(bench.link.countSilence(1)).toBe(0);
+  });
+
+  it("is silent no more when it is closed", () => {
+    const bench = new LaneBench();
+    expect(bench.link.countSilence(1)).toBe(1);
+    bench.transport.accept().owner.onClose();
+    expect(bench.link.countSilence(1)).toBe(0);
+  });
+
   it("gives back of a stalled instance all of which nothing was heard, but the oldest: that is at work", async () => {
     const { bench } = open();
     const [first, second] = [bench.ask(GET), bench.ask(GET)];

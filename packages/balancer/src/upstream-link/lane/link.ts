@@ -94,7 +94,10 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (this.state === "closed") this.connect();
     const stream = this.streams.take();
     if (!isIdempotent) this.unbegunUnsafe++;
-    stream.begin(receiver, isIdempotent, this.state === "open");
+    const isReady = this.state === "open";
+    stream.begin(receiver, isIdempotent, isReady);
+    // It waits for the HELLO, which may not come.
+    if (!isReady) this.services.onBusy();
     return stream;
   }
 
@@ -338,7 +341,8 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   // Silence.
 
   countSilence(weight: number): number {
-    if (this.streams.active === 0 || this.state === "closed") return 0;
+    // One that was silent stays so without requests, lest the next request finds it out anew.
+    if (this.state === "closed" || (this.streams.active === 0 && !this.silence.isAwaiting)) return 0;
     const ping = (): void => {
       this.owedPongs++;
       this.output.frames.number(Frame.PING, 0, ++this.pings);

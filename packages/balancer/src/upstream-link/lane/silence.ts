@@ -5,7 +5,7 @@ const PING_AFTER_TICKS = 6;
 
 export class Silence {
   /** Something was asked, and nothing has been heard since. */
-  private isAwaiting = false;
+  isAwaiting = false;
   private silentTicks = 0;
   private quietTicks = 0;
 

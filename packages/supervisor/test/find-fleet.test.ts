@@ -74,13 +74,20 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     const { paceline, start, ask } = user();
     const { pid, runDir } = await start(current);
     expect(runDir.startsWith(shop)).toBe(false);
-    for (const [cwd, ...args] of [
-      [current],
-      [first],
-      ["/", "-c", current],
-      ["/", "-c", join(first, "paceline.toml")],
-    ] as const)
+    for (const [cwd, ...args] of [[current], [first], ["/", "-c", current]] as const)
       expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
+    // By -c the fleet is meant as it was started, not another way to the same file, and the other way round neither.
+    const named = (path: string, fleet: string, itsPid: number) =>
+      `3 nothing is running from ${path}; it leads to the fleet of ${fleet} (pid ${itsPid}): name that by its own path`;
+    const file = (folder: string) => join(folder, "paceline.toml");
+    for (const path of [first, file(first)])
+      expect(await ask("/", "-c", path)).toBe(named(file(first), file(current), pid));
+    const bare = join(shop, "bare");
+    symlinkSync("releases", bare);
+    const other = await start("/", "-l", `unix:${shop}/2.sock`, second);
+    expect(await ask("/", "-c", join(bare, "2"))).toBe(named(file(join(bare, "2")), file(second), other.pid));
+    expect((await paceline("/", "stop", "-c", join(bare, "2"))).code).toBe(3);
+    expect(await paceline("/", "stop", "-c", `${second}/../2/`)).toMatchObject({ code: 0 });
 
     rmSync(current);
     symlinkSync("releases/2", current);

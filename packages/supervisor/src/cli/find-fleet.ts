@@ -132,10 +132,10 @@ function folderOf(source: FleetSource, cwd: string): string {
   return source.kind === "config" ? dirname(source.file) : cwd;
 }
 
-/** The same text, or the same file by another way. */
+/** The same text: by another way to the same file another fleet is meant, as `current` and the release that it leads to. */
 function isSource({ source, folder }: FleetRecord, meant: FleetSource): boolean {
   const path = placeOf(meant);
-  return source === path || realPath(source) === realPath(path) || (meant.kind === "static" && folder === path);
+  return source === path || (meant.kind === "static" && folder === path);
 }
 
 /** Those of the longest path from which `cwd` can be reached downward: by the operator's words, or by what lies there. */
@@ -154,6 +154,12 @@ function nearest(records: Known[], cwd: string): Known[] {
   const candidates = alive.some((known) => (depths.get(known) ?? -1) >= 0) ? alive : records;
   const longest = Math.max(-1, ...candidates.map((known) => depths.get(known) ?? -1));
   return longest < 0 ? [] : candidates.filter((known) => depths.get(known) === longest);
+}
+
+/** Whether it is the same place as that of the fleet, by another way. */
+function leadsTo(path: string, { source, folder }: FleetRecord): boolean {
+  const real = realPath(path);
+  return real !== undefined && (real === realPath(source) || real === realPath(folder));
 }
 
 function realPath(path: string): string | undefined {
@@ -208,7 +214,13 @@ function nameOf({ record, runDir }: FoundFleet): string {
 
 function nothing(meant: FleetSource | undefined, folder: string, records: Known[]): string {
   if (meant === undefined) return `nothing is running here: you have no fleet in ${folder} or above it`;
-  const beside = records.filter(({ record, runDir }) => record.folder === folder && lockHolder(runDir) !== undefined);
-  const others = beside.map(({ record }) => `${record.source} (pid ${record.pid})`).join(", ");
-  return `nothing is running from ${placeOf(meant)}${others === "" ? "" : `; in that folder runs ${others}`}`;
+  const path = placeOf(meant);
+  const list = (some: Known[]) => some.map(({ record }) => `${record.source} (pid ${record.pid})`).join(", ");
+  const beside = list(
+    records.filter(({ record, runDir }) => record.folder === folder && lockHolder(runDir) !== undefined),
+  );
+  // Those that were killed may have left processes.
+  const same = list(records.filter(({ record }) => record.endedAt === null && leadsTo(path, record)));
+  const elsewhere = same === "" ? "" : `; it leads to the fleet of ${same}: name that by its own path`;
+  return `nothing is running from ${path}${beside === "" ? elsewhere : `; in that folder runs ${beside}`}`;
 }

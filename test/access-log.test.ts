@@ -6,6 +6,7 @@ import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
 const FETCH = `export default { fetch: async (request) => {
+  if (request.url.includes("/exit")) process.exit(1);
   if (request.url.includes("/endless")) await new Promise(() => {});
   return new Response("fetch");
 } };
@@ -24,6 +25,13 @@ server.on("upgrade", (req, socket) => {
 });
 server.listen(process.env.PORT, process.env.HOST);
 `;
+
+/** What the balancer answers itself, and the body of that. */
+const LOCAL: [method: string, path: string, status: number, body: string][] = [
+  ["HEAD", "/nowhere/head", 404, ""],
+  ["POST", "/fetch/exit", 502, "502 Bad Gateway\n"],
+  ["GET", "/node/stopped", 503, "503 Service Unavailable\n"],
+];
 
 describe.each(RUNTIMES)("the access log on %s", { timeout: 60_000 }, (runtime) => {
   test("has a line for each request, and none is written unless asked for", async () => {
@@ -50,7 +58,7 @@ describe.each(RUNTIMES)("the access log on %s", { timeout: 60_000 }, (runtime) =
           ] as [string, number, number | string, string][])
         : []),
       ...(python === undefined ? [] : [["/wsgi/", 201, 4, "wsgi.1"] as [string, number, number, string]]),
-      ["/nowhere", 404, "\\d+", "-"],
+      ["/nowhere", 404, "404 Not Found\n".length, "-"],
     ];
     const project = await startFleet({
       runtime,
@@ -71,6 +79,10 @@ describe.each(RUNTIMES)("the access log on %s", { timeout: 60_000 }, (runtime) =
     };
     await (await raw('GET /node/"x HTTP/1.1\r\nHost: a\r\nUser-Agent: a"\\ \xe9\r\nConnection: close\r\n\r\n')).end();
     await (await raw("GET / HTTP/1.1\r\nHost: a\r\nbad field\r\n\r\n")).end();
+    expect((await project.cli(["stop", "node"])).code).toBe(0);
+    for (const [method, path] of LOCAL) {
+      await (await raw(`${method} ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)).end();
+    }
     if (runtime === "bun") {
       const tunnel = await raw("GET /command/up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
       await tunnel.until(/^HTTP\/1\.1 101 /);
@@ -90,7 +102,10 @@ describe.each(RUNTIMES)("the access log on %s", { timeout: 60_000 }, (runtime) =
       expect(log).toMatch(new RegExp(`${head}${request} \\d+\\.\\d{6} ${upstream.replace(".", "\\.")}$`, "m"));
     }
     expect(log).toContain('"GET /node/\\x22x HTTP/1.1" 200 6 "-" "a\\x22\\x5C \\xE9" ');
-    expect(log).toMatch(new RegExp(`${head}"-" 400 0 "-" "-" 0\\.000000 -$`, "m"));
+    expect(log).toMatch(new RegExp(`${head}"-" 400 ${"400 Bad Request\n".length} "-" "-" 0\\.000000 -$`, "m"));
+    for (const [method, path, status, text] of LOCAL) {
+      expect(log).toContain(`"${method} ${path} HTTP/1.1" ${status} ${text.length} "-" "-" `);
+    }
     if (runtime === "bun") expect(log).toMatch(/"GET \/command\/up HTTP\/1\.1" 101 0 "-" "-" \d+\.\d{6} command\.1$/m);
     expect(log).not.toContain("/fetch/silent");
   });

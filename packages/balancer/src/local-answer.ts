@@ -14,9 +14,19 @@ export interface LocalAnswerOptions {
 /** Seconds after which a client that got a 503 may try again: about the time an instance takes to come back. */
 const RETRY_AFTER_SECONDS = 1;
 
+/** A line of text. */
+function bodyOf(status: LocalStatus): string {
+  return `${status} ${REASONS[status]}\n`;
+}
+
+/** How long its body is as it is sent. */
+export function localBodyBytes(status: LocalStatus, isHead: boolean): number {
+  return isHead ? 0 : bodyOf(status).length;
+}
+
 /** The whole answer, head and a line of text. */
 export function localAnswer(status: LocalStatus, options: LocalAnswerOptions): Uint8Array {
-  const body = `${status} ${REASONS[status]}\n`;
+  const body = bodyOf(status);
   const connection = options.keepAlive ? (options.clientMinorVersion === 0 ? "keep-alive" : "") : "close";
   const lines = [
     `HTTP/1.1 ${status} ${REASONS[status]}`,

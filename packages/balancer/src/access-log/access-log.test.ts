@@ -75,11 +75,11 @@ test("the client is who asks: what a trusted proxy says of it, and not what anyb
   const request = kept("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n");
   log.request(request, forwarded.peer("127.0.0.1", false), 200, 0, 1, "web.1");
   log.request(request, forwarded.peer("198.51.100.1", false), 200, 0, 1, "web.1");
-  log.refused(forwarded.peer("198.51.100.2", false), 400);
+  log.refused(forwarded.peer("198.51.100.2", false), 400, 16);
   log.close();
   const lines = read().trimEnd().split("\n");
   expect(lines.map((text) => text.split(" ", 1)[0])).toEqual(["192.0.2.9", "198.51.100.1", "198.51.100.2"]);
-  expect(lines[2]).toMatch(/\] "-" 400 0 "-" "-" 0\.000000 -$/);
+  expect(lines[2]).toMatch(/\] "-" 400 16 "-" "-" 0\.000000 -$/);
 });
 
 test("what comes faster than it is written is lost and counted; the rest is whole", async () => {

@@ -46,9 +46,9 @@ export class AccessLog {
   }
 
   /** Something that could not be read as a request, or one beyond what may be connected. */
-  refused(peer: Peer, status: number): void {
+  refused(peer: Peer, status: number, bytes: number): void {
     const timeMs = Date.now();
-    const nothing = { head: undefined, start: 0, bytes: 0, durationMs: 0, upstream: undefined };
+    const nothing = { head: undefined, start: 0, bytes, durationMs: 0, upstream: undefined };
     this.add({ ...nothing, timeMs, client: peer.node, status });
   }
 

@@ -5,7 +5,7 @@ import type { Peer } from "../forwarded.js";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader } from "../http1/body-framing.js";
 import { HEAD_INCOMPLETE, HEAD_REFUSED } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import { type LocalStatus, localAnswer } from "../local-answer.js";
+import { type LocalStatus, localAnswer, localBodyBytes } from "../local-answer.js";
 import { Exchange } from "../relay/exchange.js";
 import type { Relay } from "../relay/relay.js";
 import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
@@ -99,12 +99,12 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
   /** Answers what belongs to no exchange, and ends the connection: a head that was refused, say. */
   refuse(status: LocalStatus, isLogged = true): void {
     this.relay.counters.answered(status, 0);
-    if (isLogged) this.relay.accessLog?.refused(this.peer, status);
     this.keepAlive = false;
     if (this.state === "head") {
       this.isHeadRequest = false;
       this.framed.minorVersion = 1;
     }
+    if (isLogged) this.relay.accessLog?.refused(this.peer, status, this.localBodyBytes(status));
     this.answer(status);
   }
 
@@ -420,6 +420,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
       }),
     );
     this.finish();
+  }
+
+  localBodyBytes(status: LocalStatus): number {
+    return localBodyBytes(status, this.isHeadRequest);
   }
 
   /** An answer was sent: the next request, or the end. */

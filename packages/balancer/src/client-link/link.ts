@@ -24,8 +24,10 @@ export interface ClientLink {
   flush(): boolean;
   /** The answer is whole. */
   endAnswer(): void;
-  /** An answer of the balancer's own; only while no head was sent. */
+  /** An answer of the balancer's own; only while no head was sent. Its body has `localBodyBytes`. */
   answer(status: LocalStatus): void;
+  /** How many bytes the body of such an answer has for this client. */
+  localBodyBytes(status: LocalStatus): number;
   /** Takes the head of a response back; false where some of it has left. */
   takeBack(): boolean;
   /** The answer cannot be finished: the client must see that. */

@@ -625,6 +625,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
 
   private answer(status: 400 | 404 | 408 | 501 | 413 | 502 | 503 | 504): void {
     this.status = status;
+    if (this.relay.accessLog !== undefined) this.bodyBytes = this.client.localBodyBytes(status);
     this.end();
     this.client.answer(status);
   }

@@ -49,7 +49,8 @@ function variants(state: (typeof STATES)[number]): Process[] {
       const deadline = NOW;
       switch (state) {
         case "draining":
-          for (const step of ["drain", "term"] as const) all.push({ ...common, state, step, deadline });
+          for (const step of ["drain", "term"] as const)
+            all.push({ ...common, state, step, drainTime: "1 s", deadline });
           break;
         case "killing":
           for (const cause of ["slow", "failing"] as const) all.push({ ...common, state, cause, deadline });

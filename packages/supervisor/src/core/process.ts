@@ -29,8 +29,8 @@ export type Process = Common &
     | ({ readonly state: "starting" } & Timed)
     /** The deadline is when it counts as stable; null once it does. */
     | { readonly state: "ready"; readonly deadline: number | null }
-    /** `step` says which request its deadline follows: the polite one, or SIGTERM. */
-    | ({ readonly state: "draining"; readonly step: "drain" | "term" } & Timed)
+    /** `step` says which request its deadline follows: the polite one, or SIGTERM. `drainTime`: what the first had, for people. */
+    | ({ readonly state: "draining"; readonly step: "drain" | "term"; readonly drainTime: string } & Timed)
     /** The kill ends a stop that took too long, a process that failed, or one whose request has overrun its time. */
     | ({ readonly state: "killing"; readonly cause: "slow" | "failing" | "overrun" } & Timed)
     | ({ readonly state: "backoff" } & Timed)
@@ -75,6 +75,8 @@ export type Effect =
 /** The policy of a slot: `giveUp` is false for what is never left down, whether it was ever ready or not. */
 export interface SlotPolicy extends ProcessPolicy {
   giveUp: boolean;
+  /** Its drain has not its own time, but what others have left of the time that a stop takes. */
+  hasRestOfStop?: boolean;
 }
 
 /** Every state there is. */

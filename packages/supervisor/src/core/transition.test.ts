@@ -118,6 +118,19 @@ describe("a process", () => {
     expect(gone).toMatchObject({ process: { state: "stopped" }, effects: ["clearDeadline"] });
   });
 
+  test("that did not drain is told with the time that it had, whatever it would have by then", () => {
+    const rest = { ...policy, hasRestOfStop: true };
+    const left = { ...rest, drainTimeoutMs: 1000 };
+    for (const [by, atDeadline, had] of [
+      [policy, left, "2 s"],
+      [{ ...rest, drainTimeoutMs: 1500 }, left, "1.5 s, what was left of the stop's time"],
+    ] as const) {
+      const { process } = run([...up, [100, { type: "stop" }]], newProcess(), by);
+      const { effects } = transition(process, { type: "deadline", attempt: 1 }, atDeadline, 2100, 0.5);
+      expect(effects[0]).toMatchObject({ type: "log", message: `did not drain within ${had}: SIGTERM` });
+    }
+  });
+
   test("that is restarted drains and comes up again; a stop in between wins", () => {
     const draining = run([...up, [100, { type: "restart" }]]).process;
     const exited: [number, ProcessEvent] = [200, { type: "exited", attempt: 1, status: { code: 0, signal: null } }];

@@ -118,7 +118,7 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
       const goal = event.type === "stop" ? "down" : "up";
       const deadline = now + policy.termTimeoutMs;
       return {
-        process: { ...bare(process), goal, state: "draining", step: "term", deadline },
+        process: { ...bare(process), goal, state: "draining", step: "term", drainTime: "", deadline },
         effects: [{ type: "signal", signal: "SIGTERM" }],
       };
     }
@@ -151,8 +151,10 @@ function ready(process: Process, event: ProcessEvent, context: Context): Transit
     case "restart": {
       const goal = event.type === "stop" ? "down" : "up";
       const deadline = now + policy.drainTimeoutMs;
+      const rest = policy.hasRestOfStop === true ? ", what was left of the stop's time" : "";
+      const drainTime = `${seconds(policy.drainTimeoutMs)}${rest}`;
       return {
-        process: { ...bare(process), goal, state: "draining", step: "drain", deadline },
+        process: { ...bare(process), goal, state: "draining", step: "drain", drainTime, deadline },
         effects: [{ type: "leavePool" }, { type: "askDrain", deadlineMs: policy.drainTimeoutMs }],
       };
     }
@@ -186,7 +188,7 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
       if (process.step === "term") {
         return kill(process, "slow", `did not end within ${seconds(policy.termTimeoutMs)} of SIGTERM`, context);
       }
-      const message = `did not drain within ${seconds(policy.drainTimeoutMs)}: SIGTERM`;
+      const message = `did not drain within ${process.drainTime}: SIGTERM`;
       return {
         process: { ...process, step: "term", deadline: now + policy.termTimeoutMs },
         effects: [

@@ -57,7 +57,15 @@ function world({ slots = [], counts, jitter = 0, rolls = false, mayBegin = true 
   return { recycling, runs, outcome };
 }
 
-const draining: Process = { ...newProcess(), state: "draining", goal: "up", attempt: 1, step: "drain", deadline: 9 };
+const draining: Process = {
+  ...newProcess(),
+  state: "draining",
+  goal: "up",
+  attempt: 1,
+  step: "drain",
+  drainTime: "1 s",
+  deadline: 9,
+};
 
 test.each([
   ["those that have reached the limit", { counts: [99, 100, 250] }, [[2, 3]]],

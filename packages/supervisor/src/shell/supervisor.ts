@@ -6,6 +6,7 @@ import { addPool, type Fleet, findPool, isDown, resize } from "../core/fleet.js"
 import type { FleetConfig } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
 import { poolViews } from "../core/snapshot.js";
+import { seconds } from "../core/words.js";
 import { BalancerCoordination } from "./balancer-coordination.js";
 import { Children } from "./children.js";
 import { Effects } from "./effects.js";
@@ -398,7 +399,9 @@ class FleetSupervisor implements Supervisor {
     const policy = this.configs.policyOf(pool);
     if (this.stopBy === undefined) return policy;
     const leftMs = Math.max(LEAST_DRAIN_MS, Math.round(this.stopBy - performance.now()));
-    return { ...policy, drainTimeoutMs: Math.min(policy.drainTimeoutMs, leftMs) };
+    if (leftMs >= policy.drainTimeoutMs) return policy;
+    const hasRestOfStop = seconds(leftMs) !== seconds(policy.drainTimeoutMs);
+    return { ...policy, drainTimeoutMs: leftMs, hasRestOfStop };
   }
 
   /**

@@ -113,9 +113,31 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     await supervisor.hears("pong", (it) => supervisor.heard.indexOf(it) > before);
   });
 
+  test.for(["fastapi", "django", "quart"])("%s finds its routes behind any prefix", async (framework, context) => {
+    const python = findPython(server, framework);
+    if (python === undefined) context.skip(`${framework} and ${server} are not installed for a Python here`);
+    const asgi = { app: `asgi_${framework}:app`, server, options: {} };
+    const instance = await PythonInstance.spawn(context, { asgi }, {}, python);
+    await instance.supervisor.hears("ready");
+    for (const prefix of ["/a", "/acc", "/other", "/acc/a", "/sh%20op"]) {
+      const answer = await instance.get("/acc", `X-Forwarded-Prefix: ${prefix}\r\n`);
+      const root = decodeURIComponent(prefix);
+      expect(bodyOf(answer), `${framework} ${prefix} ${answer}`).toBe(`${root} acc`);
+    }
+    expect(bodyOf(await instance.get("/acc"))).toBe(" acc");
+  });
+
   test("says why it cannot start, and exits 1", async (context) => {
     for (const [app, options, message] of [
       ["asgi_app:fails_to_start", {}, /^asgi_app:fails_to_start failed to start: .*no database/],
+      ["asgi_app:says_two_lines", {}, /^asgi_app:says_two_lines failed to start: no database at db\.internal$/],
+      ["asgi_app:raises_in_lifespan", {}, /failed to start: RuntimeError: no database at db\.internal$/],
+      ["asgi_app:exits_in_lifespan", {}, /failed to start: SystemExit: no database$/],
+      [
+        "asgi_app:app",
+        server === "uvicorn" ? { loop: "nope" } : { loglevel: "nope" },
+        /nope.* \(asgiOptions: lo\w+\)$/i,
+      ],
       ["wsgi_app:application", {}, /is a WSGI app.*`wsgi`/],
       ["asgi_app:app", { nonsense: 1 }, /^asgiOptions: \w+.* has no option 'nonsense'$/],
     ] as const) {
@@ -125,5 +147,9 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
       expect(await instance.program.exited).toEqual({ code: 1, signal: null });
       expect(instance.output).toContain(`paceline: ${fault.message}`);
     }
+    // One that raises before it is asked has no lifespan.
+    const without = await spawn(context, "asgi_app:without_lifespan");
+    await without.supervisor.hears("ready");
+    expect(bodyOf(await without.get("/hello"))).toBe("hello");
   });
 });

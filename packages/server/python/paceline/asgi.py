@@ -1,6 +1,8 @@
 """The ASGI app that a server calls in the place of the user's: it tells who the client is, counts, and ends what would hold up a drain."""
 
 import asyncio
+import sys
+import traceback
 from time import monotonic
 from urllib.parse import unquote
 
@@ -8,6 +10,7 @@ from . import forks
 
 # RFC 6455, and the registry that it made: the service restarts, the client may connect again.
 SERVICE_RESTART = 1012
+MAX_PROBLEM_CHARACTERS = 1000
 LOCAL = ("127.0.0.1", 0)
 _SECURE = {"http": "https", "ws": "wss"}
 
@@ -21,7 +24,7 @@ class Gateway:
         self._counts = counts
         self._is_root_in_path = is_root_in_path
         self.is_leaving = False
-        # The last line of what the app said when its lifespan failed to start.
+        # What the app said when its lifespan failed to start, in one line.
         self.startup_problem = None
         # WebSockets that were accepted, and requests that wait for their client to leave.
         self.sockets = set()
@@ -34,7 +37,7 @@ class Gateway:
         elif kind == "websocket":
             exchange = Tunnel(self, receive, send)
         else:
-            await self._app(scope, receive, self._watch_lifespan(send) if kind == "lifespan" else send)
+            await (self._run_lifespan(scope, receive, send) if kind == "lifespan" else self._app(scope, receive, send))
             return
         counts = self._counts
         self._tell_client(scope)
@@ -88,19 +91,52 @@ class Gateway:
         if prefix[:1] != b"/":
             return
         scope["root_path"] = unquote(prefix.decode("latin-1"))
-        if self._is_root_in_path:
+        if self._is_root_in_path or _takes_root_off(scope["type"]):
             scope["path"] = scope["root_path"] + scope["path"]
             if scope.get("raw_path") is not None:
                 scope["raw_path"] = prefix + scope["raw_path"]
 
-    def _watch_lifespan(self, send):
-        async def watch(message):
+    async def _run_lifespan(self, scope, receive, send):
+        """Servers take any error before the startup is complete for an app without a lifespan: only one that comes before it is asked is that."""
+        is_starting = False
+
+        async def watch_receive():
+            nonlocal is_starting
+            message = await receive()
+            is_starting = message["type"] == "lifespan.startup"
+            return message
+
+        async def watch_send(message):
+            nonlocal is_starting
+            is_starting = False
             if message["type"] == "lifespan.startup.failed":
-                lines = str(message.get("message", "")).strip().splitlines()
-                self.startup_problem = lines[-1].strip() if lines else "its lifespan failed"
+                self.startup_problem = _one_line(str(message.get("message", ""))) or "its lifespan failed"
             await send(message)
 
-        return watch
+        try:
+            await self._app(scope, watch_receive, watch_send)
+        except (Exception, SystemExit):
+            if not is_starting:
+                raise
+            await watch_send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
+
+
+def _one_line(text):
+    """What a message says; of a traceback the error."""
+    lines = text.splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    if frames:
+        lines = lines[frames[-1] + 1 :]
+        while lines and lines[0].startswith("    "):
+            del lines[0]
+    return " ".join(" ".join(lines).split())[:MAX_PROBLEM_CHARACTERS]
+
+
+def _takes_root_off(kind):
+    """Whether the app takes `root_path` off the path by itself, as Quart does, and Django where it begins with its text; Starlette < 0.33 never does."""
+    if "starlette.routing" in sys.modules:
+        return False
+    return "quart.app" in sys.modules or (kind == "http" and "django.core.handlers.asgi" in sys.modules)
 
 
 class Exchange:

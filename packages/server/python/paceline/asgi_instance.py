@@ -3,7 +3,7 @@
 from . import forks
 from .asgi import Gateway
 from .asgi_servers import find_server, make_server
-from .errors import AppError
+from .errors import AppError, InstanceError
 from .load import load_app
 
 
@@ -33,7 +33,13 @@ class AsgiInstance:
         def gateway_of(is_root_in_path):
             return Gateway(app, instance.counts, is_root_in_path)
 
-        self._server = make_server(name, gateway_of, spec.get("options", {}), self)
+        self._options = spec.get("options", {})
+        try:
+            self._server = make_server(name, gateway_of, self._options, self)
+        except InstanceError:
+            raise
+        except Exception as error:
+            raise AppError(f"asgiOptions: {self._describe(error)}") from error
 
     def run(self):
         instance = self._instance
@@ -58,8 +64,14 @@ class AsgiInstance:
     def _startup_problem(self, error):
         problem = self._server.gateway.startup_problem
         if problem is None and error is not None:
-            problem = f"{type(error).__name__}: {error}"
+            problem = self._describe(error)
         return f"{self._name} failed to start: {problem or 'the server ended'}"
+
+    def _describe(self, error):
+        """With the options that it may come from: those whose values it names."""
+        problem = f"{type(error).__name__}: {error}"
+        named = [name for name, value in self._options.items() if str(value).lower() in problem.lower()]
+        return f"{problem} (asgiOptions: {', '.join(named)})" if named else problem
 
     # For the server.
 

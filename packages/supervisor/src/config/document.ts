@@ -3,7 +3,15 @@ import type { z } from "zod";
 import { describeField } from "./fields.js";
 import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "./find.js";
 import { KIND_NAMES } from "./kinds/index.js";
-import { balancerFields, DEFAULT_POOL, fleetFields, logFields, policyFields, poolFields } from "./schema.js";
+import {
+  balancerFields,
+  commonPoolFields,
+  DEFAULT_POOL,
+  fleetFields,
+  logFields,
+  policyFields,
+  poolFields,
+} from "./schema.js";
 
 type Fields = Record<string, z.ZodType>;
 
@@ -92,14 +100,18 @@ export function configurationDocument(): string {
   const sections = [
     section(
       "The top level",
-      "Beside these, every key of a pool.",
+      "Beside these, every key of a pool; with `pools`, those that [hold for each pool](#a-pool).",
       without(fleetFields, Object.keys(poolFields)),
       false,
     ),
     section(
       "A pool",
-      `In \`pools.NAME\`, or at the top level: without \`pools\` that is the pool \`${DEFAULT_POOL}\`, with them the default for all. A pool has
-exactly one of ${quote(KIND_NAMES)}, which says what its instances run; that is its kind, as \`paceline status\` shows it.`,
+      `In \`pools.NAME\`, or without \`pools\` at the top level: that is the pool \`${DEFAULT_POOL}\`. A pool has
+exactly one of ${quote(KIND_NAMES)}, which says what its instances run; that is its kind, as \`paceline status\` shows it.
+
+At the top level beside \`pools\`, these hold for each pool that does not say otherwise: ${quote(Object.keys(commonPoolFields))}.
+Of these the tables, such as \`env\`, are merged key by key, and \`envFiles\` of the top level come before the pool's own.
+The other keys of this section are refused there: they belong into the pools.`,
       poolFields,
     ),
     section(

@@ -13,8 +13,8 @@ import type {
 import type { Runtimes } from "../runtimes.js";
 import { readEnvironment } from "./environment.js";
 import { defaultsOf } from "./fields.js";
-import { healthFields, resolveHealth } from "./health.js";
-import { KIND_NAMES, kindFields, POOL_KINDS } from "./kinds/index.js";
+import { resolveHealth } from "./health.js";
+import { KIND_NAMES, POOL_KINDS } from "./kinds/index.js";
 import type { Fields, KindContext, KindResult, PoolKind } from "./kinds/kind.js";
 import { overlap, parseListenAddress } from "./listen-address.js";
 import { normalizeNetwork } from "./network.js";
@@ -29,6 +29,7 @@ import {
   fleetFields,
   instanceLimitFields,
   logFields,
+  ownPoolFields,
   type PoolInput,
   policyFields,
   poolFields,
@@ -79,7 +80,7 @@ function poolInputs(input: FleetInput, context: ResolveContext): NamedPool[] {
     if (context.findings.some(({ path }) => path[0] === "pools")) return [];
     return [{ path: [], name: DEFAULT_POOL, pool: input }];
   }
-  for (const key of [...Object.keys(kindFields), ...Object.keys(healthFields), "instances", "routes", "stripPrefix"]) {
+  for (const key of Object.keys(ownPoolFields)) {
     if (input[key as keyof FleetInput] !== undefined)
       find(context, [key], "belongs into one of the pools, since there are `pools`");
   }

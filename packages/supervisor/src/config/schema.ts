@@ -253,18 +253,14 @@ const stripPrefix = flag(
   "Whether the instances see paths without the prefix of the route, which X-Forwarded-Prefix then tells.",
 );
 
+/** The keys of one pool that hold for no other: beside `pools` they cannot stand at the top level. */
+export const ownPoolFields = { ...kindFields, ...healthFields, instances, routes, stripPrefix };
+
+/** The keys of a pool that at the top level, beside `pools`, hold for each pool that does not say otherwise. */
+export const commonPoolFields = { runtime, link, ...sharedFields, maxOutputBytes };
+
 /** The keys of one pool. */
-export const poolFields = {
-  ...kindFields,
-  ...healthFields,
-  instances,
-  routes,
-  stripPrefix,
-  runtime,
-  link,
-  ...sharedFields,
-  maxOutputBytes,
-};
+export const poolFields = { ...ownPoolFields, ...commonPoolFields };
 
 /** The keys of `balancer`. */
 export const balancerFields = {
@@ -303,7 +299,7 @@ export const fleetFields = {
     .optional()
     .meta({
       type: "table of pools",
-      description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level make one pool named \`${DEFAULT_POOL}\`; with it, they hold for each pool that does not say otherwise, and what they run, \`instances\`, \`routes\` and \`stripPrefix\` belong into the pools.`,
+      description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level make one pool named \`${DEFAULT_POOL}\`; with it, [some of them](#a-pool) hold for each pool that does not say otherwise, and the others belong into the pools.`,
     }),
   balancer: table(balancerFields, "The processes that accept connections and spread requests over the instances."),
   log: table(

@@ -7,7 +7,8 @@ import type { FleetConfig } from "../core/model.js";
 import { KIND_NAMES } from "./kinds/index.js";
 import { formatKeyPath } from "./problems.js";
 import { resolveFleet } from "./resolve.js";
-import { validate } from "./validate.js";
+import { type commonPoolFields, type FleetInput, ownPoolFields } from "./schema.js";
+import { type Finding, validate } from "./validate.js";
 
 let folder: string;
 
@@ -27,8 +28,14 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function read(raw: unknown, runtimes = { bun: "/bun", node: "/node" } as { bun?: string; node?: string }) {
+const BOTH = { bun: "/bun", node: "/node" };
+
+function read(raw: unknown, runtimes: { bun?: string; node?: string } = BOTH) {
   const { input, findings } = validate(raw);
+  return resolved(input, findings, runtimes);
+}
+
+function resolved(input: FleetInput, findings: Finding[] = [], runtimes: Parameters<typeof read>[1] = BOTH) {
   const preferred = runtimes.bun === undefined ? ("node" as const) : ("bun" as const);
   const context = {
     baseDir: folder,
@@ -46,6 +53,29 @@ function good(raw: unknown): FleetConfig {
   expect(problems).toEqual([]);
   return config;
 }
+
+/** A value of each key that may be given once for all pools; none is the default. */
+const COMMON: Record<keyof typeof commonPoolFields, unknown> = {
+  runtime: "node",
+  link: "http1",
+  cwd: "site",
+  env: { A: "own" },
+  envFiles: [".env"],
+  readyTimeoutMs: 1001,
+  stableAfterMs: 1002,
+  drainTimeoutMs: 1003,
+  termTimeoutMs: 1004,
+  killTimeoutMs: 1005,
+  minReadyMs: 1006,
+  maxSurge: 3,
+  hangAfterMs: 1007,
+  backoff: { factor: 3 },
+  restartBudget: { maxFailures: 7 },
+  maxRequests: 1008,
+  recycleJitter: 0.5,
+  limits: { maxConnections: 1009 },
+  maxOutputBytes: 1 << 20,
+};
 
 describe("a configuration that is right", () => {
   test("the keys at the top level make one pool named web, with every default filled in", () => {
@@ -91,6 +121,14 @@ describe("a configuration that is right", () => {
     expect(read({ static: ".", style: "fetch" }).problems).toHaveLength(1);
     expect(read({ static: ".", stripPrefix: true }).problems).toHaveLength(1);
     expect(read({ app: "./app.ts", style: "wsgi" }).problems).toHaveLength(1);
+  });
+
+  test.each(Object.entries(COMMON))("`%s` beside `pools` holds for each pool", (key, value) => {
+    const app = "./app.ts";
+    const [before] = good({ pools: { web: { app } } }).pools;
+    const [own] = good({ pools: { web: { app, [key]: value } } }).pools;
+    expect(good({ [key]: value, pools: { web: { app } } }).pools).toEqual([own]);
+    expect(own).not.toEqual(before);
   });
 
   test("a pool's own keys hold over those of the top level, part by part", () => {
@@ -502,6 +540,12 @@ describe("a configuration that is wrong", () => {
     for (const [at, start] of expected.entries()) {
       expect(problems[at]?.startsWith(start.replace("FOLDER", folder)), problems[at]).toBe(true);
     }
+  });
+
+  test.each(Object.keys(ownPoolFields))("tells `%s` beside `pools`: it holds for one pool alone", (key) => {
+    expect(resolved({ pools: { web: { app: "./app.ts" } }, [key]: "x" }).problems).toEqual([
+      `${key}: belongs into one of the pools, since there are \`pools\``,
+    ]);
   });
 
   test("tells a runtime that is not found", () => {

@@ -1,4 +1,5 @@
 /** The release layout of docs/deploying.md: its script, run exactly as it is printed there. */
+import { spawn } from "node:child_process";
 import {
   lstatSync,
   mkdirSync,
@@ -24,7 +25,7 @@ const SCRIPT = /^```sh\n(#!\/bin\/sh\n[\s\S]*?)^```$/m.exec(PAGE)?.[1] ?? "";
 const SERVING = (version: string) => `export default { fetch: () => new Response("${version}") };\n`;
 
 describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
-  test("the script of the page: first, under load, two at once, without npm, broken, unstable, unhealthy, pruned; crashes stay with the release in service", async () => {
+  test("the script of the page: first, under load, two at once, without npm, broken, unstable, unhealthy, pruned, interrupted, after a killed supervisor; crashes stay with the release in service", async () => {
     const project = await Project.make({ runtime, app: "", config: {} });
     const shop = mkdtempSync(join(tmpdir(), "pl-shop-"));
     onTestFinished(() => rmSync(shop, { recursive: true, force: true }));
@@ -38,7 +39,7 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
     const paceline = (...args: string[]) => run(PACELINE, [...args, "-c", join(shop, "current")], { cwd: "/", env });
 
     let sources = 0;
-    const deploy = async (app: string, config: object = {}, files: Record<string, string> = {}) => {
+    const prepare = (app: string, config: object = {}, files: Record<string, string> = {}) => {
       const source = join(shop, `next.${++sources}`);
       mkdirSync(source);
       for (const [name, text] of Object.entries(files)) writeFileSync(join(source, name), text);
@@ -47,8 +48,10 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
       const settings = { listen: `127.0.0.1:${project.port}`, runtime, app: "./app.js", instances: 2, minReadyMs: 300 };
       writeFileSync(join(source, "paceline.config.json"), JSON.stringify({ ...settings, ...config }));
       symlinkSync(source, `${source}.link`);
-      return run(script, [`${source}.link`], { cwd: "/", env });
+      return `${source}.link`;
     };
+    const deploy = async (...release: Parameters<typeof prepare>) =>
+      run(script, [prepare(...release)], { cwd: "/", env });
     // It runs where the script looks first, and fails as one without a network does.
     writeFileSync(join(shop, "tools/node_modules/.bin/npm"), "#!/bin/sh\necho no network\nexit 1\n", { mode: 0o700 });
     const deployWithoutNetwork = () => deploy(SERVING("v0"), {}, { "package-lock.json": "{}" });
@@ -128,6 +131,36 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
     const newest = /v\d/.exec(readFileSync(join(shop, "releases/4/app.js"), "utf8"))?.[0] ?? "";
     await crashAll();
     await serves(newest);
+
+    // Interrupted as by Ctrl-C while the new release gets ready, which goes on in the supervisor: the link and what serves agree.
+    const gate = join(shop, "gate");
+    const gated = `import { existsSync } from "node:fs";
+      while (!existsSync(${JSON.stringify(gate)})) await new Promise((resolve) => setTimeout(resolve, 20));
+      ${SERVING("v5")}`;
+    const deploying = spawn(script, [prepare(gated)], { cwd: "/", env, detached: true, stdio: "ignore" });
+    const ended = new Promise((resolve) => deploying.on("exit", resolve));
+    await expect.poll(async () => (await status()).pools[0].rollout, { timeout: 15_000 }).not.toBe(null);
+    signal(-(deploying.pid as number), "SIGINT");
+    await expect.poll(() => readlinkSync(join(shop, "current")), { timeout: 15_000 }).toBe("releases/4");
+    writeFileSync(gate, "");
+    expect(await ended).toBe(130);
+    const isBack = async () => {
+      const [pool] = (await status()).pools;
+      return pool.rollout === null && pool.release === join(shop, "releases/4");
+    };
+    await expect.poll(isBack, { timeout: 15_000 }).toBe(true);
+    await serves(newest);
+    expect(releases()).toEqual(["3", "4"]);
+
+    // After a killed supervisor a start takes the place of the reload: where that fails, the former release is started.
+    signal((await status()).pid, "SIGKILL");
+    expect(await deploy('throw new Error("no such table: carts");\n')).toMatchObject({
+      code: 1,
+      output: expect.stringContaining("no such table: carts"),
+    });
+    await serves(newest);
+    expect(readlinkSync(join(shop, "current"))).toBe("releases/4");
+    expect(releases()).toEqual(["3", "4"]);
     expect(await paceline("stop")).toMatchObject({ code: 0 });
   });
 });

@@ -54,6 +54,8 @@ export interface BalancerOptions {
   spoolDir: string | undefined;
   /** Requests of a kind have ended more than one process; told once a minute. */
   onPoison(found: PoisonFound): void;
+  /** A request was answered 504, and its upstream may still be running it. */
+  onOverdue(): void;
   /** One line about something that went wrong. */
   onProblem(message: string): void;
   /** The same, for whoever runs the fleet to see. */
@@ -89,6 +91,9 @@ export class Balancer {
       poison: new PoisonBook(options.onPoison),
       deadlines,
       counters: this.counters,
+      onResponseTimeout: () => {
+        if (this.counters.abandoned > 0) options.onOverdue();
+      },
       forwarded,
       requestHead: new RequestHead(limits),
       answerWriter: new HeadWriter(limits.maxHeadBytes),

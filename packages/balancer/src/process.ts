@@ -14,6 +14,7 @@ export class BalancerProcess {
   private balancer: Balancer | undefined;
   private readonly link: LinkClient;
   private reporter: Reporter | undefined;
+  private isReportDue = false;
   private isExiting = false;
 
   constructor(
@@ -59,6 +60,7 @@ export class BalancerProcess {
       accessLogFd: snapshot.accessLog === true ? STDOUT : undefined,
       onChanged: () => this.sayApplied(),
       onDrained: () => void this.exit(),
+      onOverdue: () => this.reportSoon(),
       onPoison: (found) => void this.link.send({ type: "poison", ...found }),
       onProblem: log,
       onNotice: (message) => void this.link.send({ type: "notice", message }),
@@ -79,6 +81,16 @@ export class BalancerProcess {
     this.reporter.start();
     this.sayApplied();
     this.link.send({ type: "ready" });
+  }
+
+  /** Once for all that one pass over the deadlines has found, so that a process that is to be replaced is not kept until the next report. */
+  private reportSoon(): void {
+    if (this.isReportDue) return;
+    this.isReportDue = true;
+    setImmediate(() => {
+      this.isReportDue = false;
+      this.reporter?.reportNow();
+    });
   }
 
   private sayApplied(): void {

@@ -66,6 +66,23 @@ describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
     expect(received).toMatch(/^HTTP\/1\.1 504 /);
   });
 
+  it.runIf(protocol === "http1")("that takes few requests and goes on after a 504 is reported with it", async () => {
+    await start({ upstreamResponseTimeoutMs: 100 }, () => {});
+    const upstreams = [{ id: "web.2#1", name: "web.2", socket: upstream.path, maxInFlight: 8 }];
+    await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
+    let isReported = false;
+    // The others come once a second.
+    const early = balancer.reports(({ periodMs, upstreams: [web] }) => periodMs < 700 && web?.overdue !== undefined);
+    const reported = early.then(() => {
+      isReported = true;
+    });
+    for (let n = 0; n < 8 && !isReported; n++) {
+      const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      expect(received).toMatch(/^HTTP\/1\.1 504 /);
+    }
+    await reported;
+  });
+
   // A lane that is full takes no new request to begin with.
   it.runIf(protocol === "http1")(
     "has no more waiting for it, of all clients together, than the balancer may hold: 503",

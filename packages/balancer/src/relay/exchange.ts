@@ -627,6 +627,7 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     this.status = status;
     if (this.relay.accessLog !== undefined) this.bodyBytes = this.client.localBodyBytes(status);
     this.end();
+    if (status === 504) this.relay.onResponseTimeout();
     this.client.answer(status);
   }
 

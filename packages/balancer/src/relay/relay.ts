@@ -21,6 +21,8 @@ export interface Relay {
   readonly poison: PoisonBook;
   readonly deadlines: Deadlines;
   readonly counters: Counters;
+  /** An upstream owed a response for too long. */
+  onResponseTimeout(): void;
   readonly forwarded: Forwarded;
   readonly turnShare: TurnShare;
   /** The one parsed request head; good until the turn ends. */

@@ -58,6 +58,8 @@ export interface ChildrenOptions {
   onProbed(child: LiveProcess, probed: Probed): void;
   /** Anything came from it: its event loop turns. */
   onHeard(child: LiveProcess): void;
+  /** A balancer said that a request that nobody waits for goes on in this process. */
+  onOverdue(child: LiveProcess): void;
   /** Comes before the state machine hears of it, and also for a process that could not even be started. */
   onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
 }
@@ -352,6 +354,7 @@ export class Children {
       child.relayed.set(balancer.id, upstream.inFlight);
       if (upstream.running !== undefined) child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);
       noteOverdue(child, balancer.id, upstream.overdue);
+      if (child.overdue !== null) this.options.onOverdue(child);
       if (child.mark !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, performance.now());
     }
   }

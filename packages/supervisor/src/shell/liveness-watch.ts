@@ -27,6 +27,8 @@ const HEAR_MS = 300;
 export class LivenessWatch {
   private readonly liveness = new Liveness();
   private timer: NodeJS.Timeout | undefined;
+  /** A look at what is overdue, before that of the next tick. */
+  private overdueTimer: NodeJS.Timeout | undefined;
   private isOver = false;
 
   constructor(private readonly options: LivenessWatchOptions) {}
@@ -38,6 +40,7 @@ export class LivenessWatch {
   stop(): void {
     this.isOver = true;
     clearTimeout(this.timer);
+    clearTimeout(this.overdueTimer);
   }
 
   /** Something came from this process. */
@@ -49,6 +52,21 @@ export class LivenessWatch {
   /** For how long it has not answered; null while that is no longer than usual. */
   stalledMs(id: string): number | null {
     return this.liveness.stalledMs(id);
+  }
+
+  /** Its request may have overrun its time already, or does before the next tick. */
+  lookAtOverdue({ overdue, pool }: LiveProcess): void {
+    const timeoutMs = this.options.requestTimeoutMs(pool);
+    if (overdue === null || timeoutMs === 0 || this.isOver || this.overdueTimer !== undefined) return;
+    const leftMs = overdue.since + timeoutMs - performance.now();
+    if (leftMs > TICK_MS) return;
+    this.overdueTimer = setTimeout(
+      () => {
+        this.overdueTimer = undefined;
+        this.endOverdue();
+      },
+      Math.max(READ_PASS_MS, leftMs),
+    );
   }
 
   /** Ends those in which a request that nobody waits for has overrun its time, also while they drain. */

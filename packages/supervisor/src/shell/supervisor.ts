@@ -156,6 +156,7 @@ class FleetSupervisor implements Supervisor {
       onListens: (child) => this.health.listens(child),
       onProbed: (child, probed) => this.health.probed(child, probed),
       onHeard: (child) => this.liveness.heard(child),
+      onOverdue: (child) => this.liveness.lookAtOverdue(child),
       onPoison: (found) => this.poison.found(found),
       onNotice: (child, message) => log.event("warn", child.name, message),
       onLinkLost: (child) => coordination.lostLink(child.id),

@@ -1,0 +1,51 @@
+/** When a request that has overrun its time ends its process. */
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Fleet } from "../core/fleet.js";
+import type { Children } from "./children.js";
+import type { LiveProcess } from "./live-process.js";
+import { LivenessWatch } from "./liveness-watch.js";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+function watched(timeoutMs = 5000) {
+  const reasons: string[] = [];
+  const child = { id: "web.1#1", pool: "web", runtime: "command", mark: {}, verdict: null } as unknown as LiveProcess;
+  const watch = new LivenessWatch({
+    children: { alive: () => [child] } as unknown as Children,
+    fleet: () => ({ pools: [] }) as unknown as Fleet,
+    policyOf: () => ({ hangAfterMs: 0 }) as never,
+    requestTimeoutMs: () => timeoutMs,
+    report: (_, { reason }: { reason?: string }) => void reasons.push(reason as string),
+  } as ConstructorParameters<typeof LivenessWatch>[0]);
+  /** A balancer reports a request that is owed for so long. */
+  const owedFor = (forMs: number) => {
+    child.overdue = { balancer: "balancer.1#1", request: "GET /", since: performance.now() - forMs };
+    watch.lookAtOverdue(child);
+  };
+  return { watch, child, reasons, owedFor };
+}
+
+test.each([
+  ["at once when it has passed", 6000, 20],
+  ["when it passes, before the next look", 4700, 310],
+])("a request that overran its time ends its process %s", (_, forMs, withinMs) => {
+  const { reasons, owedFor } = watched();
+  owedFor(forMs);
+  owedFor(forMs);
+  vi.advanceTimersByTime(withinMs);
+  expect(reasons).toEqual(["hung: GET / took over 5 s (requestTimeoutMs)"]);
+});
+
+test("one that ended in time does not, nor one without a bound, nor after the end of the watch", () => {
+  const ended = watched();
+  ended.owedFor(4900);
+  ended.child.overdue = null;
+  const unbounded = watched(0);
+  unbounded.owedFor(6000);
+  const over = watched();
+  over.owedFor(6000);
+  over.watch.stop();
+  vi.advanceTimersByTime(2000);
+  expect([ended, unbounded, over].flatMap(({ reasons }) => reasons)).toEqual([]);
+});

@@ -14,26 +14,34 @@ const OWN = [
 ];
 const FETCH = `export default { fetch(request) {
   const { searchParams } = new URL(request.url);
-  return new Response("hidden", { headers: [...${JSON.stringify(OWN)}, [searchParams.get("h"), searchParams.get("v")]] });
+  // One with "w" in its query has a body that ends when nobody wants it any more.
+  const endless = new ReadableStream({ start: (controller) => controller.enqueue("hidden") });
+  return new Response(searchParams.has("w") ? endless : "hidden", { headers: [...${JSON.stringify(OWN)}, [searchParams.get("h"), searchParams.get("v")]] });
 } };
 `;
 const HANDLER = `(request, response) => {
   const { searchParams } = new URL(request.url, "http://x");
   for (const [name, value] of ${JSON.stringify(OWN)}) response.setHeader(name, value);
   response.setHeader(searchParams.get("h"), searchParams.get("v"));
-  response.end("hidden");
+  if (searchParams.has("w")) response.write("hidden");
+  else response.end("hidden");
 }`;
 const NODE = `export default ${HANDLER};\n`;
 const COMMAND = `import http from "node:http";
 http.createServer(${HANDLER}).listen(process.env.PORT, process.env.HOST);
 `;
 const WSGI = `
+import time
 from urllib.parse import parse_qs
+def endless():
+    while True:
+        yield b"hidden"
+        time.sleep(0.02)
 def application(environ, start_response):
     query = parse_qs(environ["QUERY_STRING"])
     own = [tuple(pair) for pair in ${JSON.stringify(OWN)}]
     start_response("200 OK", [*own, (query["h"][0], query["v"][0])])
-    return [b"hidden"]
+    return endless() if "w" in query else [b"hidden"]
 `;
 const ASGI = `
 from urllib.parse import parse_qs
@@ -42,7 +50,9 @@ async def application(scope, receive, send):
     own = [*${JSON.stringify(OWN)}, (query["h"][0], query["v"][0])]
     headers = [(name.encode(), value.encode()) for name, value in own]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"hidden"})
+    await send({"type": "http.response.body", "body": b"hidden", "more_body": "w" in query})
+    while "w" in query and (await receive())["type"] != "http.disconnect":
+        pass
 `;
 const FAPWS = `
 from fapws import _evwsgi, base
@@ -110,6 +120,9 @@ describe.each(RUNTIMES)("files that an app hands out, on %s", { timeout: 60_000 
         const posted = await ask(project, target, { method: "POST", fields: "Content-Length: 3\r\n", body: "abc" });
         expect(posted, target).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n0123456789$/);
       }
+      const early = await ask(project, `${accel}&w=1`);
+      expect(early, kind).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*content-length: 10\r\n[\s\S]*\r\n\r\n0123456789$/i);
+      expect(early, kind).not.toMatch(hidden);
       for (const value of [
         "/protected/none",
         "/elsewhere",
@@ -132,10 +145,10 @@ describe.each(RUNTIMES)("files that an app hands out, on %s", { timeout: 60_000 
       "//protected/other.txt",
     ])
       expect(await ask(project, target), target).toMatch(/^HTTP\/1\.1 404 /);
-    const status = await project.status();
-    for (const { instances } of status.pools)
-      for (const { inFlight, restarts } of instances)
-        expect({ inFlight, restarts }).toEqual({ inFlight: 0, restarts: 0 });
+    // What was left has ended.
+    await project.statusWhere("none to be at work or replaced", ({ pools }) =>
+      pools.every(({ instances }) => instances.every(({ inFlight, attempt }) => inFlight === 0 && attempt === 1)),
+    );
   });
 
   test("are none for a proxy's upstream unless asked, and without an internal pool the fields pass", async () => {

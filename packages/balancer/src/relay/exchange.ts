@@ -471,7 +471,13 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
     this.setDeadlineIn(this.answerTimeoutMs());
   }
 
-  /** The response that named a file has ended: the internal pool gets the request. */
+  /** Its body may take long: nobody waits for it. */
+  private followAtOnce(): void {
+    this.stream?.cancel();
+    this.follow(this.redirect as FileRedirect, this.relay.internal);
+  }
+
+  /** The response that named a file has ended, or was left: the internal pool gets the request. */
   private follow({ file, status }: FileRedirect, internal: InternalPools | undefined): void {
     this.upstream?.answered(status, performance.now() - this.startedAt);
     this.releaseUpstream();
@@ -502,7 +508,8 @@ export class Exchange implements AnswerReceiver, BodySink, CollectedBodyOwner, B
   }
 
   onAnswerBatch(): void {
-    if (this.state === "idle" || this.state === "discarding") return;
+    if (this.state === "idle") return;
+    if (this.state === "discarding") return this.followAtOnce();
     if (!this.client.flush() && !this.mayHoldAnswer()) this.blockUpstream();
   }
 

@@ -77,6 +77,7 @@ export const start: DefineCommand = (program, action) => {
   withTimeout(withJson(command)).action(
     action(async (given: string, args: string[], startOptions: StartOptions) => {
       const { target, options } = withScriptArgs(given, args, startOptions);
+      if (options.json && !options.detach) throw new PacelineError("usage", "--json goes with --detach");
       if (!options.orReload) return startNew(target, options);
       const { reloadOrStart } = await import("../reload-running.js");
       return reloadOrStart(target, options, () => startNew(target, options));
@@ -114,8 +115,8 @@ function withScriptArgs(
 }
 
 /** In a terminal that a person looks at, unless they asked for the log. */
-function wantsDashboard({ dashboard, logFormat, json, notifyFd }: StartOptions): boolean {
-  if (!dashboard || logFormat !== undefined || json === true || notifyFd !== undefined) return false;
+function wantsDashboard({ dashboard, logFormat, notifyFd }: StartOptions): boolean {
+  if (!dashboard || logFormat !== undefined || notifyFd !== undefined) return false;
   const { CI, TERM } = process.env;
   return process.stdin.isTTY === true && process.stdout.isTTY === true && TERM !== "dumb" && !CI;
 }

@@ -63,7 +63,8 @@ test("each block leaves as it is made", async (context) => {
   const wire = instance.wire().send(`GET /slow-blocks?${go} HTTP/1.1\r\nHost: a\r\n\r\n`);
   await wire.gets(/5\r\nfirst\r\n$/);
   writeFileSync(go, "");
-  await wire.gets(/first\r\n6\r\nsecond\r\n0\r\n\r\n$/);
+  // The last line tells the balancer that the app is done with it.
+  await wire.gets(/first\r\n6\r\nsecond\r\n0\r\n\r\nHTTP\/1\.1 100 Continue\r\n\r\n$/);
 });
 
 test("answers that have no body by their status have none", async (context) => {

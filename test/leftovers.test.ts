@@ -83,7 +83,7 @@ describe.each(RUNTIMES)("what an app started on %s", { timeout: 60_000 }, (runti
     const paths = Object.keys(pools).map((name) => (name === "web" ? "/" : `/${name}/`));
     const started = async () => {
       const pids = await Promise.all(paths.map(async (path) => Number((await get(project.port, path)).body)));
-      expect(pids.every(isRunning)).toBe(true);
+      await waitFor("what was started to run", () => pids.every(isRunning));
       return pids;
     };
     const gone = (pids: number[]) => waitFor("what was started to be gone", () => !pids.some(isRunning));
@@ -113,7 +113,8 @@ describe.each(RUNTIMES)("what an app started on %s", { timeout: 60_000 }, (runti
       const each = Object.keys(pools).map(async (name) => {
         const { body } = await get(project.port, `/${name}/`);
         const pids = body.trim().split(" ").map(Number);
-        expect(pids.every(isRunning), `${name}: ${body}`).toBe(true);
+        // A process that has just been started has no command line for a moment.
+        await waitFor(`${name}: ${body} to run`, () => pids.every(isRunning));
         return pids.map((pid) => ({ name, pid }));
       });
       return (await Promise.all(each)).flat();

@@ -66,7 +66,8 @@ describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
     expect(received).toMatch(/^HTTP\/1\.1 504 /);
   });
 
-  it.runIf(protocol === "http1")("that takes few requests and goes on after a 504 is reported with it", async () => {
+  it("that takes few requests and goes on after a 504 is reported with it", async (context) => {
+    if (protocol === "lane") context.skip("an upstream with a lane takes many requests");
     await start({ upstreamResponseTimeoutMs: 100 }, () => {});
     const upstreams = [{ id: "web.2#1", name: "web.2", socket: upstream.path, maxInFlight: 8 }];
     await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
@@ -83,15 +84,12 @@ describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
     await reported;
   });
 
-  // A lane that is full takes no new request to begin with.
-  it.runIf(protocol === "http1")(
-    "has no more waiting for it, of all clients together, than the balancer may hold: 503",
-    async () => {
-      await start({ upstreamResponseTimeoutMs: 1000, maxBufferedBytes: 1000 }, () => slowDown());
-      const uploads = Array.from({ length: 8 }, () => exchangeRaw(balancer.port, upload("/", 2_000_000)));
-      const statuses = (await Promise.all(uploads)).map(({ received }) => received.slice(9, 12));
-      expect(new Set(statuses)).toContain("503");
-      await balancer.reports(({ inFlight }) => inFlight === 0);
-    },
-  );
+  it("has no more waiting for it, of all clients together, than the balancer may hold: 503", async (context) => {
+    if (protocol === "lane") context.skip("a lane that is full takes no new request to begin with");
+    await start({ upstreamResponseTimeoutMs: 1000, maxBufferedBytes: 1000 }, () => slowDown());
+    const uploads = Array.from({ length: 8 }, () => exchangeRaw(balancer.port, upload("/", 2_000_000)));
+    const statuses = (await Promise.all(uploads)).map(({ received }) => received.slice(9, 12));
+    expect(new Set(statuses)).toContain("503");
+    await balancer.reports(({ inFlight }) => inFlight === 0);
+  });
 });

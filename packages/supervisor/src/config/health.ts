@@ -6,17 +6,17 @@ const DEFAULTS = { intervalMs: 10_000, timeoutMs: 5_000, failures: 3, host: "loc
 
 export const healthFields = {
   readyPath: text(
-    "A path that a new process is asked for, with GET, until the status is 2xx or 3xx; only then is it ready. Default: it is ready when it listens.",
+    "A new process becomes ready when a GET of this path returns 2xx or 3xx. Default: it is ready when it listens.",
   ),
   healthPath: text(
-    "A path that an instance is asked for, with GET, for as long as it serves; without good responses it is ended and started again. A process that limits its concurrency is not asked while it has a request. Default: nothing is asked.",
+    "Paceline sends GETs of this path to each instance as long as it serves, and restarts one that fails them. A process with limited concurrency gets none while it has a request. Default: no health requests.",
   ),
-  healthIntervalMs: milliseconds(DEFAULTS.intervalMs, "From one response on `healthPath` to the next question."),
+  healthIntervalMs: milliseconds(DEFAULTS.intervalMs, "From one response on `healthPath` to the next request."),
   healthTimeoutMs: milliseconds(DEFAULTS.timeoutMs, "How long a response on `healthPath` may take."),
-  healthFailures: count(DEFAULTS.failures, "With so many failures on `healthPath` in a row an instance is ended.", {
+  healthFailures: count(DEFAULTS.failures, "After this many failures in a row on `healthPath` an instance is ended.", {
     max: 1000,
   }),
-  checkHost: text('The Host field of what is asked for on `readyPath` and `healthPath`. Default: `"localhost"`.'),
+  checkHost: text('The Host field of requests for `readyPath` and `healthPath`. Default: `"localhost"`.'),
 };
 
 export type HealthInput = {

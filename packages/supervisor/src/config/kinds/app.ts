@@ -8,15 +8,15 @@ export const app = poolKind({
   name: "app",
   fields: {
     app: text(
-      "The app: a module whose default export is `{ fetch }`, a fetch function, a Node `(req, res)` handler or an app of Express, Koa, Fastify or Hono, or a folder that has an app.ts, index.ts or server.ts (or .js, .mjs). From the config file's folder.",
+      "The app: a module whose default export is `{ fetch }`, a fetch function, a Node `(req, res)` handler or an app of Express, Koa, Fastify or Hono; or a folder with an app.ts, index.ts or server.ts (or .js, .mjs). Relative to the config file's folder.",
     ),
     style: word(
       ["fetch", "node"],
-      'How the app is called: `"fetch"`, with `(request, info)`, or `"node"`, with `(req, res)`. Default: what the shape of the default export tells; needed only for a function that leaves it open.',
+      'How Paceline calls the app: `"fetch"`, with `(request, info)`, or `"node"`, with `(req, res)`. Default: taken from the default export; only needed for a function whose shape is ambiguous.',
     ),
     args,
     bunfig: text(
-      "A bunfig.toml for the app's instances on Bun, from the config file's folder; paths in it, such as those of `preload`, are taken from `cwd`. Without this key Bun reads none, nor any .env file, and installs nothing.",
+      "A bunfig.toml for the app's instances on Bun, relative to the config file's folder. Paths in it, such as those of `preload`, are relative to `cwd`. Without this key Bun reads no bunfig.toml and no .env file, and installs nothing.",
     ),
   },
   defaultInstances: 4,

@@ -15,9 +15,9 @@ export const command = poolKind({
   name: "command",
   fields: {
     command: commandWords(
-      'A program that serves HTTP, and its arguments, in the place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool\'s `env`, `{socket}` stands for the path of the unix socket to serve on, `{host}` and `{port}` for the TCP address, `{name}` for the instance\'s name, `{bun}` for the Bun that comes with Paceline; without `{socket}` it serves on the port, which PORT and HOST tell too. See [commands.md](commands.md).',
+      'A program that serves HTTP, and its arguments, in place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool\'s `env`, `{socket}` stands for the path of its unix socket, `{host}` and `{port}` for its TCP address, `{name}` for the instance\'s name, `{bun}` for the Bun that comes with Paceline. Without `{socket}` it serves on the port, also set in PORT and HOST. See [commands.md](commands.md).',
     ),
-    stopSignal: text('The signal with which a command is asked to end. Default: `"SIGTERM"`.'),
+    stopSignal: text('The signal that asks a command to exit. Default: `"SIGTERM"`.'),
     maxInFlight,
     requestTimeoutMs,
   },

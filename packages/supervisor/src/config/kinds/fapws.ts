@@ -10,7 +10,7 @@ export const fapws = poolKind({
   name: "fapws",
   fields: {
     fapws: text(
-      "A FAPWS start script, from the config file's folder, such as `./start.py`: Paceline's package `fapws` stands in for FAPWS, and each instance runs the script. See [migrating-from-fapws.md](migrating-from-fapws.md).",
+      "A FAPWS start script, relative to the config file's folder, such as `./start.py`. Each instance runs the script, with Paceline's own package `fapws` in place of FAPWS. See [migrating-from-fapws.md](migrating-from-fapws.md).",
     ),
     args,
     python,

@@ -8,31 +8,31 @@ import { poolKind } from "./kind.js";
 const optionFields = {
   changeOrigin: flag(
     true,
-    "Send the upstream's own name as Host; without it the upstream gets the Host that the client asked for. X-Forwarded-Host has the client's either way.",
+    "Send the upstream's own name as Host. If false, the upstream gets the client's Host. X-Forwarded-Host has the client's in both cases.",
   ),
-  secure: flag(true, "Answer 502 where the certificate of an https upstream is not valid for its name."),
+  secure: flag(true, "Respond 502 if the certificate of an https upstream is not valid for its name."),
   ca: text(
-    "A PEM file with the certificates of the authorities that are trusted for the upstream, in the place of the well-known ones. From the config file's folder; read when an instance starts.",
+    "A PEM file with the certificate authorities to trust for the upstream, in place of the well-known ones. Relative to the config file's folder; read when an instance starts.",
   ),
   autoRewrite: flag(
     true,
-    "Make a Location on the upstream a path here, with the prefix that `stripPrefix` took off, so that a redirect leads through the proxy again.",
+    "Rewrite a Location on the upstream to a path here, with the prefix that `stripPrefix` removed, so that a redirect stays on the proxy.",
   ),
   cookieDomainRewrite: anyTextOrTable(
-    'The Domain that cookies of the upstream get; `""` takes it out, so that they hold for the host that was asked. A table tells it by the Domain that they have, `"*"` being any. Default: as they are.',
+    'The new Domain of the upstream\'s cookies; `""` removes it, so that they belong to the requested host. A table maps old to new Domains; `"*"` is any. Default: unchanged.',
   ),
   cookiePathRewrite: anyTextOrTable("The same for the Path of cookies."),
   connectTimeoutMs: milliseconds(
     5_000,
-    "How long a connection to the upstream may take, with TLS; then 504. So long too a request waits where all connections are busy; then 503.",
+    "How long a connection to the upstream may take, with TLS; then 504. If all connections are busy, a request waits equally long; then 503.",
   ),
   responseTimeoutMs: milliseconds(
     55_000,
-    "How long the upstream may send nothing of an answer that it owes; then 504, or the connection is cut when the answer had begun. Keep it below the balancer's `upstreamResponseTimeoutMs`.",
+    "How long the upstream may send no byte of a response that it owes. Then the client gets 504, or a reset if the response had begun. Keep it below the balancer's `upstreamResponseTimeoutMs`.",
   ),
   idleTimeoutMs: milliseconds(
     4_000,
-    "How long an idle connection to the upstream is kept; best shorter than the upstream keeps it itself.",
+    "How long an idle connection to the upstream is kept. Set it shorter than the upstream's own.",
   ),
   tunnelIdleTimeoutMs: milliseconds(
     3_600_000,
@@ -40,9 +40,9 @@ const optionFields = {
   ),
   fileRedirects: flag(
     false,
-    "Follow X-Accel-Redirect and X-Sendfile of the upstream's responses into a pool with `internal: true`. Without it they are taken out.",
+    "Follow X-Accel-Redirect and X-Sendfile in the upstream's responses into a pool with `internal: true`. Without it they are removed.",
   ),
-  maxConnections: count(256, "Connections of one instance to the upstream open at once, upgraded ones aside.", {
+  maxConnections: count(256, "The most open connections of one instance to the upstream, without upgraded ones.", {
     max: 65_535,
   }),
 };
@@ -52,9 +52,9 @@ export const proxy = poolKind({
   runtime: "node",
   fields: {
     proxy: text(
-      'An upstream elsewhere that gets the requests, in the place of an app: an http or https URL, such as `"https://old.example"`. A path in it is put before the path of each request. Its instances run on Node. See [proxy.md](proxy.md).',
+      'An upstream elsewhere, in place of an app: an http or https URL, such as `"https://old.example"`. A path in it is put before the path of each request. The instances run on Node. See [proxy.md](proxy.md).',
     ),
-    proxyOptions: table(optionFields, "How the upstream is spoken to."),
+    proxyOptions: table(optionFields, "How to forward to the upstream."),
   },
   defaultInstances: 1,
   resolve(keys, { baseDir, report }) {

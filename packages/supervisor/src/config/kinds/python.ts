@@ -14,12 +14,12 @@ const ASK_TIMEOUT_MS = 10_000;
 export const PYTHON_MAX_IN_FLIGHT = 1;
 
 export const python = text(
-  "The Python interpreter, 3.9 or newer, for `wsgi`, `asgi` and `fapws`: a path from the config file's folder, such as `.venv/bin/python`, or a name that is looked for on PATH. Default: `python3`.",
+  "The Python interpreter, 3.9 or newer, for `wsgi`, `asgi` and `fapws`: a path relative to the config file's folder, such as `.venv/bin/python`, or a name on PATH. Default: `python3`.",
 );
 
 export const preload = flag(
   false,
-  "In pools of `wsgi` and `fapws`: one process loads the app and forks the instances from itself, which then share its memory and start at once. See [python.md](python.md#preload).",
+  "In `wsgi` and `fapws` pools: one process loads the app and forks the instances from itself; they share its memory and start at once. See [python.md](python.md#preload).",
 );
 
 /** What an instance is started as on the interpreter that `given` means; what is wrong with that is reported under `python`. */

@@ -5,26 +5,23 @@ import { resolveFolder } from "../paths.js";
 import { poolKind } from "./kind.js";
 
 const optionFields = {
-  index: texts(
-    "Names that are looked for, in this order, where a folder is asked for; the first that is there is sent.",
-    ["index.html"],
-  ),
-  listing: flag(false, "Answer with a list of its files where a folder has no index file."),
+  index: texts("Names of index files. A request for a folder gets the first that exists.", ["index.html"]),
+  listing: flag(false, "Respond with a list of files for a folder without an index file."),
   cacheControl: textTable(
-    'Cache-Control by pattern, such as `{ "*.html": "no-cache", "assets/**": "max-age=3600" }`; the first that fits a file\'s path is sent. `*` is any text without a slash, `**` any text; a pattern without a slash means a name in any folder. Default: none is sent.',
+    'Cache-Control by pattern, such as `{ "*.html": "no-cache", "assets/**": "max-age=3600" }`; the first pattern that matches a file\'s path applies. `*` is any text without a slash, `**` any text; a pattern without a slash matches a name in any folder. Default: none.',
   ),
   immutable: flag(
     false,
-    "Send `Cache-Control: public, max-age=31536000, immutable` for names with a hash in them, such as `app.3f9a1c2b.js`; holds over `cacheControl`.",
+    "Send `Cache-Control: public, max-age=31536000, immutable` for names with a hash, such as `app.3f9a1c2b.js`. Overrides `cacheControl`.",
   ),
-  dotfiles: flag(false, "Serve names that begin with a dot; without it only what lies in `/.well-known/` is."),
+  dotfiles: flag(false, "Serve names that begin with a dot. Without it only those in `/.well-known/` are served."),
   symlinks: word(
     ["inside", "anywhere"],
-    'Which symbolic links are followed: those that lead to a place inside the folder, or all. Default: `"inside"`.',
+    'Which symbolic links to follow: only those that lead to a place inside the folder, or all. Default: `"inside"`.',
   ),
   precompressed: words(
     ["br", "zstd", "gzip"],
-    "Codings whose neighbours of a file (`app.js.br`, `app.js.zst`, `app.js.gz`) are sent in its place to clients that take them. The neighbours are yours to keep up to date.",
+    "Codings whose precompressed variants (`app.js.br`, `app.js.zst`, `app.js.gz`) replace a file for clients that accept them. Keep the variants up to date yourself.",
   ),
 };
 
@@ -32,13 +29,13 @@ export const staticFiles = poolKind({
   name: "static",
   fields: {
     static: text(
-      "A folder whose files are served, in the place of an app. The path of the pool's route is taken off: with `routes: [\"/static/\"]`, `/static/app.css` is the file `app.css` in the folder. From the config file's folder.",
+      "A folder of files to serve, in place of an app. Paceline removes the path of the pool's route: with `routes: [\"/static/\"]`, `/static/app.css` is the file `app.css` in the folder. Relative to the config file's folder.",
     ),
     internal: flag(
       false,
-      "No client reaches the pool: its files are sent where the response of an app has X-Accel-Redirect with a path under the pool's route, or X-Sendfile with a path in its folder. See [files.md](files.md#files-that-an-app-hands-out).",
+      "Hide the pool from clients. Its files are sent when an app's response has X-Accel-Redirect with a path under the pool's route, or X-Sendfile with a path in its folder. See [files.md](files.md#files-that-an-app-hands-out).",
     ),
-    staticOptions: table(optionFields, "How the files are served."),
+    staticOptions: table(optionFields, "How to serve the files."),
   },
   defaultInstances: 1,
   resolve(keys, { baseDir, routes, stripPrefix, report }) {

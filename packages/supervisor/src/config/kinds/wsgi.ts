@@ -12,12 +12,12 @@ export const wsgi = poolKind({
   name: "wsgi",
   fields: {
     wsgi: textOrTable(
-      'A WSGI callable of Python: `"mysite.wsgi:application"`, `"package.module:factory(\'prod\')"`, `"./graphite.wsgi"`; without a colon, `application` of the module or file (or else `app`). Several in one instance: a table by path prefix, `{ "/": "site:app", "/api/": "api:app" }`, of which the longest that fits answers, with its prefix in SCRIPT_NAME. Modules are found from `cwd`.',
+      'A Python WSGI callable: `"mysite.wsgi:application"`, `"package.module:factory(\'prod\')"`, `"./graphite.wsgi"`. Without a colon: `application` of the module or file, or else `app`. For several in one instance, a table by path prefix: with `{ "/": "site:app", "/api/": "api:app" }` the longest matching prefix responds, with its prefix in SCRIPT_NAME. Modules are found from `cwd`.',
     ),
     python,
     threads: count(
       PYTHON_MAX_IN_FLIGHT,
-      "In pools of `wsgi`: how many requests an instance works on at once, each on a thread of its own, for views that wait (for a database, or another server); the app must be thread-safe. `1`: views run on the main thread. See [python.md](python.md#threads).",
+      "In `wsgi` pools: how many requests an instance runs at once, each on its own thread, for views that wait (for a database, or another server). The app must be thread-safe. `1`: views run on the main thread. See [python.md](python.md#threads).",
       { max: 512 },
     ),
     preload,

@@ -1,14 +1,13 @@
-/** Writes a report into docs/benchmarks.md, between its marks, and the chart beside it. */
+/** Writes a report into docs/benchmarks.md, between its two pairs of marks, and the chart beside it. */
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { barChart } from "./chart.mjs";
 import { chartPanels } from "./chart-panels.mjs";
 import { lossesOf, lossTables } from "./losses.mjs";
 import { ROOT } from "./programs.mjs";
+import { summaryMarkdown } from "./summary.mjs";
 import { markdownTable, notesOf, tablesOf } from "./tables.mjs";
 
-const BEGIN = "<!-- bench:begin -->";
-const END = "<!-- bench:end -->";
 const CHART = "benchmarks.svg";
 
 /** @returns the paths of the files it wrote */
@@ -21,38 +20,34 @@ export function writeDocs(report) {
     writeFileSync(chart, barChart({ title: "CPU time a request, µs, of all server-side processes", panels }));
     written.push(chart);
   }
-  const text = readFileSync(page, "utf8");
-  writeFileSync(page, replaceRegion(text, reportMarkdown(report, panels.length > 0)));
+  const summary = summaryMarkdown(report, panels.length > 0 ? CHART : undefined);
+  const text = replaceRegion(readFileSync(page, "utf8"), "bench:summary", summary);
+  writeFileSync(page, replaceRegion(text, "bench", reportMarkdown(report)));
   return written;
 }
 
-/** Puts the content between the marks of the page. */
-export function replaceRegion(page, content) {
-  const begin = page.indexOf(BEGIN);
-  const end = page.indexOf(END);
-  if (begin < 0 || end < begin) throw new Error(`the page has no region between ${BEGIN} and ${END}`);
-  return `${page.slice(0, begin + BEGIN.length)}\n\n${content.trim()}\n\n${page.slice(end)}`;
+/** Puts the content between the marks of this name. */
+export function replaceRegion(page, name, content) {
+  const begin = `<!-- ${name}:begin -->`;
+  const end = `<!-- ${name}:end -->`;
+  const from = page.indexOf(begin);
+  const to = page.indexOf(end);
+  if (from < 0 || to < from) throw new Error(`the page has no region between ${begin} and ${end}`);
+  return `${page.slice(0, from + begin.length)}\n\n${content.trim()}\n\n${page.slice(to)}`;
 }
 
-/** The region: machine, versions and what was missing, chart, tables, settings, where we lose. */
-export function reportMarkdown({ date, machine, versions, missing, settings, sections }, hasChart) {
-  const found = Object.entries(versions).filter(([, version]) => version !== undefined && version !== null);
-  const missed = Object.entries(missing).map(([name, program]) => `${name} (${program} was not there)`);
-  const rounds = settings.rounds === 1 ? "One round" : `Medians of ${settings.rounds} rounds`;
-  const parts = [
-    `${rounds}, ${date}; ${machine.cpus} × ${machine.cpu}, ${machine.memoryGB} GB, ${machine.system}, load generator included.`,
-    `Versions: ${found.map(([name, version]) => `${name} ${version}`).join(", ")}. Missing: ${missed.join(", ") || "nothing"}.`,
-  ];
-  if (hasChart) parts.push(`![CPU time a request, by fleet size and contestant](${CHART})`);
+/** The region of all figures: tables, settings, every loss. */
+export function reportMarkdown({ settings, sections }) {
+  const parts = [];
   for (const section of sections) {
     parts.push(`### ${section.title}`, ...tablesOf(section, settings).map(markdownTable));
     const notes = notesOf(section);
     if (notes.length > 0) parts.push(notes.map((note) => `- ${note}`).join("\n"));
   }
-  parts.push("### Settings", settingsList(sections), "### Where we lose");
+  parts.push("### Settings", settingsList(sections), "### Every loss");
   const losses = lossTables(lossesOf(sections));
-  if (losses.length === 0) parts.push("Nowhere in these figures.");
-  else parts.push("Every figure in which a peer's is better: theirs / ours.", ...losses.map(markdownTable));
+  if (losses.length === 0) parts.push("None in these figures.");
+  else parts.push("Every figure in which a peer is better: theirs / ours.", ...losses.map(markdownTable));
   return parts.join("\n\n");
 }
 

@@ -9,10 +9,10 @@ const ON_NODE = { runtime: "node", balancer: { runtime: "node" } };
 /** The fleets that the benchmark measures. */
 export const FLEET_VARIANTS = [
   { name: "paceline", runtime: "bun" },
-  { name: "paceline, HTTP/1.1 link", runtime: "bun", config: { link: "http1" } },
+  { name: "paceline over HTTP/1.1", runtime: "bun", config: { link: "http1" } },
   { name: "paceline on Node", runtime: "node", config: ON_NODE, environment: { PACELINE_RUNTIME: "node" } },
   {
-    name: "paceline on Node, HTTP/1.1 link",
+    name: "paceline on Node over HTTP/1.1",
     runtime: "node",
     config: { ...ON_NODE, link: "http1" },
     environment: { PACELINE_RUNTIME: "node" },

@@ -10,8 +10,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 /** What the compiler wrote of each program; its bundle lies in `dist/bundle` under the same name. */
 const ENTRIES = [
   { entry: "packages/server/dist/bin.js" },
-  { entry: "packages/server/dist/shim/bin.js" },
-  { entry: "packages/server/dist/check/load-only.js", packages: true },
+  { entry: "packages/server/dist/kinds/command/bin.js" },
+  { entry: "packages/server/dist/app/load-only.js", packages: true },
   { entry: "packages/balancer/dist/bin.js" },
   { entry: "packages/supervisor/dist/cli/main.js", packages: true },
   // It runs where the operator's tsconfig.json holds, whose `paths` would reach imports of packages.

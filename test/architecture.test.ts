@@ -7,6 +7,12 @@ import { ROOT } from "./support/fleet.js";
 
 const SUPERVISOR = "packages/supervisor/src";
 
+/** The rooms in which the supervisor carries out what its core decides. */
+const ROOMS = ["processes", "channel", "operations", "sockets", "stats", "logs"];
+
+const isRoom = (to: string) =>
+  to === `${SUPERVISOR}/supervisor.js` || ROOMS.some((room) => to.startsWith(`${SUPERVISOR}/${room}/`));
+
 function breaking(imports: Import[], forbidden: (to: string) => boolean): string[] {
   return imports.filter(({ to }) => forbidden(to)).map(({ from, to }) => `${from} imports ${to}`);
 }
@@ -31,11 +37,11 @@ describe("imports", () => {
     expect(importsBelow(SUPERVISOR).length).toBeGreaterThan(20);
   });
 
-  test("server and balancer know only link, and never each other or the supervisor", () => {
-    for (const name of ["server", "balancer", "link"]) {
+  test("server and balancer know only wire, and never each other or the supervisor", () => {
+    for (const name of ["server", "balancer", "wire"]) {
       const foreign = (to: string) =>
         to === "paceline" ||
-        (to.startsWith("@paceline/") && (name === "link" || !/^@paceline\/link(\/|$)/.test(to))) ||
+        (to.startsWith("@paceline/") && (name === "wire" || !/^@paceline\/wire(\/|$)/.test(to))) ||
         (to.startsWith("packages/") && !to.startsWith(`packages/${name}/`));
       expect(breaking(importsBelow(`packages/${name}/src`), foreign)).toEqual([]);
     }
@@ -46,16 +52,17 @@ describe("imports", () => {
     expect(breaking(importsBelow(`${SUPERVISOR}/core`), outside)).toEqual([]);
   });
 
-  test("shell knows nothing of control's server, nor of the command line", () => {
+  test("the supervisor's rooms know nothing of control's server, nor of the command line", () => {
     const above = (to: string) =>
       to.startsWith(`${SUPERVISOR}/cli/`) ||
       to.startsWith(`${SUPERVISOR}/dashboard/`) ||
       (to.startsWith(`${SUPERVISOR}/control/`) && to !== `${SUPERVISOR}/control/api.js`);
-    expect(breaking(importsBelow(`${SUPERVISOR}/shell`), above)).toEqual([]);
+    const imports = ROOMS.flatMap((room) => importsBelow(`${SUPERVISOR}/${room}`));
+    expect(breaking(imports, above)).toEqual([]);
   });
 
   test("control knows the supervisor by its interface alone", () => {
-    const beside = (to: string) => to.startsWith(`${SUPERVISOR}/shell/`) || to.startsWith(`${SUPERVISOR}/cli/`);
+    const beside = (to: string) => isRoom(to) || to.startsWith(`${SUPERVISOR}/cli/`);
     expect(breaking(importsBelow(`${SUPERVISOR}/control`), beside)).toEqual([]);
   });
 
@@ -74,13 +81,11 @@ describe("imports", () => {
   });
 
   test("the command line sees only control; start alone makes a supervisor", () => {
-    const shell = `${SUPERVISOR}/shell/`;
-    const isInside = (to: string) => to.startsWith(shell);
     const imports = ["cli", "dashboard"]
       .filter((name) => existsSync(join(ROOT, SUPERVISOR, name)))
       .flatMap((name) => importsBelow(`${SUPERVISOR}/${name}`))
       .filter(({ from }) => from !== `${SUPERVISOR}/cli/start-foreground.ts`);
     expect(imports.length).toBeGreaterThan(0);
-    expect(breaking(imports, isInside)).toEqual([]);
+    expect(breaking(imports, isRoom)).toEqual([]);
   });
 });

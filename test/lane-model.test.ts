@@ -1,8 +1,8 @@
 /** Both real ends of a lane against each other: whatever the order of things, no byte is lost, doubled or misled. */
 import fc from "fast-check";
 import { beforeAll, describe, it } from "vitest";
-import { type AnswerReader, prepareAnswers } from "../packages/server/src/lane/answers.js";
 import { loadStreams } from "../packages/server/src/lane/lane-connection.js";
+import { type AnswerReader, prepareAnswers } from "../packages/server/src/lane/responses.js";
 import { LaneWorld, type Plan, STYLES } from "./support/lane-world.js";
 
 type Step =

@@ -1,8 +1,8 @@
 /** The table of docs/security.md, run over every kind of pool, both upstream protocols and runtimes, with nginx and HAProxy in front. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { CLIENT_FIELDS, DECIDING_FIELDS } from "../packages/link/dist/index.js";
 import { findPython } from "../packages/server/test/python.js";
+import { CLIENT_FIELDS, DECIDING_FIELDS } from "../packages/wire/dist/index.js";
 import { Project, RUNTIMES } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 import { hasProgram } from "./support/processes.js";

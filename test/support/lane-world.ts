@@ -1,17 +1,21 @@
 /** Both ends of a lane in one process, a wire between them that the test moves, and what each request must come to. */
 
 import type { ResponseHead } from "../../packages/balancer/src/http1/response-head.js";
-import { LaneDecoder, uint32 } from "../../packages/balancer/src/upstream-link/lane/decoder.js";
-import { LaneLink } from "../../packages/balancer/src/upstream-link/lane/link.js";
-import { ANSWER_WINDOW_BYTES, Frame } from "../../packages/balancer/src/upstream-link/lane/protocol.js";
-import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../../packages/balancer/src/upstream-link/link.js";
+import { LaneDecoder, uint32 } from "../../packages/balancer/src/upstream-lane/decoder.js";
+import { LaneLink } from "../../packages/balancer/src/upstream-lane/lane-upstream.js";
+import { ANSWER_WINDOW_BYTES, Frame } from "../../packages/balancer/src/upstream-lane/protocol.js";
+import type {
+  AnswerReceiver,
+  UpstreamLoss,
+  UpstreamStream,
+} from "../../packages/balancer/src/upstreams/upstream-link.js";
 import { FakeTransport } from "../../packages/balancer/test/support/fake-transport.js";
 import { FORWARDED, requestHead } from "../../packages/balancer/test/support/lane-bench.js";
-import type { AnswerReader } from "../../packages/server/src/lane/answers.js";
 import { LaneConnection, type LaneServices, loadStreams } from "../../packages/server/src/lane/lane-connection.js";
 import { STREAM_WINDOW_BYTES } from "../../packages/server/src/lane/protocol.js";
-import { DEFAULT_LIMITS } from "../../packages/server/src/limits.js";
-import { RequestCounter } from "../../packages/server/src/request-counter.js";
+import type { AnswerReader } from "../../packages/server/src/lane/responses.js";
+import { DEFAULT_LIMITS } from "../../packages/server/src/process/limits.js";
+import { RequestCounter } from "../../packages/server/src/process/request-counter.js";
 import { FakeLaneSocket } from "../../packages/server/test/support/fake-lane-socket.js";
 
 /** How an app answers: at once as text or bytes, block by block, with a body that fails, or not at all. */

@@ -6,22 +6,20 @@ import {
   descriptorNotice,
   maxSockets,
   type Snapshot,
-} from "@paceline/link";
-import { AccessLog } from "./access-log/access-log.js";
-import { Http1ClientLink } from "./client-link/http1.js";
-import { TurnShare } from "./client-link/turn-share.js";
-import { Counters } from "./counters.js";
+} from "@paceline/wire";
 import { Deadlines, TICK_MS } from "./deadlines.js";
-import { Forwarded } from "./forwarded.js";
-import { StallWatch } from "./health/stall.js";
+import { Http1ClientLink } from "./downstream/http1.js";
+import { TurnShare } from "./downstream/turn-share.js";
+import { BufferBudget } from "./exchange/buffer-budget.js";
+import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
+import type { Relay } from "./exchange/relay.js";
+import { Spool } from "./exchange/spool/spool.js";
+import { Forwarded } from "./http1/forwarded.js";
 import { HeadWriter } from "./http1/head-writer.js";
 import { RequestHead } from "./http1/request-head.js";
-import { Membership } from "./membership.js";
-import { BufferBudget } from "./relay/buffer-budget.js";
-import { PoisonBook, type PoisonFound } from "./relay/poison.js";
-import type { Relay } from "./relay/relay.js";
-import { Router } from "./router.js";
-import { Spool } from "./spool/spool.js";
+import { Router } from "./routing/router.js";
+import { AccessLog } from "./stats/access-log.js";
+import { Counters } from "./stats/counters.js";
 import {
   type Connection,
   type ConnectionOwner,
@@ -29,10 +27,12 @@ import {
   NO_OWNER,
   type Transport,
 } from "./transport/transport.js";
-import { Http1UpstreamLink } from "./upstream-link/http1.js";
-import { ControlLane } from "./upstream-link/lane/control.js";
-import { LaneLink } from "./upstream-link/lane/link.js";
-import { WatchedHttp1Link } from "./upstream-link/watched-http1.js";
+import { Http1UpstreamLink } from "./upstream-http1/http1-upstream.js";
+import { WatchedHttp1Link } from "./upstream-http1/watched-http1.js";
+import { ControlLane } from "./upstream-lane/control.js";
+import { LaneLink } from "./upstream-lane/lane-upstream.js";
+import { Membership } from "./upstreams/registry.js";
+import { StallWatch } from "./upstreams/stall-detector.js";
 
 /** So many connections beyond the limit are told so with a 503; more are reset, as each is there for as long as that takes. */
 const MAX_REFUSED_CONNECTIONS = 256;

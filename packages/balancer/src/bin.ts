@@ -1,5 +1,5 @@
 /** The entry of a balancer process; the supervisor starts it. */
-import { survivesFullDisk, takeChildEnvironment } from "@paceline/link";
+import { survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
 import { BalancerProcess, log } from "./process.js";
 import { chooseTransport } from "./transport/choose.js";
 

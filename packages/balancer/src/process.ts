@@ -1,5 +1,5 @@
 /** The balancer as a process: follows the supervisor over the link, reports, drains, and exits. */
-import { type ChildIdentity, heapBytes, LinkClient, type Measured, Reporter, type Snapshot } from "@paceline/link";
+import { type ChildIdentity, heapBytes, LinkClient, type Measured, Reporter, type Snapshot } from "@paceline/wire";
 import { Balancer } from "./balancer.js";
 import type { Transport } from "./transport/transport.js";
 

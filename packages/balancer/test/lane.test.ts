@@ -1,7 +1,7 @@
 /** The lane to an upstream as its peers see it: what reaches whom, what is repeated, what is refused, and who waits. */
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Frame, REQUEST_IDEMPOTENT } from "../src/upstream-link/lane/protocol.js";
+import { Frame, REQUEST_IDEMPOTENT } from "../src/upstream-lane/protocol.js";
 import { BalancerProcess, pool, RUNTIMES } from "./support/balancer-process.js";
 import { frameBytes } from "./support/lane-frames.js";
 import { RawClient } from "./support/raw-client.js";

@@ -6,7 +6,7 @@ import { connect, createServer, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { LineFramer } from "@paceline/link";
+import { LineFramer } from "@paceline/wire";
 
 const BUN = new URL("../../supervisor/node_modules/@oven/bun-linux-x64/bin/bun", import.meta.url).pathname;
 const BIN = new URL("../dist/bundle/bin.js", import.meta.url).pathname;

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import net, { type Server, type Socket } from "node:net";
 import { join } from "node:path";
-import { type BalancerLimits, LineFramer } from "@paceline/link";
+import { type BalancerLimits, LineFramer } from "@paceline/wire";
 import {
   eventually,
   type LinkMessage,

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { createInterface } from "node:readline";
 import { onTestFinished } from "vitest";
-import type { ProxyOptions } from "../src/proxy/settings.js";
+import type { ProxyOptions } from "../src/kinds/proxy/settings.js";
 import { eventually, fixture, Program, programOf, ScriptedSupervisor, type Target, Wire, within } from "./harness.js";
 
 /** Accepts connections and does with them what the test says. */

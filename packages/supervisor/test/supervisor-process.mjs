@@ -1,7 +1,7 @@
 /** Runs a supervisor from a JSON description and serves it over IPC, so that tests see it on either runtime, as a process. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createSupervisor } from "../dist/shell/supervisor.js";
+import { createSupervisor } from "../dist/supervisor.js";
 
 const { config, configFile, directory, entries, runtimes } = JSON.parse(process.argv[2]);
 const supervisor = createSupervisor({

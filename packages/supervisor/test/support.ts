@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
-import { findRuntimes } from "../dist/runtimes.js";
+import { findRuntimes } from "../dist/runtime/runtimes.js";
 
 export const PACKAGE = fileURLToPath(new URL("../", import.meta.url));
 export const PACELINE = join(PACKAGE, "bin/paceline");

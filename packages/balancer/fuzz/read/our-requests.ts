@@ -1,5 +1,5 @@
 /** Reads a stream of requests with the balancer's own parts, put together as its client link does. */
-import { Input } from "../../src/client-link/input.js";
+import { Input } from "../../src/downstream/input.js";
 import { BodyReader } from "../../src/http1/body-framing.js";
 import type { FieldTable } from "../../src/http1/field-table.js";
 import { HEAD_INCOMPLETE, HEAD_REFUSED, RequestHead } from "../../src/http1/request-head.js";

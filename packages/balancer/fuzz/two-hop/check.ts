@@ -1,7 +1,7 @@
 /** Sends streams to a real balancer, and holds what its instances saw against what our parser's model says they had to see. */
 import { createHash } from "node:crypto";
 import { METHODS } from "node:http";
-import { normalizePath } from "../../src/request-path.js";
+import { normalizePath } from "../../src/routing/request-path.js";
 import type { Check } from "../checks/check.js";
 import { type RequestCase, requestCase } from "../generate/requests.js";
 import { cut, type SeenMessage, valuesOf } from "../message.js";

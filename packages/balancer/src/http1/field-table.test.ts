@@ -1,4 +1,4 @@
-import { CLIENT_FIELDS, clientFieldRule, DECIDING_FIELDS } from "@paceline/link";
+import { CLIENT_FIELDS, clientFieldRule, DECIDING_FIELDS } from "@paceline/wire";
 import { describe, expect, it } from "vitest";
 import { FieldKind, FieldTable } from "./field-table.js";
 

@@ -1,5 +1,5 @@
 /** The fields of one head as positions in the bytes they came in, with the few names that a proxy must know marked. */
-import { CLIENT_FIELDS, DECIDING_FIELDS, X_FORWARDED } from "@paceline/link";
+import { CLIENT_FIELDS, DECIDING_FIELDS, X_FORWARDED } from "@paceline/wire";
 import {
   ascii,
   BYTE_CLASS,

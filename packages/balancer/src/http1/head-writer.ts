@@ -1,10 +1,10 @@
 /** The one place that builds heads: field by field from what was parsed, never a copy of what came in. */
 
-import type { ForwardedFields } from "../forwarded.js";
-import { reasonOf } from "../reasons.js";
 import type { Connection } from "../transport/transport.js";
 import { ascii, COLON, CR, copy, LF, SPACE, writeDecimal, writeHex } from "./bytes.js";
 import { FieldKind, type FieldTable } from "./field-table.js";
+import type { ForwardedFields } from "./forwarded.js";
+import { reasonOf } from "./reasons.js";
 import type { Framing, RequestHead } from "./request-head.js";
 import { MAX_RESPONSE_HEAD_BYTES, type ResponseHead } from "./response-head.js";
 

@@ -1,4 +1,4 @@
-import { isUrlHost } from "@paceline/link";
+import { isUrlHost } from "@paceline/wire";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { isHost } from "./host.js";

@@ -1,5 +1,5 @@
 /** Tells a Host that a URL can have from one that none can; names and IPv4 addresses without making a text of them. */
-import { isUrlHost } from "@paceline/link";
+import { isUrlHost } from "@paceline/wire";
 import { COLON } from "./bytes.js";
 
 const ZERO = 48;

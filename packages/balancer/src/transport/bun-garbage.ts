@@ -1,5 +1,5 @@
 /** Keeps the garbage of large transfers small: each read is a buffer of its own, and Bun would let tens of megabytes pile up. */
-import { leaveToCollector } from "@paceline/link";
+import { leaveToCollector } from "@paceline/wire";
 import { free } from "./free.js";
 
 /** From this size on a buffer's memory is given back as soon as nobody needs it. */

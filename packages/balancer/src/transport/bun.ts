@@ -1,5 +1,5 @@
 /** The transport over Bun's sockets, whose `write` takes part of the bytes and keeps none. */
-import { whosePeerLeft } from "@paceline/link/left-peers-bun";
+import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { deepenBacklog } from "./bun-backlog.js";
 import { afterReceipt } from "./bun-garbage.js";
 import { outgoingBytes, seesOutgoing } from "./bun-outgoing.js";

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { takeTable } from "@paceline/link";
+import { takeTable } from "@paceline/wire";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { nodeTransport } from "./node.js";
 import { type Connection, NO_OWNER } from "./transport.js";

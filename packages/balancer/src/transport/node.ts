@@ -1,7 +1,7 @@
 /** The transport over node:net, for Node and for platforms without Bun. */
 import { readSync } from "node:fs";
 import net from "node:net";
-import { SocketAcknowledgements } from "@paceline/link";
+import { SocketAcknowledgements } from "@paceline/wire";
 import { free } from "./free.js";
 import {
   CLOSE_GRACE_SECONDS,

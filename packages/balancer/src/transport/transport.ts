@@ -1,6 +1,6 @@
 /** The seam between the data path and the runtime's sockets: two implementations, `bun` and `node`, one behaviour. */
 
-import type { SocketAddress } from "@paceline/link";
+import type { SocketAddress } from "@paceline/wire";
 
 /** What a connection tells whoever owns it. None of these may throw. */
 export interface ConnectionOwner {

@@ -14,7 +14,7 @@ import type {
   ChildMessage,
   SnapshotPool,
   UpstreamProtocol,
-} from "@paceline/link";
+} from "@paceline/wire";
 import { Changes } from "./changes.js";
 
 export const RUNTIMES = ["bun", "node"] as const;

@@ -1,5 +1,5 @@
 /** An instance that breaks its lane: too much, too little, too early, too late, garbage. Each frame tells for which request it was meant. */
-import { Frame } from "../../src/upstream-link/lane/protocol.js";
+import { Frame } from "../../src/upstream-lane/protocol.js";
 import { below, type Random } from "./broken-responses.js";
 import { frameBytes } from "./lane-frames.js";
 import type { ScriptedRequest } from "./scripted-lane.js";

@@ -1,9 +1,9 @@
 /** The balancer's end of a lane on a fake transport, with requests on it and what becomes of them. */
-import { ForwardedFields } from "../../src/forwarded.js";
+import { ForwardedFields } from "../../src/http1/forwarded.js";
 import { RequestHead } from "../../src/http1/request-head.js";
 import type { ResponseHead } from "../../src/http1/response-head.js";
-import { LaneLink } from "../../src/upstream-link/lane/link.js";
-import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../../src/upstream-link/link.js";
+import { LaneLink } from "../../src/upstream-lane/lane-upstream.js";
+import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../../src/upstreams/upstream-link.js";
 import { FakeTransport } from "./fake-transport.js";
 
 export const HEAD_LIMITS = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 100_000_000 };

@@ -1,6 +1,6 @@
 /** Arbitrary frames of a lane, and bytes cut anywhere. */
 import fc from "fast-check";
-import { BOUNDS, Frame, HEADER_BYTES } from "../../src/upstream-link/lane/protocol.js";
+import { BOUNDS, Frame, HEADER_BYTES } from "../../src/upstream-lane/protocol.js";
 
 export interface AnyFrame {
   type: number;

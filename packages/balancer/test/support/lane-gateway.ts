@@ -14,8 +14,8 @@ import {
   REQUEST_UPGRADE,
   RESPONSE_END,
   RESPONSE_LENGTH,
-} from "../../src/upstream-link/lane/protocol.js";
-import { AnswerReader, type AnswerSink } from "./answer-reader.js";
+} from "../../src/upstream-lane/protocol.js";
+import { AnswerReader, type AnswerSink } from "./response-reader.js";
 import { type HeardFrame, ScriptedLaneConnection, type ScriptedRequest } from "./scripted-lane.js";
 import type { UpstreamConnection, UpstreamSocket } from "./scripted-upstream.js";
 

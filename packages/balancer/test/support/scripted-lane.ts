@@ -1,6 +1,6 @@
 /** An upstream that speaks the lane: keeps every frame it gets, and answers as a test tells it. */
 import net from "node:net";
-import { Frame, HEADER_BYTES, LANE_VERSION, MAGIC } from "../../src/upstream-link/lane/protocol.js";
+import { Frame, HEADER_BYTES, LANE_VERSION, MAGIC } from "../../src/upstream-lane/protocol.js";
 import { Changes } from "./changes.js";
 import { frameBytes } from "./lane-frames.js";
 

@@ -1,4 +1,4 @@
-"""What an instance counts of its requests: totals, and latencies in the buckets of packages/link/src/histogram.ts."""
+"""What an instance counts of its requests: totals, and latencies in the buckets of packages/wire/src/control/histogram.ts."""
 
 import _thread
 

@@ -116,7 +116,7 @@ def unfinished():
 
 
 def stats():
-    """As DeferredStats of packages/link/src/messages.ts."""
+    """As DeferredStats of packages/wire/src/control/messages.ts."""
     try:
         oldest_ms = round((monotonic() - _jobs[0][3]) * 1000)
     except IndexError:

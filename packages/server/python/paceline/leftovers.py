@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-# As SPAWN_MARK of packages/link/src/messages.ts.
+# As SPAWN_MARK of packages/wire/src/control/messages.ts.
 TAG_NAME = b"PACELINE_SPAWN="
 LINK_NAME = b"PACELINE_LINK="
 

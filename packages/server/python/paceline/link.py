@@ -1,4 +1,4 @@
-"""The instance's end of the link to its supervisor (packages/link/src/messages.ts): a daemon thread, since a view would block it."""
+"""The instance's end of the link to its supervisor (packages/wire/src/control/messages.ts): a daemon thread, since a view would block it."""
 
 import _thread
 import faulthandler

@@ -1,6 +1,6 @@
 /** A body that is read from a file: no further than the balancer takes it, and the file is closed whatever happens. */
 import { expect, it } from "vitest";
-import type { LentFile } from "../static/lent-file.js";
+import type { LentFile } from "../kinds/static/lent-file.js";
 import { type BodyLane, BodySender } from "./body-sender.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "./protocol.js";

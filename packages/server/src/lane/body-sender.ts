@@ -1,8 +1,8 @@
 /** Sends the body of one answer as far as the balancer takes it, in turns with those of the others. */
-import type { LentFile } from "../static/lent-file.js";
-import type { BlockWriter } from "./answer-body.js";
+import type { LentFile } from "../kinds/static/lent-file.js";
 import type { FrameBuffer } from "./frame-buffer.js";
 import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "./protocol.js";
+import type { BlockWriter } from "./response-body.js";
 
 /** Blocks up to this size wait for the flush where they are copied to; a larger one waits for its turn. */
 export const SMALL_BODY_BYTES = 16_384;

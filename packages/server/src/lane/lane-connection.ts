@@ -1,16 +1,16 @@
 /** One lane, on the instance's side: takes the balancer's frames apart, begins requests, and writes what each turn produced in one call. */
-import type { FetchHandler } from "../app.js";
-import type { ServerLimits } from "../limits.js";
-import type { RequestCounter } from "../request-counter.js";
-import { LONG_TURN_MS } from "../runtime/running-server.js";
-import type { AnswerReader } from "./answers.js";
+import type { FetchHandler } from "../app/app.js";
+import { LONG_TURN_MS } from "../http1/running-server.js";
+import type { ServerLimits } from "../process/limits.js";
+import type { RequestCounter } from "../process/request-counter.js";
 import { FrameDecoder, type FrameSink, readUint32 } from "./frame-decoder.js";
 import { LaneOutput } from "./lane-output.js";
 import type { LaneSocket, LaneSocketOwner } from "./lane-socket.js";
 import type { LaneStream } from "./lane-stream.js";
 import { FrameType, LANE_VERSION, MAGIC, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
-import type { WorkMark } from "./work-mark.js";
+import type { AnswerReader } from "./responses.js";
+import type { WorkMark } from "./scoreboard.js";
 
 /** What a lane needs to serve requests. */
 export interface RequestServices {

@@ -1,6 +1,7 @@
 /** The Headers of a request from the lane: a look-up reads the head's text; anything more makes the platform's own. */
+
+import { standIn } from "./lazy-wrapper.js";
 import type { LaneRequestHead } from "./request-head.js";
-import { standIn } from "./stand-in.js";
 
 const NativeHeaders = globalThis.Headers;
 

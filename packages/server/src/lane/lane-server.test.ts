@@ -4,10 +4,10 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { DEFAULT_LIMITS } from "../limits.js";
-import type { AnswerReader } from "./answers.js";
+import { DEFAULT_LIMITS } from "../process/limits.js";
 import { loadStreams } from "./lane-connection.js";
 import { serveLanes } from "./lane-server.js";
+import type { AnswerReader } from "./responses.js";
 
 const ANSWERS: AnswerReader = {
   isAnswer: (value): value is Response => value instanceof Response,

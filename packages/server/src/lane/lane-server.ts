@@ -1,14 +1,14 @@
 /** Serves over lanes: a fetch app's requests, or control alone beside the HTTP/1.1 of a Node handler. The balancers are the only clients. */
-import { workMarkPath } from "@paceline/link";
-import type { FetchHandler } from "../app.js";
-import { RequestCounter } from "../request-counter.js";
-import { listenError } from "../runtime/listen-error.js";
-import type { RunningServer, RuntimeOptions } from "../runtime/running-server.js";
-import type { AnswerReader } from "./answers.js";
+import { workMarkPath } from "@paceline/wire";
+import type { FetchHandler } from "../app/app.js";
+import { listenError } from "../http1/listen-error.js";
+import type { RunningServer, RuntimeOptions } from "../http1/running-server.js";
+import { RequestCounter } from "../process/request-counter.js";
 import { LaneConnection, type LaneServices, loadStreams, type RequestServices } from "./lane-connection.js";
 import { LaneNumbers } from "./lane-numbers.js";
 import { type LaneListener, listenForLanes } from "./lane-socket.js";
-import { removeMark, WorkMark } from "./work-mark.js";
+import type { AnswerReader } from "./responses.js";
+import { removeMark, WorkMark } from "./scoreboard.js";
 
 /** The lanes of one server. */
 class Lanes {

@@ -1,6 +1,6 @@
 /** Lane sockets on Bun, whose `write` takes part of the bytes and keeps none. */
-import { leaveToCollector } from "@paceline/link";
-import { withPrivateUmask } from "../unix-socket.js";
+import { leaveToCollector } from "@paceline/wire";
+import { withPrivateUmask } from "../process/unix-socket.js";
 import type { LaneListener, LaneSocket, LaneSocketOwner, OnLane } from "./lane-socket.js";
 
 type State = "open" | "ending" | "closed";

@@ -1,6 +1,6 @@
 /** Lane sockets on node:net. */
 import { createServer, type Socket } from "node:net";
-import { withPrivateUmask } from "../unix-socket.js";
+import { withPrivateUmask } from "../process/unix-socket.js";
 import type { LaneListener, LaneSocket, LaneSocketOwner, OnLane } from "./lane-socket.js";
 
 class NodeLaneSocket implements LaneSocket {

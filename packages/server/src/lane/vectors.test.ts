@@ -1,15 +1,15 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { LANE_NUMBER, LaneBench, turnEnd } from "../../test/support/lane-bench.js";
 import { type FrameVector, VECTORS, vector } from "../../test/support/lane-vectors.js";
-import type { FetchHandler } from "../app.js";
-import { type AnswerReader, prepareAnswers } from "./answers.js";
+import type { FetchHandler } from "../app/app.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder, readUint32 } from "./frame-decoder.js";
 import { loadStreams } from "./lane-connection.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
 import { FrameType, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
-import type { WorkMark } from "./work-mark.js";
+import { type AnswerReader, prepareAnswers } from "./responses.js";
+import type { WorkMark } from "./scoreboard.js";
 
 const bytesOf = (hex: string) => Buffer.from(hex, "hex");
 const named = (list: FrameVector[], ...types: string[]) => list.filter(({ type }) => types.includes(type));

@@ -1,13 +1,13 @@
 /** Says whose a fleet may be that this user cannot reach, so that nothing is called stopped without having been looked at. */
 import { lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { hasSocketBelow } from "@paceline/link/unix-sockets";
+import { hasSocketBelow } from "@paceline/wire/unix-sockets";
 import { findConfigFile } from "../config/find.js";
 import { runDirName } from "../run-dir/identity.js";
 import { stateFolder, stateFolderOf } from "../run-dir/place.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
+import { fitsSocketAddress } from "../run-dir/socket-path.js";
 import { userName } from "../run-dir/users.js";
-import { fitsSocketAddress } from "../socket-path.js";
 
 /**
  * One line when another user has the fleet, or may have it: the owner of the folder, and root.

@@ -3,8 +3,8 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
-import { inheritable, runtimeCommand } from "../runtime-command.js";
-import type { Runtimes } from "../runtimes.js";
+import { inheritable, runtimeCommand } from "../runtime/runtime-command.js";
+import type { Runtimes } from "../runtime/runtimes.js";
 
 /** What an app prints is not asked for; its last lines are, when it fails. */
 const MAX_OUTPUT_CHARACTERS = 64 << 10;
@@ -55,7 +55,7 @@ function taskOf({ runs, launch, runtime }: PoolConfig, runtimes: Runtimes): [str
   return [command, ...args, json];
 }
 
-const LOAD_ONLY = fileURLToPath(new URL("check/bundle/load-only.js", import.meta.resolve("@paceline/server")));
+const LOAD_ONLY = fileURLToPath(import.meta.resolve("@paceline/server/load-only"));
 
 function run(
   [program, ...args]: [string, ...string[]],

@@ -3,7 +3,7 @@ import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js
 import { ConfigError } from "../config/problems.js";
 import { type FleetIdentity, identityOf, writtenCwd } from "../run-dir/identity.js";
 import { runDirOf } from "../run-dir/place.js";
-import { findRuntimes, type Runtimes } from "../runtimes.js";
+import { findRuntimes, type Runtimes } from "../runtime/runtimes.js";
 import type { StartOptions } from "./commands/start.js";
 import { readHandover } from "./handover.js";
 

@@ -8,7 +8,7 @@ import { ControlServer } from "../control/server.js";
 import { stateFolder } from "../run-dir/place.js";
 import { pruneRunDirs, registerElsewhere } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
-import { createSupervisor, type Supervisor } from "../shell/supervisor.js";
+import { createSupervisor, type Supervisor } from "../supervisor.js";
 import { watchClient } from "./client-presence.js";
 import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";

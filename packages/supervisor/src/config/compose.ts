@@ -1,6 +1,6 @@
 /** Makes a fleet of a configuration: reads it, lays over it what the command line says, checks it and fills in the rest. */
 import type { FleetConfig, RuntimeName } from "../core/model.js";
-import type { Runtimes } from "../runtimes.js";
+import type { Runtimes } from "../runtime/runtimes.js";
 import type { FleetSource } from "./find.js";
 import { POOL_KINDS } from "./kinds/index.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";

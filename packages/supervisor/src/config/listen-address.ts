@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import type { ListenAddress } from "../core/model.js";
-import { fitsSocketAddress, MAX_SOCKET_PATH_BYTES } from "../socket-path.js";
+import { fitsSocketAddress, MAX_SOCKET_PATH_BYTES } from "../run-dir/socket-path.js";
 
 /** How long the system's directory of groups may take to answer, in milliseconds. */
 const GROUP_TIMEOUT_MS = 5000;

@@ -10,7 +10,7 @@ import type {
   ProcessPolicy,
   RuntimeName,
 } from "../core/model.js";
-import type { Runtimes } from "../runtimes.js";
+import type { Runtimes } from "../runtime/runtimes.js";
 import { readEnvironment } from "./environment.js";
 import { defaultsOf } from "./fields.js";
 import { resolveHealth } from "./health.js";

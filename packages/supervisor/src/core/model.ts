@@ -77,7 +77,7 @@ export interface RecycleLimits {
   jitter: number;
 }
 
-/** What a balancer has to know of a pool's kind; see SnapshotPool in @paceline/link. */
+/** What a balancer has to know of a pool's kind; see SnapshotPool in @paceline/wire. */
 export interface RelayTraits {
   internalRoots?: string[];
   sendsFiles?: boolean;
@@ -102,7 +102,7 @@ export interface PoolConfig {
   /** How long an instance that limits its concurrency may send nothing of a response that it owes; 0: for ever. */
   requestTimeoutMs: number;
   instances: number;
-  /** See SnapshotPool.routes in @paceline/link. */
+  /** See SnapshotPool.routes in @paceline/wire. */
   routes: string[];
   /** Whether its instances see paths without the prefix of the route. */
   stripPrefix: boolean;
@@ -143,7 +143,7 @@ export interface BalancerConfig {
   /** Whether each request is a line of the log. */
   accessLog: boolean;
   policy: ProcessPolicy;
-  /** BalancerLimits of @paceline/link, all filled in. */
+  /** BalancerLimits of @paceline/wire, all filled in. */
   limits: Record<string, number>;
   maxOutputBytes: number;
 }

@@ -6,7 +6,7 @@ import type { RelayTraits } from "./model.js";
 /** With more failures in a row than these a pool is not waited for: its requests would pile up for nothing. */
 const MAX_AWAITED_FAILURES = 2;
 
-/** One pool as a balancer sees it; the same shape as SnapshotPool of @paceline/link. */
+/** One pool as a balancer sees it; the same shape as SnapshotPool of @paceline/wire. */
 export interface PoolView {
   name: string;
   routes: string[];

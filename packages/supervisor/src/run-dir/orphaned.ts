@@ -1,6 +1,6 @@
 /** What is said of a fleet whose supervisor was killed: since when, until when, and what can be done. */
 import { statSync } from "node:fs";
-import { lostMarkPath } from "@paceline/link";
+import { lostMarkPath } from "@paceline/wire";
 import type { FleetRecord } from "./record.js";
 
 export function describeOrphans(record: FleetRecord | undefined, linkSocket: string, count: number): string {

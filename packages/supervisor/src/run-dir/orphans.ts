@@ -1,9 +1,9 @@
 /** The processes of a fleet whose supervisor was killed: which they are, and how they are ended from outside. */
 import { readFileSync } from "node:fs";
-import { LINK_ENVIRONMENT, SPAWN_MARK } from "@paceline/link";
-import { attempt, endAll, endStrays, processesOf, readProcessTable, spawnTagOf } from "@paceline/link/processes";
+import { LINK_ENVIRONMENT, SPAWN_MARK } from "@paceline/wire";
+import { attempt, endAll, endStrays, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
-import { fleetTag } from "../fleet-tag.js";
+import { fleetTag } from "./fleet-tag.js";
 import { identify, isRunning, type ProcessIdentity } from "./process-identity.js";
 
 export interface Orphan {

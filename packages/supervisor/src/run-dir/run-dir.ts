@@ -1,15 +1,15 @@
 /** The directory in which one supervisor keeps its sockets, its log and its children's output: how it is taken and given back. */
 import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { lostMarkPath } from "@paceline/link";
-import { removeStaleSocket, socketFileAt } from "@paceline/link/socket-file";
+import { lostMarkPath } from "@paceline/wire";
+import { removeStaleSocket, socketFileAt } from "@paceline/wire/socket-file";
 import { PacelineError } from "../errors.js";
-import type { RunDirPaths } from "../shell/run-dir-paths.js";
-import { fitsSocketAddress } from "../socket-path.js";
 import { takeLock } from "./lock.js";
 import { describeOrphans } from "./orphaned.js";
 import { endLeftovers, endOrphans, findOrphans } from "./orphans.js";
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
+import type { RunDirPaths } from "./run-dir-paths.js";
+import { fitsSocketAddress } from "./socket-path.js";
 import { distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 import { writeDraft } from "./write-file.js";
 

@@ -14,7 +14,7 @@ export const check: DefineCommand = (program, action) => {
     action(async (target: string, options: JsonOption & TimeoutOption & { load: boolean }) => {
       const [{ loadFleet }, { findRuntimes }, { describeFleet }] = await Promise.all([
         import("../../config/load.js"),
-        import("../../runtimes.js"),
+        import("../../runtime/runtimes.js"),
         import("../describe-fleet.js"),
       ]);
       const timeoutMs = milliseconds(options.timeout);

@@ -2,10 +2,9 @@
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { constants } from "node:os";
-import { dirname, join } from "node:path";
 import type { RuntimeName } from "../../core/model.js";
 import { ignoresHangup } from "../../hangup.js";
-import { runtimeCommand } from "../../runtime-command.js";
+import { runtimeCommand } from "../../runtime/runtime-command.js";
 import { EXIT, type ExitStatus } from "../exit-status.js";
 import { printError } from "../output.js";
 import type { DefineCommand } from "../program.js";
@@ -23,7 +22,7 @@ export const serve: DefineCommand = (program, action) => {
       action(async (): Promise<ExitStatus> => {
         // As they were written: the parser of command lines would take the -- out.
         const given = process.argv.slice(process.argv.indexOf("serve") + 1);
-        const { findRuntimes } = await import("../../runtimes.js");
+        const { findRuntimes } = await import("../../runtime/runtimes.js");
         const runtimes = findRuntimes();
         const { runtime, rest } = takeRuntime(given);
         const isProxy = rest.some((arg) => arg === "--proxy" || arg.startsWith("--proxy="));
@@ -39,7 +38,7 @@ export const serve: DefineCommand = (program, action) => {
     );
 };
 
-const SERVER = join(dirname(createRequire(import.meta.url).resolve("@paceline/server")), "bundle", "bin.js");
+const SERVER = createRequire(import.meta.url).resolve("@paceline/server/bin");
 
 function takeRuntime(args: string[]): { runtime: string | undefined; rest: string[] } {
   const ours = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;

@@ -1,7 +1,7 @@
 /** What a kind of pool is: its keys, what it makes of them, and what its instances are started with. */
 import type { z } from "zod";
 import type { Launch, RelayTraits, RuntimeName } from "../../core/model.js";
-import type { Runtimes } from "../../runtimes.js";
+import type { Runtimes } from "../../runtime/runtimes.js";
 
 export type Fields = Record<string, z.ZodType>;
 

@@ -32,7 +32,7 @@ export function launchPython(given: string | undefined, { baseDir, searchPath, r
   return { command: typeof found === "string" ? found : "", args: [PYTHON_ENTRY] };
 }
 
-const PYTHON_ENTRY = fileURLToPath(new URL("../python/start.py", import.meta.resolve("@paceline/server")));
+const PYTHON_ENTRY = fileURLToPath(import.meta.resolve("@paceline/server/python"));
 
 function problemWith(command: string, cwd: string): string | undefined {
   // Words that Python 2 understands too.

@@ -1,0 +1,88 @@
+/** A client's connection without sockets: what it may make the balancer hold. */
+import { expect, it } from "vitest";
+import { LIMITS } from "../../test/support/balancer-process.js";
+import { FakeConnection } from "../../test/support/fake-transport.js";
+import { Deadlines } from "../deadlines.js";
+import { BufferBudget } from "../exchange/buffer-budget.js";
+import type { Relay } from "../exchange/relay.js";
+import { Forwarded } from "../http1/forwarded.js";
+import { HeadWriter } from "../http1/head-writer.js";
+import { RequestHead } from "../http1/request-head.js";
+import { Router } from "../routing/router.js";
+import { Counters } from "../stats/counters.js";
+import { Http1ClientLink } from "./http1.js";
+import { TurnShare } from "./turn-share.js";
+
+/** Answered 404 by a balancer that has no route. */
+const READ = Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4000));
+
+function bench(budget: BufferBudget) {
+  const relay = {
+    limits: LIMITS,
+    budget,
+    turnShare: new TurnShare(),
+    deadlines: new Deadlines(),
+    counters: new Counters(),
+    forwarded: new Forwarded([]),
+    requestHead: new RequestHead(LIMITS),
+    answerWriter: new HeadWriter(LIMITS.maxHeadBytes),
+    router: new Router([]),
+    isDraining: false,
+  } as unknown as Relay;
+  const gone: Http1ClientLink[] = [];
+  const open = (room = 0) => {
+    const connection = new FakeConnection();
+    connection.room = room;
+    const link = new Http1ClientLink(relay, connection, relay.forwarded.peer("127.0.0.1", false), (it) =>
+      gone.push(it),
+    );
+    connection.owner = link;
+    return connection;
+  };
+  const turns = async (count = 200) => {
+    for (let n = 0; n < count; n++) await new Promise((resolve) => setImmediate(resolve));
+  };
+  return { relay, gone, open, turns };
+}
+
+it("answers what many clients have pipelined in turn, and a single request at once", async () => {
+  const { relay, open, turns } = bench(new BufferBudget(100_000_000));
+  const clients = Array.from({ length: 100 }, () => open(Number.POSITIVE_INFINITY));
+  for (const client of clients) client.owner.onData(Buffer.from(READ));
+  // The first of each, and what all of them share.
+  expect(relay.counters.requestsTotal).toBeLessThanOrEqual(100 + 256);
+  const ordinary = open(Number.POSITIVE_INFINITY);
+  ordinary.owner.onData(Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+  expect(ordinary.take().length).toBeGreaterThan(0);
+  await turns(30);
+  const answered = clients.map((client) => client.take().length);
+  expect(Math.min(...answered)).toBeGreaterThan(0);
+  for (const client of clients.slice(1)) client.owner.onClose();
+  await turns();
+  expect(clients[0]?.take().toString("latin1").match(/404/g)?.length).toBeGreaterThan(3000);
+});
+
+it("counts what is sent ahead in the budget for slow clients, cuts whoever exceeds it, and gives it back", async () => {
+  const budget = new BufferBudget(300_000);
+  const { relay, gone, open, turns } = bench(budget);
+  const first = open();
+  first.owner.onData(Buffer.from(READ));
+  await turns();
+  expect(first.waitingBytes).toBeGreaterThan(65_536);
+  expect(first.waitingBytes).toBeLessThan(70_000);
+  first.owner.onData(Buffer.from(READ));
+  expect(budget.take(50_000)).toBe(false);
+  expect(first.isClosed).toBe(false);
+  const second = open();
+  second.owner.onData(Buffer.from(READ));
+  await turns();
+  second.owner.onData(Buffer.from(READ));
+  expect([second.isClosed, gone.length]).toEqual([true, 1]);
+  // Once the first has read, all that it sent is answered, and nothing of it counts any more.
+  for (let n = 0; n < 300 && relay.counters.requestsTotal < 8000; n++) {
+    first.drain();
+    await turns();
+  }
+  expect(first.isClosed).toBe(false);
+  expect(budget.take(300_000)).toBe(true);
+});

@@ -1,0 +1,40 @@
+/** The answers that the balancer gives itself: refused heads, no instance ready, an upstream that failed. */
+
+import { REASONS } from "@paceline/wire/reasons";
+
+export type LocalStatus = 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
+
+export interface LocalAnswerOptions {
+  keepAlive: boolean;
+  clientMinorVersion: 0 | 1;
+  /** A HEAD gets the head alone. */
+  isHead: boolean;
+}
+
+/** Seconds after which a client that got a 503 may try again: about the time an instance takes to come back. */
+const RETRY_AFTER_SECONDS = 1;
+
+/** A line of text. */
+function bodyOf(status: LocalStatus): string {
+  return `${status} ${REASONS[status]}\n`;
+}
+
+/** How long its body is as it is sent. */
+export function localBodyBytes(status: LocalStatus, isHead: boolean): number {
+  return isHead ? 0 : bodyOf(status).length;
+}
+
+/** The whole answer, head and a line of text. */
+export function localAnswer(status: LocalStatus, options: LocalAnswerOptions): Uint8Array {
+  const body = bodyOf(status);
+  const connection = options.keepAlive ? (options.clientMinorVersion === 0 ? "keep-alive" : "") : "close";
+  const lines = [
+    `HTTP/1.1 ${status} ${REASONS[status]}`,
+    "Content-Type: text/plain; charset=utf-8",
+    `Content-Length: ${body.length}`,
+    `Date: ${new Date().toUTCString()}`,
+  ];
+  if (status === 503) lines.push(`Retry-After: ${RETRY_AFTER_SECONDS}`);
+  if (connection !== "") lines.push(`Connection: ${connection}`);
+  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n${options.isHead ? "" : body}`, "latin1");
+}

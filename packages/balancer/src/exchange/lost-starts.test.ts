@@ -1,0 +1,76 @@
+import { describe, expect, it } from "vitest";
+import type { Upstream } from "../upstreams/upstream.js";
+import type { UpstreamLoss } from "../upstreams/upstream-link.js";
+import { LostStarts } from "./lost-starts.js";
+import { PoisonBook } from "./poison.js";
+import type { Relay } from "./relay.js";
+
+/** A loss: of what kind, whether it was the only one there, and whether the upstream drained. */
+type Loss = [loss: UpstreamLoss, isOnly: boolean, isDraining?: boolean];
+
+const [ALONE, AMONG_OTHERS, DRAINING] = [true, false, true];
+
+/** For how many processes the request is held to be what ended them. */
+function blamed(losses: Loss[], knownBefore = 0): number {
+  const processes = new Set<string>();
+  const poison = new PoisonBook(() => {});
+  for (let n = 0; n < knownBefore; n++) poison.record("web", "GET /x", `before#${n}`, 0);
+  const { record } = poison;
+  poison.record = (pool, request, process, now) => {
+    processes.add(process);
+    record.call(poison, pool, request, process, now);
+  };
+  const lost = new LostStarts({ poison, deadlines: { now: 0 } } as unknown as Relay);
+  for (const [at, [loss, isOnly, isDraining = false]] of losses.entries()) {
+    lost.note(
+      loss,
+      { id: `web.${at}#1`, isDraining: () => isDraining } as unknown as Upstream,
+      isOnly,
+      "web",
+      "GET /x",
+    );
+  }
+  expect(lost.count).toBe(losses.length);
+  return processes.size;
+}
+
+describe("a request that was lost where it may have started is held to be what ended the process", () => {
+  const cases: [string, Loss[], number, number?][] = [
+    ["if it was the only one there", [["lost", ALONE]], 1],
+    ["if its handler was being called", [["fatal", AMONG_OTHERS]], 1],
+    ["not if it is one of several", [["lost", AMONG_OTHERS]], 0],
+    [
+      "if it is one of several for the second time, of both then",
+      [
+        ["lost", AMONG_OTHERS],
+        ["lost", AMONG_OTHERS],
+      ],
+      2,
+    ],
+    ["if it is one of several and known for it", [["lost", AMONG_OTHERS]], 1, 2],
+    ["not if another's handler was being called", [["bystander", ALONE]], 0],
+    [
+      "not for the second time either",
+      [
+        ["bystander", AMONG_OTHERS],
+        ["bystander", AMONG_OTHERS],
+      ],
+      0,
+    ],
+    ["not if the process only fell silent", [["stalled", ALONE]], 0],
+    ["not if the connection may have been closed before", [["stale", ALONE]], 0],
+    [
+      "then with the next loss, of both",
+      [
+        ["stale", ALONE],
+        ["lost", ALONE],
+      ],
+      2,
+    ],
+    ["not if the process drained", [["lost", ALONE, DRAINING]], 0],
+    ["though it drained, if it was running this", [["fatal", ALONE, DRAINING]], 1],
+  ];
+  it.each(cases)("%s", (_, losses, count, knownBefore) => {
+    expect(blamed(losses, knownBefore)).toBe(count);
+  });
+});

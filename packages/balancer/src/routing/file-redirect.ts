@@ -1,0 +1,150 @@
+/** Responses that name a file for the balancer to send in their place: X-Accel-Redirect and X-Sendfile, into internal pools. */
+import { posix } from "node:path";
+import { BYTE_CLASS, equalsIgnoringCase, IS_TARGET } from "../http1/bytes.js";
+import { FieldKind } from "../http1/field-table.js";
+import type { RequestHead } from "../http1/request-head.js";
+import { ResponseHead } from "../http1/response-head.js";
+import type { Pool } from "../upstreams/pool.js";
+import type { Router } from "./router.js";
+
+/** The pools that no client reaches. */
+export interface InternalPools {
+  readonly router: Router<Pool>;
+  /** Their folders, and the path under which each is reached. */
+  readonly roots: readonly { folder: string; path: string }[];
+}
+
+/** What an upstream wants sent in the place of its body. */
+export type NamedFile = { header: "X-Accel-Redirect" | "X-Sendfile"; value: string };
+
+const ACCEL_REDIRECT = Buffer.from("x-accel-redirect");
+const SENDFILE = Buffer.from("x-sendfile");
+const HASH = 35;
+const UNRESERVED = /[^A-Za-z0-9\-._~/]/g;
+
+/** The file that a response names. The fields that do are taken out of it: no client gets to see them. */
+export function takeNamedFile({ fields, bytes }: ResponseHead): NamedFile | undefined {
+  let named: NamedFile | undefined;
+  for (let i = 0; i < fields.count; i++) {
+    const start = fields.nameStart(i);
+    const end = fields.nameEnd(i);
+    const isAccel = end - start === ACCEL_REDIRECT.length && equalsIgnoringCase(bytes, start, end, ACCEL_REDIRECT);
+    if (!isAccel && !(end - start === SENDFILE.length && equalsIgnoringCase(bytes, start, end, SENDFILE))) continue;
+    fields.kinds[i] = FieldKind.HOP;
+    named ??= { header: isAccel ? "X-Accel-Redirect" : "X-Sendfile", value: fields.value(i) };
+  }
+  return named;
+}
+
+/** The target in an internal pool; undefined where there can be none. */
+export function targetOf({ header, value }: NamedFile, { roots }: InternalPools): Buffer | undefined {
+  if (!value.startsWith("/")) return undefined;
+  if (header === "X-Accel-Redirect") return Buffer.from(escaped(Buffer.from(value, "latin1")), "latin1");
+  const file = posix.normalize(value);
+  for (const { folder, path } of roots) {
+    const within = folder.endsWith("/") ? folder : `${folder}/`;
+    if (!file.startsWith(within)) continue;
+    return Buffer.from(path + file.slice(within.length).replace(UNRESERVED, percent), "latin1");
+  }
+  return undefined;
+}
+
+/** A path with escapes, in which what cannot stand in a target is escaped too. */
+function escaped(bytes: Buffer): string {
+  let text = "";
+  for (const byte of bytes) {
+    const isTarget = ((BYTE_CLASS[byte] as number) & IS_TARGET) !== 0 && byte < 128 && byte !== HASH;
+    text += isTarget ? String.fromCharCode(byte) : percent(String.fromCharCode(byte));
+  }
+  return text;
+}
+
+function percent(character: string): string {
+  return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
+}
+
+/** Makes of a request that was parsed the one that the internal pool gets: without a body, with the conditions and ranges that came. */
+export function asRequestForFile(head: RequestHead): void {
+  head.scheme = undefined;
+  if (!head.isHead) head.method = "GET";
+  head.framing = "none";
+  head.contentLength = 0;
+  head.expectsContinue = head.isUpgrade = false;
+  const { fields } = head;
+  for (let i = 0; i < fields.count; i++) {
+    switch (fields.kinds[i]) {
+      case FieldKind.CONTENT_LENGTH:
+      case FieldKind.TRANSFER_ENCODING:
+      case FieldKind.EXPECT:
+      case FieldKind.UPGRADE:
+        fields.kinds[i] = FieldKind.HOP;
+    }
+  }
+}
+
+/** Fields of the app's response that describe the body that it did not send. */
+const OF_ITS_BODY = new Set([
+  ...["accept-ranges", "content-encoding", "content-length", "content-range", "content-md5", "digest", "etag"],
+  ...["last-modified", "transfer-encoding", "date", "server", "trailer"],
+]);
+/** Of these several may be. */
+const REPEATED = new Set(["set-cookie", "vary", "link", "www-authenticate"]);
+/** With a 304 goes only what says something of the cached response; with an error only the cookies. */
+const WITH_304 = new Set(["set-cookie", "vary", "cache-control", "expires"]);
+const WITH_ERROR = new Set(["set-cookie"]);
+
+/** One for the process; its bytes are read before another is made. */
+const merged = new ResponseHead();
+
+/** What the response that named a file leaves for the one that has it. */
+export class FileRedirect {
+  readonly status: number;
+  private readonly kept: { name: string; line: string }[] = [];
+
+  constructor(
+    head: ResponseHead,
+    readonly file: NamedFile,
+  ) {
+    this.status = head.status;
+    for (const field of fieldsOf(head)) if (!OF_ITS_BODY.has(field.name)) this.kept.push(field);
+  }
+
+  /** The head of the file's response with the app's own fields in it. */
+  merge(head: ResponseHead): ResponseHead {
+    const allowed = head.status === 304 ? WITH_304 : head.status >= 300 ? WITH_ERROR : undefined;
+    const own = fieldsOf(head);
+    const isMultipart = own.some(
+      ({ name, line }) => name === "content-type" && /^[^:]*:\s*multipart\/byteranges/i.test(line),
+    );
+    const added = this.kept.filter(
+      ({ name, line }) =>
+        (allowed === undefined || allowed.has(name)) &&
+        // An empty one leaves the type to the file's name.
+        !(name === "content-type" && (isMultipart || /:\s*$/.test(line))),
+    );
+    const replaced = new Set(added.map(({ name }) => name).filter((name) => !REPEATED.has(name)));
+    const lines = [...own.filter(({ name }) => !replaced.has(name)), ...added].map(({ line }) => line);
+    const reason = Buffer.from(head.bytes.subarray(head.reasonStart, head.reasonEnd)).toString("latin1");
+    const text = `HTTP/1.1 ${head.status} ${reason}\r\n${lines.map((line) => `${line}\r\n`).join("")}\r\n`;
+    const bytes = Buffer.from(text, "latin1");
+    // Of two heads that were well there can be one that is too long.
+    if (merged.parse(bytes, 0, bytes.length, true) < 0) return head;
+    merged.framing = head.framing;
+    merged.contentLength = head.contentLength;
+    merged.hasNoReason = head.hasNoReason;
+    return merged;
+  }
+}
+
+/** Those that pass, with their names in lower case. */
+function fieldsOf({ fields, bytes }: ResponseHead): { name: string; line: string }[] {
+  const list: { name: string; line: string }[] = [];
+  for (let i = 0; i < fields.count; i++) {
+    const kind = fields.kinds[i];
+    if (kind === FieldKind.HOP || kind === FieldKind.CONNECTION || kind === FieldKind.UPGRADE) continue;
+    if (kind === FieldKind.CONTENT_LENGTH || kind === FieldKind.TRANSFER_ENCODING) continue;
+    const line = Buffer.from(bytes.subarray(fields.nameStart(i), fields.valueEnd(i))).toString("latin1");
+    list.push({ name: line.slice(0, fields.nameEnd(i) - fields.nameStart(i)).toLowerCase(), line });
+  }
+  return list;
+}

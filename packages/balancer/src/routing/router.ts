@@ -1,0 +1,135 @@
+/** Finds the route that fits a request's host and path: an exact host before a wildcard before any, then the longest prefix. */
+import { LOWER } from "../http1/bytes.js";
+import { decodeForMatch, normalizePath } from "./request-path.js";
+
+/** What a router is made of. */
+export interface RouteSpec<Target> {
+  /** Such as `/`, `/api/`, `example.com/docs/` or `*.example.com/`. */
+  text: string;
+  target: Target;
+  /** Whether the target sees paths without the route's prefix. */
+  stripPrefix?: boolean;
+}
+
+export interface Route<Target> {
+  readonly target: Target;
+  /** As matched: decoded, and without its last slash; empty for `/`. */
+  readonly prefix: Uint8Array;
+  /** How many segments the prefix has. */
+  readonly segments: number;
+  /** What is taken off paths, as a field of a head tells it; undefined where nothing is. */
+  readonly stripped: Uint8Array | undefined;
+}
+
+/** The routes of one host, the longest prefix first. */
+interface HostRoutes<Target> {
+  /** Lower case; empty for any host. `*.example.com` is kept as `.example.com`. */
+  host: string;
+  hostBytes: Uint8Array;
+  isWildcard: boolean;
+  routes: Route<Target>[];
+}
+
+const COLON = 58;
+const DOT = 46;
+const BRACKET = 91;
+const SLASH = 47;
+
+export class Router<Target> {
+  /** Where every request goes when there is one route and it is `/`; saves the look at host and path. */
+  readonly only: Route<Target> | undefined;
+  private readonly hosts: HostRoutes<Target>[] = [];
+  private readonly hasAddresses: boolean;
+
+  constructor(specs: readonly RouteSpec<Target>[]) {
+    for (const spec of specs) this.add(spec);
+    // Of all that fit a name an exact host is the longest, and none the shortest.
+    this.hosts.sort((a, b) => b.host.length - a.host.length);
+    for (const { routes } of this.hosts) routes.sort((a, b) => b.prefix.length - a.prefix.length);
+    const hasHosts = this.hosts.some(({ host }) => host !== "");
+    this.hasAddresses = this.hosts.some(({ host }) => host.startsWith("["));
+    const [first] = this.hosts[0]?.routes ?? [];
+    this.only = specs.length === 1 && !hasHosts && first?.segments === 0 ? first : undefined;
+  }
+
+  private add({ text, target, stripPrefix = false }: RouteSpec<Target>): void {
+    const slash = text.indexOf("/");
+    const isWildcard = text.startsWith("*.");
+    const host = text.slice(isWildcard ? 1 : 0, slash).toLowerCase();
+    let group = this.hosts.find((known) => known.host === host);
+    if (group === undefined) {
+      group = { host, hostBytes: Buffer.from(host, "latin1"), isWildcard, routes: [] };
+      this.hosts.push(group);
+    }
+    const path = text.slice(slash);
+    const normal = (normalizePath(path) ?? path).replace(/\/$/, "");
+    const prefix = Buffer.from(decodeForMatch(normal), "latin1");
+    const stripped = stripPrefix && normal !== "" ? Buffer.from(normal, "latin1") : undefined;
+    group.routes.push({ target, prefix, segments: normal.split("/").length - 1, stripped });
+  }
+
+  /**
+   * The route for a host, as it came, with a port or without, and a path, normalised and decoded.
+   * Allocates nothing, but for a host that is an IPv6 address where a route names one.
+   */
+  match(
+    host: Uint8Array,
+    hostStart: number,
+    hostEnd: number,
+    path: Uint8Array,
+    pathStart: number,
+    pathEnd: number,
+  ): Route<Target> | undefined {
+    let name = host;
+    let start = hostStart;
+    let end = endOfName(host, hostStart, hostEnd);
+    if (this.hasAddresses && host[hostStart] === BRACKET) {
+      name = canonicalAddress(host, hostStart, end);
+      start = 0;
+      end = name.length;
+    }
+    for (const group of this.hosts) {
+      if (!matchesHost(group, name, start, end)) continue;
+      for (const route of group.routes) if (matchesPath(route.prefix, path, pathStart, pathEnd)) return route;
+    }
+    return undefined;
+  }
+}
+
+/** Leaves out a port, and then the dot of a name that is written out to the root. */
+function endOfName(host: Uint8Array, start: number, end: number): number {
+  let at = end;
+  while (at > start && isDigit(host[at - 1] as number)) at--;
+  const nameEnd = at > start && host[at - 1] === COLON ? at - 1 : end;
+  return nameEnd > start + 1 && host[nameEnd - 1] === DOT ? nameEnd - 1 : nameEnd;
+}
+
+/** The one way to write an IPv6 address (RFC 5952), in brackets; what is none stays as it is. */
+function canonicalAddress(host: Uint8Array, start: number, end: number): Uint8Array {
+  const text = Buffer.from(host.subarray(start, end)).toString("latin1");
+  return URL.canParse(`http://${text}`)
+    ? Buffer.from(new URL(`http://${text}`).hostname, "latin1")
+    : host.slice(start, end);
+}
+
+function matchesHost(group: HostRoutes<unknown>, name: Uint8Array, start: number, end: number): boolean {
+  const { hostBytes, isWildcard } = group;
+  const { length } = hostBytes;
+  if (length === 0) return true;
+  // A wildcard stands for one label and more.
+  if (isWildcard ? end - start <= length : end - start !== length) return false;
+  for (let i = 1; i <= length; i++) if (LOWER[name[end - i] as number] !== hostBytes[length - i]) return false;
+  return true;
+}
+
+/** Whether the path is the prefix, or goes on with another segment behind it. */
+function matchesPath(prefix: Uint8Array, path: Uint8Array, start: number, end: number): boolean {
+  const { length } = prefix;
+  if (end - start < length) return false;
+  for (let i = 0; i < length; i++) if (path[start + i] !== prefix[i]) return false;
+  return end - start === length || path[start + length] === SLASH;
+}
+
+function isDigit(byte: number): boolean {
+  return byte >= 48 && byte <= 57;
+}

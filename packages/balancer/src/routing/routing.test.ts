@@ -1,0 +1,99 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { Deadlines } from "../deadlines.js";
+import { RoundRobin } from "../upstreams/policies/round-robin.js";
+import { WaitingRoom } from "../upstreams/request-queue.js";
+
+const named = (...names: string[]) => names.map((name) => ({ name }));
+
+describe("round robin", () => {
+  it("gives each candidate its turn: no two counts differ by more than one while membership stays", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 20 }), fc.nat(200), (size, picks) => {
+        const policy = new RoundRobin<{ name: string }>();
+        policy.rebuild(named(...Array.from({ length: size }, (_, i) => `web.${i}`)));
+        const counts = new Map<string, number>();
+        for (let i = 0; i < picks; i++) {
+          const { name } = policy.pick(() => true) as { name: string };
+          counts.set(name, (counts.get(name) ?? 0) + 1);
+        }
+        const all = Array.from({ length: size }, (_, i) => counts.get(`web.${i}`) ?? 0);
+        expect(Math.max(...all) - Math.min(...all)).toBeLessThanOrEqual(1);
+      }),
+    );
+  });
+
+  it("goes on after the last one picked when others come and go", () => {
+    const policy = new RoundRobin<{ name: string }>();
+    policy.rebuild(named("a", "b", "c"));
+    expect([policy.pick(() => true), policy.pick(() => true)].map((c) => c?.name)).toEqual(["a", "b"]);
+    policy.rebuild(named("b", "c", "d"));
+    expect(policy.pick(() => true)?.name).toBe("c");
+  });
+
+  it("passes over those that may not be picked, and answers with none when none may", () => {
+    const policy = new RoundRobin<{ name: string }>();
+    policy.rebuild(named("a", "b"));
+    expect(policy.pick(({ name }) => name === "b")?.name).toBe("b");
+    expect(policy.pick(() => false)).toBeUndefined();
+    policy.rebuild([]);
+    expect(policy.pick(() => true)).toBeUndefined();
+  });
+});
+
+describe("the waiting room", () => {
+  it("is first in, first out, within its bound, forgets those that gave up, and holds up no kind for the other", () => {
+    const operation = fc.oneof(
+      fc.boolean().map((isIdempotent) => ({ kind: "add" as const, isIdempotent })),
+      fc.constantFrom("any", "idempotent", "unsafe", "none").map((taken) => ({ kind: "serve" as const, taken })),
+      fc.nat(50).map((which) => ({ kind: "leave" as const, which })),
+    );
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 100 }), (operations) => {
+        const room = new WaitingRoom<{ isWaiting: boolean; isIdempotent: boolean; order: number; n: number }>(5);
+        let model: { isWaiting: boolean; isIdempotent: boolean; n: number }[] = [];
+        for (const [n, step] of operations.entries()) {
+          if (step.kind === "add") {
+            const waiter = { isWaiting: true, isIdempotent: step.isIdempotent, order: 0, n };
+            expect(room.add(waiter)).toBe(model.length < 5);
+            if (waiter.order > 0) model.push(waiter);
+          } else if (step.kind === "serve") {
+            const isTaken = (isIdempotent: boolean) =>
+              step.taken === "any" || step.taken === (isIdempotent ? "idempotent" : "unsafe");
+            const served: number[] = [];
+            room.serve((waiter) => (isTaken(waiter.isIdempotent) ? () => served.push(waiter.n) : undefined));
+            expect(served).toEqual(model.filter((waiter) => isTaken(waiter.isIdempotent)).map((waiter) => waiter.n));
+            model = model.filter((waiter) => !isTaken(waiter.isIdempotent));
+            expect(room.holds(true)).toBe(model.some(({ isIdempotent }) => isIdempotent));
+          } else {
+            const [gone] = model.splice(step.which, 1);
+            if (gone !== undefined) gone.isWaiting = false;
+          }
+        }
+      }),
+    );
+  });
+});
+
+describe("deadlines", () => {
+  it("tells each entry once, whatever leaves the list meanwhile", () => {
+    const deadlines = new Deadlines();
+    const told: string[] = [];
+    const entries = ["a", "b", "c", "d"].map((name, i) => ({
+      deadlineAt: i < 3 ? 10 : 1000,
+      deadlineIndex: -1,
+      onDeadline() {
+        told.push(name);
+        deadlines.remove(this);
+        // The last to be told takes another with it that was due as well.
+        if (name === "c") deadlines.remove(entries[1] as (typeof entries)[number]);
+      },
+    }));
+    for (const entry of entries) deadlines.add(entry);
+    deadlines.tick(10);
+    expect(told.sort()).toEqual(["a", "c"]);
+    expect(deadlines.size).toBe(1);
+    deadlines.tick(20);
+    expect(told).toHaveLength(2);
+  });
+});

@@ -1,0 +1,124 @@
+import fc from "fast-check";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { anyFrame, cut, frameBytes } from "../../test/support/lane-frames.js";
+import { LaneDecoder } from "./decoder.js";
+import { Frame, HEADER_BYTES } from "./protocol.js";
+
+/** What a decoder told of these reads, the pieces of each body's frame joined. */
+function decode(reads: readonly Buffer[]) {
+  const decoder = new LaneDecoder();
+  const events: { type: number; id: number; bytes: string }[] = [];
+  let body: { type: number; id: number; bytes: string } | undefined;
+  let isRead = true;
+  let told = 0;
+  for (const read of reads) {
+    const before = told;
+    const wasBroken = decoder.problem !== "";
+    const bytesRead = Buffer.from(read);
+    isRead = decoder.read(bytesRead, {
+      onFrame(type, id, bytes, start, end) {
+        told++;
+        body = undefined;
+        events.push({ type, id, bytes: Buffer.from(bytes.subarray(start, end)).toString("hex") });
+      },
+      onBody(id, bytes, start, end, isLast) {
+        told++;
+        const hex = Buffer.from(bytes.subarray(start, end)).toString("hex");
+        if (body?.id !== id) {
+          body = { type: Frame.DATA, id, bytes: "" };
+          events.push(body);
+        }
+        body.bytes += hex;
+        if (!isLast) return;
+        body.type = Frame.END;
+        body = undefined;
+      },
+    });
+    // The transport frees what was read.
+    bytesRead.fill(0);
+    expect(isRead).toBe(decoder.problem === "");
+    if (wasBroken) expect(told).toBe(before);
+    // Nothing is told twice: a frame takes its header's bytes at the least, and a piece of a body a byte.
+    expect(told - before).toBeLessThanOrEqual(read.length + HEADER_BYTES + 1);
+  }
+  return { events, problem: decoder.problem };
+}
+
+const frames = fc.array(anyFrame, { maxLength: 12 });
+const sizes = fc.array(fc.nat(40), { minLength: 1, maxLength: 8 });
+
+describe("the lane's decoder", () => {
+  it("tells the same, wherever the reads cut the bytes", () => {
+    fc.assert(
+      fc.property(frames, sizes, (sent, chunks) => {
+        const bytes = Buffer.concat(sent.map(frameBytes));
+        fc.pre(chunks.some((size) => size > 0));
+        const whole = decode([bytes]);
+        expect(whole.problem).toBe("");
+        expect(decode(cut(bytes, chunks))).toEqual(whole);
+      }),
+    );
+  });
+
+  it("tells the same when there is one cut, at any byte", () => {
+    fc.assert(
+      fc.property(fc.array(anyFrame, { minLength: 1, maxLength: 3 }), (sent) => {
+        const bytes = Buffer.concat(sent.map(frameBytes));
+        const whole = decode([bytes]);
+        for (let at = 0; at <= bytes.length; at++)
+          expect(decode([bytes.subarray(0, at), bytes.subarray(at)])).toEqual(whole);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it("tells all of what was sent, in its order", () => {
+    fc.assert(
+      fc.property(frames, sizes, (sent, chunks) => {
+        fc.pre(chunks.some((size) => size > 0));
+        const told = decode(cut(Buffer.concat(sent.map(frameBytes)), chunks)).events;
+        const of = (id: number, isBody: boolean) => (event: { type: number; id: number }) =>
+          event.id === id && (event.type === Frame.DATA || event.type === Frame.END) === isBody;
+        for (const { id } of sent) {
+          const bodies = (list: { bytes: string }[]) => list.map(({ bytes }) => bytes).join("");
+          const hex = sent.map(({ type, id: each, payload }) => ({
+            type: type as number,
+            id: each,
+            bytes: Buffer.from(payload).toString("hex"),
+          }));
+          expect(told.filter(of(id, false))).toEqual(hex.filter(of(id, false)));
+          expect(bodies(told.filter(of(id, true)))).toBe(bodies(hex.filter(of(id, true))));
+        }
+      }),
+    );
+  });
+
+  it("reads what is no lane's to a problem or to nothing, the same wherever it is cut", () => {
+    const garbage = fc.oneof(
+      fc.uint8Array({ maxLength: 300 }),
+      fc
+        .tuple(frames, fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 }))
+        .map(([sent, changes]) => {
+          const bytes = Buffer.concat(sent.map(frameBytes));
+          for (const [at, value] of changes) if (bytes.length > 0) bytes[at % bytes.length] = value;
+          return bytes;
+        }),
+    );
+    fc.assert(
+      fc.property(garbage, sizes, (bytes, chunks) => {
+        fc.pre(chunks.some((size) => size > 0));
+        expect(decode(cut(bytes, chunks))).toEqual(decode([Buffer.from(bytes)]));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("makes room once for a frame that comes byte by byte", () => {
+    const bytes = frameBytes({ type: Frame.RESPONSE, id: 7, payload: Buffer.alloc(100_000, "x") });
+    const room = vi.spyOn(Buffer, "allocUnsafeSlow");
+    onTestFinished(() => room.mockRestore());
+    const { events } = decode(Array.from(bytes, (byte) => Buffer.from([byte])));
+    expect(events.map(({ id, bytes }) => [id, bytes.length])).toEqual([[7, 200_000]]);
+    expect(room.mock.calls.length).toBeLessThan(5);
+  });
+});

@@ -1,0 +1,426 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { type Asked, LaneBench, turnEnd } from "../../test/support/lane-bench.js";
+import { frameBytes } from "../../test/support/lane-frames.js";
+import { vector } from "../../test/support/lane-vectors.js";
+import { LaneDecoder } from "./decoder.js";
+import { ANSWER_WINDOW_BYTES, Frame, REQUEST_IDEMPOTENT } from "./protocol.js";
+
+const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const PUT = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
+const POST = "POST / HTTP/1.1\r\nHost: a\r\n\r\n";
+const HELLO = Buffer.from(vector("HELLO of an instance").hex, "hex");
+const WINDOW_BYTES = 1_048_576;
+
+const frame = (type: number, id: number, payload: Uint8Array | number[] = []) =>
+  frameBytes({ type, id, payload: Uint8Array.from(payload) });
+const number = (type: number, id: number, value: number) => {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return frame(type, id, bytes);
+};
+/** A RESPONSE without fields. */
+const response = (id: number, status = 200, flags = 3) =>
+  frame(Frame.RESPONSE, id, [status & 255, status >>> 8, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 10]);
+
+function open(bench = new LaneBench()) {
+  const first = bench.ask(GET);
+  const connection = bench.transport.accept();
+  connection.owner.onData(HELLO);
+  first.stream.cancel();
+  return { bench, connection, give: (...frames: Buffer[]) => connection.owner.onData(Buffer.concat(frames)) };
+}
+
+/** The types and streams of the frames in these bytes; DATA is told with its bytes. */
+function typesIn(bytes: Buffer): [number, number, number][] {
+  const types: [number, number, number][] = [];
+  const decoder = new LaneDecoder();
+  const isRead = decoder.read(bytes, {
+    onFrame: (type, id, _, start, end) => types.push([type, id, end - start]),
+    onBody: (id, _, start, end, isLast) => types.push([isLast ? Frame.END : Frame.DATA, id, end - start]),
+  });
+  expect(isRead).toBe(true);
+  return types;
+}
+
+function sent(bytes: Buffer, type: number): number {
+  return typesIn(bytes).reduce((sum, [each, , size]) => (each === type ? sum + size : sum), 0);
+}
+
+function requestFlags(bytes: Buffer): number[] {
+  const flags: number[] = [];
+  new LaneDecoder().read(bytes, {
+    onFrame: (type, _, payload, start) => void (type === Frame.REQUEST && flags.push(payload[start + 1] as number)),
+    onBody: () => {},
+  });
+  return flags;
+}
+
+const idOf = (asked: Asked) => (asked.stream as unknown as { id: number }).id;
+
+describe("the balancer's lane", () => {
+  it("makes one connection, though all who waited for it have gone", () => {
+    const bench = new LaneBench();
+    bench.ask(GET).stream.cancel();
+    const next = bench.ask(GET);
+    expect(bench.transport.connecting).toHaveLength(1);
+    const connection = bench.transport.accept();
+    connection.owner.onData(HELLO);
+    expect(next.stream.isReady).toBe(true);
+  });
+
+  it("sends nothing but HELLO before it has heard the instance's", async () => {
+    const bench = new LaneBench();
+    bench.ask(GET);
+    const connection = bench.transport.accept();
+    await turnEnd();
+    expect(connection.take().toString("hex")).toBe(vector("HELLO of the balancer").hex);
+    connection.owner.onData(HELLO);
+    await turnEnd();
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.REQUEST]);
+  });
+
+  it("opens no more streams than the instance takes, also those that waited for its HELLO", async () => {
+    const bench = new LaneBench();
+    const all = [1, 2, 3].map(() => bench.ask(GET));
+    const connection = bench.transport.accept();
+    connection.take();
+    const few = Buffer.from(HELLO);
+    few.writeUInt32LE(2, 18);
+    connection.owner.onData(few);
+    await turnEnd();
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.REQUEST, Frame.REQUEST]);
+    expect(all.map(({ loss }) => loss)).toEqual([undefined, undefined, "refused"]);
+    expect(bench.link.hasRoom(true)).toBe(false);
+  });
+
+  it.each([
+    ["DATA", vector("DATA").hex],
+    ["a RESPONSE", vector("RESPONSE with a length").hex],
+  ])("closes a lane that begins with %s", (_, hex) => {
+    const bench = new LaneBench();
+    const asked = bench.ask(GET);
+    const connection = bench.transport.accept();
+    connection.owner.onData(Buffer.from(hex, "hex"));
+    expect(bench.problems).toEqual([expect.stringContaining("no hello at its begin")]);
+    expect(connection.isClosed).toBe(true);
+    expect(asked.loss).toBe("lost");
+  });
+
+  it("ends a request once whose receiver gives it up as it hears the head", async () => {
+    const { bench, give } = open();
+    const asked = bench.ask(GET);
+    asked.onHead = () => asked.stream.cancel();
+    give(response(idOf(asked)));
+    const [one, two] = [bench.ask(GET), bench.ask(GET)];
+    expect(idOf(one)).not.toBe(idOf(two));
+    expect(asked.isEnded).toBe(false);
+    expect(bench.link.hasRoom(true)).toBe(true);
+  });
+
+  it("believes no frame after a broken one, also when a request begins anew meanwhile", () => {
+    const { bench, give } = open();
+    const asked = bench.ask(GET);
+    let next: Asked | undefined;
+    asked.onUpstreamLost = () => {
+      next = bench.ask(GET);
+    };
+    give(response(idOf(asked), 99), frame(0, 0));
+    expect(bench.problems).toHaveLength(1);
+    bench.transport.accept().owner.onData(HELLO);
+    expect(next?.stream.isReady).toBe(true);
+    expect(next?.loss).toBeUndefined();
+  });
+
+  it.each(["connected", "not connected"])("gives back all that waits for a HELLO, %s", (state) => {
+    const bench = new LaneBench();
+    const asked = [bench.ask(GET), bench.ask(POST), bench.ask(GET)];
+    // Nothing else may be under way.
+    expect(bench.busy).toBe(asked.length);
+    const connection = state === "connected" ? bench.transport.accept() : undefined;
+    expect([1, 1].map((weight) => bench.link.countSilence(weight))).toEqual([1, 2]);
+    bench.link.shed();
+    expect(asked.map(({ loss }) => loss)).toEqual(["refused", "refused", "refused"]);
+    // It is silent, though nothing waits, until it is heard.
+    expect(bench.link.countSilence(1)).toBe(3);
+    (connection ?? bench.transport.accept()).owner.onData(HELLO);
+    expect(bench.link.countSilence(1)).toBe(0);
+  });
+
+  it("is silent no more when it is closed", () => {
+    const bench = new LaneBench();
+    expect(bench.link.countSilence(1)).toBe(1);
+    bench.transport.accept().owner.onClose();
+    expect(bench.link.countSilence(1)).toBe(0);
+  });
+
+  it("gives back of a stalled instance all of which nothing was heard, but the oldest: that is at work", async () => {
+    const { bench } = open();
+    const [first, second] = [bench.ask(GET), bench.ask(GET)];
+    await turnEnd();
+    bench.link.shed();
+    expect([first.loss, second.loss]).toEqual([undefined, "stalled"]);
+  });
+
+  it("keeps at a stalled instance the one that its mark tells of, and says of the others that they are free", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "paceline-mark-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const { bench } = open(new LaneBench(1, 1024, join(folder, "instance.sock")));
+    const asked = [bench.ask(GET), bench.ask(GET), bench.ask(GET)];
+    await turnEnd();
+    // Lane 3, as its HELLO said, calls the second of these; there was one before them.
+    writeFileSync(join(folder, "instance.work"), new Uint32Array([3, 3, 0, 0, 3, 0]));
+    bench.link.shed();
+    expect(asked.map(({ loss }) => loss)).toEqual(["freed", undefined, "freed"]);
+  });
+
+  it("counts its requests anew when its lane is made anew", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "paceline-mark-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const { bench, connection } = open(new LaneBench(1, 1024, join(folder, "instance.sock")));
+    for (let n = 0; n < 5; n++) bench.ask(GET);
+    await turnEnd();
+    connection.owner.onClose();
+    const asked = [bench.ask(GET), bench.ask(GET)];
+    bench.transport.accept().owner.onData(HELLO);
+    await turnEnd();
+    writeFileSync(join(folder, "instance.work"), new Uint32Array([0, 2, 0, 0, 1, 0]));
+    bench.link.shed();
+    // Which of them was sent first is its own affair.
+    expect(asked.map(({ loss }) => loss).sort()).toEqual(["freed", undefined]);
+  });
+
+  it("takes a GET that was stalled elsewhere for unbegun until it is said to begin, and for at work then", async () => {
+    const { bench, connection, give } = open();
+    await turnEnd();
+    connection.take();
+    const [suspect, other] = [bench.ask(GET, true), bench.ask(GET)];
+    await turnEnd();
+    expect(requestFlags(connection.take()).map((flags) => flags & REQUEST_IDEMPOTENT)).toEqual([0, REQUEST_IDEMPOTENT]);
+    give(frame(Frame.BEGUN, idOf(suspect)));
+    bench.link.shed();
+    expect([suspect.loss, other.loss]).toEqual([undefined, "stalled"]);
+    const next = bench.ask(GET, true);
+    await turnEnd();
+    connection.owner.onClose();
+    expect([suspect.loss, next.loss]).toEqual(["lost", "unbegun"]);
+  });
+
+  it("sends no more of a body than the instance takes, and all of it as it takes more", async () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(PUT);
+    await turnEnd();
+    connection.take();
+    const body = Buffer.alloc(3 * WINDOW_BYTES, "x");
+    expect(asked.stream.sendBody(body, 0, body.length)).toBe(false);
+    asked.stream.endBody();
+    await turnEnd();
+    expect(sent(connection.take(), Frame.DATA)).toBe(WINDOW_BYTES);
+    give(number(Frame.WINDOW, idOf(asked), 1000));
+    await turnEnd();
+    expect(sent(connection.take(), Frame.DATA)).toBe(1000);
+    give(number(Frame.WINDOW, idOf(asked), body.length));
+    await turnEnd();
+    const rest = typesIn(connection.take());
+    expect(rest.reduce((sum, [, , size]) => sum + size, 0)).toBe(body.length - WINDOW_BYTES - 1000);
+    expect(rest.at(-1)?.[0]).toBe(Frame.END);
+  });
+
+  it("asks for more of a body only while the instance takes half a window, since a read brings as much", async () => {
+    const { bench, give } = open();
+    const asked = bench.ask(PUT);
+    const body = Buffer.alloc(WINDOW_BYTES / 2, "x");
+    expect(asked.stream.sendBody(body, 0, body.length)).toBe(true);
+    expect(asked.stream.sendBody(body, 0, 1)).toBe(false);
+    await turnEnd();
+    expect(asked.stream.flush()).toBe(false);
+    asked.drains = 0;
+    give(number(Frame.WINDOW, idOf(asked), 1));
+    expect(asked.drains).toBe(1);
+    expect(asked.stream.flush()).toBe(true);
+    expect(asked.stream.sendBody(body, 0, 2)).toBe(false);
+    give(number(Frame.WINDOW, idOf(asked), 1));
+    expect(asked.drains).toBe(1);
+  });
+
+  it("asks nobody for more of a body whose window is full, when the kernel has room again", async () => {
+    const { bench, connection } = open();
+    const [full, other] = [bench.ask(PUT), bench.ask(PUT)];
+    const body = Buffer.alloc(WINDOW_BYTES + 1, "x");
+    expect(full.stream.sendBody(body, 0, body.length)).toBe(false);
+    expect(other.stream.sendBody(body, 0, 100)).toBe(true);
+    connection.room = 0;
+    await turnEnd();
+    expect(other.stream.sendBody(body, 0, 100)).toBe(false);
+    connection.drain();
+    expect([full.drains, other.drains]).toEqual([0, 1]);
+  });
+
+  it("sends what came while the kernel was slow, also over a transport that calls a little waiting none", async () => {
+    const { bench, connection } = open();
+    connection.highWater = 262_144;
+    connection.room = 10;
+    const all = [bench.ask(GET)];
+    await turnEnd();
+    all.push(bench.ask(GET));
+    await turnEnd();
+    connection.drain();
+    await turnEnd();
+    const requests = typesIn(connection.take()).filter(([type]) => type === Frame.REQUEST);
+    expect(requests.map(([, id]) => id)).toEqual(expect.arrayContaining(all.map(idOf)));
+  });
+
+  it("takes up to the window of an answer for a client that reads nothing; one byte more closes the lane", () => {
+    const { bench, give } = open();
+    const asked = bench.ask(GET);
+    give(response(idOf(asked), 200, 0));
+    asked.stream.pause();
+    const piece = frame(Frame.DATA, idOf(asked), Buffer.alloc(ANSWER_WINDOW_BYTES / 2, "x"));
+    give(piece, piece);
+    expect(asked.body).toHaveLength(ANSWER_WINDOW_BYTES);
+    expect(bench.problems).toEqual([]);
+    give(frame(Frame.DATA, idOf(asked), [120]));
+    expect(bench.problems).toEqual([expect.stringContaining("a body that its head or its window does not allow")]);
+    expect(asked.loss).toBe("broken");
+  });
+
+  it("grants as its client takes, and nothing while it does not", async () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(GET);
+    give(response(idOf(asked), 200, 0));
+    await turnEnd();
+    connection.take();
+    const piece = frame(Frame.DATA, idOf(asked), Buffer.alloc(ANSWER_WINDOW_BYTES / 2, "x"));
+    give(piece);
+    asked.stream.pause();
+    give(piece);
+    await turnEnd();
+    expect(typesIn(connection.take())).toEqual([[Frame.WINDOW, idOf(asked), 4]]);
+    asked.stream.resume();
+    await turnEnd();
+    expect(typesIn(connection.take())).toEqual([[Frame.WINDOW, idOf(asked), 4]]);
+  });
+
+  it("tells of a lane that ended which of the requests that must not be repeated had begun", () => {
+    const { bench, connection, give } = open(new LaneBench(8));
+    const [begun, unbegun, idempotent, answering] = [POST, POST, GET, GET].map((text) => bench.ask(text)) as [
+      Asked,
+      Asked,
+      Asked,
+      Asked,
+    ];
+    give(frame(Frame.BEGUN, idOf(begun)), response(idOf(answering), 200, 0));
+    connection.owner.onEnd();
+    expect([begun, unbegun, idempotent, answering].map(({ loss }) => loss)).toEqual([
+      "lost",
+      "unbegun",
+      "lost",
+      "broken",
+    ]);
+  });
+
+  it("takes no unbegun request for one that had not begun, once broken frames came", () => {
+    const { bench, give } = open();
+    const post = bench.ask(POST);
+    give(frame(Frame.PONG, 0, [0, 0, 0, 0]), frame(0, 0));
+    expect(post.loss).toBe("lost");
+  });
+
+  it("gives room to the next unsafe request when one has begun, was answered, was given up or was lost", () => {
+    const { bench, give } = open();
+    const ends: ((asked: Asked) => void)[] = [
+      (asked) => give(frame(Frame.BEGUN, idOf(asked))),
+      (asked) => give(response(idOf(asked))),
+      (asked) => asked.stream.cancel(),
+      (asked) => give(frame(Frame.FAIL, idOf(asked))),
+    ];
+    for (const end of ends) {
+      const asked = bench.ask(POST);
+      expect(bench.link.hasRoom(false)).toBe(false);
+      expect(bench.link.hasRoom(true)).toBe(true);
+      end(asked);
+      expect(bench.link.hasRoom(false)).toBe(true);
+    }
+  });
+
+  it("answers GOAWAY behind what was sent, and opens nothing after it", async () => {
+    const { bench, connection, give } = open();
+    await turnEnd();
+    connection.take();
+    const asked = bench.ask(GET);
+    give(frame(Frame.GOAWAY, 0));
+    expect(bench.link.hasRoom(true)).toBe(false);
+    await turnEnd();
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.REQUEST, Frame.GOAWAY]);
+    give(response(idOf(asked)));
+    expect(asked.isEnded).toBe(true);
+  });
+
+  it("closes a lane that it leaves when its last stream has ended, and tells it once", () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(GET);
+    let empties = 0;
+    bench.link.leave(() => empties++);
+    expect([empties, connection.isClosed]).toEqual([0, false]);
+    give(response(idOf(asked)));
+    expect([empties, connection.isClosed, bench.link.connections]).toEqual([1, true, 0]);
+  });
+
+  it.each([
+    ["ends", (connection: { owner: { onEnd(): void } }) => connection.owner.onEnd()],
+    ["breaks", (connection: { owner: { onData(bytes: Buffer): boolean } }) => connection.owner.onData(frame(0, 0))],
+  ])("tells once that a lane is left that %s", (_, end) => {
+    const { bench, connection } = open();
+    bench.ask(GET);
+    let empties = 0;
+    bench.link.leave(() => empties++);
+    end(connection);
+    expect(empties).toBe(1);
+  });
+
+  it("answers GOAWAY once, however often it is said, and reads nothing after CLOSE", async () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(GET);
+    await turnEnd();
+    connection.take();
+    give(...Array.from({ length: 1000 }, () => frame(Frame.GOAWAY, 0)));
+    await turnEnd();
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.GOAWAY]);
+    give(...Array.from({ length: 1000 }, () => frame(Frame.CLOSE, 0, Buffer.from("enough"))));
+    expect(bench.problems).toEqual([expect.stringContaining("enough")]);
+    expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
+  });
+
+  it("breaks by a pong that nobody asked for: its requests are not held by an instance that says that alone", async () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(GET);
+    await turnEnd();
+    expect([asked.loss, connection.isClosed]).toEqual([undefined, false]);
+    give(number(Frame.PONG, 0, 1));
+    expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
+  });
+
+  it("has little of each body in an instance that holds much of all of them", async () => {
+    const { bench, give } = open();
+    const piece = Buffer.alloc(WINDOW_BYTES / 4, "x");
+    const all = Array.from({ length: 40 }, () => bench.ask(PUT));
+    const taken = all.map(({ stream }) => stream.sendBody(piece, 0, piece.length));
+    expect(taken).toEqual(all.map((_, at) => at < 31));
+    // A body of which the instance has used all goes on, whatever it holds of others.
+    const [first, last] = [all[0], all.at(-1)] as [Asked, Asked];
+    // What it may not have yet waits here.
+    expect(last.stream.waitingBytes).toBe(piece.length - 4096);
+    expect(bench.link.unread).toBeLessThan((8 << 20) + piece.length + 40 * 4096);
+    for (let at = 0; at < piece.length; at += 4096) give(number(Frame.WINDOW, idOf(last), 4096));
+    expect([last.drains, last.stream.sendBody(piece, 0, 1000), last.stream.sendBody(piece, 0, 65_536)]).toEqual([
+      1,
+      true,
+      false,
+    ]);
+    expect(first.stream.flush()).toBe(false);
+    for (const { stream } of all.slice(1)) stream.cancel();
+    expect(first.stream.flush()).toBe(true);
+  });
+});

@@ -1,0 +1,403 @@
+/** The lane to one of our instances: many requests at once on one connection, and what each turn produced in one write. */
+import type { ForwardedFields } from "../http1/forwarded.js";
+import type { RequestHead } from "../http1/request-head.js";
+import {
+  type Connection,
+  type ConnectionOwner,
+  type Connector,
+  NO_OWNER,
+  type Transport,
+} from "../transport/transport.js";
+import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../upstreams/upstream-link.js";
+import { LaneDecoder, type LaneSink, uint32 } from "./decoder.js";
+import { readHello } from "./hello.js";
+import { LaneOutput } from "./output.js";
+import { ANSWER_WINDOW_BYTES, Frame, LANE_VERSION, MAGIC } from "./protocol.js";
+import { readWorkMark } from "./scoreboard.js";
+import { Silence } from "./silence.js";
+import { fatesOf, lossAtEnd } from "./stalled.js";
+import type { LaneStream } from "./stream.js";
+import { StreamTable } from "./stream-table.js";
+
+export interface LaneServices {
+  transport: Transport;
+  /** Non-idempotent requests that may wait unbegun on one lane. */
+  unbegunUnsafeMax: number;
+  /** Work is under way: silence counts from here. */
+  onBusy(): void;
+  /** One line about a lane that broke. */
+  onProblem(message: string): void;
+}
+
+type State =
+  | "closed"
+  | "connecting"
+  /** Our HELLO was sent. */
+  | "greeting"
+  | "open";
+
+/** With more than this waiting to be written the lane takes no new request. */
+const MAX_WAITING_BYTES = 1 << 20;
+
+export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connector {
+  readonly output = new LaneOutput();
+  /** What the instance takes of a request's body before it grants more, as it said. */
+  requestWindow = 0;
+  /** What was sent of bodies and not granted anew, of all streams. */
+  unread = 0;
+  private state: State = "closed";
+  private decoder = new LaneDecoder();
+  private readonly streams = new StreamTable(this);
+  private readonly touched: LaneStream[] = [];
+  private unbegunUnsafe = 0;
+  /** Requests that were sent and of which nothing was heard. */
+  private unheard = 0;
+  /** Requests sent over the lane as it is now. */
+  private sequence = 0;
+  /** What the instance calls this lane in its work mark; 0 when it keeps none. */
+  private number = 0;
+  private maxStreams: number;
+  private drains = 0;
+  /** The instance said goaway. */
+  private isGoingAway = false;
+  private onEmpty: (() => void) | undefined;
+  private silence = new Silence();
+  private pings = 0;
+  /** Pings over the lane as it is now that have no pong yet. */
+  private owedPongs = 0;
+  /** The stream of the last frame heard, when that said before it began that it does: it is the one at work. */
+  private atWork: LaneStream | undefined;
+
+  constructor(
+    private readonly services: LaneServices,
+    private readonly path: string,
+    private readonly maxRequests: number,
+    /** There is room again, or a place for a non-idempotent request. */
+    private readonly onRoom: () => void,
+  ) {
+    this.maxStreams = Math.min(maxRequests, 65_535);
+    // At once, lest the first requests wait for it out of their turn.
+    this.connect();
+  }
+
+  get connections(): number {
+    return this.state === "closed" ? 0 : 1;
+  }
+
+  hasRoom(isIdempotent: boolean): boolean {
+    if (this.isGoingAway || this.streams.active >= this.maxStreams || this.output.frames.length > MAX_WAITING_BYTES)
+      return false;
+    return isIdempotent || this.unbegunUnsafe < this.services.unbegunUnsafeMax;
+  }
+
+  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
+    if (this.state === "closed") this.connect();
+    const stream = this.streams.take();
+    if (!isIdempotent) this.unbegunUnsafe++;
+    const isReady = this.state === "open";
+    stream.begin(receiver, isIdempotent, isReady);
+    // It waits for the HELLO, which may not come.
+    if (!isReady) this.services.onBusy();
+    return stream;
+  }
+
+  private connect(): void {
+    this.state = "connecting";
+    this.decoder = new LaneDecoder();
+    this.atWork = undefined;
+    this.sequence = 0;
+    this.owedPongs = 0;
+    this.silence = new Silence();
+    // Whoever waits for it waits for its HELLO.
+    this.silence.asked();
+    this.services.transport.connect(this.path, this);
+  }
+
+  /** A lane is kept as long as its instance is; an idle one costs a descriptor. */
+  closeIdleSince(): void {}
+
+  leave(onEmpty: () => void): void {
+    this.onEmpty = onEmpty;
+    if (this.streams.active === 0) this.close();
+  }
+
+  // From the transport.
+
+  onConnected(connection: Connection): ConnectionOwner {
+    if (this.state !== "connecting") {
+      // It was given up meanwhile.
+      connection.close();
+      return NO_OWNER;
+    }
+    this.output.begin(connection);
+    this.state = "greeting";
+    this.output.frames.hello(LANE_VERSION, MAGIC, ANSWER_WINDOW_BYTES);
+    this.output.flushTurn();
+    return this;
+  }
+
+  onConnectFailed(): void {
+    if (this.state !== "connecting") return;
+    this.state = "closed";
+    for (const stream of this.streams.underWay()) stream.lose("refused");
+    this.onEmpty?.();
+  }
+
+  onData(bytes: Buffer): boolean {
+    this.silence.heard();
+    const { decoder } = this;
+    // A lane that is being made anew has a decoder of its own, and nothing to do with what came over this one.
+    if (!decoder.read(bytes, this) && decoder === this.decoder) this.break(decoder.problem);
+    for (const stream of this.touched.splice(0)) {
+      stream.isTouched = false;
+      stream.receiver?.onAnswerBatch();
+    }
+    return true;
+  }
+
+  onDrain(): void {
+    this.output.onDrained();
+    if (this.output.isBlocked) return;
+    const streams = this.streams.underWay();
+    // Another begins each time, lest the first ones take all the room there is.
+    this.drains++;
+    for (let i = 0; i < streams.length; i++) streams[(i + this.drains) % streams.length]?.onLaneDrain();
+    this.onRoom();
+  }
+
+  onEnd(): void {
+    this.lost();
+  }
+
+  onClose(): void {
+    this.output.end();
+    this.lost();
+  }
+
+  /** The lane has ended, and all that came over it was read. */
+  private lost(): void {
+    if (this.state === "closed") return;
+    const wasOpen = this.state === "open";
+    const work = wasOpen && this.streams.active > 0 ? readWorkMark(this.path, this.number) : undefined;
+    this.drop();
+    for (const stream of this.streams.underWay()) stream.lose(wasOpen ? lossAtEnd(stream, work) : "refused");
+    this.onEmpty?.();
+  }
+
+  private close(): void {
+    if (this.state !== "closed") this.drop();
+    this.onEmpty?.();
+  }
+
+  private drop(): void {
+    this.state = "closed";
+    this.output.end()?.close();
+  }
+
+  /** What came is no lane's: nothing of it is believed, and what was begun is not known. */
+  private break(problem: string): void {
+    if (this.state === "closed") return;
+    this.services.onProblem(`the lane to ${this.path} was closed: it brought ${problem}`);
+    const text = Buffer.from(problem);
+    this.output.frames.bytes(Frame.CLOSE, 0, text, 0, text.length);
+    this.output.flushTurn();
+    this.drop();
+    for (const stream of this.streams.underWay()) stream.lose("lost");
+    this.onEmpty?.();
+  }
+
+  // Frames.
+
+  onFrame(type: number, id: number, bytes: Uint8Array, start: number, end: number): void {
+    if (this.state === "greeting") return this.greet(type, bytes, start, end);
+    if (this.state !== "open") return;
+    this.atWork = undefined;
+    switch (type) {
+      case Frame.RESPONSE: {
+        const stream = this.streams.find(id);
+        if (stream === undefined) return;
+        this.begun(stream);
+        if (!stream.onResponse(bytes, start, end)) this.break("an answer's head that is none");
+        return;
+      }
+      case Frame.BEGUN: {
+        const stream = this.streams.find(id);
+        if (stream === undefined) return;
+        this.begun(stream);
+        if (stream.isAnnounced) this.atWork = stream;
+        return;
+      }
+      case Frame.WINDOW:
+        return this.streams.find(id)?.onWindow(uint32(bytes, start));
+      case Frame.FAIL:
+        return this.streams.find(id)?.lose("broken");
+      case Frame.CANCELLED: {
+        const stream = this.streams.find(id);
+        if (stream?.isWithdrawn !== true) return;
+        stream.isWithdrawn = false;
+        if (bytes[start] === 0) stream.lose("unbegun");
+        return;
+      }
+      case Frame.GOAWAY:
+        // Answered once, however often it is said.
+        if (this.isGoingAway) return;
+        this.isGoingAway = true;
+        // Nothing new follows it: the instance may leave when it has answered what came before.
+        this.output.frames.empty(Frame.GOAWAY, 0);
+        return this.output.flushSoon();
+      case Frame.PONG:
+        // Any byte is a sign of life: an instance that says this over and over would hold its requests for ever.
+        if (--this.owedPongs < 0) this.break("a PONG without a PING");
+        return;
+      case Frame.BUSY:
+        return;
+      case Frame.CLOSE:
+        this.services.onProblem(
+          `the instance at ${this.path} closed its lane: ${Buffer.from(bytes.subarray(start, end))}`,
+        );
+        return this.lost();
+      default:
+        this.break(`a frame of type ${type}, which an instance does not send`);
+    }
+  }
+
+  private greet(type: number, bytes: Uint8Array, start: number, end: number): void {
+    const hello = readHello(type, bytes, start, end);
+    if (typeof hello === "string") return this.break(hello);
+    this.requestWindow = hello.requestWindow;
+    this.maxStreams = Math.min(this.maxRequests, hello.maxStreams);
+    this.number = hello.number;
+    this.state = "open";
+    let open = 0;
+    for (const stream of this.streams.underWay()) {
+      if (stream.state !== "connecting") continue;
+      if (++open > this.maxStreams) stream.lose("refused");
+      else stream.onReady();
+    }
+  }
+
+  onBody(id: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void {
+    if (this.state === "greeting") return this.break("no hello at its begin");
+    if (this.state !== "open") return;
+    this.atWork = undefined;
+    const stream = this.streams.find(id);
+    if (stream !== undefined && !stream.onBody(bytes, start, end, isLast))
+      this.break("a body that its head or its window does not allow");
+  }
+
+  private begun(stream: LaneStream): void {
+    if (stream.hasBegun) return;
+    stream.hasBegun = true;
+    this.unheard--;
+    if (stream.isIdempotent) return;
+    this.unbegunUnsafe--;
+    this.onRoom();
+  }
+
+  // From the streams.
+
+  sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
+    stream.sequence = ++this.sequence;
+    this.unheard++;
+    this.output.frames.request(stream.id, request, forwarded, isTrusted, stream.isAnnounced);
+    this.silence.asked();
+    this.services.onBusy();
+    this.output.flushSoon();
+  }
+
+  /** Nobody waits for its answer any more. */
+  cancel(stream: LaneStream): void {
+    if (stream.receiver === undefined) return;
+    if (this.state === "open" && stream.sequence > 0) {
+      this.output.frames.empty(Frame.CANCEL, stream.id);
+      this.output.flushSoon();
+    }
+    this.release(stream);
+    if (this.streams.active === 0 && this.state === "greeting") this.drop();
+  }
+
+  /** Its response's head cannot be passed on. */
+  refuse(stream: LaneStream, problem: string): void {
+    this.services.onProblem(`the instance at ${this.path} answered ${problem}`);
+    this.output.frames.empty(Frame.CANCEL, stream.id);
+    this.output.flushSoon();
+    stream.lose("broken");
+  }
+
+  release(stream: LaneStream): void {
+    if (!stream.isIdempotent && !stream.hasBegun) this.unbegunUnsafe--;
+    if (stream.sequence > 0 && !stream.hasBegun) this.unheard--;
+    stream.clear();
+    this.streams.giveBack(stream);
+    if (this.streams.active === 0 && this.onEmpty !== undefined && this.state !== "closed") this.close();
+  }
+
+  touch(stream: LaneStream): void {
+    if (stream.isTouched) return;
+    stream.isTouched = true;
+    this.touched.push(stream);
+  }
+
+  // Silence.
+
+  countSilence(weight: number): number {
+    // One that was silent stays so without requests, lest the next request finds it out anew.
+    if (this.state === "closed" || (this.streams.active === 0 && !this.silence.isAwaiting)) return 0;
+    const ping = (): void => {
+      this.owedPongs++;
+      this.output.frames.number(Frame.PING, 0, ++this.pings);
+      this.output.flushSoon();
+    };
+    // The BEGUN of one request is no answer to those that were sent with it.
+    return this.silence.tick(weight, ping, this.unheard > 0);
+  }
+
+  /**
+   * The instance answers nothing. Its requests that have not begun go elsewhere: those that are idempotent at once, the
+   * others when it says that they have not.
+   */
+  shed(): void {
+    for (const stream of this.streams.underWay()) {
+      if (stream.state === "connecting" && stream.receiver?.canMove === true) stream.lose("refused");
+    }
+    const unheard = this.streams.unheard();
+    const work = readWorkMark(this.path, this.number);
+    const fates = fatesOf(unheard, work, this.atWork?.receiver !== undefined);
+    for (const [at, stream] of unheard.entries()) {
+      const fate = fates[at];
+      const { receiver } = stream;
+      const mayGo = fate === "suspect" && stream.isIdempotent ? receiver?.canRepeat : receiver?.canMove;
+      if (fate === "stays" || mayGo !== true) continue;
+      if (!stream.isIdempotent) {
+        stream.isWithdrawn = true;
+        this.output.frames.empty(Frame.WITHDRAW, stream.id);
+        continue;
+      }
+      this.output.frames.empty(Frame.CANCEL, stream.id);
+      stream.lose(fate === "freed" ? "freed" : "stalled");
+    }
+    this.output.flushSoon();
+  }
+
+  runningRequest(): string | undefined {
+    const work = readWorkMark(this.path, this.number);
+    const stream =
+      work?.on === "ours"
+        ? this.streams.underWay().find(({ sequence }) => sequence >>> 0 === work.request)
+        : work === undefined
+          ? this.onlyCandidate()
+          : undefined;
+    return stream?.receiver?.describeRequest();
+  }
+
+  /** Without a mark: the one that it said it is at work on, or the only one it has. */
+  private onlyCandidate(): LaneStream | undefined {
+    if (this.atWork?.receiver !== undefined) return this.atWork;
+    const [first, ...others] = this.streams.underWay();
+    return others.length === 0 ? first : undefined;
+  }
+
+  overdue(): undefined {
+    return undefined;
+  }
+}

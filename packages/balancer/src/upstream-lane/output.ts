@@ -1,0 +1,58 @@
+/** What goes out on a lane: frames are put together while a turn lasts, and leave in one write when it ends. */
+import type { Connection } from "../transport/transport.js";
+import { atTurnEnd, type Flushable } from "../turn.js";
+import { LaneEncoder } from "./encoder.js";
+
+/** Of large bodies no more than this is put together before it is written, in bytes. */
+const FULL_BYTES = 65_536;
+
+export class LaneOutput implements Flushable {
+  readonly frames = new LaneEncoder();
+  /** A write was not taken whole: `onDrained` will be called, and nothing is written before. */
+  isBlocked = false;
+  private isFlushDue = false;
+
+  private connection: Connection | undefined;
+
+  /** Writes to this connection from now on. */
+  begin(connection: Connection): void {
+    this.clear();
+    this.connection = connection;
+  }
+
+  /** Forgets the connection, and what has not left; answers with it. */
+  end(): Connection | undefined {
+    const { connection } = this;
+    this.connection = undefined;
+    this.clear();
+    return connection;
+  }
+
+  private clear(): void {
+    this.frames.clear();
+    this.isBlocked = false;
+  }
+
+  flushSoon(): void {
+    if (this.isFlushDue) return;
+    this.isFlushDue = true;
+    atTurnEnd(this);
+  }
+
+  flushWhenFull(): void {
+    if (this.frames.length >= FULL_BYTES) this.flushTurn();
+  }
+
+  flushTurn(): void {
+    this.isFlushDue = false;
+    const { connection, frames } = this;
+    if (connection === undefined || frames.length === 0 || this.isBlocked) return;
+    this.isBlocked = !connection.writeTransient(frames.take());
+  }
+
+  /** The connection has taken all that it was given. */
+  onDrained(): void {
+    this.isBlocked = false;
+    this.flushTurn();
+  }
+}

@@ -1,0 +1,71 @@
+/** Decides which requests of a stalled instance go elsewhere, and what those of one that ended were; see docs/lane.md. Pure. */
+import type { UpstreamLoss } from "../upstreams/upstream-link.js";
+import type { WorkAtHand } from "./scoreboard.js";
+
+/** A request that was sent, and of which nothing was heard. */
+export interface UnheardRequest {
+  /** Its number among the requests of its lane. */
+  readonly sequence: number;
+  /** Its beginning is said before its handler is called. */
+  readonly isAnnounced: boolean;
+}
+
+export type Fate =
+  /** It is, or may be, the one that the instance is at work on: it would stall the next one too. */
+  | "stays"
+  /** It goes elsewhere; the instance is at work on another one. */
+  | "freed"
+  /** It goes elsewhere, and may be the one that the instance is at work on. */
+  | "suspect";
+
+/**
+ * What becomes of each.
+ *
+ * @param unheard in the order in which they were sent.
+ * @param work what the instance has in its mark; undefined where that is not known.
+ * @param isAtWorkSaid it has said which one it is at work on: none of these.
+ */
+export function fatesOf(
+  unheard: readonly UnheardRequest[],
+  work: WorkAtHand | undefined,
+  isAtWorkSaid: boolean,
+): Fate[] {
+  switch (work?.on) {
+    case "ours":
+      return unheard.map(({ sequence }) => (sequence >>> 0 === work.request ? "stays" : "freed"));
+    case "another":
+      return unheard.map(() => "freed");
+    case "none":
+      // What it called may go on after a promise, or be answered with the end of the turn: that has begun.
+      return unheard.map(({ sequence }) => (isUpTo(sequence, work.called) ? "stays" : "freed"));
+    case undefined: {
+      // The oldest is called first.
+      const atWork = isAtWorkSaid ? undefined : unheard.find(({ isAnnounced }) => !isAnnounced);
+      return unheard.map((request) => (request === atWork ? "stays" : "suspect"));
+    }
+  }
+}
+
+/** Numbers wrap around at 32 bits. */
+function isUpTo(sequence: number, last: number): boolean {
+  return ((last - sequence) | 0) >= 0;
+}
+
+/** A request of an instance that has ended. */
+export interface EndedRequest extends UnheardRequest {
+  /** That it started was heard. */
+  readonly hasBegun: boolean;
+}
+
+/** What the end of its instance means for a request; `work` is what the instance has left in its mark. */
+export function lossAtEnd(
+  { sequence, isAnnounced, hasBegun }: EndedRequest,
+  work: WorkAtHand | undefined,
+): UpstreamLoss {
+  // What is announced starts only after that was said, and all that was said has been read.
+  if (sequence === 0 || (isAnnounced && !hasBegun)) return "unbegun";
+  if (work === undefined) return "lost";
+  if (!hasBegun && !isUpTo(sequence, work.called)) return "unbegun";
+  if (work.on === "none") return "lost";
+  return work.on === "ours" && sequence >>> 0 === work.request ? "fatal" : "bystander";
+}

@@ -1,0 +1,329 @@
+/** One request over a lane, on the balancer's side; belongs to its slot and is used again for the slot's next. */
+import type { ForwardedFields } from "../http1/forwarded.js";
+import type { RequestHead } from "../http1/request-head.js";
+import { ResponseHead } from "../http1/response-head.js";
+import { WaitingBytes } from "../transport/waiting-bytes.js";
+import { InterimBound } from "../upstream-http1/interim-bound.js";
+import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-link.js";
+import { uint32 } from "./decoder.js";
+import type { LaneLink } from "./lane-upstream.js";
+import {
+  ANSWER_WINDOW_BYTES,
+  Frame,
+  MAX_DATA_BYTES,
+  RESPONSE_END,
+  RESPONSE_FIXED,
+  RESPONSE_LENGTH,
+} from "./protocol.js";
+
+type State =
+  | "free"
+  /** The lane is being made. */
+  | "connecting"
+  /** The request may be sent, or was; no head of an answer has come. */
+  | "head"
+  /** The answer's body is coming. */
+  | "body"
+  /** After a 101: bytes pass both ways. */
+  | "tunnel";
+
+/** Beyond so much of all bodies that an instance holds, none of them may have more there than the little, in bytes. */
+const MUCH_UNREAD_BYTES = 8 << 20;
+/** An instance whose app waits for more grants anew what it has used, from this on. */
+const LITTLE_UNREAD_BYTES = 4096;
+
+/** One for the process: a head is used before the next is read. */
+const head = new ResponseHead();
+
+export class LaneStream implements UpstreamStream {
+  /** The slot, with the number of its uses above it. */
+  id: number;
+  /** Orders the streams of a lane by when they were sent; 0 before. */
+  sequence = 0;
+  isIdempotent = true;
+  /** The instance says that it begins it before it does. */
+  isAnnounced = false;
+  /** Its handler was called, as far as is known. */
+  hasBegun = false;
+  isWithdrawn = false;
+  state: State = "free";
+  receiver: AnswerReceiver | undefined;
+  private isHeadRequest = false;
+  private isUpgrade = false;
+  /** What the instance still takes of the request's body, in bytes. */
+  private window = 0;
+  /** What was sent of the body and not granted anew: the instance may hold it. */
+  private unread = 0;
+  /** What the instance has granted anew. */
+  private granted = 0;
+  /** Grants are all that is heard of what it takes. */
+  readonly seesAcknowledgements = true;
+  /** The part of the request's body that the window does not allow yet. */
+  private readonly waiting = new WaitingBytes();
+  private isEndDue = false;
+  private isRequestSent = false;
+  /** What an answer of a known length still owes; Infinity for one without. */
+  private owed = 0;
+  private readonly interims = new InterimBound();
+  /** Bytes of the answer that were passed on and not granted anew. */
+  private ungranted = 0;
+  private isPaused = false;
+  /** In the lane's list of those that got a piece of a body in this read. */
+  isTouched = false;
+
+  constructor(
+    private readonly lane: LaneLink,
+    readonly slot: number,
+  ) {
+    this.id = slot;
+  }
+
+  begin(receiver: AnswerReceiver, isIdempotent: boolean, isReady: boolean): void {
+    this.receiver = receiver;
+    this.isIdempotent = isIdempotent;
+    this.isAnnounced = !isIdempotent || receiver.isSuspect;
+    this.state = isReady ? "head" : "connecting";
+    this.sequence = 0;
+    this.hasBegun = false;
+    this.isWithdrawn = false;
+    this.isEndDue = false;
+    this.isPaused = false;
+    this.ungranted = 0;
+    this.granted = 0;
+    this.window = this.lane.requestWindow;
+  }
+
+  get waitingBytes(): number {
+    return this.waiting.length;
+  }
+
+  acknowledgedBytes(): number {
+    return this.granted;
+  }
+
+  get isReady(): boolean {
+    return this.state !== "connecting";
+  }
+
+  onReady(): void {
+    this.state = "head";
+    this.window = this.lane.requestWindow;
+    this.receiver?.onUpstreamReady();
+  }
+
+  // From the exchange.
+
+  sendHead(request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
+    this.interims.begin();
+    this.isHeadRequest = request.isHead;
+    this.isUpgrade = request.isUpgrade;
+    this.isRequestSent = request.framing === "none" && !request.isUpgrade;
+    this.lane.sendRequest(this, request, forwarded, isTrusted);
+  }
+
+  sendBody(bytes: Uint8Array, start: number, end: number): boolean {
+    let at = start;
+    if (this.waiting.length === 0) at = this.sendPiece(bytes, start, end);
+    if (at < end) this.waiting.add(bytes.subarray(at, end));
+    return this.takesMore;
+  }
+
+  /**
+   * Whether the client may be read on. A read comes whole, however little the window allows: so the next is asked for
+   * while the window has room for half of itself, and little has to wait here. While the instance holds much for all
+   * streams together, each has little of it.
+   */
+  private get takesMore(): boolean {
+    const { lane } = this;
+    if (this.waiting.length > 0 || lane.output.isBlocked || this.window < lane.requestWindow / 2) return false;
+    return lane.unread < MUCH_UNREAD_BYTES || this.unread < LITTLE_UNREAD_BYTES;
+  }
+
+  /** What the instance may be given more of this body now, in bytes. */
+  private get allowance(): number {
+    if (this.lane.output.isBlocked) return 0;
+    return this.lane.unread < MUCH_UNREAD_BYTES
+      ? this.window
+      : Math.min(this.window, LITTLE_UNREAD_BYTES - this.unread);
+  }
+
+  /** Sends what the window and the lane allow; answers with the position up to which it did. */
+  private sendPiece(bytes: Uint8Array, start: number, end: number): number {
+    let at = start;
+    for (let allowance = this.allowance; at < end && allowance > 0; allowance = this.allowance) {
+      const size = Math.min(end - at, allowance, MAX_DATA_BYTES);
+      this.window -= size;
+      this.unread += size;
+      this.lane.unread += size;
+      this.lane.output.frames.data(this.id, bytes, at, at + size);
+      at += size;
+      this.lane.output.flushWhenFull();
+    }
+    this.lane.output.flushSoon();
+    return at;
+  }
+
+  endBody(): void {
+    if (this.isRequestSent) return;
+    // Until the instance has taken an upgrade, or declined it, there is nothing to end.
+    if (this.isUpgrade && this.state !== "tunnel") return;
+    if (this.waiting.length > 0) {
+      this.isEndDue = true;
+      return;
+    }
+    this.isRequestSent = true;
+    this.lane.output.frames.empty(Frame.END, this.id);
+    this.lane.output.flushSoon();
+  }
+
+  flush(): boolean {
+    this.lane.output.flushSoon();
+    return this.isRequestSent || this.takesMore;
+  }
+
+  cancel(): void {
+    this.lane.cancel(this);
+  }
+
+  pause(): void {
+    this.isPaused = true;
+  }
+
+  resume(): void {
+    this.isPaused = false;
+    this.grant();
+  }
+
+  private grant(): void {
+    if (this.isPaused || this.ungranted < ANSWER_WINDOW_BYTES / 2) return;
+    this.lane.output.frames.number(Frame.WINDOW, this.id, this.ungranted);
+    this.ungranted = 0;
+    this.lane.output.flushSoon();
+  }
+
+  // From the lane.
+
+  /** Takes a RESPONSE; false when it is none. */
+  onResponse(bytes: Uint8Array, start: number, end: number): boolean {
+    const { receiver } = this;
+    if (receiver === undefined || this.state !== "head") return false;
+    const status = (bytes[start] as number) | ((bytes[start + 1] as number) << 8);
+    const flags = bytes[start + 2] as number;
+    const length =
+      uint32(bytes, start + 8) + 2 ** 32 * ((bytes[start + 12] as number) | ((bytes[start + 13] as number) << 8));
+    const reasonAt = start + RESPONSE_FIXED;
+    const fieldsAt = reasonAt + (bytes[start + 14] as number);
+    if (status < 100 || status > 599 || fieldsAt > end) return false;
+    const contentLength = (flags & RESPONSE_LENGTH) === 0 ? -1 : length;
+    if (!head.take(status, contentLength, bytes, reasonAt, fieldsAt, end, this.isHeadRequest)) {
+      // The app's doing, and not the lane's: the others go on.
+      this.lane.refuse(this, "with a head that is not valid, or is too long");
+      return true;
+    }
+    head.handlerMicros = uint32(bytes, start + 4);
+    this.hasBegun = true;
+    if (head.isInterim) {
+      const size = end - start;
+      if (!this.interims.take(size)) {
+        this.lane.refuse(this, "with interim responses without end");
+        return true;
+      }
+      this.ungranted += size;
+      receiver.onAnswerHead(head);
+      // The receiver may have cancelled meanwhile.
+      if (this.receiver !== receiver) return true;
+      receiver.onAnswerBatch();
+      this.grant();
+      return true;
+    }
+    if (status === 101) {
+      if (!this.isUpgrade) return false;
+      this.state = "tunnel";
+      this.owed = Number.POSITIVE_INFINITY;
+    } else {
+      this.state = "body";
+      this.owed = head.framing === "chunked" ? Number.POSITIVE_INFINITY : head.framing === "length" ? contentLength : 0;
+    }
+    const isLast = (flags & RESPONSE_END) !== 0;
+    if (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) return false;
+    receiver.onAnswerHead(head);
+    // The receiver may have cancelled meanwhile.
+    if (this.receiver !== receiver) return true;
+    if (isLast) this.finish();
+    else this.lane.touch(this);
+    return true;
+  }
+
+  /** A piece of the answer's body; false when none is due. */
+  onBody(bytes: Uint8Array, start: number, end: number, isLast: boolean): boolean {
+    const { receiver } = this;
+    if (receiver === undefined || (this.state !== "body" && this.state !== "tunnel")) return false;
+    const size = end - start;
+    this.owed -= size;
+    if (this.owed < 0 || (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY)) return false;
+    if (size > 0) {
+      this.ungranted += size;
+      if (this.ungranted > ANSWER_WINDOW_BYTES) return false;
+      receiver.onBody(bytes, start, end);
+      // The receiver may have cancelled meanwhile.
+      if (this.receiver !== receiver) return true;
+    }
+    if (isLast) this.finish();
+    else {
+      this.grant();
+      this.lane.touch(this);
+    }
+    return true;
+  }
+
+  onWindow(bytes: number): void {
+    this.window += bytes;
+    this.granted += bytes;
+    this.used(Math.min(bytes, this.unread));
+    this.sendWaiting();
+  }
+
+  /** The instance does not hold so many bytes any more. */
+  private used(bytes: number): void {
+    this.unread -= bytes;
+    this.lane.unread -= bytes;
+  }
+
+  /** The kernel has room again. */
+  onLaneDrain(): void {
+    this.sendWaiting();
+  }
+
+  private sendWaiting(): void {
+    while (this.waiting.length > 0 && this.allowance > 0) {
+      const first = this.waiting.first();
+      this.waiting.sent(this.sendPiece(first, 0, first.length));
+    }
+    if (this.waiting.length > 0) return;
+    if (this.isEndDue) this.endBody();
+    else if (this.takesMore) this.receiver?.onUpstreamDrain();
+  }
+
+  private finish(): void {
+    const { receiver } = this;
+    this.lane.release(this);
+    receiver?.onAnswerEnd();
+  }
+
+  /** Ends it without a whole answer. */
+  lose(loss: UpstreamLoss): void {
+    const { receiver, state } = this;
+    if (receiver === undefined) return;
+    this.lane.release(this);
+    receiver.onUpstreamLost(state === "body" || state === "tunnel" ? "broken" : loss);
+  }
+
+  /** Its slot is free. */
+  clear(): void {
+    this.state = "free";
+    this.receiver = undefined;
+    this.waiting.clear();
+    this.used(this.unread);
+    this.id = (this.slot | (((this.id >>> 16) + 1) << 16)) >>> 0;
+  }
+}

@@ -1,0 +1,109 @@
+/** A pool's upstreams, the policy that picks among them, and the queue of those for whom all are full. */
+import type { Policy } from "./policies/policy.js";
+import { type RoomWaiter, WaitingRoom } from "./request-queue.js";
+import type { Upstream } from "./upstream.js";
+
+/** A request that waits for an upstream. */
+export interface PoolWaiter extends RoomWaiter {
+  /** Upstreams that failed this request already; they are passed over. */
+  readonly tried: readonly Upstream[] | undefined;
+  onUpstreamFree(upstream: Upstream): void;
+  /** The pool has no upstream any more, and none is expected soon. */
+  onPoolDown(): void;
+}
+
+export class Pool {
+  readonly waitingRoom: WaitingRoom<PoolWaiter>;
+  /** Its upstreams take few requests at once: none is to be kept waiting by a slow client. */
+  hasFewPlaces = false;
+  /** It gets TRACE too, and absolute targets as they came. */
+  takesAllRequests = false;
+  /** Its responses may name files of internal pools. */
+  sendsFiles = false;
+  /** Requests whose body is awaited before an upstream is asked. */
+  receiving = 0;
+  /** Responses of which an upstream is done, and which wait in the spool for their clients. */
+  sending = 0;
+  /** How long an upstream of it may send nothing of a response that it owes. */
+  responseTimeoutMs = Number.POSITIVE_INFINITY;
+  private upstreams: readonly Upstream[] = [];
+  /** While there is none, one is expected soon. */
+  private isAwaited = false;
+  private tried: readonly Upstream[] | undefined;
+  private isIdempotent = true;
+  private readonly isFree = (upstream: Upstream): boolean =>
+    upstream.isAvailable(this.isIdempotent) && (this.tried === undefined || !this.tried.includes(upstream));
+  private readonly isFreeAndAnswers = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
+  /** How many are stalled. */
+  private stalled = 0;
+
+  constructor(
+    readonly name: string,
+    private readonly policy: Policy<Upstream>,
+    maxQueue: number,
+  ) {
+    this.waitingRoom = new WaitingRoom<PoolWaiter>(maxQueue);
+  }
+
+  /** There is no upstream, and none to wait for. */
+  get isDown(): boolean {
+    return this.upstreams.length === 0 && !this.isAwaited;
+  }
+
+  /** @param isAwaited there is none, and one is expected soon. */
+  setMembers(upstreams: readonly Upstream[], isAwaited = false): void {
+    this.upstreams = upstreams;
+    this.isAwaited = isAwaited;
+    this.policy.rebuild(upstreams);
+    if (!this.isDown) return this.serveQueue();
+    this.waitingRoom.serve((waiter) => () => waiter.onPoolDown());
+  }
+
+  /** The next in turn that is available and did not fail this request already, which may be what ended another process. */
+  pick(tried: readonly Upstream[] | undefined, isIdempotent: boolean, isSuspect = false): Upstream | undefined {
+    if (isSuspect) {
+      // Apart from others that may be it too: then it is known which one it was.
+      const others = this.upstreams.filter(({ suspects }) => suspects > 0);
+      const apart = this.pick(tried === undefined ? others : [...tried, ...others], isIdempotent);
+      if (apart !== undefined) return apart;
+    }
+    this.tried = tried;
+    this.isIdempotent = isIdempotent;
+    return this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndAnswers);
+  }
+
+  /**
+   * Upstreams that are silent for that many ticks while others answer are passed over, and give back what they have not
+   * begun. False when no work is under way and none is stalled: whether it still is has to be looked at.
+   * @param weight what silence in this tick counts: 1, or less when the tick came late.
+   */
+  judge(silentTicks: number, weight: number): boolean {
+    const { upstreams } = this;
+    let isBusy = false;
+    let silent = 0;
+    for (const upstream of upstreams) {
+      if (upstream.countSilence(weight) >= silentTicks) silent++;
+      if (upstream.inFlight > 0) isBusy = true;
+    }
+    const fresh: Upstream[] = [];
+    this.stalled = 0;
+    for (const upstream of upstreams) {
+      const isStalled = silent < upstreams.length && upstream.silence >= silentTicks;
+      if (isStalled && !upstream.isStalled) fresh.push(upstream);
+      upstream.isStalled = isStalled;
+      if (isStalled) this.stalled++;
+    }
+    // All are known before the first gives anything back: it must not go to the next.
+    for (const upstream of fresh) upstream.shed();
+    return isBusy || this.stalled > 0;
+  }
+
+  /** Serves those that wait, in their order, as long as an upstream is free for the first. */
+  serveQueue(): void {
+    if (this.waitingRoom.length === 0) return;
+    this.waitingRoom.serve((waiter) => {
+      const upstream = this.pick(waiter.tried, waiter.isIdempotent);
+      return upstream === undefined ? undefined : () => waiter.onUpstreamFree(upstream);
+    });
+  }
+}

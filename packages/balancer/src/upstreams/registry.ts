@@ -1,0 +1,119 @@
+/** Follows the snapshots: which pools there are, which upstreams are in them, and which are leaving. */
+import type { HeldStats, Snapshot, SnapshotUpstream, UpstreamStats } from "@paceline/wire";
+import type { Deadlines } from "../deadlines.js";
+import type { InternalPools } from "../routing/file-redirect.js";
+import { Router, type RouteSpec } from "../routing/router.js";
+import { POLICIES } from "./policies/index.js";
+import { Pool } from "./pool.js";
+import { Upstream } from "./upstream.js";
+import type { UpstreamLink } from "./upstream-link.js";
+
+export interface MembershipOptions {
+  maxQueue: number;
+  /** How long an upstream may owe its response; a pool may have less. */
+  upstreamResponseTimeoutMs: number;
+  /** @param onRoom is to be called when the link can take more. */
+  makeLink(upstream: SnapshotUpstream, onRoom: () => void): UpstreamLink;
+  /** An upstream that left has no connection any more. */
+  onLeft(): void;
+}
+
+export class Membership {
+  version = 0;
+  private pools = new Map<string, Pool>();
+  /** By process, such as `web.3#7`: those in a pool, and those that left one and still have connections. */
+  private members = new Map<string, Upstream>();
+  private readonly leavers = new Map<string, Upstream>();
+
+  constructor(private readonly options: MembershipOptions) {}
+
+  /** The processes that no pool has any more and that still have connections. */
+  get leaving(): string[] {
+    return [...this.leavers.keys()];
+  }
+
+  /** Takes over a whole snapshot; answers with what leads to its pools. */
+  apply(snapshot: Snapshot): { router: Router<Pool>; internal: InternalPools | undefined } {
+    const members = new Map<string, Upstream>();
+    const pools = new Map<string, Pool>();
+    const routes: RouteSpec<Pool>[] = [];
+    const internalRoutes: RouteSpec<Pool>[] = [];
+    const roots: { folder: string; path: string }[] = [];
+    for (const described of snapshot.pools) {
+      const pool =
+        this.pools.get(described.name) ?? new Pool(described.name, POLICIES["round-robin"](), this.options.maxQueue);
+      const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream, pool));
+      for (const upstream of upstreams) members.set(upstream.id, upstream);
+      pools.set(described.name, pool);
+      for (const route of described.routes) {
+        const spec = { text: route, target: pool, stripPrefix: described.stripPrefix ?? false };
+        (described.internalRoots === undefined ? routes : internalRoutes).push(spec);
+      }
+      const path = described.routes[0]?.replace(/^[^/]*/, "").replace(/\/?$/, "/") ?? "/";
+      for (const folder of described.internalRoots ?? []) roots.push({ folder, path });
+      pool.takesAllRequests = described.takesAllRequests ?? false;
+      pool.sendsFiles = described.sendsFiles ?? false;
+      // While it has no upstream it is what it was.
+      if (upstreams.length > 0)
+        pool.hasFewPlaces = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
+      pool.responseTimeoutMs = Math.min(
+        this.options.upstreamResponseTimeoutMs,
+        described.requestTimeoutMs ?? Number.POSITIVE_INFINITY,
+      );
+      pool.setMembers(upstreams, described.awaited);
+    }
+    for (const [name, pool] of this.pools) if (!pools.has(name)) pool.setMembers([]);
+    const former = this.members;
+    this.pools = pools;
+    this.members = members;
+    this.version = snapshot.version;
+    const leavers = [...former.values()].filter(({ id }) => !members.has(id));
+    // All are known to be leaving before the first is told to: what is said of this version must name them all.
+    for (const upstream of leavers) this.leavers.set(upstream.id, upstream);
+    for (const upstream of leavers) this.leave(upstream);
+    const internal = internalRoutes.length === 0 ? undefined : { router: new Router(internalRoutes), roots };
+    return { router: new Router(routes), internal };
+  }
+
+  private upstreamOf(described: SnapshotUpstream, pool: Pool): Upstream {
+    // A process that left does not come back: its slot's next one has another attempt in its id.
+    const known = this.members.get(described.id);
+    if (known !== undefined) return known;
+    const link = this.options.makeLink(described, () => pool.serveQueue());
+    return new Upstream(described.id, described.name, link, described.foreign);
+  }
+
+  /** Whether any pool's upstreams take few requests at once. */
+  get hasFewPlaces(): boolean {
+    return [...this.pools.values()].some((pool) => pool.hasFewPlaces);
+  }
+
+  /** The pools that there are now. */
+  allPools(): Iterable<Pool> {
+    return this.pools.values();
+  }
+
+  private leave(upstream: Upstream): void {
+    upstream.leave(() => {
+      this.leavers.delete(upstream.id);
+      this.options.onLeft();
+    });
+  }
+
+  /** Closes connections that have been idle for long, and looks again after those that wait. */
+  tick(deadlines: Deadlines, idleTimeoutMs: number): void {
+    for (const upstream of this.members.values()) upstream.sweep(deadlines, idleTimeoutMs);
+    for (const pool of this.pools.values()) pool.serveQueue();
+  }
+
+  /** Of pools that hold requests for slow clients. */
+  heldStats(): HeldStats[] {
+    const holding = [...this.pools.values()].filter(({ receiving, sending }) => receiving + sending > 0);
+    return holding.map(({ name, receiving, sending }) => ({ pool: name, receiving, sending }));
+  }
+
+  /** Latencies are those since the last call. */
+  takeStats(): UpstreamStats[] {
+    return [...this.members.values(), ...this.leavers.values()].map((upstream) => upstream.takeStats());
+  }
+}

@@ -1,0 +1,59 @@
+/** Silence is counted while work is under way, and counts little in a tick that came late. */
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { Pool } from "./pool.js";
+import { STALL_TICK_MS, StallWatch } from "./stall-detector.js";
+
+let nowMs = 0;
+let judged: [number, number][] = [];
+let isBusy = true;
+
+function watch(): StallWatch {
+  const pool = {
+    judge(silentTicks: number, weight: number): boolean {
+      judged.push([silentTicks, weight]);
+      return isBusy;
+    },
+  };
+  return new StallWatch(50, () => [pool as unknown as Pool]);
+}
+
+/** One tick, that much time after the one before. */
+function tickAfter(milliseconds: number): void {
+  nowMs += milliseconds;
+  vi.advanceTimersByTime(STALL_TICK_MS);
+}
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  vi.spyOn(performance, "now").mockImplementation(() => nowMs);
+  judged = [];
+  isBusy = true;
+});
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
+
+it("judges at each tick, from the first work on until there is none", () => {
+  const stall = watch();
+  tickAfter(STALL_TICK_MS);
+  expect(judged).toEqual([]);
+  stall.wake();
+  tickAfter(STALL_TICK_MS);
+  isBusy = false;
+  tickAfter(STALL_TICK_MS);
+  tickAfter(STALL_TICK_MS);
+  expect(judged).toEqual([
+    [4, 1],
+    [4, 1],
+  ]);
+});
+
+it("counts an eighth when the tick came late, since whoever kept us from it may have kept the instances too", () => {
+  watch().wake();
+  tickAfter(STALL_TICK_MS);
+  tickAfter(10 * STALL_TICK_MS);
+  tickAfter(STALL_TICK_MS);
+  expect(judged.map(([, weight]) => weight)).toEqual([1, 0.125, 1]);
+});

@@ -1,0 +1,125 @@
+/** An instance as the balancer sees it: one process, its connections, and what was counted of it. */
+import { Histogram, type UpstreamStats } from "@paceline/wire";
+import type { Deadlines } from "../deadlines.js";
+import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "./upstream-link.js";
+
+/** So many ticks of silence, half a second, and it is told what the upstream is running. */
+const SILENT_TICKS = 32;
+
+/** What is lost within so many milliseconds was lost by the same end. */
+const SAME_LOSS_MS = 1000;
+
+interface Answers {
+  errorsTotal: number;
+  latency: Histogram;
+}
+
+export class Upstream {
+  inFlight = 0;
+  /** Requests sent to it, since this process knew it. */
+  requestsTotal = 0;
+  /** Nothing is heard of it while others answer. */
+  isStalled = false;
+  /** Requests in flight that may be what ended another process. */
+  suspects = 0;
+  private isLeaving = false;
+  /** In milliseconds of `performance.now()`; Infinity while it does not leave. */
+  private leavingSince = Number.POSITIVE_INFINITY;
+  /** When a request was lost here last, in milliseconds of `Deadlines.now`. */
+  private lossAt = Number.NEGATIVE_INFINITY;
+  private wereSeveralLost = false;
+  /** Its answers, where it does not count them itself. */
+  private readonly answers: Answers | undefined;
+
+  constructor(
+    /** The process, such as `web.3#7`. */
+    readonly id: string,
+    /** The slot, such as `web.3`. */
+    readonly name: string,
+    private readonly link: UpstreamLink,
+    isForeign = false,
+  ) {
+    if (isForeign) this.answers = { errorsTotal: 0, latency: new Histogram() };
+  }
+
+  /** An answer of it is finished. */
+  answered(status: number, milliseconds: number): void {
+    const { answers } = this;
+    if (answers === undefined) return;
+    if (status >= 500) answers.errorsTotal++;
+    answers.latency.record(milliseconds * 1000);
+  }
+
+  /** What was counted; latencies since the last call. */
+  takeStats(): UpstreamStats {
+    const { id, inFlight, requestsTotal, answers } = this;
+    const running = this.silence >= SILENT_TICKS ? this.link.runningRequest() : undefined;
+    const overdue = this.link.overdue();
+    const counted = {
+      ...{ id, inFlight, requestsTotal },
+      ...(running !== undefined && { running }),
+      ...(overdue !== undefined && { overdue }),
+    };
+    return answers === undefined
+      ? counted
+      : { ...counted, errorsTotal: answers.errorsTotal, latency: answers.latency.takeSparse() };
+  }
+
+  /** Whether it may be picked for a request that is idempotent or not. */
+  isAvailable(isIdempotent: boolean): boolean {
+    return !this.isLeaving && this.link.hasRoom(isIdempotent);
+  }
+
+  /** Ticks in a row in which it was asked and not heard. */
+  silence = 0;
+
+  countSilence(weight: number): number {
+    this.silence = this.link.countSilence(weight);
+    return this.silence;
+  }
+
+  /** Gives back what it has not begun. */
+  shed(): void {
+    this.link.shed();
+  }
+
+  get connections(): number {
+    return this.link.connections;
+  }
+
+  /** Begins a request; `release` ends it, however it went. */
+  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
+    this.inFlight++;
+    if (receiver.isSuspect) this.suspects++;
+    return this.link.open(receiver, isIdempotent);
+  }
+
+  /** @param wasSuspect as it was when the request was opened */
+  release(wasSuspect: boolean): void {
+    this.inFlight--;
+    if (wasSuspect) this.suspects--;
+  }
+
+  /** It has been leaving for a while, so that it drains and is ended in time; one that is hung leaves and is ended at once. */
+  isDraining(now: number): boolean {
+    return now - this.leavingSince > SAME_LOSS_MS;
+  }
+
+  /** A request was lost here; false when it was not the only one. To be called before its `release`. */
+  noteLoss(now: number): boolean {
+    if (now - this.lossAt > SAME_LOSS_MS) this.wereSeveralLost = this.inFlight > 1;
+    this.lossAt = now;
+    return !this.wereSeveralLost;
+  }
+
+  sweep(deadlines: Deadlines, idleTimeoutMs: number): void {
+    this.link.closeIdleSince(deadlines.now - idleTimeoutMs);
+  }
+
+  /** Takes no new request; `onEmpty` comes when its last connection is closed. */
+  leave(onEmpty: () => void): void {
+    this.isLeaving = true;
+    this.leavingSince = performance.now();
+    this.link.leave(onEmpty);
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * The one place where timers and deferred jobs meet the server they run in. The app imports them from its own copy of this
+ * package while the server is a bundle: what both must know lies on `globalThis`.
+ */
+import type { DeferredStats, InstanceLimits } from "@paceline/wire";
+
+/** Changes with the shape of BackgroundWork, so that two versions that differ do not take each other's for their own. */
+const PLACE = Symbol.for("@paceline/server/background-work/1");
+
+/** One kind of work that goes on beside requests. */
+export interface Work {
+  /** How many of it have begun, or must still run, and have not ended. */
+  readonly unfinished: number;
+  /** What has not ended, by name. */
+  describe(): string;
+}
+
+export interface TimerWork extends Work {
+  /** None begins any more. */
+  stop(): void;
+  add(timer: WaitingTimer): void;
+  remove(timer: WaitingTimer): void;
+  begun(timer: WaitingTimer): void;
+  ended(timer: WaitingTimer): void;
+}
+
+export interface WaitingTimer {
+  readonly name: string;
+  stop(): void;
+}
+
+export interface DeferredWork extends Work {
+  /** A number that grows with each job that is queued or ends. */
+  readonly activity: number;
+  stats(): DeferredStats;
+  /** @throws ServerError `defer-queue-full` */
+  add(fn: (argument: unknown) => unknown, argument: unknown, isCombined: boolean): void;
+}
+
+export type DeferLimits = Pick<InstanceLimits, "maxDeferredJobs" | "maxDeferDelayMs">;
+
+export interface BackgroundWork {
+  /** A number that changes with each request that begins or ends; absent while no server runs here. */
+  requestActivity?: () => number;
+  /** The defaults hold while it is absent. */
+  limits?: DeferLimits;
+  /** The server drains: no timer begins any more. */
+  isLeaving: boolean;
+  /** Called at the next job that is queued, once. */
+  onNextJob?: (() => void) | undefined;
+  /** A drain has begun, or will follow soon. */
+  isDrainAnnounced?: boolean;
+  /** Present once the app has asked for the signal. */
+  draining?: AbortController;
+  /** Present once a timer was set here. */
+  timers?: TimerWork;
+  /** Present once a job was deferred here. */
+  deferred?: DeferredWork;
+}
+
+/** The place of this process. */
+export function backgroundWork(): BackgroundWork {
+  const holder = globalThis as { [PLACE]?: BackgroundWork };
+  holder[PLACE] ??= { isLeaving: false };
+  return holder[PLACE];
+}
+
+/** How much has not ended of what a drain waits for. */
+export function unfinishedWork({ timers, deferred }: BackgroundWork = backgroundWork()): number {
+  return (timers?.unfinished ?? 0) + (deferred?.unfinished ?? 0);
+}
+
+/** The drain begins: timers stop, and what runs or is queued goes on. */
+export function leaveWork(work: BackgroundWork = backgroundWork()): void {
+  work.isLeaving = true;
+  work.timers?.stop();
+}
+
+/** The process is about to exit: what is lost with it is logged by name. */
+export function logLostWork({ timers, deferred }: BackgroundWork = backgroundWork()): void {
+  for (const work of [timers, deferred]) if (work !== undefined && work.unfinished > 0) console.error(work.describe());
+}

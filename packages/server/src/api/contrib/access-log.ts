@@ -1,0 +1,135 @@
+/** An access log, as lines or as JSON: one entry for each request, written when its answer has left. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { FetchHandler, RequestInfo } from "../../app/app.js";
+import { type AccessEntry, type AccessLogFormat, accessLine, type Outcome } from "./access-line.js";
+import { countBody } from "./count-body.js";
+import { LogWriter, type LogWriterOptions, openLog } from "./log-writer.js";
+import { rememberBodies } from "./remember-bodies.js";
+import { watchAnswer } from "./response-watch.js";
+import type { Wrapper } from "./wrapper.js";
+
+export interface AccessLogOptions extends LogWriterOptions {
+  /** `combined`, as Apache and nginx write it, or `json`, one object a line. Default combined. */
+  format?: AccessLogFormat;
+  /** The file that is appended to, made with mode 0600. Default: stdout. */
+  file?: string;
+  /** Takes each line, its end included, in the place of file and stdout. */
+  write?: (line: string) => void;
+}
+
+/**
+ * Wraps a handler whose requests are logged.
+ *
+ * @throws the system's error when the file cannot be opened
+ */
+export function accessLog(options: AccessLogOptions = {}): Wrapper {
+  return new AccessLog(options).wrap;
+}
+
+const SWITCHED = 101;
+
+/** One log, for handlers of either style. */
+export class AccessLog {
+  private readonly format: AccessLogFormat;
+  private readonly writer: LogWriter | undefined;
+  private readonly writeLine: (line: string) => void;
+
+  /** @throws the system's error when the file cannot be opened */
+  constructor(options: AccessLogOptions) {
+    rememberBodies();
+    this.format = options.format ?? "combined";
+    if (options.write === undefined) {
+      const writer = new LogWriter(openLog(options.file), options);
+      this.writer = writer;
+      this.writeLine = (line) => writer.write(line);
+    } else {
+      this.writeLine = options.write;
+    }
+  }
+
+  readonly wrap: Wrapper = (handler) => (request, info) => this.handle(handler, request, info);
+
+  private handle(handler: FetchHandler, request: Request, info: RequestInfo): Response | Promise<Response> {
+    const ended = this.begin(request, info);
+    const answer = (response: Response): Response =>
+      watchAnswer(request, info, response, (outcome, bytes) => ended(response.status ?? SWITCHED, outcome, bytes));
+    const failed = (error: unknown): never => {
+      ended(500, request.signal.aborted ? "aborted" : "failed", 0);
+      throw error;
+    };
+    let result: Response | Promise<Response>;
+    try {
+      result = handler(request, info);
+    } catch (error) {
+      return failed(error);
+    }
+    return result instanceof Response ? answer(result) : Promise.resolve(result).then(answer, failed);
+  }
+
+  /** What is known at the beginning is read then: some of it is gone at the end. */
+  private begin(request: Request, { clientAddress, protocol, host, requestId }: RequestInfo) {
+    const begunAtMs = performance.now();
+    const timeMs = Date.now();
+    const { method, url, headers } = request;
+    const referer = headers.get("referer") ?? undefined;
+    const userAgent = headers.get("user-agent") ?? undefined;
+    return (status: number, outcome: Outcome, bytes: number | undefined) =>
+      this.log({
+        timeMs,
+        clientAddress,
+        protocol,
+        // What a fetch handler is not told.
+        httpVersion: "1.1",
+        host,
+        method,
+        target: url.slice(url.indexOf("/", url.indexOf("//") + 2)),
+        status,
+        bytes,
+        durationMs: performance.now() - begunAtMs,
+        outcome,
+        requestId,
+        referer,
+        userAgent,
+      });
+  }
+
+  /** Logs a request of node:http when its answer has ended. */
+  watch(request: IncomingMessage, response: ServerResponse): () => void {
+    let hasFailed = false;
+    const begunAtMs = performance.now();
+    const timeMs = Date.now();
+    const { method = "", url = "", httpVersion, headers } = request;
+    const clientAddress = request.socket.remoteAddress ?? "";
+    const bytes = countBody(method, response);
+    response.once("close", () =>
+      this.log({
+        timeMs,
+        clientAddress,
+        protocol: "http",
+        httpVersion,
+        host: headers.host ?? "",
+        method,
+        target: url,
+        status: response.statusCode,
+        bytes: bytes(),
+        durationMs: performance.now() - begunAtMs,
+        outcome: hasFailed ? "failed" : response.writableFinished ? "whole" : "aborted",
+        requestId: headers["x-request-id"] as string | undefined,
+        referer: headers.referer,
+        userAgent: headers["user-agent"],
+      }),
+    );
+    return () => {
+      hasFailed = true;
+    };
+  }
+
+  log(entry: AccessEntry): void {
+    this.writeLine(accessLine(this.format, entry));
+  }
+
+  /** Resolves when all is written, or the deadline has passed. */
+  async flush(deadlineMs: number): Promise<void> {
+    await this.writer?.flush(deadlineMs);
+  }
+}

@@ -1,0 +1,123 @@
+/** Tells when an answer of a fetch handler has left, and how much of it. */
+
+import type { RequestInfo } from "../../app/app.js";
+import { type BlockSource, blocksOf, toBytes } from "../../lane/response-body.js";
+import { KEPT_BODY, type KeptBody, keptBody } from "../kept-body.js";
+import { hasEnded } from "../response-end.js";
+import type { Outcome } from "./access-line.js";
+import { piecesOf, streamOf } from "./blocks.js";
+
+/** Called once. `bytes` are those of the body that left; undefined where nobody counted. */
+export type OnEnd = (outcome: Outcome, bytes: number | undefined) => void;
+
+/** A body up to this size leaves with its head. */
+const SMALL_BYTES = 65_536;
+/** How often answers that the platform sends by itself are looked at. */
+const LOOK_EVERY_MS = 100;
+
+/** The answer to send in the place of this one. */
+export function watchAnswer(request: Request, info: RequestInfo, response: Response, onEnd: OnEnd): Response {
+  // An upgrade is none: what is counted of it is its head.
+  if (!(response instanceof Response)) {
+    onEnd("whole", 0);
+    return response;
+  }
+  if (request.signal.aborted) {
+    onEnd("aborted", 0);
+    return response;
+  }
+  const kept = keptBody(response);
+  if (request.method === "HEAD" || (kept === undefined && (response.body === null || response.bodyUsed))) {
+    onEnd("whole", 0);
+    return response;
+  }
+  if (kept === undefined) {
+    // One that Bun made itself may be a text, whose type a copy would not have.
+    if (process.versions.bun !== undefined && !(KEPT_BODY in response) && !response.headers.has("content-type")) {
+      onEnd("whole", undefined);
+      return response;
+    }
+    return withBody(response, blocksOf(response.body as ReadableStream<Uint8Array>), onEnd);
+  }
+  const bytes = sizeOf(kept);
+  if (hasEnded(info) !== undefined) {
+    watchFromOutside(request, info, bytes, onEnd);
+    return response;
+  }
+  if (bytes <= SMALL_BYTES) {
+    onEnd("whole", bytes);
+    return response;
+  }
+  const copy = withBody(response, blocksIn(kept), onEnd);
+  if (typeof kept === "string" && !copy.headers.has("content-type")) copy.headers.set("content-type", TEXT_TYPE);
+  copy.headers.set("content-length", String(bytes));
+  return copy;
+}
+
+const TEXT_TYPE = "text/plain;charset=utf-8";
+
+function sizeOf(kept: KeptBody): number {
+  if (typeof kept === "string") return Buffer.byteLength(kept);
+  return kept instanceof Blob ? kept.size : kept.length;
+}
+
+function blocksIn(kept: KeptBody): BlockSource {
+  if (kept instanceof Blob) return blocksOf(kept.stream() as ReadableStream<Uint8Array>);
+  return piecesOf(typeof kept === "string" ? Buffer.from(kept) : kept, SMALL_BYTES);
+}
+
+/** The same answer with a body that counts what is read of it. */
+function withBody(response: Response, source: BlockSource, onEnd: OnEnd): Response {
+  const { status, statusText } = response;
+  const body = streamOf(new CountedBlocks(source, onEnd));
+  return new Response(body, { status, statusText, headers: new Headers(response.headers) });
+}
+
+class CountedBlocks implements BlockSource {
+  private bytes = 0;
+  private hasEnded = false;
+
+  constructor(
+    private readonly source: BlockSource,
+    private readonly onEnd: OnEnd,
+  ) {}
+
+  async next(): Promise<{ done?: boolean; value?: unknown }> {
+    try {
+      const result = await this.source.next();
+      if (result.done) this.end("whole");
+      else this.bytes += toBytes(result.value).length;
+      return result;
+    } catch (error) {
+      this.end("failed");
+      throw error;
+    }
+  }
+
+  cancel(): void {
+    this.source.cancel();
+    this.end("aborted");
+  }
+
+  private end(outcome: Outcome): void {
+    if (this.hasEnded) return;
+    this.hasEnded = true;
+    this.onEnd(outcome, this.bytes);
+  }
+}
+
+/** Of an answer that the platform has been given whole: most have left by the next turn of the event loop. */
+function watchFromOutside(request: Request, info: RequestInfo, bytes: number, onEnd: OnEnd): void {
+  const look = () => {
+    if (!hasEnded(info)) return false;
+    const isAborted = request.signal.aborted;
+    onEnd(isAborted ? "aborted" : "whole", isAborted ? undefined : bytes);
+    return true;
+  };
+  setImmediate(() => {
+    if (look()) return;
+    const timer = setInterval(() => {
+      if (look()) clearInterval(timer);
+    }, LOOK_EVERY_MS);
+  });
+}

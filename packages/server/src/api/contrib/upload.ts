@@ -1,0 +1,198 @@
+/** Takes multipart/form-data: files go to a folder as they come, within limits. */
+import type { FetchHandler, RequestInfo } from "../../app/app.js";
+import { boundaryOf, type PartHead } from "./form-header.js";
+import { FormParts } from "./form-parts.js";
+import { UploadError } from "./upload-error.js";
+import { UploadFiles } from "./upload-files.js";
+
+export interface UploadLimits {
+  /** Default 10. */
+  files: number;
+  /** Fields that are no files. Default 100. */
+  fields: number;
+  /** Of one file, in bytes. Default 10 MiB. */
+  fileBytes: number;
+  /** The value of one field, in bytes. Default 64 KiB. */
+  fieldBytes: number;
+  /** The header of one part, in bytes: names are in it. Default 4 KiB. */
+  headerBytes: number;
+  /** The whole body, in bytes. Default 50 MiB; the server's own `maxBodyBytes` holds too. */
+  totalBytes: number;
+}
+
+export interface UploadOptions {
+  /** Where the files go; made with mode 0700 when it is missing. */
+  folder: string;
+  limits?: Partial<UploadLimits>;
+  /** The deadline of one upload, in milliseconds. Default 600000. */
+  timeoutMs?: number;
+}
+
+export interface UploadedFile {
+  /** The field's name. */
+  field: string;
+  /** In the folder, under a random name; mode 0600. */
+  path: string;
+  bytes: number;
+  /** As the client gave it: for people to see, never a path to open. May be anything, empty too. */
+  originalName: string;
+  /** As the client gave it. */
+  type: string;
+}
+
+export interface Upload {
+  files: UploadedFile[];
+  /** Names and values in the order they came. */
+  fields: [name: string, value: string][];
+  /** Removes the files that still lie where they were put. */
+  remove(): Promise<void>;
+}
+
+/** A handler that also gets the upload. */
+export type UploadHandler = (request: Request, info: RequestInfo, upload: Upload) => Response | Promise<Response>;
+
+const DEFAULT_LIMITS: UploadLimits = {
+  files: 10,
+  fields: 100,
+  fileBytes: 10 << 20,
+  fieldBytes: 64 << 10,
+  headerBytes: 4 << 10,
+  totalBytes: 50 << 20,
+};
+const DEFAULT_TIMEOUT_MS = 600_000;
+
+/**
+ * Wraps a handler of uploads, which is called when all has come. What is wrong with an upload is answered with the error's
+ * status and, as text, its code. When the handler throws, the files are removed.
+ */
+export function upload(options: UploadOptions): (handler: UploadHandler) => FetchHandler {
+  return (handler) => async (request, info) => {
+    let received: Upload;
+    try {
+      received = await receiveUpload(request, options);
+    } catch (error) {
+      // A disk that fails is the server's own fault, for its log.
+      if (!(error instanceof UploadError) || error.status >= 500) throw error;
+      return new Response(`${error.code}\n`, { status: error.status, headers: { "content-type": "text/plain" } });
+    }
+    try {
+      return await handler(request, info, received);
+    } catch (error) {
+      await received.remove();
+      throw error;
+    }
+  };
+}
+
+/**
+ * Reads a request's body to its end.
+ *
+ * @throws UploadError when it is refused or fails; then no file is left.
+ */
+export async function receiveUpload(request: Request, options: UploadOptions): Promise<Upload> {
+  const boundary = boundaryOf(request.headers.get("content-type"));
+  if (boundary === undefined) throw new UploadError("not-multipart", "the body is not multipart/form-data");
+  if (boundary === null) throw new UploadError("malformed", "the Content-Type has no boundary");
+  return new UploadReceiver(options).receive(request, boundary);
+}
+
+class UploadReceiver {
+  private readonly limits: UploadLimits;
+  private readonly files: UploadFiles;
+  private readonly upload: Upload;
+  private filesBegun = 0;
+  private fieldsBegun = 0;
+
+  constructor(private readonly options: UploadOptions) {
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.files = new UploadFiles(options.folder);
+    this.upload = { files: [], fields: [], remove: () => this.files.remove() };
+  }
+
+  async receive(request: Request, boundary: string): Promise<Upload> {
+    const parts = await FormParts.of(boundary, this.limits.headerBytes, (head, pieces) => this.take(head, pieces));
+    const reader = request.body?.getReader();
+    const stop = (error: UploadError) => {
+      parts.fail(error);
+      void reader?.cancel(error).catch(ignore);
+    };
+    const gone = () => stop(new UploadError("aborted", "the client has gone"));
+    const { signal } = request;
+    signal.addEventListener("abort", gone);
+    const timeoutMs = this.options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const late = () => stop(new UploadError("too-slow", `the upload took longer than ${timeoutMs} ms`));
+    const timer = setTimeout(late, timeoutMs);
+    try {
+      if (reader !== undefined) await this.read(reader, parts);
+      await parts.end();
+      return this.upload;
+    } catch (error) {
+      const failure = error instanceof Error ? error : new Error(String(error));
+      parts.fail(failure);
+      void reader?.cancel(failure).catch(ignore);
+      await parts.settled();
+      await this.files.remove();
+      throw failure;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", gone);
+    }
+  }
+
+  private async read(reader: BodyReader, parts: FormParts): Promise<void> {
+    const { totalBytes } = this.limits;
+    let total = 0;
+    for (;;) {
+      const { done, value } = await reader.read().catch((cause: unknown) => {
+        throw new UploadError("aborted", "the body broke off", { cause });
+      });
+      if (done || value === undefined) return;
+      total += value.length;
+      if (total > totalBytes) throw new UploadError("too-large", `the upload has more than ${totalBytes} bytes`);
+      await parts.write(value);
+    }
+  }
+
+  private async take(head: PartHead, pieces: AsyncIterable<Buffer>): Promise<void> {
+    if (head.fileName === undefined) await this.takeField(head.name, pieces);
+    else await this.takeFile(head, head.fileName, pieces);
+  }
+
+  private async takeField(name: string, pieces: AsyncIterable<Buffer>): Promise<void> {
+    const { fields, fieldBytes } = this.limits;
+    if (++this.fieldsBegun > fields) throw new UploadError("too-many-fields", `there are more than ${fields} fields`);
+    const held: Buffer[] = [];
+    const error = () => new UploadError("field-too-large", `a field has more than ${fieldBytes} bytes`);
+    for await (const piece of within(pieces, fieldBytes, error)) held.push(piece);
+    this.upload.fields.push([name, Buffer.concat(held).toString("utf8")]);
+  }
+
+  private async takeFile({ name, type }: PartHead, originalName: string, pieces: AsyncIterable<Buffer>): Promise<void> {
+    const { files, fileBytes } = this.limits;
+    if (++this.filesBegun > files) throw new UploadError("too-many-files", `there are more than ${files} files`);
+    const error = () => new UploadError("file-too-large", `a file has more than ${fileBytes} bytes`);
+    const { path, bytes } = await this.files.write(within(pieces, fileBytes, error));
+    // So a form says that no file was chosen.
+    if (originalName === "" && bytes === 0) {
+      this.filesBegun--;
+      await this.files.removeOne(path);
+      return;
+    }
+    this.upload.files.push({ field: name, path, bytes, originalName, type });
+  }
+}
+
+type BodyReader = { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> };
+
+async function* within(pieces: AsyncIterable<Buffer>, maxBytes: number, error: () => Error): AsyncIterable<Buffer> {
+  let bytes = 0;
+  for await (const piece of pieces) {
+    bytes += piece.length;
+    if (bytes > maxBytes) throw error();
+    yield piece;
+  }
+}
+
+function ignore(): void {
+  // The body failed as it was left; what was wrong is known already.
+}

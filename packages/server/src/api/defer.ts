@@ -1,0 +1,156 @@
+/** Puts work off until the server is idle: one job at a time, first in, first out. */
+import type { AsyncResource } from "node:async_hooks";
+import type { DeferredStats } from "@paceline/wire";
+import { DEFAULT_LIMITS } from "../process/limits.js";
+import { type BackgroundWork, backgroundWork, type DeferredWork } from "./background-work.js";
+import { type DeferredJob, DeferredQueue, type JobFunction } from "./deferred-queue.js";
+import { ServerError } from "./errors.js";
+import { type Look, nextStep, QUIET_MS, type Step } from "./idleness.js";
+import { countNames, nameOf } from "./work-names.js";
+
+export interface DeferOptions {
+  /** Drop this job when one is queued with the same function and a deeply equal argument. Default false. */
+  combined?: boolean;
+}
+
+/**
+ * Queues `fn(argument)` to run when the server is idle. A promise that it returns is awaited before the next job; an error is
+ * logged. The argument is not copied. The job sees the AsyncLocalStorage of its caller.
+ *
+ * @throws ServerError `bad-argument` when `fn` is no function, `defer-queue-full` with `maxDeferredJobs` in the queue.
+ */
+export function defer(fn: () => unknown, argument?: undefined, options?: DeferOptions): void;
+export function defer<A>(fn: (argument: A) => unknown, argument: A, options?: DeferOptions): void;
+export function defer(fn: JobFunction, argument?: unknown, options: DeferOptions = {}): void {
+  if (typeof fn !== "function") throw new ServerError("bad-argument", `only a function can be deferred, not ${fn}`);
+  const work = backgroundWork();
+  work.deferred ??= new DeferredJobs(work);
+  work.deferred.add(fn, argument, options.combined === true);
+}
+
+interface JobInContext extends DeferredJob {
+  /** That in which the job was queued. AsyncLocalStorage.snapshot() would take ten times as much memory. */
+  readonly context: AsyncResource;
+}
+
+type State =
+  /** Nothing is queued. */
+  | "resting"
+  /** A look at the server is to come. */
+  | "waiting"
+  /** A job is under way. */
+  | "running";
+
+/** Looks at the server while a job waits, and then only; requests are never counted for it, they are anyway. */
+export class DeferredJobs implements DeferredWork {
+  private state: State = "resting";
+  private current: JobInContext | undefined;
+  private readonly queue = new DeferredQueue<JobInContext>();
+  private changes = 0;
+  /** As it was at the last look. */
+  private requestActivity = 0;
+  private quietSinceMs = 0;
+  // Not imported: an app that defers nothing does without it.
+  private readonly Context = process.getBuiltinModule("node:async_hooks").AsyncResource;
+
+  constructor(private readonly work: BackgroundWork) {}
+
+  get activity(): number {
+    return this.changes;
+  }
+
+  get unfinished(): number {
+    return this.queue.length + (this.current === undefined ? 0 : 1);
+  }
+
+  add(fn: JobFunction, argument: unknown, isCombined: boolean): void {
+    const { maxDeferredJobs } = this.limits;
+    const job = { fn, argument, queuedAtMs: performance.now(), context: new this.Context("deferred") };
+    const outcome = this.queue.add(job, isCombined, maxDeferredJobs);
+    if (outcome === "full") {
+      throw new ServerError("defer-queue-full", `${maxDeferredJobs} deferred jobs wait already (maxDeferredJobs)`);
+    }
+    if (outcome === "dropped") return;
+    this.changes++;
+    this.work.onNextJob?.();
+    if (this.state === "resting") this.wait();
+  }
+
+  stats(): DeferredStats {
+    const oldest = this.current ?? this.queue.oldest;
+    const oldestMs = oldest === undefined ? 0 : Math.round(performance.now() - oldest.queuedAtMs);
+    return { jobs: this.unfinished, oldestMs };
+  }
+
+  describe(): string {
+    const underWay = this.current === undefined ? "" : `; under way: ${nameOf(this.current.fn)}`;
+    const names = countNames([...this.queue].map(({ fn }) => nameOf(fn)));
+    return `deferred jobs are lost: ${this.queue.length} queued${names === "" ? "" : ` (${names})`}${underWay}`;
+  }
+
+  private get limits() {
+    return this.work.limits ?? DEFAULT_LIMITS;
+  }
+
+  private wait(): void {
+    this.state = "waiting";
+    // What has changed before counts as a change: the job waits for a whole turn at least.
+    this.requestActivity = Number.NaN;
+    this.lookNextTurn();
+  }
+
+  private lookNextTurn(): void {
+    setImmediate(this.look);
+  }
+
+  private readonly look = (): void => {
+    const { requestActivity } = this.work;
+    const step = requestActivity === undefined ? "run" : this.stepAt(requestActivity());
+    if (step === "run") this.runNext();
+    else if (step === "look-next-turn") this.lookNextTurn();
+    // A timer may come late and before what waits to be read: the look is at the end of the turn after it.
+    else setTimeout(() => this.lookNextTurn(), QUIET_MS);
+  };
+
+  private stepAt(requestActivity: number): Step {
+    const now = performance.now();
+    const hasChanged = requestActivity !== this.requestActivity;
+    this.requestActivity = requestActivity;
+    if (hasChanged) this.quietSinceMs = now;
+    const look: Look = { ageMs: this.stats().oldestMs, hasChanged, quietMs: now - this.quietSinceMs };
+    return nextStep(look, this.limits.maxDeferDelayMs);
+  }
+
+  private runNext(): void {
+    const job = this.queue.take();
+    if (job === undefined) return;
+    this.state = "running";
+    this.current = job;
+    let result: unknown;
+    try {
+      result = job.context.runInAsyncScope(job.fn, undefined, job.argument);
+    } catch (error) {
+      this.failed(error);
+      return;
+    }
+    if (typeof (result as PromiseLike<unknown> | undefined)?.then !== "function") this.ended();
+    else Promise.resolve(result).then(this.ended, this.failed);
+  }
+
+  private readonly failed = (error: unknown): void => {
+    console.error(`the deferred job ${nameOf(this.current?.fn)} failed:`, error);
+    this.ended();
+  };
+
+  /** The loop takes requests before the next job, however many wait. */
+  private readonly ended = (): void => {
+    this.current = undefined;
+    this.changes++;
+    if (this.queue.length === 0) {
+      this.state = "resting";
+      return;
+    }
+    this.state = "waiting";
+    this.lookNextTurn();
+  };
+}

@@ -1,0 +1,209 @@
+/** WebSockets (RFC 6455) for fetch apps, over the upgrade of the lane; apps on node:http have `ws` and others. */
+import { createHash } from "node:crypto";
+import { leaveToCollector } from "@paceline/wire";
+import type { RequestInfo, Upgrade } from "../../app/app.js";
+import { isTurnOver, nextTurn } from "../../process/block-turns.js";
+import { giveBack } from "../../process/give-back.js";
+import { frameOf, Opcode, WebSocketFault } from "./frame-reader.js";
+import { isSendableCode, MessageReader, NO_STATUS } from "./message-reader.js";
+
+export interface WebSocketOptions {
+  /** The longest message that is taken, in bytes; a longer one closes with 1009. Default 1 MiB. */
+  maxMessageBytes?: number;
+  /**
+   * What may wait to be sent, in bytes, when messages are sent faster than the client takes them; beyond it the client is
+   * cut off. Each counts 1024 bytes more than it has; one message alone may be longer. Default 4 MiB.
+   */
+  maxQueuedBytes?: number;
+  /** The subprotocol to answer with, one of those in the request's Sec-WebSocket-Protocol. Default: none. */
+  protocol?: string;
+}
+
+/** The connection was lost without a Close frame (RFC 6455 §7.4.1). */
+const ABNORMAL = 1006;
+const MAX_REASON_BYTES = 123;
+/** What a message that waits takes beside its bytes. */
+const MESSAGE_COST_BYTES = 1024;
+/** What a frame leaves to the collector, beside its bytes. */
+const FRAME_GARBAGE_BYTES = 512;
+const ACCEPT_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/**
+ * Takes the WebSocket that the client asks for; return its `response` from the handler. Undefined when the client asks
+ * for none as RFC 6455 §4.2.1 has it, or where `info.upgrade` is undefined.
+ */
+export function acceptWebSocket(
+  request: Request,
+  info: Pick<RequestInfo, "upgrade">,
+  options: WebSocketOptions = {},
+): ServerWebSocket | undefined {
+  const { upgrade } = info;
+  const key = request.headers.get("sec-websocket-key") ?? "";
+  const isAsked =
+    request.method === "GET" &&
+    request.headers.get("upgrade")?.toLowerCase() === "websocket" &&
+    request.headers.get("sec-websocket-version") === "13" &&
+    /^[A-Za-z0-9+/]{22}==$/.test(key);
+  if (!isAsked || upgrade === undefined) return undefined;
+  const accept = createHash("sha1").update(`${key}${ACCEPT_SUFFIX}`).digest("base64");
+  const { protocol } = options;
+  const fields = {
+    upgrade: "websocket",
+    "sec-websocket-accept": accept,
+    ...(protocol === undefined ? {} : { "sec-websocket-protocol": protocol }),
+  };
+  return new ServerWebSocket(upgrade(fields), options);
+}
+
+/**
+ * A WebSocket, iterated for the messages of its client: text as strings, else bytes. The next one is read when it is asked
+ * for, so a client cannot send faster than the app takes. Pings are answered and the close is seen while it is iterated.
+ */
+export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
+  /** What the handler has to return. */
+  readonly response: Response;
+  /** Once it is closed: the code of the Close frame that came or was sent first, 1006 when there was none. */
+  closeCode: number | undefined;
+  private queuedBytes = 0;
+  /** The write that is under way. */
+  private current: Promise<boolean> | undefined;
+  /** Frames that wait for it, and the one write that will send them: a stream would hold much more for each. */
+  private waiting: Uint8Array[] = [];
+  private next: Promise<boolean> | undefined;
+  private readonly maxQueuedBytes: number;
+  private readonly maxMessageBytes: number;
+  private readonly readable: ReadableStream<Uint8Array>;
+  private readonly writer: WritableStreamDefaultWriter<Uint8Array>;
+
+  constructor(upgrade: Upgrade, options: WebSocketOptions) {
+    this.response = upgrade.response;
+    this.readable = upgrade.readable;
+    this.writer = upgrade.writable.getWriter();
+    // What is written fails for itself; this promise alone would end the process when the client has gone.
+    this.writer.closed.catch(() => {});
+    this.maxQueuedBytes = options.maxQueuedBytes ?? 4 << 20;
+    this.maxMessageBytes = options.maxMessageBytes ?? 1 << 20;
+  }
+
+  /** Sends a message. Resolves when there is room for more: true; or when it cannot be sent any more: false. */
+  send(message: string | Uint8Array): Promise<boolean> {
+    if (this.closeCode !== undefined) return Promise.resolve(false);
+    const isText = typeof message === "string";
+    return this.write(frameOf(isText ? Opcode.TEXT : Opcode.BINARY, isText ? Buffer.from(message) : message));
+  }
+
+  /**
+   * Closes with a code of RFC 6455 §7.4 (default 1000) and a reason of at most 123 bytes.
+   *
+   * @throws RangeError when the code may not be sent, or the reason is too long.
+   */
+  async close(code = 1000, reason = ""): Promise<void> {
+    if (!isSendableCode(code)) throw new RangeError(`the code ${code} may not be sent`);
+    if (Buffer.byteLength(reason) > MAX_REASON_BYTES) throw new RangeError("the reason is too long");
+    await this.end(code, reason);
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<string | Uint8Array, void> {
+    const reader = new MessageReader(this.maxMessageBytes, () => {
+      leaveToCollector(FRAME_GARBAGE_BYTES);
+      return isTurnOver();
+    });
+    try {
+      for await (const bytes of this.readable) {
+        for (const event of reader.read(bytes)) {
+          if (this.closeCode !== undefined) return;
+          switch (event.kind) {
+            case "turn":
+              // A client that does not read its pongs is not read either before long.
+              if (reader.ping !== undefined) await this.pong(reader);
+              await nextTurn();
+              break;
+            case "message":
+              if (reader.ping !== undefined) await this.pong(reader);
+              yield event.message;
+              break;
+            case "close":
+              return await this.end(event.code, "");
+          }
+        }
+        if (reader.ping !== undefined && this.closeCode === undefined) await this.pong(reader);
+        // All of it was copied where it is a part of a message.
+        giveBack(bytes);
+      }
+      await this.end(ABNORMAL, "");
+    } catch (error) {
+      if (error instanceof WebSocketFault) return await this.end(error.code, error.message);
+      // The client has gone: the iteration is over, as it is after a close.
+      await this.end(ABNORMAL, "");
+    } finally {
+      // The app wants no more.
+      await this.end(1000, "");
+    }
+  }
+
+  private pong(reader: MessageReader): Promise<boolean> {
+    const payload = reader.ping as Uint8Array;
+    reader.ping = undefined;
+    return this.write(frameOf(Opcode.PONG, payload));
+  }
+
+  /** Sends a Close frame, where the code is one to be sent, and ends the connection. */
+  private async end(code: number, reason: string): Promise<void> {
+    if (this.closeCode !== undefined) return;
+    this.closeCode = code;
+    if (code !== ABNORMAL) await this.write(frameOf(Opcode.CLOSE, closePayload(code, reason)));
+    await this.writer.close().catch(() => {});
+  }
+
+  private write(frame: Uint8Array): Promise<boolean> {
+    const cost = frame.length + MESSAGE_COST_BYTES;
+    if (this.queuedBytes > 0 && this.queuedBytes + cost > this.maxQueuedBytes) return this.cutOff();
+    this.queuedBytes += cost;
+    if (this.current === undefined) {
+      this.current = this.writeNow(frame, cost);
+      return this.current;
+    }
+    this.waiting.push(frame);
+    this.next ??= this.writeWaiting(this.current);
+    return this.next;
+  }
+
+  private async writeWaiting(current: Promise<boolean>): Promise<boolean> {
+    await current;
+    const { waiting } = this;
+    this.waiting = [];
+    this.next = undefined;
+    const bytes = waiting.length === 1 ? (waiting[0] as Uint8Array) : Buffer.concat(waiting);
+    this.current = this.writeNow(bytes, bytes.length + waiting.length * MESSAGE_COST_BYTES);
+    return this.current;
+  }
+
+  private async writeNow(bytes: Uint8Array, cost: number): Promise<boolean> {
+    try {
+      await this.writer.write(bytes);
+      return true;
+    } catch {
+      this.closeCode ??= ABNORMAL;
+      return false;
+    } finally {
+      this.queuedBytes -= cost;
+      // What waits goes first.
+      if (this.next === undefined) this.current = undefined;
+    }
+  }
+
+  private async cutOff(): Promise<boolean> {
+    this.closeCode ??= ABNORMAL;
+    const slow = new DOMException("a WebSocket's client takes too little: it was cut off", "AbortError");
+    await this.writer.abort(slow).catch(() => {});
+    return false;
+  }
+}
+
+function closePayload(code: number, reason: string): Buffer {
+  if (code === NO_STATUS) return Buffer.alloc(0);
+  const payload = Buffer.alloc(2 + Buffer.byteLength(reason));
+  payload.writeUInt16BE(code, 0);
+  payload.write(reason, 2);
+  return payload;
+}

@@ -1,0 +1,85 @@
+/** Runs what an app does before its first request and after its last one. */
+
+import { ServerError } from "../api/errors.js";
+import type { App, AppLifecycle } from "./app.js";
+import { hintOnListening } from "./listening-hint.js";
+
+/** What stop() gets at least, when the requests used up the deadline: an app that has something to save can still do it. */
+const LEAST_STOP_MS = 1000;
+
+/**
+ * What a module says of its start and stop: by itself, or by its default export. An object with a `listen` of its own, as
+ * those of frameworks, means by its `start` and `stop` its own listening: those are left alone.
+ */
+export function lifecycleOf(module: object, exported: unknown): AppLifecycle {
+  const listens = functionOf(exported, "listen") !== undefined;
+  const find = (name: string) => {
+    const own = functionOf(exported, name);
+    const named = functionOf(module, name);
+    // Bun shows what `module.exports` has as named exports too.
+    const isOfModule = named !== undefined && memberOf(module, name) !== memberOf(exported, name);
+    return isOfModule ? named : listens ? undefined : own;
+  };
+  const [start, beforeDrain, stop] = [find("start"), find("beforeDrain"), find("stop")];
+  return {
+    ...(start === undefined ? {} : { start }),
+    ...(beforeDrain === undefined ? {} : { beforeDrain }),
+    ...(stop === undefined ? {} : { stop }),
+  };
+}
+
+/** The app with the module's start before its own, and the module's stop after its own. */
+export function withLifecycle(app: App, { start, beforeDrain, stop }: AppLifecycle): App {
+  return {
+    ...app,
+    ...inTurn("start", start, app.start),
+    ...inTurn("beforeDrain", beforeDrain, app.beforeDrain),
+    ...inTurn("stop", app.stop, stop),
+  };
+}
+
+function inTurn(name: keyof AppLifecycle, first?: () => unknown, second?: () => unknown): AppLifecycle {
+  const both = async () => {
+    await first?.();
+    await second?.();
+  };
+  return first === undefined && second === undefined ? {} : { [name]: both };
+}
+
+function functionOf(value: unknown, name: string): (() => unknown) | undefined {
+  const found = memberOf(value, name);
+  return typeof found === "function" ? found.bind(value) : undefined;
+}
+
+function memberOf(value: unknown, name: string): unknown {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null) return undefined;
+  return (value as Record<string, unknown>)[name];
+}
+
+/** Resolves when the app has started. @throws ServerError `start-failed` with the app's own error as its cause. */
+export async function startApp({ start }: App): Promise<void> {
+  try {
+    await start?.();
+  } catch (cause) {
+    throw new ServerError("start-failed", `start() failed: ${cause}${hintOnListening(cause)}`, { cause });
+  }
+}
+
+/** Resolves when the app has stopped or the time is over; what went wrong goes to stderr. */
+export async function stopApp({ stop }: App, remainingMs: number): Promise<void> {
+  if (stop === undefined) return;
+  const deadlineMs = Math.max(LEAST_STOP_MS, remainingMs);
+  let timer: NodeJS.Timeout | undefined;
+  const cut = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      console.error("stop() was cut off at the deadline");
+      resolve();
+    }, deadlineMs);
+  });
+  const stopped = (async () => stop())().then(
+    () => {},
+    (error: unknown) => console.error("stop() failed:", error),
+  );
+  await Promise.race([stopped, cut]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,27 @@
+/** What a server can run: each kind of it by the key that names it. */
+import type { ChildSpec } from "@paceline/wire";
+import { ServerError } from "../api/errors.js";
+import type { App } from "./app.js";
+import { loadApp } from "./load.js";
+
+/** Exactly one of them is given. */
+export type Runs = Pick<ChildSpec, "app" | "cache" | "args" | "style" | "static" | "proxy">;
+
+/**
+ * The app in `runs`.
+ *
+ * @param isLane whether a fetch app is going to be served over lanes.
+ * @param isBehindBalancer whether the balancer is the only client.
+ * @throws ServerError `usage` when there is nothing to run; else as the kind's own loader
+ */
+export async function loadRuns(runs: Runs, isLane: boolean, isBehindBalancer: boolean): Promise<App> {
+  if (runs.static !== undefined) return (await import("../kinds/static/static-app.js")).staticApp(runs.static, isLane);
+  if (runs.proxy !== undefined)
+    return (await import("../kinds/proxy/proxy-app.js")).proxyApp(runs.proxy, isBehindBalancer);
+  if (runs.app !== undefined) {
+    // As if it had been started by itself, on either runtime.
+    process.argv.splice(1, process.argv.length, runs.app, ...(runs.args ?? []));
+    return loadApp(runs.app, runs.style, runs.cache);
+  }
+  throw new ServerError("usage", "there is nothing to run");
+}

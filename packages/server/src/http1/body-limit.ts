@@ -1,0 +1,149 @@
+/** Holds the bodies of requests to their limits on node:http, which has none for them. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { SocketAcknowledgements } from "@paceline/wire";
+import type { ServerLimits } from "../process/limits.js";
+import type { BodyWaits } from "./body-waits.js";
+import { beginPieces, countPiece, endPieces } from "./piece-turns.js";
+import { answerPlainly } from "./plain-response.js";
+import type { UnreadBodies, UnreadBody } from "./unread-bodies.js";
+
+/** Pieces of a body below this size are joined, in bytes. */
+const JOIN_BELOW_BYTES = 4096;
+
+/** A smaller body is all read before the stream asks for a pause, in bytes. */
+const SMALL_BODY_BYTES = 16_384;
+/** Taken of a body that nobody reads beyond what the stream holds by itself, in bytes. */
+const MAX_AHEAD_BYTES = 1 << 20;
+
+const NOTHING = new Uint8Array(0);
+
+/**
+ * Watches the body of a request: its size, the time for which a piece is waited for, and its client while it is not read. Returns false when the request has
+ * been answered 413 already and must not reach the handler.
+ *
+ * @param waits undefined where nobody is to be given up: the balancer holds the clients to their time.
+ */
+export function limitBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  limits: ServerLimits,
+  waits: BodyWaits<Socket> | undefined,
+  unread?: UnreadBodies,
+): boolean {
+  const { headers } = request;
+  const length = headers["content-length"];
+  const chunked = headers["transfer-encoding"] !== undefined;
+  if (!chunked && (length === undefined || length === "0")) return true;
+  if (Number(length ?? 0) > limits.maxBodyBytes) {
+    refuse(response);
+    return false;
+  }
+  if (waits !== undefined) watchTime(request, waits);
+  if (unread !== undefined && (chunked || Number(length) > SMALL_BODY_BYTES)) watchUnread(request, unread);
+  if (chunked) watchSize(request, response, limits.maxBodyBytes);
+  return true;
+}
+
+/** A piece is waited for from when the stream asks until its buffer is full or the body whole, whatever the app does with it. */
+function watchTime(request: IncomingMessage, waits: BodyWaits<Socket>): void {
+  const wait = { owner: request.socket, since: 0 };
+  const { _read: read, push } = request;
+  request._read = function readWatched(size: number): void {
+    if (!request.complete) waits.begin(wait);
+    read.call(request, size);
+  };
+  request.push = function pushWatched(chunk: Buffer | null): boolean {
+    const takesMore = push.call(request, chunk);
+    if (chunk === null || !takesMore) waits.end(wait);
+    else waits.begin(wait);
+    return takesMore;
+  };
+  request.once("close", () => waits.end(wait));
+}
+
+/** The client's leaving is seen only while its connection is read, and that pauses with the stream. */
+function watchUnread(request: IncomingMessage, unread: UnreadBodies): void {
+  const { socket, _read: read, push } = request;
+  let acknowledgements: SocketAcknowledgements | undefined;
+  // Reading would tell a client that waits for it that its body is wanted.
+  let mayReadAhead = request.headers.expect === undefined;
+  const body: UnreadBody = {
+    unreadSince: performance.now(),
+    look: () => {
+      // Writing nothing fails where nobody is there.
+      socket.write(NOTHING, (error) => {
+        if (error) socket.destroy();
+      });
+      acknowledgements ??= new SocketAcknowledgements(socket);
+      if (acknowledgements.hasPeerEnded) socket.destroy();
+    },
+    readAhead: () => {
+      if (mayReadAhead && request.readableLength < MAX_AHEAD_BYTES) read.call(request, request.readableHighWaterMark);
+    },
+  };
+  const held = unread.add(body);
+  request._read = function readUnwatched(size: number): void {
+    mayReadAhead = true;
+    body.unreadSince = Number.POSITIVE_INFINITY;
+    read.call(request, size);
+  };
+  request.push = function pushWatched(chunk: Buffer | null): boolean {
+    const takesMore = push.call(request, chunk);
+    body.unreadSince = takesMore ? Number.POSITIVE_INFINITY : performance.now();
+    if (chunk === null) unread.delete(held);
+    return takesMore;
+  };
+  request.once("close", () => unread.delete(held));
+}
+
+/** Counts where the parser hands pieces over, because listening for them would begin to read the body. */
+function watchSize(request: IncomingMessage, response: ServerResponse, maxBodyBytes: number): void {
+  const push = joiningPush(request);
+  const { socket } = request;
+  let bytes = 0;
+  beginPieces(socket);
+  request.once("close", () => endPieces(socket));
+  request.push = function pushCounted(chunk: Buffer | null): boolean {
+    if (chunk === null) endPieces(socket);
+    else bytes += chunk.length;
+    if (bytes <= maxBodyBytes) return push(chunk);
+    if (!response.headersSent) refuse(response);
+    request.destroy(new Error(`the body is longer than ${maxBodyBytes} bytes`));
+    return false;
+  };
+}
+
+/** Small pieces are joined while a turn lasts: a client may send a body in chunks of a byte, and each would cost a hundred. */
+function joiningPush(request: IncomingMessage): (chunk: Buffer | null) => boolean {
+  const push = request.push.bind(request);
+  let joined = Buffer.alloc(0);
+  let length = 0;
+  const flush = () => {
+    if (length === 0) return;
+    const piece = joined.subarray(0, length);
+    joined = Buffer.alloc(0);
+    length = 0;
+    if (!request.destroyed) push(piece);
+  };
+  return (chunk) => {
+    if (chunk === null || chunk.length >= JOIN_BELOW_BYTES) {
+      flush();
+      return push(chunk);
+    }
+    countPiece();
+    // Ticks run between two pieces of one read.
+    if (length === 0) setImmediate(flush);
+    if (length + chunk.length > joined.length) {
+      const room = Buffer.allocUnsafeSlow(length === 0 ? chunk.length : 2 * (length + chunk.length));
+      joined.copy(room, 0, 0, length);
+      joined = room;
+    }
+    length += chunk.copy(joined, length);
+    return request.readableLength + length < request.readableHighWaterMark;
+  };
+}
+
+function refuse(response: ServerResponse): void {
+  answerPlainly(response, 413, { connection: "close" });
+}

@@ -1,0 +1,127 @@
+/**
+ * Looks after responses of Bun.serve that take longer than a turn. Bun's timer takes silence, and a slow reader, for an idle
+ * connection; so it is turned off for them, and who takes nothing is found in the kernel's table.
+ */
+import { readFile } from "node:fs/promises";
+import { type AcknowledgingConnection, SlowReader } from "@paceline/wire";
+import { hostOf } from "@paceline/wire/proc";
+
+type BunServer = Bun.Server<undefined>;
+
+const LOOK_MS = 1000;
+/** Bun's shortest: it closes what is idle for that long. */
+const SHORTEST_SECONDS = 1;
+/** Its longest, where nothing is known of the kernel. */
+const LONGEST_SECONDS = 255;
+const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
+
+/** A client, by what the kernel holds for it. */
+class Outgoing implements AcknowledgingConnection {
+  readonly seesAcknowledgements = true;
+  private held = 0;
+  private moved = 0;
+  private isKnown = false;
+
+  /** What the kernel holds changes as the client takes some of it, and as it is given more after that. */
+  noteHeld(bytes: number): void {
+    if (this.isKnown) this.moved += Math.abs(this.held - bytes);
+    this.isKnown = true;
+    this.held = bytes;
+  }
+
+  get isWaiting(): boolean {
+    return this.held > 0;
+  }
+
+  acknowledgedBytes(): number {
+    return this.isKnown ? this.moved : -1;
+  }
+}
+
+interface Sending {
+  client: Outgoing;
+  reader: SlowReader;
+  /** 0 while nothing waits for it. */
+  lookAtMs: number;
+}
+
+export class BunSendWatch {
+  /** Answered in this turn. */
+  private readonly answered: Request[] = [];
+  private readonly sending = new Map<Request, Sending>();
+  private timer: NodeJS.Timeout | undefined;
+  private server: BunServer | undefined;
+
+  /** @param timeoutMs how long a client may take nothing */
+  constructor(private readonly timeoutMs: number) {}
+
+  /** Its response is given to Bun, which sends at once what it can. */
+  add(request: Request, server: BunServer): void {
+    this.server = server;
+    if (this.answered.push(request) === 1) setImmediate(this.keepLong);
+  }
+
+  private readonly keepLong = (): void => {
+    for (const request of this.answered) {
+      // Bun forgets the address when the response has left.
+      if (this.server?.requestIP(request) == null) continue;
+      const seesTable = process.platform === "linux" && this.timeoutMs > 0;
+      this.server.timeout(request, seesTable ? 0 : LONGEST_SECONDS);
+      if (!seesTable) continue;
+      const client = new Outgoing();
+      this.sending.set(request, { client, reader: new SlowReader(client, this.timeoutMs), lookAtMs: 0 });
+    }
+    this.answered.length = 0;
+    if (this.sending.size > 0) this.timer ??= this.startLooking();
+  };
+
+  private startLooking(): NodeJS.Timeout {
+    const timer = setTimeout(() => void this.look(), Math.min(LOOK_MS, this.timeoutMs / 4));
+    timer.unref();
+    return timer;
+  }
+
+  private async look(): Promise<void> {
+    const { server } = this;
+    const clients = new Map<string, Sending>();
+    for (const [request, sending] of this.sending) {
+      const peer = server?.requestIP(request);
+      if (peer == null) this.sending.delete(request);
+      else clients.set(`${plain(peer.address)} ${peer.port}`, sending);
+    }
+    if (clients.size > 0) await takeTables(server?.port ?? 0, clients);
+    const now = performance.now();
+    for (const [request, sending] of this.sending) {
+      if (!sending.client.isWaiting) sending.lookAtMs = 0;
+      else if (sending.lookAtMs === 0) sending.lookAtMs = sending.reader.begin(now);
+      else if (sending.lookAtMs <= now) {
+        sending.lookAtMs = sending.reader.look(now);
+        if (sending.lookAtMs > 0) continue;
+        this.sending.delete(request);
+        server?.timeout(request, SHORTEST_SECONDS);
+      }
+    }
+    this.timer = this.sending.size > 0 ? this.startLooking() : undefined;
+  }
+}
+
+/** Notes what the kernel holds for each of these, by address and port. */
+async function takeTables(port: number, clients: ReadonlyMap<string, Sending>): Promise<void> {
+  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")} `;
+  for (const table of TABLES) {
+    // No IPv6, perhaps.
+    const text = await readFile(table, "latin1").catch(() => "");
+    for (const row of text.split("\n")) {
+      if (!row.includes(local)) continue;
+      const [, , remote = "", , queues = ""] = row.trim().split(/\s+/);
+      const [host = "", remotePort = ""] = remote.split(":");
+      const sending = clients.get(`${plain(hostOf(host))} ${Number.parseInt(remotePort, 16)}`);
+      sending?.client.noteHeld(Number.parseInt(queues, 16));
+    }
+  }
+}
+
+/** An IPv4 client of a listener for both is told as one of IPv6. */
+function plain(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/, "");
+}

@@ -1,0 +1,209 @@
+/** Lets a fetch handler answer node:http requests. */
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import { REASONS } from "@paceline/wire/reasons";
+import type { FetchHandler, NodeHandler } from "../app/app.js";
+import { lentFileOf } from "../kinds/static/lent-file.js";
+import { isTurnOver, nextTurn } from "../process/block-turns.js";
+import type { RequestCounter } from "../process/request-counter.js";
+import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/request-info.js";
+
+/** A Node handler that calls a fetch handler and writes its Response. Its promise rejects when either fails. */
+export function fetchAsNodeHandler(
+  handler: FetchHandler,
+  behindBalancer: boolean,
+  counter: RequestCounter,
+  draining: { readonly closeAnswers: boolean },
+): NodeHandler {
+  const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
+  return async (incoming, outgoing) => {
+    const begunAtMs = performance.now();
+    const request = toRequest(incoming, outgoing, behindBalancer);
+    const response = await handler(request, new Info(new NodeSource(incoming, request)));
+    if (!(response instanceof Response)) throw new TypeError("the handler gave something that is not a Response");
+    counter.latency.record((performance.now() - begunAtMs) * 1000);
+    await writeResponse(response, incoming, outgoing, draining.closeAnswers);
+  };
+}
+
+class NodeSource implements RequestSource {
+  constructor(
+    private readonly incoming: IncomingMessage,
+    private readonly request: Request,
+  ) {}
+
+  header(name: string): string | undefined {
+    const value = this.incoming.headers[name];
+    return Array.isArray(value) ? value.join(", ") : value;
+  }
+
+  remoteAddress(): string | undefined {
+    return this.incoming.socket.remoteAddress;
+  }
+
+  signal(): AbortSignal {
+    return this.request.signal;
+  }
+}
+
+/** A Request whose signal is made only when it is asked for: making one costs as much as the rest. */
+class IncomingRequest extends Request {
+  private controller: AbortController | undefined;
+  private outgoing: ServerResponse | undefined;
+
+  static from(url: string, init: RequestInit, outgoing: ServerResponse): IncomingRequest {
+    const request = new IncomingRequest(url, init);
+    request.outgoing = outgoing;
+    return request;
+  }
+
+  static {
+    // The types have `signal` as a plain property, which an accessor in the class body may not override.
+    Object.defineProperty(IncomingRequest.prototype, "signal", {
+      configurable: true,
+      get(this: IncomingRequest) {
+        return this.abortSignal();
+      },
+    });
+  }
+
+  private abortSignal(): AbortSignal {
+    const { outgoing } = this;
+    if (this.controller === undefined) {
+      const controller = new AbortController();
+      this.controller = controller;
+      if (outgoing?.destroyed && !outgoing.writableFinished) controller.abort();
+      else outgoing?.once("close", () => outgoing.writableFinished || controller.abort());
+    }
+    return this.controller.signal;
+  }
+}
+
+function toRequest(incoming: IncomingMessage, outgoing: ServerResponse, behindBalancer: boolean): Request {
+  const target = incoming.url ?? "/";
+  const isAbsolute = !target.startsWith("/") && target !== "*";
+  const url = isAbsolute ? target : `${originOf(incoming.headers, behindBalancer)}${target === "*" ? "/*" : target}`;
+  const method = incoming.method ?? "GET";
+  const init: RequestInit & { duplex?: "half" } = { method, headers: pairs(incoming.rawHeaders) };
+  if (method !== "GET" && method !== "HEAD") {
+    // Leaving the body unread, or half read, must not destroy the connection that the answer is to take.
+    init.body = incoming.iterator({ destroyOnReturn: false }) as unknown as NonNullable<RequestInit["body"]>;
+    init.duplex = "half";
+  }
+  return IncomingRequest.from(url, init, outgoing);
+}
+
+/** What the client asked: behind the balancer its fields tell, which a proxy in front of it may have a say in. */
+function originOf(headers: IncomingHttpHeaders, behindBalancer: boolean): string {
+  const host = headers.host || "localhost";
+  if (!behindBalancer) return `http://${host}`;
+  const scheme = headers["x-forwarded-proto"] === "https" ? "https" : "http";
+  return `${scheme}://${headers["x-forwarded-host"] || host}`;
+}
+
+function pairs(raw: string[]): [string, string][] {
+  const list: [string, string][] = [];
+  for (let at = 0; at + 1 < raw.length; at += 2) list.push([raw[at] as string, raw[at + 1] as string]);
+  return list;
+}
+
+async function writeResponse(
+  response: Response,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  close: boolean,
+): Promise<void> {
+  const headers: string[] = [];
+  for (const [name, value] of response.headers) headers.push(name, value);
+  if (close) headers.push("connection", "close");
+  const writeHead = () => outgoing.writeHead(response.status, response.statusText || REASONS[response.status], headers);
+  if (outgoing.destroyed || response.body === null || incoming.method === "HEAD") {
+    if (isCancellable(response)) await response.body?.cancel();
+    if (!outgoing.destroyed) writeHead().end();
+    return;
+  }
+  const file = lentFileOf(response);
+  if (file !== undefined) {
+    writeHead();
+    await file.pipe(outgoing);
+    return;
+  }
+  const reader = response.body.getReader();
+  const gone = () => {
+    if (isCancellable(response)) void reader.cancel(new Error("the client has gone")).catch(ignoreCancelFailure);
+  };
+  outgoing.once("close", gone);
+  try {
+    const first = await reader.read();
+    if (first.done || outgoing.destroyed) {
+      writeHead().end();
+      return;
+    }
+    // A body that is whole by the next turn of the loop leaves in one write with its length.
+    let next: ReadResult | undefined;
+    const second = reader.read();
+    second.then(
+      (result) => {
+        next = result;
+      },
+      () => {},
+    );
+    await nextTurn();
+    if (next?.done) {
+      if (!response.headers.has("content-length") && !response.headers.has("transfer-encoding")) {
+        headers.push("content-length", String(first.value.byteLength));
+      }
+      writeHead().end(first.value);
+      return;
+    }
+    writeHead();
+    await writeBlocks(outgoing, reader, first.value, second);
+  } finally {
+    outgoing.removeListener("close", gone);
+  }
+}
+
+/** Not a form: Node 26 makes its blocks ahead, and a cancel is to it an error that nobody catches. */
+function isCancellable(response: Response): boolean {
+  return !response.headers.get("content-type")?.startsWith("multipart/form-data");
+}
+
+type ReadResult = { done: boolean; value?: Uint8Array | undefined };
+type BlockReader = { read(): Promise<ReadResult> };
+
+async function writeBlocks(
+  outgoing: ServerResponse,
+  reader: BlockReader,
+  first: Uint8Array,
+  second: Promise<ReadResult>,
+): Promise<void> {
+  let block: Uint8Array = first;
+  let pending: Promise<ReadResult> | undefined = second;
+  while (!outgoing.destroyed) {
+    if (!outgoing.write(block)) await drained(outgoing);
+    else if (isTurnOver()) await nextTurn();
+    const result: ReadResult = await (pending ?? reader.read());
+    pending = undefined;
+    if (result.done) {
+      outgoing.end();
+      return;
+    }
+    block = result.value as Uint8Array;
+  }
+}
+
+function drained(outgoing: ServerResponse): Promise<void> {
+  if (outgoing.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      outgoing.removeListener("drain", done);
+      outgoing.removeListener("close", done);
+      resolve();
+    };
+    outgoing.on("drain", done);
+    outgoing.on("close", done);
+  });
+}
+
+function ignoreCancelFailure(): void {
+  // The stream failed as it was cancelled; its client has gone, so nobody is left to tell.
+}

@@ -1,0 +1,206 @@
+/** Serves an app with node:http, on Node and, for (req, res) handlers, on Bun. */
+import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { descriptorLimit, descriptorNotice, maxSockets } from "@paceline/wire";
+import { REASONS } from "@paceline/wire/reasons";
+import type { FetchHandler, NodeHandler } from "../app/app.js";
+import { RequestCounter } from "../process/request-counter.js";
+import { withPrivateUmask } from "../process/unix-socket.js";
+import { limitBody } from "./body-limit.js";
+import { BodyWaits } from "./body-waits.js";
+import { holdToLength } from "./exact-length.js";
+import { HostCheck } from "./host-check.js";
+import { listenError } from "./listen-error.js";
+import { leaveConnection, watchConnection } from "./piece-turns.js";
+import { oneAfterTheOther } from "./pipelining.js";
+import { answerFailure, answerPlainly } from "./plain-response.js";
+import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
+import { SendWatch } from "./send-watch.js";
+import { Tunnels } from "./tunnels.js";
+import { UnreadBodies } from "./unread-bodies.js";
+
+/** How often Node looks for heads that take too long. */
+const HEAD_CHECK_INTERVAL_MS = 1000;
+/** Connections that may wait to be accepted; Node's 511 is less than one burst, and the kernel has its own bound. */
+const BACKLOG = 4096;
+
+/**
+ * Starts the server.
+ *
+ * @throws ServerError `address-in-use` or `cannot-listen`
+ */
+export async function serveOnNode(options: RuntimeOptions): Promise<RunningServer> {
+  const { limits, app } = options;
+  /** Answers that have not left, with the time their requests came. */
+  const active = new Map<ServerResponse, number>();
+  const tunnels = new Tunnels();
+  const inFlight = () => active.size + tunnels.size;
+  const counter = new RequestCounter(inFlight);
+  const draining = { closeAnswers: false };
+  const hosts = options.behindBalancer ? undefined : new HostCheck();
+  const isWatched = !options.behindBalancer && limits.bodyTimeoutMs > 0;
+  const waits = isWatched ? new BodyWaits<Socket>(limits.bodyTimeoutMs, (socket) => socket.destroy()) : undefined;
+  const unread = new UnreadBodies();
+  const isFetch = app.style === "fetch";
+  const handler: NodeHandler = isFetch ? await adapt(app.handler, options, counter, draining) : app.handler;
+
+  function ended(this: ServerResponse): void {
+    const begunAtMs = active.get(this);
+    if (begunAtMs === undefined) return;
+    active.delete(this);
+    if (!isFetch) counter.latency.record((performance.now() - begunAtMs) * 1000);
+    if (this.statusCode >= 500) counter.errors++;
+  }
+
+  /** A handler that takes the socket of its response away: no event of that response comes any more. */
+  function detached(this: ServerResponse, socket: Socket): void {
+    ServerResponse.prototype.detachSocket.call(this, socket);
+    if (this.writableFinished || !active.has(this)) return;
+    if (socket.closed) ended.call(this);
+    else socket.once("close", () => ended.call(this));
+  }
+
+  function handle(request: IncomingMessage, response: ServerResponse): void {
+    counter.begin();
+    const begunAtMs = performance.now();
+    active.set(response, begunAtMs);
+    response.on("close", ended);
+    response.detachSocket = detached;
+    holdToLength(response, options.onError);
+    const watched = options.requestLog?.watch(request, response);
+    if (draining.closeAnswers) response.setHeader("connection", "close");
+    if (hosts?.accepts(request) === false) return answerPlainly(response, 400, { connection: "close" });
+    if (!limitBody(request, response, limits, waits, unread)) return;
+    const failed = (error: unknown) => {
+      watched?.();
+      options.onError(error);
+      answerFailure(response, 500);
+    };
+    try {
+      const result = handler(request, response);
+      if (result instanceof Promise) result.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+    if (options.onLongTurn === undefined) return;
+    const took = performance.now() - begunAtMs;
+    if (took > LONG_TURN_MS) options.onLongTurn(took);
+  }
+
+  const inTurn = oneAfterTheOther(handle);
+  const server = createServer(
+    {
+      maxHeaderSize: limits.maxHeadBytes,
+      headersTimeout: limits.headTimeoutMs,
+      requestTimeout: 0,
+      connectionsCheckingInterval: HEAD_CHECK_INTERVAL_MS,
+      keepAliveTimeout: options.behindBalancer ? 0 : limits.keepAliveTimeoutMs,
+      noDelay: true,
+    },
+    inTurn,
+  );
+  watchConnections(server, options);
+  // The sockets of node:http on Bun do not say what waits for a client.
+  if (!options.behindBalancer && limits.sendTimeoutMs > 0 && process.versions.bun === undefined) {
+    const sends = new SendWatch(limits.sendTimeoutMs);
+    server.on("connection", (socket) => sends.add(socket));
+  }
+  if (process.versions.bun === undefined) server.on("connection", watchConnection);
+  server.on("checkContinue", (request, response) => {
+    continueWhenRead(request, response);
+    inTurn(request, response);
+  });
+  server.on("clientError", answerBadRequest);
+  const upgrade = isFetch ? undefined : app.upgrade?.();
+  if (upgrade !== undefined) {
+    server.on("upgrade", (request, socket, head) => {
+      if (hosts?.accepts(request) === false) return refuseUpgrade(socket);
+      leaveConnection(socket as Socket);
+      counter.begin();
+      tunnels.take(upgrade, request, socket, head, (error) => {
+        counter.errors++;
+        options.onError(error);
+      });
+    });
+  }
+  const address = await listen(server, options.address);
+  return {
+    address,
+    inFlight,
+    activity: () => 2 * counter.begun - inFlight(),
+    onNext: (wake) => counter.onNext(wake),
+    takeStats: () => counter.take(),
+    markAnswersClose: () => {
+      draining.closeAnswers = true;
+      for (const response of active.keys()) if (!response.headersSent) response.setHeader("connection", "close");
+    },
+    stopAccepting: () => void server.close(),
+    closeNow: () => {
+      server.close();
+      server.closeAllConnections();
+      tunnels.destroy();
+    },
+  };
+}
+
+/** Loaded only here: the classes Request and Response that it extends are 5 MB on Node, which a (req, res) app does without. */
+async function adapt(
+  handler: FetchHandler,
+  { behindBalancer }: RuntimeOptions,
+  ...rest: AdapterState
+): Promise<NodeHandler> {
+  const { fetchAsNodeHandler } = await import("./fetch-on-node.js");
+  return fetchAsNodeHandler(handler, behindBalancer, ...rest);
+}
+
+/** Connections beyond the bound are closed at once: that of the limits, or what the process has descriptors for. */
+function watchConnections(server: Server, { limits, onNotice }: RuntimeOptions): void {
+  const descriptors = descriptorLimit();
+  server.maxConnections = Math.min(limits.maxConnections, maxSockets(descriptors));
+  if (server.maxConnections === limits.maxConnections) return;
+  server.once("drop", () => onNotice(descriptorNotice(server.maxConnections, descriptors)));
+}
+
+type AdapterState = [RequestCounter, { readonly closeAnswers: boolean }];
+
+function listen(server: Server, address: ServeAddress): Promise<ServeAddress> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => reject(listenError(address, error)));
+    if (address.kind === "unix") {
+      withPrivateUmask(() => server.listen({ path: address.path, backlog: BACKLOG }, () => resolve(address)));
+      return;
+    }
+    server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () =>
+      resolve({ ...address, port: (server.address() as AddressInfo).port }),
+    );
+  });
+}
+
+/** A client that waits for 100 Continue gets it when the handler first asks for the body: until then it may be refused. */
+function continueWhenRead(request: IncomingMessage, response: ServerResponse): void {
+  const read = request._read;
+  request._read = (size) => {
+    request._read = read;
+    if (!response.headersSent) response.writeContinue();
+    request._read(size);
+  };
+}
+
+const BAD_REQUEST = `HTTP/1.1 400 ${REASONS[400]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
+const BAD_REQUESTS: Readonly<Record<string, number>> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 };
+
+/** To a socket that nobody else listens to any more. */
+function refuseUpgrade(socket: Duplex): void {
+  socket.on("error", () => {});
+  socket.end(BAD_REQUEST, () => socket.destroy());
+}
+
+function answerBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status = BAD_REQUESTS[error.code ?? ""] ?? 400;
+  socket.end(`HTTP/1.1 ${status} ${REASONS[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}

@@ -1,0 +1,62 @@
+/** The seam between the server and the runtime it runs on. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { App, FetchHandler } from "../app/app.js";
+import type { ServerLimits } from "../process/limits.js";
+import type { ServerStats } from "../process/request-counter.js";
+
+/** Where a server listens. Port 0 takes any free one. */
+export type ServeAddress = { kind: "tcp"; host: string; port: number } | { kind: "unix"; path: string };
+
+/** Hears of each request: around a fetch handler, or beside the answer of node:http. */
+export interface RequestLog {
+  wrap(handler: FetchHandler): FetchHandler;
+  /** @returns what is called when the handler or the body fails. */
+  watch(request: IncomingMessage, response: ServerResponse): () => void;
+}
+
+/** What a runtime needs to serve an app. */
+export interface RuntimeOptions {
+  app: App;
+  address: ServeAddress;
+  limits: ServerLimits;
+  /** Clients are the balancer: its X-Forwarded-* fields are true, and its idle connections are left alone. */
+  behindBalancer: boolean;
+  /** Default: none. */
+  requestLog?: RequestLog | undefined;
+  /** Takes the error of a handler or of a body that failed. */
+  onError(error: unknown): void;
+  /** One line that whoever runs the server should know. */
+  onNotice(message: string): void;
+  /** A handler held the event loop for more than LONG_TURN_MS, and has let go of it. */
+  onLongTurn?(milliseconds: number): void;
+}
+
+/** A turn of the event loop that takes longer is told to the balancers, in milliseconds. */
+export const LONG_TURN_MS = 20;
+
+/** A server that listens. */
+export interface RunningServer {
+  /** Where it listens, with the port it got. */
+  readonly address: ServeAddress;
+  /** Requests that were read and whose answers have not left. */
+  inFlight(): number;
+  /** A number that grows with each request that begins or ends; cheap. */
+  activity(): number;
+  /** Calls `wake` at the next request, once. */
+  onNext(wake: () => void): void;
+  /** The totals so far; latency since the last call. */
+  takeStats(): ServerStats;
+  /** From now on answers carry `Connection: close`; the server goes on accepting. */
+  markAnswersClose(): void;
+  /** Closes the listening socket and idle connections; what is in flight goes on. */
+  stopAccepting(): void;
+  /** Closes everything at once. */
+  closeNow(): void;
+}
+
+/** One line for people, such as `http://127.0.0.1:3000` or `unix:/run/app.sock`. */
+export function describeAddress(address: ServeAddress): string {
+  if (address.kind === "unix") return `unix:${address.path}`;
+  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  return `http://${host}:${address.port}`;
+}

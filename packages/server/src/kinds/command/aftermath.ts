@@ -1,0 +1,24 @@
+/** What is to be done when a command has ended; loaded then, since node:fs alone costs every process on Bun 0.6 MB. */
+import { rmSync } from "node:fs";
+import type { SocketAddress } from "@paceline/wire";
+import { commandLineOf, endStrays, findStrays, type Spawn } from "@paceline/wire/proc";
+import { errorLineOfOutput } from "./error-line.js";
+
+export { endStrays };
+
+/** What is to be told of a command that ended by itself, beside its status. */
+export function storyOf(program: string, when: string, code: number | null, spawn: Spawn): string {
+  const [first, ...others] = findStrays(spawn);
+  if (first !== undefined && code === 0) {
+    const more = others.length === 0 ? "" : ` and ${others.length} more`;
+    const what = `pid ${first} (${commandLineOf(first)})${more}`;
+    return `${program} went into the background as ${what}, which is ended: tell it to stay in the foreground`;
+  }
+  const lastLine = errorLineOfOutput();
+  return `${program} ended ${when}${lastLine === "" ? "" : `: ${lastLine}`}`;
+}
+
+/** Programs leave the file of their socket, or not. */
+export function removeSocket(address: SocketAddress): void {
+  if (typeof address === "string") rmSync(address, { force: true });
+}

@@ -1,0 +1,205 @@
+/** One request through the library: what goes wrong on either side reaches the other, and once. */
+import type { Agent, ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from "node:http";
+import type { Stream } from "node:stream";
+import { answerFailure, answerPlainly } from "../../http1/plain-response.js";
+import { type Fault, faultOf } from "./faults.js";
+import { type Interim, Interims, passInterim } from "./interim.js";
+import { setFields } from "./library.js";
+import { outliveWrites } from "./outlive-writes.js";
+import { hasKnownCoding, upstreamFields } from "./request-fields.js";
+import { upstreamTarget } from "./request-target.js";
+import { clientFields, problemOf, reasonOf } from "./response-fields.js";
+import type { Upstream } from "./upstream.js";
+import type { UpstreamWait } from "./upstream-wait.js";
+
+/** RFC 9110 §9.2.2. */
+const IDEMPOTENT: ReadonlySet<string | undefined> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
+
+/** How a kept connection ends that the upstream had closed already. */
+const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);
+
+/** How long an upstream may say nothing to Expect: some ignore it, and then the body goes out all the same. */
+const CONTINUE_WAIT_MS = 1000;
+
+/** As long as a balancer takes one. */
+const MAX_RESPONSE_HEAD_BYTES = 65_536;
+
+export class Exchange {
+  /** Answered, passed on or broken off: nothing that happens now matters. */
+  private isOver = false;
+  private request: ClientRequest | undefined;
+  private wait: UpstreamWait | undefined;
+  private answer: IncomingMessage | undefined;
+  private readonly hasBody: boolean;
+  private readonly interims = new Interims();
+  /** The client's body is not asked for before the upstream asks for it. */
+  private isBodyHeld: boolean;
+
+  constructor(
+    private readonly upstream: Upstream,
+    private readonly incoming: IncomingMessage,
+    private readonly response: ServerResponse,
+  ) {
+    const { headers } = incoming;
+    this.hasBody = headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
+    this.isBodyHeld = this.hasBody && headers.expect !== undefined && incoming.httpVersion === "1.1";
+  }
+
+  start(): void {
+    const { incoming, upstream } = this;
+    const { basePath } = upstream.settings;
+    const target = upstreamTarget(incoming.url ?? "", incoming.method, basePath);
+    if (target === undefined) return this.answerFault(400);
+    if (!hasKnownCoding(incoming)) return this.answerFault(501);
+    setFields(incoming, upstreamFields(incoming, upstream.isBehindBalancer));
+    this.response.once("close", () => this.clientDone());
+    this.send(target, upstream.kept(incoming.socket));
+  }
+
+  private send(target: string, agent: Agent): void {
+    const { upstream, incoming, response } = this;
+    upstream.request(
+      target,
+      (request) => this.watch(request, target),
+      () =>
+        upstream.library.web(
+          incoming,
+          response,
+          this.isBodyHeld ? { agent, buffer: this.heldBody } : { agent },
+          ignored,
+        ),
+    );
+    // After the library has copied the answer's fields: the agent reads in them how long the connection may be kept.
+    this.request?.once("response", (answer: IncomingMessage) => {
+      const original = this.originalFields;
+      if (original !== undefined) setFields(answer, original);
+      flushSoon(this.response);
+    });
+  }
+
+  private originalFields: IncomingMessage["headers"] | undefined;
+
+  /** What the library pipes to the upstream in the place of a body that the client sends only when it is told to. */
+  private get heldBody(): Stream {
+    const pipe = (request: ClientRequest) => {
+      const release = () => {
+        clearTimeout(timer);
+        if (!this.isBodyHeld || this.answer !== undefined) return;
+        this.isBodyHeld = false;
+        // Reading it says 100 Continue to the client.
+        this.incoming.pipe(request);
+      };
+      const timer = setTimeout(release, CONTINUE_WAIT_MS);
+      request.once("continue", release);
+      request.once("close", () => clearTimeout(timer));
+      return request;
+    };
+    return { pipe } as unknown as Stream;
+  }
+
+  private watch(request: ClientRequest, target: string): void {
+    this.request = request;
+    // Node's own bound is that of requests.
+    (request as ClientRequest & { maxHeaderSize: number }).maxHeaderSize = MAX_RESPONSE_HEAD_BYTES;
+    if (this.isBodyHeld) request.setHeader("expect", "100-continue");
+    if (this.hasBody) flushSoon(request);
+    const wait = this.upstream.waits.begin(request, {
+      onLate: (fault) => this.fail(fault),
+      isClientSlow: () => this.isClientSlow(),
+    });
+    this.wait = wait;
+    request.once("socket", outliveWrites);
+    request.on("information", (interim) => this.onInterim(interim));
+    request.once("response", (answer) => this.onAnswer(answer));
+    request.on("error", (error) => {
+      if (this.isOver || request !== this.request || this.answer?.complete) return;
+      if (this.mayRepeat(request, wait, error)) this.send(target, this.upstream.fresh);
+      else this.fail(faultOf(error));
+    });
+    request.once("close", () => {
+      if (request === this.request && this.answer === undefined) this.fail(NO_ANSWER);
+    });
+  }
+
+  /** A kept connection may close at the moment in which it is used: what changes nothing by being sent twice is, once. */
+  private mayRepeat(request: ClientRequest, wait: UpstreamWait, { code }: NodeJS.ErrnoException): boolean {
+    if (!request.reusedSocket || wait.hasHeard || this.hasBody) return false;
+    return CLOSED.has(code) && IDEMPOTENT.has(this.incoming.method);
+  }
+
+  private onInterim(interim: Interim): void {
+    if (this.isOver) return;
+    if (this.interims.take(interim)) passInterim(interim, this.incoming, this.response);
+    else this.fail({ status: 502, reason: "it sent interim responses without end" });
+  }
+
+  /** Before the library sees it. */
+  private onAnswer(answer: IncomingMessage): void {
+    this.answer = answer;
+    // An end before its time is an error only for those who listen.
+    answer.on("error", () => {});
+    answer.once("close", () => {
+      if (!answer.complete) this.fail(CUT_SHORT);
+    });
+    if (this.mayLeaveBytes(answer) && this.request !== undefined) this.request.shouldKeepAlive = false;
+    const problem = problemOf(answer);
+    if (problem !== undefined) return this.fail({ status: 502, reason: problem });
+    const { incoming, response } = this;
+    const fields = clientFields(answer, incoming, this.upstream.settings);
+    // The library would have it kept even where the client or a drain wants it closed.
+    const closes = this.isBodyHeld || response.getHeader("connection") === "close" || !response.shouldKeepAlive;
+    fields.connection = closes ? "close" : "keep-alive";
+    this.originalFields = answer.headers;
+    setFields(answer, fields);
+    answer.statusMessage = reasonOf(answer);
+  }
+
+  /** Some send a body where there can be none, or go on about a request that they have answered before it was whole. */
+  private mayLeaveBytes({ statusCode }: IncomingMessage): boolean {
+    const { method, complete } = this.incoming;
+    return method === "HEAD" || statusCode === 204 || statusCode === 304 || (this.hasBody && !complete);
+  }
+
+  private isClientSlow(): boolean {
+    if (this.answer !== undefined) return this.response.writableNeedDrain;
+    return !this.incoming.complete && this.request?.writableNeedDrain !== true;
+  }
+
+  /** The answer has left, or the client has. */
+  private clientDone(): void {
+    const isWhole = this.response.writableFinished;
+    this.isOver = true;
+    this.wait?.end();
+    // At once, and also when it still waits for a connection.
+    if (!isWhole) this.request?.destroy();
+  }
+
+  private fail(fault: Fault): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.upstream.faults.add(fault.reason, this.incoming.method, this.incoming.url);
+    this.answerFault(fault.status);
+    this.request?.destroy();
+  }
+
+  /** Where a part of an answer has left, the connection is cut, lest it look whole. */
+  private answerFault(status: Fault["status"]): void {
+    const { incoming, response } = this;
+    if (response.headersSent) return answerFailure(response, status);
+    if (this.hasBody && !incoming.complete) response.setHeader("connection", "close");
+    answerPlainly(response, status, status === 503 ? { "retry-after": "1" } : {});
+  }
+}
+
+const NO_ANSWER: Fault = { status: 502, reason: "it closed the connection without an answer" };
+const CUT_SHORT: Fault = { status: 502, reason: "it closed the connection in the middle of an answer" };
+
+/** Sends a head whose body lets wait for it; one whose body is there leaves with it. */
+function flushSoon(message: OutgoingMessage): void {
+  setImmediate(() => {
+    if (!message.headersSent && !message.destroyed) message.flushHeaders();
+  });
+}
+
+/** All that the library tells of here is heard of from the request itself. */
+function ignored(): void {}

@@ -1,0 +1,24 @@
+/** The app that an instance of a proxy pool runs. */
+import type { ProxySpec } from "@paceline/wire";
+import { ServerError } from "../../api/errors.js";
+import type { App } from "../../app/app.js";
+import { Exchange } from "./exchange.js";
+import { type ProxyOptions, settingsOf } from "./settings.js";
+import { Tunnel } from "./tunnel.js";
+import { Upstream } from "./upstream.js";
+
+/**
+ * @param isBehindBalancer whether it is the balancer who says who the client is.
+ * @throws ServerError `proxy-unusable`
+ */
+export async function proxyApp({ target, options }: ProxySpec, isBehindBalancer: boolean): Promise<App> {
+  if (process.versions.bun !== undefined)
+    throw new ServerError("proxy-unusable", "a proxy runs on Node alone: add --runtime node");
+  const upstream = await Upstream.open(settingsOf(target, options as ProxyOptions), isBehindBalancer);
+  return {
+    style: "node",
+    handler: (request, response) => new Exchange(upstream, request, response).start(),
+    upgrade: () => (request, socket, head) => new Tunnel(upstream, request, socket).start(head),
+    stop: () => upstream.close(),
+  };
+}

@@ -1,0 +1,86 @@
+/** A site as a fetch handler and as a Node handler. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { FileBody } from "./file-body.js";
+import { LENT_FILE, TAKES_FILES } from "./lent-file.js";
+import type { StaticSettings } from "./options.js";
+import { Site } from "./site.js";
+import { type StaticAnswer, textAnswer } from "./static-response.js";
+
+/** As Express and Connect call a middleware; alone it is a handler of node:http. */
+export type NodeMiddleware = (
+  request: IncomingMessage & { originalUrl?: string },
+  response: ServerResponse,
+  next?: (error?: unknown) => void,
+) => unknown;
+
+export interface Handlers {
+  fetch(request: Request): Response;
+  node: NodeMiddleware;
+}
+
+/** Larger files leave block by block, so that a slow reader of one holds no more than a block. */
+const WHOLE_BYTES = 16_384;
+/**
+ * Bun sends only a body in memory and keeps the connection, see FileBody.onBun; and what is sent on one turn costs no
+ * memory whose reader is quick.
+ */
+const WHOLE_BYTES_ON_BUN = 131_072;
+
+/** @param root an absolute path. */
+export function handlersOf(root: string, settings: StaticSettings): Handlers {
+  const isBunAlone = process.versions.bun !== undefined && !(TAKES_FILES in Response);
+  const site = new Site(root, settings, isBunAlone ? WHOLE_BYTES_ON_BUN : WHOLE_BYTES);
+  return { fetch: (request) => answerFetch(site, request), node: (...args) => answerNode(site, ...args) };
+}
+
+function answerFetch(site: Site, request: Request): Response {
+  const { method, headers } = request;
+  const { status, fields, body } = site.answer({
+    method,
+    target: targetOf(request.url),
+    field: (name) => headers.get(name),
+  });
+  if (!(body instanceof FileBody)) return new Response(body as never, { status, headers: fields });
+  const response = new Response(body.stream(), { status, headers: fields });
+  Object.defineProperty(response, LENT_FILE, { value: body });
+  return response;
+}
+
+/** The path and the query of a URL as they are in it. */
+function targetOf(url: string): string {
+  const at = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
+  return at < 0 ? "/" : url.slice(at);
+}
+
+const answerNode = (site: Site, ...[request, response, next]: Parameters<NodeMiddleware>): unknown => {
+  const { method = "GET", url = "/", originalUrl, headers } = request;
+  let answer: StaticAnswer;
+  try {
+    answer = site.answer({
+      method,
+      target: url,
+      ...(originalUrl === undefined ? {} : { originalTarget: originalUrl }),
+      field: (name) => headers[name] as string | undefined,
+    });
+  } catch (error) {
+    if (next !== undefined) return next(error);
+    console.error(error);
+    answer = textAnswer(500);
+  }
+  // What is not here, or not asked for with GET, may be somebody else's.
+  if (next !== undefined && (answer.status === 404 || answer.status === 405)) return next();
+  const { status, fields, body } = answer;
+  if (!(body instanceof FileBody)) {
+    const length = body === null ? {} : { "content-length": body.length };
+    response.writeHead(status, { ...fields, ...length });
+    return response.end(body ?? undefined);
+  }
+  response.writeHead(status, fields);
+  // A promise that rejects would end an app which does not wait for it.
+  return body.pipe(response).catch((error: unknown) => {
+    console.error((error as Error).message);
+    const { socket } = response;
+    if (typeof socket?.resetAndDestroy === "function") socket.resetAndDestroy();
+    else response.destroy();
+  });
+};

@@ -1,0 +1,302 @@
+/** A folder that is served: finds what a request means, and says what is answered. */
+import { closeSync, realpathSync, type Stats, statSync } from "node:fs";
+import { sep } from "node:path";
+import { ServerError } from "../../api/errors.js";
+import { acceptedEncodings, SUFFIXES } from "./accept-encoding.js";
+import { type CacheControlOf, cacheControlBy } from "./cache-control.js";
+import type { FieldReader } from "./conditions.js";
+import { type BodyPart, FileBody } from "./file-body.js";
+import { type Confinement, type OpenFile, openFile, type Refusal, refusalOf } from "./found-file.js";
+import { HOT_FILE_BYTES, type HotFile, HotFiles } from "./hot-files.js";
+import { listingPage, readListing } from "./listing.js";
+import { mediaTypeOf } from "./media-type.js";
+import type { StaticSettings } from "./options.js";
+import { type FileDescription, type FilePlan, type PlannedPart, planFile } from "./plan.js";
+import { type GoodPath, isFolderPath, judgePath, type PathRules, pathRules, withSlash } from "./request-path.js";
+import { refusalAnswer, type StaticAnswer, textAnswer } from "./static-response.js";
+
+export interface StaticRequest {
+  method: string;
+  /** Path and query, as they came. */
+  target: string;
+  /** The same as the client sent it, where something on the way has changed it. */
+  originalTarget?: string;
+  field: FieldReader;
+}
+
+/** Fields that make an answer another one than the whole file. */
+const SPECIAL = ["range", "if-none-match", "if-modified-since", "if-match", "if-unmodified-since"] as const;
+/** A file that shrinks under the reading is looked at again, so often. */
+const MAX_TRIES = 3;
+
+interface FileTarget {
+  path: string;
+  relative: string;
+}
+
+export class Site {
+  private readonly rules: PathRules;
+  private readonly cacheControlOf: CacheControlOf;
+  private readonly hot = new HotFiles();
+  private readonly confinement: Confinement;
+  private realRoot = "";
+
+  /**
+   * @param root an absolute path.
+   * @param wholeBytes a file up to this size is read at once; a larger one leaves block by block.
+   */
+  constructor(
+    private readonly root: string,
+    private readonly settings: StaticSettings,
+    private readonly wholeBytes: number,
+  ) {
+    this.rules = pathRules(settings);
+    this.cacheControlOf = cacheControlBy(settings);
+    this.confinement = {
+      isNeeded: settings.symlinks === "inside",
+      allows: (real) => this.isInside(real),
+    };
+  }
+
+  /** @throws what the file system has to say beyond bad names. */
+  answer(request: StaticRequest): StaticAnswer {
+    const { method, target } = request;
+    if (method !== "GET" && method !== "HEAD") return textAnswer(405, { allow: "GET, HEAD" });
+    const [path, query] = splitTarget(target);
+    const judged = judgePath(path, this.rules);
+    if (judged.kind === "bad") return textAnswer(400);
+    if (judged.kind === "hidden") return textAnswer(404);
+    return this.answerPath(judged, request, path, query);
+  }
+
+  private answerPath(good: GoodPath, request: StaticRequest, path: string, query: string): StaticAnswer {
+    const [asked, askedQuery] =
+      request.originalTarget === undefined ? [path, query] : splitTarget(request.originalTarget);
+    const hasSlash = good.isFolder && (request.originalTarget === undefined || isFolderPath(asked));
+    const index = hasSlash ? this.answerIndex(good, request) : undefined;
+    if (index !== undefined) return index;
+    const full = this.pathOf(good.relative);
+    const stat = statOf(full);
+    if (typeof stat === "string") return refusalAnswer(stat);
+    if (stat.isFile()) {
+      return good.isFolder ? textAnswer(404) : this.answerFile({ path: full, relative: good.relative }, stat, request);
+    }
+    if (!stat.isDirectory() || !this.isAllowed(full)) return textAnswer(404);
+    if (!hasSlash) return textAnswer(301, { location: withSlash(asked, askedQuery) });
+    return this.settings.listing ? this.list(full, good, request) : textAnswer(404);
+  }
+
+  private answerIndex(good: GoodPath, request: StaticRequest): StaticAnswer | undefined {
+    for (const name of this.settings.index) {
+      const relative = good.relative === "" ? name : `${good.relative}/${name}`;
+      const path = this.pathOf(relative);
+      const stat = statOf(path);
+      if (typeof stat !== "string" && stat.isFile()) return this.answerFile({ path, relative }, stat, request);
+    }
+    return undefined;
+  }
+
+  private answerFile(target: FileTarget, stat: Stats, request: StaticRequest): StaticAnswer {
+    const { precompressed } = this.settings;
+    const type = mediaTypeOf(target.path);
+    const varies = type.isCompressible && precompressed.length > 0;
+    const describe = (coding: string) => ({
+      type: type.value,
+      coding,
+      cacheControl: this.cacheControlOf(target.relative),
+      varies,
+    });
+    if (varies) {
+      for (const encoding of acceptedEncodings(request.field("accept-encoding"), precompressed)) {
+        const path = target.path + SUFFIXES[encoding];
+        const neighbour = statOf(path);
+        if (typeof neighbour === "string" || !neighbour.isFile()) continue;
+        const answer = this.send(path, neighbour, encoding, () => describe(encoding), request);
+        if (typeof answer !== "string") return answer;
+      }
+    }
+    const answer = this.send(target.path, stat, "", () => describe(""), request);
+    return typeof answer === "string" ? refusalAnswer(answer) : answer;
+  }
+
+  private send(
+    path: string,
+    stat: Stats,
+    coding: string,
+    describe: () => Omit<FileDescription, "facts">,
+    request: StaticRequest,
+  ): StaticAnswer | Refusal {
+    const hot = stat.size <= HOT_FILE_BYTES ? this.hot.get(hotKey(path, coding), stat) : undefined;
+    if (hot !== undefined) {
+      if (request.method === "GET" && SPECIAL.every((name) => isAbsent(request.field(name)))) {
+        return { status: 200, fields: hot.fields, body: hot.bytes };
+      }
+      return this.fromMemory(this.plan({ ...describe(), facts: hot.facts }, request), hot.bytes);
+    }
+    for (let tries = 1; tries <= MAX_TRIES; tries++) {
+      const file = openFile(path, this.confinement);
+      if (typeof file === "string") return file;
+      const answer = this.fromFile(path, file, { ...describe(), facts: file.facts }, request);
+      if (answer !== undefined) return answer;
+    }
+    throw new Error(`${path} becomes shorter each time that it is read`);
+  }
+
+  /** Undefined when the file has become shorter meanwhile. The descriptor is closed, or the answer's body has it. */
+  private fromFile(
+    path: string,
+    { fd, facts }: OpenFile,
+    description: FileDescription,
+    request: StaticRequest,
+  ): StaticAnswer | undefined {
+    let body: FileBody | undefined;
+    let isLent = false;
+    try {
+      const plan = this.plan(description, request);
+      const { status, fields, content } = plan;
+      if (content.kind === "none") return this.fromMemory(plan, EMPTY);
+      body = new FileBody(fd, content.kind === "range" ? [content.range] : content.parts.map(partOf), path);
+      if (body.length > this.wholeBytes) {
+        body.ignoresRange = status === 200 && !isAbsent(request.field("range"));
+        isLent = true;
+        return { status, fields: { ...fields, "content-length": `${body.length}` }, body: body.lend() };
+      }
+      const bytes = readAll(body);
+      if (bytes === undefined) return undefined;
+      this.keepHot(hotKey(path, description.coding), { facts, bytes, fields }, plan);
+      return { status, fields, body: bytes };
+    } finally {
+      if (body === undefined) closeSync(fd);
+      else if (!isLent) body.close();
+    }
+  }
+
+  /** A weak tag tells that the file may change without a trace. */
+  private keepHot(key: string, hot: HotFile, { status, fields }: FilePlan): void {
+    if (status === 200 && hot.bytes.length <= HOT_FILE_BYTES && !fields.etag?.startsWith("W/")) this.hot.add(key, hot);
+  }
+
+  private fromMemory({ status, fields, content }: FilePlan, bytes: Uint8Array): StaticAnswer {
+    switch (content.kind) {
+      case "none":
+        if (status >= 400) return textAnswer(status, fields);
+        return {
+          status,
+          fields: content.length === undefined ? fields : { ...fields, "content-length": `${content.length}` },
+          body: null,
+        };
+      case "range": {
+        const { start, end } = content.range;
+        return { status, fields, body: end - start === bytes.length ? bytes : bytes.subarray(start, end) };
+      }
+      case "parts":
+        return {
+          status,
+          fields,
+          body: Buffer.concat(
+            content.parts.map((part) =>
+              typeof part === "string" ? Buffer.from(part, "latin1") : bytes.subarray(part.start, part.end),
+            ),
+          ),
+        };
+    }
+  }
+
+  private plan(description: FileDescription, { method, field }: StaticRequest): FilePlan {
+    return planFile(description, {
+      method: method as "GET" | "HEAD",
+      field,
+      nowMs: Date.now(),
+      // Got when it is needed: loading node:crypto takes 1 MB of an instance that may never send several parts.
+      boundary: () => process.getBuiltinModule("node:crypto").randomBytes(12).toString("hex"),
+    });
+  }
+
+  private list(folder: string, { relative }: GoodPath, { method }: StaticRequest): StaticAnswer {
+    let listing: ReturnType<typeof readListing>;
+    try {
+      listing = readListing(folder, this.settings.dotfiles);
+    } catch (error) {
+      return refusalAnswer(refusalOf(error));
+    }
+    const title = relative === "" ? "/" : `/${relative}/`;
+    const page = Buffer.from(listingPage(title, listing.names, relative === "", listing.isWhole));
+    const fields = {
+      "content-type": "text/html; charset=utf-8",
+      "x-content-type-options": "nosniff",
+      "cache-control": "no-store",
+    };
+    if (method === "HEAD")
+      return { status: 200, fields: { ...fields, "content-length": `${page.length}` }, body: null };
+    return { status: 200, fields, body: page };
+  }
+
+  private pathOf(relative: string): string {
+    return relative === "" ? this.root : `${this.root}${sep}${relative}`;
+  }
+
+  /** Whether a folder may be shown: what lies in it is asked again when it is opened. */
+  private isAllowed(folder: string): boolean {
+    if (!this.confinement.isNeeded) return true;
+    try {
+      return this.isInside(realpathSync(folder));
+    } catch (error) {
+      refusalOf(error);
+      return false;
+    }
+  }
+
+  private isInside(real: string): boolean {
+    if (isBeneath(real, this.realRoot)) return true;
+    // The root itself may be a link that was set anew, as deployments do it.
+    this.realRoot = realpathSync(this.root);
+    return isBeneath(real, this.realRoot);
+  }
+}
+
+const EMPTY = new Uint8Array(0);
+
+function isBeneath(real: string, root: string): boolean {
+  if (root === "" || !real.startsWith(root)) return false;
+  return real.length === root.length || root.endsWith(sep) || real[root.length] === sep;
+}
+
+/** A file is another one by its own name than in the place of its neighbour. */
+function hotKey(path: string, coding: string): string {
+  return coding === "" ? path : `${coding} ${path}`;
+}
+
+function partOf(part: PlannedPart): BodyPart {
+  return typeof part === "string" ? Buffer.from(part, "latin1") : part;
+}
+
+/** Undefined when the file has become shorter than it was. */
+function readAll(body: FileBody): Buffer | undefined {
+  const bytes = Buffer.allocUnsafeSlow(body.length);
+  try {
+    while (body.remaining > 0) body.readInto(bytes, bytes.length - body.remaining, body.remaining);
+    return bytes;
+  } catch (error) {
+    if (error instanceof ServerError && error.code === "file-shrunk") return undefined;
+    throw error;
+  }
+}
+
+function isAbsent(value: string | null | undefined): boolean {
+  return value === null || value === undefined;
+}
+
+function splitTarget(target: string): [path: string, query: string] {
+  const hash = target.indexOf("#");
+  const whole = hash < 0 ? target : target.slice(0, hash);
+  const mark = whole.indexOf("?");
+  return mark < 0 ? [whole, ""] : [whole.slice(0, mark), whole.slice(mark)];
+}
+
+function statOf(path: string): Stats | Refusal {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) ?? "missing";
+  } catch (error) {
+    return refusalOf(error);
+  }
+}

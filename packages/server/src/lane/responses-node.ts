@@ -1,0 +1,198 @@
+/** Takes answers apart on Node, whose Response costs more than everything else: one is made only for an app that asks more of it than to be sent. */
+import { KEPT_BODY, type KeptBody } from "../api/kept-body.js";
+import { fieldLinesOf } from "./field-lines.js";
+import { acceptAll } from "./instance-of.js";
+import { standIn } from "./lazy-wrapper.js";
+import type { AnswerBody, AnswerReader } from "./responses.js";
+
+const NativeResponse = globalThis.Response;
+const NativeHeaders = globalThis.Headers;
+
+type Fields = [string, string][];
+
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+/** Bytes, without those that would end the line (RFC 9110 §5.5). */
+const VALUE = /^[\t\x20-\xff]*$/;
+/** Statuses that have no body. */
+const NULL_BODY = new Set([101, 103, 204, 205, 304]);
+
+/** Is a Response to `instanceof` and to every member of the platform's class. */
+class LaneResponse {
+  private made: Response | undefined = undefined;
+  private headers_: Headers | undefined = undefined;
+  private readonly status_: number = 200;
+  private readonly statusText_: string = "";
+  private readonly kept: AnswerBody = null;
+  private readonly isForm: boolean = false;
+  private readonly fields: Fields = NO_FIELDS;
+
+  constructor(body?: unknown, init?: ResponseInit) {
+    const { status = 200, statusText = "", headers } = init ?? {};
+    const fields = plainFields(headers);
+    const isKept = body === undefined || body === null || isKeepable(body);
+    const isPlain = Number.isInteger(status) && status >= 200 && status <= 599 && VALUE.test(statusText);
+    if (fields === undefined || !isKept || !isPlain || (body != null && NULL_BODY.has(status))) {
+      // The platform knows what to make of it, or what is wrong with it.
+      this.made = new NativeResponse(body as never, init);
+      this.isForm = body instanceof FormData;
+      return;
+    }
+    // The bytes are those of now: the app may use its buffer again before they leave.
+    this.kept = body instanceof Uint8Array ? new Uint8Array(body) : ((body as AnswerBody | undefined) ?? null);
+    this.fields = fields;
+    this.status_ = status;
+    this.statusText_ = statusText;
+  }
+
+  static json(value: unknown, init: ResponseInit = {}): Response {
+    const fields = plainFields(init.headers);
+    const text = JSON.stringify(value);
+    if (fields === undefined || text === undefined) return NativeResponse.json(value, init);
+    const headers = fields.some(([name]) => name === "content-type") ? fields : [...fields, JSON_TYPE];
+    return new LaneResponse(text, { ...init, headers }) as unknown as Response;
+  }
+
+  static redirect(url: string | URL, status?: number): Response {
+    return NativeResponse.redirect(String(url), status);
+  }
+
+  static error(): Response {
+    return NativeResponse.error();
+  }
+
+  get status(): number {
+    return this.made?.status ?? this.status_;
+  }
+
+  get statusText(): string {
+    return this.made?.statusText ?? this.statusText_;
+  }
+
+  get ok(): boolean {
+    return this.status >= 200 && this.status <= 299;
+  }
+
+  get headers(): Headers {
+    if (this.made !== undefined) return this.made.headers;
+    if (this.headers_ === undefined) {
+      this.headers_ = new NativeHeaders(this.fields);
+      if (typeof this.kept === "string" && !this.headers_.has("content-type")) this.headers_.set(...TEXT_TYPE);
+    }
+    return this.headers_;
+  }
+
+  get bodyUsed(): boolean {
+    return this.made?.bodyUsed ?? false;
+  }
+
+  get body(): ReadableStream<Uint8Array> | null {
+    if (this.made === undefined && this.kept === null) return null;
+    return this.native().body as ReadableStream<Uint8Array> | null;
+  }
+
+  clone(): Response {
+    const { kept } = this;
+    if (this.made !== undefined || !(kept === null || typeof kept === "string"))
+      return this.native().clone() as unknown as Response;
+    const { status, statusText } = this;
+    const headers = this.headers_ === undefined ? this.fields : [...this.headers_];
+    return new LaneResponse(kept, { status, statusText, headers }) as unknown as Response;
+  }
+
+  /** The platform's own object; from then on it is the answer. */
+  native(): Response {
+    if (this.made === undefined) {
+      const { status, statusText } = this;
+      const headers = this.headers_ ?? this.fields;
+      this.made = new NativeResponse(this.kept as never, { status, statusText, headers }) as unknown as Response;
+      this.headers_ = undefined;
+    }
+    return this.made;
+  }
+
+  /** The body as it was given, where the platform's object was not needed for it; undefined where it was. */
+  keptBody(): AnswerBody | undefined {
+    if (this.made === undefined) return this.kept;
+    return this.isForm && this.made.body !== null ? formBlocks(this.made.body) : undefined;
+  }
+
+  [KEPT_BODY](): KeptBody | undefined {
+    const kept = this.keptBody();
+    return typeof kept === "string" || kept instanceof Uint8Array ? kept : undefined;
+  }
+
+  get hasSeenHeaders(): boolean {
+    return this.headers_ !== undefined;
+  }
+
+  /** The fields as they are now. */
+  currentFields(): Iterable<readonly [string, string]> {
+    return (this.made?.headers ?? this.headers_ ?? this.fields) as Iterable<readonly [string, string]>;
+  }
+}
+
+/** The blocks of a form. They are not to be cancelled: Node 26 makes them ahead, and a cancel is to it an error that nobody catches. */
+function formBlocks(body: ReadableStream<Uint8Array>): AsyncIterable<unknown> {
+  const reader = body.getReader();
+  return { [Symbol.asyncIterator]: () => ({ next: () => reader.read() as Promise<IteratorResult<unknown>> }) };
+}
+
+const NO_FIELDS: Fields = [];
+const JSON_TYPE: [string, string] = ["content-type", "application/json"];
+const TEXT_TYPE: [string, string] = ["content-type", "text/plain;charset=UTF-8"];
+
+function isKeepable(body: unknown): boolean {
+  if (typeof body === "string" || body instanceof Uint8Array || body instanceof ReadableStream) return true;
+  // A Blob's type becomes a field: that is the platform's to say.
+  return typeof body === "object" && Symbol.asyncIterator in (body as object) && !(body instanceof Blob);
+}
+
+/** Names in lower case, and values, both good; undefined when the platform has to look at them. */
+function plainFields(headers: unknown): Fields | undefined {
+  if (headers === undefined) return NO_FIELDS;
+  if (typeof headers !== "object" || headers === null) return undefined;
+  if (headers instanceof NativeHeaders) return [...headers];
+  const pairs = Array.isArray(headers) ? headers : isRecord(headers) ? Object.entries(headers) : undefined;
+  if (pairs === undefined) return undefined;
+  const fields: Fields = [];
+  for (const pair of pairs) {
+    if (!Array.isArray(pair) || pair.length !== 2) return undefined;
+    const [name, value] = pair;
+    if (typeof name !== "string" || typeof value !== "string" || !TOKEN.test(name) || !VALUE.test(value)) {
+      return undefined;
+    }
+    fields.push([name.toLowerCase(), value.trim()]);
+  }
+  return fields;
+}
+
+function isRecord(value: object): value is Record<string, unknown> {
+  const prototype = Object.getPrototypeOf(value);
+  return (prototype === Object.prototype || prototype === null) && !(Symbol.iterator in value);
+}
+
+/** Called once, before the app is loaded. */
+export function answersOnNode(): AnswerReader {
+  standIn(LaneResponse.prototype, NativeResponse.prototype, (self) => self.native());
+  Object.defineProperty(LaneResponse, "name", { value: "Response" });
+  acceptAll(LaneResponse, NativeResponse);
+  globalThis.Response = LaneResponse as never;
+  return {
+    isAnswer: (value): value is Response => value instanceof NativeResponse,
+    fields(response) {
+      if (!isLaneResponse(response)) return fieldLinesOf(response.headers as never);
+      const lines = fieldLinesOf(response.currentFields());
+      // The app has seen them, with the type in them; where it is missing the app has taken it out.
+      if (response.hasSeenHeaders) lines.hasContentType = true;
+      return lines;
+    },
+    body(response) {
+      const kept = isLaneResponse(response) ? response.keptBody() : undefined;
+      return kept === undefined ? (response.body as ReadableStream<Uint8Array> | null) : kept;
+    },
+  };
+}
+
+function isLaneResponse(response: unknown): response is LaneResponse {
+  return response instanceof Object && "keptBody" in response;
+}

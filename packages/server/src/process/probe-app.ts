@@ -1,0 +1,26 @@
+/** Calls a fetch app for the supervisor, to see whether it is well; loaded where a pool has a readyPath or a healthPath. */
+import { problemOfStatus } from "@paceline/wire";
+import type { FetchHandler } from "../app/app.js";
+import { lentFileOf } from "../kinds/static/lent-file.js";
+import { errorLine } from "./error-line.js";
+import { ConnectionInfo } from "./request-info.js";
+
+/** What is wrong; undefined when nothing is. Never rejects. */
+export async function probeApp(handler: FetchHandler, path: string, host: string): Promise<string | undefined> {
+  const request = new Request(`http://${host}${path}`);
+  const info = new ConnectionInfo({
+    header: (name) => request.headers.get(name) ?? (name === "host" ? host : undefined),
+    remoteAddress: () => "127.0.0.1",
+    signal: () => request.signal,
+  });
+  try {
+    const response = await handler(request, info);
+    if (!(response instanceof Response)) return `GET ${path}: the app returned no Response`;
+    const file = lentFileOf(response);
+    if (file !== undefined) file.close();
+    else await response.body?.cancel();
+    return problemOfStatus(response.status, path);
+  } catch (error) {
+    return `GET ${path} failed: ${errorLine(error)}`;
+  }
+}

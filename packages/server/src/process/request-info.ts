@@ -1,0 +1,93 @@
+/** Where the facts in RequestInfo come from: the balancer's fields behind one, the connection without. */
+
+import { drainSignal } from "../api/draining.js";
+import { HAS_ENDED } from "../api/response-end.js";
+import type { RequestInfo } from "../app/app.js";
+
+/** What a runtime can tell of one request. */
+export interface RequestSource {
+  header(name: string): string | null | undefined;
+  remoteAddress(): string | undefined;
+  /** Whether its answer has left; see answer-end.ts. */
+  hasEnded?(): boolean | undefined;
+  /** Aborts when the client goes. */
+  signal(): AbortSignal;
+}
+
+/** Reads each fact only when it is asked for, since most handlers ask for none. */
+export class ConnectionInfo implements RequestInfo {
+  declare private madeId: string | undefined;
+
+  constructor(protected readonly source: RequestSource) {}
+
+  get clientAddress(): string {
+    return this.source.remoteAddress() ?? "";
+  }
+
+  get protocol(): string {
+    return "http";
+  }
+
+  get host(): string {
+    return this.innerHost;
+  }
+
+  get innerProtocol(): string {
+    return "http";
+  }
+
+  get innerHost(): string {
+    return this.source.header("host") || "localhost";
+  }
+
+  get requestId(): string {
+    this.madeId ??= this.source.header("x-request-id") || newRequestId();
+    return this.madeId;
+  }
+
+  get signal(): AbortSignal {
+    return this.source.signal();
+  }
+
+  get draining(): AbortSignal {
+    return drainSignal();
+  }
+
+  [HAS_ENDED](): boolean | undefined {
+    return this.source.hasEnded?.();
+  }
+}
+
+/**
+ * Behind the balancer, which makes these fields anew for each request; nobody else can speak on the socket, whose mode
+ * is 0600. The addresses begin with the client, since it drops those before it, which only the client vouches for.
+ */
+export class ForwardedInfo extends ConnectionInfo {
+  override get clientAddress(): string {
+    return first(this.source.header("x-forwarded-for")) ?? "";
+  }
+
+  override get protocol(): string {
+    return first(this.source.header("x-forwarded-proto")) ?? "http";
+  }
+
+  override get host(): string {
+    return first(this.source.header("x-forwarded-host")) ?? super.host;
+  }
+}
+
+function first(list: string | null | undefined): string | undefined {
+  if (!list) return undefined;
+  const comma = list.indexOf(",");
+  return (comma === -1 ? list : list.slice(0, comma)).trim();
+}
+
+let idPrefix = "";
+let idsMade = 0;
+
+/** Random for the process, then counted. */
+function newRequestId(): string {
+  if (idPrefix === "") idPrefix = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
+  idsMade++;
+  return `${idPrefix}-${idsMade.toString(36)}`;
+}

@@ -1,0 +1,92 @@
+/** Runs one server alone, on a port or a socket, until a signal ends it. */
+import { isOutOfDescriptors, OUT_OF_DESCRIPTORS } from "@paceline/wire";
+import { backgroundWork, logLostWork } from "../api/background-work.js";
+import type { AccessLog, AccessLogOptions } from "../api/contrib/access-log.js";
+import { announceDrain } from "../api/draining.js";
+import { ServerError } from "../api/errors.js";
+import { loadRuns, type Runs } from "../app/workload.js";
+import { describeAddress, type ServeAddress } from "../http1/running-server.js";
+import { Drain } from "./drain.js";
+import { exitOnUncaught } from "./fatal.js";
+import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
+import { serve } from "./serve.js";
+
+export interface StandaloneOptions {
+  /** With absolute paths. */
+  runs: Runs;
+  address: ServeAddress;
+  limits: Partial<ServerLimits>;
+  drainTimeoutMs: number;
+  /** Default: none. */
+  accessLog?: AccessLogOptions | undefined;
+}
+
+const LOOK_FOR_DESCRIPTORS_EVERY_MS = 3_000;
+
+/** How long the last lines of the access log may hold up the exit. */
+const LAST_LINES_TIMEOUT_MS = 500;
+
+/**
+ * Serves until SIGTERM or SIGINT; then drains and exits 0. A second signal exits at once, with status 1.
+ *
+ * @throws ServerError when the app cannot be loaded, the address not be listened on or the access log not be opened.
+ */
+export async function runStandalone(options: StandaloneOptions): Promise<void> {
+  exitOnUncaught(async () => {});
+  // Before the app, whose answers it has to know.
+  const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
+  const work = backgroundWork();
+  work.limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const app = await loadRuns(options.runs, false, false);
+  // Without a deadline: whoever waits for the line that it listens can end it.
+  if (app.start !== undefined) await (await import("../app/lifecycle.js")).startApp(app);
+  const server = await serve(app, { ...options, requestLog });
+  work.requestActivity = server.activity;
+  if (process.versions.bun !== undefined) watchDescriptors();
+  let drain: Drain | undefined;
+  const stop = () => {
+    if (drain !== undefined) {
+      logLostWork();
+      process.exit(1);
+    }
+    const announced = announceDrain(app);
+    const begun = new Drain(server, {
+      deadlineMs: options.drainTimeoutMs,
+      untilReleased: false,
+      onEnd: async (cut) => {
+        if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
+        await Promise.race([announced, new Promise((resolve) => setTimeout(resolve, begun.remainingMs))]);
+        if (app.stop !== undefined) await (await import("../app/lifecycle.js")).stopApp(app, begun.remainingMs);
+        logLostWork();
+        server.closeNow();
+        if (requestLog === undefined) process.exit(0);
+        void requestLog.flush(LAST_LINES_TIMEOUT_MS).finally(() => process.exit(0));
+      },
+    });
+    drain = begun;
+  };
+  // Started with nohup: Node would forget that SIGHUP is ignored.
+  if (process.env.PACELINE_NOHUP === "1") process.on("SIGHUP", () => {});
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+  console.log(`listening on ${describeAddress(server.address)}`);
+}
+
+/** Bun cannot turn clients away: then at least somebody is told, once. */
+function watchDescriptors(): void {
+  const timer = setInterval(() => {
+    if (!isOutOfDescriptors()) return;
+    console.error(OUT_OF_DESCRIPTORS);
+    clearInterval(timer);
+  }, LOOK_FOR_DESCRIPTORS_EVERY_MS);
+  timer.unref();
+}
+
+async function openAccessLog(options: AccessLogOptions): Promise<AccessLog> {
+  const { AccessLog } = await import("../api/contrib/access-log.js");
+  try {
+    return new AccessLog(options);
+  } catch (cause) {
+    throw new ServerError("cannot-log", `cannot write to ${options.file}: ${(cause as Error).message}`, { cause });
+  }
+}

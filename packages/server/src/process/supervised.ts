@@ -1,0 +1,245 @@
+/** Runs one server as an instance: on its socket, reporting over the link, leaving when it is told to. */
+import {
+  type ChildIdentity,
+  type ChildPhase,
+  controlLanePath,
+  isOutOfDescriptors,
+  LinkClient,
+  OUT_OF_DESCRIPTORS,
+  type ProbeRequest,
+  Reporter,
+  SPAWN_MARK,
+  type UpstreamProtocol,
+} from "@paceline/wire";
+import { backgroundWork, logLostWork } from "../api/background-work.js";
+import { announceDrain } from "../api/draining.js";
+import { ServerError } from "../api/errors.js";
+import type { App } from "../app/app.js";
+import { loadRuns } from "../app/workload.js";
+import type { RunningServer } from "../http1/running-server.js";
+import { prepareAnswers } from "../lane/responses.js";
+import { Drain } from "./drain.js";
+import { exitOnUncaught } from "./fatal.js";
+import { serve } from "./serve.js";
+
+/** How long the last words on the link may hold up the exit; a machine without time for all needs more than a moment for them. */
+const LAST_WORDS_TIMEOUT_MS = 2000;
+/** What the app's listeners for signals get at least. */
+const LEAST_LISTENERS_MS = 1000;
+
+/**
+ * Serves until the supervisor, SIGTERM or the loss of the supervisor ends it.
+ *
+ * @throws ServerError when the app cannot be loaded or the socket not be listened on; the supervisor has been told.
+ */
+export async function runSupervised(identity: ChildIdentity): Promise<void> {
+  const instance = new Instance(identity);
+  try {
+    await instance.start();
+  } catch (error) {
+    await instance.fault((error as Error).message);
+    throw error;
+  }
+}
+
+async function within(promise: Promise<void> | undefined, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise, late]);
+  clearTimeout(timer);
+}
+
+class Instance {
+  private phase: ChildPhase = "starting";
+  private protocol: UpstreamProtocol = "http1";
+  /** Once it has started. */
+  private app: App | undefined;
+  private server: RunningServer | undefined;
+  private reporter: Reporter | undefined;
+  private drain: Drain | undefined;
+  private readonly link: LinkClient;
+  /** The app's own listeners have heard of the signal when it came. */
+  private wasSignalled = false;
+  private readonly ours = {
+    // Ctrl-C in a terminal goes to the supervisor, which tells its children.
+    SIGINT: () => {},
+    SIGTERM: () => {
+      this.wasSignalled = true;
+      this.leave(this.identity.spec.drainTimeoutMs, false);
+    },
+  };
+  private announced: Promise<void> | undefined;
+  private hasToldOfDescriptors = false;
+  private readonly mark = process.env[SPAWN_MARK];
+
+  constructor(private readonly identity: ChildIdentity) {
+    const { drainTimeoutMs } = identity.spec;
+    this.link = new LinkClient({
+      identity,
+      role: "instance",
+      helloState: () => ({ phase: this.phase, protocol: this.protocol }),
+      onWelcome: () => this.sayReady(),
+      onDrain: (deadlineMs) => this.leave(deadlineMs, true),
+      onReleased: () => this.drain?.release(),
+      onDraining: () => this.announceDrain(),
+      onProbe: (probe) => void this.probe(probe),
+      onRefused: (reason) => {
+        console.error(`the supervisor refused this process: ${reason}`);
+        this.leave(drainTimeoutMs, false);
+      },
+      onOrphaned: () => {
+        console.error("no supervisor came back; leaving");
+        this.leave(drainTimeoutMs, false);
+      },
+      onProblem: (message) => console.error(message),
+    });
+  }
+
+  async start(): Promise<void> {
+    const { spec, socket } = this.identity;
+    if (socket === undefined) {
+      throw new ServerError("usage", "an instance needs a socket from its supervisor");
+    }
+    exitOnUncaught((message) => this.fault(message));
+    process.on("SIGINT", this.ours.SIGINT);
+    process.on("SIGTERM", this.ours.SIGTERM);
+    const work = backgroundWork();
+    if (spec.limits !== undefined) work.limits = spec.limits;
+    this.link.start();
+    const prepared = spec.link === "lane" ? await prepareAnswers() : undefined;
+    const app = await loadRuns(spec, prepared !== undefined, true);
+    if (prepared !== undefined) {
+      this.protocol = app.style === "fetch" ? "lane" : "http1+control";
+      if (app.style !== "fetch") prepared.restore();
+    }
+    if (app.start !== undefined) await (await import("../app/lifecycle.js")).startApp(app);
+    this.app = app;
+    const server = await serve(app, {
+      address: { kind: "unix", path: socket },
+      behindBalancer: true,
+      ...(this.protocol === "lane" && prepared !== undefined ? { lanes: prepared.answers } : {}),
+      ...(this.protocol === "http1+control" ? { controlLane: controlLanePath(socket) } : {}),
+      ...(spec.limits === undefined ? {} : { limits: spec.limits }),
+      onNotice: (message) => this.notice(message),
+    });
+    this.server = server;
+    work.requestActivity = server.activity;
+    this.reporter = new Reporter({
+      // Deferred jobs are told of as requests are: while any wait, and once more when none does.
+      activity: () => server.activity() + (work.deferred?.activity ?? 0),
+      inFlight: () => server.inFlight() + (work.deferred?.unfinished ?? 0),
+      onNext: (wake) => {
+        const wakeOnce = () => {
+          if (work.onNextJob !== wakeOnce) return;
+          work.onNextJob = undefined;
+          wake();
+        };
+        work.onNextJob = wakeOnce;
+        server.onNext(wakeOnce);
+      },
+      report: (measured) => {
+        this.noticeDescriptors();
+        const deferred = work.deferred === undefined ? {} : { deferred: work.deferred.stats() };
+        return this.link.send({ type: "stats", role: "instance", ...server.takeStats(), ...deferred, ...measured });
+      },
+    });
+    this.sayReady();
+    this.reporter.start();
+  }
+
+  /** Tells the supervisor why this process is about to exit. */
+  async fault(message: string): Promise<void> {
+    this.reporter?.reportNow();
+    this.link.send({ type: "fault", message });
+    await this.link.flush(LAST_WORDS_TIMEOUT_MS);
+    await this.endLeftovers();
+  }
+
+  /** What the app has started ends with this process: where no supervisor sees to it, by its own hand. */
+  private async endLeftovers(): Promise<void> {
+    if (this.mark === undefined || this.link.welcomed) return;
+    try {
+      const { endStrays } = await import("@paceline/wire/proc");
+      await endStrays({ leader: process.pid, mark: this.mark });
+    } catch {
+      // Its file is gone, as with an upgrade in place.
+      process.kill(0, "SIGKILL");
+    }
+  }
+
+  private notice(message: string): void {
+    if (!this.link.send({ type: "notice", message })) console.error(message);
+  }
+
+  private noticeDescriptors(): void {
+    if (this.hasToldOfDescriptors || !isOutOfDescriptors()) return;
+    this.hasToldOfDescriptors = true;
+    this.notice(OUT_OF_DESCRIPTORS);
+  }
+
+  /** Says that the server listens; the phase changes only when that was said, so that a hello never takes its place. */
+  private sayReady(): void {
+    if (this.server === undefined || this.phase !== "starting") return;
+    if (this.link.send({ type: "ready", protocol: this.protocol })) this.phase = "ready";
+  }
+
+  private leave(deadlineMs: number, untilReleased: boolean): void {
+    if (this.drain !== undefined) {
+      if (!untilReleased) this.drain.hasten(deadlineMs);
+      return;
+    }
+    this.announceDrain();
+    const isFirst = this.phase !== "draining";
+    this.phase = "draining";
+    if (this.server === undefined) {
+      // Never ready, so no balancer ever knew it.
+      if (this.app === undefined) {
+        logLostWork();
+        void this.endLeftovers().finally(() => process.exit(0));
+        return;
+      }
+      if (isFirst) void this.exit(0, deadlineMs);
+      return;
+    }
+    const drain = new Drain(this.server, {
+      deadlineMs,
+      untilReleased,
+      onEnd: (cut) => void this.exit(cut, drain.remainingMs),
+    });
+    this.drain = drain;
+  }
+
+  private async probe({ id, path, host }: ProbeRequest): Promise<void> {
+    const { app } = this;
+    if (app?.style !== "fetch") return void this.link.send({ type: "probed", id, problem: "is no fetch app" });
+    const { probeApp } = await import("./probe-app.js");
+    const problem = await probeApp(app.handler, path, host);
+    this.link.send({ type: "probed", id, ...(problem !== undefined && { problem }) });
+  }
+
+  private announceDrain(): void {
+    this.announced ??= announceDrain(this.app);
+  }
+
+  private async exit(cut: number, remainingMs: number): Promise<void> {
+    if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
+    const endAtMs = performance.now() + remainingMs;
+    const leftMs = () => Math.max(0, endAtMs - performance.now());
+    if (this.app?.beforeDrain !== undefined) await within(this.announced, leftMs());
+    if (this.app?.stop !== undefined) await (await import("../app/lifecycle.js")).stopApp(this.app, leftMs());
+    logLostWork();
+    this.reporter?.reportNow();
+    await this.link.flush(LAST_WORDS_TIMEOUT_MS);
+    this.server?.closeNow();
+    // Only an app that has listeners of its own needs what calls them.
+    const hasOthers = process.listenerCount("SIGTERM") + process.listenerCount("SIGINT") > 2;
+    if (hasOthers && !this.wasSignalled) {
+      const { runSignalListeners } = await import("./signal-listeners.js");
+      await runSignalListeners(this.ours, Math.max(LEAST_LISTENERS_MS, leftMs()));
+    }
+    await this.endLeftovers();
+    process.exit(0);
+  }
+}

@@ -1,0 +1,88 @@
+import type { SupervisorMessage } from "@paceline/wire";
+import { expect, test } from "vitest";
+import { BalancerCoordination, type SnapshotContent } from "./balancer-coordination.js";
+import type { LinkConnection } from "./channel-connection.js";
+
+function content(...upstreams: string[]): SnapshotContent {
+  const list = upstreams.map((id) => ({
+    id,
+    name: id.split("#")[0] ?? id,
+    socket: `/run/${id}`,
+    protocol: "lane" as const,
+  }));
+  const limits = {} as SnapshotContent["limits"];
+  return {
+    listen: [],
+    pools: [{ name: "web", routes: ["/"], stripPrefix: false, upstreams: list }],
+    trustedProxies: [],
+    spoolDir: "/run/spool",
+    limits,
+  };
+}
+
+function balancer(coordination: BalancerCoordination, id: string) {
+  const heard: SupervisorMessage[] = [];
+  const connection = { send: (message: SupervisorMessage) => heard.push(message) } as unknown as LinkConnection;
+  coordination.join(id, connection);
+  return { heard, versions: () => heard.flatMap((m) => (m.type === "snapshot" ? [m.version] : [])) };
+}
+
+test("a balancer hears the present snapshot when it joins, and each that says anything new", () => {
+  const coordination = new BalancerCoordination();
+  coordination.publish(content("web.1#1"));
+  const first = balancer(coordination, "balancer.1#1");
+  coordination.publish(content("web.1#1"));
+  coordination.publish(content("web.1#1", "web.2#1"));
+  expect(first.versions()).toEqual([1, 2]);
+  expect(balancer(coordination, "balancer.2#1").versions()).toEqual([2]);
+});
+
+test("applied is when all that live follow; one that does not answer is named and not waited for", async () => {
+  const coordination = new BalancerCoordination();
+  coordination.publish(content());
+  balancer(coordination, "balancer.1#1");
+  balancer(coordination, "balancer.2#1");
+  coordination.applied("balancer.1#1", { version: 1, leaving: [], listening: true });
+  expect(await coordination.whenApplied(1, 20)).toEqual(["balancer.2#1"]);
+  const waiting = coordination.whenApplied(1, 10_000);
+  coordination.gone("balancer.2#1");
+  expect(await waiting).toEqual([]);
+  expect(await coordination.whenApplied(2, 20)).toEqual(["balancer.1#1"]);
+});
+
+test("an upstream is released when no balancer has anything on it, one with a lost link included", async () => {
+  const coordination = new BalancerCoordination();
+  coordination.publish(content("web.1#1"));
+  balancer(coordination, "balancer.1#1");
+  coordination.applied("balancer.1#1", { version: 1, leaving: [], listening: true });
+  coordination.publish(content());
+  const released = coordination.whenReleased("web.1#1", 2, 10_000);
+  coordination.applied("balancer.1#1", { version: 2, leaving: ["web.1#1"], listening: true });
+  coordination.lostLink("balancer.1#1");
+  expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(false);
+  balancer(coordination, "balancer.1#1");
+  coordination.applied("balancer.1#1", { version: 2, leaving: [], listening: true });
+  expect(await released).toBe(true);
+});
+
+test("a balancer that comes back is believed when it says what it still has, not before", async () => {
+  const coordination = new BalancerCoordination();
+  coordination.publish(content("web.1#1"));
+  balancer(coordination, "balancer.1#1");
+  coordination.applied("balancer.1#1", { version: 1, leaving: [], listening: true });
+  coordination.publish(content());
+  coordination.lostLink("balancer.1#1");
+  const back = balancer(coordination, "balancer.1#1");
+  expect(back.versions()).toEqual([2]);
+  expect(coordination.appliedVersion("balancer.1#1")).toBe(1);
+  expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(false);
+  coordination.applied("balancer.1#1", { version: 2, leaving: [], listening: true });
+  expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(true);
+});
+
+test("without a balancer there is nothing to wait for", async () => {
+  const coordination = new BalancerCoordination();
+  coordination.publish(content());
+  expect(await coordination.whenApplied(1, 10_000)).toEqual([]);
+  expect(await coordination.whenReleased("web.1#1", 1, 10_000)).toBe(true);
+});

@@ -1,0 +1,124 @@
+/** Tells the balancers what to follow, and knows which of them follows what. */
+import type { Applied, BalancerLimits, Snapshot } from "@paceline/wire";
+import type { PoolView } from "../core/snapshot.js";
+import type { LinkConnection } from "./channel-connection.js";
+
+/** What is to be followed, but for the version. */
+export interface SnapshotContent {
+  listen: Snapshot["listen"];
+  pools: PoolView[];
+  trustedProxies: string[];
+  spoolDir: string;
+  accessLog?: boolean;
+  limits: BalancerLimits;
+}
+
+/** A balancer process that may have requests to hand out. */
+interface Follower {
+  /** Null while its link is lost; it goes on with what it has, so it still counts. */
+  connection: LinkConnection | null;
+  applied: number;
+  /** Upstreams that its version no longer names and that it still has requests or connections on. */
+  leaving: ReadonlySet<string>;
+  /** It may still accept clients. */
+  listening: boolean;
+}
+
+interface Waiter {
+  /** True when there is nothing to wait for any more. */
+  check(): boolean;
+  done(): void;
+}
+
+export class BalancerCoordination {
+  private readonly followers = new Map<string, Follower>();
+  private readonly waiters = new Set<Waiter>();
+  private snapshot: Snapshot | null = null;
+  private content = "";
+
+  /** The version of the newest snapshot; 0 before the first. */
+  get version(): number {
+    return this.snapshot?.version ?? 0;
+  }
+
+  /** Sends a new snapshot to all, if it says anything new. */
+  publish(content: SnapshotContent): void {
+    const text = JSON.stringify(content);
+    if (text === this.content) return;
+    this.content = text;
+    this.snapshot = { type: "snapshot", version: this.version + 1, ...content };
+    for (const follower of this.followers.values()) follower.connection?.send(this.snapshot);
+  }
+
+  /**
+   * A balancer said hello, for the first time or again. What it follows is taken from its next `applied`, which also
+   * says what it still has of the upstreams that are leaving.
+   */
+  join(id: string, connection: LinkConnection): void {
+    const known = this.followers.get(id);
+    const first = { applied: 0, leaving: new Set<string>(), listening: true };
+    this.followers.set(id, { ...(known ?? first), connection });
+    if (this.snapshot !== null) connection.send(this.snapshot);
+  }
+
+  lostLink(id: string): void {
+    const follower = this.followers.get(id);
+    if (follower !== undefined) follower.connection = null;
+  }
+
+  /** Its process has ended. */
+  gone(id: string): void {
+    this.followers.delete(id);
+    this.checkWaiters();
+  }
+
+  applied(id: string, { version, leaving, listening }: Pick<Applied, "version" | "leaving" | "listening">): void {
+    const follower = this.followers.get(id);
+    if (follower === undefined) return;
+    follower.applied = version;
+    follower.leaving = new Set(leaving);
+    follower.listening = listening;
+    this.checkWaiters();
+  }
+
+  /** The snapshot a balancer follows; 0 for one that follows none. */
+  appliedVersion(id: string): number {
+    return this.followers.get(id)?.applied ?? 0;
+  }
+
+  /** Resolves when every balancer follows this version or a later one, with those that do not within `timeoutMs`. */
+  async whenApplied(version: number, timeoutMs: number): Promise<string[]> {
+    const late = () => [...this.followers].filter(([, f]) => f.applied < version).map(([id]) => id);
+    await this.wait(() => late().length === 0, timeoutMs);
+    return late();
+  }
+
+  /** Resolves with true when no balancer has anything on this upstream, or with false after `timeoutMs`. */
+  whenReleased(upstream: string, version: number, timeoutMs: number): Promise<boolean> {
+    const free = () => [...this.followers.values()].every((f) => f.applied >= version && !f.leaving.has(upstream));
+    return this.wait(free, timeoutMs);
+  }
+
+  /** Resolves with true when every balancer has closed its listening sockets, or with false after `timeoutMs`. */
+  whenNoneListens(timeoutMs: number): Promise<boolean> {
+    return this.wait(() => [...this.followers.values()].every((follower) => !follower.listening), timeoutMs);
+  }
+
+  private wait(check: () => boolean, timeoutMs: number): Promise<boolean> {
+    if (check()) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const end = (reached: boolean) => {
+        clearTimeout(timer);
+        this.waiters.delete(waiter);
+        resolve(reached);
+      };
+      const waiter: Waiter = { check, done: () => end(true) };
+      const timer = setTimeout(() => end(false), timeoutMs);
+      this.waiters.add(waiter);
+    });
+  }
+
+  private checkWaiters(): void {
+    for (const waiter of [...this.waiters]) if (waiter.check()) waiter.done();
+  }
+}

@@ -1,0 +1,108 @@
+/** Listens on link.sock and lets in only those that we spawned. */
+import { chmodSync, rmSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { type ChildMessage, type Hello, LINK_VERSION, LineFramer } from "@paceline/wire";
+import { LinkConnection } from "./channel-connection.js";
+import { parseChildMessage } from "./child-message.js";
+
+const HELLO_TIMEOUT_MS = 5000;
+const MAX_CONNECTIONS = 4096;
+
+/** What the link server asks, and what it tells. `C` is whatever stands for a child. */
+export interface LinkServerOptions<C> {
+  path: string;
+  /** The child with this token, if there is one now. */
+  findChild(token: string): C | undefined;
+  /** Why this child may not say this hello; undefined when it may. */
+  objection(child: C, hello: Hello): string | undefined;
+  onHello(child: C, hello: Hello, connection: LinkConnection): void;
+  onMessage(child: C, message: Exclude<ChildMessage, Hello>): void;
+  /** The connection that the last hello came on has ended. */
+  onClose(child: C, connection: LinkConnection): void;
+  onProblem(message: string): void;
+}
+
+export class LinkServer<C> {
+  private readonly server: Server;
+  private readonly sockets = new Set<Socket>();
+
+  constructor(private readonly options: LinkServerOptions<C>) {
+    this.server = createServer((socket) => this.accept(socket));
+    this.server.maxConnections = MAX_CONNECTIONS;
+  }
+
+  /** Resolves when children can connect, or when it was closed before that. Rejects with the system's error. */
+  listen(): Promise<void> {
+    const { path } = this.options;
+    // The run directory is ours alone, so a file that is there was left behind by a crash.
+    rmSync(path, { force: true });
+    return new Promise((resolve, reject) => {
+      this.server.once("error", reject);
+      this.server.once("close", resolve);
+      this.server.listen({ path }, () => {
+        this.server.off("error", reject);
+        this.server.on("error", (error) => this.options.onProblem(`link.sock: ${error.message}`));
+        chmodSync(path, 0o600);
+        resolve();
+      });
+    });
+  }
+
+  /** Closes every connection and removes the socket. */
+  close(): void {
+    this.server.close();
+    for (const socket of this.sockets) socket.destroy();
+    rmSync(this.options.path, { force: true });
+  }
+
+  private accept(socket: Socket): void {
+    const { options } = this;
+    const connection = new LinkConnection(socket);
+    let child: C | undefined;
+    const helloTimer = setTimeout(() => socket.destroy(), HELLO_TIMEOUT_MS);
+    const hear = (line: string) => {
+      if (socket.destroyed) return;
+      try {
+        const message = parseChildMessage(line);
+        if (message.type !== "hello") {
+          if (child === undefined) socket.destroy();
+          else options.onMessage(child, message);
+        } else if (child === undefined) {
+          child = this.admit(message, connection);
+          if (child !== undefined) clearTimeout(helloTimer);
+        }
+      } catch (error) {
+        options.onProblem(`link.sock: a child said what we do not understand: ${(error as Error).message}`);
+        socket.destroy();
+      }
+    };
+    const framer = new LineFramer(hear);
+    this.sockets.add(socket);
+    socket.on("data", (bytes: Buffer) => {
+      if (!framer.push(bytes)) socket.destroy();
+    });
+    // "close" follows every error and is where the end is told.
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      clearTimeout(helloTimer);
+      this.sockets.delete(socket);
+      if (child !== undefined) options.onClose(child, connection);
+    });
+  }
+
+  private admit(hello: Hello, connection: LinkConnection): C | undefined {
+    if (hello.linkVersion !== LINK_VERSION) {
+      connection.refuse(`this supervisor speaks version ${LINK_VERSION} of the link, not ${hello.linkVersion}`);
+      return undefined;
+    }
+    const child = this.options.findChild(hello.token);
+    const objection = child === undefined ? "no such child" : this.options.objection(child, hello);
+    if (child === undefined || objection !== undefined) {
+      connection.refuse(objection ?? "no such child");
+      return undefined;
+    }
+    connection.send({ type: "welcome" });
+    this.options.onHello(child, hello, connection);
+    return child;
+  }
+}

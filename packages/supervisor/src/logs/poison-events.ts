@@ -1,0 +1,50 @@
+/** Says in the events which requests end the processes that run them, once it is sure that these have ended. */
+import type { Poison } from "@paceline/wire";
+import type { EventLog } from "./event-log.js";
+
+/** A balancer hears of an end before we do: a shim first ends what its command left behind, on a busy machine for seconds. */
+const WAIT_FOR_END_MS = 30_000;
+const MAX_WAITING = 64;
+const MAX_TEXT = 200;
+
+export class PoisonEvents {
+  /** What was found while its processes still lived, each with the timer that drops it. */
+  private readonly waiting = new Map<Poison, NodeJS.Timeout>();
+
+  constructor(
+    private readonly log: EventLog,
+    private readonly isAlive: (process: string) => boolean,
+  ) {}
+
+  found(found: Poison): void {
+    if (this.tell(found) || this.waiting.size >= MAX_WAITING) return;
+    this.waiting.set(
+      found,
+      setTimeout(() => this.waiting.delete(found), WAIT_FOR_END_MS),
+    );
+  }
+
+  /** A process has ended: it may be the one that was waited for. */
+  processEnded(): void {
+    for (const [found, timer] of this.waiting) {
+      if (!this.tell(found)) continue;
+      clearTimeout(timer);
+      this.waiting.delete(found);
+    }
+  }
+
+  close(): void {
+    for (const timer of this.waiting.values()) clearTimeout(timer);
+    this.waiting.clear();
+  }
+
+  /** False while one of them lives: it has closed the connection, and nothing more is known. */
+  private tell({ pool, request, processes }: Poison): boolean {
+    if (processes.some(this.isAlive)) return false;
+    const message =
+      `loses processes to ${request.slice(0, MAX_TEXT)}: ${processes.slice(0, 4).join(" and ")} ended while they ran it; ` +
+      "for a minute such requests are not sent on to another instance";
+    this.log.event("error", pool.slice(0, MAX_TEXT), message);
+    return true;
+  }
+}

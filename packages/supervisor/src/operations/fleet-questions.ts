@@ -1,0 +1,78 @@
+/** Questions that the shell asks of the fleet's present value. */
+import type { OperationResult } from "../control/api.js";
+import { type Fleet, findSlot, occupants, processId, type Slot } from "../core/fleet.js";
+import type { SlotBook } from "../processes/slot-book.js";
+
+/** A slot that was never ready is given up on after this many starts in a row that failed. */
+const HOPELESS_STARTS = 2;
+
+/**
+ * Whether these slots are all ready: `undefined` while that is open, else the result. A slot that failed settles it, and
+ * so does one that was never ready and could not start twice.
+ * @param areNew whether only what is in the slots now counts, not what was ready in them before.
+ */
+export function readiness(
+  slots: readonly Slot[],
+  book: SlotBook,
+  done: string,
+  { areNew = false } = {},
+): OperationResult | undefined {
+  let open = false;
+  for (const slot of slots) {
+    const { process } = slot.member;
+    if (process.state === "ready") continue;
+    const record = book.of(slot.name);
+    const hopeless = (areNew || !record.everReady) && process.failures >= HOPELESS_STARTS;
+    if (process.state === "failed" || hopeless) {
+      const reason = record.lastExit?.reason ?? "it could not be started";
+      const message = `${slot.name} does not get ready: ${reason}`;
+      return { ok: false, code: "failed", message, lastLines: record.lastExit?.lastLines ?? [] };
+    }
+    open = true;
+  }
+  return open ? undefined : { ok: true, message: done };
+}
+
+/** How many instances of that pool are ready. */
+export function readyCount(fleet: Fleet, poolName: string): number {
+  const slots = fleet.pools.find(({ name }) => name === poolName)?.slots ?? [];
+  return slots.filter((slot) => slot.member.process.state === "ready").length;
+}
+
+/** When the oldest process of that pool began; undefined when not all that are wanted are ready. */
+export function allReadySince(
+  fleet: Fleet,
+  poolName: string,
+  startOf: (processId: string) => number | undefined,
+): number | undefined {
+  const pool = fleet.pools.find(({ name }) => name === poolName);
+  const slots = pool?.slots.filter(({ index }) => index <= pool.wanted) ?? [];
+  let since = Number.POSITIVE_INFINITY;
+  for (const { name, member } of slots) {
+    const startedAt = startOf(processId(name, member.process.attempt));
+    if (member.process.state !== "ready" || startedAt === undefined) return undefined;
+    since = Math.min(since, startedAt);
+  }
+  return slots.length === 0 ? undefined : since;
+}
+
+/** Every slot of the fleet that is wanted. */
+export function wantedSlots(fleet: Fleet): Slot[] {
+  return fleet.pools.flatMap((pool) => pool.slots.filter((slot) => slot.index <= pool.wanted));
+}
+
+/** The generations that processes of a pool are of. */
+export function generationsInUse(fleet: Fleet, poolName: string): Set<number> {
+  const pool = fleet.pools.find(({ name }) => name === poolName);
+  const used = new Set(pool === undefined ? [] : [pool.generation]);
+  for (const slot of pool?.slots ?? []) for (const { occupant } of occupants(slot)) used.add(occupant.generation);
+  return used;
+}
+
+/** Whether nobody asked this process to end: it is a member of its slot that was to go on. */
+export function isUnwantedEnd(fleet: Fleet, ended: { pool: string; index: number; attempt: number }): boolean {
+  const process = findSlot(fleet, ended.pool, ended.index)?.member.process;
+  if (process === undefined || process.attempt !== ended.attempt) return false;
+  if (process.state === "killing") return process.cause !== "slow";
+  return process.state === "starting" || process.state === "ready";
+}

@@ -1,0 +1,126 @@
+/** The operations on a running fleet that take time: scale and restart; reload has a file of its own. */
+import type { OperationResult, ProgressListener, ScaleChange } from "../control/api.js";
+import { type Fleet, findPool, type Pool, resize } from "../core/fleet.js";
+import type { EventLog } from "../logs/event-log.js";
+import type { FleetRunner } from "../processes/fleet-runner.js";
+import { BALANCER_POOL } from "../processes/live-process.js";
+import type { SlotBook } from "../processes/slot-book.js";
+import { readiness } from "./fleet-questions.js";
+import type { Refusal, Rollouts } from "./rollouts.js";
+
+export const MAX_INSTANCES = 1024;
+
+export interface OperationsOptions {
+  runner: FleetRunner;
+  rollouts: Rollouts;
+  slots: SlotBook;
+  log: EventLog;
+  isStopping(): boolean;
+  isReloading(pool: string): boolean;
+}
+
+export const STOPPING: Refusal = { ok: false, code: "failed", message: "the fleet is stopping" };
+
+export class Operations {
+  constructor(private readonly options: OperationsOptions) {}
+
+  async scale(poolName: string, change: ScaleChange, onProgress: ProgressListener): Promise<OperationResult> {
+    const { runner, log } = this.options;
+    const pool = findPool(runner.fleet, poolName);
+    if (pool === undefined) return this.unknown(poolName);
+    const instances = "by" in change ? pool.wanted + change.by : change.instances;
+    const least = poolName === BALANCER_POOL ? 1 : 0;
+    if (!Number.isInteger(instances) || instances < least || instances > MAX_INSTANCES) {
+      const message = `${poolName} can have ${least} to ${MAX_INSTANCES} instances, not ${instances}`;
+      return { ok: false, code: "invalid", message };
+    }
+    const refusal = this.refusal(poolName);
+    if (refusal !== undefined) return refusal;
+    log.event("info", poolName, `is scaled from ${pool.wanted} to ${instances}`);
+    return this.resize(pool, instances, onProgress);
+  }
+
+  /** Brings a pool to that size and waits until all its slots are ready and the surplus ones are gone. */
+  async resize(pool: Pool, instances: number, onProgress: ProgressListener): Promise<OperationResult> {
+    const { runner, slots: book, log } = this.options;
+    const { name } = pool;
+    const endProgress = log.onEvent(({ subject, message }) => {
+      if (subject.startsWith(`${name}.`)) onProgress(`${subject} ${message}`);
+    });
+    const settled = (fleet: Fleet): OperationResult | undefined => {
+      if (this.options.isStopping()) return STOPPING;
+      const now = findPool(fleet, name);
+      if (now === undefined || now.wanted !== instances) {
+        return { ok: false, code: "failed", message: `another command has scaled ${name} since` };
+      }
+      if (now.slots.length > instances) return undefined;
+      return readiness(now.slots, book, `${name}: ${instances} instances`, { areNew: true });
+    };
+    try {
+      runner.change((fleet, context) => resize(fleet, name, instances, context));
+      // Ends in bounded time: starting, draining and killing have deadlines, and failures a budget.
+      return (await runner.until(settled)) ?? STOPPING;
+    } finally {
+      endProgress();
+    }
+  }
+
+  /** Replaces processes by new ones of the same generation, one after the other. */
+  async restart(target: string | undefined, onProgress: ProgressListener): Promise<OperationResult> {
+    const { runner, rollouts } = this.options;
+    const targets = this.resolve(target);
+    if (targets === undefined) return this.unknown(target ?? "");
+    for (const { pool } of targets) {
+      const refusal = this.refusal(pool.name);
+      if (refusal !== undefined) return refusal;
+    }
+    const messages: string[] = [];
+    for (const { pool, slots } of targets) {
+      // While the pools before this one were at work, another command may have begun on it.
+      const refusal = this.refusal(pool.name);
+      if (refusal !== undefined) return refusal;
+      const { generation } = findPool(runner.fleet, pool.name) ?? pool;
+      const result = await rollouts.run("restart", pool.name, slots, generation, onProgress);
+      if (!result.ok) return result;
+      messages.push(result.message);
+    }
+    return { ok: true, message: messages.join("; ") || "nothing to restart" };
+  }
+
+  /** Why an operation on this pool may not begin now. */
+  refusal(pool: string): Refusal | undefined {
+    const busy = this.refusalToRoll(pool);
+    if (busy !== undefined) return busy;
+    return this.options.isReloading(pool)
+      ? { ok: false, code: "busy", message: `a reload of ${pool} is under way` }
+      : undefined;
+  }
+
+  /** Why a rollout of this pool may not begin now; a reload that is under way asks only this. */
+  refusalToRoll(pool: string): Refusal | undefined {
+    return this.options.isStopping() ? STOPPING : this.options.rollouts.refusal(pool);
+  }
+
+  unknown(name: string): Refusal {
+    const names = this.options.runner.fleet.pools.map((pool) => pool.name).join(", ");
+    return { ok: false, code: "invalid", message: `there is no ${name}; there are ${names}` };
+  }
+
+  /** The pools and slots that a name means; of all pools, the balancers' is not one. */
+  private resolve(target: string | undefined): { pool: Pool; slots: number[] }[] | undefined {
+    const { pools } = this.options.runner.fleet;
+    if (target === undefined) {
+      return pools.filter(({ name }) => name !== BALANCER_POOL).map((pool) => ({ pool, slots: wantedIndexes(pool) }));
+    }
+    for (const pool of pools) {
+      if (pool.name === target) return [{ pool, slots: wantedIndexes(pool) }];
+      const slot = pool.slots.find(({ name, index }) => name === target && index <= pool.wanted);
+      if (slot !== undefined) return [{ pool, slots: [slot.index] }];
+    }
+    return undefined;
+  }
+}
+
+export function wantedIndexes(pool: Pool): number[] {
+  return pool.slots.filter((slot) => slot.index <= pool.wanted).map((slot) => slot.index);
+}

@@ -1,0 +1,301 @@
+/** Reload: the config is read afresh and the fleet brought over to it, pool by pool, without losing a request. */
+import { isDeepStrictEqual } from "node:util";
+import { formatListenAddress } from "../config/listen-address.js";
+import type { OperationResult, ProgressListener } from "../control/api.js";
+import { addPool, type Fleet, findPool, isDown, removePool, resize, setGeneration } from "../core/fleet.js";
+import type { FleetConfig, PoolConfig, ProcessPolicy } from "../core/model.js";
+import type { EventLog } from "../logs/event-log.js";
+import type { FleetRunner } from "../processes/fleet-runner.js";
+import { BALANCER_POOL } from "../processes/live-process.js";
+import type { SlotBook } from "../processes/slot-book.js";
+import type { StatsBook } from "../stats/stats.js";
+import { generationsInUse } from "./fleet-questions.js";
+import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
+import type { PoolConfigs } from "./pool-configs.js";
+import type { Rollouts } from "./rollouts.js";
+
+export type ConfigLoader = () => Promise<
+  /** `note`: what the operator may not expect. */
+  { ok: true; config: FleetConfig; note?: string } | { ok: false; problems: string[] }
+>;
+
+export interface ReloadOptions {
+  runner: FleetRunner;
+  rollouts: Rollouts;
+  operations: Operations;
+  configs: PoolConfigs;
+  slots: SlotBook;
+  stats: StatsBook;
+  log: EventLog;
+  loadConfig: ConfigLoader;
+  /** Makes a snapshot of the present fleet and sends it. */
+  publish(): void;
+  isStopping(): boolean;
+}
+
+type Environment = Record<string, string>;
+
+type Failure = OperationResult & { ok: false };
+
+/** What a reload has done to a pool, and how that is undone when a later step fails. */
+interface Done {
+  pool: string;
+  /** What is said of it in the end, such as `went back to /srv/shop/releases/6`. */
+  undone: string;
+  /** Null when its processes are made from the same as before. */
+  undo: (() => Promise<OperationResult>) | null;
+}
+
+/** A pool as it is to be: which of its generations runs, made from what, and in how many slots. */
+interface PoolGoal {
+  config: PoolConfig;
+  generation: number;
+  size: number;
+}
+
+export class Reload {
+  /** A reload ended between two balancers, so that no config says what all of them are. */
+  private areBalancersMixed = false;
+
+  constructor(private readonly options: ReloadOptions) {}
+
+  /** @param environment replaces the caller's environment for the new processes; it stays as it was when not given. */
+  async run(
+    poolName: string | undefined,
+    environment: Environment | undefined,
+    onProgress: ProgressListener,
+  ): Promise<OperationResult> {
+    const { isStopping, loadConfig } = this.options;
+    if (isStopping()) return STOPPING;
+    onProgress("reading the config");
+    const loaded = await loadConfig();
+    if (isStopping()) return STOPPING;
+    if (!loaded.ok) return { ok: false, code: "config", message: loaded.problems.join("\n") };
+    if (loaded.note !== undefined) {
+      onProgress(loaded.note);
+      this.options.log.event("warn", "paceline", loaded.note);
+    }
+    const refusal = this.refusal(loaded.config, poolName);
+    if (refusal !== undefined) return refusal;
+    const next = environment ?? this.options.configs.environment;
+    const done: Done[] = [];
+    const result =
+      poolName === undefined
+        ? await this.all(loaded.config, next, done, onProgress)
+        : await this.existing(loaded.config, poolName, next, done, onProgress);
+    if (result.ok && environment !== undefined) this.options.configs.environment = environment;
+    const outcome = result.ok || isStopping() ? result : await this.undo(done, result, onProgress);
+    // Until here a pool could have had to go back.
+    const { configs, runner } = this.options;
+    for (const { name } of runner.fleet.pools)
+      if (poolName === undefined || name === poolName) configs.prune(name, generationsInUse(runner.fleet, name));
+    return outcome;
+  }
+
+  /** All pools are of one version in the end: those that were done before the failure go back, the last one first. */
+  private async undo(done: readonly Done[], failure: Failure, onProgress: ProgressListener): Promise<OperationResult> {
+    const told: string[] = [];
+    for (const { pool, undone, undo } of [...done].reverse()) {
+      if (undo === null) {
+        told.push(`${pool} is new, as its folder and configuration are those of before`);
+        continue;
+      }
+      onProgress(`${pool}: has to go back`);
+      const result = await undo();
+      const outcome = result.ok ? undone : `is new, as it could not go back: ${result.message}`;
+      this.options.log.event(result.ok ? "warn" : "error", pool, `${outcome}, as the reload failed`);
+      told.push(`${pool} ${outcome}`);
+    }
+    return { ...failure, message: [failure.message, ...told].join("; ") };
+  }
+
+  private refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
+    const { configs, runner, operations } = this.options;
+    const before = configs.fleet.listen.map(formatListenAddress).join(", ");
+    const after = config.listen.map(formatListenAddress).join(", ");
+    if (before !== after) {
+      const message = `listen changed from ${before} to ${after}, which needs a restart of the fleet; nothing was changed`;
+      return { ok: false, code: "config", message };
+    }
+    const known = poolName === undefined || findPool(runner.fleet, poolName) !== undefined;
+    if (!known) return operations.unknown(poolName);
+    const configured = config.pools.some((pool) => pool.name === poolName);
+    if (poolName === undefined || poolName === BALANCER_POOL || configured) return undefined;
+    return { ok: false, code: "invalid", message: `${poolName} is not in the config any more; reload without a name` };
+  }
+
+  /** New pools first, so that a mistake in one has changed nothing; those that are gone last. */
+  private async all(config: FleetConfig, environment: Environment, done: Done[], onProgress: ProgressListener) {
+    const { runner, isStopping } = this.options;
+    const messages: string[] = [];
+    const names = new Set(config.pools.map((pool) => pool.name));
+    const present = new Set(runner.fleet.pools.map((pool) => pool.name));
+    const steps: (() => Promise<OperationResult>)[] = [
+      ...config.pools
+        .filter(({ name }) => !present.has(name))
+        .map((pool) => () => this.add(pool, environment, done, onProgress)),
+      ...config.pools
+        .filter(({ name }) => present.has(name))
+        .map(
+          ({ name }) =>
+            () =>
+              this.existing(config, name, environment, done, onProgress),
+        ),
+      () => this.balancer(config, done, onProgress),
+      ...[...present]
+        .filter((name) => name !== BALANCER_POOL && !names.has(name))
+        .map((name) => () => {
+          // All that serves on is new by now, and a pool that is gone does not come back.
+          done.length = 0;
+          return this.remove(name, onProgress);
+        }),
+    ];
+    for (const step of steps) {
+      const result = isStopping() ? STOPPING : await step();
+      if (!result.ok) return result;
+      messages.push(result.message);
+    }
+    return { ok: true, message: messages.filter((message) => message !== "").join("; ") } satisfies OperationResult;
+  }
+
+  private async existing(
+    config: FleetConfig,
+    name: string,
+    environment: Environment,
+    done: Done[],
+    onProgress: ProgressListener,
+  ): Promise<OperationResult> {
+    const { runner, rollouts, configs, operations } = this.options;
+    // A restart may be under way there, which ends in bounded time.
+    rollouts.endRecycling(name);
+    await rollouts.whenFree(name);
+    const refusal = operations.refusalToRoll(name);
+    if (refusal !== undefined) return refusal;
+    const pool = findPool(runner.fleet, name);
+    if (name === BALANCER_POOL)
+      return rollouts.run("reload", name, pool === undefined ? [] : wantedIndexes(pool), 1, onProgress);
+    const next = config.pools.find((p) => p.name === name);
+    if (pool === undefined || next === undefined) return operations.unknown(name);
+    const before = configs.pool(name);
+    // A size that was set by hand stays, unless the configured one is another now.
+    const size = before === undefined || before.instances === next.instances ? pool.wanted : next.instances;
+    const goal = { config: next, generation: configs.addGeneration(next, environment), size };
+    const former = { config: before ?? next, generation: pool.generation, size: pool.wanted };
+    const isSame = environment === configs.environment && isDeepStrictEqual(next, before);
+    const isMoved = next.release !== former.config.release;
+    return this.bring(goal, former, onProgress, () =>
+      done.push({
+        pool: name,
+        undone: `went back to ${isMoved ? former.config.release : "its former configuration"}`,
+        undo: isSame ? null : () => this.bring(former, goal, onProgress),
+      }),
+    );
+  }
+
+  /** Replaces a pool's processes, then gives it its size; `onRolled` is called between. */
+  private async bring(
+    goal: PoolGoal,
+    from: PoolGoal,
+    onProgress: ProgressListener,
+    onRolled = () => {},
+  ): Promise<OperationResult> {
+    const { runner, rollouts, configs, operations, publish } = this.options;
+    const { config, generation, size } = goal;
+    const { name } = config;
+    const pool = findPool(runner.fleet, name);
+    if (pool === undefined) return operations.unknown(name);
+    const slots = wantedIndexes(pool).filter((index) => index <= size);
+    const rolled = await rollouts.run("reload", name, slots, generation, onProgress, from.generation);
+    if (!rolled.ok) return rolled;
+    runner.set(setGeneration(runner.fleet, name, generation));
+    configs.setPool(config);
+    configs.routes.set(name, config);
+    publish();
+    onRolled();
+    const now = findPool(runner.fleet, name);
+    if (now === undefined || size === now.wanted) return rolled;
+    const resized = await operations.resize(now, size, onProgress);
+    return resized.ok ? { ok: true, message: `${rolled.message}; ${resized.message}` } : resized;
+  }
+
+  private async add(
+    pool: PoolConfig,
+    environment: Environment,
+    done: Done[],
+    onProgress: ProgressListener,
+  ): Promise<OperationResult> {
+    const { runner, configs, operations, publish } = this.options;
+    const { name } = pool;
+    const generation = configs.addGeneration(pool, environment);
+    configs.setPool(pool);
+    runner.set(addPool(runner.fleet, name, generation));
+    const empty = findPool(runner.fleet, name);
+    if (empty === undefined) return operations.unknown(name);
+    const result = await operations.resize(empty, pool.instances, onProgress);
+    if (!result.ok) {
+      if (!this.options.isStopping()) await this.remove(name, onProgress);
+      return result;
+    }
+    configs.routes.set(name, pool);
+    publish();
+    done.push({ pool: name, undone: "was removed again", undo: () => this.remove(name, onProgress) });
+    return { ok: true, message: `${name}: added with ${pool.instances} instances` };
+  }
+
+  private async remove(name: string, onProgress: ProgressListener): Promise<OperationResult> {
+    const { runner, configs, publish, slots, stats } = this.options;
+    const names = findPool(runner.fleet, name)?.slots.map((slot) => slot.name) ?? [];
+    configs.routes.delete(name);
+    publish();
+    onProgress(`${name}: removing`);
+    runner.change((fleet, context) => resize(fleet, name, 0, context));
+    const gone = (fleet: Fleet) => (isDown(fleet, name) ? true : undefined);
+    if ((await runner.until(gone, longestEndMs(configs.policyOf(name)))) === undefined) {
+      return { ok: false, code: "failed", message: `${name} could not be ended` };
+    }
+    runner.set(removePool(runner.fleet, name));
+    configs.removePool(name);
+    stats.forget(name);
+    for (const slot of names) slots.forget(slot);
+    return { ok: true, message: `${name}: removed` };
+  }
+
+  private async balancer(config: FleetConfig, done: Done[], onProgress: ProgressListener): Promise<OperationResult> {
+    const { runner, rollouts, configs, operations, publish } = this.options;
+    const before = configs.fleet;
+    const after = config.balancer;
+    configs.fleet = { ...config, pools: before.pools };
+    publish();
+    if (this.areBalancersMixed || !isDeepStrictEqual(forLife(before), forLife(config))) {
+      const pool = findPool(runner.fleet, BALANCER_POOL);
+      const slots = pool === undefined ? [] : wantedIndexes(pool);
+      const rolled = await rollouts.run("reload", BALANCER_POOL, slots, 1, onProgress);
+      this.areBalancersMixed = !rolled.ok;
+      if (!rolled.ok) {
+        // Those that are kept, and what is spawned in their place, are what they were; the next reload tries again.
+        configs.fleet = { ...before, pools: configs.fleet.pools };
+        publish();
+        return rolled;
+      }
+    }
+    const pool = findPool(runner.fleet, BALANCER_POOL);
+    if (pool === undefined || before.balancer.processes === after.processes) return { ok: true, message: "" };
+    const undo = () => this.balancer(before, [], onProgress);
+    done.push({ pool: BALANCER_POOL, undone: "went back to its former configuration", undo });
+    return operations.resize(pool, after.processes, onProgress);
+  }
+}
+
+/** What a balancer process has for life, so that a change of it needs a new one. */
+function forLife({ balancer, orphanGraceMs }: FleetConfig) {
+  const { runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, policy } = balancer;
+  const { drainTimeoutMs } = policy;
+  return { orphanGraceMs, runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, drainTimeoutMs };
+}
+
+/** The longest that a process may take to end, SIGKILL and its warning included, with some room. */
+export function longestEndMs(policy: ProcessPolicy): number {
+  return (
+    Math.max(policy.drainTimeoutMs, policy.readyTimeoutMs) + policy.termTimeoutMs + 2 * policy.killTimeoutMs + 2000
+  );
+}

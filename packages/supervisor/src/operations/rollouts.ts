@@ -1,0 +1,265 @@
+/** Drives the rollout state machine with what happens to the fleet. */
+
+import type { BalancerCoordination } from "../channel/balancer-coordination.js";
+import type { OperationResult, ProgressListener } from "../control/api.js";
+import {
+  discardSuccessor,
+  type Fleet,
+  findPool,
+  findSlot,
+  processId,
+  type Slot,
+  startSuccessor,
+  swap,
+} from "../core/fleet.js";
+import { type SlotPolicy, unreachable } from "../core/process.js";
+import { advance, newRollout, type Rollout, type RolloutAction, type RolloutEvent } from "../core/rollout.js";
+import type { EventLog } from "../logs/event-log.js";
+import type { Children } from "../processes/children.js";
+import { APPLY_TIMEOUT_MS } from "../processes/effects.js";
+import type { FleetRunner } from "../processes/fleet-runner.js";
+import type { LiveProcess } from "../processes/live-process.js";
+import type { SlotBook } from "../processes/slot-book.js";
+import { readyCount } from "./fleet-questions.js";
+
+export interface RolloutsOptions {
+  runner: FleetRunner;
+  children: Children;
+  coordination: BalancerCoordination;
+  slots: SlotBook;
+  log: EventLog;
+  policyOf(pool: string): SlotPolicy;
+  /** What is wrong with a process that has been ready for minReadyMs; undefined when nothing is. */
+  examine(child: LiveProcess): Promise<string | undefined>;
+}
+
+/** Why a recycling was ended. */
+const COMES_FIRST = "another operation comes first";
+
+export type Refusal = OperationResult & { ok: false };
+
+interface Running {
+  rollout: Rollout;
+  readonly generation: number;
+  /** What the slots go back to; undefined when there is nothing to go back to. */
+  readonly formerGeneration: number | undefined;
+  /** Slots that have still to get their replacement: they wait for what is there beside the member to end. */
+  readonly awaited: Set<number>;
+  /** Resolves when it has ended. */
+  readonly ended: Promise<void>;
+  /** What the replacement that was lost had written last. */
+  lastLines: string[];
+  send(event: RolloutEvent): void;
+}
+
+export class Rollouts {
+  private readonly running = new Map<string, Running>();
+
+  constructor(private readonly options: RolloutsOptions) {}
+
+  /** The rollout under way in a pool. */
+  of(pool: string): Rollout | undefined {
+    return this.running.get(pool)?.rollout;
+  }
+
+  /** Why a rollout of that pool may not begin now: one at a time, but what somebody asked for comes before a recycling. */
+  refusal(pool: string): Refusal | undefined {
+    this.endRecycling(pool);
+    const rollout = this.of(pool);
+    if (rollout === undefined) return undefined;
+    return { ok: false, code: "busy", message: `a ${rollout.kind} of ${pool} is under way` };
+  }
+
+  /** Ends a recycling of that pool; what it has not replaced yet is for a later one. */
+  endRecycling(pool: string): void {
+    const running = this.running.get(pool);
+    if (running?.rollout.kind === "recycle") running.send({ type: "abandon", reason: COMES_FIRST });
+  }
+
+  /** Resolves when no rollout works on that pool. */
+  async whenFree(pool: string): Promise<void> {
+    for (let state = this.running.get(pool); state !== undefined; state = this.running.get(pool)) await state.ended;
+  }
+
+  /** Ends all that are under way; the old processes of their slots stay as they are. */
+  abandon(reason: string): void {
+    for (const { send } of [...this.running.values()]) send({ type: "abandon", reason });
+  }
+
+  /**
+   * Replaces the slots' processes by ones of that generation, `maxSurge` at a time.
+   * @param formerGeneration what the slots that are done go back to when a replacement fails
+   */
+  run(
+    kind: Rollout["kind"],
+    pool: string,
+    slots: readonly number[],
+    generation: number,
+    onProgress: ProgressListener,
+    formerGeneration?: number,
+  ): Promise<OperationResult> {
+    const { runner, log, policyOf } = this.options;
+    const refusal = this.refusal(pool);
+    if (refusal !== undefined) return Promise.resolve(refusal);
+    let markEnded = () => {};
+    const ended = new Promise<void>((resolve) => {
+      markEnded = resolve;
+    });
+    return new Promise((resolve) => {
+      const state: Running = {
+        rollout: newRollout(kind, slots, {
+          maxSurge: surgeOf(policyOf(pool).maxSurge, findPool(runner.fleet, pool)?.wanted ?? slots.length),
+          canGoBack: formerGeneration !== undefined,
+        }),
+        ...{ generation, formerGeneration, awaited: new Set(), ended, lastLines: [] },
+        send: () => {},
+      };
+      const finish = () => {
+        const { outcome, done, total } = state.rollout;
+        if (outcome === null || this.running.get(pool) !== state) return;
+        unwatch();
+        this.running.delete(pool);
+        markEnded();
+        if (outcome.ok) {
+          log.event("info", pool, `${kind} done: ${total} of ${total}`);
+          resolve({ ok: true, message: `${pool}: ${kind} done, ${total} of ${total}` });
+          return;
+        }
+        const old = readyCount(runner.fleet, pool) > 0 ? "the old instances keep serving" : "no instance is ready";
+        const left = done.length === 0 ? old : `${done.length} of ${total} are new`;
+        const message = `${pool}: ${kind} failed: ${outcome.reason}; ${left}`;
+        const isAside = outcome.reason === COMES_FIRST;
+        log.event(
+          isAside ? "info" : "error",
+          pool,
+          isAside ? `recycle ends: ${COMES_FIRST}` : message.slice(pool.length + 2),
+        );
+        resolve({ ok: false, code: "failed", message, lastLines: state.lastLines });
+      };
+      state.send = (event) => {
+        if (state.rollout.outcome !== null) return;
+        const before = state.rollout;
+        const { rollout, actions } = advance(state.rollout, event);
+        state.rollout = rollout;
+        if (rollout.direction !== before.direction && rollout.outcome === null) {
+          log.event("error", pool, `${rollout.failure}; going back`);
+          onProgress(`${pool}: ${rollout.failure}; going back`);
+        } else if (rollout.done !== before.done && rollout.outcome?.ok !== false)
+          onProgress(`${pool}: ${rollout.done.length} of ${rollout.total}`);
+        // All are known before the first is carried out, which is observed at once.
+        for (const { type, index } of actions) if (type === "startReplacement") state.awaited.add(index);
+        for (const action of actions) this.act(pool, action, state);
+        finish();
+      };
+      const unwatch = runner.watch(() => this.observe(pool, state));
+      this.running.set(pool, state);
+      log.event("info", pool, `${kind} of ${slots.length}`);
+      state.send({ type: "begin" });
+    });
+  }
+
+  private act(pool: string, action: RolloutAction, state: Running): void {
+    const { runner, coordination, log } = this.options;
+    const { index } = action;
+    switch (action.type) {
+      case "startReplacement":
+        this.observeSlot(pool, runner.fleet, state, action);
+        return;
+      case "prove":
+        void this.prove(pool, index, state);
+        return;
+      case "awaitApplied":
+        void coordination.whenApplied(coordination.version, APPLY_TIMEOUT_MS).then((late) => {
+          if (late.length > 0) log.event("warn", pool, `goes on although ${late.join(", ")} did not follow in time`);
+          state.send({ type: "applied", index });
+        });
+        return;
+      case "swap":
+        if (state.rollout.kind === "recycle") this.options.slots.of(`${pool}.${index}`).recycles++;
+        runner.change((fleet, context) => swap(fleet, pool, index, context));
+        // The old one may have been down already, and then nothing more happens in this slot.
+        this.observe(pool, state);
+        return;
+      case "discardReplacement":
+        state.awaited.delete(index);
+        runner.change((fleet, context) => discardSuccessor(fleet, pool, index, context));
+        return;
+      default:
+        unreachable(action);
+    }
+  }
+
+  /** It has to stay ready for a while, and to be well then; that it ended meanwhile is observed. */
+  private async prove(pool: string, index: number, state: Running): Promise<void> {
+    const { runner, children, policyOf, examine } = this.options;
+    const slot = findSlot(runner.fleet, pool, index);
+    const child = slot?.other == null ? undefined : children.get(processId(slot.name, slot.other.process.attempt));
+    const { minReadyMs } = policyOf(pool);
+    if (minReadyMs > 0) await new Promise((resolve) => setTimeout(resolve, minReadyMs));
+    const problem = child === undefined || child.exit !== null ? undefined : await examine(child);
+    if (problem === undefined) return state.send({ type: "proven", index });
+    const reason = `the new ${slot?.name} is ready, but ${problem}`;
+    state.lastLines = [...(child?.output.lastLines ?? [])];
+    state.send({ type: "replacementLost", index, reason });
+  }
+
+  /** Tells the rollout what it sees in the slots at work. */
+  private observe(pool: string, state: Running): void {
+    // What is done for one slot changes the fleet, and with it those that come after.
+    for (const { index } of state.rollout.current) this.observeSlot(pool, this.options.runner.fleet, state, { index });
+  }
+
+  private observeSlot(pool: string, fleet: Fleet, state: Running, { index }: { index: number }): void {
+    const { current, direction } = state.rollout;
+    const step = current.find((slot) => slot.index === index)?.step;
+    if (step === undefined) return;
+    const slot = findSlot(fleet, pool, index);
+    const other = slot?.other ?? null;
+    if (step === "leaving") {
+      if (other === null) state.send({ type: "outgoingGone", index });
+      return;
+    }
+    if (state.awaited.has(index) && slot !== undefined) {
+      // Ends in bounded time: what drains there has its deadline, and is killed after it.
+      if (other !== null) return;
+      state.awaited.delete(index);
+      const generation = direction === "forward" ? state.generation : (state.formerGeneration ?? state.generation);
+      this.options.runner.change((now, context) => startSuccessor(now, pool, index, generation, context));
+      return;
+    }
+    if (slot === undefined || other === null || other.role !== "successor") {
+      state.send({ type: "replacementLost", index, reason: `slot ${index} is gone` });
+      return;
+    }
+    const { process } = other;
+    if (process.state === "ready") state.send({ type: "replacementReady", index });
+    else if (process.state !== "starting") {
+      const { reason, lastLines } = this.lossOf(slot, process.attempt, step, process.state);
+      state.lastLines = lastLines;
+      state.send({ type: "replacementLost", index, reason });
+    }
+  }
+
+  private lossOf(
+    slot: Slot,
+    attempt: number,
+    step: "starting" | "proving" | "joining",
+    processState: string,
+  ): { reason: string; lastLines: string[] } {
+    const ending = this.options.slots.of(slot.name).endings.get(attempt);
+    const live = this.options.children.get(processId(slot.name, attempt));
+    const ours = [live?.verdict, live?.fault].filter((text) => text != null).join(": ");
+    const why = ours || (ending?.reason ?? `it is ${processState}`);
+    const what = step === "starting" ? "failed to start" : "was ready, but did not stay so";
+    return {
+      reason: `the new ${slot.name} ${what}: ${why}`,
+      lastLines: ending?.lastLines ?? [...(live?.output.lastLines ?? [])],
+    };
+  }
+}
+
+/** How many slots may have a second process at once. */
+export function surgeOf(maxSurge: number | string, wanted: number): number {
+  if (typeof maxSurge === "number") return maxSurge;
+  return Math.max(1, Math.floor((Number.parseInt(maxSurge, 10) * wanted) / 100));
+}

@@ -1,0 +1,157 @@
+/** `paceline start --watch`: reloads pools when what they are made from changes; what runs serves on while that fails. */
+import { existsSync } from "node:fs";
+import { relative } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { OperationResult, WatchStatus } from "../../control/api.js";
+import type { FleetConfig } from "../../core/model.js";
+import type { EventLog } from "../../logs/event-log.js";
+import { Changes } from "./changes.js";
+import { FolderWatch } from "./folder-watch.js";
+import { type ChangedPools, union, WatchPlan } from "./watch-plan.js";
+
+/** Until a reload is tried again that another operation was in the way of. */
+const BUSY_MS = 250;
+
+export interface WatchOptions {
+  /** The file that the config was read from. */
+  configFile: string | undefined;
+  runDir: string;
+  log: Pick<EventLog, "event">;
+  /** The config in force. */
+  config(): FleetConfig;
+  reload(pool: string | undefined): Promise<OperationResult>;
+  /** Whether an instance of that pool is ready, or one of each pool. */
+  isServing(pool: string | undefined): boolean;
+  /** Since when, by `performance.now()`, every process of that pool has been there; undefined when not all are ready. */
+  allReadySince(pool: string): number | undefined;
+}
+
+interface Failure {
+  readonly message: string;
+  /** A pool whose processes all began after this has the newest code; undefined when code alone is not what changed. */
+  readonly changedAt: number | undefined;
+}
+
+export class Watch {
+  private readonly folders: FolderWatch;
+  private readonly changes: Changes;
+  private plan: WatchPlan;
+  private isStopped = false;
+  /** What a reload of all pools that failed has left undone. */
+  private missed: ChangedPools = [];
+  /** Why changes were not taken over, by pool, or of all. */
+  private readonly failures = new Map<string, Failure>();
+
+  constructor(private readonly options: WatchOptions) {
+    const { log } = options;
+    this.changes = new Changes({
+      onSettled: (paths) => void this.takeOver(paths),
+      onWritten: (path) => {
+        const advice = "an app that writes into its own folder reloads itself";
+        log.event("warn", "paceline", `${this.nameOf(path)} changes with every reload: ${advice}`);
+      },
+    });
+    this.folders = new FolderWatch({
+      onChange: (path) => {
+        if (this.plan.poolsOf(path).length > 0) this.changes.add(path);
+      },
+      onProblem: (message) => log.event("warn", "paceline", message),
+    });
+    this.plan = this.follow();
+    log.event("info", "paceline", `watches ${this.plan.roots.join(", ")}`);
+  }
+
+  get status(): WatchStatus {
+    return { folders: this.folders.size, failure: [...this.failures.values()].at(-1)?.message ?? null };
+  }
+
+  /** A reload was done, whoever asked for it. */
+  reloaded(pool: string | undefined): void {
+    if (pool !== undefined) return void this.failures.delete(pool);
+    this.failures.clear();
+    this.missed = [];
+  }
+
+  /** Something has changed in the fleet: a pool whose processes all began since with the newest code has no failure. */
+  observe(): void {
+    for (const [pool, { changedAt }] of this.failures) {
+      if (changedAt === undefined) continue;
+      const since = this.options.allReadySince(pool);
+      if (since !== undefined && since >= changedAt) this.failures.delete(pool);
+    }
+  }
+
+  stop(): void {
+    this.isStopped = true;
+    this.changes.stop();
+    this.folders.close();
+  }
+
+  private follow(): WatchPlan {
+    const { config, configFile, runDir } = this.options;
+    const plan = new WatchPlan(config(), configFile, runDir);
+    this.folders.follow(plan);
+    return plan;
+  }
+
+  private async takeOver(paths: readonly string[]): Promise<void> {
+    const pools = paths.reduce<ChangedPools>((all, path) => union(all, this.plan.poolsOf(path)), this.missed);
+    // A reload has changed since what there is to watch.
+    if (pools.length === 0) return this.changes.reloaded();
+    const reloads = pools === "all" ? "all pools" : pools.join(", ");
+    this.options.log.event("info", "paceline", `${this.namesOf(paths)} changed: reloads ${reloads}`);
+    const isCode = !paths.some((path) => this.plan.files.includes(path));
+    const changedAt = isCode ? performance.now() : undefined;
+    for (const pool of pools === "all" ? [undefined] : pools) {
+      const result = await this.reload(pool);
+      if (this.isStopped) return;
+      if (!result.ok) this.tell(pool, result, changedAt);
+    }
+    this.plan = this.follow();
+    this.changes.reloaded();
+  }
+
+  private async reload(pool: string | undefined): Promise<OperationResult> {
+    for (;;) {
+      const result = await this.options.reload(pool).catch(failureOf);
+      if (result.ok || result.code !== "busy" || this.isStopped) return result;
+      // What is in the way ends in bounded time, as every operation does.
+      await sleep(BUSY_MS);
+    }
+  }
+
+  private tell(
+    pool: string | undefined,
+    { code, message }: OperationResult & { ok: false },
+    changedAt: number | undefined,
+  ): void {
+    const { log, isServing } = this.options;
+    const [first = ""] = message.split("\n");
+    this.failures.set(pool ?? "all", { message: first, changedAt: pool === undefined ? undefined : changedAt });
+    // Of a pool that did not get ready the rollout has told already.
+    const before = isServing(pool) ? "what ran before serves on" : "what ran before is not ready either";
+    if (code === "failed") log.event("warn", "paceline", `the change was not taken over: ${before}`);
+    else log.event("error", "paceline", `the change was not taken over: ${message.replaceAll("\n", "; ")}`);
+    // Which pools it would have changed is not known: with the next change all are looked at.
+    if (pool === undefined) this.missed = "all";
+    this.observe();
+  }
+
+  /** Without what was there for a moment only, such as the file that an editor then gave its name. */
+  private namesOf(paths: readonly string[]): string {
+    const there = paths.filter((path) => existsSync(path));
+    const [first = "", ...more] = there.length > 0 ? there : paths;
+    return `${this.nameOf(first)}${more.length > 0 ? ` and ${more.length} more` : ""}`;
+  }
+
+  /** As seen from where the fleet is at home. */
+  private nameOf(path: string): string {
+    const [first] = this.options.config().pools;
+    const name = first === undefined ? "" : relative(first.cwd, path);
+    return name === "" || name.startsWith("..") ? path : name;
+  }
+}
+
+function failureOf(error: unknown): OperationResult & { ok: false } {
+  return { ok: false, code: "failed", message: error instanceof Error ? error.message : `${error}` };
+}

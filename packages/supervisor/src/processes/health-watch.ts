@@ -1,0 +1,137 @@
+/** Asks instances whether they are ready and, at intervals, whether they are well; a command's shim asks for itself. */
+import { type Probed, probe } from "@paceline/wire";
+import type { HealthConfig } from "../core/model.js";
+import type { Report } from "../core/process.js";
+import type { LiveProcess } from "./live-process.js";
+
+export interface HealthWatchOptions {
+  healthOf(child: LiveProcess): HealthConfig | undefined;
+  report(child: LiveProcess, report: Report): void;
+}
+
+const FIRST_PAUSE_MS = 20;
+const MAX_PAUSE_MS = 500;
+
+/** A question that is under way. */
+interface Question {
+  path: string;
+  /** Tells what came of it. */
+  settle(problem: string | undefined): void;
+  outcome: Promise<string | undefined>;
+}
+
+export class HealthWatch {
+  /**
+   * Those that have said that they listen, and by their ids the questions under way over the control channel of each: one a path
+   * at the most, as whoever asks for the same path meanwhile shares it.
+   */
+  private readonly known = new WeakMap<LiveProcess, Map<number, Question>>();
+  private questions = 0;
+
+  constructor(private readonly options: HealthWatchOptions) {}
+
+  /** It listens, or says so again: it is ready when it is well on its readyPath. */
+  listens(child: LiveProcess): void {
+    const isKnown = this.known.has(child);
+    if (!isKnown) this.known.set(child, new Map());
+    const health = child.kind === "instance" && child.mark === null ? this.options.healthOf(child) : undefined;
+    // One that came back over a new connection is ready already, or still being asked.
+    if (health?.readyPath !== undefined) {
+      if (!isKnown) void this.untilReady(child, health, health.readyPath);
+      return;
+    }
+    this.options.report(child, { type: "ready", attempt: child.attempt });
+    if (!isKnown && health?.healthPath !== undefined) void this.askAtIntervals(child, health, health.healthPath);
+  }
+
+  /** What came of a question over the control channel. */
+  probed(child: LiveProcess, { id, problem }: Probed): void {
+    this.known.get(child)?.get(id)?.settle(problem?.slice(0, 500));
+  }
+
+  /** What is wrong with one that has been ready for a while; undefined when nothing is, or nothing can be asked. */
+  async examine(child: LiveProcess): Promise<string | undefined> {
+    const health = child.kind === "instance" ? this.options.healthOf(child) : undefined;
+    return health?.healthPath === undefined || isBusy(child) ? undefined : this.ask(child, health, health.healthPath);
+  }
+
+  private async untilReady(child: LiveProcess, health: HealthConfig, path: string): Promise<void> {
+    // Ends in bounded time: starting has a deadline, and what has ended is asked no more.
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 1.5, MAX_PAUSE_MS)) {
+      const problem = await this.ask(child, health, path);
+      if (isOver(child)) return;
+      if (problem === undefined) break;
+      child.fault = `it runs, but ${problem}`;
+      await pause(pauseMs);
+      if (isOver(child)) return;
+    }
+    child.fault = null;
+    this.options.report(child, { type: "ready", attempt: child.attempt });
+    if (health.healthPath !== undefined) await this.askAtIntervals(child, health, health.healthPath);
+  }
+
+  private async askAtIntervals(child: LiveProcess, health: HealthConfig, path: string): Promise<void> {
+    let failures = 0;
+    for (;;) {
+      await pause(health.healthIntervalMs);
+      if (isOver(child)) return;
+      // It has one request at a time, and goes on with that: requestTimeoutMs bounds it.
+      if (isBusy(child)) continue;
+      const problem = await this.ask(child, health, path);
+      if (isOver(child)) return;
+      failures = problem === undefined ? 0 : failures + 1;
+      if (failures < health.healthFailures) continue;
+      const times = failures === 1 ? "" : `, ${failures} times in a row`;
+      const reason = `sick: ${problem}${times}`;
+      return this.options.report(child, { type: "hung", attempt: child.attempt, reason, signal: "SIGTERM" });
+    }
+  }
+
+  private ask(child: LiveProcess, health: HealthConfig, path: string): Promise<string | undefined> {
+    const { checkHost: host, healthTimeoutMs: timeoutMs } = health;
+    const address = child.tcp ?? child.socket;
+    if (child.protocol !== "lane" && address !== null) return probe({ address, path, host, timeoutMs });
+    return this.askOverChannel(child, path, host, timeoutMs);
+  }
+
+  private askOverChannel(child: LiveProcess, path: string, host: string, timeoutMs: number): Question["outcome"] {
+    const underWay = this.known.get(child) ?? new Map<number, Question>();
+    this.known.set(child, underWay);
+    for (const question of underWay.values()) if (question.path === path) return question.outcome;
+    const id = ++this.questions;
+    const { promise: outcome, resolve } = settleable<string | undefined>();
+    const settle = (problem: string | undefined) => {
+      clearTimeout(timer);
+      underWay.delete(id);
+      resolve(problem);
+    };
+    const timer = setTimeout(() => settle(`GET ${path} was not answered within ${timeoutMs} ms`), timeoutMs);
+    underWay.set(id, { path, settle, outcome });
+    child.connection?.send({ type: "probe", id, path, host });
+    return outcome;
+  }
+}
+
+function isOver(child: LiveProcess): boolean {
+  return child.exit !== null || child.drainDeadline !== null || child.verdict !== null;
+}
+
+/** Of one that limits its concurrency a question would wait behind the request that it has. */
+function isBusy(child: LiveProcess): boolean {
+  return child.maxInFlight !== null && child.isBusy;
+}
+
+/** Node 20 has no Promise.withResolvers. */
+function settleable<T>(): { promise: Promise<T>; resolve(value: T): void } {
+  let resolve: (value: T) => void = () => {};
+  const promise = new Promise<T>((each) => {
+    resolve = each;
+  });
+  return { promise, resolve };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
+}

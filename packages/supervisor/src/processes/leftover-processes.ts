@@ -1,0 +1,69 @@
+/** Ends what instances have started in sessions of their own, once they have ended; a command's shim looks after its own. */
+import { attempt, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
+import type { EventLog } from "../logs/event-log.js";
+
+interface Ended {
+  name: string;
+  pid: number;
+  found: Set<number>;
+  /** Looks in a row that found nothing. */
+  cleanLooks: number;
+  looks: number;
+}
+
+const LOOK_EVERY_MS = 30;
+/** What forks while it is looked for can be missed once. */
+const CLEAN_LOOKS = 2;
+/** Kernel work that cannot be interrupted may hold up a SIGKILL. */
+const MAX_LOOKS = 60;
+
+export class Leftovers {
+  /** By spawn tag. */
+  private readonly ended = new Map<string, Ended>();
+  private timer: NodeJS.Timeout | undefined;
+  private settled: (() => void)[] = [];
+
+  constructor(private readonly log: EventLog) {}
+
+  /** A process has ended; what it started and has its tag, or is in its session, is killed soon. */
+  endOf(name: string, pid: number, tag: string): void {
+    this.ended.set(tag, { name, pid, found: new Set(), cleanLooks: 0, looks: 0 });
+    // Many end together: one look at all processes is for all of them.
+    this.timer ??= setTimeout(() => this.look(), 0);
+  }
+
+  /** Resolves when nothing is left to look for, which is in bounded time. */
+  whenSettled(): Promise<void> {
+    if (this.ended.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.settled.push(resolve));
+  }
+
+  private look(): void {
+    const rows = readProcessTable();
+    const tagged = new Map<string, number[]>();
+    for (const { pid } of rows) {
+      const tag = spawnTagOf(pid);
+      if (tag !== undefined && this.ended.has(tag)) tagged.set(tag, [...(tagged.get(tag) ?? []), pid]);
+    }
+    for (const [tag, ended] of this.ended) {
+      const left = new Set([...processesOf(ended.pid, rows), ...(tagged.get(tag) ?? [])]);
+      left.delete(process.pid);
+      ended.cleanLooks = left.size === 0 ? ended.cleanLooks + 1 : 0;
+      for (const pid of left) {
+        ended.found.add(pid);
+        attempt(() => process.kill(pid, "SIGKILL"));
+      }
+      if (ended.cleanLooks < CLEAN_LOOKS && ++ended.looks < MAX_LOOKS) continue;
+      this.ended.delete(tag);
+      const count = ended.found.size;
+      if (count > 0)
+        this.log.event(
+          "warn",
+          ended.name,
+          `left ${count === 1 ? "a process" : `${count} processes`} behind, now ended`,
+        );
+    }
+    this.timer = this.ended.size === 0 ? undefined : setTimeout(() => this.look(), LOOK_EVERY_MS);
+    if (this.ended.size === 0) for (const settle of this.settled.splice(0)) settle();
+  }
+}

@@ -1,0 +1,88 @@
+/** Starts OS processes and signals them: each in a session and a process group of its own, tied to us by nothing. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import type { ExitStatus } from "../core/model.js";
+import { spawnProblem } from "../runtime/spawn-problem.js";
+
+export interface SpawnOptions {
+  command: string;
+  args: readonly string[];
+  cwd: string;
+  environment: Record<string, string>;
+  /** Where its stdout and stderr go; a file, since a pipe would break with us. */
+  outputFd: number;
+  /** Descriptors it inherits as 3, 4, …. */
+  inheritedFds: readonly number[];
+  onExit(status: ExitStatus): void;
+  onSpawnFailed(reason: string): void;
+}
+
+/** Starts a process; returns its pid, or null when it could not be started, of which `onSpawnFailed` tells in a later turn. */
+export function spawnDetached(options: SpawnOptions): number | null {
+  let child: ChildProcess;
+  try {
+    child = spawn(options.command, options.args, {
+      cwd: options.cwd,
+      env: options.environment,
+      detached: true,
+      stdio: ["ignore", options.outputFd, options.outputFd, ...options.inheritedFds],
+    });
+  } catch (error) {
+    // Bun throws where Node emits an error.
+    setImmediate(() => options.onSpawnFailed(spawnProblem(error as Error, options.command, options.cwd)));
+    return null;
+  }
+  let told = false;
+  child.on("error", (error) => {
+    if (told || child.pid !== undefined) return;
+    told = true;
+    options.onSpawnFailed(spawnProblem(error, options.command, options.cwd));
+  });
+  child.on("exit", (code, signal) => {
+    if (told) return;
+    told = true;
+    options.onExit({ code, signal });
+  });
+  return child.pid ?? null;
+}
+
+/**
+ * Signals a process group; false when nobody is left in it.
+ * @param startTime for a group that we did not start: when its leader started, as `startTimeOf` tells it. A leader with
+ * another start time is a stranger that got the same pid, and is left alone.
+ */
+export function signalGroup(pid: number, signal: NodeJS.Signals, startTime?: string): boolean {
+  if (startTime !== undefined && startTimeOf(pid) !== startTime) return false;
+  try {
+    return process.kill(-pid, signal);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // EPERM: what is left in the group is not ours any more, such as a program that changed its user.
+    if (code === "ESRCH" || code === "EPERM") return false;
+    throw error;
+  }
+}
+
+/** Whether a process that started then still runs; the unwaited remains of one do not. */
+export function isRunning(pid: number, startTime: string | undefined): boolean {
+  try {
+    if (startTime === undefined) return process.kill(pid, 0);
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[19] === startTime && fields[0] !== "Z" && fields[0] !== "X";
+  } catch {
+    return false;
+  }
+}
+
+/** When a process started, in the kernel's clock ticks; with the pid it names one process for good. Undefined without /proc. */
+export function startTimeOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // The command in parentheses may hold spaces and parentheses; the start time is the 20th field after it.
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  } catch {
+    // It is gone, or there is no /proc.
+    return undefined;
+  }
+}

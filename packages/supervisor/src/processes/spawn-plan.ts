@@ -1,0 +1,230 @@
+/** The one place where the command line and the environment of a child are put together. */
+import { fileURLToPath } from "node:url";
+import {
+  BUN_LATE_FTL,
+  BUN_ONE_READER,
+  type ChildSpec,
+  LINK_ENVIRONMENT,
+  SPAWN_MARK,
+  type TcpAddress,
+} from "@paceline/wire";
+import type { FleetEffect } from "../core/fleet.js";
+import type { ProcessPolicy, RuntimeName } from "../core/model.js";
+import { PacelineError } from "../errors.js";
+import type { Generation, PoolConfigs } from "../operations/pool-configs.js";
+import type { RunDirPaths } from "../run-dir/run-dir-paths.js";
+import { inheritable, runtimeCommand } from "../runtime/runtime-command.js";
+import { newTag, planCommand } from "./command-plan.js";
+import { BALANCER_POOL } from "./live-process.js";
+
+export interface SpawnPlan {
+  command: string;
+  args: string[];
+  cwd: string;
+  environment: Record<string, string>;
+  runtime: RuntimeName;
+  maxOutputBytes: number;
+  /** Where an instance serves; null for a balancer. */
+  socket: string | null;
+  /** Where it serves in the place of that socket. */
+  tcp: TcpAddress | null;
+  /** The mark of the processes of a command; null where there is none. */
+  mark: string | null;
+  /** By which what an instance of ours has started is recognised when it has ended; null where it starts nothing, or a shim sees to it. */
+  tag: string | null;
+  /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
+  maxInFlight: number | null;
+  /** What distinguishes it from the others of its generation, where a template forks it; null where it is started by itself. */
+  own: Record<string, string> | null;
+  /** Whether each of its connections may carry the requests of one client alone. */
+  perClient: boolean;
+}
+
+/** What every plan is made from. */
+export interface SpawnSettings {
+  configs: PoolConfigs;
+  runDir: RunDirPaths;
+  /** Absolute paths. */
+  runtimes: { bun?: string; node: string };
+  entries: Record<"balancer" | "server" | "shim", string>;
+  /** A TCP port of the loopback interface that is free, and is no other child's. */
+  takePort(): number;
+}
+
+/** The plan for the process that a `spawn` effect asks for. @throws PacelineError `ENORUNTIME`, `ENOCONFIG` */
+export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: string): SpawnPlan {
+  const { configs, runDir } = settings;
+  const identity = {
+    [BUN_ONE_READER]: "1",
+    PACELINE_POOL: effect.pool,
+    PACELINE_INSTANCE: effect.name,
+    PACELINE_INDEX: String(effect.index),
+    PACELINE_GENERATION: String(effect.generation),
+    [LINK_ENVIRONMENT.link]: runDir.linkSocket,
+    [LINK_ENVIRONMENT.token]: token,
+    [LINK_ENVIRONMENT.attempt]: String(effect.attempt),
+  };
+  if (effect.pool === BALANCER_POOL) return planBalancer(settings, identity);
+  const generation = configs.generation(effect.pool, effect.generation);
+  if (generation === undefined) throw new PacelineError("ENOCONFIG", `no generation ${effect.generation}`);
+  const { launch } = generation.pool;
+  return "entry" in launch && launch.entry === "shim"
+    ? planShim(settings, effect, generation, identity)
+    : planInstance(settings, effect, generation, identity);
+}
+
+type Environment = Record<string, string>;
+
+function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan {
+  const { configs, runDir } = settings;
+  const { policy, runtime, maxOutputBytes } = configs.balancer;
+  const spec = commonSpec(settings, policy);
+  return {
+    ...runtimeCommand(settings.runtimes, runtime, { entry: settings.entries.balancer, hasUserCode: false }),
+    cwd: runDir.path,
+    environment: clean(inheritable(configs.environment), {
+      ...identity,
+      [LINK_ENVIRONMENT.spec]: JSON.stringify(spec),
+    }),
+    runtime,
+    maxOutputBytes,
+    socket: null,
+    tcp: null,
+    mark: null,
+    tag: null,
+    maxInFlight: null,
+    own: null,
+    perClient: false,
+  };
+}
+
+/** The plan for the template that forks the instances of one generation of a pool. @throws PacelineError `ENOCONFIG` */
+export function planTemplate(
+  settings: SpawnSettings,
+  template: { id: string; name: string; pool: string; generation: number; attempt: number },
+  token: string,
+): SpawnPlan {
+  const { configs, runDir } = settings;
+  const generation = configs.generation(template.pool, template.generation);
+  if (generation === undefined) throw new PacelineError("ENOCONFIG", `no generation ${template.generation}`);
+  const own = {
+    PACELINE_POOL: template.pool,
+    PACELINE_INSTANCE: template.name,
+    PACELINE_GENERATION: String(template.generation),
+    [LINK_ENVIRONMENT.link]: runDir.linkSocket,
+    [LINK_ENVIRONMENT.token]: token,
+    [LINK_ENVIRONMENT.attempt]: String(template.attempt),
+  };
+  const plan = planInstance(settings, template, generation, own, { template: true });
+  const { PACELINE_SOCKET: _socket, ...environment } = plan.environment;
+  return { ...plan, environment, socket: null, own: null };
+}
+
+function planInstance(
+  settings: SpawnSettings,
+  { id, generation }: Pick<FleetEffect, "id" | "generation">,
+  { pool, environment }: Generation,
+  identity: Environment,
+  more: object = {},
+): SpawnPlan {
+  const { runs, launch, link, policy, runtime, maxOutputBytes, maxInFlight } = pool;
+  const socket = settings.runDir.socketPath(id);
+  const limits = { ...pool.limits, maxHeadBytes: pool.limits.maxHeadBytes + BALANCER_FIELDS_BYTES };
+  const cache = "app" in runs && runtime === "node" ? settings.runDir.cachePath(pool.name, generation) : undefined;
+  const spec: ChildSpec = { ...commonSpec(settings, policy), ...runs, ...more, link, limits, ...(cache && { cache }) };
+  const tag = newTag(id, settings.runDir);
+  const own = {
+    ...identity,
+    [SPAWN_MARK]: tag,
+    PACELINE_SOCKET: socket,
+    [LINK_ENVIRONMENT.spec]: JSON.stringify(spec),
+  };
+  return {
+    ...("entry" in launch
+      ? runtimeCommand(settings.runtimes, runtime, {
+          entry: settings.entries[launch.entry],
+          hasUserCode: "app" in runs,
+          bunfig: launch.bunfig,
+          maxHeadBytes: limits.maxHeadBytes,
+        })
+      : launch),
+    cwd: pool.cwd,
+    environment: clean({ [BUN_LATE_FTL.name]: BUN_LATE_FTL.value, ...fromCaller(environment, pool), ...pool.env }, own),
+    runtime,
+    maxOutputBytes,
+    socket,
+    tcp: null,
+    mark: null,
+    tag,
+    maxInFlight,
+    own: pool.preload ? own : null,
+    // A proxy's own connections to a stranger are those of its clients; the server of an ASGI app is a stranger itself.
+    perClient: "proxy" in runs || "asgi" in runs,
+  };
+}
+
+function planShim(
+  settings: SpawnSettings,
+  { id, name }: FleetEffect,
+  { pool, environment }: Generation,
+  identity: Environment,
+): SpawnPlan {
+  const { policy, runtime, maxOutputBytes, maxInFlight } = pool;
+  const socket = settings.runDir.socketPath(id);
+  const plan = planCommand(pool, { id, name, socket }, { ...fromCaller(environment, pool), ...pool.env }, settings);
+  const { address } = plan.spec;
+  const tcp = typeof address === "string" ? null : address;
+  const spec: ChildSpec = { ...commonSpec(settings, policy), command: plan.spec };
+  return {
+    ...runtimeCommand(settings.runtimes, runtime, { entry: settings.entries.shim, hasUserCode: false }),
+    cwd: settings.runDir.path,
+    environment: clean(plan.environment, {
+      ...identity,
+      [SPAWN_MARK]: plan.mark,
+      ...(tcp === null && { PACELINE_SOCKET: socket }),
+      [LINK_ENVIRONMENT.spec]: JSON.stringify(spec),
+    }),
+    runtime,
+    maxOutputBytes,
+    socket,
+    tcp,
+    mark: plan.mark,
+    tag: null,
+    maxInFlight,
+    own: null,
+    perClient: true,
+  };
+}
+
+/** What every child is told. */
+function commonSpec({ configs, runDir }: SpawnSettings, { drainTimeoutMs }: ProcessPolicy): ChildSpec {
+  return {
+    orphanGraceMs: configs.fleet.orphanGraceMs,
+    supervisorSockets: [runDir.controlSocket, runDir.linkSocket],
+    drainTimeoutMs,
+  };
+}
+
+/** Room for the fields that the balancer adds to a head that was as large as it may be. */
+const BALANCER_FIELDS_BYTES = 4096;
+
+/** PWD would name the folder of the start, which may be that of another release by now. */
+function fromCaller(environment: Record<string, string>, { cwd }: { cwd: string }): Record<string, string> {
+  return { ...inheritable(environment), ...(environment.PWD !== undefined && { PWD: cwd }) };
+}
+
+/** Ours last; a PACELINE_ variable of the caller's own, as when one fleet starts another, must not reach the child. */
+function clean(base: Record<string, string>, own: Record<string, string>): Record<string, string> {
+  const inherited = Object.entries(base).filter(([name]) => !name.startsWith("PACELINE_"));
+  return { ...Object.fromEntries(inherited), ...own };
+}
+
+/** The programs of the packages that children run. */
+export function defaultEntries(): SpawnSettings["entries"] {
+  const path = (program: string) => fileURLToPath(import.meta.resolve(program));
+  return {
+    server: path("@paceline/server/bin"),
+    shim: path("@paceline/server/command"),
+    balancer: path("@paceline/balancer/bin"),
+  };
+}

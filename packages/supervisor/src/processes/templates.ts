@@ -1,0 +1,335 @@
+/** The templates of pools with `preload`: each loads the app once, and forks the instances of one generation. */
+import { randomBytes } from "node:crypto";
+import { type ChildMessage, type Hello, SPAWN_MARK } from "@paceline/wire";
+import type { LinkConnection } from "../channel/channel-connection.js";
+import type { ExitStatus } from "../core/model.js";
+import { exitReason, seconds } from "../core/words.js";
+import type { EventLog } from "../logs/event-log.js";
+import { OutputFile, type OutputSink } from "../logs/output.js";
+import type { Leftovers } from "./leftover-processes.js";
+import { isRunning, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
+import type { SpawnPlan } from "./spawn-plan.js";
+
+/** A process that is to be forked. */
+export interface ForkRequest {
+  /** Such as `web.3#7`. */
+  id: string;
+  pool: string;
+  generation: number;
+  /** What of its environment is its own. */
+  environment: Record<string, string>;
+  outputPath: string;
+  /** Its pid, which it may have told by itself before its template does. */
+  pid(): number | null;
+  onForked(pid: number): void;
+  onExit(status: ExitStatus): void;
+  onFailed(reason: string): void;
+  /** Its template ended before it forked it. */
+  onTemplateEnded(status: ExitStatus, fault: string | null, verdict: string | null, lastLines: string[]): void;
+}
+
+export interface Template {
+  readonly kind: "template";
+  /** Such as `web.template#2`. */
+  readonly id: string;
+  readonly name: string;
+  readonly pool: string;
+  readonly generation: number;
+  readonly token: string;
+  readonly attempt: number;
+  readonly tag: string;
+  readonly output: OutputFile;
+  readonly spawnedAt: number;
+  pid: number | null;
+  connection: LinkConnection | null;
+  isReady: boolean;
+  fault: string | null;
+  /** Why we ended it. */
+  verdict: string | null;
+  hasEnded: boolean;
+  /** Asked for and not there yet. */
+  readonly waiting: Map<string, ForkRequest>;
+  /** Forked and not ended. */
+  readonly living: Map<string, { request: ForkRequest; pid: number; startTime: string | undefined }>;
+}
+
+export interface TemplatesOptions {
+  log: EventLog;
+  leftovers: Leftovers;
+  outputPath(id: string): string;
+  outputSink(name: string): OutputSink;
+  plan(template: Pick<Template, "id" | "name" | "pool" | "generation" | "attempt">, token: string): SpawnPlan;
+  /** Whether processes of this generation may be asked for again. */
+  isWanted(pool: string, generation: number): boolean;
+}
+
+/** How often the processes are looked at whose template has ended: nobody tells of their end. */
+const LOOK_EVERY_MS = 200;
+/** A template says within this that a process has ended. */
+const REPORT_TIMEOUT_MS = 1000;
+/** Kernel work that cannot be interrupted may hold up a SIGKILL. */
+const END_TIMEOUT_MS = 5000;
+
+export class Templates {
+  private readonly all = new Set<Template>();
+  private readonly attempts = new Map<string, number>();
+  /** Processes that may have ended, each with when it was first seen to have. */
+  private readonly doubted = new Map<string, number | null>();
+  private timer: NodeJS.Timeout | undefined;
+  private ended: (() => void)[] = [];
+
+  constructor(private readonly options: TemplatesOptions) {}
+
+  /** Those whose process has not ended. */
+  *alive(): Iterable<Template> {
+    for (const template of this.all) if (!template.hasEnded) yield template;
+  }
+
+  findByToken(token: string): Template | undefined {
+    return [...this.alive()].find((template) => template.token === token);
+  }
+
+  /** Has the process forked by the template of its generation, which is started if there is none. @throws as a spawn does */
+  fork(request: ForkRequest): void {
+    const { pool, generation } = request;
+    let template = [...this.alive()].find(
+      (each) => each.pool === pool && each.generation === generation && each.verdict === null,
+    );
+    template ??= this.start(pool, generation);
+    template.waiting.set(request.id, request);
+    if (template.isReady) this.ask(template, request);
+  }
+
+  /** The process is not wanted any more; false when it has been forked, or was never asked for. */
+  cancel(id: string): boolean {
+    for (const template of this.alive()) if (template.waiting.delete(id)) return true;
+    return false;
+  }
+
+  /** Ends the template of a process that it has not forked in time. */
+  giveUp(id: string, verdict: string): void {
+    for (const template of this.alive()) if (template.waiting.has(id)) this.kill(template, verdict);
+  }
+
+  /** Ends those that nobody needs: their generation is out of service, and their last process has gone. */
+  retire(): void {
+    for (const template of this.alive()) {
+      const { pool, generation, waiting, living } = template;
+      if (waiting.size === 0 && living.size === 0 && !this.options.isWanted(pool, generation))
+        this.kill(template, "is needed no more");
+    }
+  }
+
+  /** Ends all; resolves when they have ended, which is in bounded time. */
+  async end(): Promise<void> {
+    const gone = new Promise<void>((resolve) => this.ended.push(resolve));
+    for (const template of this.alive()) this.kill(template, "the fleet stops");
+    if ([...this.alive()].length === 0) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, END_TIMEOUT_MS);
+    });
+    await Promise.race([gone, late]);
+    clearTimeout(timer);
+  }
+
+  /** The process may have ended, though its template has not said so: it was killed, or its link was lost. */
+  doubt(id: string): void {
+    for (const template of this.alive()) {
+      const request = template.waiting.get(id);
+      const pid = request?.pid() ?? null;
+      if (pid !== null) this.forked(template, id, pid);
+      if (template.living.has(id)) this.doubted.set(id, null);
+    }
+    if (this.doubted.has(id)) this.timer ??= setInterval(() => this.look(), LOOK_EVERY_MS);
+  }
+
+  /** It has spoken. */
+  trust(id: string): void {
+    this.doubted.delete(id);
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+  }
+
+  // The link.
+
+  objection(template: Template, hello: Hello): string | undefined {
+    if (hello.role !== "template") return `${template.id} is no ${hello.role}`;
+    return hello.pid === template.pid ? undefined : `the token is that of pid ${template.pid}`;
+  }
+
+  hello(template: Template, connection: LinkConnection): void {
+    template.connection = connection;
+  }
+
+  message(template: Template, message: Exclude<ChildMessage, Hello>): void {
+    switch (message.type) {
+      case "ready":
+        template.isReady = true;
+        for (const request of template.waiting.values()) this.ask(template, request);
+        return;
+      case "forked":
+        return this.forked(template, message.id, message.pid);
+      case "forkFailed": {
+        const request = template.waiting.get(message.id);
+        template.waiting.delete(message.id);
+        request?.onFailed(message.reason);
+        return;
+      }
+      case "ended": {
+        const { id, code, signal } = message;
+        const process = template.living.get(id);
+        template.living.delete(id);
+        process?.request.onExit({ code, signal });
+        return;
+      }
+      case "fault":
+        template.fault = message.message.slice(0, 1000);
+        return;
+      default:
+      // The others are not for a template to say.
+    }
+  }
+
+  /** Without its link it forks no more, and ends by itself. */
+  linkClosed(template: Template, connection: LinkConnection): void {
+    if (template.connection !== connection) return;
+    template.connection = null;
+    if (template.isReady) this.kill(template, "lost its link");
+  }
+
+  private ask({ connection }: Template, { id, environment, outputPath }: ForkRequest): void {
+    connection?.send({ type: "fork", id, environment, output: outputPath });
+  }
+
+  private forked(template: Template, id: string, pid: number): void {
+    const request = template.waiting.get(id);
+    template.waiting.delete(id);
+    if (request === undefined) {
+      // It was cancelled meanwhile.
+      signalGroup(pid, "SIGKILL");
+      return;
+    }
+    template.living.set(id, { request, pid, startTime: startTimeOf(pid) });
+    request.onForked(pid);
+  }
+
+  private start(pool: string, generation: number): Template {
+    const { options } = this;
+    const attempt = (this.attempts.get(pool) ?? 0) + 1;
+    this.attempts.set(pool, attempt);
+    const name = `${pool}.template`;
+    const known = { id: `${name}#${attempt}`, name, pool, generation, attempt };
+    const token = randomBytes(24).toString("base64url");
+    const plan = options.plan(known, token);
+    const output = new OutputFile(options.outputPath(known.id), plan.maxOutputBytes, options.outputSink(name));
+    const template: Template = {
+      ...{ ...known, kind: "template", token, output, tag: plan.environment[SPAWN_MARK] ?? "", pid: null },
+      ...{ spawnedAt: performance.now(), connection: null, isReady: false, fault: null, verdict: null },
+      ...{ hasEnded: false, waiting: new Map(), living: new Map() },
+    };
+    this.all.add(template);
+    template.pid = spawnDetached({
+      ...{ command: plan.command, args: plan.args, cwd: plan.cwd, environment: plan.environment },
+      outputFd: output.fd,
+      inheritedFds: [],
+      onExit: (status) => this.exited(template, status),
+      onSpawnFailed: (reason) => this.exited(template, { code: null, signal: null }, reason),
+    });
+    return template;
+  }
+
+  private kill(template: Template, verdict: string): void {
+    template.verdict ??= verdict;
+    // Of itself alone: what else it has in its group may be in use by the instances.
+    if (template.pid !== null) signalProcess(template.pid);
+  }
+
+  private exited(template: Template, status: ExitStatus, spawnFailure?: string): void {
+    if (template.hasEnded) return;
+    template.hasEnded = true;
+    const { name, fault, verdict, output, waiting, living, isReady } = template;
+    try {
+      output.close();
+    } catch (error) {
+      this.options.log.event("warn", name, `its output could not be read to the end: ${(error as Error).message}`);
+    }
+    const how = spawnFailure ?? exitReason(status).replace(/^was /, "");
+    const served =
+      living.size === 0
+        ? ""
+        : `; ${living.size === 1 ? "its instance serves" : `its ${living.size} instances serve`} on`;
+    const after = seconds(performance.now() - template.spawnedAt);
+    const reason = verdict === null ? `${how} after ${after}${served}` : `${verdict}; ended after ${after}${served}`;
+    this.options.log.event(isReady && verdict === null ? "warn" : "info", name, reason);
+    for (const request of [...waiting.values()]) {
+      const pid = request.pid();
+      // It was forked, and its template had no time to say so.
+      if (pid !== null) this.forked(template, request.id, pid);
+      else if (spawnFailure !== undefined) request.onFailed(spawnFailure);
+      else request.onTemplateEnded(status, fault, verdict, [...output.lastLines]);
+    }
+    waiting.clear();
+    if (living.size > 0) this.timer ??= setInterval(() => this.look(), LOOK_EVERY_MS);
+    else this.clean(template, true);
+    if ([...this.alive()].length === 0) for (const resolve of this.ended.splice(0)) resolve();
+  }
+
+  /** Looks for processes that have ended without their template saying so, which may be gone or hang. */
+  private look(): void {
+    this.lookAtDoubted();
+    for (const template of [...this.all]) {
+      if (!template.hasEnded) continue;
+      for (const [id, { request, pid, startTime }] of [...template.living]) {
+        if (isRunning(pid, startTime)) continue;
+        template.living.delete(id);
+        request.onExit({ code: null, signal: null });
+      }
+      if (template.living.size === 0) this.clean(template, false);
+    }
+    if (this.doubted.size === 0 && [...this.all].every(({ hasEnded }) => !hasEnded)) {
+      clearInterval(this.timer);
+      this.timer = undefined;
+    }
+  }
+
+  private lookAtDoubted(): void {
+    for (const [id, goneSince] of [...this.doubted]) {
+      const template = [...this.alive()].find(({ living }) => living.has(id));
+      const process = template?.living.get(id);
+      if (template === undefined || process === undefined) {
+        this.doubted.delete(id);
+      } else if (!isRunning(process.pid, process.startTime)) {
+        if (goneSince === null) this.doubted.set(id, performance.now());
+        else if (performance.now() - goneSince >= REPORT_TIMEOUT_MS) {
+          this.doubted.delete(id);
+          template.living.delete(id);
+          this.kill(template, `hangs: it did not say that ${id} had ended`);
+          process.request.onExit({ code: null, signal: null });
+        }
+      }
+    }
+  }
+
+  /** Ends what the app has started while it loaded, which its instances may have used. */
+  private clean(template: Template, hasJustEnded: boolean): void {
+    this.all.delete(template);
+    const { pid, name, tag } = template;
+    if (pid === null) return;
+    if (hasJustEnded) signalGroup(pid, "SIGKILL");
+    // Its pid may be another process's by now; the tag is its own.
+    this.options.leftovers.endOf(name, hasJustEnded ? pid : NO_PID, tag);
+  }
+}
+
+const NO_PID = -1;
+
+function signalProcess(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended.
+  }
+}

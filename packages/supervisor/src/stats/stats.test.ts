@@ -1,0 +1,70 @@
+import type { InstanceStats } from "@paceline/wire";
+import { expect, test } from "vitest";
+import { ProcessStats, StatsBook } from "./stats.js";
+
+function report(requestsTotal: number, latency: number[] = [], periodMs = 1000): InstanceStats {
+  const rest = { errorsTotal: 1, inFlight: 0, periodMs, eventLoopLagMs: 0, heapBytes: 0 };
+  return { type: "stats", role: "instance", requestsTotal, latency, ...rest };
+}
+
+test("the rate is that of the last second, and fades when reports stay away", () => {
+  const stats = new ProcessStats();
+  stats.record(report(100), 1000);
+  stats.record(report(350), 2000);
+  expect(stats.requestsPerSecond(2500)).toBe(250);
+  expect(stats.requestsPerSecond(9000)).toBe(0);
+});
+
+test("the rate after a silence is that of the second that ended it, and the report after it says 0", () => {
+  const stats = new ProcessStats();
+  stats.record(report(100), 1000);
+  stats.record(report(150), 11_000);
+  expect(stats.requestsPerSecond(11_500)).toBe(50);
+  stats.record(report(150), 12_000);
+  expect(stats.requestsPerSecond(12_500)).toBe(0);
+});
+
+test("the report before an exit, close to the one before it, makes no wild rate", () => {
+  const stats = new ProcessStats();
+  stats.record(report(100), 1000);
+  stats.record(report(110, [], 5), 1005);
+  expect(stats.requestsPerSecond(1100)).toBe(100);
+});
+
+test("latencies are those of about the last ten seconds", () => {
+  const stats = new ProcessStats();
+  stats.record(report(1, [40, 99, 60, 1]), 1000);
+  expect(stats.latencyMs(1500).p50).toBeCloseTo(0.04);
+  expect(stats.latencyMs(1500).p99).toBeCloseTo(0.04);
+  expect(stats.latencyMs(13_000)).toEqual({ p50: null, p99: null });
+});
+
+test("a pool's totals keep what its ended processes counted", () => {
+  const book = new StatsBook();
+  book.open("web.1#1", "web").record(report(10), 0);
+  book.open("web.2#1", "web").record(report(5), 0);
+  book.open("api.1#1", "api").record(report(7), 0);
+  book.close("web.1#1");
+  book.close("web.1#1");
+  book.open("web.1#2", "web").record(report(1), 0);
+  expect(book.totals("web", 10)).toMatchObject({ requestsTotal: 16, errorsTotal: 3 });
+});
+
+test("what balancers counted of a process is one sum, and a balancer that ended has nothing under way", () => {
+  const stats = new ProcessStats();
+  const counted = (requestsTotal: number, inFlight: number) => ({
+    id: "api.1#1",
+    requestsTotal,
+    inFlight,
+    errorsTotal: 1,
+  });
+  stats.recordRelayed("balancer.1#1", { ...counted(100, 2), latency: [40, 99] }, 1000, 1000);
+  stats.recordRelayed("balancer.2#1", counted(50, 3), 500, 1000);
+  expect(stats.last).toEqual({ role: "relayed", requestsTotal: 150, errorsTotal: 2, inFlight: 5 });
+  expect(stats.requestsPerSecond(1500)).toBe(200);
+  expect(stats.latencyMs(1500).p50).toBeCloseTo(0.04);
+  stats.balancerEnded("balancer.1#1");
+  stats.recordRelayed("balancer.1#2", counted(10, 1), 1000, 2000);
+  expect(stats.last).toEqual({ role: "relayed", requestsTotal: 160, errorsTotal: 3, inFlight: 4 });
+  expect(stats.requestsPerSecond(2000)).toBe(110);
+});

@@ -1,0 +1,230 @@
+/** Puts the status document together. */
+import { rssBytes as ownRssBytes } from "@paceline/wire";
+import type { BalancerCoordination } from "../channel/balancer-coordination.js";
+import type {
+  BalancerStatus,
+  InstanceStatus,
+  LogStatus,
+  PoolStatus,
+  Status,
+  TemplateStatus,
+  WatchStatus,
+} from "../control/api.js";
+import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
+import type { PoolConfigs } from "../operations/pool-configs.js";
+import type { Rollouts } from "../operations/rollouts.js";
+import type { Children } from "../processes/children.js";
+import { BALANCER_POOL, type LiveProcess } from "../processes/live-process.js";
+import type { LivenessWatch } from "../processes/liveness-watch.js";
+import { shimKey } from "../processes/process-groups.js";
+import type { SlotBook } from "../processes/slot-book.js";
+import type { Template } from "../processes/templates.js";
+import type { PssSampler } from "./pss.js";
+import type { StatsBook } from "./stats.js";
+import type { UsageSampler } from "./usage.js";
+
+export interface StatusSources {
+  version: string;
+  startedAt: number;
+  state: Status["state"];
+  listen: string[];
+  watch: WatchStatus | null;
+  problem: string | null;
+  log: LogStatus | null;
+  fleet: Fleet;
+  configs: PoolConfigs;
+  children: Children;
+  coordination: BalancerCoordination;
+  rollouts: Rollouts;
+  slots: SlotBook;
+  stats: StatsBook;
+  usage: UsageSampler;
+  liveness: LivenessWatch;
+  pss: PssSampler;
+}
+
+export function buildStatus(sources: StatusSources): Status {
+  const now = performance.now();
+  const { fleet, configs, stats } = sources;
+  const { bun, node } = process.versions;
+  const totals = stats.totals(BALANCER_POOL, now);
+  return {
+    version: sources.version,
+    name: configs.fleet.name,
+    pid: process.pid,
+    runtime: bun === undefined ? `node ${node}` : `bun ${bun}`,
+    uptimeSeconds: secondsSince(sources.startedAt, now),
+    state: sources.state,
+    listen: sources.listen,
+    requestsTotal: totals.requestsTotal,
+    errorsTotal: totals.errorsTotal,
+    ...memoryOfAll(sources),
+    watch: sources.watch,
+    problem: sources.problem,
+    log: sources.log,
+    balancers: fleet.pools
+      .filter((pool) => pool.name === BALANCER_POOL)
+      .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, now))),
+    pools: fleet.pools.filter((pool) => pool.name !== BALANCER_POOL).map((pool) => poolStatus(sources, pool, now)),
+  };
+}
+
+/** The memory of the supervisor, and of it with all its children. */
+function memoryOfAll({ children, usage, pss }: StatusSources): Pick<Status, "rssBytes" | "pssBytes" | "supervisor"> {
+  const supervisor = { rssBytes: ownRssBytes(), pssBytes: pss.of(process.pid) };
+  let { rssBytes } = supervisor;
+  let pssBytes: number | null = supervisor.pssBytes;
+  const templates = [...children.templates.alive()].map(({ pid }) => ({ pid, mark: null }));
+  for (const { pid, mark } of [...children.alive(), ...templates]) {
+    if (pid === null) continue;
+    for (const key of mark === null ? [pid] : [pid, shimKey(pid)]) {
+      rssBytes += usage.of(key)?.rssBytes ?? 0;
+      const own = pss.of(key);
+      // A process that came up since the last reading is left out until the next.
+      if (pssBytes !== null && own !== null) pssBytes += own;
+    }
+  }
+  return { rssBytes, pssBytes, supervisor };
+}
+
+function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus {
+  const config = sources.configs.pool(pool.name);
+  const rollout = sources.rollouts.of(pool.name);
+  return {
+    name: pool.name,
+    kind: config?.kind ?? "app",
+    generation: pool.generation,
+    release: releaseOf(sources, pool.name, pool.generation),
+    wanted: pool.wanted,
+    ready: pool.slots.filter((slot) => slot.member.process.state === "ready").length,
+    ...sources.stats.totals(pool.name, now),
+    routes: [...(config?.routes ?? [])],
+    ...heldOf(sources, pool.name),
+    instances: pool.slots.map((slot) => instanceStatus(sources, slot, pool.name, now)),
+    templates: [...sources.children.templates.alive()]
+      .filter((template) => template.pool === pool.name)
+      .map((template) => templateStatus(sources, template, now)),
+    rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done.length, total: rollout.total },
+  };
+}
+
+function releaseOf({ configs }: StatusSources, pool: string, generation: number): string {
+  return (configs.generation(pool, generation)?.pool ?? configs.pool(pool))?.release ?? "";
+}
+
+/** What the balancers hold for slow clients of a pool. */
+function heldOf({ children }: StatusSources, pool: string): Pick<PoolStatus, "receiving" | "sending"> {
+  let receiving = 0;
+  let sending = 0;
+  for (const { stats } of children.alive()) {
+    if (stats.last?.role !== "balancer") continue;
+    const held = stats.last.held?.find((each) => each.pool === pool);
+    receiving += held?.receiving ?? 0;
+    sending += held?.sending ?? 0;
+  }
+  return { receiving, sending };
+}
+
+function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: number): InstanceStatus {
+  const child = memberOf(sources, slot);
+  const last = child?.stats.last?.role === "instance" ? child.stats.last : null;
+  return {
+    ...common(sources, slot, child, now),
+    generation: slot.member.generation,
+    release: releaseOf(sources, pool, slot.member.generation),
+    runtime: child?.runtime ?? sources.configs.pool(pool)?.runtime ?? "bun",
+    inFlight: inFlightOf(sources, child),
+    eventLoopLagMs: last?.eventLoopLagMs ?? null,
+    heapBytes: last?.heapBytes ?? null,
+    deferred: last?.deferred ?? null,
+    exposed: child?.exposed ?? [],
+    recycles: sources.slots.of(slot.name).recycles,
+    shim: shimOf(sources, child),
+  };
+}
+
+function templateStatus({ usage, pss }: StatusSources, template: Template, now: number): TemplateStatus {
+  const { name, pid, isReady, generation, spawnedAt } = template;
+  return {
+    ...{ name, pid, generation },
+    state: isReady ? "ready" : "loading",
+    uptimeSeconds: secondsSince(spawnedAt, now),
+    rssBytes: pid === null ? null : (usage.of(pid)?.rssBytes ?? null),
+    pssBytes: pid === null ? null : pss.of(pid),
+  };
+}
+
+/** Of one that is silent the balancers know more. */
+function inFlightOf({ liveness }: StatusSources, child: LiveProcess | undefined): number {
+  const own = child?.stats.last?.inFlight ?? 0;
+  if (child === undefined || liveness.stalledMs(child.id) === null) return own;
+  return Math.max(
+    own,
+    [...child.relayed.values()].reduce((sum, count) => sum + count, 0),
+  );
+}
+
+/** What the parent of a command takes beside it. */
+function shimOf({ usage, pss }: StatusSources, child: LiveProcess | undefined): InstanceStatus["shim"] {
+  if (child?.pid == null || child.mark === null) return null;
+  const key = shimKey(child.pid);
+  return { rssBytes: usage.of(key)?.rssBytes ?? null, pssBytes: pss.of(key) };
+}
+
+function balancerStatus(sources: StatusSources, slot: Slot, now: number): BalancerStatus {
+  const child = memberOf(sources, slot);
+  const last = child?.stats.last?.role === "balancer" ? child.stats.last : null;
+  return {
+    ...common(sources, slot, child, now),
+    runtime: child?.runtime ?? sources.configs.balancer.runtime,
+    connections: last?.connections ?? 0,
+    connectionsTotal: last?.connectionsTotal ?? 0,
+    retriesTotal: last?.retriesTotal ?? 0,
+    inFlight: last?.inFlight ?? 0,
+    spoolBytes: last?.spoolBytes ?? 0,
+    snapshotVersion: child === undefined ? 0 : sources.coordination.appliedVersion(child.id),
+  };
+}
+
+/** What instances and balancers have in common. */
+function common(sources: StatusSources, slot: Slot, child: LiveProcess | undefined, now: number) {
+  const record = sources.slots.of(slot.name);
+  const usage = child?.pid == null ? undefined : sources.usage.of(child.pid);
+  return {
+    name: slot.name,
+    pid: child?.pid ?? null,
+    state: slot.member.process.state,
+    attempt: slot.member.process.attempt,
+    stalledMs: child === undefined ? null : sources.liveness.stalledMs(child.id),
+    uptimeSeconds: child === undefined ? 0 : secondsSince(child.spawnedAt, now),
+    rssBytes: usage?.rssBytes ?? null,
+    pssBytes: child?.pid == null ? null : sources.pss.of(child.pid),
+    cpuPercent: usage?.cpuPercent == null ? null : Math.round(usage.cpuPercent * 10) / 10,
+    requestsTotal: child?.stats.last?.requestsTotal ?? 0,
+    requestsPerSecond: child?.stats.requestsPerSecond(now) ?? 0,
+    errorsTotal: child?.stats.last?.errorsTotal ?? 0,
+    latencyMs: child?.stats.latencyMs(now) ?? { p50: null, p99: null },
+    restarts: record.restarts,
+    lastExit: record.lastExit,
+    linesTotal: record.linesTotal,
+    linesLost: record.linesLost,
+    other: otherOf(sources, slot),
+  };
+}
+
+function otherOf(sources: StatusSources, slot: Slot): InstanceStatus["other"] {
+  if (slot.other === null) return null;
+  const { role, process } = slot.other;
+  const pid = sources.children.get(processId(slot.name, process.attempt))?.pid ?? null;
+  return { role, pid, state: process.state, attempt: process.attempt };
+}
+
+/** Its process, as long as that has not ended. */
+function memberOf(sources: StatusSources, slot: Slot): LiveProcess | undefined {
+  const child = sources.children.get(processId(slot.name, slot.member.process.attempt));
+  return child?.exit === null ? child : undefined;
+}
+
+function secondsSince(at: number, now: number): number {
+  return Math.max(0, Math.round((now - at) / 100) / 10);
+}

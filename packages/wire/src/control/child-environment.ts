@@ -1,0 +1,112 @@
+/** Reads what the supervisor put into a child's environment, and takes the secret part out of it. */
+import { LinkError } from "../errors.js";
+import { BUN_LATE_FTL, BUN_ONE_READER, type ChildSpec, type InstanceLimits, LINK_ENVIRONMENT } from "./messages.js";
+
+/** Who a child is and what it is to run. */
+export interface ChildIdentity {
+  /** The path of link.sock. */
+  link: string;
+  token: string;
+  attempt: number;
+  generation: number;
+  /** The pool's name; `balancer` for balancers. */
+  pool: string;
+  /** The slot, such as `web.3`. */
+  name: string;
+  /** The number in the slot's name, such as 3. */
+  index: number;
+  /** The socket an instance serves on; absent for a balancer. */
+  socket?: string;
+  spec: ChildSpec;
+}
+
+/**
+ * The identity of this child, or undefined when no supervisor started it. The variables in LINK_ENVIRONMENT are deleted
+ * from `environment`, so that neither the app nor a program it starts can speak for the slot; PACELINE_POOL and its like
+ * stay for the app to read.
+ *
+ * @throws LinkError `bad-environment` when a variable is missing or cannot be understood.
+ */
+export function takeChildEnvironment(environment: NodeJS.ProcessEnv = process.env): ChildIdentity | undefined {
+  const link = environment[LINK_ENVIRONMENT.link];
+  if (link === undefined || link === "") return undefined;
+  const socket = environment.PACELINE_SOCKET;
+  const identity: ChildIdentity = {
+    link,
+    token: text(environment, LINK_ENVIRONMENT.token),
+    attempt: wholeNumber(environment, LINK_ENVIRONMENT.attempt),
+    generation: wholeNumber(environment, "PACELINE_GENERATION"),
+    pool: text(environment, "PACELINE_POOL"),
+    name: text(environment, "PACELINE_INSTANCE"),
+    index: wholeNumber(environment, "PACELINE_INDEX"),
+    ...(socket ? { socket } : {}),
+    spec: childSpec(text(environment, LINK_ENVIRONMENT.spec)),
+  };
+  for (const name of [...Object.values(LINK_ENVIRONMENT), BUN_ONE_READER]) delete environment[name];
+  if (environment[BUN_LATE_FTL.name] === BUN_LATE_FTL.value) delete environment[BUN_LATE_FTL.name];
+  return identity;
+}
+
+function text(environment: NodeJS.ProcessEnv, name: string): string {
+  const value = environment[name];
+  if (value === undefined || value === "") throw new LinkError("bad-environment", `${name} is not set`);
+  return value;
+}
+
+function wholeNumber(environment: NodeJS.ProcessEnv, name: string): number {
+  const value = text(environment, name);
+  if (!/^\d{1,15}$/.test(value)) throw new LinkError("bad-environment", `${name} is not a whole number: ${value}`);
+  return Number(value);
+}
+
+function childSpec(json: string): ChildSpec {
+  const bad = (what: string, cause?: unknown) =>
+    new LinkError("bad-environment", `${LINK_ENVIRONMENT.spec} ${what}`, { cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw bad("is not JSON", cause);
+  }
+  if (typeof value !== "object" || value === null) throw bad("is not an object");
+  const spec = value as Partial<Record<keyof ChildSpec, unknown>>;
+  for (const key of ["orphanGraceMs", "drainTimeoutMs"] as const) {
+    if (!isAmount(spec[key])) throw bad(`has no good ${key}`);
+  }
+  if (spec.app !== undefined && typeof spec.app !== "string") throw bad("has an app that is not a path");
+  if (spec.cache !== undefined && typeof spec.cache !== "string") throw bad("has a cache that is not a path");
+  if (spec.args !== undefined && !Array.isArray(spec.args)) throw bad("has args that are not a list");
+  if (spec.static !== undefined && typeof (spec.static as { root?: unknown } | null)?.root !== "string") {
+    throw bad("has a static without a root");
+  }
+  if (spec.command !== undefined && !Array.isArray((spec.command as { args?: unknown } | null)?.args)) {
+    throw bad("has a command without args");
+  }
+  const { supervisorSockets: sockets = [] } = spec;
+  if (!Array.isArray(sockets) || sockets.some((path) => typeof path !== "string")) {
+    throw bad("has supervisorSockets that are not paths");
+  }
+  if (spec.limits !== undefined) checkLimits(spec.limits, bad);
+  return value as ChildSpec;
+}
+
+const LIMIT_NAMES: readonly (keyof InstanceLimits)[] = [
+  "maxHeadBytes",
+  "maxBodyBytes",
+  "headTimeoutMs",
+  "bodyTimeoutMs",
+  "maxConnections",
+  "maxDeferredJobs",
+  "maxDeferDelayMs",
+];
+
+function checkLimits(limits: unknown, bad: (what: string) => LinkError): void {
+  if (typeof limits !== "object" || limits === null) throw bad("has limits that are not an object");
+  for (const name of LIMIT_NAMES) {
+    if (!isAmount((limits as Record<string, unknown>)[name])) throw bad(`has no good limits.${name}`);
+  }
+}
+
+function isAmount(value: unknown): boolean {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0;
+}

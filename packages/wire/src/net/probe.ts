@@ -1,0 +1,68 @@
+/** Asks once whether a server answers: by a connection alone, or by a GET whose status says that it is well. */
+
+import type { SocketAddress } from "../control/messages.js";
+import { connectLight } from "./light-connection.js";
+
+export interface Probe {
+  address: SocketAddress;
+  /** What to GET; without it a connection is enough. */
+  path?: string | undefined;
+  host: string;
+  timeoutMs: number;
+}
+
+/** No status line is longer. */
+const MAX_STATUS_LINE_BYTES = 4096;
+
+/** What is wrong with the server; undefined when nothing is. Never rejects. */
+export function probe({ address, path, host, timeoutMs }: Probe): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    let heard = "";
+    let isOpen = false;
+    const done = (problem: string | undefined) => {
+      clearTimeout(timer);
+      connection.destroy();
+      resolve(problem);
+    };
+    const timer = setTimeout(() => {
+      done(isOpen ? `GET ${path} was not answered within ${timeoutMs} ms` : `nothing accepts on ${show(address)}`);
+    }, timeoutMs);
+    const connection = connectLight(address, {
+      onOpen() {
+        isOpen = true;
+        if (path === undefined) return done(undefined);
+        connection.write(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+      },
+      onData(bytes) {
+        heard += bytes.toString("latin1");
+        const verdict = judge(heard, path);
+        if (verdict !== "more") done(verdict);
+      },
+      onFlushed() {},
+      onClose() {
+        done(
+          isOpen ? `GET ${path}: the connection was closed without an answer` : `nothing listens on ${show(address)}`,
+        );
+      },
+    });
+  });
+}
+
+/** @param heard the beginning of the answer, as far as it came. */
+export function judge(heard: string, path: string | undefined): "more" | string | undefined {
+  const end = heard.indexOf("\n");
+  if (end < 0 && heard.length < MAX_STATUS_LINE_BYTES) return "more";
+  const [, status] = /^HTTP\/1\.[01] (\d{3})(?:[ \r\n]|$)/.exec(heard) ?? [];
+  if (status === undefined) return `GET ${path} was answered with what is not HTTP/1.1`;
+  return problemOfStatus(Number(status), path);
+}
+
+/** 2xx and 3xx are well. */
+export function problemOfStatus(status: number, path: string | undefined): string | undefined {
+  return status >= 200 && status < 400 ? undefined : `GET ${path} was answered ${status}`;
+}
+
+/** For people. */
+function show(address: SocketAddress): string {
+  return typeof address === "string" ? `unix:${address}` : `${address.host}:${address.port}`;
+}

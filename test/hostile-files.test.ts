@@ -9,6 +9,8 @@ import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
 const ENV_FILES = [".env", ".env.local", ".env.development", ".env.development.local", ".env.production"];
+/** One of them is listed in the config: its variables come from the config alone, and go when the file has them no more. */
+const LISTED = ".env";
 
 /** A copy of the package in a folder whose tsconfig.json leads its imports astray; the packages that it needs are the real ones. */
 function installIn(folder: string, strayTo: string): string {
@@ -71,13 +73,13 @@ createServer((_, response) => response.end(JSON.stringify({ env: process.env }))
         ...hostile,
         "app.ts": app,
         "lib/word.ts": 'export const word: string = "of an alias";\n',
-        "listed.env": "LISTED=1\nKEPT=1\n",
+        [LISTED]: "LISTED=1\nKEPT=1\n",
         "program.cjs": program,
         "public/index.html": "a file",
         "config.ts": "const listen: string = process.env.LISTEN ?? ''; export { listen };\n",
         "paceline.config.ts": `import { listen } from "@conf";
 const bun = Object.keys(process.env).filter((name) => name.startsWith("HOSTILE_"));
-export default { listen, name: "seen:" + bun.join(), envFiles: ["listed.env"], pools: {
+export default { listen, name: "seen:" + bun.join(), envFiles: ["${LISTED}"], pools: {
   web: { app: "./app.ts", instances: 1, args: ["--flag", "two words"] },
   files: { static: "./public", routes: ["/files/"] },
   any: { command: [${JSON.stringify(process.execPath)}, "program.cjs", "{socket}"], routes: ["/any/"] },
@@ -117,7 +119,7 @@ export default { listen, name: "seen:" + bun.join(), envFiles: ["listed.env"], p
       expect(seen).toMatchObject({ NODE_PATH: "/kept", LISTED: "1", KEPT: "1", PWD: project.folder });
     }
 
-    project.write("listed.env", "KEPT=1\n");
+    project.write(LISTED, "KEPT=1\n");
     expect((await cli("reload")).code).toBe(0);
     const after = (await see("/")).env;
     expect([after.LISTED, after.KEPT]).toEqual([undefined, "1"]);

@@ -92,6 +92,8 @@ describe.each(RUNTIMES)("hung processes on %s", { timeout: 90_000 }, (runtime) =
     const shown = await project.cli(["status"]);
     expect(shown.output).toMatch(/node\.1 +stalled \d+ s/);
     expect(shown.output).toMatch(/^fetch .*2\/2 ready, 1 stalled/m);
+    const dashboard = await project.cli(["top", "--plain", "--once"]);
+    expect(dashboard.output).toMatch(/^ node\.1 +stalled \d+ ?s/m);
     // Else the balancer sends them to another instance when the first is killed.
     for (const connection of blocked) connection.close();
     const stopped = names.filter((name) => !/^(fetch|node)\./.test(name));
@@ -140,6 +142,8 @@ test("a response that is owed for too long costs its process, in pools that limi
     files: { "command.mjs": COMMAND, "site_app.py": WSGI },
     config: {
       drainTimeoutMs: 60_000,
+      // Later than requestTimeoutMs: it is the balancer's own word where that is off.
+      balancer: { limits: { upstreamResponseTimeoutMs: requestTimeoutMs + 500 } },
       backoff: { initialMs: 50_000, maxMs: 50_000 },
       pools: {
         wsgi: { wsgi: "site_app", instances: 2, routes: ["/wsgi/"], stripPrefix: true, requestTimeoutMs },
@@ -206,7 +210,10 @@ test("a response that is owed for too long costs its process, in pools that limi
     );
     expect(ends[name]?.lastLines.join("\n")).toContain("in some_function_that_sleeps");
   }
-  expect(ends["patient.1"]).toBeNull();
+  await patient.until(/^HTTP\/1\.1 504 /);
+  const { uptimeSeconds } = await project.status();
+  const later = await project.statusWhere("it to be looked at again", (now) => now.uptimeSeconds > uptimeSeconds + 2);
+  expect(later.pools[3]?.instances).toMatchObject([{ name: "patient.1", attempt: 1, state: "ready", lastExit: null }]);
   // That it ended was asked for.
   expect(ends["restarted.1"]).toBeNull();
   const { stdout } = await project.cli(["events"]);

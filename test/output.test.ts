@@ -1,5 +1,5 @@
 /** What instances write, and what happens to the fleet, can be read by name, and followed; what is lost of it is counted. */
-import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
@@ -7,6 +7,7 @@ import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { needs, run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
+import { Screen } from "./support/terminal.js";
 import { waitFor } from "./support/wait.js";
 
 const LINE = "a line for each request";
@@ -54,8 +55,16 @@ function count(lines: Line[], name: string) {
 }
 
 describe.each(RUNTIMES)("output on %s", (runtime) => {
-  test("logs shows the lines of each instance with its name; events tells what happened", async () => {
-    const project = await startFleet({ runtime, app: HELLO });
+  test("logs shows the lines of each instance with its name; events tells what happened; neither acts on a terminal, nor grows for ever", async () => {
+    // Sets a title, and clears the screen.
+    const acting = "\x1b]0;theirs\x07\x1b[2J";
+    const flood = 'for (let n = 0; n < 3000; n++) console.log("a flood " + n + " ".repeat(100));';
+    const app = HELLO.replace(
+      'case "/chat":',
+      `case "/flood": ${flood}\n      case "/chat": console.log(${JSON.stringify(acting)} + " done");`,
+    );
+    const log = { maxFileBytes: 65_536, maxFiles: 3, maxTotalBytes: 131_072 };
+    const project = await startFleet({ runtime, app, config: { log, name: `shop${acting}` } });
     for (let turn = 0; turn < 2; turn++) expect((await get(project.port, "/chat")).body).toBe(HELLO_BODY);
     await waitFor("a line of both instances", async () => {
       const { stdout } = await project.cli(["logs"]);
@@ -72,6 +81,29 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
       .filter(Boolean)
       .map((line) => JSON.parse(line).subject);
     expect(subjects).toContain("web.3");
+
+    const env = { ...process.env, PACELINE_RUNTIME: runtime, PACELINE_RUN_DIR: project.runDir };
+    for (const [args, shown] of [
+      [["logs"], String.raw`\x1b]0;theirs\x07\x1b[2J done`],
+      [["logs", "--json"], String.raw`\u001b]0;theirs`],
+      [["status"], String.raw`shop\x1b]0;theirs\x07\x1b[2J`],
+      [["logs", acting], String.raw`no pool or instance named "\u001b]0;theirs`],
+    ] as const) {
+      const screen = Screen.open(PACELINE, [...args], { cwd: project.folder, env, columns: 200 });
+      await screen.exit();
+      expect(screen.output).toContain(shown);
+      for (const text of ["\x1b]0;theirs", "\x1b[2J"]) expect(screen.output).not.toContain(text);
+    }
+
+    expect((await get(project.port, "/flood")).body).toBe(HELLO_BODY);
+    await waitFor("the flood in the log", async () =>
+      (await project.cli(["logs", "-n", "9"])).stdout.includes("a flood 2999"),
+    );
+    const folder = join(project.runDir, "log");
+    const sizes = readdirSync(folder).map((name) => statSync(join(folder, name)).size);
+    expect(sizes).toHaveLength(2);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(log.maxFileBytes);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(log.maxTotalBytes);
   });
 
   test("lines printed and lines counted as lost are the lines written, and none is lost within the bound", async () => {
@@ -209,6 +241,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
       step events paceline events
       step check env TMPDIR=$PWD/disk paceline check
       step other paceline start --run-dir disk/other
+      step json paceline start --detach --json --run-dir disk/json
       step stop paceline stop
       step stopped paceline status
       step left ls disk/run
@@ -231,6 +264,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     // A config is loaded without a folder for temporary files.
     expect(steps.check).toMatch(/^OK: [\s\S]*exit 0\n$/);
     expect(steps.other).toMatch(/disk\/other\/.*cannot be written: ENOSPC[\s\S]*exit 1\n$/);
+    expect(steps.json).toMatch(/^\{\n[\s\S]*"ok": false[\s\S]*"message": ".*ENOSPC[\s\S]*\n\}\nexit 1\n$/);
     expect(steps.stop).toMatch(/exit 0\n$/);
     expect(steps.stopped).toMatch(/the fleet has stopped\nexit 3\n$/);
     expect(steps.left).not.toMatch(/draft|fleet\.json\./);

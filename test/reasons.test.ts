@@ -1,7 +1,8 @@
 /** What is told of a fleet is what is so: why something failed, what it takes, where it listens. */
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { HELLO } from "./support/apps.js";
-import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { Project, RUNTIMES } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
 
 /** Serves where it was told to, and where others reach it too; takes 60 MB more than nothing. */
@@ -12,16 +13,33 @@ const ballast = Buffer.alloc(60e6, 1);
 http.createServer((request, response) => response.end(HOSTNAME + " " + ballast.length)).listen(PORT, HOSTNAME);
 http.createServer(() => {}).listen(0, "0.0.0.0");
 `;
+/** An hour passes at once when there is a file named `later`, as when the clock of the machine is set. */
+const CLOCK = `
+const { existsSync } = require("node:fs");
+const { join } = require("node:path");
+const now = Date.now;
+Date.now = () => now() + (existsSync(join(__dirname, "later")) ? 3600e3 : 0);
+`;
 const FAILS = 'throw new TypeError("no database is configured");\n';
+/** Listens by itself, and is never loaded. */
+const HANGS = `
+import { createServer } from "node:http";
+await new Promise(() => createServer().listen(0, "127.0.0.1"));
+`;
 
 describe.each(RUNTIMES)("what is told on %s", (runtime) => {
-  test("of a command: its own memory, an address that others reach; {bun}; a pool of no instances", async () => {
+  test("of a command: its own memory, an address that others reach; {bun}; a pool of no instances; an uptime by no wall clock", async () => {
     const pools = {
       api: { command: ["{bun}", "./server.mjs", "tcp://{host}:{port}"], routes: ["/api/"] },
       none: { app: "./app.js", instances: 0, routes: ["/none/"] },
       web: { app: "./app.js", instances: 1 },
     };
-    const project = await startFleet({ runtime, app: HELLO, config: { pools }, files: { "server.mjs": OPEN_SERVER } });
+    const files = { "server.mjs": OPEN_SERVER, "clock.cjs": CLOCK };
+    const project = await Project.make({ runtime, app: HELLO, config: { pools }, files });
+    // Bun has no option by which a process of ours takes code of a caller's.
+    const clock = runtime === "node" && { NODE_OPTIONS: `--require ${join(project.folder, "clock.cjs")}` };
+    const env = { ...project.startEnvironment(), ...clock };
+    expect(await project.cli(["start", "--detach"], { env })).toMatchObject({ code: 0 });
     expect((await get(project.port, "/api/")).body).toBe("127.0.0.1 60000000");
     expect((await get(project.port, "/none/")).status).toBe(503);
     const status = await project.statusWhere("the memory of all, and the address", ({ pools: [api] }) => {
@@ -40,6 +58,10 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     expect((await project.cli(["events", "api"])).stdout).toContain(`${told}; let it listen on {socket}`);
     expect((await project.cli(["scale", "none", "1"])).code).toBe(0);
     expect((await get(project.port, "/none/")).status).toBe(200);
+    project.write("later", "");
+    const { uptimeSeconds, pools: later } = await project.status();
+    const uptimes = [uptimeSeconds, ...later.flatMap(({ instances }) => instances.map((each) => each.uptimeSeconds))];
+    for (const seconds of uptimes) expect(seconds).toBeLessThan(1800);
   });
 
   const kinds: [string, Record<string, unknown>, RegExp][] = [
@@ -48,21 +70,25 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     ["a command on Bun", { command: ["{bun}", "fails.mjs"] }, /TypeError: no database is configured/],
     ["a Python application", { wsgi: "fails:app" }, /ValueError: no database is configured/],
   ];
+  const isLate = /was not ready within 1 s \(readyTimeoutMs\); it listens on 127\.0\.0\.1:\d+; killed by SIGKILL/;
   // What runs a command or Python is no matter of ours.
-  test.each(kinds.slice(0, runtime === "bun" ? 4 : 1))(
-    "of %s that fails: the error's own line",
-    async (_, pool, expected) => {
-      const files = {
-        "fails.mjs": FAILS,
-        "fails.py": 'raise ValueError("no database is configured")\n',
-      };
-      const config = { pools: { web: { instances: 1, ...pool } } };
-      const project = await Project.make({ runtime, app: HELLO, config, files });
-      const { code, stderr } = await project.startDetached();
-      expect(code).toBe(1);
-      const reason = /^paceline: (web\.1 .*)$/m.exec(stderr)?.[1] ?? stderr;
-      expect(reason).toMatch(expected);
-      expect(reason).not.toMatch(/(Node\.js|Bun) v/);
-    },
-  );
+  test.each([
+    ...kinds.slice(0, runtime === "bun" ? 4 : 1),
+    ["an app in time", { app: "./hangs.mjs" }, isLate] as const,
+  ])("of %s that fails: the error's own line", async (_, pool, expected) => {
+    const files = {
+      "fails.mjs": FAILS,
+      "hangs.mjs": HANGS,
+      "fails.py": 'raise ValueError("no database is configured")\n',
+    };
+    const isHanging = expected === isLate;
+    const limits = { ...(isHanging && { readyTimeoutMs: 1000 }), restartBudget: { maxFailures: 1 } };
+    const config = { pools: { web: { instances: 1, ...pool } }, ...limits };
+    const project = await Project.make({ runtime, app: HELLO, config, files });
+    const { code, stderr } = await project.startDetached();
+    expect(code).toBe(1);
+    const reason = /^paceline: (web\.1 .*)$/m.exec(stderr)?.[1] ?? stderr;
+    expect(reason).toMatch(expected);
+    expect(reason).not.toMatch(/(Node\.js|Bun) v/);
+  });
 });

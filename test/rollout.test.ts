@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { saying } from "./support/apps.js";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
 
 /** Says its version and streams on /events; of a version that is named so, the third instance dies soon after it is ready. */
 const APP = `
@@ -168,9 +170,16 @@ describe.each(RUNTIMES)("two deploys at once on %s", { timeout: 60_000 }, (runti
     // One that does not wait says so, and another pool is free.
     expect(await project.cli(["restart", "web"])).toMatchObject({ code: 5 });
     expect((await project.cli(["scale", "api", "2"])).code).toBe(0);
+    // As a command without anybody who waits for it.
+    signal((await project.status()).pid, "SIGHUP");
     const [one, two] = await Promise.all([first, second]);
     expect([one.code, two.code, two.said]).toEqual([0, 0, ["v3"]]);
     expect(one.said).not.toContain("v1");
+    const events = await waitFor("the reload of the signal to be told", async () => {
+      const { stdout } = await project.cli(["events"]);
+      return stdout.includes("SIGHUP: ") && stdout;
+    });
+    expect(events).toMatch(/ info +paceline +SIGHUP: web: reload done/);
     expect((await project.ready()).pools[0]?.rollout).toBeNull();
   });
 });

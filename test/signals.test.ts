@@ -57,6 +57,11 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     signal(pid, "SIGTTIN");
     const { pools } = await project.statusWhere("three instances", ({ pools }) => pools[0]?.wanted === 3);
     expect(pools[0]?.generation).toBe(1);
+    // Whichever the runtime has seen first, by now it would have been told of.
+    await project.ready();
+    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.status()).pools[0]?.generation).toBe(2);
+    expect((await project.cli(["events"])).stdout).not.toContain("SIGHUP");
     expect((await get(port)).body).toBe(HELLO_BODY);
   });
 

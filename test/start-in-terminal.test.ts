@@ -69,11 +69,13 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
   });
 
   once("a start that fails is told as plain text, with exit status 1", async () => {
-    const project = await Project.make({ ...options, app: 'throw new Error("no database");\n' });
+    const project = await Project.make({ ...options, app: 'throw new Error("\\x1b]0;theirs\\x07no database");\n' });
     const screen = startInTerminal(project);
     expect(await screen.exit()).toBe(1);
     expect(screen.isRestored()).toBe(true);
     expect(screen.output).toMatch(/does not get ready[\s\S]*no database[\s\S]*nothing was left running/);
+    expect(screen.output).not.toContain("\x1b]0;theirs");
+    expect(screen.output).toContain(String.raw`\x1b]0;theirs\x07no database`);
     await project.nothingLeft();
   });
 

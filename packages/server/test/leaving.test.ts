@@ -80,6 +80,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await supervisor.hears("stats");
     });
 
+    it("a listener that hangs is cut off at the drain's deadline", async () => {
+      const { exited } = await spawn({}, { LISTENER: "hangs" });
+      supervisor.say({ type: "drain", deadlineMs: 300 });
+      supervisor.say({ type: "released" });
+      expect(await exited).toEqual({ code: 0, signal: null });
+      expect(notes()).toEqual(["# beforeDrain", "# SIGTERM begins"]);
+    });
+
     it("a listener that fails is logged", async () => {
       const { exited, output } = await spawn({}, { LISTENER: "fails" });
       drain();

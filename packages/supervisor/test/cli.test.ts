@@ -89,6 +89,22 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
       code: 0,
       stdout: expect.stringMatching(/^OK: .*: 3 instances of app\.mjs on http:\/\/127\.0\.0\.1:8080\n$/),
     });
+    const pools =
+      'pools.web.app = "app.mjs"\n[pools.api]\ncommand = ["sh", "{socket}"]\nmaxInFlight = 1\nroutes = ["/api/"]\n';
+    const whole = await paceline(makeFolder({ "app.mjs": HELLO, "paceline.toml": pools }), "check", "--json");
+    // What is promised without a word in the config.
+    const policy = { hangAfterMs: 30_000, minReadyMs: 1_000, maxSurge: "25%" };
+    expect(JSON.parse(whole.stdout).config.pools).toMatchObject([
+      { name: "web", policy, instances: 4 },
+      { name: "api", policy, requestTimeoutMs: 60_000 },
+    ]);
+    const strangers = { "ecosystem.config.js": "module.exports = {};", "conf.yaml": "", "app.py": "" };
+    const others = makeFolder(strangers);
+    for (const name of Object.keys(strangers)) {
+      const { code, stderr } = await paceline(others, "check", name);
+      const said = /is the configuration of another program|is no app .* and no config|is Python/;
+      expect({ name, code, stderr }).toEqual({ name, code: 2, stderr: expect.stringMatching(said) });
+    }
     const bad = makeFolder({ "paceline.toml": 'app = "no.mjs"\ninstnaces = 3\n' });
     const told = await paceline(bad, "check");
     expect(told.code).toBe(2);

@@ -7,11 +7,12 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:http";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { testOnce } from "../../../test/support/test-once.js";
 import { makeFolder, PACELINE, RUNTIMES, run } from "./support.js";
@@ -249,6 +250,38 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     const start = await paceline(folder, "start", "--detach");
     expect(start).toMatchObject({ code: 1, stderr: expect.stringMatching(/state is open to others .*--run-dir/) });
   });
+
+  once(
+    "nothing is written through a link in a run directory, and a long one has its sockets where nobody could be before",
+    async () => {
+      const folder = makeFolder({ "app.mjs": SAYING("x"), victim: "theirs" });
+      const { start, paceline, ask } = user();
+      const runDir = join(folder, "d".repeat(120));
+      mkdirSync(join(runDir, "log"), { recursive: true, mode: 0o700 });
+      const links = ["supervisor.out", "log/paceline.log"].map((name) => join(runDir, name));
+      for (const link of links) symlinkSync(join(folder, "victim"), link);
+      const args = ["--run-dir", runDir, "app.mjs"];
+      expect(await paceline(folder, "start", "-d", ...args)).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(/supervisor\.out/),
+      });
+      rmSync(links[0] as string);
+      const { pid } = await start(folder, ...args);
+      expect((await paceline(folder, "status", "--run-dir", runDir)).stdout).toMatch(
+        /^log .*cannot be written: ELOOP/m,
+      );
+      expect(readFileSync(join(folder, "victim"), "utf8")).toBe("theirs");
+      const short = dirname(JSON.parse(readFileSync(join(runDir, "fleet.json"), "utf8")).controlSocket);
+      // Its name cannot be known before, so nobody can have taken it.
+      expect(short).toMatch(/^\/tmp\/paceline-\w{6}$/);
+      expect(statSync(short)).toMatchObject({ uid: process.getuid?.(), mode: 0o40700 });
+      expect(await ask(folder)).toBe(pid);
+      chmodSync(short, 0o755);
+      expect(await ask(folder)).toMatch(/^3 /);
+      chmodSync(short, 0o700);
+      expect((await paceline(folder, "stop")).code).toBe(0);
+    },
+  );
 
   once("nothing is left of a check: no file for its answer, and no cache in a HOME that is relative", async () => {
     const config =

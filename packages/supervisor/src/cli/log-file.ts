@@ -21,6 +21,7 @@ import { LOG_FILE, logFileName, logFilesIn } from "./log-files.js";
 /** How often it is looked whether the file is still where it was. */
 const LOOK_EVERY_MS = 1_000;
 const CLOSE_TIMEOUT_MS = 5_000;
+const NEWLINE = 0x0a;
 
 export interface LogFile {
   write(lines: readonly LogLine[]): void;
@@ -87,14 +88,15 @@ class RotatingFiles implements LineTarget {
   }
 
   write(bytes: Buffer, done: (error: NodeJS.ErrnoException | null, written: number) => void): void {
-    let file: { fd: number; size: number };
+    let place: { file: { fd: number; size: number }; length: number };
     try {
-      file = this.fileFor(bytes.length);
+      place = this.placeFor(bytes);
     } catch (error) {
       return done(error as NodeJS.ErrnoException, 0);
     }
+    const { file, length } = place;
     this.isWriting = true;
-    write(file.fd, bytes, 0, bytes.length, null, (error, written = 0) => {
+    write(file.fd, bytes, 0, length, null, (error, written = 0) => {
       this.isWriting = false;
       file.size += written;
       if (this.wantsReopening) this.reopen();
@@ -125,14 +127,28 @@ class RotatingFiles implements LineTarget {
     if (this.file !== undefined && statSync(this.path, { throwIfNoEntry: false })?.ino !== this.file.ino) this.reopen();
   }
 
-  private fileFor(bytes: number): { fd: number; size: number } {
-    let file = this.file ?? this.open();
-    if (file.size > 0 && file.size + bytes > this.limits.maxFileBytes) {
+  /** The file for the first of these lines, and how many of the bytes it takes: the lines that fit; in a new file the first line fits. */
+  private placeFor(bytes: Buffer): { file: { fd: number; size: number }; length: number } {
+    const file = this.file ?? this.open();
+    const length = this.fitting(bytes, file.size);
+    if (length > 0) return { file, length };
+    if (file.size > 0) {
       this.reopen();
       this.rotate();
-      file = this.open();
     }
-    return file;
+    return {
+      file: this.file ?? this.open(),
+      length: this.fitting(bytes, 0) || bytes.indexOf(NEWLINE) + 1 || bytes.length,
+    };
+  }
+
+  private fitting(bytes: Buffer, size: number): number {
+    const room = this.maxFileBytes - size;
+    return bytes.length <= room ? bytes.length : room <= 0 ? 0 : bytes.lastIndexOf(NEWLINE, room - 1) + 1;
+  }
+
+  private get maxFileBytes(): number {
+    return Math.min(this.limits.maxFileBytes, this.limits.maxTotalBytes);
   }
 
   private open() {
@@ -146,14 +162,14 @@ class RotatingFiles implements LineTarget {
 
   /** Each file gets the next number; those beyond the number or the total are removed. */
   private rotate(): void {
-    const { maxFiles, maxFileBytes, maxTotalBytes } = this.limits;
+    const { maxFiles, maxTotalBytes } = this.limits;
     for (const path of logFilesIn(this.folder).reverse()) {
       const number = Number(path.slice(this.path.length + 1));
       if (number + 1 >= maxFiles) rmSync(path, { force: true });
       else renameSync(path, join(this.folder, logFileName(number + 1)));
     }
     // The new file will be as large as it may be.
-    let total = maxFileBytes;
+    let total = this.maxFileBytes;
     for (const path of logFilesIn(this.folder)) {
       total += statSync(path).size;
       if (total > maxTotalBytes) rmSync(path, { force: true });

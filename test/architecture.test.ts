@@ -2,13 +2,27 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { type Import, importsBelow, tableOfCode, tableOfPage } from "./support/architecture.js";
+import { circlesIn, type Import, importsBelow, tableOfCode, tableOfPage } from "./support/architecture.js";
 import { ROOT } from "./support/fleet.js";
 
 const SUPERVISOR = "packages/supervisor/src";
 
 /** The rooms in which the supervisor carries out what its core decides. */
 const ROOMS = ["processes", "channel", "operations", "sockets", "stats", "logs"];
+
+/** Circles that are there still. The list only gets shorter: one that is opened is taken out of it. */
+const KNOWN_CIRCLES = [
+  ["balancer/src/upstream-http1/http1-connection.ts", "balancer/src/upstream-http1/http1-upstream.ts"],
+  [
+    "balancer/src/upstream-lane/lane-upstream.ts",
+    "balancer/src/upstream-lane/stream-table.ts",
+    "balancer/src/upstream-lane/stream.ts",
+  ],
+  ["server/src/app/import-app.ts", "server/src/app/translate.ts"],
+  ["server/src/lane/lane-connection.ts", "server/src/lane/lane-stream.ts"],
+  ["server/src/lane/lane-socket-bun.ts", "server/src/lane/lane-socket-node.ts", "server/src/lane/lane-socket.ts"],
+  ["server/src/lane/responses-bun.ts", "server/src/lane/responses-node.ts", "server/src/lane/responses.ts"],
+];
 
 const isRoom = (to: string) =>
   to === `${SUPERVISOR}/supervisor.js` || ROOMS.some((room) => to.startsWith(`${SUPERVISOR}/${room}/`));
@@ -35,6 +49,20 @@ describe("docs/architecture.md", () => {
 describe("imports", () => {
   test("the scan finds imports", () => {
     expect(importsBelow(SUPERVISOR).length).toBeGreaterThan(20);
+  });
+
+  test("no file imports itself by way of others; types count, since a reader meets them too", () => {
+    const circle = [
+      { from: "a.ts", to: "b.js" },
+      { from: "b.ts", to: "c.js" },
+      { from: "c.ts", to: "b.js" },
+    ];
+    expect(circlesIn(circle)).toEqual([["b.ts", "c.ts"]]);
+    const imports = ["wire", "balancer", "server", "supervisor"].flatMap((name) =>
+      importsBelow(`packages/${name}/src`),
+    );
+    const circles = circlesIn(imports).map((files) => files.map((file) => file.replace("packages/", "")));
+    expect(circles).toEqual(KNOWN_CIRCLES);
   });
 
   test("server and balancer know only wire, and never each other or the supervisor", () => {

@@ -144,3 +144,32 @@ export function importsBelow(folder: string): Import[] {
   }
   return found;
 }
+
+/** The groups of files in which each imports itself in the end, by its others: each group in order, and the groups too. */
+export function circlesIn(imports: readonly Import[]): string[][] {
+  const to = new Map<string, string[]>();
+  for (const { from, to: target } of imports) {
+    const file = target.replace(/\.js$/, ".ts");
+    to.set(from, [...(to.get(from) ?? []), file]);
+  }
+  const reached = new Map([...to.keys()].map((file) => [file, reachedFrom(file, to)]));
+  const groups = new Map<string, string[]>();
+  for (const [file, others] of reached) {
+    if (!others.has(file)) continue;
+    const group = [...others].filter((other) => reached.get(other)?.has(file)).sort();
+    groups.set(group.join(" "), group);
+  }
+  return [...groups.keys()].sort().map((key) => groups.get(key) ?? []);
+}
+
+/** All that a file imports, and what those import; with itself where that leads back. */
+function reachedFrom(file: string, to: ReadonlyMap<string, readonly string[]>): Set<string> {
+  const found = new Set<string>();
+  const open = [...(to.get(file) ?? [])];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (found.has(next) || !to.has(next)) continue;
+    found.add(next);
+    open.push(...(to.get(next) ?? []));
+  }
+  return found;
+}

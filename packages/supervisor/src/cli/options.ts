@@ -1,6 +1,14 @@
-/** The options that several commands share, and how their values are read. */
+/** What commands are made of: how one is registered, the options that several share, and how their values are read. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ScaleChange } from "../control/api.js";
+import type { RuntimeName } from "../core/model.js";
+import type { ExitStatus } from "./exit-status.js";
+
+/** A command's action: gives the exit status. */
+export type Action = (...args: never[]) => Promise<ExitStatus>;
+
+/** Registers one command; `action` wraps what it does, so that errors are told and the exit status is set. */
+export type DefineCommand = (program: Command, action: (run: Action) => (...args: unknown[]) => Promise<void>) => void;
 
 export interface FleetOptions {
   runDir?: string;
@@ -14,6 +22,39 @@ export interface JsonOption {
 export interface TimeoutOption {
   /** In seconds. */
   timeout?: number;
+}
+
+/** Those of `paceline start`, which several files carry out. */
+export interface StartOptions extends TimeoutOption, JsonOption {
+  detach?: boolean;
+  instances?: number | "cpus";
+  listen?: string[];
+  runtime?: RuntimeName;
+  runDir?: string;
+  replace?: boolean;
+  watch?: boolean;
+  /** Reload the fleet when it runs already. */
+  orReload?: boolean;
+  /** A folder of files. */
+  static?: string;
+  /** A FAPWS start script. */
+  fapws?: string;
+  /** What the script is to have in sys.argv. */
+  scriptArgs?: string[];
+  /** Apps of Python, as the config names them. */
+  wsgi?: string;
+  asgi?: string;
+  /** Their interpreter. */
+  python?: string;
+  /** False with --no-dashboard. */
+  dashboard: boolean;
+  logFormat?: "text" | "json" | "none";
+  /** Where to say that the control socket is served; a file descriptor. */
+  notifyFd?: number;
+  /** What the starter has loaded; a file descriptor. */
+  fleetFd?: number;
+  /** Stop when the standard input ends. */
+  stopWithClient?: boolean;
 }
 
 /** Which fleet is meant: for the commands that speak to one that runs. */

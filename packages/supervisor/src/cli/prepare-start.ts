@@ -4,8 +4,8 @@ import { ConfigError } from "../config/problems.js";
 import { type FleetIdentity, identityOf, writtenCwd } from "../run-dir/identity.js";
 import { runDirOf } from "../run-dir/place.js";
 import { findRuntimes, type Runtimes } from "../runtime/runtimes.js";
-import type { StartOptions } from "./commands/start.js";
 import { readHandover } from "./handover.js";
+import type { StartOptions } from "./options.js";
 
 export interface PreparedStart {
   fleet: LoadedFleet;

@@ -3,15 +3,10 @@ import { Command, CommanderError } from "commander";
 import { PacelineError } from "../errors.js";
 import "../hangup.js";
 import { commands } from "./commands/index.js";
-import { EXIT, type ExitStatus } from "./exit-status.js";
+import { EXIT } from "./exit-status.js";
+import type { Action } from "./options.js";
 import { printForeign, reportError, surviveClosedOutput } from "./output.js";
 import { version } from "./version.js";
-
-/** A command's action: gives the exit status. */
-export type Action = (...args: never[]) => Promise<ExitStatus>;
-
-/** Registers one command; `action` wraps what it does, so that errors are told and the exit status is set. */
-export type DefineCommand = (program: Command, action: (run: Action) => (...args: unknown[]) => Promise<void>) => void;
 
 /** Runs the command line `args` (without runtime and script) and sets the exit status of this process. */
 export async function run(args: string[]): Promise<void> {

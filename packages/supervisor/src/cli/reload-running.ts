@@ -5,9 +5,9 @@ import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
-import type { StartOptions } from "./commands/start.js";
 import type { ExitStatus } from "./exit-status.js";
 import { operate } from "./operate.js";
+import type { StartOptions } from "./options.js";
 import { milliseconds } from "./options.js";
 import { prepareStart } from "./prepare-start.js";
 

@@ -2,9 +2,9 @@
 import type { OperationResult } from "../control/api.js";
 import { PacelineError } from "../errors.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
-import type { StartOptions } from "./commands/start.js";
 import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";
+import type { StartOptions } from "./options.js";
 import { milliseconds } from "./options.js";
 import { print, printError, printForeign, printJson, printResult, reportFailure } from "./output.js";
 import { prepareStart } from "./prepare-start.js";

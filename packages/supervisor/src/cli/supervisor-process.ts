@@ -9,8 +9,8 @@ import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { inheritable, ownRuntimeCommand } from "../runtime/runtime-command.js";
-import type { StartOptions } from "./commands/start.js";
 import { writeHandover } from "./handover.js";
+import type { StartOptions } from "./options.js";
 import type { Failure } from "./output.js";
 
 /** Said on the notice pipe when the control socket is served. */

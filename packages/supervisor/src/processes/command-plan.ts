@@ -5,7 +5,6 @@ import type { HealthConfig, PoolConfig } from "../core/model.js";
 import { fillPlaceholders } from "../core/placeholders.js";
 import { fleetTag } from "../run-dir/fleet-tag.js";
 import type { RunDirPaths } from "../run-dir/run-dir-paths.js";
-import type { SpawnSettings } from "./spawn-plan.js";
 
 /** The part of a CommandSpec that the kind `command` made, its placeholders not yet filled. */
 type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs" | keyof HealthConfig> & {
@@ -35,7 +34,7 @@ export function planCommand(
   { runs, policy, health, cwd }: PoolConfig,
   { id, name, socket }: { id: string; name: string; socket: string },
   environment: Record<string, string>,
-  { takePort, runtimes, runDir }: Pick<SpawnSettings, "takePort" | "runtimes" | "runDir">,
+  { takePort, runtimes, runDir }: { takePort(): number; runtimes: { bun?: string }; runDir: RunDirPaths },
 ): CommandPlan {
   const { isOnSocket, hasPort, args, env, ...rest } = runs.command as CommandSource;
   const port = hasPort ? takePort() : undefined;

@@ -3,7 +3,7 @@ import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { closeSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { arch, platform } from "node:os";
-import type { BoundSocket } from "./listening-sockets.js";
+import type { BoundSocket } from "./bind-node.js";
 
 const linux = platform() === "linux";
 const AF_UNIX = 1;

@@ -1,6 +1,15 @@
 /** Binds without listening on Node, by the function that node:net itself uses for it. */
 import net from "node:net";
-import type { BoundSocket } from "./listening-sockets.js";
+
+/** A descriptor that is bound and not listening. */
+export interface BoundSocket {
+  fd: number;
+  /** The real port, where it is a TCP one. */
+  port: number;
+  /** Nobody can connect any more, whichever processes have the descriptor; nothing happens where the runtime cannot do it. */
+  shutDown(): void;
+  close(): void;
+}
 
 /** A flag of libuv. */
 const UV_TCP_IPV6ONLY = 1;

@@ -12,16 +12,6 @@ import { tcpPortHolder, unixSocketHolder } from "./port-holder.js";
 
 const OWNER_ONLY = 0o600;
 
-/** A descriptor that is bound and not listening. */
-export interface BoundSocket {
-  fd: number;
-  /** The real port, where it is a TCP one. */
-  port: number;
-  /** Nobody can connect any more, whichever processes have the descriptor; nothing happens where the runtime cannot do it. */
-  shutDown(): void;
-  close(): void;
-}
-
 export interface ListeningSocket {
   readonly fd: number;
   /** Such as `http://127.0.0.1:8080` or `unix:/run/shop.sock`, with the real port where 0 was asked for. */

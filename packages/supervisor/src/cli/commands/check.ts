@@ -1,8 +1,14 @@
 /** `paceline check`: tells everything that is wrong with a configuration, and whether its apps load, without starting anything. */
 import { EXIT } from "../exit-status.js";
-import { type JsonOption, milliseconds, type TimeoutOption, withJson, withTimeout } from "../options.js";
+import {
+  type DefineCommand,
+  type JsonOption,
+  milliseconds,
+  type TimeoutOption,
+  withJson,
+  withTimeout,
+} from "../options.js";
 import { print, printJson, reportFailure } from "../output.js";
-import type { DefineCommand } from "../program.js";
 
 export const check: DefineCommand = (program, action) => {
   const command = program

@@ -1,8 +1,7 @@
 /** `paceline events`: what happened to the fleet. */
 import type { FleetEvent } from "../../control/api.js";
 import type { FollowOptions } from "../follow.js";
-import { parseCount, withFleet, withJson, withTimeout } from "../options.js";
-import type { DefineCommand } from "../program.js";
+import { type DefineCommand, parseCount, withFleet, withJson, withTimeout } from "../options.js";
 
 export const events: DefineCommand = (program, action) => {
   const command = program

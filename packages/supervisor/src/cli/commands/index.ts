@@ -1,5 +1,6 @@
 /** The registry of commands, in the order in which help shows them. */
-import type { DefineCommand } from "../program.js";
+
+import type { DefineCommand } from "../options.js";
 import { check } from "./check.js";
 import { events } from "./events.js";
 import { logs } from "./logs.js";

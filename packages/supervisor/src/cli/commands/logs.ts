@@ -1,8 +1,7 @@
 /** `paceline logs`: what the instances wrote and what happened to them. */
 import type { LogLine } from "../../control/api.js";
 import type { FollowOptions } from "../follow.js";
-import { parseCount, withFleet, withJson, withTimeout } from "../options.js";
-import type { DefineCommand } from "../program.js";
+import { type DefineCommand, parseCount, withFleet, withJson, withTimeout } from "../options.js";
 
 export const logs: DefineCommand = (program, action) => {
   const command = program

@@ -1,7 +1,6 @@
 /** `paceline reload`: new config, env files and code, one instance after the other, without losing a request. */
 import type { OperateOptions } from "../operate.js";
-import { withFleet, withJson, withTimeout } from "../options.js";
-import type { DefineCommand } from "../program.js";
+import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";
 
 export const reload: DefineCommand = (program, action) => {
   const command = program

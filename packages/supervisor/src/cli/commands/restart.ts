@@ -1,7 +1,6 @@
 /** `paceline restart`: replaces processes with new ones of the same configuration. */
 import type { OperateOptions } from "../operate.js";
-import { withFleet, withJson, withTimeout } from "../options.js";
-import type { DefineCommand } from "../program.js";
+import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";
 
 export const restart: DefineCommand = (program, action) => {
   const command = program

@@ -2,8 +2,7 @@
 
 import type { ScaleChange } from "../../control/api.js";
 import type { OperateOptions } from "../operate.js";
-import { parseChange, withFleet, withJson, withTimeout } from "../options.js";
-import type { DefineCommand } from "../program.js";
+import { type DefineCommand, parseChange, withFleet, withJson, withTimeout } from "../options.js";
 
 export const scale: DefineCommand = (program, action) => {
   const command = program

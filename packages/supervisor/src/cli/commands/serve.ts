@@ -6,8 +6,8 @@ import type { RuntimeName } from "../../core/model.js";
 import { ignoresHangup } from "../../hangup.js";
 import { runtimeCommand } from "../../runtime/runtime-command.js";
 import { EXIT, type ExitStatus } from "../exit-status.js";
+import type { DefineCommand } from "../options.js";
 import { printError } from "../output.js";
-import type { DefineCommand } from "../program.js";
 
 const RELAYED: NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 

@@ -1,50 +1,16 @@
 /** `paceline start`: a fleet with the dashboard in a terminal, in the foreground, or in a session of its own. */
 import { Option } from "commander";
-import type { RuntimeName } from "../../core/model.js";
 import { PacelineError } from "../../errors.js";
 import type { ExitStatus } from "../exit-status.js";
 import {
   collect,
-  type JsonOption,
+  type DefineCommand,
   parseCount,
   parseInstances,
-  type TimeoutOption,
+  type StartOptions,
   withJson,
   withTimeout,
 } from "../options.js";
-import type { DefineCommand } from "../program.js";
-
-export interface StartOptions extends TimeoutOption, JsonOption {
-  detach?: boolean;
-  instances?: number | "cpus";
-  listen?: string[];
-  runtime?: RuntimeName;
-  runDir?: string;
-  replace?: boolean;
-  watch?: boolean;
-  /** Reload the fleet when it runs already. */
-  orReload?: boolean;
-  /** A folder of files. */
-  static?: string;
-  /** A FAPWS start script. */
-  fapws?: string;
-  /** What the script is to have in sys.argv. */
-  scriptArgs?: string[];
-  /** Apps of Python, as the config names them. */
-  wsgi?: string;
-  asgi?: string;
-  /** Their interpreter. */
-  python?: string;
-  /** False with --no-dashboard. */
-  dashboard: boolean;
-  logFormat?: "text" | "json" | "none";
-  /** Where to say that the control socket is served; a file descriptor. */
-  notifyFd?: number;
-  /** What the starter has loaded; a file descriptor. */
-  fleetFd?: number;
-  /** Stop when the standard input ends. */
-  stopWithClient?: boolean;
-}
 
 export const start: DefineCommand = (program, action) => {
   const command = program

@@ -2,6 +2,7 @@
 import type { Status } from "../../control/api.js";
 import { EXIT } from "../exit-status.js";
 import {
+  type DefineCommand,
   type FleetOptions,
   type JsonOption,
   milliseconds,
@@ -11,7 +12,6 @@ import {
   withTimeout,
 } from "../options.js";
 import { printJson, printStyled } from "../output.js";
-import type { DefineCommand } from "../program.js";
 
 export const status: DefineCommand = (program, action) => {
   const command = program

@@ -2,9 +2,8 @@
 import { EXIT, type ExitStatus } from "../exit-status.js";
 import type { FoundFleet } from "../find-fleet.js";
 import type { OperateOptions } from "../operate.js";
-import { milliseconds, withFleet, withJson, withTimeout } from "../options.js";
+import { type DefineCommand, milliseconds, withFleet, withJson, withTimeout } from "../options.js";
 import { printResult } from "../output.js";
-import type { DefineCommand } from "../program.js";
 
 export const stop: DefineCommand = (program, action) => {
   const command = program

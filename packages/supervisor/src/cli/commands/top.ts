@@ -1,9 +1,8 @@
 /** `paceline top`: the dashboard on a fleet that runs. */
 import { constants } from "node:os";
 import { EXIT, type ExitStatus } from "../exit-status.js";
-import { type FleetOptions, type JsonOption, withFleet } from "../options.js";
+import { type DefineCommand, type FleetOptions, type JsonOption, withFleet } from "../options.js";
 import { print, printError, wantsColour } from "../output.js";
-import type { DefineCommand } from "../program.js";
 
 interface TopOptions extends FleetOptions, JsonOption {
   plain?: boolean;

@@ -1,4 +1,4 @@
-/** Counts how long an instance has said nothing to what it was asked, in ticks; see "Silence" in docs/lane.md. Pure. */
+/** Counts how long an instance has said nothing to what it was asked, in ticks; see "Stalls" in docs/lane.md. Pure. */
 
 /** A lane on which nothing moved for so many ticks, with requests under way, is asked whether it is there. */
 const PING_AFTER_TICKS = 6;

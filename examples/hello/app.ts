@@ -1,4 +1,4 @@
-// The smallest app: every request gets the same answer.
+// The smallest app: every request gets the same response.
 export default {
   fetch() {
     return new Response("Hello World!\n");

@@ -139,7 +139,7 @@ export const balancerLimitFields = {
   ),
   minBodyBytesPerSecond: bytes(
     250,
-    "The lowest rate of a body to an instance with limited concurrency. The client has `bodyTimeoutMs`, and one more second for each time that many bytes arrive; then 408. `0`: any rate.",
+    "The lowest rate of a body to an instance with limited concurrency. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then 408. `0`: any rate.",
     { min: 0, max: 1 << 30 },
   ),
   keepAliveTimeoutMs: milliseconds(
@@ -156,7 +156,7 @@ export const balancerLimitFields = {
   ),
   sendTimeoutMs: milliseconds(
     60_000,
-    "How long a client may acknowledge no byte of the pending response; then the connection is reset. The kernel acknowledges in steps, so a client with large buffers gets up to three times as long (four times on a unix socket if the balancer runs on Node). With the default, a client that reads 1,000 bytes a second is never cut.",
+    "How long a client may leave a response unread, judged by what its kernel acknowledges; then the connection is reset. The kernel acknowledges in steps, so a client with large buffers gets up to three times as long (four times on a unix socket if the balancer runs on Node). With the default, a client that reads 1,000 bytes a second is never cut.",
   ),
   tunnelIdleTimeoutMs: milliseconds(
     3_600_000,

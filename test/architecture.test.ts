@@ -75,6 +75,19 @@ describe("imports", () => {
     }
   });
 
+  test("what apps import of the server meets the server in shared/ alone", () => {
+    const room = (name: string) => `packages/server/src/${name}/`;
+    const isOutside =
+      (...rooms: string[]) =>
+      (to: string) =>
+        to.startsWith("packages/") && !rooms.some((name) => to.startsWith(room(name)));
+    expect(breaking(importsBelow(room("api")), isOutside("api", "shared"))).toEqual([]);
+    expect(breaking(importsBelow(room("shared")), isOutside("shared"))).toEqual([]);
+    const server = ["process", "app", "http1", "lane", "kinds"];
+    const imports = server.flatMap((name) => importsBelow(room(name)));
+    expect(breaking(imports, isOutside("shared", ...server))).toEqual([]);
+  });
+
   test("core imports nothing from outside itself", () => {
     const outside = (to: string) => !to.startsWith(`${SUPERVISOR}/core/`);
     expect(breaking(importsBelow(`${SUPERVISOR}/core`), outside)).toEqual([]);

@@ -12,7 +12,7 @@ const JOBS = 40;
 const JOBS_OF_AN_APP = `
 import { appendFileSync, existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { defer } from ${JSON.stringify(join(ROOT, "packages/server/dist/api/index.js"))};
+import { defer } from ${JSON.stringify(join(ROOT, "packages/server/dist/index.js"))};
 const file = (name) => new URL(name, import.meta.url);
 async function write(what) {
   while (!existsSync(file("gate"))) await sleep(5);

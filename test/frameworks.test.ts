@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { recognise } from "../packages/server/dist/api/index.js";
+import { recognise } from "../packages/server/dist/index.js";
 import { ROOT } from "./support/fleet.js";
 
 const examples = createRequire(join(ROOT, "examples/package.json"));

@@ -1,5 +1,5 @@
 /** The app of the slow readers: one body of 60 MB, held as a string, as bytes, in a file, and made block by block. */
-import { serveStatic } from "../../packages/server/dist/api/index.js";
+import { serveStatic } from "../../packages/server/dist/index.js";
 
 const BYTES = 60_000_000;
 const BLOCK = new Uint8Array(60_000).fill(120);

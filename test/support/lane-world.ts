@@ -14,8 +14,8 @@ import { FORWARDED, requestHead } from "../../packages/balancer/test/support/lan
 import { LaneConnection, type LaneServices, loadStreams } from "../../packages/server/src/lane/lane-connection.js";
 import { STREAM_WINDOW_BYTES } from "../../packages/server/src/lane/protocol.js";
 import type { AnswerReader } from "../../packages/server/src/lane/responses.js";
-import { DEFAULT_LIMITS } from "../../packages/server/src/process/limits.js";
 import { RequestCounter } from "../../packages/server/src/process/request-counter.js";
+import { DEFAULT_LIMITS } from "../../packages/server/src/shared/limits.js";
 import { FakeLaneSocket } from "../../packages/server/test/support/fake-lane-socket.js";
 
 /** How an app answers: at once as text or bytes, block by block, with a body that fails, or not at all. */

@@ -1,7 +1,7 @@
 /** The app of the soak of bounds: quick, late, large and endless responses, bodies that are not read, and a lane that goes wrong. */
 
-import { defer } from "../../../packages/server/dist/api/index.js";
 import { acceptWebSocket } from "../../../packages/server/dist/api/websocket/index.js";
+import { defer } from "../../../packages/server/dist/index.js";
 import { takeLanes, wrong } from "./wrong-lane.js";
 
 // Before the server listens.

@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /** The program of one server: an instance under a supervisor, or alone on a port. */
 import { BUN_ONE_READER, LinkError, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
-import { ServerError } from "./api/errors.js";
 import { hintOnListening } from "./app/listening-hint.js";
 import { runSupervised } from "./process/supervised.js";
+import { ServerError } from "./shared/errors.js";
 
 /** What the command line names is not there, or is nothing that can be served. */
 const MISTAKES: ReadonlySet<ServerError["code"]> = new Set([
@@ -23,13 +23,13 @@ async function main(): Promise<void> {
     return;
   }
   delete process.env[BUN_ONE_READER];
-  const { parseArguments, USAGE } = await import("./process/arguments.js");
+  const { parseArguments, USAGE } = await import("./arguments.js");
   const options = parseArguments(process.argv.slice(2));
   if (options === "help") {
     process.stdout.write(USAGE);
     return;
   }
-  const { runStandalone } = await import("./process/standalone.js");
+  const { runStandalone } = await import("./standalone.js");
   await runStandalone(options);
 }
 

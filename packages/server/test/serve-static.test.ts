@@ -1,7 +1,7 @@
 /** Files from within an app: `serveStatic` as a fetch handler and as a Node handler, alone and behind a balancer. */
 import { readdirSync, readlinkSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { serveStatic } from "../src/api/index.js";
+import { serveStatic } from "../src/index.js";
 import { ask, eventually, fixture, Program, type RuntimeName, type Target } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 import { BIG_BYTES, makeSite, settled } from "./static-harness.js";

@@ -1,7 +1,7 @@
 /** Deferred jobs run in their order, one at a time, and only when a turn of the event loop brought no request and no answer. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { DEFAULT_LIMITS } from "../process/limits.js";
-import type { BackgroundWork } from "./background-work.js";
+import type { BackgroundWork } from "../shared/bridge.js";
+import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { DeferredJobs, defer } from "./defer.js";
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));

@@ -1,10 +1,10 @@
 /** Puts work off until the server is idle: one job at a time, first in, first out. */
 import type { AsyncResource } from "node:async_hooks";
 import type { DeferredStats } from "@paceline/wire";
-import { DEFAULT_LIMITS } from "../process/limits.js";
-import { type BackgroundWork, backgroundWork, type DeferredWork } from "./background-work.js";
+import { type BackgroundWork, backgroundWork, type DeferredWork } from "../shared/bridge.js";
+import { ServerError } from "../shared/errors.js";
+import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { type DeferredJob, DeferredQueue, type JobFunction } from "./deferred-queue.js";
-import { ServerError } from "./errors.js";
 import { type Look, nextStep, QUIET_MS, type Step } from "./idleness.js";
 import { countNames, nameOf } from "./work-names.js";
 

@@ -1,7 +1,7 @@
 /** The arguments with which one function is queued, so that an equal one is found without looking at each of them. */
 import { isDeepStrictEqual } from "node:util";
+import { Fifo } from "../shared/fifo.js";
 import { argumentDigest } from "./argument-digest.js";
-import { Fifo } from "./fifo.js";
 
 /** Stands for -0, which a Map takes for 0 and `isDeepStrictEqual` does not. */
 const NEGATIVE_ZERO = Symbol("-0");

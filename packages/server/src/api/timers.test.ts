@@ -1,6 +1,6 @@
 /** Timers run again and again, never twice at once, whatever becomes of a run, until they are stopped or the server drains. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { backgroundWork, leaveWork, unfinishedWork } from "./background-work.js";
+import { backgroundWork, leaveWork, unfinishedWork } from "../shared/bridge.js";
 import { after, every } from "./timers.js";
 
 beforeEach(() => void vi.useFakeTimers());

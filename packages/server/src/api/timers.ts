@@ -1,6 +1,6 @@
 /** Work at intervals, and after a delay. */
-import { backgroundWork, type TimerWork, type WaitingTimer } from "./background-work.js";
-import { ServerError } from "./errors.js";
+import { backgroundWork, type TimerWork, type WaitingTimer } from "../shared/bridge.js";
+import { ServerError } from "../shared/errors.js";
 import { countNames, nameOf } from "./work-names.js";
 
 /** A timer set for longer fires at once. */

@@ -1,5 +1,5 @@
 /** Tells by its shape what an export that is not a plain fetch object is: a framework's app, a server, or a bare function. */
-import type { App, AppStyle, NodeApp, NodeHandler } from "./app.js";
+import type { App, AppStyle, NodeApp, NodeHandler } from "../shared/app.js";
 import { styleOfFunction } from "./function-style.js";
 
 /** An app, or what is wrong with the export, to be read after the module's path. */

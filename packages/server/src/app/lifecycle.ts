@@ -1,7 +1,7 @@
 /** Runs what an app does before its first request and after its last one. */
 
-import { ServerError } from "../api/errors.js";
-import type { App, AppLifecycle } from "./app.js";
+import type { App, AppLifecycle } from "../shared/app.js";
+import { ServerError } from "../shared/errors.js";
 import { hintOnListening } from "./listening-hint.js";
 
 /** What stop() gets at least, when the requests used up the deadline: an app that has something to save can still do it. */

@@ -1,5 +1,5 @@
 /** Loads what a pool runs, and ends: how `paceline check` finds out whether that can be done. */
-import { ServerError } from "../api/errors.js";
+import { ServerError } from "../shared/errors.js";
 import { loadRuns, type Runs } from "./workload.js";
 
 try {

@@ -1,8 +1,8 @@
 /** Loads an app module, JavaScript or TypeScript, on either runtime. */
 
-import { ServerError } from "../api/errors.js";
 import { errorLine } from "../process/error-line.js";
-import type { App, AppStyle, FetchApp } from "./app.js";
+import type { App, AppStyle, FetchApp } from "../shared/app.js";
+import { ServerError } from "../shared/errors.js";
 import { importModule } from "./import-app.js";
 import { hintOnListening } from "./listening-hint.js";
 import { unusableAddon, watchNativeAddons } from "./native-addons.js";

@@ -1,7 +1,7 @@
 /** What a server can run: each kind of it by the key that names it. */
 import type { ChildSpec } from "@paceline/wire";
-import { ServerError } from "../api/errors.js";
-import type { App } from "./app.js";
+import type { App } from "../shared/app.js";
+import { ServerError } from "../shared/errors.js";
 import { loadApp } from "./load.js";
 
 /** Exactly one of them is given. */

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
-import { DEFAULT_LIMITS } from "../process/limits.js";
+import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { limitBody } from "./body-limit.js";
 
 const CHUNKS = 20_000;

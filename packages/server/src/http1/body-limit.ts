@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { SocketAcknowledgements } from "@paceline/wire";
-import type { ServerLimits } from "../process/limits.js";
+import type { ServerLimits } from "../shared/limits.js";
 import type { BodyWaits } from "./body-waits.js";
 import { beginPieces, countPiece, endPieces } from "./piece-turns.js";
 import { answerPlainly } from "./plain-response.js";

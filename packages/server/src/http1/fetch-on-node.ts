@@ -1,11 +1,11 @@
 /** Lets a fetch handler answer node:http requests. */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { REASONS } from "@paceline/wire/reasons";
-import type { FetchHandler, NodeHandler } from "../app/app.js";
 import { lentFileOf } from "../kinds/static/lent-file.js";
-import { isTurnOver, nextTurn } from "../process/block-turns.js";
 import type { RequestCounter } from "../process/request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/request-info.js";
+import type { FetchHandler, NodeHandler } from "../shared/app.js";
+import { isTurnOver, nextTurn } from "../shared/turn-share.js";
 
 /** A Node handler that calls a fetch handler and writes its Response. Its promise rejects when either fails. */
 export function fetchAsNodeHandler(

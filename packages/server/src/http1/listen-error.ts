@@ -1,5 +1,5 @@
 /** Says in one line why an address cannot be listened on. */
-import { ServerError } from "../api/errors.js";
+import { ServerError } from "../shared/errors.js";
 import { describeAddress, type ServeAddress } from "./running-server.js";
 
 /** The ServerError for what a runtime threw when it was to listen. */

@@ -1,8 +1,8 @@
 /** The seam between the server and the runtime it runs on. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { App, FetchHandler } from "../app/app.js";
-import type { ServerLimits } from "../process/limits.js";
 import type { ServerStats } from "../process/request-counter.js";
+import type { App, FetchHandler } from "../shared/app.js";
+import type { ServerLimits } from "../shared/limits.js";
 
 /** Where a server listens. Port 0 takes any free one. */
 export type ServeAddress = { kind: "tcp"; host: string; port: number } | { kind: "unix"; path: string };

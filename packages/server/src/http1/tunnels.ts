@@ -1,7 +1,7 @@
 /** The connections of node:http that an app has taken over with an upgrade: in flight until they are closed. */
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import type { NodeUpgradeHandler } from "../app/app.js";
+import type { NodeUpgradeHandler } from "../shared/app.js";
 
 export class Tunnels {
   private readonly sockets = new Set<Duplex>();

@@ -1,6 +1,6 @@
 /** A lane whose balancer asks and does not read. */
 import { expect, it } from "vitest";
-import { DEFAULT_LIMITS } from "../process/limits.js";
+import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { LaneConnection } from "./lane-connection.js";
 import type { LaneSocket } from "./lane-socket.js";
 

@@ -1,8 +1,9 @@
 /** One lane, on the instance's side: takes the balancer's frames apart, begins requests, and writes what each turn produced in one call. */
-import type { FetchHandler } from "../app/app.js";
+
 import { LONG_TURN_MS } from "../http1/running-server.js";
-import type { ServerLimits } from "../process/limits.js";
 import type { RequestCounter } from "../process/request-counter.js";
+import type { FetchHandler } from "../shared/app.js";
+import type { ServerLimits } from "../shared/limits.js";
 import { FrameDecoder, type FrameSink, readUint32 } from "./frame-decoder.js";
 import { LaneOutput } from "./lane-output.js";
 import type { LaneSocket, LaneSocketOwner } from "./lane-socket.js";

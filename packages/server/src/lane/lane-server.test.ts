@@ -4,7 +4,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { DEFAULT_LIMITS } from "../process/limits.js";
+import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { loadStreams } from "./lane-connection.js";
 import { serveLanes } from "./lane-server.js";
 import type { AnswerReader } from "./responses.js";

@@ -1,9 +1,9 @@
 /** Serves over lanes: a fetch app's requests, or control alone beside the HTTP/1.1 of a Node handler. The balancers are the only clients. */
 import { workMarkPath } from "@paceline/wire";
-import type { FetchHandler } from "../app/app.js";
 import { listenError } from "../http1/listen-error.js";
 import type { RunningServer, RuntimeOptions } from "../http1/running-server.js";
 import { RequestCounter } from "../process/request-counter.js";
+import type { FetchHandler } from "../shared/app.js";
 import { LaneConnection, type LaneServices, loadStreams, type RequestServices } from "./lane-connection.js";
 import { LaneNumbers } from "./lane-numbers.js";
 import { type LaneListener, listenForLanes } from "./lane-socket.js";

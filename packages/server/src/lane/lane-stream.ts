@@ -1,15 +1,16 @@
 /** One request over the lane and its answer, on the instance's side. */
 import { REASONS } from "@paceline/wire/reasons";
-import type { RequestInfo, Upgrade } from "../app/app.js";
 import { type LentFile, lentFileOf } from "../kinds/static/lent-file.js";
 import { ForwardedInfo, type RequestSource as InfoSource } from "../process/request-info.js";
+import type { RequestInfo, Upgrade } from "../shared/app.js";
+import { type BlockSource, blocksOf } from "../shared/blocks.js";
 import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
 import type { LaneConnection, RequestServices } from "./lane-connection.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
 import { FrameType, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { RequestBody } from "./request-body.js";
 import type { LaneRequestHead } from "./request-head.js";
-import { type BlockSource, blocksOf, writeBlocks } from "./response-body.js";
+import { writeBlocks } from "./response-body.js";
 import { checkFields, sendableReason } from "./response-checks.js";
 import { type AnswerHead, putHead, putInterim, putText } from "./response-frames.js";
 import { makeUpgrade, type TunnelStream, UpgradeAnswer } from "./upgrade.js";

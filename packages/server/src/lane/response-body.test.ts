@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { blocksOf, writeBlocks } from "./response-body.js";
+import { blocksOf } from "../shared/blocks.js";
+import { writeBlocks } from "./response-body.js";
 
 it.each([1, 20])(
   "leaves the others a turn though the next block of each of %i bodies is always ready",

@@ -1,5 +1,5 @@
 /** An upgrade over the lane: the stream of a request becomes a tunnel of bytes, both ways. */
-import type { Upgrade } from "../app/app.js";
+import type { Upgrade } from "../shared/app.js";
 import { fieldLinesOf } from "./field-lines.js";
 
 /** Stands for 101 Switching Protocols, which no Response can be. */

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { LANE_NUMBER, LaneBench, turnEnd } from "../../test/support/lane-bench.js";
 import { type FrameVector, VECTORS, vector } from "../../test/support/lane-vectors.js";
-import type { FetchHandler } from "../app/app.js";
+import type { FetchHandler } from "../shared/app.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder, readUint32 } from "./frame-decoder.js";
 import { loadStreams } from "./lane-connection.js";

@@ -1,6 +1,7 @@
 /** Ends a server without losing what is in flight, within a deadline. */
-import { leaveWork, unfinishedWork } from "../api/background-work.js";
+
 import type { RunningServer } from "../http1/running-server.js";
+import { leaveWork, unfinishedWork } from "../shared/bridge.js";
 
 /** How often a draining server looks whether all has left; Bun tells it no other way. */
 const LOOK_EVERY_MS = 10;

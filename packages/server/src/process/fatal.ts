@@ -1,6 +1,7 @@
 /** Ends the process when the app has an error that nobody caught. */
-import { logLostWork } from "../api/background-work.js";
+
 import { hintOnListening } from "../app/listening-hint.js";
+import { logLostWork } from "../shared/bridge.js";
 import { errorLine } from "./error-line.js";
 
 type Kind = "uncaughtException" | "unhandledRejection";

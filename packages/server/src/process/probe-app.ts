@@ -1,7 +1,7 @@
 /** Calls a fetch app for the supervisor, to see whether it is well; loaded where a pool has a readyPath or a healthPath. */
 import { problemOfStatus } from "@paceline/wire";
-import type { FetchHandler } from "../app/app.js";
 import { lentFileOf } from "../kinds/static/lent-file.js";
+import type { FetchHandler } from "../shared/app.js";
 import { errorLine } from "./error-line.js";
 import { ConnectionInfo } from "./request-info.js";
 

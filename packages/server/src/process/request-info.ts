@@ -1,8 +1,7 @@
 /** Where the facts in RequestInfo come from: the balancer's fields behind one, the connection without. */
 
-import { drainSignal } from "../api/draining.js";
-import { HAS_ENDED } from "../api/response-end.js";
-import type { RequestInfo } from "../app/app.js";
+import type { RequestInfo } from "../shared/app.js";
+import { drainSignal, HAS_ENDED } from "../shared/bridge.js";
 
 /** What a runtime can tell of one request. */
 export interface RequestSource {

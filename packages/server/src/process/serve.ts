@@ -1,9 +1,10 @@
 /** Starts a server for an app on the runtime it runs on. */
-import type { App } from "../app/app.js";
+
 import type { RequestLog, RunningServer, RuntimeOptions, ServeAddress } from "../http1/running-server.js";
 import { serveLanes, withControlLane } from "../lane/lane-server.js";
 import type { AnswerReader } from "../lane/responses.js";
-import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
+import type { App } from "../shared/app.js";
+import { DEFAULT_LIMITS, type ServerLimits } from "../shared/limits.js";
 import { clearStaleSocket } from "./unix-socket.js";
 
 export interface ServeOptions {

@@ -11,13 +11,12 @@ import {
   SPAWN_MARK,
   type UpstreamProtocol,
 } from "@paceline/wire";
-import { backgroundWork, logLostWork } from "../api/background-work.js";
-import { announceDrain } from "../api/draining.js";
-import { ServerError } from "../api/errors.js";
-import type { App } from "../app/app.js";
 import { loadRuns } from "../app/workload.js";
 import type { RunningServer } from "../http1/running-server.js";
 import { prepareAnswers } from "../lane/responses.js";
+import type { App } from "../shared/app.js";
+import { announceDrain, backgroundWork, logLostWork } from "../shared/bridge.js";
+import { ServerError } from "../shared/errors.js";
 import { Drain } from "./drain.js";
 import { exitOnUncaught } from "./fatal.js";
 import { serve } from "./serve.js";

@@ -1,5 +1,5 @@
 /** Makes way for a unix socket, and keeps it to its owner. */
-import { ServerError } from "../api/errors.js";
+import { ServerError } from "../shared/errors.js";
 
 /**
  * Removes a socket file that nobody listens on any more.

@@ -1,10 +1,11 @@
 /** The instance's end of a lane on a fake socket, with an app behind it. */
-import type { FetchHandler } from "../../src/app/app.js";
+
 import { LaneConnection, loadStreams } from "../../src/lane/lane-connection.js";
 import type { AnswerReader } from "../../src/lane/responses.js";
 import type { WorkMark } from "../../src/lane/scoreboard.js";
-import { DEFAULT_LIMITS } from "../../src/process/limits.js";
 import { RequestCounter } from "../../src/process/request-counter.js";
+import type { FetchHandler } from "../../src/shared/app.js";
+import { DEFAULT_LIMITS } from "../../src/shared/limits.js";
 import { FakeLaneSocket } from "./fake-lane-socket.js";
 
 /** What the instance calls the lane. */

@@ -1,10 +1,11 @@
 /** An access log, as lines or as JSON: one entry for each request, written when its answer has left. */
+
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { FetchHandler, RequestInfo } from "../../app/app.js";
+import type { FetchHandler, RequestInfo } from "../../shared/app.js";
+import { rememberBodies } from "../../shared/kept-body.js";
 import { type AccessEntry, type AccessLogFormat, accessLine, type Outcome } from "./access-line.js";
 import { countBody } from "./count-body.js";
 import { LogWriter, type LogWriterOptions, openLog } from "./log-writer.js";
-import { rememberBodies } from "./remember-bodies.js";
 import { watchAnswer } from "./response-watch.js";
 import type { Wrapper } from "./wrapper.js";
 

@@ -1,5 +1,5 @@
 /** Looks at the beginning of a body: one that is there already need not be treated as a stream. */
-import { type BlockSource, toBytes } from "../../lane/response-body.js";
+import { type BlockSource, toBytes } from "../../shared/blocks.js";
 
 /** A body that was looked at. */
 export type Looked = { isWhole: true; bytes: Uint8Array } | { isWhole: false; source: BlockSource };

@@ -1,5 +1,5 @@
 /** Compresses a body block by block: what the source has given leaves as soon as the source pauses. */
-import { type BlockSource, toBytes } from "../../lane/response-body.js";
+import { type BlockSource, toBytes } from "../../shared/blocks.js";
 import { isSettledSoon } from "./blocks.js";
 import type { Encoder } from "./codings.js";
 

@@ -1,14 +1,13 @@
 /** Compresses answers: negotiated, by type and size, whole or as they come. */
-import type { FetchHandler } from "../../app/app.js";
-import { type BlockSource, blocksOf } from "../../lane/response-body.js";
-import { type KeptBody, keptBody } from "../kept-body.js";
+import type { FetchHandler } from "../../shared/app.js";
+import { type BlockSource, blocksOf } from "../../shared/blocks.js";
+import { type KeptBody, keptBody, rememberBodies } from "../../shared/kept-body.js";
 import { type Choice, chooser } from "./accept-encoding.js";
 import { lookAt, piecesOf, streamOf } from "./blocks.js";
 import { type Coding, ENCODERS, type Encoder } from "./codings.js";
 import { compressedStream } from "./compressed-stream.js";
 import { isCompressibleType, mayBeEncoded } from "./compressible.js";
 import { encodedAnswer, type Head, headOf, plainAnswer } from "./encoded-head.js";
-import { rememberBodies } from "./remember-bodies.js";
 import { answered, type Wrapper } from "./wrapper.js";
 
 export interface CompressionOptions {

@@ -1,9 +1,9 @@
 /** Tells when an answer of a fetch handler has left, and how much of it. */
 
-import type { RequestInfo } from "../../app/app.js";
-import { type BlockSource, blocksOf, toBytes } from "../../lane/response-body.js";
-import { KEPT_BODY, type KeptBody, keptBody } from "../kept-body.js";
-import { hasEnded } from "../response-end.js";
+import type { RequestInfo } from "../../shared/app.js";
+import { type BlockSource, blocksOf, toBytes } from "../../shared/blocks.js";
+import { hasEnded } from "../../shared/bridge.js";
+import { KEPT_BODY, type KeptBody, keptBody } from "../../shared/kept-body.js";
 import type { Outcome } from "./access-line.js";
 import { piecesOf, streamOf } from "./blocks.js";
 

@@ -1,5 +1,5 @@
 /** Takes multipart/form-data: files go to a folder as they come, within limits. */
-import type { FetchHandler, RequestInfo } from "../../app/app.js";
+import type { FetchHandler, RequestInfo } from "../../shared/app.js";
 import { boundaryOf, type PartHead } from "./form-header.js";
 import { FormParts } from "./form-parts.js";
 import { UploadError } from "./upload-error.js";

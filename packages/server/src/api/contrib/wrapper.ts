@@ -1,5 +1,5 @@
 /** The one shape of the helpers that stand around a handler. */
-import type { FetchHandler } from "../../app/app.js";
+import type { FetchHandler } from "../../shared/app.js";
 
 /** Takes a handler, gives one that does more: `compression()(handler)`. */
 export type Wrapper = (handler: FetchHandler) => FetchHandler;

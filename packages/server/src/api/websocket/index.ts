@@ -1,10 +1,10 @@
 /** WebSockets (RFC 6455) for fetch apps, over the upgrade of the lane; apps on node:http have `ws` and others. */
 import { createHash } from "node:crypto";
 import { leaveToCollector } from "@paceline/wire";
-import type { RequestInfo, Upgrade } from "../../app/app.js";
-import { isTurnOver, nextTurn } from "../../process/block-turns.js";
-import { giveBack } from "../../process/give-back.js";
+import type { RequestInfo, Upgrade } from "../../shared/app.js";
+import { isTurnOver, nextTurn } from "../../shared/turn-share.js";
 import { frameOf, Opcode, WebSocketFault } from "./frame-reader.js";
+import { giveBack } from "./give-back.js";
 import { isSendableCode, MessageReader, NO_STATUS } from "./message-reader.js";
 
 export interface WebSocketOptions {

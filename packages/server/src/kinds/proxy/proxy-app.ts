@@ -1,7 +1,7 @@
 /** The app that an instance of a proxy pool runs. */
 import type { ProxySpec } from "@paceline/wire";
-import { ServerError } from "../../api/errors.js";
-import type { App } from "../../app/app.js";
+import type { App } from "../../shared/app.js";
+import { ServerError } from "../../shared/errors.js";
 import { Exchange } from "./exchange.js";
 import { type ProxyOptions, settingsOf } from "./settings.js";
 import { Tunnel } from "./tunnel.js";

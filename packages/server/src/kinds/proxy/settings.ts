@@ -2,7 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
-import { ServerError } from "../../api/errors.js";
+import { ServerError } from "../../shared/errors.js";
 
 /** The options of `proxyOptions`; docs/proxy.md tells of each. */
 export interface ProxyOptions {

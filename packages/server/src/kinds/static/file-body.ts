@@ -1,7 +1,7 @@
 /** The body of an answer that comes from an open file: read where it is to lie, in blocks of the size that its taker has room for. */
 import { closeSync, readSync } from "node:fs";
 import type { ServerResponse } from "node:http";
-import { ServerError } from "../../api/errors.js";
+import { ServerError } from "../../shared/errors.js";
 import type { LentFile } from "./lent-file.js";
 import { pump } from "./pump.js";
 import type { ByteRange } from "./ranges.js";

@@ -1,7 +1,7 @@
 /** The folder that is to be served. */
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
-import { ServerError } from "../../api/errors.js";
+import { ServerError } from "../../shared/errors.js";
 
 /** Its absolute path. @throws ServerError `static-unusable` when there is no such folder. */
 export function checkedRoot(root: string): string {

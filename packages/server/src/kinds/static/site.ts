@@ -1,7 +1,7 @@
 /** A folder that is served: finds what a request means, and says what is answered. */
 import { closeSync, realpathSync, type Stats, statSync } from "node:fs";
 import { sep } from "node:path";
-import { ServerError } from "../../api/errors.js";
+import { ServerError } from "../../shared/errors.js";
 import { acceptedEncodings, SUFFIXES } from "./accept-encoding.js";
 import { type CacheControlOf, cacheControlBy } from "./cache-control.js";
 import type { FieldReader } from "./conditions.js";

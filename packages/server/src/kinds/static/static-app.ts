@@ -2,7 +2,7 @@
 
 import { setFlagsFromString } from "node:v8";
 import type { StaticSpec } from "@paceline/wire";
-import type { App } from "../../app/app.js";
+import type { App } from "../../shared/app.js";
 import { handlersOf } from "./handlers.js";
 import { type StaticOptions, settingsOf } from "./options.js";
 import { checkedRoot } from "./root.js";

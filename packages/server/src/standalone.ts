@@ -1,15 +1,14 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
 import { isOutOfDescriptors, OUT_OF_DESCRIPTORS } from "@paceline/wire";
-import { backgroundWork, logLostWork } from "../api/background-work.js";
-import type { AccessLog, AccessLogOptions } from "../api/contrib/access-log.js";
-import { announceDrain } from "../api/draining.js";
-import { ServerError } from "../api/errors.js";
-import { loadRuns, type Runs } from "../app/workload.js";
-import { describeAddress, type ServeAddress } from "../http1/running-server.js";
-import { Drain } from "./drain.js";
-import { exitOnUncaught } from "./fatal.js";
-import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
-import { serve } from "./serve.js";
+import type { AccessLog, AccessLogOptions } from "./api/contrib/access-log.js";
+import { loadRuns, type Runs } from "./app/workload.js";
+import { describeAddress, type ServeAddress } from "./http1/running-server.js";
+import { Drain } from "./process/drain.js";
+import { exitOnUncaught } from "./process/fatal.js";
+import { serve } from "./process/serve.js";
+import { announceDrain, backgroundWork, logLostWork } from "./shared/bridge.js";
+import { ServerError } from "./shared/errors.js";
+import { DEFAULT_LIMITS, type ServerLimits } from "./shared/limits.js";
 
 export interface StandaloneOptions {
   /** With absolute paths. */
@@ -39,7 +38,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   work.limits = { ...DEFAULT_LIMITS, ...options.limits };
   const app = await loadRuns(options.runs, false, false);
   // Without a deadline: whoever waits for the line that it listens can end it.
-  if (app.start !== undefined) await (await import("../app/lifecycle.js")).startApp(app);
+  if (app.start !== undefined) await (await import("./app/lifecycle.js")).startApp(app);
   const server = await serve(app, { ...options, requestLog });
   work.requestActivity = server.activity;
   if (process.versions.bun !== undefined) watchDescriptors();
@@ -56,7 +55,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
       onEnd: async (cut) => {
         if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
         await Promise.race([announced, new Promise((resolve) => setTimeout(resolve, begun.remainingMs))]);
-        if (app.stop !== undefined) await (await import("../app/lifecycle.js")).stopApp(app, begun.remainingMs);
+        if (app.stop !== undefined) await (await import("./app/lifecycle.js")).stopApp(app, begun.remainingMs);
         logLostWork();
         server.closeNow();
         if (requestLog === undefined) process.exit(0);
@@ -83,7 +82,7 @@ function watchDescriptors(): void {
 }
 
 async function openAccessLog(options: AccessLogOptions): Promise<AccessLog> {
-  const { AccessLog } = await import("../api/contrib/access-log.js");
+  const { AccessLog } = await import("./api/contrib/access-log.js");
   try {
     return new AccessLog(options);
   } catch (cause) {

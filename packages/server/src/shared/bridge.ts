@@ -1,8 +1,9 @@
 /**
- * The one place where timers and deferred jobs meet the server they run in. The app imports them from its own copy of this
- * package while the server is a bundle: what both must know lies on `globalThis`.
+ * Where an app meets the server that runs it. The app imports timers, deferred jobs and helpers from its own copy of this package, while
+ * the server is a bundle: what both must know lies on `globalThis`, or under a symbol that both know.
  */
 import type { DeferredStats, InstanceLimits } from "@paceline/wire";
+import type { AppLifecycle } from "./app.js";
 
 /** Changes with the shape of BackgroundWork, so that two versions that differ do not take each other's for their own. */
 const PLACE = Symbol.for("@paceline/server/background-work/1");
@@ -79,4 +80,42 @@ export function leaveWork(work: BackgroundWork = backgroundWork()): void {
 /** The process is about to exit: what is lost with it is logged by name. */
 export function logLostWork({ timers, deferred }: BackgroundWork = backgroundWork()): void {
   for (const work of [timers, deferred]) if (work !== undefined && work.unfinished > 0) console.error(work.describe());
+}
+
+/** Aborts when a drain begins: on a stop, a reload, a scale-down. The same signal each time; made when it is first asked for. */
+export function drainSignal(): AbortSignal {
+  const work = backgroundWork();
+  if (work.draining === undefined) {
+    work.draining = new AbortController();
+    // Every long response listens to it, and Node warns of more than ten.
+    if (process.versions.bun === undefined) {
+      process.getBuiltinModule("node:events").setMaxListeners(0, work.draining.signal);
+    }
+    if (work.isDrainAnnounced) work.draining.abort(reason());
+  }
+  return work.draining.signal;
+}
+
+/** A drain begins, or will follow soon. Calls the app's `beforeDrain` once; resolves when that has ended. */
+export async function announceDrain(app: AppLifecycle | undefined): Promise<void> {
+  const work = backgroundWork();
+  if (work.isDrainAnnounced) return;
+  work.isDrainAnnounced = true;
+  work.draining?.abort(reason());
+  try {
+    await app?.beforeDrain?.();
+  } catch (error) {
+    console.error("beforeDrain() failed:", error);
+  }
+}
+
+function reason(): Error {
+  return new DOMException("the instance drains", "AbortError");
+}
+
+/** A method of `info`: whether the answer has left or its client has gone; undefined where nobody can say. */
+export const HAS_ENDED = Symbol.for("paceline.hasEnded");
+
+export function hasEnded(info: object): boolean | undefined {
+  return (info as { [HAS_ENDED]?(): boolean | undefined })[HAS_ENDED]?.();
 }

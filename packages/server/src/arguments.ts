@@ -1,8 +1,8 @@
 /** The command line of a server that runs alone. */
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { ServerError } from "../api/errors.js";
-import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
+import { ServerError } from "./shared/errors.js";
+import { DEFAULT_LIMITS, type ServerLimits } from "./shared/limits.js";
 import type { StandaloneOptions } from "./standalone.js";
 
 const DEFAULT_PORT = 3000;

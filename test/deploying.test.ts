@@ -97,6 +97,29 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
     expect(releases()).toEqual(["1", "2"]);
 
     expect(await deployWithoutNetwork()).toMatchObject({ code: 1 });
+    // A disk that is full before the link is replaced, and one that is full when it is to be put back.
+    const failingLn = (from: number) =>
+      `#!/bin/sh\necho >>${shop}/calls\n[ $(wc -l <${shop}/calls) -lt ${from} ] && exec /bin/ln "$@"\necho no room\nexit 1\n`;
+    const deployWithoutRoom = async (from: number, app: string) => {
+      const ln = join(shop, "tools/node_modules/.bin/ln");
+      rmSync(join(shop, "calls"), { force: true });
+      writeFileSync(ln, failingLn(from), { mode: 0o700 });
+      const { code, output } = await deploy(app);
+      rmSync(ln);
+      return { code, output };
+    };
+    expect(await deployWithoutRoom(1, SERVING("v3"))).toEqual({ code: 1, output: "no room\n" });
+    expect([readlinkSync(join(shop, "current")), ...releases()]).toEqual(["releases/2", "1", "2"]);
+    const stuck = await deployWithoutRoom(2, 'throw new Error("no such table: carts");\n');
+    expect(stuck.code).toBe(1);
+    expect(stuck.output).toContain(
+      `${shop}/current still points to releases/3, which failed: point it to releases/2\n`,
+    );
+    await serves("v2");
+    rmSync(join(shop, "current"));
+    symlinkSync("releases/2", join(shop, "current"));
+    rmSync(join(shop, "releases/3"), { recursive: true });
+
     const broken = await deploy('throw new Error("no such table: carts");\n');
     expect(broken.code).toBe(1);
     expect(broken.output).toContain("no such table: carts");

@@ -10,7 +10,7 @@ const OPEN_SERVER = `
 import http from "node:http";
 const { HOSTNAME, PORT } = process.env;
 const ballast = Buffer.alloc(60e6, 1);
-http.createServer((request, response) => response.end(HOSTNAME + " " + ballast.length)).listen(PORT, HOSTNAME);
+http.createServer((request, response) => response.end([HOSTNAME, ballast.length, process.argv[2]].join(" "))).listen(PORT, HOSTNAME);
 http.createServer(() => {}).listen(0, "0.0.0.0");
 `;
 /** An hour passes at once when there is a file named `later`, as when the clock of the machine is set. */
@@ -40,7 +40,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     const clock = runtime === "node" && { NODE_OPTIONS: `--require ${join(project.folder, "clock.cjs")}` };
     const env = { ...project.startEnvironment(), ...clock };
     expect(await project.cli(["start", "--detach"], { env })).toMatchObject({ code: 0 });
-    expect((await get(project.port, "/api/")).body).toBe("127.0.0.1 60000000");
+    expect((await get(project.port, "/api/")).body).toMatch(/^127\.0\.0\.1 60000000 tcp:\/\/127\.0\.0\.1:\d+$/);
     expect((await get(project.port, "/none/")).status).toBe(503);
     const status = await project.statusWhere("the memory of all, and the address", ({ pools: [api] }) => {
       const [command] = api?.instances ?? [];

@@ -98,6 +98,11 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
       { name: "web", policy, instances: 4 },
       { name: "api", policy, requestTimeoutMs: 60_000 },
     ]);
+    const slashes = 'pools.api.command = ["sh", "tcp://{host}:{port}"]\n';
+    expect(await paceline(makeFolder({ "paceline.toml": slashes }), "check")).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining(": 1 instance of sh tcp://{host}:{port} on "),
+    });
     const strangers = { "ecosystem.config.js": "module.exports = {};", "conf.yaml": "", "app.py": "" };
     const others = makeFolder(strangers);
     for (const name of Object.keys(strangers)) {

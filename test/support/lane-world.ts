@@ -1,9 +1,7 @@
 /** Both ends of a lane in one process, a wire between them that the test moves, and what each request must come to. */
 
 import type { ResponseHead } from "../../packages/balancer/src/http1/response-head.js";
-import { LaneDecoder, uint32 } from "../../packages/balancer/src/upstream-lane/decoder.js";
 import { LaneLink } from "../../packages/balancer/src/upstream-lane/lane-upstream.js";
-import { ANSWER_WINDOW_BYTES, Frame } from "../../packages/balancer/src/upstream-lane/protocol.js";
 import type {
   AnswerReceiver,
   UpstreamLoss,
@@ -12,11 +10,13 @@ import type {
 import { FakeTransport } from "../../packages/balancer/test/support/fake-transport.js";
 import { FORWARDED, requestHead } from "../../packages/balancer/test/support/lane-bench.js";
 import { LaneConnection, type LaneServices, loadStreams } from "../../packages/server/src/lane/lane-connection.js";
-import { STREAM_WINDOW_BYTES } from "../../packages/server/src/lane/protocol.js";
 import type { AnswerReader } from "../../packages/server/src/lane/responses.js";
 import { RequestCounter } from "../../packages/server/src/process/request-counter.js";
 import { DEFAULT_LIMITS } from "../../packages/server/src/shared/limits.js";
 import { FakeLaneSocket } from "../../packages/server/test/support/fake-lane-socket.js";
+import { FrameDecoder } from "../../packages/wire/src/lane/frame-decoder.js";
+import { readUint32 } from "../../packages/wire/src/lane/numbers.js";
+import { FrameType, REQUEST_WINDOW_BYTES, RESPONSE_WINDOW_BYTES } from "../../packages/wire/src/lane/protocol.js";
 
 /** How an app answers: at once as text or bytes, block by block, with a body that fails, or not at all. */
 export const STYLES = ["text", "bytes", "blocks", "sized blocks", "fails", "throws", "early"] as const;
@@ -260,14 +260,14 @@ export class LaneWorld {
   /** On their way. */
   private up: Buffer = Buffer.alloc(0);
   private down: Buffer = Buffer.alloc(0);
-  private readonly upWindows = new Windows(STREAM_WINDOW_BYTES);
-  private readonly downWindows = new Windows(ANSWER_WINDOW_BYTES);
+  private readonly upWindows = new Windows(REQUEST_WINDOW_BYTES);
+  private readonly downWindows = new Windows(RESPONSE_WINDOW_BYTES);
   /** See what each end wrote, and what each was given. */
   private readonly seen = {
-    upSent: new LaneDecoder(),
-    downSent: new LaneDecoder(),
-    upGot: new LaneDecoder(),
-    downGot: new LaneDecoder(),
+    upSent: new FrameDecoder(),
+    downSent: new FrameDecoder(),
+    upGot: new FrameDecoder(),
+    downGot: new FrameDecoder(),
   };
   private readonly begun = new Set<number>();
   private readonly neverBegun = new Set<number>();
@@ -333,8 +333,8 @@ export class LaneWorld {
     this.down = Buffer.concat([this.down, down]);
     seen.downSent.read(down, {
       onFrame: (type, id, bytes, start) => {
-        if (type === Frame.BEGUN) this.begun.add(id);
-        if (type !== Frame.CANCELLED || bytes[start] !== 0) return;
+        if (type === FrameType.BEGUN) this.begun.add(id);
+        if (type !== FrameType.CANCELLED || bytes[start] !== 0) return;
         this.neverBegun.add(id);
         const calls = this.requests.find((request) => request.id === id)?.calls ?? 0;
         check(calls === 0, `stream ${id} was said not to have begun, and had`);
@@ -357,7 +357,8 @@ export class LaneWorld {
     if (piece.length === 0) return;
     this.up = this.up.subarray(piece.length);
     this.seen.upGot.read(piece, {
-      onFrame: (type, id, at, start) => type === Frame.WINDOW && this.downWindows.granted(id, uint32(at, start)),
+      onFrame: (type, id, at, start) =>
+        type === FrameType.WINDOW && this.downWindows.granted(id, readUint32(at, start)),
       onBody: () => {},
     });
     this.instance.onData(piece);
@@ -371,7 +372,7 @@ export class LaneWorld {
     if (piece.length === 0) return;
     this.down = this.down.subarray(piece.length);
     this.seen.downGot.read(piece, {
-      onFrame: (type, id, at, start) => type === Frame.WINDOW && this.upWindows.granted(id, uint32(at, start)),
+      onFrame: (type, id, at, start) => type === FrameType.WINDOW && this.upWindows.granted(id, readUint32(at, start)),
       onBody: () => {},
     });
     this.connection.owner.onData(piece);

@@ -1,9 +1,11 @@
 /** The lane to an upstream as its peers see it: what reaches whom, what is repeated, what is refused, and who waits. */
+
 import path from "node:path";
+import { FrameType } from "@paceline/wire/lane/protocol";
+import { RequestFlag } from "@paceline/wire/lane/request-head";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Frame, REQUEST_IDEMPOTENT } from "../src/upstream-lane/protocol.js";
+import { frameBytes } from "../../wire/test/support/lane-frames.js";
 import { BalancerProcess, pool, RUNTIMES } from "./support/balancer-process.js";
-import { frameBytes } from "./support/lane-frames.js";
 import { RawClient } from "./support/raw-client.js";
 import { answerAll, type LaneScript, ScriptedLane, type ScriptedRequest } from "./support/scripted-lane.js";
 import { answerEach, HELLO, ScriptedUpstream } from "./support/scripted-upstream.js";
@@ -88,8 +90,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const asking = await Promise.all(targets.map(get));
       await upstream.until(({ requests }) => requests.length === targets.length, "all requests");
       expect(upstream.lanes).toHaveLength(1);
-      for (const request of upstream.requests.toReversed()) request.head({}).say(Frame.DATA, "this is ");
-      for (const request of upstream.requests) request.say(Frame.END, request.target);
+      for (const request of upstream.requests.toReversed()) request.head({}).say(FrameType.DATA, "this is ");
+      for (const request of upstream.requests) request.say(FrameType.END, request.target);
       const answers = (await Promise.all(asking.map(answerOf))).map(unchunked);
       expect(answers).toEqual(targets.map((target) => `this is ${target}`));
     });
@@ -129,7 +131,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const [upstream] = await serve({});
       const client = await get("/x");
       const lines = "X-A: 1\r\nContent-Length: 500\r\nTransfer-Encoding: chunked\r\nConnection: X-B\r\nX-B: 2\r\n\r\n";
-      (await upstream.request("/x")).head({ flags: 2, length: 5, lines }).say(Frame.END, "hello");
+      (await upstream.request("/x")).head({ flags: 2, length: 5, lines }).say(FrameType.END, "hello");
       const received = await client.ended();
       expect(received).toMatch(/\r\nX-A: 1\r\n/);
       expect(received).not.toMatch(/500|chunked|X-B/);
@@ -157,7 +159,9 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       clients.push(client);
       await client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
       const request = await upstream.request("/ws");
-      request.head({ status: 101, lines: "Upgrade: echo\r\nConnection: Upgrade\r\n\r\n" }).say(Frame.DATA, "welcome");
+      request
+        .head({ status: 101, lines: "Upgrade: echo\r\nConnection: Upgrade\r\n\r\n" })
+        .say(FrameType.DATA, "welcome");
       await client.until(({ received }) => received.endsWith("\r\n\r\nwelcome"), "the first bytes");
       expect(client.received).toMatch(/^HTTP\/1\.1 101 Switching Protocols\r\n/);
       await client.send("ping");
@@ -165,7 +169,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       client.socket.end("last");
       await upstream.until(() => request.hasEnded, "the client's end");
       expect(request.body).toBe("pinglast");
-      request.say(Frame.DATA, "more").say(Frame.END, "bye");
+      request.say(FrameType.DATA, "more").say(FrameType.END, "bye");
       expect(await client.ended()).toMatch(/welcomemorebye$/);
     });
 
@@ -174,9 +178,9 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const [upstream] = await serve({});
       const client = await get("/x");
       const request = await upstream.request("/x");
-      request.head({}).say(Frame.DATA, "some");
+      request.head({}).say(FrameType.DATA, "some");
       await client.until(({ received }) => received.includes("some"), "the begin");
-      request.say(Frame.FAIL);
+      request.say(FrameType.FAIL);
       expect(await client.ended()).not.toMatch(/0\r\n\r\n$/);
       const again = await get("/again");
       (await upstream.request("/again")).answer("fine");
@@ -195,7 +199,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const request = await upstream.request("/next");
       expect(request.id & 0xffff).toBe(late.id & 0xffff);
       late.lane.together(() => {
-        late.cancelled(true).head({}).say(Frame.DATA, "late").say(Frame.END, "later");
+        late.cancelled(true).head({}).say(FrameType.DATA, "late").say(FrameType.END, "later");
         request.answer("mine");
       });
       expect(await answerOf(next)).toBe("mine");
@@ -280,7 +284,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await serve({}, {});
       const client = await get("/x");
       const request = await anywhere("/x");
-      request.head({}).say(Frame.DATA, "some");
+      request.head({}).say(FrameType.DATA, "some");
       await client.until(({ received }) => received.includes("some"), "the begin");
       request.lane.socket.end();
       expect(await client.ended()).not.toMatch(/0\r\n\r\n$/);
@@ -310,7 +314,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const client = await (method === "GET" ? get("/x") : post("/x"));
       const request = await anywhere("/x");
       request.begun();
-      const head = frameBytes({ type: Frame.RESPONSE, id: request.id, payload: Buffer.alloc(100) });
+      const head = frameBytes({ type: FrameType.RESPONSE, id: request.id, payload: Buffer.alloc(100) });
       request.lane.write(head.subarray(0, 40));
       request.lane.socket.end();
       if (answer === undefined) {
@@ -357,8 +361,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const asking = await Promise.all(targets.map((target) => post(target)));
       await balancer.reports(({ inFlight }) => inFlight === 4);
       // What it was sent came before it was asked whether it is there.
-      upstream.lanes[0]?.say(Frame.BUSY, 0, "1234");
-      await upstream.until(({ frames }) => frames.some(({ type }) => type === Frame.PING), "a ping");
+      upstream.lanes[0]?.say(FrameType.BUSY, 0, "1234");
+      await upstream.until(({ frames }) => frames.some(({ type }) => type === FrameType.PING), "a ping");
       const posts = () => upstream.requests.filter(({ method }) => method === "POST");
       expect(posts()).toHaveLength(2);
       posts()[1]?.begun();
@@ -376,9 +380,9 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await serve({}, {});
       const client = await get("/x");
       const request = await anywhere("/x");
-      request.lane.say(Frame.GOAWAY);
+      request.lane.say(FrameType.GOAWAY);
       const leaver = upstreams.find(({ lanes }) => lanes.includes(request.lane)) as ScriptedLane;
-      await leaver.until(({ frames }) => frames.some(({ type }) => type === Frame.GOAWAY), "the answer to GOAWAY");
+      await leaver.until(({ frames }) => frames.some(({ type }) => type === FrameType.GOAWAY), "the answer to GOAWAY");
       for (const target of ["/1", "/2", "/3"]) {
         const next = await get(target);
         (await other(request).request(target)).answer(target);
@@ -409,12 +413,12 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     const cases: [string, (request: ScriptedRequest) => void, string][] = [
       ["garbage", ({ lane }) => lane.write(Buffer.from("HTTP/1.1 200 OK\r\n\r\n")), "unknown type"],
       ["an unknown type", ({ lane }) => lane.say(17), "unknown type 17"],
-      ["a frame that is too long", (request) => request.say(Frame.BEGUN, "x"), "type 11 with 1 bytes"],
-      ["a frame that only a balancer sends", ({ lane }) => lane.say(Frame.PING, 0, "1234"), "type 14"],
+      ["a frame that is too long", (request) => request.say(FrameType.BEGUN, "x"), "type 11 with 1 bytes"],
+      ["a frame that only a balancer sends", ({ lane }) => lane.say(FrameType.PING, 0, "1234"), "type 14"],
       ["a second HELLO", ({ lane }) => lane.hello(), "type 1"],
       ["a status that is none", (request) => request.head({ status: 600, flags: 3 }), "head"],
       ["101 for no upgrade", (request) => request.head({ status: 101 }), "head"],
-      ["a body before its head", (request) => request.say(Frame.DATA, "x"), "body"],
+      ["a body before its head", (request) => request.say(FrameType.DATA, "x"), "body"],
       ["an end that is not due", (request) => request.head({ flags: 3, length: 5 }), "head"],
     ];
 
@@ -468,7 +472,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const [client, bystander] = [await get("/x"), await post("/other")];
       const request = await upstream.request("/x");
       (await upstream.request("/other")).begun();
-      request.head({ flags: 2, length: 5 }).say(Frame.END, text);
+      request.head({ flags: 2, length: 5 }).say(FrameType.END, text);
       expect(bodyOf(await client.ended())).not.toBe("hello");
       expect(await statusOf(bystander)).toBe(502);
       await upstream.until(() => request.lane.isClosed, "the close");
@@ -498,7 +502,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
 
     it.each<[string, LaneScript["greet"], string]>([
       ["another version", (lane) => lane.hello(2), "version 2"],
-      ["no HELLO", (lane) => lane.say(Frame.GOAWAY), "no hello"],
+      ["no HELLO", (lane) => lane.say(FrameType.GOAWAY), "no hello"],
       ["a HELLO of something else", (lane) => lane.hello(1, 0x50545448), "no hello"],
     ])("with %s at its begin it is told so, and others answer in its place", async (_, greet, problem) => {
       await start();
@@ -515,7 +519,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await serve({}, {});
       const client = await get("/x");
       const request = await anywhere("/x");
-      request.lane.say(Frame.CLOSE, 0, "no such frame");
+      request.lane.say(FrameType.CLOSE, 0, "no such frame");
       request.lane.socket.end();
       (await other(request).request("/x")).answer("fine");
       expect(await answerOf(client)).toBe("fine");
@@ -572,12 +576,12 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       slow.head({});
       const granted = () =>
         upstream.frames
-          .filter(({ type, id }) => type === Frame.WINDOW && id === slow.id)
+          .filter(({ type, id }) => type === FrameType.WINDOW && id === slow.id)
           .reduce((sum, { payload }) => sum + payload.readUInt32LE(), 0);
       // As an instance does: as much as the window allows, for as long as anything is granted.
       let sent = 0;
       const sendAll = () => {
-        for (; sent + piece.length <= 65_536 + granted(); sent += piece.length) slow.say(Frame.DATA, piece);
+        for (; sent + piece.length <= 65_536 + granted(); sent += piece.length) slow.say(FrameType.DATA, piece);
       };
       for (let rounds = 0; ; rounds++) {
         sendAll();
@@ -591,7 +595,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       }
       client.socket.resume();
       await upstream.until(() => granted() + 65_536 >= sent + piece.length, "more to be granted");
-      slow.say(Frame.END);
+      slow.say(FrameType.END);
       const received = await client.ended();
       expect(received.endsWith("\r\n0\r\n\r\n")).toBe(true);
       expect(received.match(/x/g)?.length).toBeGreaterThanOrEqual(sent);
@@ -619,7 +623,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(second.asked(atWork.target)).toBeUndefined();
       // What moved is to be said to begin before it does.
       for (const { target, flags } of second.requests) {
-        expect((flags & REQUEST_IDEMPOTENT) === 0).toBe(moved.some((request) => request.target === target));
+        expect((flags & RequestFlag.IDEMPOTENT) === 0).toBe(moved.some((request) => request.target === target));
       }
       for (const [i, target] of targets.entries()) {
         if (target !== atWork.target) expect(await answerOf(asking[i] as RawClient)).toBe(target);
@@ -638,7 +642,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
           if (burnsAt(request)) return;
           if (request.target !== "/burns") return void setImmediate(() => burnsAt(request) || answerAll(request));
           burning.push(request);
-          if ((request.flags & REQUEST_IDEMPOTENT) === 0) request.begun();
+          if ((request.flags & RequestFlag.IDEMPOTENT) === 0) request.begun();
         },
       };
       await serve(script, script, script);
@@ -823,10 +827,13 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       for (const request of first.requests) request.begun();
       let pings = 0;
       while (pings < 4) {
-        const heard = first.frames.filter(({ type }) => type === Frame.PING);
-        for (const { payload } of heard.slice(pings)) first.lanes[0]?.say(Frame.PONG, 0, payload);
+        const heard = first.frames.filter(({ type }) => type === FrameType.PING);
+        for (const { payload } of heard.slice(pings)) first.lanes[0]?.say(FrameType.PONG, 0, payload);
         pings = heard.length;
-        await first.until(({ frames }) => frames.filter(({ type }) => type === Frame.PING).length > pings, "a ping");
+        await first.until(
+          ({ frames }) => frames.filter(({ type }) => type === FrameType.PING).length > pings,
+          "a ping",
+        );
       }
       expect(first.requests.some(({ isCancelled }) => isCancelled)).toBe(false);
       for (const request of first.requests) request.answer(request.target);

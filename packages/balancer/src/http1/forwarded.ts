@@ -1,6 +1,6 @@
 /** Makes the fields that tell an app who its client is; what a client says of itself counts only from a trusted peer. */
 import { isUrlHost } from "@paceline/wire";
-import { FIELD_FIXED, putLengths } from "../upstream-lane/field-lengths.js";
+import { FIELD_LENGTHS, putFieldLengths } from "@paceline/wire/lane/request-head";
 import { FieldKind } from "./field-table.js";
 import type { RequestHead } from "./request-head.js";
 import { type ClientFields, readClient, type ToldClient } from "./told-client.js";
@@ -167,8 +167,8 @@ function forwardedNode(node: string): string {
 
 function laneFields(pairs: readonly (readonly [string, string])[]): Uint8Array {
   const parts = pairs.map(([name, value]) => {
-    const part = Buffer.alloc(FIELD_FIXED + name.length + value.length);
-    part.write(name.toLowerCase() + value, putLengths(part, 0, name.length, value.length), "latin1");
+    const part = Buffer.alloc(FIELD_LENGTHS + name.length + value.length);
+    part.write(name.toLowerCase() + value, putFieldLengths(part, 0, name.length, value.length), "latin1");
     return part;
   });
   return Buffer.concat(parts);

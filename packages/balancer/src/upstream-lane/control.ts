@@ -1,4 +1,7 @@
 /** The lane beside the HTTP/1.1 connections to an instance whose app is a Node handler: for control alone. */
+import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
+import { putHello, readHello } from "@paceline/wire/lane/hello";
+import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import {
   type Connection,
   type ConnectionOwner,
@@ -6,22 +9,21 @@ import {
   NO_OWNER,
   type Transport,
 } from "../transport/transport.js";
-import { LaneDecoder, type LaneSink } from "./decoder.js";
-import { readHello } from "./hello.js";
 import { LaneOutput } from "./output.js";
-import { ANSWER_WINDOW_BYTES, Frame, LANE_VERSION, MAGIC } from "./protocol.js";
 import { Silence } from "./silence.js";
+
+const HELLO = { window: RESPONSE_WINDOW_BYTES, maxStreams: 0, number: 0 };
 
 export interface ControlServices {
   transport: Transport;
   onProblem(message: string): void;
 }
 
-export class ControlLane implements LaneSink, ConnectionOwner, Connector {
+export class ControlLane implements FrameSink, ConnectionOwner, Connector {
   /** The instance wants no new requests. */
   isGoingAway = false;
   private state: "connecting" | "greeting" | "open" | "closed" = "connecting";
-  private readonly decoder = new LaneDecoder();
+  private readonly decoder = new FrameDecoder();
   private readonly output = new LaneOutput();
   private readonly silence = new Silence();
   private pings = 0;
@@ -40,7 +42,7 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
     // One that was silent stays so without requests, lest the next request finds it out anew.
     if (this.state === "closed" || !(isBusy || this.silence.isAwaiting)) return 0;
     return this.silence.tick(weight, () => {
-      this.output.frames.number(Frame.PING, 0, ++this.pings);
+      this.output.frames.number(FrameType.PING, 0, ++this.pings);
       this.output.flushTurn();
     });
   }
@@ -58,7 +60,7 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
     }
     this.output.begin(connection);
     this.state = "greeting";
-    this.output.frames.hello(LANE_VERSION, MAGIC, ANSWER_WINDOW_BYTES);
+    putHello(this.output.frames, HELLO, false);
     this.output.flushTurn();
     return this;
   }
@@ -96,16 +98,16 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
       return;
     }
     switch (type) {
-      case Frame.PONG:
-      case Frame.BUSY:
+      case FrameType.PONG:
+      case FrameType.BUSY:
         return;
-      case Frame.GOAWAY:
+      case FrameType.GOAWAY:
         // Answered once, however often it is said.
         if (this.isGoingAway) return;
         this.isGoingAway = true;
-        this.output.frames.empty(Frame.GOAWAY, 0);
+        this.output.frames.empty(FrameType.GOAWAY, 0);
         return this.output.flushTurn();
-      case Frame.CLOSE:
+      case FrameType.CLOSE:
         this.services.onProblem(
           `the instance at ${this.path} closed its lane: ${Buffer.from(bytes.subarray(start, end))}`,
         );
@@ -123,7 +125,7 @@ export class ControlLane implements LaneSink, ConnectionOwner, Connector {
     if (this.state === "closed") return;
     this.services.onProblem(`the lane to ${this.path} was closed: it brought ${problem}`);
     const text = Buffer.from(problem);
-    this.output.frames.bytes(Frame.CLOSE, 0, text, 0, text.length);
+    this.output.frames.copy(FrameType.CLOSE, 0, text, 0, text.length);
     this.output.flushTurn();
     this.close();
   }

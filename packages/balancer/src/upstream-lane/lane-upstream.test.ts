@@ -1,12 +1,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { FrameDecoder } from "@paceline/wire/lane/frame-decoder";
+import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import { RequestFlag } from "@paceline/wire/lane/request-head";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { frameBytes } from "../../../wire/test/support/lane-frames.js";
+import { vector } from "../../../wire/test/support/lane-vectors.js";
 import { type Asked, LaneBench, turnEnd } from "../../test/support/lane-bench.js";
-import { frameBytes } from "../../test/support/lane-frames.js";
-import { vector } from "../../test/support/lane-vectors.js";
-import { LaneDecoder } from "./decoder.js";
-import { ANSWER_WINDOW_BYTES, Frame, REQUEST_IDEMPOTENT } from "./protocol.js";
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
@@ -23,7 +24,7 @@ const number = (type: number, id: number, value: number) => {
 };
 /** A RESPONSE without fields. */
 const response = (id: number, status = 200, flags = 3) =>
-  frame(Frame.RESPONSE, id, [status & 255, status >>> 8, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 10]);
+  frame(FrameType.RESPONSE, id, [status & 255, status >>> 8, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 10]);
 
 function open(bench = new LaneBench()) {
   const first = bench.ask(GET);
@@ -36,10 +37,10 @@ function open(bench = new LaneBench()) {
 /** The types and streams of the frames in these bytes; DATA is told with its bytes. */
 function typesIn(bytes: Buffer): [number, number, number][] {
   const types: [number, number, number][] = [];
-  const decoder = new LaneDecoder();
+  const decoder = new FrameDecoder();
   const isRead = decoder.read(bytes, {
     onFrame: (type, id, _, start, end) => types.push([type, id, end - start]),
-    onBody: (id, _, start, end, isLast) => types.push([isLast ? Frame.END : Frame.DATA, id, end - start]),
+    onBody: (id, _, start, end, isLast) => types.push([isLast ? FrameType.END : FrameType.DATA, id, end - start]),
   });
   expect(isRead).toBe(true);
   return types;
@@ -51,8 +52,8 @@ function sent(bytes: Buffer, type: number): number {
 
 function requestFlags(bytes: Buffer): number[] {
   const flags: number[] = [];
-  new LaneDecoder().read(bytes, {
-    onFrame: (type, _, payload, start) => void (type === Frame.REQUEST && flags.push(payload[start + 1] as number)),
+  new FrameDecoder().read(bytes, {
+    onFrame: (type, _, payload, start) => void (type === FrameType.REQUEST && flags.push(payload[start + 1] as number)),
     onBody: () => {},
   });
   return flags;
@@ -79,7 +80,7 @@ describe("the balancer's lane", () => {
     expect(connection.take().toString("hex")).toBe(vector("HELLO of the balancer").hex);
     connection.owner.onData(HELLO);
     await turnEnd();
-    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.REQUEST]);
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([FrameType.REQUEST]);
   });
 
   it("opens no more streams than the instance takes, also those that waited for its HELLO", async () => {
@@ -91,7 +92,7 @@ describe("the balancer's lane", () => {
     few.writeUInt32LE(2, 18);
     connection.owner.onData(few);
     await turnEnd();
-    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.REQUEST, Frame.REQUEST]);
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([FrameType.REQUEST, FrameType.REQUEST]);
     expect(all.map(({ loss }) => loss)).toEqual([undefined, undefined, "refused"]);
     expect(bench.link.hasRoom(true)).toBe(false);
   });
@@ -164,20 +165,20 @@ describe("the balancer's lane", () => {
     expect([first.loss, second.loss]).toEqual([undefined, "stalled"]);
   });
 
-  it("keeps at a stalled instance the one that its mark tells of, and says of the others that they are free", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "paceline-mark-"));
+  it("keeps at a stalled instance the one that its scoreboard tells of, and says of the others that they are free", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "paceline-scoreboard-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     const { bench } = open(new LaneBench(1, 1024, join(folder, "instance.sock")));
     const asked = [bench.ask(GET), bench.ask(GET), bench.ask(GET)];
     await turnEnd();
     // Lane 3, as its HELLO said, calls the second of these; there was one before them.
-    writeFileSync(join(folder, "instance.work"), new Uint32Array([3, 3, 0, 0, 3, 0]));
+    writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([3, 3, 0, 0, 3, 0]));
     bench.link.shed();
     expect(asked.map(({ loss }) => loss)).toEqual(["freed", undefined, "freed"]);
   });
 
   it("counts its requests anew when its lane is made anew", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "paceline-mark-"));
+    const folder = mkdtempSync(join(tmpdir(), "paceline-scoreboard-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     const { bench, connection } = open(new LaneBench(1, 1024, join(folder, "instance.sock")));
     for (let n = 0; n < 5; n++) bench.ask(GET);
@@ -186,7 +187,7 @@ describe("the balancer's lane", () => {
     const asked = [bench.ask(GET), bench.ask(GET)];
     bench.transport.accept().owner.onData(HELLO);
     await turnEnd();
-    writeFileSync(join(folder, "instance.work"), new Uint32Array([0, 2, 0, 0, 1, 0]));
+    writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([0, 2, 0, 0, 1, 0]));
     bench.link.shed();
     // Which of them was sent first is its own affair.
     expect(asked.map(({ loss }) => loss).sort()).toEqual(["freed", undefined]);
@@ -198,8 +199,11 @@ describe("the balancer's lane", () => {
     connection.take();
     const [suspect, other] = [bench.ask(GET, true), bench.ask(GET)];
     await turnEnd();
-    expect(requestFlags(connection.take()).map((flags) => flags & REQUEST_IDEMPOTENT)).toEqual([0, REQUEST_IDEMPOTENT]);
-    give(frame(Frame.BEGUN, idOf(suspect)));
+    expect(requestFlags(connection.take()).map((flags) => flags & RequestFlag.IDEMPOTENT)).toEqual([
+      0,
+      RequestFlag.IDEMPOTENT,
+    ]);
+    give(frame(FrameType.BEGUN, idOf(suspect)));
     bench.link.shed();
     expect([suspect.loss, other.loss]).toEqual([undefined, "stalled"]);
     const next = bench.ask(GET, true);
@@ -217,15 +221,15 @@ describe("the balancer's lane", () => {
     expect(asked.stream.sendBody(body, 0, body.length)).toBe(false);
     asked.stream.endBody();
     await turnEnd();
-    expect(sent(connection.take(), Frame.DATA)).toBe(WINDOW_BYTES);
-    give(number(Frame.WINDOW, idOf(asked), 1000));
+    expect(sent(connection.take(), FrameType.DATA)).toBe(WINDOW_BYTES);
+    give(number(FrameType.WINDOW, idOf(asked), 1000));
     await turnEnd();
-    expect(sent(connection.take(), Frame.DATA)).toBe(1000);
-    give(number(Frame.WINDOW, idOf(asked), body.length));
+    expect(sent(connection.take(), FrameType.DATA)).toBe(1000);
+    give(number(FrameType.WINDOW, idOf(asked), body.length));
     await turnEnd();
     const rest = typesIn(connection.take());
     expect(rest.reduce((sum, [, , size]) => sum + size, 0)).toBe(body.length - WINDOW_BYTES - 1000);
-    expect(rest.at(-1)?.[0]).toBe(Frame.END);
+    expect(rest.at(-1)?.[0]).toBe(FrameType.END);
   });
 
   it("asks for more of a body only while the instance takes half a window, since a read brings as much", async () => {
@@ -237,11 +241,11 @@ describe("the balancer's lane", () => {
     await turnEnd();
     expect(asked.stream.flush()).toBe(false);
     asked.drains = 0;
-    give(number(Frame.WINDOW, idOf(asked), 1));
+    give(number(FrameType.WINDOW, idOf(asked), 1));
     expect(asked.drains).toBe(1);
     expect(asked.stream.flush()).toBe(true);
     expect(asked.stream.sendBody(body, 0, 2)).toBe(false);
-    give(number(Frame.WINDOW, idOf(asked), 1));
+    give(number(FrameType.WINDOW, idOf(asked), 1));
     expect(asked.drains).toBe(1);
   });
 
@@ -268,7 +272,7 @@ describe("the balancer's lane", () => {
     await turnEnd();
     connection.drain();
     await turnEnd();
-    const requests = typesIn(connection.take()).filter(([type]) => type === Frame.REQUEST);
+    const requests = typesIn(connection.take()).filter(([type]) => type === FrameType.REQUEST);
     expect(requests.map(([, id]) => id)).toEqual(expect.arrayContaining(all.map(idOf)));
   });
 
@@ -277,11 +281,11 @@ describe("the balancer's lane", () => {
     const asked = bench.ask(GET);
     give(response(idOf(asked), 200, 0));
     asked.stream.pause();
-    const piece = frame(Frame.DATA, idOf(asked), Buffer.alloc(ANSWER_WINDOW_BYTES / 2, "x"));
+    const piece = frame(FrameType.DATA, idOf(asked), Buffer.alloc(RESPONSE_WINDOW_BYTES / 2, "x"));
     give(piece, piece);
-    expect(asked.body).toHaveLength(ANSWER_WINDOW_BYTES);
+    expect(asked.body).toHaveLength(RESPONSE_WINDOW_BYTES);
     expect(bench.problems).toEqual([]);
-    give(frame(Frame.DATA, idOf(asked), [120]));
+    give(frame(FrameType.DATA, idOf(asked), [120]));
     expect(bench.problems).toEqual([expect.stringContaining("a body that its head or its window does not allow")]);
     expect(asked.loss).toBe("broken");
   });
@@ -292,15 +296,15 @@ describe("the balancer's lane", () => {
     give(response(idOf(asked), 200, 0));
     await turnEnd();
     connection.take();
-    const piece = frame(Frame.DATA, idOf(asked), Buffer.alloc(ANSWER_WINDOW_BYTES / 2, "x"));
+    const piece = frame(FrameType.DATA, idOf(asked), Buffer.alloc(RESPONSE_WINDOW_BYTES / 2, "x"));
     give(piece);
     asked.stream.pause();
     give(piece);
     await turnEnd();
-    expect(typesIn(connection.take())).toEqual([[Frame.WINDOW, idOf(asked), 4]]);
+    expect(typesIn(connection.take())).toEqual([[FrameType.WINDOW, idOf(asked), 4]]);
     asked.stream.resume();
     await turnEnd();
-    expect(typesIn(connection.take())).toEqual([[Frame.WINDOW, idOf(asked), 4]]);
+    expect(typesIn(connection.take())).toEqual([[FrameType.WINDOW, idOf(asked), 4]]);
   });
 
   it("tells of a lane that ended which of the requests that must not be repeated had begun", () => {
@@ -311,7 +315,7 @@ describe("the balancer's lane", () => {
       Asked,
       Asked,
     ];
-    give(frame(Frame.BEGUN, idOf(begun)), response(idOf(answering), 200, 0));
+    give(frame(FrameType.BEGUN, idOf(begun)), response(idOf(answering), 200, 0));
     connection.owner.onEnd();
     expect([begun, unbegun, idempotent, answering].map(({ loss }) => loss)).toEqual([
       "lost",
@@ -324,17 +328,17 @@ describe("the balancer's lane", () => {
   it("takes no unbegun request for one that had not begun, once broken frames came", () => {
     const { bench, give } = open();
     const post = bench.ask(POST);
-    give(frame(Frame.PONG, 0, [0, 0, 0, 0]), frame(0, 0));
+    give(frame(FrameType.PONG, 0, [0, 0, 0, 0]), frame(0, 0));
     expect(post.loss).toBe("lost");
   });
 
   it("gives room to the next unsafe request when one has begun, was answered, was given up or was lost", () => {
     const { bench, give } = open();
     const ends: ((asked: Asked) => void)[] = [
-      (asked) => give(frame(Frame.BEGUN, idOf(asked))),
+      (asked) => give(frame(FrameType.BEGUN, idOf(asked))),
       (asked) => give(response(idOf(asked))),
       (asked) => asked.stream.cancel(),
-      (asked) => give(frame(Frame.FAIL, idOf(asked))),
+      (asked) => give(frame(FrameType.FAIL, idOf(asked))),
     ];
     for (const end of ends) {
       const asked = bench.ask(POST);
@@ -350,10 +354,10 @@ describe("the balancer's lane", () => {
     await turnEnd();
     connection.take();
     const asked = bench.ask(GET);
-    give(frame(Frame.GOAWAY, 0));
+    give(frame(FrameType.GOAWAY, 0));
     expect(bench.link.hasRoom(true)).toBe(false);
     await turnEnd();
-    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.REQUEST, Frame.GOAWAY]);
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([FrameType.REQUEST, FrameType.GOAWAY]);
     give(response(idOf(asked)));
     expect(asked.isEnded).toBe(true);
   });
@@ -385,10 +389,10 @@ describe("the balancer's lane", () => {
     const asked = bench.ask(GET);
     await turnEnd();
     connection.take();
-    give(...Array.from({ length: 1000 }, () => frame(Frame.GOAWAY, 0)));
+    give(...Array.from({ length: 1000 }, () => frame(FrameType.GOAWAY, 0)));
     await turnEnd();
-    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([Frame.GOAWAY]);
-    give(...Array.from({ length: 1000 }, () => frame(Frame.CLOSE, 0, Buffer.from("enough"))));
+    expect(typesIn(connection.take()).map(([type]) => type)).toEqual([FrameType.GOAWAY]);
+    give(...Array.from({ length: 1000 }, () => frame(FrameType.CLOSE, 0, Buffer.from("enough"))));
     expect(bench.problems).toEqual([expect.stringContaining("enough")]);
     expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
   });
@@ -398,7 +402,7 @@ describe("the balancer's lane", () => {
     const asked = bench.ask(GET);
     await turnEnd();
     expect([asked.loss, connection.isClosed]).toEqual([undefined, false]);
-    give(number(Frame.PONG, 0, 1));
+    give(number(FrameType.PONG, 0, 1));
     expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
   });
 
@@ -413,7 +417,7 @@ describe("the balancer's lane", () => {
     // What it may not have yet waits here.
     expect(last.stream.waitingBytes).toBe(piece.length - 4096);
     expect(bench.link.unread).toBeLessThan((8 << 20) + piece.length + 40 * 4096);
-    for (let at = 0; at < piece.length; at += 4096) give(number(Frame.WINDOW, idOf(last), 4096));
+    for (let at = 0; at < piece.length; at += 4096) give(number(FrameType.WINDOW, idOf(last), 4096));
     expect([last.drains, last.stream.sendBody(piece, 0, 1000), last.stream.sendBody(piece, 0, 65_536)]).toEqual([
       1,
       true,

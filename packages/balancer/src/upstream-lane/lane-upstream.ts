@@ -1,4 +1,9 @@
 /** The lane to one of our instances: many requests at once on one connection, and what each turn produced in one write. */
+import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
+import { putHello, readHello } from "@paceline/wire/lane/hello";
+import { readUint32 } from "@paceline/wire/lane/numbers";
+import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import {
@@ -9,15 +14,14 @@ import {
   type Transport,
 } from "../transport/transport.js";
 import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../upstreams/upstream-link.js";
-import { LaneDecoder, type LaneSink, uint32 } from "./decoder.js";
-import { readHello } from "./hello.js";
 import { LaneOutput } from "./output.js";
-import { ANSWER_WINDOW_BYTES, Frame, LANE_VERSION, MAGIC } from "./protocol.js";
-import { readWorkMark } from "./scoreboard.js";
+import { putRequest } from "./request-encoder.js";
 import { Silence } from "./silence.js";
 import { fatesOf, lossAtEnd } from "./stalled.js";
 import type { LaneStream } from "./stream.js";
 import { StreamTable } from "./stream-table.js";
+
+const HELLO = { window: RESPONSE_WINDOW_BYTES, maxStreams: 0, number: 0 };
 
 export interface LaneServices {
   transport: Transport;
@@ -39,14 +43,14 @@ type State =
 /** With more than this waiting to be written the lane takes no new request. */
 const MAX_WAITING_BYTES = 1 << 20;
 
-export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connector {
+export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Connector {
   readonly output = new LaneOutput();
   /** What the instance takes of a request's body before it grants more, as it said. */
   requestWindow = 0;
   /** What was sent of bodies and not granted anew, of all streams. */
   unread = 0;
   private state: State = "closed";
-  private decoder = new LaneDecoder();
+  private decoder = new FrameDecoder();
   private readonly streams = new StreamTable(this);
   private readonly touched: LaneStream[] = [];
   private unbegunUnsafe = 0;
@@ -54,7 +58,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private unheard = 0;
   /** Requests sent over the lane as it is now. */
   private sequence = 0;
-  /** What the instance calls this lane in its work mark; 0 when it keeps none. */
+  /** What the instance calls this lane in its scoreboard; 0 when it keeps none. */
   private number = 0;
   private maxStreams: number;
   private drains = 0;
@@ -103,7 +107,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
 
   private connect(): void {
     this.state = "connecting";
-    this.decoder = new LaneDecoder();
+    this.decoder = new FrameDecoder();
     this.atWork = undefined;
     this.sequence = 0;
     this.owedPongs = 0;
@@ -131,7 +135,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     }
     this.output.begin(connection);
     this.state = "greeting";
-    this.output.frames.hello(LANE_VERSION, MAGIC, ANSWER_WINDOW_BYTES);
+    putHello(this.output.frames, HELLO, false);
     this.output.flushTurn();
     return this;
   }
@@ -178,7 +182,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private lost(): void {
     if (this.state === "closed") return;
     const wasOpen = this.state === "open";
-    const work = wasOpen && this.streams.active > 0 ? readWorkMark(this.path, this.number) : undefined;
+    const work = wasOpen && this.streams.active > 0 ? readScoreboard(this.path, this.number) : undefined;
     this.drop();
     for (const stream of this.streams.underWay()) stream.lose(wasOpen ? lossAtEnd(stream, work) : "refused");
     this.onEmpty?.();
@@ -199,7 +203,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (this.state === "closed") return;
     this.services.onProblem(`the lane to ${this.path} was closed: it brought ${problem}`);
     const text = Buffer.from(problem);
-    this.output.frames.bytes(Frame.CLOSE, 0, text, 0, text.length);
+    this.output.frames.copy(FrameType.CLOSE, 0, text, 0, text.length);
     this.output.flushTurn();
     this.drop();
     for (const stream of this.streams.underWay()) stream.lose("lost");
@@ -213,45 +217,45 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (this.state !== "open") return;
     this.atWork = undefined;
     switch (type) {
-      case Frame.RESPONSE: {
+      case FrameType.RESPONSE: {
         const stream = this.streams.find(id);
         if (stream === undefined) return;
         this.begun(stream);
         if (!stream.onResponse(bytes, start, end)) this.break("an answer's head that is none");
         return;
       }
-      case Frame.BEGUN: {
+      case FrameType.BEGUN: {
         const stream = this.streams.find(id);
         if (stream === undefined) return;
         this.begun(stream);
         if (stream.isAnnounced) this.atWork = stream;
         return;
       }
-      case Frame.WINDOW:
-        return this.streams.find(id)?.onWindow(uint32(bytes, start));
-      case Frame.FAIL:
+      case FrameType.WINDOW:
+        return this.streams.find(id)?.onWindow(readUint32(bytes, start));
+      case FrameType.FAIL:
         return this.streams.find(id)?.lose("broken");
-      case Frame.CANCELLED: {
+      case FrameType.CANCELLED: {
         const stream = this.streams.find(id);
         if (stream?.isWithdrawn !== true) return;
         stream.isWithdrawn = false;
         if (bytes[start] === 0) stream.lose("unbegun");
         return;
       }
-      case Frame.GOAWAY:
+      case FrameType.GOAWAY:
         // Answered once, however often it is said.
         if (this.isGoingAway) return;
         this.isGoingAway = true;
         // Nothing new follows it: the instance may leave when it has answered what came before.
-        this.output.frames.empty(Frame.GOAWAY, 0);
+        this.output.frames.empty(FrameType.GOAWAY, 0);
         return this.output.flushSoon();
-      case Frame.PONG:
+      case FrameType.PONG:
         // Any byte is a sign of life: an instance that says this over and over would hold its requests for ever.
         if (--this.owedPongs < 0) this.break("a PONG without a PING");
         return;
-      case Frame.BUSY:
+      case FrameType.BUSY:
         return;
-      case Frame.CLOSE:
+      case FrameType.CLOSE:
         this.services.onProblem(
           `the instance at ${this.path} closed its lane: ${Buffer.from(bytes.subarray(start, end))}`,
         );
@@ -264,7 +268,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   private greet(type: number, bytes: Uint8Array, start: number, end: number): void {
     const hello = readHello(type, bytes, start, end);
     if (typeof hello === "string") return this.break(hello);
-    this.requestWindow = hello.requestWindow;
+    this.requestWindow = hello.window;
     this.maxStreams = Math.min(this.maxRequests, hello.maxStreams);
     this.number = hello.number;
     this.state = "open";
@@ -299,7 +303,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     stream.sequence = ++this.sequence;
     this.unheard++;
-    this.output.frames.request(stream.id, request, forwarded, isTrusted, stream.isAnnounced);
+    putRequest(this.output.frames, stream.id, request, forwarded, isTrusted, stream.isAnnounced);
     this.silence.asked();
     this.services.onBusy();
     this.output.flushSoon();
@@ -309,7 +313,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   cancel(stream: LaneStream): void {
     if (stream.receiver === undefined) return;
     if (this.state === "open" && stream.sequence > 0) {
-      this.output.frames.empty(Frame.CANCEL, stream.id);
+      this.output.frames.empty(FrameType.CANCEL, stream.id);
       this.output.flushSoon();
     }
     this.release(stream);
@@ -319,7 +323,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
   /** Its response's head cannot be passed on. */
   refuse(stream: LaneStream, problem: string): void {
     this.services.onProblem(`the instance at ${this.path} answered ${problem}`);
-    this.output.frames.empty(Frame.CANCEL, stream.id);
+    this.output.frames.empty(FrameType.CANCEL, stream.id);
     this.output.flushSoon();
     stream.lose("broken");
   }
@@ -345,7 +349,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
     if (this.state === "closed" || (this.streams.active === 0 && !this.silence.isAwaiting)) return 0;
     const ping = (): void => {
       this.owedPongs++;
-      this.output.frames.number(Frame.PING, 0, ++this.pings);
+      this.output.frames.number(FrameType.PING, 0, ++this.pings);
       this.output.flushSoon();
     };
     // The BEGUN of one request is no answer to those that were sent with it.
@@ -361,7 +365,7 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
       if (stream.state === "connecting" && stream.receiver?.canMove === true) stream.lose("refused");
     }
     const unheard = this.streams.unheard();
-    const work = readWorkMark(this.path, this.number);
+    const work = readScoreboard(this.path, this.number);
     const fates = fatesOf(unheard, work, this.atWork?.receiver !== undefined);
     for (const [at, stream] of unheard.entries()) {
       const fate = fates[at];
@@ -370,17 +374,17 @@ export class LaneLink implements UpstreamLink, LaneSink, ConnectionOwner, Connec
       if (fate === "stays" || mayGo !== true) continue;
       if (!stream.isIdempotent) {
         stream.isWithdrawn = true;
-        this.output.frames.empty(Frame.WITHDRAW, stream.id);
+        this.output.frames.empty(FrameType.WITHDRAW, stream.id);
         continue;
       }
-      this.output.frames.empty(Frame.CANCEL, stream.id);
+      this.output.frames.empty(FrameType.CANCEL, stream.id);
       stream.lose(fate === "freed" ? "freed" : "stalled");
     }
     this.output.flushSoon();
   }
 
   runningRequest(): string | undefined {
-    const work = readWorkMark(this.path, this.number);
+    const work = readScoreboard(this.path, this.number);
     const stream =
       work?.on === "ours"
         ? this.streams.underWay().find(({ sequence }) => sequence >>> 0 === work.request)

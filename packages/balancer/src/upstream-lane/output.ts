@@ -1,13 +1,13 @@
 /** What goes out on a lane: frames are put together while a turn lasts, and leave in one write when it ends. */
+import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import type { Connection } from "../transport/transport.js";
 import { atTurnEnd, type Flushable } from "../turn.js";
-import { LaneEncoder } from "./encoder.js";
 
 /** Of large bodies no more than this is put together before it is written, in bytes. */
 const FULL_BYTES = 65_536;
 
 export class LaneOutput implements Flushable {
-  readonly frames = new LaneEncoder();
+  readonly frames = new FrameBuffer();
   /** A write was not taken whole: `onDrained` will be called, and nothing is written before. */
   isBlocked = false;
   private isFlushDue = false;
@@ -29,7 +29,7 @@ export class LaneOutput implements Flushable {
   }
 
   private clear(): void {
-    this.frames.clear();
+    this.frames.clear(false);
     this.isBlocked = false;
   }
 

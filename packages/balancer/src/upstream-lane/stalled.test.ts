@@ -1,22 +1,22 @@
+import type { RunningWork } from "@paceline/wire/lane/scoreboard";
 import { describe, expect, it } from "vitest";
-import type { WorkAtHand } from "./scoreboard.js";
 import { fatesOf, lossAtEnd } from "./stalled.js";
 
 const sent = (...sequences: number[]) => sequences.map((sequence) => ({ sequence, isAnnounced: false }));
 
 describe("the requests of a stalled instance", () => {
-  const cases: [string, WorkAtHand | undefined, boolean, number[], string[]][] = [
+  const cases: [string, RunningWork | undefined, boolean, number[], string[]][] = [
     [
       "that one stays whose handler it calls",
-      { on: "ours", called: 6, request: 6 },
+      { on: "ours", started: 6, request: 6 },
       false,
       [5, 6, 7],
       ["freed", "stays", "freed"],
     ],
-    ["all are free of the request of another lane", { on: "another", called: 6 }, false, [5, 6], ["freed", "freed"]],
-    ["what it has called has begun", { on: "none", called: 6 }, false, [5, 6, 7], ["stays", "stays", "freed"]],
-    ["one that was never called is free", { on: "none", called: 0 }, false, [1, 2], ["freed", "freed"]],
-    ["numbers wrap around", { on: "none", called: 1 }, false, [2 ** 32 - 1, 2 ** 32 + 2], ["stays", "freed"]],
+    ["all are free of the request of another lane", { on: "another", started: 6 }, false, [5, 6], ["freed", "freed"]],
+    ["what it has called has begun", { on: "none", started: 6 }, false, [5, 6, 7], ["stays", "stays", "freed"]],
+    ["one that was never called is free", { on: "none", started: 0 }, false, [1, 2], ["freed", "freed"]],
+    ["numbers wrap around", { on: "none", started: 1 }, false, [2 ** 32 - 1, 2 ** 32 + 2], ["stays", "freed"]],
     ["without a mark it is the oldest", undefined, false, [5, 6, 7], ["stays", "suspect", "suspect"]],
     ["or none of these, when another was said to begin", undefined, true, [5, 6], ["suspect", "suspect"]],
   ];
@@ -32,19 +32,27 @@ describe("the requests of a stalled instance", () => {
 
 describe("the requests of an instance that ended", () => {
   const [plain, announced] = [false, true];
-  const cases: [string, sequence: number, isAnnounced: boolean, hasBegun: boolean, WorkAtHand | undefined, string][] = [
-    ["not sent", 0, plain, false, undefined, "unbegun"],
-    ["announced, and its start was not heard", 3, announced, false, undefined, "unbegun"],
-    ["announced, and its start was heard", 3, announced, true, undefined, "lost"],
-    ["without a mark it may have started", 3, plain, false, undefined, "lost"],
-    ["never called", 3, plain, false, { on: "ours", called: 2, request: 2 }, "unbegun"],
-    ["never called, while another lane's was", 3, plain, false, { on: "another", called: 2 }, "unbegun"],
-    ["the one that was being called", 3, plain, false, { on: "ours", called: 3, request: 3 }, "fatal"],
-    ["a POST that was being called", 3, announced, true, { on: "ours", called: 3, request: 3 }, "fatal"],
-    ["called before the one that was being called", 2, plain, true, { on: "ours", called: 3, request: 3 }, "bystander"],
-    ["called, while another lane's was being called", 2, plain, false, { on: "another", called: 3 }, "bystander"],
-    ["called, while none was", 2, plain, false, { on: "none", called: 3 }, "lost"],
-  ];
+  const cases: [string, sequence: number, isAnnounced: boolean, hasBegun: boolean, RunningWork | undefined, string][] =
+    [
+      ["not sent", 0, plain, false, undefined, "unbegun"],
+      ["announced, and its start was not heard", 3, announced, false, undefined, "unbegun"],
+      ["announced, and its start was heard", 3, announced, true, undefined, "lost"],
+      ["without a mark it may have started", 3, plain, false, undefined, "lost"],
+      ["never called", 3, plain, false, { on: "ours", started: 2, request: 2 }, "unbegun"],
+      ["never called, while another lane's was", 3, plain, false, { on: "another", started: 2 }, "unbegun"],
+      ["the one that was being called", 3, plain, false, { on: "ours", started: 3, request: 3 }, "fatal"],
+      ["a POST that was being called", 3, announced, true, { on: "ours", started: 3, request: 3 }, "fatal"],
+      [
+        "called before the one that was being called",
+        2,
+        plain,
+        true,
+        { on: "ours", started: 3, request: 3 },
+        "bystander",
+      ],
+      ["called, while another lane's was being called", 2, plain, false, { on: "another", started: 3 }, "bystander"],
+      ["called, while none was", 2, plain, false, { on: "none", started: 3 }, "lost"],
+    ];
   it.each(cases)("%s", (_, sequence, isAnnounced, hasBegun, work, loss) => {
     expect(lossAtEnd({ sequence, isAnnounced, hasBegun }, work)).toBe(loss);
   });

@@ -1,6 +1,6 @@
 /** Decides which requests of a stalled instance go elsewhere, and what those of one that ended were; see docs/lane.md. Pure. */
+import type { RunningWork } from "@paceline/wire/lane/scoreboard";
 import type { UpstreamLoss } from "../upstreams/upstream-link.js";
-import type { WorkAtHand } from "./scoreboard.js";
 
 /** A request that was sent, and of which nothing was heard. */
 export interface UnheardRequest {
@@ -22,12 +22,12 @@ export type Fate =
  * What becomes of each.
  *
  * @param unheard in the order in which they were sent.
- * @param work what the instance has in its mark; undefined where that is not known.
+ * @param work what the instance has in its scoreboard; undefined where that is not known.
  * @param isAtWorkSaid it has said which one it is at work on: none of these.
  */
 export function fatesOf(
   unheard: readonly UnheardRequest[],
-  work: WorkAtHand | undefined,
+  work: RunningWork | undefined,
   isAtWorkSaid: boolean,
 ): Fate[] {
   switch (work?.on) {
@@ -37,7 +37,7 @@ export function fatesOf(
       return unheard.map(() => "freed");
     case "none":
       // What it called may go on after a promise, or be answered with the end of the turn: that has begun.
-      return unheard.map(({ sequence }) => (isUpTo(sequence, work.called) ? "stays" : "freed"));
+      return unheard.map(({ sequence }) => (isUpTo(sequence, work.started) ? "stays" : "freed"));
     case undefined: {
       // The oldest is called first.
       const atWork = isAtWorkSaid ? undefined : unheard.find(({ isAnnounced }) => !isAnnounced);
@@ -57,15 +57,15 @@ export interface EndedRequest extends UnheardRequest {
   readonly hasBegun: boolean;
 }
 
-/** What the end of its instance means for a request; `work` is what the instance has left in its mark. */
+/** What the end of its instance means for a request; `work` is what the instance has left in its scoreboard. */
 export function lossAtEnd(
   { sequence, isAnnounced, hasBegun }: EndedRequest,
-  work: WorkAtHand | undefined,
+  work: RunningWork | undefined,
 ): UpstreamLoss {
   // What is announced starts only after that was said, and all that was said has been read.
   if (sequence === 0 || (isAnnounced && !hasBegun)) return "unbegun";
   if (work === undefined) return "lost";
-  if (!hasBegun && !isUpTo(sequence, work.called)) return "unbegun";
+  if (!hasBegun && !isUpTo(sequence, work.started)) return "unbegun";
   if (work.on === "none") return "lost";
   return work.on === "ours" && sequence >>> 0 === work.request ? "fatal" : "bystander";
 }

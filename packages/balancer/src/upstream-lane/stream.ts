@@ -1,20 +1,13 @@
 /** One request over a lane, on the balancer's side; belongs to its slot and is used again for the slot's next. */
+import { FrameType, MAX_DATA_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import { ResponseStart } from "@paceline/wire/lane/response-head";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
 import { WaitingBytes } from "../transport/waiting-bytes.js";
 import { InterimBound } from "../upstream-http1/interim-bound.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-link.js";
-import { uint32 } from "./decoder.js";
 import type { LaneLink } from "./lane-upstream.js";
-import {
-  ANSWER_WINDOW_BYTES,
-  Frame,
-  MAX_DATA_BYTES,
-  RESPONSE_END,
-  RESPONSE_FIXED,
-  RESPONSE_LENGTH,
-} from "./protocol.js";
 
 type State =
   | "free"
@@ -34,6 +27,7 @@ const LITTLE_UNREAD_BYTES = 4096;
 
 /** One for the process: a head is used before the next is read. */
 const head = new ResponseHead();
+const responseStart = new ResponseStart();
 
 export class LaneStream implements UpstreamStream {
   /** The slot, with the number of its uses above it. */
@@ -172,7 +166,7 @@ export class LaneStream implements UpstreamStream {
       return;
     }
     this.isRequestSent = true;
-    this.lane.output.frames.empty(Frame.END, this.id);
+    this.lane.output.frames.empty(FrameType.END, this.id);
     this.lane.output.flushSoon();
   }
 
@@ -195,8 +189,8 @@ export class LaneStream implements UpstreamStream {
   }
 
   private grant(): void {
-    if (this.isPaused || this.ungranted < ANSWER_WINDOW_BYTES / 2) return;
-    this.lane.output.frames.number(Frame.WINDOW, this.id, this.ungranted);
+    if (this.isPaused || this.ungranted < RESPONSE_WINDOW_BYTES / 2) return;
+    this.lane.output.frames.number(FrameType.WINDOW, this.id, this.ungranted);
     this.ungranted = 0;
     this.lane.output.flushSoon();
   }
@@ -207,20 +201,14 @@ export class LaneStream implements UpstreamStream {
   onResponse(bytes: Uint8Array, start: number, end: number): boolean {
     const { receiver } = this;
     if (receiver === undefined || this.state !== "head") return false;
-    const status = (bytes[start] as number) | ((bytes[start + 1] as number) << 8);
-    const flags = bytes[start + 2] as number;
-    const length =
-      uint32(bytes, start + 8) + 2 ** 32 * ((bytes[start + 12] as number) | ((bytes[start + 13] as number) << 8));
-    const reasonAt = start + RESPONSE_FIXED;
-    const fieldsAt = reasonAt + (bytes[start + 14] as number);
-    if (status < 100 || status > 599 || fieldsAt > end) return false;
-    const contentLength = (flags & RESPONSE_LENGTH) === 0 ? -1 : length;
+    if (!responseStart.read(bytes, start, end)) return false;
+    const { status, contentLength, isLast, reasonAt, fieldsAt } = responseStart;
     if (!head.take(status, contentLength, bytes, reasonAt, fieldsAt, end, this.isHeadRequest)) {
       // The app's doing, and not the lane's: the others go on.
       this.lane.refuse(this, "with a head that is not valid, or is too long");
       return true;
     }
-    head.handlerMicros = uint32(bytes, start + 4);
+    head.handlerMicros = responseStart.handlerMicros;
     this.hasBegun = true;
     if (head.isInterim) {
       const size = end - start;
@@ -244,7 +232,6 @@ export class LaneStream implements UpstreamStream {
       this.state = "body";
       this.owed = head.framing === "chunked" ? Number.POSITIVE_INFINITY : head.framing === "length" ? contentLength : 0;
     }
-    const isLast = (flags & RESPONSE_END) !== 0;
     if (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) return false;
     receiver.onAnswerHead(head);
     // The receiver may have cancelled meanwhile.
@@ -263,7 +250,7 @@ export class LaneStream implements UpstreamStream {
     if (this.owed < 0 || (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY)) return false;
     if (size > 0) {
       this.ungranted += size;
-      if (this.ungranted > ANSWER_WINDOW_BYTES) return false;
+      if (this.ungranted > RESPONSE_WINDOW_BYTES) return false;
       receiver.onBody(bytes, start, end);
       // The receiver may have cancelled meanwhile.
       if (this.receiver !== receiver) return true;

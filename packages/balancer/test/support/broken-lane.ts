@@ -1,7 +1,7 @@
 /** An instance that breaks its lane: too much, too little, too early, too late, garbage. Each frame tells for which request it was meant. */
-import { Frame } from "../../src/upstream-lane/protocol.js";
+import { FrameType } from "@paceline/wire/lane/protocol";
+import { frameBytes } from "../../../wire/test/support/lane-frames.js";
 import { below, type Random } from "./broken-responses.js";
-import { frameBytes } from "./lane-frames.js";
 import type { ScriptedRequest } from "./scripted-lane.js";
 
 /** The frames of one request's response, in which every payload tells whose it is. */
@@ -21,7 +21,7 @@ class Frames {
     fixed.writeUInt16LE(status, 0);
     fixed[2] = flags;
     fixed.writeUIntLE(length, 8, 6);
-    return this.of(Frame.RESPONSE, Buffer.concat([fixed, Buffer.from(`x: ${this.token}\r\n\r\n`)]));
+    return this.of(FrameType.RESPONSE, Buffer.concat([fixed, Buffer.from(`x: ${this.token}\r\n\r\n`)]));
   }
 
   get hint(): Buffer {
@@ -30,7 +30,7 @@ class Frames {
 
   whole(): Buffer[] {
     if (this.request.method === "HEAD") return [this.head(this.token.length, 200, 3)];
-    return [this.head(), this.of(Frame.DATA, this.token.slice(0, 3)), this.of(Frame.END, this.token.slice(3))];
+    return [this.head(), this.of(FrameType.DATA, this.token.slice(0, 3)), this.of(FrameType.END, this.token.slice(3))];
   }
 }
 
@@ -39,11 +39,11 @@ const FORMS: readonly (readonly [number, (frames: Frames) => Buffer[]])[] = [
   [200, (frames) => frames.whole()],
   [40, (frames) => [frames.hint, ...frames.whole()]],
   [10, (frames) => [...new Array<Buffer>(20).fill(frames.hint), ...frames.whole()]],
-  [10, (frames) => [frames.head(2 * frames.token.length), frames.of(Frame.DATA), frames.of(Frame.FAIL, "")]],
-  [60, (frames) => [...frames.whole(), frames.head(), frames.of(Frame.DATA), frames.of(Frame.END)]],
-  [2, (frames) => [frames.of(Frame.DATA), ...frames.whole()]],
-  [2, (frames) => [frames.head(3), frames.of(Frame.DATA)]],
-  [2, (frames) => [frames.head(2 * frames.token.length), frames.of(Frame.END)]],
+  [10, (frames) => [frames.head(2 * frames.token.length), frames.of(FrameType.DATA), frames.of(FrameType.FAIL, "")]],
+  [60, (frames) => [...frames.whole(), frames.head(), frames.of(FrameType.DATA), frames.of(FrameType.END)]],
+  [2, (frames) => [frames.of(FrameType.DATA), ...frames.whole()]],
+  [2, (frames) => [frames.head(3), frames.of(FrameType.DATA)]],
+  [2, (frames) => [frames.head(2 * frames.token.length), frames.of(FrameType.END)]],
   [2, (frames) => [...frames.whole(), Buffer.from(frames.token)]],
 ];
 
@@ -54,7 +54,7 @@ export function breakLane(request: ScriptedRequest, random: Random): void {
   const bytes = Buffer.concat(draw(random)(frames));
   const place = below(random, bytes.length + 1);
   const isCut = random() < 0.003;
-  const late = Buffer.concat([frames.head(), frames.of(Frame.DATA), frames.of(Frame.END)]);
+  const late = Buffer.concat([frames.head(), frames.of(FrameType.DATA), frames.of(FrameType.END)]);
   const [afterMs, lateMs] = [below(random, 6), below(random, 8)];
   request.begun();
   setTimeout(() => {

@@ -2,19 +2,12 @@
  * Lets a scripted upstream speak the lane: each stream looks to the test as a connection of its own does, on which HTTP/1.1
  * is spoken. Towards the balancer it behaves as an instance: it says what begins, grants what it read, and keeps to windows.
  */
+
 import { STATUS_CODES } from "node:http";
 import type net from "node:net";
-import {
-  Frame,
-  MAX_DATA_BYTES,
-  REQUEST_END,
-  REQUEST_EXPECTS,
-  REQUEST_FIXED,
-  REQUEST_IDEMPOTENT,
-  REQUEST_UPGRADE,
-  RESPONSE_END,
-  RESPONSE_LENGTH,
-} from "../../src/upstream-lane/protocol.js";
+import { FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
+import { REQUEST_TEXT, RequestFlag } from "@paceline/wire/lane/request-head";
+import { ResponseFlag } from "@paceline/wire/lane/response-head";
 import { AnswerReader, type AnswerSink } from "./response-reader.js";
 import { type HeardFrame, ScriptedLaneConnection, type ScriptedRequest } from "./scripted-lane.js";
 import type { UpstreamConnection, UpstreamSocket } from "./scripted-upstream.js";
@@ -74,12 +67,12 @@ export class LaneGateway {
 
   private take({ type, id, payload }: HeardFrame): void {
     switch (type) {
-      case Frame.HELLO:
+      case FrameType.HELLO:
         this.answerWindow = payload.readUInt32LE(6);
         return;
-      case Frame.PING:
-        return this.lane.say(Frame.PONG, 0, payload);
-      case Frame.REQUEST: {
+      case FrameType.PING:
+        return this.lane.say(FrameType.PONG, 0, payload);
+      case FrameType.REQUEST: {
         const stream = new GatewayStream(this, this.lane.requests.at(-1) as ScriptedRequest, payload);
         this.streams.push(stream);
         this.underWay.set(id, stream);
@@ -123,12 +116,12 @@ class GatewayStream implements UpstreamSocket, AnswerSink {
     payload: Buffer,
   ) {
     const { flags } = request;
-    this.isIdempotent = (flags & REQUEST_IDEMPOTENT) !== 0;
-    this.isUpgrade = (flags & REQUEST_UPGRADE) !== 0;
+    this.isIdempotent = (flags & RequestFlag.IDEMPOTENT) !== 0;
+    this.isUpgrade = (flags & RequestFlag.UPGRADE) !== 0;
     const fields = fieldsOf(payload);
     const length = fields.get("content-length");
-    this.isChunked = (flags & REQUEST_END) === 0 && !this.isUpgrade && length === undefined;
-    if (fields.has("expect") !== ((flags & REQUEST_EXPECTS) !== 0)) throw new Error("a flag that no field says");
+    this.isChunked = (flags & RequestFlag.END) === 0 && !this.isUpgrade && length === undefined;
+    if (fields.has("expect") !== ((flags & RequestFlag.EXPECTS) !== 0)) throw new Error("a flag that no field says");
     this.window = gateway.answerWindow;
     this.reader = new AnswerReader(request.method === "HEAD", this);
     this.connection = { socket: this, received: http1HeadOf(request, payload, fields, this.isChunked) };
@@ -138,19 +131,19 @@ class GatewayStream implements UpstreamSocket, AnswerSink {
 
   take(type: number, payload: Buffer): void {
     switch (type) {
-      case Frame.DATA:
-      case Frame.END:
-        return this.takeBody(payload, type === Frame.END);
-      case Frame.WINDOW:
+      case FrameType.DATA:
+      case FrameType.END:
+        return this.takeBody(payload, type === FrameType.END);
+      case FrameType.WINDOW:
         this.window += payload.readUInt32LE();
         return this.pump();
-      case Frame.CANCEL:
+      case FrameType.CANCEL:
         this.request.cancelled(this.begins !== "not yet");
         this.finish();
         this.readableEnded = true;
         this.destroyed = true;
         return;
-      case Frame.WITHDRAW:
+      case FrameType.WITHDRAW:
         this.request.cancelled(this.begins !== "not yet");
         if (this.begins === "not yet") this.finish();
         return;
@@ -229,7 +222,7 @@ class GatewayStream implements UpstreamSocket, AnswerSink {
     this.isAnswered ||= status >= 200 || status === 101;
     this.request.head({
       status,
-      flags: (isWhole ? RESPONSE_END : 0) | (length === undefined ? 0 : RESPONSE_LENGTH),
+      flags: (isWhole ? ResponseFlag.END : 0) | (length === undefined ? 0 : ResponseFlag.LENGTH),
       length: length ?? 0,
       reason: reason === STATUS_CODES[status] ? "" : reason,
       lines,
@@ -246,7 +239,7 @@ class GatewayStream implements UpstreamSocket, AnswerSink {
   }
 
   fail(): void {
-    this.request.say(Frame.FAIL);
+    this.request.say(FrameType.FAIL);
     this.finish();
   }
 
@@ -256,7 +249,7 @@ class GatewayStream implements UpstreamSocket, AnswerSink {
       const first = this.waiting[0];
       if (first === undefined) {
         if (!this.isEndDue) return;
-        this.request.say(Frame.END);
+        this.request.say(FrameType.END);
         return this.finish();
       }
       const piece = first.subarray(0, Math.min(this.window, MAX_DATA_BYTES));
@@ -265,10 +258,10 @@ class GatewayStream implements UpstreamSocket, AnswerSink {
       if (piece.length < first.length) this.waiting[0] = first.subarray(piece.length);
       else this.waiting.shift();
       if (this.waiting.length > 0 || !this.isEndDue) {
-        this.request.say(Frame.DATA, piece);
+        this.request.say(FrameType.DATA, piece);
         continue;
       }
-      this.request.say(Frame.END, piece);
+      this.request.say(FrameType.END, piece);
       return this.finish();
     }
   }
@@ -300,7 +293,7 @@ function usualCase(name: string): string {
 }
 
 function hostStart(payload: Buffer): number {
-  return REQUEST_FIXED + (payload[9] as number) + payload.readUIntLE(4, 3);
+  return REQUEST_TEXT + (payload[9] as number) + payload.readUIntLE(4, 3);
 }
 
 function hostOf(payload: Buffer): string {

@@ -1,8 +1,9 @@
 /** An upstream that speaks the lane: keeps every frame it gets, and answers as a test tells it. */
+
 import net from "node:net";
-import { Frame, HEADER_BYTES, LANE_VERSION, MAGIC } from "../../src/upstream-lane/protocol.js";
+import { FRAME_HEADER_BYTES, FrameType, LANE_VERSION, MAGIC } from "@paceline/wire/lane/protocol";
+import { frameBytes } from "../../../wire/test/support/lane-frames.js";
 import { Changes } from "./changes.js";
-import { frameBytes } from "./lane-frames.js";
 
 const METHODS = ["", "GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"];
 
@@ -63,7 +64,7 @@ export class ScriptedRequest {
   }
 
   begun(): this {
-    return this.say(Frame.BEGUN);
+    return this.say(FrameType.BEGUN);
   }
 
   head({ status = 200, flags = 0, length = 0, reason = "", lines = "\r\n" }: Answer): this {
@@ -72,23 +73,23 @@ export class ScriptedRequest {
     fixed[2] = flags;
     fixed.writeUIntLE(length, 8, 6);
     fixed[14] = reason.length;
-    return this.say(Frame.RESPONSE, Buffer.concat([fixed, Buffer.from(reason + lines, "latin1")]));
+    return this.say(FrameType.RESPONSE, Buffer.concat([fixed, Buffer.from(reason + lines, "latin1")]));
   }
 
   /** A whole answer with this text. */
   answer(text: string): this {
-    return this.head({ flags: 2, length: text.length }).say(Frame.END, text);
+    return this.head({ flags: 2, length: text.length }).say(FrameType.END, text);
   }
 
   grant(bytes: number): this {
     const payload = Buffer.alloc(4);
     payload.writeUInt32LE(bytes);
-    return this.say(Frame.WINDOW, payload);
+    return this.say(FrameType.WINDOW, payload);
   }
 
   /** Says of a CANCEL or WITHDRAW whether the handler had been called. */
   cancelled(wasBegun: boolean): this {
-    return this.say(Frame.CANCELLED, Uint8Array.of(wasBegun ? 1 : 0));
+    return this.say(FrameType.CANCELLED, Uint8Array.of(wasBegun ? 1 : 0));
   }
 }
 
@@ -130,23 +131,23 @@ export class ScriptedLaneConnection {
     payload.writeUInt16LE(version, 4);
     payload.writeUInt32LE(window, 6);
     payload.writeUInt32LE(streams, 10);
-    this.say(Frame.HELLO, 0, payload);
+    this.say(FrameType.HELLO, 0, payload);
   }
 
   /** The text of the CLOSE that came, if one did. */
   get closeText(): string | undefined {
-    return this.frames.find(({ type }) => type === Frame.CLOSE)?.payload.toString();
+    return this.frames.find(({ type }) => type === FrameType.CLOSE)?.payload.toString();
   }
 
   onData(bytes: Buffer): void {
     this.rest = Buffer.concat([this.rest, bytes]);
-    while (this.rest.length >= HEADER_BYTES) {
-      const end = HEADER_BYTES + this.rest.readUIntLE(0, 3);
+    while (this.rest.length >= FRAME_HEADER_BYTES) {
+      const end = FRAME_HEADER_BYTES + this.rest.readUIntLE(0, 3);
       if (this.rest.length < end) return;
       const frame = {
         type: this.rest[3] as number,
         id: this.rest.readUInt32LE(4),
-        payload: this.rest.subarray(HEADER_BYTES, end),
+        payload: this.rest.subarray(FRAME_HEADER_BYTES, end),
       };
       this.rest = this.rest.subarray(end);
       this.frames.push(frame);
@@ -158,26 +159,26 @@ export class ScriptedLaneConnection {
   private take({ type, id, payload }: HeardFrame): void {
     const request = this.requests.findLast((each) => each.id === id);
     switch (type) {
-      case Frame.HELLO:
+      case FrameType.HELLO:
         if (this.script.greet === undefined) this.hello();
         else this.script.greet(this);
         return;
-      case Frame.REQUEST: {
+      case FrameType.REQUEST: {
         const begun = new ScriptedRequest(this, id, payload);
         this.requests.push(begun);
         this.script.onRequest?.(begun);
         return;
       }
-      case Frame.DATA:
-      case Frame.END:
+      case FrameType.DATA:
+      case FrameType.END:
         if (request === undefined) return;
         request.body += payload.toString("latin1");
-        if (type === Frame.END) request.hasEnded = true;
+        if (type === FrameType.END) request.hasEnded = true;
         return;
-      case Frame.CANCEL:
+      case FrameType.CANCEL:
         if (request !== undefined) request.isCancelled = true;
         return;
-      case Frame.WITHDRAW:
+      case FrameType.WITHDRAW:
         if (request !== undefined) request.isWithdrawn = true;
         return;
       default:

@@ -1,9 +1,9 @@
 /** A body that is read from a file: no further than the balancer takes it, and the file is closed whatever happens. */
+import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
+import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
 import { expect, it } from "vitest";
 import type { LentFile } from "../kinds/static/lent-file.js";
 import { type BodyLane, BodySender } from "./body-sender.js";
-import { FrameBuffer } from "./frame-buffer.js";
-import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "./protocol.js";
 
 function open(length: number, failsAt = Number.POSITIVE_INFINITY) {
   const file = {

@@ -1,7 +1,7 @@
 /** Sends the body of one answer as far as the balancer takes it, in turns with those of the others. */
+import type { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
+import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
 import type { LentFile } from "../kinds/static/lent-file.js";
-import type { FrameBuffer } from "./frame-buffer.js";
-import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "./protocol.js";
 import type { BlockWriter } from "./response-body.js";
 
 /** Blocks up to this size wait for the flush where they are copied to; a larger one waits for its turn. */

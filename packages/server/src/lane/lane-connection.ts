@@ -1,17 +1,19 @@
 /** One lane, on the instance's side: takes the balancer's frames apart, begins requests, and writes what each turn produced in one call. */
 
+import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
+import { putHello, readHello } from "@paceline/wire/lane/hello";
+import { readUint32 } from "@paceline/wire/lane/numbers";
+import { FrameType, REQUEST_WINDOW_BYTES, SLOT_MASK } from "@paceline/wire/lane/protocol";
+import { LaneRequestHead } from "@paceline/wire/lane/request-head";
+import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
 import { LONG_TURN_MS } from "../http1/running-server.js";
 import type { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
 import type { ServerLimits } from "../shared/limits.js";
-import { FrameDecoder, type FrameSink, readUint32 } from "./frame-decoder.js";
 import { LaneOutput } from "./lane-output.js";
 import type { LaneSocket, LaneSocketOwner } from "./lane-socket.js";
 import type { LaneStream } from "./lane-stream.js";
-import { FrameType, LANE_VERSION, MAGIC, STREAM_WINDOW_BYTES } from "./protocol.js";
-import { LaneRequestHead } from "./request-head.js";
 import type { AnswerReader } from "./responses.js";
-import type { WorkMark } from "./scoreboard.js";
 
 /** What a lane needs to serve requests. */
 export interface RequestServices {
@@ -25,7 +27,7 @@ export interface LaneServices {
   /** Absent: the lane is for control alone. */
   requests?: RequestServices;
   /** There once the first request has come, where there can be one. */
-  mark?: WorkMark | undefined;
+  scoreboard?: Scoreboard | undefined;
   /** Loads what serves requests; the first of them waits for it. */
   load(): Promise<void>;
   limits: ServerLimits;
@@ -39,10 +41,6 @@ export interface LaneServices {
 
 /** With more than this waiting for the balancer it is not read: what it says may ask for answers without end. */
 const MAX_UNSENT_BYTES = 1 << 20;
-
-/** Slots of streams; a stream's id is its slot with the number of the slot's uses above. */
-const SLOT_BITS = 16;
-const SLOT_MASK = (1 << SLOT_BITS) - 1;
 
 /** What serves a request. Loaded with the first of them: what an idle process has not loaded it has in no memory. */
 let Stream: typeof LaneStream | undefined;
@@ -65,14 +63,14 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   private readonly early: Buffer[] = [];
   private isClosed = false;
   private isPaused = false;
-  private peerWindow = STREAM_WINDOW_BYTES;
+  private peerWindow = REQUEST_WINDOW_BYTES;
   /** How many have come. */
   private requests = 0;
 
   constructor(
     private readonly socket: LaneSocket,
     private readonly services: LaneServices,
-    /** Its number in the work mark; 0 when it has none. */
+    /** Its number in the scoreboard; 0 when it has none. */
     readonly number: number,
   ) {
     this.output = new LaneOutput(socket);
@@ -94,7 +92,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     if (isLoading && this.hasGreeted && this.services.requests !== undefined) return this.load(bytes);
     const since = performance.now();
     this.output.heard(since);
-    if (!this.decoder.push(bytes, this)) return this.break(this.decoder.problem as string);
+    if (!this.decoder.read(bytes, this)) return this.break(this.decoder.problem);
     this.beginWaiting();
     const took = performance.now() - since;
     if (took > LONG_TURN_MS) this.busy(took);
@@ -134,7 +132,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   onFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
     // Nothing is begun of what follows a broken frame: nobody could be told of it.
     if (this.isClosed) return;
-    if (!this.hasGreeted) return this.greet(type, bytes, start);
+    if (!this.hasGreeted) return this.greet(type, bytes, start, end);
     switch (type) {
       case FrameType.REQUEST:
         return this.request(id, bytes.toString("latin1", start, end));
@@ -165,27 +163,15 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
     }
   }
 
-  private greet(type: number, bytes: Buffer, start: number): void {
-    if (type !== FrameType.HELLO || readUint32(bytes, start) !== MAGIC) return this.break("no hello at its begin");
-    const version = bytes.readUInt16LE(start + 4);
-    this.peerWindow = bytes.readUInt32LE(start + 6);
+  private greet(type: number, bytes: Buffer, start: number, end: number): void {
+    const maxStreams = Math.min(this.services.limits.maxConnections, SLOT_MASK);
+    // In any case: a balancer of another version reads in it which one this is.
+    putHello(this.output.frames, { window: REQUEST_WINDOW_BYTES, maxStreams, number: this.number }, true);
+    const hello = readHello(type, bytes, start, end);
+    if (typeof hello === "string") return this.break(hello);
+    this.peerWindow = hello.window;
     this.hasGreeted = true;
-    this.hello();
     if (this.services.isLeaving()) this.goaway();
-    if (version !== LANE_VERSION) this.break(`version ${version} of the lane; this instance speaks ${LANE_VERSION}`);
-  }
-
-  private hello(): void {
-    const { frames } = this.output;
-    frames.reserve(24);
-    frames.header(FrameType.HELLO, 0, 16);
-    const at = frames.length;
-    frames.bytes.writeUInt32LE(MAGIC, at);
-    frames.bytes.writeUInt16LE(LANE_VERSION, at + 4);
-    frames.bytes.writeUInt32LE(STREAM_WINDOW_BYTES, at + 6);
-    frames.bytes.writeUInt32LE(Math.min(this.services.limits.maxConnections, SLOT_MASK), at + 10);
-    frames.bytes.writeUInt16LE(this.number, at + 14);
-    frames.length += 16;
   }
 
   private request(id: number, text: string): void {
@@ -233,11 +219,11 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
 
   /** Calls its handler; whoever does not hear of us meanwhile can read whose it is. */
   private call(stream: LaneStream): void {
-    const { mark } = this.services;
-    if (mark === undefined || this.number === 0) return stream.begin();
-    mark.enter(this.number, stream.sequence);
+    const { scoreboard } = this.services;
+    if (scoreboard === undefined || this.number === 0) return stream.begin();
+    scoreboard.enter(this.number, stream.sequence);
     stream.begin();
-    mark.leave();
+    scoreboard.leave();
   }
 
   /** Its BEGUN waits in the socket: its handler is called when the kernel has taken it. */

@@ -1,7 +1,7 @@
 /** The Headers of a request from the lane: a look-up reads the head's text; anything more makes the platform's own. */
 
+import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import { standIn } from "./lazy-wrapper.js";
-import type { LaneRequestHead } from "./request-head.js";
 
 const NativeHeaders = globalThis.Headers;
 

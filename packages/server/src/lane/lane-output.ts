@@ -1,8 +1,8 @@
 /** What goes out on a lane, on the instance's side: what one turn of the event loop produced leaves in one write. */
+import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
+import { FrameType } from "@paceline/wire/lane/protocol";
 import type { BodyLane, BodySender } from "./body-sender.js";
-import { FrameBuffer } from "./frame-buffer.js";
 import type { LaneSocket } from "./lane-socket.js";
-import { FrameType } from "./protocol.js";
 
 /** From here on no more of a body is put behind what waits to be written. */
 const FULL_BYTES = 131_072;

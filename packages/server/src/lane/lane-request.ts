@@ -1,7 +1,8 @@
 /** The Request of a request from the lane, made as far as it is asked for: method, URL, headers and a whole body cost a look at what came. */
+
+import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import { LaneHeaders } from "./lane-headers.js";
 import { standIn } from "./lazy-wrapper.js";
-import type { LaneRequestHead } from "./request-head.js";
 import { NATIVE, nativeRequest } from "./web-classes.js";
 
 /** What a request has beside its head. */

@@ -1,14 +1,12 @@
 /** Serves over lanes: a fetch app's requests, or control alone beside the HTTP/1.1 of a Node handler. The balancers are the only clients. */
-import { workMarkPath } from "@paceline/wire";
+import { LaneNumbers, removeScoreboard, Scoreboard, scoreboardPath } from "@paceline/wire/lane/scoreboard";
 import { listenError } from "../http1/listen-error.js";
 import type { RunningServer, RuntimeOptions } from "../http1/running-server.js";
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
 import { LaneConnection, type LaneServices, loadStreams, type RequestServices } from "./lane-connection.js";
-import { LaneNumbers } from "./lane-numbers.js";
 import { type LaneListener, listenForLanes } from "./lane-socket.js";
 import type { AnswerReader } from "./responses.js";
-import { removeMark, WorkMark } from "./scoreboard.js";
 
 /** The lanes of one server. */
 class Lanes {
@@ -16,16 +14,16 @@ class Lanes {
   private readonly numbers = new LaneNumbers();
   private listener: LaneListener | undefined;
   private isLeaving = false;
-  /** The file of the work mark, where there is one. */
-  private markPath: string | undefined;
+  /** The file of the scoreboard, where there is one. */
+  private boardPath: string | undefined;
 
   constructor(private readonly options: Pick<RuntimeOptions, "limits" | "onError">) {}
 
   /** @throws ServerError `address-in-use` or `cannot-listen` */
   async listen(path: string, requests?: RequestServices): Promise<void> {
     // Before the first lane: an instance that blocks before its first request has no other way to say what it called.
-    if (requests !== undefined && WorkMark.makeFile(workMarkPath(path))) this.markPath = workMarkPath(path);
-    const { markPath } = this;
+    if (requests !== undefined && Scoreboard.makeFile(scoreboardPath(path))) this.boardPath = scoreboardPath(path);
+    const { boardPath } = this;
     const services: LaneServices = {
       ...(requests === undefined ? {} : { requests }),
       ...this.options,
@@ -33,7 +31,7 @@ class Lanes {
       isLeaving: () => this.isLeaving,
       load: async () => {
         await loadStreams();
-        if (markPath !== undefined) services.mark ??= WorkMark.map(markPath);
+        if (boardPath !== undefined) services.scoreboard ??= Scoreboard.map(boardPath);
       },
       onGone: (lane) => {
         if (this.lanes.delete(lane)) this.numbers.giveBack(lane.number);
@@ -41,14 +39,14 @@ class Lanes {
     };
     try {
       this.listener = await listenForLanes(path, (socket) => {
-        const number = markPath === undefined ? 0 : this.numbers.take();
-        if (number > 0) services.mark?.clear(number);
+        const number = boardPath === undefined ? 0 : this.numbers.take();
+        if (number > 0) services.scoreboard?.clear(number);
         const lane = new LaneConnection(socket, services, number);
         this.lanes.add(lane);
         return lane;
       });
     } catch (cause) {
-      this.removeMark();
+      this.removeScoreboard();
       throw listenError({ kind: "unix", path }, cause);
     }
   }
@@ -86,11 +84,11 @@ class Lanes {
   destroy(): void {
     this.stopAccepting();
     for (const lane of this.lanes) lane.destroy();
-    this.removeMark();
+    this.removeScoreboard();
   }
 
-  private removeMark(): void {
-    if (this.markPath !== undefined) removeMark(this.markPath);
+  private removeScoreboard(): void {
+    if (this.boardPath !== undefined) removeScoreboard(this.boardPath);
   }
 }
 

@@ -1,4 +1,12 @@
 /** One request over the lane and its answer, on the instance's side. */
+import { FrameType, REQUEST_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
+import {
+  type LaneResponseHead,
+  putInterimResponse,
+  putResponse,
+  putTextResponse,
+} from "@paceline/wire/lane/response-head";
 import { REASONS } from "@paceline/wire/reasons";
 import { type LentFile, lentFileOf } from "../kinds/static/lent-file.js";
 import { ForwardedInfo, type RequestSource as InfoSource } from "../process/request-info.js";
@@ -7,12 +15,9 @@ import { type BlockSource, blocksOf } from "../shared/blocks.js";
 import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
 import type { LaneConnection, RequestServices } from "./lane-connection.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
-import { FrameType, STREAM_WINDOW_BYTES } from "./protocol.js";
 import { RequestBody } from "./request-body.js";
-import type { LaneRequestHead } from "./request-head.js";
 import { writeBlocks } from "./response-body.js";
 import { checkFields, sendableReason } from "./response-checks.js";
-import { type AnswerHead, putHead, putInterim, putText } from "./response-frames.js";
 import { makeUpgrade, type TunnelStream, UpgradeAnswer } from "./upgrade.js";
 
 type State =
@@ -43,7 +48,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   private source: BlockSource | undefined;
   private readonly body: RequestBody | undefined;
   /** What the balancer may still send of the request's body, in bytes. */
-  private granted = STREAM_WINDOW_BYTES;
+  private granted = REQUEST_WINDOW_BYTES;
   private received = 0;
   private controller: AbortController | undefined;
   private isGone = false;
@@ -91,7 +96,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     if (!this.owesContinue) return;
     this.owesContinue = false;
     if (this.state !== "handling" || this.received > 0) return;
-    this.window -= putInterim(this.lane.output.frames, this.id, 100);
+    this.window -= putInterimResponse(this.lane.output.frames, this.id, 100);
     this.lane.output.flushSoon();
   }
 
@@ -195,7 +200,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.requests.counter.errors++;
     const head = this.headOf(status, "", `content-type: text/plain\r\n${fields}`);
     if (this.isHead) return this.sendHeadAlone(head, text.length);
-    putText(this.lane.output.frames, this.id, head, text);
+    putTextResponse(this.lane.output.frames, this.id, head, text);
     this.end();
   }
 
@@ -219,7 +224,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     answer.onSwitched();
   }
 
-  private headOf(status: number, reason: string, fields: string): AnswerHead {
+  private headOf(status: number, reason: string, fields: string): LaneResponseHead {
     const micros = this.begunAtMs === 0 ? 0 : (performance.now() - this.begunAtMs) * 1000;
     return { status, reason, fields, micros };
   }
@@ -254,37 +259,37 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     void writeBlocks(source, this.beginBody(head, length), () => this.state === "ended");
   }
 
-  private sendText(head: AnswerHead, text: string): void {
+  private sendText(head: LaneResponseHead, text: string): void {
     if (this.isHead) return this.sendHeadAlone(head, Buffer.byteLength(text));
     // A character is three bytes at most.
     if (text.length * 3 > SMALL_BODY_BYTES || this.lane.output.isFull) return this.sendBytes(head, Buffer.from(text));
-    putText(this.lane.output.frames, this.id, head, text);
+    putTextResponse(this.lane.output.frames, this.id, head, text);
     this.end();
   }
 
-  private sendBytes(head: AnswerHead, bytes: Uint8Array): void {
+  private sendBytes(head: LaneResponseHead, bytes: Uint8Array): void {
     if (this.isHead || bytes.length === 0) return this.sendHeadAlone(head, bytes.length);
     if (bytes.length > SMALL_BODY_BYTES || this.lane.output.isFull)
       return this.beginBody(head, bytes.length).sendAll(bytes);
-    putHead(this.lane.output.frames, this.id, head, bytes.length, false);
+    putResponse(this.lane.output.frames, this.id, head, bytes.length, false);
     this.lane.output.frames.copy(FrameType.END, this.id, bytes, 0, bytes.length);
     this.end();
   }
 
-  private sendFile(head: AnswerHead, file: LentFile): void {
+  private sendFile(head: LaneResponseHead, file: LentFile): void {
     if (!this.isHead) return this.beginBody(head, file.length).sendFile(file);
     file.close();
     this.sendHeadAlone(head, file.length);
   }
 
-  private sendHeadAlone(head: AnswerHead, length: number): void {
-    putHead(this.lane.output.frames, this.id, head, length, true);
+  private sendHeadAlone(head: LaneResponseHead, length: number): void {
+    putResponse(this.lane.output.frames, this.id, head, length, true);
     this.end();
   }
 
   /** Sends the head of an answer whose body follows. */
-  private beginBody(head: AnswerHead, length: number): BodySender {
-    putHead(this.lane.output.frames, this.id, head, length, false);
+  private beginBody(head: LaneResponseHead, length: number): BodySender {
+    putResponse(this.lane.output.frames, this.id, head, length, false);
     this.state = "answering";
     this.sender = new BodySender(this.lane.output, this, this.window, length < 0 ? Number.POSITIVE_INFINITY : length);
     return this.sender;

@@ -1,6 +1,7 @@
 /** Takes responses apart on Bun, whose Response is native and cheap: all that is missing is the body it was made with. */
+
+import { fieldLines } from "@paceline/wire/lane/field-lines";
 import { BODY, rememberBodies } from "../shared/kept-body.js";
-import { fieldLines } from "./field-lines.js";
 import type { AnswerBody, AnswerReader } from "./responses.js";
 
 /** Called once, before the app is loaded. */

@@ -1,8 +1,8 @@
 /** Takes answers apart on Node, whose Response costs more than everything else: one is made only for an app that asks more of it than to be sent. */
 
+import { fieldLinesOf } from "@paceline/wire/lane/field-lines";
 import { acceptAll } from "../shared/instance-of.js";
 import { KEPT_BODY, type KeptBody } from "../shared/kept-body.js";
-import { fieldLinesOf } from "./field-lines.js";
 import { standIn } from "./lazy-wrapper.js";
 import type { AnswerBody, AnswerReader } from "./responses.js";
 

@@ -1,7 +1,7 @@
 /** The seam between the lane and a platform's Response: how an answer is taken apart. */
 
+import type { FieldLines } from "@paceline/wire/lane/field-lines";
 import { TAKES_FILES } from "../kinds/static/lent-file.js";
-import type { FieldLines } from "./field-lines.js";
 import { answersOnBun } from "./responses-bun.js";
 import { adoptRequests } from "./web-classes.js";
 

@@ -1,6 +1,7 @@
 /** An upgrade over the lane: the stream of a request becomes a tunnel of bytes, both ways. */
+
+import { fieldLinesOf } from "@paceline/wire/lane/field-lines";
 import type { Upgrade } from "../shared/app.js";
-import { fieldLinesOf } from "./field-lines.js";
 
 /** Stands for 101 Switching Protocols, which no Response can be. */
 export class UpgradeAnswer {

@@ -1,8 +1,8 @@
 /** The instance's end of a lane on a fake socket, with an app behind it. */
 
+import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
 import { LaneConnection, loadStreams } from "../../src/lane/lane-connection.js";
 import type { AnswerReader } from "../../src/lane/responses.js";
-import type { WorkMark } from "../../src/lane/scoreboard.js";
 import { RequestCounter } from "../../src/process/request-counter.js";
 import type { FetchHandler } from "../../src/shared/app.js";
 import { DEFAULT_LIMITS } from "../../src/shared/limits.js";
@@ -19,11 +19,11 @@ export class LaneBench {
   readonly counter: RequestCounter;
 
   /** @param answers from `prepareAnswers()` */
-  constructor(answers: AnswerReader, handler: FetchHandler, mark?: WorkMark) {
+  constructor(answers: AnswerReader, handler: FetchHandler, scoreboard?: Scoreboard) {
     this.counter = new RequestCounter(() => this.connection.active);
     const services = {
       requests: { handler, answers, counter: this.counter },
-      mark,
+      scoreboard,
       load: loadStreams,
       limits: DEFAULT_LIMITS,
       active: () => this.connection.active,

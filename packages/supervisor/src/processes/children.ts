@@ -11,8 +11,8 @@ import {
   type OverdueRequest,
   type Poison,
   type Probed,
-  workMarkPath,
 } from "@paceline/wire";
+import { scoreboardPath } from "@paceline/wire/lane/scoreboard";
 import { endStrays, errorLineOf, listenersOf, openMark, processesOf, readProcessTable } from "@paceline/wire/proc";
 import type { LinkConnection } from "../channel/channel-connection.js";
 import type { FleetEffect } from "../core/fleet.js";
@@ -77,8 +77,8 @@ export class Children {
   private readonly byId = new Map<string, LiveProcess>();
   private readonly byToken = new Map<string, LiveProcess>();
   private readonly lastWords = new Map<string, NodeJS.Timeout>();
-  /** The work marks of processes that ended a moment ago. */
-  private readonly leftMarks = new Map<string, NodeJS.Timeout>();
+  /** The scoreboards of processes that ended a moment ago. */
+  private readonly leftScoreboards = new Map<string, NodeJS.Timeout>();
 
   /** What forks those of pools with `preload`. */
   readonly templates: Templates;
@@ -381,11 +381,11 @@ export class Children {
     for (const child of [...this.byId.values()]) {
       if (child.exit !== null) this.forget(child);
     }
-    for (const [path, timer] of this.leftMarks) {
+    for (const [path, timer] of this.leftScoreboards) {
       clearTimeout(timer);
       rmSync(path, { force: true });
     }
-    this.leftMarks.clear();
+    this.leftScoreboards.clear();
   }
 
   /** How a command ended is told by its shim: the end of the link is waited for, since what was said last comes before it. */
@@ -409,7 +409,7 @@ export class Children {
     if (pid !== null && child.tag !== null) this.leftovers.endOf(child.name, pid, child.tag);
     if (child.socket !== null) {
       for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
-      this.removeLater(workMarkPath(child.socket));
+      this.removeLater(scoreboardPath(child.socket));
     }
     try {
       child.output.close();
@@ -452,12 +452,12 @@ export class Children {
   }
 
   /** Balancers read in it what the process was running when it ended. */
-  private removeLater(workMark: string): void {
+  private removeLater(scoreboard: string): void {
     const timer = setTimeout(() => {
-      this.leftMarks.delete(workMark);
-      rmSync(workMark, { force: true });
+      this.leftScoreboards.delete(scoreboard);
+      rmSync(scoreboard, { force: true });
     }, LAST_WORD_MS);
-    this.leftMarks.set(workMark, timer);
+    this.leftScoreboards.set(scoreboard, timer);
   }
 
   private forget(child: LiveProcess): void {

@@ -25,11 +25,6 @@ export interface TcpAddress {
 /** Where a process serves: the path of a unix socket, or a TCP address. */
 export type SocketAddress = string | TcpAddress;
 
-/** Where an instance that is served over lanes has its work mark (docs/lane.md), once it has had a request. */
-export function workMarkPath(socket: string): string {
-  return `${socket.replace(/\.sock$/, "")}.work`;
-}
-
 /** The file beside `linkSocket` whose time of change is the moment at which the children lost their supervisor. */
 export function lostMarkPath(linkSocket: string): string {
   return `${linkSocket}.lost`;

@@ -1,4 +1,5 @@
 /** Which buffer frames are put into: never one that a socket still sends from. */
+import fc from "fast-check";
 import { expect, it } from "vitest";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder } from "./frame-decoder.js";
@@ -50,11 +51,49 @@ it("puts small pieces of one body that follow each other into one DATA", () => {
   say(2, "x".repeat(MAX_DATA_BYTES - 1));
   say(2, "f");
   const heard: string[] = [];
-  const isRead = new FrameDecoder().push(frames.bytes.subarray(0, frames.length), {
+  const isRead = new FrameDecoder().read(frames.bytes.subarray(0, frames.length), {
     onFrame: (type, id) => heard.push(`${type} ${id}`),
     onBody: (id, bytes, start, end) => heard.push(`${id} ${bytes.toString("latin1", start, end)}`),
   });
   expect(isRead).toBe(true);
   const full = `2 e${"x".repeat(MAX_DATA_BYTES - 1)}`;
   expect(heard).toEqual(["1 abc", "2 d", `${FrameType.BEGUN} 2`, full, "2 f"]);
+});
+
+it("puts pieces of one body that follow each other into one DATA, and keeps every byte and the order of frames", () => {
+  const piece = fc.record({ id: fc.nat(2), size: fc.oneof(fc.constant(1), fc.nat(40_000)) });
+  const other = fc.record({ id: fc.nat(2), size: fc.constant(-1) });
+  fc.assert(
+    fc.property(fc.array(fc.oneof({ weight: 4, arbitrary: piece }, other), { maxLength: 40 }), (steps) => {
+      const frames = new FrameBuffer();
+      const told: string[] = [];
+      let next = 0;
+      for (const { id, size } of steps) {
+        if (size < 0) {
+          frames.empty(FrameType.CANCEL, id);
+          told.push(`cancel ${id}`);
+          continue;
+        }
+        const bytes = Uint8Array.from({ length: size }, () => next++ % 251);
+        frames.data(id, bytes, 0, size);
+        for (const byte of bytes) told.push(`${id} ${byte}`);
+      }
+      const heard: string[] = [];
+      const isRead = new FrameDecoder().read(frames.take(), {
+        onFrame: (_, id) => void heard.push(`cancel ${id}`),
+        onBody: (id, bytes, start, end) => {
+          for (let i = start; i < end; i++) heard.push(`${id} ${bytes[i]}`);
+        },
+      });
+      expect(isRead).toBe(true);
+      expect(heard).toEqual(told);
+    }),
+    { numRuns: 50 },
+  );
+  const frames = new FrameBuffer();
+  for (let i = 0; i < MAX_DATA_BYTES + 1; i++) frames.data(1, Buffer.from("x"), 0, 1);
+  expect(frames.length).toBe(MAX_DATA_BYTES + 1 + 2 * 8);
+  frames.take();
+  frames.data(1, Buffer.from("x"), 0, 1);
+  expect(frames.length).toBe(9);
 });

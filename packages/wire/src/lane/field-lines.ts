@@ -1,4 +1,4 @@
-/** Puts the fields of an answer's head into the lines that the balancer reads. */
+/** The fields of a response's head as the lines that a RESPONSE has. Pure. */
 
 export interface FieldLines {
   /** `name: value` lines, each with its CRLF. Framing is not among them. */

@@ -1,4 +1,5 @@
 /** Frames that wait to be written in one call, in a buffer that is used again. Pure: no sockets. */
+import { putUint24, putUint32 } from "./numbers.js";
 import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "./protocol.js";
 
 const INITIAL_BYTES = 4096;
@@ -82,6 +83,13 @@ export class FrameBuffer {
     putHeader(this.bytes, at, FrameType.DATA, stream, grown);
   }
 
+  /** Everything, to be written at once by whoever copies what is not taken: the next frame is built over it. */
+  take(): Buffer {
+    const taken = this.bytes.subarray(0, this.length);
+    this.clear(false);
+    return taken;
+  }
+
   /** Everything was given away: begins anew. `isShared`: the bytes may still be needed, so in another buffer. */
   clear(isShared: boolean): void {
     this.length = 0;
@@ -99,17 +107,8 @@ export class FrameBuffer {
   }
 }
 
-export function putHeader(bytes: Uint8Array, at: number, type: number, stream: number, length: number): void {
-  bytes[at] = length;
-  bytes[at + 1] = length >>> 8;
-  bytes[at + 2] = length >>> 16;
+function putHeader(bytes: Uint8Array, at: number, type: number, stream: number, length: number): void {
+  putUint24(bytes, at, length);
   bytes[at + 3] = type;
   putUint32(bytes, at + 4, stream);
-}
-
-export function putUint32(bytes: Uint8Array, at: number, value: number): void {
-  bytes[at] = value;
-  bytes[at + 1] = value >>> 8;
-  bytes[at + 2] = value >>> 16;
-  bytes[at + 3] = value >>> 24;
 }

@@ -1,26 +1,29 @@
-/** Cuts an instance's bytes into frames, wherever the reads cut them. Pure: no sockets. */
-import { BOUNDS, Frame, HEADER_BYTES } from "./protocol.js";
+/** Cuts the bytes of a lane into frames, wherever the reads cut them. Pure: no sockets. */
+import { readUint24, readUint32 } from "./numbers.js";
+import { FRAME_HEADER_BYTES, FrameType, PAYLOAD_BOUNDS } from "./protocol.js";
 
-/** Told of each frame; its bytes are good until the call returns. */
-export interface LaneSink {
-  onFrame(type: number, id: number, bytes: Uint8Array, start: number, end: number): void;
-  /** A piece of a DATA or END frame, as it comes; `isLast` with the last piece of an END. */
-  onBody(id: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void;
+/** Receives frames. Their bytes lie in what was read, or in a buffer that is not used again. */
+export interface FrameSink {
+  /** A whole frame that is neither DATA nor END. */
+  onFrame(type: number, stream: number, bytes: Buffer, start: number, end: number): void;
+  /** A piece of a DATA or END frame, as it comes; `isLast` with the last piece of an END, which may be empty. */
+  onBody(stream: number, bytes: Buffer, start: number, end: number, isLast: boolean): void;
 }
 
-export class LaneDecoder {
-  /** Set when a frame is broken: what it was. Nothing is read after it. */
+/** Decodes one direction of one lane. */
+export class FrameDecoder {
+  /** What is wrong with the bytes; empty while nothing is. Nothing is read once it is set. */
   problem = "";
   /** A frame that has not come whole yet, in room for all of it once its header is there; and how much of it has. */
-  private held: Uint8Array | undefined;
+  private held: Buffer | undefined;
   private heldLength = 0;
   /** Of a body's frame: the bytes still to come, its stream, and whether it is the body's last. */
   private bodyLeft = 0;
-  private bodyId = 0;
-  private isEnd = false;
+  private bodyStream = 0;
+  private isLastFrame = false;
 
-  /** False: the bytes are no lane's; `problem` says why. */
-  read(received: Uint8Array, sink: LaneSink): boolean {
+  /** Passes on every frame and every piece of a body in these bytes. False: they are broken, see `problem`. */
+  read(received: Buffer, sink: FrameSink): boolean {
     if (this.problem !== "") return false;
     let at = 0;
     while (this.held !== undefined) {
@@ -39,7 +42,7 @@ export class LaneDecoder {
     return this.readFrames(received, at, sink);
   }
 
-  private readFrames(bytes: Uint8Array, start: number, sink: LaneSink): boolean {
+  private readFrames(bytes: Buffer, start: number, sink: FrameSink): boolean {
     const { length } = bytes;
     let at = start;
     while (at < length) {
@@ -47,35 +50,35 @@ export class LaneDecoder {
         at = this.readBody(bytes, at, sink);
         continue;
       }
-      if (length - at < HEADER_BYTES) break;
-      const size = uint24(bytes, at);
+      if (length - at < FRAME_HEADER_BYTES) break;
+      const size = readUint24(bytes, at);
       const type = bytes[at + 3] as number;
-      const id = uint32(bytes, at + 4);
-      const bounds = BOUNDS[type];
+      const stream = readUint32(bytes, at + 4);
+      const bounds = PAYLOAD_BOUNDS[type];
       if (bounds === undefined || size < bounds[0] || size > bounds[1]) {
         this.problem =
           bounds === undefined ? `a frame of unknown type ${type}` : `a frame of type ${type} with ${size} bytes`;
         return false;
       }
-      const payload = at + HEADER_BYTES;
-      if (type === Frame.DATA || type === Frame.END) {
+      const payload = at + FRAME_HEADER_BYTES;
+      if (type === FrameType.DATA || type === FrameType.END) {
         this.bodyLeft = size;
-        this.bodyId = id;
-        this.isEnd = type === Frame.END;
+        this.bodyStream = stream;
+        this.isLastFrame = type === FrameType.END;
         at = payload;
-        if (size === 0) sink.onBody(id, bytes, at, at, this.isEnd);
+        if (size === 0) sink.onBody(stream, bytes, at, at, this.isLastFrame);
         continue;
       }
       if (length - payload < size) break;
       at = payload + size;
-      sink.onFrame(type, id, bytes, payload, at);
+      sink.onFrame(type, stream, bytes, payload, at);
     }
     if (at < length) this.hold(bytes, at, length, wholeLength(bytes.subarray(at), length - at));
     return true;
   }
 
   /** A frame may come byte by byte: room is made for it once, and not for each. */
-  private hold(bytes: Uint8Array, start: number, end: number, whole: number): void {
+  private hold(bytes: Buffer, start: number, end: number, whole: number): void {
     if (this.held === undefined || this.held.length < whole) {
       const room = Buffer.allocUnsafeSlow(whole);
       if (this.held !== undefined) room.set(this.held.subarray(0, this.heldLength));
@@ -85,23 +88,15 @@ export class LaneDecoder {
     this.heldLength += end - start;
   }
 
-  private readBody(bytes: Uint8Array, at: number, sink: LaneSink): number {
+  private readBody(bytes: Buffer, at: number, sink: FrameSink): number {
     const end = Math.min(bytes.length, at + this.bodyLeft);
     this.bodyLeft -= end - at;
-    sink.onBody(this.bodyId, bytes, at, end, this.isEnd && this.bodyLeft === 0);
+    sink.onBody(this.bodyStream, bytes, at, end, this.isLastFrame && this.bodyLeft === 0);
     return end;
   }
 }
 
 /** How long a frame that was begun is: its header, or all of it where that is there. */
 function wholeLength(begun: Uint8Array, length: number): number {
-  return length < HEADER_BYTES ? HEADER_BYTES : HEADER_BYTES + uint24(begun, 0);
-}
-
-function uint24(bytes: Uint8Array, at: number): number {
-  return (bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16);
-}
-
-export function uint32(bytes: Uint8Array, at: number): number {
-  return (uint24(bytes, at) | ((bytes[at + 3] as number) << 24)) >>> 0;
+  return length < FRAME_HEADER_BYTES ? FRAME_HEADER_BYTES : FRAME_HEADER_BYTES + readUint24(begun, 0);
 }

@@ -1,4 +1,4 @@
-/** The frames that both ends of a lane must make and read, test/lane-vectors.json, as the balancer's tests use them. */
+/** The frames that both ends of a lane must make and read, test/lane-vectors.json. */
 import { readFileSync } from "node:fs";
 
 export interface FrameVector {
@@ -7,10 +7,17 @@ export interface FrameVector {
   type: string;
   stream: number;
   hex: string;
-  /** Of a REQUEST. */
-  /** What a trusted peer says, as it is passed on. */
-  told?: [string, string][];
+  /** Of a HELLO. */
+  window?: number;
+  streams?: number;
+  /** Of a REQUEST: the request in HTTP/1.1, and what a trusted peer says, as it is passed on. */
   http1?: string;
+  told?: [string, string][];
+  method?: string;
+  target?: string;
+  host?: string;
+  /** Of a REQUEST whose client asked for another than the balancer was. */
+  url?: string;
   /** Of a REQUEST and a RESPONSE. */
   flags?: number;
   fields?: [string, string][];

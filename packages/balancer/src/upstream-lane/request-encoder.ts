@@ -1,0 +1,136 @@
+/** Builds REQUEST frames from parsed heads. Pure: no sockets. */
+
+import type { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
+import { FRAME_HEADER_BYTES, FrameType } from "@paceline/wire/lane/protocol";
+import {
+  FIELD_LENGTHS,
+  methodCode,
+  putFieldLengths,
+  putRequestStart,
+  REQUEST_TEXT,
+  RequestFlag,
+} from "@paceline/wire/lane/request-head";
+import { copy, LOWER } from "../http1/bytes.js";
+import { FieldKind } from "../http1/field-table.js";
+import type { ForwardedFields } from "../http1/forwarded.js";
+import type { RequestHead } from "../http1/request-head.js";
+
+const X_FORWARDED_HOST = latin1("x-forwarded-host");
+const X_FORWARDED_PREFIX = latin1("x-forwarded-prefix");
+const CONNECTION = latin1("connection");
+const UPGRADE = latin1("upgrade");
+const SLASH = 47;
+
+/** One for the process: it is written before the next is made. */
+const start = { code: 0, flags: 0, fields: 0, target: 0, host: 0, method: 0 };
+
+/**
+ * A REQUEST, field by field from what was parsed: the same fields pass that pass in HTTP/1.1. Where `isTrusted`,
+ * those that count from a trusted peer alone do too. Where `isAnnounced`, its handler is called only when the
+ * instance has said so.
+ */
+export function putRequest(
+  frames: FrameBuffer,
+  id: number,
+  head: RequestHead,
+  forwarded: ForwardedFields,
+  isTrusted: boolean,
+  isAnnounced = !head.isIdempotent,
+): void {
+  const { bytes, fields } = head;
+  const host = head.hostEnd - head.hostStart;
+  frames.reserve(FRAME_HEADER_BYTES + boundOf(head, forwarded));
+  const buffer = frames.bytes;
+  const payload = frames.length + FRAME_HEADER_BYTES;
+  let at = payload + REQUEST_TEXT;
+  const code = methodCode(head.method);
+  if (code === 0) for (let i = 0; i < head.method.length; i++) buffer[at++] = head.method.charCodeAt(i);
+  const targetAt = at;
+  if (head.hasNoPath) buffer[at++] = SLASH;
+  at = copy(head.target, head.targetStart, head.targetEnd, buffer, at);
+  const target = at - targetAt;
+  at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
+  let count = 0;
+  for (let i = 0; i < fields.count; i++) {
+    switch (fields.kinds[i]) {
+      case FieldKind.ORDINARY:
+      case FieldKind.DATE:
+      case FieldKind.CONTENT_LENGTH:
+        break;
+      case FieldKind.EXPECT:
+        if (!head.expectsContinue) continue;
+        break;
+      case FieldKind.UPGRADE:
+        if (!head.isUpgrade) continue;
+        break;
+      case FieldKind.CLAIM:
+        if (!isTrusted) continue;
+        break;
+      default:
+        // Connection, framing, Host, what belongs to one hop and what says who asks are told otherwise or left out.
+        continue;
+    }
+    count++;
+    const nameStart = fields.nameStart(i);
+    const nameEnd = fields.nameEnd(i);
+    const valueStart = fields.valueStart(i);
+    const valueEnd = fields.valueEnd(i);
+    at = putFieldLengths(buffer, at, nameEnd - nameStart, valueEnd - valueStart);
+    for (let j = nameStart; j < nameEnd; j++) buffer[at++] = LOWER[bytes[j] as number] as number;
+    at = copy(bytes, valueStart, valueEnd, buffer, at);
+  }
+  at = copy(forwarded.lane, 0, forwarded.lane.length, buffer, at);
+  count += forwarded.count;
+  if (!forwarded.isTold && host > 0) {
+    count++;
+    at = putFieldLengths(buffer, at, X_FORWARDED_HOST.length, host);
+    at = copy(X_FORWARDED_HOST, 0, X_FORWARDED_HOST.length, buffer, at);
+    at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
+  }
+  if (!forwarded.isTold && head.prefix !== undefined) {
+    count++;
+    at = putFieldLengths(buffer, at, X_FORWARDED_PREFIX.length, head.prefix.length);
+    at = copy(X_FORWARDED_PREFIX, 0, X_FORWARDED_PREFIX.length, buffer, at);
+    at = copy(head.prefix, 0, head.prefix.length, buffer, at);
+  }
+  if (head.isUpgrade) {
+    count++;
+    at = putFieldLengths(buffer, at, CONNECTION.length, UPGRADE.length);
+    at = copy(CONNECTION, 0, CONNECTION.length, buffer, at);
+    at = copy(UPGRADE, 0, UPGRADE.length, buffer, at);
+  }
+  start.code = code;
+  start.flags =
+    (head.framing === "none" && !head.isUpgrade ? RequestFlag.END : 0) |
+    (isAnnounced ? 0 : RequestFlag.IDEMPOTENT) |
+    (head.isUpgrade ? RequestFlag.UPGRADE : 0) |
+    (head.expectsContinue ? RequestFlag.EXPECTS : 0) |
+    (forwarded.isElsewhere ? RequestFlag.ELSEWHERE : 0);
+  start.fields = count;
+  start.target = target;
+  start.host = host;
+  start.method = code === 0 ? head.method.length : 0;
+  putRequestStart(buffer, payload, start);
+  frames.header(FrameType.REQUEST, id, at - payload);
+  frames.length = at;
+}
+
+/** More than a REQUEST's payload can be. */
+function boundOf(
+  { method, targetStart, targetEnd, hostStart, hostEnd, fields, prefix }: RequestHead,
+  forwarded: ForwardedFields,
+): number {
+  const { count } = fields;
+  const fieldBytes = count === 0 ? 0 : fields.valueEnd(count - 1) - fields.nameStart(0);
+  const host = hostEnd - hostStart;
+  const stripped = prefix === undefined ? 0 : FIELD_LENGTHS + X_FORWARDED_PREFIX.length + prefix.length;
+  const added =
+    forwarded.lane.length + 2 * FIELD_LENGTHS + X_FORWARDED_HOST.length + CONNECTION.length + UPGRADE.length + stripped;
+  return (
+    REQUEST_TEXT + method.length + targetEnd - targetStart + 1 + 2 * host + fieldBytes + count * FIELD_LENGTHS + added
+  );
+}
+
+function latin1(text: string): Uint8Array {
+  return Buffer.from(text, "latin1");
+}

@@ -1,0 +1,42 @@
+/** The first frame of each side; see "HELLO" in docs/lane.md. Pure. */
+import type { FrameBuffer } from "./frame-buffer.js";
+import { putUint16, putUint32, readUint16, readUint32 } from "./numbers.js";
+import { FRAME_HEADER_BYTES, FrameType, LANE_VERSION, MAGIC } from "./protocol.js";
+
+/** What a side says of itself and of the lane. */
+export interface LaneHello {
+  /** What it takes of each stream's body before it grants more, in bytes. */
+  window: number;
+  /** Streams that may be open at once; 0 from the balancer. */
+  maxStreams: number;
+  /** The lane's number in the instance's scoreboard; 0 when it keeps none. */
+  number: number;
+}
+
+/** Where the lane's number is, which only an instance sends. */
+const NUMBER_AT = 14;
+
+export function putHello(frames: FrameBuffer, { window, maxStreams, number }: LaneHello, hasNumber: boolean): void {
+  const payload = hasNumber ? NUMBER_AT + 2 : NUMBER_AT;
+  frames.reserve(FRAME_HEADER_BYTES + payload);
+  frames.header(FrameType.HELLO, 0, payload);
+  const { bytes, length: at } = frames;
+  putUint32(bytes, at, MAGIC);
+  putUint16(bytes, at + 4, LANE_VERSION);
+  putUint32(bytes, at + 6, window);
+  putUint32(bytes, at + 10, maxStreams);
+  if (hasNumber) putUint16(bytes, at + NUMBER_AT, number);
+  frames.length += payload;
+}
+
+/** What the frame says, or what is wrong with it. */
+export function readHello(type: number, bytes: Uint8Array, start: number, end: number): LaneHello | string {
+  if (type !== FrameType.HELLO || readUint32(bytes, start) !== MAGIC) return "no hello at its begin";
+  const version = readUint16(bytes, start + 4);
+  if (version !== LANE_VERSION) return `version ${version} of the lane; this side speaks ${LANE_VERSION}`;
+  return {
+    window: readUint32(bytes, start + 6),
+    maxStreams: readUint32(bytes, start + 10),
+    number: end - start < NUMBER_AT + 2 ? 0 : readUint16(bytes, start + NUMBER_AT),
+  };
+}

@@ -1,0 +1,108 @@
+/** The payload of a RESPONSE, as an instance writes it and the balancer reads it; see docs/lane.md. Pure. */
+import type { FrameBuffer } from "./frame-buffer.js";
+import { readUint16, readUint32 } from "./numbers.js";
+import { FRAME_HEADER_BYTES, FrameType } from "./protocol.js";
+
+export const ResponseFlag = {
+  /** No body follows. */
+  END: 1,
+  /** The length is told. */
+  LENGTH: 2,
+} as const;
+
+/** Where the reason of a RESPONSE begins. */
+const RESPONSE_TEXT = 15;
+
+/** What stands before the fields of a RESPONSE. */
+export class ResponseStart {
+  status = 0;
+  /** No body follows. */
+  isLast = false;
+  /** The length of the body; -1 when it is not told. */
+  contentLength = -1;
+  handlerMicros = 0;
+  /** Where the reason begins, and where it ends and the lines of the fields begin. */
+  reasonAt = 0;
+  fieldsAt = 0;
+
+  /** False when it is none. */
+  read(bytes: Uint8Array, start: number, end: number): boolean {
+    this.status = readUint16(bytes, start);
+    const flags = bytes[start + 2] as number;
+    this.isLast = (flags & ResponseFlag.END) !== 0;
+    this.contentLength =
+      (flags & ResponseFlag.LENGTH) === 0 ? -1 : readUint32(bytes, start + 8) + 2 ** 32 * readUint16(bytes, start + 12);
+    this.handlerMicros = readUint32(bytes, start + 4);
+    this.reasonAt = start + RESPONSE_TEXT;
+    this.fieldsAt = this.reasonAt + (bytes[start + 14] as number);
+    return this.status >= 100 && this.status <= 599 && this.fieldsAt <= end;
+  }
+}
+
+export interface LaneResponseHead {
+  status: number;
+  /** Empty for the usual one; what is longer than 255 characters is cut. */
+  reason: string;
+  /** As lines, each with its CRLF. */
+  fields: string;
+  /** From the call of the handler to its response, in microseconds. */
+  micros: number;
+}
+
+/**
+ * A RESPONSE.
+ *
+ * @param length of the body; -1 when nobody knows it.
+ * @param isLast no body follows.
+ * @returns the position of the length, for whoever learns it later.
+ */
+export function putResponse(
+  frames: FrameBuffer,
+  id: number,
+  head: LaneResponseHead,
+  length: number,
+  isLast: boolean,
+): number {
+  const { status, reason, fields } = head;
+  const reasonBytes = Math.min(reason.length, 255);
+  const payload = RESPONSE_TEXT + reasonBytes + fields.length + 2;
+  frames.reserve(FRAME_HEADER_BYTES + payload);
+  frames.header(FrameType.RESPONSE, id, payload);
+  const { bytes, length: at } = frames;
+  bytes[at] = status;
+  bytes[at + 1] = status >>> 8;
+  bytes[at + 2] = (isLast ? ResponseFlag.END : 0) | (length >= 0 ? ResponseFlag.LENGTH : 0);
+  bytes[at + 3] = 0;
+  bytes.writeUInt32LE(Math.min(0xffff_ffff, Math.round(head.micros)), at + 4);
+  bytes.writeUIntLE(Math.max(length, 0), at + 8, 6);
+  bytes[at + 14] = reasonBytes;
+  if (reasonBytes > 0) bytes.write(reason, at + RESPONSE_TEXT, reasonBytes, "latin1");
+  bytes.write(fields, at + RESPONSE_TEXT + reasonBytes, fields.length, "latin1");
+  frames.length = at + payload;
+  bytes[frames.length - 2] = 13;
+  bytes[frames.length - 1] = 10;
+  return at + 8;
+}
+
+/**
+ * An interim response without fields.
+ *
+ * @returns what it takes of the stream's window.
+ */
+export function putInterimResponse(frames: FrameBuffer, id: number, status: number): number {
+  const before = frames.length;
+  putResponse(frames, id, { status, reason: "", fields: "", micros: 0 }, -1, false);
+  return frames.length - before - FRAME_HEADER_BYTES;
+}
+
+/** A whole response with a text, which is encoded where it is to lie. */
+export function putTextResponse(frames: FrameBuffer, id: number, head: LaneResponseHead, text: string): void {
+  const lengthAt = putResponse(frames, id, head, 0, false);
+  // A character is three bytes at most.
+  frames.reserve(FRAME_HEADER_BYTES + text.length * 3);
+  const headerAt = frames.length;
+  const length = frames.bytes.write(text, headerAt + FRAME_HEADER_BYTES, text.length * 3, "utf8");
+  frames.header(FrameType.END, id, length);
+  frames.length += length;
+  frames.bytes.writeUIntLE(length, lengthAt, 6);
+}

@@ -3,7 +3,6 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import {
   EVENTS,
-  newProcess,
   type Process,
   type ProcessEvent,
   type SlotPolicy,
@@ -30,6 +29,7 @@ const POLICY: SlotPolicy = {
   backoff: { initialMs: 1, maxMs: 1, factor: 1, jitter: 0 },
   restartBudget: { maxFailures: 2, periodMs: 1_000 },
   giveUp: true,
+  isUpstream: true,
 };
 
 /** Every process that matters for a state: both goals, both steps and causes, with and without a budget left. */
@@ -39,9 +39,9 @@ function variants(state: (typeof STATES)[number]): Process[] {
     for (const failuresAt of [[], [NOW - 1, NOW - 1]]) {
       // One that is ready has served; the others may have.
       const common = {
-        ...newProcess(2),
         goal,
         attempt: 1,
+        nextAttempt: 2,
         failuresAt,
         failures: failuresAt.length,
         hasServed: state === "ready",
@@ -49,8 +49,10 @@ function variants(state: (typeof STATES)[number]): Process[] {
       const deadline = NOW;
       switch (state) {
         case "draining":
-          for (const step of ["drain", "term"] as const)
+          all.push({ ...common, state, step: "leave", drainBy: deadline + 1, drainTime: "1 s", deadline });
+          for (const step of ["drain", "released"] as const)
             all.push({ ...common, state, step, drainTime: "1 s", deadline });
+          all.push({ ...common, state, step: "term", deadline });
           break;
         case "killing":
           for (const cause of ["slow", "failing"] as const) all.push({ ...common, state, cause, deadline });

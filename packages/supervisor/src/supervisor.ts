@@ -104,7 +104,10 @@ class FleetSupervisor implements Supervisor {
   private readonly timers = new Timers();
   private readonly slots = new SlotBook();
   private readonly stats = new StatsBook();
-  private readonly coordination = new BalancerCoordination();
+  private readonly coordination = new BalancerCoordination((upstream, type) => {
+    const child = this.children.get(upstream);
+    if (child !== undefined) this.runner.report(child.pool, child.index, { type, attempt: child.attempt });
+  });
   private readonly configs: PoolConfigs;
   private readonly children: Children;
   private readonly poison: PoisonEvents;

@@ -27,8 +27,14 @@ function balancer(coordination: BalancerCoordination, id: string) {
   return { heard, versions: () => heard.flatMap((m) => (m.type === "snapshot" ? [m.version] : [])) };
 }
 
+/** A coordination, and what it reports. */
+function watched() {
+  const reports: string[] = [];
+  return { reports, coordination: new BalancerCoordination((upstream, what) => reports.push(`${upstream} ${what}`)) };
+}
+
 test("a balancer hears the present snapshot when it joins, and each that says anything new", () => {
-  const coordination = new BalancerCoordination();
+  const { coordination } = watched();
   coordination.publish(content("web.1#1"));
   const first = balancer(coordination, "balancer.1#1");
   coordination.publish(content("web.1#1"));
@@ -38,7 +44,7 @@ test("a balancer hears the present snapshot when it joins, and each that says an
 });
 
 test("applied is when all that live follow; one that does not answer is named and not waited for", async () => {
-  const coordination = new BalancerCoordination();
+  const { coordination } = watched();
   coordination.publish(content());
   balancer(coordination, "balancer.1#1");
   balancer(coordination, "balancer.2#1");
@@ -50,39 +56,69 @@ test("applied is when all that live follow; one that does not answer is named an
   expect(await coordination.whenApplied(2, 20)).toEqual(["balancer.1#1"]);
 });
 
-test("an upstream is released when no balancer has anything on it, one with a lost link included", async () => {
-  const coordination = new BalancerCoordination();
+test("an upstream has left when all follow, and is released when none has anything on it, one with a lost link included", () => {
+  const { coordination, reports } = watched();
   coordination.publish(content("web.1#1"));
   balancer(coordination, "balancer.1#1");
   coordination.applied("balancer.1#1", { version: 1, leaving: [], listening: true });
   coordination.publish(content());
-  const released = coordination.whenReleased("web.1#1", 2, 10_000);
+  coordination.leave("web.1#1");
+  expect(coordination.lateFor("web.1#1")).toEqual(["balancer.1#1"]);
+  expect(reports).toEqual([]);
   coordination.applied("balancer.1#1", { version: 2, leaving: ["web.1#1"], listening: true });
+  expect(reports).toEqual(["web.1#1 left"]);
   coordination.lostLink("balancer.1#1");
-  expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(false);
   balancer(coordination, "balancer.1#1");
+  expect(reports).toEqual(["web.1#1 left"]);
   coordination.applied("balancer.1#1", { version: 2, leaving: [], listening: true });
-  expect(await released).toBe(true);
+  coordination.applied("balancer.1#1", { version: 2, leaving: [], listening: true });
+  expect(reports).toEqual(["web.1#1 left", "web.1#1 released"]);
 });
 
-test("a balancer that comes back is believed when it says what it still has, not before", async () => {
-  const coordination = new BalancerCoordination();
+test("a balancer that comes back is believed when it says what it still has, not before", () => {
+  const { coordination, reports } = watched();
   coordination.publish(content("web.1#1"));
   balancer(coordination, "balancer.1#1");
   coordination.applied("balancer.1#1", { version: 1, leaving: [], listening: true });
   coordination.publish(content());
+  coordination.leave("web.1#1");
   coordination.lostLink("balancer.1#1");
   const back = balancer(coordination, "balancer.1#1");
   expect(back.versions()).toEqual([2]);
   expect(coordination.appliedVersion("balancer.1#1")).toBe(1);
-  expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(false);
+  expect(reports).toEqual([]);
   coordination.applied("balancer.1#1", { version: 2, leaving: [], listening: true });
-  expect(await coordination.whenReleased("web.1#1", 2, 20)).toBe(true);
+  expect(reports).toEqual(["web.1#1 left", "web.1#1 released"]);
+});
+
+test("one that came since the upstream left has to follow before it is released", () => {
+  const { coordination, reports } = watched();
+  coordination.publish(content("web.1#1"));
+  balancer(coordination, "balancer.1#1");
+  coordination.publish(content());
+  coordination.leave("web.1#1");
+  coordination.applied("balancer.1#1", { version: 2, leaving: ["web.1#1"], listening: true });
+  balancer(coordination, "balancer.2#1");
+  coordination.applied("balancer.1#1", { version: 2, leaving: [], listening: true });
+  expect(reports).toEqual(["web.1#1 left"]);
+  coordination.applied("balancer.2#1", { version: 2, leaving: [], listening: true });
+  expect(reports).toEqual(["web.1#1 left", "web.1#1 released"]);
+});
+
+test("of an upstream that has ended nothing is reported", () => {
+  const { coordination, reports } = watched();
+  coordination.publish(content());
+  balancer(coordination, "balancer.1#1");
+  coordination.leave("web.1#1");
+  coordination.gone("web.1#1");
+  coordination.applied("balancer.1#1", { version: 1, leaving: [], listening: true });
+  expect(reports).toEqual([]);
 });
 
 test("without a balancer there is nothing to wait for", async () => {
-  const coordination = new BalancerCoordination();
+  const { coordination, reports } = watched();
   coordination.publish(content());
   expect(await coordination.whenApplied(1, 10_000)).toEqual([]);
-  expect(await coordination.whenReleased("web.1#1", 1, 10_000)).toBe(true);
+  coordination.leave("web.1#1");
+  expect(reports).toEqual(["web.1#1 left", "web.1#1 released"]);
 });

@@ -24,6 +24,13 @@ interface Follower {
   listening: boolean;
 }
 
+/** An upstream that has left the pool, and from which version on. */
+interface Leaving {
+  version: number;
+  /** It was reported that every balancer follows. */
+  hasLeft: boolean;
+}
+
 interface Waiter {
   /** True when there is nothing to wait for any more. */
   check(): boolean;
@@ -32,9 +39,13 @@ interface Waiter {
 
 export class BalancerCoordination {
   private readonly followers = new Map<string, Follower>();
+  private readonly leaving = new Map<string, Leaving>();
   private readonly waiters = new Set<Waiter>();
   private snapshot: Snapshot | null = null;
   private content = "";
+
+  /** @param report hears once of each upstream that every balancer follows a snapshot without it, then that none has anything on it */
+  constructor(private readonly report: (upstream: string, what: "left" | "released") => void) {}
 
   /** The version of the newest snapshot; 0 before the first. */
   get version(): number {
@@ -66,10 +77,22 @@ export class BalancerCoordination {
     if (follower !== undefined) follower.connection = null;
   }
 
-  /** Its process has ended. */
+  /** The process of a balancer or an upstream has ended. */
   gone(id: string): void {
     this.followers.delete(id);
-    this.checkWaiters();
+    this.leaving.delete(id);
+    this.check();
+  }
+
+  /** The newest snapshot has this upstream no more. */
+  leave(upstream: string): void {
+    this.leaving.set(upstream, { version: this.version, hasLeft: false });
+    this.check();
+  }
+
+  /** The balancers that do not follow yet the snapshot with which this upstream left. */
+  lateFor(upstream: string): string[] {
+    return this.late(this.leaving.get(upstream)?.version ?? 0);
   }
 
   applied(id: string, { version, leaving, listening }: Pick<Applied, "version" | "leaving" | "listening">): void {
@@ -78,7 +101,7 @@ export class BalancerCoordination {
     follower.applied = version;
     follower.leaving = new Set(leaving);
     follower.listening = listening;
-    this.checkWaiters();
+    this.check();
   }
 
   /** The snapshot a balancer follows; 0 for one that follows none. */
@@ -88,15 +111,8 @@ export class BalancerCoordination {
 
   /** Resolves when every balancer follows this version or a later one, with those that do not within `timeoutMs`. */
   async whenApplied(version: number, timeoutMs: number): Promise<string[]> {
-    const late = () => [...this.followers].filter(([, f]) => f.applied < version).map(([id]) => id);
-    await this.wait(() => late().length === 0, timeoutMs);
-    return late();
-  }
-
-  /** Resolves with true when no balancer has anything on this upstream, or with false after `timeoutMs`. */
-  whenReleased(upstream: string, version: number, timeoutMs: number): Promise<boolean> {
-    const free = () => [...this.followers.values()].every((f) => f.applied >= version && !f.leaving.has(upstream));
-    return this.wait(free, timeoutMs);
+    await this.wait(() => this.late(version).length === 0, timeoutMs);
+    return this.late(version);
   }
 
   /** Resolves with true when every balancer has closed its listening sockets, or with false after `timeoutMs`. */
@@ -118,7 +134,19 @@ export class BalancerCoordination {
     });
   }
 
-  private checkWaiters(): void {
+  private late(version: number): string[] {
+    return [...this.followers].filter(([, { applied }]) => applied < version).map(([id]) => id);
+  }
+
+  private check(): void {
     for (const waiter of [...this.waiters]) if (waiter.check()) waiter.done();
+    for (const [upstream, entry] of [...this.leaving]) {
+      if (this.late(entry.version).length > 0) continue;
+      if (!entry.hasLeft) this.report(upstream, "left");
+      entry.hasLeft = true;
+      if ([...this.followers.values()].some(({ leaving }) => leaving.has(upstream))) continue;
+      this.leaving.delete(upstream);
+      this.report(upstream, "released");
+    }
   }
 }

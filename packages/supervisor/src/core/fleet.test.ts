@@ -35,6 +35,7 @@ const policy: SlotPolicy = {
   backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0.5 },
   restartBudget: { maxFailures: 3, periodMs: 10_000 },
   giveUp: true,
+  isUpstream: true,
 };
 
 /** The world that carries effects out: which processes live, are in the pool, and have an alarm set. */
@@ -45,6 +46,8 @@ class World {
   readonly inPool = new Set<string>();
   readonly alarms = new Map<string, number>();
   readonly spawned = new Set<string>();
+  /** What was asked of those that leave, and what the balancers reported of them, in order; each begins when it left the pool. */
+  readonly drains = new Map<string, { at: number; steps: string[] }>();
   /** The generations of which a process was ready. */
   readonly served = new Set<number>();
 
@@ -60,14 +63,40 @@ class World {
         this.spawned.add(id);
         this.alive.add(id);
       } else if (effect.type === "joinPool") this.inPool.add(id);
-      else if (effect.type === "leavePool") this.inPool.delete(id);
-      else if (effect.type === "setDeadline") this.alarms.set(id, effect.at);
+      else if (effect.type === "leavePool") {
+        this.inPool.delete(id);
+        this.drains.set(id, { at: this.now, steps: [] });
+      } else if (effect.type === "setDeadline") this.alarms.set(id, effect.at);
       else if (effect.type === "clearDeadline") this.alarms.delete(id);
-      else if (effect.type === "signal" || effect.type === "askDrain") {
+      else if (effect.type === "signal" || effect.type === "askDrain" || effect.type === "release") {
         expect(this.alive.has(id), `${effect.type} goes to a process that lives: ${id}`).toBe(true);
+        if (effect.type !== "signal") this.checkDrain(id, effect.type);
       }
     }
     this.check();
+  }
+
+  /** It is asked to drain once, when the balancers follow or half its time is over; and released once, when they have nothing on it. */
+  checkDrain(id: string, asked: "askDrain" | "release"): void {
+    expect(this.inPool.has(id), `${id} has left the pool`).toBe(false);
+    const { at, steps } = this.drains.get(id) ?? { at: 0, steps: [] };
+    expect(steps, `${asked} goes to ${id} once`).not.toContain(asked);
+    const waitedMs = this.now - at;
+    if (asked === "askDrain") {
+      const isTime = steps.includes("left") || waitedMs >= policy.drainTimeoutMs / 2;
+      expect(isTime, `${id} is asked to drain while balancers pick it`).toBe(true);
+    } else {
+      expect(steps, `${id} is asked to drain before it is released`).toContain("askDrain");
+      const isTime = steps.includes("released") || waitedMs >= policy.drainTimeoutMs;
+      expect(isTime, `${id} is released while balancers have something on it`).toBe(true);
+    }
+    steps.push(asked);
+  }
+
+  /** What balancers have of one that left its pool. */
+  balancersReport(index: number, attempt: number, type: "left" | "released"): FleetChange {
+    this.drains.get(processId(`web.${index}`, attempt))?.steps.push(type);
+    return report(this.fleet, "web", index, { type, attempt }, this.context());
   }
 
   exit(id: string): void {
@@ -122,6 +151,14 @@ const step = fc.record({
 });
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
+const step0: Step = { action: "start", index: 1, attempt: 0, wait: 0, random: 0, size: 0 };
+
+/** What happens to those that drain, in whichever order. */
+const drainStep = fc.record({
+  action: fc.constantFrom("left", "released", "deadline"),
+  wait: fc.constantFrom(0, 50, 600),
+});
+
 function play(world: World, s: Step): void {
   const change = changeOf(world, s);
   if (change !== null) world.take(change);
@@ -162,6 +199,9 @@ function changeOf(world: World, s: Step): FleetChange | null {
       world.spawned.add(processId(slot.name, slot.member.process.nextAttempt));
       world.alarms.delete(processId(slot.name, slot.member.process.attempt));
       return report(fleet, "web", s.index, { type: "adopted", attempt: slot.member.process.nextAttempt }, context);
+    case "left":
+    case "released":
+      return world.balancersReport(s.index, attempt, s.action);
     case "hung":
     case "overrun":
       return report(fleet, "web", s.index, { type: s.action, attempt, reason: "hung" }, context);
@@ -173,11 +213,14 @@ function changeOf(world: World, s: Step): FleetChange | null {
 describe("over random histories", () => {
   test("the invariants hold at every step, and after a stop with exits delivered all is stopped", () => {
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 60 }), fc.array(drainStep, { maxLength: 6 }), (steps, drainSteps) => {
         const world = new World();
         world.take(resize(world.fleet, "web", 3, world.context()));
         for (const s of steps) play(world, s);
+        for (const index of [1, 2, 3]) play(world, { ...step0, action: "ready", index });
         world.take(resize(world.fleet, "web", 0, world.context()));
+        for (const { action, wait } of drainSteps)
+          for (const index of [1, 2, 3]) play(world, { ...step0, action, index, wait });
         for (const id of [...world.alive]) world.exit(id);
         expect(world.alive.size, "nothing was spawned after the stop").toBe(0);
         expect(isDown(world.fleet)).toBe(true);

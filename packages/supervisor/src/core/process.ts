@@ -23,14 +23,24 @@ interface Timed {
   readonly deadline: number;
 }
 
+/** How far a drain is; its steps follow one another in this order, and the deadline of the state is that of its step. */
+export type DrainStep =
+  /** The balancers hear that it has left the pool; until they follow, they send it requests. */
+  | { readonly step: "leave"; readonly drainBy: number; readonly drainTime: string }
+  /** It was asked to drain, and serves what still reaches it. `drainTime`: how long it has for that, for people. */
+  | { readonly step: "drain"; readonly drainTime: string }
+  /** No balancer has anything on it any more: it exits as soon as it has nothing in flight. */
+  | { readonly step: "released"; readonly drainTime: string }
+  /** It was sent SIGTERM. */
+  | { readonly step: "term" };
+
 export type Process = Common &
   (
     | { readonly state: "stopped" }
     | ({ readonly state: "starting" } & Timed)
     /** The deadline is when it counts as stable; null once it does. */
     | { readonly state: "ready"; readonly deadline: number | null }
-    /** `step` says which request its deadline follows: the polite one, or SIGTERM. `drainTime`: what the first had, for people. */
-    | ({ readonly state: "draining"; readonly step: "drain" | "term"; readonly drainTime: string } & Timed)
+    | ({ readonly state: "draining" } & DrainStep & Timed)
     /** The kill ends a stop that took too long, a process that failed, or one whose request has overrun its time. */
     | ({ readonly state: "killing"; readonly cause: "slow" | "failing" | "overrun" } & Timed)
     | ({ readonly state: "backoff" } & Timed)
@@ -55,6 +65,10 @@ export type Report =
   /** A request has overrun its time in it: it is replaced at once, and counts as no failure of its code. */
   | { type: "overrun"; attempt: number; reason: string; signal?: KillSignal }
   | { type: "linkLost"; attempt: number }
+  /** Every balancer follows a snapshot that does not have it. */
+  | { type: "left"; attempt: number }
+  /** No balancer has a request or a connection on it, nor will. */
+  | { type: "released"; attempt: number }
   /** A process that an earlier supervisor spawned said hello. */
   | { type: "adopted"; attempt: number };
 
@@ -64,8 +78,10 @@ export type Effect =
   | { type: "spawn"; attempt: number }
   | { type: "joinPool" }
   | { type: "leavePool" }
-  /** Ask it to finish what it has and exit; it has this long. */
+  /** Ask it to finish what it has; it has this long. */
   | { type: "askDrain"; deadlineMs: number }
+  /** Tell it that nothing can be under way to it, so that it may exit. */
+  | { type: "release" }
   /** `verdict`: why it is killed for failing; it goes into the report of its end. */
   | { type: "signal"; signal: KillSignal; verdict?: string }
   | { type: "setDeadline"; at: number }
@@ -75,9 +91,14 @@ export type Effect =
 /** The policy of a slot: `giveUp` is false for what is never left down, whether it was ever ready or not. */
 export interface SlotPolicy extends ProcessPolicy {
   giveUp: boolean;
+  /** Balancers send it requests: it drains once they have stopped, and is released when they have nothing left on it. */
+  isUpstream: boolean;
   /** Its drain has not its own time, but what others have left of the time that a stop takes. */
   hasRestOfStop?: boolean;
 }
+
+/** A balancer that takes longer than this to follow a snapshot is not waited for. */
+export const FOLLOW_TIMEOUT_MS = 5000;
 
 /** Every state there is. */
 export const STATES = [
@@ -102,6 +123,8 @@ export const EVENTS = [
   "hung",
   "overrun",
   "linkLost",
+  "left",
+  "released",
   "adopted",
 ] as const satisfies readonly ProcessEvent["type"][];
 

@@ -14,6 +14,7 @@ const policy: SlotPolicy = {
   backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0 },
   restartBudget: { maxFailures: 3, periodMs: 60_000 },
   giveUp: true,
+  isUpstream: true,
 };
 const died = { code: null, signal: "SIGKILL" };
 
@@ -96,16 +97,22 @@ describe("a process", () => {
     });
   });
 
-  test("that is stopped leaves the pool, drains, and is pressed by SIGTERM and then SIGKILL", () => {
-    const draining = run([...up, [100, { type: "stop" }]]);
-    expect(draining).toMatchObject({
-      process: { state: "draining", goal: "down", deadline: 2100 },
-      effects: ["leavePool", "askDrain", "setDeadline"],
+  test("that is stopped leaves the pool, drains when the balancers follow, and is pressed by SIGTERM and then SIGKILL", () => {
+    const leaving = run([...up, [100, { type: "stop" }]]);
+    expect(leaving).toMatchObject({
+      process: { state: "draining", step: "leave", goal: "down", deadline: 1100 },
+      effects: ["leavePool", "setDeadline"],
     });
+    const draining = run([[200, { type: "left", attempt: 1 }]], leaving.process);
+    expect(draining).toMatchObject({
+      process: { state: "draining", step: "drain", deadline: 2100 },
+      effects: ["askDrain", "setDeadline"],
+    });
+    expect(run([[200, { type: "left", attempt: 1 }]], draining.process).effects).toEqual([]);
     const pressed = run([[2100, { type: "deadline", attempt: 1 }]], draining.process);
     expect(pressed).toMatchObject({
-      process: { state: "draining", deadline: 2600 },
-      effects: ["SIGTERM", "setDeadline"],
+      process: { state: "draining", step: "term", deadline: 2600 },
+      effects: ["release", "SIGTERM", "setDeadline"],
     });
     const killed = run([[2600, { type: "deadline", attempt: 1 }]], pressed.process);
     expect(killed).toMatchObject({ process: { state: "killing" }, effects: ["SIGKILL", "setDeadline"] });
@@ -118,6 +125,43 @@ describe("a process", () => {
     expect(gone).toMatchObject({ process: { state: "stopped" }, effects: ["clearDeadline"] });
   });
 
+  test("that drains is released when no balancer has anything on it, and has the rest of its time", () => {
+    const draining = run([...up, [100, { type: "stop" }], [200, { type: "left", attempt: 1 }]]).process;
+    const released = run([[300, { type: "released", attempt: 1 }]], draining);
+    expect(released).toMatchObject({
+      process: { state: "draining", step: "released", deadline: 2100 },
+      effects: ["release"],
+    });
+    expect(run([[400, { type: "released", attempt: 1 }]], released.process).effects).toEqual([]);
+    const pressed = run([[2100, { type: "deadline", attempt: 1 }]], released.process);
+    expect(pressed.effects).toEqual(["SIGTERM", "setDeadline"]);
+  });
+
+  test("does not wait for balancers longer than half of its time, nor than five seconds", () => {
+    for (const [drainTimeoutMs, waitsMs] of [
+      [2000, 1000],
+      [30_000, 5000],
+    ] as const) {
+      const by = { ...policy, drainTimeoutMs };
+      const leaving = run([...up, [100, { type: "stop" }]], newProcess(), by).process;
+      const late = transition(leaving, { type: "deadline", attempt: 1 }, by, 100 + waitsMs, 0.5);
+      expect(late.process).toMatchObject({ step: "drain", deadline: 100 + drainTimeoutMs });
+      expect(late.effects[0]).toEqual({ type: "askDrain", deadlineMs: drainTimeoutMs - waitsMs });
+    }
+  });
+
+  test("that no balancer sends requests to, being one itself, drains at once", () => {
+    const draining = run([...up, [100, { type: "stop" }]], newProcess(), { ...policy, isUpstream: false });
+    expect(draining).toMatchObject({
+      process: { state: "draining", deadline: 2100 },
+      effects: ["leavePool", "askDrain", "setDeadline"],
+    });
+    expect(run([[2100, { type: "deadline", attempt: 1 }]], draining.process).effects).toEqual([
+      "SIGTERM",
+      "setDeadline",
+    ]);
+  });
+
   test("that did not drain is told with the time that it had, whatever it would have by then", () => {
     const rest = { ...policy, hasRestOfStop: true };
     const left = { ...rest, drainTimeoutMs: 1000 };
@@ -125,9 +169,9 @@ describe("a process", () => {
       [policy, left, "2 s"],
       [{ ...rest, drainTimeoutMs: 1500 }, left, "1.5 s, what was left of the stop's time"],
     ] as const) {
-      const { process } = run([...up, [100, { type: "stop" }]], newProcess(), by);
+      const { process } = run([...up, [100, { type: "stop" }], [110, { type: "left", attempt: 1 }]], newProcess(), by);
       const { effects } = transition(process, { type: "deadline", attempt: 1 }, atDeadline, 2100, 0.5);
-      expect(effects[0]).toMatchObject({ type: "log", message: `did not drain within ${had}: SIGTERM` });
+      expect(effects).toContainEqual({ level: "warn", type: "log", message: `did not drain within ${had}: SIGTERM` });
     }
   });
 

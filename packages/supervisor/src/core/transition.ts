@@ -3,6 +3,8 @@ import { backoffDelayMs } from "./backoff.js";
 import {
   deadlineOf,
   type Effect,
+  FOLLOW_TIMEOUT_MS,
+  type Goal,
   type KillSignal,
   type Process,
   type ProcessEvent,
@@ -95,6 +97,8 @@ function atRest(process: Process, event: ProcessEvent, context: Context): Transi
     case "hung":
     case "overrun":
     case "linkLost":
+    case "left":
+    case "released":
       return null;
     default:
       return unreachable(event);
@@ -118,7 +122,7 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
       const goal = event.type === "stop" ? "down" : "up";
       const deadline = now + policy.termTimeoutMs;
       return {
-        process: { ...bare(process), goal, state: "draining", step: "term", drainTime: "", deadline },
+        process: { ...bare(process), goal, state: "draining", step: "term", deadline },
         effects: [{ type: "signal", signal: "SIGTERM" }],
       };
     }
@@ -126,6 +130,8 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
     case "hung":
     case "overrun":
     case "linkLost":
+    case "left":
+    case "released":
     case "adopted":
       return null;
     default:
@@ -134,7 +140,6 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
 }
 
 function ready(process: Process, event: ProcessEvent, context: Context): Transition | null {
-  const { policy, now } = context;
   switch (event.type) {
     case "exited":
     case "spawnFailed": {
@@ -148,16 +153,8 @@ function ready(process: Process, event: ProcessEvent, context: Context): Transit
         effects: [],
       };
     case "stop":
-    case "restart": {
-      const goal = event.type === "stop" ? "down" : "up";
-      const deadline = now + policy.drainTimeoutMs;
-      const rest = policy.hasRestOfStop === true ? ", what was left of the stop's time" : "";
-      const drainTime = `${seconds(policy.drainTimeoutMs)}${rest}`;
-      return {
-        process: { ...bare(process), goal, state: "draining", step: "drain", drainTime, deadline },
-        effects: [{ type: "leavePool" }, { type: "askDrain", deadlineMs: policy.drainTimeoutMs }],
-      };
-    }
+    case "restart":
+      return leave(process, event.type === "stop" ? "down" : "up", context);
     case "hung":
     case "overrun": {
       const cause = event.type === "hung" ? "failing" : "overrun";
@@ -171,6 +168,8 @@ function ready(process: Process, event: ProcessEvent, context: Context): Transit
       };
     case "start":
     case "ready":
+    case "left":
+    case "released":
     case "adopted":
       return null;
     default:
@@ -178,25 +177,46 @@ function ready(process: Process, event: ProcessEvent, context: Context): Transit
   }
 }
 
+/** An upstream stays as it is until the balancers follow, but no longer than half of its time; a balancer drains at once. */
+function leave(process: Process, goal: Goal, { policy, now }: Context): Transition {
+  const { drainTimeoutMs, isUpstream, hasRestOfStop = false } = policy;
+  const drainTime = `${seconds(drainTimeoutMs)}${hasRestOfStop ? ", what was left of the stop's time" : ""}`;
+  const drainBy = now + drainTimeoutMs;
+  const left = { ...bare(process), goal, state: "draining" } as const;
+  if (!isUpstream) {
+    return {
+      process: { ...left, step: "released", drainTime, deadline: drainBy },
+      effects: [{ type: "leavePool" }, { type: "askDrain", deadlineMs: drainTimeoutMs }],
+    };
+  }
+  const deadline = now + Math.min(FOLLOW_TIMEOUT_MS, drainTimeoutMs / 2);
+  return {
+    process: { ...left, step: "leave", drainBy, drainTime, deadline },
+    effects: [{ type: "leavePool" }],
+  };
+}
+
 function draining(process: Process & { state: "draining" }, event: ProcessEvent, context: Context): Transition | null {
-  const { policy, now } = context;
+  const { policy } = context;
   switch (event.type) {
     case "exited":
     case "spawnFailed":
       return process.goal === "up" ? spawn(process, context) : stopped(process);
-    case "deadline": {
-      if (process.step === "term") {
-        return kill(process, "slow", `did not end within ${seconds(policy.termTimeoutMs)} of SIGTERM`, context);
-      }
-      const message = `did not drain within ${process.drainTime}: SIGTERM`;
+    case "left":
+      return process.step === "leave" ? askDrain(process, context) : null;
+    case "released": {
+      if (process.step !== "drain") return null;
+      const { drainTime, deadline } = process;
       return {
-        process: { ...process, step: "term", deadline: now + policy.termTimeoutMs },
-        effects: [
-          { type: "log", level: "warn", message },
-          { type: "signal", signal: "SIGTERM" },
-        ],
+        process: { ...bare(process), state: "draining", step: "released", drainTime, deadline },
+        effects: [{ type: "release" }],
       };
     }
+    case "deadline":
+      if (process.step === "leave") return askDrain(process, context);
+      return process.step === "term"
+        ? kill(process, "slow", `did not end within ${seconds(policy.termTimeoutMs)} of SIGTERM`, context)
+        : term(process, context);
     case "start":
     case "restart":
       return { process: { ...process, goal: "up" }, effects: [] };
@@ -213,6 +233,29 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
     default:
       return unreachable(event);
   }
+}
+
+function askDrain(process: Process & { state: "draining"; step: "leave" }, { now }: Context): Transition {
+  const { drainBy, drainTime } = process;
+  return {
+    process: { ...bare(process), state: "draining", step: "drain", drainTime, deadline: drainBy },
+    effects: [{ type: "askDrain", deadlineMs: Math.max(0, drainBy - now) }],
+  };
+}
+
+/** The time for its drain is over, whatever balancers may still have on it. */
+function term(
+  process: Process & { state: "draining"; step: "drain" | "released" },
+  { policy, now }: Context,
+): Transition {
+  return {
+    process: { ...bare(process), state: "draining", step: "term", deadline: now + policy.termTimeoutMs },
+    effects: [
+      ...(process.step === "drain" ? ([{ type: "release" }] as const) : []),
+      { type: "log", level: "warn", message: `did not drain within ${process.drainTime}: SIGTERM` },
+      { type: "signal", signal: "SIGTERM" },
+    ],
+  };
 }
 
 function killing(process: Process & { state: "killing" }, event: ProcessEvent, context: Context): Transition | null {
@@ -239,6 +282,8 @@ function killing(process: Process & { state: "killing" }, event: ProcessEvent, c
     case "hung":
     case "overrun":
     case "linkLost":
+    case "left":
+    case "released":
     case "adopted":
       return null;
     default:

@@ -93,9 +93,9 @@ export class PoolConfigs {
 
   /** Without balancers nothing is served, so they are never given up. */
   policyOf(pool: string): SlotPolicy {
-    if (pool === BALANCER_POOL) return { ...this.balancer.policy, giveUp: false };
+    if (pool === BALANCER_POOL) return { ...this.balancer.policy, giveUp: false, isUpstream: false };
     const known = this.pool(pool) ?? [...(this.generations.get(pool)?.values() ?? [])].at(-1)?.pool;
     if (known === undefined) throw new RangeError(`no pool ${pool}`);
-    return { ...known.policy, giveUp: true };
+    return { ...known.policy, giveUp: true, isUpstream: true };
   }
 }

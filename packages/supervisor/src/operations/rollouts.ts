@@ -12,11 +12,10 @@ import {
   startSuccessor,
   swap,
 } from "../core/fleet.js";
-import { type SlotPolicy, unreachable } from "../core/process.js";
+import { FOLLOW_TIMEOUT_MS, type SlotPolicy, unreachable } from "../core/process.js";
 import { advance, newRollout, type Rollout, type RolloutAction, type RolloutEvent } from "../core/rollout.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "../processes/children.js";
-import { APPLY_TIMEOUT_MS } from "../processes/effects.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { SlotBook } from "../processes/slot-book.js";
@@ -169,7 +168,7 @@ export class Rollouts {
         void this.prove(pool, index, state);
         return;
       case "awaitApplied":
-        void coordination.whenApplied(coordination.version, APPLY_TIMEOUT_MS).then((late) => {
+        void coordination.whenApplied(coordination.version, FOLLOW_TIMEOUT_MS).then((late) => {
           if (late.length > 0) log.event("warn", pool, `goes on although ${late.join(", ")} did not follow in time`);
           state.send({ type: "applied", index });
         });

@@ -264,15 +264,20 @@ export class Children {
   }
 
   /** Says that it is to drain until then, now or as soon as it has a link again. */
-  drain(child: LiveProcess, deadline: number): void {
+  drain(id: string, deadline: number): void {
+    const child = this.byId.get(id);
+    if (child === undefined) return;
     child.drainDeadline = deadline;
     // One that is not there yet need not come.
-    if (child.isForked && child.pid === null && this.templates.cancel(child.id))
+    if (child.isForked && child.pid === null && this.templates.cancel(id))
       setImmediate(() => this.ended(child, { code: 0, signal: null }, null));
-    child.connection?.send({ type: "drain", deadlineMs: Math.max(0, deadline - performance.now()) });
+    sendDrain(child);
   }
 
-  release(child: LiveProcess): void {
+  /** Says that nothing can be under way to it, likewise. */
+  release(id: string): void {
+    const child = this.byId.get(id);
+    if (child === undefined) return;
     child.released = true;
     child.connection?.send({ type: "released" });
   }
@@ -299,8 +304,7 @@ export class Children {
       this.options.onListens(child);
       this.exposure.watch(child);
     }
-    if (child.drainDeadline !== null) this.drain(child, child.drainDeadline);
-    if (child.released) this.release(child);
+    sendDrain(child);
   }
 
   message(child: LiveProcess, message: Exclude<ChildMessage, Hello>): void {
@@ -469,6 +473,13 @@ export class Children {
     this.byId.delete(child.id);
     this.byToken.delete(child.token);
   }
+}
+
+/** What was asked of it so far. */
+function sendDrain({ connection, drainDeadline, released }: LiveProcess): void {
+  if (drainDeadline !== null)
+    connection?.send({ type: "drain", deadlineMs: Math.max(0, drainDeadline - performance.now()) });
+  if (released) connection?.send({ type: "released" });
 }
 
 /** What a balancer does not tell of any more has ended, unless it tells nothing of that process. */

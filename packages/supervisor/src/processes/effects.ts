@@ -5,11 +5,8 @@ import type { FleetEffect } from "../core/fleet.js";
 import { unreachable } from "../core/process.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "./children.js";
-import { BALANCER_POOL, type LiveProcess, subjectOf } from "./live-process.js";
+import { BALANCER_POOL, subjectOf } from "./live-process.js";
 import type { Timers } from "./timers.js";
-
-/** A balancer that takes longer than this to follow a snapshot is told of, and not waited for. */
-export const APPLY_TIMEOUT_MS = 5000;
 
 export interface EffectsOptions {
   children: Children;
@@ -27,7 +24,7 @@ export class Effects {
   constructor(private readonly options: EffectsOptions) {}
 
   perform(target: FleetEffect): void {
-    const { children, timers, log } = this.options;
+    const { children, coordination, timers, log } = this.options;
     const { effect } = target;
     switch (effect.type) {
       case "spawn":
@@ -39,16 +36,21 @@ export class Effects {
         if (target.pool !== BALANCER_POOL) this.options.publish();
         return;
       case "leavePool":
-        if (target.pool !== BALANCER_POOL) this.options.publish();
+        if (target.pool === BALANCER_POOL) return;
+        this.options.publish();
+        // One that has ended leaves nobody to report to.
+        if (children.get(target.id)?.exit === null) coordination.leave(target.id);
         return;
       case "askDrain": {
-        const child = children.get(target.id);
-        const deadline = performance.now() + effect.deadlineMs;
-        if (child === undefined) return;
-        if (child.kind === "balancer") children.drain(child, deadline);
-        else void this.retire(child, deadline);
+        const late = coordination.lateFor(target.id);
+        if (late.length > 0)
+          log.event("warn", target.name, `drains although ${late.join(", ")} did not follow in time`);
+        children.drain(target.id, performance.now() + effect.deadlineMs);
         return;
       }
+      case "release":
+        children.release(target.id);
+        return;
       case "signal":
         children.signal(target.id, effect.signal, effect.verdict);
         return;
@@ -70,17 +72,5 @@ export class Effects {
       default:
         return unreachable(effect);
     }
-  }
-
-  /** An instance drains when no balancer picks it any more, and is released when none has a connection to it. */
-  private async retire(child: LiveProcess, deadline: number): Promise<void> {
-    const { children, coordination, log } = this.options;
-    const { version } = coordination;
-    const left = () => Math.max(0, deadline - performance.now());
-    const late = await coordination.whenApplied(version, Math.min(APPLY_TIMEOUT_MS, left() / 2));
-    if (late.length > 0) log.event("warn", child.name, `leaves although ${late.join(", ")} did not follow in time`);
-    children.drain(child, deadline);
-    await coordination.whenReleased(child.id, version, left());
-    if (child.exit === null) children.release(child);
   }
 }

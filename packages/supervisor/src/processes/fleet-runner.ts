@@ -12,6 +12,8 @@ import { within } from "./wait.js";
 
 export class FleetRunner {
   private present: Fleet = EMPTY_FLEET;
+  private readonly queue: FleetEffect[] = [];
+  private isPerforming = false;
   private readonly listeners = new Set<() => void>();
 
   constructor(
@@ -34,7 +36,15 @@ export class FleetRunner {
     const { fleet, effects } = by(this.present, context);
     if (fleet === this.present && effects.length === 0) return;
     this.present = fleet;
-    for (const effect of effects) this.perform(effect);
+    this.queue.push(...effects);
+    // What carrying out an effect reports comes after the effects that were decided before it.
+    if (this.isPerforming) return;
+    this.isPerforming = true;
+    try {
+      for (let effect = this.queue.shift(); effect !== undefined; effect = this.queue.shift()) this.perform(effect);
+    } finally {
+      this.isPerforming = false;
+    }
     for (const listener of [...this.listeners]) listener();
   }
 

@@ -56,14 +56,17 @@ function count(lines: Line[], name: string) {
 
 describe.each(RUNTIMES)("output on %s", (runtime) => {
   test("logs shows the lines of each instance with its name; events tells what happened; neither acts on a terminal, nor grows for ever", async () => {
-    // Sets a title, and clears the screen.
-    const acting = "\x1b]0;theirs\x07\x1b[2J";
+    // Sets a title, and clears the screen in two ways.
+    const acting = "\x1b]0;theirs\x07\x1b[2J\x9b2J";
     const flood = 'for (let n = 0; n < 3000; n++) console.log("a flood " + n + " ".repeat(100));';
     const app = HELLO.replace(
       'case "/chat":',
       `case "/flood": ${flood}\n      case "/chat": console.log(${JSON.stringify(acting)} + " done");`,
     );
-    const log = { maxFileBytes: 65_536, maxFiles: 3, maxTotalBytes: 131_072 };
+    // By their number here, and by their total there.
+    const bounds =
+      runtime === "bun" ? { maxFiles: 2, maxTotalBytes: 1 << 20 } : { maxFiles: 9, maxTotalBytes: 131_072 };
+    const log = { maxFileBytes: 65_536, ...bounds };
     const project = await startFleet({ runtime, app, config: { log, name: `shop${acting}` } });
     for (let turn = 0; turn < 2; turn++) expect((await get(project.port, "/chat")).body).toBe(HELLO_BODY);
     await waitFor("a line of both instances", async () => {
@@ -84,16 +87,19 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
 
     const env = { ...process.env, PACELINE_RUNTIME: runtime, PACELINE_RUN_DIR: project.runDir };
     for (const [args, shown] of [
-      [["logs"], String.raw`\x1b]0;theirs\x07\x1b[2J done`],
+      [["logs"], String.raw`\x1b]0;theirs\x07\x1b[2J\u009b2J done`],
       [["logs", "--json"], String.raw`\u001b]0;theirs`],
-      [["status"], String.raw`shop\x1b]0;theirs\x07\x1b[2J`],
+      [["status"], String.raw`shop\x1b]0;theirs\x07\x1b[2J\u009b2J`],
       [["logs", acting], String.raw`no pool or instance named "\u001b]0;theirs`],
     ] as const) {
       const screen = Screen.open(PACELINE, [...args], { cwd: project.folder, env, columns: 200 });
       await screen.exit();
       expect(screen.output).toContain(shown);
-      for (const text of ["\x1b]0;theirs", "\x1b[2J"]) expect(screen.output).not.toContain(text);
+      for (const text of ["\x1b]0;theirs", "\x1b[2J", "\x9b"]) expect(screen.output).not.toContain(text);
     }
+    const json = Screen.open(PACELINE, ["status", "--json"], { cwd: project.folder, env, columns: 400 });
+    await json.exit();
+    expect(JSON.parse(json.output)).toMatchObject({ name: `shop${acting}` });
 
     expect((await get(project.port, "/flood")).body).toBe(HELLO_BODY);
     await waitFor("the flood in the log", async () =>

@@ -37,6 +37,10 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     const terminal = project.startInForeground(["script", "-qec", `exec ${PACELINE} start`, "/dev/null"]);
     await project.ready();
     expect((await get(project.port)).body).toBe(HELLO_BODY);
+    // Its terminal has no size.
+    const top = ["-qec", `${PACELINE} top --plain --once`, "/dev/null"];
+    const { output } = await run("script", top, { cwd: project.folder, env: project.startEnvironment() });
+    expect(output).toMatch(/^ web\.1 +ready/m);
     terminal.stdin?.write("\x03");
     expect(await project.exit()).toEqual({ code: 0, signal: null });
     await project.nothingLeft();

@@ -6,7 +6,7 @@ test.each([
   ["\x00", "\\x00"],
   ["\x1b[2J", "\\x1b[2J"],
   ["\r", "\\r"],
-  ["\x9b", "\\x9b"],
+  ["\x9b", "\\u009b"],
   ...[0x61c, 0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202e, 0x2066, 0x2069].map((code) => [
     String.fromCharCode(code),
     `\\u${code.toString(16).padStart(4, "0")}`,

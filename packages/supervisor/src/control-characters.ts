@@ -10,8 +10,9 @@ const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u20
 export function visible(text: string): string {
   return text.replace(CONTROL, (character) => {
     if (character === "\r") return "\\r";
-    const code = character.charCodeAt(0).toString(16);
-    return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
+    const code = character.charCodeAt(0);
+    // JSON has none of the first kind in it, and knows the escapes of the second.
+    return code < 0x20 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
   });
 }
 

@@ -144,7 +144,7 @@ test("lines that were lost and a log that cannot be written are told, and nothin
   expect(shown.split("\n").slice(-4)).toEqual([
     "web.1: 7 of 1000 lines lost: written faster than they could be read",
     "web.12: exited: \\x1b[2Jboo",
-    "  | \\x9b2Jboo\\r",
+    "  | \\u009b2Jboo\\r",
     "log /run/log/paceline.log: cannot be written: ENOSPC: no space left on device, write; 12 lines lost",
   ]);
 });

@@ -39,7 +39,8 @@ export const top: DefineCommand = (program, action) => {
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => controller.abort());
       // Nobody reads any more: nothing is left to do.
       process.stdout.on("error", () => controller.abort());
-      const columns = Number(process.env.COLUMNS) || process.stdout.columns;
+      // A terminal that nobody has sized says that it has no column.
+      const columns = Number(process.env.COLUMNS) || process.stdout.columns || undefined;
       await runPlain({
         ...{ socketPath, print, width: columns, signal: controller.signal },
         json: options.json === true,

@@ -10,6 +10,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { INSTANCE_LIMITS } from "../packages/wire/dist/limits.js";
 import { FLEETS, measureDjango } from "./support/django-fleets.mjs";
 import { answers, endLeftovers, freePort, run, wait } from "./support/launch.mjs";
 import { keepAliveLoad } from "./support/load.mjs";
@@ -54,15 +55,7 @@ function ask(program) {
 }
 
 const ENTRY = path.join(ROOT, "packages/server/python/start.py");
-const LIMITS = {
-  maxHeadBytes: 16_384,
-  maxBodyBytes: 1 << 20,
-  headTimeoutMs: 15_000,
-  bodyTimeoutMs: 60_000,
-  maxConnections: 1000,
-  maxDeferredJobs: 1000,
-  maxDeferDelayMs: 1000,
-};
+const LIMITS = { ...INSTANCE_LIMITS, maxBodyBytes: 1 << 20, maxConnections: 1000, maxDeferredJobs: 1000 };
 
 /** Our instance by itself, with just enough of a supervisor to have it serve. */
 async function instance(directory) {

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import net, { type Server, type Socket } from "node:net";
 import { join } from "node:path";
-import { type BalancerLimits, LineFramer } from "@paceline/wire";
+import { BALANCER_LIMITS, type BalancerLimits, LineFramer } from "@paceline/wire";
 import {
   eventually,
   type LinkMessage,
@@ -17,27 +17,19 @@ import {
 const BALANCER = new URL("../../balancer/dist/bundle/bin.js", import.meta.url).pathname;
 
 const LIMITS: BalancerLimits = {
+  ...BALANCER_LIMITS,
   maxHeadBytes: 65_536,
-  maxHeaderFields: 100,
   maxBodyBytes: 10_000_000,
   maxConnections: 1000,
   maxQueue: 100,
-  headTimeoutMs: 15_000,
   bodyTimeoutMs: 15_000,
   minBodyBytesPerSecond: 0,
   keepAliveTimeoutMs: 15_000,
-  upstreamConnectTimeoutMs: 5000,
   upstreamResponseTimeoutMs: 15_000,
   sendTimeoutMs: 15_000,
   tunnelIdleTimeoutMs: 15_000,
   upstreamIdleTimeoutMs: 15_000,
-  maxConnectionsPerUpstream: 1024,
-  retryBufferBytes: 65_536,
-  bufferBytes: 1_048_576,
-  maxBufferedBytes: 33_554_432,
   maxSpoolBytes: 0,
-  stallAfterMs: 50,
-  unbegunUnsafeMax: 1,
   idleDrainMs: 300,
 };
 

@@ -1,17 +1,16 @@
 /** An instance over the lane, behind a real balancer: its limits, its reports, and how it leaves. */
 import { existsSync } from "node:fs";
+import { INSTANCE_LIMITS } from "@paceline/wire/limits";
 import { afterEach, describe, expect, it } from "vitest";
 import { ask, eventually, type RuntimeName, Wire } from "./harness.js";
 import { type OverLane, startOverLane } from "./lane-harness.js";
 
 const LIMITS = {
-  maxHeadBytes: 16_384,
+  ...INSTANCE_LIMITS,
   maxBodyBytes: 1000,
-  headTimeoutMs: 15_000,
   bodyTimeoutMs: 15_000,
   maxConnections: 1000,
   maxDeferredJobs: 1000,
-  maxDeferDelayMs: 1000,
 };
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {

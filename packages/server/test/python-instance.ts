@@ -1,5 +1,6 @@
 /** A Python instance under a scripted supervisor, for tests that speak to it in raw bytes. */
 import { fileURLToPath } from "node:url";
+import { INSTANCE_LIMITS } from "@paceline/wire/limits";
 import { onTestFinished, type TestContext } from "vitest";
 import { type Program, ScriptedSupervisor, Wire } from "./harness.js";
 import { findPython, PYTHON_ENTRY } from "./python.js";
@@ -7,13 +8,11 @@ import { findPython, PYTHON_ENTRY } from "./python.js";
 const FIXTURES = fileURLToPath(new URL("./fixtures/", import.meta.url));
 
 export const LIMITS = {
-  maxHeadBytes: 16_384,
+  ...INSTANCE_LIMITS,
   maxBodyBytes: 10_000_000,
-  headTimeoutMs: 15_000,
   bodyTimeoutMs: 15_000,
   maxConnections: 100,
   maxDeferredJobs: 1000,
-  maxDeferDelayMs: 1000,
 };
 
 const python = findPython();

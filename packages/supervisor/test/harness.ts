@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { BALANCER_LIMITS, INSTANCE_LIMITS } from "@paceline/wire/limits";
 import type { OperationResult, Status } from "../src/control/api.js";
 import type { FleetConfig, PoolConfig, ProcessPolicy } from "../src/core/model.js";
 
@@ -55,26 +56,14 @@ export function pool(name: string, app: string, instances: number, more: Partial
     envFiles: [],
     policy,
     health: { healthIntervalMs: 1000, healthTimeoutMs: 1000, healthFailures: 3, checkHost: "localhost" },
-    limits: {
-      maxHeadBytes: 1,
-      maxBodyBytes: 1,
-      headTimeoutMs: 1,
-      bodyTimeoutMs: 1,
-      maxConnections: 1,
-      maxDeferredJobs: 1,
-      maxDeferDelayMs: 1,
-    },
+    limits: INSTANCE_LIMITS,
     maxOutputBytes: 1 << 20,
     ...more,
   };
 }
 
 export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): FleetConfig {
-  const limits = Object.fromEntries(
-    "maxHeadBytes maxHeaderFields maxBodyBytes maxConnections maxQueue headTimeoutMs bodyTimeoutMs minBodyBytesPerSecond keepAliveTimeoutMs upstreamConnectTimeoutMs upstreamResponseTimeoutMs sendTimeoutMs tunnelIdleTimeoutMs upstreamIdleTimeoutMs maxConnectionsPerUpstream retryBufferBytes bufferBytes maxBufferedBytes maxSpoolBytes stallAfterMs unbegunUnsafeMax idleDrainMs"
-      .split(" ")
-      .map((name) => [name, 1000]),
-  );
+  const limits = Object.fromEntries(Object.keys(BALANCER_LIMITS).map((name) => [name, 1000]));
   return {
     name: "test",
     listen: [{ kind: "tcp", host: "127.0.0.1", port: 0 }],

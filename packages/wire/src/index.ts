@@ -10,6 +10,7 @@ export * from "./control/supervisor-message.js";
 export * from "./errors.js";
 export * from "./http/client-fields.js";
 export * from "./http/url-host.js";
+export * from "./limits.js";
 export * from "./net/light-connection.js";
 export * from "./net/node-outgoing.js";
 export * from "./net/probe.js";

@@ -15,6 +15,7 @@ import type {
   SnapshotPool,
   UpstreamProtocol,
 } from "@paceline/wire";
+import { BALANCER_LIMITS } from "@paceline/wire/limits";
 import { Changes } from "./changes.js";
 
 export const RUNTIMES = ["bun", "node"] as const;
@@ -27,27 +28,18 @@ export type Protocol = (typeof PROTOCOLS)[number];
 export const SETUPS = RUNTIMES.flatMap((runtime) => PROTOCOLS.map((protocol) => [runtime, protocol] as const));
 
 export const LIMITS: BalancerLimits = {
-  maxHeadBytes: 16_384,
-  maxHeaderFields: 100,
+  ...BALANCER_LIMITS,
   maxBodyBytes: 10_000_000,
   maxConnections: 10_000,
   maxQueue: 100,
-  headTimeoutMs: 15_000,
   bodyTimeoutMs: 15_000,
   minBodyBytesPerSecond: 0,
   keepAliveTimeoutMs: 15_000,
-  upstreamConnectTimeoutMs: 5000,
   upstreamResponseTimeoutMs: 15_000,
   sendTimeoutMs: 15_000,
   tunnelIdleTimeoutMs: 15_000,
   upstreamIdleTimeoutMs: 15_000,
-  maxConnectionsPerUpstream: 1024,
-  retryBufferBytes: 65_536,
-  bufferBytes: 1_048_576,
-  maxBufferedBytes: 33_554_432,
   maxSpoolBytes: 0,
-  stallAfterMs: 50,
-  unbegunUnsafeMax: 1,
   idleDrainMs: 300,
 };
 

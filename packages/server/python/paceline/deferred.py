@@ -15,7 +15,7 @@ QUIET_S = 0.01
 # A job waits for a burst to pass no longer than this: then any turn of the loop without a request will do.
 SETTLE_S = 0.1
 # Where no server runs; else its limits hold.
-DEFAULT_MAX_JOBS = 50_000
+MAX_JOBS_WITHOUT_SERVER = 50_000
 
 _jobs = deque()
 # By function: the arguments that wait, by digest.
@@ -40,7 +40,7 @@ def defer(fn, argument=None, combined=False):
     """
     global _activity
     check_function("defer", fn)
-    most = background.limits["maxDeferredJobs"] if background.limits else DEFAULT_MAX_JOBS
+    most = background.limits["maxDeferredJobs"] if background.limits else MAX_JOBS_WITHOUT_SERVER
     key = digest(argument)
     with _lock:
         alike = _queued.setdefault(fn, {}).setdefault(key, [])

@@ -10,16 +10,6 @@ SECRET_NAMES = ("PACELINE_LINK", "PACELINE_TOKEN", "PACELINE_ATTEMPT", "PACELINE
 OTHER_NAMES = ("BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER",)
 BUN_LATE_FTL = ("BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", "1000000")
 
-LIMIT_NAMES = (
-    "maxHeadBytes",
-    "maxBodyBytes",
-    "headTimeoutMs",
-    "bodyTimeoutMs",
-    "maxConnections",
-    "maxDeferredJobs",
-    "maxDeferDelayMs",
-)
-
 
 class Identity:
     """Who this process is and what it is to run."""
@@ -85,8 +75,8 @@ def _spec(text):
     limits = spec.get("limits")
     if not isinstance(limits, dict):
         raise InstanceError("PACELINE_SPEC has no limits")
-    for name in LIMIT_NAMES:
-        if not _is_amount(limits.get(name)):
+    for name, value in limits.items():
+        if not _is_amount(value):
             raise InstanceError(f"PACELINE_SPEC has no good limits.{name}")
     return spec
 

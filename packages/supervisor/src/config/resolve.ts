@@ -1,6 +1,7 @@
 /** Turns a checked configuration into the fleet it means: defaults filled in, paths absolute, and what only the machine can tell checked too. */
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
+import { BALANCER_LIMITS, INSTANCE_LIMITS } from "@paceline/wire/limits";
 import type {
   BalancerConfig,
   FleetConfig,
@@ -22,12 +23,10 @@ import { resolveFolder } from "./paths.js";
 import { readRoute, routeKey } from "./route.js";
 import {
   balancerFields,
-  balancerLimitFields,
   DEFAULT_LISTEN,
   DEFAULT_POOL,
   type FleetInput,
   fleetFields,
-  instanceLimitFields,
   logFields,
   ownPoolFields,
   type PoolInput,
@@ -159,7 +158,7 @@ function resolvePool(
     },
     health: resolveHealth(pool, (at, message) => find(context, [...path, ...at], message)),
     limits: {
-      ...(defaultsOf(instanceLimitFields) as unknown as PoolConfig["limits"]),
+      ...INSTANCE_LIMITS,
       ...defined(input.limits),
       ...defined(pool.limits),
     },
@@ -243,7 +242,7 @@ function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerCo
     accessLog: balancer.accessLog ?? defaultOf<boolean>(balancerFields, "accessLog"),
     spoolDir: balancer.spoolDir === undefined ? null : resolve(context.baseDir, balancer.spoolDir),
     policy: resolvePolicy(input, balancer),
-    limits: { ...(defaultsOf(balancerLimitFields) as Record<string, number>), ...defined(balancer.limits) },
+    limits: { ...BALANCER_LIMITS, ...defined(balancer.limits) },
     maxOutputBytes: balancer.maxOutputBytes ?? input.maxOutputBytes ?? defaultOf(balancerFields, "maxOutputBytes"),
   };
 }

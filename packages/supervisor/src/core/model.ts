@@ -120,15 +120,8 @@ export interface PoolConfig {
   policy: ProcessPolicy;
   recycle: RecycleLimits;
   health: HealthConfig;
-  limits: {
-    maxHeadBytes: number;
-    maxBodyBytes: number;
-    headTimeoutMs: number;
-    bodyTimeoutMs: number;
-    maxConnections: number;
-    maxDeferredJobs: number;
-    maxDeferDelayMs: number;
-  };
+  /** InstanceLimits of @paceline/wire, all filled in. */
+  limits: Record<string, number>;
   /** How much of what a process wrote may be unread, in bytes. */
   maxOutputBytes: number;
 }

@@ -35,7 +35,7 @@ export class PoolConfigs {
   }
 
   get balancerLimits(): BalancerLimits {
-    return this.fleet.balancer.limits as unknown as BalancerLimits;
+    return this.fleet.balancer.limits as BalancerLimits;
   }
 
   /** Books the next generation of a pool and returns its number. */

@@ -4,6 +4,7 @@ import {
   BUN_LATE_FTL,
   BUN_ONE_READER,
   type ChildSpec,
+  type InstanceLimits,
   LINK_ENVIRONMENT,
   SPAWN_MARK,
   type TcpAddress,
@@ -129,7 +130,8 @@ function planInstance(
 ): SpawnPlan {
   const { runs, launch, link, policy, runtime, maxOutputBytes, maxInFlight } = pool;
   const socket = settings.runDir.socketPath(id);
-  const limits = { ...pool.limits, maxHeadBytes: pool.limits.maxHeadBytes + BALANCER_FIELDS_BYTES };
+  const given = pool.limits as InstanceLimits;
+  const limits = { ...given, maxHeadBytes: given.maxHeadBytes + BALANCER_FIELDS_BYTES };
   const cache = "app" in runs && runtime === "node" ? settings.runDir.cachePath(pool.name, generation) : undefined;
   const spec: ChildSpec = { ...commonSpec(settings, policy), ...runs, ...more, link, limits, ...(cache && { cache }) };
   const tag = newTag(id, settings.runDir);

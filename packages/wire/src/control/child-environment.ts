@@ -1,6 +1,7 @@
 /** Reads what the supervisor put into a child's environment, and takes the secret part out of it. */
 import { LinkError } from "../errors.js";
-import { BUN_LATE_FTL, BUN_ONE_READER, type ChildSpec, type InstanceLimits, LINK_ENVIRONMENT } from "./messages.js";
+import { badLimit, INSTANCE_LIMITS, isAmount } from "../limits.js";
+import { BUN_LATE_FTL, BUN_ONE_READER, type ChildSpec, LINK_ENVIRONMENT } from "./messages.js";
 
 /** Who a child is and what it is to run. */
 export interface ChildIdentity {
@@ -86,27 +87,10 @@ function childSpec(json: string): ChildSpec {
   if (!Array.isArray(sockets) || sockets.some((path) => typeof path !== "string")) {
     throw bad("has supervisorSockets that are not paths");
   }
-  if (spec.limits !== undefined) checkLimits(spec.limits, bad);
-  return value as ChildSpec;
-}
-
-const LIMIT_NAMES: readonly (keyof InstanceLimits)[] = [
-  "maxHeadBytes",
-  "maxBodyBytes",
-  "headTimeoutMs",
-  "bodyTimeoutMs",
-  "maxConnections",
-  "maxDeferredJobs",
-  "maxDeferDelayMs",
-];
-
-function checkLimits(limits: unknown, bad: (what: string) => LinkError): void {
-  if (typeof limits !== "object" || limits === null) throw bad("has limits that are not an object");
-  for (const name of LIMIT_NAMES) {
-    if (!isAmount((limits as Record<string, unknown>)[name])) throw bad(`has no good limits.${name}`);
+  if (spec.limits !== undefined) {
+    if (typeof spec.limits !== "object" || spec.limits === null) throw bad("has limits that are not an object");
+    const limit = badLimit(INSTANCE_LIMITS, spec.limits);
+    if (limit !== undefined) throw bad(`has no good limits.${limit}`);
   }
-}
-
-function isAmount(value: unknown): boolean {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0;
+  return value as ChildSpec;
 }

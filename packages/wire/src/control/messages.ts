@@ -1,4 +1,5 @@
 /** The messages that the supervisor and its children exchange over link.sock: one JSON object a line. */
+import type { BalancerLimits, InstanceLimits } from "../limits.js";
 
 /** The version of this protocol; a child and a supervisor that differ refuse each other with a clear line. */
 export const LINK_VERSION = 1;
@@ -349,32 +350,6 @@ export interface SnapshotPool {
   upstreams: SnapshotUpstream[];
 }
 
-/** The limits and deadlines of a balancer; all are explained, with their defaults, in docs/configuration.md. */
-export interface BalancerLimits {
-  maxHeadBytes: number;
-  maxHeaderFields: number;
-  maxBodyBytes: number;
-  maxConnections: number;
-  maxQueue: number;
-  headTimeoutMs: number;
-  bodyTimeoutMs: number;
-  minBodyBytesPerSecond: number;
-  keepAliveTimeoutMs: number;
-  upstreamConnectTimeoutMs: number;
-  upstreamResponseTimeoutMs: number;
-  sendTimeoutMs: number;
-  tunnelIdleTimeoutMs: number;
-  upstreamIdleTimeoutMs: number;
-  maxConnectionsPerUpstream: number;
-  retryBufferBytes: number;
-  bufferBytes: number;
-  maxBufferedBytes: number;
-  maxSpoolBytes: number;
-  stallAfterMs: number;
-  unbegunUnsafeMax: number;
-  idleDrainMs: number;
-}
-
 /** The whole of what a balancer follows. It is versioned, replaces the one before it, and refers to nothing outside itself. */
 export interface Snapshot {
   type: "snapshot";
@@ -426,17 +401,6 @@ export const BUN_ONE_READER = "BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER";
  * Set for instances where the user has not set it, and taken out of their environment.
  */
 export const BUN_LATE_FTL = { name: "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", value: "1000000" } as const;
-
-/** The limits of one instance; all are explained, with their defaults, in docs/configuration.md. */
-export interface InstanceLimits {
-  maxHeadBytes: number;
-  maxBodyBytes: number;
-  headTimeoutMs: number;
-  bodyTimeoutMs: number;
-  maxConnections: number;
-  maxDeferredJobs: number;
-  maxDeferDelayMs: number;
-}
 
 /** A folder of files that an instance serves. */
 export interface StaticSpec {

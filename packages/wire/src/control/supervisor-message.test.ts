@@ -1,5 +1,6 @@
 /** Messages of a supervisor, good and bad. */
 import { describe, expect, it } from "vitest";
+import { BALANCER_LIMITS } from "../limits.js";
 import type { Snapshot } from "./messages.js";
 import { parseSupervisorMessage } from "./supervisor-message.js";
 
@@ -20,30 +21,7 @@ const snapshot: Snapshot = {
   ],
   trustedProxies: ["10.0.0.0/8"],
   spoolDir: "/run/spool",
-  limits: {
-    maxHeadBytes: 1,
-    maxHeaderFields: 1,
-    maxBodyBytes: 1,
-    maxConnections: 1,
-    maxQueue: 1,
-    headTimeoutMs: 1,
-    bodyTimeoutMs: 1,
-    minBodyBytesPerSecond: 0,
-    keepAliveTimeoutMs: 1,
-    upstreamConnectTimeoutMs: 1,
-    upstreamResponseTimeoutMs: 1,
-    sendTimeoutMs: 1,
-    tunnelIdleTimeoutMs: 1,
-    upstreamIdleTimeoutMs: 1,
-    maxConnectionsPerUpstream: 1,
-    retryBufferBytes: 1,
-    bufferBytes: 1,
-    maxBufferedBytes: 1,
-    maxSpoolBytes: 0,
-    stallAfterMs: 50,
-    unbegunUnsafeMax: 1,
-    idleDrainMs: 1,
-  },
+  limits: BALANCER_LIMITS,
 };
 
 describe("parseSupervisorMessage", () => {

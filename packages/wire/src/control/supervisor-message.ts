@@ -1,33 +1,9 @@
 /** Parses what a supervisor says on the link, and refuses what is not a message this version knows. */
 import { LinkError } from "../errors.js";
-import type { BalancerLimits, SupervisorMessage } from "./messages.js";
+import { BALANCER_LIMITS, badLimit, isAmount } from "../limits.js";
+import type { SupervisorMessage } from "./messages.js";
 
 type Fields = Record<string, unknown>;
-
-const BALANCER_LIMIT_NAMES: readonly (keyof BalancerLimits)[] = [
-  "maxHeadBytes",
-  "maxHeaderFields",
-  "maxBodyBytes",
-  "maxConnections",
-  "maxQueue",
-  "headTimeoutMs",
-  "bodyTimeoutMs",
-  "minBodyBytesPerSecond",
-  "keepAliveTimeoutMs",
-  "upstreamConnectTimeoutMs",
-  "upstreamResponseTimeoutMs",
-  "sendTimeoutMs",
-  "tunnelIdleTimeoutMs",
-  "upstreamIdleTimeoutMs",
-  "maxConnectionsPerUpstream",
-  "retryBufferBytes",
-  "bufferBytes",
-  "maxBufferedBytes",
-  "maxSpoolBytes",
-  "stallAfterMs",
-  "unbegunUnsafeMax",
-  "idleDrainMs",
-];
 
 /** The message in one line. @throws LinkError `bad-message` */
 export function parseSupervisorMessage(line: string): SupervisorMessage {
@@ -82,7 +58,7 @@ function snapshotProblem(message: Fields): string | undefined {
   if (message.spoolDir !== undefined && !isText(message.spoolDir)) return "no good spoolDir";
   const limits = message.limits;
   if (!isFields(limits)) return "no limits";
-  const bad = BALANCER_LIMIT_NAMES.find((name) => !isAmount(limits[name]));
+  const bad = badLimit(BALANCER_LIMITS, limits);
   return bad === undefined ? undefined : `no good limits.${bad}`;
 }
 
@@ -120,8 +96,4 @@ function isList(value: unknown, accepts: (item: unknown) => boolean): boolean {
 
 function isText(value: unknown): value is string {
   return typeof value === "string";
-}
-
-function isAmount(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0;
 }

@@ -1,31 +1,74 @@
 /** Sees to it that a program that listens where others can reach it, past the balancer, is told of. */
-import { isLoopback, listenersOf, processesOf, readProcessTable } from "@paceline/wire/proc";
+import {
+  isLoopback,
+  type Listener,
+  type ListeningSocket,
+  listenersOf,
+  listeningSockets,
+  type ProcessRow,
+  processesOf,
+  readProcessTable,
+} from "@paceline/wire/proc";
 import type { EventLog } from "../logs/event-log.js";
 import type { LiveProcess } from "./live-process.js";
 
-/** Some listen once more when they have been ready for a while. */
-const LOOK_AGAIN_MS = [500, 5_000];
+/** When an instance that has got ready is looked at: some listen once more after a while. */
+const LOOK_AFTER_MS = [0, 500, 5_000];
+/** Instances that are due within this time are looked at together: a reading of the kernel's tables serves all of them. */
+const TOGETHER_MS = 250;
 
 export class Exposure {
-  constructor(private readonly log: EventLog) {}
+  /** The instances to look at, by when, in milliseconds of `performance.now()`. */
+  private readonly due = new Map<number, Set<LiveProcess>>();
 
-  /** Looks at an instance that has just got ready, and twice more. A balancer listens there because it was told to. */
+  constructor(
+    private readonly log: EventLog,
+    private readonly readSockets = (): ListeningSocket[] => [...listeningSockets()],
+  ) {}
+
+  /** Looks three times at an instance that has just got ready. A balancer listens there because it was told to. */
   watch(child: LiveProcess): void {
     if (child.kind === "balancer") return;
-    this.look(child);
-    for (const ms of LOOK_AGAIN_MS) setTimeout(() => this.look(child), ms).unref();
+    for (const ms of LOOK_AFTER_MS) this.lookAfter(child, ms);
   }
 
-  private look(child: LiveProcess): void {
-    const { pid, mark, name } = child;
-    if (pid === null || child.exit !== null) return;
-    const listeners = listenersOf([pid, ...(mark === null ? [] : processesOf(pid, readProcessTable()))]);
+  private lookAfter(child: LiveProcess, ms: number): void {
+    const now = performance.now();
+    const at = Math.ceil((now + ms) / TOGETHER_MS) * TOGETHER_MS;
+    const children = this.due.get(at);
+    if (children !== undefined) return void children.add(child);
+    this.due.set(at, new Set([child]));
+    setTimeout(() => this.look(at), at - now).unref();
+  }
+
+  private look(at: number): void {
+    const children = this.due.get(at) ?? [];
+    this.due.delete(at);
+    let sockets: ListeningSocket[] | undefined;
+    let rows: ProcessRow[] | undefined;
+    for (const child of children) {
+      const { pid, mark } = child;
+      if (pid === null || child.exit !== null) continue;
+      if (mark !== null) rows ??= readProcessTable();
+      const pids = [pid, ...(rows === undefined || mark === null ? [] : processesOf(pid, rows))];
+      this.tell(
+        child,
+        listenersOf(pids, () => (sockets ??= this.readSockets())),
+      );
+    }
+  }
+
+  private tell(child: LiveProcess, listeners: Listener[]): void {
     const open = listeners.filter(({ host }) => !isLoopback(host));
     const exposed = open.map(({ host, port }) => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`));
     const added = exposed.filter((address) => !child.exposed.includes(address));
     child.exposed = exposed;
     if (added.length === 0) return;
-    const advice = mark === null ? "listen on 127.0.0.1" : "let it listen on {socket}, or on {host} and {port}";
-    this.log.event("warn", name, `listens on ${added.join(", ")}, where others reach it past the balancer; ${advice}`);
+    const advice = child.mark === null ? "listen on 127.0.0.1" : "let it listen on {socket}, or on {host} and {port}";
+    this.log.event(
+      "warn",
+      child.name,
+      `listens on ${added.join(", ")}, where others reach it past the balancer; ${advice}`,
+    );
   }
 }

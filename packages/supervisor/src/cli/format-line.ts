@@ -7,8 +7,13 @@ const NAME_WIDTH = 10;
 
 /** `2026-05-07 10:31:07.250 web.3      | listening`; control characters as escapes when it is for a terminal. */
 export function formatLogLine(line: Pick<LogLine, "at" | "name" | "text">, forTerminal = false): string {
-  const text = `${dateAndTime(line.at)} ${line.name.padEnd(NAME_WIDTH)} | ${line.text}`;
+  const text = withIndent(`${dateAndTime(line.at)} ${line.name.padEnd(NAME_WIDTH)} | `, line.text);
   return forTerminal ? visible(text) : text;
+}
+
+/** A message of the supervisor may have several lines, and a path in it may be written so: none looks like a line of the log. */
+function withIndent(head: string, text: string): string {
+  return head + (text.includes("\n") ? text.replaceAll("\n", `\n${" ".repeat(head.length)}`) : text);
 }
 
 /** The numbers that pino, whose lines many programs read, has for its levels. */
@@ -50,7 +55,8 @@ export function parseLogJson(json: string): LogLine | undefined {
 
 /** `2026-05-07 10:31:07.250 warn  web.3      exited with code 1`. */
 export function formatEvent(event: FleetEvent, forTerminal = false): string {
-  const text = `${dateAndTime(event.at)} ${event.level.padEnd(5)} ${event.subject.padEnd(NAME_WIDTH)} ${event.message}`;
+  const head = `${dateAndTime(event.at)} ${event.level.padEnd(5)} ${event.subject.padEnd(NAME_WIDTH)} `;
+  const text = withIndent(head, event.message);
   return forTerminal ? visible(text) : text;
 }
 

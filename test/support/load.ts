@@ -11,7 +11,7 @@ export interface LoadOptions {
   mode: "keep-alive" | "connect-anew";
   /** How many clients run at once. */
   clients: number;
-  /** A client's pause between two requests, in milliseconds; default 0. */
+  /** A client's pause between two requests, in milliseconds; default 2: no load takes a core for itself. */
   delayMs?: number;
   /** The load ends by itself after so many connections; default: it runs until stopped. */
   maxConnections?: number;
@@ -72,7 +72,7 @@ export class Load {
     const filled = {
       host: "127.0.0.1",
       path: "/",
-      delayMs: 0,
+      delayMs: 2,
       maxConnections: Number.MAX_SAFE_INTEGER,
       answerTimeoutMs: 20_000,
       ...options,

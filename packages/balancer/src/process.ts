@@ -77,6 +77,7 @@ export class BalancerProcess {
       activity: () => counters.activity,
       inFlight: () => counters.inFlight + counters.abandoned,
       report: (measured) => this.report(balancer, measured),
+      everyMs: this.identity.spec.reportEveryMs,
     });
     this.reporter.start();
     this.sayApplied();

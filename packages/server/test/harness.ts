@@ -297,7 +297,7 @@ export class ScriptedSupervisor {
       PACELINE_LINK: this.link,
       PACELINE_TOKEN: "secret",
       PACELINE_ATTEMPT: "1",
-      PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000, ...spec }),
+      PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000, reportEveryMs: 100, ...spec }),
       PACELINE_POOL: "web",
       PACELINE_INSTANCE: "web.1",
       PACELINE_INDEX: "1",

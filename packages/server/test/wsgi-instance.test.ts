@@ -63,6 +63,9 @@ test("drains: answers with Connection: close, goes on accepting until it is rele
   const slow = instance.wire().send(`GET /waits?${go} HTTP/1.1\r\nHost: a\r\n\r\n`);
   await program.line(/^# waits began/);
   supervisor.say({ type: "drain", deadlineMs: 8000 });
+  // Heard one after the other: the drain was, too.
+  supervisor.say({ type: "ping" });
+  await supervisor.hears("pong");
   kept.send(GET);
   writeFileSync(go, "");
   expect(await slow.closed()).toMatch(/waited$/);

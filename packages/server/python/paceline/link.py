@@ -18,7 +18,7 @@ MAX_LINE_BYTES = 1 << 20
 MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10
 WELCOME_TIMEOUT_S = 10
 RETRY_S = 0.25
-LOOK_EVERY_S = 1
+LOOK_EVERY_MS = 1000
 # A process to which nothing happens looks only so often.
 ASLEEP_LOOK_EVERY_S = 60
 LAST_WORDS_TIMEOUT_S = 2
@@ -61,6 +61,7 @@ class Link:
         self._poller = select.poll()
         self._poller.register(self._wake_read, select.POLLIN)
         # Reports.
+        self._look_every_s = identity.spec.get("reportEveryMs", LOOK_EVERY_MS) / 1000
         self._look_at = None
         self._since = monotonic()
         self._last_activity = -1
@@ -160,7 +161,7 @@ class Link:
                 self._say(what)
             self._asked.popleft()
         if self._look_at is not None and not self._counts.is_read_asleep:
-            self._look_at = min(self._look_at, monotonic() + LOOK_EVERY_S)
+            self._look_at = min(self._look_at, monotonic() + self._look_every_s)
 
     def _on_deadlines(self, now):
         if self._drain_by is not None and now >= self._drain_by:
@@ -173,7 +174,7 @@ class Link:
             self._retry_at = None
             self._connect()
         if self._look_at is not None and now >= self._look_at:
-            self._look_at = now + LOOK_EVERY_S
+            self._look_at = now + self._look_every_s
             self._when_turned("look")
 
     def _when_turned(self, what):
@@ -332,7 +333,7 @@ class Link:
         if self._say('{"type":"ready","protocol":"http1"}'):
             self._phase = "ready"
             self._since = monotonic()
-            self._look_at = self._since + LOOK_EVERY_S
+            self._look_at = self._since + self._look_every_s
 
     def _lose(self, why):
         if self._socket is None:
@@ -412,14 +413,14 @@ class Link:
                 self._told_news = busy
                 self._last_activity = activity
         self._since = now
-        self._look_at = now + LOOK_EVERY_S
+        self._look_at = now + self._look_every_s
         if not busy and not self._told_news:
             self._look_at = now + ASLEEP_LOOK_EVERY_S
             self._counts.is_read_asleep = True
             # A request that began in between found nobody asleep.
             if self._activity()[0] != self._last_activity:
                 self._counts.is_read_asleep = False
-                self._look_at = now + LOOK_EVERY_S
+                self._look_at = now + self._look_every_s
 
     def _activity(self):
         counts = self._counts

@@ -143,6 +143,7 @@ class Instance {
         const deferred = work.deferred === undefined ? {} : { deferred: work.deferred.stats() };
         return this.link.send({ type: "stats", role: "instance", ...server.takeStats(), ...deferred, ...measured });
       },
+      everyMs: spec.reportEveryMs,
     });
     this.sayReady();
     this.reporter.start();

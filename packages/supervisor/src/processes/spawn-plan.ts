@@ -200,8 +200,11 @@ function planShim(
 
 /** What every child is told. */
 function commonSpec({ configs, runDir }: SpawnSettings, { drainTimeoutMs }: ProcessPolicy): ChildSpec {
+  // A test does not want to wait for a second.
+  const reportEveryMs = Number(configs.environment.PACELINE_REPORT_EVERY_MS);
   return {
     orphanGraceMs: configs.fleet.orphanGraceMs,
+    ...(reportEveryMs > 0 && { reportEveryMs }),
     supervisorSockets: [runDir.controlSocket, runDir.linkSocket],
     drainTimeoutMs,
   };

@@ -67,6 +67,7 @@ describe("takeChildEnvironment", () => {
     ["PACELINE_GENERATION", "-1", /PACELINE_GENERATION is not a whole number/],
     ["PACELINE_SPEC", "{", /PACELINE_SPEC is not JSON/],
     ["PACELINE_SPEC", '{"drainTimeoutMs":1}', /PACELINE_SPEC has no good orphanGraceMs/],
+    ["PACELINE_SPEC", '{"drainTimeoutMs":1,"orphanGraceMs":1,"reportEveryMs":"1"}', /has no good reportEveryMs/],
     ["PACELINE_SPEC", '{"drainTimeoutMs":1,"orphanGraceMs":1,"app":3}', /PACELINE_SPEC has an app that is not a path/],
     [
       "PACELINE_SPEC",

@@ -74,6 +74,7 @@ function childSpec(json: string): ChildSpec {
   for (const key of ["orphanGraceMs", "drainTimeoutMs"] as const) {
     if (!isAmount(spec[key])) throw bad(`has no good ${key}`);
   }
+  if (spec.reportEveryMs !== undefined && !isAmount(spec.reportEveryMs)) throw bad("has no good reportEveryMs");
   if (spec.app !== undefined && typeof spec.app !== "string") throw bad("has an app that is not a path");
   if (spec.cache !== undefined && typeof spec.cache !== "string") throw bad("has a cache that is not a path");
   if (spec.args !== undefined && !Array.isArray(spec.args)) throw bad("has args that are not a list");

@@ -453,6 +453,8 @@ export interface ChildSpec {
   orphanGraceMs: number;
   /** For an orphan that must end by itself, and for SIGTERM: how long a drain may take. */
   drainTimeoutMs: number;
+  /** How often a process that has something to report does so; 1,000 unless told. */
+  reportEveryMs?: number;
   /** Socket files of the supervisor; an orphan removes those on which nobody listens. */
   supervisorSockets?: string[];
   /** The app module's absolute path; for instances. */

@@ -1,4 +1,4 @@
-/** Decides when a child reports: each second while something happens, and rarely while nothing does, so that idling is cheap. */
+/** Decides when a child reports: each second, unless told otherwise, while something happens, and rarely while nothing does, so that idling is cheap. */
 import { LoopLag } from "../proc/loop-lag.js";
 
 const LOOK_EVERY_MS = 1000;
@@ -26,6 +26,8 @@ export interface ReporterOptions {
   onNext?(wake: () => void): void;
   /** Sends a report; false when it could not go out, and then the next one tells the same and more. */
   report(measured: Measured): boolean;
+  /** The time between two looks, in milliseconds; default 1,000. */
+  everyMs?: number | undefined;
 }
 
 /**
@@ -35,7 +37,8 @@ export interface ReporterOptions {
  */
 export class Reporter {
   private timer: NodeJS.Timeout | undefined;
-  private everyMs = LOOK_EVERY_MS;
+  private readonly awakeMs: number;
+  private everyMs: number;
   private lag: LoopLag | undefined;
   private lastActivity = 0;
   /** Whether the last report told of something. */
@@ -45,11 +48,13 @@ export class Reporter {
   private sinceMs = 0;
   private worstLagMs = 0;
 
-  constructor(private readonly options: ReporterOptions) {}
+  constructor(private readonly options: ReporterOptions) {
+    this.awakeMs = this.everyMs = options.everyMs ?? LOOK_EVERY_MS;
+  }
 
   /** From now on there are reports. */
   start(): void {
-    this.lookEvery(LOOK_EVERY_MS);
+    this.lookEvery(this.awakeMs);
   }
 
   /** Reports now, as before an exit. */
@@ -73,7 +78,7 @@ export class Reporter {
   private sleep(): void {
     this.lookEvery(ASLEEP_LOOK_EVERY_MS);
     this.options.onNext?.(() => {
-      this.lookEvery(LOOK_EVERY_MS);
+      this.lookEvery(this.awakeMs);
       this.watchLag(true);
     });
   }
@@ -85,7 +90,7 @@ export class Reporter {
     this.lookedAtMs = now;
     const activity = this.options.activity();
     const quiet = !this.toldNews && activity === this.lastActivity && lateMs < LAG_WORTH_TELLING_MS;
-    if (quiet && this.everyMs === LOOK_EVERY_MS && ++this.quietLooks < QUIET_LOOKS) this.sinceMs = now;
+    if (quiet && this.everyMs === this.awakeMs && ++this.quietLooks < QUIET_LOOKS) this.sinceMs = now;
     else this.lookClosely(now, lateMs, activity);
   }
 
@@ -96,7 +101,7 @@ export class Reporter {
     const news = busy || this.worstLagMs >= LAG_WORTH_TELLING_MS;
     if (!this.send(now, activity)) return;
     this.toldNews = news;
-    if (!news && this.options.onNext !== undefined && this.everyMs === LOOK_EVERY_MS) this.sleep();
+    if (!news && this.options.onNext !== undefined && this.everyMs === this.awakeMs) this.sleep();
   }
 
   private send(now: number, activity: number): boolean {

@@ -1,7 +1,6 @@
-/** Runs every check there is: lint and format, types, then all tests; its last line counts the tests. */
+/** Runs every check there is, side by side: lint and format, types, all tests; its last line counts the tests. */
 import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
@@ -9,32 +8,36 @@ import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
-/** Runs a tool of node_modules/.bin with its output shown; true when it exits 0. */
-function run(title, tool, args) {
-  process.stdout.write(`\n== ${title}\n`);
-  const result = spawnSync(join(root, "node_modules", ".bin", tool), args, { cwd: root, stdio: "inherit" });
-  if (result.error) process.stdout.write(`${tool} did not start: ${result.error.message}\n`);
-  const passed = result.status === 0;
-  if (!passed) process.stdout.write(`${title}: FAILED\n`);
-  return passed;
+const bin = (tool) => join(root, "node_modules", ".bin", tool);
+
+/** Runs vitest with its output shown; true when it exits 0. */
+function runTests(args) {
+  process.stdout.write("\n== tests\n");
+  const result = spawnSync(bin("vitest"), args, { cwd: root, stdio: "inherit" });
+  if (result.error) process.stdout.write(`vitest did not start: ${result.error.message}\n`);
+  return result.status === 0;
+}
+
+/** Starts a tool beside the tests; its output is shown at the end, by what this returns, which resolves with true when it exited 0. */
+function startBeside(title, tool, args) {
+  const output = join(scratch, `${tool}-${title.replaceAll(/\W/g, "-")}.txt`);
+  const log = openSync(output, "w");
+  const child = spawn(bin(tool), args, { cwd: root, stdio: ["ignore", log, log] });
+  closeSync(log);
+  const ended = new Promise((resolve) => {
+    child.on("error", (error) => resolve(`${tool} did not start: ${error.message}`));
+    child.on("exit", (code, signal) => resolve(code === 0 ? undefined : `exited with ${code ?? signal}`));
+  });
+  return async () => {
+    const problem = await ended;
+    process.stdout.write(`\n== ${title}\n${readFileSync(output, "utf8")}`);
+    if (problem !== undefined) process.stdout.write(`${title}: FAILED: ${problem}\n`);
+    return problem === undefined;
+  };
 }
 
 /** Mostly waits, for minutes: it runs beside the others, and takes the place of none of them. */
 const LONG_TEST = "test/age.test.ts";
-
-/** Starts the long test, whose output is shown at the end; answers with what waits for it. */
-function startLongTest(scratch, longReport) {
-  const output = join(scratch, "long-test.txt");
-  const log = openSync(output, "w");
-  const args = ["run", LONG_TEST, "--reporter=default", "--reporter=json", `--outputFile.json=${longReport}`];
-  const child = spawn(join(root, "node_modules", ".bin", "vitest"), args, { cwd: root, stdio: ["ignore", log, log] });
-  const ended = once(child, "exit");
-  return async () => {
-    const [code] = await ended;
-    process.stdout.write(`\n== ${LONG_TEST}\n${readFileSync(output, "utf8")}`);
-    return code === 0;
-  };
-}
 
 /** Counts the tests of vitest's report; a file that did not load counts as one failed test. */
 function count(reportPath, counts) {
@@ -53,26 +56,31 @@ const scratch = mkdtempSync(join(tmpdir(), "paceline-test-"));
 const report = join(scratch, "report.json");
 const longReport = join(scratch, "long-report.json");
 const args = process.argv.slice(2);
-const longTest = args.length === 0 ? startLongTest(scratch, longReport) : undefined;
+const all = args.length === 0;
+const besides = [
+  startBeside("lint and format", "biome", ["check", "--error-on-warnings", "."]),
+  startBeside("types", "tsc", ["-p", "test"]),
+];
+if (all) {
+  const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${longReport}`];
+  besides.push(startBeside(LONG_TEST, "vitest", ["run", LONG_TEST, ...reporters]));
+}
 const outcomes = [
-  run("lint and format", "biome", ["check", "--error-on-warnings", "."]),
-  run("types", "tsc", ["-p", "test"]),
-  run("tests", "vitest", [
+  runTests([
     "run",
     "--reporter=default",
     "--reporter=json",
     `--outputFile.json=${report}`,
     `--reporter=${join(root, "scripts", "test-reporter.mjs")}`,
-    ...(longTest === undefined ? args : ["--exclude", LONG_TEST]),
+    ...(all ? ["--exclude", LONG_TEST] : args),
   ]),
 ];
-
-if (longTest !== undefined) outcomes.push(await longTest());
+for (const ended of besides) outcomes.push(await ended());
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
 try {
   count(report, counts);
-  if (longTest !== undefined) count(longReport, counts);
+  if (all) count(longReport, counts);
 } catch (error) {
   outcomes.push(false);
   process.stdout.write(`vitest left no report: ${error instanceof Error ? error.message : error}\n`);

@@ -2,11 +2,12 @@
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, type TestContext, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { findPython } from "../packages/server/test/python.js";
 import { endExample, startExample } from "./support/example.js";
-import { Project, RUNTIMES, type RuntimeName } from "./support/fleet.js";
+import { Project, RUNTIMES } from "./support/fleet.js";
+import { pythonFleets } from "./support/python.js";
 import { get } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
@@ -100,19 +101,12 @@ function reading(port: number, path: string): Reading {
   return state;
 }
 
-async function fleet(
-  context: TestContext,
-  runtime: RuntimeName,
-  pool: Record<string, unknown>,
-  config: Record<string, unknown> = {},
-): Promise<Project> {
-  if (python === undefined) context.skip("FastAPI, uvicorn and websockets are not installed for a Python here");
-  const pools = { web: { asgi: "main:app", python, instances: 3, ...pool } };
-  const project = await Project.make({ runtime, app: "", config: { pools, ...config }, files: { "main.py": APP } });
-  const started = await project.startDetached();
-  expect(`${started.code} ${started.output}`).toMatch(/^0 /);
-  return project;
-}
+const fleet = pythonFleets({
+  python,
+  missing: "FastAPI, uvicorn and websockets are not installed for a Python here",
+  pool: { asgi: "main:app", instances: 3 },
+  files: { "main.py": APP },
+});
 
 describe.each(RUNTIMES)("FastAPI behind a balancer on %s", { timeout: 90_000 }, (runtime) => {
   const once = testOnce(runtime);

@@ -58,6 +58,8 @@ function needsPython(context: TestContext): void {
 }
 
 const wsgi = { wsgi: "site_app:checked", python, instances: 2, stripPrefix: true };
+/** Of every project here. */
+const PROJECT = { runtime: "bun", app: "", env: { PYTHONPATH: FIXTURES, PYTHONDONTWRITEBYTECODE: "1" } } as const;
 
 interface Who {
   pid: number;
@@ -90,9 +92,7 @@ test("with and without preload and threads an app meets the same server; each in
 }, async (context) => {
   needsPython(context);
   const project = await startFleet({
-    runtime: "bun",
-    app: "",
-    env: { PYTHONPATH: FIXTURES, PYTHONDONTWRITEBYTECODE: "1" },
+    ...PROJECT,
     files: { "site_app.py": APP, "start.py": SCRIPT },
     config: {
       pools: {
@@ -155,9 +155,7 @@ test("instances outlive their template, come from a new one, and are noticed to 
 }, async (context) => {
   needsPython(context);
   const project = await startFleet({
-    runtime: "bun",
-    app: "",
-    env: { PYTHONPATH: FIXTURES, PYTHONDONTWRITEBYTECODE: "1" },
+    ...PROJECT,
     files: { "site_app.py": APP },
     config: {
       orphanGraceMs: 2000,
@@ -235,14 +233,12 @@ test("instances outlive their template, come from a new one, and are noticed to 
 test("a start says why a template does not get ready", async (context) => {
   needsPython(context);
   const project = await Project.make({
-    runtime: "bun",
-    app: "",
+    ...PROJECT,
     files: {
       "broken.py": "import nowhere_to_be\n",
       "unforkable.py": `${APP}\n@post_fork\ndef fails():\n    raise ValueError("no database")\n`,
       "threads.py": `import threading\nthreading.Thread(target=threading.Event().wait, name="poller", daemon=True).start()\n${SCRIPT}`,
     },
-    env: { PYTHONPATH: FIXTURES, PYTHONDONTWRITEBYTECODE: "1" },
   });
   const pool = { python, instances: 2, preload: true };
   for (const [keys, message] of [

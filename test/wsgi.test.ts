@@ -2,9 +2,10 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, type TestContext, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
-import { Project, RUNTIMES, type RuntimeName } from "./support/fleet.js";
+import { Project, RUNTIMES } from "./support/fleet.js";
+import { pythonFleets } from "./support/python.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
@@ -59,19 +60,12 @@ def application(environ, start_response):
     return [f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}|{os.getpid()}".encode()]
 `;
 
-async function fleet(
-  context: TestContext,
-  runtime: RuntimeName,
-  pool: Record<string, unknown>,
-  config: Record<string, unknown> = {},
-): Promise<Project> {
-  if (python === undefined) context.skip("Python 3.9 or newer is not installed");
-  const pools = { web: { wsgi: "site_app", python, instances: 4, ...pool } };
-  const project = await Project.make({ runtime, app: "", config: { pools, ...config }, files: { "site_app.py": APP } });
-  const started = await project.startDetached();
-  if (started.code !== 0) throw new Error(started.output);
-  return project;
-}
+const fleet = pythonFleets({
+  python,
+  missing: "Python 3.9 or newer is not installed",
+  pool: { wsgi: "site_app", instances: 4 },
+  files: { "site_app.py": APP },
+});
 
 /** Requests that hold an instance each. */
 class Sleepers {

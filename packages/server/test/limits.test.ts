@@ -1,6 +1,6 @@
 /** The limits, on both runtimes and for both shapes of app. */
-import { afterEach, describe, expect, it, type TestContext } from "vitest";
-import { ask, eventually, type RuntimeName, type Standalone, startAlone, Wire } from "./harness.js";
+import { describe, expect, it, type TestContext } from "vitest";
+import { ask, eventually, type RuntimeName, startAlone, Wire } from "./harness.js";
 
 const cases: [RuntimeName, string][] = [
   ["bun", "behaviours.ts"],
@@ -10,17 +10,18 @@ const cases: [RuntimeName, string][] = [
 ];
 
 for (const [runtime, app] of cases) {
-  describe(`limits of ${app} on ${runtime}`, () => {
-    let server: Standalone;
-    afterEach(() => server?.close());
-    const start = async (...args: string[]) => {
-      server = await startAlone(runtime, "tcp", app, args);
-      return server.target;
+  // Side by side: each mostly waits for a timer of its own server.
+  describe.concurrent(`limits of ${app} on ${runtime}`, () => {
+    const serve = async (context: TestContext, ...args: string[]) => {
+      const server = await startAlone(runtime, "tcp", app, args);
+      context.onTestFinished(() => server.close());
+      return server;
     };
+    const start = async (context: TestContext, ...args: string[]) => (await serve(context, ...args)).target;
     const skipOn = (context: TestContext, where: boolean, why: string) => context.skip(where, why);
 
-    it("answers 413 to a body whose length is over the limit, and serves one at the limit", async () => {
-      const target = await start("--max-body-bytes", "1000");
+    it("answers 413 to a body whose length is over the limit, and serves one at the limit", async (context) => {
+      const target = await start(context, "--max-body-bytes", "1000");
       expect((await ask(target, "/echo", { method: "POST", body: "a".repeat(1000) })).status).toBe(200);
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n");
@@ -34,7 +35,7 @@ for (const [runtime, app] of cases) {
         runtime === "bun" && app === "behaviours.ts",
         "Bun.serve says 100 Continue before it looks further",
       );
-      const target = await start("--max-body-bytes", "1000");
+      const target = await start(context, "--max-body-bytes", "1000");
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n");
       expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 413 /);
@@ -43,7 +44,7 @@ for (const [runtime, app] of cases) {
 
     it("answers 413 to a chunked body that grows over the limit", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no hook to count a body");
-      const target = await start("--max-body-bytes", "1000");
+      const target = await start(context, "--max-body-bytes", "1000");
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
       for (let n = 0; n < 3; n++) wire.send(`190\r\n${"a".repeat(400)}\r\n`);
@@ -52,8 +53,8 @@ for (const [runtime, app] of cases) {
       expect((await ask(target, "/")).status).toBe(200);
     });
 
-    it("answers 431 to a head that is too long", async () => {
-      const target = await start();
+    it("answers 431 to a head that is too long", async (context) => {
+      const target = await start(context);
       const wire = new Wire(target);
       wire.send(`GET / HTTP/1.1\r\nHost: a\r\nX: ${"a".repeat(20_000)}\r\n\r\n`);
       expect(await wire.closed()).toMatch(/^HTTP\/1\.1 431 /);
@@ -61,7 +62,7 @@ for (const [runtime, app] of cases) {
 
     it("closes a connection whose head does not come", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no head timeout");
-      const target = await start("--head-timeout-ms", "1000", "--keep-alive-timeout-ms", "1000");
+      const target = await start(context, "--head-timeout-ms", "1000", "--keep-alive-timeout-ms", "1000");
       const wire = new Wire(target);
       // The second head: Bun has a time of its own, which cannot be set, for the first.
       wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -70,8 +71,8 @@ for (const [runtime, app] of cases) {
       await wire.closed();
     });
 
-    it("closes a connection whose body stops coming, and not one whose body comes slowly", async () => {
-      const target = await start("--body-timeout-ms", "2000");
+    it("closes a connection whose body stops coming, and not one whose body comes slowly", async (context) => {
+      const target = await start(context, "--body-timeout-ms", "2000");
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
       const slow = new Wire(target);
@@ -85,8 +86,8 @@ for (const [runtime, app] of cases) {
       await wire.closed();
     });
 
-    it("does not cut a client whose body has come whole, or is held back by the app", async () => {
-      const target = await start("--body-timeout-ms", "300");
+    it("does not cut a client whose body has come whole, or is held back by the app", async (context) => {
+      const target = await start(context, "--body-timeout-ms", "300");
       const post = (bytes: number) => ask(target, "/slow?ms=1200", { method: "POST", body: "a".repeat(bytes) });
       for (const answer of await Promise.all([post(3), post(5_000_000)]))
         expect(answer).toMatchObject({ status: 200, body: "slow" });
@@ -94,7 +95,8 @@ for (const [runtime, app] of cases) {
 
     it("cuts a client that takes nothing", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun does not say what waits");
-      const target = await start("--send-timeout-ms", "500", "--keep-alive-timeout-ms", "1000");
+      const server = await serve(context, "--send-timeout-ms", "500", "--keep-alive-timeout-ms", "1000");
+      const { target } = server;
       const silent = new Wire(target);
       silent.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
       await silent.gets(/^HTTP\/1\.1 200 /);
@@ -106,7 +108,7 @@ for (const [runtime, app] of cases) {
 
     it("lets a handler and its stream take longer than the timeouts for heads and idle connections", async (context) => {
       skipOn(context, app === "node-handler.js", "it has no handler that takes that long");
-      const target = await start("--head-timeout-ms", "1000", "--keep-alive-timeout-ms", "1000");
+      const target = await start(context, "--head-timeout-ms", "1000", "--keep-alive-timeout-ms", "1000");
       const [late, silent] = await Promise.all([ask(target, "/slow?ms=4000"), ask(target, "/pauses?ms=6000")]);
       expect(late).toMatchObject({ status: 200, body: "slow" });
       expect(silent).toMatchObject({ status: 200, body: "begun, ended" });
@@ -114,7 +116,8 @@ for (const [runtime, app] of cases) {
 
     it("refuses what is over the limit of connections", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no limit of connections");
-      const target = await start("--max-connections", "2");
+      const server = await serve(context, "--max-connections", "2");
+      const { target } = server;
       const held = [new Wire(target), new Wire(target)];
       for (const wire of held) wire.send("GET /slow?ms=2000 HTTP/1.1\r\nHost: a\r\n\r\n");
       await eventually(

@@ -15,8 +15,12 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     const names = new Set<string>();
     for (let n = 0; n < 6; n++) names.add((await get(await supervisor.url())).split(" ")[0] ?? "");
     expect([...names].sort()).toEqual(["web.1#1", "web.2#1", "web.3#1"]);
-    const status = await supervisor.until("usage and counts are known", ({ pools, balancers }) =>
-      [...(pools[0]?.instances ?? []), ...balancers].every((i) => (i.rssBytes ?? 0) > 0 && i.requestsTotal > 0),
+    const status = await supervisor.until(
+      "usage and counts are known",
+      ({ pools, balancers }) =>
+        [...(pools[0]?.instances ?? []), ...balancers].every((i) => (i.rssBytes ?? 0) > 0) &&
+        pools[0]?.requestsTotal === 6 &&
+        balancers[0]?.requestsTotal === 6,
     );
     expect(status).toMatchObject({ state: "running", pools: [{ wanted: 3, ready: 3, requestsTotal: 6 }] });
     expect(await supervisor.call("stop")).toMatchObject({ ok: true });

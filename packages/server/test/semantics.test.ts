@@ -99,7 +99,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it.each([
       // What does not fit the length that it told is cut, unless nothing of it had left yet.
       ["length-short", 502],
-      ["length-long", "cut"],
+      ["length-long", ["cut", 502]],
       ["length-of-text", 200],
       ["length-odd", 500],
       // The instance sends no such head.
@@ -113,7 +113,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     ])("an answer that cannot be sent as it is harms no other: %s", async (name, expected) => {
       const wire = new Wire(lane.target).send("POST /asks/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
       const answer = await ask(lane.target, `/wrong/${name}`, { headers: { host: "a" } }).catch(() => undefined);
-      expect(answer?.status ?? "cut").toBe(expected);
+      expect([expected].flat()).toContain(answer?.status ?? "cut");
       // One that must not be run twice was at work on the same lane, and is still answered.
       expect(await wire.gets(/slow/)).toMatch(/^HTTP\/1\.1 200 /);
       wire.destroy();

@@ -54,15 +54,15 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       [
         "of paceline serve",
         async () => ({
-          server: await serve("logged-plain.ts", "--access-log", "json", "--access-log-file", file),
+          server: await serve("logged-plain.mjs", "--access-log", "json", "--access-log-file", file),
           lines,
         }),
       ],
-      ["of an app alone", async () => own(await serve("logged.ts"))],
+      ["of an app alone", async () => own(await serve("logged.mjs"))],
       [
         "of an app over the lane",
         async () => {
-          server = await startOverLane(runtime, "logged.ts");
+          server = await startOverLane(runtime, "logged.mjs");
           return own(server);
         },
       ],
@@ -108,8 +108,8 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const { server } = await start();
       const logged = await Promise.all(["/text", "/blob", "/stream", "/large"].map((path) => ask(server.target, path)));
       const plain = await (kind.endsWith("lane")
-        ? startOverLane(runtime, "logged-plain.ts")
-        : startAlone(runtime, "tcp", "logged-plain.ts"));
+        ? startOverLane(runtime, "logged-plain.mjs")
+        : startAlone(runtime, "tcp", "logged-plain.mjs"));
       try {
         for (const [at, path] of ["/text", "/blob", "/stream", "/large"].entries()) {
           const expected = await ask(plain.target, path);
@@ -154,7 +154,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("is written in the format of Apache too, is kept to its owner, and has its last line when the server stops", async () => {
-      const { target, program } = await serve("behaviours.ts", "--access-log", "combined", "--access-log-file", file);
+      const { target, program } = await serve("behaviours.mjs", "--access-log", "combined", "--access-log-file", file);
       expect(statSync(file).mode & 0o777).toBe(0o600);
       await ask(target, "/text", { headers: { "user-agent": "a\tb\x80" } });
       program.kill("SIGTERM");
@@ -166,7 +166,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
 
     it("costs lines and no request when the disk is full", async () => {
       const { target, program } = await serve(
-        "behaviours.ts",
+        "behaviours.mjs",
         "--access-log",
         "json",
         "--access-log-file",
@@ -181,7 +181,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
 
     it.each(["closed", "stuck"])("costs lines and no request when stdout is a pipe that is %s", async (how) => {
       const path = join(directory, "app.sock");
-      const args = [BIN, fixture("behaviours.ts"), "--socket", path, "--access-log", "json"];
+      const args = [BIN, fixture("behaviours.mjs"), "--socket", path, "--access-log", "json"];
       const pipe = join(directory, "pipe");
       execFileSync("mkfifo", [pipe]);
       // Open for both: it has a reader as long as this is open, who never reads.
@@ -205,7 +205,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
 
     it("is refused where it cannot be", async () => {
       const run = async (...args: string[]) => {
-        const program = new Program(runtime, [fixture("behaviours.ts"), "--port", "0", ...args]);
+        const program = new Program(runtime, [fixture("behaviours.mjs"), "--port", "0", ...args]);
         const { code } = await program.exited;
         return { code, output: program.output.join("\n") };
       };

@@ -20,8 +20,8 @@ const KINDS = ["fetch", "node", "lane"] as const;
 
 const start = (runtime: RuntimeName, kind: (typeof KINDS)[number], args: string[] = []): Promise<Standalone> =>
   kind === "lane"
-    ? startOverLane(runtime, "deferring.ts")
-    : startAlone(runtime, "tcp", kind === "fetch" ? "deferring.ts" : "deferring-node.ts", args);
+    ? startOverLane(runtime, "deferring.mjs")
+    : startAlone(runtime, "tcp", kind === "fetch" ? "deferring.mjs" : "deferring-node.mjs", args);
 
 for (const runtime of RUNTIMES) {
   describe.each(KINDS)(`deferred jobs on ${runtime} of an app of kind %s`, (kind) => {
@@ -124,7 +124,7 @@ for (const runtime of RUNTIMES) {
     });
 
     it("tells how many jobs have not ended and how old the oldest is, and nothing before the first", async () => {
-      instance = supervisor.spawn(runtime, "deferring.ts");
+      instance = supervisor.spawn(runtime, "deferring.mjs");
       await supervisor.hears("ready");
       await ask(supervisor.target, "/");
       expect(await supervisor.hears("stats", ({ requestsTotal }) => requestsTotal === 1)).not.toHaveProperty(
@@ -143,7 +143,7 @@ for (const runtime of RUNTIMES) {
     });
 
     it("ends at the deadline of the supervisor, and tells what it cuts off", async () => {
-      instance = supervisor.spawn(runtime, "deferring.ts");
+      instance = supervisor.spawn(runtime, "deferring.mjs");
       await supervisor.hears("ready");
       await ask(supervisor.target, "/endless");
       await instance.line(/^# endless began/);

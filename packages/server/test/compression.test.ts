@@ -69,8 +69,8 @@ for (const [runtime, transport] of cases) {
     let server: Standalone;
     beforeAll(async () => {
       server = await (transport === "lane"
-        ? startOverLane(runtime, "compressed.ts")
-        : startAlone(runtime, "tcp", "compressed.ts"));
+        ? startOverLane(runtime, "compressed.mjs")
+        : startAlone(runtime, "tcp", "compressed.mjs"));
     });
     afterAll(() => server?.close());
     const fetched = (path: string, encoding?: string, method?: string) => get(server.target, path, encoding, method);

@@ -237,7 +237,7 @@ export interface Standalone {
 export async function startAlone(
   runtime: RuntimeName,
   transport: Transport,
-  app = "behaviours.ts",
+  app = "behaviours.mjs",
   args: string[] = [],
 ): Promise<Standalone> {
   const directory = mkdtempSync(join(tmpdir(), "paceline-server-"));
@@ -282,7 +282,7 @@ export class ScriptedSupervisor {
     return new Promise((resolve) => this.server.listen(this.link, resolve));
   }
 
-  spawn(runtime: RuntimeName, app = "behaviours.ts", spec: object = {}, environment: NodeJS.ProcessEnv = {}): Program {
+  spawn(runtime: RuntimeName, app = "behaviours.mjs", spec: object = {}, environment: NodeJS.ProcessEnv = {}): Program {
     return this.spawnProgram(runtime, { app: fixture(app), ...spec }, environment);
   }
 

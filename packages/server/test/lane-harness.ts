@@ -137,7 +137,11 @@ export interface OverLane extends Standalone {
 }
 
 /** An instance that speaks the lane, behind a balancer on the same runtime; `target` is the balancer's. */
-export async function startOverLane(runtime: RuntimeName, app = "behaviours.ts", spec: object = {}): Promise<OverLane> {
+export async function startOverLane(
+  runtime: RuntimeName,
+  app = "behaviours.mjs",
+  spec: object = {},
+): Promise<OverLane> {
   const supervisor = new ScriptedSupervisor();
   await supervisor.listen();
   const balancer = new LaneBalancer(supervisor.target.path);

@@ -18,7 +18,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     let lane: OverLane;
     afterEach(() => lane?.close());
     const start = async (limits: Partial<typeof LIMITS> = {}, spec: object = {}) => {
-      lane = await startOverLane(runtime, "behaviours.ts", { limits: { ...LIMITS, ...limits }, ...spec });
+      lane = await startOverLane(runtime, "behaviours.mjs", { limits: { ...LIMITS, ...limits }, ...spec });
       return lane.target;
     };
     const stats = (accepts: (it: { requestsTotal: number; inFlight: number; errorsTotal: number }) => boolean) =>

@@ -22,7 +22,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
     const notes = () => program?.output.filter((line) => line.startsWith("# ")) ?? [];
     const spawn = async (spec: object, environment: NodeJS.ProcessEnv) => {
-      program = supervisor.spawn(runtime, "leaving.ts", spec, environment);
+      program = supervisor.spawn(runtime, "leaving.mjs", spec, environment);
       await supervisor.hears("ready");
       return program;
     };

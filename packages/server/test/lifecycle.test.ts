@@ -20,7 +20,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await supervisor.close();
       holder?.close();
     });
-    const spawn = (environment: NodeJS.ProcessEnv = {}, spec: object = {}, app = "lifecycle.ts") => {
+    const spawn = (environment: NodeJS.ProcessEnv = {}, spec: object = {}, app = "lifecycle.mjs") => {
       program = supervisor.spawn(runtime, app, spec, environment);
       return program;
     };
@@ -52,7 +52,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("stop() comes after the last answer, and is waited for", async () => {
-      const { target, program } = await alone("lifecycle.ts");
+      const { target, program } = await alone("lifecycle.mjs");
       const slow = ask(target, "/slow");
       await program.line(/^# slow began/);
       program.kill("SIGTERM");
@@ -89,7 +89,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await hanging.exited).toEqual({ code: 0, signal: null });
       expect(hanging.output).toContain("stop() was cut off at the deadline");
 
-      const failing = supervisor.spawn(runtime, "lifecycle.ts", {}, { STOP: "fails" });
+      const failing = supervisor.spawn(runtime, "lifecycle.mjs", {}, { STOP: "fails" });
       await failing.line(/^# start ends/);
       failing.kill("SIGTERM");
       expect(await failing.exited).toEqual({ code: 0, signal: null });
@@ -114,7 +114,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
 
     it.each([
       ["while it loads", "listens-itself.js", {}],
-      ["in start()", "lifecycle.ts", { START: "listens" }],
+      ["in start()", "lifecycle.mjs", { START: "listens" }],
     ])("an app that listens by itself %s, on a port that is taken, is told what to do", async (_, app, environment) => {
       const { exited, output } = spawn({ ...environment, TAKEN_PORT: await takenPort() }, {}, app);
       expect(await supervisor.hears("fault")).toMatchObject({

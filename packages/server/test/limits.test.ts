@@ -3,8 +3,8 @@ import { describe, expect, it, type TestContext } from "vitest";
 import { ask, eventually, type RuntimeName, startAlone, Wire } from "./harness.js";
 
 const cases: [RuntimeName, string][] = [
-  ["bun", "behaviours.ts"],
-  ["node", "behaviours.ts"],
+  ["bun", "behaviours.mjs"],
+  ["node", "behaviours.mjs"],
   ["node", "node-handler.js"],
   ["bun", "node-handler.js"],
 ];
@@ -32,7 +32,7 @@ for (const [runtime, app] of cases) {
     it("does not say 100 Continue to a body that is too long", async (context) => {
       skipOn(
         context,
-        runtime === "bun" && app === "behaviours.ts",
+        runtime === "bun" && app === "behaviours.mjs",
         "Bun.serve says 100 Continue before it looks further",
       );
       const target = await start(context, "--max-body-bytes", "1000");

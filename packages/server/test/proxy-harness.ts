@@ -81,7 +81,7 @@ export async function startBare(upstream: RawUpstream): Promise<Front> {
 export async function startInstance(url: string, options: ProxyOptions = {}): Promise<Front> {
   const supervisor = new ScriptedSupervisor();
   await supervisor.listen();
-  const program = supervisor.spawn("node", "behaviours.ts", { proxy: { target: url, options } });
+  const program = supervisor.spawn("node", "behaviours.mjs", { proxy: { target: url, options } });
   onTestFinished(async () => {
     await program.end();
     await supervisor.close();

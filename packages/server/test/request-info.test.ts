@@ -11,7 +11,7 @@ import {
 } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 
-const APP = "signals.ts";
+const APP = "signals.mjs";
 const way = {
   lane: (runtime: RuntimeName) => startOverLane(runtime, APP),
   alone: (runtime: RuntimeName) => startAlone(runtime, "tcp", APP),

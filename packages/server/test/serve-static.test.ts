@@ -29,7 +29,7 @@ async function alone(runtime: RuntimeName, app: string): Promise<Running> {
 
 async function lane(runtime: RuntimeName): Promise<Running> {
   process.env.SITE_ROOT = site.root;
-  const started = await startOverLane(runtime, "static-fetch.ts");
+  const started = await startOverLane(runtime, "static-fetch.mjs");
   return { target: started.target, pid: started.program.child.pid as number, close: started.close };
 }
 
@@ -44,9 +44,9 @@ const openFiles = (pid: number) =>
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   const ways: [string, () => Promise<Running>][] = [
-    ["a fetch app alone", () => alone(runtime, "static-fetch.ts")],
+    ["a fetch app alone", () => alone(runtime, "static-fetch.mjs")],
     ["a fetch app over the lane", () => lane(runtime)],
-    ["a Node app", () => alone(runtime, "static-node.ts")],
+    ["a Node app", () => alone(runtime, "static-node.mjs")],
   ];
   describe.each(ways)(`files from ${runtime}, %s`, (_, start) => {
     let running: Running;

@@ -65,7 +65,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it("exits 1 and names the address when it is taken", async () => {
       server = await startAlone(runtime, "tcp");
       const { port } = server.target as { port: number };
-      const { code, output } = await run(fixture("behaviours.ts"), "--port", String(port));
+      const { code, output } = await run(fixture("behaviours.mjs"), "--port", String(port));
       expect(code).toBe(1);
       expect(output).toBe(`paceline: cannot listen on http://127.0.0.1:${port}: it is in use`);
     });
@@ -74,13 +74,13 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       server = await startAlone(runtime, "unix");
       const { path } = server.target as { path: string };
       expect(statSync(path).mode & 0o777).toBe(0o600);
-      expect(await run(fixture("behaviours.ts"), "--socket", path)).toMatchObject({
+      expect(await run(fixture("behaviours.mjs"), "--socket", path)).toMatchObject({
         code: 1,
         output: `paceline: cannot listen on unix:${path}: it is in use`,
       });
       await server.program.end();
       expect(existsSync(path)).toBe(true);
-      program = new Program(runtime, [fixture("behaviours.ts"), "--socket", path]);
+      program = new Program(runtime, [fixture("behaviours.mjs"), "--socket", path]);
       await program.line(/^listening/);
       expect((await ask(server.target, "/text")).body).toBe("text");
       program.kill("SIGTERM");
@@ -124,7 +124,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     );
 
     it("ends at the deadline, and says how many requests it cut", async () => {
-      server = await startAlone(runtime, "tcp", "behaviours.ts", ["--drain-timeout-ms", "300"]);
+      server = await startAlone(runtime, "tcp", "behaviours.mjs", ["--drain-timeout-ms", "300"]);
       const never = ask(server.target, "/waits").catch(() => "cut");
       await server.program.line(/^# waits began/);
       server.program.kill("SIGTERM");

@@ -18,7 +18,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await supervisor.close();
     });
     const startReady = async (spec: object = {}) => {
-      instance = supervisor.spawn(runtime, "behaviours.ts", spec);
+      instance = supervisor.spawn(runtime, "behaviours.mjs", spec);
       await supervisor.hears("ready");
     };
     const stats = (accepts: (it: { requestsTotal: number; inFlight: number; errorsTotal: number }) => boolean) =>

@@ -51,7 +51,7 @@ describe.each(["bun", "node"] satisfies RuntimeName[])("a client that leaves its
     await supervisor.listen();
     closers.push(() => supervisor.close());
     const spec = STYLE === "fetch" ? { link: "http1" } : { link: "lane", style: "node" };
-    const program: Program = supervisor.spawn(runtime, "unread.ts", spec, { STYLE });
+    const program: Program = supervisor.spawn(runtime, "unread.mjs", spec, { STYLE });
     closers.unshift(() => program.end());
     await supervisor.hears("ready");
     const later = await leave(supervisor.target, { line: (pattern) => program.line(pattern) });
@@ -66,7 +66,7 @@ describe.each(["bun", "node"] satisfies RuntimeName[])("a client that leaves its
 
   it.each(STYLES)("alone, %s", async (STYLE) => {
     process.env.STYLE = STYLE;
-    const server = await startAlone(runtime, "tcp", "unread.ts");
+    const server = await startAlone(runtime, "tcp", "unread.mjs");
     delete process.env.STYLE;
     closers.push(() => server.close());
     const later = await leave(server.target, { line: (pattern) => server.program.line(pattern) });

@@ -43,8 +43,8 @@ for (const [runtime, transport] of cases) {
     let before: { descriptors: number; files: number };
     beforeAll(async () => {
       server = await (transport === "lane"
-        ? startOverLane(runtime, "uploads.ts")
-        : startAlone(runtime, "tcp", "uploads.ts"));
+        ? startOverLane(runtime, "uploads.mjs")
+        : startAlone(runtime, "tcp", "uploads.mjs"));
       // The parser is loaded, the folder made.
       await send(bodyOf([{ name: "f", fileName: "a", value: "a" }]));
       before = await state();

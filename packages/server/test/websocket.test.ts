@@ -12,7 +12,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   describe(`WebSockets on ${runtime}`, () => {
     let lane: OverLane;
     beforeAll(async () => {
-      lane = await startOverLane(runtime, "websocket.ts");
+      lane = await startOverLane(runtime, "websocket.mjs");
     });
     afterAll(() => lane?.close());
     const { closed, connect } = client(() => lane);

@@ -47,7 +47,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         message: expect.stringMatching(/start\(\) failed: .*the database does not answer/),
       });
       expect(await exited).toEqual({ code: 1, signal: null });
-      expect(output.join("\n")).toMatch(/the database does not answer[\s\S]*lifecycle\.ts:1\d/);
+      expect(output.join("\n")).toMatch(/the database does not answer[\s\S]*lifecycle\.mjs:1\d/);
       expect(supervisor.heard.some(({ type }) => type === "ready")).toBe(false);
     });
 

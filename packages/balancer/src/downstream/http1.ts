@@ -382,7 +382,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
   }
 
   sendHead(head: ResponseHead): void {
-    const mayKeep = this.keepAlive && this.exchange.hasWholeRequest && !this.relay.isDraining;
+    const mayKeep = this.keepAlive && this.exchange.body.isWhole && !this.relay.isDraining;
     this.keepAlive = this.framed.head(head, mayKeep);
     if (head.status !== 101) return;
     this.maySend = true;

@@ -1,0 +1,95 @@
+/** A response on its way to the client: as fast as the client reads it, or through the spool, so that an instance that takes few requests at once is free sooner. */
+import type { ClientLink } from "../downstream/downstream.js";
+import type { UpstreamStream } from "../upstreams/upstream-link.js";
+import { Backlog, type BacklogOwner, UNSPOOLED_BYTES } from "./backlog.js";
+import type { Relay } from "./relay.js";
+
+export interface ResponseFlowOwner {
+  /** The client has all that came: what comes next goes to it directly. */
+  onSpoolSent(): void;
+  onSpoolLost(): void;
+}
+
+export class ResponseFlow implements BacklogOwner {
+  /** The client does not read as fast as the upstream responds: the upstream is paused, or the spool has the rest. The deadline is the client's. */
+  isClientBlocked = false;
+  private backlog: Backlog | undefined;
+
+  constructor(
+    private readonly relay: Relay,
+    private readonly client: ClientLink,
+    private readonly owner: ResponseFlowOwner,
+  ) {}
+
+  /** What comes goes to the spool, behind what waits there. */
+  get isSpooling(): boolean {
+    return this.backlog !== undefined;
+  }
+
+  /** The upstream may be done while the client is not. */
+  get isBehind(): boolean {
+    return this.backlog?.isEmpty === false;
+  }
+
+  spool(bytes: Uint8Array, start: number, end: number): void {
+    this.backlog?.add(bytes, start, end);
+  }
+
+  /** @param mayHold the instance takes few requests at once */
+  send(bytes: Uint8Array, start: number, end: number, stream: UpstreamStream | undefined, mayHold: boolean): void {
+    if (!this.client.sendBody(bytes, start, end)) this.fallBehind(stream, mayHold);
+  }
+
+  flush(stream: UpstreamStream | undefined, mayHold: boolean): void {
+    if (!this.client.flush()) this.fallBehind(stream, mayHold);
+  }
+
+  private fallBehind(stream: UpstreamStream | undefined, mayHold: boolean): void {
+    if (!mayHold || !this.holds(stream as UpstreamStream)) this.blockUpstream(stream);
+  }
+
+  /** Whether what the client has not read may wait here. */
+  private holds(stream: UpstreamStream): boolean {
+    const { limits, spool } = this.relay;
+    if (!spool.isOn) return this.client.mayHold(limits.bufferBytes);
+    if (this.backlog !== undefined || this.client.mayHold(Math.min(limits.bufferBytes, UNSPOOLED_BYTES))) return true;
+    this.backlog = new Backlog(spool, this.client, stream, this);
+    this.onClientBehind();
+    return true;
+  }
+
+  blockUpstream(stream: UpstreamStream | undefined): void {
+    if (this.isClientBlocked) return;
+    this.onClientBehind();
+    stream?.pause();
+  }
+
+  /** The deadline is the client's until it has taken what waits. */
+  onClientBehind(): void {
+    this.isClientBlocked = true;
+    this.client.setDeadline(this.client.beginSlowReading());
+  }
+
+  resume(stream: UpstreamStream | undefined): void {
+    if (this.backlog !== undefined) this.backlog.pump();
+    else stream?.resume();
+  }
+
+  /** The upstream is done; the client gets the rest from the spool. */
+  leaveUpstream(): void {
+    this.backlog?.end();
+  }
+
+  onBacklogSent(): void {
+    this.owner.onSpoolSent();
+  }
+
+  onBacklogLost(): void {
+    this.owner.onSpoolLost();
+  }
+
+  closeSpool(): void {
+    this.backlog?.close();
+    this.backlog = undefined;
+  }
+}

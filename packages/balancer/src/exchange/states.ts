@@ -1,0 +1,176 @@
+/** The states of an exchange: who is waited for in each, and what becomes of what the client sends meanwhile. */
+import type { ClientLink } from "../downstream/downstream.js";
+import type { UpstreamStream } from "../upstreams/upstream-link.js";
+import type { Relay } from "./relay.js";
+import type { RequestBody } from "./request-body.js";
+import type { ResponseFlow } from "./response-flow.js";
+
+/** What a state sees of its exchange. */
+export interface ExchangeContext {
+  readonly relay: Relay;
+  readonly client: ClientLink;
+  readonly body: RequestBody;
+  readonly stream: UpstreamStream | undefined;
+  readonly flow: ResponseFlow;
+  /** How long the side may take that owes the next piece. */
+  requestTimeoutMs(): number;
+  setDeadlineIn(timeoutMs: number): void;
+  onRequestBody(bytes: Uint8Array, start: number, end: number): void;
+  /** A response of the balancer's own. */
+  answer(status: 408 | 503 | 504): void;
+  abort(): void;
+}
+
+export class State {
+  /** The response's head was sent to the client. */
+  readonly hasResponse: boolean = false;
+
+  /** No response has begun: the request could go to another upstream. */
+  readonly mayMove: boolean = false;
+
+  /** A piece of the request's body. */
+  onRequestBody(_exchange: ExchangeContext, _bytes: Uint8Array, _start: number, _end: number): void {}
+  /** The request's body is whole, or the client of a tunnel sent FIN. */
+  onRequestEnd(_exchange: ExchangeContext): void {}
+  /** The deadline of whatever is waited for has passed. */
+  onDeadline(_exchange: ExchangeContext): void {}
+}
+
+/** The body is held as it comes, before an upstream is asked for. */
+class Collecting extends State {
+  override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
+    // If not, the state has changed, and the rest goes at the client's pace.
+    if (!exchange.body.addCollected(bytes, start, end)) exchange.onRequestBody(bytes, start, end);
+  }
+
+  override onRequestEnd({ body }: ExchangeContext): void {
+    body.finishCollecting();
+  }
+
+  override onDeadline({ body }: ExchangeContext): void {
+    body.onCollectingDeadline();
+  }
+}
+
+/** In the pool's queue. */
+class Queued extends State {
+  override onRequestBody({ body }: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
+    // Nothing can be sent yet; the little that comes before the client is paused is held.
+    body.hold(bytes, start, end);
+  }
+
+  override onDeadline(exchange: ExchangeContext): void {
+    exchange.answer(503);
+  }
+}
+
+/** An upstream was picked, and its connection is being made. */
+class Connecting extends Queued {
+  override readonly mayMove = true;
+}
+
+/** The head was sent; no response has begun. */
+class Sent extends State {
+  override readonly mayMove = true;
+
+  override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
+    exchange.body.keep(bytes, start, end);
+    sendBody(exchange, bytes, start, end);
+  }
+
+  override onRequestEnd(exchange: ExchangeContext): void {
+    endBody(exchange);
+  }
+
+  override onDeadline(exchange: ExchangeContext): void {
+    const { body } = exchange;
+    if (exchange.flow.isClientBlocked) return clientIsLate(exchange);
+    if (body.isBeingTaken()) return;
+    exchange.answer(body.isWhole || body.isUpstreamBlocked ? 504 : 408);
+  }
+}
+
+/** The response names a file: what else comes of it is dropped. */
+class Discarding extends State {
+  override onDeadline(exchange: ExchangeContext): void {
+    exchange.answer(504);
+  }
+}
+
+class Responding extends State {
+  override readonly hasResponse = true;
+
+  override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
+    sendBody(exchange, bytes, start, end);
+  }
+
+  override onRequestEnd(exchange: ExchangeContext): void {
+    endBody(exchange);
+  }
+
+  override onDeadline(exchange: ExchangeContext): void {
+    if (!exchange.body.isBeingTaken()) clientIsLate(exchange);
+  }
+}
+
+/** The upstream is done, and the client is sent what it has not taken yet. */
+class Delivering extends State {
+  override readonly hasResponse = true;
+
+  override onDeadline(exchange: ExchangeContext): void {
+    clientIsLate(exchange);
+  }
+}
+
+/** After a 101. */
+class Tunnel extends State {
+  override readonly hasResponse = true;
+
+  override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
+    // A client that takes nothing is no better for what it sends.
+    if (!exchange.flow.isClientBlocked) exchange.setDeadlineIn(exchange.relay.limits.tunnelIdleTimeoutMs);
+    exchange.body.send(bytes, start, end);
+  }
+
+  override onRequestEnd({ stream }: ExchangeContext): void {
+    stream?.endBody();
+  }
+
+  override onDeadline(exchange: ExchangeContext): void {
+    clientIsLate(exchange);
+  }
+}
+
+function sendBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
+  const { body } = exchange;
+  // A client that takes nothing is no better for what it sends; a piece or two after the pause says nothing of the upstream.
+  if (!exchange.flow.isClientBlocked && !body.isUpstreamBlocked)
+    exchange.setDeadlineIn(exchange.relay.limits.bodyTimeoutMs);
+  body.send(bytes, start, end);
+}
+
+function endBody(exchange: ExchangeContext): void {
+  exchange.stream?.endBody();
+  if (exchange.flow.isClientBlocked) return;
+  if (exchange.body.isOwed) exchange.body.judge();
+  else exchange.setDeadlineIn(exchange.requestTimeoutMs());
+}
+
+/** It goes on while the client reads, however slowly. */
+function clientIsLate(exchange: ExchangeContext): void {
+  const { client } = exchange;
+  const nextLookAt = exchange.flow.isClientBlocked ? client.lookAtReading() : 0;
+  if (nextLookAt > 0) return client.setDeadline(nextLookAt);
+  exchange.abort();
+}
+
+export const IDLE = new State();
+export const COLLECTING = new Collecting();
+export const QUEUED = new Queued();
+export const CONNECTING = new Connecting();
+export const SENT = new Sent();
+export const DISCARDING = new Discarding();
+/** The response's head was sent to the client. */
+export const RESPONDING = new Responding();
+export const DELIVERING = new Delivering();
+export const TUNNEL = new Tunnel();

@@ -13,11 +13,6 @@ const ROOMS = ["processes", "channel", "operations", "sockets", "stats", "logs"]
 /** Circles that are there still. The list only gets shorter: one that is opened is taken out of it. */
 const KNOWN_CIRCLES = [
   ["balancer/src/upstream-http1/http1-connection.ts", "balancer/src/upstream-http1/http1-upstream.ts"],
-  [
-    "balancer/src/upstream-lane/lane-upstream.ts",
-    "balancer/src/upstream-lane/stream-table.ts",
-    "balancer/src/upstream-lane/stream.ts",
-  ],
   ["server/src/app/import-app.ts", "server/src/app/translate.ts"],
   ["server/src/lane/lane-connection.ts", "server/src/lane/lane-stream.ts"],
   ["server/src/lane/lane-socket-bun.ts", "server/src/lane/lane-socket-node.ts", "server/src/lane/lane-socket.ts"],

@@ -1,56 +1,32 @@
 /** The lane to one of our instances: many requests at once on one connection, and what each turn produced in one write. */
-import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
-import { putHello, readHello } from "@paceline/wire/lane/hello";
+import type { LaneHello } from "@paceline/wire/lane/hello";
 import { readUint32 } from "@paceline/wire/lane/numbers";
-import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import { FrameType } from "@paceline/wire/lane/protocol";
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
-import {
-  type Connection,
-  type ConnectionOwner,
-  type Connector,
-  NO_OWNER,
-  type Transport,
-} from "../transport/transport.js";
 import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../upstreams/upstream-link.js";
-import { LaneOutput } from "./output.js";
+import { LaneConnection, type LaneConnectionServices } from "./lane-connection.js";
 import { putRequest } from "./request-encoder.js";
-import { Silence } from "./silence.js";
 import { fatesOf, lossAtEnd } from "./stalled.js";
-import type { LaneStream } from "./stream.js";
+import type { LaneStream, StreamLane } from "./stream.js";
 import { StreamTable } from "./stream-table.js";
 
-const HELLO = { window: RESPONSE_WINDOW_BYTES, maxStreams: 0, number: 0 };
-
-export interface LaneServices {
-  transport: Transport;
+export interface LaneServices extends LaneConnectionServices {
   /** Non-idempotent requests that may wait unbegun on one lane. */
   unbegunUnsafeMax: number;
   /** Work is under way: silence counts from here. */
   onBusy(): void;
-  /** One line about a lane that broke. */
-  onProblem(message: string): void;
 }
-
-type State =
-  | "closed"
-  | "connecting"
-  /** Our HELLO was sent. */
-  | "greeting"
-  | "open";
 
 /** With more than this waiting to be written the lane takes no new request. */
 const MAX_WAITING_BYTES = 1 << 20;
 
-export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Connector {
-  readonly output = new LaneOutput();
+export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane {
   /** What the instance takes of a request's body before it grants more, as it said. */
   requestWindow = 0;
   /** What was sent of bodies and not granted anew, of all streams. */
   unread = 0;
-  private state: State = "closed";
-  private decoder = new FrameDecoder();
   private readonly streams = new StreamTable(this);
   private readonly touched: LaneStream[] = [];
   private unbegunUnsafe = 0;
@@ -62,23 +38,18 @@ export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Conne
   private number = 0;
   private maxStreams: number;
   private drains = 0;
-  /** The instance said goaway. */
-  private isGoingAway = false;
   private onEmpty: (() => void) | undefined;
-  private silence = new Silence();
-  private pings = 0;
-  /** Pings over the lane as it is now that have no pong yet. */
-  private owedPongs = 0;
   /** The stream of the last frame heard, when that said before it began that it does: it is the one at work. */
   private atWork: LaneStream | undefined;
 
   constructor(
-    private readonly services: LaneServices,
-    private readonly path: string,
+    protected override readonly services: LaneServices,
+    path: string,
     private readonly maxRequests: number,
     /** There is room again, or a place for a non-idempotent request. */
     private readonly onRoom: () => void,
   ) {
+    super(services, path);
     this.maxStreams = Math.min(maxRequests, 65_535);
     // At once, lest the first requests wait for it out of their turn.
     this.connect();
@@ -105,16 +76,10 @@ export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Conne
     return stream;
   }
 
-  private connect(): void {
-    this.state = "connecting";
-    this.decoder = new FrameDecoder();
+  protected override connect(): void {
     this.atWork = undefined;
     this.sequence = 0;
-    this.owedPongs = 0;
-    this.silence = new Silence();
-    // Whoever waits for it waits for its HELLO.
-    this.silence.asked();
-    this.services.transport.connect(this.path, this);
+    super.connect();
   }
 
   /** A lane is kept as long as its instance is; an idle one costs a descriptor. */
@@ -127,31 +92,13 @@ export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Conne
 
   // From the transport.
 
-  onConnected(connection: Connection): ConnectionOwner {
-    if (this.state !== "connecting") {
-      // It was given up meanwhile.
-      connection.close();
-      return NO_OWNER;
-    }
-    this.output.begin(connection);
-    this.state = "greeting";
-    putHello(this.output.frames, HELLO, false);
-    this.output.flushTurn();
-    return this;
-  }
-
-  onConnectFailed(): void {
-    if (this.state !== "connecting") return;
-    this.state = "closed";
+  protected onRefused(): void {
     for (const stream of this.streams.underWay()) stream.lose("refused");
     this.onEmpty?.();
   }
 
-  onData(bytes: Buffer): boolean {
-    this.silence.heard();
-    const { decoder } = this;
-    // A lane that is being made anew has a decoder of its own, and nothing to do with what came over this one.
-    if (!decoder.read(bytes, this) && decoder === this.decoder) this.break(decoder.problem);
+  override onData(bytes: Buffer): boolean {
+    super.onData(bytes);
     for (const stream of this.touched.splice(0)) {
       stream.isTouched = false;
       stream.receiver?.onAnswerBatch();
@@ -159,8 +106,8 @@ export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Conne
     return true;
   }
 
-  onDrain(): void {
-    this.output.onDrained();
+  override onDrain(): void {
+    super.onDrain();
     if (this.output.isBlocked) return;
     const streams = this.streams.underWay();
     // Another begins each time, lest the first ones take all the room there is.
@@ -169,22 +116,14 @@ export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Conne
     this.onRoom();
   }
 
-  onEnd(): void {
-    this.lost();
-  }
-
-  onClose(): void {
-    this.output.end();
-    this.lost();
-  }
-
-  /** The lane has ended, and all that came over it was read. */
-  private lost(): void {
-    if (this.state === "closed") return;
-    const wasOpen = this.state === "open";
+  protected onLost(wasOpen: boolean): void {
     const work = wasOpen && this.streams.active > 0 ? readScoreboard(this.path, this.number) : undefined;
-    this.drop();
     for (const stream of this.streams.underWay()) stream.lose(wasOpen ? lossAtEnd(stream, work) : "refused");
+    this.onEmpty?.();
+  }
+
+  protected onBroken(): void {
+    for (const stream of this.streams.underWay()) stream.lose("lost");
     this.onEmpty?.();
   }
 
@@ -193,28 +132,9 @@ export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Conne
     this.onEmpty?.();
   }
 
-  private drop(): void {
-    this.state = "closed";
-    this.output.end()?.close();
-  }
-
-  /** What came is no lane's: nothing of it is believed, and what was begun is not known. */
-  private break(problem: string): void {
-    if (this.state === "closed") return;
-    this.services.onProblem(`the lane to ${this.path} was closed: it brought ${problem}`);
-    const text = Buffer.from(problem);
-    this.output.frames.copy(FrameType.CLOSE, 0, text, 0, text.length);
-    this.output.flushTurn();
-    this.drop();
-    for (const stream of this.streams.underWay()) stream.lose("lost");
-    this.onEmpty?.();
-  }
-
   // Frames.
 
-  onFrame(type: number, id: number, bytes: Uint8Array, start: number, end: number): void {
-    if (this.state === "greeting") return this.greet(type, bytes, start, end);
-    if (this.state !== "open") return;
+  protected onStreamFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
     this.atWork = undefined;
     switch (type) {
       case FrameType.RESPONSE: {
@@ -242,36 +162,15 @@ export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Conne
         if (bytes[start] === 0) stream.lose("unbegun");
         return;
       }
-      case FrameType.GOAWAY:
-        // Answered once, however often it is said.
-        if (this.isGoingAway) return;
-        this.isGoingAway = true;
-        // Nothing new follows it: the instance may leave when it has answered what came before.
-        this.output.frames.empty(FrameType.GOAWAY, 0);
-        return this.output.flushSoon();
-      case FrameType.PONG:
-        // Any byte is a sign of life: an instance that says this over and over would hold its requests for ever.
-        if (--this.owedPongs < 0) this.break("a PONG without a PING");
-        return;
-      case FrameType.BUSY:
-        return;
-      case FrameType.CLOSE:
-        this.services.onProblem(
-          `the instance at ${this.path} closed its lane: ${Buffer.from(bytes.subarray(start, end))}`,
-        );
-        return this.lost();
       default:
-        this.break(`a frame of type ${type}, which an instance does not send`);
+        this.onLaneFrame(type, bytes, start, end);
     }
   }
 
-  private greet(type: number, bytes: Uint8Array, start: number, end: number): void {
-    const hello = readHello(type, bytes, start, end);
-    if (typeof hello === "string") return this.break(hello);
+  protected onOpen(hello: LaneHello): void {
     this.requestWindow = hello.window;
     this.maxStreams = Math.min(this.maxRequests, hello.maxStreams);
     this.number = hello.number;
-    this.state = "open";
     let open = 0;
     for (const stream of this.streams.underWay()) {
       if (stream.state !== "connecting") continue;
@@ -280,9 +179,7 @@ export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Conne
     }
   }
 
-  onBody(id: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void {
-    if (this.state === "greeting") return this.break("no hello at its begin");
-    if (this.state !== "open") return;
+  protected onStreamBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
     this.atWork = undefined;
     const stream = this.streams.find(id);
     if (stream !== undefined && !stream.onBody(bytes, start, end, isLast))
@@ -347,13 +244,8 @@ export class LaneLink implements UpstreamLink, FrameSink, ConnectionOwner, Conne
   countSilence(weight: number): number {
     // One that was silent stays so without requests, lest the next request finds it out anew.
     if (this.state === "closed" || (this.streams.active === 0 && !this.silence.isAwaiting)) return 0;
-    const ping = (): void => {
-      this.owedPongs++;
-      this.output.frames.number(FrameType.PING, 0, ++this.pings);
-      this.output.flushSoon();
-    };
     // The BEGUN of one request is no answer to those that were sent with it.
-    return this.silence.tick(weight, ping, this.unheard > 0);
+    return this.tickSilence(weight, this.unheard > 0);
   }
 
   /**

@@ -1,12 +1,11 @@
 /** The streams of one lane by their slots: which are under way, and which can be used again. */
-import type { LaneLink } from "./lane-upstream.js";
-import { LaneStream } from "./stream.js";
+import { LaneStream, type StreamLane } from "./stream.js";
 
 export class StreamTable {
   private readonly streams: LaneStream[] = [];
   private readonly free: LaneStream[] = [];
 
-  constructor(private readonly lane: LaneLink) {}
+  constructor(private readonly lane: StreamLane) {}
 
   /** How many are under way. */
   get active(): number {

@@ -7,7 +7,25 @@ import { ResponseHead } from "../http1/response-head.js";
 import { WaitingBytes } from "../transport/waiting-bytes.js";
 import { InterimBound } from "../upstream-http1/interim-bound.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-link.js";
-import type { LaneLink } from "./lane-upstream.js";
+import type { LaneOutput } from "./output.js";
+
+/** What a stream needs of its lane. */
+export interface StreamLane {
+  readonly output: LaneOutput;
+  /** What the instance takes of a request's body before it grants more, in bytes. */
+  readonly requestWindow: number;
+  /** What was sent of bodies and not granted anew, of all streams. */
+  unread: number;
+  sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
+  /** Nobody waits for its response any more. */
+  cancel(stream: LaneStream): void;
+  /** Its response cannot be passed on. */
+  refuse(stream: LaneStream, problem: string): void;
+  /** Its slot is free again. */
+  release(stream: LaneStream): void;
+  /** It got a piece of a body in this read. */
+  touch(stream: LaneStream): void;
+}
 
 type State =
   | "free"
@@ -66,7 +84,7 @@ export class LaneStream implements UpstreamStream {
   isTouched = false;
 
   constructor(
-    private readonly lane: LaneLink,
+    private readonly lane: StreamLane,
     readonly slot: number,
   ) {
     this.id = slot;

@@ -261,13 +261,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   private break(problem: string): void {
     if (this.isClosed) return;
     this.services.onError(new Error(`a lane was closed: it brought ${problem}`));
-    this.output.frames.copy(
-      FrameType.CLOSE,
-      0,
-      Buffer.from(problem.slice(0, 250)),
-      0,
-      Buffer.byteLength(problem.slice(0, 250)),
-    );
+    this.output.frames.close(problem);
     this.output.flush();
     this.socket.end();
     this.onClose();

@@ -1,6 +1,6 @@
 /** Frames that wait to be written in one call, in a buffer that is used again. Pure: no sockets. */
 import { putUint24, putUint32 } from "./numbers.js";
-import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "./protocol.js";
+import { FRAME_HEADER_BYTES, FrameType, MAX_CLOSE_BYTES, MAX_DATA_BYTES } from "./protocol.js";
 
 const INITIAL_BYTES = 4096;
 /** A buffer that grew past this for once is given back. */
@@ -59,6 +59,12 @@ export class FrameBuffer {
     this.header(type, stream, end - start);
     this.bytes.set(from.subarray(start, end), this.length);
     this.length += end - start;
+  }
+
+  /** A CLOSE that says what was wrong, as far as it may. */
+  close(problem: string): void {
+    const text = Buffer.from(problem);
+    this.copy(FrameType.CLOSE, 0, text, 0, Math.min(text.length, MAX_CLOSE_BYTES));
   }
 
   /** Whether the last frame is a piece of the body of another stream. */

@@ -31,7 +31,7 @@ export const FrameType = {
 /** The longest head, in bytes: the longest that a configuration allows, with what the balancer adds to it. */
 const MAX_HEAD_BYTES = 2 << 20;
 export const MAX_DATA_BYTES = 65_536;
-const MAX_CLOSE_BYTES = 1024;
+export const MAX_CLOSE_BYTES = 1024;
 
 /** The least and the most payload of each type, by its number. A type that is not here does not exist. */
 export const PAYLOAD_BOUNDS: readonly (readonly [number, number] | undefined)[] = [

@@ -1,0 +1,179 @@
+/** The balancer's end of a lane, whatever travels on it: connects, greets, answers GOAWAY, pings, and ends what is broken. */
+import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
+import { type LaneHello, putHello, readHello } from "@paceline/wire/lane/hello";
+import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import {
+  type Connection,
+  type ConnectionOwner,
+  type Connector,
+  NO_OWNER,
+  type Transport,
+} from "../transport/transport.js";
+import { LaneOutput } from "./output.js";
+import { Silence } from "./silence.js";
+
+export interface LaneConnectionServices {
+  transport: Transport;
+  /** One line about a lane that broke. */
+  onProblem(message: string): void;
+}
+
+const HELLO = { window: RESPONSE_WINDOW_BYTES, maxStreams: 0, number: 0 };
+
+export abstract class LaneConnection implements FrameSink, ConnectionOwner, Connector {
+  readonly output = new LaneOutput();
+  /** The instance wants no new requests. */
+  isGoingAway = false;
+  protected state:
+    | "closed"
+    | "connecting"
+    /** Our HELLO was sent. */
+    | "greeting"
+    | "open" = "closed";
+  private decoder = new FrameDecoder();
+  protected silence = new Silence();
+  private pings = 0;
+  /** Pings over the lane as it is now that have no pong yet. */
+  private owedPongs = 0;
+
+  constructor(
+    protected readonly services: LaneConnectionServices,
+    protected readonly path: string,
+  ) {}
+
+  /** The instance's HELLO has come. */
+  protected abstract onOpen(hello: LaneHello): void;
+  /** A frame of a stream, on an open lane. */
+  protected abstract onStreamFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void;
+  /** A piece of a body, on an open lane. */
+  protected abstract onStreamBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void;
+  /** No connection could be made. */
+  protected abstract onRefused(): void;
+  /** The lane has ended, and all that came over it was read. */
+  protected abstract onLost(wasOpen: boolean): void;
+  /** The instance sent what no lane allows: none of it is believed, and what had started is not known. */
+  protected abstract onBroken(): void;
+
+  protected connect(): void {
+    this.state = "connecting";
+    this.decoder = new FrameDecoder();
+    this.owedPongs = 0;
+    this.silence = new Silence();
+    // Counts as unanswered until HELLO arrives.
+    this.silence.asked();
+    this.services.transport.connect(this.path, this);
+  }
+
+  protected drop(): void {
+    this.state = "closed";
+    this.output.end()?.close();
+  }
+
+  protected break(problem: string): void {
+    if (this.state === "closed") return;
+    this.services.onProblem(`the lane to ${this.path} was closed: it brought ${problem}`);
+    this.output.frames.close(problem);
+    this.output.flushTurn();
+    this.drop();
+    this.onBroken();
+  }
+
+  /** A tick has passed; see Silence. `isOwed`: there are requests of which nothing was heard. */
+  protected tickSilence(weight: number, isOwed: boolean): number {
+    const ping = (): void => {
+      this.owedPongs++;
+      this.output.frames.number(FrameType.PING, 0, ++this.pings);
+      this.output.flushSoon();
+    };
+    return this.silence.tick(weight, ping, isOwed);
+  }
+
+  // From the transport.
+
+  onConnected(connection: Connection): ConnectionOwner {
+    if (this.state !== "connecting") {
+      // It was given up meanwhile.
+      connection.close();
+      return NO_OWNER;
+    }
+    this.output.begin(connection);
+    this.state = "greeting";
+    putHello(this.output.frames, HELLO, false);
+    this.output.flushTurn();
+    return this;
+  }
+
+  onConnectFailed(): void {
+    if (this.state !== "connecting") return;
+    this.state = "closed";
+    this.onRefused();
+  }
+
+  onData(bytes: Buffer): boolean {
+    this.silence.heard();
+    const { decoder } = this;
+    // A lane that is being made anew has a decoder of its own, and nothing to do with what came over this one.
+    if (!decoder.read(bytes, this) && decoder === this.decoder) this.break(decoder.problem);
+    return true;
+  }
+
+  onDrain(): void {
+    this.output.onDrained();
+  }
+
+  onEnd(): void {
+    this.lost();
+  }
+
+  onClose(): void {
+    this.output.end();
+    this.lost();
+  }
+
+  private lost(): void {
+    if (this.state === "closed") return;
+    const wasOpen = this.state === "open";
+    this.drop();
+    this.onLost(wasOpen);
+  }
+
+  // From the decoder.
+
+  onFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (this.state === "open") return this.onStreamFrame(type, id, bytes, start, end);
+    if (this.state !== "greeting") return;
+    const hello = readHello(type, bytes, start, end);
+    if (typeof hello === "string") return this.break(hello);
+    this.state = "open";
+    this.onOpen(hello);
+  }
+
+  onBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
+    if (this.state === "open") this.onStreamBody(id, bytes, start, end, isLast);
+    else if (this.state === "greeting") this.break("no hello at its begin");
+  }
+
+  /** A frame of the lane itself; any other type has no place here. */
+  protected onLaneFrame(type: number, bytes: Buffer, start: number, end: number): void {
+    switch (type) {
+      case FrameType.PONG:
+        // Any byte is a sign of life: an instance that says this over and over would hold its requests for ever.
+        if (--this.owedPongs < 0) this.break("a PONG without a PING");
+        return;
+      case FrameType.BUSY:
+        return;
+      case FrameType.GOAWAY:
+        // Answered once, however often it is said.
+        if (this.isGoingAway) return;
+        this.isGoingAway = true;
+        // Nothing new follows it: the instance may leave when it has answered what came before.
+        this.output.frames.empty(FrameType.GOAWAY, 0);
+        return this.output.flushSoon();
+      case FrameType.CLOSE:
+        this.services.onProblem(`the instance at ${this.path} closed its lane: ${bytes.toString("utf8", start, end)}`);
+        return this.lost();
+      default:
+        this.break(`a frame of type ${type}, which has no place here`);
+    }
+  }
+}

@@ -9,6 +9,8 @@ export * from "./control/reporter.js";
 export * from "./control/supervisor-message.js";
 export * from "./errors.js";
 export * from "./http/client-fields.js";
+export * from "./http/hop-fields.js";
+export * from "./http/methods.js";
 export * from "./http/url-host.js";
 export * from "./limits.js";
 export * from "./net/light-connection.js";

@@ -1,5 +1,5 @@
 /** The fields of one head as positions in the bytes they came in, with the few names that a proxy must know marked. */
-import { CLIENT_FIELDS, DECIDING_FIELDS, X_FORWARDED } from "@paceline/wire";
+import { CLIENT_FIELDS, DECIDING_FIELDS, HOP_BY_HOP_FIELDS, X_FORWARDED } from "@paceline/wire";
 import {
   ascii,
   BYTE_CLASS,
@@ -37,26 +37,21 @@ export const FieldKind = {
   DISGUISED: 15,
 } as const;
 
-const KNOWN: readonly (readonly [string, number])[] = [
-  ["connection", FieldKind.CONNECTION],
-  ["content-length", FieldKind.CONTENT_LENGTH],
-  ["date", FieldKind.DATE],
-  ["expect", FieldKind.EXPECT],
-  ["forwarded", FieldKind.FORWARDED],
-  ["host", FieldKind.HOST],
-  ["keep-alive", FieldKind.HOP],
-  ["proxy-authenticate", FieldKind.HOP],
-  ["proxy-authorization", FieldKind.HOP],
-  ["proxy-connection", FieldKind.HOP],
-  ["te", FieldKind.HOP],
-  ["trailer", FieldKind.HOP],
-  ["transfer-encoding", FieldKind.TRANSFER_ENCODING],
-  ["upgrade", FieldKind.UPGRADE],
-  ["x-forwarded-for", FieldKind.FORWARDED_FOR],
-  ["x-forwarded-host", FieldKind.FORWARDED_HOST],
-  ["x-forwarded-prefix", FieldKind.FORWARDED_PREFIX],
-  ["x-forwarded-proto", FieldKind.FORWARDED_PROTO],
-];
+/** Names that have a kind of their own. */
+const KNOWN: Readonly<Record<string, number>> = {
+  connection: FieldKind.CONNECTION,
+  "content-length": FieldKind.CONTENT_LENGTH,
+  date: FieldKind.DATE,
+  expect: FieldKind.EXPECT,
+  forwarded: FieldKind.FORWARDED,
+  host: FieldKind.HOST,
+  "transfer-encoding": FieldKind.TRANSFER_ENCODING,
+  upgrade: FieldKind.UPGRADE,
+  "x-forwarded-for": FieldKind.FORWARDED_FOR,
+  "x-forwarded-host": FieldKind.FORWARDED_HOST,
+  "x-forwarded-prefix": FieldKind.FORWARDED_PREFIX,
+  "x-forwarded-proto": FieldKind.FORWARDED_PROTO,
+};
 
 /** The known names by their length, so that most fields are told apart by one look. */
 const KNOWN_BY_LENGTH: { name: Uint8Array; kind: number; disguised: number }[][] = [];
@@ -66,9 +61,9 @@ function know(name: string, kind: number, disguised: number): void {
   KNOWN_BY_LENGTH[name.length]?.push({ name: ascii(name), kind, disguised });
 }
 
-for (const [name, kind] of KNOWN) {
+for (const name of new Set([...Object.keys(KNOWN), ...HOP_BY_HOP_FIELDS])) {
   const decides = Object.hasOwn(CLIENT_FIELDS, name) || DECIDING_FIELDS.includes(name);
-  know(name, kind, decides ? FieldKind.DISGUISED : FieldKind.ORDINARY);
+  know(name, KNOWN[name] ?? FieldKind.HOP, decides ? FieldKind.DISGUISED : FieldKind.ORDINARY);
 }
 for (const [name, rule] of Object.entries(CLIENT_FIELDS)) {
   if (rule === "made" || name.endsWith("*")) continue;

@@ -3,6 +3,13 @@
 import type { Connection } from "../transport/transport.js";
 import { ascii, COLON, CR, copy, LF, SPACE, writeDecimal, writeHex } from "./bytes.js";
 import { FieldKind, type FieldTable } from "./field-table.js";
+import {
+  addedPrefix,
+  addsForwardedHost,
+  passes,
+  requestFieldsThatPass,
+  responseFieldsThatPass,
+} from "./forward-policy.js";
 import type { ForwardedFields } from "./forwarded.js";
 import { reasonOf } from "./reasons.js";
 import type { Framing, RequestHead } from "./request-head.js";
@@ -165,38 +172,21 @@ export class HeadWriter {
     at = put(HOST, buffer, at);
     at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
     at = endLine(buffer, at);
+    const kinds = requestFieldsThatPass(head, isTrusted);
     for (let i = 0; i < fields.count; i++) {
-      switch (fields.kinds[i]) {
-        case FieldKind.ORDINARY:
-        case FieldKind.DATE:
-          at = this.field(fields, i, at);
-          break;
-        case FieldKind.EXPECT:
-          if (head.expectsContinue) at = this.field(fields, i, at);
-          break;
-        case FieldKind.UPGRADE:
-          if (head.isUpgrade) at = this.field(fields, i, at);
-          break;
-        case FieldKind.CLAIM:
-          if (isTrusted) at = this.field(fields, i, at);
-          break;
-        default:
-          // Connection, framing, Host, what belongs to one hop and what says who asks are made anew or left out.
-          break;
-      }
+      if (passes(kinds, fields.kinds[i] as number)) at = this.field(fields, i, at);
     }
     at = put(forwarded.lines, buffer, at);
-    if (!forwarded.isTold) {
-      if (head.hostEnd > head.hostStart) {
-        at = put(X_FORWARDED_HOST, buffer, at);
-        at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
-        at = endLine(buffer, at);
-      }
-      if (head.prefix !== undefined) {
-        at = put(X_FORWARDED_PREFIX, buffer, at);
-        at = put(head.prefix, buffer, at);
-        at = endLine(buffer, at);
-      }
+    if (addsForwardedHost(head, forwarded)) {
+      at = put(X_FORWARDED_HOST, buffer, at);
+      at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
+      at = endLine(buffer, at);
+    }
+    const prefix = addedPrefix(head, forwarded);
+    if (prefix !== undefined) {
+      at = put(X_FORWARDED_PREFIX, buffer, at);
+      at = put(prefix, buffer, at);
+      at = endLine(buffer, at);
     }
     if (head.isUpgrade) at = put(CONNECTION_UPGRADE, buffer, at);
     if (head.framing === "chunked") at = put(CHUNKED, buffer, at);
@@ -222,21 +212,9 @@ export class HeadWriter {
     if (head.hasNoReason) at = put(reasonOf(head.status), buffer, at);
     else at = copy(head.bytes, head.reasonStart, head.reasonEnd, buffer, at);
     at = endLine(buffer, at);
+    const kinds = responseFieldsThatPass(head.status);
     for (let i = 0; i < fields.count; i++) {
-      switch (fields.kinds[i]) {
-        case FieldKind.CONNECTION:
-        case FieldKind.CONTENT_LENGTH:
-        case FieldKind.TRANSFER_ENCODING:
-        case FieldKind.HOP:
-          break;
-        case FieldKind.UPGRADE:
-          // 426 says with it what it would take (RFC 9110 §15.5.22); elsewhere it belongs to the hop.
-          if (head.status === 101 || head.status === 426) at = this.field(fields, i, at);
-          break;
-        default:
-          at = this.field(fields, i, at);
-          break;
-      }
+      if (passes(kinds, fields.kinds[i] as number)) at = this.field(fields, i, at);
     }
     if (head.status === 101) at = put(CONNECTION_UPGRADE, buffer, at);
     else if (head.status >= 200) {

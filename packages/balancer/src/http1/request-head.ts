@@ -1,4 +1,5 @@
 /** Parses a request's head strictly (RFC 9112), and decides once, from the parsed fields, how its body is framed. */
+import { IDEMPOTENT_METHODS } from "@paceline/wire";
 import { ascii, BYTE_CLASS, CR, equalsIgnoringCase, IS_TARGET, IS_TOKEN, LF, parseDecimal, SPACE } from "./bytes.js";
 import { ConnectionOption, FIELDS_INCOMPLETE, FIELDS_TOO_MANY, FieldKind, FieldTable } from "./field-table.js";
 import { isHost } from "./host.js";
@@ -26,8 +27,6 @@ const CONTINUE = ascii("100-continue");
 const HTTP_1 = ascii("HTTP/1.");
 const HTTP = ascii("HTTP/");
 const SCHEMES = [ascii("http://"), ascii("https://")];
-/** Methods whose requests may be sent twice without harm (RFC 9110 §9.2.2). */
-const IDEMPOTENT = new Set(["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "SEARCH", "QUERY"]);
 
 /** One request's head at a time; used again for the next, so whoever needs a thing later copies it. */
 export class RequestHead {
@@ -63,7 +62,7 @@ export class RequestHead {
   }
 
   get isIdempotent(): boolean {
-    return IDEMPOTENT.has(this.method);
+    return IDEMPOTENT_METHODS.has(this.method);
   }
 
   /** It shows a script what it must not see: only upstreams that are told to take it get it. */

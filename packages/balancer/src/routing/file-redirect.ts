@@ -2,6 +2,7 @@
 import { posix } from "node:path";
 import { BYTE_CLASS, equalsIgnoringCase, IS_TARGET } from "../http1/bytes.js";
 import { FieldKind } from "../http1/field-table.js";
+import { passes, responseFieldsThatPass } from "../http1/forward-policy.js";
 import type { RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
 import type { Pool } from "../upstreams/pool.js";
@@ -136,13 +137,14 @@ export class FileRedirect {
   }
 }
 
+/** Whatever its status, it is no upgrade. */
+const PASSING = responseFieldsThatPass(200);
+
 /** Those that pass, with their names in lower case. */
 function fieldsOf({ fields, bytes }: ResponseHead): { name: string; line: string }[] {
   const list: { name: string; line: string }[] = [];
   for (let i = 0; i < fields.count; i++) {
-    const kind = fields.kinds[i];
-    if (kind === FieldKind.HOP || kind === FieldKind.CONNECTION || kind === FieldKind.UPGRADE) continue;
-    if (kind === FieldKind.CONTENT_LENGTH || kind === FieldKind.TRANSFER_ENCODING) continue;
+    if (!passes(PASSING, fields.kinds[i] as number)) continue;
     const line = Buffer.from(bytes.subarray(fields.nameStart(i), fields.valueEnd(i))).toString("latin1");
     list.push({ name: line.slice(0, fields.nameEnd(i) - fields.nameStart(i)).toLowerCase(), line });
   }

@@ -12,6 +12,7 @@ import {
 } from "@paceline/wire/lane/request-head";
 import { copy, LOWER } from "../http1/bytes.js";
 import { FieldKind } from "../http1/field-table.js";
+import { addedPrefix, addsForwardedHost, passes, requestFieldsThatPass } from "../http1/forward-policy.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 
@@ -20,6 +21,8 @@ const X_FORWARDED_PREFIX = latin1("x-forwarded-prefix");
 const CONNECTION = latin1("connection");
 const UPGRADE = latin1("upgrade");
 const SLASH = 47;
+/** Frames nothing on the lane, where it is there for the app to read. */
+const CONTENT_LENGTH = 1 << FieldKind.CONTENT_LENGTH;
 
 /** One for the process: it is written before the next is made. */
 const start = { code: 0, flags: 0, fields: 0, target: 0, host: 0, method: 0 };
@@ -51,25 +54,9 @@ export function putRequest(
   const target = at - targetAt;
   at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
   let count = 0;
+  const kinds = requestFieldsThatPass(head, isTrusted) | CONTENT_LENGTH;
   for (let i = 0; i < fields.count; i++) {
-    switch (fields.kinds[i]) {
-      case FieldKind.ORDINARY:
-      case FieldKind.DATE:
-      case FieldKind.CONTENT_LENGTH:
-        break;
-      case FieldKind.EXPECT:
-        if (!head.expectsContinue) continue;
-        break;
-      case FieldKind.UPGRADE:
-        if (!head.isUpgrade) continue;
-        break;
-      case FieldKind.CLAIM:
-        if (!isTrusted) continue;
-        break;
-      default:
-        // Connection, framing, Host, what belongs to one hop and what says who asks are told otherwise or left out.
-        continue;
-    }
+    if (!passes(kinds, fields.kinds[i] as number)) continue;
     count++;
     const nameStart = fields.nameStart(i);
     const nameEnd = fields.nameEnd(i);
@@ -81,17 +68,18 @@ export function putRequest(
   }
   at = copy(forwarded.lane, 0, forwarded.lane.length, buffer, at);
   count += forwarded.count;
-  if (!forwarded.isTold && host > 0) {
+  if (addsForwardedHost(head, forwarded)) {
     count++;
     at = putFieldLengths(buffer, at, X_FORWARDED_HOST.length, host);
     at = copy(X_FORWARDED_HOST, 0, X_FORWARDED_HOST.length, buffer, at);
     at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
   }
-  if (!forwarded.isTold && head.prefix !== undefined) {
+  const prefix = addedPrefix(head, forwarded);
+  if (prefix !== undefined) {
     count++;
-    at = putFieldLengths(buffer, at, X_FORWARDED_PREFIX.length, head.prefix.length);
+    at = putFieldLengths(buffer, at, X_FORWARDED_PREFIX.length, prefix.length);
     at = copy(X_FORWARDED_PREFIX, 0, X_FORWARDED_PREFIX.length, buffer, at);
-    at = copy(head.prefix, 0, head.prefix.length, buffer, at);
+    at = copy(prefix, 0, prefix.length, buffer, at);
   }
   if (head.isUpgrade) {
     count++;

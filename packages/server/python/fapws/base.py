@@ -5,6 +5,8 @@ import sys
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 
+from paceline.answer_fields import HOP_BY_HOP
+
 from . import config
 from ._dates import rfc1123_date
 from ._headers import Headers
@@ -154,27 +156,10 @@ class Start_response:
 
     def header_list(self):
         """The fields with the cookies, as WSGI wants them: those that are the server's alone are left out."""
-        pairs = [pair for pair in self._headers.pairs() if pair[0].lower() not in _HOP_BY_HOP]
+        pairs = [pair for pair in self._headers.pairs() if pair[0].lower() not in HOP_BY_HOP]
         for morsel in (self.cookies or {}).values():
             pairs.append(("Set-Cookie", header_text(morsel.OutputString(), "a cookie")))
         return pairs
-
-
-# RFC 9110, section 7.6.1, with those that PEP 3333 refers to.
-_HOP_BY_HOP = frozenset(
-    [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "trailers",
-        "transfer-encoding",
-        "upgrade",
-    ]
-)
 
 
 def parse_cookies(environ):

@@ -10,21 +10,26 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 # Fields of one hop are the server's alone (RFC 2616 §13.5.1, to which PEP 3333 refers, and RFC 9110 §7.6.1).
+HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
 HOP = object()
 LENGTH = object()
 DATE = object()
 ORDINARY = object()
 _KINDS = {
-    "connection": HOP,
-    "keep-alive": HOP,
-    "proxy-authenticate": HOP,
-    "proxy-authorization": HOP,
-    "proxy-connection": HOP,
-    "te": HOP,
-    "trailer": HOP,
-    "trailers": HOP,
-    "transfer-encoding": HOP,
-    "upgrade": HOP,
+    **dict.fromkeys(HOP_BY_HOP, HOP),
     "content-length": LENGTH,
     "date": DATE,
 }

@@ -1,6 +1,7 @@
 /** One request through the library: what goes wrong on either side reaches the other, and once. */
 import type { Agent, ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from "node:http";
 import type { Stream } from "node:stream";
+import { IDEMPOTENT_METHODS } from "@paceline/wire";
 import { answerFailure, answerPlainly } from "../../http1/plain-response.js";
 import { type Fault, faultOf } from "./faults.js";
 import { type Interim, Interims, passInterim } from "./interim.js";
@@ -11,9 +12,6 @@ import { upstreamTarget } from "./request-target.js";
 import { clientFields, problemOf, reasonOf } from "./response-fields.js";
 import type { Upstream } from "./upstream.js";
 import type { UpstreamWait } from "./upstream-wait.js";
-
-/** RFC 9110 §9.2.2. */
-const IDEMPOTENT: ReadonlySet<string | undefined> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
 
 /** How a kept connection ends that the upstream had closed already. */
 const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);
@@ -124,7 +122,7 @@ export class Exchange {
   /** A kept connection may close at the moment in which it is used: what changes nothing by being sent twice is, once. */
   private mayRepeat(request: ClientRequest, wait: UpstreamWait, { code }: NodeJS.ErrnoException): boolean {
     if (!request.reusedSocket || wait.hasHeard || this.hasBody) return false;
-    return CLOSED.has(code) && IDEMPOTENT.has(this.incoming.method);
+    return CLOSED.has(code) && IDEMPOTENT_METHODS.has(this.incoming.method);
   }
 
   private onInterim(interim: Interim): void {

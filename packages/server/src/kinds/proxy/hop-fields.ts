@@ -1,16 +1,7 @@
-/** Which fields belong to one connection and never pass a proxy (RFC 9110 §7.6.1). */
+/** Which fields of a message stay behind at a proxy. */
+import { HOP_BY_HOP_FIELDS } from "@paceline/wire";
 
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
+const HOP_BY_HOP: ReadonlySet<string> = new Set(HOP_BY_HOP_FIELDS);
 
 /** What a message's Connection field cannot unmake: without these it would be another message. */
 const ESSENTIAL: ReadonlySet<string> = new Set(["content-length", "host"]);

@@ -2,11 +2,10 @@
 import { lstatSync, realpathSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { type FleetSource, findConfigFile, findSource, kindOf, placeOf } from "../config/find.js";
+import { writtenCwd } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
-import { writtenCwd } from "../run-dir/identity.js";
 import { lockHolder } from "../run-dir/lock.js";
-import { describeOrphans } from "../run-dir/orphaned.js";
-import { findOrphans } from "../run-dir/orphans.js";
+import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
 import { namedRunDir, serviceRunDir, stateFolder } from "../run-dir/place.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
 import { listRunDirs } from "../run-dir/registry.js";

@@ -3,10 +3,10 @@ import { lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { hasSocketBelow } from "@paceline/wire/unix-sockets";
 import { findConfigFile } from "../config/find.js";
-import { runDirName } from "../run-dir/identity.js";
+import { runDirName } from "../config/identity.js";
+import { fitsSocketAddress } from "../config/listen-address.js";
 import { stateFolder, stateFolderOf } from "../run-dir/place.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
-import { fitsSocketAddress } from "../run-dir/socket-path.js";
 import { userName } from "../run-dir/users.js";
 
 /**

@@ -1,16 +1,19 @@
-/** Reads the log or the events of the fleet that is meant and prints them as they come. */
+/** Prints the log or the events of a fleet as they come, or from its files when it does not run. */
+
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { LogLine } from "../control/api.js";
+import { isLineOf, type LogLine, unknownName } from "../control/api.js";
+
 import { ControlClient } from "../control/client.js";
 import { visible } from "../control-characters.js";
-import { describeLoss } from "../run-dir/orphaned.js";
-import { findOrphans } from "../run-dir/orphans.js";
+import { PacelineError } from "../errors.js";
+import { describeLoss, findOrphans } from "../run-dir/orphans.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
 import { type FoundFleet, findControlSocket, findFleet, linkOf } from "./find-fleet.js";
+import { parseLogJson } from "./format-line.js";
 import { logFilesIn } from "./log-files.js";
 import { type FleetOptions, type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
 import { printError } from "./output.js";
-import { readStoredLog } from "./stored-log.js";
 
 export type FollowOptions = FleetOptions & JsonOption & TimeoutOption & { follow?: boolean; lines?: number };
 
@@ -79,4 +82,50 @@ export async function printAll(lines: readonly string[]): Promise<void> {
 
 function leave(): void {
   process.exit(EXIT.done);
+}
+
+/** More are not asked for. */
+const MOST_LINES = 1_000_000;
+
+/**
+ * The last `count` lines of `name`, oldest first, from `files`, whose first is the newest.
+ * @throws PacelineError `invalid` when nothing of that name ever wrote
+ */
+export function readStoredLog<Line>(
+  files: readonly string[],
+  name: string | undefined,
+  count: number,
+  fromLog: (line: LogLine) => Line | undefined,
+): Line[] {
+  const kept: Line[][] = [];
+  const names = new Set<string>();
+  let left = Math.min(count, MOST_LINES);
+  for (const file of files) {
+    const lines = readLines(file);
+    for (const { name: writer, subject = writer } of lines) names.add(subject.replace(/ .*/, ""));
+    const ours = lines.filter((line) => isLineOf(line, name)).flatMap((line) => fromLog(line) ?? []);
+    const wanted = left === 0 ? [] : ours.slice(-left);
+    kept.push(wanted);
+    left -= wanted.length;
+    if (left === 0 && kept.some((some) => some.length > 0)) break;
+  }
+  const lines = kept.reverse().flat();
+  if (name !== undefined && lines.length === 0) checkName(name, names);
+  return lines;
+}
+
+function readLines(file: string): LogLine[] {
+  try {
+    return readFileSync(file, "utf8")
+      .split("\n")
+      .flatMap((json) => parseLogJson(json) ?? []);
+  } catch {
+    return []; // It went while we looked.
+  }
+}
+
+function checkName(name: string, writers: ReadonlySet<string>): void {
+  const pools = new Set([...writers].map((each) => each.split(".")[0] as string));
+  const known = [...new Set([...pools, ...writers, "paceline"])].sort();
+  if (!known.includes(name)) throw new PacelineError("invalid", unknownName(name, known));
 }

@@ -3,9 +3,9 @@ import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { readStoredLog } from "./follow.js";
 import { type LogFileOptions, openLogFile } from "./log-file.js";
 import { logFilesIn } from "./log-files.js";
-import { readStoredLog } from "./stored-log.js";
 
 const LIMITS = { maxFileBytes: 10 << 20, maxFiles: 5, maxTotalBytes: 50 << 20 };
 

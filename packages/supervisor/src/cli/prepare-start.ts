@@ -1,7 +1,8 @@
 /** What a start needs before anything is started: the fleet, the runtimes and the run directory's place. */
+
+import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
 import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
-import { type FleetIdentity, identityOf, writtenCwd } from "../run-dir/identity.js";
 import { runDirOf } from "../run-dir/place.js";
 import { findRuntimes, type Runtimes } from "../runtime/runtimes.js";
 import { readHandover } from "./handover.js";

@@ -2,11 +2,11 @@
 import { Command, CommanderError } from "commander";
 import { PacelineError } from "../errors.js";
 import "../hangup.js";
+import { version } from "../package.js";
 import { commands } from "./commands/index.js";
 import { EXIT } from "./exit-status.js";
 import type { Action } from "./options.js";
 import { printForeign, reportError, surviveClosedOutput } from "./output.js";
-import { version } from "./version.js";
 
 /** Runs the command line `args` (without runtime and script) and sets the exit status of this process. */
 export async function run(args: string[]): Promise<void> {

@@ -1,10 +1,11 @@
 /** Runs the supervisor as this process: takes the run directory, serves the control socket, prints the log, ends with the fleet. */
-import { closeSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
-import type { OperationResult } from "../control/api.js";
+import type { LogLine, OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
+import { version } from "../package.js";
 import { stateFolder } from "../run-dir/place.js";
 import { pruneRunDirs, registerElsewhere } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
@@ -12,15 +13,14 @@ import { createSupervisor, type Supervisor } from "../supervisor.js";
 import { watchClient } from "./client-presence.js";
 import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus, exitStatusOfCode } from "./exit-status.js";
+import { formatLogJson, formatLogLine } from "./format-line.js";
+import { LineWriter } from "./line-writer.js";
 import { openLogFile } from "./log-file.js";
-import { type LogPrinter, openLogPrinter } from "./log-printer.js";
-import type { StartOptions } from "./options.js";
-import { milliseconds } from "./options.js";
+import { milliseconds, type StartOptions } from "./options.js";
+
 import { failureOf, printResult } from "./output.js";
 import { type PreparedStart, prepareStart } from "./prepare-start.js";
-import { RecordKeeper } from "./record-keeper.js";
 import { UP } from "./supervisor-process.js";
-import { version } from "./version.js";
 
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {
   const { notifyFd } = options;
@@ -186,5 +186,77 @@ function notify(fd: number, message: string): void {
     closeSync(fd);
   } catch {
     // The starter is gone, or was told before that all is well.
+  }
+}
+
+const CLOSE_TIMEOUT_MS = 2_000;
+
+interface LogPrinter {
+  print(lines: readonly LogLine[]): void;
+  /** Resolves when all is printed, or cannot be. */
+  close(): Promise<void>;
+}
+
+function openLogPrinter(format: "text" | "json" | "none"): LogPrinter {
+  if (format === "none") return { print: () => {}, close: async () => {} };
+  const fd = openStdout();
+  const isTerminal = process.stdout.isTTY === true;
+  const writer = new LineWriter({
+    target: {
+      write: (bytes, done) => write(fd, bytes, 0, bytes.length, null, (error, written = 0) => done(error, written)),
+    },
+    format: (line) => (format === "json" ? formatLogJson(line) : formatLogLine(line, isTerminal)),
+  });
+  return {
+    print: (lines) => writer.add(lines),
+    close: async () => {
+      await writer.close(CLOSE_TIMEOUT_MS);
+      if (fd !== 1) closeSync(fd);
+    },
+  };
+}
+
+function openStdout(): number {
+  try {
+    // A pipe that nobody reads would hold up a thread for ever; and not to wait for it is a property of the open file, which
+    // other programs share: so it is opened once more.
+    // As bigints: after a plain stat of a pipe Node's `import` follows no links (Node issue 51142).
+    if (fstatSync(1, { bigint: true }).isFIFO())
+      return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch {
+    // No /proc, or not ours to open: the one that there is will do.
+  }
+  return 1;
+}
+
+const RETRY_EVERY_MS = 1_000;
+
+class RecordKeeper {
+  /** Why the record is out of date; null when it is not. */
+  problem: string | null = null;
+  private timer: NodeJS.Timeout | undefined;
+
+  /** @param onProblem called once for each time that it becomes impossible to write */
+  constructor(
+    private readonly write: () => void,
+    private readonly onProblem: (problem: string) => void,
+  ) {}
+
+  update(): void {
+    clearTimeout(this.timer);
+    const before = this.problem;
+    try {
+      this.write();
+      this.problem = null;
+    } catch (error) {
+      this.problem = error instanceof Error ? error.message : String(error);
+      this.timer = setTimeout(() => this.update(), RETRY_EVERY_MS);
+      this.timer.unref();
+      if (before === null) this.onProblem(this.problem);
+    }
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
   }
 }

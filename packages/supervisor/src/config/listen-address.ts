@@ -4,7 +4,6 @@ import { readFileSync } from "node:fs";
 import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import type { ListenAddress } from "../core/model.js";
-import { fitsSocketAddress, MAX_SOCKET_PATH_BYTES } from "../run-dir/socket-path.js";
 
 /** How long the system's directory of groups may take to answer, in milliseconds. */
 const GROUP_TIMEOUT_MS = 5000;
@@ -150,4 +149,11 @@ export function overlap(
   if (one.host === IPV4_WILDCARD && isIPv4(other.host)) return "covers";
   const takesIpv4 = isIPv4(other.host) && !isIpv6Only(one, all);
   return one.host === IPV6_WILDCARD && (isIPv6(other.host) || takesIpv4) ? "covers" : undefined;
+}
+
+/** In bytes: sun_path less its NUL (unix(7)); the BSDs have 104 of them. */
+export const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
+
+export function fitsSocketAddress(path: string): boolean {
+  return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES;
 }

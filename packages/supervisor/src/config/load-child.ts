@@ -4,9 +4,9 @@
  * user code may hang, and what checks a configuration takes more memory than the rest of the supervisor.
  */
 import { writeSync } from "node:fs";
+import type { FleetConfig } from "../core/model.js";
 import { composeFleet, type LoadTask } from "./compose.js";
-import type { LoadAnswer } from "./load-answer.js";
-import { ConfigError } from "./problems.js";
+import { ConfigError, type Problem } from "./problems.js";
 
 const RESULT_FD = 3;
 
@@ -42,3 +42,6 @@ try {
 }
 // User code may have left timers or sockets behind.
 process.exit(0);
+
+/** What the child writes to fd 3, as one line of JSON. */
+export type LoadAnswer = { config: FleetConfig } | { problems: Problem[] };

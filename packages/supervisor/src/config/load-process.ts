@@ -3,13 +3,12 @@ import { spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig } from "../core/model.js";
-import { DIST_FOLDER } from "../dist-folder.js";
 import { PacelineError } from "../errors.js";
-import { inheritable, ownRuntimeCommand } from "../runtime/runtime-command.js";
-import { spawnProblem } from "../runtime/spawn-problem.js";
+import { DIST_FOLDER } from "../package.js";
+import { inheritable, ownRuntimeCommand, spawnProblem } from "../runtime/runtime-command.js";
 import type { LoadTask } from "./compose.js";
 import { placeOf } from "./find.js";
-import type { LoadAnswer } from "./load-answer.js";
+import type { LoadAnswer } from "./load-child.js";
 import { ConfigError } from "./problems.js";
 
 /** The most an answer may be, in bytes: room for many pools with whole environments. */

@@ -2,10 +2,10 @@
 import { realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { FleetConfig } from "../core/model.js";
-import { nameOfFolder } from "../run-dir/identity.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import type { Overrides } from "./compose.js";
 import { type FleetSource, fapwsSource, findSource, isData, kindOf, placeOf, staticSource } from "./find.js";
+import { nameOfFolder } from "./identity.js";
 import { loadInProcess } from "./load-process.js";
 import { ConfigError } from "./problems.js";
 

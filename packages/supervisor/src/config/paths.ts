@@ -1,6 +1,6 @@
-/** Makes the paths in a configuration absolute, follows symbolic links, and sees whether something is there. */
-import { realpathSync } from "node:fs";
-import { resolve } from "node:path";
+/** Makes the paths in a configuration absolute, follows symbolic links, sees whether something is there, and finds programs on PATH. */
+import { accessSync, constants, realpathSync, statSync } from "node:fs";
+import { basename, delimiter, dirname, join, resolve } from "node:path";
 import { APP_FILE_NAMES, findApp, kindOf, whyNoApp } from "./find.js";
 
 /** The app module that `path` means: the file, or the app in that folder. */
@@ -36,4 +36,35 @@ export function isPythonFile(place: string): boolean {
 export function resolveFile(path: string, baseDir: string): string | undefined {
   const absolute = resolve(baseDir, path);
   return kindOf(absolute) === "file" ? realpathSync(absolute) : undefined;
+}
+
+/**
+ * The absolute path of a program.
+ * @param cwd from where a name with a slash in it is taken
+ * @param searchPath PATH
+ */
+export function findProgram(name: string, cwd: string, searchPath: string): string | { problem: string } {
+  if (name.includes("/")) {
+    const path = resolve(cwd, name);
+    // A link to the program itself stays: an interpreter of a virtual environment goes by the path it was started with.
+    return isExecutable(path) ? join(realpathSync(dirname(path)), basename(path)) : { problem: whyNot(path) };
+  }
+  const folders = searchPath.split(delimiter).filter((folder) => folder !== "");
+  const found = folders.map((folder) => resolve(cwd, join(folder, name))).find(isExecutable);
+  return found ?? { problem: `there is no program ${JSON.stringify(name)} on PATH (${searchPath})` };
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+function whyNot(path: string): string {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return `there is no such file: ${path}`;
+  return stat.isFile() ? `may not be executed: ${path} (chmod +x)` : `is no program: ${path}`;
 }

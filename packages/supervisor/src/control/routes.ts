@@ -1,5 +1,5 @@
 /** All that the control socket answers, in one list; docs/http-api.md explains each entry. */
-import { ControlError } from "./answer.js";
+
 import {
   isAbout,
   isLineOf,
@@ -9,6 +9,7 @@ import {
   unknownName,
 } from "./api.js";
 import type { BodyOf, BodyShape } from "./body.js";
+import { ControlError, type Subscribe } from "./responses.js";
 
 /** What a route is given; all of it is checked. */
 export interface RouteInput<Body> {
@@ -18,9 +19,6 @@ export interface RouteInput<Body> {
   query: URLSearchParams;
   body: Body;
 }
-
-/** Calls `onLines` for further lines, with those that come together, until the function it returns is called. */
-export type Subscribe = (onLines: (lines: readonly object[]) => void) => () => void;
 
 export type Answer<Body> =
   /** One JSON document, at once. */

@@ -3,11 +3,9 @@ import { chmodSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { PacelineError } from "../errors.js";
-import { ControlError, sendJson } from "./answer.js";
 import type { SupervisorApi } from "./api.js";
 import { bodyProblems } from "./body.js";
-import { lines } from "./lines-answer.js";
-import { operation } from "./operation-answer.js";
+import { ControlError, lines, operation, sendJson } from "./responses.js";
 import { matchPath, type Route, type RouteInput, routes } from "./routes.js";
 
 /** The longest request body, in bytes: room for a whole environment. */

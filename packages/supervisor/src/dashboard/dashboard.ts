@@ -2,7 +2,6 @@
 import type { FleetEvent, LogLine, OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { feedLines, feedStatus } from "./feed.js";
-import { Frames } from "./frames.js";
 import { type Effect, followed, initialModel, type Message, type Ownership } from "./model.js";
 import { openTerminal } from "./terminal.js";
 import { update } from "./update.js";
@@ -124,4 +123,38 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
     void options.ended?.then(() => leave({ by: "end" }));
     frames.request(true);
   });
+}
+
+/** Two frames a second are enough for numbers that change once a second. */
+const FRAME_MS = 500;
+/** Keys that repeat are drawn together. */
+const KEY_FRAME_MS = 30;
+
+class Frames {
+  private timer: NodeJS.Timeout | undefined;
+  private dueAt = Number.POSITIVE_INFINITY;
+  private drawnAt = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly draw: () => void) {}
+
+  /** Draws soon; `urgent` when somebody waits for it. */
+  request(urgent: boolean): void {
+    const now = performance.now();
+    const dueAt = Math.max(now, this.drawnAt + (urgent ? KEY_FRAME_MS : FRAME_MS));
+    if (dueAt >= this.dueAt) return;
+    clearTimeout(this.timer);
+    this.dueAt = dueAt;
+    this.timer = setTimeout(() => this.now(), dueAt - now);
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+    this.dueAt = Number.NEGATIVE_INFINITY;
+  }
+
+  private now(): void {
+    this.dueAt = Number.POSITIVE_INFINITY;
+    this.drawnAt = performance.now();
+    this.draw();
+  }
 }

@@ -1,11 +1,10 @@
-/** Lays the parts of the screen out: header, table, pane, last line. Pure: lines of styled text, never wider than the screen. */
-import { bottomLine } from "./bottom-line.js";
+/** Lays the parts of the screen out: header, table, pane, last line, help. Pure: lines of styled text, never wider than the screen. */
 import { headerOf } from "./header.js";
-import { helpLines } from "./help.js";
-import type { Model } from "./model.js";
+import { SORT_WORDS } from "./keys.js";
+import type { Model, Notice, Ownership } from "./model.js";
 import { paneLines, paneTitle } from "./pane.js";
 import { padLine, type Table, tableOf } from "./table.js";
-import { fitLine, type Line, segment } from "./text.js";
+import { clean, fitLine, type Line, type Style, segment, spread, widthOf } from "./text.js";
 
 /** The pane has at least so many lines, its title included, where the screen is high enough. */
 const LEAST_PANE = 5;
@@ -54,4 +53,94 @@ function scrolled(table: Table, model: Model, height: number, width: number): { 
 /** Exactly `height` lines. */
 function fill(lines: readonly Line[], height: number): Line[] {
   return Array.from({ length: height }, (_, at) => lines[at] ?? []);
+}
+
+function helpLines(ownership: Ownership, width: number): Line[] {
+  const quit = ownership === "started" ? "leave; asks whether the fleet is to be stopped" : "leave; the fleet runs on";
+  const interrupt = ownership === "started" ? "stop the fleet and leave; twice: at once" : "leave; the fleet runs on";
+  const keys: [string, string][] = [
+    ["↑ ↓  j k", "select; PgUp PgDn g G for more"],
+    ["+ −", "one instance more or fewer in the selected pool"],
+    ["r", "reload: config, env files and code afresh, one after the other"],
+    ["R", "restart the selected instance, pool or balancer"],
+    ["l", "log of what is selected, or the events"],
+    ["s", "sort by name, requests, memory, CPU, p99, restarts"],
+    ["/", "show only names or states that have this; Esc shows all"],
+    ["q", quit],
+    ["Ctrl-C", interrupt],
+    ["Ctrl-L", "draw the screen anew"],
+  ];
+  const words: [string, string][] = [
+    ["FLIGHT", "requests begun and not yet answered"],
+    ["P50 P99", "milliseconds that half and 99 % of the answers took, last 10 s"],
+    ["5xx", "answers of the balancers with a status of 500 and more"],
+    ["DEFERRED", "jobs put off that have not ended, and the age of the oldest"],
+    ["RSS PSS", "memory; PSS counts a shared page once"],
+  ];
+  return [
+    [],
+    ...keys.map(([key, meaning]) => [segment(`  ${key.padEnd(10)}`, "accent"), segment(meaning)]),
+    [],
+    ...words.map(([word, meaning]) => [segment(`  ${word.padEnd(10)}`, "bold"), segment(meaning)]),
+  ].map((line) => fitLine(line, width));
+}
+
+const TONE: Record<Notice["tone"], { style: Style; mark: string }> = {
+  info: { style: "plain", mark: "·" },
+  good: { style: "good", mark: "✓" },
+  bad: { style: "bad", mark: "✗" },
+};
+
+const HINTS = ["? help", "+ − scale", "r reload", "R restart", "l log", "s sort", "/ filter", "q quit"];
+
+function bottomLine(model: Model, width: number): Line {
+  return fitLine(contents(model, width), width);
+}
+
+function contents(model: Model, width: number): Line {
+  const { mode, notice, ownership } = model;
+  switch (mode.kind) {
+    case "quit": {
+      const name = clean(model.status?.name ?? "the fleet");
+      const long = ` Stop ${name}?  y stop it and wait   n leave it running   Esc go back `;
+      return [segment(widthOf(long) <= width ? long : " Stop? y / n / Esc ", "alarm")];
+    }
+    case "stopping": {
+      const long = " stopping: what is in flight is finished · Ctrl-C again ends it at once ";
+      return [segment(widthOf(long) <= width ? long : " stopping … ", "alarm")];
+    }
+    case "filter":
+      return [segment(" /", "accent"), segment(model.filter), segment("█", "accent"), segment("  Enter Esc", "dim")];
+    case "help":
+      return [segment(" any key goes back", "dim")];
+    case "normal": {
+      // What did not work stays to be seen until it does.
+      const failure = model.status?.watch?.failure ?? null;
+      const shown = notice ?? (failure === null ? null : { text: failure, tone: "bad" as const });
+      if (shown !== null) {
+        const { style, mark } = TONE[shown.tone];
+        const told = [segment(` ${mark} ${clean(shown.text)}`, style)];
+        return spread(told, [segment(hints(ownership, width), "dim")], width);
+      }
+      return [...stateOf(model), segment(` ${hints(ownership, width)}`, "dim")];
+    }
+    default:
+      return mode satisfies never;
+  }
+}
+
+/** How the rows are chosen, where that is not the default. */
+function stateOf({ filter, sort }: Model): Line {
+  const parts = [filter === "" ? "" : `/${filter}`, sort === "name" ? "" : `by ${SORT_WORDS[sort]}`];
+  const text = parts.filter(Boolean).join(" ");
+  return text === "" ? [] : [segment(` ${text} `, "accent")];
+}
+
+function hints(ownership: Model["ownership"], width: number): string {
+  const shown = ownership === "started" ? [...HINTS, "Ctrl-C stop"] : [...HINTS];
+  const fits = () => widthOf(shown.join("  ")) < width;
+  if (ownership === "started" && !fits()) shown.pop();
+  // How to get help and how to leave are told as long as there is room.
+  while (shown.length > 2 && !fits()) shown.splice(-2, 1);
+  return shown.join("  ");
 }

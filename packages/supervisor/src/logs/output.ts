@@ -1,7 +1,7 @@
 /** What a child writes: a file that the child appends to and that we read line by line, giving back what is read. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, unlinkSync } from "node:fs";
-import { FATAL_LINE } from "../processes/python-stack.js";
 import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
+import { FATAL_LINE } from "./python-stack.js";
 import { canRelease, releaseRead } from "./release-read.js";
 
 const LAST_LINES = 20;

@@ -7,11 +7,11 @@ import type { FleetConfig, PoolConfig, ProcessPolicy } from "../core/model.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import { BALANCER_POOL } from "../processes/live-process.js";
+import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
 import { generationsInUse } from "./fleet-questions.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
-import type { PoolConfigs } from "./pool-configs.js";
 import type { Rollouts } from "./rollouts.js";
 
 export type ConfigLoader = () => Promise<

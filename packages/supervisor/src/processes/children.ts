@@ -22,12 +22,12 @@ import type { Reach } from "../core/snapshot.js";
 import { exitReason, NOT_READY, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { OutputFile, type OutputSink } from "../logs/output.js";
+import { whereInPython } from "../logs/python-stack.js";
 import type { StatsBook } from "../stats/stats.js";
 import { Exposure } from "./exposure.js";
 import { Leftovers } from "./leftover-processes.js";
 import { BALANCER_POOL, type Ending, type LiveProcess } from "./live-process.js";
 import { signalGroup, spawnDetached } from "./processes.js";
-import { whereInPython } from "./python-stack.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import { Templates, type TemplatesOptions } from "./templates.js";
 

@@ -8,7 +8,6 @@ import {
   report,
 } from "../core/fleet.js";
 import type { Report, SlotPolicy } from "../core/process.js";
-import { within } from "./wait.js";
 
 export class FleetRunner {
   private present: Fleet = EMPTY_FLEET;
@@ -74,5 +73,18 @@ export class FleetRunner {
     } finally {
       unwatch();
     }
+  }
+}
+
+/** Resolves with what `promise` brings, or with `undefined` when `timeoutMs` pass before that. */
+async function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), timeoutMs);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { ExitStatus } from "../core/model.js";
-import { spawnProblem } from "../runtime/spawn-problem.js";
+import { spawnProblem } from "../runtime/runtime-command.js";
 
 export interface SpawnOptions {
   command: string;

@@ -1,22 +1,28 @@
 /** The one place where the command line and the environment of a child are put together. */
+
+import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import {
   BUN_LATE_FTL,
   BUN_ONE_READER,
   type ChildSpec,
+  type CommandSpec,
   type InstanceLimits,
   LINK_ENVIRONMENT,
+  type SocketAddress,
   SPAWN_MARK,
   type TcpAddress,
 } from "@paceline/wire";
+
 import type { FleetEffect } from "../core/fleet.js";
-import type { ProcessPolicy, RuntimeName } from "../core/model.js";
+import type { HealthConfig, PoolConfig, ProcessPolicy, RuntimeName } from "../core/model.js";
+import { fillPlaceholders } from "../core/placeholders.js";
 import { PacelineError } from "../errors.js";
-import type { Generation, PoolConfigs } from "../operations/pool-configs.js";
-import type { RunDirPaths } from "../run-dir/run-dir-paths.js";
+import { fleetTag, type RunDirPaths } from "../run-dir/run-dir-paths.js";
+
 import { inheritable, runtimeCommand } from "../runtime/runtime-command.js";
-import { newTag, planCommand } from "./command-plan.js";
 import { BALANCER_POOL } from "./live-process.js";
+import type { Generation, PoolConfigs } from "./pool-configs.js";
 
 export interface SpawnPlan {
   command: string;
@@ -231,5 +237,66 @@ export function defaultEntries(): SpawnSettings["entries"] {
     server: path("@paceline/server/bin"),
     shim: path("@paceline/server/command"),
     balancer: path("@paceline/balancer/bin"),
+  };
+}
+
+/** The part of a CommandSpec that the kind `command` made, its placeholders not yet filled. */
+type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs" | keyof HealthConfig> & {
+  isOnSocket: boolean;
+  hasPort: boolean;
+};
+
+interface CommandPlan {
+  spec: CommandSpec;
+  /** The value of SPAWN_MARK. */
+  mark: string;
+  /** What the shim has of it. */
+  environment: Record<string, string>;
+}
+
+const HOST = "127.0.0.1";
+/** They would change the shim, which runs on Node or Bun itself; it hands them on. */
+const OF_A_RUNTIME = /^(NODE|BUN)_/;
+
+/** A value of SPAWN_MARK, unique to a spawn. */
+function newTag(id: string, { linkSocket }: Pick<RunDirPaths, "linkSocket">): string {
+  return `${fleetTag(linkSocket)}${id.replace("#", "-")}-${randomBytes(12).toString("hex")}`;
+}
+
+/** @param environment what the command is to have, without what its `env` says with placeholders in it. */
+function planCommand(
+  { runs, policy, health, cwd }: PoolConfig,
+  { id, name, socket }: { id: string; name: string; socket: string },
+  environment: Record<string, string>,
+  { takePort, runtimes, runDir }: { takePort(): number; runtimes: { bun?: string }; runDir: RunDirPaths },
+): CommandPlan {
+  const { isOnSocket, hasPort, args, env, ...rest } = runs.command as CommandSource;
+  const port = hasPort ? takePort() : undefined;
+  const values = { socket, name, host: HOST, bun: runtimes.bun, ...(port !== undefined && { port: String(port) }) };
+  const fill = (text: string) => fillPlaceholders(text, values);
+  const address: SocketAddress = isOnSocket || port === undefined ? socket : { host: HOST, port };
+  const filled = Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)]));
+  const forRuntimes = Object.entries(environment).filter(([key]) => OF_A_RUNTIME.test(key));
+  const others = Object.entries(environment).filter(([key]) => !OF_A_RUNTIME.test(key));
+  const mark = newTag(id, runDir);
+  const { termTimeoutMs, readyTimeoutMs } = policy;
+  return {
+    mark,
+    environment: Object.fromEntries(others),
+    spec: {
+      ...rest,
+      ...health,
+      args: args.map(fill),
+      env: {
+        ...Object.fromEntries(forRuntimes),
+        // A program may have a PORT or HOST of its own in `env`. HOSTNAME is what servers of Next.js and others listen on.
+        ...(port !== undefined && { PORT: String(port), HOST, HOSTNAME: HOST }),
+        ...filled,
+      },
+      cwd,
+      address,
+      termTimeoutMs,
+      readyTimeoutMs,
+    },
   };
 }

@@ -1,10 +1,11 @@
-/** The processes of a fleet whose supervisor was killed: which they are, and how they are ended from outside. */
-import { readFileSync } from "node:fs";
-import { LINK_ENVIRONMENT, SPAWN_MARK } from "@paceline/wire";
+/** The processes of a fleet whose supervisor was killed: which they are, what is said of them, and how they are ended from outside. */
+import { readFileSync, statSync } from "node:fs";
+import { LINK_ENVIRONMENT, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
 import { attempt, endAll, endStrays, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
-import { fleetTag } from "./fleet-tag.js";
 import { identify, isRunning, type ProcessIdentity } from "./process-identity.js";
+import type { FleetRecord } from "./record.js";
+import { fleetTag } from "./run-dir-paths.js";
 
 export interface Orphan {
   /** It leads a session and a process group. */
@@ -110,4 +111,27 @@ function signal(orphan: Orphan, name: "SIGTERM" | "SIGKILL"): void {
   if (!isThere(orphan)) return;
   // The shim hands SIGTERM on to its command; a program in its group would get it twice.
   attempt(() => process.kill(name === "SIGTERM" ? orphan.pid : -orphan.pid, name));
+}
+
+export function describeOrphans(record: FleetRecord | undefined, linkSocket: string, count: number): string {
+  const remedy = "`paceline stop` ends them now; `paceline start --replace` ends them and starts anew";
+  return `${describeLoss(record, linkSocket, count)}\n${remedy}`;
+}
+
+/** The same in one line, without what can be done about it. */
+export function describeLoss(record: FleetRecord | undefined, linkSocket: string, count: number): string {
+  const lostAt = statSync(lostMarkPath(linkSocket), { throwIfNoEntry: false })?.mtimeMs;
+  const who = record === undefined ? "the supervisor" : `the supervisor of ${record.name} (pid ${record.pid})`;
+  const since = lostAt === undefined ? "" : ` at ${clock(lostAt)}`;
+  const processes = count === 1 ? "1 process of it serves" : `${count} processes of it serve`;
+  const until =
+    lostAt === undefined || record === undefined
+      ? "for the rest of orphanGraceMs"
+      : `until ${clock(lostAt + record.orphanGraceMs)}, then drain and exit`;
+  return `${who} was killed${since}; ${processes} on ${until}`;
+}
+
+/** `14:03:22`, local time. */
+function clock(at: number): string {
+  return new Date(at).toTimeString().slice(0, 8);
 }

@@ -1,8 +1,8 @@
 /** Where a fleet's run directory lies: outside every release, and the same each time. */
 import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { type FleetIdentity, runDirName } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
-import { type FleetIdentity, runDirName } from "./identity.js";
 import { makeStateFolder } from "./registry.js";
 import { HOW_TO_NAME } from "./trust.js";
 import { homeOf } from "./users.js";

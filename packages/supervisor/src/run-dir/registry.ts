@@ -1,8 +1,8 @@
 /** All run directories of one user: they lie in the state folder, or a link there leads to them. */
 import { chmodSync, existsSync, lstatSync, readdirSync, readlinkSync, rmSync, symlinkSync, unlinkSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { type FleetIdentity, runDirName } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
-import { type FleetIdentity, runDirName } from "./identity.js";
 import { lockHolder } from "./lock.js";
 import { readRecord } from "./record.js";
 import { distrust, HOW_TO_NAME, makeFolder, NOT_WRITABLE } from "./trust.js";

@@ -1,4 +1,5 @@
-/** Where one supervisor keeps its files, as the shell needs to know it. */
+/** Where one supervisor keeps its files, and how the spawn tags of its fleet begin. */
+import { createHash } from "node:crypto";
 
 /** The paths inside a run directory; the directory exists, is 0700 and is held by this supervisor alone. */
 export interface RunDirPaths {
@@ -14,4 +15,8 @@ export interface RunDirPaths {
   outputPath(processId: string): string;
   /** The folder for what the apps of one generation of a pool can do without; it need not exist. */
   cachePath(pool: string, generation: number): string;
+}
+
+export function fleetTag(linkSocket: string): string {
+  return `${createHash("sha256").update(linkSocket).digest("hex").slice(0, 16)}-`;
 }

@@ -3,13 +3,12 @@ import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync
 import { basename, dirname, join } from "node:path";
 import { lostMarkPath } from "@paceline/wire";
 import { removeStaleSocket, socketFileAt } from "@paceline/wire/socket-file";
+import { fitsSocketAddress } from "../config/listen-address.js";
 import { PacelineError } from "../errors.js";
 import { takeLock } from "./lock.js";
-import { describeOrphans } from "./orphaned.js";
-import { endLeftovers, endOrphans, findOrphans } from "./orphans.js";
+import { describeOrphans, endLeftovers, endOrphans, findOrphans } from "./orphans.js";
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
 import type { RunDirPaths } from "./run-dir-paths.js";
-import { fitsSocketAddress } from "./socket-path.js";
 import { distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 import { writeDraft } from "./write-file.js";
 

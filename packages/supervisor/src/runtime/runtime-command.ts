@@ -1,4 +1,6 @@
-/** The one place that builds the command line of a Bun or a Node that we start; the launcher, bin/paceline, has the same in sh. */
+/** The one place that builds the command line of a Bun or a Node that we start (bin/paceline has the same in sh), and says why it could not be started. */
+
+import { statSync } from "node:fs";
 import type { RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 
@@ -73,4 +75,10 @@ const OF_THE_CALLER_ALONE = [
 /** The environment of the caller, as children get it. */
 export function inheritable(environment: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !OF_THE_CALLER_ALONE.includes(name)));
+}
+
+export function spawnProblem(error: Error, command: string, cwd: string): string {
+  if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory()) return `its working directory is gone: ${cwd}`;
+  const isGone = command.startsWith("/") && statSync(command, { throwIfNoEntry: false }) === undefined;
+  return isGone ? `its program is gone: ${command}` : error.message;
 }

@@ -1,14 +1,15 @@
 /** The sockets the fleet listens on: bound here, once, and never listened on here; the balancers inherit them. */
-
 import { lookup } from "node:dns/promises";
-import { chmodSync, lchownSync, linkSync, lstatSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, lchownSync, linkSync, lstatSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { isIP } from "node:net";
 import { getSystemErrorMap } from "node:util";
+import { listeningSockets } from "@paceline/wire/proc";
 import { removeStaleSocket } from "@paceline/wire/socket-file";
+import { processesWith, socketsBoundTo } from "@paceline/wire/unix-sockets";
 import { formatListenAddress, isIpv6Only } from "../config/listen-address.js";
+import { visible } from "../control-characters.js";
 import type { ListenAddress, UnixAddress } from "../core/model.js";
 import { PacelineError } from "../errors.js";
-import { tcpPortHolder, unixSocketHolder } from "./port-holder.js";
 
 const OWNER_ONLY = 0o600;
 
@@ -181,4 +182,43 @@ function bindError(errno: number, text: string, holder: () => string | undefined
 function inUse(text: string, holder: string | undefined): PacelineError {
   const by = holder === undefined ? "another process" : holder;
   return new PacelineError("EADDRINUSE", `cannot listen on ${text}: it is held by ${by}`);
+}
+
+const MAX_COMMAND = 120;
+
+/** Such as `pid 4711 (nginx: master process)`; undefined when it cannot be told, as for a process of another user. */
+function tcpPortHolder(port: number): string | undefined {
+  const inodes = new Set<string>();
+  for (const socket of listeningSockets()) if (socket.port === port) inodes.add(socket.inode);
+  return holder(inodes);
+}
+
+/** The same for the path of a unix socket. */
+function unixSocketHolder(path: string): string | undefined {
+  return holder(socketsBoundTo(path));
+}
+
+function holder(inodes: ReadonlySet<string>): string | undefined {
+  for (const pid of processesWith(inodes)) return `pid ${pid} (${commandLine(pid)})`;
+  return undefined;
+}
+
+/** In one line, whatever the process calls itself. */
+function commandLine(pid: number): string {
+  const line = attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "";
+  const words = line.replaceAll("\0", " ").trim();
+  const text = visible(words.slice(0, MAX_COMMAND + 1))
+    .replaceAll("\n", "\\n")
+    .replaceAll("\t", "\\t");
+  if (text === "") return "unknown command";
+  return text.length > MAX_COMMAND ? `${text.slice(0, MAX_COMMAND)}…` : text;
+}
+
+/** A process may end, or belong to someone else, while we look at it; either way it has nothing to tell. */
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }

@@ -1,8 +1,7 @@
 /** The kind `app`: a module of the user's. */
 import { text, word } from "../fields.js";
 import { resolveApp, resolveFile } from "../paths.js";
-import { args } from "./args.js";
-import { poolKind } from "./kind.js";
+import { args, poolKind } from "./kind.js";
 
 export const app = poolKind({
   name: "app",

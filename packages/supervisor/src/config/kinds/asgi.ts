@@ -1,10 +1,7 @@
 /** The kind `asgi`: asynchronous apps of Python (FastAPI, Starlette, Quart, Django), in the user's own uvicorn or hypercorn. */
 import { text, valueTable, word } from "../fields.js";
-import { poolKind } from "./kind.js";
-import { maxInFlight } from "./max-in-flight.js";
-import { launchPython, python } from "./python.js";
-import { readPythonApp } from "./python-app.js";
-import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
+import { maxInFlight, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./kind.js";
+import { launchPython, python, readPythonApp } from "./python.js";
 
 /** Of uvicorn and of hypercorn: where and how often it serves, which is the pool's, and who is believed, which is the balancer's. */
 const NOT_OPTIONS = new Set([

@@ -3,11 +3,9 @@ import { constants } from "node:os";
 import { basename } from "node:path";
 import { PLACEHOLDERS, placeholdersIn } from "../../core/placeholders.js";
 import { commandWords, text } from "../fields.js";
-import { findProgram } from "../programs.js";
+import { findProgram } from "../paths.js";
 import { suggest } from "../suggest.js";
-import { type KindContext, poolKind } from "./kind.js";
-import { maxInFlight } from "./max-in-flight.js";
-import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
+import { type KindContext, maxInFlight, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./kind.js";
 
 const DEFAULT_STOP_SIGNAL = "SIGTERM";
 

@@ -1,10 +1,8 @@
 /** The kind `fapws`: a start script of FAPWS, which registers its callbacks itself. */
 import { text } from "../fields.js";
 import { resolveFile } from "../paths.js";
-import { args } from "./args.js";
-import { poolKind } from "./kind.js";
+import { args, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./kind.js";
 import { launchPython, PYTHON_MAX_IN_FLIGHT, preload, python } from "./python.js";
-import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
 
 export const fapws = poolKind({
   name: "fapws",

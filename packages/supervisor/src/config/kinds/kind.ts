@@ -1,7 +1,8 @@
-/** What a kind of pool is: its keys, what it makes of them, and what its instances are started with. */
+/** What a kind of pool is: its keys, what it makes of them, and what its instances are started with; and the keys that several kinds share. */
 import type { z } from "zod";
 import type { Launch, RelayTraits, RuntimeName } from "../../core/model.js";
 import type { Runtimes } from "../../runtime/runtimes.js";
+import { count, milliseconds, texts } from "../fields.js";
 
 export type Fields = Record<string, z.ZodType>;
 
@@ -59,3 +60,22 @@ export interface PoolKind<F extends Fields> {
 export function poolKind<F extends Fields>(kind: PoolKind<F>): PoolKind<F> {
   return kind;
 }
+
+export const args = texts(
+  "Arguments for an `app` or a `fapws` script. `process.argv` is the runtime, the app's path, and these; `sys.argv` is the script's path and these. Default: none.",
+);
+
+export const maxInFlight = count(
+  1024,
+  "How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; others wait in the request queue. If the program has few processes or threads, set it to their number.",
+  { max: 100_000 },
+);
+
+/** Unless the pool or the balancer's limits say otherwise. */
+export const REQUEST_TIMEOUT_MS = 60_000;
+
+export const requestTimeoutMs = milliseconds(
+  REQUEST_TIMEOUT_MS,
+  "In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may send no byte of a response that it owes. Then the client gets 504 (or sooner, by `balancer.limits.upstreamResponseTimeoutMs`), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.",
+  { min: 0 },
+);

@@ -1,9 +1,9 @@
-/** What the kinds of pools that run Python have in common: the interpreter, and how an instance is started on it. */
+/** What the kinds of pools that run Python have in common: the interpreter, how an instance is started on it, and how an app is named. */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Launch } from "../../core/model.js";
 import { flag, text } from "../fields.js";
-import { findProgram } from "../programs.js";
+import { findProgram, isPythonFile, resolveFile } from "../paths.js";
 import type { KindContext } from "./kind.js";
 
 const OLDEST = [3, 9] as const;
@@ -46,4 +46,23 @@ function problemWith(command: string, cwd: string): string | undefined {
   const [major, minor] = [Number(version[1]), Number(version[2])];
   if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return undefined;
   return `${command} is Python ${major}.${minor}; ${OLDEST.join(".")} or newer is needed`;
+}
+
+/** A module or a file, then the attribute, then the arguments of a call, which an instance checks. */
+const NAME = /^(.+?)(?::([^\W\d]\w*(?:\.[^\W\d]\w*)*(?:\(.*\))?))?$/su;
+const MODULE = /^[^\W\d]\w*(\.[^\W\d]\w*)*$/u;
+
+/** The name as an instance is to have it: with the absolute path of a file. Where it is wrong, that is reported at `path`. */
+export function readPythonApp(path: string[], name: string, example: string, context: KindContext): string {
+  const [, place = "", attribute] = NAME.exec(name) ?? [];
+  if (isPythonFile(place)) {
+    const file = resolveFile(place, context.baseDir);
+    if (file === undefined) context.report(path, `there is no such file: ${place}`);
+    return attribute === undefined ? `${file}` : `${file}:${attribute}`;
+  }
+  if (!MODULE.test(place)) {
+    const given = JSON.stringify(name);
+    context.report(path, `must be a module or a file and its callable, such as "${example}", not ${given}`);
+  }
+  return name;
 }

@@ -1,10 +1,8 @@
 /** The kind `wsgi`: callables of Python's WSGI (PEP 3333), such as a Django project. */
 import { count, textOrTable } from "../fields.js";
-import type { KindContext } from "./kind.js";
-import { poolKind } from "./kind.js";
-import { launchPython, PYTHON_MAX_IN_FLIGHT, preload, python } from "./python.js";
-import { readPythonApp } from "./python-app.js";
-import { REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./request-timeout.js";
+import { type KindContext, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./kind.js";
+
+import { launchPython, PYTHON_MAX_IN_FLIGHT, preload, python, readPythonApp } from "./python.js";
 
 const EXAMPLE = "mysite.wsgi:application";
 

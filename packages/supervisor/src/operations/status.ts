@@ -11,17 +11,17 @@ import type {
   WatchStatus,
 } from "../control/api.js";
 import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
-import type { PoolConfigs } from "../operations/pool-configs.js";
-import type { Rollouts } from "../operations/rollouts.js";
 import type { Children } from "../processes/children.js";
 import { BALANCER_POOL, type LiveProcess } from "../processes/live-process.js";
 import type { LivenessWatch } from "../processes/liveness-watch.js";
+import type { PoolConfigs } from "../processes/pool-configs.js";
 import { shimKey } from "../processes/process-groups.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import type { Template } from "../processes/templates.js";
-import type { PssSampler } from "./pss.js";
-import type { StatsBook } from "./stats.js";
-import type { UsageSampler } from "./usage.js";
+import type { PssSampler } from "../stats/pss.js";
+import type { StatsBook } from "../stats/stats.js";
+import type { UsageSampler } from "../stats/usage.js";
+import type { Rollouts } from "./rollouts.js";
 
 export interface StatusSources {
   version: string;

@@ -2,8 +2,8 @@
 import { createHash } from "node:crypto";
 import { statSync } from "node:fs";
 import { basename, dirname, normalize } from "node:path";
-import { type FleetSource, placeOf } from "../config/find.js";
 import { PacelineError } from "../errors.js";
+import { type FleetSource, placeOf } from "./find.js";
 
 export interface FleetIdentity {
   /** The absolute path of the config file (or of the app, folder or script without one), symbolic links not followed. */

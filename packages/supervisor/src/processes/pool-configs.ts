@@ -3,7 +3,7 @@ import type { BalancerLimits } from "@paceline/wire";
 import type { BalancerConfig, FleetConfig, PoolConfig, RecycleLimits } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
 import type { PoolRoutes } from "../core/snapshot.js";
-import { BALANCER_POOL } from "../processes/live-process.js";
+import { BALANCER_POOL } from "./live-process.js";
 
 /** What the processes of one generation are spawned from. */
 export interface Generation {

@@ -1,0 +1,156 @@
+/** The responses of the control socket: JSON documents, operations with their progress, and lines that go on. */
+import type { ServerResponse } from "node:http";
+import { PacelineError } from "../errors.js";
+import { type LogLine, lostText, type OperationErrorCode, type OperationResult, type ProgressListener } from "./api.js";
+
+/** An error that the control socket answers with; its code is told to the client. */
+export class ControlError extends PacelineError {
+  readonly status: number;
+
+  constructor(status: number, code: string, message: string) {
+    super(code, message);
+    this.status = status;
+  }
+}
+
+/** The HTTP status for an operation that failed before it had told any progress. */
+export const STATUS_OF: Record<OperationErrorCode, number> = {
+  invalid: 400,
+  config: 422,
+  busy: 409,
+  failed: 500,
+  timeout: 504,
+};
+
+export function sendJson(response: ServerResponse, status: number, value: object): void {
+  const body = `${JSON.stringify(value)}\n`;
+  response.writeHead(status, { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(body) });
+  response.end(body);
+}
+
+/** Progress beyond this many unread bytes is left out; the result is not. */
+const MAX_PROGRESS_BYTES = 1 << 20;
+
+/**
+ * Runs `run` and answers in lines of JSON: `{"progress": "…"}` as it goes on and `{"result": {…}}` at its end. What
+ * fails before any progress is an error document with a status of its own. With `timeoutMs` in the query the answer comes
+ * by then, while the operation goes on.
+ */
+export async function operation(
+  response: ServerResponse,
+  query: URLSearchParams,
+  run: (onProgress: ProgressListener) => Promise<OperationResult>,
+): Promise<void> {
+  let answered = false;
+  const begin = () => {
+    if (!response.headersSent) response.writeHead(200, { "Content-Type": "application/x-ndjson" });
+  };
+  const running = run((message) => {
+    if (answered || response.destroyed || response.writableLength > MAX_PROGRESS_BYTES) return;
+    begin();
+    response.write(`${JSON.stringify({ progress: message })}\n`);
+  });
+  const foreseen = running.catch((error: unknown): OperationResult => {
+    if (error instanceof ControlError || !response.headersSent) throw error;
+    return { ok: false, code: "failed", message: error instanceof Error ? error.message : String(error) };
+  });
+  const result = await withDeadline(foreseen, Number(query.get("timeoutMs") ?? 0));
+  answered = true;
+  if (response.destroyed) return;
+  if (!result.ok && !response.headersSent) {
+    const { code, message, lastLines } = result;
+    return sendJson(response, STATUS_OF[code], { error: { code, message, ...(lastLines ? { lastLines } : {}) } });
+  }
+  begin();
+  response.end(`${JSON.stringify({ result })}\n`);
+}
+
+/** `running`, or a timeout after `timeoutMs` milliseconds; 0 waits for as long as it takes. */
+async function withDeadline(running: Promise<OperationResult>, timeoutMs: number): Promise<OperationResult> {
+  if (timeoutMs === 0) return running;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<OperationResult>((resolve) => {
+    const message = `the deadline of ${timeoutMs / 1000} s passed; the operation goes on`;
+    timer = setTimeout(() => resolve({ ok: false, code: "timeout", message }), timeoutMs);
+  });
+  try {
+    return await Promise.race([running, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A follower that leaves more unread gets no further lines until it has read these, in bytes. */
+const MAX_LINES_BYTES = 16 << 20;
+/** What went unread is counted for each name; beyond so many names, for all others together. */
+const MAX_NAMES = 1_000;
+
+/** Calls `onLines` for further lines, with those that come together, until the function it returns is called. */
+export type Subscribe = (onLines: (lines: readonly object[]) => void) => () => void;
+
+export interface LineSource {
+  recent: object[];
+  subscribe: Subscribe;
+}
+
+/** `onServerClose` takes what ends the stream and returns what forgets it. */
+export function lines(
+  response: ServerResponse,
+  query: URLSearchParams,
+  source: LineSource,
+  onServerClose: (end: () => void) => () => void,
+): void {
+  const most = query.get("lines");
+  const recent =
+    most === null
+      ? source.recent
+      : source.recent.slice(source.recent.length - Math.min(Number(most), source.recent.length));
+  response.writeHead(200, { "Content-Type": "application/x-ndjson" });
+  response.write(textOf(recent));
+  if (query.get("follow") !== "1") return void response.end();
+  response.flushHeaders();
+
+  const lost = new Map<string, number>();
+  const send = (text: string) => {
+    if (text === "" && lost.size === 0) return;
+    response.write(lostLines(lost) + text);
+    lost.clear();
+  };
+  const release = [
+    source.subscribe((some) => {
+      if (response.writableLength <= MAX_LINES_BYTES) return send(textOf(some));
+      for (const line of some) countLost(lost, line);
+    }),
+    onServerClose(() => {
+      finish();
+      send("");
+      response.end();
+    }),
+  ];
+  const finish = () => {
+    for (const each of release.splice(0)) each();
+  };
+  // It has read all: it hears what it missed though nothing new may come.
+  response.on("drain", () => send(""));
+  response.on("close", finish);
+}
+
+function textOf(lines: readonly object[]): string {
+  let text = "";
+  for (const line of lines) text += `${JSON.stringify(line)}\n`;
+  return text;
+}
+
+function countLost(lost: Map<string, number>, line: object): void {
+  const { name, subject = "", lost: already } = line as Partial<LogLine>;
+  const of = name ?? subject;
+  const key = lost.has(of) || lost.size < MAX_NAMES ? of : "paceline";
+  lost.set(key, (lost.get(key) ?? 0) + (already ?? 1));
+}
+
+function lostLines(lost: ReadonlyMap<string, number>): string {
+  const at = Date.now();
+  return textOf([...lost].map(([name, count]) => ({ sequence: 0, at, name, text: lostText(count, WHY), lost: count })));
+}
+
+const WHY = "this reader is slower than they come";

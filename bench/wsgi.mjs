@@ -59,16 +59,16 @@ const LIMITS = { ...INSTANCE_LIMITS, maxBodyBytes: 1 << 20, maxConnections: 1000
 
 /** Our instance by itself, with just enough of a supervisor to have it serve. */
 async function instance(directory) {
-  const link = path.join(directory, "link.sock");
+  const channel = path.join(directory, "channel.sock");
   const socket = path.join(directory, "app.sock");
   const supervisor = net.createServer((connection) => {
     connection.on("error", () => connection.destroy());
     connection.on("data", (bytes) => bytes.includes('"hello"') && connection.write('{"type":"welcome"}\n'));
   });
-  await once(supervisor.listen(link), "listening");
+  await once(supervisor.listen(channel), "listening");
   const spec = { wsgi: "hello_wsgi:application", orphanGraceMs: 60_000, drainTimeoutMs: 1000, limits: LIMITS };
   const child = run(python, [ENTRY], APPS, {
-    PACELINE_LINK: link,
+    PACELINE_CHANNEL: channel,
     PACELINE_TOKEN: "bench",
     PACELINE_ATTEMPT: "1",
     PACELINE_SPEC: JSON.stringify(spec),

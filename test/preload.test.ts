@@ -131,7 +131,7 @@ test("with and without preload and threads an app meets the same server; each in
       expect(one.at_load.PACELINE_TOKEN).toBeNull();
       const { PACELINE_POOL, PACELINE_INSTANCE, PACELINE_INDEX, ...rest } = one.environment;
       expect(PACELINE_INSTANCE).toBe(`${PACELINE_POOL}.${PACELINE_INDEX}`);
-      for (const name of ["PACELINE_TOKEN", "PACELINE_LINK", "PACELINE_SPEC"]) expect(rest).not.toHaveProperty(name);
+      for (const name of ["PACELINE_TOKEN", "PACELINE_CHANNEL", "PACELINE_SPEC"]) expect(rest).not.toHaveProperty(name);
       // Timers count from the fork.
       expect(one.counts_anew).toBe(isForked);
     }

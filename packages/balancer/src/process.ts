@@ -1,5 +1,5 @@
-/** The balancer as a process: follows the supervisor over the link, reports, drains, and exits. */
-import { type ChildIdentity, heapBytes, LinkClient, type Measured, Reporter, type Snapshot } from "@paceline/wire";
+/** The balancer as a process: follows the supervisor over the control channel, reports, drains, and exits. */
+import { ChannelClient, type ChildIdentity, heapBytes, type Measured, Reporter, type Snapshot } from "@paceline/wire";
 import { Balancer } from "./balancer.js";
 import type { Transport } from "./transport/transport.js";
 
@@ -12,7 +12,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class BalancerProcess {
   private balancer: Balancer | undefined;
-  private readonly link: LinkClient;
+  private readonly channel: ChannelClient;
   private reporter: Reporter | undefined;
   private isReportDue = false;
   private isExiting = false;
@@ -21,7 +21,7 @@ export class BalancerProcess {
     private readonly identity: ChildIdentity,
     private readonly transport: Transport,
   ) {
-    this.link = new LinkClient({
+    this.channel = new ChannelClient({
       identity,
       role: "balancer",
       helloState: () => ({
@@ -41,7 +41,7 @@ export class BalancerProcess {
     // Ctrl-C in a terminal is for the supervisor, which then drains its children.
     process.on("SIGINT", () => {});
     process.on("SIGTERM", () => this.drain(this.identity.spec.drainTimeoutMs));
-    this.link.start();
+    this.channel.start();
   }
 
   private follow(snapshot: Snapshot): void {
@@ -61,9 +61,9 @@ export class BalancerProcess {
       onChanged: () => this.sayApplied(),
       onDrained: () => void this.exit(),
       onOverdue: () => this.reportSoon(),
-      onPoison: (found) => void this.link.send({ type: "poison", ...found }),
+      onPoison: (found) => void this.channel.send({ type: "poison", ...found }),
       onProblem: log,
-      onNotice: (message) => void this.link.send({ type: "notice", message }),
+      onNotice: (message) => void this.channel.send({ type: "notice", message }),
     });
     balancer.apply(snapshot);
     try {
@@ -81,7 +81,7 @@ export class BalancerProcess {
     });
     this.reporter.start();
     this.sayApplied();
-    this.link.send({ type: "ready" });
+    this.channel.send({ type: "ready" });
   }
 
   /** Once for all that one pass over the deadlines has found, so that a process that is to be replaced is not kept until the next report. */
@@ -98,12 +98,12 @@ export class BalancerProcess {
     const { balancer } = this;
     if (balancer === undefined) return;
     const { version, leaving, isListening } = balancer;
-    this.link.send({ type: "applied", version, leaving, listening: isListening });
+    this.channel.send({ type: "applied", version, leaving, listening: isListening });
   }
 
   private report(balancer: Balancer, measured: Measured): boolean {
     const { counters } = balancer;
-    return this.link.send({
+    return this.channel.send({
       type: "stats",
       role: "balancer",
       connections: counters.connections,
@@ -141,7 +141,7 @@ export class BalancerProcess {
 
   private fail(message: string): void {
     log(message);
-    this.link.send({ type: "fault", message });
+    this.channel.send({ type: "fault", message });
     void this.exit(1);
   }
 
@@ -150,7 +150,7 @@ export class BalancerProcess {
     this.isExiting = true;
     this.reporter?.reportNow();
     this.balancer?.closeAccessLog();
-    await this.link.flush(LAST_WORDS_MS);
+    await this.channel.flush(LAST_WORDS_MS);
     process.exit(status);
   }
 }

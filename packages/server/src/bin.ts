@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The program of one server: an instance under a supervisor, or alone on a port. */
-import { BUN_ONE_READER, LinkError, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
+import { BUN_ONE_READER, ChannelError, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
 import { hintOnListening } from "./app/listening-hint.js";
 import { runSupervised } from "./process/supervised.js";
 import { ServerError } from "./shared/errors.js";
@@ -35,7 +35,7 @@ async function main(): Promise<void> {
 
 main().catch((error: unknown) => {
   if (error instanceof ServerError && ERRORS_OF_THE_APP.has(error.code)) printErrorOfTheApp(error);
-  else if (error instanceof ServerError || error instanceof LinkError) console.error(`paceline: ${error.message}`);
+  else if (error instanceof ServerError || error instanceof ChannelError) console.error(`paceline: ${error.message}`);
   else console.error(error);
   process.exit(error instanceof ServerError && MISTAKES.has(error.code) ? 2 : 1);
 });

@@ -102,7 +102,7 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     const go = join(supervisor.directory, "go");
     const blocked = instance.wire().send(`GET /blocks?${go} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
     await program.line(/^# blocks/);
-    // What it reported before that has been heard with this, which the link's thread answers by itself.
+    // What it reported before that has been heard with this, which the control channel's thread answers by itself.
     supervisor.say({ type: "probe", id: 6, path: "/", host: "a" });
     await supervisor.hears("probed");
     const before = supervisor.heard.length;

@@ -258,20 +258,20 @@ export async function startAlone(
   }
 }
 
-export type LinkMessage = Record<string, unknown> & { type: string };
+export type ChannelMessage = Record<string, unknown> & { type: string };
 
 /** A supervisor of one instance that does what the test says. */
 export class ScriptedSupervisor {
   readonly directory = mkdtempSync(join(tmpdir(), "paceline-server-"));
-  readonly link = join(this.directory, "link.sock");
+  readonly channel = join(this.directory, "channel.sock");
   readonly target = { path: join(this.directory, "web.1.sock") };
-  readonly heard: LinkMessage[] = [];
+  readonly heard: ChannelMessage[] = [];
   private sockets: Socket[] = [];
   private readonly server = createServer((socket) => {
     this.sockets.push(socket);
     socket.on("error", () => {});
     const lines = new LineFramer((line) => {
-      const message = JSON.parse(line) as LinkMessage;
+      const message = JSON.parse(line) as ChannelMessage;
       this.heard.push(message);
       if (message.type === "hello") this.say({ type: "welcome" });
     });
@@ -279,7 +279,7 @@ export class ScriptedSupervisor {
   });
 
   listen(): Promise<void> {
-    return new Promise((resolve) => this.server.listen(this.link, resolve));
+    return new Promise((resolve) => this.server.listen(this.channel, resolve));
   }
 
   spawn(runtime: RuntimeName, app = "behaviours.mjs", spec: object = {}, environment: NodeJS.ProcessEnv = {}): Program {
@@ -294,7 +294,7 @@ export class ScriptedSupervisor {
   ): Program {
     return new Program(runtime, [], {
       ...environment,
-      PACELINE_LINK: this.link,
+      PACELINE_CHANNEL: this.channel,
       PACELINE_TOKEN: "secret",
       PACELINE_ATTEMPT: "1",
       PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000, reportEveryMs: 100, ...spec }),
@@ -310,11 +310,13 @@ export class ScriptedSupervisor {
     this.sockets.at(-1)?.write(`${JSON.stringify(message)}\n`);
   }
 
-  hears(type: string, accepts: (message: LinkMessage) => boolean = () => true): Promise<LinkMessage> {
-    return eventually(`a ${type} on the link`, () => this.heard.find((it) => it.type === type && accepts(it)));
+  hears(type: string, accepts: (message: ChannelMessage) => boolean = () => true): Promise<ChannelMessage> {
+    return eventually(`a ${type} on the control channel`, () =>
+      this.heard.find((it) => it.type === type && accepts(it)),
+    );
   }
 
-  /** Ends the link, and listens no more. */
+  /** Ends the control channel, and listens no more. */
   vanish(): Promise<void> {
     return new Promise((resolve) => {
       this.server.close(() => resolve());

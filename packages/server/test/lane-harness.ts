@@ -4,8 +4,8 @@ import net, { type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { BALANCER_LIMITS, type BalancerLimits, LineFramer } from "@paceline/wire";
 import {
+  type ChannelMessage,
   eventually,
-  type LinkMessage,
   type Program,
   programOf,
   type RuntimeName,
@@ -42,7 +42,7 @@ interface BoundHandle {
 /** A balancer of one pool, which has the instance of a ScriptedSupervisor in it until it is told to leave it. */
 export class LaneBalancer {
   readonly target = { host: "127.0.0.1", port: 0 };
-  readonly heard: LinkMessage[] = [];
+  readonly heard: ChannelMessage[] = [];
   output = "";
   private version = 0;
   private child: ChildProcess | undefined;
@@ -58,7 +58,7 @@ export class LaneBalancer {
   constructor(private readonly instanceSocket: string) {}
 
   async start(runtime: RuntimeName, directory: string): Promise<void> {
-    const path = join(directory, "balancer-link.sock");
+    const path = join(directory, "balancer-channel.sock");
     await new Promise<void>((resolve) => this.link.listen(path, resolve));
     // Node's way to bind without listening, as the supervisor does it.
     const { _createServerHandle: bind } = net as unknown as {
@@ -70,7 +70,7 @@ export class LaneBalancer {
       stdio: ["ignore", "pipe", "pipe", this.bound.fd],
       env: {
         PATH: process.env.PATH,
-        PACELINE_LINK: path,
+        PACELINE_CHANNEL: path,
         PACELINE_TOKEN: "secret",
         PACELINE_ATTEMPT: "1",
         PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000, reportEveryMs: 100 }),
@@ -106,7 +106,7 @@ export class LaneBalancer {
     await this.hears("applied", (message) => message.version === version);
   }
 
-  hears(type: string, accepts: (message: LinkMessage) => boolean = () => true): Promise<LinkMessage> {
+  hears(type: string, accepts: (message: ChannelMessage) => boolean = () => true): Promise<ChannelMessage> {
     return eventually(`a ${type} of the balancer (${this.output})`, () =>
       this.heard.find((it) => it.type === type && accepts(it)),
     );

@@ -32,11 +32,11 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask(supervisor.target, "/text")).body).toBe("text");
     });
 
-    it("shows the app who it is, but none of the link's secrets", async () => {
+    it("shows the app who it is, but none of the control channel's secrets", async () => {
       await startReady();
       const environment = JSON.parse((await ask(supervisor.target, "/environment")).body);
       expect(environment).toMatchObject({ PACELINE_INSTANCE: "web.1", PACELINE_INDEX: "1", PACELINE_GENERATION: "1" });
-      for (const name of ["PACELINE_LINK", "PACELINE_TOKEN", "PACELINE_SPEC", "PACELINE_ATTEMPT"]) {
+      for (const name of ["PACELINE_CHANNEL", "PACELINE_TOKEN", "PACELINE_SPEC", "PACELINE_ATTEMPT"]) {
         expect(environment).not.toHaveProperty(name);
       }
     });

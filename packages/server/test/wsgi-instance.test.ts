@@ -6,12 +6,12 @@ import { bodyOf, PythonInstance } from "./python-instance.js";
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-test("says hello, listens with mode 0600, then says ready; shows the app none of the link's secrets", async (context) => {
+test("says hello, listens with mode 0600, then says ready; shows the app none of the control channel's secrets", async (context) => {
   const instance = await PythonInstance.start(context);
   const { supervisor } = instance;
   expect(supervisor.heard.map((message) => message.type).slice(0, 2)).toEqual(["hello", "ready"]);
   expect(supervisor.heard[0]).toMatchObject({
-    linkVersion: 1,
+    channelVersion: 1,
     role: "instance",
     name: "web.1",
     token: "secret",
@@ -22,7 +22,7 @@ test("says hello, listens with mode 0600, then says ready; shows the app none of
   expect(statSync(supervisor.target.path).mode & 0o777).toBe(0o600);
   const variables = bodyOf(await instance.get("/variables")).split("\n");
   expect(variables).toEqual(expect.arrayContaining(["PACELINE_INSTANCE", "PACELINE_INDEX", "PACELINE_GENERATION"]));
-  for (const name of ["PACELINE_LINK", "PACELINE_TOKEN", "PACELINE_SPEC", "PACELINE_ATTEMPT"]) {
+  for (const name of ["PACELINE_CHANNEL", "PACELINE_TOKEN", "PACELINE_SPEC", "PACELINE_ATTEMPT"]) {
     expect(variables).not.toContain(name);
   }
 });

@@ -2,7 +2,7 @@
 import { rm } from "node:fs";
 import { join } from "node:path";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
-import { LinkServer } from "./channel/channel-server.js";
+import { ChannelServer } from "./channel/channel-server.js";
 import type { LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import { addPool, type Fleet, findPool, isDown, resize } from "./core/fleet.js";
 import type { FleetConfig } from "./core/model.js";
@@ -116,7 +116,7 @@ class FleetSupervisor implements Supervisor {
   private readonly operations: Operations;
   private readonly recycling: Recycling;
   private readonly reloads: ReloadQueue;
-  private readonly link: LinkServer<LiveProcess | Template>;
+  private readonly link: ChannelServer<LiveProcess | Template>;
   private readonly outputs: OutputPoller;
   private readonly health: HealthWatch;
   private readonly liveness: LivenessWatch;
@@ -225,8 +225,8 @@ class FleetSupervisor implements Supervisor {
       limitsOf: (pool) => configs.recycleLimitsOf(pool),
       mayBegin: (pool) => !isStopping() && !isReloading(pool),
     });
-    this.link = new LinkServer<LiveProcess | Template>({
-      path: runDir.linkSocket,
+    this.link = new ChannelServer<LiveProcess | Template>({
+      path: runDir.channelSocket,
       findChild: (token) => children.findByToken(token) ?? children.templates.findByToken(token),
       objection: (child, hello) =>
         child.kind === "template" ? children.templates.objection(child, hello) : children.objection(child, hello),

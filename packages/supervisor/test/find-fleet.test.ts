@@ -151,7 +151,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     const lose = async () => {
       const { pid, runDir } = await start(folder, "paceline.json");
       kill(pid);
-      await expect.poll(() => existsSync(join(runDir, "link.sock.lost"))).toBe(true);
+      await expect.poll(() => existsSync(join(runDir, "channel.sock.lost"))).toBe(true);
       return pid;
     };
     let pid = await lose();
@@ -228,7 +228,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     };
     const sockets = {
       controlSocket: join(bait, "control.sock"),
-      linkSocket: join(bait, "link.sock"),
+      channelSocket: join(bait, "channel.sock"),
       orphanGraceMs: 1,
     };
     writeFileSync(join(bait, "fleet.json"), JSON.stringify({ ...record, ...sockets }));
@@ -372,7 +372,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     // A fleet is another's as long as a process of it has a socket there, with its supervisor or without.
     stranger.env.PACELINE_STATE_DIR = state;
     kill(pid);
-    await expect.poll(() => existsSync(join(runDir, "link.sock.lost"))).toBe(true);
+    await expect.poll(() => existsSync(join(runDir, "channel.sock.lost"))).toBe(true);
     expect(await stranger.paceline(folder, "status")).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/denied/),

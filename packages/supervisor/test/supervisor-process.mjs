@@ -9,7 +9,7 @@ const supervisor = createSupervisor({
   runDir: {
     path: directory,
     controlSocket: join(directory, "control.sock"),
-    linkSocket: join(directory, "link.sock"),
+    channelSocket: join(directory, "channel.sock"),
     socketPath: (id) => join(directory, `${id}.sock`),
     outputPath: (id) => join(directory, `${id}.out`),
     cachePath: (pool, generation) => join(directory, `${pool}-${generation}.cache`),

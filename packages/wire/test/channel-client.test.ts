@@ -1,4 +1,4 @@
-/** The link client against a scripted supervisor, in a process of each runtime. */
+/** The control channel client against a scripted supervisor, in a process of each runtime. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
@@ -40,7 +40,7 @@ for (const [runtime, program] of [
   ["node", process.execPath],
   ["bun", BUN],
 ] as const) {
-  describe(`LinkClient on ${runtime}`, () => {
+  describe(`ChannelClient on ${runtime}`, () => {
     let directory: string;
     let path: string;
     let server: Server | undefined;
@@ -51,8 +51,8 @@ for (const [runtime, program] of [
     let child: ChildProcess;
 
     beforeEach(async () => {
-      directory = mkdtempSync(join(tmpdir(), "paceline-link-"));
-      path = join(directory, "link.sock");
+      directory = mkdtempSync(join(tmpdir(), "paceline-channel-"));
+      path = join(directory, "channel.sock");
       sockets = [];
       heard = new Mailbox();
     });
@@ -91,7 +91,7 @@ for (const [runtime, program] of [
         stdio: ["pipe", "pipe", "inherit"],
         env: {
           ...process.env,
-          PACELINE_LINK: path,
+          PACELINE_CHANNEL: path,
           PACELINE_TOKEN: "secret",
           PACELINE_ATTEMPT: "7",
           PACELINE_SPEC: JSON.stringify({ orphanGraceMs, drainTimeoutMs: 1000 }),
@@ -115,7 +115,7 @@ for (const [runtime, program] of [
       startChild();
       expect(await heard.next()).toEqual({
         type: "hello",
-        linkVersion: 1,
+        channelVersion: 1,
         token: "secret",
         role: "instance",
         pool: "web",
@@ -189,7 +189,7 @@ for (const [runtime, program] of [
       expect(sockets.length).toBe(1);
     });
 
-    it("drops a link that speaks nonsense and tries again", async () => {
+    it("drops a control channel that speaks nonsense and tries again", async () => {
       await openServer();
       startChild();
       await heard.next();

@@ -98,7 +98,7 @@ export class BalancerProcess {
   ) {}
 
   private async start(runtime: Runtime): Promise<void> {
-    const linkPath = path.join(this.directory, "link.sock");
+    const linkPath = path.join(this.directory, "channel.sock");
     this.linkServer.listen(linkPath);
     this.linkServer.on("connection", (socket) => {
       this.link = socket;
@@ -117,7 +117,7 @@ export class BalancerProcess {
       stdio: ["ignore", "pipe", "pipe", this.listening.fd],
       env: {
         PATH: process.env.PATH,
-        PACELINE_LINK: linkPath,
+        PACELINE_CHANNEL: linkPath,
         PACELINE_TOKEN: "secret",
         PACELINE_ATTEMPT: "1",
         PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000, reportEveryMs: 100 }),

@@ -21,7 +21,7 @@ def load_asgi(spec):
 
 
 class AsgiInstance:
-    """What the instance's link has for a server, and the server for an instance."""
+    """What the instance's control channel has for a server, and the server for an instance."""
 
     def __init__(self, spec, instance, name, app):
         self._name = spec["app"]
@@ -82,7 +82,7 @@ class AsgiInstance:
     def on_listening(self):
         self._instance.listens()
 
-    # For the link's thread, by way of the instance.
+    # For the control channel's thread, by way of the instance.
 
     def wake(self):
         self._soon(self._look)

@@ -5,8 +5,8 @@ import os
 
 from .errors import InstanceError
 
-# As LINK_ENVIRONMENT of packages/wire/src/control/messages.ts; the last is for our processes on Bun alone.
-SECRET_NAMES = ("PACELINE_LINK", "PACELINE_TOKEN", "PACELINE_ATTEMPT", "PACELINE_SPEC")
+# As CHANNEL_ENVIRONMENT of packages/wire/src/control/messages.ts; the last is for our processes on Bun alone.
+SECRET_NAMES = ("PACELINE_CHANNEL", "PACELINE_TOKEN", "PACELINE_ATTEMPT", "PACELINE_SPEC")
 OTHER_NAMES = ("BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER",)
 BUN_LATE_FTL = ("BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", "1000000")
 
@@ -14,10 +14,10 @@ BUN_LATE_FTL = ("BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", "1000000")
 class Identity:
     """Who this process is and what it is to run."""
 
-    __slots__ = ("attempt", "generation", "limits", "link", "name", "pool", "socket", "spec", "token")
+    __slots__ = ("attempt", "channel", "generation", "limits", "name", "pool", "socket", "spec", "token")
 
     def __init__(self, environment):
-        self.link = environment["PACELINE_LINK"]
+        self.channel = environment["PACELINE_CHANNEL"]
         self.token = _text(environment, "PACELINE_TOKEN")
         self.attempt = _whole_number(environment, "PACELINE_ATTEMPT")
         self.generation = _whole_number(environment, "PACELINE_GENERATION")
@@ -38,7 +38,7 @@ def take_environment(environment=os.environ):
 
     Raises InstanceError when a variable is missing or cannot be understood.
     """
-    if not environment.get("PACELINE_LINK"):
+    if not environment.get("PACELINE_CHANNEL"):
         return None
     identity = Identity(environment)
     for name in SECRET_NAMES + OTHER_NAMES:

@@ -1,4 +1,4 @@
-"""One Python instance: on its socket, reporting over the link, leaving when it is told to."""
+"""One Python instance: on its socket, reporting over the control channel, leaving when it is told to."""
 
 import os
 import signal
@@ -6,9 +6,9 @@ import socket
 import sys
 
 from . import background, forks, leftovers
+from .channel import Channel
 from .counts import Counts, SharedCounts
 from .errors import InstanceError
-from .link import Link
 
 BACKLOG = 1024
 
@@ -28,7 +28,7 @@ class Instance:
         self.is_leaving = False
         self.is_released = False
         self._server = None
-        self._link = Link(identity, self.counts, self)
+        self._channel = Channel(identity, self.counts, self)
 
     @staticmethod
     def make(identity):
@@ -41,11 +41,11 @@ class Instance:
         signal.signal(signal.SIGINT, forks.ignore_signal)
 
         def on_leave(_signal, _frame):
-            instance._link.ask("leave")
+            instance._channel.ask("leave")
 
         signal.signal(signal.SIGTERM, on_leave)
         forks.watch(on_leave, instance._close_sockets)
-        instance._link.start()
+        instance._channel.start()
         return instance
 
     def serve(self, application):
@@ -71,20 +71,20 @@ class Instance:
     # For a server of another kind, with an event loop, which serves in the place of `serve`.
 
     def begin(self, server):
-        """It has `wake()`, `cut()` and `close_sockets()`, for the link's thread."""
+        """It has `wake()`, `cut()` and `close_sockets()`, for the control channel's thread."""
         self._server = server
 
     def turns_with(self, call_soon):
         """Signs of life come from the event loop whose `call_soon_threadsafe` this is."""
-        self._link.turns_with(call_soon)
+        self._channel.turns_with(call_soon)
 
     def listens(self):
         self.is_listening = True
-        self._link.ask("ready")
+        self._channel.ask("ready")
 
     def finish(self):
         """All is drained: the last report is waited for."""
-        self._link.last_words("finish")
+        self._channel.last_words("finish")
 
     def _make_server(self, application):
         listener = self._listen()
@@ -114,11 +114,11 @@ class Instance:
     def fault(self, message):
         """Tells the supervisor why this process is about to exit."""
         if not forks.is_child:
-            self._link.fault(message)
+            self._channel.fault(message)
 
     def is_alone(self):
         """Whether no supervisor knows of this process."""
-        return self._link.is_alone
+        return self._channel.is_alone
 
     def _listen(self):
         listener = self.bind()
@@ -127,11 +127,11 @@ class Instance:
 
     def _close_sockets(self):
         """In a forked child: with its copies open, others would take an instance that has ended for one that lives."""
-        self._link.close_socket()
+        self._channel.close_socket()
         if self._server is not None:
             self._server.close_sockets()
 
-    # For the link's thread.
+    # For the control channel's thread.
 
     def on_leave(self, is_released):
         self.is_leaving = True

@@ -7,7 +7,7 @@ import time
 
 # As SPAWN_MARK of packages/wire/src/control/messages.ts.
 TAG_NAME = b"PACELINE_SPAWN="
-LINK_NAME = b"PACELINE_LINK="
+CHANNEL_NAME = b"PACELINE_CHANNEL="
 
 LOOK_EVERY_S = 0.02
 # What forks while it is looked for can be missed once.
@@ -83,7 +83,7 @@ def _find():
             found.add(pid)
         elif _template_tag is not None and _template_tag in entries:
             # Instances that were forked have the environment that the template was started with.
-            if not any(entry.startswith(LINK_NAME) for entry in entries):
+            if not any(entry.startswith(CHANNEL_NAME) for entry in entries):
                 tagged_by_template.add(pid)
             elif pid < _own_pid:
                 is_first = False

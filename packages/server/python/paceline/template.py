@@ -10,9 +10,9 @@ import socket
 import sys
 
 from . import background, forks, instance
+from .channel import MAX_LINE_BYTES, hello
 from .environment import take_environment
 from .errors import InstanceError
-from .link import LINK_VERSION, MAX_LINE_BYTES
 
 # A forked process needs no longer than this to have a session and an output of its own.
 FORK_TIMEOUT_S = 5
@@ -35,7 +35,7 @@ class Template:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._handlers = {}
-        # Free when the thread that watches the link while the app loads has ended.
+        # Free when the thread that watches the control channel while the app loads has ended.
         self._watching = _thread.allocate_lock()
 
     @staticmethod
@@ -216,30 +216,16 @@ class Template:
             del self._forked[name]
             self._say({"type": "ended", "id": name, "code": code, "signal": number})
 
-    # The link.
+    # The control channel.
 
     def _connect(self):
         identity = self._identity
         self._socket.settimeout(SAY_TIMEOUT_S)
         try:
-            self._socket.connect(identity.link)
+            self._socket.connect(identity.channel)
         except OSError as error:
-            raise InstanceError(f"no supervisor listens on {identity.link}: {error.strerror}") from None
-        self._say(
-            {
-                "type": "hello",
-                "linkVersion": LINK_VERSION,
-                "token": identity.token,
-                "role": "template",
-                "pool": identity.pool,
-                "name": identity.name,
-                "attempt": identity.attempt,
-                "generation": identity.generation,
-                "pid": os.getpid(),
-                "runtime": "python %d.%d.%d" % sys.version_info[:3],
-                "phase": "starting",
-            }
-        )
+            raise InstanceError(f"no supervisor listens on {identity.channel}: {error.strerror}") from None
+        self._say(hello(identity, "template", "starting"))
 
     def _say(self, message):
         try:

@@ -1,10 +1,10 @@
-/** Runs one server as an instance: on its socket, reporting over the link, leaving when it is told to. */
+/** Runs one server as an instance: on its socket, reporting over the control channel, leaving when it is told to. */
 import {
+  ChannelClient,
   type ChildIdentity,
   type ChildPhase,
   controlLanePath,
   isOutOfDescriptors,
-  LinkClient,
   OUT_OF_DESCRIPTORS,
   type ProbeRequest,
   Reporter,
@@ -21,7 +21,7 @@ import { Drain } from "./drain.js";
 import { exitOnUncaught } from "./fatal.js";
 import { serve } from "./serve.js";
 
-/** How long the last words on the link may hold up the exit; a machine without time for all needs more than a moment for them. */
+/** How long the last words on the control channel may hold up the exit; a machine without time for all needs more than a moment for them. */
 const LAST_WORDS_TIMEOUT_MS = 2000;
 /** What the app's listeners for signals get at least. */
 const LEAST_LISTENERS_MS = 1000;
@@ -58,7 +58,7 @@ class Instance {
   private server: RunningServer | undefined;
   private reporter: Reporter | undefined;
   private drain: Drain | undefined;
-  private readonly link: LinkClient;
+  private readonly channel: ChannelClient;
   /** The app's own listeners have heard of the signal when it came. */
   private wasSignalled = false;
   private readonly ours = {
@@ -75,7 +75,7 @@ class Instance {
 
   constructor(private readonly identity: ChildIdentity) {
     const { drainTimeoutMs } = identity.spec;
-    this.link = new LinkClient({
+    this.channel = new ChannelClient({
       identity,
       role: "instance",
       helloState: () => ({ phase: this.phase, protocol: this.protocol }),
@@ -106,7 +106,7 @@ class Instance {
     process.on("SIGTERM", this.ours.SIGTERM);
     const work = backgroundWork();
     if (spec.limits !== undefined) work.limits = spec.limits;
-    this.link.start();
+    this.channel.start();
     const prepared = spec.link === "lane" ? await prepareAnswers() : undefined;
     const app = await loadRuns(spec, prepared !== undefined, true);
     if (prepared !== undefined) {
@@ -141,7 +141,7 @@ class Instance {
       report: (measured) => {
         this.noticeDescriptors();
         const deferred = work.deferred === undefined ? {} : { deferred: work.deferred.stats() };
-        return this.link.send({ type: "stats", role: "instance", ...server.takeStats(), ...deferred, ...measured });
+        return this.channel.send({ type: "stats", role: "instance", ...server.takeStats(), ...deferred, ...measured });
       },
       everyMs: spec.reportEveryMs,
     });
@@ -152,14 +152,14 @@ class Instance {
   /** Tells the supervisor why this process is about to exit. */
   async fault(message: string): Promise<void> {
     this.reporter?.reportNow();
-    this.link.send({ type: "fault", message });
-    await this.link.flush(LAST_WORDS_TIMEOUT_MS);
+    this.channel.send({ type: "fault", message });
+    await this.channel.flush(LAST_WORDS_TIMEOUT_MS);
     await this.endLeftovers();
   }
 
   /** What the app has started ends with this process: where no supervisor sees to it, by its own hand. */
   private async endLeftovers(): Promise<void> {
-    if (this.mark === undefined || this.link.welcomed) return;
+    if (this.mark === undefined || this.channel.welcomed) return;
     try {
       const { endStrays } = await import("@paceline/wire/proc");
       await endStrays({ leader: process.pid, mark: this.mark });
@@ -170,7 +170,7 @@ class Instance {
   }
 
   private notice(message: string): void {
-    if (!this.link.send({ type: "notice", message })) console.error(message);
+    if (!this.channel.send({ type: "notice", message })) console.error(message);
   }
 
   private noticeDescriptors(): void {
@@ -182,7 +182,7 @@ class Instance {
   /** Says that the server listens; the phase changes only when that was said, so that a hello never takes its place. */
   private sayReady(): void {
     if (this.server === undefined || this.phase !== "starting") return;
-    if (this.link.send({ type: "ready", protocol: this.protocol })) this.phase = "ready";
+    if (this.channel.send({ type: "ready", protocol: this.protocol })) this.phase = "ready";
   }
 
   private leave(deadlineMs: number, untilReleased: boolean): void {
@@ -213,10 +213,10 @@ class Instance {
 
   private async probe({ id, path, host }: ProbeRequest): Promise<void> {
     const { app } = this;
-    if (app?.style !== "fetch") return void this.link.send({ type: "probed", id, problem: "is no fetch app" });
+    if (app?.style !== "fetch") return void this.channel.send({ type: "probed", id, problem: "is no fetch app" });
     const { probeApp } = await import("./probe-app.js");
     const problem = await probeApp(app.handler, path, host);
-    this.link.send({ type: "probed", id, ...(problem !== undefined && { problem }) });
+    this.channel.send({ type: "probed", id, ...(problem !== undefined && { problem }) });
   }
 
   private announceDrain(): void {
@@ -231,7 +231,7 @@ class Instance {
     if (this.app?.stop !== undefined) await (await import("../app/lifecycle.js")).stopApp(this.app, leftMs());
     logLostWork();
     this.reporter?.reportNow();
-    await this.link.flush(LAST_WORDS_TIMEOUT_MS);
+    await this.channel.flush(LAST_WORDS_TIMEOUT_MS);
     this.server?.closeNow();
     // Only an app that has listeners of its own needs what calls them.
     const hasOthers = process.listenerCount("SIGTERM") + process.listenerCount("SIGINT") > 2;

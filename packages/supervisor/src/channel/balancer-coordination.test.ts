@@ -1,7 +1,7 @@
 import type { SupervisorMessage } from "@paceline/wire";
 import { expect, test } from "vitest";
 import { BalancerCoordination, type SnapshotContent } from "./balancer-coordination.js";
-import type { LinkConnection } from "./channel-connection.js";
+import type { ChannelConnection } from "./channel-connection.js";
 
 function content(...upstreams: string[]): SnapshotContent {
   const list = upstreams.map((id) => ({
@@ -22,7 +22,7 @@ function content(...upstreams: string[]): SnapshotContent {
 
 function balancer(coordination: BalancerCoordination, id: string) {
   const heard: SupervisorMessage[] = [];
-  const connection = { send: (message: SupervisorMessage) => heard.push(message) } as unknown as LinkConnection;
+  const connection = { send: (message: SupervisorMessage) => heard.push(message) } as unknown as ChannelConnection;
   coordination.join(id, connection);
   return { heard, versions: () => heard.flatMap((m) => (m.type === "snapshot" ? [m.version] : [])) };
 }

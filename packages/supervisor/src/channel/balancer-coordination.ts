@@ -1,7 +1,7 @@
 /** Tells the balancers what to follow, and knows which of them follows what. */
 import type { Applied, BalancerLimits, Snapshot } from "@paceline/wire";
 import type { PoolView } from "../core/snapshot.js";
-import type { LinkConnection } from "./channel-connection.js";
+import type { ChannelConnection } from "./channel-connection.js";
 
 /** What is to be followed, but for the version. */
 export interface SnapshotContent {
@@ -15,8 +15,8 @@ export interface SnapshotContent {
 
 /** A balancer process that may have requests to hand out. */
 interface Follower {
-  /** Null while its link is lost; it goes on with what it has, so it still counts. */
-  connection: LinkConnection | null;
+  /** Null while its control channel is lost; it goes on with what it has, so it still counts. */
+  connection: ChannelConnection | null;
   applied: number;
   /** Upstreams that its version no longer names and that it still has requests or connections on. */
   leaving: ReadonlySet<string>;
@@ -65,7 +65,7 @@ export class BalancerCoordination {
    * A balancer said hello, for the first time or again. What it follows is taken from its next `applied`, which also
    * says what it still has of the upstreams that are leaving.
    */
-  join(id: string, connection: LinkConnection): void {
+  join(id: string, connection: ChannelConnection): void {
     const known = this.followers.get(id);
     const first = { applied: 0, leaving: new Set<string>(), listening: true };
     this.followers.set(id, { ...(known ?? first), connection });

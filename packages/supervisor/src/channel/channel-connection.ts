@@ -1,11 +1,11 @@
-/** One child's connection to link.sock: lines out with a bound on what waits, and the child it was welcomed as. */
+/** One child's connection to channel.sock: lines out with a bound on what waits, and the child it was welcomed as. */
 import type { Socket } from "node:net";
 import type { SupervisorMessage } from "@paceline/wire";
 
 /** A child that reads so slowly is of no use; it connects again and hears the present state. */
 const MAX_WAITING_BYTES = 8 << 20;
 
-export class LinkConnection {
+export class ChannelConnection {
   constructor(private readonly socket: Socket) {}
 
   send(message: SupervisorMessage): void {

@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { LinkServer } from "./channel-server.js";
+import { ChannelServer } from "./channel-server.js";
 
 const closers: (() => void)[] = [];
 afterEach(() => {
@@ -11,9 +11,9 @@ afterEach(() => {
 });
 
 async function serve() {
-  const path = join(mkdtempSync(join(tmpdir(), "link-")), "link.sock");
+  const path = join(mkdtempSync(join(tmpdir(), "channel-")), "channel.sock");
   const told: string[] = [];
-  const server = new LinkServer<string>({
+  const server = new ChannelServer<string>({
     path,
     findChild: (token) => (token === "good" ? "web.1#1" : undefined),
     objection: (child, hello) => (hello.attempt === 1 ? undefined : `the token is that of ${child}`),
@@ -29,7 +29,7 @@ async function serve() {
 
 const hello = (more: object = {}) => {
   const rest = { role: "instance", pool: "web", name: "web.1", attempt: 1, generation: 1, pid: 1, runtime: "x" };
-  return `${JSON.stringify({ type: "hello", linkVersion: 1, token: "good", phase: "starting", ...rest, ...more })}\n`;
+  return `${JSON.stringify({ type: "hello", channelVersion: 1, token: "good", phase: "starting", ...rest, ...more })}\n`;
 };
 
 /** Writes, and resolves with all lines that come until the other side ends, or until there are `lines`. */
@@ -63,7 +63,7 @@ test("a child with its token is welcomed and heard; the socket is its owner's al
 test.each([
   ["an unknown token", { token: "bad" }, "no such child"],
   ["another attempt", { attempt: 2 }, "the token is that of web.1#1"],
-  ["another version", { linkVersion: 99 }, "this supervisor speaks version 1 of the link, not 99"],
+  ["another version", { channelVersion: 99 }, "this supervisor speaks version 1 of the control channel, not 99"],
 ])("%s is refused, with the reason", async (_what, more, reason) => {
   const { path, told } = await serve();
   expect(await say(path, `${hello(more)}{"type":"ready"}\n`)).toEqual([{ type: "refused", reason }]);

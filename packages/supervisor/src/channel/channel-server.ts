@@ -1,32 +1,32 @@
-/** Listens on link.sock and lets in only those that we spawned. */
+/** Listens on channel.sock and lets in only those that we spawned. */
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { type ChildMessage, type Hello, LINK_VERSION, LineFramer } from "@paceline/wire";
-import { LinkConnection } from "./channel-connection.js";
+import { CHANNEL_VERSION, type ChildMessage, type Hello, LineFramer } from "@paceline/wire";
+import { ChannelConnection } from "./channel-connection.js";
 import { parseChildMessage } from "./child-message.js";
 
 const HELLO_TIMEOUT_MS = 5000;
 const MAX_CONNECTIONS = 4096;
 
-/** What the link server asks, and what it tells. `C` is whatever stands for a child. */
-export interface LinkServerOptions<C> {
+/** What the control channel server asks, and what it tells. `C` is whatever stands for a child. */
+export interface ChannelServerOptions<C> {
   path: string;
   /** The child with this token, if there is one now. */
   findChild(token: string): C | undefined;
   /** Why this child may not say this hello; undefined when it may. */
   objection(child: C, hello: Hello): string | undefined;
-  onHello(child: C, hello: Hello, connection: LinkConnection): void;
+  onHello(child: C, hello: Hello, connection: ChannelConnection): void;
   onMessage(child: C, message: Exclude<ChildMessage, Hello>): void;
   /** The connection that the last hello came on has ended. */
-  onClose(child: C, connection: LinkConnection): void;
+  onClose(child: C, connection: ChannelConnection): void;
   onProblem(message: string): void;
 }
 
-export class LinkServer<C> {
+export class ChannelServer<C> {
   private readonly server: Server;
   private readonly sockets = new Set<Socket>();
 
-  constructor(private readonly options: LinkServerOptions<C>) {
+  constructor(private readonly options: ChannelServerOptions<C>) {
     this.server = createServer((socket) => this.accept(socket));
     this.server.maxConnections = MAX_CONNECTIONS;
   }
@@ -41,7 +41,7 @@ export class LinkServer<C> {
       this.server.once("close", resolve);
       this.server.listen({ path }, () => {
         this.server.off("error", reject);
-        this.server.on("error", (error) => this.options.onProblem(`link.sock: ${error.message}`));
+        this.server.on("error", (error) => this.options.onProblem(`channel.sock: ${error.message}`));
         chmodSync(path, 0o600);
         resolve();
       });
@@ -57,7 +57,7 @@ export class LinkServer<C> {
 
   private accept(socket: Socket): void {
     const { options } = this;
-    const connection = new LinkConnection(socket);
+    const connection = new ChannelConnection(socket);
     let child: C | undefined;
     const helloTimer = setTimeout(() => socket.destroy(), HELLO_TIMEOUT_MS);
     const hear = (line: string) => {
@@ -72,7 +72,7 @@ export class LinkServer<C> {
           if (child !== undefined) clearTimeout(helloTimer);
         }
       } catch (error) {
-        options.onProblem(`link.sock: a child said what we do not understand: ${(error as Error).message}`);
+        options.onProblem(`channel.sock: a child said what we do not understand: ${(error as Error).message}`);
         socket.destroy();
       }
     };
@@ -90,9 +90,11 @@ export class LinkServer<C> {
     });
   }
 
-  private admit(hello: Hello, connection: LinkConnection): C | undefined {
-    if (hello.linkVersion !== LINK_VERSION) {
-      connection.refuse(`this supervisor speaks version ${LINK_VERSION} of the link, not ${hello.linkVersion}`);
+  private admit(hello: Hello, connection: ChannelConnection): C | undefined {
+    if (hello.channelVersion !== CHANNEL_VERSION) {
+      connection.refuse(
+        `this supervisor speaks version ${CHANNEL_VERSION} of the control channel, not ${hello.channelVersion}`,
+      );
       return undefined;
     }
     const child = this.options.findChild(hello.token);

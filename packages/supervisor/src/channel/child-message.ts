@@ -1,4 +1,4 @@
-/** Parses what a child says on the link, and refuses what is not a message this version knows. */
+/** Parses what a child says on the control channel, and refuses what is not a message this version knows. */
 import type { ChildMessage } from "@paceline/wire";
 import { PacelineError } from "../errors.js";
 
@@ -27,7 +27,7 @@ function isMessage(message: Fields): boolean {
     case "hello":
       return (
         areTexts(message, ["token", "role", "pool", "name", "runtime", "phase"]) &&
-        areAmounts(message, ["linkVersion", "attempt", "generation", "pid"]) &&
+        areAmounts(message, ["channelVersion", "attempt", "generation", "pid"]) &&
         isProtocol(message.protocol)
       );
     case "ready":

@@ -204,7 +204,7 @@ async function inspect(runDir: string): Promise<FoundFleet> {
 
 /** Where the children of the fleet look for their supervisor. */
 export function linkOf({ record, runDir }: Pick<FoundFleet, "record" | "runDir">): string {
-  return record?.linkSocket ?? resolve(runDir, "link.sock");
+  return record?.channelSocket ?? resolve(runDir, "channel.sock");
 }
 
 function nameOf({ record, runDir }: FoundFleet): string {

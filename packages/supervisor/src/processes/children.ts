@@ -1,4 +1,4 @@
-/** The OS processes of the fleet: spawned, heard on the link, read, signalled, and cleaned up after. */
+/** The OS processes of the fleet: spawned, heard on the control channel, read, signalled, and cleaned up after. */
 import { randomBytes } from "node:crypto";
 import { closeSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
@@ -14,7 +14,7 @@ import {
 } from "@paceline/wire";
 import { scoreboardPath } from "@paceline/wire/lane/scoreboard";
 import { endStrays, errorLineOf, listenersOf, openMark, processesOf, readProcessTable } from "@paceline/wire/proc";
-import type { LinkConnection } from "../channel/channel-connection.js";
+import type { ChannelConnection } from "../channel/channel-connection.js";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { KillSignal, Report } from "../core/process.js";
@@ -48,7 +48,7 @@ export interface ChildrenOptions {
   listeningFds(): number[];
   /** Something happened to the process that the state machine is to hear. */
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
-  onHello(child: LiveProcess, connection: LinkConnection): void;
+  onHello(child: LiveProcess, connection: ChannelConnection): void;
   onApplied(child: LiveProcess, applied: Applied): void;
   onLinkLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
@@ -263,7 +263,7 @@ export class Children {
     return this.leftovers.whenSettled();
   }
 
-  /** Says that it is to drain until then, now or as soon as it has a link again. */
+  /** Says that it is to drain until then, now or as soon as it has a control channel again. */
   drain(id: string, deadline: number): void {
     const child = this.byId.get(id);
     if (child === undefined) return;
@@ -292,7 +292,7 @@ export class Children {
     return hello.pid === child.pid ? undefined : `the token is that of pid ${child.pid}`;
   }
 
-  hello(child: LiveProcess, hello: Hello, connection: LinkConnection): void {
+  hello(child: LiveProcess, hello: Hello, connection: ChannelConnection): void {
     child.connection?.destroy();
     child.connection = connection;
     this.templates.trust(child.id);
@@ -363,7 +363,7 @@ export class Children {
     }
   }
 
-  linkClosed(child: LiveProcess, connection: LinkConnection): void {
+  linkClosed(child: LiveProcess, connection: ChannelConnection): void {
     if (child.connection !== connection) return;
     child.connection = null;
     if (child.heldExit !== null) this.ended(child, child.heldExit, null);
@@ -392,7 +392,7 @@ export class Children {
     this.leftScoreboards.clear();
   }
 
-  /** How a command ended is told by its shim: the end of the link is waited for, since what was said last comes before it. */
+  /** How a command ended is told by its shim: the end of the control channel is waited for, since what was said last comes before it. */
   private exited(child: LiveProcess, status: ExitStatus): void {
     if (child.mark === null || child.connection === null) return this.ended(child, status, null);
     child.heldExit = status;
@@ -444,7 +444,7 @@ export class Children {
       );
   }
 
-  /** What a process said of its end: a shim on the link, others in what they wrote last. */
+  /** What a process said of its end: a shim on the control channel, others in what they wrote last. */
   private why({ mark, fault, verdict, output }: LiveProcess, { code, signal }: ExitStatus): string {
     if (mark !== null) return fault ?? "";
     if (verdict !== null) {

@@ -1,6 +1,6 @@
 /** What the shell knows of one OS process that it spawned. */
 import type { TcpAddress, UpstreamProtocol } from "@paceline/wire";
-import type { LinkConnection } from "../channel/channel-connection.js";
+import type { ChannelConnection } from "../channel/channel-connection.js";
 import type { FleetEffect } from "../core/fleet.js";
 import type { ExitStatus } from "../core/model.js";
 import type { OutputFile } from "../logs/output.js";
@@ -18,7 +18,7 @@ export interface LiveProcess {
   readonly kind: "instance" | "balancer";
   /** `bun` or `node`; of another program what it calls itself, such as `python 3.11.7`. */
   runtime: string;
-  /** Proves on the link that it is this process that speaks. */
+  /** Proves on the control channel that it is this process that speaks. */
   readonly token: string;
   /** Where an instance serves; null for a balancer. */
   readonly socket: string | null;
@@ -42,7 +42,7 @@ export interface LiveProcess {
   readonly spawnedAt: number;
   /** Null when it could not be started, or has not been forked yet. */
   pid: number | null;
-  connection: LinkConnection | null;
+  connection: ChannelConnection | null;
   /** Why it is about to fail, as it said itself. */
   fault: string | null;
   /** Why we had it killed, where that was our verdict and not its own end. */

@@ -5,10 +5,10 @@ import { fileURLToPath } from "node:url";
 import {
   BUN_LATE_FTL,
   BUN_ONE_READER,
+  CHANNEL_ENVIRONMENT,
   type ChildSpec,
   type CommandSpec,
   type InstanceLimits,
-  LINK_ENVIRONMENT,
   type SocketAddress,
   SPAWN_MARK,
   type TcpAddress,
@@ -67,9 +67,9 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
     PACELINE_INSTANCE: effect.name,
     PACELINE_INDEX: String(effect.index),
     PACELINE_GENERATION: String(effect.generation),
-    [LINK_ENVIRONMENT.link]: runDir.linkSocket,
-    [LINK_ENVIRONMENT.token]: token,
-    [LINK_ENVIRONMENT.attempt]: String(effect.attempt),
+    [CHANNEL_ENVIRONMENT.channel]: runDir.channelSocket,
+    [CHANNEL_ENVIRONMENT.token]: token,
+    [CHANNEL_ENVIRONMENT.attempt]: String(effect.attempt),
   };
   if (effect.pool === BALANCER_POOL) return planBalancer(settings, identity);
   const generation = configs.generation(effect.pool, effect.generation);
@@ -91,7 +91,7 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
     cwd: runDir.path,
     environment: clean(inheritable(configs.environment), {
       ...identity,
-      [LINK_ENVIRONMENT.spec]: JSON.stringify(spec),
+      [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
     }),
     runtime,
     maxOutputBytes,
@@ -118,9 +118,9 @@ export function planTemplate(
     PACELINE_POOL: template.pool,
     PACELINE_INSTANCE: template.name,
     PACELINE_GENERATION: String(template.generation),
-    [LINK_ENVIRONMENT.link]: runDir.linkSocket,
-    [LINK_ENVIRONMENT.token]: token,
-    [LINK_ENVIRONMENT.attempt]: String(template.attempt),
+    [CHANNEL_ENVIRONMENT.channel]: runDir.channelSocket,
+    [CHANNEL_ENVIRONMENT.token]: token,
+    [CHANNEL_ENVIRONMENT.attempt]: String(template.attempt),
   };
   const plan = planInstance(settings, template, generation, own, { template: true });
   const { PACELINE_SOCKET: _socket, ...environment } = plan.environment;
@@ -145,7 +145,7 @@ function planInstance(
     ...identity,
     [SPAWN_MARK]: tag,
     PACELINE_SOCKET: socket,
-    [LINK_ENVIRONMENT.spec]: JSON.stringify(spec),
+    [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
   };
   return {
     ...("entry" in launch
@@ -190,7 +190,7 @@ function planShim(
       ...identity,
       [SPAWN_MARK]: plan.mark,
       ...(tcp === null && { PACELINE_SOCKET: socket }),
-      [LINK_ENVIRONMENT.spec]: JSON.stringify(spec),
+      [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
     }),
     runtime,
     maxOutputBytes,
@@ -211,7 +211,7 @@ function commonSpec({ configs, runDir }: SpawnSettings, { drainTimeoutMs }: Proc
   return {
     orphanGraceMs: configs.fleet.orphanGraceMs,
     ...(reportEveryMs > 0 && { reportEveryMs }),
-    supervisorSockets: [runDir.controlSocket, runDir.linkSocket],
+    supervisorSockets: [runDir.controlSocket, runDir.channelSocket],
     drainTimeoutMs,
   };
 }
@@ -259,8 +259,8 @@ const HOST = "127.0.0.1";
 const OF_A_RUNTIME = /^(NODE|BUN)_/;
 
 /** A value of SPAWN_MARK, unique to a spawn. */
-function newTag(id: string, { linkSocket }: Pick<RunDirPaths, "linkSocket">): string {
-  return `${fleetTag(linkSocket)}${id.replace("#", "-")}-${randomBytes(12).toString("hex")}`;
+function newTag(id: string, { channelSocket }: Pick<RunDirPaths, "channelSocket">): string {
+  return `${fleetTag(channelSocket)}${id.replace("#", "-")}-${randomBytes(12).toString("hex")}`;
 }
 
 /** @param environment what the command is to have, without what its `env` says with placeholders in it. */

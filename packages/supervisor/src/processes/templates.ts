@@ -1,7 +1,7 @@
 /** The templates of pools with `preload`: each loads the app once, and forks the instances of one generation. */
 import { randomBytes } from "node:crypto";
 import { type ChildMessage, type Hello, SPAWN_MARK } from "@paceline/wire";
-import type { LinkConnection } from "../channel/channel-connection.js";
+import type { ChannelConnection } from "../channel/channel-connection.js";
 import type { ExitStatus } from "../core/model.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -41,7 +41,7 @@ export interface Template {
   readonly output: OutputFile;
   readonly spawnedAt: number;
   pid: number | null;
-  connection: LinkConnection | null;
+  connection: ChannelConnection | null;
   isReady: boolean;
   fault: string | null;
   /** Why we ended it. */
@@ -160,7 +160,7 @@ export class Templates {
     return hello.pid === template.pid ? undefined : `the token is that of pid ${template.pid}`;
   }
 
-  hello(template: Template, connection: LinkConnection): void {
+  hello(template: Template, connection: ChannelConnection): void {
     template.connection = connection;
   }
 
@@ -194,7 +194,7 @@ export class Templates {
   }
 
   /** Without its link it forks no more, and ends by itself. */
-  linkClosed(template: Template, connection: LinkConnection): void {
+  linkClosed(template: Template, connection: ChannelConnection): void {
     if (template.connection !== connection) return;
     template.connection = null;
     if (template.isReady) this.kill(template, "lost its link");

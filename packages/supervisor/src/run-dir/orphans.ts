@@ -1,6 +1,6 @@
 /** The processes of a fleet whose supervisor was killed: which they are, what is said of them, and how they are ended from outside. */
 import { readFileSync, statSync } from "node:fs";
-import { LINK_ENVIRONMENT, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
+import { CHANNEL_ENVIRONMENT, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
 import { attempt, endAll, endStrays, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
 import { identify, isRunning, type ProcessIdentity } from "./process-identity.js";
@@ -26,14 +26,14 @@ const KILL_TIMEOUT_MS = 5_000;
 const DEFAULT_DRAIN_MS = 30_000;
 
 /** The processes that were started with this link; none where there is no /proc. */
-export function findOrphans(linkSocket: string): Orphan[] {
+export function findOrphans(channelSocket: string): Orphan[] {
   return readProcessTable().flatMap(({ pid }) => {
     const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "utf8")) ?? "";
-    if (!environment.includes(`${LINK_ENVIRONMENT.link}=${linkSocket}\0`)) return [];
+    if (!environment.includes(`${CHANNEL_ENVIRONMENT.channel}=${channelSocket}\0`)) return [];
     const identity = identify(pid);
     if (identity === undefined) return [];
     const value = (name: string) => new RegExp(`(?:^|\\0)${name}=([^\\0]*)`).exec(environment)?.[1];
-    const spec = attempt(() => JSON.parse(value(LINK_ENVIRONMENT.spec) ?? "{}") as { drainTimeoutMs?: number });
+    const spec = attempt(() => JSON.parse(value(CHANNEL_ENVIRONMENT.spec) ?? "{}") as { drainTimeoutMs?: number });
     const pool = value("PACELINE_POOL");
     return {
       pid,
@@ -51,8 +51,8 @@ export function findOrphans(linkSocket: string): Orphan[] {
  * @returns those that could not be ended
  * @throws PacelineError `timeout`; what has not ended by then goes on draining
  */
-export async function endOrphans(linkSocket: string, timeoutMs = Number.POSITIVE_INFINITY): Promise<Orphan[]> {
-  const all = findOrphans(linkSocket);
+export async function endOrphans(channelSocket: string, timeoutMs = Number.POSITIVE_INFINITY): Promise<Orphan[]> {
+  const all = findOrphans(channelSocket);
   const deadline = performance.now() + timeoutMs;
   await end(
     all.filter(({ isBalancer }) => isBalancer),
@@ -60,13 +60,13 @@ export async function endOrphans(linkSocket: string, timeoutMs = Number.POSITIVE
   );
   const instances = all.filter(({ isBalancer }) => !isBalancer);
   await end(instances, deadline);
-  await endLeftovers(linkSocket, instances);
-  return findOrphans(linkSocket);
+  await endLeftovers(channelSocket, instances);
+  return findOrphans(channelSocket);
 }
 
 /** Ends what the apps of a fleet have started, once their instances have ended: what is in a session of theirs, or has a spawn tag of the fleet. */
-export async function endLeftovers(linkSocket: string, instances: readonly Orphan[] = []): Promise<void> {
-  const tag = fleetTag(linkSocket);
+export async function endLeftovers(channelSocket: string, instances: readonly Orphan[] = []): Promise<void> {
+  const tag = fleetTag(channelSocket);
   await endAll(() => {
     const rows = readProcessTable();
     const found = new Set(rows.filter(({ pid }) => spawnTagOf(pid)?.startsWith(tag)).map(({ pid }) => pid));
@@ -113,14 +113,14 @@ function signal(orphan: Orphan, name: "SIGTERM" | "SIGKILL"): void {
   attempt(() => process.kill(name === "SIGTERM" ? orphan.pid : -orphan.pid, name));
 }
 
-export function describeOrphans(record: FleetRecord | undefined, linkSocket: string, count: number): string {
+export function describeOrphans(record: FleetRecord | undefined, channelSocket: string, count: number): string {
   const remedy = "`paceline stop` ends them now; `paceline start --replace` ends them and starts anew";
-  return `${describeLoss(record, linkSocket, count)}\n${remedy}`;
+  return `${describeLoss(record, channelSocket, count)}\n${remedy}`;
 }
 
 /** The same in one line, without what can be done about it. */
-export function describeLoss(record: FleetRecord | undefined, linkSocket: string, count: number): string {
-  const lostAt = statSync(lostMarkPath(linkSocket), { throwIfNoEntry: false })?.mtimeMs;
+export function describeLoss(record: FleetRecord | undefined, channelSocket: string, count: number): string {
+  const lostAt = statSync(lostMarkPath(channelSocket), { throwIfNoEntry: false })?.mtimeMs;
   const who = record === undefined ? "the supervisor" : `the supervisor of ${record.name} (pid ${record.pid})`;
   const since = lostAt === undefined ? "" : ` at ${clock(lostAt)}`;
   const processes = count === 1 ? "1 process of it serves" : `${count} processes of it serve`;

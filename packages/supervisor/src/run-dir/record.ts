@@ -18,7 +18,7 @@ export interface FleetRecord {
   endedAt: number | null;
   orphanGraceMs: number;
   controlSocket: string;
-  linkSocket: string;
+  channelSocket: string;
 }
 
 const NAME = "fleet.json";
@@ -79,7 +79,7 @@ export function readRecord(path: string): FleetRecord | undefined {
 
 function isRecord(value: Partial<FleetRecord> | null): value is FleetRecord {
   if (value?.version !== 1) return false;
-  const texts = [value.source, value.folder, value.release, value.name, value.controlSocket, value.linkSocket];
+  const texts = [value.source, value.folder, value.release, value.name, value.controlSocket, value.channelSocket];
   const numbers = [value.pid, value.startedAt, value.orphanGraceMs];
   return texts.every((text) => typeof text === "string") && numbers.every((number) => Number.isFinite(number));
 }

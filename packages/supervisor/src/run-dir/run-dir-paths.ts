@@ -8,7 +8,7 @@ export interface RunDirPaths {
   /** Where the control socket is served. */
   controlSocket: string;
   /** Where children say hello. */
-  linkSocket: string;
+  channelSocket: string;
   /** The socket that a process serves on; `processId` is such as `web.3#7`. Short enough for a socket address. */
   socketPath(processId: string): string;
   /** The file that a process writes its output to. */
@@ -17,6 +17,6 @@ export interface RunDirPaths {
   cachePath(pool: string, generation: number): string;
 }
 
-export function fleetTag(linkSocket: string): string {
-  return `${createHash("sha256").update(linkSocket).digest("hex").slice(0, 16)}-`;
+export function fleetTag(channelSocket: string): string {
+  return `${createHash("sha256").update(channelSocket).digest("hex").slice(0, 16)}-`;
 }

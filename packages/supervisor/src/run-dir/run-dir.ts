@@ -13,7 +13,7 @@ import { distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 import { writeDraft } from "./write-file.js";
 
 const CONTROL_SOCKET = "control.sock";
-const LINK_SOCKET = "link.sock";
+const CHANNEL_SOCKET = "channel.sock";
 /** Of the folder for sockets whose paths in the run directory would be too long; made anew each time, so that nobody is there before us. */
 const SHORT_FOLDER = "/tmp/paceline-";
 
@@ -66,7 +66,7 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
   const paths: RunDirPaths = {
     path,
     controlSocket: fitting(join(path, CONTROL_SOCKET)),
-    linkSocket: fitting(join(path, LINK_SOCKET)),
+    channelSocket: fitting(join(path, CHANNEL_SOCKET)),
     socketPath: (processId) => fitting(join(own, `${processId}.sock`)),
     outputPath: (processId) => join(own, `${processId}.out`),
     cachePath: (pool, generation) => join(own, `${pool}-${generation}.cache`),
@@ -76,7 +76,7 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
     paths,
     logFolder: join(path, "log"),
     describe: (fleet) => {
-      const { controlSocket, linkSocket } = paths;
+      const { controlSocket, channelSocket } = paths;
       const startedAt = record?.startedAt ?? Date.now();
       const next = {
         version: 1,
@@ -85,7 +85,7 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
         startedAt,
         endedAt: null,
         controlSocket,
-        linkSocket,
+        channelSocket,
       } as const;
       writeRecord(path, next);
       record = next;
@@ -115,7 +115,7 @@ function makeShortFolder(link: string): string {
 
 async function settleOrphans(path: string, replace: boolean, timeoutMs: number | undefined): Promise<void> {
   const record = readRecord(path);
-  const link = record?.linkSocket ?? join(path, LINK_SOCKET);
+  const link = record?.channelSocket ?? join(path, CHANNEL_SOCKET);
   const orphans = findOrphans(link);
   if (orphans.length === 0) {
     // After a kill the last of its processes may have been killed as well.
@@ -137,7 +137,7 @@ async function settleOrphans(path: string, replace: boolean, timeoutMs: number |
  * started may still serve on one.
  */
 async function removeLeftovers(path: string): Promise<void> {
-  const link = join(path, LINK_SOCKET);
+  const link = join(path, CHANNEL_SOCKET);
   await Promise.all([removeIfDead(join(path, CONTROL_SOCKET)), removeIfDead(link)]);
   rmSync(lostMarkPath(link), { force: true });
   for (const name of readdirSync(path)) {

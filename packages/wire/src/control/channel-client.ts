@@ -1,15 +1,15 @@
-/** A child's end of the link: says hello, hears the supervisor, reports, and comes back when the supervisor does. */
+/** A child's end of the control channel: says hello, hears the supervisor, reports, and comes back when the supervisor does. */
 
 import { connectLight, type LightConnection } from "../net/light-connection.js";
 import type { ChildIdentity } from "./child-environment.js";
 import { LineFramer } from "./line-framer.js";
 import {
+  CHANNEL_VERSION,
   type ChildMessage,
   type ChildPhase,
   type ChildRole,
   type Fault,
   type Hello,
-  LINK_VERSION,
   type ProbeRequest,
   type Snapshot,
   type SupervisorMessage,
@@ -35,7 +35,7 @@ export interface HelloState {
   protocol?: UpstreamProtocol;
 }
 
-export interface LinkClientOptions {
+export interface ChannelClientOptions {
   identity: ChildIdentity;
   role: ChildRole;
   /** Asked at each connection for what the hello is to say. */
@@ -50,17 +50,17 @@ export interface LinkClientOptions {
   onProbe?(probe: ProbeRequest): void;
   /** The fleet stops, and a drain will follow. */
   onDraining?(): void;
-  /** The supervisor does not know this child: it should drain and exit. The link stays closed. */
+  /** The supervisor does not know this child: it should drain and exit. The control channel stays closed. */
   onRefused?(reason: string): void;
-  /** No supervisor for spec.orphanGraceMs: the child should drain and exit. Comes once; the link stays closed. */
+  /** No supervisor for spec.orphanGraceMs: the child should drain and exit. Comes once; the control channel stays closed. */
   onOrphaned?(): void;
-  /** One line about a link that was lost or that spoke nonsense. */
+  /** One line about a control channel that was lost or that spoke nonsense. */
   onProblem?(message: string): void;
   /** Milliseconds between two attempts to connect; 250 unless given. */
   retryMs?: number;
 }
 
-type LinkState =
+type ChannelState =
   | { kind: "idle" }
   | { kind: "connecting"; socket: LightConnection }
   | { kind: "open"; socket: LightConnection; welcomed: boolean }
@@ -68,18 +68,18 @@ type LinkState =
   | { kind: "closed" };
 
 /**
- * The client. None of its methods throws, whatever state the link is in: a child serves on without it. It starts with
+ * The client. None of its methods throws, whatever state the control channel is in: a child serves on without it. It starts with
  * `start()` and keeps trying, from then and from every loss, for spec.orphanGraceMs.
  */
-export class LinkClient {
-  private state: LinkState = { kind: "idle" };
+export class ChannelClient {
+  private state: ChannelState = { kind: "idle" };
   private welcomeTimer: NodeJS.Timeout | undefined;
   private orphanTimer: NodeJS.Timeout | undefined;
   /** A fault said before there was a connection, for the next one; reports are not worth keeping. */
   private unsaidFault: Fault | undefined;
   private flushers = new Set<() => void>();
 
-  constructor(private readonly options: LinkClientOptions) {}
+  constructor(private readonly options: ChannelClientOptions) {}
 
   /** Begins to connect. */
   start(): void {
@@ -129,7 +129,7 @@ export class LinkClient {
     });
   }
 
-  /** Ends the link for good; what was written before still goes out. */
+  /** Ends the control channel for good; what was written before still goes out. */
   close(): void {
     const { state } = this;
     if (state.kind === "closed") return;
@@ -160,13 +160,13 @@ export class LinkClient {
 
   private connect(): void {
     const framer = new LineFramer((line) => this.hear(socket, line));
-    const socket: LightConnection = connectLight(this.options.identity.link, {
+    const socket: LightConnection = connectLight(this.options.identity.channel, {
       onOpen: () => this.sayHello(socket),
       onData: (chunk) => {
         if (!framer.push(chunk)) this.lose(socket, "the supervisor wrote a line that is too long");
       },
       onFlushed: () => this.runFlushers(),
-      onClose: () => this.lose(socket, "the link was closed"),
+      onClose: () => this.lose(socket, "the control channel was closed"),
     });
     this.state = { kind: "connecting", socket };
   }
@@ -178,7 +178,7 @@ export class LinkClient {
     const { identity, role } = this.options;
     const hello: Hello = {
       type: "hello",
-      linkVersion: LINK_VERSION,
+      channelVersion: CHANNEL_VERSION,
       token: identity.token,
       role,
       pool: identity.pool,
@@ -251,8 +251,8 @@ export class LinkClient {
     if (!this.isCurrent(socket)) return;
     if (this.state.kind === "open") {
       this.options.onProblem?.(`${why}; trying again`);
-      const { link } = this.options.identity;
-      void import("./lost-mark.js").then(({ markLost }) => markLost(link));
+      const { channel } = this.options.identity;
+      void import("./lost-mark.js").then(({ markLost }) => markLost(channel));
     }
     clearTimeout(this.welcomeTimer);
     socket.destroy();

@@ -4,7 +4,7 @@ import { takeChildEnvironment } from "./child-environment.js";
 import { BUN_LATE_FTL, BUN_ONE_READER } from "./messages.js";
 
 const good = {
-  PACELINE_LINK: "/run/link.sock",
+  PACELINE_CHANNEL: "/run/channel.sock",
   PACELINE_TOKEN: "secret",
   PACELINE_ATTEMPT: "7",
   PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 30_000, app: "/srv/app.ts" }),
@@ -26,7 +26,7 @@ describe("takeChildEnvironment", () => {
   it("gives the identity and leaves only what the app may know", () => {
     const environment: NodeJS.ProcessEnv = { ...good };
     expect(takeChildEnvironment(environment)).toEqual({
-      link: "/run/link.sock",
+      channel: "/run/channel.sock",
       token: "secret",
       attempt: 7,
       generation: 2,

@@ -1,12 +1,12 @@
 /** Reads what the supervisor put into a child's environment, and takes the secret part out of it. */
-import { LinkError } from "../errors.js";
+import { ChannelError } from "../errors.js";
 import { badLimit, INSTANCE_LIMITS, isAmount } from "../limits.js";
-import { BUN_LATE_FTL, BUN_ONE_READER, type ChildSpec, LINK_ENVIRONMENT } from "./messages.js";
+import { BUN_LATE_FTL, BUN_ONE_READER, CHANNEL_ENVIRONMENT, type ChildSpec } from "./messages.js";
 
 /** Who a child is and what it is to run. */
 export interface ChildIdentity {
-  /** The path of link.sock. */
-  link: string;
+  /** The path of channel.sock. */
+  channel: string;
   token: string;
   attempt: number;
   generation: number;
@@ -22,47 +22,47 @@ export interface ChildIdentity {
 }
 
 /**
- * The identity of this child, or undefined when no supervisor started it. The variables in LINK_ENVIRONMENT are deleted
+ * The identity of this child, or undefined when no supervisor started it. The variables in CHANNEL_ENVIRONMENT are deleted
  * from `environment`, so that neither the app nor a program it starts can speak for the slot; PACELINE_POOL and its like
  * stay for the app to read.
  *
- * @throws LinkError `bad-environment` when a variable is missing or cannot be understood.
+ * @throws ChannelError `bad-environment` when a variable is missing or cannot be understood.
  */
 export function takeChildEnvironment(environment: NodeJS.ProcessEnv = process.env): ChildIdentity | undefined {
-  const link = environment[LINK_ENVIRONMENT.link];
-  if (link === undefined || link === "") return undefined;
+  const channel = environment[CHANNEL_ENVIRONMENT.channel];
+  if (channel === undefined || channel === "") return undefined;
   const socket = environment.PACELINE_SOCKET;
   const identity: ChildIdentity = {
-    link,
-    token: text(environment, LINK_ENVIRONMENT.token),
-    attempt: wholeNumber(environment, LINK_ENVIRONMENT.attempt),
+    channel,
+    token: text(environment, CHANNEL_ENVIRONMENT.token),
+    attempt: wholeNumber(environment, CHANNEL_ENVIRONMENT.attempt),
     generation: wholeNumber(environment, "PACELINE_GENERATION"),
     pool: text(environment, "PACELINE_POOL"),
     name: text(environment, "PACELINE_INSTANCE"),
     index: wholeNumber(environment, "PACELINE_INDEX"),
     ...(socket ? { socket } : {}),
-    spec: childSpec(text(environment, LINK_ENVIRONMENT.spec)),
+    spec: childSpec(text(environment, CHANNEL_ENVIRONMENT.spec)),
   };
-  for (const name of [...Object.values(LINK_ENVIRONMENT), BUN_ONE_READER]) delete environment[name];
+  for (const name of [...Object.values(CHANNEL_ENVIRONMENT), BUN_ONE_READER]) delete environment[name];
   if (environment[BUN_LATE_FTL.name] === BUN_LATE_FTL.value) delete environment[BUN_LATE_FTL.name];
   return identity;
 }
 
 function text(environment: NodeJS.ProcessEnv, name: string): string {
   const value = environment[name];
-  if (value === undefined || value === "") throw new LinkError("bad-environment", `${name} is not set`);
+  if (value === undefined || value === "") throw new ChannelError("bad-environment", `${name} is not set`);
   return value;
 }
 
 function wholeNumber(environment: NodeJS.ProcessEnv, name: string): number {
   const value = text(environment, name);
-  if (!/^\d{1,15}$/.test(value)) throw new LinkError("bad-environment", `${name} is not a whole number: ${value}`);
+  if (!/^\d{1,15}$/.test(value)) throw new ChannelError("bad-environment", `${name} is not a whole number: ${value}`);
   return Number(value);
 }
 
 function childSpec(json: string): ChildSpec {
   const bad = (what: string, cause?: unknown) =>
-    new LinkError("bad-environment", `${LINK_ENVIRONMENT.spec} ${what}`, { cause });
+    new ChannelError("bad-environment", `${CHANNEL_ENVIRONMENT.spec} ${what}`, { cause });
   let value: unknown;
   try {
     value = JSON.parse(json);

@@ -1,5 +1,5 @@
 /** Cuts a stream of bytes into lines, with a bound on the length of one. */
-import { MAX_LINK_LINE_BYTES } from "./messages.js";
+import { MAX_CHANNEL_LINE_BYTES } from "./messages.js";
 
 const NEWLINE = 0x0a;
 const NOTHING = Buffer.alloc(0);
@@ -20,7 +20,7 @@ export class LineFramer {
    */
   constructor(
     private readonly onLine: (line: string) => void,
-    private readonly maxLineBytes: number = MAX_LINK_LINE_BYTES,
+    private readonly maxLineBytes: number = MAX_CHANNEL_LINE_BYTES,
   ) {}
 
   /**

@@ -1,11 +1,11 @@
-/** The messages that the supervisor and its children exchange over link.sock: one JSON object a line. */
+/** The messages that the supervisor and its children exchange over channel.sock: one JSON object a line. */
 import type { BalancerLimits, InstanceLimits } from "../limits.js";
 
 /** The version of this protocol; a child and a supervisor that differ refuse each other with a clear line. */
-export const LINK_VERSION = 1;
+export const CHANNEL_VERSION = 1;
 
-/** The longest line either side accepts, in bytes; a longer one closes the link. */
-export const MAX_LINK_LINE_BYTES = 1 << 20;
+/** The longest line either side accepts, in bytes; a longer one closes the control channel. */
+export const MAX_CHANNEL_LINE_BYTES = 1 << 20;
 
 /** What an instance speaks with its balancers: HTTP/1.1, the lane of docs/lane.md, or HTTP/1.1 with a lane for control. */
 export type UpstreamProtocol = "http1" | "lane" | "http1+control";
@@ -26,9 +26,9 @@ export interface TcpAddress {
 /** Where a process serves: the path of a unix socket, or a TCP address. */
 export type SocketAddress = string | TcpAddress;
 
-/** The file beside `linkSocket` whose time of change is the moment at which the children lost their supervisor. */
-export function lostMarkPath(linkSocket: string): string {
-  return `${linkSocket}.lost`;
+/** The file beside `channelSocket` whose time of change is the moment at which the children lost their supervisor. */
+export function lostMarkPath(channelSocket: string): string {
+  return `${channelSocket}.lost`;
 }
 
 /** What a child is: an instance of a pool, a template that forks them, or a balancer. */
@@ -37,10 +37,10 @@ export type ChildRole = "instance" | "template" | "balancer";
 /** Where a child stands when it says hello; a child that reconnects says more than `starting`. */
 export type ChildPhase = "starting" | "ready" | "draining";
 
-/** The first line a child writes on every connection to the link. */
+/** The first line a child writes on every connection to the control channel. */
 export interface Hello {
   type: "hello";
-  linkVersion: number;
+  channelVersion: number;
   /** The secret of this spawn; only the process that was spawned with it may speak for its slot. */
   token: string;
   role: ChildRole;
@@ -379,9 +379,9 @@ export type SupervisorMessage =
   | Snapshot;
 
 /** What the supervisor puts in the environment of every child of ours; the child removes it before it loads an app. */
-export const LINK_ENVIRONMENT = {
-  /** The path of link.sock. */
-  link: "PACELINE_LINK",
+export const CHANNEL_ENVIRONMENT = {
+  /** The path of channel.sock. */
+  channel: "PACELINE_CHANNEL",
   token: "PACELINE_TOKEN",
   attempt: "PACELINE_ATTEMPT",
   /** A ChildSpec as JSON. */

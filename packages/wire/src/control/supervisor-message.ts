@@ -1,21 +1,21 @@
-/** Parses what a supervisor says on the link, and refuses what is not a message this version knows. */
-import { LinkError } from "../errors.js";
+/** Parses what a supervisor says on the control channel, and refuses what is not a message this version knows. */
+import { ChannelError } from "../errors.js";
 import { BALANCER_LIMITS, badLimit, isAmount } from "../limits.js";
 import type { SupervisorMessage } from "./messages.js";
 
 type Fields = Record<string, unknown>;
 
-/** The message in one line. @throws LinkError `bad-message` */
+/** The message in one line. @throws ChannelError `bad-message` */
 export function parseSupervisorMessage(line: string): SupervisorMessage {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (cause) {
-    throw new LinkError("bad-message", `not JSON: ${line.slice(0, 100)}`, { cause });
+    throw new ChannelError("bad-message", `not JSON: ${line.slice(0, 100)}`, { cause });
   }
-  if (!isFields(value)) throw new LinkError("bad-message", "not an object");
+  if (!isFields(value)) throw new ChannelError("bad-message", "not an object");
   const problem = problemOf(value);
-  if (problem !== undefined) throw new LinkError("bad-message", `${String(value.type)}: ${problem}`);
+  if (problem !== undefined) throw new ChannelError("bad-message", `${String(value.type)}: ${problem}`);
   return value as unknown as SupervisorMessage;
 }
 

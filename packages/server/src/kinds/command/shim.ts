@@ -1,10 +1,10 @@
 /** The parent of a command: speaks with the supervisor in its place, watches it, and leaves nothing of it behind. */
 import {
+  ChannelClient,
+  ChannelError,
   type ChildIdentity,
   type ChildPhase,
   type CommandSpec,
-  LinkClient,
-  LinkError,
   SPAWN_MARK,
 } from "@paceline/wire";
 import type { Spawn } from "@paceline/wire/proc";
@@ -12,7 +12,7 @@ import { type CommandEnd, signalNumber, startCommand } from "./command.js";
 import { Health } from "./health.js";
 import { Readiness } from "./readiness.js";
 
-/** How long the last words on the link may hold up the exit. */
+/** How long the last words on the control channel may hold up the exit. */
 const LAST_WORDS_TIMEOUT_MS = 2000;
 /** How often it is looked whether the supervisor took the hello of a command that ended before that. */
 const LOOK_EVERY_MS = 10;
@@ -36,21 +36,21 @@ export class Shim {
   private readonly spec: CommandSpec;
   private readonly spawn: Spawn;
   private readonly program: string;
-  private readonly link: LinkClient;
+  private readonly channel: ChannelClient;
   private readonly readiness: Readiness;
   private readonly health: Health;
 
-  /** @throws LinkError `bad-environment` */
+  /** @throws ChannelError `bad-environment` */
   constructor(private readonly identity: ChildIdentity) {
     const { command, drainTimeoutMs } = identity.spec;
     const mark = process.env[SPAWN_MARK];
     if (command === undefined || mark === undefined) {
-      throw new LinkError("bad-environment", "a shim needs a command and a mark from its supervisor");
+      throw new ChannelError("bad-environment", "a shim needs a command and a mark from its supervisor");
     }
     this.spec = command;
     this.spawn = { leader: process.pid, mark };
     this.program = (command.args[0] as string).replace(/.*\//, "");
-    this.link = new LinkClient({
+    this.channel = new ChannelClient({
       identity,
       role: "instance",
       helloState: () => ({ phase: this.phase }),
@@ -67,7 +67,7 @@ export class Shim {
         this.sayReady();
         this.health.start();
       },
-      onLate: (problem) => this.link.send({ type: "fault", message: `${this.program} runs, but ${problem}` }),
+      onLate: (problem) => this.channel.send({ type: "fault", message: `${this.program} runs, but ${problem}` }),
     });
     this.health = new Health(command, (problem) => {
       this.sickness = `${this.program} is sick: ${problem}`;
@@ -84,7 +84,7 @@ export class Shim {
   }
 
   start(): void {
-    this.link.start();
+    this.channel.start();
     this.pid = startCommand({
       args: this.spec.args,
       cwd: this.spec.cwd,
@@ -98,7 +98,7 @@ export class Shim {
   /** The phase changes only when that was said, so that a hello never takes its place. */
   private sayReady(): void {
     if (!this.serves || this.phase !== "starting") return;
-    if (this.link.send({ type: "ready" })) this.phase = "ready";
+    if (this.channel.send({ type: "ready" })) this.phase = "ready";
   }
 
   private leaveBecause(reason: string): void {
@@ -148,7 +148,8 @@ export class Shim {
   private async exit(code: number, fault?: string, exit?: CommandEnd): Promise<void> {
     if (this.isExiting) return;
     this.isExiting = true;
-    if (fault !== undefined) this.link.send({ type: "fault", message: fault, ...(exit === undefined ? {} : { exit }) });
+    if (fault !== undefined)
+      this.channel.send({ type: "fault", message: fault, ...(exit === undefined ? {} : { exit }) });
     const { endStrays, removeSocket } = await aftermath();
     if ((await endStrays(this.spawn)) > 0 && fault === undefined) {
       say(`${this.program} left processes behind; they were ended`);
@@ -156,17 +157,17 @@ export class Shim {
     removeSocket(this.spec.address);
     await this.heard(LAST_WORDS_TIMEOUT_MS);
     // Without a supervisor the output is all there is.
-    if (fault !== undefined && !this.link.welcomed) say(fault);
+    if (fault !== undefined && !this.channel.welcomed) say(fault);
     process.exit(code);
   }
 
   /** Resolves when the supervisor knows who speaks and has been told all, or after `timeoutMs`. */
   private async heard(timeoutMs: number): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs;
-    while (this.phase !== "draining" && !this.link.welcomed && performance.now() < deadlineMs) {
+    while (this.phase !== "draining" && !this.channel.welcomed && performance.now() < deadlineMs) {
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
     }
-    await this.link.flush(Math.max(0, deadlineMs - performance.now()));
+    await this.channel.flush(Math.max(0, deadlineMs - performance.now()));
   }
 }
 

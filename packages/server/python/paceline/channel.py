@@ -1,4 +1,4 @@
-"""The instance's end of the link to its supervisor (packages/wire/src/control/messages.ts): a daemon thread, since a view would block it."""
+"""The instance's end of the control channel to its supervisor (packages/wire/src/control/messages.ts): a daemon thread, since a view would block it."""
 
 import _thread
 import faulthandler
@@ -12,7 +12,7 @@ from time import monotonic
 
 from . import leftovers
 
-LINK_VERSION = 1
+CHANNEL_VERSION = 1
 MAX_LINE_BYTES = 1 << 20
 # Reports are left out while more than this waits to be written: the next one tells the same totals.
 MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10
@@ -26,7 +26,25 @@ LAST_WORDS_TIMEOUT_S = 2
 CUT_TIMEOUT_S = 2
 
 
-class Link:
+def hello(identity, role, phase, **more):
+    """The first message on each connection."""
+    return {
+        "type": "hello",
+        "channelVersion": CHANNEL_VERSION,
+        "token": identity.token,
+        "role": role,
+        "pool": identity.pool,
+        "name": identity.name,
+        "attempt": identity.attempt,
+        "generation": identity.generation,
+        "pid": os.getpid(),
+        "runtime": "python %d.%d.%d" % sys.version_info[:3],
+        "phase": phase,
+        **more,
+    }
+
+
+class Channel:
     """Says hello, hears the supervisor, reports, and comes back when the supervisor does. Only its own thread touches what is private."""
 
     def __init__(self, identity, counts, owner):
@@ -116,7 +134,7 @@ class Link:
             while True:
                 self._step()
         except BaseException:
-            # Without the link the supervisor could not end this process but by force, and would learn nothing of it.
+            # Without the control channel the supervisor could not end this process but by force, and would learn nothing of it.
             sys.__excepthook__(*sys.exc_info())
             leftovers.end_if_alone()
             os._exit(1)
@@ -208,7 +226,7 @@ class Link:
         self._received = b""
         self._waiting.clear()
         try:
-            self._socket.connect(self._identity.link)
+            self._socket.connect(self._identity.channel)
         except OSError:
             # A unix socket connects at once or not at all.
             self._lose(None)
@@ -219,25 +237,7 @@ class Link:
         identity = self._identity
         self._welcome_by = monotonic() + WELCOME_TIMEOUT_S
         self._poller.register(self._socket, select.POLLIN)
-        self._say(
-            json.dumps(
-                {
-                    "type": "hello",
-                    "linkVersion": LINK_VERSION,
-                    "token": identity.token,
-                    "role": "instance",
-                    "pool": identity.pool,
-                    "name": identity.name,
-                    "attempt": identity.attempt,
-                    "generation": identity.generation,
-                    "pid": os.getpid(),
-                    "runtime": "python %d.%d.%d" % sys.version_info[:3],
-                    "phase": self._phase,
-                    "socket": identity.socket,
-                    "protocol": "http1",
-                }
-            )
-        )
+        self._say(json.dumps(hello(identity, "instance", self._phase, socket=identity.socket, protocol="http1")))
         if self._asked:
             self._wake()
 
@@ -258,7 +258,7 @@ class Link:
         except BlockingIOError:
             pass
         except OSError:
-            self._lose("the link was closed")
+            self._lose("the control channel was closed")
             return
         wanted = select.POLLIN | select.POLLOUT if self._waiting else select.POLLIN
         self._poller.modify(self._socket, wanted)
@@ -278,7 +278,7 @@ class Link:
         except OSError:
             received = b""
         if not received:
-            self._lose("the link was closed")
+            self._lose("the control channel was closed")
             return
         *lines, self._received = (self._received + received).split(b"\n")
         if len(self._received) > MAX_LINE_BYTES:

@@ -260,7 +260,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       mkdirSync(join(runDir, "log"), { recursive: true, mode: 0o700 });
       const links = ["supervisor.out", "log/paceline.log"].map((name) => join(runDir, name));
       for (const link of links) symlinkSync(join(folder, "victim"), link);
-      const args = ["--run-dir", runDir, "app.mjs"];
+      const args = ["-l", `unix:${folder}/up.sock`, "--run-dir", runDir, "app.mjs"];
       expect(await paceline(folder, "start", "-d", ...args)).toMatchObject({
         code: 1,
         stderr: expect.stringMatching(/supervisor\.out/),

@@ -86,14 +86,40 @@ class Download {
   }
 }
 
-function spoolFiles(pid) {
-  return readdirSync(`/proc/${pid}/fd`).filter((fd) => {
+/** The files in this spool that a process has open; they have no names. */
+function spoolFiles(spool, pid) {
+  let descriptors = [];
+  try {
+    descriptors = readdirSync(`/proc/${pid}/fd`);
+  } catch {
+    // It has ended.
+  }
+  return descriptors.filter((fd) => {
     try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`).includes("/spool/");
+      return readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(`${spool}/`);
     } catch {
       return false;
     }
   });
+}
+
+/** What the spool has on the disk: names, and files without one that any process has open. */
+function leftInSpool(spool) {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return [...readdirSync(spool), ...pids.flatMap((pid) => spoolFiles(spool, pid))];
+}
+
+/** Runs this, and returns its result with the most that the process had meanwhile. */
+async function withMostRssMB(pid, run) {
+  let mostMB = rssMB(pid);
+  const watch = setInterval(() => {
+    mostMB = Math.max(mostMB, rssMB(pid));
+  }, 100);
+  try {
+    return [await run(), mostMB];
+  } finally {
+    clearInterval(watch);
+  }
 }
 
 async function until(holds, timeoutMs) {
@@ -120,37 +146,35 @@ export async function slowClients(runtime, seconds) {
   try {
     const pid = fleet.balancerPid;
     await p99OfOthers(fleet.port, 3);
-    const alone = await p99OfOthers(fleet.port, 10);
+    const [alone, mostAlone] = await withMostRssMB(pid, () => p99OfOthers(fleet.port, 10));
     const before = rssMB(pid);
-    let most = before;
-    const watch = setInterval(() => {
-      most = Math.max(most, rssMB(pid));
-    }, 250);
-    clients = start(fleet.port);
-    await until(() => spoolFiles(pid).length >= CLIENTS, 30_000);
-    await wait(seconds * 500);
-    const beside = await p99OfOthers(fleet.port, 10);
-    const files = spoolFiles(pid).length;
-    const { receiving } = (await fleet.status()).pools[0];
-    await wait(seconds * 500);
-    clearInterval(watch);
+    let [beside, files, receiving] = [];
+    const [, most] = await withMostRssMB(pid, async () => {
+      clients = start(fleet.port);
+      await until(() => spoolFiles(spool, pid).length >= CLIENTS, 30_000);
+      await wait(seconds * 500);
+      beside = await p99OfOthers(fleet.port, 10);
+      files = spoolFiles(spool, pid).length;
+      ({ receiving } = (await fleet.status()).pools[0]);
+      await wait(seconds * 500);
+    });
     verdict(
       beside.failed === undefined && beside.p99Ms <= 2 * alone.p99Ms + 5,
       `${name}: p99 of others ${alone.p99Ms.toFixed(2)} ms without them, ${beside.p99Ms.toFixed(2)} ms beside them; ${files} files, ${receiving} received ${beside.failed ?? ""}`,
     );
     verdict(
       most - before < MOST_GROWTH_MB,
-      `${name}: RSS of the balancer ${before.toFixed(1)} MB, ${most.toFixed(1)} MB at most`,
+      `${name}: RSS of the balancer ${before.toFixed(1)} MB before them, ${most.toFixed(1)} MB at most; ${mostAlone.toFixed(1)} MB at most in the same run without them`,
     );
     for (const client of clients) client.hurry();
     await until(() => clients.every(({ isClosed }) => isClosed), FINISH_MS);
     const lacks = clients.map(({ lack }) => lack).filter((lack) => lack !== undefined);
     verdict(lacks.length === 0, `${name}: all come whole ${lacks.slice(0, 3).join("; ")}`);
-    const isEmpty = await until(() => spoolFiles(pid).length === 0, 10_000);
-    verdict(isEmpty && readdirSync(spool).length === 0, `${name}: nothing stays in the spool`);
+    const isEmpty = await until(() => leftInSpool(spool).length === 0, 10_000);
+    verdict(isEmpty, `${name}: nothing stays in the spool`);
 
     clients = start(fleet.port);
-    const hasFiles = await until(() => spoolFiles(pid).length >= CLIENTS, 30_000);
+    const hasFiles = await until(() => spoolFiles(spool, pid).length >= CLIENTS, 30_000);
     process.kill(pid, "SIGKILL");
     const next = async () => (await fleet.status()).balancers[0];
     const isBack = await until(async () => {
@@ -158,7 +182,7 @@ export async function slowClients(runtime, seconds) {
       return balancer.pid !== null && balancer.pid !== pid && balancer.state === "ready";
     }, 30_000);
     const after = await p99OfOthers(fleet.port, 1);
-    const left = [...readdirSync(spool), ...spoolFiles((await next()).pid)];
+    const left = leftInSpool(spool);
     verdict(
       hasFiles && isBack && left.length === 0 && after.failed === undefined,
       `${name}: after kill -9 of the balancer the next one serves, and nothing stays in the spool ${left.join(" ")} ${after.failed ?? ""}`,

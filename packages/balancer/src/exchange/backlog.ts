@@ -5,7 +5,7 @@ import type { Spool } from "./spool/spool.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spool/spooled-body.js";
 
 /** So much of a response waits in memory before any of it goes to the spool, in bytes. */
-export const UNSPOOLED_BYTES = 131_072;
+export const UNSPOOLED_BYTES = 32_768;
 
 export interface BacklogOwner {
   /** The client does not take what it was given. */

@@ -18,3 +18,8 @@ function sendNowhere(buffer: ArrayBuffer): void {
   }
   nowhere.postMessage(null, [buffer]);
 }
+
+/** Of bytes that were written to a connection. On Bun it has copied what the kernel did not take; on Node it may need them still. */
+export function freeWritten(bytes: Uint8Array): void {
+  if (process.versions.bun !== undefined) free(bytes);
+}

@@ -6,6 +6,9 @@ const SLAB_BYTES = 65_536;
 /** The first slab is as small as what waits: many wait for a few bytes. */
 const LEAST_SLAB_BYTES = 2048;
 
+/** Behind others a slab is larger, but no larger than what comes slowly fills soon. */
+const LEAST_NEXT_SLAB_BYTES = 32_768;
+
 /** Slabs kept for the next that has to wait: half a megabyte. */
 const MAX_SPARE_SLABS = 8;
 
@@ -24,7 +27,7 @@ export class WaitingBytes {
     for (let at = 0; at < bytes.length; ) {
       let slab = this.slabs.at(-1);
       if (slab === undefined || this.end === slab.length) {
-        slab = newSlab(this.slabs.length === 0 ? bytes.length - at : SLAB_BYTES);
+        slab = newSlab(Math.max(bytes.length - at, this.slabs.length === 0 ? 0 : LEAST_NEXT_SLAB_BYTES));
         this.slabs.push(slab);
         this.end = 0;
       }

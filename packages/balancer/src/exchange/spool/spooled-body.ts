@@ -1,5 +1,5 @@
 /** A body in a nameless file: written as it comes and read in order, without ever waiting for the disk. */
-import { leaveToCollector } from "@paceline/wire";
+import { freeWritten } from "../../transport/free.js";
 import { WaitingBytes } from "../../transport/waiting-bytes.js";
 import { fs } from "./nameless-file.js";
 import type { Spool, SpoolUse } from "./spool.js";
@@ -8,7 +8,8 @@ import type { Spool, SpoolUse } from "./spool.js";
 const LEAST_WRITE_BYTES = 32_768;
 /** With so much on its way to the file, no more is taken. */
 const MAX_WAITING_BYTES = 131_072;
-const READ_BYTES = 65_536;
+/** What the client does not take of it at once stays in memory. */
+const READ_BYTES = 32_768;
 
 /** What hears of it; none of these is called from within a call of its own. */
 export interface SpooledBodyOwner {
@@ -179,7 +180,7 @@ export class SpooledBody {
         this.readAt += count;
         this.give(bytes, count);
       }
-      leaveToCollector(bytes.length);
+      freeWritten(bytes);
       this.pump(this.isPumping);
     });
   }

@@ -101,6 +101,15 @@ test("r reloads all, R restarts what is selected", () => {
   expect(press(["G", "k", "R"]).effects).toMatchObject([{ body: { target: "balancer" } }]);
 });
 
+test("R on a template says what to do instead", () => {
+  const template = { name: "web.template", pid: 7, state: "ready" as const, generation: 1 };
+  const figures = { uptimeSeconds: 1, rssBytes: 1, pssBytes: 1 };
+  const shown = after([shows(status([pool("web", [instance("web.1")], { templates: [{ ...template, ...figures }] })]))]);
+  const { model, effects } = update(after(keys("down"), shown), { type: "key", key: "R", at: 1_000 });
+  expect([model.selected, effects]).toEqual(["web.template", []]);
+  expect(model.notice?.text).toBe("a template is not restarted: a reload (r) makes a new one");
+});
+
 describe("the filter", () => {
   test("shows names and states that have it; keys are letters while it is typed", () => {
     const typing = press(["/", "q", "backspace", "d", "r", "a"]).model;

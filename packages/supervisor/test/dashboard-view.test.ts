@@ -71,6 +71,33 @@ test("what waits for slow clients is told in the lines of its pool and of the ba
   expect(quiet).not.toMatch(/receiving|sending|spool/);
 });
 
+describe("a pool with a template", () => {
+  const template = {
+    ...{ name: "web.template", pid: 31_020, state: "ready" as const, generation: 3 },
+    ...{ uptimeSeconds: 61, rssBytes: 40_200_000, pssBytes: 9_000_000 },
+  };
+  const old = { ...template, pid: 30_000, generation: 2, uptimeSeconds: 400 };
+  const fleet = (templates = [template]) => status([pool("web", [instance("web.1")], { kind: "wsgi", templates })]);
+
+  test("has a line for it below its instances, with its state, pid, memory and age", () => {
+    const lines = screen(after([shows(fleet())]));
+    expect(lines[4]).toMatch(/^ web\.template +ready +31020 +40\.2 +1m$/);
+    expect(screen(after([shows(fleet())]), 20, 12)[4]).toBe(" web.template ready");
+    expect(screen(after([shows(fleet([{ ...template, state: "loading" as never }]))]))[4]).toContain(" loading ");
+  });
+
+  test("during a reload has a line for each, and every line below can be reached", () => {
+    let model = after([shows(fleet([old, template]))]);
+    const selected = [model.selected];
+    for (let step = 0; step < 4; step++) {
+      model = after(keys("down"), model);
+      selected.push(model.selected);
+    }
+    expect(selected).toEqual(["web.1", "web.template", "balancer", "balancer.1", "balancer.1"]);
+    expect(screen(model).slice(4, 6).join("\n")).toMatch(/^ web\.template .* 30000 .*\n web\.template .* 31020 /);
+  });
+});
+
 test("jobs that were deferred are told where an app has any: in the pool's line, and in a column where there is room", () => {
   const deferring = status([
     pool("web", [

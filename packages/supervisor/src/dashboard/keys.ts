@@ -156,6 +156,8 @@ function scale(model: Model, by: 1 | -1, at: number): Step {
 function restart(model: Model, at: number): Step {
   const { selected } = model;
   if (selected === null) return only(model);
+  const isTemplate = model.status?.pools.some(({ templates }) => templates.some(({ name }) => name === selected));
+  if (isTemplate) return only(withNotice(model, "a template is not restarted: a reload (r) makes a new one", at));
   return operate(model, `restart ${selected}`, selected, "/v1/restart", { target: selected }, at);
 }
 

@@ -1,5 +1,5 @@
 /** The rows of the table: which there are, in which order, and the one that is selected. */
-import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import type { BalancerStatus, InstanceStatus, PoolStatus, Status, TemplateStatus } from "../control/api.js";
 import type { Model, SortKey } from "./model.js";
 
 export type Process = InstanceStatus | BalancerStatus;
@@ -9,6 +9,8 @@ export type Row =
   | { kind: "balancers"; name: "balancer"; status: Status }
   /** `name` of a process is `web.3`; `peak` is the highest rate among its like in the last minute. */
   | { kind: "process"; name: string; process: Process; group: string }
+  /** The process that forks the instances of its pool; it has no `name` if a newer one follows. */
+  | { kind: "template"; name: string | null; template: TemplateStatus }
   /** The second process of the slot above. */
   | { kind: "other"; name: null; other: NonNullable<Process["other"]> };
 
@@ -26,7 +28,10 @@ export function rowsOf({ status, filter, sort }: Pick<Model, "status" | "filter"
   if (status === null) return [];
   const rows: Row[] = [];
   for (const pool of status.pools) {
-    const shown = processRows(pool.instances, pool.name, filter, sort);
+    const shown = [
+      ...processRows(pool.instances, pool.name, filter, sort),
+      ...templateRows(pool.templates, filter),
+    ];
     if (shown.length > 0 || matches(filter, pool.name)) rows.push({ kind: "pool", name: pool.name, pool }, ...shown);
   }
   const shown = processRows(status.balancers, "balancer", filter, sort);
@@ -45,6 +50,13 @@ function processRows(processes: readonly Process[], group: string, filter: strin
       const row: Row = { kind: "process", name: process.name, process, group };
       return process.other === null ? [row] : [row, { kind: "other", name: null, other: process.other }];
     });
+}
+
+/** Below the instances in any order. During a reload a pool has two of the same name: only the newer can be selected. */
+function templateRows(templates: readonly TemplateStatus[], filter: string): Row[] {
+  return templates
+    .filter(({ name, state }) => matches(filter, name) || matches(filter, state))
+    .map((template, at, all) => ({ kind: "template", name: at === all.length - 1 ? template.name : null, template }));
 }
 
 function matches(filter: string, text: string): boolean {

@@ -1,7 +1,7 @@
 /** The table: a line a pool, a row a process. */
-import type { PoolStatus, Status } from "../control/api.js";
+import type { PoolStatus, Status, TemplateStatus } from "../control/api.js";
 import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle, stateText } from "./columns.js";
-import { bar, count, shortDuration, size } from "./format.js";
+import { bar, count, megabytes, shortDuration, size } from "./format.js";
 import { peak, sparkline } from "./history.js";
 import type { Model } from "./model.js";
 import { type Process, type Row, rowsOf } from "./rows.js";
@@ -23,7 +23,8 @@ type TableModel = Pick<Model, "status" | "filter" | "sort" | "selected" | "histo
 export function tableOf(model: TableModel, width: number): Table {
   const rows = rowsOf(model);
   const processes = rows.flatMap((row) => (row.kind === "process" ? [row.process] : []));
-  const layout = layOut(processes, width, model.sort);
+  const templates = rows.flatMap((row) => (row.kind === "template" ? [row.template.name] : []));
+  const layout = layOut(processes, width, model.sort, templates);
   const peaks = peaksOf(model, rows);
   const faded = model.connection.state === "lost";
   const lines = rows.map((row) => {
@@ -64,6 +65,8 @@ function lineOf(row: Row, model: TableModel, layout: Layout, peaks: Map<string, 
       const chart = (cells: number) => sparkline(history, model.ticks, cells, peaks.get(row.group) ?? 0);
       return processLine(row.process, layout, chart);
     }
+    case "template":
+      return templateLine(row.template, layout);
     case "other":
       return otherLine(row.other, layout);
     default:
@@ -138,6 +141,22 @@ function cellOf(process: Process, { column, width }: PlacedColumn, chart: (cells
     default:
       return segment(fit(column.value(process), width, column.align));
   }
+}
+
+/** A template serves nothing: it has no figures of requests. */
+function templateLine(template: TemplateStatus, { columns, gap }: Layout): Line {
+  const { name, state, pid, rssBytes, uptimeSeconds } = template;
+  const line: Line = [segment(" ".repeat(MARGIN))];
+  for (const [at, { column, width }] of columns.entries()) {
+    if (at > 0) line.push(segment(gap));
+    if (column.key === "name") line.push(segment(fit(clean(name), width)));
+    else if (column.key === "state") line.push(segment(fit(state, width), state === "ready" ? "good" : "busy"));
+    else if (column.key === "pid") line.push(segment(fit(String(pid ?? "–"), width, "right")));
+    else if (column.key === "memory") line.push(segment(fit(megabytes(rssBytes), width, "right")));
+    else if (column.key === "up") line.push(segment(fit(shortDuration(uptimeSeconds), width, "right")));
+    else line.push(segment(" ".repeat(width)));
+  }
+  return line;
 }
 
 function otherLine(other: NonNullable<Process["other"]>, { columns, gap }: Layout): Line {

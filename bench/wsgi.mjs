@@ -1,7 +1,8 @@
 /**
  * What a WSGI app costs: `npm run bench:wsgi`. One instance of ours beside one sync worker of gunicorn and werkzeug's server, with the
  * same app on the same Python, each asked over its unix socket; and ours in a fleet of one. Prints CPU time a request and RSS. Then a
- * Django project on several processes, with and without preloading, beside gunicorn and uWSGI: PSS idle and after load, and CPU time.
+ * Django project on several processes, with and without preloading, beside gunicorn and uWSGI, and FastAPI beside uvicorn's own workers
+ * and gunicorn's: PSS idle and after load, and CPU time.
  */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -11,6 +12,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { INSTANCE_LIMITS } from "../packages/wire/dist/limits.js";
+import { ASGI_FLEETS } from "./support/asgi-fleets.mjs";
 import { FLEETS, measureDjango } from "./support/django-fleets.mjs";
 import { answers, endLeftovers, freePort, run, wait } from "./support/launch.mjs";
 import { keepAliveLoad } from "./support/load.mjs";
@@ -24,9 +26,9 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "3" },
     requests: { type: "string", default: "20000" },
     clients: { type: "string", default: "4" },
-    // Of the Django project.
+    // Of the Django project, and of FastAPI.
     processes: { type: "string", default: "8" },
-    // `hello` or `django`: that part alone.
+    // `hello`, `django` or `asgi`: that part alone.
     only: { type: "string" },
   },
 });
@@ -222,9 +224,21 @@ async function compareHello() {
 async function compareDjango() {
   const version = ask("import django, sys; print(django.get_version(), 'on Python', sys.version.split()[0])");
   if (version === undefined) return say("Django is missing (Debian: python3-django)");
+  await compareFleets(`Django ${version}`, FLEETS);
+}
+
+async function compareAsgi() {
+  const version = ask(
+    "import fastapi, uvicorn, sys; print(fastapi.__version__, 'with uvicorn', uvicorn.__version__, 'on Python', sys.version.split()[0])",
+  );
+  if (version === undefined) return say("FastAPI or uvicorn is missing (Debian: python3-fastapi, python3-uvicorn)");
+  await compareFleets(`FastAPI ${version}`, ASGI_FLEETS);
+}
+
+async function compareFleets(name, fleets) {
   const count = Number(options.processes);
   const rows = [];
-  for (const fleet of FLEETS) {
+  for (const fleet of fleets) {
     if (fleet.needs !== undefined && versions[fleet.needs] === undefined) continue;
     const samples = [];
     for (let round = 0; round < rounds; round++)
@@ -235,7 +249,7 @@ async function compareDjango() {
   }
   say();
   say(
-    `Django ${version}, ${count} processes, each a connection a request; medians of ${rounds} rounds of ${Math.ceil(requests / 4)} requests`,
+    `${name}, ${count} processes, each a connection a request; medians of ${rounds} rounds of ${Math.ceil(requests / 4)} requests`,
   );
   const of = ["idle", "after load", "with supervisor and balancer: idle", "after load"];
   const header = [
@@ -249,5 +263,7 @@ async function compareDjango() {
   say(textTable({ caption: "masters and templates included", header, rows }));
 }
 
-if (options.only !== "django") await compareHello();
-if (options.only !== "hello") await compareDjango();
+const has = (part) => options.only === undefined || options.only === part;
+if (has("hello")) await compareHello();
+if (has("django")) await compareDjango();
+if (has("asgi")) await compareAsgi();

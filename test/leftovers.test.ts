@@ -71,8 +71,7 @@ describe.each(RUNTIMES)("what an app started on %s", { timeout: 60_000 }, (runti
     const pools = {
       web: { app: "./app.js", instances: 1, routes: ["/"] },
       ...(runtime === "bun" && { wsgi: { wsgi: "site_app", instances: 1, routes: ["/wsgi/"] } }),
-      ...(runtime === "bun" &&
-        python !== undefined && { asgi: { asgi: "async_app:app", python, instances: 1, routes: ["/asgi/"] } }),
+      ...(python !== undefined && { asgi: { asgi: "async_app:app", python, instances: 1, routes: ["/asgi/"] } }),
     };
     const project = await startFleet({
       runtime,
@@ -160,7 +159,7 @@ createServer(async (req, res) => res.end(await start())).listen(process.argv[2])
     pool("command", { command: [process.execPath, "./command.mjs", "{socket}"] }),
   ];
   const python = runtime === "bun" ? findPython() : undefined;
-  const asyncPython = runtime === "bun" ? findPython("uvicorn") : undefined;
+  const asyncPython = findPython("uvicorn");
   if (python !== undefined) {
     pools.push(pool("wsgi", { wsgi: "starts", python }), pool("forked", { wsgi: "starts", python, preload: true }));
     pools.push(pool("fapws", { fapws: "./start.py", python }));

@@ -28,7 +28,7 @@ const attempts = ({ pools }: Status) =>
 describe.each(RUNTIMES)("recycling on %s", { timeout: 90_000 }, (runtime) => {
   test("replaces what has had maxRequests, in pools of every kind", async () => {
     const python = runtime === "bun" ? findPython() : undefined;
-    const asgiPython = runtime === "bun" ? findPython("uvicorn") : undefined;
+    const asgiPython = findPython("uvicorn");
     const two = { instances: 2, maxSurge: 1 };
     const pools = {
       fetch: { app: "./app.js", ...two, routes: ["/fetch/"] },

@@ -1,0 +1,11 @@
+"""Hello World as a FastAPI app, for uvicorn by itself, under gunicorn and under Paceline."""
+
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+
+app = FastAPI()
+
+
+@app.get("/", response_class=PlainTextResponse)
+async def hello():
+    return "Hello World!\n"

@@ -104,7 +104,9 @@ test("r reloads all, R restarts what is selected", () => {
 test("R on a template says what to do instead", () => {
   const template = { name: "web.template", pid: 7, state: "ready" as const, generation: 1 };
   const figures = { uptimeSeconds: 1, rssBytes: 1, pssBytes: 1 };
-  const shown = after([shows(status([pool("web", [instance("web.1")], { templates: [{ ...template, ...figures }] })]))]);
+  const shown = after([
+    shows(status([pool("web", [instance("web.1")], { templates: [{ ...template, ...figures }] })])),
+  ]);
   const { model, effects } = update(after(keys("down"), shown), { type: "key", key: "R", at: 1_000 });
   expect([model.selected, effects]).toEqual(["web.template", []]);
   expect(model.notice?.text).toBe("a template is not restarted: a reload (r) makes a new one");

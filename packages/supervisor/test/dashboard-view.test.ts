@@ -81,8 +81,8 @@ describe("a pool with a template", () => {
 
   test("has a line for it below its instances, with its state, pid, memory and age", () => {
     const lines = screen(after([shows(fleet())]));
-    expect(lines[4]).toMatch(/^ web\.template +ready +31020 +40\.2 +1m$/);
-    expect(screen(after([shows(fleet())]), 20, 12)[4]).toBe(" web.template ready");
+    expect(lines[4]).toMatch(/^ template +ready +31020 +40\.2 +1m$/);
+    expect(screen(after([shows(fleet())]), 20, 12)[4]).toBe(" template   ready");
     expect(screen(after([shows(fleet([{ ...template, state: "loading" as never }]))]))[4]).toContain(" loading ");
   });
 
@@ -94,7 +94,7 @@ describe("a pool with a template", () => {
       selected.push(model.selected);
     }
     expect(selected).toEqual(["web.1", "web.template", "balancer", "balancer.1", "balancer.1"]);
-    expect(screen(model).slice(4, 6).join("\n")).toMatch(/^ web\.template .* 30000 .*\n web\.template .* 31020 /);
+    expect(screen(model).slice(4, 6).join("\n")).toMatch(/^ template .* 30000 .*\n template .* 31020 /);
   });
 });
 

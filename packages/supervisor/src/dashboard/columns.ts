@@ -108,23 +108,12 @@ export function stateStyle(state: ProcessState, stalledMs: number | null = null)
   return stalledMs === null ? STATE_STYLE[state] : "bad";
 }
 
-/**
- * Long titles and wide gaps where they fit, then short ones, then fewer columns; the chart takes what is left. `names` are of
- * rows that are not processes of a slot.
- */
-export function layOut(
-  processes: readonly Process[],
-  width: number,
-  sort: SortKey,
-  names: readonly string[] = [],
-): Layout {
+/** Long titles and wide gaps where they fit, then short ones, then fewer columns; the chart takes what is left. */
+export function layOut(processes: readonly Process[], width: number, sort: SortKey): Layout {
   const present = COLUMNS.filter(
     ({ isOptional, value }) => !isOptional || processes.some((each) => value(each) !== ""),
   );
-  const measured = present.map((column) => {
-    const others = column.key === "name" ? names.map(widthOf) : [];
-    return { column, content: Math.max(contentWidth(column, processes), ...others) };
-  });
+  const measured = present.map((column) => ({ column, content: contentWidth(column, processes) }));
   const roomy = measured.map((each) => place(each, 0, sort));
   if (totalWidth(roomy, "  ") + GOOD_CHART - LEAST_CHART <= width) return grow(roomy, "  ", width);
   let placed = measured.map((each) => place(each, 1, sort));

@@ -28,10 +28,7 @@ export function rowsOf({ status, filter, sort }: Pick<Model, "status" | "filter"
   if (status === null) return [];
   const rows: Row[] = [];
   for (const pool of status.pools) {
-    const shown = [
-      ...processRows(pool.instances, pool.name, filter, sort),
-      ...templateRows(pool.templates, filter),
-    ];
+    const shown = [...processRows(pool.instances, pool.name, filter, sort), ...templateRows(pool.templates, filter)];
     if (shown.length > 0 || matches(filter, pool.name)) rows.push({ kind: "pool", name: pool.name, pool }, ...shown);
   }
   const shown = processRows(status.balancers, "balancer", filter, sort);

@@ -23,8 +23,7 @@ type TableModel = Pick<Model, "status" | "filter" | "sort" | "selected" | "histo
 export function tableOf(model: TableModel, width: number): Table {
   const rows = rowsOf(model);
   const processes = rows.flatMap((row) => (row.kind === "process" ? [row.process] : []));
-  const templates = rows.flatMap((row) => (row.kind === "template" ? [row.template.name] : []));
-  const layout = layOut(processes, width, model.sort, templates);
+  const layout = layOut(processes, width, model.sort);
   const peaks = peaksOf(model, rows);
   const faded = model.connection.state === "lost";
   const lines = rows.map((row) => {
@@ -143,13 +142,13 @@ function cellOf(process: Process, { column, width }: PlacedColumn, chart: (cells
   }
 }
 
-/** A template serves nothing: it has no figures of requests. */
+/** A template serves nothing: it has no figures of requests. Its whole name would make the column wide for all. */
 function templateLine(template: TemplateStatus, { columns, gap }: Layout): Line {
-  const { name, state, pid, rssBytes, uptimeSeconds } = template;
+  const { state, pid, rssBytes, uptimeSeconds } = template;
   const line: Line = [segment(" ".repeat(MARGIN))];
   for (const [at, { column, width }] of columns.entries()) {
     if (at > 0) line.push(segment(gap));
-    if (column.key === "name") line.push(segment(fit(clean(name), width)));
+    if (column.key === "name") line.push(segment(fit("template", width)));
     else if (column.key === "state") line.push(segment(fit(state, width), state === "ready" ? "good" : "busy"));
     else if (column.key === "pid") line.push(segment(fit(String(pid ?? "–"), width, "right")));
     else if (column.key === "memory") line.push(segment(fit(megabytes(rssBytes), width, "right")));

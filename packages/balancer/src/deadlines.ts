@@ -47,9 +47,4 @@ export class Deadlines {
       entry.onDeadline();
     }
   }
-
-  /** Every entry, in a copy, for those who close them all. */
-  all(): DeadlineEntry[] {
-    return [...this.entries];
-  }
 }

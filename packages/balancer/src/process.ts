@@ -1,5 +1,7 @@
 /** The balancer as a process: follows the supervisor over the control channel, reports, drains, and exits. */
+
 import { ChannelClient, type ChildIdentity, heapBytes, type Measured, Reporter, type Snapshot } from "@paceline/wire";
+import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { Balancer } from "./balancer.js";
 import type { Transport } from "./transport/transport.js";
 
@@ -7,8 +9,6 @@ import type { Transport } from "./transport/transport.js";
 const LAST_WORDS_MS = 500;
 /** The output file, which the supervisor follows line by line. */
 const STDOUT = 1;
-/** Node's timers end at 2^31 - 1 ms. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class BalancerProcess {
   private balancer: Balancer | undefined;

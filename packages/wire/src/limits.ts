@@ -50,6 +50,9 @@ export const BALANCER_LIMITS = {
 export type InstanceLimits = typeof INSTANCE_LIMITS;
 export type BalancerLimits = typeof BALANCER_LIMITS;
 
+/** The longest a timer of either runtime can wait, in milliseconds; one set for longer fires at once. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** The first limit of the list that is missing from `limits`, or is no amount. */
 export function badLimit(list: InstanceLimits | BalancerLimits, limits: object): string | undefined {
   return Object.keys(list).find((name) => !isAmount((limits as Record<string, unknown>)[name]));

@@ -1,10 +1,8 @@
 /** Work at intervals, and after a delay. */
+import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { backgroundWork, type TimerWork, type WaitingTimer } from "../shared/bridge.js";
 import { ServerError } from "../shared/errors.js";
 import { countNames, nameOf } from "./work-names.js";
-
-/** A timer set for longer fires at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface Timer {
   /** It does not begin any more; a run under way goes on to its end. */

@@ -1,6 +1,7 @@
 /** Every key a configuration may have, with its check, unit, default and meaning; docs/configuration.md is made from it. */
 import { BALANCER_LIMITS, type BalancerLimits, INSTANCE_LIMITS, type InstanceLimits } from "@paceline/wire/limits";
 import { z } from "zod";
+import { MAX_INSTANCES } from "../core/model.js";
 import {
   bytes,
   count,
@@ -21,9 +22,6 @@ import { kindFields } from "./kinds/index.js";
 
 /** Names that pools cannot have, since they stand for something else. */
 export const RESERVED_POOL_NAMES = ["balancer", "paceline"];
-
-/** The most instances a pool can have. */
-export const MAX_INSTANCES = 1024;
 
 /** The pool that the keys at the top level make when there is no `pools`. */
 export const DEFAULT_POOL = "web";

@@ -1,5 +1,8 @@
 /** The words of the control plane as types: what a fleet is configured to be. Pure; imported by every other part. */
 
+/** The most instances a pool can have. */
+export const MAX_INSTANCES = 1024;
+
 /** An address the fleet listens on. */
 export type ListenAddress = { kind: "tcp"; host: string; port: number } | UnixAddress;
 

@@ -1,14 +1,14 @@
 /** The operations on a running fleet that take time: scale and restart; reload has a file of its own. */
+
 import type { OperationResult, ProgressListener, ScaleChange } from "../control/api.js";
 import { type Fleet, findPool, type Pool, resize } from "../core/fleet.js";
+import { MAX_INSTANCES } from "../core/model.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import { BALANCER_POOL } from "../processes/live-process.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import { readiness } from "./fleet-questions.js";
 import type { Refusal, Rollouts } from "./rollouts.js";
-
-export const MAX_INSTANCES = 1024;
 
 export interface OperationsOptions {
   runner: FleetRunner;

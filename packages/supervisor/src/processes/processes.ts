@@ -1,6 +1,6 @@
 /** Starts OS processes and signals them: each in a session and a process group of its own, tied to us by nothing. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { hasNotEnded, readStat } from "@paceline/wire/proc";
 import type { ExitStatus } from "../core/model.js";
 import { spawnProblem } from "../runtime/runtime-command.js";
 
@@ -46,13 +46,8 @@ export function spawnDetached(options: SpawnOptions): number | null {
   return child.pid ?? null;
 }
 
-/**
- * Signals a process group; false when nobody is left in it.
- * @param startTime for a group that we did not start: when its leader started, as `startTimeOf` tells it. A leader with
- * another start time is a stranger that got the same pid, and is left alone.
- */
-export function signalGroup(pid: number, signal: NodeJS.Signals, startTime?: string): boolean {
-  if (startTime !== undefined && startTimeOf(pid) !== startTime) return false;
+/** Signals a process group; false when nobody is left in it. */
+export function signalGroup(pid: number, signal: NodeJS.Signals): boolean {
   try {
     return process.kill(-pid, signal);
   } catch (error) {
@@ -65,24 +60,18 @@ export function signalGroup(pid: number, signal: NodeJS.Signals, startTime?: str
 
 /** Whether a process that started then still runs; the unwaited remains of one do not. */
 export function isRunning(pid: number, startTime: string | undefined): boolean {
+  if (startTime !== undefined) {
+    const stat = readStat(pid);
+    return stat?.startTime === startTime && hasNotEnded(stat);
+  }
   try {
-    if (startTime === undefined) return process.kill(pid, 0);
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return fields[19] === startTime && fields[0] !== "Z" && fields[0] !== "X";
+    return process.kill(pid, 0);
   } catch {
     return false;
   }
 }
 
-/** When a process started, in the kernel's clock ticks; with the pid it names one process for good. Undefined without /proc. */
+/** When a process started; with the pid it names one process for good. Undefined when it is gone, and without /proc. */
 export function startTimeOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    // The command in parentheses may hold spaces and parentheses; the start time is the 20th field after it.
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  } catch {
-    // It is gone, or there is no /proc.
-    return undefined;
-  }
+  return readStat(pid)?.startTime;
 }

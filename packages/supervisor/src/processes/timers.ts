@@ -1,7 +1,6 @@
 /** Alarms by name, each set at most once. */
 
-/** The longest a timer of the runtime can wait; one set for longer fires at once. */
-const MAX_WAIT_MS = 2 ** 31 - 1;
+import { MAX_TIMER_MS } from "@paceline/wire/limits";
 
 export class Timers {
   private readonly alarms = new Map<string, NodeJS.Timeout>();
@@ -13,13 +12,13 @@ export class Timers {
       const left = at - performance.now();
       if (left > 0) {
         // The clock that timers follow and the one that tells the time may differ by a moment, either way.
-        this.alarms.set(name, setTimeout(wait, Math.min(left, MAX_WAIT_MS)));
+        this.alarms.set(name, setTimeout(wait, Math.min(left, MAX_TIMER_MS)));
         return;
       }
       this.alarms.delete(name);
       ring();
     };
-    this.alarms.set(name, setTimeout(wait, Math.min(Math.max(at - performance.now(), 0), MAX_WAIT_MS)));
+    this.alarms.set(name, setTimeout(wait, Math.min(Math.max(at - performance.now(), 0), MAX_TIMER_MS)));
   }
 
   clear(name: string): void {

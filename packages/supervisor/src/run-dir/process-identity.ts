@@ -1,6 +1,7 @@
 /** Tells whether a process that was once seen still runs, and is not another one with its number. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { hasNotEnded, readStat } from "@paceline/wire/proc";
 
 /** A process for as long as the machine remembers: numbers come again, starts of one number do not. */
 export interface ProcessIdentity {
@@ -23,18 +24,9 @@ export function isRunning(identity: ProcessIdentity): boolean {
   return now !== undefined && now.startedAt === identity.startedAt && now.boot === identity.boot;
 }
 
-/** proc_pid_stat(5): the fields after the command's name, which may itself hold blanks and parentheses. */
 function startFromProc(pid: number): string | undefined {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  } catch {
-    return undefined; // No such process.
-  }
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const state = fields[0];
-  if (state === "Z" || state === "X") return undefined;
-  return fields[19];
+  const stat = readStat(pid);
+  return stat !== undefined && hasNotEnded(stat) ? stat.startTime : undefined;
 }
 
 function startFromPs(pid: number): string | undefined {

@@ -1,5 +1,6 @@
 /** A child's end of the control channel: says hello, hears the supervisor, reports, and comes back when the supervisor does. */
 
+import { MAX_TIMER_MS } from "../limits.js";
 import { connectLight, type LightConnection } from "../net/light-connection.js";
 import type { ChildIdentity } from "./child-environment.js";
 import { LineFramer } from "./line-framer.js";
@@ -23,8 +24,6 @@ const MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10;
 const MAX_WAITING_BYTES = 1 << 20;
 /** From the connection to the welcome. */
 const WELCOME_TIMEOUT_MS = 10_000;
-/** A timer set for longer than this fires at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** What changes in a child's hello from one connection to the next. */
 export interface HelloState {

@@ -7,18 +7,39 @@ export interface ProcessRow {
   session: number;
 }
 
+/** What proc_pid_stat(5) says of a process. */
+export interface ProcessStat {
+  /** `Z` and `X`: it has ended, and was not waited for. */
+  state: string;
+  parent: number;
+  session: number;
+  /** In the kernel's clock ticks; with the pid it names one process for good. */
+  startTime: string;
+}
+
+/** Undefined where it is gone, or where there is no /proc. */
+export function readStat(pid: number): ProcessStat | undefined {
+  const stat = attempt(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
+  if (stat === undefined) return undefined;
+  // The command in parentheses may hold spaces and parentheses.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ", 20);
+  const [state = "", parent, , session] = fields;
+  return { state, parent: Number(parent), session: Number(session), startTime: fields[19] ?? "" };
+}
+
+/** Whether it runs, and is not only the unwaited remains of a process. */
+export function hasNotEnded({ state }: ProcessStat): boolean {
+  return state !== "Z" && state !== "X";
+}
+
 /** Every process that still runs; one that has ended and was not waited for is left out. */
 export function readProcessTable(): ProcessRow[] {
   const rows: ProcessRow[] = [];
   for (const name of attempt(() => readdirSync("/proc")) ?? []) {
     const pid = Number(name);
     if (!Number.isInteger(pid)) continue;
-    const stat = attempt(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
-    if (stat === undefined) continue;
-    // proc_pid_stat(5): the command in parentheses may hold spaces and parentheses.
-    const [state = "", parent, , session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ", 4);
-    if (state === "Z" || state === "X") continue;
-    rows.push({ pid, parent: Number(parent), session: Number(session) });
+    const stat = readStat(pid);
+    if (stat !== undefined && hasNotEnded(stat)) rows.push({ pid, parent: stat.parent, session: stat.session });
   }
   return rows;
 }

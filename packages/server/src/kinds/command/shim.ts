@@ -1,4 +1,5 @@
 /** The parent of a command: speaks with the supervisor in its place, watches it, and leaves nothing of it behind. */
+
 import {
   ChannelClient,
   ChannelError,
@@ -7,6 +8,7 @@ import {
   type CommandSpec,
   SPAWN_MARK,
 } from "@paceline/wire";
+import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import type { Spawn } from "@paceline/wire/proc";
 import { type CommandEnd, signalNumber, startCommand } from "./command.js";
 import { Health } from "./health.js";
@@ -18,8 +20,6 @@ const LAST_WORDS_TIMEOUT_MS = 2000;
 const LOOK_EVERY_MS = 10;
 /** The exit status that shells give what a signal ended. */
 const SIGNALLED = 128;
-/** A timer set for longer than this fires at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class Shim {
   private phase: ChildPhase = "starting";

@@ -13,7 +13,6 @@ export class BlockPool {
   private readonly spareSmall: Buffer[] = [];
   private readonly spareLarge: Buffer[] = [];
   private large = 0;
-  private small = 0;
 
   /** @param isQuick whether its taker is likely to give it back in the same turn of the event loop. */
   take(isQuick: boolean): Buffer {
@@ -21,7 +20,6 @@ export class BlockPool {
       this.large++;
       return this.spareLarge.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
     }
-    this.small++;
     return this.spareSmall.pop() ?? Buffer.allocUnsafeSlow(SMALL_BYTES);
   }
 
@@ -30,20 +28,12 @@ export class BlockPool {
     if (block.length === LARGE_BYTES) {
       this.large--;
       this.spareLarge.push(block);
-    } else {
-      this.small--;
-      if (this.spareSmall.length < MAX_SPARE_SMALL) this.spareSmall.push(block);
-    }
+    } else if (this.spareSmall.length < MAX_SPARE_SMALL) this.spareSmall.push(block);
   }
 
   /** Keeps what one reader needs. */
   trim(): void {
     this.spareSmall.length = 0;
     if (this.spareLarge.length > 1) this.spareLarge.length = 1;
-  }
-
-  /** What is lent, in bytes. */
-  get lentBytes(): number {
-    return this.large * LARGE_BYTES + this.small * SMALL_BYTES;
   }
 }

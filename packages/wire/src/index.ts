@@ -2,6 +2,7 @@
 
 export * from "./control/channel-client.js";
 export * from "./control/child-environment.js";
+export * from "./control/child-message.js";
 export * from "./control/histogram.js";
 export * from "./control/line-framer.js";
 export * from "./control/messages.js";

@@ -3,6 +3,8 @@
  * configuration's schema; whoever passes limits on, or checks them, goes by this list.
  */
 
+import { isAmount } from "./control/checks.js";
+
 /** The limits of one instance. */
 export const INSTANCE_LIMITS = {
   /** The longest request head, in bytes. Bun fixes it when it starts, at 16384 unless the command line says otherwise. */
@@ -56,9 +58,4 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
 /** The first limit of the list that is missing from `limits`, or is no amount. */
 export function badLimit(list: InstanceLimits | BalancerLimits, limits: object): string | undefined {
   return Object.keys(list).find((name) => !isAmount((limits as Record<string, unknown>)[name]));
-}
-
-/** A number of bytes, milliseconds or things. */
-export function isAmount(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0;
 }

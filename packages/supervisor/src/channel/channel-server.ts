@@ -1,9 +1,8 @@
 /** Listens on channel.sock and lets in only those that we spawned. */
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { CHANNEL_VERSION, type ChildMessage, type Hello, LineFramer } from "@paceline/wire";
+import { CHANNEL_VERSION, type ChildMessage, type Hello, LineFramer, parseChildMessage } from "@paceline/wire";
 import { ChannelConnection } from "./channel-connection.js";
-import { parseChildMessage } from "./child-message.js";
 
 const HELLO_TIMEOUT_MS = 5000;
 const MAX_CONNECTIONS = 4096;

@@ -1,6 +1,7 @@
 /** Reads what the supervisor put into a child's environment, and takes the secret part out of it. */
 import { ChannelError } from "../errors.js";
-import { badLimit, INSTANCE_LIMITS, isAmount } from "../limits.js";
+import { badLimit, INSTANCE_LIMITS } from "../limits.js";
+import { isAmount } from "./checks.js";
 import { BUN_LATE_FTL, BUN_ONE_READER, CHANNEL_ENVIRONMENT, type ChildSpec } from "./messages.js";
 
 /** Who a child is and what it is to run. */

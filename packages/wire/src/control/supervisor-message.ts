@@ -1,22 +1,15 @@
 /** Parses what a supervisor says on the control channel, and refuses what is not a message this version knows. */
 import { ChannelError } from "../errors.js";
-import { BALANCER_LIMITS, badLimit, isAmount } from "../limits.js";
+import { BALANCER_LIMITS, badLimit } from "../limits.js";
+import { type Fields, isAmount, isFields, isList, isOptional, isText, parseLine } from "./checks.js";
 import type { SupervisorMessage } from "./messages.js";
-
-type Fields = Record<string, unknown>;
 
 /** The message in one line. @throws ChannelError `bad-message` */
 export function parseSupervisorMessage(line: string): SupervisorMessage {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (cause) {
-    throw new ChannelError("bad-message", `not JSON: ${line.slice(0, 100)}`, { cause });
-  }
-  if (!isFields(value)) throw new ChannelError("bad-message", "not an object");
-  const problem = problemOf(value);
-  if (problem !== undefined) throw new ChannelError("bad-message", `${String(value.type)}: ${problem}`);
-  return value as unknown as SupervisorMessage;
+  const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", reason, { cause }));
+  const problem = problemOf(message);
+  if (problem !== undefined) throw new ChannelError("bad-message", `${String(message.type)}: ${problem}`);
+  return message as unknown as SupervisorMessage;
 }
 
 function problemOf(message: Fields): string | undefined {
@@ -54,8 +47,8 @@ function snapshotProblem(message: Fields): string | undefined {
   }
   if (!isList(message.pools, isPool)) return "no good pools";
   if (!isList(message.trustedProxies, isText)) return "no good trustedProxies";
-  if (message.accessLog !== undefined && typeof message.accessLog !== "boolean") return "no good accessLog";
-  if (message.spoolDir !== undefined && !isText(message.spoolDir)) return "no good spoolDir";
+  if (!isOptional(message.accessLog, isFlag)) return "no good accessLog";
+  if (!isOptional(message.spoolDir, isText)) return "no good spoolDir";
   const limits = message.limits;
   if (!isFields(limits)) return "no limits";
   const bad = badLimit(BALANCER_LIMITS, limits);
@@ -67,12 +60,12 @@ function isPool(value: unknown): boolean {
     isFields(value) &&
     isText(value.name) &&
     isList(value.routes, isText) &&
-    (value.stripPrefix === undefined || typeof value.stripPrefix === "boolean") &&
-    (value.internalRoots === undefined || isList(value.internalRoots, isText)) &&
-    (value.takesAllRequests === undefined || typeof value.takesAllRequests === "boolean") &&
-    (value.sendsFiles === undefined || typeof value.sendsFiles === "boolean") &&
-    (value.awaited === undefined || typeof value.awaited === "boolean") &&
-    (value.requestTimeoutMs === undefined || isAmount(value.requestTimeoutMs)) &&
+    isOptional(value.stripPrefix, isFlag) &&
+    isOptional(value.internalRoots, (roots) => isList(roots, isText)) &&
+    isOptional(value.takesAllRequests, isFlag) &&
+    isOptional(value.sendsFiles, isFlag) &&
+    isOptional(value.awaited, isFlag) &&
+    isOptional(value.requestTimeoutMs, isAmount) &&
     isList(value.upstreams, isUpstream)
   );
 }
@@ -86,14 +79,6 @@ function isTcpAddress(value: unknown): boolean {
   return isFields(value) && isText(value.host) && isAmount(value.port);
 }
 
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function isList(value: unknown, accepts: (item: unknown) => boolean): boolean {
-  return Array.isArray(value) && value.every(accepts);
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === "string";
+function isFlag(value: unknown): boolean {
+  return typeof value === "boolean";
 }

@@ -1,0 +1,47 @@
+/** The checks that the parsers of messages are made of: what comes over the channel may be anything, whatever its type says. */
+
+export type Fields = Record<string, unknown>;
+
+const MAX_LIST = 100_000;
+
+/** The message in one line. @throws what `fail` makes of the reason */
+export function parseLine(line: string, fail: (reason: string, cause?: unknown) => Error): Fields {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    throw fail(`not JSON: ${line.slice(0, 100)}`, cause);
+  }
+  if (!isFields(value)) throw fail("not an object");
+  return value;
+}
+
+export function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+/** A number of bytes, milliseconds or things. */
+export function isAmount(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0;
+}
+
+export function isList(value: unknown, accepts: (item: unknown) => boolean = () => true): boolean {
+  return Array.isArray(value) && value.length <= MAX_LIST && value.every(accepts);
+}
+
+/** Whether it is absent, or accepted. */
+export function isOptional(value: unknown, accepts: (value: unknown) => boolean): boolean {
+  return value === undefined || accepts(value);
+}
+
+export function areTexts(fields: Fields, names: readonly string[]): boolean {
+  return names.every((name) => isText(fields[name]));
+}
+
+export function areAmounts(fields: Fields, names: readonly string[]): boolean {
+  return names.every((name) => isAmount(fields[name]));
+}

@@ -1,0 +1,46 @@
+/** Messages of a child, good and bad. */
+import { describe, expect, it } from "vitest";
+import { parseChildMessage } from "./child-message.js";
+
+const COUNTS = { requestsTotal: 1, errorsTotal: 0, inFlight: 0, periodMs: 1000, eventLoopLagMs: 0, heapBytes: 1 };
+const instance = { type: "stats", role: "instance", ...COUNTS, latency: [1, 2] };
+const upstream = { id: "web.1#1", inFlight: 0, requestsTotal: 1 };
+const balancer = {
+  ...{ type: "stats", role: "balancer", ...COUNTS, latency: [], connections: 0, connectionsTotal: 0, retriesTotal: 0 },
+  upstreams: [
+    upstream,
+    { ...upstream, errorsTotal: 1, latency: [], running: "GET /", overdue: { request: "GET /", forMs: 1 } },
+  ],
+};
+
+describe("parseChildMessage", () => {
+  it.each([
+    instance,
+    { ...instance, deferred: { jobs: 1, oldestMs: 2 } },
+    balancer,
+    { ...balancer, spoolBytes: 1, held: [{ pool: "web", receiving: 1, sending: 0 }] },
+    { type: "applied", version: 1, leaving: ["web.1#1"], listening: true },
+    { type: "fault", message: "no", exit: { code: null, signal: "SIGTERM" } },
+    { type: "probed", id: 1 },
+    { type: "poison", pool: "web", request: "GET /", processes: ["web.1#1"] },
+  ])("takes %j", (message) => {
+    expect(parseChildMessage(JSON.stringify(message))).toEqual(message);
+  });
+
+  it.each([
+    "nonsense",
+    "[]",
+    "null",
+    JSON.stringify({ type: "toString" }),
+    JSON.stringify({ ...instance, inFlight: -1 }),
+    JSON.stringify({ ...instance, latency: {} }),
+    JSON.stringify({ ...instance, deferred: { jobs: 1 } }),
+    JSON.stringify({ ...balancer, upstreams: [{ ...upstream, running: 1 }] }),
+    JSON.stringify({ ...balancer, held: [{ pool: "web" }] }),
+    JSON.stringify({ type: "applied", version: 1, leaving: [] }),
+    JSON.stringify({ type: "fault", message: "no", exit: { code: "1", signal: null } }),
+    JSON.stringify({ type: "poison", pool: "web", request: "GET /", processes: [1] }),
+  ])("refuses %s", (line) => {
+    expect(() => parseChildMessage(line)).toThrow(/^it is (not|no) /);
+  });
+});

@@ -13,6 +13,8 @@ const LISTEN = "0A";
 
 /** A read of the table; one holds some 100 rows. */
 const READ_BYTES = 16 * 1024;
+/** The kernel fills a page with whole rows. A shorter read is the last: one more would go through all of its table to find nothing. */
+const FULL_READ_BYTES = 3_500;
 /** More listening sockets than a machine has; a bound for a table that is not what it was. */
 const MAX_TABLE_BYTES = 16 * 1024 * 1024;
 
@@ -76,6 +78,7 @@ function* rowsOf(table: string): Generator<string> {
         if (!isTitle) yield row;
         isTitle = false;
       }
+      if (read < FULL_READ_BYTES) return;
     }
   } finally {
     closeSync(file);

@@ -60,6 +60,7 @@ export const CLIENTS = {
   "client: chunks of a byte without end for a proxy": chunksWithoutEnd("/elsewhere/"),
   "client: 100 that pipeline and do not read": unread("/../x", 100),
   "client: 100 uploads that an app does not read": uploads("/unread"),
+  "client: 100 uploads that an app over HTTP/1.1 does not read": uploads("/plain/unread", "/plain/"),
   "client: 100 uploads that a Node handler does not read": uploads("/handler/unread", "/handler/"),
   "client: 100 uploads that a program does not read": uploads("/program/unread"),
   "client: last responses that are not read": {

@@ -1,22 +1,17 @@
 /** Holds the bodies of requests to their limits on node:http, which has none for them. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { SocketAcknowledgements } from "@paceline/wire";
 import type { ServerLimits } from "../shared/limits.js";
 import type { BodyWaits } from "./body-waits.js";
 import { beginPieces, countPiece, endPieces } from "./piece-turns.js";
 import { answerPlainly } from "./plain-response.js";
-import type { UnreadBodies, UnreadBody } from "./unread-bodies.js";
+import type { UnreadRequests } from "./unread-requests.js";
 
 /** Pieces of a body below this size are joined, in bytes. */
 const JOIN_BELOW_BYTES = 4096;
 
 /** A smaller body is all read before the stream asks for a pause, in bytes. */
 const SMALL_BODY_BYTES = 16_384;
-/** Taken of a body that nobody reads beyond what the stream holds by itself, in bytes. */
-const MAX_AHEAD_BYTES = 1 << 20;
-
-const NOTHING = new Uint8Array(0);
 
 /**
  * Watches the body of a request: its size, the time for which a piece is waited for, and its client while it is not read. Returns false when the request has
@@ -29,7 +24,7 @@ export function limitBody(
   response: ServerResponse,
   limits: ServerLimits,
   waits: BodyWaits<Socket> | undefined,
-  unread?: UnreadBodies,
+  unread?: UnreadRequests,
 ): boolean {
   const { headers } = request;
   const length = headers["content-length"];
@@ -40,8 +35,8 @@ export function limitBody(
     return false;
   }
   if (waits !== undefined) watchTime(request, waits);
-  if (unread !== undefined && (chunked || Number(length) > SMALL_BODY_BYTES)) watchUnread(request, unread);
   if (chunked) watchSize(request, response, limits.maxBodyBytes);
+  if (chunked || Number(length) > SMALL_BODY_BYTES) unread?.watch(request);
   return true;
 }
 
@@ -60,41 +55,6 @@ function watchTime(request: IncomingMessage, waits: BodyWaits<Socket>): void {
     return takesMore;
   };
   request.once("close", () => waits.end(wait));
-}
-
-/** The client's leaving is seen only while its connection is read, and that pauses with the stream. */
-function watchUnread(request: IncomingMessage, unread: UnreadBodies): void {
-  const { socket, _read: read, push } = request;
-  let acknowledgements: SocketAcknowledgements | undefined;
-  // Reading would tell a client that waits for it that its body is wanted.
-  let mayReadAhead = request.headers.expect === undefined;
-  const body: UnreadBody = {
-    unreadSince: performance.now(),
-    look: () => {
-      // Writing nothing fails where nobody is there.
-      socket.write(NOTHING, (error) => {
-        if (error) socket.destroy();
-      });
-      acknowledgements ??= new SocketAcknowledgements(socket);
-      if (acknowledgements.hasPeerEnded) socket.destroy();
-    },
-    readAhead: () => {
-      if (mayReadAhead && request.readableLength < MAX_AHEAD_BYTES) read.call(request, request.readableHighWaterMark);
-    },
-  };
-  const held = unread.add(body);
-  request._read = function readUnwatched(size: number): void {
-    mayReadAhead = true;
-    body.unreadSince = Number.POSITIVE_INFINITY;
-    read.call(request, size);
-  };
-  request.push = function pushWatched(chunk: Buffer | null): boolean {
-    const takesMore = push.call(request, chunk);
-    body.unreadSince = takesMore ? Number.POSITIVE_INFINITY : performance.now();
-    if (chunk === null) unread.delete(held);
-    return takesMore;
-  };
-  request.once("close", () => unread.delete(held));
 }
 
 /** Counts where the parser hands pieces over, because listening for them would begin to read the body. */

@@ -1,11 +1,12 @@
-/** Counts this process's connections whose peers have left; loaded by the first body that is not read. */
+/** Which of this process's connections have lost their peers; loaded by the first body that is not read. */
 import { readdirSync } from "node:fs";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 
-export function countLeftPeers(): number {
+/** By descriptor. */
+export function whoLeft(): number[] {
   try {
-    return whosePeerLeft(readdirSync("/proc/self/fd").map(Number)).length;
+    return whosePeerLeft(readdirSync("/proc/self/fd").map(Number));
   } catch {
-    return 0;
+    return [];
   }
 }

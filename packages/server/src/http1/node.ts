@@ -18,7 +18,7 @@ import { answerFailure, answerPlainly } from "./plain-response.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
 import { SendWatch } from "./send-watch.js";
 import { Tunnels } from "./tunnels.js";
-import { UnreadBodies } from "./unread-bodies.js";
+import { UnreadRequests } from "./unread-requests.js";
 
 /** How often Node looks for heads that take too long. */
 const HEAD_CHECK_INTERVAL_MS = 1000;
@@ -41,7 +41,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   const hosts = options.behindBalancer ? undefined : new HostCheck();
   const isWatched = !options.behindBalancer && limits.bodyTimeoutMs > 0;
   const waits = isWatched ? new BodyWaits<Socket>(limits.bodyTimeoutMs, (socket) => socket.destroy()) : undefined;
-  const unread = new UnreadBodies();
+  const unread = new UnreadRequests();
   const isFetch = app.style === "fetch";
   const handler: NodeHandler = isFetch ? await adapt(app.handler, options, counter, draining) : app.handler;
 

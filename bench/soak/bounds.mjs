@@ -61,7 +61,14 @@ async function startAll() {
     pools: {
       web: { app: here("app.ts"), instances: 2, routes: ["/"], limits: POOL_LIMITS },
       handler: { app: here("handler.ts"), instances: 1, routes: ["/handler/"], limits: POOL_LIMITS },
-      plain: { app: here("app.ts"), link: "http1", instances: 1, routes: ["/plain/"], stripPrefix: true, limits: POOL_LIMITS },
+      plain: {
+        app: here("app.ts"),
+        link: "http1",
+        instances: 1,
+        routes: ["/plain/"],
+        stripPrefix: true,
+        limits: POOL_LIMITS,
+      },
       files: { static: folder, instances: 1, routes: ["/files/"] },
       python: { wsgi: "wsgi_app:app", cwd: here("."), instances: 1, routes: ["/wsgi/"] },
       program: { command: ["node", here("program.mjs"), "{socket}"], instances: 1, routes: ["/program/"] },

@@ -212,6 +212,11 @@ export class Wire {
     return this.socket.writableLength;
   }
 
+  /** What the kernel has not taken of a single large write, of which `waitingBytes` counts all until the last byte has left. */
+  get unsentBytes(): number {
+    return (this.socket as unknown as { _handle: { writeQueueSize: number } | null })._handle?.writeQueueSize ?? 0;
+  }
+
   private until(condition: () => boolean, what: () => string): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`there is no ${what()}`)), DEADLINE_MS);

@@ -29,14 +29,14 @@ async function leave(target: Target, { line }: { line: (pattern: RegExp) => Prom
   let waiting = Number.NaN;
   await eventually("a standstill", () => {
     const before = waiting;
-    waiting = [later, ...leaving].reduce((sum, { waitingBytes }) => sum + waitingBytes, 0);
+    waiting = [later, ...leaving].reduce((sum, { unsentBytes }) => sum + unsentBytes, 0);
     return waiting === before || undefined;
   });
-  const laterWaits = later.waitingBytes;
+  const unsent = later.unsentBytes;
   // A TCP client's end comes behind what it has not sent, so nobody can see it; a unix socket has no reset.
   for (const client of leaving) "path" in target ? client.destroy() : client.reset();
   for (const path of ["/untouched", "/touched"]) await line(new RegExp(`^# ${path} is gone$`));
-  return { later, takenBytes: laterWaits - later.waitingBytes };
+  return { later, takenBytes: unsent - later.unsentBytes };
 }
 
 const STYLES = ["fetch", "node"] as const;

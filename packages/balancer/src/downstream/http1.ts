@@ -1,5 +1,5 @@
 /** One client connection that speaks HTTP/1: reads its requests one after the other, and sends it their answers. */
-import { SlowReader } from "@paceline/wire";
+import { leaveToCollector, SlowReader } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import { Exchange } from "../exchange/exchange.js";
 import { type LocalStatus, localAnswer, localBodyBytes } from "../exchange/local-response.js";
@@ -33,7 +33,7 @@ const LINGER_MS = 2000;
 const MAX_AHEAD_BYTES = 16_384;
 
 /** Reads come whole: what one brings ahead beyond this counts in the budget for slow clients, in bytes. */
-const FREE_AHEAD_BYTES = 65_536;
+const FREE_AHEAD_BYTES = MAX_AHEAD_BYTES;
 
 /** With more than this waiting for the client no next request is begun, in bytes. */
 const MAX_UNREAD_BYTES = DRAIN_ABOVE_BYTES;
@@ -134,7 +134,8 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
       case "closed":
         break;
     }
-    if (this.input.length > FREE_AHEAD_BYTES || this.aheadBytes > 0 || this.heldBytes > 0) this.countAhead();
+    if (this.input.heldBytes > FREE_AHEAD_BYTES || this.aheadBytes > 0 || this.heldBytes > 0) this.countAhead();
+    this.input.freeSpent(this.exchange, bytes);
     return this.input.bytes !== bytes && !this.exchange.holds(bytes);
   }
 
@@ -146,7 +147,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
   /** Many clients may send much ahead, and not read: all together have a bound. */
   private countAhead(): void {
     // Whoever does not read either has nothing free.
-    const ahead = Math.max(0, this.input.length - (this.heldBytes > 0 ? 0 : FREE_AHEAD_BYTES));
+    const ahead = Math.max(0, this.input.heldBytes - (this.heldBytes > 0 ? 0 : FREE_AHEAD_BYTES));
     const more = ahead - this.aheadBytes;
     if (more > 0 && !this.relay.budget.take(more)) {
       this.exchange.onClientGone();
@@ -183,6 +184,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
     if (this.state === "exchange") this.share();
     this.reading.resume(Pause.TURN);
     if (this.state === "head") this.readRequests();
+    this.input.freeSpent(this.exchange);
   }
 
   /** Its body is bounded work in each turn, as far as it is to come yet. */
@@ -209,7 +211,10 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
   private pausesUnread(): boolean {
     if (this.connection.waitingBytes <= MAX_UNREAD_BYTES) return false;
     this.reading.pause(Pause.UNREAD);
+    this.connection.limitAhead();
     this.input.compact();
+    // As much was made for it, and is needed no more.
+    leaveToCollector(MAX_UNREAD_BYTES);
     if (this.takeWaiting()) this.countAhead();
     else this.abort();
     return true;
@@ -252,12 +257,14 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
     if (this.state !== "exchange") return;
     if (exchange.isTunnel) {
       this.countWork(input.length);
+      input.lend();
       exchange.onRequestBody(input.bytes, input.start, input.end);
       this.consume(input.end);
       return exchange.onRequestBatch();
     }
     if (!body.isComplete) {
       if (input.length === 0) return;
+      input.lend();
       this.isInBody = true;
       const { chunks } = body;
       const after = body.read(input.bytes, input.start, input.end, this.bodySink);
@@ -301,6 +308,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
     if (this.state !== "head") return this.exchange.onClientDrain();
     if (this.isSending) this.awaitRequest();
     this.readRequests();
+    this.input.freeSpent(this.exchange);
   }
 
   onEnd(): void {

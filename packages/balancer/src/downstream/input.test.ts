@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Input } from "./input.js";
 
 const BYTE = Buffer.from("x");
@@ -27,4 +27,48 @@ it("keeps of a large read that is nearly used up only what is left", () => {
   expect(input.bytes.buffer.byteLength).toBeLessThan(1000);
   input.push(Buffer.from("TP/1.1"));
   expect(input.bytes.toString("latin1", input.start, input.end)).toBe("GET / HTTP/1.1");
+});
+
+describe("a large read that is used up", () => {
+  const holder = (held?: Buffer) => ({ holds: (bytes: Uint8Array) => bytes === held });
+  const usedUp = () => {
+    const input = new Input();
+    const bytes = Buffer.allocUnsafeSlow(60_000);
+    input.push(bytes);
+    return { input, bytes };
+  };
+
+  it("gives its memory back", () => {
+    const { input, bytes } = usedUp();
+    input.consume(60_000);
+    input.freeSpent(holder());
+    expect(bytes.length).toBe(0);
+  });
+
+  it("gives it back when the rest has been moved to a buffer of its own", () => {
+    const { input, bytes } = usedUp();
+    bytes.fill("y");
+    input.consume(59_000);
+    input.compact();
+    input.freeSpent(holder());
+    expect(bytes.length).toBe(0);
+    expect(input.bytes.toString("latin1", input.start, input.end)).toBe("y".repeat(1000));
+  });
+
+  it("keeps it while a part is with others: a head, a piece of a body, or the transport", () => {
+    const { input: ofHead, bytes: head } = usedUp();
+    ofHead.consume(60_000);
+    ofHead.freeSpent(holder(head));
+    const { input: ofBody, bytes: body } = usedUp();
+    ofBody.lend();
+    ofBody.consume(60_000);
+    ofBody.freeSpent(holder());
+    const { input: received, bytes } = usedUp();
+    received.consume(60_000);
+    received.freeSpent(holder(), bytes);
+    const { input: unread, bytes: ahead } = usedUp();
+    unread.consume(30_000);
+    unread.freeSpent(holder());
+    expect([head, body, bytes, ahead].map(({ length }) => length)).toEqual([60_000, 60_000, 60_000, 60_000]);
+  });
 });

@@ -1,14 +1,23 @@
 /** The bytes of a client that nobody has used yet: almost always one received buffer, joined only when a head comes in pieces. */
 import { leaveToCollector } from "@paceline/wire";
 import { LF } from "../http1/bytes.js";
+import { free } from "../transport/free.js";
 
 const NOTHING = Buffer.alloc(0);
 
 /** A buffer up to this size gets as much again to grow; whoever sends more ahead is soon read no more. */
 const MAX_SPARE_BYTES = 131_072;
 
+/** From this size on a buffer's memory is given back as soon as nobody needs it. */
+const LARGE_BYTES = 8192;
+
 /** So much that was used may stay with what was not. */
 const MAX_UNUSED_BYTES = 16_384;
+
+/** Who may keep a head in what was used. */
+interface Holder {
+  holds(bytes: Uint8Array): boolean;
+}
 
 export class Input {
   bytes: Buffer = NOTHING;
@@ -18,11 +27,20 @@ export class Input {
   isPartial = false;
   /** `bytes` is a buffer of ours, which nobody else has seen. */
   private isOwn = false;
+  /** Parts of `bytes` went to others, who may have them yet. */
+  private isLent = false;
+  /** A large buffer that was used up and of which nothing was lent. */
+  private spent: Buffer | undefined;
   /** Up to where `bytes` was searched for the end of a line. */
   private searched = 0;
 
   get length(): number {
     return this.end - this.start;
+  }
+
+  /** The memory that it holds. */
+  get heldBytes(): number {
+    return this.length === 0 ? 0 : this.bytes.length;
   }
 
   push(received: Buffer): void {
@@ -31,7 +49,7 @@ export class Input {
       this.start = 0;
       this.end = received.length;
       this.searched = 0;
-      this.isOwn = false;
+      this.isOwn = this.isLent = false;
       return;
     }
     // `bytes` may be shared with a request that is under way, so what joins goes to a buffer of its own, with room to grow.
@@ -42,8 +60,7 @@ export class Input {
       this.bytes.copy(room, 0, this.start, this.end);
       leaveToCollector(room.length);
       this.searched -= this.start;
-      this.bytes = room;
-      this.isOwn = true;
+      this.replace(room);
       this.start = 0;
       this.end = length;
     }
@@ -78,13 +95,40 @@ export class Input {
     const room = Buffer.allocUnsafeSlow(length);
     this.bytes.copy(room, 0, this.start, this.end);
     this.searched = Math.max(0, this.searched - this.start);
-    this.bytes = room;
-    this.isOwn = true;
+    this.replace(room);
     this.start = 0;
     this.end = length;
   }
 
+  private replace(room: Buffer): void {
+    this.spend();
+    this.bytes = room;
+    this.isOwn = true;
+    this.isLent = false;
+  }
+
+  /** A body is read from it: others may keep pieces. */
+  lend(): void {
+    this.isLent = true;
+  }
+
+  private spend(): void {
+    if (this.bytes.length >= LARGE_BYTES && !this.isLent) this.spent = this.bytes;
+  }
+
+  /**
+   * Gives back a large buffer that was used up: it has grown old here, and a collector frees tens of megabytes of them late. Not `received`,
+   * which is the transport's. Nobody may be reading when this is called.
+   */
+  freeSpent(holder: Holder, received?: Buffer): void {
+    const { spent } = this;
+    if (spent === undefined) return;
+    this.spent = undefined;
+    if (spent !== received && !holder.holds(spent)) free(spent);
+  }
+
   clear(): void {
+    this.spend();
     this.bytes = NOTHING;
     this.start = this.end = this.searched = 0;
     this.isPartial = false;

@@ -24,8 +24,25 @@ export function localBodyBytes(status: LocalStatus, isHead: boolean): number {
   return isHead ? 0 : bodyOf(status).length;
 }
 
-/** The whole answer, head and a line of text. */
+/** Those of this second: a client may ask for nothing but refusals. */
+const built = new Map<number, Uint8Array>();
+let builtInSecond = 0;
+
+/** The whole answer, head and a line of text. Its bytes are shared with other clients. */
 export function localAnswer(status: LocalStatus, options: LocalAnswerOptions): Uint8Array {
+  const second = Math.floor(Date.now() / 1000);
+  if (second !== builtInSecond) built.clear();
+  builtInSecond = second;
+  const key = 8 * status + (options.keepAlive ? 4 : 0) + 2 * options.clientMinorVersion + (options.isHead ? 1 : 0);
+  let answer = built.get(key);
+  if (answer === undefined) {
+    answer = build(status, options);
+    built.set(key, answer);
+  }
+  return answer;
+}
+
+function build(status: LocalStatus, options: LocalAnswerOptions): Uint8Array {
   const body = bodyOf(status);
   const connection = options.keepAlive ? (options.clientMinorVersion === 0 ? "keep-alive" : "") : "close";
   const lines = [

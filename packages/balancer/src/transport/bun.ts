@@ -2,6 +2,7 @@
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { deepenBacklog } from "./bun-backlog.js";
 import { afterReceipt } from "./bun-garbage.js";
+import { limitIncoming } from "./bun-incoming.js";
 import { outgoingBytes, seesOutgoing } from "./bun-outgoing.js";
 import {
   CLOSE_GRACE_SECONDS,
@@ -25,6 +26,7 @@ class BunConnection implements Connection {
   private writtenBytes = 0;
   /** The peer sent FIN. */
   private hasEnded = false;
+  private isAheadLimited = false;
 
   constructor(private readonly socket: Bun.Socket<BunConnection | Connector>) {}
 
@@ -66,12 +68,18 @@ class BunConnection implements Connection {
     if (taken === bytes.length) return true;
     // A negative count means that the peer is gone; `close` follows, and what is written then goes nowhere.
     this.waiting = new WaitingBytes();
-    this.waiting.add(bytes.subarray(Math.max(taken, 0)));
+    this.waiting.add(taken > 0 ? bytes.subarray(taken) : bytes);
     return false;
   }
 
   writeTransient(bytes: Uint8Array): boolean {
     return this.write(bytes);
+  }
+
+  limitAhead(): void {
+    if (this.isAheadLimited || this.closing === "closed") return;
+    this.isAheadLimited = true;
+    limitIncoming(this.descriptor);
   }
 
   pause(): void {

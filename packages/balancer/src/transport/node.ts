@@ -114,6 +114,9 @@ class NodeConnection implements Connection {
     return isTaken;
   }
 
+  /** Node reads 64 KB at once, and has no call for what the kernel takes. */
+  limitAhead(): void {}
+
   pause(): void {
     this.socket.pause();
   }

@@ -32,7 +32,7 @@ export class WaitingBytes {
         this.end = 0;
       }
       const size = Math.min(slab.length - this.end, bytes.length - at);
-      slab.set(bytes.subarray(at, at + size), this.end);
+      slab.set(size === bytes.length ? bytes : bytes.subarray(at, at + size), this.end);
       this.end += size;
       at += size;
     }

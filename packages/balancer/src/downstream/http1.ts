@@ -211,7 +211,6 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
   private pausesUnread(): boolean {
     if (this.connection.waitingBytes <= MAX_UNREAD_BYTES) return false;
     this.reading.pause(Pause.UNREAD);
-    this.connection.limitAhead();
     this.input.compact();
     // As much was made for it, and is needed no more.
     leaveToCollector(MAX_UNREAD_BYTES);
@@ -331,6 +330,7 @@ export class Http1ClientLink implements ClientLink, ConnectionOwner, Sharer {
     if (this.state === "closed") return;
     this.exchange.onClientGone();
     this.leave();
+    this.input.freeSpent(this.exchange);
   }
 
   /** Called each second: a client that is not read leaves unseen. The end of a tunnel comes behind what it still sends. */

@@ -2,7 +2,6 @@
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { deepenBacklog } from "./bun-backlog.js";
 import { afterReceipt } from "./bun-garbage.js";
-import { limitIncoming } from "./bun-incoming.js";
 import { outgoingBytes, seesOutgoing } from "./bun-outgoing.js";
 import {
   CLOSE_GRACE_SECONDS,
@@ -26,7 +25,6 @@ class BunConnection implements Connection {
   private writtenBytes = 0;
   /** The peer sent FIN. */
   private hasEnded = false;
-  private isAheadLimited = false;
 
   constructor(private readonly socket: Bun.Socket<BunConnection | Connector>) {}
 
@@ -74,12 +72,6 @@ class BunConnection implements Connection {
 
   writeTransient(bytes: Uint8Array): boolean {
     return this.write(bytes);
-  }
-
-  limitAhead(): void {
-    if (this.isAheadLimited || this.closing === "closed") return;
-    this.isAheadLimited = true;
-    limitIncoming(this.descriptor);
   }
 
   pause(): void {

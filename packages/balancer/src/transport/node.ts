@@ -114,9 +114,6 @@ class NodeConnection implements Connection {
     return isTaken;
   }
 
-  /** Node reads 64 KB at once, and has no call for what the kernel takes. */
-  limitAhead(): void {}
-
   pause(): void {
     this.socket.pause();
   }

@@ -43,8 +43,6 @@ export interface Connection {
   write(bytes: Uint8Array): boolean;
   /** As `write`, for bytes in a buffer that is used again: what the kernel does not take at once is copied. */
   writeTransient(bytes: Uint8Array): boolean;
-  /** What the kernel takes of this peer while it is not read is little from now on: it sends much ahead and does not read. */
-  limitAhead(): void;
   pause(): void;
   resume(): void;
   /** Sends what is still waiting, then FIN; the peer's bytes go on being read. */

@@ -60,8 +60,6 @@ export class FakeConnection implements Connection {
     return Buffer.concat(this.taken.splice(0));
   }
 
-  limitAhead(): void {}
-
   pause(): void {}
   resume(): void {}
 

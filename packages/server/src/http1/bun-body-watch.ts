@@ -2,7 +2,7 @@
  * Watches the bodies of requests on Bun.serve: holds them to `bodyTimeoutMs`, as Bun's own timer cuts whoever sends less than
  * 16 KB a second, however steadily, and notices clients that leave while their body is not read.
  */
-import { giveBack } from "../api/websocket/give-back.js";
+import { giveBack } from "../shared/give-back.js";
 import { type BodyWait, BodyWaits } from "./body-waits.js";
 import { UnreadBodies, type UnreadBody } from "./unread-bodies.js";
 

@@ -2,9 +2,9 @@
 import { createHash } from "node:crypto";
 import { leaveToCollector } from "@paceline/wire";
 import type { RequestInfo, Upgrade } from "../../shared/app.js";
+import { giveBack } from "../../shared/give-back.js";
 import { isTurnOver, nextTurn } from "../../shared/turn-share.js";
 import { frameOf, Opcode, WebSocketFault } from "./frame-reader.js";
-import { giveBack } from "./give-back.js";
 import { isSendableCode, MessageReader, NO_STATUS } from "./message-reader.js";
 
 export interface WebSocketOptions {

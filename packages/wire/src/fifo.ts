@@ -38,6 +38,12 @@ export class Fifo<T extends object | number> {
     return item;
   }
 
+  /** Forgets those that are not accepted. */
+  keep(accepts: (item: T) => boolean): void {
+    this.items = [...this].filter(accepts);
+    this.head = 0;
+  }
+
   *[Symbol.iterator](): IterableIterator<T> {
     for (let at = this.head; at < this.items.length; at++) yield this.items[at] as T;
   }

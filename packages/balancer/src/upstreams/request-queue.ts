@@ -1,7 +1,9 @@
 /** The requests of a pool that wait for an upstream: bounded, and first in first out among those that wait for the same. */
-import { Queue, type Waiter } from "./queue.js";
+import { Fifo } from "@paceline/wire/fifo";
 
-export interface RoomWaiter extends Waiter {
+export interface RoomWaiter {
+  /** False when it gave up or was served otherwise; it is passed over then. */
+  readonly isWaiting: boolean;
   /** Those that are not idempotent also wait for a place among the unbegun (docs/lane.md); the others need not wait for them. */
   readonly isIdempotent: boolean;
   /** Set when it enters; orders all that wait. */
@@ -9,8 +11,8 @@ export interface RoomWaiter extends Waiter {
 }
 
 export class WaitingRoom<W extends RoomWaiter> {
-  private readonly idempotent = new Queue<W>();
-  private readonly unsafe = new Queue<W>();
+  private readonly idempotent = new Fifo<W>();
+  private readonly unsafe = new Fifo<W>();
   private entered = 0;
 
   constructor(private readonly maxWaiters: number) {}
@@ -22,18 +24,18 @@ export class WaitingRoom<W extends RoomWaiter> {
 
   /** Whether one of this kind waits, behind which another would have to. */
   holds(isIdempotent: boolean): boolean {
-    return this.queueOf(isIdempotent).peek() !== undefined;
+    return this.firstOf(this.queueOf(isIdempotent)) !== undefined;
   }
 
   /** False when the room is full. */
   add(waiter: W): boolean {
     if (this.length >= this.maxWaiters) {
-      this.idempotent.dropGone();
-      this.unsafe.dropGone();
+      this.idempotent.keep(({ isWaiting }) => isWaiting);
+      this.unsafe.keep(({ isWaiting }) => isWaiting);
     }
     if (this.length >= this.maxWaiters) return false;
     waiter.order = ++this.entered;
-    this.queueOf(waiter.isIdempotent).add(waiter);
+    this.queueOf(waiter.isIdempotent).push(waiter);
     return true;
   }
 
@@ -43,13 +45,13 @@ export class WaitingRoom<W extends RoomWaiter> {
    */
   serve(serve: (waiter: W) => (() => void) | undefined): void {
     for (;;) {
-      const heads = [this.idempotent.peek(), this.unsafe.peek()].filter((head) => head !== undefined);
+      const heads = [this.firstOf(this.idempotent), this.firstOf(this.unsafe)].filter((head) => head !== undefined);
       heads.sort((a, b) => a.order - b.order);
       let begin: (() => void) | undefined;
       for (const head of heads) {
         begin = serve(head);
         if (begin === undefined) continue;
-        this.queueOf(head.isIdempotent).removeFirst();
+        this.queueOf(head.isIdempotent).shift();
         break;
       }
       if (begin === undefined) return;
@@ -57,7 +59,13 @@ export class WaitingRoom<W extends RoomWaiter> {
     }
   }
 
-  private queueOf(isIdempotent: boolean): Queue<W> {
+  /** The first that still waits, left in its place. */
+  private firstOf(queue: Fifo<W>): W | undefined {
+    while (queue.first?.isWaiting === false) queue.shift();
+    return queue.first;
+  }
+
+  private queueOf(isIdempotent: boolean): Fifo<W> {
     return isIdempotent ? this.idempotent : this.unsafe;
   }
 }

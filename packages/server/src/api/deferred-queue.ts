@@ -1,6 +1,6 @@
 /** The jobs that wait for an idle server: their order, which of them are dropped for an equal one, and the bound. Pure. */
 import { isDeepStrictEqual } from "node:util";
-import { Fifo } from "../shared/fifo.js";
+import { Fifo } from "@paceline/wire/fifo";
 import { QueuedArguments } from "./queued-arguments.js";
 
 export type JobFunction = (argument: unknown) => unknown;

@@ -1,6 +1,6 @@
 /** The arguments with which one function is queued, so that an equal one is found without looking at each of them. */
 import { isDeepStrictEqual } from "node:util";
-import { Fifo } from "../shared/fifo.js";
+import { Fifo } from "@paceline/wire/fifo";
 import { argumentDigest } from "./argument-digest.js";
 
 /** Stands for -0, which a Map takes for 0 and `isDeepStrictEqual` does not. */

@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import Negotiator from "negotiator";
 import { describe, expect, it } from "vitest";
 import { chooser } from "./accept-encoding.js";
 import { type Coding, STREAM_ORDER, WHOLE_ORDER } from "./codings.js";
@@ -42,6 +43,33 @@ describe("the choice of a coding", () => {
           expect(chosen).toBe(expected);
         }
       }),
+    );
+  });
+
+  it("is what negotiator chooses", () => {
+    const names = ["br", "zstd", "gzip", "identity", "*"] as const;
+    const items = fc
+      .shuffledSubarray([...names])
+      .chain((list) =>
+        fc.tuple(...list.map((name) => fc.constantFrom("", ";q=0", ";q=0.5", ";q=0.001", ";q=1").map((q) => name + q))),
+      );
+    fc.assert(
+      fc.property(items, (list) => {
+        const value = list.join(", ");
+        const accepted = (preferred: readonly string[]): string[] => {
+          const asked = new Negotiator({ headers: { "accept-encoding": value } }) as unknown as {
+            // Its types do not know the last.
+            encodings(available: readonly string[], options: { preferred: readonly string[] }): string[];
+          };
+          return asked.encodings(["br", "zstd", "gzip", "identity"], { preferred });
+        };
+        const first = (order: readonly string[]) => accepted(order).find((_, at) => at === 0);
+        const choice = choose(value);
+        expect(choice.whole ?? "identity").toBe(first(WHOLE_ORDER) ?? "identity");
+        expect(choice.stream ?? "identity").toBe(first(STREAM_ORDER) ?? "identity");
+        expect(choice.mustEncode).toBe(choice.whole !== undefined && !accepted(WHOLE_ORDER).includes("identity"));
+      }),
+      { numRuns: 500 },
     );
   });
 

@@ -1,5 +1,5 @@
-/** Chooses a content coding by Accept-Encoding (RFC 9110 §12.5.3). Pure. */
-import Negotiator from "negotiator";
+/** Chooses a content coding for a body. Pure. */
+import { AcceptedCodings } from "../../shared/accept-encoding.js";
 import { type Coding, STREAM_ORDER, WHOLE_ORDER } from "./codings.js";
 
 export interface Choice {
@@ -9,11 +9,6 @@ export interface Choice {
   readonly stream: Coding | undefined;
   /** The client refuses a body that is not encoded, and there is a coding it takes. */
   readonly mustEncode: boolean;
-}
-
-/** What its types do not know: among codings of one weight the first of `preferred` wins. */
-interface Encodings {
-  encodings(available: readonly string[], options: { preferred: readonly string[] }): string[];
 }
 
 /** Browsers send a handful of values; others may send any. */
@@ -36,16 +31,8 @@ export function chooser(available: readonly Coding[]): (acceptEncoding: string |
 }
 
 function choose(value: string, available: readonly Coding[]): Choice {
-  const negotiator = new Negotiator({ headers: { "accept-encoding": value } }) as unknown as Encodings;
-  const accepted = (preferred: readonly Coding[]) => negotiator.encodings([...available, "identity"], { preferred });
-  const first = (order: readonly Coding[]) => {
-    const [best] = accepted(order);
-    return best === "identity" ? undefined : (best as Coding | undefined);
-  };
+  const accepted = new AcceptedCodings(value);
+  const first = (order: readonly Coding[]) => accepted.best(order.filter((coding) => available.includes(coding)))[0];
   const whole = first(WHOLE_ORDER);
-  return {
-    whole,
-    stream: first(STREAM_ORDER),
-    mustEncode: whole !== undefined && !accepted(WHOLE_ORDER).includes("identity"),
-  };
+  return { whole, stream: first(STREAM_ORDER), mustEncode: whole !== undefined && accepted.refusesIdentity };
 }

@@ -1,6 +1,6 @@
 /** Writes files into answers of node:http: a block at a time and none ahead, all of them in turns. */
 import type { ServerResponse } from "node:http";
-import { Fifo } from "../../shared/fifo.js";
+import { Fifo } from "@paceline/wire/fifo";
 import { BlockPool } from "./block-pool.js";
 import type { LentFile } from "./lent-file.js";
 

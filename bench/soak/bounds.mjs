@@ -115,7 +115,8 @@ async function run(name, scenario) {
     const beside = await p99OfOthers(target.port, Math.max(SECONDS - 1, 2), ordinary);
     endWatching();
     await stop();
-    report(name, { alone, beside, before, highest, series, unclosed: await unclosed(pids, before) });
+    const known = scenario.known?.[values.runtime] ?? {};
+    report(name, known, { alone, beside, before, highest, series, unclosed: await unclosed(pids, before) });
   } finally {
     await target.stop();
   }
@@ -161,7 +162,7 @@ function courseOf(series, process) {
   return at.map((mb) => mb.toFixed(0)).join(" ");
 }
 
-function report(name, { alone, beside, before, highest, series, unclosed }) {
+function report(name, known, { alone, beside, before, highest, series, unclosed }) {
   const grown = Object.keys(before).map((process) => [process, highest[process].mb - before[process].mb]);
   grown.sort((a, b) => b[1] - a[1]);
   const told = grown
@@ -173,12 +174,13 @@ function report(name, { alone, beside, before, highest, series, unclosed }) {
   verdict(
     grown.every(([, mb]) => mb < MOST_MB),
     `${name}: ${told.join(", ")}`,
+    known.memory,
   );
   verdict(
     beside.p99Ms > 0 && beside.p99Ms <= 2 * alone.p99Ms + 5 && beside.failed === undefined,
     `${name}: p99 of the others ${alone.p99Ms.toFixed(1)} ms without it, ${beside.p99Ms.toFixed(1)} ms beside it ${beside.failed ?? ""}`,
   );
-  verdict(unclosed.length === 0, `${name}: descriptors are closed again ${unclosed.join(", ")}`);
+  verdict(unclosed.length === 0, `${name}: descriptors are closed again ${unclosed.join(", ")}`, known.descriptors);
 }
 
 try {

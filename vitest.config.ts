@@ -1,4 +1,23 @@
+import { relative } from "node:path";
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+
+/** Small files that take long: by their sizes they would begin last, and everybody would wait for them. */
+const LONG = ["poison", "lane-kills", "turns", "replacement", "examples", "crash"].map(
+  (name) => `test/${name}.test.ts`,
+);
+
+/** The tests of processes come first, and of these the long ones; unit tests, which are short, fill what is left at the end. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const file = relative(import.meta.dirname, moduleId);
+      if (LONG.includes(file)) return 0;
+      return file.includes("/src/") ? 2 : 1;
+    };
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
+  }
+}
 
 export default defineConfig({
   test: {
@@ -13,6 +32,7 @@ export default defineConfig({
     maxWorkers: 6,
     // The files share the modules of their worker: loading these anew for each took as long as all unit tests.
     isolate: false,
+    sequence: { sequencer: LongestFirst },
     testTimeout: 30_000,
     // A busy machine is no failure; what is waited for comes at once on an idle one.
     expect: { poll: { timeout: 10_000, interval: 20 } },

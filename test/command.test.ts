@@ -106,7 +106,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
       const { rssBytes, shim } = pools[0]?.instances[0] ?? {};
       return isNear(rssBytes, pid) && isNear(shim?.rssBytes, instance?.pid ?? 0);
     });
-    expect(later[0]?.instances[0]?.requestsTotal).toBeGreaterThan(10);
+    expect(later[0]?.instances[0]?.requestsTotal).toBeGreaterThan(0);
   });
 
   once("is ready only when its readyPath says so", async () => {

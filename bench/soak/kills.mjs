@@ -12,10 +12,16 @@ import { parseArgs } from "node:util";
 import { startFleet, verdict, wait } from "./support.mjs";
 
 const { values } = parseArgs({
-  options: { kills: { type: "string", default: "1000" }, runtime: { type: "string", default: "bun" } },
+  options: {
+    kills: { type: "string", default: "1000" },
+    runtime: { type: "string", default: "bun" },
+    // Between two requests of a client, in milliseconds; the tests leave room for others.
+    pause: { type: "string", default: "0" },
+  },
 });
 const KILLS = Number(values.kills);
 const { runtime } = values;
+const PAUSE_MS = Number(values.pause);
 const INSTANCES = 4;
 const CLIENTS = 32;
 /** Between two kills, so that for most of the time somebody is there to answer. */
@@ -97,6 +103,7 @@ async function client(number) {
     }
     // Nobody is there: it makes no sense to ask on and on.
     if (status === 503) await wait(20);
+    else if (PAUSE_MS > 0) await wait(PAUSE_MS);
   }
 }
 

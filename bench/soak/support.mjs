@@ -32,22 +32,23 @@ export async function startFleet(instances, config = {}) {
     JSON.parse(
       (await execute("sh", [PACELINE, "status", "--json", "--run-dir", path.join(directory, ".paceline")])).stdout,
     );
-  for (const deadline = Date.now() + 20_000; ; await wait(100)) {
-    const isReady = await status().then(
+  const control = () => controlStatus(path.join(directory, ".paceline/control.sock"));
+  for (const deadline = Date.now() + 20_000; ; await wait(20)) {
+    const isReady = await control().then(
       ({ state }) => state === "running",
       () => false,
     );
     if (isReady) break;
     if (Date.now() > deadline) throw new Error("the fleet did not get ready");
   }
-  const balancerPid = (await status()).balancers[0].pid;
+  const balancerPid = (await control()).balancers[0].pid;
   return {
     port,
     status,
     /** For a command on this fleet. */
     runDirArgs: ["--run-dir", path.join(directory, ".paceline")],
     /** The status without a process for it. */
-    control: () => controlStatus(path.join(directory, ".paceline/control.sock")),
+    control,
     balancerPid,
     async stop() {
       child.kill("SIGTERM");

@@ -1,75 +1,28 @@
-/** The supervisor: wires the parts together, starts the fleet and ends it. */
-import { rm } from "node:fs";
-import { join } from "node:path";
-import { BalancerCoordination } from "./channel/balancer-coordination.js";
-import { ChannelServer } from "./channel/channel-server.js";
+/** The supervisor, from its start to its end; its parts, and what each tells the others, are in parts.ts. */
 import type { LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
-import { addPool, type Fleet, findPool, isDown, resize } from "./core/fleet.js";
-import type { FleetConfig } from "./core/model.js";
-import type { SlotPolicy } from "./core/process.js";
-import { poolViews } from "./core/snapshot.js";
-import { seconds } from "./core/words.js";
-import { EventLog } from "./logs/event-log.js";
-import { OutputPoller } from "./logs/output.js";
-import { PoisonEvents } from "./logs/poison-events.js";
-import { allReadySince, isUnwantedEnd, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
-import { Operations, STOPPING } from "./operations/operations.js";
-import { Recycling } from "./operations/recycling.js";
-import { type ConfigLoader, longestEndMs, Reload } from "./operations/reload.js";
-import { ReloadQueue } from "./operations/reload-queue.js";
-import { Rollouts } from "./operations/rollouts.js";
+import { type Fleet, findPool, isDown } from "./core/fleet.js";
+import { addPool, resize } from "./core/fleet-changes.js";
+import { allReadySince, longestEndMs, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
+import { STOPPING } from "./operations/operations.js";
 import { watchSignals } from "./operations/signals.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
-import { Children } from "./processes/children.js";
-import { Effects } from "./processes/effects.js";
-import { FleetRunner } from "./processes/fleet-runner.js";
-import { HealthWatch } from "./processes/health-watch.js";
-import { BALANCER_POOL, type LiveProcess } from "./processes/live-process.js";
-import { LivenessWatch } from "./processes/liveness-watch.js";
-import { PoolConfigs } from "./processes/pool-configs.js";
-import { processGroups } from "./processes/process-groups.js";
-import { SlotBook } from "./processes/slot-book.js";
-import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
-import type { Template } from "./processes/templates.js";
-import { Timers } from "./processes/timers.js";
-import type { RunDirPaths } from "./run-dir/run-dir-paths.js";
-import { bindAll, freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
-import { PssSampler } from "./stats/pss.js";
-import { StatsBook } from "./stats/stats.js";
-import { UsageSampler } from "./stats/usage.js";
+import { Parts, type PartsOptions } from "./parts.js";
+import { BALANCER_POOL } from "./processes/live-process.js";
+import { bindAll } from "./sockets/listening-sockets.js";
 
 /** On a stop, how long the balancers may take to accept the clients that wait and to close their listening sockets. */
 const ACCEPT_GRACE_MS = 100;
 
-/** An instance that the stop's deadline has caught up with can still save what it has to. */
-const LEAST_DRAIN_MS = 1000;
-/** How long a new process has to stay ready at most with `start --watch`. */
-const WATCHED_MIN_READY_MS = 100;
-
-export interface SupervisorOptions {
-  config: FleetConfig;
-  runDir: RunDirPaths;
-  /** The caller's environment, for the children. */
-  environment: Record<string, string>;
-  /** Reads the config afresh; must not keep what it loads in this process. */
-  loadConfig: ConfigLoader;
-  /** All pools are of the config that was read last; must not throw. */
-  onReloaded?(): void;
-  /** Absolute paths of the binaries. */
-  runtimes: { bun?: string; node: string };
+export interface SupervisorOptions extends PartsOptions {
   /** Paceline's version. */
   version: string;
-  /** The programs that children run; those of @paceline/server and @paceline/balancer unless given. */
-  entries?: SpawnSettings["entries"];
+  /** All pools are of the config that was read last; must not throw. */
+  onReloaded?(): void;
   /** What is wrong around the fleet; null when nothing is. */
   problem?: () => string | null;
   /** How the log is that is kept of this fleet. */
   logStatus?: () => LogStatus;
-  /** The log takes lines more slowly than they come: what processes write is read when it is through. */
-  isLogBusy?: () => boolean;
-  /** Reload what changed on a change of files; with the file that the config was read from, if from a file. */
-  watch?: { configFile: string | undefined };
 }
 
 export interface Supervisor extends SupervisorApi {
@@ -93,319 +46,183 @@ class FleetSupervisor implements Supervisor {
   readonly ended: Promise<{ failed: boolean }>;
   private resolveEnded: (end: { failed: boolean }) => void = () => {};
   private readonly startedAt = performance.now();
+  private readonly parts: Parts;
   private stopping: Promise<OperationResult> | undefined;
-  /** When all drains of a stop must have ended, by performance.now(). */
-  private stopBy: number | undefined;
-  private sockets: ListeningSocket[] = [];
   private unwatchSignals = () => {};
   private watch: Watch | undefined;
-
-  private readonly log = new EventLog();
-  private readonly timers = new Timers();
-  private readonly slots = new SlotBook();
-  private readonly stats = new StatsBook();
-  private readonly coordination = new BalancerCoordination((upstream, type) => {
-    const child = this.children.get(upstream);
-    if (child !== undefined) this.runner.report(child.pool, child.index, { type, attempt: child.attempt });
-  });
-  private readonly configs: PoolConfigs;
-  private readonly children: Children;
-  private readonly poison: PoisonEvents;
-  private readonly runner: FleetRunner;
-  private readonly rollouts: Rollouts;
-  private readonly operations: Operations;
-  private readonly recycling: Recycling;
-  private readonly reloads: ReloadQueue;
-  private readonly link: ChannelServer<LiveProcess | Template>;
-  private readonly outputs: OutputPoller;
-  private readonly health: HealthWatch;
-  private readonly liveness: LivenessWatch;
-  private readonly usage: UsageSampler;
-  private readonly pss: PssSampler;
 
   constructor(private readonly options: SupervisorOptions) {
     this.ended = new Promise((resolve) => {
       this.resolveEnded = resolve;
     });
-    const { log, timers, slots, stats, coordination } = this;
-    const { runDir, loadConfig } = options;
-    const configs = new PoolConfigs(options.config, options.environment, (pool, generation) => {
-      rm(runDir.cachePath(pool, generation), { recursive: true, force: true }, () => {});
-    });
-    this.configs = configs;
-    const publish = () => this.publish();
-    const isStopping = () => this.stopping !== undefined;
-    const spawnSettings: SpawnSettings = {
-      ...{ configs, runDir, runtimes: options.runtimes, entries: options.entries ?? defaultEntries() },
-      takePort: () => freePort(this.children.ports),
-    };
-    this.children = new Children({
-      log,
-      stats,
-      outputPath: (id) => runDir.outputPath(id),
-      outputSink: (name) => slots.outputSink(name, log),
-      plan: (effect, token) => planSpawn(spawnSettings, effect, token),
-      planTemplate: (template, token) => planTemplate(spawnSettings, template, token),
-      isWanted: (pool, generation) => {
-        const known = isStopping() ? undefined : findPool(this.runner.fleet, pool);
-        return known !== undefined && known.generation === generation && known.wanted > 0;
-      },
-      listeningFds: () => this.sockets.map((socket) => socket.fd),
-      report: ({ pool, index }, report) => this.runner.report(pool, index, report),
-      onHello: (child, connection) => {
-        if (child.kind === "balancer") coordination.join(child.id, connection);
-      },
-      onApplied: (child, applied) => coordination.applied(child.id, applied),
-      onListens: (child) => this.health.listens(child),
-      onProbed: (child, probed) => this.health.probed(child, probed),
-      onHeard: (child) => this.liveness.heard(child),
-      onOverdue: (child) => this.liveness.lookAtOverdue(child),
-      onPoison: (found) => this.poison.found(found),
-      onNotice: (child, message) => log.event("warn", child.name, message),
-      onLinkLost: (child) => coordination.lostLink(child.id),
-      onEnded: (process, ending) => {
-        coordination.gone(process.id);
-        slots.ended(process, ending, isUnwantedEnd(this.runner.fleet, process));
-        this.poison.processEnded();
-      },
-    });
-    const { children } = this;
-    this.poison = new PoisonEvents(log, (id) => children.get(id)?.exit === null);
-    const effects = new Effects({
-      children,
-      coordination,
-      timers,
-      log,
-      publish,
-      onSpawn: ({ role, name }) => {
-        if (role === "member") slots.spawned(name);
-      },
-      onReady: ({ name }) => {
-        slots.of(name).everReady = true;
-        this.usage.soon();
-      },
-      onDeadline: ({ pool, index, attempt }) => this.runner.report(pool, index, { type: "deadline", attempt }),
-    });
-    this.runner = new FleetRunner(
-      (pool) => this.policyNow(pool),
-      (effect) => effects.perform(effect),
-    );
-    const { runner } = this;
-    this.health = new HealthWatch({
-      healthOf: ({ pool, generation }) => configs.generation(pool, generation)?.pool.health,
-      report: ({ pool, index }, report) => runner.report(pool, index, report),
-    });
-    this.liveness = new LivenessWatch({
-      children,
-      fleet: () => runner.fleet,
-      policyOf: (pool) => configs.policyOf(pool),
-      requestTimeoutMs: (pool) => configs.pool(pool)?.requestTimeoutMs ?? 0,
-      report: ({ pool, index }, report) => runner.report(pool, index, report),
-    });
-    this.rollouts = new Rollouts({
-      ...{ runner, children, coordination, slots, log },
-      policyOf: (pool) => {
-        const policy = configs.policyOf(pool);
-        // Whoever watches files waits for each reload; what dies soon after is seen by then.
-        const isWatched = options.watch !== undefined;
-        return isWatched ? { ...policy, minReadyMs: Math.min(policy.minReadyMs, WATCHED_MIN_READY_MS) } : policy;
-      },
-      examine: (child) => this.health.examine(child),
-    });
-    const { rollouts } = this;
-    const isReloading = (pool: string) => this.reloads.isRunning(pool);
-    this.operations = new Operations({ runner, rollouts, slots, log, isStopping, isReloading });
-    const { operations } = this;
-    const parts = { runner, rollouts, operations, configs, slots, stats, log };
-    const reload = new Reload({ ...parts, loadConfig, publish, isStopping });
-    this.reloads = new ReloadQueue((...args) => reload.run(...args));
-    this.recycling = new Recycling({
-      ...{ children, rollouts, log },
-      fleet: () => runner.fleet,
-      limitsOf: (pool) => configs.recycleLimitsOf(pool),
-      mayBegin: (pool) => !isStopping() && !isReloading(pool),
-    });
-    this.link = new ChannelServer<LiveProcess | Template>({
-      path: runDir.channelSocket,
-      findChild: (token) => children.findByToken(token) ?? children.templates.findByToken(token),
-      objection: (child, hello) =>
-        child.kind === "template" ? children.templates.objection(child, hello) : children.objection(child, hello),
-      onHello: (child, hello, connection) =>
-        child.kind === "template"
-          ? children.templates.hello(child, connection)
-          : children.hello(child, hello, connection),
-      onMessage: (child, message) =>
-        child.kind === "template" ? children.templates.message(child, message) : children.message(child, message),
-      onClose: (child, connection) =>
-        child.kind === "template"
-          ? children.templates.linkClosed(child, connection)
-          : children.linkClosed(child, connection),
-      onProblem: (message) => log.event("warn", "paceline", message),
-    });
-    const problem = (error: unknown) =>
-      log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
-    const processes = () => [...children.alive(), ...[...children.templates.alive()].map(ofTemplate)];
-    this.outputs = new OutputPoller(
-      () => processes().map(({ output }) => output),
-      () => options.isLogBusy?.() === true,
-      problem,
-    );
-    const groups = () => processGroups(processes());
-    runner.watch(() => children.templates.retire());
-    this.usage = new UsageSampler(groups, problem);
-    this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
+    this.parts = new Parts(options);
   }
 
+  // The start.
+
   async start(): Promise<void> {
-    const { configs, runner, options, log } = this;
+    const { parts, options } = this;
     const sockets = await bindAll(options.config.listen);
     try {
-      if (this.stopping === undefined) await this.link.listen();
+      if (!parts.isStopping) await parts.channel.listen();
     } catch (error) {
       for (const socket of sockets) socket.close();
       throw error;
     }
-    if (this.stopping !== undefined) {
+    if (parts.isStopping) {
       // The stop found nothing to end, and cannot have closed what came after it.
       for (const socket of sockets) socket.close();
-      this.link.close();
+      parts.channel.close();
       return;
     }
-    this.sockets = sockets;
-    this.unwatchSignals = watchSignals({
-      stop: () => void this.stop(),
-      stopNow: () => this.stopNow(),
-      reload: () =>
-        void this.tell(
-          "SIGHUP",
-          this.reload(undefined, undefined, () => {}),
-        ),
-      scaleBy: (difference) => this.scaleBy(difference),
-      ignored: (signal) => this.log.event("warn", "paceline", `${signal} is not used here and does nothing`),
-    });
-    this.outputs.start();
-    this.usage.start();
-    this.liveness.start();
-    this.recycling.start();
-    log.event("info", "paceline", `listens on ${this.sockets.map((socket) => socket.url).join(", ")}`);
-    runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
-    for (const pool of options.config.pools) {
-      runner.set(addPool(runner.fleet, pool.name, configs.addGeneration(pool, options.environment)));
-      configs.routes.set(pool.name, pool);
-    }
-    this.publish();
-    runner.change((fleet, context) => resize(fleet, BALANCER_POOL, options.config.balancer.processes, context));
-    for (const { name, instances } of options.config.pools) {
-      runner.change((fleet, context) => resize(fleet, name, instances, context));
-    }
-    if (options.watch !== undefined) await this.startWatch(options.watch);
+    parts.sockets = sockets;
+    this.watchSignals();
+    parts.outputs.start();
+    parts.usage.start();
+    parts.liveness.start();
+    parts.recycling.start();
+    parts.log.event("info", "paceline", `listens on ${sockets.map(({ url }) => url).join(", ")}`);
+    this.layOut();
+    if (options.watch !== undefined) await this.watchFiles(options.watch);
   }
 
-  private async startWatch({ configFile }: { configFile: string | undefined }): Promise<void> {
-    const { configs, log, options } = this;
+  /** All pools first, so that the first snapshot knows every route. */
+  private layOut(): void {
+    const { runner, configs } = this.parts;
+    const { config, environment } = this.options;
+    runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
+    for (const pool of config.pools) {
+      runner.set(addPool(runner.fleet, pool.name, configs.addGeneration(pool, environment)));
+      configs.routes.set(pool.name, pool);
+    }
+    this.parts.publish();
+    const sizes = [{ name: BALANCER_POOL, instances: config.balancer.processes }, ...config.pools];
+    for (const { name, instances } of sizes) {
+      runner.change((fleet, context) => resize(fleet, name, instances, context));
+    }
+  }
+
+  private watchSignals(): void {
+    const { log, runner, configs } = this.parts;
+    this.unwatchSignals = watchSignals({
+      log,
+      stop: () => void this.stop(),
+      stopNow: () => this.stopNow(),
+      reload: () => this.reload(undefined, undefined, () => {}),
+      scale: (pool, instances) => this.scale(pool, { instances }, () => {}),
+      firstPool: () => findPool(runner.fleet, configs.fleet.pools[0]?.name ?? ""),
+    });
+  }
+
+  private async watchFiles({ configFile }: { configFile: string | undefined }): Promise<void> {
+    const { configs, log, runner, children } = this.parts;
     // For development alone: who does not watch does not load it.
     const { Watch } = await import("./operations/watch/watch.js");
-    if (this.stopping !== undefined) return;
+    if (this.parts.isStopping) return;
     this.watch = new Watch({
       configFile,
-      runDir: options.runDir.path,
+      runDir: this.options.runDir.path,
       log,
       config: () => configs.fleet,
       reload: (pool) => this.reload(pool, undefined, () => {}),
       isServing: (pool) => {
         const names = pool === undefined ? configs.fleet.pools.map(({ name }) => name) : [pool];
-        return names.every((name) => readyCount(this.runner.fleet, name) > 0);
+        return names.every((name) => readyCount(runner.fleet, name) > 0);
       },
-      allReadySince: (pool) => allReadySince(this.runner.fleet, pool, (id) => this.children.get(id)?.spawnedAt),
+      allReadySince: (pool) => allReadySince(runner.fleet, pool, (id) => children.get(id)?.spawnedAt),
     });
-    this.runner.watch(() => this.watch?.observe());
+    runner.watch(() => this.watch?.observe());
   }
 
+  // What the control socket asks for.
+
   status(): Status {
-    const { configs, children, coordination, rollouts, slots, stats, usage, liveness, pss, startedAt } = this;
-    const { fleet } = this.runner;
-    const wanted = wantedSlots(fleet);
+    const { parts, options } = this;
+    const wanted = wantedSlots(parts.runner.fleet);
     // No slot at all: the control socket answers before the fleet is laid out.
-    const allReady = wanted.length > 0 && wanted.every((slot) => slots.of(slot.name).everReady);
+    const allReady = wanted.length > 0 && wanted.every(({ name }) => parts.slots.of(name).everReady);
     return buildStatus({
-      ...{ configs, children, coordination, rollouts, slots, stats, usage, liveness, pss, startedAt, fleet },
-      version: this.options.version,
-      state: this.stopping !== undefined ? "stopping" : allReady ? "running" : "starting",
-      listen: this.sockets.map((socket) => socket.url),
+      ...parts,
+      fleet: parts.runner.fleet,
+      startedAt: this.startedAt,
+      version: options.version,
+      state: parts.isStopping ? "stopping" : allReady ? "running" : "starting",
+      listen: parts.sockets.map(({ url }) => url),
       watch: this.watch?.status ?? null,
-      problem: this.options.problem?.() ?? null,
-      log: this.options.logStatus?.() ?? null,
+      problem: options.problem?.() ?? null,
+      logStatus: options.logStatus?.() ?? null,
     });
   }
 
   scale(...args: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
-    return this.operations.scale(...args);
+    return this.parts.operations.scale(...args);
   }
 
   async reload(...args: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
-    const result = await this.reloads.run(...args);
+    const result = await this.parts.reloads.run(...args);
     if (result.ok) this.watch?.reloaded(args[0]);
     if (result.ok && args[0] === undefined) this.options.onReloaded?.();
     return result;
   }
 
   restart(...args: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
-    return this.operations.restart(...args);
+    return this.parts.operations.restart(...args);
   }
+
+  async waitReady(): Promise<OperationResult> {
+    const { parts } = this;
+    const settled = (fleet: Fleet) => {
+      if (parts.isStopping) return STOPPING;
+      const wanted = wantedSlots(fleet);
+      return wanted.length === 0 ? undefined : readiness(wanted, parts.slots, "all ready");
+    };
+    // Ends in bounded time: starting has a deadline, and failures a budget.
+    return (await parts.runner.until(settled)) ?? STOPPING;
+  }
+
+  names(): string[] {
+    const { runner, children } = this.parts;
+    const { pools } = runner.fleet;
+    return [
+      ...pools.map(({ name }) => name),
+      ...pools.flatMap(({ slots }) => slots.map(({ name }) => name)),
+      ...[...children.templates.alive()].map(({ name }) => name),
+      "paceline",
+    ];
+  }
+
+  warn(message: string): void {
+    this.parts.log.event("warn", "paceline", message);
+  }
+
+  recentEvents(): ReturnType<SupervisorApi["recentEvents"]> {
+    return this.parts.log.recentEvents();
+  }
+
+  recentLog(name: string | undefined): ReturnType<SupervisorApi["recentLog"]> {
+    return this.parts.log.recentLog(name);
+  }
+
+  onEvent(...args: Parameters<SupervisorApi["onEvent"]>): () => void {
+    return this.parts.log.onEvent(...args);
+  }
+
+  onLog(...args: Parameters<SupervisorApi["onLog"]>): () => void {
+    return this.parts.log.onLog(...args);
+  }
+
+  // The end.
 
   stop(): Promise<OperationResult> {
     this.stopping ??= this.end();
     return this.stopping;
   }
 
-  async waitReady(): Promise<OperationResult> {
-    const settled = (fleet: Fleet) => {
-      if (this.stopping !== undefined) return STOPPING;
-      const wanted = wantedSlots(fleet);
-      return wanted.length === 0 ? undefined : readiness(wanted, this.slots, "all ready");
-    };
-    // Ends in bounded time: starting has a deadline, and failures a budget.
-    return (await this.runner.until(settled)) ?? STOPPING;
-  }
-
-  warn(message: string): void {
-    this.log.event("warn", "paceline", message);
-  }
-
-  names(): string[] {
-    const { pools } = this.runner.fleet;
-    return [
-      ...pools.map(({ name }) => name),
-      ...pools.flatMap(({ slots }) => slots.map(({ name }) => name)),
-      ...[...this.children.templates.alive()].map(({ name }) => name),
-      "paceline",
-    ];
-  }
-
-  recentEvents(): ReturnType<SupervisorApi["recentEvents"]> {
-    return this.log.recentEvents();
-  }
-
-  recentLog(name: string | undefined): ReturnType<SupervisorApi["recentLog"]> {
-    return this.log.recentLog(name);
-  }
-
-  onEvent(...args: Parameters<SupervisorApi["onEvent"]>): () => void {
-    return this.log.onEvent(...args);
-  }
-
-  onLog(...args: Parameters<SupervisorApi["onLog"]>): () => void {
-    return this.log.onLog(...args);
-  }
-
-  /** While the fleet stops, a drain has what is left until its one deadline, and a moment at least. */
-  private policyNow(pool: string): SlotPolicy {
-    const policy = this.configs.policyOf(pool);
-    if (this.stopBy === undefined) return policy;
-    const leftMs = Math.max(LEAST_DRAIN_MS, Math.round(this.stopBy - performance.now()));
-    if (leftMs >= policy.drainTimeoutMs) return policy;
-    const hasRestOfStop = seconds(leftMs) !== seconds(policy.drainTimeoutMs);
-    return { ...policy, drainTimeoutMs: leftMs, hasRestOfStop };
+  private stopNow(): void {
+    void this.stop();
+    this.stopPools();
+    const { children } = this.parts;
+    for (const child of children.alive()) children.signal(child.id, "SIGKILL");
   }
 
   /**
@@ -413,17 +230,19 @@ class FleetSupervisor implements Supervisor {
    * instances, in what is left of the same time.
    */
   private async end(): Promise<OperationResult> {
-    const { runner, rollouts, configs, children, log } = this;
+    const { parts } = this;
+    const { runner, rollouts, configs, children, log } = parts;
+    parts.isStopping = true;
     // The caller is to see the stop begun before anything follows from it.
     await Promise.resolve();
     this.watch?.stop();
-    this.recycling.stop();
+    parts.recycling.stop();
     log.event("info", "paceline", "stops");
     rollouts.abandon(STOPPING.message);
     const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);
     const policies = runner.fleet.pools.map(({ name }) => configs.policyOf(name));
     const longestMs = Math.max(...policies.map(longestEndMs), 0);
-    this.stopBy = performance.now() + Math.max(...policies.map(({ drainTimeoutMs }) => drainTimeoutMs), 0);
+    parts.stopBy = performance.now() + Math.max(...policies.map(({ drainTimeoutMs }) => drainTimeoutMs), 0);
     children.announceDrain();
     runner.change((fleet, context) => resize(fleet, BALANCER_POOL, 0, context));
     await this.stopListening();
@@ -432,7 +251,8 @@ class FleetSupervisor implements Supervisor {
     const gone = (await runner.until(down(), longestMs)) ?? false;
     await children.templates.end();
     await children.whenClean();
-    this.cleanUp();
+    this.unwatchSignals();
+    parts.close();
     log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up on a process that does not end");
     // Whoever asked for the stop is answered before the process goes.
     setImmediate(() => this.resolveEnded({ failed: !gone }));
@@ -443,75 +263,16 @@ class FleetSupervisor implements Supervisor {
 
   /** New clients are refused from here on, so that they go elsewhere at once. */
   private async stopListening(): Promise<void> {
-    await this.coordination.whenNoneListens(ACCEPT_GRACE_MS);
-    for (const socket of this.sockets) socket.close();
-    if (this.sockets.length > 0) this.log.event("info", "paceline", "refuses new connections");
-  }
-
-  private stopNow(): void {
-    void this.stop();
-    this.stopPools();
-    for (const child of this.children.alive()) this.children.signal(child.id, "SIGKILL");
+    const { coordination, sockets, log } = this.parts;
+    await coordination.whenNoneListens(ACCEPT_GRACE_MS);
+    for (const socket of sockets) socket.close();
+    if (sockets.length > 0) log.event("info", "paceline", "refuses new connections");
   }
 
   private stopPools(): void {
-    for (const { name } of this.runner.fleet.pools) {
-      this.runner.change((fleet, context) => resize(fleet, name, 0, context));
+    const { runner } = this.parts;
+    for (const { name } of runner.fleet.pools) {
+      runner.change((fleet, context) => resize(fleet, name, 0, context));
     }
   }
-
-  private cleanUp(): void {
-    this.unwatchSignals();
-    this.timers.clearAll();
-    this.outputs.stop();
-    this.usage.stop();
-    this.liveness.stop();
-    this.pss.stop();
-    this.children.close();
-    this.children.templates.close();
-    this.poison.close();
-    this.link.close();
-    for (const socket of this.sockets) socket.close();
-  }
-
-  /** The meaning of SIGTTIN and SIGTTOU. */
-  private scaleBy(difference: 1 | -1): void {
-    const first = this.configs.fleet.pools[0]?.name;
-    const pool = this.runner.fleet.pools.find(({ name }) => name === first);
-    if (pool === undefined) return;
-    const { name } = pool;
-    const instances = Math.max(0, pool.wanted + difference);
-    const scaling = this.scale(name, { instances }, () => {}).then((result): OperationResult => {
-      const wanted = this.runner.fleet.pools.find((now) => now.name === name)?.wanted;
-      // The next signal has scaled it on, as was meant.
-      if (result.ok || wanted === undefined || wanted === instances) return result;
-      return { ok: true, message: `${name} was scaled to ${instances}, and since then to ${wanted}` };
-    });
-    void this.tell(difference === 1 ? "SIGTTIN" : "SIGTTOU", scaling);
-  }
-
-  /** Nobody waits for the answer to a signal, so it goes into the log. */
-  private async tell(signal: string, operation: Promise<OperationResult>): Promise<void> {
-    const result = await operation.catch((error: unknown): OperationResult => {
-      return { ok: false, code: "failed", message: error instanceof Error ? error.message : `${error}` };
-    });
-    this.log.event(result.ok ? "info" : "error", "paceline", `${signal}: ${result.message}`);
-  }
-
-  private publish(): void {
-    const { configs, coordination, runner, children } = this;
-    coordination.publish({
-      listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
-      pools: poolViews(runner.fleet, configs.routes, (id) => children.reach(id)),
-      trustedProxies: configs.balancer.trustedProxies,
-      ...(configs.balancer.accessLog && { accessLog: true }),
-      spoolDir: configs.balancer.spoolDir ?? join(this.options.runDir.path, "spool"),
-      limits: configs.balancerLimits,
-    });
-  }
-}
-
-/** As the samplers and the output's reader know a process. */
-function ofTemplate({ pid, output }: Template): Pick<LiveProcess, "pid" | "mark" | "output"> {
-  return { pid, output, mark: null };
 }

@@ -157,3 +157,46 @@ export const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
 export function fitsSocketAddress(path: string): boolean {
   return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES;
 }
+
+/** The addresses that `texts` mean; `report` hears what is wrong with one, or with their number. */
+export function readListen(
+  texts: readonly string[],
+  folder: string,
+  report: (at: number | undefined, problem: string) => void,
+): ListenAddress[] {
+  const parsed: { text: string; address: ListenAddress; at: number }[] = [];
+  for (const [at, text] of texts.entries()) {
+    const address = parseListenAddress(text, folder);
+    if ("problem" in address) report(at, address.problem);
+    else parsed.push({ text, address, at });
+  }
+  const addresses = parsed.map(({ address }) => address);
+  for (const [index, later] of parsed.entries()) {
+    for (const earlier of parsed.slice(0, index)) {
+      const problem = overlapProblem(earlier, later, addresses);
+      if (problem !== undefined) report(later.at, problem);
+    }
+  }
+  if (texts.length === 0) report(undefined, "must have at least one address");
+  return addresses;
+}
+
+interface WrittenAddress {
+  text: string;
+  address: ListenAddress;
+}
+
+function overlapProblem(earlier: WrittenAddress, later: WrittenAddress, all: ListenAddress[]): string | undefined {
+  if (overlap(earlier.address, later.address, all) === "same") {
+    return `"${later.text}" is the same address as "${earlier.text}"`;
+  }
+  for (const [wide, narrow] of [
+    [earlier, later],
+    [later, earlier],
+  ] as const) {
+    if (overlap(wide.address, narrow.address, all) !== undefined) {
+      return `"${wide.text}" includes "${narrow.text}": list one of them`;
+    }
+  }
+  return undefined;
+}

@@ -1,24 +1,17 @@
 /** Turns a checked configuration into the fleet it means: defaults filled in, paths absolute, and what only the machine can tell checked too. */
+
+import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { BALANCER_LIMITS, INSTANCE_LIMITS } from "@paceline/wire/limits";
-import type {
-  BalancerConfig,
-  FleetConfig,
-  ListenAddress,
-  LogConfig,
-  PoolConfig,
-  ProcessPolicy,
-  RuntimeName,
-} from "../core/model.js";
+import type { BalancerConfig, FleetConfig, LogConfig, PoolConfig, ProcessPolicy, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import { readEnvironment } from "./environment.js";
 import { defaultsOf } from "./fields.js";
 import { resolveHealth } from "./health.js";
-import { KIND_NAMES, POOL_KINDS } from "./kinds/index.js";
-import type { Fields, KindContext, KindResult, PoolKind } from "./kinds/kind.js";
-import { overlap, parseListenAddress } from "./listen-address.js";
-import { normalizeNetwork } from "./network.js";
+import { KIND_NAMES, resolveKind } from "./kinds/index.js";
+import type { KindResult } from "./kinds/kind.js";
+import { readListen } from "./listen-address.js";
 import { resolveFolder } from "./paths.js";
 import { readRoute, routeKey } from "./route.js";
 import {
@@ -60,7 +53,9 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
   checkRoutes(pools, input.pools !== undefined, context);
   return {
     name: input.name ?? context.defaultName,
-    listen: resolveListen(input.listen ?? [DEFAULT_LISTEN], context),
+    listen: readListen(input.listen ?? [DEFAULT_LISTEN], context.listenDir, (at, problem) =>
+      find(context, at === undefined ? ["listen"] : ["listen", at], problem),
+    ),
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
     log: { ...(defaultsOf(logFields) as unknown as LogConfig), ...defined(input.log) },
     balancer: resolveBalancer(input, context),
@@ -124,11 +119,19 @@ function resolvePool(
     path: [...envPath, "env"],
     report: (at, message) => find(context, at, message),
   });
-  const kind = resolveKind(path, pool, context, {
+  const kind = resolveKind({ ...pool }, path.length === 0, {
     routes,
     cwd: folder ?? context.baseDir,
     env: pool.env ?? {},
     searchPath: env.PATH ?? process.env.PATH ?? "",
+    baseDir: context.baseDir,
+    runtimes: context.runtimes,
+    stripPrefix: pool.stripPrefix,
+    report: (at, message) => find(context, [...path, ...at], message),
+    isTold: () =>
+      context.findings.some(
+        ({ path: at }) => path.every((part, index) => part === at[index]) && KIND_NAMES.includes(`${at[path.length]}`),
+      ),
   });
   const runtime = resolveRuntime(kind.runtime ?? pool.runtime, input.runtime, path, context);
   if (pool.bunfig !== undefined && runtime !== "bun") find(context, [...path, "bunfig"], 'needs the runtime "bun"');
@@ -172,54 +175,6 @@ function requestTimeoutOf(pool: PoolInput, kind: KindResult, input: FleetInput):
   return (
     pool.requestTimeoutMs ?? Math.max(kind.requestTimeoutMs, input.balancer?.limits?.upstreamResponseTimeoutMs ?? 0)
   );
-}
-
-/** What a pool runs follows from which of the kinds' keys it has. */
-function resolveKind(
-  path: string[],
-  pool: PoolInput,
-  context: ResolveContext,
-  known: Pick<KindContext, "routes" | "cwd" | "env" | "searchPath">,
-): KindResult & Pick<PoolKind<Fields>, "defaultInstances"> & { kind: string } {
-  const given = POOL_KINDS.filter(({ name }) => pool[name as keyof PoolInput] !== undefined);
-  const [kind, second] = given;
-  const oneOf = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
-  const nothing: KindResult = { source: "", runs: {} };
-  const none = { kind: "", defaultInstances: 1, ...nothing };
-  if (kind === undefined) {
-    const isTold = context.findings.some(
-      ({ path: at }) => path.every((part, index) => part === at[index]) && KIND_NAMES.includes(`${at[path.length]}`),
-    );
-    const orPools = path.length === 0 ? ", here or in some `pools`" : "";
-    if (!isTold)
-      find(context, [...path, KIND_NAMES[0] as string], `is missing: say what to run with one of ${oneOf}${orPools}`);
-    return none;
-  }
-  if (second !== undefined) {
-    find(context, [...path, second.name], `cannot stand beside \`${kind.name}\`: a pool has exactly one of ${oneOf}`);
-    return none;
-  }
-  for (const other of POOL_KINDS) {
-    if (other === kind) continue;
-    for (const key of Object.keys(other.fields)) {
-      // Kinds that are alike share keys.
-      if (pool[key as keyof PoolInput] === undefined || key in kind.fields) continue;
-      find(context, [...path, key], `means nothing in a pool of the kind \`${kind.name}\``);
-    }
-  }
-  const tools: KindContext = {
-    ...known,
-    baseDir: context.baseDir,
-    runtimes: context.runtimes,
-    stripPrefix: pool.stripPrefix,
-    report: (at, message) => find(context, [...path, ...at], message),
-  };
-  const { runtime } = kind;
-  // At the top level it is the default of all processes.
-  if (runtime !== undefined && path.length > 0 && pool.runtime !== undefined && pool.runtime !== runtime)
-    find(context, [...path, "runtime"], `a pool of the kind \`${kind.name}\` runs on ${runtime} alone`);
-  const needs = runtime === undefined ? {} : { runtime };
-  return { kind: kind.name, defaultInstances: kind.defaultInstances, ...needs, ...kind.resolve(pool, tools) };
 }
 
 function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerConfig {
@@ -274,44 +229,6 @@ function resolveRuntime(
   return wanted;
 }
 
-function resolveListen(texts: string[], context: ResolveContext): ListenAddress[] {
-  const parsed: { text: string; address: ListenAddress; at: number }[] = [];
-  for (const [at, text] of texts.entries()) {
-    const address = parseListenAddress(text, context.listenDir);
-    if ("problem" in address) find(context, ["listen", at], address.problem);
-    else parsed.push({ text, address, at });
-  }
-  const addresses = parsed.map(({ address }) => address);
-  for (const [index, later] of parsed.entries()) {
-    for (const earlier of parsed.slice(0, index)) {
-      const problem = overlapProblem(earlier, later, addresses);
-      if (problem !== undefined) find(context, ["listen", later.at], problem);
-    }
-  }
-  if (texts.length === 0) find(context, ["listen"], "must have at least one address");
-  return addresses;
-}
-
-interface WrittenAddress {
-  text: string;
-  address: ListenAddress;
-}
-
-function overlapProblem(earlier: WrittenAddress, later: WrittenAddress, all: ListenAddress[]): string | undefined {
-  if (overlap(earlier.address, later.address, all) === "same") {
-    return `"${later.text}" is the same address as "${earlier.text}"`;
-  }
-  for (const [wide, narrow] of [
-    [earlier, later],
-    [later, earlier],
-  ] as const) {
-    if (overlap(wide.address, narrow.address, all) !== undefined) {
-      return `"${wide.text}" includes "${narrow.text}": list one of them`;
-    }
-  }
-  return undefined;
-}
-
 function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContext): void {
   const owners = new Map<string, string>();
   for (const pool of pools) {
@@ -352,4 +269,22 @@ function fieldsOf(field: typeof policyFields.backoff | typeof policyFields.resta
 function defined<T extends object>(values: T | undefined): Partial<{ [K in keyof T]-?: NonNullable<T[K]> }> {
   const entries = Object.entries(values ?? {}).filter(([, value]) => value !== undefined);
   return Object.fromEntries(entries) as Partial<{ [K in keyof T]-?: NonNullable<T[K]> }>;
+}
+
+/** `text` as a CIDR block; a lone address is a block of one, and `unix` itself. Undefined when it is none of these. */
+function normalizeNetwork(text: string): string | undefined {
+  if (text === "unix") return text;
+  const [address = "", prefix, more] = text.split("/");
+  const family = isIP(address);
+  if (family === 0 || more !== undefined) return undefined;
+  const bits = family === 4 ? 32 : 128;
+  if (prefix === undefined) return `${address}/${bits}`;
+  if (!/^\d{1,3}$/.test(prefix) || Number(prefix) > bits) return undefined;
+  // IPv4 clients are known by their IPv4 addresses: a block that is more than theirs would trust none of them.
+  if (isMapped(address) && Number(prefix) < 96) return undefined;
+  return `${address}/${Number(prefix)}`;
+}
+
+function isMapped(address: string): boolean {
+  return address.includes(":") && new URL(`http://[${address.replace(/%.*/, "")}]`).hostname.startsWith("[::ffff:");
 }

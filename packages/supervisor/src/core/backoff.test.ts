@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { backoffDelayMs } from "./backoff.js";
-import { bookFailure } from "./restart-budget.js";
+import { backoffDelayMs, bookFailure } from "./backoff.js";
 
 const policy = { initialMs: 200, maxMs: 30_000, factor: 2, jitter: 0.2 };
 

@@ -1,25 +1,18 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { EMPTY_FLEET, type Fleet, findPool, findSlot, isDown, occupants, processId, type Slot } from "./fleet.js";
 import {
   addPool,
   command,
   discardSuccessor,
-  EMPTY_FLEET,
-  type Fleet,
   type FleetChange,
   type FleetContext,
-  findPool,
-  findSlot,
-  isDown,
-  occupants,
-  processId,
   report,
   resize,
-  type Slot,
   setGeneration,
   startSuccessor,
   swap,
-} from "./fleet.js";
+} from "./fleet-changes.js";
 import { deadlineOf, EVENTS, isAlive, type Process, type SlotPolicy } from "./process.js";
 import { poolViews } from "./snapshot.js";
 

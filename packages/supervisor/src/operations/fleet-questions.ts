@@ -1,6 +1,7 @@
 /** Questions that the shell asks of the fleet's present value. */
 import type { OperationResult } from "../control/api.js";
 import { type Fleet, findSlot, occupants, processId, type Slot } from "../core/fleet.js";
+import type { ProcessPolicy } from "../core/model.js";
 import type { SlotBook } from "../processes/slot-book.js";
 
 /** A slot that was never ready is given up on after this many starts in a row that failed. */
@@ -75,4 +76,11 @@ export function isUnwantedEnd(fleet: Fleet, ended: { pool: string; index: number
   if (process === undefined || process.attempt !== ended.attempt) return false;
   if (process.state === "killing") return process.cause !== "slow";
   return process.state === "starting" || process.state === "ready";
+}
+
+/** The longest that a process may take to end, SIGKILL and its warning included, with some room. */
+export function longestEndMs(policy: ProcessPolicy): number {
+  return (
+    Math.max(policy.drainTimeoutMs, policy.readyTimeoutMs) + policy.termTimeoutMs + 2 * policy.killTimeoutMs + 2000
+  );
 }

@@ -1,7 +1,8 @@
 /** The operations on a running fleet that take time: scale and restart; reload has a file of its own. */
 
 import type { OperationResult, ProgressListener, ScaleChange } from "../control/api.js";
-import { type Fleet, findPool, type Pool, resize } from "../core/fleet.js";
+import { type Fleet, findPool, type Pool } from "../core/fleet.js";
+import { resize } from "../core/fleet-changes.js";
 import { MAX_INSTANCES } from "../core/model.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";

@@ -2,15 +2,16 @@
 import { isDeepStrictEqual } from "node:util";
 import { formatListenAddress } from "../config/listen-address.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
-import { addPool, type Fleet, findPool, isDown, removePool, resize, setGeneration } from "../core/fleet.js";
-import type { FleetConfig, PoolConfig, ProcessPolicy } from "../core/model.js";
+import { type Fleet, findPool, isDown } from "../core/fleet.js";
+import { addPool, removePool, resize, setGeneration } from "../core/fleet-changes.js";
+import type { FleetConfig, PoolConfig } from "../core/model.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import { BALANCER_POOL } from "../processes/live-process.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
-import { generationsInUse } from "./fleet-questions.js";
+import { generationsInUse, longestEndMs } from "./fleet-questions.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import type { Rollouts } from "./rollouts.js";
 
@@ -291,11 +292,4 @@ function forLife({ balancer, orphanGraceMs }: FleetConfig) {
   const { runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, policy } = balancer;
   const { drainTimeoutMs } = policy;
   return { orphanGraceMs, runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, drainTimeoutMs };
-}
-
-/** The longest that a process may take to end, SIGKILL and its warning included, with some room. */
-export function longestEndMs(policy: ProcessPolicy): number {
-  return (
-    Math.max(policy.drainTimeoutMs, policy.readyTimeoutMs) + policy.termTimeoutMs + 2 * policy.killTimeoutMs + 2000
-  );
 }

@@ -2,16 +2,8 @@
 
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
-import {
-  discardSuccessor,
-  type Fleet,
-  findPool,
-  findSlot,
-  processId,
-  type Slot,
-  startSuccessor,
-  swap,
-} from "../core/fleet.js";
+import { type Fleet, findPool, findSlot, processId, type Slot } from "../core/fleet.js";
+import { discardSuccessor, startSuccessor, swap } from "../core/fleet-changes.js";
 import { FOLLOW_TIMEOUT_MS, type SlotPolicy, unreachable } from "../core/process.js";
 import { advance, newRollout, type Rollout, type RolloutAction, type RolloutEvent } from "../core/rollout.js";
 import type { EventLog } from "../logs/event-log.js";

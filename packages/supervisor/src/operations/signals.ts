@@ -1,16 +1,19 @@
 /** What signals mean to the supervisor. */
 import { closeSync, openSync } from "node:fs";
+import type { OperationResult } from "../control/api.js";
+import type { Pool } from "../core/fleet.js";
 import { ignoresHangup } from "../hangup.js";
+import type { EventLog } from "../logs/event-log.js";
 
 export interface SignalTarget {
+  log: EventLog;
   stop(): void;
   /** Without grace. */
   stopNow(): void;
-  reload(): void;
-  /** Adds to the number of instances of the first pool. */
-  scaleBy(difference: 1 | -1): void;
-  /** A signal came that has no meaning here, and that ends a process which does not listen to it. */
-  ignored(signal: string): void;
+  reload(): Promise<OperationResult>;
+  scale(pool: string, instances: number): Promise<OperationResult>;
+  /** The first pool of the config, as it is now. */
+  firstPool(): Pool | undefined;
 }
 
 /**
@@ -23,24 +26,53 @@ export function watchSignals(
   { hasTerminal = hasControllingTerminal(), isHangupIgnored = ignoresHangup } = {},
 ): () => void {
   let interrupted = false;
+  const ignored = (signal: string) =>
+    target.log.event("warn", "paceline", `${signal} is not used here and does nothing`);
   const handlers: Partial<Record<NodeJS.Signals, () => void>> = {
     SIGTERM: () => target.stop(),
     SIGQUIT: () => target.stop(),
-    SIGUSR2: () => target.ignored("SIGUSR2"),
-    SIGALRM: () => target.ignored("SIGALRM"),
+    // These would end a process that does not listen to them.
+    SIGUSR2: () => ignored("SIGUSR2"),
+    SIGALRM: () => ignored("SIGALRM"),
     SIGINT: () => {
       if (interrupted) target.stopNow();
       else target.stop();
       interrupted = true;
     },
-    ...(isHangupIgnored ? {} : { SIGHUP: () => (hasTerminal ? target.stop() : target.reload()) }),
-    ...(hasTerminal ? {} : { SIGTTIN: () => target.scaleBy(1), SIGTTOU: () => target.scaleBy(-1) }),
+    ...(isHangupIgnored
+      ? {}
+      : { SIGHUP: () => (hasTerminal ? target.stop() : void report(target, "SIGHUP", target.reload())) }),
+    ...(hasTerminal
+      ? {}
+      : { SIGTTIN: () => scaleBy(target, "SIGTTIN", 1), SIGTTOU: () => scaleBy(target, "SIGTTOU", -1) }),
   };
   const entries = Object.entries(handlers) as [NodeJS.Signals, () => void][];
   for (const [signal, handler] of entries) process.on(signal, handler);
   return () => {
     for (const [signal, handler] of entries) process.off(signal, handler);
   };
+}
+
+/** Adds to the number of instances of the first pool. */
+function scaleBy(target: SignalTarget, signal: string, difference: 1 | -1): void {
+  const pool = target.firstPool();
+  if (pool === undefined) return;
+  const instances = Math.max(0, pool.wanted + difference);
+  const scaling = target.scale(pool.name, instances).then((result): OperationResult => {
+    const wanted = target.firstPool()?.wanted;
+    // The next signal has scaled it on, as was meant.
+    if (result.ok || wanted === undefined || wanted === instances) return result;
+    return { ok: true, message: `${pool.name} was scaled to ${instances}, and since then to ${wanted}` };
+  });
+  void report(target, signal, scaling);
+}
+
+/** Nobody waits for the result of a signal, so it goes into the log. */
+async function report({ log }: SignalTarget, signal: string, operation: Promise<OperationResult>): Promise<void> {
+  const result = await operation.catch((error: unknown): OperationResult => {
+    return { ok: false, code: "failed", message: error instanceof Error ? error.message : `${error}` };
+  });
+  log.event(result.ok ? "info" : "error", "paceline", `${signal}: ${result.message}`);
 }
 
 function hasControllingTerminal(): boolean {

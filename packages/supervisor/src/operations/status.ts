@@ -30,7 +30,7 @@ export interface StatusSources {
   listen: string[];
   watch: WatchStatus | null;
   problem: string | null;
-  log: LogStatus | null;
+  logStatus: LogStatus | null;
   fleet: Fleet;
   configs: PoolConfigs;
   children: Children;
@@ -61,7 +61,7 @@ export function buildStatus(sources: StatusSources): Status {
     ...memoryOfAll(sources),
     watch: sources.watch,
     problem: sources.problem,
-    log: sources.log,
+    log: sources.logStatus,
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)
       .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, now))),

@@ -1,40 +1,24 @@
-/** The OS processes of the fleet: spawned, heard on the control channel, read, signalled, and cleaned up after. */
+/** The OS processes of the fleet: spawned, found by id or token, signalled and told to drain. */
 import { randomBytes } from "node:crypto";
-import { closeSync, rmSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { dirname } from "node:path";
-import {
-  type Applied,
-  type BalancerStats,
-  type ChildMessage,
-  controlLanePath,
-  type Hello,
-  type OverdueRequest,
-  type Poison,
-  type Probed,
-} from "@paceline/wire";
-import { scoreboardPath } from "@paceline/wire/lane/scoreboard";
-import { endStrays, errorLineOf, listenersOf, openMark, processesOf, readProcessTable } from "@paceline/wire/proc";
-import type { ChannelConnection } from "../channel/channel-connection.js";
-import type { FleetEffect } from "../core/fleet.js";
-import type { ExitStatus } from "../core/model.js";
-import type { KillSignal, Report } from "../core/process.js";
+import { listenersOf, openMark, processesOf, readProcessTable } from "@paceline/wire/proc";
+import type { FleetEffect } from "../core/fleet-changes.js";
+import type { KillSignal } from "../core/process.js";
 import type { Reach } from "../core/snapshot.js";
-import { exitReason, NOT_READY, seconds } from "../core/words.js";
+import { NOT_READY } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { OutputFile, type OutputSink } from "../logs/output.js";
-import { whereInPython } from "../logs/python-stack.js";
 import type { StatsBook } from "../stats/stats.js";
-import { Exposure } from "./exposure.js";
+import { ChildChannel, type ChildChannelEvents, sendDrain } from "./child-channel.js";
+import { ChildEnds, type ChildEndsOptions } from "./child-end.js";
 import { Leftovers } from "./leftover-processes.js";
-import { BALANCER_POOL, type Ending, type LiveProcess } from "./live-process.js";
+import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import { signalGroup, spawnDetached } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import { Templates, type TemplatesOptions } from "./templates.js";
 
-/** A process that ended may have a last report on its way for this long. */
-const LAST_WORD_MS = 1000;
-
-export interface ChildrenOptions {
+export interface ChildrenOptions extends ChildChannelEvents {
   log: EventLog;
   stats: StatsBook;
   outputPath(id: string): string;
@@ -46,44 +30,19 @@ export interface ChildrenOptions {
   isWanted: TemplatesOptions["isWanted"];
   /** What a balancer inherits as fd 3, 4, …. */
   listeningFds(): number[];
-  /** Something happened to the process that the state machine is to hear. */
-  report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
-  onHello(child: LiveProcess, connection: ChannelConnection): void;
-  onApplied(child: LiveProcess, applied: Applied): void;
-  onLinkLost(child: LiveProcess): void;
-  onPoison(found: Poison): void;
-  onNotice(child: LiveProcess, message: string): void;
-  /** It listens; whether it is ready is another matter. */
-  onListens(child: LiveProcess): void;
-  onProbed(child: LiveProcess, probed: Probed): void;
-  /** Anything came from it: its event loop turns. */
-  onHeard(child: LiveProcess): void;
-  /** A balancer said that a request that nobody waits for goes on in this process. */
-  onOverdue(child: LiveProcess): void;
   /** Comes before the state machine hears of it, and also for a process that could not even be started. */
-  onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
+  onEnded: ChildEndsOptions["onEnded"];
 }
-
-/** Those that a program brings upon itself, so that it may have said why. */
-const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
-
-/** What a child calls its runtime is for people to read. */
-const MAX_RUNTIME_TEXT = 40;
-/** A request that is told to people. */
-const MAX_REQUEST_TEXT = 200;
-const MAX_NOTICE_TEXT = 1000;
 
 export class Children {
   private readonly byId = new Map<string, LiveProcess>();
   private readonly byToken = new Map<string, LiveProcess>();
-  private readonly lastWords = new Map<string, NodeJS.Timeout>();
-  /** The scoreboards of processes that ended a moment ago. */
-  private readonly leftScoreboards = new Map<string, NodeJS.Timeout>();
-
   /** What forks those of pools with `preload`. */
   readonly templates: Templates;
   private readonly leftovers: Leftovers;
-  private readonly exposure: Exposure;
+  /** What they say. */
+  readonly channel: ChildChannel;
+  private readonly ends: ChildEnds;
 
   constructor(private readonly options: ChildrenOptions) {
     this.leftovers = new Leftovers(options.log);
@@ -93,7 +52,25 @@ export class Children {
       leftovers: this.leftovers,
       plan: planTemplate,
     });
-    this.exposure = new Exposure(options.log);
+    this.ends = new ChildEnds({
+      log,
+      leftovers: this.leftovers,
+      all: () => this.byId.values(),
+      report: options.report,
+      onEnded: options.onEnded,
+      onOver: ({ id, token }) => {
+        options.stats.close(id);
+        this.byId.delete(id);
+        this.byToken.delete(token);
+      },
+    });
+    this.channel = new ChildChannel({
+      events: options,
+      log,
+      templates: this.templates,
+      find: (id) => this.byId.get(id),
+      hasEnded: (child) => this.ends.channelClosed(child),
+    });
   }
 
   /** Those whose process has not ended. */
@@ -198,15 +175,15 @@ export class Children {
       environment: plan.environment,
       outputFd: output.fd,
       inheritedFds: child.kind === "balancer" ? options.listeningFds() : markFd === undefined ? [] : [markFd],
-      onExit: (status) => this.exited(child, status),
-      onSpawnFailed: (reason) => this.ended(child, { code: null, signal: null }, reason),
+      onExit: (status) => this.ends.exited(child, status),
+      onSpawnFailed: (reason) => this.ends.ended(child, { code: null, signal: null }, reason),
     });
     if (markFd !== undefined) closeSync(markFd);
   }
 
   private fork(child: LiveProcess, environment: Record<string, string>): void {
     const { id, pool, generation, output } = child;
-    const later = (reason: string) => setImmediate(() => this.ended(child, { code: null, signal: null }, reason));
+    const later = (reason: string) => setImmediate(() => this.ends.ended(child, { code: null, signal: null }, reason));
     try {
       this.templates.fork({
         ...{ id, pool, generation, environment, outputPath: this.options.outputPath(id) },
@@ -214,13 +191,13 @@ export class Children {
         onForked: (pid) => {
           child.pid = pid;
         },
-        onExit: (status) => this.exited(child, status),
+        onExit: (status) => this.ends.exited(child, status),
         onFailed: later,
         onTemplateEnded: (status, fault, verdict, lastLines) => {
           output.lastLines.push(...lastLines);
           child.fault ??= fault;
           child.verdict ??= verdict === null ? null : `its template ${verdict}`;
-          setImmediate(() => this.ended(child, status, null));
+          setImmediate(() => this.ends.ended(child, status, null));
         },
       });
     } catch (error) {
@@ -237,7 +214,7 @@ export class Children {
       if (signal === "SIGKILL") this.templates.giveUp(id, "did not fork in time");
       if (!this.templates.cancel(id)) return;
       child.verdict ??= verdict ?? null;
-      setImmediate(() => this.ended(child, { code: null, signal }, null));
+      setImmediate(() => this.ends.ended(child, { code: null, signal }, null));
       return;
     }
     child.verdict ??= verdict === undefined ? null : `${verdict}${this.whereItListens(child, verdict)}`;
@@ -270,7 +247,7 @@ export class Children {
     child.drainDeadline = deadline;
     // One that is not there yet need not come.
     if (child.isForked && child.pid === null && this.templates.cancel(id))
-      setImmediate(() => this.ended(child, { code: 0, signal: null }, null));
+      setImmediate(() => this.ends.ended(child, { code: 0, signal: null }, null));
     sendDrain(child);
   }
 
@@ -282,213 +259,8 @@ export class Children {
     child.connection?.send({ type: "released" });
   }
 
-  /** Why this child may not say this hello; undefined when it may. */
-  objection(child: LiveProcess, hello: Hello): string | undefined {
-    if (child.exit !== null) return "that process has ended";
-    if (hello.name !== child.name || hello.attempt !== child.attempt) return `the token is that of ${child.id}`;
-    if (hello.role !== child.kind) return `${child.id} is no ${hello.role}`;
-    // Its token proves it; its template tells of it a moment later.
-    if (child.isForked) child.pid ??= hello.pid;
-    return hello.pid === child.pid ? undefined : `the token is that of pid ${child.pid}`;
-  }
-
-  hello(child: LiveProcess, hello: Hello, connection: ChannelConnection): void {
-    child.connection?.destroy();
-    child.connection = connection;
-    this.templates.trust(child.id);
-    this.options.onHeard(child);
-    this.options.onHello(child, connection);
-    child.protocol = hello.protocol ?? child.protocol;
-    if (!/^(bun|node) /.test(hello.runtime)) child.runtime = hello.runtime.slice(0, MAX_RUNTIME_TEXT);
-    if (hello.phase === "ready") {
-      this.options.onListens(child);
-      this.exposure.watch(child);
-    }
-    sendDrain(child);
-  }
-
-  message(child: LiveProcess, message: Exclude<ChildMessage, Hello>): void {
-    this.options.onHeard(child);
-    switch (message.type) {
-      case "ready":
-        child.protocol = message.protocol ?? child.protocol;
-        // One that had warned that it might not get ready did.
-        child.fault = null;
-        this.options.onListens(child);
-        this.exposure.watch(child);
-        return;
-      case "stats":
-        if (message.role !== child.kind) return;
-        child.stats.record(message, performance.now());
-        if (message.role === "balancer") this.recordRelayed(child, message);
-        return;
-      case "applied":
-        this.options.onApplied(child, message);
-        return;
-      case "poison":
-        if (child.kind === "balancer") this.options.onPoison(message);
-        return;
-      case "notice":
-        this.options.onNotice(child, message.message.slice(0, MAX_NOTICE_TEXT));
-        return;
-      case "fault":
-        child.fault = message.message.slice(0, 1000);
-        child.commandExit = message.exit ?? null;
-        return;
-      case "pong":
-        return;
-      case "probed":
-        this.options.onProbed(child, message);
-        return;
-      case "forked":
-      case "forkFailed":
-      case "ended":
-        // For templates to say.
-        return;
-      default:
-        message satisfies never;
-    }
-  }
-
-  /** What a command does is known to the balancers alone, and so is what a process that is silent is at. */
-  private recordRelayed(balancer: LiveProcess, { upstreams, periodMs }: BalancerStats): void {
-    for (const upstream of upstreams) {
-      const child = this.byId.get(upstream.id);
-      if (child === undefined) continue;
-      child.relayed.set(balancer.id, upstream.inFlight);
-      if (upstream.running !== undefined) child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);
-      noteOverdue(child, balancer.id, upstream.overdue);
-      if (child.overdue !== null) this.options.onOverdue(child);
-      if (child.mark !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, performance.now());
-    }
-  }
-
-  linkClosed(child: LiveProcess, connection: ChannelConnection): void {
-    if (child.connection !== connection) return;
-    child.connection = null;
-    if (child.heldExit !== null) this.ended(child, child.heldExit, null);
-    if (child.exit !== null) {
-      this.forget(child);
-      return;
-    }
-    if (child.isForked) this.templates.doubt(child.id);
-    this.options.onLinkLost(child);
-    // Mostly it is about to end, or comes back at once: only of one that does neither is there something to say.
-    setTimeout(() => {
-      if (child.exit !== null || child.heldExit !== null || child.connection !== null) return;
-      this.options.report(child, { type: "linkLost", attempt: child.attempt });
-    }, LAST_WORD_MS).unref();
-  }
-
-  /** Forgets all that ended, without waiting for last words. */
+  /** Forgets all that ended, without waiting for their final reports. */
   close(): void {
-    for (const child of [...this.byId.values()]) {
-      if (child.exit !== null) this.forget(child);
-    }
-    for (const [path, timer] of this.leftScoreboards) {
-      clearTimeout(timer);
-      rmSync(path, { force: true });
-    }
-    this.leftScoreboards.clear();
+    this.ends.close();
   }
-
-  /** How a command ended is told by its shim: the end of the control channel is waited for, since what was said last comes before it. */
-  private exited(child: LiveProcess, status: ExitStatus): void {
-    if (child.mark === null || child.connection === null) return this.ended(child, status, null);
-    child.heldExit = status;
-    setTimeout(() => this.ended(child, status, null), LAST_WORD_MS).unref();
-  }
-
-  private ended(child: LiveProcess, ownStatus: ExitStatus, spawnFailure: string | null): void {
-    if (child.exit !== null) return;
-    const { options } = this;
-    const { pid, mark } = child;
-    // A shim ends as its command did, as far as a process can.
-    const status = child.commandExit ?? ownStatus;
-    child.exit = status;
-    // What it started in its group ends with it; nothing there could be told to end later.
-    if (pid !== null) signalGroup(pid, "SIGKILL");
-    // A shim that was killed could not look after what its command had started elsewhere.
-    if (pid !== null && mark !== null && ownStatus.signal !== null) void endStrays({ leader: pid, mark });
-    if (pid !== null && child.tag !== null) this.leftovers.endOf(child.name, pid, child.tag);
-    if (child.socket !== null) {
-      for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
-      this.removeLater(scoreboardPath(child.socket));
-    }
-    try {
-      child.output.close();
-    } catch (error) {
-      options.log.event("warn", child.name, `its output could not be read to the end: ${(error as Error).message}`);
-    }
-    if (child.kind === "balancer") {
-      for (const other of this.byId.values()) {
-        other.stats.balancerEnded(child.id);
-        other.relayed.delete(child.id);
-      }
-    }
-    const at = Date.now();
-    const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
-    const why = this.why(child, status);
-    if (child.verdict !== null && why !== "") options.log.event("warn", child.name, why);
-    const verdict = child.verdict === null ? "" : `${child.verdict}; `;
-    const reason = `${verdict}${how} after ${seconds(performance.now() - child.spawnedAt)}${why === "" ? "" : `: ${why}`}`;
-    options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
-    const { attempt } = child;
-    if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });
-    else options.report(child, { type: "spawnFailed", attempt, reason: spawnFailure });
-    if (child.connection === null) this.forget(child);
-    else
-      this.lastWords.set(
-        child.id,
-        setTimeout(() => this.forget(child), LAST_WORD_MS),
-      );
-  }
-
-  /** What a process said of its end: a shim on the control channel, others in what they wrote last. */
-  private why({ mark, fault, verdict, output }: LiveProcess, { code, signal }: ExitStatus): string {
-    if (mark !== null) return fault ?? "";
-    if (verdict !== null) {
-      const where = whereInPython(output.lastLines);
-      return fault ?? (where === undefined ? "" : `it was in ${where}`);
-    }
-    const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);
-    return isOwn ? errorLineOf(output.lastLines) : "";
-  }
-
-  /** Balancers read in it what the process was running when it ended. */
-  private removeLater(scoreboard: string): void {
-    const timer = setTimeout(() => {
-      this.leftScoreboards.delete(scoreboard);
-      rmSync(scoreboard, { force: true });
-    }, LAST_WORD_MS);
-    this.leftScoreboards.set(scoreboard, timer);
-  }
-
-  private forget(child: LiveProcess): void {
-    clearTimeout(this.lastWords.get(child.id));
-    this.lastWords.delete(child.id);
-    child.connection?.destroy();
-    child.connection = null;
-    this.options.stats.close(child.id);
-    this.byId.delete(child.id);
-    this.byToken.delete(child.token);
-  }
-}
-
-/** What was asked of it so far. */
-function sendDrain({ connection, drainDeadline, released }: LiveProcess): void {
-  if (drainDeadline !== null)
-    connection?.send({ type: "drain", deadlineMs: Math.max(0, drainDeadline - performance.now()) });
-  if (released) connection?.send({ type: "released" });
-}
-
-/** What a balancer does not tell of any more has ended, unless it tells nothing of that process. */
-function noteOverdue(child: LiveProcess, balancer: string, overdue: OverdueRequest | undefined): void {
-  if (overdue === undefined) {
-    if (child.overdue?.balancer === balancer) child.overdue = null;
-    return;
-  }
-  const since = performance.now() - overdue.forMs;
-  if (child.overdue !== null && child.overdue.balancer !== balancer && child.overdue.since <= since) return;
-  child.overdue = { balancer, request: overdue.request.slice(0, MAX_REQUEST_TEXT), since };
 }

@@ -1,7 +1,7 @@
 /** Carries out what the state machine decides. */
 
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
-import type { FleetEffect } from "../core/fleet.js";
+import type { FleetEffect } from "../core/fleet-changes.js";
 import { unreachable } from "../core/process.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "./children.js";

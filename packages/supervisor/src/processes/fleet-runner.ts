@@ -1,12 +1,6 @@
 /** Holds the fleet's present value, feeds it with events, and has the effects carried out. */
-import {
-  EMPTY_FLEET,
-  type Fleet,
-  type FleetChange,
-  type FleetContext,
-  type FleetEffect,
-  report,
-} from "../core/fleet.js";
+import { EMPTY_FLEET, type Fleet } from "../core/fleet.js";
+import { type FleetChange, type FleetContext, type FleetEffect, report } from "../core/fleet-changes.js";
 import type { Report, SlotPolicy } from "../core/process.js";
 
 export class FleetRunner {

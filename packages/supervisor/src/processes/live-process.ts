@@ -1,7 +1,7 @@
 /** What the shell knows of one OS process that it spawned. */
 import type { TcpAddress, UpstreamProtocol } from "@paceline/wire";
 import type { ChannelConnection } from "../channel/channel-connection.js";
-import type { FleetEffect } from "../core/fleet.js";
+import type { FleetEffect } from "../core/fleet-changes.js";
 import type { ExitStatus } from "../core/model.js";
 import type { OutputFile } from "../logs/output.js";
 import type { ProcessStats } from "../stats/stats.js";

@@ -14,7 +14,7 @@ import {
   type TcpAddress,
 } from "@paceline/wire";
 
-import type { FleetEffect } from "../core/fleet.js";
+import type { FleetEffect } from "../core/fleet-changes.js";
 import type { HealthConfig, PoolConfig, ProcessPolicy, RuntimeName } from "../core/model.js";
 import { fillPlaceholders } from "../core/placeholders.js";
 import { PacelineError } from "../errors.js";

@@ -1,9 +1,9 @@
-/** Every kind of pool there is; a new one is a file beside this one and a line here. */
+/** Every kind of pool there is (a new one is a file beside this one and a line here), and which of them a pool is. */
 import { app } from "./app.js";
 import { asgi } from "./asgi.js";
 import { command } from "./command.js";
 import { fapws } from "./fapws.js";
-import type { Fields, PoolKind } from "./kind.js";
+import type { Fields, KindContext, KindResult, PoolKind } from "./kind.js";
 import { proxy } from "./proxy.js";
 import { staticFiles } from "./static.js";
 import { wsgi } from "./wsgi.js";
@@ -21,3 +21,47 @@ export const kindFields = Object.assign({}, ...ALL.map(({ fields }) => fields)) 
 >;
 
 export const KIND_NAMES = POOL_KINDS.map(({ name }) => name);
+
+/** The keys of a pool, whatever its kind. */
+type KindKeys = Record<string, unknown>;
+
+/** What a pool runs follows from which of the kinds' keys it has. */
+export function resolveKind(
+  pool: KindKeys,
+  isAtTop: boolean,
+  tools: KindContext & {
+    /** Whether something is already known to be wrong with one of the kinds' keys. */
+    isTold(): boolean;
+  },
+): KindResult & Pick<PoolKind<Fields>, "defaultInstances"> & { kind: string } {
+  const { report } = tools;
+  const given = POOL_KINDS.filter(({ name }) => pool[name] !== undefined);
+  const [kind, second] = given;
+  const oneOf = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
+  const nothing: KindResult = { source: "", runs: {} };
+  const none = { kind: "", defaultInstances: 1, ...nothing };
+  if (kind === undefined) {
+    const orPools = isAtTop ? ", here or in some `pools`" : "";
+    if (!tools.isTold())
+      report([KIND_NAMES[0] as string], `is missing: say what to run with one of ${oneOf}${orPools}`);
+    return none;
+  }
+  if (second !== undefined) {
+    report([second.name], `cannot stand beside \`${kind.name}\`: a pool has exactly one of ${oneOf}`);
+    return none;
+  }
+  for (const other of POOL_KINDS) {
+    if (other === kind) continue;
+    for (const key of Object.keys(other.fields)) {
+      // Kinds that are alike share keys.
+      if (pool[key] === undefined || key in kind.fields) continue;
+      report([key], `means nothing in a pool of the kind \`${kind.name}\``);
+    }
+  }
+  const { runtime } = kind;
+  // At the top level it is the default of all processes.
+  if (runtime !== undefined && !isAtTop && pool.runtime !== undefined && pool.runtime !== runtime)
+    report(["runtime"], `a pool of the kind \`${kind.name}\` runs on ${runtime} alone`);
+  const needs = runtime === undefined ? {} : { runtime };
+  return { kind: kind.name, defaultInstances: kind.defaultInstances, ...needs, ...kind.resolve(pool as never, tools) };
+}

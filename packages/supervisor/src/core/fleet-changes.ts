@@ -1,0 +1,234 @@
+/** What changes the fleet: sizes, commands, reports and swaps, each as a new value and the effects to carry out. Pure. */
+import { type Fleet, findPool, findSlot, occupants, type Pool, processId, type Role, type Slot } from "./fleet.js";
+import { type Command, type Effect, newProcess, type Report, type SlotPolicy } from "./process.js";
+import { transition } from "./transition.js";
+
+/** An effect, and the process it is for. */
+export interface FleetEffect {
+  readonly pool: string;
+  /** The slot, such as `web.3`. */
+  readonly name: string;
+  readonly index: number;
+  /** The process, such as `web.3#7`. */
+  readonly id: string;
+  readonly role: Role;
+  readonly attempt: number;
+  readonly generation: number;
+  readonly effect: Effect;
+}
+
+export interface FleetChange {
+  readonly fleet: Fleet;
+  readonly effects: readonly FleetEffect[];
+}
+
+/** What a change needs to know of the world. */
+export interface FleetContext {
+  /** Milliseconds since the epoch. */
+  now: number;
+  /** 0 ≤ random < 1. */
+  random: number;
+  policyOf(pool: string): SlotPolicy;
+}
+
+/** Adds a pool without slots; `resize` fills it. */
+export function addPool(fleet: Fleet, name: string, generation: number): Fleet {
+  return {
+    pools: [
+      ...fleet.pools,
+      { name, wanted: 0, generation, hasServed: false, served: new Set(), slots: [], nextAttempts: new Map() },
+    ],
+  };
+}
+
+/** Takes a pool without slots out of the fleet. */
+export function removePool(fleet: Fleet, name: string): Fleet {
+  return { pools: fleet.pools.filter((pool) => pool.name !== name || pool.slots.length > 0) };
+}
+
+/** New slots of the pool are of this generation from now on. */
+export function setGeneration(fleet: Fleet, name: string, generation: number): Fleet {
+  const change = (pool: Pool): Pool => ({ ...pool, generation, served: inUse(pool.served, { ...pool, generation }) });
+  return { pools: fleet.pools.map((pool) => (pool.name === name ? change(pool) : pool)) };
+}
+
+/** Starts the slots that are missing and stops the highest that are too many; they go when they have ended. */
+export function resize(fleet: Fleet, name: string, wanted: number, context: FleetContext): FleetChange {
+  const pool = findPool(fleet, name);
+  if (pool === undefined) return { fleet, effects: [] };
+  const slots = [...pool.slots];
+  for (let index = 1; index <= wanted; index++) {
+    if (slots.some((slot) => slot.index === index)) continue;
+    slots.push(newSlot(pool, index));
+  }
+  slots.sort((a, b) => a.index - b.index);
+  const resized = { ...pool, wanted, slots };
+  let change: FleetChange = { fleet: { pools: fleet.pools.map((p) => (p === pool ? resized : p)) }, effects: [] };
+  for (const slot of slots) {
+    const { index } = slot;
+    if (index > wanted) {
+      change = andThen(change, (f) => settle(command(f, name, index, { type: "stop" }, context), name, index));
+    } else if (slot.member.process.goal !== "up") {
+      // One that is meant to be up already is left alone, so that a scale never cuts a backoff short.
+      change = andThen(change, (f) => command(f, name, index, { type: "start" }, context));
+    }
+  }
+  return change;
+}
+
+/** Tells a slot's member, and on `stop` the other process too. */
+export function command(fleet: Fleet, pool: string, index: number, event: Command, context: FleetContext): FleetChange {
+  const told = apply(fleet, pool, index, "member", event, context);
+  return event.type === "stop" ? andThen(told, (f) => apply(f, pool, index, "other", event, context)) : told;
+}
+
+/** Hands a report to the process of that slot which it is about; one about a process that is gone is dropped. */
+export function report(fleet: Fleet, pool: string, index: number, event: Report, context: FleetContext): FleetChange {
+  const slot = findSlot(fleet, pool, index);
+  if (slot === undefined) return { fleet, effects: [] };
+  const which = slot.other?.process.attempt === event.attempt ? "other" : "member";
+  return apply(fleet, pool, index, which, event, context);
+}
+
+/** Starts a second process in the slot, to take the member's place; nothing happens while the slot has one. */
+export function startSuccessor(
+  fleet: Fleet,
+  pool: string,
+  index: number,
+  generation: number,
+  context: FleetContext,
+): FleetChange {
+  const slot = findSlot(fleet, pool, index);
+  if (slot === undefined || slot.other !== null) return { fleet, effects: [] };
+  const process = newProcess(slot.member.process.nextAttempt);
+  const placed = replaceSlot(fleet, pool, { ...slot, other: { role: "successor", process, generation } });
+  return apply(placed, pool, index, "other", { type: "start" }, context);
+}
+
+/** Gives up on the successor: it is stopped, and the slot keeps its member. */
+export function discardSuccessor(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
+  if (findSlot(fleet, pool, index)?.other?.role !== "successor") return { fleet, effects: [] };
+  return apply(fleet, pool, index, "other", { type: "stop" }, context);
+}
+
+/** The successor becomes the member, and the member a leaver that is told to stop. */
+export function swap(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
+  const slot = findSlot(fleet, pool, index);
+  if (slot?.other?.role !== "successor") return { fleet, effects: [] };
+  const { process, generation } = slot.other;
+  const swapped: Slot = { ...slot, member: { process, generation }, other: { role: "leaver", ...slot.member } };
+  return settle(apply(replaceSlot(fleet, pool, swapped), pool, index, "other", { type: "stop" }, context), pool, index);
+}
+
+/** Those of `generations` that a slot of the pool is of, or would be. */
+function inUse(generations: Iterable<number>, pool: Pool): ReadonlySet<number> {
+  const used = pool.slots.flatMap((slot) => occupants(slot).map(({ occupant }) => occupant.generation));
+  return new Set([...generations].filter((generation) => generation === pool.generation || used.includes(generation)));
+}
+
+/** A process of this generation is ready for the first time: those of it that were given up before are tried again. */
+function serve(fleet: Fleet, poolName: string, generation: number, context: FleetContext): FleetChange {
+  const pool = findPool(fleet, poolName);
+  if (pool === undefined || pool.served.has(generation)) return { fleet, effects: [] };
+  let change: FleetChange = {
+    fleet: replacePool(fleet, { ...pool, hasServed: true, served: inUse([...pool.served, generation], pool) }),
+    effects: [],
+  };
+  for (const { index, member } of pool.slots) {
+    if (member.generation !== generation || member.process.state !== "failed") continue;
+    change = andThen(change, (f) => apply(f, poolName, index, "member", { type: "start" }, context));
+  }
+  return change;
+}
+
+/** A replacement of a generation that has not served may be given up, since what it was to replace serves on. */
+function mayNotGiveUp(fleet: Fleet, poolName: string, which: "member" | "other", generation: number): boolean {
+  const pool = findPool(fleet, poolName);
+  if (pool === undefined) return false;
+  return which === "member" ? pool.hasServed : pool.served.has(generation);
+}
+
+/** Runs one event through the state machine of one of the slot's processes. */
+function apply(
+  fleet: Fleet,
+  poolName: string,
+  index: number,
+  which: "member" | "other",
+  event: Command | Report,
+  context: FleetContext,
+): FleetChange {
+  const slot = findSlot(fleet, poolName, index);
+  const before = slot?.[which];
+  if (slot === undefined || before == null) return { fleet, effects: [] };
+  const hasServed = before.process.hasServed || mayNotGiveUp(fleet, poolName, which, before.generation);
+  const known = hasServed === before.process.hasServed ? before.process : { ...before.process, hasServed };
+  const { process, effects } = transition(known, event, context.policyOf(poolName), context.now, context.random);
+  if (process === known && effects.length === 0) return { fleet, effects: [] };
+  const role: Role = which === "member" ? "member" : (slot.other?.role ?? "leaver");
+  // What a member is respawned from is what it was; only a rollout or a new slot brings a new generation.
+  const tag = (attempt: number, effect: Effect): FleetEffect => ({
+    pool: poolName,
+    name: slot.name,
+    index,
+    id: processId(slot.name, attempt),
+    role,
+    attempt,
+    generation: before.generation,
+    effect,
+  });
+  const tagged = effects.map((effect) => tag(process.attempt, effect));
+  if (process.attempt !== before.process.attempt)
+    tagged.unshift(tag(before.process.attempt, { type: "clearDeadline" }));
+  const changed = { ...slot, [which]: { ...before, process } };
+  const applied = { fleet: replaceSlot(fleet, poolName, shareAttempts(changed)), effects: tagged };
+  const noted =
+    process.state === "ready" ? andThen(applied, (f) => serve(f, poolName, before.generation, context)) : applied;
+  return settle(noted, poolName, index);
+}
+
+/** One counter numbers the spawns of both processes of a slot. */
+function shareAttempts(slot: Slot): Slot {
+  if (slot.other === null) return slot;
+  const nextAttempt = Math.max(slot.member.process.nextAttempt, slot.other.process.nextAttempt);
+  return {
+    ...slot,
+    member: { ...slot.member, process: { ...slot.member.process, nextAttempt } },
+    other: { ...slot.other, process: { ...slot.other.process, nextAttempt } },
+  };
+}
+
+/** Removes what has come to its end: an other that stopped, and a slot above the wanted number whose processes are gone. */
+function settle(change: FleetChange, poolName: string, index: number): FleetChange {
+  const slot = findSlot(change.fleet, poolName, index);
+  const pool = findPool(change.fleet, poolName);
+  if (slot === undefined || pool === undefined) return change;
+  const other = slot.other?.process.state === "stopped" ? null : slot.other;
+  const over = index > pool.wanted && slot.member.process.state === "stopped" && other === null;
+  if (over) {
+    const slots = pool.slots.filter((s) => s.index !== index);
+    const nextAttempts = new Map(pool.nextAttempts).set(index, slot.member.process.nextAttempt);
+    return { ...change, fleet: replacePool(change.fleet, { ...pool, slots, nextAttempts }) };
+  }
+  return other === slot.other ? change : { ...change, fleet: replaceSlot(change.fleet, poolName, { ...slot, other }) };
+}
+
+function newSlot(pool: Pool, index: number): Slot {
+  const member = { process: newProcess(pool.nextAttempts.get(index)), generation: pool.generation };
+  return { name: `${pool.name}.${index}`, index, member, other: null };
+}
+
+function replacePool(fleet: Fleet, pool: Pool): Fleet {
+  return { pools: fleet.pools.map((p) => (p.name === pool.name ? pool : p)) };
+}
+
+function replaceSlot(fleet: Fleet, poolName: string, slot: Slot): Fleet {
+  const pool = findPool(fleet, poolName);
+  if (pool === undefined) return fleet;
+  return replacePool(fleet, { ...pool, slots: pool.slots.map((s) => (s.index === slot.index ? slot : s)) });
+}
+
+/** Goes on from one change with another; the effects add up. */
+export function andThen(first: FleetChange, next: (fleet: Fleet) => FleetChange): FleetChange {
+  const second = next(first.fleet);
+  return { fleet: second.fleet, effects: [...first.effects, ...second.effects] };
+}

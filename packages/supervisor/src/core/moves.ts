@@ -1,0 +1,132 @@
+/** The moves from state to state that the table of transition.ts is made of, each with its deadline and its effects. Pure. */
+import { backoffDelayMs, bookFailure } from "./backoff.js";
+import {
+  type Effect,
+  FOLLOW_TIMEOUT_MS,
+  type Goal,
+  type KillSignal,
+  type Process,
+  type SlotPolicy,
+} from "./process.js";
+import { seconds } from "./words.js";
+
+export interface Transition {
+  process: Process;
+  effects: Effect[];
+}
+
+/** What a row needs to know beside the process and the event. */
+export interface Context {
+  policy: SlotPolicy;
+  /** Milliseconds since the epoch. */
+  now: number;
+  /** 0 ≤ random < 1. */
+  random: number;
+}
+
+/** An upstream stays as it is until the balancers follow, but no longer than half of its time; a balancer drains at once. */
+export function leave(process: Process, goal: Goal, { policy, now }: Context): Transition {
+  const { drainTimeoutMs, isUpstream, hasRestOfStop = false } = policy;
+  const drainTime = `${seconds(drainTimeoutMs)}${hasRestOfStop ? ", what was left of the stop's time" : ""}`;
+  const drainBy = now + drainTimeoutMs;
+  const left = { ...bare(process), goal, state: "draining" } as const;
+  if (!isUpstream) {
+    return {
+      process: { ...left, step: "released", drainTime, deadline: drainBy },
+      effects: [{ type: "leavePool" }, { type: "askDrain", deadlineMs: drainTimeoutMs }],
+    };
+  }
+  const deadline = now + Math.min(FOLLOW_TIMEOUT_MS, drainTimeoutMs / 2);
+  return {
+    process: { ...left, step: "leave", drainBy, drainTime, deadline },
+    effects: [{ type: "leavePool" }],
+  };
+}
+
+export function askDrain(process: Process & { state: "draining"; step: "leave" }, { now }: Context): Transition {
+  const { drainBy, drainTime } = process;
+  return {
+    process: { ...bare(process), state: "draining", step: "drain", drainTime, deadline: drainBy },
+    effects: [{ type: "askDrain", deadlineMs: Math.max(0, drainBy - now) }],
+  };
+}
+
+/** The time for its drain is over, whatever balancers may still have on it. */
+export function term(
+  process: Process & { state: "draining"; step: "drain" | "released" },
+  { policy, now }: Context,
+): Transition {
+  return {
+    process: { ...bare(process), state: "draining", step: "term", deadline: now + policy.termTimeoutMs },
+    effects: [
+      ...(process.step === "drain" ? ([{ type: "release" }] as const) : []),
+      { type: "log", level: "warn", message: `did not drain within ${process.drainTime}: SIGTERM` },
+      { type: "signal", signal: "SIGTERM" },
+    ],
+  };
+}
+
+export function spawn(process: Process, { policy, now }: Context): Transition {
+  const attempt = process.nextAttempt;
+  const deadline = now + policy.readyTimeoutMs;
+  return {
+    process: { ...bare(process), goal: "up", state: "starting", attempt, nextAttempt: attempt + 1, deadline },
+    effects: [{ type: "spawn", attempt }],
+  };
+}
+
+export function becomeReady(process: Process, { policy, now }: Context): Transition {
+  return {
+    process: { ...bare(process), goal: "up", state: "ready", deadline: now + policy.stableAfterMs, hasServed: true },
+    effects: [{ type: "joinPool" }, { type: "log", level: "info", message: "is ready" }],
+  };
+}
+
+export function stopped(process: Process): Transition {
+  return {
+    process: { ...bare(process), goal: "down", state: "stopped", failures: 0, failuresAt: [] },
+    effects: [{ type: "log", level: "info", message: "stopped" }],
+  };
+}
+
+/**
+ * An end that nobody asked for: wait and try again, the longest backoff once the budget is spent. Only what has never served is
+ * given up: what has will serve again when the database is back or the poisonous request gone.
+ */
+export function fail(process: Process, reason: string, { policy, now, random }: Context): Transition {
+  const failures = process.failures + 1;
+  const { failuresAt, spent } = bookFailure(process.failuresAt, now, policy.restartBudget);
+  const common = { ...bare(process), failures, failuresAt };
+  const budget = `${failuresAt.length} failures within ${seconds(policy.restartBudget.periodMs)}`;
+  if (spent && policy.giveUp && !process.hasServed) {
+    const message = `${reason}; given up after ${budget}`;
+    return { process: { ...common, state: "failed" }, effects: [{ type: "log", level: "error", message }] };
+  }
+  const delayMs = backoffDelayMs(policy.backoff, spent ? Number.POSITIVE_INFINITY : failures, random);
+  const message = `${reason}${spent ? `; ${budget}` : ""}; next try in ${seconds(delayMs)}`;
+  return {
+    process: { ...common, state: "backoff", deadline: now + delayMs },
+    effects: [{ type: "log", level: spent ? "error" : "warn", message }],
+  };
+}
+
+export function kill(
+  process: Process,
+  cause: "slow" | "failing" | "overrun",
+  reason: string,
+  { policy, now }: Context,
+  signal: KillSignal = "SIGKILL",
+): Transition {
+  return {
+    process: { ...bare(process), state: "killing", cause, deadline: now + policy.killTimeoutMs },
+    effects: [
+      { type: "log", level: "warn", message: `${reason}: ${signal}` },
+      { type: "signal", signal, ...(cause !== "slow" && { verdict: reason }) },
+    ],
+  };
+}
+
+/** What a process keeps from state to state. */
+export function bare({ goal, attempt, nextAttempt, failuresAt, failures, hasServed }: Process) {
+  return { goal, attempt, nextAttempt, failuresAt, failures, hasServed };
+}

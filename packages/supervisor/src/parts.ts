@@ -1,0 +1,277 @@
+/** The parts of a supervisor: made in the order in which they need one another, with what each tells the others. */
+import { rm } from "node:fs";
+import { join } from "node:path";
+import { BalancerCoordination } from "./channel/balancer-coordination.js";
+import { ChannelServer } from "./channel/channel-server.js";
+import { findPool } from "./core/fleet.js";
+import type { FleetConfig } from "./core/model.js";
+import type { SlotPolicy } from "./core/process.js";
+import { poolViews } from "./core/snapshot.js";
+import { seconds } from "./core/words.js";
+import { EventLog } from "./logs/event-log.js";
+import { OutputPoller } from "./logs/output.js";
+import { PoisonEvents } from "./logs/poison-events.js";
+import { isUnwantedEnd } from "./operations/fleet-questions.js";
+import { Operations } from "./operations/operations.js";
+import { Recycling } from "./operations/recycling.js";
+import { type ConfigLoader, Reload } from "./operations/reload.js";
+import { ReloadQueue } from "./operations/reload-queue.js";
+import { Rollouts } from "./operations/rollouts.js";
+import { Children, type ChildrenOptions } from "./processes/children.js";
+import { Effects } from "./processes/effects.js";
+import { FleetRunner } from "./processes/fleet-runner.js";
+import { HealthWatch } from "./processes/health-watch.js";
+import type { LiveProcess } from "./processes/live-process.js";
+import { LivenessWatch } from "./processes/liveness-watch.js";
+import { PoolConfigs } from "./processes/pool-configs.js";
+import { processGroups } from "./processes/process-groups.js";
+import { SlotBook } from "./processes/slot-book.js";
+import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
+import type { Template } from "./processes/templates.js";
+import { Timers } from "./processes/timers.js";
+import type { RunDirPaths } from "./run-dir/run-dir-paths.js";
+import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
+import { PssSampler } from "./stats/pss.js";
+import { StatsBook } from "./stats/stats.js";
+import { UsageSampler } from "./stats/usage.js";
+
+/** An instance that the stop's deadline has caught up with can still save what it has to. */
+const LEAST_DRAIN_MS = 1000;
+/** How long a new process has to stay ready at most with `start --watch`. */
+const WATCHED_MIN_READY_MS = 100;
+
+/** What a supervisor is made from. */
+export interface PartsOptions {
+  config: FleetConfig;
+  runDir: RunDirPaths;
+  /** The caller's environment, for the children. */
+  environment: Record<string, string>;
+  /** Reads the config afresh; must not keep what it loads in this process. */
+  loadConfig: ConfigLoader;
+  /** Absolute paths of the binaries. */
+  runtimes: { bun?: string; node: string };
+  /** The programs that children run; those of @paceline/server and @paceline/balancer unless given. */
+  entries?: SpawnSettings["entries"];
+  /** The log takes lines more slowly than they come: what processes write is read when it is through. */
+  isLogBusy?: () => boolean;
+  /** Reload what changed on a change of files; with the file that the config was read from, if from a file. */
+  watch?: { configFile: string | undefined };
+}
+
+export class Parts {
+  /** What the fleet listens on; none before the start. */
+  sockets: readonly ListeningSocket[] = [];
+  isStopping = false;
+  /** When all drains of a stop must have ended, by performance.now(). */
+  stopBy: number | undefined;
+
+  readonly log = new EventLog();
+  readonly timers = new Timers();
+  readonly slots = new SlotBook();
+  readonly stats = new StatsBook();
+  readonly configs: PoolConfigs;
+  readonly runner: FleetRunner;
+  readonly coordination: BalancerCoordination;
+  readonly children: Children;
+  readonly poison: PoisonEvents;
+  readonly health: HealthWatch;
+  readonly liveness: LivenessWatch;
+  readonly rollouts: Rollouts;
+  readonly operations: Operations;
+  readonly reloads: ReloadQueue;
+  readonly recycling: Recycling;
+  readonly channel: ChannelServer<LiveProcess | Template>;
+  readonly outputs: OutputPoller;
+  readonly usage: UsageSampler;
+  readonly pss: PssSampler;
+
+  constructor(private readonly options: PartsOptions) {
+    const { log, timers, slots, stats } = this;
+    const { runDir, loadConfig } = options;
+    const configs = new PoolConfigs(options.config, options.environment, (pool, generation) => {
+      rm(runDir.cachePath(pool, generation), { recursive: true, force: true }, () => {});
+    });
+    this.configs = configs;
+
+    // What core decides, and what carries it out.
+    const runner = new FleetRunner(
+      (pool) => this.policyNow(pool),
+      (effect) => effects.perform(effect),
+    );
+    this.runner = runner;
+    const report: ChildrenOptions["report"] = ({ pool, index }, event) => runner.report(pool, index, event);
+    const coordination = new BalancerCoordination((upstream, type) => {
+      const child = children.get(upstream);
+      if (child !== undefined) report(child, { type, attempt: child.attempt });
+    });
+    this.coordination = coordination;
+    const children = new Children(this.childrenOptions(report));
+    this.children = children;
+    const publish = () => this.publish();
+    const effects = new Effects({
+      ...{ children, coordination, timers, log, publish },
+      onSpawn: ({ role, name }) => {
+        if (role === "member") slots.spawned(name);
+      },
+      onReady: ({ name }) => {
+        slots.of(name).everReady = true;
+        this.usage.soon();
+      },
+      onDeadline: (target) => report(target, { type: "deadline", attempt: target.attempt }),
+    });
+    runner.watch(() => children.templates.retire());
+
+    // What watches the processes.
+    this.poison = new PoisonEvents(log, (id) => children.get(id)?.exit === null);
+    this.health = new HealthWatch({
+      healthOf: ({ pool, generation }) => configs.generation(pool, generation)?.pool.health,
+      report,
+    });
+    this.liveness = new LivenessWatch({
+      ...{ children, report },
+      fleet: () => runner.fleet,
+      policyOf: (pool) => configs.policyOf(pool),
+      requestTimeoutMs: (pool) => configs.pool(pool)?.requestTimeoutMs ?? 0,
+    });
+
+    // What takes longer: the operations.
+    const isStopping = () => this.isStopping;
+    const isReloading = (pool: string) => this.reloads.isRunning(pool);
+    const rollouts = new Rollouts({
+      ...{ runner, children, coordination, slots, log },
+      policyOf: (pool) => this.rolloutPolicyOf(pool),
+      examine: (child) => this.health.examine(child),
+    });
+    this.rollouts = rollouts;
+    const operations = new Operations({ runner, rollouts, slots, log, isStopping, isReloading });
+    this.operations = operations;
+    const reload = new Reload({
+      ...{ runner, rollouts, operations, configs, slots, stats, log },
+      ...{ loadConfig, publish, isStopping },
+    });
+    this.reloads = new ReloadQueue((...args) => reload.run(...args));
+    this.recycling = new Recycling({
+      ...{ children, rollouts, log },
+      fleet: () => runner.fleet,
+      limitsOf: (pool) => configs.recycleLimitsOf(pool),
+      mayBegin: (pool) => !isStopping() && !isReloading(pool),
+    });
+
+    // What listens to the processes, reads them and measures them.
+    this.channel = this.channelServer();
+    const problem = (error: unknown) =>
+      log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
+    const processes = () => [...children.alive(), ...[...children.templates.alive()].map(ofTemplate)];
+    this.outputs = new OutputPoller(
+      () => processes().map(({ output }) => output),
+      () => options.isLogBusy?.() === true,
+      problem,
+    );
+    const groups = () => processGroups(processes());
+    this.usage = new UsageSampler(groups, problem);
+    this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
+  }
+
+  /** Sends the balancers a snapshot of the present fleet. */
+  publish(): void {
+    const { configs, coordination, runner, children } = this;
+    coordination.publish({
+      listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
+      pools: poolViews(runner.fleet, configs.routes, (id) => children.reach(id)),
+      trustedProxies: configs.balancer.trustedProxies,
+      ...(configs.balancer.accessLog && { accessLog: true }),
+      spoolDir: configs.balancer.spoolDir ?? join(this.options.runDir.path, "spool"),
+      limits: configs.balancerLimits,
+    });
+  }
+
+  /** Ends all that goes on by itself. */
+  close(): void {
+    this.timers.clearAll();
+    this.outputs.stop();
+    this.usage.stop();
+    this.liveness.stop();
+    this.pss.stop();
+    this.children.close();
+    this.children.templates.close();
+    this.poison.close();
+    this.channel.close();
+    for (const socket of this.sockets) socket.close();
+  }
+
+  private childrenOptions(report: ChildrenOptions["report"]): ChildrenOptions {
+    const { log, stats, slots, configs, runner, coordination, options } = this;
+    const { runDir, runtimes } = options;
+    const settings: SpawnSettings = {
+      ...{ configs, runDir, runtimes, entries: options.entries ?? defaultEntries() },
+      takePort: () => freePort(this.children.ports),
+    };
+    return {
+      ...{ log, stats, report },
+      outputPath: (id) => runDir.outputPath(id),
+      outputSink: (name) => slots.outputSink(name, log),
+      plan: (effect, token) => planSpawn(settings, effect, token),
+      planTemplate: (template, token) => planTemplate(settings, template, token),
+      isWanted: (pool, generation) => {
+        const known = this.isStopping ? undefined : findPool(runner.fleet, pool);
+        return known !== undefined && known.generation === generation && known.wanted > 0;
+      },
+      listeningFds: () => this.sockets.map((socket) => socket.fd),
+      onHello: (child, connection) => {
+        if (child.kind === "balancer") coordination.join(child.id, connection);
+      },
+      onApplied: (child, applied) => coordination.applied(child.id, applied),
+      onListens: (child) => this.health.listens(child),
+      onProbed: (child, probed) => this.health.probed(child, probed),
+      onHeard: (child) => this.liveness.heard(child),
+      onOverdue: (child) => this.liveness.lookAtOverdue(child),
+      onPoison: (found) => this.poison.found(found),
+      onNotice: (child, message) => log.event("warn", child.name, message),
+      onLinkLost: (child) => coordination.lostLink(child.id),
+      onEnded: (process, ending) => {
+        coordination.gone(process.id);
+        slots.ended(process, ending, isUnwantedEnd(runner.fleet, process));
+        this.poison.processEnded();
+      },
+    };
+  }
+
+  private channelServer(): ChannelServer<LiveProcess | Template> {
+    const { channel, templates } = this.children;
+    return new ChannelServer<LiveProcess | Template>({
+      path: this.options.runDir.channelSocket,
+      findChild: (token) => this.children.findByToken(token) ?? templates.findByToken(token),
+      objection: (child, hello) =>
+        child.kind === "template" ? templates.objection(child, hello) : channel.objection(child, hello),
+      onHello: (child, hello, connection) =>
+        child.kind === "template" ? templates.hello(child, connection) : channel.hello(child, hello, connection),
+      onMessage: (child, message) =>
+        child.kind === "template" ? templates.message(child, message) : channel.message(child, message),
+      onClose: (child, connection) =>
+        child.kind === "template" ? templates.linkClosed(child, connection) : channel.closed(child, connection),
+      onProblem: (message) => this.log.event("warn", "paceline", message),
+    });
+  }
+
+  /** While the fleet stops, a drain has what is left until its one deadline, and a moment at least. */
+  private policyNow(pool: string): SlotPolicy {
+    const policy = this.configs.policyOf(pool);
+    if (this.stopBy === undefined) return policy;
+    const leftMs = Math.max(LEAST_DRAIN_MS, Math.round(this.stopBy - performance.now()));
+    if (leftMs >= policy.drainTimeoutMs) return policy;
+    const hasRestOfStop = seconds(leftMs) !== seconds(policy.drainTimeoutMs);
+    return { ...policy, drainTimeoutMs: leftMs, hasRestOfStop };
+  }
+
+  /** Whoever watches files waits for each reload; what dies soon after is seen by then. */
+  private rolloutPolicyOf(pool: string): SlotPolicy {
+    const policy = this.configs.policyOf(pool);
+    const { watch } = this.options;
+    return watch === undefined ? policy : { ...policy, minReadyMs: Math.min(policy.minReadyMs, WATCHED_MIN_READY_MS) };
+  }
+}
+
+/** As the samplers and the output's reader know a process. */
+function ofTemplate({ pid, output }: Template): Pick<LiveProcess, "pid" | "mark" | "output"> {
+  return { pid, output, mark: null };
+}

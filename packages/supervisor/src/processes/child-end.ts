@@ -1,0 +1,136 @@
+/** The end of a process: its final report is awaited, what it leaves is cleaned up, and why it ended is put in one line. */
+import { rmSync } from "node:fs";
+import { controlLanePath } from "@paceline/wire";
+import { scoreboardPath } from "@paceline/wire/lane/scoreboard";
+import { endStrays, errorLineOf } from "@paceline/wire/proc";
+import type { ExitStatus } from "../core/model.js";
+import type { Report } from "../core/process.js";
+import { exitReason, seconds } from "../core/words.js";
+import type { EventLog } from "../logs/event-log.js";
+import { whereInPython } from "../logs/python-stack.js";
+import type { Leftovers } from "./leftover-processes.js";
+import type { Ending, LiveProcess } from "./live-process.js";
+import { signalGroup } from "./processes.js";
+
+/** A process that ended may have its final report on its way for this long. */
+export const FINAL_REPORT_MS = 1000;
+
+/** Those that a program brings upon itself, so that it may have said why. */
+const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
+
+export interface ChildEndsOptions {
+  log: EventLog;
+  leftovers: Leftovers;
+  /** Every process that is known. */
+  all(): Iterable<LiveProcess>;
+  report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
+  onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
+  /** It has ended, and its final report is here or was awaited for long enough. */
+  onOver(child: LiveProcess): void;
+}
+
+export class ChildEnds {
+  private readonly finalReports = new Map<string, NodeJS.Timeout>();
+  /** The scoreboards of processes that ended a moment ago. */
+  private readonly leftScoreboards = new Map<string, NodeJS.Timeout>();
+
+  constructor(private readonly options: ChildEndsOptions) {}
+
+  /** Its channel has closed: whether that was the end of it. */
+  channelClosed(child: LiveProcess): boolean {
+    if (child.heldExit !== null) this.ended(child, child.heldExit, null);
+    if (child.exit === null) return false;
+    this.forget(child);
+    return true;
+  }
+
+  /** Forgets all that ended, without waiting for final reports. */
+  close(): void {
+    for (const child of [...this.options.all()]) if (child.exit !== null) this.forget(child);
+    for (const [path, timer] of this.leftScoreboards) {
+      clearTimeout(timer);
+      rmSync(path, { force: true });
+    }
+    this.leftScoreboards.clear();
+  }
+
+  /** How a command ended is told by its shim: the end of the control channel is waited for, since what was said last comes before it. */
+  exited(child: LiveProcess, status: ExitStatus): void {
+    if (child.mark === null || child.connection === null) return this.ended(child, status, null);
+    child.heldExit = status;
+    setTimeout(() => this.ended(child, status, null), FINAL_REPORT_MS).unref();
+  }
+
+  ended(child: LiveProcess, ownStatus: ExitStatus, spawnFailure: string | null): void {
+    if (child.exit !== null) return;
+    const { options } = this;
+    const { pid, mark } = child;
+    // A shim ends as its command did, as far as a process can.
+    const status = child.commandExit ?? ownStatus;
+    child.exit = status;
+    // What it started in its group ends with it; nothing there could be told to end later.
+    if (pid !== null) signalGroup(pid, "SIGKILL");
+    // A shim that was killed could not look after what its command had started elsewhere.
+    if (pid !== null && mark !== null && ownStatus.signal !== null) void endStrays({ leader: pid, mark });
+    if (pid !== null && child.tag !== null) options.leftovers.endOf(child.name, pid, child.tag);
+    if (child.socket !== null) {
+      for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
+      this.removeLater(scoreboardPath(child.socket));
+    }
+    try {
+      child.output.close();
+    } catch (error) {
+      options.log.event("warn", child.name, `its output could not be read to the end: ${(error as Error).message}`);
+    }
+    if (child.kind === "balancer") {
+      for (const other of options.all()) {
+        other.stats.balancerEnded(child.id);
+        other.relayed.delete(child.id);
+      }
+    }
+    const at = Date.now();
+    const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
+    const why = this.why(child, status);
+    if (child.verdict !== null && why !== "") options.log.event("warn", child.name, why);
+    const verdict = child.verdict === null ? "" : `${child.verdict}; `;
+    const reason = `${verdict}${how} after ${seconds(performance.now() - child.spawnedAt)}${why === "" ? "" : `: ${why}`}`;
+    options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
+    const { attempt } = child;
+    if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });
+    else options.report(child, { type: "spawnFailed", attempt, reason: spawnFailure });
+    if (child.connection === null) this.forget(child);
+    else
+      this.finalReports.set(
+        child.id,
+        setTimeout(() => this.forget(child), FINAL_REPORT_MS),
+      );
+  }
+
+  /** What a process said of its end: a shim on the control channel, others in what they wrote last. */
+  private why({ mark, fault, verdict, output }: LiveProcess, { code, signal }: ExitStatus): string {
+    if (mark !== null) return fault ?? "";
+    if (verdict !== null) {
+      const where = whereInPython(output.lastLines);
+      return fault ?? (where === undefined ? "" : `it was in ${where}`);
+    }
+    const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);
+    return isOwn ? errorLineOf(output.lastLines) : "";
+  }
+
+  /** Balancers read in it what the process was running when it ended. */
+  private removeLater(scoreboard: string): void {
+    const timer = setTimeout(() => {
+      this.leftScoreboards.delete(scoreboard);
+      rmSync(scoreboard, { force: true });
+    }, FINAL_REPORT_MS);
+    this.leftScoreboards.set(scoreboard, timer);
+  }
+
+  private forget(child: LiveProcess): void {
+    clearTimeout(this.finalReports.get(child.id));
+    this.finalReports.delete(child.id);
+    child.connection?.destroy();
+    child.connection = null;
+    this.options.onOver(child);
+  }
+}

@@ -15,7 +15,6 @@ const KNOWN_CIRCLES = [
   ["balancer/src/upstream-http1/http1-connection.ts", "balancer/src/upstream-http1/http1-upstream.ts"],
   ["server/src/app/import-app.ts", "server/src/app/translate.ts"],
   ["server/src/lane/lane-connection.ts", "server/src/lane/lane-stream.ts"],
-  ["server/src/lane/lane-socket-bun.ts", "server/src/lane/lane-socket-node.ts", "server/src/lane/lane-socket.ts"],
   ["server/src/lane/responses-bun.ts", "server/src/lane/responses-node.ts", "server/src/lane/responses.ts"],
 ];
 

@@ -1,9 +1,9 @@
 /** Serves a fetch app with Bun.serve. */
 
+import { withPrivateUmask } from "@paceline/wire";
 import { lentFileOf } from "../kinds/static/lent-file.js";
 import { RequestCounter } from "../process/request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/request-info.js";
-import { withPrivateUmask } from "../process/unix-socket.js";
 import type { FetchHandler } from "../shared/app.js";
 import { BunBodyWatch, SMALL_BODY_BYTES } from "./bun-body-watch.js";
 import { BunSendWatch } from "./bun-send-watch.js";

@@ -2,10 +2,9 @@
 import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { descriptorLimit, descriptorNotice, maxSockets } from "@paceline/wire";
+import { descriptorLimit, descriptorNotice, maxSockets, withPrivateUmask } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
 import { RequestCounter } from "../process/request-counter.js";
-import { withPrivateUmask } from "../process/unix-socket.js";
 import type { FetchHandler, NodeHandler } from "../shared/app.js";
 import { limitBody } from "./body-limit.js";
 import { BodyWaits } from "./body-waits.js";

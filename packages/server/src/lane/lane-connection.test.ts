@@ -1,12 +1,14 @@
 /** A lane whose balancer asks and does not read. */
+
+import type { StreamSocket } from "@paceline/wire";
 import { expect, it } from "vitest";
 import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { LaneConnection } from "./lane-connection.js";
-import type { LaneSocket } from "./lane-socket.js";
 
-class FakeSocket implements LaneSocket {
+class FakeSocket implements StreamSocket {
   isBlocked = false;
   isPaused = false;
+  waitingBytes = 0;
   written = 0;
 
   /** The kernel takes the first write, and nothing after it until it `drains`. */

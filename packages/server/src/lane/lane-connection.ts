@@ -1,5 +1,6 @@
 /** One lane, on the instance's side: takes the balancer's frames apart, begins requests, and writes what each turn produced in one call. */
 
+import type { StreamSocket, StreamSocketOwner } from "@paceline/wire";
 import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
 import { putHello, readHello } from "@paceline/wire/lane/hello";
 import { readUint32 } from "@paceline/wire/lane/numbers";
@@ -11,7 +12,6 @@ import type { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
 import type { ServerLimits } from "../shared/limits.js";
 import { LaneOutput } from "./lane-output.js";
-import type { LaneSocket, LaneSocketOwner } from "./lane-socket.js";
 import type { LaneStream } from "./lane-stream.js";
 import type { AnswerReader } from "./responses.js";
 
@@ -49,7 +49,7 @@ export async function loadStreams(): Promise<void> {
   Stream = (await import("./lane-stream.js")).LaneStream;
 }
 
-export class LaneConnection implements LaneSocketOwner, FrameSink {
+export class LaneConnection implements StreamSocketOwner, FrameSink {
   readonly output: LaneOutput;
   /** Requests whose handler was called and whose answer has not left. */
   active = 0;
@@ -68,7 +68,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
   private requests = 0;
 
   constructor(
-    private readonly socket: LaneSocket,
+    private readonly socket: StreamSocket,
     private readonly services: LaneServices,
     /** Its number in the scoreboard; 0 when it has none. */
     readonly number: number,
@@ -286,6 +286,7 @@ export class LaneConnection implements LaneSocketOwner, FrameSink {
 
   destroy(): void {
     this.socket.destroy();
+    this.onClose();
   }
 
   // From the streams.

@@ -1,8 +1,9 @@
 /** What goes out on a lane, on the instance's side: what one turn of the event loop produced leaves in one write. */
+
+import type { StreamSocket } from "@paceline/wire";
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FrameType } from "@paceline/wire/lane/protocol";
 import type { BodyLane, BodySender } from "./body-sender.js";
-import type { LaneSocket } from "./lane-socket.js";
 
 /** From here on no more of a body is put behind what waits to be written. */
 const FULL_BYTES = 131_072;
@@ -26,7 +27,7 @@ export class LaneOutput implements BodyLane {
   private flushedAtMs = 0;
   private isEnded = false;
 
-  constructor(private readonly socket: LaneSocket) {}
+  constructor(private readonly socket: StreamSocket) {}
 
   get isFull(): boolean {
     return this.socket.isBlocked || this.frames.length > FULL_BYTES;

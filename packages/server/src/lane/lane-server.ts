@@ -1,18 +1,19 @@
 /** Serves over lanes: a fetch app's requests, or control alone beside the HTTP/1.1 of a Node handler. The balancers are the only clients. */
+
+import { listenLocally, type StreamListener } from "@paceline/wire";
 import { LaneNumbers, removeScoreboard, Scoreboard, scoreboardPath } from "@paceline/wire/lane/scoreboard";
 import { listenError } from "../http1/listen-error.js";
 import type { RunningServer, RuntimeOptions } from "../http1/running-server.js";
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
 import { LaneConnection, type LaneServices, loadStreams, type RequestServices } from "./lane-connection.js";
-import { type LaneListener, listenForLanes } from "./lane-socket.js";
 import type { AnswerReader } from "./responses.js";
 
 /** The lanes of one server. */
 class Lanes {
   private readonly lanes = new Set<LaneConnection>();
   private readonly numbers = new LaneNumbers();
-  private listener: LaneListener | undefined;
+  private listener: StreamListener | undefined;
   private isLeaving = false;
   /** The file of the scoreboard, where there is one. */
   private boardPath: string | undefined;
@@ -38,7 +39,7 @@ class Lanes {
       },
     };
     try {
-      this.listener = await listenForLanes(path, (socket) => {
+      this.listener = await listenLocally(path, (socket) => {
         const number = boardPath === undefined ? 0 : this.numbers.take();
         if (number > 0) services.scoreboard?.clear(number);
         const lane = new LaneConnection(socket, services, number);

@@ -16,13 +16,3 @@ export async function clearStaleSocket(path: string): Promise<void> {
   if (found === "other")
     throw new ServerError("address-in-use", `cannot listen on unix:${path}: a file that is no socket is there`);
 }
-
-/** Runs a function in which a socket is bound; the socket's file gets mode 0600. */
-export function withPrivateUmask<T>(bind: () => T): T {
-  const before = process.umask(0o177);
-  try {
-    return bind();
-  } finally {
-    process.umask(before);
-  }
-}

@@ -1,11 +1,11 @@
 /** A lane's socket that is none: what is written is kept, and the test says how much the kernel takes. */
-import type { LaneSocket, LaneSocketOwner } from "../../src/lane/lane-socket.js";
+import type { StreamSocket, StreamSocketOwner } from "@paceline/wire";
 
 /** The header of the frame. */
 const BUSY = Buffer.from("0400000c00000000", "hex");
 
-export class FakeLaneSocket implements LaneSocket {
-  owner: LaneSocketOwner | undefined;
+export class FakeLaneSocket implements StreamSocket {
+  owner: StreamSocketOwner | undefined;
   isEnded = false;
   /** The kernel takes no more than this many bytes; the rest waits until `drain`. */
   room = Number.POSITIVE_INFINITY;
@@ -15,6 +15,10 @@ export class FakeLaneSocket implements LaneSocket {
 
   get isBlocked(): boolean {
     return this.waiting.length > 0;
+  }
+
+  get waitingBytes(): number {
+    return this.waiting.reduce((sum, { length }) => sum + length, 0);
   }
 
   write(bytes: Uint8Array): boolean {

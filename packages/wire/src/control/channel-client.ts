@@ -1,7 +1,8 @@
 /** A child's end of the control channel: says hello, hears the supervisor, reports, and comes back when the supervisor does. */
 
 import { MAX_TIMER_MS } from "../limits.js";
-import { connectLight, type LightConnection } from "../net/light-connection.js";
+import { connectLocally } from "../net/local-socket.js";
+import type { StreamSocket } from "../net/stream-socket.js";
 import type { ChildIdentity } from "./child-environment.js";
 import { LineFramer } from "./line-framer.js";
 import {
@@ -61,8 +62,8 @@ export interface ChannelClientOptions {
 
 type ChannelState =
   | { kind: "idle" }
-  | { kind: "connecting"; socket: LightConnection }
-  | { kind: "open"; socket: LightConnection; welcomed: boolean }
+  | { kind: "connecting"; socket: StreamSocket }
+  | { kind: "open"; socket: StreamSocket; welcomed: boolean }
   | { kind: "waiting"; timer: NodeJS.Timeout }
   | { kind: "closed" };
 
@@ -107,7 +108,7 @@ export class ChannelClient {
       this.lose(socket, "the supervisor does not read");
       return false;
     }
-    socket.write(`${JSON.stringify(message)}\n`);
+    writeLine(socket, message);
     return true;
   }
 
@@ -159,18 +160,18 @@ export class ChannelClient {
 
   private connect(): void {
     const framer = new LineFramer((line) => this.hear(socket, line));
-    const socket: LightConnection = connectLight(this.options.identity.channel, {
+    const socket: StreamSocket = connectLocally(this.options.identity.channel, {
       onOpen: () => this.sayHello(socket),
       onData: (chunk) => {
         if (!framer.push(chunk)) this.lose(socket, "the supervisor wrote a line that is too long");
       },
-      onFlushed: () => this.runFlushers(),
+      onDrain: () => this.runFlushers(),
       onClose: () => this.lose(socket, "the control channel was closed"),
     });
     this.state = { kind: "connecting", socket };
   }
 
-  private sayHello(socket: LightConnection): void {
+  private sayHello(socket: StreamSocket): void {
     if (!this.isCurrent(socket)) return;
     this.state = { kind: "open", socket, welcomed: false };
     this.welcomeTimer = setTimeout(() => this.lose(socket, "the supervisor gave no welcome"), WELCOME_TIMEOUT_MS);
@@ -189,14 +190,15 @@ export class ChannelClient {
       ...(identity.socket === undefined ? {} : { socket: identity.socket }),
       ...this.options.helloState(),
     };
-    socket.write(`${JSON.stringify(hello)}\n`);
+    writeLine(socket, hello);
     if (this.unsaidFault !== undefined) {
-      socket.write(`${JSON.stringify(this.unsaidFault)}\n`);
+      writeLine(socket, this.unsaidFault);
       this.unsaidFault = undefined;
     }
+    this.runFlushers();
   }
 
-  private hear(socket: LightConnection, line: string): void {
+  private hear(socket: StreamSocket, line: string): void {
     if (!this.isCurrent(socket)) return;
     let message: SupervisorMessage;
     try {
@@ -208,7 +210,7 @@ export class ChannelClient {
     this.dispatch(socket, message);
   }
 
-  private dispatch(socket: LightConnection, message: SupervisorMessage): void {
+  private dispatch(socket: StreamSocket, message: SupervisorMessage): void {
     switch (message.type) {
       case "welcome":
         this.state = { kind: "open", socket, welcomed: true };
@@ -246,7 +248,7 @@ export class ChannelClient {
     }
   }
 
-  private lose(socket: LightConnection, why: string): void {
+  private lose(socket: StreamSocket, why: string): void {
     if (!this.isCurrent(socket)) return;
     if (this.state.kind === "open") {
       this.options.onProblem?.(`${why}; trying again`);
@@ -287,9 +289,13 @@ export class ChannelClient {
     this.orphanTimer = undefined;
   }
 
-  private isCurrent(socket: LightConnection): boolean {
+  private isCurrent(socket: StreamSocket): boolean {
     return (this.state.kind === "connecting" || this.state.kind === "open") && this.state.socket === socket;
   }
+}
+
+function writeLine(socket: StreamSocket, message: ChildMessage): void {
+  socket.write(Buffer.from(`${JSON.stringify(message)}\n`));
 }
 
 function runtimeVersion(): string {

@@ -1,7 +1,7 @@
 /** Asks once whether a server answers: by a connection alone, or by a GET whose status says that it is well. */
 
 import type { SocketAddress } from "../control/messages.js";
-import { connectLight } from "./light-connection.js";
+import { connectLocally } from "./local-socket.js";
 
 export interface Probe {
   address: SocketAddress;
@@ -27,18 +27,18 @@ export function probe({ address, path, host, timeoutMs }: Probe): Promise<string
     const timer = setTimeout(() => {
       done(isOpen ? `GET ${path} was not answered within ${timeoutMs} ms` : `nothing accepts on ${show(address)}`);
     }, timeoutMs);
-    const connection = connectLight(address, {
+    const connection = connectLocally(address, {
       onOpen() {
         isOpen = true;
         if (path === undefined) return done(undefined);
-        connection.write(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+        connection.write(Buffer.from(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`));
       },
       onData(bytes) {
         heard += bytes.toString("latin1");
         const verdict = judge(heard, path);
         if (verdict !== "more") done(verdict);
       },
-      onFlushed() {},
+      onDrain() {},
       onClose() {
         done(
           isOpen ? `GET ${path}: the connection was closed without an answer` : `nothing listens on ${show(address)}`,

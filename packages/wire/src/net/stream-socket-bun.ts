@@ -1,0 +1,139 @@
+/** Stream sockets on Bun, whose `write` takes part of the bytes and keeps none. node:net alone would cost every process 2 MB. */
+import type { SocketAddress } from "../control/messages.js";
+import { leaveToCollector } from "../proc/garbage.js";
+import {
+  type OnSocket,
+  type StreamListener,
+  type StreamSocket,
+  type StreamSocketOwner,
+  withPrivateUmask,
+} from "./stream-socket.js";
+
+type Socket = Bun.Socket<BunStreamSocket>;
+
+class BunStreamSocket implements StreamSocket {
+  private socket: Socket | undefined;
+  private waiting: Buffer | undefined;
+  private state: "connecting" | "open" | "ending" | "closed" = "connecting";
+
+  /** @param owner of one that connects. */
+  constructor(private owner?: StreamSocketOwner) {}
+
+  get isBlocked(): boolean {
+    return this.waiting !== undefined;
+  }
+
+  get waitingBytes(): number {
+    return this.waiting?.length ?? 0;
+  }
+
+  opened(socket: Socket): void {
+    // It was given up meanwhile.
+    if (this.state !== "connecting") return void socket.terminate();
+    this.socket = socket;
+    this.state = "open";
+    this.owner?.onOpen?.();
+  }
+
+  accepted(socket: Socket, onSocket: OnSocket): void {
+    this.opened(socket);
+    this.owner = onSocket(this);
+  }
+
+  received(bytes: Buffer): void {
+    this.owner?.onData(bytes);
+    leaveToCollector(bytes.length);
+  }
+
+  write(bytes: Uint8Array): boolean {
+    const { socket } = this;
+    if (this.state !== "open" || socket === undefined) return true;
+    if (this.waiting !== undefined) {
+      this.waiting = Buffer.concat([this.waiting, bytes]);
+      return false;
+    }
+    // Negative when the peer is gone; `close` follows.
+    const taken = Math.max(socket.write(bytes), 0);
+    if (taken === bytes.length) return true;
+    this.waiting = bytes.subarray(taken) as Buffer;
+    return false;
+  }
+
+  flush(): void {
+    const { waiting, socket } = this;
+    if (waiting === undefined || socket === undefined) return;
+    const taken = Math.max(socket.write(waiting), 0);
+    this.waiting = taken === waiting.length ? undefined : waiting.subarray(taken);
+    if (this.waiting !== undefined) return;
+    if (this.state === "ending") socket.end();
+    else if (this.state === "open") this.owner?.onDrain();
+  }
+
+  pause(): void {
+    if (this.state === "open") this.socket?.pause();
+  }
+
+  resume(): void {
+    if (this.state === "open") this.socket?.resume();
+  }
+
+  end(): void {
+    if (this.state === "connecting") return this.destroy();
+    if (this.state !== "open") return;
+    this.state = "ending";
+    if (this.waiting === undefined) this.socket?.end();
+  }
+
+  destroy(): void {
+    if (this.state === "closed") return;
+    this.state = "closed";
+    this.owner = undefined;
+    this.waiting = undefined;
+    // With nothing of ours waiting it closes at once; `terminate` would reset a TCP connection.
+    this.socket?.end();
+  }
+
+  closed(): void {
+    this.state = "closed";
+    this.waiting = undefined;
+    const { owner } = this;
+    this.owner = undefined;
+    owner?.onClose();
+  }
+}
+
+const handlers = {
+  open: (socket: Socket): void => socket.data.opened(socket),
+  data: (socket: Socket, bytes: Buffer): void => socket.data.received(bytes),
+  drain: (socket: Socket): void => socket.data.flush(),
+  close: (socket: Socket): void => socket.data.closed(),
+  // `close` follows.
+  error(): void {},
+  // The promise of `connect` tells it too.
+  connectError(): void {},
+};
+
+export function connectOnBun(address: SocketAddress, owner: StreamSocketOwner): StreamSocket {
+  const data = new BunStreamSocket(owner);
+  const place = typeof address === "string" ? { unix: address } : { hostname: address.host, port: address.port };
+  void Bun.connect({ ...(place as { unix: string }), data, socket: handlers }).catch(() => data.closed());
+  return data;
+}
+
+export function listenOnBun(path: string, onSocket: OnSocket): StreamListener {
+  const listener = withPrivateUmask(() =>
+    Bun.listen<BunStreamSocket>({
+      unix: path,
+      socket: {
+        ...handlers,
+        open(socket) {
+          // Bun arms 120 s on every socket that it accepts.
+          socket.timeout(0);
+          socket.data = new BunStreamSocket();
+          socket.data.accepted(socket, onSocket);
+        },
+      },
+    }),
+  );
+  return { close: () => listener.stop() };
+}

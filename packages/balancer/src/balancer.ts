@@ -8,7 +8,7 @@ import {
   type Snapshot,
 } from "@paceline/wire";
 import { Deadlines, TICK_MS } from "./deadlines.js";
-import { Http1ClientLink } from "./downstream/http1.js";
+import { Http1Downstream } from "./downstream/http1.js";
 import { TurnShare } from "./downstream/turn-share.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
@@ -74,7 +74,7 @@ export class Balancer {
   private readonly maxSockets = maxSockets(this.descriptors);
   private ticks = 0;
   private hasToldOfDescriptors = false;
-  private readonly clients = new Set<Http1ClientLink>();
+  private readonly clients = new Set<Http1Downstream>();
 
   constructor(private readonly options: BalancerOptions) {
     const { limits, transport } = options;
@@ -191,7 +191,7 @@ export class Balancer {
       return NO_OWNER;
     }
     counters.connections++;
-    const client = new Http1ClientLink(
+    const client = new Http1Downstream(
       relay,
       connection,
       relay.forwarded.peer(connection.remoteAddress, isUnix),
@@ -208,7 +208,7 @@ export class Balancer {
     this.options.onNotice(descriptorNotice(this.maxSockets, this.descriptors));
   }
 
-  private readonly onClientGone = (client: Http1ClientLink): void => {
+  private readonly onClientGone = (client: Http1Downstream): void => {
     this.counters.connections--;
     this.clients.delete(client);
     this.finishIfDrained();

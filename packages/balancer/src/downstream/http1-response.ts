@@ -1,20 +1,33 @@
-/** Frames answers for an HTTP/1 client: which framing its version takes, and whether the connection can be kept after it. */
+/** What an HTTP/1 client is sent: which framing its version takes, whether the connection can be kept after it, and how it reads. */
+import { SlowReader } from "@paceline/wire";
+import { type LocalStatus, localAnswer, localBodyBytes } from "../exchange/local-response.js";
+import type { Relay } from "../exchange/relay.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Framing } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import type { Connection } from "../transport/transport.js";
+import { type Connection, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
+import type { ClientMemory } from "./client-memory.js";
+import type { DownstreamResponse } from "./downstream.js";
 
 const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
 
-export class Http1Answer {
-  /** Of the request that is answered. */
+export class Http1Response implements DownstreamResponse {
+  /** Of the request that it belongs to. */
   minorVersion: 0 | 1 = 1;
+  /** Its request is a HEAD. */
+  isHead = false;
+  private readonly writer: HeadWriter;
   private framing: Framing = "none";
+  /** Once the client has not read as fast as it was sent. */
+  private slowReader: SlowReader | undefined;
 
   constructor(
-    private readonly writer: HeadWriter,
+    private readonly relay: Relay,
     private readonly connection: Connection,
-  ) {}
+    private readonly memory: ClientMemory,
+  ) {
+    this.writer = relay.answerWriter;
+  }
 
   /** A 1xx; HTTP/1.0 knows none (RFC 9110 §15.2). False as with `body`. */
   interim(head: ResponseHead): boolean {
@@ -67,5 +80,37 @@ export class Http1Answer {
   end(): void {
     if (this.framing === "chunked") this.writer.lastChunk(this.connection);
     this.writer.flush(this.connection);
+  }
+
+  /** A whole response of the balancer's own. */
+  local(status: LocalStatus, keepAlive: boolean): void {
+    const { minorVersion: clientMinorVersion, isHead } = this;
+    this.connection.write(localAnswer(status, { keepAlive, clientMinorVersion, isHead }));
+  }
+
+  localBodyBytes(status: LocalStatus): number {
+    return localBodyBytes(status, this.isHead);
+  }
+
+  mayHold(maxBytes: number): boolean {
+    return this.connection.waitingBytes <= maxBytes && this.memory.countWaiting();
+  }
+
+  get isBehind(): boolean {
+    return this.connection.waitingBytes > DRAIN_ABOVE_BYTES;
+  }
+
+  beginSlowReading(): number {
+    this.slowReader ??= new SlowReader(this.connection, this.relay.limits.sendTimeoutMs);
+    return this.slowReader.begin(this.relay.deadlines.now);
+  }
+
+  lookAtReading(): number {
+    return this.slowReader?.look(this.relay.deadlines.now) ?? 0;
+  }
+
+  /** The same of a client that has to take what waits at a pace, so that this ends. */
+  lookAtPace(): number {
+    return this.slowReader?.lookAtPace(this.relay.deadlines.now) ?? 0;
   }
 }

@@ -10,7 +10,7 @@ import { HeadWriter } from "../http1/head-writer.js";
 import { RequestHead } from "../http1/request-head.js";
 import { Router } from "../routing/router.js";
 import { Counters } from "../stats/counters.js";
-import { Http1ClientLink } from "./http1.js";
+import { Http1Downstream } from "./http1.js";
 import { TurnShare } from "./turn-share.js";
 
 /** Answered 404 by a balancer that has no route. */
@@ -29,11 +29,11 @@ function bench(budget: BufferBudget) {
     router: new Router([]),
     isDraining: false,
   } as unknown as Relay;
-  const gone: Http1ClientLink[] = [];
+  const gone: Http1Downstream[] = [];
   const open = (room = 0) => {
     const connection = new FakeConnection();
     connection.room = room;
-    const link = new Http1ClientLink(relay, connection, relay.forwarded.peer("127.0.0.1", false), (it) =>
+    const link = new Http1Downstream(relay, connection, relay.forwarded.peer("127.0.0.1", false), (it) =>
       gone.push(it),
     );
     connection.owner = link;

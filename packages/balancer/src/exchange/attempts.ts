@@ -1,5 +1,5 @@
 /** Finds an upstream for a request, at once or in the pool's queue, and another one when that fails. */
-import type { ClientLink } from "../downstream/downstream.js";
+import type { Downstream } from "../downstream/downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
 import { QueuePlace, type Waiting } from "../upstreams/pending-request.js";
 import type { Pool } from "../upstreams/pool.js";
@@ -34,7 +34,7 @@ export class Attempts implements Waiting {
 
   constructor(
     private readonly relay: Relay,
-    private readonly client: ClientLink,
+    private readonly client: Downstream,
     private readonly owner: AttemptsOwner,
   ) {
     this.lostStarts = new LostStarts(relay);

@@ -1,5 +1,5 @@
 /** What a client has not taken of a response: it waits in the spool, so that an instance that takes few requests at once is free sooner. */
-import type { ClientLink } from "../downstream/downstream.js";
+import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-link.js";
 import type { Spool } from "./spool/spool.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spool/spooled-body.js";
@@ -22,7 +22,7 @@ export class Backlog implements SpooledBodyOwner {
 
   constructor(
     spool: Spool,
-    private readonly client: ClientLink,
+    private readonly client: Downstream,
     private stream: UpstreamStream | undefined,
     private readonly owner: BacklogOwner,
   ) {
@@ -62,8 +62,8 @@ export class Backlog implements SpooledBodyOwner {
   }
 
   onSpooledBytes(bytes: Uint8Array, start: number, end: number): boolean {
-    const isFlowing = this.client.sendBody(bytes, start, end);
-    if (this.client.flush() && isFlowing && !this.client.isBehind) return true;
+    const isFlowing = this.client.response.body(bytes, start, end);
+    if (this.client.response.flush() && isFlowing && !this.client.response.isBehind) return true;
     this.owner.onClientBehind();
     return false;
   }

@@ -1,5 +1,5 @@
 /** A request's body that is to be whole before an upstream is asked: in memory, and in the spool once it is large. */
-import type { ClientLink } from "../downstream/downstream.js";
+import type { Downstream } from "../downstream/downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-link.js";
 import { BodyPace } from "./body-pace.js";
@@ -37,7 +37,7 @@ export class CollectedBody implements SpooledBodyOwner {
 
   constructor(
     private readonly relay: Relay,
-    private readonly client: ClientLink,
+    private readonly client: Downstream,
     private readonly owner: CollectedBodyOwner,
   ) {
     const { budget, limits, deadlines } = relay;

@@ -2,7 +2,7 @@
  * One request and its response: the states it goes through, from a parsed head to the end of the response, and what a failure means.
  * attempts.ts finds an upstream, request-body.ts and response-flow.ts carry the bodies, states.ts has what each state does.
  */
-import type { ClientLink } from "../downstream/downstream.js";
+import type { Downstream } from "../downstream/downstream.js";
 import type { BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -46,7 +46,7 @@ export class Exchange
 
   constructor(
     readonly relay: Relay,
-    readonly client: ClientLink,
+    readonly client: Downstream,
     private readonly peer: Peer,
   ) {
     this.attempts = new Attempts(relay, client, this);
@@ -125,7 +125,7 @@ export class Exchange
     (this.pool as Pool).receiving++;
     this.kept.shrink();
     if (!this.body.collect(contentLength)) return;
-    if (this.expectsContinue) this.client.sendContinue();
+    if (this.expectsContinue) this.client.response.continue();
     // What the instance says of it comes too late.
     this.expectsContinue = false;
   }
@@ -224,7 +224,7 @@ export class Exchange
     if (head.isInterim) {
       // A 100 that nobody asked for would only confuse.
       if (head.status === 100 && !this.expectsContinue) return;
-      if (!this.client.sendInterim(head)) this.flow.blockUpstream(this.stream);
+      if (!this.client.response.interim(head)) this.flow.blockUpstream(this.stream);
       return;
     }
     const { internal } = this.relay;
@@ -308,7 +308,7 @@ export class Exchange
     if (this.state === State.DISCARDING) return this.follow();
     if (this.flow.isBehind) return this.deliver();
     this.end();
-    this.client.endAnswer();
+    this.client.endResponse();
   }
 
   /** The upstream is done with the request, and the client is not. */
@@ -364,14 +364,14 @@ export class Exchange
   answer(status: 400 | 404 | 408 | 501 | 413 | 502 | 503 | 504): void {
     this.stream?.cancel();
     this.outcome.status = status;
-    if (this.relay.accessLog !== undefined) this.outcome.bodyBytes = this.client.localBodyBytes(status);
+    if (this.relay.accessLog !== undefined) this.outcome.bodyBytes = this.client.response.localBodyBytes(status);
     this.end();
     if (status === 504) this.relay.onResponseTimeout();
-    this.client.answer(status);
+    this.client.respond(status);
   }
 
   abort(): void {
-    if (this.client.takeBack()) return this.answer(502);
+    if (this.client.response.takeBack()) return this.answer(502);
     this.stream?.cancel();
     // What was delivered in part has been counted.
     if (this.state !== State.DELIVERING) this.outcome.status = 502;

@@ -1,6 +1,6 @@
 /** A request's body on its way to the upstream: sent as it comes, kept for another try, or collected before an upstream is asked. */
 import { SlowReader } from "@paceline/wire";
-import type { ClientLink } from "../downstream/downstream.js";
+import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-link.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import { ReplayBuffer } from "./buffered-body.js";
@@ -35,7 +35,7 @@ export class RequestBody implements CollectedBodyOwner {
 
   constructor(
     private readonly relay: Relay,
-    private readonly client: ClientLink,
+    private readonly client: Downstream,
     private readonly flow: ResponseFlow,
     private readonly owner: RequestBodyOwner,
   ) {

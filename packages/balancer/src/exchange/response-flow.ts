@@ -1,5 +1,5 @@
 /** A response on its way to the client: as fast as the client reads it, or through the spool, so that an instance that takes few requests at once is free sooner. */
-import type { ClientLink } from "../downstream/downstream.js";
+import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-link.js";
 import { Backlog, type BacklogOwner, UNSPOOLED_BYTES } from "./backlog.js";
 import type { Relay } from "./relay.js";
@@ -17,7 +17,7 @@ export class ResponseFlow implements BacklogOwner {
 
   constructor(
     private readonly relay: Relay,
-    private readonly client: ClientLink,
+    private readonly client: Downstream,
     private readonly owner: ResponseFlowOwner,
   ) {}
 
@@ -37,11 +37,11 @@ export class ResponseFlow implements BacklogOwner {
 
   /** @param mayHold the instance takes few requests at once */
   send(bytes: Uint8Array, start: number, end: number, stream: UpstreamStream | undefined, mayHold: boolean): void {
-    if (!this.client.sendBody(bytes, start, end)) this.fallBehind(stream, mayHold);
+    if (!this.client.response.body(bytes, start, end)) this.fallBehind(stream, mayHold);
   }
 
   flush(stream: UpstreamStream | undefined, mayHold: boolean): void {
-    if (!this.client.flush()) this.fallBehind(stream, mayHold);
+    if (!this.client.response.flush()) this.fallBehind(stream, mayHold);
   }
 
   private fallBehind(stream: UpstreamStream | undefined, mayHold: boolean): void {
@@ -51,8 +51,9 @@ export class ResponseFlow implements BacklogOwner {
   /** Whether what the client has not read may wait here. */
   private holds(stream: UpstreamStream): boolean {
     const { limits, spool } = this.relay;
-    if (!spool.isOn) return this.client.mayHold(limits.bufferBytes);
-    if (this.backlog !== undefined || this.client.mayHold(Math.min(limits.bufferBytes, UNSPOOLED_BYTES))) return true;
+    if (!spool.isOn) return this.client.response.mayHold(limits.bufferBytes);
+    if (this.backlog !== undefined || this.client.response.mayHold(Math.min(limits.bufferBytes, UNSPOOLED_BYTES)))
+      return true;
     this.backlog = new Backlog(spool, this.client, stream, this);
     this.onClientBehind();
     return true;
@@ -67,7 +68,7 @@ export class ResponseFlow implements BacklogOwner {
   /** The deadline is the client's until it has taken what waits. */
   onClientBehind(): void {
     this.isClientBlocked = true;
-    this.client.setDeadline(this.client.beginSlowReading());
+    this.client.setDeadline(this.client.response.beginSlowReading());
   }
 
   resume(stream: UpstreamStream | undefined): void {

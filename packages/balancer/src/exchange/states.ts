@@ -1,5 +1,5 @@
 /** The states of an exchange: who is waited for in each, and what becomes of what the client sends meanwhile. */
-import type { ClientLink } from "../downstream/downstream.js";
+import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-link.js";
 import type { Relay } from "./relay.js";
 import type { RequestBody } from "./request-body.js";
@@ -8,7 +8,7 @@ import type { ResponseFlow } from "./response-flow.js";
 /** What a state sees of its exchange. */
 export interface ExchangeContext {
   readonly relay: Relay;
-  readonly client: ClientLink;
+  readonly client: Downstream;
   readonly body: RequestBody;
   readonly stream: UpstreamStream | undefined;
   readonly flow: ResponseFlow;
@@ -159,7 +159,7 @@ function endBody(exchange: ExchangeContext): void {
 /** It goes on while the client reads, however slowly. */
 function clientIsLate(exchange: ExchangeContext): void {
   const { client } = exchange;
-  const nextLookAt = exchange.flow.isClientBlocked ? client.lookAtReading() : 0;
+  const nextLookAt = exchange.flow.isClientBlocked ? client.response.lookAtReading() : 0;
   if (nextLookAt > 0) return client.setDeadline(nextLookAt);
   exchange.abort();
 }

@@ -231,10 +231,10 @@ describe.each(RUNTIMES)("FastAPI behind a balancer on %s", { timeout: 90_000 }, 
       expect(failed.output).toMatch(message);
     }
     for (const [args, message] of [
-      [["./main.py"], "is Python: paceline start --asgi ./main.py:app"],
-      [["main:app"], "is a callable of Python: paceline start --asgi main:app"],
+      [["./main.py"], "is Python; run: paceline start --asgi ./main.py:app"],
+      [["main:app"], "is a Python callable; run: paceline start --asgi main:app"],
       [["--python", "python3"], "--python needs --wsgi, --asgi or --fapws"],
-      [["--wsgi", "a:b", "--asgi", "a:b"], "--wsgi cannot stand beside --asgi"],
+      [["--wsgi", "a:b", "--asgi", "a:b"], "--wsgi cannot be combined with --asgi"],
       [["paceline.config.json", "more"], "too many arguments: more"],
     ] as const) {
       const failed = await project.startDetached([...args]);

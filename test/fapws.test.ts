@@ -350,8 +350,8 @@ describe("a FAPWS start script", () => {
     const project = await Project.make({ runtime, app: "", files });
     for (const [args, why] of [
       [["--fapws", "./gone.py"], "there is no such file"],
-      [["./app.js", "--fapws", "./start.py"], "is too much beside a start script"],
-      [["--static", ".", "--fapws", "./start.py"], "--static cannot stand beside --fapws"],
+      [["./app.js", "--fapws", "./start.py"], "is one argument too many beside a start script"],
+      [["--static", ".", "--fapws", "./start.py"], "--static cannot be combined with --fapws"],
     ] as const) {
       const refused = await project.cli(["start", ...args, "--detach"]);
       expect(refused).toMatchObject({ code: 2 });

@@ -253,6 +253,6 @@ test("a start says why a template does not get ready", async (context) => {
   }
   project.writeConfig({ pools: { web: { app: "./app.js", preload: true } } });
   const checked = await project.cli(["check", "--no-load"]);
-  expect(checked.output).toContain("pools.web.preload: means nothing in a pool of the kind `app`");
+  expect(checked.output).toContain("pools.web.preload: is only valid in `wsgi` and `fapws` pools");
   await project.nothingLeft();
 });

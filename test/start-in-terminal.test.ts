@@ -36,7 +36,7 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     await screen.sees(/^▸web\.1 +ready/m);
     screen.press("qn");
     expect(await screen.exit()).toBe(0);
-    expect(screen.lines().join("\n")).toMatch(/runs on \(pid \d+\)/);
+    expect(screen.lines().join("\n")).toMatch(/keeps running \(pid \d+\)/);
     const { pid } = await project.ready();
     // It would have begun to stop by the time it answers a command.
     expect((await project.cli(["scale", "web", "3"])).code).toBe(0);

@@ -326,7 +326,7 @@ describe("mistakes", () => {
       ],
       [{ wsgi: "site_app", python: ".venv/bin/python" }, /python: there is no such file: \S+\/\.venv\/bin\/python/],
       [{ wsgi: "site_app", python: "./old" }, /old is Python 3\.8; 3\.9 or newer is needed/],
-      [{ wsgi: "site_app", python: "./broken" }, /broken is no Python interpreter that runs: cannot run here/],
+      [{ wsgi: "site_app", python: "./broken" }, /broken is not a working Python interpreter: cannot run here/],
       [{ wsgi: "site-app" }, /pools\.web\.wsgi: must be a module or a file and its callable/],
       [{ wsgi: {} }, /must name at least one callable/],
       [{ wsgi: { "api/": "site_app" } }, /a prefix begins with "\/"/],

@@ -107,7 +107,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     const others = makeFolder(strangers);
     for (const name of Object.keys(strangers)) {
       const { code, stderr } = await paceline(others, "check", name);
-      const said = /is the configuration of another program|is no app .* and no config|is Python/;
+      const said = /is the configuration of another program|is neither an app .* nor a config|is Python/;
       expect({ name, code, stderr }).toEqual({ name, code: 2, stderr: expect.stringMatching(said) });
     }
     const bad = makeFolder({ "paceline.toml": 'app = "no.mjs"\ninstnaces = 3\n' });
@@ -202,7 +202,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     const { code, stderr } = await paceline(folder, ...args);
     expect({ code, stderr }).toEqual({
       code: 4,
-      stderr: "paceline: not all instances got ready within 1.5 s\npaceline: nothing was left running\n",
+      stderr: "paceline: not all instances became ready within 1.5 s\npaceline: nothing was left running\n",
     });
     expect(await isListening(port)).toBe(false);
     expect(existsSync(join(runDirOf(folder), "control.sock"))).toBe(false);

@@ -85,8 +85,8 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     const folder = makeFolder({ "empty/readme": "", "ecosystem.config.js": "", "conf.yaml": "", "app.py": "" });
     for (const [name, message] of [
       ["ecosystem.config.js", /is the configuration of another program; Paceline's is paceline\.config\.ts/],
-      ["conf.yaml", /is no app \(.*\) and no config \(/],
-      ["app.py", /is Python: /],
+      ["conf.yaml", /is neither an app \(.*\) nor a config \(/],
+      ["app.py", /is Python; run: /],
     ] as const)
       expect((await load(folder, name)).message).toMatch(message);
     expect((await load(folder, "nothing.toml")).message).toBe("nothing.toml: there is no such file or folder");

@@ -79,7 +79,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
     // By -c the fleet is meant as it was started, not another way to the same file, and the other way round neither.
     const named = (path: string, fleet: string, itsPid: number) =>
-      `3 nothing is running from ${path}; it leads to the fleet of ${fleet} (pid ${itsPid}): name that by its own path`;
+      `3 nothing is running from ${path}; it points to the fleet of ${fleet} (pid ${itsPid}): name that path`;
     const file = (folder: string) => join(folder, "paceline.toml");
     for (const path of [first, file(first)])
       expect(await ask("/", "-c", path)).toBe(named(file(first), file(current), pid));
@@ -123,7 +123,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     writeFileSync(files.staging, '{ "app": "app.mjs" }');
     const { paceline, start, ask } = user();
     const { pid } = await start(folder, "prod.config.json");
-    const beside = `nothing is running from ${files.staging}; in that folder runs ${files.prod} (pid ${pid})`;
+    const beside = `nothing is running from ${files.staging}; the fleet of that folder is ${files.prod} (pid ${pid})`;
     expect(await paceline(folder, "stop", "-c", "staging.config.json")).toMatchObject({
       code: 3,
       stderr: `paceline: ${beside}\n`,
@@ -136,7 +136,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     expect(both).toContain(`${files.staging} (pid ${other})`);
     // A run directory that is named must be that config's too.
     expect(await ask(folder, "--run-dir", runDir, "-c", "prod.config.json")).toBe(
-      `3 in ${runDir} runs ${files.staging}, not ${files.prod}`,
+      `3 ${runDir} is the run directory of ${files.staging}, not of ${files.prod}`,
     );
     for (const name of ["prod", "staging"])
       expect((await paceline(folder, "stop", "-c", `${name}.config.json`)).code).toBe(0);
@@ -181,7 +181,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     });
     expect(await paceline(folder, "stop")).toMatchObject({
       code: 0,
-      stdout: "stopped what a killed supervisor had left\n",
+      stdout: "stopped the processes of a killed supervisor\n",
     });
     expect((await paceline(folder, "status")).code).toBe(3);
     pid = await lose();
@@ -235,7 +235,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     chmodSync(state, 0o777);
     const doubted = await paceline(folder, "reload");
     expect(doubted.code).toBe(3);
-    expect(doubted.stderr).toMatch(/is not believed: .*state is open to others \(mode 0777\)/);
+    expect(doubted.stderr).toMatch(/are ignored: .*state is open to others \(mode 0777\)/);
     expect(heard).toBe(0);
     // The same state folder, when it is this user's alone: it is this bait that was found, or not.
     chmodSync(state, 0o700);
@@ -350,9 +350,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
         /^paceline: (cannot make the directory|this user has no home).*PACELINE_RUN_DIR\n$/,
       ),
     });
-    expect((await run(PACELINE, ["status", "-c", "app.mjs"], as)).stderr).toMatch(
-      /has to be named again, with --run-dir/,
-    );
+    expect((await run(PACELINE, ["status", "-c", "app.mjs"], as)).stderr).toMatch(/name it with --run-dir again/);
     const theirs = makeFolder({ "app.mjs": SAYING("x"), "paceline.toml": 'app = "app.mjs"\n' });
     chownSync(theirs, STRANGER, STRANGER);
     stranger.env.PACELINE_STATE_DIR = stranger.state;
@@ -361,7 +359,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     const elsewhere = { ...root.env, PWD: theirs, PACELINE_STATE_DIR: stranger.state };
     expect(await run(PACELINE, ["status"], { cwd: theirs, env: elsewhere })).toMatchObject({
       code: 1,
-      stderr: `paceline: root has no fleet of ${join(theirs, "paceline.toml")}, but nobody has: name it with --run-dir ${fleet.runDir}\n`,
+      stderr: `paceline: root has no fleet of ${join(theirs, "paceline.toml")}, but nobody has one: use --run-dir ${fleet.runDir}\n`,
     });
     expect(await root.ask(theirs, "--run-dir", fleet.runDir)).toBe(fleet.pid);
     expect(await root.paceline(theirs, "reload", "--update-env", "--run-dir", fleet.runDir)).toMatchObject({

@@ -40,7 +40,7 @@ export async function findRunningFleet(options: FleetOptions): Promise<FoundFlee
     case "up":
       return fleet;
     case "starting":
-      throw new PacelineError("not-running", `${nameOf(fleet)} is starting and cannot be asked yet`);
+      throw new PacelineError("not-running", `${nameOf(fleet)} is starting and does not respond yet`);
     case "orphaned": {
       const link = linkOf(fleet);
       throw new PacelineError("orphaned", describeOrphans(record, link, findOrphans(link).length));
@@ -104,7 +104,7 @@ interface Known {
 
 /** The run directories of this user, and why there may be more than these. */
 function listOwn(environment: NodeJS.ProcessEnv): { runDirs: string[]; doubt?: string } {
-  const unseen = "a fleet whose run directory was named has to be named again, with --run-dir";
+  const unseen = "if the fleet was started with --run-dir, name it with --run-dir again";
   let folder: string;
   try {
     folder = stateFolder(environment);
@@ -114,7 +114,7 @@ function listOwn(environment: NodeJS.ProcessEnv): { runDirs: string[]; doubt?: s
   const found = distrust(folder, { forbidden: NOT_WRITABLE });
   if (found?.code === "missing") return { runDirs: [], doubt: unseen };
   // Others may have put there what is listed.
-  if (found !== undefined) return { runDirs: [], doubt: `what lies in ${folder} is not believed: ${found.reason}` };
+  if (found !== undefined) return { runDirs: [], doubt: `the fleets in ${folder} are ignored: ${found.reason}` };
   return { runDirs: listRunDirs(folder) };
 }
 
@@ -180,7 +180,7 @@ async function inNamed(path: string, meant: FleetSource | undefined): Promise<Fo
   const fleet = { ...(await inspect(path)), owner: owner === uid ? undefined : userName(owner as number) };
   const { record } = fleet;
   if (meant === undefined || record === undefined || isSource(record, meant)) return fleet;
-  throw new PacelineError("not-running", `in ${path} runs ${record.source}, not ${placeOf(meant)}`);
+  throw new PacelineError("not-running", `${path} is the run directory of ${record.source}, not of ${placeOf(meant)}`);
 }
 
 function refusalOf(reason: string, owner: number | undefined): string {
@@ -220,6 +220,6 @@ function nothing(meant: FleetSource | undefined, folder: string, records: Known[
   );
   // Those that were killed may have left processes.
   const same = list(records.filter(({ record }) => record.endedAt === null && leadsTo(path, record)));
-  const elsewhere = same === "" ? "" : `; it leads to the fleet of ${same}: name that by its own path`;
-  return `nothing is running from ${path}${beside === "" ? elsewhere : `; in that folder runs ${beside}`}`;
+  const elsewhere = same === "" ? "" : `; it points to the fleet of ${same}: name that path`;
+  return `nothing is running from ${path}${beside === "" ? elsewhere : `; the fleet of that folder is ${beside}`}`;
 }

@@ -27,10 +27,10 @@ export function fleetsOfOthers(
     const seen = look(runDir);
     if (seen === "missing") continue;
     const name = userName(user);
-    if (own === 0) return `root has no fleet of ${path}, but ${name} has: name it with --run-dir ${runDir}`;
+    if (own === 0) return `root has no fleet of ${path}, but ${name} has one: use --run-dir ${runDir}`;
     return seen === "there"
       ? `permission denied: the fleet of ${path} is ${name}'s; run this as that user: sudo -u ${name} paceline …`
-      : `you have no fleet of ${path}; whether ${name} has one cannot be seen from here: permission denied on ${state}`;
+      : `you have no fleet of ${path}; cannot check whether ${name} has one: permission denied on ${state}`;
   }
   return undefined;
 }

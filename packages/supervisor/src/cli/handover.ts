@@ -19,7 +19,7 @@ export function writeHandover(runDirPath: string, fleet: LoadedFleet): number {
     return fd;
   } catch (cause) {
     if (fd !== undefined) closeSync(fd);
-    throw new PacelineError("rundir", `nothing can be written in ${runDirPath}: ${(cause as Error).message}`, {
+    throw new PacelineError("rundir", `cannot write in ${runDirPath}: ${(cause as Error).message}`, {
       cause,
     });
   } finally {

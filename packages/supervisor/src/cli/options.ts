@@ -60,8 +60,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
 /** Which fleet is meant: for the commands that speak to one that runs. */
 export function withFleet(command: Command): Command {
   return command
-    .option("-c, --config <path>", "the config file (or its folder) of the fleet that is meant")
-    .option("--run-dir <path>", "the run directory of the fleet that is meant");
+    .option("-c, --config <path>", "the config file of the fleet, or its folder")
+    .option("--run-dir <path>", "the run directory of the fleet");
 }
 
 export function withJson(command: Command): Command {

@@ -54,9 +54,10 @@ function checkTarget(target: string, options: StartOptions): void {
   };
   const given = (Object.keys(WHAT) as (keyof typeof WHAT)[]).filter((name) => options[name] !== undefined);
   const [first, second] = given;
-  if (second !== undefined) refuse(`--${first} cannot stand beside --${second}`);
+  if (second !== undefined) refuse(`--${first} cannot be combined with --${second}`);
   if (options.python !== undefined && (first === undefined || first === "static"))
-    refuse("--python needs --wsgi, --asgi or --fapws; a config says it with the key `python`");
+    refuse("--python needs --wsgi, --asgi or --fapws; in a config, set the key `python`");
   const hint = first === "fapws" ? " (arguments of the script follow after --)" : "";
-  if (target !== "." && first !== undefined) refuse(`--${first}: ${target} is too much beside ${WHAT[first]}${hint}`);
+  if (target !== "." && first !== undefined)
+    refuse(`--${first}: ${target} is one argument too many beside ${WHAT[first]}${hint}`);
 }

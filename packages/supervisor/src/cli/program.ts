@@ -16,7 +16,7 @@ export async function run(args: string[]): Promise<void> {
   const program = new Command("paceline")
     .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
     .version(version())
-    .showHelpAfterError("(paceline --help tells all commands)")
+    .showHelpAfterError("(paceline --help lists all commands)")
     .configureOutput({ writeErr: wantsJson ? () => {} : printForeign })
     .exitOverride();
   for (const define of commands) define(program, settle);

@@ -130,7 +130,7 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
   }
 }
 
-const WITHOUT_CONFIG = "this fleet was started without a config; stop and start it to use that";
+const WITHOUT_CONFIG = "this fleet was started without a config; stop and start it to use the config";
 
 async function loadAgain(request: LoadRequest): Promise<{ fleet: LoadedFleet } | { ok: false; problems: string[] }> {
   try {
@@ -163,7 +163,7 @@ async function waitReady(supervisor: Supervisor, timeoutMs: number | undefined):
   if (timeoutMs === undefined) return supervisor.waitReady();
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<OperationResult>((resolve) => {
-    const message = `not all instances got ready within ${timeoutMs / 1000} s`;
+    const message = `not all instances became ready within ${timeoutMs / 1000} s`;
     timer = setTimeout(() => resolve({ ok: false, code: "timeout", message }), timeoutMs);
   });
   const result = await Promise.race([supervisor.waitReady(), late]);

@@ -111,7 +111,7 @@ async function afterDashboard(
 async function leaveRunning({ child }: SupervisorProcess, name: string): Promise<ExitStatus> {
   await new Promise<void>((resolve) => child.stdin?.end(`${DETACH}\n`, () => resolve()));
   child.unref();
-  print(`paceline: ${name} runs on (pid ${child.pid}); paceline top shows it, paceline stop ends it`);
+  print(`paceline: ${name} keeps running (pid ${child.pid}); paceline top shows it, paceline stop ends it`);
   return EXIT.done;
 }
 
@@ -119,7 +119,8 @@ async function leaveRunning({ child }: SupervisorProcess, name: string): Promise
 async function told(supervisor: SupervisorProcess, name: string): Promise<ExitStatus> {
   const { code, signal } = await supervisor.exited;
   printForeign(supervisor.output());
-  if (signal !== null) printError(`the supervisor was killed by ${signal}; its processes finish and end by themselves`);
+  if (signal !== null)
+    printError(`the supervisor was killed by ${signal}; its processes finish their requests and exit`);
   else print(`paceline: ${name} ${code === 0 ? "has stopped" : `ended with exit status ${code}`}`);
   return (code ?? EXIT.failed) as ExitStatus;
 }

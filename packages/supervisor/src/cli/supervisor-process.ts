@@ -121,7 +121,7 @@ export async function waitReady(
 }
 
 export function lateResult({ timeout }: StartOptions): OperationResult {
-  return { ok: false, code: "timeout", message: `not all instances got ready within ${timeout} s` };
+  return { ok: false, code: "timeout", message: `not all instances became ready within ${timeout} s` };
 }
 
 /** Opens the file for appending; `read` gives what was written since. */

@@ -31,8 +31,8 @@ export function readEnvironment(source: EnvironmentSource): Record<string, strin
 }
 
 function whatIsWrong(name: string, value: string): string | undefined {
-  if (name.startsWith("PACELINE_")) return "names that begin with PACELINE_ are set by paceline itself";
-  if (name === "" || /[=\0]/.test(name)) return "is no name for an environment variable";
+  if (name.startsWith("PACELINE_")) return "names that begin with PACELINE_ are reserved for Paceline";
+  if (name === "" || /[=\0]/.test(name)) return "is not a valid name of an environment variable";
   if (value.includes("\0")) return "must not contain a NUL";
   return undefined;
 }

@@ -108,9 +108,8 @@ export function whyNoApp(path: string): string | undefined {
   if (/\.config\.[cm]?[jt]s$/.test(name) && !name.includes("paceline.config."))
     return `is the configuration of another program; Paceline's is ${CONFIG_FILE_NAMES.join(", ")}`;
   if (/\.[cm]?[jt]sx?$/.test(name)) return undefined;
-  if (name.endsWith(".py"))
-    return "is Python: name its callable with `wsgi` or `asgi`, or a script of FAPWS with `fapws`";
-  return `is no app (a module in JavaScript or TypeScript) and no config (${CONFIG_FILE_NAMES.join(", ")})`;
+  if (name.endsWith(".py")) return "is Python: set `wsgi` or `asgi` to its callable, or `fapws` to a FAPWS script";
+  return `is neither an app (a JavaScript or TypeScript module) nor a config (${CONFIG_FILE_NAMES.join(", ")})`;
 }
 
 /** What lies at `path`, symbolic links followed. */
@@ -137,10 +136,10 @@ function hintOnPythonFile(target: string, path: string): string | undefined {
   const source = readHead(path);
   for (const [sign, kind] of SIGNS) {
     const name = sign.exec(source)?.[1];
-    if (name !== undefined) return `is Python: paceline start --${kind} ${shown}:${name}`;
+    if (name !== undefined) return `is Python; run: paceline start --${kind} ${shown}:${name}`;
   }
-  if (/^\s*(?:import|from)\s+fapws\b/m.test(source)) return `is Python: paceline start --fapws ${shown}`;
-  return `is Python: paceline start --wsgi ${shown}:NAME (Flask, Django), --asgi ${shown}:NAME (FastAPI, Starlette) or --fapws ${shown}`;
+  if (/^\s*(?:import|from)\s+fapws\b/m.test(source)) return `is Python; run: paceline start --fapws ${shown}`;
+  return `is Python; run: paceline start --wsgi ${shown}:NAME (Flask, Django), --asgi ${shown}:NAME (FastAPI, Starlette) or --fapws ${shown}`;
 }
 
 /** For `module:attribute`, which is no file; undefined for what does not look so. */
@@ -152,8 +151,8 @@ function hintOnCallable(target: string, cwd: string): string | undefined {
   const kinds = SIGNS.filter(([sign]) => sign.test(source)).map(([, kind]) => kind);
   const shown = name.includes("(") ? `'${target}'` : target;
   const [kind] = kinds;
-  if (kind !== undefined) return `is a callable of Python: paceline start --${kind} ${shown}`;
-  return `is a callable of Python: paceline start --wsgi ${shown} (Flask, Django) or --asgi ${shown} (FastAPI, Starlette)`;
+  if (kind !== undefined) return `is a Python callable; run: paceline start --${kind} ${shown}`;
+  return `is a Python callable; run: paceline start --wsgi ${shown} (Flask, Django) or --asgi ${shown} (FastAPI, Starlette)`;
 }
 
 /** The first part of a file; nothing where it cannot be read. */

@@ -28,13 +28,13 @@ export function resolveHealth(keys: HealthInput, report: (path: string[], messag
   for (const key of ["readyPath", "healthPath"] as const) {
     const path = keys[key];
     if (path !== undefined && !/^\/[!-~]*$/.test(path))
-      report([key], `must be a path that begins with /, without blanks, not ${JSON.stringify(path)}`);
+      report([key], `must be a path that begins with /, without spaces, not ${JSON.stringify(path)}`);
   }
   for (const key of ["healthIntervalMs", "healthTimeoutMs", "healthFailures"] as const) {
-    if (keys[key] !== undefined && keys.healthPath === undefined) report([key], "means nothing without `healthPath`");
+    if (keys[key] !== undefined && keys.healthPath === undefined) report([key], "is only valid with `healthPath`");
   }
   if (keys.checkHost !== undefined && !/^[\w.:[\]-]+$/.test(keys.checkHost))
-    report(["checkHost"], "must be a host, with a port or without one");
+    report(["checkHost"], "must be a host, with or without a port");
   return {
     ...(keys.readyPath !== undefined && { readyPath: keys.readyPath }),
     ...(keys.healthPath !== undefined && { healthPath: keys.healthPath }),

@@ -69,7 +69,7 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
     });
     const text = await Promise.race([answered, missing]);
     clearTimeout(rest);
-    if (text === undefined) throw fail(`makes a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
+    if (text === undefined) throw fail(`exports a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
     if (text === "")
       throw fail(`ended with ${ended.signal ?? `code ${ended.code}`} before it exported a configuration`);
     const answer = JSON.parse(text) as LoadAnswer;

@@ -66,5 +66,5 @@ function isExecutable(path: string): boolean {
 function whyNot(path: string): string {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return `there is no such file: ${path}`;
-  return stat.isFile() ? `may not be executed: ${path} (chmod +x)` : `is no program: ${path}`;
+  return stat.isFile() ? `is not executable: ${path} (chmod +x)` : `is not a program: ${path}`;
 }

@@ -28,20 +28,20 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const either = (name: string) => `--wsgi ${name} (Flask, Django) or --asgi ${name} (FastAPI, Starlette)`;
 
 test.each([
-  ["./api.py", "is Python: paceline start --asgi ./api.py:api"],
-  ["flasky.py", "is Python: paceline start --wsgi ./flasky.py:shop"],
-  ["raw.py", "is Python: paceline start --wsgi ./raw.py:serve"],
-  ["coro.py", "is Python: paceline start --asgi ./coro.py:main"],
-  ["old.py", "is Python: paceline start --fapws ./old.py"],
-  ["g.wsgi", "is Python: paceline start --wsgi ./g.wsgi:application"],
+  ["./api.py", "is Python; run: paceline start --asgi ./api.py:api"],
+  ["flasky.py", "is Python; run: paceline start --wsgi ./flasky.py:shop"],
+  ["raw.py", "is Python; run: paceline start --wsgi ./raw.py:serve"],
+  ["coro.py", "is Python; run: paceline start --asgi ./coro.py:main"],
+  ["old.py", "is Python; run: paceline start --fapws ./old.py"],
+  ["g.wsgi", "is Python; run: paceline start --wsgi ./g.wsgi:application"],
   [
     "./plain.py",
-    "is Python: paceline start --wsgi ./plain.py:NAME (Flask, Django), --asgi ./plain.py:NAME (FastAPI, Starlette) or --fapws ./plain.py",
+    "is Python; run: paceline start --wsgi ./plain.py:NAME (Flask, Django), --asgi ./plain.py:NAME (FastAPI, Starlette) or --fapws ./plain.py",
   ],
-  ["site.asgi:application", "is a callable of Python: paceline start --asgi site.asgi:application"],
-  ["flasky:shop", "is a callable of Python: paceline start --wsgi flasky:shop"],
-  ["mysite.wsgi:application", `is a callable of Python: paceline start ${either("mysite.wsgi:application")}`],
-  ["shop:make(1)", `is a callable of Python: paceline start ${either("'shop:make(1)'")}`],
+  ["site.asgi:application", "is a Python callable; run: paceline start --asgi site.asgi:application"],
+  ["flasky:shop", "is a Python callable; run: paceline start --wsgi flasky:shop"],
+  ["mysite.wsgi:application", `is a Python callable; run: paceline start ${either("mysite.wsgi:application")}`],
+  ["shop:make(1)", `is a Python callable; run: paceline start ${either("'shop:make(1)'")}`],
   ["nothing.js", "there is no such file or folder"],
   ["localhost:8080", "there is no such file or folder"],
 ])("start %s", (target, message) => {

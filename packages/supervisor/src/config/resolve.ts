@@ -76,14 +76,18 @@ function poolInputs(input: FleetInput, context: ResolveContext): NamedPool[] {
   }
   for (const key of Object.keys(ownPoolFields)) {
     if (input[key as keyof FleetInput] !== undefined)
-      find(context, [key], "belongs into one of the pools, since there are `pools`");
+      find(context, [key], "must be in one of the `pools`, not at the top level");
   }
   const entries = Object.entries(input.pools);
   if (entries.length === 0) find(context, ["pools"], "must have at least one pool");
   return entries.map(([name, pool]) => {
     const path = ["pools", name];
     if (!/^[a-z][a-z0-9-]{0,31}$/.test(name)) {
-      find(context, path, "a pool's name is a small letter, then small letters, digits and -, 32 at most");
+      find(
+        context,
+        path,
+        "a pool's name must be a lower-case letter, then lower-case letters, digits or -, at most 32 characters",
+      );
     } else if (RESERVED_POOL_NAMES.includes(name)) find(context, path, `a pool cannot be named "${name}"`);
     return { path, name, pool };
   });
@@ -225,7 +229,7 @@ function resolveRuntime(
   const wanted = own ?? shared;
   if (wanted === undefined) return context.runtimes.preferred;
   const at = [...(own === undefined ? [] : path), "runtime"];
-  if (context.runtimes[wanted] === undefined) find(context, at, `${wanted} is not found here`);
+  if (context.runtimes[wanted] === undefined) find(context, at, `${wanted} is not installed here`);
   return wanted;
 }
 

@@ -18,7 +18,7 @@ export function readRoute(text: string): ReadRoute {
   const path = encodeNonAscii(text.slice(slash));
   if (slash + path.length > MAX_CHARACTERS) return { problem: `is longer than ${MAX_CHARACTERS} characters` };
   if (/^[a-z+]+:\/\//i.test(text))
-    return { problem: `has no scheme: a host and a path, such as "example.com/", not ${shown}` };
+    return { problem: `must have no scheme; write a host and a path, such as "example.com/", not ${shown}` };
   const host = readHost(text.slice(0, slash));
   if ("problem" in host) return host;
   const problem = whatIsWrongWith(path);
@@ -29,23 +29,24 @@ function readHost(text: string): { host: string } | { problem: string } {
   const shown = JSON.stringify(text);
   const host = text.toLowerCase();
   if (host.startsWith("[")) {
-    if (/:\d*$/.test(host) && !host.endsWith("]")) return { problem: `the host of a route has no port: ${shown}` };
-    if (!URL.canParse(`http://${host}`)) return { problem: `${shown} is no IPv6 address in brackets` };
+    if (/:\d*$/.test(host) && !host.endsWith("]"))
+      return { problem: `the host of a route must not have a port: ${shown}` };
+    if (!URL.canParse(`http://${host}`)) return { problem: `${shown} is not an IPv6 address in brackets` };
     // The one way to write it, as the balancer has it of a request's.
     return { host: new URL(`http://${host}`).hostname };
   }
-  if (host.includes(":")) return { problem: `the host of a route has no port: ${shown}` };
+  if (host.includes(":")) return { problem: `the host of a route must not have a port: ${shown}` };
   if (host === "" || HOST.test(host.replace(/\.$/, ""))) return { host: host.replace(/\.$/, "") };
   return { problem: `the host of a route is a name, or "*." and a name, not ${shown}` };
 }
 
 /** A route has the form in which paths are matched; of escapes, any that are right will do. */
 function whatIsWrongWith(path: string): string | undefined {
-  if (/[?#]/.test(path)) return "a route is matched against the path alone, and has no ? or #";
-  if (path.includes("*")) return "a path matches all that begins with it, and has no *";
+  if (/[?#]/.test(path)) return "a route matches only the path and must not contain ? or #";
+  if (path.includes("*")) return "a path is a prefix and must not contain *";
   // Only what a request target's path can hold, so that a route that never matches is told at once.
   const stray = /[^A-Za-z0-9\-._~!$&'()+,;=:@%/]/.exec(path);
-  if (stray !== null) return `a path cannot hold ${JSON.stringify(stray[0])} unless it is percent-encoded`;
+  if (stray !== null) return `a path must percent-encode ${JSON.stringify(stray[0])}`;
   if (/%(?![0-9A-Fa-f]{2})/.test(path)) return "a % must be followed by two hexadecimal digits";
   if (/%(00|2f|5c)/i.test(path)) return "a route cannot have %00, %2F or %5C";
   if (path.includes("//")) return "a route cannot have an empty segment";

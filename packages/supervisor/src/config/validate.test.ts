@@ -200,12 +200,12 @@ describe("a configuration that is right", () => {
   test.each([
     [{ proxy: "old.example" }, 'proxy: must be a URL such as "https://old.example", not "old.example"'],
     [{ proxy: "ftp://a" }, "proxy: must be an http:// or https:// URL, not one of ftp:"],
-    [{ proxy: "http://u:p@a" }, "proxy: must not have a user or password in it: it shows in status and logs"],
+    [{ proxy: "http://u:p@a" }, "proxy: must not contain a user or password: it appears in status and logs"],
     [{ proxy: "http://a?b" }, 'proxy: must not have a query or a fragment: "http://a?b"'],
     [{ proxy: "http://a:0" }, "proxy: must not have the port 0"],
     [
       { proxy: "http://a", proxyOptions: { secure: false } },
-      "proxyOptions.secure: means nothing for an http upstream: only https has certificates",
+      "proxyOptions.secure: is only valid for an https upstream: http has no certificates",
     ],
     [{ proxy: "https://a", proxyOptions: { ca: "gone.pem" } }, /^proxyOptions\.ca: cannot be read: ENOENT/],
     [{ proxy: "https://a", proxyOptions: { ca: ".env" } }, /^proxyOptions\.ca: has no certificate in PEM form: /],
@@ -213,10 +213,7 @@ describe("a configuration that is right", () => {
       { proxy: "https://a", proxyOptions: { cookieDomainRewrite: 1 } },
       /must be text, or a table of names and texts, not 1$/,
     ],
-    [
-      { pools: { old: { proxy: "http://a", runtime: "bun" } } },
-      "pools.old.runtime: a pool of the kind `proxy` runs on node alone",
-    ],
+    [{ pools: { old: { proxy: "http://a", runtime: "bun" } } }, "pools.old.runtime: `proxy` pools only run on node"],
   ])("a proxy that is wrong: %j", (config, problem) => {
     const { problems } = read(config);
     expect(problems).toHaveLength(1);
@@ -330,22 +327,18 @@ describe("a configuration that is right", () => {
 const KINDS = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
 
 const BAD: [string, unknown, string[]][] = [
-  ["nothing to run", {}, [`app: is missing: say what to run with one of ${KINDS}, here or in some \`pools\``]],
-  [
-    "a pool with nothing to run",
-    { pools: { web: {} } },
-    [`pools.web.app: is missing: say what to run with one of ${KINDS}`],
-  ],
+  ["nothing to run", {}, [`app: is missing: set one of ${KINDS}, or define \`pools\``]],
+  ["a pool with nothing to run", { pools: { web: {} } }, [`pools.web.app: is missing: set one of ${KINDS}`]],
   [
     "an app and a folder of files",
     { app: "./app.ts", static: "./site" },
-    [`static: cannot stand beside \`app\`: a pool has exactly one of ${KINDS}`],
+    [`static: cannot be combined with \`app\`: a pool has exactly one of ${KINDS}`],
   ],
   ["a folder of files that is none", { static: "./app.ts" }, ["static: there is no such folder: ./app.ts"]],
   [
     "an option for files in a pool of an app",
     { app: "./app.ts", staticOptions: { listing: true } },
-    ["staticOptions: means nothing in a pool of the kind `app`"],
+    ["staticOptions: is only valid in `static` pools"],
   ],
   ["a folder of files that is a number", { static: 1 }, ["static: must be text, not 1"]],
   [
@@ -361,7 +354,7 @@ const BAD: [string, unknown, string[]][] = [
   [
     "pools and a folder of files",
     { static: "./site", pools: { web: { app: "./app.ts" } } },
-    ["static: belongs into one of the pools"],
+    ["static: must be in one of the `pools`"],
   ],
   [
     "a start script that is not there",
@@ -371,12 +364,14 @@ const BAD: [string, unknown, string[]][] = [
   [
     "options of an ASGI server that are not the user's",
     { asgi: "main:app", asgiOptions: { uds: "/tmp/x", ssl_keyfile: "k" }, python: INTERPRETER },
-    ["asgiOptions.uds: is Paceline's to decide", "asgiOptions.ssl_keyfile: is Paceline's to decide"],
+    ["asgiOptions.uds: is set by Paceline", "asgiOptions.ssl_keyfile: is set by Paceline"],
   ],
   [
     "a timeout of requests that nobody counts",
     { asgi: "main:app", requestTimeoutMs: 1000, python: INTERPRETER },
-    ["requestTimeoutMs: is only valid with `maxInFlight`: without it nobody knows which requests go on"],
+    [
+      "requestTimeoutMs: is only valid with `maxInFlight`: without it Paceline does not know which requests are running",
+    ],
   ],
   [
     "a WSGI file that is not there",
@@ -386,7 +381,7 @@ const BAD: [string, unknown, string[]][] = [
   [
     "a start script and an app",
     { app: "./app.ts", fapws: "./app.ts" },
-    [`fapws: cannot stand beside \`app\`: a pool has exactly one of ${KINDS}`],
+    [`fapws: cannot be combined with \`app\`: a pool has exactly one of ${KINDS}`],
   ],
   ["no table", [], [": must be a table of keys, not a list"]],
   ["an app that is not there", { app: "./no.ts" }, ["app: there is no such file: FOLDER/no.ts"]],
@@ -454,7 +449,11 @@ const BAD: [string, unknown, string[]][] = [
     ["listen[0]: the path is longer than"],
   ],
   ["no address", { app: "./app.ts", listen: [] }, ["listen: must have at least one address"]],
-  ["a bad pool name", { pools: { Web: { app: "./app.ts" } } }, ["pools.Web: a pool's name is a small letter"]],
+  [
+    "a bad pool name",
+    { pools: { Web: { app: "./app.ts" } } },
+    ["pools.Web: a pool's name must be a lower-case letter"],
+  ],
   [
     "a name that is taken",
     { pools: { balancer: { app: "./app.ts" } } },
@@ -464,7 +463,7 @@ const BAD: [string, unknown, string[]][] = [
   [
     "pools and an app",
     { app: "./app.ts", pools: { web: { app: "./app.ts" } } },
-    ["app: belongs into one of the pools"],
+    ["app: must be in one of the `pools`"],
   ],
   [
     "two pools with one route",
@@ -485,20 +484,20 @@ const BAD: [string, unknown, string[]][] = [
   ["a route without a slash", { app: "./app.ts", routes: "api" }, ["routes[0]: must be a path, or a host and a path"]],
   ...(
     [
-      ["http://a.x/", "has no scheme"],
-      ["a.x:80/", "the host of a route has no port"],
-      ["[::1]:80/", "the host of a route has no port"],
-      ["[::z]/", '"[::z]" is no IPv6 address'],
+      ["http://a.x/", "must have no scheme"],
+      ["a.x:80/", "the host of a route must not have a port"],
+      ["[::1]:80/", "the host of a route must not have a port"],
+      ["[::z]/", '"[::z]" is not an IPv6 address'],
       ["a b/", "the host of a route is a name"],
       ["*/", "the host of a route is a name"],
       ["a.*.x/", "the host of a route is a name"],
       [".x/", "the host of a route is a name"],
-      ["/a?b", "a route is matched against the path alone"],
-      ["/a#b", "a route is matched against the path alone"],
-      ["/a/*", "a path matches all that begins with it"],
-      ["/a b", 'a path cannot hold " "'],
+      ["/a?b", "a route matches only the path"],
+      ["/a#b", "a route matches only the path"],
+      ["/a/*", "a path is a prefix and must not contain *"],
+      ["/a b", 'a path must percent-encode " "'],
       [`/${"é".repeat(200)}`, "is longer than 1024 characters"],
-      ["/a\\b", 'a path cannot hold "\\\\"'],
+      ["/a\\b", 'a path must percent-encode "\\\\"'],
       ["/a%", "a % must be followed"],
       ["/a%2Fb", "a route cannot have %00, %2F or %5C"],
       ["/a%00", "a route cannot have %00, %2F or %5C"],
@@ -512,7 +511,11 @@ const BAD: [string, unknown, string[]][] = [
     { app: "./app.ts", routes: ["/", route] },
     [`routes[1]: ${problem}`],
   ]),
-  ["stripPrefix at the top", { stripPrefix: true, pools: { web: { app: "./app.ts" } } }, ["stripPrefix: belongs into"]],
+  [
+    "stripPrefix at the top",
+    { stripPrefix: true, pools: { web: { app: "./app.ts" } } },
+    ["stripPrefix: must be in one of the `pools`"],
+  ],
   ["stripPrefix that is a text", { app: "./app.ts", stripPrefix: "yes" }, ["stripPrefix: must be true or false"]],
   ["an env file that is not there", { app: "./app.ts", envFiles: "no.env" }, ["envFiles[0]: cannot be read: ENOENT"]],
   [
@@ -544,13 +547,13 @@ describe("a configuration that is wrong", () => {
 
   test.each(Object.keys(ownPoolFields))("tells `%s` beside `pools`: it holds for one pool alone", (key) => {
     expect(resolved({ pools: { web: { app: "./app.ts" } }, [key]: "x" }).problems).toEqual([
-      `${key}: belongs into one of the pools, since there are \`pools\``,
+      `${key}: must be in one of the \`pools\`, not at the top level`,
     ]);
   });
 
   test("tells a runtime that is not found", () => {
     expect(read({ app: "./app.ts", runtime: "bun" }, { node: "/node" }).problems).toEqual([
-      "runtime: bun is not found here",
+      "runtime: bun is not installed here",
     ]);
   });
 

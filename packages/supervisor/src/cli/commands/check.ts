@@ -13,7 +13,7 @@ import { print, printJson, reportFailure } from "../output.js";
 export const check: DefineCommand = (program, action) => {
   const command = program
     .command("check")
-    .description("tell everything that is wrong with a configuration; exit status 2 if anything is")
+    .description("check a configuration and load its apps; exit status 2 if the configuration is wrong")
     .argument("[config|app]", "a config file, an app module or a folder", ".")
     .option("--no-load", "do not load the apps");
   withTimeout(withJson(command)).action(

@@ -8,7 +8,7 @@ export const events: DefineCommand = (program, action) => {
     .command("events")
     .description("show what happened to the fleet")
     .argument("[name]", "only this instance, pool or balancer")
-    .option("-f, --follow", "go on with the events that come")
+    .option("-f, --follow", "continue with new events")
     .option("-n, --lines <count>", "begin with this many events", parseCount, 100);
   withTimeout(withJson(withFleet(command))).action(
     action(async (name: string | undefined, options: FollowOptions) => {

@@ -7,8 +7,8 @@ export const logs: DefineCommand = (program, action) => {
   const command = program
     .command("logs")
     .description("show what the instances wrote and what happened to them")
-    .argument("[name]", "only this instance or pool; paceline for the supervisor's own words")
-    .option("-f, --follow", "go on with the lines that come")
+    .argument("[name]", "only this instance or pool; paceline for the supervisor's own lines")
+    .option("-f, --follow", "continue with new lines")
     .option("-n, --lines <count>", "begin with this many lines", parseCount, 100);
   withTimeout(withJson(withFleet(command))).action(
     action(async (name: string | undefined, options: FollowOptions) => {

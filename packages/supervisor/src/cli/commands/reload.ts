@@ -7,7 +7,7 @@ export const reload: DefineCommand = (program, action) => {
     .command("reload")
     .description("read config, env files and code afresh and replace the instances one after the other")
     .argument("[pool]", "only this pool")
-    .option("--update-env", "take over the environment of this shell");
+    .option("--update-env", "also read this shell's environment");
   withTimeout(withJson(withFleet(command))).action(
     action(async (pool: string | undefined, options: OperateOptions & { updateEnv?: boolean }) => {
       const { operate } = await import("../operate.js");

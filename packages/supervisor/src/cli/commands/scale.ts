@@ -9,7 +9,7 @@ export const scale: DefineCommand = (program, action) => {
     .command("scale")
     .description("run N instances of a pool")
     .argument("<pool>", "the pool's name")
-    .argument("<n>", "how many instances; +2 or -1: so many more or fewer", parseChange);
+    .argument("<n>", "the number of instances, or a change such as +2 or -1", parseChange);
   withTimeout(withJson(withFleet(command))).action(
     action(async (pool: string, change: ScaleChange, options: OperateOptions) => {
       const { operate } = await import("../operate.js");

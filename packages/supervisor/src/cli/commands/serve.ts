@@ -14,7 +14,7 @@ const RELAYED: NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 export const serve: DefineCommand = (program, action) => {
   program
     .command("serve")
-    .description("run one instance alone on a port: one small process (serve --help tells its options)")
+    .description("run one instance alone on a port: one small process (serve --help lists its options)")
     .argument("[args...]", "the app module and options such as --port 3000; --runtime bun|node")
     .allowUnknownOption()
     .helpOption(false)
@@ -29,7 +29,7 @@ export const serve: DefineCommand = (program, action) => {
         const name = runtime ?? (isProxy ? "node" : runtimes.preferred);
         const program = name === "bun" || name === "node" ? runtimes[name] : undefined;
         if (program === undefined) {
-          printError(`${name} is not found here`);
+          printError(`${name} is not installed here`);
           return EXIT.usage;
         }
         const server = runtimeCommand(runtimes, name as RuntimeName, { entry: SERVER, hasUserCode: true });

@@ -21,20 +21,24 @@ export const start: DefineCommand = (program, action) => {
     .argument("[config|app]", "a config file, an app module or a folder", ".")
     .argument("[args...]", "with --fapws: arguments of the script, after --")
     .option("--static <folder>", "serve the files of this folder; no config, no app")
-    .option("--wsgi <app>", "run this WSGI app of Python, such as mysite.wsgi:application; no config")
-    .option("--asgi <app>", "run this ASGI app of Python, such as main:app; no config")
+    .option("--wsgi <app>", "run this Python WSGI app, such as mysite.wsgi:application; no config")
+    .option("--asgi <app>", "run this Python ASGI app, such as main:app; no config")
     .option("--fapws <script>", "run this FAPWS start script; no config")
     .option("--python <path>", "the Python interpreter for these (default: python3)")
     .option("-d, --detach", "return when all instances are ready, and leave the fleet running")
-    .option("-i, --instances <n>", 'how many instances, or "cpus"', parseInstances)
+    .option("-i, --instances <n>", 'the number of instances, or "cpus"', parseInstances)
     .option("-l, --listen <address>", "where to listen, such as 127.0.0.1:8080; may be repeated", collect)
-    .addOption(new Option("--runtime <name>", "what every process runs on").choices(["bun", "node"]))
-    .option("--run-dir <path>", "where sockets, log and lock are kept")
-    .option("--replace", "end the processes that a killed supervisor of this fleet has left, then start")
-    .option("--or-reload", "if the fleet runs already, reload it")
+    .addOption(new Option("--runtime <name>", "the runtime of every process").choices(["bun", "node"]))
+    .option("--run-dir <path>", "the folder of sockets, lock and log")
+    .option("--replace", "end the processes that a killed supervisor of this fleet left behind, then start")
+    .option("--or-reload", "if the fleet already runs, reload it")
     .option("--watch", "for development: reload a pool when its app's files change, all when the config does")
     .addOption(
-      new Option("--log-format <format>", "print the log, like this (default: text)").choices(["text", "json", "none"]),
+      new Option("--log-format <format>", "print the log in this format (default: text)").choices([
+        "text",
+        "json",
+        "none",
+      ]),
     )
     .option("--no-dashboard", "print the log, in a terminal too")
     .addOption(new Option("--stop-with-client").hideHelp())
@@ -43,7 +47,7 @@ export const start: DefineCommand = (program, action) => {
   withTimeout(withJson(command)).action(
     action(async (given: string, args: string[], startOptions: StartOptions) => {
       const { target, options } = withScriptArgs(given, args, startOptions);
-      if (options.json && !options.detach) throw new PacelineError("usage", "--json goes with --detach");
+      if (options.json && !options.detach) throw new PacelineError("usage", "--json needs --detach");
       if (!options.orReload) return startNew(target, options);
       const { reloadOrStart } = await import("../reload-running.js");
       return reloadOrStart(target, options, () => startNew(target, options));

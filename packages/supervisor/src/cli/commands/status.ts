@@ -17,7 +17,7 @@ export const status: DefineCommand = (program, action) => {
   const command = program
     .command("status")
     .description("show every process, its memory and its request rate")
-    .option("--check", "exit 1 unless every instance that is wanted, and every balancer, is ready and not stalled");
+    .option("--check", "exit 1 unless every wanted instance and every balancer is ready and not stalled");
   withTimeout(withJson(withFleet(command))).action(
     action(async (options: FleetOptions & JsonOption & TimeoutOption & { check?: boolean }) => {
       const [{ ControlClient }, { findControlSocket }] = await Promise.all([

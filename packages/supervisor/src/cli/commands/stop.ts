@@ -8,7 +8,7 @@ import { printResult } from "../output.js";
 export const stop: DefineCommand = (program, action) => {
   const command = program
     .command("stop")
-    .description("finish what is in flight, then end the whole fleet, or all instances of a pool")
+    .description("finish the requests in flight, then end the fleet, or all instances of a pool")
     .argument("[pool]", "only this pool; paceline scale starts instances of it again");
   withTimeout(withJson(withFleet(command))).action(
     action(async (pool: string | undefined, options: OperateOptions) => {
@@ -26,6 +26,6 @@ async function stopOrphans({ runDir }: FoundFleet, options: OperateOptions): Pro
   const { openRunDir } = await import("../../run-dir/run-dir.js");
   const held = await openRunDir(runDir, { replace: true, timeoutMs: milliseconds(options.timeout) });
   held.release();
-  printResult({ ok: true, message: "stopped what a killed supervisor had left" }, options.json === true);
+  printResult({ ok: true, message: "stopped the processes of a killed supervisor" }, options.json === true);
   return EXIT.done;
 }

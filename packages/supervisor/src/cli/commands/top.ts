@@ -12,7 +12,7 @@ interface TopOptions extends FleetOptions, JsonOption {
 export const top: DefineCommand = (program, action) => {
   const command = program
     .command("top")
-    .description("watch a fleet that runs: the dashboard, which also scales, reloads and restarts it")
+    .description("open the dashboard of a running fleet, which also scales, reloads and restarts it")
     .option("--plain", "print it as text once a second")
     .option("--json", "print the status once a second, one JSON document a line")
     .option("--once", "print it once; with --plain or --json");
@@ -21,7 +21,7 @@ export const top: DefineCommand = (program, action) => {
       const { findControlSocket } = await import("../find-fleet.js");
       const plain = options.plain === true || options.json === true;
       if (options.once && !plain) {
-        printError("--once goes with --plain or --json");
+        printError("--once needs --plain or --json");
         return EXIT.usage;
       }
       if (!plain && !(process.stdin.isTTY && process.stdout.isTTY)) {

@@ -33,12 +33,12 @@ export const asgi = poolKind({
     const app = readPythonApp(["asgi"], keys.asgi ?? "", "main:app", context);
     for (const name of Object.keys(keys.asgiOptions ?? {})) {
       if (NOT_OPTIONS.has(name) || name.startsWith("ssl_") || name.startsWith("reload_"))
-        context.report(["asgiOptions", name], "is Paceline's to decide");
+        context.report(["asgiOptions", name], "is set by Paceline");
     }
     if (keys.requestTimeoutMs !== undefined && keys.maxInFlight === undefined)
       context.report(
         ["requestTimeoutMs"],
-        "is only valid with `maxInFlight`: without it nobody knows which requests go on",
+        "is only valid with `maxInFlight`: without it Paceline does not know which requests are running",
       );
     return {
       source: app,

@@ -32,11 +32,14 @@ export const command = poolKind({
     const [name = "", ...rest] = words;
     const { bun } = context.runtimes;
     if (bun === undefined && words.some((word) => placeholdersIn(word).includes("bun")))
-      report(["command"], "{bun} stands for nothing: bun is not found here");
+      report(["command"], "{bun} is not available: bun is not installed here");
     const program = name === "{bun}" && bun !== undefined ? bun : findProgram(name, cwd, context.searchPath);
     if (typeof program !== "string") report(["command", 0], program.problem);
     if (keys.requestTimeoutMs !== undefined && keys.maxInFlight === undefined)
-      report(["requestTimeoutMs"], "is only valid with `maxInFlight`: without it nobody knows which requests go on");
+      report(
+        ["requestTimeoutMs"],
+        "is only valid with `maxInFlight`: without it Paceline does not know which requests are running",
+      );
     checkSignal(keys.stopSignal, context);
     const used = new Set([...words, ...Object.values(env)].flatMap(placeholdersIn));
     return {
@@ -65,9 +68,9 @@ function wrongPlaceholders(word: string): string[] {
     .filter((each) => !PLACEHOLDERS.some((known) => known === each))
     .map((each) => {
       const near = suggest(each, PLACEHOLDERS);
-      const meant =
-        near === undefined ? `there are ${PLACEHOLDERS.map((p) => `{${p}}`).join(", ")}` : `did you mean {${near}}?`;
-      return `{${each}} stands for nothing: ${meant} (write {{${each}}} for the text {${each}})`;
+      const known = `(known: ${PLACEHOLDERS.map((p) => `{${p}}`).join(", ")})`;
+      const meant = near === undefined ? ` ${known}` : `; did you mean {${near}}?`;
+      return `unknown placeholder {${each}}${meant} (write {{${each}}} for the text {${each}})`;
     });
 }
 

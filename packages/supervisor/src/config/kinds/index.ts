@@ -41,13 +41,12 @@ export function resolveKind(
   const nothing: KindResult = { source: "", runs: {} };
   const none = { kind: "", defaultInstances: 1, ...nothing };
   if (kind === undefined) {
-    const orPools = isAtTop ? ", here or in some `pools`" : "";
-    if (!tools.isTold())
-      report([KIND_NAMES[0] as string], `is missing: say what to run with one of ${oneOf}${orPools}`);
+    const orPools = isAtTop ? ", or define `pools`" : "";
+    if (!tools.isTold()) report([KIND_NAMES[0] as string], `is missing: set one of ${oneOf}${orPools}`);
     return none;
   }
   if (second !== undefined) {
-    report([second.name], `cannot stand beside \`${kind.name}\`: a pool has exactly one of ${oneOf}`);
+    report([second.name], `cannot be combined with \`${kind.name}\`: a pool has exactly one of ${oneOf}`);
     return none;
   }
   for (const other of POOL_KINDS) {
@@ -55,13 +54,19 @@ export function resolveKind(
     for (const key of Object.keys(other.fields)) {
       // Kinds that are alike share keys.
       if (pool[key] === undefined || key in kind.fields) continue;
-      report([key], `means nothing in a pool of the kind \`${kind.name}\``);
+      report([key], `is only valid in ${kindsWith(key)} pools`);
     }
   }
   const { runtime } = kind;
   // At the top level it is the default of all processes.
   if (runtime !== undefined && !isAtTop && pool.runtime !== undefined && pool.runtime !== runtime)
-    report(["runtime"], `a pool of the kind \`${kind.name}\` runs on ${runtime} alone`);
+    report(["runtime"], `\`${kind.name}\` pools only run on ${runtime}`);
   const needs = runtime === undefined ? {} : { runtime };
   return { kind: kind.name, defaultInstances: kind.defaultInstances, ...needs, ...kind.resolve(pool as never, tools) };
+}
+
+/** The kinds whose pools may have this key, for a message. */
+function kindsWith(key: string): string {
+  const names = POOL_KINDS.filter(({ fields }) => key in fields).map(({ name }) => `\`${name}\``);
+  return names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }

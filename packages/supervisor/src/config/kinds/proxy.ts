@@ -64,7 +64,7 @@ export const proxy = poolKind({
     if (problem !== undefined) report(["proxy"], problem);
     for (const key of ["secure", "ca"] as const) {
       if (keys.proxyOptions?.[key] !== undefined && target.startsWith("http:"))
-        report(["proxyOptions", key], "means nothing for an http upstream: only https has certificates");
+        report(["proxyOptions", key], "is only valid for an https upstream: http has no certificates");
     }
     const file = ca === undefined ? undefined : resolve(baseDir, ca);
     const certificateProblem = file === undefined ? undefined : problemOfCertificates(file);
@@ -84,7 +84,7 @@ function problemOf(target: string): string | undefined {
   if (url.protocol !== "http:" && url.protocol !== "https:")
     return `must be an http:// or https:// URL, not one of ${url.protocol}`;
   if (url.username !== "" || url.password !== "")
-    return "must not have a user or password in it: it shows in status and logs";
+    return "must not contain a user or password: it appears in status and logs";
   if (url.search !== "" || url.hash !== "") return `must not have a query or a fragment: ${shown}`;
   if (url.port === "0") return "must not have the port 0";
   return undefined;

@@ -26,7 +26,7 @@ export const preload = flag(
 export function launchPython(given: string | undefined, { baseDir, searchPath, report }: KindContext): Launch {
   // Links are not followed: what an interpreter of a virtual environment is goes by the path it was started with.
   const found = findProgram(given ?? "python3", baseDir, searchPath);
-  const hint = given === undefined ? "; say with `python` where the interpreter is" : "";
+  const hint = given === undefined ? "; set `python` to the interpreter" : "";
   const problem = typeof found === "string" ? problemWith(found, baseDir) : found.problem + hint;
   if (problem !== undefined) report(["python"], problem);
   return { command: typeof found === "string" ? found : "", args: [PYTHON_ENTRY] };
@@ -41,7 +41,7 @@ function problemWith(command: string, cwd: string): string | undefined {
   const version = /^(\d+)\.(\d+)\n$/.exec(asked.stdout ?? "");
   if (version === null) {
     const why = asked.error?.message ?? (asked.stderr ?? "").trim().split("\n").at(-1) ?? "";
-    return `${command} is no Python interpreter that runs${why === "" ? "" : `: ${why}`}`;
+    return `${command} is not a working Python interpreter${why === "" ? "" : `: ${why}`}`;
   }
   const [major, minor] = [Number(version[1]), Number(version[2])];
   if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return undefined;

@@ -42,7 +42,7 @@ export const staticFiles = poolKind({
     const root = resolveFolder(keys.static ?? "", baseDir);
     if (root === undefined) report(["static"], `there is no such folder: ${keys.static}`);
     if (stripPrefix !== undefined)
-      report(["stripPrefix"], "means nothing for files: the path of the route is always taken off");
+      report(["stripPrefix"], "is not valid in `static` pools: they always remove the path of the route");
     const prefix = routes.map((route) => route.slice(route.indexOf("/")));
     const relayed = keys.internal === true && root !== undefined ? { internalRoots: namesOf(root) } : {};
     return { source: root ?? "", relayed, runs: { static: { root, options: { ...keys.staticOptions, prefix } } } };

@@ -6,6 +6,7 @@ import { unreachable } from "../core/process.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "./children.js";
 import { BALANCER_POOL, subjectOf } from "./live-process.js";
+import { SpawnTurns } from "./spawn-turns.js";
 import type { Timers } from "./timers.js";
 
 export interface EffectsOptions {
@@ -21,7 +22,11 @@ export interface EffectsOptions {
 }
 
 export class Effects {
-  constructor(private readonly options: EffectsOptions) {}
+  private readonly spawns: SpawnTurns;
+
+  constructor(private readonly options: EffectsOptions) {
+    this.spawns = new SpawnTurns((effect) => options.children.spawn(effect));
+  }
 
   perform(target: FleetEffect): void {
     const { children, coordination, timers, log } = this.options;
@@ -29,7 +34,7 @@ export class Effects {
     switch (effect.type) {
       case "spawn":
         this.options.onSpawn(target);
-        children.spawn(target);
+        this.spawns.add(target);
         return;
       case "joinPool":
         this.options.onReady(target);
@@ -42,6 +47,7 @@ export class Effects {
         if (children.get(target.id)?.exit === null) coordination.leave(target.id);
         return;
       case "askDrain": {
+        this.spawns.startNow(target.id);
         const late = coordination.lateFor(target.id);
         if (late.length > 0)
           log.event("warn", target.name, `drains although ${late.join(", ")} did not follow in time`);
@@ -52,6 +58,7 @@ export class Effects {
         children.release(target.id);
         return;
       case "signal":
+        this.spawns.startNow(target.id);
         children.signal(target.id, effect.signal, effect.verdict);
         return;
       case "setDeadline":

@@ -1,0 +1,37 @@
+import { describe, expect, it } from "vitest";
+import type { FleetEffect } from "../core/fleet-changes.js";
+import { SpawnTurns } from "./spawn-turns.js";
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+const ids = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, n) => `web.${from + n}#1`);
+
+describe("SpawnTurns", () => {
+  const started: string[] = [];
+  const many = () => {
+    started.length = 0;
+    const turns = new SpawnTurns(({ id }) => started.push(id));
+    for (const id of ids(1, 10)) turns.add({ id } as FleetEffect);
+    return turns;
+  };
+
+  it("starts a few at once and the others in later turns, in order, each once", async () => {
+    many();
+    expect(started).toEqual(ids(1, 4));
+    await turn();
+    expect(started).toEqual(ids(1, 8));
+    await turn();
+    await turn();
+    expect(started).toEqual(ids(1, 10));
+  });
+
+  it("starts one that is to be signalled before its turn, and not again", async () => {
+    const turns = many();
+    turns.startNow("web.9#1");
+    turns.startNow("web.1#1");
+    expect(started).toEqual([...ids(1, 4), "web.9#1"]);
+    for (let n = 0; n < 3; n++) await turn();
+    expect([...started].sort()).toEqual(ids(1, 10).sort());
+    turns.add({ id: "web.11#1" } as FleetEffect);
+    expect(started.at(-1)).toBe("web.11#1");
+  });
+});

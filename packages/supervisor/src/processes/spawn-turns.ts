@@ -1,0 +1,46 @@
+/** Spreads spawns over turns of the event loop: what the first processes say is heard before the last ones are started. */
+import type { FleetEffect } from "../core/fleet-changes.js";
+
+/** How many are started in one turn. */
+const PER_TURN = 4;
+
+export class SpawnTurns {
+  private readonly waiting = new Map<string, FleetEffect>();
+  private left = PER_TURN;
+  private isScheduled = false;
+
+  constructor(private readonly spawn: (effect: FleetEffect) => void) {}
+
+  /** Starts it now or, if this turn has had its share, in a later one; in order. */
+  add(effect: FleetEffect): void {
+    this.waiting.set(effect.id, effect);
+    this.startSome();
+  }
+
+  /** For a process that something is about to be done to: it is started first, if it still waits. */
+  startNow(id: string): void {
+    const effect = this.waiting.get(id);
+    if (effect === undefined) return;
+    this.waiting.delete(id);
+    this.spawn(effect);
+  }
+
+  private startSome(): void {
+    if (!this.isScheduled) {
+      this.isScheduled = true;
+      setImmediate(() => this.nextTurn());
+    }
+    for (const [id, effect] of this.waiting) {
+      if (this.left === 0) return;
+      this.left--;
+      this.waiting.delete(id);
+      this.spawn(effect);
+    }
+  }
+
+  private nextTurn(): void {
+    this.isScheduled = false;
+    this.left = PER_TURN;
+    if (this.waiting.size > 0) this.startSome();
+  }
+}

@@ -19,6 +19,7 @@ export * from "./net/node-outgoing.js";
 export * from "./net/probe.js";
 export * from "./net/slow-reader.js";
 export * from "./net/stream-socket.js";
+export * from "./net/tcp-table.js";
 export * from "./proc/garbage.js";
 export * from "./proc/loop-lag.js";
 export * from "./proc/own-output.js";

@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { takeTable } from "@paceline/wire";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { nodeTransport } from "./node.js";
 import { type Connection, NO_OWNER } from "./transport.js";
@@ -119,30 +118,6 @@ describe("what the peer of a TCP connection has acknowledged, on Node", () => {
     connection.reset();
     peer.destroy();
     await new Promise((resolve) => void server.close(resolve));
-  });
-
-  it("is read from the kernel's tables of both address families", () => {
-    const found = new Map<number, number>();
-    const ended = new Set<number>();
-    takeTable(
-      [
-        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                   ",
-        "   0: 0100007F:5EDB 00000000:0000 0A 00000000:00000080 00:00000000 00000000     0        0 171707 1 0000000094e01c69 100",
-        "   1: 0100007F:995D 0100007F:C350 01 003F2A00:00000000 01:00000014 00000000  1000        3 170967 2 00000000a0b217ad 20",
-        "12345: 00000000000000000000000001000000:1F90 00000000000000000000000001000000:C352 01 00000001:00000000 00:00000000 00000000     0        0 99 1 0 20",
-        "   3: 0100007F:995D 0100007F:C353 08 00000000:00000064 00:00000000 00000000  1000        3 7 2 00000000a0b217ad 20",
-        "   4: 0100007F:995D 0100007F:C354 08 00000002:00000064 00:00000000 00000000  1000        3 8 2 00000000a0b217ad 20",
-        "",
-      ].join("\n"),
-      found,
-      ended,
-    );
-    expect([...found]).toEqual([
-      [170967, 0x3f2a00],
-      [99, 1],
-      [8, 2],
-    ]);
-    expect([...ended]).toEqual([7, 8]);
   });
 });
 

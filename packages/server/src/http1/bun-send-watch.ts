@@ -2,8 +2,7 @@
  * Looks after responses of Bun.serve that take longer than a turn. Bun's timer takes silence, and a slow reader, for an idle
  * connection; so it is turned off for them, and who takes nothing is found in the kernel's table.
  */
-import { readFile } from "node:fs/promises";
-import { type AcknowledgingConnection, SlowReader } from "@paceline/wire";
+import { type AcknowledgingConnection, eachTcpRow, SlowReader } from "@paceline/wire";
 import { hostOf } from "@paceline/wire/proc";
 
 type BunServer = Bun.Server<undefined>;
@@ -13,7 +12,6 @@ const LOOK_MS = 1000;
 const SHORTEST_SECONDS = 1;
 /** Its longest, where nothing is known of the kernel. */
 const LONGEST_SECONDS = 255;
-const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
 /** A client, by what the kernel holds for it. */
 class Outgoing implements AcknowledgingConnection {
@@ -108,17 +106,16 @@ export class BunSendWatch {
 /** Notes what the kernel holds for each of these, by address and port. */
 async function takeTables(port: number, clients: ReadonlyMap<string, Sending>): Promise<void> {
   const local = `:${port.toString(16).toUpperCase().padStart(4, "0")} `;
-  for (const table of TABLES) {
-    // No IPv6, perhaps.
-    const text = await readFile(table, "latin1").catch(() => "");
-    for (const row of text.split("\n")) {
-      if (!row.includes(local)) continue;
-      const [, , remote = "", , queues = ""] = row.trim().split(/\s+/);
+  await eachTcpRow(
+    ({ text }) => {
+      if (!text.includes(local)) return;
+      const [, , remote = "", , queues = ""] = text.trim().split(/\s+/);
       const [host = "", remotePort = ""] = remote.split(":");
       const sending = clients.get(`${plain(hostOf(host))} ${Number.parseInt(remotePort, 16)}`);
       sending?.client.noteHeld(Number.parseInt(queues, 16));
-    }
-  }
+    },
+    () => true,
+  );
 }
 
 /** An IPv4 client of a listener for both is told as one of IPv6. */

@@ -1,13 +1,12 @@
 /** How much of what TCP sockets were given their peers have not acknowledged, from /proc/net: Node has no call for it. */
 import { fstatSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import type { AcknowledgingConnection } from "./slow-reader.js";
+import { eachTcpRow } from "./tcp-table.js";
 
-const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
-
-/** A reading is used for so long: with 20,000 connections it costs some 20 ms. */
+/** A reading is used for at least so long, and for so many times as long as it took: a table of 100,000 rows costs the kernel 0.1 s. */
 const FRESH_MS = 1000;
+const FRESH_TIMES = 4;
 
 const seesOutgoing = process.platform === "linux";
 
@@ -15,8 +14,9 @@ const seesOutgoing = process.platform === "linux";
 let outgoing: ReadonlyMap<number, number> = new Map();
 /** Those whose peer has sent FIN, by inode. */
 let ended: ReadonlySet<number> = new Set();
-/** When that was asked for. */
+/** When that was asked for, and until when it is used. */
 let readAt = Number.NEGATIVE_INFINITY;
+let isFreshUntil = Number.NEGATIVE_INFINITY;
 let isReading = false;
 
 /** What node:net has beneath a socket, which its types leave out. */
@@ -85,32 +85,37 @@ function outgoingBytes(inode: number, since: number): number {
 
 function readWhenStale(): void {
   const now = performance.now();
-  if (!isReading && now - readAt > FRESH_MS) void readTables(now);
+  if (!isReading && now > isFreshUntil) void readTables(now);
 }
 
 async function readTables(now: number): Promise<void> {
   isReading = true;
   const found = new Map<number, number>();
   const foundEnded = new Set<number>();
-  for (const table of TABLES) {
-    try {
-      takeTable(await readFile(table, "latin1"), found, foundEnded);
-    } catch {
-      // No IPv6, or no /proc: what left this process has to do.
-    }
-  }
+  // What cannot be read says nothing: what left this process has to do.
+  await takeTables(found, foundEnded).catch(() => {});
   outgoing = found;
   ended = foundEnded;
   readAt = now;
+  isFreshUntil = now + Math.max(FRESH_MS, FRESH_TIMES * (performance.now() - now));
   isReading = false;
 }
 
-/** A line of proc(5), "sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …", whose tx, in hex, is not zero or whose state is CLOSE_WAIT. */
-const LINE = /^ *\d+: \S+ \S+ (?:(08)|\S+) (?:(?!00000000)([\dA-F]{8})|(?<=08 )00000000):\S+ \S+ \S+ +\d+ +\d+ (\d+)/gm;
-
-export function takeTable(text: string, found: Map<number, number>, ended: Set<number>): void {
-  for (const [, closeWait, tx, inode] of text.matchAll(LINE)) {
-    if (tx !== undefined) found.set(Number(inode), Number.parseInt(tx, 16));
-    if (closeWait !== undefined) ended.add(Number(inode));
-  }
+/** What the kernel holds for peers, and those that have sent FIN, by the sockets' inodes. */
+export async function takeTables(
+  found: Map<number, number>,
+  ended: Set<number>,
+  tables?: readonly string[],
+): Promise<void> {
+  await eachTcpRow(
+    ({ text, isCloseWait }) => {
+      const fields = text.trim().split(/\s+/);
+      const inode = Number(fields[9]);
+      const tx = Number.parseInt(fields[4] ?? "", 16);
+      if (tx > 0) found.set(inode, tx);
+      if (isCloseWait) ended.add(inode);
+    },
+    (holds, isCloseWait) => holds || isCloseWait,
+    tables,
+  );
 }

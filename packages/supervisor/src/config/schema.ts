@@ -169,7 +169,7 @@ export const balancerLimitFields = {
   ),
   upstreamResponseTimeoutMs: milliseconds(
     BALANCER_LIMITS.upstreamResponseTimeoutMs,
-    "How long an instance may send no byte of a response that it owes. Then the client gets 504, or a reset if the response had begun. While the instance holds the request's body back, every piece that it takes restarts the time. The kernel reports this in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).",
+    "How long an instance may send no byte of a response that it owes. Then the client gets 504, or a reset if the response had started. While the instance holds the request's body back, every piece that it takes restarts the time. The kernel reports this in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).",
   ),
   sendTimeoutMs: milliseconds(
     BALANCER_LIMITS.sendTimeoutMs,

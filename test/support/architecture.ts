@@ -125,6 +125,21 @@ export function tableOfPage(): StateTable {
   return table;
 }
 
+/** What each room of the supervisor imports, as docs/architecture.md has it: a row counts for the first of the names in it. */
+export function roomsOfPage(): Record<string, string[]> {
+  const page = readFileSync(join(ROOT, "docs/architecture.md"), "utf8");
+  const [, rows = ""] = page.split(/^\| room \| imports \|\n\|---\|---\|\n/m);
+  const rooms: Record<string, string[]> = {};
+  for (const line of rows.split("\n")) {
+    const [, room, imports] = line.split("|");
+    const names = (cell = "") => [...cell.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? "");
+    const [first] = names(room);
+    if (first === undefined) break;
+    rooms[first] = names(imports).sort();
+  }
+  return rooms;
+}
+
 /** One import in the sources: the file that has it, and what it names. */
 export interface Import {
   from: string;

@@ -2,10 +2,10 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { isLineOf, type LogLine, unknownName } from "../control/api.js";
-
+import type { LogLine } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { visible } from "../control-characters.js";
+import { isLineOf, unknownName } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { describeLoss, findOrphans } from "../run-dir/orphans.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";

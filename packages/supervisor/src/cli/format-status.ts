@@ -2,26 +2,13 @@
 
 import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status } from "../control/api.js";
 import { visibleLine } from "../control-characters.js";
+import { type DeferredJobs, FIGURES, type Figure, figureOf, type Unit } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 import { type Cell, formatTable } from "./format-table.js";
 
-const HEAD: Cell[] = [
-  "NAME",
-  "STATE",
-  { text: "PID", align: "right" },
-  { text: "RSS MB", align: "right" },
-  { text: "CPU %", align: "right" },
-  { text: "REQ/S", align: "right" },
-  { text: "REQUESTS", align: "right" },
-  { text: "FLIGHT", align: "right" },
-  { text: "P50 MS", align: "right" },
-  { text: "P99 MS", align: "right" },
-  { text: "RESTARTS", align: "right" },
-  { text: "UP", align: "right" },
-];
 const STALLED_COLOUR = "31";
-/** Shown where an app has deferred jobs. */
-const DEFERRED: Cell = { text: "DEFERRED", align: "right" };
+/** The optional ones come last. */
+const COLUMNS: readonly Figure[] = [...FIGURES].sort((a, b) => Number("isOptional" in a) - Number("isOptional" in b));
 
 const COLOUR: Record<ProcessState, string> = {
   ready: "32",
@@ -40,21 +27,21 @@ export interface FormatOptions {
 /** The whole fleet, one line for each process; what is not ready tells its last exit below the tables. */
 export function formatStatus(status: Status, options: FormatOptions): string {
   const instances = status.pools.flatMap((pool) => pool.instances);
-  const hasDeferred = instances.some(({ deferred }) => deferred !== null);
-  const rows: Cell[][] = [hasDeferred ? [...HEAD, DEFERRED] : HEAD];
-  for (const instance of instances) {
-    const [row = [], ...others] = processRows(instance, options);
-    rows.push(hasDeferred ? [...row, right(formatDeferred(instance.deferred))] : row, ...others);
-  }
-  for (const { name, state, pid, rssBytes, uptimeSeconds } of status.pools.flatMap(({ templates }) => templates)) {
+  const processes = [...instances, ...status.balancers];
+  const columns = COLUMNS.filter(
+    (figure) => !figure.isOptional || processes.some((each) => figureOf(figure, each) !== null),
+  );
+  const head = columns.map(({ titles }): Cell => ({ text: titles[0], align: "right" }));
+  const rows: Cell[][] = [["NAME", "STATE", { text: "PID", align: "right" }, ...head]];
+  rows.push(...instances.flatMap((instance) => processRows(instance, columns, options)));
+  for (const template of status.pools.flatMap(({ templates }) => templates)) {
+    const { name, state, pid } = template;
     const colour = options.colour ? { colour: COLOUR[state === "ready" ? "ready" : "starting"] } : {};
-    const figures = [pid, rssBytes === null ? null : (rssBytes / 1e6).toFixed(1)];
-    const none = Array.from({ length: 7 }, () => right(null));
-    rows.push([name, { text: state, ...colour }, ...figures.map(right), ...none, right(formatDuration(uptimeSeconds))]);
+    rows.push([name, { text: state, ...colour }, right(pid), ...columns.map((figure) => figureCell(figure, template))]);
   }
-  rows.push(...status.balancers.flatMap((balancer) => processRows(balancer, options)));
+  rows.push(...status.balancers.flatMap((balancer) => processRows(balancer, columns, options)));
   const troubles = [
-    ...[...instances, ...status.balancers].flatMap(trouble),
+    ...processes.flatMap(trouble),
     ...instances.flatMap(exposure),
     ...(status.problem === null ? [] : [`run directory: ${status.problem}`]),
     ...logTrouble(status.log),
@@ -104,24 +91,33 @@ function spoolLine({ balancers }: Status): string[] {
   return bytes > 0 ? [`spool: ${(bytes / 1e6).toFixed(1)} MB of slow clients' bodies on disk`] : [];
 }
 
-function processRows(process: InstanceStatus | BalancerStatus, options: FormatOptions): Cell[][] {
-  const row: Cell[] = [
-    process.name,
-    stateCell(process.state, options, process.stalledMs),
-    right(process.pid),
-    right(process.rssBytes === null ? null : (process.rssBytes / 1e6).toFixed(1)),
-    right(process.cpuPercent?.toFixed(0) ?? null),
-    right(process.requestsPerSecond.toFixed(0)),
-    right(process.requestsTotal),
-    right(process.inFlight),
-    right(formatLatency(process.latencyMs.p50)),
-    right(formatLatency(process.latencyMs.p99)),
-    right(process.restarts),
-    right(process.pid === null ? null : formatDuration(process.uptimeSeconds)),
-  ];
-  const { other } = process;
+function processRows(
+  process: InstanceStatus | BalancerStatus,
+  columns: readonly Figure[],
+  options: FormatOptions,
+): Cell[][] {
+  const { name, state, stalledMs, pid, other } = process;
+  const figures = columns.map((figure) => figureCell(figure, process));
+  const row: Cell[] = [name, stateCell(state, options, stalledMs), right(pid), ...figures];
   return other === null ? [row] : [row, [`  ${other.role}`, stateCell(other.state, options), right(other.pid)]];
 }
+
+function figureCell(figure: Figure, process: { pid: number | null }): Cell {
+  const value = figureOf(figure, process);
+  if (figure.isOptional && !(figure.key in process)) return "";
+  // How long it has been there is nothing to say of one that is not.
+  if (value === null || (figure.unit === "seconds" && process.pid === null)) return right(null);
+  return right(typeof value === "number" ? TEXTS[figure.unit](value) : deferredText(value));
+}
+
+const TEXTS: Record<Unit, (value: number) => string> = {
+  megabytes: (bytes) => (bytes / 1e6).toFixed(1),
+  percent: (value) => value.toFixed(0),
+  count: (value) => value.toFixed(0),
+  milliseconds: (ms) => (ms < 10 ? ms.toFixed(2) : ms.toFixed(0)),
+  seconds: formatDuration,
+  jobs: String,
+};
 
 function stateCell(state: ProcessState, { colour }: FormatOptions, stalledMs: number | null = null): Cell {
   if (stalledMs === null) return { text: state, ...(colour ? { colour: COLOUR[state] } : {}) };
@@ -156,15 +152,8 @@ function logTrouble(log: LogStatus | null): string[] {
 }
 
 /** `12, oldest 3 s`. */
-function formatDeferred(deferred: InstanceStatus["deferred"]): string | null {
-  if (deferred === null) return null;
-  const { jobs, oldestMs } = deferred;
+function deferredText({ jobs, oldestMs }: DeferredJobs): string {
   return jobs === 0 ? "0" : `${jobs}, oldest ${formatDuration(oldestMs / 1000)}`;
-}
-
-function formatLatency(ms: number | null): string | null {
-  if (ms === null) return null;
-  return ms < 10 ? ms.toFixed(2) : ms.toFixed(0);
 }
 
 /** `4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`: the two largest units. */

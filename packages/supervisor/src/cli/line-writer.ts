@@ -2,7 +2,8 @@
  * Writes lines of the log in the background, to a file or to stdout. What cannot be written, or not as fast as it comes,
  * costs lines, which are counted by name and told where they are missing; it never holds up the fleet.
  */
-import { type LogLine, lostText } from "../control/api.js";
+import type { LogLine } from "../control/api.js";
+import { lostText } from "../core/words.js";
 
 /** What is written at once. */
 const BATCH_BYTES = 128 << 10;

@@ -1,4 +1,5 @@
 /** What the control socket says and does: the status document, the operations, and the seam to the supervisor that serves them. */
+import type { CommonFigureValues, FigureValues } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 
 export interface LatencyMs {
@@ -18,15 +19,8 @@ export interface LastExit {
   lastLines: string[];
 }
 
-/** The jobs that an instance's app has deferred. */
-export interface DeferredStatus {
-  /** Those that have not ended: the one under way, and those that wait. */
-  jobs: number;
-  /** How long ago the oldest of them was deferred, in milliseconds; 0 when there is none. */
-  oldestMs: number;
-}
-
-export interface InstanceStatus {
+/** With the figures of core/figures.ts. */
+export interface InstanceStatus extends FigureValues {
   name: string;
   state: ProcessState;
   pid: number | null;
@@ -36,28 +30,18 @@ export interface InstanceStatus {
   release: string;
   /** `bun` or `node`; of a program in another language what it calls itself, such as `python 3.11.7`. */
   runtime: string;
-  uptimeSeconds: number;
-  rssBytes: number | null;
-  /** As RSS, but of a page that several processes share only the part; read every 15 s while somebody asks. */
+  /** As `rssBytes`, but of a page that several processes share only the part; read every 15 s while somebody asks. */
   pssBytes: number | null;
-  cpuPercent: number | null;
-  requestsTotal: number;
-  requestsPerSecond: number;
-  inFlight: number;
   errorsTotal: number;
   latencyMs: LatencyMs;
   /** For how long it has not answered the supervisor, in milliseconds; null while that is no longer than usual. */
   stalledMs: number | null;
   eventLoopLagMs: number | null;
   heapBytes: number | null;
-  /** Null while its app has never deferred a job. */
-  deferred: DeferredStatus | null;
   /** Addresses beyond this machine's own that it listens on, past the balancer, such as `0.0.0.0:3000`. */
   exposed: string[];
   /** The parent of a command, which `rssBytes` and `pssBytes` leave out; null where there is none. */
   shim: { rssBytes: number | null; pssBytes: number | null } | null;
-  /** Spawns of this slot after an unwanted exit, since the supervisor started. */
-  restarts: number;
   /** How often its process was replaced for having reached a limit such as `maxRequests`. */
   recycles: number;
   lastExit: LastExit | null;
@@ -103,28 +87,21 @@ export interface PoolStatus {
   rollout: { kind: "reload" | "restart" | "recycle"; done: number; total: number } | null;
 }
 
-export interface BalancerStatus {
+export interface BalancerStatus extends CommonFigureValues {
   name: string;
   pid: number | null;
   state: ProcessState;
   attempt: number;
   runtime: string;
-  uptimeSeconds: number;
-  rssBytes: number | null;
   pssBytes: number | null;
-  cpuPercent: number | null;
   connections: number;
   connectionsTotal: number;
-  requestsTotal: number;
-  requestsPerSecond: number;
   errorsTotal: number;
   retriesTotal: number;
-  inFlight: number;
   /** What large bodies of slow clients take of the disk. */
   spoolBytes: number;
   stalledMs: number | null;
   latencyMs: LatencyMs;
-  restarts: number;
   lastExit: LastExit | null;
   linesTotal: number;
   linesLost: number;
@@ -202,33 +179,6 @@ export interface LogLine {
   text: string;
   /** So many lines of `name` are not there, in this place; `text` says so. */
   lost?: number;
-}
-
-/**
- * Whether `subject` belongs to what was asked for: all, a slot (`web.3`, and its `web.3 (successor)`), a pool (`web`), or
- * `paceline`.
- */
-export function isAbout(subject: string, name: string | undefined): boolean {
-  return name === undefined || subject === name || subject.startsWith(`${name}.`) || subject.startsWith(`${name} `);
-}
-
-/** Whether a line of the log belongs to what was asked for: what was written by it, or said of it. */
-export function isLineOf(line: LogLine, name: string | undefined): boolean {
-  return isAbout(line.name, name) || (line.subject !== undefined && isAbout(line.subject, name));
-}
-
-/** What to say to a name that means nothing; `names` are those that mean something. */
-export function unknownName(name: string, names: readonly string[]): string {
-  const [pool] = name.split(".");
-  // All instances of all pools would be many.
-  const ofPool = names.filter((each) => each.startsWith(`${pool}.`));
-  const known = name.includes(".") && ofPool.length > 0 ? ofPool : names.filter((each) => !each.includes("."));
-  return `no pool or instance named ${JSON.stringify(name)} (known: ${known.join(", ")})`;
-}
-
-/** Stands where lines are missing: `[7 lines lost: they were written faster than they could be read]`. */
-export function lostText(count: number, why: string): string {
-  return `[${count === 1 ? "1 line" : `${count} lines`} lost: ${why}]`;
 }
 
 /** How an operation ended. A failed one has changed nothing that served before it. */

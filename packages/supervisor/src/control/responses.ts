@@ -1,7 +1,8 @@
 /** The responses of the control socket: JSON documents, operations with their progress, and lines that go on. */
 import type { ServerResponse } from "node:http";
+import { lostText } from "../core/words.js";
 import { PacelineError } from "../errors.js";
-import { type LogLine, lostText, type OperationErrorCode, type OperationResult, type ProgressListener } from "./api.js";
+import type { LogLine, OperationErrorCode, OperationResult, ProgressListener } from "./api.js";
 
 /** An error that the control socket answers with; its code is told to the client. */
 export class ControlError extends PacelineError {

@@ -1,7 +1,7 @@
 /** The routes match what they name, and docs/http-api.md has a section for each and for no other. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { isAbout } from "./api.js";
+import { isAbout } from "../core/words.js";
 import { matchPath, routes } from "./routes.js";
 
 test("docs/http-api.md explains every route", () => {

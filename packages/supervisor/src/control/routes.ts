@@ -1,13 +1,7 @@
 /** All that the control socket answers, in one list; docs/http-api.md explains each entry. */
 
-import {
-  isAbout,
-  isLineOf,
-  type OperationResult,
-  type ProgressListener,
-  type SupervisorApi,
-  unknownName,
-} from "./api.js";
+import { isAbout, isLineOf, unknownName } from "../core/words.js";
+import type { OperationResult, ProgressListener, SupervisorApi } from "./api.js";
 import type { BodyOf, BodyShape } from "./body.js";
 import { ControlError, type Subscribe } from "./responses.js";
 

@@ -1,34 +1,23 @@
 /** The columns of the table: what each shows, and which of them fit a width. */
+import type { TemplateStatus } from "../control/api.js";
+import { FIGURES, type Figure, figureOf } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
-import { count, megabytes, milliseconds, percent, shortDuration } from "./format.js";
+import { inFewCells, shortDuration } from "./format.js";
 import { sparklineWidth } from "./history.js";
-import type { SortKey } from "./model.js";
+import { SORT_FIGURES, type SortKey } from "./model.js";
 import type { Process } from "./rows.js";
 import { isSimple, type Style, widthOf } from "./text.js";
 
 export interface Column {
-  key:
-    | "name"
-    | "state"
-    | "pid"
-    | "memory"
-    | "cpu"
-    | "rate"
-    | "chart"
-    | "flight"
-    | "p50"
-    | "p99"
-    | "deferred"
-    | "restarts"
-    | "up";
+  /** `name`, `state`, `pid`, `chart`, or the key of a figure. */
+  key: string;
   /** The long title and the short one. */
   titles: readonly [string, string];
   align: "left" | "right";
   /** Columns with a higher number go first when there is not enough room. */
   drop: number;
-  /** The rows are sorted by this column when they are sorted by … */
-  sort?: SortKey;
-  value(process: Process): string;
+  /** What is in it of a process, or of another that has that field. */
+  value(process: Process | TemplateStatus): string;
   /** Left out where no process has anything to show in it. */
   isOptional?: boolean;
   /** Wide enough for what comes, so that the columns do not move with every digit. */
@@ -51,47 +40,40 @@ export const MARGIN = 1;
 const LEAST_CHART = 8;
 const GOOD_CHART = 20;
 
+const CHART: Column = {
+  ...{ key: "chart", titles: ["LAST MINUTE", "MINUTE"], align: "left", drop: 5, least: LEAST_CHART },
+  value: () => "",
+};
+
 const COLUMNS: readonly Column[] = [
-  { key: "name", titles: ["NAME", "NAME"], align: "left", drop: 0, sort: "name", value: ({ name }) => name, least: 6 },
+  { key: "name", titles: ["NAME", "NAME"], align: "left", drop: 0, value: ({ name }) => name, least: 6 },
   { key: "state", titles: ["STATE", "STATE"], align: "left", drop: 1, value: stateText, least: 8 },
   { key: "pid", titles: ["PID", "PID"], align: "right", drop: 10, value: ({ pid }) => String(pid ?? "–"), least: 5 },
-  numeric("memory", ["RSS MB", "RSS"], 4, "memory", 5, ({ rssBytes }) => megabytes(rssBytes)),
-  numeric("cpu", ["CPU %", "CPU"], 6, "cpu", 4, ({ cpuPercent }) => percent(cpuPercent)),
-  numeric("rate", ["REQ/S", "REQ/S"], 2, "rate", 6, ({ requestsPerSecond }) => count(requestsPerSecond)),
-  { key: "chart", titles: ["LAST MINUTE", "MINUTE"], align: "left", drop: 5, value: () => "", least: LEAST_CHART },
-  numeric("flight", ["FLIGHT", "FLY"], 7, undefined, 4, ({ inFlight }) => count(inFlight)),
-  numeric("p50", ["P50", "P50"], 9, undefined, 4, ({ latencyMs }) => milliseconds(latencyMs.p50)),
-  numeric("p99", ["P99", "P99"], 3, "latency", 4, ({ latencyMs }) => milliseconds(latencyMs.p99)),
-  {
-    ...{ key: "deferred", titles: ["DEFERRED", "DEFER"], align: "right", drop: 12 },
-    ...{ value: deferredJobs, least: 5, isOptional: true },
-  },
-  numeric("restarts", ["RESTARTS", "RST"], 8, "restarts", 3, ({ restarts }) => count(restarts)),
-  numeric("up", ["UP", "UP"], 11, undefined, 3, ({ uptimeSeconds }) => shortDuration(uptimeSeconds)),
+  ...(FIGURES as readonly Figure[]).flatMap((figure) => {
+    const column = columnOf(figure);
+    return column === undefined ? [] : figure.key === "requestsPerSecond" ? [column, CHART] : [column];
+  }),
 ];
 
+/** The column of a figure, if the dashboard has one. */
+function columnOf(figure: Figure): Column | undefined {
+  const { key, titles, drop, least = 0, isOptional, ofSlot } = figure;
+  if (drop === undefined) return undefined;
+  return {
+    ...{ key, titles: [titles[1], titles[2]], align: "right", drop, least, ...(isOptional && { isOptional }) },
+    value(process) {
+      const value = figureOf(figure, process);
+      if (isOptional && value === null) return "";
+      return process.pid === null && !ofSlot ? "–" : inFewCells(value, figure.unit);
+    },
+  };
+}
+
 /** `ready`, or `stalled 12s`. */
-export function stateText({ state, stalledMs }: Pick<Process, "state" | "stalledMs">): string {
+export function stateText(process: Process | TemplateStatus): string {
+  const { state } = process;
+  const stalledMs = "stalledMs" in process ? process.stalledMs : null;
   return stalledMs === null ? state : `stalled ${shortDuration(stalledMs / 1000)}`;
-}
-
-/** `1,200 6s`: how many, and the age of the oldest. */
-function deferredJobs(process: Process): string {
-  if (!("deferred" in process) || process.deferred === null) return "";
-  const { jobs, oldestMs } = process.deferred;
-  return jobs === 0 ? "0" : `${count(jobs)} ${shortDuration(oldestMs / 1000)}`;
-}
-
-function numeric(
-  key: Column["key"],
-  titles: readonly [string, string],
-  drop: number,
-  sort: SortKey | undefined,
-  least: number,
-  value: Column["value"],
-): Column {
-  const shown = (process: Process) => (process.pid === null && key !== "restarts" ? "–" : value(process));
-  return { key, titles, align: "right", drop, least, value: shown, ...(sort === undefined ? {} : { sort }) };
 }
 
 const STATE_STYLE: Record<ProcessState, Style> = {
@@ -134,7 +116,7 @@ function contentWidth(column: Column, processes: readonly Process[]): number {
 }
 
 function place({ column, content }: { column: Column; content: number }, form: 0 | 1, sort: SortKey): PlacedColumn {
-  const title = `${column.sort === sort && sort !== "name" ? "▾" : ""}${column.titles[form]}`;
+  const title = `${sort !== "name" && column.key === SORT_FIGURES[sort] ? "▾" : ""}${column.titles[form]}`;
   return { column, title, width: Math.max(content, title.length) };
 }
 

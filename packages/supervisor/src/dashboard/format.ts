@@ -1,4 +1,5 @@
 /** Numbers in few cells. */
+import type { DeferredJobs, Unit } from "../core/figures.js";
 
 const EMPTY = "–";
 
@@ -60,4 +61,20 @@ export function clock(at: number): string {
 export function bar(done: number, total: number, width: number): string {
   const full = total <= 0 ? 0 : Math.min(width, Math.round((done / total) * width));
   return "▓".repeat(full) + "░".repeat(width - full);
+}
+
+/** By unit, in the table. */
+const TEXTS: Record<Exclude<Unit, "jobs">, (value: number) => string> = {
+  megabytes,
+  percent,
+  count,
+  milliseconds,
+  seconds: shortDuration,
+};
+
+/** The value of a figure; of jobs `1,200 6s`, how many there are and the age of the oldest. */
+export function inFewCells(value: number | DeferredJobs | null, unit: Unit): string {
+  if (value === null) return EMPTY;
+  if (typeof value === "number") return unit === "jobs" ? count(value) : TEXTS[unit](value);
+  return value.jobs === 0 ? "0" : `${count(value.jobs)} ${shortDuration(value.oldestMs / 1000)}`;
 }

@@ -1,5 +1,6 @@
 /** All that the dashboard knows, what can happen to it, and what it can ask for. */
 import type { FleetEvent, LogLine, OperationResult, Status } from "../control/api.js";
+import type { FIGURES } from "../core/figures.js";
 import type { History } from "./history.js";
 
 /** `started`: the fleet was started by this program, which then also ends it; `attached`: it runs without us. */
@@ -20,9 +21,18 @@ export type Mode =
   /** The fleet is being stopped; we leave when it is gone. */
   | { kind: "stopping" };
 
-export type SortKey = "name" | "rate" | "memory" | "cpu" | "latency" | "restarts";
+/** By which figure the rows are sorted, the highest first, beside `name`. */
+export const SORT_FIGURES = {
+  rate: "requestsPerSecond",
+  memory: "rssBytes",
+  cpu: "cpuPercent",
+  latency: "latencyMs.p99",
+  restarts: "restarts",
+} as const satisfies Record<string, (typeof FIGURES)[number]["key"]>;
 
-export const SORT_KEYS: readonly SortKey[] = ["name", "rate", "memory", "cpu", "latency", "restarts"];
+export type SortKey = "name" | keyof typeof SORT_FIGURES;
+
+export const SORT_KEYS = ["name", ...Object.keys(SORT_FIGURES)] as readonly SortKey[];
 
 /** Told in the bottom line. */
 export interface Notice {

@@ -1,6 +1,7 @@
 /** The rows of the table: which there are, in which order, and the one that is selected. */
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status, TemplateStatus } from "../control/api.js";
-import type { Model, SortKey } from "./model.js";
+import { figureOf } from "../core/figures.js";
+import { type Model, SORT_FIGURES, type SortKey } from "./model.js";
 
 export type Process = InstanceStatus | BalancerStatus;
 
@@ -14,14 +15,11 @@ export type Row =
   /** The second process of the slot above. */
   | { kind: "other"; name: null; other: NonNullable<Process["other"]> };
 
-const numberOf: Record<SortKey, (process: Process) => number> = {
-  name: ({ name }) => -indexOf(name),
-  rate: ({ requestsPerSecond }) => requestsPerSecond,
-  memory: ({ rssBytes }) => rssBytes ?? -1,
-  cpu: ({ cpuPercent }) => cpuPercent ?? -1,
-  latency: ({ latencyMs }) => latencyMs.p99 ?? -1,
-  restarts: ({ restarts }) => restarts,
-};
+function numberOf(sort: SortKey, process: Process): number {
+  if (sort === "name") return -indexOf(process.name);
+  const value = figureOf({ key: SORT_FIGURES[sort] }, process);
+  return typeof value === "number" ? value : -1;
+}
 
 /** All rows that the filter lets through. */
 export function rowsOf({ status, filter, sort }: Pick<Model, "status" | "filter" | "sort">): Row[] {
@@ -39,7 +37,7 @@ export function rowsOf({ status, filter, sort }: Pick<Model, "status" | "filter"
 }
 
 function processRows(processes: readonly Process[], group: string, filter: string, sort: SortKey): Row[] {
-  const value = numberOf[sort];
+  const value = (process: Process) => numberOf(sort, process);
   return processes
     .filter(({ name, state }) => matches(filter, name) || matches(filter, state))
     .sort((a, b) => value(b) - value(a) || indexOf(a.name) - indexOf(b.name))

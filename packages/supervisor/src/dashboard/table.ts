@@ -1,7 +1,7 @@
 /** The table: a line a pool, a row a process. */
 import type { PoolStatus, Status, TemplateStatus } from "../control/api.js";
 import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle, stateText } from "./columns.js";
-import { bar, count, megabytes, shortDuration, size } from "./format.js";
+import { bar, count, shortDuration, size } from "./format.js";
 import { peak, sparkline } from "./history.js";
 import type { Model } from "./model.js";
 import { type Process, type Row, rowsOf } from "./rows.js";
@@ -144,15 +144,14 @@ function cellOf(process: Process, { column, width }: PlacedColumn, chart: (cells
 
 /** A template serves nothing: it has no figures of requests. Its whole name would make the column wide for all. */
 function templateLine(template: TemplateStatus, { columns, gap }: Layout): Line {
-  const { state, pid, rssBytes, uptimeSeconds } = template;
+  const { state, pid } = template;
   const line: Line = [segment(" ".repeat(MARGIN))];
   for (const [at, { column, width }] of columns.entries()) {
     if (at > 0) line.push(segment(gap));
     if (column.key === "name") line.push(segment(fit("template", width)));
     else if (column.key === "state") line.push(segment(fit(state, width), state === "ready" ? "good" : "busy"));
     else if (column.key === "pid") line.push(segment(fit(String(pid ?? "–"), width, "right")));
-    else if (column.key === "memory") line.push(segment(fit(megabytes(rssBytes), width, "right")));
-    else if (column.key === "up") line.push(segment(fit(shortDuration(uptimeSeconds), width, "right")));
+    else if (column.key in template) line.push(segment(fit(column.value(template), width, "right")));
     else line.push(segment(" ".repeat(width)));
   }
   return line;

@@ -1,5 +1,6 @@
 /** What happened and what the children wrote, as bounded lists with subscribers. */
-import { type FleetEvent, isLineOf, type LogLine, lostText } from "../control/api.js";
+import type { FleetEvent, LogLine } from "../control/api.js";
+import { isLineOf, lostText } from "../core/words.js";
 
 const MAX_EVENTS = 1000;
 const MAX_LOG_LINES = 5000;

@@ -21,6 +21,7 @@ import type { Template } from "../processes/templates.js";
 import type { PssSampler } from "../stats/pss.js";
 import type { StatsBook } from "../stats/stats.js";
 import type { UsageSampler } from "../stats/usage.js";
+import { balancerFigures, instanceFigures, secondsSince } from "./measures.js";
 import type { Rollouts } from "./rollouts.js";
 
 export interface StatusSources {
@@ -130,13 +131,12 @@ function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: n
   const last = child?.stats.last?.role === "instance" ? child.stats.last : null;
   return {
     ...common(sources, slot, child, now),
+    ...instanceFigures({ ...sources, child, record: sources.slots.of(slot.name), now }),
     generation: slot.member.generation,
     release: releaseOf(sources, pool, slot.member.generation),
     runtime: child?.runtime ?? sources.configs.pool(pool)?.runtime ?? "bun",
-    inFlight: inFlightOf(sources, child),
     eventLoopLagMs: last?.eventLoopLagMs ?? null,
     heapBytes: last?.heapBytes ?? null,
-    deferred: last?.deferred ?? null,
     exposed: child?.exposed ?? [],
     recycles: sources.slots.of(slot.name).recycles,
     shim: shimOf(sources, child),
@@ -154,16 +154,6 @@ function templateStatus({ usage, pss }: StatusSources, template: Template, now: 
   };
 }
 
-/** Of one that is silent the balancers know more. */
-function inFlightOf({ liveness }: StatusSources, child: LiveProcess | undefined): number {
-  const own = child?.stats.last?.inFlight ?? 0;
-  if (child === undefined || liveness.stalledMs(child.id) === null) return own;
-  return Math.max(
-    own,
-    [...child.relayed.values()].reduce((sum, count) => sum + count, 0),
-  );
-}
-
 /** What the parent of a command takes beside it. */
 function shimOf({ usage, pss }: StatusSources, child: LiveProcess | undefined): InstanceStatus["shim"] {
   if (child?.pid == null || child.mark === null) return null;
@@ -176,11 +166,11 @@ function balancerStatus(sources: StatusSources, slot: Slot, now: number): Balanc
   const last = child?.stats.last?.role === "balancer" ? child.stats.last : null;
   return {
     ...common(sources, slot, child, now),
+    ...balancerFigures({ ...sources, child, record: sources.slots.of(slot.name), now }),
     runtime: child?.runtime ?? sources.configs.balancer.runtime,
     connections: last?.connections ?? 0,
     connectionsTotal: last?.connectionsTotal ?? 0,
     retriesTotal: last?.retriesTotal ?? 0,
-    inFlight: last?.inFlight ?? 0,
     spoolBytes: last?.spoolBytes ?? 0,
     snapshotVersion: child === undefined ? 0 : sources.coordination.appliedVersion(child.id),
   };
@@ -189,22 +179,15 @@ function balancerStatus(sources: StatusSources, slot: Slot, now: number): Balanc
 /** What instances and balancers have in common. */
 function common(sources: StatusSources, slot: Slot, child: LiveProcess | undefined, now: number) {
   const record = sources.slots.of(slot.name);
-  const usage = child?.pid == null ? undefined : sources.usage.of(child.pid);
   return {
     name: slot.name,
     pid: child?.pid ?? null,
     state: slot.member.process.state,
     attempt: slot.member.process.attempt,
     stalledMs: child === undefined ? null : sources.liveness.stalledMs(child.id),
-    uptimeSeconds: child === undefined ? 0 : secondsSince(child.spawnedAt, now),
-    rssBytes: usage?.rssBytes ?? null,
     pssBytes: child?.pid == null ? null : sources.pss.of(child.pid),
-    cpuPercent: usage?.cpuPercent == null ? null : Math.round(usage.cpuPercent * 10) / 10,
-    requestsTotal: child?.stats.last?.requestsTotal ?? 0,
-    requestsPerSecond: child?.stats.requestsPerSecond(now) ?? 0,
     errorsTotal: child?.stats.last?.errorsTotal ?? 0,
     latencyMs: child?.stats.latencyMs(now) ?? { p50: null, p99: null },
-    restarts: record.restarts,
     lastExit: record.lastExit,
     linesTotal: record.linesTotal,
     linesLost: record.linesLost,
@@ -223,8 +206,4 @@ function otherOf(sources: StatusSources, slot: Slot): InstanceStatus["other"] {
 function memberOf(sources: StatusSources, slot: Slot): LiveProcess | undefined {
   const child = sources.children.get(processId(slot.name, slot.member.process.attempt));
   return child?.exit === null ? child : undefined;
-}
-
-function secondsSince(at: number, now: number): number {
-  return Math.max(0, Math.round((now - at) / 100) / 10);
 }

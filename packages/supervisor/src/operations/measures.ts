@@ -1,0 +1,55 @@
+/** How each figure of core/figures.ts is measured. */
+import { type CommonFigureValues, FIGURES, type FigureValues } from "../core/figures.js";
+import type { LiveProcess } from "../processes/live-process.js";
+import type { LivenessWatch } from "../processes/liveness-watch.js";
+import type { SlotRecord } from "../processes/slot-book.js";
+import type { UsageSampler } from "../stats/usage.js";
+
+/** What a figure can be read from. */
+export interface Measured {
+  /** The process in the slot; undefined when there is none. */
+  child: LiveProcess | undefined;
+  record: SlotRecord;
+  usage: UsageSampler;
+  liveness: LivenessWatch;
+  /** By performance.now(). */
+  now: number;
+}
+
+const MEASURES: { [Key in keyof FigureValues]: (of: Measured) => FigureValues[Key] } = {
+  rssBytes: ({ child, usage }) => (child?.pid == null ? null : (usage.of(child.pid)?.rssBytes ?? null)),
+  cpuPercent: ({ child, usage }) => {
+    const percent = child?.pid == null ? undefined : usage.of(child.pid)?.cpuPercent;
+    return percent == null ? null : Math.round(percent * 10) / 10;
+  },
+  requestsPerSecond: ({ child, now }) => child?.stats.requestsPerSecond(now) ?? 0,
+  requestsTotal: ({ child }) => child?.stats.last?.requestsTotal ?? 0,
+  inFlight: ({ child, liveness }) => {
+    const own = child?.stats.last?.inFlight ?? 0;
+    if (child === undefined || liveness.stalledMs(child.id) === null) return own;
+    // Of one that is silent the balancers know more.
+    const relayed = [...child.relayed.values()].reduce((sum, count) => sum + count, 0);
+    return Math.max(own, relayed);
+  },
+  deferred: ({ child }) => {
+    const last = child?.stats.last;
+    return last?.role === "instance" ? (last.deferred ?? null) : null;
+  },
+  restarts: ({ record }) => record.restarts,
+  uptimeSeconds: ({ child, now }) => (child === undefined ? 0 : secondsSince(child.spawnedAt, now)),
+};
+
+const KEYS = FIGURES.map(({ key }) => key).filter((key) => key in MEASURES) as (keyof FigureValues)[];
+const COMMON_KEYS = KEYS.filter((key) => !FIGURES.some((figure) => figure.key === key && "ofInstances" in figure));
+
+export function instanceFigures(of: Measured): FigureValues {
+  return Object.fromEntries(KEYS.map((key) => [key, MEASURES[key](of)])) as unknown as FigureValues;
+}
+
+export function balancerFigures(of: Measured): CommonFigureValues {
+  return Object.fromEntries(COMMON_KEYS.map((key) => [key, MEASURES[key](of)])) as unknown as CommonFigureValues;
+}
+
+export function secondsSince(at: number, now: number): number {
+  return Math.max(0, Math.round((now - at) / 100) / 10);
+}

@@ -1,0 +1,148 @@
+/** An addition is one new file and one line in a registry, as CONTRIBUTING.md has it: each is made in a copy of what is built, and works. */
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { ROOT } from "./support/fleet.js";
+
+/** A copy of what is built of a package, in which files can be added and changed. */
+class Scratch {
+  private readonly built: string;
+  private readonly folder = mkdtempSync(join(tmpdir(), "pl-additions-"));
+  /** What was added or changed. */
+  readonly touched: string[] = [];
+
+  constructor(name: string) {
+    onTestFinished(() => rmSync(this.folder, { recursive: true, force: true }));
+    const packageFolder = join(ROOT, "packages", name);
+    this.built = join(packageFolder, "dist");
+    mkdirSync(join(this.folder, "dist"));
+    const isCode = (path: string) => !/\.d\.ts$|\.map$|[/\\]bundle$/.test(path);
+    cpSync(this.built, join(this.folder, "dist"), { recursive: true, filter: isCode });
+    cpSync(join(packageFolder, "package.json"), join(this.folder, "package.json"));
+    symlinkSync(join(packageFolder, "node_modules"), join(this.folder, "node_modules"));
+  }
+
+  add(path: string, text: string): void {
+    writeFileSync(join(this.folder, "dist", path), text);
+    this.touched.push(path);
+  }
+
+  /** Puts one line after each of those given; they have to be there. */
+  insert(path: string, lines: Record<string, string>): void {
+    let text = readFileSync(join(this.folder, "dist", path), "utf8");
+    for (const [after, line] of Object.entries(lines)) {
+      expect(text).toContain(after);
+      text = text.replace(after, `${after}\n${line}`);
+    }
+    this.add(path, text);
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: it is another copy of modules whose types are checked elsewhere
+  async load(path: string): Promise<any> {
+    return import(pathToFileURL(join(this.folder, "dist", path)).href);
+  }
+}
+
+test("a figure of each process: an entry in the list, and how it is measured", async () => {
+  const scratch = new Scratch("supervisor");
+  const entry = '{ key: "attempts", titles: ["TRIES", "TRIES", "TRY"], unit: "count", none: 0, drop: 13, least: 3 },';
+  scratch.insert("core/figures.js", { "export const FIGURES = [": entry });
+  scratch.insert("operations/measures.js", { "const MEASURES = {": "attempts: ({ child }) => child?.attempt ?? 0," });
+  const { instanceFigures } = await scratch.load("operations/measures.js");
+  const nothing = { of: () => undefined, stalledMs: () => null };
+  const stats = { last: null, requestsPerSecond: () => 0, latencyMs: () => ({ p50: null, p99: null }) };
+  const figures = instanceFigures({
+    child: { id: "web.1#41", pid: 7, attempt: 41, spawnedAt: 0, stats, relayed: new Map() },
+    ...{ record: { restarts: 0 }, usage: nothing, liveness: nothing, now: 5 },
+  });
+  expect(figures).toMatchObject({ attempts: 41, rssBytes: null });
+  const instance = {
+    ...{ name: "web.1", state: "ready", pid: 7, stalledMs: null, other: null, lastExit: null, exposed: [] },
+    ...{ latencyMs: { p50: null, p99: null }, linesLost: 0, linesTotal: 0, release: "/srv", ...figures },
+  };
+  const pool = {
+    ...{ name: "web", kind: "app", ready: 1, wanted: 1, generation: 1, release: "/srv", routes: ["/"], receiving: 0 },
+    ...{ sending: 0, requestsPerSecond: 0, rollout: null, instances: [instance], templates: [] },
+  };
+  const status = {
+    ...{ name: "shop", state: "running", listen: [], pid: 1, uptimeSeconds: 1, version: "1", runtime: "bun 1" },
+    ...{ problem: null, log: null, watch: null, rssBytes: 0, pssBytes: null, errorsTotal: 0 },
+    ...{ balancers: [], pools: [pool] },
+  };
+  const { formatStatus } = await scratch.load("cli/format-status.js");
+  expect(formatStatus(status, { colour: false })).toMatch(/TRIES(.*\n)+.*web\.1.* 41 /);
+  const { initialModel } = await scratch.load("dashboard/model.js");
+  const { view } = await scratch.load("dashboard/view.js");
+  const model = { ...initialModel("attached", { width: 200, height: 20 }), status, connection: { state: "up" } };
+  const screen = view(model).map((line: { text: string }[]) => line.map(({ text }) => text).join(""));
+  expect(screen.join("\n")).toMatch(/TRIES(.*\n)+.*web\.1.* 41 /);
+  expect(scratch.touched).toEqual(["core/figures.js", "operations/measures.js"]);
+});
+
+test("a command: a file, and a line in the registry", async () => {
+  const scratch = new Scratch("supervisor");
+  scratch.add(
+    "cli/commands/hello.js",
+    `import { print } from "../output.js";
+    export const hello = (program, action) => {
+      program.command("hello").description("say hello").action(action(async () => { print("hello"); return 0; }));
+    };`,
+  );
+  scratch.insert("cli/commands/index.js", {
+    'import { top } from "./top.js";': 'import { hello } from "./hello.js";',
+    "export const commands = [": "hello,",
+  });
+  const { run } = await scratch.load("cli/program.js");
+  const write = vi.spyOn(process.stdout, "write").mockImplementation(() => true);
+  onTestFinished(() => {
+    write.mockRestore();
+    process.exitCode = 0;
+  });
+  await run(["hello"]);
+  expect(write.mock.calls).toEqual([["hello\n"]]);
+  expect(scratch.touched.length).toBe(2);
+});
+
+test("a kind of pool: a file, and a line in the registry", async () => {
+  const scratch = new Scratch("supervisor");
+  scratch.add(
+    "config/kinds/echo.js",
+    `import { text } from "../fields.js";
+    import { poolKind } from "./kind.js";
+    export const echo = poolKind({
+      name: "echo",
+      fields: { echo: text("What every request gets back.") },
+      defaultInstances: 1,
+      resolve: (keys) => ({ source: keys.echo, runs: { echo: keys.echo } }),
+    });`,
+  );
+  scratch.insert("config/kinds/index.js", {
+    'import { wsgi } from "./wsgi.js";': 'import { echo } from "./echo.js";',
+    "const ALL = [": "echo,",
+  });
+  const { validate } = await scratch.load("config/validate.js");
+  const { resolveFleet } = await scratch.load("config/resolve.js");
+  const { input, findings } = validate({ echo: "hi" });
+  const runtimes = { bun: "/bun", node: "/node", preferred: "bun" };
+  const fleet = resolveFleet(input, { baseDir: "/", listenDir: "/", defaultName: "x", runtimes, findings });
+  expect(findings).toEqual([]);
+  expect(fleet.pools).toMatchObject([{ kind: "echo", source: "hi", runs: { echo: "hi" }, instances: 1 }]);
+  expect(scratch.touched.length).toBe(2);
+});
+
+test("a balancing policy: a file, and a line in the registry", async () => {
+  const scratch = new Scratch("balancer");
+  scratch.add(
+    "upstreams/policies/first.js",
+    "export class First { setMembers(members) { this.members = members; } pick() { return this.members[0]; } }",
+  );
+  scratch.insert("upstreams/policies/index.js", {
+    'import { RoundRobin } from "./round-robin.js";': 'import { First } from "./first.js";',
+    "export const POLICIES = {": "first: () => new First(),",
+  });
+  const { POLICIES } = await scratch.load("upstreams/policies/index.js");
+  expect(Object.keys(POLICIES).sort()).toEqual(["first", "round-robin"]);
+  expect(scratch.touched.length).toBe(2);
+});

@@ -14,7 +14,7 @@ import { withStarted } from "./support/turns.mjs";
 /** What is compared: a name, and what is laid over the fleet's config. */
 const VARIANTS = [
   { name: "paceline", config: {} },
-  { name: "paceline over HTTP/1.1", config: { link: "http1" } },
+  { name: "paceline over HTTP/1.1", config: { protocol: "http1" } },
 ];
 const SHARES = [0.1, 0.5, 0.9];
 const METRICS = ["rate", "requests", "failed", "p50Ms", "p99Ms", "maxMs", "lateP99Ms"];

@@ -77,7 +77,7 @@ describe.each(RUNTIMES)("files that an app hands out, on %s", { timeout: 60_000 
     const one = { instances: 1 };
     const kinds = {
       fetch: { app: "./app.js", ...one, routes: ["/fetch/"] },
-      http1: { app: "./app.js", ...one, link: "http1", routes: ["/http1/"] },
+      http1: { app: "./app.js", ...one, protocol: "http1", routes: ["/http1/"] },
       node: { app: "./node.js", ...one, routes: ["/node/"] },
       ...(runtime === "bun" && {
         command: { command: ["node", "./command.mjs"], routes: ["/command/"] },

@@ -73,7 +73,7 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", { timeout: 90_000 }, (
     };
     const pools = {
       lane: { app: "./app.js", routes: ["/"], ...common },
-      http1: { app: "./app.js", link: "http1", routes: ["/http1/"], ...common },
+      http1: { app: "./app.js", protocol: "http1", routes: ["/http1/"], ...common },
       node: { app: "./node.js", routes: ["/node/"], ...common },
       command: { command: ["node", "./command.mjs"], routes: ["/command/"], ...common },
       far: { proxy: `http://127.0.0.1:${await upstream(project)}`, routes: ["/far/"], ...common },

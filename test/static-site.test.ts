@@ -42,7 +42,7 @@ describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
     expect(both.output).toContain("is one argument too many beside a folder of files");
   });
 
-  test.each(["lane", "http1"])("has its route beside an app's, over %s", async (link) => {
+  test.each(["lane", "http1"])("has its route beside an app's, over %s", async (protocol) => {
     const project = await startFleet({
       runtime,
       app: saying("the app"),
@@ -50,7 +50,7 @@ describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
       config: {
         pools: {
           web: { app: "./app.js", instances: 2 },
-          files: { static: "./public", routes: ["/static/"], link },
+          files: { static: "./public", routes: ["/static/"], protocol },
         },
       },
     });

@@ -29,8 +29,8 @@ const hasPython = (() => {
 
 /** By the path of their route. A WSGI instance has one request at a time, and three of these last. */
 const POOLS = {
-  "/lane": { app: `${HERE}/app.ts`, link: "lane" },
-  "/http1": { app: `${HERE}/app.ts`, link: "http1" },
+  "/lane": { app: `${HERE}/app.ts`, protocol: "lane" },
+  "/http1": { app: `${HERE}/app.ts`, protocol: "http1" },
   "/node": { app: `${HERE}/handler.mjs` },
   "/command": { command: [process.execPath, `${HERE}/command.mjs`, "{socket}"] },
   "/proxy": { proxy: "http://UPSTREAM" },

@@ -63,7 +63,7 @@ async function startAll() {
       handler: { app: here("handler.ts"), instances: 1, routes: ["/handler/"], limits: POOL_LIMITS },
       plain: {
         app: here("app.ts"),
-        link: "http1",
+        protocol: "http1",
         instances: 1,
         routes: ["/plain/"],
         stripPrefix: true,

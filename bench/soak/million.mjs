@@ -30,8 +30,8 @@ function converse(port, onAnswer) {
 }
 
 /** The whole run over one link; answers with the RSS of balancer and instances at its end. */
-async function run(link) {
-  const fleet = await startFleet(2, { link });
+async function run(protocol) {
+  const fleet = await startFleet(2, { protocol });
   try {
     const before = descriptors(fleet.balancerPid);
     let answered = 0;
@@ -55,12 +55,12 @@ async function run(link) {
     const balancer = rssMB(fleet.balancerPid);
     verdict(
       failed === 0 && answered === CONNECTIONS * REQUESTS_EACH,
-      `${link}: ${answered} answered, ${failed} failed`,
+      `${protocol}: ${answered} answered, ${failed} failed`,
     );
-    verdict(after <= before, `${link}: descriptors of the balancer: ${before} before, ${after} after`);
+    verdict(after <= before, `${protocol}: descriptors of the balancer: ${before} before, ${after} after`);
     verdict(
       Math.abs(balancer - rssEarly) <= 0.1 * rssEarly || balancer < rssEarly,
-      `${link}: RSS of the balancer: ${rssEarly.toFixed(1)} MB after the first hundred thousand, ${balancer.toFixed(1)} MB at the end`,
+      `${protocol}: RSS of the balancer: ${rssEarly.toFixed(1)} MB after the first hundred thousand, ${balancer.toFixed(1)} MB at the end`,
     );
     return { balancer, instance: Math.max(...instances) };
   } finally {

@@ -94,7 +94,7 @@ export function poolsOf(
 ): Record<string, object> {
   const pools: Record<string, object> = {
     fetch: { app: "./fetch.js" },
-    http1: { app: "./fetch.js", link: "http1" },
+    http1: { app: "./fetch.js", protocol: "http1" },
     node: { app: "./handler.js" },
     command: { command: [process.execPath, "command.mjs", "{socket}"] },
     proxy: { proxy, proxyOptions: { changeOrigin: false } },

@@ -9,12 +9,12 @@ const ON_NODE = { runtime: "node", balancer: { runtime: "node" } };
 /** The fleets that the benchmark measures. */
 export const FLEET_VARIANTS = [
   { name: "paceline", runtime: "bun" },
-  { name: "paceline over HTTP/1.1", runtime: "bun", config: { link: "http1" } },
+  { name: "paceline over HTTP/1.1", runtime: "bun", config: { protocol: "http1" } },
   { name: "paceline on Node", runtime: "node", config: ON_NODE, environment: { PACELINE_RUNTIME: "node" } },
   {
     name: "paceline on Node over HTTP/1.1",
     runtime: "node",
-    config: { ...ON_NODE, link: "http1" },
+    config: { ...ON_NODE, protocol: "http1" },
     environment: { PACELINE_RUNTIME: "node" },
   },
 ];

@@ -145,7 +145,7 @@ export async function startOverLane(
   const supervisor = new ScriptedSupervisor();
   await supervisor.listen();
   const balancer = new LaneBalancer(supervisor.target.path);
-  const program = supervisor.spawn(runtime, app, { link: "lane", ...spec });
+  const program = supervisor.spawn(runtime, app, { protocol: "lane", ...spec });
   const close = async () => {
     await program.end();
     await balancer.close();

@@ -4,8 +4,8 @@ import { ask, type Program, type RuntimeName, ScriptedSupervisor } from "./harne
 
 /** How an app is served: over the lane, and over HTTP/1.1 in both styles. */
 const SERVED = [
-  ["a fetch app over http1", { link: "http1" }, {}],
-  ["a Node handler", { link: "lane", style: "node" }, { STYLE: "node" }],
+  ["a fetch app over http1", { protocol: "http1" }, {}],
+  ["a Node handler", { protocol: "lane", style: "node" }, { STYLE: "node" }],
 ] as const;
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
@@ -48,7 +48,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     );
 
     it("does not wait for a response whose socket its handler took away, once that is closed", async () => {
-      const { exited } = await spawn({ link: "lane", style: "node" }, { STYLE: "node" });
+      const { exited } = await spawn({ protocol: "lane", style: "node" }, { STYLE: "node" });
       expect((await ask(supervisor.target, "/detached")).body).toBe("raw");
       await supervisor.hears("stats", (it) => it.inFlight === 0 && it.requestsTotal === 1);
       drain();
@@ -56,10 +56,12 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("hears that the fleet stops before its drain, and once only", async () => {
-      const { exited, line } = await spawn({ link: "http1" }, { LISTENER: "async", SIGNAL: "SIGINT" }).then((it) => ({
-        exited: it.exited,
-        line: it.line.bind(it),
-      }));
+      const { exited, line } = await spawn({ protocol: "http1" }, { LISTENER: "async", SIGNAL: "SIGINT" }).then(
+        (it) => ({
+          exited: it.exited,
+          line: it.line.bind(it),
+        }),
+      );
       supervisor.say({ type: "draining" });
       await line(/^# beforeDrain/);
       expect((await ask(supervisor.target, "/")).body).toBe("well");
@@ -100,14 +102,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       ["/reject", "unhandledRejection", "kept nobody awaits this object"],
       ["/reject", "uncaughtException", "kept nobody awaits this string"],
     ])("lives through %s where the app listens for %s", async (path, KEEPS, told) => {
-      const { line } = await spawn({ link: "http1" }, { KEEPS }).then((it) => ({ line: it.line.bind(it) }));
+      const { line } = await spawn({ protocol: "http1" }, { KEEPS }).then((it) => ({ line: it.line.bind(it) }));
       expect((await ask(supervisor.target, path)).body).toBe("well");
       expect(await line(/^# kept/)).toContain(told);
       expect((await ask(supervisor.target, "/")).body).toBe("well");
     });
 
     it("ends of a rejection where the app listens for neither", async () => {
-      const { exited } = await spawn({ link: "http1" }, {});
+      const { exited } = await spawn({ protocol: "http1" }, {});
       await ask(supervisor.target, "/reject").catch(() => undefined);
       expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringContaining("nobody awaits this") });
       expect(await exited).toEqual({ code: 1, signal: null });

@@ -35,8 +35,8 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       return String((holder.address() as { port: number }).port);
     };
 
-    it.each(["lane", "http1"])("start() ends before the instance is ready, over %s", async (link) => {
-      const { output } = spawn({}, { link });
+    it.each(["lane", "http1"])("start() ends before the instance is ready, over %s", async (protocol) => {
+      const { output } = spawn({}, { protocol });
       await supervisor.hears("ready");
       expect(output.slice(0, 2)).toEqual(["# start begins", "# start ends"]);
     });
@@ -135,7 +135,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("a pool's style says it to the instance", async () => {
-      spawn({}, { style: "node", link: "lane" }, "unclear-function.js");
+      spawn({}, { style: "node", protocol: "lane" }, "unclear-function.js");
       expect(await supervisor.hears("ready")).toMatchObject({ protocol: "http1+control" });
       expect((await ask(supervisor.target, "/")).body).toBe("as node");
     });

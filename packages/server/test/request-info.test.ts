@@ -18,7 +18,7 @@ const way = {
   async http1(runtime: RuntimeName): Promise<Standalone> {
     const supervisor = new ScriptedSupervisor();
     await supervisor.listen();
-    const program = supervisor.spawn(runtime, APP, { link: "http1" });
+    const program = supervisor.spawn(runtime, APP, { protocol: "http1" });
     const close = async () => {
       await program.end();
       await supervisor.close();

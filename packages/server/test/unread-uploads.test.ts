@@ -51,7 +51,7 @@ describe.each(["bun", "node"] satisfies RuntimeName[])("a client that leaves its
     const supervisor = new ScriptedSupervisor();
     await supervisor.listen();
     closers.push(() => supervisor.close());
-    const spec = STYLE === "fetch" ? { link: "http1" } : { link: "lane", style: "node" };
+    const spec = STYLE === "fetch" ? { protocol: "http1" } : { protocol: "lane", style: "node" };
     const program: Program = supervisor.spawn(runtime, "unread.mjs", spec, { STYLE });
     closers.unshift(() => program.end());
     await supervisor.hears("ready");

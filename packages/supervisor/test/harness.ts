@@ -49,7 +49,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     routes: ["/"],
     stripPrefix: false,
     runtime: "node",
-    link: "http1",
+    protocol: "http1",
     release: here,
     cwd: here,
     env: {},

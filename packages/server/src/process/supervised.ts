@@ -107,7 +107,7 @@ class Instance {
     const work = backgroundWork();
     if (spec.limits !== undefined) work.limits = spec.limits;
     this.channel.start();
-    const prepared = spec.link === "lane" ? await prepareAnswers() : undefined;
+    const prepared = spec.protocol === "lane" ? await prepareAnswers() : undefined;
     const app = await loadRuns(spec, prepared !== undefined, true);
     if (prepared !== undefined) {
       this.protocol = app.style === "fetch" ? "lane" : "http1+control";

@@ -23,7 +23,7 @@ export interface RequestInfo {
   /**
    * Takes the upgrade that the client asks for (RFC 9110 §7.8), with these fields in the 101; return its `response`.
    * Undefined when the client asks for none, or where a fetch app cannot take one: in `paceline serve`, and in a pool
-   * with `link: "http1"`.
+   * with `protocol: "http1"`.
    */
   readonly upgrade?: ((fields?: Readonly<Record<string, string>>) => Upgrade) | undefined;
 }

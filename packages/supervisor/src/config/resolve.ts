@@ -153,7 +153,7 @@ function resolvePool(
     routes,
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
     runtime,
-    link: pool.link ?? input.link ?? "lane",
+    protocol: pool.protocol ?? input.protocol ?? "lane",
     release: context.baseDir,
     cwd: folder ?? context.baseDir,
     env,

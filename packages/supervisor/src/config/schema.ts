@@ -242,7 +242,7 @@ const runtime = word(
   'The runtime of the processes. Default: `"bun"` if it is installed beside paceline, else `"node"`.',
 );
 
-const link = word(
+const protocol = word(
   ["lane", "http1"],
   'The upstream protocol of a fetch app: the lane, which multiplexes requests on one connection, or HTTP/1.1. A Node app always uses HTTP/1.1. Default: `"lane"`.',
 );
@@ -278,7 +278,7 @@ const stripPrefix = flag(
 export const ownPoolFields = { ...kindFields, ...healthFields, instances, routes, stripPrefix };
 
 /** The keys of a pool that at the top level, beside `pools`, hold for each pool that does not say otherwise. */
-export const commonPoolFields = { runtime, link, ...sharedFields, maxOutputBytes };
+export const commonPoolFields = { runtime, protocol, ...sharedFields, maxOutputBytes };
 
 /** The keys of one pool. */
 export const poolFields = { ...ownPoolFields, ...commonPoolFields };

@@ -57,7 +57,7 @@ function good(raw: unknown): FleetConfig {
 /** A value of each key that may be given once for all pools; none is the default. */
 const COMMON: Record<keyof typeof commonPoolFields, unknown> = {
   runtime: "node",
-  link: "http1",
+  protocol: "http1",
   cwd: "site",
   env: { A: "own" },
   envFiles: [".env"],
@@ -387,6 +387,7 @@ const BAD: [string, unknown, string[]][] = [
   ["an app that is not there", { app: "./no.ts" }, ["app: there is no such file: FOLDER/no.ts"]],
   ["a folder without an app", { app: "./empty" }, ["app: the folder FOLDER/empty has no app"]],
   ["a mistyped key", { app: "./app.ts", instnaces: 3 }, ['instnaces: unknown key; did you mean "instances"?']],
+  ["a key under its name of before", { app: "./app.ts", link: "lane" }, ['link: is called "protocol" now']],
   ["a key nothing is like", { app: "./app.ts", colour: "red" }, ["colour: unknown key"]],
   [
     "a unit left out",

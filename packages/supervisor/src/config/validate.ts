@@ -32,10 +32,16 @@ function describeIssue(issue: z.core.$ZodIssue): Finding[] {
   if (issue.code !== "unrecognized_keys") return [{ path, message: issue.message }];
   const known = knownKeys(path);
   return issue.keys.map((key) => {
+    const renamed = RENAMED[key];
+    if (renamed !== undefined && known.includes(renamed))
+      return { path: [...path, key], message: `is called "${renamed}" now` };
     const near = suggest(key, known);
     return { path: [...path, key], message: `unknown key${near === undefined ? "" : `; did you mean "${near}"?`}` };
   });
 }
+
+/** Keys under their names of before. */
+const RENAMED: Record<string, string> = { link: "protocol" };
 
 /** The keys that may stand in the table at `path`. */
 function knownKeys(path: (string | number)[]): string[] {

@@ -111,7 +111,7 @@ export interface PoolConfig {
   stripPrefix: boolean;
   runtime: RuntimeName;
   /** What a fetch app speaks with the balancers. */
-  link: "lane" | "http1";
+  protocol: "lane" | "http1";
   /** The folder that its relative paths were taken from, symbolic links followed. */
   release: string;
   /** The working directory, absolute. */

@@ -134,12 +134,19 @@ function planInstance(
   identity: Environment,
   more: object = {},
 ): SpawnPlan {
-  const { runs, launch, link, policy, runtime, maxOutputBytes, maxInFlight } = pool;
+  const { runs, launch, protocol, policy, runtime, maxOutputBytes, maxInFlight } = pool;
   const socket = settings.runDir.socketPath(id);
   const given = pool.limits as InstanceLimits;
   const limits = { ...given, maxHeadBytes: given.maxHeadBytes + BALANCER_FIELDS_BYTES };
   const cache = "app" in runs && runtime === "node" ? settings.runDir.cachePath(pool.name, generation) : undefined;
-  const spec: ChildSpec = { ...commonSpec(settings, policy), ...runs, ...more, link, limits, ...(cache && { cache }) };
+  const spec: ChildSpec = {
+    ...commonSpec(settings, policy),
+    ...runs,
+    ...more,
+    protocol,
+    limits,
+    ...(cache && { cache }),
+  };
   const tag = newTag(id, settings.runDir);
   const own = {
     ...identity,

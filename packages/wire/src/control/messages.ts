@@ -472,6 +472,6 @@ export interface ChildSpec {
   /** The upstream to pass requests on to, in the place of an app; for instances. */
   proxy?: ProxySpec;
   /** What a fetch app is to speak with its balancers; `http1` unless told. */
-  link?: UpstreamProtocol;
+  protocol?: UpstreamProtocol;
   limits?: InstanceLimits;
 }

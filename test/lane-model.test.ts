@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { beforeAll, describe, it } from "vitest";
 import { loadStreams } from "../packages/server/src/lane/lane-connection.js";
-import { type AnswerReader, prepareAnswers } from "../packages/server/src/lane/responses.js";
+import type { AnswerReader } from "../packages/server/src/lane/response-reader.js";
+import { prepareAnswers } from "../packages/server/src/lane/responses.js";
 import { LaneWorld, type Plan, STYLES } from "./support/lane-world.js";
 
 type Step =

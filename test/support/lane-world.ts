@@ -10,7 +10,7 @@ import type {
 import { FakeTransport } from "../../packages/balancer/test/support/fake-transport.js";
 import { FORWARDED, requestHead } from "../../packages/balancer/test/support/lane-bench.js";
 import { LaneConnection, type LaneServices, loadStreams } from "../../packages/server/src/lane/lane-connection.js";
-import type { AnswerReader } from "../../packages/server/src/lane/responses.js";
+import type { AnswerReader } from "../../packages/server/src/lane/response-reader.js";
 import { RequestCounter } from "../../packages/server/src/process/request-counter.js";
 import { DEFAULT_LIMITS } from "../../packages/server/src/shared/limits.js";
 import { FakeLaneSocket } from "../../packages/server/test/support/fake-lane-socket.js";

@@ -1,14 +1,36 @@
 /** One connection to an upstream: sends a request, reads its answer, and is kept for the next when framing allows. */
 import type { OverdueRequest } from "@paceline/wire";
+import type { Deadlines } from "../deadlines.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
+import type { HeadWriter } from "../http1/head-writer.js";
 import { type Framing, HEAD_INCOMPLETE, type RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
 import type { Connection, ConnectionOwner, Connector } from "../transport/transport.js";
 import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-link.js";
-import type { Http1UpstreamLink } from "./http1-upstream.js";
 import { InterimBound } from "./interim-bound.js";
 import type { KeptConnection, KeptConnections } from "./kept-connections.js";
+
+/** What a connection needs of all those to its upstream. */
+export interface UpstreamConnections {
+  readonly deadlines: Deadlines;
+  readonly requestWriter: HeadWriter;
+  readonly isForeign: boolean;
+  /** Whether a request that is given up goes on holding its place until the upstream has let go of it. */
+  readonly holdsPlaces: boolean;
+  /** Whether an instance may go on with a request after its response, in its place. */
+  readonly awaitsWork: boolean;
+  /** Its request is given up; the upstream is not done with it. */
+  giveUp(connection: Http1UpstreamConnection): void;
+  /** It is closed. */
+  gone(connection: Http1UpstreamConnection): void;
+  /** The upstream is done with a request that was given up. */
+  done(connection: Http1UpstreamConnection): void;
+  /** It has no request any more: false when it must not be kept. */
+  keep(connection: Http1UpstreamConnection, receiver: AnswerReceiver): boolean;
+  /** It was closed by the peer while no request was there, or before a response began; false when it should not have been. */
+  closedWhileKept(connection: Http1UpstreamConnection): boolean;
+}
 
 type State =
   /** No connection yet. */
@@ -67,11 +89,11 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private abandoned: { request: string; owedSince: number } | undefined;
 
   constructor(
-    readonly link: Http1UpstreamLink,
+    readonly upstream: UpstreamConnections,
     receiver: AnswerReceiver,
   ) {
     this.receiver = receiver;
-    this.progressAt = link.services.deadlines.now;
+    this.progressAt = upstream.deadlines.now;
   }
 
   /** The request that the upstream is at, for people; undefined while there is none. */
@@ -83,7 +105,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   get overdue(): OverdueRequest | undefined {
     if (this.abandoned === undefined) return undefined;
     const { request, owedSince } = this.abandoned;
-    return { request, forMs: this.link.services.deadlines.now - owedSince };
+    return { request, forMs: this.upstream.deadlines.now - owedSince };
   }
 
   get isReady(): boolean {
@@ -108,7 +130,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.state = "head";
     this.hasHeard = false;
     this.isReused = true;
-    this.progressAt = this.link.services.deadlines.now;
+    this.progressAt = this.upstream.deadlines.now;
   }
 
   onConnected(connection: Connection): ConnectionOwner {
@@ -137,13 +159,13 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.requestFraming = request.isUpgrade ? "close" : request.framing;
     this.isRequestSent = this.requestFraming === "none";
     if (this.connection === undefined) return;
-    this.link.services.requestWriter.request(this.connection, request, forwarded, isTrusted);
+    this.upstream.requestWriter.request(this.connection, request, forwarded, isTrusted);
   }
 
   sendBody(bytes: Uint8Array, start: number, end: number): boolean {
     if (this.connection === undefined) return true;
-    this.progressAt = this.link.services.deadlines.now;
-    const writer = this.link.services.requestWriter;
+    this.progressAt = this.upstream.deadlines.now;
+    const writer = this.upstream.requestWriter;
     return this.requestFraming === "chunked"
       ? writer.chunk(this.connection, bytes, start, end)
       : writer.body(this.connection, bytes, start, end);
@@ -154,7 +176,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     // Until the upstream has taken an upgrade, or declined it, there is nothing to end.
     if (this.requestFraming === "close" && this.state !== "tunnel") return;
     this.isRequestSent = true;
-    const writer = this.link.services.requestWriter;
+    const writer = this.upstream.requestWriter;
     if (this.requestFraming === "chunked") writer.lastChunk(this.connection);
     if (this.state === "tunnel") {
       writer.flush(this.connection);
@@ -163,7 +185,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   }
 
   flush(): boolean {
-    return this.connection === undefined || this.link.services.requestWriter.flush(this.connection);
+    return this.connection === undefined || this.upstream.requestWriter.flush(this.connection);
   }
 
   cancel(): void {
@@ -171,12 +193,12 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.receiver = undefined;
     // A connection that is still being made is closed when it is there.
     if (this.state === "connecting") return;
-    if (this.state === "tunnel" || !this.link.holdsPlaces || this.connection === undefined) return this.close(true);
+    if (this.state === "tunnel" || !this.upstream.holdsPlaces || this.connection === undefined) return this.close(true);
     this.state = "given up";
     // While it was paused for a slow client it owed nothing.
-    const owedSince = this.isPaused ? this.link.services.deadlines.now : this.progressAt;
+    const owedSince = this.isPaused ? this.upstream.deadlines.now : this.progressAt;
     this.abandoned = { request: receiver?.describeRequest() ?? "", owedSince };
-    this.link.giveUp(this);
+    this.upstream.giveUp(this);
     this.connection.end();
     this.resume();
   }
@@ -199,12 +221,12 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       connection.reset();
     else connection?.close();
     this.state = "closed";
-    this.link.gone(this);
+    this.upstream.gone(this);
   }
 
   onData(bytes: Buffer): boolean {
     this.hasHeard = true;
-    if (this.state !== "given up") this.progressAt = this.link.services.deadlines.now;
+    if (this.state !== "given up") this.progressAt = this.upstream.deadlines.now;
     switch (this.state) {
       case "head":
         this.readHead(bytes);
@@ -268,7 +290,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (this.requestFraming === "close") this.isRequestSent = true;
     this.state = "body";
     this.keepAlive =
-      head.keepAlive && head.framing !== "close" && !(this.link.isForeign && this.mayLeaveBody(head.status));
+      head.keepAlive && head.framing !== "close" && !(this.upstream.isForeign && this.mayLeaveBody(head.status));
     this.mayWorkOn = head.mayWorkOn;
     this.body.begin(head.framing, head.contentLength);
     this.receiver?.onAnswerHead(head);
@@ -296,7 +318,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.receiver = undefined;
     const isSent = this.isRequestSent && this.connection?.waitingBytes === 0;
     if (!isSent) this.keepAlive = false;
-    if (this.link.awaitsWork && (this.mayWorkOn || !this.keepAlive)) this.awaitWork(receiver, laterBytes, isSent);
+    if (this.upstream.awaitsWork && (this.mayWorkOn || !this.keepAlive)) this.awaitWork(receiver, laterBytes, isSent);
     else if (this.keepAlive && laterBytes === 0) this.becomeIdle(receiver);
     else this.close();
     receiver.onAnswerEnd();
@@ -307,8 +329,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (this.keepAlive && laterBytes === DONE_BYTES) return this.becomeIdle(receiver);
     this.state = "working";
     this.laterBytes = 0;
-    this.abandoned = { request: receiver.describeRequest(), owedSince: this.link.services.deadlines.now };
-    this.link.giveUp(this);
+    this.abandoned = { request: receiver.describeRequest(), owedSince: this.upstream.deadlines.now };
+    this.upstream.giveUp(this);
     if (!isSent) this.connection?.end();
     if (this.isPaused) this.resume();
     if (laterBytes > 0) this.readDone(laterBytes);
@@ -320,13 +342,13 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (this.laterBytes < DONE_BYTES) return;
     this.abandoned = undefined;
     this.state = "idle";
-    this.link.done(this);
+    this.upstream.done(this);
   }
 
   private becomeIdle(receiver: AnswerReceiver): void {
     if (this.isPaused) this.resume();
     this.state = "idle";
-    if (!this.link.keep(this, receiver)) this.close();
+    if (!this.upstream.keep(this, receiver)) this.close();
   }
 
   onDrain(): void {
@@ -355,7 +377,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   private lossByClose(): UpstreamLoss {
     const isKept = this.state === "idle" || (this.isReused && !this.hasHeard);
-    if (isKept && this.link.closedWhileKept(this)) return "stale";
+    if (isKept && this.upstream.closedWhileKept(this)) return "stale";
     return this.hasHeard ? "broken" : "lost";
   }
 

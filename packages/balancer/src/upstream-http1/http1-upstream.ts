@@ -5,7 +5,7 @@ import type { HeadWriter } from "../http1/head-writer.js";
 import type { Counters } from "../stats/counters.js";
 import type { Transport } from "../transport/transport.js";
 import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../upstreams/upstream-link.js";
-import { Http1UpstreamConnection } from "./http1-connection.js";
+import { Http1UpstreamConnection, type UpstreamConnections } from "./http1-connection.js";
 
 export interface Http1LinkServices {
   transport: Transport;
@@ -30,7 +30,7 @@ export interface Http1LinkOptions {
 /** An upstream that closes a connection so soon after an answer keeps none. */
 const AT_ONCE_MS = 2 * TICK_MS;
 
-export class Http1UpstreamLink implements UpstreamLink {
+export class Http1UpstreamLink implements UpstreamLink, UpstreamConnections {
   /** Idle connections, the one used last on top, so that a quiet hour leaves the others to be closed. */
   private readonly idle: Http1UpstreamConnection[] = [];
   private open_ = 0;
@@ -43,10 +43,18 @@ export class Http1UpstreamLink implements UpstreamLink {
   private keepsNone = false;
 
   constructor(
-    readonly services: Http1LinkServices,
+    private readonly services: Http1LinkServices,
     private readonly address: SocketAddress,
     private readonly options: Http1LinkOptions,
   ) {}
+
+  get deadlines(): Deadlines {
+    return this.services.deadlines;
+  }
+
+  get requestWriter(): HeadWriter {
+    return this.services.requestWriter;
+  }
 
   get isForeign(): boolean {
     return this.options.isForeign;

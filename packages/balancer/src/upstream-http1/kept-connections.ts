@@ -2,7 +2,7 @@
 
 export interface KeptConnection {
   /** Identifies the upstream that it leads to. */
-  readonly link: object;
+  readonly upstream: object;
   close(): void;
 }
 
@@ -15,8 +15,8 @@ export class KeptConnections {
   }
 
   /** The connection to that upstream, if there is one. */
-  find(link: object): KeptConnection | undefined {
-    for (const connection of this.kept) if (connection.link === link) return connection;
+  find(upstream: object): KeptConnection | undefined {
+    for (const connection of this.kept) if (connection.upstream === upstream) return connection;
     return undefined;
   }
 

@@ -1,8 +1,5 @@
 /** Imports an app's module, JavaScript or TypeScript, alike on Bun, which runs all of it by itself, and on Node, which does not. */
-
-export interface Module {
-  default?: unknown;
-}
+import type { Module } from "./translate.js";
 
 const TYPESCRIPT = new Set([".ts", ".mts", ".cts"]);
 /** No Node runs these. */

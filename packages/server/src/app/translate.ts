@@ -1,7 +1,10 @@
 /** Imports an app on Node through jiti, which translates TypeScript and JSX and knows the `paths` of a tsconfig.json. */
 import { createJiti, type JitiOptions } from "jiti";
-import type { Module } from "./import-app.js";
 import { compilerOptionsFor } from "./tsconfig.js";
+
+export interface Module {
+  default?: unknown;
+}
 
 /** @param cache a folder that nobody else can write to, as what lies there is run; by default nothing is kept */
 export async function importTranslated(path: string, cache: string | undefined): Promise<Module> {

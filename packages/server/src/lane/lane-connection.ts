@@ -8,19 +8,9 @@ import { FrameType, REQUEST_WINDOW_BYTES, SLOT_MASK } from "@paceline/wire/lane/
 import { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
 import { LONG_TURN_MS } from "../http1/running-server.js";
-import type { RequestCounter } from "../process/request-counter.js";
-import type { FetchHandler } from "../shared/app.js";
 import type { ServerLimits } from "../shared/limits.js";
 import { LaneOutput } from "./lane-output.js";
-import type { LaneStream } from "./lane-stream.js";
-import type { AnswerReader } from "./responses.js";
-
-/** What a lane needs to serve requests. */
-export interface RequestServices {
-  handler: FetchHandler;
-  answers: AnswerReader;
-  counter: RequestCounter;
-}
+import type { LaneStream, RequestServices, StreamLane } from "./lane-stream.js";
 
 /** What all lanes of a server share. */
 export interface LaneServices {
@@ -49,7 +39,7 @@ export async function loadStreams(): Promise<void> {
   Stream = (await import("./lane-stream.js")).LaneStream;
 }
 
-export class LaneConnection implements StreamSocketOwner, FrameSink {
+export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane {
   readonly output: LaneOutput;
   /** Requests whose handler was called and whose answer has not left. */
   active = 0;

@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { loadStreams } from "./lane-connection.js";
 import { serveLanes } from "./lane-server.js";
-import type { AnswerReader } from "./responses.js";
+import type { AnswerReader } from "./response-reader.js";
 
 const ANSWERS: AnswerReader = {
   isAnswer: (value): value is Response => value instanceof Response,

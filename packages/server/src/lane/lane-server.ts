@@ -6,8 +6,9 @@ import { listenError } from "../http1/listen-error.js";
 import type { RunningServer, RuntimeOptions } from "../http1/running-server.js";
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
-import { LaneConnection, type LaneServices, loadStreams, type RequestServices } from "./lane-connection.js";
-import type { AnswerReader } from "./responses.js";
+import { LaneConnection, type LaneServices, loadStreams } from "./lane-connection.js";
+import type { RequestServices } from "./lane-stream.js";
+import type { AnswerReader } from "./response-reader.js";
 
 /** The lanes of one server. */
 class Lanes {

@@ -9,16 +9,37 @@ import {
 } from "@paceline/wire/lane/response-head";
 import { REASONS } from "@paceline/wire/reasons";
 import { type LentFile, lentFileOf } from "../kinds/static/lent-file.js";
+import type { RequestCounter } from "../process/request-counter.js";
 import { ForwardedInfo, type RequestSource as InfoSource } from "../process/request-info.js";
-import type { RequestInfo, Upgrade } from "../shared/app.js";
+import type { FetchHandler, RequestInfo, Upgrade } from "../shared/app.js";
 import { type BlockSource, blocksOf } from "../shared/blocks.js";
 import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
-import type { LaneConnection, RequestServices } from "./lane-connection.js";
+import type { LaneOutput } from "./lane-output.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
 import { RequestBody } from "./request-body.js";
 import { writeBlocks } from "./response-body.js";
 import { checkFields, sendableReason } from "./response-checks.js";
+import type { AnswerReader } from "./response-reader.js";
 import { makeUpgrade, type TunnelStream, UpgradeAnswer } from "./upgrade.js";
+
+/** What a lane needs to serve requests. */
+export interface RequestServices {
+  handler: FetchHandler;
+  answers: AnswerReader;
+  counter: RequestCounter;
+}
+
+/** What a stream needs of its lane. */
+export interface StreamLane {
+  readonly output: LaneOutput;
+  readonly maxBodyBytes: number;
+  /** Requests whose handler was called and whose response has not left. */
+  active: number;
+  /** The balancer may send so many bytes more of its body. */
+  grant(stream: LaneStream, bytes: number): void;
+  ended(stream: LaneStream): void;
+  onError(error: unknown): void;
+}
 
 type State =
   /** Its handler was not called yet. */
@@ -56,7 +77,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   private owesContinue: boolean;
 
   constructor(
-    private readonly lane: LaneConnection,
+    private readonly lane: StreamLane,
     private readonly requests: RequestServices,
     readonly id: number,
     /** Its number among the requests of its lane, from 1. */

@@ -2,7 +2,7 @@
 
 import { fieldLines } from "@paceline/wire/lane/field-lines";
 import { BODY, rememberBodies } from "../shared/kept-body.js";
-import type { AnswerBody, AnswerReader } from "./responses.js";
+import type { AnswerBody, AnswerReader } from "./response-reader.js";
 
 /** Called once, before the app is loaded. */
 export function answersOnBun(): AnswerReader {

@@ -4,7 +4,7 @@ import { fieldLinesOf } from "@paceline/wire/lane/field-lines";
 import { acceptAll } from "../shared/instance-of.js";
 import { KEPT_BODY, type KeptBody } from "../shared/kept-body.js";
 import { standIn } from "./lazy-wrapper.js";
-import type { AnswerBody, AnswerReader } from "./responses.js";
+import type { AnswerBody, AnswerReader } from "./response-reader.js";
 
 const NativeResponse = globalThis.Response;
 const NativeHeaders = globalThis.Headers;

@@ -8,7 +8,8 @@ import { LANE_NUMBER, LaneBench, turnEnd } from "../../test/support/lane-bench.j
 import type { FetchHandler } from "../shared/app.js";
 import { loadStreams } from "./lane-connection.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
-import { type AnswerReader, prepareAnswers } from "./responses.js";
+import type { AnswerReader } from "./response-reader.js";
+import { prepareAnswers } from "./responses.js";
 
 const bytesOf = (hex: string) => Buffer.from(hex, "hex");
 const named = (list: FrameVector[], ...types: string[]) => list.filter(({ type }) => types.includes(type));

@@ -2,7 +2,7 @@
 
 import type { RequestLog, RunningServer, RuntimeOptions, ServeAddress } from "../http1/running-server.js";
 import { serveLanes, withControlLane } from "../lane/lane-server.js";
-import type { AnswerReader } from "../lane/responses.js";
+import type { AnswerReader } from "../lane/response-reader.js";
 import type { App } from "../shared/app.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "../shared/limits.js";
 import { clearStaleSocket } from "./unix-socket.js";

@@ -2,7 +2,7 @@
 
 import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
 import { LaneConnection, loadStreams } from "../../src/lane/lane-connection.js";
-import type { AnswerReader } from "../../src/lane/responses.js";
+import type { AnswerReader } from "../../src/lane/response-reader.js";
 import { RequestCounter } from "../../src/process/request-counter.js";
 import type { FetchHandler } from "../../src/shared/app.js";
 import { DEFAULT_LIMITS } from "../../src/shared/limits.js";

@@ -9,7 +9,7 @@ import type { SlotPolicy } from "./core/process.js";
 import { poolViews } from "./core/snapshot.js";
 import { seconds } from "./core/words.js";
 import { EventLog } from "./logs/event-log.js";
-import { OutputPoller } from "./logs/output.js";
+import { OutputPoller } from "./logs/output-poller.js";
 import { PoisonEvents } from "./logs/poison-events.js";
 import { isUnwantedEnd } from "./operations/fleet-questions.js";
 import { Operations } from "./operations/operations.js";
@@ -162,11 +162,12 @@ export class Parts {
     const problem = (error: unknown) =>
       log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
     const processes = () => [...children.alive(), ...[...children.templates.alive()].map(ofTemplate)];
-    this.outputs = new OutputPoller(
-      () => processes().map(({ output }) => output),
-      () => options.isLogBusy?.() === true,
+    this.outputs = new OutputPoller({
+      folder: runDir.outputFolder,
+      files: () => processes().map(({ output }) => output),
+      isBusy: () => options.isLogBusy?.() === true,
       problem,
-    );
+    });
     const groups = () => processGroups(processes());
     this.usage = new UsageSampler(groups, problem);
     this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
@@ -223,7 +224,10 @@ export class Parts {
       onApplied: (child, applied) => coordination.applied(child.id, applied),
       onListens: (child) => this.health.listens(child),
       onProbed: (child, probed) => this.health.probed(child, probed),
-      onHeard: (child) => this.liveness.heard(child),
+      onHeard: (child) => {
+        this.liveness.heard(child);
+        this.recycling.lookSoon();
+      },
       onOverdue: (child) => this.liveness.lookAtOverdue(child),
       onPoison: (found) => this.poison.found(found),
       onNotice: (child, message) => log.event("warn", child.name, message),

@@ -80,7 +80,6 @@ class FleetSupervisor implements Supervisor {
     parts.outputs.start();
     parts.usage.start();
     parts.liveness.start();
-    parts.recycling.start();
     parts.log.event("info", "paceline", `listens on ${sockets.map(({ url }) => url).join(", ")}`);
     this.layOut();
     if (options.watch !== undefined) await this.watchFiles(options.watch);

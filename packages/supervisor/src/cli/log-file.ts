@@ -18,8 +18,10 @@ import { formatLogJson } from "./format-line.js";
 import { type LineTarget, LineWriter } from "./line-writer.js";
 import { LOG_FILE, logFileName, logFilesIn } from "./log-files.js";
 
-/** How often it is looked whether the file is still where it was. */
+/** How often a write first looks whether the file is still where it was. */
 const LOOK_EVERY_MS = 1_000;
+/** How often it is looked without a write: a file that was removed takes room for as long as we have it open. */
+const UNWRITTEN_LOOK_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 5_000;
 const NEWLINE = 0x0a;
 
@@ -53,8 +55,7 @@ export function openLogFile({ folder, onTrouble, retryMs, ...limits }: LogFileOp
     onProblem: (problem) => onTrouble(`the log cannot be written, lines are lost: ${problem}`),
     ...(retryMs === undefined ? {} : { retryMs }),
   });
-  // A file that was removed takes room for as long as we have it open, whether something is written or not.
-  const timer = setInterval(() => files.look(), LOOK_EVERY_MS);
+  const timer = setInterval(() => files.look(), UNWRITTEN_LOOK_MS);
   timer.unref();
   return {
     write: (lines) => writer.add(lines),
@@ -77,6 +78,7 @@ export function openLogFile({ folder, onTrouble, retryMs, ...limits }: LogFileOp
 class RotatingFiles implements LineTarget {
   readonly path: string;
   private file: { fd: number; ino: number; size: number } | undefined;
+  private lookedAt = 0;
   private isWriting = false;
   private wantsReopening = false;
 
@@ -90,6 +92,7 @@ class RotatingFiles implements LineTarget {
   write(bytes: Buffer, done: (error: NodeJS.ErrnoException | null, written: number) => void): void {
     let place: { file: { fd: number; size: number }; length: number };
     try {
+      if (performance.now() - this.lookedAt >= LOOK_EVERY_MS) this.look();
       place = this.placeFor(bytes);
     } catch (error) {
       return done(error as NodeJS.ErrnoException, 0);
@@ -124,6 +127,7 @@ class RotatingFiles implements LineTarget {
 
   /** Lets go of a file that is not at its path any more. */
   look(): void {
+    this.lookedAt = performance.now();
     if (this.file !== undefined && statSync(this.path, { throwIfNoEntry: false })?.ino !== this.file.ino) this.reopen();
   }
 

@@ -2,7 +2,7 @@ import { appendFileSync, existsSync, mkdtempSync, rmSync, statSync, symlinkSync,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { OutputFile, OutputPoller } from "./output.js";
+import { OutputFile } from "./output.js";
 import { canRelease } from "./release-read.js";
 
 function open(maxBytes = 1000) {
@@ -79,27 +79,6 @@ test("a link in its place is not followed", () => {
   const { path } = open();
   symlinkSync("/dev/null", `${path}2`);
   expect(() => new OutputFile(`${path}2`, 1000, { lines() {}, lost() {} })).toThrow(/ELOOP/);
-});
-
-test("while the log is busy nothing is read, and all is afterwards", async () => {
-  const { file, lines } = open();
-  let isBusy = true;
-  let asked = 0;
-  const poller = new OutputPoller(
-    () => [file],
-    () => {
-      asked++;
-      return isBusy;
-    },
-    (error) => expect.unreachable(`${error}`),
-  );
-  writeSync(file.fd, "one\n");
-  poller.start();
-  await expect.poll(() => asked).toBeGreaterThan(2);
-  expect(lines).toEqual([]);
-  isBusy = false;
-  await expect.poll(() => lines).toEqual(["one"]);
-  poller.stop();
 });
 
 test("only the last lines are kept, and the begin of long ones", () => {

@@ -10,9 +10,6 @@ const LAST_TRACEBACK_LINES = 120;
 /** Of a longer one the begin is kept, in characters. */
 const LAST_LINE_CHARACTERS = 4096;
 const CHUNK_BYTES = MAX_LINE_BYTES;
-const POLL_MS = 200;
-/** How soon it is looked again whether the log takes more. */
-const BUSY_MS = 5;
 /** So much is read of one file before the others, and all else this process does, have their turn. */
 const PASS_BYTES = 256 << 10;
 /** So much that was read is given back to the disk at once. */
@@ -62,6 +59,11 @@ export class OutputFile {
   ) {
     // Of the file alone, not of what somebody has put in its place.
     this.fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
+  }
+
+  /** How much of it was read, in bytes. */
+  get position(): number {
+    return this.offset;
   }
 
   /** Reads what is new, as far as one turn goes; whether there is more. */
@@ -135,45 +137,4 @@ export class OutputFile {
 /** A copy: a part of a text keeps all of it. */
 function beginOf(line: string): string {
   return line.length <= LAST_LINE_CHARACTERS ? line : Buffer.from(line.slice(0, LAST_LINE_CHARACTERS)).toString();
-}
-
-/** Reads the output of all processes at an interval, and those that have more at once. */
-export class OutputPoller {
-  private timer: NodeJS.Timeout | undefined;
-  private stopped = false;
-
-  constructor(
-    private readonly files: () => Iterable<OutputFile>,
-    /** What was read has not got on: the files hold what comes, within their bounds, better than memory. */
-    private readonly isBusy: () => boolean,
-    private readonly problem: (error: unknown) => void,
-  ) {}
-
-  start(): void {
-    this.timer = setTimeout(() => this.poll(), POLL_MS);
-  }
-
-  stop(): void {
-    this.stopped = true;
-    clearTimeout(this.timer);
-  }
-
-  private poll(): void {
-    if (this.isBusy()) {
-      this.timer = setTimeout(() => this.poll(), BUSY_MS);
-      return;
-    }
-    let isMore = false;
-    for (const file of this.files()) {
-      try {
-        if (file.read()) isMore = true;
-      } catch (error) {
-        this.problem(error);
-      }
-    }
-    if (this.stopped) return;
-    // A turn for all else in between, whatever is written meanwhile.
-    if (isMore) setImmediate(() => !this.stopped && this.poll());
-    else this.timer = setTimeout(() => this.poll(), POLL_MS);
-  }
 }

@@ -17,7 +17,8 @@ export interface RecyclingOptions {
   mayBegin(pool: string): boolean;
 }
 
-const LOOK_EVERY_MS = 1000;
+/** All that is heard within this time is looked at together. */
+const TOGETHER_MS = 1000;
 /** When a replacement could not start, or another operation came first, a pool is left alone for so long. */
 const PAUSE_MS = 60_000;
 
@@ -35,6 +36,7 @@ const REASONS: readonly ((child: LiveProcess, limits: RecycleLimits, share: numb
 
 export class Recycling {
   private timer: NodeJS.Timeout | undefined;
+  private isStopped = false;
   /** The jitter of each process, drawn once. */
   private readonly draws = new WeakMap<LiveProcess, number>();
   /** Until when a pool is left alone, by performance.now(). */
@@ -42,12 +44,18 @@ export class Recycling {
 
   constructor(private readonly options: RecyclingOptions) {}
 
-  start(): void {
-    this.timer = setInterval(() => this.look(performance.now()), LOOK_EVERY_MS);
+  stop(): void {
+    this.isStopped = true;
+    clearTimeout(this.timer);
   }
 
-  stop(): void {
-    clearInterval(this.timer);
+  /** A process was heard: it may have reached a limit. One with no requests is still heard every 10 s, in case a pool was left alone. */
+  lookSoon(): void {
+    if (this.isStopped) return;
+    this.timer ??= setTimeout(() => {
+      this.timer = undefined;
+      this.look(performance.now());
+    }, TOGETHER_MS);
   }
 
   look(now: number): void {

@@ -11,6 +11,8 @@ export interface RunDirPaths {
   channelSocket: string;
   /** The socket that a process serves on; `processId` is such as `web.3#7`. Short enough for a socket address. */
   socketPath(processId: string): string;
+  /** The folder of the files that processes write their output to. */
+  outputFolder: string;
   /** The file that a process writes its output to. */
   outputPath(processId: string): string;
   /** The folder for what the apps of one generation of a pool can do without; it need not exist. */

@@ -68,6 +68,7 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
     controlSocket: fitting(join(path, CONTROL_SOCKET)),
     channelSocket: fitting(join(path, CHANNEL_SOCKET)),
     socketPath: (processId) => fitting(join(own, `${processId}.sock`)),
+    outputFolder: own,
     outputPath: (processId) => join(own, `${processId}.out`),
     cachePath: (pool, generation) => join(own, `${pool}-${generation}.cache`),
   };

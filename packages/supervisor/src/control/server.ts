@@ -37,7 +37,8 @@ export class ControlServer {
         maxHeaderSize: MAX_HEAD_BYTES,
         headersTimeout: requestTimeoutMs,
         requestTimeout: requestTimeoutMs,
-        connectionsCheckingInterval: requestTimeoutMs / 10,
+        // A timer that runs for as long as the server does.
+        connectionsCheckingInterval: requestTimeoutMs / 2,
       },
       (request, response) => void this.#serve(request, response),
     );

@@ -24,8 +24,8 @@ interface Silence {
 const ASK_BUSY_AFTER_MS = 2000;
 /** An idle one sleeps, and is asked only so often. */
 const ASK_IDLE_EVERY_MS = 10_000;
-/** Longer gaps between two ticks count as no more than this: then the caller or the whole machine stood still. */
-const MAX_TICK_MS = 1500;
+/** A gap between two ticks counts as no more than so many times what was planned: then the caller or the whole machine stood still. */
+const MAX_TICK = 1.5;
 /** A question that has gone unanswered for this long is told of. */
 const STALLED_AFTER_MS = 2000;
 
@@ -44,9 +44,10 @@ export class Liveness {
   /**
    * Counts the time since the last tick as silence of all that are watched, and answers with those to ask now.
    * @param nowMs of a monotonic clock
+   * @param plannedMs what should have passed since the last tick
    */
-  tick(nowMs: number, watched: readonly Watched[]): string[] {
-    const elapsedMs = Math.min(nowMs - (this.tickedAtMs ?? nowMs), MAX_TICK_MS);
+  tick(nowMs: number, watched: readonly Watched[], plannedMs = 1000): string[] {
+    const elapsedMs = Math.min(nowMs - (this.tickedAtMs ?? nowMs), MAX_TICK * plannedMs);
     this.tickedAtMs = nowMs;
     const ids = new Set(watched.map(({ id }) => id));
     for (const id of this.silences.keys()) if (!ids.has(id)) this.silences.delete(id);
@@ -73,6 +74,11 @@ export class Liveness {
     const silence = this.silences.get(id);
     if (silence === undefined || silence.unansweredMs === null) return null;
     return silence.unansweredMs >= silence.stalledAfterMs ? silence.unansweredMs : null;
+  }
+
+  /** Whether each of them has only to be asked now and then: none is expected to report, or has yet to answer. */
+  isQuiet(watched: readonly Watched[]): boolean {
+    return !watched.some(({ id, isBusy }) => isBusy || this.silences.get(id)?.unansweredMs !== null);
   }
 
   /** Whether any may be hung; `hung` then says which, once all that had come was read. */

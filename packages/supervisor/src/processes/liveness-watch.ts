@@ -16,6 +16,8 @@ export interface LivenessWatchOptions {
 }
 
 const TICK_MS = 1000;
+/** Between two ticks while nothing is heard and no process has a request. */
+const QUIET_TICK_MS = 5000;
 const SHORTEST_TICK_MS = 50;
 /** Between the look that finds somebody overdue and the verdict all that had come is read. */
 const READ_PASS_MS = 10;
@@ -29,6 +31,9 @@ export class LivenessWatch {
   private timer: NodeJS.Timeout | undefined;
   /** A look at what is overdue, before that of the next tick. */
   private overdueTimer: NodeJS.Timeout | undefined;
+  /** When the last tick was and the next is due, by performance.now(). */
+  private tickedAt = performance.now();
+  private dueAt = 0;
   private isOver = false;
 
   constructor(private readonly options: LivenessWatchOptions) {}
@@ -47,6 +52,8 @@ export class LivenessWatch {
   heard(child: LiveProcess): void {
     this.liveness.heard(child.id);
     child.running = null;
+    // Something may have begun, such as a request.
+    if (this.dueAt > performance.now() + TICK_MS) this.arm(TICK_MS);
   }
 
   /** For how long it has not answered; null while that is no longer than usual. */
@@ -87,25 +94,37 @@ export class LivenessWatch {
     }
   }
 
-  private arm(): void {
+  private arm(longestMs = TICK_MS): void {
     if (this.isOver) return;
     const limits = this.options
       .fleet()
       .pools.map(({ name }) => this.options.policyOf(name).hangAfterMs)
       .filter((ms) => ms > 0);
-    const everyMs = Math.max(SHORTEST_TICK_MS, Math.min(TICK_MS, ...limits.map((ms) => ms / 4)));
-    this.timer = setTimeout(() => this.tick(), everyMs);
+    const delayMs = Math.max(SHORTEST_TICK_MS, Math.min(longestMs, ...limits.map((ms) => ms / 4)));
+    clearTimeout(this.timer);
+    this.dueAt = performance.now() + delayMs;
+    this.timer = setTimeout(() => this.tick(), delayMs);
   }
 
   private tick(): void {
     this.endOverdue();
+    const now = performance.now();
     const watched = this.watched();
-    for (const id of this.liveness.tick(performance.now(), watched)) {
+    const plannedMs = this.dueAt - this.tickedAt;
+    this.tickedAt = now;
+    for (const id of this.liveness.tick(now, watched, plannedMs)) {
       this.options.children.get(id)?.connection?.send({ type: "ping" });
     }
-    if (this.liveness.hasSuspects(watched))
+    if (this.liveness.hasSuspects(watched)) {
+      this.dueAt = 0;
       this.timer = setTimeout(() => setImmediate(() => this.judge()), READ_PASS_MS);
-    else this.arm();
+    } else this.arm(this.isQuiet(watched) ? QUIET_TICK_MS : TICK_MS);
+  }
+
+  /** A request that may overrun its time is one that a balancer told of, even of a process that drains. */
+  private isQuiet(watched: readonly Watched[]): boolean {
+    const hasOverdue = [...this.options.children.alive()].some(({ overdue }) => overdue !== null);
+    return !hasOverdue && this.liveness.isQuiet(watched);
   }
 
   private judge(): void {

@@ -19,7 +19,7 @@ export class UsageSampler {
   private readPids = new Set<number>();
   private timer: NodeJS.Timeout | undefined;
   private busy = false;
-  private askedAt = 0;
+  private askedAt = Number.NEGATIVE_INFINITY;
   private stopped = false;
 
   /** @param groups the processes that are counted as one, by the pid that stands for them */
@@ -45,8 +45,15 @@ export class UsageSampler {
   }
 
   of(pid: number): Usage | undefined {
+    const wasSeen = this.isSeen();
     this.askedAt = performance.now();
+    // The last sample may be old, or the only one.
+    if (!wasSeen) this.soon();
     return this.samples.get(pid);
+  }
+
+  private isSeen(): boolean {
+    return performance.now() - this.askedAt < SEEN_FOR_MS;
   }
 
   private arm(delayMs: number): void {
@@ -66,7 +73,7 @@ export class UsageSampler {
       this.problem(error);
     } finally {
       this.busy = false;
-      this.arm(performance.now() - this.askedAt < SEEN_FOR_MS ? SAMPLE_MS : UNSEEN_SAMPLE_MS);
+      this.arm(this.isSeen() ? SAMPLE_MS : UNSEEN_SAMPLE_MS);
     }
   }
 

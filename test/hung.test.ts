@@ -89,10 +89,10 @@ describe.each(RUNTIMES)("hung processes on %s", { timeout: 90_000 }, (runtime) =
       const stalled = (name: string) => (slots.get(name)?.stalledMs ?? 0) > 0 && (slots.get(name)?.inFlight ?? 0) > 0;
       return (stalled("fetch.1") || stalled("fetch.2")) && stalled("node.1");
     });
-    const shown = await project.cli(["status"]);
+    // Both at once: what is blocked for hangAfterMs is killed.
+    const [shown, dashboard] = await Promise.all([project.cli(["status"]), project.cli(["top", "--plain", "--once"])]);
     expect(shown.output).toMatch(/node\.1 +stalled \d+ s/);
     expect(shown.output).toMatch(/^fetch .*2\/2 ready, 1 stalled/m);
-    const dashboard = await project.cli(["top", "--plain", "--once"]);
     expect(dashboard.output).toMatch(/^ node\.1 +stalled \d+ ?s/m);
     // Else the balancer sends them to another instance when the first is killed.
     for (const connection of blocked) connection.close();

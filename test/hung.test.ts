@@ -70,7 +70,7 @@ describe.each(RUNTIMES)("hung processes on %s", { timeout: 90_000 }, (runtime) =
       runtime,
       app: FETCH,
       files: { "node.js": NODE, "public/a.txt": "a", "command.mjs": COMMAND, "site_app.py": WSGI },
-      config: { pools, hangAfterMs: 2500 },
+      config: { pools, hangAfterMs: 4000 },
     });
     const before = slotsOf(await project.status());
     const names = [...before.keys()];

@@ -149,7 +149,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
 
   once("that goes into the background is told of, and ended there", async () => {
     const { project, told } = await failsToStart({ runtime, command: [fixture("daemonises.sh"), "{socket}"] });
-    expect(told).toMatch(/daemonises\.sh went into the background as pid \d+ .*: tell it to stay in the foreground$/m);
+    expect(told).toMatch(/daemonises\.sh went into the background as pid \d+ .*: make it stay in the foreground$/m);
     await project.nothingLeft();
   });
 
@@ -193,7 +193,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
     expect((await project.cli(["stop"])).code).toBe(0);
     await project.nothingLeft();
     expect(readFileSync(join(project.folder, ".paceline/log/paceline.log"), "utf8")).toContain(
-      "ignores-sigterm.mjs did not end within 1000 ms of SIGTERM: SIGKILL",
+      "ignores-sigterm.mjs did not exit within 1000 ms of SIGTERM: SIGKILL",
     );
   });
 

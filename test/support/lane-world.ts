@@ -427,7 +427,7 @@ function isUnderWay({ state }: Request): boolean {
 
 /** An app that reads the upload of a client that has gone hears of it, too. */
 function isPlanned(error: unknown): boolean {
-  return error instanceof Error && ["as planned", "the client has gone"].includes(error.message);
+  return error instanceof Error && ["as planned", "the client has left"].includes(error.message);
 }
 
 function describe({ index, plan, sent, taken, received, status }: Request): string {

@@ -48,10 +48,10 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
   const upstream = values.proxy as string | undefined;
   const given = [app, folder, upstream].filter((each) => each !== undefined);
   if (given.length === 0) throw usage("name the app to serve, such as ./app.ts, or give --static or --proxy");
-  if (given.length > 1) throw usage(`one of an app, --static and --proxy: ${given[0]} is too much`);
+  if (given.length > 1) throw usage(`give only one of an app, --static and --proxy: unexpected ${given[0]}`);
   if (folder === undefined && values.listing) throw usage("--listing needs --static");
   if (app !== undefined && IS_PYTHON.test(app)) throw usage(hintOnPython(app));
-  if (more.length > 0) throw usage(`one app at a time: ${more.join(" ")} is too much`);
+  if (more.length > 0) throw usage(`one app at a time: unexpected ${more.join(" ")}`);
   const text = (name: string) => values[name] as string | undefined;
   const number = (name: string, max = Number.MAX_SAFE_INTEGER) => {
     const value = text(name);
@@ -74,7 +74,7 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
   if (style !== undefined && style !== "fetch" && style !== "node")
     throw usage(`--style is fetch or node, not ${style}`);
   if (style !== undefined && app === undefined) throw usage("--style is for an app");
-  if (ofApp.length > 0 && app === undefined) throw usage("what stands behind -- is for an app");
+  if (ofApp.length > 0 && app === undefined) throw usage("arguments after -- are only for an app");
   return {
     runs: runsOf({ app, args: ofApp, style, folder, upstream, listing: values.listing === true }),
     address,

@@ -233,7 +233,7 @@ describe("waits of the proxy on node", () => {
     client.send(GET);
     expect(await client.gets(/Gateway Timeout\n$/)).toMatch(/^HTTP\/1\.1 504 /);
     await (await upstream.connection(0)).closed();
-    await eventually("the line", () => front.output.find((it) => /could not be connected within 100 ms/.test(it)));
+    await eventually("the line", () => front.output.find((it) => /no connection within 100 ms/.test(it)));
   });
 
   it("an upstream that is not there: 502", async () => {

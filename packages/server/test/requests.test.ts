@@ -144,7 +144,7 @@ for (const [runtime, transport] of cases) {
         const answer = await ask(server.target, path);
         expect(answer.status).toBe(500);
         expect(answer.body).not.toMatch(/failed|Error:|behaviours/);
-        await server.program.line(path === "/not-a-response" ? /not a Response/ : /the handler failed/);
+        await server.program.line(path === "/not-a-response" ? /did not return a Response/ : /the handler failed/);
         expect((await ask(server.target, "/text")).status).toBe(200);
       },
     );

@@ -107,11 +107,11 @@ test("what no answer may have is refused while the app runs: 500, and the reason
     ["/twice", /start_response was called twice without exc_info/],
     ["/never-starts", /before it called start_response/],
     ["/splits", /X-Split has a control character/],
-    ["/bad-name", /'X Split' is no name of a field/],
+    ["/bad-name", /'X Split' is not a valid field name/],
     ["/bad-status", /three digits, a space and a reason/],
     ["/fields-as-text", /response_headers is a sequence of pairs, not dict/],
     ["/str-body", /a bytes-like object|made of bytes, not str/],
-    ["/wide-header", /not in ISO-8859-1/],
+    ["/wide-header", /outside ISO-8859-1/],
   ];
   for (const [path, reason] of refused) {
     const answer = await instance.get(path);

@@ -40,7 +40,7 @@ test("a forked child never serves: it ends where it comes back to the server, wh
     expect(bodyOf(answer), path).toBe(status);
   }
   await instance.program.line(/ValueError: thrown in a forked child/);
-  await instance.program.line(/GET \/child-returns: a forked child came back to the server/);
+  await instance.program.line(/GET \/child-returns: a forked child returned into the server/);
   await instance.get("/jobs");
   for (const name of ["raises", "returns", "timer"]) await instance.program.line(new RegExp(`^# ${name}: 1$`));
   instance.program.kill("SIGTERM");

@@ -71,7 +71,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
 
   protected break(problem: string): void {
     if (this.state === "closed") return;
-    this.services.onProblem(`the lane to ${this.path} was closed: it brought ${problem}`);
+    this.services.onProblem(`the lane to ${this.path} was closed: received ${problem}`);
     this.output.frames.close(problem);
     this.output.flushTurn();
     this.drop();
@@ -150,7 +150,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
 
   onBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
     if (this.state === "open") this.onStreamBody(id, bytes, start, end, isLast);
-    else if (this.state === "greeting") this.break("no hello at its begin");
+    else if (this.state === "greeting") this.break("no HELLO at the start");
   }
 
   /** A frame of the lane itself; any other type has no place here. */

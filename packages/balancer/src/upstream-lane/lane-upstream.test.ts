@@ -105,7 +105,7 @@ describe("the balancer's lane", () => {
     const asked = bench.ask(GET);
     const connection = bench.transport.accept();
     connection.owner.onData(Buffer.from(hex, "hex"));
-    expect(bench.problems).toEqual([expect.stringContaining("no hello at its begin")]);
+    expect(bench.problems).toEqual([expect.stringContaining("no HELLO at the start")]);
     expect(connection.isClosed).toBe(true);
     expect(asked.loss).toBe("lost");
   });

@@ -141,7 +141,7 @@ export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane
         const stream = this.streams.find(id);
         if (stream === undefined) return;
         this.begun(stream);
-        if (!stream.onResponse(bytes, start, end)) this.break("an answer's head that is none");
+        if (!stream.onResponse(bytes, start, end)) this.break("an invalid response head");
         return;
       }
       case FrameType.BEGUN: {
@@ -219,7 +219,7 @@ export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane
 
   /** Its response's head cannot be passed on. */
   refuse(stream: LaneStream, problem: string): void {
-    this.services.onProblem(`the instance at ${this.path} answered ${problem}`);
+    this.services.onProblem(`the instance at ${this.path} responded ${problem}`);
     this.output.frames.empty(FrameType.CANCEL, stream.id);
     this.output.flushSoon();
     stream.lose("broken");

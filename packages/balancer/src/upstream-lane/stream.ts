@@ -231,7 +231,7 @@ export class LaneStream implements UpstreamStream {
     if (head.isInterim) {
       const size = end - start;
       if (!this.interims.take(size)) {
-        this.lane.refuse(this, "with interim responses without end");
+        this.lane.refuse(this, "with too many interim responses");
         return true;
       }
       this.ungranted += size;

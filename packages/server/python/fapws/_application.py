@@ -144,7 +144,7 @@ class Answer:
         """What the server sends of what a callback returned."""
         response = self._response
         if isinstance(result, bool):
-            raise TypeError("the callback returned a bool; an answer that comes later (write_response) is not there")
+            raise TypeError("the callback returned a bool; later responses (write_response) are not supported")
         if is_whole(result):
             blocks = whole_blocks(result, self._charset())
             self._send_head(sum(map(len, blocks)))

@@ -112,7 +112,7 @@ class Answer:
         try:
             fields.encode("latin-1")
         except UnicodeEncodeError as error:
-            raise AssertionError(f"a field has what is not in ISO-8859-1: {error}") from None
+            raise AssertionError(f"a field has characters outside ISO-8859-1: {error}") from None
         self._status_line = line
         self.status = int(status[:3])
         self._fields = fields
@@ -204,7 +204,7 @@ class Answer:
         """
         line = self._status_line
         if line is None:
-            raise AssertionError("the app gave a body before it called start_response")
+            raise AssertionError("the app returned a body before it called start_response")
         request = self._request
         length = self._content_length
         framing = ""

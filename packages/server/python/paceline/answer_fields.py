@@ -49,7 +49,7 @@ def check_status(status):
     if not (len(digits) == 3 and digits.isascii() and digits.isdigit() and status[3:4] in ("", " ")):
         raise AssertionError(f"a status is three digits, a space and a reason, not {status!r}")
     if not 200 <= int(digits) <= 599:
-        raise AssertionError(f"{digits} is no status of an answer")
+        raise AssertionError(f"{digits} is not a valid status")
     if not status.isprintable():
         check_value("the status", status)
     line = f"HTTP/1.1 {status if len(status) > 3 else _with_reason(status)}\r\n"
@@ -74,7 +74,7 @@ def plain_text(text, what):
 
 def learn_name(name):
     if not name or not name.isascii() or name.encode("ascii").translate(None, TOKEN_BYTES):
-        raise AssertionError(f"{name!r} is no name of a field")
+        raise AssertionError(f"{name!r} is not a valid field name")
     kind = _KINDS.get(name.lower(), ORDINARY)
     if len(known_names) < MAX_KNOWN:
         known_names[name] = kind

@@ -187,7 +187,7 @@ class Channel:
         if self._orphan_at is not None and now >= self._orphan_at:
             self._on_orphaned()
         if self._welcome_by is not None and now >= self._welcome_by:
-            self._lose("the supervisor gave no welcome")
+            self._lose("the supervisor sent no welcome")
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
             self._connect()
@@ -316,7 +316,7 @@ class Channel:
             else:
                 raise ValueError(f"unknown type {kind!r}")
         except (ValueError, TypeError, KeyError) as error:
-            self._lose(f"the supervisor said what we do not understand: {error}")
+            self._lose(f"the supervisor sent an invalid message: {error}")
 
     def _describe_overdue(self):
         """This process is killed a moment later, with SIGABRT first, of which faulthandler writes what all threads are at."""
@@ -366,7 +366,7 @@ class Channel:
         self._close()
         for path in self._identity.spec.get("supervisorSockets", ()):
             _remove_if_dead(path)
-        print("no supervisor came back; leaving", file=sys.stderr)
+        print("no supervisor came back; exiting", file=sys.stderr)
         self._leave(self._identity.spec["drainTimeoutMs"], False)
 
     # The end.

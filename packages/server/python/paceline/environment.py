@@ -71,13 +71,13 @@ def _spec(text):
         raise InstanceError("PACELINE_SPEC is not an object")
     for name in ("orphanGraceMs", "drainTimeoutMs"):
         if not _is_amount(spec.get(name)):
-            raise InstanceError(f"PACELINE_SPEC has no good {name}")
+            raise InstanceError(f"PACELINE_SPEC has an invalid {name}")
     limits = spec.get("limits")
     if not isinstance(limits, dict):
         raise InstanceError("PACELINE_SPEC has no limits")
     for name, value in limits.items():
         if not _is_amount(value):
-            raise InstanceError(f"PACELINE_SPEC has no good limits.{name}")
+            raise InstanceError(f"PACELINE_SPEC has an invalid limits.{name}")
     return spec
 
 

@@ -57,7 +57,7 @@ def end(where, error=None):
             print(code, file=sys.stderr)
             code = 1
     else:
-        print(f"{where}: a forked child came back to the server; it ends here", file=sys.stderr)
+        print(f"{where}: a forked child returned into the server and exits", file=sys.stderr)
         if error is not None and not isinstance(error, ClientGone):
             sys.excepthook(type(error), error, error.__traceback__)
     for stream in (sys.stdout, sys.stderr):

@@ -69,7 +69,7 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
   const sends = behindBalancer ? undefined : new BunSendWatch(limits.sendTimeoutMs);
 
   function finish(response: Response, begunAtMs: number, request: Request): Response {
-    if (!(response instanceof Response)) throw new TypeError("the handler gave something that is not a Response");
+    if (!(response instanceof Response)) throw new TypeError("the handler did not return a Response");
     if (sends !== undefined && serving !== undefined) sends.add(request, serving);
     counter.latency.record((performance.now() - begunAtMs) * 1000);
     if (response.status >= 500) counter.errors++;

@@ -19,7 +19,7 @@ export function fetchAsNodeHandler(
     const begunAtMs = performance.now();
     const request = toRequest(incoming, outgoing, behindBalancer);
     const response = await handler(request, new Info(new NodeSource(incoming, request)));
-    if (!(response instanceof Response)) throw new TypeError("the handler gave something that is not a Response");
+    if (!(response instanceof Response)) throw new TypeError("the handler did not return a Response");
     counter.latency.record((performance.now() - begunAtMs) * 1000);
     await writeResponse(response, incoming, outgoing, draining.closeAnswers);
   };
@@ -129,7 +129,7 @@ async function writeResponse(
   }
   const reader = response.body.getReader();
   const gone = () => {
-    if (isCancellable(response)) void reader.cancel(new Error("the client has gone")).catch(ignoreCancelFailure);
+    if (isCancellable(response)) void reader.cancel(new Error("the client has left")).catch(ignoreCancelFailure);
   };
   outgoing.once("close", gone);
   try {

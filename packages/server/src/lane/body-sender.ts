@@ -67,7 +67,7 @@ export class BodySender implements BlockWriter {
   /** @throws TypeError when it is more than was told. */
   write(block: Uint8Array): boolean {
     this.owed -= block.length;
-    if (this.owed < 0) throw new TypeError("the answer's body is longer than its Content-Length");
+    if (this.owed < 0) throw new TypeError("the response's body is longer than its Content-Length");
     if (block.length <= this.window && block.length <= SMALL_BODY_BYTES && !this.lane.isFull) {
       this.window -= block.length;
       if (this.gatheredLength > 0 || this.lane.frames.isPieceOfOther(this.owner.id)) this.gather(block);
@@ -118,7 +118,7 @@ export class BodySender implements BlockWriter {
   /** @throws TypeError when it was less than was told. */
   endBody(): void {
     if (this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) {
-      throw new TypeError("the answer's body is shorter than its Content-Length");
+      throw new TypeError("the response's body is shorter than its Content-Length");
     }
     this.sendGathered();
     this.lane.frames.empty(FrameType.END, this.owner.id);

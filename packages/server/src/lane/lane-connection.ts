@@ -112,7 +112,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   }
 
   onBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
-    if (!this.hasGreeted) return this.break("no hello at its begin");
+    if (!this.hasGreeted) return this.break("no HELLO at the start");
     const stream = this.streamOf(id);
     if (stream !== undefined && !stream.onBody(bytes, start, end, isLast)) {
       this.break("a body that its head or its window does not allow");
@@ -250,7 +250,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   /** The balancer cannot be understood: it is told why, and the lane is closed. */
   private break(problem: string): void {
     if (this.isClosed) return;
-    this.services.onError(new Error(`a lane was closed: it brought ${problem}`));
+    this.services.onError(new Error(`a lane was closed: received ${problem}`));
     this.output.frames.close(problem);
     this.output.flush();
     this.socket.end();

@@ -145,7 +145,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     if (this.state === "ended") return;
     this.isGone = true;
     this.end();
-    const gone = new DOMException("the client has gone", "AbortError");
+    const gone = new DOMException("the client has left", "AbortError");
     this.controller?.abort(gone);
     this.body?.fail(gone);
     this.source?.cancel();
@@ -173,7 +173,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     if (this.state !== "handling") return this.leave(response);
     try {
       if (!this.isAnswer(response)) {
-        throw new TypeError("the handler gave something that is not a Response");
+        throw new TypeError("the handler did not return a Response");
       }
       this.answer(response);
     } catch (error) {
@@ -255,8 +255,8 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     const { status, statusText } = response;
     const { text, contentLength, hasContentType } = answers.fields(response);
     checkFields(text);
-    if (Number.isNaN(contentLength)) throw new TypeError("the answer's Content-Length is no number");
-    if (response.bodyUsed) throw new TypeError("the answer's body was already read");
+    if (Number.isNaN(contentLength)) throw new TypeError("the response's Content-Length is not a number");
+    if (response.bodyUsed) throw new TypeError("the response's body was already read");
     const head = this.headOf(status, sendableReason(statusText), text);
     const file = lentFileOf(response);
     if (file !== undefined) return this.sendFile(head, file);
@@ -384,7 +384,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   signal(): AbortSignal {
     if (this.controller === undefined) {
       this.controller = new AbortController();
-      if (this.isGone) this.controller.abort(new DOMException("the client has gone", "AbortError"));
+      if (this.isGone) this.controller.abort(new DOMException("the client has left", "AbortError"));
     }
     return this.controller.signal;
   }

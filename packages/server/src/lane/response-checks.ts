@@ -13,11 +13,11 @@ const REASON = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** @throws TypeError when these lines cannot be sent */
 export function checkFields(lines: string): void {
-  if (lines.length > MAX_FIELDS_BYTES) throw new TypeError("the answer's fields are too long");
+  if (lines.length > MAX_FIELDS_BYTES) throw new TypeError("the response's fields are too long");
   if (lines.length > LEAST_LINE_BYTES * MAX_FIELDS && lines.split("\r\n").length > MAX_FIELDS) {
-    throw new TypeError("the answer has too many fields");
+    throw new TypeError("the response has too many fields");
   }
-  if (UNSENDABLE.test(lines)) throw new TypeError("the answer's fields have a control character in them");
+  if (UNSENDABLE.test(lines)) throw new TypeError("the response's fields contain a control character");
 }
 
 /** The reason, where it can be sent: Bun takes any text for it, and nobody needs one. */

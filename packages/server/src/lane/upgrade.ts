@@ -39,7 +39,7 @@ export function makeUpgrade(
   const writable = new WritableStream<Uint8Array>({
     start: () => switched,
     write(block) {
-      if (stream.isOver) throw new Error("the client has gone");
+      if (stream.isOver) throw new Error("the client has left");
       return stream.write(block) ? undefined : stream.drained();
     },
     close: () => {

@@ -203,9 +203,9 @@ describe("an instance's end of a lane", () => {
 
   it.each([
     ["another version", `${HELLO.slice(0, 24)}02${HELLO.slice(26)}`, "version 2 of the lane"],
-    ["a HELLO that is not of a lane", `${HELLO.slice(0, 16)}00${HELLO.slice(18)}`, "no hello at its begin"],
-    ["a REQUEST before HELLO", GET, "no hello at its begin"],
-    ["DATA before HELLO", vector("DATA").hex, "no hello at its begin"],
+    ["a HELLO that is not of a lane", `${HELLO.slice(0, 16)}00${HELLO.slice(18)}`, "no HELLO at the start"],
+    ["a REQUEST before HELLO", GET, "no HELLO at the start"],
+    ["DATA before HELLO", vector("DATA").hex, "no HELLO at the start"],
   ])("closes the lane for %s", (_, hex, problem) => {
     const bench = new LaneBench(answers, () => new Response(null));
     bench.give(hex);
@@ -233,6 +233,6 @@ describe("an instance's end of a lane", () => {
     bench.give(GET);
     await turnEnd();
     expect(bench.socket.takeWithoutBusy().readUInt16LE(8)).toBe(500);
-    expect(bench.errors).toEqual(["the answer's Content-Length is no number"]);
+    expect(bench.errors).toEqual(["the response's Content-Length is not a number"]);
   });
 });

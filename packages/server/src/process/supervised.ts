@@ -89,7 +89,7 @@ class Instance {
         this.leave(drainTimeoutMs, false);
       },
       onOrphaned: () => {
-        console.error("no supervisor came back; leaving");
+        console.error("no supervisor came back; exiting");
         this.leave(drainTimeoutMs, false);
       },
       onProblem: (message) => console.error(message),
@@ -213,7 +213,7 @@ class Instance {
 
   private async probe({ id, path, host }: ProbeRequest): Promise<void> {
     const { app } = this;
-    if (app?.style !== "fetch") return void this.channel.send({ type: "probed", id, problem: "is no fetch app" });
+    if (app?.style !== "fetch") return void this.channel.send({ type: "probed", id, problem: "is not a fetch app" });
     const { probeApp } = await import("./probe-app.js");
     const problem = await probeApp(app.handler, path, host);
     this.channel.send({ type: "probed", id, ...(problem !== undefined && { problem }) });

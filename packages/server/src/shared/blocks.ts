@@ -14,7 +14,7 @@ export function blocksOf(body: ReadableStream<Uint8Array> | AsyncIterable<unknow
     const reader = body.getReader();
     return {
       next: () => reader.read(),
-      cancel: () => void reader.cancel(new Error("the client has gone")).catch(ignore),
+      cancel: () => void reader.cancel(new Error("the client has left")).catch(ignore),
     };
   }
   const iterator = body[Symbol.asyncIterator]();

@@ -174,7 +174,7 @@ export class ChannelClient {
   private sayHello(socket: StreamSocket): void {
     if (!this.isCurrent(socket)) return;
     this.state = { kind: "open", socket, welcomed: false };
-    this.welcomeTimer = setTimeout(() => this.lose(socket, "the supervisor gave no welcome"), WELCOME_TIMEOUT_MS);
+    this.welcomeTimer = setTimeout(() => this.lose(socket, "the supervisor sent no welcome"), WELCOME_TIMEOUT_MS);
     const { identity, role } = this.options;
     const hello: Hello = {
       type: "hello",
@@ -204,7 +204,7 @@ export class ChannelClient {
     try {
       message = parseSupervisorMessage(line);
     } catch (error) {
-      this.lose(socket, `the supervisor said what we do not understand: ${(error as Error).message}`);
+      this.lose(socket, `the supervisor sent an invalid message: ${(error as Error).message}`);
       return;
     }
     this.dispatch(socket, message);

@@ -66,13 +66,13 @@ describe("takeChildEnvironment", () => {
     ["PACELINE_ATTEMPT", "seven", /PACELINE_ATTEMPT is not a whole number: seven/],
     ["PACELINE_GENERATION", "-1", /PACELINE_GENERATION is not a whole number/],
     ["PACELINE_SPEC", "{", /PACELINE_SPEC is not JSON/],
-    ["PACELINE_SPEC", '{"drainTimeoutMs":1}', /PACELINE_SPEC has no good orphanGraceMs/],
-    ["PACELINE_SPEC", '{"drainTimeoutMs":1,"orphanGraceMs":1,"reportEveryMs":"1"}', /has no good reportEveryMs/],
+    ["PACELINE_SPEC", '{"drainTimeoutMs":1}', /PACELINE_SPEC has an invalid orphanGraceMs/],
+    ["PACELINE_SPEC", '{"drainTimeoutMs":1,"orphanGraceMs":1,"reportEveryMs":"1"}', /has an invalid reportEveryMs/],
     ["PACELINE_SPEC", '{"drainTimeoutMs":1,"orphanGraceMs":1,"app":3}', /PACELINE_SPEC has an app that is not a path/],
     [
       "PACELINE_SPEC",
       '{"drainTimeoutMs":1,"orphanGraceMs":1,"limits":{}}',
-      /PACELINE_SPEC has no good limits\.maxHead/,
+      /PACELINE_SPEC has an invalid limits\.maxHead/,
     ],
   ])("names the variable that is wrong: %s=%s", (name, value, message) => {
     const environment: NodeJS.ProcessEnv = { ...good, [name]: value };

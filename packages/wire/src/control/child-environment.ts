@@ -73,9 +73,9 @@ function childSpec(json: string): ChildSpec {
   if (typeof value !== "object" || value === null) throw bad("is not an object");
   const spec = value as Partial<Record<keyof ChildSpec, unknown>>;
   for (const key of ["orphanGraceMs", "drainTimeoutMs"] as const) {
-    if (!isAmount(spec[key])) throw bad(`has no good ${key}`);
+    if (!isAmount(spec[key])) throw bad(`has an invalid ${key}`);
   }
-  if (spec.reportEveryMs !== undefined && !isAmount(spec.reportEveryMs)) throw bad("has no good reportEveryMs");
+  if (spec.reportEveryMs !== undefined && !isAmount(spec.reportEveryMs)) throw bad("has an invalid reportEveryMs");
   if (spec.app !== undefined && typeof spec.app !== "string") throw bad("has an app that is not a path");
   if (spec.cache !== undefined && typeof spec.cache !== "string") throw bad("has a cache that is not a path");
   if (spec.args !== undefined && !Array.isArray(spec.args)) throw bad("has args that are not a list");
@@ -92,7 +92,7 @@ function childSpec(json: string): ChildSpec {
   if (spec.limits !== undefined) {
     if (typeof spec.limits !== "object" || spec.limits === null) throw bad("has limits that are not an object");
     const limit = badLimit(INSTANCE_LIMITS, spec.limits);
-    if (limit !== undefined) throw bad(`has no good limits.${limit}`);
+    if (limit !== undefined) throw bad(`has an invalid limits.${limit}`);
   }
   return value as ChildSpec;
 }

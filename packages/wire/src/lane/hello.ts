@@ -31,7 +31,7 @@ export function putHello(frames: FrameBuffer, { window, maxStreams, number }: La
 
 /** What the frame says, or what is wrong with it. */
 export function readHello(type: number, bytes: Uint8Array, start: number, end: number): LaneHello | string {
-  if (type !== FrameType.HELLO || readUint32(bytes, start) !== MAGIC) return "no hello at its begin";
+  if (type !== FrameType.HELLO || readUint32(bytes, start) !== MAGIC) return "no HELLO at the start";
   const version = readUint16(bytes, start + 4);
   if (version !== LANE_VERSION) return `version ${version} of the lane; this side speaks ${LANE_VERSION}`;
   return {

@@ -41,7 +41,7 @@ export function probe({ address, path, host, timeoutMs }: Probe): Promise<string
       onDrain() {},
       onClose() {
         done(
-          isOpen ? `GET ${path}: the connection was closed without an answer` : `nothing listens on ${show(address)}`,
+          isOpen ? `GET ${path}: the connection was closed without a response` : `nothing listens on ${show(address)}`,
         );
       },
     });

@@ -50,7 +50,7 @@ export class Spool {
     } catch (error) {
       this.state = "off";
       this.options.onProblem(
-        `cannot use the spool folder ${folder}: ${(error as Error).message}; large bodies of slow clients go at their pace and hold an instance each: make the folder writable or set balancer.spoolDir, and restart`,
+        `cannot use the spool folder ${folder}: ${(error as Error).message}; large bodies of slow clients go at their client's pace and occupy an instance each: make the folder writable or set balancer.spoolDir, and restart`,
       );
     }
   }
@@ -86,7 +86,7 @@ export class Spool {
     if (now - this.toldAt < TELL_EVERY_MS) return;
     this.toldAt = now;
     this.options.onProblem(
-      `the spool in ${this.options.folder} fails: ${error.message}; large request bodies of slow clients are answered 503, and their responses hold an instance each, until it works again`,
+      `the spool in ${this.options.folder} fails: ${error.message}; large request bodies of slow clients get 503, and their responses occupy an instance each, until it works again`,
     );
   }
 }

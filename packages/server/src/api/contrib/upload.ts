@@ -116,7 +116,7 @@ class UploadReceiver {
       parts.fail(error);
       void reader?.cancel(error).catch(ignore);
     };
-    const gone = () => stop(new UploadError("aborted", "the client has gone"));
+    const gone = () => stop(new UploadError("aborted", "the client has left"));
     const { signal } = request;
     signal.addEventListener("abort", gone);
     const timeoutMs = this.options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
@@ -144,7 +144,7 @@ class UploadReceiver {
     let total = 0;
     for (;;) {
       const { done, value } = await reader.read().catch((cause: unknown) => {
-        throw new UploadError("aborted", "the body broke off", { cause });
+        throw new UploadError("aborted", "the body ended early", { cause });
       });
       if (done || value === undefined) return;
       total += value.length;

@@ -12,7 +12,7 @@ export function storyOf(program: string, when: string, code: number | null, spaw
   if (first !== undefined && code === 0) {
     const more = others.length === 0 ? "" : ` and ${others.length} more`;
     const what = `pid ${first} (${commandLineOf(first)})${more}`;
-    return `${program} went into the background as ${what}, which is ended: tell it to stay in the foreground`;
+    return `${program} went into the background as ${what}, which was killed: make it stay in the foreground`;
   }
   const lastLine = errorLineOfOutput();
   return `${program} ended ${when}${lastLine === "" ? "" : `: ${lastLine}`}`;

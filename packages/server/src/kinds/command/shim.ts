@@ -102,7 +102,7 @@ export class Shim {
   }
 
   private leaveBecause(reason: string): void {
-    say(`${reason}; ${this.program} is ended`);
+    say(`${reason}; stopping ${this.program}`);
     this.leave(this.identity.spec.drainTimeoutMs, false);
   }
 
@@ -125,7 +125,7 @@ export class Shim {
     sendSignal(this.pid, stopSignal);
     this.stopTimer = setTimeout(
       () => {
-        say(`${this.program} did not end within ${termTimeoutMs} ms of ${stopSignal}: SIGKILL`);
+        say(`${this.program} did not exit within ${termTimeoutMs} ms of ${stopSignal}: SIGKILL`);
         void aftermath().then(({ endStrays }) => endStrays(this.spawn));
       },
       Math.min(termTimeoutMs, MAX_TIMER_MS),

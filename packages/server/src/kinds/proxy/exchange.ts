@@ -128,7 +128,7 @@ export class Exchange {
   private onInterim(interim: Interim): void {
     if (this.isOver) return;
     if (this.interims.take(interim)) passInterim(interim, this.incoming, this.response);
-    else this.fail({ status: 502, reason: "it sent interim responses without end" });
+    else this.fail({ status: 502, reason: "it sent too many interim responses" });
   }
 
   /** Before the library sees it. */
@@ -189,8 +189,8 @@ export class Exchange {
   }
 }
 
-const NO_ANSWER: Fault = { status: 502, reason: "it closed the connection without an answer" };
-const CUT_SHORT: Fault = { status: 502, reason: "it closed the connection in the middle of an answer" };
+const NO_ANSWER: Fault = { status: 502, reason: "it closed the connection without a response" };
+const CUT_SHORT: Fault = { status: 502, reason: "it closed the connection in the middle of a response" };
 
 /** Sends a head whose body lets wait for it; one whose body is there leaves with it. */
 function flushSoon(message: OutgoingMessage): void {

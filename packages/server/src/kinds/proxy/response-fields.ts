@@ -9,10 +9,10 @@ const UNWRITABLE = /[^\t\x20-\x7e\x80-\xff]/;
 
 /** Why an answer cannot be passed on; undefined for most. Node throws at some of these, and nobody would catch it. */
 export function problemOf({ statusCode = 0, headers }: IncomingMessage): string | undefined {
-  if (statusCode < 200 || statusCode > 599) return `it answered with the status ${statusCode}`;
+  if (statusCode < 200 || statusCode > 599) return `it responded with the status ${statusCode}`;
   const coding = headers["transfer-encoding"];
   if (coding !== undefined && coding.trim().toLowerCase() !== "chunked")
-    return `it answered with Transfer-Encoding: ${coding.slice(0, 60)}`;
+    return `it responded with Transfer-Encoding: ${coding.slice(0, 60)}`;
   for (const name of Object.keys(headers)) {
     const value = headers[name];
     if (UNWRITABLE.test(Array.isArray(value) ? value.join() : (value ?? ""))) return `its field ${name} is malformed`;

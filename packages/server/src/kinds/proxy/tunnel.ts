@@ -111,7 +111,7 @@ export class Tunnel {
     answer.pipe(response);
     answer.once("close", () => {
       if (answer.complete) return;
-      this.log("it closed the connection in the middle of an answer");
+      this.log("it closed the connection in the middle of a response");
       this.state = "over";
       cut(socket);
     });
@@ -152,7 +152,7 @@ export class Tunnel {
   }
 }
 
-const NO_ANSWER: Fault = { status: 502, reason: "it closed the connection without an answer" };
+const NO_ANSWER: Fault = { status: 502, reason: "it closed the connection without a response" };
 
 /** What an end does to the other one. */
 function leave(other: Duplex, closed: Duplex, timeoutMs: number): void {

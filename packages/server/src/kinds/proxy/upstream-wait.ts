@@ -83,7 +83,7 @@ export class UpstreamWait {
       const fault: Fault =
         socket === undefined
           ? { status: 503, reason: `all of its ${maxConnections} connections were busy for ${connectTimeoutMs} ms` }
-          : { status: 504, reason: `it could not be connected within ${connectTimeoutMs} ms` };
+          : { status: 504, reason: `no connection within ${connectTimeoutMs} ms` };
       this.events.onLate(fault);
       return;
     }

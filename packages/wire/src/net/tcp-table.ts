@@ -1,11 +1,8 @@
 /** Reads the kernel's table of TCP connections piece by piece: it may have 100,000 rows, almost all of connections that are over. */
 import { read } from "node:fs";
 import { open } from "node:fs/promises";
-import { promisify } from "node:util";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
-
-const readPiece = promisify(read);
 
 /** Of each read; the kernel fills a page with whole rows, some 25 of them. */
 const PIECE_BYTES = 16_384;
@@ -61,7 +58,7 @@ async function eachRow(
 ): Promise<void> {
   const piece = Buffer.allocUnsafeSlow(PIECE_BYTES + MAX_ROW_BYTES);
   for (let rest = 0; ; ) {
-    const { bytesRead } = await readPiece(fd, piece, rest, PIECE_BYTES, null);
+    const bytesRead = await readPiece(fd, piece, rest);
     if (bytesRead === 0) return;
     const end = rest + bytesRead;
     let start = 0;
@@ -78,6 +75,13 @@ async function eachRow(
     if (rest > MAX_ROW_BYTES) return;
     piece.copyWithin(0, start, end);
   }
+}
+
+/** A function of its own and not one that is made when the module loads: that would load it, and node:util, into every process. */
+function readPiece(fd: number, into: Buffer, at: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, into, at, PIECE_BYTES, null, (error, count) => (error === null ? resolve(count) : reject(error)));
+  });
 }
 
 /** Where the row's state begins; 0 in the title, and in what is no row. */

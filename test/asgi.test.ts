@@ -182,7 +182,7 @@ describe.each(RUNTIMES)("FastAPI behind a balancer on %s", { timeout: 90_000 }, 
         (await project.cli(["events"])).output.includes("it was in block (main.py:"),
       );
       const { output } = await project.cli(["events"]);
-      expect(output).toContain("web.1      hung: its event loop did not turn for ");
+      expect(output).toContain("web.1      hung: its event loop was blocked for ");
       await project.statusWhere(
         "it to be replaced",
         ({ pools }) => pools[0]?.ready === 1 && pools[0]?.instances[0]?.attempt === 2,

@@ -136,14 +136,14 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
   test("that dies at once is told of with its status and its last line", async () => {
     const { project, told } = await failsToStart({ runtime, command: [fixture("dies-at-once.sh")] });
     expect(told).toMatch(
-      /^paceline: api\.1 does not get ready: exited with code 3 after [\d.]+ s: dies-at-once\.sh ended before it served, [\d.]+ s after its start: no database is configured$/m,
+      /^paceline: api\.1 failed to start: exited with code 3 after [\d.]+ s: dies-at-once\.sh ended before it served, [\d.]+ s after its start: no database is configured$/m,
     );
     await project.nothingLeft();
   });
 
   once("that a signal ends is told of with that signal", async () => {
     const { project, told } = await failsToStart({ runtime, command: [fixture("dies-of-a-signal.sh")] });
-    expect(told).toMatch(/^paceline: api\.1 does not get ready: killed by SIGSEGV after /m);
+    expect(told).toMatch(/^paceline: api\.1 failed to start: killed by SIGSEGV after /m);
     await project.nothingLeft();
   });
 

@@ -37,7 +37,7 @@ describe.each(RUNTIMES)("kill -9 on %s", { timeout: 60_000 }, (runtime) => {
     expect(failures(await anew.stop())).toEqual(NO_FAILURES);
     const shown = await project.cli(["status", "--json"]);
     expect(shown.stdout).toContain("SIGKILL");
-    expect((await project.cli(["events"])).stdout).not.toContain("lost its link");
+    expect((await project.cli(["events"])).stdout).not.toContain("lost its control channel");
   });
 
   test("of the only instance: requests wait for the next one", async () => {

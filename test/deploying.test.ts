@@ -125,13 +125,13 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
     expect(broken.output).toContain("no such table: carts");
     const unstable = await deploy(`setTimeout(() => process.exit(7), 100);\n${SERVING("v3")}`);
     expect(unstable.code).toBe(1);
-    expect(unstable.output).toMatch(/did not stay so: exited with code 7/);
+    expect(unstable.output).toMatch(/did not stay ready: exited with code 7/);
     const unhealthy = await deploy(
       'export default { fetch: ({ url }) => new Response("v3", { status: url.endsWith("/health") ? 503 : 200 }) };\n',
       { healthPath: "/health", healthIntervalMs: 50, healthFailures: 1, minReadyMs: 5_000 },
     );
     expect(unhealthy.code).toBe(1);
-    expect(unhealthy.output).toMatch(/did not stay so.*\/health.*503/);
+    expect(unhealthy.output).toMatch(/did not stay ready.*\/health.*503/);
     expect(readlinkSync(join(shop, "current"))).toBe("releases/2");
     expect(releases()).toEqual(["1", "2"]);
     await serves("v2");

@@ -115,7 +115,7 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", { timeout: 90_000 }, (
     for (const { code, output } of reloads) {
       expect(code).toBe(1);
       expect(output).toMatch(
-        /the new \w+\.1 (is ready, but|was ready, but did not stay so: .*) ?GET \/health was answered 500.*; the old instances keep serving/,
+        /the new \w+\.1 (is ready, but|was ready, but did not stay ready: .*) ?GET \/health was answered 500.*; the old instances keep serving/,
       );
     }
     expect((await project.statusWhere("no replacement to be left", allReady)).pools[0]).toMatchObject({

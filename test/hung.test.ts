@@ -114,11 +114,11 @@ describe.each(RUNTIMES)("hung processes on %s", { timeout: 90_000 }, (runtime) =
     const fetch = Object.values({ 1: reasons["fetch.1"], 2: reasons["fetch.2"] }).filter(Boolean);
     expect(fetch).toEqual([
       expect.stringMatching(
-        /^hung: its event loop did not turn for \d+(\.\d)? s while it ran GET \/fetch\/block; killed by SIGKILL/,
+        /^hung: its event loop was blocked for \d+(\.\d)? s while running GET \/fetch\/block; killed by SIGKILL/,
       ),
     ]);
-    expect(reasons["node.1"]).toMatch(/^hung: .* while it ran GET \/node\/block; killed by SIGKILL/);
-    for (const name of stopped) expect(reasons[name], name).toMatch(/^hung: its event loop did not turn/);
+    expect(reasons["node.1"]).toMatch(/^hung: .* while running GET \/node\/block; killed by SIGKILL/);
+    for (const name of stopped) expect(reasons[name], name).toMatch(/^hung: its event loop was blocked/);
     const { stdout } = await project.cli(["events"]);
     for (const name of stopped) expect(stdout).toMatch(new RegExp(`${name.replace(".", "\\.")} +hung: `));
     for (const [path, body] of [

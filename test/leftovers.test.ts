@@ -91,7 +91,7 @@ describe.each(RUNTIMES)("what an app started on %s", { timeout: 60_000 }, (runti
     for (const { instances } of (await project.status()).pools) signal(instances[0]?.pid ?? 0, "SIGKILL");
     await gone(first);
     const { stdout } = await project.cli(["events"]);
-    expect(stdout).toMatch(/web\.1 +left a process behind, now ended/);
+    expect(stdout).toMatch(/web\.1 +left a process behind, which was killed/);
     await project.ready();
 
     const second = await started();

@@ -41,7 +41,7 @@ describe.each(RUNTIMES)("requests that crash, on %s", { timeout: 120_000 }, (run
     expect((await get(project.port, "/loop/1", 30_000)).status).toBe(502);
     const events = await waitFor("the event", async () => {
       const { stdout } = await project.cli(["events"]);
-      return stdout.includes("loses processes to GET /loop/*: ") && stdout;
+      return stdout.includes("lost processes to GET /loop/*: ") && stdout;
     });
     expect(events.match(/ hung: /g)).toHaveLength(2);
     expect((await get(project.port)).body).toBe("fine");

@@ -91,7 +91,7 @@ describe.each(RUNTIMES)("recycling on %s", { timeout: 90_000 }, (runtime) => {
     expect(before.endless).toEqual([1]);
     const { stdout } = await project.cli(["events", "-n", "1000"]);
     for (const name of names) {
-      const event = new RegExp(`${name}\\.1 +is recycled: it has had \\d+ requests \\(maxRequests\\)`);
+      const event = new RegExp(`${name}\\.1 +is being recycled: it has handled \\d+ requests \\(maxRequests\\)`);
       if (name === "endless") expect(stdout).not.toMatch(event);
       else expect(stdout).toMatch(event);
     }

@@ -28,7 +28,7 @@ describe.each(RUNTIMES)("a rollout on %s", { timeout: 60_000 }, (runtime) => {
     const reload = await project.cli(["reload"]);
     expect(reload.code).toBe(1);
     expect(reload.output).toMatch(
-      /reload failed: the new web\.3 was ready, but did not stay so: exited with code 9 .*; the old instances keep serving/,
+      /reload failed: the new web\.3 was ready, but did not stay ready: exited with code 9 .*; the old instances keep serving/,
     );
     expect(reload.output).toContain("no such column: price");
     const status = await project.ready();

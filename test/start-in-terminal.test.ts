@@ -73,7 +73,7 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     const screen = startInTerminal(project);
     expect(await screen.exit()).toBe(1);
     expect(screen.isRestored()).toBe(true);
-    expect(screen.output).toMatch(/does not get ready[\s\S]*no database[\s\S]*nothing was left running/);
+    expect(screen.output).toMatch(/failed to start: [\s\S]*no database[\s\S]*nothing was left running/);
     expect(screen.output).not.toContain("\x1b]0;theirs");
     expect(screen.output).toContain(String.raw`\x1b]0;theirs\x07no database`);
     await project.nothingLeft();

@@ -55,7 +55,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     await serves(project, "two");
 
     project.write("app.js", throwing("no such table: users"));
-    await tells(project, /warn +paceline +the change was not taken over: what ran before serves on/);
+    await tells(project, /warn +paceline +the change was not applied: the previous version keeps serving/);
     const told = await events(project);
     expect(told).toMatch(/error web +reload failed: the new web\.1 failed to start: .*no such table: users/);
     const { watch, pools } = await project.status();
@@ -97,7 +97,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     project.writeConfig({ pools, env: { B: "y" }, instnaces: 3 });
     await tells(
       project,
-      /error paceline +the change was not taken over: .*instnaces: unknown key; did you mean "instances"\?/,
+      /error paceline +the change was not applied: .*instnaces: unknown key; did you mean "instances"\?/,
     );
     expect(await pids()).toEqual(second);
     project.writeConfig({ pools, env: { B: "y" } });
@@ -177,10 +177,10 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
       project.write(".broken", "");
       await project.statusWhere("no instance to be ready", ({ pools: [web] }) => web?.ready === 0);
       const scaled = await project.cli(["scale", "web", "2"]);
-      expect(scaled.output).toMatch(/web\.\d does not get ready: .*the database is away/);
+      expect(scaled.output).toMatch(/web\.\d failed to start: .*the database is away/);
       expect(scaled.code).toBe(1);
       project.write("app.js", breakable("two"));
-      await tells(project, /the change was not taken over: what ran before is not ready either/);
+      await tells(project, /the change was not applied: the previous version is not ready either/);
       expect((await project.status()).watch?.failure).toMatch(/^web: reload failed: .*; no instance is ready$/);
       rmSync(`${project.folder}/.broken`);
       await project.statusWhere("the failure to be over", (status) => status.watch?.failure === null);

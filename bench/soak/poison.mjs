@@ -129,7 +129,7 @@ try {
   // It is told when it is sure that the processes have ended.
   const told = async () =>
     (await promisify(execFile)("sh", [PACELINE, "events", "-n", "1000", ...fleet.runDirArgs])).stdout;
-  const names = (events, kind) => events.includes(`loses processes to GET /${kind}/crash: `);
+  const names = (events, kind) => events.includes(`lost processes to GET /${kind}/crash: `);
   let events = await told();
   for (let n = 0; n < 50 && !KINDS.every((kind) => names(events, kind)); n++) {
     await wait(100);

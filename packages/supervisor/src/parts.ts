@@ -27,7 +27,7 @@ import { PoolConfigs } from "./processes/pool-configs.js";
 import { processGroups } from "./processes/process-groups.js";
 import { SlotBook } from "./processes/slot-book.js";
 import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
-import type { Template } from "./processes/templates.js";
+import type { Template } from "./processes/template.js";
 import { Timers } from "./processes/timers.js";
 import type { RunDirPaths } from "./run-dir/run-dir-paths.js";
 import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
@@ -194,7 +194,7 @@ export class Parts {
     this.liveness.stop();
     this.pss.stop();
     this.children.close();
-    this.children.templates.close();
+    this.children.templates.unreported.close();
     this.poison.close();
     this.channel.close();
     for (const socket of this.sockets) socket.close();

@@ -236,7 +236,7 @@ class FleetSupervisor implements Supervisor {
     await Promise.resolve();
     this.watch?.stop();
     parts.recycling.stop();
-    log.event("info", "paceline", "stops");
+    log.event("info", "paceline", "is stopping");
     rollouts.abandon(STOPPING.message);
     const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);
     const policies = runner.fleet.pools.map(({ name }) => configs.policyOf(name));
@@ -252,12 +252,12 @@ class FleetSupervisor implements Supervisor {
     await children.whenClean();
     this.unwatchSignals();
     parts.close();
-    log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up on a process that does not end");
+    log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up: a process does not exit");
     // Whoever asked for the stop is answered before the process goes.
     setImmediate(() => this.resolveEnded({ failed: !gone }));
     return gone
       ? { ok: true, message: "stopped" }
-      : { ok: false, code: "failed", message: "a process could not be ended" };
+      : { ok: false, code: "failed", message: "a process could not be killed" };
   }
 
   /** New clients are refused from here on, so that they go elsewhere at once. */
@@ -265,7 +265,7 @@ class FleetSupervisor implements Supervisor {
     const { coordination, sockets, log } = this.parts;
     await coordination.whenNoneListens(ACCEPT_GRACE_MS);
     for (const socket of sockets) socket.close();
-    if (sockets.length > 0) log.event("info", "paceline", "refuses new connections");
+    if (sockets.length > 0) log.event("info", "paceline", "accepts no more connections");
   }
 
   private stopPools(): void {

@@ -66,7 +66,7 @@ describe("scaling", () => {
       type: "result",
       id: 1,
       at: 1_000,
-      result: { ok: false, code: "failed", message: "another command has scaled web since" },
+      result: { ok: false, code: "failed", message: "another command has scaled web in the meantime" },
     };
     const first = after([overtaken], model);
     expect(first.notice?.text).toBe("scale web to 5 …");
@@ -78,7 +78,7 @@ describe("scaling", () => {
   });
 
   test("a failure tells why", () => {
-    const message = "web.4 does not get ready: exited with code 1: Error: b";
+    const message = "web.4 failed to start: exited with code 1: Error: b";
     const result: OperationResult = { ok: false, code: "failed", message, lastLines: ["Error: b", "Node.js v20"] };
     const { notice } = after([{ type: "result", id: 1, at: 0, result }], press(["+"]).model);
     expect(notice).toMatchObject({ text: `scale web to 4 failed: ${message}`, tone: "bad" });

@@ -64,7 +64,7 @@ test("only the file of a socket that no process has is removed", async (context)
   for (const { place, kind, path } of cases) {
     const message = said[path] ?? "";
     if (kind === "file" && place !== "orphan")
-      expect(message).toBe(`cannot listen on unix:${path}: a file that is no socket is there`);
+      expect(message).toBe(`cannot listen on unix:${path}: the file there is not a socket`);
     else if (!HELD.includes(kind) || place === "orphan" || place === "runDir")
       expect([path, message]).toEqual([path, "done"]);
     else if (place === "server") expect(message).toBe(`cannot listen on unix:${path}: it is in use`);

@@ -72,7 +72,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     const supervisor = await start(runtime, fleet([pool("web", "exits-at-once", 2), pool("api", "good", 1)]));
     const result = await supervisor.call("waitReady");
     expect(result).toMatchObject({ ok: false, code: "failed", lastLines: ["Error: connect ECONNREFUSED db:5432"] });
-    expect(result.message).toMatch(/^web\.\d does not get ready: exited with code 7/);
+    expect(result.message).toMatch(/^web\.\d failed to start: exited with code 7/);
     const status = await supervisor.until(
       "web is given up",
       (s) => s.pools[0]?.instances.every((i) => i.state === "failed") === true,
@@ -143,9 +143,9 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(pools[0]?.instances).toMatchObject([{ attempt: 3, generation: 1, release: "/releases/1" }]);
     expect(pools[1]?.instances[0]?.pid).toBe(api?.instances[0]?.pid);
     const events = (await supervisor.call("recentEvents")) as { subject: string; message: string }[];
-    expect(events.filter(({ message }) => message.includes("as the reload failed"))).toMatchObject([
-      { subject: "web", message: "went back to /releases/1, as the reload failed" },
-      { subject: "new", message: "was removed again, as the reload failed" },
+    expect(events.filter(({ message }) => message.includes("because the reload failed"))).toMatchObject([
+      { subject: "web", message: "went back to /releases/1, because the reload failed" },
+      { subject: "new", message: "was removed again, because the reload failed" },
     ]);
     // What crashes later is what is in service.
     process.kill(pools[0]?.instances[0]?.pid as number, "SIGKILL");
@@ -328,7 +328,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     await expect.poll(events).toContainEqual(superseded);
     for (const signal of ["SIGUSR2", "SIGALRM"] as const) {
       supervisor.child.kill(signal);
-      await expect.poll(events).toContain(`warn ${signal} is not used here and does nothing`);
+      await expect.poll(events).toContain(`warn ${signal} is ignored: it has no meaning here`);
     }
     supervisor.child.kill("SIGQUIT");
     expect(await supervisor.exited()).toBe(0);

@@ -14,5 +14,5 @@ export async function clearStaleSocket(path: string): Promise<void> {
   });
   if (found === "held") throw new ServerError("address-in-use", `cannot listen on unix:${path}: it is in use`);
   if (found === "other")
-    throw new ServerError("address-in-use", `cannot listen on unix:${path}: a file that is no socket is there`);
+    throw new ServerError("address-in-use", `cannot listen on unix:${path}: the file there is not a socket`);
 }

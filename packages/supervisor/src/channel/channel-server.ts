@@ -71,7 +71,7 @@ export class ChannelServer<C> {
           if (child !== undefined) clearTimeout(helloTimer);
         }
       } catch (error) {
-        options.onProblem(`channel.sock: a child said what we do not understand: ${(error as Error).message}`);
+        options.onProblem(`channel.sock: a child sent an invalid message: ${(error as Error).message}`);
         socket.destroy();
       }
     };

@@ -142,7 +142,7 @@ function trouble(process: InstanceStatus | BalancerStatus): string[] {
 function exposure({ name, exposed }: InstanceStatus): string[] {
   return exposed.length === 0
     ? []
-    : [`${name}: listens on ${exposed.join(", ")}, where others reach it past the balancer`];
+    : [`${name}: listens on ${exposed.join(", ")}, where others can reach it without the balancer`];
 }
 
 function logTrouble(log: LogStatus | null): string[] {

@@ -151,7 +151,7 @@ function ready(process: Process, event: ProcessEvent, context: Context): Transit
     case "linkLost":
       return {
         process,
-        effects: [{ type: "log", level: "warn", message: "lost its link; it serves on and tries again" }],
+        effects: [{ type: "log", level: "warn", message: "lost its control channel; it keeps serving and reconnects" }],
       };
     case "start":
     case "ready":
@@ -214,7 +214,7 @@ function killing(process: Process & { state: "killing" }, event: ProcessEvent, c
       return {
         process: { ...process, deadline: now + policy.killTimeoutMs },
         effects: [
-          { type: "log", level: "warn", message: `is still there after ${seconds(policy.killTimeoutMs)}: SIGKILL` },
+          { type: "log", level: "warn", message: `is still running after ${seconds(policy.killTimeoutMs)}: SIGKILL` },
           { type: "signal", signal: "SIGKILL" },
         ],
       };

@@ -14,7 +14,7 @@ test("names the request once it is sure that its processes have ended, and never
     ...{ type: "poison" as const, pool: "web", request, processes },
   });
   events.found(found("GET /a", "web.1#1", "web.1#2"));
-  const first = "web loses processes to GET /a: web.1#1 and web.1#2 ended while they ran it";
+  const first = "web lost processes to GET /a: web.1#1 and web.1#2 exited while running it";
   expect(told()).toEqual([first]);
   events.found(found("GET /b", "web.1#1", "web.2#1"));
   events.found(found("GET /c", "web.1#1", "web.3#1"));
@@ -24,7 +24,7 @@ test("names the request once it is sure that its processes have ended, and never
   vi.advanceTimersByTime(5_000);
   alive.delete("web.2#1");
   events.processEnded();
-  expect(told()).toEqual([first, "web loses processes to GET /b: web.1#1 and web.2#1 ended while they ran it"]);
+  expect(told()).toEqual([first, "web lost processes to GET /b: web.1#1 and web.2#1 exited while running it"]);
   vi.advanceTimersByTime(25_000);
   alive.delete("web.3#1");
   events.processEnded();

@@ -42,8 +42,8 @@ export class PoisonEvents {
   private tell({ pool, request, processes }: Poison): boolean {
     if (processes.some(this.isAlive)) return false;
     const message =
-      `loses processes to ${request.slice(0, MAX_TEXT)}: ${processes.slice(0, 4).join(" and ")} ended while they ran it; ` +
-      "for a minute such requests are not sent on to another instance";
+      `lost processes to ${request.slice(0, MAX_TEXT)}: ${processes.slice(0, 4).join(" and ")} exited while running it; ` +
+      "for the next minute such requests are not retried on another instance";
     this.log.event("error", pool.slice(0, MAX_TEXT), message);
     return true;
   }

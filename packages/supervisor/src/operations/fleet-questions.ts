@@ -26,7 +26,7 @@ export function readiness(
     const hopeless = (areNew || !record.everReady) && process.failures >= HOPELESS_STARTS;
     if (process.state === "failed" || hopeless) {
       const reason = record.lastExit?.reason ?? "it could not be started";
-      const message = `${slot.name} does not get ready: ${reason}`;
+      const message = `${slot.name} failed to start: ${reason}`;
       return { ok: false, code: "failed", message, lastLines: record.lastExit?.lastLines ?? [] };
     }
     open = true;

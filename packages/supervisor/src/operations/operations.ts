@@ -37,7 +37,7 @@ export class Operations {
     }
     const refusal = this.refusal(poolName);
     if (refusal !== undefined) return refusal;
-    log.event("info", poolName, `is scaled from ${pool.wanted} to ${instances}`);
+    log.event("info", poolName, `is being scaled from ${pool.wanted} to ${instances}`);
     return this.resize(pool, instances, onProgress);
   }
 
@@ -52,7 +52,7 @@ export class Operations {
       if (this.options.isStopping()) return STOPPING;
       const now = findPool(fleet, name);
       if (now === undefined || now.wanted !== instances) {
-        return { ok: false, code: "failed", message: `another command has scaled ${name} since` };
+        return { ok: false, code: "failed", message: `another command has scaled ${name} in the meantime` };
       }
       if (now.slots.length > instances) return undefined;
       return readiness(now.slots, book, `${name}: ${instances} instances`, { areNew: true });

@@ -30,7 +30,7 @@ const REASONS: readonly ((child: LiveProcess, limits: RecycleLimits, share: numb
   ({ stats }, { maxRequests }, share) => {
     const requests = stats.last?.requestsTotal ?? 0;
     if (maxRequests === 0 || requests < Math.max(1, maxRequests * share)) return undefined;
-    return `it has had ${requests} requests (maxRequests)`;
+    return `it has handled ${requests} requests (maxRequests)`;
   },
 ];
 
@@ -71,7 +71,7 @@ export class Recycling {
         if (member.process.state !== "ready" || member.generation !== generation || other !== null) continue;
         const reason = this.reasonOf(processId(slot, member.process.attempt), limits);
         if (reason === undefined) continue;
-        log.event("info", slot, `is recycled: ${reason}`);
+        log.event("info", slot, `is being recycled: ${reason}`);
         due.push(index);
       }
       if (due.length === 0) continue;

@@ -98,13 +98,13 @@ export class Reload {
     const told: string[] = [];
     for (const { pool, undone, undo } of [...done].reverse()) {
       if (undo === null) {
-        told.push(`${pool} is new, as its folder and configuration are those of before`);
+        told.push(`${pool} stays new: its folder and configuration did not change`);
         continue;
       }
-      onProgress(`${pool}: has to go back`);
+      onProgress(`${pool}: going back`);
       const result = await undo();
-      const outcome = result.ok ? undone : `is new, as it could not go back: ${result.message}`;
-      this.options.log.event(result.ok ? "warn" : "error", pool, `${outcome}, as the reload failed`);
+      const outcome = result.ok ? undone : `stays new because it could not go back: ${result.message}`;
+      this.options.log.event(result.ok ? "warn" : "error", pool, `${outcome}, because the reload failed`);
       told.push(`${pool} ${outcome}`);
     }
     return { ...failure, message: [failure.message, ...told].join("; ") };
@@ -122,7 +122,7 @@ export class Reload {
     if (!known) return operations.unknown(poolName);
     const configured = config.pools.some((pool) => pool.name === poolName);
     if (poolName === undefined || poolName === BALANCER_POOL || configured) return undefined;
-    return { ok: false, code: "invalid", message: `${poolName} is not in the config any more; reload without a name` };
+    return { ok: false, code: "invalid", message: `${poolName} is no longer in the config: reload without a name` };
   }
 
   /** New pools first, so that a mistake in one has changed nothing; those that are gone last. */
@@ -187,7 +187,7 @@ export class Reload {
     return this.bring(goal, former, onProgress, () =>
       done.push({
         pool: name,
-        undone: `went back to ${isMoved ? former.config.release : "its former configuration"}`,
+        undone: `went back to ${isMoved ? former.config.release : "its previous configuration"}`,
         undo: isSame ? null : () => this.bring(former, goal, onProgress),
       }),
     );
@@ -252,7 +252,7 @@ export class Reload {
     runner.change((fleet, context) => resize(fleet, name, 0, context));
     const gone = (fleet: Fleet) => (isDown(fleet, name) ? true : undefined);
     if ((await runner.until(gone, longestEndMs(configs.policyOf(name)))) === undefined) {
-      return { ok: false, code: "failed", message: `${name} could not be ended` };
+      return { ok: false, code: "failed", message: `${name} could not be stopped` };
     }
     runner.set(removePool(runner.fleet, name));
     configs.removePool(name);
@@ -282,7 +282,7 @@ export class Reload {
     const pool = findPool(runner.fleet, BALANCER_POOL);
     if (pool === undefined || before.balancer.processes === after.processes) return { ok: true, message: "" };
     const undo = () => this.balancer(before, [], onProgress);
-    done.push({ pool: BALANCER_POOL, undone: "went back to its former configuration", undo });
+    done.push({ pool: BALANCER_POOL, undone: "went back to its previous configuration", undo });
     return operations.resize(pool, after.processes, onProgress);
   }
 }

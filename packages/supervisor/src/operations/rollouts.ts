@@ -161,7 +161,8 @@ export class Rollouts {
         return;
       case "awaitApplied":
         void coordination.whenApplied(coordination.version, FOLLOW_TIMEOUT_MS).then((late) => {
-          if (late.length > 0) log.event("warn", pool, `goes on although ${late.join(", ")} did not follow in time`);
+          if (late.length > 0)
+            log.event("warn", pool, `continues although ${late.join(", ")} did not apply the change in time`);
           state.send({ type: "applied", index });
         });
         return;
@@ -219,7 +220,7 @@ export class Rollouts {
       return;
     }
     if (slot === undefined || other === null || other.role !== "successor") {
-      state.send({ type: "replacementLost", index, reason: `slot ${index} is gone` });
+      state.send({ type: "replacementLost", index, reason: `${pool}.${index} was removed` });
       return;
     }
     const { process } = other;
@@ -241,7 +242,7 @@ export class Rollouts {
     const live = this.options.children.get(processId(slot.name, attempt));
     const ours = [live?.verdict, live?.fault].filter((text) => text != null).join(": ");
     const why = ours || (ending?.reason ?? `it is ${processState}`);
-    const what = step === "starting" ? "failed to start" : "was ready, but did not stay so";
+    const what = step === "starting" ? "failed to start" : "was ready, but did not stay ready";
     return {
       reason: `the new ${slot.name} ${what}: ${why}`,
       lastLines: ending?.lastLines ?? [...(live?.output.lastLines ?? [])],

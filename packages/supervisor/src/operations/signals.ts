@@ -27,7 +27,7 @@ export function watchSignals(
 ): () => void {
   let interrupted = false;
   const ignored = (signal: string) =>
-    target.log.event("warn", "paceline", `${signal} is not used here and does nothing`);
+    target.log.event("warn", "paceline", `${signal} is ignored: it has no meaning here`);
   const handlers: Partial<Record<NodeJS.Signals, () => void>> = {
     SIGTERM: () => target.stop(),
     SIGQUIT: () => target.stop(),

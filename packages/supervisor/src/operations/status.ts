@@ -17,7 +17,7 @@ import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import { shimKey } from "../processes/process-groups.js";
 import type { SlotBook } from "../processes/slot-book.js";
-import type { Template } from "../processes/templates.js";
+import type { Template } from "../processes/template.js";
 import type { PssSampler } from "../stats/pss.js";
 import type { StatsBook } from "../stats/stats.js";
 import type { UsageSampler } from "../stats/usage.js";

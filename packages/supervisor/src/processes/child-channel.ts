@@ -6,7 +6,7 @@ import type { EventLog } from "../logs/event-log.js";
 import { FINAL_REPORT_MS } from "./child-end.js";
 import { Exposure } from "./exposure.js";
 import type { LiveProcess } from "./live-process.js";
-import type { Templates } from "./templates.js";
+import type { UnreportedEnds } from "./unreported-ends.js";
 
 /** Who is told of what. */
 export interface ChildChannelEvents {
@@ -29,7 +29,7 @@ export interface ChildChannelEvents {
 export interface ChildChannelOptions {
   events: ChildChannelEvents;
   log: EventLog;
-  templates: Pick<Templates, "trust" | "doubt">;
+  unreported: Pick<UnreportedEnds, "trust" | "doubt">;
   find(id: string): LiveProcess | undefined;
   /** Its channel has closed: whether that was the end of it. */
   hasEnded(child: LiveProcess): boolean;
@@ -61,7 +61,7 @@ export class ChildChannel {
   hello(child: LiveProcess, hello: Hello, connection: ChannelConnection): void {
     child.connection?.destroy();
     child.connection = connection;
-    this.options.templates.trust(child.id);
+    this.options.unreported.trust(child.id);
     this.options.events.onHeard(child);
     this.options.events.onHello(child, connection);
     child.protocol = hello.protocol ?? child.protocol;
@@ -120,9 +120,9 @@ export class ChildChannel {
   closed(child: LiveProcess, connection: ChannelConnection): void {
     if (child.connection !== connection) return;
     child.connection = null;
-    const { events, templates, hasEnded } = this.options;
+    const { events, unreported, hasEnded } = this.options;
     if (hasEnded(child)) return;
-    if (child.isForked) templates.doubt(child.id);
+    if (child.isForked) unreported.doubt(child.id);
     events.onLinkLost(child);
     // Mostly it is about to end, or comes back at once: only of one that does neither is there something to say.
     setTimeout(() => {

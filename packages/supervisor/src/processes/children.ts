@@ -67,7 +67,7 @@ export class Children {
     this.channel = new ChildChannel({
       events: options,
       log,
-      templates: this.templates,
+      unreported: this.templates.unreported,
       find: (id) => this.byId.get(id),
       hasEnded: (child) => this.ends.channelClosed(child),
     });
@@ -219,7 +219,7 @@ export class Children {
     }
     child.verdict ??= verdict === undefined ? null : `${verdict}${this.whereItListens(child, verdict)}`;
     signalGroup(child.pid, signal);
-    if (child.isForked && signal === "SIGKILL") this.templates.doubt(child.id);
+    if (child.isForked && signal === "SIGKILL") this.templates.unreported.doubt(child.id);
   }
 
   /** Tells all instances that a drain will follow: an app can end early what would hold it up. */

@@ -50,7 +50,7 @@ export class Effects {
         this.spawns.startNow(target.id);
         const late = coordination.lateFor(target.id);
         if (late.length > 0)
-          log.event("warn", target.name, `drains although ${late.join(", ")} did not follow in time`);
+          log.event("warn", target.name, `drains although ${late.join(", ")} did not apply the change in time`);
         children.drain(target.id, performance.now() + effect.deadlineMs);
         return;
       }

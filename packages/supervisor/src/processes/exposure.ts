@@ -68,7 +68,7 @@ export class Exposure {
     this.log.event(
       "warn",
       child.name,
-      `listens on ${added.join(", ")}, where others reach it past the balancer; ${advice}`,
+      `listens on ${added.join(", ")}, where others can reach it without the balancer; ${advice}`,
     );
   }
 }

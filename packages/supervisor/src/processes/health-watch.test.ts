@@ -91,8 +91,8 @@ test("one that is sick is found sick by everyone who asks, and one that never an
   await vi.advanceTimersByTimeAsync(1100);
   const unanswered = silent.watch.examine(silent.child);
   await vi.advanceTimersByTimeAsync(5000);
-  expect(await unanswered).toBe("GET /health was not answered within 5000 ms");
-  expect(silent.reports).toEqual(["ready", "sick: GET /health was not answered within 5000 ms"]);
+  expect(await unanswered).toBe("GET /health got no response within 5000 ms");
+  expect(silent.reports).toEqual(["ready", "sick: GET /health got no response within 5000 ms"]);
 });
 
 test("questions for two paths do not take each other's place", async () => {

@@ -105,7 +105,7 @@ export class HealthWatch {
       underWay.delete(id);
       resolve(problem);
     };
-    const timer = setTimeout(() => settle(`GET ${path} was not answered within ${timeoutMs} ms`), timeoutMs);
+    const timer = setTimeout(() => settle(`GET ${path} got no response within ${timeoutMs} ms`), timeoutMs);
     underWay.set(id, { path, settle, outcome });
     child.connection?.send({ type: "probe", id, path, host });
     return outcome;

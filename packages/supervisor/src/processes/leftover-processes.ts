@@ -60,7 +60,7 @@ export class Leftovers {
         this.log.event(
           "warn",
           ended.name,
-          `left ${count === 1 ? "a process" : `${count} processes`} behind, now ended`,
+          `left ${count === 1 ? "a process" : `${count} processes`} behind, which was killed`,
         );
     }
     this.timer = this.ended.size === 0 ? undefined : setTimeout(() => this.look(), LOOK_EVERY_MS);

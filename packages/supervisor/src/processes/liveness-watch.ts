@@ -132,9 +132,9 @@ export class LivenessWatch {
     for (const id of this.liveness.hung(this.watched(), (pool) => this.isRecovering(pool))) {
       const child = this.options.children.get(id);
       if (child === undefined || child.verdict !== null) continue;
-      const running = child.running === null ? "" : ` while it ran ${child.running}`;
+      const running = child.running === null ? "" : ` while running ${child.running}`;
       const forMs = this.liveness.unansweredMs(id);
-      this.kill(child, "hung", `hung: its event loop did not turn for ${seconds(forMs)}${running}`);
+      this.kill(child, "hung", `hung: its event loop was blocked for ${seconds(forMs)}${running}`);
     }
   }
 

@@ -7,51 +7,10 @@ import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { OutputFile, type OutputSink } from "../logs/output.js";
 import type { Leftovers } from "./leftover-processes.js";
-import { isRunning, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
+import { signalGroup, spawnDetached, startTimeOf } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
-
-/** A process that is to be forked. */
-export interface ForkRequest {
-  /** Such as `web.3#7`. */
-  id: string;
-  pool: string;
-  generation: number;
-  /** What of its environment is its own. */
-  environment: Record<string, string>;
-  outputPath: string;
-  /** Its pid, which it may have told by itself before its template does. */
-  pid(): number | null;
-  onForked(pid: number): void;
-  onExit(status: ExitStatus): void;
-  onFailed(reason: string): void;
-  /** Its template ended before it forked it. */
-  onTemplateEnded(status: ExitStatus, fault: string | null, verdict: string | null, lastLines: string[]): void;
-}
-
-export interface Template {
-  readonly kind: "template";
-  /** Such as `web.template#2`. */
-  readonly id: string;
-  readonly name: string;
-  readonly pool: string;
-  readonly generation: number;
-  readonly token: string;
-  readonly attempt: number;
-  readonly tag: string;
-  readonly output: OutputFile;
-  readonly spawnedAt: number;
-  pid: number | null;
-  connection: ChannelConnection | null;
-  isReady: boolean;
-  fault: string | null;
-  /** Why we ended it. */
-  verdict: string | null;
-  hasEnded: boolean;
-  /** Asked for and not there yet. */
-  readonly waiting: Map<string, ForkRequest>;
-  /** Forked and not ended. */
-  readonly living: Map<string, { request: ForkRequest; pid: number; startTime: string | undefined }>;
-}
+import type { ForkRequest, Template } from "./template.js";
+import { UnreportedEnds } from "./unreported-ends.js";
 
 export interface TemplatesOptions {
   log: EventLog;
@@ -63,22 +22,24 @@ export interface TemplatesOptions {
   isWanted(pool: string, generation: number): boolean;
 }
 
-/** How often the processes are looked at whose template has ended: nobody tells of their end. */
-const LOOK_EVERY_MS = 200;
-/** A template says within this that a process has ended. */
-const REPORT_TIMEOUT_MS = 1000;
 /** Kernel work that cannot be interrupted may hold up a SIGKILL. */
 const END_TIMEOUT_MS = 5000;
 
 export class Templates {
   private readonly all = new Set<Template>();
   private readonly attempts = new Map<string, number>();
-  /** Processes that may have ended, each with when it was first seen to have. */
-  private readonly doubted = new Map<string, number | null>();
-  private timer: NodeJS.Timeout | undefined;
+  /** Finds out that processes have ended which no template reports. */
+  readonly unreported: UnreportedEnds;
   private ended: (() => void)[] = [];
 
-  constructor(private readonly options: TemplatesOptions) {}
+  constructor(private readonly options: TemplatesOptions) {
+    this.unreported = new UnreportedEnds({
+      all: this.all,
+      onForked: (template, id, pid) => this.forked(template, id, pid),
+      onHung: (template, verdict) => this.kill(template, verdict),
+      onEmpty: (template) => this.clean(template, false),
+    });
+  }
 
   /** Those whose process has not ended. */
   *alive(): Iterable<Template> {
@@ -116,14 +77,14 @@ export class Templates {
     for (const template of this.alive()) {
       const { pool, generation, waiting, living } = template;
       if (waiting.size === 0 && living.size === 0 && !this.options.isWanted(pool, generation))
-        this.kill(template, "is needed no more");
+        this.kill(template, "is no longer needed");
     }
   }
 
   /** Ends all; resolves when they have ended, which is in bounded time. */
   async end(): Promise<void> {
     const gone = new Promise<void>((resolve) => this.ended.push(resolve));
-    for (const template of this.alive()) this.kill(template, "the fleet stops");
+    for (const template of this.alive()) this.kill(template, "the fleet is stopping");
     if ([...this.alive()].length === 0) return;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
@@ -131,26 +92,6 @@ export class Templates {
     });
     await Promise.race([gone, late]);
     clearTimeout(timer);
-  }
-
-  /** The process may have ended, though its template has not said so: it was killed, or its link was lost. */
-  doubt(id: string): void {
-    for (const template of this.alive()) {
-      const request = template.waiting.get(id);
-      const pid = request?.pid() ?? null;
-      if (pid !== null) this.forked(template, id, pid);
-      if (template.living.has(id)) this.doubted.set(id, null);
-    }
-    if (this.doubted.has(id)) this.timer ??= setInterval(() => this.look(), LOOK_EVERY_MS);
-  }
-
-  /** It has spoken. */
-  trust(id: string): void {
-    this.doubted.delete(id);
-  }
-
-  close(): void {
-    clearInterval(this.timer);
   }
 
   // The link.
@@ -197,7 +138,7 @@ export class Templates {
   linkClosed(template: Template, connection: ChannelConnection): void {
     if (template.connection !== connection) return;
     template.connection = null;
-    if (template.isReady) this.kill(template, "lost its link");
+    if (template.isReady) this.kill(template, "lost its control channel");
   }
 
   private ask({ connection }: Template, { id, environment, outputPath }: ForkRequest): void {
@@ -260,7 +201,7 @@ export class Templates {
     const served =
       living.size === 0
         ? ""
-        : `; ${living.size === 1 ? "its instance serves" : `its ${living.size} instances serve`} on`;
+        : `; ${living.size === 1 ? "its instance keeps" : `its ${living.size} instances keep`} serving`;
     const after = seconds(performance.now() - template.spawnedAt);
     const reason = verdict === null ? `${how} after ${after}${served}` : `${verdict}; ended after ${after}${served}`;
     this.options.log.event(isReady && verdict === null ? "warn" : "info", name, reason);
@@ -272,45 +213,9 @@ export class Templates {
       else request.onTemplateEnded(status, fault, verdict, [...output.lastLines]);
     }
     waiting.clear();
-    if (living.size > 0) this.timer ??= setInterval(() => this.look(), LOOK_EVERY_MS);
+    if (living.size > 0) this.unreported.start();
     else this.clean(template, true);
     if ([...this.alive()].length === 0) for (const resolve of this.ended.splice(0)) resolve();
-  }
-
-  /** Looks for processes that have ended without their template saying so, which may be gone or hang. */
-  private look(): void {
-    this.lookAtDoubted();
-    for (const template of [...this.all]) {
-      if (!template.hasEnded) continue;
-      for (const [id, { request, pid, startTime }] of [...template.living]) {
-        if (isRunning(pid, startTime)) continue;
-        template.living.delete(id);
-        request.onExit({ code: null, signal: null });
-      }
-      if (template.living.size === 0) this.clean(template, false);
-    }
-    if (this.doubted.size === 0 && [...this.all].every(({ hasEnded }) => !hasEnded)) {
-      clearInterval(this.timer);
-      this.timer = undefined;
-    }
-  }
-
-  private lookAtDoubted(): void {
-    for (const [id, goneSince] of [...this.doubted]) {
-      const template = [...this.alive()].find(({ living }) => living.has(id));
-      const process = template?.living.get(id);
-      if (template === undefined || process === undefined) {
-        this.doubted.delete(id);
-      } else if (!isRunning(process.pid, process.startTime)) {
-        if (goneSince === null) this.doubted.set(id, performance.now());
-        else if (performance.now() - goneSince >= REPORT_TIMEOUT_MS) {
-          this.doubted.delete(id);
-          template.living.delete(id);
-          this.kill(template, `hangs: it did not say that ${id} had ended`);
-          process.request.onExit({ code: null, signal: null });
-        }
-      }
-    }
   }
 
   /** Ends what the app has started while it loaded, which its instances may have used. */

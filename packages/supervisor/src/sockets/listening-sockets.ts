@@ -125,8 +125,7 @@ async function makeWay(path: string, text: string): Promise<void> {
     const { code = "EIO", message } = cause;
     throw new PacelineError(code, `cannot listen on ${text}: ${message}`, { cause });
   });
-  if (found === "other")
-    throw new PacelineError("EEXIST", `cannot listen on ${text}: a file that is no socket is there`);
+  if (found === "other") throw new PacelineError("EEXIST", `cannot listen on ${text}: the file there is not a socket`);
   if (found === "held") throw inUse(text, unixSocketHolder(path));
 }
 

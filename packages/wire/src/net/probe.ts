@@ -25,7 +25,7 @@ export function probe({ address, path, host, timeoutMs }: Probe): Promise<string
       resolve(problem);
     };
     const timer = setTimeout(() => {
-      done(isOpen ? `GET ${path} was not answered within ${timeoutMs} ms` : `nothing accepts on ${show(address)}`);
+      done(isOpen ? `GET ${path} got no response within ${timeoutMs} ms` : `nothing accepts on ${show(address)}`);
     }, timeoutMs);
     const connection = connectLocally(address, {
       onOpen() {

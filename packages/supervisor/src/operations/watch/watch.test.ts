@@ -91,7 +91,7 @@ test("keeps in mind what failed until it is done, by a change or by hand", async
   ];
   write("web/app.js");
   await settled("web: reload ended after 0 of 2: no");
-  expect(events.at(-1)).toBe("warn paceline the change was not taken over: what ran before serves on");
+  expect(events.at(-1)).toBe("warn paceline the change was not applied: the previous version keeps serving");
   write("api/app.js");
   await settled("api: no either");
   write("api/app.js");
@@ -106,7 +106,7 @@ test("forgets what failed when all processes of the pool began after the change 
   results = [{ ok: false, code: "failed", message: "web: no" }];
   write("web/app.js");
   await settled("web: no");
-  expect(events.at(-1)).toBe("warn paceline the change was not taken over: what ran before is not ready either");
+  expect(events.at(-1)).toBe("warn paceline the change was not applied: the previous version is not ready either");
   for (const [since, failure] of [
     [readySince, "web: no"],
     [undefined, "web: no"],
@@ -130,7 +130,7 @@ test("takes over with the next change what a config that was wrong has kept back
   write("paceline.toml");
   await settled("paceline.toml: a: unknown key");
   expect(events.at(-1)).toBe(
-    "error paceline the change was not taken over: paceline.toml: a: unknown key; paceline.toml: b: unknown key",
+    "error paceline the change was not applied: paceline.toml: a: unknown key; paceline.toml: b: unknown key",
   );
   write("web/app.js");
   await asks(2);

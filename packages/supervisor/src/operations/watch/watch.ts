@@ -129,9 +129,9 @@ export class Watch {
     const [first = ""] = message.split("\n");
     this.failures.set(pool ?? "all", { message: first, changedAt: pool === undefined ? undefined : changedAt });
     // Of a pool that did not get ready the rollout has told already.
-    const before = isServing(pool) ? "what ran before serves on" : "what ran before is not ready either";
-    if (code === "failed") log.event("warn", "paceline", `the change was not taken over: ${before}`);
-    else log.event("error", "paceline", `the change was not taken over: ${message.replaceAll("\n", "; ")}`);
+    const before = isServing(pool) ? "the previous version keeps serving" : "the previous version is not ready either";
+    if (code === "failed") log.event("warn", "paceline", `the change was not applied: ${before}`);
+    else log.event("error", "paceline", `the change was not applied: ${message.replaceAll("\n", "; ")}`);
     // Which pools it would have changed is not known: with the next change all are looked at.
     if (pool === undefined) this.missed = "all";
     this.observe();

@@ -21,10 +21,10 @@ import { Children, type ChildrenOptions } from "./processes/children.js";
 import { Effects } from "./processes/effects.js";
 import { FleetRunner } from "./processes/fleet-runner.js";
 import { HealthWatch } from "./processes/health-watch.js";
-import type { LiveProcess } from "./processes/live-process.js";
+import { type LiveProcess, processGroups } from "./processes/live-process.js";
 import { LivenessWatch } from "./processes/liveness-watch.js";
 import { PoolConfigs } from "./processes/pool-configs.js";
-import { processGroups } from "./processes/process-groups.js";
+
 import { SlotBook } from "./processes/slot-book.js";
 import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
 import type { Template } from "./processes/template.js";

@@ -10,8 +10,8 @@ import { namedRunDir, serviceRunDir, stateFolder } from "../run-dir/place.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
 import { listRunDirs } from "../run-dir/registry.js";
 import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
-import { distrust, NOT_WRITABLE } from "../run-dir/trust.js";
-import { userName } from "../run-dir/users.js";
+import { distrust, NOT_WRITABLE, userName } from "../run-dir/trust.js";
+
 import { fleetsOfOthers } from "./fleets-of-others.js";
 import type { FleetOptions } from "./options.js";
 

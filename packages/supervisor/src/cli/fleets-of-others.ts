@@ -7,7 +7,7 @@ import { runDirName } from "../config/identity.js";
 import { fitsSocketAddress } from "../config/listen-address.js";
 import { stateFolder, stateFolderOf } from "../run-dir/place.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
-import { userName } from "../run-dir/users.js";
+import { userName } from "../run-dir/trust.js";
 
 /**
  * One line when another user has the fleet, or may have it: the owner of the folder, and root.

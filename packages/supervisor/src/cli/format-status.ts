@@ -1,10 +1,8 @@
 /** Shows the status document as aligned tables. */
-
 import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status } from "../control/api.js";
 import { visibleLine } from "../control-characters.js";
 import { type DeferredJobs, FIGURES, type Figure, figureOf, type Unit } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
-import { type Cell, formatTable } from "./format-table.js";
 
 const STALLED_COLOUR = "31";
 /** The optional ones come last. */
@@ -173,4 +171,34 @@ export function formatDuration(seconds: number): string {
     else if (parts.length > 0) break;
   }
   return parts.slice(0, 2).join(" ");
+}
+
+type Cell =
+  | string
+  | { text: string; align?: "left" | "right" /** An SGR parameter, such as 32 for green. */; colour?: string };
+
+/** The lines of the table `rows`; a row may be shorter than the others. */
+function formatTable(rows: readonly (readonly Cell[])[]): string[] {
+  const widths: number[] = [];
+  for (const row of rows) {
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, textOf(cell).length);
+  }
+  return rows.map((row) =>
+    row
+      .map((cell, at) => formatCell(cell, widths[at] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+function formatCell(cell: Cell, width: number): string {
+  const text = textOf(cell);
+  if (typeof cell === "string") return text.padEnd(width);
+  const padding = " ".repeat(width - text.length);
+  const shown = cell.colour === undefined ? text : `\x1b[${cell.colour}m${text}\x1b[0m`;
+  return cell.align === "right" ? padding + shown : shown + padding;
+}
+
+function textOf(cell: Cell): string {
+  return visibleLine(typeof cell === "string" ? cell : cell.text);
 }

@@ -4,6 +4,7 @@ import type { OperationResult, ProgressListener, ScaleChange } from "../control/
 import { type Fleet, findPool, type Pool } from "../core/fleet.js";
 import { resize } from "../core/fleet-changes.js";
 import { MAX_INSTANCES } from "../core/model.js";
+import { unknownName } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import { BALANCER_POOL } from "../processes/live-process.js";
@@ -103,8 +104,9 @@ export class Operations {
   }
 
   unknown(name: string): Refusal {
-    const names = this.options.runner.fleet.pools.map((pool) => pool.name).join(", ");
-    return { ok: false, code: "invalid", message: `there is no ${name}; there are ${names}` };
+    const { pools } = this.options.runner.fleet;
+    const names = pools.flatMap((pool) => [pool.name, ...pool.slots.map((slot) => slot.name)]);
+    return { ok: false, code: "invalid", message: unknownName(name, names) };
   }
 
   /** The pools and slots that a name means; of all pools, the balancers' is not one. */

@@ -12,10 +12,10 @@ import type {
 } from "../control/api.js";
 import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { Children } from "../processes/children.js";
-import { BALANCER_POOL, type LiveProcess } from "../processes/live-process.js";
+import { BALANCER_POOL, type LiveProcess, shimKey } from "../processes/live-process.js";
 import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
-import { shimKey } from "../processes/process-groups.js";
+
 import type { SlotBook } from "../processes/slot-book.js";
 import type { Template } from "../processes/template.js";
 import type { PssSampler } from "../stats/pss.js";

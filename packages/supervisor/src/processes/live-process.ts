@@ -1,5 +1,6 @@
-/** What the shell knows of one OS process that it spawned. */
+/** What is known of one OS process that the supervisor spawned, and which processes are counted as one. */
 import type { TcpAddress, UpstreamProtocol } from "@paceline/wire";
+import { type ProcessRow, processesOf, readProcessTable } from "@paceline/wire/proc";
 import type { ChannelConnection } from "../channel/channel-connection.js";
 import type { FleetEffect } from "../core/fleet-changes.js";
 import type { ExitStatus } from "../core/model.js";
@@ -81,4 +82,23 @@ export const BALANCER_POOL = "balancer";
 /** The process an effect is for, as one word of the log: `web.3`, or `web.3 (successor)`. */
 export function subjectOf(effect: Pick<FleetEffect, "name" | "role">): string {
   return effect.role === "member" ? effect.name : `${effect.name} (${effect.role})`;
+}
+
+/** By what they are known as: the pid of the process that we spawned; a shim by `shimKey` of its own. */
+export function processGroups(children: Iterable<Pick<LiveProcess, "pid" | "mark">>): Map<number, number[]> {
+  const groups = new Map<number, number[]>();
+  // Read once for all shims, and not at all where there is none.
+  let rows: ProcessRow[] | undefined;
+  for (const { pid, mark } of children) {
+    if (pid === null) continue;
+    if (mark !== null) rows ??= readProcessTable();
+    if (mark === null || rows === undefined) groups.set(pid, [pid]);
+    else groups.set(pid, processesOf(pid, rows)).set(shimKey(pid), [pid]);
+  }
+  return groups;
+}
+
+/** What stands for a shim alone, where its pid stands for the command. */
+export function shimKey(pid: number): number {
+  return -pid;
 }

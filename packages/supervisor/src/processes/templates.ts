@@ -94,7 +94,7 @@ export class Templates {
     clearTimeout(timer);
   }
 
-  // The link.
+  // The control channel.
 
   objection(template: Template, hello: Hello): string | undefined {
     if (hello.role !== "template") return `${template.id} is no ${hello.role}`;
@@ -134,7 +134,7 @@ export class Templates {
     }
   }
 
-  /** Without its link it forks no more, and ends by itself. */
+  /** Without its control channel it forks no more, and ends by itself. */
   linkClosed(template: Template, connection: ChannelConnection): void {
     if (template.connection !== connection) return;
     template.connection = null;

@@ -22,7 +22,7 @@ export class UnreportedEnds {
 
   constructor(private readonly options: UnreportedEndsOptions) {}
 
-  /** The process may have ended, though its template has not said so: it was killed, or its link was lost. */
+  /** The process may have ended, though its template has not said so: it was killed, or its control channel was lost. */
   doubt(id: string): void {
     for (const template of this.options.all) {
       if (template.hasEnded) continue;

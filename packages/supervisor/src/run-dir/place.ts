@@ -4,8 +4,7 @@ import { join, resolve } from "node:path";
 import { type FleetIdentity, runDirName } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
 import { makeStateFolder } from "./registry.js";
-import { HOW_TO_NAME } from "./trust.js";
-import { homeOf } from "./users.js";
+import { HOW_TO_NAME, homeOf } from "./trust.js";
 
 type Environment = NodeJS.ProcessEnv;
 

@@ -1,8 +1,7 @@
-/** Which directories are believed: what a stranger could have put there is neither read, written nor spoken to. */
-import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats } from "node:fs";
+/** Which directories are believed (what a stranger could have put there is neither read, written nor spoken to), and what users are called. */
+import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, type Stats } from "node:fs";
 import { dirname } from "node:path";
 import { PacelineError } from "../errors.js";
-import { userName } from "./users.js";
 
 /** Whom a directory must belong to, and how far it may be open to others. */
 export interface TrustRule {
@@ -84,3 +83,29 @@ export function makeFolder(path: string, mode: number): void {
 }
 
 export const HOW_TO_NAME = "name another run directory with --run-dir or PACELINE_RUN_DIR";
+
+/** `shop`, or `uid 1001` for one that has no name here. */
+export function userName(uid: number): string {
+  return entries().find((user) => user.uid === uid)?.name ?? `uid ${uid}`;
+}
+
+/** The home directory of a user, if it is known. */
+export function homeOf(uid: number): string | undefined {
+  const home = entries().find((user) => user.uid === uid)?.home;
+  return home?.startsWith("/") ? home : undefined;
+}
+
+function entries(): { name: string; uid: number; home: string }[] {
+  let text: string;
+  try {
+    text = readFileSync("/etc/passwd", "utf8");
+  } catch {
+    return []; // Such as in a container that has none.
+  }
+  return text.split("\n").flatMap((line) => {
+    const [name, , uid, , , home] = line.split(":");
+    return name === undefined || home === undefined || !/^\d+$/.test(uid ?? "")
+      ? []
+      : [{ name, uid: Number(uid), home }];
+  });
+}

@@ -39,6 +39,9 @@ const MAX_REFUSED_CONNECTIONS = 256;
 
 /** How often those that are not read are asked whether they are there. */
 const LOOK_TICKS = 1000 / TICK_MS;
+/** Between two ticks when there has been no client for a second: then only idle upstream connections have an end. */
+const QUIET_TICK_MS = 1000;
+const QUIET_TICKS = 1000 / TICK_MS;
 
 export interface BalancerOptions {
   transport: Transport;
@@ -68,7 +71,9 @@ export class Balancer {
   private readonly deadlines = new Deadlines();
   private readonly membership: Membership;
   private listeners: Listener[] = [];
-  private readonly ticker: NodeJS.Timeout;
+  private ticker: NodeJS.Timeout | undefined;
+  /** Ticks since there was a client. */
+  private quietTicks = 0;
   private readonly descriptors = descriptorLimit();
   /** With more sockets a new client is reset. Bun goes round without a pause while it cannot accept one that waits. */
   private readonly maxSockets = maxSockets(this.descriptors);
@@ -127,7 +132,7 @@ export class Balancer {
       },
       onLeft: options.onChanged,
     });
-    this.ticker = setInterval(() => this.tick(), TICK_MS);
+    this.tickEvery(TICK_MS);
   }
 
   get version(): number {
@@ -191,6 +196,7 @@ export class Balancer {
       return NO_OWNER;
     }
     counters.connections++;
+    this.wake();
     const client = new Http1Downstream(
       relay,
       connection,
@@ -214,7 +220,23 @@ export class Balancer {
     this.finishIfDrained();
   };
 
+  private tickEvery(ms: number): void {
+    clearInterval(this.ticker);
+    this.ticker = setInterval(() => this.tick(), ms);
+  }
+
+  /** There is a client: deadlines are counted from now on. */
+  private wake(): void {
+    if (this.quietTicks >= QUIET_TICKS) {
+      this.deadlines.now = performance.now();
+      this.tickEvery(TICK_MS);
+    }
+    this.quietTicks = 0;
+  }
+
   private tick(): void {
+    if (this.clients.size > 0) this.quietTicks = 0;
+    else if (++this.quietTicks === QUIET_TICKS) this.tickEvery(QUIET_TICK_MS);
     this.deadlines.tick(performance.now());
     this.membership.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
     if (++this.ticks % LOOK_TICKS === 0) for (const client of this.clients) client.lookIfLeft();

@@ -1,4 +1,7 @@
-/** What idle instances take: `npm run bench:idle`. Starts a fleet of the hello app, leaves it alone, and prints its PSS by kind of process. */
+/**
+ * What idle instances take: `npm run bench:idle`. Starts a fleet of the hello app, leaves it alone, and prints its PSS and its CPU time by
+ * kind of process.
+ */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,7 +9,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { memory, tree } from "./support/processes.mjs";
+import { cpuBetween, cpuSnapshot, memory, tree } from "./support/processes.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -43,18 +46,30 @@ function ownMB(pids) {
   return own.reduce((sum, each) => sum + each, 0) / 1024;
 }
 
+/** CPU time by kind of process at the last look, which was at that second. */
+let last;
+
+/** CPU time of these processes since the last look, in milliseconds a second; that of its start is left out. */
+function cpu(kind, pids, second) {
+  const before = last?.kinds.get(kind);
+  if (before === undefined) return "–";
+  return (cpuBetween(before, cpuSnapshot(pids)).microseconds / 1000 / (second - last.second)).toFixed(2);
+}
+
 function measure(second) {
   const pids = tree(fleet.pid);
   const kinds = new Map();
   for (const pid of pids) kinds.set(kindOf(pid), [...(kinds.get(kindOf(pid)) ?? []), pid]);
   console.log(
-    `\n${`after ${second} s`.padEnd(14)}${["count", "PSS MB", "own MB each"].map((head) => head.padStart(13)).join("")}`,
+    `\n${`after ${second} s`.padEnd(14)}${["count", "PSS MB", "own MB each", "CPU ms/s"].map((head) => head.padStart(13)).join("")}`,
   );
   for (const [kind, of] of kinds) {
-    const cells = [of.length, memory(of).pssMB.toFixed(1), (ownMB(of) / of.length).toFixed(2)];
+    const cells = [of.length, memory(of).pssMB.toFixed(1), (ownMB(of) / of.length).toFixed(2), cpu(kind, of, second)];
     console.log(`${kind.padEnd(14)}${cells.map((cell) => String(cell).padStart(13)).join("")}`);
   }
-  console.log(`${"all".padEnd(14)}${String(pids.length).padStart(13)}${memory(pids).pssMB.toFixed(1).padStart(13)}`);
+  const all = [pids.length, memory(pids).pssMB.toFixed(1), "", cpu("all", pids, second)];
+  console.log(`${"all".padEnd(14)}${all.map((cell) => String(cell).padStart(13)).join("")}`);
+  last = { second, kinds: new Map([...kinds, ["all", pids]].map(([kind, of]) => [kind, cpuSnapshot(of)])) };
 }
 
 const startedAt = performance.now();

@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { INSTANCE_LIMITS } from "../packages/wire/dist/limits.js";
 import { ASGI_FLEETS } from "./support/asgi-fleets.mjs";
 import { FLEETS, measureDjango } from "./support/django-fleets.mjs";
-import { answers, endLeftovers, freePort, run, wait } from "./support/launch.mjs";
+import { answers, endLeftovers, freePort, run, SETTLE_MS, WARM_UP_REQUESTS, wait } from "./support/launch.mjs";
 import { keepAliveLoad } from "./support/load.mjs";
 import { medians } from "./support/medians.mjs";
 import { cpuBetween, cpuSnapshot, memory, tree } from "./support/processes.mjs";
@@ -150,8 +150,9 @@ async function measureAlone({ start, keeps }) {
     const { child, socket } = await start(directory);
     await answers(socket);
     const pids = () => tree(child.pid);
+    await wait(SETTLE_MS);
     const idle = memory(pids()).rssMB;
-    await load(socket, false, requests / 10);
+    await load(socket, false, WARM_UP_REQUESTS);
     const sample = { idleMB: idle, closeUs: await cost(pids, requests, () => load(socket, false, requests)) };
     if (keeps) sample.keptUs = await cost(pids, requests, () => load(socket, true, requests));
     // gunicorn's worker alone, without its master, is what more instances would add.
@@ -177,6 +178,7 @@ async function measureFleet() {
     );
     const fleet = run("sh", [PACELINE, "start", directory, "--log-format", "none"], directory);
     await answers(port);
+    await wait(SETTLE_MS);
     const pids = tree(fleet.pid);
     const python3 = pids.filter((pid) => commandOf(pid).includes("start.py"));
     const balancer = pids.filter((pid) => commandOf(pid).includes("balancer"));
@@ -196,10 +198,11 @@ async function measureFleet() {
 
 const shown = (value) => (value === undefined ? "–" : value.toFixed(1));
 const say = (line = "") => process.stdout.write(`${line}\n`);
+const WARMED = `Each is measured ${SETTLE_MS / 1000} s after it answers and ${WARM_UP_REQUESTS} requests later.`;
 
 async function compareHello() {
   say(
-    `werkzeug ${werkzeugVersion}, gunicorn ${versions.gunicorn}; medians of ${rounds} rounds of ${requests} requests`,
+    `werkzeug ${werkzeugVersion}, gunicorn ${versions.gunicorn}; medians of ${rounds} rounds of ${requests} requests. ${WARMED}`,
   );
   const samples = new Map(ALONE.map(({ name }) => [name, []]));
   const fleets = [];
@@ -249,7 +252,7 @@ async function compareFleets(name, fleets) {
   }
   say();
   say(
-    `${name}, ${count} processes, each a connection a request; medians of ${rounds} rounds of ${Math.ceil(requests / 4)} requests`,
+    `${name}, ${count} processes, each a connection a request; medians of ${rounds} rounds of ${Math.ceil(requests / 4)} requests. ${WARMED}`,
   );
   const of = ["idle", "after load", "with supervisor and balancer: idle", "after load"];
   const header = [

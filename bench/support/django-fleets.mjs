@@ -4,14 +4,14 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { answers, endLeftovers, freePort, run, wait } from "./launch.mjs";
+import { answers, endLeftovers, freePort, run, SETTLE_MS, WARM_UP_REQUESTS, wait } from "./launch.mjs";
 import { cpuBetween, cpuSnapshot, memory, tree } from "./processes.mjs";
 import { PACELINE, ROOT } from "./programs.mjs";
 
 const PROJECT = path.join(ROOT, "examples/django");
 const APP = "mysite.wsgi:application";
 const CLIENTS = 8;
-/** Memory is read when what follows a start or a load has come to rest. */
+/** Memory is read when what follows a load has come to rest. */
 const REST_MS = 2000;
 
 /** Each starts `count` processes and returns the one that it began with. */
@@ -88,12 +88,11 @@ export async function measureDjango({ start }, { python, count, requests }) {
     const environment = { DJANGO_DATA: directory, PYTHONDONTWRITEBYTECODE: "1" };
     const { pid } = start({ python, count, port, directory, environment });
     await answers(port);
-    // The last of them is up.
-    await wait(REST_MS);
+    await wait(SETTLE_MS);
     const idle = parts(pid);
     const idleMB = memory(idle.serving).pssMB;
     const idleAllMB = idleMB + memory(idle.others).pssMB;
-    let failed = await load(port, Math.ceil(requests / 4));
+    let failed = await load(port, WARM_UP_REQUESTS);
     const before = [cpuSnapshot(idle.serving), cpuSnapshot(idle.others)];
     failed += await load(port, requests);
     const [servingUs, othersUs] = [idle.serving, idle.others].map(

@@ -86,3 +86,21 @@ it("counts what is sent ahead in the budget for slow clients, cuts whoever excee
   expect(first.isClosed).toBe(false);
   expect(budget.take(300_000)).toBe(true);
 });
+
+it("reads on from a client that sends ahead only while there is room for what that brings, and resets nobody meanwhile", async () => {
+  const { gone, open, turns } = bench(new BufferBudget(1_000_000));
+  const clients = Array.from({ length: 5 }, () => open());
+  for (const client of clients) client.owner.onData(Buffer.from(READ));
+  await turns();
+  expect(clients.map(({ isPaused }) => isPaused)).toEqual([true, true, true, true, true]);
+  const [reader, later, ...others] = clients as [FakeConnection, FakeConnection];
+  // It reads all its responses, and those of the others wait on.
+  for (const client of [reader, later]) {
+    client.drain();
+    await turns();
+  }
+  expect([reader.isPaused, later.isPaused, gone.length]).toEqual([true, true, 0]);
+  for (const client of others) client.owner.onClose();
+  await turns(10);
+  expect([reader.isPaused, later.isPaused]).toEqual([false, false]);
+});

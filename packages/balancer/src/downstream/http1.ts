@@ -65,9 +65,9 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     private readonly onGone: OnGone,
   ) {
     this.exchange = new Exchange(relay, this, peer);
-    this.reading = new Reading(connection);
-    this.turn = new ClientTurn(relay.turnShare, this.reading, this);
     this.memory = new ClientMemory(relay.budget, connection, this.input, MAX_AHEAD_BYTES);
+    this.reading = new Reading(connection, relay.budget);
+    this.turn = new ClientTurn(relay.turnShare, this.reading, this);
     this.response = new Http1Response(relay, connection, this.memory);
     relay.deadlines.add(this);
     this.deadlineAt = relay.deadlines.now + relay.limits.headTimeoutMs;
@@ -138,6 +138,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       this.exchange.onRequestBatch();
       if (this.state !== "head" || this.input.length === 0) break;
       if (!this.turn.take(REQUEST_UNITS) || --left === 0) {
+        if (this.input.length > MAX_AHEAD_BYTES) this.reading.noteAhead();
         this.turn.wait();
         break;
       }
@@ -147,8 +148,9 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   onTurn(): void {
     if (this.state === "exchange") this.turn.join();
-    this.reading.resume(Pause.TURN);
-    if (this.state === "head") this.readRequests();
+    else if (this.state === "head") this.readRequests();
+    // It may wait again already.
+    if (!this.turn.isWaiting) this.reading.resume(Pause.TURN);
     this.input.freeSpent(this.exchange);
   }
 
@@ -156,6 +158,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private pausesUnread(): boolean {
     if (this.connection.waitingBytes <= DRAIN_ABOVE_BYTES) return false;
     this.reading.pause(Pause.UNREAD);
+    this.reading.noteAhead();
     this.input.compact();
     // As much was made for it, and is needed no more.
     leaveToCollector(DRAIN_ABOVE_BYTES);
@@ -222,7 +225,9 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       exchange.onRequestBatch();
     }
     // The next request came before this one's answer.
-    if (body.isComplete && input.length > MAX_AHEAD_BYTES) this.reading.pause(Pause.AHEAD);
+    if (!body.isComplete || input.length <= MAX_AHEAD_BYTES) return;
+    this.reading.noteAhead();
+    this.reading.pause(Pause.AHEAD);
   }
 
   private consume(position: number): void {
@@ -359,6 +364,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     if (wasWhole && this.input.length === 0 && !this.maySend) return this.close();
     this.state = "lingering";
     this.forgetInput();
+    this.reading.leave();
     this.deadlineAt = this.relay.deadlines.now + LINGER_MS;
     this.reading.resume(Pause.AHEAD | Pause.UPSTREAM | Pause.UNREAD);
     this.connection.end();
@@ -382,6 +388,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     if (this.state === "closed" || this.state === "closing") return;
     this.state = "closing";
     this.turn.leave();
+    this.reading.leave();
     this.forgetInput();
     this.exchange.leave();
     this.deadlineAt = this.connection.waitingBytes > 0 ? this.response.beginSlowReading() : Number.POSITIVE_INFINITY;
@@ -393,6 +400,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     if (this.state === "closed") return;
     this.state = "closed";
     this.turn.leave();
+    this.reading.leave();
     this.forgetInput();
     this.exchange.leave();
     this.memory.giveBackWaiting();

@@ -1,4 +1,5 @@
 /** Whether a client is read: it is while nothing speaks against it. */
+import type { BufferBudget, Reader } from "../exchange/buffer-budget.js";
 import type { Connection } from "../transport/transport.js";
 import type { Sharer, TurnShare } from "./turn-share.js";
 
@@ -15,15 +16,21 @@ export const Pause = {
   UNREAD: 4,
   /** It had its share of this turn of the event loop. */
   TURN: 8,
+  /** It sends far ahead, and there is no room for another read. */
+  ROOM: 16,
 } as const;
 
-export class Reading {
+export class Reading implements Reader {
   /** Bits of Pause. */
   private pauses = 0;
   /** It was paused at the last look for a client that leaves. */
   private wasPaused = false;
+  private sendsAhead = false;
 
-  constructor(private readonly connection: Connection) {}
+  constructor(
+    private readonly connection: Connection,
+    private readonly budget: BufferBudget,
+  ) {}
 
   /** Called each second: a client that is not read leaves unseen. @param isOwed whoever leaves now gives its request up */
   hasPeerLeft(isOwed: boolean): boolean {
@@ -38,10 +45,33 @@ export class Reading {
     this.pauses |= reason;
   }
 
+  /** It sends far ahead of its responses: from now on it is read only while there is room for what that brings. */
+  noteAhead(): void {
+    this.sendsAhead = true;
+  }
+
   resume(reasons: number): void {
     if (this.pauses === 0) return;
     this.pauses &= ~reasons;
-    if (this.pauses === 0) this.connection.resume();
+    if (this.pauses !== 0) return;
+    if (this.sendsAhead && !this.budget.mayRead(this)) this.pauses = Pause.ROOM;
+    else this.connection.resume();
+  }
+
+  onRoom(): boolean {
+    this.resume(Pause.ROOM);
+    if (this.pauses === Pause.ROOM) return false;
+    // Something else speaks against it, and will ask for room when it is over.
+    this.budget.stopWaiting(this);
+    return true;
+  }
+
+  /** What else it sends is dropped. */
+  leave(): void {
+    if (!this.sendsAhead) return;
+    this.sendsAhead = false;
+    this.budget.stopWaiting(this);
+    this.resume(Pause.ROOM);
   }
 }
 
@@ -49,6 +79,8 @@ export class Reading {
 export class ClientTurn implements Sharer {
   /** It is bound to its part: a body of many pieces, or the next of many requests. */
   isSharing = false;
+  /** It is not read until its next turn. */
+  isWaiting = false;
 
   constructor(
     private readonly turnShare: TurnShare,
@@ -69,7 +101,7 @@ export class ClientTurn implements Sharer {
 
   leave(): void {
     if (!this.isSharing) return;
-    this.isSharing = false;
+    this.isSharing = this.isWaiting = false;
     this.turnShare.leave(this);
     this.reading.resume(Pause.TURN);
   }
@@ -87,11 +119,12 @@ export class ClientTurn implements Sharer {
   }
 
   onTurnOver(): void {
+    this.isWaiting = true;
     this.reading.pause(Pause.TURN);
   }
 
   onTurn(): void {
-    this.isSharing = false;
+    this.isSharing = this.isWaiting = false;
     this.owner.onTurn();
   }
 }

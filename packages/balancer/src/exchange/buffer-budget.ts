@@ -1,6 +1,21 @@
 /** What the balancer may hold in memory for all slow clients together. */
+
+/** A client that is to be read when there is room for what that brings. */
+export interface Reader {
+  /** False: it waits on. */
+  onRoom(): boolean;
+}
+
+/** What one read may bring: all that has come, up to half a megabyte on Bun. */
+const READ_BYTES = 1 << 19;
+
 export class BufferBudget {
   private used = 0;
+  /** What those may bring that are about to be read. */
+  private expected = 0;
+  /** Whoever waits longest is first. */
+  private readonly waiting = new Set<Reader>();
+  private isArmed = false;
 
   constructor(private readonly maxBytes: number) {}
 
@@ -13,5 +28,39 @@ export class BufferBudget {
 
   give(bytes: number): void {
     this.used -= bytes;
+    if (this.waiting.size > 0) this.arm();
   }
+
+  /** Whether there is room for a read, with half of all left to others. False: `onRoom` comes when it is worth asking again. */
+  mayRead(reader: Reader): boolean {
+    const half = this.maxBytes / 2;
+    const bytes = Math.min(READ_BYTES, half);
+    this.arm();
+    if (this.used + this.expected + bytes > half) {
+      this.waiting.add(reader);
+      return false;
+    }
+    this.expected += bytes;
+    this.waiting.delete(reader);
+    return true;
+  }
+
+  stopWaiting(reader: Reader): void {
+    this.waiting.delete(reader);
+  }
+
+  private arm(): void {
+    if (this.isArmed) return;
+    this.isArmed = true;
+    setImmediate(this.onTurn);
+  }
+
+  /** What is read at once comes between this turn and the next, and is counted then. */
+  private readonly onTurn = (): void => void setImmediate(this.wake);
+
+  private readonly wake = (): void => {
+    this.isArmed = false;
+    this.expected = 0;
+    for (const reader of this.waiting) if (!reader.onRoom()) return;
+  };
 }

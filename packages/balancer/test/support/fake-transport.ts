@@ -6,6 +6,7 @@ export class FakeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   readonly remoteAddress = "";
   isClosed = false;
+  isPaused = false;
   /** The kernel takes no more than this many bytes; the rest waits until `drain`. */
   room = Number.POSITIVE_INFINITY;
   /** As on Node, `write` answers true while no more than this waits, and then no `onDrain` comes. */
@@ -60,8 +61,13 @@ export class FakeConnection implements Connection {
     return Buffer.concat(this.taken.splice(0));
   }
 
-  pause(): void {}
-  resume(): void {}
+  pause(): void {
+    this.isPaused = true;
+  }
+
+  resume(): void {
+    this.isPaused = false;
+  }
 
   end(): void {}
 

@@ -93,7 +93,7 @@ it("reads on from a client that sends ahead only while there is room for what th
   for (const client of clients) client.owner.onData(Buffer.from(READ));
   await turns();
   expect(clients.map(({ isPaused }) => isPaused)).toEqual([true, true, true, true, true]);
-  const [reader, later, ...others] = clients as [FakeConnection, FakeConnection];
+  const [reader, later, ...others] = clients as [FakeConnection, FakeConnection, ...FakeConnection[]];
   // It reads all its responses, and those of the others wait on.
   for (const client of [reader, later]) {
     client.drain();

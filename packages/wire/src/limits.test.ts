@@ -25,7 +25,7 @@ it.each([
     const text = readFileSync(join(ROOT, path), "utf8");
     return names.every((name) => text.includes(`${name}:`));
   });
-  expect(lists.sort()).toEqual(["packages/supervisor/src/config/schema.ts", "packages/wire/src/limits.ts"]);
+  expect(lists.sort()).toEqual(["packages/supervisor/src/config/limit-fields.ts", "packages/wire/src/limits.ts"]);
 });
 
 it.each(Object.keys(INSTANCE_LIMITS))("misses %s where it is absent or no amount", (name) => {

@@ -80,7 +80,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     const screen = top(project);
     const { pid } = await screen.sees(/^▸web\.1 +ready/m).then(() => project.status());
     signal(pid, "SIGKILL");
-    await screen.sees(/店 □ shop · connection lost at \d\d:\d\d:\d\d, trying again/, /^▸web\.1 +ready/m);
+    await screen.sees(/店 □ shop · connection lost at \d\d:\d\d:\d\d, reconnecting/, /^▸web\.1 +ready/m);
     await project.nothingLeft();
     expect((await project.startDetached()).code).toBe(0);
     await screen.sees(/ 店 □ shop · up \d+s/, /✓ connected again/);
@@ -124,7 +124,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     await screen.sees(/^ web\.1 +ready/m);
     await waitFor("a second reading", () => screen.output.split(" NAME ").length > 2);
     expect((await project.cli(["stop"])).code).toBe(0);
-    await screen.sees(/connection lost, trying again/);
+    await screen.sees(/connection lost, reconnecting/);
     screen.press("\x03");
     expect(await screen.exit()).toBe(0);
     expect(screen.output).not.toContain("\x1b[");

@@ -160,7 +160,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     const again = await paceline(folder, "start");
     expect(again).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining(`paceline: already running (pid ${pid}) in ${runDir}; start --or-reload `),
+      stderr: expect.stringContaining(`paceline: already running (pid ${pid}) in ${runDir}; use start --or-reload `),
     });
     expect((await paceline(folder, "scale", "nope", "2")).code).toBe(2);
     expect((await paceline(folder, "restart", "nope")).code).toBe(2);

@@ -77,7 +77,7 @@ const MISTAKES = [
   ["GET", "/v1/stop", "", 405, "method_not_allowed", "POST"],
   ["GET", "/v2/status", "", 404, "not_found", "/v2/status"],
   ["GET", "/v1/pools/%zz/scale", "", 404, "not_found", "%zz"],
-  ["GET", "/v1/ready?timeoutMs=30", "", 504, "timeout", "goes on"],
+  ["GET", "/v1/ready?timeoutMs=30", "", 504, "timeout", "continues"],
 ] as const;
 
 describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
@@ -208,7 +208,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     }
     expect(printed + lost).toBe(written);
     expect(lost).toBeGreaterThan(0);
-    expect(text).toContain("this reader is slower than they come");
+    expect(text).toContain("this reader is too slow");
   });
 
   test.each(["/v1/logs", "/v1/events"])(

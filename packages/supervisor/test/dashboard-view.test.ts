@@ -138,7 +138,7 @@ test("a rollout, what is in trouble and a fleet that is not running yet are told
 
 test("a supervisor that is gone is told in the first line, and what was known stays", () => {
   const lines = screen(after([shows(FLEET), { type: "lost", at: 2_000 }]));
-  expect(lines[0]).toMatch(/ shop · connection lost at \d\d:\d\d:\d\d, trying again$/);
+  expect(lines[0]).toMatch(/ shop · connection lost at \d\d:\d\d:\d\d, reconnecting$/);
   expect(lines[3]).toMatch(/^▸web\.1 /);
 });
 

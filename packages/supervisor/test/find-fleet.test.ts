@@ -165,8 +165,8 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       expect({ command, code }).toEqual({ command, code: status });
       expect(stderr).toMatch(
         new RegExp(
-          `^paceline: the supervisor of \\S+ \\(pid ${pid}\\) was killed at \\d\\d:\\d\\d:\\d\\d; 2 processes of it serve on until \\d\\d:\\d\\d:\\d\\d, then drain and exit\n` +
-            "paceline: `paceline stop` ends them now; `paceline start --replace` ends them and starts anew\n$",
+          `^paceline: the supervisor of \\S+ \\(pid ${pid}\\) was killed at \\d\\d:\\d\\d:\\d\\d; 2 processes of it keep serving until \\d\\d:\\d\\d:\\d\\d, then drain and exit\n` +
+            "paceline: `paceline stop` ends them now; `paceline start --replace` ends them and starts the fleet again\n$",
         ),
       );
     }
@@ -175,7 +175,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       stdout: expect.stringMatching(/web\.1/),
       stderr: expect.stringMatching(
         new RegExp(
-          `^paceline: .* \\(pid ${pid}\\) was killed at .*; 2 processes of it serve on .*; these are the last lines of its log\n$`,
+          `^paceline: .* \\(pid ${pid}\\) was killed at .*; 2 processes of it keep serving .*; these are the last lines of its log\n$`,
         ),
       ),
     });

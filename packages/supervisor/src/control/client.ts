@@ -32,7 +32,7 @@ export class ControlClient {
     await this.#send("GET", "/v1/status", undefined, (line) => {
       status = line as Status;
     });
-    if (status === undefined) throw new PacelineError("lost", "the supervisor ended before it answered");
+    if (status === undefined) throw new PacelineError("lost", "the supervisor exited before it responded");
     return status;
   }
 
@@ -50,7 +50,7 @@ export class ControlClient {
       if (last !== undefined) result = last;
       if (error !== undefined) result = { ok: false, ...error };
     });
-    if (result === undefined) throw new PacelineError("lost", "the supervisor ended before the operation did");
+    if (result === undefined) throw new PacelineError("lost", "the supervisor exited during the operation");
     return result;
   }
 
@@ -124,7 +124,7 @@ async function readLines(
     for await (const chunk of response as AsyncIterable<string>) {
       const parts = (pending + chunk).split("\n");
       pending = parts.pop() ?? "";
-      if (pending.length > MAX_ANSWER_BYTES) throw new PacelineError("lost", "the supervisor's answer has no end");
+      if (pending.length > MAX_ANSWER_BYTES) throw new PacelineError("lost", "the supervisor's response is too long");
       for (const line of parts) if (line !== "") onLine(JSON.parse(line) as object);
       const wait = onChunk();
       if (wait !== undefined) await wait;
@@ -132,7 +132,7 @@ async function readLines(
   } catch (error) {
     throw error instanceof PacelineError ? error : explain(error as NodeJS.ErrnoException);
   }
-  if (pending !== "") throw new PacelineError("lost", "the supervisor ended in the middle of a line");
+  if (pending !== "") throw new PacelineError("lost", "the supervisor exited in the middle of a line");
 }
 
 function explain(error: NodeJS.ErrnoException): PacelineError {
@@ -142,6 +142,6 @@ function explain(error: NodeJS.ErrnoException): PacelineError {
     case "FailedToOpenSocket": // Bun's word for either.
       return new PacelineError("not-running", "nothing is running here", { cause: error });
     default:
-      return new PacelineError("lost", `the supervisor went away: ${error.message}`, { cause: error });
+      return new PacelineError("lost", `lost the connection to the supervisor: ${error.message}`, { cause: error });
   }
 }

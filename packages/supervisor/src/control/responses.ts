@@ -71,7 +71,7 @@ async function withDeadline(running: Promise<OperationResult>, timeoutMs: number
   if (timeoutMs === 0) return running;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<OperationResult>((resolve) => {
-    const message = `the deadline of ${timeoutMs / 1000} s passed; the operation goes on`;
+    const message = `the deadline of ${timeoutMs / 1000} s passed; the operation continues`;
     timer = setTimeout(() => resolve({ ok: false, code: "timeout", message }), timeoutMs);
   });
   try {
@@ -154,4 +154,4 @@ function lostLines(lost: ReadonlyMap<string, number>): string {
   return textOf([...lost].map(([name, count]) => ({ sequence: 0, at, name, text: lostText(count, WHY), lost: count })));
 }
 
-const WHY = "this reader is slower than they come";
+const WHY = "this reader is too slow";

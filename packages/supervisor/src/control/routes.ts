@@ -63,7 +63,7 @@ export const routes: readonly Route[] = [
         if (instances !== undefined && by === undefined)
           return supervisor.scale(params.pool ?? "", { instances }, onProgress);
         if (by !== undefined && instances === undefined) return supervisor.scale(params.pool ?? "", { by }, onProgress);
-        return { ok: false, code: "invalid", message: "the body is not right: it must have either instances or by" };
+        return { ok: false, code: "invalid", message: "invalid body: it must have either instances or by" };
       },
     },
   ),

@@ -109,7 +109,7 @@ function parseTarget(target: string): URL {
   try {
     return new URL(target, "http://localhost");
   } catch (error) {
-    throw new ControlError(400, "invalid", `${target} is no path: ${(error as Error).message}`);
+    throw new ControlError(400, "invalid", `${target} is not a path: ${(error as Error).message}`);
   }
 }
 
@@ -121,8 +121,8 @@ function findRoute(method: string, path: string): { route: Route; params: Record
     if (route.method === method) return { route, params };
     allowed.push(route.method);
   }
-  if (allowed.length === 0) throw new ControlError(404, "not_found", `there is nothing at ${path}`);
-  throw new ControlError(405, "method_not_allowed", `${path} answers ${allowed.join(" and ")}, not ${method}`);
+  if (allowed.length === 0) throw new ControlError(404, "not_found", `no such endpoint: ${path}`);
+  throw new ControlError(405, "method_not_allowed", `${path} accepts ${allowed.join(" and ")}, not ${method}`);
 }
 
 function checkQuery(route: Route, query: URLSearchParams): void {
@@ -138,7 +138,7 @@ async function readBody(request: IncomingMessage, timeoutMs: number): Promise<st
   let size = 0;
   // Bun's server watches over the head alone.
   const timer = setTimeout(() => {
-    request.destroy(new ControlError(408, "late", `the body did not come within ${timeoutMs / 1000} s`));
+    request.destroy(new ControlError(408, "late", `the body did not arrive within ${timeoutMs / 1000} s`));
   }, timeoutMs);
   try {
     for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -163,7 +163,7 @@ function parseBody(route: Route, text: string): unknown {
   }
   const problems = bodyProblems(route.body, value);
   if (problems.length === 0) return value;
-  throw new ControlError(400, "invalid", `the body is not right: ${problems.join("; ")}`);
+  throw new ControlError(400, "invalid", `invalid body: ${problems.join("; ")}`);
 }
 
 function sendError(response: ServerResponse, error: unknown): void {

@@ -80,8 +80,8 @@ function lostLine(status: Status | null, since: number, width: number): Line {
   const date = new Date(since);
   const at = date.toTimeString().slice(0, 8);
   const texts = [
-    ` ${name} · connection lost at ${at}, trying again `,
-    " connection lost, trying again ",
+    ` ${name} · connection lost at ${at}, reconnecting `,
+    " connection lost, reconnecting ",
     " connection lost ",
     " lost",
   ];

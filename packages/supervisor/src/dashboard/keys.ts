@@ -147,7 +147,7 @@ function scale(model: Model, by: 1 | -1, at: number): Step {
   if (pool === undefined) return only(withNotice(model, "select a pool, or one of its instances, to scale it", at));
   const from = scaling?.pool === name ? scaling.wanted : pool.wanted;
   const wanted = Math.max(0, from + by);
-  if (wanted === from) return only(withNotice(model, `${name} has no instance left to take away`, at));
+  if (wanted === from) return only(withNotice(model, `${name} has no instance left`, at));
   const path = `/v1/pools/${encodeURIComponent(name)}/scale`;
   const step = operate(model, `scale ${name} to ${wanted}`, name, path, { instances: wanted }, at);
   return { ...step, model: { ...step.model, scaling: { pool: name, wanted } } };
@@ -163,7 +163,7 @@ function restart(model: Model, at: number): Step {
 
 /** Asks for an operation; one on the same target that was asked for before is no longer told of. */
 function operate(model: Model, label: string, target: string, path: string, body: object, at: number): Step {
-  if (model.connection.state !== "up") return only(withNotice(model, "the supervisor is not there", at));
+  if (model.connection.state !== "up") return only(withNotice(model, "no connection to the supervisor", at));
   const id = model.nextOperation;
   const effect: Effect = { type: "operate", id, path, body };
   const others = model.operations.filter((each) => each.target !== target);

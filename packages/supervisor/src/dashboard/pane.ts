@@ -30,7 +30,7 @@ export function paneLines(model: PaneModel, width: number, height: number): Line
   if (model.pane === "log") {
     const lines = model.log.lines.slice(-height);
     if (lines.length === 0) {
-      return [fitLine([segment(model.log.loaded ? " nothing was written yet" : " …", "dim")], width)];
+      return [fitLine([segment(model.log.loaded ? " no output yet" : " …", "dim")], width)];
     }
     const nameWidth = model.selected?.includes(".") === true ? 0 : widest(lines.map(({ name }) => name));
     return lines.flatMap((line) => entryLines(logEntry(line, nameWidth), width)).slice(-height);

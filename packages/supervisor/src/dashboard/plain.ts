@@ -45,7 +45,7 @@ export async function runPlain({ socketPath, json, once, width, print, signal }:
     onLost: () => {
       const at = Date.now();
       model = update(model, { type: "lost", at }).model;
-      const text = "connection lost, trying again";
+      const text = "connection lost, reconnecting";
       if (!lost)
         print(json ? JSON.stringify({ error: { code: "lost", message: text, at } }) : `${clock(at)} ${text}\n`);
       lost = true;

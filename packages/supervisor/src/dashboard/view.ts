@@ -40,7 +40,7 @@ function middle(model: Model, width: number, height: number): Line[] {
 function scrolled(table: Table, model: Model, height: number, width: number): { lines: Line[]; position: string } {
   const room = height - 1;
   if (table.rows.length === 0) {
-    const text = model.status === null ? "" : model.filter === "" ? " no pool" : ` nothing is like ${model.filter}`;
+    const text = model.status === null ? "" : model.filter === "" ? " no pool" : ` nothing matches ${model.filter}`;
     return { lines: fill([table.head, fitLine([segment(text, "dim")], width)], height), position: "" };
   }
   const most = Math.max(0, table.rows.length - room);
@@ -56,8 +56,9 @@ function fill(lines: readonly Line[], height: number): Line[] {
 }
 
 function helpLines(ownership: Ownership, width: number): Line[] {
-  const quit = ownership === "started" ? "leave; asks whether the fleet is to be stopped" : "leave; the fleet runs on";
-  const interrupt = ownership === "started" ? "stop the fleet and leave; twice: at once" : "leave; the fleet runs on";
+  const quit = ownership === "started" ? "leave; asks whether to stop the fleet" : "leave; the fleet keeps running";
+  const interrupt =
+    ownership === "started" ? "stop the fleet and leave; twice: at once" : "leave; the fleet keeps running";
   const keys: [string, string][] = [
     ["↑ ↓  j k", "select; PgUp PgDn g G for more"],
     ["+ −", "one instance more or fewer in the selected pool"],
@@ -71,10 +72,10 @@ function helpLines(ownership: Ownership, width: number): Line[] {
     ["Ctrl-L", "draw the screen anew"],
   ];
   const words: [string, string][] = [
-    ["FLIGHT", "requests begun and not yet answered"],
-    ["P50 P99", "milliseconds that half and 99 % of the answers took, last 10 s"],
-    ["5xx", "answers of the balancers with a status of 500 and more"],
-    ["DEFERRED", "jobs put off that have not ended, and the age of the oldest"],
+    ["FLIGHT", "requests in flight"],
+    ["P50 P99", "milliseconds that half and 99 % of the responses took, last 10 s"],
+    ["5xx", "balancer responses with status 500 and above"],
+    ["DEFERRED", "unfinished deferred jobs, and the age of the oldest"],
     ["RSS PSS", "memory; PSS counts a shared page once"],
   ];
   return [
@@ -106,7 +107,7 @@ function contents(model: Model, width: number): Line {
       return [segment(widthOf(long) <= width ? long : " Stop? y / n / Esc ", "alarm")];
     }
     case "stopping": {
-      const long = " stopping: what is in flight is finished · Ctrl-C again ends it at once ";
+      const long = " stopping: finishing the requests in flight · Ctrl-C again ends it at once ";
       return [segment(widthOf(long) <= width ? long : " stopping … ", "alarm")];
     }
     case "filter":

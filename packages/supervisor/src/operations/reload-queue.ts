@@ -42,14 +42,14 @@ export class ReloadQueue {
       if (waiting.pool !== pool) waiting.pool = undefined;
       waiting.environment = environment ?? waiting.environment;
       waiting.listeners.add(onProgress);
-      onProgress("joins the reload that waits for the one under way");
+      onProgress("joins the queued reload");
       return waiting;
     }
     const run = this.make(pool, environment);
     run.listeners.add(onProgress);
     this.waiting.add(run);
     this.beginThoseThatMay();
-    if (this.waiting.has(run)) onProgress("waits for the reload that is under way");
+    if (this.waiting.has(run)) onProgress("waits for the current reload");
     return run;
   }
 

@@ -35,7 +35,7 @@ export function takeLock(folder: string): RunDirLock {
       if (holder !== undefined && isRunning(holder)) {
         throw new PacelineError(
           "running",
-          `already running (pid ${holder.pid}) in ${folder}; start --or-reload has it take over what is new`,
+          `already running (pid ${holder.pid}) in ${folder}; use start --or-reload to reload it`,
         );
       }
       const mine = highest + 1;

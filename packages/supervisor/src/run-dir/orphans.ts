@@ -87,7 +87,7 @@ async function end(orphans: Orphan[], deadline: number): Promise<void> {
   const drainMs = Math.max(0, ...orphans.map(({ drainTimeoutMs }) => drainTimeoutMs));
   await gone(orphans, Math.min(deadline, performance.now() + drainMs));
   if (orphans.some(isThere) && performance.now() >= deadline) {
-    throw new PacelineError("timeout", "not all processes ended in time; they go on draining");
+    throw new PacelineError("timeout", "some processes did not exit in time and keep draining");
   }
   for (const orphan of orphans.filter(isThere)) {
     signal(orphan, "SIGKILL");
@@ -114,7 +114,7 @@ function signal(orphan: Orphan, name: "SIGTERM" | "SIGKILL"): void {
 }
 
 export function describeOrphans(record: FleetRecord | undefined, channelSocket: string, count: number): string {
-  const remedy = "`paceline stop` ends them now; `paceline start --replace` ends them and starts anew";
+  const remedy = "`paceline stop` ends them now; `paceline start --replace` ends them and starts the fleet again";
   return `${describeLoss(record, channelSocket, count)}\n${remedy}`;
 }
 
@@ -123,12 +123,12 @@ export function describeLoss(record: FleetRecord | undefined, channelSocket: str
   const lostAt = statSync(lostMarkPath(channelSocket), { throwIfNoEntry: false })?.mtimeMs;
   const who = record === undefined ? "the supervisor" : `the supervisor of ${record.name} (pid ${record.pid})`;
   const since = lostAt === undefined ? "" : ` at ${clock(lostAt)}`;
-  const processes = count === 1 ? "1 process of it serves" : `${count} processes of it serve`;
+  const processes = count === 1 ? "1 process of it keeps serving" : `${count} processes of it keep serving`;
   const until =
     lostAt === undefined || record === undefined
       ? "for the rest of orphanGraceMs"
       : `until ${clock(lostAt + record.orphanGraceMs)}, then drain and exit`;
-  return `${who} was killed${since}; ${processes} on ${until}`;
+  return `${who} was killed${since}; ${processes} ${until}`;
 }
 
 /** `14:03:22`, local time. */

@@ -107,7 +107,7 @@ function makeShortFolder(link: string): string {
   try {
     folder = mkdtempSync(SHORT_FOLDER);
   } catch (cause) {
-    const message = `${dirname(link)} is too long a path for sockets, and ${dirname(SHORT_FOLDER)} cannot take them: ${(cause as Error).message}`;
+    const message = `${dirname(link)} is too long for a socket path, and ${dirname(SHORT_FOLDER)} is not usable: ${(cause as Error).message}`;
     throw new PacelineError("rundir", `${message}; ${HOW_TO_NAME}`, { cause });
   }
   symlinkSync(folder, link);
@@ -130,7 +130,7 @@ async function settleOrphans(path: string, replace: boolean, timeoutMs: number |
     return;
   }
   const names = left.map(({ name, pid }) => `${name} (pid ${pid})`).join(", ");
-  throw new PacelineError("failed", `processes of the supervisor that was killed could not be ended: ${names}`);
+  throw new PacelineError("failed", `processes of the killed supervisor did not exit: ${names}`);
 }
 
 /**

@@ -20,7 +20,7 @@ const BALANCER_STATS = [...INSTANCE_STATS, "connections", "connectionsTotal", "r
 export function parseChildMessage(line: string): ChildMessage {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", `it is ${reason}`, { cause }));
   if (!isMessage(message)) {
-    throw new ChannelError("bad-message", `it is no message we know: ${line.slice(0, 100)}`);
+    throw new ChannelError("bad-message", `unknown message: ${line.slice(0, 100)}`);
   }
   return message as unknown as ChildMessage;
 }

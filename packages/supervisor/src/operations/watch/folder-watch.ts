@@ -74,7 +74,7 @@ export class FolderWatch {
   private add(folder: string): boolean {
     if (this.watchers.has(folder)) return true;
     if (this.watchers.size >= this.maxFolders) {
-      if (!this.isFull) this.options.onProblem(`watches the first ${this.maxFolders} folders and no more`);
+      if (!this.isFull) this.options.onProblem(`watches only the first ${this.maxFolders} folders`);
       this.isFull = true;
       return false;
     }

@@ -183,7 +183,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
       return instance?.restarts === 1 && instance.state === "ready";
     });
     expect(pools[0]?.instances[0]?.lastExit?.reason).toContain(
-      "serve.mjs is sick: GET /health was answered 500, 2 times in a row",
+      "serve.mjs is unhealthy: GET /health returned 500, 2 times in a row",
     );
     expect((await get(project.port, "/health")).status).toBe(200);
   });

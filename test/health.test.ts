@@ -102,8 +102,8 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", { timeout: 90_000 }, (
       all.every(({ instances }) => instances[0]?.lastExit != null),
     );
     for (const { name, instances } of sick.pools) {
-      const program = name === "command" ? "node is sick" : "sick";
-      const problem = name === "files" ? "GET /files/well was answered 404" : "GET /health was answered 500";
+      const program = name === "command" ? "node is unhealthy" : "unhealthy";
+      const problem = name === "files" ? "GET /files/well returned 404" : "GET /health returned 500";
       expect(instances[0]?.lastExit?.reason, name).toContain(`${program}: ${problem}, 2 times in a row`);
     }
     rmSync(join(project.folder, "sick"));
@@ -115,7 +115,7 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", { timeout: 90_000 }, (
     for (const { code, output } of reloads) {
       expect(code).toBe(1);
       expect(output).toMatch(
-        /the new \w+\.1 (is ready, but|was ready, but did not stay ready: .*) ?GET \/health was answered 500.*; the old instances keep serving/,
+        /the new \w+\.1 (is ready, but|was ready, but did not stay ready: .*) ?GET \/health returned 500.*; the old instances keep serving/,
       );
     }
     expect((await project.statusWhere("no replacement to be left", allReady)).pools[0]).toMatchObject({

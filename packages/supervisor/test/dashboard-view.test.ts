@@ -187,12 +187,12 @@ test("the pane shows the newest events, or the log of what is selected", () => {
 });
 
 test("what is long goes on in the next lines, and is cut in the end", () => {
-  const message = `exited with code 1; next try in 0.3 s: ${"an error that takes many words to tell ".repeat(9)}`;
+  const message = `exited with code 1; restarts in 0.3 s: ${"an error that takes many words to tell ".repeat(9)}`;
   const event = { sequence: 1, at: 0, level: "warn", subject: "web.1", message } as const;
   const lines = screen(after([shows(FLEET), { type: "events", events: [event], fresh: true }]));
   const at = lines.findIndex((line) => line.includes("exited"));
   expect(lines.slice(at, at + 4).map((line) => line.slice(17))).toEqual([
-    "exited with code 1; next try in 0.3 s: an error that takes many",
+    "exited with code 1; restarts in 0.3 s: an error that takes many",
     "words to tell an error that takes many words to tell an error",
     expect.stringMatching(/^that takes .*…$/),
     "",

@@ -131,7 +131,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       code: "failed",
       lastLines: ["Error: connect ECONNREFUSED db:5432"],
       message: expect.stringMatching(
-        /^api: reload failed: the new api\.1 .*; the old instances keep serving; web went back to \/releases\/1; new was removed again$/,
+        /^api: reload failed: the new api\.1 .*; the old instances keep serving; web returned to \/releases\/1; new was removed again$/,
       ),
     });
     const { pools } = await supervisor.status();
@@ -144,7 +144,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(pools[1]?.instances[0]?.pid).toBe(api?.instances[0]?.pid);
     const events = (await supervisor.call("recentEvents")) as { subject: string; message: string }[];
     expect(events.filter(({ message }) => message.includes("because the reload failed"))).toMatchObject([
-      { subject: "web", message: "went back to /releases/1, because the reload failed" },
+      { subject: "web", message: "returned to /releases/1, because the reload failed" },
       { subject: "new", message: "was removed again, because the reload failed" },
     ]);
     // What crashes later is what is in service.
@@ -171,7 +171,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     );
     expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({
       ok: false,
-      message: expect.stringContaining("needs a restart"),
+      message: expect.stringContaining("stop and start the fleet"),
     });
     expect((await supervisor.status()).pools).toHaveLength(2);
     supervisor.configure(fleet([pool("new", "good", 1), pool("web", "good", 3)]));
@@ -245,7 +245,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
         },
         { timeout: 10_000 },
       )
-      .toBe("did not drain within 1 s, what was left of the stop's time: SIGTERM");
+      .toBe("did not drain within 1 s, the rest of the stop's deadline: SIGTERM");
     await stopped;
     held.destroy();
   });

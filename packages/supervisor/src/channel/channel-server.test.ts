@@ -63,7 +63,7 @@ test("a child with its token is welcomed and heard; the socket is its owner's al
 test.each([
   ["an unknown token", { token: "bad" }, "no such child"],
   ["another attempt", { attempt: 2 }, "the token is that of web.1#1"],
-  ["another version", { channelVersion: 99 }, "this supervisor speaks version 1 of the control channel, not 99"],
+  ["another version", { channelVersion: 99 }, "this supervisor uses version 1 of the control channel, not 99"],
 ])("%s is refused, with the reason", async (_what, more, reason) => {
   const { path, told } = await serve();
   expect(await say(path, `${hello(more)}{"type":"ready"}\n`)).toEqual([{ type: "refused", reason }]);

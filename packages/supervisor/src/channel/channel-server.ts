@@ -92,7 +92,7 @@ export class ChannelServer<C> {
   private admit(hello: Hello, connection: ChannelConnection): C | undefined {
     if (hello.channelVersion !== CHANNEL_VERSION) {
       connection.refuse(
-        `this supervisor speaks version ${CHANNEL_VERSION} of the control channel, not ${hello.channelVersion}`,
+        `this supervisor uses version ${CHANNEL_VERSION} of the control channel, not ${hello.channelVersion}`,
       );
       return undefined;
     }

@@ -27,7 +27,7 @@ export interface Context {
 /** An upstream stays as it is until the balancers follow, but no longer than half of its time; a balancer drains at once. */
 export function leave(process: Process, goal: Goal, { policy, now }: Context): Transition {
   const { drainTimeoutMs, isUpstream, hasRestOfStop = false } = policy;
-  const drainTime = `${seconds(drainTimeoutMs)}${hasRestOfStop ? ", what was left of the stop's time" : ""}`;
+  const drainTime = `${seconds(drainTimeoutMs)}${hasRestOfStop ? ", the rest of the stop's deadline" : ""}`;
   const drainBy = now + drainTimeoutMs;
   const left = { ...bare(process), goal, state: "draining" } as const;
   if (!isUpstream) {
@@ -103,7 +103,7 @@ export function fail(process: Process, reason: string, { policy, now, random }: 
     return { process: { ...common, state: "failed" }, effects: [{ type: "log", level: "error", message }] };
   }
   const delayMs = backoffDelayMs(policy.backoff, spent ? Number.POSITIVE_INFINITY : failures, random);
-  const message = `${reason}${spent ? `; ${budget}` : ""}; next try in ${seconds(delayMs)}`;
+  const message = `${reason}${spent ? `; ${budget}` : ""}; restarts in ${seconds(delayMs)}`;
   return {
     process: { ...common, state: "backoff", deadline: now + delayMs },
     effects: [{ type: "log", level: spent ? "error" : "warn", message }],

@@ -60,7 +60,7 @@ export type Report =
   | { type: "exited"; attempt: number; status: ExitStatus }
   | { type: "spawnFailed"; attempt: number; reason: string }
   | { type: "deadline"; attempt: number }
-  /** It is to be ended for failing, as `reason` says: `hung …`, or `sick …`, which may still heed a SIGTERM. */
+  /** It is to be ended for failing, as `reason` says: `hung …`, or `unhealthy …`, which may still heed a SIGTERM. */
   | { type: "hung"; attempt: number; reason: string; signal?: KillSignal }
   /** A request has overrun its time in it: it is replaced at once, and counts as no failure of its code. */
   | { type: "overrun"; attempt: number; reason: string; signal?: KillSignal }

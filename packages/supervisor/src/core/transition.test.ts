@@ -167,7 +167,7 @@ describe("a process", () => {
     const left = { ...rest, drainTimeoutMs: 1000 };
     for (const [by, atDeadline, had] of [
       [policy, left, "2 s"],
-      [{ ...rest, drainTimeoutMs: 1500 }, left, "1.5 s, what was left of the stop's time"],
+      [{ ...rest, drainTimeoutMs: 1500 }, left, "1.5 s, the rest of the stop's deadline"],
     ] as const) {
       const { process } = run([...up, [100, { type: "stop" }], [110, { type: "left", attempt: 1 }]], newProcess(), by);
       const { effects } = transition(process, { type: "deadline", attempt: 1 }, atDeadline, 2100, 0.5);

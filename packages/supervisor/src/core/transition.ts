@@ -183,7 +183,7 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
     case "deadline":
       if (process.step === "leave") return askDrain(process, context);
       return process.step === "term"
-        ? kill(process, "slow", `did not end within ${seconds(policy.termTimeoutMs)} of SIGTERM`, context)
+        ? kill(process, "slow", `did not exit within ${seconds(policy.termTimeoutMs)} of SIGTERM`, context)
         : term(process, context);
     case "start":
     case "restart":

@@ -41,7 +41,7 @@ type Failure = OperationResult & { ok: false };
 /** What a reload has done to a pool, and how that is undone when a later step fails. */
 interface Done {
   pool: string;
-  /** What is said of it in the end, such as `went back to /srv/shop/releases/6`. */
+  /** What is said of it in the end, such as `returned to /srv/shop/releases/6`. */
   undone: string;
   /** Null when its processes are made from the same as before. */
   undo: (() => Promise<OperationResult>) | null;
@@ -101,7 +101,7 @@ export class Reload {
         told.push(`${pool} stays new: its folder and configuration did not change`);
         continue;
       }
-      onProgress(`${pool}: going back`);
+      onProgress(`${pool}: restoring the former version`);
       const result = await undo();
       const outcome = result.ok ? undone : `stays new because it could not go back: ${result.message}`;
       this.options.log.event(result.ok ? "warn" : "error", pool, `${outcome}, because the reload failed`);
@@ -115,7 +115,7 @@ export class Reload {
     const before = configs.fleet.listen.map(formatListenAddress).join(", ");
     const after = config.listen.map(formatListenAddress).join(", ");
     if (before !== after) {
-      const message = `listen changed from ${before} to ${after}, which needs a restart of the fleet; nothing was changed`;
+      const message = `listen changed from ${before} to ${after}, so nothing was changed: stop and start the fleet to apply it`;
       return { ok: false, code: "config", message };
     }
     const known = poolName === undefined || findPool(runner.fleet, poolName) !== undefined;
@@ -187,7 +187,7 @@ export class Reload {
     return this.bring(goal, former, onProgress, () =>
       done.push({
         pool: name,
-        undone: `went back to ${isMoved ? former.config.release : "its previous configuration"}`,
+        undone: `returned to ${isMoved ? former.config.release : "its previous configuration"}`,
         undo: isSame ? null : () => this.bring(former, goal, onProgress),
       }),
     );
@@ -282,7 +282,7 @@ export class Reload {
     const pool = findPool(runner.fleet, BALANCER_POOL);
     if (pool === undefined || before.balancer.processes === after.processes) return { ok: true, message: "" };
     const undo = () => this.balancer(before, [], onProgress);
-    done.push({ pool: BALANCER_POOL, undone: "went back to its previous configuration", undo });
+    done.push({ pool: BALANCER_POOL, undone: "returned to its previous configuration", undo });
     return operations.resize(pool, after.processes, onProgress);
   }
 }

@@ -25,7 +25,7 @@ export interface RolloutsOptions {
 }
 
 /** Why a recycling was ended. */
-const COMES_FIRST = "another operation comes first";
+const COMES_FIRST = "interrupted by another operation";
 
 export type Refusal = OperationResult & { ok: false };
 
@@ -133,8 +133,8 @@ export class Rollouts {
         const { rollout, actions } = advance(state.rollout, event);
         state.rollout = rollout;
         if (rollout.direction !== before.direction && rollout.outcome === null) {
-          log.event("error", pool, `${rollout.failure}; going back`);
-          onProgress(`${pool}: ${rollout.failure}; going back`);
+          log.event("error", pool, `${rollout.failure}; restoring the former version`);
+          onProgress(`${pool}: ${rollout.failure}; restoring the former version`);
         } else if (rollout.done !== before.done && rollout.outcome?.ok !== false)
           onProgress(`${pool}: ${rollout.done.length} of ${rollout.total}`);
         // All are known before the first is carried out, which is observed at once.

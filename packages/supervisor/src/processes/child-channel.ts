@@ -52,7 +52,7 @@ export class ChildChannel {
   objection(child: LiveProcess, hello: Hello): string | undefined {
     if (child.exit !== null) return "that process has ended";
     if (hello.name !== child.name || hello.attempt !== child.attempt) return `the token is that of ${child.id}`;
-    if (hello.role !== child.kind) return `${child.id} is no ${hello.role}`;
+    if (hello.role !== child.kind) return `${child.id} does not have the role ${hello.role}`;
     // Its token proves it; its template tells of it a moment later.
     if (child.isForked) child.pid ??= hello.pid;
     return hello.pid === child.pid ? undefined : `the token is that of pid ${child.pid}`;

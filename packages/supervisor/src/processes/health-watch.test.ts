@@ -78,12 +78,12 @@ test.each([
 test("one that is sick is found sick by everyone who asks, and one that never answers too", async () => {
   const sick = watched({ answerMs: 300 });
   sick.watch.listens(sick.child);
-  sick.instance.problem = "GET /health was answered 500";
+  sick.instance.problem = "GET /health returned 500";
   await vi.advanceTimersByTimeAsync(1100);
   const found = sick.watch.examine(sick.child);
   await vi.advanceTimersByTimeAsync(200);
-  expect(await found).toBe("GET /health was answered 500");
-  expect(sick.reports).toEqual(["ready", "sick: GET /health was answered 500"]);
+  expect(await found).toBe("GET /health returned 500");
+  expect(sick.reports).toEqual(["ready", "unhealthy: GET /health returned 500"]);
   expect(sick.asked).toHaveLength(1);
 
   const silent = watched({ answerMs: null });
@@ -92,7 +92,7 @@ test("one that is sick is found sick by everyone who asks, and one that never an
   const unanswered = silent.watch.examine(silent.child);
   await vi.advanceTimersByTimeAsync(5000);
   expect(await unanswered).toBe("GET /health got no response within 5000 ms");
-  expect(silent.reports).toEqual(["ready", "sick: GET /health got no response within 5000 ms"]);
+  expect(silent.reports).toEqual(["ready", "unhealthy: GET /health got no response within 5000 ms"]);
 });
 
 test("questions for two paths do not take each other's place", async () => {

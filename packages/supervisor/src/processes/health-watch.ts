@@ -82,7 +82,7 @@ export class HealthWatch {
       failures = problem === undefined ? 0 : failures + 1;
       if (failures < health.healthFailures) continue;
       const times = failures === 1 ? "" : `, ${failures} times in a row`;
-      const reason = `sick: ${problem}${times}`;
+      const reason = `unhealthy: ${problem}${times}`;
       return this.options.report(child, { type: "hung", attempt: child.attempt, reason, signal: "SIGTERM" });
     }
   }

@@ -97,7 +97,7 @@ export class Templates {
   // The control channel.
 
   objection(template: Template, hello: Hello): string | undefined {
-    if (hello.role !== "template") return `${template.id} is no ${hello.role}`;
+    if (hello.role !== "template") return `${template.id} does not have the role ${hello.role}`;
     return hello.pid === template.pid ? undefined : `the token is that of pid ${template.pid}`;
   }
 

@@ -53,13 +53,13 @@ export function judge(heard: string, path: string | undefined): "more" | string 
   const end = heard.indexOf("\n");
   if (end < 0 && heard.length < MAX_STATUS_LINE_BYTES) return "more";
   const [, status] = /^HTTP\/1\.[01] (\d{3})(?:[ \r\n]|$)/.exec(heard) ?? [];
-  if (status === undefined) return `GET ${path} was answered with what is not HTTP/1.1`;
+  if (status === undefined) return `GET ${path} returned something other than HTTP/1.1`;
   return problemOfStatus(Number(status), path);
 }
 
 /** 2xx and 3xx are well. */
 export function problemOfStatus(status: number, path: string | undefined): string | undefined {
-  return status >= 200 && status < 400 ? undefined : `GET ${path} was answered ${status}`;
+  return status >= 200 && status < 400 ? undefined : `GET ${path} returned ${status}`;
 }
 
 /** For people. */

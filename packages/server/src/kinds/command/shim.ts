@@ -70,7 +70,7 @@ export class Shim {
       onLate: (problem) => this.channel.send({ type: "fault", message: `${this.program} runs, but ${problem}` }),
     });
     this.health = new Health(command, (problem) => {
-      this.sickness = `${this.program} is sick: ${problem}`;
+      this.sickness = `${this.program} is unhealthy: ${problem}`;
       this.stop();
     });
     process.on("SIGINT", () => {});

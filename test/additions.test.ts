@@ -128,7 +128,7 @@ test("a kind of pool: a file, and a line in the registry", async () => {
   const runtimes = { bun: "/bun", node: "/node", preferred: "bun" };
   const fleet = resolveFleet(input, { baseDir: "/", listenDir: "/", defaultName: "x", runtimes, findings });
   expect(findings).toEqual([]);
-  expect(fleet.pools).toMatchObject([{ kind: "echo", source: "hi", runs: { echo: "hi" }, instances: 1 }]);
+  expect(fleet.pools).toMatchObject([{ kind: "echo", source: "hi", workload: { echo: "hi" }, instances: 1 }]);
   expect(scratch.touched.length).toBe(2);
 });
 

@@ -67,7 +67,7 @@ function markedProcesses(mark: string): number[] {
   });
 }
 
-async function answerOf(port: number, path = "/"): Promise<Record<string, string>> {
+async function responseOf(port: number, path = "/"): Promise<Record<string, string>> {
   return JSON.parse((await get(port, path)).body);
 }
 
@@ -77,15 +77,15 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
   test("serves on a socket of its own, or on a port of its own", async () => {
     const own = { OWN: "{name} $" + "{port} {{port}}" };
     const onSocket = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"], pool: { env: own } });
-    const answer = await answerOf(onSocket.port);
-    expect(answer).toMatchObject({ name: "api.1", own: "api.1 $" + "{port} {port}" });
-    expect(answer).not.toHaveProperty("port");
+    const response = await responseOf(onSocket.port);
+    expect(response).toMatchObject({ name: "api.1", own: "api.1 $" + "{port} {port}" });
+    expect(response).not.toHaveProperty("port");
 
     const onPort = await start({ runtime, command: [fixture("serve.mjs")], instances: 3, pool: { env: own } });
-    const answers = await Promise.all([1, 2, 3].map(() => answerOf(onPort.port)));
-    expect(answers.map(({ name }) => name).sort()).toEqual(["api.1", "api.2", "api.3"]);
-    expect(new Set(answers.map(({ port }) => port)).size).toBe(3);
-    for (const { host } of answers) expect(host).toBe("127.0.0.1");
+    const responses = await Promise.all([1, 2, 3].map(() => responseOf(onPort.port)));
+    expect(responses.map(({ name }) => name).sort()).toEqual(["api.1", "api.2", "api.3"]);
+    expect(new Set(responses.map(({ port }) => port)).size).toBe(3);
+    for (const { host } of responses) expect(host).toBe("127.0.0.1");
   });
 
   once("has its requests and its memory shown, that of its shim apart", async () => {
@@ -99,7 +99,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
     const [instance] = pools[0]?.instances ?? [];
     const rssOf = (pid: string | number) =>
       Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024;
-    const { pid = "" } = await answerOf(project.port);
+    const { pid = "" } = await responseOf(project.port);
     const isNear = (bytes: number | null | undefined, of: string | number) =>
       bytes != null && Math.abs(bytes - rssOf(of)) < rssOf(of) / 4;
     const { pools: later } = await project.statusWhere("the memory of each to be read", ({ pools }) => {
@@ -200,7 +200,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
   const ENDS = {
     "a stop": async (project: Project) => void (await project.cli(["stop"])),
     "the end of the command": async (project: Project) => {
-      signal(Number((await answerOf(project.port)).pid), "SIGKILL");
+      signal(Number((await responseOf(project.port)).pid), "SIGKILL");
       await project.statusWhere("a new one", ({ pools }) => pools[0]?.instances[0]?.restarts === 1);
     },
     "the end of the shim": async (project: Project) => {

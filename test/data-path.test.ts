@@ -7,7 +7,7 @@ import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 
-/** Answers with the method, the length and the SHA-256 of the body; a Node handler, in TypeScript. */
+/** Returns the method, the length and the SHA-256 of the body; a Node handler, in TypeScript. */
 const DIGEST_APP = `
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -22,7 +22,7 @@ export default function handler(request: IncomingMessage, response: ServerRespon
 }
 `;
 
-/** Reports in /aborted how often a client went away while its answer was awaited. */
+/** Reports in /aborted how often a client went away while its response was awaited. */
 const ABORT_APP = `
 let aborted = 0;
 export default {
@@ -36,7 +36,7 @@ export default {
 };
 `;
 
-/** Sends a request with a body through node:http and resolves with the answer's body. */
+/** Sends a request with a body through node:http and resolves with the response's body. */
 function send(project: Project, method: string, body: Buffer, headers: http.OutgoingHttpHeaders): Promise<string> {
   return new Promise((resolve, reject) => {
     const request = http.request({ port: project.port, host: "127.0.0.1", method, headers }, (response) => {

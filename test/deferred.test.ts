@@ -52,7 +52,7 @@ describe.each(RUNTIMES)("on %s", { timeout: 60_000 }, (runtime) => {
 
     const reload = project.cli(["reload"]);
     await project.statusWhere("one to leave", ({ pools }) =>
-      pools.some(({ instances }) => instances.some(({ other }) => other?.role === "leaver")),
+      pools.some(({ instances }) => instances.some(({ other }) => other?.role === "outgoing")),
     );
     writeFileSync(gate, "");
     expect(await reload).toMatchObject({ code: 0 });

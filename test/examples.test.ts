@@ -9,7 +9,7 @@ import { get } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
-/** Resolves when what came of an answer so far matches. */
+/** Resolves when what came of a response so far matches. */
 function reads(
   port: number,
   path: string,
@@ -95,8 +95,8 @@ describe.each(RUNTIMES)("examples on %s", (runtime) => {
 
     const form = new FormData();
     form.append("file", new Blob(["a".repeat(300_000)]), "a.txt");
-    const answer = await fetch(`http://127.0.0.1:${port}/upload`, { method: "POST", body: form });
-    expect(await answer.json()).toEqual({ name: "a.txt", bytes: 300_000 });
+    const reply = await fetch(`http://127.0.0.1:${port}/upload`, { method: "POST", body: form });
+    expect(await reply.json()).toEqual({ name: "a.txt", bytes: 300_000 });
 
     await echoes(port);
     await endExample(project);
@@ -112,8 +112,8 @@ describe.each(RUNTIMES)("examples on %s", (runtime) => {
     needs(context, "gunicorn");
     const project = await startExample("gunicorn", runtime);
     expect((await get(project.port)).body).toContain("the API");
-    const answers = await Promise.all([1, 2].map(() => get(project.port, "/api/x")));
-    const seen = answers.map(({ body }) => JSON.parse(body));
+    const responses = await Promise.all([1, 2].map(() => get(project.port, "/api/x")));
+    const seen = responses.map(({ body }) => JSON.parse(body));
     expect(seen.map(({ instance }) => instance).sort()).toEqual(["api.1", "api.2"]);
     expect(seen[0].path).toBe("/api/x");
     await endExample(project);

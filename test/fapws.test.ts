@@ -8,7 +8,7 @@ import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { endExample, startExample } from "./support/example.js";
 import { Project, type RUNTIMES, startFleet } from "./support/fleet.js";
-import { type Answer, get, RawConnection } from "./support/raw-http.js";
+import { get, RawConnection, type Received } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
 // The command line starts the first one on PATH.
@@ -118,8 +118,8 @@ const files = {
 const fleet = (runtime: (typeof RUNTIMES)[number], instances = 1): Promise<Project> =>
   startFleet({ runtime, app: "", files, config: { pools: { web: { fapws: "./start.py", instances } } } });
 
-/** Sends a request as it is written here; resolves with the whole answer. */
-async function ask(port: number, request: string): Promise<Answer> {
+/** Sends a request as it is written here; resolves with the whole response. */
+async function ask(port: number, request: string): Promise<Received> {
   const connection = await RawConnection.open(port);
   onTestFinished(() => connection.close());
   connection.write(request.replaceAll("\n", "\r\n"));
@@ -264,8 +264,8 @@ describe("a FAPWS start script", () => {
       ["TRACE /plain/", 501, "501 Not Implemented\n"],
       ["GET http://example.com/plain/x", 200, "GET http://example.com/plain/x"],
     ] as const) {
-      const answer = await ask(port, `${line} HTTP/1.1\nHost: other.example\nConnection: close\n\n`);
-      expect([answer.status, answer.body], line).toEqual([status, body]);
+      const response = await ask(port, `${line} HTTP/1.1\nHost: other.example\nConnection: close\n\n`);
+      expect([response.status, response.body], line).toEqual([status, body]);
     }
     const withBody = await ask(port, "TRACE /uri HTTP/1.1\nHost: a\nContent-Length: 1\n\nx");
     expect(withBody.status).toBe(501);
@@ -321,7 +321,7 @@ describe("a FAPWS start script", () => {
       reader.read(0);
       return reader.readableLength > 0;
     });
-    // It holds an instance at most: its answer is larger than what the balancer keeps for one client.
+    // It holds an instance at most: its response is larger than what the balancer keeps for one client.
     for (let turn = 0; turn < 6; turn++) expect((await get(port, "/hello")).body).toBe("Hello world!!");
     halfPost.close();
     reader.destroy();

@@ -130,9 +130,9 @@ describe.each(RUNTIMES)("files that an app hands out, on %s", { timeout: 60_000 
         "/protected/../app.js",
         `/${kind}/?h=X-Own`,
       ]) {
-        const answer = await ask(project, `/${kind}/?h=X-Accel-Redirect&v=${encodeURIComponent(value)}`);
-        expect(answer, `${kind} ${value}`).toMatch(/^HTTP\/1\.1 40[04] /);
-        expect(answer, `${kind} ${value}`).not.toMatch(hidden);
+        const response = await ask(project, `/${kind}/?h=X-Accel-Redirect&v=${encodeURIComponent(value)}`);
+        expect(response, `${kind} ${value}`).toMatch(/^HTTP\/1\.1 40[04] /);
+        expect(response, `${kind} ${value}`).not.toMatch(hidden);
       }
       const outside = await ask(project, `/${kind}/?h=X-Sendfile&v=/etc/passwd`);
       expect(outside, kind).toMatch(/^HTTP\/1\.1 404 /);

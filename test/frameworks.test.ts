@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { recognise } from "../packages/server/dist/index.js";
+import { detectApp } from "../packages/server/dist/index.js";
 import { ROOT } from "./support/fleet.js";
 
 const examples = createRequire(join(ROOT, "examples/package.json"));
@@ -21,8 +21,8 @@ const make = {
 
 /** The style, or the problem. */
 function outcome(exported: unknown, style?: "fetch" | "node"): string {
-  const recognition = recognise(exported, style);
-  return "app" in recognition ? recognition.app.style : recognition.problem;
+  const detection = detectApp(exported, style);
+  return "app" in detection ? detection.app.style : detection.problem;
 }
 
 describe("what a module exports", () => {

@@ -23,11 +23,11 @@ function installIn(folder: string, strayTo: string): string {
   const names = Object.keys(dependencies).filter((name) => !name.startsWith("@paceline/"));
   const paths = Object.fromEntries(names.map((name) => [name, [strayTo]]));
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { paths } }));
-  const stray = Object.fromEntries(names.map((name) => [name, strayTo]));
+  const leftover = Object.fromEntries(names.map((name) => [name, strayTo]));
   const scripts = { [join(home, "dist/cli/bundle/main.js")]: `echo script > ${folder}/sprung` };
   writeFileSync(
     join(folder, "package.json"),
-    JSON.stringify({ imports: stray, browser: stray, overrides: stray, scripts }),
+    JSON.stringify({ imports: leftover, browser: leftover, overrides: leftover, scripts }),
   );
   return join(home, "bin/paceline");
 }

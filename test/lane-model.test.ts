@@ -2,8 +2,8 @@
 import fc from "fast-check";
 import { beforeAll, describe, it } from "vitest";
 import { loadStreams } from "../packages/server/src/lane/lane-connection.js";
-import type { AnswerReader } from "../packages/server/src/lane/response-reader.js";
-import { prepareAnswers } from "../packages/server/src/lane/responses.js";
+import type { ResponseReader } from "../packages/server/src/lane/response-reader.js";
+import { prepareResponses } from "../packages/server/src/lane/responses.js";
 import { LaneWorld, type Plan, STYLES } from "./support/lane-world.js";
 
 type Step =
@@ -16,13 +16,13 @@ type Step =
   | { do: "make room"; up: number; down: number }
   | { do: "end the turn" };
 
-const SMALL: Plan = { method: "GET", uploadBytes: 0, answerBytes: 10, blockBytes: 10, style: "bytes" };
+const SMALL: Plan = { method: "GET", uploadBytes: 0, responseBytes: 10, blockBytes: 10, style: "bytes" };
 
 const size = fc.oneof(fc.nat(100), fc.nat(20_000), fc.nat(400_000));
 const plan: fc.Arbitrary<Plan> = fc.record({
   method: fc.constantFrom("GET", "POST", "PUT"),
   uploadBytes: size.map((bytes) => bytes + 1),
-  answerBytes: size,
+  responseBytes: size,
   blockBytes: fc.oneof(fc.integer({ min: 1000, max: 20_000 }), fc.integer({ min: 1000, max: 200_000 })),
   style: fc.constantFrom(...STYLES),
 });
@@ -68,12 +68,12 @@ async function take(step: Step, world: LaneWorld): Promise<void> {
 }
 
 describe("a lane between the balancer's end and an instance's", () => {
-  let answers: AnswerReader;
+  let responses: ResponseReader;
 
   beforeAll(async () => {
     await loadStreams();
-    const prepared = await prepareAnswers();
-    answers = prepared.answers;
+    const prepared = await prepareResponses();
+    responses = prepared.responses;
     return prepared.restore;
   });
 
@@ -83,7 +83,7 @@ describe("a lane between the balancer's end and an instance's", () => {
         fc.array(step, { minLength: 10, maxLength: 150, size: "max" }),
         fc.constantFrom(0, 262_144),
         async (steps, highWater) => {
-          const world = new LaneWorld(answers, highWater);
+          const world = new LaneWorld(responses, highWater);
           for (const each of steps) {
             await take(each, world);
             world.expectNoProblem();

@@ -14,7 +14,7 @@ import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
-/** Answers with what was sent, once all of it has come. */
+/** Returns what was sent, once all of it has come. */
 const ECHO = 'export default { fetch: async (request) => new Response("got " + (await request.text())) };\n';
 
 const POST = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab";
@@ -166,8 +166,8 @@ describe.each(RUNTIMES)("listening on %s", (runtime) => {
       nginx.kill("SIGTERM");
       await eventOf(nginx, "exit");
     });
-    const answer = await waitFor("nginx to listen", () => get(port).catch(() => undefined));
-    expect(`${answer.status} ${answer.body}`).toBe(`200 ${HELLO_BODY}`);
+    const response = await waitFor("nginx to listen", () => get(port).catch(() => undefined));
+    expect(`${response.status} ${response.body}`).toBe(`200 ${HELLO_BODY}`);
     expect((await get(port, "/own/")).status).toBe(502);
   });
 });

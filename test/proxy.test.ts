@@ -18,7 +18,7 @@ interface Upstream {
 
 /** Tells what it was asked, speaks WebSocket at /chat and redirects from /moved. */
 async function startUpstream(certificate?: Certificate): Promise<Upstream> {
-  const server = certificate === undefined ? http.createServer(answer) : https.createServer(certificate, answer);
+  const server = certificate === undefined ? http.createServer(respond) : https.createServer(certificate, respond);
   const scheme = certificate === undefined ? "http" : "https";
   const sockets = new WebSocketServer({ noServer: true });
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) =>
@@ -29,7 +29,7 @@ async function startUpstream(certificate?: Certificate): Promise<Upstream> {
   );
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const url = () => `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  function answer(request: IncomingMessage, response: ServerResponse) {
+  function respond(request: IncomingMessage, response: ServerResponse) {
     if (request.url === "/moved") response.writeHead(301, { location: `${url()}/here` });
     const { url: target, headers, socket } = request;
     response.end(JSON.stringify({ url: target, headers, connection: socket.remotePort }));

@@ -9,7 +9,7 @@ import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
-/** Answers with a word from the code, one from the env file and one from the configuration. */
+/** Returns a word from the code, one from the env file and one from the configuration. */
 function app(word: string): string {
   return `export default { fetch: () => new Response(["${word}", process.env.FROM_FILE, process.env.FROM_CONFIG].join(" ")) };\n`;
 }

@@ -33,14 +33,14 @@ async function underLoad(project: Project, commands: string[][]): Promise<void> 
   expect(failures(keptCounts)).toEqual(NO_FAILURES);
   expect(failures(anewCounts)).toEqual(NO_FAILURES);
 
-  const answers = keptCounts.ok + anewCounts.ok;
+  const responses = keptCounts.ok + anewCounts.ok;
   const status = await project.statusWhere(
-    `${answers} requests, counted by balancers and instances`,
-    (seen) => seen.requestsTotal >= answers && (seen.pools[0]?.requestsTotal ?? 0) >= answers && allReady(seen),
+    `${responses} requests, counted by balancers and instances`,
+    (seen) => seen.requestsTotal >= responses && (seen.pools[0]?.requestsTotal ?? 0) >= responses && allReady(seen),
   );
   expect({ byBalancers: status.requestsTotal, byInstances: status.pools[0]?.requestsTotal }).toEqual({
-    byBalancers: answers,
-    byInstances: answers,
+    byBalancers: responses,
+    byInstances: responses,
   });
 }
 

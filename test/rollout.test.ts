@@ -157,16 +157,16 @@ describe.each(RUNTIMES)("two deploys at once on %s", { timeout: 60_000 }, (runti
       files: { "api.js": saying("api") },
       config: { pools, minReadyMs: 300 },
     });
-    const answers = async () => {
+    const responses = async () => {
       const said = new Set<string>();
       for (let n = 0; n < 4; n++) said.add((await get(project.port)).body);
       return [...said];
     };
     project.write("app.js", version("v2"));
-    const first = project.cli(["reload", "web"]).then(async (result) => ({ ...result, said: await answers() }));
+    const first = project.cli(["reload", "web"]).then(async (result) => ({ ...result, said: await responses() }));
     await project.statusWhere("the first reload to be under way", ({ pools }) => pools[0]?.rollout !== null);
     project.write("app.js", version("v3"));
-    const second = project.cli(["reload", "web"]).then(async (result) => ({ ...result, said: await answers() }));
+    const second = project.cli(["reload", "web"]).then(async (result) => ({ ...result, said: await responses() }));
     // One that does not wait says so, and another pool is free.
     expect(await project.cli(["restart", "web"])).toMatchObject({ code: 5 });
     expect((await project.cli(["scale", "api", "2"])).code).toBe(0);

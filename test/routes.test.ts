@@ -32,15 +32,15 @@ async function ask(port: number, target: string, host: string): Promise<string> 
   const connection = await RawConnection.open(port);
   connection.write(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
   await connection.end();
-  const answer = connection.received;
-  const status = /^HTTP\/1\.1 (\d+)/.exec(answer)?.[1];
-  return `${status} ${answer.slice(answer.indexOf("\r\n\r\n") + 4).trim()}`;
+  const response = connection.received;
+  const status = /^HTTP\/1\.1 (\d+)/.exec(response)?.[1];
+  return `${status} ${response.slice(response.indexOf("\r\n\r\n") + 4).trim()}`;
 }
 
 describe.each(RUNTIMES)("routes on %s", (runtime) => {
   test("lead each request to its pool, which sees the path that was matched", async () => {
     const { port } = await started(runtime);
-    for (const [host, target, answer] of [
+    for (const [host, target, response] of [
       ["localhost", "/", "200 web / - one"],
       ["localhost", "/a/../b?q=%2F", "200 web /b?q=%2F - one"],
       ["localhost", "/static/css/a.css", "200 a {}"],
@@ -60,7 +60,7 @@ describe.each(RUNTIMES)("routes on %s", (runtime) => {
       ["localhost", "/shop%2Fcart", "400 400 Bad Request"],
       ["localhost", "/a%00", "400 400 Bad Request"],
     ] as const) {
-      expect(await ask(port, target, host), `${host}${target}`).toBe(answer);
+      expect(await ask(port, target, host), `${host}${target}`).toBe(response);
     }
   });
 

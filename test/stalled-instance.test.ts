@@ -9,7 +9,7 @@ import { waitFor } from "./support/wait.js";
 const INSTANCES = 3;
 
 /**
- * `/block` burns the processor, and says first whose it is; every answer says who made it, and every POST is written down as it
+ * `/block` burns the processor, and says first whose it is; every response says who made it, and every POST is written down as it
  * begins.
  */
 const APP = `
@@ -36,9 +36,9 @@ interface Noted {
   by: string;
 }
 
-/** Requests on connections that are open already, and their answers in the order in which they came. */
+/** Requests on connections that are open already, and their responses in the order in which they came. */
 class Asked {
-  readonly answers: Noted[] = [];
+  readonly responses: Noted[] = [];
 
   constructor(private readonly port: number) {}
 
@@ -51,7 +51,7 @@ class Asked {
       const whole = connection.until(new RegExp(`\r\n\r\n${id}$`), 20_000);
       // One that never comes is missed in what was noted.
       whole.then(
-        (received) => this.answers.push(noted(id, received)),
+        (received) => this.responses.push(noted(id, received)),
         () => undefined,
       );
     };
@@ -62,12 +62,12 @@ class Asked {
   }
 
   all(count: number): Promise<boolean> {
-    const details = () => JSON.stringify(this.answers);
-    return waitFor(`${count} answers`, () => this.answers.length >= count, { deadlineMs: 20_000, details });
+    const details = () => JSON.stringify(this.responses);
+    return waitFor(`${count} answers`, () => this.responses.length >= count, { deadlineMs: 20_000, details });
   }
 
   of(prefix: string): Noted[] {
-    return this.answers.filter(({ id }) => id.startsWith(prefix));
+    return this.responses.filter(({ id }) => id.startsWith(prefix));
   }
 }
 
@@ -108,7 +108,7 @@ describe.each(RUNTIMES)("a blocked instance on %s", { timeout: 60_000 }, (runtim
       for (const send of [...posts.slice(0, 4), ...gets, ...posts.slice(4)]) send();
       await waitFor("all GETs to be answered", () => asked.of("get").length === gets.length, {
         deadlineMs: 20_000,
-        details: () => JSON.stringify(asked.answers),
+        details: () => JSON.stringify(asked.responses),
       });
       // All of them before the one that blocks.
       expect(asked.of("block")).toEqual([]);
@@ -125,7 +125,7 @@ describe.each(RUNTIMES)("a blocked instance on %s", { timeout: 60_000 }, (runtim
       expect(asked.of("late").filter(({ status, by }) => status !== 200 || by === blocked)).toEqual([]);
 
       await asked.all(1 + gets.length + posts.length + late.length);
-      expect(asked.answers.filter(({ status }) => status !== 200)).toEqual([]);
+      expect(asked.responses.filter(({ status }) => status !== 200)).toEqual([]);
       expect(asked.of("block")).toEqual([{ id: "block", status: 200, by: blocked }]);
       const ran = read("ran");
       expect(ran.toSorted()).toEqual([...new Set(ran)].toSorted());
@@ -154,7 +154,7 @@ test("an instance that blocks before its first request holds none, and gets no m
     (await asked.prepare("GET", "/", `late${n}`))();
     await asked.all(3 + n);
   }
-  expect(asked.answers.map(({ status, by }) => `${status} ${by}`)).toEqual(new Array(8).fill("200 web.2"));
+  expect(asked.responses.map(({ status, by }) => `${status} ${by}`)).toEqual(new Array(8).fill("200 web.2"));
   process.kill(pid, "SIGCONT");
   await waitFor("its turn again", async () => (await get(project.port)).headers.get("x-instance") === "web.1");
 });
@@ -170,8 +170,8 @@ test("a GET that blocks, among others that came with it, takes no second instanc
   const after = await asked.prepareMany("GET", "after", 4 * INSTANCES);
   for (const send of [...before, block, ...after]) send();
   await asked.all(before.length + 1 + after.length);
-  expect(asked.answers.filter(({ status }) => status !== 200)).toEqual([]);
+  expect(asked.responses.filter(({ status }) => status !== 200)).toEqual([]);
   // What came with it was answered elsewhere meanwhile.
-  expect(asked.answers.at(-1)?.id).toBe("block");
+  expect(asked.responses.at(-1)?.id).toBe("block");
   expect(readFileSync(join(project.folder, "blocked"), "utf8")).toBe(`${asked.of("block")[0]?.by}\n`);
 });

@@ -153,8 +153,8 @@ describe.each(RUNTIMES)("who is asking, on %s", (runtime) => {
 
     for (const kind of Object.keys(pools)) {
       for (const host of ["a:b", "[::1", "1.2.3.4.5", "a:99999"]) {
-        const answer = await exchange(stranger, `/${kind}/x`, [`Host: ${host}`, "Connection: close"]);
-        expect(answer, `${kind} ${host}`).toMatch(/^HTTP\/1\.1 400 /);
+        const response = await exchange(stranger, `/${kind}/x`, [`Host: ${host}`, "Connection: close"]);
+        expect(response, `${kind} ${host}`).toMatch(/^HTTP\/1\.1 400 /);
       }
     }
 

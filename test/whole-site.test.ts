@@ -89,7 +89,7 @@ describe("a whole site", { timeout: 120_000 }, () => {
       ["api", "command", 2],
       ["old", "proxy", 1],
     ]);
-    for (const [host, target, answer] of [
+    for (const [host, target, expected] of [
       ["localhost", "/", "the app"],
       ["localhost", "/administration", "the app"],
       ["localhost", "/static/page.css", "a {}"],
@@ -101,7 +101,7 @@ describe("a whole site", { timeout: 120_000 }, () => {
     ] as const) {
       const received = await ask(port, target, host);
       expect(received, `${host}${target}`).toMatch(/^HTTP\/1\.1 200 /);
-      expect(received, `${host}${target}`).toContain(answer);
+      expect(received, `${host}${target}`).toContain(expected);
     }
 
     project.writeConfig({ env: { WORD: "two" } });

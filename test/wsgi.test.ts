@@ -145,7 +145,7 @@ evwsgi.run()
       const project = await fleet(context, runtime, {});
       const sleepers = new Sleepers(project);
       await sleepers.begin(3);
-      const answeredBy = new Set<string>();
+      const servedBy = new Set<string>();
       const client = async (requests: number) => {
         const connection = await RawConnection.open(project.port);
         for (let n = 0; n < requests; n++) {
@@ -153,20 +153,20 @@ evwsgi.run()
           connection.write("GET /fast HTTP/1.1\r\nHost: a\r\n\r\n");
           // Were one given to an instance that sleeps, this would be in vain: nobody wakes them before the last has come.
           await whole(connection);
-          answeredBy.add(connection.received.split("|").at(-1) as string);
+          servedBy.add(connection.received.split("|").at(-1) as string);
         }
         connection.close();
       };
       await Promise.all(Array.from({ length: 20 }, () => client(100)));
-      expect(answeredBy.size).toBe(1);
+      expect(servedBy.size).toBe(1);
       sleepers.wake();
       const asleep = await sleepers.pids();
       expect(new Set(asleep).size).toBe(3);
-      expect(asleep).not.toContain([...answeredBy][0]);
+      expect(asleep).not.toContain([...servedBy][0]);
       // All of them take their turns again.
       await waitFor("all to answer", async () => {
-        answeredBy.add((await get(project.port, "/fast")).body.split("|").at(-1) as string);
-        return answeredBy.size === 4;
+        servedBy.add((await get(project.port, "/fast")).body.split("|").at(-1) as string);
+        return servedBy.size === 4;
       });
     },
   );
@@ -200,12 +200,12 @@ _evwsgi.run()
         await client.until(method === "HEAD" ? /\r\n\r\n$/ : /\r\n\r\n(\d\r\n)?\|\d+(\r\n0\r\n\r\n)?$/);
         const own = async () => (await get(project.port, `/${kind}/`)).body;
         await waitFor("it to go on", () => existsSync(join(project.folder, `${name}.begun`)));
-        const answeredBy = new Set<string>();
-        for (let n = 0; n < 4; n++) answeredBy.add(await own());
-        expect([...answeredBy], `${kind} ${shape}`).toHaveLength(1);
+        const servedBy = new Set<string>();
+        for (let n = 0; n < 4; n++) servedBy.add(await own());
+        expect([...servedBy], `${kind} ${shape}`).toHaveLength(1);
         expect(client.received, `${kind} ${shape}`).not.toContain("paceline-working");
         writeFileSync(join(project.folder, `${name}.go`), "");
-        if (kind !== "threads") await waitFor("both to answer", async () => answeredBy.add(await own()).size === 2);
+        if (kind !== "threads") await waitFor("both to answer", async () => servedBy.add(await own()).size === 2);
         client.close();
       }
     await project.statusWhere("none to be at work or replaced", ({ pools }) =>
@@ -276,11 +276,11 @@ describe("WSGI", () => {
     await sleepers.begin(1);
     sleepers.connections[0]?.close();
     await project.statusWhere("the client to be gone", ({ balancers }) => balancers[0]?.inFlight === 0);
-    const answeredBy = new Set<string>();
-    for (let n = 0; n < 20; n++) answeredBy.add((await get(project.port)).body);
-    expect(answeredBy.size).toBe(1);
+    const servedBy = new Set<string>();
+    for (let n = 0; n < 20; n++) servedBy.add((await get(project.port)).body);
+    expect(servedBy.size).toBe(1);
     sleepers.wake();
-    await waitFor("both to answer", async () => answeredBy.add((await get(project.port)).body).size === 2);
+    await waitFor("both to answer", async () => servedBy.add((await get(project.port)).body).size === 2);
   });
 
   test("routes, prefixes and what is stripped: SCRIPT_NAME and PATH_INFO make up the path", async (context) => {

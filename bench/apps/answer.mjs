@@ -1,4 +1,4 @@
-/** What every instance of every fleet answers: it reads one request field and sets three of the answer's. */
+/** What every instance of every fleet answers: it reads one request field and sets three of the response's. */
 export const BODY = "Hello World!\n";
 
 export function headersFor(requestId) {

@@ -6,7 +6,7 @@ const ROUNDS = 10;
 const GETS = 40;
 const LIMIT_MS = 100;
 
-/** A connection whose `ask` resolves with how long its answer took, and who made it. */
+/** A connection whose `ask` resolves with how long its response took, and who made it. */
 async function open(port) {
   const socket = net.connect(port, "127.0.0.1");
   await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
@@ -49,13 +49,13 @@ try {
       const [blocker, ...others] = peers;
       for (const { socket } of peers) socket.removeAllListeners("data");
       const block = blocker.ask(request(method, "/block"));
-      const answers = await Promise.all(others.map(({ ask }) => ask(request("GET", "/"))));
+      const responses = await Promise.all(others.map(({ ask }) => ask(request("GET", "/"))));
       const { by, isOk } = await block;
-      const wasMoved = answers.filter((answer) => answer.by !== by);
-      bad += answers.filter((answer) => !answer.isOk).length + (isOk ? 0 : 1);
+      const wasMoved = responses.filter((response) => response.by !== by);
+      bad += responses.filter((response) => !response.isOk).length + (isOk ? 0 : 1);
       taken.push(...wasMoved.map(({ ms }) => ms));
       // Read before the block began: nothing had to be moved.
-      bad += answers.filter((answer) => answer.by === by && answer.ms > 1000).length;
+      bad += responses.filter((response) => response.by === by && response.ms > 1000).length;
       for (const { socket } of peers) socket.destroy();
       // The balancer's counts come once a second.
       await wait(1100);

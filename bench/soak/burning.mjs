@@ -21,7 +21,7 @@ const SLACK_MS = 5;
 
 const client = fileURLToPath(new URL("closed-loop.mjs", import.meta.url));
 
-/** A load in a process of its own, and how long its answers took. */
+/** A load in a process of its own, and how long its responses took. */
 async function load(port, seconds) {
   const { stdout } = await promisify(execFile)(process.execPath, [client, port, CONNECTIONS, seconds].map(String));
   return JSON.parse(stdout);
@@ -43,8 +43,8 @@ async function burn(port, method) {
   });
 }
 
-const told = ({ p50Ms, p99Ms, p999Ms, mostMs, answers }) =>
-  `p50 ${p50Ms.toFixed(2)}, p99 ${p99Ms.toFixed(2)}, p99.9 ${p999Ms.toFixed(2)}, most ${mostMs.toFixed(1)} ms of ${answers} answers`;
+const told = ({ p50Ms, p99Ms, p999Ms, mostMs, responses }) =>
+  `p50 ${p50Ms.toFixed(2)}, p99 ${p99Ms.toFixed(2)}, p99.9 ${p999Ms.toFixed(2)}, most ${mostMs.toFixed(1)} ms of ${responses} answers`;
 
 const folder = mkdtempSync(join(tmpdir(), "paceline-soak-"));
 const blocks = join(folder, "blocks");

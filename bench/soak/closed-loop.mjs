@@ -1,6 +1,6 @@
 /**
- * Connections that each send the next request when the last was answered, for a while; then tells, as JSON, how long the answers
- * took. Unlike wrk it counts the answers there were, and makes up none for the time in which a connection had to wait.
+ * Connections that each send the next request when the last was answered, for a while; then tells, as JSON, how long the responses
+ * took. Unlike wrk it counts the responses there were, and makes up none for the time in which a connection had to wait.
  */
 import net from "node:net";
 import process from "node:process";
@@ -46,7 +46,7 @@ process.on("beforeExit", () => {
   const at = (share) => taken[Math.min(taken.length - 1, Math.floor(taken.length * share))];
   process.stdout.write(
     JSON.stringify({
-      answers: taken.length,
+      responses: taken.length,
       failed,
       p50Ms: at(0.5),
       p99Ms: at(0.99),

@@ -13,19 +13,19 @@ const ACTIVE = 1000;
 const ACTIVE_SECONDS = 10;
 const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/** One connection; `ask` sends a request and resolves with whether its answer was good. */
+/** One connection; `ask` sends a request and resolves with whether its response was good. */
 async function open(port) {
   const socket = net.connect(port, "127.0.0.1");
-  const peer = { socket, closed: false, answers: 0, onAnswer: () => {} };
+  const peer = { socket, closed: false, responses: 0, onResponse: () => {} };
   socket.on("error", () => {});
   socket.on("close", () => {
     peer.closed = true;
-    peer.onAnswer(false);
+    peer.onResponse(false);
   });
   socket.on("data", (bytes) => {
     if (!bytes.toString("latin1").endsWith("Hello World!\n")) return;
-    peer.answers++;
-    peer.onAnswer(true);
+    peer.responses++;
+    peer.onResponse(true);
   });
   await once(socket, "connect");
   return peer;
@@ -33,7 +33,7 @@ async function open(port) {
 
 function ask(peer) {
   return new Promise((resolve) => {
-    peer.onAnswer = resolve;
+    peer.onResponse = resolve;
     if (peer.closed) resolve(false);
     else peer.socket.write(REQUEST);
   });
@@ -64,17 +64,17 @@ try {
     while (Date.now() < until) if (!(await ask(peer))) bad++;
   };
   await Promise.all(active.map(work));
-  const answers = active.reduce((sum, peer) => sum + peer.answers, 0);
+  const responses = active.reduce((sum, peer) => sum + peer.responses, 0);
   const dropped = [...idle, ...active].filter(({ closed }) => closed).length;
   verdict(
     dropped === 0 && bad === 0,
-    `${IDLE} idle and ${ACTIVE} active connections: ${dropped} dropped, ${answers} answers`,
+    `${IDLE} idle and ${ACTIVE} active connections: ${dropped} dropped, ${responses} answers`,
   );
   // In batches: ten thousand requests at once are more than instances and queue take.
   let woken = 0;
   for (let i = 0; i < IDLE; i += 500) {
-    const answers = await Promise.all(idle.slice(i, i + 500).map(ask));
-    woken += answers.filter(Boolean).length;
+    const responses = await Promise.all(idle.slice(i, i + 500).map(ask));
+    woken += responses.filter(Boolean).length;
   }
   verdict(woken === IDLE, `${woken} of ${IDLE} idle connections answer when they are used again`);
   const perConnection = ((with10k - before) * 1024) / IDLE;

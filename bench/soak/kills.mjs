@@ -28,7 +28,7 @@ const CLIENTS = 32;
 const MEAN_PAUSE_MS = runtime === "node" ? 300 : 120;
 /** All of it: a run that takes longer is stuck. */
 const DEADLINE = Date.now() + 30_000 + KILLS * 10 * MEAN_PAUSE_MS;
-const ANSWER_TIMEOUT_MS = 20_000;
+const RESPONSE_TIMEOUT_MS = 20_000;
 
 const directory = mkdtempSync(path.join(tmpdir(), "paceline-kills-"));
 const ledger = { KILLS_ENTERED: path.join(directory, "entered"), KILLS_DONE: path.join(directory, "done") };
@@ -43,12 +43,12 @@ function counts(file) {
 
 const agent = new http.Agent({ keepAlive: true, maxSockets: CLIENTS });
 
-/** Resolves with the status; 0 when there was no answer, and -status when it broke off after its head. */
+/** Resolves with the status; 0 when there was no response, and -status when it broke off after its head. */
 function send(port, method, headers, body) {
   return new Promise((resolve) => {
     const request = http.request({ port, host: "127.0.0.1", method, headers, agent });
     request.on("error", () => resolve(0));
-    request.setTimeout(ANSWER_TIMEOUT_MS, () => request.destroy());
+    request.setTimeout(RESPONSE_TIMEOUT_MS, () => request.destroy());
     request.on("response", (response) => {
       response.on("error", () => resolve(-response.statusCode));
       response.on("end", () => resolve(response.complete ? response.statusCode : -response.statusCode));
@@ -63,7 +63,7 @@ const fleet = await startFleet(INSTANCES, {
   runtime,
   env: ledger,
   // More than one waits where an instance is killed, so that there is something to save.
-  balancer: { runtime, limits: { unbegunUnsafeMax: 4 } },
+  balancer: { runtime, limits: { notStartedUnsafeMax: 4 } },
   backoff: { initialMs: 10, maxMs: 50 },
   restartBudget: { maxFailures: 1000, periodMs: 1000 },
 });
@@ -174,7 +174,7 @@ try {
     "no POST that killed its instance was answered otherwise than 502",
   );
   report(
-    // Of an answer that is broken off at once the client may not even get the head.
+    // Of a response that is broken off at once the client may not even get the head.
     failed(({ how, status }) => status <= 0 && how !== "streams"),
     "every POST has a whole answer, but for those that were under way block by block",
   );
@@ -183,12 +183,12 @@ try {
     failed(({ status }, id) => status === 502 && !began(id) && id.startsWith("in-")),
     "no POST was answered 502 that had not begun, where instances ended in a handler",
   );
-  // From outside it can hit the time between the lane's BEGUN and the handler's first statement: one POST, since the
-  // next one's BEGUN is said when the handler before it has returned.
+  // From outside it can hit the time between the lane's STARTED and the handler's first statement: one POST, since the
+  // next one's STARTED is said when the handler before it has returned.
   const between = failed(({ status }, id) => status === 502 && !began(id) && id.startsWith("out-"));
   verdict(
     between.length <= kills.fromOutside,
-    `${kills.fromOutside} kills from outside hit ${between.length} POSTs between BEGUN and the handler's first statement`,
+    `${kills.fromOutside} kills from outside hit ${between.length} POSTs between STARTED and the handler's first statement`,
   );
   report(
     failed(({ status }, id) => began(id) && status !== 502 && status !== 0 && !isOk(status)),

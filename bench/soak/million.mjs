@@ -11,7 +11,7 @@ const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const MORE_MB = 10;
 
 /** One connection: its requests one after the other, then the close. */
-function converse(port, onAnswer) {
+function converse(port, onResponse) {
   return new Promise((resolve) => {
     let mine = 0;
     let tail = "";
@@ -19,17 +19,17 @@ function converse(port, onAnswer) {
     socket.on("data", (bytes) => {
       tail = (tail + bytes.toString("latin1")).slice(-2000);
       if (!tail.endsWith("Hello World!\n")) return;
-      onAnswer(tail.startsWith("HTTP/1.1 200"));
+      onResponse(tail.startsWith("HTTP/1.1 200"));
       tail = "";
       if (++mine === REQUESTS_EACH) socket.end();
       else socket.write(REQUEST);
     });
-    socket.on("error", () => onAnswer(false));
+    socket.on("error", () => onResponse(false));
     socket.on("close", resolve);
   });
 }
 
-/** The whole run over one link; answers with the RSS of balancer and instances at its end. */
+/** The whole run over one link; returns the RSS of balancer and instances at its end. */
 async function run(protocol) {
   const fleet = await startFleet(2, { protocol });
   try {
@@ -37,14 +37,14 @@ async function run(protocol) {
     let answered = 0;
     let failed = 0;
     let rssEarly;
-    const onAnswer = (isGood) => {
+    const onResponse = (isGood) => {
       if (isGood) answered++;
       else failed++;
       if (answered === 100_000) rssEarly ??= rssMB(fleet.balancerPid);
     };
     let left = CONNECTIONS;
     const client = async () => {
-      while (left-- > 0) await converse(fleet.port, onAnswer);
+      while (left-- > 0) await converse(fleet.port, onResponse);
     };
     await Promise.all(Array.from({ length: AT_ONCE }, client));
     const { pools } = await fleet.status();

@@ -34,7 +34,7 @@ const RUN_WITHIN_MS = 30_000;
 const OTHERS = 2;
 const OTHERS_PAUSE_MS = 10;
 const READY_WITHIN_MS = 20_000;
-const ANSWER_TIMEOUT_MS = 30_000;
+const RESPONSE_TIMEOUT_MS = 30_000;
 
 const app = (name) => new URL(`poison-apps/${name}`, import.meta.url).pathname;
 const directory = mkdtempSync(path.join(tmpdir(), "paceline-poison-"));
@@ -52,7 +52,7 @@ function send(port, method, target) {
   return new Promise((resolve) => {
     const request = http.request({ port, host: "127.0.0.1", method, path: target, agent: false });
     request.on("error", () => resolve(0));
-    request.setTimeout(ANSWER_TIMEOUT_MS, () => request.destroy());
+    request.setTimeout(RESPONSE_TIMEOUT_MS, () => request.destroy());
     request.on("response", (response) => {
       response.on("error", () => resolve(0));
       response.on("end", () => resolve(response.complete ? response.statusCode : 0));

@@ -10,7 +10,7 @@ const SECONDS = 15;
 const PAUSE_MS = 250;
 const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/** Clients that ask at intervals, so that it is the answer that takes time and not the queue before it. */
+/** Clients that ask at intervals, so that it is the response that takes time and not the queue before it. */
 async function openMany(port) {
   const peers = [];
   while (peers.length < CLIENTS) {
@@ -22,9 +22,9 @@ async function openMany(port) {
 function open(port) {
   return new Promise((resolve, reject) => {
     const socket = net.connect(port, "127.0.0.1", () => resolve(peer));
-    const peer = { socket, onAnswer: () => {} };
-    socket.on("data", (bytes) => peer.onAnswer(bytes.toString("latin1").endsWith("Hello World!\n")));
-    socket.on("close", () => peer.onAnswer(false));
+    const peer = { socket, onResponse: () => {} };
+    socket.on("data", (bytes) => peer.onResponse(bytes.toString("latin1").endsWith("Hello World!\n")));
+    socket.on("close", () => peer.onResponse(false));
     socket.on("error", reject);
   });
 }
@@ -40,7 +40,7 @@ async function measure(peers) {
       while (performance.now() < until) {
         const startedAt = performance.now();
         const isGood = await new Promise((resolve) => {
-          peer.onAnswer = resolve;
+          peer.onResponse = resolve;
           peer.socket.write(REQUEST);
         });
         taken.push(performance.now() - startedAt);

@@ -119,7 +119,7 @@ export function cpuSeconds(pid) {
 
 const READ_EVERY_MS = 100;
 
-/** A client that takes one read's worth of an answer every now and then. */
+/** A client that takes one read's worth of a response every now and then. */
 export function slowReader(port, target) {
   const socket = net.connect({ port, host: "127.0.0.1" }, () =>
     socket.write(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`),

@@ -7,7 +7,7 @@ import { tree } from "./processes.mjs";
 
 const READY_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 20_000;
-/** How long a contestant that answers is left alone: by then all its processes are up, and what follows their start is over. */
+/** How long a contestant that responses is left alone: by then all its processes are up, and what follows their start is over. */
 export const SETTLE_MS = 6500;
 /** So many requests come before those that are measured: just-in-time compilers and caches have done their part. */
 export const WARM_UP_REQUESTS = 2000;
@@ -66,7 +66,7 @@ async function ended(child) {
 }
 
 /** Waits until the port, or the socket's path, answers with 200. */
-export async function answers(address) {
+export async function responses(address) {
   const where = typeof address === "number" ? { port: address, host: "127.0.0.1" } : { socketPath: address };
   for (const deadline = Date.now() + READY_TIMEOUT_MS; ; await wait(50)) {
     const isUp = await new Promise((resolve) => {

@@ -1,6 +1,6 @@
 /**
  * A load generator that keeps a constant rate, whatever the server does: over kept connections, each latency counted from
- * the instant at which the request was due, so that a slow answer cannot hide those that had to wait behind it
+ * the instant at which the request was due, so that a slow response cannot hide those that had to wait behind it
  * (coordinated omission). The same clients in a closed loop find how much the server can take.
  */
 import net from "node:net";
@@ -18,9 +18,9 @@ class Clients {
   failed = 0;
   isStopping = false;
 
-  constructor(port, count, onAnswer, onFree) {
+  constructor(port, count, onResponse, onFree) {
     this.port = port;
-    this.onAnswer = onAnswer;
+    this.onResponse = onResponse;
     this.onFree = onFree;
     this.sockets = new Set();
     for (let i = 0; i < count; i++) this.connect();
@@ -57,7 +57,7 @@ class Clients {
     const length = Number(/\r\ncontent-length: *(\d+)/i.exec(client.pending)?.[1] ?? Number.NaN);
     if (Number.isNaN(length)) return client.socket.destroy();
     if (client.pending.length < headEnd + 4 + length) return;
-    if (client.pending.startsWith("HTTP/1.1 200 ")) this.onAnswer(performance.now() - client.dueAt);
+    if (client.pending.startsWith("HTTP/1.1 200 ")) this.onResponse(performance.now() - client.dueAt);
     else this.failed++;
     client.pending = "";
     client.dueAt = undefined;
@@ -81,7 +81,7 @@ class Clients {
 
 const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Every connection asks as soon as it has its answer: requests a second that the server takes. */
+/** Every connection asks as soon as it has its response: requests a second that the server takes. */
 export async function closedLoop(port, { connections, seconds }) {
   let answered = 0;
   const clients = new Clients(
@@ -107,7 +107,7 @@ export async function closedLoop(port, { connections, seconds }) {
 /**
  * Sends that many requests a second. Those of the first second are not counted.
  * @returns p50, p99 and the maximum of the latencies, how late the generator itself was (p99), and what failed; requests
- * that had no answer 10 s after the last was due count as failed
+ * that had no response 10 s after the last was due count as failed
  */
 export async function openLoop(port, { rate, connections, seconds }) {
   const latencies = [];

@@ -5,7 +5,7 @@ export const HELLO_BODY = "Hello World!";
 
 /**
  * Says who answered in X-Instance; `/slow?ms=500` takes its time, `/big?bytes=N&ms=M` sends N bytes and pauses in the
- * middle, `/pid` and `/env?name=X` tell of the process, `/crash` ends it after the answer, `/chat` writes a line to its output.
+ * middle, `/pid` and `/env?name=X` tell of the process, `/crash` ends it after the response, `/chat` writes a line to its output.
  */
 export const HELLO = `
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -43,7 +43,7 @@ export default {
 };
 `;
 
-/** Answers with a text of its own, to tell one version of the code from the next. */
+/** Returns a text of its own, to tell one version of the code from the next. */
 export function saying(text: string): string {
   return `export default { fetch: () => new Response(${JSON.stringify(text)}) };\n`;
 }

@@ -1,16 +1,16 @@
 /** Both ends of a lane in one process, a wire between them that the test moves, and what each request must come to. */
 
 import type { ResponseHead } from "../../packages/balancer/src/http1/response-head.js";
-import { LaneLink } from "../../packages/balancer/src/upstream-lane/lane-upstream.js";
+import { LaneUpstreamClient } from "../../packages/balancer/src/upstream-lane/lane-upstream.js";
 import type {
-  AnswerReceiver,
+  ResponseReceiver,
   UpstreamLoss,
   UpstreamStream,
-} from "../../packages/balancer/src/upstreams/upstream-link.js";
+} from "../../packages/balancer/src/upstreams/upstream-client.js";
 import { FakeTransport } from "../../packages/balancer/test/support/fake-transport.js";
 import { FORWARDED, requestHead } from "../../packages/balancer/test/support/lane-bench.js";
 import { LaneConnection, type LaneServices, loadStreams } from "../../packages/server/src/lane/lane-connection.js";
-import type { AnswerReader } from "../../packages/server/src/lane/response-reader.js";
+import type { ResponseReader } from "../../packages/server/src/lane/response-reader.js";
 import { RequestCounter } from "../../packages/server/src/process/request-counter.js";
 import { DEFAULT_LIMITS } from "../../packages/server/src/shared/limits.js";
 import { FakeLaneSocket } from "../../packages/server/test/support/fake-lane-socket.js";
@@ -25,7 +25,7 @@ export type Style = (typeof STYLES)[number];
 export interface Plan {
   method: "GET" | "POST" | "PUT";
   uploadBytes: number;
-  answerBytes: number;
+  responseBytes: number;
   blockBytes: number;
   style: Style;
 }
@@ -47,10 +47,10 @@ function check(holds: boolean, problem: string): void {
 }
 
 /** One request as both ends know it. */
-export class Request implements AnswerReceiver {
+export class Request implements ResponseReceiver {
   readonly canMove = false;
   readonly canRepeat = false;
-  readonly isSuspect = false;
+  readonly mayHaveStartedElsewhere = false;
   describeRequest = () => "GET /";
   stream!: UpstreamStream;
   id = 0;
@@ -74,7 +74,7 @@ export class Request implements AnswerReceiver {
     private readonly world: LaneWorld,
   ) {}
 
-  begin(link: LaneLink): void {
+  begin(link: LaneUpstreamClient): void {
     const { method } = this.plan;
     this.stream = link.open(this, method !== "POST");
     this.id = (this.stream as unknown as { id: number }).id;
@@ -127,7 +127,7 @@ export class Request implements AnswerReceiver {
     check(this.state === "under way", `request ${this.index}, which is ${this.state}, heard ${what}`);
   }
 
-  onAnswerHead(head: ResponseHead): void {
+  onResponseHead(head: ResponseHead): void {
     this.expectUnderWay("a head");
     check(this.status === 0, `request ${this.index} heard two heads`);
     this.status = head.status;
@@ -146,13 +146,13 @@ export class Request implements AnswerReceiver {
     this.received = to;
   }
 
-  onAnswerBatch(): void {}
+  onResponseBatch(): void {}
 
-  onAnswerEnd(): void {
+  onResponseEnd(): void {
     this.expectUnderWay("the end");
     this.state = "ended";
     if (this.status !== 200) return;
-    check(this.received === this.plan.answerBytes, `request ${this.index} got ${this.received} bytes`);
+    check(this.received === this.plan.responseBytes, `request ${this.index} got ${this.received} bytes`);
   }
 
   onUpstreamLost(loss: UpstreamLoss): void {
@@ -186,12 +186,12 @@ export class Request implements AnswerReceiver {
       case "text":
       case "early":
       case "bytes":
-        return new Response(Uint8Array.from(ownBytes(index, 0, plan.answerBytes)), { headers });
+        return new Response(Uint8Array.from(ownBytes(index, 0, plan.responseBytes)), { headers });
       case "fails":
       case "blocks":
         return new Response(this.blocks(), { headers });
       case "sized blocks":
-        return new Response(this.blocks(), { headers: { ...headers, "content-length": String(plan.answerBytes) } });
+        return new Response(this.blocks(), { headers: { ...headers, "content-length": String(plan.responseBytes) } });
     }
   }
 
@@ -215,12 +215,12 @@ export class Request implements AnswerReceiver {
   }
 
   private blocks(): ReadableStream<Uint8Array> {
-    const { answerBytes, blockBytes, style } = this.plan;
+    const { responseBytes, blockBytes, style } = this.plan;
     let at = 0;
     return new ReadableStream({
       pull: (controller) => {
-        if (at < answerBytes) {
-          const to = Math.min(answerBytes, at + blockBytes);
+        if (at < responseBytes) {
+          const to = Math.min(responseBytes, at + blockBytes);
           controller.enqueue(Uint8Array.from(ownBytes(this.index, at, to)));
           at = to;
         } else if (style === "fails") controller.error(new Error("as planned"));
@@ -249,7 +249,7 @@ class Windows {
 
 export class LaneWorld {
   readonly requests: Request[] = [];
-  readonly link: LaneLink;
+  readonly link: LaneUpstreamClient;
   private readonly transport = new FakeTransport();
   private readonly socket = new FakeLaneSocket();
   private readonly instance: LaneConnection;
@@ -274,11 +274,11 @@ export class LaneWorld {
   private readonly connection: ReturnType<FakeTransport["accept"]>;
 
   /** @param highWater what the balancer's transport holds before it says that it is full, in bytes. */
-  constructor(answers: AnswerReader, highWater: number) {
-    this.link = new LaneLink(
+  constructor(responses: ResponseReader, highWater: number) {
+    this.link = new LaneUpstreamClient(
       {
         transport: this.transport,
-        unbegunUnsafeMax: 4,
+        notStartedUnsafeMax: 4,
         onBusy: () => {},
         onProblem: (message) => void this.problems.push(message),
       },
@@ -296,7 +296,7 @@ export class LaneWorld {
             throw error;
           });
         },
-        answers,
+        responses,
         counter: this.counter,
       },
       load: loadStreams,
@@ -308,7 +308,7 @@ export class LaneWorld {
     };
     this.instance = new LaneConnection(this.socket, services, 0);
     this.socket.owner = this.instance;
-    this.open({ method: "GET", uploadBytes: 0, answerBytes: 0, blockBytes: 1, style: "bytes" });
+    this.open({ method: "GET", uploadBytes: 0, responseBytes: 0, blockBytes: 1, style: "bytes" });
     this.connection = this.transport.accept();
     this.connection.highWater = highWater;
     this.moveUp(Number.POSITIVE_INFINITY);
@@ -333,7 +333,7 @@ export class LaneWorld {
     this.down = Buffer.concat([this.down, down]);
     seen.downSent.read(down, {
       onFrame: (type, id, bytes, start) => {
-        if (type === FrameType.BEGUN) this.begun.add(id);
+        if (type === FrameType.STARTED) this.begun.add(id);
         if (type !== FrameType.CANCELLED || bytes[start] !== 0) return;
         this.neverBegun.add(id);
         const calls = this.requests.find((request) => request.id === id)?.calls ?? 0;
@@ -343,7 +343,7 @@ export class LaneWorld {
     });
   }
 
-  /** At the call of a handler: the kernel has its BEGUN where it must, and nobody was told that it will not be called. */
+  /** At the call of a handler: the kernel has its STARTED where it must, and nobody was told that it will not be called. */
   expectBegun({ id, index, plan }: Request): void {
     this.collect();
     check(!this.neverBegun.has(id), `request ${index} was begun after it was said that it would not be`);

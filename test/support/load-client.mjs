@@ -1,10 +1,10 @@
-/** A load client in a process of its own: raw sockets, every answer checked, each kind of failure counted apart. */
+/** A load client in a process of its own: raw sockets, every response checked, each kind of failure counted apart. */
 import net from "node:net";
 import process from "node:process";
 
 /** See LoadOptions in load.ts. */
 const options = JSON.parse(process.argv[2] ?? "{}");
-const MAX_ANSWER_BYTES = 1 << 20;
+const MAX_RESPONSE_BYTES = 1 << 20;
 const MAX_NOTES = 20;
 const PAUSE_AFTER_FAILURE_MS = 5;
 
@@ -34,10 +34,10 @@ function note(text) {
   if (counts.notes.length < MAX_NOTES) counts.notes.push(`${new Date().toISOString()} ${text}`);
 }
 
-/** Reads the answer at the start of `text`: `undefined` while it is not whole, a string that says what is wrong with it. */
-function parseAnswer(text) {
+/** Reads the response at the start of `text`: `undefined` while it is not whole, a string that says what is wrong with it. */
+function parseResponse(text) {
   const headEnd = text.indexOf("\r\n\r\n");
-  if (headEnd < 0) return text.length > MAX_ANSWER_BYTES ? "an endless head" : undefined;
+  if (headEnd < 0) return text.length > MAX_RESPONSE_BYTES ? "an endless head" : undefined;
   const head = text.slice(0, headEnd);
   const status = /^HTTP\/1\.1 (\d{3})/.exec(head);
   if (!status) return `no status line: ${head.slice(0, 60)}`;
@@ -75,11 +75,11 @@ function parseAnswer(text) {
   };
 }
 
-/** One client: sends a request, checks its answer, and goes on, until it is told to stop. */
+/** One client: sends a request, checks its response, and goes on, until it is told to stop. */
 class Client {
   socket = undefined;
   received = "";
-  /** A request was written and its answer is not whole yet. */
+  /** A request was written and its response is not whole yet. */
   waiting = false;
   sentAt = 0;
   answersHere = 0;
@@ -117,29 +117,29 @@ class Client {
       this.lost(socket, "malformed", `bytes that nobody asked for: ${this.received.slice(0, 60)}`);
       return;
     }
-    const answer = parseAnswer(this.received);
-    if (answer === undefined) return;
-    if (typeof answer === "string") return this.lost(socket, "malformed", answer);
-    if (this.received.length > answer.bytes) return this.lost(socket, "malformed", "more bytes than the answer has");
-    if (keepAlive) this.answered(socket, answer);
-    // A client that connects anew looks at the answer when the server has closed: nothing may follow it.
+    const response = parseResponse(this.received);
+    if (response === undefined) return;
+    if (typeof response === "string") return this.lost(socket, "malformed", response);
+    if (this.received.length > response.bytes) return this.lost(socket, "malformed", "more bytes than the answer has");
+    if (keepAlive) this.answered(socket, response);
+    // A client that connects anew looks at the response when the server has closed: nothing may follow it.
   }
 
-  answered(socket, answer) {
+  answered(socket, response) {
     this.waiting = false;
     this.answersHere++;
-    counts.statuses[answer.status] = (counts.statuses[answer.status] ?? 0) + 1;
-    if (answer.status < 200 || answer.status > 299) {
+    counts.statuses[response.status] = (counts.statuses[response.status] ?? 0) + 1;
+    if (response.status < 200 || response.status > 299) {
       counts.non2xx++;
-      note(`status ${answer.status}: ${answer.body.slice(0, 80)}`);
-    } else if (options.expectBody !== undefined && answer.body !== options.expectBody) {
+      note(`status ${response.status}: ${response.body.slice(0, 80)}`);
+    } else if (options.expectBody !== undefined && response.body !== options.expectBody) {
       counts.malformed++;
-      note(`a wrong body: ${answer.body.slice(0, 60)}`);
+      note(`a wrong body: ${response.body.slice(0, 60)}`);
     } else {
       counts.ok++;
-      counts.byInstance[answer.instance] = (counts.byInstance[answer.instance] ?? 0) + 1;
+      counts.byInstance[response.instance] = (counts.byInstance[response.instance] ?? 0) + 1;
     }
-    if (!keepAlive || answer.close) {
+    if (!keepAlive || response.close) {
       this.socket = undefined;
       socket.end();
     }
@@ -154,8 +154,8 @@ class Client {
       this.socket = undefined;
       return;
     }
-    const answer = parseAnswer(this.received);
-    if (!keepAlive && typeof answer === "object") return this.answered(socket, answer);
+    const response = parseResponse(this.received);
+    if (!keepAlive && typeof response === "object") return this.answered(socket, response);
     this.lost(socket, this.received === "" ? "resets" : "truncated", `closed by the server after ${this.where()}`);
   }
 
@@ -190,8 +190,8 @@ class Client {
   }
 
   checkDeadline(now) {
-    if (this.waiting && this.socket && now - this.sentAt > options.answerTimeoutMs) {
-      this.lost(this.socket, "timeouts", `no whole answer in ${options.answerTimeoutMs} ms, ${this.where()}`);
+    if (this.waiting && this.socket && now - this.sentAt > options.responseTimeoutMs) {
+      this.lost(this.socket, "timeouts", `no whole answer in ${options.responseTimeoutMs} ms, ${this.where()}`);
     }
   }
 }

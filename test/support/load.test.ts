@@ -9,12 +9,12 @@ const GOOD = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const WRONG = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
 
 /** A server that does `answer` to the third request it sees, and answers all others well. */
-async function serve(answer: (socket: net.Socket) => void): Promise<number> {
+async function serve(response: (socket: net.Socket) => void): Promise<number> {
   let seen = 0;
   const server = net.createServer((socket) => {
     socket.on("error", () => undefined);
     socket.on("data", (head) => {
-      if (++seen === 3) answer(socket);
+      if (++seen === 3) response(socket);
       else if (head.toString().includes("Connection: close")) socket.end(GOOD);
       else socket.write(GOOD);
     });
@@ -38,9 +38,9 @@ const FAILURES: [string, (socket: net.Socket) => void][] = [
 ];
 
 describe.each(["keep-alive", "connect-anew"] as const)("a %s client", (mode) => {
-  test.each(FAILURES)("counts one of %s", async (kind, answer) => {
-    const port = await serve(answer);
-    const load = new Load({ port, mode, clients: 1, expectBody: "ok", answerTimeoutMs: 500 });
+  test.each(FAILURES)("counts one of %s", async (kind, response) => {
+    const port = await serve(response);
+    const load = new Load({ port, mode, clients: 1, expectBody: "ok", responseTimeoutMs: 500 });
     onTestFinished(() => load.kill());
     await load.until("answers after the bad one", ({ ok }) => ok >= 10);
     const { ok, connections, statuses, byInstance, notes, ...rest } = await load.stop();

@@ -17,27 +17,27 @@ export interface LoadOptions {
   maxConnections?: number;
   /** What every body must be. */
   expectBody?: string;
-  /** When an answer counts as not coming, in milliseconds; default 20,000. */
-  answerTimeoutMs?: number;
+  /** When a response counts as not coming, in milliseconds; default 20,000. */
+  responseTimeoutMs?: number;
 }
 
-/** What happened; `ok` are whole 2xx answers with the expected body, every other outcome is counted apart. */
+/** What happened; `ok` are whole 2xx returns the expected body, every other outcome is counted apart. */
 export interface LoadCounts {
   ok: number;
   non2xx: number;
-  /** Closed or reset before the first byte of an answer. */
+  /** Closed or reset before the first byte of a response. */
   resets: number;
   refused: number;
-  /** Closed or reset within an answer. */
+  /** Closed or reset within a response. */
   truncated: number;
-  /** Wrong bodies, answers that break HTTP, bytes that nobody asked for. */
+  /** Wrong bodies, responses that break HTTP, bytes that nobody asked for. */
   malformed: number;
   timeouts: number;
   /** Failures of the client's own machine, such as a lack of ports. */
   clientErrors: number;
   connections: number;
   statuses: Record<string, number>;
-  /** By the X-Instance field of the answers. */
+  /** By the X-Instance field of the responses. */
   byInstance: Record<string, number>;
   /** The first failures, in words. */
   notes: string[];
@@ -74,7 +74,7 @@ export class Load {
       path: "/",
       delayMs: 2,
       maxConnections: Number.MAX_SAFE_INTEGER,
-      answerTimeoutMs: 20_000,
+      responseTimeoutMs: 20_000,
       ...options,
     };
     this.#child = fork(CLIENT, [JSON.stringify(filled)], { stdio: ["ignore", "inherit", "inherit", "ipc"] });

@@ -70,14 +70,14 @@ export class RawConnection {
   }
 }
 
-export interface Answer {
+export interface Received {
   status: number;
   headers: Map<string, string>;
   body: string;
 }
 
-/** One GET on a connection of its own; rejects when the answer is not whole. */
-export async function get(port: number, path = "/", deadlineMs = 10_000): Promise<Answer> {
+/** One GET on a connection of its own; rejects when the response is not whole. */
+export async function get(port: number, path = "/", deadlineMs = 10_000): Promise<Received> {
   const connection = await RawConnection.open(port);
   connection.write(`GET ${path} HTTP/1.0\r\nHost: 127.0.0.1:${port}\r\n\r\n`);
   const ended = await connection.end(deadlineMs);

@@ -1,4 +1,4 @@
-/** Apps of every kind of pool that answer with who they take their client for, and requests that may lie to them. */
+/** Apps of every kind of pool that response with who they take their client for, and requests that may lie to them. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
@@ -28,7 +28,7 @@ const FETCH_APP = `export default { fetch(request, info) {
 `;
 
 /** As frameworks do that trust their proxy. */
-const ANSWER = `(request, response) => {
+const HANDLER = `(request, response) => {
   const { headers, rawHeaders } = request;
   const [address] = (headers["x-forwarded-for"] ?? "none").split(", ");
   const [scheme, host] = [headers["x-forwarded-proto"], headers["x-forwarded-host"]];
@@ -77,8 +77,8 @@ evwsgi.run()
 /** The apps, by their paths in the project. */
 export const APPS: Record<string, string> = {
   "fetch.js": FETCH_APP,
-  "handler.js": `export default ${ANSWER};\n`,
-  "command.mjs": `import http from "node:http";\nhttp.createServer(${ANSWER}).listen(process.argv[2]);\n`,
+  "handler.js": `export default ${HANDLER};\n`,
+  "command.mjs": `import http from "node:http";\nhttp.createServer(${HANDLER}).listen(process.argv[2]);\n`,
   "asks.py": WSGI,
   "asks_async.py": ASGI,
   "start.py": FAPWS,
@@ -114,8 +114,8 @@ export function poolsOf(
 
 /** An upstream elsewhere, which a proxy asks. */
 export async function startElsewhere(): Promise<string> {
-  const answer = new Function(`return ${ANSWER}`)() as (request: IncomingMessage, response: ServerResponse) => void;
-  const server = http.createServer(answer);
+  const reply = new Function(`return ${HANDLER}`)() as (request: IncomingMessage, response: ServerResponse) => void;
+  const server = http.createServer(reply);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   onTestFinished(() => {
@@ -141,9 +141,9 @@ export async function exchange(way: Way, target: string, lines: readonly string[
   return received;
 }
 
-export function seenIn(answer: string): Seen {
-  const body = /\{.*\}/s.exec(answer)?.[0];
-  if (!answer.startsWith("HTTP/1.1 200 ") || body === undefined) throw new Error(`not seen: ${answer}`);
+export function seenIn(reply: string): Seen {
+  const body = /\{.*\}/s.exec(reply)?.[0];
+  if (!reply.startsWith("HTTP/1.1 200 ") || body === undefined) throw new Error(`not seen: ${reply}`);
   return JSON.parse(body);
 }
 

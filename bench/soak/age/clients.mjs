@@ -27,7 +27,7 @@ class Client {
 
   take(piece) {
     this.bytes += piece.length;
-    // Heads and short answers are all that is looked into.
+    // Heads and short responses are all that is looked into.
     if (this.text.length < 100_000) this.text += piece.toString("latin1");
   }
 

@@ -19,7 +19,7 @@ export const FLEET_VARIANTS = [
   },
 ];
 
-/** Starts a fleet; it may still be starting instances when this answers. */
+/** Starts a fleet; it may still be starting instances when this responses. */
 export async function startFleet(directory, instances, { config = {}, environment, balancers = 1 } = {}) {
   const port = await freePort();
   const base = { name: "bench", app: path.join(APPS, "fetch.mjs"), instances, listen: `127.0.0.1:${port}` };

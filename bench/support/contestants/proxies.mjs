@@ -1,7 +1,7 @@
 /** nginx and HAProxy in front of bare Bun instances: unix sockets, kept connections, each set up as well as we know how. */
 import { writeFileSync } from "node:fs";
 import path from "node:path";
-import { answers, freePort, ofChildren, run } from "../launch.mjs";
+import { freePort, ofChildren, responses, run } from "../launch.mjs";
 import { APPS, bunPath } from "../programs.mjs";
 
 /** What all our nginx configs begin with. */
@@ -18,7 +18,7 @@ async function bunInstances(directory, count) {
   const sockets = Array.from({ length: count }, (_, i) => path.join(directory, `${i}.sock`));
   const server = path.join(APPS, "bun-server.mjs");
   const children = sockets.map((socket) => run(bunPath(), ["--smol", server, socket], directory));
-  for (const socket of sockets) await answers(socket);
+  for (const socket of sockets) await responses(socket);
   return { sockets, children };
 }
 

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import type { Check, FoundCase } from "./checks/check.js";
 
-/** Shrinking a case that waits for answers in vain must end too. */
+/** Shrinking a case that waits for responses in vain must end too. */
 const MAX_ROUND_MS = 20_000;
 
 export interface RoundResult {

@@ -27,11 +27,11 @@ import {
   NO_OWNER,
   type Transport,
 } from "./transport/transport.js";
-import { Http1UpstreamLink } from "./upstream-http1/http1-upstream.js";
-import { WatchedHttp1Link } from "./upstream-http1/watched-http1.js";
+import { Http1UpstreamClient } from "./upstream-http1/http1-upstream.js";
+import { WatchedHttp1Client } from "./upstream-http1/watched-http1.js";
 import { ControlLane } from "./upstream-lane/control.js";
-import { LaneLink } from "./upstream-lane/lane-upstream.js";
-import { Membership } from "./upstreams/registry.js";
+import { LaneUpstreamClient } from "./upstream-lane/lane-upstream.js";
+import { UpstreamRegistry } from "./upstreams/registry.js";
 import { StallWatch } from "./upstreams/stall-detector.js";
 
 /** So many connections beyond the limit are told so with a 503; more are reset, as each is there for as long as that takes. */
@@ -69,7 +69,7 @@ export class Balancer {
   readonly counters = new Counters();
   private readonly relay: Relay;
   private readonly deadlines = new Deadlines();
-  private readonly membership: Membership;
+  private readonly registry: UpstreamRegistry;
   private listeners: Listener[] = [];
   private ticker: NodeJS.Timeout | undefined;
   /** Ticks since there was a client. */
@@ -101,34 +101,34 @@ export class Balancer {
       },
       forwarded,
       requestHead: new RequestHead(limits),
-      answerWriter: new HeadWriter(limits.maxHeadBytes),
+      responseWriter: new HeadWriter(limits.maxHeadBytes),
       router: new Router([]),
       internal: undefined,
       accessLog: options.accessLogFd === undefined ? undefined : new AccessLog(options.accessLogFd, forwarded, limits),
       isDraining: false,
     };
-    const { maxConnectionsPerUpstream, unbegunUnsafeMax } = limits;
+    const { maxConnectionsPerUpstream, notStartedUnsafeMax } = limits;
     const http1 = { transport, deadlines, requestWriter, counters: this.counters };
-    const stall = new StallWatch(limits.stallAfterMs, () => this.membership.allPools());
-    const lane = { transport, unbegunUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
-    this.membership = new Membership({
+    const stall = new StallWatch(limits.stallAfterMs, () => this.registry.allPools());
+    const lane = { transport, notStartedUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
+    this.registry = new UpstreamRegistry({
       maxQueue: limits.maxQueue,
       upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
-      makeLink: (described, onRoom) => {
+      makeClient: (described, onRoom) => {
         const { socket = "", tcp, protocol, foreign = false, perClient = foreign } = described;
         const { maxInFlight = Number.POSITIVE_INFINITY } = described;
         const bound = Math.min(maxConnectionsPerUpstream, maxInFlight);
-        if (protocol === "lane") return new LaneLink(lane, socket, bound, onRoom);
+        if (protocol === "lane") return new LaneUpstreamClient(lane, socket, bound, onRoom);
         // One request at a time on each connection.
         const isBounded = maxInFlight < maxConnectionsPerUpstream;
-        const link = new Http1UpstreamLink(http1, tcp ?? socket, {
+        const link = new Http1UpstreamClient(http1, tcp ?? socket, {
           maxConnections: bound,
           isForeign: foreign,
           isPerClient: perClient,
           onRoom: isBounded ? onRoom : undefined,
         });
         if (protocol !== "http1+control") return link;
-        return new WatchedHttp1Link(link, new ControlLane(lane, controlLanePath(socket)), lane.onBusy);
+        return new WatchedHttp1Client(link, new ControlLane(lane, controlLanePath(socket)), lane.onBusy);
       },
       onLeft: options.onChanged,
     });
@@ -136,11 +136,11 @@ export class Balancer {
   }
 
   get version(): number {
-    return this.membership.version;
+    return this.registry.version;
   }
 
   get leaving(): string[] {
-    return this.membership.leaving;
+    return this.registry.leaving;
   }
 
   get isDraining(): boolean {
@@ -156,12 +156,12 @@ export class Balancer {
     return this.relay.spool.usedBytes;
   }
 
-  heldStats(): ReturnType<Membership["heldStats"]> {
-    return this.membership.heldStats();
+  heldStats(): ReturnType<UpstreamRegistry["heldStats"]> {
+    return this.registry.heldStats();
   }
 
-  takeUpstreamStats(): ReturnType<Membership["takeStats"]> {
-    return this.membership.takeStats();
+  takeUpstreamStats(): ReturnType<UpstreamRegistry["takeStats"]> {
+    return this.registry.takeStats();
   }
 
   /** Writes what the access log still has, before the process ends. */
@@ -171,11 +171,11 @@ export class Balancer {
 
   /** Follows a snapshot. One that is not newer than what is followed already is passed over. */
   apply(snapshot: Snapshot): void {
-    if (snapshot.version <= this.membership.version) return;
-    const { router, internal } = this.membership.apply(snapshot);
+    if (snapshot.version <= this.registry.version) return;
+    const { router, internal } = this.registry.apply(snapshot);
     this.relay.router = router;
     this.relay.internal = internal;
-    if (this.membership.hasFewPlaces) this.relay.spool.prepare();
+    if (this.registry.isLimited) this.relay.spool.prepare();
   }
 
   /** Begins to accept on an inherited descriptor, of a unix socket or of TCP; throws when the runtime cannot. */
@@ -238,7 +238,7 @@ export class Balancer {
     if (this.clients.size > 0) this.quietTicks = 0;
     else if (++this.quietTicks === QUIET_TICKS) this.tickEvery(QUIET_TICK_MS);
     this.deadlines.tick(performance.now());
-    this.membership.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
+    this.registry.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
     if (++this.ticks % LOOK_TICKS === 0) for (const client of this.clients) client.lookIfLeft();
   }
 

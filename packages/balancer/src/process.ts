@@ -5,7 +5,7 @@ import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { Balancer } from "./balancer.js";
 import type { Transport } from "./transport/transport.js";
 
-/** What the last words before the exit may take, in milliseconds. */
+/** What the final report before the exit may take, in milliseconds. */
 const LAST_WORDS_MS = 500;
 /** The output file, which the supervisor follows line by line. */
 const STDOUT = 1;
@@ -51,7 +51,7 @@ export class BalancerProcess {
       this.balancer.apply(snapshot);
       return this.sayApplied();
     }
-    // Limits and listening sockets hold for the life of the process; a change of them comes with its successor.
+    // Limits and listening sockets hold for the life of the process; a change of them comes with its replacement.
     const balancer = new Balancer({
       transport: this.transport,
       limits: snapshot.limits,

@@ -44,8 +44,8 @@ describe.each(SETUPS)("a broken upstream of a balancer on %s over %s", (runtime,
     ["a status of no class is answered 502", OK.replace("200 OK", "600 No"), 502, 0],
     // A 100 that nobody asked for is passed to nobody.
     ["those that are not passed on count too", "HTTP/1.1 100 Continue\r\n\r\n".repeat(17) + OK, 502, 0],
-  ])("%s", async (_, answer, status, hints) => {
-    onBytes = ({ socket }) => socket.write(answer);
+  ])("%s", async (_, response, status, hints) => {
+    onBytes = ({ socket }) => socket.write(response);
     const { received } = await exchangeRaw(balancer.port, get("/", "Connection: close\r\n"));
     expect(received.split("103 Early Hints").length - 1).toBe(hints);
     expect(received).toMatch(new RegExp(`(^|\r\n\r\n)HTTP/1\\.1 ${status} [\\s\\S]*(ok|502 Bad Gateway\n)$`));

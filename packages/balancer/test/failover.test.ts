@@ -3,7 +3,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { BalancerProcess, pool, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
-import { answerEach, HELLO, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
@@ -42,7 +42,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
     await start();
     const paths: Record<string, string> = {};
     for (const name of ["web.1", "web.2", "web.3"]) {
-      paths[`${name}#1`] = (await listen(`${name}#1`, answerEach(named(name)))).path;
+      paths[`${name}#1`] = (await listen(`${name}#1`, respondEach(named(name)))).path;
     }
     const ask = async () => (await exchangeRaw(balancer.port, GET)).received.slice(-5);
     const { "web.3#1": third, ...firstTwo } = paths;
@@ -54,7 +54,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
 
   it.each([GET, POST])("tries the next upstream when one refuses: %j", async (request) => {
     await start();
-    const alive = await listen("web.2#1", answerEach(HELLO));
+    const alive = await listen("web.2#1", respondEach(HELLO));
     await balancer.follow({ "web.1#1": dead("web.1"), "web.2#1": alive.path });
     for (let i = 0; i < 4; i++) {
       expect((await exchangeRaw(balancer.port, request)).received).toMatch(/^HTTP\/1\.1 200 /);
@@ -92,7 +92,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
   it("does not send a POST twice once it was written", async () => {
     await start();
     const dying = await listen("web.1#1", ({ socket }) => socket.destroy());
-    const alive = await listen("web.2#1", answerEach(HELLO));
+    const alive = await listen("web.2#1", respondEach(HELLO));
     await balancer.follow({ "web.1#1": dying.path, "web.2#1": alive.path });
     expect((await exchangeRaw(balancer.port, POST)).received).toMatch(/^HTTP\/1\.1 502 /);
     expect(alive.received).toBe("");
@@ -103,7 +103,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
     it("does not try again once a byte of the answer came", async () => {
       await start();
       const dying = await listen("web.1#1", ({ socket }) => void socket.write("HTTP/1.", () => socket.destroy()));
-      const alive = await listen("web.2#1", answerEach(HELLO));
+      const alive = await listen("web.2#1", respondEach(HELLO));
       await balancer.follow({ "web.1#1": dying.path, "web.2#1": alive.path });
       expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 502 /);
       expect(alive.received).toBe("");
@@ -116,7 +116,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
     await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     await client.until(({ received }) => received.includes("503 Service Unavailable\n"), "503");
     expect(client.received).toMatch(/\r\nRetry-After: \d+\r\n/);
-    const alive = await listen("web.1#1", answerEach(HELLO));
+    const alive = await listen("web.1#1", respondEach(HELLO));
     await balancer.follow({ "web.1#1": alive.path });
     await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     await client.until(({ received }) => received.endsWith("hello"), "the answer");
@@ -138,7 +138,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
     const waiting = ask("POST /2");
     await balancer.reports(({ inFlight }) => inFlight === 2);
     expect((await ask("GET /3")).received).toMatch(/^HTTP\/1\.1 503 /);
-    const alive = await listen("web.1#2", answerEach(HELLO));
+    const alive = await listen("web.1#2", respondEach(HELLO));
     await balancer.follow({ "web.1#2": alive.path });
     for (const served of [retried, waiting]) expect((await served).received).toMatch(/hello$/);
     await follow(true);
@@ -188,12 +188,12 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
   it("finishes what is under way at an upstream that leaves, and then says that it is free of it", async () => {
     await start();
     const held: (() => void)[] = [];
-    const leaver = await listen("web.1#1", ({ socket }) => held.push(() => socket.write(HELLO)));
-    const stayer = await listen("web.2#1", answerEach(HELLO));
-    await balancer.follow({ "web.1#1": leaver.path });
+    const outgoing = await listen("web.1#1", ({ socket }) => held.push(() => socket.write(HELLO)));
+    const stayer = await listen("web.2#1", respondEach(HELLO));
+    await balancer.follow({ "web.1#1": outgoing.path });
     const client = await RawClient.connect(balancer.port);
     await client.send(GET);
-    await leaver.until(() => held.length === 1, "the request");
+    await outgoing.until(() => held.length === 1, "the request");
     expect((await balancer.follow({ "web.2#1": stayer.path })).leaving).toEqual(["web.1#1"]);
     expect((await exchangeRaw(balancer.port, GET)).received).toContain("hello");
     expect(stayer.received).not.toBe("");
@@ -202,7 +202,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
     await balancer.hears(
       (message) => message.type === "applied" && message.version === 2 && message.leaving.length === 0,
     );
-    await leaver.until(({ connections }) => connections.every(({ socket }) => socket.readableEnded), "the close");
+    await outgoing.until(({ connections }) => connections.every(({ socket }) => socket.readableEnded), "the close");
     client.destroy();
   });
 
@@ -226,7 +226,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
 
   it("drains: a client that waits to be accepted gets its response", async () => {
     await start();
-    const upstream = await listen("web.1#1", answerEach(HELLO));
+    const upstream = await listen("web.1#1", respondEach(HELLO));
     await balancer.follow({ "web.1#1": upstream.path });
     process.kill(balancer.pid, "SIGSTOP");
     balancer.say({ type: "drain", deadlineMs: 10_000 });
@@ -253,8 +253,8 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
 
   it("routes by host and path on segment boundaries, the longest first; nothing fits: 404", async () => {
     await start();
-    const site = await listen("site.1#1", answerEach(named("site")));
-    const api = await listen("api.1#1", answerEach(named("api")));
+    const site = await listen("site.1#1", respondEach(named("site")));
+    const api = await listen("api.1#1", respondEach(named("api")));
     await balancer.follow({}, [
       pool("site", ["example.com/"], { "site.1#1": site.path }),
       pool("api", ["/api/", "*.api.example/"], { "api.1#1": api.path }),

@@ -12,7 +12,7 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
   let balancer: BalancerProcess;
   let server: net.Server;
   let status = 200;
-  /** It closes each connection after an answer, without saying so. */
+  /** It closes each connection after a response, without saying so. */
   let closes = false;
   /** What came on each connection: the methods of its requests, in their order. */
   let connections: string[][] = [];
@@ -61,11 +61,11 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
 
   /** One client that sends these requests one after the other. */
   const askAll = async (client: RawClient, requests: readonly string[]) => {
-    let answers = client.received.split("ok").length;
+    let responses = client.received.split("ok").length;
     for (const request of requests) {
       await client.send(request.replace("Connection: close\r\n", ""));
-      answers++;
-      await client.until(({ received }) => received.split("ok").length === answers, `answer ${answers}`);
+      responses++;
+      await client.until(({ received }) => received.split("ok").length === responses, `answer ${responses}`);
     }
   };
 

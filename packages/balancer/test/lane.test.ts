@@ -7,8 +7,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { frameBytes } from "../../wire/test/support/lane-frames.js";
 import { BalancerProcess, pool, RUNTIMES } from "./support/balancer-process.js";
 import { RawClient } from "./support/raw-client.js";
-import { answerAll, type LaneScript, ScriptedLane, type ScriptedRequest } from "./support/scripted-lane.js";
-import { answerEach, HELLO, ScriptedUpstream } from "./support/scripted-upstream.js";
+import { type LaneScript, respondAll, ScriptedLane, type ScriptedRequest } from "./support/scripted-lane.js";
+import { HELLO, respondEach, ScriptedUpstream } from "./support/scripted-upstream.js";
 
 /** What the chunks of a body hold. */
 function unchunked(body: string): string {
@@ -48,7 +48,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     return upstreams as [ScriptedLane, ScriptedLane, ...ScriptedLane[]];
   };
 
-  /** A client that has sent this request; its answer ends its connection. */
+  /** A client that has sent this request; its response ends its connection. */
   const ask = async (line: string, fields = "", body = "") => {
     const client = await RawClient.connect(balancer.port);
     clients.push(client);
@@ -57,7 +57,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   };
   const get = (target: string) => ask(`GET ${target}`);
   const post = (target: string, body = "abc") => ask(`POST ${target}`, `Content-Length: ${body.length}\r\n`, body);
-  const answerOf = async (client: RawClient) => bodyOf(await client.ended());
+  const responseOf = async (client: RawClient) => bodyOf(await client.ended());
   const statusOf = async (client: RawClient) => Number((await client.ended()).slice(9, 12));
 
   /** The upstreams that got the request with that target. */
@@ -92,8 +92,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(upstream.lanes).toHaveLength(1);
       for (const request of upstream.requests.toReversed()) request.head({}).say(FrameType.DATA, "this is ");
       for (const request of upstream.requests) request.say(FrameType.END, request.target);
-      const answers = (await Promise.all(asking.map(answerOf))).map(unchunked);
-      expect(answers).toEqual(targets.map((target) => `this is ${target}`));
+      const responses = (await Promise.all(asking.map(responseOf))).map(unchunked);
+      expect(responses).toEqual(targets.map((target) => `this is ${target}`));
     });
 
     it("carries a request's body, whatever its framing, and the answer", async () => {
@@ -103,7 +103,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const request = await upstream.request("/c");
       await upstream.until(() => request.hasEnded, "the body's end");
       expect(request.body).toBe("abcde");
-      request.begun().answer("fine");
+      request.begun().respond("fine");
       expect(await client.ended()).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*Content-Length: 4\r\n[\s\S]*\r\n\r\nfine$/i);
     });
 
@@ -114,15 +114,15 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       ["HEAD", { flags: 1 }, /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n$/],
       ["GET", { flags: 3 }, /^HTTP\/1\.1 200 OK\r\n[\s\S]*Content-Length: 0\r\n[\s\S]*\r\n\r\n$/i],
       ["GET", { status: 299, flags: 3, reason: "Rather fine" }, /^HTTP\/1\.1 299 Rather fine\r\n/],
-    ])("gives the answer to %s with %j without a body", async (method, answer, expected) => {
+    ])("gives the answer to %s with %j without a body", async (method, response, expected) => {
       await start();
       const [upstream] = await serve({});
       const client = await ask(`${method} /x`);
-      (await upstream.request("/x")).head(answer);
+      (await upstream.request("/x")).head(response);
       expect(await client.ended()).toMatch(expected);
       const again = await get("/again");
-      (await upstream.request("/again")).answer("fine");
-      expect(await answerOf(again)).toBe("fine");
+      (await upstream.request("/again")).respond("fine");
+      expect(await responseOf(again)).toBe("fine");
       expect(upstream.lanes).toHaveLength(1);
     });
 
@@ -148,7 +148,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await client.until(({ received }) => received.startsWith("HTTP/1.1 100 Continue\r\n"), "100");
       await client.send("abc");
       await upstream.until(() => request.hasEnded, "the body");
-      request.answer("fine");
+      request.respond("fine");
       expect(await client.ended()).toMatch(/100 Continue\r\n\r\nHTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nfine$/);
     });
 
@@ -183,8 +183,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       request.say(FrameType.FAIL);
       expect(await client.ended()).not.toMatch(/0\r\n\r\n$/);
       const again = await get("/again");
-      (await upstream.request("/again")).answer("fine");
-      expect(await answerOf(again)).toBe("fine");
+      (await upstream.request("/again")).respond("fine");
+      expect(await responseOf(again)).toBe("fine");
       expect(upstream.lanes).toHaveLength(1);
     });
 
@@ -200,15 +200,15 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(request.id & 0xffff).toBe(late.id & 0xffff);
       late.lane.together(() => {
         late.cancelled(true).head({}).say(FrameType.DATA, "late").say(FrameType.END, "later");
-        request.answer("mine");
+        request.respond("mine");
       });
-      expect(await answerOf(next)).toBe("mine");
+      expect(await responseOf(next)).toBe("mine");
       expect(problems()).toEqual([]);
     });
   });
 
   describe("a lane that ends", () => {
-    it("sends a request elsewhere whose BEGUN did not come, though it must not be repeated", async () => {
+    it("sends a request elsewhere whose STARTED did not come, though it must not be repeated", async () => {
       await start();
       await serve({}, {});
       const client = await post("/x");
@@ -217,19 +217,19 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const again = await other(request).request("/x");
       await other(request).until(() => again.hasEnded, "the body");
       expect(again.body).toBe("abc");
-      again.begun().answer("fine");
-      expect(await answerOf(client)).toBe("fine");
+      again.begun().respond("fine");
+      expect(await responseOf(client)).toBe("fine");
     });
 
     it("does so however often: the bound is for what may have started", async () => {
       await start();
       let left = 5;
       const script: LaneScript = {
-        onRequest: (request) => (left-- > 0 ? request.lane.socket.destroy() : answerAll(request)),
+        onRequest: (request) => (left-- > 0 ? request.lane.socket.destroy() : respondAll(request)),
       };
       await serve(script, script);
       const client = await post("/x");
-      expect(await answerOf(client)).toBe("/x");
+      expect(await responseOf(client)).toBe("/x");
     });
 
     it("does not repeat a request that must not be repeated when it had begun", async () => {
@@ -247,7 +247,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await start();
       const dying: LaneScript = {
         onRequest: (request) => {
-          if (request.target === "/fine") return answerAll(request);
+          if (request.target === "/fine") return respondAll(request);
           request.begun();
           request.lane.socket.end();
         },
@@ -264,7 +264,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         const before = sends();
         expect(await statusOf(await ask(path))).toBe(502);
         expect([path, sends() - before]).toEqual([path, more]);
-        expect(await answerOf(await get("/fine"))).toBe("/fine");
+        expect(await responseOf(await get("/fine"))).toBe("/fine");
       }
     });
 
@@ -275,8 +275,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const request = await anywhere("/x");
       request.begun();
       request.lane.socket.end();
-      (await other(request).request("/x")).answer("fine");
-      expect(await answerOf(client)).toBe("fine");
+      (await other(request).request("/x")).respond("fine");
+      expect(await responseOf(client)).toBe("fine");
     });
 
     it("cuts off whoever has the begin of an answer", async () => {
@@ -300,15 +300,15 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       upstream.lanes[0]?.socket.destroy();
       for (const target of targets) {
         await upstream.until(({ requests }) => requests.filter((it) => it.target === target).length === 2, target);
-        upstream.requests.filter((it) => it.target === target)[1]?.answer(target);
+        upstream.requests.filter((it) => it.target === target)[1]?.respond(target);
       }
-      expect(await Promise.all(asking.map(answerOf))).toEqual(targets);
+      expect(await Promise.all(asking.map(responseOf))).toEqual(targets);
     });
 
     it.each([
       ["a GET is repeated", "GET", "fine"],
       ["what must not be repeated gets 502", "POST", undefined],
-    ])("in the middle of a head tells as much as without it: %s", async (_, method, answer) => {
+    ])("in the middle of a head tells as much as without it: %s", async (_, method, response) => {
       await start();
       await serve({}, {});
       const client = await (method === "GET" ? get("/x") : post("/x"));
@@ -317,45 +317,45 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const head = frameBytes({ type: FrameType.RESPONSE, id: request.id, payload: Buffer.alloc(100) });
       request.lane.write(head.subarray(0, 40));
       request.lane.socket.end();
-      if (answer === undefined) {
+      if (response === undefined) {
         expect(await statusOf(client)).toBe(502);
         expect(askedAt("/x")).toHaveLength(1);
       } else {
-        (await other(request).request("/x")).answer(answer);
-        expect(await answerOf(client)).toBe(answer);
+        (await other(request).request("/x")).respond(response);
+        expect(await responseOf(client)).toBe(response);
       }
       expect(problems()).toEqual([]);
     });
 
     it("is made anew for the next request", async () => {
       await start();
-      const [upstream] = await serve({ onRequest: answerAll });
-      expect(await answerOf(await get("/1"))).toBe("/1");
+      const [upstream] = await serve({ onRequest: respondAll });
+      expect(await responseOf(await get("/1"))).toBe("/1");
       upstream.lanes[0]?.socket.end();
       await upstream.until(({ lanes }) => lanes[0]?.isClosed === true, "the balancer's end");
-      expect(await answerOf(await get("/2"))).toBe("/2");
+      expect(await responseOf(await get("/2"))).toBe("/2");
       expect(upstream.lanes).toHaveLength(2);
     });
   });
 
   it("is kept while it is idle, when a connection of HTTP/1.1 that was idle for less is closed", async () => {
     await start({ upstreamIdleTimeoutMs: 100 });
-    const lane = await ScriptedLane.listen(path.join(balancer.directory, "lane.sock"), { onRequest: answerAll });
+    const lane = await ScriptedLane.listen(path.join(balancer.directory, "lane.sock"), { onRequest: respondAll });
     upstreams.push(lane);
-    const http1 = await ScriptedUpstream.listen(path.join(balancer.directory, "http1.sock"), answerEach(HELLO));
+    const http1 = await ScriptedUpstream.listen(path.join(balancer.directory, "http1.sock"), respondEach(HELLO));
     const described = pool("web", ["/"], { "web.1#1": lane.path, "web.2#1": http1.path });
     for (const upstream of described.upstreams) upstream.protocol = upstream.socket === lane.path ? "lane" : "http1";
     await balancer.follow({}, [described]);
-    for (const answer of ["/x", "hello", "/x", "hello"]) expect(await answerOf(await get("/x"))).toBe(answer);
+    for (const response of ["/x", "hello", "/x", "hello"]) expect(await responseOf(await get("/x"))).toBe(response);
     await http1.until(({ connections }) => connections.every(({ socket }) => socket.readableEnded), "the close");
-    expect(await answerOf(await get("/x"))).toBe("/x");
+    expect(await responseOf(await get("/x"))).toBe("/x");
     expect(lane.lanes).toHaveLength(1);
     await http1.close();
   });
 
   describe("requests that must not be repeated", () => {
     it("wait unbegun on a lane as many as allowed; the next is sent when one has begun", async () => {
-      await start({ unbegunUnsafeMax: 2 });
+      await start({ notStartedUnsafeMax: 2 });
       const [upstream] = await serve({});
       const targets = ["/1", "/2", "/3", "/4"];
       const asking = await Promise.all(targets.map((target) => post(target)));
@@ -367,10 +367,10 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(posts()).toHaveLength(2);
       posts()[1]?.begun();
       await upstream.until(() => posts().length === 3, "the third");
-      posts()[0]?.answer(posts()[0]?.target as string);
+      posts()[0]?.respond(posts()[0]?.target as string);
       await upstream.until(() => posts().length === 4, "the fourth");
-      for (const request of posts().slice(1)) request.answer(request.target);
-      expect(await Promise.all(asking.map(answerOf))).toEqual(targets);
+      for (const request of posts().slice(1)) request.respond(request.target);
+      expect(await Promise.all(asking.map(responseOf))).toEqual(targets);
     });
   });
 
@@ -381,16 +381,19 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const client = await get("/x");
       const request = await anywhere("/x");
       request.lane.say(FrameType.GOAWAY);
-      const leaver = upstreams.find(({ lanes }) => lanes.includes(request.lane)) as ScriptedLane;
-      await leaver.until(({ frames }) => frames.some(({ type }) => type === FrameType.GOAWAY), "the answer to GOAWAY");
+      const outgoing = upstreams.find(({ lanes }) => lanes.includes(request.lane)) as ScriptedLane;
+      await outgoing.until(
+        ({ frames }) => frames.some(({ type }) => type === FrameType.GOAWAY),
+        "the answer to GOAWAY",
+      );
       for (const target of ["/1", "/2", "/3"]) {
         const next = await get(target);
-        (await other(request).request(target)).answer(target);
-        expect(await answerOf(next)).toBe(target);
+        (await other(request).request(target)).respond(target);
+        expect(await responseOf(next)).toBe(target);
       }
-      expect(leaver.requests).toHaveLength(1);
-      request.answer("fine");
-      expect(await answerOf(client)).toBe("fine");
+      expect(outgoing.requests).toHaveLength(1);
+      request.respond("fine");
+      expect(await responseOf(client)).toBe("fine");
     });
 
     it("is closed, once the pool has it no more, when its last answer has come", async () => {
@@ -400,8 +403,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const request = await upstream.request("/x");
       expect((await balancer.follow({}, [pool("web", ["/"], {})])).leaving).toEqual(["web.1#1"]);
       expect(request.lane.isClosed).toBe(false);
-      request.answer("fine");
-      expect(await answerOf(client)).toBe("fine");
+      request.respond("fine");
+      expect(await responseOf(client)).toBe("fine");
       await upstream.until(() => request.lane.isClosed, "the close");
       await balancer.hears(
         (message) => message.type === "applied" && message.version === 2 && message.leaving.length === 0,
@@ -413,7 +416,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     const cases: [string, (request: ScriptedRequest) => void, string][] = [
       ["garbage", ({ lane }) => lane.write(Buffer.from("HTTP/1.1 200 OK\r\n\r\n")), "unknown type"],
       ["an unknown type", ({ lane }) => lane.say(17), "unknown type 17"],
-      ["a frame that is too long", (request) => request.say(FrameType.BEGUN, "x"), "type 11 with 1 bytes"],
+      ["a frame that is too long", (request) => request.say(FrameType.STARTED, "x"), "type 11 with 1 bytes"],
       ["a frame that only a balancer sends", ({ lane }) => lane.say(FrameType.PING, 0, "1234"), "type 14"],
       ["a second HELLO", ({ lane }) => lane.hello(), "type 1"],
       ["a status that is none", (request) => request.head({ status: 600, flags: 3 }), "head"],
@@ -434,8 +437,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(upstream.requests).toHaveLength(1);
       expect(problems()).toEqual([expect.stringContaining(problem)]);
       const next = await get("/next");
-      (await upstream.request("/next")).answer("fine");
-      expect(await answerOf(next)).toBe("fine");
+      (await upstream.request("/next")).respond("fine");
+      expect(await responseOf(next)).toBe("fine");
     });
 
     const unfit: [string, (request: ScriptedRequest) => void][] = [
@@ -456,8 +459,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const request = await upstream.request("/x");
       misbehave(request);
       expect(await statusOf(client)).toBe(502);
-      other.answer("fine");
-      expect(await answerOf(bystander)).toBe("fine");
+      other.respond("fine");
+      expect(await responseOf(bystander)).toBe("fine");
       expect(request.lane.isClosed).toBe(false);
       expect(balancer.output).toContain("a head that is not valid");
       expect(problems()).toEqual([]);
@@ -486,8 +489,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const client = await get("/x");
       const request = await anywhere("/x");
       request.lane.say(0);
-      (await other(request).request("/x")).answer("fine");
-      expect(await answerOf(client)).toBe("fine");
+      (await other(request).request("/x")).respond("fine");
+      expect(await responseOf(client)).toBe("fine");
     });
 
     it("believes no frame of a faulty instance about what had not begun", async () => {
@@ -506,8 +509,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       ["a HELLO of something else", (lane) => lane.hello(1, 0x50545448), "no hello"],
     ])("with %s at its begin it is told so, and others answer in its place", async (_, greet, problem) => {
       await start();
-      const [faulty] = await serve({ ...(greet === undefined ? {} : { greet }) }, { onRequest: answerAll });
-      for (const target of ["/1", "/2"]) expect(await answerOf(await post(target))).toBe(target);
+      const [faulty] = await serve({ ...(greet === undefined ? {} : { greet }) }, { onRequest: respondAll });
+      for (const target of ["/1", "/2"]) expect(await responseOf(await post(target))).toBe(target);
       await faulty.until(({ lanes }) => lanes[0]?.isClosed === true, "the close");
       expect(faulty.lanes[0]?.closeText).toContain(problem);
       expect(faulty.requests).toHaveLength(0);
@@ -521,8 +524,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const request = await anywhere("/x");
       request.lane.say(FrameType.CLOSE, 0, "no such frame");
       request.lane.socket.end();
-      (await other(request).request("/x")).answer("fine");
-      expect(await answerOf(client)).toBe("fine");
+      (await other(request).request("/x")).respond("fine");
+      expect(await responseOf(client)).toBe("fine");
       expect(problems()).toEqual([expect.stringContaining("no such frame")]);
     });
   });
@@ -537,8 +540,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await upstream.until(() => request.body.length === 1000, "a window's worth");
       // Whatever else it had to send would have come before the next request.
       const next = await get("/next");
-      (await upstream.request("/next")).answer("fine");
-      expect(await answerOf(next)).toBe("fine");
+      (await upstream.request("/next")).respond("fine");
+      expect(await responseOf(next)).toBe("fine");
       expect(request.body).toHaveLength(1000);
       for (let granted = 1000; !request.hasEnded; granted += 50_000) {
         request.grant(50_000);
@@ -546,12 +549,12 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         expect(request.body.length).toBeLessThanOrEqual(granted + 50_000);
       }
       expect(request.body === body).toBe(true);
-      request.begun().answer("fine");
-      expect(await answerOf(client)).toBe("fine");
+      request.begun().respond("fine");
+      expect(await responseOf(client)).toBe("fine");
     });
 
     it("carries many uploads at once over one lane, all of each", async () => {
-      await start({ unbegunUnsafeMax: 100 });
+      await start({ notStartedUnsafeMax: 100 });
       const [upstream] = await serve({ onRequest: (request) => void request.begun() });
       const bodies = Array.from({ length: 12 }, (_, i) => String.fromCharCode(97 + i).repeat(400_000 + i));
       const asking = await Promise.all(bodies.map((body, i) => post(`/${i}`, body)));
@@ -561,9 +564,9 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await upstream.until(({ requests }) => requests.every(({ hasEnded }) => hasEnded), "all bodies");
       for (const request of upstream.requests) {
         expect(request.body === bodies[Number(request.target.slice(1))]).toBe(true);
-        request.answer(request.target);
+        request.respond(request.target);
       }
-      expect(await Promise.all(asking.map(answerOf))).toEqual(bodies.map((_, i) => `/${i}`));
+      expect(await Promise.all(asking.map(responseOf))).toEqual(bodies.map((_, i) => `/${i}`));
     });
 
     it("grants an answer no more while its client reads nothing, and others on the lane go on", async () => {
@@ -586,10 +589,10 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       for (let rounds = 0; ; rounds++) {
         sendAll();
         const before = granted();
-        // An answer to a request that came later says that the balancer has read all of that.
+        // A response to a request that came later says that the balancer has read all of that.
         const bystander = await get(`/other${rounds}`);
-        (await upstream.request(`/other${rounds}`)).answer("fine");
-        expect(await answerOf(bystander)).toBe("fine");
+        (await upstream.request(`/other${rounds}`)).respond("fine");
+        expect(await responseOf(bystander)).toBe("fine");
         expect(rounds).toBeLessThan(400);
         if (granted() === before && sent + piece.length > 65_536 + before && rounds > 0) break;
       }
@@ -610,7 +613,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         expect(i).toBeLessThan(1000);
         const client = await get(`/again${i}`);
         const request = await anywhere(`/again${i}`);
-        if (upstream.requests.includes(request)) request.answer("fine");
+        if (upstream.requests.includes(request)) request.respond("fine");
         await client.ended();
       }
     };
@@ -620,7 +623,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
 
     it("has the unbegun GETs of a silent instance answered by another, but the one at work", async () => {
       await start({ stallAfterMs: 300 });
-      const [first, second] = await serve(silent, { onRequest: answerAll });
+      const [first, second] = await serve(silent, { onRequest: respondAll });
       const targets = ["/1", "/2", "/3", "/4", "/5", "/6"];
       const asking: RawClient[] = [];
       for (const target of targets) {
@@ -638,21 +641,21 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         expect((flags & RequestFlag.IDEMPOTENT) === 0).toBe(moved.some((request) => request.target === target));
       }
       for (const [i, target] of targets.entries()) {
-        if (target !== atWork.target) expect(await answerOf(asking[i] as RawClient)).toBe(target);
+        if (target !== atWork.target) expect(await responseOf(asking[i] as RawClient)).toBe(target);
       }
-      atWork.answer("at last");
-      expect(await answerOf(asking[targets.indexOf(atWork.target)] as RawClient)).toBe("at last");
+      atWork.respond("at last");
+      expect(await responseOf(asking[targets.indexOf(atWork.target)] as RawClient)).toBe("at last");
     });
 
     it("lets a GET that stalls one instance after the other come no further than the second", async () => {
       await start({ stallAfterMs: 300 });
       const burning: ScriptedRequest[] = [];
       const burnsAt = (request: ScriptedRequest) => burning.some(({ lane }) => lane === request.lane);
-      // As an instance does whose answers leave at the end of a turn, which does not come where it burns.
+      // As an instance does whose responses leave at the end of a turn, which does not come where it burns.
       const script: LaneScript = {
         onRequest(request) {
           if (burnsAt(request)) return;
-          if (request.target !== "/burns") return void setImmediate(() => burnsAt(request) || answerAll(request));
+          if (request.target !== "/burns") return void setImmediate(() => burnsAt(request) || respondAll(request));
           burning.push(request);
           if ((request.flags & RequestFlag.IDEMPOTENT) === 0) request.begun();
         },
@@ -662,7 +665,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const early = ["/1", "/2", "/3", "/4", "/5", "/6"];
       const open = await Promise.all([...early, "/burns"].map(() => RawClient.connect(balancer.port)));
       clients.push(...open);
-      expect(await answerOf(await get("/"))).toBe("/");
+      expect(await responseOf(await get("/"))).toBe("/");
       process.kill(balancer.pid, "SIGSTOP");
       const say = (client: RawClient, target: string) =>
         client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
@@ -674,15 +677,15 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await Promise.any(upstreams.map((upstream) => upstream.until(() => burning.length > 1, "its second instance")));
       const late = ["/7", "/8", "/9", "/10", "/11", "/12"];
       const after = await Promise.all(late.map(get));
-      expect(await Promise.all(after.map(answerOf))).toEqual(late);
+      expect(await Promise.all(after.map(responseOf))).toEqual(late);
       // What came to the second instance behind it has moved, and it has not.
       const [first, second] = burning as [ScriptedRequest, ScriptedRequest];
       expect(burning).toHaveLength(2);
       expect([first.isCancelled, second.isCancelled]).toEqual([true, false]);
-      second.answer("at last");
-      expect(await answerOf(client)).toBe("at last");
-      for (const request of first.lane.requests) if (!request.isCancelled) request.answer(request.target);
-      expect(await Promise.all(open.map(answerOf))).toEqual(early);
+      second.respond("at last");
+      expect(await responseOf(client)).toBe("at last");
+      for (const request of first.lane.requests) if (!request.isCancelled) request.respond(request.target);
+      expect(await Promise.all(open.map(responseOf))).toEqual(early);
     });
 
     it.each([
@@ -691,9 +694,9 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     ] as const)("passes an instance over that does not say HELLO on %s", async (_, protocol) => {
       await start({ stallAfterMs: 300 });
       const cold = await ScriptedLane.listen(path.join(balancer.directory, "a.lane"), { greet() {} });
-      const open = await ScriptedLane.listen(path.join(balancer.directory, "b.sock"), { onRequest: answerAll });
+      const open = await ScriptedLane.listen(path.join(balancer.directory, "b.sock"), { onRequest: respondAll });
       upstreams.push(cold, open);
-      // HTTP/1.1 that answers nothing either.
+      // HTTP/1.1 that responses nothing either.
       const http1 = await ScriptedUpstream.listen(path.join(balancer.directory, "a.sock"), () => {});
       const described = pool("web", ["/"], {
         "web.1#1": protocol === "lane" ? cold.path : http1.path,
@@ -706,12 +709,12 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await cold.until(({ frames }) => frames.length > 0, "HELLO");
       const early = [await get("/1")];
       // On its own: nothing else wakes the watch. Of two one is sent to the first.
-      if (protocol === "lane") expect(await answerOf(early[0] as RawClient)).toBe("/1");
+      if (protocol === "lane") expect(await responseOf(early[0] as RawClient)).toBe("/1");
       early.push(await post("/2", ""));
-      if (protocol === "lane") expect(await answerOf(early[1] as RawClient)).toBe("/2");
+      if (protocol === "lane") expect(await responseOf(early[1] as RawClient)).toBe("/2");
       // HTTP/1.1 does not say what has started: what was sent stays, and nothing follows it.
       else await balancer.reports(({ upstreams: all }) => all.some(({ running }) => running !== undefined));
-      for (const target of ["/3", "/4", "/5", "/6"]) expect(await answerOf(await get(target))).toBe(target);
+      for (const target of ["/3", "/4", "/5", "/6"]) expect(await responseOf(await get(target))).toBe(target);
       expect(cold.requests).toEqual([]);
       expect(http1.connections.length).toBe(protocol === "lane" ? 0 : 1);
       if (protocol === "lane") {
@@ -724,7 +727,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
 
     it("passes a silent instance over, though its clients have gone, until a byte of it is heard", async () => {
       await start({ stallAfterMs: 300 });
-      const [first] = await serve(silent, { onRequest: answerAll });
+      const [first] = await serve(silent, { onRequest: respondAll });
       const asking = await Promise.all([get("/1"), get("/2"), get("/3"), get("/4")]);
       await first.until(({ requests }) => requests.some(({ isCancelled }) => isCancelled), "a stall");
       const before = first.requests.length;
@@ -732,7 +735,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await first.until(({ requests }) => requests.every(({ isCancelled }) => isCancelled), "the cancel");
       // Longer than it takes to look once more, with nothing under way: after two reports an idle balancer sends the next a second later.
       for (let n = 0; n < 3; n++) await balancer.reports(({ inFlight }) => inFlight === 0);
-      for (const target of ["/5", "/6", "/7", "/8"]) expect(await answerOf(await get(target))).toBe(target);
+      for (const target of ["/5", "/6", "/7", "/8"]) expect(await responseOf(await get(target))).toBe(target);
       expect(first.requests).toHaveLength(before);
       first.requests[0]?.cancelled(false);
       await getsTurnAgain(first);
@@ -740,20 +743,20 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
 
     it("passes a silent instance over until a byte of it is heard", async () => {
       await start({ stallAfterMs: 300 });
-      const [first, second] = await serve(silent, { onRequest: answerAll });
+      const [first, second] = await serve(silent, { onRequest: respondAll });
       await Promise.all([get("/1"), get("/2"), get("/3"), get("/4")]);
       await first.until(({ requests }) => requests.some(({ isCancelled }) => isCancelled), "a stall");
       const before = first.requests.length;
-      for (const target of ["/5", "/6", "/7", "/8"]) expect(await answerOf(await get(target))).toBe(target);
+      for (const target of ["/5", "/6", "/7", "/8"]) expect(await responseOf(await get(target))).toBe(target);
       expect(first.requests).toHaveLength(before);
-      for (const request of first.requests) request.answer("late");
+      for (const request of first.requests) request.respond("late");
       await getsTurnAgain(first);
       expect(second.requests.length).toBeGreaterThan(4);
     });
 
     it("moves a request that must not be repeated when the silent instance says that it has not begun", async () => {
-      await start({ stallAfterMs: 300, unbegunUnsafeMax: 8 });
-      const [first, second] = await serve(silent, { onRequest: answerAll });
+      await start({ stallAfterMs: 300, notStartedUnsafeMax: 8 });
+      const [first, second] = await serve(silent, { onRequest: respondAll });
       const asking = await Promise.all(["/1", "/2", "/3", "/4"].map((target) => post(target)));
       await first.until(
         ({ requests }) => requests.length > 1 && requests.every(({ isWithdrawn }) => isWithdrawn),
@@ -764,9 +767,9 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       kept.cancelled(true);
       for (const request of moved) request.cancelled(false);
       for (const { target } of moved) await second.request(target);
-      kept.begun().answer("at last");
-      const answers = await Promise.all(asking.map(answerOf));
-      expect(answers.filter((answer) => answer === "at last")).toHaveLength(1);
+      kept.begun().respond("at last");
+      const responses = await Promise.all(asking.map(responseOf));
+      expect(responses.filter((response) => response === "at last")).toHaveLength(1);
       expect(second.asked(kept.target)).toBeUndefined();
     });
 
@@ -776,7 +779,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const script: LaneScript = {
         onRequest(request) {
           if (request.method === "POST") atWork = request.begun();
-          else if (request.lane !== atWork?.lane) answerAll(request);
+          else if (request.lane !== atWork?.lane) respondAll(request);
         },
       };
       const [first, second] = await serve(script, script);
@@ -785,20 +788,20 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const [at, away] = first.requests.includes(begun) ? [first, second] : [second, first];
       const targets = ["/1", "/2", "/3", "/4"];
       const asking = await Promise.all(targets.map(get));
-      expect(await Promise.all(asking.map(answerOf))).toEqual(targets);
+      expect(await Promise.all(asking.map(responseOf))).toEqual(targets);
       const moved = at.requests.filter((request) => request !== begun);
       expect(moved.length).toBeGreaterThan(0);
       for (const request of moved) await at.until(() => request.isCancelled, "the cancel");
       expect(away.requests.map(({ target }) => target).toSorted()).toEqual(targets);
       expect(begun.isCancelled || begun.isWithdrawn).toBe(false);
-      begun.answer("at last");
-      expect(await answerOf(client)).toBe("at last");
+      begun.respond("at last");
+      expect(await responseOf(client)).toBe("at last");
     });
 
     it("moves nothing when all are silent", async () => {
       await start({ stallAfterMs: 300 });
-      let isSilent = true;
-      const script: LaneScript = { onRequest: (request) => (isSilent ? undefined : answerAll(request)) };
+      let isStalled = true;
+      const script: LaneScript = { onRequest: (request) => (isStalled ? undefined : respondAll(request)) };
       const [first, second] = await serve(script, script);
       const asking = await Promise.all(["/1", "/2", "/3", "/4"].map(get));
       await Promise.all(["/1", "/2", "/3", "/4"].map(anywhere));
@@ -809,14 +812,14 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(requests).toHaveLength(4);
       expect(requests.some(({ isCancelled, isWithdrawn }) => isCancelled || isWithdrawn)).toBe(false);
       // As one answers the other's may move to it.
-      isSilent = false;
-      for (const request of requests) request.answer(request.target);
-      expect(await Promise.all(asking.map(answerOf))).toEqual(["/1", "/2", "/3", "/4"]);
+      isStalled = false;
+      for (const request of requests) request.respond(request.target);
+      expect(await Promise.all(asking.map(responseOf))).toEqual(["/1", "/2", "/3", "/4"]);
     });
 
     it("asks a quiet instance with work whether it is there, and leaves one alone that says so", async () => {
       await start({ stallAfterMs: 300 });
-      const [first, second] = await serve(silent, { onRequest: answerAll });
+      const [first, second] = await serve(silent, { onRequest: respondAll });
       const asking = await Promise.all(["/1", "/2", "/3", "/4"].map(get));
       await first.until(({ requests }) => requests.length > 1, "requests");
       for (const request of first.requests) request.begun();
@@ -831,8 +834,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         );
       }
       expect(first.requests.some(({ isCancelled }) => isCancelled)).toBe(false);
-      for (const request of first.requests) request.answer(request.target);
-      expect(await Promise.all(asking.map(answerOf))).toEqual(["/1", "/2", "/3", "/4"]);
+      for (const request of first.requests) request.respond(request.target);
+      expect(await Promise.all(asking.map(responseOf))).toEqual(["/1", "/2", "/3", "/4"]);
       expect(second.requests.length + first.requests.length).toBe(4);
     });
   });

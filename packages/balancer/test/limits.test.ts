@@ -5,7 +5,7 @@ import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
-import { answerEach, HELLO, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
@@ -24,9 +24,9 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   });
 
   it("keeps a thousand clients waiting that all come at once, however busy it is", async () => {
-    await start({}, answerEach(HELLO));
+    await start({}, respondEach(HELLO));
     process.kill(balancer.pid, "SIGSTOP");
-    // The kernel takes them for it; one that finds the queue full gets no answer.
+    // The kernel takes them for it; one that finds the queue full gets no response.
     const clients = await Promise.all(Array.from({ length: 1000 }, () => RawClient.connect(balancer.port)));
     process.kill(balancer.pid, "SIGCONT");
     const [first, last] = [clients[0], clients.at(-1)] as [RawClient, RawClient];
@@ -38,7 +38,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   });
 
   it("408 for a head that does not come to its end, however steadily it drips", async () => {
-    await start({ headTimeoutMs: 300 }, answerEach(HELLO));
+    await start({ headTimeoutMs: 300 }, respondEach(HELLO));
     const client = await RawClient.connect(balancer.port);
     await client.send("GET / HTTP/1.1\r\nHost: a\r\n");
     const drip = setInterval(() => void client.socket.write("X: y\r\n"), 50);
@@ -51,7 +51,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   });
 
   it("closes a connection that says nothing at all, and one that falls silent after an answer", async () => {
-    await start({ headTimeoutMs: 300, keepAliveTimeoutMs: 300 }, answerEach(HELLO));
+    await start({ headTimeoutMs: 300, keepAliveTimeoutMs: 300 }, respondEach(HELLO));
     expect(await exchangeRaw(balancer.port, "")).toEqual({ received: "", ending: "fin" });
     const { received, ending } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     expect(received).toMatch(/hello$/);
@@ -75,7 +75,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   });
 
   it("breaks the connection when an answer's body stops coming", async () => {
-    await start({ upstreamResponseTimeoutMs: 300 }, answerEach("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"));
+    await start({ upstreamResponseTimeoutMs: 300 }, respondEach("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"));
     const { received, ending } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     expect(received).toMatch(/abc$/);
     expect(ending).toBe("reset");
@@ -99,7 +99,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   // A lane is kept as long as its instance is.
   if (protocol === "http1")
     it("closes upstream connections that were idle for long", async () => {
-      await start({ upstreamIdleTimeoutMs: 200 }, answerEach(HELLO));
+      await start({ upstreamIdleTimeoutMs: 200 }, respondEach(HELLO));
       await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
       await upstream.until(({ connections }) => connections[0]?.socket.readableEnded === true, "the close");
     });
@@ -114,7 +114,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   });
 
   it("503 for a connection over the limit, and service again when one has gone", async () => {
-    await start({ maxConnections: 1 }, answerEach(HELLO));
+    await start({ maxConnections: 1 }, respondEach(HELLO));
     const first = await RawClient.connect(balancer.port);
     await balancer.reports(({ connections }) => connections === 1);
     expect((await exchangeRaw(balancer.port, "")).received).toMatch(/^HTTP\/1\.1 503 /);
@@ -125,7 +125,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   });
 
   it("503 for no more than 256 connections over the limit at once: others are reset", async () => {
-    await start({ maxConnections: 1 }, answerEach(HELLO));
+    await start({ maxConnections: 1 }, respondEach(HELLO));
     const ends = { refused: 0, reset: 0 };
     const sockets = Array.from({ length: 400 }, () => {
       const socket = net.connect({ port: balancer.port, host: "127.0.0.1", allowHalfOpen: true });
@@ -141,7 +141,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   });
 
   it("takes over forwarded fields from a trusted peer, and adds the peer to them", async () => {
-    await start({}, answerEach(HELLO), ["127.0.0.0/8"]);
+    await start({}, respondEach(HELLO), ["127.0.0.0/8"]);
     await exchangeRaw(
       balancer.port,
       "GET / HTTP/1.0\r\nHost: inner\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: outer\r\n" +

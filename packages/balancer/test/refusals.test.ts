@@ -3,7 +3,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
-import { answerEach, HELLO, ScriptedUpstream } from "./support/scripted-upstream.js";
+import { HELLO, respondEach, ScriptedUpstream } from "./support/scripted-upstream.js";
 
 const GET = "GET / HTTP/1.1\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\n";
@@ -85,7 +85,7 @@ const HEADS: readonly (readonly [string, string, number])[] = [
   ["an expectation nobody knows", `${POST}Expect: 200-ok\r\nContent-Length: 1\r\n\r\n`, 417],
 ];
 
-/** Bodies whose framing breaks once the head was relayed; the upstream waits for the whole body, so no answer came. */
+/** Bodies whose framing breaks once the head was relayed; the upstream waits for the whole body, so no response came. */
 const BODIES: readonly (readonly [string, string, number])[] = [
   ["a chunk size that is no number", "xyz\r\n", 400],
   ["a signed chunk size", "+5\r\nhello\r\n", 400],
@@ -139,7 +139,7 @@ describe.each(SETUPS)("refusals on %s over %s", (runtime, protocol) => {
 
   it("answers what came before a refused head, and nothing after it", async () => {
     const own = path.join(balancer.directory, "own.sock");
-    const answering = await ScriptedUpstream.listen(own, answerEach(HELLO), protocol);
+    const answering = await ScriptedUpstream.listen(own, respondEach(HELLO), protocol);
     await balancer.follow({ "web.1#2": own });
     const { received } = await exchangeRaw(
       balancer.port,

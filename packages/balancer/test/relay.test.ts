@@ -6,7 +6,7 @@ import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
-import { answerEach, HELLO, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
@@ -28,7 +28,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
 
   beforeEach(() => {
     for (const connection of upstream.connections) connection.received = "";
-    onBytes = answerEach(HELLO);
+    onBytes = respondEach(HELLO);
   });
 
   /** The one request the upstream got. */
@@ -106,9 +106,9 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     const held: (() => void)[] = [];
     const body = "x".repeat(500_000);
     onBytes = (connection) => {
-      const answer = () => connection.socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-      if (/^GET.*\r\n\r\n$/s.test(connection.received)) held.push(answer);
-      else if (connection.received.endsWith(body)) answer();
+      const response = () => connection.socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+      if (/^GET.*\r\n\r\n$/s.test(connection.received)) held.push(response);
+      else if (connection.received.endsWith(body)) response();
       if (connection.received.startsWith("GET") && held.length > 0) connection.received = "";
     };
     const client = await RawClient.connect(balancer.port);
@@ -158,14 +158,14 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     ["HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", "Content-Length: 1000"],
     ["GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n", "304 Not Modified"],
     ["GET", "HTTP/1.1 204 No Content\r\n\r\n", "204 No Content"],
-  ])("takes no body for granted: %s answered %j", async (method, answer, expected) => {
-    onBytes = answerEach(answer);
+  ])("takes no body for granted: %s answered %j", async (method, response, expected) => {
+    onBytes = respondEach(response);
     const client = await RawClient.connect(balancer.port);
     await client.send(`${method} / HTTP/1.1\r\nHost: a\r\n\r\n`);
     await client.until(({ received }) => received.endsWith("\r\n\r\n"), "the head");
     expect(client.received).toContain(expected);
-    // The connection stands at the beginning of the next answer.
-    onBytes = answerEach(HELLO);
+    // The connection stands at the beginning of the next response.
+    onBytes = respondEach(HELLO);
     for (const connection of upstream.connections) connection.received = "";
     await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     await client.until(({ received }) => received.endsWith("hello"), "the next answer");
@@ -232,7 +232,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     const tail = "b".repeat(2_000_000);
     onBytes = (connection) => {
       const { socket, received } = connection;
-      if (!received.includes("/ends")) return answerEach(HELLO)(connection);
+      if (!received.includes("/ends")) return respondEach(HELLO)(connection);
       if (received.endsWith("\r\n\r\n"))
         socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n");
       if (!received.endsWith("go")) return;
@@ -289,25 +289,28 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
   it.each([
     ["a length", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"],
     ["chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"],
-  ])("breaks the client's connection when the upstream is lost in the middle of a body with %s", async (_, answer) => {
-    onBytes = (connection) => void connection.socket.write(answer);
-    const client = await RawClient.connect(balancer.port);
-    await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    await client.until(({ received }) => received.includes("half"), "half of the body");
-    for (const { socket } of upstream.connections) socket.destroy();
-    await client.ended();
-    expect(client.received.endsWith("0\r\n\r\n")).toBe(false);
-    expect(client.ending).toBe("reset");
-    client.destroy();
-  });
+  ])(
+    "breaks the client's connection when the upstream is lost in the middle of a body with %s",
+    async (_, response) => {
+      onBytes = (connection) => void connection.socket.write(response);
+      const client = await RawClient.connect(balancer.port);
+      await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      await client.until(({ received }) => received.includes("half"), "half of the body");
+      for (const { socket } of upstream.connections) socket.destroy();
+      await client.ended();
+      expect(client.received.endsWith("0\r\n\r\n")).toBe(false);
+      expect(client.ending).toBe("reset");
+      client.destroy();
+    },
+  );
 
   it.each([
     "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
     "HTTP/1.1 200 OK\r\nX: a\nY: b\r\n\r\n",
     "HTTP/1.1 200 OK\r\nX : a\r\n\r\n",
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-  ])("answers 502 for an upstream's %j", async (answer) => {
-    onBytes = (connection) => void connection.socket.write(answer);
+  ])("answers 502 for an upstream's %j", async (response) => {
+    onBytes = (connection) => void connection.socket.write(response);
     const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     expect(received).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
   });
@@ -320,14 +323,14 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
       "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
       "SSH-2.0-OpenSSH_9.2 and more\r\n",
-    ])("answers 502 for an upstream's framing %j", async (answer) => {
-      onBytes = (connection) => void connection.socket.write(answer);
+    ])("answers 502 for an upstream's framing %j", async (response) => {
+      onBytes = (connection) => void connection.socket.write(response);
       const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
       expect(received).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
     });
 
   it("closes the client's connection after an answer that came before the request's end, and lets it arrive", async () => {
-    onBytes = answerEach("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+    onBytes = respondEach("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
     const client = await RawClient.connect(balancer.port);
     await client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc");
     await client.until(({ received }) => received.endsWith("no"), "the early answer");
@@ -359,9 +362,9 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     const digests = readers.map(async (socket) => {
       const pieces: Buffer[] = [];
       for await (const piece of socket) pieces.push(piece as Buffer);
-      const answer = Buffer.concat(pieces);
+      const response = Buffer.concat(pieces);
       return createHash("sha1")
-        .update(answer.subarray(answer.indexOf("\r\n\r\n") + 4))
+        .update(response.subarray(response.indexOf("\r\n\r\n") + 4))
         .digest("hex");
     });
     expect(await Promise.all(digests)).toEqual(readers.map(() => digest));

@@ -3,7 +3,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, pool, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
-import { answerEach, HELLO, ScriptedUpstream } from "./support/scripted-upstream.js";
+import { HELLO, respondEach, ScriptedUpstream } from "./support/scripted-upstream.js";
 
 const POOLS = {
   web: { routes: ["/"], stripPrefix: false },
@@ -24,7 +24,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     const pools = [];
     for (const [name, { routes, stripPrefix }] of Object.entries(POOLS)) {
       const socket = path.join(balancer.directory, `${name}.sock`);
-      upstreams.set(name as PoolName, await ScriptedUpstream.listen(socket, answerEach(HELLO), protocol));
+      upstreams.set(name as PoolName, await ScriptedUpstream.listen(socket, respondEach(HELLO), protocol));
       pools.push({ ...pool(name, routes, { [`${name}.1#1`]: socket }), stripPrefix });
     }
     await balancer.follow({}, pools);
@@ -85,13 +85,13 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     ["/api/x", "Host: a\r\nX-Forwarded-Prefix: /shop/\r\n", "api", "/x", "/shop/api"],
     ["/x", "Host: a\r\nX-Forwarded-Prefix: /shop\r\n", "web", "/x", "/shop"],
   ])("%s with %j goes to %s", async (target, fields, name, seen, prefix) => {
-    const answer = await ask(target, fields);
+    const response = await ask(target, fields);
     if (name === undefined) {
-      expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+      expect(response).toMatch(/^HTTP\/1\.1 400 /);
       expect(heads()).toEqual([]);
       return;
     }
-    expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+    expect(response).toMatch(/^HTTP\/1\.1 200 /);
     const [[got, head] = [undefined, ""], ...more] = heads();
     expect(more).toEqual([]);
     expect(got).toBe(name);
@@ -105,9 +105,9 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     const targets = ["/..", "/a%00", "/%zz", "/a\\b", "/api%2Fx", "/x/..%2Fapi"];
     for (const target of targets) await client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
     await client.send("GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    const answers = await client.ended();
+    const responses = await client.ended();
     client.destroy();
-    expect(answers.match(/HTTP\/1\.1 \d+/g)).toEqual([...targets.map(() => "HTTP/1.1 400"), "HTTP/1.1 200"]);
+    expect(responses.match(/HTTP\/1\.1 \d+/g)).toEqual([...targets.map(() => "HTTP/1.1 400"), "HTTP/1.1 200"]);
     expect(heads().map(([name, head]) => [name, head.split("\r\n")[0]])).toEqual([["web", "GET /last HTTP/1.1"]]);
   });
 
@@ -169,7 +169,7 @@ describe.each(SETUPS)("a client that is not trusted, on %s over %s", (runtime, p
     const balancer = await BalancerProcess.start(runtime);
     balancer.protocol = protocol;
     const socket = path.join(balancer.directory, "web.sock");
-    const upstream = await ScriptedUpstream.listen(socket, answerEach(HELLO), protocol);
+    const upstream = await ScriptedUpstream.listen(socket, respondEach(HELLO), protocol);
     await balancer.follow({}, [{ ...pool("web", ["/", "/api/"], { "web.1#1": socket }), stripPrefix: true }]);
     const field = "Host: a\r\nX-Forwarded-Prefix: //evil\r\nConnection: close\r\n\r\n";
     for (const target of ["/x", "/api/x"]) await exchangeRaw(balancer.port, `GET ${target} HTTP/1.1\r\n${field}`);

@@ -9,7 +9,7 @@ const POST = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
 /** More than the sockets of both ends hold. */
 const LARGE_BYTES = 24_000_000;
 
-/** One request at a time: the next connection is served when the one before has its answer. */
+/** One request at a time: the next connection is served when the one before has its response. */
 class Serial {
   readonly server = net.createServer((socket) => this.serve(socket));
   readonly requests: string[] = [];

@@ -56,8 +56,8 @@ describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
       }
       if (isWhole) socket.write("done");
     });
-    const answers = ["/late", "/early"].map((target) => exchangeRaw(balancer.port, upload(target, BODY_BYTES)));
-    for (const { received } of await Promise.all(answers)) expect(received).toMatch(/^HTTP\/1\.1 200 [\s\S]*done$/);
+    const responses = ["/late", "/early"].map((target) => exchangeRaw(balancer.port, upload(target, BODY_BYTES)));
+    for (const { received } of await Promise.all(responses)) expect(received).toMatch(/^HTTP\/1\.1 200 [\s\S]*done$/);
   });
 
   it("that takes nothing more is given up: 504", async () => {

@@ -7,14 +7,14 @@ import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-up
 
 /** Whoever takes nothing is cut after three times that. */
 const SEND_TIMEOUT_MS = 400;
-const ANSWER_BYTES = 32_768;
-/** More than the sockets of both ends hold of its answers, twice over. */
+const RESPONSE_BYTES = 32_768;
+/** More than the sockets of both ends hold of its responses, twice over. */
 const PIPELINED = 2000;
 const REFUSED = 200_000;
-const ANSWER = `HTTP/1.1 200 OK\r\nContent-Length: ${ANSWER_BYTES}\r\n\r\n${"x".repeat(ANSWER_BYTES - 6)}`;
+const RESPONSE = `HTTP/1.1 200 OK\r\nContent-Length: ${RESPONSE_BYTES}\r\n\r\n${"x".repeat(RESPONSE_BYTES - 6)}`;
 
 /** Answers each request with the number in its target at the end of the body. */
-function answerWithTarget(): (connection: UpstreamConnection) => void {
+function respondWithTarget(): (connection: UpstreamConnection) => void {
   const answered = new WeakMap<UpstreamConnection, number>();
   return (connection) => {
     for (;;) {
@@ -23,7 +23,7 @@ function answerWithTarget(): (connection: UpstreamConnection) => void {
       if (end < 0) return;
       answered.set(connection, end + 4);
       const number = /GET \/(\d+)/.exec(connection.received.slice(at, end))?.[1] as string;
-      connection.socket.write(ANSWER + number.padStart(6));
+      connection.socket.write(RESPONSE + number.padStart(6));
     }
   };
 }
@@ -39,7 +39,7 @@ describe.concurrent.each(SETUPS)("a client that pipelines and does not read, on 
   beforeEach(async () => {
     balancer = await BalancerProcess.start(runtime, { sendTimeoutMs: SEND_TIMEOUT_MS });
     balancer.protocol = protocol;
-    upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, answerWithTarget(), protocol);
+    upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, respondWithTarget(), protocol);
     await balancer.follow({ "web.1#1": upstream.path });
   });
 
@@ -110,7 +110,7 @@ async function numbersOf(socket: net.Socket, count: number): Promise<number[]> {
   for await (const piece of socket) {
     pieces.push(piece);
     bytes += piece.length;
-    if (bytes < count * ANSWER_BYTES) continue;
+    if (bytes < count * RESPONSE_BYTES) continue;
     const numbers = [
       ...Buffer.concat(pieces)
         .toString("latin1")

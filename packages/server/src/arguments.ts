@@ -76,7 +76,7 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
   if (style !== undefined && app === undefined) throw usage("--style is for an app");
   if (ofApp.length > 0 && app === undefined) throw usage("arguments after -- are only for an app");
   return {
-    runs: runsOf({ app, args: ofApp, style, folder, upstream, listing: values.listing === true }),
+    workload: workloadOf({ app, args: ofApp, style, folder, upstream, listing: values.listing === true }),
     address,
     limits,
     drainTimeoutMs: number("drain-timeout-ms") ?? DEFAULT_DRAIN_TIMEOUT_MS,
@@ -103,7 +103,7 @@ interface Named {
 }
 
 /** What of the three was named. */
-function runsOf({ app, args, style, folder, upstream, listing }: Named): StandaloneOptions["runs"] {
+function workloadOf({ app, args, style, folder, upstream, listing }: Named): StandaloneOptions["workload"] {
   if (folder !== undefined) return { static: { root: resolve(folder), options: { listing } } };
   if (upstream !== undefined) return { proxy: { target: upstream, options: {} } };
   return { app: resolve(app as string), args, ...(style === undefined ? {} : { style }) };

@@ -5,7 +5,7 @@ import type { App } from "./shared/app.js";
 
 export { type DeferOptions, defer } from "./api/defer.js";
 export { after, every, type Timer } from "./api/timers.js";
-export { recognise } from "./app/detect-app.js";
+export { detectApp } from "./app/detect-app.js";
 export { startApp, stopApp } from "./app/lifecycle.js";
 export { loadApp } from "./app/load.js";
 export { describeAddress, type RunningServer, type ServeAddress } from "./http1/running-server.js";

@@ -1,7 +1,7 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
 import { isOutOfDescriptors, OUT_OF_DESCRIPTORS } from "@paceline/wire";
 import type { AccessLog, AccessLogOptions } from "./api/contrib/access-log.js";
-import { loadRuns, type Runs } from "./app/workload.js";
+import { loadWorkload, type Workload } from "./app/workload.js";
 import { describeAddress, type ServeAddress } from "./http1/running-server.js";
 import { Drain } from "./process/drain.js";
 import { exitOnUncaught } from "./process/fatal.js";
@@ -12,7 +12,7 @@ import { DEFAULT_LIMITS, type ServerLimits } from "./shared/limits.js";
 
 export interface StandaloneOptions {
   /** With absolute paths. */
-  runs: Runs;
+  workload: Workload;
   address: ServeAddress;
   limits: Partial<ServerLimits>;
   drainTimeoutMs: number;
@@ -32,11 +32,11 @@ const LAST_LINES_TIMEOUT_MS = 500;
  */
 export async function runStandalone(options: StandaloneOptions): Promise<void> {
   exitOnUncaught(async () => {});
-  // Before the app, whose answers it has to know.
+  // Before the app, whose responses it has to know.
   const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
   const work = backgroundWork();
   work.limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const app = await loadRuns(options.runs, false, false);
+  const app = await loadWorkload(options.workload, false, false);
   // Without a deadline: whoever waits for the line that it listens can end it.
   if (app.start !== undefined) await (await import("./app/lifecycle.js")).startApp(app);
   const server = await serve(app, { ...options, requestLog });

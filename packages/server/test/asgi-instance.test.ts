@@ -123,9 +123,9 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     const instance = await PythonInstance.spawn(context, { asgi }, {}, python);
     await instance.supervisor.hears("ready");
     for (const prefix of ["/a", "/acc", "/other", "/acc/a", "/sh%20op"]) {
-      const answer = await instance.get("/acc", `X-Forwarded-Prefix: ${prefix}\r\n`);
+      const response = await instance.get("/acc", `X-Forwarded-Prefix: ${prefix}\r\n`);
       const root = decodeURIComponent(prefix);
-      expect(bodyOf(answer), `${framework} ${prefix} ${answer}`).toBe(`${root} acc`);
+      expect(bodyOf(response), `${framework} ${prefix} ${response}`).toBe(`${root} acc`);
     }
     expect(bodyOf(await instance.get("/acc"))).toBe(" acc");
   });

@@ -33,12 +33,12 @@ export function within<T>(promise: Promise<T>, what: string): Promise<T> {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Asks again until the answer is there, within the deadline. */
+/** Asks again until the response is there, within the deadline. */
 export async function eventually<T>(what: string, ask: () => T | undefined | Promise<T | undefined>): Promise<T> {
   const end = Date.now() + DEADLINE_MS;
   for (;;) {
-    const answer = await ask();
-    if (answer !== undefined) return answer;
+    const result = await ask();
+    if (result !== undefined) return result;
     if (Date.now() > end) throw new Error(`${what} did not happen`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -103,7 +103,7 @@ export class Program {
 
 export type Target = { port: number; host: string } | { path: string };
 
-export interface Answer {
+export interface Received {
   status: number;
   headers: IncomingHttpHeaders;
   body: string;
@@ -114,7 +114,7 @@ export function ask(
   target: Target,
   path: string,
   options: { method?: string; headers?: Record<string, string>; body?: string | Buffer } = {},
-): Promise<Answer> {
+): Promise<Received> {
   return within(
     new Promise((resolve, reject) => {
       const where = "path" in target ? { socketPath: target.path } : target;

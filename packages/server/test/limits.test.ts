@@ -89,8 +89,8 @@ for (const [runtime, app] of cases) {
     it("does not cut a client whose body has come whole, or is held back by the app", async (context) => {
       const target = await start(context, "--body-timeout-ms", "300");
       const post = (bytes: number) => ask(target, "/slow?ms=1200", { method: "POST", body: "a".repeat(bytes) });
-      for (const answer of await Promise.all([post(3), post(5_000_000)]))
-        expect(answer).toMatchObject({ status: 200, body: "slow" });
+      for (const response of await Promise.all([post(3), post(5_000_000)]))
+        expect(response).toMatchObject({ status: 200, body: "slow" });
     });
 
     it("cuts a client that takes nothing", async (context) => {

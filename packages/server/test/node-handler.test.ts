@@ -23,9 +23,9 @@ for (const [runtime, transport] of cases) {
     });
 
     it("answers 500 to a handler that rejects, logs the stack, and lives on", async () => {
-      const answer = await ask(server.target, "/throws");
-      expect(answer.status).toBe(500);
-      expect(answer.body).not.toMatch(/failed/);
+      const response = await ask(server.target, "/throws");
+      expect(response.status).toBe(500);
+      expect(response.body).not.toMatch(/failed/);
       await server.program.line(/the handler failed/);
       expect((await ask(server.target, "/")).status).toBe(200);
     });

@@ -122,12 +122,12 @@ export async function upstreamGets({ upstream }: Pick<Both, "upstream">, pattern
 }
 
 /** A client that has sent `request`, to which the upstream has answered `answer`. */
-export async function answered({ upstream, front }: Both, request: string, answer: string): Promise<Wire> {
+export async function answered({ upstream, front }: Both, request: string, response: string): Promise<Wire> {
   const client = front.client();
   client.send(request);
   const wire = await upstream.connection(0);
   await wire.gets(/\r\n\r\n/);
-  wire.send(answer);
+  wire.send(response);
   return client;
 }
 

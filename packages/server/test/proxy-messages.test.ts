@@ -91,9 +91,9 @@ describe("an answer through the proxy on node", () => {
     ["with a control character in a field", "HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 2\r\n\r\nok"],
     ["with a line feed alone in a field", "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 2\r\n\r\nok"],
     ["that is none", "SSH-2.0-OpenSSH_9.2\r\n\r\n"],
-  ])("%s is answered 502, with a line that says why", async (_, answer) => {
+  ])("%s is answered 502, with a line that says why", async (_, response) => {
     const both = await withOurs();
-    const client = await answered(both, GET, answer);
+    const client = await answered(both, GET, response);
     expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
     await eventually("the line", () => both.front.output.find((it) => /^proxy http.*: .+ \(GET \/\)$/.test(it)));
     await exchange(both);
@@ -129,8 +129,8 @@ describe("an answer through the proxy on node", () => {
   });
 
   it("whose first chunk is malformed is answered 502, with nothing of it left", async () => {
-    const answer = "HTTP/1.1 200 Fine\r\nX-Own: 1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
-    const client = await answered(await withOurs(), GET, answer);
+    const response = "HTTP/1.1 200 Fine\r\nX-Own: 1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    const client = await answered(await withOurs(), GET, response);
     const received = await client.gets(/Bad Gateway\n$/);
     expect(received).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
     expect(received).not.toMatch(/x-own|transfer-encoding/i);

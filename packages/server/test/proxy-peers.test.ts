@@ -114,7 +114,7 @@ describe("the connections of a proxy to its upstream, on node", () => {
         socket.on("error", () => {});
         socket.on("data", (bytes) => {
           for (const [, token = ""] of bytes.toString("latin1").matchAll(/^[A-Z]+ \/(\[\w+\]) HTTP/gm))
-            void answer(socket, brokenResponse(token, random));
+            void respond(socket, brokenResponse(token, random));
         });
       }),
     );
@@ -134,7 +134,7 @@ describe("the connections of a proxy to its upstream, on node", () => {
   });
 });
 
-async function answer(socket: Socket, { pieces, end }: ReturnType<typeof brokenResponse>): Promise<void> {
+async function respond(socket: Socket, { pieces, end }: ReturnType<typeof brokenResponse>): Promise<void> {
   for (const { text, afterMs } of pieces) {
     await new Promise((resolve) => (afterMs === 0 ? setImmediate(resolve) : setTimeout(resolve, afterMs)));
     if (socket.destroyed) return;

@@ -57,14 +57,14 @@ describe("a client that leaves on node", () => {
   it.each([
     ["before an answer", ""],
     ["in the middle of one", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart"],
-  ])("%s takes its request to the upstream with it", async (_, answer) => {
+  ])("%s takes its request to the upstream with it", async (_, response) => {
     const { upstream, front } = await withOurs();
     const client = front.client();
     client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     const wire = await upstream.connection(0);
     await wire.gets(/slow/);
-    wire.send(answer);
-    if (answer !== "") await client.gets(/part$/);
+    wire.send(response);
+    if (response !== "") await client.gets(/part$/);
     client.destroy();
     await wire.closed();
     await exchange({ upstream, front });
@@ -120,7 +120,7 @@ describe("fields of one connection on node", () => {
   const request =
     "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Mine\r\nX-Mine: secret\r\nKeep-Alive: timeout=9\r\n" +
     "Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic eA==\r\nTE: trailers\r\nUpgrade: h2c\r\nX-Passes: yes\r\n\r\n";
-  const answer =
+  const response =
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Theirs\r\nX-Theirs: secret\r\nKeep-Alive: timeout=9\r\n" +
     "Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Passes: yes\r\n\r\nok";
   const HOP = /^(?:x-mine|x-theirs|keep-alive|proxy-[a-z]+|te|trailer|upgrade):/im;
@@ -130,7 +130,7 @@ describe("fields of one connection on node", () => {
     client.send(request);
     const wire = await upstream.connection(0);
     const there = await wire.gets(/\r\n\r\n/);
-    wire.send(answer);
+    wire.send(response);
     return { there, back: await client.gets(/ok$/) };
   }
 
@@ -164,7 +164,7 @@ describe("fields of one connection on node", () => {
 
 describe("a Trailer field on a message without chunks, on node", () => {
   const request = "GET /trailer HTTP/1.1\r\nHost: a\r\nTrailer: x\r\n\r\n";
-  const answer = "HTTP/1.1 200 OK\r\nTrailer: x\r\nContent-Length: 2\r\n\r\nok";
+  const response = "HTTP/1.1 200 OK\r\nTrailer: x\r\nContent-Length: 2\r\n\r\nok";
 
   it("the bare library: ends the process, of a request", async () => {
     const { front } = await withBare();
@@ -175,14 +175,14 @@ describe("a Trailer field on a message without chunks, on node", () => {
 
   it("the bare library: ends the process, of an answer", async () => {
     const both = await withBare();
-    await answered(both, GET, answer);
+    await answered(both, GET, response);
     await within(both.front.exited, "the end of the bare library");
     expect(both.front.output.join("\n")).toMatch(/ERR_HTTP_TRAILER_INVALID/);
   });
 
   it("stays behind both ways", async () => {
     const both = await withOurs();
-    const client = await answered(both, request, answer);
+    const client = await answered(both, request, response);
     expect(await client.gets(/ok$/)).not.toMatch(/^trailer:/im);
     expect(await upstreamGets(both, /GET \/trailer/)).not.toMatch(/^trailer:/im);
   });
@@ -275,28 +275,28 @@ describe("a request whose body lets wait for it, on node", () => {
 });
 
 describe("an answer that Node cannot write, on node", () => {
-  const answers = {
+  const responses = {
     "a reason with a control character": "HTTP/1.1 200 O\x01K\r\nContent-Length: 2\r\n\r\nok",
     "a status below 100": "HTTP/1.1 099 Low\r\nContent-Length: 2\r\n\r\nok",
   };
 
-  it.each(Object.entries(answers))("the bare library: ends the process, %s", async (_, answer) => {
+  it.each(Object.entries(responses))("the bare library: ends the process, %s", async (_, response) => {
     const both = await withBare();
-    await answered(both, GET, answer);
+    await answered(both, GET, response);
     await within(both.front.exited, "the end of the bare library");
     expect(both.front.output.join("\n")).toMatch(/ERR_INVALID_CHAR|ERR_HTTP_INVALID_STATUS_CODE/);
   });
 
   it("a reason with a control character becomes the usual one", async () => {
     const both = await withOurs();
-    const client = await answered(both, GET, answers["a reason with a control character"]);
+    const client = await answered(both, GET, responses["a reason with a control character"]);
     expect(await client.gets(/ok$/)).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
     await exchange(both);
   });
 
   it("a status below 100 is answered 502", async () => {
     const both = await withOurs();
-    const client = await answered(both, GET, answers["a status below 100"]);
+    const client = await answered(both, GET, responses["a status below 100"]);
     expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
     await exchange(both);
   });
@@ -323,8 +323,8 @@ describe("an upgrade that nobody asked for, on node", () => {
 
 describe("a client that wants its connection closed, on node", () => {
   const ask = async (both: Both) => {
-    const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok";
-    const client = await answered(both, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer);
+    const response = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok";
+    const client = await answered(both, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", response);
     await client.gets(/ok$/);
     return client;
   };
@@ -339,7 +339,7 @@ describe("a client that wants its connection closed, on node", () => {
 });
 
 describe("a kept connection that the upstream closes as it is used, on node", () => {
-  /** One whole exchange, then a request that the upstream answers with a reset. */
+  /** One whole exchange, then a request that the upstream returns a reset. */
   const ask = async (both: Both, method: string) => {
     const client = await answered(both, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n", OK);
     await client.gets(/ok$/);

@@ -64,7 +64,7 @@ export class PythonInstance {
     return await this.wire().send(request).closed();
   }
 
-  /** The whole answer for a GET, with `Connection: close`. */
+  /** The whole response for a GET, with `Connection: close`. */
   get(path: string, fields = "", method = "GET", body = ""): Promise<string> {
     return this.says(`${method} ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${fields}\r\n${body}`);
   }
@@ -75,17 +75,17 @@ export class PythonInstance {
   }
 }
 
-/** The body of an answer in raw bytes, chunks taken apart. */
-export function bodyOf(answer: string): string {
-  const at = answer.indexOf("\r\n\r\n") + 4;
-  if (!/^transfer-encoding: chunked\r$/im.test(answer.slice(0, at))) return answer.slice(at);
+/** The body of a response in raw bytes, chunks taken apart. */
+export function bodyOf(response: string): string {
+  const at = response.indexOf("\r\n\r\n") + 4;
+  if (!/^transfer-encoding: chunked\r$/im.test(response.slice(0, at))) return response.slice(at);
   let body = "";
   for (let from = at; ; ) {
-    const line = answer.indexOf("\r\n", from);
-    const size = Number.parseInt(answer.slice(from, line), 16);
-    if (size === 0 && answer.slice(line) === "\r\n\r\n") return body;
-    if (!(size > 0)) throw new Error(`no last chunk in ${JSON.stringify(answer.slice(-200))}`);
-    body += answer.slice(line + 2, line + 2 + size);
+    const line = response.indexOf("\r\n", from);
+    const size = Number.parseInt(response.slice(from, line), 16);
+    if (size === 0 && response.slice(line) === "\r\n\r\n") return body;
+    if (!(size > 0)) throw new Error(`no last chunk in ${JSON.stringify(response.slice(-200))}`);
+    body += response.slice(line + 2, line + 2 + size);
     from = line + 2 + size + 2;
   }
 }

@@ -41,7 +41,7 @@ for (const [runtime, transport] of cases) {
       const wire = new Wire(server.target);
       wire.send("HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n");
       await wire.gets(/\r\n\r\n$/);
-      // The connection is still in step: the next answer begins right after the head.
+      // The connection is still in step: the next response begins right after the head.
       wire.send("GET /text HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
       expect(await wire.closed()).toMatch(/^HTTP\/1\.1 200 [\s\S]*?\r\n\r\nHTTP\/1\.1 200 [\s\S]*text$/);
     });
@@ -122,8 +122,8 @@ for (const [runtime, transport] of cases) {
         wire.destroy();
       }
       for (const host of ["", "a_b.example:81", "[::1]:80", "A.Example."]) {
-        const answer = await ask(server.target, "/text", { headers: { host } });
-        expect([host, answer.status]).toEqual([host, 200]);
+        const response = await ask(server.target, "/text", { headers: { host } });
+        expect([host, response.status]).toEqual([host, 200]);
       }
       for (const [first, second] of [
         ["a", "b"],
@@ -141,9 +141,9 @@ for (const [runtime, transport] of cases) {
     it.each(["/throws", "/rejects", "/not-a-response"])(
       "answers 500 to %s without the stack, logs it, and lives on",
       async (path) => {
-        const answer = await ask(server.target, path);
-        expect(answer.status).toBe(500);
-        expect(answer.body).not.toMatch(/failed|Error:|behaviours/);
+        const response = await ask(server.target, path);
+        expect(response.status).toBe(500);
+        expect(response.body).not.toMatch(/failed|Error:|behaviours/);
         await server.program.line(path === "/not-a-response" ? /did not return a Response/ : /the handler failed/);
         expect((await ask(server.target, "/text")).status).toBe(200);
       },
@@ -163,11 +163,11 @@ for (const [runtime, transport] of cases) {
     });
 
     it("sends no whole answer when a body fails before its first block", async () => {
-      const answer = await ask(server.target, "/fails-at-once").catch(() => undefined);
-      // Bun has begun the connection's answer by then and cuts it; Node can still say 500, and the balancer 502.
-      if (transport === "lane") expect(answer?.status).toBe(502);
-      else if (runtime === "node") expect(answer?.status).toBe(500);
-      else expect(answer).toBeUndefined();
+      const response = await ask(server.target, "/fails-at-once").catch(() => undefined);
+      // Bun has begun the connection's response by then and cuts it; Node can still say 500, and the balancer 502.
+      if (transport === "lane") expect(response?.status).toBe(502);
+      else if (runtime === "node") expect(response?.status).toBe(500);
+      else expect(response).toBeUndefined();
       expect((await ask(server.target, "/text")).status).toBe(200);
     });
 

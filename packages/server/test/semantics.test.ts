@@ -1,14 +1,14 @@
 /** Request and Response over the lane do what they do in a server that stands alone: the same scenarios, the same answers. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NAMES } from "./fixtures/semantics.js";
-import { type Answer, ask, type RuntimeName, type Standalone, startAlone, type Target, Wire } from "./harness.js";
+import { ask, type Received, type RuntimeName, type Standalone, startAlone, type Target, Wire } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 
 /** Content-Length and chunks are both right; Node's client takes no body that is not as long as it was told. */
 const SHOWN = /^(?:x-|set-cookie$|content-type$|location$|etag$)/;
 
 /** What is to be the same. */
-function shown({ status, headers, body }: Answer, boundary = /-+[\w-]*boundary[\w-]*|-+formdata-[\w-]+/gi) {
+function shown({ status, headers, body }: Received, boundary = /-+[\w-]*boundary[\w-]*|-+formdata-[\w-]+/gi) {
   // A server has its own words for what an app did wrong.
   if (status === 500) return { status };
   const fields = Object.entries(headers)

@@ -1,8 +1,8 @@
-/** The same requests to us and to `send`: the answers are the same, but for what `forSend` and `expectedFor` list with its reason. */
+/** The same requests to us and to `send`: the responses are the same, but for what `forSend` and `expectedFor` list with its reason. */
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Answer, ask, type RuntimeName, type Target } from "./harness.js";
+import { ask, type Received, type RuntimeName, type Target } from "./harness.js";
 import {
   BIG_BYTES,
   makeSite,
@@ -100,7 +100,7 @@ const random: fc.Arbitrary<Ask> = fc.record({
 });
 
 /** What a client would notice, the same from both. */
-function noticed({ status, headers, body }: Answer) {
+function noticed({ status, headers, body }: Received) {
   const isFile = status < 300;
   const isKnown = isFile || status === 304;
   return {
@@ -174,7 +174,7 @@ afterAll(async () => {
 });
 
 /** The request with what this server says of the file in the place of what stands for it. */
-async function askWithValidators(target: Target, { method, path, headers }: Ask): Promise<Answer> {
+async function askWithValidators(target: Target, { method, path, headers }: Ask): Promise<Received> {
   const needs = Object.values(headers).some((value) => value.includes("$"));
   const { etag = '"none"', "last-modified": modified = "" } = needs
     ? (await ask(target, path, { method: "HEAD" })).headers

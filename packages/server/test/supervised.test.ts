@@ -95,8 +95,8 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await instance.line(/^# slow began/);
       supervisor.say({ type: "drain", deadlineMs: 8000 });
       const late = await eventually("an answer of a draining instance", async () => {
-        const answer = await ask(supervisor.target, "/text");
-        return answer.headers.connection === "close" ? answer : undefined;
+        const response = await ask(supervisor.target, "/text");
+        return response.headers.connection === "close" ? response : undefined;
       });
       expect(late).toMatchObject({ status: 200, body: "text" });
       expect(await slow).toMatchObject({ status: 200, body: "slow", headers: { connection: "close" } });

@@ -130,9 +130,9 @@ for (const [runtime, transport] of cases) {
             wire.send(`${piece.length.toString(16)}\r\n${piece.toString("latin1")}\r\n`);
             await new Promise((resolve) => setImmediate(resolve));
           }
-          const answer = await wire.send("0\r\n\r\n").closed();
-          expect(answer).toContain(`"sha256":"${sha256(tricky)}"`);
-          expect(answer).toContain('[["a","1"],["b","2"]]');
+          const response = await wire.send("0\r\n\r\n").closed();
+          expect(response).toContain(`"sha256":"${sha256(tricky)}"`);
+          expect(response).toContain('[["a","1"],["b","2"]]');
         }),
       );
       await nothingIsLeft();

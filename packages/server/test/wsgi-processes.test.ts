@@ -35,9 +35,9 @@ test("a forked child never serves: it ends where it comes back to the server, wh
     // It has none of the instance's sockets, which would seem open when the instance has ended.
     ["/child-files", "0"],
   ] as const) {
-    const answer = await instance.get(path);
-    expect(answer, path).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
-    expect(bodyOf(answer), path).toBe(status);
+    const response = await instance.get(path);
+    expect(response, path).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    expect(bodyOf(response), path).toBe(status);
   }
   await instance.program.line(/ValueError: thrown in a forked child/);
   await instance.program.line(/GET \/child-returns: a forked child returned into the server/);

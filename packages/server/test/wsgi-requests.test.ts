@@ -4,8 +4,8 @@ import { bodyOf, PythonInstance } from "./python-instance.js";
 
 /** The environ that the app got, as Python shows its values. */
 async function environ(instance: PythonInstance, head: string): Promise<Record<string, string>> {
-  const answer = await instance.says(`${head}Connection: close\r\n\r\n`);
-  const lines = bodyOf(answer).split("\n");
+  const response = await instance.says(`${head}Connection: close\r\n\r\n`);
+  const lines = bodyOf(response).split("\n");
   return Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
 }
 
@@ -180,8 +180,8 @@ test("wsgi.input reads lines, and ends where the body ends", async (context) => 
       "[b'first\\n', b'seco', b'nd\\n', b'third\\n']",
     );
   }
-  const answer = await instance.get("/iterated", `Content-Length: ${long.length}\r\n`, "POST", long);
-  expect(bodyOf(answer)).toBe("[70001, 70001, 3]");
+  const response = await instance.get("/iterated", `Content-Length: ${long.length}\r\n`, "POST", long);
+  expect(bodyOf(response)).toBe("[70001, 70001, 3]");
 });
 
 test("Expect: 100-continue is answered when the app begins to read, and not at all where it does not", async (context) => {

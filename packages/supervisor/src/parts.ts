@@ -231,7 +231,7 @@ export class Parts {
       onOverdue: (child) => this.liveness.lookAtOverdue(child),
       onPoison: (found) => this.poison.found(found),
       onNotice: (child, message) => log.event("warn", child.name, message),
-      onLinkLost: (child) => coordination.lostLink(child.id),
+      onChannelLost: (child) => coordination.lostChannel(child.id),
       onEnded: (process, ending) => {
         coordination.gone(process.id);
         slots.ended(process, ending, isUnwantedEnd(runner.fleet, process));

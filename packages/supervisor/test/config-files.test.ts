@@ -21,7 +21,7 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
   ])("%s", async (name, text) => {
     const folder = makeFolder({ ...APP, "package.json": '{ "type": "module" }', [name]: text });
     const { config } = await load(folder);
-    expect(config.pools).toMatchObject([{ name: "web", runs: { app: join(folder, "app.js") }, instances: 7 }]);
+    expect(config.pools).toMatchObject([{ name: "web", workload: { app: join(folder, "app.js") }, instances: 7 }]);
     // The same by its own name, from elsewhere.
     expect((await load("/", join(folder, name))).config.pools).toEqual(config.pools);
   });
@@ -32,7 +32,7 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     const { config } = await load(folder, "shop", JSON.stringify(overrides));
     expect(config).toMatchObject({ name: "shop", listen: [{ port: 23999 }], balancer: { runtime: "bun" } });
     expect(config.pools).toMatchObject([
-      { runs: { app: join(folder, "shop/index.mjs") }, instances: 9, runtime: "bun", cwd: folder },
+      { workload: { app: join(folder, "shop/index.mjs") }, instances: 9, runtime: "bun", cwd: folder },
     ]);
   });
 

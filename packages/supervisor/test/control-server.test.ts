@@ -21,7 +21,7 @@ function tell(command: string): void {
   child.stdin?.write(`${command}\n`);
 }
 
-interface RawAnswer {
+interface RawResponse {
   status: number;
   head: string;
   body: string;
@@ -36,7 +36,7 @@ function open(): Promise<Socket> {
 }
 
 /** Sends bytes and takes all that comes until the server closes; chunked framing is taken off. */
-async function raw(bytes: string): Promise<RawAnswer> {
+async function raw(bytes: string): Promise<RawResponse> {
   const socket = await open();
   socket.write(bytes);
   let text = "";
@@ -48,22 +48,22 @@ async function raw(bytes: string): Promise<RawAnswer> {
   return { status: Number(head.split(" ")[1]), head, body };
 }
 
-function get(path: string): Promise<RawAnswer> {
+function get(path: string): Promise<RawResponse> {
   return raw(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
 }
 
-function post(path: string, body: string): Promise<RawAnswer> {
+function post(path: string, body: string): Promise<RawResponse> {
   return raw(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
 }
 
-function linesOf({ body }: RawAnswer): unknown[] {
+function linesOf({ body }: RawResponse): unknown[] {
   return body
     .split("\n")
     .filter((line) => line.trim() !== "")
     .map((line) => JSON.parse(line));
 }
 
-/** Method, path and body of a request; status, code and part of the message of its answer. */
+/** Method, path and body of a request; status, code and part of the message of its response. */
 const MISTAKES = [
   ["POST", "/v1/pools/no/scale", '{"instances": 3}', 400, "invalid", "no pool no"],
   ["POST", "/v1/reload", '{"pool": "busy"}', 409, "busy", "a reload is under way"],
@@ -95,32 +95,32 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
   });
 
   test("the status is one JSON document, for curl too", async () => {
-    const answer = await get("/v1/status");
-    expect(answer.status).toBe(200);
-    expect(answer.head).toMatch(/content-type: application\/json/i);
-    expect(JSON.parse(answer.body)).toEqual({ version: "1.2.3", pid: child.pid, pools: [] });
+    const response = await get("/v1/status");
+    expect(response.status).toBe(200);
+    expect(response.head).toMatch(/content-type: application\/json/i);
+    expect(JSON.parse(response.body)).toEqual({ version: "1.2.3", pid: child.pid, pools: [] });
     const curl = await run("curl", ["-sS", "--unix-socket", socketPath, "http://paceline/v1/status"]);
     expect(JSON.parse(curl.stdout)).toMatchObject({ version: "1.2.3" });
   });
 
   test("an operation tells its progress, then its result", async () => {
-    const answer = await post("/v1/pools/web/scale", '{"instances": 3}');
-    expect(answer.status).toBe(200);
-    expect(linesOf(answer)).toEqual([{ progress: "web.2 is ready" }, { result: { ok: true, message: "web has 3" } }]);
+    const response = await post("/v1/pools/web/scale", '{"instances": 3}');
+    expect(response.status).toBe(200);
+    expect(linesOf(response)).toEqual([{ progress: "web.2 is ready" }, { result: { ok: true, message: "web has 3" } }]);
     expect(await next()).toEqual(["scale", "web", 3]);
   });
 
   test("what cannot be done is an error document with the status that fits", async () => {
     for (const [method, path, body, status, code, message] of MISTAKES) {
-      const answer = await (method === "GET" ? get(path) : post(path, body));
-      expect({ path, body, status: answer.status }).toEqual({ path, body, status });
-      expect(JSON.parse(answer.body)).toMatchObject({ error: { code, message: expect.stringContaining(message) } });
+      const response = await (method === "GET" ? get(path) : post(path, body));
+      expect({ path, body, status: response.status }).toEqual({ path, body, status });
+      expect(JSON.parse(response.body)).toMatchObject({ error: { code, message: expect.stringContaining(message) } });
     }
   });
 
   test("a failed operation tells the last lines of what failed", async () => {
-    const answer = await post("/v1/reload", "{}");
-    expect(JSON.parse(answer.body).error.lastLines).toEqual(["Error: boom"]);
+    const response = await post("/v1/reload", "{}");
+    expect(JSON.parse(response.body).error.lastLines).toEqual(["Error: boom"]);
   });
 
   test("a body without end and a head without end are cut off", async () => {
@@ -214,9 +214,9 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
   test.each(["/v1/logs", "/v1/events"])(
     "%s of a name that nobody has is an error that tells the names",
     async (path) => {
-      const answer = await get(`${path}?name=wbe&follow=1`);
-      expect(answer.status).toBe(400);
-      expect(JSON.parse(answer.body).error).toEqual({
+      const response = await get(`${path}?name=wbe&follow=1`);
+      expect(response.status).toBe(400);
+      expect(JSON.parse(response.body).error).toEqual({
         code: "invalid",
         message: 'no pool or instance named "wbe" (known: web, api, none, paceline)',
       });

@@ -24,7 +24,7 @@ function screen(model: Model, width = 80, height = 24): string[] {
 const FLEET = status([
   pool("web", [
     instance("web.1"),
-    instance("web.2", { state: "draining", other: { role: "successor", pid: 5, state: "starting", attempt: 2 } }),
+    instance("web.2", { state: "draining", other: { role: "replacement", pid: 5, state: "starting", attempt: 2 } }),
     instance("web.3", { state: "backoff", pid: null, rssBytes: null, cpuPercent: null, restarts: 4 }),
   ]),
   pool("files", [instance("files.1", { requestsPerSecond: 310 })]),
@@ -235,7 +235,7 @@ const anyProcess = fc.record({
   deferred: orNull(fc.record({ jobs: fc.nat(), oldestMs: fc.nat() })),
   other: orNull(
     fc.record({
-      role: fc.constantFrom("successor", "leaver"),
+      role: fc.constantFrom("replacement", "outgoing"),
       pid: orNull(fc.nat(4_194_304)),
       state: anyState,
       attempt: fc.nat(),

@@ -38,7 +38,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     name,
     kind: "app",
     source: fixture(app),
-    runs: { app: fixture(app) },
+    workload: { app: fixture(app) },
     launch: { entry: "server" },
     recycle: { maxRequests: 0, jitter: 0 },
     relayed: {},
@@ -102,7 +102,7 @@ export class RunningSupervisor {
 
   async call<T = OperationResult>(method: string, ...args: unknown[]): Promise<T> {
     const id = this.next++;
-    const answer = new Promise<T>((resolve, reject) => {
+    const outcome = new Promise<T>((resolve, reject) => {
       const hear = (message: { id: number; result: T; error?: { message: string; code: string } }) => {
         if (message.id !== id) return;
         this.child.off("message", hear).off("exit", end);
@@ -116,7 +116,7 @@ export class RunningSupervisor {
     const failed = new Promise<never>((_resolve, reject) => {
       this.child.send({ id, method, args }, (error) => error && reject(error));
     });
-    return Promise.race([answer, failed]);
+    return Promise.race([outcome, failed]);
   }
 
   status(): Promise<Status> {
@@ -223,7 +223,7 @@ function tryKill(pid: number): void {
   }
 }
 
-/** The body of the answer to a request on a connection of its own; rejects when that is not a 200. */
+/** The body of the response to a request on a connection of its own; rejects when that is not a 200. */
 export function get(url: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const call = request(url, { agent: false }, (response) => {

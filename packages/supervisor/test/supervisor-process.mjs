@@ -36,9 +36,9 @@ process.on("message", async ({ id, method, args }) => {
     tell({ id, error: { message: error.message, code: error.code } });
   }
 });
-function tell(answer) {
+function tell(response) {
   // Nobody hears what is answered after the fleet has ended.
-  if (process.connected) process.send(answer);
+  if (process.connected) process.send(response);
 }
 // A test that ends takes its supervisor with it.
 process.on("disconnect", () => supervisor.stop());

@@ -45,7 +45,7 @@ export const BALANCER_LIMITS = {
   maxBufferedBytes: 32 << 20,
   maxSpoolBytes: 1 << 30,
   stallAfterMs: 50,
-  unbegunUnsafeMax: 1,
+  notStartedUnsafeMax: 1,
   idleDrainMs: 2_000,
 };
 

@@ -38,15 +38,15 @@ export class Bench {
     for (let i = 0; logs.size < RUNTIMES.length; i++) {
       if (i === MAX_MARKERS) return "an instance is not asked any more";
       const { reading } = await exchangeStream(this.port, [MARKER], { toHead: [false], awaited: 1, mustEnd: false });
-      const [answer] = reading.messages;
-      if (answer?.status !== 200) return `the next request was answered with ${answer?.status ?? "nothing"}`;
+      const [response] = reading.messages;
+      if (response?.status !== 200) return `the next request was answered with ${response?.status ?? "nothing"}`;
       let told: { instance: string; log?: Seen[] };
       try {
-        told = JSON.parse(answer.body);
+        told = JSON.parse(response.body);
       } catch {
-        return `the next request got an answer that is not its own: ${answer.body}`;
+        return `the next request got an answer that is not its own: ${response.body}`;
       }
-      if (told.log === undefined) return `the next request got an answer that is not its own: ${answer.body}`;
+      if (told.log === undefined) return `the next request got an answer that is not its own: ${response.body}`;
       logs.set(told.instance, [...(logs.get(told.instance) ?? []), ...told.log]);
     }
     return logs;

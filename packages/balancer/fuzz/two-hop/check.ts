@@ -37,41 +37,47 @@ export function twoHop(name: string, bench: Bench): Check<RequestCase> {
       const whole = model.messages.filter(({ isComplete }) => isComplete);
       const begun = model.messages.find(({ isComplete }) => !isComplete);
       const toHead = whole.map(({ method }) => method === "HEAD");
-      // What is refused gets an answer too; in the middle of a body it is the answer to that request.
+      // What is refused gets a response too; in the middle of a body it is the response to that request.
       if (model.end === "refused") toHead.push(begun?.method === "HEAD");
-      const answers = await exchangeStream(bench.port, cut(stream, cuts), {
+      const responses = await exchangeStream(bench.port, cut(stream, cuts), {
         toHead,
         awaited: whole.length,
         mustEnd: model.end === "closed",
       });
       const logs = await bench.takeLogs();
       if (typeof logs === "string") return logs;
-      if (answers.isStuck) return "the answers did not come, or the connection did not end";
-      // A client that sends on behind a request that said close may lose the answer to a reset.
+      if (responses.isStuck) return "the answers did not come, or the connection did not end";
+      // A client that sends on behind a request that said close may lose the response to a reset.
       const mayBeReset = model.end === "closed" && model.used < stream.length;
-      return wrongAnswer(answers, whole, mayBeReset) ?? wrongLog([...logs.values()].flat(), whole, begun, answers);
+      return (
+        wrongResponse(responses, whole, mayBeReset) ?? wrongLog([...logs.values()].flat(), whole, begun, responses)
+      );
     },
   };
 }
 
-/** Every answer tells of the request it belongs to. */
-function wrongAnswer({ reading }: Answers, expected: readonly SeenMessage[], mayBeReset: boolean): string | undefined {
+/** Every response tells of the request it belongs to. */
+function wrongResponse(
+  { reading }: Answers,
+  expected: readonly SeenMessage[],
+  mayBeReset: boolean,
+): string | undefined {
   const { messages } = reading;
   for (const [i, message] of expected.entries()) {
-    const answer = messages[i];
-    if (answer === undefined) {
+    const response = messages[i];
+    if (response === undefined) {
       const before = expected.slice(0, i);
       const isExplained =
         mayBeReset || mayBeRefused(message) || before.some(mayBeRefused) || isAnsweredEarly(messages, before);
       return isExplained ? undefined : `no answer to request ${i}`;
     }
-    if (!answer.isComplete && mayBeReset) return undefined;
-    if (answer.status !== 200) {
+    if (!response.isComplete && mayBeReset) return undefined;
+    if (response.status !== 200) {
       if (mayBeRefused(message)) continue;
-      return `request ${i} was answered with ${answer.status}`;
+      return `request ${i} was answered with ${response.status}`;
     }
     if (message.method === "HEAD") continue;
-    const wrong = differs(JSON.parse(answer.body) as Seen, message);
+    const wrong = differs(JSON.parse(response.body) as Seen, message);
     if (wrong !== undefined) return `request ${i} was answered as another: ${wrong}`;
   }
   return messages.length > expected.length + 1 ? "more answers than requests" : undefined;
@@ -101,10 +107,10 @@ function wrongLog(
   return undefined;
 }
 
-/** An instance that answers before the body came makes its answer the last: what follows on the connection is not read. */
-function isAnsweredEarly(answers: readonly SeenMessage[], requests: readonly SeenMessage[]): boolean {
+/** An instance that responses before the body came makes its response the last: what follows on the connection is not read. */
+function isAnsweredEarly(responses: readonly SeenMessage[], requests: readonly SeenMessage[]): boolean {
   const last = requests.at(-1);
-  const isLast = answers.length === requests.length && answers.at(-1)?.keepAlive === false;
+  const isLast = responses.length === requests.length && responses.at(-1)?.keepAlive === false;
   return (
     isLast &&
     last !== undefined &&

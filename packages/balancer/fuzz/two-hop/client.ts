@@ -6,7 +6,7 @@ import { readNodeResponses } from "../read/node.js";
 const TIMEOUT_MS = 10_000;
 
 export interface Answers {
-  /** Interim answers are left out. */
+  /** Interim responses are left out. */
   reading: Reading;
   /** The statuses of these. */
   interims: number[];
@@ -15,7 +15,7 @@ export interface Answers {
 }
 
 export interface Expectation {
-  /** For each answer that may come: whether it is one to a HEAD. */
+  /** For each response that may come: whether it is one to a HEAD. */
   toHead: readonly boolean[];
   /** How many are waited for before FIN is sent. */
   awaited: number;
@@ -23,7 +23,7 @@ export interface Expectation {
   mustEnd: boolean;
 }
 
-/** Sends the pieces, waits for the answers or the end of the connection, then sends FIN and waits for the end. */
+/** Sends the pieces, waits for the responses or the end of the connection, then sends FIN and waits for the end. */
 export async function exchangeStream(
   port: number,
   pieces: readonly Buffer[],

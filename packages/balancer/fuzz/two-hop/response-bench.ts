@@ -1,4 +1,4 @@
-/** A real balancer in front of an upstream that answers with any bytes it is told to. */
+/** A real balancer in front of an upstream that responses with any bytes it is told to. */
 import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import path from "node:path";
 import { BalancerProcess, type Runtime } from "../../test/support/balancer-process.js";
 
 export const MARKER = "GET /marker HTTP/1.1\r\nHost: a\r\n\r\n";
-const MARKER_ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nmarker";
+const MARKER_RESPONSE = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nmarker";
 
 export class ResponseBench {
   /** What a request that is not the marker is answered with; FIN follows. */
@@ -33,7 +33,7 @@ export class ResponseBench {
     return this.balancer.port;
   }
 
-  answerWith(pieces: readonly Buffer[]): void {
+  respondWith(pieces: readonly Buffer[]): void {
     this.pieces = pieces;
   }
 
@@ -46,12 +46,12 @@ export class ResponseBench {
       if (!received.endsWith("\r\n\r\n")) return;
       const isMarker = received.startsWith("GET /marker ");
       received = "";
-      if (isMarker) socket.write(MARKER_ANSWER);
-      else void this.answer(socket);
+      if (isMarker) socket.write(MARKER_RESPONSE);
+      else void this.respond(socket);
     });
   }
 
-  private async answer(socket: net.Socket): Promise<void> {
+  private async respond(socket: net.Socket): Promise<void> {
     for (const piece of this.pieces) {
       if (socket.destroyed) return;
       socket.write(piece);

@@ -13,23 +13,23 @@ export function twoHopResponses(name: string, bench: ResponseBench): Check<Respo
     cases: responseCase.filter(({ stream }) => stream !== ""),
     async problem({ stream, cuts, toHead: [isHead = false] }) {
       const model = readOurResponses(cut(stream, []), [isHead]);
-      // A 101 that nobody asked for is no answer.
+      // A 101 that nobody asked for is no response.
       const final = model.messages.find(({ status }) => status >= 200);
       const isBroken = final === undefined || model.messages.some(({ status }) => status === 101);
-      // What comes behind a whole answer comes with its last bytes: later, it would pass for the next request's answer, in
+      // What comes behind a whole response comes with its last bytes: later, it would pass for the next request's response, in
       // any HTTP/1.1 proxy.
       const places = cuts.map((place) => place % (stream.length + 1)).filter((place) => place < model.used);
-      bench.answerWith(cut(stream, places));
+      bench.respondWith(cut(stream, places));
       const request = Buffer.from(`${isHead ? "HEAD" : "GET"} / HTTP/1.1\r\nHost: a\r\n\r\n${MARKER}`);
       const expectation = { toHead: [isHead, false], awaited: 2, mustEnd: false };
       const { reading, interims, isStuck } = await exchangeStream(bench.port, [request], expectation);
       if (isStuck) return "the answers did not come, or the connection did not end";
-      const [answer, marker, ...more] = reading.messages;
+      const [response, marker, ...more] = reading.messages;
       if (more.length > 0) return "more answers than requests";
       if (isBroken) {
-        if (answer?.status !== 502) return `a broken answer became ${answer?.status ?? "nothing"}`;
+        if (response?.status !== 502) return `a broken answer became ${response?.status ?? "nothing"}`;
       } else {
-        const wrong = wrongAnswer(answer, final);
+        const wrong = wrongResponse(response, final);
         if (wrong !== undefined) return wrong;
       }
       const told = model.messages.filter(({ status }) => status < 200 && status > 101).map(({ status }) => status);
@@ -47,16 +47,16 @@ export function twoHopResponses(name: string, bench: ResponseBench): Check<Respo
   };
 }
 
-function wrongAnswer(answer: SeenMessage | undefined, final: SeenMessage): string | undefined {
+function wrongResponse(response: SeenMessage | undefined, final: SeenMessage): string | undefined {
   // What was cut before anything could be relayed may end the connection at once.
-  if (answer === undefined) return final.isComplete ? "no answer" : undefined;
-  // What breaks before anything of it has left becomes an answer of the balancer's own.
-  if (!final.isComplete && answer.status === 502 && answer.body === "502 Bad Gateway\n") return undefined;
-  if (answer.isComplete && !final.isComplete) return "a cut answer looks whole";
-  if (!answer.isComplete && final.isComplete) return "a whole answer was cut";
-  if (answer.status !== final.status) return `status ${answer.status} for ${final.status}`;
-  const isBody = final.isComplete ? answer.body === final.body : final.body.startsWith(answer.body);
+  if (response === undefined) return final.isComplete ? "no answer" : undefined;
+  // What breaks before anything of it has left becomes a response of the balancer's own.
+  if (!final.isComplete && response.status === 502 && response.body === "502 Bad Gateway\n") return undefined;
+  if (response.isComplete && !final.isComplete) return "a cut answer looks whole";
+  if (!response.isComplete && final.isComplete) return "a whole answer was cut";
+  if (response.status !== final.status) return `status ${response.status} for ${final.status}`;
+  const isBody = final.isComplete ? response.body === final.body : final.body.startsWith(response.body);
   if (!isBody) return "another body";
-  const framings = valuesOf(answer, "content-length").length + valuesOf(answer, "transfer-encoding").length;
+  const framings = valuesOf(response, "content-length").length + valuesOf(response, "transfer-encoding").length;
   return framings > 1 ? "framed twice" : undefined;
 }

@@ -1,6 +1,6 @@
 /** What an HTTP/1 client is sent: which framing its version takes, whether the connection can be kept after it, and how it reads. */
 import { SlowReader } from "@paceline/wire";
-import { type LocalStatus, localAnswer, localBodyBytes } from "../exchange/local-response.js";
+import { type LocalStatus, localBodyBytes, localResponse } from "../exchange/local-response.js";
 import type { Relay } from "../exchange/relay.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Framing } from "../http1/request-head.js";
@@ -26,7 +26,7 @@ export class Http1Response implements DownstreamResponse {
     private readonly connection: Connection,
     private readonly memory: ClientMemory,
   ) {
-    this.writer = relay.answerWriter;
+    this.writer = relay.responseWriter;
   }
 
   /** A 1xx; HTTP/1.0 knows none (RFC 9110 §15.2). False as with `body`. */
@@ -40,7 +40,7 @@ export class Http1Response implements DownstreamResponse {
     if (this.minorVersion === 1) this.connection.write(CONTINUE);
   }
 
-  /** Builds the head; answers with whether the connection outlives this answer, which needs `mayKeep` too. */
+  /** Builds the head; returns whether the connection outlives this response, which needs `mayKeep` too. */
   head(head: ResponseHead, mayKeep: boolean): boolean {
     this.framing = this.framingOf(head);
     const keepAlive = mayKeep && this.framing !== "close";
@@ -85,7 +85,7 @@ export class Http1Response implements DownstreamResponse {
   /** A whole response of the balancer's own. */
   local(status: LocalStatus, keepAlive: boolean): void {
     const { minorVersion: clientMinorVersion, isHead } = this;
-    this.connection.write(localAnswer(status, { keepAlive, clientMinorVersion, isHead }));
+    this.connection.write(localResponse(status, { keepAlive, clientMinorVersion, isHead }));
   }
 
   localBodyBytes(status: LocalStatus): number {

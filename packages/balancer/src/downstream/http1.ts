@@ -1,4 +1,4 @@
-/** One client connection that speaks HTTP/1: reads its requests one after the other, and sends it their answers. */
+/** One client connection that speaks HTTP/1: reads its requests one after the other, and sends it their responses. */
 import { leaveToCollector } from "@paceline/wire";
 import { Exchange } from "../exchange/exchange.js";
 import type { LocalStatus } from "../exchange/local-response.js";
@@ -20,16 +20,16 @@ type State =
   | "head"
   /** A request is under way. */
   | "exchange"
-  /** The last answer was sent and FIN with it; what the client still sends is read and dropped, lest a reset takes the answer away. */
+  /** The last response was sent and FIN with it; what the client still sends is read and dropped, lest a reset takes the response away. */
   | "lingering"
   /** Done with, but for what the client has not taken yet: it counts until its descriptor is closed. */
   | "closing"
   | "closed";
 
-/** How long a client may go on sending after its last answer, in milliseconds. */
+/** How long a client may go on sending after its last response, in milliseconds. */
 const LINGER_MS = 2000;
 
-/** What a client may send ahead of its answer before it is read no more, in bytes. */
+/** What a client may send ahead of its response before it is read no more, in bytes. */
 const MAX_AHEAD_BYTES = 16_384;
 
 /** So many requests of a connection are begun in one turn of the event loop; then the others have theirs. */
@@ -154,7 +154,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.input.freeSpent(this.exchange);
   }
 
-  /** A client that does not read its answers is not read either until it has; what both sides hold of it counts. */
+  /** A client that does not read its responses is not read either until it has; what both sides hold of it counts. */
   private pausesUnread(): boolean {
     if (this.connection.waitingBytes <= DRAIN_ABOVE_BYTES) return false;
     this.reading.pause(Pause.UNREAD);
@@ -224,7 +224,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       if (body.isComplete) exchange.onRequestEnd();
       exchange.onRequestBatch();
     }
-    // The next request came before this one's answer.
+    // The next request came before this one's response.
     if (!body.isComplete || input.length <= MAX_AHEAD_BYTES) return;
     this.reading.noteAhead();
     this.reading.pause(Pause.AHEAD);
@@ -240,12 +240,12 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.exchange.onRequestBody(bytes, start, end);
   }
 
-  /** What was sent as a body is none: the upstream is told, and the client, if it has no answer yet. */
+  /** What was sent as a body is none: the upstream is told, and the client, if it has no response yet. */
   private refuseBody(isTooLarge: boolean): void {
-    const hasAnswer = this.exchange.hasAnswer;
+    const hasResponse = this.exchange.hasResponse;
     const status = isTooLarge ? 413 : 400;
     this.exchange.onClientGone(status);
-    if (hasAnswer) this.abort();
+    if (hasResponse) this.abort();
     else this.refuse(status, false);
   }
 
@@ -350,7 +350,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.finish();
   }
 
-  /** An answer was sent: the next request, or the end. */
+  /** A response was sent: the next request, or the end. */
   private finish(): void {
     const wasWhole = this.state === "exchange" && this.body.isComplete;
     this.turn.leave();
@@ -370,7 +370,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.connection.end();
   }
 
-  /** The answers were given; the time until the next request begins when the client has taken them. */
+  /** The responses were given; the time until the next request begins when the client has taken them. */
   private awaitRequest(): void {
     const { limits, isDraining } = this.relay;
     this.isSending = this.connection.waitingBytes > 0;

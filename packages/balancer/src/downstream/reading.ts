@@ -8,11 +8,11 @@ const FREE_TURN_UNITS = 16_384;
 
 /** Why a client is read no more for now. */
 export const Pause = {
-  /** It sent more ahead of its answer than is kept. */
+  /** It sent more ahead of its response than is kept. */
   AHEAD: 1,
   /** Its upstream cannot take more yet. */
   UPSTREAM: 2,
-  /** It has not read its answers. */
+  /** It has not read its responses. */
   UNREAD: 4,
   /** It had its share of this turn of the event loop. */
   TURN: 8,

@@ -1,10 +1,10 @@
 /** Finds an upstream for a request, at once or in the pool's queue, and another one when that fails. */
 import type { Downstream } from "../downstream/downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
-import { QueuePlace, type Waiting } from "../upstreams/pending-request.js";
+import { PendingRequest, type Waiting } from "../upstreams/pending-request.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
-import type { UpstreamLoss } from "../upstreams/upstream-link.js";
+import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import { LostStarts } from "./lost-starts.js";
 import type { Relay } from "./relay.js";
 import { MAX_SENDS, mayTryElsewhere } from "./retry.js";
@@ -17,7 +17,7 @@ export interface AttemptsOwner {
   /** @param head as it was parsed just now; undefined when it has to be parsed anew */
   onUpstreamFound(upstream: Upstream, head: RequestHead | undefined): void;
   /** None takes it. */
-  answer(status: 502 | 503): void;
+  respond(status: 502 | 503): void;
 }
 
 export class Attempts implements Waiting {
@@ -25,7 +25,7 @@ export class Attempts implements Waiting {
   tried: Upstream[] | undefined;
   isIdempotent = false;
   private pool: Pool | undefined;
-  private place: QueuePlace | undefined;
+  private place: PendingRequest | undefined;
   /** How often the request was written to an upstream. */
   private sends = 0;
   private readonly lostStarts: LostStarts;
@@ -48,7 +48,7 @@ export class Attempts implements Waiting {
   }
 
   /** Whether it may have started at an upstream that ended or fell silent. */
-  get isSuspect(): boolean {
+  get mayHaveStartedElsewhere(): boolean {
     return this.lostStarts.count > 0;
   }
 
@@ -73,9 +73,9 @@ export class Attempts implements Waiting {
   /** Asks the next upstream in turn, or queues behind those that came before. */
   find(pool: Pool, head: RequestHead | undefined): void {
     this.pool = pool;
-    if (pool.isDown) return this.owner.answer(503);
-    const mustWait = pool.waitingRoom.holds(this.isIdempotent);
-    const upstream = mustWait ? undefined : pool.pick(this.tried, this.isIdempotent, this.isSuspect);
+    if (pool.isDown) return this.owner.respond(503);
+    const mustWait = pool.requestQueue.holds(this.isIdempotent);
+    const upstream = mustWait ? undefined : pool.pick(this.tried, this.isIdempotent, this.mayHaveStartedElsewhere);
     if (upstream === undefined) this.enqueue(pool);
     else this.owner.onUpstreamFound(upstream, head);
   }
@@ -84,8 +84,8 @@ export class Attempts implements Waiting {
     // All failed it once: they may be no more than too busy to take a connection, so each is asked again in time.
     this.tried = undefined;
     this.owner.onQueued();
-    this.place = new QueuePlace(this);
-    if (!pool.waitingRoom.add(this.place)) return this.owner.answer(503);
+    this.place = new PendingRequest(this);
+    if (!pool.requestQueue.add(this.place)) return this.owner.respond(503);
     this.wait();
   }
 
@@ -103,12 +103,12 @@ export class Attempts implements Waiting {
 
   onUpstreamFree(upstream: Upstream): void {
     // While it waited others like it may have ended a second process.
-    if (this.isSuspect && this.isPoison) return this.owner.answer(502);
+    if (this.mayHaveStartedElsewhere && this.isPoison) return this.owner.respond(502);
     this.owner.onUpstreamFound(upstream, undefined);
   }
 
   onPoolDown(): void {
-    this.owner.answer(503);
+    this.owner.respond(503);
   }
 
   /** Its head is written to an upstream. */
@@ -125,15 +125,15 @@ export class Attempts implements Waiting {
   onLost(
     loss: UpstreamLoss,
     upstream: Upstream | undefined,
-    { startedAt, isOnlyLoss, wasSent, isBodyHeld }: LossFacts,
+    { startedAt, isOnlyLoss, wasSent, isBodyBuffered }: LossFacts,
   ): 502 | 503 | undefined {
     const { sends, lostStarts, isIdempotent } = this;
     if (startedAt !== undefined)
       lostStarts.note(loss, startedAt, isOnlyLoss, this.poolName, this.owner.describeRequest());
     const isPoison = startedAt !== undefined && this.isPoison;
-    const attempted = { sends, starts: lostStarts.count, wasSent, isIdempotent, isBodyHeld, isPoison };
+    const attempted = { sends, starts: lostStarts.count, wasSent, isIdempotent, isBodyBuffered, isPoison };
     // What has not begun may be asked for again; that is what 503 says.
-    if (!mayTryElsewhere(loss, attempted)) return loss === "unbegun" ? 503 : 502;
+    if (!mayTryElsewhere(loss, attempted)) return loss === "notStarted" ? 503 : 502;
     this.relay.counters.retriesTotal++;
     // A stale connection says nothing against its upstream.
     if (upstream !== undefined && loss !== "stale") this.tried = [...(this.tried ?? []), upstream];
@@ -151,5 +151,5 @@ interface LossFacts {
   startedAt: Upstream | undefined;
   isOnlyLoss: boolean;
   wasSent: boolean;
-  isBodyHeld: boolean;
+  isBodyBuffered: boolean;
 }

@@ -1,6 +1,6 @@
 /** What a client has not taken of a response: it waits in the spool, so that an instance that takes few requests at once is free sooner. */
 import type { Downstream } from "../downstream/downstream.js";
-import type { UpstreamStream } from "../upstreams/upstream-link.js";
+import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { Spool } from "./spool/spool.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spool/spooled-body.js";
 

@@ -5,7 +5,7 @@ import type { BufferBudget } from "./buffer-budget.js";
 const NOTHING = new Uint8Array(0);
 const LEAST_BYTES = 4096;
 
-export class ReplayBuffer {
+export class BufferedBody {
   /** Whether all that the client sent of the body is here. */
   isWhole = true;
   /** One piece where it came, or what pieces were joined in. */

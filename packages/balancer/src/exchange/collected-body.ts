@@ -1,9 +1,9 @@
 /** A request's body that is to be whole before an upstream is asked: in memory, and in the spool once it is large. */
 import type { Downstream } from "../downstream/downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
-import type { UpstreamStream } from "../upstreams/upstream-link.js";
+import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import { BodyPace } from "./body-pace.js";
-import { HeldBody } from "./held-body.js";
+import { CollectedBytes } from "./held-body.js";
 import type { Relay } from "./relay.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spool/spooled-body.js";
 
@@ -25,7 +25,7 @@ export function isToBeCollected(head: RequestHead, { limits, spool }: Relay): bo
 
 export class CollectedBody implements SpooledBodyOwner {
   /** What came, until it is in the spool. */
-  private readonly held: HeldBody;
+  private readonly held: CollectedBytes;
   private readonly pace: BodyPace;
   private spooled: SpooledBody | undefined;
   /** The client is not read, as the disk is behind. */
@@ -33,7 +33,7 @@ export class CollectedBody implements SpooledBodyOwner {
   private isFinished = false;
   /** The upstream that has the request. */
   private stream: UpstreamStream | undefined;
-  private hasAnswer = false;
+  private hasResponse = false;
 
   constructor(
     private readonly relay: Relay,
@@ -41,7 +41,7 @@ export class CollectedBody implements SpooledBodyOwner {
     private readonly owner: CollectedBodyOwner,
   ) {
     const { budget, limits, deadlines } = relay;
-    this.held = new HeldBody(budget, limits.bufferBytes);
+    this.held = new CollectedBytes(budget, limits.bufferBytes);
     this.pace = new BodyPace(limits.bodyTimeoutMs, limits.minBodyBytesPerSecond, deadlines.now);
   }
 
@@ -141,8 +141,8 @@ export class CollectedBody implements SpooledBodyOwner {
   }
 
   /** The upstream has responded: the request will not be sent again. */
-  onAnswer(): void {
-    this.hasAnswer = true;
+  onResponse(): void {
+    this.hasResponse = true;
     if (this.stream === undefined) this.spooled?.close();
   }
 
@@ -186,7 +186,7 @@ export class CollectedBody implements SpooledBodyOwner {
     this.stream = undefined;
     stream?.endBody();
     if (stream?.flush() === false) this.owner.upstreamIsBehind();
-    if (this.hasAnswer) this.spooled?.close();
+    if (this.hasResponse) this.spooled?.close();
   }
 
   onSpoolFailed(): void {

@@ -12,7 +12,7 @@ import { routeOf } from "../routing/route.js";
 import { KeptConnections } from "../upstream-http1/kept-connections.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
-import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-link.js";
+import type { ResponseReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-client.js";
 import { Attempts, type AttemptsOwner } from "./attempts.js";
 import { isToBeCollected } from "./collected-body.js";
 import { Outcome } from "./outcome.js";
@@ -20,7 +20,7 @@ import type { Relay } from "./relay.js";
 import { RequestBody, type RequestBodyOwner } from "./request-body.js";
 import { ResponseFlow, type ResponseFlowOwner } from "./response-flow.js";
 import { mayHaveStarted } from "./retry.js";
-import { KeptHead } from "./saved-head.js";
+import { SavedHead } from "./saved-head.js";
 import * as State from "./states.js";
 
 /** nginx's own status for a client that left before it had its response. */
@@ -28,14 +28,14 @@ const CLIENT_CLOSED_REQUEST = 499;
 
 /** Belongs to a client connection and is used again for each of its requests. */
 export class Exchange
-  implements AnswerReceiver, BodySink, State.ExchangeContext, AttemptsOwner, RequestBodyOwner, ResponseFlowOwner
+  implements ResponseReceiver, BodySink, State.ExchangeContext, AttemptsOwner, RequestBodyOwner, ResponseFlowOwner
 {
   private state: State.State = State.IDLE;
   private pool: Pool | undefined;
   private upstream: Upstream | undefined;
   stream: UpstreamStream | undefined;
   private expectsContinue = false;
-  private readonly kept = new KeptHead();
+  private readonly kept = new SavedHead();
   private readonly attempts: Attempts;
   readonly body: RequestBody;
   readonly flow: ResponseFlow;
@@ -59,8 +59,8 @@ export class Exchange
     return this.canMove && this.attempts.mayRepeat;
   }
 
-  get isSuspect(): boolean {
-    return this.attempts.isSuspect;
+  get mayHaveStartedElsewhere(): boolean {
+    return this.attempts.mayHaveStartedElsewhere;
   }
 
   get canMove(): boolean {
@@ -87,8 +87,8 @@ export class Exchange
     this.connections?.closeAll();
   }
 
-  /** Whether the answer's head was sent to the client. */
-  get hasAnswer(): boolean {
+  /** Whether the response's head was sent to the client. */
+  get hasResponse(): boolean {
     return this.state.hasResponse;
   }
 
@@ -111,11 +111,11 @@ export class Exchange
     this.flow.isClientBlocked = false;
     this.state = State.QUEUED;
     const route = routeOf(this.relay.router, head);
-    if (typeof route === "number") return this.answer(head.isTrace ? 501 : route);
-    if (head.isTrace && (!route.target.takesAllRequests || head.framing !== "none")) return this.answer(501);
+    if (typeof route === "number") return this.respond(head.isTrace ? 501 : route);
+    if (head.isTrace && (!route.target.takesAllRequests || head.framing !== "none")) return this.respond(501);
     this.kept.routed(route, head);
     this.pool = route.target;
-    if (this.pool.hasFewPlaces && isToBeCollected(head, this.relay)) return this.collect(head);
+    if (this.pool.isLimited && isToBeCollected(head, this.relay)) return this.collect(head);
     this.attempts.find(this.pool, head);
   }
 
@@ -137,8 +137,8 @@ export class Exchange
   }
 
   onBodyFailed(status: 408 | 413 | 503): void {
-    if (this.hasAnswer) this.abort();
-    else this.answer(status);
+    if (this.hasResponse) this.abort();
+    else this.respond(status);
   }
 
   onQueued(): void {
@@ -201,8 +201,8 @@ export class Exchange
   onClientDrain(): void {
     const wasBlocked = this.flow.isClientBlocked;
     this.flow.isClientBlocked = false;
-    // What drained may be the end of an answer before: its deadlines are not this request's.
-    if (!this.hasAnswer && !(this.state === State.SENT && wasBlocked)) return;
+    // What drained may be the end of a response before: its deadlines are not this request's.
+    if (!this.hasResponse && !(this.state === State.SENT && wasBlocked)) return;
     this.setDeadlineIn(this.requestTimeoutMs());
     this.flow.resume(this.stream);
   }
@@ -220,7 +220,7 @@ export class Exchange
 
   // From the upstream.
 
-  onAnswerHead(head: ResponseHead): void {
+  onResponseHead(head: ResponseHead): void {
     if (head.isInterim) {
       // A 100 that nobody asked for would only confuse.
       if (head.status === 100 && !this.expectsContinue) return;
@@ -262,7 +262,7 @@ export class Exchange
     former.serveQueue();
     const target = internal === undefined ? undefined : targetOf(file, internal);
     const route = target && internal && this.kept.redirect(target, internal.router, this.relay.requestHead);
-    if (route === undefined) return this.answer(404);
+    if (route === undefined) return this.respond(404);
     this.pool = route.target;
     this.attempts.begin(true);
     this.body.isWhole = true;
@@ -275,28 +275,28 @@ export class Exchange
     if (this.flow.isSpooling) return this.flow.spool(bytes, start, end);
     if (this.state === State.DISCARDING) return;
     if (!this.flow.isClientBlocked) this.setDeadlineIn(this.requestTimeoutMs());
-    this.flow.send(bytes, start, end, this.stream, this.mayHoldAnswer);
+    this.flow.send(bytes, start, end, this.stream, this.mayHoldResponse);
   }
 
-  onAnswerBatch(): void {
+  onResponseBatch(): void {
     if (this.state === State.IDLE) return;
     if (this.state === State.DISCARDING) {
       // Its body may take long: nobody waits for it.
       this.stream?.cancel();
       return this.follow();
     }
-    this.flow.flush(this.stream, this.mayHoldAnswer);
+    this.flow.flush(this.stream, this.mayHoldResponse);
   }
 
   /** An instance that takes few requests at once is not to wait for a slow client. */
-  private get mayHoldAnswer(): boolean {
-    return this.state === State.RESPONDING && this.pool?.hasFewPlaces === true;
+  private get mayHoldResponse(): boolean {
+    return this.state === State.RESPONDING && this.pool?.isLimited === true;
   }
 
   onSpoolSent(): void {
     const isWhole = this.state === State.DELIVERING;
     this.flow.closeSpool();
-    if (isWhole) return this.onAnswerEnd();
+    if (isWhole) return this.onResponseEnd();
     this.setDeadlineIn(this.requestTimeoutMs());
   }
 
@@ -304,7 +304,7 @@ export class Exchange
     this.abort();
   }
 
-  onAnswerEnd(): void {
+  onResponseEnd(): void {
     if (this.state === State.DISCARDING) return this.follow();
     if (this.flow.isBehind) return this.deliver();
     this.end();
@@ -330,7 +330,7 @@ export class Exchange
     this.body.resume();
   }
 
-  /** Another is tried if no byte of an answer came and the request can be sent again; else the client is told. */
+  /** Another is tried if no byte of a response came and the request can be sent again; else the client is told. */
   onUpstreamLost(loss: UpstreamLoss): void {
     const { state, upstream } = this;
     const wasSent = state === State.SENT;
@@ -338,22 +338,22 @@ export class Exchange
     const isOnlyLoss = startedAt?.noteLoss(this.relay.deadlines.now) === true;
     this.releaseUpstream();
     if (state === State.RESPONDING || state === State.TUNNEL) return this.abort();
-    if (state === State.DISCARDING) return this.answer(502);
-    const isBodyHeld = this.body.canRepeat;
-    const status = this.attempts.onLost(loss, upstream, { startedAt, isOnlyLoss, wasSent, isBodyHeld });
-    if (status !== undefined) return this.answer(status);
+    if (state === State.DISCARDING) return this.respond(502);
+    const isBodyBuffered = this.body.canRepeat;
+    const status = this.attempts.onLost(loss, upstream, { startedAt, isOnlyLoss, wasSent, isBodyBuffered });
+    if (status !== undefined) return this.respond(status);
     this.flow.isClientBlocked = false;
     this.attempts.find(this.pool as Pool, undefined);
   }
 
   private releaseUpstream(): void {
     this.stream = undefined;
-    this.upstream?.release(this.isSuspect);
+    this.upstream?.release(this.mayHaveStartedElsewhere);
     this.upstream = undefined;
     this.body.release();
   }
 
-  /** The upstream owes its answer, once it has or takes no more of the body; else the client owes its body. */
+  /** The upstream owes its response, once it has or takes no more of the body; else the client owes its body. */
   requestTimeoutMs(): number {
     const { limits } = this.relay;
     if (this.state === State.TUNNEL) return limits.tunnelIdleTimeoutMs;
@@ -361,7 +361,7 @@ export class Exchange
   }
 
   /** A response of the balancer's own. */
-  answer(status: 400 | 404 | 408 | 501 | 413 | 502 | 503 | 504): void {
+  respond(status: 400 | 404 | 408 | 501 | 413 | 502 | 503 | 504): void {
     this.stream?.cancel();
     this.outcome.status = status;
     if (this.relay.accessLog !== undefined) this.outcome.bodyBytes = this.client.response.localBodyBytes(status);
@@ -371,7 +371,7 @@ export class Exchange
   }
 
   abort(): void {
-    if (this.client.response.takeBack()) return this.answer(502);
+    if (this.client.response.takeBack()) return this.respond(502);
     this.stream?.cancel();
     // What was delivered in part has been counted.
     if (this.state !== State.DELIVERING) this.outcome.status = 502;

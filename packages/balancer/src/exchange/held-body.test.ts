@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BufferBudget } from "./buffer-budget.js";
-import { HeldBody } from "./held-body.js";
+import { CollectedBytes } from "./held-body.js";
 
 const MAX_BYTES = 100_000;
 
@@ -10,7 +10,7 @@ describe("a body that is held until it is whole", () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 9000 }), { maxLength: 30 }), (pieces) => {
         const budget = new BufferBudget(2 * MAX_BYTES);
-        const body = new HeldBody(budget, MAX_BYTES);
+        const body = new CollectedBytes(budget, MAX_BYTES);
         const kept: Uint8Array[] = [];
         for (const piece of pieces) if (body.add(piece, 0, piece.length)) kept.push(piece);
         expect(Buffer.from(body.bytes).equals(Buffer.concat(kept))).toBe(true);
@@ -26,12 +26,12 @@ describe("a body that is held until it is whole", () => {
 
   it("takes nothing beyond its bound, or when the budget is spent, and keeps what it has", () => {
     const budget = new BufferBudget(8192);
-    const body = new HeldBody(budget, 6000);
+    const body = new CollectedBytes(budget, 6000);
     const piece = new Uint8Array(5000).fill(7);
     expect(body.add(piece, 0, 5000)).toBe(true);
     expect(body.add(piece, 0, 1001)).toBe(false);
     expect(body.add(piece, 4999, 5000)).toBe(true);
-    const other = new HeldBody(budget, 6000);
+    const other = new CollectedBytes(budget, 6000);
     expect(other.add(piece, 0, 5000)).toBe(false);
     body.clear();
     expect(other.add(piece, 0, 5000)).toBe(true);
@@ -40,7 +40,7 @@ describe("a body that is held until it is whole", () => {
 
   it("takes little memory for many small pieces", () => {
     const budget = new BufferBudget(16_384);
-    const body = new HeldBody(budget, MAX_BYTES);
+    const body = new CollectedBytes(budget, MAX_BYTES);
     for (let n = 0; n < 8192; n++) expect(body.add(Uint8Array.of(n), 0, 1)).toBe(true);
     expect(budget.take(8192)).toBe(true);
   });

@@ -5,7 +5,7 @@ import type { BufferBudget } from "./buffer-budget.js";
 const NOTHING = new Uint8Array(0);
 const LEAST_BYTES = 4096;
 
-export class HeldBody {
+export class CollectedBytes {
   private room: Uint8Array = NOTHING;
   private length = 0;
   /** Taken from the budget: as much as `room` has. */

@@ -1,10 +1,10 @@
-/** The answers that the balancer gives itself: refused heads, no instance ready, an upstream that failed. */
+/** The responses that the balancer gives itself: refused heads, no instance ready, an upstream that failed. */
 
 import { REASONS } from "@paceline/wire/reasons";
 
 export type LocalStatus = 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
 
-export interface LocalAnswerOptions {
+export interface LocalResponseOptions {
   keepAlive: boolean;
   clientMinorVersion: 0 | 1;
   /** A HEAD gets the head alone. */
@@ -28,21 +28,21 @@ export function localBodyBytes(status: LocalStatus, isHead: boolean): number {
 const built = new Map<number, Uint8Array>();
 let builtInSecond = 0;
 
-/** The whole answer, head and a line of text. Its bytes are shared with other clients. */
-export function localAnswer(status: LocalStatus, options: LocalAnswerOptions): Uint8Array {
+/** The whole response, head and a line of text. Its bytes are shared with other clients. */
+export function localResponse(status: LocalStatus, options: LocalResponseOptions): Uint8Array {
   const second = Math.floor(Date.now() / 1000);
   if (second !== builtInSecond) built.clear();
   builtInSecond = second;
   const key = 8 * status + (options.keepAlive ? 4 : 0) + 2 * options.clientMinorVersion + (options.isHead ? 1 : 0);
-  let answer = built.get(key);
-  if (answer === undefined) {
-    answer = build(status, options);
-    built.set(key, answer);
+  let response = built.get(key);
+  if (response === undefined) {
+    response = build(status, options);
+    built.set(key, response);
   }
-  return answer;
+  return response;
 }
 
-function build(status: LocalStatus, options: LocalAnswerOptions): Uint8Array {
+function build(status: LocalStatus, options: LocalResponseOptions): Uint8Array {
   const body = bodyOf(status);
   const connection = options.keepAlive ? (options.clientMinorVersion === 0 ? "keep-alive" : "") : "close";
   const lines = [

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Upstream } from "../upstreams/upstream.js";
-import type { UpstreamLoss } from "../upstreams/upstream-link.js";
+import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import { LostStarts } from "./lost-starts.js";
 import { PoisonBook } from "./poison.js";
 import type { Relay } from "./relay.js";

@@ -1,6 +1,6 @@
 /** Where one request was lost after it may have started there; keeps the book of those that end their processes. */
 import type { Upstream } from "../upstreams/upstream.js";
-import type { UpstreamLoss } from "../upstreams/upstream-link.js";
+import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import { requestPattern } from "./poison.js";
 import type { Relay } from "./relay.js";
 

@@ -2,7 +2,7 @@
 import type { Peer } from "../http1/forwarded.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { Relay } from "./relay.js";
-import type { KeptHead } from "./saved-head.js";
+import type { SavedHead } from "./saved-head.js";
 
 export class Outcome {
   /** Of the response that the client gets; 0 before there is one, and once it has been counted. */
@@ -17,7 +17,7 @@ export class Outcome {
 
   constructor(
     private readonly relay: Relay,
-    private readonly head: KeptHead,
+    private readonly head: SavedHead,
     private readonly peer: Peer,
   ) {}
 

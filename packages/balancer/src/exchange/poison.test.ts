@@ -76,19 +76,19 @@ describe("the book of requests that end their processes", () => {
 
 describe("a request that was lost", () => {
   const started = ["lost", "fatal", "bystander", "stalled", "stale"] as const;
-  const lost = { sends: 1, starts: 1, wasSent: true, isIdempotent: true, isBodyHeld: true, isPoison: false };
+  const lost = { sends: 1, starts: 1, wasSent: true, isIdempotent: true, isBodyBuffered: true, isPoison: false };
 
   it.each(started)("%s: goes to one further process, if it may be repeated and is not known for it", (loss) => {
     expect(mayHaveStarted(loss)).toBe(true);
     expect(mayTryElsewhere(loss, lost)).toBe(true);
-    for (const never of [{ starts: 2 }, { isPoison: true }, { isIdempotent: false }, { isBodyHeld: false }]) {
+    for (const never of [{ starts: 2 }, { isPoison: true }, { isIdempotent: false }, { isBodyBuffered: false }]) {
       expect(mayTryElsewhere(loss, { ...lost, ...never })).toBe(false);
     }
   });
 
-  it.each(["refused", "unbegun", "freed"] as const)("%s: goes on freely", (loss) => {
+  it.each(["refused", "notStarted", "freed"] as const)("%s: goes on freely", (loss) => {
     expect(mayHaveStarted(loss)).toBe(false);
     expect(mayTryElsewhere(loss, { ...lost, sends: 19, starts: 2, isPoison: true, isIdempotent: false })).toBe(true);
-    expect(mayTryElsewhere(loss, { ...lost, isBodyHeld: false })).toBe(false);
+    expect(mayTryElsewhere(loss, { ...lost, isBodyBuffered: false })).toBe(false);
   });
 });

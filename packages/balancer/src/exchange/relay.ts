@@ -28,12 +28,12 @@ export interface Relay {
   /** The one parsed request head; good until the turn ends. */
   readonly requestHead: RequestHead;
   /** Builds what goes to clients. */
-  readonly answerWriter: HeadWriter;
+  readonly responseWriter: HeadWriter;
   router: Router<Pool>;
   /** The pools that responses of others lead to; undefined where there are none. */
   internal: InternalPools | undefined;
   /** Undefined where none is kept. */
   readonly accessLog: AccessLog | undefined;
-  /** No new work: every answer is the last of its connection. */
+  /** No new work: every response is the last of its connection. */
   isDraining: boolean;
 }

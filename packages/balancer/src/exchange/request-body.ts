@@ -1,9 +1,9 @@
 /** A request's body on its way to the upstream: sent as it comes, kept for another try, or collected before an upstream is asked. */
 import { SlowReader } from "@paceline/wire";
 import type { Downstream } from "../downstream/downstream.js";
-import type { UpstreamStream } from "../upstreams/upstream-link.js";
+import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { BufferBudget } from "./buffer-budget.js";
-import { ReplayBuffer } from "./buffered-body.js";
+import { BufferedBody } from "./buffered-body.js";
 import { CollectedBody, type CollectedBodyOwner } from "./collected-body.js";
 import type { Relay } from "./relay.js";
 import type { ResponseFlow } from "./response-flow.js";
@@ -24,7 +24,7 @@ export class RequestBody implements CollectedBodyOwner {
   /** The upstream does not read as fast as the client sends: the client is paused. */
   isUpstreamBlocked = false;
   private stream: UpstreamStream | undefined;
-  private readonly buffered: ReplayBuffer;
+  private readonly buffered: BufferedBody;
   private readonly share: UpstreamShare;
   /** What came before an upstream was asked. */
   private collected: CollectedBody | undefined;
@@ -39,7 +39,7 @@ export class RequestBody implements CollectedBodyOwner {
     private readonly flow: ResponseFlow,
     private readonly owner: RequestBodyOwner,
   ) {
-    this.buffered = new ReplayBuffer(relay.budget, relay.limits.retryBufferBytes);
+    this.buffered = new BufferedBody(relay.budget, relay.limits.retryBufferBytes);
     this.share = new UpstreamShare(relay.budget);
   }
 
@@ -186,7 +186,7 @@ export class RequestBody implements CollectedBodyOwner {
   onResponse(): void {
     this.forget();
     this.share.count(this.stream?.waitingBytes ?? 0);
-    this.collected?.onAnswer();
+    this.collected?.onResponse();
   }
 
   /** Nothing is kept for another try. */

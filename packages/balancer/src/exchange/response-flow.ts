@@ -1,6 +1,6 @@
 /** A response on its way to the client: as fast as the client reads it, or through the spool, so that an instance that takes few requests at once is free sooner. */
 import type { Downstream } from "../downstream/downstream.js";
-import type { UpstreamStream } from "../upstreams/upstream-link.js";
+import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import { Backlog, type BacklogOwner, UNSPOOLED_BYTES } from "./backlog.js";
 import type { Relay } from "./relay.js";
 

@@ -1,5 +1,5 @@
 /** Decides whether a request that came to nothing at its upstream may be sent to another. */
-import type { UpstreamLoss } from "../upstreams/upstream-link.js";
+import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 
 /**
  * To how many upstreams a request goes at the most that may have started at each. It may be what ended the first: it must not
@@ -23,21 +23,21 @@ export interface Attempted {
   /** RFC 9110 §9.2.2. */
   isIdempotent: boolean;
   /** Whether everything that the client has sent of its body is still held. */
-  isBodyHeld: boolean;
+  isBodyBuffered: boolean;
   /** Whether requests like it have ended more than one process lately. */
   isPoison: boolean;
 }
 
 /** Only if no byte of a response came, and what was perhaps done once may be done twice. */
 export function mayTryElsewhere(loss: UpstreamLoss, attempted: Attempted): boolean {
-  const { sends, starts, wasSent, isIdempotent, isBodyHeld, isPoison } = attempted;
-  if (!isBodyHeld) return false;
+  const { sends, starts, wasSent, isIdempotent, isBodyBuffered, isPoison } = attempted;
+  if (!isBodyBuffered) return false;
   switch (loss) {
     case "broken":
       return false;
     case "refused":
       return true;
-    case "unbegun":
+    case "notStarted":
     case "freed":
       return sends < MAX_SENDS;
     case "lost":
@@ -53,7 +53,7 @@ export function mayTryElsewhere(loss: UpstreamLoss, attempted: Attempted): boole
 export function mayHaveStarted(loss: UpstreamLoss): boolean {
   switch (loss) {
     case "refused":
-    case "unbegun":
+    case "notStarted":
     case "freed":
       return false;
     case "broken":

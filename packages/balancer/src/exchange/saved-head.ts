@@ -10,7 +10,7 @@ import type { Pool } from "../upstreams/pool.js";
 const MAX_KEPT_READ_BYTES = 65_536;
 const MAX_DESCRIBED_BYTES = 200;
 
-export class KeptHead {
+export class SavedHead {
   private bytes: Uint8Array | undefined;
   private start = 0;
   private end = 0;
@@ -58,7 +58,7 @@ export class KeptHead {
     return route;
   }
 
-  /** Parses it into `head`, as it came; answers with where it begins in its bytes, -1 when nothing is kept. */
+  /** Parses it into `head`, as it came; returns where it begins in its bytes, -1 when nothing is kept. */
   parseOriginal(head: RequestHead): number {
     if (this.bytes === undefined) return -1;
     head.parse(this.bytes, this.start, this.end);

@@ -1,6 +1,6 @@
 /** The states of an exchange: who is waited for in each, and what becomes of what the client sends meanwhile. */
 import type { Downstream } from "../downstream/downstream.js";
-import type { UpstreamStream } from "../upstreams/upstream-link.js";
+import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { Relay } from "./relay.js";
 import type { RequestBody } from "./request-body.js";
 import type { ResponseFlow } from "./response-flow.js";
@@ -17,7 +17,7 @@ export interface ExchangeContext {
   setDeadlineIn(timeoutMs: number): void;
   onRequestBody(bytes: Uint8Array, start: number, end: number): void;
   /** A response of the balancer's own. */
-  answer(status: 408 | 503 | 504): void;
+  respond(status: 408 | 503 | 504): void;
   abort(): void;
 }
 
@@ -60,7 +60,7 @@ class Queued extends State {
   }
 
   override onDeadline(exchange: ExchangeContext): void {
-    exchange.answer(503);
+    exchange.respond(503);
   }
 }
 
@@ -86,14 +86,14 @@ class Sent extends State {
     const { body } = exchange;
     if (exchange.flow.isClientBlocked) return clientIsLate(exchange);
     if (body.isBeingTaken()) return;
-    exchange.answer(body.isWhole || body.isUpstreamBlocked ? 504 : 408);
+    exchange.respond(body.isWhole || body.isUpstreamBlocked ? 504 : 408);
   }
 }
 
 /** The response names a file: what else comes of it is dropped. */
 class Discarding extends State {
   override onDeadline(exchange: ExchangeContext): void {
-    exchange.answer(504);
+    exchange.respond(504);
   }
 }
 

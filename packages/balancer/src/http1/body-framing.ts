@@ -8,7 +8,7 @@ export interface BodySink {
   onBody(bytes: Uint8Array, start: number, end: number): void;
 }
 
-/** Answers of `read` below zero; any other answer is the position up to which bytes were used. */
+/** Responses of `read` below zero; any other response is the position up to which bytes were used. */
 export const BODY_MALFORMED = -1;
 export const BODY_TOO_LARGE = -2;
 
@@ -130,7 +130,7 @@ export class BodyReader {
   }
 
   /**
-   * Reads small chunks that are there from their size to their end, and have nothing else about them; answers with the position
+   * Reads small chunks that are there from their size to their end, and have nothing else about them; returns the position
    * after them. A client may send a body of such alone.
    */
   private readSmallChunks(bytes: Uint8Array, start: number, end: number): number {

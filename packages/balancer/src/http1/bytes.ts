@@ -55,7 +55,7 @@ export function equalsIgnoringCase(bytes: Uint8Array, start: number, end: number
 /** Below this many bytes a loop is quicker than a view and a call. */
 const LOOP_BYTES = 48;
 
-/** Copies a range and answers with the position after it. */
+/** Copies a range and returns the position after it. */
 export function copy(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): number {
   if (end - start > LOOP_BYTES) {
     to.set(from.subarray(start, end), at);
@@ -82,7 +82,7 @@ export function parseDecimal(bytes: Uint8Array, start: number, end: number): num
   return value <= Number.MAX_SAFE_INTEGER ? value : -1;
 }
 
-/** Writes a number in decimal and answers with the position after it. */
+/** Writes a number in decimal and returns the position after it. */
 export function writeDecimal(value: number, to: Uint8Array, at: number): number {
   let digits = 1;
   for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits++;
@@ -95,7 +95,7 @@ export function writeDecimal(value: number, to: Uint8Array, at: number): number 
   return at + digits;
 }
 
-/** Writes a number in hexadecimal and answers with the position after it. */
+/** Writes a number in hexadecimal and returns the position after it. */
 export function writeHex(value: number, to: Uint8Array, at: number): number {
   let digits = 1;
   for (let rest = value; rest >= 16; rest >>>= 4) digits++;

@@ -111,7 +111,7 @@ function isDisguised(bytes: Uint8Array, start: number, end: number): boolean {
 const IS_NAMEABLE = new Uint8Array(16);
 for (const kind of [FieldKind.ORDINARY, FieldKind.EXPECT, FieldKind.DATE]) IS_NAMEABLE[kind] = 1;
 
-/** Answers of `parse` below zero. */
+/** Responses of `parse` below zero. */
 export const FIELDS_INCOMPLETE = -1;
 export const FIELDS_MALFORMED = -2;
 export const FIELDS_TOO_MANY = -3;
@@ -142,7 +142,7 @@ export class FieldTable {
 
   /**
    * Reads field lines up to the empty line that ends the head, as RFC 9112 §5 has them and nothing looser: no bare CR or
-   * LF, no folding, no space before the colon, no control bytes. Answers with the position after the head.
+   * LF, no folding, no space before the colon, no control bytes. Returns the position after the head.
    */
   parse(bytes: Uint8Array, start: number, end: number): number {
     this.bytes = bytes;

@@ -194,7 +194,7 @@ export class HeadWriter {
     this.length = endLine(buffer, at);
   }
 
-  /** Builds the head of an answer that an upstream gave; `framing` and `keepAlive` are those towards the client. */
+  /** Builds the head of a response that an upstream gave; `framing` and `keepAlive` are those towards the client. */
   response(
     connection: Connection,
     head: ResponseHead,

@@ -15,7 +15,7 @@ export interface RequestHeadLimits {
   maxBodyBytes: number;
 }
 
-/** Answers of `RequestHead.parse` below zero; any other answer is the position after the head. */
+/** Responses of `RequestHead.parse` below zero; any other response is the position after the head. */
 export const HEAD_INCOMPLETE = -1;
 export const HEAD_REFUSED = -2;
 
@@ -190,7 +190,7 @@ export class RequestHead {
     return false;
   }
 
-  /** Decides framing, persistence, upgrade and host; answers with a status when the head must be refused. */
+  /** Decides framing, persistence, upgrade and host; returns a status when the head must be refused. */
   private interpret(): RefusalStatus | undefined {
     const { fields } = this;
     let hosts = 0;

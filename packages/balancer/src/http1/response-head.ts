@@ -20,13 +20,13 @@ export class ResponseHead {
   reasonStart = 0;
   reasonEnd = 0;
   framing: Framing = "none";
-  /** The length told, also where no body follows (an answer to HEAD, a 304); -1 when none was. */
+  /** The length told, also where no body follows (a response to HEAD, a 304); -1 when none was. */
   contentLength = -1;
   keepAlive = true;
   /** An instance of ours may go on with the request after the response, and says when it is done. */
   mayWorkOn = false;
   hasDate = false;
-  /** From the call of the app's handler to its answer, in microseconds, as the instance tells over the lane; else -1. */
+  /** From the call of the app's handler to its response, in microseconds, as the instance tells over the lane; else -1. */
   handlerMicros = -1;
   /** The reason is none of the upstream's own: the usual one of the status goes in its place. */
   hasNoReason = false;
@@ -36,7 +36,7 @@ export class ResponseHead {
     return this.status < 200 && this.status !== 101;
   }
 
-  /** Reads one head from `start`; `toHead` says that the request was a HEAD, whose answer has no body. */
+  /** Reads one head from `start`; `toHead` says that the request was a HEAD, whose response has no body. */
   parse(bytes: Uint8Array, start: number, end: number, toHead: boolean): number {
     this.bytes = bytes;
     this.hasNoReason = false;

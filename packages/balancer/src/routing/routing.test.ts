@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Deadlines } from "../deadlines.js";
 import { RoundRobin } from "../upstreams/policies/round-robin.js";
-import { WaitingRoom } from "../upstreams/request-queue.js";
+import { RequestQueue } from "../upstreams/request-queue.js";
 
 const named = (...names: string[]) => names.map((name) => ({ name }));
 
@@ -50,7 +50,7 @@ describe("the waiting room", () => {
     );
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 100 }), (operations) => {
-        const room = new WaitingRoom<{ isWaiting: boolean; isIdempotent: boolean; order: number; n: number }>(5);
+        const room = new RequestQueue<{ isWaiting: boolean; isIdempotent: boolean; order: number; n: number }>(5);
         let model: { isWaiting: boolean; isIdempotent: boolean; n: number }[] = [];
         for (const [n, step] of operations.entries()) {
           if (step.kind === "add") {

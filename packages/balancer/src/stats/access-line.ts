@@ -34,7 +34,7 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 let second = Number.NaN;
 let clock = "";
 
-/** Writes the line, with its end, at `at`, where there is room for MAX_LINE_BYTES; answers with the position after it. */
+/** Writes the line, with its end, at `at`, where there is room for MAX_LINE_BYTES; returns the position after it. */
 export function writeAccessLine(entry: AccessEntry, to: Buffer, at: number): number {
   const { head, client, status, bytes, durationMs, upstream } = entry;
   let end = at + to.write(`${client || "-"} - - [${clockOf(entry.timeMs)}] `, at, "latin1");

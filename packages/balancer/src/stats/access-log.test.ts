@@ -2,7 +2,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { KeptHead } from "../exchange/saved-head.js";
+import { SavedHead } from "../exchange/saved-head.js";
 import { Forwarded } from "../http1/forwarded.js";
 import { RequestHead } from "../http1/request-head.js";
 import { MAX_LINE_BYTES, writeAccessLine } from "./access-line.js";
@@ -63,8 +63,8 @@ function open(trusted: string[] = []) {
   };
 }
 
-function kept(text: string): KeptHead {
-  const head = new KeptHead();
+function kept(text: string): SavedHead {
+  const head = new SavedHead();
   const bytes = Buffer.from(text, "latin1");
   head.keep(bytes, 0, bytes.length);
   return head;

@@ -1,6 +1,6 @@
 /** The access log of a balancer: lines gather in memory and go out in large writes, one at a time; what comes faster is lost and counted. */
 import { write, writeSync } from "node:fs";
-import type { KeptHead } from "../exchange/saved-head.js";
+import type { SavedHead } from "../exchange/saved-head.js";
 import type { Forwarded, Peer } from "../http1/forwarded.js";
 import { RequestHead, type RequestHeadLimits } from "../http1/request-head.js";
 import { MAX_LINE_BYTES, writeAccessLine } from "./access-line.js";
@@ -31,7 +31,7 @@ export class AccessLog {
 
   /** A request has ended. `status` is what its client got, 499 where it left before. */
   request(
-    kept: KeptHead,
+    kept: SavedHead,
     peer: Peer,
     status: number,
     bytes: number,

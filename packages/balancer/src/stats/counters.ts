@@ -17,7 +17,7 @@ export class Counters {
     return 2 * this.connectionsTotal - this.connections + 2 * this.requestsTotal + this.inFlight;
   }
 
-  /** An answer is finished; @param milliseconds since its request's head was read. */
+  /** A response is finished; @param milliseconds since its request's head was read. */
   answered(status: number, milliseconds: number): void {
     this.requestsTotal++;
     if (status >= 500) this.errorsTotal++;

@@ -153,7 +153,7 @@ class NodeConnection implements Connection {
   }
 
   /**
-   * Node gives a socket up as soon as a write fails, with what had come and was not read yet: the last words of an
+   * Node gives a socket up as soon as a write fails, with what had come and was not read yet: the final report of an
    * upstream that died, which say what it had begun.
    */
   readRestBeforeGivingUp(): void {

@@ -58,7 +58,7 @@ export interface Connection {
 
 /** What is told of an attempt to connect: exactly one of the two. */
 export interface Connector {
-  /** Answers with the owner of the new connection. */
+  /** Returns the owner of the new connection. */
   onConnected(connection: Connection): ConnectionOwner;
   onConnectFailed(error: Error): void;
 }

@@ -1,4 +1,4 @@
-/** One connection to an upstream: sends a request, reads its answer, and is kept for the next when framing allows. */
+/** One connection to an upstream: sends a request, reads its response, and is kept for the next when framing allows. */
 import type { OverdueRequest } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
@@ -7,7 +7,7 @@ import type { HeadWriter } from "../http1/head-writer.js";
 import { type Framing, HEAD_INCOMPLETE, type RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
 import type { Connection, ConnectionOwner, Connector } from "../transport/transport.js";
-import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-link.js";
+import type { ResponseReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-client.js";
 import { InterimBound } from "./interim-bound.js";
 import type { KeptConnection, KeptConnections } from "./kept-connections.js";
 
@@ -27,7 +27,7 @@ export interface UpstreamConnections {
   /** The upstream is done with a request that was given up. */
   done(connection: Http1UpstreamConnection): void;
   /** It has no request any more: false when it must not be kept. */
-  keep(connection: Http1UpstreamConnection, receiver: AnswerReceiver): boolean;
+  keep(connection: Http1UpstreamConnection, receiver: ResponseReceiver): boolean;
   /** It was closed by the peer while no request was there, or before a response began; false when it should not have been. */
   closedWhileKept(connection: Http1UpstreamConnection): boolean;
 }
@@ -35,9 +35,9 @@ export interface UpstreamConnections {
 type State =
   /** No connection yet. */
   | "connecting"
-  /** The request's stream is there; no head of an answer has come. */
+  /** The request's stream is there; no head of a response has come. */
   | "head"
-  /** The answer's body is coming. */
+  /** The response's body is coming. */
   | "body"
   /** After a 101: bytes pass as they are, both ways. */
   | "tunnel"
@@ -49,7 +49,7 @@ type State =
   | "given up"
   | "closed";
 
-/** An answer that nobody waits for is read up to this, in bytes, so that the upstream can end it; then it is cut. */
+/** A response that nobody waits for is read up to this, in bytes, so that the upstream can end it; then it is cut. */
 const MAX_UNWANTED_BYTES = 4 << 20;
 
 /** What an instance says once it is done with a request: an interim response, which whoever does not know that passes over. */
@@ -65,7 +65,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   keptFor: KeptConnections | undefined;
   private state: State = "connecting";
   private connection: Connection | undefined;
-  private receiver: AnswerReceiver | undefined;
+  private receiver: ResponseReceiver | undefined;
   private readonly body = new BodyReader();
   /** The part of a head that has come so far. */
   private partialHead: Buffer | undefined;
@@ -81,7 +81,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private laterBytes = 0;
   private readonly interims = new InterimBound();
   private isPaused = false;
-  /** What came of an answer that nobody waits for. */
+  /** What came of a response that nobody waits for. */
   private unwantedBytes = 0;
   /** When the upstream last had something to do for the present request, in milliseconds of `Deadlines.now`. */
   private progressAt: number;
@@ -90,7 +90,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   constructor(
     readonly upstream: UpstreamConnections,
-    receiver: AnswerReceiver,
+    receiver: ResponseReceiver,
   ) {
     this.receiver = receiver;
     this.progressAt = upstream.deadlines.now;
@@ -125,7 +125,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   }
 
   /** Takes the connection out of idleness for another request. */
-  begin(receiver: AnswerReceiver): void {
+  begin(receiver: ResponseReceiver): void {
     this.receiver = receiver;
     this.state = "head";
     this.hasHeard = false;
@@ -213,7 +213,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.connection?.resume();
   }
 
-  /** @param isCancelled nobody waits for the answer: what was not sent of the request is not waited for either. */
+  /** @param isCancelled nobody waits for the response: what was not sent of the request is not waited for either. */
   close(isCancelled = false): void {
     if (this.state === "closed") return;
     const { connection } = this;
@@ -236,10 +236,10 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
         break;
       case "tunnel":
         this.receiver?.onBody(bytes, 0, bytes.length);
-        this.receiver?.onAnswerBatch();
+        this.receiver?.onResponseBatch();
         break;
       case "idle":
-        // An answer to no request: whatever it is, the next request must not get it.
+        // A response to no request: whatever it is, the next request must not get it.
         this.close();
         break;
       case "working":
@@ -265,7 +265,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       const afterHead = head.parse(bytes, at, bytes.length, this.isHeadRequest);
       if (afterHead === HEAD_INCOMPLETE) {
         if (at < bytes.length) this.partialHead = bytes.subarray(at);
-        this.receiver?.onAnswerBatch();
+        this.receiver?.onResponseBatch();
         return;
       }
       if (afterHead < 0) return this.lose("broken");
@@ -273,7 +273,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       at = afterHead;
       if (head.isInterim) {
         if (!this.interims.take(size)) return this.lose("broken");
-        this.receiver?.onAnswerHead(head);
+        this.receiver?.onResponseHead(head);
         continue;
       }
       break;
@@ -281,9 +281,9 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (head.status === 101) {
       if (this.requestFraming !== "close") return this.lose("broken");
       this.state = "tunnel";
-      this.receiver?.onAnswerHead(head);
+      this.receiver?.onResponseHead(head);
       if (at < bytes.length) this.receiver?.onBody(bytes, at, bytes.length);
-      this.receiver?.onAnswerBatch();
+      this.receiver?.onResponseBatch();
       return;
     }
     // An upgrade that was declined: an ordinary answer to a request without a body.
@@ -293,7 +293,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       head.keepAlive && head.framing !== "close" && !(this.upstream.isForeign && this.mayLeaveBody(head.status));
     this.mayWorkOn = head.mayWorkOn;
     this.body.begin(head.framing, head.contentLength);
-    this.receiver?.onAnswerHead(head);
+    this.receiver?.onResponseHead(head);
     this.readBody(bytes, at);
   }
 
@@ -309,23 +309,23 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     // The receiver may have cancelled meanwhile.
     if (this.receiver === undefined) return;
     if (after <= BODY_MALFORMED) return this.lose("broken");
-    if (!this.body.isComplete) return receiver.onAnswerBatch();
+    if (!this.body.isComplete) return receiver.onResponseBatch();
     this.finish(receiver, bytes.length - after);
   }
 
-  /** The answer is whole; what follows it in the same bytes belongs to nobody. */
-  private finish(receiver: AnswerReceiver, laterBytes: number): void {
+  /** The response is whole; what follows it in the same bytes belongs to nobody. */
+  private finish(receiver: ResponseReceiver, laterBytes: number): void {
     this.receiver = undefined;
     const isSent = this.isRequestSent && this.connection?.waitingBytes === 0;
     if (!isSent) this.keepAlive = false;
     if (this.upstream.awaitsWork && (this.mayWorkOn || !this.keepAlive)) this.awaitWork(receiver, laterBytes, isSent);
     else if (this.keepAlive && laterBytes === 0) this.becomeIdle(receiver);
     else this.close();
-    receiver.onAnswerEnd();
+    receiver.onResponseEnd();
   }
 
   /** It holds its place until the instance says that it is done, or closes where no other request may follow. */
-  private awaitWork(receiver: AnswerReceiver, laterBytes: number, isSent: boolean): void {
+  private awaitWork(receiver: ResponseReceiver, laterBytes: number, isSent: boolean): void {
     if (this.keepAlive && laterBytes === DONE_BYTES) return this.becomeIdle(receiver);
     this.state = "working";
     this.laterBytes = 0;
@@ -345,7 +345,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.upstream.done(this);
   }
 
-  private becomeIdle(receiver: AnswerReceiver): void {
+  private becomeIdle(receiver: ResponseReceiver): void {
     if (this.isPaused) this.resume();
     this.state = "idle";
     if (!this.upstream.keep(this, receiver)) this.close();
@@ -362,7 +362,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (isEnd && receiver !== undefined) {
       this.receiver = undefined;
       this.close();
-      receiver.onAnswerEnd();
+      receiver.onResponseEnd();
       return;
     }
     this.lose(this.lossByClose());

@@ -4,17 +4,17 @@ import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Counters } from "../stats/counters.js";
 import type { Transport } from "../transport/transport.js";
-import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../upstreams/upstream-link.js";
+import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { Http1UpstreamConnection, type UpstreamConnections } from "./http1-connection.js";
 
-export interface Http1LinkServices {
+export interface Http1ClientServices {
   transport: Transport;
   deadlines: Deadlines;
   requestWriter: HeadWriter;
   counters: Counters;
 }
 
-export interface Http1LinkOptions {
+export interface Http1ClientOptions {
   maxConnections: number;
   /** It is no server of ours, and may close an idle connection while a request is on its way there. */
   isForeign: boolean;
@@ -27,10 +27,10 @@ export interface Http1LinkOptions {
   onRoom: (() => void) | undefined;
 }
 
-/** An upstream that closes a connection so soon after an answer keeps none. */
+/** An upstream that closes a connection so soon after a response keeps none. */
 const AT_ONCE_MS = 2 * TICK_MS;
 
-export class Http1UpstreamLink implements UpstreamLink, UpstreamConnections {
+export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections {
   /** Idle connections, the one used last on top, so that a quiet hour leaves the others to be closed. */
   private readonly idle: Http1UpstreamConnection[] = [];
   private open_ = 0;
@@ -39,13 +39,13 @@ export class Http1UpstreamLink implements UpstreamLink, UpstreamConnections {
   private latest: Http1UpstreamConnection | undefined;
   /** Connections whose request nobody waits for any more, and with which the upstream is not done. */
   private readonly givenUp = new Set<Http1UpstreamConnection>();
-  /** It closes its connections after each answer without saying so, as uWSGI does. */
+  /** It closes its connections after each response without saying so, as uWSGI does. */
   private keepsNone = false;
 
   constructor(
-    private readonly services: Http1LinkServices,
+    private readonly services: Http1ClientServices,
     private readonly address: SocketAddress,
-    private readonly options: Http1LinkOptions,
+    private readonly options: Http1ClientOptions,
   ) {}
 
   get deadlines(): Deadlines {
@@ -83,9 +83,9 @@ export class Http1UpstreamLink implements UpstreamLink, UpstreamConnections {
     return this.idle.length > 0 || this.open_ < this.options.maxConnections;
   }
 
-  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
+  open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
     // On a new connection it is sure that the upstream was there when the request came.
-    const mayReuse = isIdempotent && !receiver.isSuspect;
+    const mayReuse = isIdempotent && !receiver.mayHaveStartedElsewhere;
     const kept = this.options.isPerClient ? this.takeKept(receiver, mayReuse) : this.idle.pop();
     if (kept !== undefined) {
       kept.begin(receiver);
@@ -116,7 +116,7 @@ export class Http1UpstreamLink implements UpstreamLink, UpstreamConnections {
   }
 
   /** The connection that is kept for this client. */
-  private takeKept({ keptConnections }: AnswerReceiver, mayReuse: boolean): Http1UpstreamConnection | undefined {
+  private takeKept({ keptConnections }: ResponseReceiver, mayReuse: boolean): Http1UpstreamConnection | undefined {
     if (this.options.isForeign && !mayReuse) return undefined;
     const connection = keptConnections?.find(this) as Http1UpstreamConnection | undefined;
     if (connection !== undefined) this.forget(connection);
@@ -131,12 +131,12 @@ export class Http1UpstreamLink implements UpstreamLink, UpstreamConnections {
     connection.keptFor = undefined;
   }
 
-  /** A connection that answers nothing may wait for a slow handler: there is no telling. */
-  countSilence(): number {
+  /** A connection that responses nothing may wait for a slow handler: there is no telling. */
+  countStall(): number {
     return 0;
   }
 
-  shed(): void {}
+  reassign(): void {}
 
   closeIdleSince(atMs: number): void {
     // The oldest lie at the bottom.
@@ -152,7 +152,7 @@ export class Http1UpstreamLink implements UpstreamLink, UpstreamConnections {
   }
 
   /** A connection has no request any more: false when it must not be kept. */
-  keep(connection: Http1UpstreamConnection, receiver: AnswerReceiver | undefined): boolean {
+  keep(connection: Http1UpstreamConnection, receiver: ResponseReceiver | undefined): boolean {
     if (this.onEmpty !== undefined || this.keepsNone) return false;
     if (this.options.isPerClient) {
       const keptConnections = receiver?.keptConnections;
@@ -181,7 +181,7 @@ export class Http1UpstreamLink implements UpstreamLink, UpstreamConnections {
     if (this.onEmpty === undefined) this.options.onRoom?.();
   }
 
-  /** It was closed by the peer while no request was there, or before an answer began; false when it should not have been. */
+  /** It was closed by the peer while no request was there, or before a response began; false when it should not have been. */
   closedWhileKept({ idleSince }: Http1UpstreamConnection): boolean {
     if (!this.options.isForeign) return false;
     if (!this.keepsNone && this.services.deadlines.now - idleSince <= AT_ONCE_MS) {

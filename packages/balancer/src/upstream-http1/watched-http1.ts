@@ -1,12 +1,12 @@
 /** HTTP/1.1 connections to an instance with a lane for control beside them, which tells of silence and of leaving. */
 
 import type { ControlLane } from "../upstream-lane/control.js";
-import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../upstreams/upstream-link.js";
-import type { Http1UpstreamLink } from "./http1-upstream.js";
+import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
+import type { Http1UpstreamClient } from "./http1-upstream.js";
 
-export class WatchedHttp1Link implements UpstreamLink {
+export class WatchedHttp1Client implements UpstreamClient {
   constructor(
-    private readonly http1: Http1UpstreamLink,
+    private readonly http1: Http1UpstreamClient,
     private readonly control: ControlLane,
     /** Work is under way: silence counts from here. */
     private readonly onBusy: () => void,
@@ -20,7 +20,7 @@ export class WatchedHttp1Link implements UpstreamLink {
     return !this.control.isGoingAway && this.http1.hasRoom();
   }
 
-  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
+  open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
     this.onBusy();
     return this.http1.open(receiver, isIdempotent);
   }
@@ -36,12 +36,12 @@ export class WatchedHttp1Link implements UpstreamLink {
     });
   }
 
-  countSilence(weight: number): number {
-    return this.control.countSilence(weight, this.http1.isBusy);
+  countStall(weight: number): number {
+    return this.control.countStall(weight, this.http1.isBusy);
   }
 
   /** HTTP/1.1 does not tell what has begun: what was sent stays. */
-  shed(): void {}
+  reassign(): void {}
 
   runningRequest(): string | undefined {
     return this.http1.runningRequest();

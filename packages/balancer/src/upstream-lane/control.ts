@@ -7,11 +7,11 @@ export class ControlLane extends LaneConnection {
     this.connect();
   }
 
-  /** Called at each tick; answers with the silent ones in a row. @param isBusy requests are under way */
-  countSilence(weight: number, isBusy: boolean): number {
+  /** Called at each tick; returns the silent ones in a row. @param isBusy requests are under way */
+  countStall(weight: number, isBusy: boolean): number {
     // One that was silent stays so without requests, lest the next request finds it out anew.
-    if (this.state === "closed" || !(isBusy || this.silence.isAwaiting)) return 0;
-    return this.tickSilence(weight, false);
+    if (this.state === "closed" || !(isBusy || this.stallCount.isAwaiting)) return 0;
+    return this.tickStall(weight, false);
   }
 
   close(): void {

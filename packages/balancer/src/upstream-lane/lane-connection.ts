@@ -10,7 +10,7 @@ import {
   type Transport,
 } from "../transport/transport.js";
 import { LaneOutput } from "./output.js";
-import { Silence } from "./silence.js";
+import { StallCounter } from "./stall-counter.js";
 
 export interface LaneConnectionServices {
   transport: Transport;
@@ -31,7 +31,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     | "greeting"
     | "open" = "closed";
   private decoder = new FrameDecoder();
-  protected silence = new Silence();
+  protected stallCount = new StallCounter();
   private pings = 0;
   /** Pings over the lane as it is now that have no pong yet. */
   private owedPongs = 0;
@@ -58,9 +58,9 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     this.state = "connecting";
     this.decoder = new FrameDecoder();
     this.owedPongs = 0;
-    this.silence = new Silence();
+    this.stallCount = new StallCounter();
     // Counts as unanswered until HELLO arrives.
-    this.silence.asked();
+    this.stallCount.asked();
     this.services.transport.connect(this.path, this);
   }
 
@@ -79,13 +79,13 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   }
 
   /** A tick has passed; see Silence. `isOwed`: there are requests of which nothing was heard. */
-  protected tickSilence(weight: number, isOwed: boolean): number {
+  protected tickStall(weight: number, isOwed: boolean): number {
     const ping = (): void => {
       this.owedPongs++;
       this.output.frames.number(FrameType.PING, 0, ++this.pings);
       this.output.flushSoon();
     };
-    return this.silence.tick(weight, ping, isOwed);
+    return this.stallCount.tick(weight, ping, isOwed);
   }
 
   // From the transport.
@@ -110,7 +110,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   }
 
   onData(bytes: Buffer): boolean {
-    this.silence.heard();
+    this.stallCount.heard();
     const { decoder } = this;
     // A lane that is being made anew has a decoder of its own, and nothing to do with what came over this one.
     if (!decoder.read(bytes, this) && decoder === this.decoder) this.break(decoder.problem);

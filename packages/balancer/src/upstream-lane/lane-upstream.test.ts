@@ -141,27 +141,27 @@ describe("the balancer's lane", () => {
     // Nothing else may be under way.
     expect(bench.busy).toBe(asked.length);
     const connection = state === "connected" ? bench.transport.accept() : undefined;
-    expect([1, 1].map((weight) => bench.link.countSilence(weight))).toEqual([1, 2]);
-    bench.link.shed();
+    expect([1, 1].map((weight) => bench.link.countStall(weight))).toEqual([1, 2]);
+    bench.link.reassign();
     expect(asked.map(({ loss }) => loss)).toEqual(["refused", "refused", "refused"]);
     // It is silent, though nothing waits, until it is heard.
-    expect(bench.link.countSilence(1)).toBe(3);
+    expect(bench.link.countStall(1)).toBe(3);
     (connection ?? bench.transport.accept()).owner.onData(HELLO);
-    expect(bench.link.countSilence(1)).toBe(0);
+    expect(bench.link.countStall(1)).toBe(0);
   });
 
   it("is silent no more when it is closed", () => {
     const bench = new LaneBench();
-    expect(bench.link.countSilence(1)).toBe(1);
+    expect(bench.link.countStall(1)).toBe(1);
     bench.transport.accept().owner.onClose();
-    expect(bench.link.countSilence(1)).toBe(0);
+    expect(bench.link.countStall(1)).toBe(0);
   });
 
   it("gives back of a stalled instance all of which nothing was heard, but the oldest: that is at work", async () => {
     const { bench } = open();
     const [first, second] = [bench.ask(GET), bench.ask(GET)];
     await turnEnd();
-    bench.link.shed();
+    bench.link.reassign();
     expect([first.loss, second.loss]).toEqual([undefined, "stalled"]);
   });
 
@@ -173,7 +173,7 @@ describe("the balancer's lane", () => {
     await turnEnd();
     // Lane 3, as its HELLO said, calls the second of these; there was one before them.
     writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([3, 3, 0, 0, 3, 0]));
-    bench.link.shed();
+    bench.link.reassign();
     expect(asked.map(({ loss }) => loss)).toEqual(["freed", undefined, "freed"]);
   });
 
@@ -188,7 +188,7 @@ describe("the balancer's lane", () => {
     bench.transport.accept().owner.onData(HELLO);
     await turnEnd();
     writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([0, 2, 0, 0, 1, 0]));
-    bench.link.shed();
+    bench.link.reassign();
     // Which of them was sent first is its own affair.
     expect(asked.map(({ loss }) => loss).sort()).toEqual(["freed", undefined]);
   });
@@ -203,13 +203,13 @@ describe("the balancer's lane", () => {
       0,
       RequestFlag.IDEMPOTENT,
     ]);
-    give(frame(FrameType.BEGUN, idOf(suspect)));
-    bench.link.shed();
+    give(frame(FrameType.STARTED, idOf(suspect)));
+    bench.link.reassign();
     expect([suspect.loss, other.loss]).toEqual([undefined, "stalled"]);
     const next = bench.ask(GET, true);
     await turnEnd();
     connection.owner.onClose();
-    expect([suspect.loss, next.loss]).toEqual(["lost", "unbegun"]);
+    expect([suspect.loss, next.loss]).toEqual(["lost", "notStarted"]);
   });
 
   it("sends no more of a body than the instance takes, and all of it as it takes more", async () => {
@@ -309,17 +309,17 @@ describe("the balancer's lane", () => {
 
   it("tells of a lane that ended which of the requests that must not be repeated had begun", () => {
     const { bench, connection, give } = open(new LaneBench(8));
-    const [begun, unbegun, idempotent, answering] = [POST, POST, GET, GET].map((text) => bench.ask(text)) as [
+    const [begun, notStarted, idempotent, answering] = [POST, POST, GET, GET].map((text) => bench.ask(text)) as [
       Asked,
       Asked,
       Asked,
       Asked,
     ];
-    give(frame(FrameType.BEGUN, idOf(begun)), response(idOf(answering), 200, 0));
+    give(frame(FrameType.STARTED, idOf(begun)), response(idOf(answering), 200, 0));
     connection.owner.onEnd();
-    expect([begun, unbegun, idempotent, answering].map(({ loss }) => loss)).toEqual([
+    expect([begun, notStarted, idempotent, answering].map(({ loss }) => loss)).toEqual([
       "lost",
-      "unbegun",
+      "notStarted",
       "lost",
       "broken",
     ]);
@@ -335,7 +335,7 @@ describe("the balancer's lane", () => {
   it("gives room to the next unsafe request when one has begun, was answered, was given up or was lost", () => {
     const { bench, give } = open();
     const ends: ((asked: Asked) => void)[] = [
-      (asked) => give(frame(FrameType.BEGUN, idOf(asked))),
+      (asked) => give(frame(FrameType.STARTED, idOf(asked))),
       (asked) => give(response(idOf(asked))),
       (asked) => asked.stream.cancel(),
       (asked) => give(frame(FrameType.FAIL, idOf(asked))),

@@ -5,7 +5,7 @@ import { FrameType } from "@paceline/wire/lane/protocol";
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
-import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "../upstreams/upstream-link.js";
+import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { LaneConnection, type LaneConnectionServices } from "./lane-connection.js";
 import { putRequest } from "./request-encoder.js";
 import { fatesOf, lossAtEnd } from "./stalled.js";
@@ -13,8 +13,8 @@ import type { LaneStream, StreamLane } from "./stream.js";
 import { StreamTable } from "./stream-table.js";
 
 export interface LaneServices extends LaneConnectionServices {
-  /** Non-idempotent requests that may wait unbegun on one lane. */
-  unbegunUnsafeMax: number;
+  /** Non-idempotent requests that may wait not started on one lane. */
+  notStartedUnsafeMax: number;
   /** Work is under way: silence counts from here. */
   onBusy(): void;
 }
@@ -22,14 +22,14 @@ export interface LaneServices extends LaneConnectionServices {
 /** With more than this waiting to be written the lane takes no new request. */
 const MAX_WAITING_BYTES = 1 << 20;
 
-export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane {
+export class LaneUpstreamClient extends LaneConnection implements UpstreamClient, StreamLane {
   /** What the instance takes of a request's body before it grants more, as it said. */
   requestWindow = 0;
   /** What was sent of bodies and not granted anew, of all streams. */
   unread = 0;
   private readonly streams = new StreamTable(this);
   private readonly touched: LaneStream[] = [];
-  private unbegunUnsafe = 0;
+  private notStartedUnsafe = 0;
   /** Requests that were sent and of which nothing was heard. */
   private unheard = 0;
   /** Requests sent over the lane as it is now. */
@@ -62,13 +62,13 @@ export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane
   hasRoom(isIdempotent: boolean): boolean {
     if (this.isGoingAway || this.streams.active >= this.maxStreams || this.output.frames.length > MAX_WAITING_BYTES)
       return false;
-    return isIdempotent || this.unbegunUnsafe < this.services.unbegunUnsafeMax;
+    return isIdempotent || this.notStartedUnsafe < this.services.notStartedUnsafeMax;
   }
 
-  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
+  open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
     if (this.state === "closed") this.connect();
     const stream = this.streams.take();
-    if (!isIdempotent) this.unbegunUnsafe++;
+    if (!isIdempotent) this.notStartedUnsafe++;
     const isReady = this.state === "open";
     stream.begin(receiver, isIdempotent, isReady);
     // It waits for the HELLO, which may not come.
@@ -101,7 +101,7 @@ export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane
     super.onData(bytes);
     for (const stream of this.touched.splice(0)) {
       stream.isTouched = false;
-      stream.receiver?.onAnswerBatch();
+      stream.receiver?.onResponseBatch();
     }
     return true;
   }
@@ -144,7 +144,7 @@ export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane
         if (!stream.onResponse(bytes, start, end)) this.break("an invalid response head");
         return;
       }
-      case FrameType.BEGUN: {
+      case FrameType.STARTED: {
         const stream = this.streams.find(id);
         if (stream === undefined) return;
         this.begun(stream);
@@ -159,7 +159,7 @@ export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane
         const stream = this.streams.find(id);
         if (stream?.isWithdrawn !== true) return;
         stream.isWithdrawn = false;
-        if (bytes[start] === 0) stream.lose("unbegun");
+        if (bytes[start] === 0) stream.lose("notStarted");
         return;
       }
       default:
@@ -191,7 +191,7 @@ export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane
     stream.hasBegun = true;
     this.unheard--;
     if (stream.isIdempotent) return;
-    this.unbegunUnsafe--;
+    this.notStartedUnsafe--;
     this.onRoom();
   }
 
@@ -201,12 +201,12 @@ export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane
     stream.sequence = ++this.sequence;
     this.unheard++;
     putRequest(this.output.frames, stream.id, request, forwarded, isTrusted, stream.isAnnounced);
-    this.silence.asked();
+    this.stallCount.asked();
     this.services.onBusy();
     this.output.flushSoon();
   }
 
-  /** Nobody waits for its answer any more. */
+  /** Nobody waits for its response any more. */
   cancel(stream: LaneStream): void {
     if (stream.receiver === undefined) return;
     if (this.state === "open" && stream.sequence > 0) {
@@ -226,7 +226,7 @@ export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane
   }
 
   release(stream: LaneStream): void {
-    if (!stream.isIdempotent && !stream.hasBegun) this.unbegunUnsafe--;
+    if (!stream.isIdempotent && !stream.hasBegun) this.notStartedUnsafe--;
     if (stream.sequence > 0 && !stream.hasBegun) this.unheard--;
     stream.clear();
     this.streams.giveBack(stream);
@@ -241,18 +241,18 @@ export class LaneLink extends LaneConnection implements UpstreamLink, StreamLane
 
   // Silence.
 
-  countSilence(weight: number): number {
+  countStall(weight: number): number {
     // One that was silent stays so without requests, lest the next request finds it out anew.
-    if (this.state === "closed" || (this.streams.active === 0 && !this.silence.isAwaiting)) return 0;
-    // The BEGUN of one request is no answer to those that were sent with it.
-    return this.tickSilence(weight, this.unheard > 0);
+    if (this.state === "closed" || (this.streams.active === 0 && !this.stallCount.isAwaiting)) return 0;
+    // The STARTED of one request is no response to those that were sent with it.
+    return this.tickStall(weight, this.unheard > 0);
   }
 
   /**
    * The instance answers nothing. Its requests that have not begun go elsewhere: those that are idempotent at once, the
    * others when it says that they have not.
    */
-  shed(): void {
+  reassign(): void {
     for (const stream of this.streams.underWay()) {
       if (stream.state === "connecting" && stream.receiver?.canMove === true) stream.lose("refused");
     }

@@ -34,12 +34,12 @@ describe("the requests of an instance that ended", () => {
   const [plain, announced] = [false, true];
   const cases: [string, sequence: number, isAnnounced: boolean, hasBegun: boolean, RunningWork | undefined, string][] =
     [
-      ["not sent", 0, plain, false, undefined, "unbegun"],
-      ["announced, and its start was not heard", 3, announced, false, undefined, "unbegun"],
+      ["not sent", 0, plain, false, undefined, "notStarted"],
+      ["announced, and its start was not heard", 3, announced, false, undefined, "notStarted"],
       ["announced, and its start was heard", 3, announced, true, undefined, "lost"],
       ["without a mark it may have started", 3, plain, false, undefined, "lost"],
-      ["never called", 3, plain, false, { on: "ours", started: 2, request: 2 }, "unbegun"],
-      ["never called, while another lane's was", 3, plain, false, { on: "another", started: 2 }, "unbegun"],
+      ["never called", 3, plain, false, { on: "ours", started: 2, request: 2 }, "notStarted"],
+      ["never called, while another lane's was", 3, plain, false, { on: "another", started: 2 }, "notStarted"],
       ["the one that was being called", 3, plain, false, { on: "ours", started: 3, request: 3 }, "fatal"],
       ["a POST that was being called", 3, announced, true, { on: "ours", started: 3, request: 3 }, "fatal"],
       [

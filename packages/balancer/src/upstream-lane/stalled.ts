@@ -1,6 +1,6 @@
 /** Decides which requests of a stalled instance go elsewhere, and what those of one that ended were; see docs/lane.md. Pure. */
 import type { RunningWork } from "@paceline/wire/lane/scoreboard";
-import type { UpstreamLoss } from "../upstreams/upstream-link.js";
+import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 
 /** A request that was sent, and of which nothing was heard. */
 export interface UnheardRequest {
@@ -63,9 +63,9 @@ export function lossAtEnd(
   work: RunningWork | undefined,
 ): UpstreamLoss {
   // What is announced starts only after that was said, and all that was said has been read.
-  if (sequence === 0 || (isAnnounced && !hasBegun)) return "unbegun";
+  if (sequence === 0 || (isAnnounced && !hasBegun)) return "notStarted";
   if (work === undefined) return "lost";
-  if (!hasBegun && !isUpTo(sequence, work.started)) return "unbegun";
+  if (!hasBegun && !isUpTo(sequence, work.started)) return "notStarted";
   if (work.on === "none") return "lost";
   return work.on === "ours" && sequence >>> 0 === work.request ? "fatal" : "bystander";
 }

@@ -6,7 +6,7 @@ import type { RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
 import { WaitingBytes } from "../transport/waiting-bytes.js";
 import { InterimBound } from "../upstream-http1/interim-bound.js";
-import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-link.js";
+import type { ResponseReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-client.js";
 import type { LaneOutput } from "./output.js";
 
 /** What a stream needs of its lane. */
@@ -31,9 +31,9 @@ type State =
   | "free"
   /** The lane is being made. */
   | "connecting"
-  /** The request may be sent, or was; no head of an answer has come. */
+  /** The request may be sent, or was; no head of a response has come. */
   | "head"
-  /** The answer's body is coming. */
+  /** The response's body is coming. */
   | "body"
   /** After a 101: bytes pass both ways. */
   | "tunnel";
@@ -59,7 +59,7 @@ export class LaneStream implements UpstreamStream {
   hasBegun = false;
   isWithdrawn = false;
   state: State = "free";
-  receiver: AnswerReceiver | undefined;
+  receiver: ResponseReceiver | undefined;
   private isHeadRequest = false;
   private isUpgrade = false;
   /** What the instance still takes of the request's body, in bytes. */
@@ -74,10 +74,10 @@ export class LaneStream implements UpstreamStream {
   private readonly waiting = new WaitingBytes();
   private isEndDue = false;
   private isRequestSent = false;
-  /** What an answer of a known length still owes; Infinity for one without. */
+  /** What a response of a known length still owes; Infinity for one without. */
   private owed = 0;
   private readonly interims = new InterimBound();
-  /** Bytes of the answer that were passed on and not granted anew. */
+  /** Bytes of the response that were passed on and not granted anew. */
   private ungranted = 0;
   private isPaused = false;
   /** In the lane's list of those that got a piece of a body in this read. */
@@ -90,10 +90,10 @@ export class LaneStream implements UpstreamStream {
     this.id = slot;
   }
 
-  begin(receiver: AnswerReceiver, isIdempotent: boolean, isReady: boolean): void {
+  begin(receiver: ResponseReceiver, isIdempotent: boolean, isReady: boolean): void {
     this.receiver = receiver;
     this.isIdempotent = isIdempotent;
-    this.isAnnounced = !isIdempotent || receiver.isSuspect;
+    this.isAnnounced = !isIdempotent || receiver.mayHaveStartedElsewhere;
     this.state = isReady ? "head" : "connecting";
     this.sequence = 0;
     this.hasBegun = false;
@@ -159,7 +159,7 @@ export class LaneStream implements UpstreamStream {
       : Math.min(this.window, LITTLE_UNREAD_BYTES - this.unread);
   }
 
-  /** Sends what the window and the lane allow; answers with the position up to which it did. */
+  /** Sends what the window and the lane allow; returns the position up to which it did. */
   private sendPiece(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
     for (let allowance = this.allowance; at < end && allowance > 0; allowance = this.allowance) {
@@ -235,10 +235,10 @@ export class LaneStream implements UpstreamStream {
         return true;
       }
       this.ungranted += size;
-      receiver.onAnswerHead(head);
+      receiver.onResponseHead(head);
       // The receiver may have cancelled meanwhile.
       if (this.receiver !== receiver) return true;
-      receiver.onAnswerBatch();
+      receiver.onResponseBatch();
       this.grant();
       return true;
     }
@@ -251,7 +251,7 @@ export class LaneStream implements UpstreamStream {
       this.owed = head.framing === "chunked" ? Number.POSITIVE_INFINITY : head.framing === "length" ? contentLength : 0;
     }
     if (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) return false;
-    receiver.onAnswerHead(head);
+    receiver.onResponseHead(head);
     // The receiver may have cancelled meanwhile.
     if (this.receiver !== receiver) return true;
     if (isLast) this.finish();
@@ -259,7 +259,7 @@ export class LaneStream implements UpstreamStream {
     return true;
   }
 
-  /** A piece of the answer's body; false when none is due. */
+  /** A piece of the response's body; false when none is due. */
   onBody(bytes: Uint8Array, start: number, end: number, isLast: boolean): boolean {
     const { receiver } = this;
     if (receiver === undefined || (this.state !== "body" && this.state !== "tunnel")) return false;
@@ -312,10 +312,10 @@ export class LaneStream implements UpstreamStream {
   private finish(): void {
     const { receiver } = this;
     this.lane.release(this);
-    receiver?.onAnswerEnd();
+    receiver?.onResponseEnd();
   }
 
-  /** Ends it without a whole answer. */
+  /** Ends it without a whole response. */
   lose(loss: UpstreamLoss): void {
     const { receiver, state } = this;
     if (receiver === undefined) return;

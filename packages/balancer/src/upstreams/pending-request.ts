@@ -10,7 +10,7 @@ export interface Waiting {
   onPoolDown(): void;
 }
 
-export class QueuePlace implements PoolWaiter {
+export class PendingRequest implements PoolWaiter {
   isWaiting = true;
   order = 0;
 

@@ -1,10 +1,10 @@
 /** A pool's upstreams, the policy that picks among them, and the queue of those for whom all are full. */
 import type { Policy } from "./policies/policy.js";
-import { type RoomWaiter, WaitingRoom } from "./request-queue.js";
+import { type QueuedRequest, RequestQueue } from "./request-queue.js";
 import type { Upstream } from "./upstream.js";
 
 /** A request that waits for an upstream. */
-export interface PoolWaiter extends RoomWaiter {
+export interface PoolWaiter extends QueuedRequest {
   /** Upstreams that failed this request already; they are passed over. */
   readonly tried: readonly Upstream[] | undefined;
   onUpstreamFree(upstream: Upstream): void;
@@ -13,9 +13,9 @@ export interface PoolWaiter extends RoomWaiter {
 }
 
 export class Pool {
-  readonly waitingRoom: WaitingRoom<PoolWaiter>;
+  readonly requestQueue: RequestQueue<PoolWaiter>;
   /** Its upstreams take few requests at once: none is to be kept waiting by a slow client. */
-  hasFewPlaces = false;
+  isLimited = false;
   /** It gets TRACE too, and absolute targets as they came. */
   takesAllRequests = false;
   /** Its responses may name files of internal pools. */
@@ -33,7 +33,7 @@ export class Pool {
   private isIdempotent = true;
   private readonly isFree = (upstream: Upstream): boolean =>
     upstream.isAvailable(this.isIdempotent) && (this.tried === undefined || !this.tried.includes(upstream));
-  private readonly isFreeAndAnswers = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
+  private readonly isFreeAndResponses = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
   /** How many are stalled. */
   private stalled = 0;
 
@@ -42,7 +42,7 @@ export class Pool {
     private readonly policy: Policy<Upstream>,
     maxQueue: number,
   ) {
-    this.waitingRoom = new WaitingRoom<PoolWaiter>(maxQueue);
+    this.requestQueue = new RequestQueue<PoolWaiter>(maxQueue);
   }
 
   /** There is no upstream, and none to wait for. */
@@ -56,20 +56,24 @@ export class Pool {
     this.isAwaited = isAwaited;
     this.policy.rebuild(upstreams);
     if (!this.isDown) return this.serveQueue();
-    this.waitingRoom.serve((waiter) => () => waiter.onPoolDown());
+    this.requestQueue.serve((waiter) => () => waiter.onPoolDown());
   }
 
   /** The next in turn that is available and did not fail this request already, which may be what ended another process. */
-  pick(tried: readonly Upstream[] | undefined, isIdempotent: boolean, isSuspect = false): Upstream | undefined {
-    if (isSuspect) {
+  pick(
+    tried: readonly Upstream[] | undefined,
+    isIdempotent: boolean,
+    mayHaveStartedElsewhere = false,
+  ): Upstream | undefined {
+    if (mayHaveStartedElsewhere) {
       // Apart from others that may be it too: then it is known which one it was.
-      const others = this.upstreams.filter(({ suspects }) => suspects > 0);
+      const others = this.upstreams.filter(({ retriedStarts }) => retriedStarts > 0);
       const apart = this.pick(tried === undefined ? others : [...tried, ...others], isIdempotent);
       if (apart !== undefined) return apart;
     }
     this.tried = tried;
     this.isIdempotent = isIdempotent;
-    return this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndAnswers);
+    return this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndResponses);
   }
 
   /**
@@ -77,31 +81,31 @@ export class Pool {
    * begun. False when no work is under way and none is stalled: whether it still is has to be looked at.
    * @param weight what silence in this tick counts: 1, or less when the tick came late.
    */
-  judge(silentTicks: number, weight: number): boolean {
+  judge(stallTicks: number, weight: number): boolean {
     const { upstreams } = this;
     let isBusy = false;
     let silent = 0;
     for (const upstream of upstreams) {
-      if (upstream.countSilence(weight) >= silentTicks) silent++;
+      if (upstream.countStall(weight) >= stallTicks) silent++;
       if (upstream.inFlight > 0) isBusy = true;
     }
     const fresh: Upstream[] = [];
     this.stalled = 0;
     for (const upstream of upstreams) {
-      const isStalled = silent < upstreams.length && upstream.silence >= silentTicks;
+      const isStalled = silent < upstreams.length && upstream.stallCount >= stallTicks;
       if (isStalled && !upstream.isStalled) fresh.push(upstream);
       upstream.isStalled = isStalled;
       if (isStalled) this.stalled++;
     }
     // All are known before the first gives anything back: it must not go to the next.
-    for (const upstream of fresh) upstream.shed();
+    for (const upstream of fresh) upstream.reassign();
     return isBusy || this.stalled > 0;
   }
 
   /** Serves those that wait, in their order, as long as an upstream is free for the first. */
   serveQueue(): void {
-    if (this.waitingRoom.length === 0) return;
-    this.waitingRoom.serve((waiter) => {
+    if (this.requestQueue.length === 0) return;
+    this.requestQueue.serve((waiter) => {
       const upstream = this.pick(waiter.tried, waiter.isIdempotent);
       return upstream === undefined ? undefined : () => waiter.onUpstreamFree(upstream);
     });

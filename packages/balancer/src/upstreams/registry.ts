@@ -6,19 +6,19 @@ import { Router, type RouteSpec } from "../routing/router.js";
 import { POLICIES } from "./policies/index.js";
 import { Pool } from "./pool.js";
 import { Upstream } from "./upstream.js";
-import type { UpstreamLink } from "./upstream-link.js";
+import type { UpstreamClient } from "./upstream-client.js";
 
 export interface MembershipOptions {
   maxQueue: number;
   /** How long an upstream may owe its response; a pool may have less. */
   upstreamResponseTimeoutMs: number;
   /** @param onRoom is to be called when the link can take more. */
-  makeLink(upstream: SnapshotUpstream, onRoom: () => void): UpstreamLink;
+  makeClient(upstream: SnapshotUpstream, onRoom: () => void): UpstreamClient;
   /** An upstream that left has no connection any more. */
   onLeft(): void;
 }
 
-export class Membership {
+export class UpstreamRegistry {
   version = 0;
   private pools = new Map<string, Pool>();
   /** By process, such as `web.3#7`: those in a pool, and those that left one and still have connections. */
@@ -32,7 +32,7 @@ export class Membership {
     return [...this.leavers.keys()];
   }
 
-  /** Takes over a whole snapshot; answers with what leads to its pools. */
+  /** Takes over a whole snapshot; returns what leads to its pools. */
   apply(snapshot: Snapshot): { router: Router<Pool>; internal: InternalPools | undefined } {
     const members = new Map<string, Upstream>();
     const pools = new Map<string, Pool>();
@@ -55,7 +55,7 @@ export class Membership {
       pool.sendsFiles = described.sendsFiles ?? false;
       // While it has no upstream it is what it was.
       if (upstreams.length > 0)
-        pool.hasFewPlaces = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
+        pool.isLimited = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
       pool.responseTimeoutMs = Math.min(
         this.options.upstreamResponseTimeoutMs,
         described.requestTimeoutMs ?? Number.POSITIVE_INFINITY,
@@ -79,13 +79,13 @@ export class Membership {
     // A process that left does not come back: its slot's next one has another attempt in its id.
     const known = this.members.get(described.id);
     if (known !== undefined) return known;
-    const link = this.options.makeLink(described, () => pool.serveQueue());
+    const link = this.options.makeClient(described, () => pool.serveQueue());
     return new Upstream(described.id, described.name, link, described.foreign);
   }
 
   /** Whether any pool's upstreams take few requests at once. */
-  get hasFewPlaces(): boolean {
-    return [...this.pools.values()].some((pool) => pool.hasFewPlaces);
+  get isLimited(): boolean {
+    return [...this.pools.values()].some((pool) => pool.isLimited);
   }
 
   /** The pools that there are now. */

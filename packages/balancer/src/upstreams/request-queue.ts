@@ -1,21 +1,21 @@
 /** The requests of a pool that wait for an upstream: bounded, and first in first out among those that wait for the same. */
 import { Fifo } from "@paceline/wire/fifo";
 
-export interface RoomWaiter {
+export interface QueuedRequest {
   /** False when it gave up or was served otherwise; it is passed over then. */
   readonly isWaiting: boolean;
-  /** Those that are not idempotent also wait for a place among the unbegun (docs/lane.md); the others need not wait for them. */
+  /** Those that are not idempotent also wait for a place among the not started (docs/lane.md); the others need not wait for them. */
   readonly isIdempotent: boolean;
   /** Set when it enters; orders all that wait. */
   order: number;
 }
 
-export class WaitingRoom<W extends RoomWaiter> {
+export class RequestQueue<W extends QueuedRequest> {
   private readonly idempotent = new Fifo<W>();
   private readonly unsafe = new Fifo<W>();
   private entered = 0;
 
-  constructor(private readonly maxWaiters: number) {}
+  constructor(private readonly maxPending: number) {}
 
   /** How many wait, those that gave up since the last look included. */
   get length(): number {
@@ -29,11 +29,11 @@ export class WaitingRoom<W extends RoomWaiter> {
 
   /** False when the room is full. */
   add(waiter: W): boolean {
-    if (this.length >= this.maxWaiters) {
+    if (this.length >= this.maxPending) {
       this.idempotent.keep(({ isWaiting }) => isWaiting);
       this.unsafe.keep(({ isWaiting }) => isWaiting);
     }
-    if (this.length >= this.maxWaiters) return false;
+    if (this.length >= this.maxPending) return false;
     waiter.order = ++this.entered;
     this.queueOf(waiter.isIdempotent).push(waiter);
     return true;

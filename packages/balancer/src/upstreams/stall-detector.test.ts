@@ -9,8 +9,8 @@ let isBusy = true;
 
 function watch(): StallWatch {
   const pool = {
-    judge(silentTicks: number, weight: number): boolean {
-      judged.push([silentTicks, weight]);
+    judge(stallTicks: number, weight: number): boolean {
+      judged.push([stallTicks, weight]);
       return isBusy;
     },
   };

@@ -16,14 +16,14 @@ const LATE_WEIGHT = 1 / 8;
 export class StallWatch {
   private timer: NodeJS.Timeout | undefined;
   private tickedAtMs = 0;
-  private readonly silentTicks: number;
+  private readonly stallTicks: number;
 
   /** @param stallAfterMs milliseconds of silence; @param pools asked at each tick. */
   constructor(
     stallAfterMs: number,
     private readonly pools: () => Iterable<Pool>,
   ) {
-    this.silentTicks = Math.max(2, Math.ceil(stallAfterMs / STALL_TICK_MS));
+    this.stallTicks = Math.max(2, Math.ceil(stallAfterMs / STALL_TICK_MS));
   }
 
   /** Work is under way. */
@@ -38,7 +38,7 @@ export class StallWatch {
     const weight = now - this.tickedAtMs > LATE_AFTER_MS ? LATE_WEIGHT : 1;
     this.tickedAtMs = now;
     let isBusy = false;
-    for (const pool of this.pools()) if (pool.judge(this.silentTicks, weight)) isBusy = true;
+    for (const pool of this.pools()) if (pool.judge(this.stallTicks, weight)) isBusy = true;
     if (isBusy) return;
     clearInterval(this.timer);
     this.timer = undefined;

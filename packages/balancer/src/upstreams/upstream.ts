@@ -1,7 +1,7 @@
 /** An instance as the balancer sees it: one process, its connections, and what was counted of it. */
 import { Histogram, type UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
-import type { AnswerReceiver, UpstreamLink, UpstreamStream } from "./upstream-link.js";
+import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "./upstream-client.js";
 
 /** So many ticks of silence, half a second, and it is told what the upstream is running. */
 const SILENT_TICKS = 32;
@@ -21,48 +21,48 @@ export class Upstream {
   /** Nothing is heard of it while others answer. */
   isStalled = false;
   /** Requests in flight that may be what ended another process. */
-  suspects = 0;
+  retriedStarts = 0;
   private isLeaving = false;
   /** In milliseconds of `performance.now()`; Infinity while it does not leave. */
   private leavingSince = Number.POSITIVE_INFINITY;
   /** When a request was lost here last, in milliseconds of `Deadlines.now`. */
   private lossAt = Number.NEGATIVE_INFINITY;
   private wereSeveralLost = false;
-  /** Its answers, where it does not count them itself. */
-  private readonly answers: Answers | undefined;
+  /** Its responses, where it does not count them itself. */
+  private readonly responses: Answers | undefined;
 
   constructor(
     /** The process, such as `web.3#7`. */
     readonly id: string,
     /** The slot, such as `web.3`. */
     readonly name: string,
-    private readonly link: UpstreamLink,
+    private readonly link: UpstreamClient,
     isForeign = false,
   ) {
-    if (isForeign) this.answers = { errorsTotal: 0, latency: new Histogram() };
+    if (isForeign) this.responses = { errorsTotal: 0, latency: new Histogram() };
   }
 
-  /** An answer of it is finished. */
+  /** A response of it is finished. */
   answered(status: number, milliseconds: number): void {
-    const { answers } = this;
-    if (answers === undefined) return;
-    if (status >= 500) answers.errorsTotal++;
-    answers.latency.record(milliseconds * 1000);
+    const { responses } = this;
+    if (responses === undefined) return;
+    if (status >= 500) responses.errorsTotal++;
+    responses.latency.record(milliseconds * 1000);
   }
 
   /** What was counted; latencies since the last call. */
   takeStats(): UpstreamStats {
-    const { id, inFlight, requestsTotal, answers } = this;
-    const running = this.silence >= SILENT_TICKS ? this.link.runningRequest() : undefined;
+    const { id, inFlight, requestsTotal, responses } = this;
+    const running = this.stallCount >= SILENT_TICKS ? this.link.runningRequest() : undefined;
     const overdue = this.link.overdue();
     const counted = {
       ...{ id, inFlight, requestsTotal },
       ...(running !== undefined && { running }),
       ...(overdue !== undefined && { overdue }),
     };
-    return answers === undefined
+    return responses === undefined
       ? counted
-      : { ...counted, errorsTotal: answers.errorsTotal, latency: answers.latency.takeSparse() };
+      : { ...counted, errorsTotal: responses.errorsTotal, latency: responses.latency.takeSparse() };
   }
 
   /** Whether it may be picked for a request that is idempotent or not. */
@@ -71,16 +71,16 @@ export class Upstream {
   }
 
   /** Ticks in a row in which it was asked and not heard. */
-  silence = 0;
+  stallCount = 0;
 
-  countSilence(weight: number): number {
-    this.silence = this.link.countSilence(weight);
-    return this.silence;
+  countStall(weight: number): number {
+    this.stallCount = this.link.countStall(weight);
+    return this.stallCount;
   }
 
   /** Gives back what it has not begun. */
-  shed(): void {
-    this.link.shed();
+  reassign(): void {
+    this.link.reassign();
   }
 
   get connections(): number {
@@ -88,16 +88,16 @@ export class Upstream {
   }
 
   /** Begins a request; `release` ends it, however it went. */
-  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream {
+  open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
     this.inFlight++;
-    if (receiver.isSuspect) this.suspects++;
+    if (receiver.mayHaveStartedElsewhere) this.retriedStarts++;
     return this.link.open(receiver, isIdempotent);
   }
 
   /** @param wasSuspect as it was when the request was opened */
-  release(wasSuspect: boolean): void {
+  release(hadStarted: boolean): void {
     this.inFlight--;
-    if (wasSuspect) this.suspects--;
+    if (hadStarted) this.retriedStarts--;
   }
 
   /** It has been leaving for a while, so that it drains and is ended in time; one that is hung leaves and is ended at once. */

@@ -2,8 +2,8 @@
 import { ForwardedFields } from "../../src/http1/forwarded.js";
 import { RequestHead } from "../../src/http1/request-head.js";
 import type { ResponseHead } from "../../src/http1/response-head.js";
-import { LaneLink } from "../../src/upstream-lane/lane-upstream.js";
-import type { AnswerReceiver, UpstreamLoss, UpstreamStream } from "../../src/upstreams/upstream-link.js";
+import { LaneUpstreamClient } from "../../src/upstream-lane/lane-upstream.js";
+import type { ResponseReceiver, UpstreamLoss, UpstreamStream } from "../../src/upstreams/upstream-client.js";
 import { FakeTransport } from "./fake-transport.js";
 
 export const HEAD_LIMITS = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 100_000_000 };
@@ -22,7 +22,7 @@ export function requestHead(text: string): RequestHead {
 }
 
 /** One request, and what was heard of it. */
-export class Asked implements AnswerReceiver {
+export class Asked implements ResponseReceiver {
   describeRequest(): string {
     return "GET /";
   }
@@ -38,9 +38,9 @@ export class Asked implements AnswerReceiver {
   onHead: () => void = () => {};
 
   constructor(
-    link: LaneLink,
+    link: LaneUpstreamClient,
     private readonly text: string,
-    readonly isSuspect = false,
+    readonly mayHaveStartedElsewhere = false,
   ) {
     this.stream = link.open(this, requestHead(text).isIdempotent);
     if (this.stream.isReady) this.onUpstreamReady();
@@ -53,7 +53,7 @@ export class Asked implements AnswerReceiver {
     this.stream.flush();
   }
 
-  onAnswerHead(head: ResponseHead): void {
+  onResponseHead(head: ResponseHead): void {
     const fields: string[][] = [];
     for (let i = 0; i < head.fields.count; i++) {
       const at = (start: number, end: number) => Buffer.from(head.bytes.subarray(start, end)).toString("latin1");
@@ -69,9 +69,9 @@ export class Asked implements AnswerReceiver {
     this.body += Buffer.from(bytes.subarray(start, end)).toString("latin1");
   }
 
-  onAnswerBatch(): void {}
+  onResponseBatch(): void {}
 
-  onAnswerEnd(): void {
+  onResponseEnd(): void {
     this.isEnded = true;
   }
 
@@ -90,20 +90,20 @@ export class LaneBench {
   rooms = 0;
   /** How often work was said to be under way. */
   busy = 0;
-  readonly link: LaneLink;
+  readonly link: LaneUpstreamClient;
 
-  constructor(unbegunUnsafeMax = 1, maxRequests = 1024, path = "instance.sock") {
+  constructor(notStartedUnsafeMax = 1, maxRequests = 1024, path = "instance.sock") {
     const services = {
       transport: this.transport,
-      unbegunUnsafeMax,
+      notStartedUnsafeMax,
       onBusy: () => void this.busy++,
       onProblem: (message: string) => void this.problems.push(message),
     };
-    this.link = new LaneLink(services, path, maxRequests, () => void this.rooms++);
+    this.link = new LaneUpstreamClient(services, path, maxRequests, () => void this.rooms++);
   }
 
-  ask(text: string, isSuspect = false): Asked {
-    return new Asked(this.link, text, isSuspect);
+  ask(text: string, mayHaveStartedElsewhere = false): Asked {
+    return new Asked(this.link, text, mayHaveStartedElsewhere);
   }
 }
 

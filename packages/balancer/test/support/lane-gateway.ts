@@ -8,7 +8,7 @@ import type net from "node:net";
 import { FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
 import { REQUEST_TEXT, RequestFlag } from "@paceline/wire/lane/request-head";
 import { ResponseFlag } from "@paceline/wire/lane/response-head";
-import { AnswerReader, type AnswerSink } from "./response-reader.js";
+import { ResponseReader, type ResponseSink } from "./response-reader.js";
 import { type HeardFrame, ScriptedLaneConnection, type ScriptedRequest } from "./scripted-lane.js";
 import type { UpstreamConnection, UpstreamSocket } from "./scripted-upstream.js";
 
@@ -24,8 +24,8 @@ export interface GatewayOwner {
 }
 
 export class LaneGateway {
-  /** What the balancer takes of each answer's body before it grants more. */
-  answerWindow = 0;
+  /** What the balancer takes of each response's body before it grants more. */
+  responseWindow = 0;
   private readonly lane: ScriptedLaneConnection;
   private readonly streams: GatewayStream[] = [];
   /** Those that are not over, by their number. */
@@ -68,7 +68,7 @@ export class LaneGateway {
   private take({ type, id, payload }: HeardFrame): void {
     switch (type) {
       case FrameType.HELLO:
-        this.answerWindow = payload.readUInt32LE(6);
+        this.responseWindow = payload.readUInt32LE(6);
         return;
       case FrameType.PING:
         return this.lane.say(FrameType.PONG, 0, payload);
@@ -91,12 +91,12 @@ export class LaneGateway {
 }
 
 /** One request, and what the test writes in answer to it. */
-class GatewayStream implements UpstreamSocket, AnswerSink {
+class GatewayStream implements UpstreamSocket, ResponseSink {
   destroyed = false;
-  /** The balancer sends no more, or has given the answer up. */
+  /** The balancer sends no more, or has given the response up. */
   readableEnded = false;
   readonly connection: UpstreamConnection;
-  private readonly reader: AnswerReader;
+  private readonly reader: ResponseReader;
   private readonly isIdempotent: boolean;
   private readonly isUpgrade: boolean;
   private readonly isChunked: boolean;
@@ -105,7 +105,7 @@ class GatewayStream implements UpstreamSocket, AnswerSink {
   private isOver = false;
   /** What was read of the request's body and not granted anew. */
   private ungranted = 0;
-  /** What the balancer still takes of the answer's body. */
+  /** What the balancer still takes of the response's body. */
   private window: number;
   private readonly waiting: Buffer[] = [];
   private isEndDue = false;
@@ -122,8 +122,8 @@ class GatewayStream implements UpstreamSocket, AnswerSink {
     const length = fields.get("content-length");
     this.isChunked = (flags & RequestFlag.END) === 0 && !this.isUpgrade && length === undefined;
     if (fields.has("expect") !== ((flags & RequestFlag.EXPECTS) !== 0)) throw new Error("a flag that no field says");
-    this.window = gateway.answerWindow;
-    this.reader = new AnswerReader(request.method === "HEAD", this);
+    this.window = gateway.responseWindow;
+    this.reader = new ResponseReader(request.method === "HEAD", this);
     this.connection = { socket: this, received: http1HeadOf(request, payload, fields, this.isChunked) };
   }
 
@@ -216,7 +216,7 @@ class GatewayStream implements UpstreamSocket, AnswerSink {
     if (!this.isOver) this.gateway.socket.destroy();
   }
 
-  // The answer, as the reader finds it in what the test wrote.
+  // The response, as the reader finds it in what the test wrote.
 
   head(status: number, reason: string, lines: string, length: number | undefined, isWhole: boolean): void {
     this.isAnswered ||= status >= 200 || status === 101;

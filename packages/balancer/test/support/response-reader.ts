@@ -1,18 +1,18 @@
 /** Takes apart the HTTP/1.1 answer that a test writes for its upstream, to be told in other words. Pure. */
 
-export interface AnswerSink {
+export interface ResponseSink {
   /** A head, of a 1xx too. `length` is absent where none is told; nothing follows one that `isWhole`. */
   head(status: number, reason: string, lines: string, length: number | undefined, isWhole: boolean): void;
   body(bytes: Buffer): void;
   /** The body is whole. */
   last(): void;
-  /** The answer ended too early. */
+  /** The response ended too early. */
   fail(): void;
 }
 
 type State = "head" | "length" | "chunked" | "to the end" | "done";
 
-export class AnswerReader {
+export class ResponseReader {
   private state: State = "head";
   /** The part of a head or of a chunk that has come so far. */
   private rest: Buffer = Buffer.alloc(0);
@@ -20,10 +20,10 @@ export class AnswerReader {
 
   constructor(
     private readonly isHeadRequest: boolean,
-    private readonly sink: AnswerSink,
+    private readonly sink: ResponseSink,
   ) {}
 
-  /** What comes after an answer's end is nobody's. */
+  /** What comes after a response's end is nobody's. */
   write(bytes: Buffer): void {
     switch (this.state) {
       case "head":

@@ -13,7 +13,7 @@ export interface HeardFrame {
   payload: Buffer;
 }
 
-export interface Answer {
+export interface Received {
   status?: number;
   /** Of a RESPONSE: 1 no body follows, 2 the length is told. */
   flags?: number;
@@ -64,10 +64,10 @@ export class ScriptedRequest {
   }
 
   begun(): this {
-    return this.say(FrameType.BEGUN);
+    return this.say(FrameType.STARTED);
   }
 
-  head({ status = 200, flags = 0, length = 0, reason = "", lines = "\r\n" }: Answer): this {
+  head({ status = 200, flags = 0, length = 0, reason = "", lines = "\r\n" }: Received): this {
     const fixed = Buffer.alloc(15);
     fixed.writeUInt16LE(status, 0);
     fixed[2] = flags;
@@ -76,8 +76,8 @@ export class ScriptedRequest {
     return this.say(FrameType.RESPONSE, Buffer.concat([fixed, Buffer.from(reason + lines, "latin1")]));
   }
 
-  /** A whole answer with this text. */
-  answer(text: string): this {
+  /** A whole response with this text. */
+  respond(text: string): this {
     return this.head({ flags: 2, length: text.length }).say(FrameType.END, text);
   }
 
@@ -258,7 +258,7 @@ export class ScriptedLane {
 }
 
 /** Answers each request with its target. */
-export function answerAll(request: ScriptedRequest): void {
+export function respondAll(request: ScriptedRequest): void {
   if ((request.flags & 2) === 0) request.begun();
-  request.answer(request.target);
+  request.respond(request.target);
 }

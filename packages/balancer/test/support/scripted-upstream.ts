@@ -94,12 +94,12 @@ export class ScriptedUpstream {
   }
 }
 
-/** An `onBytes` that answers each request without a body with the same answer, once its head is whole. */
-export function answerEach(answer: string): (connection: UpstreamConnection) => void {
+/** An `onBytes` that responses each request without a body with the same answer, once its head is whole. */
+export function respondEach(response: string): (connection: UpstreamConnection) => void {
   const answered = new WeakMap<UpstreamConnection, number>();
   return (connection) => {
     const heads = connection.received.split("\r\n\r\n").length - 1;
-    for (let i = answered.get(connection) ?? 0; i < heads; i++) connection.socket.write(answer, "latin1");
+    for (let i = answered.get(connection) ?? 0; i < heads; i++) connection.socket.write(response, "latin1");
     answered.set(connection, heads);
   };
 }

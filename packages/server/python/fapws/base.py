@@ -5,7 +5,7 @@ import sys
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 
-from paceline.answer_fields import HOP_BY_HOP
+from paceline.response_fields import HOP_BY_HOP
 
 from . import config
 from ._dates import rfc1123_date

@@ -1,4 +1,4 @@
-"""One connection of a balancer: reads a request, has the app answer it, and is kept for the next where framing allows."""
+"""One connection of a balancer: reads a request, has the app response it, and is kept for the next where framing allows."""
 
 import select
 import socket
@@ -7,7 +7,7 @@ from io import BytesIO
 from time import monotonic, perf_counter
 
 from . import forks
-from .answer import Answer
+from .response import Response
 from .errors import BadRequest, ClientGone
 from .head import parse_head
 from .request_body import ChunkedReader, SocketBody, Spool
@@ -38,7 +38,7 @@ class Connection:
     """Belongs to the server's loop, which calls `on_readable`, `go_on` and `on_deadline`; `serve` may run on another thread."""
 
     __slots__ = (
-        "_answer_now",
+        "_respond_now",
         "_began",
         "_body",
         "_buffer",
@@ -65,7 +65,7 @@ class Connection:
         self._environ = None
         self._body = None
         self._began = 0.0
-        self._answer_now = None
+        self._respond_now = None
 
     def fileno(self):
         return self._fd
@@ -119,7 +119,7 @@ class Connection:
         except ClientGone:
             self.close()
             return
-        self._answer(environ, request)
+        self._respond(environ, request)
 
     @property
     def has_next(self):
@@ -185,40 +185,40 @@ class Connection:
             spool.add(self.receive_body(length - spool.length))
         environ["wsgi.input"] = spool.file()
 
-    def _answer(self, environ, request):
+    def _respond(self, environ, request):
         server = self._server
         counts = server.counts
         counts.begin()
         self._began = began = perf_counter()
-        self._answer_now = answer = Answer(self, request, environ["REQUEST_METHOD"] == "HEAD")
+        self._respond_now = response = Response(self, request, environ["REQUEST_METHOD"] == "HEAD")
         fatal = None
         try:
-            result = server.application(environ, answer.start_response)
+            result = server.application(environ, response.start_response)
             try:
-                answer.send_result(result)
+                response.send_result(result)
             finally:
                 close = getattr(result, "close", None)
                 if close is not None:
                     close()
         except ClientGone:
-            answer.keep_alive = False
+            response.keep_alive = False
         except BaseException as error:
             if forks.is_child:
                 forks.end(self._asked(), error)
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
-                # The app ends its process; the client gets its answer first.
+                # The app ends its process; the client gets its response first.
                 fatal = error
-            self._fail(answer)
+            self._fail(response)
         if forks.is_child:
-            # Its copy of the socket was closed, so that none of its answer left.
+            # Its copy of the socket was closed, so that none of its response left.
             forks.end(self._asked())
-        if answer.status >= 500:
+        if response.status >= 500:
             counts.fail()
         counts.end(perf_counter() - began)
-        self._answer_now = None
-        if not answer.keep_alive:
+        self._respond_now = None
+        if not response.keep_alive:
             self._end()
-        elif answer.says_when_done:
+        elif response.says_when_done:
             self._say_done()
         if fatal is not None:
             raise fatal
@@ -230,20 +230,20 @@ class Connection:
         except ClientGone:
             self.close()
 
-    def _fail(self, answer):
-        """The app threw: its client gets a 500, or a connection that ends too early when some of the answer is out."""
+    def _fail(self, response):
+        """The app threw: its client gets a 500, or a connection that ends too early when some of the response is out."""
         self.complain("the app failed:")
         sys.excepthook(*sys.exc_info())
-        if answer.head_sent:
-            answer.keep_alive = False
-            if answer.status < 500:
+        if response.head_sent:
+            response.keep_alive = False
+            if response.status < 500:
                 self._server.counts.fail()
             self.close()
             return
         try:
-            answer.send_error()
+            response.send_error()
         except ClientGone:
-            answer.keep_alive = False
+            response.keep_alive = False
 
     def _refuse(self, status):
         reason = REASONS[status]
@@ -256,7 +256,7 @@ class Connection:
         self._end()
 
     def _end(self):
-        """No more requests here; what the client still sends is read away, so that it gets its answer."""
+        """No more requests here; what the client still sends is read away, so that it gets its response."""
         if self._socket is None:
             return
         self._buffer = b""
@@ -268,7 +268,7 @@ class Connection:
         self.is_lingering = True
         self._server.linger(self)
 
-    # For the answer.
+    # For the response.
 
     def may_keep(self):
         """Whether another request may come here after this one."""
@@ -289,8 +289,8 @@ class Connection:
 
     def describe(self):
         """The request under way, for how many seconds it has been, and whether nobody waits for it any more."""
-        answer = self._answer_now
-        is_answered = answer is not None and answer.is_whole
+        response = self._respond_now
+        is_answered = response is not None and response.is_whole
         return self._asked(), perf_counter() - self._began, is_answered or self.has_left()
 
     def _asked(self):

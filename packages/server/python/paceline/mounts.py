@@ -1,4 +1,4 @@
-"""Several WSGI callables in one instance, each under a prefix of the path; the longest that fits answers."""
+"""Several WSGI callables in one instance, each under a prefix of the path; the longest that fits responses."""
 
 from .head import unquote
 

@@ -13,7 +13,7 @@ from .file_wrapper import FileWrapper
 
 # So many turns without anything must pass before a drained instance takes it that its sockets hold nothing more.
 QUIET_TURNS_AT_END = 2
-# After an answer that says `close`, what the client still sends is read away for so long: else it might lose the answer.
+# After a response that says `close`, what the client still sends is read away for so long: else it might lose the response.
 LINGER_S = 2
 
 

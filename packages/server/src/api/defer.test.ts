@@ -1,4 +1,4 @@
-/** Deferred jobs run in their order, one at a time, and only when a turn of the event loop brought no request and no answer. */
+/** Deferred jobs run in their order, one at a time, and only when a turn of the event loop brought no request and no response. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { BackgroundWork } from "../shared/bridge.js";
 import { DEFAULT_LIMITS } from "../shared/limits.js";

@@ -9,7 +9,7 @@ export const SETTLE_MS = 100;
 export interface Look {
   /** Since the oldest job was queued. */
   ageMs: number;
-  /** A request began or an answer was finished since the last look: a handler may have more to do. */
+  /** A request began or a response was finished since the last look: a handler may have more to do. */
   hasChanged: boolean;
   /** For how long nothing has changed. */
   quietMs: number;

@@ -44,13 +44,13 @@ describe("every", () => {
 
   it("logs an error by the name of the function, and goes on", async () => {
     const error = vi.spyOn(console, "error").mockImplementation(() => {});
-    let runs = 0;
+    let workload = 0;
     every(100, function save() {
-      if (++runs === 1) throw new Error("at once");
-      if (runs === 2) return Promise.reject(new Error("later"));
+      if (++workload === 1) throw new Error("at once");
+      if (workload === 2) return Promise.reject(new Error("later"));
     });
     await pass(300);
-    expect(runs).toBe(3);
+    expect(workload).toBe(3);
     expect(error.mock.calls).toEqual([
       ["the timer save failed:", new Error("at once")],
       ["the timer save failed:", new Error("later")],

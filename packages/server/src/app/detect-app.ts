@@ -3,14 +3,14 @@ import type { App, AppStyle, NodeApp, NodeHandler } from "../shared/app.js";
 import { styleOfFunction } from "./function-style.js";
 
 /** An app, or what is wrong with the export, to be read after the module's path. */
-export type Recognition = { app: App } | { problem: string };
+export type Detection = { app: App } | { problem: string };
 
 const ACCEPTED =
   "must export by default an object with fetch(request, info), a fetch function, a Node (req, res) function, " +
   "or an app of Express, Koa, Fastify or Hono";
 
 /** @param style what the export is to be taken for, where the user said so. */
-export function recognise(exported: unknown, style?: AppStyle): Recognition {
+export function detectApp(exported: unknown, style?: AppStyle): Detection {
   const node = nodeShape(exported);
   if (node !== undefined && style !== "fetch") return node;
   const handler = method(exported, "fetch");
@@ -22,7 +22,7 @@ export function recognise(exported: unknown, style?: AppStyle): Recognition {
   return typeof exported === "function" ? functionOf(exported, style) : { problem: ACCEPTED };
 }
 
-function functionOf(exported: NonNullable<object>, style: AppStyle | undefined): Recognition {
+function functionOf(exported: NonNullable<object>, style: AppStyle | undefined): Detection {
   const handler = exported as never;
   switch (style ?? styleOfFunction(String(exported))) {
     case "fetch":
@@ -41,7 +41,7 @@ function functionOf(exported: NonNullable<object>, style: AppStyle | undefined):
 }
 
 /** What is called as node:http calls its listeners; undefined when the export has none of these shapes. */
-function nodeShape(exported: unknown): Recognition | undefined {
+function nodeShape(exported: unknown): Detection | undefined {
   const has = (...names: string[]) => names.every((name) => method(exported, name) !== undefined);
   // A server of node:http that does not listen: what is attached to it, such as ws or Socket.IO, takes part.
   if (has("listen", "address", "emit", "listenerCount") && field(exported, "listening") !== undefined) {

@@ -1,9 +1,9 @@
 /** Loads what a pool runs, and ends: how `paceline check` finds out whether that can be done. */
 import { ServerError } from "../shared/errors.js";
-import { loadRuns, type Runs } from "./workload.js";
+import { loadWorkload, type Workload } from "./workload.js";
 
 try {
-  await loadRuns(JSON.parse(process.argv[2] ?? "{}") as Runs, true, true);
+  await loadWorkload(JSON.parse(process.argv[2] ?? "{}") as Workload, true, true);
   // The app may have left timers or sockets behind.
   process.exit(0);
 } catch (error) {

@@ -35,7 +35,7 @@ export async function loadApp(path: string, style?: AppStyle, cache?: string): P
   const { require } = import.meta as { require?: NodeJS.Require };
   const addon = require === undefined ? undefined : await unusableAddon(Object.keys(require.cache));
   if (addon !== undefined) throw new ServerError("app-unusable", `${path} would fail: ${addon}`);
-  const app = fetchObject(exported, style) ?? (await recognised(path, exported, style));
+  const app = fetchObject(exported, style) ?? (await detected(path, exported, style));
   // Most have neither, and need nothing of what follows.
   if (!hasLifecycle(module) && !hasLifecycle(exported)) return app;
   const { lifecycleOf, withLifecycle } = await import("./lifecycle.js");
@@ -54,11 +54,11 @@ function fetchObject(exported: unknown, style: AppStyle | undefined): FetchApp |
   return typeof fetch === "function" ? { style: "fetch", handler: fetch.bind(exported) } : undefined;
 }
 
-async function recognised(path: string, exported: unknown, style: AppStyle | undefined): Promise<App> {
-  const { recognise } = await import("./detect-app.js");
-  const recognition = recognise(exported, style);
-  if ("app" in recognition) return recognition.app;
-  throw new ServerError("app-unusable", `${path} ${recognition.problem}`);
+async function detected(path: string, exported: unknown, style: AppStyle | undefined): Promise<App> {
+  const { detectApp } = await import("./detect-app.js");
+  const detection = detectApp(exported, style);
+  if ("app" in detection) return detection.app;
+  throw new ServerError("app-unusable", `${path} ${detection.problem}`);
 }
 
 function isCompiled(exported: unknown): exported is { default: unknown } {

@@ -5,7 +5,7 @@ import { ServerError } from "../shared/errors.js";
 import { loadApp } from "./load.js";
 
 /** Exactly one of them is given. */
-export type Runs = Pick<ChildSpec, "app" | "cache" | "args" | "style" | "static" | "proxy">;
+export type Workload = Pick<ChildSpec, "app" | "cache" | "args" | "style" | "static" | "proxy">;
 
 /**
  * The app in `runs`.
@@ -14,14 +14,15 @@ export type Runs = Pick<ChildSpec, "app" | "cache" | "args" | "style" | "static"
  * @param isBehindBalancer whether the balancer is the only client.
  * @throws ServerError `usage` when there is nothing to run; else as the kind's own loader
  */
-export async function loadRuns(runs: Runs, isLane: boolean, isBehindBalancer: boolean): Promise<App> {
-  if (runs.static !== undefined) return (await import("../kinds/static/static-app.js")).staticApp(runs.static, isLane);
-  if (runs.proxy !== undefined)
-    return (await import("../kinds/proxy/proxy-app.js")).proxyApp(runs.proxy, isBehindBalancer);
-  if (runs.app !== undefined) {
+export async function loadWorkload(workload: Workload, isLane: boolean, isBehindBalancer: boolean): Promise<App> {
+  if (workload.static !== undefined)
+    return (await import("../kinds/static/static-app.js")).staticApp(workload.static, isLane);
+  if (workload.proxy !== undefined)
+    return (await import("../kinds/proxy/proxy-app.js")).proxyApp(workload.proxy, isBehindBalancer);
+  if (workload.app !== undefined) {
     // As if it had been started by itself, on either runtime.
-    process.argv.splice(1, process.argv.length, runs.app, ...(runs.args ?? []));
-    return loadApp(runs.app, runs.style, runs.cache);
+    process.argv.splice(1, process.argv.length, workload.app, ...(workload.args ?? []));
+    return loadApp(workload.app, workload.style, workload.cache);
   }
   throw new ServerError("usage", "there is nothing to run");
 }

@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import type { ServerLimits } from "../shared/limits.js";
 import type { BodyWaits } from "./body-waits.js";
 import { beginPieces, countPiece, endPieces } from "./piece-turns.js";
-import { answerPlainly } from "./plain-response.js";
+import { respondPlainly } from "./plain-response.js";
 import type { UnreadRequests } from "./unread-requests.js";
 
 /** Pieces of a body below this size are joined, in bytes. */
@@ -105,5 +105,5 @@ function joiningPush(request: IncomingMessage): (chunk: Buffer | null) => boolea
 }
 
 function refuse(response: ServerResponse): void {
-  answerPlainly(response, 413, { connection: "close" });
+  respondPlainly(response, 413, { connection: "close" });
 }

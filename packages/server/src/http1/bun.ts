@@ -1,7 +1,7 @@
 /** Serves a fetch app with Bun.serve. */
 
 import { withPrivateUmask } from "@paceline/wire";
-import { lentFileOf } from "../kinds/static/lent-file.js";
+import { fileBodyOf } from "../kinds/static/file-body.js";
 import { RequestCounter } from "../process/request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/request-info.js";
 import type { FetchHandler } from "../shared/app.js";
@@ -19,7 +19,7 @@ const MAX_TIMEOUT_SECONDS = 255;
 
 /**
  * Starts the server. What Bun does by itself: HTTP/1.0 connections are closed after one answer, a method that HTTP does
- * not know closes the connection, and so does a second request that comes while the answer to the first still streams
+ * not know closes the connection, and so does a second request that comes while the response to the first still streams
  * (the balancer sends none). A body that fails cuts the connection, before its first block too, and Bun writes the error
  * to stderr.
  *
@@ -49,7 +49,7 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions): Runn
     activity: () => 2 * counter.begun - server.pendingRequests,
     onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
-    markAnswersClose: fetch.markClose,
+    markResponsesClose: fetch.markClose,
     stopAccepting: () => void server.stop(),
     closeNow: () => void server.stop(true),
   };
@@ -73,8 +73,8 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
     if (sends !== undefined && serving !== undefined) sends.add(request, serving);
     counter.latency.record((performance.now() - begunAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
-    const answer = lentFileOf(response)?.onBun(response) ?? response;
-    return close ? withClose(answer) : answer;
+    const sent = fileBodyOf(response)?.onBun(response) ?? response;
+    return close ? withClose(sent) : sent;
   }
 
   /** Waits for the handler without the timer of idle connections, which would cut one that takes long. */
@@ -133,7 +133,7 @@ class BunSource implements RequestSource {
     return this.server.requestIP(this.request)?.address;
   }
 
-  /** Bun forgets a request's address when its answer has left; over a unix socket there never is one. */
+  /** Bun forgets a request's address when its response has left; over a unix socket there never is one. */
   hasEnded(): boolean {
     return this.server.requestIP(this.request) === null;
   }
@@ -192,7 +192,7 @@ function withClose(response: Response): Response {
     response.headers.set("connection", "close");
     return response;
   } catch {
-    // The answer of a fetch() has headers that cannot be changed.
+    // The response of a fetch() has headers that cannot be changed.
     const copy = new Response(response.body, response);
     copy.headers.set("connection", "close");
     return copy;

@@ -1,4 +1,4 @@
-/** Breaks a connection off so that an answer that is not whole does not look whole. */
+/** Breaks a connection off so that a response that is not whole does not look whole. */
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 

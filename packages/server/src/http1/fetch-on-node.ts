@@ -1,7 +1,7 @@
 /** Lets a fetch handler answer node:http requests. */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { REASONS } from "@paceline/wire/reasons";
-import { lentFileOf } from "../kinds/static/lent-file.js";
+import { fileBodyOf } from "../kinds/static/file-body.js";
 import type { RequestCounter } from "../process/request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/request-info.js";
 import type { FetchHandler, NodeHandler } from "../shared/app.js";
@@ -12,7 +12,7 @@ export function fetchAsNodeHandler(
   handler: FetchHandler,
   behindBalancer: boolean,
   counter: RequestCounter,
-  draining: { readonly closeAnswers: boolean },
+  draining: { readonly closeResponses: boolean },
 ): NodeHandler {
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
   return async (incoming, outgoing) => {
@@ -21,7 +21,7 @@ export function fetchAsNodeHandler(
     const response = await handler(request, new Info(new NodeSource(incoming, request)));
     if (!(response instanceof Response)) throw new TypeError("the handler did not return a Response");
     counter.latency.record((performance.now() - begunAtMs) * 1000);
-    await writeResponse(response, incoming, outgoing, draining.closeAnswers);
+    await writeResponse(response, incoming, outgoing, draining.closeResponses);
   };
 }
 
@@ -85,7 +85,7 @@ function toRequest(incoming: IncomingMessage, outgoing: ServerResponse, behindBa
   const method = incoming.method ?? "GET";
   const init: RequestInit & { duplex?: "half" } = { method, headers: pairs(incoming.rawHeaders) };
   if (method !== "GET" && method !== "HEAD") {
-    // Leaving the body unread, or half read, must not destroy the connection that the answer is to take.
+    // Leaving the body unread, or half read, must not destroy the connection that the response is to take.
     init.body = incoming.iterator({ destroyOnReturn: false }) as unknown as NonNullable<RequestInit["body"]>;
     init.duplex = "half";
   }
@@ -121,7 +121,7 @@ async function writeResponse(
     if (!outgoing.destroyed) writeHead().end();
     return;
   }
-  const file = lentFileOf(response);
+  const file = fileBodyOf(response);
   if (file !== undefined) {
     writeHead();
     await file.pipe(outgoing);

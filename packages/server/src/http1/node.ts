@@ -13,7 +13,7 @@ import { HostCheck } from "./host-check.js";
 import { listenError } from "./listen-error.js";
 import { leaveConnection, watchConnection } from "./piece-turns.js";
 import { oneAfterTheOther } from "./pipelining.js";
-import { answerFailure, answerPlainly } from "./plain-response.js";
+import { respondFailure, respondPlainly } from "./plain-response.js";
 import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
 import { SendWatch } from "./send-watch.js";
 import { Tunnels } from "./tunnels.js";
@@ -31,12 +31,12 @@ const BACKLOG = 4096;
  */
 export async function serveOnNode(options: RuntimeOptions): Promise<RunningServer> {
   const { limits, app } = options;
-  /** Answers that have not left, with the time their requests came. */
+  /** Responses that have not left, with the time their requests came. */
   const active = new Map<ServerResponse, number>();
   const tunnels = new Tunnels();
   const inFlight = () => active.size + tunnels.size;
   const counter = new RequestCounter(inFlight);
-  const draining = { closeAnswers: false };
+  const draining = { closeResponses: false };
   const hosts = options.behindBalancer ? undefined : new HostCheck();
   const isWatched = !options.behindBalancer && limits.bodyTimeoutMs > 0;
   const waits = isWatched ? new BodyWaits<Socket>(limits.bodyTimeoutMs, (socket) => socket.destroy()) : undefined;
@@ -68,13 +68,13 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     response.detachSocket = detached;
     holdToLength(response, options.onError);
     const watched = options.requestLog?.watch(request, response);
-    if (draining.closeAnswers) response.setHeader("connection", "close");
-    if (hosts?.accepts(request) === false) return answerPlainly(response, 400, { connection: "close" });
+    if (draining.closeResponses) response.setHeader("connection", "close");
+    if (hosts?.accepts(request) === false) return respondPlainly(response, 400, { connection: "close" });
     if (!limitBody(request, response, limits, waits, unread)) return;
     const failed = (error: unknown) => {
       watched?.();
       options.onError(error);
-      answerFailure(response, 500);
+      respondFailure(response, 500);
     };
     try {
       const result = handler(request, response);
@@ -110,7 +110,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     continueWhenRead(request, response);
     inTurn(request, response);
   });
-  server.on("clientError", answerBadRequest);
+  server.on("clientError", respondBadRequest);
   const upgrade = isFetch ? undefined : app.upgrade?.();
   if (upgrade !== undefined) {
     server.on("upgrade", (request, socket, head) => {
@@ -130,8 +130,8 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     activity: () => 2 * counter.begun - inFlight(),
     onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
-    markAnswersClose: () => {
-      draining.closeAnswers = true;
+    markResponsesClose: () => {
+      draining.closeResponses = true;
       for (const response of active.keys()) if (!response.headersSent) response.setHeader("connection", "close");
     },
     stopAccepting: () => void server.close(),
@@ -161,7 +161,7 @@ function watchConnections(server: Server, { limits, onNotice }: RuntimeOptions):
   server.once("drop", () => onNotice(descriptorNotice(server.maxConnections, descriptors)));
 }
 
-type AdapterState = [RequestCounter, { readonly closeAnswers: boolean }];
+type AdapterState = [RequestCounter, { readonly closeResponses: boolean }];
 
 function listen(server: Server, address: ServeAddress): Promise<ServeAddress> {
   return new Promise((resolve, reject) => {
@@ -195,7 +195,7 @@ function refuseUpgrade(socket: Duplex): void {
   socket.end(BAD_REQUEST, () => socket.destroy());
 }
 
-function answerBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+function respondBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();
     return;

@@ -12,7 +12,7 @@ test("is served one request after the other, all of them in order, and no more t
   const begun: string[] = [];
   let open = 0;
   let most = 0;
-  const answer = (response: ServerResponse, text: string) => {
+  const respond = (response: ServerResponse, text: string) => {
     open--;
     response.end(`${"x".repeat(30_000)}[${text}]`);
   };
@@ -27,8 +27,8 @@ test("is served one request after the other, all of them in order, and no more t
       // Some at once, some in a later turn.
       request.on("end", () =>
         begun.length % 2
-          ? answer(response, `${request.url}${body}`)
-          : setImmediate(answer, response, `${request.url}${body}`),
+          ? respond(response, `${request.url}${body}`)
+          : setImmediate(respond, response, `${request.url}${body}`),
       );
     }),
   );

@@ -5,7 +5,7 @@ import { cut } from "./cut.js";
 import { hasWritten } from "./exact-length.js";
 
 /** A line of text; only where no head was sent. */
-export function answerPlainly(
+export function respondPlainly(
   response: ServerResponse,
   status: number,
   fields: Readonly<Record<string, string>> = {},
@@ -19,8 +19,8 @@ export function answerPlainly(
 }
 
 /** Ends a response that failed: with this status where that can still be said, else with a cut, lest it look whole. */
-export function answerFailure(response: ServerResponse, status: number): void {
-  if (!response.headersSent && !hasWritten(response)) return answerPlainly(response, status);
+export function respondFailure(response: ServerResponse, status: number): void {
+  if (!response.headersSent && !hasWritten(response)) return respondPlainly(response, status);
   if (response.writableEnded) return;
   if (response.socket) return cut(response.socket);
   // It waits behind the response to an earlier request of its connection, which is not to suffer.

@@ -13,7 +13,7 @@ describe("reason phrases", () => {
     });
   });
 
-  it.each(["connection.py", "answer.py"])("are the same in %s", (name) => {
+  it.each(["connection.py", "response.py"])("are the same in %s", (name) => {
     const text = readFileSync(new URL(name, PYTHON), "utf8");
     const found = [...text.matchAll(/\b([1-5]\d\d)(?:: "|\s)([A-Z][A-Za-z -]+?)["\r\\]/g)];
     expect(found.length).toBeGreaterThan(0);

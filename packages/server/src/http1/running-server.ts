@@ -7,7 +7,7 @@ import type { ServerLimits } from "../shared/limits.js";
 /** Where a server listens. Port 0 takes any free one. */
 export type ServeAddress = { kind: "tcp"; host: string; port: number } | { kind: "unix"; path: string };
 
-/** Hears of each request: around a fetch handler, or beside the answer of node:http. */
+/** Hears of each request: around a fetch handler, or beside the response of node:http. */
 export interface RequestLog {
   wrap(handler: FetchHandler): FetchHandler;
   /** @returns what is called when the handler or the body fails. */
@@ -38,7 +38,7 @@ export const LONG_TURN_MS = 20;
 export interface RunningServer {
   /** Where it listens, with the port it got. */
   readonly address: ServeAddress;
-  /** Requests that were read and whose answers have not left. */
+  /** Requests that were read and whose responses have not left. */
   inFlight(): number;
   /** A number that grows with each request that begins or ends; cheap. */
   activity(): number;
@@ -47,7 +47,7 @@ export interface RunningServer {
   /** The totals so far; latency since the last call. */
   takeStats(): ServerStats;
   /** From now on answers carry `Connection: close`; the server goes on accepting. */
-  markAnswersClose(): void;
+  markResponsesClose(): void;
   /** Closes the listening socket and idle connections; what is in flight goes on. */
   stopAccepting(): void;
   /** Closes everything at once. */

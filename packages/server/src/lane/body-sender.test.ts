@@ -2,7 +2,7 @@
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
 import { expect, it } from "vitest";
-import type { LentFile } from "../kinds/static/lent-file.js";
+import type { FileBody } from "../kinds/static/file-body.js";
 import { type BodyLane, BodySender } from "./body-sender.js";
 
 function open(length: number, failsAt = Number.POSITIVE_INFINITY) {
@@ -29,7 +29,7 @@ function sending(file: ReturnType<typeof open>, window: number) {
   const lane: BodyLane = { frames, isFull: false, queue: () => told.push("queued"), flushSoon: () => {} };
   const owner = { id: 7, onBodyEnd: () => told.push("end"), failed: () => told.push("failed") };
   const sender = new BodySender(lane, owner, window, file.remaining);
-  sender.sendFile(file as unknown as LentFile);
+  sender.sendFile(file as unknown as FileBody);
   /** The type and length of each frame so far. */
   const sent = () => {
     const list: [number, number][] = [];

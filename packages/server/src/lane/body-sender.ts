@@ -1,7 +1,7 @@
 /** Sends the body of one answer as far as the balancer takes it, in turns with those of the others. */
 import type { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
-import type { LentFile } from "../kinds/static/lent-file.js";
+import type { FileBody } from "../kinds/static/file-body.js";
 import type { BlockWriter } from "./response-body.js";
 
 /** Blocks up to this size wait for the flush where they are copied to; a larger one waits for its turn. */
@@ -36,7 +36,7 @@ export class BodySender implements BlockWriter {
   private gathered: Buffer | undefined;
   private gatheredLength = 0;
   private pending: Uint8Array | undefined;
-  private file: LentFile | undefined;
+  private file: FileBody | undefined;
   private sent = 0;
   private isLast = false;
   private isOver = false;
@@ -59,7 +59,7 @@ export class BodySender implements BlockWriter {
   }
 
   /** The whole body, read from a file when it can leave and not before: a slow reader of it holds no memory. */
-  sendFile(file: LentFile): void {
+  sendFile(file: FileBody): void {
     this.file = file;
     this.lane.queue(this);
   }
@@ -157,7 +157,7 @@ export class BodySender implements BlockWriter {
   }
 
   /** Reads a frame's payload where it is sent from. */
-  private sendOf(file: LentFile): boolean {
+  private sendOf(file: FileBody): boolean {
     const { frames } = this.lane;
     const most = Math.min(file.remaining, this.window, MAX_DATA_BYTES);
     if (most === 0) return false;

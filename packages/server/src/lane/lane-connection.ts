@@ -41,7 +41,7 @@ export async function loadStreams(): Promise<void> {
 
 export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane {
   readonly output: LaneOutput;
-  /** Requests whose handler was called and whose answer has not left. */
+  /** Requests whose handler was called and whose response has not left. */
   active = 0;
   /** A goaway was sent, and the balancer has not said yet that it sends no more. */
   owesGoaway = false;
@@ -195,7 +195,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
       if (!stream.head.isIdempotent) {
         // It must not be run twice: the balancer can read that it began before it does.
         if (socket.isBlocked) break;
-        output.frames.empty(FrameType.BEGUN, stream.id);
+        output.frames.empty(FrameType.STARTED, stream.id);
         if (!output.flush()) {
           this.begunBlocked = stream;
           next++;
@@ -216,7 +216,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     scoreboard.leave();
   }
 
-  /** Its BEGUN waits in the socket: its handler is called when the kernel has taken it. */
+  /** Its STARTED waits in the socket: its handler is called when the kernel has taken it. */
   private begunBlocked: LaneStream | undefined;
 
   private refused(stream: LaneStream): boolean {

@@ -1,7 +1,7 @@
 /** The Headers of a request from the lane: a look-up reads the head's text; anything more makes the platform's own. */
 
 import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
-import { standIn } from "./lazy-wrapper.js";
+import { lazyWrapper } from "./lazy-wrapper.js";
 
 const NativeHeaders = globalThis.Headers;
 
@@ -37,7 +37,7 @@ export class LaneHeaders {
 
   /** Called once, before the first is made. */
   static setUp(): void {
-    standIn(LaneHeaders.prototype, NativeHeaders.prototype, (self) => self.native());
+    lazyWrapper(LaneHeaders.prototype, NativeHeaders.prototype, (self) => self.native());
     Object.assign(LaneHeaders.prototype, { constructor: NativeHeaders });
   }
 }

@@ -13,13 +13,13 @@ const LONG_SILENCE_MS = 8;
 /** A request that was begun without a word. */
 export interface Unannounced {
   readonly id: number;
-  /** "handling" while its answer has not said it. */
+  /** "handling" while its response has not said it. */
   readonly state: string;
 }
 
 export class LaneOutput implements BodyLane {
   readonly frames = new FrameBuffer();
-  /** Begun without a word; said with the next flush unless the answer says it. */
+  /** Begun without a word; said with the next flush unless the response says it. */
   private readonly unannounced: Unannounced[] = [];
   /** Bodies with bytes to send, in their turn. */
   private readonly queued: BodySender[] = [];
@@ -48,8 +48,8 @@ export class LaneOutput implements BodyLane {
     this.isEnded = true;
   }
 
-  /** The next flush says that it has begun, unless its answer leaves with it. */
-  owesBegun(request: Unannounced): void {
+  /** The next flush says that it has begun, unless its response leaves with it. */
+  owesStarted(request: Unannounced): void {
     this.unannounced.push(request);
   }
 
@@ -60,7 +60,7 @@ export class LaneOutput implements BodyLane {
     this.flushSoon();
   }
 
-  /** An answer was made. In a long turn what there is leaves before its end, as a sign of life. */
+  /** A response was made. In a long turn what there is leaves before its end, as a sign of life. */
   progressed(nowMs: number): void {
     if (nowMs - this.flushedAtMs > LONG_SILENCE_MS) this.flush();
   }
@@ -88,7 +88,7 @@ export class LaneOutput implements BodyLane {
     const { frames, socket, unannounced } = this;
     if (this.isEnded) return true;
     this.flushedAtMs = performance.now();
-    for (const request of unannounced) if (request.state === "handling") frames.empty(FrameType.BEGUN, request.id);
+    for (const request of unannounced) if (request.state === "handling") frames.empty(FrameType.STARTED, request.id);
     unannounced.length = 0;
     for (;;) {
       this.takeTurns();

@@ -2,7 +2,7 @@
 
 import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import { LaneHeaders } from "./lane-headers.js";
-import { standIn } from "./lazy-wrapper.js";
+import { lazyWrapper } from "./lazy-wrapper.js";
 import { NATIVE, nativeRequest } from "./web-classes.js";
 
 /** What a request has beside its head. */
@@ -156,6 +156,6 @@ export function makeRequest(head: LaneRequestHead, source: RequestSource): Reque
 function setUp(): void {
   isSetUp = true;
   LaneHeaders.setUp();
-  standIn(LaneRequest.prototype, nativeRequest().prototype, (self) => self.native());
+  lazyWrapper(LaneRequest.prototype, nativeRequest().prototype, (self) => self.native());
   Object.assign(LaneRequest.prototype, { constructor: globalThis.Request });
 }

@@ -7,10 +7,10 @@ import { expect, onTestFinished, test } from "vitest";
 import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { loadStreams } from "./lane-connection.js";
 import { serveLanes } from "./lane-server.js";
-import type { AnswerReader } from "./response-reader.js";
+import type { ResponseReader } from "./response-reader.js";
 
-const ANSWERS: AnswerReader = {
-  isAnswer: (value): value is Response => value instanceof Response,
+const RESPONSES: ResponseReader = {
+  isResponse: (value): value is Response => value instanceof Response,
   fields: () => ({ text: "", contentLength: -1, hasContentType: true }),
   body: () => "body",
 };
@@ -32,11 +32,11 @@ test("an answer that waits for the end of its turn is still in flight: a server 
   const directory = mkdtempSync(join(tmpdir(), "paceline-lane-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const path = join(directory, "lane.sock");
-  const answer: (() => void)[] = [];
-  const handler = () => new Promise<Response>((resolve) => answer.push(() => resolve(new Response("body"))));
+  const response: (() => void)[] = [];
+  const handler = () => new Promise<Response>((resolve) => response.push(() => resolve(new Response("body"))));
   const onError = () => undefined;
   const options = { address: { kind: "unix", path }, limits: DEFAULT_LIMITS, onError } as never;
-  const server = await serveLanes(handler, ANSWERS, options);
+  const server = await serveLanes(handler, RESPONSES, options);
   onTestFinished(() => server.closeNow());
   const client = net.connect(path);
   let received = "";
@@ -45,10 +45,10 @@ test("an answer that waits for the end of its turn is still in flight: a server 
   });
   onTestFinished(() => void client.destroy());
   client.write(Buffer.concat([HELLO, get(0), get(1)]));
-  await expect.poll(() => answer.length).toBe(2);
+  await expect.poll(() => response.length).toBe(2);
 
   // The first breaks a silence, and so it leaves at once; the second one waits for the turn's end.
-  for (const give of answer) give();
+  for (const give of response) give();
   for (let n = 0; n < 10; n++) await undefined;
   expect(server.inFlight()).toBeGreaterThan(0);
   await expect.poll(() => server.inFlight()).toBe(0);

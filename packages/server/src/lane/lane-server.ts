@@ -8,7 +8,7 @@ import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
 import { LaneConnection, type LaneServices, loadStreams } from "./lane-connection.js";
 import type { RequestServices } from "./lane-stream.js";
-import type { AnswerReader } from "./response-reader.js";
+import type { ResponseReader } from "./response-reader.js";
 
 /** The lanes of one server. */
 class Lanes {
@@ -53,7 +53,7 @@ class Lanes {
     }
   }
 
-  /** Requests whose handler was called and whose answer has not left. */
+  /** Requests whose handler was called and whose response has not left. */
   active(): number {
     let count = 0;
     for (const lane of this.lanes) count += lane.active;
@@ -62,7 +62,7 @@ class Lanes {
 
   /**
    * Lanes that must not be closed yet: the balancer has not said that it sends no more, once it was asked, so a request may
-   * be on its way; or the last answers still wait for the end of the turn, or for the balancer to read.
+   * be on its way; or the last responses still wait for the end of the turn, or for the balancer to read.
    */
   get unsettled(): number {
     let count = 0;
@@ -102,20 +102,20 @@ class Lanes {
  */
 export async function serveLanes(
   handler: FetchHandler,
-  answers: AnswerReader,
+  responses: ResponseReader,
   options: RuntimeOptions,
 ): Promise<RunningServer> {
   const { address } = options;
   const lanes = new Lanes(options);
   const counter = new RequestCounter(() => lanes.active());
-  await lanes.listen(address.kind === "unix" ? address.path : "", { handler, answers, counter });
+  await lanes.listen(address.kind === "unix" ? address.path : "", { handler, responses, counter });
   return {
     address,
     inFlight: () => lanes.active() + lanes.unsettled,
     activity: () => 2 * counter.begun - lanes.active(),
     onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
-    markAnswersClose: () => lanes.goaway(),
+    markResponsesClose: () => lanes.goaway(),
     stopAccepting: () => lanes.stopAccepting(),
     closeNow: () => lanes.destroy(),
   };
@@ -137,8 +137,8 @@ export async function withControlLane(
   return {
     ...server,
     inFlight: () => server.inFlight() + lanes.unsettled,
-    markAnswersClose: () => {
-      server.markAnswersClose();
+    markResponsesClose: () => {
+      server.markResponsesClose();
       lanes.goaway();
     },
     stopAccepting: () => {

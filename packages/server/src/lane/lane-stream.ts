@@ -1,4 +1,4 @@
-/** One request over the lane and its answer, on the instance's side. */
+/** One request over the lane and its response, on the instance's side. */
 import { FrameType, REQUEST_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import {
@@ -8,7 +8,7 @@ import {
   putTextResponse,
 } from "@paceline/wire/lane/response-head";
 import { REASONS } from "@paceline/wire/reasons";
-import { type LentFile, lentFileOf } from "../kinds/static/lent-file.js";
+import { type FileBody, fileBodyOf } from "../kinds/static/file-body.js";
 import type { RequestCounter } from "../process/request-counter.js";
 import { ForwardedInfo, type RequestSource as InfoSource } from "../process/request-info.js";
 import type { FetchHandler, RequestInfo, Upgrade } from "../shared/app.js";
@@ -19,13 +19,13 @@ import { makeRequest, type RequestSource } from "./lane-request.js";
 import { RequestBody } from "./request-body.js";
 import { writeBlocks } from "./response-body.js";
 import { checkFields, sendableReason } from "./response-checks.js";
-import type { AnswerReader } from "./response-reader.js";
-import { makeUpgrade, type TunnelStream, UpgradeAnswer } from "./upgrade.js";
+import type { ResponseReader } from "./response-reader.js";
+import { makeUpgrade, type TunnelStream, UpgradeResponse } from "./upgrade.js";
 
 /** What a lane needs to serve requests. */
 export interface RequestServices {
   handler: FetchHandler;
-  answers: AnswerReader;
+  responses: ResponseReader;
   counter: RequestCounter;
 }
 
@@ -46,7 +46,7 @@ type State =
   | "waiting"
   /** Its handler is at work. */
   | "handling"
-  /** The answer's head was sent, its body goes on. */
+  /** The response's head was sent, its body goes on. */
   | "answering"
   | "ended";
 
@@ -64,7 +64,7 @@ class LaneInfo extends ForwardedInfo {
 export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelStream {
   state: State = "waiting";
   private begunAtMs = 0;
-  /** Of an answer whose body does not leave with its head. */
+  /** Of a response whose body does not leave with its head. */
   private sender: BodySender | undefined;
   private source: BlockSource | undefined;
   private readonly body: RequestBody | undefined;
@@ -83,7 +83,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     /** Its number among the requests of its lane, from 1. */
     readonly sequence: number,
     readonly head: LaneRequestHead,
-    /** What the balancer takes of the answer before it grants more, in bytes. */
+    /** What the balancer takes of the response before it grants more, in bytes. */
     private window: number,
   ) {
     this.owesContinue = head.expectsContinue;
@@ -161,38 +161,38 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     let result: unknown;
     try {
       result = requests.handler(makeRequest(this.head, this), new LaneInfo(this));
-      if (this.isAnswer(result)) return this.answer(result);
+      if (this.isResponse(result)) return this.respond(result);
     } catch (error) {
       return this.failed(error);
     }
-    if (this.head.isIdempotent) lane.output.owesBegun(this);
+    if (this.head.isIdempotent) lane.output.owesStarted(this);
     Promise.resolve(result).then(this.answered, this.failed);
   }
 
   private readonly answered = (response: unknown): void => {
     if (this.state !== "handling") return this.leave(response);
     try {
-      if (!this.isAnswer(response)) {
+      if (!this.isResponse(response)) {
         throw new TypeError("the handler did not return a Response");
       }
-      this.answer(response);
+      this.respond(response);
     } catch (error) {
       this.failed(error);
     }
     this.lane.output.flushSoon();
   };
 
-  private isAnswer(value: unknown): value is Response {
-    return this.requests.answers.isAnswer(value) || value instanceof UpgradeAnswer;
+  private isResponse(value: unknown): value is Response {
+    return this.requests.responses.isResponse(value) || value instanceof UpgradeResponse;
   }
 
-  /** An answer that comes when its client has gone: what it holds is let go. */
+  /** A response that comes when its client has gone: what it holds is let go. */
   private leave(response: unknown): void {
-    const { answers } = this.requests;
-    if (!answers.isAnswer(response) || response.bodyUsed) return;
-    const file = lentFileOf(response);
+    const { responses } = this.requests;
+    if (!responses.isResponse(response) || response.bodyUsed) return;
+    const file = fileBodyOf(response);
     if (file !== undefined) return file.close();
-    const body = answers.body(response);
+    const body = responses.body(response);
     if (body !== null && typeof body === "object" && !(body instanceof Uint8Array || body instanceof Blob))
       blocksOf(body).cancel();
   }
@@ -229,8 +229,8 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     return this.head.method === "HEAD";
   }
 
-  private answer(response: Response): void {
-    if (response instanceof UpgradeAnswer) return this.switchOver(response);
+  private respond(response: Response): void {
+    if (response instanceof UpgradeResponse) return this.switchOver(response);
     const { counter } = this.requests;
     const now = performance.now();
     counter.latency.record((now - this.begunAtMs) * 1000);
@@ -240,9 +240,9 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   }
 
   /** From here on the stream is a tunnel. */
-  private switchOver(answer: UpgradeAnswer): void {
-    this.beginBody(this.headOf(101, "", answer.lines), -1);
-    answer.onSwitched();
+  private switchOver(upgrade: UpgradeResponse): void {
+    this.beginBody(this.headOf(101, "", upgrade.lines), -1);
+    upgrade.onSwitched();
   }
 
   private headOf(status: number, reason: string, fields: string): LaneResponseHead {
@@ -251,16 +251,16 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   }
 
   private send(response: Response): void {
-    const { answers } = this.requests;
+    const { responses } = this.requests;
     const { status, statusText } = response;
-    const { text, contentLength, hasContentType } = answers.fields(response);
+    const { text, contentLength, hasContentType } = responses.fields(response);
     checkFields(text);
     if (Number.isNaN(contentLength)) throw new TypeError("the response's Content-Length is not a number");
     if (response.bodyUsed) throw new TypeError("the response's body was already read");
     const head = this.headOf(status, sendableReason(statusText), text);
-    const file = lentFileOf(response);
+    const file = fileBodyOf(response);
     if (file !== undefined) return this.sendFile(head, file);
-    const body = answers.body(response);
+    const body = responses.body(response);
     if (body === null) {
       // What the body would be is told where there is none by rule; elsewhere none is none.
       return this.sendHeadAlone(head, this.isHead || status === 204 || status === 304 ? contentLength : 0);
@@ -297,7 +297,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.end();
   }
 
-  private sendFile(head: LaneResponseHead, file: LentFile): void {
+  private sendFile(head: LaneResponseHead, file: FileBody): void {
     if (!this.isHead) return this.beginBody(head, file.length).sendFile(file);
     file.close();
     this.sendHeadAlone(head, file.length);
@@ -308,7 +308,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.end();
   }
 
-  /** Sends the head of an answer whose body follows. */
+  /** Sends the head of a response whose body follows. */
   private beginBody(head: LaneResponseHead, length: number): BodySender {
     putResponse(this.lane.output.frames, this.id, head, length, false);
     this.state = "answering";
@@ -320,7 +320,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.end();
   }
 
-  /** The answer cannot be finished: the client must see that. */
+  /** The response cannot be finished: the client must see that. */
   private fail(): void {
     this.lane.output.frames.empty(FrameType.FAIL, this.id);
     this.source?.cancel();

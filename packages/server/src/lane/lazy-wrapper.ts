@@ -4,7 +4,7 @@
  * Gives `own` every member of `native` that it has not got itself; each works on the platform's object that `nativeOf`
  * makes for it. `own` inherits from `native`, so that `instanceof` holds. Called once, before the first is made.
  */
-export function standIn<Own extends object>(own: Own, native: object, nativeOf: (self: Own) => unknown): void {
+export function lazyWrapper<Own extends object>(own: Own, native: object, nativeOf: (self: Own) => unknown): void {
   for (const key of Reflect.ownKeys(native)) {
     if (Object.hasOwn(own, key)) continue;
     const { get, value } = Object.getOwnPropertyDescriptor(native, key) as PropertyDescriptor;

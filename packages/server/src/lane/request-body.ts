@@ -113,7 +113,7 @@ export class RequestBody {
           if (this.isWanted && !this.isDropped && this.read >= STARVED_GRANT_BYTES) this.grantRead();
         },
         cancel: () => {
-          // What is left comes and is dropped, so that the answer can leave.
+          // What is left comes and is dropped, so that the response can leave.
           this.isDropped = true;
           this.takeJoined();
           for (const piece of this.pieces.splice(0)) this.consumed(piece.length);

@@ -1,4 +1,4 @@
-/** Reads the body of an answer that comes block by block: one block ahead of what the lane takes, and no further. */
+/** Reads the body of a response that comes block by block: one block ahead of what the lane takes, and no further. */
 
 import { type BlockSource, toBytes } from "../shared/blocks.js";
 import { isTurnOver, nextTurn } from "../shared/turn-share.js";

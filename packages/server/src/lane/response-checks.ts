@@ -1,4 +1,4 @@
-/** What an app may put into the head of an answer, though no head can have it: told to the app, as an error of its own. */
+/** What an app may put into the head of a response, though no head can have it: told to the app, as an error of its own. */
 
 /** The balancer takes heads of 64 KB; with room for what is put before and behind the fields. */
 const MAX_FIELDS_BYTES = 65_536 - 1024;

@@ -2,20 +2,20 @@
 
 import { fieldLines } from "@paceline/wire/lane/field-lines";
 import { BODY, rememberBodies } from "../shared/kept-body.js";
-import type { AnswerBody, AnswerReader } from "./response-reader.js";
+import type { ResponseBody, ResponseReader } from "./response-reader.js";
 
 /** Called once, before the app is loaded. */
-export function answersOnBun(): AnswerReader {
+export function answersOnBun(): ResponseReader {
   rememberBodies();
   // The platform's own class: `instanceof` the one that stands for it costs more.
   const NativeResponse: typeof Response = Object.getPrototypeOf(Response);
   return {
-    isAnswer: (value): value is Response => value instanceof NativeResponse,
+    isResponse: (value): value is Response => value instanceof NativeResponse,
     fields: (response) => fieldLines(response.headers.toJSON() as Record<string, string | string[]>),
     body(response) {
       const kept = (response as { [BODY]?: unknown })[BODY];
       if (kept === null || kept === undefined || response.bodyUsed) return response.body;
-      return kept as AnswerBody;
+      return kept as ResponseBody;
     },
   };
 }

@@ -3,8 +3,8 @@
 import { fieldLinesOf } from "@paceline/wire/lane/field-lines";
 import { acceptAll } from "../shared/instance-of.js";
 import { KEPT_BODY, type KeptBody } from "../shared/kept-body.js";
-import { standIn } from "./lazy-wrapper.js";
-import type { AnswerBody, AnswerReader } from "./response-reader.js";
+import { lazyWrapper } from "./lazy-wrapper.js";
+import type { ResponseBody, ResponseReader } from "./response-reader.js";
 
 const NativeResponse = globalThis.Response;
 const NativeHeaders = globalThis.Headers;
@@ -23,7 +23,7 @@ class LaneResponse {
   private headers_: Headers | undefined = undefined;
   private readonly status_: number = 200;
   private readonly statusText_: string = "";
-  private readonly kept: AnswerBody = null;
+  private readonly kept: ResponseBody = null;
   private readonly isForm: boolean = false;
   private readonly fields: Fields = NO_FIELDS;
 
@@ -39,7 +39,7 @@ class LaneResponse {
       return;
     }
     // The bytes are those of now: the app may use its buffer again before they leave.
-    this.kept = body instanceof Uint8Array ? new Uint8Array(body) : ((body as AnswerBody | undefined) ?? null);
+    this.kept = body instanceof Uint8Array ? new Uint8Array(body) : ((body as ResponseBody | undefined) ?? null);
     this.fields = fields;
     this.status_ = status;
     this.statusText_ = statusText;
@@ -100,7 +100,7 @@ class LaneResponse {
     return new LaneResponse(kept, { status, statusText, headers }) as unknown as Response;
   }
 
-  /** The platform's own object; from then on it is the answer. */
+  /** The platform's own object; from then on it is the response. */
   native(): Response {
     if (this.made === undefined) {
       const { status, statusText } = this;
@@ -112,7 +112,7 @@ class LaneResponse {
   }
 
   /** The body as it was given, where the platform's object was not needed for it; undefined where it was. */
-  keptBody(): AnswerBody | undefined {
+  keptBody(): ResponseBody | undefined {
     if (this.made === undefined) return this.kept;
     return this.isForm && this.made.body !== null ? formBlocks(this.made.body) : undefined;
   }
@@ -173,13 +173,13 @@ function isRecord(value: object): value is Record<string, unknown> {
 }
 
 /** Called once, before the app is loaded. */
-export function answersOnNode(): AnswerReader {
-  standIn(LaneResponse.prototype, NativeResponse.prototype, (self) => self.native());
+export function answersOnNode(): ResponseReader {
+  lazyWrapper(LaneResponse.prototype, NativeResponse.prototype, (self) => self.native());
   Object.defineProperty(LaneResponse, "name", { value: "Response" });
   acceptAll(LaneResponse, NativeResponse);
   globalThis.Response = LaneResponse as never;
   return {
-    isAnswer: (value): value is Response => value instanceof NativeResponse,
+    isResponse: (value): value is Response => value instanceof NativeResponse,
     fields(response) {
       if (!isLaneResponse(response)) return fieldLinesOf(response.headers as never);
       const lines = fieldLinesOf(response.currentFields());

@@ -4,8 +4,8 @@ import { fieldLinesOf } from "@paceline/wire/lane/field-lines";
 import type { Upgrade } from "../shared/app.js";
 
 /** Stands for 101 Switching Protocols, which no Response can be. */
-export class UpgradeAnswer {
-  /** Field lines of the answer's head. */
+export class UpgradeResponse {
+  /** Field lines of the response's head. */
   readonly lines: string;
   /** Called when the 101 is on its way. */
   onSwitched: () => void = () => {};
@@ -26,15 +26,15 @@ export interface TunnelStream {
   failed(error: unknown): void;
 }
 
-/** @param protocol what the client asked to upgrade to; the answer says it unless `fields` do. */
+/** @param protocol what the client asked to upgrade to; the response says it unless `fields` do. */
 export function makeUpgrade(
   stream: TunnelStream,
   protocol: string,
   fields: Readonly<Record<string, string>> = {},
 ): Upgrade {
-  const answer = new UpgradeAnswer({ upgrade: protocol, ...fields });
+  const upgradeResponse = new UpgradeResponse({ upgrade: protocol, ...fields });
   const switched = new Promise<void>((resolve) => {
-    answer.onSwitched = resolve;
+    upgradeResponse.onSwitched = resolve;
   });
   const writable = new WritableStream<Uint8Array>({
     start: () => switched,
@@ -47,5 +47,5 @@ export function makeUpgrade(
     },
     abort: (reason) => stream.failed(reason ?? new Error("the tunnel was aborted")),
   });
-  return { response: answer as unknown as Response, readable: stream.requestBody, writable };
+  return { response: upgradeResponse as unknown as Response, readable: stream.requestBody, writable };
 }

@@ -8,8 +8,8 @@ import { LANE_NUMBER, LaneBench, turnEnd } from "../../test/support/lane-bench.j
 import type { FetchHandler } from "../shared/app.js";
 import { loadStreams } from "./lane-connection.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
-import type { AnswerReader } from "./response-reader.js";
-import { prepareAnswers } from "./responses.js";
+import type { ResponseReader } from "./response-reader.js";
+import { prepareResponses } from "./responses.js";
 
 const bytesOf = (hex: string) => Buffer.from(hex, "hex");
 const named = (list: FrameVector[], ...types: string[]) => list.filter(({ type }) => types.includes(type));
@@ -29,8 +29,8 @@ const PIECE_BYTES = 65_536;
 const WINDOW_PIECES = REQUEST_WINDOW_BYTES / PIECE_BYTES;
 const pieces = (count: number) => Array.from({ length: count }, () => frameOf(FrameType.DATA, PIECE_BYTES));
 
-/** The answer that the app has to give for the RESPONSE of that vector. */
-function answerOf({ status, flags = 0, reason, fields = [], length = 0 }: FrameVector): Response {
+/** The response that the app has to give for the RESPONSE of that vector. */
+function responseOf({ status, flags = 0, reason, fields = [], length = 0 }: FrameVector): Response {
   const headers = new Headers();
   for (const [name, value] of fields) headers.append(name, value);
   const isWhole = (flags & 1) !== 0;
@@ -40,25 +40,25 @@ function answerOf({ status, flags = 0, reason, fields = [], length = 0 }: FrameV
 }
 
 describe("an instance's end of a lane", () => {
-  let answers: AnswerReader;
+  let responses: ResponseReader;
 
   beforeAll(async () => {
     await loadStreams();
-    const prepared = await prepareAnswers();
-    answers = prepared.answers;
+    const prepared = await prepareResponses();
+    responses = prepared.responses;
     return prepared.restore;
   });
 
   /** A lane on which both have said hello. */
   const greeted = (handler: FetchHandler) => {
-    const bench = new LaneBench(answers, handler);
+    const bench = new LaneBench(responses, handler);
     bench.give(HELLO);
     expect(bench.socket.takeWithoutBusy().toString("hex")).toBe(OWN_HELLO);
     return bench;
   };
 
   it.each(named(VECTORS.frames, "RESPONSE"))("makes $name", async (frame) => {
-    const bench = greeted(() => answerOf(frame));
+    const bench = greeted(() => responseOf(frame));
     bench.give(GET);
     await turnEnd();
     const bytes = bench.socket.takeWithoutBusy();
@@ -73,7 +73,7 @@ describe("an instance's end of a lane", () => {
       enter: (lane: number, request: number) => seen.push(`lane ${lane} request ${request}`),
       leave: () => seen.push("none"),
     } as unknown as Scoreboard;
-    const bench = new LaneBench(answers, () => new Response(`${seen.push("called")}`), scoreboard);
+    const bench = new LaneBench(responses, () => new Response(`${seen.push("called")}`), scoreboard);
     bench.give(HELLO);
     bench.give(GET);
     await turnEnd();
@@ -207,13 +207,13 @@ describe("an instance's end of a lane", () => {
     ["a REQUEST before HELLO", GET, "no HELLO at the start"],
     ["DATA before HELLO", vector("DATA").hex, "no HELLO at the start"],
   ])("closes the lane for %s", (_, hex, problem) => {
-    const bench = new LaneBench(answers, () => new Response(null));
+    const bench = new LaneBench(responses, () => new Response(null));
     bench.give(hex);
     expect(bench.socket.takeWithoutBusy().toString("latin1")).toContain(problem);
     expect(bench.socket.isEnded).toBe(true);
   });
 
-  it("calls no handler of a request that is not idempotent before the kernel has taken its BEGUN", async () => {
+  it("calls no handler of a request that is not idempotent before the kernel has taken its STARTED", async () => {
     let calls = 0;
     const bench = greeted(() => {
       calls++;
@@ -225,7 +225,7 @@ describe("an instance's end of a lane", () => {
     expect(calls).toBe(0);
     bench.socket.drain(1);
     expect(calls).toBe(1);
-    expect(bench.socket.takeWithoutBusy().toString("hex")).toBe(vector("BEGUN").hex);
+    expect(bench.socket.takeWithoutBusy().toString("hex")).toBe(vector("STARTED").hex);
   });
 
   it("answers 500 when what a handler gives at once cannot be sent", async () => {

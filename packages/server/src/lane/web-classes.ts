@@ -1,6 +1,6 @@
 /** Makes the platform's Request and fetch take a request from the lane, which is none of the platform's own objects. */
 
-/** The method by which a stand-in gives the platform's own object. */
+/** The method by which a lazy wrapper gives the platform's own object. */
 export const NATIVE = Symbol("native");
 
 let native: typeof Request | undefined;

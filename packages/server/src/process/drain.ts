@@ -32,7 +32,7 @@ export class Drain {
   ) {
     this.deadlineAtMs = performance.now() + options.deadlineMs;
     this.released = !options.untilReleased;
-    server.markAnswersClose();
+    server.markResponsesClose();
     leaveWork();
     this.timer = setInterval(() => this.look(), LOOK_EVERY_MS);
   }

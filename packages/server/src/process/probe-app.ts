@@ -1,6 +1,6 @@
 /** Calls a fetch app for the supervisor, to see whether it is well; loaded where a pool has a readyPath or a healthPath. */
 import { problemOfStatus } from "@paceline/wire";
-import { lentFileOf } from "../kinds/static/lent-file.js";
+import { fileBodyOf } from "../kinds/static/file-body.js";
 import type { FetchHandler } from "../shared/app.js";
 import { errorLine } from "./error-line.js";
 import { ConnectionInfo } from "./request-info.js";
@@ -16,7 +16,7 @@ export async function probeApp(handler: FetchHandler, path: string, host: string
   try {
     const response = await handler(request, info);
     if (!(response instanceof Response)) return `GET ${path}: the app returned no Response`;
-    const file = lentFileOf(response);
+    const file = fileBodyOf(response);
     if (file !== undefined) file.close();
     else await response.body?.cancel();
     return problemOfStatus(response.status, path);

@@ -4,13 +4,13 @@ import { Histogram, heapBytes, type InstanceStats, type Measured } from "@paceli
 /** How a server is read: by the reports to the supervisor, and by whoever embeds it. */
 export type ServerStats = Omit<InstanceStats, "type" | "role" | "deferred" | keyof Measured>;
 
-/** The counts of one server. A request is in flight until its answer has left or its client has gone. */
+/** The counts of one server. A request is in flight until its response has left or its client has gone. */
 export class RequestCounter {
   private begunCount = 0;
   private wake: (() => void) | undefined;
-  /** Answers with status 500 and above, and handlers that threw. */
+  /** Responses with status 500 and above, and handlers that threw. */
   errors = 0;
-  /** From the head of a request to the answer's: to the Response for fetch, to the end of the answer for (req, res). */
+  /** From the head of a request to the response's: to the Response for fetch, to the end of the response for (req, res). */
   readonly latency = new Histogram();
 
   /** @param inFlight how many of the requests begun have not ended yet. */

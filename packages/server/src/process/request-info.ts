@@ -7,7 +7,7 @@ import { drainSignal, HAS_ENDED } from "../shared/bridge.js";
 export interface RequestSource {
   header(name: string): string | null | undefined;
   remoteAddress(): string | undefined;
-  /** Whether its answer has left; see answer-end.ts. */
+  /** Whether its response has left; see answer-end.ts. */
   hasEnded?(): boolean | undefined;
   /** Aborts when the client goes. */
   signal(): AbortSignal;

@@ -2,7 +2,7 @@
 
 import type { RequestLog, RunningServer, RuntimeOptions, ServeAddress } from "../http1/running-server.js";
 import { serveLanes, withControlLane } from "../lane/lane-server.js";
-import type { AnswerReader } from "../lane/response-reader.js";
+import type { ResponseReader } from "../lane/response-reader.js";
 import type { App } from "../shared/app.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "../shared/limits.js";
 import { clearStaleSocket } from "./unix-socket.js";
@@ -13,7 +13,7 @@ export interface ServeOptions {
   /** Whether the balancer is the client; see RuntimeOptions. Default false. */
   behindBalancer?: boolean;
   /** Serve a fetch app over lanes, with what `prepareAnswers` gave; the address must be a unix socket. Default: HTTP/1.1. */
-  lanes?: AnswerReader;
+  lanes?: ResponseReader;
   /** The path of a lane for control beside HTTP/1.1. Default: none. */
   controlLane?: string;
   /** Hears of the requests that come in HTTP/1.1. Default: none. */

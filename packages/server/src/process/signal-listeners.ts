@@ -36,8 +36,8 @@ export async function runSignalListeners(ours: Record<SignalName, Listener>, rem
   const settled = Promise.allSettled(returned).then(async (results) => {
     for (const result of results)
       if (result.status === "rejected") console.error(`a listener for ${signal} failed:`, result.reason);
-    const isAnySilent = results.some((result) => result.status === "fulfilled" && result.value === "silent");
-    if (isAnySilent) await new Promise((resolve) => setTimeout(resolve, Math.min(SILENT_LISTENER_MS, remainingMs)));
+    const isAnyStalled = results.some((result) => result.status === "fulfilled" && result.value === "silent");
+    if (isAnyStalled) await new Promise((resolve) => setTimeout(resolve, Math.min(SILENT_LISTENER_MS, remainingMs)));
   });
   await Promise.race([settled, after(remainingMs)]);
   clearTimeout(timer);

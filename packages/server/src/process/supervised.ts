@@ -11,9 +11,9 @@ import {
   SPAWN_MARK,
   type UpstreamProtocol,
 } from "@paceline/wire";
-import { loadRuns } from "../app/workload.js";
+import { loadWorkload } from "../app/workload.js";
 import type { RunningServer } from "../http1/running-server.js";
-import { prepareAnswers } from "../lane/responses.js";
+import { prepareResponses } from "../lane/responses.js";
 import type { App } from "../shared/app.js";
 import { announceDrain, backgroundWork, logLostWork } from "../shared/bridge.js";
 import { ServerError } from "../shared/errors.js";
@@ -21,7 +21,7 @@ import { Drain } from "./drain.js";
 import { exitOnUncaught } from "./fatal.js";
 import { serve } from "./serve.js";
 
-/** How long the last words on the control channel may hold up the exit; a machine without time for all needs more than a moment for them. */
+/** How long the final report on the control channel may hold up the exit; a machine without time for all needs more than a moment for them. */
 const LAST_WORDS_TIMEOUT_MS = 2000;
 /** What the app's listeners for signals get at least. */
 const LEAST_LISTENERS_MS = 1000;
@@ -107,8 +107,8 @@ class Instance {
     const work = backgroundWork();
     if (spec.limits !== undefined) work.limits = spec.limits;
     this.channel.start();
-    const prepared = spec.protocol === "lane" ? await prepareAnswers() : undefined;
-    const app = await loadRuns(spec, prepared !== undefined, true);
+    const prepared = spec.protocol === "lane" ? await prepareResponses() : undefined;
+    const app = await loadWorkload(spec, prepared !== undefined, true);
     if (prepared !== undefined) {
       this.protocol = app.style === "fetch" ? "lane" : "http1+control";
       if (app.style !== "fetch") prepared.restore();
@@ -118,7 +118,7 @@ class Instance {
     const server = await serve(app, {
       address: { kind: "unix", path: socket },
       behindBalancer: true,
-      ...(this.protocol === "lane" && prepared !== undefined ? { lanes: prepared.answers } : {}),
+      ...(this.protocol === "lane" && prepared !== undefined ? { lanes: prepared.responses } : {}),
       ...(this.protocol === "http1+control" ? { controlLane: controlLanePath(socket) } : {}),
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
       onNotice: (message) => this.notice(message),
@@ -161,8 +161,8 @@ class Instance {
   private async endLeftovers(): Promise<void> {
     if (this.mark === undefined || this.channel.welcomed) return;
     try {
-      const { endStrays } = await import("@paceline/wire/proc");
-      await endStrays({ leader: process.pid, mark: this.mark });
+      const { endLeftoverProcesses } = await import("@paceline/wire/proc");
+      await endLeftoverProcesses({ leader: process.pid, mark: this.mark });
     } catch {
       // Its file is gone, as with an upgrade in place.
       process.kill(0, "SIGKILL");

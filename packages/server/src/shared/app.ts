@@ -16,7 +16,7 @@ export interface RequestInfo {
   readonly innerHost: string;
   /** The X-Request-Id that the client sent, as it came; when it sent none, one made here that no other request has. */
   readonly requestId: string;
-  /** Aborts when the client goes before its answer has left. Made when it is first asked for. */
+  /** Aborts when the client goes before its response has left. Made when it is first asked for. */
   readonly signal: AbortSignal;
   /** Aborts when the instance begins to drain: end early what would go on for long. The same signal for all requests. */
   readonly draining: AbortSignal;
@@ -36,7 +36,7 @@ export interface Upgrade {
   writable: WritableStream<Uint8Array>;
 }
 
-/** Takes a request, gives the answer: the shape of WinterTC, which Hono and others export too. */
+/** Takes a request, gives the response: the shape of WinterTC, which Hono and others export too. */
 export type FetchHandler = (request: Request, info: RequestInfo) => Response | Promise<Response>;
 
 /** The handler of node:http: an Express app, Koa's callback, Connect. */
@@ -54,7 +54,7 @@ export interface AppLifecycle {
   start?: () => unknown;
   /** Called when a drain begins: on a stop, a reload, a scale-down. Requests go on meanwhile. */
   beforeDrain?: () => unknown;
-  /** Waited for when the last answer has left, within the drain's deadline. */
+  /** Waited for when the last response has left, within the drain's deadline. */
   stop?: () => unknown;
 }
 

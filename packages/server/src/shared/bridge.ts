@@ -113,7 +113,7 @@ function reason(): Error {
   return new DOMException("the instance drains", "AbortError");
 }
 
-/** A method of `info`: whether the answer has left or its client has gone; undefined where nobody can say. */
+/** A method of `info`: whether the response has left or its client has gone; undefined where nobody can say. */
 export const HAS_ENDED = Symbol.for("paceline.hasEnded");
 
 export function hasEnded(info: object): boolean | undefined {

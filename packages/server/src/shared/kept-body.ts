@@ -7,7 +7,7 @@ export const KEPT_BODY = Symbol.for("paceline.keptBody");
 /** Text, bytes or a file. */
 export type KeptBody = string | Uint8Array | Blob;
 
-/** What the answer was made with; undefined where nobody remembers, it comes block by block, or it was read. */
+/** What the response was made with; undefined where nobody remembers, it comes block by block, or it was read. */
 export function keptBody(response: Response): KeptBody | undefined {
   return (response as { [KEPT_BODY]?(): KeptBody | undefined })[KEPT_BODY]?.();
 }

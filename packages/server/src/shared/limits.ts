@@ -6,7 +6,7 @@ export interface ServerLimits extends InstanceLimits {
   /**
    * Milliseconds a connection may stay idle between two requests; 0 is for ever. Default 75000. Behind a balancer it is
    * 0, since only the balancer may close its connections. On Bun rounded up to seconds, 255 s at most, and there it also
-   * bounds a pause in the body of an answer.
+   * bounds a pause in the body of a response.
    */
   keepAliveTimeoutMs: number;
   /**

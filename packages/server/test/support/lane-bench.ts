@@ -2,7 +2,7 @@
 
 import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
 import { LaneConnection, loadStreams } from "../../src/lane/lane-connection.js";
-import type { AnswerReader } from "../../src/lane/response-reader.js";
+import type { ResponseReader } from "../../src/lane/response-reader.js";
 import { RequestCounter } from "../../src/process/request-counter.js";
 import type { FetchHandler } from "../../src/shared/app.js";
 import { DEFAULT_LIMITS } from "../../src/shared/limits.js";
@@ -19,10 +19,10 @@ export class LaneBench {
   readonly counter: RequestCounter;
 
   /** @param answers from `prepareAnswers()` */
-  constructor(answers: AnswerReader, handler: FetchHandler, scoreboard?: Scoreboard) {
+  constructor(responses: ResponseReader, handler: FetchHandler, scoreboard?: Scoreboard) {
     this.counter = new RequestCounter(() => this.connection.active);
     const services = {
-      requests: { handler, answers, counter: this.counter },
+      requests: { handler, responses, counter: this.counter },
       scoreboard,
       load: loadStreams,
       limits: DEFAULT_LIMITS,

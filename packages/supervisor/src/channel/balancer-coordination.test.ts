@@ -67,7 +67,7 @@ test("an upstream has left when all follow, and is released when none has anythi
   expect(reports).toEqual([]);
   coordination.applied("balancer.1#1", { version: 2, leaving: ["web.1#1"], listening: true });
   expect(reports).toEqual(["web.1#1 left"]);
-  coordination.lostLink("balancer.1#1");
+  coordination.lostChannel("balancer.1#1");
   balancer(coordination, "balancer.1#1");
   expect(reports).toEqual(["web.1#1 left"]);
   coordination.applied("balancer.1#1", { version: 2, leaving: [], listening: true });
@@ -82,7 +82,7 @@ test("a balancer that comes back is believed when it says what it still has, not
   coordination.applied("balancer.1#1", { version: 1, leaving: [], listening: true });
   coordination.publish(content());
   coordination.leave("web.1#1");
-  coordination.lostLink("balancer.1#1");
+  coordination.lostChannel("balancer.1#1");
   const back = balancer(coordination, "balancer.1#1");
   expect(back.versions()).toEqual([2]);
   expect(coordination.appliedVersion("balancer.1#1")).toBe(1);

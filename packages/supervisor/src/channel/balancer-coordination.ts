@@ -72,7 +72,7 @@ export class BalancerCoordination {
     if (this.snapshot !== null) connection.send(this.snapshot);
   }
 
-  lostLink(id: string): void {
+  lostChannel(id: string): void {
     const follower = this.followers.get(id);
     if (follower !== undefined) follower.connection = null;
   }

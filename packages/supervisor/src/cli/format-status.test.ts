@@ -48,7 +48,7 @@ const failed: InstanceStatus = {
   inFlight: 0,
   restarts: 4,
   lastExit: { code: 1, signal: null, at: 0, reason: "exited with code 1 after 4 s", lastLines: ["Error: no database"] },
-  other: { role: "leaver", pid: 31023, state: "draining", attempt: 7 },
+  other: { role: "outgoing", pid: 31023, state: "draining", attempt: 7 },
 };
 const balancer = {
   ...instance,
@@ -105,7 +105,7 @@ test("is aligned, whole, and tells the last exit of what is not ready", () => {
       "NAME        STATE       PID  RSS MB  CPU %  REQ/S  REQUESTS  FLIGHT  P50 MS  P99 MS  RESTARTS       UP",
       "web.1       ready     31022    28.1     41   1554    123456       3    0.40      12         0  1 d 1 h",
       "web.12      backoff       –       –      –      0    123456       0       –       –         4        –",
-      "  leaver    draining  31023",
+      "  outgoing  draining  31023",
       "balancer.1  ready     31022    28.1     41   1554    123456       3    0.40      12         0  1 d 1 h",
       "",
       "web.12: exited with code 1 after 4 s",

@@ -6,16 +6,16 @@ const lines = (count: number, name = "web.1") =>
   Array.from({ length: count }, (_, sequence) => ({ sequence, at: 0, name, text: "x".repeat(90) }));
 
 /** A target that does with each write what `answers` says, in turn; then it writes all. */
-function target(answers: (number | NodeJS.ErrnoException)[]) {
+function target(responses: (number | NodeJS.ErrnoException)[]) {
   let content = "";
   let writes = 0;
   return {
     text: () => content,
     write(bytes: Buffer, done: (error: NodeJS.ErrnoException | null, written: number) => void) {
-      const answer = answers[writes++] ?? bytes.length;
+      const response = responses[writes++] ?? bytes.length;
       setImmediate(() => {
-        if (typeof answer !== "number") return done(answer, 0);
-        const some = bytes.subarray(0, answer);
+        if (typeof response !== "number") return done(response, 0);
+        const some = bytes.subarray(0, response);
         content += some.toString();
         done(null, some.length);
       });
@@ -35,8 +35,8 @@ test.each<[string, (number | NodeJS.ErrnoException)[]]>([
   ["a disk that is full at once", [error("ENOSPC")]],
   ["a disk that gets full within a line", [150, error("ENOSPC"), error("ENOSPC")]],
   ["a disk that gets full again and again", [250, error("ENOSPC"), 55, error("ENOSPC"), 1, 1, error("EIO")]],
-])("%s", async (_, answers) => {
-  const out = target(answers);
+])("%s", async (_, responses) => {
+  const out = target(responses);
   const format = ({ name, text, lost }: { name: string; text: string; lost?: number }) =>
     JSON.stringify({ name, text, lost });
   const writer = new LineWriter({ target: out, format, retryMs: 1 });

@@ -46,8 +46,8 @@ export async function loadApps(
 }
 
 /** The command line that loads what a pool runs; undefined where there is nothing to load, as for a command. */
-function taskOf({ runs, launch, runtime }: PoolConfig, runtimes: Runtimes): [string, ...string[]] | undefined {
-  const json = JSON.stringify(runs);
+function taskOf({ workload, launch, runtime }: PoolConfig, runtimes: Runtimes): [string, ...string[]] | undefined {
+  const json = JSON.stringify(workload);
   if (!("entry" in launch)) return [launch.command, ...launch.args, "--load-only", json];
   if (launch.entry !== "server") return undefined;
   const { bunfig } = launch;

@@ -114,8 +114,8 @@ export const balancerLimitFields = {
     BALANCER_LIMITS.stallAfterMs,
     "An instance that has requests and was not heard of for this long is stalled while others of its pool respond: it gets no new requests, and those that have not started are reassigned.",
   ),
-  unbegunUnsafeMax: count(
-    BALANCER_LIMITS.unbegunUnsafeMax,
+  notStartedUnsafeMax: count(
+    BALANCER_LIMITS.notStartedUnsafeMax,
     "The most requests that are not idempotent (such as POST) that one instance may have before they start; further ones wait in the request queue.",
     { max: 1000 },
   ),

@@ -10,7 +10,7 @@ import { ConfigError, type Problem } from "./problems.js";
 
 const RESULT_FD = 3;
 
-async function load(task: LoadTask): Promise<LoadAnswer> {
+async function load(task: LoadTask): Promise<LoadResult> {
   try {
     return { config: await composeFleet(task) };
   } catch (error) {
@@ -33,9 +33,9 @@ function writeAll(bytes: Buffer): void {
 
 const task = process.argv[2];
 if (task === undefined) throw new Error("load-child needs its task");
-const answer = Buffer.from(`${JSON.stringify(await load(JSON.parse(task) as LoadTask))}\n`);
+const response = Buffer.from(`${JSON.stringify(await load(JSON.parse(task) as LoadTask))}\n`);
 try {
-  writeAll(answer);
+  writeAll(response);
 } catch {
   // Whoever asked is gone.
   process.exit(1);
@@ -44,4 +44,4 @@ try {
 process.exit(0);
 
 /** What the child writes to fd 3, as one line of JSON. */
-export type LoadAnswer = { config: FleetConfig } | { problems: Problem[] };
+export type LoadResult = { config: FleetConfig } | { problems: Problem[] };

@@ -8,13 +8,13 @@ import { DIST_FOLDER } from "../package.js";
 import { inheritable, ownRuntimeCommand, spawnProblem } from "../runtime/runtime-command.js";
 import type { LoadTask } from "./compose.js";
 import { placeOf } from "./find.js";
-import type { LoadAnswer } from "./load-child.js";
+import type { LoadResult } from "./load-child.js";
 import { ConfigError } from "./problems.js";
 
-/** The most an answer may be, in bytes: room for many pools with whole environments. */
-const MAX_ANSWER_BYTES = 16 << 20;
+/** The most a response may be, in bytes: room for many pools with whole environments. */
+const MAX_RESPONSE_BYTES = 16 << 20;
 /** What has been written may take so long to be read when the process has ended. */
-const REST_OF_ANSWER_MS = 5_000;
+const REST_OF_RESPONSE_MS = 5_000;
 const NEWLINE = 0x0a;
 
 /** One file, so that it has no import that a tsconfig.json of the operator's could lead elsewhere. */
@@ -44,7 +44,7 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
   });
   const pipe = child.stdio[3] as Readable;
   try {
-    const answered = readAnswer(pipe, () => child.kill("SIGKILL"));
+    const answered = readResult(pipe, () => child.kill("SIGKILL"));
     let late = false;
     const timer = setTimeout(() => {
       late = true;
@@ -65,35 +65,35 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
     // What it wrote may be read after its end; a process that it left behind may hold the pipe open.
     let rest: NodeJS.Timeout | undefined;
     const missing = new Promise<"">((resolve) => {
-      rest = setTimeout(resolve, REST_OF_ANSWER_MS, "");
+      rest = setTimeout(resolve, REST_OF_RESPONSE_MS, "");
     });
     const text = await Promise.race([answered, missing]);
     clearTimeout(rest);
-    if (text === undefined) throw fail(`exports a configuration of more than ${MAX_ANSWER_BYTES} bytes`);
+    if (text === undefined) throw fail(`exports a configuration of more than ${MAX_RESPONSE_BYTES} bytes`);
     if (text === "")
       throw fail(`ended with ${ended.signal ?? `code ${ended.code}`} before it exported a configuration`);
-    const answer = JSON.parse(text) as LoadAnswer;
-    if ("problems" in answer) throw new ConfigError(answer.problems);
-    return answer.config;
+    const response = JSON.parse(text) as LoadResult;
+    if ("problems" in response) throw new ConfigError(response.problems);
+    return response.config;
   } finally {
     pipe.destroy();
   }
 }
 
 /** The line that comes; empty when none comes whole, undefined when it is too long. A pipe needs no room on any disk. */
-function readAnswer(pipe: Readable, onTooLong: () => void): Promise<string | undefined> {
+function readResult(pipe: Readable, onTooLong: () => void): Promise<string | undefined> {
   return new Promise((resolve) => {
     const parts: Buffer[] = [];
     let size = 0;
     pipe.on("data", (part: Buffer) => {
       parts.push(part);
       size += part.length;
-      if (size > MAX_ANSWER_BYTES) {
+      if (size > MAX_RESPONSE_BYTES) {
         resolve(undefined);
         onTooLong();
       } else if (part.at(-1) === NEWLINE) resolve(Buffer.concat(parts).toString("utf8"));
     });
-    // Killed, or without an answer.
+    // Killed, or without a response.
     pipe.once("error", () => resolve(""));
     pipe.once("end", () => resolve(""));
     pipe.once("close", () => resolve(""));

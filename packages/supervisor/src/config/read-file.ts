@@ -85,8 +85,8 @@ async function importConfig(file: string): Promise<unknown> {
     let config = await importDefault(file);
     if (typeof config === "function") config = await config();
     const value = await config;
-    const stray = findStray(value, []);
-    if (stray !== undefined) throw fail(`must be ${stray.rule}`, stray.path);
+    const leftover = findLeftoverProcess(value, []);
+    if (leftover !== undefined) throw fail(`must be ${leftover.rule}`, leftover.path);
     json = JSON.stringify(value);
   } catch (error) {
     throw error instanceof ConfigError ? error : fail(`threw ${describe(error)}`);
@@ -105,7 +105,10 @@ async function importDefault(file: string): Promise<unknown> {
 }
 
 /** The first value that JSON would lose without a word. */
-function findStray(value: unknown, path: (string | number)[]): { path: (string | number)[]; rule: string } | undefined {
+function findLeftoverProcess(
+  value: unknown,
+  path: (string | number)[],
+): { path: (string | number)[]; rule: string } | undefined {
   if (path.length > 100) return { path: [], rule: "a table that does not contain itself" };
   const type = typeof value;
   if (type === "function" || type === "symbol" || type === "bigint") {
@@ -114,7 +117,7 @@ function findStray(value: unknown, path: (string | number)[]): { path: (string |
   if (type === "number" && !Number.isFinite(value)) return { path, rule: `a finite number, not ${value}` };
   if (type !== "object" || value === null) return undefined;
   for (const [key, child] of Object.entries(value as object)) {
-    const found = findStray(child, [...path, Array.isArray(value) ? Number(key) : key]);
+    const found = findLeftoverProcess(child, [...path, Array.isArray(value) ? Number(key) : key]);
     if (found !== undefined) return found;
   }
   return undefined;

@@ -143,7 +143,7 @@ function resolvePool(
     name,
     kind: kind.kind,
     source: kind.source,
-    runs: kind.runs,
+    workload: kind.workload,
     relayed: kind.relayed ?? {},
     launch: kind.launch ?? { entry: "server" },
     preload: kind.preload ?? false,

@@ -45,8 +45,8 @@ function whatIsWrongWith(path: string): string | undefined {
   if (/[?#]/.test(path)) return "a route matches only the path and must not contain ? or #";
   if (path.includes("*")) return "a path is a prefix and must not contain *";
   // Only what a request target's path can hold, so that a route that never matches is told at once.
-  const stray = /[^A-Za-z0-9\-._~!$&'()+,;=:@%/]/.exec(path);
-  if (stray !== null) return `a path must percent-encode ${JSON.stringify(stray[0])}`;
+  const leftover = /[^A-Za-z0-9\-._~!$&'()+,;=:@%/]/.exec(path);
+  if (leftover !== null) return `a path must percent-encode ${JSON.stringify(leftover[0])}`;
   if (/%(?![0-9A-Fa-f]{2})/.test(path)) return "a % must be followed by two hexadecimal digits";
   if (/%(00|2f|5c)/i.test(path)) return "a route cannot have %00, %2F or %5C";
   if (path.includes("//")) return "a route cannot have an empty segment";

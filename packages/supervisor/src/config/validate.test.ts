@@ -89,7 +89,7 @@ describe("a configuration that is right", () => {
         {
           name: "web",
           kind: "app",
-          runs: { app: join(folder, "app.ts") },
+          workload: { app: join(folder, "app.ts") },
           instances: 4,
           routes: ["/"],
           cwd: folder,
@@ -115,8 +115,8 @@ describe("a configuration that is right", () => {
 
   test("a style is an app's own", () => {
     const pools = { web: { app: "./app.ts" }, api: { app: "./api.js", style: "node", routes: "/api/" } };
-    expect(good({ pools }).pools.map(({ runs }) => runs.style)).toEqual([undefined, "node"]);
-    expect(good({ app: "./app.ts", style: "fetch" }).pools[0]?.runs.style).toBe("fetch");
+    expect(good({ pools }).pools.map(({ workload }) => workload.style)).toEqual([undefined, "node"]);
+    expect(good({ app: "./app.ts", style: "fetch" }).pools[0]?.workload.style).toBe("fetch");
     expect(read({ style: "fetch", pools }).problems).toHaveLength(1);
     expect(read({ static: ".", style: "fetch" }).problems).toHaveLength(1);
     expect(read({ static: ".", stripPrefix: true }).problems).toHaveLength(1);
@@ -185,10 +185,10 @@ describe("a configuration that is right", () => {
       source: "https://old.example/base",
       runtime: "node",
       instances: 1,
-      runs: { proxy: { target: "https://old.example/base", options: { changeOrigin: false } } },
+      workload: { proxy: { target: "https://old.example/base", options: { changeOrigin: false } } },
     });
     const cookieDomainRewrite = { "old.example": "" };
-    expect(good({ proxy: "http://[::1]:81", proxyOptions: { cookieDomainRewrite } }).pools[0]?.runs).toEqual({
+    expect(good({ proxy: "http://[::1]:81", proxyOptions: { cookieDomainRewrite } }).pools[0]?.workload).toEqual({
       proxy: { target: "http://[::1]:81", options: { cookieDomainRewrite } },
     });
     expect(good({ proxy: "http://a", runtime: "bun" })).toMatchObject({
@@ -229,12 +229,12 @@ describe("a configuration that is right", () => {
       },
     });
     expect(pools).toMatchObject([
-      { kind: "app", instances: 4, source: join(folder, "app.ts"), runs: { app: join(folder, "app.ts") } },
+      { kind: "app", instances: 4, source: join(folder, "app.ts"), workload: { app: join(folder, "app.ts") } },
       {
         kind: "static",
         instances: 1,
         source: join(folder, "site"),
-        runs: { static: { root: join(folder, "site"), options: { listing: true, prefix: ["/static/", "/"] } } },
+        workload: { static: { root: join(folder, "site"), options: { listing: true, prefix: ["/static/", "/"] } } },
       },
     ]);
   });
@@ -242,14 +242,14 @@ describe("a configuration that is right", () => {
   test("a start script of FAPWS is given to Python, one request at a time", () => {
     const script = join(folder, "start.py");
     const [pool] = good({ fapws: "./start.py", python: INTERPRETER }).pools;
-    expect(pool).toMatchObject({ kind: "fapws", instances: 4, source: script, runs: { fapws: { script } } });
+    expect(pool).toMatchObject({ kind: "fapws", instances: 4, source: script, workload: { fapws: { script } } });
     expect(pool).toMatchObject({ maxInFlight: 1, launch: { command: join(folder, INTERPRETER) } });
   });
 
   test("an app of Python may be a file, a factory with arguments, or several", () => {
     const python = INTERPRETER;
     const file = join(folder, "start.py");
-    for (const [wsgi, runs] of [
+    for (const [wsgi, workload] of [
       ["site.wsgi", "site.wsgi"],
       ["./start.py", file],
       ["start.py:app.wsgi", `${file}:app.wsgi`],
@@ -260,7 +260,7 @@ describe("a configuration that is right", () => {
         { "/": "shop:app", "/x/": file },
       ],
     ] as const) {
-      expect(good({ wsgi, python }).pools[0]?.runs.wsgi).toEqual(runs);
+      expect(good({ wsgi, python }).pools[0]?.workload.wsgi).toEqual(workload);
     }
   });
 
@@ -269,7 +269,7 @@ describe("a configuration that is right", () => {
     const [pool] = good({ asgi: "./start.py:app", asgiServer: "hypercorn", asgiOptions, python: INTERPRETER }).pools;
     const app = `${join(folder, "start.py")}:app`;
     expect(pool).toMatchObject({ kind: "asgi", instances: 4, source: app, maxInFlight: null });
-    expect(pool?.runs.asgi).toEqual({ app, server: "hypercorn", options: asgiOptions });
+    expect(pool?.workload.asgi).toEqual({ app, server: "hypercorn", options: asgiOptions });
     const few = good({ asgi: "main:app", python: INTERPRETER, maxInFlight: 2 }).pools[0];
     expect(few).toMatchObject({ maxInFlight: 2, requestTimeoutMs: 60_000 });
   });
@@ -277,11 +277,11 @@ describe("a configuration that is right", () => {
   test("a start script of FAPWS has its arguments", () => {
     const script = join(folder, "start.py");
     const [pool] = good({ fapws: "./start.py", args: ["--port", "80"], python: INTERPRETER }).pools;
-    expect(pool?.runs).toEqual({ fapws: { script, args: ["--port", "80"] } });
+    expect(pool?.workload).toEqual({ fapws: { script, args: ["--port", "80"] } });
   });
 
   test("an app may be a folder that has one", () => {
-    expect(good({ app: "./site" }).pools[0]?.runs.app).toBe(join(folder, "site", "server.mjs"));
+    expect(good({ app: "./site" }).pools[0]?.workload.app).toBe(join(folder, "site", "server.mjs"));
   });
 
   test("a pool may strip its routes' prefix; routes are taken in their normal form", () => {

@@ -48,8 +48,8 @@ export interface InstanceStatus extends FigureValues {
   /** Lines that it wrote, since the supervisor started, and those of them that were written faster than they could be read. */
   linesTotal: number;
   linesLost: number;
-  /** A second process in the slot: coming up (successor) or draining (leaver). */
-  other: { role: "successor" | "leaver"; pid: number | null; state: ProcessState; attempt: number } | null;
+  /** A second process in the slot: coming up (replacement) or draining (outgoing process). */
+  other: { role: "replacement" | "outgoing"; pid: number | null; state: ProcessState; attempt: number } | null;
 }
 
 export interface TemplateStatus {
@@ -135,7 +135,7 @@ export interface Status {
   state: "starting" | "running" | "stopping";
   /** Such as `http://127.0.0.1:8080`. */
   listen: string[];
-  /** Answers of all balancer processes, those that ended included. */
+  /** Responses of all balancer processes, those that ended included. */
   requestsTotal: number;
   /** Those of them with a status of 500 and more. */
   errorsTotal: number;

@@ -4,7 +4,7 @@ import { PacelineError } from "../errors.js";
 import type { OperationResult, ProgressListener, Status } from "./api.js";
 
 /** The longest answer or line that is taken, in bytes. */
-const MAX_ANSWER_BYTES = 16 << 20;
+const MAX_RESPONSE_BYTES = 16 << 20;
 
 export interface ClientOptions {
   socketPath: string;
@@ -14,7 +14,7 @@ export interface ClientOptions {
 
 /**
  * Its methods throw PacelineError: `not-running` when nobody serves the socket, `timeout` when the deadline passed,
- * `lost` when the supervisor went away before its answer was whole, else the code the supervisor gave.
+ * `lost` when the supervisor went away before its response was whole, else the code the supervisor gave.
  */
 export class ControlClient {
   readonly #socketPath: string;
@@ -124,7 +124,7 @@ async function readLines(
     for await (const chunk of response as AsyncIterable<string>) {
       const parts = (pending + chunk).split("\n");
       pending = parts.pop() ?? "";
-      if (pending.length > MAX_ANSWER_BYTES) throw new PacelineError("lost", "the supervisor's response is too long");
+      if (pending.length > MAX_RESPONSE_BYTES) throw new PacelineError("lost", "the supervisor's response is too long");
       for (const line of parts) if (line !== "") onLine(JSON.parse(line) as object);
       const wait = onChunk();
       if (wait !== undefined) await wait;

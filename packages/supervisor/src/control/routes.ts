@@ -14,7 +14,7 @@ export interface RouteInput<Body> {
   body: Body;
 }
 
-export type Answer<Body> =
+export type Reply<Body> =
   /** One JSON document, at once. */
   | { kind: "document"; read(input: RouteInput<Body>): object }
   /** Progress lines while it runs, then the result. */
@@ -29,17 +29,17 @@ export interface Route {
   /** The query parameters it knows; `timeoutMs` comes with every operation. */
   query: readonly string[];
   body: BodyShape;
-  answer: Answer<never>;
+  reply: Reply<never>;
 }
 
 function route<const Shape extends BodyShape>(
   method: Route["method"],
   path: string,
   body: Shape,
-  answer: Answer<BodyOf<Shape>>,
+  reply: Reply<BodyOf<Shape>>,
 ): Route {
-  const query = { document: [], operation: ["timeoutMs"], lines: ["follow", "name", "lines"] }[answer.kind];
-  return { method, path, query, body, answer: answer as Answer<never> };
+  const query = { document: [], operation: ["timeoutMs"], lines: ["follow", "name", "lines"] }[reply.kind];
+  return { method, path, query, body, reply: reply as Reply<never> };
 }
 
 const none = {};

@@ -75,7 +75,7 @@ export class ControlServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    // A client that goes away needs no answer.
+    // A client that goes away needs no response.
     request.on("error", () => {});
     response.on("error", () => {});
     response.setHeader("Connection", "close");
@@ -85,19 +85,19 @@ export class ControlServer {
       checkQuery(route, url.searchParams);
       const body = parseBody(route, await readBody(request, this.#requestTimeoutMs));
       const input = { supervisor: this.#supervisor, params, query: url.searchParams, body } as RouteInput<never>;
-      const { answer } = route;
-      switch (answer.kind) {
+      const { reply } = route;
+      switch (reply.kind) {
         case "document":
-          return sendJson(response, 200, answer.read(input));
+          return sendJson(response, 200, reply.read(input));
         case "operation":
-          return await operation(response, url.searchParams, (onProgress) => answer.run(input, onProgress));
+          return await operation(response, url.searchParams, (onProgress) => reply.run(input, onProgress));
         case "lines":
-          return lines(response, url.searchParams, answer.open(input), (end) => {
+          return lines(response, url.searchParams, reply.open(input), (end) => {
             this.#closing.add(end);
             return () => this.#closing.delete(end);
           });
         default:
-          return answer satisfies never;
+          return reply satisfies never;
       }
     } catch (error) {
       sendError(response, error);

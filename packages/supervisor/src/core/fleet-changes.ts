@@ -91,7 +91,7 @@ export function report(fleet: Fleet, pool: string, index: number, event: Report,
 }
 
 /** Starts a second process in the slot, to take the member's place; nothing happens while the slot has one. */
-export function startSuccessor(
+export function startReplacement(
   fleet: Fleet,
   pool: string,
   index: number,
@@ -101,22 +101,22 @@ export function startSuccessor(
   const slot = findSlot(fleet, pool, index);
   if (slot === undefined || slot.other !== null) return { fleet, effects: [] };
   const process = newProcess(slot.member.process.nextAttempt);
-  const placed = replaceSlot(fleet, pool, { ...slot, other: { role: "successor", process, generation } });
+  const placed = replaceSlot(fleet, pool, { ...slot, other: { role: "replacement", process, generation } });
   return apply(placed, pool, index, "other", { type: "start" }, context);
 }
 
-/** Gives up on the successor: it is stopped, and the slot keeps its member. */
-export function discardSuccessor(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
-  if (findSlot(fleet, pool, index)?.other?.role !== "successor") return { fleet, effects: [] };
+/** Gives up on the replacement: it is stopped, and the slot keeps its member. */
+export function discardReplacement(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
+  if (findSlot(fleet, pool, index)?.other?.role !== "replacement") return { fleet, effects: [] };
   return apply(fleet, pool, index, "other", { type: "stop" }, context);
 }
 
-/** The successor becomes the member, and the member a leaver that is told to stop. */
+/** The replacement becomes the member, and the member a outgoing process that is told to stop. */
 export function swap(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
   const slot = findSlot(fleet, pool, index);
-  if (slot?.other?.role !== "successor") return { fleet, effects: [] };
+  if (slot?.other?.role !== "replacement") return { fleet, effects: [] };
   const { process, generation } = slot.other;
-  const swapped: Slot = { ...slot, member: { process, generation }, other: { role: "leaver", ...slot.member } };
+  const swapped: Slot = { ...slot, member: { process, generation }, other: { role: "outgoing", ...slot.member } };
   return settle(apply(replaceSlot(fleet, pool, swapped), pool, index, "other", { type: "stop" }, context), pool, index);
 }
 
@@ -164,7 +164,7 @@ function apply(
   const known = hasServed === before.process.hasServed ? before.process : { ...before.process, hasServed };
   const { process, effects } = transition(known, event, context.policyOf(poolName), context.now, context.random);
   if (process === known && effects.length === 0) return { fleet, effects: [] };
-  const role: Role = which === "member" ? "member" : (slot.other?.role ?? "leaver");
+  const role: Role = which === "member" ? "member" : (slot.other?.role ?? "outgoing");
   // What a member is respawned from is what it was; only a rollout or a new slot brings a new generation.
   const tag = (attempt: number, effect: Effect): FleetEffect => ({
     pool: poolName,

@@ -4,13 +4,13 @@ import { EMPTY_FLEET, type Fleet, findPool, findSlot, isDown, occupants, process
 import {
   addPool,
   command,
-  discardSuccessor,
+  discardReplacement,
   type FleetChange,
   type FleetContext,
   report,
   resize,
   setGeneration,
-  startSuccessor,
+  startReplacement,
   swap,
 } from "./fleet-changes.js";
 import { deadlineOf, EVENTS, isAlive, type Process, type SlotPolicy } from "./process.js";
@@ -135,7 +135,7 @@ class World {
 }
 
 const step = fc.record({
-  action: fc.constantFrom(...EVENTS, "resize", "successor", "swap", "discard"),
+  action: fc.constantFrom(...EVENTS, "resize", "replacement", "swap", "discard"),
   index: fc.integer({ min: 1, max: 4 }),
   attempt: fc.integer({ min: 0, max: 8 }),
   wait: fc.constantFrom(0, 0, 50, 600, 3000),
@@ -169,12 +169,12 @@ function changeOf(world: World, s: Step): FleetChange | null {
   switch (s.action) {
     case "resize":
       return resize(fleet, "web", s.size, context);
-    case "successor":
-      return startSuccessor(fleet, "web", s.index, 2, context);
+    case "replacement":
+      return startReplacement(fleet, "web", s.index, 2, context);
     case "swap":
       return swap(fleet, "web", s.index, context);
     case "discard":
-      return discardSuccessor(fleet, "web", s.index, context);
+      return discardReplacement(fleet, "web", s.index, context);
     case "start":
     case "stop":
     case "restart":
@@ -322,10 +322,10 @@ describe("a fleet", () => {
         world.exit(processId(`web.${index}`, (now?.other ?? (now as Slot).member).process.attempt));
       }
     };
-    world.take(startSuccessor(world.fleet, "web", 1, 2, world.context()));
+    world.take(startReplacement(world.fleet, "web", 1, 2, world.context()));
     crash(1, policy.restartBudget.maxFailures);
     expect(findSlot(world.fleet, "web", 1)?.other?.process.state).toBe("failed");
-    world.take(discardSuccessor(world.fleet, "web", 1, world.context()));
+    world.take(discardReplacement(world.fleet, "web", 1, world.context()));
     // Scaled to nothing, given a new generation, and grown while what it needs is gone.
     world.take(resize(world.fleet, "web", 0, world.context()));
     for (const id of [...world.alive]) world.exit(id);
@@ -337,14 +337,14 @@ describe("a fleet", () => {
 
   test("swaps a successor in while both serve, and the old one leaves", () => {
     const world = readyFleet(1);
-    world.take(startSuccessor(world.fleet, "web", 1, 2, world.context()));
+    world.take(startReplacement(world.fleet, "web", 1, 2, world.context()));
     world.take(report(world.fleet, "web", 1, { type: "ready", attempt: 2 }, world.context()));
     expect([...world.inPool]).toEqual(["web.1#1", "web.1#2"]);
     world.take(swap(world.fleet, "web", 1, world.context()));
     expect([...world.inPool]).toEqual(["web.1#2"]);
     expect(findSlot(world.fleet, "web", 1)).toMatchObject({
       member: { generation: 2, process: { attempt: 2 } },
-      other: { role: "leaver", process: { state: "draining", attempt: 1 } },
+      other: { role: "outgoing", process: { state: "draining", attempt: 1 } },
     });
     world.exit("web.1#1");
     expect(findSlot(world.fleet, "web", 1)?.other).toBeNull();

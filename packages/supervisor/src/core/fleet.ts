@@ -14,7 +14,7 @@ export interface Slot {
   readonly index: number;
   readonly member: Occupant;
   /** The second process: coming up to take the member's place, or draining after it lost it. */
-  readonly other: (Occupant & { readonly role: "successor" | "leaver" }) | null;
+  readonly other: (Occupant & { readonly role: "replacement" | "outgoing" }) | null;
 }
 
 export interface Pool {
@@ -37,7 +37,7 @@ export interface Fleet {
   readonly pools: readonly Pool[];
 }
 
-export type Role = "member" | "successor" | "leaver";
+export type Role = "member" | "replacement" | "outgoing";
 
 export const EMPTY_FLEET: Fleet = { pools: [] };
 

@@ -11,7 +11,7 @@ export interface Watched {
   readonly hangAfterMs: number;
 }
 
-interface Silence {
+interface StallCounter {
   /** Since it was last heard. */
   silentMs: number;
   /** Since it was asked; null while it is not. */
@@ -30,15 +30,15 @@ const MAX_TICK = 1.5;
 const STALLED_AFTER_MS = 2000;
 
 export class Liveness {
-  private readonly silences = new Map<string, Silence>();
+  private readonly stallCounts = new Map<string, StallCounter>();
   private tickedAtMs: number | undefined;
 
   /** Something came from this process: its event loop has turned. */
   heard(id: string): void {
-    const silence = this.silences.get(id);
-    if (silence === undefined) return;
-    silence.silentMs = 0;
-    silence.unansweredMs = null;
+    const stallCount = this.stallCounts.get(id);
+    if (stallCount === undefined) return;
+    stallCount.silentMs = 0;
+    stallCount.unansweredMs = null;
   }
 
   /**
@@ -50,20 +50,20 @@ export class Liveness {
     const elapsedMs = Math.min(nowMs - (this.tickedAtMs ?? nowMs), MAX_TICK * plannedMs);
     this.tickedAtMs = nowMs;
     const ids = new Set(watched.map(({ id }) => id));
-    for (const id of this.silences.keys()) if (!ids.has(id)) this.silences.delete(id);
+    for (const id of this.stallCounts.keys()) if (!ids.has(id)) this.stallCounts.delete(id);
     const toAsk: string[] = [];
     for (const { id, isBusy, hangAfterMs } of watched) {
-      const silence = this.silences.get(id) ?? { silentMs: 0, unansweredMs: null, stalledAfterMs: 0 };
-      this.silences.set(id, silence);
-      silence.stalledAfterMs = hangAfterMs === 0 ? STALLED_AFTER_MS : Math.min(STALLED_AFTER_MS, hangAfterMs / 2);
-      silence.silentMs += elapsedMs;
-      if (silence.unansweredMs !== null) {
-        silence.unansweredMs += elapsedMs;
+      const stallCount = this.stallCounts.get(id) ?? { silentMs: 0, unansweredMs: null, stalledAfterMs: 0 };
+      this.stallCounts.set(id, stallCount);
+      stallCount.stalledAfterMs = hangAfterMs === 0 ? STALLED_AFTER_MS : Math.min(STALLED_AFTER_MS, hangAfterMs / 2);
+      stallCount.silentMs += elapsedMs;
+      if (stallCount.unansweredMs !== null) {
+        stallCount.unansweredMs += elapsedMs;
         continue;
       }
       const everyMs = isBusy ? ASK_BUSY_AFTER_MS : ASK_IDLE_EVERY_MS;
-      if (silence.silentMs < (hangAfterMs === 0 ? everyMs : Math.min(everyMs, hangAfterMs))) continue;
-      silence.unansweredMs = 0;
+      if (stallCount.silentMs < (hangAfterMs === 0 ? everyMs : Math.min(everyMs, hangAfterMs))) continue;
+      stallCount.unansweredMs = 0;
       toAsk.push(id);
     }
     return toAsk;
@@ -71,18 +71,18 @@ export class Liveness {
 
   /** For how long a question has gone unanswered; null while it is no longer than usual. */
   stalledMs(id: string): number | null {
-    const silence = this.silences.get(id);
-    if (silence === undefined || silence.unansweredMs === null) return null;
-    return silence.unansweredMs >= silence.stalledAfterMs ? silence.unansweredMs : null;
+    const stallCount = this.stallCounts.get(id);
+    if (stallCount === undefined || stallCount.unansweredMs === null) return null;
+    return stallCount.unansweredMs >= stallCount.stalledAfterMs ? stallCount.unansweredMs : null;
   }
 
   /** Whether each of them has only to be asked now and then: none is expected to report, or has yet to answer. */
   isQuiet(watched: readonly Watched[]): boolean {
-    return !watched.some(({ id, isBusy }) => isBusy || this.silences.get(id)?.unansweredMs !== null);
+    return !watched.some(({ id, isBusy }) => isBusy || this.stallCounts.get(id)?.unansweredMs !== null);
   }
 
   /** Whether any may be hung; `hung` then says which, once all that had come was read. */
-  hasSuspects(watched: readonly Watched[]): boolean {
+  hasRetriedStarts(watched: readonly Watched[]): boolean {
     return watched.some((each) => this.isOverdue(each));
   }
 
@@ -103,7 +103,7 @@ export class Liveness {
 
   /** For how long its question has gone unanswered. */
   unansweredMs(id: string): number {
-    return this.silences.get(id)?.unansweredMs ?? 0;
+    return this.stallCounts.get(id)?.unansweredMs ?? 0;
   }
 
   private isOverdue({ id, hangAfterMs }: Watched): boolean {

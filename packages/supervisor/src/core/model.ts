@@ -96,7 +96,7 @@ export interface PoolConfig {
   source: string;
   relayed: RelayTraits;
   /** What the ChildSpec of its instances has of its kind. */
-  runs: Record<string, unknown>;
+  workload: Record<string, unknown>;
   launch: Launch;
   /** Whether one process loads what it runs, and forks the instances. */
   preload: boolean;

@@ -64,7 +64,7 @@ export type Report =
   | { type: "hung"; attempt: number; reason: string; signal?: KillSignal }
   /** A request has overrun its time in it: it is replaced at once, and counts as no failure of its code. */
   | { type: "overrun"; attempt: number; reason: string; signal?: KillSignal }
-  | { type: "linkLost"; attempt: number }
+  | { type: "channelLost"; attempt: number }
   /** Every balancer follows a snapshot that does not have it. */
   | { type: "left"; attempt: number }
   /** No balancer has a request or a connection on it, nor will. */
@@ -122,7 +122,7 @@ export const EVENTS = [
   "deadline",
   "hung",
   "overrun",
-  "linkLost",
+  "channelLost",
   "left",
   "released",
   "adopted",

@@ -46,7 +46,7 @@ export interface RoutesByPool {
   get(pool: string): PoolRoutes | undefined;
 }
 
-/** Exactly the processes that are ready, in slot order, a member before its successor. */
+/** Exactly the processes that are ready, in slot order, a member before its replacement. */
 export function poolViews(fleet: Fleet, routes: RoutesByPool, reach: (processId: string) => Reach): PoolView[] {
   return fleet.pools.flatMap((pool) => {
     const served = routes.get(pool.name);

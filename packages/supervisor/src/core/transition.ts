@@ -83,7 +83,7 @@ function atRest(process: Process, event: ProcessEvent, context: Context): Transi
     case "spawnFailed":
     case "hung":
     case "overrun":
-    case "linkLost":
+    case "channelLost":
     case "left":
     case "released":
       return null;
@@ -116,7 +116,7 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
     case "start":
     case "hung":
     case "overrun":
-    case "linkLost":
+    case "channelLost":
     case "left":
     case "released":
     case "adopted":
@@ -148,7 +148,7 @@ function ready(process: Process, event: ProcessEvent, context: Context): Transit
       const killed = kill(process, cause, event.reason, context, event.signal);
       return { process: killed.process, effects: [{ type: "leavePool" }, ...killed.effects] };
     }
-    case "linkLost":
+    case "channelLost":
       return {
         process,
         effects: [{ type: "log", level: "warn", message: "lost its control channel; it keeps serving and reconnects" }],
@@ -195,7 +195,7 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
       return kill(process, "slow", event.reason, context, event.signal);
     case "ready":
     case "hung":
-    case "linkLost":
+    case "channelLost":
     case "adopted":
       return null;
     default:
@@ -226,7 +226,7 @@ function killing(process: Process & { state: "killing" }, event: ProcessEvent, c
     case "ready":
     case "hung":
     case "overrun":
-    case "linkLost":
+    case "channelLost":
     case "left":
     case "released":
     case "adopted":

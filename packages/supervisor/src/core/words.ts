@@ -16,7 +16,7 @@ export function seconds(ms: number): string {
 }
 
 /**
- * Whether `subject` belongs to what was asked for: all, a slot (`web.3`, and its `web.3 (successor)`), a pool (`web`), or
+ * Whether `subject` belongs to what was asked for: all, a slot (`web.3`, and its `web.3 (replacement)`), a pool (`web`), or
  * `paceline`.
  */
 export function isAbout(subject: string, name: string | undefined): boolean {

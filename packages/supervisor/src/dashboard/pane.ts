@@ -55,7 +55,7 @@ interface Entry {
 
 function eventEntry({ at, level, subject, message }: FleetEvent, nameWidth: number, selected: string | null): Entry {
   const style = LEVEL_STYLE[level];
-  // A second process in the slot is `web.3 (successor)`.
+  // A second process in the slot is `web.3 (replacement)`.
   const [slot = subject] = subject.split(" ");
   const ours = selected !== null && (slot === selected || poolOf(slot) === selected);
   return {

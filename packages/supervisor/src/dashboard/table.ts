@@ -161,7 +161,8 @@ function otherLine(other: NonNullable<Process["other"]>, { columns, gap }: Layou
   const line: Line = [segment(" ".repeat(MARGIN))];
   for (const [at, { column, width }] of columns.entries()) {
     if (at > 0) line.push(segment(gap));
-    if (column.key === "name") line.push(segment(fit(other.role === "successor" ? "└ next" : "└ last", width), "dim"));
+    if (column.key === "name")
+      line.push(segment(fit(other.role === "replacement" ? "└ next" : "└ last", width), "dim"));
     else if (column.key === "state") line.push(segment(fit(other.state, width), stateStyle(other.state)));
     else if (column.key === "pid") line.push(segment(fit(String(other.pid ?? "–"), width, "right")));
     else line.push(segment(" ".repeat(width)));

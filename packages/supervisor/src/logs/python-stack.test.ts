@@ -4,7 +4,7 @@ import { whereInPython } from "./python-stack.js";
 const ours = (file: string, name: string) =>
   `  File "/app/node_modules/@paceline/server/python/paceline/${file}", line 9 in ${name}`;
 const link = ["Thread 0x00007f1 (most recent call first):", ours("link.py", "_step"), ours("link.py", "_run")];
-const serving = [ours("answer.py", "run"), ours("server.py", "run"), '  File "<frozen runpy>", line 88 in _run_code'];
+const serving = [ours("response.py", "run"), ours("server.py", "run"), '  File "<frozen runpy>", line 88 in _run_code'];
 const head = ["said before", "Fatal Python error: Aborted"];
 
 test.each([

@@ -12,9 +12,9 @@ interface World {
   mayBegin?: boolean;
 }
 
-/** Looks once, at that time; answers with the slots that are recycled. */
+/** Looks once, at that time; returns the slots that are recycled. */
 function world({ slots = [], counts, jitter = 0, rolls = false, mayBegin = true }: World) {
-  const runs: number[][] = [];
+  const workload: number[][] = [];
   const outcome = { ok: true };
   const ready: Process = { ...newProcess(), state: "ready", goal: "up", attempt: 1, deadline: null };
   const all = counts.map((_, at): Slot => {
@@ -45,7 +45,7 @@ function world({ slots = [], counts, jitter = 0, rolls = false, mayBegin = true 
     rollouts: {
       of: () => (rolls ? ({} as never) : undefined),
       run: (_kind, _pool, indexes) => {
-        runs.push([...indexes]);
+        workload.push([...indexes]);
         return Promise.resolve(outcome as never);
       },
     },
@@ -54,7 +54,7 @@ function world({ slots = [], counts, jitter = 0, rolls = false, mayBegin = true 
     limitsOf: () => ({ maxRequests: 100, jitter }),
     mayBegin: () => mayBegin,
   });
-  return { recycling, runs, outcome };
+  return { recycling, workload, outcome };
 }
 
 const draining: Process = {
@@ -79,21 +79,21 @@ test.each([
   ],
   [
     "none whose slot has a second process",
-    { counts: [100], slots: [{ other: { role: "leaver" as const, process: draining, generation: 1 } }] },
+    { counts: [100], slots: [{ other: { role: "outgoing" as const, process: draining, generation: 1 } }] },
     [],
   ],
 ])("recycles %s", (_, options, expected) => {
-  const { recycling, runs } = world(options);
+  const { recycling, workload } = world(options);
   recycling.look(0);
-  expect(runs).toEqual(expected);
+  expect(workload).toEqual(expected);
 });
 
 test("each process has a limit of its own, never above the pool's nor below what the jitter leaves", () => {
   const counts = Array.from({ length: 200 }, (_, at) => at % 101);
-  const { recycling, runs } = world({ counts, jitter: 0.5 });
+  const { recycling, workload } = world({ counts, jitter: 0.5 });
   recycling.look(0);
   recycling.look(1);
-  const [first = [], second] = runs;
+  const [first = [], second] = workload;
   const had = first.map((index) => counts[index - 1] as number);
   expect(Math.min(...had)).toBeGreaterThan(50);
   expect(had.filter((count) => count === 100)).toHaveLength(1);
@@ -103,14 +103,14 @@ test("each process has a limit of its own, never above the pool's nor below what
 });
 
 test("a pool whose replacement did not start is left alone for a while", async () => {
-  const { recycling, runs, outcome } = world({ counts: [100] });
+  const { recycling, workload, outcome } = world({ counts: [100] });
   outcome.ok = false;
   recycling.look(0);
   await Promise.resolve();
   await Promise.resolve();
   const at = performance.now();
   recycling.look(at + 1000);
-  expect(runs).toHaveLength(1);
+  expect(workload).toHaveLength(1);
   recycling.look(at + 61_000);
-  expect(runs).toHaveLength(2);
+  expect(workload).toHaveLength(2);
 });

@@ -3,7 +3,7 @@
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { type Fleet, findPool, findSlot, processId, type Slot } from "../core/fleet.js";
-import { discardSuccessor, startSuccessor, swap } from "../core/fleet-changes.js";
+import { discardReplacement, startReplacement, swap } from "../core/fleet-changes.js";
 import { FOLLOW_TIMEOUT_MS, type SlotPolicy, unreachable } from "../core/process.js";
 import { advance, newRollout, type Rollout, type RolloutAction, type RolloutEvent } from "../core/rollout.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -174,7 +174,7 @@ export class Rollouts {
         return;
       case "discardReplacement":
         state.awaited.delete(index);
-        runner.change((fleet, context) => discardSuccessor(fleet, pool, index, context));
+        runner.change((fleet, context) => discardReplacement(fleet, pool, index, context));
         return;
       default:
         unreachable(action);
@@ -216,10 +216,10 @@ export class Rollouts {
       if (other !== null) return;
       state.awaited.delete(index);
       const generation = direction === "forward" ? state.generation : (state.formerGeneration ?? state.generation);
-      this.options.runner.change((now, context) => startSuccessor(now, pool, index, generation, context));
+      this.options.runner.change((now, context) => startReplacement(now, pool, index, generation, context));
       return;
     }
-    if (slot === undefined || other === null || other.role !== "successor") {
+    if (slot === undefined || other === null || other.role !== "replacement") {
       state.send({ type: "replacementLost", index, reason: `${pool}.${index} was removed` });
       return;
     }

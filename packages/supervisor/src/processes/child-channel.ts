@@ -14,7 +14,7 @@ export interface ChildChannelEvents {
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
   onHello(child: LiveProcess, connection: ChannelConnection): void;
   onApplied(child: LiveProcess, applied: Applied): void;
-  onLinkLost(child: LiveProcess): void;
+  onChannelLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
   onNotice(child: LiveProcess, message: string): void;
   /** It listens; whether it is ready is another matter. */
@@ -123,11 +123,11 @@ export class ChildChannel {
     const { events, unreported, hasEnded } = this.options;
     if (hasEnded(child)) return;
     if (child.isForked) unreported.doubt(child.id);
-    events.onLinkLost(child);
+    events.onChannelLost(child);
     // Mostly it is about to end, or comes back at once: only of one that does neither is there something to say.
     setTimeout(() => {
       if (child.exit !== null || child.heldExit !== null || child.connection !== null) return;
-      events.report(child, { type: "linkLost", attempt: child.attempt });
+      events.report(child, { type: "channelLost", attempt: child.attempt });
     }, FINAL_REPORT_MS).unref();
   }
 

@@ -2,7 +2,7 @@
 import { rmSync } from "node:fs";
 import { controlLanePath } from "@paceline/wire";
 import { scoreboardPath } from "@paceline/wire/lane/scoreboard";
-import { endStrays, errorLineOf } from "@paceline/wire/proc";
+import { endLeftoverProcesses, errorLineOf } from "@paceline/wire/proc";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import { exitReason, seconds } from "../core/words.js";
@@ -71,7 +71,7 @@ export class ChildEnds {
     // What it started in its group ends with it; nothing there could be told to end later.
     if (pid !== null) signalGroup(pid, "SIGKILL");
     // A shim that was killed could not look after what its command had started elsewhere.
-    if (pid !== null && mark !== null && ownStatus.signal !== null) void endStrays({ leader: pid, mark });
+    if (pid !== null && mark !== null && ownStatus.signal !== null) void endLeftoverProcesses({ leader: pid, mark });
     if (pid !== null && child.tag !== null) options.leftovers.endOf(child.name, pid, child.tag);
     if (child.socket !== null) {
       for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });

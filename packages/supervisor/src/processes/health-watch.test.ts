@@ -25,7 +25,7 @@ async function settled<T>(outcome: Promise<T>): Promise<T | "nothing"> {
 }
 
 /** A watch over one instance on the lane, which answers each question after `answerMs`; null: never. */
-function watched({ answerMs, health = {} }: { answerMs: number | null; health?: Partial<HealthConfig> }) {
+function watched({ responseMs, health = {} }: { responseMs: number | null; health?: Partial<HealthConfig> }) {
   const reports: string[] = [];
   const asked: string[] = [];
   const instance = {
@@ -41,9 +41,12 @@ function watched({ answerMs, health = {} }: { answerMs: number | null; health?: 
       connection: {
         send({ id, path }: { id: number; path: string }) {
           asked.push(path);
-          if (answerMs === null) return;
+          if (responseMs === null) return;
           const { problem } = instance;
-          setTimeout(() => watch.probed(instance.child, { type: "probed", id, ...(problem && { problem }) }), answerMs);
+          setTimeout(
+            () => watch.probed(instance.child, { type: "probed", id, ...(problem && { problem }) }),
+            responseMs,
+          );
         },
       },
     } as unknown as LiveProcess,
@@ -56,17 +59,17 @@ function watched({ answerMs, health = {} }: { answerMs: number | null; health?: 
 }
 
 test.each([
-  { title: "while a question of the watch's own is under way", after: 1100, answerMs: 300, intervalMs: 1000 },
-  { title: "just before a question of the watch's own", after: 900, answerMs: 300, intervalMs: 1000 },
-  { title: "with an interval that is shorter than a response takes", after: 500, answerMs: 300, intervalMs: 100 },
-])("an instance that is well is found well $title, and stays", async ({ after, answerMs, intervalMs }) => {
-  const { watch, child, reports, asked } = watched({ answerMs, health: { healthIntervalMs: intervalMs } });
+  { title: "while a question of the watch's own is under way", after: 1100, responseMs: 300, intervalMs: 1000 },
+  { title: "just before a question of the watch's own", after: 900, responseMs: 300, intervalMs: 1000 },
+  { title: "with an interval that is shorter than a response takes", after: 500, responseMs: 300, intervalMs: 100 },
+])("an instance that is well is found well $title, and stays", async ({ after, responseMs, intervalMs }) => {
+  const { watch, child, reports, asked } = watched({ responseMs, health: { healthIntervalMs: intervalMs } });
   watch.listens(child);
   for (let round = 0; round < 5; round++) {
     await vi.advanceTimersByTimeAsync(after);
     const found = Promise.all([watch.examine(child), watch.examine(child)]);
     const before = asked.length;
-    await vi.advanceTimersByTimeAsync(answerMs);
+    await vi.advanceTimersByTimeAsync(responseMs);
     expect(await settled(found)).toEqual([undefined, undefined]);
     expect(asked.length - before).toBeLessThan(3);
   }
@@ -76,7 +79,7 @@ test.each([
 });
 
 test("one that is sick is found sick by everyone who asks, and one that never answers too", async () => {
-  const sick = watched({ answerMs: 300 });
+  const sick = watched({ responseMs: 300 });
   sick.watch.listens(sick.child);
   sick.instance.problem = "GET /health returned 500";
   await vi.advanceTimersByTimeAsync(1100);
@@ -86,7 +89,7 @@ test("one that is sick is found sick by everyone who asks, and one that never an
   expect(sick.reports).toEqual(["ready", "unhealthy: GET /health returned 500"]);
   expect(sick.asked).toHaveLength(1);
 
-  const silent = watched({ answerMs: null });
+  const silent = watched({ responseMs: null });
   silent.watch.listens(silent.child);
   await vi.advanceTimersByTimeAsync(1100);
   const unanswered = silent.watch.examine(silent.child);
@@ -96,7 +99,7 @@ test("one that is sick is found sick by everyone who asks, and one that never an
 });
 
 test("questions for two paths do not take each other's place", async () => {
-  const { watch, child, asked, reports } = watched({ answerMs: 300, health: { readyPath: "/ready" } });
+  const { watch, child, asked, reports } = watched({ responseMs: 300, health: { readyPath: "/ready" } });
   watch.listens(child);
   const found = watch.examine(child);
   await vi.advanceTimersByTimeAsync(300);

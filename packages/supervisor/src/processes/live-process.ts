@@ -63,12 +63,12 @@ export interface LiveProcess {
   /** When a drain it was asked for must have ended, by the monotonic clock; null when it was asked for none. */
   drainDeadline: number | null;
   released: boolean;
-  /** How it ended, while its last words are waited for. */
+  /** How it ended, while its final report are waited for. */
   heldExit: ExitStatus | null;
   exit: ExitStatus | null;
 }
 
-/** How a process ended, told in one line, with its last words. */
+/** How a process ended, told in one line, with its final report. */
 export interface Ending {
   status: ExitStatus;
   at: number;
@@ -79,7 +79,7 @@ export interface Ending {
 /** A pool of balancers is one like any other, with this name. */
 export const BALANCER_POOL = "balancer";
 
-/** The process an effect is for, as one word of the log: `web.3`, or `web.3 (successor)`. */
+/** The process an effect is for, as one word of the log: `web.3`, or `web.3 (replacement)`. */
 export function subjectOf(effect: Pick<FleetEffect, "name" | "role">): string {
   return effect.role === "member" ? effect.name : `${effect.name} (${effect.role})`;
 }

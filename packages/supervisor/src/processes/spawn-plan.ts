@@ -134,14 +134,14 @@ function planInstance(
   identity: Environment,
   more: object = {},
 ): SpawnPlan {
-  const { runs, launch, protocol, policy, runtime, maxOutputBytes, maxInFlight } = pool;
+  const { workload, launch, protocol, policy, runtime, maxOutputBytes, maxInFlight } = pool;
   const socket = settings.runDir.socketPath(id);
   const given = pool.limits as InstanceLimits;
   const limits = { ...given, maxHeadBytes: given.maxHeadBytes + BALANCER_FIELDS_BYTES };
-  const cache = "app" in runs && runtime === "node" ? settings.runDir.cachePath(pool.name, generation) : undefined;
+  const cache = "app" in workload && runtime === "node" ? settings.runDir.cachePath(pool.name, generation) : undefined;
   const spec: ChildSpec = {
     ...commonSpec(settings, policy),
-    ...runs,
+    ...workload,
     ...more,
     protocol,
     limits,
@@ -158,7 +158,7 @@ function planInstance(
     ...("entry" in launch
       ? runtimeCommand(settings.runtimes, runtime, {
           entry: settings.entries[launch.entry],
-          hasUserCode: "app" in runs,
+          hasUserCode: "app" in workload,
           bunfig: launch.bunfig,
           maxHeadBytes: limits.maxHeadBytes,
         })
@@ -174,7 +174,7 @@ function planInstance(
     maxInFlight,
     own: pool.preload ? own : null,
     // A proxy's own connections to a stranger are those of its clients; the server of an ASGI app is a stranger itself.
-    perClient: "proxy" in runs || "asgi" in runs,
+    perClient: "proxy" in workload || "asgi" in workload,
   };
 }
 
@@ -272,12 +272,12 @@ function newTag(id: string, { channelSocket }: Pick<RunDirPaths, "channelSocket"
 
 /** @param environment what the command is to have, without what its `env` says with placeholders in it. */
 function planCommand(
-  { runs, policy, health, cwd }: PoolConfig,
+  { workload, policy, health, cwd }: PoolConfig,
   { id, name, socket }: { id: string; name: string; socket: string },
   environment: Record<string, string>,
   { takePort, runtimes, runDir }: { takePort(): number; runtimes: { bun?: string }; runDir: RunDirPaths },
 ): CommandPlan {
-  const { isOnSocket, hasPort, args, env, ...rest } = runs.command as CommandSource;
+  const { isOnSocket, hasPort, args, env, ...rest } = workload.command as CommandSource;
   const port = hasPort ? takePort() : undefined;
   const values = { socket, name, host: HOST, bun: runtimes.bun, ...(port !== undefined && { port: String(port) }) };
   const fill = (text: string) => fillPlaceholders(text, values);

@@ -1,7 +1,7 @@
 /** The processes of a fleet whose supervisor was killed: which they are, what is said of them, and how they are ended from outside. */
 import { readFileSync, statSync } from "node:fs";
 import { CHANNEL_ENVIRONMENT, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
-import { attempt, endAll, endStrays, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
+import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
 import { identify, isRunning, type ProcessIdentity } from "./process-identity.js";
 import type { FleetRecord } from "./record.js";
@@ -47,7 +47,7 @@ export function findOrphans(channelSocket: string): Orphan[] {
 }
 
 /**
- * Ends them gracefully, the balancers before the instances that answer them, and then what their apps have started.
+ * Ends them gracefully, the balancers before the instances that response them, and then what their apps have started.
  * @returns those that could not be ended
  * @throws PacelineError `timeout`; what has not ended by then goes on draining
  */
@@ -92,7 +92,7 @@ async function end(orphans: Orphan[], deadline: number): Promise<void> {
   for (const orphan of orphans.filter(isThere)) {
     signal(orphan, "SIGKILL");
     // A shim that is killed cannot look after what its command has started.
-    if (orphan.mark !== undefined) void endStrays({ leader: orphan.pid, mark: orphan.mark });
+    if (orphan.mark !== undefined) void endLeftoverProcesses({ leader: orphan.pid, mark: orphan.mark });
   }
   await gone(orphans, performance.now() + KILL_TIMEOUT_MS);
 }

@@ -66,7 +66,7 @@ export class UsageSampler {
     try {
       const groups = this.groups();
       const pids = [...groups.values()].flat();
-      // An empty list throws; a pid that is gone is null in the answer, whatever its type says.
+      // An empty list throws; a pid that is gone is null in the response, whatever its type says.
       const readings = pids.length === 0 ? {} : ((await pidusage(pids)) as Record<string, Reading | null>);
       this.take(groups, readings);
     } catch (error) {

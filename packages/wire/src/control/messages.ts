@@ -86,7 +86,7 @@ export interface InstanceStats {
   role: "instance";
   /** Requests whose handling ended, since the process started. */
   requestsTotal: number;
-  /** Of those, answers with status 500 and above and handlers that threw. */
+  /** Of those, responses with status 500 and above and handlers that threw. */
   errorsTotal: number;
   inFlight: number;
   /** Absent while the app has never deferred a job. */
@@ -106,7 +106,7 @@ export interface UpstreamStats {
   inFlight: number;
   /** Requests sent to it, since the balancer process first knew it. */
   requestsTotal: number;
-  /** Of a foreign one: its answers with status 500 and above, and how long they took from the request's head to their end. */
+  /** Of a foreign one: its responses with status 500 and above, and how long they took from the request's head to their end. */
   errorsTotal?: number;
   latency?: SparseHistogram;
   /** Of one that is silent: the request that it is running, such as `GET /report`, where that is known. */
@@ -140,9 +140,9 @@ export interface BalancerStats {
   connections: number;
   /** Client connections accepted since the process started. */
   connectionsTotal: number;
-  /** Answers finished towards clients since the process started, whoever made them. */
+  /** Responses finished towards clients since the process started, whoever made them. */
   requestsTotal: number;
-  /** Of those, answers with status 500 and above. */
+  /** Of those, responses with status 500 and above. */
   errorsTotal: number;
   /** Requests tried again on another upstream. */
   retriesTotal: number;
@@ -320,7 +320,7 @@ export interface SnapshotUpstream {
   protocol?: UpstreamProtocol;
   /**
    * It is no server of ours. It may close an idle connection of its own accord, so that what must not be sent twice gets a new
-   * one; and its answers are counted by the balancer.
+   * one; and its responses are counted by the balancer.
    */
   foreign?: boolean;
   /** Each of its connections may carry the requests of one client alone: what a response leaves behind reaches nobody else. */

@@ -46,7 +46,7 @@ it("puts small pieces of one body that follow each other into one DATA", () => {
   };
   for (const text of ["a", "b", "c"]) say(1, text);
   say(2, "d");
-  frames.empty(FrameType.BEGUN, 2);
+  frames.empty(FrameType.STARTED, 2);
   say(2, "e");
   say(2, "x".repeat(MAX_DATA_BYTES - 1));
   say(2, "f");
@@ -57,7 +57,7 @@ it("puts small pieces of one body that follow each other into one DATA", () => {
   });
   expect(isRead).toBe(true);
   const full = `2 e${"x".repeat(MAX_DATA_BYTES - 1)}`;
-  expect(heard).toEqual(["1 abc", "2 d", `${FrameType.BEGUN} 2`, full, "2 f"]);
+  expect(heard).toEqual(["1 abc", "2 d", `${FrameType.STARTED} 2`, full, "2 f"]);
 });
 
 it("puts pieces of one body that follow each other into one DATA, and keeps every byte and the order of frames", () => {

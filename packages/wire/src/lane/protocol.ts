@@ -20,7 +20,7 @@ export const FrameType = {
   CANCELLED: 8,
   FAIL: 9,
   WINDOW: 10,
-  BEGUN: 11,
+  STARTED: 11,
   BUSY: 12,
   GOAWAY: 13,
   PING: 14,

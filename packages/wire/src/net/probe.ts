@@ -48,7 +48,7 @@ export function probe({ address, path, host, timeoutMs }: Probe): Promise<string
   });
 }
 
-/** @param heard the beginning of the answer, as far as it came. */
+/** @param heard the beginning of the response, as far as it came. */
 export function judge(heard: string, path: string | undefined): "more" | string | undefined {
   const end = heard.indexOf("\n");
   if (end < 0 && heard.length < MAX_STATUS_LINE_BYTES) return "more";

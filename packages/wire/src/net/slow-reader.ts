@@ -45,7 +45,7 @@ export class SlowReader {
     private readonly timeoutMs: number,
   ) {}
 
-  /** Bytes have begun to wait for it. Answers with the instant of the first look; until then this costs nothing. */
+  /** Bytes have begun to wait for it. Returns the instant of the first look; until then this costs nothing. */
   begin(now: number): number {
     this.acknowledged = -1;
     this.step = 0;
@@ -54,7 +54,7 @@ export class SlowReader {
     return now + Math.min(MAX_FIRST_LOOK_MS, this.timeoutMs / LOOKS);
   }
 
-  /** Answers with the instant of the next look, or 0 when it has taken nothing for too long. */
+  /** Returns the instant of the next look, or 0 when it has taken nothing for too long. */
   look(now: number): number {
     const { timeoutMs } = this;
     const acknowledged = this.connection.acknowledgedBytes(this.begunAt);
@@ -75,17 +75,17 @@ export class SlowReader {
   lookAtPace(now: number): number {
     const next = this.look(now);
     if (this.acknowledged < 0) return next;
-    const owed = (now - this.begunAt - this.longestSilenceMs) * SLOWEST_READ;
+    const owed = (now - this.begunAt - this.longestStallMs) * SLOWEST_READ;
     return this.acknowledged - this.firstAcknowledged < owed ? 0 : next;
   }
 
   /** How long it may be silent. */
   private get silenceMs(): number {
-    if (!this.connection.seesAcknowledgements) return this.longestSilenceMs;
-    return Math.min(this.timeoutMs + this.step / SLOWEST_READ, this.longestSilenceMs);
+    if (!this.connection.seesAcknowledgements) return this.longestStallMs;
+    return Math.min(this.timeoutMs + this.step / SLOWEST_READ, this.longestStallMs);
   }
 
-  private get longestSilenceMs(): number {
+  private get longestStallMs(): number {
     return this.timeoutMs * (this.connection.seesAcknowledgements ? MAX_SILENCE : MAX_UNSEEN_SILENCE);
   }
 }

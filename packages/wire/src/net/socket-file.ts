@@ -3,7 +3,7 @@ import { lstatSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { socketsBoundTo } from "./unix-sockets.js";
 
-/** A socket that answers no connection in this time is one of a busy process. */
+/** A socket that responses no connection in this time is one of a busy process. */
 const CONNECT_TIMEOUT_MS = 1000;
 /** Nobody is there. Bun says the same of a full backlog and of a socket of another kind, or `FailedToOpenSocket`. */
 const REFUSED: ReadonlySet<string> = new Set(["ECONNREFUSED", "FailedToOpenSocket"]);
@@ -17,9 +17,9 @@ export async function socketFileAt(path: string): Promise<SocketFile> {
   const stat = lstatSync(path, { throwIfNoEntry: false, bigint: true });
   if (stat === undefined) return "absent";
   if (!stat.isSocket()) return "other";
-  const answer = await connectTo(path);
-  if (answer === "ENOENT") return "absent";
-  if (!REFUSED.has(answer)) return "held";
+  const response = await connectTo(path);
+  if (response === "ENOENT") return "absent";
+  if (!REFUSED.has(response)) return "held";
   return socketsBoundTo(path).size > 0 ? "held" : "stale";
 }
 
@@ -40,9 +40,9 @@ export async function removeStaleSocket(path: string): Promise<SocketFile> {
 function connectTo(path: string): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ path });
-    const done = (answer: string) => {
+    const done = (response: string) => {
       socket.destroy();
-      resolve(answer);
+      resolve(response);
     };
     socket.setTimeout(CONNECT_TIMEOUT_MS, () => done("ETIMEDOUT"));
     socket.once("connect", () => done("answers"));

@@ -35,7 +35,7 @@ export interface StreamListener {
   close(): void;
 }
 
-/** Answers with the owner of a socket that was accepted. */
+/** Returns the owner of a socket that was accepted. */
 export type OnSocket = (socket: StreamSocket) => StreamSocketOwner;
 
 /** Runs a function in which a unix socket is bound; the socket's file gets mode 0600. */

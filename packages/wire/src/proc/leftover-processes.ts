@@ -27,7 +27,7 @@ const CLEAN_LOOKS = 2;
 const MAX_LOOKS = 100;
 
 /** The processes of a spawn that still run, without this one and the shim. */
-export function findStrays({ leader, mark }: Spawn): number[] {
+export function findLeftoverProcesses({ leader, mark }: Spawn): number[] {
   const rows = readProcessTable();
   const found = new Set(processesOf(leader, rows));
   for (const { pid } of rows) if (!found.has(pid) && isMarked(pid, mark)) found.add(pid);
@@ -56,8 +56,8 @@ function isMarked(pid: number, mark: string): boolean {
  * Ends all processes of a spawn at once. The first look, with its signals, is over when this returns; resolves with how
  * many there were when nothing is left, or when what is left does not end.
  */
-export function endStrays(spawn: Spawn): Promise<number> {
-  return endAll(() => findStrays(spawn));
+export function endLeftoverProcesses(spawn: Spawn): Promise<number> {
+  return endAll(() => findLeftoverProcesses(spawn));
 }
 
 /** Ends what `find` finds, until it finds nothing more, in bounded time; resolves with how many there were. */

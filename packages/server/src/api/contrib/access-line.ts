@@ -1,6 +1,6 @@
 /** Writes one request as a line of an access log, of printable ASCII alone: no client can begin a line or move a terminal. Pure. */
 
-/** How an answer ended. */
+/** How a response ended. */
 export type Outcome =
   /** All of it left. */
   | "whole"
@@ -32,7 +32,7 @@ export interface AccessEntry {
 
 export type AccessLogFormat = "combined" | "json";
 
-/** nginx's own status for a client that went before its answer was whole. */
+/** nginx's own status for a client that went before its response was whole. */
 const CLIENT_CLOSED_REQUEST = 499;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 

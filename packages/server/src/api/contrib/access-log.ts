@@ -1,4 +1,4 @@
-/** An access log, as lines or as JSON: one entry for each request, written when its answer has left. */
+/** An access log, as lines or as JSON: one entry for each request, written when its response has left. */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { FetchHandler, RequestInfo } from "../../shared/app.js";
@@ -6,7 +6,7 @@ import { rememberBodies } from "../../shared/kept-body.js";
 import { type AccessEntry, type AccessLogFormat, accessLine, type Outcome } from "./access-line.js";
 import { countBody } from "./count-body.js";
 import { LogWriter, type LogWriterOptions, openLog } from "./log-writer.js";
-import { watchAnswer } from "./response-watch.js";
+import { watchResponse } from "./response-watch.js";
 import type { Wrapper } from "./wrapper.js";
 
 export interface AccessLogOptions extends LogWriterOptions {
@@ -52,8 +52,8 @@ export class AccessLog {
 
   private handle(handler: FetchHandler, request: Request, info: RequestInfo): Response | Promise<Response> {
     const ended = this.begin(request, info);
-    const answer = (response: Response): Response =>
-      watchAnswer(request, info, response, (outcome, bytes) => ended(response.status ?? SWITCHED, outcome, bytes));
+    const watched = (response: Response): Response =>
+      watchResponse(request, info, response, (outcome, bytes) => ended(response.status ?? SWITCHED, outcome, bytes));
     const failed = (error: unknown): never => {
       ended(500, request.signal.aborted ? "aborted" : "failed", 0);
       throw error;
@@ -64,7 +64,7 @@ export class AccessLog {
     } catch (error) {
       return failed(error);
     }
-    return result instanceof Response ? answer(result) : Promise.resolve(result).then(answer, failed);
+    return result instanceof Response ? watched(result) : Promise.resolve(result).then(watched, failed);
   }
 
   /** What is known at the beginning is read then: some of it is gone at the end. */
@@ -94,7 +94,7 @@ export class AccessLog {
       });
   }
 
-  /** Logs a request of node:http when its answer has ended. */
+  /** Logs a request of node:http when its response has ended. */
   watch(request: IncomingMessage, response: ServerResponse): () => void {
     let hasFailed = false;
     const begunAtMs = performance.now();

@@ -66,7 +66,7 @@ export function piecesOf(bytes: Uint8Array, pieceBytes: number): BlockSource {
   };
 }
 
-/** A source as the body of an answer; nothing is read before somebody asks. */
+/** A source as the body of a response; nothing is read before somebody asks. */
 export function streamOf(source: BlockSource): ReadableStream<Uint8Array> {
   return new ReadableStream(
     {

@@ -14,7 +14,7 @@ export function isCompressibleType(contentType: string): boolean {
 /** Fields that speak of the body byte by byte, which would no longer be true. */
 const ABOUT_THE_BYTES = ["content-range", "content-digest", "repr-digest", "digest", "content-md5"];
 
-/** Whether an answer has a body that may be encoded at all, whatever its type and size. */
+/** Whether a response has a body that may be encoded at all, whatever its type and size. */
 export function mayBeEncoded(method: string, status: number, headers: Headers): boolean {
   if (method === "HEAD" || status < 200 || status === 204 || status === 205 || status === 206 || status === 304)
     return false;

@@ -7,7 +7,7 @@ import { lookAt, piecesOf, streamOf } from "./blocks.js";
 import { type Coding, ENCODERS, type Encoder } from "./codings.js";
 import { compressedStream } from "./compressed-stream.js";
 import { isCompressibleType, mayBeEncoded } from "./compressible.js";
-import { encodedAnswer, type Head, headOf, plainAnswer } from "./encoded-head.js";
+import { encodedResponse, type Head, headOf, plainResponse } from "./encoded-head.js";
 import { answered, type Wrapper } from "./wrapper.js";
 
 export interface CompressionOptions {
@@ -27,12 +27,12 @@ export interface CompressionOptions {
 /** Longer ones are compressed block by block: at once they would hold up the event loop for more than a millisecond. */
 const MAX_WHOLE_BYTES = 65_536;
 
-/** Wraps a handler whose answers are compressed for clients that can take it. */
+/** Wraps a handler whose responses are compressed for clients that can take it. */
 export function compression(options: CompressionOptions = {}): Wrapper {
   rememberBodies();
   const compressor = new Compressor(options);
   return (handler: FetchHandler) => (request, info) =>
-    answered(handler(request, info), (response) => compressor.answer(request, response));
+    answered(handler(request, info), (response) => compressor.respond(request, response));
 }
 
 class Compressor {
@@ -50,7 +50,7 @@ class Compressor {
     this.streamsLeft = maxStreams;
   }
 
-  answer(request: Request, response: Response): Response | Promise<Response> {
+  respond(request: Request, response: Response): Response | Promise<Response> {
     // An upgrade is none.
     if (!(response instanceof Response)) return response;
     const { headers } = response;
@@ -60,13 +60,13 @@ class Compressor {
     const type = headers.get("content-type") ?? (typeof kept === "string" ? TEXT_TYPE : "");
     if (!choice.mustEncode && !this.isCompressible(type)) return response;
     if (kept === undefined && (response.body === null || response.bodyUsed)) return response;
-    if (choice.whole === undefined || this.isShort(lengthOf(response, kept), choice)) return plainAnswer(response);
+    if (choice.whole === undefined || this.isShort(lengthOf(response, kept), choice)) return plainResponse(response);
     if (kept === undefined) return this.lookFirst(response, choice, type);
     if (kept instanceof Blob)
-      return this.hasRoom(choice) ? this.lookFirst(response, choice, type) : plainAnswer(response);
+      return this.hasRoom(choice) ? this.lookFirst(response, choice, type) : plainResponse(response);
     const bytes = typeof kept === "string" ? Buffer.from(kept) : kept;
     if (bytes.length <= MAX_WHOLE_BYTES) return this.whole(response, bytes, choice.whole, choice, type);
-    if (!this.hasRoom(choice)) return plainAnswer(response);
+    if (!this.hasRoom(choice)) return plainResponse(response);
     return this.stream(headOf(response), piecesOf(bytes, MAX_WHOLE_BYTES), choice, type);
   }
 
@@ -76,10 +76,10 @@ class Compressor {
     const looked = await lookAt(blocksOf(response.body as ReadableStream<Uint8Array>), MAX_WHOLE_BYTES);
     if (looked.isWhole) {
       const whole = new Response(looked.bytes as never, head);
-      if (this.isShort(looked.bytes.length, choice)) return plainAnswer(whole);
+      if (this.isShort(looked.bytes.length, choice)) return plainResponse(whole);
       return this.whole(whole, looked.bytes, choice.whole as Coding, choice, type);
     }
-    if (!this.hasRoom(choice)) return plainAnswer(new Response(streamOf(looked.source), head));
+    if (!this.hasRoom(choice)) return plainResponse(new Response(streamOf(looked.source), head));
     return this.stream(head, looked.source, choice, type);
   }
 
@@ -93,15 +93,15 @@ class Compressor {
 
   private whole(response: Response, bytes: Uint8Array, coding: Coding, choice: Choice, type: string): Response {
     const encoded = encoderOf(coding).whole(bytes);
-    if (encoded.length >= bytes.length && !choice.mustEncode) return plainAnswer(response);
-    return encodedAnswer(headOf(response), encoded, coding, type);
+    if (encoded.length >= bytes.length && !choice.mustEncode) return plainResponse(response);
+    return encodedResponse(headOf(response), encoded, coding, type);
   }
 
   private stream(head: Head, source: BlockSource, { stream }: Choice, type: string): Response {
     const coding = stream as Coding;
     this.streamsLeft--;
     const freed = () => void this.streamsLeft++;
-    return encodedAnswer(head, compressedStream(source, encoderOf(coding), freed), coding, type);
+    return encodedResponse(head, compressedStream(source, encoderOf(coding), freed), coding, type);
   }
 }
 

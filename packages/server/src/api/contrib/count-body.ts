@@ -1,7 +1,7 @@
 /** Counts the bytes of a node:http answer's body. */
 import type { ServerResponse } from "node:http";
 
-/** @returns how many the app has written so far; none where the answer has no body. */
+/** @returns how many the app has written so far; none where the response has no body. */
 export function countBody(method: string, response: ServerResponse): () => number {
   let bytes = 0;
   let isEnding = false;
@@ -12,7 +12,7 @@ export function countBody(method: string, response: ServerResponse): () => numbe
     else if (chunk instanceof Uint8Array) bytes += chunk.length;
   };
   response.write = function (this: ServerResponse, ...args: unknown[]) {
-    // The end of an answer may write the last of it by this way.
+    // The end of a response may write the last of it by this way.
     if (!isEnding) count(args[0], args[1]);
     return write.apply(this, args as never);
   } as ServerResponse["write"];

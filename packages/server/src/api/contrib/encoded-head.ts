@@ -1,8 +1,8 @@
-/** Makes the heads of answers whose bodies are encoded, or could have been. */
+/** Makes the heads of responses whose bodies are encoded, or could have been. */
 import type { Coding } from "./codings.js";
 import { varyWithEncoding, weakTag } from "./compressible.js";
 
-/** What an answer is beside its body. */
+/** What a response is beside its body. */
 export interface Head {
   readonly status: number;
   readonly statusText: string;
@@ -14,8 +14,8 @@ export function headOf({ status, statusText, headers }: Response): Head {
   return { status, statusText, headers: new Headers(headers) };
 }
 
-/** The answer with its body in a coding. `type` is its Content-Type where the headers do not say it. */
-export function encodedAnswer(
+/** The response with its body in a coding. `type` is its Content-Type where the headers do not say it. */
+export function encodedResponse(
   { status, statusText, headers }: Head,
   body: Uint8Array | ReadableStream<Uint8Array>,
   coding: Coding,
@@ -32,13 +32,13 @@ export function encodedAnswer(
   return new Response(body as never, { status, statusText, headers });
 }
 
-/** An answer that could have been encoded, as it is. */
-export function plainAnswer(response: Response): Response {
+/** A response that could have been encoded, as it is. */
+export function plainResponse(response: Response): Response {
   try {
     addVary(response.headers);
     return response;
   } catch {
-    // The answer of a fetch() has headers that cannot be changed.
+    // The response of a fetch() has headers that cannot be changed.
     const head = headOf(response);
     addVary(head.headers);
     return new Response(response.body, head);

@@ -1,4 +1,4 @@
-/** Tells when an answer of a fetch handler has left, and how much of it. */
+/** Tells when a response of a fetch handler has left, and how much of it. */
 
 import type { RequestInfo } from "../../shared/app.js";
 import { type BlockSource, blocksOf, toBytes } from "../../shared/blocks.js";
@@ -12,11 +12,11 @@ export type OnEnd = (outcome: Outcome, bytes: number | undefined) => void;
 
 /** A body up to this size leaves with its head. */
 const SMALL_BYTES = 65_536;
-/** How often answers that the platform sends by itself are looked at. */
+/** How often responses that the platform sends by itself are looked at. */
 const LOOK_EVERY_MS = 100;
 
-/** The answer to send in the place of this one. */
-export function watchAnswer(request: Request, info: RequestInfo, response: Response, onEnd: OnEnd): Response {
+/** The response to send in the place of this one. */
+export function watchResponse(request: Request, info: RequestInfo, response: Response, onEnd: OnEnd): Response {
   // An upgrade is none: what is counted of it is its head.
   if (!(response instanceof Response)) {
     onEnd("whole", 0);
@@ -106,7 +106,7 @@ class CountedBlocks implements BlockSource {
   }
 }
 
-/** Of an answer that the platform has been given whole: most have left by the next turn of the event loop. */
+/** Of a response that the platform has been given whole: most have left by the next turn of the event loop. */
 function watchFromOutside(request: Request, info: RequestInfo, bytes: number, onEnd: OnEnd): void {
   const look = () => {
     if (!hasEnded(info)) return false;

@@ -6,7 +6,7 @@
  * - `malformed` (400): no boundary, a part without a name, or a body that ends before its closing boundary.
  * - `too-many-files`, `too-many-fields`, `file-too-large`, `field-too-large`, `header-too-large`, `too-large` (413): a limit.
  * - `too-slow` (408): it took longer than its deadline.
- * - `aborted` (400): the client went; nobody sees the answer.
+ * - `aborted` (400): the client went; nobody sees the response.
  * - `disk-failed` (500): a file could not be written; `cause` is the system's error.
  */
 export class UploadError extends Error {

@@ -4,7 +4,7 @@ import type { FetchHandler } from "../../shared/app.js";
 /** Takes a handler, gives one that does more: `compression()(handler)`. */
 export type Wrapper = (handler: FetchHandler) => FetchHandler;
 
-/** Calls a handler, and what follows its answer at once where the answer is there at once. */
+/** Calls a handler, and what follows its response at once where the response is there at once. */
 export function answered(
   result: Response | Promise<Response>,
   next: (response: Response) => Response | Promise<Response>,

@@ -1,14 +1,14 @@
 /** What is to be done when a command has ended; loaded then, since node:fs alone costs every process on Bun 0.6 MB. */
 import { rmSync } from "node:fs";
 import type { SocketAddress } from "@paceline/wire";
-import { commandLineOf, endStrays, findStrays, type Spawn } from "@paceline/wire/proc";
+import { commandLineOf, endLeftoverProcesses, findLeftoverProcesses, type Spawn } from "@paceline/wire/proc";
 import { errorLineOfOutput } from "./error-line.js";
 
-export { endStrays };
+export { endLeftoverProcesses };
 
 /** What is to be told of a command that ended by itself, beside its status. */
 export function storyOf(program: string, when: string, code: number | null, spawn: Spawn): string {
-  const [first, ...others] = findStrays(spawn);
+  const [first, ...others] = findLeftoverProcesses(spawn);
   if (first !== undefined && code === 0) {
     const more = others.length === 0 ? "" : ` and ${others.length} more`;
     const what = `pid ${first} (${commandLineOf(first)})${more}`;

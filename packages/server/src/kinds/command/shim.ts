@@ -14,7 +14,7 @@ import { type CommandEnd, signalNumber, startCommand } from "./command.js";
 import { Health } from "./health.js";
 import { Readiness } from "./readiness.js";
 
-/** How long the last words on the control channel may hold up the exit. */
+/** How long the final report on the control channel may hold up the exit. */
 const LAST_WORDS_TIMEOUT_MS = 2000;
 /** How often it is looked whether the supervisor took the hello of a command that ended before that. */
 const LOOK_EVERY_MS = 10;
@@ -126,7 +126,7 @@ export class Shim {
     this.stopTimer = setTimeout(
       () => {
         say(`${this.program} did not exit within ${termTimeoutMs} ms of ${stopSignal}: SIGKILL`);
-        void aftermath().then(({ endStrays }) => endStrays(this.spawn));
+        void aftermath().then(({ endLeftoverProcesses }) => endLeftoverProcesses(this.spawn));
       },
       Math.min(termTimeoutMs, MAX_TIMER_MS),
     );
@@ -150,8 +150,8 @@ export class Shim {
     this.isExiting = true;
     if (fault !== undefined)
       this.channel.send({ type: "fault", message: fault, ...(exit === undefined ? {} : { exit }) });
-    const { endStrays, removeSocket } = await aftermath();
-    if ((await endStrays(this.spawn)) > 0 && fault === undefined) {
+    const { endLeftoverProcesses, removeSocket } = await aftermath();
+    if ((await endLeftoverProcesses(this.spawn)) > 0 && fault === undefined) {
       say(`${this.program} left processes behind; they were ended`);
     }
     removeSocket(this.spec.address);

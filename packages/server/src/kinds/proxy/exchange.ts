@@ -2,7 +2,7 @@
 import type { Agent, ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from "node:http";
 import type { Stream } from "node:stream";
 import { IDEMPOTENT_METHODS } from "@paceline/wire";
-import { answerFailure, answerPlainly } from "../../http1/plain-response.js";
+import { respondFailure, respondPlainly } from "../../http1/plain-response.js";
 import { type Fault, faultOf } from "./faults.js";
 import { type Interim, Interims, passInterim } from "./interim.js";
 import { setFields } from "./library.js";
@@ -27,11 +27,11 @@ export class Exchange {
   private isOver = false;
   private request: ClientRequest | undefined;
   private wait: UpstreamWait | undefined;
-  private answer: IncomingMessage | undefined;
+  private upstreamResponse: IncomingMessage | undefined;
   private readonly hasBody: boolean;
   private readonly interims = new Interims();
   /** The client's body is not asked for before the upstream asks for it. */
-  private isBodyHeld: boolean;
+  private isBodyBuffered: boolean;
 
   constructor(
     private readonly upstream: Upstream,
@@ -40,15 +40,15 @@ export class Exchange {
   ) {
     const { headers } = incoming;
     this.hasBody = headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
-    this.isBodyHeld = this.hasBody && headers.expect !== undefined && incoming.httpVersion === "1.1";
+    this.isBodyBuffered = this.hasBody && headers.expect !== undefined && incoming.httpVersion === "1.1";
   }
 
   start(): void {
     const { incoming, upstream } = this;
     const { basePath } = upstream.settings;
     const target = upstreamTarget(incoming.url ?? "", incoming.method, basePath);
-    if (target === undefined) return this.answerFault(400);
-    if (!hasKnownCoding(incoming)) return this.answerFault(501);
+    if (target === undefined) return this.respondFault(400);
+    if (!hasKnownCoding(incoming)) return this.respondFault(501);
     setFields(incoming, upstreamFields(incoming, upstream.isBehindBalancer));
     this.response.once("close", () => this.clientDone());
     this.send(target, upstream.kept(incoming.socket));
@@ -63,14 +63,14 @@ export class Exchange {
         upstream.library.web(
           incoming,
           response,
-          this.isBodyHeld ? { agent, buffer: this.heldBody } : { agent },
+          this.isBodyBuffered ? { agent, buffer: this.heldBody } : { agent },
           ignored,
         ),
     );
-    // After the library has copied the answer's fields: the agent reads in them how long the connection may be kept.
-    this.request?.once("response", (answer: IncomingMessage) => {
+    // After the library has copied the response's fields: the agent reads in them how long the connection may be kept.
+    this.request?.once("response", (upstreamResponse: IncomingMessage) => {
       const original = this.originalFields;
-      if (original !== undefined) setFields(answer, original);
+      if (original !== undefined) setFields(upstreamResponse, original);
       flushSoon(this.response);
     });
   }
@@ -82,8 +82,8 @@ export class Exchange {
     const pipe = (request: ClientRequest) => {
       const release = () => {
         clearTimeout(timer);
-        if (!this.isBodyHeld || this.answer !== undefined) return;
-        this.isBodyHeld = false;
+        if (!this.isBodyBuffered || this.upstreamResponse !== undefined) return;
+        this.isBodyBuffered = false;
         // Reading it says 100 Continue to the client.
         this.incoming.pipe(request);
       };
@@ -99,7 +99,7 @@ export class Exchange {
     this.request = request;
     // Node's own bound is that of requests.
     (request as ClientRequest & { maxHeaderSize: number }).maxHeaderSize = MAX_RESPONSE_HEAD_BYTES;
-    if (this.isBodyHeld) request.setHeader("expect", "100-continue");
+    if (this.isBodyBuffered) request.setHeader("expect", "100-continue");
     if (this.hasBody) flushSoon(request);
     const wait = this.upstream.waits.begin(request, {
       onLate: (fault) => this.fail(fault),
@@ -108,14 +108,14 @@ export class Exchange {
     this.wait = wait;
     request.once("socket", outliveWrites);
     request.on("information", (interim) => this.onInterim(interim));
-    request.once("response", (answer) => this.onAnswer(answer));
+    request.once("response", (upstreamResponse) => this.onResponse(upstreamResponse));
     request.on("error", (error) => {
-      if (this.isOver || request !== this.request || this.answer?.complete) return;
+      if (this.isOver || request !== this.request || this.upstreamResponse?.complete) return;
       if (this.mayRepeat(request, wait, error)) this.send(target, this.upstream.fresh);
       else this.fail(faultOf(error));
     });
     request.once("close", () => {
-      if (request === this.request && this.answer === undefined) this.fail(NO_ANSWER);
+      if (request === this.request && this.upstreamResponse === undefined) this.fail(NO_RESPONSE);
     });
   }
 
@@ -132,24 +132,24 @@ export class Exchange {
   }
 
   /** Before the library sees it. */
-  private onAnswer(answer: IncomingMessage): void {
-    this.answer = answer;
+  private onResponse(upstreamResponse: IncomingMessage): void {
+    this.upstreamResponse = upstreamResponse;
     // An end before its time is an error only for those who listen.
-    answer.on("error", () => {});
-    answer.once("close", () => {
-      if (!answer.complete) this.fail(CUT_SHORT);
+    upstreamResponse.on("error", () => {});
+    upstreamResponse.once("close", () => {
+      if (!upstreamResponse.complete) this.fail(CUT_SHORT);
     });
-    if (this.mayLeaveBytes(answer) && this.request !== undefined) this.request.shouldKeepAlive = false;
-    const problem = problemOf(answer);
+    if (this.mayLeaveBytes(upstreamResponse) && this.request !== undefined) this.request.shouldKeepAlive = false;
+    const problem = problemOf(upstreamResponse);
     if (problem !== undefined) return this.fail({ status: 502, reason: problem });
     const { incoming, response } = this;
-    const fields = clientFields(answer, incoming, this.upstream.settings);
+    const fields = clientFields(upstreamResponse, incoming, this.upstream.settings);
     // The library would have it kept even where the client or a drain wants it closed.
-    const closes = this.isBodyHeld || response.getHeader("connection") === "close" || !response.shouldKeepAlive;
+    const closes = this.isBodyBuffered || response.getHeader("connection") === "close" || !response.shouldKeepAlive;
     fields.connection = closes ? "close" : "keep-alive";
-    this.originalFields = answer.headers;
-    setFields(answer, fields);
-    answer.statusMessage = reasonOf(answer);
+    this.originalFields = upstreamResponse.headers;
+    setFields(upstreamResponse, fields);
+    upstreamResponse.statusMessage = reasonOf(upstreamResponse);
   }
 
   /** Some send a body where there can be none, or go on about a request that they have answered before it was whole. */
@@ -159,11 +159,11 @@ export class Exchange {
   }
 
   private isClientSlow(): boolean {
-    if (this.answer !== undefined) return this.response.writableNeedDrain;
+    if (this.upstreamResponse !== undefined) return this.response.writableNeedDrain;
     return !this.incoming.complete && this.request?.writableNeedDrain !== true;
   }
 
-  /** The answer has left, or the client has. */
+  /** The response has left, or the client has. */
   private clientDone(): void {
     const isWhole = this.response.writableFinished;
     this.isOver = true;
@@ -176,20 +176,20 @@ export class Exchange {
     if (this.isOver) return;
     this.isOver = true;
     this.upstream.faults.add(fault.reason, this.incoming.method, this.incoming.url);
-    this.answerFault(fault.status);
+    this.respondFault(fault.status);
     this.request?.destroy();
   }
 
-  /** Where a part of an answer has left, the connection is cut, lest it look whole. */
-  private answerFault(status: Fault["status"]): void {
+  /** Where a part of a response has left, the connection is cut, lest it look whole. */
+  private respondFault(status: Fault["status"]): void {
     const { incoming, response } = this;
-    if (response.headersSent) return answerFailure(response, status);
+    if (response.headersSent) return respondFailure(response, status);
     if (this.hasBody && !incoming.complete) response.setHeader("connection", "close");
-    answerPlainly(response, status, status === 503 ? { "retry-after": "1" } : {});
+    respondPlainly(response, status, status === 503 ? { "retry-after": "1" } : {});
   }
 }
 
-const NO_ANSWER: Fault = { status: 502, reason: "it closed the connection without a response" };
+const NO_RESPONSE: Fault = { status: 502, reason: "it closed the connection without a response" };
 const CUT_SHORT: Fault = { status: 502, reason: "it closed the connection in the middle of a response" };
 
 /** Sends a head whose body lets wait for it; one whose body is there leaves with it. */

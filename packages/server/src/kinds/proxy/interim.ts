@@ -32,6 +32,6 @@ export function passInterim(
   try {
     response.writeEarlyHints({ link: headers.link });
   } catch {
-    // A Link that Node does not take for one: it is a hint, and the answer will come without it.
+    // A Link that Node does not take for one: it is a hint, and the response will come without it.
   }
 }

@@ -1,4 +1,4 @@
-/** Lets an upstream be heard that answers and closes while it is still written to. */
+/** Lets an upstream be heard that responses and closes while it is still written to. */
 import type { Socket } from "node:net";
 
 type Done = (error?: Error | null) => void;

@@ -1,4 +1,4 @@
-/** Checks the head of an upstream's answer, and makes the fields that the client gets of it. */
+/** Checks the head of an upstream's response, and makes the fields that the client gets of it. */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { REASONS } from "@paceline/wire/reasons";
 import { hopByHop } from "./hop-fields.js";
@@ -7,7 +7,7 @@ import type { ProxySettings } from "./settings.js";
 
 const UNWRITABLE = /[^\t\x20-\x7e\x80-\xff]/;
 
-/** Why an answer cannot be passed on; undefined for most. Node throws at some of these, and nobody would catch it. */
+/** Why a response cannot be passed on; undefined for most. Node throws at some of these, and nobody would catch it. */
 export function problemOf({ statusCode = 0, headers }: IncomingMessage): string | undefined {
   if (statusCode < 200 || statusCode > 599) return `it responded with the status ${statusCode}`;
   const coding = headers["transfer-encoding"];
@@ -25,13 +25,13 @@ export function reasonOf({ statusCode = 0, statusMessage = "" }: IncomingMessage
   return statusMessage === "" || UNWRITABLE.test(statusMessage) ? (REASONS[statusCode] ?? "") : statusMessage;
 }
 
-/** The answer's fields without those of its connection; framing is made anew by whoever writes them. */
+/** The response's fields without those of its connection; framing is made anew by whoever writes them. */
 export function clientFields(
-  answer: IncomingMessage,
+  response: IncomingMessage,
   request: IncomingMessage,
   settings: ProxySettings,
 ): IncomingHttpHeaders {
-  const { headers, statusCode } = answer;
+  const { headers, statusCode } = response;
   const staysBehind = hopByHop(headers.connection);
   const fields: IncomingHttpHeaders = {};
   for (const name of Object.keys(headers)) if (!staysBehind(name)) fields[name] = headers[name];

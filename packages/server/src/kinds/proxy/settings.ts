@@ -20,7 +20,7 @@ export interface ProxyOptions {
   cookiePathRewrite?: string | Readonly<Record<string, string>>;
   /** Milliseconds until the upstream must be connected, TLS and the wait for a free connection included. Default 5000. */
   connectTimeoutMs?: number;
-  /** Milliseconds in which the upstream may send nothing of an answer that it owes. Default 55000. */
+  /** Milliseconds in which the upstream may send nothing of a response that it owes. Default 55000. */
   responseTimeoutMs?: number;
   /** Milliseconds for which an idle connection is kept. Default 4000. */
   idleTimeoutMs?: number;

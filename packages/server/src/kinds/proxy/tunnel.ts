@@ -31,10 +31,10 @@ export class Tunnel {
     const target = upstreamTarget(incoming.url ?? "", incoming.method, upstream.settings.basePath);
     const hasBody = headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
     // What follows is the new protocol's; a body before it would have to be told from that.
-    if (target === undefined || hasBody) return this.answerFault(400);
+    if (target === undefined || hasBody) return this.respondFault(400);
     setFields(incoming, upgradeFields(incoming, upstream.isBehindBalancer));
     socket.once("close", () => this.clientGone());
-    // Without an answer nobody is left to take one.
+    // Without a response nobody is left to take one.
     socket.once("end", () => this.state === "asking" && this.clientGone());
     // The library writes the head of the 101 as text.
     if (socket instanceof Socket) socket.setDefaultEncoding("latin1");
@@ -45,7 +45,7 @@ export class Tunnel {
     );
     // The library writes a refusal with the framing that its body no longer has.
     this.request?.removeAllListeners("response");
-    this.request?.once("response", (answer) => this.refuse(answer));
+    this.request?.once("response", (upstreamResponse) => this.refuse(upstreamResponse));
     this.request?.once("upgrade", (_, upstreamSocket: Socket) => this.join(upstreamSocket));
   }
 
@@ -56,21 +56,22 @@ export class Tunnel {
       isClientSlow: () => this.state === "refused" && this.socket.writableNeedDrain,
     });
     request.once("error", (error) => this.fail(faultOf(error)));
-    request.once("close", () => this.fail(NO_ANSWER));
-    request.once("upgrade", (answer) => {
+    request.once("close", () => this.fail(NO_RESPONSE));
+    request.once("upgrade", (upstreamResponse) => {
       wait.end();
-      this.onUpgrade(answer);
+      this.onUpgrade(upstreamResponse);
     });
   }
 
   /** Before the library sees it. */
-  private onUpgrade(answer: IncomingMessage): void {
-    const problem = answer.statusCode === 101 ? undefined : `it upgraded with the status ${answer.statusCode}`;
+  private onUpgrade(upstreamResponse: IncomingMessage): void {
+    const problem =
+      upstreamResponse.statusCode === 101 ? undefined : `it upgraded with the status ${upstreamResponse.statusCode}`;
     if (problem !== undefined) return this.fail({ status: 502, reason: problem });
-    const { headers } = answer;
+    const { headers } = upstreamResponse;
     const staysBehind = hopByHop(headers.connection);
     const passing = Object.entries(headers).filter(([name]) => !staysBehind(name));
-    setFields(answer, { ...Object.fromEntries(passing), connection: "upgrade", upgrade: headers.upgrade });
+    setFields(upstreamResponse, { ...Object.fromEntries(passing), connection: "upgrade", upgrade: headers.upgrade });
     if (this.state === "asking") this.state = "open";
   }
 
@@ -93,11 +94,11 @@ export class Tunnel {
     upstreamSocket.once("close", () => leave(socket, upstreamSocket, clientMs));
   }
 
-  private refuse(answer: IncomingMessage): void {
+  private refuse(upstreamResponse: IncomingMessage): void {
     const { socket, incoming, upstream } = this;
     if (this.state !== "asking") return;
-    answer.on("error", () => {});
-    const problem = problemOf(answer);
+    upstreamResponse.on("error", () => {});
+    const problem = problemOf(upstreamResponse);
     if (problem !== undefined) return this.fail({ status: 502, reason: problem });
     this.state = "refused";
     const response = new ServerResponse(incoming);
@@ -106,11 +107,14 @@ export class Tunnel {
     socket.on("drain", () => response.emit("drain"));
     // What the client has sent meanwhile was for the protocol that it did not get.
     socket.resume();
-    const { connection: _, ...fields } = clientFields(answer, incoming, upstream.settings);
-    response.writeHead(answer.statusCode ?? 502, reasonOf(answer) || undefined, { ...fields, connection: "close" });
-    answer.pipe(response);
-    answer.once("close", () => {
-      if (answer.complete) return;
+    const { connection: _, ...fields } = clientFields(upstreamResponse, incoming, upstream.settings);
+    response.writeHead(upstreamResponse.statusCode ?? 502, reasonOf(upstreamResponse) || undefined, {
+      ...fields,
+      connection: "close",
+    });
+    upstreamResponse.pipe(response);
+    upstreamResponse.once("close", () => {
+      if (upstreamResponse.complete) return;
       this.log("it closed the connection in the middle of a response");
       this.state = "over";
       cut(socket);
@@ -132,12 +136,12 @@ export class Tunnel {
     if (this.state === "over" || this.state === "open") return;
     this.log(reason);
     if (this.state === "refused") cut(this.socket);
-    else this.answerFault(status);
+    else this.respondFault(status);
     this.state = "over";
     this.request?.destroy();
   }
 
-  private answerFault(status: Fault["status"]): void {
+  private respondFault(status: Fault["status"]): void {
     const body = `${REASONS[status]}\n`;
     this.socket.write(
       `HTTP/1.1 ${status} ${REASONS[status]}\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n` +
@@ -152,7 +156,7 @@ export class Tunnel {
   }
 }
 
-const NO_ANSWER: Fault = { status: 502, reason: "it closed the connection without a response" };
+const NO_RESPONSE: Fault = { status: 502, reason: "it closed the connection without a response" };
 
 /** What an end does to the other one. */
 function leave(other: Duplex, closed: Duplex, timeoutMs: number): void {

@@ -1,4 +1,4 @@
-/** Holds requests to the upstream to their deadlines: until they are connected, and while an answer is owed. */
+/** Holds requests to the upstream to their deadlines: until they are connected, and while a response is owed. */
 import type { ClientRequest } from "node:http";
 import type { Socket } from "node:net";
 import type { Fault } from "./faults.js";
@@ -65,7 +65,7 @@ export class UpstreamWait {
     request.once("close", () => this.end());
   }
 
-  /** Whether a byte of an answer came. */
+  /** Whether a byte of a response came. */
   get hasHeard(): boolean {
     return this.socket !== undefined && this.socket.bytesRead > this.bytesBefore;
   }

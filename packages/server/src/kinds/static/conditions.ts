@@ -6,7 +6,7 @@ export type FieldReader = (name: string) => string | null | undefined;
 
 export type Verdict = "perform" | "notModified" | "failed";
 
-/** Last-Modified is strong once it is this much older than the answer's Date (§8.8.2.2). */
+/** Last-Modified is strong once it is this much older than the response's Date (§8.8.2.2). */
 const STRONG_DATE_AGE_MS = 1000;
 
 /** For GET and HEAD. */

@@ -1,4 +1,4 @@
-/** Opens a file for an answer: the file that was looked at is the file that is sent. */
+/** Opens a file for a response: the file that was looked at is the file that is sent. */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import type { FileFacts } from "./validators.js";
 

@@ -1,10 +1,10 @@
 /** A site as a fetch handler and as a Node handler. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { FileBody } from "./file-body.js";
-import { LENT_FILE, TAKES_FILES } from "./lent-file.js";
+import { FILE_BODY, TAKES_FILES } from "./file-body.js";
+import { OpenFileBody } from "./open-file-body.js";
 import type { StaticSettings } from "./options.js";
 import { Site } from "./site.js";
-import { type StaticAnswer, textAnswer } from "./static-response.js";
+import { type StaticResponse, textResponse } from "./static-response.js";
 
 /** As Express and Connect call a middleware; alone it is a handler of node:http. */
 export type NodeMiddleware = (
@@ -30,19 +30,19 @@ const WHOLE_BYTES_ON_BUN = 131_072;
 export function handlersOf(root: string, settings: StaticSettings): Handlers {
   const isBunAlone = process.versions.bun !== undefined && !(TAKES_FILES in Response);
   const site = new Site(root, settings, isBunAlone ? WHOLE_BYTES_ON_BUN : WHOLE_BYTES);
-  return { fetch: (request) => answerFetch(site, request), node: (...args) => answerNode(site, ...args) };
+  return { fetch: (request) => respondFetch(site, request), node: (...args) => respondNode(site, ...args) };
 }
 
-function answerFetch(site: Site, request: Request): Response {
+function respondFetch(site: Site, request: Request): Response {
   const { method, headers } = request;
-  const { status, fields, body } = site.answer({
+  const { status, fields, body } = site.respond({
     method,
     target: targetOf(request.url),
     field: (name) => headers.get(name),
   });
-  if (!(body instanceof FileBody)) return new Response(body as never, { status, headers: fields });
+  if (!(body instanceof OpenFileBody)) return new Response(body as never, { status, headers: fields });
   const response = new Response(body.stream(), { status, headers: fields });
-  Object.defineProperty(response, LENT_FILE, { value: body });
+  Object.defineProperty(response, FILE_BODY, { value: body });
   return response;
 }
 
@@ -52,11 +52,11 @@ function targetOf(url: string): string {
   return at < 0 ? "/" : url.slice(at);
 }
 
-const answerNode = (site: Site, ...[request, response, next]: Parameters<NodeMiddleware>): unknown => {
+const respondNode = (site: Site, ...[request, response, next]: Parameters<NodeMiddleware>): unknown => {
   const { method = "GET", url = "/", originalUrl, headers } = request;
-  let answer: StaticAnswer;
+  let found: StaticResponse;
   try {
-    answer = site.answer({
+    found = site.respond({
       method,
       target: url,
       ...(originalUrl === undefined ? {} : { originalTarget: originalUrl }),
@@ -65,12 +65,12 @@ const answerNode = (site: Site, ...[request, response, next]: Parameters<NodeMid
   } catch (error) {
     if (next !== undefined) return next(error);
     console.error(error);
-    answer = textAnswer(500);
+    found = textResponse(500);
   }
   // What is not here, or not asked for with GET, may be somebody else's.
-  if (next !== undefined && (answer.status === 404 || answer.status === 405)) return next();
-  const { status, fields, body } = answer;
-  if (!(body instanceof FileBody)) {
+  if (next !== undefined && (found.status === 404 || found.status === 405)) return next();
+  const { status, fields, body } = found;
+  if (!(body instanceof OpenFileBody)) {
     const length = body === null ? {} : { "content-length": body.length };
     response.writeHead(status, { ...fields, ...length });
     return response.end(body ?? undefined);

@@ -4,11 +4,11 @@ import { type FileFacts, isSameFile } from "./validators.js";
 export interface HotFile {
   facts: FileFacts;
   bytes: Uint8Array;
-  /** Of an answer that sends it whole. */
+  /** Of a response that sends it whole. */
   fields: Readonly<Record<string, string>>;
 }
 
-/** Larger files are read for each answer: for them the reading is the smaller part. */
+/** Larger files are read for each response: for them the reading is the smaller part. */
 export const HOT_FILE_BYTES = 32_768;
 const MAX_FILES = 512;
 const MAX_BYTES = 4 << 20;

@@ -2,9 +2,9 @@
 import type { ByteRange } from "./ranges.js";
 
 export interface Multipart {
-  /** The answer's Content-Type. */
+  /** The response's Content-Type. */
   contentType: string;
-  /** What stands before each part; the last one ends the answer. */
+  /** What stands before each part; the last one ends the response. */
   delimiters: string[];
   length: number;
 }

@@ -1,13 +1,13 @@
-/** How files pass into answers of node:http: what is held for those who are slow, and who has a turn when. */
+/** How files pass into responses of node:http: what is held for those who are slow, and who has a turn when. */
 import { EventEmitter } from "node:events";
 import type { ServerResponse } from "node:http";
 import { describe, expect, it } from "vitest";
-import { FileBody } from "./file-body.js";
+import { OpenFileBody } from "./open-file-body.js";
 import { pump } from "./pump.js";
 
 type Callback = () => void;
 
-/** An answer that does with a block what the test says. */
+/** A response that does with a block what the test says. */
 class Outgoing extends EventEmitter {
   destroyed = false;
   isEnded = false;
@@ -33,15 +33,15 @@ class Outgoing extends EventEmitter {
 }
 
 /** Bytes that tell their place. */
-function fileOf(size: number): { bytes: Buffer; body: FileBody } {
+function fileOf(size: number): { bytes: Buffer; body: OpenFileBody } {
   const bytes = Buffer.alloc(size);
   for (let at = 0; at + 4 <= size; at += 4) bytes.writeUInt32LE(at, at);
   return { bytes, body: bodyOf(bytes) };
 }
 
-function bodyOf(bytes: Uint8Array): FileBody {
+function bodyOf(bytes: Uint8Array): OpenFileBody {
   // No descriptor of ours is closed by it.
-  return Object.assign(new FileBody(-1, [bytes], "memory"), { close: () => {} });
+  return Object.assign(new OpenFileBody(-1, [bytes], "memory"), { close: () => {} });
 }
 
 const takenAtOnce = (_: Uint8Array, taken: Callback) => process.nextTick(taken);

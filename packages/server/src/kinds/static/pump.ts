@@ -1,8 +1,8 @@
-/** Writes files into answers of node:http: a block at a time and none ahead, all of them in turns. */
+/** Writes files into responses of node:http: a block at a time and none ahead, all of them in turns. */
 import type { ServerResponse } from "node:http";
 import { Fifo } from "@paceline/wire/fifo";
 import { BlockPool } from "./block-pool.js";
-import type { LentFile } from "./lent-file.js";
+import type { FileBody } from "./file-body.js";
 
 /**
  * What all answers together write in one turn of the event loop. A socket may take as much as it is given, for as long
@@ -20,7 +20,7 @@ let settled = 0;
 let isSettling = false;
 
 /** Resolves when all was written or the client has gone; the file is closed. @throws as `readInto` */
-export function pump(file: LentFile, outgoing: ServerResponse): Promise<void> {
+export function pump(file: FileBody, outgoing: ServerResponse): Promise<void> {
   return new Promise((resolve, reject) => {
     new Pump(file, outgoing, resolve, reject).goOn();
   });
@@ -53,7 +53,7 @@ class Pump {
   private runBefore = 0;
 
   constructor(
-    private readonly file: LentFile,
+    private readonly file: FileBody,
     private readonly outgoing: ServerResponse,
     private readonly resolve: () => void,
     private readonly reject: (error: unknown) => void,

@@ -5,15 +5,15 @@ import { ServerError } from "../../shared/errors.js";
 import { acceptedEncodings, SUFFIXES } from "./accept-encoding.js";
 import { type CacheControlOf, cacheControlBy } from "./cache-control.js";
 import type { FieldReader } from "./conditions.js";
-import { type BodyPart, FileBody } from "./file-body.js";
 import { type Confinement, type OpenFile, openFile, type Refusal, refusalOf } from "./found-file.js";
 import { HOT_FILE_BYTES, type HotFile, HotFiles } from "./hot-files.js";
 import { listingPage, readListing } from "./listing.js";
 import { mediaTypeOf } from "./media-type.js";
+import { type BodyPart, OpenFileBody } from "./open-file-body.js";
 import type { StaticSettings } from "./options.js";
 import { type FileDescription, type FilePlan, type PlannedPart, planFile } from "./plan.js";
 import { type GoodPath, isFolderPath, judgePath, type PathRules, pathRules, withSlash } from "./request-path.js";
-import { refusalAnswer, type StaticAnswer, textAnswer } from "./static-response.js";
+import { refusalResponse, type StaticResponse, textResponse } from "./static-response.js";
 
 export interface StaticRequest {
   method: string;
@@ -24,7 +24,7 @@ export interface StaticRequest {
   field: FieldReader;
 }
 
-/** Fields that make an answer another one than the whole file. */
+/** Fields that make a response another one than the whole file. */
 const SPECIAL = ["range", "if-none-match", "if-modified-since", "if-match", "if-unmodified-since"] as const;
 /** A file that shrinks under the reading is looked at again, so often. */
 const MAX_TRIES = 3;
@@ -59,44 +59,46 @@ export class Site {
   }
 
   /** @throws what the file system has to say beyond bad names. */
-  answer(request: StaticRequest): StaticAnswer {
+  respond(request: StaticRequest): StaticResponse {
     const { method, target } = request;
-    if (method !== "GET" && method !== "HEAD") return textAnswer(405, { allow: "GET, HEAD" });
+    if (method !== "GET" && method !== "HEAD") return textResponse(405, { allow: "GET, HEAD" });
     const [path, query] = splitTarget(target);
     const judged = judgePath(path, this.rules);
-    if (judged.kind === "bad") return textAnswer(400);
-    if (judged.kind === "hidden") return textAnswer(404);
-    return this.answerPath(judged, request, path, query);
+    if (judged.kind === "bad") return textResponse(400);
+    if (judged.kind === "hidden") return textResponse(404);
+    return this.respondPath(judged, request, path, query);
   }
 
-  private answerPath(good: GoodPath, request: StaticRequest, path: string, query: string): StaticAnswer {
+  private respondPath(good: GoodPath, request: StaticRequest, path: string, query: string): StaticResponse {
     const [asked, askedQuery] =
       request.originalTarget === undefined ? [path, query] : splitTarget(request.originalTarget);
     const hasSlash = good.isFolder && (request.originalTarget === undefined || isFolderPath(asked));
-    const index = hasSlash ? this.answerIndex(good, request) : undefined;
+    const index = hasSlash ? this.respondIndex(good, request) : undefined;
     if (index !== undefined) return index;
     const full = this.pathOf(good.relative);
     const stat = statOf(full);
-    if (typeof stat === "string") return refusalAnswer(stat);
+    if (typeof stat === "string") return refusalResponse(stat);
     if (stat.isFile()) {
-      return good.isFolder ? textAnswer(404) : this.answerFile({ path: full, relative: good.relative }, stat, request);
+      return good.isFolder
+        ? textResponse(404)
+        : this.respondFile({ path: full, relative: good.relative }, stat, request);
     }
-    if (!stat.isDirectory() || !this.isAllowed(full)) return textAnswer(404);
-    if (!hasSlash) return textAnswer(301, { location: withSlash(asked, askedQuery) });
-    return this.settings.listing ? this.list(full, good, request) : textAnswer(404);
+    if (!stat.isDirectory() || !this.isAllowed(full)) return textResponse(404);
+    if (!hasSlash) return textResponse(301, { location: withSlash(asked, askedQuery) });
+    return this.settings.listing ? this.list(full, good, request) : textResponse(404);
   }
 
-  private answerIndex(good: GoodPath, request: StaticRequest): StaticAnswer | undefined {
+  private respondIndex(good: GoodPath, request: StaticRequest): StaticResponse | undefined {
     for (const name of this.settings.index) {
       const relative = good.relative === "" ? name : `${good.relative}/${name}`;
       const path = this.pathOf(relative);
       const stat = statOf(path);
-      if (typeof stat !== "string" && stat.isFile()) return this.answerFile({ path, relative }, stat, request);
+      if (typeof stat !== "string" && stat.isFile()) return this.respondFile({ path, relative }, stat, request);
     }
     return undefined;
   }
 
-  private answerFile(target: FileTarget, stat: Stats, request: StaticRequest): StaticAnswer {
+  private respondFile(target: FileTarget, stat: Stats, request: StaticRequest): StaticResponse {
     const { precompressed } = this.settings;
     const type = mediaTypeOf(target.path);
     const varies = type.isCompressible && precompressed.length > 0;
@@ -111,12 +113,12 @@ export class Site {
         const path = target.path + SUFFIXES[encoding];
         const neighbour = statOf(path);
         if (typeof neighbour === "string" || !neighbour.isFile()) continue;
-        const answer = this.send(path, neighbour, encoding, () => describe(encoding), request);
-        if (typeof answer !== "string") return answer;
+        const response = this.send(path, neighbour, encoding, () => describe(encoding), request);
+        if (typeof response !== "string") return response;
       }
     }
-    const answer = this.send(target.path, stat, "", () => describe(""), request);
-    return typeof answer === "string" ? refusalAnswer(answer) : answer;
+    const response = this.send(target.path, stat, "", () => describe(""), request);
+    return typeof response === "string" ? refusalResponse(response) : response;
   }
 
   private send(
@@ -125,7 +127,7 @@ export class Site {
     coding: string,
     describe: () => Omit<FileDescription, "facts">,
     request: StaticRequest,
-  ): StaticAnswer | Refusal {
+  ): StaticResponse | Refusal {
     const hot = stat.size <= HOT_FILE_BYTES ? this.hot.get(hotKey(path, coding), stat) : undefined;
     if (hot !== undefined) {
       if (request.method === "GET" && SPECIAL.every((name) => isAbsent(request.field(name)))) {
@@ -136,26 +138,26 @@ export class Site {
     for (let tries = 1; tries <= MAX_TRIES; tries++) {
       const file = openFile(path, this.confinement);
       if (typeof file === "string") return file;
-      const answer = this.fromFile(path, file, { ...describe(), facts: file.facts }, request);
-      if (answer !== undefined) return answer;
+      const response = this.fromFile(path, file, { ...describe(), facts: file.facts }, request);
+      if (response !== undefined) return response;
     }
     throw new Error(`${path} becomes shorter each time that it is read`);
   }
 
-  /** Undefined when the file has become shorter meanwhile. The descriptor is closed, or the answer's body has it. */
+  /** Undefined when the file has become shorter meanwhile. The descriptor is closed, or the response's body has it. */
   private fromFile(
     path: string,
     { fd, facts }: OpenFile,
     description: FileDescription,
     request: StaticRequest,
-  ): StaticAnswer | undefined {
-    let body: FileBody | undefined;
+  ): StaticResponse | undefined {
+    let body: OpenFileBody | undefined;
     let isLent = false;
     try {
       const plan = this.plan(description, request);
       const { status, fields, content } = plan;
       if (content.kind === "none") return this.fromMemory(plan, EMPTY);
-      body = new FileBody(fd, content.kind === "range" ? [content.range] : content.parts.map(partOf), path);
+      body = new OpenFileBody(fd, content.kind === "range" ? [content.range] : content.parts.map(partOf), path);
       if (body.length > this.wholeBytes) {
         body.ignoresRange = status === 200 && !isAbsent(request.field("range"));
         isLent = true;
@@ -176,10 +178,10 @@ export class Site {
     if (status === 200 && hot.bytes.length <= HOT_FILE_BYTES && !fields.etag?.startsWith("W/")) this.hot.add(key, hot);
   }
 
-  private fromMemory({ status, fields, content }: FilePlan, bytes: Uint8Array): StaticAnswer {
+  private fromMemory({ status, fields, content }: FilePlan, bytes: Uint8Array): StaticResponse {
     switch (content.kind) {
       case "none":
-        if (status >= 400) return textAnswer(status, fields);
+        if (status >= 400) return textResponse(status, fields);
         return {
           status,
           fields: content.length === undefined ? fields : { ...fields, "content-length": `${content.length}` },
@@ -212,12 +214,12 @@ export class Site {
     });
   }
 
-  private list(folder: string, { relative }: GoodPath, { method }: StaticRequest): StaticAnswer {
+  private list(folder: string, { relative }: GoodPath, { method }: StaticRequest): StaticResponse {
     let listing: ReturnType<typeof readListing>;
     try {
       listing = readListing(folder, this.settings.dotfiles);
     } catch (error) {
-      return refusalAnswer(refusalOf(error));
+      return refusalResponse(refusalOf(error));
     }
     const title = relative === "" ? "/" : `/${relative}/`;
     const page = Buffer.from(listingPage(title, listing.names, relative === "", listing.isWhole));
@@ -271,7 +273,7 @@ function partOf(part: PlannedPart): BodyPart {
 }
 
 /** Undefined when the file has become shorter than it was. */
-function readAll(body: FileBody): Buffer | undefined {
+function readAll(body: OpenFileBody): Buffer | undefined {
   const bytes = Buffer.allocUnsafeSlow(body.length);
   try {
     while (body.remaining > 0) body.readInto(bytes, bytes.length - body.remaining, body.remaining);

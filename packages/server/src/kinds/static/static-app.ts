@@ -8,7 +8,7 @@ import { type StaticOptions, settingsOf } from "./options.js";
 import { checkedRoot } from "./root.js";
 
 /**
- * @param isLane whether its answers go over a lane; Node serves HTTP/1.1 for less without a Request and a Response.
+ * @param isLane whether its responses go over a lane; Node serves HTTP/1.1 for less without a Request and a Response.
  * @throws ServerError `static-unusable`
  */
 export function staticApp({ root, options }: StaticSpec, isLane: boolean): App {

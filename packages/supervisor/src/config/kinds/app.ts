@@ -28,7 +28,7 @@ export const app = poolKind({
     return {
       source: app,
       relayed: { sendsFiles: true },
-      runs: { app, ...(keys.style && { style: keys.style }), ...(keys.args && { args: keys.args }) },
+      workload: { app, ...(keys.style && { style: keys.style }), ...(keys.args && { args: keys.args }) },
       launch: { entry: "server", ...(bunfig && { bunfig }) },
     };
   },

@@ -43,7 +43,7 @@ export const asgi = poolKind({
     return {
       source: app,
       relayed: { sendsFiles: true },
-      runs: { asgi: { app, server: keys.asgiServer, options: keys.asgiOptions ?? {} } },
+      workload: { asgi: { app, server: keys.asgiServer, options: keys.asgiOptions ?? {} } },
       launch: launchPython(keys.python, context),
       ...(keys.maxInFlight !== undefined && {
         maxInFlight: keys.maxInFlight,

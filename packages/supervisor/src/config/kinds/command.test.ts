@@ -27,7 +27,7 @@ function read(pool: object) {
 test("{bun} is the Bun that was found, as the program too", () => {
   const { pool, problems } = read({ command: ["{bun}", "run", "x.ts", "--with={bun}"] });
   expect(problems).toEqual([]);
-  expect(pool?.runs.command).toMatchObject({ args: ["/bun", "run", "x.ts", "--with={bun}"] });
+  expect(pool?.workload.command).toMatchObject({ args: ["/bun", "run", "x.ts", "--with={bun}"] });
 });
 
 test("a program on the PATH of the pool, on a socket, with every default", () => {
@@ -47,7 +47,7 @@ test("a program on the PATH of the pool, on a socket, with every default", () =>
     healthFailures: 3,
     checkHost: "localhost",
   });
-  expect(pool?.runs.command).toEqual({
+  expect(pool?.workload.command).toEqual({
     args: [join(folder, "bin/serve"), "--bind", "unix:{socket}"],
     env,
     stopSignal: "SIGTERM",
@@ -64,13 +64,13 @@ test.each([
 ])("%j serves on a socket: %s, has a port: %s", (more, isOnSocket, hasPort) => {
   const { pool, problems } = read({ command: ["./bin/serve"], ...more });
   expect(problems).toEqual([]);
-  expect(pool?.runs.command).toMatchObject({ isOnSocket, hasPort });
+  expect(pool?.workload.command).toMatchObject({ isOnSocket, hasPort });
 });
 
 test("a path is taken from the working directory", () => {
   const { pool, problems } = read({ command: ["./serve"], cwd: "./bin", maxInFlight: 2 });
   expect(problems).toEqual([]);
-  expect(pool?.runs.command).toMatchObject({ args: [join(folder, "bin/serve")] });
+  expect(pool?.workload.command).toMatchObject({ args: [join(folder, "bin/serve")] });
   expect(pool?.maxInFlight).toBe(2);
 });
 

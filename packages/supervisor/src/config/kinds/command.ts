@@ -44,7 +44,7 @@ export const command = poolKind({
     const used = new Set([...words, ...Object.values(env)].flatMap(placeholdersIn));
     return {
       source: [basename(name), ...rest].join(" "),
-      runs: {
+      workload: {
         command: {
           args: [typeof program === "string" ? program : name, ...rest],
           env,

@@ -22,7 +22,7 @@ export const fapws = poolKind({
     return {
       source: script ?? "",
       relayed: { sendsFiles: true, takesAllRequests: true },
-      runs: { fapws: { script, ...(keys.args && { args: keys.args }) } },
+      workload: { fapws: { script, ...(keys.args && { args: keys.args }) } },
       launch: launchPython(keys.python, context),
       ...(keys.preload && { preload: true }),
       maxInFlight: PYTHON_MAX_IN_FLIGHT,

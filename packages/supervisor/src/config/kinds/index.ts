@@ -38,7 +38,7 @@ export function resolveKind(
   const given = POOL_KINDS.filter(({ name }) => pool[name] !== undefined);
   const [kind, second] = given;
   const oneOf = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
-  const nothing: KindResult = { source: "", runs: {} };
+  const nothing: KindResult = { source: "", workload: {} };
   const none = { kind: "", defaultInstances: 1, ...nothing };
   if (kind === undefined) {
     const orPools = isAtTop ? ", or define `pools`" : "";

@@ -11,7 +11,7 @@ export interface KindResult {
   /** For people; an absolute path where it is one. */
   source: string;
   /** What the ChildSpec of its instances has of it; plain data. */
-  runs: Record<string, unknown>;
+  workload: Record<string, unknown>;
   /** What the balancers are told of it. Default: nothing. */
   relayed?: RelayTraits;
   /** What its instances are started as. Default: our server. */

@@ -72,7 +72,7 @@ export const proxy = poolKind({
     return {
       source: target,
       relayed: fileRedirects === true ? { sendsFiles: true } : {},
-      runs: { proxy: { target, options: { ...options, ...(file === undefined ? {} : { ca: file }) } } },
+      workload: { proxy: { target, options: { ...options, ...(file === undefined ? {} : { ca: file }) } } },
     };
   },
 });

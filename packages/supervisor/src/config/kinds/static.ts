@@ -45,7 +45,7 @@ export const staticFiles = poolKind({
       report(["stripPrefix"], "is not valid in `static` pools: they always remove the path of the route");
     const prefix = routes.map((route) => route.slice(route.indexOf("/")));
     const relayed = keys.internal === true && root !== undefined ? { internalRoots: namesOf(root) } : {};
-    return { source: root ?? "", relayed, runs: { static: { root, options: { ...keys.staticOptions, prefix } } } };
+    return { source: root ?? "", relayed, workload: { static: { root, options: { ...keys.staticOptions, prefix } } } };
   },
 });
 

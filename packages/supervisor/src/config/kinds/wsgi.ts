@@ -29,7 +29,7 @@ export const wsgi = poolKind({
     return {
       source: typeof wsgi === "string" ? wsgi : Object.values(wsgi).join(", "),
       relayed: { sendsFiles: true },
-      runs: { wsgi, ...(threads > 1 && { threads }) },
+      workload: { wsgi, ...(threads > 1 && { threads }) },
       launch: launchPython(keys.python, context),
       ...(keys.preload && { preload: true }),
       maxInFlight: threads,

@@ -40,17 +40,17 @@ test("what is known of a body says how it is framed", async (context) => {
     ["/list", "Content-Length: 6", "onetwo"],
     ["/empty", "Content-Length: 0", ""],
   ] as const) {
-    const answer = await instance.get(path);
-    expect(answer).toContain(`\r\n${framing}\r\n`);
-    expect(bodyOf(answer)).toBe(body);
+    const response = await instance.get(path);
+    expect(response).toContain(`\r\n${framing}\r\n`);
+    expect(bodyOf(response)).toBe(body);
   }
 });
 
 test("HTTP/1.0 gets no chunks: without a length the end of the connection ends the body", async (context) => {
   const instance = await PythonInstance.start(context);
-  const answer = await instance.says("GET /blocks HTTP/1.0\r\n\r\n");
-  expect(answer).toMatch(/\r\nConnection: close\r\n\r\nonetwo$/);
-  expect(answer).not.toMatch(/chunked|content-length/i);
+  const response = await instance.says("GET /blocks HTTP/1.0\r\n\r\n");
+  expect(response).toMatch(/\r\nConnection: close\r\n\r\nonetwo$/);
+  expect(response).not.toMatch(/chunked|content-length/i);
   const kept = instance.wire().send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
   expect(await kept.gets(/hello$/)).toMatch(/\r\nConnection: keep-alive\r\n/);
   kept.send("GET / HTTP/1.0\r\n\r\n");
@@ -74,10 +74,10 @@ test("answers that have no body by their status have none", async (context) => {
     ["/not-modified", "304 Not Modified"],
   ] as const) {
     for (const method of ["GET", "HEAD"]) {
-      const answer = await instance.get(path, "", method);
-      expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status}\r\n`));
-      expect(answer).not.toMatch(/content-length|transfer-encoding/i);
-      expect(answer).toMatch(/\r\n\r\n$/);
+      const response = await instance.get(path, "", method);
+      expect(response).toMatch(new RegExp(`^HTTP/1.1 ${status}\r\n`));
+      expect(response).not.toMatch(/content-length|transfer-encoding/i);
+      expect(response).toMatch(/\r\n\r\n$/);
     }
   }
 });
@@ -114,9 +114,9 @@ test("what no answer may have is refused while the app runs: 500, and the reason
     ["/wide-header", /outside ISO-8859-1/],
   ];
   for (const [path, reason] of refused) {
-    const answer = await instance.get(path);
-    expect(answer, path).toMatch(/^HTTP\/1\.1 500 Internal Server Error\r\n[\s\S]*\r\n\r\nInternal Server Error\n$/);
-    expect(answer, path).not.toMatch(/injected/i);
+    const response = await instance.get(path);
+    expect(response, path).toMatch(/^HTTP\/1\.1 500 Internal Server Error\r\n[\s\S]*\r\n\r\nInternal Server Error\n$/);
+    expect(response, path).not.toMatch(/injected/i);
     await instance.program.line(reason);
     await instance.program.line(new RegExp(`^GET ${path}: the app failed:`));
   }
@@ -131,11 +131,11 @@ test("what gunicorn and uWSGI accept is accepted; fields of one hop are left out
   ];
   for (const name of [...cases, ...cases]) {
     const wire = instance.wire().send(`GET /accepted?${name} HTTP/1.1\r\nHost: a\r\n\r\n`);
-    const answer = await wire.gets(/\r\n\r\nab$/);
+    const response = await wire.gets(/\r\n\r\nab$/);
     const status = { "empty-reason": "200 ", "unknown-status": "299 " }[name] ?? "200 OK";
-    expect(answer.startsWith(`HTTP/1.1 ${status}\r\nX-A: 1\r\n`), `${name}: ${answer}`).toBe(true);
-    expect(answer, name).toMatch(/\r\nContent-Length: 2\r\n/);
-    expect(answer, name).not.toMatch(/^(connection|transfer-encoding|keep-alive|upgrade|te|trailer|proxy-)/im);
+    expect(response.startsWith(`HTTP/1.1 ${status}\r\nX-A: 1\r\n`), `${name}: ${response}`).toBe(true);
+    expect(response, name).toMatch(/\r\nContent-Length: 2\r\n/);
+    expect(response, name).not.toMatch(/^(connection|transfer-encoding|keep-alive|upgrade|te|trailer|proxy-)/im);
   }
   const told = /GET \/accepted: (\S+) belongs to the server \(PEP 3333\): it is left out here and from now on/;
   await instance.program.line(/Proxy-Connection belongs/);

@@ -1,4 +1,4 @@
-"""The head of an answer as the app gives it: statuses, names and values are checked, and remembered where they are met again."""
+"""The head of a response as the app gives it: statuses, names and values are checked, and remembered where they are met again."""
 
 from time import gmtime, time
 
@@ -39,7 +39,7 @@ known_statuses = {}
 # Of which the log has said that they are left out.
 told_hops = set()
 
-# The second, and the line for it: one value, since several threads may answer.
+# The second, and the line for it: one value, since several threads may response.
 _date = (0, "")
 
 

@@ -1,9 +1,9 @@
-"""One answer: what `start_response` and `write` of PEP 3333 do, and how a body goes out."""
+"""One response: what `start_response` and `write` of PEP 3333 do, and how a body goes out."""
 
 import os
 from collections.abc import Iterable, Mapping
 
-from .answer_fields import (
+from .response_fields import (
     HOP,
     LENGTH,
     ORDINARY,
@@ -24,7 +24,7 @@ JOINED_BYTES = 65_536
 SENDFILE_BYTES = 1 << 20
 
 
-class Answer:
+class Response:
     """Is made for one request, whose framing says what its client can take."""
 
     __slots__ = (
@@ -170,7 +170,7 @@ class Answer:
         return self._is_ended or self._is_bodiless or (length is not None and self._body_bytes >= length)
 
     def send_error(self):
-        """In the place of an answer of which nothing was sent."""
+        """In the place of a response of which nothing was sent."""
         body = b"Internal Server Error\n"
         self._status_line = None
         self.start_response("500 Internal Server Error", [("Content-Type", "text/plain")])

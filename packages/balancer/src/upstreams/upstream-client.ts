@@ -1,4 +1,4 @@
-/** The seam towards upstreams: how an exchange sends a request and hears the answer, whatever is spoken on the wire. */
+/** The seam towards upstreams: how an exchange sends a request and hears the response, whatever is spoken on the wire. */
 import type { AcknowledgingConnection, OverdueRequest } from "@paceline/wire";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -22,18 +22,18 @@ export type UpstreamLoss =
   /** Its upstream fell silent, at work on another one. */
   | "freed"
   /** It was sent, and its handler has provably not been called and will not be. */
-  | "unbegun"
-  /** The connection ended, or nonsense came, after the first byte of the answer. */
+  | "notStarted"
+  /** The connection ended, or nonsense came, after the first byte of the response. */
   | "broken";
 
 /** Hears of one request's fate. */
-export interface AnswerReceiver {
+export interface ResponseReceiver {
   /** Whether the request could be sent to another upstream now, if it has not started at this one. */
   readonly canMove: boolean;
   /** The same, if it may have started. */
   readonly canRepeat: boolean;
   /** Whether it may have started at an upstream that ended or fell silent: its next one has to say that it starts it before it does. */
-  readonly isSuspect: boolean;
+  readonly mayHaveStartedElsewhere: boolean;
   /** The request's method and path, for people; made when it is asked for. */
   describeRequest(): string;
   /** Connections that are kept for this client's next request alone; undefined when none must be. */
@@ -41,14 +41,14 @@ export interface AnswerReceiver {
   /** A connection is there; the request may be sent. Only where `open` gave a stream that was not ready. */
   onUpstreamReady(): void;
   /** A head; of a 1xx another follows. Its bytes are good until the call returns. */
-  onAnswerHead(head: ResponseHead): void;
+  onResponseHead(head: ResponseHead): void;
   /** A piece of the body; the bytes are good until the call returns. */
   onBody(bytes: Uint8Array, start: number, end: number): void;
   /** All that one turn of the event loop brought has been told. */
-  onAnswerBatch(): void;
-  /** The answer is whole; the stream is gone. */
-  onAnswerEnd(): void;
-  /** The stream is gone without a whole answer. */
+  onResponseBatch(): void;
+  /** The response is whole; the stream is gone. */
+  onResponseEnd(): void;
+  /** The stream is gone without a whole response. */
   onUpstreamLost(loss: UpstreamLoss): void;
   /** After a `sendBody` that answered false. */
   onUpstreamDrain(): void;
@@ -66,30 +66,30 @@ export interface UpstreamStream extends AcknowledgingConnection {
   endBody(): void;
   /** What one turn gave goes out now. */
   flush(): boolean;
-  /** Nobody waits for the answer any more; the upstream is told at once. Nothing more is heard. */
+  /** Nobody waits for the response any more; the upstream is told at once. Nothing more is heard. */
   cancel(): void;
   pause(): void;
   resume(): void;
 }
 
 /** All connections to one upstream. */
-export interface UpstreamLink {
+export interface UpstreamClient {
   /** Whether `open` may be called now, for a request that is idempotent or not (RFC 9110 §9.2.2). */
   hasRoom(isIdempotent: boolean): boolean;
   /** Connections open or being opened. */
   readonly connections: number;
-  open(receiver: AnswerReceiver, isIdempotent: boolean): UpstreamStream;
+  open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream;
   /** Closes what has been idle since before that instant. */
   closeIdleSince(atMs: number): void;
   /** No new streams; connections close as they fall idle, and `onEmpty` tells of the last. */
   leave(onEmpty: () => void): void;
   /**
-   * Called every STALL_TICK_MS while work is under way. Answers with the sum of the weights of all calls in a row that
+   * Called every STALL_TICK_MS while work is under way. Returns the sum of the weights of all calls in a row that
    * found that nothing was heard though something was asked; 0 where that cannot be told.
    */
-  countSilence(weight: number): number;
+  countStall(weight: number): number;
   /** It is taken for stalled: gives back what it has not begun. */
-  shed(): void;
+  reassign(): void;
   /** The request that a silent upstream is running, for people; undefined where that is not known. */
   runningRequest(): string | undefined;
   /** Of requests that nobody waits for, the one that should have ended first; undefined where there is none. */

@@ -121,6 +121,20 @@ describe("the balancer's lane", () => {
     expect(bench.link.hasRoom(true)).toBe(true);
   });
 
+  it("takes of the body of a stream that it cancelled what was on its way, and no more", () => {
+    const { bench, give, connection } = open();
+    const [asked, other] = [bench.ask(GET), bench.ask(GET)];
+    give(response(idOf(asked), 200, 0));
+    asked.stream.cancel();
+    // The window of the two that were cancelled.
+    const data = frame(FrameType.DATA, idOf(asked), Buffer.alloc(RESPONSE_WINDOW_BYTES / 2));
+    for (let n = 0; n < 4 && !connection.isClosed; n++) give(data);
+    expect([bench.problems, other.loss]).toEqual([[], undefined]);
+    for (let n = 0; n < 4 && !connection.isClosed; n++) give(data);
+    expect(bench.problems).toEqual([expect.stringContaining("more of a body than was on its way")]);
+    expect([connection.isClosed, other.loss]).toEqual([true, "lost"]);
+  });
+
   it("believes no frame after a broken one, also when a request begins anew meanwhile", () => {
     const { bench, give } = open();
     const asked = bench.ask(GET);

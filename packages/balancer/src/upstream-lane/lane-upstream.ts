@@ -1,7 +1,7 @@
 /** The lane to one of our instances: many requests at once on one connection, and what each turn produced in one write. */
 import type { LaneHello } from "@paceline/wire/lane/hello";
 import { readUint32 } from "@paceline/wire/lane/numbers";
-import { FrameType } from "@paceline/wire/lane/protocol";
+import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -34,6 +34,8 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   private unheard = 0;
   /** Requests sent over the lane as it is now. */
   private sequence = 0;
+  /** What may be on its way of the bodies of streams that were cancelled. */
+  private bytesOfCancelled = 0;
   /** What the instance calls this lane in its scoreboard; 0 when it keeps none. */
   private number = 0;
   private maxStreams: number;
@@ -78,7 +80,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
 
   protected override connect(): void {
     this.atWork = undefined;
-    this.sequence = 0;
+    this.sequence = this.bytesOfCancelled = 0;
     super.connect();
   }
 
@@ -182,8 +184,13 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   protected onStreamBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
     this.atWork = undefined;
     const stream = this.streams.find(id);
-    if (stream !== undefined && !stream.onBody(bytes, start, end, isLast))
-      this.break("a body that its head or its window does not allow");
+    if (stream === undefined) {
+      // Any byte is a sign of life: an instance that says this over and over would hold its requests for ever.
+      this.bytesOfCancelled -= end - start;
+      if (this.bytesOfCancelled < 0) this.break("more of a body than was on its way when its stream ended");
+      return;
+    }
+    if (!stream.onBody(bytes, start, end, isLast)) this.break("a body that its head or its window does not allow");
   }
 
   private begun(stream: LaneStream): void {
@@ -210,17 +217,23 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   cancel(stream: LaneStream): void {
     if (stream.receiver === undefined) return;
     if (this.state === "open" && stream.sequence > 0) {
-      this.output.frames.empty(FrameType.CANCEL, stream.id);
+      this.sendCancel(stream);
       this.output.flushSoon();
     }
     this.release(stream);
     if (this.streams.active === 0 && this.state === "greeting") this.drop();
   }
 
+  private sendCancel(stream: LaneStream): void {
+    const most = this.maxStreams * RESPONSE_WINDOW_BYTES;
+    this.bytesOfCancelled = Math.min(this.bytesOfCancelled + RESPONSE_WINDOW_BYTES, most);
+    this.output.frames.empty(FrameType.CANCEL, stream.id);
+  }
+
   /** Its response's head cannot be passed on. */
   refuse(stream: LaneStream, problem: string): void {
     this.services.onProblem(`the instance at ${this.path} responded ${problem}`);
-    this.output.frames.empty(FrameType.CANCEL, stream.id);
+    this.sendCancel(stream);
     this.output.flushSoon();
     stream.lose("broken");
   }
@@ -269,7 +282,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
         this.output.frames.empty(FrameType.WITHDRAW, stream.id);
         continue;
       }
-      this.output.frames.empty(FrameType.CANCEL, stream.id);
+      this.sendCancel(stream);
       stream.lose(fate === "freed" ? "freed" : "stalled");
     }
     this.output.flushSoon();

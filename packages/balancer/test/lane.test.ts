@@ -505,8 +505,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
 
     it.each<[string, LaneScript["greet"], string]>([
       ["another version", (lane) => lane.hello(2), "version 2"],
-      ["no HELLO", (lane) => lane.say(FrameType.GOAWAY), "no hello"],
-      ["a HELLO of something else", (lane) => lane.hello(1, 0x50545448), "no hello"],
+      ["no HELLO", (lane) => lane.say(FrameType.GOAWAY), "no HELLO"],
+      ["a HELLO of something else", (lane) => lane.hello(1, 0x50545448), "no HELLO"],
     ])("with %s at its begin it is told so, and others answer in its place", async (_, greet, problem) => {
       await start();
       const [faulty] = await serve({ ...(greet === undefined ? {} : { greet }) }, { onRequest: respondAll });

@@ -24,7 +24,8 @@ class Lanes {
   /** @throws ServerError `address-in-use` or `cannot-listen` */
   async listen(path: string, requests?: RequestServices): Promise<void> {
     // Before the first lane: an instance that blocks before its first request has no other way to say what it called.
-    if (requests !== undefined && Scoreboard.makeFile(scoreboardPath(path))) this.boardPath = scoreboardPath(path);
+    if (requests !== undefined && (await Scoreboard.makeFile(scoreboardPath(path))))
+      this.boardPath = scoreboardPath(path);
     const { boardPath } = this;
     const services: LaneServices = {
       ...(requests === undefined ? {} : { requests }),

@@ -174,7 +174,8 @@ class Instance {
   }
 
   private noticeDescriptors(): void {
-    if (this.hasToldOfDescriptors || !isOutOfDescriptors()) return;
+    // One that has never had a request has not used them up, and need not load what looks.
+    if (this.hasToldOfDescriptors || this.server?.activity() === 0 || !isOutOfDescriptors()) return;
     this.hasToldOfDescriptors = true;
     this.notice(OUT_OF_DESCRIPTORS);
   }

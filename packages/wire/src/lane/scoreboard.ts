@@ -2,6 +2,7 @@
  * What an instance keeps in shared memory about the request it is running, for balancers to read while its handler keeps it from
  * speaking; see "The scoreboard" in docs/lane.md.
  */
+import { fs } from "../proc/lazy-fs.js";
 import { readUint32 } from "./numbers.js";
 
 /** So many lanes have a word of their own. */
@@ -19,11 +20,6 @@ export function scoreboardPath(socket: string): string {
   return `${socket.replace(/\.sock$/, "")}.scoreboard`;
 }
 
-/** Not imported: it would cost a balancer 0.6 MB that may never need it. */
-function files(): typeof import("node:fs") {
-  return process.getBuiltinModule("node:fs");
-}
-
 /** The instance's end. */
 export class Scoreboard {
   private constructor(private readonly words: Uint32Array) {}
@@ -32,10 +28,10 @@ export class Scoreboard {
    * Makes the file, of mode 0600, in which no handler was called yet; false where there is no shared memory (Node), or no
    * room for it. From here on a balancer may read it.
    */
-  static makeFile(path: string): boolean {
+  static async makeFile(path: string): Promise<boolean> {
     if (typeof Bun === "undefined") return false;
     try {
-      files().writeFileSync(path, new Uint8Array(WORD_BYTES * WORDS), { mode: 0o600, flag: "wx" });
+      await Bun.write(path, new Uint8Array(WORD_BYTES * WORDS), { mode: 0o600 });
       return true;
     } catch {
       // Without it the balancers go by what they heard.
@@ -75,7 +71,7 @@ export class Scoreboard {
 
 export function removeScoreboard(path: string): void {
   try {
-    files().unlinkSync(path);
+    fs().unlinkSync(path);
   } catch {
     // The supervisor was faster.
   }
@@ -116,7 +112,7 @@ export type RunningWork = {
  */
 export function readScoreboard(socketPath: string, lane: number): RunningWork | undefined {
   if (lane === 0) return undefined;
-  const { closeSync, openSync, readSync } = files();
+  const { closeSync, openSync, readSync } = fs();
   const running = Buffer.alloc(2 * WORD_BYTES);
   const lastStarted = Buffer.alloc(WORD_BYTES);
   try {

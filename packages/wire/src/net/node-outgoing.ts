@@ -1,6 +1,6 @@
 /** How much of what TCP sockets were given their peers have not acknowledged, from /proc/net: Node has no call for it. */
-import { fstatSync } from "node:fs";
 import type { Socket } from "node:net";
+import { fs } from "../proc/lazy-fs.js";
 import type { AcknowledgingConnection } from "./slow-reader.js";
 import { eachTcpRow } from "./tcp-table.js";
 
@@ -68,7 +68,7 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
 function inodeOf(fd: number): number {
   try {
     // As bigints: Node's realpathSync, and with it `import`, stops following links after a plain stat of a socket or a pipe (Node issue 51142).
-    return Number(fstatSync(fd, { bigint: true }).ino);
+    return Number(fs().fstatSync(fd, { bigint: true }).ino);
   } catch {
     return -1;
   }

@@ -1,6 +1,5 @@
 /** Reads the kernel's table of TCP connections piece by piece: it may have 100,000 rows, almost all of connections that are over. */
-import { read } from "node:fs";
-import { open } from "node:fs/promises";
+import { fs } from "../proc/lazy-fs.js";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
@@ -41,7 +40,9 @@ export async function eachTcpRow(
 ): Promise<void> {
   for (const table of tables) {
     // No IPv6, or no /proc.
-    const file = await open(table, "r").catch(() => undefined);
+    const file = await fs()
+      .promises.open(table, "r")
+      .catch(() => undefined);
     if (file === undefined) continue;
     try {
       await eachRow(file.fd, take, isOfInterest);
@@ -80,7 +81,7 @@ async function eachRow(
 /** A function of its own and not one that is made when the module loads: that would load it, and node:util, into every process. */
 function readPiece(fd: number, into: Buffer, at: number): Promise<number> {
   return new Promise((resolve, reject) => {
-    read(fd, into, at, PIECE_BYTES, null, (error, count) => (error === null ? resolve(count) : reject(error)));
+    fs().read(fd, into, at, PIECE_BYTES, null, (error, count) => (error === null ? resolve(count) : reject(error)));
   });
 }
 

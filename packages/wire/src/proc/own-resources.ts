@@ -1,5 +1,5 @@
 /** What this process takes and may take, asked so that a process without a free descriptor lives on. */
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { fs } from "./lazy-fs.js";
 
 /** Descriptors that clients leave free for all else: the larger of this and an eighth, at most half. */
 const MIN_SPARE_DESCRIPTORS = 48;
@@ -21,7 +21,7 @@ export function rssBytes(): number {
 
 /** How many descriptors this process may have open; without /proc it is not known, and infinite. */
 export function descriptorLimit(): number {
-  const limits = figureOr(() => readFileSync("/proc/self/limits", "latin1"), "");
+  const limits = figureOr(() => fs().readFileSync("/proc/self/limits", "latin1"), "");
   const [, soft] = /^Max open files +(\d+) /m.exec(limits) ?? [];
   return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft);
 }
@@ -43,7 +43,7 @@ export const OUT_OF_DESCRIPTORS =
 /** Whether this process cannot open anything more. */
 export function isOutOfDescriptors(): boolean {
   try {
-    closeSync(openSync("/dev/null", "r"));
+    fs().closeSync(fs().openSync("/dev/null", "r"));
     return false;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EMFILE";

@@ -8,7 +8,7 @@ import { Pool } from "./pool.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
 
-export interface MembershipOptions {
+export interface RegistryOptions {
   maxQueue: number;
   /** How long an upstream may owe its response; a pool may have less. */
   upstreamResponseTimeoutMs: number;
@@ -23,13 +23,13 @@ export class UpstreamRegistry {
   private pools = new Map<string, Pool>();
   /** By process, such as `web.3#7`: those in a pool, and those that left one and still have connections. */
   private members = new Map<string, Upstream>();
-  private readonly leavers = new Map<string, Upstream>();
+  private readonly outgoing = new Map<string, Upstream>();
 
-  constructor(private readonly options: MembershipOptions) {}
+  constructor(private readonly options: RegistryOptions) {}
 
   /** The processes that no pool has any more and that still have connections. */
   get leaving(): string[] {
-    return [...this.leavers.keys()];
+    return [...this.outgoing.keys()];
   }
 
   /** Takes over a whole snapshot; returns what leads to its pools. */
@@ -67,10 +67,10 @@ export class UpstreamRegistry {
     this.pools = pools;
     this.members = members;
     this.version = snapshot.version;
-    const leavers = [...former.values()].filter(({ id }) => !members.has(id));
+    const outgoing = [...former.values()].filter(({ id }) => !members.has(id));
     // All are known to be leaving before the first is told to: what is said of this version must name them all.
-    for (const upstream of leavers) this.leavers.set(upstream.id, upstream);
-    for (const upstream of leavers) this.leave(upstream);
+    for (const upstream of outgoing) this.outgoing.set(upstream.id, upstream);
+    for (const upstream of outgoing) this.leave(upstream);
     const internal = internalRoutes.length === 0 ? undefined : { router: new Router(internalRoutes), roots };
     return { router: new Router(routes), internal };
   }
@@ -95,7 +95,7 @@ export class UpstreamRegistry {
 
   private leave(upstream: Upstream): void {
     upstream.leave(() => {
-      this.leavers.delete(upstream.id);
+      this.outgoing.delete(upstream.id);
       this.options.onLeft();
     });
   }
@@ -114,6 +114,6 @@ export class UpstreamRegistry {
 
   /** Latencies are those since the last call. */
   takeStats(): UpstreamStats[] {
-    return [...this.members.values(), ...this.leavers.values()].map((upstream) => upstream.takeStats());
+    return [...this.members.values(), ...this.outgoing.values()].map((upstream) => upstream.takeStats());
   }
 }

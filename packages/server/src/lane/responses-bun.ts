@@ -5,7 +5,7 @@ import { BODY, rememberBodies } from "../shared/kept-body.js";
 import type { ResponseBody, ResponseReader } from "./response-reader.js";
 
 /** Called once, before the app is loaded. */
-export function answersOnBun(): ResponseReader {
+export function responsesOnBun(): ResponseReader {
   rememberBodies();
   // The platform's own class: `instanceof` the one that stands for it costs more.
   const NativeResponse: typeof Response = Object.getPrototypeOf(Response);

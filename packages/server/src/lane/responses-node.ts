@@ -173,7 +173,7 @@ function isRecord(value: object): value is Record<string, unknown> {
 }
 
 /** Called once, before the app is loaded. */
-export function answersOnNode(): ResponseReader {
+export function responsesOnNode(): ResponseReader {
   lazyWrapper(LaneResponse.prototype, NativeResponse.prototype, (self) => self.native());
   Object.defineProperty(LaneResponse, "name", { value: "Response" });
   acceptAll(LaneResponse, NativeResponse);

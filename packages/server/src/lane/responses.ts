@@ -1,7 +1,7 @@
 /** Sets a platform's Request and Response up for the lane. */
 import { TAKES_FILES } from "../kinds/static/file-body.js";
 import type { ResponseReader } from "./response-reader.js";
-import { answersOnBun } from "./responses-bun.js";
+import { responsesOnBun } from "./responses-bun.js";
 import { adoptRequests } from "./web-classes.js";
 
 /**
@@ -12,7 +12,7 @@ export async function prepareResponses(): Promise<{ responses: ResponseReader; r
   const { Request, Response, fetch } = globalThis;
   adoptRequests();
   const responses =
-    process.versions.bun === undefined ? (await import("./responses-node.js")).answersOnNode() : answersOnBun();
+    process.versions.bun === undefined ? (await import("./responses-node.js")).responsesOnNode() : responsesOnBun();
   Object.defineProperty(globalThis.Response, TAKES_FILES, { value: true });
   return { responses, restore: () => Object.assign(globalThis, { Request, Response, fetch }) };
 }

@@ -1,0 +1,54 @@
+/** Holds the names in the source to the project's words: one word for one thing, the field's where there is one. */
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { ROOT } from "./support/fleet.js";
+
+/** The word to use, and the names that must not be used for the same thing. */
+const WORDS: [word: string, not: RegExp][] = [
+  ["response", /\b\w*(?:[aA]nswer(?!ed|ing|s\b)|ANSWER)\w*\b/g],
+  ["replacement", /\b\w*[sS]uccessor\w*\b/g],
+  ["outgoing", /\b\w*[lL]eaver\w*\b/g],
+  ["request queue", /\b\w*(?:[wW]aitingRoom|QueuePlace)\w*\b/g],
+  ["not started", /\b\w*[uU]nbegun\w*\b/g],
+  ["reassign", /\bshed\b/g],
+  ["final report", /\b\w*[lL]astWords\w*\b/g],
+  ["leftover processes", /\b\w*[sS]trays?\b/g],
+  ["scoreboard", /\b\w*[wW]orkMark\w*\b/g],
+  ["registry", /\b\w*[mM]embership\w*\b/g],
+  ["control channel", /\b(?:LinkClient|LinkServer|LinkError|linkLost)\b/g],
+  ["downstream", /\b\w*ClientLink\b/g],
+  ["request copy: saved head, buffered body", /\b(?:KeptHead|ReplayBuffer)\b/g],
+  ["lazy wrapper", /\b\w*[sS]tandIn\w*\b/g],
+  ["file body", /\b\w*[lL]entFile\w*\b/g],
+  ["detectApp", /\b\w*[rR]ecognise\b/g],
+];
+
+/** Names alone: comments are sentences, and texts are read by people. */
+function namesIn(path: string): string {
+  const text = readFileSync(join(ROOT, path), "utf8");
+  const comments = path.endsWith(".py") ? /"""[\s\S]*?"""|#.*$/gm : /\/\*[\s\S]*?\*\/|(?<!:)\/\/.*$/gm;
+  return text.replace(comments, "").replace(/"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`/g, '""');
+}
+
+const files = execFileSync("git", ["ls-files", "packages/*/src/*", "packages/server/python/paceline"], {
+  cwd: ROOT,
+  encoding: "utf8",
+})
+  .split("\n")
+  .filter((path) => /\.(?:ts|py)$/.test(path) && !path.endsWith(".test.ts"));
+
+describe("names in the source", () => {
+  const names = files.map((path): [string, string] => [path, namesIn(path)]);
+
+  test("are read", () => {
+    expect(names.length).toBeGreaterThan(100);
+    expect(names.some(([, text]) => text.includes("RequestQueue"))).toBe(true);
+  });
+
+  test.each(WORDS)("%s is the only word for it", (_, not) => {
+    const found = names.flatMap(([path, text]) => (text.match(not) ?? []).map((name) => `${path}: ${name}`));
+    expect(found).toEqual([]);
+  });
+});

@@ -112,6 +112,7 @@ export class Balancer {
     const stall = new StallWatch(limits.stallAfterMs, () => this.registry.allPools());
     const lane = { transport, notStartedUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.registry = new UpstreamRegistry({
+      deadlines,
       maxQueue: limits.maxQueue,
       upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
       makeClient: (described, onRoom) => {
@@ -228,7 +229,7 @@ export class Balancer {
   /** There is a client: deadlines are counted from now on. */
   private wake(): void {
     if (this.quietTicks >= QUIET_TICKS) {
-      this.deadlines.now = performance.now();
+      this.deadlines.count(performance.now(), QUIET_TICK_MS);
       this.tickEvery(TICK_MS);
     }
     this.quietTicks = 0;
@@ -237,7 +238,7 @@ export class Balancer {
   private tick(): void {
     if (this.clients.size > 0) this.quietTicks = 0;
     else if (++this.quietTicks === QUIET_TICKS) this.tickEvery(QUIET_TICK_MS);
-    this.deadlines.tick(performance.now());
+    this.deadlines.tick(performance.now(), this.quietTicks > QUIET_TICKS ? QUIET_TICK_MS : TICK_MS);
     this.registry.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
     if (++this.ticks % LOOK_TICKS === 0) for (const client of this.clients) client.lookIfLeft();
   }

@@ -164,4 +164,21 @@ describe.each(RUNTIMES)("slow clients of an instance that takes one request at a
     expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(LARGE_BYTES);
     await isFree();
   });
+
+  it("a pause of the balancer counts against nobody: what came meanwhile is read first", async () => {
+    await start({ keepAliveTimeoutMs: 1200, bodyTimeoutMs: 1200, upstreamResponseTimeoutMs: 60_000 });
+    const kept = await RawClient.connect(balancer.port);
+    await kept.send("GET /fast HTTP/1.1\r\nHost: a\r\n\r\n");
+    await kept.until(({ received }) => /ok$/.test(received), "the first response");
+    const upload = await RawClient.connect(balancer.port);
+    await upload.send(`${POST}Content-Length: 6\r\n\r\nabc`);
+    process.kill(balancer.pid, "SIGSTOP");
+    await kept.send("GET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    await upload.send("def");
+    // Longer than both deadlines and the time from which a tick is late.
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    process.kill(balancer.pid, "SIGCONT");
+    await kept.until(({ received }) => /ok[\s\S]*ok$/.test(received), "the second response");
+    await upload.until(({ received }) => received.startsWith("HTTP/1.1 200 "), "the response to the upload");
+  });
 });

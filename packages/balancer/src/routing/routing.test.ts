@@ -77,7 +77,7 @@ describe("the waiting room", () => {
 
 describe("deadlines", () => {
   it("tells each entry once, whatever leaves the list meanwhile", () => {
-    const deadlines = new Deadlines();
+    const deadlines = new Deadlines(0);
     const told: string[] = [];
     const entries = ["a", "b", "c", "d"].map((name, i) => ({
       deadlineAt: i < 3 ? 10 : 1000,
@@ -95,5 +95,17 @@ describe("deadlines", () => {
     expect(deadlines.size).toBe(1);
     deadlines.tick(20);
     expect(told).toHaveLength(2);
+  });
+
+  it("count no pause of the process: what came meanwhile is read first", () => {
+    const deadlines = new Deadlines(2800);
+    let told = 0;
+    const entry = { deadlineAt: 3000, deadlineIndex: -1, onDeadline: () => void told++ };
+    deadlines.add(entry);
+    deadlines.tick(2900);
+    deadlines.tick(60_000);
+    expect([told, deadlines.now]).toEqual([0, 3000]);
+    deadlines.tick(60_100);
+    expect(told).toBe(1);
   });
 });

@@ -9,6 +9,7 @@ import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
 
 export interface RegistryOptions {
+  deadlines: Deadlines;
   maxQueue: number;
   /** How long an upstream may owe its response; a pool may have less. */
   upstreamResponseTimeoutMs: number;
@@ -94,7 +95,7 @@ export class UpstreamRegistry {
   }
 
   private leave(upstream: Upstream): void {
-    upstream.leave(() => {
+    upstream.leave(this.options.deadlines.now, () => {
       this.outgoing.delete(upstream.id);
       this.options.onLeft();
     });

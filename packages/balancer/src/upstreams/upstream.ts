@@ -23,7 +23,7 @@ export class Upstream {
   /** Requests in flight that may be what ended another process. */
   retriedStarts = 0;
   private isLeaving = false;
-  /** In milliseconds of `performance.now()`; Infinity while it does not leave. */
+  /** In milliseconds of `Deadlines.now`; Infinity while it does not leave. */
   private leavingSince = Number.POSITIVE_INFINITY;
   /** When a request was lost here last, in milliseconds of `Deadlines.now`. */
   private lossAt = Number.NEGATIVE_INFINITY;
@@ -117,9 +117,9 @@ export class Upstream {
   }
 
   /** Takes no new request; `onEmpty` comes when its last connection is closed. */
-  leave(onEmpty: () => void): void {
+  leave(now: number, onEmpty: () => void): void {
     this.isLeaving = true;
-    this.leavingSince = performance.now();
+    this.leavingSince = now;
     this.link.leave(onEmpty);
   }
 }

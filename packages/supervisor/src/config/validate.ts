@@ -41,7 +41,10 @@ function describeIssue(issue: z.core.$ZodIssue): Finding[] {
 }
 
 /** Keys under their names of before. */
-const RENAMED: Record<string, string> = { link: "protocol" };
+const RENAMED: Record<string, string> = {
+  link: "protocol",
+  unbegunUnsafeMax: "notStartedUnsafeMax",
+};
 
 /** The keys that may stand in the table at `path`. */
 function knownKeys(path: (string | number)[]): string[] {

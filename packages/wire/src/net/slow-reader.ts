@@ -36,6 +36,8 @@ export class SlowReader {
   /** The largest step so far. */
   private step = 0;
   private begunAt = 0;
+  /** The same by `performance.now`: `now` may be the clock of a process, which its pauses stop. */
+  private askedSince = 0;
   /** What it had acknowledged at the first look. */
   private firstAcknowledged = 0;
 
@@ -51,13 +53,14 @@ export class SlowReader {
     this.step = 0;
     this.progressAt = now;
     this.begunAt = now;
+    this.askedSince = performance.now();
     return now + Math.min(MAX_FIRST_LOOK_MS, this.timeoutMs / LOOKS);
   }
 
   /** Returns the instant of the next look, or 0 when it has taken nothing for too long. */
   look(now: number): number {
     const { timeoutMs } = this;
-    const acknowledged = this.connection.acknowledgedBytes(this.begunAt);
+    const acknowledged = this.connection.acknowledgedBytes(this.askedSince);
     if (acknowledged < 0) return now + Math.min(MAX_FIRST_LOOK_MS, timeoutMs / LOOKS);
     const isFirst = this.acknowledged < 0;
     const step = acknowledged - Math.max(this.acknowledged, 0);

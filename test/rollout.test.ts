@@ -21,10 +21,10 @@ export default {
 `;
 
 describe.each(RUNTIMES)("a rollout on %s", { timeout: 60_000 }, (runtime) => {
-  test("ends when a new process does not stay ready for minReadyMs, and the slots that had one go back", async () => {
-    const config = { minReadyMs: 600, env: { VERSION: "v1" } };
+  test("ends when a new process does not stay ready for its own minReadyMs, and the slots that had one go back", async () => {
+    const config = { env: { VERSION: "v1" } };
     const project = await startFleet({ runtime, instances: 3, app: APP, config });
-    project.writeConfig({ env: { VERSION: "dies-later" } });
+    project.writeConfig({ minReadyMs: 600, env: { VERSION: "dies-later" } });
     const reload = await project.cli(["reload"]);
     expect(reload.code).toBe(1);
     expect(reload.output).toMatch(
@@ -35,6 +35,14 @@ describe.each(RUNTIMES)("a rollout on %s", { timeout: 60_000 }, (runtime) => {
     expect(status.pools[0]).toMatchObject({ generation: 1, instances: [1, 2, 3].map(() => ({ generation: 1 })) });
     expect(status.pools[0]?.instances.map(({ attempt }) => attempt)).toEqual([3, 3, 1]);
     for (let n = 0; n < 6; n++) expect((await get(project.port)).body).toBe("v1");
+
+    // The same of readyTimeoutMs: what serves has the default, which is far longer.
+    project.write("app.js", "await new Promise((resolve) => setTimeout(resolve, 600_000));");
+    project.writeConfig({ readyTimeoutMs: 700, env: { VERSION: "never-ready" } });
+    const never = await project.cli(["reload"]);
+    expect(`${never.code} ${never.output}`).toMatch(/^1 [^]*was not ready within 0\.7 s \(readyTimeoutMs\)/);
+    for (let n = 0; n < 3; n++) expect((await get(project.port)).body).toBe("v1");
+    project.write("app.js", APP);
 
     project.writeConfig({ env: { VERSION: "v2" } });
     expect((await project.cli(["reload"])).code).toBe(0);

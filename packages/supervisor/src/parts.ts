@@ -95,7 +95,7 @@ export class Parts {
 
     // What core decides, and what carries it out.
     const runner = new FleetRunner(
-      (pool) => this.policyNow(pool),
+      (pool, generation) => this.policyNow(pool, generation),
       (effect) => effects.perform(effect),
     );
     this.runner = runner;
@@ -130,7 +130,7 @@ export class Parts {
     this.liveness = new LivenessWatch({
       ...{ children, report },
       fleet: () => runner.fleet,
-      policyOf: (pool) => configs.policyOf(pool),
+      policyOf: (pool, generation) => configs.policyOf(pool, generation),
       requestTimeoutMs: (pool) => configs.pool(pool)?.requestTimeoutMs ?? 0,
     });
 
@@ -139,7 +139,7 @@ export class Parts {
     const isReloading = (pool: string) => this.reloads.isRunning(pool);
     const rollouts = new Rollouts({
       ...{ runner, children, coordination, slots, log },
-      policyOf: (pool) => this.rolloutPolicyOf(pool),
+      policyOf: (pool, generation) => this.rolloutPolicyOf(pool, generation),
       examine: (child) => this.health.examine(child),
     });
     this.rollouts = rollouts;
@@ -258,8 +258,8 @@ export class Parts {
   }
 
   /** While the fleet stops, a drain has what is left until its one deadline, and a moment at least. */
-  private policyNow(pool: string): SlotPolicy {
-    const policy = this.configs.policyOf(pool);
+  private policyNow(pool: string, generation: number): SlotPolicy {
+    const policy = this.configs.policyOf(pool, generation);
     if (this.stopBy === undefined) return policy;
     const leftMs = Math.max(LEAST_DRAIN_MS, Math.round(this.stopBy - performance.now()));
     if (leftMs >= policy.drainTimeoutMs) return policy;
@@ -268,8 +268,8 @@ export class Parts {
   }
 
   /** Whoever watches files waits for each reload; what dies soon after is seen by then. */
-  private rolloutPolicyOf(pool: string): SlotPolicy {
-    const policy = this.configs.policyOf(pool);
+  private rolloutPolicyOf(pool: string, generation: number): SlotPolicy {
+    const policy = this.configs.policyOf(pool, generation);
     const { watch } = this.options;
     return watch === undefined ? policy : { ...policy, minReadyMs: Math.min(policy.minReadyMs, WATCHED_MIN_READY_MS) };
   }

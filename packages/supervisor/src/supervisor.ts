@@ -2,7 +2,14 @@
 import type { LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import { type Fleet, findPool, isDown } from "./core/fleet.js";
 import { addPool, resize } from "./core/fleet-changes.js";
-import { allReadySince, longestEndMs, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
+import {
+  allReadySince,
+  generationsInUse,
+  longestEndMs,
+  readiness,
+  readyCount,
+  wantedSlots,
+} from "./operations/fleet-questions.js";
 import { STOPPING } from "./operations/operations.js";
 import { watchSignals } from "./operations/signals.js";
 import { buildStatus } from "./operations/status.js";
@@ -239,7 +246,9 @@ class FleetSupervisor implements Supervisor {
     log.event("info", "paceline", "is stopping");
     rollouts.abandon(STOPPING.message);
     const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);
-    const policies = runner.fleet.pools.map(({ name }) => configs.policyOf(name));
+    const policies = runner.fleet.pools.flatMap(({ name }) =>
+      [...generationsInUse(runner.fleet, name)].map((generation) => configs.policyOf(name, generation)),
+    );
     const longestMs = Math.max(...policies.map(longestEndMs), 0);
     parts.stopBy = performance.now() + Math.max(...policies.map(({ drainTimeoutMs }) => drainTimeoutMs), 0);
     children.announceDrain();

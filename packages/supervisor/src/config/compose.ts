@@ -30,8 +30,8 @@ export interface LoadTask {
   cwd: string;
   /** The folder that relative paths are taken from. */
   release: string;
-  /** The same as it was named, for what must not change with a release. */
-  writtenFolder: string;
+  /** The folder that relative unix sockets are taken from: one that a new release does not replace. */
+  listenDir: string;
   /** What the fleet is called when it does not say. */
   name: string;
   overrides: Overrides;
@@ -51,7 +51,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   const context = {
     // Without a config file all is as if the app had been started by hand, here.
     baseDir: task.release,
-    listenDir: task.writtenFolder,
+    listenDir: task.listenDir,
     defaultName: task.name,
     runtimes,
     findings,

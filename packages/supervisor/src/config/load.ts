@@ -1,5 +1,5 @@
 /** Loads a fleet's configuration from where it is kept, with what the command line says laid over it. */
-import { realpathSync } from "node:fs";
+import { lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { FleetConfig } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
@@ -48,7 +48,8 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   const source = request.source === undefined ? sourceOf(request) : again(request.source);
   const writtenFolder = source.kind === "config" ? dirname(source.file) : cwd;
   const release = pinned(writtenFolder);
-  const task = { source: pinSource(source), cwd, release, writtenFolder, name: nameOf(source), overrides, runtimes };
+  const listenDir = outsideReleases(writtenFolder);
+  const task = { source: pinSource(source), cwd, release, listenDir, name: nameOf(source), overrides, runtimes };
   const config =
     endsSoon && !runsCode(source)
       ? await (await import("./compose.js")).composeFleet(task)
@@ -101,6 +102,11 @@ function pinSource(source: FleetSource): FleetSource {
     default:
       return source satisfies never;
   }
+}
+
+/** A folder that is a symbolic link leads to another release after a switch, and the one before is removed: beside the link is neither. */
+function outsideReleases(folder: string): string {
+  return lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink() ? dirname(folder) : folder;
 }
 
 /** @throws ConfigError when nothing is there */

@@ -28,7 +28,8 @@ export interface FleetContext {
   now: number;
   /** 0 ≤ random < 1. */
   random: number;
-  policyOf(pool: string): SlotPolicy;
+  /** What a process of that generation is held to, whatever the pool's others are. */
+  policyOf(pool: string, generation: number): SlotPolicy;
 }
 
 /** Adds a pool without slots; `resize` fills it. */
@@ -162,7 +163,8 @@ function apply(
   if (slot === undefined || before == null) return { fleet, effects: [] };
   const hasServed = before.process.hasServed || mayNotGiveUp(fleet, poolName, which, before.generation);
   const known = hasServed === before.process.hasServed ? before.process : { ...before.process, hasServed };
-  const { process, effects } = transition(known, event, context.policyOf(poolName), context.now, context.random);
+  const policy = context.policyOf(poolName, before.generation);
+  const { process, effects } = transition(known, event, policy, context.now, context.random);
   if (process === known && effects.length === 0) return { fleet, effects: [] };
   const role: Role = which === "member" ? "member" : (slot.other?.role ?? "outgoing");
   // What a member is respawned from is what it was; only a rollout or a new slot brings a new generation.

@@ -41,11 +41,13 @@ class World {
   readonly spawned = new Set<string>();
   /** What was asked of those that leave, and what the balancers reported of them, in order; each begins when it left the pool. */
   readonly drains = new Map<string, { at: number; steps: string[] }>();
+  /** Of the generations that have another than the others. */
+  readonly policies = new Map<number, SlotPolicy>();
   /** The generations of which a process was ready. */
   readonly served = new Set<number>();
 
   context(random = 0.5): FleetContext {
-    return { now: this.now, random, policyOf: () => policy };
+    return { now: this.now, random, policyOf: (_, generation) => this.policies.get(generation) ?? policy };
   }
 
   take(change: FleetChange): void {
@@ -333,6 +335,17 @@ describe("a fleet", () => {
     world.take(resize(world.fleet, "web", 1, world.context()));
     crash(1, 2 * policy.restartBudget.maxFailures);
     expect(findSlot(world.fleet, "web", 1)?.member).toMatchObject({ generation: 3, process: { state: "backoff" } });
+  });
+
+  test("holds a replacement to the policy of its own generation, and what it takes the place of to its own", () => {
+    const world = readyFleet(1);
+    world.policies.set(2, { ...policy, readyTimeoutMs: 7000, stableAfterMs: 8000, drainTimeoutMs: 9000 });
+    world.take(startReplacement(world.fleet, "web", 1, 2, world.context()));
+    expect(world.alarms.get("web.1#2")).toBe(7000);
+    world.take(report(world.fleet, "web", 1, { type: "ready", attempt: 2 }, world.context()));
+    expect(world.alarms.get("web.1#2")).toBe(8000);
+    world.take(swap(world.fleet, "web", 1, world.context()));
+    expect(world.alarms.get("web.1#1")).toBe(policy.drainTimeoutMs / 2);
   });
 
   test("swaps a successor in while both serve, and the old one leaves", () => {

@@ -251,7 +251,8 @@ export class Reload {
     onProgress(`${name}: removing`);
     runner.change((fleet, context) => resize(fleet, name, 0, context));
     const gone = (fleet: Fleet) => (isDown(fleet, name) ? true : undefined);
-    if ((await runner.until(gone, longestEndMs(configs.policyOf(name)))) === undefined) {
+    const ends = [...generationsInUse(runner.fleet, name)].map((generation) => configs.policyOf(name, generation));
+    if ((await runner.until(gone, Math.max(...ends.map(longestEndMs)))) === undefined) {
       return { ok: false, code: "failed", message: `${name} could not be stopped` };
     }
     runner.set(removePool(runner.fleet, name));

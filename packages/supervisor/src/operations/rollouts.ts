@@ -19,7 +19,7 @@ export interface RolloutsOptions {
   coordination: BalancerCoordination;
   slots: SlotBook;
   log: EventLog;
-  policyOf(pool: string): SlotPolicy;
+  policyOf(pool: string, generation: number): SlotPolicy;
   /** What is wrong with a process that has been ready for minReadyMs; undefined when nothing is. */
   examine(child: LiveProcess): Promise<string | undefined>;
 }
@@ -99,7 +99,7 @@ export class Rollouts {
     return new Promise((resolve) => {
       const state: Running = {
         rollout: newRollout(kind, slots, {
-          maxSurge: surgeOf(policyOf(pool).maxSurge, findPool(runner.fleet, pool)?.wanted ?? slots.length),
+          maxSurge: surgeOf(policyOf(pool, generation).maxSurge, findPool(runner.fleet, pool)?.wanted ?? slots.length),
           canGoBack: formerGeneration !== undefined,
         }),
         ...{ generation, formerGeneration, awaited: new Set(), ended, lastLines: [] },
@@ -186,7 +186,7 @@ export class Rollouts {
     const { runner, children, policyOf, examine } = this.options;
     const slot = findSlot(runner.fleet, pool, index);
     const child = slot?.other == null ? undefined : children.get(processId(slot.name, slot.other.process.attempt));
-    const { minReadyMs } = policyOf(pool);
+    const { minReadyMs } = policyOf(pool, slot?.other?.generation ?? state.generation);
     if (minReadyMs > 0) await new Promise((resolve) => setTimeout(resolve, minReadyMs));
     const problem = child === undefined || child.exit !== null ? undefined : await examine(child);
     if (problem === undefined) return state.send({ type: "proven", index });

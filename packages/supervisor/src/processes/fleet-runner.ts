@@ -1,7 +1,7 @@
 /** Holds the fleet's present value, feeds it with events, and has the effects carried out. */
 import { EMPTY_FLEET, type Fleet } from "../core/fleet.js";
 import { type FleetChange, type FleetContext, type FleetEffect, report } from "../core/fleet-changes.js";
-import type { Report, SlotPolicy } from "../core/process.js";
+import type { Report } from "../core/process.js";
 
 export class FleetRunner {
   private present: Fleet = EMPTY_FLEET;
@@ -10,7 +10,7 @@ export class FleetRunner {
   private readonly listeners = new Set<() => void>();
 
   constructor(
-    private readonly policyOf: (pool: string) => SlotPolicy,
+    private readonly policyOf: FleetContext["policyOf"],
     private readonly perform: (effect: FleetEffect) => void,
   ) {}
 

@@ -9,7 +9,7 @@ import type { LiveProcess } from "./live-process.js";
 export interface LivenessWatchOptions {
   children: Children;
   fleet(): Fleet;
-  policyOf(pool: string): SlotPolicy;
+  policyOf(pool: string, generation: number): SlotPolicy;
   /** The pool's key of that name; 0 for never. */
   requestTimeoutMs(pool: string): number;
   report(child: LiveProcess, report: Report): void;
@@ -98,7 +98,9 @@ export class LivenessWatch {
     if (this.isOver) return;
     const limits = this.options
       .fleet()
-      .pools.map(({ name }) => this.options.policyOf(name).hangAfterMs)
+      .pools.flatMap(({ name, slots }) =>
+        slots.flatMap(occupants).map(({ occupant }) => this.options.policyOf(name, occupant.generation).hangAfterMs),
+      )
       .filter((ms) => ms > 0);
     const delayMs = Math.max(SHORTEST_TICK_MS, Math.min(longestMs, ...limits.map((ms) => ms / 4)));
     clearTimeout(this.timer);
@@ -155,16 +157,16 @@ export class LivenessWatch {
 
   private watched(): Watched[] {
     const { children, fleet, policyOf } = this.options;
-    return fleet().pools.flatMap(({ name, slots }) => {
-      const { hangAfterMs } = policyOf(name);
-      return slots.flatMap((slot) =>
-        occupants(slot)
-          .filter(({ occupant }) => occupant.process.state === "ready")
-          .map(({ occupant }) => processId(slot.name, occupant.process.attempt))
-          .filter((id) => children.get(id)?.exit === null)
-          .map((id) => ({ id, pool: name, isBusy: children.get(id)?.isBusy === true, hangAfterMs })),
-      );
-    });
+    return fleet().pools.flatMap(({ name, slots }) =>
+      slots.flatMap((slot) =>
+        occupants(slot).flatMap(({ occupant: { process, generation } }) => {
+          const id = processId(slot.name, process.attempt);
+          const child = process.state === "ready" ? children.get(id) : undefined;
+          if (child?.exit !== null) return [];
+          return { id, pool: name, isBusy: child.isBusy, hangAfterMs: policyOf(name, generation).hangAfterMs };
+        }),
+      ),
+    );
   }
 
   private isRecovering(pool: string): boolean {

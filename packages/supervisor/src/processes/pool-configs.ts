@@ -91,10 +91,10 @@ export class PoolConfigs {
     return limits === undefined || limits.maxRequests === 0 ? undefined : limits;
   }
 
-  /** Without balancers nothing is served, so they are never given up. */
-  policyOf(pool: string): SlotPolicy {
+  /** Without balancers nothing is served, so they are never given up. They have no generations. */
+  policyOf(pool: string, generation: number): SlotPolicy {
     if (pool === BALANCER_POOL) return { ...this.balancer.policy, giveUp: false, isUpstream: false };
-    const known = this.pool(pool) ?? [...(this.generations.get(pool)?.values() ?? [])].at(-1)?.pool;
+    const known = this.generation(pool, generation)?.pool ?? this.pool(pool);
     if (known === undefined) throw new RangeError(`no pool ${pool}`);
     return { ...known.policy, giveUp: true, isUpstream: true };
   }

@@ -40,7 +40,7 @@ describe.each(RUNTIMES)("a rollout on %s", { timeout: 60_000 }, (runtime) => {
     project.write("app.js", "await new Promise((resolve) => setTimeout(resolve, 600_000));");
     project.writeConfig({ readyTimeoutMs: 700, env: { VERSION: "never-ready" } });
     const never = await project.cli(["reload"]);
-    expect(`${never.code} ${never.output}`).toMatch(/^1 [^]*was not ready within 0\.7 s \(readyTimeoutMs\)/);
+    expect(`${never.code} ${never.output}`).toMatch(/^1 [\s\S]*was not ready within 0\.7 s \(readyTimeoutMs\)/);
     for (let n = 0; n < 3; n++) expect((await get(project.port)).body).toBe("v1");
     project.write("app.js", APP);
 

@@ -90,7 +90,7 @@ export const policyFields = {
 export const recycleFields = {
   maxRequests: count(
     0,
-    "Recycle a process after this many requests: start a replacement, and drain the old process when the replacement is ready, as in a restart, `maxSurge` at once. `0`: never. For a command, the balancers count.",
+    "Recycle a process after this many requests: start a replacement, and drain the old process when the replacement is ready, as in a restart, `maxSurge` at once. `0`: never. Under load it gets some more: those that come until the replacement is ready and has been so for `minReadyMs`. For a command, the balancers count.",
     { min: 0, max: 1_000_000_000 },
   ),
   recycleJitter: fraction(

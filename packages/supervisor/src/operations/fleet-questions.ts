@@ -84,3 +84,7 @@ export function longestEndMs(policy: ProcessPolicy): number {
     Math.max(policy.drainTimeoutMs, policy.readyTimeoutMs) + policy.termTimeoutMs + 2 * policy.killTimeoutMs + 2000
   );
 }
+
+export function counted(instances: number): string {
+  return instances === 1 ? "1 instance" : `${instances} instances`;
+}

@@ -9,7 +9,7 @@ import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import { BALANCER_POOL } from "../processes/live-process.js";
 import type { SlotBook } from "../processes/slot-book.js";
-import { readiness } from "./fleet-questions.js";
+import { counted, readiness } from "./fleet-questions.js";
 import type { Refusal, Rollouts } from "./rollouts.js";
 
 export interface OperationsOptions {
@@ -56,7 +56,7 @@ export class Operations {
         return { ok: false, code: "failed", message: `another command has scaled ${name} in the meantime` };
       }
       if (now.slots.length > instances) return undefined;
-      return readiness(now.slots, book, `${name}: ${instances} instances`, { areNew: true });
+      return readiness(now.slots, book, `${name}: ${counted(instances)}`, { areNew: true });
     };
     try {
       runner.change((fleet, context) => resize(fleet, name, instances, context));

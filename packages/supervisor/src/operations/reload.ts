@@ -11,7 +11,7 @@ import { BALANCER_POOL } from "../processes/live-process.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
-import { generationsInUse, longestEndMs } from "./fleet-questions.js";
+import { counted, generationsInUse, longestEndMs } from "./fleet-questions.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import type { Rollouts } from "./rollouts.js";
 
@@ -240,7 +240,7 @@ export class Reload {
     configs.routes.set(name, pool);
     publish();
     done.push({ pool: name, undone: "was removed again", undo: () => this.remove(name, onProgress) });
-    return { ok: true, message: `${name}: added with ${pool.instances} instances` };
+    return { ok: true, message: `${name}: added with ${counted(pool.instances)}` };
   }
 
   private async remove(name: string, onProgress: ProgressListener): Promise<OperationResult> {

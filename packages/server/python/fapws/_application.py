@@ -7,6 +7,7 @@ from html import escape
 from urllib.parse import quote
 
 from paceline.errors import BadRequest, ClientGone
+from paceline.output import log, log_error
 
 from . import base, config
 from ._body import BLOCK_BYTES, Blocks, file_blocks, file_length, is_file, is_file_wrapper, is_whole, whole_blocks
@@ -67,7 +68,7 @@ class Application:
             # The server knows what to do, and the callback did nothing wrong.
             raise
         except Exception:
-            print(f"{method} {wsgi.get('PATH_INFO', '')}: the callback failed", file=sys.stderr)
+            log(f"{method} {wsgi.get('PATH_INFO', '')}: the callback failed")
             return failed(start_response, sys.exc_info())
 
     @staticmethod
@@ -193,7 +194,7 @@ def plain(start_response, status, text):
 
 def failed(start_response, exc_info):
     """The answer where a callback raised: the log has the traceback. Raises it again when the head has left."""
-    traceback.print_exception(*exc_info)
+    log_error(*exc_info)
     if config.send_traceback_to_browser:
         told = "".join(traceback.format_exception(*exc_info))
         text = f"<h1>Error</h1><pre>{escape(told)}</pre>"

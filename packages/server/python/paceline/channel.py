@@ -11,6 +11,7 @@ from collections import deque
 from time import monotonic
 
 from . import leftovers
+from .output import log
 
 CHANNEL_VERSION = 1
 MAX_LINE_BYTES = 1 << 20
@@ -311,7 +312,7 @@ class Channel:
                 self._when_turned("pong")
             elif kind == "refused":
                 self._close()
-                print(f"the supervisor refused this process: {message['reason']}", file=sys.stderr)
+                log(f"the supervisor refused this process: {message['reason']}")
                 self._leave(self._identity.spec["drainTimeoutMs"], False)
             else:
                 raise ValueError(f"unknown type {kind!r}")
@@ -322,7 +323,7 @@ class Channel:
         """This process is killed a moment later, with SIGABRT first, of which faulthandler writes what all threads are at."""
         told = self._owner.describe_overdue()
         if told is not None:
-            print(told, file=sys.stderr, flush=True)
+            log(told)
             # More would only hide it.
             faulthandler.disable()
 
@@ -339,7 +340,7 @@ class Channel:
         if self._socket is None:
             return
         if why is not None:
-            print(f"{why}; trying again", file=sys.stderr)
+            log(f"{why}; trying again")
         self._drop_socket()
         now = monotonic()
         if self._orphan_at is None:
@@ -366,7 +367,7 @@ class Channel:
         self._close()
         for path in self._identity.spec.get("supervisorSockets", ()):
             _remove_if_dead(path)
-        print("no supervisor came back; exiting", file=sys.stderr)
+        log("no supervisor came back; exiting")
         self._leave(self._identity.spec["drainTimeoutMs"], False)
 
     # The end.
@@ -388,7 +389,7 @@ class Channel:
             self._is_cut = True
             cut = self._counts.begun - self._counts.ended
             if cut > 0:
-                print(f"stopped at the deadline with {cut} requests in flight", file=sys.stderr)
+                log(f"stopped at the deadline with {cut} requests in flight")
             if self._owner.cut():
                 self._drain_by = monotonic() + CUT_TIMEOUT_S
                 return

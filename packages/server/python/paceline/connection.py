@@ -10,6 +10,7 @@ from . import forks
 from .response import Response
 from .errors import BadRequest, ClientGone
 from .head import parse_head
+from .output import log, log_error
 from .request_body import ChunkedReader, SocketBody, Spool
 
 READ_BYTES = 65_536
@@ -233,7 +234,7 @@ class Connection:
     def _fail(self, response):
         """The app threw: its client gets a 500, or a connection that ends too early when some of the response is out."""
         self.complain("the app failed:")
-        sys.excepthook(*sys.exc_info())
+        log_error(*sys.exc_info())
         if response.head_sent:
             response.keep_alive = False
             if response.status < 500:
@@ -285,7 +286,7 @@ class Connection:
             return True
 
     def complain(self, what):
-        print(f"{self._asked()}: {what}", file=sys.stderr)
+        log(f"{self._asked()}: {what}")
 
     def describe(self):
         """The request under way, for how many seconds it has been, and whether nobody waits for it any more."""

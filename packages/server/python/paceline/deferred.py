@@ -9,6 +9,7 @@ from time import monotonic
 from . import background
 from .equal_arguments import digest
 from .names import check_function, count_names, name_of
+from .output import log, log_error
 
 # Requests of one burst come closer together than this.
 QUIET_S = 0.01
@@ -104,8 +105,8 @@ def _run_oldest():
     try:
         fn(argument)
     except Exception:
-        print(f"the deferred job {name_of(fn)} failed:", file=sys.stderr)
-        sys.excepthook(*sys.exc_info())
+        log(f"the deferred job {name_of(fn)} failed:")
+        log_error(*sys.exc_info())
     finally:
         _running = None
         _activity += 1

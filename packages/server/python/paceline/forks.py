@@ -6,6 +6,7 @@ import signal
 import sys
 
 from .errors import ClientGone
+from .output import log, log_error
 
 #: Whether this process was forked from an instance.
 is_child = False
@@ -54,12 +55,12 @@ def end(where, error=None):
         if code is None:
             code = 0
         elif not isinstance(code, int):
-            print(code, file=sys.stderr)
+            log(code)
             code = 1
     else:
-        print(f"{where}: a forked child returned into the server and exits", file=sys.stderr)
+        log(f"{where}: a forked child returned into the server and exits")
         if error is not None and not isinstance(error, ClientGone):
-            sys.excepthook(type(error), error, error.__traceback__)
+            log_error(type(error), error, error.__traceback__)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -9,6 +9,7 @@ from . import background, forks, leftovers
 from .channel import Channel
 from .counts import Counts, SharedCounts
 from .errors import InstanceError
+from .output import log
 
 BACKLOG = 1024
 
@@ -161,7 +162,7 @@ class Instance:
 
     def lost_work(self):
         for line in background.lost_work():
-            print(line, file=sys.stderr)
+            log(line)
 
 
 def serve(application):

@@ -9,6 +9,7 @@ import sys
 from . import leftovers
 from .environment import take_environment
 from .errors import AppError, InstanceError
+from .output import log, open_streams
 
 OLDEST_PYTHON = (3, 9)
 
@@ -17,8 +18,7 @@ def main():
     """Runs this process as an instance; exits 1 when it cannot, and tells why."""
     if sys.version_info < OLDEST_PYTHON:
         sys.exit("paceline: Python %d.%d is too old: an instance needs 3.9" % sys.version_info[:2])
-    # Its output is a file: without this, lines would lie in a buffer until there are many.
-    sys.stdout.reconfigure(line_buffering=True)
+    open_streams()
     # A process that the supervisor gives up gets SIGABRT first, and writes what each thread is at.
     faulthandler.enable()
     if sys.argv[1:2] == ["--load-only"]:
@@ -46,7 +46,7 @@ def main():
         if isinstance(error, AppError) and error.__cause__ is not None:
             cause = error.__cause__
             sys.__excepthook__(type(cause), cause, cause.__traceback__)
-        print(f"paceline: {error}", file=sys.stderr)
+        log(f"paceline: {error}")
         sys.exit(1)
     except Exception as error:
         if instance is not None:

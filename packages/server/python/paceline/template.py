@@ -13,6 +13,7 @@ from . import background, forks, instance
 from .channel import MAX_LINE_BYTES, hello
 from .environment import take_environment
 from .errors import InstanceError
+from .output import log, log_error
 
 # A forked process needs no longer than this to have a session and an output of its own.
 FORK_TIMEOUT_S = 5
@@ -106,7 +107,7 @@ class Template:
         advice = "start them in a function given to paceline.post_fork, or leave out `preload`"
         if "fapws" in self._identity.spec:
             raise InstanceError(f"preload: {what}; instances would not have them: {advice}")
-        print(f"preload: {what}; instances do not have them: {advice}", file=sys.stderr)
+        log(f"preload: {what}; instances do not have them: {advice}")
 
     # Forking.
 
@@ -198,7 +199,7 @@ class Template:
                     signal.signal(number, handler)
             return own
         except BaseException:
-            sys.excepthook(*sys.exc_info())
+            log_error(*sys.exc_info())
             os._exit(1)
 
     def _reap(self):
@@ -236,7 +237,7 @@ class Template:
     def _end(self, why):
         """Instances serve on without their template."""
         if why is not None:
-            print(why, file=sys.stderr)
+            log(why)
         os._exit(0)
 
 
@@ -249,8 +250,8 @@ def _prepare_django():
     try:
         _resolve_all(urls.get_resolver())
     except Exception:
-        print("preload: the URLs of Django failed to load here; each instance loads them by itself:", file=sys.stderr)
-        sys.excepthook(*sys.exc_info())
+        log("preload: the URLs of Django failed to load here; each instance loads them by itself:")
+        log_error(*sys.exc_info())
     db = sys.modules.get("django.db")
     if db is not None:
         db.connections.close_all()

@@ -7,6 +7,7 @@ from time import monotonic
 
 from . import background
 from .names import check_function, count_names, name_of
+from .output import log, log_error
 
 MAX_TIMER_MS = 2**31 - 1
 
@@ -81,8 +82,8 @@ def _run(timer):
     try:
         timer._fn()
     except Exception:
-        print(f"the timer {name_of(timer._fn)} failed:", file=sys.stderr)
-        sys.excepthook(*sys.exc_info())
+        log(f"the timer {name_of(timer._fn)} failed:")
+        log_error(*sys.exc_info())
     finally:
         _running = None
     if timer._interval_s is None or timer._is_stopped:

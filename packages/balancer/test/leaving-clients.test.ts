@@ -1,12 +1,15 @@
 /** Clients that leave while nobody reads the body that they send: noticed within seconds, however they went. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
+import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
 import { RawClient } from "./support/raw-client.js";
-import { ScriptedUpstream } from "./support/scripted-upstream.js";
+import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 /** More than balancer, upstream and kernels hold; and so little more than those before the client's own that its FIN comes through. */
 const MUCH_BYTES = 3_000_000;
 const LITTLE_BYTES = 150_000;
+
+/** More than all buffers on the way hold. */
+const MUCH_TUNNEL_BYTES = 30_000_000;
 
 describe.concurrent.each(SETUPS)("clients that leave unread, on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
@@ -44,5 +47,50 @@ describe.concurrent.each(SETUPS)("clients that leave unread, on %s over %s", (ru
     await balancer.reports(({ inFlight }) => inFlight === 1);
     expect(stays.ending).toBe("open");
     stays.destroy();
+  });
+});
+
+describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtime) => {
+  let balancer: BalancerProcess;
+  let upstream: ScriptedUpstream;
+  beforeAll(async () => {
+    balancer = await BalancerProcess.start(runtime);
+    // Reads nothing of a tunnel; in some it writes more than anyone takes.
+    upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, ({ socket, received }) => {
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+      if (received.includes("/writes")) socket.write("y".repeat(MUCH_TUNNEL_BYTES));
+      for (const accepted of upstream.accepted) accepted.pause();
+    });
+    await balancer.follow({ "web.1#1": upstream.path });
+  });
+  afterAll(async () => {
+    await balancer.stop();
+    await upstream.close();
+  });
+
+  /** A tunnel whose client has sent as much as balancer and kernels take, and reads nothing. */
+  const fill = async (path: string) => {
+    const client = await RawClient.connect(balancer.port);
+    await client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n`);
+    await client.until(({ received }) => received.includes("\r\n\r\n"), "the 101");
+    client.socket.pause();
+    void client.send("x".repeat(MUCH_TUNNEL_BYTES));
+    // Reports come each 100 ms: nothing has moved between two of them.
+    for (let before = -1, now = 0; before !== now; ) {
+      await balancer.reports(({ inFlight }) => inFlight === 1);
+      before = now;
+      now = client.socket.bytesWritten - client.socket.writableLength;
+    }
+    return client;
+  };
+
+  it("end it at once, and its connection to the upstream, which does not read", async () => {
+    const quiet = await fill("/");
+    quiet.socket.resetAndDestroy();
+    await balancer.reports(({ inFlight }) => inFlight === 0);
+    const client = await fill("/writes");
+    client.socket.resetAndDestroy();
+    const { socket } = upstream.connections.at(-1) as UpstreamConnection;
+    await upstream.until(() => socket.destroyed, "the end of the tunnel");
   });
 });

@@ -281,9 +281,11 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.input.freeSpent(this.exchange);
   }
 
-  /** Called each second: a client that is not read leaves unseen. The end of a tunnel comes behind what it still sends. */
+  /** Called each second: a client that is not read leaves unseen. The FIN of a tunnel comes behind what it still sends. */
   lookIfLeft(): void {
-    if (this.reading.hasPeerLeft(this.state === "exchange" && !this.exchange.isTunnel)) this.onEnd();
+    const isOwed = this.state === "exchange";
+    if (isOwed && this.exchange.isTunnel) this.reading.lookIfReset();
+    else if (this.reading.hasPeerLeft(isOwed)) this.onEnd();
   }
 
   onDeadline(): void {

@@ -40,6 +40,11 @@ export class Reading implements Reader {
     return hasLeft;
   }
 
+  /** Called each second for a tunnel, whose client may send FIN and stay. */
+  lookIfReset(): void {
+    if (this.pauses !== 0) this.connection.lookIfReset();
+  }
+
   pause(reason: number): void {
     if (this.pauses === 0) this.connection.pause();
     this.pauses |= reason;

@@ -44,6 +44,9 @@ class BunConnection implements Connection {
     return this.closing !== "closed" && whosePeerLeft([this.descriptor]).length > 0;
   }
 
+  // Bun sees it of a paused socket too.
+  lookIfReset(): void {}
+
   private get descriptor(): number {
     // The types do not know it.
     return (this.socket as unknown as { fd: number }).fd;

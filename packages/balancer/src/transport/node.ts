@@ -84,9 +84,13 @@ class NodeConnection implements Connection {
 
   get hasPeerLeft(): boolean {
     if (this.isClosing) return false;
-    // Writing nothing fails where nobody is there, and the socket closes.
-    this.socket.write(NOTHING);
+    this.lookIfReset();
     return this.acknowledged.hasPeerEnded;
+  }
+
+  lookIfReset(): void {
+    // Writing nothing fails where nobody is there, and the socket closes. What waits already fails by itself.
+    if (!this.isClosing && this.socket.writableLength === 0) this.socket.write(NOTHING);
   }
 
   private get acknowledged(): SocketAcknowledgements {

@@ -36,6 +36,8 @@ export interface Connection {
    * one that is reset closes instead.
    */
   readonly hasPeerLeft: boolean;
+  /** Closes if the peer of a connection that is paused has reset it, and `onClose` follows; a FIN does not count. */
+  lookIfReset(): void;
   /**
    * Sends bytes that the caller will not change any more. False: some of them wait, and `onDrain` will come; until
    * then the caller should write no more, as the rest is kept in memory.

@@ -217,8 +217,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   close(isCancelled = false): void {
     if (this.state === "closed") return;
     const { connection } = this;
-    if (isCancelled && this.state !== "tunnel" && connection !== undefined && connection.waitingBytes > 0)
-      connection.reset();
+    if (isCancelled && connection !== undefined && connection.waitingBytes > 0) connection.reset();
     else connection?.close();
     this.state = "closed";
     this.upstream.gone(this);

@@ -61,6 +61,7 @@ export class FakeConnection implements Connection {
     return Buffer.concat(this.taken.splice(0));
   }
 
+  lookIfReset(): void {}
   pause(): void {
     this.isPaused = true;
   }

@@ -105,6 +105,14 @@ function situations(): Record<string, Situation> {
       await fleet.statusWhere("the reload", ({ pools }) => pools[0]?.rollout !== null);
       return fleet;
     }),
+    "the supervisor was killed": once("killed", async () => {
+      const fleet = await project(HELLO);
+      expect((await fleet.startDetached()).code).toBe(0);
+      const { pid } = await fleet.status();
+      process.kill(pid, "SIGKILL");
+      await waitFor("the supervisor to be gone", () => !fleet.processes().includes(pid));
+      return fleet;
+    }),
     "an instance is stalled": once("stalled", async () => {
       const fleet = await project(HELLO, { hangAfterMs: 120_000 });
       fleet.startInForeground();

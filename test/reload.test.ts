@@ -53,6 +53,35 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     }
   });
 
+  once("of all pools waits for a restart of the balancers that began meanwhile", async () => {
+    const streams =
+      "export default { fetch: () => new Response(new ReadableStream({ start: (out) => out.enqueue(new Uint8Array([46])) })) };\n";
+    const pools = { events: { app: "./events.js", routes: ["/events"] }, web: { app: "./app.js", routes: ["/"] } };
+    const files = { "events.js": streams };
+    const project = await startFleet({ runtime, instances: 1, app: HELLO, files, config: { pools } });
+    const gated = `import { existsSync } from "node:fs";
+      while (!existsSync("gate")) await new Promise((resolve) => setTimeout(resolve, 20));
+      ${HELLO}`;
+    project.write("app.js", gated);
+    project.writeConfig({ pools, balancer: { trustedProxies: ["10.0.0.1"] } });
+    const reload = project.cli(["reload"]);
+    await project.statusWhere("web to be reloaded", ({ pools }) => pools[1]?.rollout !== null);
+    const stream = await RawConnection.open(project.port);
+    stream.write("GET /events HTTP/1.1\r\nHost: x\r\n\r\n");
+    await stream.until(/\.\r\n/);
+    const restart = project.cli(["restart", "balancer"]);
+    const isLeaving = (other: { state: string } | null | undefined) => other?.state === "draining";
+    await project.statusWhere("a balancer to drain", ({ balancers }) =>
+      balancers.some(({ other }) => isLeaving(other)),
+    );
+    project.write("gate", "");
+    await project.statusWhere("web to be done", ({ pools }) => pools[1]?.generation === 2 && pools[1].rollout === null);
+    stream.close();
+    expect(await restart).toMatchObject({ code: 0 });
+    expect(await reload).toMatchObject({ code: 0 });
+    expect((await project.ready()).balancers[0]?.attempt).toBe(3);
+  });
+
   test("with a wrong configuration exits 2 and leaves all as it was", async () => {
     const project = await startFleet({ runtime, app: app("code-1") });
     const before = await project.status();

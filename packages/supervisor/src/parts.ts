@@ -21,7 +21,7 @@ import { Children, type ChildrenOptions } from "./processes/children.js";
 import { Effects } from "./processes/effects.js";
 import { FleetRunner } from "./processes/fleet-runner.js";
 import { HealthWatch } from "./processes/health-watch.js";
-import { type LiveProcess, processGroups } from "./processes/live-process.js";
+import { BALANCER_POOL, type LiveProcess, processGroups } from "./processes/live-process.js";
 import { LivenessWatch } from "./processes/liveness-watch.js";
 import { PoolConfigs } from "./processes/pool-configs.js";
 
@@ -136,7 +136,8 @@ export class Parts {
 
     // What takes longer: the operations.
     const isStopping = () => this.isStopping;
-    const isReloading = (pool: string) => this.reloads.isRunning(pool);
+    const isReloading = (pool: string) =>
+      pool === BALANCER_POOL ? reload.isAtBalancers : this.reloads.isRunning(pool);
     const rollouts = new Rollouts({
       ...{ runner, children, coordination, slots, log },
       policyOf: (pool, generation) => this.rolloutPolicyOf(pool, generation),

@@ -98,7 +98,9 @@ export class ControlClient {
       signal?.addEventListener("abort", aborted);
       if (this.#deadline !== undefined) {
         const message = `the deadline of ${(this.#timeoutMs ?? 0) / 1000} s passed`;
-        timer = setTimeout(() => end(new PacelineError("timeout", message)), this.#deadline - performance.now());
+        // It may have passed already, and a runtime warns of a negative time.
+        const leftMs = Math.max(0, this.#deadline - performance.now());
+        timer = setTimeout(() => end(new PacelineError("timeout", message)), leftMs);
       }
       outgoing.on("error", (error: NodeJS.ErrnoException) => end(explain(error)));
       outgoing.on("response", (response) => readLines(response, onLine, onChunk).then(() => end(), end));

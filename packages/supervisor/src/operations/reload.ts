@@ -57,6 +57,8 @@ interface PoolGoal {
 export class Reload {
   /** A reload ended between two balancers, so that no config says what all of them are. */
   private areBalancersMixed = false;
+  /** A reload of all pools is at the balancers, which come near its end; until then others may restart or scale them. */
+  isAtBalancers = false;
 
   constructor(private readonly options: ReloadOptions) {}
 
@@ -263,6 +265,21 @@ export class Reload {
   }
 
   private async balancer(config: FleetConfig, done: Done[], onProgress: ProgressListener): Promise<OperationResult> {
+    this.isAtBalancers = true;
+    try {
+      // A restart of them may have begun meanwhile, which ends in bounded time.
+      await this.options.rollouts.whenFree(BALANCER_POOL);
+      return this.options.isStopping() ? STOPPING : await this.bringBalancers(config, done, onProgress);
+    } finally {
+      this.isAtBalancers = false;
+    }
+  }
+
+  private async bringBalancers(
+    config: FleetConfig,
+    done: Done[],
+    onProgress: ProgressListener,
+  ): Promise<OperationResult> {
     const { runner, rollouts, configs, operations, publish } = this.options;
     const before = configs.fleet;
     const after = config.balancer;

@@ -1,0 +1,13 @@
+import { expect, test, vi } from "vitest";
+import { ControlClient } from "./client.js";
+
+test("a deadline that has passed before the request is sent is no negative time, of which runtimes warn", async () => {
+  const timers = vi.spyOn(globalThis, "setTimeout");
+  try {
+    const client = new ControlClient({ socketPath: "/nobody/listens/here.sock", timeoutMs: -1 });
+    await expect(client.status()).rejects.toThrow();
+    expect(timers.mock.calls.map(([, ms]) => ms)).toEqual([0]);
+  } finally {
+    timers.mockRestore();
+  }
+});

@@ -25,6 +25,8 @@ import time
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/block":
         some_function_that_sleeps()
+    if environ["PATH_INFO"] == "/hold":
+        some_function_that_holds()
     if environ["PATH_INFO"] == "/after":
         start_response("200 OK", [("Content-Length", "2")])
         return After()
@@ -37,6 +39,9 @@ class After:
         some_function_that_sleeps()
 def some_function_that_sleeps():
     time.sleep(600)
+def some_function_that_holds():
+    # No other thread gets the interpreter meanwhile.
+    sum(range(10**12))
 `;
 /** Never heeds that a client has gone. */
 const COMMAND = `
@@ -174,9 +179,19 @@ test("a response that is owed for too long costs its process, in pools that limi
           stripPrefix: true,
           requestTimeoutMs,
         },
+        holds: { wsgi: "site_app", instances: 1, routes: ["/holds/"], stripPrefix: true, requestTimeoutMs },
+        held: { wsgi: "site_app", threads: 2, instances: 1, routes: ["/held/"], stripPrefix: true, requestTimeoutMs },
       },
     },
   });
+  // What these last report is that they are idle.
+  const idle = ["holds", "held"];
+  for (const pool of idle) expect((await get(project.port, `/${pool}/`)).body).toBe("wsgi");
+  await project.statusWhere("them to report that", ({ pools }) =>
+    pools.every(
+      ({ name, instances: [one] }) => !idle.includes(name) || (one?.requestsTotal === 1 && one?.inFlight === 0),
+    ),
+  );
   const left = await RawConnection.open(project.port);
   left.write("GET /restarted/block HTTP/1.1\r\nHost: x\r\n\r\n");
   const patient = await RawConnection.open(project.port);
@@ -189,9 +204,9 @@ test("a response that is owed for too long costs its process, in pools that limi
   for (const pool of ["close", "closes"]) expect((await get(project.port, `/${pool}/after`)).body).toBe("ok");
   expect((await get(project.port, "/closes/")).body).toBe("wsgi");
   // Both instances are stuck, and both clients are told.
-  const paths = ["/wsgi/block", "/wsgi/block", "/threads/block", "/command/block"];
+  const paths = ["/wsgi/block", "/wsgi/block", "/threads/block", "/command/block", "/holds/hold", "/held/hold"];
   const statuses = await Promise.all(paths.map(async (path) => (await get(project.port, path)).status));
-  expect(statuses).toEqual([504, 504, 504, 504]);
+  expect(statuses).toEqual(paths.map(() => 504));
   expect((await restarted).code).toBe(0);
 
   const status = await project.statusWhere("them to be replaced", ({ pools }) =>
@@ -210,6 +225,11 @@ test("a response that is owed for too long costs its process, in pools that limi
     );
     expect(ends[name]?.lastLines.join("\n")).toContain("in some_function_that_sleeps");
   }
+  for (const name of ["holds", "held"]) {
+    const reason = ends[`${name}.1`]?.reason;
+    expect(reason).toMatch(new RegExp(`^hung: GET /${name}/hold took over 4 s \\(requestTimeoutMs\\)`));
+    expect(reason).toContain("in some_function_that_holds (site_app.py:");
+  }
   await patient.until(/^HTTP\/1\.1 504 /);
   const { uptimeSeconds } = await project.status();
   const later = await project.statusWhere("it to be looked at again", (now) => now.uptimeSeconds > uptimeSeconds + 2);
@@ -220,4 +240,13 @@ test("a response that is owed for too long costs its process, in pools that limi
   for (const name of ["wsgi\\.1", "wsgi\\.2", "restarted\\.1"])
     expect(stdout).toMatch(new RegExp(`${name} .*it was in some_function_that_sleeps \\(site_app\\.py:\\d+\\)`));
   patient.close();
+  // A stop does not wait until its own deadline either.
+  const held = await RawConnection.open(project.port);
+  held.write("GET /holds/hold HTTP/1.1\r\nHost: x\r\n\r\n");
+  expect((await get(project.port, "/wsgi/")).body).toBe("wsgi");
+  expect((await project.cli(["stop"])).code).toBe(0);
+  expect(
+    (await project.cli(["events"])).stdout.match(/holds\.1 .*hung: GET \/holds\/hold took over 4 s/g),
+  ).toHaveLength(2);
+  held.close();
 });

@@ -1,6 +1,7 @@
 /** When a request that has overrun its time ends its process. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Fleet } from "../core/fleet.js";
+import { ProcessStats } from "../stats/stats.js";
 import type { Children } from "./children.js";
 import type { LiveProcess } from "./live-process.js";
 import { LivenessWatch } from "./liveness-watch.js";
@@ -8,9 +9,9 @@ import { LivenessWatch } from "./liveness-watch.js";
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-function watched(timeoutMs = 5000) {
+function watched(timeoutMs = 5000, counted: object = { mark: "command" }) {
   const reasons: string[] = [];
-  const child = { id: "web.1#1", pool: "web", runtime: "command", mark: {}, verdict: null } as unknown as LiveProcess;
+  const child = { id: "web.1#1", pool: "web", runtime: "command", verdict: null, ...counted } as unknown as LiveProcess;
   const watch = new LivenessWatch({
     children: { alive: () => [child] } as unknown as Children,
     fleet: () => ({ pools: [] }) as unknown as Fleet,
@@ -48,4 +49,18 @@ test("one that ended in time does not, nor one without a bound, nor after the en
   over.watch.stop();
   vi.advanceTimersByTime(2000);
   expect([ended, unbounded, over].flatMap(({ reasons }) => reasons)).toEqual([]);
+});
+
+test.each([
+  ["from before the request says nothing", -100, 1],
+  ["that was under way when the request came says nothing", 20, 1],
+  ["from after it ended says that it did", 3000, 0],
+])("a process's own report of no request %s", (_, laterMs, ends) => {
+  const stats = new ProcessStats();
+  const { reasons, owedFor } = watched(5000, { mark: null, stats });
+  const idle = { errorsTotal: 0, inFlight: 0, periodMs: 1000, eventLoopLagMs: 0, heapBytes: 0, latency: [] };
+  stats.record({ type: "stats", role: "instance", requestsTotal: 1, ...idle }, performance.now() - 6000 + laterMs);
+  owedFor(6000);
+  vi.advanceTimersByTime(20);
+  expect(reasons).toHaveLength(ends);
 });

@@ -21,6 +21,8 @@ const QUIET_TICK_MS = 5000;
 const SHORTEST_TICK_MS = 50;
 /** Between the look that finds somebody overdue and the verdict all that had come is read. */
 const READ_PASS_MS = 10;
+/** A report may have left a process just before a request came, and be read later. */
+const REPORT_MS = 500;
 /** How long a Python process may take to write its tracebacks before it is killed. */
 const TRACEBACK_MS = 500;
 /** How long it may take to write the one that it was asked for. */
@@ -83,8 +85,9 @@ export class LivenessWatch {
       const timeoutMs = this.options.requestTimeoutMs(child.pool);
       const forMs = performance.now() - child.overdue.since;
       if (timeoutMs === 0 || forMs < timeoutMs) continue;
-      // A Python process counts by itself; its balancers may have left it before the request ended.
-      if (child.mark === null && child.stats.last?.inFlight === 0) child.overdue = null;
+      // A Python process counts by itself, and its balancers may have left it before the request ended. Its word from before the request
+      // says nothing: one whose view holds the interpreter reports no more.
+      if (child.mark === null && child.stats.hasReportedIdle(child.overdue.since, REPORT_MS)) child.overdue = null;
       else
         this.kill(
           child,

@@ -42,6 +42,11 @@ export class ProcessStats {
     this.keepLatencies(stats.latency, now);
   }
 
+  /** It reported itself, at least so many milliseconds later than at `time`, that no request is under way. */
+  hasReportedIdle(time: number, laterMs: number): boolean {
+    return this.last?.inFlight === 0 && this.own.at >= time + laterMs;
+  }
+
   /** Takes what a balancer counted of it. */
   recordRelayed(balancer: string, upstream: UpstreamStats, periodMs: number, now: number): void {
     const { requestsTotal, errorsTotal = 0, inFlight, latency = [] } = upstream;

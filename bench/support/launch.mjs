@@ -7,7 +7,7 @@ import { tree } from "./processes.mjs";
 
 const READY_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 20_000;
-/** How long a contestant that responses is left alone: by then all its processes are up, and what follows their start is over. */
+/** How long a contestant that responds is left alone: by then all its processes are up, and what follows their start is over. */
 export const SETTLE_MS = 6500;
 /** So many requests come before those that are measured: just-in-time compilers and caches have done their part. */
 export const WARM_UP_REQUESTS = 2000;

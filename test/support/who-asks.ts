@@ -1,4 +1,4 @@
-/** Apps of every kind of pool that response with who they take their client for, and requests that may lie to them. */
+/** Apps of every kind of pool that respond with who they take their client for, and requests that may lie to them. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import http, { type IncomingMessage, type ServerResponse } from "node:http";

@@ -696,7 +696,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const cold = await ScriptedLane.listen(path.join(balancer.directory, "a.lane"), { greet() {} });
       const open = await ScriptedLane.listen(path.join(balancer.directory, "b.sock"), { onRequest: respondAll });
       upstreams.push(cold, open);
-      // HTTP/1.1 that responses nothing either.
+      // HTTP/1.1 that does not respond either.
       const http1 = await ScriptedUpstream.listen(path.join(balancer.directory, "a.sock"), () => {});
       const described = pool("web", ["/"], {
         "web.1#1": protocol === "lane" ? cold.path : http1.path,

@@ -107,7 +107,7 @@ function wrongLog(
   return undefined;
 }
 
-/** An instance that responses before the body came makes its response the last: what follows on the connection is not read. */
+/** An instance that responds before the body came makes its response the last: what follows on the connection is not read. */
 function isAnsweredEarly(responses: readonly SeenMessage[], requests: readonly SeenMessage[]): boolean {
   const last = requests.at(-1);
   const isLast = responses.length === requests.length && responses.at(-1)?.keepAlive === false;

@@ -1,4 +1,4 @@
-/** A real balancer in front of an upstream that responses with any bytes it is told to. */
+/** A real balancer in front of an upstream that responds with any bytes it is told to. */
 import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";

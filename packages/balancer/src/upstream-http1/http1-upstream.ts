@@ -131,7 +131,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     connection.keptFor = undefined;
   }
 
-  /** A connection that responses nothing may wait for a slow handler: there is no telling. */
+  /** A connection without a response may wait for a slow handler: there is no telling. */
   countStall(): number {
     return 0;
   }

@@ -33,7 +33,7 @@ export class Pool {
   private isIdempotent = true;
   private readonly isFree = (upstream: Upstream): boolean =>
     upstream.isAvailable(this.isIdempotent) && (this.tried === undefined || !this.tried.includes(upstream));
-  private readonly isFreeAndResponses = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
+  private readonly isFreeAndHeard = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
   /** How many are stalled. */
   private stalled = 0;
 
@@ -73,7 +73,7 @@ export class Pool {
     }
     this.tried = tried;
     this.isIdempotent = isIdempotent;
-    return this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndResponses);
+    return this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndHeard);
   }
 
   /**

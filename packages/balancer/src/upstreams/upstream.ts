@@ -94,10 +94,10 @@ export class Upstream {
     return this.link.open(receiver, isIdempotent);
   }
 
-  /** @param wasSuspect as it was when the request was opened */
-  release(hadStarted: boolean): void {
+  /** @param mayHaveStarted as it was when the request was opened */
+  release(mayHaveStarted: boolean): void {
     this.inFlight--;
-    if (hadStarted) this.retriedStarts--;
+    if (mayHaveStarted) this.retriedStarts--;
   }
 
   /** It has been leaving for a while, so that it drains and is ended in time; one that is hung leaves and is ended at once. */

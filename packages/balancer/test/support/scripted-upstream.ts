@@ -94,7 +94,7 @@ export class ScriptedUpstream {
   }
 }
 
-/** An `onBytes` that responses each request without a body with the same answer, once its head is whole. */
+/** An `onBytes` that responds to each request without a body with the same bytes, once its head is whole. */
 export function respondEach(response: string): (connection: UpstreamConnection) => void {
   const answered = new WeakMap<UpstreamConnection, number>();
   return (connection) => {

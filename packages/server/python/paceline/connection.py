@@ -1,4 +1,4 @@
-"""One connection of a balancer: reads a request, has the app response it, and is kept for the next where framing allows."""
+"""One connection of a balancer: reads a request, has the app respond to it, and is kept for the next where framing allows."""
 
 import select
 import socket

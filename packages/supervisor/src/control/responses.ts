@@ -33,7 +33,7 @@ export function sendJson(response: ServerResponse, status: number, value: object
 const MAX_PROGRESS_BYTES = 1 << 20;
 
 /**
- * Runs `run` and responses in lines of JSON: `{"progress": "…"}` as it goes on and `{"result": {…}}` at its end. What
+ * Runs `run` and responds with lines of JSON: `{"progress": "…"}` as it goes on and `{"result": {…}}` at its end. What
  * fails before any progress is an error document with a status of its own. With `timeoutMs` in the query the response comes
  * by then, while the operation goes on.
  */

@@ -35,7 +35,7 @@ test("one that does not answer is hung after hangAfterMs, and never where that i
     each.pool === "patient" ? { ...each, hangAfterMs: 0 } : each,
   );
   pass(liveness, 0, 39, all);
-  expect(liveness.hasRetriedStarts(all)).toBe(false);
+  expect(liveness.hasOverdue(all)).toBe(false);
   pass(liveness, 40, 100, all);
   expect(liveness.hung(all, none)).toEqual(["web.1#1"]);
   expect(liveness.stalledMs("patient.1#1")).toBeGreaterThan(100_000);
@@ -63,7 +63,7 @@ test("a supervisor, or a machine, that stood still blames nobody for it", () => 
         liveness.tick(now, all);
       }
       // 15 ticks at the most, however far apart: less than 30 s of ours.
-      expect(liveness.hasRetriedStarts(all)).toBe(false);
+      expect(liveness.hasOverdue(all)).toBe(false);
     }),
   );
 });

@@ -82,7 +82,7 @@ export class Liveness {
   }
 
   /** Whether any may be hung; `hung` then says which, once all that had come was read. */
-  hasRetriedStarts(watched: readonly Watched[]): boolean {
+  hasOverdue(watched: readonly Watched[]): boolean {
     return watched.some((each) => this.isOverdue(each));
   }
 

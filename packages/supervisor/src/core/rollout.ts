@@ -36,7 +36,7 @@ export type RolloutEvent =
   | { type: "proven"; index: number }
   /** It ended, was not ready in time, or is not well. */
   | { type: "replacementLost"; index: number; reason: string }
-  /** Every balancer that responses in time has the replacement. */
+  /** Every balancer that confirms in time has the replacement. */
   | { type: "applied"; index: number }
   | { type: "outgoingGone"; index: number }
   /** The fleet is stopping. */

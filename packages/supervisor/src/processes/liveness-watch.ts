@@ -120,7 +120,7 @@ export class LivenessWatch {
     for (const id of this.liveness.tick(now, watched, plannedMs)) {
       this.options.children.get(id)?.connection?.send({ type: "ping" });
     }
-    if (this.liveness.hasRetriedStarts(watched)) {
+    if (this.liveness.hasOverdue(watched)) {
       this.dueAt = 0;
       this.timer = setTimeout(() => setImmediate(() => this.judge()), READ_PASS_MS);
     } else this.arm(this.isQuiet(watched) ? QUIET_TICK_MS : TICK_MS);

@@ -47,7 +47,7 @@ export function findOrphans(channelSocket: string): Orphan[] {
 }
 
 /**
- * Ends them gracefully, the balancers before the instances that response them, and then what their apps have started.
+ * Ends them gracefully, the balancers before the instances that respond to them, and then what their apps have started.
  * @returns those that could not be ended
  * @throws PacelineError `timeout`; what has not ended by then goes on draining
  */

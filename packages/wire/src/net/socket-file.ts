@@ -3,7 +3,7 @@ import { lstatSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { socketsBoundTo } from "./unix-sockets.js";
 
-/** A socket that responses no connection in this time is one of a busy process. */
+/** A socket on which no connection succeeds in this time belongs to a busy process. */
 const CONNECT_TIMEOUT_MS = 1000;
 /** Nobody is there. Bun says the same of a full backlog and of a socket of another kind, or `FailedToOpenSocket`. */
 const REFUSED: ReadonlySet<string> = new Set(["ECONNREFUSED", "FailedToOpenSocket"]);

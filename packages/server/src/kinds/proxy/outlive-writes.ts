@@ -1,4 +1,4 @@
-/** Lets an upstream be heard that responses and closes while it is still written to. */
+/** Reads the response of an upstream that closes while the request is still written to it. */
 import type { Socket } from "node:net";
 
 type Done = (error?: Error | null) => void;

@@ -4,7 +4,7 @@ import type { Handlers, NodeMiddleware } from "./handlers.js";
 import { type StaticOptions, settingsOf } from "./options.js";
 import { checkedRoot } from "./root.js";
 
-/** A fetch handler that responses every request; what is not there is a 404. */
+/** A fetch handler that responds to every request; what is not there is a 404. */
 export interface StaticHandler {
   (request: Request): Response | Promise<Response>;
   /** For node:http, Express and Connect. With `next`, what is not there is left to it. */

@@ -11,7 +11,7 @@ import { waitFor } from "./support/wait.js";
 /** Says its version and streams on /events; of a version that is named so, the third instance dies soon after it is ready. */
 const APP = `
 const { VERSION, PACELINE_INDEX } = process.env;
-if (VERSION === "dies-later" && PACELINE_INDEX === "3") setTimeout(() => { console.error("no such column: price"); process.exit(9); }, 100);
+if (VERSION === "dies-later" && PACELINE_INDEX === "3") setTimeout(() => { console.error("no such column: price"); process.exit(9); }, 500);
 export default {
   fetch(request) {
     if (!request.url.endsWith("/events")) return new Response(VERSION);
@@ -24,7 +24,7 @@ describe.each(RUNTIMES)("a rollout on %s", { timeout: 60_000 }, (runtime) => {
   test("ends when a new process does not stay ready for its own minReadyMs, and the slots that had one go back", async () => {
     const config = { env: { VERSION: "v1" } };
     const project = await startFleet({ runtime, instances: 3, app: APP, config });
-    project.writeConfig({ minReadyMs: 600, env: { VERSION: "dies-later" } });
+    project.writeConfig({ minReadyMs: 900, env: { VERSION: "dies-later" } });
     const reload = await project.cli(["reload"]);
     expect(reload.code).toBe(1);
     expect(reload.output).toMatch(

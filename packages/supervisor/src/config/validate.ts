@@ -32,7 +32,7 @@ function describeIssue(issue: z.core.$ZodIssue): Finding[] {
   if (issue.code !== "unrecognized_keys") return [{ path, message: issue.message }];
   const known = knownKeys(path);
   return issue.keys.map((key) => {
-    const renamed = RENAMED[key];
+    const renamed = RENAMED.get(key);
     if (renamed !== undefined && known.includes(renamed))
       return { path: [...path, key], message: `is called "${renamed}" now` };
     const near = suggest(key, known);
@@ -41,10 +41,10 @@ function describeIssue(issue: z.core.$ZodIssue): Finding[] {
 }
 
 /** Keys under their names of before. */
-const RENAMED: Record<string, string> = {
-  link: "protocol",
-  unbegunUnsafeMax: "notStartedUnsafeMax",
-};
+const RENAMED = new Map([
+  ["link", "protocol"],
+  ["unbegunUnsafeMax", "notStartedUnsafeMax"],
+]);
 
 /** The keys that may stand in the table at `path`. */
 function knownKeys(path: (string | number)[]): string[] {

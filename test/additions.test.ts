@@ -115,7 +115,7 @@ test("a kind of pool: a file, and a line in the registry", async () => {
       name: "echo",
       fields: { echo: text("What every request gets back.") },
       defaultInstances: 1,
-      resolve: (keys) => ({ source: keys.echo, runs: { echo: keys.echo } }),
+      resolve: (keys) => ({ source: keys.echo, workload: { echo: keys.echo } }),
     });`,
   );
   scratch.insert("config/kinds/index.js", {
@@ -136,7 +136,7 @@ test("a balancing policy: a file, and a line in the registry", async () => {
   const scratch = new Scratch("balancer");
   scratch.add(
     "upstreams/policies/first.js",
-    "export class First { setMembers(members) { this.members = members; } pick() { return this.members[0]; } }",
+    "export class First { rebuild(members) { this.members = members; } pick() { return this.members[0]; } }",
   );
   scratch.insert("upstreams/policies/index.js", {
     'import { RoundRobin } from "./round-robin.js";': 'import { First } from "./first.js";',

@@ -75,11 +75,12 @@ describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtim
     await client.until(({ received }) => received.includes("\r\n\r\n"), "the 101");
     client.socket.pause();
     void client.send("x".repeat(MUCH_TUNNEL_BYTES));
-    // Reports come each 100 ms: nothing has moved between two of them.
-    for (let before = -1, now = 0; before !== now; ) {
+    // Reports come each 100 ms: nothing has moved between four of them.
+    for (let before = 0, same = 0; same < 4; ) {
       await balancer.reports(({ inFlight }) => inFlight === 1);
+      const now = client.socket.bytesWritten - client.socket.writableLength;
+      same = now > 0 && now === before ? same + 1 : 0;
       before = now;
-      now = client.socket.bytesWritten - client.socket.writableLength;
     }
     return client;
   };

@@ -79,6 +79,8 @@ export class ControlServer {
     request.on("error", () => {});
     response.on("error", () => {});
     response.setHeader("Connection", "close");
+    // Bun may send the head of a response that is destroyed: it must not say that all is well.
+    response.statusCode = 400;
     try {
       const url = parseTarget(request.url ?? "/");
       const { route, params } = findRoute(request.method ?? "", url.pathname);

@@ -12,6 +12,7 @@ const WORDS: [word: string, not: RegExp][] = [
   ["outgoing", /\b\w*[lL]eaver\w*\b/g],
   ["request queue", /\b\w*(?:[wW]aitingRoom|QueuePlace)\w*\b/g],
   ["not started", /\b\w*[uU]nbegun\w*\b/g],
+  ["stalled, unanswered", /\b\w*[uU]nheard\w*\b/g],
   ["reassign", /\bshed\b/g],
   ["final report", /\b\w*[lL]astWords\w*\b/g],
   ["leftover processes", /\b\w*[sS]trays?\b/g],

@@ -240,7 +240,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.exchange.onRequestBody(bytes, start, end);
   }
 
-  /** What was sent as a body is none: the upstream is told, and the client, if it has no response yet. */
+  /** The body is malformed or too large: cancels the request at its upstream, and tells the client why unless its response has begun. */
   private refuseBody(isTooLarge: boolean): void {
     const hasResponse = this.exchange.hasResponse;
     const status = isTooLarge ? 413 : 400;

@@ -96,7 +96,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.progressAt = upstream.deadlines.now;
   }
 
-  /** The request that the upstream is at, for people; undefined while there is none. */
+  /** The request that the upstream is running, as text for people; undefined while there is none. */
   describeRequest(): string | undefined {
     return this.receiver?.describeRequest() ?? this.abandoned?.request;
   }

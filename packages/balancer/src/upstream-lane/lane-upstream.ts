@@ -31,7 +31,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   private readonly touched: LaneStream[] = [];
   private notStartedUnsafe = 0;
   /** Requests that were sent and of which nothing was heard. */
-  private unheard = 0;
+  private unanswered = 0;
   /** Requests sent over the lane as it is now. */
   private sequence = 0;
   /** What may be on its way of the bodies of streams that were cancelled. */
@@ -196,7 +196,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   private begun(stream: LaneStream): void {
     if (stream.hasBegun) return;
     stream.hasBegun = true;
-    this.unheard--;
+    this.unanswered--;
     if (stream.isIdempotent) return;
     this.notStartedUnsafe--;
     this.onRoom();
@@ -206,7 +206,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
 
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     stream.sequence = ++this.sequence;
-    this.unheard++;
+    this.unanswered++;
     putRequest(this.output.frames, stream.id, request, forwarded, isTrusted, stream.isAnnounced);
     this.stallCount.asked();
     this.services.onBusy();
@@ -240,7 +240,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
 
   release(stream: LaneStream): void {
     if (!stream.isIdempotent && !stream.hasBegun) this.notStartedUnsafe--;
-    if (stream.sequence > 0 && !stream.hasBegun) this.unheard--;
+    if (stream.sequence > 0 && !stream.hasBegun) this.unanswered--;
     stream.clear();
     this.streams.giveBack(stream);
     if (this.streams.active === 0 && this.onEmpty !== undefined && this.state !== "closed") this.close();
@@ -258,7 +258,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     // One that was silent stays so without requests, lest the next request finds it out anew.
     if (this.state === "closed" || (this.streams.active === 0 && !this.stallCount.isAwaiting)) return 0;
     // The STARTED of one request is no response to those that were sent with it.
-    return this.tickStall(weight, this.unheard > 0);
+    return this.tickStall(weight, this.unanswered > 0);
   }
 
   /**
@@ -269,10 +269,10 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     for (const stream of this.streams.underWay()) {
       if (stream.state === "connecting" && stream.receiver?.canMove === true) stream.lose("refused");
     }
-    const unheard = this.streams.unheard();
+    const unanswered = this.streams.unanswered();
     const work = readScoreboard(this.path, this.number);
-    const fates = fatesOf(unheard, work, this.atWork?.receiver !== undefined);
-    for (const [at, stream] of unheard.entries()) {
+    const fates = fatesOf(unanswered, work, this.atWork?.receiver !== undefined);
+    for (const [at, stream] of unanswered.entries()) {
       const fate = fates[at];
       const { receiver } = stream;
       const mayGo = fate === "suspect" && stream.isIdempotent ? receiver?.canRepeat : receiver?.canMove;

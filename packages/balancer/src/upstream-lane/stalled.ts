@@ -3,7 +3,7 @@ import type { RunningWork } from "@paceline/wire/lane/scoreboard";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 
 /** A request that was sent, and of which nothing was heard. */
-export interface UnheardRequest {
+export interface UnansweredRequest {
   /** Its number among the requests of its lane. */
   readonly sequence: number;
   /** Its beginning is said before its handler is called. */
@@ -21,27 +21,27 @@ export type Fate =
 /**
  * What becomes of each.
  *
- * @param unheard in the order in which they were sent.
+ * @param unanswered in the order in which they were sent.
  * @param work what the instance has in its scoreboard; undefined where that is not known.
  * @param isAtWorkSaid it has said which one it is at work on: none of these.
  */
 export function fatesOf(
-  unheard: readonly UnheardRequest[],
+  unanswered: readonly UnansweredRequest[],
   work: RunningWork | undefined,
   isAtWorkSaid: boolean,
 ): Fate[] {
   switch (work?.on) {
     case "ours":
-      return unheard.map(({ sequence }) => (sequence >>> 0 === work.request ? "stays" : "freed"));
+      return unanswered.map(({ sequence }) => (sequence >>> 0 === work.request ? "stays" : "freed"));
     case "another":
-      return unheard.map(() => "freed");
+      return unanswered.map(() => "freed");
     case "none":
       // What it called may go on after a promise, or be answered with the end of the turn: that has begun.
-      return unheard.map(({ sequence }) => (isUpTo(sequence, work.started) ? "stays" : "freed"));
+      return unanswered.map(({ sequence }) => (isUpTo(sequence, work.started) ? "stays" : "freed"));
     case undefined: {
       // The oldest is called first.
-      const atWork = isAtWorkSaid ? undefined : unheard.find(({ isAnnounced }) => !isAnnounced);
-      return unheard.map((request) => (request === atWork ? "stays" : "suspect"));
+      const atWork = isAtWorkSaid ? undefined : unanswered.find(({ isAnnounced }) => !isAnnounced);
+      return unanswered.map((request) => (request === atWork ? "stays" : "suspect"));
     }
   }
 }
@@ -52,7 +52,7 @@ function isUpTo(sequence: number, last: number): boolean {
 }
 
 /** A request of an instance that has ended. */
-export interface EndedRequest extends UnheardRequest {
+export interface EndedRequest extends UnansweredRequest {
   /** That it started was heard. */
   readonly hasBegun: boolean;
 }

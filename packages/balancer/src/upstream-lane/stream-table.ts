@@ -37,7 +37,7 @@ export class StreamTable {
   }
 
   /** Those that were sent and of which nothing was heard, in the order in which they were sent. */
-  unheard(): LaneStream[] {
+  unanswered(): LaneStream[] {
     return this.underWay()
       .filter((stream) => stream.sequence > 0 && !stream.hasBegun)
       .sort((a, b) => a.sequence - b.sequence);

@@ -153,8 +153,12 @@ describe("a generation that never got ready, in a pool that has served", () => {
 
 describe.each(RUNTIMES)("two deploys at once on %s", { timeout: 60_000 }, (runtime) => {
   test("each command responds when its code, or newer, is in service everywhere, and other pools are not held up", async () => {
-    const version = (text: string) =>
-      `export const start = () => new Promise((resolve) => setTimeout(resolve, 400));\n${saying(text)}`;
+    // A version starts only while there is a file, so that the first reload lasts until all the others are asked for.
+    const version = (text: string) => `
+      import { existsSync } from "node:fs";
+      import { setTimeout as wait } from "node:timers/promises";
+      export const start = async () => { while (!existsSync("may-start")) await wait(20); };
+      ${saying(text)}`;
     const pools = {
       web: { app: "./app.js", instances: 2, routes: ["/"] },
       api: { app: "./api.js", instances: 1, routes: ["/api/"] },
@@ -162,7 +166,7 @@ describe.each(RUNTIMES)("two deploys at once on %s", { timeout: 60_000 }, (runti
     const project = await startFleet({
       runtime,
       app: version("v1"),
-      files: { "api.js": saying("api") },
+      files: { "api.js": saying("api"), "may-start": "" },
       config: { pools, minReadyMs: 300 },
     });
     const responses = async () => {
@@ -170,6 +174,7 @@ describe.each(RUNTIMES)("two deploys at once on %s", { timeout: 60_000 }, (runti
       for (let n = 0; n < 4; n++) said.add((await get(project.port)).body);
       return [...said];
     };
+    rmSync(join(project.folder, "may-start"));
     project.write("app.js", version("v2"));
     const first = project.cli(["reload", "web"]).then(async (result) => ({ ...result, said: await responses() }));
     await project.statusWhere("the first reload to be under way", ({ pools }) => pools[0]?.rollout !== null);
@@ -180,6 +185,7 @@ describe.each(RUNTIMES)("two deploys at once on %s", { timeout: 60_000 }, (runti
     expect((await project.cli(["scale", "api", "2"])).code).toBe(0);
     // As a command without anybody who waits for it.
     signal((await project.status()).pid, "SIGHUP");
+    project.write("may-start", "");
     const [one, two] = await Promise.all([first, second]);
     expect([one.code, two.code, two.said]).toEqual([0, 0, ["v3"]]);
     expect(one.said).not.toContain("v1");

@@ -112,16 +112,17 @@ async function storm(kind) {
     crashes.push(await run(methodOf(n), `/${kind}/crash?id=${n}&how=${how}`));
   }
   const lastAt = Date.now();
+  // A process that has just died is ready in the status until that is noticed: a response shows what serves.
   const isBack = async () => {
     const pool = (await fleet.control()).pools.find(({ name }) => name === kind);
-    return pool.instances.every(({ state }) => state === "ready");
+    if (!pool.instances.every(({ state }) => state === "ready")) return false;
+    return (await send(fleet.port, "GET", `/${kind}/fine`)) === 200;
   };
   while (!(await isBack()) && Date.now() - lastAt < 2 * READY_WITHIN_MS) await wait(50);
   const backMs = Date.now() - lastAt;
-  const afterwards = await send(fleet.port, "GET", `/${kind}/fine`);
   isOver = true;
   await Promise.all(clients);
-  return { kind, crashes, others, backMs, afterwards };
+  return { kind, crashes, others, backMs };
 }
 
 try {
@@ -135,7 +136,7 @@ try {
     await wait(100);
     events = await told();
   }
-  for (const { kind, crashes, others, backMs, afterwards } of results) {
+  for (const { kind, crashes, others, backMs } of results) {
     const runs = new Map();
     for (const id of readFileSync(ledgerOf(kind), "latin1").split("\n")) {
       if (id !== "") runs.set(Number(id), (runs.get(Number(id)) ?? 0) + 1);
@@ -165,7 +166,7 @@ try {
       `${kind}: others were answered 200 again after ${(longest / 1000).toFixed(1)} s at the most`,
     );
     verdict(
-      backMs < READY_WITHIN_MS && afterwards === 200,
+      backMs < READY_WITHIN_MS,
       `${kind}: all ${INSTANCES} are ready ${(backMs / 1000).toFixed(1)} s after the last crash`,
     );
     verdict(names(events, kind), `${kind}: an event names the request`);

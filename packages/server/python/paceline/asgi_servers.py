@@ -138,6 +138,9 @@ class Hypercorn:
         self._finishing = asyncio.Event()
         self._hooks.on_loop(asyncio.get_running_loop())
         self._config.bind = [f"fd://{listener.fileno()}"]
+        # The property makes the logger. The server would make it only after it listens, and an option
+        # that it refuses would then end an instance that has said it is ready.
+        _ = self._config.log
         look = asyncio.ensure_future(self._until_listening(listener))
         try:
             await serve(self.gateway, self._config, shutdown_trigger=self._finishing.wait)

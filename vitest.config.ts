@@ -29,13 +29,13 @@ export default defineConfig({
     ],
     globalSetup: "test/support/state-folder.ts",
     // More than there are cores: the tests start real processes and wait for them most of the time.
-    maxWorkers: 6,
+    maxWorkers: 4,
     // The files share the modules of their worker: loading these anew for each took as long as all unit tests.
     isolate: false,
     sequence: { sequencer: LongestFirst },
-    testTimeout: 30_000,
     // A busy machine is no failure; what is waited for comes at once on an idle one.
+    testTimeout: 60_000,
     expect: { poll: { timeout: 10_000, interval: 20 } },
-    hookTimeout: 30_000,
+    hookTimeout: 60_000,
   },
 });

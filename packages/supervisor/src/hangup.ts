@@ -1,7 +1,7 @@
-/** Whether SIGHUP was ignored when this process was started, as nohup has it: then it stays ignored. */
+/** Keeps SIGHUP ignored if it was ignored when this process was started, as under nohup. */
 
-// The launcher's, who can see it on every runtime; for this process alone.
+// Set by the launcher, which can detect it on every runtime, for this process only.
 export const ignoresHangup = process.env.PACELINE_NOHUP === "1";
 delete process.env.PACELINE_NOHUP;
-// Node has begun to listen to it by itself.
+// Node has already installed its own listener.
 if (ignoresHangup) process.on("SIGHUP", () => {});

@@ -1,10 +1,10 @@
-/** What programs may import from the paceline package: what gives a config file its types, so that importing it costs nothing. */
+/** The public exports of the paceline package: the types of a config file. Importing it loads no other code. */
 import type { FleetDocument } from "./config/schema.js";
 
-/** The type of what a paceline.config file exports. */
+/** The type of a paceline.config file's export. */
 export type PacelineConfig = FleetDocument;
 
-/** Returns `config` as it is; an editor then knows its keys. */
+/** Returns `config` unchanged; lets an editor check its keys. */
 export function defineConfig(config: PacelineConfig): PacelineConfig {
   return config;
 }

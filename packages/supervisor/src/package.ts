@@ -1,10 +1,10 @@
-/** Where this package's built files lie, whoever asks being part of a bundle or not; and its version. */
+/** The location of this package's built files, whether or not the caller is bundled, and the package's version. */
 import { readFileSync } from "node:fs";
 
 const BUILT = "/dist/";
 const at = import.meta.url.lastIndexOf(BUILT);
 
-/** The address of `dist/`. */
+/** The URL of `dist/`. */
 export const DIST_FOLDER =
   at < 0 ? new URL("../dist/", import.meta.url).href : import.meta.url.slice(0, at + BUILT.length);
 

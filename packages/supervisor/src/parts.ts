@@ -1,4 +1,4 @@
-/** The parts of a supervisor: made in the order in which they need one another, with what each tells the others. */
+/** The parts of a supervisor, created in dependency order and connected to one another. */
 import { rm } from "node:fs";
 import { join } from "node:path";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
@@ -35,31 +35,31 @@ import { PssSampler } from "./stats/pss.js";
 import { StatsBook } from "./stats/stats.js";
 import { UsageSampler } from "./stats/usage.js";
 
-/** An instance that the stop's deadline has caught up with can still save what it has to. */
+/** Even if a stop's deadline is over, an instance gets this time to save its state. */
 const LEAST_DRAIN_MS = 1000;
-/** How long a new process has to stay ready at most with `start --watch`. */
+/** The longest time that a new process has to stay ready under `start --watch`. */
 const WATCHED_MIN_READY_MS = 100;
 
-/** What a supervisor is made from. */
+/** The inputs of a supervisor. */
 export interface PartsOptions {
   config: FleetConfig;
   runDir: RunDirPaths;
-  /** The caller's environment, for the children. */
+  /** The caller's environment, passed to the children. */
   environment: Record<string, string>;
-  /** Reads the config afresh; must not keep what it loads in this process. */
+  /** Loads the config again; must not keep what it loads in this process. */
   loadConfig: ConfigLoader;
-  /** Absolute paths of the binaries. */
+  /** The absolute paths of the runtimes. */
   runtimes: { bun?: string; node: string };
-  /** The programs that children run; those of @paceline/server and @paceline/balancer unless given. */
+  /** The programs that children run. Default: those of @paceline/server and @paceline/balancer. */
   entries?: SpawnSettings["entries"];
-  /** The log takes lines more slowly than they come: what processes write is read when it is through. */
+  /** Whether the log is behind; the output of processes is read when it has caught up. */
   isLogBusy?: () => boolean;
-  /** Reload what changed on a change of files; with the file that the config was read from, if from a file. */
+  /** Reload pools when their files change; `configFile` is the file the config was read from, if any. */
   watch?: { configFile: string | undefined };
 }
 
 export class Parts {
-  /** What the fleet listens on; none before the start. */
+  /** The fleet's listening sockets; empty before the start. */
   sockets: readonly ListeningSocket[] = [];
   isStopping = false;
   /** When all drains of a stop must have ended, by performance.now(). */
@@ -93,7 +93,7 @@ export class Parts {
     });
     this.configs = configs;
 
-    // What core decides, and what carries it out.
+    // The state machine and its effects.
     const runner = new FleetRunner(
       (pool, generation) => this.policyNow(pool, generation),
       (effect) => effects.perform(effect),
@@ -121,7 +121,7 @@ export class Parts {
     });
     runner.watch(() => children.templates.retire());
 
-    // What watches the processes.
+    // Monitoring of the processes.
     this.poison = new PoisonEvents(log, (id) => children.get(id)?.exit === null);
     this.health = new HealthWatch({
       healthOf: ({ pool, generation }) => configs.generation(pool, generation)?.pool.health,
@@ -134,7 +134,7 @@ export class Parts {
       requestTimeoutMs: (pool) => configs.pool(pool)?.requestTimeoutMs ?? 0,
     });
 
-    // What takes longer: the operations.
+    // The operations.
     const isStopping = () => this.isStopping;
     const isReloading = (pool: string) =>
       pool === BALANCER_POOL ? reload.isAtBalancers : this.reloads.isRunning(pool);
@@ -158,7 +158,7 @@ export class Parts {
       mayBegin: (pool) => !isStopping() && !isReloading(pool),
     });
 
-    // What listens to the processes, reads them and measures them.
+    // Communication with the processes, their output and their figures.
     this.channel = this.channelServer();
     const problem = (error: unknown) =>
       log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
@@ -174,7 +174,7 @@ export class Parts {
     this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
   }
 
-  /** Sends the balancers a snapshot of the present fleet. */
+  /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void {
     const { configs, coordination, runner, children } = this;
     coordination.publish({
@@ -187,7 +187,7 @@ export class Parts {
     });
   }
 
-  /** Ends all that goes on by itself. */
+  /** Stops all timers and watchers. */
   close(): void {
     this.timers.clearAll();
     this.outputs.stop();
@@ -258,7 +258,7 @@ export class Parts {
     });
   }
 
-  /** While the fleet stops, a drain has what is left until its one deadline, and a moment at least. */
+  /** Returns the policy. During a stop, a drain has the time left until the stop's deadline, but at least a moment. */
   private policyNow(pool: string, generation: number): SlotPolicy {
     const policy = this.configs.policyOf(pool, generation);
     if (this.stopBy === undefined) return policy;
@@ -268,7 +268,7 @@ export class Parts {
     return { ...policy, drainTimeoutMs: leftMs, hasRestOfStop };
   }
 
-  /** Whoever watches files waits for each reload; what dies soon after is seen by then. */
+  /** Shortens `minReadyMs` under --watch, where a developer waits for each reload; early crashes are still noticed. */
   private rolloutPolicyOf(pool: string, generation: number): SlotPolicy {
     const policy = this.configs.policyOf(pool, generation);
     const { watch } = this.options;
@@ -276,7 +276,7 @@ export class Parts {
   }
 }
 
-/** As the samplers and the output's reader know a process. */
+/** Adapts a template for the samplers and the output reader. */
 function ofTemplate({ pid, output }: Template): Pick<LiveProcess, "pid" | "mark" | "output"> {
   return { pid, output, mark: null };
 }

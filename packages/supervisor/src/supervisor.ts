@@ -1,4 +1,4 @@
-/** The supervisor, from its start to its end; its parts, and what each tells the others, are in parts.ts. */
+/** The supervisor from start to end; parts.ts creates and connects its parts. */
 import type { LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import { type Fleet, findPool, isDown } from "./core/fleet.js";
 import { addPool, resize } from "./core/fleet-changes.js";
@@ -18,33 +18,33 @@ import { Parts, type PartsOptions } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { bindAll } from "./sockets/listening-sockets.js";
 
-/** On a stop, how long the balancers may take to accept the clients that wait and to close their listening sockets. */
+/** On a stop, the time for balancers to accept waiting clients and close their listening sockets. */
 const ACCEPT_GRACE_MS = 100;
 
 export interface SupervisorOptions extends PartsOptions {
   /** Paceline's version. */
   version: string;
-  /** All pools are of the config that was read last; must not throw. */
+  /** Called when all pools run the config that was read last; must not throw. */
   onReloaded?(): void;
-  /** What is wrong around the fleet; null when nothing is. */
+  /** Returns a problem with the fleet's surroundings; null if there is none. */
   problem?: () => string | null;
-  /** How the log is that is kept of this fleet. */
+  /** Returns the state of the fleet's log files. */
   logStatus?: () => LogStatus;
 }
 
 export interface Supervisor extends SupervisorApi {
   /**
-   * Binds the addresses and starts the fleet; resolves when all is under way, which is before it is ready.
-   * @throws PacelineError with the system's code when an address cannot be had, such as `EADDRINUSE`.
+   * Binds the addresses and starts the fleet. Resolves when all processes are being started, before they are ready.
+   * @throws PacelineError with the system's code if an address cannot be bound, such as `EADDRINUSE`
    */
   start(): Promise<void>;
-  /** Says in events and log what is wrong around the fleet. */
+  /** Reports a problem with the fleet's surroundings in the events and the log. */
   warn(message: string): void;
-  /** Resolves when nothing of the fleet is left; `failed` when something could not be ended. */
+  /** Resolves when the fleet has ended; `failed` if something could not be ended. */
   readonly ended: Promise<{ failed: boolean }>;
 }
 
-/** A supervisor that has not started anything yet. */
+/** Creates a supervisor; nothing is started yet. */
 export function createSupervisor(options: SupervisorOptions): Supervisor {
   return new FleetSupervisor(options);
 }
@@ -65,7 +65,7 @@ class FleetSupervisor implements Supervisor {
     this.parts = new Parts(options);
   }
 
-  // The start.
+  // Start.
 
   async start(): Promise<void> {
     const { parts, options } = this;
@@ -77,7 +77,7 @@ class FleetSupervisor implements Supervisor {
       throw error;
     }
     if (parts.isStopping) {
-      // The stop found nothing to end, and cannot have closed what came after it.
+      // The stop ended before these were created, so it could not close them.
       for (const socket of sockets) socket.close();
       parts.channel.close();
       return;
@@ -92,7 +92,7 @@ class FleetSupervisor implements Supervisor {
     if (options.watch !== undefined) await this.watchFiles(options.watch);
   }
 
-  /** All pools first, so that the first snapshot knows every route. */
+  /** Adds all pools before the first snapshot, which must contain every route. */
   private layOut(): void {
     const { runner, configs } = this.parts;
     const { config, environment } = this.options;
@@ -122,7 +122,7 @@ class FleetSupervisor implements Supervisor {
 
   private async watchFiles({ configFile }: { configFile: string | undefined }): Promise<void> {
     const { configs, log, runner, children } = this.parts;
-    // For development alone: who does not watch does not load it.
+    // Only loaded if watching, which is for development.
     const { Watch } = await import("./operations/watch/watch.js");
     if (this.parts.isStopping) return;
     this.watch = new Watch({
@@ -140,12 +140,12 @@ class FleetSupervisor implements Supervisor {
     runner.watch(() => this.watch?.observe());
   }
 
-  // What the control socket asks for.
+  // Control socket requests.
 
   status(): Status {
     const { parts, options } = this;
     const wanted = wantedSlots(parts.runner.fleet);
-    // No slot at all: the control socket answers before the fleet is laid out.
+    // Empty if the control socket responds before the pools are added.
     const allReady = wanted.length > 0 && wanted.every(({ name }) => parts.slots.of(name).everReady);
     return buildStatus({
       ...parts,
@@ -182,7 +182,7 @@ class FleetSupervisor implements Supervisor {
       const wanted = wantedSlots(fleet);
       return wanted.length === 0 ? undefined : readiness(wanted, parts.slots, "all ready");
     };
-    // Ends in bounded time: starting has a deadline, and failures a budget.
+    // Bounded: starting has a deadline, and failures have a budget.
     return (await parts.runner.until(settled)) ?? STOPPING;
   }
 
@@ -217,7 +217,7 @@ class FleetSupervisor implements Supervisor {
     return this.parts.log.onLog(...args);
   }
 
-  // The end.
+  // End.
 
   stop(): Promise<OperationResult> {
     this.stopping ??= this.end();
@@ -232,14 +232,14 @@ class FleetSupervisor implements Supervisor {
   }
 
   /**
-   * The balancers drain first, while the instances still answer what is under way and are told that a drain has begun; then the
-   * instances, in what is left of the same time.
+   * Ends the fleet: the balancers drain first, while instances still serve requests and know that a drain follows; then the
+   * instances drain in the remaining time.
    */
   private async end(): Promise<OperationResult> {
     const { parts } = this;
     const { runner, rollouts, configs, children, log } = parts;
     parts.isStopping = true;
-    // The caller is to see the stop begun before anything follows from it.
+    // Lets the caller see that the stop has started before it has consequences.
     await Promise.resolve();
     this.watch?.stop();
     parts.recycling.stop();
@@ -262,14 +262,14 @@ class FleetSupervisor implements Supervisor {
     this.unwatchSignals();
     parts.close();
     log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up: a process does not exit");
-    // Whoever asked for the stop is answered before the process goes.
+    // The caller receives its response before the process exits.
     setImmediate(() => this.resolveEnded({ failed: !gone }));
     return gone
       ? { ok: true, message: "stopped" }
       : { ok: false, code: "failed", message: "a process could not be killed" };
   }
 
-  /** New clients are refused from here on, so that they go elsewhere at once. */
+  /** From here on, new clients are refused at once, so that they can go elsewhere. */
   private async stopListening(): Promise<void> {
     const { coordination, sockets, log } = this.parts;
     await coordination.whenNoneListens(ACCEPT_GRACE_MS);

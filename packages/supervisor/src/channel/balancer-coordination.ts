@@ -1,9 +1,9 @@
-/** Tells the balancers what to follow, and knows which of them follows what. */
+/** Sends snapshots to the balancers and tracks which version each of them follows. */
 import type { Applied, BalancerLimits, Snapshot } from "@paceline/wire";
 import type { PoolView } from "../core/snapshot.js";
 import type { ChannelConnection } from "./channel-connection.js";
 
-/** What is to be followed, but for the version. */
+/** A snapshot without its version. */
 export interface SnapshotContent {
   listen: Snapshot["listen"];
   pools: PoolView[];
@@ -13,26 +13,26 @@ export interface SnapshotContent {
   limits: BalancerLimits;
 }
 
-/** A balancer process that may have requests to hand out. */
+/** A balancer process that may still send requests to instances. */
 interface Follower {
-  /** Null while its control channel is lost; it goes on with what it has, so it still counts. */
+  /** Null while its control channel is lost. The balancer keeps following its last snapshot, so it still counts. */
   connection: ChannelConnection | null;
   applied: number;
-  /** Upstreams that its version no longer names and that it still has requests or connections on. */
+  /** Upstreams that the balancer still has requests or connections on, although its snapshot no longer names them. */
   leaving: ReadonlySet<string>;
-  /** It may still accept clients. */
+  /** Whether the balancer may still accept clients. */
   listening: boolean;
 }
 
-/** An upstream that has left the pool, and from which version on. */
+/** An upstream that has left the pool, and the snapshot version without it. */
 interface Leaving {
   version: number;
-  /** It was reported that every balancer follows. */
+  /** Whether "left" was reported. */
   hasLeft: boolean;
 }
 
 interface Waiter {
-  /** True when there is nothing to wait for any more. */
+  /** Returns true when the condition is met. */
   check(): boolean;
   done(): void;
 }
@@ -44,7 +44,7 @@ export class BalancerCoordination {
   private snapshot: Snapshot | null = null;
   private content = "";
 
-  /** @param report hears once of each upstream that every balancer follows a snapshot without it, then that none has anything on it */
+  /** @param report called per upstream: "left" when all balancers follow a snapshot without it, "released" when none uses it */
   constructor(private readonly report: (upstream: string, what: "left" | "released") => void) {}
 
   /** The version of the newest snapshot; 0 before the first. */
@@ -52,7 +52,7 @@ export class BalancerCoordination {
     return this.snapshot?.version ?? 0;
   }
 
-  /** Sends a new snapshot to all, if it says anything new. */
+  /** Sends a new snapshot to every balancer if the content has changed. */
   publish(content: SnapshotContent): void {
     const text = JSON.stringify(content);
     if (text === this.content) return;
@@ -62,8 +62,8 @@ export class BalancerCoordination {
   }
 
   /**
-   * A balancer said hello, for the first time or again. What it follows is taken from its next `applied`, which also
-   * says what it still has of the upstreams that are leaving.
+   * Registers a balancer that said hello, for the first time or again. Its next `applied` reports the version it follows and the
+   * leaving upstreams that it still uses.
    */
   join(id: string, connection: ChannelConnection): void {
     const known = this.followers.get(id);
@@ -77,20 +77,20 @@ export class BalancerCoordination {
     if (follower !== undefined) follower.connection = null;
   }
 
-  /** The process of a balancer or an upstream has ended. */
+  /** Removes a balancer or an upstream whose process has ended. */
   gone(id: string): void {
     this.followers.delete(id);
     this.leaving.delete(id);
     this.check();
   }
 
-  /** The newest snapshot has this upstream no more. */
+  /** Records that the newest snapshot no longer contains this upstream. */
   leave(upstream: string): void {
     this.leaving.set(upstream, { version: this.version, hasLeft: false });
     this.check();
   }
 
-  /** The balancers that do not follow yet the snapshot with which this upstream left. */
+  /** Returns the balancers that do not yet follow the snapshot with which this upstream left. */
   lateFor(upstream: string): string[] {
     return this.late(this.leaving.get(upstream)?.version ?? 0);
   }
@@ -104,12 +104,12 @@ export class BalancerCoordination {
     this.check();
   }
 
-  /** The snapshot a balancer follows; 0 for one that follows none. */
+  /** Returns the version of the snapshot that a balancer follows; 0 before its first. */
   appliedVersion(id: string): number {
     return this.followers.get(id)?.applied ?? 0;
   }
 
-  /** Resolves when every balancer follows this version or a later one, with those that do not within `timeoutMs`. */
+  /** Waits until every balancer follows this version or a later one. Resolves with those that do not within `timeoutMs`. */
   async whenApplied(version: number, timeoutMs: number): Promise<string[]> {
     await this.wait(() => this.late(version).length === 0, timeoutMs);
     return this.late(version);

@@ -1,8 +1,8 @@
-/** One child's connection to channel.sock: lines out with a bound on what waits, and the child it was welcomed as. */
+/** A child's connection to channel.sock: a bounded send queue, and the child it belongs to. */
 import type { Socket } from "node:net";
 import type { SupervisorMessage } from "@paceline/wire";
 
-/** A child that reads so slowly is of no use; it connects again and hears the present state. */
+/** A child that reads this slowly is disconnected; it reconnects and receives the current state. */
 const MAX_WAITING_BYTES = 8 << 20;
 
 export class ChannelConnection {
@@ -14,7 +14,7 @@ export class ChannelConnection {
     if (this.socket.writableLength > MAX_WAITING_BYTES) this.socket.destroy();
   }
 
-  /** Says why, and ends. */
+  /** Sends the reason, then closes the connection. */
   refuse(reason: string): void {
     this.send({ type: "refused", reason });
     this.close();

@@ -1,4 +1,4 @@
-/** Listens on channel.sock and lets in only those that we spawned. */
+/** Listens on channel.sock and accepts only processes that the supervisor spawned. */
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { CHANNEL_VERSION, type ChildMessage, type Hello, LineFramer, parseChildMessage } from "@paceline/wire";
@@ -7,16 +7,16 @@ import { ChannelConnection } from "./channel-connection.js";
 const HELLO_TIMEOUT_MS = 5000;
 const MAX_CONNECTIONS = 4096;
 
-/** What the control channel server asks, and what it tells. `C` is whatever stands for a child. */
+/** The callbacks of the control channel server. `C` represents a child. */
 export interface ChannelServerOptions<C> {
   path: string;
-  /** The child with this token, if there is one now. */
+  /** Returns the child with this token, or undefined. */
   findChild(token: string): C | undefined;
-  /** Why this child may not say this hello; undefined when it may. */
+  /** Returns why this hello is refused; undefined when it is accepted. */
   objection(child: C, hello: Hello): string | undefined;
   onHello(child: C, hello: Hello, connection: ChannelConnection): void;
   onMessage(child: C, message: Exclude<ChildMessage, Hello>): void;
-  /** The connection that the last hello came on has ended. */
+  /** Called when the connection that carried the child's last hello has closed. */
   onClose(child: C, connection: ChannelConnection): void;
   onProblem(message: string): void;
 }
@@ -30,10 +30,10 @@ export class ChannelServer<C> {
     this.server.maxConnections = MAX_CONNECTIONS;
   }
 
-  /** Resolves when children can connect, or when it was closed before that. Rejects with the system's error. */
+  /** Resolves when children can connect, or when the server is closed before that. Rejects with the system's error. */
   listen(): Promise<void> {
     const { path } = this.options;
-    // The run directory is ours alone, so a file that is there was left behind by a crash.
+    // Only we write to the run directory, so an existing file was left behind by a crash.
     rmSync(path, { force: true });
     return new Promise((resolve, reject) => {
       this.server.once("error", reject);
@@ -80,7 +80,7 @@ export class ChannelServer<C> {
     socket.on("data", (bytes: Buffer) => {
       if (!framer.push(bytes)) socket.destroy();
     });
-    // "close" follows every error and is where the end is told.
+    // "close" follows every error and is handled below.
     socket.on("error", () => {});
     socket.on("close", () => {
       clearTimeout(helloTimer);

@@ -1,9 +1,9 @@
-/** The supervisor's side of a start in a terminal: it ends with the command that started it. */
+/** Ends the supervisor when the terminal command that started it ends. */
 
-/** Said on standard input by a client that leaves the fleet running. */
+/** Sent on standard input by a client that leaves the fleet running. */
 export const DETACH = "detach";
 
-/** Calls `onGone` when standard input ends without the word; returns what ends the watch. */
+/** Calls `onGone` when standard input ends without `DETACH`. Returns a function that stops watching. */
 export function watchClient(onGone: () => void): () => void {
   const { stdin } = process;
   let said = "";
@@ -13,10 +13,10 @@ export function watchClient(onGone: () => void): () => void {
   };
   const unwatch = () => {
     stdin.off("data", hear).off("end", onGone).off("close", onGone);
-    // Else it would keep this process.
+    // An open stdin would keep this process alive.
     stdin.destroy();
   };
-  stdin.on("error", () => {}); // It ends all the same.
+  stdin.on("error", () => {}); // "end" or "close" follows.
   stdin.setEncoding("utf8").on("data", hear).once("end", onGone).once("close", onGone);
   return unwatch;
 }

@@ -1,10 +1,10 @@
-/** Says in one line what a fleet is. */
+/** Describes a fleet in one line. */
 import { isAbsolute, relative } from "node:path";
 import { formatListenAddress } from "../config/listen-address.js";
 import { visibleLine } from "../control-characters.js";
 import type { FleetConfig } from "../core/model.js";
 
-/** `shop: 4 instances of examples/hello/app.ts on http://127.0.0.1:8080`. */
+/** Returns a line such as `shop: 4 instances of examples/hello/app.ts on http://127.0.0.1:8080`. */
 export function describeFleet(config: FleetConfig, cwd: string): string {
   return visibleLine(description(config, cwd));
 }
@@ -20,7 +20,7 @@ function description(config: FleetConfig, cwd: string): string {
   return `${config.name}: ${instances(total)} in ${config.pools.length} pools (${pools}) on ${addresses}`;
 }
 
-/** A command line or an address is no path, and is shown as it is. */
+/** A command line or a URL is not a path and is shown unchanged. */
 function shown(source: string, cwd: string): string {
   if (!isAbsolute(source)) return source;
   const path = relative(cwd, source) || ".";

@@ -1,4 +1,4 @@
-/** What the command's exit status says; the same for all commands. */
+/** The exit statuses, the same for all commands. */
 import type { OperationResult } from "../control/api.js";
 
 export const EXIT = {
@@ -7,11 +7,11 @@ export const EXIT = {
   failed: 1,
   /** The command line or the configuration is wrong. */
   usage: 2,
-  /** Nothing is running here, or its supervisor was killed. */
+  /** Nothing is running, or its supervisor was killed. */
   notRunning: 3,
   /** The deadline passed. */
   deadline: 4,
-  /** Another operation is under way there; try again when it is done. */
+  /** Another operation is running; try again later. */
   busy: 5,
 } as const;
 
@@ -21,7 +21,7 @@ export function exitStatusOf(result: OperationResult): ExitStatus {
   return result.ok ? EXIT.done : exitStatusOfCode(result.code);
 }
 
-/** For the code of an operation's result or of a PacelineError. */
+/** Returns the exit status for the code of an operation's result or of a PacelineError. */
 export function exitStatusOfCode(code: string): ExitStatus {
   switch (code) {
     case "invalid":

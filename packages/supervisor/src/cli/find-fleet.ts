@@ -1,4 +1,4 @@
-/** Finds the fleet that a command means, from wherever it is called; believes only run directories that are this user's alone. */
+/** Finds the fleet that a command refers to. Only trusts run directories that no other user can write to. */
 import { lstatSync, realpathSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { type FleetSource, findConfigFile, findSource, kindOf, placeOf } from "../config/find.js";
@@ -20,13 +20,13 @@ export interface FoundFleet {
   controlSocket: string;
   record: FleetRecord | undefined;
   state: "up" | "starting" | "orphaned" | "down";
-  /** Such as `shop`, when root has named another user's fleet; undefined for one's own. */
+  /** The other user's name when root uses their fleet; undefined for the caller's own. */
   owner: string | undefined;
 }
 
 /**
- * The control socket of the fleet that is meant.
- * @throws PacelineError `not-running`, `orphaned`, `denied` or `usage` with what was looked at
+ * Returns the control socket of the fleet that the options select.
+ * @throws PacelineError `not-running`, `orphaned`, `denied` or `usage`, with the places that were searched
  */
 export async function findControlSocket(options: FleetOptions): Promise<string> {
   return (await findRunningFleet(options)).controlSocket;
@@ -57,8 +57,8 @@ export async function findRunningFleet(options: FleetOptions): Promise<FoundFlee
 }
 
 /**
- * The fleet of `--run-dir` or PACELINE_RUN_DIR; else that of `--config`; else the one that was started in the nearest
- * folder from the working directory upward. One that has stopped is found when no other is meant.
+ * Finds the fleet of `--run-dir` or PACELINE_RUN_DIR; otherwise of `--config`; otherwise the one started in the nearest folder
+ * from the working directory upward. Returns a stopped fleet only if no running one matches.
  * @throws PacelineError `not-running`, `denied` or `usage`
  */
 export async function findFleet(
@@ -102,23 +102,23 @@ interface Known {
   record: FleetRecord;
 }
 
-/** The run directories of this user, and why there may be more than these. */
+/** Lists this user's run directories, and a hint if the list may be incomplete. */
 function listOwn(environment: NodeJS.ProcessEnv): { runDirs: string[]; doubt?: string } {
   const unseen = "if the fleet was started with --run-dir, name it with --run-dir again";
   let folder: string;
   try {
     folder = stateFolder(environment);
   } catch {
-    return { runDirs: [], doubt: unseen }; // No home.
+    return { runDirs: [], doubt: unseen }; // The user has no home directory.
   }
   const found = distrust(folder, { forbidden: NOT_WRITABLE });
   if (found?.code === "missing") return { runDirs: [], doubt: unseen };
-  // Others may have put there what is listed.
+  // Other users can write to this folder, so its entries cannot be trusted.
   if (found !== undefined) return { runDirs: [], doubt: `the fleets in ${folder} are ignored: ${found.reason}` };
   return { runDirs: listRunDirs(folder) };
 }
 
-/** A config that is gone still names its fleet. */
+/** Accepts a config file that has been deleted: its path still identifies the fleet. */
 function sourceOf(config: string, cwd: string): FleetSource {
   const path = resolve(cwd, config);
   if (kindOf(path) === "nothing" || (kindOf(path) === "folder" && findConfigFile(path) === undefined)) {
@@ -131,13 +131,13 @@ function folderOf(source: FleetSource, cwd: string): string {
   return source.kind === "config" ? dirname(source.file) : cwd;
 }
 
-/** The same text: by another way to the same file another fleet is meant, as `current` and the release that it leads to. */
+/** Compares paths as text: `current` and the release it links to are the sources of two different fleets. */
 function isSource({ source, folder }: FleetRecord, meant: FleetSource): boolean {
   const path = placeOf(meant);
   return source === path || (meant.kind === "static" && folder === path);
 }
 
-/** Those of the longest path from which `cwd` can be reached downward: by the operator's words, or by what lies there. */
+/** Returns the fleets whose folder, as written or resolved, is the nearest one that contains `cwd`. */
 function nearest(records: Known[], cwd: string): Known[] {
   const here = [cwd, realPath(cwd) ?? cwd];
   const depth = ({ folder, release }: FleetRecord) => {
@@ -148,14 +148,14 @@ function nearest(records: Known[], cwd: string): Known[] {
     return Math.max(-1, ...reaching.map((key) => key.length));
   };
   const depths = new Map(records.map((known) => [known, depth(known.record)]));
-  // One that has stopped must not hide a fleet further up.
+  // A stopped fleet must not hide a running one further up.
   const alive = records.filter(({ runDir }) => lockHolder(runDir) !== undefined);
   const candidates = alive.some((known) => (depths.get(known) ?? -1) >= 0) ? alive : records;
   const longest = Math.max(-1, ...candidates.map((known) => depths.get(known) ?? -1));
   return longest < 0 ? [] : candidates.filter((known) => depths.get(known) === longest);
 }
 
-/** Whether it is the same place as that of the fleet, by another way. */
+/** Whether `path` resolves to the fleet's source or folder. */
 function leadsTo(path: string, { source, folder }: FleetRecord): boolean {
   const real = realPath(path);
   return real !== undefined && (real === realPath(source) || real === realPath(folder));
@@ -165,13 +165,13 @@ function realPath(path: string): string | undefined {
   try {
     return realpathSync(path);
   } catch {
-    return undefined; // It is gone.
+    return undefined; // The path no longer exists.
   }
 }
 
 async function inNamed(path: string, meant: FleetSource | undefined): Promise<FoundFleet> {
   const uid = process.getuid?.();
-  // Root may use another user's fleet when it is named.
+  // Root may name another user's fleet.
   const owner = uid === 0 ? (lstatSync(path, { throwIfNoEntry: false })?.uid ?? uid) : uid;
   const found = distrust(path, { uid: owner });
   if (found?.code === "missing")
@@ -189,20 +189,20 @@ function refusalOf(reason: string, owner: number | undefined): string {
   return `permission denied: ${reason}${hint}`;
 }
 
-/** What there is in a run directory that is believed. */
+/** Reads the state of the fleet in a trusted run directory. */
 async function inspect(runDir: string): Promise<FoundFleet> {
   const record = readRecord(runDir);
   const controlSocket = record?.controlSocket ?? controlSocketIn(runDir);
   const fleet = { runDir, record, controlSocket, owner: undefined };
   const { uid } = lstatSync(runDir);
-  // A long path has its sockets elsewhere, where the same must hold.
+  // If the run directory's path is too long, its sockets are in another folder, which must be trusted too.
   const isBelieved = distrust(dirname(controlSocket), { uid }) === undefined;
   if (isBelieved && (await isListening(controlSocket))) return { ...fleet, state: "up" };
   if (lockHolder(runDir) !== undefined) return { ...fleet, state: "starting" };
   return { ...fleet, state: findOrphans(linkOf(fleet)).length > 0 ? "orphaned" : "down" };
 }
 
-/** Where the children of the fleet look for their supervisor. */
+/** Returns the path of the control channel socket that the fleet's children connect to. */
 export function linkOf({ record, runDir }: Pick<FoundFleet, "record" | "runDir">): string {
   return record?.channelSocket ?? resolve(runDir, "channel.sock");
 }
@@ -218,7 +218,7 @@ function nothing(meant: FleetSource | undefined, folder: string, records: Known[
   const beside = list(
     records.filter(({ record, runDir }) => record.folder === folder && lockHolder(runDir) !== undefined),
   );
-  // Those that were killed may have left processes.
+  // A fleet whose supervisor was killed may have left processes running.
   const same = list(records.filter(({ record }) => record.endedAt === null && leadsTo(path, record)));
   const elsewhere = same === "" ? "" : `; it points to the fleet of ${same}: name that path`;
   return `nothing is running from ${path}${beside === "" ? elsewhere : `; the fleet of that folder is ${beside}`}`;

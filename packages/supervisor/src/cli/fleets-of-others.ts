@@ -1,4 +1,4 @@
-/** Says whose a fleet may be that this user cannot reach, so that nothing is called stopped without having been looked at. */
+/** Finds out whether another user may own the fleet, so that a fleet that cannot be inspected is not reported as stopped. */
 import { lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { hasSocketBelow } from "@paceline/wire/unix-sockets";
@@ -10,8 +10,8 @@ import { controlSocketIn } from "../run-dir/run-dir.js";
 import { userName } from "../run-dir/trust.js";
 
 /**
- * One line when another user has the fleet, or may have it: the owner of the folder, and root.
- * @param source the config that was named; that of `folder` when none was
+ * Returns a line that names the other users (the folder's owner, root) who run or may run the fleet; undefined if none.
+ * @param source the config that was named; without one, that of `folder`
  */
 export function fleetsOfOthers(
   source: string | undefined,
@@ -53,8 +53,8 @@ function ownerOf(path: string): number | undefined {
 }
 
 /**
- * A directory stays when its fleet has ended; one that runs has sockets below it, which everybody may see. Where that cannot
- * be told, the directory counts.
+ * Reports whether a run directory exists. The directory outlives its fleet, so it counts only if a socket is in use below it, or
+ * if that cannot be determined.
  */
 function look(path: string): "there" | "missing" | "denied" {
   try {
@@ -62,7 +62,7 @@ function look(path: string): "there" | "missing" | "denied" {
   } catch {
     return "denied";
   }
-  // A longer path has its sockets elsewhere.
+  // The sockets of a long path are in another folder.
   if (!fitsSocketAddress(controlSocketIn(path))) return "there";
   return hasSocketBelow(path) === false ? "missing" : "there";
 }

@@ -1,4 +1,4 @@
-/** Prints the log or the events of a fleet as they come, or from its files when it does not run. */
+/** Prints a fleet's log or events as they arrive, or from the log files if the fleet is not running. */
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ import { printError } from "./output.js";
 
 export type FollowOptions = FleetOptions & JsonOption & TimeoutOption & { follow?: boolean; lines?: number };
 
-/** Prints each line of `path` with `format`, or as it came with --json; a deadline ends following, as was asked. */
+/** Prints each line of `path` with `format`, or unchanged with --json. Reaching the deadline ends a follow successfully. */
 export async function follow<Line extends object>(
   path: string,
   name: string | undefined,
@@ -47,21 +47,21 @@ export async function follow<Line extends object>(
   return EXIT.done;
 }
 
-/** Why the log is read from its files: nothing runs, or what runs has no supervisor that could be asked. */
+/** Returns why the log is read from files: the fleet is not running, or has no supervisor to ask. */
 function whyStored(fleet: FoundFleet): string {
   if (fleet.state !== "orphaned") return "the fleet is not running";
   const link = linkOf(fleet);
   return describeLoss(fleet.record, link, findOrphans(link).length);
 }
 
-/** Lines of the log, or events. */
+/** A kind of line: log lines or events. */
 export interface LineKind<Line> {
   format(line: Line, forTerminal: boolean): string;
-  /** What a line of the log is as such a line, if it is one. */
+  /** Converts a log line to this kind; undefined if it is not of this kind. */
   fromLog(line: LogLine): Line | undefined;
 }
 
-/** How a line is shown: as JSON or text, and in a terminal without what would act on it. */
+/** Returns the function that formats a line as JSON or text. In a terminal, control characters are escaped. */
 export function formatter<Line>(
   { json }: JsonOption,
   format: (line: Line, forTerminal: boolean) => string,
@@ -71,10 +71,10 @@ export function formatter<Line>(
   return (line) => (forTerminal ? visible(JSON.stringify(line)) : JSON.stringify(line));
 }
 
-/** Resolves when whoever reads our output has room for more. */
+/** Prints the lines, and resolves when stdout has room for more. */
 export async function printAll(lines: readonly string[]): Promise<void> {
   const { stdout } = process;
-  // Nobody reads any more: nothing is left to do.
+  // The reader of our output is gone.
   if (stdout.listenerCount("error", leave) === 0) stdout.on("error", leave);
   if (lines.length === 0 || stdout.write(`${lines.join("\n")}\n`)) return;
   await new Promise<void>((resolve) => stdout.once("drain", resolve));
@@ -84,12 +84,12 @@ function leave(): void {
   process.exit(EXIT.done);
 }
 
-/** More are not asked for. */
+/** The supervisor stores fewer lines than this. */
 const MOST_LINES = 1_000_000;
 
 /**
- * The last `count` lines of `name`, oldest first, from `files`, whose first is the newest.
- * @throws PacelineError `invalid` when nothing of that name ever wrote
+ * Returns the last `count` lines of `name`, oldest first. `files` starts with the newest.
+ * @throws PacelineError `invalid` if `name` never wrote a line
  */
 export function readStoredLog<Line>(
   files: readonly string[],
@@ -120,7 +120,7 @@ function readLines(file: string): LogLine[] {
       .split("\n")
       .flatMap((json) => parseLogJson(json) ?? []);
   } catch {
-    return []; // It went while we looked.
+    return []; // The file was rotated away meanwhile.
   }
 }
 

@@ -1,25 +1,25 @@
-/** Shows a line of the log as text and as JSON, and an event as text. */
+/** Formats log lines as text and JSON, and events as text. */
 import type { FleetEvent, LogLine } from "../control/api.js";
 import { visible } from "../control-characters.js";
 
-/** Names up to this long stand in a column. */
+/** Names up to this length are padded to one column. */
 const NAME_WIDTH = 10;
 
-/** `2026-05-07 10:31:07.250 web.3      | listening`; control characters as escapes when it is for a terminal. */
+/** Returns `2026-05-07 10:31:07.250 web.3      | listening`; with `forTerminal`, control characters are escaped. */
 export function formatLogLine(line: Pick<LogLine, "at" | "name" | "text">, forTerminal = false): string {
   const text = withIndent(`${dateAndTime(line.at)} ${line.name.padEnd(NAME_WIDTH)} | `, line.text);
   return forTerminal ? visible(text) : text;
 }
 
-/** A message of the supervisor may have several lines, and a path in it may be written so: none looks like a line of the log. */
+/** Indents the further lines of a message, so that none of them can pass for a log line. */
 function withIndent(head: string, text: string): string {
   return head + (text.includes("\n") ? text.replaceAll("\n", `\n${" ".repeat(head.length)}`) : text);
 }
 
-/** The numbers that pino, whose lines many programs read, has for its levels. */
+/** The level numbers of pino, which many programs read. */
 const LEVELS = { info: 30, warn: 40, error: 50 };
 
-/** A line of the log as pino writes it; what an instance wrote is of the level `info`, whatever it says. */
+/** A log line in pino's format. The output of instances has the level `info`. */
 export interface JsonLine {
   level: number;
   time: number;
@@ -29,7 +29,7 @@ export interface JsonLine {
   lost?: number;
 }
 
-/** `{"level":30,"time":1700000000000,"name":"web.3","msg":"listening"}`; where lines are missing their number is `lost`. */
+/** Returns `{"level":30,"time":1700000000000,"name":"web.3","msg":"listening"}`. For lost lines, `lost` holds their number. */
 export function formatLogJson({ at, name, subject, level, text, lost }: Omit<LogLine, "sequence">): string {
   const shownLevel = LEVELS[level ?? (lost === undefined ? "info" : "warn")];
   return JSON.stringify({ level: shownLevel, time: at, name, subject, msg: text, lost } satisfies {
@@ -37,7 +37,7 @@ export function formatLogJson({ at, name, subject, level, text, lost }: Omit<Log
   });
 }
 
-/** The line that `formatLogJson` made; undefined when it is another's, or cut. */
+/** Parses a line written by `formatLogJson`; undefined if it is cut or in another format. */
 export function parseLogJson(json: string): LogLine | undefined {
   try {
     const { level, time, name, subject, msg, lost } = JSON.parse(json) as Partial<JsonLine>;
@@ -53,14 +53,14 @@ export function parseLogJson(json: string): LogLine | undefined {
   }
 }
 
-/** `2026-05-07 10:31:07.250 warn  web.3      exited with code 1`. */
+/** Returns `2026-05-07 10:31:07.250 warn  web.3      exited with code 1`. */
 export function formatEvent(event: FleetEvent, forTerminal = false): string {
   const head = `${dateAndTime(event.at)} ${event.level.padEnd(5)} ${event.subject.padEnd(NAME_WIDTH)} `;
   const text = withIndent(head, event.message);
   return forTerminal ? visible(text) : text;
 }
 
-/** The event that a line of the log tells of; all of the supervisor's own words do. */
+/** Returns the event in a log line; undefined for the output of instances. */
 export function eventOf({ at, name, subject = name, level = "info", text }: LogLine): FleetEvent | undefined {
   if (name !== "paceline") return undefined;
   const message = text.startsWith(`${subject} `) ? text.slice(subject.length + 1) : text;
@@ -70,9 +70,9 @@ export function eventOf({ at, name, subject = name, level = "info", text }: LogL
 let second = -1;
 let shown = "";
 
-/** Local date and time to the millisecond, as lines of a log sort. */
+/** Formats a time as local date and time in milliseconds, so that lines sort by text. */
 function dateAndTime(at: number): string {
-  // Many lines come in one second.
+  // Cached, because many lines fall into the same second.
   if (Math.floor(at / 1000) !== second) {
     second = Math.floor(at / 1000);
     const date = new Date(at);

@@ -1,11 +1,11 @@
-/** Shows the status document as aligned tables. */
+/** Formats the status document as aligned tables. */
 import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status } from "../control/api.js";
 import { visibleLine } from "../control-characters.js";
 import { type DeferredJobs, FIGURES, type Figure, figureOf, type Unit } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 
 const STALLED_COLOUR = "31";
-/** The optional ones come last. */
+/** Optional columns come last. */
 const COLUMNS: readonly Figure[] = [...FIGURES].sort((a, b) => Number("isOptional" in a) - Number("isOptional" in b));
 
 const COLOUR: Record<ProcessState, string> = {
@@ -22,7 +22,7 @@ export interface FormatOptions {
   colour: boolean;
 }
 
-/** The whole fleet, one line for each process; what is not ready tells its last exit below the tables. */
+/** Formats the whole fleet, one line a process. The last exit of a process that is not ready is shown below the tables. */
 export function formatStatus(status: Status, options: FormatOptions): string {
   const instances = status.pools.flatMap((pool) => pool.instances);
   const processes = [...instances, ...status.balancers];
@@ -44,7 +44,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
     ...(status.problem === null ? [] : [`run directory: ${status.problem}`]),
     ...logTrouble(status.log),
   ];
-  // Names, paths and last lines are of others; only the cells of the table have colours.
+  // Names, paths and last lines may contain control characters; only table cells are styled by us.
   return [
     ...[title(status), ...status.pools.map(poolLine), ...spoolLine(status), ...releaseLines(status.pools)].map(
       visibleLine,
@@ -67,7 +67,7 @@ function poolLine(pool: PoolStatus): string {
   return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}  ${pool.routes.join(" ")}  ${rate} req/s${heldText(pool)}${rollout}`;
 }
 
-/** What runs, where the folder says it: one line when all run the same. */
+/** Shows the releases that the pools run: one line if all run the same. */
 function releaseLines(pools: readonly PoolStatus[]): string[] {
   const line = (of: string, release: string) => `release${of}  ${release}`;
   const all = new Set(pools.flatMap(({ release, instances }) => [release, ...instances.map((each) => each.release)]));
@@ -78,12 +78,12 @@ function releaseLines(pools: readonly PoolStatus[]): string[] {
   ]);
 }
 
-/** What waits for slow clients; nothing while nothing does. */
+/** Shows the requests and responses buffered for slow clients; empty if there are none. */
 function heldText({ receiving, sending }: PoolStatus): string {
   return `${receiving > 0 ? ` · receiving ${receiving}` : ""}${sending > 0 ? ` · sending ${sending}` : ""}`;
 }
 
-/** `spool: 12.3 MB of slow clients' bodies on disk`. */
+/** Returns `spool: 12.3 MB of slow clients' bodies on disk`. */
 function spoolLine({ balancers }: Status): string[] {
   const bytes = balancers.reduce((sum, { spoolBytes }) => sum + spoolBytes, 0);
   return bytes > 0 ? [`spool: ${(bytes / 1e6).toFixed(1)} MB of slow clients' bodies on disk`] : [];
@@ -103,7 +103,7 @@ function processRows(
 function figureCell(figure: Figure, process: { pid: number | null }): Cell {
   const value = figureOf(figure, process);
   if (figure.isOptional && !(figure.key in process)) return "";
-  // How long it has been there is nothing to say of one that is not.
+  // A slot without a process has no uptime.
   if (value === null || (figure.unit === "seconds" && process.pid === null)) return right(null);
   return right(typeof value === "number" ? TEXTS[figure.unit](value) : deferredText(value));
 }
@@ -149,12 +149,12 @@ function logTrouble(log: LogStatus | null): string[] {
   return [`log ${log.path}: ${problem}; ${log.linesLost} lines lost`];
 }
 
-/** `12, oldest 3 s`. */
+/** Returns `12, oldest 3 s`. */
 function deferredText({ jobs, oldestMs }: DeferredJobs): string {
   return jobs === 0 ? "0" : `${jobs}, oldest ${formatDuration(oldestMs / 1000)}`;
 }
 
-/** `4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`: the two largest units. */
+/** Returns the two largest units: `4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`. */
 export function formatDuration(seconds: number): string {
   const units = [
     ["d", 86_400],
@@ -177,7 +177,7 @@ type Cell =
   | string
   | { text: string; align?: "left" | "right" /** An SGR parameter, such as 32 for green. */; colour?: string };
 
-/** The lines of the table `rows`; a row may be shorter than the others. */
+/** Aligns the rows of a table; rows may differ in length. */
 function formatTable(rows: readonly (readonly Cell[])[]): string[] {
   const widths: number[] = [];
   for (const row of rows) {

@@ -1,17 +1,17 @@
 /**
- * Writes lines of the log in the background, to a file or to stdout. What cannot be written, or not as fast as it comes,
- * costs lines, which are counted by name and told where they are missing; it never holds up the fleet.
+ * Writes log lines in the background, to a file or to stdout. If the target fails or is too slow, lines are dropped, counted per
+ * name and reported in the log. The fleet never waits for the log.
  */
 import type { LogLine } from "../control/api.js";
 import { lostText } from "../core/words.js";
 
-/** What is written at once. */
+/** The size of one write. */
 const BATCH_BYTES = 128 << 10;
-/** Lines beyond this many unwritten bytes are lost. */
+/** Lines are dropped beyond this many unwritten bytes. */
 const MAX_WAITING_BYTES = 8 << 20;
-/** With more than this waiting whoever can wait should. */
+/** Above this many unwritten bytes, callers that can wait should. */
 const BUSY_BYTES = 1 << 20;
-/** When a full pipe is tried again: soon, as it is small, and later when its reader sleeps. */
+/** Delays before a full pipe is tried again: short at first because pipes are small, longer if the reader is stuck. */
 const FIRST_BUSY_MS = 1;
 const MAX_BUSY_MS = 50;
 const NEWLINE = 0x0a;
@@ -20,35 +20,35 @@ const TOO_SLOW = "it is not written as fast as it grows";
 type WriteDone = (error: NodeJS.ErrnoException | null, written: number) => void;
 
 export interface LineTarget {
-  /** Writes what it can of `bytes`, and says how much that was; calls back in a later turn or at once. */
+  /** Writes as much of `bytes` as possible and reports the number written. May call back synchronously. */
   write(bytes: Buffer, done: WriteDone): void;
-  /** After a write that failed within a line: what there is of that line is taken back, if that can be done. */
+  /** Called after a write that failed within a line: removes the written part of the line if possible. */
   takeBack?(bytes: number): void;
 }
 
 export interface LineWriterOptions {
   target: LineTarget;
   format(line: LogLine): string;
-  /** A problem begins. */
+  /** Called when writing starts to fail. */
   onProblem?(problem: string): void;
-  /** How long a target that failed is left alone. Default: 1,000. */
+  /** How long to wait after a failure before trying again, in milliseconds. Default: 1,000. */
   retryMs?: number;
 }
 
-/** Lines that go out in one write. They are bytes from the first: text that waits costs twice what it has. */
+/** Lines that go out in one write. Kept as bytes, because queued strings take twice the memory. */
 interface Batch {
   room: Buffer;
   length: number;
-  /** Of each line. */
+  /** The name of each line. */
   names: string[];
-  /** 1 for a line; for a line that stands for others, minus their number. */
+  /** 1 for a line; for a line that reports lost lines, minus their number. */
   weights: number[];
 }
 
 interface Writing extends Batch {
-  /** What is not written yet. */
+  /** The unwritten bytes. */
   bytes: Buffer;
-  /** What is written of a line that is not written whole. */
+  /** The number of bytes written of a partly written line. */
   cutBytes: number;
 }
 
@@ -57,14 +57,14 @@ function weightOf({ lost }: LogLine): number {
 }
 
 export class LineWriter {
-  /** Why lines are lost at present; null when none are. */
+  /** Why lines are being lost; null if none are. */
   problem: string | null = null;
-  /** Lines that were lost so far. */
+  /** The number of lines lost so far. */
   linesLost = 0;
-  private readonly untold = new Map<string, number>();
+  private readonly unreported = new Map<string, number>();
   private waiting: Batch[] = [];
   private waitingBytes = 0;
-  /** Of the batch that was written last. */
+  /** The buffer of the last written batch, for reuse. */
   private spare: Buffer | undefined;
   private writing: Writing | undefined;
   private retry: NodeJS.Timeout | undefined;
@@ -74,7 +74,7 @@ export class LineWriter {
 
   constructor(private readonly options: LineWriterOptions) {}
 
-  /** Lines come faster than they are written. While nothing can be written it is no use to wait. */
+  /** Whether lines arrive faster than they are written. False while the target fails, as waiting does not help then. */
   get isBusy(): boolean {
     return this.waitingBytes > BUSY_BYTES && this.problem === null;
   }
@@ -93,11 +93,11 @@ export class LineWriter {
     this.start();
   }
 
-  /** Resolves when all is written, or cannot be, or after `deadlineMs`; takes no more lines. */
+  /** Accepts no more lines. Resolves when everything is written, cannot be written, or after `deadlineMs`. */
   close(deadlineMs: number): Promise<void> {
     this.isClosed = true;
     if (this.retry !== undefined) {
-      // The last try, so that what is lost is told.
+      // Tries once more, so that lost lines are reported.
       clearTimeout(this.retry);
       this.retry = undefined;
       this.tellLost();
@@ -134,24 +134,24 @@ export class LineWriter {
     return spare;
   }
 
-  /** Neither written nor to be written any more. */
+  /** Discards a batch that is written or lost. */
   private release({ room }: Batch): void {
     this.writing = undefined;
     if (room.length === BATCH_BYTES) this.spare = room;
   }
 
   private tellLost(): void {
-    if (this.untold.size === 0) return;
+    if (this.unreported.size === 0) return;
     const at = Date.now();
     const why = `the log could not be written${this.problem === null ? "" : `: ${this.problem}`}`;
-    const untold = [...this.untold];
-    this.untold.clear();
-    for (const [name, lost] of untold) this.push({ sequence: 0, at, name, text: lostText(lost, why), lost });
+    const unreported = [...this.unreported];
+    this.unreported.clear();
+    for (const [name, lost] of unreported) this.push({ sequence: 0, at, name, text: lostText(lost, why), lost });
   }
 
   private lose(name: string, weight: number): void {
     if (weight > 0) this.linesLost += weight;
-    this.untold.set(name, (this.untold.get(name) ?? 0) + Math.abs(weight));
+    this.unreported.set(name, (this.unreported.get(name) ?? 0) + Math.abs(weight));
   }
 
   private start(): void {
@@ -185,7 +185,7 @@ export class LineWriter {
     });
   }
 
-  /** Forgets the lines that are written whole, and the part of the next one that is. */
+  /** Drops the fully written lines from the batch, and the written part of the next one. */
   private advance(written: number): void {
     const batch = this.writing as Writing;
     let whole = 0;
@@ -201,8 +201,8 @@ export class LineWriter {
 
   private succeeded(): void {
     this.release(this.writing as Writing);
-    if (this.waiting.length === 0 && this.untold.size > 0) this.tellLost();
-    if (this.untold.size === 0 && this.waitingBytes < MAX_WAITING_BYTES / 2) this.problem = null;
+    if (this.waiting.length === 0 && this.unreported.size > 0) this.tellLost();
+    if (this.unreported.size === 0 && this.waitingBytes < MAX_WAITING_BYTES / 2) this.problem = null;
     this.start();
   }
 
@@ -210,7 +210,7 @@ export class LineWriter {
     const batch = this.writing as Writing;
     this.release(batch);
     if (batch.cutBytes > 0) this.options.target.takeBack?.(batch.cutBytes);
-    // What waits is kept: it may be all that a disk that was full for a moment costs.
+    // Queued lines are kept: a disk that is full for a moment then costs no more than this batch.
     for (const [at, name] of batch.names.entries()) this.lose(name, batch.weights[at] as number);
     this.say(message);
     if (this.isClosed) {

@@ -1,4 +1,4 @@
-/** Loads the app of each pool in a process of its own, as `paceline check` does: what starts an instance can fail there. */
+/** Loads the app of each pool in its own process for `paceline check`, to find errors that would occur on start. */
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
@@ -6,10 +6,10 @@ import { PacelineError } from "../errors.js";
 import { inheritable, runtimeCommand } from "../runtime/runtime-command.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 
-/** What an app prints is not asked for; its last lines are, when it fails. */
+/** Of the app's output, only the last lines are shown, if it fails. */
 const MAX_OUTPUT_CHARACTERS = 64 << 10;
 const LAST_LINES = 20;
-/** How long what it printed is waited for when it has ended. */
+/** How long to wait for remaining output after the process has exited. */
 const LAST_OUTPUT_MS = 1_000;
 
 export interface LoadFailure {
@@ -18,7 +18,7 @@ export interface LoadFailure {
   lastLines: string[];
 }
 
-/** Those that cannot be loaded. @throws PacelineError `timeout` when `deadline` passes, by the monotonic clock */
+/** Returns the pools whose app failed to load. @throws PacelineError `timeout` after `deadline` (monotonic clock) */
 export async function loadApps(
   { pools }: FleetConfig,
   runtimes: Runtimes,
@@ -45,7 +45,7 @@ export async function loadApps(
   return failures;
 }
 
-/** The command line that loads what a pool runs; undefined where there is nothing to load, as for a command. */
+/** Returns the command line that loads the pool's app; undefined if there is nothing to load, as for a command. */
 function taskOf({ workload, launch, runtime }: PoolConfig, runtimes: Runtimes): [string, ...string[]] | undefined {
   const json = JSON.stringify(workload);
   if (!("entry" in launch)) return [launch.command, ...launch.args, "--load-only", json];
@@ -88,7 +88,7 @@ function run(
     child.on("error", ({ message }) => end(message));
     const ended = (code: number | null, signal: NodeJS.Signals | null) => end(code ?? signal ?? "ended");
     child.on("close", ended);
-    // What it started may hold its output open.
+    // Processes started by the app may keep its output open.
     child.on("exit", (code, signal) => setTimeout(ended, LAST_OUTPUT_MS, code, signal).unref());
   });
 }

@@ -1,4 +1,4 @@
-/** Keeps the log as JSON lines in files that rotate by size, within a number and a total; one that was moved or removed is made anew. */
+/** Writes the log as JSON lines to rotating files, bounded in number and total size. Recreates a moved or deleted file. */
 import {
   closeSync,
   constants,
@@ -18,35 +18,35 @@ import { formatLogJson } from "./format-line.js";
 import { type LineTarget, LineWriter } from "./line-writer.js";
 import { LOG_FILE, logFileName, logFilesIn } from "./log-files.js";
 
-/** How often a write first looks whether the file is still where it was. */
+/** How often a write checks that the file is still at its path. */
 const LOOK_EVERY_MS = 1_000;
-/** How often it is looked without a write: a file that was removed takes room for as long as we have it open. */
+/** How often the path is checked without writes: a deleted file uses disk space for as long as it is open. */
 const UNWRITTEN_LOOK_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 5_000;
 const NEWLINE = 0x0a;
 
 export interface LogFile {
   write(lines: readonly LogLine[]): void;
-  /** Closes the file, and opens what is at its path with the next line. */
+  /** Closes the file. The next line opens the path again. */
   reopen(): void;
-  /** Other limits, from the next line on. */
+  /** Applies new limits from the next line on. */
   limit(limits: LogConfig): void;
   status(): LogStatus;
-  /** More is given than the file takes: it may be better to wait. */
+  /** Whether lines arrive faster than they are written; callers that can wait should. */
   readonly isBusy: boolean;
-  /** Resolves when all is written, or cannot be. */
+  /** Resolves when everything is written, or cannot be. */
   close(): Promise<void>;
 }
 
 export interface LogFileOptions extends LogConfig {
   folder: string;
-  /** Told when the log begins to lose lines, and why. */
+  /** Called with the reason when the log starts to lose lines. */
   onTrouble(message: string): void;
-  /** How long a log that failed is left alone before it is tried again. Default: 1,000. */
+  /** How long to wait after a failure before trying again, in milliseconds. Default: 1,000. */
   retryMs?: number;
 }
 
-/** `paceline.log` in `folder`, with `paceline.log.1`, the newest of the older ones, and so on behind it. */
+/** Opens `paceline.log` in `folder`; older files are `paceline.log.1` (the newest) and up. */
 export function openLogFile({ folder, onTrouble, retryMs, ...limits }: LogFileOptions): LogFile {
   const files = new RotatingFiles(folder, limits);
   const writer = new LineWriter({
@@ -113,7 +113,7 @@ class RotatingFiles implements LineTarget {
       this.file.size = Math.max(0, fstatSync(this.file.fd).size - bytes);
       ftruncateSync(this.file.fd, this.file.size);
     } catch {
-      // Then a line stays cut; it is counted as lost all the same.
+      // The line stays cut and counts as lost.
     }
   }
 
@@ -125,13 +125,13 @@ class RotatingFiles implements LineTarget {
     closeSync(fd);
   }
 
-  /** Lets go of a file that is not at its path any more. */
+  /** Closes a file that is no longer at its path. */
   look(): void {
     this.lookedAt = performance.now();
     if (this.file !== undefined && statSync(this.path, { throwIfNoEntry: false })?.ino !== this.file.ino) this.reopen();
   }
 
-  /** The file for the first of these lines, and how many of the bytes it takes: the lines that fit; in a new file the first line fits. */
+  /** Returns the file for the first of these lines and how many bytes of whole lines fit. A new file takes at least one line. */
   private placeFor(bytes: Buffer): { file: { fd: number; size: number }; length: number } {
     const file = this.file ?? this.open();
     const length = this.fitting(bytes, file.size);
@@ -164,7 +164,7 @@ class RotatingFiles implements LineTarget {
     return this.file;
   }
 
-  /** Each file gets the next number; those beyond the number or the total are removed. */
+  /** Renames each file to the next number and deletes those beyond the number or total size. */
   private rotate(): void {
     const { maxFiles, maxTotalBytes } = this.limits;
     for (const path of logFilesIn(this.folder).reverse()) {
@@ -172,7 +172,7 @@ class RotatingFiles implements LineTarget {
       if (number + 1 >= maxFiles) rmSync(path, { force: true });
       else renameSync(path, join(this.folder, logFileName(number + 1)));
     }
-    // The new file will be as large as it may be.
+    // Reserves the full size of the new file.
     let total = this.maxFileBytes;
     for (const path of logFilesIn(this.folder)) {
       total += statSync(path).size;

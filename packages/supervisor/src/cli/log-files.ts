@@ -1,17 +1,17 @@
-/** How the files of the log are called. */
+/** The names of the log files. */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 
-/** The one that is written to. */
+/** The current log file. */
 export const LOG_FILE = "paceline.log";
 
-/** The log files of `folder`, the newest first. */
+/** Returns the log files of `folder`, the newest first. */
 export function logFilesIn(folder: string): string[] {
   let names: string[];
   try {
     names = readdirSync(folder);
   } catch {
-    return []; // There is none yet.
+    return []; // The folder does not exist yet.
   }
   const numbered = names.flatMap((name) => {
     const [, number] = /^paceline\.log(?:\.(\d+))?$/.exec(name) ?? [];
@@ -20,7 +20,7 @@ export function logFilesIn(folder: string): string[] {
   return numbered.sort((a, b) => a - b).map((number) => join(folder, logFileName(number)));
 }
 
-/** 0 is the one that is written to, 1 the newest of the older ones. */
+/** Returns the name of a log file: 0 is the current file, 1 the newest of the older ones. */
 export function logFileName(number: number): string {
   return number === 0 ? LOG_FILE : `${LOG_FILE}.${number}`;
 }

@@ -1,11 +1,11 @@
-/** The command's entry: sees that the runtime is new enough before anything that needs it is loaded. */
+/** The entry point of the command. Checks the runtime's version before it loads anything that needs a newer one. */
 
-// Old syntax and no import, so that a Node that is too old comes as far as the message.
+// Uses old syntax and no imports, so that an outdated Node can still print the message.
 const required = [20, 19];
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 const tooOld = major < (required[0] as number) || (major === required[0] && minor < (required[1] as number));
 
-// The launcher's, for this process alone: the instances' environment is made from the caller's.
+// Set by the launcher for this process only; instances inherit the rest of the environment.
 delete process.env.BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER;
 
 if (tooOld) {

@@ -1,4 +1,4 @@
-/** Runs one operation on the fleet that is meant and tells how it goes and ends. */
+/** Runs one operation on the selected fleet and prints its progress and result. */
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
 import type { ExitStatus } from "./exit-status.js";

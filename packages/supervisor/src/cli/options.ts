@@ -1,13 +1,13 @@
-/** What commands are made of: how one is registered, the options that several share, and how their values are read. */
+/** Shared parts of commands: registration, common options and value parsers. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ScaleChange } from "../control/api.js";
 import type { RuntimeName } from "../core/model.js";
 import type { ExitStatus } from "./exit-status.js";
 
-/** A command's action: gives the exit status. */
+/** A command's action. Resolves with the exit status. */
 export type Action = (...args: never[]) => Promise<ExitStatus>;
 
-/** Registers one command; `action` wraps what it does, so that errors are told and the exit status is set. */
+/** Registers one command. `action` wraps its function: it prints errors and sets the exit status. */
 export type DefineCommand = (program: Command, action: (run: Action) => (...args: unknown[]) => Promise<void>) => void;
 
 export interface FleetOptions {
@@ -24,7 +24,7 @@ export interface TimeoutOption {
   timeout?: number;
 }
 
-/** Those of `paceline start`, which several files carry out. */
+/** The options of `paceline start`. */
 export interface StartOptions extends TimeoutOption, JsonOption {
   detach?: boolean;
   instances?: number | "cpus";
@@ -33,31 +33,31 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   runDir?: string;
   replace?: boolean;
   watch?: boolean;
-  /** Reload the fleet when it runs already. */
+  /** Reload the fleet if it is already running. */
   orReload?: boolean;
-  /** A folder of files. */
+  /** Serve this folder of files. */
   static?: string;
-  /** A FAPWS start script. */
+  /** Run this FAPWS start script. */
   fapws?: string;
-  /** What the script is to have in sys.argv. */
+  /** The arguments of the script, for sys.argv. */
   scriptArgs?: string[];
-  /** Apps of Python, as the config names them. */
+  /** Python apps, named as in the config. */
   wsgi?: string;
   asgi?: string;
-  /** Their interpreter. */
+  /** The Python interpreter. */
   python?: string;
   /** False with --no-dashboard. */
   dashboard: boolean;
   logFormat?: "text" | "json" | "none";
-  /** Where to say that the control socket is served; a file descriptor. */
+  /** The file descriptor on which to report that the control socket is served. */
   notifyFd?: number;
-  /** What the starter has loaded; a file descriptor. */
+  /** The file descriptor of the configuration that the starting command has loaded. */
   fleetFd?: number;
-  /** Stop when the standard input ends. */
+  /** Stop when standard input ends. */
   stopWithClient?: boolean;
 }
 
-/** Which fleet is meant: for the commands that speak to one that runs. */
+/** Adds the options that select a running fleet. */
 export function withFleet(command: Command): Command {
   return command
     .option("-c, --config <path>", "the config file of the fleet, or its folder")
@@ -91,7 +91,7 @@ export function parseCount(text: string): number {
   return Number(text);
 }
 
-/** A number of instances, or how many more or fewer. */
+/** Parses a number of instances, or a difference such as `+2`. */
 export function parseChange(text: string): ScaleChange {
   if (/^[+-]\d{1,4}$/.test(text)) return { by: Number(text) };
   if (!/^\d{1,6}$/.test(text))

@@ -1,31 +1,31 @@
-/** Everything a command writes goes through here: text for people or one JSON document, and errors. */
+/** All output of the commands: text for people, one JSON document, and errors. */
 import type { OperationResult } from "../control/api.js";
 import { visible } from "../control-characters.js";
 import { PacelineError } from "../errors.js";
 import { type ExitStatus, exitStatusOf, exitStatusOfCode } from "./exit-status.js";
 
-/** A reader that went away (`paceline logs | head`) ends what we print, not what we do. */
+/** A reader that closes our output (`paceline logs | head`) ends the output, not the command. */
 export function surviveClosedOutput(): void {
   process.stdout.on("error", () => {});
   process.stderr.on("error", () => {});
 }
 
-/** Whether colours are wanted: NO_COLOR says otherwise, as on https://no-color.org. */
+/** Whether output is coloured; see https://no-color.org for NO_COLOR. */
 export function wantsColour(): boolean {
   return process.env.NO_COLOR === undefined || process.env.NO_COLOR === "";
 }
 
-/** In a terminal, control characters are shown as escapes: much of what is printed was said by programs of others. */
+/** Prints text. In a terminal, control characters are escaped, because most text comes from other programs. */
 export function print(text: string): void {
   printStyled(process.stdout.isTTY ? visible(text) : text);
 }
 
-/** For text that has colours of ours, and whose other parts are made visible. */
+/** Prints text that contains our own colours; the caller has escaped the rest. */
 export function printStyled(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** What another process of ours wrote to its own output, on stderr. */
+/** Prints the output of another Paceline process on stderr. */
 export function printForeign(text: string): void {
   process.stderr.write(process.stderr.isTTY ? visible(text) : text);
 }
@@ -38,7 +38,7 @@ export function printError(text: string): void {
   printForeign(`paceline: ${text}\n`);
 }
 
-/** Tells how an operation ended and gives the exit status for it. */
+/** Prints an operation's result and returns its exit status. */
 export function printResult(result: OperationResult, json: boolean): ExitStatus {
   if (json) printJson(result);
   else if (result.ok) print(result.message);
@@ -49,7 +49,7 @@ export function printResult(result: OperationResult, json: boolean): ExitStatus 
   return exitStatusOf(result);
 }
 
-/** Why a command could not be done, as JSON has it. */
+/** The reason a command failed, in the form of its JSON output. */
 export interface Failure {
   ok: false;
   code: string;
@@ -63,13 +63,13 @@ export function failureOf(error: unknown): Failure {
     const problems = (error as { problems?: unknown }).problems;
     return { ok: false, code: error.code, message: error.message, ...(problems === undefined ? {} : { problems }) };
   }
-  // What the system refused has a code of its own.
+  // A system error has its own code.
   const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown };
   const isOfSystem = typeof code === "string" && syscall !== undefined;
   return { ok: false, code: isOfSystem ? code : "internal", message: describeUnforeseen(error) };
 }
 
-/** Tells why a command could not be done and gives the exit status for it. */
+/** Prints why a command failed and returns its exit status. */
 export function reportFailure(failure: Failure, json: boolean): ExitStatus {
   if (json) printJson(failure);
   else {
@@ -83,7 +83,7 @@ export function reportError(error: unknown, json: boolean): ExitStatus {
   return reportFailure(failureOf(error), json);
 }
 
-/** What the system refused needs no stack; a fault of our own does. */
+/** A system error needs no stack trace; a bug does. */
 function describeUnforeseen(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return "syscall" in error ? error.message : (error.stack ?? error.message);

@@ -1,4 +1,4 @@
-/** What a start needs before anything is started: the fleet, the runtimes and the run directory's place. */
+/** Prepares a start: the fleet, the runtimes and the path of the run directory. */
 
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
 import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
@@ -47,7 +47,7 @@ function pythonAppOf({ wsgi, asgi }: StartOptions): LoadRequest["pythonApp"] {
 
 const WHAT = { static: "a folder of files", fapws: "a start script", wsgi: "a WSGI app", asgi: "an ASGI app" } as const;
 
-/** One thing is started. @throws ConfigError */
+/** Checks that the options name only one thing to start. @throws ConfigError */
 function checkTarget(target: string, options: StartOptions): void {
   const refuse = (message: string) => {
     throw new ConfigError([{ path: [], message }]);

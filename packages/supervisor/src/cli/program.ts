@@ -1,4 +1,4 @@
-/** The whole command line: its commands, and what an exit status comes from. */
+/** The whole command line: its commands and their exit statuses. */
 import { Command, CommanderError } from "commander";
 import { PacelineError } from "../errors.js";
 import "../hangup.js";
@@ -8,10 +8,10 @@ import { EXIT } from "./exit-status.js";
 import type { Action } from "./options.js";
 import { printForeign, reportError, surviveClosedOutput } from "./output.js";
 
-/** Runs the command line `args` (without runtime and script) and sets the exit status of this process. */
+/** Runs the command line `args` (without runtime and script) and sets this process's exit status. */
 export async function run(args: string[]): Promise<void> {
   surviveClosedOutput();
-  // Looked for in the arguments: when the command line is wrong, no options have been parsed.
+  // Searches the raw arguments, because an invalid command line has no parsed options.
   const wantsJson = args.slice(0, args.includes("--") ? args.indexOf("--") : args.length).includes("--json");
   const program = new Command("paceline")
     .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
@@ -24,15 +24,15 @@ export async function run(args: string[]): Promise<void> {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    // Asked-for help and version are no mistakes.
+    // The user asked for help or the version.
     if (error.exitCode === 0) process.exitCode = EXIT.done;
     else if (wantsJson) process.exitCode = reportError(new PacelineError("usage", mistakeOf(error)), true);
-    // Commander has written what was wrong.
+    // Commander has printed the error.
     else process.exitCode = EXIT.usage;
   }
 }
 
-/** What is wrong with the command line, in one line. */
+/** Describes the command-line error in one line. */
 function mistakeOf({ code, message }: CommanderError): string {
   if (code === "commander.help") return "no command was given";
   return message.replace(/^error: /, "").replaceAll("\n", " ");
@@ -40,7 +40,7 @@ function mistakeOf({ code, message }: CommanderError): string {
 
 function settle(run: Action) {
   return async (...args: unknown[]): Promise<void> => {
-    // Commander gives the arguments, then the options, then the command.
+    // Commander passes the arguments, then the options, then the command.
     const options = args.at(-2);
     try {
       process.exitCode = await run(...(args as never[]));

@@ -1,4 +1,4 @@
-/** `start --or-reload`: what is to be started runs already, or another command starts it just now, so it takes over what is new. */
+/** `start --or-reload`: reloads the fleet if it is running or starting, and starts it otherwise. */
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ControlClient } from "../control/client.js";
@@ -11,15 +11,15 @@ import type { StartOptions } from "./options.js";
 import { milliseconds } from "./options.js";
 import { prepareStart } from "./prepare-start.js";
 
-/** Another start may have to end what a killed supervisor has left before it can be asked. */
+/** Another start may first have to end processes that a killed supervisor left behind. */
 const START_TIMEOUT_MS = 120_000;
 const POLL_MS = 50;
-/** Each is lost to another start that began in between, or to one that failed. */
+/** A round is lost when another start wins the race, or fails. */
 const MAX_ROUNDS = 5;
 
 /**
- * Reloads the fleet of `target` when it runs, and starts it otherwise.
- * @param start throws PacelineError `running` when another start was faster
+ * Reloads the fleet of `target` if it is running, and starts it otherwise.
+ * @param start throws PacelineError `running` if another start was faster
  */
 export async function reloadOrStart(
   target: string,
@@ -43,7 +43,7 @@ export async function reloadOrStart(
   }
 }
 
-/** Whether a fleet runs there; one that another command starts just now is waited for until it can be asked. */
+/** Whether a fleet is running. Waits for one that is starting until it responds. */
 async function isUp(runDir: string, deadline: number): Promise<boolean> {
   for (;;) {
     const holder = existsSync(runDir) ? lockHolder(runDir) : undefined;
@@ -54,7 +54,7 @@ async function isUp(runDir: string, deadline: number): Promise<boolean> {
     }
     const client = new ControlClient({ socketPath: controlSocketIn(runDir), timeoutMs: Math.min(leftMs, 10_000) });
     const status = await client.status().catch(() => undefined);
-    // The socket is there a moment before the pools are.
+    // The socket is served shortly before the pools exist.
     if (status !== undefined && status.pools.length > 0) return true;
     await sleep(POLL_MS);
   }

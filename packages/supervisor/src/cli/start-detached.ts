@@ -1,4 +1,4 @@
-/** Starts a fleet in a session of its own and waits until all of it is ready; of a start that fails nothing is left. */
+/** Starts a fleet in its own session and waits until it is ready. If the start fails, stops everything it started. */
 import type { OperationResult } from "../control/api.js";
 import { PacelineError } from "../errors.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
@@ -10,7 +10,7 @@ import { print, printError, printForeign, printJson, printResult, reportFailure 
 import { prepareStart } from "./prepare-start.js";
 import { lateResult, spawnSupervisor, waitReady } from "./supervisor-process.js";
 
-/** As shells have it for SIGINT. */
+/** The exit status that shells use for SIGINT. */
 const INTERRUPTED = 130;
 
 export async function startDetached(target: string, options: StartOptions): Promise<ExitStatus> {

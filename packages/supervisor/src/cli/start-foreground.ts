@@ -1,4 +1,6 @@
-/** Runs the supervisor as this process: takes the run directory, serves the control socket, prints the log, ends with the fleet. */
+/**
+ * Runs the supervisor in this process: opens the run directory, serves the control socket, prints the log, ends with the fleet.
+ */
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../config/load.js";
@@ -28,7 +30,7 @@ export async function startForeground(target: string, options: StartOptions): Pr
   try {
     return await run(target, options);
   } catch (error) {
-    // The starter tells it, in its own way.
+    // The starting command prints the error.
     const failure = failureOf(error);
     notify(notifyFd, JSON.stringify(failure));
     return exitStatusOfCode(failure.code);
@@ -41,7 +43,7 @@ async function run(target: string, options: StartOptions): Promise<ExitStatus> {
   const unregister = register(prepared);
   try {
     describe(prepared, runDir, prepared.fleet);
-    // The folder of the start may be that of a release, and be deleted while the fleet runs.
+    // The working directory may be in a release that is deleted while the fleet runs.
     process.chdir(prepared.runDirPath);
     return await runFleet(prepared, runDir, options);
   } finally {
@@ -50,19 +52,19 @@ async function run(target: string, options: StartOptions): Promise<ExitStatus> {
   }
 }
 
-/** Lets commands find a run directory that the operator or systemd has named. */
+/** Registers a run directory that the operator or systemd chose, so that commands find it. */
 function register({ identity, runDirPath }: PreparedStart): () => void {
   try {
     const folder = stateFolder(process.env);
     pruneRunDirs(folder);
     if (dirname(runDirPath) !== folder) return registerElsewhere(folder, identity, runDirPath);
   } catch {
-    // A user without a home: the run directory has to be named.
+    // A user without a home directory has to name the run directory.
   }
   return () => {};
 }
 
-/** Says in the run directory what runs, and which release of it. */
+/** Records in the run directory which fleet and which release it runs. */
 function describe({ identity }: PreparedStart, runDir: RunDir, { config, release }: LoadedFleet): void {
   runDir.describe({ ...identity, release, name: config.name, orphanGraceMs: config.orphanGraceMs });
 }
@@ -141,14 +143,14 @@ async function loadAgain(request: LoadRequest): Promise<{ fleet: LoadedFleet } |
   }
 }
 
-/** The exit status once the fleet has ended: by a stop, or because it never got ready. */
+/** Resolves with the exit status when the fleet has ended, or has failed to start. */
 async function untilEnd(supervisor: Supervisor, options: StartOptions): Promise<ExitStatus> {
   const timeoutMs = milliseconds(options.timeout);
   const ready = await Promise.race([supervisor.ended.then(() => undefined), waitReady(supervisor, timeoutMs)]);
   if (ready !== undefined && !ready.ok && options.notifyFd === undefined) {
     const status = printResult(ready, false);
     const serving = supervisor.status().pools.some((pool) => pool.ready > 0);
-    // What serves goes on serving; a fleet of which nothing does is a start that failed.
+    // A fleet that serves something keeps running. If nothing serves, the start has failed.
     if (!serving || ready.code === "timeout") {
       await supervisor.stop();
       await supervisor.ended;
@@ -179,13 +181,13 @@ function announce({ fleet, request, runtimes }: PreparedStart, printer: LogPrint
   printer.print([{ sequence: 0, at: Date.now(), name: "paceline", text }]);
 }
 
-/** Tells the starter that the control socket is served, or why it never will be. */
+/** Reports to the starting command that the control socket is served, or why the start failed. */
 function notify(fd: number, message: string): void {
   try {
     writeSync(fd, `${message}\n`);
     closeSync(fd);
   } catch {
-    // The starter is gone, or was told before that all is well.
+    // The starting command is gone, or already has its notice.
   }
 }
 
@@ -193,7 +195,7 @@ const CLOSE_TIMEOUT_MS = 2_000;
 
 interface LogPrinter {
   print(lines: readonly LogLine[]): void;
-  /** Resolves when all is printed, or cannot be. */
+  /** Resolves when everything is printed, or cannot be. */
   close(): Promise<void>;
 }
 
@@ -218,13 +220,12 @@ function openLogPrinter(format: "text" | "json" | "none"): LogPrinter {
 
 function openStdout(): number {
   try {
-    // A pipe that nobody reads would hold up a thread for ever; and not to wait for it is a property of the open file, which
-    // other programs share: so it is opened once more.
-    // As bigints: after a plain stat of a pipe Node's `import` follows no links (Node issue 51142).
+    // Opens the pipe again for O_NONBLOCK, because others share the open file and a blocking write may never end. `bigint`: after
+    // a plain stat of a pipe, Node's `import` follows no links (Node issue 51142).
     if (fstatSync(1, { bigint: true }).isFIFO())
       return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
   } catch {
-    // No /proc, or not ours to open: the one that there is will do.
+    // Without /proc, or if the pipe is not ours to open, the inherited descriptor is used.
   }
   return 1;
 }
@@ -232,11 +233,11 @@ function openStdout(): number {
 const RETRY_EVERY_MS = 1_000;
 
 class RecordKeeper {
-  /** Why the record is out of date; null when it is not. */
+  /** Why the record is out of date; null if it is current. */
   problem: string | null = null;
   private timer: NodeJS.Timeout | undefined;
 
-  /** @param onProblem called once for each time that it becomes impossible to write */
+  /** @param onProblem called each time that writing starts to fail */
   constructor(
     private readonly write: () => void,
     private readonly onProblem: (problem: string) => void,

@@ -1,4 +1,4 @@
-/** Starts a fleet in a session of its own and shows the dashboard; the fleet ends with it, unless it is told to run on. */
+/** Starts a fleet in its own session and shows the dashboard. The fleet ends with the dashboard, unless the user detaches. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
@@ -15,14 +15,14 @@ import { print, printError, printForeign, printResult, reportFailure, wantsColou
 import { prepareStart } from "./prepare-start.js";
 import { lateResult, type SupervisorProcess, spawnSupervisor, waitReady } from "./supervisor-process.js";
 
-/** A start that fails at once is told as text, without the dashboard having been seen for a moment. */
+/** A start that fails within this time is reported as text, without showing the dashboard first. */
 const QUICK_FAILURE_MS = 1_500;
 
 export async function startInTerminal(target: string, options: StartOptions): Promise<ExitStatus> {
   const { fleet, runDirPath } = await prepareStart(target, options);
   const supervisor = spawnSupervisor(target, options, { runDirPath, fleet, stopWithClient: true });
   print(`paceline: ${describeFleet(fleet.config, process.cwd())}`);
-  // Ctrl-C before the dashboard is there stops the fleet as it does afterwards, and as it does without a dashboard.
+  // Ctrl-C stops the fleet before the dashboard appears, too.
   const interrupted = () => void supervisor.stop().then(() => process.exit(EXIT.done));
   process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
   const timeoutMs = milliseconds(options.timeout);
@@ -54,20 +54,20 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
 }
 
 interface StartWatch {
-  /** How the start ended, when nothing serves or all of it does. */
+  /** The result of the start, once nothing serves or all instances are ready. */
   settled: Promise<OperationResult>;
-  /** Resolves only when the start has failed. */
+  /** Resolves only if the start has failed. */
   result: Promise<OperationResult>;
   known(): OperationResult | undefined;
 }
 
-/** A start has failed when its time is over, or when it is clear that it does not get ready and nothing of it serves. */
+/** Watches a start. It fails at its deadline, or when instances fail to start and none of them serves. */
 function untilStartFailed(socketPath: string, timeoutMs: number | undefined, options: StartOptions): StartWatch {
   let known: OperationResult | undefined;
   const settled = waitReady(socketPath, timeoutMs, options).then(async (ready): Promise<OperationResult> => {
     if (ready.ok) return ready;
     const status = await new ControlClient({ socketPath, timeoutMs: 5_000 }).status().catch(() => undefined);
-    // A supervisor that is gone tells itself how it ended; one that serves something goes on.
+    // A supervisor that has gone prints its own result; one that serves something keeps running.
     if (status === undefined || status.state === "stopping") return { ok: true, message: ready.message };
     if (ready.code !== "timeout" && status.pools.some((pool) => pool.ready > 0)) return { ok: true, message: "" };
     known = ready;
@@ -100,9 +100,9 @@ async function afterDashboard(
       return leaveRunning(supervisor, name);
     case "signal":
       await supervisor.stop();
-      return told(supervisor, name);
+      return reportEnd(supervisor, name);
     case "end":
-      return failure === undefined ? told(supervisor, name) : endFailedStart(supervisor, failure);
+      return failure === undefined ? reportEnd(supervisor, name) : endFailedStart(supervisor, failure);
     default:
       return leaving satisfies never;
   }
@@ -115,8 +115,8 @@ async function leaveRunning({ child }: SupervisorProcess, name: string): Promise
   return EXIT.done;
 }
 
-/** Says how the supervisor ended. */
-async function told(supervisor: SupervisorProcess, name: string): Promise<ExitStatus> {
+/** Prints how the supervisor ended and returns the exit status. */
+async function reportEnd(supervisor: SupervisorProcess, name: string): Promise<ExitStatus> {
   const { code, signal } = await supervisor.exited;
   printForeign(supervisor.output());
   if (signal !== null)

@@ -1,4 +1,4 @@
-/** A supervisor in a session of its own: how a command starts it, hears from it and ends it. */
+/** A supervisor in its own session: how a command starts it, reads its notices and stops it. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
@@ -13,34 +13,34 @@ import { writeHandover } from "./handover.js";
 import type { StartOptions } from "./options.js";
 import type { Failure } from "./output.js";
 
-/** Said on the notice pipe when the control socket is served. */
+/** Sent on the notice pipe when the control socket is served. */
 export const UP = "up";
 
-/** What a supervisor writes to its own output is little; beyond this it is cut at the next start. */
+/** A supervisor writes little output; a larger file is truncated at the next start. */
 const MAX_OUTPUT_BYTES = 1 << 20;
-/** How long a supervisor may take to take its fleet down. */
+/** How long a supervisor may take to stop its fleet. */
 const STOP_TIMEOUT_MS = 90_000;
 
 export interface SupervisorProcess {
   readonly child: ChildProcess;
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
-  /** Whether its control socket is served, or it failed, or ended without a word, or neither within `timeoutMs`. */
+  /** Resolves when the control socket is served, the start failed, the supervisor ended, or `timeoutMs` passed. */
   notice(timeoutMs: number | undefined): Promise<"up" | "ended" | "late" | Failure>;
-  /** What it has written itself: why it did not start, say. */
+  /** Returns the supervisor's own output, for example why it failed to start. */
   output(): string;
-  /** Stops the fleet gracefully, and resolves when the supervisor has ended. */
+  /** Stops the fleet gracefully and resolves when the supervisor has ended. */
   stop(): Promise<void>;
 }
 
 export interface SpawnOptions {
   runDirPath: string;
-  /** What `target` means; the supervisor begins with it. */
+  /** The fleet loaded from `target`, handed to the supervisor. */
   fleet: LoadedFleet;
-  /** It stops when this process ends without having said `detach` to its standard input. */
+  /** Stops the fleet when this process ends without sending `detach` on the supervisor's standard input. */
   stopWithClient: boolean;
 }
 
-/** @throws PacelineError `rundir` when the run directory cannot be had */
+/** @throws PacelineError `rundir` when the run directory cannot be created */
 export function spawnSupervisor(target: string, options: StartOptions, spawning: SpawnOptions): SupervisorProcess {
   makePrivate(spawning.runDirPath);
   const handover = writeHandover(spawning.runDirPath, spawning.fleet);
@@ -67,7 +67,7 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   });
   closeSync(output.fd);
   closeSync(handover);
-  // It may end before it has read what is said to it.
+  // The supervisor may end before it reads its standard input.
   child.stdin?.on("error", () => {});
   const exited = new Promise<Awaited<SupervisorProcess["exited"]>>((resolve) =>
     child.on("exit", (code, signal) => resolve({ code, signal })),
@@ -86,7 +86,7 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   };
 }
 
-/** What the supervisor says on its notice pipe: that it is up, why it failed, or, by closing it, that it ended. */
+/** Waits for the supervisor's notice: it is up, why it failed, or (a closed pipe) that it ended. */
 function waitForNotice(pipe: Readable, timeoutMs: number | undefined): Promise<"up" | "ended" | "late" | Failure> {
   return new Promise((resolve) => {
     let said = "";
@@ -105,7 +105,7 @@ function waitForNotice(pipe: Readable, timeoutMs: number | undefined): Promise<"
   });
 }
 
-/** Whether all instances got ready; with a deadline, by then. */
+/** Waits until all instances are ready, or until `timeoutMs` has passed. */
 export async function waitReady(
   socketPath: string,
   timeoutMs: number | undefined,
@@ -124,7 +124,7 @@ export function lateResult({ timeout }: StartOptions): OperationResult {
   return { ok: false, code: "timeout", message: `not all instances became ready within ${timeout} s` };
 }
 
-/** Opens the file for appending; `read` gives what was written since. */
+/** Opens the file for appending. `read` returns the text written since then. */
 function openOutput(path: string): { fd: number; read(): string } {
   const { O_APPEND, O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
   const fd = openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);

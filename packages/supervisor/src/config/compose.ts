@@ -1,4 +1,4 @@
-/** Makes a fleet of a configuration: reads it, lays over it what the command line says, checks it and fills in the rest. */
+/** Composes a fleet: reads its configuration, applies the command line's overrides, validates it and fills in defaults. */
 import type { FleetConfig, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import type { FleetSource } from "./find.js";
@@ -10,37 +10,37 @@ import { resolveFleet } from "./resolve.js";
 import type { FleetInput } from "./schema.js";
 import { type Finding, validate } from "./validate.js";
 
-/** What the command line says; it holds over what the config says. */
+/** The command line's values, which override the config's. */
 export interface Overrides {
   instances?: number | "cpus" | undefined;
   listen?: string[] | undefined;
-  /** Of every process, whatever the config says of its pool. */
+  /** The runtime of every process, overriding the pools' settings. */
   runtime?: RuntimeName | undefined;
-  /** The interpreter of an app of Python that has no config. */
+  /** The interpreter of a Python app started without a config. */
   python?: string | undefined;
-  /** Arguments of a FAPWS script that has no config. */
+  /** Arguments of a FAPWS script started without a config. */
   args?: string[] | undefined;
 }
 
-/** All that a fleet is made from; plain data. */
+/** Everything that a fleet is composed from, as plain data. */
 export interface LoadTask {
-  /** Symbolic links are followed in it. */
+  /** The source, with symbolic links resolved. */
   source: FleetSource;
-  /** As the operator's shell writes it. */
+  /** The working directory as the operator's shell writes it. */
   cwd: string;
-  /** The folder that relative paths are taken from. */
+  /** The folder that relative paths start from. */
   release: string;
-  /** The folder that relative unix sockets are taken from: one that a new release does not replace. */
+  /** The folder that relative unix sockets start from; a new release does not replace it. */
   listenDir: string;
-  /** What the fleet is called when it does not say. */
+  /** The default name of the fleet. */
   name: string;
   overrides: Overrides;
   runtimes: Runtimes;
 }
 
 /**
- * The fleet that `task` means. A config module runs in this process.
- * @throws ConfigError with every problem there is
+ * Composes the fleet of `task`. A config module runs in this process.
+ * @throws ConfigError with every problem found
  */
 export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   const { source, runtimes } = task;
@@ -49,7 +49,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   const { input, findings } = validate(document.value);
   const problems: Problem[] = [];
   const context = {
-    // Without a config file all is as if the app had been started by hand, here.
+    // Without a config file, the app runs as if it had been started by hand in this folder.
     baseDir: task.release,
     listenDir: task.listenDir,
     defaultName: task.name,
@@ -80,7 +80,7 @@ function applyOverrides(input: FleetInput, { overrides, cwd }: LoadTask, problem
       problems.push({ path: [], message: `--listen: ${address.problem}` });
       return [];
     });
-    // The problem of the empty list is told already.
+    // The empty list is already reported as a problem.
     if (result.listen.length === 0) delete result.listen;
   }
   if (overrides.python !== undefined) result.python = overrides.python;

@@ -1,11 +1,11 @@
-/** Reads the environment that a pool's config gives its instances: env files, and variables over them. */
+/** Reads the environment that a pool's config sets for its instances: env files, then variables. */
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseEnv } from "node:util";
 
 export interface EnvironmentSource {
   baseDir: string;
-  /** In the order in which they are laid over each other. */
+  /** Later files override earlier ones. */
   files: { file: string; path: (string | number)[] }[];
   variables: Record<string, string>;
   /** The key path of `variables`. */

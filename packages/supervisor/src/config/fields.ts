@@ -1,27 +1,27 @@
-/** The kinds of value a config key can have: each knows its check, its unit, its default and the words for both. */
+/** The types of config values: each has its check, unit, default and wording. */
 import { z } from "zod";
 
-/** What docs/configuration.md tells of a key. */
+/** What docs/configuration.md says about a key. */
 export interface FieldMeta {
-  /** What a value looks like, such as `whole number`. */
+  /** The form of a value, such as `whole number`. */
   type: string;
   unit?: string;
-  /** Absent: none, or told in the description. */
+  /** Absent: no default, or the description states it. */
   default?: unknown;
   description: string;
 }
 
-/** A field that may be left out; `describeField` tells what it is. */
+/** An optional field; `describeField` returns its metadata. */
 export type Field = z.ZodOptional<z.ZodType>;
 
 const MAX_TIMEOUT_MS = 86_400_000;
 
-/** What is known of a field made here. */
+/** Returns the metadata of a field made here. */
 export function describeField(field: z.ZodType): FieldMeta {
   return field.meta() as unknown as FieldMeta;
 }
 
-/** The defaults of a group of fields, as one object; fields without one are left out. */
+/** Returns the defaults of a group of fields as one object, without fields that have none. */
 export function defaultsOf(fields: Record<string, z.ZodType>): Record<string, unknown> {
   const entries = Object.entries(fields).map(([key, field]) => [key, describeField(field).default] as const);
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
@@ -57,7 +57,7 @@ function whole({ min, max, unit, byDefault, description }: WholeNumber) {
   return field(z.int(error).min(min, error).max(max, error), meta);
 }
 
-/** A number of things, or a share of them. */
+/** A number of things, or a percentage of them. */
 export function countOrShare(byDefault: string, description: string, { max }: { max: number }) {
   const error = expected(`must be a whole number from 1 to ${max}, or a share from "1%" to "100%"`);
   const share = z.string(error).regex(/^([1-9]\d?|100)%$/, error);
@@ -71,7 +71,7 @@ export function fraction(byDefault: number, description: string, { min, max }: {
   return field(z.number(error).min(min, error).max(max, error), { type: "number", default: byDefault, description });
 }
 
-/** A number of processes, or `cpus`: as many as the machine has for us. */
+/** A number of processes, or `cpus` for the number of CPUs available to us. */
 export function processes(
   byDefault: number | undefined,
   description: string,
@@ -92,7 +92,7 @@ export function text(description: string) {
   return field(z.string(error).min(1, error), { type: "text", description });
 }
 
-/** One of a few words. */
+/** One of the given words. */
 export function word<const W extends string>(words: readonly [W, ...W[]], description: string) {
   const error = expected(`must be ${words.map((each) => JSON.stringify(each)).join(" or ")}`);
   return field(z.enum(words, error), { type: words.map((each) => `\`"${each}"\``).join(" or "), description });
@@ -104,14 +104,14 @@ export function flag(byDefault: boolean, description: string) {
   return field(z.boolean(error), { type: "true or false", default: byDefault, description });
 }
 
-/** A list of some of a few words; by default all of them. */
+/** A list of some of the given words. Default: all of them. */
 export function words<const W extends string>(known: readonly [W, ...W[]], description: string) {
   const error = expected(`must be a list of some of ${known.map((each) => JSON.stringify(each)).join(", ")}`);
   const type = `list of ${known.map((each) => `\`"${each}"\``).join(", ")}`;
   return field(z.array(z.enum(known, error), error), { type, default: [...known], description });
 }
 
-/** A list of texts; one text alone stands for a list of one. */
+/** A list of texts; a single text is a list of one. */
 export function texts(description: string, byDefault?: string[]) {
   const error = expected("must be text, or a list of texts");
   const one = z.string(error).min(1, error);
@@ -135,7 +135,7 @@ export function commandWords(description: string) {
   return field(schema, { type: "list of texts", description });
 }
 
-/** Names with texts; numbers and booleans are taken as the text that shows them. */
+/** A table of names and texts; numbers and booleans become text. */
 export function textTable(description: string) {
   const error = expected("must be text, a number or a boolean");
   const value = z.union([z.string(), z.number(), z.boolean()], error).transform(String);
@@ -143,7 +143,7 @@ export function textTable(description: string) {
   return field(schema, { type: "table of texts", description });
 }
 
-/** Names with texts, numbers or booleans, each of them kept as it is. */
+/** A table of names and texts, numbers or booleans, each kept unchanged. */
 export function valueTable(description: string) {
   const error = expected("must be text, a number or a boolean");
   const value = z.union([z.string(), z.number(), z.boolean()], error);
@@ -151,14 +151,14 @@ export function valueTable(description: string) {
   return field(schema, { type: "table of values", description });
 }
 
-/** One text, or names with texts. */
+/** One text, or a table of names and texts. */
 export function textOrTable(description: string) {
   const error = expected("must be text, or a table of names and texts");
   const one = z.string(error).min(1, error);
   return field(z.union([one, z.record(z.string(), one)], error), { type: "text or table of texts", description });
 }
 
-/** Text, which may be empty, or names with such texts. */
+/** Like `textOrTable`, but texts may be empty. */
 export function anyTextOrTable(description: string) {
   const error = expected("must be text, or a table of names and texts");
   const schema = z.union([z.string(), z.record(z.string(), z.string())], error);
@@ -174,11 +174,11 @@ function field<S extends z.ZodType>(schema: S, meta: FieldMeta) {
   return schema.optional().meta({ ...meta });
 }
 
-/** The message for a value that is not what it must be: says both. */
+/** Returns a message that states the rule and the value that breaks it. */
 export function expected(rule: string) {
   return {
     error: (issue: { code?: string; input?: unknown }) => {
-      // Unknown keys have words of their own.
+      // Unknown keys have their own message.
       if (issue.code === "unrecognized_keys") return undefined;
       return `${rule}, not ${show(issue.input)}`;
     },

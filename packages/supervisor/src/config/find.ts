@@ -1,9 +1,9 @@
-/** Finds what a fleet is started from (a config file, an app module, or a folder with one of them), and says what to type where it was given Python. */
+/** Finds the source of a fleet: a config file, an app module, or a folder with one. Has hints for Python files. */
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { ConfigError } from "./problems.js";
 
-/** In the order in which they are looked for. */
+/** In order of preference. */
 export const CONFIG_FILE_NAMES = [
   "paceline.config.ts",
   "paceline.config.js",
@@ -12,7 +12,7 @@ export const CONFIG_FILE_NAMES = [
   "paceline.toml",
 ];
 
-/** In the order in which they are looked for in a folder without a config file. */
+/** The app files of a folder without a config file, in order of preference. */
 export const APP_FILE_NAMES = ["app", "index", "server"].flatMap((name) => [`${name}.ts`, `${name}.js`, `${name}.mjs`]);
 
 /** Where the configuration comes from; all paths are absolute. */
@@ -21,10 +21,10 @@ export type FleetSource =
   | { kind: "app"; app: string }
   | { kind: "static"; folder: string }
   | { kind: "fapws"; script: string }
-  /** An app of Python, by its name as the config has it; files are taken from the folder. */
+  /** A Python app, named as in the config; files are relative to the folder. */
   | { kind: "wsgi" | "asgi"; app: string; folder: string };
 
-/** What a source was read from, for people. */
+/** Returns the path of a source, for messages. */
 export function placeOf(source: FleetSource): string {
   switch (source.kind) {
     case "config":
@@ -43,14 +43,14 @@ export function placeOf(source: FleetSource): string {
   }
 }
 
-/** A folder whose files are to be served, without a configuration. @throws ConfigError when there is no such folder */
+/** Returns the source for a folder of files without a configuration. @throws ConfigError if there is no such folder */
 export function staticSource(folder: string, cwd: string): FleetSource {
   const path = resolve(cwd, folder);
   if (kindOf(path) === "folder") return { kind: "static", folder: path };
   throw new ConfigError([{ file: path, path: [], message: "there is no such folder" }]);
 }
 
-/** A FAPWS start script, without a configuration. @throws ConfigError when there is no such file */
+/** Returns the source for a FAPWS start script without a configuration. @throws ConfigError if there is no such file */
 export function fapwsSource(script: string, cwd: string): FleetSource {
   const path = resolve(cwd, script);
   if (kindOf(path) === "file") return { kind: "fapws", script: path };
@@ -58,9 +58,9 @@ export function fapwsSource(script: string, cwd: string): FleetSource {
 }
 
 /**
- * What `target` (a path; the working directory when absent) means. A file is an app unless it is named as a config
- * file or ends in .json or .toml.
- * @throws ConfigError when there is no such file, or nothing usable in the folder
+ * Returns the source that `target` names: a path, by default the working directory. A file is an app, unless it has the name of a
+ * config file or ends in .json or .toml.
+ * @throws ConfigError if there is no such file, or nothing usable in the folder
  */
 export function findSource(target: string | undefined, cwd: string): FleetSource {
   const path = resolve(cwd, target ?? ".");
@@ -83,12 +83,12 @@ export function findSource(target: string | undefined, cwd: string): FleetSource
   throw new ConfigError([{ file: path, path: [], message }]);
 }
 
-/** The config file of `folder`, if it has one. */
+/** Returns the config file of `folder`, or undefined. */
 export function findConfigFile(folder: string): string | undefined {
   return CONFIG_FILE_NAMES.map((name) => join(folder, name)).find((path) => kindOf(path) === "file");
 }
 
-/** The app module of `folder`, if it has one. */
+/** Returns the app module of `folder`, or undefined. */
 export function findApp(folder: string): string | undefined {
   return APP_FILE_NAMES.map((name) => join(folder, name)).find((path) => kindOf(path) === "file");
 }
@@ -97,12 +97,12 @@ export function isConfigFile(path: string): boolean {
   return basename(path).includes("paceline.config.") || isData(path);
 }
 
-/** Whether a config file is read rather than run, by its name. */
+/** Whether a config file is data rather than code, by its name. */
 export function isData(path: string): boolean {
   return /\.(json|toml)$/.test(path);
 }
 
-/** Why the file `path` cannot be an app, by its name; undefined when it can be. */
+/** Returns why the file `path` cannot be an app, by its name; undefined if it can. */
 export function whyNoApp(path: string): string | undefined {
   const name = basename(path);
   if (/\.config\.[cm]?[jt]s$/.test(name) && !name.includes("paceline.config."))
@@ -112,7 +112,7 @@ export function whyNoApp(path: string): string | undefined {
   return `is neither an app (a JavaScript or TypeScript module) nor a config (${CONFIG_FILE_NAMES.join(", ")})`;
 }
 
-/** What lies at `path`, symbolic links followed. */
+/** Returns what is at `path`; follows symbolic links. */
 export function kindOf(path: string): "file" | "folder" | "nothing" {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return "nothing";
@@ -121,7 +121,7 @@ export function kindOf(path: string): "file" | "folder" | "nothing" {
 
 const MAX_BYTES = 64 << 10;
 
-/** What shows in a file which kind it is, and under which name it has its callable. */
+/** Patterns that show a Python file's kind and the name of its callable. */
 const SIGNS: readonly (readonly [RegExp, "wsgi" | "asgi"])[] = [
   [/^(\w+)(?:\s*:[^=\n]*)?\s*=\s*(?:\w+\.)*(?:FastAPI|Starlette|Quart|Litestar|get_asgi_application)\(/m, "asgi"],
   [/^async def (\w+)\(\s*scope\b/m, "asgi"],
@@ -129,7 +129,7 @@ const SIGNS: readonly (readonly [RegExp, "wsgi" | "asgi"])[] = [
   [/^def (\w+)\(\s*environ\b/m, "wsgi"],
 ];
 
-/** For a file in Python that is there; undefined for others. */
+/** Returns a hint for an existing Python file; undefined for others. */
 function hintOnPythonFile(target: string, path: string): string | undefined {
   if (!/\.(py|wsgi)$/.test(path)) return undefined;
   const shown = /^[/.]/.test(target) ? target : `./${target}`;
@@ -142,7 +142,7 @@ function hintOnPythonFile(target: string, path: string): string | undefined {
   return `is Python; run: paceline start --wsgi ${shown}:NAME (Flask, Django), --asgi ${shown}:NAME (FastAPI, Starlette) or --fapws ${shown}`;
 }
 
-/** For `module:attribute`, which is no file; undefined for what does not look so. */
+/** Returns a hint for text such as `module:attribute`; undefined for other text. */
 function hintOnCallable(target: string, cwd: string): string | undefined {
   const [, module, name] = /^([\w.]+(?:\/[\w./-]+)?):(\w[\w.]*(?:\(.*\))?)$/.exec(target) ?? [];
   if (module === undefined || name === undefined || /^\d+$/.test(name)) return undefined;
@@ -155,7 +155,7 @@ function hintOnCallable(target: string, cwd: string): string | undefined {
   return `is a Python callable; run: paceline start --wsgi ${shown} (Flask, Django) or --asgi ${shown} (FastAPI, Starlette)`;
 }
 
-/** The first part of a file; nothing where it cannot be read. */
+/** Returns the beginning of a file; empty if it cannot be read. */
 function readHead(path: string): string {
   try {
     const fd = openSync(path, "r");

@@ -1,4 +1,4 @@
-/** The keys of a pool that say how its instances are asked whether they are ready and well, and what they become. */
+/** The keys for a pool's readiness and health checks, and the settings they resolve to. */
 import type { HealthConfig } from "../core/model.js";
 import { count, milliseconds, text } from "./fields.js";
 
@@ -23,7 +23,7 @@ export type HealthInput = {
   [K in keyof typeof healthFields]?: (K extends "readyPath" | "healthPath" | "checkHost" ? string : number) | undefined;
 };
 
-/** What is wrong is reported by key. */
+/** Resolves the keys; problems are reported by key. */
 export function resolveHealth(keys: HealthInput, report: (path: string[], message: string) => void): HealthConfig {
   for (const key of ["readyPath", "healthPath"] as const) {
     const path = keys[key];

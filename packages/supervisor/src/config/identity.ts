@@ -1,4 +1,4 @@
-/** What a fleet is known by: the path of its config as the operator wrote it, which a new release does not change. */
+/** A fleet's identity: the path of its config as the operator wrote it, which a new release does not change. */
 import { createHash } from "node:crypto";
 import { statSync } from "node:fs";
 import { basename, dirname, normalize } from "node:path";
@@ -6,17 +6,17 @@ import { PacelineError } from "../errors.js";
 import { type FleetSource, placeOf } from "./find.js";
 
 export interface FleetIdentity {
-  /** The absolute path of the config file (or of the app, folder or script without one), symbolic links not followed. */
+  /** The absolute path of the config file (or of the app, folder or script without one). Symbolic links are not followed. */
   source: string;
-  /** Commands that name no fleet mean it in this folder and below. */
+  /** In this folder and below, commands without a named fleet use this one. */
   folder: string;
 }
 
 const MAX_NAME_LENGTH = 20;
 
 /**
- * The working directory as the operator's shell writes it: `PWD` if it names the directory that this process is in.
- * @throws PacelineError `cwd` when that directory has been deleted
+ * Returns the working directory as the operator's shell writes it: `PWD` if that is the current directory.
+ * @throws PacelineError `cwd` if that directory has been deleted
  */
 export function writtenCwd(environment: NodeJS.ProcessEnv = process.env): string {
   let cwd: string;
@@ -36,19 +36,19 @@ export function writtenCwd(environment: NodeJS.ProcessEnv = process.env): string
 const DELETED =
   "the working directory was deleted (an old release, perhaps); change into one that exists, or into the same path again";
 
-/** @param cwd as `writtenCwd` returns it; `source` was found from it. */
+/** @param cwd the result of `writtenCwd`, from which `source` was found */
 export function identityOf(source: FleetSource, cwd: string): FleetIdentity {
   const path = placeOf(source);
   return { source: path, folder: source.kind === "config" ? dirname(path) : cwd };
 }
 
-/** What a folder calls its fleet: its name, or for `…/shop/current` that of the folder above. */
+/** Returns the fleet name that a folder implies: its own name, or for `…/shop/current` that of its parent. */
 export function nameOfFolder(folder: string): string {
   const name = basename(folder);
   return (name === "current" ? basename(dirname(folder)) : name) || "fleet";
 }
 
-/** The name of a fleet's run directory: `shop-3f9a1c2b7d60`. */
+/** Returns the name of a fleet's run directory, such as `shop-3f9a1c2b7d60`. */
 export function runDirName({ source }: Pick<FleetIdentity, "source">, salt = ""): string {
   const name = nameOfFolder(dirname(source))
     .replace(/[^A-Za-z0-9._-]+/g, "-")

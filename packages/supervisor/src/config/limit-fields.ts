@@ -1,9 +1,9 @@
-/** The keys of limits: the range and the description of each; their defaults are in packages/wire/src/limits.ts. */
+/** The config keys of limits: their ranges and descriptions. The defaults are in packages/wire/src/limits.ts. */
 import { BALANCER_LIMITS, type BalancerLimits, INSTANCE_LIMITS, type InstanceLimits } from "@paceline/wire/limits";
 import type { z } from "zod";
 import { bytes, count, milliseconds } from "./fields.js";
 
-/** What one instance takes. */
+/** The limits of one instance. */
 export const instanceLimitFields = {
   maxHeadBytes: bytes(INSTANCE_LIMITS.maxHeadBytes, "The longest request head; a longer one gets 431.", {
     min: 256,
@@ -27,7 +27,7 @@ export const instanceLimitFields = {
   ),
 } satisfies Record<keyof InstanceLimits, z.ZodType>;
 
-/** What the balancer takes, and how long it waits for each phase. */
+/** The limits of the balancer, including how long it waits in each phase. */
 export const balancerLimitFields = {
   maxHeadBytes: bytes(
     BALANCER_LIMITS.maxHeadBytes,

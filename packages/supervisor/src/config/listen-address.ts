@@ -1,11 +1,11 @@
-/** Reads and writes listen addresses: `127.0.0.1:8080`, `8080`, `:8080`, `[::1]:8080`, `unix:/path?mode=660&group=www-data`. */
+/** Parses and formats listen addresses: `127.0.0.1:8080`, `8080`, `:8080`, `[::1]:8080`, `unix:/path?mode=660&group=www-data`. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import type { ListenAddress } from "../core/model.js";
 
-/** How long the system's directory of groups may take to answer, in milliseconds. */
+/** How long a group lookup may take, in milliseconds. */
 const GROUP_TIMEOUT_MS = 5000;
 
 const IPV4_WILDCARD = "0.0.0.0";
@@ -13,7 +13,7 @@ const IPV6_WILDCARD = "::";
 
 type Parsed = ListenAddress | { problem: string };
 
-/** The address that `text` means, or what is wrong with it. A relative unix path is taken from `baseDir`. */
+/** Parses a listen address or returns its problem. A relative unix path starts from `baseDir`. */
 export function parseListenAddress(text: string, baseDir: string): Parsed {
   if (text.startsWith("unix:")) return parseUnix(text.slice("unix:".length), baseDir);
   const match = /^(?:(\[[^\]]*\]|[^:[\]]*):)?(\d+)$/.exec(text);
@@ -33,7 +33,7 @@ export function parseListenAddress(text: string, baseDir: string): Parsed {
 function parseIpv6(bracketed: string, port: number): Parsed {
   const written = bracketed.slice(1, -1);
   if (!isIPv6(written)) return { problem: `${bracketed} is not an IPv6 address` };
-  // A scope, such as %eth0, has no place in a URL.
+  // A URL cannot contain a scope such as %eth0.
   const host = written.includes("%") ? written : new URL(`http://${bracketed}`).hostname.slice(1, -1);
   const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(host);
   if (mapped === null) return { kind: "tcp", host, port };
@@ -73,10 +73,10 @@ function parseUnix(text: string, baseDir: string): Parsed {
   return address;
 }
 
-/** The number of a group, which may also be given as a number; undefined when there is none of that name. */
+/** Returns the id of a group given by name or number; undefined if there is no such group. */
 function groupId(name: string): number | undefined {
   if (/^\d{1,9}$/.test(name)) return Number(name);
-  // Also keeps a name from being taken for an option.
+  // Also prevents a name from being read as an option.
   if (!/^[A-Za-z_][^:,\s]*$/.test(name)) return undefined;
   return (
     idIn(
@@ -90,7 +90,7 @@ function groupId(name: string): number | undefined {
   );
 }
 
-/** Groups that are not in the file, but in LDAP, say. */
+/** Looks up groups outside /etc/group, for example in LDAP. */
 function askDirectory(name: string): string {
   return execFileSync("getent", ["group", name], {
     encoding: "utf8",
@@ -107,7 +107,7 @@ function idIn(text = "", name: string): number | undefined {
   return undefined;
 }
 
-/** A file or a program that is not there knows no group. */
+/** A missing file or program counts as an unknown group. */
 function attempt(read: () => string): string | undefined {
   try {
     return read();
@@ -116,7 +116,7 @@ function attempt(read: () => string): string | undefined {
   }
 }
 
-/** As people write it in a browser: `http://127.0.0.1:8080`, `unix:/run/shop.sock?mode=660`. */
+/** Formats an address as people write it: `http://127.0.0.1:8080`, `unix:/run/shop.sock?mode=660`. */
 export function formatListenAddress(address: ListenAddress): string {
   if (address.kind === "unix") {
     const { path, mode, group } = address;
@@ -130,13 +130,13 @@ export function formatListenAddress(address: ListenAddress): string {
   return `http://${host}:${address.port}`;
 }
 
-/** Whether `[::]` takes IPv6 alone: the IPv4 wildcard of the same port is listed too. */
+/** Whether `[::]` must accept IPv6 only, because the IPv4 wildcard of the same port is also listed. */
 export function isIpv6Only(address: ListenAddress, all: readonly ListenAddress[]): boolean {
   if (address.kind !== "tcp" || address.host !== IPV6_WILDCARD) return false;
   return all.some((other) => other.kind === "tcp" && other.host === IPV4_WILDCARD && other.port === address.port);
 }
 
-/** What keeps the fleet from listening on both of `all`: they are the same, or the first takes the second's clients too. */
+/** Returns why two addresses cannot both be used: they are equal, or the first also covers the second. */
 export function overlap(
   one: ListenAddress,
   other: ListenAddress,
@@ -151,14 +151,14 @@ export function overlap(
   return one.host === IPV6_WILDCARD && (isIPv6(other.host) || takesIpv4) ? "covers" : undefined;
 }
 
-/** In bytes: sun_path less its NUL (unix(7)); the BSDs have 104 of them. */
+/** In bytes: the size of sun_path without its NUL (unix(7)); BSDs have 104 bytes. */
 export const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
 
 export function fitsSocketAddress(path: string): boolean {
   return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES;
 }
 
-/** The addresses that `texts` mean; `report` hears what is wrong with one, or with their number. */
+/** Parses the addresses in `texts`. `report` receives the problems. */
 export function readListen(
   texts: readonly string[],
   folder: string,

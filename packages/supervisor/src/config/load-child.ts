@@ -1,7 +1,7 @@
 /**
- * The short-lived process that loads a configuration, checks it and writes what it means as JSON to fd 3, so that a
- * config module's own output cannot be mistaken for it. A process of its own, since a module cannot be imported afresh,
- * user code may hang, and what checks a configuration takes more memory than the rest of the supervisor.
+ * The short-lived process that loads and validates a configuration and writes the result as JSON to fd 3; stdout is the config
+ * module's. It is separate because modules cannot be imported again, user code may hang, and validation takes more memory than
+ * the rest of the supervisor.
  */
 import { writeSync } from "node:fs";
 import type { FleetConfig } from "../core/model.js";
@@ -25,7 +25,7 @@ function writeAll(bytes: Buffer): void {
       written += writeSync(RESULT_FD, bytes, written);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
-      // The pipe is full until its reader has read.
+      // The pipe is full; wait for the reader.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
   }
@@ -37,11 +37,11 @@ const response = Buffer.from(`${JSON.stringify(await load(JSON.parse(task) as Lo
 try {
   writeAll(response);
 } catch {
-  // Whoever asked is gone.
+  // The reader is gone.
   process.exit(1);
 }
-// User code may have left timers or sockets behind.
+// User code may have left timers or sockets open.
 process.exit(0);
 
-/** What the child writes to fd 3, as one line of JSON. */
+/** The line of JSON that the child writes to fd 3. */
 export type LoadResult = { config: FleetConfig } | { problems: Problem[] };

@@ -1,4 +1,4 @@
-/** Has a configuration loaded and checked by a process of its own, which writes to fd 3 what it found. */
+/** Loads and validates a configuration in a child process, which writes its result to fd 3. */
 import { spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
@@ -11,26 +11,26 @@ import { placeOf } from "./find.js";
 import type { LoadResult } from "./load-child.js";
 import { ConfigError } from "./problems.js";
 
-/** The most a response may be, in bytes: room for many pools with whole environments. */
+/** The maximum size of a result in bytes: room for many pools with whole environments. */
 const MAX_RESPONSE_BYTES = 16 << 20;
-/** What has been written may take so long to be read when the process has ended. */
+/** How long reading the remaining result may take after the process has exited. */
 const REST_OF_RESPONSE_MS = 5_000;
 const NEWLINE = 0x0a;
 
-/** One file, so that it has no import that a tsconfig.json of the operator's could lead elsewhere. */
+/** A bundle without imports, so that the operator's tsconfig.json cannot redirect them. */
 const CHILD = fileURLToPath(new URL("config/bundle/load-child.js", DIST_FOLDER));
 
 export interface LoadProcessOptions {
   /** The working directory of the child. */
   cwd: string;
   environment: Record<string, string>;
-  /** Milliseconds until the child must have answered. Default: 20,000. */
+  /** The time limit for the child, in milliseconds. Default: 20,000. */
   timeoutMs?: number | undefined;
 }
 
 /**
- * The fleet that `task` means; what a config module prints goes to our stderr.
- * @throws ConfigError with every problem there is, also when a config module throws, hangs or ends
+ * Loads the fleet of `task` in a child process. The child's own output goes to our stderr.
+ * @throws ConfigError with every problem found, also if a config module throws, hangs or exits
  */
 export async function loadInProcess(task: LoadTask, options: LoadProcessOptions): Promise<FleetConfig> {
   const { cwd, environment, timeoutMs = 20_000 } = options;
@@ -58,11 +58,11 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
     if (ended instanceof Error) throw fail(`could not be read: ${spawnProblem(ended, command, cwd)}`);
     if (late) {
       const message = `did not finish within ${timeoutMs / 1000} s`;
-      // The caller's own deadline is another matter than a config that hangs.
+      // The caller's deadline passed; the config itself need not be at fault.
       if (options.timeoutMs !== undefined) throw new PacelineError("timeout", `${file}: ${message}`);
       throw fail(message);
     }
-    // What it wrote may be read after its end; a process that it left behind may hold the pipe open.
+    // Output may arrive after the exit, and a process left behind may hold the pipe open.
     let rest: NodeJS.Timeout | undefined;
     const missing = new Promise<"">((resolve) => {
       rest = setTimeout(resolve, REST_OF_RESPONSE_MS, "");
@@ -80,7 +80,7 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
   }
 }
 
-/** The line that comes; empty when none comes whole, undefined when it is too long. A pipe needs no room on any disk. */
+/** Reads one line: empty if it is incomplete, undefined if it is too long. A pipe needs no disk space. */
 function readResult(pipe: Readable, onTooLong: () => void): Promise<string | undefined> {
   return new Promise((resolve) => {
     const parts: Buffer[] = [];
@@ -93,7 +93,7 @@ function readResult(pipe: Readable, onTooLong: () => void): Promise<string | und
         onTooLong();
       } else if (part.at(-1) === NEWLINE) resolve(Buffer.concat(parts).toString("utf8"));
     });
-    // Killed, or without a response.
+    // The child was killed or wrote nothing.
     pipe.once("error", () => resolve(""));
     pipe.once("end", () => resolve(""));
     pipe.once("close", () => resolve(""));

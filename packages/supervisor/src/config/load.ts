@@ -1,4 +1,4 @@
-/** Loads a fleet's configuration from where it is kept, with what the command line says laid over it. */
+/** Loads a fleet's configuration from its source and applies the command line's overrides. */
 import { lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { FleetConfig } from "../core/model.js";
@@ -12,36 +12,36 @@ import { ConfigError } from "./problems.js";
 export interface LoadRequest {
   /** A config file, an app module, or a folder. Default: `cwd`. */
   target?: string | undefined;
-  /** A folder whose files are served, in the place of a target. */
+  /** A folder of files to serve, instead of a target. */
   staticFolder?: string | undefined;
-  /** A FAPWS start script, in the place of a target. */
+  /** A FAPWS start script, instead of a target. */
   fapwsScript?: string | undefined;
-  /** An app of Python, in the place of a target. */
+  /** A Python app, instead of a target. */
   pythonApp?: { kind: "wsgi" | "asgi"; app: string } | undefined;
-  /** What an earlier load has found: it is loaded again from there, whatever else lies in that folder now. */
+  /** The source found by an earlier load; it is loaded again even if other files have appeared in its folder. */
   source?: FleetSource;
   cwd: string;
   overrides: Overrides;
   runtimes: Runtimes;
-  /** What a config module sees as its environment. */
+  /** The environment that a config module sees. */
   environment: Record<string, string>;
   /** In milliseconds. */
   timeoutMs?: number;
-  /** This process ends soon: it may read a configuration itself that runs no code, which a supervisor never does. */
+  /** This process ends soon, so it may parse a JSON or TOML config itself. A supervisor never does. */
   endsSoon?: boolean;
 }
 
 export interface LoadedFleet {
   config: FleetConfig;
-  /** As it was named: symbolic links are not followed, so that the next load finds what they lead to then. */
+  /** The source as named: symbolic links are not resolved, so that the next load follows them again. */
   source: FleetSource;
-  /** The folder that `config` is of, symbolic links followed: all its paths stay in it, wherever they lead later. */
+  /** The folder of `config` with symbolic links resolved. All its paths stay in this folder, even if the links change later. */
   release: string;
 }
 
 /**
- * The fleet that `request` means.
- * @throws ConfigError (code `config`) with every problem there is
+ * Loads the fleet of `request`.
+ * @throws ConfigError (code `config`) with every problem found
  */
 export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   const { cwd, overrides, runtimes, environment, timeoutMs, endsSoon } = request;
@@ -57,21 +57,18 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   return { config, source, release };
 }
 
-/**
- * A config file that was not there when the fleet was started without one, in the folder that it was started by.
- * The fleet is reloaded without it.
- */
+/** Returns a config file that appeared in the folder after the fleet was started without one. Reloads ignore it. */
 export function unusedConfig(request: LoadRequest, source: FleetSource): string | undefined {
   if (source.kind !== "app") return undefined;
   try {
     const now = sourceOf(request);
     return now.kind === "config" ? now.file : undefined;
   } catch {
-    return undefined; // The folder has gone, say; the load has told it.
+    return undefined; // The folder is gone; loading reports that.
   }
 }
 
-/** @throws ConfigError when `source` is gone */
+/** @throws ConfigError if `source` no longer exists */
 function again(source: FleetSource): FleetSource {
   const isFolder = "folder" in source;
   const path = isFolder ? source.folder : placeOf(source);
@@ -80,12 +77,12 @@ function again(source: FleetSource): FleetSource {
   throw new ConfigError([{ file: path, path: [], message: `there is no such ${wanted}` }]);
 }
 
-/** Whether it is loaded by running it. */
+/** Whether loading the source runs code. */
 function runsCode(source: FleetSource): boolean {
   return source.kind === "config" && !isData(source.file);
 }
 
-/** A config file may itself be a link, to one that all releases share; its paths are taken from the release. */
+/** A config file may be a link to one that all releases share. Its paths still start from the release. */
 function pinSource(source: FleetSource): FleetSource {
   switch (source.kind) {
     case "config":
@@ -104,12 +101,12 @@ function pinSource(source: FleetSource): FleetSource {
   }
 }
 
-/** A folder that is a symbolic link leads to another release after a switch, and the one before is removed: beside the link is neither. */
+/** Returns a folder that outlives releases: for a symbolic link its parent, because the release behind the link is removed. */
 function outsideReleases(folder: string): string {
   return lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink() ? dirname(folder) : folder;
 }
 
-/** @throws ConfigError when nothing is there */
+/** @throws ConfigError if nothing exists at `path` */
 function pinned(path: string): string {
   try {
     return realpathSync(path);

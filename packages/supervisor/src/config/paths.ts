@@ -1,9 +1,9 @@
-/** Makes the paths in a configuration absolute, follows symbolic links, sees whether something is there, and finds programs on PATH. */
+/** Resolves paths in a configuration: makes them absolute, follows links, checks their existence, finds programs on PATH. */
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { basename, delimiter, dirname, join, resolve } from "node:path";
 import { APP_FILE_NAMES, findApp, kindOf, whyNoApp } from "./find.js";
 
-/** The app module that `path` means: the file, or the app in that folder. */
+/** Returns the app module at `path`: the file, or the app in the folder. */
 export function resolveApp(path: string, baseDir: string): string | { problem: string } {
   const absolute = resolve(baseDir, path);
   switch (kindOf(absolute)) {
@@ -21,32 +21,32 @@ export function resolveApp(path: string, baseDir: string): string | { problem: s
   }
 }
 
-/** The folder that `path` means, if there is one. */
+/** Returns the absolute path of an existing folder; undefined if there is none. */
 export function resolveFolder(path: string, baseDir: string): string | undefined {
   const absolute = resolve(baseDir, path);
   return kindOf(absolute) === "folder" ? realpathSync(absolute) : undefined;
 }
 
-/** Whether what an app of Python is named by is a file, and not a module. */
+/** Whether a Python app is named by a file rather than a module. */
 export function isPythonFile(place: string): boolean {
   return place.includes("/") || place.endsWith(".py");
 }
 
-/** The file that `path` means, if there is one. */
+/** Returns the absolute path of an existing file; undefined if there is none. */
 export function resolveFile(path: string, baseDir: string): string | undefined {
   const absolute = resolve(baseDir, path);
   return kindOf(absolute) === "file" ? realpathSync(absolute) : undefined;
 }
 
 /**
- * The absolute path of a program.
- * @param cwd from where a name with a slash in it is taken
+ * Returns the absolute path of a program.
+ * @param cwd the folder for names that contain a slash
  * @param searchPath PATH
  */
 export function findProgram(name: string, cwd: string, searchPath: string): string | { problem: string } {
   if (name.includes("/")) {
     const path = resolve(cwd, name);
-    // A link to the program itself stays: an interpreter of a virtual environment goes by the path it was started with.
+    // A link to the program itself is kept: an interpreter finds its virtual environment by the path it was started with.
     return isExecutable(path) ? join(realpathSync(dirname(path)), basename(path)) : { problem: whyNot(path) };
   }
   const folders = searchPath.split(delimiter).filter((folder) => folder !== "");

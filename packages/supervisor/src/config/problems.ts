@@ -1,19 +1,19 @@
-/** What is wrong with a configuration, all of it at once, as one error that people and programs can read. */
+/** The problems of a configuration, collected in one error that people and programs can read. */
 import { relative } from "node:path";
 import { PacelineError } from "../errors.js";
 
-/** One thing that is wrong, and where. */
+/** One problem and its place. */
 export interface Problem {
-  /** The file's absolute path; absent when it came from the command line. */
+  /** The file's absolute path; absent for a problem of the command line. */
   file?: string;
   /** The key's path, such as `["pools", "web", "instances"]`; empty for the file as a whole. */
   path: (string | number)[];
-  /** Where the text tells it; from 1. */
+  /** The line in the file, from 1. */
   line?: number;
   message: string;
 }
 
-/** The configuration cannot be used. Its code is `config`; its message has a line for each problem. */
+/** The configuration is invalid. The code is `config`; the message has one line per problem. */
 export class ConfigError extends PacelineError {
   readonly problems: Problem[];
 
@@ -23,7 +23,7 @@ export class ConfigError extends PacelineError {
   }
 }
 
-/** `paceline.toml:12: pools.web.instances: must be …`; a file under `cwd` is shown from there. */
+/** Returns `paceline.toml:12: pools.web.instances: must be …`. Paths under `cwd` are relative to it. */
 export function formatProblem(problem: Problem, cwd: string = process.cwd()): string {
   const where = [];
   if (problem.file !== undefined) {
@@ -35,7 +35,7 @@ export function formatProblem(problem: Problem, cwd: string = process.cwd()): st
   return [...where, problem.message].join(": ");
 }
 
-/** `listen[1]`, `pools.web.env.A`; a part that is no plain name is quoted. */
+/** Returns `listen[1]` or `pools.web.env.A`; unusual key names are quoted. */
 export function formatKeyPath(path: (string | number)[]): string {
   let text = "";
   for (const part of path) {

@@ -1,4 +1,4 @@
-/** Reads a configuration from its file, whatever its kind: data with the line of each key, or a module that is run in this process. */
+/** Reads a config file of any type: data with the line of each key, or a module that runs in this process. */
 import { readFileSync } from "node:fs";
 import { extname } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -8,15 +8,15 @@ import { ConfigError } from "./problems.js";
 
 export interface ConfigDocument {
   value: unknown;
-  /** The line of a key, from 1; undefined where it is not known. */
+  /** Returns the line of a key, from 1; undefined if unknown. */
   lineOf(path: (string | number)[]): number | undefined;
 }
 
 const noLine = () => undefined;
 
 /**
- * The content of the config file `file`, not yet checked.
- * @throws ConfigError when it cannot be read or parsed, or (a module) throws
+ * Returns the unvalidated content of `file`.
+ * @throws ConfigError if it cannot be read or parsed, or if a module throws
  */
 export async function readConfigFile(file: string): Promise<ConfigDocument> {
   switch (extname(file)) {
@@ -61,7 +61,7 @@ function readToml(file: string, text: string): unknown {
     return parseToml(text);
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
-    // The library's message goes on with a picture of the place.
+    // The library's message continues with an excerpt of the file.
     const message = `is not valid TOML: ${error.message.split("\n")[0]?.replace(/^Invalid TOML document: /, "")}`;
     throw new ConfigError([{ file, path: [], line: error.line, message }], { cause: error });
   }
@@ -71,12 +71,12 @@ function lineAt(text: string, offset: number): number {
   return text.slice(0, offset).split("\n").length;
 }
 
-/** The most a config may be as JSON, in bytes. */
+/** The maximum size of a config as JSON, in bytes. */
 const MAX_CONFIG_BYTES = 1 << 20;
 
 /**
- * The default export of the module `file`, as it is after a way through JSON.
- * @throws ConfigError when the module throws, or exports what JSON cannot hold
+ * Returns the default export of the module `file` after a round trip through JSON.
+ * @throws ConfigError if the module throws, or exports values that JSON cannot hold
  */
 async function importConfig(file: string): Promise<unknown> {
   const fail = (message: string, path: (string | number)[] = []) => new ConfigError([{ file, path, message }]);
@@ -85,8 +85,8 @@ async function importConfig(file: string): Promise<unknown> {
     let config = await importDefault(file);
     if (typeof config === "function") config = await config();
     const value = await config;
-    const leftover = findLeftoverProcess(value, []);
-    if (leftover !== undefined) throw fail(`must be ${leftover.rule}`, leftover.path);
+    const unsupported = findUnsupported(value, []);
+    if (unsupported !== undefined) throw fail(`must be ${unsupported.rule}`, unsupported.path);
     json = JSON.stringify(value);
   } catch (error) {
     throw error instanceof ConfigError ? error : fail(`threw ${describe(error)}`);
@@ -104,8 +104,8 @@ async function importDefault(file: string): Promise<unknown> {
   return ((await jiti.import(file)) as { default?: unknown }).default;
 }
 
-/** The first value that JSON would lose without a word. */
-function findLeftoverProcess(
+/** Returns the first value that JSON would silently drop. */
+function findUnsupported(
   value: unknown,
   path: (string | number)[],
 ): { path: (string | number)[]; rule: string } | undefined {
@@ -117,7 +117,7 @@ function findLeftoverProcess(
   if (type === "number" && !Number.isFinite(value)) return { path, rule: `a finite number, not ${value}` };
   if (type !== "object" || value === null) return undefined;
   for (const [key, child] of Object.entries(value as object)) {
-    const found = findLeftoverProcess(child, [...path, Array.isArray(value) ? Number(key) : key]);
+    const found = findUnsupported(child, [...path, Array.isArray(value) ? Number(key) : key]);
     if (found !== undefined) return found;
   }
   return undefined;

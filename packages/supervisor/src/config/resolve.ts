@@ -1,4 +1,4 @@
-/** Turns a checked configuration into the fleet it means: defaults filled in, paths absolute, and what only the machine can tell checked too. */
+/** Resolves a validated configuration to a fleet: defaults, absolute paths, and checks that depend on the machine. */
 
 import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
@@ -30,14 +30,14 @@ import {
 import type { Finding } from "./validate.js";
 
 export interface ResolveContext {
-  /** Relative paths are taken from here. */
+  /** The folder that relative paths start from. */
   baseDir: string;
-  /** Relative sockets in `listen` are made here: the same folder, as it was named. */
+  /** The folder for relative sockets in `listen`: the same folder, with symbolic links kept. */
   listenDir: string;
-  /** What the fleet is called when it does not say. */
+  /** The fleet's default name. */
   defaultName: string;
   runtimes: Runtimes;
-  /** What is already known to be wrong; nothing is said twice about a key. */
+  /** The problems found so far. Each key is reported at most once. */
   findings: Finding[];
 }
 
@@ -47,7 +47,7 @@ const policyDefaults = defaultsOf(policyFields);
 const backoffDefaults = defaultsOf(fieldsOf(policyFields.backoff)) as unknown as ProcessPolicy["backoff"];
 const budgetDefaults = defaultsOf(fieldsOf(policyFields.restartBudget)) as unknown as ProcessPolicy["restartBudget"];
 
-/** The fleet that `input` means; whatever is wrong with it is added to `context.findings`. */
+/** Resolves `input` to a fleet. Problems are added to `context.findings`. */
 export function resolveFleet(input: FleetInput, context: ResolveContext): FleetConfig {
   const pools = poolInputs(input, context).map(({ path, name, pool }) => resolvePool(name, path, pool, input, context));
   checkRoutes(pools, input.pools !== undefined, context);
@@ -105,7 +105,7 @@ function resolvePool(
   const folder = cwd === undefined ? context.baseDir : resolveFolder(cwd, context.baseDir);
   if (folder === undefined) find(context, [...cwdAt, "cwd"], `there is no such folder: ${cwd}`);
   const envPath = pool.env === undefined ? [] : path;
-  // A pool's own files and variables come after those of the top level.
+  // A pool's own files and variables override those of the top level.
   const envFiles = [
     ...(input.envFiles ?? []).map((file, at) => ({ file, path: ["envFiles", at] })),
     ...(path.length === 0 ? [] : (pool.envFiles ?? []).map((file, at) => ({ file, path: [...path, "envFiles", at] }))),
@@ -132,7 +132,7 @@ function resolvePool(
     runtimes: context.runtimes,
     stripPrefix: pool.stripPrefix,
     report: (at, message) => find(context, [...path, ...at], message),
-    isTold: () =>
+    isReported: () =>
       context.findings.some(
         ({ path: at }) => path.every((part, index) => part === at[index]) && KIND_NAMES.includes(`${at[path.length]}`),
       ),
@@ -173,7 +173,7 @@ function resolvePool(
   };
 }
 
-/** Whoever lets a response take longer than the default does not want its process killed for that. */
+/** Raising the response timeout above the default must not get the process killed earlier. */
 function requestTimeoutOf(pool: PoolInput, kind: KindResult, input: FleetInput): number {
   if (kind.requestTimeoutMs === undefined) return 0;
   return (
@@ -240,7 +240,7 @@ function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContex
     if (pool.routes.length === 0) find(context, path, "must have at least one route");
     const isInternal = pool.relayed.internalRoots !== undefined;
     for (const route of pool.routes) {
-      // Clients and responses have routes of their own.
+      // Client routes and internal routes are separate.
       const key = `${isInternal ? "internal " : ""}${routeKey(route)}`;
       const owner = owners.get(key);
       if (owner === pool.name) find(context, path, `has the route ${JSON.stringify(route)} twice`);
@@ -251,7 +251,7 @@ function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContex
   }
 }
 
-/** Adds a problem, unless one is known of the same key or of a table around it. */
+/** Adds a problem, unless the key or a table around it already has one. */
 function find({ findings }: ResolveContext, path: (string | number)[], message: string): void {
   const known = findings.some((finding) => finding.path.every((part, at) => part === path[at]));
   if (!known) findings.push({ path, message });
@@ -269,13 +269,13 @@ function fieldsOf(field: typeof policyFields.backoff | typeof policyFields.resta
   return field.unwrap().shape as Parameters<typeof defaultsOf>[0];
 }
 
-/** `values` without the keys that are undefined, so that it can be laid over defaults. */
+/** Returns `values` without undefined keys, ready to be spread over defaults. */
 function defined<T extends object>(values: T | undefined): Partial<{ [K in keyof T]-?: NonNullable<T[K]> }> {
   const entries = Object.entries(values ?? {}).filter(([, value]) => value !== undefined);
   return Object.fromEntries(entries) as Partial<{ [K in keyof T]-?: NonNullable<T[K]> }>;
 }
 
-/** `text` as a CIDR block; a lone address is a block of one, and `unix` itself. Undefined when it is none of these. */
+/** Returns `text` as a CIDR block. A single address becomes a block of one, `unix` stays. Undefined if `text` is invalid. */
 function normalizeNetwork(text: string): string | undefined {
   if (text === "unix") return text;
   const [address = "", prefix, more] = text.split("/");
@@ -284,7 +284,7 @@ function normalizeNetwork(text: string): string | undefined {
   const bits = family === 4 ? 32 : 128;
   if (prefix === undefined) return `${address}/${bits}`;
   if (!/^\d{1,3}$/.test(prefix) || Number(prefix) > bits) return undefined;
-  // IPv4 clients are known by their IPv4 addresses: a block that is more than theirs would trust none of them.
+  // IPv4 clients are matched by their IPv4 addresses, so a wider IPv4-mapped block would match none of them.
   if (isMapped(address) && Number(prefix) < 96) return undefined;
   return `${address}/${Number(prefix)}`;
 }

@@ -1,12 +1,12 @@
-/** Reads routes: an optional host, then a path prefix; what could never match, or match more than it says, is told. */
+/** Parses routes: an optional host, then a path prefix. Reports routes that can never match, or that match more than they say. */
 
-/** The most that a route may have, so that what is taken off a path always fits into a head. */
+/** The maximum length of a route. It bounds the prefix that is removed from a path, which has to fit into a head. */
 const MAX_CHARACTERS = 1024;
 
 const LABEL = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?";
 const HOST = new RegExp(`^(\\*\\.)?${LABEL}(\\.${LABEL})*$`);
 
-/** A route as the balancers are given it, or what is wrong with it. */
+/** A route in the balancers' form, or its problem. */
 export type ReadRoute = { route: string } | { problem: string };
 
 export function readRoute(text: string): ReadRoute {
@@ -32,7 +32,7 @@ function readHost(text: string): { host: string } | { problem: string } {
     if (/:\d*$/.test(host) && !host.endsWith("]"))
       return { problem: `the host of a route must not have a port: ${shown}` };
     if (!URL.canParse(`http://${host}`)) return { problem: `${shown} is not an IPv6 address in brackets` };
-    // The one way to write it, as the balancer has it of a request's.
+    // The canonical form, in which the balancer also reads a request's host.
     return { host: new URL(`http://${host}`).hostname };
   }
   if (host.includes(":")) return { problem: `the host of a route must not have a port: ${shown}` };
@@ -40,11 +40,11 @@ function readHost(text: string): { host: string } | { problem: string } {
   return { problem: `the host of a route is a name, or "*." and a name, not ${shown}` };
 }
 
-/** A route has the form in which paths are matched; of escapes, any that are right will do. */
+/** Returns why a path cannot be a route; any valid escape is allowed. */
 function whatIsWrongWith(path: string): string | undefined {
   if (/[?#]/.test(path)) return "a route matches only the path and must not contain ? or #";
   if (path.includes("*")) return "a path is a prefix and must not contain *";
-  // Only what a request target's path can hold, so that a route that never matches is told at once.
+  // Only characters that a request path can contain; a route with others would never match.
   const leftover = /[^A-Za-z0-9\-._~!$&'()+,;=:@%/]/.exec(path);
   if (leftover !== null) return `a path must percent-encode ${JSON.stringify(leftover[0])}`;
   if (/%(?![0-9A-Fa-f]{2})/.test(path)) return "a % must be followed by two hexadecimal digits";
@@ -60,14 +60,14 @@ function whatIsWrongWith(path: string): string | undefined {
   return undefined;
 }
 
-/** As browsers send it: the bytes of UTF-8, percent-encoded. */
+/** Encodes non-ASCII characters as browsers do: percent-encoded UTF-8. */
 function encodeNonAscii(path: string): string {
   return path.replace(/\P{ASCII}+/gu, (text) =>
     Buffer.from(text, "utf8").toString("hex").toUpperCase().replace(/../g, "%$&"),
   );
 }
 
-/** Unreserved characters as they are, all other escapes with capital digits (RFC 3986 §6.2.2). */
+/** Decodes unreserved characters and writes all other escapes in upper case (RFC 3986 §6.2.2). */
 function normalEscapes(path: string): string {
   return path.replace(/%(..)/g, (escaped, digits: string) => {
     const character = String.fromCharCode(Number.parseInt(digits, 16));
@@ -75,7 +75,7 @@ function normalEscapes(path: string): string {
   });
 }
 
-/** Equal for routes that match the same requests: `/api` and `/api/` do, `/%40x` and `/@x` too. */
+/** Returns an equal key for routes that match the same requests: `/api` and `/api/`, or `/%40x` and `/@x`. */
 export function routeKey(route: string): string {
   const slash = route.indexOf("/");
   const path = route

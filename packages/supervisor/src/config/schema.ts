@@ -1,4 +1,4 @@
-/** Every key a configuration may have, with its check, unit, default and meaning (of limits in limit-fields.ts); docs/configuration.md is made from it. */
+/** Every config key with its check, unit, default and description; docs/configuration.md is generated from it. */
 import { z } from "zod";
 import { MAX_INSTANCES } from "../core/model.js";
 import {
@@ -20,15 +20,15 @@ import { healthFields } from "./health.js";
 import { kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
 
-/** Names that pools cannot have, since they stand for something else. */
+/** Names that pools cannot have, because they have another meaning. */
 export const RESERVED_POOL_NAMES = ["balancer", "paceline"];
 
-/** The pool that the keys at the top level make when there is no `pools`. */
+/** The name of the pool that top-level keys define if there is no `pools`. */
 export const DEFAULT_POOL = "web";
 
 export const DEFAULT_LISTEN = "127.0.0.1:8080";
 
-/** The deadlines and the budget that each process lives by. */
+/** The deadlines and the restart budget of each process. */
 export const policyFields = {
   readyTimeoutMs: milliseconds(
     30_000,
@@ -86,7 +86,7 @@ export const policyFields = {
   ),
 };
 
-/** When a process is replaced for what it has done. */
+/** The limits after which a process is replaced. */
 export const recycleFields = {
   maxRequests: count(
     0,
@@ -106,7 +106,7 @@ const maxOutputBytes = bytes(
   { min: 4096 },
 );
 
-/** How the log is kept in files. */
+/** The settings of log files. */
 export const logFields = {
   maxFileBytes: bytes(10 << 20, "A file that would grow beyond this is renamed, and a new one begins.", {
     min: 65_536,
@@ -125,7 +125,7 @@ const protocol = word(
   'The upstream protocol of a fetch app: the lane, which multiplexes requests on one connection, or HTTP/1.1. A Node app always uses HTTP/1.1. Default: `"lane"`.',
 );
 
-/** What every pool may say, and the top level for all pools that do not say it. */
+/** The keys of a pool that may also stand at the top level, as the default of all pools. */
 const sharedFields = {
   cwd: text("The working directory of the instances, relative to the config file's folder. Default: that folder."),
   env: textTable("Environment variables. They override the caller's environment and `envFiles`."),
@@ -152,13 +152,13 @@ const stripPrefix = flag(
   "Remove the prefix of the route from the path that instances see, and send it in X-Forwarded-Prefix.",
 );
 
-/** The keys of one pool that hold for no other: beside `pools` they cannot stand at the top level. */
+/** The keys that apply to one pool: beside `pools` they are not allowed at the top level. */
 export const ownPoolFields = { ...kindFields, ...healthFields, instances, routes, stripPrefix };
 
-/** The keys of a pool that at the top level, beside `pools`, hold for each pool that does not say otherwise. */
+/** The keys of a pool that are allowed at the top level beside `pools`, as defaults for all pools. */
 export const commonPoolFields = { runtime, protocol, ...sharedFields, maxOutputBytes };
 
-/** The keys of one pool. */
+/** All keys of a pool. */
 export const poolFields = { ...ownPoolFields, ...commonPoolFields };
 
 /** The keys of `balancer`. */
@@ -181,7 +181,7 @@ export const balancerFields = {
   maxOutputBytes,
 };
 
-/** The keys of a configuration's top level. */
+/** The top-level keys of a configuration. */
 export const fleetFields = {
   name: text("The name of the fleet. Default: the name of its folder."),
   listen: texts(
@@ -215,7 +215,7 @@ export const fleetFields = {
 export const fleetSchema = z.strictObject(fleetFields, expected("must be a table of keys"));
 export const poolSchema = z.strictObject(poolFields);
 
-/** A configuration as it was checked, before defaults are filled in. */
+/** A validated configuration, before defaults are filled in. */
 export type FleetInput = z.infer<typeof fleetSchema>;
 export type PoolInput = z.infer<typeof poolSchema>;
 /** A configuration as people write it. */

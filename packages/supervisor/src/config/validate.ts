@@ -1,15 +1,15 @@
-/** Holds a raw configuration against the schema and tells every problem in plain words. */
+/** Validates a raw configuration against the schema and reports every problem in plain words. */
 import type { z } from "zod";
 import { balancerFields, type FleetInput, fleetFields, fleetSchema, poolFields } from "./schema.js";
 import { suggest } from "./suggest.js";
 
-/** A problem before it is known in which file. */
+/** A problem whose file is not known yet. */
 export interface Finding {
   path: (string | number)[];
   message: string;
 }
 
-/** What was understood, and what was not; `input` has only the keys that are right. */
+/** The result of validation; `input` contains only the valid keys. */
 export interface Validated {
   input: FleetInput;
   findings: Finding[];
@@ -20,7 +20,7 @@ export function validate(raw: unknown): Validated {
   if (first.success) return { input: first.data, findings: [] };
   const findings = first.error.issues.flatMap(describeIssue);
   if (findings.some((finding) => finding.path.length === 0)) return { input: {}, findings };
-  // What remains without the faulty keys is checked further, so that all problems are told at once.
+  // The valid keys are checked further, so that all problems are reported at once.
   const rest = structuredClone(raw);
   for (const { path } of findings) remove(rest, path);
   const second = fleetSchema.safeParse(rest);
@@ -40,20 +40,20 @@ function describeIssue(issue: z.core.$ZodIssue): Finding[] {
   });
 }
 
-/** Keys under their names of before. */
+/** Former names of keys. */
 const RENAMED = new Map([
   ["link", "protocol"],
   ["unbegunUnsafeMax", "notStartedUnsafeMax"],
 ]);
 
-/** The keys that may stand in the table at `path`. */
+/** Returns the keys that are allowed in the table at `path`. */
 function knownKeys(path: (string | number)[]): string[] {
   let fields: Record<string, z.ZodType> = fleetFields;
   for (let at = 0; at < path.length; at++) {
     const part = String(path[at]);
     if (part === "pools") {
       fields = poolFields;
-      at++; // The pool's name, which is nobody's key.
+      at++; // Skips the pool's name.
     } else if (part === "balancer") fields = balancerFields;
     else fields = shapeOf(fields[part]) ?? {};
   }
@@ -65,7 +65,7 @@ function shapeOf(field: z.ZodType | undefined): Record<string, z.ZodType> | unde
   return inner?.unwrap?.().shape;
 }
 
-/** Takes the value at `path` out of `root`; of a list, the whole list. */
+/** Removes the value at `path` from `root`; for an item of a list, removes the whole list. */
 function remove(root: unknown, path: (string | number)[]): void {
   const inList = path.findIndex((part) => typeof part === "number");
   const keys = inList < 0 ? path : path.slice(0, inList);

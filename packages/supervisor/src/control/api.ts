@@ -1,9 +1,9 @@
-/** What the control socket says and does: the status document, the operations, and the seam to the supervisor that serves them. */
+/** The API of the control socket: the status document, the operations, and the interface of the supervisor behind them. */
 import type { CommonFigureValues, FigureValues } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 
 export interface LatencyMs {
-  /** Milliseconds, over about the last ten seconds; null when nothing was answered in that time. */
+  /** Milliseconds, over about the last ten seconds; null if there was no response in that time. */
   p50: number | null;
   p99: number | null;
 }
@@ -13,42 +13,42 @@ export interface LastExit {
   signal: string | null;
   /** Unix time in milliseconds. */
   at: number;
-  /** One clear line, such as `killed by SIGKILL after 3 s`. */
+  /** One line, such as `killed by SIGKILL after 3 s`. */
   reason: string;
-  /** The last lines the process wrote. */
+  /** The last lines of the process's output. */
   lastLines: string[];
 }
 
-/** With the figures of core/figures.ts. */
+/** Also has the figures of core/figures.ts. */
 export interface InstanceStatus extends FigureValues {
   name: string;
   state: ProcessState;
   pid: number | null;
   attempt: number;
   generation: number;
-  /** The folder that its generation was loaded from, symbolic links followed. */
+  /** The folder that its generation was loaded from, with symbolic links resolved. */
   release: string;
-  /** `bun` or `node`; of a program in another language what it calls itself, such as `python 3.11.7`. */
+  /** `bun` or `node`; for other languages their own name, such as `python 3.11.7`. */
   runtime: string;
-  /** As `rssBytes`, but of a page that several processes share only the part; read every 15 s while somebody asks. */
+  /** Like `rssBytes`, but shared pages count in proportion. Read every 15 s while a client requests it. */
   pssBytes: number | null;
   errorsTotal: number;
   latencyMs: LatencyMs;
-  /** For how long it has not answered the supervisor, in milliseconds; null while that is no longer than usual. */
+  /** For how many milliseconds it has not responded to the supervisor; null while that is normal. */
   stalledMs: number | null;
   eventLoopLagMs: number | null;
   heapBytes: number | null;
-  /** Addresses beyond this machine's own that it listens on, past the balancer, such as `0.0.0.0:3000`. */
+  /** Non-loopback addresses that it listens on, bypassing the balancer, such as `0.0.0.0:3000`. */
   exposed: string[];
-  /** The parent of a command, which `rssBytes` and `pssBytes` leave out; null where there is none. */
+  /** The parent process of a command, not included in `rssBytes` and `pssBytes`; null if there is none. */
   shim: { rssBytes: number | null; pssBytes: number | null } | null;
-  /** How often its process was replaced for having reached a limit such as `maxRequests`. */
+  /** How often its process was replaced because of a limit such as `maxRequests`. */
   recycles: number;
   lastExit: LastExit | null;
-  /** Lines that it wrote, since the supervisor started, and those of them that were written faster than they could be read. */
+  /** Lines written since the supervisor started, and how many of them were lost because they came too fast. */
   linesTotal: number;
   linesLost: number;
-  /** A second process in the slot: coming up (replacement) or draining (outgoing process). */
+  /** A second process in the slot: the replacement or the outgoing process. */
   other: { role: "replacement" | "outgoing"; pid: number | null; state: ProcessState; attempt: number } | null;
 }
 
@@ -67,23 +67,23 @@ export interface PoolStatus {
   name: string;
   kind: string;
   generation: number;
-  /** The folder that this generation was loaded from, symbolic links followed: where a process that ends is started again. */
+  /** The folder that this generation was loaded from, with symbolic links resolved. Restarts use it. */
   release: string;
   wanted: number;
   ready: number;
-  /** Over all processes the pool ever had, those that ended included. */
+  /** Over all processes that the pool has had. */
   requestsTotal: number;
   requestsPerSecond: number;
   errorsTotal: number;
   routes: string[];
-  /** Requests whose body the balancers await before they ask an instance, where instances take few requests at once. */
+  /** Requests whose body is still arriving at the balancers; only if instances take few requests at once. */
   receiving: number;
-  /** Responses that wait on the balancers' disk for slow clients; their instances are done with them. */
+  /** Responses spooled on the balancers' disk for slow clients; their instances have finished them. */
   sending: number;
   instances: InstanceStatus[];
-  /** Of a pool with `preload`: the processes that fork its instances; two while a reload runs. */
+  /** The template processes of a pool with `preload`; two during a reload. */
   templates: TemplateStatus[];
-  /** The rollout under way, if any. */
+  /** The rollout in progress, or null. */
   rollout: { kind: "reload" | "restart" | "recycle"; done: number; total: number } | null;
 }
 
@@ -98,7 +98,7 @@ export interface BalancerStatus extends CommonFigureValues {
   connectionsTotal: number;
   errorsTotal: number;
   retriesTotal: number;
-  /** What large bodies of slow clients take of the disk. */
+  /** Bytes on disk that hold large bodies of slow clients. */
   spoolBytes: number;
   stalledMs: number | null;
   latencyMs: LatencyMs;
@@ -110,19 +110,19 @@ export interface BalancerStatus extends CommonFigureValues {
 }
 
 export interface WatchStatus {
-  /** How many folders are watched. */
+  /** The number of watched folders. */
   folders: number;
-  /** Why the last change was not taken over; null when it was. */
+  /** Why the last change was not applied; null if it was. */
   failure: string | null;
 }
 
-/** The log that is kept in files. */
+/** The state of the log files. */
 export interface LogStatus {
-  /** The file that is written to. */
+  /** The current file. */
   path: string;
-  /** Why it cannot be written at present, such as a disk that is full; null while it can. */
+  /** Why it cannot be written, such as a full disk; null if it can. */
   problem: string | null;
-  /** Lines that were not written into it, of all instances. */
+  /** Lines that could not be written, of all instances. */
   linesLost: number;
 }
 
@@ -135,27 +135,27 @@ export interface Status {
   state: "starting" | "running" | "stopping";
   /** Such as `http://127.0.0.1:8080`. */
   listen: string[];
-  /** Responses of all balancer processes, those that ended included. */
+  /** Responses of all balancer processes, including ended ones. */
   requestsTotal: number;
-  /** Those of them with a status of 500 and more. */
+  /** How many of them had a status of 500 or more. */
   errorsTotal: number;
-  /** Of all processes of the fleet, this one included. */
+  /** All processes of the fleet, including the supervisor. */
   rssBytes: number;
-  /** The same; a process that came up since the last reading is not in it yet. Null before the first, and where there is no /proc. */
+  /** Like `rssBytes`, but proportional. Excludes processes started since the last reading. Null without /proc. */
   pssBytes: number | null;
-  /** This process. */
+  /** The supervisor process. */
   supervisor: { rssBytes: number; pssBytes: number | null };
-  /** Null unless the fleet reloads itself when its files change. */
+  /** Null unless the fleet reloads when its files change. */
   watch: WatchStatus | null;
-  /** Why the record of the fleet in its run directory is out of date, such as a disk that is full; null when it is not. */
+  /** Why the record in the run directory is out of date, such as a full disk; null if it is current. */
   problem: string | null;
-  /** Null where no log is kept. */
+  /** Null if no log files are kept. */
   log: LogStatus | null;
   balancers: BalancerStatus[];
   pools: PoolStatus[];
 }
 
-/** A line in the event log: something that happened to the fleet. */
+/** An entry in the event log. */
 export interface FleetEvent {
   sequence: number;
   /** Unix time in milliseconds. */
@@ -166,66 +166,66 @@ export interface FleetEvent {
   message: string;
 }
 
-/** A line that a child wrote, or an event, in the log. */
+/** A line in the log: output of a child, or an event. */
 export interface LogLine {
   sequence: number;
   at: number;
-  /** `web.3` for its output; `paceline` for the supervisor's own words. */
+  /** `web.3` for its output; `paceline` for the supervisor's messages. */
   name: string;
-  /** Of the supervisor's own words: what they speak of, such as `web.3`. */
+  /** The subject of a supervisor's message, such as `web.3`. */
   subject?: string;
-  /** Of an event. */
+  /** The level of an event. */
   level?: FleetEvent["level"];
   text: string;
-  /** So many lines of `name` are not there, in this place; `text` says so. */
+  /** The number of lines of `name` missing at this point; `text` says so. */
   lost?: number;
 }
 
-/** How an operation ended. A failed one has changed nothing that served before it. */
+/** The result of an operation. A failed operation leaves the serving processes unchanged. */
 export type OperationResult =
   | { ok: true; message: string; details?: Record<string, unknown> }
   | { ok: false; code: OperationErrorCode; message: string; lastLines?: string[] };
 
 export type OperationErrorCode =
-  /** No pool or instance of that name, or a value out of range. Exit status 2. */
+  /** Unknown pool or instance, or a value out of range. Exit status 2. */
   | "invalid"
-  /** The config read for a reload has problems. Exit status 2. */
+  /** The reloaded config has problems. Exit status 2. */
   | "config"
-  /** Another operation on that pool is under way, and this one does not wait. Exit status 5. */
+  /** Another operation on that pool is running. Exit status 5. */
   | "busy"
-  /** A new instance did not get ready, or the fleet is stopping. Exit status 1. */
+  /** A new instance failed to start, or the fleet is stopping. Exit status 1. */
   | "failed"
-  /** The deadline passed; the operation goes on. Exit status 4. */
+  /** The deadline passed; the operation continues. Exit status 4. */
   | "timeout";
 
-/** Progress of an operation, told while it runs. */
+/** Receives the progress of a running operation. */
 export type ProgressListener = (message: string) => void;
 
-/** To a number of instances, or by so many more or fewer. */
+/** A number of instances, or a difference. */
 export type ScaleChange = { instances: number } | { by: number };
 
-/** What the supervisor offers to the control socket; everything else sees the fleet only through it. */
+/** What the supervisor offers to the control socket, which accesses the fleet only through this interface. */
 export interface SupervisorApi {
   status(): Status;
   scale(pool: string, change: ScaleChange, onProgress: ProgressListener): Promise<OperationResult>;
-  /** Config, env files and code are read afresh; all pools when none is named. `environment` comes with --update-env. */
+  /** Reads config, env files and code again. Without a pool, reloads all. `environment` is given with --update-env. */
   reload(
     pool: string | undefined,
     environment: Record<string, string> | undefined,
     onProgress: ProgressListener,
   ): Promise<OperationResult>;
-  /** A pool, an instance, `balancer` or a balancer; all pools when none is named. */
+  /** Restarts a pool, an instance, `balancer` or one balancer; without a target, all pools. */
   restart(target: string | undefined, onProgress: ProgressListener): Promise<OperationResult>;
-  /** Resolves when nothing of the fleet is left; the process exits soon after. */
+  /** Resolves when the whole fleet has stopped; the process exits soon after. */
   stop(): Promise<OperationResult>;
-  /** Resolves when every instance is ready, or at once with what keeps it from that (a failed slot). */
+  /** Resolves when every instance is ready, or as soon as a slot has failed. */
   waitReady(): Promise<OperationResult>;
-  /** What events and lines can be asked for by: pools, instances, balancers. */
+  /** The names by which events and lines can be selected: pools, instances, balancers. */
   names(): string[];
   recentEvents(): FleetEvent[];
   recentLog(name: string | undefined): LogLine[];
-  /** Returns the function that ends the subscription. */
+  /** Returns a function that ends the subscription. */
   onEvent(listener: (event: FleetEvent) => void): () => void;
-  /** Lines that came together are told together. */
+  /** Lines that arrive together are passed together. */
   onLog(listener: (lines: readonly LogLine[]) => void): () => void;
 }

@@ -1,6 +1,6 @@
-/** Checks the JSON bodies of the control socket, which are small enough to do without the library that checks configurations. */
+/** Validates the JSON bodies of the control socket. They are small enough not to need the validation library. */
 
-/** What a key of a body must hold; one whose kind ends in `?` may be absent. */
+/** The type of a body's key; those that end in `?` are optional. */
 export type BodyKey = keyof BodyKinds;
 
 /** The keys a body may have. */
@@ -13,7 +13,7 @@ interface BodyKinds {
   "texts?": Record<string, string> | undefined;
 }
 
-/** What a body of that shape holds once it was checked. */
+/** The type of a validated body of that shape. */
 export type BodyOf<Shape extends BodyShape> = { [Key in keyof Shape]: BodyKinds[Shape[Key]] };
 
 const RULES: Record<BodyKey, { accepts: (value: unknown) => boolean; rule: string }> = {
@@ -29,7 +29,7 @@ const RULES: Record<BodyKey, { accepts: (value: unknown) => boolean; rule: strin
   "texts?": { accepts: (value) => value === undefined || isTable(value, isText), rule: "a table of texts" },
 };
 
-/** Everything that is wrong with a body; empty when it is right. */
+/** Returns every problem of a body; empty if it is valid. */
 export function bodyProblems(shape: BodyShape, body: unknown): string[] {
   if (!isTable(body, () => true)) return ["must be an object"];
   const unknown = Object.keys(body).filter((key) => !Object.hasOwn(shape, key));

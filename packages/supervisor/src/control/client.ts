@@ -1,20 +1,20 @@
-/** Speaks to a supervisor over its control socket; the command line knows the fleet through this alone. */
+/** The client of the control socket. The command line accesses the fleet only through it. */
 import { type IncomingMessage, request } from "node:http";
 import { PacelineError } from "../errors.js";
 import type { OperationResult, ProgressListener, Status } from "./api.js";
 
-/** The longest answer or line that is taken, in bytes. */
+/** The maximum length of a response or line, in bytes. */
 const MAX_RESPONSE_BYTES = 16 << 20;
 
 export interface ClientOptions {
   socketPath: string;
-  /** Until everything asked of this client must be done, in milliseconds from its making. Default: none. */
+  /** The time limit for all requests of this client, in milliseconds from its creation. Default: none. */
   timeoutMs?: number | undefined;
 }
 
 /**
- * Its methods throw PacelineError: `not-running` when nobody serves the socket, `timeout` when the deadline passed,
- * `lost` when the supervisor went away before its response was whole, else the code the supervisor gave.
+ * Methods throw PacelineError: `not-running` if nobody serves the socket, `timeout` after the deadline, `lost` if the supervisor
+ * ended before its response was complete, otherwise the code in the response.
  */
 export class ControlClient {
   readonly #socketPath: string;
@@ -36,7 +36,7 @@ export class ControlClient {
     return status;
   }
 
-  /** Runs an operation; one that failed is a result, not an error. */
+  /** Runs an operation. A failed operation is a result, not an error. */
   async operate(
     method: "GET" | "POST",
     path: string,
@@ -55,8 +55,8 @@ export class ControlClient {
   }
 
   /**
-   * Calls `onLines` for the lines of a stream, those that come together at once, until it ends or until `signal` says so
-   * (an error of code `lost`); what comes next waits for what `onLines` returns.
+   * Reads a stream of lines and calls `onLines` with those that arrive together, until the stream ends or `signal` aborts (error
+   * `lost`). Waits for the promise of `onLines` before it continues.
    */
   async read(path: string, onLines: (lines: object[]) => Promise<void> | void, signal?: AbortSignal): Promise<void> {
     let lines: object[] = [];
@@ -98,7 +98,7 @@ export class ControlClient {
       signal?.addEventListener("abort", aborted);
       if (this.#deadline !== undefined) {
         const message = `the deadline of ${(this.#timeoutMs ?? 0) / 1000} s passed`;
-        // It may have passed already, and a runtime warns of a negative time.
+        // The deadline may have passed, and runtimes warn about negative delays.
         const leftMs = Math.max(0, this.#deadline - performance.now());
         timer = setTimeout(() => end(new PacelineError("timeout", message)), leftMs);
       }
@@ -141,7 +141,7 @@ function explain(error: NodeJS.ErrnoException): PacelineError {
   switch (error.code) {
     case "ENOENT":
     case "ECONNREFUSED":
-    case "FailedToOpenSocket": // Bun's word for either.
+    case "FailedToOpenSocket": // Bun uses this code for both.
       return new PacelineError("not-running", "nothing is running here", { cause: error });
     default:
       return new PacelineError("lost", `lost the connection to the supervisor: ${error.message}`, { cause: error });

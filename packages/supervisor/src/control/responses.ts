@@ -1,10 +1,10 @@
-/** The responses of the control socket: JSON documents, operations with their progress, and lines that go on. */
+/** The responses of the control socket: JSON documents, operations with progress, and streams of lines. */
 import type { ServerResponse } from "node:http";
 import { lostText } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import type { LogLine, OperationErrorCode, OperationResult, ProgressListener } from "./api.js";
 
-/** An error that the control socket answers with; its code is told to the client. */
+/** An error response of the control socket; clients receive its code. */
 export class ControlError extends PacelineError {
   readonly status: number;
 
@@ -14,7 +14,7 @@ export class ControlError extends PacelineError {
   }
 }
 
-/** The HTTP status for an operation that failed before it had told any progress. */
+/** The HTTP status of an operation that failed before it reported progress. */
 export const STATUS_OF: Record<OperationErrorCode, number> = {
   invalid: 400,
   config: 422,
@@ -29,13 +29,13 @@ export function sendJson(response: ServerResponse, status: number, value: object
   response.end(body);
 }
 
-/** Progress beyond this many unread bytes is left out; the result is not. */
+/** Beyond this many unread bytes, progress is dropped; the result is not. */
 const MAX_PROGRESS_BYTES = 1 << 20;
 
 /**
- * Runs `run` and responds with lines of JSON: `{"progress": "…"}` as it goes on and `{"result": {…}}` at its end. What
- * fails before any progress is an error document with a status of its own. With `timeoutMs` in the query the response comes
- * by then, while the operation goes on.
+ * Runs `run` and responds with JSON lines: `{"progress": "…"}` while it runs, then `{"result": {…}}`. A failure before any
+ * progress is an error document with its own status. After the query's `timeoutMs`, the response ends and the operation
+ * continues.
  */
 export async function operation(
   response: ServerResponse,
@@ -66,7 +66,7 @@ export async function operation(
   response.end(`${JSON.stringify({ result })}\n`);
 }
 
-/** `running`, or a timeout after `timeoutMs` milliseconds; 0 waits for as long as it takes. */
+/** Resolves with the result of `running`, or with a timeout after `timeoutMs`; 0 means no limit. */
 async function withDeadline(running: Promise<OperationResult>, timeoutMs: number): Promise<OperationResult> {
   if (timeoutMs === 0) return running;
   let timer: NodeJS.Timeout | undefined;
@@ -81,12 +81,12 @@ async function withDeadline(running: Promise<OperationResult>, timeoutMs: number
   }
 }
 
-/** A follower that leaves more unread gets no further lines until it has read these, in bytes. */
+/** A follower with more unread bytes than this receives no further lines until it has read them. */
 const MAX_LINES_BYTES = 16 << 20;
-/** What went unread is counted for each name; beyond so many names, for all others together. */
+/** Skipped lines are counted per name; beyond this many names, under one name for the rest. */
 const MAX_NAMES = 1_000;
 
-/** Calls `onLines` for further lines, with those that come together, until the function it returns is called. */
+/** Calls `onLines` with new lines as they arrive. Returns a function that ends the subscription. */
 export type Subscribe = (onLines: (lines: readonly object[]) => void) => () => void;
 
 export interface LineSource {
@@ -94,7 +94,7 @@ export interface LineSource {
   subscribe: Subscribe;
 }
 
-/** `onServerClose` takes what ends the stream and returns what forgets it. */
+/** `onServerClose` registers a function that ends the stream and returns one that unregisters it. */
 export function lines(
   response: ServerResponse,
   query: URLSearchParams,
@@ -131,7 +131,7 @@ export function lines(
   const finish = () => {
     for (const each of release.splice(0)) each();
   };
-  // It has read all: it hears what it missed though nothing new may come.
+  // After a slow reader has caught up, it is notified about skipped lines even if no new ones arrive.
   response.on("drain", () => send(""));
   response.on("close", finish);
 }

@@ -1,11 +1,11 @@
-/** All that the control socket answers, in one list; docs/http-api.md explains each entry. */
+/** Every route of the control socket, in one list; docs/http-api.md explains each. */
 
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
 import type { OperationResult, ProgressListener, SupervisorApi } from "./api.js";
 import type { BodyOf, BodyShape } from "./body.js";
 import { ControlError, type Subscribe } from "./responses.js";
 
-/** What a route is given; all of it is checked. */
+/** The validated input of a route. */
 export interface RouteInput<Body> {
   supervisor: SupervisorApi;
   /** The named parts of the path, decoded. */
@@ -15,18 +15,18 @@ export interface RouteInput<Body> {
 }
 
 export type Reply<Body> =
-  /** One JSON document, at once. */
+  /** Responds with one JSON document. */
   | { kind: "document"; read(input: RouteInput<Body>): object }
-  /** Progress lines while it runs, then the result. */
+  /** Responds with progress lines while it runs, then the result. */
   | { kind: "operation"; run(input: RouteInput<Body>, onProgress: ProgressListener): Promise<OperationResult> }
-  /** The lines there are, and with `follow=1` those that come. */
+  /** Responds with the stored lines, and with `follow=1` also with new ones. */
   | { kind: "lines"; open(input: RouteInput<Body>): { recent: object[]; subscribe: Subscribe } };
 
 export interface Route {
   method: "GET" | "POST";
   /** Such as `/v1/pools/:pool/scale`. */
   path: string;
-  /** The query parameters it knows; `timeoutMs` comes with every operation. */
+  /** The accepted query parameters; every operation also accepts `timeoutMs`. */
   query: readonly string[];
   body: BodyShape;
   reply: Reply<never>;
@@ -115,14 +115,14 @@ export const routes: readonly Route[] = [
   }),
 ];
 
-/** A name that is mistyped would be waited for for ever; one that is gone may still have lines. */
+/** Refuses an unknown name, which would be followed for ever. A name with stored lines is accepted. */
 function checkName(supervisor: SupervisorApi, name: string | undefined, recent: readonly object[]): void {
   if (name === undefined || recent.length > 0) return;
   const names = supervisor.names();
   if (!names.includes(name)) throw new ControlError(400, "invalid", unknownName(name, names));
 }
 
-/** The parts of `path` that the route's pattern names, or undefined when it does not match. */
+/** Returns the named parts of `path`; undefined if it does not match the pattern. */
 export function matchPath(pattern: string, path: string): Record<string, string> | undefined {
   const wanted = pattern.split("/");
   const given = path.split("/");
@@ -136,7 +136,7 @@ export function matchPath(pattern: string, path: string): Record<string, string>
       try {
         params[part.slice(1)] = decodeURIComponent(actual);
       } catch {
-        return undefined; // A stray percent sign names nothing.
+        return undefined; // A malformed percent escape matches nothing.
       }
     }
   }

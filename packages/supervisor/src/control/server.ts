@@ -1,4 +1,4 @@
-/** Serves the control routes as HTTP and JSON on a unix socket that only its owner can reach. */
+/** Serves the control routes as HTTP and JSON on a unix socket that only its owner can access. */
 import { chmodSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
@@ -8,15 +8,15 @@ import { bodyProblems } from "./body.js";
 import { ControlError, lines, operation, sendJson } from "./responses.js";
 import { matchPath, type Route, type RouteInput, routes } from "./routes.js";
 
-/** The longest request body, in bytes: room for a whole environment. */
+/** The maximum length of a request body in bytes: room for a whole environment. */
 const MAX_BODY_BYTES = 4 << 20;
 const MAX_HEAD_BYTES = 16_384;
 const MAX_CONNECTIONS = 128;
-/** How long `close` lets answers under way go out. */
+/** How long `close` waits for responses in progress, in milliseconds. */
 const CLOSE_GRACE_MS = 1_000;
 
 export interface ControlServerOptions {
-  /** How long a request may take to arrive, head and body each. Default: 10,000. */
+  /** How long the head and the body of a request may each take to arrive, in milliseconds. Default: 10,000. */
   requestTimeoutMs?: number;
 }
 
@@ -37,7 +37,7 @@ export class ControlServer {
         maxHeaderSize: MAX_HEAD_BYTES,
         headersTimeout: requestTimeoutMs,
         requestTimeout: requestTimeoutMs,
-        // A timer that runs for as long as the server does.
+        // This interval runs for as long as the server does.
         connectionsCheckingInterval: requestTimeoutMs / 2,
       },
       (request, response) => void this.#serve(request, response),
@@ -49,7 +49,7 @@ export class ControlServer {
     });
   }
 
-  /** @throws PacelineError `control` when the socket cannot be had */
+  /** @throws PacelineError `control` if the socket cannot be created */
   async listen(): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.#server.once("error", reject);
@@ -62,7 +62,7 @@ export class ControlServer {
     chmodSync(this.#path, 0o600);
   }
 
-  /** Ends streams, lets answers under way go out for a moment, and removes the socket. */
+  /** Ends streams, waits briefly for responses in progress, and removes the socket. */
   async close(): Promise<void> {
     for (const end of [...this.#closing]) end();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -75,11 +75,11 @@ export class ControlServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    // A client that goes away needs no response.
+    // A client that disconnects needs no response.
     request.on("error", () => {});
     response.on("error", () => {});
     response.setHeader("Connection", "close");
-    // Bun may send the head of a response that is destroyed: it must not say that all is well.
+    // Bun may send the head of a destroyed response, which must not report success.
     response.statusCode = 400;
     try {
       const url = parseTarget(request.url ?? "/");
@@ -138,7 +138,7 @@ function checkQuery(route: Route, query: URLSearchParams): void {
 async function readBody(request: IncomingMessage, timeoutMs: number): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
-  // Bun's server watches over the head alone.
+  // Bun's server applies its timeout to the head only.
   const timer = setTimeout(() => {
     request.destroy(new ControlError(408, "late", `the body did not arrive within ${timeoutMs / 1000} s`));
   }, timeoutMs);

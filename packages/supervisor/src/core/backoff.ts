@@ -2,19 +2,17 @@
 import type { BackoffPolicy, RestartBudget } from "./model.js";
 
 /**
- * The delay in milliseconds after the given number of failures in a row (1 is the first).
- * `random` is 0 ≤ random < 1 and decides the share of the delay that `jitter` leaves open.
+ * Returns the delay in milliseconds after `failures` failures in a row (1 is the first). `random` (0 ≤ random < 1) determines the
+ * jitter.
  */
 export function backoffDelayMs(policy: BackoffPolicy, failures: number, random: number): number {
-  // The exponent is bounded so that it never overflows to Infinity and then to NaN with a factor of 0.
+  // Bounded, so that the power never overflows to Infinity, which a factor of 0 would turn into NaN.
   const exponent = Math.min(Math.max(failures, 1) - 1, 60);
   const whole = Math.min(policy.maxMs, policy.initialMs * policy.factor ** exponent);
   return Math.round(whole * (1 - policy.jitter) + whole * policy.jitter * random);
 }
 
-/**
- * Books one failure at `now` and says whether the budget is spent by it, which it is with `maxFailures` within `periodMs`. Failures older than the period are forgotten, so the list stays short.
- */
+/** Records a failure at `now`. The budget is spent by `maxFailures` failures within `periodMs`; older ones are dropped. */
 export function bookFailure(
   failuresAt: readonly number[],
   now: number,

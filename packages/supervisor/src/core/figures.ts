@@ -1,37 +1,37 @@
-/** The figures of each process that the status document, `paceline status` and the dashboard show: one list; operations/measures.ts measures them. */
+/** Each process's figures in the status document, `paceline status` and the dashboard; see operations/measures.ts. */
 
 /** The jobs that an instance's app has deferred. */
 export interface DeferredJobs {
-  /** Those that have not ended: the one under way, and those that wait. */
+  /** Jobs that are running or queued. */
   jobs: number;
-  /** How long ago the oldest of them was deferred, in milliseconds; 0 when there is none. */
+  /** The age of the oldest job in milliseconds; 0 if there is none. */
   oldestMs: number;
 }
 
-/** How a value is written for people. */
+/** How a value is formatted for people. */
 export type Unit = "megabytes" | "percent" | "count" | "milliseconds" | "seconds" | "jobs";
 
 export interface Figure {
-  /** Where it is in the status document of a process: a field, or a part of one. */
+  /** The field in a process's status; a dot selects a part of a field. */
   key: string;
-  /** Over its column in `paceline status`; on the dashboard, where it has room and where it has not. */
+  /** The column's titles: in `paceline status`, and the long and the short one on the dashboard. */
   titles: readonly [status: string, long: string, short: string];
   unit: Unit;
-  /** What it is while nothing was measured. */
+  /** The value while nothing has been measured. */
   none: 0 | null;
-  /** Balancers do not have it. */
+  /** Balancers do not have this figure. */
   ofInstances?: true;
-  /** It is that of the slot, and is shown without a process too. */
+  /** The figure belongs to the slot and is also shown without a process. */
   ofSlot?: true;
-  /** Its column is left out where no process has a value, and is the last of `paceline status`. */
+  /** The column is the last in `paceline status` and is omitted if no process has a value. */
   isOptional?: true;
-  /** On the dashboard columns with a higher number go first when there is not enough room; without one it is not there. */
+  /** The dashboard omits columns with a higher number first. Without a number, the figure is not on the dashboard. */
   drop?: number;
-  /** The cells that its column has at least there, so that it does not move with every digit. */
+  /** The column's minimum width on the dashboard, so that it does not shift with every digit. */
   least?: number;
 }
 
-/** In the order of their columns. */
+/** In column order. */
 export const FIGURES = [
   { key: "rssBytes", titles: ["RSS MB", "RSS MB", "RSS"], unit: "megabytes", none: null, drop: 4, least: 5 },
   { key: "cpuPercent", titles: ["CPU %", "CPU %", "CPU"], unit: "percent", none: null, drop: 6, least: 4 },
@@ -70,15 +70,15 @@ type Value<E extends Figure> = E["unit"] extends "jobs"
     ? number | null
     : number;
 
-/** Those that are fields of their own, with their values. */
+/** The values of the figures that have a field of their own. */
 export type FigureValues<E extends Figure = Entry> = {
   -readonly [Each in E as Each["key"] extends `${string}.${string}` ? never : Each["key"]]: Value<Each>;
 };
 
-/** Those that balancers have too. */
+/** The figures that balancers have, too. */
 export type CommonFigureValues = FigureValues<Exclude<Entry, { ofInstances: true }>>;
 
-/** The value of a figure in the status of a process, or null where it has none. */
+/** Returns a figure's value from a process's status; null if it has none. */
 export function figureOf({ key }: Pick<Figure, "key">, process: object): number | DeferredJobs | null {
   let value: unknown = process;
   for (const part of key.split(".")) value = (value as Record<string, unknown> | null | undefined)?.[part];

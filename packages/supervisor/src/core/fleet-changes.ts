@@ -1,9 +1,9 @@
-/** What changes the fleet: sizes, commands, reports and swaps, each as a new value and the effects to carry out. Pure. */
+/** Changes to the fleet: sizes, commands, reports and swaps. Each returns the new fleet and the effects to carry out. Pure. */
 import { type Fleet, findPool, findSlot, occupants, type Pool, processId, type Role, type Slot } from "./fleet.js";
 import { type Command, type Effect, newProcess, type Report, type SlotPolicy } from "./process.js";
 import { transition } from "./transition.js";
 
-/** An effect, and the process it is for. */
+/** An effect and the process that it applies to. */
 export interface FleetEffect {
   readonly pool: string;
   /** The slot, such as `web.3`. */
@@ -22,13 +22,13 @@ export interface FleetChange {
   readonly effects: readonly FleetEffect[];
 }
 
-/** What a change needs to know of the world. */
+/** External input of a change. */
 export interface FleetContext {
   /** Milliseconds since the epoch. */
   now: number;
   /** 0 ≤ random < 1. */
   random: number;
-  /** What a process of that generation is held to, whatever the pool's others are. */
+  /** Returns the policy of a process of that generation; the pool's other generations may have different ones. */
   policyOf(pool: string, generation: number): SlotPolicy;
 }
 
@@ -42,18 +42,18 @@ export function addPool(fleet: Fleet, name: string, generation: number): Fleet {
   };
 }
 
-/** Takes a pool without slots out of the fleet. */
+/** Removes a pool without slots from the fleet. */
 export function removePool(fleet: Fleet, name: string): Fleet {
   return { pools: fleet.pools.filter((pool) => pool.name !== name || pool.slots.length > 0) };
 }
 
-/** New slots of the pool are of this generation from now on. */
+/** Sets the generation of the pool's new slots. */
 export function setGeneration(fleet: Fleet, name: string, generation: number): Fleet {
   const change = (pool: Pool): Pool => ({ ...pool, generation, served: inUse(pool.served, { ...pool, generation }) });
   return { pools: fleet.pools.map((pool) => (pool.name === name ? change(pool) : pool)) };
 }
 
-/** Starts the slots that are missing and stops the highest that are too many; they go when they have ended. */
+/** Starts missing slots, and stops the highest ones above `wanted`; those are removed when their processes have ended. */
 export function resize(fleet: Fleet, name: string, wanted: number, context: FleetContext): FleetChange {
   const pool = findPool(fleet, name);
   if (pool === undefined) return { fleet, effects: [] };
@@ -70,20 +70,20 @@ export function resize(fleet: Fleet, name: string, wanted: number, context: Flee
     if (index > wanted) {
       change = andThen(change, (f) => settle(command(f, name, index, { type: "stop" }, context), name, index));
     } else if (slot.member.process.goal !== "up") {
-      // One that is meant to be up already is left alone, so that a scale never cuts a backoff short.
+      // A slot whose goal is already `up` is skipped, so that scaling never cuts a backoff short.
       change = andThen(change, (f) => command(f, name, index, { type: "start" }, context));
     }
   }
   return change;
 }
 
-/** Tells a slot's member, and on `stop` the other process too. */
+/** Sends a command to a slot's member; `stop` also goes to the other process. */
 export function command(fleet: Fleet, pool: string, index: number, event: Command, context: FleetContext): FleetChange {
-  const told = apply(fleet, pool, index, "member", event, context);
-  return event.type === "stop" ? andThen(told, (f) => apply(f, pool, index, "other", event, context)) : told;
+  const changed = apply(fleet, pool, index, "member", event, context);
+  return event.type === "stop" ? andThen(changed, (f) => apply(f, pool, index, "other", event, context)) : changed;
 }
 
-/** Hands a report to the process of that slot which it is about; one about a process that is gone is dropped. */
+/** Passes a report to the process it is about. Drops a report about a process that no longer exists. */
 export function report(fleet: Fleet, pool: string, index: number, event: Report, context: FleetContext): FleetChange {
   const slot = findSlot(fleet, pool, index);
   if (slot === undefined) return { fleet, effects: [] };
@@ -91,7 +91,7 @@ export function report(fleet: Fleet, pool: string, index: number, event: Report,
   return apply(fleet, pool, index, which, event, context);
 }
 
-/** Starts a second process in the slot, to take the member's place; nothing happens while the slot has one. */
+/** Starts a second process in the slot that will replace the member. Does nothing if the slot already has two. */
 export function startReplacement(
   fleet: Fleet,
   pool: string,
@@ -106,13 +106,13 @@ export function startReplacement(
   return apply(placed, pool, index, "other", { type: "start" }, context);
 }
 
-/** Gives up on the replacement: it is stopped, and the slot keeps its member. */
+/** Stops the replacement; the slot keeps its member. */
 export function discardReplacement(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
   if (findSlot(fleet, pool, index)?.other?.role !== "replacement") return { fleet, effects: [] };
   return apply(fleet, pool, index, "other", { type: "stop" }, context);
 }
 
-/** The replacement becomes the member, and the member a outgoing process that is told to stop. */
+/** Makes the replacement the member, and stops the former member as the outgoing process. */
 export function swap(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
   const slot = findSlot(fleet, pool, index);
   if (slot?.other?.role !== "replacement") return { fleet, effects: [] };
@@ -121,13 +121,13 @@ export function swap(fleet: Fleet, pool: string, index: number, context: FleetCo
   return settle(apply(replaceSlot(fleet, pool, swapped), pool, index, "other", { type: "stop" }, context), pool, index);
 }
 
-/** Those of `generations` that a slot of the pool is of, or would be. */
+/** Returns those of `generations` that the pool's slots use or would start with. */
 function inUse(generations: Iterable<number>, pool: Pool): ReadonlySet<number> {
   const used = pool.slots.flatMap((slot) => occupants(slot).map(({ occupant }) => occupant.generation));
   return new Set([...generations].filter((generation) => generation === pool.generation || used.includes(generation)));
 }
 
-/** A process of this generation is ready for the first time: those of it that were given up before are tried again. */
+/** Records that a process of this generation is ready for the first time, and restarts members of it that had been given up. */
 function serve(fleet: Fleet, poolName: string, generation: number, context: FleetContext): FleetChange {
   const pool = findPool(fleet, poolName);
   if (pool === undefined || pool.served.has(generation)) return { fleet, effects: [] };
@@ -142,7 +142,7 @@ function serve(fleet: Fleet, poolName: string, generation: number, context: Flee
   return change;
 }
 
-/** A replacement of a generation that has not served may be given up, since what it was to replace serves on. */
+/** A replacement of a generation that has never served may be given up, because its member keeps serving. */
 function mayNotGiveUp(fleet: Fleet, poolName: string, which: "member" | "other", generation: number): boolean {
   const pool = findPool(fleet, poolName);
   if (pool === undefined) return false;
@@ -167,7 +167,7 @@ function apply(
   const { process, effects } = transition(known, event, policy, context.now, context.random);
   if (process === known && effects.length === 0) return { fleet, effects: [] };
   const role: Role = which === "member" ? "member" : (slot.other?.role ?? "outgoing");
-  // What a member is respawned from is what it was; only a rollout or a new slot brings a new generation.
+  // A restarted member keeps its generation; only a rollout or a new slot uses a new one.
   const tag = (attempt: number, effect: Effect): FleetEffect => ({
     pool: poolName,
     name: slot.name,
@@ -188,7 +188,7 @@ function apply(
   return settle(noted, poolName, index);
 }
 
-/** One counter numbers the spawns of both processes of a slot. */
+/** Both processes of a slot are numbered by one counter. */
 function shareAttempts(slot: Slot): Slot {
   if (slot.other === null) return slot;
   const nextAttempt = Math.max(slot.member.process.nextAttempt, slot.other.process.nextAttempt);
@@ -199,7 +199,7 @@ function shareAttempts(slot: Slot): Slot {
   };
 }
 
-/** Removes what has come to its end: an other that stopped, and a slot above the wanted number whose processes are gone. */
+/** Removes an `other` process that has stopped, and a slot above `wanted` without processes. */
 function settle(change: FleetChange, poolName: string, index: number): FleetChange {
   const slot = findSlot(change.fleet, poolName, index);
   const pool = findPool(change.fleet, poolName);
@@ -229,7 +229,7 @@ function replaceSlot(fleet: Fleet, poolName: string, slot: Slot): Fleet {
   return replacePool(fleet, { ...pool, slots: pool.slots.map((s) => (s.index === slot.index ? slot : s)) });
 }
 
-/** Goes on from one change with another; the effects add up. */
+/** Applies a second change to the result of the first; the effects of both are combined. */
 export function andThen(first: FleetChange, next: (fleet: Fleet) => FleetChange): FleetChange {
   const second = next(first.fleet);
   return { fleet: second.fleet, effects: [...first.effects, ...second.effects] };

@@ -1,7 +1,7 @@
-/** The fleet as a value: pools of slots, each with one member and at most one replacement or outgoing process. Pure. */
+/** The fleet as a value: pools of slots, each with a member and at most one replacement or outgoing process. Pure. */
 import { isAlive, type Process } from "./process.js";
 
-/** A process in a slot, and the generation of config and code it is of. */
+/** A process in a slot, and its generation of config and code. */
 export interface Occupant {
   readonly process: Process;
   readonly generation: number;
@@ -10,26 +10,26 @@ export interface Occupant {
 export interface Slot {
   /** Such as `web.3`. */
   readonly name: string;
-  /** From 1. */
+  /** Starts at 1. */
   readonly index: number;
   readonly member: Occupant;
-  /** The second process: coming up to take the member's place, or draining after it lost it. */
+  /** The second process: a replacement that is starting, or the outgoing process that drains. */
   readonly other: (Occupant & { readonly role: "replacement" | "outgoing" }) | null;
 }
 
 export interface Pool {
   readonly name: string;
-  /** How many slots there shall be; those above are on their way out. */
+  /** The number of slots the pool should have; higher ones are being removed. */
   readonly wanted: number;
-  /** The generation that new slots are of. */
+  /** The generation of new slots. */
   readonly generation: number;
-  /** Whether a process of any generation has ever been ready: from then on no member is given up. */
+  /** Whether any process of the pool has ever been ready. From then on, no member is given up. */
   readonly hasServed: boolean;
-  /** Those of the generations in use of which a process has been ready. */
+  /** The generations in use that have had a ready process. */
   readonly served: ReadonlySet<number>;
   /** By index. */
   readonly slots: readonly Slot[];
-  /** The next attempt of slots that are gone, so that one that comes back never repeats the name of a process. */
+  /** The next attempt number of removed slots, so that a slot that is added again never reuses a process name. */
   readonly nextAttempts: ReadonlyMap<number, number>;
 }
 
@@ -41,7 +41,7 @@ export type Role = "member" | "replacement" | "outgoing";
 
 export const EMPTY_FLEET: Fleet = { pools: [] };
 
-/** `web.3#7`: the seventh spawn in the slot web.3. */
+/** Returns a process's name: `web.3#7` is the seventh spawn in the slot web.3. */
 export function processId(slotName: string, attempt: number): string {
   return `${slotName}#${attempt}`;
 }
@@ -54,13 +54,13 @@ export function findSlot(fleet: Fleet, pool: string, index: number): Slot | unde
   return findPool(fleet, pool)?.slots.find((slot) => slot.index === index);
 }
 
-/** Both processes of a slot, with the part each plays. */
+/** Returns the processes of a slot with their roles. */
 export function occupants(slot: Slot): { role: Role; occupant: Occupant }[] {
   const member = { role: "member" as Role, occupant: slot.member };
   return slot.other === null ? [member] : [member, { role: slot.other.role, occupant: slot.other }];
 }
 
-/** True when no OS process is left in the pool, or in the whole fleet. */
+/** Whether no OS process is left in the pool, or in the whole fleet. */
 export function isDown(fleet: Fleet, poolName?: string): boolean {
   return fleet.pools
     .filter((pool) => poolName === undefined || pool.name === poolName)

@@ -1,39 +1,39 @@
-/** Decides who is asked for a sign of life, who is stalled, and who is hung. Pure: silence is counted in ticks of the caller. */
+/** Decides which processes are pinged, stalled or hung. Pure: silence is measured in the caller's ticks. */
 
-/** A process that is watched: one that is ready, with what is known of it. */
+/** A watched process: one that is ready. */
 export interface Watched {
   /** Such as `web.3#7`. */
   readonly id: string;
   readonly pool: string;
-  /** It has requests, so it is expected to report each second. */
+  /** Whether it has requests; a busy process reports each second. */
   readonly isBusy: boolean;
-  /** 0: it is asked, and shown as stalled, but never hung. */
+  /** 0: it is pinged and shown as stalled, but never counts as hung. */
   readonly hangAfterMs: number;
 }
 
 interface StallCounter {
-  /** Since it was last heard. */
+  /** Time since its last message. */
   silentMs: number;
-  /** Since it was asked; null while it is not. */
+  /** Time since the pending ping; null if there is none. */
   unansweredMs: number | null;
-  /** An unanswered question counts as a stall after this long. */
+  /** How long a ping may be unanswered before the process counts as stalled. */
   stalledAfterMs: number;
 }
 
-/** A busy process that has not reported for this long is asked. */
+/** A busy process that has not reported for this long is pinged. */
 const ASK_BUSY_AFTER_MS = 2000;
-/** An idle one sleeps, and is asked only so often. */
+/** An idle process sleeps, so it is pinged only this often. */
 const ASK_IDLE_EVERY_MS = 10_000;
-/** A gap between two ticks counts as no more than so many times what was planned: then the caller or the whole machine stood still. */
+/** The most that a gap between ticks counts, as a factor of the planned interval: longer gaps mean that we were paused. */
 const MAX_TICK = 1.5;
-/** A question that has gone unanswered for this long is told of. */
+/** A process that has not answered a ping for this long is shown as stalled. */
 const STALLED_AFTER_MS = 2000;
 
 export class Liveness {
   private readonly stallCounts = new Map<string, StallCounter>();
   private tickedAtMs: number | undefined;
 
-  /** Something came from this process: its event loop has turned. */
+  /** Records a message from this process, which proves that its event loop is turning. */
   heard(id: string): void {
     const stallCount = this.stallCounts.get(id);
     if (stallCount === undefined) return;
@@ -42,9 +42,9 @@ export class Liveness {
   }
 
   /**
-   * Counts the time since the last tick as silence of all that are watched, and answers with those to ask now.
-   * @param nowMs of a monotonic clock
-   * @param plannedMs what should have passed since the last tick
+   * Adds the time since the last tick to the silence of all watched processes. Returns those to ping now.
+   * @param nowMs by a monotonic clock
+   * @param plannedMs the planned time between two ticks
    */
   tick(nowMs: number, watched: readonly Watched[], plannedMs = 1000): string[] {
     const elapsedMs = Math.min(nowMs - (this.tickedAtMs ?? nowMs), MAX_TICK * plannedMs);
@@ -69,27 +69,27 @@ export class Liveness {
     return toAsk;
   }
 
-  /** For how long a question has gone unanswered; null while it is no longer than usual. */
+  /** Returns how long a ping has gone unanswered; null while that is normal. */
   stalledMs(id: string): number | null {
     const stallCount = this.stallCounts.get(id);
     if (stallCount === undefined || stallCount.unansweredMs === null) return null;
     return stallCount.unansweredMs >= stallCount.stalledAfterMs ? stallCount.unansweredMs : null;
   }
 
-  /** Whether each of them has only to be asked now and then: none is expected to report, or has yet to answer. */
+  /** Whether all of them are idle and none has a pending ping. */
   isQuiet(watched: readonly Watched[]): boolean {
     return !watched.some(({ id, isBusy }) => isBusy || this.stallCounts.get(id)?.unansweredMs !== null);
   }
 
-  /** Whether any may be hung; `hung` then says which, once all that had come was read. */
+  /** Whether any process may be hung. Read all pending messages, then call `hung`. */
   hasOverdue(watched: readonly Watched[]): boolean {
     return watched.some((each) => this.isOverdue(each));
   }
 
   /**
-   * Those to be killed: of each pool the one that has been silent for longest, and none while another slot of it is coming back. A
-   * machine that is overloaded has silent instances too, and must not lose all of them at once.
-   * @param isRecovering whether a slot of that pool was ready once and is not now
+   * Returns the processes to kill: the most silent one of each pool, and none while another slot of the pool recovers. On an
+   * overloaded machine healthy instances are silent too, and must not all be killed.
+   * @param isRecovering whether a slot of that pool was ready once and is not ready now
    */
   hung(watched: readonly Watched[], isRecovering: (pool: string) => boolean): string[] {
     const longest = new Map<string, Watched>();
@@ -101,7 +101,7 @@ export class Liveness {
     return [...longest.values()].map(({ id }) => id);
   }
 
-  /** For how long its question has gone unanswered. */
+  /** Returns how long its ping has gone unanswered. */
   unansweredMs(id: string): number {
     return this.stallCounts.get(id)?.unansweredMs ?? 0;
   }

@@ -1,18 +1,18 @@
-/** The words of the control plane as types: what a fleet is configured to be. Pure; imported by every other part. */
+/** The vocabulary of the control plane as types: the configuration of a fleet. Pure; every other part imports it. */
 
 /** The most instances a pool can have. */
 export const MAX_INSTANCES = 1024;
 
-/** An address the fleet listens on. */
+/** An address that the fleet listens on. */
 export type ListenAddress = { kind: "tcp"; host: string; port: number } | UnixAddress;
 
 export interface UnixAddress {
   kind: "unix";
-  /** Absolute. */
+  /** An absolute path. */
   path: string;
-  /** Permissions of the socket file; 0600 unless set. */
+  /** The permissions of the socket file. Default: 0600. */
   mode?: number;
-  /** Its group; that of the process unless set. */
+  /** The group of the socket file. Default: that of the process. */
   group?: { name: string; gid: number };
 }
 
@@ -23,135 +23,135 @@ export interface BackoffPolicy {
   initialMs: number;
   maxMs: number;
   factor: number;
-  /** The share of a delay that is random, 0 to 1. */
+  /** The random share of a delay, 0 to 1. */
   jitter: number;
 }
 
-/** How many failures a slot may have within a period before it is `failed`. */
+/** The number of failures within a period after which a slot is `failed`. */
 export interface RestartBudget {
   maxFailures: number;
   periodMs: number;
 }
 
-/** The deadlines and the budget that one slot's process lives by. */
+/** The deadlines and the restart budget of a slot's process. */
 export interface ProcessPolicy {
   readyTimeoutMs: number;
-  /** Ready for this long: the failures before it are forgotten. */
+  /** After being ready for this long, earlier failures are forgotten. */
   stableAfterMs: number;
   drainTimeoutMs: number;
-  /** From SIGTERM to SIGKILL. */
+  /** The time from SIGTERM to SIGKILL. */
   termTimeoutMs: number;
-  /** From SIGKILL to a warning that the process does not die. */
+  /** The time from SIGKILL to a warning that the process still exists. */
   killTimeoutMs: number;
-  /** A replacement has to stay ready for this long before the old process leaves. */
+  /** How long a replacement has to stay ready before the outgoing process drains. */
   minReadyMs: number;
-  /** How many slots a rollout replaces at once: a count, or a share of the pool such as `25%`. */
+  /** The number of slots that a rollout replaces at once, or a percentage of the pool such as `25%`. */
   maxSurge: number | string;
-  /** An event loop that has not turned for this long; 0: however long it takes. */
+  /** An event loop that does not turn for this long counts as hung; 0: no limit. */
   hangAfterMs: number;
   backoff: BackoffPolicy;
   restartBudget: RestartBudget;
 }
 
-/** What an instance is started as. */
+/** How an instance is started. */
 export type Launch =
-  /** A program of ours, on the pool's runtime: the server, or the shim of a command. */
+  /** A program of ours on the pool's runtime: the server, or the shim of a command. */
   | { entry: "server" | "shim"; bunfig?: string }
-  /** Another program: an absolute path or a name that is found on PATH, and its arguments. */
+  /** Another program: an absolute path or a name on PATH, and its arguments. */
   | { command: string; args: string[] };
 
-/** How the instances of a pool are asked whether they are ready and well. */
+/** The readiness and health checks of a pool's instances. */
 export interface HealthConfig {
   readyPath?: string;
   healthPath?: string;
   healthIntervalMs: number;
   healthTimeoutMs: number;
-  /** Failures in a row with which one counts as sick. */
+  /** The number of failed checks in a row that make an instance unhealthy. */
   healthFailures: number;
-  /** The Host field of these requests. */
+  /** The Host field of check requests. */
   checkHost: string;
 }
 
-/** When a process is replaced for what it has done, and not for its code. */
+/** The limits after which a process is replaced although it works. */
 export interface RecycleLimits {
-  /** 0: however many it has had. */
+  /** 0: no limit. */
   maxRequests: number;
-  /** Each process has a limit that is lower by a random share, up to this one, 0 to 1. */
+  /** Each process lowers its limits by a random share, at most this one (0 to 1). */
   jitter: number;
 }
 
-/** What a balancer has to know of a pool's kind; see SnapshotPool in @paceline/wire. */
+/** What a balancer has to know about a pool's kind; see SnapshotPool in @paceline/wire. */
 export interface RelayTraits {
   internalRoots?: string[];
   sendsFiles?: boolean;
   takesAllRequests?: boolean;
 }
 
-/** One pool as configured, with every default filled in and every path absolute. */
+/** The configuration of one pool, with all defaults filled in and all paths absolute. */
 export interface PoolConfig {
   name: string;
-  /** Which of the kinds in config/kinds/ it is. */
+  /** The kind's name; see config/kinds/. */
   kind: string;
-  /** What it runs, for people; an absolute path where it is one. */
+  /** The workload's name, for people; an absolute path if it is one. */
   source: string;
   relayed: RelayTraits;
-  /** What the ChildSpec of its instances has of its kind. */
+  /** The kind's part of the instances' ChildSpec. */
   workload: Record<string, unknown>;
   launch: Launch;
-  /** Whether one process loads what it runs, and forks the instances. */
+  /** Whether a template process loads the app and forks the instances. */
   preload: boolean;
-  /** Requests that a balancer may have under way at one instance; null: as many as its own limits allow. */
+  /** The most requests that a balancer sends to one instance at once; null: only the balancer's own limits apply. */
   maxInFlight: number | null;
-  /** How long an instance that limits its concurrency may send nothing of a response that it owes; 0: for ever. */
+  /** How long an instance with limited concurrency may send nothing of a response; 0: no limit. */
   requestTimeoutMs: number;
   instances: number;
   /** See SnapshotPool.routes in @paceline/wire. */
   routes: string[];
-  /** Whether its instances see paths without the prefix of the route. */
+  /** Whether the route's prefix is removed from the paths that instances see. */
   stripPrefix: boolean;
   runtime: RuntimeName;
-  /** What a fetch app speaks with the balancers. */
+  /** The upstream protocol of a fetch app. */
   protocol: "lane" | "http1";
-  /** The folder that its relative paths were taken from, symbolic links followed. */
+  /** The folder that its relative paths start from, with symbolic links resolved. */
   release: string;
   /** The working directory, absolute. */
   cwd: string;
-  /** From env files and the `env` key; laid over the caller's environment. */
+  /** The variables of env files and the `env` key; they override the caller's environment. */
   env: Record<string, string>;
-  /** Those of its env files, absolute. */
+  /** The absolute paths of its env files. */
   envFiles: string[];
   policy: ProcessPolicy;
   recycle: RecycleLimits;
   health: HealthConfig;
-  /** InstanceLimits of @paceline/wire, all filled in. */
+  /** InstanceLimits of @paceline/wire, complete. */
   limits: Record<string, number>;
-  /** How much of what a process wrote may be unread, in bytes. */
+  /** How many bytes of a process's output may be unread. */
   maxOutputBytes: number;
 }
 
-/** The balancers as configured; they form a pool of their own named `balancer`. */
+/** The configuration of the balancers, which form a pool named `balancer`. */
 export interface BalancerConfig {
   processes: number;
   runtime: RuntimeName;
   trustedProxies: string[];
-  /** The folder for large bodies of slow clients, absolute; null: one in the run directory. */
+  /** The absolute path of the folder for large bodies of slow clients; null: in the run directory. */
   spoolDir: string | null;
-  /** Whether each request is a line of the log. */
+  /** Whether each request is logged. */
   accessLog: boolean;
   policy: ProcessPolicy;
-  /** BalancerLimits of @paceline/wire, all filled in. */
+  /** BalancerLimits of @paceline/wire, complete. */
   limits: Record<string, number>;
   maxOutputBytes: number;
 }
 
-/** How the log is kept in files. */
+/** The settings of log files. */
 export interface LogConfig {
   maxFileBytes: number;
   maxFiles: number;
   maxTotalBytes: number;
 }
 
-/** A whole fleet as configured: what `paceline check` accepts and the supervisor runs. */
+/** The configuration of a fleet: the result of `paceline check`, and the input of the supervisor. */
 export interface FleetConfig {
   name: string;
   listen: ListenAddress[];
@@ -161,10 +161,10 @@ export interface FleetConfig {
   pools: PoolConfig[];
 }
 
-/** The states of DESIGN's table; `docs/architecture.md` has it in full. */
+/** The states of a process; the table in `docs/architecture.md` describes them. */
 export type ProcessState = "stopped" | "starting" | "ready" | "draining" | "killing" | "backoff" | "failed";
 
-/** How a process ended; both null when nobody could wait for it. */
+/** How a process ended; both null if its parent was not this process. */
 export interface ExitStatus {
   code: number | null;
   signal: string | null;

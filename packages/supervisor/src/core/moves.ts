@@ -1,4 +1,4 @@
-/** The moves from state to state that the table of transition.ts is made of, each with its deadline and its effects. Pure. */
+/** The state changes that the table in transition.ts uses, with their deadlines and effects. Pure. */
 import { backoffDelayMs, bookFailure } from "./backoff.js";
 import {
   type Effect,
@@ -15,7 +15,7 @@ export interface Transition {
   effects: Effect[];
 }
 
-/** What a row needs to know beside the process and the event. */
+/** The context of a transition beside process and event. */
 export interface Context {
   policy: SlotPolicy;
   /** Milliseconds since the epoch. */
@@ -24,7 +24,7 @@ export interface Context {
   random: number;
 }
 
-/** An upstream stays as it is until the balancers follow, but no longer than half of its time; a balancer drains at once. */
+/** Starts to drain. An upstream first waits for the balancers, for up to half of its drain time; a balancer drains at once. */
 export function leave(process: Process, goal: Goal, { policy, now }: Context): Transition {
   const { drainTimeoutMs, isUpstream, hasRestOfStop = false } = policy;
   const drainTime = `${seconds(drainTimeoutMs)}${hasRestOfStop ? ", the rest of the stop's deadline" : ""}`;
@@ -51,7 +51,7 @@ export function askDrain(process: Process & { state: "draining"; step: "leave" }
   };
 }
 
-/** The time for its drain is over, whatever balancers may still have on it. */
+/** Ends a drain that took too long, even if balancers still have requests on the process. */
 export function term(
   process: Process & { state: "draining"; step: "drain" | "released" },
   { policy, now }: Context,
@@ -90,8 +90,8 @@ export function stopped(process: Process): Transition {
 }
 
 /**
- * An end that nobody asked for: wait and try again, the longest backoff once the budget is spent. Only what has never served is
- * given up: what has will serve again when the database is back or the poisonous request gone.
+ * Handles an unexpected exit: retries after a backoff, the longest one if the budget is spent. Gives up only if the process has
+ * never served. Otherwise it can recover, for example when the database is back or a poisonous request is gone.
  */
 export function fail(process: Process, reason: string, { policy, now, random }: Context): Transition {
   const failures = process.failures + 1;
@@ -126,7 +126,7 @@ export function kill(
   };
 }
 
-/** What a process keeps from state to state. */
+/** Returns the fields that a process keeps in every state. */
 export function bare({ goal, attempt, nextAttempt, failuresAt, failures, hasServed }: Process) {
   return { goal, attempt, nextAttempt, failuresAt, failures, hasServed };
 }

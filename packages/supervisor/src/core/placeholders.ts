@@ -1,20 +1,20 @@
-/** What stands for something else in the arguments and variables of a command: `{socket}`, `{port}`, `{host}`, `{name}`, `{bun}`. Pure. */
+/** Placeholders in the arguments and variables of a command: `{socket}`, `{port}`, `{host}`, `{name}`, `{bun}`. Pure. */
 
 export const PLACEHOLDERS = ["socket", "port", "host", "name", "bun"] as const;
 
 export type Placeholder = (typeof PLACEHOLDERS)[number];
 
-/** `{{word}}` is the text `{word}`; `${word}` is left to a shell; a word is written in small letters. */
+/** `{{word}}` stands for the text `{word}`; `${word}` is left to the shell. Words are lower case. */
 const PATTERN = /\{\{([a-z]+)\}\}|(\$?)\{([a-z]+)\}/g;
 
-/** The words in braces that `text` has, whether they are placeholders or not. */
+/** Returns the words in braces in `text`, including unknown ones. */
 export function placeholdersIn(text: string): string[] {
   return [...text.matchAll(PATTERN)].flatMap(([, , dollar, word]) =>
     dollar === "" && word !== undefined ? [word] : [],
   );
 }
 
-/** The text with each placeholder replaced; one without a value is left as it is. */
+/** Replaces each placeholder in the text. One without a value stays. */
 export function fillPlaceholders(text: string, values: Partial<Record<Placeholder, string | undefined>>): string {
   return text.replace(PATTERN, (whole: string, escaped: string | undefined, dollar: string, word: string) => {
     if (escaped !== undefined) return `{${escaped}}`;

@@ -1,75 +1,75 @@
-/** One supervised process as the state machine sees it, what can happen to it, and what is to be done about it. */
+/** A supervised process in the state machine: its states, its events and its effects. */
 import type { ExitStatus, ProcessPolicy, ProcessState } from "./model.js";
 
-/** What the operator wants of it, apart from the state it is in. */
+/** The state that the operator wants, apart from the current one. */
 export type Goal = "up" | "down";
 
 interface Common {
   readonly goal: Goal;
-  /** The number of the present or last spawn; 0 before the first. */
+  /** The number of the current or last spawn; 0 before the first. */
   readonly attempt: number;
-  /** The number that the slot's next spawn gets; greater than every one given before in that slot. */
+  /** The number of the slot's next spawn, greater than all before it. */
   readonly nextAttempt: number;
-  /** Recent failures, for the restart budget, in milliseconds since the epoch. */
+  /** Recent failures that count towards the restart budget, in milliseconds since the epoch. */
   readonly failuresAt: readonly number[];
   /** Failures in a row since it was last stable, for the backoff. */
   readonly failures: number;
-  /** It has been ready, or another process of its generation has, or of its pool where it is a member: it is never given up then. */
+  /** It will not be given up, because it, its generation or (for a member) its pool has been ready before. */
   readonly hasServed: boolean;
 }
 
-/** A state that has to be left by a certain time, in milliseconds since the epoch. */
+/** A state with a deadline, in milliseconds since the epoch. */
 interface Timed {
   readonly deadline: number;
 }
 
-/** How far a drain is; its steps follow one another in this order, and the deadline of the state is that of its step. */
+/** The steps of a drain, in this order. The deadline of the state is that of the step. */
 export type DrainStep =
-  /** The balancers hear that it has left the pool; until they follow, they send it requests. */
+  /** It has left the pool; balancers that do not follow yet still send requests. `drainTime` is for people. */
   | { readonly step: "leave"; readonly drainBy: number; readonly drainTime: string }
-  /** It was asked to drain, and serves what still reaches it. `drainTime`: how long it has for that, for people. */
+  /** It was asked to drain and completes requests. `drainTime` is its time limit, for people. */
   | { readonly step: "drain"; readonly drainTime: string }
-  /** No balancer has anything on it any more: it exits as soon as it has nothing in flight. */
+  /** No balancer uses it any more; it exits when it has nothing in flight. */
   | { readonly step: "released"; readonly drainTime: string }
-  /** It was sent SIGTERM. */
+  /** SIGTERM was sent. */
   | { readonly step: "term" };
 
 export type Process = Common &
   (
     | { readonly state: "stopped" }
     | ({ readonly state: "starting" } & Timed)
-    /** The deadline is when it counts as stable; null once it does. */
+    /** The deadline is the time from which it counts as stable; null after that. */
     | { readonly state: "ready"; readonly deadline: number | null }
     | ({ readonly state: "draining" } & DrainStep & Timed)
-    /** The kill ends a stop that took too long, a process that failed, or one whose request has overrun its time. */
+    /** Killed because a stop took too long, because it is failing, or because a request overran its time. */
     | ({ readonly state: "killing"; readonly cause: "slow" | "failing" | "overrun" } & Timed)
     | ({ readonly state: "backoff" } & Timed)
     | { readonly state: "failed" }
   );
 
-/** SIGABRT has a Python process write what it is at. */
+/** On SIGABRT a Python process writes its stack. */
 export type KillSignal = "SIGTERM" | "SIGKILL" | "SIGABRT";
 
-/** What the operator or a rollout asks for. */
+/** Sent by the operator or a rollout. */
 export type Command = { type: "start" } | { type: "stop" } | { type: "restart" };
 
-/** What the world reports about one attempt. */
+/** A report about one attempt. */
 export type Report =
   | { type: "ready"; attempt: number }
-  /** Both parts of the status are null when nobody could wait for the process. */
+  /** Both parts of the status are null if the process was not our child. */
   | { type: "exited"; attempt: number; status: ExitStatus }
   | { type: "spawnFailed"; attempt: number; reason: string }
   | { type: "deadline"; attempt: number }
-  /** It is to be ended for failing, as `reason` says: `hung …`, or `unhealthy …`, which may still heed a SIGTERM. */
+  /** It is ended as failing. `reason` is `hung …` or `unhealthy …`; an unhealthy process may still respond to SIGTERM. */
   | { type: "hung"; attempt: number; reason: string; signal?: KillSignal }
-  /** A request has overrun its time in it: it is replaced at once, and counts as no failure of its code. */
+  /** A request overran its time: the process is replaced at once, without counting as a failure. */
   | { type: "overrun"; attempt: number; reason: string; signal?: KillSignal }
   | { type: "channelLost"; attempt: number }
-  /** Every balancer follows a snapshot that does not have it. */
+  /** Every balancer follows a snapshot without it. */
   | { type: "left"; attempt: number }
-  /** No balancer has a request or a connection on it, nor will. */
+  /** No balancer has a request or a connection on it, or will have one. */
   | { type: "released"; attempt: number }
-  /** A process that an earlier supervisor spawned said hello. */
+  /** A process spawned by an earlier supervisor said hello. */
   | { type: "adopted"; attempt: number };
 
 export type ProcessEvent = Command | Report;
@@ -78,29 +78,29 @@ export type Effect =
   | { type: "spawn"; attempt: number }
   | { type: "joinPool" }
   | { type: "leavePool" }
-  /** Ask it to finish what it has; it has this long. */
+  /** Asks it to finish its requests within this time. */
   | { type: "askDrain"; deadlineMs: number }
-  /** Tell it that nothing can be under way to it, so that it may exit. */
+  /** Reports that no further request can arrive, so that it may exit. */
   | { type: "release" }
-  /** `verdict`: why it is killed for failing; it goes into the report of its end. */
+  /** `verdict`: why it is killed as failing; part of its exit report. */
   | { type: "signal"; signal: KillSignal; verdict?: string }
   | { type: "setDeadline"; at: number }
   | { type: "clearDeadline" }
   | { type: "log"; level: "info" | "warn" | "error"; message: string };
 
-/** The policy of a slot: `giveUp` is false for what is never left down, whether it was ever ready or not. */
+/** The policy of a slot. With `giveUp: false` the slot is restarted for ever, even if it was never ready. */
 export interface SlotPolicy extends ProcessPolicy {
   giveUp: boolean;
-  /** Balancers send it requests: it drains once they have stopped, and is released when they have nothing left on it. */
+  /** Balancers send it requests: it drains when they have stopped, and is released when they have nothing left on it. */
   isUpstream: boolean;
-  /** Its drain has not its own time, but what others have left of the time that a stop takes. */
+  /** Its drain time is not its own but the rest of the stop's deadline. */
   hasRestOfStop?: boolean;
 }
 
-/** A balancer that takes longer than this to follow a snapshot is not waited for. */
+/** How long a drain waits for balancers that do not follow the new snapshot. */
 export const FOLLOW_TIMEOUT_MS = 5000;
 
-/** Every state there is. */
+/** Every state. */
 export const STATES = [
   "stopped",
   "starting",
@@ -111,7 +111,7 @@ export const STATES = [
   "failed",
 ] as const satisfies readonly ProcessState[];
 
-/** Every kind of event there is. */
+/** Every kind of event. */
 export const EVENTS = [
   "start",
   "stop",
@@ -128,12 +128,12 @@ export const EVENTS = [
   "adopted",
 ] as const satisfies readonly ProcessEvent["type"][];
 
-/** A process that was never spawned; `nextAttempt` numbers its first spawn. */
+/** Returns a process that was never spawned; `nextAttempt` numbers its first spawn. */
 export function newProcess(nextAttempt = 1): Process {
   return { state: "stopped", goal: "down", attempt: 0, nextAttempt, failuresAt: [], failures: 0, hasServed: false };
 }
 
-/** When the state it is in must be left; null if it may stay. */
+/** Returns when the current state must be left; null if it may stay. */
 export function deadlineOf(process: Process): number | null {
   switch (process.state) {
     case "starting":
@@ -150,12 +150,12 @@ export function deadlineOf(process: Process): number | null {
   }
 }
 
-/** True while an OS process may exist for it. */
+/** Whether an OS process may exist for it. */
 export function isAlive(process: Process): boolean {
   return process.state !== "stopped" && process.state !== "backoff" && process.state !== "failed";
 }
 
-/** The compile-time proof that a `switch` is complete. */
+/** Proves at compile time that a `switch` is complete. */
 export function unreachable(value: never): never {
   throw new TypeError(`unexpected ${JSON.stringify(value)}`);
 }

@@ -1,21 +1,21 @@
-/** A reload or restart as a pure state machine: few slots at a time, and the old processes stay or come back if a new one fails. */
+/** A reload or restart as a pure state machine: replaces a few slots at a time and restores old processes if a new one fails. */
 import { unreachable } from "./process.js";
 
 export interface Rollout {
   readonly kind: "reload" | "restart" | "recycle";
-  /** The slots still to be done, by index, the next one first. */
+  /** The indexes of slots to be replaced, the next one first. */
   readonly waiting: readonly number[];
-  /** The slots at work, `maxSurge` at the most: each has a second process. */
+  /** The slots being replaced, at most `maxSurge`; each has a second process. */
   readonly current: readonly SlotAtWork[];
-  /** The slots that have their new process, in the order in which they got it. */
+  /** The slots that have their new process, in order of completion. */
   readonly done: readonly number[];
   readonly total: number;
   readonly maxSurge: number;
-  /** `back`: a new process failed, and the slots that were done get one of the former generation again. */
+  /** `back`: a new process failed, and completed slots return to the former generation. */
   readonly direction: "forward" | "back";
-  /** Whether there is a former generation to go back to. */
+  /** Whether there is a former generation to return to. */
   readonly canGoBack: boolean;
-  /** Why it goes back. */
+  /** Why it returns to the former generation. */
   readonly failure: string | null;
   readonly outcome: { readonly ok: true } | { readonly ok: false; readonly reason: string } | null;
 }
@@ -23,8 +23,8 @@ export interface Rollout {
 export interface SlotAtWork {
   readonly index: number;
   /**
-   * The replacement is coming up, has to prove that it stays ready, or the balancers are being told of it; or the outgoing process
-   * is leaving.
+   * The replacement is starting, has to stay ready for a while, or is being announced to the balancers; or the outgoing process
+   * is draining.
    */
   readonly step: "starting" | "proving" | "joining" | "leaving";
 }
@@ -32,11 +32,11 @@ export interface SlotAtWork {
 export type RolloutEvent =
   | { type: "begin" }
   | { type: "replacementReady"; index: number }
-  /** It has stayed ready, and well, for `minReadyMs`. */
+  /** It has stayed ready and healthy for `minReadyMs`. */
   | { type: "proven"; index: number }
-  /** It ended, was not ready in time, or is not well. */
+  /** It exited, was not ready in time, or is unhealthy. */
   | { type: "replacementLost"; index: number; reason: string }
-  /** Every balancer that confirms in time has the replacement. */
+  /** Every balancer that responds in time has the replacement. */
   | { type: "applied"; index: number }
   | { type: "outgoingGone"; index: number }
   /** The fleet is stopping. */
@@ -60,7 +60,7 @@ export interface RolloutOptions {
   canGoBack: boolean;
 }
 
-/** A rollout over these slots, in this order; it starts with the event `begin`. */
+/** Returns a rollout over these slots, in this order. The event `begin` starts it. */
 export function newRollout(kind: Rollout["kind"], slots: readonly number[], options: RolloutOptions): Rollout {
   return {
     kind,
@@ -76,7 +76,7 @@ export function newRollout(kind: Rollout["kind"], slots: readonly number[], opti
   };
 }
 
-/** What an event makes of the rollout; one that does not fit the step of its slot changes nothing. */
+/** Applies an event. An event that does not fit the slot's step changes nothing. */
 export function advance(rollout: Rollout, event: RolloutEvent): RolloutStep {
   if (rollout.outcome !== null) return { rollout, actions: [] };
   switch (event.type) {
@@ -106,7 +106,7 @@ function stepOf({ current }: Rollout, index: number): SlotAtWork["step"] | undef
   return current.find((slot) => slot.index === index)?.step;
 }
 
-/** Begins with as many slots as there is room for, and ends when none is left. */
+/** Starts replacing as many slots as `maxSurge` allows, and completes the rollout when none is left. */
 function fill(rollout: Rollout): RolloutStep {
   const { direction } = rollout;
   const fresh = rollout.waiting.slice(0, Math.max(0, rollout.maxSurge - rollout.current.length));
@@ -145,13 +145,13 @@ function lose(rollout: Rollout, index: number, reason: string): RolloutStep {
   const at = stepOf(rollout, index);
   if (at === undefined || at === "leaving") return { rollout, actions: [] };
   if (rollout.direction === "back") {
-    // What serves there now stays: it was well when it came.
+    // The slot keeps its serving process, which was healthy when it was started.
     const current = rollout.current.filter((slot) => slot.index !== index);
     const next = fill({ ...rollout, current });
     return { rollout: next.rollout, actions: [{ type: "discardReplacement", index }, ...next.actions] };
   }
   const discards = discardAll(rollout);
-  // Those whose old process is leaving have the new one already.
+  // Slots whose outgoing process is draining already have the new process.
   const leaving = rollout.current.filter((slot) => slot.step === "leaving").map((slot) => slot.index);
   const done = [...rollout.done, ...leaving];
   const back = fill({

@@ -1,12 +1,12 @@
-/** What the balancers are to follow, made from the fleet: the upstreams of each pool in the order of their turns. Pure. */
+/** The balancers' snapshot, made from the fleet: the upstreams of each pool in turn order. Pure. */
 
 import { type Fleet, occupants, type Pool, processId } from "./fleet.js";
 import type { RelayTraits } from "./model.js";
 
-/** With more failures in a row than these a pool is not waited for: its requests would pile up for nothing. */
+/** Requests do not wait for a pool with more failures in a row than this. */
 const MAX_AWAITED_FAILURES = 2;
 
-/** One pool as a balancer sees it; the same shape as SnapshotPool of @paceline/wire. */
+/** One pool in the snapshot; the same shape as SnapshotPool of @paceline/wire. */
 export interface PoolView {
   name: string;
   routes: string[];
@@ -19,34 +19,34 @@ export interface PoolView {
   upstreams: ({ id: string; name: string } & Reach)[];
 }
 
-/** How a process is reached. */
+/** The address of a process. */
 export interface Reach {
-  /** The path of its unix socket, or the TCP address that it has in the place of one. */
+  /** The path of its unix socket, or its TCP address instead. */
   socket?: string;
   tcp?: { host: string; port: number };
   protocol: "http1" | "lane" | "http1+control";
   maxInFlight?: number;
-  /** It is no server of ours. */
+  /** Whether it is not a server of ours. */
   foreign?: boolean;
-  /** Each of its connections may carry the requests of one client alone. */
+  /** Whether a connection to it may carry the requests of only one client. */
   perClient?: boolean;
 }
 
-/** What leads to a pool, and what its instances see of the path. */
+/** The routes to a pool, and the path that its instances see. */
 export interface PoolRoutes {
   readonly routes: readonly string[];
   readonly stripPrefix: boolean;
-  /** 0 or none: as long as the balancer's limit says. */
+  /** 0 or absent: the balancer's limit applies. */
   readonly requestTimeoutMs?: number;
   readonly relayed?: RelayTraits;
 }
 
-/** Where a pool is reached; pools without an entry (the balancers' own) are left out. */
+/** The routes of each pool. Pools without an entry (the balancers' own) are left out. */
 export interface RoutesByPool {
   get(pool: string): PoolRoutes | undefined;
 }
 
-/** Exactly the processes that are ready, in slot order, a member before its replacement. */
+/** Returns the ready processes of each pool in slot order, a member before its replacement. */
 export function poolViews(fleet: Fleet, routes: RoutesByPool, reach: (processId: string) => Reach): PoolView[] {
   return fleet.pools.flatMap((pool) => {
     const served = routes.get(pool.name);
@@ -68,7 +68,7 @@ export function poolViews(fleet: Fleet, routes: RoutesByPool, reach: (processId:
   });
 }
 
-/** Whether a process that is ready is expected soon: one is coming up, or will, and has not failed often. */
+/** Whether a ready process is expected soon: one is starting or will start, and has not failed often. */
 function isAwaited({ slots }: Pool): boolean {
   return slots.some(({ member: { process } }) => {
     const isComing = process.goal === "up" && process.state !== "stopped" && process.state !== "failed";

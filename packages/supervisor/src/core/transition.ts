@@ -1,4 +1,4 @@
-/** An instance's life as one table of state × event: what it becomes, and what is to be done. Pure. */
+/** The life of an instance as one table of state × event: the next state and the effects. Pure. */
 import {
   askDrain,
   bare,
@@ -16,8 +16,8 @@ import { deadlineOf, type Effect, type Process, type ProcessEvent, type SlotPoli
 import { exitReason, NOT_READY, seconds } from "./words.js";
 
 /**
- * What `event` makes of `process`, and the effects to carry out in order. An event that belongs to another attempt, or
- * that means nothing in this state, changes nothing and has no effects.
+ * Applies `event` to `process`. Returns the new process and the effects to carry out, in order. An event of another attempt, or
+ * without meaning in this state, has no effect.
  */
 export function transition(
   process: Process,
@@ -33,7 +33,7 @@ export function transition(
   return { process: next.process, effects: [...next.effects, ...deadlineEffects(process, next.process)] };
 }
 
-/** The one place where an event is dropped because the process it speaks of, or the deadline, is no longer the present one. */
+/** Drops an event about an earlier process or deadline; this is the only place that does. */
 function isStale(process: Process, event: ProcessEvent, now: number): boolean {
   if (!("attempt" in event)) return false;
   if (event.type === "adopted") return event.attempt < process.attempt;
@@ -63,7 +63,7 @@ function row(process: Process, event: ProcessEvent, context: Context): Transitio
   }
 }
 
-/** stopped, backoff, failed: no OS process is there. */
+/** The states without an OS process: stopped, backoff, failed. */
 function atRest(process: Process, event: ProcessEvent, context: Context): Transition | null {
   switch (event.type) {
     case "start":
@@ -105,7 +105,7 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
       return kill(process, "failing", `${NOT_READY} ${seconds(policy.readyTimeoutMs)} (readyTimeoutMs)`, context);
     case "stop":
     case "restart": {
-      // It may not have an ear for anything but a signal yet, and nobody has sent it work.
+      // It may only handle signals yet, and has no requests.
       const goal = event.type === "stop" ? "down" : "up";
       const deadline = now + policy.termTimeoutMs;
       return {
@@ -191,7 +191,7 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
     case "stop":
       return { process: { ...process, goal: "down" }, effects: [] };
     case "overrun":
-      // It would not drain before the request that has overrun its time ends, which may be never.
+      // It would not drain before its overrun request ends, which may be never.
       return kill(process, "slow", event.reason, context, event.signal);
     case "ready":
     case "hung":

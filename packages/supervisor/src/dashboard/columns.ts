@@ -1,4 +1,4 @@
-/** The columns of the table: what each shows, and which of them fit a width. */
+/** The columns of the table: their contents, and which of them fit a width. */
 import type { TemplateStatus } from "../control/api.js";
 import { FIGURES, type Figure, figureOf } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
@@ -14,13 +14,13 @@ export interface Column {
   /** The long title and the short one. */
   titles: readonly [string, string];
   align: "left" | "right";
-  /** Columns with a higher number go first when there is not enough room. */
+  /** Columns with a higher number are omitted first if there is not enough space. */
   drop: number;
-  /** What is in it of a process, or of another that has that field. */
+  /** The text for a process, or for a template with the same field. */
   value(process: Process | TemplateStatus): string;
-  /** Left out where no process has anything to show in it. */
+  /** Omitted if no process has a value. */
   isOptional?: boolean;
-  /** Wide enough for what comes, so that the columns do not move with every digit. */
+  /** The minimum width, so that columns do not shift with every digit. */
   least: number;
 }
 
@@ -35,7 +35,7 @@ export interface Layout {
   gap: string;
 }
 
-/** The room left of the names, for the mark of the selected row. */
+/** The space left of the names, for the marker of the selected row. */
 export const MARGIN = 1;
 const LEAST_CHART = 8;
 const GOOD_CHART = 20;
@@ -55,7 +55,7 @@ const COLUMNS: readonly Column[] = [
   }),
 ];
 
-/** The column of a figure, if the dashboard has one. */
+/** Returns the column of a figure, if the dashboard has one. */
 function columnOf(figure: Figure): Column | undefined {
   const { key, titles, drop, least = 0, isOptional, ofSlot } = figure;
   if (drop === undefined) return undefined;
@@ -69,7 +69,7 @@ function columnOf(figure: Figure): Column | undefined {
   };
 }
 
-/** `ready`, or `stalled 12s`. */
+/** Returns `ready` or `stalled 12s`. */
 export function stateText(process: Process | TemplateStatus): string {
   const { state } = process;
   const stalledMs = "stalledMs" in process ? process.stalledMs : null;
@@ -90,7 +90,7 @@ export function stateStyle(state: ProcessState, stalledMs: number | null = null)
   return stalledMs === null ? STATE_STYLE[state] : "bad";
 }
 
-/** Long titles and wide gaps where they fit, then short ones, then fewer columns; the chart takes what is left. */
+/** Lays out the columns: long titles and wide gaps if they fit, then short ones, then fewer columns. The chart fills the rest. */
 export function layOut(processes: readonly Process[], width: number, sort: SortKey): Layout {
   const present = COLUMNS.filter(
     ({ isOptional, value }) => !isOptional || processes.some((each) => value(each) !== ""),

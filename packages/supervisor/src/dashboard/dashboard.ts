@@ -1,4 +1,4 @@
-/** Runs the dashboard in the terminal until somebody leaves it: feeds messages to the model, does what it asks for, draws it. */
+/** Runs the dashboard in the terminal: passes messages to the model, carries out its effects, and draws it. */
 import type { FleetEvent, LogLine, OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { feedLines, feedStatus } from "./feed.js";
@@ -7,7 +7,7 @@ import { openTerminal } from "./terminal.js";
 import { update } from "./update.js";
 import { view } from "./view.js";
 
-/** Whoever goes through the rows does not want the log of each. */
+/** Moving through the rows should not load the log of each. */
 const FOLLOW_DELAY_MS = 150;
 const SIGNALS: NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP"];
 
@@ -15,13 +15,13 @@ export interface DashboardOptions {
   socketPath: string;
   ownership: Ownership;
   colour: boolean;
-  /** Ends a fleet that was started here; called again to end it without grace. */
+  /** Stops a fleet that was started here; a second call stops it at once. */
   onStop?(): void;
-  /** Ends the dashboard, when the fleet it was opened for has ended. */
+  /** Ends the dashboard when its fleet has ended. */
   ended?: Promise<unknown>;
 }
 
-/** How the dashboard was left. The terminal is as it was before. */
+/** Why the dashboard ended. The terminal is restored. */
 export type Leaving = { by: "key" } | { by: "end" } | { by: "signal"; signal: NodeJS.Signals };
 
 export function runDashboard(options: DashboardOptions): Promise<Leaving> {
@@ -99,7 +99,7 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
       process.exit(1);
     };
     const handlers = SIGNALS.map((signal) => [signal, () => leave({ by: "signal", signal })] as const);
-    // A terminal that is gone ends its input.
+    // A closed terminal ends its input.
     const hangUp = () => leave({ by: "signal", signal: "SIGHUP" });
     let left = false;
     const leave = (leaving: Leaving) => {
@@ -125,9 +125,9 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
   });
 }
 
-/** Two frames a second are enough for numbers that change once a second. */
+/** Figures change once a second, so two frames a second are enough. */
 const FRAME_MS = 500;
-/** Keys that repeat are drawn together. */
+/** Repeated keys are drawn together. */
 const KEY_FRAME_MS = 30;
 
 class Frames {
@@ -137,7 +137,7 @@ class Frames {
 
   constructor(private readonly draw: () => void) {}
 
-  /** Draws soon; `urgent` when somebody waits for it. */
+  /** Schedules a frame; `urgent` if the user waits for it. */
   request(urgent: boolean): void {
     const now = performance.now();
     const dueAt = Math.max(now, this.drawnAt + (urgent ? KEY_FRAME_MS : FRAME_MS));

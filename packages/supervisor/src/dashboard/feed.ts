@@ -1,27 +1,27 @@
-/** What the dashboard is told by the control socket, again and again until it is stopped, whatever becomes of the supervisor. */
+/** Polls and follows the control socket for the dashboard until it is stopped, even if the supervisor goes away. */
 import type { Status } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 
 const STATUS_MS = 1_000;
 const STATUS_TIMEOUT_MS = 5_000;
-/** Before a stream that ended is asked for again. */
+/** The delay before a stream that ended is opened again, in milliseconds. */
 const RETRY_MS = 1_000;
-/** A new stream that has told nothing by then begins empty. */
+/** A new stream without lines after this time counts as empty. */
 const EMPTY_MS = 400;
-/** Lines that come fast are handed on together. */
+/** Lines that arrive within this time are passed on together. */
 const GATHER_MS = 250;
-/** Those that there were come at once. */
+/** Stored lines arrive at once. */
 const FIRST_MS = 30;
-/** Of those that come between two frames, only the last can be seen. */
+/** Of the lines between two frames only the last ones are visible. */
 const MAX_GATHERED = 1_000;
 
 export interface StatusFeed {
   onStatus(status: Status): void;
-  /** Told again with every try that is in vain. */
+  /** Called after each failed attempt. */
   onLost(): void;
 }
 
-/** Asks for the status once a second; returns what ends it. */
+/** Requests the status once a second. Returns a function that stops it. */
 export function feedStatus(socketPath: string, { onStatus, onLost }: StatusFeed): () => void {
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
@@ -31,7 +31,7 @@ export function feedStatus(socketPath: string, { onStatus, onLost }: StatusFeed)
       const status = await new ControlClient({ socketPath, timeoutMs: STATUS_TIMEOUT_MS }).status();
       if (!stopped) onStatus(status);
     } catch {
-      // Whatever the reason, it is asked again.
+      // Every failure is retried.
       if (!stopped) onLost();
     }
     if (!stopped) timer = setTimeout(() => void ask(), Math.max(50, askedAt + STATUS_MS - performance.now()));
@@ -44,8 +44,8 @@ export function feedStatus(socketPath: string, { onStatus, onLost }: StatusFeed)
 }
 
 /**
- * Follows a stream of lines; `onLines` gets them in groups, with `fresh` when they come from a new stream, which begins
- * with the lines there were. Returns what ends it.
+ * Follows a stream of lines. `onLines` receives them in groups; `fresh` marks the first group of a new stream, with the stored
+ * lines. Returns a function that stops it.
  */
 export function feedLines<Line>(
   socketPath: string,
@@ -75,9 +75,9 @@ export function feedLines<Line>(
   };
   let retry: NodeJS.Timeout | undefined;
   const follow = async () => {
-    // A stream that has nothing to tell is told of as well.
+    // An empty stream is also reported.
     timer ??= setTimeout(flush, EMPTY_MS);
-    // It ended with its supervisor, or because we read too slowly; both are mended by asking again.
+    // The stream ended with its supervisor, or because we read too slowly. Opening it again solves both.
     await new ControlClient({ socketPath }).read(path, take, controller.signal).catch(() => {});
     if (controller.signal.aborted) return;
     clearTimeout(timer);

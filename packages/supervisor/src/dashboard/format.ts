@@ -1,9 +1,9 @@
-/** Numbers in few cells. */
+/** Formats numbers in few cells. */
 import type { DeferredJobs, Unit } from "../core/figures.js";
 
 const EMPTY = "–";
 
-/** `0.04`, `0.4`, `12`, `123`, `1.2s`: milliseconds in five cells at most. */
+/** Formats milliseconds in at most five cells: `0.04`, `0.4`, `12`, `123`, `1.2s`. */
 export function milliseconds(ms: number | null): string {
   if (ms === null) return EMPTY;
   if (ms < 0.095) return ms.toFixed(2);
@@ -12,7 +12,7 @@ export function milliseconds(ms: number | null): string {
   return ms < 99_950 ? `${(ms / 1000).toFixed(1)}s` : `${Math.round(ms / 1000)}s`;
 }
 
-/** `12,431`, and `123k` from a hundred thousand on. */
+/** Returns `12,431`, and `123k` from a hundred thousand. */
 export function count(value: number | null): string {
   if (value === null) return EMPTY;
   const whole = Math.round(value);
@@ -21,49 +21,49 @@ export function count(value: number | null): string {
   return whole >= 100_000 ? `${Math.round(whole / 1000)}k` : thousands(whole);
 }
 
-/** `1,234,567`. */
+/** Returns `1,234,567`. */
 export function thousands(value: number): string {
   const digits = String(Math.round(value));
   return digits.length <= 3 ? digits : digits.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
-/** In megabytes: `28.1`, and `1024` from a thousand on. */
+/** Returns megabytes: `28.1`, and `1024` from a thousand. */
 export function megabytes(bytes: number | null): string {
   if (bytes === null) return EMPTY;
   const mb = bytes / 1e6;
   return mb < 999.95 ? mb.toFixed(1) : mb.toFixed(0);
 }
 
-/** `231 MB`, `4.1 GB`. */
+/** Returns `231 MB` or `4.1 GB`. */
 export function size(bytes: number): string {
   return bytes < 999.5e6 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
-/** Of one core. */
+/** Returns a percentage of one core. */
 export function percent(value: number | null): string {
   return value === null ? EMPTY : value.toFixed(0);
 }
 
-/** The largest unit: `4s`, `59m`, `23h`, `3d`. */
+/** Returns the largest unit: `4s`, `59m`, `23h`, `3d`. */
 export function shortDuration(seconds: number): string {
   if (seconds < 60) return `${Math.floor(seconds)}s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
   return seconds < 86_400 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`;
 }
 
-/** The local time of day, `10:31:07`. */
+/** Returns the local time of day: `10:31:07`. */
 export function clock(at: number): string {
   const date = new Date(at);
   return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
 }
 
-/** `▓▓▓▓▓░░░`. */
+/** Returns a bar such as `▓▓▓▓▓░░░`. */
 export function bar(done: number, total: number, width: number): string {
   const full = total <= 0 ? 0 : Math.min(width, Math.round((done / total) * width));
   return "▓".repeat(full) + "░".repeat(width - full);
 }
 
-/** By unit, in the table. */
+/** The formatters of table cells, by unit. */
 const TEXTS: Record<Exclude<Unit, "jobs">, (value: number) => string> = {
   megabytes,
   percent,
@@ -72,7 +72,7 @@ const TEXTS: Record<Exclude<Unit, "jobs">, (value: number) => string> = {
   seconds: shortDuration,
 };
 
-/** The value of a figure; of jobs `1,200 6s`, how many there are and the age of the oldest. */
+/** Formats a figure's value. Jobs show their number and the age of the oldest: `1,200 6s`. */
 export function inFewCells(value: number | DeferredJobs | null, unit: Unit): string {
   if (value === null) return EMPTY;
   if (typeof value === "number") return unit === "jobs" ? count(value) : TEXTS[unit](value);

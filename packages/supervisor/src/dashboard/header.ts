@@ -1,4 +1,4 @@
-/** The first line: the fleet, and the totals that matter most. */
+/** The first line: the fleet and its main totals. */
 import type { Status } from "../control/api.js";
 import { bar, milliseconds, shortDuration, size, thousands } from "./format.js";
 import type { Model } from "./model.js";
@@ -7,7 +7,7 @@ import { clean, fitLine, type Line, lineWidth, segment, truncate, widthOf } from
 const LONGEST_NAME = 24;
 const BAR_WIDTH = 8;
 
-/** One thing that the header may tell. Those with a higher number go first when there is not enough room. */
+/** One item of the header. Items with a higher number are omitted first if there is not enough space. */
 interface Item {
   line: Line;
   drop: number;
@@ -63,7 +63,7 @@ function itemsOf(status: Status): Item[] {
   return items;
 }
 
-/** `1.8 ms`, `1.2 s`. */
+/** Returns `1.8 ms` or `1.2 s`. */
 function inMilliseconds(ms: number): string {
   const text = milliseconds(ms);
   return text.endsWith("s") ? `${text.slice(0, -1)} s` : `${text} ms`;

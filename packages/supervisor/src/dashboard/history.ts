@@ -1,10 +1,10 @@
-/** The last minute of a rate, and its picture in a few cells. */
+/** The last minute of a rate, and its chart in a few cells. */
 
-/** A sample comes with each status, about once a second. */
+/** A sample is taken from each status, about once a second. */
 const SAMPLES = 60;
 const BLOCKS = "▁▂▃▄▅▆▇█";
 
-/** The newest last, SAMPLES at most. */
+/** The newest sample is last; at most SAMPLES. */
 export type History = readonly number[];
 
 export function addSample(history: History, value: number): History {
@@ -15,15 +15,15 @@ export function peak(history: History): number {
   return history.reduce((highest, sample) => Math.max(highest, sample), 0);
 }
 
-/** The widest picture of a whole minute in at most `width` cells: each cell stands for so many seconds. */
+/** Returns the widest chart of a whole minute in at most `width` cells, where each cell stands for the same number of seconds. */
 export function sparklineWidth(width: number): number {
   return Math.ceil(SAMPLES / Math.max(1, Math.ceil(SAMPLES / Math.max(1, width))));
 }
 
 /**
- * Exactly `width` cells, the newest at the right; `highest` fills a cell. `ticks` counts the samples ever taken of anything, so
- * that a sample stays in the cell it was shown in and the charts of all processes have the same seconds below each other. No
- * traffic is a blank, so that some and none can be told apart.
+ * Draws a chart of exactly `width` cells, with the newest at the right; `highest` fills a cell. `ticks` counts all samples ever
+ * taken, so that a sample stays in its cell and the charts of all processes align in time. No traffic is blank, to tell it apart
+ * from a little.
  */
 export function sparkline(history: History, ticks: number, width: number, highest: number): string {
   const perCell = Math.max(1, Math.ceil(SAMPLES / Math.max(1, width)));

@@ -1,4 +1,4 @@
-/** What each key does. */
+/** Maps keys to actions. */
 import type { Effect, Key, Mode, Model, Notice, Step } from "./model.js";
 import { SORT_KEYS, type SortKey } from "./model.js";
 import { poolOf, selectable } from "./rows.js";
@@ -8,7 +8,7 @@ const NOTICE_MS = 4_000;
 const PAGE = 10;
 const MAX_FILTER = 40;
 
-/** What the rows are sorted by, in words. */
+/** The descriptions of sort orders. */
 export const SORT_WORDS: Record<SortKey, string> = {
   name: "name",
   rate: "requests per second",
@@ -97,7 +97,7 @@ function pressInFilter(model: Model, key: Key, before: string): Model {
     case "down":
       return move(model, 1);
     default:
-      // Names have such characters alone.
+      // Names contain only these characters.
       return /^[\w.-]$/.test(key) && model.filter.length < MAX_FILTER
         ? { ...model, filter: model.filter + key }
         : model;
@@ -123,7 +123,7 @@ function quit(model: Model): Step {
   return model.ownership === "started" ? inMode(model, { kind: "quit" }) : { model, effects: [{ type: "quit" }] };
 }
 
-/** As in any program in the foreground, Ctrl-C ends what was started here; once more, without grace. */
+/** Ctrl-C stops a fleet that was started here, as for any foreground program; a second one stops it at once. */
 function interrupt(model: Model): Step {
   return model.ownership === "started" ? stop(model) : { model, effects: [{ type: "quit" }] };
 }
@@ -161,7 +161,7 @@ function restart(model: Model, at: number): Step {
   return operate(model, `restart ${selected}`, selected, "/v1/restart", { target: selected }, at);
 }
 
-/** Asks for an operation; one on the same target that was asked for before is no longer told of. */
+/** Requests an operation. An earlier operation on the same target is no longer shown. */
 function operate(model: Model, label: string, target: string, path: string, body: object, at: number): Step {
   if (model.connection.state !== "up") return only(withNotice(model, "no connection to the supervisor", at));
   const id = model.nextOperation;

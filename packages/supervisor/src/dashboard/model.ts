@@ -1,9 +1,9 @@
-/** All that the dashboard knows, what can happen to it, and what it can ask for. */
+/** The dashboard's model, its messages and its effects. */
 import type { FleetEvent, LogLine, OperationResult, Status } from "../control/api.js";
 import type { FIGURES } from "../core/figures.js";
 import type { History } from "./history.js";
 
-/** `started`: the fleet was started by this program, which then also ends it; `attached`: it runs without us. */
+/** `started`: this program started the fleet and will stop it; `attached`: the fleet runs on its own. */
 export type Ownership = "started" | "attached";
 
 export type Connection =
@@ -12,16 +12,16 @@ export type Connection =
   /** Since when, as Unix time in milliseconds. */
   | { state: "lost"; since: number };
 
-/** What the keys do. */
+/** The mode of the keyboard. */
 export type Mode =
   | { kind: "normal" }
   | { kind: "help" }
   | { kind: "filter"; before: string }
   | { kind: "quit" }
-  /** The fleet is being stopped; we leave when it is gone. */
+  /** The fleet is stopping; the dashboard ends with it. */
   | { kind: "stopping" };
 
-/** By which figure the rows are sorted, the highest first, beside `name`. */
+/** The figures, beside `name`, that rows can be sorted by, the highest value first. */
 export const SORT_FIGURES = {
   rate: "requestsPerSecond",
   memory: "rssBytes",
@@ -34,19 +34,19 @@ export type SortKey = "name" | keyof typeof SORT_FIGURES;
 
 export const SORT_KEYS = ["name", ...Object.keys(SORT_FIGURES)] as readonly SortKey[];
 
-/** Told in the bottom line. */
+/** A message in the bottom line. */
 export interface Notice {
   text: string;
   tone: "info" | "good" | "bad";
-  /** Unix time in milliseconds; null while what it tells goes on. */
+  /** Unix time in milliseconds; null while the notice stays valid. */
   until: number | null;
 }
 
-/** An operation that was asked for and has not ended; only the newest of a target is told of. */
+/** A requested operation that has not ended; only the newest of each target is shown. */
 export interface Operation {
   id: number;
   label: string;
-  /** What it works on. */
+  /** The name it applies to. */
   target: string;
 }
 
@@ -54,11 +54,11 @@ export interface Model {
   ownership: Ownership;
   connection: Connection;
   size: { width: number; height: number };
-  /** The newest that came; the values of a lost supervisor stay to be seen. */
+  /** The newest status. If the supervisor is lost, its last values stay visible. */
   status: Status | null;
-  /** Of requests per second, by instance or balancer. */
+  /** Requests per second, by instance or balancer. */
   histories: ReadonlyMap<string, History>;
-  /** How many samples were taken. */
+  /** The number of samples taken. */
   ticks: number;
   /** The name of a pool, an instance or a balancer. */
   selected: string | null;
@@ -67,23 +67,23 @@ export interface Model {
   mode: Mode;
   pane: "events" | "log";
   events: readonly FleetEvent[];
-  /** The lines of `name`, which is what `followed` asks for. */
+  /** The lines of `name`; see `followed`. */
   log: { name: string | null; lines: readonly LogLine[]; loaded: boolean };
   notice: Notice | null;
   operations: readonly Operation[];
   nextOperation: number;
-  /** The size asked for last, until the status shows it: the next + or − goes on from there. */
+  /** The last requested size, until the status shows it; further + and − build on it. */
   scaling: { pool: string; wanted: number } | null;
 }
 
 /** A key by its name, such as `up`, `enter`, `escape`, `C-c`, or the character it types. */
 export type Key = string;
 
-/** Everything that happens; times are Unix time in milliseconds. */
+/** Everything that can happen; times are Unix time in milliseconds. */
 export type Message =
   | { type: "status"; status: Status; at: number }
   | { type: "lost"; at: number }
-  /** With `fresh` they replace those from before: the supervisor was connected to anew. */
+  /** With `fresh` they replace earlier ones, because the connection is new. */
   | { type: "events"; events: readonly FleetEvent[]; fresh: boolean }
   | { type: "log"; name: string; lines: readonly LogLine[]; fresh: boolean }
   | { type: "key"; key: Key; at: number }
@@ -91,12 +91,12 @@ export type Message =
   | { type: "progress"; id: number; message: string }
   | { type: "result"; id: number; result: OperationResult; at: number };
 
-/** What the program does for us. */
+/** What the program carries out. */
 export type Effect =
   | { type: "operate"; id: number; path: string; body: object }
-  /** End the fleet; once more: without grace. */
+  /** Stop the fleet; the second time at once. */
   | { type: "stop" }
-  /** Leave; a fleet that was started here goes on running. */
+  /** Leave; a fleet that was started here keeps running. */
   | { type: "quit" };
 
 export interface Step {
@@ -126,7 +126,7 @@ export function initialModel(ownership: Ownership, size: Model["size"]): Model {
   };
 }
 
-/** Whose log is to be followed. */
+/** Returns the name whose log is followed. */
 export function followed(model: Model): string | null {
   return model.pane === "log" ? model.selected : null;
 }

@@ -1,4 +1,4 @@
-/** The lower pane: the events, or the log of what is selected. */
+/** The lower pane: the events, or the log of the selected row. */
 import type { FleetEvent, LogLine } from "../control/api.js";
 import { clock } from "./format.js";
 import type { Model } from "./model.js";
@@ -6,16 +6,16 @@ import { poolOf } from "./rows.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment, widthOf, wrap } from "./text.js";
 
 const LEVEL_STYLE: Record<FleetEvent["level"], Style> = { info: "plain", warn: "busy", error: "bad" };
-/** What is longer than this cannot be seen on any screen, and need not be looked at. */
+/** Text beyond this length fits on no screen. */
 const MAX_CHARACTERS = 1_000;
-/** How many lines an event or a line of the log may take. */
+/** The most lines that an event or a log line may take. */
 const MOST_LINES = 3;
-/** In fewer cells, what is long is cut. */
+/** In fewer cells than this, long text is cut. */
 const LEAST_WRAPPED = 24;
 
 type PaneModel = Pick<Model, "pane" | "events" | "log" | "selected" | "status" | "connection">;
 
-/** The rule above the pane; `position` says which rows of the table are seen. */
+/** Returns the line above the pane; `position` says which rows of the table are visible. */
 export function paneTitle(model: PaneModel, position: string, width: number): Line {
   const title = model.pane === "log" ? `log of ${model.selected ?? "nothing"}` : "events";
   const end = position === "" ? "" : ` ${position} ─`;
@@ -24,7 +24,7 @@ export function paneTitle(model: PaneModel, position: string, width: number): Li
   return fitLine([segment(start + rule + end, "dim")], width);
 }
 
-/** The newest that fit, the newest last; what is long goes on in a second and a third line. */
+/** Returns the newest lines that fit, the newest last. Long ones continue in a second and a third line. */
 export function paneLines(model: PaneModel, width: number, height: number): Line[] {
   if (height <= 0) return [];
   if (model.pane === "log") {
@@ -47,7 +47,7 @@ function widest(names: readonly string[]): number {
   );
 }
 
-/** What stands before the text, and the text. */
+/** The prefix and the text. */
 interface Entry {
   before: Line;
   text: Segment;
@@ -55,7 +55,7 @@ interface Entry {
 
 function eventEntry({ at, level, subject, message }: FleetEvent, nameWidth: number, selected: string | null): Entry {
   const style = LEVEL_STYLE[level];
-  // A second process in the slot is `web.3 (replacement)`.
+  // A second process in the slot is called `web.3 (replacement)`.
   const [slot = subject] = subject.split(" ");
   const ours = selected !== null && (slot === selected || poolOf(slot) === selected);
   return {

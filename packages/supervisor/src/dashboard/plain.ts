@@ -1,4 +1,4 @@
-/** The status once a second as text or JSON, for logs and terminals that can do no more. */
+/** Prints the status once a second as text or JSON, for logs and simple terminals. */
 import { ControlClient } from "../control/client.js";
 import { feedStatus } from "./feed.js";
 import { clock } from "./format.js";
@@ -12,16 +12,16 @@ const TIMEOUT_MS = 10_000;
 export interface PlainOptions {
   socketPath: string;
   json: boolean;
-  /** One reading and no more. */
+  /** Print one status only. */
   once: boolean;
-  /** In columns; default 120. */
+  /** The width in columns. Default: 120. */
   width?: number | undefined;
   print(text: string): void;
-  /** Ends it; otherwise it goes on whatever becomes of the supervisor. */
+  /** Ends the loop, which otherwise continues even if the supervisor goes away. */
   signal: AbortSignal;
 }
 
-/** @throws PacelineError when there is nothing to read, with `once` */
+/** @throws PacelineError with `once` if there is no status to print */
 export async function runPlain({ socketPath, json, once, width, print, signal }: PlainOptions): Promise<void> {
   let model = initialModel("attached", { width: width ?? DEFAULT_WIDTH, height: 1 });
   const show = (status: Parameters<Parameters<typeof feedStatus>[1]["onStatus"]>[0]) => {

@@ -1,4 +1,4 @@
-/** The rows of the table: which there are, in which order, and the one that is selected. */
+/** The rows of the table, their order and the selected one. */
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status, TemplateStatus } from "../control/api.js";
 import { figureOf } from "../core/figures.js";
 import { type Model, SORT_FIGURES, type SortKey } from "./model.js";
@@ -8,9 +8,9 @@ export type Process = InstanceStatus | BalancerStatus;
 export type Row =
   | { kind: "pool"; name: string; pool: PoolStatus }
   | { kind: "balancers"; name: "balancer"; status: Status }
-  /** `name` of a process is `web.3`; `peak` is the highest rate among its like in the last minute. */
+  /** `name` is the process's, such as `web.3`; `group` names the processes whose charts share a scale. */
   | { kind: "process"; name: string; process: Process; group: string }
-  /** The process that forks the instances of its pool; it has no `name` if a newer one follows. */
+  /** A process that forks the instances of its pool; its `name` is null if a newer one follows. */
   | { kind: "template"; name: string | null; template: TemplateStatus }
   /** The second process of the slot above. */
   | { kind: "other"; name: null; other: NonNullable<Process["other"]> };
@@ -21,7 +21,7 @@ function numberOf(sort: SortKey, process: Process): number {
   return typeof value === "number" ? value : -1;
 }
 
-/** All rows that the filter lets through. */
+/** Returns the rows that match the filter. */
 export function rowsOf({ status, filter, sort }: Pick<Model, "status" | "filter" | "sort">): Row[] {
   if (status === null) return [];
   const rows: Row[] = [];
@@ -47,7 +47,7 @@ function processRows(processes: readonly Process[], group: string, filter: strin
     });
 }
 
-/** Below the instances in any order. During a reload a pool has two of the same name: only the newer can be selected. */
+/** Returns a pool's template rows, which follow its instances. Of two with the same name only the newer can be selected. */
 function templateRows(templates: readonly TemplateStatus[], filter: string): Row[] {
   return templates
     .filter(({ name, state }) => matches(filter, name) || matches(filter, state))
@@ -58,25 +58,25 @@ function matches(filter: string, text: string): boolean {
   return filter === "" || text.includes(filter.toLowerCase());
 }
 
-/** 3 of `web.3`. */
+/** Returns 3 for `web.3`. */
 function indexOf(name: string): number {
   return Number(name.slice(name.lastIndexOf(".") + 1));
 }
 
-/** The pool that a name belongs to: `web` of `web.3` and of `web`. */
+/** Returns the pool of a name: `web` for `web.3` and for `web`. */
 export function poolOf(name: string): string {
   const dot = name.lastIndexOf(".");
   return dot < 0 ? name : name.slice(0, dot);
 }
 
-/** The names that can be selected, from top to bottom. */
+/** Returns the names that can be selected, from top to bottom. */
 export function selectable(model: Pick<Model, "status" | "filter" | "sort">): string[] {
   return rowsOf(model).flatMap(({ name }) => (name === null ? [] : [name]));
 }
 
 /**
- * The name to select now: the one that was, else the last of its pool, else the first instance. So the selection stays in its
- * place when an instance goes, and is never a row that is not shown.
+ * Returns the name to select: the current one, else the last of its pool, else the first instance. The selection keeps its place
+ * when an instance is removed, and is always visible.
  */
 export function keepSelection(model: Pick<Model, "status" | "filter" | "sort" | "selected">): string | null {
   const names = selectable(model);

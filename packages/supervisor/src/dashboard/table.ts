@@ -1,4 +1,4 @@
-/** The table: a line a pool, a row a process. */
+/** The table: a line for each pool and process. */
 import type { PoolStatus, Status, TemplateStatus } from "../control/api.js";
 import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle, stateText } from "./columns.js";
 import { bar, count, shortDuration, size } from "./format.js";
@@ -19,7 +19,7 @@ export interface Table {
 
 type TableModel = Pick<Model, "status" | "filter" | "sort" | "selected" | "histories" | "ticks" | "connection">;
 
-/** The whole table, in `width` cells. */
+/** Returns the whole table, in `width` cells. */
 export function tableOf(model: TableModel, width: number): Table {
   const rows = rowsOf(model);
   const processes = rows.flatMap((row) => (row.kind === "process" ? [row.process] : []));
@@ -37,7 +37,7 @@ export function tableOf(model: TableModel, width: number): Table {
   };
 }
 
-/** The highest rate of each group: its charts have one scale, so that they can be compared. */
+/** Returns the highest rate of each group, whose charts share one scale. */
 function peaksOf({ histories }: TableModel, rows: readonly Row[]): Map<string, number> {
   const peaks = new Map<string, number>();
   for (const row of rows) {
@@ -94,7 +94,7 @@ function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line
   return spread(left, [segment(`${kind} ${done}/${total} ${bar(done, total, BAR_WIDTH)} `, "busy")], width);
 }
 
-/** `12 deferred, oldest 3s`; nothing while no job waits. */
+/** Returns `12 deferred, oldest 3s`; empty if no job is queued. */
 function deferredOf({ instances }: PoolStatus): string {
   let jobs = 0;
   let oldestMs = 0;
@@ -142,7 +142,7 @@ function cellOf(process: Process, { column, width }: PlacedColumn, chart: (cells
   }
 }
 
-/** A template serves nothing: it has no figures of requests. Its whole name would make the column wide for all. */
+/** A template serves no requests, so it has no request figures. Its full name would widen the column. */
 function templateLine(template: TemplateStatus, { columns, gap }: Layout): Line {
   const { state, pid } = template;
   const line: Line = [segment(" ".repeat(MARGIN))];
@@ -170,7 +170,7 @@ function otherLine(other: NonNullable<Process["other"]>, { columns, gap }: Layou
   return line;
 }
 
-/** Marks the selected row over its whole width; the values of a lost supervisor are dim. */
+/** Highlights the selected row over its whole width, and dims the values of a lost supervisor. */
 function emphasise(line: Line, selected: boolean, faded: boolean, width: number): Line {
   const cut = fitLine(line, width);
   if (selected) {
@@ -181,7 +181,7 @@ function emphasise(line: Line, selected: boolean, faded: boolean, width: number)
   return faded ? cut.map(({ text }) => segment(text, "dim")) : cut;
 }
 
-/** Fills `line` with blanks to `width` cells. */
+/** Pads `line` with spaces to `width` cells. */
 export function padLine(line: Line, width: number): Line {
   const space = width - lineWidth(line);
   return space > 0 ? [...line, segment(" ".repeat(space))] : line;

@@ -1,10 +1,10 @@
-/** The terminal: shows lines of styled text, tells keys and the size, and gives the screen back as it was. */
+/** The terminal: shows lines of styled text, reports keys and sizes, and restores the screen. */
 import blessed from "blessed";
 import type { Key } from "./model.js";
 import { cells, isSimple, type Line, type Style, widthOf } from "./text.js";
 
 export interface TerminalOptions {
-  /** Without colours, only with bold and reverse. */
+  /** Without colours, uses only bold and reverse. */
   colour: boolean;
   onKey(key: Key): void;
   onResize(size: { width: number; height: number }): void;
@@ -13,14 +13,14 @@ export interface TerminalOptions {
 export interface Terminal {
   readonly size: { width: number; height: number };
   draw(lines: readonly Line[]): void;
-  /** Leaves the alternate screen, shows the cursor and ends raw mode; may be called at any time, and again. */
+  /** Leaves the alternate screen, shows the cursor and ends raw mode. May be called at any time and more than once. */
   restore(): void;
 }
 
-/** A cell of blessed's buffer: attributes and what it shows. */
+/** A cell of blessed's buffer: its attributes and text. */
 type Cell = [attribute: number, text: string];
 
-/** What we use of blessed's screen: its cells, which `draw` compares with what the terminal shows. */
+/** The part of blessed's screen that we use: its cells, which `draw` compares with the terminal's. */
 interface CellScreen extends blessed.Widgets.Screen {
   lines: (Cell[] & { dirty: boolean })[];
   olines: Cell[][];
@@ -30,7 +30,7 @@ interface CellScreen extends blessed.Widgets.Screen {
 const DEFAULT_COLOUR = 0x1ff;
 const BOLD = 1;
 const REVERSE = 8;
-/** Nothing that is ever shown: the terminal's cell is written whatever it is. */
+/** A value that no cell has, so that `draw` always writes the cell. */
 const UNKNOWN: Cell = [-1, ""];
 
 function attribute(foreground: number, flags = 0): number {
@@ -59,16 +59,16 @@ const UNCOLOURED: Record<Style, number> = {
   alarm: attribute(DEFAULT_COLOUR, BOLD | REVERSE),
 };
 
-/** Takes the terminal over: alternate screen, raw mode, no cursor. */
+/** Takes over the terminal: alternate screen, raw mode, hidden cursor. */
 export function openTerminal({ colour, onKey, onResize }: TerminalOptions): Terminal {
-  // Else blessed draws lines with the alternate character set, which not every terminal has.
+  // Otherwise blessed draws lines with the alternate character set, which not every terminal has.
   process.env.NCURSES_NO_UTF8_ACS = "1";
   const screen = blessed.screen({
     terminal: "xterm-256color",
     forceUnicode: true,
     fullUnicode: false,
     dockBorders: false,
-    // Escape is a key of its own; what belongs to a sequence comes at once.
+    // Escape is a key; the bytes of an escape sequence arrive together.
     // biome-ignore lint/suspicious/noExplicitAny: the types leave this option out
     ...({ escapeTimeout: 50 } as any),
   }) as CellScreen;
@@ -106,20 +106,20 @@ export function openTerminal({ colour, onKey, onResize }: TerminalOptions): Term
       if (restored) return;
       restored = true;
       screen.destroy();
-      // Blessed leaves the input flowing, which would keep the process.
+      // Blessed leaves the input flowing, which keeps the process alive.
       process.stdin.pause();
     },
   };
 }
 
-/** `enter`, `C-c`, or the character itself; undefined for what blessed tells twice. */
+/** Returns `enter`, `C-c`, or the character itself; undefined for keys that blessed reports twice. */
 function nameOf(typed: string | undefined, key: blessed.Widgets.Events.IKeyEventArg): Key | undefined {
   if (key.name === "return") return undefined;
   if (key.ctrl || typed === undefined || typed < " " || typed === "\x7f") return key.full;
   return typed;
 }
 
-/** Puts `line` in blessed's buffer; `draw` then writes the cells that are not shown yet. */
+/** Writes `line` to blessed's buffer; `draw` then writes the cells that have changed. */
 function writeRow(
   row: Cell[] & { dirty: boolean },
   shown: Cell[],
@@ -134,14 +134,14 @@ function writeRow(
       const width = simple ? 1 : widthOf(cell);
       if (x + width > row.length) break;
       put(row, x, attributes[style], cell);
-      // The terminal fills this one by itself.
+      // The terminal fills this cell itself.
       if (width === 2) put(row, x + 1, attributes[style], "");
       hasWide ||= width === 2;
       x += width;
     }
   }
   for (; x < row.length; x++) put(row, x, attributes.plain, " ");
-  // What is beside a character of two cells is drawn whole: the cursor may not be where blessed thinks it is.
+  // Redraws the whole row, because blessed may misjudge the cursor after a character of two cells.
   if (hasWide) for (const cell of shown) [cell[0], cell[1]] = UNKNOWN;
   row.dirty = true;
 }

@@ -1,7 +1,7 @@
-/** Text as cells of a terminal: what may be shown of foreign text, how wide it is, and cutting and padding it to a width. */
+/** Text as terminal cells: which foreign text may be shown, its width, and cutting and padding. */
 import stringWidth from "string-width";
 
-/** What a piece of text means; the terminal decides how that looks. */
+/** The meaning of a piece of text; the terminal decides on its look. */
 export type Style =
   | "plain"
   | "bold"
@@ -10,9 +10,9 @@ export type Style =
   | "busy"
   | "bad"
   | "accent"
-  /** The line under the cursor. */
+  /** The selected row. */
   | "selected"
-  /** Wants to be noticed now: a question, a lost connection. */
+  /** Demands attention: a question, a lost connection. */
   | "alarm";
 
 export interface Segment {
@@ -22,31 +22,31 @@ export interface Segment {
 
 export type Line = Segment[];
 
-/** Each of these is one cell wide everywhere: ASCII, Latin letters, dashes, blocks and what else we draw with. */
+/** Characters that are one cell wide everywhere: ASCII, Latin letters, dashes, blocks and our drawing characters. */
 const SIMPLE =
   /^[\x20-\x7e\u00a1-\u00a8\u00aa-\u00ac\u00af-\u02ff\u2010-\u2027\u2190-\u2193\u2212\u2500-\u259f\u25a1\u25b8\u25be\u2713\u2717]*$/;
-/** Escape sequences: CSI, OSC up to its end, and those of two characters. */
+/** Escape sequences: CSI, OSC up to its end, and two-character sequences. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]/g;
 /** Terminals disagree on how wide these are. */
 const UNCERTAIN =
   /\p{Emoji_Presentation}|[\u00a9\u00ae]|\p{Surrogate}|\p{Co}|[\u{10000}-\u{10ffff}]|\ufe0f|\u200d|\u20e3/u;
-/** A mark without its letter: it would go onto whatever stands before it. */
+/** A combining mark without its letter, which would combine with the text before it. */
 const LONE_MARK = /^\p{M}/u;
 const REPLACEMENT = "□";
-/** Longer runs are no letter with its marks. */
+/** Longer clusters are not a letter with marks. */
 const MAX_CLUSTER = 8;
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
-/** `text` without what would move the cursor, or be as wide in one terminal and wider in the next. */
+/** Returns `text` without characters that move the cursor, or whose width varies between terminals. */
 export function clean(text: string): string {
   if (SIMPLE.test(text)) return text;
   const visible = text.replace(ESCAPES, "").replaceAll("\t", "  ").normalize("NFC");
   return SIMPLE.test(visible) ? visible : cells(visible).join("");
 }
 
-/** The characters of `text`, each one or two cells wide; what is neither is replaced or left out. */
+/** Splits `text` into characters that are one or two cells wide; replaces or drops others. */
 export function cells(text: string): string[] {
   if (SIMPLE.test(text)) return [...text];
   const shown: string[] = [];
@@ -61,17 +61,17 @@ export function cells(text: string): string[] {
   return shown;
 }
 
-/** In cells. */
+/** Returns the width of `text` in cells. */
 export function widthOf(text: string): number {
   return SIMPLE.test(text) ? text.length : stringWidth(text);
 }
 
-/** Whether each character of `text` is one cell. */
+/** Whether each character of `text` takes one cell. */
 export function isSimple(text: string): boolean {
   return SIMPLE.test(text);
 }
 
-/** At most `width` cells of `text`, with an ellipsis where something is left out. */
+/** Cuts `text` to at most `width` cells, with an ellipsis if something is cut. */
 export function truncate(text: string, width: number): string {
   if (widthOf(text) <= width) return text;
   if (width <= 0) return "";
@@ -85,16 +85,16 @@ export function truncate(text: string, width: number): string {
   return `${kept}…`;
 }
 
-/** Exactly `width` cells. */
+/** Cuts or pads `text` to exactly `width` cells. */
 export function fit(text: string, width: number, align: "left" | "right" = "left"): string {
-  // Most of what there is: nothing has to be looked at twice.
+  // The fast path for most texts.
   if (text.length <= width && SIMPLE.test(text)) return align === "left" ? text.padEnd(width) : text.padStart(width);
   const cut = truncate(text, width);
   const padding = " ".repeat(Math.max(0, width - widthOf(cut)));
   return align === "left" ? cut + padding : padding + cut;
 }
 
-/** `text` in pieces of at most `width` cells, broken at blanks where there are any; the last of `most` pieces is cut. */
+/** Splits `text` into pieces of at most `width` cells, at spaces if possible. Cuts the last of `most` pieces. */
 export function wrap(text: string, width: number, most: number): string[] {
   const pieces: string[] = [];
   let rest = text;
@@ -109,7 +109,7 @@ export function wrap(text: string, width: number, most: number): string[] {
       if (cell === " ") blank = end;
     }
     if (rest[end] === " ") blank = end;
-    // A piece that would be short is better broken in a word.
+    // Breaking within a word is better than a short piece.
     const at = blank > width / 2 ? blank : end;
     if (at === 0) break;
     pieces.push(rest.slice(0, at).trimEnd());
@@ -122,7 +122,7 @@ export function lineWidth(line: Line): number {
   return line.reduce((sum, { text }) => sum + widthOf(text), 0);
 }
 
-/** `line` cut to `width` cells. */
+/** Cuts `line` to `width` cells. */
 export function fitLine(line: Line, width: number): Line {
   const kept: Line = [];
   let left = width;
@@ -135,7 +135,7 @@ export function fitLine(line: Line, width: number): Line {
   return kept;
 }
 
-/** `left` and `right` at the ends of a line of `width` cells; where both do not fit, `right` goes. */
+/** Puts `left` and `right` at the ends of a line of `width` cells. Omits `right` if both do not fit. */
 export function spread(left: Line, right: Line, width: number, filler: Segment = { text: " ", style: "plain" }): Line {
   const space = width - lineWidth(left) - lineWidth(right);
   if (space < 1) return fitLine(left, width);

@@ -1,4 +1,4 @@
-/** What each message makes of the model. Pure: the time comes in the messages. */
+/** Applies messages to the model. Pure: messages carry the time. */
 import type { OperationResult, Status } from "../control/api.js";
 import { addSample, type History } from "./history.js";
 import { pressKey } from "./keys.js";
@@ -72,7 +72,7 @@ function takeStatus(model: Model, status: Status, at: number): Model {
   });
 }
 
-/** The histories of all that run; those of what is gone are forgotten. */
+/** Appends samples of the running processes and drops the histories of others. */
 function takeSamples(before: Model["histories"], status: Status): Model["histories"] {
   const after = new Map<string, History>();
   const processes = [...status.pools.flatMap((pool) => pool.instances), ...status.balancers];
@@ -108,7 +108,7 @@ function noticeOf(operation: Operation, result: OperationResult, at: number): Mo
   return { text, tone: "bad", until: at + FAILURE_NOTICE_MS };
 }
 
-/** Keeps what depends on other parts in step with them. */
+/** Updates the parts of the model that depend on others. */
 function settle(model: Model): Model {
   const selected = keepSelection(model);
   const next = selected === model.selected ? model : { ...model, selected };

@@ -1,4 +1,4 @@
-/** Lays the parts of the screen out: header, table, pane, last line, help. Pure: lines of styled text, never wider than the screen. */
+/** Lays out the screen: header, table, pane, last line, help. Pure: returns styled lines, never wider than the screen. */
 import { headerOf } from "./header.js";
 import { SORT_WORDS } from "./keys.js";
 import type { Model, Notice, Ownership } from "./model.js";
@@ -6,11 +6,11 @@ import { paneLines, paneTitle } from "./pane.js";
 import { padLine, type Table, tableOf } from "./table.js";
 import { clean, fitLine, type Line, type Style, segment, spread, widthOf } from "./text.js";
 
-/** The pane has at least so many lines, its title included, where the screen is high enough. */
+/** The pane's minimum height including its title, if the screen is high enough. */
 const LEAST_PANE = 5;
 const LEAST_TABLE = 4;
 
-/** Exactly as many lines as the screen has, each exactly as wide. */
+/** Returns exactly as many lines as the screen has, each of its width. */
 export function view(model: Model): Line[] {
   const { width, height } = model.size;
   const lines = [headerOf(model, width)];
@@ -19,7 +19,7 @@ export function view(model: Model): Line[] {
   return lines.slice(0, height).map((line) => padLine(line, width));
 }
 
-/** The header and the whole table, for where nothing can be selected. */
+/** Returns the header and the whole table, for output without a selection. */
 export function plainView(model: Model, width: number): Line[] {
   const table = tableOf({ ...model, selected: null }, width);
   return [headerOf(model, width), table.head, ...table.rows];
@@ -36,7 +36,7 @@ function middle(model: Model, width: number, height: number): Line[] {
   return [...lines, paneTitle(model, position, width), ...fill(content, paneHeight - 1)];
 }
 
-/** The part of the table around the selected row. */
+/** Returns the part of the table around the selected row. */
 function scrolled(table: Table, model: Model, height: number, width: number): { lines: Line[]; position: string } {
   const room = height - 1;
   if (table.rows.length === 0) {
@@ -50,7 +50,7 @@ function scrolled(table: Table, model: Model, height: number, width: number): { 
   return { lines: fill([table.head, ...shown], height), position };
 }
 
-/** Exactly `height` lines. */
+/** Cuts or pads to exactly `height` lines. */
 function fill(lines: readonly Line[], height: number): Line[] {
   return Array.from({ length: height }, (_, at) => lines[at] ?? []);
 }
@@ -115,7 +115,7 @@ function contents(model: Model, width: number): Line {
     case "help":
       return [segment(" any key goes back", "dim")];
     case "normal": {
-      // What did not work stays to be seen until it does.
+      // A failure stays visible until it is resolved.
       const failure = model.status?.watch?.failure ?? null;
       const shown = notice ?? (failure === null ? null : { text: failure, tone: "bad" as const });
       if (shown !== null) {
@@ -130,7 +130,7 @@ function contents(model: Model, width: number): Line {
   }
 }
 
-/** How the rows are chosen, where that is not the default. */
+/** Describes the filter and the sort order if they differ from the default. */
 function stateOf({ filter, sort }: Model): Line {
   const parts = [filter === "" ? "" : `/${filter}`, sort === "name" ? "" : `by ${SORT_WORDS[sort]}`];
   const text = parts.filter(Boolean).join(" ");
@@ -141,7 +141,7 @@ function hints(ownership: Model["ownership"], width: number): string {
   const shown = ownership === "started" ? [...HINTS, "Ctrl-C stop"] : [...HINTS];
   const fits = () => widthOf(shown.join("  ")) < width;
   if (ownership === "started" && !fits()) shown.pop();
-  // How to get help and how to leave are told as long as there is room.
+  // The keys for help and quit are omitted last.
   while (shown.length > 2 && !fits()) shown.splice(-2, 1);
   return shown.join("  ");
 }

@@ -1,4 +1,4 @@
-/** What happened and what the children wrote, as bounded lists with subscribers. */
+/** The events and the output of children, as bounded lists with subscribers. */
 import type { FleetEvent, LogLine } from "../control/api.js";
 import { isLineOf, lostText } from "../core/words.js";
 
@@ -7,9 +7,9 @@ const MAX_LOG_LINES = 5000;
 const MAX_LOG_CHARACTERS = 2 << 20;
 const MAX_SUBSCRIBERS = 256;
 
-/** The last entries of a list, bounded in number and in weight. */
+/** The last entries of a list, bounded in number and size. */
 class Recent<T> {
-  /** Those that left are undefined. */
+  /** Dropped entries are undefined. */
   private entries: (T | undefined)[] = [];
   private first = 0;
   private weight = 0;
@@ -46,7 +46,7 @@ export class EventLog {
   private eventSequence = 0;
   private lineSequence = 0;
 
-  /** Something happened to `subject`; it stands in the log as well, as a word of the supervisor's own. */
+  /** Records an event about `subject`. It also appears in the log as a message of the supervisor. */
   event(level: FleetEvent["level"], subject: string, message: string): void {
     const event: FleetEvent = { sequence: ++this.eventSequence, at: Date.now(), level, subject, message };
     this.events.push(event);
@@ -58,13 +58,13 @@ export class EventLog {
     this.add([{ ...line, level }]);
   }
 
-  /** What `name` wrote. */
+  /** Records the output of `name`. */
   output(name: string, texts: readonly string[]): void {
     const at = Date.now();
     this.add(texts.map((text) => this.next(name, text, at)));
   }
 
-  /** So many lines of `name` are missing here; `why` says it in words. */
+  /** Records that `count` lines of `name` are missing here; `why` is the reason in words. */
   lost(name: string, count: number, why: string): void {
     this.add([{ ...this.next(name, lostText(count, why), Date.now()), lost: count }]);
   }
@@ -82,12 +82,12 @@ export class EventLog {
     return this.events.all();
   }
 
-  /** Of all, of one slot (`web.3`), of a pool (`web`), or the supervisor's own words (`paceline`). */
+  /** Returns the recent log of one slot (`web.3`), a pool (`web`) or the supervisor (`paceline`), or of all. */
   recentLog(name: string | undefined): LogLine[] {
     return this.lines.all().filter((line) => isLineOf(line, name));
   }
 
-  /** Returns the function that ends the subscription. */
+  /** Returns a function that ends the subscription. */
   onEvent(listener: (event: FleetEvent) => void): () => void {
     return subscribe(this.eventListeners, listener);
   }

@@ -1,6 +1,6 @@
-/** Cuts what a process writes into lines, and counts the lines that have to be left out. Pure. */
+/** Splits a process's output into lines and counts skipped ones. Pure. */
 
-/** A longer line is printed in pieces of this size, in bytes. */
+/** A longer line is split into pieces of this size, in bytes. */
 export const MAX_LINE_BYTES = 256 << 10;
 
 const NEWLINE = 0x0a;
@@ -9,24 +9,24 @@ const NOTHING = Buffer.alloc(0);
 export class LineCutter {
   private lost = 0;
   private partial: Buffer = NOTHING;
-  /** A piece of the line at hand was printed: its end makes no line that is lost. */
+  /** A piece of the current line was already printed, so its end is not a lost line. */
   private isContinued = false;
-  /** The rest of the line at hand is left out. */
+  /** The rest of the current line is skipped. */
   private isLosing = false;
 
-  /** Adds the whole lines in `bytes`, which are MAX_LINE_BYTES at most, to `lines`. */
+  /** Appends the complete lines in `bytes` (at most MAX_LINE_BYTES long) to `lines`. */
   take(bytes: Buffer, lines: string[]): void {
     const first = bytes.indexOf(NEWLINE);
     if (first === -1) return this.keep(bytes, lines);
     this.endLine(bytes.subarray(0, first), lines);
     const last = bytes.lastIndexOf(NEWLINE);
-    // Decoded at once: a newline is never a part of another character.
+    // Can be decoded in one go, because a newline byte is never part of another character.
     if (last > first)
       for (const line of bytes.toString("utf8", first + 1, last).split("\n")) lines.push(withoutCr(line));
     this.keep(bytes.subarray(last + 1), lines);
   }
 
-  /** Leaves out all that `bytes` has, and what the line at hand has had and will have. */
+  /** Skips `bytes` and the whole current line. */
   skip(bytes: Buffer): void {
     this.partial = NOTHING;
     this.isLosing = bytes[bytes.length - 1] !== NEWLINE;
@@ -36,12 +36,12 @@ export class LineCutter {
     }
   }
 
-  /** Nothing more comes: what there is of a line is one. */
+  /** Ends the input; an incomplete line counts as a line. */
   end(lines: string[]): void {
     if (this.isLosing || this.partial.length > 0) this.endLine(NOTHING, lines);
   }
 
-  /** How many lines were left out since the last call. */
+  /** Returns the number of lines skipped since the last call. */
   takeLost(): number {
     const { lost } = this;
     this.lost = 0;
@@ -53,7 +53,7 @@ export class LineCutter {
       if (!this.isContinued) this.lost++;
     } else {
       this.keep(bytes, lines);
-      // The end of a line that was printed in pieces may have nothing left.
+      // A line that was printed in pieces may end without further text.
       if (this.partial.length > 0 || !this.isContinued) this.print(this.partial.length, lines);
     }
     this.isLosing = false;
@@ -62,7 +62,7 @@ export class LineCutter {
 
   private keep(bytes: Buffer, lines: string[]): void {
     if (this.isLosing || bytes.length === 0) return;
-    // A copy: the bytes are those of a buffer that is read into again.
+    // Copies the bytes, because their buffer is reused.
     this.partial = Buffer.concat([this.partial, bytes]);
     while (this.partial.length > MAX_LINE_BYTES) {
       this.print(startOfCharacter(this.partial, MAX_LINE_BYTES), lines);
@@ -80,7 +80,7 @@ function withoutCr(line: string): string {
   return line.endsWith("\r") ? line.slice(0, -1) : line;
 }
 
-/** `at`, or where the UTF-8 character begins that would be cut there. */
+/** Returns `at`, or the start of the UTF-8 character that would be split there. */
 function startOfCharacter(bytes: Buffer, at: number): number {
   for (let start = at; start > at - 4; start--) if (((bytes[start] as number) & 0xc0) !== 0x80) return start;
   return at;

@@ -1,25 +1,25 @@
-/** When the output files are read: at an interval while something is written, and as soon as something is after a pause. */
+/** Decides when output files are read: at an interval while they grow, and on the next write after a pause. */
 import { type FSWatcher, watch } from "node:fs";
 import type { OutputFile } from "./output.js";
 
 const POLL_MS = 200;
-/** How soon it is looked again whether the log takes more. */
+/** How soon to check again whether the log accepts more. */
 const BUSY_MS = 5;
-/** After so many looks that found nothing new the kernel reports the next write. A watch during writes would cost more than the looks. */
+/** After this many reads without news, the kernel reports the next write. Watching during writes would cost more than polling. */
 const QUIET_LOOKS = 10;
-/** How often the files are read even though the kernel reports nothing. */
+/** How often the files are read while the kernel reports nothing. */
 const WATCHED_POLL_MS = 10_000;
-/** Elsewhere a watched folder does not report writes to the files in it. */
+/** On other systems a watched folder does not report writes to its files. */
 const CAN_WATCH = process.platform === "linux";
 
 export interface OutputPollerOptions {
   /** The folder of the output files. */
   folder: string;
   files(): Iterable<OutputFile>;
-  /** What was read has not got on: the files hold what comes, within their bounds, better than memory. */
+  /** Whether the log is behind. Files hold pending output better than memory. */
   isBusy(): boolean;
   problem(error: unknown): void;
-  /** Default: 200. */
+  /** The polling interval. Default: 200. */
   pollMs?: number;
 }
 
@@ -56,9 +56,9 @@ export class OutputPoller {
     if (this.stopped) return;
     if (isNew) this.unwatch();
     this.quietLooks = isNew ? 0 : this.quietLooks + 1;
-    // A turn for all else in between, whatever is written meanwhile.
+    // Lets other work run in between.
     if (isMore) return void setImmediate(() => !this.stopped && this.poll());
-    // What is written before the watch begins is found by one more look.
+    // Reads once more to find what was written before the watch started.
     if (this.quietLooks === QUIET_LOOKS) this.watch();
     this.arm(this.watcher !== undefined && this.quietLooks > QUIET_LOOKS ? WATCHED_POLL_MS : this.pollMs);
   }
@@ -82,7 +82,7 @@ export class OutputPoller {
     if (!this.canWatch || this.watcher !== undefined) return;
     try {
       const watcher = watch(this.options.folder, { persistent: false }, () => this.written(watcher));
-      // Such as by the kernel's bound on watches: then the looks go on.
+      // For example, if the kernel's limit of watches is reached; polling continues.
       watcher.on("error", () => this.giveUpWatching());
       this.watcher = watcher;
     } catch {
@@ -90,7 +90,7 @@ export class OutputPoller {
     }
   }
 
-  /** The kernel reports something in the folder: the looks begin again, at once. */
+  /** Handles a change reported by the kernel: polls at once and continues polling. */
   private written(watcher: FSWatcher): void {
     if (watcher !== this.watcher) return;
     this.unwatch();

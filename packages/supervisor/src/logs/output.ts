@@ -1,23 +1,23 @@
-/** What a child writes: a file that the child appends to and that we read line by line, giving back what is read. */
+/** A child's output: a file that the child appends to. We read it line by line and free the space of what is read. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, unlinkSync } from "node:fs";
 import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
 import { FATAL_LINE } from "./python-stack.js";
 import { canRelease, releaseRead } from "./release-read.js";
 
 const LAST_LINES = 20;
-/** So many where Python has written what it was at: the innermost frames come first. */
+/** A Python traceback has more lines; its innermost frames come first. */
 const LAST_TRACEBACK_LINES = 120;
-/** Of a longer one the begin is kept, in characters. */
+/** Only the beginning of a longer line is kept, in characters. */
 const LAST_LINE_CHARACTERS = 4096;
 const CHUNK_BYTES = MAX_LINE_BYTES;
-/** So much is read of one file before the others, and all else this process does, have their turn. */
+/** How much of one file is read before other files and other work get their turn. */
 const PASS_BYTES = 256 << 10;
-/** So much that was read is given back to the disk at once. */
+/** How much read data is freed at once. */
 const RELEASE_BYTES = 1 << 20;
 
 /**
- * After so much was read, of all files, Bun is made to collect: left alone it lets hundreds of megabytes of text pile up. At 80,000
- * lines a second that costs no more than to collect after four times as much, and the process stays 15 MB smaller.
+ * After reading this much from all files, Bun collects garbage; left alone, it piles up hundreds of megabytes of text. At 80,000
+ * lines/s, four times the interval is no cheaper and takes 15 MB more memory.
  */
 const BYTES_BETWEEN_COLLECTIONS = 1 << 20;
 let readSinceCollection = 0;
@@ -25,52 +25,52 @@ let readSinceCollection = 0;
 const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
 
 export interface OutputSink {
-  /** Lines in the order in which they were written. */
+  /** Receives lines in the order in which they were written. */
   lines(texts: string[]): void;
-  /** So many lines before those that come next were not read in time. */
+  /** Reports that `count` lines before the next ones were not read in time. */
   lost(count: number): void;
 }
 
 /**
- * The output file of one process. It grows on and on while the part that was read takes no room on the disk: emptying a
- * file that somebody writes to loses what comes between the last reading and that.
+ * The output file of one process. It grows without limit, but the part that was read is freed on disk. Truncating a file that is
+ * being written to would lose what arrives between the last read and the truncation.
  */
 export class OutputFile {
-  /** For the child's stdout and stderr: every write is appended, wherever the end is then. */
+  /** For the child's stdout and stderr: every write appends to the end. */
   readonly fd: number;
   /** The last lines written, the newest last. */
   readonly lastLines: string[] = [];
   private readonly cutter = new LineCutter();
   private offset = 0;
-  /** What comes before this is left out. */
+  /** Content before this offset is skipped. */
   private skipTo = 0;
-  /** What comes before this takes no room any more. */
+  /** Content before this offset is freed. */
   private released = 0;
   private closed = false;
 
   /**
-   * Creates the file, readable to its owner alone.
-   * @param maxBytes what may be unread; beyond it the oldest lines are left out, and counted.
+   * Creates the file, readable only by its owner.
+   * @param maxBytes how much may be unread; beyond it, the oldest lines are skipped and counted
    */
   constructor(
     private readonly path: string,
     private readonly maxBytes: number,
     private readonly sink: OutputSink,
   ) {
-    // Of the file alone, not of what somebody has put in its place.
+    // O_NOFOLLOW: never opens a file that a symbolic link points to.
     this.fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
   }
 
-  /** How much of it was read, in bytes. */
+  /** The number of bytes read. */
   get position(): number {
     return this.offset;
   }
 
-  /** Reads what is new, as far as one turn goes; whether there is more. */
+  /** Reads new content, up to a limit. Returns whether there is more. */
   read(): boolean {
     if (this.closed) return false;
     const { size } = fstatSync(this.fd);
-    // Somebody else has emptied it.
+    // Another program has truncated it.
     if (size < this.offset) this.offset = this.skipTo = this.released = 0;
     if (size - Math.max(this.offset, this.skipTo) > this.maxBytes) this.skipTo = size - (this.maxBytes >> 1);
     const lines: string[] = [];
@@ -95,10 +95,10 @@ export class OutputFile {
     return this.offset < size;
   }
 
-  /** Reads the rest, and removes the file. */
+  /** Reads the rest and deletes the file. */
   close(): void {
     if (this.closed) return;
-    // What it started may still write: it ends with what was there.
+    // Processes that the child started may still write, so this reads only what is there now.
     for (const { size } = fstatSync(this.fd); this.offset < size && this.read(); );
     const lines: string[] = [];
     this.cutter.end(lines);
@@ -108,14 +108,14 @@ export class OutputFile {
     try {
       unlinkSync(this.path);
     } catch (error) {
-      // Someone was faster; that the file is gone is all we want.
+      // The file is already deleted.
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     }
   }
 
   private release(): void {
     this.released = releaseRead(this.fd, this.released, this.offset, Math.min(this.maxBytes >> 1, RELEASE_BYTES));
-    // Without holes it is emptied, when all was read a moment ago: what comes in between is lost.
+    // Without hole punching the file is truncated when it was just read to its end; output written in between is lost.
     if (canRelease() || this.offset <= this.maxBytes || fstatSync(this.fd).size !== this.offset) return;
     ftruncateSync(this.fd, 0);
     this.offset = this.skipTo = this.released = 0;
@@ -134,7 +134,7 @@ export class OutputFile {
   }
 }
 
-/** A copy: a part of a text keeps all of it. */
+/** Returns a copy: a slice would keep the whole line in memory. */
 function beginOf(line: string): string {
   return line.length <= LAST_LINE_CHARACTERS ? line : Buffer.from(line.slice(0, LAST_LINE_CHARACTERS)).toString();
 }

@@ -1,14 +1,14 @@
-/** Says in the events which requests end the processes that run them, once it is sure that these have ended. */
+/** Reports requests that end the processes that run them, once these processes are known to have ended. */
 import type { Poison } from "@paceline/wire";
 import type { EventLog } from "./event-log.js";
 
-/** A balancer hears of an end before we do: a shim first ends what its command left behind, on a busy machine for seconds. */
+/** A balancer notices an end first: a shim takes up to seconds to end the leftover processes of its command. */
 const WAIT_FOR_END_MS = 30_000;
 const MAX_WAITING = 64;
 const MAX_TEXT = 200;
 
 export class PoisonEvents {
-  /** What was found while its processes still lived, each with the timer that drops it. */
+  /** Findings whose processes are still running, each with the timer that drops it. */
   private readonly waiting = new Map<Poison, NodeJS.Timeout>();
 
   constructor(
@@ -24,7 +24,7 @@ export class PoisonEvents {
     );
   }
 
-  /** A process has ended: it may be the one that was waited for. */
+  /** Checks the pending findings after a process has ended. */
   processEnded(): void {
     for (const [found, timer] of this.waiting) {
       if (!this.tell(found)) continue;
@@ -38,7 +38,7 @@ export class PoisonEvents {
     this.waiting.clear();
   }
 
-  /** False while one of them lives: it has closed the connection, and nothing more is known. */
+  /** Returns false while any of the processes runs: it has only closed the connection so far. */
   private tell({ pool, request, processes }: Poison): boolean {
     if (processes.some(this.isAlive)) return false;
     const message =

@@ -1,4 +1,4 @@
-/** fallocate(2) on Bun: makes a hole in a file, so that this part of it takes no space. */
+/** fallocate(2) on Bun: punches a hole into a file, so that this part takes no space. */
 import { dlopen, FFIType } from "bun:ffi";
 import { arch } from "node:os";
 
@@ -21,7 +21,7 @@ function open() {
   throw cause;
 }
 
-/** @throws when the file system has no holes */
+/** @throws if the file system does not support holes */
 export function punchHole(fd: number, from: number, length: number): void {
   if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, length) !== 0) {
     throw new Error("no hole can be made in this file");

@@ -1,13 +1,13 @@
-/** Reads in a traceback of Python's faulthandler what the app was at. */
+/** Finds the app's position in a traceback of Python's faulthandler. */
 
-/** Begins what faulthandler writes of a process that ends by a signal such as SIGABRT. */
+/** The first line that faulthandler writes when a signal such as SIGABRT ends a process. */
 export const FATAL_LINE = "Fatal Python error: ";
 
 const FRAME = /^ {2}File "(.*)", line (\d+) in (.*)$/;
 const THREAD = /^(Current thread|Thread) 0x/;
 const OUR_OWN = /[/\\]server[/\\]python[/\\](paceline[/\\]|fapws[/\\]|start\.py$)/;
 const LIBRARY = /[/\\](site|dist)-packages[/\\]|[/\\]lib(64)?[/\\]python\d[^/\\]*[/\\]|^</;
-/** So many threads are told of. */
+/** The most threads that are reported. */
 const MAX_THREADS = 3;
 
 interface Frame {
@@ -16,7 +16,7 @@ interface Frame {
   name: string;
 }
 
-/** Such as `report (views.py:12), in readinto (socket.py:706)`; undefined where no app's code ran. */
+/** Returns a position such as `report (views.py:12), in readinto (socket.py:706)`; undefined if no app code was running. */
 export function whereInPython(lines: readonly string[]): string | undefined {
   const from = lines.findLastIndex((line) => line.startsWith(FATAL_LINE));
   if (from < 0) return undefined;
@@ -30,7 +30,7 @@ export function whereInPython(lines: readonly string[]): string | undefined {
   return places.length === 0 ? undefined : places.slice(0, MAX_THREADS).join("; ");
 }
 
-/** The innermost frame of the app's own files, else of a library; then what it has called. */
+/** Returns the innermost frame of the app's files, or else of a library, and what it called. */
 function placeOf(frames: readonly Frame[]): string | undefined {
   const [innermost] = frames;
   if (innermost === undefined || OUR_OWN.test(innermost.file) || !frames.some(({ file }) => OUR_OWN.test(file)))

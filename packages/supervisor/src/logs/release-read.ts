@@ -1,11 +1,10 @@
 /**
- * Gives back the disk space of the part of a file that was read, while others append to it: FALLOC_FL_PUNCH_HOLE of
- * fallocate(2), by the system's own function on Bun and by util-linux's program on Node. ext4, xfs, btrfs, tmpfs and
- * overlays on these have it.
+ * Frees the disk space of the part of a file that was read, while others append to it. Uses FALLOC_FL_PUNCH_HOLE of fallocate(2):
+ * the system function on Bun, util-linux's program on Node. Works on ext4, xfs, btrfs, tmpfs and overlays on these.
  */
 import { spawn } from "node:child_process";
 
-/** Less than this at once is not worth a call; a hole has to cover whole blocks. */
+/** A smaller hole is not worth a call; holes cover whole blocks. */
 const LEAST_BYTES = 64 << 10;
 const BLOCK_BYTES = 4096;
 
@@ -19,12 +18,12 @@ const giveUp = () => {
 if (process.versions.bun === undefined) punch = punchByProgram;
 else if (isPossible) import("./punch-bun.js").then(({ punchHole }) => (punch = punchHole), giveUp).catch(giveUp);
 
-/** Whether it works here, as far as was seen. Where it does not, a file can only be emptied. */
+/** Whether holes work here, as far as known. Without them a file can only be truncated. */
 export function canRelease(): boolean {
   return isPossible;
 }
 
-/** Frees what lies between `from` and `to`; returns up to where that is done or under way. */
+/** Frees the bytes between `from` and `to`. Returns the offset up to which they are freed or being freed. */
 export function releaseRead(fd: number, from: number, to: number, leastBytes: number): number {
   const length = Math.floor((to - from) / BLOCK_BYTES) * BLOCK_BYTES;
   if (punch === undefined || !isPossible || length < Math.max(LEAST_BYTES, leastBytes)) return from;

@@ -1,16 +1,16 @@
-/** Questions that the shell asks of the fleet's present value. */
+/** Queries on the current fleet value. */
 import type { OperationResult } from "../control/api.js";
 import { type Fleet, findSlot, occupants, processId, type Slot } from "../core/fleet.js";
 import type { ProcessPolicy } from "../core/model.js";
 import type { SlotBook } from "../processes/slot-book.js";
 
-/** A slot that was never ready is given up on after this many starts in a row that failed. */
+/** A slot that was never ready counts as failed after this many failed starts in a row. */
 const HOPELESS_STARTS = 2;
 
 /**
- * Whether these slots are all ready: `undefined` while that is open, else the result. A slot that failed settles it, and
- * so does one that was never ready and could not start twice.
- * @param areNew whether only what is in the slots now counts, not what was ready in them before.
+ * Returns the result once it is known whether these slots become ready, else `undefined`. A failed slot decides it, and so does
+ * one that was never ready and failed to start twice.
+ * @param areNew whether only the current processes count, not earlier ready ones
  */
 export function readiness(
   slots: readonly Slot[],
@@ -34,13 +34,13 @@ export function readiness(
   return open ? undefined : { ok: true, message: done };
 }
 
-/** How many instances of that pool are ready. */
+/** Returns the number of ready instances of that pool. */
 export function readyCount(fleet: Fleet, poolName: string): number {
   const slots = fleet.pools.find(({ name }) => name === poolName)?.slots ?? [];
   return slots.filter((slot) => slot.member.process.state === "ready").length;
 }
 
-/** When the oldest process of that pool began; undefined when not all that are wanted are ready. */
+/** Returns when the oldest process of that pool was started; undefined if not all wanted ones are ready. */
 export function allReadySince(
   fleet: Fleet,
   poolName: string,
@@ -57,12 +57,12 @@ export function allReadySince(
   return slots.length === 0 ? undefined : since;
 }
 
-/** Every slot of the fleet that is wanted. */
+/** Returns all wanted slots of the fleet. */
 export function wantedSlots(fleet: Fleet): Slot[] {
   return fleet.pools.flatMap((pool) => pool.slots.filter((slot) => slot.index <= pool.wanted));
 }
 
-/** The generations that processes of a pool are of. */
+/** Returns the generations of the pool's processes. */
 export function generationsInUse(fleet: Fleet, poolName: string): Set<number> {
   const pool = fleet.pools.find(({ name }) => name === poolName);
   const used = new Set(pool === undefined ? [] : [pool.generation]);
@@ -70,7 +70,7 @@ export function generationsInUse(fleet: Fleet, poolName: string): Set<number> {
   return used;
 }
 
-/** Whether nobody asked this process to end: it is a member of its slot that was to go on. */
+/** Whether this process ended unexpectedly: a member that was meant to keep running. */
 export function isUnwantedEnd(fleet: Fleet, ended: { pool: string; index: number; attempt: number }): boolean {
   const process = findSlot(fleet, ended.pool, ended.index)?.member.process;
   if (process === undefined || process.attempt !== ended.attempt) return false;
@@ -78,7 +78,7 @@ export function isUnwantedEnd(fleet: Fleet, ended: { pool: string; index: number
   return process.state === "starting" || process.state === "ready";
 }
 
-/** The longest that a process may take to end, SIGKILL and its warning included, with some room. */
+/** Returns the longest time that ending a process may take, including SIGKILL, its warning and a margin. */
 export function longestEndMs(policy: ProcessPolicy): number {
   return (
     Math.max(policy.drainTimeoutMs, policy.readyTimeoutMs) + policy.termTimeoutMs + 2 * policy.killTimeoutMs + 2000

@@ -1,18 +1,18 @@
-/** How each figure of core/figures.ts is measured. */
+/** Measures each figure of core/figures.ts. */
 import { type CommonFigureValues, FIGURES, type FigureValues } from "../core/figures.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { SlotRecord } from "../processes/slot-book.js";
 import type { UsageSampler } from "../stats/usage.js";
 
-/** What a figure can be read from. */
+/** The sources of a figure. */
 export interface Measured {
-  /** The process in the slot; undefined when there is none. */
+  /** The process in the slot; undefined if there is none. */
   child: LiveProcess | undefined;
   record: SlotRecord;
   usage: UsageSampler;
   liveness: LivenessWatch;
-  /** By performance.now(). */
+  /** The time by performance.now(). */
   now: number;
 }
 
@@ -27,7 +27,7 @@ const MEASURES: { [Key in keyof FigureValues]: (of: Measured) => FigureValues[Ke
   inFlight: ({ child, liveness }) => {
     const own = child?.stats.last?.inFlight ?? 0;
     if (child === undefined || liveness.stalledMs(child.id) === null) return own;
-    // Of one that is silent the balancers know more.
+    // The balancers know more about a process that does not report.
     const relayed = [...child.relayed.values()].reduce((sum, count) => sum + count, 0);
     return Math.max(own, relayed);
   },

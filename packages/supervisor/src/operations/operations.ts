@@ -1,4 +1,4 @@
-/** The operations on a running fleet that take time: scale and restart; reload has a file of its own. */
+/** The long-running operations on a fleet: scale and restart; reload.ts has reload. */
 
 import type { OperationResult, ProgressListener, ScaleChange } from "../control/api.js";
 import { type Fleet, findPool, type Pool } from "../core/fleet.js";
@@ -42,7 +42,7 @@ export class Operations {
     return this.resize(pool, instances, onProgress);
   }
 
-  /** Brings a pool to that size and waits until all its slots are ready and the surplus ones are gone. */
+  /** Scales a pool and waits until all its slots are ready and surplus ones are removed. */
   async resize(pool: Pool, instances: number, onProgress: ProgressListener): Promise<OperationResult> {
     const { runner, slots: book, log } = this.options;
     const { name } = pool;
@@ -60,14 +60,14 @@ export class Operations {
     };
     try {
       runner.change((fleet, context) => resize(fleet, name, instances, context));
-      // Ends in bounded time: starting, draining and killing have deadlines, and failures a budget.
+      // Bounded, because starting, draining and killing have deadlines, and failures a budget.
       return (await runner.until(settled)) ?? STOPPING;
     } finally {
       endProgress();
     }
   }
 
-  /** Replaces processes by new ones of the same generation, one after the other. */
+  /** Replaces processes by new ones of the same generation, one after another. */
   async restart(target: string | undefined, onProgress: ProgressListener): Promise<OperationResult> {
     const { runner, rollouts } = this.options;
     const targets = this.resolve(target);
@@ -78,7 +78,7 @@ export class Operations {
     }
     const messages: string[] = [];
     for (const { pool, slots } of targets) {
-      // While the pools before this one were at work, another command may have begun on it.
+      // Another command may have started on this pool while earlier pools were restarting.
       const refusal = this.refusal(pool.name);
       if (refusal !== undefined) return refusal;
       const { generation } = findPool(runner.fleet, pool.name) ?? pool;
@@ -89,7 +89,7 @@ export class Operations {
     return { ok: true, message: messages.join("; ") || "nothing to restart" };
   }
 
-  /** Why an operation on this pool may not begin now. */
+  /** Returns why an operation on this pool cannot start now. */
   refusal(pool: string): Refusal | undefined {
     const busy = this.refusalToRoll(pool);
     if (busy !== undefined) return busy;
@@ -98,7 +98,7 @@ export class Operations {
       : undefined;
   }
 
-  /** Why a rollout of this pool may not begin now; a reload that is under way asks only this. */
+  /** Returns why a rollout of this pool cannot start now. A running reload checks only this. */
   refusalToRoll(pool: string): Refusal | undefined {
     return this.options.isStopping() ? STOPPING : this.options.rollouts.refusal(pool);
   }
@@ -109,7 +109,7 @@ export class Operations {
     return { ok: false, code: "invalid", message: unknownName(name, names) };
   }
 
-  /** The pools and slots that a name means; of all pools, the balancers' is not one. */
+  /** Resolves a name to pools and slots. "All pools" excludes the balancers' pool. */
   private resolve(target: string | undefined): { pool: Pool; slots: number[] }[] | undefined {
     const { pools } = this.options.runner.fleet;
     if (target === undefined) {

@@ -1,4 +1,4 @@
-/** Replaces processes that have reached a limit of their pool, such as `maxRequests`: the new one is ready before the old one drains. */
+/** Replaces processes that have reached a limit such as `maxRequests`; a replacement is ready before the old process drains. */
 import { type Fleet, processId } from "../core/fleet.js";
 import type { RecycleLimits } from "../core/model.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -11,20 +11,20 @@ export interface RecyclingOptions {
   rollouts: Pick<Rollouts, "of" | "run">;
   log: Pick<EventLog, "event">;
   fleet(): Fleet;
-  /** Undefined for a pool whose processes are never recycled. */
+  /** Returns undefined for a pool whose processes are never recycled. */
   limitsOf(pool: string): RecycleLimits | undefined;
-  /** Whether nothing else is at work on that pool, or is about to be. */
+  /** Whether no other operation works on that pool, or is about to. */
   mayBegin(pool: string): boolean;
 }
 
-/** All that is heard within this time is looked at together. */
+/** Reports within this time are checked together. */
 const TOGETHER_MS = 1000;
-/** When a replacement could not start, or another operation came first, a pool is left alone for so long. */
+/** How long a pool is left alone after a failed replacement or another operation. */
 const PAUSE_MS = 60_000;
 
 /**
- * What a process can reach, in one list: each says why it is to be replaced, or nothing.
- * @param share what is left of a limit after the jitter of this process, over 0 and up to 1
+ * The limits of a process: each entry returns why it is to be replaced, or undefined.
+ * @param share the share of a limit that this process's jitter leaves, above 0 and up to 1
  */
 const REASONS: readonly ((child: LiveProcess, limits: RecycleLimits, share: number) => string | undefined)[] = [
   ({ stats }, { maxRequests }, share) => {
@@ -37,7 +37,7 @@ const REASONS: readonly ((child: LiveProcess, limits: RecycleLimits, share: numb
 export class Recycling {
   private timer: NodeJS.Timeout | undefined;
   private isStopped = false;
-  /** The jitter of each process, drawn once. */
+  /** The random jitter of each process. */
   private readonly draws = new WeakMap<LiveProcess, number>();
   /** Until when a pool is left alone, by performance.now(). */
   private readonly pauses = new Map<string, number>();
@@ -49,7 +49,7 @@ export class Recycling {
     clearTimeout(this.timer);
   }
 
-  /** A process was heard: it may have reached a limit. One with no requests is still heard every 10 s, in case a pool was left alone. */
+  /** Schedules a check after a report. Idle processes report every 10 s, which covers pools that were left alone. */
   lookSoon(): void {
     if (this.isStopped) return;
     this.timer ??= setTimeout(() => {
@@ -67,7 +67,7 @@ export class Recycling {
       this.pauses.delete(name);
       const due: number[] = [];
       for (const { name: slot, index, member, other } of slots) {
-        // One of an older generation is a reload's to replace.
+        // Processes of older generations are left to the reload.
         if (member.process.state !== "ready" || member.generation !== generation || other !== null) continue;
         const reason = this.reasonOf(processId(slot, member.process.attempt), limits);
         if (reason === undefined) continue;

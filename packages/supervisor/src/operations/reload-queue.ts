@@ -1,10 +1,10 @@
-/** Lets one reload at a time work on a pool: those that come meanwhile share one further run, with the newest code. */
+/** Runs one reload of a pool at a time. Requests that arrive meanwhile share one further run, which loads the newest code. */
 import type { OperationResult, ProgressListener } from "../control/api.js";
 
 type Environment = Record<string, string>;
 
 interface Run {
-  /** All pools when undefined. */
+  /** Undefined: all pools. */
   pool: string | undefined;
   environment: Environment | undefined;
   readonly listeners: Set<ProgressListener>;
@@ -12,7 +12,7 @@ interface Run {
   begin(): void;
 }
 
-/** Carries out one reload. */
+/** Performs one reload. */
 export type Reloader = (
   pool: string | undefined,
   environment: Environment | undefined,
@@ -21,17 +21,17 @@ export type Reloader = (
 
 export class ReloadQueue {
   private readonly running = new Set<Run>();
-  /** Of those that overlap there is one at the most, so there are no more than pools. */
+  /** Overlapping requests share a run, so there are at most as many runs as pools. */
   private readonly waiting = new Set<Run>();
 
   constructor(private readonly reload: Reloader) {}
 
-  /** Whether a reload works on that pool, or is about to. */
+  /** Whether a reload of that pool is running or pending. */
   isRunning(pool: string): boolean {
     return [...this.running].some((run) => overlap(run.pool, pool));
   }
 
-  /** The result of the run that loads what is there now: the one that begins with it, or a further one that several share. */
+  /** Resolves with the result of a run that starts after this call, possibly shared with other callers. */
   run(pool: string | undefined, environment: Environment | undefined, onProgress: ProgressListener) {
     return this.place(pool, environment, onProgress).result;
   }

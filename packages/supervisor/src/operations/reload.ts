@@ -1,4 +1,4 @@
-/** Reload: the config is read afresh and the fleet brought over to it, pool by pool, without losing a request. */
+/** Reload: loads the config again and changes the fleet to match it, pool by pool, without losing a request. */
 import { isDeepStrictEqual } from "node:util";
 import { formatListenAddress } from "../config/listen-address.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
@@ -16,7 +16,7 @@ import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import type { Rollouts } from "./rollouts.js";
 
 export type ConfigLoader = () => Promise<
-  /** `note`: what the operator may not expect. */
+  /** `note`: a hint that the operator may not expect. */
   { ok: true; config: FleetConfig; note?: string } | { ok: false; problems: string[] }
 >;
 
@@ -29,7 +29,7 @@ export interface ReloadOptions {
   stats: StatsBook;
   log: EventLog;
   loadConfig: ConfigLoader;
-  /** Makes a snapshot of the present fleet and sends it. */
+  /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void;
   isStopping(): boolean;
 }
@@ -38,16 +38,16 @@ type Environment = Record<string, string>;
 
 type Failure = OperationResult & { ok: false };
 
-/** What a reload has done to a pool, and how that is undone when a later step fails. */
+/** A completed step of a reload, and how to undo it if a later step fails. */
 interface Done {
   pool: string;
-  /** What is said of it in the end, such as `returned to /srv/shop/releases/6`. */
+  /** The message after undoing it, such as `returned to /srv/shop/releases/6`. */
   undone: string;
-  /** Null when its processes are made from the same as before. */
+  /** Null if the configuration and code of its processes did not change. */
   undo: (() => Promise<OperationResult>) | null;
 }
 
-/** A pool as it is to be: which of its generations runs, made from what, and in how many slots. */
+/** The target state of a pool: its config, generation and number of slots. */
 interface PoolGoal {
   config: PoolConfig;
   generation: number;
@@ -55,14 +55,14 @@ interface PoolGoal {
 }
 
 export class Reload {
-  /** A reload ended between two balancers, so that no config says what all of them are. */
+  /** A reload ended between two balancers, so no config describes all of them. */
   private areBalancersMixed = false;
-  /** A reload of all pools is at the balancers, which come near its end; until then others may restart or scale them. */
+  /** Whether a reload of all pools has reached the balancers, near its end. Before that, others may restart or scale them. */
   isAtBalancers = false;
 
   constructor(private readonly options: ReloadOptions) {}
 
-  /** @param environment replaces the caller's environment for the new processes; it stays as it was when not given. */
+  /** @param environment replaces the caller's environment for new processes; unchanged if undefined */
   async run(
     poolName: string | undefined,
     environment: Environment | undefined,
@@ -88,28 +88,28 @@ export class Reload {
         : await this.existing(loaded.config, poolName, next, done, onProgress);
     if (result.ok && environment !== undefined) this.options.configs.environment = environment;
     const outcome = result.ok || isStopping() ? result : await this.undo(done, result, onProgress);
-    // Until here a pool could have had to go back.
+    // Until here a pool might have had to go back.
     const { configs, runner } = this.options;
     for (const { name } of runner.fleet.pools)
       if (poolName === undefined || name === poolName) configs.prune(name, generationsInUse(runner.fleet, name));
     return outcome;
   }
 
-  /** All pools are of one version in the end: those that were done before the failure go back, the last one first. */
+  /** Returns completed pools to their former version, the last one first, so that all pools end up with the same version. */
   private async undo(done: readonly Done[], failure: Failure, onProgress: ProgressListener): Promise<OperationResult> {
-    const told: string[] = [];
+    const outcomes: string[] = [];
     for (const { pool, undone, undo } of [...done].reverse()) {
       if (undo === null) {
-        told.push(`${pool} stays new: its folder and configuration did not change`);
+        outcomes.push(`${pool} stays new: its folder and configuration did not change`);
         continue;
       }
       onProgress(`${pool}: restoring the former version`);
       const result = await undo();
       const outcome = result.ok ? undone : `stays new because it could not go back: ${result.message}`;
       this.options.log.event(result.ok ? "warn" : "error", pool, `${outcome}, because the reload failed`);
-      told.push(`${pool} ${outcome}`);
+      outcomes.push(`${pool} ${outcome}`);
     }
-    return { ...failure, message: [failure.message, ...told].join("; ") };
+    return { ...failure, message: [failure.message, ...outcomes].join("; ") };
   }
 
   private refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
@@ -127,7 +127,7 @@ export class Reload {
     return { ok: false, code: "invalid", message: `${poolName} is no longer in the config: reload without a name` };
   }
 
-  /** New pools first, so that a mistake in one has changed nothing; those that are gone last. */
+  /** New pools first, so that an error in one changes nothing; removed pools last. */
   private async all(config: FleetConfig, environment: Environment, done: Done[], onProgress: ProgressListener) {
     const { runner, isStopping } = this.options;
     const messages: string[] = [];
@@ -148,7 +148,7 @@ export class Reload {
       ...[...present]
         .filter((name) => name !== BALANCER_POOL && !names.has(name))
         .map((name) => () => {
-          // All that serves on is new by now, and a pool that is gone does not come back.
+          // All remaining pools are new by now, and a removed pool is not restored.
           done.length = 0;
           return this.remove(name, onProgress);
         }),
@@ -169,7 +169,7 @@ export class Reload {
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
     const { runner, rollouts, configs, operations } = this.options;
-    // A restart may be under way there, which ends in bounded time.
+    // A restart may be running there; it ends within bounded time.
     rollouts.endRecycling(name);
     await rollouts.whenFree(name);
     const refusal = operations.refusalToRoll(name);
@@ -180,7 +180,7 @@ export class Reload {
     const next = config.pools.find((p) => p.name === name);
     if (pool === undefined || next === undefined) return operations.unknown(name);
     const before = configs.pool(name);
-    // A size that was set by hand stays, unless the configured one is another now.
+    // A manually scaled size is kept, unless the configured size has changed.
     const size = before === undefined || before.instances === next.instances ? pool.wanted : next.instances;
     const goal = { config: next, generation: configs.addGeneration(next, environment), size };
     const former = { config: before ?? next, generation: pool.generation, size: pool.wanted };
@@ -195,7 +195,7 @@ export class Reload {
     );
   }
 
-  /** Replaces a pool's processes, then gives it its size; `onRolled` is called between. */
+  /** Replaces a pool's processes, then scales it. Calls `onRolled` in between. */
   private async bring(
     goal: PoolGoal,
     from: PoolGoal,
@@ -267,7 +267,7 @@ export class Reload {
   private async balancer(config: FleetConfig, done: Done[], onProgress: ProgressListener): Promise<OperationResult> {
     this.isAtBalancers = true;
     try {
-      // A restart of them may have begun meanwhile, which ends in bounded time.
+      // A restart of the balancers may be running; it ends within bounded time.
       await this.options.rollouts.whenFree(BALANCER_POOL);
       return this.options.isStopping() ? STOPPING : await this.bringBalancers(config, done, onProgress);
     } finally {
@@ -291,7 +291,7 @@ export class Reload {
       const rolled = await rollouts.run("reload", BALANCER_POOL, slots, 1, onProgress);
       this.areBalancersMixed = !rolled.ok;
       if (!rolled.ok) {
-        // Those that are kept, and what is spawned in their place, are what they were; the next reload tries again.
+        // Remaining balancers and their restarts keep the former settings; the next reload tries again.
         configs.fleet = { ...before, pools: configs.fleet.pools };
         publish();
         return rolled;
@@ -305,7 +305,7 @@ export class Reload {
   }
 }
 
-/** What a balancer process has for life, so that a change of it needs a new one. */
+/** Returns the settings that a running balancer cannot change, so that changing them requires a new process. */
 function forLife({ balancer, orphanGraceMs }: FleetConfig) {
   const { runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, policy } = balancer;
   const { drainTimeoutMs } = policy;

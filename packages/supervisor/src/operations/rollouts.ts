@@ -1,4 +1,4 @@
-/** Drives the rollout state machine with what happens to the fleet. */
+/** Drives the rollout state machine with the fleet's changes. */
 
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
@@ -20,7 +20,7 @@ export interface RolloutsOptions {
   slots: SlotBook;
   log: EventLog;
   policyOf(pool: string, generation: number): SlotPolicy;
-  /** What is wrong with a process that has been ready for minReadyMs; undefined when nothing is. */
+  /** Returns what is wrong with a process that has been ready for minReadyMs; undefined if it is healthy. */
   examine(child: LiveProcess): Promise<string | undefined>;
 }
 
@@ -32,13 +32,13 @@ export type Refusal = OperationResult & { ok: false };
 interface Running {
   rollout: Rollout;
   readonly generation: number;
-  /** What the slots go back to; undefined when there is nothing to go back to. */
+  /** The generation to return to; undefined if there is none. */
   readonly formerGeneration: number | undefined;
-  /** Slots that have still to get their replacement: they wait for what is there beside the member to end. */
+  /** Slots that wait for their second process to end before they get a replacement. */
   readonly awaited: Set<number>;
-  /** Resolves when it has ended. */
+  /** Resolves when the rollout has ended. */
   readonly ended: Promise<void>;
-  /** What the replacement that was lost had written last. */
+  /** The last lines of the failed replacement. */
   lastLines: string[];
   send(event: RolloutEvent): void;
 }
@@ -48,12 +48,12 @@ export class Rollouts {
 
   constructor(private readonly options: RolloutsOptions) {}
 
-  /** The rollout under way in a pool. */
+  /** Returns the rollout running in a pool. */
   of(pool: string): Rollout | undefined {
     return this.running.get(pool)?.rollout;
   }
 
-  /** Why a rollout of that pool may not begin now: one at a time, but what somebody asked for comes before a recycling. */
+  /** Returns why a rollout of that pool cannot start: only one runs at a time. A requested one interrupts a recycling. */
   refusal(pool: string): Refusal | undefined {
     this.endRecycling(pool);
     const rollout = this.of(pool);
@@ -61,7 +61,7 @@ export class Rollouts {
     return { ok: false, code: "busy", message: `a ${rollout.kind} of ${pool} is under way` };
   }
 
-  /** Ends a recycling of that pool; what it has not replaced yet is for a later one. */
+  /** Ends a recycling of that pool; a later one replaces the remaining processes. */
   endRecycling(pool: string): void {
     const running = this.running.get(pool);
     if (running?.rollout.kind === "recycle") running.send({ type: "abandon", reason: COMES_FIRST });
@@ -72,14 +72,14 @@ export class Rollouts {
     for (let state = this.running.get(pool); state !== undefined; state = this.running.get(pool)) await state.ended;
   }
 
-  /** Ends all that are under way; the old processes of their slots stay as they are. */
+  /** Ends all rollouts; the slots keep their old processes. */
   abandon(reason: string): void {
     for (const { send } of [...this.running.values()]) send({ type: "abandon", reason });
   }
 
   /**
    * Replaces the slots' processes by ones of that generation, `maxSurge` at a time.
-   * @param formerGeneration what the slots that are done go back to when a replacement fails
+   * @param formerGeneration the generation that completed slots return to if a replacement fails
    */
   run(
     kind: Rollout["kind"],
@@ -137,7 +137,7 @@ export class Rollouts {
           onProgress(`${pool}: ${rollout.failure}; restoring the former version`);
         } else if (rollout.done !== before.done && rollout.outcome?.ok !== false)
           onProgress(`${pool}: ${rollout.done.length} of ${rollout.total}`);
-        // All are known before the first is carried out, which is observed at once.
+        // Registers all of them before the first starts, because starting one triggers an observation.
         for (const { type, index } of actions) if (type === "startReplacement") state.awaited.add(index);
         for (const action of actions) this.act(pool, action, state);
         finish();
@@ -169,7 +169,7 @@ export class Rollouts {
       case "swap":
         if (state.rollout.kind === "recycle") this.options.slots.of(`${pool}.${index}`).recycles++;
         runner.change((fleet, context) => swap(fleet, pool, index, context));
-        // The old one may have been down already, and then nothing more happens in this slot.
+        // The outgoing process may already be down, in which case nothing more happens in this slot.
         this.observe(pool, state);
         return;
       case "discardReplacement":
@@ -181,7 +181,7 @@ export class Rollouts {
     }
   }
 
-  /** It has to stay ready for a while, and to be well then; that it ended meanwhile is observed. */
+  /** Waits until it has stayed ready for a while, then checks its health. `observe` notices if it exits meanwhile. */
   private async prove(pool: string, index: number, state: Running): Promise<void> {
     const { runner, children, policyOf, examine } = this.options;
     const slot = findSlot(runner.fleet, pool, index);
@@ -195,9 +195,9 @@ export class Rollouts {
     state.send({ type: "replacementLost", index, reason });
   }
 
-  /** Tells the rollout what it sees in the slots at work. */
+  /** Reports the state of the slots being replaced to the rollout. */
   private observe(pool: string, state: Running): void {
-    // What is done for one slot changes the fleet, and with it those that come after.
+    // An action for one slot may change the fleet, and so the following slots.
     for (const { index } of state.rollout.current) this.observeSlot(pool, this.options.runner.fleet, state, { index });
   }
 
@@ -212,7 +212,7 @@ export class Rollouts {
       return;
     }
     if (state.awaited.has(index) && slot !== undefined) {
-      // Ends in bounded time: what drains there has its deadline, and is killed after it.
+      // Bounded: a process that drains there is killed at its deadline.
       if (other !== null) return;
       state.awaited.delete(index);
       const generation = direction === "forward" ? state.generation : (state.formerGeneration ?? state.generation);
@@ -250,7 +250,7 @@ export class Rollouts {
   }
 }
 
-/** How many slots may have a second process at once. */
+/** Returns how many slots may have a second process at once. */
 export function surgeOf(maxSurge: number | string, wanted: number): number {
   if (typeof maxSurge === "number") return maxSurge;
   return Math.max(1, Math.floor((Number.parseInt(maxSurge, 10) * wanted) / 100));

@@ -1,4 +1,4 @@
-/** What signals mean to the supervisor. */
+/** The meaning of signals to the supervisor. */
 import { closeSync, openSync } from "node:fs";
 import type { OperationResult } from "../control/api.js";
 import type { Pool } from "../core/fleet.js";
@@ -8,18 +8,18 @@ import type { EventLog } from "../logs/event-log.js";
 export interface SignalTarget {
   log: EventLog;
   stop(): void;
-  /** Without grace. */
+  /** Stops without waiting for requests in flight. */
   stopNow(): void;
   reload(): Promise<OperationResult>;
   scale(pool: string, instances: number): Promise<OperationResult>;
-  /** The first pool of the config, as it is now. */
+  /** Returns the first pool of the config in its current state. */
   firstPool(): Pool | undefined;
 }
 
 /**
- * Listens for signals; returns the function that ends that. SIGTERM, SIGQUIT and SIGINT stop, and a second SIGINT stops at once.
- * Without a controlling terminal SIGHUP reloads and SIGTTIN and SIGTTOU scale; with one the terminal sends these, the first
- * because it is gone. A SIGHUP that was ignored when this process was started stays ignored.
+ * Listens for signals and returns a function that stops it. SIGTERM, SIGQUIT and SIGINT stop the fleet; a second SIGINT stops it
+ * at once. Without a controlling terminal, SIGHUP reloads, and SIGTTIN and SIGTTOU scale; with one, the terminal itself sends
+ * these signals. A SIGHUP that was ignored at the start stays ignored.
  */
 export function watchSignals(
   target: SignalTarget,
@@ -31,7 +31,7 @@ export function watchSignals(
   const handlers: Partial<Record<NodeJS.Signals, () => void>> = {
     SIGTERM: () => target.stop(),
     SIGQUIT: () => target.stop(),
-    // These would end a process that does not listen to them.
+    // Without a listener these signals would end the process.
     SIGUSR2: () => ignored("SIGUSR2"),
     SIGALRM: () => ignored("SIGALRM"),
     SIGINT: () => {
@@ -53,21 +53,21 @@ export function watchSignals(
   };
 }
 
-/** Adds to the number of instances of the first pool. */
+/** Changes the number of instances of the first pool. */
 function scaleBy(target: SignalTarget, signal: string, difference: 1 | -1): void {
   const pool = target.firstPool();
   if (pool === undefined) return;
   const instances = Math.max(0, pool.wanted + difference);
   const scaling = target.scale(pool.name, instances).then((result): OperationResult => {
     const wanted = target.firstPool()?.wanted;
-    // The next signal has scaled it on, as was meant.
+    // Another signal has scaled it further, as requested.
     if (result.ok || wanted === undefined || wanted === instances) return result;
     return { ok: true, message: `${pool.name} was scaled to ${instances}, and since then to ${wanted}` };
   });
   void report(target, signal, scaling);
 }
 
-/** Nobody waits for the result of a signal, so it goes into the log. */
+/** Logs the result, because nobody waits for the result of a signal. */
 async function report({ log }: SignalTarget, signal: string, operation: Promise<OperationResult>): Promise<void> {
   const result = await operation.catch((error: unknown): OperationResult => {
     return { ok: false, code: "failed", message: error instanceof Error ? error.message : `${error}` };
@@ -80,7 +80,7 @@ function hasControllingTerminal(): boolean {
     closeSync(openSync("/dev/tty", "r"));
     return true;
   } catch {
-    // Without one, opening it is ENXIO; without a /dev/tty there is none either.
+    // ENXIO: no controlling terminal; or there is no /dev/tty.
     return false;
   }
 }

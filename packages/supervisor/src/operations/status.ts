@@ -1,4 +1,4 @@
-/** Puts the status document together. */
+/** Assembles the status document. */
 import { rssBytes as ownRssBytes } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type {
@@ -70,7 +70,7 @@ export function buildStatus(sources: StatusSources): Status {
   };
 }
 
-/** The memory of the supervisor, and of it with all its children. */
+/** Returns the memory of the supervisor and of the whole fleet. */
 function memoryOfAll({ children, usage, pss }: StatusSources): Pick<Status, "rssBytes" | "pssBytes" | "supervisor"> {
   const supervisor = { rssBytes: ownRssBytes(), pssBytes: pss.of(process.pid) };
   let { rssBytes } = supervisor;
@@ -81,7 +81,7 @@ function memoryOfAll({ children, usage, pss }: StatusSources): Pick<Status, "rss
     for (const key of mark === null ? [pid] : [pid, shimKey(pid)]) {
       rssBytes += usage.of(key)?.rssBytes ?? 0;
       const own = pss.of(key);
-      // A process that came up since the last reading is left out until the next.
+      // A process started since the last reading is left out until the next.
       if (pssBytes !== null && own !== null) pssBytes += own;
     }
   }
@@ -113,7 +113,7 @@ function releaseOf({ configs }: StatusSources, pool: string, generation: number)
   return (configs.generation(pool, generation)?.pool ?? configs.pool(pool))?.release ?? "";
 }
 
-/** What the balancers hold for slow clients of a pool. */
+/** Returns the requests and responses that balancers buffer for slow clients of a pool. */
 function heldOf({ children }: StatusSources, pool: string): Pick<PoolStatus, "receiving" | "sending"> {
   let receiving = 0;
   let sending = 0;
@@ -154,7 +154,7 @@ function templateStatus({ usage, pss }: StatusSources, template: Template, now: 
   };
 }
 
-/** What the parent of a command takes beside it. */
+/** Returns the memory of a command's parent process. */
 function shimOf({ usage, pss }: StatusSources, child: LiveProcess | undefined): InstanceStatus["shim"] {
   if (child?.pid == null || child.mark === null) return null;
   const key = shimKey(child.pid);
@@ -176,7 +176,7 @@ function balancerStatus(sources: StatusSources, slot: Slot, now: number): Balanc
   };
 }
 
-/** What instances and balancers have in common. */
+/** Returns the fields that instances and balancers share. */
 function common(sources: StatusSources, slot: Slot, child: LiveProcess | undefined, now: number) {
   const record = sources.slots.of(slot.name);
   return {
@@ -202,7 +202,7 @@ function otherOf(sources: StatusSources, slot: Slot): InstanceStatus["other"] {
   return { role, pid, state: process.state, attempt: process.attempt };
 }
 
-/** Its process, as long as that has not ended. */
+/** Returns the slot's process while it runs. */
 function memberOf(sources: StatusSources, slot: Slot): LiveProcess | undefined {
   const child = sources.children.get(processId(slot.name, slot.member.process.attempt));
   return child?.exit === null ? child : undefined;

@@ -1,4 +1,4 @@
-/** What the processes of the fleet say over the control channel, and who is told of it. */
+/** Handles the messages that processes send over the control channel, and notifies the other parts. */
 import type { Applied, BalancerStats, ChildMessage, Hello, OverdueRequest, Poison, Probed } from "@paceline/wire";
 import type { ChannelConnection } from "../channel/channel-connection.js";
 import type { Report } from "../core/process.js";
@@ -8,21 +8,21 @@ import { Exposure } from "./exposure.js";
 import type { LiveProcess } from "./live-process.js";
 import type { UnreportedEnds } from "./unreported-ends.js";
 
-/** Who is told of what. */
+/** The listeners of these messages. */
 export interface ChildChannelEvents {
-  /** Something happened to the process that the state machine is to hear. */
+  /** Reports an event to the state machine. */
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
   onHello(child: LiveProcess, connection: ChannelConnection): void;
   onApplied(child: LiveProcess, applied: Applied): void;
   onChannelLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
   onNotice(child: LiveProcess, message: string): void;
-  /** It listens; whether it is ready is another matter. */
+  /** The process listens, but may not be ready yet. */
   onListens(child: LiveProcess): void;
   onProbed(child: LiveProcess, probed: Probed): void;
-  /** Anything came from it: its event loop turns. */
+  /** A message of any kind arrived, so the event loop of the process is turning. */
   onHeard(child: LiveProcess): void;
-  /** A balancer said that a request that nobody waits for goes on in this process. */
+  /** A balancer reported a request in this process that runs although nobody waits for it. */
   onOverdue(child: LiveProcess): void;
 }
 
@@ -31,13 +31,13 @@ export interface ChildChannelOptions {
   log: EventLog;
   unreported: Pick<UnreportedEnds, "trust" | "doubt">;
   find(id: string): LiveProcess | undefined;
-  /** Its channel has closed: whether that was the end of it. */
+  /** Its channel closed. Returns whether the process had already ended. */
   hasEnded(child: LiveProcess): boolean;
 }
 
-/** What a child calls its runtime is for people to read. */
+/** The text that a child sends as its runtime, for people. */
 const MAX_RUNTIME_TEXT = 40;
-/** A request that is told to people. */
+/** The most text of a request that is reported to people. */
 const MAX_REQUEST_TEXT = 200;
 const MAX_NOTICE_TEXT = 1000;
 
@@ -48,12 +48,12 @@ export class ChildChannel {
     this.exposure = new Exposure(options.log);
   }
 
-  /** Why this child may not say this hello; undefined when it may. */
+  /** Returns why this hello is refused; undefined when it is accepted. */
   objection(child: LiveProcess, hello: Hello): string | undefined {
     if (child.exit !== null) return "that process has ended";
     if (hello.name !== child.name || hello.attempt !== child.attempt) return `the token is that of ${child.id}`;
     if (hello.role !== child.kind) return `${child.id} does not have the role ${hello.role}`;
-    // Its token proves it; its template tells of it a moment later.
+    // The token proves its identity; its template reports the pid shortly after.
     if (child.isForked) child.pid ??= hello.pid;
     return hello.pid === child.pid ? undefined : `the token is that of pid ${child.pid}`;
   }
@@ -79,7 +79,7 @@ export class ChildChannel {
     switch (message.type) {
       case "ready":
         child.protocol = message.protocol ?? child.protocol;
-        // One that had warned that it might not get ready did.
+        // It had warned that it might not become ready, but it did.
         child.fault = null;
         events.onListens(child);
         this.exposure.watch(child);
@@ -110,7 +110,7 @@ export class ChildChannel {
       case "forked":
       case "forkFailed":
       case "ended":
-        // For templates to say.
+        // Only templates send these messages.
         return;
       default:
         message satisfies never;
@@ -124,14 +124,14 @@ export class ChildChannel {
     if (hasEnded(child)) return;
     if (child.isForked) unreported.doubt(child.id);
     events.onChannelLost(child);
-    // Mostly it is about to end, or comes back at once: only of one that does neither is there something to say.
+    // Usually the process ends or reconnects at once; logs the loss only if it does neither.
     setTimeout(() => {
       if (child.exit !== null || child.heldExit !== null || child.connection !== null) return;
       events.report(child, { type: "channelLost", attempt: child.attempt });
     }, FINAL_REPORT_MS).unref();
   }
 
-  /** What a command does is known to the balancers alone, and so is what a process that is silent is at. */
+  /** Records the balancers' figures: only they know what a command or a stalled process is doing. */
   private recordRelayed(balancer: LiveProcess, { upstreams, periodMs }: BalancerStats): void {
     for (const upstream of upstreams) {
       const child = this.options.find(upstream.id);
@@ -145,14 +145,14 @@ export class ChildChannel {
   }
 }
 
-/** What was asked of it so far. */
+/** Sends the drain requests made so far. */
 export function sendDrain({ connection, drainDeadline, released }: LiveProcess): void {
   if (drainDeadline !== null)
     connection?.send({ type: "drain", deadlineMs: Math.max(0, drainDeadline - performance.now()) });
   if (released) connection?.send({ type: "released" });
 }
 
-/** What a balancer does not tell of any more has ended, unless it tells nothing of that process. */
+/** Records a request that a balancer reports as overdue. If the balancer no longer reports it, it has ended. */
 function noteOverdue(child: LiveProcess, balancer: string, overdue: OverdueRequest | undefined): void {
   if (overdue === undefined) {
     if (child.overdue?.balancer === balancer) child.overdue = null;

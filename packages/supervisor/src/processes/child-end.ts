@@ -1,4 +1,4 @@
-/** The end of a process: its final report is awaited, what it leaves is cleaned up, and why it ended is put in one line. */
+/** The end of a process: waits for its final report, cleans up after it, and describes in one line why it ended. */
 import { rmSync } from "node:fs";
 import { controlLanePath } from "@paceline/wire";
 import { scoreboardPath } from "@paceline/wire/lane/scoreboard";
@@ -12,31 +12,31 @@ import type { Leftovers } from "./leftover-processes.js";
 import type { Ending, LiveProcess } from "./live-process.js";
 import { signalGroup } from "./processes.js";
 
-/** A process that ended may have its final report on its way for this long. */
+/** How long the final report of an ended process may take to arrive. */
 export const FINAL_REPORT_MS = 1000;
 
-/** Those that a program brings upon itself, so that it may have said why. */
+/** Signals that a program raises itself, so its output may explain them. */
 const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
 
 export interface ChildEndsOptions {
   log: EventLog;
   leftovers: Leftovers;
-  /** Every process that is known. */
+  /** Returns all known processes. */
   all(): Iterable<LiveProcess>;
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
   onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
-  /** It has ended, and its final report is here or was awaited for long enough. */
+  /** The process has ended, and its final report has arrived or timed out. */
   onOver(child: LiveProcess): void;
 }
 
 export class ChildEnds {
   private readonly finalReports = new Map<string, NodeJS.Timeout>();
-  /** The scoreboards of processes that ended a moment ago. */
+  /** The scoreboards of processes that have just ended. */
   private readonly leftScoreboards = new Map<string, NodeJS.Timeout>();
 
   constructor(private readonly options: ChildEndsOptions) {}
 
-  /** Its channel has closed: whether that was the end of it. */
+  /** Its channel closed. Returns whether the process had already ended. */
   channelClosed(child: LiveProcess): boolean {
     if (child.heldExit !== null) this.ended(child, child.heldExit, null);
     if (child.exit === null) return false;
@@ -44,7 +44,7 @@ export class ChildEnds {
     return true;
   }
 
-  /** Forgets all that ended, without waiting for final reports. */
+  /** Forgets all ended processes without waiting for their final reports. */
   close(): void {
     for (const child of [...this.options.all()]) if (child.exit !== null) this.forget(child);
     for (const [path, timer] of this.leftScoreboards) {
@@ -54,7 +54,7 @@ export class ChildEnds {
     this.leftScoreboards.clear();
   }
 
-  /** How a command ended is told by its shim: the end of the control channel is waited for, since what was said last comes before it. */
+  /** Handles the exit of a process. A shim reports its command's exit last, so this waits until its channel has closed. */
   exited(child: LiveProcess, status: ExitStatus): void {
     if (child.mark === null || child.connection === null) return this.ended(child, status, null);
     child.heldExit = status;
@@ -65,12 +65,12 @@ export class ChildEnds {
     if (child.exit !== null) return;
     const { options } = this;
     const { pid, mark } = child;
-    // A shim ends as its command did, as far as a process can.
+    // A shim exits as its command did, as far as a process can.
     const status = child.commandExit ?? ownStatus;
     child.exit = status;
-    // What it started in its group ends with it; nothing there could be told to end later.
+    // Kills what is left in its process group, which nothing could tell to exit later.
     if (pid !== null) signalGroup(pid, "SIGKILL");
-    // A shim that was killed could not look after what its command had started elsewhere.
+    // A shim that was killed could not end the processes that its command had started in other sessions.
     if (pid !== null && mark !== null && ownStatus.signal !== null) void endLeftoverProcesses({ leader: pid, mark });
     if (pid !== null && child.tag !== null) options.leftovers.endOf(child.name, pid, child.tag);
     if (child.socket !== null) {
@@ -106,7 +106,7 @@ export class ChildEnds {
       );
   }
 
-  /** What a process said of its end: a shim on the control channel, others in what they wrote last. */
+  /** Returns why it ended: a shim reports that over the control channel, others in their last output. */
   private why({ mark, fault, verdict, output }: LiveProcess, { code, signal }: ExitStatus): string {
     if (mark !== null) return fault ?? "";
     if (verdict !== null) {
@@ -117,7 +117,7 @@ export class ChildEnds {
     return isOwn ? errorLineOf(output.lastLines) : "";
   }
 
-  /** Balancers read in it what the process was running when it ended. */
+  /** Removes the scoreboard later, because balancers read from it what the process was running when it ended. */
   private removeLater(scoreboard: string): void {
     const timer = setTimeout(() => {
       this.leftScoreboards.delete(scoreboard);

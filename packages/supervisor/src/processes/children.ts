@@ -1,4 +1,4 @@
-/** The OS processes of the fleet: spawned, found by id or token, signalled and told to drain. */
+/** The OS processes of the fleet: spawns them, finds them by id or token, signals and drains them. */
 import { randomBytes } from "node:crypto";
 import { closeSync } from "node:fs";
 import { dirname } from "node:path";
@@ -22,25 +22,25 @@ export interface ChildrenOptions extends ChildChannelEvents {
   log: EventLog;
   stats: StatsBook;
   outputPath(id: string): string;
-  /** What takes the output of the slot `name`. */
+  /** Returns the sink for the output of the slot `name`. */
   outputSink(name: string): OutputSink;
   plan(effect: FleetEffect, token: string): SpawnPlan;
   planTemplate: TemplatesOptions["plan"];
-  /** Whether processes of this generation may be asked for again. */
+  /** Whether processes of this generation may be requested again. */
   isWanted: TemplatesOptions["isWanted"];
-  /** What a balancer inherits as fd 3, 4, …. */
+  /** Returns the descriptors that a balancer inherits as fd 3, 4, …. */
   listeningFds(): number[];
-  /** Comes before the state machine hears of it, and also for a process that could not even be started. */
+  /** Called before the state machine is notified, also for a process that could not be started. */
   onEnded: ChildEndsOptions["onEnded"];
 }
 
 export class Children {
   private readonly byId = new Map<string, LiveProcess>();
   private readonly byToken = new Map<string, LiveProcess>();
-  /** What forks those of pools with `preload`. */
+  /** The templates that fork the processes of pools with `preload`. */
   readonly templates: Templates;
   private readonly leftovers: Leftovers;
-  /** What they say. */
+  /** The control channel of the processes. */
   readonly channel: ChildChannel;
   private readonly ends: ChildEnds;
 
@@ -73,7 +73,7 @@ export class Children {
     });
   }
 
-  /** Those whose process has not ended. */
+  /** Iterates over the processes that have not ended. */
   *alive(): Iterable<LiveProcess> {
     for (const child of this.byId.values()) if (child.exit === null) yield child;
   }
@@ -82,7 +82,7 @@ export class Children {
     return this.byId.get(id);
   }
 
-  /** How a balancer reaches an instance that is ready. */
+  /** Returns how balancers reach a ready instance. */
   reach(id: string): Reach {
     const { socket, tcp, mark, protocol, maxInFlight, perClient } = this.byId.get(id) as LiveProcess;
     return {
@@ -94,7 +94,7 @@ export class Children {
     };
   }
 
-  /** The TCP ports that are given out. */
+  /** The TCP ports in use by instances. */
   get ports(): Set<number> {
     return new Set([...this.alive()].flatMap(({ tcp }) => (tcp === null ? [] : [tcp.port])));
   }
@@ -103,7 +103,7 @@ export class Children {
     return this.byToken.get(token);
   }
 
-  /** Starts the process that a `spawn` effect asks for; a failure is reported in a later turn, as any other. */
+  /** Starts the process of a `spawn` effect. A failure is reported in a later turn, like any other exit. */
   spawn(effect: FleetEffect): void {
     const { options } = this;
     const token = randomBytes(24).toString("base64url");
@@ -205,12 +205,12 @@ export class Children {
     }
   }
 
-  /** Signals the process and all that it started in its group. */
+  /** Signals the process and its process group. */
   signal(id: string, signal: KillSignal, verdict?: string): void {
     const child = this.byId.get(id);
     if (child === undefined || child.exit !== null) return;
     if (child.pid === null) {
-      // A template that has not forked it by now does not: it loads for ever, or hangs.
+      // A template that has not forked it by now is stuck in loading, or hangs.
       if (signal === "SIGKILL") this.templates.giveUp(id, "did not fork in time");
       if (!this.templates.cancel(id)) return;
       child.verdict ??= verdict ?? null;
@@ -222,12 +222,12 @@ export class Children {
     if (child.isForked && signal === "SIGKILL") this.templates.unreported.doubt(child.id);
   }
 
-  /** Tells all instances that a drain will follow: an app can end early what would hold it up. */
+  /** Announces the drain to all instances, so that apps can end long-running requests early. */
   announceDrain(): void {
     for (const child of this.alive()) if (child.kind === "instance") child.connection?.send({ type: "draining" });
   }
 
-  /** Of one that never got ready: the ports that it holds, which are then not those that it was told. */
+  /** Returns the ports on which a process listens that failed to become ready: probably not the assigned ones. */
   private whereItListens({ pid }: LiveProcess, verdict: string): string {
     if (pid === null || !verdict.startsWith(NOT_READY)) return "";
     const listeners = listenersOf([pid, ...processesOf(pid, readProcessTable())]);
@@ -235,23 +235,23 @@ export class Children {
     return addresses.length === 0 ? "" : `; it listens on ${addresses.join(", ")}`;
   }
 
-  /** Resolves when nothing is left of what ended processes had started. */
+  /** Resolves when the leftover processes of all ended processes are gone. */
   whenClean(): Promise<void> {
     return this.leftovers.whenSettled();
   }
 
-  /** Says that it is to drain until then, now or as soon as it has a control channel again. */
+  /** Tells a process to drain until `deadline`, now or when it reconnects. */
   drain(id: string, deadline: number): void {
     const child = this.byId.get(id);
     if (child === undefined) return;
     child.drainDeadline = deadline;
-    // One that is not there yet need not come.
+    // A process that has not been forked yet is not needed.
     if (child.isForked && child.pid === null && this.templates.cancel(id))
       setImmediate(() => this.ends.ended(child, { code: 0, signal: null }, null));
     sendDrain(child);
   }
 
-  /** Says that nothing can be under way to it, likewise. */
+  /** Tells a process that no further request can arrive, now or when it reconnects. */
   release(id: string): void {
     const child = this.byId.get(id);
     if (child === undefined) return;
@@ -259,7 +259,7 @@ export class Children {
     child.connection?.send({ type: "released" });
   }
 
-  /** Forgets all that ended, without waiting for their final reports. */
+  /** Forgets all ended processes without waiting for their final reports. */
   close(): void {
     this.ends.close();
   }

@@ -1,4 +1,4 @@
-/** Carries out what the state machine decides. */
+/** Carries out the effects of the state machine. */
 
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { FleetEffect } from "../core/fleet-changes.js";
@@ -14,7 +14,7 @@ export interface EffectsOptions {
   coordination: BalancerCoordination;
   timers: Timers;
   log: EventLog;
-  /** Makes a snapshot of the present fleet and sends it. */
+  /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void;
   onSpawn(effect: FleetEffect): void;
   onReady(effect: FleetEffect): void;
@@ -43,7 +43,7 @@ export class Effects {
       case "leavePool":
         if (target.pool === BALANCER_POOL) return;
         this.options.publish();
-        // One that has ended leaves nobody to report to.
+        // An ended process has nobody to report to.
         if (children.get(target.id)?.exit === null) coordination.leave(target.id);
         return;
       case "askDrain": {
@@ -63,7 +63,7 @@ export class Effects {
         return;
       case "setDeadline":
         timers.set(target.id, effect.at, () => this.options.onDeadline(target));
-        // Every state that is waited in has a deadline: whether a pool without a ready process is awaited may have changed.
+        // Each waiting state has a deadline, so this also notices whether requests still wait for a pool without ready processes.
         if (target.pool !== BALANCER_POOL) this.options.publish();
         return;
       case "clearDeadline":

@@ -1,4 +1,4 @@
-/** Sees to it that a program that listens where others can reach it, past the balancer, is told of. */
+/** Reports programs that listen on addresses that other machines can reach, bypassing the balancer. */
 import {
   isLoopback,
   type Listener,
@@ -12,13 +12,13 @@ import {
 import type { EventLog } from "../logs/event-log.js";
 import type { LiveProcess } from "./live-process.js";
 
-/** When an instance that has got ready is looked at: some listen once more after a while. */
+/** When to check an instance after it became ready: some open another port later. */
 const LOOK_AFTER_MS = [0, 500, 5_000];
-/** Instances that are due within this time are looked at together: a reading of the kernel's tables serves all of them. */
+/** Checks due within this time are combined, because one reading of the kernel's tables serves all. */
 const TOGETHER_MS = 250;
 
 export class Exposure {
-  /** The instances to look at, by when, in milliseconds of `performance.now()`. */
+  /** The instances to check, by time (`performance.now()`). */
   private readonly due = new Map<number, Set<LiveProcess>>();
 
   constructor(
@@ -26,7 +26,7 @@ export class Exposure {
     private readonly readSockets = (): ListeningSocket[] => [...listeningSockets()],
   ) {}
 
-  /** Looks three times at an instance that has just got ready. A balancer listens there because it was told to. */
+  /** Checks an instance three times after it became ready. Balancers are exempt: they are meant to be reachable. */
   watch(child: LiveProcess): void {
     if (child.kind === "balancer") return;
     for (const ms of LOOK_AFTER_MS) this.lookAfter(child, ms);

@@ -1,4 +1,4 @@
-/** Holds the fleet's present value, feeds it with events, and has the effects carried out. */
+/** Holds the current fleet, applies events to it, and has the effects carried out. */
 import { EMPTY_FLEET, type Fleet } from "../core/fleet.js";
 import { type FleetChange, type FleetContext, type FleetEffect, report } from "../core/fleet-changes.js";
 import type { Report } from "../core/process.js";
@@ -18,19 +18,19 @@ export class FleetRunner {
     return this.present;
   }
 
-  /** Goes over to another value of the fleet, which needs nothing done. */
+  /** Replaces the fleet by a value that needs no effects. */
   set(fleet: Fleet): void {
     this.change(() => ({ fleet, effects: [] }));
   }
 
-  /** Changes the fleet, carries out the effects in order, and tells those who watch. */
+  /** Changes the fleet, carries out the effects in order, and notifies the listeners. */
   change(by: (fleet: Fleet, context: FleetContext) => FleetChange): void {
     const context: FleetContext = { now: performance.now(), random: Math.random(), policyOf: this.policyOf };
     const { fleet, effects } = by(this.present, context);
     if (fleet === this.present && effects.length === 0) return;
     this.present = fleet;
     this.queue.push(...effects);
-    // What carrying out an effect reports comes after the effects that were decided before it.
+    // Effects of reports that arrive while effects are carried out come after those already decided.
     if (this.isPerforming) return;
     this.isPerforming = true;
     try {
@@ -45,13 +45,13 @@ export class FleetRunner {
     this.change((fleet, context) => report(fleet, pool, index, event, context));
   }
 
-  /** Calls `listener` after every change; returns the function that ends that. */
+  /** Calls `listener` after every change. Returns a function that unsubscribes it. */
   watch(listener: () => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
 
-  /** Resolves with the first value that `ask` gives which is not undefined, now or after a change; undefined after `timeoutMs`. */
+  /** Calls `ask` now and after each change until it returns a value, and resolves with it; undefined after `timeoutMs`. */
   async until<T>(ask: (fleet: Fleet) => T | undefined, timeoutMs?: number): Promise<T | undefined> {
     const now = ask(this.present);
     if (now !== undefined) return now;
@@ -70,7 +70,7 @@ export class FleetRunner {
   }
 }
 
-/** Resolves with what `promise` brings, or with `undefined` when `timeoutMs` pass before that. */
+/** Resolves with the result of `promise`, or with `undefined` after `timeoutMs`. */
 async function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {

@@ -1,4 +1,4 @@
-/** Asks instances whether they are ready and, at intervals, whether they are well; a command's shim asks for itself. */
+/** Checks whether instances are ready and, at intervals, healthy. A command's shim runs its own checks. */
 import { type Probed, probe } from "@paceline/wire";
 import type { HealthConfig } from "../core/model.js";
 import type { Report } from "../core/process.js";
@@ -12,30 +12,27 @@ export interface HealthWatchOptions {
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 500;
 
-/** A question that is under way. */
+/** A check in progress. */
 interface Question {
   path: string;
-  /** Tells what came of it. */
+  /** Reports the result. */
   settle(problem: string | undefined): void;
   outcome: Promise<string | undefined>;
 }
 
 export class HealthWatch {
-  /**
-   * Those that have said that they listen, and by their ids the questions under way over the control channel of each: one a path
-   * at the most, as whoever asks for the same path meanwhile shares it.
-   */
+  /** Instances that listen, each with its checks in progress by id. At most one check per path runs; further callers share it. */
   private readonly known = new WeakMap<LiveProcess, Map<number, Question>>();
   private questions = 0;
 
   constructor(private readonly options: HealthWatchOptions) {}
 
-  /** It listens, or says so again: it is ready when it is well on its readyPath. */
+  /** Handles an instance that listens, or says so again. It becomes ready when its readyPath responds well. */
   listens(child: LiveProcess): void {
     const isKnown = this.known.has(child);
     if (!isKnown) this.known.set(child, new Map());
     const health = child.kind === "instance" && child.mark === null ? this.options.healthOf(child) : undefined;
-    // One that came back over a new connection is ready already, or still being asked.
+    // A reconnected instance is already ready or being checked.
     if (health?.readyPath !== undefined) {
       if (!isKnown) void this.untilReady(child, health, health.readyPath);
       return;
@@ -44,19 +41,19 @@ export class HealthWatch {
     if (!isKnown && health?.healthPath !== undefined) void this.askAtIntervals(child, health, health.healthPath);
   }
 
-  /** What came of a question over the control channel. */
+  /** Handles the result of a check over the control channel. */
   probed(child: LiveProcess, { id, problem }: Probed): void {
     this.known.get(child)?.get(id)?.settle(problem?.slice(0, 500));
   }
 
-  /** What is wrong with one that has been ready for a while; undefined when nothing is, or nothing can be asked. */
+  /** Returns what is wrong with an instance that has been ready for a while; undefined if it is healthy or has no check. */
   async examine(child: LiveProcess): Promise<string | undefined> {
     const health = child.kind === "instance" ? this.options.healthOf(child) : undefined;
     return health?.healthPath === undefined || isBusy(child) ? undefined : this.ask(child, health, health.healthPath);
   }
 
   private async untilReady(child: LiveProcess, health: HealthConfig, path: string): Promise<void> {
-    // Ends in bounded time: starting has a deadline, and what has ended is asked no more.
+    // Bounded: starting has a deadline, and an ended process is no longer checked.
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 1.5, MAX_PAUSE_MS)) {
       const problem = await this.ask(child, health, path);
       if (isOver(child)) return;
@@ -75,7 +72,7 @@ export class HealthWatch {
     for (;;) {
       await pause(health.healthIntervalMs);
       if (isOver(child)) return;
-      // It has one request at a time, and goes on with that: requestTimeoutMs bounds it.
+      // It handles one request at a time and is busy with one, which requestTimeoutMs bounds.
       if (isBusy(child)) continue;
       const problem = await this.ask(child, health, path);
       if (isOver(child)) return;
@@ -116,7 +113,7 @@ function isOver(child: LiveProcess): boolean {
   return child.exit !== null || child.drainDeadline !== null || child.verdict !== null;
 }
 
-/** Of one that limits its concurrency a question would wait behind the request that it has. */
+/** A check of an instance with limited concurrency would wait behind its current request. */
 function isBusy(child: LiveProcess): boolean {
   return child.maxInFlight !== null && child.isBusy;
 }

@@ -1,4 +1,4 @@
-/** Ends what instances have started in sessions of their own, once they have ended; a command's shim looks after its own. */
+/** Ends processes that instances started in other sessions, after the instances have ended. A shim does this itself. */
 import { attempt, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import type { EventLog } from "../logs/event-log.js";
 
@@ -6,15 +6,15 @@ interface Ended {
   name: string;
   pid: number;
   found: Set<number>;
-  /** Looks in a row that found nothing. */
+  /** Searches in a row that found nothing. */
   cleanLooks: number;
   looks: number;
 }
 
 const LOOK_EVERY_MS = 30;
-/** What forks while it is looked for can be missed once. */
+/** A process that forks during a search can be missed once. */
 const CLEAN_LOOKS = 2;
-/** Kernel work that cannot be interrupted may hold up a SIGKILL. */
+/** Uninterruptible kernel work may delay a SIGKILL. */
 const MAX_LOOKS = 60;
 
 export class Leftovers {
@@ -25,14 +25,14 @@ export class Leftovers {
 
   constructor(private readonly log: EventLog) {}
 
-  /** A process has ended; what it started and has its tag, or is in its session, is killed soon. */
+  /** Kills processes that an ended process has left behind, in its session or with its spawn tag, shortly after this call. */
   endOf(name: string, pid: number, tag: string): void {
     this.ended.set(tag, { name, pid, found: new Set(), cleanLooks: 0, looks: 0 });
-    // Many end together: one look at all processes is for all of them.
+    // Many processes end together; one search covers all of them.
     this.timer ??= setTimeout(() => this.look(), 0);
   }
 
-  /** Resolves when nothing is left to look for, which is in bounded time. */
+  /** Resolves when no search is left, within bounded time. */
   whenSettled(): Promise<void> {
     if (this.ended.size === 0) return Promise.resolve();
     return new Promise((resolve) => this.settled.push(resolve));

@@ -1,4 +1,4 @@
-/** What is known of one OS process that the supervisor spawned, and which processes are counted as one. */
+/** An OS process spawned by the supervisor, and which processes are counted as one. */
 import type { TcpAddress, UpstreamProtocol } from "@paceline/wire";
 import { type ProcessRow, processesOf, readProcessTable } from "@paceline/wire/proc";
 import type { ChannelConnection } from "../channel/channel-connection.js";
@@ -17,58 +17,58 @@ export interface LiveProcess {
   readonly attempt: number;
   readonly generation: number;
   readonly kind: "instance" | "balancer";
-  /** `bun` or `node`; of another program what it calls itself, such as `python 3.11.7`. */
+  /** `bun` or `node`; for other programs their own name, such as `python 3.11.7`. */
   runtime: string;
-  /** Proves on the control channel that it is this process that speaks. */
+  /** Authenticates the process on the control channel. */
   readonly token: string;
-  /** Where an instance serves; null for a balancer. */
+  /** The unix socket that an instance serves; null for a balancer. */
   readonly socket: string | null;
-  /** Where it serves in the place of that socket. */
+  /** The TCP address that it serves instead. */
   readonly tcp: TcpAddress | null;
-  /** The mark of the processes of a command, of which this one is the shim; null for a process of ours alone. */
+  /** For a shim, the mark of its command's processes; null for a process of ours. */
   readonly mark: string | null;
-  /** By which what it has started is recognised; null where nothing is to be looked for. */
+  /** Marks the processes that it starts; null if none need to be found. */
   readonly tag: string | null;
-  /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
+  /** The most requests that a balancer sends to it at once; null: only the balancer's own limits apply. */
   readonly maxInFlight: number | null;
-  /** Whether it is forked by a template; it has a pid when that has happened. */
+  /** Whether a template forks it; it has no pid before that. */
   readonly isForked: boolean;
-  /** Whether each connection there may carry the requests of one client alone. */
+  /** Whether a connection to it may carry the requests of only one client. */
   readonly perClient: boolean;
-  /** What an instance that is ready speaks there. */
+  /** The upstream protocol of a ready instance. */
   protocol: UpstreamProtocol;
   readonly output: OutputFile;
   readonly stats: ProcessStats;
-  /** In milliseconds, by the monotonic clock. */
+  /** Milliseconds by the monotonic clock. */
   readonly spawnedAt: number;
-  /** Null when it could not be started, or has not been forked yet. */
+  /** Null if it could not be started, or is not forked yet. */
   pid: number | null;
   connection: ChannelConnection | null;
-  /** Why it is about to fail, as it said itself. */
+  /** Why it is about to fail, as reported by itself. */
   fault: string | null;
-  /** Why we had it killed, where that was our verdict and not its own end. */
+  /** Why we killed it; null if it ended by itself. */
   verdict: string | null;
-  /** What balancers say it is running while it is silent. */
+  /** The request that a stalled process is running, as reported by balancers. */
   running: string | null;
-  /** A request that goes on there although nobody waits for it: which balancer said so, and since when its response is owed. */
+  /** A request that runs although nobody waits for it: the balancer that reported it, and since when its response is due. */
   overdue: { balancer: string; request: string; since: number } | null;
-  /** Requests that each balancer has under way there, as it last said. */
+  /** The requests in flight of each balancer, as last reported. */
   readonly relayed: Map<string, number>;
-  /** Requests are under way there, as it or a balancer last said. */
+  /** Whether it has requests in flight, as last reported by itself or a balancer. */
   readonly isBusy: boolean;
-  /** Addresses that it listens on and that others than this machine can reach, such as `0.0.0.0:3000`. */
+  /** The non-loopback addresses on which it listens, such as `0.0.0.0:3000`. */
   exposed: string[];
-  /** How the command of a shim ended. */
+  /** The exit status of a shim's command. */
   commandExit: ExitStatus | null;
-  /** When a drain it was asked for must have ended, by the monotonic clock; null when it was asked for none. */
+  /** When its drain must have ended, by the monotonic clock; null if it was not asked to drain. */
   drainDeadline: number | null;
   released: boolean;
-  /** How it ended, while its final report are waited for. */
+  /** Its exit status, while waiting for its final report. */
   heldExit: ExitStatus | null;
   exit: ExitStatus | null;
 }
 
-/** How a process ended, told in one line, with its final report. */
+/** The end of a process in one line, with its final report. */
 export interface Ending {
   status: ExitStatus;
   at: number;
@@ -76,18 +76,18 @@ export interface Ending {
   lastLines: string[];
 }
 
-/** A pool of balancers is one like any other, with this name. */
+/** The balancers form a pool with this name. */
 export const BALANCER_POOL = "balancer";
 
-/** The process an effect is for, as one word of the log: `web.3`, or `web.3 (replacement)`. */
+/** Returns the process's name in the log: `web.3` or `web.3 (replacement)`. */
 export function subjectOf(effect: Pick<FleetEffect, "name" | "role">): string {
   return effect.role === "member" ? effect.name : `${effect.name} (${effect.role})`;
 }
 
-/** By what they are known as: the pid of the process that we spawned; a shim by `shimKey` of its own. */
+/** Groups processes that are counted as one by the pid that we spawned; shims are listed under their `shimKey`. */
 export function processGroups(children: Iterable<Pick<LiveProcess, "pid" | "mark">>): Map<number, number[]> {
   const groups = new Map<number, number[]>();
-  // Read once for all shims, and not at all where there is none.
+  // Read once for all shims, and not at all without shims.
   let rows: ProcessRow[] | undefined;
   for (const { pid, mark } of children) {
     if (pid === null) continue;
@@ -98,7 +98,7 @@ export function processGroups(children: Iterable<Pick<LiveProcess, "pid" | "mark
   return groups;
 }
 
-/** What stands for a shim alone, where its pid stands for the command. */
+/** Returns the key of a shim alone; its pid stands for the command. */
 export function shimKey(pid: number): number {
   return -pid;
 }

@@ -1,4 +1,4 @@
-/** Asks the processes of the fleet for signs of life, and has those killed that are hung or whose request has overrun its time. */
+/** Pings the fleet's processes, and kills those that are hung or whose request overran its time. */
 import { type Fleet, findPool, occupants, processId } from "../core/fleet.js";
 import { Liveness, type Watched } from "../core/liveness.js";
 import type { Report, SlotPolicy } from "../core/process.js";
@@ -10,30 +10,30 @@ export interface LivenessWatchOptions {
   children: Children;
   fleet(): Fleet;
   policyOf(pool: string, generation: number): SlotPolicy;
-  /** The pool's key of that name; 0 for never. */
+  /** Returns the pool's `requestTimeoutMs`; 0: no limit. */
   requestTimeoutMs(pool: string): number;
   report(child: LiveProcess, report: Report): void;
 }
 
 const TICK_MS = 1000;
-/** Between two ticks while nothing is heard and no process has a request. */
+/** The tick interval while no messages arrive and no process has a request. */
 const QUIET_TICK_MS = 5000;
 const SHORTEST_TICK_MS = 50;
-/** Between the look that finds somebody overdue and the verdict all that had come is read. */
+/** How long pending messages are read between finding an overdue process and the verdict. */
 const READ_PASS_MS = 10;
-/** A report may have left a process just before a request came, and be read later. */
+/** A report may leave a process just before a request arrives, and be read later. */
 const REPORT_MS = 500;
 /** How long a Python process may take to write its tracebacks before it is killed. */
 const TRACEBACK_MS = 500;
-/** How long it may take to write the one that it was asked for. */
+/** How long it may take to write the requested traceback. */
 const HEAR_MS = 300;
 
 export class LivenessWatch {
   private readonly liveness = new Liveness();
   private timer: NodeJS.Timeout | undefined;
-  /** A look at what is overdue, before that of the next tick. */
+  /** The timer of a check for overdue requests before the next tick. */
   private overdueTimer: NodeJS.Timeout | undefined;
-  /** When the last tick was and the next is due, by performance.now(). */
+  /** The time of the last tick, and when the next one is due, by performance.now(). */
   private tickedAt = performance.now();
   private dueAt = 0;
   private isOver = false;
@@ -50,20 +50,20 @@ export class LivenessWatch {
     clearTimeout(this.overdueTimer);
   }
 
-  /** Something came from this process. */
+  /** Records a message from this process. */
   heard(child: LiveProcess): void {
     this.liveness.heard(child.id);
     child.running = null;
-    // Something may have begun, such as a request.
+    // A request may have started, so the next tick must not be far away.
     if (this.dueAt > performance.now() + TICK_MS) this.arm(TICK_MS);
   }
 
-  /** For how long it has not answered; null while that is no longer than usual. */
+  /** Returns how long it has not responded to a ping; null while that is normal. */
   stalledMs(id: string): number | null {
     return this.liveness.stalledMs(id);
   }
 
-  /** Its request may have overrun its time already, or does before the next tick. */
+  /** Checks its request, which may have overrun its time already or will do so before the next tick. */
   lookAtOverdue({ overdue, pool }: LiveProcess): void {
     const timeoutMs = this.options.requestTimeoutMs(pool);
     if (overdue === null || timeoutMs === 0 || this.isOver || this.overdueTimer !== undefined) return;
@@ -78,15 +78,15 @@ export class LivenessWatch {
     );
   }
 
-  /** Ends those in which a request that nobody waits for has overrun its time, also while they drain. */
+  /** Ends processes, also draining ones, in which a request that nobody waits for has overrun its time. */
   private endOverdue(): void {
     for (const child of this.options.children.alive()) {
       if (child.overdue === null || child.verdict !== null) continue;
       const timeoutMs = this.options.requestTimeoutMs(child.pool);
       const forMs = performance.now() - child.overdue.since;
       if (timeoutMs === 0 || forMs < timeoutMs) continue;
-      // A Python process counts by itself, and its balancers may have left it before the request ended. Its word from before the request
-      // says nothing: one whose view holds the interpreter reports no more.
+      // A Python process reports its own requests, so a report that it is idle clears the request. Only reports from after the
+      // request count: a view that holds the interpreter sends none.
       if (child.mark === null && child.stats.hasReportedIdle(child.overdue.since, REPORT_MS)) child.overdue = null;
       else
         this.kill(
@@ -126,7 +126,7 @@ export class LivenessWatch {
     } else this.arm(this.isQuiet(watched) ? QUIET_TICK_MS : TICK_MS);
   }
 
-  /** A request that may overrun its time is one that a balancer told of, even of a process that drains. */
+  /** Whether the slow tick is enough. Overdue requests reported by balancers count, also those of draining processes. */
   private isQuiet(watched: readonly Watched[]): boolean {
     const hasOverdue = [...this.options.children.alive()].some(({ overdue }) => overdue !== null);
     return !hasOverdue && this.liveness.isQuiet(watched);
@@ -147,13 +147,13 @@ export class LivenessWatch {
     const { attempt, id } = child;
     child.verdict = reason;
     const isPython = child.runtime.startsWith("python ");
-    // Python's faulthandler writes what each thread is at, and nothing else can while a view runs.
+    // SIGABRT makes Python's faulthandler write all stacks, even while a view holds the interpreter.
     const report = () => {
       this.options.report(child, { type, attempt, reason, ...(isPython && { signal: "SIGABRT" }) });
       if (isPython) setTimeout(() => this.options.children.signal(id, "SIGKILL"), TRACEBACK_MS);
     };
     if (!isPython || type === "hung" || child.maxInFlight === 1) return report();
-    // Where it can hear that, it writes what the one of its threads is at that is meant.
+    // If the process can still read this message, it writes the stack of the thread that runs the request.
     child.connection?.send({ type: "describeOverdue" });
     setTimeout(report, HEAR_MS);
   }

@@ -1,26 +1,26 @@
-/** The configuration that is in force, by pool and generation: while a rollout runs, two of them are. */
+/** The active configuration by pool and generation; during a rollout a pool has two. */
 import type { BalancerLimits } from "@paceline/wire";
 import type { BalancerConfig, FleetConfig, PoolConfig, RecycleLimits } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
 import type { PoolRoutes } from "../core/snapshot.js";
 import { BALANCER_POOL } from "./live-process.js";
 
-/** What the processes of one generation are spawned from. */
+/** The configuration from which processes of one generation are spawned. */
 export interface Generation {
   pool: PoolConfig;
   environment: Record<string, string>;
 }
 
 export class PoolConfigs {
-  /** The config that was read last and applied in full, or as far as it went. */
+  /** The config that was read last and applied, completely or partly. */
   fleet: FleetConfig;
   /** The caller's environment. */
   environment: Record<string, string>;
   private readonly generations = new Map<string, Map<number, Generation>>();
-  /** The pools that the balancers are told of: one that comes up is not, before it is ready. */
+  /** The pools that balancers know. A new pool is added only when it is ready. */
   readonly routes = new Map<string, PoolRoutes>();
 
-  /** @param onForgotten called for each generation that nothing will be spawned from any more */
+  /** @param onForgotten called for each generation that is no longer used for spawns */
   constructor(
     fleet: FleetConfig,
     environment: Record<string, string>,
@@ -38,7 +38,7 @@ export class PoolConfigs {
     return this.fleet.balancer.limits as BalancerLimits;
   }
 
-  /** Books the next generation of a pool and returns its number. */
+  /** Adds a generation to a pool and returns its number. */
   addGeneration(pool: PoolConfig, environment: Record<string, string>): number {
     const known = this.generations.get(pool.name) ?? new Map<number, Generation>();
     const number = Math.max(0, ...known.keys()) + 1;
@@ -51,7 +51,7 @@ export class PoolConfigs {
     return this.generations.get(pool)?.get(number);
   }
 
-  /** Forgets the generations of a pool that are not in use; the newest stays, so that numbers are never given twice. */
+  /** Forgets unused generations of a pool. The newest stays, so that numbers are never reused. */
   prune(pool: string, inUse: ReadonlySet<number>): void {
     const known = this.generations.get(pool);
     if (known === undefined) return;
@@ -63,12 +63,12 @@ export class PoolConfigs {
     }
   }
 
-  /** The pool as configured now. */
+  /** Returns the pool's current configuration. */
   pool(name: string): PoolConfig | undefined {
     return this.fleet.pools.find((pool) => pool.name === name);
   }
 
-  /** Replaces one pool's config, or adds it; its routes are another matter. */
+  /** Adds or replaces one pool's config, but not its routes. */
   setPool(pool: PoolConfig): void {
     const known = this.pool(pool.name) !== undefined;
     const { pools } = this.fleet;
@@ -85,13 +85,13 @@ export class PoolConfigs {
     this.routes.delete(name);
   }
 
-  /** Undefined where processes are not recycled. */
+  /** Returns undefined if processes are not recycled. */
   recycleLimitsOf(pool: string): RecycleLimits | undefined {
     const limits = this.pool(pool)?.recycle;
     return limits === undefined || limits.maxRequests === 0 ? undefined : limits;
   }
 
-  /** Without balancers nothing is served, so they are never given up. They have no generations. */
+  /** Balancers have no generations, and are never given up because nothing is served without them. */
   policyOf(pool: string, generation: number): SlotPolicy {
     if (pool === BALANCER_POOL) return { ...this.balancer.policy, giveUp: false, isUpstream: false };
     const known = this.generation(pool, generation)?.pool ?? this.pool(pool);

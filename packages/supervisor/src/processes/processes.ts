@@ -1,4 +1,4 @@
-/** Starts OS processes and signals them: each in a session and a process group of its own, tied to us by nothing. */
+/** Starts and signals OS processes. Each has its own session and process group and survives the supervisor. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { hasNotEnded, readStat } from "@paceline/wire/proc";
 import type { ExitStatus } from "../core/model.js";
@@ -9,15 +9,15 @@ export interface SpawnOptions {
   args: readonly string[];
   cwd: string;
   environment: Record<string, string>;
-  /** Where its stdout and stderr go; a file, since a pipe would break with us. */
+  /** The file for its stdout and stderr; a pipe would break when the supervisor dies. */
   outputFd: number;
-  /** Descriptors it inherits as 3, 4, …. */
+  /** The descriptors that it inherits as fd 3, 4, …. */
   inheritedFds: readonly number[];
   onExit(status: ExitStatus): void;
   onSpawnFailed(reason: string): void;
 }
 
-/** Starts a process; returns its pid, or null when it could not be started, of which `onSpawnFailed` tells in a later turn. */
+/** Starts a process and returns its pid; null if it could not be started, which `onSpawnFailed` reports in a later turn. */
 export function spawnDetached(options: SpawnOptions): number | null {
   let child: ChildProcess;
   try {
@@ -32,33 +32,33 @@ export function spawnDetached(options: SpawnOptions): number | null {
     setImmediate(() => options.onSpawnFailed(spawnProblem(error as Error, options.command, options.cwd)));
     return null;
   }
-  let told = false;
+  let reported = false;
   child.on("error", (error) => {
-    if (told || child.pid !== undefined) return;
-    told = true;
+    if (reported || child.pid !== undefined) return;
+    reported = true;
     options.onSpawnFailed(spawnProblem(error, options.command, options.cwd));
   });
   child.on("exit", (code, signal) => {
-    if (told) return;
-    told = true;
+    if (reported) return;
+    reported = true;
     options.onExit({ code, signal });
   });
   return child.pid ?? null;
 }
 
-/** Signals a process group; false when nobody is left in it. */
+/** Signals a process group. Returns false if the group is empty. */
 export function signalGroup(pid: number, signal: NodeJS.Signals): boolean {
   try {
     return process.kill(-pid, signal);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    // EPERM: what is left in the group is not ours any more, such as a program that changed its user.
+    // EPERM: the rest of the group is not ours any more, for example because a program has changed its user.
     if (code === "ESRCH" || code === "EPERM") return false;
     throw error;
   }
 }
 
-/** Whether a process that started then still runs; the unwaited remains of one do not. */
+/** Whether the process that started at that time still runs; a zombie does not count. */
 export function isRunning(pid: number, startTime: string | undefined): boolean {
   if (startTime !== undefined) {
     const stat = readStat(pid);
@@ -71,7 +71,7 @@ export function isRunning(pid: number, startTime: string | undefined): boolean {
   }
 }
 
-/** When a process started; with the pid it names one process for good. Undefined when it is gone, and without /proc. */
+/** Returns the start time of a process, which identifies it together with the pid. Undefined if it has ended. */
 export function startTimeOf(pid: number): string | undefined {
   return readStat(pid)?.startTime;
 }

@@ -1,27 +1,27 @@
-/** What is remembered of each slot beyond the process that is in it now. */
+/** The history of each slot, beyond its current process. */
 import type { LastExit } from "../control/api.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { OutputSink } from "../logs/output.js";
 import type { Ending, LiveProcess } from "./live-process.js";
 
 export interface SlotRecord {
-  /** Spawns after an end that nobody asked for. */
+  /** Spawns after an unexpected exit. */
   restarts: number;
-  /** Processes that were replaced for having reached a limit of the pool. */
+  /** Processes replaced because they reached a limit of the pool. */
   recycles: number;
   lastExit: LastExit | null;
-  /** It was ready once, so that a failure to start is not a mistake in the app or its config. */
+  /** Whether it has ever been ready. If so, a failed start is probably not an error in the app or its config. */
   everReady: boolean;
-  /** How the last attempts ended. */
+  /** The ends of the last attempts. */
   endings: Map<number, Ending>;
-  /** The next spawn comes after an end that nobody asked for. */
+  /** Whether the next spawn follows an unexpected exit. */
   unwanted: boolean;
-  /** Lines that its processes wrote, and those of them that could not be read in time. */
+  /** Lines of its processes' output, and how many of them were lost because they came too fast. */
   linesTotal: number;
   linesLost: number;
 }
 
-/** Of a slot, only the ends of the last attempts matter. */
+/** Only the ends of a slot's last attempts matter. */
 const MAX_ENDINGS = 4;
 
 export class SlotBook {
@@ -45,7 +45,7 @@ export class SlotBook {
     record.unwanted = false;
   }
 
-  /** @param unwanted nobody asked this process to end. */
+  /** @param unwanted whether the process ended unexpectedly */
   ended(process: Pick<LiveProcess, "name" | "attempt">, ending: Ending, unwanted: boolean): void {
     const record = this.of(process.name);
     record.endings.set(process.attempt, ending);
@@ -57,7 +57,7 @@ export class SlotBook {
     record.lastExit = { ...ending.status, at: ending.at, reason: ending.reason, lastLines: ending.lastLines };
   }
 
-  /** Counts what the processes of `slot` write, and hands it on to the log. */
+  /** Returns a sink that counts the output of `slot` and passes it to the log. */
   outputSink(slot: string, log: EventLog): OutputSink {
     return {
       lines: (texts) => {
@@ -73,7 +73,7 @@ export class SlotBook {
     };
   }
 
-  /** Forgets a slot that is gone. */
+  /** Forgets a removed slot. */
   forget(slot: string): void {
     this.records.delete(slot);
   }

@@ -1,4 +1,4 @@
-/** The one place where the command line and the environment of a child are put together. */
+/** Builds the command lines and environments of all children. */
 
 import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
@@ -31,34 +31,34 @@ export interface SpawnPlan {
   environment: Record<string, string>;
   runtime: RuntimeName;
   maxOutputBytes: number;
-  /** Where an instance serves; null for a balancer. */
+  /** The unix socket that an instance serves; null for a balancer. */
   socket: string | null;
-  /** Where it serves in the place of that socket. */
+  /** The TCP address that it serves instead. */
   tcp: TcpAddress | null;
-  /** The mark of the processes of a command; null where there is none. */
+  /** The mark of a command's processes; null if there is none. */
   mark: string | null;
-  /** By which what an instance of ours has started is recognised when it has ended; null where it starts nothing, or a shim sees to it. */
+  /** Marks the processes that an instance starts, to find them after its end; null if it starts none, or a shim handles them. */
   tag: string | null;
-  /** Requests that a balancer may have under way there; null: as many as its own limits allow. */
+  /** The most requests that a balancer sends to it at once; null: only the balancer's own limits apply. */
   maxInFlight: number | null;
-  /** What distinguishes it from the others of its generation, where a template forks it; null where it is started by itself. */
+  /** The variables that differ between forks of one template; null if the process is not forked. */
   own: Record<string, string> | null;
-  /** Whether each of its connections may carry the requests of one client alone. */
+  /** Whether a connection to it may carry the requests of only one client. */
   perClient: boolean;
 }
 
-/** What every plan is made from. */
+/** The common input of all plans. */
 export interface SpawnSettings {
   configs: PoolConfigs;
   runDir: RunDirPaths;
-  /** Absolute paths. */
+  /** The absolute paths of the programs. */
   runtimes: { bun?: string; node: string };
   entries: Record<"balancer" | "server" | "shim", string>;
-  /** A TCP port of the loopback interface that is free, and is no other child's. */
+  /** Returns a free TCP port of the loopback interface that no other child uses. */
   takePort(): number;
 }
 
-/** The plan for the process that a `spawn` effect asks for. @throws PacelineError `ENORUNTIME`, `ENOCONFIG` */
+/** Plans the process of a `spawn` effect. @throws PacelineError `ENORUNTIME`, `ENOCONFIG` */
 export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: string): SpawnPlan {
   const { configs, runDir } = settings;
   const identity = {
@@ -105,7 +105,7 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
   };
 }
 
-/** The plan for the template that forks the instances of one generation of a pool. @throws PacelineError `ENOCONFIG` */
+/** Plans the template that forks the instances of one generation of a pool. @throws PacelineError `ENOCONFIG` */
 export function planTemplate(
   settings: SpawnSettings,
   template: { id: string; name: string; pool: string; generation: number; attempt: number },
@@ -173,7 +173,7 @@ function planInstance(
     tag,
     maxInFlight,
     own: pool.preload ? own : null,
-    // A proxy's own connections to a stranger are those of its clients; the server of an ASGI app is a stranger itself.
+    // The upstream connections of a proxy belong to its clients; an ASGI app is served by a foreign server.
     perClient: "proxy" in workload || "asgi" in workload,
   };
 }
@@ -211,9 +211,9 @@ function planShim(
   };
 }
 
-/** What every child is told. */
+/** Returns the part of the ChildSpec that every child gets. */
 function commonSpec({ configs, runDir }: SpawnSettings, { drainTimeoutMs }: ProcessPolicy): ChildSpec {
-  // A test does not want to wait for a second.
+  // Tests set a shorter interval than one second.
   const reportEveryMs = Number(configs.environment.PACELINE_REPORT_EVERY_MS);
   return {
     orphanGraceMs: configs.fleet.orphanGraceMs,
@@ -223,21 +223,21 @@ function commonSpec({ configs, runDir }: SpawnSettings, { drainTimeoutMs }: Proc
   };
 }
 
-/** Room for the fields that the balancer adds to a head that was as large as it may be. */
+/** Space for the fields that the balancer adds to a head of maximum size. */
 const BALANCER_FIELDS_BYTES = 4096;
 
-/** PWD would name the folder of the start, which may be that of another release by now. */
+/** PWD would name the folder of the start, which may be another release by now. */
 function fromCaller(environment: Record<string, string>, { cwd }: { cwd: string }): Record<string, string> {
   return { ...inheritable(environment), ...(environment.PWD !== undefined && { PWD: cwd }) };
 }
 
-/** Ours last; a PACELINE_ variable of the caller's own, as when one fleet starts another, must not reach the child. */
+/** Adds our variables last, and drops the caller's PACELINE_ variables, which exist when one fleet starts another. */
 function clean(base: Record<string, string>, own: Record<string, string>): Record<string, string> {
   const inherited = Object.entries(base).filter(([name]) => !name.startsWith("PACELINE_"));
   return { ...Object.fromEntries(inherited), ...own };
 }
 
-/** The programs of the packages that children run. */
+/** Returns the programs that children run. */
 export function defaultEntries(): SpawnSettings["entries"] {
   const path = (program: string) => fileURLToPath(import.meta.resolve(program));
   return {
@@ -247,7 +247,7 @@ export function defaultEntries(): SpawnSettings["entries"] {
   };
 }
 
-/** The part of a CommandSpec that the kind `command` made, its placeholders not yet filled. */
+/** The CommandSpec from the kind `command`, with unfilled placeholders. */
 type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs" | keyof HealthConfig> & {
   isOnSocket: boolean;
   hasPort: boolean;
@@ -257,20 +257,20 @@ interface CommandPlan {
   spec: CommandSpec;
   /** The value of SPAWN_MARK. */
   mark: string;
-  /** What the shim has of it. */
+  /** The shim's own environment. */
   environment: Record<string, string>;
 }
 
 const HOST = "127.0.0.1";
-/** They would change the shim, which runs on Node or Bun itself; it hands them on. */
+/** These variables would affect the shim, which runs on Node or Bun; it passes them on. */
 const OF_A_RUNTIME = /^(NODE|BUN)_/;
 
-/** A value of SPAWN_MARK, unique to a spawn. */
+/** Returns a value for SPAWN_MARK that is unique to a spawn. */
 function newTag(id: string, { channelSocket }: Pick<RunDirPaths, "channelSocket">): string {
   return `${fleetTag(channelSocket)}${id.replace("#", "-")}-${randomBytes(12).toString("hex")}`;
 }
 
-/** @param environment what the command is to have, without what its `env` says with placeholders in it. */
+/** @param environment the command's environment, without the entries of `env` that contain placeholders */
 function planCommand(
   { workload, policy, health, cwd }: PoolConfig,
   { id, name, socket }: { id: string; name: string; socket: string },
@@ -296,7 +296,7 @@ function planCommand(
       args: args.map(fill),
       env: {
         ...Object.fromEntries(forRuntimes),
-        // A program may have a PORT or HOST of its own in `env`. HOSTNAME is what servers of Next.js and others listen on.
+        // The command's own PORT or HOST in `env` override these. Next.js and others listen on HOSTNAME.
         ...(port !== undefined && { PORT: String(port), HOST, HOSTNAME: HOST }),
         ...filled,
       },

@@ -1,7 +1,7 @@
-/** Spreads spawns over turns of the event loop: what the first processes say is heard before the last ones are started. */
+/** Spreads spawns over turns of the event loop, so that messages of the first processes are read before the last are started. */
 import type { FleetEffect } from "../core/fleet-changes.js";
 
-/** How many are started in one turn. */
+/** The most processes started in one turn. */
 const PER_TURN = 4;
 
 export class SpawnTurns {
@@ -11,13 +11,13 @@ export class SpawnTurns {
 
   constructor(private readonly spawn: (effect: FleetEffect) => void) {}
 
-  /** Starts it now or, if this turn has had its share, in a later one; in order. */
+  /** Starts the process now, or in order in a later turn if this turn has reached its limit. */
   add(effect: FleetEffect): void {
     this.waiting.set(effect.id, effect);
     this.startSome();
   }
 
-  /** For a process that something is about to be done to: it is started first, if it still waits. */
+  /** Starts a queued process at once, because something is about to be done to it. */
   startNow(id: string): void {
     const effect = this.waiting.get(id);
     if (effect === undefined) return;

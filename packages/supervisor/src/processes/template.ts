@@ -1,23 +1,23 @@
-/** What is known of a template, and of a process that it is to fork. */
+/** The state of a template, and of a process that it is to fork. */
 import type { ChannelConnection } from "../channel/channel-connection.js";
 import type { ExitStatus } from "../core/model.js";
 import type { OutputFile } from "../logs/output.js";
 
-/** A process that is to be forked. */
+/** A process to be forked. */
 export interface ForkRequest {
   /** Such as `web.3#7`. */
   id: string;
   pool: string;
   generation: number;
-  /** What of its environment is its own. */
+  /** The variables that differ from the template's environment. */
   environment: Record<string, string>;
   outputPath: string;
-  /** Its pid, which it may have told by itself before its template does. */
+  /** Returns its pid, which it may have reported before its template does. */
   pid(): number | null;
   onForked(pid: number): void;
   onExit(status: ExitStatus): void;
   onFailed(reason: string): void;
-  /** Its template ended before it forked it. */
+  /** The template ended before it forked the process. */
   onTemplateEnded(status: ExitStatus, fault: string | null, verdict: string | null, lastLines: string[]): void;
 }
 
@@ -40,7 +40,7 @@ export interface Template {
   /** Why we ended it. */
   verdict: string | null;
   hasEnded: boolean;
-  /** Asked for and not there yet. */
+  /** Requested and not forked yet. */
   readonly waiting: Map<string, ForkRequest>;
   /** Forked and not ended. */
   readonly living: Map<string, { request: ForkRequest; pid: number; startTime: string | undefined }>;

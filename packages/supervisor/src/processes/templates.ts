@@ -1,4 +1,4 @@
-/** The templates of pools with `preload`: each loads the app once, and forks the instances of one generation. */
+/** The templates of pools with `preload`: each loads the app once and forks the instances of one generation. */
 import { randomBytes } from "node:crypto";
 import { type ChildMessage, type Hello, SPAWN_MARK } from "@paceline/wire";
 import type { ChannelConnection } from "../channel/channel-connection.js";
@@ -18,17 +18,17 @@ export interface TemplatesOptions {
   outputPath(id: string): string;
   outputSink(name: string): OutputSink;
   plan(template: Pick<Template, "id" | "name" | "pool" | "generation" | "attempt">, token: string): SpawnPlan;
-  /** Whether processes of this generation may be asked for again. */
+  /** Whether processes of this generation may be requested again. */
   isWanted(pool: string, generation: number): boolean;
 }
 
-/** Kernel work that cannot be interrupted may hold up a SIGKILL. */
+/** Uninterruptible kernel work may delay a SIGKILL. */
 const END_TIMEOUT_MS = 5000;
 
 export class Templates {
   private readonly all = new Set<Template>();
   private readonly attempts = new Map<string, number>();
-  /** Finds out that processes have ended which no template reports. */
+  /** Detects ended processes that no template reports. */
   readonly unreported: UnreportedEnds;
   private ended: (() => void)[] = [];
 
@@ -41,7 +41,7 @@ export class Templates {
     });
   }
 
-  /** Those whose process has not ended. */
+  /** Iterates over the templates that have not ended. */
   *alive(): Iterable<Template> {
     for (const template of this.all) if (!template.hasEnded) yield template;
   }
@@ -50,7 +50,7 @@ export class Templates {
     return [...this.alive()].find((template) => template.token === token);
   }
 
-  /** Has the process forked by the template of its generation, which is started if there is none. @throws as a spawn does */
+  /** Has the generation's template fork the process; starts the template if needed. @throws like a spawn */
   fork(request: ForkRequest): void {
     const { pool, generation } = request;
     let template = [...this.alive()].find(
@@ -61,18 +61,18 @@ export class Templates {
     if (template.isReady) this.ask(template, request);
   }
 
-  /** The process is not wanted any more; false when it has been forked, or was never asked for. */
+  /** Cancels a request. Returns false if the process was already forked, or never requested. */
   cancel(id: string): boolean {
     for (const template of this.alive()) if (template.waiting.delete(id)) return true;
     return false;
   }
 
-  /** Ends the template of a process that it has not forked in time. */
+  /** Kills the template that did not fork this process in time. */
   giveUp(id: string, verdict: string): void {
     for (const template of this.alive()) if (template.waiting.has(id)) this.kill(template, verdict);
   }
 
-  /** Ends those that nobody needs: their generation is out of service, and their last process has gone. */
+  /** Ends templates whose generation is no longer used and whose processes have all ended. */
   retire(): void {
     for (const template of this.alive()) {
       const { pool, generation, waiting, living } = template;
@@ -81,7 +81,7 @@ export class Templates {
     }
   }
 
-  /** Ends all; resolves when they have ended, which is in bounded time. */
+  /** Ends all templates; resolves when they have ended, within bounded time. */
   async end(): Promise<void> {
     const gone = new Promise<void>((resolve) => this.ended.push(resolve));
     for (const template of this.alive()) this.kill(template, "the fleet is stopping");
@@ -130,11 +130,11 @@ export class Templates {
         template.fault = message.message.slice(0, 1000);
         return;
       default:
-      // The others are not for a template to say.
+      // Templates do not send other messages.
     }
   }
 
-  /** Without its control channel it forks no more, and ends by itself. */
+  /** A template without its control channel forks no more and ends by itself. */
   linkClosed(template: Template, connection: ChannelConnection): void {
     if (template.connection !== connection) return;
     template.connection = null;
@@ -149,7 +149,7 @@ export class Templates {
     const request = template.waiting.get(id);
     template.waiting.delete(id);
     if (request === undefined) {
-      // It was cancelled meanwhile.
+      // The request was cancelled meanwhile.
       signalGroup(pid, "SIGKILL");
       return;
     }
@@ -184,7 +184,7 @@ export class Templates {
 
   private kill(template: Template, verdict: string): void {
     template.verdict ??= verdict;
-    // Of itself alone: what else it has in its group may be in use by the instances.
+    // Signals only the template: instances may use other processes of its group.
     if (template.pid !== null) signalProcess(template.pid);
   }
 
@@ -207,7 +207,7 @@ export class Templates {
     this.options.log.event(isReady && verdict === null ? "warn" : "info", name, reason);
     for (const request of [...waiting.values()]) {
       const pid = request.pid();
-      // It was forked, and its template had no time to say so.
+      // It was forked, but its template ended before it could report that.
       if (pid !== null) this.forked(template, request.id, pid);
       else if (spawnFailure !== undefined) request.onFailed(spawnFailure);
       else request.onTemplateEnded(status, fault, verdict, [...output.lastLines]);
@@ -218,13 +218,13 @@ export class Templates {
     if ([...this.alive()].length === 0) for (const resolve of this.ended.splice(0)) resolve();
   }
 
-  /** Ends what the app has started while it loaded, which its instances may have used. */
+  /** Ends the processes that the app started while loading, once no instance can use them. */
   private clean(template: Template, hasJustEnded: boolean): void {
     this.all.delete(template);
     const { pid, name, tag } = template;
     if (pid === null) return;
     if (hasJustEnded) signalGroup(pid, "SIGKILL");
-    // Its pid may be another process's by now; the tag is its own.
+    // Its pid may have been reused; the tag is unique.
     this.options.leftovers.endOf(name, hasJustEnded ? pid : NO_PID, tag);
   }
 }

@@ -1,17 +1,17 @@
-/** Alarms by name, each set at most once. */
+/** Named timers, each set at most once. */
 
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 
 export class Timers {
   private readonly alarms = new Map<string, NodeJS.Timeout>();
 
-  /** Calls `ring` at `at`, by the monotonic clock; an alarm of the same name is replaced. */
+  /** Calls `ring` at `at` by the monotonic clock. Replaces a timer of the same name. */
   set(name: string, at: number, ring: () => void): void {
     this.clear(name);
     const wait = () => {
       const left = at - performance.now();
       if (left > 0) {
-        // The clock that timers follow and the one that tells the time may differ by a moment, either way.
+        // A timer may fire slightly before or after the monotonic clock reaches its time.
         this.alarms.set(name, setTimeout(wait, Math.min(left, MAX_TIMER_MS)));
         return;
       }

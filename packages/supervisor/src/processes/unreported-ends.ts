@@ -1,28 +1,28 @@
-/** Finds out that processes have ended whose template does not say so, since it has ended itself or hangs. */
+/** Detects ended processes that their template does not report because it has ended or hangs. */
 import { isRunning } from "./processes.js";
 import type { Template } from "./template.js";
 
-/** How often the processes are looked at whose template has ended: nobody tells of their end. */
+/** How often to check the processes of ended templates, whose ends nobody reports. */
 const LOOK_EVERY_MS = 200;
-/** A template says within this that a process has ended. */
+/** How long a template may take to report the end of a process. */
 const REPORT_TIMEOUT_MS = 1000;
 export interface UnreportedEndsOptions {
   all: ReadonlySet<Template>;
-  /** It was forked, and has said so before its template did. */
+  /** The process was forked, and said so before its template did. */
   onForked(template: Template, id: string, pid: number): void;
   onHung(template: Template, verdict: string): void;
-  /** The template has ended, and so has the last of its processes. */
+  /** The template and all of its processes have ended. */
   onEmpty(template: Template): void;
 }
 
 export class UnreportedEnds {
-  /** Processes that may have ended, each with when it was first seen to have. */
+  /** Processes that may have ended, each with the time since when it seems so. */
   private readonly doubted = new Map<string, number | null>();
   private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: UnreportedEndsOptions) {}
 
-  /** The process may have ended, though its template has not said so: it was killed, or its control channel was lost. */
+  /** Marks a process that may have ended without a report: it was killed, or its control channel was lost. */
   doubt(id: string): void {
     for (const template of this.options.all) {
       if (template.hasEnded) continue;
@@ -34,12 +34,12 @@ export class UnreportedEnds {
     if (this.doubted.has(id)) this.start();
   }
 
-  /** It has spoken. */
+  /** Clears the mark after a message of the process. */
   trust(id: string): void {
     this.doubted.delete(id);
   }
 
-  /** Looks at what is to be looked at from now on. */
+  /** Starts checking at an interval. */
   start(): void {
     this.timer ??= setInterval(() => this.look(), LOOK_EVERY_MS);
   }
@@ -48,7 +48,7 @@ export class UnreportedEnds {
     clearInterval(this.timer);
   }
 
-  /** Looks for processes that have ended without their template saying so, which may be gone or hang. */
+  /** Checks the marked processes, and those of ended templates. */
   private look(): void {
     this.lookAtDoubted();
     for (const template of [...this.options.all]) {

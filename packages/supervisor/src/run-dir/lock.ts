@@ -1,7 +1,7 @@
 /**
- * The lock of a run directory: a chain of files `lock.1`, `lock.2`, …, of which the highest counts. It is held while the
- * process it names runs, so a crash leaves nothing locked. Taking it means to link the next number, which one starter
- * alone can do; the highest file is never removed, so no number comes twice.
+ * The lock of a run directory: a chain of files `lock.1`, `lock.2`, …, of which the highest counts. It is held while the process
+ * it names runs, so a crash leaves nothing locked. To take it, a starter links the next number, which only one can do. The
+ * highest file is never removed, so numbers are not reused.
  */
 import { linkSync, readdirSync, readFileSync, truncateSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
@@ -10,18 +10,18 @@ import { identify, isRunning, type ProcessIdentity } from "./process-identity.js
 import { writeDraft } from "./write-file.js";
 
 export interface RunDirLock {
-  /** Counts the holders of this lock since the directory was made; no two have the same. */
+  /** Counts the holders of this lock since the directory was created; unique. */
   number: number;
   release(): void;
 }
 
-/** Each round is lost to another starter that got further, so that a few suffice. */
+/** A round is lost only if another starter wins it, so few are needed. */
 const MAX_ROUNDS = 1000;
 const NAME = /^lock\.(\d+)$/;
 
 /**
  * Takes the lock of `folder` for this process.
- * @throws PacelineError `running` when a process that runs holds it, or too many race for it
+ * @throws PacelineError `running` if a running process holds it, or too many compete for it
  */
 export function takeLock(folder: string): RunDirLock {
   const self = identify(process.pid);
@@ -42,7 +42,7 @@ export function takeLock(folder: string): RunDirLock {
       if (!tryLink(draft, join(folder, `lock.${mine}`))) continue;
       const others = numbers(folder).filter((number) => number !== mine);
       if (others.some((number) => number > mine)) {
-        // A faster starter is past us, and had already removed the number we took.
+        // A faster starter has overtaken us and had already removed our number.
         unlinkSync(join(folder, `lock.${mine}`));
         continue;
       }
@@ -55,14 +55,14 @@ export function takeLock(folder: string): RunDirLock {
   }
 }
 
-/** The process that holds the lock of `folder` now. */
+/** Returns the process that holds the lock of `folder`, or undefined. */
 export function lockHolder(folder: string): ProcessIdentity | undefined {
   const highest = Math.max(0, ...numbers(folder));
   const holder = highest === 0 ? undefined : readHolder(join(folder, `lock.${highest}`));
   return holder !== undefined && isRunning(holder) ? holder : undefined;
 }
 
-/** The file stays, and names nobody. To empty it takes no room on a disk that is full. */
+/** Releases the lock by truncating its file, which then names no process. Unlike a write, this works on a full disk. */
 function release(folder: string, number: number): void {
   try {
     truncateSync(join(folder, `lock.${number}`));
@@ -78,13 +78,13 @@ function numbers(folder: string): number[] {
   });
 }
 
-/** Undefined when it names nobody, or another starter removed it just now. */
+/** Returns undefined if the file names no process, or another starter has just removed it. */
 function readHolder(file: string): ProcessIdentity | undefined {
   try {
     const holder = JSON.parse(readFileSync(file, "utf8")) as Partial<ProcessIdentity>;
     return typeof holder.pid === "number" ? (holder as ProcessIdentity) : undefined;
   } catch (error) {
-    // A file that was emptied, or cut short with a lost machine, names nobody.
+    // A file that was truncated, also by a power failure, names no process.
     if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }

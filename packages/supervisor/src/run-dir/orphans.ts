@@ -1,4 +1,4 @@
-/** The processes of a fleet whose supervisor was killed: which they are, what is said of them, and how they are ended from outside. */
+/** The processes of a fleet whose supervisor was killed: finding, describing and ending them. */
 import { readFileSync, statSync } from "node:fs";
 import { CHANNEL_ENVIRONMENT, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
 import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
@@ -8,24 +8,24 @@ import type { FleetRecord } from "./record.js";
 import { fleetTag } from "./run-dir-paths.js";
 
 export interface Orphan {
-  /** It leads a session and a process group. */
+  /** The leader of a session and a process group. */
   pid: number;
   identity: ProcessIdentity;
   /** Such as `web.3` or `balancer.1`. */
   name: string;
   isBalancer: boolean;
-  /** How long it may take over what it has in hand. */
+  /** Its drain time. */
   drainTimeoutMs: number;
-  /** The mark of the processes of a command. */
+  /** The mark of a command's processes. */
   mark: string | undefined;
 }
 
 const LOOK_EVERY_MS = 50;
-/** After SIGKILL. */
+/** The time for the processes to end after SIGKILL. */
 const KILL_TIMEOUT_MS = 5_000;
 const DEFAULT_DRAIN_MS = 30_000;
 
-/** The processes that were started with this link; none where there is no /proc. */
+/** Finds the processes that were started with this control channel socket; empty without /proc. */
 export function findOrphans(channelSocket: string): Orphan[] {
   return readProcessTable().flatMap(({ pid }) => {
     const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "utf8")) ?? "";
@@ -47,9 +47,9 @@ export function findOrphans(channelSocket: string): Orphan[] {
 }
 
 /**
- * Ends them gracefully, the balancers before the instances that respond to them, and then what their apps have started.
- * @returns those that could not be ended
- * @throws PacelineError `timeout`; what has not ended by then goes on draining
+ * Ends them gracefully: the balancers before the instances, then the processes that the apps have started.
+ * @returns the processes that could not be ended
+ * @throws PacelineError `timeout`; processes that have not ended by then go on draining
  */
 export async function endOrphans(channelSocket: string, timeoutMs = Number.POSITIVE_INFINITY): Promise<Orphan[]> {
   const all = findOrphans(channelSocket);
@@ -64,18 +64,18 @@ export async function endOrphans(channelSocket: string, timeoutMs = Number.POSIT
   return findOrphans(channelSocket);
 }
 
-/** Ends what the apps of a fleet have started, once their instances have ended: what is in a session of theirs, or has a spawn tag of the fleet. */
+/** Ends leftover processes of a fleet's apps after their instances: those in their sessions or with the fleet's spawn tag. */
 export async function endLeftovers(channelSocket: string, instances: readonly Orphan[] = []): Promise<void> {
   const tag = fleetTag(channelSocket);
   await endAll(() => {
     const rows = readProcessTable();
     const found = new Set(rows.filter(({ pid }) => spawnTagOf(pid)?.startsWith(tag)).map(({ pid }) => pid));
     for (const { pid, identity } of instances) {
-      // Another process may have its number by now.
+      // The pid may have been reused.
       if (rows.some((row) => row.pid === pid) && !isRunning(identity)) continue;
       for (const each of processesOf(pid, rows)) found.add(each);
     }
-    // Whoever asks for it may itself be started by an app.
+    // The command that calls this may itself have been started by an app.
     const parents = new Map(rows.map(({ pid, parent }) => [pid, parent]));
     for (let own: number | undefined = process.pid; own !== undefined; own = parents.get(own)) found.delete(own);
     return [...found];
@@ -91,7 +91,7 @@ async function end(orphans: Orphan[], deadline: number): Promise<void> {
   }
   for (const orphan of orphans.filter(isThere)) {
     signal(orphan, "SIGKILL");
-    // A shim that is killed cannot look after what its command has started.
+    // A killed shim cannot end the processes that its command has started.
     if (orphan.mark !== undefined) void endLeftoverProcesses({ leader: orphan.pid, mark: orphan.mark });
   }
   await gone(orphans, performance.now() + KILL_TIMEOUT_MS);
@@ -109,7 +109,7 @@ function isThere({ identity }: Orphan): boolean {
 
 function signal(orphan: Orphan, name: "SIGTERM" | "SIGKILL"): void {
   if (!isThere(orphan)) return;
-  // The shim hands SIGTERM on to its command; a program in its group would get it twice.
+  // The shim forwards SIGTERM to its command; signalling the group would deliver it twice.
   attempt(() => process.kill(name === "SIGTERM" ? orphan.pid : -orphan.pid, name));
 }
 
@@ -118,7 +118,7 @@ export function describeOrphans(record: FleetRecord | undefined, channelSocket: 
   return `${describeLoss(record, channelSocket, count)}\n${remedy}`;
 }
 
-/** The same in one line, without what can be done about it. */
+/** Describes the loss in one line, without advice. */
 export function describeLoss(record: FleetRecord | undefined, channelSocket: string, count: number): string {
   const lostAt = statSync(lostMarkPath(channelSocket), { throwIfNoEntry: false })?.mtimeMs;
   const who = record === undefined ? "the supervisor" : `the supervisor of ${record.name} (pid ${record.pid})`;
@@ -131,7 +131,7 @@ export function describeLoss(record: FleetRecord | undefined, channelSocket: str
   return `${who} was killed${since}; ${processes} ${until}`;
 }
 
-/** `14:03:22`, local time. */
+/** Returns the local time `14:03:22`. */
 function clock(at: number): string {
   return new Date(at).toTimeString().slice(0, 8);
 }

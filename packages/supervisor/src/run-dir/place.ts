@@ -1,4 +1,4 @@
-/** Where a fleet's run directory lies: outside every release, and the same each time. */
+/** Chooses the place of a fleet's run directory: outside every release, and the same each time. */
 import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type FleetIdentity, runDirName } from "../config/identity.js";
@@ -8,7 +8,7 @@ import { HOW_TO_NAME, homeOf } from "./trust.js";
 
 type Environment = NodeJS.ProcessEnv;
 
-/** The run directory that a fleet takes; the folder for it is made. @throws PacelineError `rundir` when there is no place for one */
+/** Returns the run directory of a fleet and creates its parent. @throws PacelineError `rundir` if there is no place for one */
 export function runDirOf(
   identity: FleetIdentity,
   option: string | undefined,
@@ -22,22 +22,22 @@ export function runDirOf(
   return join(folder, runDirName(identity));
 }
 
-/** The run directory that the caller names. */
+/** Returns the run directory that the caller named. */
 export function namedRunDir(option: string | undefined, cwd: string, environment: Environment): string | undefined {
   const named = option ?? (environment.PACELINE_RUN_DIR || undefined);
   return named === undefined ? undefined : resolve(cwd, named);
 }
 
-/** The one that systemd made for the service (RuntimeDirectory=); of several the first. */
+/** Returns the directory that systemd created for the service (RuntimeDirectory=), the first if there are several. */
 export function serviceRunDir({ RUNTIME_DIRECTORY = "" }: Environment): string | undefined {
   const [first = ""] = RUNTIME_DIRECTORY.split(":");
   return first.startsWith("/") ? resolve(first) : undefined;
 }
 
 /**
- * The folder in which this user's run directories lie: PACELINE_STATE_DIR; for root `/run/paceline`; else
- * `$XDG_STATE_HOME/paceline`, which is `~/.local/state/paceline`. A logout leaves it, unlike XDG_RUNTIME_DIR.
- * @throws PacelineError `rundir` when the user has no home
+ * Returns the folder of this user's run directories: PACELINE_STATE_DIR; for root `/run/paceline`; otherwise
+ * `$XDG_STATE_HOME/paceline`, by default `~/.local/state/paceline`. Unlike XDG_RUNTIME_DIR, it survives a logout.
+ * @throws PacelineError `rundir` if the user has no home
  */
 export function stateFolder(environment: Environment): string {
   const { PACELINE_STATE_DIR, XDG_STATE_HOME } = environment;
@@ -48,14 +48,14 @@ export function stateFolder(environment: Environment): string {
   return join(home(environment.HOME, uid), ".local/state/paceline");
 }
 
-/** The same for another user, as far as it can be told from here. */
+/** Returns the same for another user; undefined if unknown. */
 export function stateFolderOf(uid: number): string | undefined {
   if (uid === 0) return process.platform === "linux" ? "/run/paceline" : undefined;
   const home = homeOf(uid);
   return home === undefined ? undefined : join(home, ".local/state/paceline");
 }
 
-/** HOME, unless it is another user's, as after a change of user that left the environment. */
+/** Returns HOME, unless it belongs to another user, as after a change of user that kept the environment. */
 function home(given: string | undefined, uid: number | undefined): string {
   const known = uid === undefined ? undefined : homeOf(uid);
   const candidates = [given, known].filter((path) => path?.startsWith("/")) as string[];

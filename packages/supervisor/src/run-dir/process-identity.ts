@@ -1,24 +1,24 @@
-/** Tells whether a process that was once seen still runs, and is not another one with its number. */
+/** Identifies a process, so that a later one with the same pid is not mistaken for it. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { hasNotEnded, readStat } from "@paceline/wire/proc";
 
-/** A process for as long as the machine remembers: numbers come again, starts of one number do not. */
+/** A process, identified across reused pids and reboots. */
 export interface ProcessIdentity {
   pid: number;
-  /** When it started, in whatever the system counts; compared, never read. */
+  /** Its start time in the system's unit; only compared. */
   startedAt: string;
-  /** The boot that `startedAt` is counted from. */
+  /** The boot during which it was started. */
   boot: string;
 }
 
-/** The identity of the process `pid` now; undefined when there is none, or only its unwaited remains. */
+/** Returns the identity of the process `pid`; undefined if there is none, or only a zombie. */
 export function identify(pid: number): ProcessIdentity | undefined {
   const startedAt = process.platform === "linux" ? startFromProc(pid) : startFromPs(pid);
   return startedAt === undefined ? undefined : { pid, startedAt, boot: bootId() };
 }
 
-/** Whether the very process of `identity` still runs. */
+/** Whether the process with this identity still runs. */
 export function isRunning(identity: ProcessIdentity): boolean {
   const now = identify(identity.pid);
   return now !== undefined && now.startedAt === identity.startedAt && now.boot === identity.boot;
@@ -40,7 +40,7 @@ function startFromPs(pid: number): string | undefined {
       .split(/\s+/);
     return state === undefined || state.startsWith("Z") ? undefined : start.join(" ");
   } catch {
-    return undefined; // ps exits 1 when there is no such process.
+    return undefined; // ps exits with 1 if there is no such process.
   }
 }
 
@@ -48,6 +48,6 @@ function bootId(): string {
   try {
     return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
   } catch {
-    return ""; // Only Linux has it; elsewhere starts are told as dates.
+    return ""; // Only Linux has a boot id; other systems report the start as a date.
   }
 }

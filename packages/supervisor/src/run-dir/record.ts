@@ -1,20 +1,20 @@
-/** `fleet.json` in a run directory: what the fleet there is, for whoever finds it. */
+/** `fleet.json` in a run directory: describes its fleet to whoever finds it. */
 import { closeSync, constants, ftruncateSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFile } from "./write-file.js";
 
 export interface FleetRecord {
   version: 1;
-  /** The fleet's identity: see FleetIdentity. */
+  /** The fleet's identity; see FleetIdentity. */
   source: string;
   folder: string;
-  /** The folder that the config was read from last, symbolic links followed. */
+  /** The folder that the config was last read from, with symbolic links resolved. */
   release: string;
   name: string;
-  /** The supervisor; unix time in milliseconds. */
+  /** The supervisor's pid; times are Unix time in milliseconds. */
   pid: number;
   startedAt: number;
-  /** Null while it runs, and for ever when it was killed. */
+  /** Null while the supervisor runs, and after it was killed. */
   endedAt: number | null;
   orphanGraceMs: number;
   controlSocket: string;
@@ -24,12 +24,12 @@ export interface FleetRecord {
 const NAME = "fleet.json";
 const MAX_BYTES = 64 << 10;
 
-/** Replaces the record in the run directory `path`, so that whoever reads it sees all of one. @throws PacelineError such as `ENOSPC` */
+/** Atomically replaces the record in the run directory `path`. @throws PacelineError such as `ENOSPC` */
 export function writeRecord(path: string, record: FleetRecord): void {
   replaceFile(join(path, NAME), textOf(record));
 }
 
-/** Writes the last record of a fleet that has ended. Without room for it the old one is written over, or else removed. */
+/** Writes the last record of a stopped fleet. On a full disk, overwrites or else removes the old one. */
 export function writeLastRecord(path: string, record: FleetRecord): void {
   try {
     writeRecord(path, record);
@@ -38,7 +38,7 @@ export function writeLastRecord(path: string, record: FleetRecord): void {
   }
 }
 
-/** Whether the text fits into the room that the file has. */
+/** Overwrites the file in place. Returns whether the text fits into its present size. */
 function overwrite(file: string, text: string): boolean {
   let fd: number | undefined;
   try {
@@ -47,7 +47,7 @@ function overwrite(file: string, text: string): boolean {
     ftruncateSync(fd, length);
     return length === Buffer.byteLength(text);
   } catch {
-    return false; // The caller removes what is left.
+    return false; // The caller removes the file.
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
@@ -57,13 +57,13 @@ function textOf(record: FleetRecord): string {
   return `${JSON.stringify(record, null, 2)}\n`;
 }
 
-/** The record in the run directory `path`; undefined when there is none that this version can read. */
+/** Returns the record in the run directory `path`; undefined if there is none that this version can read. */
 export function readRecord(path: string): FleetRecord | undefined {
   let fd: number;
   try {
     fd = openSync(join(path, NAME), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch {
-    return undefined; // None there, or not for us to read.
+    return undefined; // Missing or unreadable.
   }
   try {
     const buffer = Buffer.alloc(MAX_BYTES);
@@ -71,7 +71,7 @@ export function readRecord(path: string): FleetRecord | undefined {
     const record = JSON.parse(buffer.toString("utf8", 0, length)) as FleetRecord;
     return isRecord(record) ? record : undefined;
   } catch {
-    return undefined; // Cut short by a full disk, say.
+    return undefined; // For example cut short by a full disk.
   } finally {
     closeSync(fd);
   }

@@ -1,4 +1,4 @@
-/** All run directories of one user: they lie in the state folder, or a link there leads to them. */
+/** All run directories of one user: they are in the state folder, or a link there points to them. */
 import { chmodSync, existsSync, lstatSync, readdirSync, readlinkSync, rmSync, symlinkSync, unlinkSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { type FleetIdentity, runDirName } from "../config/identity.js";
@@ -9,10 +9,10 @@ import { distrust, HOW_TO_NAME, makeFolder, NOT_WRITABLE } from "./trust.js";
 
 /** How long the log of a fleet whose folder is gone is kept. */
 const KEPT_MS = 24 * 3_600_000;
-/** More run directories than anybody has; what lies beyond is not looked at. */
+/** More run directories than anybody has; further entries are ignored. */
 const MAX_ENTRIES = 4096;
 
-/** Makes the state folder if it is missing. Others may pass through root's, to see that a fleet is root's. @throws PacelineError `rundir` */
+/** Creates the state folder. Others may enter root's, to see which fleets are root's. @throws PacelineError `rundir` */
 export function makeStateFolder(folder: string): void {
   makeFolder(dirname(folder), 0o700);
   if (!existsSync(folder)) {
@@ -23,7 +23,7 @@ export function makeStateFolder(folder: string): void {
   if (found !== undefined) throw new PacelineError("rundir", `${found.reason}; ${HOW_TO_NAME}`);
 }
 
-/** Leaves a link to a run directory that lies elsewhere; returns what removes it. */
+/** Creates a link to a run directory outside the state folder. Returns a function that removes it. */
 export function registerElsewhere(folder: string, identity: FleetIdentity, runDir: string): () => void {
   const link = join(folder, runDirName(identity, `\0${runDir}`));
   try {
@@ -31,7 +31,7 @@ export function registerElsewhere(folder: string, identity: FleetIdentity, runDi
     removeLink(link);
     symlinkSync(runDir, link);
   } catch {
-    // A user without a home that can be written; the fleet is then found by its run directory alone.
+    // Without a writable home the fleet can only be found by its run directory.
     return () => {};
   }
   return () => removeLink(link);
@@ -43,8 +43,8 @@ function removeLink(path: string): void {
 }
 
 /**
- * Removes what is left of fleets whose folder is gone and that stopped long ago, and links that lead nowhere, so that a machine
- * on which many are tried out does not fill up.
+ * Removes the run directories of fleets that stopped long ago and whose folder is gone, and dangling links. Keeps machines clean
+ * on which many fleets are tried out.
  */
 export function pruneRunDirs(folder: string, now = Date.now()): void {
   if (distrust(folder, { forbidden: NOT_WRITABLE }) !== undefined) return;
@@ -58,7 +58,7 @@ export function pruneRunDirs(folder: string, now = Date.now()): void {
   }
 }
 
-/** The run directories that the state folder knows. Empty when it is not there, or not this user's alone. */
+/** Lists the run directories in the state folder. Empty if the folder is missing, or not only this user's. */
 export function listRunDirs(folder: string): string[] {
   if (distrust(folder, { forbidden: NOT_WRITABLE }) !== undefined) return [];
   return readdirSync(folder, { withFileTypes: true })

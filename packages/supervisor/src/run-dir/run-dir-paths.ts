@@ -1,21 +1,21 @@
-/** Where one supervisor keeps its files, and how the spawn tags of its fleet begin. */
+/** The file paths of one supervisor, and the prefix of its fleet's spawn tags. */
 import { createHash } from "node:crypto";
 
-/** The paths inside a run directory; the directory exists, is 0700 and is held by this supervisor alone. */
+/** The paths inside a run directory, which exists, has mode 0700 and is locked by this supervisor. */
 export interface RunDirPaths {
   /** The directory itself. */
   path: string;
-  /** Where the control socket is served. */
+  /** The path of the control socket. */
   controlSocket: string;
-  /** Where children say hello. */
+  /** The path of the socket of control channels. */
   channelSocket: string;
-  /** The socket that a process serves on; `processId` is such as `web.3#7`. Short enough for a socket address. */
+  /** Returns the socket path of a process such as `web.3#7`, short enough for a socket address. */
   socketPath(processId: string): string;
-  /** The folder of the files that processes write their output to. */
+  /** The folder of output files. */
   outputFolder: string;
-  /** The file that a process writes its output to. */
+  /** Returns the path of a process's output file. */
   outputPath(processId: string): string;
-  /** The folder for what the apps of one generation of a pool can do without; it need not exist. */
+  /** Returns the path of the cache folder for one generation of a pool; it may not exist. */
   cachePath(pool: string, generation: number): string;
 }
 

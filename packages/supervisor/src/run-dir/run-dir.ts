@@ -1,4 +1,4 @@
-/** The directory in which one supervisor keeps its sockets, its log and its children's output: how it is taken and given back. */
+/** The directory of a supervisor's sockets, log and output files: opening and releasing it. */
 import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { lostMarkPath } from "@paceline/wire";
@@ -14,31 +14,31 @@ import { writeDraft } from "./write-file.js";
 
 const CONTROL_SOCKET = "control.sock";
 const CHANNEL_SOCKET = "channel.sock";
-/** Of the folder for sockets whose paths in the run directory would be too long; made anew each time, so that nobody is there before us. */
+/** The prefix of folders for sockets with too long paths. Each start creates a new one, which nobody else can own. */
 const SHORT_FOLDER = "/tmp/paceline-";
 
-/** A run directory that this process holds. */
+/** A run directory that this process has locked. */
 export interface RunDir {
   paths: RunDirPaths;
-  /** The folder in which the log is kept. */
+  /** The folder of log files. */
   logFolder: string;
-  /** Says what runs here, to whoever finds the directory. @throws PacelineError such as `ENOSPC`; what was said before stays */
+  /** Writes the record of the fleet. @throws PacelineError such as `ENOSPC`; the previous record stays */
   describe(fleet: Pick<FleetRecord, "source" | "folder" | "release" | "name" | "orphanGraceMs">): void;
-  /** Removes what belongs to this start and lets others have the directory. */
+  /** Removes the files of this start and releases the lock. */
   release(): void;
 }
 
 export interface OpenOptions {
-  /** End what a supervisor that was killed has left, in the place of an error. */
+  /** End the processes of a killed supervisor instead of failing. */
   replace?: boolean;
-  /** How long that may take, in milliseconds. Default: as long as its processes may drain. */
+  /** The time limit for that in milliseconds. Default: the drain time of the processes. */
   timeoutMs?: number | undefined;
 }
 
 /**
- * Makes and takes the run directory `path`, and removes what dead supervisors left in it.
- * @throws PacelineError `running` when another supervisor holds it; `orphans` when processes of one that was killed still
- * run; `timeout` when they did not end in time; `rundir` when it is not ours alone
+ * Creates and locks the run directory `path`, and removes leftovers of dead supervisors.
+ * @throws PacelineError `running` if another supervisor holds it; `orphans` if processes of a killed supervisor still run;
+ * `timeout` if they did not end in time; `rundir` if others can write to it
  */
 export async function openRunDir(path: string, { replace = false, timeoutMs }: OpenOptions = {}): Promise<RunDir> {
   makePrivate(path);
@@ -101,7 +101,7 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
   };
 }
 
-/** @param link where to leave a link to it, by which a later start finds it */
+/** @param link the path of a link to it, by which a later start finds it */
 function makeShortFolder(link: string): string {
   let folder: string;
   try {
@@ -119,7 +119,7 @@ async function settleOrphans(path: string, replace: boolean, timeoutMs: number |
   const link = record?.channelSocket ?? join(path, CHANNEL_SOCKET);
   const orphans = findOrphans(link);
   if (orphans.length === 0) {
-    // After a kill the last of its processes may have been killed as well.
+    // After a supervisor was killed, its last process may have been killed, too.
     if (record !== undefined && record.endedAt === null) await endLeftovers(link);
     return;
   }
@@ -134,8 +134,8 @@ async function settleOrphans(path: string, replace: boolean, timeoutMs: number |
 }
 
 /**
- * Removes sockets on which nobody listens, and the directories of earlier starts that have no other. What no supervisor
- * started may still serve on one.
+ * Removes unused sockets, and the folders of earlier starts that have no used one. Processes not started by a supervisor may
+ * still use a socket.
  */
 async function removeLeftovers(path: string): Promise<void> {
   const link = join(path, CHANNEL_SOCKET);
@@ -146,7 +146,7 @@ async function removeLeftovers(path: string): Promise<void> {
     if (/^run-\d+$/.test(name)) await removeFolderIfDead(entry, () => rmSync(entry, { recursive: true, force: true }));
     if (!/^run-\d+\.sockets$/.test(name)) continue;
     const short = readlinkSync(entry);
-    // Whoever has the place by now, it is not ours to clear.
+    // The folder may belong to someone else by now.
     const isOurs = short.startsWith(SHORT_FOLDER) && distrust(short) === undefined;
     if (isOurs) await removeFolderIfDead(short, () => rmSync(short, { recursive: true, force: true }));
     if (distrust(short)?.code === "missing" || !isOurs) rmSync(entry, { force: true });
@@ -159,20 +159,20 @@ async function removeFolderIfDead(folder: string, remove: () => void): Promise<v
   if (!alive.includes(true)) remove();
 }
 
-/** Whether somebody has the socket at `path`; if nobody does, it is removed. */
+/** Removes the socket at `path` if nobody uses it. Returns whether it is in use. */
 async function removeIfDead(path: string): Promise<boolean> {
   const found = await removeStaleSocket(path);
-  // In our own directory, where nothing else has that name.
+  // In our own directory nothing else has that name.
   if (found === "other") rmSync(path, { force: true });
   return found === "held";
 }
 
-/** Whether somebody serves the socket at `path`. */
+/** Whether a process listens on the socket at `path`. */
 export async function isListening(path: string): Promise<boolean> {
   return (await socketFileAt(path)) === "held";
 }
 
-/** Where the control socket is in a run directory that has no record. */
+/** Returns the control socket of a run directory, also of one without a record. */
 export function controlSocketIn(path: string): string {
   return readRecord(path)?.controlSocket ?? join(path, CONTROL_SOCKET);
 }

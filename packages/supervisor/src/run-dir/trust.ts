@@ -1,21 +1,21 @@
-/** Which directories are believed (what a stranger could have put there is neither read, written nor spoken to), and what users are called. */
+/** Which directories are trusted, and the names of users. Untrusted directories are never read, written or connected to. */
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, type Stats } from "node:fs";
 import { dirname } from "node:path";
 import { PacelineError } from "../errors.js";
 
-/** Whom a directory must belong to, and how far it may be open to others. */
+/** The required owner and the forbidden access of others. */
 export interface TrustRule {
-  /** Default: this process's own. */
+  /** The owner. Default: this process's user. */
   uid?: number | undefined;
-  /** The mode bits that it must not have. Default: all that others could have. */
+  /** The mode bits that must not be set. Default: all access of others. */
   forbidden?: number;
 }
 
 const CLOSED = 0o077;
-/** For a folder of run directories: others may see it, and must not change it. */
+/** For folders of run directories: others may read them, but not change them. */
 export const NOT_WRITABLE = 0o022;
 
-/** Why the directory `path` is not believed; undefined when it is. A symbolic link is none. */
+/** Returns why the directory `path` is not trusted; undefined if it is. Symbolic links are never trusted. */
 export function distrust(
   path: string,
   { uid = process.getuid?.(), forbidden = CLOSED }: TrustRule = {},
@@ -41,12 +41,12 @@ export function distrust(
 export interface Distrust {
   code: "missing" | "denied" | "untrusted";
   reason: string;
-  /** Whose it is, when it is another user's. */
+  /** The owner, if it is another user. */
   owner?: number;
 }
 
 /**
- * Makes `path` a directory of this user's that is closed to others; missing folders above it too.
+ * Creates the directory `path` for this user only, and missing parent folders.
  * @throws PacelineError `rundir`
  */
 export function makePrivate(path: string): void {
@@ -58,17 +58,17 @@ export function makePrivate(path: string): void {
   if (!mayClose) throw new PacelineError("rundir", `${found.reason}; ${HOW_TO_NAME}`);
   const content = readdirSync(path);
   if (content.length > 0 && (stat.mode & NOT_WRITABLE) !== 0) {
-    // What lies in it may be links that they have left for us to follow.
+    // Others may have put links into it for us to follow.
     throw new PacelineError("rundir", `others can write in ${path}, and it is not empty; ${HOW_TO_NAME}`);
   }
   if (content.length > 0 && !content.some((name) => name.startsWith("lock."))) {
-    // Such as a home: closing it to others would take it from them.
+    // For example a home: other users may need access to it.
     throw new PacelineError("rundir", `${path} is open to others and holds other things; ${HOW_TO_NAME}`);
   }
   chmodSync(path, 0o700);
 }
 
-/** Makes the folder, and the missing ones above it. @throws PacelineError `rundir` */
+/** Creates the folder and its missing parents. @throws PacelineError `rundir` */
 export function makeFolder(path: string, mode: number): void {
   try {
     mkdirSync(path, { recursive: true, mode });
@@ -84,12 +84,12 @@ export function makeFolder(path: string, mode: number): void {
 
 export const HOW_TO_NAME = "name another run directory with --run-dir or PACELINE_RUN_DIR";
 
-/** `shop`, or `uid 1001` for one that has no name here. */
+/** Returns a user's name, or `uid 1001` if unknown. */
 export function userName(uid: number): string {
   return entries().find((user) => user.uid === uid)?.name ?? `uid ${uid}`;
 }
 
-/** The home directory of a user, if it is known. */
+/** Returns the home directory of a user; undefined if unknown. */
 export function homeOf(uid: number): string | undefined {
   const home = entries().find((user) => user.uid === uid)?.home;
   return home?.startsWith("/") ? home : undefined;
@@ -100,7 +100,7 @@ function entries(): { name: string; uid: number; home: string }[] {
   try {
     text = readFileSync("/etc/passwd", "utf8");
   } catch {
-    return []; // Such as in a container that has none.
+    return []; // Some containers have no such file.
   }
   return text.split("\n").flatMap((line) => {
     const [name, , uid, , , home] = line.split(":");

@@ -1,8 +1,8 @@
-/** Writes the small files of a run directory: whole or not at all. */
+/** Writes the small files of a run directory atomically. */
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { PacelineError } from "../errors.js";
 
-/** Replaces the file at `path`; whoever reads it sees the old text or the new one. @throws PacelineError as `writeDraft` does */
+/** Replaces the file at `path`; readers see either the old or the new text. @throws PacelineError like `writeDraft` */
 export function replaceFile(path: string, text: string): void {
   const draft = `${path}.${process.pid}`;
   writeDraft(draft, text, path);
@@ -10,7 +10,7 @@ export function replaceFile(path: string, text: string): void {
 }
 
 /**
- * Writes a file for this user alone, and leaves nothing behind when there is no room for it.
+ * Writes a file that only this user can read, or leaves nothing behind on failure.
  * @param meant the file that the error names
  * @throws PacelineError with the system's code, such as `ENOSPC`
  */
@@ -20,7 +20,7 @@ export function writeDraft(path: string, text: string, meant = path): void {
   } catch (cause) {
     rmSync(path, { force: true });
     const { code = "rundir", message } = cause as NodeJS.ErrnoException;
-    // The system names no file when a write fails.
+    // The system's message for a failed write names no file.
     throw new PacelineError(code, `${meant} cannot be written: ${message.replace(/, (open|write)\b.*/, "")}`, {
       cause,
     });

@@ -1,21 +1,21 @@
-/** The one place that builds the command line of a Bun or a Node that we start (bin/paceline has the same in sh), and says why it could not be started. */
+/** Builds the command lines of every Bun and Node that we start (bin/paceline does the same in sh), and their start errors. */
 
 import { statSync } from "node:fs";
 import type { RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 
 export interface Program {
-  /** The absolute path of a program of ours. */
+  /** The absolute path of our program. */
   entry: string;
-  /** It loads modules of the operator's, whose tsconfig.json then counts; else none does. */
+  /** Whether it loads the operator's modules, for which their tsconfig.json applies. */
   hasUserCode: boolean;
-  /** A bunfig.toml that the operator has named; else none is read. */
+  /** The bunfig.toml that the operator named; no other is read. */
   bunfig?: string | undefined;
-  /** For an instance; Bun learns it from its command line alone. */
+  /** For an instance; Bun accepts it only on the command line. */
   maxHeadBytes?: number | undefined;
 }
 
-/** Absolute paths. */
+/** The absolute paths of the runtimes. */
 export interface RuntimePrograms {
   bun?: string | undefined;
   node?: string | undefined;
@@ -34,7 +34,7 @@ export function runtimeCommand(
   return { command: runtimes.bun, args: [...bunFlags(program), program.entry] };
 }
 
-/** The same for another process on the runtime of this one. */
+/** Returns the command for another process on the runtime of this one. */
 export function ownRuntimeCommand(program: Program): { command: string; args: string[] } {
   const { execPath: own } = process;
   return process.versions.bun === undefined
@@ -43,12 +43,12 @@ export function ownRuntimeCommand(program: Program): { command: string; args: st
 }
 
 /**
- * What Bun does for a developer at work is turned off: it reads .env files and bunfig.toml of the working directory and of
- * the home, installs packages that are missing, and follows the `paths` of any tsconfig.json above an importing file.
+ * Turns off Bun's development features: reading .env files and bunfig.toml from the working directory and home, installing
+ * missing packages, and applying the `paths` of any tsconfig.json above an importing file.
  */
 function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
   return [
-    // It collects garbage sooner: many processes share the machine's memory.
+    // Collects garbage sooner, because many processes share the machine's memory.
     "--smol",
     "--no-env-file",
     "--no-install",
@@ -58,12 +58,12 @@ function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
   ];
 }
 
-/** What waits to be collected is held small, as Bun's --smol does it; an app may need it otherwise. */
+/** Limits the young generation like Bun's --smol; an app may need Node's default. */
 function nodeFlags({ hasUserCode }: Program): string[] {
   return hasUserCode ? [] : ["--max-semi-space-size=1"];
 }
 
-/** Variables by which a caller, or the caller's editor, changes every Bun below: options, and code to run first. A config may set them in `env`. */
+/** Variables by which a caller or an editor changes every Bun below it: options and preloads. A config may set them. */
 const OF_THE_CALLER_ALONE = [
   "BUN_OPTIONS",
   "BUN_INSPECT",
@@ -72,7 +72,7 @@ const OF_THE_CALLER_ALONE = [
   "BUN_INSPECT_NOTIFY",
 ];
 
-/** The environment of the caller, as children get it. */
+/** Returns the part of the caller's environment that children inherit. */
 export function inheritable(environment: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !OF_THE_CALLER_ALONE.includes(name)));
 }

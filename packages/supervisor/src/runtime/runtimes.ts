@@ -1,20 +1,20 @@
-/** Finds the programs that processes can run on. */
+/** Finds the runtimes for processes. */
 import { accessSync, constants, existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { delimiter, dirname, join } from "node:path";
 import type { RuntimeName } from "../core/model.js";
 
-/** The programs that processes run on, where they are found. */
+/** The paths of the available runtimes. */
 export interface Runtimes {
   bun?: string;
   node?: string;
-  /** What runs where nothing is said. */
+  /** The default runtime. */
   preferred: RuntimeName;
 }
 
 /**
- * Bun from PACELINE_BUN or the package beside ours, node from PATH, and whichever of them we run on ourselves. Bun is
- * preferred where it is found, unless PACELINE_RUNTIME is `node`.
+ * Finds Bun (PACELINE_BUN or the package beside ours), node (PATH), and the runtime of this process. Prefers Bun, unless
+ * PACELINE_RUNTIME is `node`.
  */
 export function findRuntimes(environment: NodeJS.ProcessEnv = process.env): Runtimes {
   const onBun = process.versions.bun !== undefined;
@@ -33,7 +33,7 @@ function packagedBun(): string | undefined {
     const program = join(dirname(createRequire(import.meta.url).resolve(manifest)), "bin", "bun");
     return isProgram(program) ? program : undefined;
   } catch {
-    return undefined; // An optional package: it is not there for every platform.
+    return undefined; // The package is optional and not available on every platform.
   }
 }
 
@@ -47,6 +47,6 @@ function isProgram(path: string): boolean {
     accessSync(path, constants.X_OK);
     return true;
   } catch {
-    return false; // Not there, or not ours to run.
+    return false; // Missing or not executable.
   }
 }

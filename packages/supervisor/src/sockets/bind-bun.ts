@@ -1,4 +1,4 @@
-/** Binds without listening on Bun, by the system's own functions: Bun.listen would listen at once. */
+/** Binds without listening on Bun through system calls, because Bun.listen would listen at once. */
 import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { closeSync } from "node:fs";
 import { isIPv4 } from "node:net";
@@ -9,7 +9,7 @@ const linux = platform() === "linux";
 const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = linux ? 10 : 30;
-/** On Linux with SOCK_CLOEXEC, so that only the balancers get the descriptor. */
+/** Linux has SOCK_CLOEXEC, so that only the balancers inherit the descriptor. */
 const SOCK_STREAM = linux ? 1 | 0o2000000 : 1;
 const SOL_SOCKET = linux ? 1 : 0xffff;
 const SO_REUSEADDR = linux ? 2 : 4;
@@ -45,14 +45,14 @@ function open() {
   throw cause;
 }
 
-/** A TCP socket, or the negative errno of what failed. */
+/** Returns a TCP socket, or the negative errno of the failed call. */
 export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boolean): BoundSocket | number {
   const address = new DataView(new ArrayBuffer(family === 4 ? INET_BYTES : INET6_BYTES));
   setFamily(address, family === 4 ? AF_INET : AF_INET6);
   address.setUint16(2, port);
   const at = isIPv4(host) ? 4 : 8;
   const bytes = new Uint8Array(address.buffer);
-  // A scope such as %eth0 has no place in these bytes; such an address is refused as one we cannot have.
+  // These bytes cannot hold a scope such as %eth0; such an address is refused as unavailable.
   if (libc.inet_pton(family === 4 ? AF_INET : AF_INET6, ptr(cString(host)), ptr(bytes, at)) !== 1)
     return -EADDRNOTAVAIL;
   const bound = bindSocket(family === 4 ? AF_INET : AF_INET6, bytes, ipv6Only);
@@ -63,7 +63,7 @@ export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boo
   return { ...bound, port: new DataView(name.buffer).getUint16(2) };
 }
 
-/** A unix socket, or the negative errno of what failed. */
+/** Returns a unix socket, or the negative errno of the failed call. */
 export function bindUnix(path: string): BoundSocket | number {
   const bytes = new Uint8Array(UNIX_BYTES);
   const encoded = Buffer.from(path);
@@ -80,16 +80,16 @@ function bindSocket(family: number, address: Uint8Array, ipv6Only = false): Boun
   const fd = libc.socket(family, SOCK_STREAM, 0);
   if (fd < 0) return failed();
   const one = new Uint32Array([1]);
-  // Without it a port stays taken for a minute after the last supervisor that had it.
+  // Otherwise a port stays in use for a minute after its last supervisor.
   if (family !== AF_UNIX && libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, ptr(one), 4) !== 0) return failed(fd);
-  // Said either way: the system's own default may be one or the other.
+  // Set in both cases, because the system's default varies.
   const only = new Uint32Array([ipv6Only ? 1 : 0]);
   if (family === AF_INET6 && libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, ptr(only), 4) !== 0) return failed(fd);
   if (libc.bind(fd, ptr(address), address.length) !== 0) return failed(fd);
   return { fd, port: 0, shutDown: () => void libc.shutdown(fd, SHUT_RD), close: () => closeSync(fd) };
 }
 
-/** Linux has the family in two bytes, the BSDs a length and the family in one each. */
+/** Sets the family: two bytes on Linux; on BSDs a length byte and a family byte. */
 function setFamily(address: DataView, family: number): void {
   if (linux) {
     address.setUint16(0, family, true);

@@ -1,12 +1,12 @@
-/** Binds without listening on Node, by the function that node:net itself uses for it. */
+/** Binds without listening on Node, through the function that node:net uses. */
 import net from "node:net";
 
-/** A descriptor that is bound and not listening. */
+/** A descriptor that is bound but not listening. */
 export interface BoundSocket {
   fd: number;
-  /** The real port, where it is a TCP one. */
+  /** The actual port of a TCP socket. */
   port: number;
-  /** Nobody can connect any more, whichever processes have the descriptor; nothing happens where the runtime cannot do it. */
+  /** Stops accepting connections in every process that shares the descriptor. Does nothing if the runtime cannot do this. */
   shutDown(): void;
   close(): void;
 }
@@ -20,7 +20,7 @@ interface Handle {
   getsockname?(out: { port?: number }): number;
 }
 
-/** Undocumented, and stable since Node 0.12: cluster binds its shared sockets with it. */
+/** Undocumented, but stable since Node 0.12; cluster uses it for its shared sockets. */
 type CreateServerHandle = (
   address: string,
   port: number,
@@ -31,11 +31,11 @@ type CreateServerHandle = (
 
 const createServerHandle = (net as unknown as { _createServerHandle: CreateServerHandle })._createServerHandle;
 
-/** A TCP socket, or the negative errno of what failed. */
+/** Returns a TCP socket, or the negative errno of the failed call. */
 export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boolean): BoundSocket | number {
   const handle = createServerHandle(host, port, family, undefined, ipv6Only ? UV_TCP_IPV6ONLY : 0);
   if (typeof handle === "number") return handle;
-  // libuv keeps EADDRINUSE back until the next call on the handle; and this one tells the port that 0 became.
+  // libuv reports EADDRINUSE only on the next call of the handle. This call also returns the port chosen for 0.
   const name: { port?: number } = {};
   const error = handle.getsockname?.(name) ?? 0;
   if (error !== 0) {
@@ -45,12 +45,12 @@ export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boo
   return { fd: handle.fd, port: name.port ?? port, shutDown, close: () => handle.close() };
 }
 
-/** A unix socket, or the negative errno of what failed. */
+/** Returns a unix socket, or the negative errno of the failed call. */
 export function bindUnix(path: string): BoundSocket | number {
   const handle = createServerHandle(path, -1, -1, undefined, 0);
   if (typeof handle === "number") return handle;
   return { fd: handle.fd, port: 0, shutDown, close: () => handle.close() };
 }
 
-/** Node cannot: the socket is open until the last process that has it has closed it. */
+/** Not possible on Node: the socket stays open until the last process has closed it. */
 function shutDown(): void {}

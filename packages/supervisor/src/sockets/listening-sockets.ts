@@ -1,4 +1,4 @@
-/** The sockets the fleet listens on: bound here, once, and never listened on here; the balancers inherit them. */
+/** The fleet's listening sockets: bound here once, and inherited by the balancers, which listen on them. */
 import { lookup } from "node:dns/promises";
 import { chmodSync, lchownSync, linkSync, lstatSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { isIP } from "node:net";
@@ -15,15 +15,15 @@ const OWNER_ONLY = 0o600;
 
 export interface ListeningSocket {
   readonly fd: number;
-  /** Such as `http://127.0.0.1:8080` or `unix:/run/shop.sock`, with the real port where 0 was asked for. */
+  /** A URL such as `http://127.0.0.1:8080` or `unix:/run/shop.sock`, with the actual port if 0 was requested. */
   readonly url: string;
-  /** Refuses new connections, gives the socket up, and removes its file if it has one; a second call does nothing. */
+  /** Refuses new connections, closes the socket and removes its file. A second call does nothing. */
   close(): void;
 }
 
 /**
- * Binds every address, or none: when one cannot be had, the others are given up again.
- * @throws PacelineError with the system's code, such as `EADDRINUSE`; the message names who holds the address.
+ * Binds every address, or none: if one fails, the others are closed again.
+ * @throws PacelineError with the system's code, such as `EADDRINUSE`; the message names the process that holds the address
  */
 export async function bindAll(addresses: readonly ListenAddress[]): Promise<ListeningSocket[]> {
   const sockets: ListeningSocket[] = [];
@@ -71,7 +71,7 @@ async function bindUnixAddress({ path, mode = OWNER_ONLY, group }: UnixAddress):
     } else keepFile(path, () => bound.close());
   });
   try {
-    // Nobody can connect before a balancer listens on it, so there is no moment at which others get in.
+    // Safe, because nobody can connect before a balancer listens on it.
     if (group !== undefined) lchownSync(path, process.geteuid?.() ?? -1, group.gid);
     chmodSync(path, mode);
   } catch (error) {
@@ -89,25 +89,25 @@ function rightsError({ code = "EIO" }: NodeJS.ErrnoException, text: string, grou
   return new PacelineError(code, `cannot listen on ${text}: ${why} (${code})`);
 }
 
-/** Names a file for good, whatever has its path later; undefined when there is none. */
+/** Returns a file's device and inode, which identify it even if its path is reused; undefined if there is none. */
 function inodeOf(path: string): string | undefined {
-  // As bigints: Node's realpathSync, and with it `import`, stops following links after a plain stat of a socket or a pipe (Node issue 51142).
+  // `bigint`: after a plain stat of a socket or a pipe, Node's realpathSync and `import` stop following links (Node issue 51142).
   const stat = lstatSync(path, { throwIfNoEntry: false, bigint: true });
   return stat && `${stat.dev}:${stat.ino}`;
 }
 
-/** Node removes whatever has the path of a unix socket that it closes; this file is another's. */
+/** Keeps the file while `close` runs: Node removes whatever file has the socket's path, and this one is another's. */
 function keepFile(path: string, close: () => void): void {
   const kept = `${path}.${process.pid}`;
   try {
     linkSync(path, kept);
   } catch {
-    // There is no file, or no room for a second name: nothing can be kept.
+    // There is no file, or no space for a second name, so nothing can be kept.
     return close();
   }
   close();
   renameSync(kept, path);
-  // Two names of one file: renaming one over the other does nothing.
+  // Renaming does nothing if both names are the same file.
   rmSync(kept, { force: true });
 }
 
@@ -119,7 +119,7 @@ function once(action: () => void): () => void {
   };
 }
 
-/** Makes way where a crash has left a socket file; one that a living process has, or another kind of file, is not ours. */
+/** Removes a socket file that a crash left behind. A socket in use, or another kind of file, is an error. */
 async function makeWay(path: string, text: string): Promise<void> {
   const found = await removeStaleSocket(path).catch((cause: NodeJS.ErrnoException) => {
     const { code = "EIO", message } = cause;
@@ -152,8 +152,8 @@ async function systemBinder(): Promise<Binder> {
 const MAX_PORT_TRIES = 100;
 
 /**
- * A TCP port of 127.0.0.1 on which nobody listens and that is not in `taken`. Only after `bindAll` has resolved once.
- * @throws PacelineError `EADDRINUSE` when there is none
+ * Returns a free TCP port of 127.0.0.1 that is not in `taken`. Call it only after `bindAll` has resolved once.
+ * @throws PacelineError `EADDRINUSE` if there is none
  */
 export function freePort(taken: ReadonlySet<number>): number {
   for (let tries = 0; tries < MAX_PORT_TRIES; tries++) {
@@ -185,14 +185,14 @@ function inUse(text: string, holder: string | undefined): PacelineError {
 
 const MAX_COMMAND = 120;
 
-/** Such as `pid 4711 (nginx: master process)`; undefined when it cannot be told, as for a process of another user. */
+/** Returns the process that uses a port, such as `pid 4711 (nginx: master process)`; undefined if unknown. */
 function tcpPortHolder(port: number): string | undefined {
   const inodes = new Set<string>();
   for (const socket of listeningSockets()) if (socket.port === port) inodes.add(socket.inode);
   return holder(inodes);
 }
 
-/** The same for the path of a unix socket. */
+/** Returns the process that uses a unix socket; undefined if unknown. */
 function unixSocketHolder(path: string): string | undefined {
   return holder(socketsBoundTo(path));
 }
@@ -202,7 +202,7 @@ function holder(inodes: ReadonlySet<string>): string | undefined {
   return undefined;
 }
 
-/** In one line, whatever the process calls itself. */
+/** Returns the command line of a process on one line. */
 function commandLine(pid: number): string {
   const line = attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "";
   const words = line.replaceAll("\0", " ").trim();
@@ -213,7 +213,7 @@ function commandLine(pid: number): string {
   return text.length > MAX_COMMAND ? `${text.slice(0, MAX_COMMAND)}…` : text;
 }
 
-/** A process may end, or belong to someone else, while we look at it; either way it has nothing to tell. */
+/** Returns undefined if reading fails: the process may have ended, or belong to someone else. */
 function attempt<T>(read: () => T): T | undefined {
   try {
     return read();

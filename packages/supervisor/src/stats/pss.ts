@@ -1,9 +1,9 @@
-/** The proportional memory of each process, in which a page that several share counts for its part in each; read only while somebody looks. */
+/** The proportional memory (PSS) of each process, in which shared pages count in part. Read only while a client asks for it. */
 import { readFile } from "node:fs/promises";
 
-/** The kernel goes through all pages of a process for one reading, so they are far apart. */
+/** One reading makes the kernel scan all pages of a process, so readings are rare. */
 const SAMPLE_MS = 15_000;
-/** Readings go on for this long after they were asked for. */
+/** How long readings continue after the last request. */
 const SEEN_FOR_MS = 60_000;
 
 export class PssSampler {
@@ -13,10 +13,10 @@ export class PssSampler {
   private askedAt = 0;
   private stopped = false;
 
-  /** @param groups the processes that are counted as one, by the pid that stands for them; without /proc they have no PSS */
+  /** @param groups the processes that are counted as one, by their leader's pid; without /proc there is no PSS */
   constructor(private readonly groups: () => ReadonlyMap<number, readonly number[]>) {}
 
-  /** In bytes; null while it is not known. The first question begins the readings. */
+  /** Returns bytes; null while unknown. The first call starts the readings. */
   of(pid: number): number | null {
     this.askedAt = performance.now();
     if (this.timer === undefined && !this.busy && !this.stopped) void this.sample();
@@ -32,7 +32,7 @@ export class PssSampler {
     this.busy = true;
     this.timer = undefined;
     const samples = new Map<number, number>();
-    // One after the other: a status can wait for them, requests cannot wait for the kernel's locks.
+    // Reads one after another: a status can wait for them, but requests cannot wait for the kernel's locks.
     for (const [leader, pids] of this.groups()) {
       for (const pid of pids) {
         const bytes = await readPss(pid);
@@ -47,7 +47,7 @@ export class PssSampler {
   }
 }
 
-/** From `/proc/PID/smaps_rollup`; null for a process that is gone or not ours, and where there is no such file. */
+/** Reads `/proc/PID/smaps_rollup`. Returns null if the process is gone or not ours, or there is no such file. */
 export async function readPss(pid: number): Promise<number | null> {
   try {
     return parsePss(await readFile(`/proc/${pid}/smaps_rollup`, "utf8"));
@@ -56,7 +56,7 @@ export async function readPss(pid: number): Promise<number | null> {
   }
 }
 
-/** The line `Pss: 9472 kB`, in bytes. */
+/** Parses the line `Pss: 9472 kB`; returns bytes. */
 export function parsePss(rollup: string): number | null {
   const [, kilobytes] = /^Pss:\s+(\d+) kB$/m.exec(rollup) ?? [];
   return kilobytes === undefined ? null : Number(kilobytes) * 1024;

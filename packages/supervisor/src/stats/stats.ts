@@ -1,16 +1,16 @@
-/** What the children count, put together: rates, latencies of the last seconds, and totals that outlive a process. */
+/** The children's combined statistics: rates, recent latencies, and totals that include ended processes. */
 import { Histogram, type SparseHistogram, type Stats, type UpstreamStats } from "@paceline/wire";
 import type { LatencyMs } from "../control/api.js";
 
-/** Latencies are told over about this long: ten reports of a second each, for an idle process reports none. */
+/** Latencies cover about this many one-second reports; idle processes do not report. */
 const LATENCY_REPORTS = 10;
-/** A rate is reported each second while it is not 0; without a report for this long it says nothing any more. */
+/** A rate above 0 is reported each second; without a report for this long it is outdated. */
 const STALE_AFTER_MS = 3500;
 
-/** Of the balancer processes that counted for a process, so many are told apart. */
+/** The most balancer processes whose counts for one process are kept apart. */
 const MAX_COUNTERS = 64;
 
-/** What the balancers counted of a process that counts nothing itself. */
+/** The balancers' counts for a process that does not report its own. */
 export interface RelayedCounts {
   role: "relayed";
   requestsTotal: number;
@@ -18,7 +18,7 @@ export interface RelayedCounts {
   inFlight: number;
 }
 
-/** What one balancer process counted. */
+/** The counts of one balancer process. */
 interface Counter {
   requestsTotal: number;
   errorsTotal: number;
@@ -27,14 +27,14 @@ interface Counter {
   at: number;
 }
 
-/** The counters of one process. */
+/** The counts of one process. */
 export class ProcessStats {
   last: Stats | RelayedCounts | null = null;
   private own = { rate: 0, at: 0 };
   private readonly counters = new Map<string, Counter>();
   private readonly latencies: { at: number; histogram: SparseHistogram }[] = [];
 
-  /** Takes a report that arrived at `now`, in milliseconds. */
+  /** Records a report that arrived at `now`, in milliseconds. */
   record(stats: Stats, now: number): void {
     const before = this.last?.requestsTotal ?? 0;
     this.own = { rate: newRate(this.own.rate, stats.requestsTotal - before, stats.periodMs), at: now };
@@ -42,12 +42,12 @@ export class ProcessStats {
     this.keepLatencies(stats.latency, now);
   }
 
-  /** It reported itself, at least so many milliseconds later than at `time`, that no request is under way. */
+  /** Whether the process itself reported, at least `laterMs` after `time`, that it has no requests. */
   hasReportedIdle(time: number, laterMs: number): boolean {
     return this.last?.inFlight === 0 && this.own.at >= time + laterMs;
   }
 
-  /** Takes what a balancer counted of it. */
+  /** Records a balancer's counts for this process. */
   recordRelayed(balancer: string, upstream: UpstreamStats, periodMs: number, now: number): void {
     const { requestsTotal, errorsTotal = 0, inFlight, latency = [] } = upstream;
     const before = this.counters.get(balancer);
@@ -64,7 +64,7 @@ export class ProcessStats {
     this.keepLatencies(latency, now);
   }
 
-  /** A balancer process ended: what it had under way is over. */
+  /** A balancer process ended, and with it the requests it had in flight. */
   balancerEnded(balancer: string): void {
     const counter = this.counters.get(balancer);
     if (counter === undefined || this.last === null) return;
@@ -89,9 +89,9 @@ export class ProcessStats {
   }
 }
 
-/** Not by the time between two reports: a process to which nothing happens makes none. */
+/** Uses the report's own period, because an idle process sends none between two reports. */
 function newRate(before: number, requests: number, periodMs: number): number {
-  // Two reports close together, as at the end of a process, would make a wild rate.
+  // A very short period, as at the end of a process, would distort the rate.
   return periodMs >= 200 ? (requests * 1000) / periodMs : before;
 }
 
@@ -101,20 +101,20 @@ export interface Totals {
   requestsPerSecond: number;
 }
 
-/** The counters of all processes, by pool. */
+/** The counts of all processes, by pool. */
 export class StatsBook {
   private readonly processes = new Map<string, { pool: string; stats: ProcessStats }>();
-  /** What the processes that ended had counted. */
+  /** The counts of ended processes. */
   private readonly ended = new Map<string, { requestsTotal: number; errorsTotal: number }>();
 
-  /** Opens the account of a process. */
+  /** Starts counting for a process. */
   open(id: string, pool: string): ProcessStats {
     const stats = new ProcessStats();
     this.processes.set(id, { pool, stats });
     return stats;
   }
 
-  /** Closes the account of a process that ended; its counts stay in the pool's totals. */
+  /** Stops counting for an ended process; its counts stay in the pool's totals. */
   close(id: string): void {
     const entry = this.processes.get(id);
     if (entry === undefined || !this.processes.delete(id)) return;
@@ -124,7 +124,7 @@ export class StatsBook {
     this.ended.set(entry.pool, sum);
   }
 
-  /** Forgets a pool that is gone. */
+  /** Forgets a removed pool. */
   forget(pool: string): void {
     this.ended.delete(pool);
   }

@@ -1,16 +1,16 @@
-/** The memory and the share of a core that each process uses, sampled at an interval. */
+/** The memory and CPU usage of each process, sampled at an interval. */
 import pidusage from "pidusage";
 
 const SAMPLE_MS = 2000;
-/** While nobody looks, a reading now and then is enough. */
+/** The interval while no client asks for the figures. */
 const UNSEEN_SAMPLE_MS = 10_000;
 const SEEN_FOR_MS = 15_000;
-/** A new process is looked at this long after it came up, so that nobody has to wait for the next sample. */
+/** How soon a new process is sampled, so that clients need not wait for the next interval. */
 const SOON_MS = 300;
 
 export interface Usage {
   rssBytes: number;
-  /** Of one core, since the sample before; null at the first, which has nothing to compare with. */
+  /** Percentage of one core since the previous sample; null for the first. */
   cpuPercent: number | null;
 }
 
@@ -22,7 +22,7 @@ export class UsageSampler {
   private askedAt = Number.NEGATIVE_INFINITY;
   private stopped = false;
 
-  /** @param groups the processes that are counted as one, by the pid that stands for them */
+  /** @param groups the processes that are counted as one, by their leader's pid */
   constructor(
     private readonly groups: () => ReadonlyMap<number, readonly number[]>,
     private readonly problem: (error: unknown) => void,
@@ -35,7 +35,7 @@ export class UsageSampler {
   stop(): void {
     this.stopped = true;
     clearTimeout(this.timer);
-    // pidusage keeps the last reading of each pid and a timer with them.
+    // pidusage keeps the last reading of each pid, and a timer.
     pidusage.clear();
   }
 
@@ -47,7 +47,7 @@ export class UsageSampler {
   of(pid: number): Usage | undefined {
     const wasSeen = this.isSeen();
     this.askedAt = performance.now();
-    // The last sample may be old, or the only one.
+    // The last sample may be old, or the first.
     if (!wasSeen) this.soon();
     return this.samples.get(pid);
   }
@@ -66,7 +66,7 @@ export class UsageSampler {
     try {
       const groups = this.groups();
       const pids = [...groups.values()].flat();
-      // An empty list throws; a pid that is gone is null in the response, whatever its type says.
+      // pidusage throws for an empty list; a pid that is gone is null, contrary to its type.
       const readings = pids.length === 0 ? {} : ((await pidusage(pids)) as Record<string, Reading | null>);
       this.take(groups, readings);
     } catch (error) {
@@ -85,7 +85,7 @@ export class UsageSampler {
       let cpuPercent = 0;
       for (const pid of pids) {
         rssBytes += readings[pid]?.memory ?? 0;
-        // The first reading of a process has nothing to compare with.
+        // The first reading of a process has no previous one to compare with.
         if (this.readPids.has(pid)) cpuPercent += readings[pid]?.cpu ?? 0;
       }
       samples.set(leader, { rssBytes, cpuPercent: this.samples.has(leader) ? cpuPercent : null });

@@ -1,4 +1,4 @@
-/** `paceline check`: tells everything that is wrong with a configuration, and whether its apps load, without starting anything. */
+/** `paceline check`: reports every problem in a configuration and loads its apps, without starting anything. */
 import { EXIT } from "../exit-status.js";
 import {
   type DefineCommand,

@@ -1,4 +1,4 @@
-/** `paceline events`: what happened to the fleet. */
+/** `paceline events`: prints the fleet's events. */
 import type { FleetEvent } from "../../control/api.js";
 import type { FollowOptions } from "../follow.js";
 import { type DefineCommand, parseCount, withFleet, withJson, withTimeout } from "../options.js";

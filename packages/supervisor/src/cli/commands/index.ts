@@ -1,4 +1,4 @@
-/** The registry of commands, in the order in which help shows them. */
+/** The registry of commands, in the order in which help lists them. */
 
 import type { DefineCommand } from "../options.js";
 import { check } from "./check.js";

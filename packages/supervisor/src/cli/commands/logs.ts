@@ -1,4 +1,4 @@
-/** `paceline logs`: what the instances wrote and what happened to them. */
+/** `paceline logs`: prints the output of the instances and the fleet's events. */
 import type { LogLine } from "../../control/api.js";
 import type { FollowOptions } from "../follow.js";
 import { type DefineCommand, parseCount, withFleet, withJson, withTimeout } from "../options.js";

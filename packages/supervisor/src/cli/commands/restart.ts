@@ -1,4 +1,4 @@
-/** `paceline restart`: replaces processes with new ones of the same configuration. */
+/** `paceline restart`: replaces processes with new ones of the same generation. */
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";
 

@@ -1,4 +1,4 @@
-/** `paceline scale`: more or fewer instances of a pool. */
+/** `paceline scale`: changes the number of instances of a pool. */
 
 import type { ScaleChange } from "../../control/api.js";
 import type { OperateOptions } from "../operate.js";

@@ -1,4 +1,4 @@
-/** `paceline serve`: one instance alone on a port, without a supervisor; the launcher does the same without loading us. */
+/** `paceline serve`: runs one instance on a port, without a supervisor. The launcher does the same without loading this file. */
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { constants } from "node:os";
@@ -20,7 +20,7 @@ export const serve: DefineCommand = (program, action) => {
     .helpOption(false)
     .action(
       action(async (): Promise<ExitStatus> => {
-        // As they were written: the parser of command lines would take the -- out.
+        // Reads the raw arguments, because the command-line parser removes `--`.
         const given = process.argv.slice(process.argv.indexOf("serve") + 1);
         const { findRuntimes } = await import("../../runtime/runtimes.js");
         const runtimes = findRuntimes();

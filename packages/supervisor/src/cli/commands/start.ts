@@ -1,4 +1,4 @@
-/** `paceline start`: a fleet with the dashboard in a terminal, in the foreground, or in a session of its own. */
+/** `paceline start`: starts a fleet: with the dashboard in a terminal, in the foreground, or detached. */
 import { Option } from "commander";
 import { PacelineError } from "../../errors.js";
 import type { ExitStatus } from "../exit-status.js";
@@ -68,7 +68,7 @@ async function startNew(target: string, options: StartOptions): Promise<ExitStat
   return startForeground(target, options);
 }
 
-/** Beside a script nothing is to be named: what follows after `--` is the script's. */
+/** With --fapws there is no target: the words after `--` are the script's arguments. */
 function withScriptArgs(
   given: string,
   args: string[],
@@ -79,12 +79,12 @@ function withScriptArgs(
   const isScripts = options.fapws !== undefined && after.length === args.length + 1;
   if (!isScripts && args.length > 0) throw new PacelineError("usage", `too many arguments: ${args.join(" ")}`);
   if (!isScripts) return { target: given, options };
-  // In the place of the target a supervisor of ours has a dot.
+  // A supervisor that we spawn receives "." as its target.
   const scriptArgs = given === "." ? args : [given, ...args];
   return { target: ".", options: { ...options, ...(scriptArgs.length > 0 && { scriptArgs }) } };
 }
 
-/** In a terminal that a person looks at, unless they asked for the log. */
+/** Shows the dashboard in an interactive terminal, unless a log format was requested. */
 function wantsDashboard({ dashboard, logFormat, notifyFd }: StartOptions): boolean {
   if (!dashboard || logFormat !== undefined || notifyFd !== undefined) return false;
   const { CI, TERM } = process.env;

@@ -1,4 +1,4 @@
-/** `paceline status`: every process of the fleet, its memory and its request rate. */
+/** `paceline status`: lists every process of the fleet with its memory and request rate. */
 import type { Status } from "../../control/api.js";
 import { EXIT } from "../exit-status.js";
 import {
@@ -49,7 +49,7 @@ function isReady({ state, pools, balancers }: Status): boolean {
   );
 }
 
-/** A process that is stalled is in the state `ready` still. */
+/** A stalled process is still in the state `ready`. */
 function serves({ state, stalledMs }: { state: string; stalledMs: number | null }): boolean {
   return state === "ready" && stalledMs === null;
 }

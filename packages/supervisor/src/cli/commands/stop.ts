@@ -1,4 +1,4 @@
-/** `paceline stop`: finishes what is in flight and ends the fleet, also one whose supervisor was killed. */
+/** `paceline stop`: finishes the requests in flight and ends the fleet, even if its supervisor was killed. */
 import { EXIT, type ExitStatus } from "../exit-status.js";
 import type { FoundFleet } from "../find-fleet.js";
 import type { OperateOptions } from "../operate.js";

@@ -1,4 +1,4 @@
-/** `paceline top`: the dashboard on a fleet that runs. */
+/** `paceline top`: shows the dashboard of a running fleet. */
 import { constants } from "node:os";
 import { EXIT, type ExitStatus } from "../exit-status.js";
 import { type DefineCommand, type FleetOptions, type JsonOption, withFleet } from "../options.js";
@@ -37,9 +37,9 @@ export const top: DefineCommand = (program, action) => {
       const { runPlain } = await import("../../dashboard/plain.js");
       const controller = new AbortController();
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => controller.abort());
-      // Nobody reads any more: nothing is left to do.
+      // The reader of our output is gone.
       process.stdout.on("error", () => controller.abort());
-      // A terminal that nobody has sized says that it has no column.
+      // A terminal without a size reports 0 columns.
       const columns = Number(process.env.COLUMNS) || process.stdout.columns || undefined;
       await runPlain({
         ...{ socketPath, print, width: columns, signal: controller.signal },

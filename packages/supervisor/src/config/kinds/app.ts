@@ -1,4 +1,4 @@
-/** The kind `app`: a module of the user's. */
+/** The kind `app`: a JavaScript or TypeScript module of the user. */
 import { text, word } from "../fields.js";
 import { resolveApp, resolveFile } from "../paths.js";
 import { args, poolKind } from "./kind.js";

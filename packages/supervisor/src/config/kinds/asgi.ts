@@ -1,9 +1,9 @@
-/** The kind `asgi`: asynchronous apps of Python (FastAPI, Starlette, Quart, Django), in the user's own uvicorn or hypercorn. */
+/** The kind `asgi`: asynchronous Python apps (FastAPI, Starlette, Quart, Django), run by the user's own uvicorn or hypercorn. */
 import { text, valueTable, word } from "../fields.js";
 import { maxInFlight, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./kind.js";
 import { launchPython, python, readPythonApp } from "./python.js";
 
-/** Of uvicorn and of hypercorn: where and how often it serves, which is the pool's, and who is believed, which is the balancer's. */
+/** Forbidden options: the pool decides where and how often uvicorn and hypercorn serve, the balancer which proxies to trust. */
 const NOT_OPTIONS = new Set([
   ...["app", "factory", "host", "port", "uds", "fd", "workers", "reload", "proxy_headers", "forwarded_allow_ips"],
   ...["root_path", "timeout_keep_alive", "timeout_graceful_shutdown", "limit_max_requests"],

@@ -1,4 +1,4 @@
-/** The kind `command`: any program that serves HTTP on a unix socket or a port that it is given. */
+/** The kind `command`: any program that serves HTTP on a given unix socket or port. */
 import { constants } from "node:os";
 import { basename } from "node:path";
 import { PLACEHOLDERS, placeholdersIn } from "../../core/placeholders.js";

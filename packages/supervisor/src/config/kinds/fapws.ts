@@ -1,4 +1,4 @@
-/** The kind `fapws`: a start script of FAPWS, which registers its callbacks itself. */
+/** The kind `fapws`: a FAPWS start script, which registers its own callbacks. */
 import { text } from "../fields.js";
 import { resolveFile } from "../paths.js";
 import { args, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./kind.js";

@@ -1,4 +1,4 @@
-/** Every kind of pool there is (a new one is a file beside this one and a line here), and which of them a pool is. */
+/** The list of pool kinds, and which of them a pool is. A new kind is a file beside this one and a line here. */
 import { app } from "./app.js";
 import { asgi } from "./asgi.js";
 import { command } from "./command.js";
@@ -12,7 +12,7 @@ const ALL = [app, staticFiles, wsgi, asgi, fapws, command, proxy] as const;
 
 type Merged<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer All) => void ? All : never;
 
-/** As one list, whatever their keys are. */
+/** The kinds as one list, whatever their keys. */
 export const POOL_KINDS = ALL as unknown as readonly PoolKind<Fields>[];
 
 /** The keys of all kinds. */
@@ -25,13 +25,13 @@ export const KIND_NAMES = POOL_KINDS.map(({ name }) => name);
 /** The keys of a pool, whatever its kind. */
 type KindKeys = Record<string, unknown>;
 
-/** What a pool runs follows from which of the kinds' keys it has. */
+/** Determines a pool's kind from its keys and resolves it. */
 export function resolveKind(
   pool: KindKeys,
   isAtTop: boolean,
   tools: KindContext & {
-    /** Whether something is already known to be wrong with one of the kinds' keys. */
-    isTold(): boolean;
+    /** Whether a problem with one of the kinds' keys is already reported. */
+    isReported(): boolean;
   },
 ): KindResult & Pick<PoolKind<Fields>, "defaultInstances"> & { kind: string } {
   const { report } = tools;
@@ -42,7 +42,7 @@ export function resolveKind(
   const none = { kind: "", defaultInstances: 1, ...nothing };
   if (kind === undefined) {
     const orPools = isAtTop ? ", or define `pools`" : "";
-    if (!tools.isTold()) report([KIND_NAMES[0] as string], `is missing: set one of ${oneOf}${orPools}`);
+    if (!tools.isReported()) report([KIND_NAMES[0] as string], `is missing: set one of ${oneOf}${orPools}`);
     return none;
   }
   if (second !== undefined) {
@@ -52,20 +52,20 @@ export function resolveKind(
   for (const other of POOL_KINDS) {
     if (other === kind) continue;
     for (const key of Object.keys(other.fields)) {
-      // Kinds that are alike share keys.
+      // Similar kinds share keys.
       if (pool[key] === undefined || key in kind.fields) continue;
       report([key], `is only valid in ${kindsWith(key)} pools`);
     }
   }
   const { runtime } = kind;
-  // At the top level it is the default of all processes.
+  // At the top level, `runtime` is the default of all processes.
   if (runtime !== undefined && !isAtTop && pool.runtime !== undefined && pool.runtime !== runtime)
     report(["runtime"], `\`${kind.name}\` pools only run on ${runtime}`);
   const needs = runtime === undefined ? {} : { runtime };
   return { kind: kind.name, defaultInstances: kind.defaultInstances, ...needs, ...kind.resolve(pool as never, tools) };
 }
 
-/** The kinds whose pools may have this key, for a message. */
+/** Names the kinds whose pools may have this key, for a message. */
 function kindsWith(key: string): string {
   const names = POOL_KINDS.filter(({ fields }) => key in fields).map(({ name }) => `\`${name}\``);
   return names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;

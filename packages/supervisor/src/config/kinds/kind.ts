@@ -1,4 +1,4 @@
-/** What a kind of pool is: its keys, what it makes of them, and what its instances are started with; and the keys that several kinds share. */
+/** The interface of a pool kind (its keys, what they resolve to, how its instances start), and keys shared by several kinds. */
 import type { z } from "zod";
 import type { Launch, RelayTraits, RuntimeName } from "../../core/model.js";
 import type { Runtimes } from "../../runtime/runtimes.js";
@@ -6,57 +6,57 @@ import { count, milliseconds, texts } from "../fields.js";
 
 export type Fields = Record<string, z.ZodType>;
 
-/** What a pool of some kind runs. */
+/** The resolved workload of a pool. */
 export interface KindResult {
-  /** For people; an absolute path where it is one. */
+  /** Shown to people; absolute if it is a path. */
   source: string;
-  /** What the ChildSpec of its instances has of it; plain data. */
+  /** The kind's part of the instances' ChildSpec, as plain data. */
   workload: Record<string, unknown>;
-  /** What the balancers are told of it. Default: nothing. */
+  /** What the balancers must know of it. Default: nothing. */
   relayed?: RelayTraits;
-  /** What its instances are started as. Default: our server. */
+  /** The program that runs its instances. Default: our server. */
   launch?: Launch;
-  /** The runtime that its instances need, whatever the config or the command line say. */
+  /** The required runtime, whatever the config or the command line says. */
   runtime?: RuntimeName;
-  /** How long its instances may owe a response, unless the pool says otherwise. Default: for ever. */
+  /** How long an instance may take to respond, unless the pool sets it. Default: no limit. */
   requestTimeoutMs?: number;
-  /** Whether one process loads what it runs, and forks the instances. Default: no. */
+  /** Whether a template process loads the app and forks the instances. Default: no. */
   preload?: boolean;
-  /** Requests that a balancer may have under way at one instance. Default: as many as the balancer's own limits allow. */
+  /** The most requests that a balancer sends to one instance at once. Default: the balancer's own limit. */
   maxInFlight?: number;
 }
 
-/** What a kind can see beside its own keys. */
+/** The context in which a kind resolves its keys. */
 export interface KindContext {
-  /** Relative paths are taken from here. */
+  /** The folder that relative paths start from. */
   baseDir: string;
-  /** The routes of the pool, each a path with an optional host before it. */
+  /** The routes of the pool: each a path, optionally after a host. */
   routes: readonly string[];
-  /** The working directory of its instances. */
+  /** The working directory of the instances. */
   cwd: string;
-  /** The pool's own `env`, without that of the top level and of files. */
+  /** The pool's own `env`, without the top level's and that of env files. */
   env: Readonly<Record<string, string>>;
-  /** PATH, as its instances will have it. */
+  /** PATH, as the instances see it. */
   searchPath: string;
-  /** Those that are found here. */
+  /** The runtimes found on this machine. */
   runtimes: Runtimes;
-  /** The pool's own, when it has it. */
+  /** The pool's own value, if set. */
   stripPrefix: boolean | undefined;
-  /** Tells what is wrong with the value at a path of keys. */
+  /** Reports a problem with the value at a path of keys. */
   report(path: (string | number)[], message: string): void;
 }
 
 export interface PoolKind<F extends Fields> {
-  /** As `paceline status` shows it, and the key that makes a pool one of this kind. */
+  /** Shown by `paceline status`; also the key that selects this kind. */
   name: keyof F & string;
   fields: F;
   defaultInstances: number;
-  /** The only runtime that its instances run on, whatever the config or the command line say. Default: either. */
+  /** The only runtime that its instances run on. Default: either. */
   runtime?: RuntimeName;
   resolve(keys: z.infer<z.ZodObject<F>>, context: KindContext): KindResult;
 }
 
-/** Gives a kind its types. */
+/** Infers a kind's types. */
 export function poolKind<F extends Fields>(kind: PoolKind<F>): PoolKind<F> {
   return kind;
 }
@@ -71,7 +71,7 @@ export const maxInFlight = count(
   { max: 100_000 },
 );
 
-/** Unless the pool or the balancer's limits say otherwise. */
+/** The default where neither the pool nor the balancer's limits set a timeout. */
 export const REQUEST_TIMEOUT_MS = 60_000;
 
 export const requestTimeoutMs = milliseconds(

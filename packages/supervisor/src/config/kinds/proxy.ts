@@ -1,4 +1,4 @@
-/** The kind `proxy`: an upstream elsewhere. */
+/** The kind `proxy`: forwards to an upstream elsewhere. */
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";

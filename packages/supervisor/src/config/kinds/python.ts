@@ -1,4 +1,4 @@
-/** What the kinds of pools that run Python have in common: the interpreter, how an instance is started on it, and how an app is named. */
+/** Shared by the kinds that run Python: the interpreter, how it starts an instance, and how apps are named. */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Launch } from "../../core/model.js";
@@ -7,10 +7,10 @@ import { findProgram, isPythonFile, resolveFile } from "../paths.js";
 import type { KindContext } from "./kind.js";
 
 const OLDEST = [3, 9] as const;
-/** An interpreter that says nothing for so long is not one to start instances on. */
+/** An interpreter that takes longer than this to print its version is refused. */
 const ASK_TIMEOUT_MS = 10_000;
 
-/** A pool has at most this many requests at an instance: WSGI code answers one after the other. */
+/** The most requests at one instance: WSGI code handles one at a time. */
 export const PYTHON_MAX_IN_FLIGHT = 1;
 
 export const python = text(
@@ -22,9 +22,9 @@ export const preload = flag(
   "In `wsgi` and `fapws` pools: one process loads the app and forks the instances from itself; they share its memory and start at once. See [python.md](python.md#preload).",
 );
 
-/** What an instance is started as on the interpreter that `given` means; what is wrong with that is reported under `python`. */
+/** Returns how the interpreter `given` starts an instance. Problems are reported under `python`. */
 export function launchPython(given: string | undefined, { baseDir, searchPath, report }: KindContext): Launch {
-  // Links are not followed: what an interpreter of a virtual environment is goes by the path it was started with.
+  // Symbolic links are kept: an interpreter finds its virtual environment by the path it was started with.
   const found = findProgram(given ?? "python3", baseDir, searchPath);
   const hint = given === undefined ? "; set `python` to the interpreter" : "";
   const problem = typeof found === "string" ? problemWith(found, baseDir) : found.problem + hint;
@@ -35,7 +35,7 @@ export function launchPython(given: string | undefined, { baseDir, searchPath, r
 const PYTHON_ENTRY = fileURLToPath(import.meta.resolve("@paceline/server/python"));
 
 function problemWith(command: string, cwd: string): string | undefined {
-  // Words that Python 2 understands too.
+  // Valid in Python 2 as well.
   const question = "import sys; print('%d.%d' % sys.version_info[:2])";
   const asked = spawnSync(command, ["-c", question], { cwd, timeout: ASK_TIMEOUT_MS, encoding: "utf8" });
   const version = /^(\d+)\.(\d+)\n$/.exec(asked.stdout ?? "");
@@ -48,11 +48,11 @@ function problemWith(command: string, cwd: string): string | undefined {
   return `${command} is Python ${major}.${minor}; ${OLDEST.join(".")} or newer is needed`;
 }
 
-/** A module or a file, then the attribute, then the arguments of a call, which an instance checks. */
+/** A module or a file, then an attribute, then the arguments of a call, which the instance checks. */
 const NAME = /^(.+?)(?::([^\W\d]\w*(?:\.[^\W\d]\w*)*(?:\(.*\))?))?$/su;
 const MODULE = /^[^\W\d]\w*(\.[^\W\d]\w*)*$/u;
 
-/** The name as an instance is to have it: with the absolute path of a file. Where it is wrong, that is reported at `path`. */
+/** Returns the app's name for the instances, with the absolute path of a file. Problems are reported at `path`. */
 export function readPythonApp(path: string[], name: string, example: string, context: KindContext): string {
   const [, place = "", attribute] = NAME.exec(name) ?? [];
   if (isPythonFile(place)) {

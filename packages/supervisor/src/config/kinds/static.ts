@@ -49,7 +49,7 @@ export const staticFiles = poolKind({
   },
 });
 
-/** Its path as it was written and as it really is: an app may name a file by either. */
+/** Returns the folder's path as written and resolved: an app may name a file by either. */
 function namesOf(root: string): string[] {
   return [...new Set([root, realpathSync(root)])];
 }

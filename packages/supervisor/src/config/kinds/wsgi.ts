@@ -1,4 +1,4 @@
-/** The kind `wsgi`: callables of Python's WSGI (PEP 3333), such as a Django project. */
+/** The kind `wsgi`: Python WSGI callables (PEP 3333), such as a Django project. */
 import { count, textOrTable } from "../fields.js";
 import { type KindContext, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./kind.js";
 

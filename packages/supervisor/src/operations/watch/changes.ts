@@ -1,23 +1,23 @@
-/** Gathers changes of files until a burst of them is over, and slows down those that reloads themselves seem to cause. */
+/** Collects file changes until a burst is over. Slows down for files that reloads themselves seem to change. */
 
-/** A burst of saves is over when nothing has changed for this long. */
+/** A burst of changes is over when nothing has changed for this long. */
 const SETTLE_MS = 100;
-/** One that does not end is not waited for longer than this. */
+/** A longer burst is handled after this time. */
 const MAX_SETTLE_MS = 1_000;
-/** A file that changes during a reload or so soon after it may be written by the app itself. */
+/** A file that changes during a reload, or this soon after it, may be written by the app itself. */
 const QUICK_MS = 1_500;
-/** With each time in a row that it does, it is waited for this much longer, until it is quiet. */
+/** Each time in a row multiplies the wait for that file by this factor. */
 const SLOWER = 4;
 const MAX_QUIET_MS = 60_000;
-/** So often in a row it is told of. */
+/** After this many times in a row it is reported. */
 const TOLD_TIMES = 4;
-/** Paths that are remembered; of more, those of the others are told with them. */
+/** The most paths that are remembered; changes beyond this are reported with these paths. */
 const MAX_PATHS = 1_000;
 
 export interface ChangesOptions {
-  /** A burst is over; `reloaded` is to be called when it was taken over, and none is told before. */
+  /** Reports a finished burst. Nothing more is reported until `reloaded` is called. */
   onSettled(paths: readonly string[]): void;
-  /** This file changes with every reload. */
+  /** Reports a file that changes with every reload. */
   onWritten(path: string): void;
 }
 
@@ -47,7 +47,7 @@ export class Changes {
     this.slow.set(path, timer);
   }
 
-  /** What was told as settled has been taken over; what changed meanwhile is told next. */
+  /** Confirms that the reported changes are applied; changes made meanwhile are reported next. */
   reloaded(): void {
     this.isReloading = false;
     this.reloadedAt = performance.now();

@@ -1,29 +1,29 @@
-/** Which folders and files a fleet is made from, and which pools a change of one of them means. Pure but for paths. */
+/** Which folders and files a fleet depends on, and which pools a change affects. Pure except for paths. */
 import { basename, dirname, relative, sep } from "node:path";
 import type { FleetConfig } from "../../core/model.js";
 
-/** What programs write beside code, and editors beside a file. */
+/** Files that programs and editors write beside code. */
 const NO_CODE = /\.(log|pid|sock|tmp|bak|orig|swp|db|sqlite3?)$|-(wal|shm|journal)$|~$|^#.*#$/;
 
-/** Dependencies, and what Python makes of modules as it loads them. */
+/** Dependencies, and Python's compiled modules. */
 const NO_CODE_FOLDERS: ReadonlySet<string> = new Set(["node_modules", "__pycache__"]);
 
-/** The pools that a change means. */
+/** The pools that a change affects. */
 export type ChangedPools = "all" | readonly string[];
 
 export class WatchPlan {
-  /** The folders of the apps, to be watched with all that is below them. */
+  /** The folders of the apps, watched with everything below them. */
   readonly roots: readonly string[];
-  /** Files that lie anywhere: the config file and env files. */
+  /** Files outside these folders: the config file and env files. */
   readonly files: readonly string[];
   private readonly poolsByRoot = new Map<string, string[]>();
-  /** Folders of files that are served as they are: nothing starts anew when they change. */
+  /** Folders of static files, whose changes need no restart. */
   private readonly served: string[] = [];
   private readonly poolsByFile = new Map<string, ChangedPools>();
 
   /**
-   * @param configFile where the config was read, if from a file
-   * @param runDir where we write ourselves
+   * @param configFile the file the config was read from, if any
+   * @param runDir the folder that we write to
    */
   constructor(
     { pools }: Pick<FleetConfig, "pools">,
@@ -44,7 +44,7 @@ export class WatchPlan {
     this.files = [...this.poolsByFile.keys()];
   }
 
-  /** The pools that a change of `path` means; of folders in each other, the innermost app is meant. */
+  /** Returns the pools that a change of `path` affects. If app folders are nested, the innermost one counts. */
   poolsOf(path: string): ChangedPools {
     const known = this.poolsByFile.get(path);
     if (known !== undefined) return known;
@@ -54,15 +54,15 @@ export class WatchPlan {
   }
 
   /**
-   * Whether what lies at `path`, and below it, is no code of an app: dependencies, what begins with a dot, logs and
-   * databases, what editors leave beside a file, files that a pool serves, and what we write ourselves.
+   * Whether `path` and everything below it is not app code: dependencies, dot files, logs and databases, editor backups, static
+   * files of a pool, and our own files.
    */
   isIgnored(path: string): boolean {
     if (path === this.runDir || path.startsWith(this.runDir + sep)) return true;
     const root = this.rootOf(path);
     const served = deepestOf(this.served, path);
     if (served !== undefined && served.length > (root?.length ?? -1)) return true;
-    // A folder below node_modules may have an app of its own; what leads to it does not matter then.
+    // An app may be in a folder below node_modules; only the path below the app's folder counts.
     const names = root === undefined || root === path ? [] : relative(root, path).split(sep);
     return names.some((name) => name.startsWith(".") || NO_CODE_FOLDERS.has(name)) || NO_CODE.test(basename(path));
   }
@@ -72,14 +72,14 @@ export class WatchPlan {
   }
 }
 
-/** Python finds the modules of a callable from the working directory, those of a script or file from its folder too. */
+/** Python finds modules from the working directory; for a script or file, also from its folder. */
 function rootsOf(kind: string, source: string, cwd: string): string[] {
   const folder = dirname(source);
   if (kind === "app" || kind === "fapws") return [folder];
   return source.startsWith(sep) && deepestOf([cwd], folder) === undefined ? [cwd, folder] : [cwd];
 }
 
-/** The innermost of the folders that hold `path`. */
+/** Returns the innermost of the folders that contain `path`. */
 function deepestOf(folders: readonly string[], path: string): string | undefined {
   let deepest: string | undefined;
   for (const folder of folders) {
@@ -89,7 +89,7 @@ function deepestOf(folders: readonly string[], path: string): string | undefined
   return deepest;
 }
 
-/** All that one or the other means. */
+/** Combines the pools of two changes. */
 export function union(one: ChangedPools, other: ChangedPools): ChangedPools {
   return one === "all" || other === "all" ? "all" : [...new Set([...one, ...other])];
 }

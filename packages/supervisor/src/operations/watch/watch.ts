@@ -1,4 +1,4 @@
-/** `paceline start --watch`: reloads pools when what they are made from changes; what runs serves on while that fails. */
+/** `paceline start --watch`: reloads pools when their files change. If that fails, the running version keeps serving. */
 import { existsSync } from "node:fs";
 import { relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,26 +9,26 @@ import { Changes } from "./changes.js";
 import { FolderWatch } from "./folder-watch.js";
 import { type ChangedPools, union, WatchPlan } from "./watch-plan.js";
 
-/** Until a reload is tried again that another operation was in the way of. */
+/** How long to wait before retrying a reload that another operation blocked. */
 const BUSY_MS = 250;
 
 export interface WatchOptions {
-  /** The file that the config was read from. */
+  /** The file the config was read from. */
   configFile: string | undefined;
   runDir: string;
   log: Pick<EventLog, "event">;
-  /** The config in force. */
+  /** Returns the config in use. */
   config(): FleetConfig;
   reload(pool: string | undefined): Promise<OperationResult>;
-  /** Whether an instance of that pool is ready, or one of each pool. */
+  /** Whether an instance of that pool, or of every pool, is ready. */
   isServing(pool: string | undefined): boolean;
-  /** Since when, by `performance.now()`, every process of that pool has been there; undefined when not all are ready. */
+  /** Returns since when all processes of that pool have been running, by `performance.now()`; undefined if not all are ready. */
   allReadySince(pool: string): number | undefined;
 }
 
 interface Failure {
   readonly message: string;
-  /** A pool whose processes all began after this has the newest code; undefined when code alone is not what changed. */
+  /** A pool whose processes all started after this time runs the newest code; undefined if more than code has changed. */
   readonly changedAt: number | undefined;
 }
 
@@ -37,9 +37,9 @@ export class Watch {
   private readonly changes: Changes;
   private plan: WatchPlan;
   private isStopped = false;
-  /** What a reload of all pools that failed has left undone. */
+  /** The pools that a failed reload has not updated. */
   private missed: ChangedPools = [];
-  /** Why changes were not taken over, by pool, or of all. */
+  /** Why changes were not applied, by pool or for all. */
   private readonly failures = new Map<string, Failure>();
 
   constructor(private readonly options: WatchOptions) {
@@ -65,14 +65,14 @@ export class Watch {
     return { folders: this.folders.size, failure: [...this.failures.values()].at(-1)?.message ?? null };
   }
 
-  /** A reload was done, whoever asked for it. */
+  /** Records a completed reload, whoever requested it. */
   reloaded(pool: string | undefined): void {
     if (pool !== undefined) return void this.failures.delete(pool);
     this.failures.clear();
     this.missed = [];
   }
 
-  /** Something has changed in the fleet: a pool whose processes all began since with the newest code has no failure. */
+  /** Checks the fleet after a change: a failure is cleared once all processes of its pool run the newest code. */
   observe(): void {
     for (const [pool, { changedAt }] of this.failures) {
       if (changedAt === undefined) continue;
@@ -96,7 +96,7 @@ export class Watch {
 
   private async takeOver(paths: readonly string[]): Promise<void> {
     const pools = paths.reduce<ChangedPools>((all, path) => union(all, this.plan.poolsOf(path)), this.missed);
-    // A reload has changed since what there is to watch.
+    // A reload has changed the set of watched files since then.
     if (pools.length === 0) return this.changes.reloaded();
     const reloads = pools === "all" ? "all pools" : pools.join(", ");
     this.options.log.event("info", "paceline", `${this.namesOf(paths)} changed: reloads ${reloads}`);
@@ -115,7 +115,7 @@ export class Watch {
     for (;;) {
       const result = await this.options.reload(pool).catch(failureOf);
       if (result.ok || result.code !== "busy" || this.isStopped) return result;
-      // What is in the way ends in bounded time, as every operation does.
+      // The blocking operation ends within bounded time.
       await sleep(BUSY_MS);
     }
   }
@@ -128,23 +128,23 @@ export class Watch {
     const { log, isServing } = this.options;
     const [first = ""] = message.split("\n");
     this.failures.set(pool ?? "all", { message: first, changedAt: pool === undefined ? undefined : changedAt });
-    // Of a pool that did not get ready the rollout has told already.
+    // For a pool that did not become ready, the rollout has logged the reason.
     const before = isServing(pool) ? "the previous version keeps serving" : "the previous version is not ready either";
     if (code === "failed") log.event("warn", "paceline", `the change was not applied: ${before}`);
     else log.event("error", "paceline", `the change was not applied: ${message.replaceAll("\n", "; ")}`);
-    // Which pools it would have changed is not known: with the next change all are looked at.
+    // The affected pools are unknown, so the next change checks all of them.
     if (pool === undefined) this.missed = "all";
     this.observe();
   }
 
-  /** Without what was there for a moment only, such as the file that an editor then gave its name. */
+  /** Leaves out files that existed only for a moment, such as an editor's temporary file. */
   private namesOf(paths: readonly string[]): string {
     const there = paths.filter((path) => existsSync(path));
     const [first = "", ...more] = there.length > 0 ? there : paths;
     return `${this.nameOf(first)}${more.length > 0 ? ` and ${more.length} more` : ""}`;
   }
 
-  /** As seen from where the fleet is at home. */
+  /** Returns a path relative to the fleet's folder. */
   private nameOf(path: string): string {
     const [first] = this.options.config().pools;
     const name = first === undefined ? "" : relative(first.cwd, path);

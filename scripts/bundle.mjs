@@ -29,6 +29,8 @@ async function bundle({ entry, packages = false }) {
     platform: "node",
     // Packages that have both are better bundled as modules.
     resolve: { mainFields: ["module", "main"] },
+    // What one program imports on demand, another may load at once.
+    checks: { ineffectiveDynamicImport: false },
     // Only our own packages, unless the entry says otherwise: what else a program uses stays where npm puts it.
     external: (id) =>
       !/^(\.|\/|@paceline\/)/.test(id) &&

@@ -1,5 +1,4 @@
 /** Both ends of a lane in one process, a wire between them that the test moves, and what each request must come to. */
-
 import type { ResponseHead } from "../../packages/balancer/src/http1/response-head.js";
 import { LaneUpstreamClient } from "../../packages/balancer/src/upstream-lane/lane-upstream.js";
 import type {
@@ -15,8 +14,12 @@ import { RequestCounter } from "../../packages/server/src/process/request-counte
 import { DEFAULT_LIMITS } from "../../packages/server/src/shared/limits.js";
 import { FakeLaneSocket } from "../../packages/server/test/support/fake-lane-socket.js";
 import { FrameDecoder } from "../../packages/wire/src/lane/frame-decoder.js";
-import { readUint32 } from "../../packages/wire/src/lane/numbers.js";
-import { FrameType, REQUEST_WINDOW_BYTES, RESPONSE_WINDOW_BYTES } from "../../packages/wire/src/lane/protocol.js";
+import {
+  FrameType,
+  REQUEST_WINDOW_BYTES,
+  RESPONSE_WINDOW_BYTES,
+  readUint32,
+} from "../../packages/wire/src/lane/protocol.js";
 
 /** How an app answers: at once as text or bytes, block by block, with a body that fails, or not at all. */
 export const STYLES = ["text", "bytes", "blocks", "sized blocks", "fails", "throws", "early"] as const;

@@ -74,7 +74,7 @@ const X_FORWARDED_BYTES = ascii(X_FORWARDED);
 const SMALL_X = 120;
 const DASH = 45;
 
-/** Bytes by which a name is disguised (client-fields.ts). */
+/** Bytes by which a name is disguised (packages/wire/src/http/fields.ts). */
 const IS_DISGUISE = new Uint8Array(256);
 /** Lower case, and `-` for what disguises it, as programs read names that make variables of them. */
 const READ_AS = Uint8Array.from(LOWER);

@@ -1,7 +1,6 @@
 /** The lane to one of our instances: many requests at once on one connection, and what each turn produced in one write. */
 import type { LaneHello } from "@paceline/wire/lane/hello";
-import { readUint32 } from "@paceline/wire/lane/numbers";
-import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import { FrameType, RESPONSE_WINDOW_BYTES, readUint32 } from "@paceline/wire/lane/protocol";
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";

@@ -1,6 +1,5 @@
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
-import { readUint32 } from "@paceline/wire/lane/numbers";
-import { FrameType } from "@paceline/wire/lane/protocol";
+import { FrameType, readUint32 } from "@paceline/wire/lane/protocol";
 import { describe, expect, it } from "vitest";
 import { type FrameVector, VECTORS, vector } from "../../../wire/test/support/lane-vectors.js";
 import { Asked, FORWARDED, LaneBench, requestHead, turnEnd } from "../../test/support/lane-bench.js";

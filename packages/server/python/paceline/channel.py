@@ -1,4 +1,4 @@
-"""The instance's end of the control channel to its supervisor (packages/wire/src/control/messages.ts): a daemon thread, since a view would block it."""
+"""The instance's end of the control channel to its supervisor (packages/wire/src/control): a daemon thread, since a view would block it."""
 
 import _thread
 import faulthandler

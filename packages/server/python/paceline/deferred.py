@@ -117,7 +117,7 @@ def unfinished():
 
 
 def stats():
-    """As DeferredStats of packages/wire/src/control/messages.ts."""
+    """As DeferredStats of packages/wire/src/control/child-message.ts."""
     try:
         oldest_ms = round((monotonic() - _jobs[0][3]) * 1000)
     except IndexError:

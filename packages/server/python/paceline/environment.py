@@ -5,7 +5,7 @@ import os
 
 from .errors import InstanceError
 
-# As CHANNEL_ENVIRONMENT of packages/wire/src/control/messages.ts; the last is for our processes on Bun alone.
+# As CHANNEL_ENVIRONMENT of packages/wire/src/control/child-environment.ts; the last is for our processes on Bun alone.
 SECRET_NAMES = ("PACELINE_CHANNEL", "PACELINE_TOKEN", "PACELINE_ATTEMPT", "PACELINE_SPEC")
 OTHER_NAMES = ("BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER",)
 BUN_LATE_FTL = ("BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", "1000000")

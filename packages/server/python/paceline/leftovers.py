@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-# As SPAWN_MARK of packages/wire/src/control/messages.ts.
+# As SPAWN_MARK of packages/wire/src/control/child-environment.ts.
 TAG_NAME = b"PACELINE_SPAWN="
 CHANNEL_NAME = b"PACELINE_CHANNEL="
 

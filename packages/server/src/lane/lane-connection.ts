@@ -1,10 +1,8 @@
 /** One lane, on the instance's side: takes the balancer's frames apart, begins requests, and writes what each turn produced in one call. */
-
 import type { StreamSocket, StreamSocketOwner } from "@paceline/wire";
 import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
 import { putHello, readHello } from "@paceline/wire/lane/hello";
-import { readUint32 } from "@paceline/wire/lane/numbers";
-import { FrameType, REQUEST_WINDOW_BYTES, SLOT_MASK } from "@paceline/wire/lane/protocol";
+import { FrameType, REQUEST_WINDOW_BYTES, readUint32, SLOT_MASK } from "@paceline/wire/lane/protocol";
 import { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
 import { LONG_TURN_MS } from "../http1/running-server.js";

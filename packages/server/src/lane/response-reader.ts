@@ -1,5 +1,5 @@
 /** How a response of a platform is taken apart. */
-import type { FieldLines } from "@paceline/wire/lane/field-lines";
+import type { FieldLines } from "@paceline/wire/lane/response-head";
 
 export interface ResponseReader {
   isResponse(value: unknown): value is Response;

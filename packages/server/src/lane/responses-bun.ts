@@ -1,6 +1,6 @@
 /** Takes responses apart on Bun, whose Response is native and cheap: all that is missing is the body it was made with. */
 
-import { fieldLines } from "@paceline/wire/lane/field-lines";
+import { fieldLines } from "@paceline/wire/lane/response-head";
 import { BODY, rememberBodies } from "../shared/kept-body.js";
 import type { ResponseBody, ResponseReader } from "./response-reader.js";
 

@@ -1,6 +1,6 @@
 /** An upgrade over the lane: the stream of a request becomes a tunnel of bytes, both ways. */
 
-import { fieldLinesOf } from "@paceline/wire/lane/field-lines";
+import { fieldLinesOf } from "@paceline/wire/lane/response-head";
 import type { Upgrade } from "../shared/app.js";
 
 /** Stands for 101 Switching Protocols, which no Response can be. */

@@ -1,7 +1,7 @@
 /** Finds out whether another user may own the fleet, so that a fleet that cannot be inspected is not reported as stopped. */
 import { lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { hasSocketBelow } from "@paceline/wire/unix-sockets";
+import { hasSocketBelow } from "@paceline/wire/socket-file";
 import { findConfigFile } from "../config/find.js";
 import { runDirName } from "../config/identity.js";
 import { fitsSocketAddress } from "../config/listen-address.js";

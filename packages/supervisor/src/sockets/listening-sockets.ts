@@ -4,8 +4,7 @@ import { chmodSync, lchownSync, linkSync, lstatSync, readFileSync, renameSync, r
 import { isIP } from "node:net";
 import { getSystemErrorMap } from "node:util";
 import { listeningSockets } from "@paceline/wire/proc";
-import { removeStaleSocket } from "@paceline/wire/socket-file";
-import { processesWith, socketsBoundTo } from "@paceline/wire/unix-sockets";
+import { processesWith, removeStaleSocket, socketsBoundTo } from "@paceline/wire/socket-file";
 import { formatListenAddress, isIpv6Only } from "../config/listen-address.js";
 import { visible } from "../control-characters.js";
 import type { ListenAddress, UnixAddress } from "../core/model.js";

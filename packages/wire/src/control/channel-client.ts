@@ -1,23 +1,17 @@
 /** A child's end of the control channel: says hello, hears the supervisor, reports, and comes back when the supervisor does. */
-
 import { MAX_TIMER_MS } from "../limits.js";
 import { connectLocally } from "../net/local-socket.js";
 import type { StreamSocket } from "../net/stream-socket.js";
+import { fs } from "../proc/bun-memory.js";
 import type { ChildIdentity } from "./child-environment.js";
-import { LineFramer } from "./line-framer.js";
+import type { ChildMessage, ChildPhase, ChildRole, Fault, Hello } from "./child-message.js";
+import { CHANNEL_VERSION, LineFramer, lostMarkPath, type UpstreamProtocol } from "./protocol.js";
 import {
-  CHANNEL_VERSION,
-  type ChildMessage,
-  type ChildPhase,
-  type ChildRole,
-  type Fault,
-  type Hello,
   type ProbeRequest,
+  parseSupervisorMessage,
   type Snapshot,
   type SupervisorMessage,
-  type UpstreamProtocol,
-} from "./messages.js";
-import { parseSupervisorMessage } from "./supervisor-message.js";
+} from "./supervisor-message.js";
 
 /** Reports are left out while more than this waits to be written: the next one tells the same totals. */
 const MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10;
@@ -252,8 +246,7 @@ export class ChannelClient {
     if (!this.isCurrent(socket)) return;
     if (this.state.kind === "open") {
       this.options.onProblem?.(`${why}; trying again`);
-      const { channel } = this.options.identity;
-      void import("./lost-mark.js").then(({ markLost }) => markLost(channel));
+      markLost(this.options.identity.channel);
     }
     clearTimeout(this.welcomeTimer);
     socket.destroy();
@@ -269,7 +262,7 @@ export class ChannelClient {
         this.close();
         const { supervisorSockets = [] } = this.options.identity.spec;
         // Rarely needed, so not loaded before.
-        void import("../net/dead-sockets.js")
+        void import("../net/socket-file.js")
           .then(({ removeDeadSockets }) => removeDeadSockets(supervisorSockets))
           .then(() => this.options.onOrphaned?.());
       },
@@ -291,6 +284,15 @@ export class ChannelClient {
 
   private isCurrent(socket: StreamSocket): boolean {
     return (this.state.kind === "connecting" || this.state.kind === "open") && this.state.socket === socket;
+  }
+}
+
+/** Leaves a mark, so that a command can say since when the supervisor is lost; all its children do so at the same moment. */
+function markLost(channelSocket: string): void {
+  try {
+    fs().writeFileSync(lostMarkPath(channelSocket), "", { mode: 0o600 });
+  } catch {
+    // A run directory that is gone or not ours to write: the time stays unknown.
   }
 }
 

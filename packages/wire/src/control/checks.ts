@@ -1,4 +1,4 @@
-/** The checks that the parsers of messages are made of: what comes over the channel may be anything, whatever its type says. */
+/** What comes over the control channel may be anything, whatever its type says: the checks that its parsers are made of, and their error. */
 
 export type Fields = Record<string, unknown>;
 
@@ -44,4 +44,19 @@ export function areTexts(fields: Fields, names: readonly string[]): boolean {
 
 export function areAmounts(fields: Fields, names: readonly string[]): boolean {
   return names.every((name) => isAmount(fields[name]));
+}
+
+/**
+ * What went wrong with the control channel, by `code`:
+ * - `bad-environment`: the variables that a supervisor sets are there but cannot be understood.
+ * - `bad-message`: a line from the other side is not a message this version knows.
+ */
+export class ChannelError extends Error {
+  override readonly name = "ChannelError";
+  readonly code: "bad-environment" | "bad-message";
+
+  constructor(code: ChannelError["code"], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
 }

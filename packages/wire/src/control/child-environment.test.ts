@@ -1,7 +1,6 @@
 /** What a child learns from its environment, and what stays in it. */
 import { describe, expect, it } from "vitest";
-import { takeChildEnvironment } from "./child-environment.js";
-import { BUN_LATE_FTL, BUN_ONE_READER } from "./messages.js";
+import { BUN_LATE_FTL, BUN_ONE_READER, takeChildEnvironment } from "./child-environment.js";
 
 const good = {
   PACELINE_CHANNEL: "/run/channel.sock",

@@ -1,8 +1,105 @@
-/** Reads what the supervisor put into a child's environment, and takes the secret part out of it. */
-import { ChannelError } from "../errors.js";
-import { badLimit, INSTANCE_LIMITS } from "../limits.js";
-import { isAmount } from "./checks.js";
-import { BUN_LATE_FTL, BUN_ONE_READER, CHANNEL_ENVIRONMENT, type ChildSpec } from "./messages.js";
+/** What the supervisor puts into a child's environment; the child reads it, and takes the secret part out of it. */
+import { badLimit, INSTANCE_LIMITS, type InstanceLimits } from "../limits.js";
+import { ChannelError, isAmount } from "./checks.js";
+import type { SocketAddress, UpstreamProtocol } from "./protocol.js";
+
+/** What the supervisor puts in the environment of every child of ours; the child removes it before it loads an app. */
+export const CHANNEL_ENVIRONMENT = {
+  /** The path of channel.sock. */
+  channel: "PACELINE_CHANNEL",
+  token: "PACELINE_TOKEN",
+  attempt: "PACELINE_ATTEMPT",
+  /** A ChildSpec as JSON. */
+  spec: "PACELINE_SPEC",
+} as const;
+
+/**
+ * Has Bun read modules on the main thread alone: the threads that it would start for that keep 0.15 MB in each process.
+ * Set for our own processes, and taken out of their environment lest others inherit it.
+ */
+export const BUN_ONE_READER = "BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER";
+
+/**
+ * Has Bun's last and dearest compiler (JavaScriptCore's FTL) take what is sixteen times as hot as usual: a loop that computes
+ * still gets there within milliseconds, but many instances do not each compile for seconds what serves a few thousand requests. With
+ * sixteen of them on two processors the first hundred thousand requests cost two thirds, and their p99 is a sixth.
+ * Set for instances where the user has not set it, and taken out of their environment.
+ */
+export const BUN_LATE_FTL = { name: "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", value: "1000000" } as const;
+
+/** A folder of files that an instance serves. */
+export interface StaticSpec {
+  /** An absolute path. */
+  root: string;
+  /** StaticOptions of @paceline/server. */
+  options: object;
+}
+
+/** A program that a shim runs; all that its keys mean is in docs/commands.md. */
+export interface CommandSpec {
+  /** The absolute path of the program, and its arguments. */
+  args: string[];
+  /** Its working directory. */
+  cwd: string;
+  /** Laid over the shim's environment. */
+  env: Record<string, string>;
+  address: SocketAddress;
+  readyPath?: string;
+  healthPath?: string;
+  healthIntervalMs: number;
+  healthTimeoutMs: number;
+  /** Failures in a row with which it counts as sick. */
+  healthFailures: number;
+  /** The Host field of these requests. */
+  checkHost: string;
+  stopSignal: string;
+  /** From that signal to SIGKILL. */
+  termTimeoutMs: number;
+  /** When the supervisor gives up waiting for it. */
+  readyTimeoutMs: number;
+}
+
+/** By this variable, whose value is unique to a spawn, the processes of a command are found wherever they have gone. */
+export const SPAWN_MARK = "PACELINE_SPAWN";
+
+/** A deleted file of that name is open here: a daemon that overwrites its environment, as nginx does, still has what it came with. */
+export const MARK_FD = 3;
+
+/** An upstream elsewhere that an instance is a proxy for. */
+export interface ProxySpec {
+  /** An http:// or https:// URL. */
+  target: string;
+  /** ProxyOptions of @paceline/server. */
+  options: object;
+}
+
+/** What a child is to run; JSON in PACELINE_SPEC. */
+export interface ChildSpec {
+  orphanGraceMs: number;
+  /** For an orphan that must end by itself, and for SIGTERM: how long a drain may take. */
+  drainTimeoutMs: number;
+  /** How often a process that has something to report does so; 1,000 unless told. */
+  reportEveryMs?: number;
+  /** Socket files of the supervisor; an orphan removes those on which nobody listens. */
+  supervisorSockets?: string[];
+  /** The app module's absolute path; for instances. */
+  app?: string;
+  /** A folder of its generation for what is translated from TypeScript; for apps on Node. */
+  cache?: string;
+  /** What the app's default export is to be taken for; unless told, its shape tells. */
+  style?: "fetch" | "node";
+  /** What `process.argv` has after its path. */
+  args?: string[];
+  /** The folder to serve in the place of an app; for instances. */
+  static?: StaticSpec;
+  /** The program to run in the place of an app; for shims. */
+  command?: CommandSpec;
+  /** The upstream to pass requests on to, in the place of an app; for instances. */
+  proxy?: ProxySpec;
+  /** What a fetch app is to speak with its balancers; `http1` unless told. */
+  protocol?: UpstreamProtocol;
+  limits?: InstanceLimits;
+}
 
 /** Who a child is and what it is to run. */
 export interface ChildIdentity {

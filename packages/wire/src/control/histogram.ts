@@ -1,5 +1,5 @@
 /** A latency histogram: log-linear buckets in a typed array, cheap enough to record every request. */
-import type { SparseHistogram } from "./messages.js";
+import type { SparseHistogram } from "./protocol.js";
 
 /** Each power of two is cut into this many buckets, so a bucket is at most 1/32 (3 %) wide. */
 const SUB_BUCKETS = 32;

@@ -1,5 +1,5 @@
 /** Decides when a child reports: each second, unless told otherwise, while something happens, and rarely while nothing does, so that idling is cheap. */
-import { LoopLag } from "../proc/loop-lag.js";
+import { LoopLag } from "../proc/own-process.js";
 
 const LOOK_EVERY_MS = 1000;
 /** A process to which nothing happens reports at each of so many looks: memory of its own accord may change too. */

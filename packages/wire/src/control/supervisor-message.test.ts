@@ -1,8 +1,7 @@
 /** Messages of a supervisor, good and bad. */
 import { describe, expect, it } from "vitest";
 import { BALANCER_LIMITS } from "../limits.js";
-import type { Snapshot } from "./messages.js";
-import { parseSupervisorMessage } from "./supervisor-message.js";
+import { parseSupervisorMessage, type Snapshot } from "./supervisor-message.js";
 
 const snapshot: Snapshot = {
   type: "snapshot",

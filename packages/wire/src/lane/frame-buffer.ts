@@ -1,6 +1,5 @@
 /** Frames that wait to be written in one call, in a buffer that is used again. Pure: no sockets. */
-import { putUint24, putUint32 } from "./numbers.js";
-import { FRAME_HEADER_BYTES, FrameType, MAX_CLOSE_BYTES, MAX_DATA_BYTES } from "./protocol.js";
+import { FRAME_HEADER_BYTES, FrameType, MAX_CLOSE_BYTES, MAX_DATA_BYTES, putUint24, putUint32 } from "./protocol.js";
 
 const INITIAL_BYTES = 4096;
 /** A buffer that grew past this for once is given back. */

@@ -1,6 +1,5 @@
 /** Cuts the bytes of a lane into frames, wherever the reads cut them. Pure: no sockets. */
-import { readUint24, readUint32 } from "./numbers.js";
-import { FRAME_HEADER_BYTES, FrameType, PAYLOAD_BOUNDS } from "./protocol.js";
+import { FRAME_HEADER_BYTES, FrameType, PAYLOAD_BOUNDS, readUint24, readUint32 } from "./protocol.js";
 
 /** Receives frames. Their bytes lie in what was read, or in a buffer that is not used again. */
 export interface FrameSink {

@@ -1,7 +1,15 @@
 /** The first frame of each side; see "HELLO" in docs/lane.md. Pure. */
 import type { FrameBuffer } from "./frame-buffer.js";
-import { putUint16, putUint32, readUint16, readUint32 } from "./numbers.js";
-import { FRAME_HEADER_BYTES, FrameType, LANE_VERSION, MAGIC } from "./protocol.js";
+import {
+  FRAME_HEADER_BYTES,
+  FrameType,
+  LANE_VERSION,
+  MAGIC,
+  putUint16,
+  putUint32,
+  readUint16,
+  readUint32,
+} from "./protocol.js";
 
 /** What a side says of itself and of the lane. */
 export interface LaneHello {

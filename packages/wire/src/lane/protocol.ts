@@ -1,4 +1,4 @@
-/** The numbers of the lane's protocol, version 1, as docs/lane.md specifies it. */
+/** The numbers of the lane's protocol, version 1, as docs/lane.md specifies it, and how its frames hold them. */
 
 /** Both sides send it in their HELLO; a side that receives another one closes the lane. */
 export const LANE_VERSION = 1;
@@ -55,7 +55,7 @@ export const PAYLOAD_BOUNDS: readonly (readonly [number, number] | undefined)[] 
 ];
 
 /** Slots of streams: a stream's number is its slot, with the number of the slot's uses above. */
-export const SLOT_BITS = 16;
+const SLOT_BITS = 16;
 export const SLOT_MASK = (1 << SLOT_BITS) - 1;
 
 /**
@@ -66,3 +66,32 @@ export const REQUEST_WINDOW_BYTES = 1_048_576;
 
 /** What an instance may send of a response before the balancer grants more, in bytes. */
 export const RESPONSE_WINDOW_BYTES = 65_536;
+
+/** The little-endian numbers of the lane's frames. */
+export function readUint16(bytes: Uint8Array, at: number): number {
+  return (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
+}
+
+export function readUint24(bytes: Uint8Array, at: number): number {
+  return (bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16);
+}
+
+export function readUint32(bytes: Uint8Array, at: number): number {
+  return (readUint24(bytes, at) | ((bytes[at + 3] as number) << 24)) >>> 0;
+}
+
+export function putUint16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
+}
+
+export function putUint24(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
+  bytes[at + 2] = value >>> 16;
+}
+
+export function putUint32(bytes: Uint8Array, at: number, value: number): void {
+  putUint24(bytes, at, value);
+  bytes[at + 3] = value >>> 24;
+}

@@ -1,5 +1,5 @@
 /** The payload of a REQUEST, as the balancer writes it and an instance reads it; see docs/lane.md. Pure. */
-import { putUint16, putUint24 } from "./numbers.js";
+import { putUint16, putUint24 } from "./protocol.js";
 
 export const RequestFlag = {
   /** No body follows. */
@@ -29,7 +29,7 @@ export function methodCode(method: string): number {
 }
 
 /** What stands before the text of a REQUEST. */
-export interface RequestStart {
+interface RequestStart {
   code: number;
   flags: number;
   fields: number;

@@ -2,8 +2,8 @@
  * What an instance keeps in shared memory about the request it is running, for balancers to read while its handler keeps it from
  * speaking; see "The scoreboard" in docs/lane.md.
  */
-import { fs } from "../proc/lazy-fs.js";
-import { readUint32 } from "./numbers.js";
+import { fs } from "../proc/bun-memory.js";
+import { readUint32 } from "./protocol.js";
 
 /** So many lanes have a word of their own. */
 const MAX_LANE_NUMBER = 1022;

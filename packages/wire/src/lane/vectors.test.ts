@@ -1,14 +1,12 @@
 /** The codec beside its second opinion: frames that were written down by hand from docs/lane.md. */
 import { describe, expect, it } from "vitest";
 import { type FrameVector, VECTORS, vector } from "../../test/support/lane-vectors.js";
-import { fieldLinesOf } from "./field-lines.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder } from "./frame-decoder.js";
 import { putHello, readHello } from "./hello.js";
-import { readUint32 } from "./numbers.js";
-import { FrameType } from "./protocol.js";
+import { FrameType, readUint32 } from "./protocol.js";
 import { LaneRequestHead } from "./request-head.js";
-import { putResponse, ResponseStart } from "./response-head.js";
+import { fieldLinesOf, putResponse, ResponseStart } from "./response-head.js";
 
 const bytesOf = (hex: string) => Buffer.from(hex, "hex");
 const of = (type: string) => VECTORS.frames.filter((frame) => frame.type === type);

@@ -1,5 +1,5 @@
 /** Takes the stream sockets of the runtime that this process runs on. */
-import type { SocketAddress } from "../control/messages.js";
+import type { SocketAddress } from "../control/protocol.js";
 import type { OnSocket, StreamListener, StreamSocket, StreamSocketOwner } from "./stream-socket.js";
 import { connectOnBun, listenOnBun } from "./stream-socket-bun.js";
 import { connectOnNode, listenOnNode } from "./stream-socket-node.js";

@@ -1,6 +1,6 @@
 /** Asks once whether a server answers: by a connection alone, or by a GET whose status says that it is well. */
 
-import type { SocketAddress } from "../control/messages.js";
+import type { SocketAddress } from "../control/protocol.js";
 import { connectLocally } from "./local-socket.js";
 
 export interface Probe {

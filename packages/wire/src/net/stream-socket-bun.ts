@@ -1,6 +1,6 @@
 /** Stream sockets on Bun, whose `write` takes part of the bytes and keeps none. node:net alone would cost every process 2 MB. */
-import type { SocketAddress } from "../control/messages.js";
-import { leaveToCollector } from "../proc/garbage.js";
+import type { SocketAddress } from "../control/protocol.js";
+import { leaveToCollector } from "../proc/bun-memory.js";
 import {
   type OnSocket,
   type StreamListener,

@@ -1,6 +1,6 @@
 /** Stream sockets on node:net. */
 import type { Socket } from "node:net";
-import type { SocketAddress } from "../control/messages.js";
+import type { SocketAddress } from "../control/protocol.js";
 import {
   type OnSocket,
   type StreamListener,

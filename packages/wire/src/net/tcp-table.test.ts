@@ -2,8 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, expect, it } from "vitest";
-import { takeTables } from "./node-outgoing.js";
-import { eachTcpRow } from "./tcp-table.js";
+import { eachTcpRow, takeTables } from "./tcp-table.js";
 
 const TITLE =
   "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     ";

@@ -1,6 +1,6 @@
 /** Where processes listen on TCP, as /proc tells it; where there is none, nowhere. */
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
-import { attempt } from "./process-table.js";
+import { attempt } from "./processes.js";
 
 export interface Listener {
   /** Such as `0.0.0.0`, `127.0.0.1`, `::` or `::1`. */

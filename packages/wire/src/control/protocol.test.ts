@@ -1,7 +1,7 @@
 /** Lines come out whole however the bytes were cut. */
 import fc from "fast-check";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { LineFramer } from "./line-framer.js";
+import { LineFramer } from "./protocol.js";
 
 describe("LineFramer", () => {
   it("gives the same lines however the bytes are cut, inside a character too", () => {

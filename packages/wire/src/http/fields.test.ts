@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
-import { expect, test } from "vitest";
-import { CLIENT_FIELDS, clientFieldRule } from "./client-fields.js";
+import { expect, it, test } from "vitest";
+import { CLIENT_FIELDS, clientFieldRule, HOP_BY_HOP_FIELDS } from "./fields.js";
 
 const CELLS = { made: "made anew | made anew", trusted: "dropped | passes", never: "dropped | dropped" } as const;
 
@@ -16,4 +16,11 @@ test("what the page says of disguised names holds", () => {
     expect(clientFieldRule(name), name).toBe("never");
   }
   expect(clientFieldRule("api_key")).toBeUndefined();
+});
+
+it("has the fields of one hop that Python's server has, which leaves out PEP 3333's `trailers` too", () => {
+  const source = readFileSync(new URL("../../../server/python/paceline/response_fields.py", import.meta.url), "utf8");
+  const list = /HOP_BY_HOP = frozenset\(\s*\(([^)]*)\)/.exec(source)?.[1] ?? "";
+  const names = [...list.matchAll(/"([^"]+)"/g)].map(([, name]) => name);
+  expect(names.filter((name) => name !== "trailers").sort()).toEqual([...HOP_BY_HOP_FIELDS].sort());
 });

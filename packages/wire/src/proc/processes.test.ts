@@ -1,6 +1,6 @@
 /** Which processes belong to a leader, and that the machine's table can be read. */
 import { expect, test } from "vitest";
-import { processesOf, readProcessTable } from "./process-table.js";
+import { processesOf, readProcessTable } from "./processes.js";
 
 test("those of its session and all that they started, wherever it went; nobody else", () => {
   const rows = [

@@ -1,5 +1,5 @@
-/** What this process takes and may take, asked so that a process without a free descriptor lives on. */
-import { fs } from "./lazy-fs.js";
+/** This process: its memory and descriptors, its event loop, and what it writes. */
+import { fs } from "./bun-memory.js";
 
 /** Descriptors that clients leave free for all else: the larger of this and an eighth, at most half. */
 const MIN_SPARE_DESCRIPTORS = 48;
@@ -56,4 +56,46 @@ function figureOr<T>(ask: () => T, otherwise: T): T {
   } catch {
     return otherwise;
   }
+}
+
+/**
+ * The longest delay of the event loop since it was last asked. A timer that should fire every `intervalMs` tells by how
+ * much it came late, so a block shorter than the interval may go unseen and a longer one is seen short by at most that.
+ */
+export class LoopLag {
+  private readonly timer: NodeJS.Timeout;
+  private dueAtMs: number;
+  private worstMs = 0;
+
+  /** @param intervalMs milliseconds between looks; 100 unless given. Each look wakes the process. */
+  constructor(private readonly intervalMs = 100) {
+    this.dueAtMs = performance.now() + intervalMs;
+    this.timer = setInterval(() => this.look(), intervalMs);
+    this.timer.unref();
+  }
+
+  /** The longest delay since the last call, in milliseconds, rounded to a tenth. */
+  takeMs(): number {
+    // A timer that is overdue now counts too: the block may have ended in this very turn of the loop.
+    const worst = Math.max(this.worstMs, performance.now() - this.dueAtMs);
+    this.worstMs = 0;
+    return Math.round(worst * 10) / 10;
+  }
+
+  /** Ends the measuring. */
+  stop(): void {
+    clearInterval(this.timer);
+  }
+
+  private look(): void {
+    const now = performance.now();
+    this.worstMs = Math.max(this.worstMs, now - this.dueAtMs);
+    this.dueAtMs = now + this.intervalMs;
+  }
+}
+
+/** Lets what a process logs be lost rather than end it: on Node a write that fails is an error that nobody handles. Bun ignores it. */
+export function survivesFullDisk(): void {
+  if (process.versions.bun !== undefined) return;
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 }

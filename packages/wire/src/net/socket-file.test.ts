@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { removeDeadSockets } from "./dead-sockets.js";
+import { removeDeadSockets } from "./socket-file.js";
 
 test("a socket file without a listener goes, one with a listener stays", async () => {
   const folder = mkdtempSync(join(tmpdir(), "pl-"));

@@ -1,5 +1,37 @@
-/** Cuts a stream of bytes into lines, with a bound on the length of one. */
-import { MAX_CHANNEL_LINE_BYTES } from "./messages.js";
+/** What both sides of the control channel agree on: its version, its lines and their bound, and the words that messages of both have. */
+
+/** The version of this protocol; a child and a supervisor that differ refuse each other with a clear line. */
+export const CHANNEL_VERSION = 1;
+
+/** The longest line either side accepts, in bytes; a longer one closes the control channel. */
+export const MAX_CHANNEL_LINE_BYTES = 1 << 20;
+
+/** What an instance speaks with its balancers: HTTP/1.1, the lane of docs/lane.md, or HTTP/1.1 with a lane for control. */
+export type UpstreamProtocol = "http1" | "lane" | "http1+control";
+
+/** Where an instance that serves HTTP/1.1 on a socket has its lane for control. */
+export function controlLanePath(socket: string): string {
+  // No longer than the socket's own, which was made to fit a socket address.
+  return `${socket.replace(/\.sock$/, "")}.lane`;
+}
+
+/** A TCP address of this machine. */
+export interface TcpAddress {
+  /** An IP address. */
+  host: string;
+  port: number;
+}
+
+/** Where a process serves: the path of a unix socket, or a TCP address. */
+export type SocketAddress = string | TcpAddress;
+
+/** The file beside `channelSocket` whose time of change is the moment at which the children lost their supervisor. */
+export function lostMarkPath(channelSocket: string): string {
+  return `${channelSocket}.lost`;
+}
+
+/** A sparse latency histogram: bucket index, count, bucket index, count … since the last report. */
+export type SparseHistogram = number[];
 
 const NEWLINE = 0x0a;
 const NOTHING = Buffer.alloc(0);

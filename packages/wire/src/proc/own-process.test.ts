@@ -1,5 +1,5 @@
-import { afterEach, expect, test } from "vitest";
-import { descriptorLimit, heapBytes, maxSockets, rssBytes } from "./own-resources.js";
+import { afterEach, describe, expect, it, test } from "vitest";
+import { descriptorLimit, heapBytes, LoopLag, maxSockets, rssBytes } from "./own-process.js";
 
 const { memoryUsage } = process;
 afterEach(() => {
@@ -33,4 +33,33 @@ test("the limit of descriptors is that of this process", () => {
   const limit = descriptorLimit();
   if (process.platform === "linux") expect(Number.isInteger(limit)).toBe(true);
   expect(limit).toBeGreaterThan(10);
+});
+
+function block(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+describe("LoopLag", () => {
+  let lag: LoopLag;
+  afterEach(() => lag.stop());
+
+  it("sees a block that is still going on when it is asked", () => {
+    lag = new LoopLag(10);
+    block(100);
+    expect(lag.takeMs()).toBeGreaterThanOrEqual(90);
+  });
+
+  it("sees a block that is over, once", async () => {
+    lag = new LoopLag(10);
+    block(150);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(lag.takeMs()).toBeGreaterThanOrEqual(140);
+    expect(lag.takeMs()).toBeLessThan(140);
+  });
+
+  it("is never below zero", () => {
+    lag = new LoopLag(10_000);
+    expect(lag.takeMs()).toBe(0);
+  });
 });

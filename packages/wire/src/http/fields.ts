@@ -1,4 +1,17 @@
-/** The table of fields in which a proxy says who asks; every link, kind of pool and language follows it (docs/security.md). */
+/** The tables of fields that a proxy does not simply pass on: those of one connection, and those that say who asks. */
+
+/** Fields that belong to one connection and never pass a proxy (RFC 9110 §7.6.1), in lower case. Python's server has the same. */
+export const HOP_BY_HOP_FIELDS = [
+  "connection",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+] as const;
 
 /** `made`: never passes, one of ours takes its place. `trusted`: passes from a trusted proxy alone. `never`: passes from nobody. */
 export type ClientFieldRule = "made" | "trusted" | "never";

@@ -1,6 +1,6 @@
-"""The program of a Python instance: as a script it puts the folder it lies in on sys.path, where `paceline` and `fapws` are."""
+"""The program of a Python instance. Running it as a script puts its folder on sys.path, where `paceline` and `fapws` are."""
 
-# Processes of multiprocessing load this file again, and are no instances.
+# multiprocessing loads this file again in its processes, which are not instances.
 if __name__ == "__main__":
     from paceline.program import main
 

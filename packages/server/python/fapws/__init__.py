@@ -1,7 +1,7 @@
-"""The interface of FAPWS for Python 3: a FAPWS start script runs as an instance of Paceline. See docs/migrating-from-fapws.md."""
+"""The FAPWS interface for Python 3: a FAPWS start script runs as an instance of Paceline. See docs/migrating-from-fapws.md."""
 
 import sys
 
 if not hasattr(sys, "setcheckinterval"):
-    # Gone since Python 3.9, and called by nearly every start script; also in the processes of multiprocessing that load it again.
+    # Removed in Python 3.9, but most start scripts call it; also set for multiprocessing, which loads the script again.
     sys.setcheckinterval = lambda interval: None

@@ -1,4 +1,4 @@
-"""The WSGI application that a start script's callbacks make: finds the callback of an address and completes its answer."""
+"""The WSGI application for a start script's callbacks: routes requests to them and completes their responses."""
 
 import re
 import sys
@@ -22,16 +22,16 @@ class Application:
         self._base = base
 
     def add(self, prefix, callback):
-        """Addresses that begin with `prefix` go to `callback`; where several fit, to the first that was added."""
+        """Routes paths that begin with `prefix` to `callback`. If several prefixes match, the first one added is used."""
         if not callable(callback):
             raise TypeError(f"wsgi_cb takes a pair of an address and a callback, not {callback!r}")
-        # PATH_INFO has the bytes of UTF-8 as text.
+        # PATH_INFO contains UTF-8 bytes as Latin-1 text.
         if isinstance(prefix, str):
             prefix = prefix.encode("utf-8", "surrogateescape")
         self._callbacks.append((to_text(prefix), callback))
 
     def set_generic(self, callback):
-        """All other addresses go to `callback`."""
+        """Routes all other paths to `callback`."""
         if not callable(callback):
             raise TypeError(f"wsgi_gen_cb takes a callback, not {callback!r}")
         self._generic = callback
@@ -43,7 +43,7 @@ class Application:
         self._base = module
 
     def find(self, path):
-        """The callback of a path, with what of the path is its prefix; (None, "") when there is none."""
+        """Returns the callback for a path and the matching prefix; (None, "") if there is none."""
         for prefix, callback in self._callbacks:
             if path.startswith(prefix):
                 return callback, prefix
@@ -60,12 +60,12 @@ class Application:
         try:
             environ = self._environ(wsgi, prefix)
             response = self._base.Start_response()
-            answer = Answer(response, start_response)
-            return answer.finish(callback(environ, response), environ)
+            completion = Completion(response, start_response)
+            return completion.finish(callback(environ, response), environ)
         except Refused as error:
             return plain(start_response, error.status, error.reason)
         except (ClientGone, BadRequest):
-            # The server knows what to do, and the callback did nothing wrong.
+            # The server handles these errors; the callback is not at fault.
             raise
         except Exception:
             log(f"{method} {wsgi.get('PATH_INFO', '')}: the callback failed")
@@ -81,7 +81,7 @@ class Application:
     def _environ(self, wsgi, prefix):
         environ = self._base.Environ()
         script, path, query = wsgi.get("SCRIPT_NAME", ""), wsgi.get("PATH_INFO", ""), wsgi.get("QUERY_STRING", "")
-        # A client that takes us for a proxy sends a whole URL.
+        # A client that takes us for a proxy sends an absolute URL.
         origin = wsgi.pop("paceline.origin", "")
         environ.update_headers(wsgi)
         uri = wsgi.get("REQUEST_URI") or wsgi.get("RAW_URI")
@@ -117,7 +117,7 @@ class Application:
 
 
 def _encoded(path):
-    """A path as a client would have sent it."""
+    """Percent-encodes a path as a client would have sent it."""
     if _PLAIN.fullmatch(path):
         return path
     return quote(path, encoding="latin-1", safe="/:@!$&'()*+,;=~")
@@ -126,8 +126,8 @@ def _encoded(path):
 _PLAIN = re.compile("[A-Za-z0-9/._~-]*")
 
 
-class Answer:
-    """One answer: hands the head on when the callback has had its last word about it."""
+class Completion:
+    """Completes one response: sends the head once the callback can no longer change it."""
 
     def __init__(self, response, start_response):
         self._response = response
@@ -142,7 +142,7 @@ class Answer:
         self._write(block if isinstance(block, bytes) else b"".join(block))
 
     def finish(self, result, environ):
-        """What the server sends of what a callback returned."""
+        """Returns what the server sends for the callback's result."""
         response = self._response
         if isinstance(result, bool):
             raise TypeError("the callback returned a bool; later responses (write_response) are not supported")
@@ -155,7 +155,7 @@ class Answer:
             wrapper = environ.get("wsgi.file_wrapper")
             return wrapper(result, BLOCK_BYTES) if wrapper else file_blocks(result)
         if is_file_wrapper(result, environ):
-            # As it is, so that the server knows it for a file.
+            # Not wrapped, so that the server can recognise it as a file.
             self._send_head()
             return result
         blocks = Blocks(result)
@@ -185,7 +185,7 @@ class Answer:
 
 
 def plain(start_response, status, text):
-    """An answer of our own."""
+    """Sends a response of the server itself."""
     body = f"{text}\n".encode()
     head = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     start_response(f"{status} {base.status_reasons[status]}", head)
@@ -193,11 +193,11 @@ def plain(start_response, status, text):
 
 
 def failed(start_response, exc_info):
-    """The answer where a callback raised: the log has the traceback. Raises it again when the head has left."""
+    """Logs the traceback and sends the response for a callback that raised. Raises the error again if the head has been sent."""
     log_error(*exc_info)
     if config.send_traceback_to_browser:
-        told = "".join(traceback.format_exception(*exc_info))
-        text = f"<h1>Error</h1><pre>{escape(told)}</pre>"
+        trace = "".join(traceback.format_exception(*exc_info))
+        text = f"<h1>Error</h1><pre>{escape(trace)}</pre>"
     else:
         text = config.send_traceback_short
     body = text.encode("utf-8", "surrogateescape")

@@ -1,31 +1,31 @@
-"""What a callback returned, as the blocks of a body."""
+"""Converts a callback's result into the blocks of a body."""
 
 import os
 
 from ._text import to_bytes
 
-#: Bytes of a file that are read at once.
+#: Bytes read from a file at once.
 BLOCK_BYTES = 65536
 
 
 def is_whole(result):
-    """Whether all blocks are there already."""
+    """Whether all blocks are available already."""
     return isinstance(result, (bytes, bytearray, str, list, tuple)) or result is None
 
 
 def is_file(result):
-    """Whether it is a file that was opened for bytes."""
+    """Whether the result is a file opened in binary mode."""
     return hasattr(result, "read") and hasattr(result, "fileno") and not hasattr(result, "encoding")
 
 
 def is_file_wrapper(result, environ):
-    """Whether it is WSGI's wrapper of a file, by which the server knows that it may send it on its own."""
+    """Whether the result is WSGI's file wrapper, which the server may send directly."""
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(wrapper, type) and isinstance(result, wrapper)
 
 
 def file_length(file):
-    """How much of a file is left to be read; None when that is not known, as of a pipe."""
+    """Returns the bytes left to read in a file; None if unknown, as for a pipe."""
     try:
         return max(0, os.fstat(file.fileno()).st_size - file.tell())
     except (OSError, ValueError):
@@ -33,7 +33,7 @@ def file_length(file):
 
 
 def whole_blocks(result, charset):
-    """The blocks of a result that is whole, as bytes; empty ones are left out."""
+    """Returns the non-empty blocks of a complete result, as bytes."""
     if result is None:
         return []
     if isinstance(result, (bytes, bytearray, str)):
@@ -42,7 +42,7 @@ def whole_blocks(result, charset):
 
 
 def file_blocks(file):
-    """The blocks of a file that no server takes as it is."""
+    """Reads the blocks of a file that the server cannot send directly."""
     try:
         while block := file.read(BLOCK_BYTES):
             yield block
@@ -51,7 +51,7 @@ def file_blocks(file):
 
 
 class Blocks:
-    """The blocks of an iterable, as bytes, one by one. The first is asked for early: a generator calls start_response only then."""
+    """Yields the blocks of an iterable as bytes. Requests the first one early, because a generator calls start_response only then."""
 
     def __init__(self, iterable):
         self._iterable = iterable
@@ -61,7 +61,7 @@ class Blocks:
         except BaseException:
             self.close()
             raise
-        #: Known when the head is.
+        #: Set when the head is known.
         self.charset = "utf-8"
 
     def __iter__(self):
@@ -71,7 +71,7 @@ class Blocks:
         if first:
             yield to_bytes(first, self.charset)
         for item in self._iterator:
-            # An empty block would end a chunked body too soon in a careless server, and says nothing.
+            # Skips empty blocks, which could end a chunked body early in a careless server.
             if item:
                 yield to_bytes(item, self.charset)
 
@@ -82,11 +82,11 @@ class Blocks:
 
 
 def read_blocks(file, length):
-    """`length` bytes of a file from where it stands."""
+    """Reads `length` bytes of a file from its current position."""
     while length > 0:
         block = file.read(min(length, BLOCK_BYTES))
         if not block:
-            # Shorter than was promised: a body that looks whole must not come of it.
+            # Aborts, so that the incomplete body cannot pass for a complete one.
             raise OSError("the file has become shorter while it was sent")
         length -= len(block)
         yield block

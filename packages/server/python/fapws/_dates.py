@@ -1,15 +1,15 @@
-"""Dates of HTTP."""
+"""HTTP dates."""
 
 from email.utils import formatdate, parsedate_to_datetime
 
 
 def rfc1123_date(seconds):
-    """`seconds` since 1970 as HTTP writes a date, such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7)."""
+    """Formats seconds since 1970 as an HTTP date, such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7)."""
     return formatdate(int(seconds), usegmt=True)
 
 
 def parse_date(text):
-    """The seconds since 1970 of a date of HTTP; None when it is none."""
+    """Returns the seconds since 1970 of an HTTP date; None if it is invalid."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):

@@ -1,4 +1,4 @@
-"""The functions of FAPWS's server, as a start script calls them. Paceline listens and serves; this tells it what."""
+"""The functions of FAPWS's server that start scripts call. Paceline does the listening and serving."""
 
 import sys
 
@@ -24,29 +24,29 @@ _timers = Timers(_every)
 
 
 def start(host, port):
-    """Where FAPWS would have listened. Taken note of alone: Paceline listens where its `listen` or `--listen` says."""
+    """Records where FAPWS would have listened, without effect: Paceline's `listen` or `--listen` decides."""
 
 
 def set_base_module(module):
-    """The module whose `Environ` and `Start_response` are used; `fapws.base`, or one that builds on it."""
+    """Sets the module that provides `Environ` and `Start_response`: `fapws.base`, or one that builds on it."""
     _application.set_base(module)
 
 
 def wsgi_cb(pair):
-    """`(address, callback)`: what begins with the address goes to the callback, where several fit to the first."""
+    """Takes `(path, callback)` and routes paths with this prefix to the callback. The first match is used."""
     address, callback = pair
     _application.add(address, callback)
 
 
 def wsgi_gen_cb(callback):
-    """The callback of all addresses that `wsgi_cb` has none for. Default: 404."""
+    """Sets the callback for all paths without a `wsgi_cb` callback. Default: 404."""
     _application.set_generic(callback)
 
 
 def run():
     """
-    Serves until the instance is stopped; then it returns, and the script goes on to its end. Raises paceline.errors.InstanceError in a
-    process that `paceline start --fapws` has not started. In a process of multiprocessing, which loads the script again, it returns at once.
+    Serves until the instance is stopped, then returns, so that the script can finish. Raises paceline.errors.InstanceError
+    outside `paceline start --fapws`. Returns at once in a multiprocessing process.
     """
     from paceline import instance
 
@@ -61,7 +61,7 @@ def _is_worker():
     process = sys.modules.get("multiprocessing.process")
     if process is None:
         return False
-    # The latter while it loads the script, when it knows no parent yet.
+    # `_inheriting`: the process is still loading the script and does not know its parent yet.
     return process.parent_process() is not None or getattr(process.current_process(), "_inheriting", False)
 
 
@@ -76,18 +76,19 @@ def add_timer(seconds, callback):
 
 
 def stop_timer(number):
-    """Stops the timer with this number. Raises ValueError when there is none."""
+    """Stops the timer with this number. Raises ValueError for an unknown number."""
     _timers.stop(number)
 
 
 def restart_timer(number):
-    """Begins the interval of this timer anew, a stopped one's too. Raises ValueError when there is none."""
+    """Restarts the timer's interval, also that of a stopped timer. Raises ValueError for an unknown number."""
     _timers.restart(number)
 
 
 def defer(callback, argument=None, combined=False):
     """
-    Calls `callback(argument)` when the server is idle; first in, first out. `combined` drops it when an equal one waits already.
+    Calls `callback(argument)` when the server is idle, first in, first out. `combined` drops the call if an equal one is
+    queued.
     """
     import paceline
 
@@ -95,7 +96,7 @@ def defer(callback, argument=None, combined=False):
 
 
 def defer_queue_size():
-    """How many deferred calls have not ended: those that wait, and one that runs."""
+    """Returns the number of deferred calls that are queued or running."""
     from paceline import background
 
     stats = background.deferred_stats()
@@ -103,7 +104,7 @@ def defer_queue_size():
 
 
 def set_debug(level):
-    """Kept for scripts that call it. Paceline's own log tells of each request that failed."""
+    """Does nothing; for scripts that call it. Paceline's log reports each failed request."""
     global _debug
     _debug = int(level)
 
@@ -113,7 +114,7 @@ def get_debug():
 
 
 def set_log_level(level):
-    """Kept for scripts that call it, as `set_debug` is."""
+    """Does nothing; for scripts that call it."""
     global _log_level
     _log_level = int(level)
 
@@ -123,7 +124,7 @@ def get_log_level():
 
 
 def libev_version():
-    """(0, 0): there is no libev here."""
+    """Returns (0, 0), because libev is not used."""
     return (0, 0)
 
 

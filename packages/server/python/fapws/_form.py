@@ -1,4 +1,4 @@
-"""Queries and forms: what `fapws.params` is made of, and the `wsgi.input` that scripts ask for its value."""
+"""Parses queries and forms for `fapws.params`, and provides `wsgi.input` with `getvalue()`."""
 
 import re
 from io import BytesIO
@@ -8,7 +8,7 @@ from . import config
 
 
 class Refused(Exception):
-    """What the client sent is not taken: the status and one line for it."""
+    """The request is refused; has the status and its one-line reason."""
 
     def __init__(self, status, reason):
         super().__init__(reason)
@@ -18,8 +18,8 @@ class Refused(Exception):
 
 def parse_query(query):
     """
-    A query or an urlencoded body (str or bytes) as a dictionary of lists. Text is UTF-8; bytes that are none become surrogates, which
-    go out as the same bytes. Raises Refused beyond `config.max_form_fields`.
+    Parses a query or an urlencoded body (str or bytes) into a dictionary of lists. Text is decoded as UTF-8; invalid bytes
+    become surrogates, which are sent as the same bytes. Raises Refused beyond `config.max_form_fields`.
     """
     if not query:
         return {}
@@ -39,16 +39,16 @@ _NOT_ASCII = re.compile("[\x80-\xff]")
 
 
 def _in_ascii(query):
-    """With each byte that is no ASCII percent-encoded, as a careful client would have sent it."""
+    """Percent-encodes each non-ASCII byte, as clients should."""
     if isinstance(query, str):
-        # WSGI's text stands for bytes; what cannot is text that the script made itself.
+        # WSGI text represents bytes; text with other characters was made by the script.
         query = query.encode("latin-1" if all(character <= "\xff" for character in query) else "utf-8")
     text = bytes(query).decode("latin-1")
     return text if text.isascii() else _NOT_ASCII.sub(lambda found: f"%{ord(found[0]):02X}", text)
 
 
 class Input:
-    """WSGI's input, with the `getvalue()` that FAPWS had: all that has not been read yet, and may be read again."""
+    """Wraps WSGI's input and adds FAPWS's `getvalue()`: returns everything unread and leaves it readable."""
 
     def __init__(self, stream, length):
         self._read_from(stream, length)
@@ -67,7 +67,7 @@ class Input:
         limit = config.max_form_bytes
         if self._length is not None and self._length > limit:
             raise Refused(413, f"a body of more than {limit} bytes is not kept in memory")
-        # More than asked for is how a body without a length shows itself to be too long.
+        # Reads one byte more than allowed, to notice that a body without a length is too long.
         data = self._stream.read(limit + 1)
         if len(data) > limit:
             raise Refused(413, f"a body of more than {limit} bytes is not kept in memory")
@@ -76,7 +76,7 @@ class Input:
 
 
 def length_of(environ):
-    """The Content-Length of a request; None when it has none."""
+    """Returns the Content-Length of a request; None without one."""
     text = environ.get("CONTENT_LENGTH")
     return int(text) if text not in (None, "") else None
 

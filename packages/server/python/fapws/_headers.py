@@ -1,10 +1,10 @@
-"""The fields of an answer: a mapping whose names differ in more than case, and which keeps several fields of one name."""
+"""The header fields of a response: a case-insensitive mapping that can hold several fields of one name."""
 
 from collections.abc import MutableMapping
 
 from ._text import header_text
 
-# One set of these per answer; whatever else comes twice is replaced.
+# Each of these may occur several times; any other field replaces the earlier one.
 _REPEATED = frozenset(["set-cookie", "link", "www-authenticate", "vary", "warning", "via"])
 
 
@@ -15,7 +15,7 @@ class Headers(MutableMapping):
             self.add(name, value)
 
     def add(self, name, value):
-        """Adds a field. One of the same name is replaced, unless it is of those that may come several times."""
+        """Adds a field. It replaces one of the same name, unless that may occur several times."""
         name, value = header_text(name, "a header's name"), header_text(value, "a header's value")
         key = name.lower()
         if key in _REPEATED and key in self._fields:

@@ -1,4 +1,4 @@
-"""Holds an answer back for a decorator, which may look at its head and change it before it hands it on."""
+"""Holds back a response for a decorator, which may inspect and change its head before passing it on."""
 
 from ._body import Blocks, is_file, is_file_wrapper, is_whole, whole_blocks
 from ._text import charset_of
@@ -6,7 +6,7 @@ from .base import Start_response
 
 
 class Intercepted:
-    """The answer of a callback, under FAPWS's start_response or any other."""
+    """The response of a callback, under FAPWS's start_response or any other."""
 
     def __init__(self, callback, environ, start_response):
         self._start_response = start_response
@@ -14,21 +14,21 @@ class Intercepted:
         self.response = Start_response()
         self.response._commit = self._write
         result = callback(environ, self.response)
-        #: Whether the head has left, as it has where a callback uses `write`.
+        #: Whether the head has been sent, which is so if a callback uses `write`.
         self.gone = self.response.sent
         charset = charset_of(self.response.response_headers.get("Content-Type"))
         if is_whole(result):
-            #: Blocks of bytes as a list, a file, WSGI's wrapper of a file, or `Blocks`.
+            #: The body: a list of bytes, a file, WSGI's file wrapper, or `Blocks`.
             self.result = whole_blocks(result, charset)
         elif is_file(result) or is_file_wrapper(result, environ):
             self.result = result
         else:
-            # Only when it is asked for its first block does a generator call start_response.
+            # A generator calls start_response only when its first block is requested.
             self.result = Blocks(result)
             self.result.charset = charset_of(self.response.response_headers.get("Content-Type"))
 
     def hand_on(self):
-        """Gives the head to whom it belongs."""
+        """Passes the head to the original start_response."""
         response = self.response
         if response.sent:
             return

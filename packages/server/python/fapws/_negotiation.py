@@ -2,7 +2,7 @@
 
 
 def takes_gzip(accepted):
-    """Whether a client takes gzip: named, or by `*`, with a weight above 0."""
+    """Whether a client accepts gzip: by name or by `*`, with a weight above 0."""
     weights = {}
     for part in accepted.split(","):
         coding, *parameters = part.split(";")

@@ -1,4 +1,4 @@
-"""The Range field (RFC 9110, section 14.2), one range of it."""
+"""The Range field (RFC 9110, section 14.2), one range only."""
 
 import re
 
@@ -7,8 +7,8 @@ _ONE = re.compile(r"bytes=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 
 def parse_range(text, size):
     """
-    `(first, end)` of a range within `size` bytes, `end` not in it; None where all is to be sent: for what is malformed, and for several
-    ranges. "unsatisfiable" where nothing is.
+    Returns `(first, end)` of a range within `size` bytes, `end` excluded. Returns None to send everything: for malformed and
+    for multiple ranges. Returns "unsatisfiable" if no byte is in the range.
     """
     found = _ONE.fullmatch(text.strip())
     if found is None or (found[1] == "" and found[2] == ""):

@@ -1,10 +1,10 @@
-"""The border between text and bytes: what old scripts mean when they give one where HTTP wants the other."""
+"""Converts between text and bytes, for old scripts that pass one where HTTP needs the other."""
 
 import re
 
 
 def to_text(value):
-    """A str of str, bytes or anything else; bytes become the characters of the same codes, as PEP 3333 has it."""
+    """Converts str, bytes or anything else to str; bytes become the characters with the same codes (PEP 3333)."""
     if isinstance(value, str):
         return value
     if isinstance(value, (bytes, bytearray)):
@@ -13,7 +13,7 @@ def to_text(value):
 
 
 def to_bytes(value, charset="utf-8"):
-    """A block of a body. Text is written in `charset`; bytes that came in as surrogates go out as the same bytes."""
+    """Converts a block of a body to bytes. Text is encoded in `charset`; surrogates become the original bytes."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if not isinstance(value, str):
@@ -27,7 +27,7 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]+)", re.IGNORECASE)
 
 
 def charset_of(content_type):
-    """The charset that a Content-Type names, when Python knows it; otherwise utf-8."""
+    """Returns the charset of a Content-Type if Python knows it; otherwise utf-8."""
     found = _CHARSET.search(content_type or "")
     if found is None:
         return "utf-8"
@@ -39,7 +39,7 @@ def charset_of(content_type):
 
 
 def header_text(value, what):
-    """A field's name or value as WSGI wants it. Raises ValueError for what could end a line of the head."""
+    """Returns a field's name or value as WSGI requires it. Raises ValueError for line breaks, which could inject fields."""
     if type(value) is str and value.isascii() and value.isprintable():
         return value
     text = to_text(value)

@@ -1,10 +1,10 @@
-"""Timers by number, as scripts know them, over the timers of the instance."""
+"""Numbered timers, as scripts use them, on top of the instance's timers."""
 
 from itertools import count
 
 
 class Timers:
-    """@param every: makes a timer: called with seconds and a function, it returns an object with `stop()`."""
+    """@param every: creates a timer: called with seconds and a function, returns an object with `stop()`."""
 
     def __init__(self, every):
         self._every = every
@@ -12,7 +12,7 @@ class Timers:
         self._timers = {}
 
     def add(self, seconds, callback):
-        """Calls `callback()` every `seconds`, the first time after one interval. Returns the timer's number."""
+        """Calls `callback()` every `seconds`, first after one interval. Returns the timer's number."""
         if not callable(callback):
             raise TypeError(f"add_timer takes seconds and a function, not {callback!r}")
         number = next(self._numbers)
@@ -20,14 +20,14 @@ class Timers:
         return number
 
     def stop(self, number):
-        """Lets no further call begin. Does nothing to one that is stopped."""
+        """Prevents further calls. Does nothing to a stopped timer."""
         seconds, callback, timer = self._entry(number)
         if timer is not None:
             timer.stop()
             self._timers[number] = (seconds, callback, None)
 
     def restart(self, number):
-        """Begins the interval anew, of a timer that runs or one that was stopped."""
+        """Restarts the interval of a running or stopped timer."""
         seconds, callback, timer = self._entry(number)
         if timer is not None:
             timer.stop()

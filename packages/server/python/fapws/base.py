@@ -1,4 +1,4 @@
-"""The module that a start script gives to `_evwsgi.set_base_module`: what an environ and a start_response are."""
+"""The default module for `_evwsgi.set_base_module`: provides Environ and Start_response."""
 
 import datetime
 import sys
@@ -12,18 +12,18 @@ from ._dates import rfc1123_date
 from ._headers import Headers
 from ._text import header_text, to_text
 
-#: Methods that callbacks are called for; others are answered 501. OPTIONS is answered here, unless a script appends it.
+#: The methods for which callbacks are called; others get 501. OPTIONS is handled here, unless a script appends it.
 supported_HTTP_command = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
-#: By status.
+#: Reason phrases by status.
 status_reasons = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Environ(dict):
-    """A request. WSGI's keys, and those of FAPWS."""
+    """A request: WSGI's keys and those of FAPWS."""
 
     def __missing__(self, key):
-        # Few scripts want it, and it costs more than the rest of the dictionary.
+        # Created on demand: few scripts use it, and it costs more than the rest of the dictionary.
         if key == "fapws.raw_header":
             self[key] = _raw_header(self)
             return self[key]
@@ -35,7 +35,7 @@ class Environ(dict):
         except KeyError:
             return default
 
-    # A base module of a script's own may see here what comes.
+    # Hooks for a script's own base module.
 
     def update_headers(self, data):
         self.update(data)
@@ -62,7 +62,7 @@ def _raw_header(environ):
 
 
 class Start_response:
-    """WSGI's start_response as an object: what it was called with can be read and changed until the head leaves."""
+    """WSGI's start_response as an object: its arguments can be read and changed until the head is sent."""
 
     def __init__(self):
         self.status_code = "200"
@@ -70,9 +70,9 @@ class Start_response:
         self._headers = Headers()
         self.cookies = None
         self.exc_info = None
-        #: True once the head has left.
+        #: True once the head has been sent.
         self.sent = False
-        # Set by the server: hands the head on, and takes blocks from `write`.
+        # Set by the server: sends the head and accepts blocks from `write`.
         self._commit = None
 
     def __call__(self, status, headers=(), exc_info=None):
@@ -87,13 +87,13 @@ class Start_response:
         return self.write
 
     def write(self, data):
-        """Sends a block at once, before what the callback returns. WSGI has it for old frameworks."""
+        """Sends a block at once, before the callback's result. WSGI provides it for old frameworks."""
         if self._commit is None:
             raise RuntimeError("write() works only under a server")
         self._commit(data)
 
     def add_header(self, key, val):
-        """Adds a field; one of the same name is replaced, unless it may come several times, as Set-Cookie may."""
+        """Adds a field. It replaces one of the same name, unless that may occur several times, as Set-Cookie may."""
         self.response_headers.add(key, val)
 
     def set_cookie(
@@ -108,7 +108,7 @@ class Start_response:
         httponly=False,
         samesite=None,
     ):
-        """Sets a cookie of the answer. `max_age` in seconds; `expires` a datetime (naive: local time) or text."""
+        """Sets a response cookie. `max_age` is in seconds; `expires` is a datetime (naive: local time) or text."""
         if self.cookies is None:
             self.cookies = SimpleCookie()
         key = to_text(key)
@@ -131,12 +131,12 @@ class Start_response:
             morsel["httponly"] = True
 
     def delete_cookie(self, key, path="/", domain=None):
-        """Has the client forget a cookie that was set with the same path and domain."""
+        """Makes the client delete a cookie that was set with the same path and domain."""
         self.set_cookie(key, max_age=0, expires="Thu, 01 Jan 1970 00:00:00 GMT", path=path, domain=domain)
 
     @property
     def response_headers(self):
-        """The fields of the answer, without its cookies: a mapping."""
+        """The response's fields without its cookies, as a mapping."""
         return self._headers
 
     @response_headers.setter
@@ -145,7 +145,7 @@ class Start_response:
 
     @property
     def status(self):
-        """The status line without its protocol. Raises ValueError for one that is none."""
+        """The status line without the protocol. Raises ValueError for an invalid one."""
         if self.status_code == "200" and self.status_reasons == "OK":
             return "200 OK"
         code = to_text(self.status_code)
@@ -155,7 +155,7 @@ class Start_response:
         return f"{code} {reason}"
 
     def header_list(self):
-        """The fields with the cookies, as WSGI wants them: those that are the server's alone are left out."""
+        """Returns the fields and cookies for WSGI, without fields that only the server may set."""
         pairs = [pair for pair in self._headers.pairs() if pair[0].lower() not in HOP_BY_HOP]
         for morsel in (self.cookies or {}).values():
             pairs.append(("Set-Cookie", header_text(morsel.OutputString(), "a cookie")))
@@ -163,12 +163,12 @@ class Start_response:
 
 
 def parse_cookies(environ):
-    """The cookies of a request as a SimpleCookie; None when it has none. Those that are malformed are left out."""
+    """Returns the request's cookies as a SimpleCookie; None without cookies. Malformed cookies are skipped."""
     text = environ.get("HTTP_COOKIE")
     if not text:
         return None
     cookies = SimpleCookie()
-    # One by one: SimpleCookie drops all of them for one that it cannot read.
+    # Parsed one by one, because SimpleCookie drops all cookies if one is malformed.
     for part in to_text(text).split(";")[:_MAX_COOKIES]:
         try:
             cookies.load(part.strip())
@@ -181,12 +181,12 @@ _MAX_COOKIES = 200
 
 
 def split_len(seq, length):
-    """`seq` in pieces of `length`, for a body that is to leave block by block."""
+    """Splits `seq` into pieces of `length`, for a body that is sent in blocks."""
     return [seq[start : start + length] for start in range(0, len(seq), length)]
 
 
 def redirectStdErr():
-    """Has what is printed go to the log without delay. FAPWS collected stderr; Paceline keeps it for each instance as it is."""
+    """Makes printed text appear in the log without delay. FAPWS collected stderr; Paceline keeps it for each instance."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)

@@ -1,3 +1,3 @@
-"""The base module that the Python 3 branch of FAPWS had for scripts with text in them; here `base` takes text and bytes alike."""
+"""The base module for text in FAPWS's Python 3 branch; here `base` accepts both text and bytes."""
 
 from .base import *  # noqa: F403

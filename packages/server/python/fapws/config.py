@@ -1,20 +1,20 @@
-"""What a start script may set before it calls `_evwsgi.run()`, under the names that FAPWS had, and a few more."""
+"""Settings that a start script may change before `_evwsgi.run()`: FAPWS's names and a few more."""
 
-#: Frameworks read the last two digits as the version of the interface.
+#: Frameworks read the last two digits as the interface version.
 SERVER_IDENT = "fapws3/0.11"
 
-#: Whether a client sees the traceback of a callback that failed. It is always written to the log.
+#: Whether clients see the traceback of a failed callback. It is always logged.
 send_traceback_to_browser = False
 
-#: What a client sees instead; HTML.
+#: The HTML that clients see instead.
 send_traceback_short = "<h1>Error</h1>Please contact your administrator"
 
-#: Of `_evwsgi.rfc1123_date`; kept for scripts that read it.
+#: The format of `_evwsgi.rfc1123_date`; kept for scripts that read it.
 date_format = "%a, %d %b %Y %H:%M:%S GMT"
 
-#: The longest urlencoded body that is parsed into `fapws.params`, and what `wsgi.input.getvalue()` gives at most, in bytes. A longer
-#: one is answered 413. Default 1 MiB.
+#: The maximum size in bytes of an urlencoded body for `fapws.params`, and of `wsgi.input.getvalue()`. A longer body gets 413.
+#: Default: 1 MiB.
 max_form_bytes = 1 << 20
 
-#: Names in a query or an urlencoded body; more are answered 400. Default 1000.
+#: The most names in a query or an urlencoded body; more get 400. Default: 1000.
 max_form_fields = 1000

@@ -1,4 +1,4 @@
-"""Runs a start script as an instance: as `python start.py` would have, with what of Python has gone since put back."""
+"""Runs a start script as an instance, like `python start.py`, and restores removed Python features that it needs."""
 
 import os
 import runpy
@@ -11,11 +11,11 @@ from . import _evwsgi
 
 def run_script(path, args=()):
     """
-    Runs the script, which serves in `_evwsgi.run()`; returns when it has ended. Raises AppError for a script that fails before it
-    serves, and what it raises afterwards.
+    Runs the script, which serves in `_evwsgi.run()`; returns when the script has ended. Raises AppError if the script fails
+    before it serves, and the script's own error if it fails later.
     """
     sys.argv = [path, *args]
-    # As Python itself does it, the script's folder takes the place of the working directory.
+    # Like Python itself, replaces the working directory on sys.path by the script's folder.
     sys.path.insert(0, os.path.dirname(path))
     try:
         runpy.run_path(path, run_name="__main__")

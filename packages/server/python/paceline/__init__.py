@@ -1,10 +1,10 @@
-"""What a Python app may import of Paceline: work at intervals, work that is put off until the instance is idle, work after a fork."""
+"""What a Python app can import from Paceline: timers, deferred jobs, and hooks after a fork."""
 
 __all__ = ["after", "defer", "every", "post_fork"]
 
 
 def __getattr__(name):
-    # Loaded when asked for: an instance whose app uses neither pays for neither.
+    # Loaded on demand, so that an app that uses neither pays for neither.
     if name in ("after", "every"):
         from . import timers as module
     elif name == "defer":

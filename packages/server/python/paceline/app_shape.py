@@ -1,18 +1,18 @@
-"""What a callable can be called with, as far as that shows: an ASGI app in the place of a WSGI one, or a factory that was not called."""
+"""Detects unsuitable callables: an ASGI app instead of a WSGI app, or a factory that was not called."""
 
 from types import FunctionType, MethodType
 
-# Flags of code objects: *args; coroutines and async generators.
+# Flags of code objects: *args, coroutines, async generators.
 _HAS_STAR = 0x04
 _IS_ASYNC = 0x80 | 0x200
 
 
 def _takes_nothing():
-    """Stands for a class without parameters."""
+    """The signature of a class without parameters."""
 
 
 def problem_with(found, kind, name, is_made):
-    """Why `found` is no app of the kind `wsgi` or `asgi`, to be put behind its name; None when it is one, or may be."""
+    """Returns why `found` is not an app of the kind `wsgi` or `asgi`, as text to follow its name; None if it is or may be one."""
     if not callable(found):
         return f"is no {kind.upper()} callable, but {type(found).__name__}"
     code, skipped, defaults = _code_of(found)
@@ -41,7 +41,7 @@ def problem_with(found, kind, name, is_made):
 
 
 def _code_of(found):
-    """The code that a call runs, how many of its parameters are given already, and how many have defaults; None when it is not Python's."""
+    """Returns the code that a call runs, its bound parameters and its defaults (as numbers); None for code not written in Python."""
     skipped = 0
     if isinstance(found, type):
         if found.__init__ is object.__init__ and found.__new__ is object.__new__:
@@ -49,7 +49,7 @@ def _code_of(found):
         found = found.__init__
         skipped = 1
     elif not isinstance(found, (FunctionType, MethodType)):
-        # An object is called by its class's method, functools.partial by none of Python's.
+        # Calling an object calls its class's method; functools.partial has none in Python.
         found = getattr(type(found), "__call__", None)
         skipped = 1
     if isinstance(found, MethodType):

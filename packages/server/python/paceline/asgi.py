@@ -1,4 +1,4 @@
-"""The ASGI app that a server calls in the place of the user's: it tells who the client is, counts, and ends what would hold up a drain."""
+"""The ASGI app between the server and the user's app: sets the client's address, counts requests, and ends long requests for a drain."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from . import forks
 
-# RFC 6455, and the registry that it made: the service restarts, the client may connect again.
+# Service Restart, from the WebSocket close code registry (RFC 6455): the client may connect again.
 SERVICE_RESTART = 1012
 MAX_PROBLEM_CHARACTERS = 1000
 LOCAL = ("127.0.0.1", 0)
@@ -16,17 +16,17 @@ _SECURE = {"http": "https", "ws": "wss"}
 
 
 class Gateway:
-    """Stands between the server and the app, in the event loop's thread alone."""
+    """Sits between the server and the app; used only by the event loop's thread."""
 
     def __init__(self, app, counts, is_root_in_path):
-        """`is_root_in_path`: whether this server's `path` begins with `root_path`, as newer ones have it."""
+        """`is_root_in_path`: whether this server's `path` begins with `root_path`, as in newer servers."""
         self._app = app
         self._counts = counts
         self._is_root_in_path = is_root_in_path
         self.is_leaving = False
-        # What the app said when its lifespan failed to start, in one line.
+        # The app's message for a failed lifespan startup, in one line.
         self.startup_problem = None
-        # WebSockets that were accepted, and requests that wait for their client to leave.
+        # Accepted WebSockets, and requests that wait for their client to disconnect.
         self.sockets = set()
         self.waiting = set()
 
@@ -40,12 +40,12 @@ class Gateway:
             await (self._run_lifespan(scope, receive, send) if kind == "lifespan" else self._app(scope, receive, send))
             return
         counts = self._counts
-        self._tell_client(scope)
+        self._set_client(scope)
         counts.begin()
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception:
-            # What an app raises because it was cut is of no interest to anybody.
+            # Errors that an app raises because its request was cut are not reported.
             if not exchange.was_cut:
                 if exchange.status < 500:
                     counts.errors += 1
@@ -57,7 +57,7 @@ class Gateway:
             await exchange.complete()
 
     def leave(self):
-        """A drain begins, and no balancer sends anything new: WebSockets and event streams end, and their clients connect to another instance."""
+        """Prepares for a drain, when no new requests come: ends WebSockets and event streams, whose clients connect to another instance."""
         if self.is_leaving:
             return
         self.is_leaving = True
@@ -66,10 +66,10 @@ class Gateway:
         for socket in list(self.sockets):
             asyncio.ensure_future(socket.close())
 
-    def _tell_client(self, scope):
-        """What the balancer says of the client, which is all there is: only it can reach the instance's socket."""
-        host = told = None
-        # The supervisor's own questions, such as for readyPath, come past the balancer.
+    def _set_client(self, scope):
+        """Sets the client from the balancer's fields, which can be trusted because only the balancer can connect to the socket."""
+        host = named = None
+        # The supervisor's health checks do not pass the balancer.
         scope["client"] = LOCAL
         for name, value in scope["headers"]:
             if name == b"host":
@@ -80,11 +80,11 @@ class Gateway:
                 if value == b"https":
                     scope["scheme"] = _SECURE.get(scope["scheme"], scope["scheme"])
             elif name == b"x-forwarded-host":
-                told = value.split(b",", 1)[0].strip()
+                named = value.split(b",", 1)[0].strip()
             elif name == b"x-forwarded-prefix":
                 self._put_root(scope, value)
-        if told and host is not None and host != told:
-            scope["headers"] = [(name, told if name == b"host" else value) for name, value in scope["headers"]]
+        if named and host is not None and host != named:
+            scope["headers"] = [(name, named if name == b"host" else value) for name, value in scope["headers"]]
 
     def _put_root(self, scope, value):
         prefix = value.split(b",", 1)[0].strip().rstrip(b"/")
@@ -97,7 +97,7 @@ class Gateway:
                 scope["raw_path"] = prefix + scope["raw_path"]
 
     async def _run_lifespan(self, scope, receive, send):
-        """Servers take any error before the startup is complete for an app without a lifespan: only one that comes before it is asked is that."""
+        """Reports startup errors, which servers otherwise take for an app without a lifespan until startup has completed."""
         is_starting = False
 
         async def watch_receive():
@@ -122,7 +122,7 @@ class Gateway:
 
 
 def _one_line(text):
-    """What a message says; of a traceback the error."""
+    """Returns a message in one line; for a traceback, only the error."""
     lines = text.splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     if frames:
@@ -133,7 +133,7 @@ def _one_line(text):
 
 
 def _takes_root_off(kind):
-    """Whether the app takes `root_path` off the path by itself, as Quart does, and Django where it begins with its text; Starlette < 0.33 never does."""
+    """Whether the app strips `root_path` itself: Quart does, Django if the path begins with it, Starlette < 0.33 never."""
     if "starlette.routing" in sys.modules:
         return False
     return "quart.app" in sys.modules or (kind == "http" and "django.core.handlers.asgi" in sys.modules)
@@ -151,7 +151,7 @@ class Exchange:
         self._is_body_over = False
         self._is_events = False
         self._is_complete = False
-        # Resolves when the app is to be told that its client has left; made for those that wait for that.
+        # Resolves when the app should see a disconnected client; created when the app waits for that.
         self._cut = None
         self.was_cut = False
         self.status = 0
@@ -186,12 +186,12 @@ class Exchange:
             self.ended_at = monotonic()
 
     def cut(self):
-        """Tells the app that its client has left, if it sends events: those never end by themselves, and the client asks for them again."""
+        """Ends an event stream by reporting a disconnected client to the app. Such streams never end by themselves; clients reconnect."""
         if self._is_events and self._cut is not None and not self._cut.done():
             self._cut.set_result(None)
 
     async def complete(self):
-        """Ends the response in good order, where the app left it."""
+        """Completes the response if the app did not."""
         if not self._is_complete:
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -230,12 +230,12 @@ class Tunnel:
         self.ended_at = None
 
     async def send(self, message):
-        # What the app says after that has nobody to go to.
+        # The app's further messages have no receiver.
         if self.was_cut:
             return
         await self._send(message)
         if self.ended_at is None:
-            # A handshake took so long; for how long it is open tells nothing.
+            # Counts the time of the handshake; how long the WebSocket stays open says nothing about the app.
             self.ended_at = monotonic()
             if message["type"] == "websocket.accept":
                 self._gateway.sockets.add(self)
@@ -249,7 +249,7 @@ class Tunnel:
         try:
             await self._send({"type": "websocket.close", "code": SERVICE_RESTART})
         except Exception:
-            pass  # It has closed meanwhile.
+            pass  # The WebSocket has closed meanwhile.
 
     async def complete(self):
         pass

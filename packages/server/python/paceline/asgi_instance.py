@@ -1,4 +1,4 @@
-"""An instance that serves an ASGI app: the server's event loop, and what the supervisor asks of it."""
+"""An instance that serves an ASGI app: runs the server's event loop and handles the supervisor's requests."""
 
 from . import forks
 from .asgi import Gateway
@@ -8,20 +8,20 @@ from .load import load_app
 
 
 def run_asgi(spec, instance):
-    """Serves until all is drained, and returns then. Raises InstanceError."""
+    """Serves until drained, then returns. Raises InstanceError."""
     name = find_server(spec.get("server"))
     app = load_app(spec["app"], "asgi")
     AsgiInstance(spec, instance, name, app).run()
 
 
 def load_asgi(spec):
-    """What can be wrong before anything is served. Raises InstanceError."""
+    """Checks the app and the server without serving. Raises InstanceError."""
     find_server(spec.get("server"))
     load_app(spec["app"], "asgi")
 
 
 class AsgiInstance:
-    """What the instance's control channel has for a server, and the server for an instance."""
+    """Represents the server to the control channel, and the instance to the server."""
 
     def __init__(self, spec, instance, name, app):
         self._name = spec["app"]
@@ -68,12 +68,12 @@ class AsgiInstance:
         return f"{self._name} failed to start: {problem or 'the server ended'}"
 
     def _describe(self, error):
-        """With the options that it may come from: those whose values it names."""
+        """Returns the error, with the options whose values it mentions."""
         problem = f"{type(error).__name__}: {error}"
         named = [name for name, value in self._options.items() if str(value).lower() in problem.lower()]
         return f"{problem} (asgiOptions: {', '.join(named)})" if named else problem
 
-    # For the server.
+    # Called by the server.
 
     def on_loop(self, loop):
         self._loop = loop
@@ -82,7 +82,7 @@ class AsgiInstance:
     def on_listening(self):
         self._instance.listens()
 
-    # For the control channel's thread, by way of the instance.
+    # Called by the control channel's thread through the instance.
 
     def wake(self):
         self._soon(self._look)
@@ -91,7 +91,7 @@ class AsgiInstance:
         self._soon(self._server.gateway.leave)
 
     def cut(self):
-        """The drain's deadline has passed. Whether the app is given a moment to end."""
+        """Ends the server after the drain's deadline. Returns whether the app gets a moment to end."""
         return self._soon(self._server.cut)
 
     def close_sockets(self):
@@ -105,7 +105,7 @@ class AsgiInstance:
         try:
             loop.call_soon_threadsafe(call)
         except RuntimeError:
-            return False  # It has closed meanwhile.
+            return False  # The event loop has closed meanwhile.
         return True
 
     def _look(self):

@@ -1,4 +1,4 @@
-"""The servers that an ASGI app can have: the user's own uvicorn or hypercorn, on the instance's socket and with its end as the supervisor has it."""
+"""The servers for ASGI apps: the user's own uvicorn or hypercorn, on the instance's socket, ended as the supervisor requires."""
 
 import asyncio
 import contextlib
@@ -10,14 +10,14 @@ from importlib.util import find_spec
 from .errors import AppError, InstanceError
 
 NAMES = ("uvicorn", "hypercorn")
-# Longer than balancers keep an idle connection: a server that closes one may close it under a request.
+# Longer than balancers keep idle connections, because a server that closes one may close it under a request.
 KEEP_ALIVE_S = 3600
 TICK_S = 1
 LOOK_EVERY_S = 0.01
 
 
 def find_server(wanted):
-    """The name of the server that is there. Raises InstanceError."""
+    """Returns the name of the installed server. Raises InstanceError."""
     for name in NAMES if wanted is None else (wanted,):
         if find_spec(name) is not None:
             return name
@@ -28,7 +28,7 @@ def find_server(wanted):
 
 
 def make_server(name, gateway_of, options, hooks):
-    """`gateway_of(is_root_in_path)` makes the app to serve. Raises AppError for options that the server does not have."""
+    """Creates the server. `gateway_of(is_root_in_path)` returns the app. Raises AppError for options that the server does not have."""
     return (Uvicorn if name == "uvicorn" else Hypercorn)(gateway_of, options, hooks)
 
 
@@ -42,7 +42,7 @@ class Uvicorn:
         _check(options, known, f"uvicorn {uvicorn.__version__}")
         self.gateway = gateway_of(_version(uvicorn) >= (0, 26))
         own = {"proxy_headers": False, "timeout_keep_alive": KEEP_ALIVE_S}
-        # Its access log is written at the level "info".
+        # uvicorn writes its access log at the level "info".
         defaults = {"access_log": False, "log_level": "info" if options.get("access_log") else "warning"}
         config = uvicorn.Config(self.gateway, **{**defaults, **options, **own})
         self._server = _make_uvicorn_server(uvicorn.Server)(config, hooks)
@@ -60,7 +60,7 @@ class Uvicorn:
 
 def _make_uvicorn_server(base):
     class Server(base):
-        """Signals, and the time at which it ends, are the instance's."""
+        """The instance handles signals and decides when the server ends."""
 
         def __init__(self, config, hooks):
             super().__init__(config)
@@ -79,12 +79,12 @@ def _make_uvicorn_server(base):
             self._hooks.on_loop(asyncio.get_running_loop())
             await super().startup(sockets=sockets)
             if self.started and not self.should_exit:
-                # Before the first request, since its fields are made there.
+                # Before the first request, because this call creates its fields.
                 await self.on_tick(0)
                 self._hooks.on_listening()
 
         async def main_loop(self):
-            # The base looks ten times a second, which many idle instances cannot afford.
+            # The base class polls ten times a second, which many idle instances cannot afford.
             while not await self.on_tick(0):
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._finishing.wait(), TICK_S)
@@ -92,9 +92,9 @@ def _make_uvicorn_server(base):
         async def shutdown(self, sockets=None):
             await super().shutdown(sockets=sockets)
             if self.force_exit:
-                # Where it does not wait for requests, it leaves this out too.
+                # uvicorn skips this if it does not wait for requests.
                 await self.lifespan.shutdown()
-                # It would log a traceback of each request that ends with the loop.
+                # uvicorn would log a traceback for each request that ends with the loop.
                 logging.getLogger("uvicorn.error").disabled = True
 
         def finish(self):
@@ -138,20 +138,20 @@ class Hypercorn:
         self._finishing = asyncio.Event()
         self._hooks.on_loop(asyncio.get_running_loop())
         self._config.bind = [f"fd://{listener.fileno()}"]
-        # The property makes the logger. The server would make it only after it listens, and an option
-        # that it refuses would then end an instance that has said it is ready.
+        # Reading the property creates the logger now. Otherwise an option that the logger refuses would end an instance that is
+        # already ready.
         _ = self._config.log
         look = asyncio.ensure_future(self._until_listening(listener))
         try:
             await serve(self.gateway, self._config, shutdown_trigger=self._finishing.wait)
         finally:
             look.cancel()
-            # Its descriptor was the server's, which has closed it.
+            # The server has closed its descriptor.
             with contextlib.suppress(OSError):
                 listener.detach()
 
     async def _until_listening(self, listener):
-        """It tells nobody when it listens, which it does after the app's startup."""
+        """Waits until hypercorn listens, which it reports to nobody; it does so after the app's startup."""
         path = listener.getsockname()
         while True:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -159,7 +159,7 @@ class Hypercorn:
                 if probe.connect_ex(path) == 0:
                     break
             await asyncio.sleep(LOOK_EVERY_S)
-        # It has made it one that programs which the app starts would have too.
+        # hypercorn makes the socket inheritable, so programs started by the app would get it.
         listener.set_inheritable(False)
         self._hooks.on_listening()
 

@@ -1,8 +1,8 @@
-"""Where timers and deferred jobs meet the server that runs them between requests; neither is loaded where no app uses it."""
+"""Connects timers and deferred jobs to the server that runs them between requests. Both are loaded only if an app uses them."""
 
-# InstanceLimits, once a server is going to run here.
+# InstanceLimits; set when a server is going to run in this process.
 limits = None
-# The modules `timers` and `deferred` put themselves here when they are imported.
+# Set by the modules `timers` and `deferred` when they are imported.
 timers = None
 deferred = None
 is_leaving = False
@@ -10,7 +10,7 @@ _wake = None
 
 
 def serving(wake):
-    """A server runs in this process; `wake` has its loop look again, whichever thread calls it."""
+    """Called when a server runs in this process. `wake` wakes its loop from any thread."""
     global _wake
     _wake = wake
 
@@ -20,34 +20,33 @@ def is_served():
 
 
 def wake():
-    """Something is to be done that the loop may not know of yet."""
+    """Wakes the loop, which may not know of the new work yet."""
     if _wake is not None:
         _wake()
 
 
 def leave():
-    """The server drains: no timer begins any more; deferred jobs still run."""
+    """Starts the drain: no timer runs any more; deferred jobs still run."""
     global is_leaving
     is_leaving = True
     if timers is not None:
         timers.stop_all()
 
 
-def work(now, begun):
-    """Does between two requests what is due; answers after how many seconds to look again, None for never.
+def work(now, started):
+    """Runs due work between two requests. Returns the seconds until the next call, or None for never.
 
-    `begun` counts requests: a deferred job waits until it stands still.
-    """
+    `started` counts requests: a deferred job waits until it stops increasing."""
     wait_s = timers.run_due(now) if timers is not None else None
     if deferred is not None:
-        deferred_s = deferred.step(begun)
+        deferred_s = deferred.step(started)
         if deferred_s is not None:
             wait_s = deferred_s if wait_s is None else min(wait_s, deferred_s)
     return wait_s
 
 
 def unfinished():
-    """What a drain waits for."""
+    """Returns the number of jobs that a drain waits for."""
     return (timers.under_way() if timers is not None else 0) + (deferred.unfinished() if deferred is not None else 0)
 
 
@@ -56,5 +55,5 @@ def deferred_stats():
 
 
 def lost_work():
-    """Lines about what has not ended, by name."""
+    """Returns log lines about unfinished work, by name."""
     return [line for module in (timers, deferred) if module is not None for line in module.describe_lost()]

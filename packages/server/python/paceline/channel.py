@@ -1,4 +1,4 @@
-"""The instance's end of the control channel to its supervisor (packages/wire/src/control): a daemon thread, since a view would block it."""
+"""The instance's end of the control channel (packages/wire/src/control), on a daemon thread that views do not block."""
 
 import _thread
 import faulthandler
@@ -15,15 +15,15 @@ from .output import log
 
 CHANNEL_VERSION = 1
 MAX_LINE_BYTES = 1 << 20
-# Reports are left out while more than this waits to be written: the next one tells the same totals.
+# While more than this is unsent, reports are skipped; later reports contain the same totals.
 MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10
 WELCOME_TIMEOUT_S = 10
 RETRY_S = 0.25
 LOOK_EVERY_MS = 1000
-# A process to which nothing happens looks only so often.
+# How often an idle process wakes up.
 ASLEEP_LOOK_EVERY_S = 60
-LAST_WORDS_TIMEOUT_S = 2
-# So long a server that can end early has for it when the drain's deadline has passed.
+FINAL_REPORT_TIMEOUT_S = 2
+# How long a server may take to end early after the drain's deadline.
 CUT_TIMEOUT_S = 2
 
 
@@ -46,10 +46,10 @@ def hello(identity, role, phase, **more):
 
 
 class Channel:
-    """Says hello, hears the supervisor, reports, and comes back when the supervisor does. Only its own thread touches what is private."""
+    """Says hello, receives messages, reports, and reconnects to the supervisor. Private members belong to its own thread."""
 
     def __init__(self, identity, counts, owner):
-        """`owner` is asked and told: `is_listening`, `on_drain_follows`, `on_leave`, `cut`, `deferred_stats`, `lost_work`, `describe_overdue`."""
+        """`owner` has `is_listening`, `on_drain_follows`, `on_leave`, `cut`, `deferred_stats`, `lost_work` and `describe_overdue`."""
         self._identity = identity
         self._counts = counts
         self._owner = owner
@@ -58,18 +58,18 @@ class Channel:
         self._socket = None
         self._received = b""
         self._waiting = bytearray()
-        # Until when the welcome must have come, the next try be made, an orphan has leave to serve; None while it does not matter.
+        # Deadlines: for the welcome, for the next connection attempt, and for serving without a supervisor. None if not active.
         self._welcome_by = None
         self._retry_at = None
         self._orphan_at = None
         self._drain_by = None
         self._is_closed = False
         self._is_cut = False
-        # Of an event loop, which is to turn before signs of life are given; its delay at the last one, and what waits for that.
+        # With an event loop, signs of life wait for a turn of it: how to schedule one, its last delay, and the queued messages.
         self._call_soon = None
         self._lag_ms = 0
         self._turning = set()
-        # What other threads ask for: texts to be said, and "leave", "ready", "finish" to be done.
+        # Requests of other threads: texts to send, and the actions "leave", "ready" and "finish".
         self._asked = deque()
         self._flushed = _thread.allocate_lock()
         self._flushed.acquire()
@@ -84,11 +84,11 @@ class Channel:
         self._look_at = None
         self._since = monotonic()
         self._last_activity = -1
-        self._told_news = True
+        self._has_reported_busy = True
         self._last_deferred = None
         counts.wake = self._wake
 
-    # For other threads.
+    # Called by other threads.
 
     def start(self):
         self._orphan_at = monotonic() + self._identity.spec["orphanGraceMs"] / 1000
@@ -96,19 +96,19 @@ class Channel:
         _thread.start_new_thread(self._run, ())
 
     def ask(self, what):
-        """Has the thread do `ready` (the instance listens), `leave` (as SIGTERM), or `finish` (the last report)."""
+        """Asks the thread for an action: `ready` (the instance listens), `leave` (as for SIGTERM), or `finish` (the last report)."""
         self._asked.append(what)
         self._wake()
 
-    def last_words(self, what):
-        """As `ask`, and waits until all is said, though not for long."""
+    def final_report(self, what):
+        """Like `ask`, but waits briefly until everything is sent."""
         self._is_flush_wanted = True
         self.ask(what)
-        self._flushed.acquire(True, LAST_WORDS_TIMEOUT_S)
+        self._flushed.acquire(True, FINAL_REPORT_TIMEOUT_S)
 
     def fault(self, message):
-        """Tells why this process is about to exit with a failure."""
-        self.last_words(json.dumps({"type": "fault", "message": message}))
+        """Reports why this process is about to exit with a failure."""
+        self.final_report(json.dumps({"type": "fault", "message": message}))
 
     def turns_with(self, call_soon):
         self._call_soon = call_soon
@@ -118,7 +118,7 @@ class Channel:
         return self._is_closed or self._orphan_at is not None
 
     def close_socket(self):
-        """In a forked child, which has no such thread."""
+        """Closes the socket in a forked child, which does not have the thread."""
         if self._socket is not None:
             self._socket.close()
 
@@ -126,16 +126,16 @@ class Channel:
         try:
             os.write(self._wake_write, b"w")
         except BlockingIOError:
-            pass  # It has enough to wake up for.
+            pass  # The pipe is full, so the thread will wake up anyway.
 
-    # The thread.
+    # Runs on the thread.
 
     def _run(self):
         try:
             while True:
                 self._step()
         except BaseException:
-            # Without the control channel the supervisor could not end this process but by force, and would learn nothing of it.
+            # Without the control channel the supervisor could only kill this process, and would not know why.
             sys.__excepthook__(*sys.exc_info())
             leftovers.end_if_alone()
             os._exit(1)
@@ -174,7 +174,7 @@ class Channel:
                 self._do(what)
             elif self._socket is None:
                 if not self._is_closed:
-                    # Said once there is a connection.
+                    # Sent when there is a connection.
                     break
             else:
                 self._say(what)
@@ -197,14 +197,14 @@ class Channel:
             self._when_turned("look")
 
     def _when_turned(self, what):
-        """Has `what` be done: with an event loop when that has turned, since what comes from beside it would pass for a sign of its life."""
+        """Does `what`. With an event loop, waits for a turn of it, because a message from this thread would count as a sign of life."""
         if self._call_soon is not None and what not in self._turning:
             try:
                 self._call_soon(self._turned, what, monotonic())
                 self._turning.add(what)
                 return
             except RuntimeError:
-                self._call_soon = None  # It has closed: the process ends.
+                self._call_soon = None  # The loop has closed: the process is ending.
         if self._call_soon is None:
             self._do(what)
 
@@ -215,7 +215,7 @@ class Channel:
             self._say('{"type":"pong"}')
 
     def _turned(self, what, asked_at):
-        """On the event loop's thread."""
+        """Runs on the event loop's thread."""
         self._lag_ms = round((monotonic() - asked_at) * 1000)
         self.ask(what)
 
@@ -229,7 +229,7 @@ class Channel:
         try:
             self._socket.connect(self._identity.channel)
         except OSError:
-            # A unix socket connects at once or not at all.
+            # A unix socket connects at once or fails.
             self._lose(None)
             return
         self._say_hello()
@@ -302,7 +302,7 @@ class Channel:
             elif kind == "released":
                 self._owner.on_leave(True)
             elif kind == "probe":
-                # Asked of instances on the lane alone; this one is asked on its socket.
+                # Only instances on the lane get these; this one is checked on its socket.
                 self._say(json.dumps({"type": "probed", "id": message["id"], "problem": "is not on the lane"}))
             elif kind == "draining":
                 self._owner.on_drain_follows()
@@ -320,15 +320,15 @@ class Channel:
             self._lose(f"the supervisor sent an invalid message: {error}")
 
     def _describe_overdue(self):
-        """This process is killed a moment later, with SIGABRT first, of which faulthandler writes what all threads are at."""
-        told = self._owner.describe_overdue()
-        if told is not None:
-            log(told)
-            # More would only hide it.
+        """Describes the overdue request. The supervisor kills this process soon, first with SIGABRT, which writes all stacks."""
+        report = self._owner.describe_overdue()
+        if report is not None:
+            log(report)
+            # Further stacks would only hide this one.
             faulthandler.disable()
 
     def _say_ready(self):
-        # The phase changes only when that was said, so that a hello never takes its place.
+        # Changes the phase only when the message is sent, so that no hello replaces it.
         if not self._owner.is_listening or self._phase != "starting" or self._welcome_by is not None:
             return
         if self._say('{"type":"ready","protocol":"http1"}'):
@@ -357,7 +357,7 @@ class Channel:
         self._welcome_by = None
 
     def _close(self):
-        """For good."""
+        """Closes the socket for good."""
         if self._socket is not None:
             self._drop_socket()
         self._is_closed = True
@@ -378,16 +378,16 @@ class Channel:
             self._drain_by = drain_by if self._drain_by is None else min(self._drain_by, drain_by)
         self._phase = "draining"
         if not self._owner.is_listening:
-            # Never ready, so no balancer ever knew it.
+            # The instance was never ready, so no balancer knows it.
             leftovers.end_if_alone()
             os._exit(0)
         self._owner.on_leave(not until_released)
 
     def _cut(self):
-        """The drain's deadline has passed."""
+        """Handles the drain's deadline."""
         if not self._is_cut:
             self._is_cut = True
-            cut = self._counts.begun - self._counts.ended
+            cut = self._counts.started - self._counts.ended
             if cut > 0:
                 log(f"stopped at the deadline with {cut} requests in flight")
             if self._owner.cut():
@@ -396,7 +396,7 @@ class Channel:
         self._owner.lost_work()
         self._report(monotonic())
         if self._socket is not None:
-            self._socket.settimeout(LAST_WORDS_TIMEOUT_S)
+            self._socket.settimeout(FINAL_REPORT_TIMEOUT_S)
             try:
                 self._socket.sendall(self._waiting)
             except OSError:
@@ -409,16 +409,16 @@ class Channel:
     def _look(self, now):
         activity, in_flight = self._activity()
         busy = activity != self._last_activity or in_flight > 0
-        if busy or self._told_news:
+        if busy or self._has_reported_busy:
             if self._report(now):
-                self._told_news = busy
+                self._has_reported_busy = busy
                 self._last_activity = activity
         self._since = now
         self._look_at = now + self._look_every_s
-        if not busy and not self._told_news:
+        if not busy and not self._has_reported_busy:
             self._look_at = now + ASLEEP_LOOK_EVERY_S
             self._counts.is_read_asleep = True
-            # A request that began in between found nobody asleep.
+            # A request that started meanwhile found the reader awake.
             if self._activity()[0] != self._last_activity:
                 self._counts.is_read_asleep = False
                 self._look_at = now + self._look_every_s
@@ -427,7 +427,7 @@ class Channel:
         counts = self._counts
         deferred = self._owner.deferred_stats()
         unfinished = deferred["jobs"] if deferred else 0
-        return (counts.begun, counts.ended, unfinished), counts.begun - counts.ended + unfinished
+        return (counts.started, counts.ended, unfinished), counts.started - counts.ended + unfinished
 
     def _report(self, now):
         if len(self._waiting) > MAX_WAITING_BEFORE_STATS_BYTES or self._socket is None:
@@ -439,10 +439,10 @@ class Channel:
             "role": "instance",
             "requestsTotal": ended,
             "errorsTotal": counts.errors,
-            "inFlight": max(0, counts.begun - ended),
+            "inFlight": max(0, counts.started - ended),
             "latency": counts.take_latency(),
             "periodMs": round((now - self._since) * 1000),
-            # Without an event loop there is no delay that would tell something: a view holds the process for as long as it takes.
+            # Without an event loop the delay says nothing, because a view blocks the process for as long as it runs.
             "eventLoopLagMs": self._lag_ms,
             "heapBytes": 0,
         }
@@ -453,7 +453,7 @@ class Channel:
 
 
 def _remove_if_dead(path):
-    """Removes a socket file of the supervisor on which nobody listens any more."""
+    """Removes a socket file of a supervisor if nobody listens on it."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     probe.settimeout(1)
     try:
@@ -462,7 +462,7 @@ def _remove_if_dead(path):
         try:
             os.unlink(path)
         except OSError:
-            pass  # Another orphan was faster, or it is not ours to remove.
+            pass  # Another orphan has removed it, or it is not ours.
     except OSError:
         pass
     finally:

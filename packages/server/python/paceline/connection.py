@@ -1,4 +1,4 @@
-"""One connection of a balancer: reads a request, has the app respond to it, and is kept for the next where framing allows."""
+"""One connection of a balancer: reads a request, has the app respond, and is reused if the framing allows."""
 
 import select
 import socket
@@ -14,12 +14,12 @@ from .output import log, log_error
 from .request_body import ChunkedReader, SocketBody, Spool
 
 READ_BYTES = 65_536
-# Beside the timeout of one wait, all waits of a request may take no longer than this for each byte: 1,000 bytes a second at least.
+# In addition to the timeout of each wait, all waits of a request are limited by this time per byte: at least 1,000 bytes/s.
 SLOWEST_S_PER_BYTE = 0.001
-# What may lie in the socket, sent and not taken.
+# How many sent bytes the socket may hold that the peer has not read.
 SOCKET_BYTES = 262_144
 
-# Says that the app is done with a request after its response: an interim response, which any client passes over.
+# Reports that the app is done with a request after its response: an interim response, which any client ignores.
 DONE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 REASONS = {
@@ -36,7 +36,7 @@ _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 
 
 class Connection:
-    """Belongs to the server's loop, which calls `on_readable`, `go_on` and `on_deadline`; `serve` may run on another thread."""
+    """Belongs to the server's loop, which calls `on_readable`, `go_on` and `on_deadline`. `serve` may run on another thread."""
 
     __slots__ = (
         "_respond_now",
@@ -56,13 +56,13 @@ class Connection:
         self._server = server
         self._socket = accepted
         self._fd = accepted.fileno()
-        # What was read and not used: the begin of a head, or the next request.
+        # Unused bytes: part of a head, or the next request.
         self._buffer = b""
         self.is_lingering = False
-        # Seconds waited for the client during this request, and bytes that went either way.
+        # Seconds spent waiting for the client during this request, and bytes transferred.
         self._waited = 0.0
         self._moved = 0
-        # The request under way, and what of its body the app reads from the socket.
+        # The current request, and the part of its body that the app reads from the socket.
         self._environ = None
         self._body = None
         self._began = 0.0
@@ -71,7 +71,7 @@ class Connection:
     def fileno(self):
         return self._fd
 
-    # For the loop.
+    # Called by the loop.
 
     def on_readable(self):
         try:
@@ -87,12 +87,12 @@ class Connection:
             self.go_on()
 
     def go_on(self):
-        """Answers the request at the begin of the buffer, if its head is whole."""
+        """Serves the request at the beginning of the buffer if its head is complete."""
         buffer = self._buffer
         server = self._server
         if self._socket is None:
             return
-        # An empty line before a request is forgiven (RFC 9112 §2.2).
+        # Skips an empty line before a request (RFC 9112 §2.2).
         start = 2 if buffer[:2] == b"\r\n" else 0
         end = buffer.find(b"\r\n\r\n", start)
         if end < 0 or end - start > server.max_head_bytes:
@@ -107,7 +107,7 @@ class Connection:
         server.serve(self, buffer[start:end])
 
     def serve(self, head):
-        """Answers the request with this head."""
+        """Serves the request with this head."""
         server = self._server
         try:
             environ, request = parse_head(head, server.base_environ)
@@ -124,7 +124,7 @@ class Connection:
 
     @property
     def has_next(self):
-        """Bytes of another request have come."""
+        """Whether bytes of another request have arrived."""
         return bool(self._buffer) and self._socket is not None and not self.is_lingering
 
     def on_deadline(self):
@@ -145,14 +145,14 @@ class Connection:
         return self._socket is not None
 
     def close_socket(self):
-        """In a forked child: its copy alone."""
+        """Closes this process's copy of the socket, in a forked child."""
         if self._socket is not None:
             self._socket.close()
 
     # One request.
 
     def _take_body(self, environ, request):
-        """Puts the body into the environ."""
+        """Reads the body, or prepares reading it, and puts it into the environ."""
         server = self._server
         self._environ = environ
         self._body = None
@@ -176,7 +176,7 @@ class Connection:
             return
         self._buffer = b""
         if request.expects_continue:
-            # The client waits to be told whether the app wants it.
+            # The client waits for 100 Continue, which is sent when the app reads the body.
             self._body = SocketBody(self, received, length - len(received), not received)
             environ["wsgi.input"] = self._body
             return
@@ -211,7 +211,7 @@ class Connection:
                 fatal = error
             self._fail(response)
         if forks.is_child:
-            # Its copy of the socket was closed, so that none of its response left.
+            # The child's copy of the socket was closed, so nothing of its response was sent.
             forks.end(self._asked())
         if response.status >= 500:
             counts.fail()
@@ -225,14 +225,14 @@ class Connection:
             raise fatal
 
     def _say_done(self):
-        """The balancer holds this request's place until then."""
+        """Frees this request's place in the balancer, which waits for this message."""
         try:
             self.send(DONE)
         except ClientGone:
             self.close()
 
     def _fail(self, response):
-        """The app threw: its client gets a 500, or a connection that ends too early when some of the response is out."""
+        """Handles an error of the app: responds with 500, or closes the connection if part of the response was sent."""
         self.complain("the app failed:")
         log_error(*sys.exc_info())
         if response.head_sent:
@@ -257,7 +257,7 @@ class Connection:
         self._end()
 
     def _end(self):
-        """No more requests here; what the client still sends is read away, so that it gets its response."""
+        """Ends the connection. Further input is discarded for a while, so that the client receives its response."""
         if self._socket is None:
             return
         self._buffer = b""
@@ -269,15 +269,15 @@ class Connection:
         self.is_lingering = True
         self._server.linger(self)
 
-    # For the response.
+    # Called by the response.
 
     def may_keep(self):
-        """Whether another request may come here after this one."""
+        """Whether the connection can be reused after this request."""
         body = self._body
         return not self._server.instance.is_leaving and (body is None or body.unread == 0)
 
     def has_left(self):
-        """Whether the client is gone: with a request in flight its FIN counts as that."""
+        """Whether the client has disconnected; a FIN during a request counts."""
         try:
             return self._socket.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
@@ -289,10 +289,10 @@ class Connection:
         log(f"{self._asked()}: {what}")
 
     def describe(self):
-        """The request under way, for how many seconds it has been, and whether nobody waits for it any more."""
+        """Returns the current request, its duration in seconds, and whether nobody waits for it any more."""
         response = self._respond_now
-        is_answered = response is not None and response.is_whole
-        return self._asked(), perf_counter() - self._began, is_answered or self.has_left()
+        is_complete = response is not None and response.is_whole
+        return self._asked(), perf_counter() - self._began, is_complete or self.has_left()
 
     def _asked(self):
         environ = self._environ or {}
@@ -311,7 +311,7 @@ class Connection:
             self._send_rest(memoryview(data)[sent:])
 
     def send_pieces(self, *pieces):
-        """Large ones, without copying them together."""
+        """Sends several large pieces without copying them into one."""
         try:
             sent = self._socket.sendmsg(pieces)
         except BlockingIOError:
@@ -344,13 +344,13 @@ class Connection:
     def wait_to_send(self):
         self._wait(select.POLLOUT | _POLLRDHUP)
 
-    # For the body.
+    # Called by the body.
 
     def send_continue(self):
         self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def receive_body(self, most):
-        """Some bytes, at least one. Raises ClientGone at the end, and when they are too slow."""
+        """Returns at least one byte. Raises ClientGone at the end, or if the client is too slow."""
         while True:
             try:
                 received = self._socket.recv(min(most, READ_BYTES))
@@ -365,10 +365,10 @@ class Connection:
             return received
 
     def _wait(self, events):
-        """Until something can move; bounded for each wait, and for all waits of a request by what has moved."""
+        """Waits until the socket is ready. Limits each wait, and all waits of a request by the bytes transferred."""
         timeout = self._server.body_timeout_s
         left = timeout + self._moved * SLOWEST_S_PER_BYTE - self._waited
-        # A slow client is the balancer's to judge, which takes much at once for it and then nothing for long.
+        # The balancer judges slow clients. It may take a lot at once and then nothing for long.
         if events & select.POLLOUT:
             left = timeout + max(0, self._moved - SOCKET_BYTES) * SLOWEST_S_PER_BYTE - self._waited
             timeout = left

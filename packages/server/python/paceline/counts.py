@@ -1,4 +1,4 @@
-"""What an instance counts of its requests: totals, and latencies in the buckets of packages/wire/src/control/histogram.ts."""
+"""An instance's request counts: totals, and latencies in the buckets of packages/wire/src/control/histogram.ts."""
 
 import _thread
 
@@ -6,7 +6,7 @@ MAX_US = 2**27 - 1
 
 
 def bucket_of(microseconds):
-    """The bucket of a whole number of microseconds between 0 and 2^27 - 1: each power of two is cut into 32."""
+    """Returns the bucket for a whole number of microseconds from 0 to 2^27 - 1. Each power of two has 32 buckets."""
     if microseconds < 64:
         return microseconds
     shift = microseconds.bit_length() - 6
@@ -14,24 +14,24 @@ def bucket_of(microseconds):
 
 
 class Counts:
-    """Written by the thread that serves, read by the one that reports; see `SharedCounts` for several that serve."""
+    """Written by the serving thread and read by the reporting one; see `SharedCounts` for several serving threads."""
 
-    __slots__ = ("begun", "ended", "errors", "is_read_asleep", "latency", "told", "wake")
+    __slots__ = ("started", "ended", "errors", "is_read_asleep", "latency", "reported", "wake")
 
     def __init__(self):
-        self.begun = 0
+        self.started = 0
         self.ended = 0
-        # Answers with status 500 and above, and apps that threw.
+        # Responses with status 500 and above, and failed apps.
         self.errors = 0
         self.latency = {}
-        # The latencies that the last report told of.
-        self.told = {}
-        # The reader sleeps until the next request calls `wake`.
+        # The latencies of the last report.
+        self.reported = {}
+        # Whether the reader sleeps until the next request calls `wake`.
         self.is_read_asleep = False
         self.wake = None
 
     def begin(self):
-        self.begun += 1
+        self.started += 1
         if self.is_read_asleep:
             self.is_read_asleep = False
             self.wake()
@@ -40,7 +40,7 @@ class Counts:
         microseconds = int(seconds * 1e6)
         if microseconds > MAX_US:
             microseconds = MAX_US
-        # bucket_of, written out: it is counted for each request.
+        # bucket_of, inlined because it runs for each request.
         if microseconds < 64:
             bucket = microseconds if microseconds > 0 else 0
         else:
@@ -54,20 +54,20 @@ class Counts:
         self.errors += 1
 
     def take_latency(self):
-        """Bucket, count, bucket, count … since the last call."""
-        # A copy is made in one step under the interpreter's lock; a dict that was swapped could lose a count.
+        """Returns the changes since the last call: bucket, count, bucket, count, …."""
+        # Copying is atomic under the interpreter's lock; swapping the dict could lose a count.
         now = self.latency.copy()
         sparse = []
         for bucket in sorted(now):
-            count = now[bucket] - self.told.get(bucket, 0)
+            count = now[bucket] - self.reported.get(bucket, 0)
             if count:
                 sparse += (bucket, count)
-        self.told = now
+        self.reported = now
         return sparse
 
 
 class SharedCounts(Counts):
-    """Written by several threads that serve."""
+    """Counts for several serving threads."""
 
     __slots__ = ("_lock",)
 

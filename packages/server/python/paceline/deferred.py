@@ -1,4 +1,4 @@
-"""Work that is put off until the server is idle: first in, first out, on the main thread between two requests."""
+"""Deferred jobs: run when the server is idle, first in, first out, on the main thread between two requests."""
 
 import _thread
 import atexit
@@ -11,34 +11,33 @@ from .equal_arguments import digest
 from .names import check_function, count_names, name_of
 from .output import log, log_error
 
-# Requests of one burst come closer together than this.
+# Requests of a burst follow each other within this time.
 QUIET_S = 0.01
-# A job waits for a burst to pass no longer than this: then any turn of the loop without a request will do.
+# The longest time that a job waits for a burst to pass. After that, any turn of the loop without a request will do.
 SETTLE_S = 0.1
-# Where no server runs; else its limits hold.
+# The limit without a server; a server has its own.
 MAX_JOBS_WITHOUT_SERVER = 50_000
 
 _jobs = deque()
-# By function: the arguments that wait, by digest.
+# Per function, the queued arguments by digest.
 _queued = {}
 _lock = _thread.allocate_lock()
 _running = None
 _activity = 0
-_begun = 0
+_started = 0
 _quiet_since = 0.0
 
 
 class DeferQueueFull(RuntimeError):
-    """More jobs wait than `limits.maxDeferredJobs` allows."""
+    """The queue has reached `limits.maxDeferredJobs`."""
 
 
 def defer(fn, argument=None, combined=False):
-    """Queues the call `fn(argument)` for when the server is idle; any thread may call it.
+    """Queues the call `fn(argument)` for when the server is idle. Any thread may call this.
 
-    With `combined` it is dropped when its function waits already with an equal argument (`==`), whoever queued that.
+    `combined` drops the call if one with the same function and an equal argument (`==`) is queued.
 
-    Raises DeferQueueFull beyond `limits.maxDeferredJobs`, TypeError for what is no function.
-    """
+    Raises DeferQueueFull beyond `limits.maxDeferredJobs`, and TypeError if `fn` is not a function."""
     global _activity
     check_function("defer", fn)
     most = background.limits["maxDeferredJobs"] if background.limits else MAX_JOBS_WITHOUT_SERVER
@@ -57,7 +56,7 @@ def defer(fn, argument=None, combined=False):
 
 
 def _forget(fn, key):
-    """Leaves no empty places behind."""
+    """Removes the entry, and the function's table if it becomes empty."""
     by_digest = _queued[fn]
     if not by_digest[key]:
         del by_digest[key]
@@ -65,19 +64,18 @@ def _forget(fn, key):
         del _queued[fn]
 
 
-# For the server.
+# Called by the server.
 
 
-def step(begun):
-    """Runs the oldest job if the time for it has come; answers in how many seconds to look again, None with no job.
+def step(started):
+    """Runs the oldest job if it is due. Returns the seconds until the next call, or None without jobs.
 
-    `begun` counts requests; the loop has a whole turn between two calls.
-    """
-    global _begun, _quiet_since
+    `started` counts requests; the loop makes a whole turn between two calls."""
+    global _started, _quiet_since
     now = monotonic()
-    if begun != _begun:
+    if started != _started:
         has_changed = True
-        _begun = begun
+        _started = started
         _quiet_since = now
     else:
         has_changed = False
@@ -87,7 +85,7 @@ def step(begun):
     max_delay_s = background.limits["maxDeferDelayMs"] / 1000 if background.limits else SETTLE_S
     if age_s >= max_delay_s or (not has_changed and (age_s >= SETTLE_S or now - _quiet_since >= QUIET_S)):
         _run_oldest()
-        # The rest waits for its own turn.
+        # Other jobs wait for the next turn.
         return 0 if _jobs else None
     if age_s >= SETTLE_S:
         return 0
@@ -117,7 +115,7 @@ def unfinished():
 
 
 def stats():
-    """As DeferredStats of packages/wire/src/control/child-message.ts."""
+    """Returns DeferredStats of packages/wire/src/control/child-message.ts."""
     try:
         oldest_ms = round((monotonic() - _jobs[0][3]) * 1000)
     except IndexError:
@@ -135,7 +133,7 @@ def describe_lost():
 
 
 def _run_without_server():
-    """Where no server runs, as in a test of the app, jobs run at the end of the process."""
+    """Runs the jobs at the end of a process without a server, such as a test of the app."""
     while _jobs and not background.is_served():
         _run_oldest()
 

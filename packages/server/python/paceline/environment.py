@@ -1,18 +1,18 @@
-"""Reads what the supervisor put into this process's environment, and takes the secret part out of it."""
+"""Reads the supervisor's variables from this process's environment, and removes the secret ones."""
 
 import json
 import os
 
 from .errors import InstanceError
 
-# As CHANNEL_ENVIRONMENT of packages/wire/src/control/child-environment.ts; the last is for our processes on Bun alone.
+# CHANNEL_ENVIRONMENT of packages/wire/src/control/child-environment.ts; the last variable is only for our processes on Bun.
 SECRET_NAMES = ("PACELINE_CHANNEL", "PACELINE_TOKEN", "PACELINE_ATTEMPT", "PACELINE_SPEC")
 OTHER_NAMES = ("BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER",)
 BUN_LATE_FTL = ("BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", "1000000")
 
 
 class Identity:
-    """Who this process is and what it is to run."""
+    """The identity of this process, and what it runs."""
 
     __slots__ = ("attempt", "channel", "generation", "limits", "name", "pool", "socket", "spec", "token")
 
@@ -24,7 +24,7 @@ class Identity:
         self.pool = _text(environment, "PACELINE_POOL")
         self.name = _text(environment, "PACELINE_INSTANCE")
         self.spec = _spec(_text(environment, "PACELINE_SPEC"))
-        # A template serves nothing.
+        # A template has no socket.
         self.socket = None if self.is_template else _text(environment, "PACELINE_SOCKET")
         self.limits = self.spec["limits"]
 
@@ -34,10 +34,10 @@ class Identity:
 
 
 def take_environment(environment=os.environ):
-    """The identity of this process, or None when no supervisor started it; what only it may know is deleted.
+    """Returns the identity of this process, or None if no supervisor started it. Deletes variables that only this process may
+    know.
 
-    Raises InstanceError when a variable is missing or cannot be understood.
-    """
+    Raises InstanceError if a variable is missing or invalid."""
     if not environment.get("PACELINE_CHANNEL"):
         return None
     identity = Identity(environment)

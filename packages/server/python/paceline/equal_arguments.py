@@ -1,11 +1,11 @@
-"""A number for an argument, the same for arguments that are equal: an equal one is found without looking at each that waits."""
+"""A digest of arguments, equal for equal ones, so that equal queued jobs are found without comparing all."""
 
-# Of a large argument only so much is looked at: those that are alike until there share a digest.
+# Only this much of a large argument is examined; arguments that are the same up to there share a digest.
 MAX_NODES = 100
 
 
 def digest(argument):
-    """Equal arguments have equal digests; different ones mostly do not."""
+    """Returns a digest: equal for equal arguments, usually different for others."""
     return _digest(argument, [MAX_NODES])
 
 
@@ -14,12 +14,12 @@ def _digest(value, budget):
     if budget[0] < 0:
         return 0
     if isinstance(value, dict):
-        # In whatever order: dicts with the same items are equal. Of a large one only the size counts.
+        # Independent of order, as the equality of dicts is. Large dicts count only by size.
         if len(value) > budget[0]:
             return hash(("dict", len(value)))
         items = 0
         for key, each in value.items():
-            # Items must not share a budget, or their order would matter.
+            # Each item has its own budget, because a shared one would depend on the order.
             items ^= hash((key, _digest(each, [budget[0] // len(value)])))
         return hash(("dict", len(value), items))
     if isinstance(value, (set, frozenset)):
@@ -30,5 +30,5 @@ def _digest(value, budget):
     try:
         return hash(value)
     except TypeError:
-        # Of a class that knows equality and no hash.
+        # The class defines equality but no hash.
         return 0

@@ -1,8 +1,8 @@
-"""What can go wrong in an instance, apart from the app's own errors."""
+"""The errors of an instance, apart from the app's own."""
 
 
 class InstanceError(Exception):
-    """The instance cannot run; the message is for whoever set it up."""
+    """The instance cannot run; the message is for the operator."""
 
 
 class AppError(InstanceError):
@@ -10,11 +10,11 @@ class AppError(InstanceError):
 
 
 class ClientGone(ConnectionError):
-    """The client left, or takes or gives nothing any more; an app meets it in `wsgi.input` and in `write`."""
+    """The client disconnected or is too slow; `wsgi.input` and `write` raise this in the app."""
 
 
 class BadRequest(Exception):
-    """A request that is refused with this status."""
+    """A request that gets this status."""
 
     def __init__(self, status):
         super().__init__(status)

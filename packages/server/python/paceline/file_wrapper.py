@@ -1,4 +1,4 @@
-"""`wsgi.file_wrapper`: a file as a body, which the kernel sends where it can."""
+"""`wsgi.file_wrapper`: a file as a body, sent by the kernel if possible."""
 
 import io
 import os
@@ -9,7 +9,7 @@ MAX_WRAPPINGS = 4
 
 
 class FileWrapper:
-    """Blocks of a file; the server sends a real file without reading it."""
+    """The blocks of a file; the server sends a regular file without reading it."""
 
     def __init__(self, filelike, blksize=65_536):
         self.filelike = filelike
@@ -28,10 +28,9 @@ class FileWrapper:
 
 
 def regular_file(wrapper):
-    """The descriptor, position and size of the file in it; None when it is none that can be sent as it lies there.
+    """Returns the descriptor, position and size of the wrapped file; None if it cannot be sent directly.
 
-    Only for what reads exactly the file's bytes: `fileno` of a gzip file is that of the packed one.
-    """
+    Accepts only objects that read the file's exact bytes: the `fileno` of a gzip file is that of the compressed file."""
     filelike = _innermost(wrapper.filelike)
     if type(filelike) in (io.BufferedReader, io.BufferedRandom):
         if type(filelike.raw) is not io.FileIO:
@@ -52,10 +51,10 @@ def regular_file(wrapper):
 
 
 def _innermost(filelike):
-    """The file in objects that only pass on what it reads, as Django's files are."""
+    """Returns the file inside wrappers that only forward `read`, such as Django's files."""
     for _ in range(MAX_WRAPPINGS):
         inner = getattr(filelike, "file", None)
-        # The same bound method: what is read here is read there.
+        # Both share the same bound `read`, so they read the same bytes.
         if inner is None or getattr(inner, "read", None) != getattr(filelike, "read", None):
             break
         filelike = inner

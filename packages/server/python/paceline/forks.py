@@ -1,4 +1,4 @@
-"""What holds in a process that the app forks from an instance: it is no instance, so it takes no signals for one and never serves."""
+"""Handles processes that the app forks from an instance: they ignore the instance's signals and never serve."""
 
 import _thread
 import os
@@ -15,14 +15,14 @@ _masks = {}
 
 
 def ignore_signal(_signal, _frame):
-    """Does nothing. SIG_IGN in its place would stay in force in every program that the app starts."""
+    """Does nothing. Unlike SIG_IGN, this is not inherited by programs that the app starts."""
 
 
 def watch(on_leave, close_sockets):
-    """For the instance, once: `on_leave` is its handler of SIGTERM, `close_sockets` closes a child's copies of its sockets."""
+    """Call once per instance. `on_leave` is its SIGTERM handler; `close_sockets` closes a child's copies of its sockets."""
 
     def before():
-        # A SIGTERM that came to the child before it has the default again would be lost.
+        # Blocked, because a SIGTERM that reaches the child before it restores the default would be lost.
         _masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def after_in_parent():
@@ -48,7 +48,7 @@ def _unmask():
 
 
 def end(where, error=None):
-    """Ends a forked child that came back to the server from the app's code, with the status that Python would give it."""
+    """Ends a forked child whose app code has returned to the server, with the status that Python would use."""
     code = 1
     if isinstance(error, SystemExit):
         code = error.code
@@ -65,5 +65,5 @@ def end(where, error=None):
         try:
             stream.flush()
         except (OSError, ValueError):
-            pass  # It is closed, or its disk is full.
+            pass  # The stream is closed, or its disk is full.
     os._exit(code & 0xFF)

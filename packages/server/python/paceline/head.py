@@ -1,20 +1,20 @@
-"""Parses the head of a request, strictly, into the environ of PEP 3333. Pure: no sockets, no clock."""
+"""Strictly parses a request head into the environ of PEP 3333. Pure: no sockets, no clock."""
 
 from .errors import BadRequest
 
 MAX_FIELDS = 128
 MAX_KNOWN_NAMES = 512
-# A length with more digits is none.
+# A length with more digits is invalid.
 MAX_LENGTH_DIGITS = 15
 
-# All that may stand in a head beside line ends: visible ASCII, space, tab and what is not ASCII (RFC 9110 §5.5).
+# The characters allowed in a head apart from line ends: visible ASCII, space, tab and non-ASCII bytes (RFC 9110 §5.5).
 TEXT_BYTES = bytes(byte for byte in range(256) if byte >= 32 and byte != 127) + b"\t"
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 HEX_DIGITS = b"0123456789abcdefABCDEF"
 
 _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")}
 
-# The environ's key of each name that came so far; None for one that no app must see.
+# The environ key of each field name seen so far; None for names that are hidden from apps.
 _KEYS = {
     b"Host": "HTTP_HOST",
     b"Content-Type": "CONTENT_TYPE",
@@ -30,18 +30,17 @@ _KEYS = {
 
 
 class Framing:
-    """How a request's body is delimited, and whether the connection may live on."""
+    """The framing of a request's body, and whether the connection can be reused."""
 
     __slots__ = ("expects_continue", "is_chunked", "is_http_11", "keep_alive", "length")
 
 
 def parse_head(head, base):
-    """The environ and the framing of a head, whose bytes come without the empty line at its end.
+    """Returns the environ and the framing of a head, given without its final empty line.
 
-    `base` holds what is the same in each environ. Raises BadRequest.
-    """
+    `base` has the keys that are the same in each environ. Raises BadRequest."""
     lines = head.split(b"\r\n")
-    # What is left of a head without its text must be its line ends: no bare CR or LF, no NUL, no other control character.
+    # Without its text, a head must consist of line ends: no bare CR or LF, no NUL, no other control character.
     if len(lines) - 1 > MAX_FIELDS:
         raise BadRequest(431)
     if head.translate(None, TEXT_BYTES) != b"\r\n" * (len(lines) - 1):
@@ -63,7 +62,7 @@ def parse_head(head, base):
             text = _combine(key, environ[key], text)
         environ[key] = text
     _decide_framing(environ, framing)
-    _tell_the_client(environ, framing)
+    _set_client(environ, framing)
     return environ, framing
 
 
@@ -84,7 +83,7 @@ def _parse_request_line(line, environ, framing):
     if name is None:
         if not method or method.translate(None, TOKEN_BYTES):
             raise BadRequest(400)
-        # Its target is no path, and nobody connects through an app.
+        # Its target is not a path, and apps do not tunnel.
         if method == b"CONNECT":
             raise BadRequest(405)
         name = method.decode("ascii")
@@ -98,15 +97,15 @@ def _parse_request_line(line, environ, framing):
     path, _, query = target.partition(b"?")
     if b"%" in path:
         path = unquote(path)
-    # As it was sent, under the names that Apache and gunicorn have for it.
+    # The raw target, under the names that Apache and gunicorn use.
     environ["REQUEST_URI"] = environ["RAW_URI"] = sent.decode("latin-1")
-    # Bytes as text, as PEP 3333 has it.
+    # Bytes as Latin-1 text (PEP 3333).
     environ["PATH_INFO"] = path.decode("latin-1")
     environ["QUERY_STRING"] = query.decode("latin-1")
 
 
 def _path_of_other_form(target, method, environ):
-    """RFC 9112 §3.2: a whole URL, whose host counts in the place of the Host field's, or `*`."""
+    """Parses a target that is an absolute URL, whose host replaces the Host field's, or `*` (RFC 9112 §3.2)."""
     if target == b"*" and method == "OPTIONS":
         return b""
     scheme, separator, rest = target.partition(b"://")
@@ -124,7 +123,7 @@ def _path_of_other_form(target, method, environ):
 
 
 def unquote(path):
-    """Percent-decoded; a % that begins no escape stays as it is."""
+    """Percent-decodes; invalid escapes stay."""
     pieces = path.split(b"%")
     decoded = [pieces[0]]
     for piece in pieces[1:]:
@@ -139,11 +138,11 @@ def unquote(path):
 
 def _learn_key(name):
     if not name or name.translate(None, TOKEN_BYTES):
-        # Spaces before the colon and folded lines end here too.
+        # Also refuses spaces before the colon and folded lines.
         raise BadRequest(400)
     upper = name.decode("ascii").upper()
     if "_" in upper or upper == "PROXY":
-        # `X_Real` would pass for `X-Real`; `Proxy` would become the HTTP_PROXY of programs that the app starts.
+        # `X_Real` would be confused with `X-Real`, and `Proxy` would set HTTP_PROXY for programs that the app starts.
         key = None
     elif upper in ("CONTENT-TYPE", "CONTENT-LENGTH"):
         key = upper.replace("-", "_")
@@ -169,13 +168,13 @@ def _decide_framing(environ, framing):
     framing.is_chunked = False
     framing.length = 0
     if coding is not None:
-        # Both is how requests are smuggled; HTTP/1.0 has no codings (RFC 9112 §6.1).
+        # Having both enables request smuggling, and HTTP/1.0 has no codings (RFC 9112 §6.1).
         if length is not None or not framing.is_http_11:
             raise BadRequest(400)
         if coding.lower() != "chunked":
             raise BadRequest(501)
         framing.is_chunked = True
-        # The body is given to the app as what it is, with its length.
+        # The app gets the decoded body with its length.
         del environ["HTTP_TRANSFER_ENCODING"]
     elif length is not None:
         if not (length.isascii() and length.isdigit() and len(length) <= MAX_LENGTH_DIGITS):
@@ -195,8 +194,8 @@ def _decide_framing(environ, framing):
         framing.expects_continue = True
 
 
-def _tell_the_client(environ, framing):
-    """Who asked, for which host and by which scheme; the balancer's fields know, and only it can reach the socket."""
+def _set_client(environ, framing):
+    """Sets the client's address, host and scheme from the balancer's fields. These can be trusted because only the balancer can connect."""
     host = environ.pop("paceline.target_host", None)
     if host is None:
         host = environ.get("HTTP_HOST")
@@ -216,7 +215,7 @@ def _tell_the_client(environ, framing):
     else:
         port = "80"
     name, colon, digits = host.rpartition(":")
-    # The colons within [::1] belong to the address.
+    # The colons within [::1] are part of the address.
     if colon and (digits.isdigit() or digits == "") and not name.endswith(":"):
         environ["SERVER_NAME"] = name
         environ["SERVER_PORT"] = str(int(digits)) if digits else port
@@ -237,5 +236,5 @@ def _tell_the_client(environ, framing):
 
 
 def first(values):
-    """The first of a list in a field: who stands farthest from us."""
+    """Returns the first entry of a list in a field: the hop farthest from us."""
     return values.partition(",")[0].strip()

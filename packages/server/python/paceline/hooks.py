@@ -1,4 +1,4 @@
-"""Functions that each instance runs before its first request: what must not be shared through a fork is made there."""
+"""Hooks that run in each instance before its first request, for resources that must not be shared across a fork."""
 
 from .errors import AppError
 from .names import check_function, name_of
@@ -8,11 +8,10 @@ _has_run = False
 
 
 def post_fork(fn):
-    """Has each instance call `fn()` once before its first request: with `preload` in its own process, after the fork; without it once
-    the app is loaded. Where that is over already, calls it at once. Returns `fn`, so that it serves as a decorator.
+    """Calls `fn()` once in each instance before its first request: with `preload` after the fork, otherwise after the app has
+    loaded. Calls it at once if that time has passed. Returns `fn`, so it works as a decorator.
 
-    An instance whose function raises does not start. Raises TypeError for what is no function.
-    """
+    If `fn` raises, the instance does not start. Raises TypeError if `fn` is not a function."""
     check_function("post_fork", fn)
     if _has_run:
         fn()
@@ -22,7 +21,7 @@ def post_fork(fn):
 
 
 def run():
-    """For the server. Raises AppError."""
+    """Called by the server. Raises AppError."""
     global _has_run
     _has_run = True
     for fn in _hooks:

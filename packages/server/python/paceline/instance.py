@@ -1,4 +1,4 @@
-"""One Python instance: on its socket, reporting over the control channel, leaving when it is told to."""
+"""A Python instance: serves its socket, reports over the control channel, and stops when asked to."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from .output import log
 
 BACKLOG = 1024
 
-# The instance of this process, or the template that forks them.
+# The instance of this process, or the template that forks instances.
 current = None
 
 
@@ -24,7 +24,7 @@ class Instance:
         self.identity = identity
         self.threads = identity.spec.get("threads", 1)
         self.counts = Counts() if self.threads == 1 else SharedCounts()
-        # Whether the socket listens; the server's loop reads the other two.
+        # Whether the socket listens; the server's loop reads the other two flags.
         self.is_listening = False
         self.is_leaving = False
         self.is_released = False
@@ -33,12 +33,12 @@ class Instance:
 
     @staticmethod
     def make(identity):
-        """Begins to speak with the supervisor."""
+        """Creates the instance and connects to the supervisor."""
         global current
         current = instance = Instance(identity)
         leftovers.begin()
         background.limits = identity.limits
-        # Ctrl-C in a terminal goes to the supervisor, which tells its children.
+        # Ctrl-C in a terminal also reaches the supervisor, which stops its children.
         signal.signal(signal.SIGINT, forks.ignore_signal)
 
         def on_leave(_signal, _frame):
@@ -50,7 +50,7 @@ class Instance:
         return instance
 
     def serve(self, application):
-        """Says ready, serves until all is drained, and returns then. Raises InstanceError when the socket cannot be had."""
+        """Reports ready, serves until drained, and returns. Raises InstanceError if the socket cannot be created."""
         if forks.is_child:
             raise InstanceError("a process that was forked from an instance cannot serve")
         hooks = sys.modules.get("paceline.hooks")
@@ -69,14 +69,14 @@ class Instance:
             server.close()
         self.finish()
 
-    # For a server of another kind, with an event loop, which serves in the place of `serve`.
+    # For a server with its own event loop, instead of `serve`.
 
     def begin(self, server):
-        """It has `wake()`, `cut()` and `close_sockets()`, for the control channel's thread."""
+        """`server` has `wake()`, `cut()` and `close_sockets()`, which the control channel's thread calls."""
         self._server = server
 
     def turns_with(self, call_soon):
-        """Signs of life come from the event loop whose `call_soon_threadsafe` this is."""
+        """Requires turns of an event loop for signs of life. `call_soon` is its `call_soon_threadsafe`."""
         self._channel.turns_with(call_soon)
 
     def listens(self):
@@ -84,8 +84,8 @@ class Instance:
         self._channel.ask("ready")
 
     def finish(self):
-        """All is drained: the last report is waited for."""
-        self._channel.last_words("finish")
+        """Sends the last report after the drain and waits for it."""
+        self._channel.final_report("finish")
 
     def _make_server(self, application):
         listener = self._listen()
@@ -98,11 +98,11 @@ class Instance:
         return ThreadedServer(listener, application, self, self.threads)
 
     def bind(self):
-        """The instance's socket, on which nobody listens yet. Raises InstanceError."""
+        """Returns the instance's socket, bound but not listening. Raises InstanceError."""
         path = self.identity.socket
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
-        # Only the owner may connect: who can is believed in what it says of clients.
+        # Only the owner may connect, because the peer is trusted in what it says about clients.
         before = os.umask(0o177)
         try:
             listener.bind(path)
@@ -113,12 +113,12 @@ class Instance:
         return listener
 
     def fault(self, message):
-        """Tells the supervisor why this process is about to exit."""
+        """Reports to the supervisor why this process is about to exit."""
         if not forks.is_child:
             self._channel.fault(message)
 
     def is_alone(self):
-        """Whether no supervisor knows of this process."""
+        """Whether no supervisor knows this process."""
         return self._channel.is_alone
 
     def _listen(self):
@@ -127,12 +127,12 @@ class Instance:
         return listener
 
     def _close_sockets(self):
-        """In a forked child: with its copies open, others would take an instance that has ended for one that lives."""
+        """Closes a forked child's copies of the sockets, which would make an ended instance look alive."""
         self._channel.close_socket()
         if self._server is not None:
             self._server.close_sockets()
 
-    # For the control channel's thread.
+    # Called by the control channel's thread.
 
     def on_leave(self, is_released):
         self.is_leaving = True
@@ -143,13 +143,13 @@ class Instance:
             self._server.wake()
 
     def on_drain_follows(self):
-        """The fleet stops, and what would hold that up may end. A view has no way to."""
+        """Announces a drain, so that long requests can end. WSGI views have no way to do so."""
         drain_follows = getattr(self._server, "drain_follows", None)
         if drain_follows is not None:
             drain_follows()
 
     def cut(self):
-        """The drain's deadline has passed. Whether the server has a moment more to end by itself."""
+        """Handles the drain's deadline. Returns whether the server gets a moment to end by itself."""
         server_cut = getattr(self._server, "cut", None)
         return server_cut is not None and server_cut()
 
@@ -157,7 +157,7 @@ class Instance:
         return background.deferred_stats()
 
     def describe_overdue(self):
-        """Of one request at a time faulthandler tells enough."""
+        """With one request at a time, faulthandler's output is enough."""
         return None if self._server is None or self.threads == 1 else self._server.describe_overdue()
 
     def lost_work(self):
@@ -166,11 +166,10 @@ class Instance:
 
 
 def serve(application):
-    """Serves a WSGI callable as the instance that this process was started as; returns when it is drained.
+    """Serves a WSGI callable as this process's instance; returns when drained.
 
-    For programs that call their server themselves, as a FAPWS script does. Raises InstanceError when no supervisor
-    started this process.
-    """
+    For programs that call their server themselves, such as FAPWS scripts. Raises InstanceError if no supervisor started this
+    process."""
     if current is None:
         raise InstanceError("no supervisor started this process")
     current.serve(application)

@@ -1,18 +1,18 @@
-"""What a supervisor does at the end of an instance, for when none is there: ends what the app has started, and removes the socket."""
+"""Ends what the app has started and removes the socket, when an instance ends without a supervisor to do so."""
 
 import os
 import signal
 import sys
 import time
 
-# As SPAWN_MARK of packages/wire/src/control/child-environment.ts.
+# SPAWN_MARK of packages/wire/src/control/child-environment.ts.
 TAG_NAME = b"PACELINE_SPAWN="
 CHANNEL_NAME = b"PACELINE_CHANNEL="
 
 LOOK_EVERY_S = 0.02
-# What forks while it is looked for can be missed once.
+# A process that forks during a search can be missed once.
 CLEAN_LOOKS = 2
-# Kernel work that cannot be interrupted may hold up a SIGKILL.
+# Uninterruptible kernel work may delay a SIGKILL.
 MAX_LOOKS = 100
 
 _own_pid = None
@@ -21,14 +21,14 @@ _template_tag = None
 
 
 def begin():
-    """In an instance, once: what has the tag that the environment has now is its own."""
+    """Called once per instance: processes with the current tag belong to it."""
     global _own_pid, _tag
     _own_pid = os.getpid()
     _tag = _tag_now()
 
 
 def begin_in_template():
-    """Before any fork: what the app starts while it loads has the tag of the template, and serves all instances."""
+    """Called before any fork: processes started while the app loads have the template's tag, and all instances use them."""
     global _template_tag
     _template_tag = _tag_now()
 
@@ -39,7 +39,7 @@ def _tag_now():
 
 
 def end_if_alone():
-    """At the end of this process."""
+    """Cleans up at the end of this process if it has no supervisor."""
     instance = sys.modules.get("paceline.instance")
     current = None if instance is None else instance.current
     if _own_pid == os.getpid() and current is not None and current.is_alone():
@@ -47,7 +47,7 @@ def end_if_alone():
         try:
             os.unlink(current.identity.socket)
         except OSError:
-            pass  # It is gone, or never was.
+            pass  # The file was removed, or never existed.
 
 
 def end():
@@ -63,7 +63,7 @@ def end():
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
-                pass  # It has just ended, or is another user's.
+                pass  # The process has just ended, or belongs to another user.
 
 
 def _find():
@@ -82,12 +82,12 @@ def _find():
         if _tag is not None and _tag in entries:
             found.add(pid)
         elif _template_tag is not None and _template_tag in entries:
-            # Instances that were forked have the environment that the template was started with.
+            # Forked instances still have the template's environment in /proc.
             if not any(entry.startswith(CHANNEL_NAME) for entry in entries):
                 tagged_by_template.add(pid)
             elif pid < _own_pid:
                 is_first = False
-    # What all have used ends with one of them, though two may end at once.
+    # Shared processes are ended by the instance with the lowest pid, even if two instances end at once.
     if is_first:
         found |= tagged_by_template
     found.discard(_own_pid)
@@ -95,7 +95,7 @@ def _find():
 
 
 def _process_table():
-    """The parent and the session of every process that still runs; where there is no /proc, none."""
+    """Returns the parent and session of every running process; empty without /proc."""
     rows = {}
     try:
         names = os.listdir("/proc")
@@ -109,7 +109,7 @@ def _process_table():
                 stat = file.read()
         except OSError:
             continue
-        # proc_pid_stat(5): the command in parentheses may hold spaces and parentheses.
+        # The command in parentheses may contain spaces and parentheses (proc_pid_stat(5)).
         state, parent, _group, session = stat[stat.rindex(b")") + 2 :].split(b" ", 4)[:4]
         if state not in (b"Z", b"X"):
             rows[int(name)] = (int(parent), int(session))

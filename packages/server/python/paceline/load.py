@@ -1,4 +1,4 @@
-"""Finds the apps that a pool names, such as `mysite.wsgi:application`, `./graphite.wsgi` or `shop:create_app("prod")`."""
+"""Finds a pool's apps, such as `mysite.wsgi:application`, `./graphite.wsgi` or `shop:create_app("prod")`."""
 
 import os
 import re
@@ -12,7 +12,7 @@ _NAME = re.compile(r"(.+?)(?::([\w.]+)(?:\((.*)\))?)?", re.DOTALL)
 
 
 def load_wsgi(wsgi):
-    """The callable of one name, or of a table of prefixes and names. Raises AppError."""
+    """Returns the callable for one name, or for a table of prefixes and names. Raises AppError."""
     if isinstance(wsgi, str):
         return load_app(wsgi, "wsgi")
     from .mounts import Mounts
@@ -21,7 +21,7 @@ def load_wsgi(wsgi):
 
 
 def load_app(name, kind):
-    """The app of this kind at `module:attribute`, or what `module:factory(...)` returns. Raises AppError."""
+    """Returns the app at `module:attribute`, or the result of `module:factory(...)`. Raises AppError."""
     place, path, call = _parts(name)
     found = _module(name, place)
     if path is None:
@@ -44,7 +44,7 @@ def load_app(name, kind):
 
 
 def _parts(name):
-    """The module or file, the attribute, and what stands between the parentheses of a call, if there is one."""
+    """Returns the module or file, the attribute, and the text in the parentheses of a call, if any."""
     return _NAME.fullmatch(name).groups()
 
 
@@ -56,7 +56,7 @@ def _module(name, place):
         return sys.modules[place]
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        # One that the app itself misses is told with its place.
+        # A module missing inside the app is reported with its traceback instead.
         if missing and (missing == place or place.startswith(f"{missing}.")):
             raise AppError(f"{name}: there is no module {missing!r} on sys.path, which begins at {sys.path[0]}") from None
         raise AppError(f"{name} failed to load: {_describe(error)}") from error
@@ -67,7 +67,7 @@ def _module(name, place):
 
 
 def _module_of_file(path):
-    """Of any suffix. As for a script, what lies beside the file can be imported."""
+    """Loads a file with any suffix. As for a script, modules beside the file can be imported."""
     from importlib.machinery import SourceFileLoader
     from importlib.util import module_from_spec, spec_from_file_location
 
@@ -75,7 +75,7 @@ def _module_of_file(path):
     if folder not in sys.path:
         sys.path.insert(0, folder)
     name = base.partition(".")[0]
-    # Under its own name, so that what it defines can be pickled, unless that means another module.
+    # Keeps the file's name if possible, so that its objects can be pickled.
     if not name.isidentifier() or name in sys.modules or name in getattr(sys, "stdlib_module_names", ()):
         name = f"paceline_app_{''.join(c if c.isalnum() else '_' for c in name)}"
     spec = spec_from_file_location(name, path, loader=SourceFileLoader(name, path))
@@ -90,7 +90,7 @@ def _module_of_file(path):
 
 
 def _arguments(name, call):
-    """What stands in a call: literals alone, so that nothing but the factory is run. Raises AppError."""
+    """Parses a call's arguments: only literals, so that nothing but the factory runs. Raises AppError."""
     if not call.strip():
         return (), {}
     import ast

@@ -1,13 +1,13 @@
-"""Several WSGI callables in one instance, each under a prefix of the path; the longest that fits responses."""
+"""Several WSGI callables in one instance, each under a path prefix; the longest match is used."""
 
 from .head import unquote
 
 
 class Mounts:
-    """A WSGI callable that gives each request to one of several, whose prefix moves from PATH_INFO to SCRIPT_NAME."""
+    """A WSGI callable that dispatches to several others and moves the prefix from PATH_INFO to SCRIPT_NAME."""
 
     def __init__(self, applications):
-        # `/api/` and `/api` are one: the prefix of whole segments. The root is the empty one.
+        # `/api/` and `/api` are the same prefix, which matches whole segments. The root is empty.
         by_prefix = {_as_path(prefix.rstrip("/")): application for prefix, application in applications.items()}
         self._mounts = sorted(by_prefix.items(), key=lambda mount: len(mount[0]), reverse=True)
 
@@ -23,5 +23,5 @@ class Mounts:
 
 
 def _as_path(prefix):
-    """As PATH_INFO has it: decoded, and the bytes of UTF-8 as text."""
+    """Returns the path as in PATH_INFO: decoded, with UTF-8 bytes as Latin-1 text."""
     return unquote(prefix.encode("utf-8", "surrogatepass")).decode("latin-1")

@@ -1,4 +1,4 @@
-"""What a timer or a job is called where it is told of."""
+"""The names of timers and jobs in messages."""
 
 MAX_NAMES = 20
 
@@ -8,21 +8,21 @@ def name_of(fn):
 
 
 def count_names(names):
-    """Such as `save × 3, mail × 1`, in the order in which they are met first."""
+    """Returns text such as `save × 3, mail × 1`, in order of first occurrence."""
     counts = {}
     for name in names:
         counts[name] = counts.get(name, 0) + 1
-    told = [f"{name} × {count}" for name, count in list(counts.items())[:MAX_NAMES]]
+    shown = [f"{name} × {count}" for name, count in list(counts.items())[:MAX_NAMES]]
     if len(counts) > MAX_NAMES:
-        told.append(f"{len(counts) - MAX_NAMES} other names")
-    return ", ".join(told)
+        shown.append(f"{len(counts) - MAX_NAMES} other names")
+    return ", ".join(shown)
 
 
 def check_function(what, fn):
-    """Raises TypeError for what cannot be run between two requests."""
+    """Raises TypeError if `fn` cannot run between two requests."""
     if not callable(fn):
         raise TypeError(f"{what} runs a function, not {fn!r}")
     code = getattr(fn, "__code__", None)
-    # CO_COROUTINE: calling it would run nothing of it.
+    # CO_COROUTINE: calling it would not run its body.
     if code is not None and code.co_flags & 0x80:
         raise TypeError(f"{what} runs no async function: {name_of(fn)}")

@@ -1,4 +1,4 @@
-"""Stdout and stderr of this process, and the server's own lines there: a full disk costs lines, never a request or the process."""
+"""Stdout, stderr and the server's log lines. A full disk costs lines, but never a request or the process."""
 
 import atexit
 import io
@@ -6,7 +6,7 @@ import sys
 
 
 class _Descriptor(io.FileIO):
-    """What cannot be written, as on a full disk or beyond a limit of the file's size, is lost."""
+    """A stream whose unwritable output is dropped, as on a full disk or beyond a file size limit."""
 
     def write(self, data):
         try:
@@ -16,11 +16,11 @@ class _Descriptor(io.FileIO):
 
 
 def open_streams():
-    """Has all of this process write so: `print`, `logging`, tracebacks, `wsgi.errors` and the flush at the end."""
-    # The output is a file: lines would lie in a buffer until there are many.
+    """Replaces the streams of this process, for `print`, `logging`, tracebacks, `wsgi.errors` and the flush at exit."""
+    # Line-buffered, because the output is a file, for which Python would collect many lines.
     sys.stdout = sys.__stdout__ = _reopened(sys.stdout, 1)
     sys.stderr = sys.__stderr__ = _reopened(sys.stderr, 2)
-    # The first to be registered is the last to be called.
+    # Registered first, so called last.
     atexit.register(_leave_broken_streams)
 
 
@@ -28,7 +28,7 @@ def _reopened(stream, fd):
     raw = _Descriptor(fd, "wb", closefd=False)
     raw.name = stream.name
     text = io.TextIOWrapper(
-        # With PYTHONUNBUFFERED there is no buffer either.
+        # PYTHONUNBUFFERED also turns this buffer off.
         raw if stream.write_through else io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors=stream.errors,
@@ -40,7 +40,7 @@ def _reopened(stream, fd):
 
 
 def _leave_broken_streams():
-    """Python exits 120 when a stream, such as one of the app's own, cannot be flushed."""
+    """Python exits with 120 if a stream cannot be flushed, even one of the app's own."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()
@@ -49,15 +49,15 @@ def _leave_broken_streams():
 
 
 def log(line):
-    """One line of the server's own. An app may have put a stream of its own in the place of stderr: its errors end nothing."""
+    """Writes a log line. The app may have replaced stderr, so errors of that stream are ignored."""
     try:
         print(line, file=sys.stderr, flush=True)
     except Exception:
-        pass  # There is nowhere to tell it.
+        pass  # There is nowhere to report it.
 
 
 def log_error(kind, error, trace):
-    """The traceback of an error of the app, by its own `sys.excepthook` where it has one."""
+    """Logs an app error, through the app's `sys.excepthook` if it has one."""
     try:
         sys.excepthook(kind, error, trace)
     except Exception:

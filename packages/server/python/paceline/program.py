@@ -1,4 +1,4 @@
-"""What a Python instance does from its start to its end, by what its pool runs."""
+"""The program of a Python instance, by workload."""
 
 import atexit
 import faulthandler
@@ -15,11 +15,11 @@ OLDEST_PYTHON = (3, 9)
 
 
 def main():
-    """Runs this process as an instance; exits 1 when it cannot, and tells why."""
+    """Runs this process as an instance. If that fails, reports why and exits with 1."""
     if sys.version_info < OLDEST_PYTHON:
         sys.exit("paceline: Python %d.%d is too old: an instance needs 3.9" % sys.version_info[:2])
     open_streams()
-    # A process that the supervisor gives up gets SIGABRT first, and writes what each thread is at.
+    # The supervisor kills a hung process with SIGABRT first, which makes it write all stacks.
     faulthandler.enable()
     if sys.argv[1:2] == ["--load-only"]:
         return load_only(json.loads(sys.argv[2]))
@@ -28,7 +28,7 @@ def main():
         identity = take_environment()
         if identity is None:
             sys.exit("paceline: this program is started by `paceline start`, for a pool with the key `wsgi`, `asgi` or `fapws`")
-        # The first to be registered is the last to be called.
+        # Registered first, so called last.
         atexit.register(leftovers.end_if_alone)
         if identity.is_template:
             leftovers.begin_in_template()
@@ -55,7 +55,7 @@ def main():
 
 
 def load_only(spec):
-    """Loads what a pool runs, and ends: exits 1 when it cannot, and tells why. A FAPWS script serves: it is only compiled."""
+    """Loads a pool's app and exits; on failure, prints why and exits with 1. A FAPWS script would serve, so it is only compiled."""
     sys.path.insert(0, os.getcwd())
     try:
         if "wsgi" in spec:
@@ -78,7 +78,7 @@ def load_only(spec):
 
 
 def _run(spec, instance):
-    """What a pool runs follows from the key that its spec has."""
+    """Runs the workload, which is identified by its key in the spec."""
     if "wsgi" in spec:
         from .load import load_wsgi
 

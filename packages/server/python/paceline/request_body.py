@@ -1,18 +1,18 @@
-"""`wsgi.input`: a body read whole before the app is called, or one whose client waits for the app to ask for it."""
+"""`wsgi.input`: a body read completely before the app is called, or on demand for Expect: 100-continue."""
 
 import io
 import os
 
 from .errors import BadRequest
 
-# A body lies in memory up to this, and then in a file without a name.
+# A body is kept in memory up to this size, then in an unnamed file.
 SPOOL_BYTES = 512 << 10
 MAX_CHUNK_LINE_BYTES = 4096
 MAX_TRAILER_BYTES = 8192
 
 
 class Spool:
-    """Takes a body as it comes, so that no view begins with one that does not come whole."""
+    """Collects a body as it arrives, so that no view starts with an incomplete one."""
 
     def __init__(self):
         self._file = io.BytesIO()
@@ -27,16 +27,16 @@ class Spool:
         self._file.write(data)
 
     def file(self):
-        """The body as a file at its begin."""
+        """Returns the body as a file, positioned at its beginning."""
         self._file.seek(0)
         return self._file
 
 
 class SocketBody(io.RawIOBase):
-    """The rest of a body of known length; nothing is read before the app asks for it."""
+    """The rest of a body of known length, read when the app asks for it."""
 
     def __init__(self, connection, received, remaining, expects_continue):
-        """`remaining` bytes are still to come after those `received`."""
+        """`remaining` bytes follow those `received`."""
         self._connection = connection
         self._received = received
         self._remaining = remaining
@@ -71,7 +71,7 @@ class SocketBody(io.RawIOBase):
     def read(self, size=-1):
         if size is None or size < 0:
             size = self.unread
-        # Joined as it comes: each piece of a body that comes in small ones would cost more than it has.
+        # Joined incrementally, because many small pieces would take more memory than their content.
         joined = b""
         while size > 0 and self.unread:
             received = self._received or self._receive(min(self._remaining, 65_536))
@@ -100,7 +100,7 @@ class SocketBody(io.RawIOBase):
         return self.read()
 
     def close(self):
-        """Apps do not close it (PEP 3333)."""
+        """Apps must not close it (PEP 3333)."""
 
 
 def _joined(first, second):
@@ -112,7 +112,7 @@ def _joined(first, second):
 
 
 class ChunkedReader:
-    """Reads a chunked body to its end. Raises BadRequest for what is malformed or too large, ClientGone."""
+    """Reads a chunked body to its end. Raises ClientGone, and BadRequest if it is malformed or too large."""
 
     def __init__(self, connection, received, max_bytes):
         self._connection = connection
@@ -121,7 +121,7 @@ class ChunkedReader:
         self._spool = Spool()
 
     def read(self):
-        """The body as a file at its begin, its length, and the bytes after it."""
+        """Returns the body as a file at its beginning, its length, and the bytes after it."""
         while True:
             size = self._chunk_size()
             if size == 0:
@@ -138,7 +138,7 @@ class ChunkedReader:
         line = self._line(MAX_CHUNK_LINE_BYTES)
         digits, semicolon, extension = line.partition(b";")
         if semicolon:
-            # RFC 9112 §7.1.1 has spaces before an extension, and nowhere else.
+            # RFC 9112 §7.1.1 allows whitespace only before an extension.
             digits = digits.rstrip(b" \t")
         if not digits or len(digits) > 15 or digits.translate(None, b"0123456789abcdefABCDEF"):
             raise BadRequest(400)
@@ -186,12 +186,12 @@ class ChunkedReader:
 
 
 def nameless_file():
-    """A temporary file that is gone when it is closed."""
+    """Returns a temporary file that disappears when closed."""
     folder = os.environ.get("TMPDIR") or "/tmp"
     try:
         return open(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b")
     except (AttributeError, OSError):
-        # Not Linux, or a file system without it.
+        # Not Linux, or not supported by the file system.
         import tempfile
 
         return tempfile.TemporaryFile()

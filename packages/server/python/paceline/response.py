@@ -1,4 +1,4 @@
-"""One response: what `start_response` and `write` of PEP 3333 do, and how a body goes out."""
+"""One response: `start_response` and `write` of PEP 3333, and sending the body."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -14,18 +14,18 @@ from .response_fields import (
     known_statuses,
     learn_name,
     plain_text,
-    told_hops,
+    reported_hops,
 )
 from .errors import ClientGone
 from .file_wrapper import FileWrapper, regular_file
 
-# Head and body up to this are joined, which costs less than two pieces do.
+# Up to this size, head and body are sent as one piece, which is cheaper than two.
 JOINED_BYTES = 65_536
 SENDFILE_BYTES = 1 << 20
 
 
 class Response:
-    """Is made for one request, whose framing says what its client can take."""
+    """Belongs to one request, whose framing determines what its client accepts."""
 
     __slots__ = (
         "_body_bytes",
@@ -54,17 +54,17 @@ class Response:
         self._content_length = None
         self._is_chunked = False
         self._is_bodiless = False
-        # The app gave more than it had announced: the rest is nobody's.
+        # The app returned more than it had announced; the rest is dropped.
         self._is_over = False
         self._is_ended = False
         self._body_bytes = 0
         self.status = 0
         self.head_sent = False
-        # Decided with the head.
+        # Set together with the head.
         self.keep_alive = request.keep_alive
         self.says_when_done = False
 
-    # For the app.
+    # Called by the app.
 
     def start_response(self, status, response_headers, exc_info=None):
         if exc_info is not None:
@@ -121,7 +121,7 @@ class Response:
         return self.write
 
     def write(self, block):
-        """A block of the body; the head goes out with the first that is not empty."""
+        """Sends a block of the body. The first non-empty block is sent with the head."""
         if not block:
             if not isinstance(block, bytes):
                 raise AssertionError(f"a body is made of bytes, not {type(block).__name__}")
@@ -137,14 +137,14 @@ class Response:
 
     def _leave_out(self, name):
         known = name.lower()
-        if known not in told_hops:
-            told_hops.add(known)
+        if known not in reported_hops:
+            reported_hops.add(known)
             self._connection.complain(f"{name} belongs to the server (PEP 3333): it is left out here and from now on")
 
-    # For the server.
+    # Called by the server.
 
     def send_result(self, result):
-        """Sends what the app returned, to its end."""
+        """Sends the app's complete result."""
         kind = type(result)
         if (kind is list or kind is tuple) and not self.head_sent:
             body = result[0] if len(result) == 1 else b"".join(result)
@@ -156,21 +156,21 @@ class Response:
             return
         for block in result:
             self.write(block)
-            # What else it has is not wanted: a HEAD's head is out, or the announced length is.
+            # The rest is not needed: the HEAD response or the announced length is complete.
             if self._is_over or (self._is_bodiless and self.head_sent):
                 break
         self._end()
 
     @property
     def is_whole(self):
-        """Whether its client has all of it."""
+        """Whether the complete response was sent."""
         if not self.head_sent:
             return False
         length = self._content_length
         return self._is_ended or self._is_bodiless or (length is not None and self._body_bytes >= length)
 
     def send_error(self):
-        """In the place of a response of which nothing was sent."""
+        """Sends an error instead of a response of which nothing was sent."""
         body = b"Internal Server Error\n"
         self._status_line = None
         self.start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
@@ -191,17 +191,16 @@ class Response:
         self._check_length()
 
     def _check_length(self):
-        """Too few bytes must not look whole: the connection ends before the announced length does."""
+        """Closes the connection if the body is too short, so that it does not look complete."""
         announced = self._content_length
         if announced is not None and not self._is_bodiless and self._body_bytes < announced:
             self.keep_alive = False
             self._connection.complain(f"the app gave {self._body_bytes} of the {announced} bytes of its Content-Length")
 
     def _head(self, body_length, may_work_on=True):
-        """The head's bytes, with the framing that follows from what is known of the body.
+        """Returns the head's bytes, with framing by what is known of the body.
 
-        `may_work_on`: the app may be at work on the request after the last byte of its response.
-        """
+        `may_work_on`: whether the app may continue to work on the request after the end of its response."""
         line = self._status_line
         if line is None:
             raise AssertionError("the app returned a body before it called start_response")
@@ -234,7 +233,7 @@ class Response:
         return f"{line}{self._fields}{framing}\r\n".encode("latin-1")
 
     def _admit(self, block):
-        """What of a block may go out."""
+        """Returns the part of a block that may be sent."""
         if self._is_bodiless:
             return b""
         announced = self._content_length
@@ -259,7 +258,7 @@ class Response:
             self._connection.send_pieces(head, block)
 
     def _send_file(self, wrapper):
-        """The file by the kernel; False when it must be read, of which nothing has been sent then."""
+        """Sends the file with sendfile. Returns False, before sending anything, if the file must be read instead."""
         file = regular_file(wrapper)
         if file is None:
             return False
@@ -284,13 +283,13 @@ class Response:
             except (ConnectionError, TimeoutError) as error:
                 raise ClientGone("the client left") from error
             except OSError:
-                # The file system or the kind of socket has no sendfile.
+                # The file system or socket type does not support sendfile.
                 os.lseek(fd, position, os.SEEK_SET)
                 block = os.read(fd, min(left, JOINED_BYTES))
                 sent = len(block)
                 connection.send(block)
             if sent == 0:
-                break  # It became shorter meanwhile.
+                break  # The file was truncated meanwhile.
             position += sent
             left -= sent
             self._body_bytes += sent

@@ -1,4 +1,4 @@
-"""The head of a response as the app gives it: statuses, names and values are checked, and remembered where they are met again."""
+"""Validates the app's response head: status, names and values. Caches results."""
 
 from time import gmtime, time
 
@@ -9,7 +9,7 @@ MAX_KNOWN = 512
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-# Fields of one hop are the server's alone (RFC 2616 §13.5.1, to which PEP 3333 refers, and RFC 9110 §7.6.1).
+# Hop-by-hop fields belong to the server (RFC 2616 §13.5.1, to which PEP 3333 refers, and RFC 9110 §7.6.1).
 HOP_BY_HOP = frozenset(
     (
         "connection",
@@ -33,13 +33,13 @@ _KINDS = {
     "content-length": LENGTH,
     "date": DATE,
 }
-# What was found out about names and statuses that came so far.
+# Cached results for names and statuses.
 known_names = {}
 known_statuses = {}
-# Of which the log has said that they are left out.
-told_hops = set()
+# Dropped fields that were already logged.
+reported_hops = set()
 
-# The second, and the line for it: one value, since several threads may response.
+# The second and its date line, as one value because several threads may respond.
 _date = (0, "")
 
 
@@ -59,14 +59,14 @@ def check_status(status):
 
 
 def _with_reason(digits):
-    # Loaded by nearly every framework, and else only for an app that gives no reason.
+    # Nearly every framework loads this; otherwise it is only needed for a status without a reason.
     from http.client import responses
 
     return f"{digits} {responses.get(int(digits), '')}"
 
 
 def plain_text(text, what):
-    """What a subclass of str holds, whatever it makes of itself when it is written into other text."""
+    """Returns the plain text of a str, also of a subclass that formats itself differently."""
     if not isinstance(text, str):
         raise AssertionError(f"{what} is text, not {type(text).__name__}")
     return str.__str__(text)

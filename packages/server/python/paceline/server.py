@@ -1,4 +1,4 @@
-"""The loop of an instance: one request at a time, and between requests what else there is to do."""
+"""The loop of an instance: one request at a time, and other work in between."""
 
 import gc
 import os
@@ -11,14 +11,14 @@ from . import background, forks
 from .connection import Connection
 from .file_wrapper import FileWrapper
 
-# So many turns without anything must pass before a drained instance takes it that its sockets hold nothing more.
+# A drained instance exits after this many turns without events, when its sockets are empty.
 QUIET_TURNS_AT_END = 2
-# After a response that says `close`, what the client still sends is read away for so long: else it might lose the response.
+# After a `close` response, input is discarded for this time. Otherwise the client might lose the response.
 LINGER_S = 2
 
 
 class Server:
-    """Serves one listening socket until the instance is released and nothing is left to do."""
+    """Serves one listening socket until the instance is released and idle."""
 
     def __init__(self, listener, application, instance):
         limits = instance.identity.limits
@@ -46,9 +46,9 @@ class Server:
         }
         self._listener = listener
         self._connections = {}
-        # When a connection must have sent its head, or an ended one be closed.
+        # When a connection must have sent its head, or a closed one is dropped.
         self.deadlines = {}
-        # Connections whose next request came with the one before.
+        # Connections that have already received their next request.
         self.buffered = deque()
         self._quiet_turns = 0
         self._wake_read, self._wake_write = os.pipe()
@@ -59,25 +59,25 @@ class Server:
         self._poller.register(self._wake_read, select.POLLIN)
 
     def serve(self, connection, head):
-        """Answers a request whose head has come, before anything else."""
+        """Serves a request whose head has arrived."""
         connection.serve(head)
         if connection.has_next:
             self.buffered.append(connection)
 
     def linger(self, connection):
-        """It has no more requests, and is to be closed soon."""
+        """Schedules closing a connection without further requests."""
         self.deadlines[connection] = monotonic() + LINGER_S
 
     def wake(self):
-        """Has the loop look at what else there is to do; any thread may call it."""
+        """Wakes the loop; any thread may call this."""
         try:
             os.write(self._wake_write, b"w")
         except (BlockingIOError, OSError):
-            pass  # It is awake, or has ended.
+            pass  # The loop is awake, or has ended.
 
     def run(self):
-        """Returns when all is done."""
-        # What the app loaded stays: the garbage collector need not look through it again and again.
+        """Runs the loop until the instance is done."""
+        # The app's loaded objects stay, so garbage collections can skip them.
         gc.collect()
         gc.freeze()
         poll = self._poller.poll
@@ -104,7 +104,7 @@ class Server:
                 return
 
     def _attend(self, had_events):
-        """What is to be done beside new requests; answers how many milliseconds the next turn may wait."""
+        """Does other work than new requests. Returns the maximum wait of the next turn in milliseconds."""
         for _ in range(len(self.buffered)):
             self.buffered.popleft().go_on()
         now = monotonic()
@@ -116,7 +116,7 @@ class Server:
             if self.deadlines:
                 wait_s = min(self.deadlines.values()) - now
         if background.timers is not None or background.deferred is not None:
-            work_s = background.work(now, self.counts.begun)
+            work_s = background.work(now, self.counts.started)
             if forks.is_child:
                 forks.end("a timer or a deferred job")
             if work_s is not None:
@@ -149,7 +149,7 @@ class Server:
             except BlockingIOError:
                 return
             except OSError:
-                # No descriptors, say: the connection waits in the kernel's queue.
+                # For example out of descriptors; the connection waits in the kernel's queue.
                 return
             if self._count() >= self._max_connections:
                 accepted.close()
@@ -157,7 +157,7 @@ class Server:
             accepted.setblocking(False)
             connection = Connection(self, accepted)
             self._attach(connection)
-            # Its request came along, as a rule.
+            # A request usually arrives together with its connection.
             connection.on_readable()
 
     def _count(self):
@@ -174,12 +174,12 @@ class Server:
             self._poller.unregister(fd)
 
     def forget(self, connection):
-        """It is about to be closed."""
+        """Removes a connection that is about to be closed."""
         self._detach(connection)
         self.deadlines.pop(connection, None)
 
     def close_sockets(self):
-        """In a forked child: its copies alone."""
+        """Closes a forked child's copies of the sockets."""
         self._listener.close()
         for connection in self._connections.values():
             connection.close_socket()
@@ -195,10 +195,10 @@ class Server:
 
 
 def _milliseconds(seconds, most):
-    """For a poll, which waits whole milliseconds; `most` bounds it, and stands for None."""
+    """Converts seconds to whole milliseconds for a poll, at most `most`, which also replaces None."""
     if seconds is None:
         return most
     milliseconds = max(0, seconds * 1000)
-    # Rounded up: a wait that ends just before its deadline would be followed by many of no time at all.
+    # Rounded up: ending just before a deadline would cause many polls without a wait.
     milliseconds = int(milliseconds) + (milliseconds > 0)
     return milliseconds if most is None else min(most, milliseconds)

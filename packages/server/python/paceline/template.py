@@ -1,4 +1,4 @@
-"""The template of a pool with `preload`: loads the app once and forks the instances from itself. It serves nothing and listens nowhere."""
+"""The template of a pool with `preload`: loads the app once and forks the instances. It neither listens nor serves."""
 
 import _thread
 import gc
@@ -15,33 +15,33 @@ from .environment import take_environment
 from .errors import InstanceError
 from .output import log, log_error
 
-# A forked process needs no longer than this to have a session and an output of its own.
+# How long a forked process may take to set up its session and output.
 FORK_TIMEOUT_S = 5
 SAY_TIMEOUT_S = 10
 
 
 class Template:
-    """The one template of this process; in a process that it forks, `serve` goes on as an instance."""
+    """The only template of this process. In a forked process, `serve` continues as an instance."""
 
     def __init__(self, identity):
         self._identity = identity
         self._pid = os.getpid()
-        # The processes that it forked, by their supervisor's name for them.
+        # The forked processes, by the supervisor's names.
         self._forked = {}
         self._received = b""
-        # In a forked process, the instance that it is.
+        # The instance, in a forked process.
         self._own = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._handlers = {}
-        # Free when the thread that watches the control channel while the app loads has ended.
+        # Locked while a thread watches the control channel during loading.
         self._watching = _thread.allocate_lock()
 
     @staticmethod
     def make(identity):
-        """Says hello to the supervisor."""
+        """Creates the template and says hello to the supervisor."""
         template = Template(identity)
         instance.current = template
         background.limits = identity.limits
@@ -54,18 +54,18 @@ class Template:
         return template
 
     def serve(self, application):
-        """Forks instances for as long as the supervisor asks for them. Returns in these alone, when they are drained."""
+        """Forks instances on request. Returns only in a forked process, when it is drained."""
         if os.getpid() != self._pid:
             raise InstanceError("a process that was forked while the app loaded cannot serve")
         self._end_watch()
         self._refuse_threads()
-        # What every instance loads, too.
+        # Loads what every instance needs, too.
         from . import server  # noqa: F401
 
         if self._identity.spec.get("threads", 1) > 1:
             from . import threads  # noqa: F401
         _prepare_django()
-        # What is loaded stays: a garbage collection in an instance need not touch it, so that its pages go on being shared.
+        # Excludes loaded objects from garbage collection in instances, so that their pages stay shared.
         gc.collect()
         gc.freeze()
         self._say({"type": "ready"})
@@ -73,7 +73,7 @@ class Template:
         self._own.serve(application)
 
     def fault(self, message):
-        """Tells the supervisor why this process is about to exit."""
+        """Reports to the supervisor why this process is about to exit."""
         if self._own is not None:
             self._own.fault(message)
         elif os.getpid() == self._pid:
@@ -85,7 +85,7 @@ class Template:
     # While the app loads.
 
     def _watch_link(self):
-        """Nothing of a supervisor's is left behind when it is gone, however long the app loads."""
+        """Exits if the supervisor goes away, even while the app loads."""
         poller = select.poll()
         poller.register(self._socket, select.POLLRDHUP if hasattr(select, "POLLRDHUP") else 0)
         poller.register(self._wake_read, select.POLLIN)
@@ -98,7 +98,7 @@ class Template:
         self._watching.acquire()
 
     def _refuse_threads(self):
-        """Threads do not come along through a fork."""
+        """Reports threads that the app has started, because a fork does not copy them."""
         threading = sys.modules.get("threading")
         names = [] if threading is None else [it.name for it in threading.enumerate() if it is not threading.main_thread()]
         if not names:
@@ -112,7 +112,7 @@ class Template:
     # Forking.
 
     def _loop(self):
-        """Returns, in a forked process, the instance that it is."""
+        """Handles the supervisor's messages. Returns the instance, in a forked process."""
         signal.signal(signal.SIGCHLD, _on_child)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         poller = select.poll()
@@ -130,7 +130,7 @@ class Template:
             self._reap()
 
     def _hear(self, events):
-        """The lines that came. Ends this process when the supervisor is gone: nobody else may ask it for anything."""
+        """Returns the received lines. Exits if the supervisor is gone, because only it can send requests."""
         if any(fd == self._wake_read for fd, _ in events):
             try:
                 os.read(self._wake_read, 4096)
@@ -165,7 +165,7 @@ class Template:
             os.close(done_read)
             return self._become_instance(message, done_write)
         os.close(done_write)
-        # Its group can be signalled from here on.
+        # Wait until its process group exists and can be signalled.
         poller = select.poll()
         poller.register(done_read, select.POLLIN)
         poller.poll(FORK_TIMEOUT_S * 1000)
@@ -191,7 +191,7 @@ class Template:
             os.close(done)
             if background.timers is not None:
                 background.timers.begin_anew()
-            # Those that the app has set while it loaded stay, as they do in an instance that loads it by itself.
+            # Keeps handlers that the app installed while loading, as in an instance without a template.
             of_app = {number: signal.getsignal(number) for number in self._handlers}
             own = instance.Instance.make(take_environment())
             for number, handler in of_app.items():
@@ -203,7 +203,7 @@ class Template:
             os._exit(1)
 
     def _reap(self):
-        # By pid: what the app has started while it loaded is its own to wait for.
+        # Waits by pid, because the app may wait for processes that it started itself.
         for name, pid in list(self._forked.items()):
             try:
                 ended, status = os.waitpid(pid, os.WNOHANG)
@@ -235,14 +235,14 @@ class Template:
             self._end(None)
 
     def _end(self, why):
-        """Instances serve on without their template."""
+        """Exits; the instances keep serving without their template."""
         if why is not None:
             log(why)
         os._exit(0)
 
 
 def _prepare_django():
-    """Django loads its URLs, and with them the views, with the first request; and a connection to a database is one process's alone."""
+    """Loads Django's URLs and views, which would load with the first request, and closes database connections, which cannot be shared."""
     urls = sys.modules.get("django.urls")
     settings = getattr(sys.modules.get("django.conf"), "settings", None)
     if urls is None or settings is None or not settings.configured:
@@ -264,7 +264,7 @@ def _resolve_all(resolver):
 
 
 def _on_child(_signal, _frame):
-    """That there is a handler wakes the loop."""
+    """An installed handler is enough to wake the loop."""
 
 
 def _signal_name(number):

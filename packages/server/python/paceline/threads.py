@@ -1,4 +1,4 @@
-"""The server of an instance with threads: views run on them, while the main thread accepts, reads heads and runs timers and jobs."""
+"""The server of an instance with threads: they run the views; the main thread accepts, reads heads and runs timers and jobs."""
 
 import sys
 import threading
@@ -8,23 +8,23 @@ from queue import SimpleQueue
 from . import forks
 from .server import Server
 
-# After the last response, how long a thread may take to come to its end.
+# How long a thread may take to end after the last response.
 JOIN_TIMEOUT_S = 1
-# As faulthandler has it for a thread, with its title.
+# faulthandler's limit for a thread, plus the title.
 MAX_STACK_LINES = 103
 
 
 class ThreadedServer(Server):
-    """As `Server`, with `count` requests at once. A connection with a request belongs to its thread, and to the loop otherwise."""
+    """Like `Server`, with up to `count` requests at once. A connection belongs to a thread during a request, otherwise to the loop."""
 
     def __init__(self, listener, application, instance, count):
         super().__init__(listener, application, instance)
         self.base_environ["wsgi.multithread"] = True
-        # The connections that the loop does not have: those that wait for a thread, too.
+        # The connections that do not belong to the loop, including those that wait for a thread.
         self._lent = set()
         self._waiting = SimpleQueue()
         self._returned = deque()
-        # What each thread is at.
+        # The current request of each thread.
         self._under_way = {}
         self._fatal = None
         self._threads = [
@@ -46,7 +46,7 @@ class ThreadedServer(Server):
         self._waiting.put((connection, head))
 
     def linger(self, connection):
-        # Its thread has it still: `_take_back` sees to that.
+        # The connection still belongs to its thread; `_take_back` handles it.
         if connection not in self._lent:
             super().linger(connection)
 
@@ -87,7 +87,7 @@ class ThreadedServer(Server):
         elif connection.has_next:
             self.buffered.append(connection)
 
-    # The threads.
+    # Runs on the threads.
 
     def _work(self):
         me = threading.get_ident()
@@ -102,14 +102,14 @@ class ThreadedServer(Server):
             except BaseException as error:
                 if forks.is_child:
                     forks.end("a request", error)
-                # The app ends its process: the main thread can.
+                # The app ends its process, which only the main thread can do.
                 self._fatal = error
             del self._under_way[me]
             self._returned.append(connection)
             self.wake()
 
     def describe_overdue(self):
-        """Of the requests that nobody waits for, the one that has been running for longest."""
+        """Describes the longest running request that nobody waits for."""
         found = []
         for ident, connection in list(self._under_way.items()):
             request, seconds, is_unwanted = connection.describe()
@@ -121,7 +121,7 @@ class ThreadedServer(Server):
 
 
 def _describe_stack(title, ident):
-    """As faulthandler tells of a process that is killed, but of one thread alone; None when that has ended."""
+    """Describes a stack as faulthandler does, but of one thread; None if the thread has ended."""
     frame = sys._current_frames().get(ident)
     if frame is None:
         return None

@@ -1,4 +1,4 @@
-"""Work at intervals, and after a delay: on the main thread, between two requests."""
+"""Timers: repeated or single, on the main thread between two requests."""
 
 import heapq
 import sys
@@ -30,26 +30,24 @@ class Timer:
             background.wake()
 
     def stop(self):
-        """It does not begin any more; a run under way goes on to its end."""
+        """Prevents further runs; a current run completes."""
         self._is_stopped = True
 
 
 def every(interval_ms, fn):
-    """Runs `fn` every `interval_ms` milliseconds, the first time after one interval; returns an object with `stop()`.
+    """Runs `fn` every `interval_ms` milliseconds, first after one interval. Returns an object with `stop()`.
 
-    Intervals that pass during a request, or during its own run, are left out. An error is logged, and the timer goes on.
+    Intervals that pass during a request or during its own run are skipped. Errors are logged, and the timer continues.
 
-    Raises ValueError for an interval that is no number from 1 to 2147483647, TypeError for what is no function.
-    """
+    Raises ValueError if the interval is not a number from 1 to 2147483647, and TypeError if `fn` is not a function."""
     _check("an interval", interval_ms, 1, fn)
     return Timer(interval_ms, fn, True)
 
 
 def after(delay_ms, fn):
-    """Runs `fn` once, after `delay_ms` milliseconds; returns an object with `stop()`. An error is logged.
+    """Runs `fn` once after `delay_ms` milliseconds. Returns an object with `stop()`. Errors are logged.
 
-    Raises ValueError for a delay that is no number from 0 to 2147483647, TypeError for what is no function.
-    """
+    Raises ValueError if the delay is not a number from 0 to 2147483647, and TypeError if `fn` is not a function."""
     _check("a delay", delay_ms, 0, fn)
     return Timer(delay_ms, fn, False)
 
@@ -60,11 +58,11 @@ def _check(what, ms, least, fn):
         raise ValueError(f"{what} is a number of milliseconds from {least} to {MAX_TIMER_MS}, not {ms!r}")
 
 
-# For the server.
+# Called by the server.
 
 
 def run_due(now):
-    """Runs each timer that is due, once; answers in how many seconds the next one is, None when there is none."""
+    """Runs each due timer once. Returns the seconds until the next one, or None without timers."""
     for _ in range(len(_waiting)):
         if not _waiting or _waiting[0][0] > now:
             break
@@ -88,14 +86,14 @@ def _run(timer):
         _running = None
     if timer._interval_s is None or timer._is_stopped:
         return
-    # On its own grid: what has passed meanwhile is left out.
+    # Keeps the original phase; missed intervals are skipped.
     missed = max(0, int((monotonic() - timer._due) / timer._interval_s))
     timer._due += (missed + 1) * timer._interval_s
     heapq.heappush(_waiting, (timer._due, next(_order), timer))
 
 
 def begin_anew():
-    """In an instance that was forked: its timers count from now, not from when the app was loaded."""
+    """Restarts all intervals, in a forked instance: they count from the fork, not from loading the app."""
     now = monotonic()
     for at, (_, order, timer) in enumerate(_waiting):
         timer._due = now + timer._delay_s
@@ -104,7 +102,7 @@ def begin_anew():
 
 
 def stop_all():
-    """No timer begins any more."""
+    """Stops all timers."""
     for _, _, timer in list(_waiting):
         timer.stop()
 

@@ -120,8 +120,8 @@ function contents(model: Model, width: number): Line {
       const shown = notice ?? (failure === null ? null : { text: failure, tone: "bad" as const });
       if (shown !== null) {
         const { style, mark } = TONE[shown.tone];
-        const told = [segment(` ${mark} ${clean(shown.text)}`, style)];
-        return spread(told, [segment(hints(ownership, width), "dim")], width);
+        const message = [segment(` ${mark} ${clean(shown.text)}`, style)];
+        return spread(message, [segment(hints(ownership, width), "dim")], width);
       }
       return [...stateOf(model), segment(` ${hints(ownership, width)}`, "dim")];
     }

@@ -1,1 +1,1 @@
-"""Helpers that start scripts import: `views`, `zip`, `log`, `headers`, `sessions`, `django_handler`."""
+"""Helper modules for start scripts: `views`, `zip`, `log`, `headers`, `sessions`, `django_handler`."""

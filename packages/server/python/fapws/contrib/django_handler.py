@@ -1,12 +1,12 @@
-"""Django under a start script: `django_handler.handler(environ, start_response)` gives the body of Django's answer."""
+"""Runs Django in a start script: `django_handler.handler(environ, start_response)` returns the body of Django's response."""
 
 _handler = None
 
 
 def handler(environ, start_response):
     """
-    The whole body as bytes, as scripts put it into a list. An answer that is streamed is collected: to have it leave block by
-    block give Django's own application to `wsgi_cb`: `evwsgi.wsgi_cb(("", get_wsgi_application()))`.
+    Returns the whole body as bytes, which scripts put into a list. Streamed responses are collected. To send them in blocks,
+    pass Django's own application to `wsgi_cb`: `evwsgi.wsgi_cb(("", get_wsgi_application()))`.
     """
     global _handler
     if _handler is None:

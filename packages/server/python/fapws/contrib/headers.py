@@ -1,4 +1,4 @@
-"""Answers that consist of their head."""
+"""Responses without a body."""
 
 from html import escape
 from urllib.parse import quote
@@ -8,8 +8,8 @@ from ..base import status_reasons
 
 
 def redirect(start_response, location, permanent=False):
-    """Sends the client to `location`: status 302, or 301 where `permanent`. Return what it returns."""
-    # Nothing of a location can end its line; what is encoded already stays as it is.
+    """Redirects the client to `location` with status 302, or 301 if `permanent`. Return its result from the callback."""
+    # Encodes line breaks and other unsafe bytes; existing escapes stay.
     target = quote(_as_bytes(location), safe="/:?#[]@!$&'()*+,;=%~-._")
     status = 301 if permanent else 302
     start_response(get_status(status), [("Location", target), ("Content-Type", "text/html; charset=utf-8")])
@@ -17,7 +17,7 @@ def redirect(start_response, location, permanent=False):
 
 
 def get_status(code):
-    """A status line such as `404 Not Found`."""
+    """Returns a status line such as `404 Not Found`."""
     return f"{code} {header_text(status_reasons.get(int(code), 'Status'), 'a status')}"
 
 

@@ -1,4 +1,4 @@
-"""`@log.Log()`: a line for each request in the format that Apache calls combined."""
+"""`@log.Log()`: logs each request in Apache's combined format."""
 
 import functools
 import sys
@@ -9,7 +9,7 @@ from .._intercept import Intercepted
 
 
 class Log:
-    """`output`: what lines are written to, an object with `write`. Default: stdout, which is the instance's log."""
+    """`output`: an object with `write`. Default: stdout, which is the instance's log."""
 
     def __init__(self, output=None):
         self.output = output
@@ -18,25 +18,25 @@ class Log:
         @functools.wraps(callback)
         def wrapped(environ, start_response):
             try:
-                answer = Intercepted(callback, environ, start_response)
+                held = Intercepted(callback, environ, start_response)
             except Exception:
                 self._line(environ, "500", None)
                 raise
-            answer.hand_on()
-            return self._logged(answer, environ)
+            held.hand_on()
+            return self._logged(held, environ)
 
         return wrapped
 
-    def _logged(self, answer, environ):
-        result, status = answer.result, answer.response.status_code
+    def _logged(self, held, environ):
+        result, status = held.result, held.response.status_code
         if isinstance(result, list):
             self._line(environ, status, sum(map(len, result)))
             return result
-        length = answer.response.response_headers.get("Content-Length")
+        length = held.response.response_headers.get("Content-Length")
         if length is None and is_file(result):
             length = file_length(result)
         if length is not None:
-            # At once: under a wrapper the server would not know a file for one.
+            # Logs a file at once: wrapped for counting, the server would not recognise it as a file.
             self._line(environ, status, length)
             return result
         return _Counted(result, lambda sent: self._line(environ, status, sent))
@@ -54,7 +54,7 @@ class Log:
 
 
 class _Counted:
-    """Tells, when the server is done with a body, how much of it was taken."""
+    """Reports how much of a body was sent when the server closes it."""
 
     def __init__(self, result, done):
         self._result = result
@@ -78,7 +78,7 @@ class _Counted:
 
 
 def _printable(text):
-    """As one field of one line: quotes, control characters and what is no ASCII are escaped, so no client writes a line of its own."""
+    """Escapes quotes, control characters and non-ASCII text, so that a client cannot forge log lines."""
     return "".join(
         character if " " <= character <= "~" and character not in '"\\' else f"\\x{ord(character):02x}"
         for character in str(text)

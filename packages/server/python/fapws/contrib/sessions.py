@@ -1,4 +1,4 @@
-"""Sessions: what a client has to do with several requests, kept in a record of the script's own database."""
+"""Sessions: data of a client across requests, stored in a record of the script's database."""
 
 import base64
 import datetime
@@ -8,14 +8,14 @@ import secrets
 
 class Session:
     """
-    One session over one record.
+    One session, stored in one record.
 
-    `sessiondb` is a dictionary-like record with `get` and the fields `sessionid`, `strdata` and `expiration_date`; an empty one begins
-    a new session. Saving the record is the script's part. An expired record begins a new session: without data, under a new id.
+    `sessiondb` is a dictionary-like record with `get` and the fields `sessionid`, `strdata` and `expiration_date`. An empty or
+    expired record starts a new session without data, under a new id. The script saves the record.
 
-    `max_age` in seconds, default ten days. `datetime_fmt` is how `expiration_date` is written, in UTC. `prepare_data` is called with
-    the text of the data before it goes into `strdata`. `serializer` has `dumps` and `loads`; default: the module json. Pickle
-    takes any data, and must be used only where nobody else can write the records.
+    `max_age` is in seconds; default: ten days. `datetime_fmt` is the format of `expiration_date`, in UTC. `prepare_data` is
+    called with the serialized data before it is put into `strdata`. `serializer` has `dumps` and `loads`; default: the module
+    json. Pickle accepts any data, but must only be used if nobody else can write the records.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Session:
 
     @property
     def expired(self):
-        """Whether the session is over. A date that cannot be read counts as one that has passed."""
+        """Whether the session has expired. An unreadable date counts as expired."""
         date = self.sessiondb.get("expiration_date")
         if not date:
             return False
@@ -56,17 +56,17 @@ class Session:
         return date <= _now()
 
     def newid(self):
-        """Gives the session an id that nobody can guess. Call it where a client logs in, so that an id from before is worth nothing."""
+        """Gives the session a new unguessable id. Call it on login, so that an earlier id becomes useless."""
         self.sessiondb["sessionid"] = secrets.token_urlsafe(32)
         return self.sessionid
 
     def touch(self):
-        """Has the session last for `max_age` from now on."""
+        """Extends the session to `max_age` from now."""
         until = _now() + datetime.timedelta(seconds=self.max_age)
         self.sessiondb["expiration_date"] = until.strftime(self.datetime_fmt)
 
     def getdata(self):
-        """The data of the session; None when it has none."""
+        """Returns the session's data; None without data."""
         text = self.sessiondb.get("strdata")
         if not text:
             return None
@@ -76,7 +76,7 @@ class Session:
         return self.serializer.loads(text)
 
     def setdata(self, data):
-        """Puts the data into the record, which then lasts for `max_age` from now on."""
+        """Stores the data in the record, and extends the session to `max_age` from now."""
         dumped = self.serializer.dumps(data)
         if isinstance(dumped, bytes):
             dumped = _BINARY + base64.b64encode(dumped).decode("ascii")
@@ -84,7 +84,7 @@ class Session:
         self.touch()
 
     def set_cookie(self, start_response, key="sessionid", secure=None, path="/", domain=None):
-        """Sends the id to the client, in a cookie that scripts in pages cannot read and other sites' forms do not send."""
+        """Sets the session cookie: HttpOnly, and SameSite so that forms of other sites do not send it."""
         start_response.set_cookie(
             key,
             self.sessionid,
@@ -100,7 +100,7 @@ class Session:
         return text if self.prepare_data is None else self.prepare_data(text)
 
 
-# No JSON text begins like this.
+# No JSON text begins with this.
 _BINARY = "b64:"
 
 

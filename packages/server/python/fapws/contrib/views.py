@@ -14,10 +14,10 @@ from ..base import status_reasons
 
 class Staticfile:
     """
-    Serves the files of a folder, or one file. `maxage` in seconds is told to clients as Cache-Control; default: none.
+    Serves the files of a folder, or one file. `maxage` is the Cache-Control max-age in seconds; default: none.
 
-    With a validator (ETag, Last-Modified) and one range. Refused: `..` (400), methods other than GET and HEAD (405). Not found: what
-    a symbolic link leads out of the folder, what begins with a dot, what is no regular file.
+    Supports validators (ETag, Last-Modified) and single ranges. `..` gets 400; methods other than GET and HEAD get 405. Gets
+    404: symbolic links that leave the folder, names that begin with a dot, and anything but regular files.
     """
 
     def __init__(self, rootpath, maxage=None):
@@ -32,15 +32,15 @@ class Staticfile:
             return _plain(start_response, path)
         sent = False
         try:
-            answer = self._answer(file, path, environ, start_response)
-            sent = answer is not None
-            return answer or []
+            body = self._respond(file, path, environ, start_response)
+            sent = body is not None
+            return body or []
         finally:
             if not sent:
                 file.close()
 
-    def _answer(self, file, path, environ, start_response):
-        """The body; None when only a head is sent."""
+    def _respond(self, file, path, environ, start_response):
+        """Returns the body; None if only a head is sent."""
         about = os.fstat(file.fileno())
         headers = self._headers(about, path)
         if _is_unchanged(environ, about):
@@ -67,7 +67,7 @@ class Staticfile:
 
     def _headers(self, about, name):
         kind, coding = mimetypes.guess_type(name)
-        # What is compressed is sent as the archive it is: the client did not ask for a coding.
+        # A compressed file is sent as it is, because the client did not ask for a coding.
         kind = "application/octet-stream" if coding or kind is None else kind
         if kind.startswith("text/") or kind in ("application/javascript", "application/json"):
             kind += "; charset=utf-8"
@@ -83,19 +83,19 @@ class Staticfile:
         return headers
 
     def _open(self, path_info):
-        """The file that an address means, opened, with its path; otherwise None with a status."""
+        """Opens the file for a path and returns it with its path; otherwise None and a status."""
         names = [name for name in path_info.encode("latin-1", "replace").split(b"/") if name not in (b"", b".")]
         if b".." in names or b"\0" in path_info.encode("latin-1", "replace"):
             return None, 400
         if any(name.startswith(b".") and name != b".well-known" for name in names):
             return None, 404
         try:
-            # Anew each time: a deployment may have led the folder's link elsewhere.
+            # Resolved each time, because a deployment may have changed the link to the folder.
             root = os.path.realpath(os.fsencode(self.rootpath))
             path = os.path.realpath(os.path.join(root, *names))
             if path != root and not path.startswith(os.path.join(root, b"")):
                 return None, 404
-            # A file that is asked for as a folder is none. Without waiting: it might be a pipe.
+            # A trailing slash never matches a file. O_NONBLOCK, because it may be a pipe.
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except (OSError, ValueError):
             return None, 404
@@ -118,18 +118,18 @@ class _Slice:
 
 
 def _etag(about):
-    """A hash, lest it tell the inode. Of the time of change, which cannot be set; weak while a second change could come without moving it."""
+    """Returns a hash, which does not reveal the inode. It is weak while another change could keep the same time."""
     facts = f"{about.st_ino}-{about.st_size}-{about.st_ctime_ns}".encode()
     tag = f'"{blake2b(facts, digest_size=12).hexdigest()}"'
     return tag if time.time_ns() - about.st_ctime_ns > _COARSEST_CLOCK_NS else f"W/{tag}"
 
 
-#: File systems that keep whole or every second seconds.
+#: Some file systems store times with a resolution of one or two seconds.
 _COARSEST_CLOCK_NS = 2_500_000_000
 
 
 def _is_unchanged(environ, about):
-    """RFC 9110, section 13.2.2: a date counts only where no ETag is told."""
+    """A date counts only without an ETag (RFC 9110, section 13.2.2)."""
     tags = environ.get("HTTP_IF_NONE_MATCH")
     if tags is not None:
         known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
@@ -144,7 +144,7 @@ def _wanted_range(environ, about):
         return None
     condition = environ.get("HTTP_IF_RANGE")
     if condition is not None:
-        # A weak tag is never enough to put parts of two answers together.
+        # A weak tag does not allow combining parts of two responses.
         strong = [tag for tag in (_etag(about), rfc1123_date(about.st_mtime)) if not tag.startswith("W/")]
         if condition.strip() not in strong:
             return None

@@ -1,4 +1,4 @@
-"""`@zip.Gzip()`: compresses what a callback answers, for clients that take gzip."""
+"""`@zip.Gzip()`: compresses a callback's response for clients that accept gzip."""
 
 import functools
 import zlib
@@ -8,12 +8,12 @@ from .._intercept import Intercepted
 from .._negotiation import takes_gzip
 
 _GZIP = 16 + zlib.MAX_WBITS
-#: What is shorter would hardly become so.
+#: Shorter bodies hardly shrink.
 _MIN_BYTES = 200
 
 
 class Gzip:
-    """`level` from 1 (fast) to 9 (small)."""
+    """`level`: from 1 (fast) to 9 (small)."""
 
     def __init__(self, level=6):
         self.level = level
@@ -21,24 +21,24 @@ class Gzip:
     def __call__(self, callback):
         @functools.wraps(callback)
         def wrapped(environ, start_response):
-            return self._answer(Intercepted(callback, environ, start_response), environ)
+            return self._respond(Intercepted(callback, environ, start_response), environ)
 
         return wrapped
 
-    def _answer(self, answer, environ):
-        result = answer.result
-        # Who writes block by block has chosen not to wait: it leaves as it is.
-        if answer.gone:
+    def _respond(self, held, environ):
+        result = held.result
+        # A callback that uses `write` has chosen not to wait, so its response is not compressed.
+        if held.gone:
             return result
         encode = False
-        if _can_be_encoded(answer.response):
-            answer.response.response_headers.add("Vary", "Accept-Encoding")
+        if _can_be_encoded(held.response):
+            held.response.response_headers.add("Vary", "Accept-Encoding")
             long_enough = not isinstance(result, list) or sum(map(len, result)) >= _MIN_BYTES
             wanted = takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")) and environ["REQUEST_METHOD"] != "HEAD"
             encode = long_enough and wanted
         if encode:
-            _say_encoded(answer.response.response_headers)
-        answer.hand_on()
+            _say_encoded(held.response.response_headers)
+        held.hand_on()
         if not encode:
             return result
         if isinstance(result, list):
@@ -52,7 +52,7 @@ class Gzip:
 
 
 class _Compressed:
-    """Block by block; where `at_once`, what the callback has given leaves before it is asked for more."""
+    """Compresses block by block. With `at_once`, each block is sent before the next is requested."""
 
     def __init__(self, blocks, level, at_once):
         self._blocks = blocks

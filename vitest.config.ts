@@ -33,9 +33,9 @@ export default defineConfig({
     // The files share the modules of their worker: loading these anew for each took as long as all unit tests.
     isolate: false,
     sequence: { sequencer: LongestFirst },
+    testTimeout: 180_000,
     // A busy machine is no failure; what is waited for comes at once on an idle one.
-    testTimeout: 60_000,
-    expect: { poll: { timeout: 10_000, interval: 20 } },
-    hookTimeout: 60_000,
+    expect: { poll: { timeout: 60_000, interval: 20 } },
+    hookTimeout: 180_000,
   },
 });

@@ -33,7 +33,7 @@ const LOCAL: [method: string, path: string, status: number, body: string][] = [
   ["GET", "/node/stopped", 503, "503 Service Unavailable\n"],
 ];
 
-describe.each(RUNTIMES)("the access log on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("the access log on %s", (runtime) => {
   test("has a line for each request, and none is written unless asked for", async () => {
     const python = runtime === "bun" ? findPython() : undefined;
     const pools = {

@@ -108,7 +108,7 @@ const fleet = pythonFleets({
   files: { "main.py": APP },
 });
 
-describe.each(RUNTIMES)("FastAPI behind a balancer on %s", { timeout: 90_000 }, (runtime) => {
+describe.each(RUNTIMES)("FastAPI behind a balancer on %s", (runtime) => {
   const once = testOnce(runtime);
 
   test("has its exact turns, its clients, streams, a WebSocket, an upload; a reload waits for work after the response", async (context) => {

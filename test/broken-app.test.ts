@@ -14,7 +14,7 @@ import { existsSync } from "node:fs";
 if (existsSync(new URL("./broken", import.meta.url))) throw new Error(${JSON.stringify(COMPLAINT)});
 ${HELLO}`;
 
-describe.each(RUNTIMES)("a broken app on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
   test("that throws at start: start --detach fails with its error and leaves nothing", async () => {
     const project = await Project.make({ runtime, app: throwing(COMPLAINT) });
     const started = await project.startDetached();

@@ -52,7 +52,7 @@ const PROGRAMS: { program: string; pool: Record<string, unknown>; files: Record<
   },
 ];
 
-describe("programs of others", { timeout: 60_000 }, () => {
+describe("programs of others", () => {
   const runtime = "bun";
 
   test.for(PROGRAMS)(

@@ -71,7 +71,7 @@ async function responseOf(port: number, path = "/"): Promise<Record<string, stri
   return JSON.parse((await get(port, path)).body);
 }
 
-describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("a command on %s", (runtime) => {
   const once = testOnce(runtime);
 
   test("serves on a socket of its own, or on a port of its own", async () => {
@@ -231,7 +231,7 @@ describe.each(RUNTIMES)("a command on %s", { timeout: 60_000 }, (runtime) => {
     signal((await project.status()).pid, "SIGKILL");
     await load.moreConnections(100);
     expect(failures(await load.stop())).toEqual(NO_FAILURES);
-    await project.nothingLeft(20_000);
+    await project.nothingLeft();
     expect(markedProcesses(mark)).toEqual([]);
   });
 });

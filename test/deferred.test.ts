@@ -31,7 +31,7 @@ export default { fetch(request) { deferAll(request.url); return new Response("de
 export default (request, response) => { deferAll(request.url); response.end("deferred"); };`,
 };
 
-describe.each(RUNTIMES)("on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("on %s", (runtime) => {
   test.each(["fetch", "node"] as const)("a %s app: reload and stop in the middle", async (style) => {
     const project = await startFleet({ runtime, instances: 2, app: APPS[style] });
     const gate = join(project.folder, "gate");

@@ -28,7 +28,7 @@ const SCRIPT = /^```sh\n(#!\/bin\/sh\n[\s\S]*?)^```$/m.exec(PAGE)?.[1] ?? "";
 
 const SERVING = (version: string) => `export default { fetch: () => new Response("${version}") };\n`;
 
-describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
+describe.each(RUNTIMES)("deploying on %s", (runtime) => {
   test("the script of the page: first, under load, two at once, without npm, broken, unstable, unhealthy, pruned, interrupted, after a killed supervisor; crashes stay with the release in service", async () => {
     const project = await Project.make({ runtime, app: "", config: {} });
     const shop = mkdtempSync(join(tmpdir(), "pl-shop-"));
@@ -69,16 +69,13 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
       const pids = (await status()).pools[0].instances.map(({ pid }: { pid: number }) => pid) as number[];
       for (const pid of pids) signal(pid, "SIGKILL");
       await expect
-        .poll(
-          async () => {
-            const seen = await status();
-            const isNew = seen.pools[0].instances.every(
-              ({ pid }: { pid: number }) => pid !== null && !pids.includes(pid),
-            );
-            return isNew && allReady(seen);
-          },
-          { timeout: 15_000 },
-        )
+        .poll(async () => {
+          const seen = await status();
+          const isNew = seen.pools[0].instances.every(
+            ({ pid }: { pid: number }) => pid !== null && !pids.includes(pid),
+          );
+          return isNew && allReady(seen);
+        })
         .toBe(true);
     };
 
@@ -166,16 +163,16 @@ describe.each(RUNTIMES)("deploying on %s", { timeout: 90_000 }, (runtime) => {
       ${SERVING("v5")}`;
     const deploying = spawn(script, [prepare(gated)], { cwd: "/", env, detached: true, stdio: "ignore" });
     const ended = new Promise((resolve) => deploying.on("exit", resolve));
-    await expect.poll(async () => (await status()).pools[0].rollout, { timeout: 15_000 }).not.toBe(null);
+    await expect.poll(async () => (await status()).pools[0].rollout).not.toBe(null);
     signal(-(deploying.pid as number), "SIGINT");
-    await expect.poll(() => readlinkSync(join(shop, "current")), { timeout: 15_000 }).toBe("releases/4");
+    await expect.poll(() => readlinkSync(join(shop, "current"))).toBe("releases/4");
     writeFileSync(gate, "");
     expect(await ended).toBe(130);
     const isBack = async () => {
       const [pool] = (await status()).pools;
       return pool.rollout === null && pool.release === join(shop, "releases/4");
     };
-    await expect.poll(isBack, { timeout: 15_000 }).toBe(true);
+    await expect.poll(isBack).toBe(true);
     await serves(newest);
     expect(releases()).toEqual(["3", "4"]);
 

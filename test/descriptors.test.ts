@@ -8,7 +8,7 @@ import { waitFor } from "./support/wait.js";
 const LIMIT = 128;
 const CLIENTS = 180;
 
-describe.each(RUNTIMES)("at the limit of descriptors on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("at the limit of descriptors on %s", (runtime) => {
   test("clients that were accepted live on, each other one is refused at once, and no process ends", async () => {
     const project = await Project.make({ runtime, instances: 1, app: HELLO });
     project.startInForeground(["sh", "-c", `ulimit -n ${LIMIT}; exec "$0" start`, PACELINE]);

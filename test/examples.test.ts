@@ -18,7 +18,7 @@ function reads(
   return new Promise((resolve, reject) => {
     let text = "";
     let pieces = 0;
-    const request = http.get({ host: "127.0.0.1", port, path, agent: false, timeout: 10_000 }, (response) => {
+    const request = http.get({ host: "127.0.0.1", port, path, agent: false, timeout: 60_000 }, (response) => {
       response.setEncoding("utf8").on("data", (piece) => {
         text += piece;
         pieces++;

@@ -180,7 +180,7 @@ describe("a FAPWS start script from outside", () => {
     await waitFor("a tick", async () => JSON.parse((await get(port, "/stats")).body).ticks > 0);
     await endExample(project);
     // The command may have to build first.
-  }, 90_000);
+  });
 });
 
 /** What is Python's alone is so whatever the balancer runs on. */

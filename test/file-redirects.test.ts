@@ -70,7 +70,7 @@ async function ask(project: Project, target: string, { method = "GET", fields = 
   return connection.received;
 }
 
-describe.each(RUNTIMES)("files that an app hands out, on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("files that an app hands out, on %s", (runtime) => {
   test("come from an internal pool, with the conditions of the client and the fields of the app", async () => {
     const python = findPython();
     const asgiPython = findPython("uvicorn");

@@ -58,7 +58,7 @@ async function upstream(project: Project): Promise<number> {
   return port;
 }
 
-describe.each(RUNTIMES)("readyPath and healthPath on %s", { timeout: 90_000 }, (runtime) => {
+describe.each(RUNTIMES)("readyPath and healthPath on %s", (runtime) => {
   test("decide for every kind when an instance is ready and when it is ended, and end a reload", async (context) => {
     if (runtime === "bun") needs(context, "python3");
     const files = { "node.js": NODE, "command.mjs": COMMAND, "site_app.py": WSGI, "async_app.py": ASGI };

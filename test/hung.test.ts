@@ -60,7 +60,7 @@ function slotsOf({ pools, balancers }: Status): Map<string, Slot> {
   return new Map([...pools.flatMap(({ instances }) => instances), ...balancers].map((slot) => [slot.name, slot]));
 }
 
-describe.each(RUNTIMES)("hung processes on %s", { timeout: 90_000 }, (runtime) => {
+describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
   test("of every kind are told as stalled, killed, replaced, and named with the request that they ran", async (context) => {
     if (runtime === "bun") needs(context, "python3");
     const pools = {
@@ -105,15 +105,11 @@ describe.each(RUNTIMES)("hung processes on %s", { timeout: 90_000 }, (runtime) =
     for (const name of stopped) signal(before.get(name)?.pid ?? 0, "SIGSTOP");
 
     const after = slotsOf(
-      await project.statusWhere(
-        "all of them to be replaced",
-        (status) => {
-          const slots = slotsOf(status);
-          const renewed = names.filter((name) => slots.get(name)?.state === "ready" && slots.get(name)?.attempt === 2);
-          return renewed.length === names.length - 1;
-        },
-        60_000,
-      ),
+      await project.statusWhere("all of them to be replaced", (status) => {
+        const slots = slotsOf(status);
+        const renewed = names.filter((name) => slots.get(name)?.state === "ready" && slots.get(name)?.attempt === 2);
+        return renewed.length === names.length - 1;
+      }),
     );
     const reasons = Object.fromEntries(names.map((name) => [name, after.get(name)?.lastExit?.reason]));
     const fetch = Object.values({ 1: reasons["fetch.1"], 2: reasons["fetch.2"] }).filter(Boolean);
@@ -136,9 +132,7 @@ describe.each(RUNTIMES)("hung processes on %s", { timeout: 90_000 }, (runtime) =
   });
 });
 
-test("a response that is owed for too long costs its process, in pools that limit concurrency, and no operation waits for it", {
-  timeout: 90_000,
-}, async (context) => {
+test("a response that is owed for too long costs its process, in pools that limit concurrency, and no operation waits for it", async (context) => {
   needs(context, "python3");
   const requestTimeoutMs = 4000;
   const project = await startFleet({

@@ -63,7 +63,7 @@ const ASGI_STARTS = ASGI.replace("site_app", "starts");
 
 const isRunning = (pid: number) => commandLine(pid).includes("sleep");
 
-describe.each(RUNTIMES)("what an app started on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
   test("ends with a kill, a reload and a stop", async (context) => {
     needs(context, "setsid");
     if (runtime === "bun") needs(context, "python3");

@@ -87,9 +87,7 @@ async function who(project: Project, pool: string): Promise<Who[]> {
   return [...found.values()];
 }
 
-test("with and without preload and threads an app meets the same server; each instance is a process of its own", {
-  timeout: 60_000,
-}, async (context) => {
+test("with and without preload and threads an app meets the same server; each instance is a process of its own", async (context) => {
   needsPython(context);
   const project = await startFleet({
     ...PROJECT,
@@ -150,9 +148,7 @@ test("with and without preload and threads an app meets the same server; each in
   await project.nothingLeft();
 });
 
-test("instances outlive their template, come from a new one, and are noticed to end by whoever can; a reload loads the app anew", {
-  timeout: 60_000,
-}, async (context) => {
+test("instances outlive their template, come from a new one, and are noticed to end by whoever can; a reload loads the app anew", async (context) => {
   needsPython(context);
   const project = await startFleet({
     ...PROJECT,

@@ -39,18 +39,23 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     // POST: nobody may send it a second time, so that what is lost is seen.
     const slow = await Promise.all(Array.from({ length: 4 }, () => RawConnection.open(project.port)));
     for (const connection of slow) {
-      connection.write("POST /slow?ms=2500 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+      connection.write("POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
     }
     await project.statusWhere("all to be in flight", ({ pools }) => {
       const inFlight = pools[0]?.instances.map((instance) => instance.inFlight ?? 0) ?? [];
       return inFlight.every((count) => count > 0) && inFlight.reduce((sum, count) => sum + count, 0) === 4;
     });
-    const done = await project.cli(command.split(" "));
-    expect(`${done.code} ${done.output}`).toMatch(/^0 /);
+    const done = project.cli(command.split(" "));
+    await project.statusWhere("an outgoing process to drain", ({ pools, balancers }) =>
+      [...(pools[0]?.instances ?? []), ...balancers].some(({ other }) => other?.state === "draining"),
+    );
+    project.write("released", "");
     for (const connection of slow) {
-      expect(await connection.until(/slow$/)).toMatch(/^HTTP\/1\.1 200 /);
+      expect(await connection.until(/held$/)).toMatch(/^HTTP\/1\.1 200 /);
       connection.close();
     }
+    const { code, output } = await done;
+    expect(`${code} ${output}`).toMatch(/^0 /);
   });
 
   once("of all pools waits for a restart of the balancers that began meanwhile", async () => {

@@ -20,7 +20,7 @@ export default {
 };
 `;
 
-describe.each(RUNTIMES)("a rollout on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("a rollout on %s", (runtime) => {
   test("ends when a new process does not stay ready for its own minReadyMs, and the slots that had one go back", async () => {
     const config = { env: { VERSION: "v1" } };
     const project = await startFleet({ runtime, instances: 3, app: APP, config });
@@ -100,7 +100,7 @@ export default {
 };
 `;
 
-describe.each(RUNTIMES)("an app on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("an app on %s", (runtime) => {
   test("ends its streams as a drain begins, and its SIGTERM listener runs, on a reload, a scale-down and a stop", async () => {
     const project = await startFleet({ runtime, app: SAVING, config: { drainTimeoutMs: 60_000 } });
     const streams = async (count: number) =>
@@ -151,7 +151,7 @@ describe("a generation that never got ready, in a pool that has served", () => {
   });
 });
 
-describe.each(RUNTIMES)("two deploys at once on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("two deploys at once on %s", (runtime) => {
   test("each command responds when its code, or newer, is in service everywhere, and other pools are not held up", async () => {
     // A version starts only while there is a file, so that the first reload lasts until all the others are asked for.
     const version = (text: string) => `

@@ -18,15 +18,17 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
       project.startInForeground();
       const { pid } = await project.ready();
       const slow = await RawConnection.open(project.port);
-      slow.write("GET /slow?ms=1500 HTTP/1.1\r\nHost: x\r\n\r\n");
+      slow.write("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
       await project.statusWhere("the request to be in flight", (status) =>
         Boolean(status.pools[0]?.instances.some(({ inFlight }) => inFlight === 1)),
       );
       signal(pid, name);
+      await project.statusWhere("its balancer to drain", ({ balancers }) => balancers[0]?.state === "draining");
+      project.write("released", "");
       await slow.end();
-      expect(slow.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n(4\r\n)?slow/);
+      expect(slow.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n(4\r\n)?held/);
       expect(await project.exit()).toEqual({ code: 0, signal: null });
-      await project.nothingLeft(1_000);
+      await project.nothingLeft();
     },
   );
 

@@ -48,7 +48,7 @@ class Asked {
     const length = method === "POST" ? "Content-Length: 0\r\n" : "";
     return () => {
       connection.write(`${method} ${path}?id=${id} HTTP/1.1\r\nHost: x\r\n${length}\r\n`);
-      const whole = connection.until(new RegExp(`\r\n\r\n${id}$`), 20_000);
+      const whole = connection.until(new RegExp(`\r\n\r\n${id}$`));
       // One that never comes is missed in what was noted.
       whole.then(
         (received) => this.responses.push(noted(id, received)),
@@ -63,7 +63,7 @@ class Asked {
 
   all(count: number): Promise<boolean> {
     const details = () => JSON.stringify(this.responses);
-    return waitFor(`${count} answers`, () => this.responses.length >= count, { deadlineMs: 20_000, details });
+    return waitFor(`${count} answers`, () => this.responses.length >= count, { details });
   }
 
   of(prefix: string): Noted[] {
@@ -79,7 +79,7 @@ function noted(id: string, received: string): Noted {
   };
 }
 
-describe.each(RUNTIMES)("a blocked instance on %s", { timeout: 60_000 }, (runtime) => {
+describe.each(RUNTIMES)("a blocked instance on %s", (runtime) => {
   test.each(["GET", "POST"])(
     "by a %s: the others answer what it has not begun, and nothing runs twice",
     async (method) => {
@@ -107,7 +107,6 @@ describe.each(RUNTIMES)("a blocked instance on %s", { timeout: 60_000 }, (runtim
       );
       for (const send of [...posts.slice(0, 4), ...gets, ...posts.slice(4)]) send();
       await waitFor("all GETs to be answered", () => asked.of("get").length === gets.length, {
-        deadlineMs: 20_000,
         details: () => JSON.stringify(asked.responses),
       });
       // All of them before the one that blocks.
@@ -120,7 +119,7 @@ describe.each(RUNTIMES)("a blocked instance on %s", { timeout: 60_000 }, (runtim
         ...(await asked.prepareMany("POST", "late-post", 10)),
       ];
       for (const send of late) send();
-      await waitFor("the late ones", () => asked.of("late").length === late.length, { deadlineMs: 20_000 });
+      await waitFor("the late ones", () => asked.of("late").length === late.length);
       expect(asked.of("block")).toEqual([]);
       expect(asked.of("late").filter(({ status, by }) => status !== 200 || by === blocked)).toEqual([]);
 
@@ -140,9 +139,7 @@ describe.each(RUNTIMES)("a blocked instance on %s", { timeout: 60_000 }, (runtim
   );
 });
 
-test("an instance that blocks before its first request holds none, and gets no more until it is heard", {
-  timeout: 60_000,
-}, async () => {
+test("an instance that blocks before its first request holds none, and gets no more until it is heard", async () => {
   // Without replacements: only the other one answers.
   const project = await startFleet({ runtime: "bun", instances: 2, app: APP, config: { hangAfterMs: 0 } });
   const pid = (await project.status()).pools[0]?.instances.find(({ name }) => name === "web.1")?.pid as number;
@@ -159,9 +156,7 @@ test("an instance that blocks before its first request holds none, and gets no m
   await waitFor("its turn again", async () => (await get(project.port)).headers.get("x-instance") === "web.1");
 });
 
-test("a GET that blocks, among others that came with it, takes no second instance with it", {
-  timeout: 60_000,
-}, async () => {
+test("a GET that blocks, among others that came with it, takes no second instance with it", async () => {
   const project = await startFleet({ runtime: "bun", instances: INSTANCES, app: APP });
   for (let n = 0; n < 2 * INSTANCES; n++) await get(project.port);
   const asked = new Asked(project.port);

@@ -75,7 +75,7 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
 
     const stopped = await project.cli(["stop"]);
     expect(`${stopped.code} ${stopped.output}`).toMatch(/^0 /);
-    await project.nothingLeft(1_000);
+    await project.nothingLeft();
     expect((await project.cli(["status"])).code).toBe(3);
   });
 
@@ -166,14 +166,16 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
   test("stop finishes what is in flight", async () => {
     const project = await startFleet({ runtime, app: HELLO });
     const slow = await RawConnection.open(project.port);
-    slow.write("GET /slow?ms=1500 HTTP/1.1\r\nHost: x\r\n\r\n");
+    slow.write("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
     await project.statusWhere("the request to be in flight", (status) =>
       Boolean(status.pools[0]?.instances.some(({ inFlight }) => inFlight === 1)),
     );
-    const stopped = await project.cli(["stop"]);
-    expect(stopped.code).toBe(0);
+    const stopped = project.cli(["stop"]);
+    await project.statusWhere("its balancer to drain", ({ balancers }) => balancers[0]?.state === "draining");
+    project.write("released", "");
     await slow.end();
-    expect(slow.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n(4\r\n)?slow/);
-    await project.nothingLeft(1_000);
+    expect(slow.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n(4\r\n)?held/);
+    expect((await stopped).code).toBe(0);
+    await project.nothingLeft();
   });
 });

@@ -43,12 +43,10 @@ describe.each(RUNTIMES)("turns on %s", (runtime) => {
     expect(spread(Object.values(counts.byInstance))).toBeLessThanOrEqual(1);
   });
 
-  test("ab -n20000 -c1000 fails no request", { timeout: 120_000 }, async (context) => {
+  test("ab -n20000 -c1000 fails no request", async (context) => {
     needs(context, "ab");
     const project = await startFleet({ runtime, instances: INSTANCES, app: HELLO, config: WITHOUT_MOVES });
-    const ab = await run("ab", ["-q", "-n20000", "-c1000", `http://127.0.0.1:${project.port}/`], {
-      deadlineMs: 100_000,
-    });
+    const ab = await run("ab", ["-q", "-n20000", "-c1000", `http://127.0.0.1:${project.port}/`], {});
 
     expect(ab.output).toMatch(/Complete requests: +20000\n/);
     expect(ab.output).toMatch(/Failed requests: +0\n/);

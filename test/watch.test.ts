@@ -28,7 +28,7 @@ async function serves(project: Project, text: string, path = "/"): Promise<void>
       await project.ready();
       return (await get(project.port, path)).body === text;
     },
-    { deadlineMs: 20_000, details: () => last },
+    { details: () => last },
   );
 }
 
@@ -40,7 +40,7 @@ async function tells(project: Project, pattern: RegExp): Promise<string> {
       last = await events(project);
       return pattern.test(last) && last;
     },
-    { deadlineMs: 20_000, details: () => last },
+    { details: () => last },
   );
 }
 

@@ -93,7 +93,7 @@ const WORDS: [string[], string, string, string][] = [
 ];
 
 describe.each(RUNTIMES)("who is asking, on %s", (runtime) => {
-  test("is told alike to every kind of pool, by whatever way a request came", { timeout: 90_000 }, async () => {
+  test("is told alike to every kind of pool, by whatever way a request came", async () => {
     const pools = poolsOf(await startElsewhere(), python, asgiPythons(), hasProgram("gunicorn"));
     const project = await Project.make({ runtime, app: "", files: APPS, config: { pools } });
     const socket = join(project.folder, "front.sock");

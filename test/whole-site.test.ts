@@ -75,7 +75,7 @@ async function pids(project: Project): Promise<Record<string, (number | null)[]>
   return Object.fromEntries(all.map(({ name, instances }) => [name, instances.map(({ pid }) => pid)]));
 }
 
-describe("a whole site", { timeout: 120_000 }, () => {
+describe("a whole site", () => {
   const runtime = "bun";
 
   test("has each request answered by its pool, and each pool reloaded by itself", async (context) => {

@@ -55,7 +55,7 @@ async function start(context: TestContext, runtime: RuntimeName, keys: object | 
   return await startFleet({ runtime, app: "", env, config: { pools: { web: pool } } });
 }
 
-describe("Django", { timeout: 90_000 }, () => {
+describe("Django", () => {
   const runtime = "bun";
 
   test.for([

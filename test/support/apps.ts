@@ -4,10 +4,11 @@
 export const HELLO_BODY = "Hello World!";
 
 /**
- * Says who answered in X-Instance; `/slow?ms=500` takes its time, `/big?bytes=N&ms=M` sends N bytes and pauses in the
- * middle, `/pid` and `/env?name=X` tell of the process, `/crash` ends it after the response, `/chat` writes a line to its output.
+ * Says who answered in X-Instance; `/slow?ms=500` takes its time, `/held` until a file `released` exists, `/big?bytes=N&ms=M` sends N bytes and
+ * pauses in the middle, `/pid` and `/env?name=X` tell of the process, `/crash` ends it after the response, `/chat` writes a line to its output.
  */
 export const HELLO = `
+import { existsSync as isThere } from "node:fs";
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const who = { "x-instance": process.env.PACELINE_INSTANCE ?? "", "content-type": "text/plain" };
 export default {
@@ -18,6 +19,9 @@ export default {
       case "/slow":
         await sleep(ms);
         return new Response("slow", { headers: who });
+      case "/held":
+        while (!isThere("released")) await sleep(10);
+        return new Response("held", { headers: who });
       case "/big": {
         const half = new Uint8Array(Number(searchParams.get("bytes")) / 2).fill(97);
         async function* body() {

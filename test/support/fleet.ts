@@ -140,7 +140,7 @@ export class Project {
   }
 
   /** How the process of `startInForeground` ended. */
-  async exit(deadlineMs = 15_000): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+  async exit(deadlineMs?: number): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
     const child = this.#foreground;
     if (!child) throw new Error("nothing was started in the foreground");
     await waitFor("the foreground process to end", () => child.exitCode !== null || child.signalCode !== null, {
@@ -171,7 +171,7 @@ export class Project {
   }
 
   /** Resolves with the first status for which `condition` holds. */
-  async statusWhere(what: string, condition: (status: Status) => boolean, deadlineMs = 15_000): Promise<Status> {
+  async statusWhere(what: string, condition: (status: Status) => boolean, deadlineMs?: number): Promise<Status> {
     let last = "nothing";
     return await waitFor(
       what,
@@ -216,8 +216,8 @@ export class Project {
     });
   }
 
-  /** Resolves when no process and no socket of the fleet is left and its port is free. */
-  async nothingLeft(deadlineMs = 10_000): Promise<void> {
+  /** Resolves when no process and no socket of the fleet is left and its port is free, before what is orphaned ends by itself. */
+  async nothingLeft(deadlineMs = 45_000): Promise<void> {
     let left: unknown;
     await waitFor(
       "nothing to be left",

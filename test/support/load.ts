@@ -17,7 +17,7 @@ export interface LoadOptions {
   maxConnections?: number;
   /** What every body must be. */
   expectBody?: string;
-  /** When a response counts as not coming, in milliseconds; default 20,000. */
+  /** When a response counts as not coming, in milliseconds; default 60,000. */
   responseTimeoutMs?: number;
 }
 
@@ -58,7 +58,7 @@ const EMPTY: LoadCounts = {
   notes: [],
 };
 const CLIENT = fileURLToPath(new URL("./load-client.mjs", import.meta.url));
-const STOP_DEADLINE_MS = 30_000;
+const STOP_DEADLINE_MS = 60_000;
 
 /** A running load. */
 export class Load {
@@ -74,7 +74,7 @@ export class Load {
       path: "/",
       delayMs: 2,
       maxConnections: Number.MAX_SAFE_INTEGER,
-      responseTimeoutMs: 20_000,
+      responseTimeoutMs: 60_000,
       ...options,
     };
     this.#child = fork(CLIENT, [JSON.stringify(filled)], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
@@ -88,7 +88,7 @@ export class Load {
   }
 
   /** Resolves when `condition` holds for the counts. */
-  async until(what: string, condition: (counts: LoadCounts) => boolean, deadlineMs = 30_000): Promise<void> {
+  async until(what: string, condition: (counts: LoadCounts) => boolean, deadlineMs = 120_000): Promise<void> {
     await waitFor(
       what,
       () => {
@@ -100,13 +100,13 @@ export class Load {
   }
 
   /** Resolves when `connections` more connections than now were opened. */
-  async moreConnections(connections: number, deadlineMs = 60_000): Promise<void> {
+  async moreConnections(connections: number, deadlineMs = 120_000): Promise<void> {
     const wanted = this.counts.connections + connections;
     await this.until(`${connections} more connections`, (counts) => counts.connections >= wanted, deadlineMs);
   }
 
   /** Resolves with the final counts when the load has ended by itself. */
-  async finished(deadlineMs = 60_000): Promise<LoadCounts> {
+  async finished(deadlineMs = 120_000): Promise<LoadCounts> {
     await waitFor("the load to end", () => this.#final, { deadlineMs, details: () => JSON.stringify(this.counts) });
     return this.counts;
   }

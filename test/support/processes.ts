@@ -20,7 +20,7 @@ export interface Finished {
 export interface RunOptions {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
-  /** SIGKILL after this; default 60,000. */
+  /** SIGKILL after this; default 150,000. */
   deadlineMs?: number;
 }
 
@@ -29,7 +29,7 @@ const LAST_OUTPUT_MS = 1_000;
 
 /** Runs a command to its end and keeps what it wrote. */
 export function run(command: string, args: string[], options: RunOptions = {}): Promise<Finished> {
-  const { deadlineMs = 60_000, ...spawnOptions } = options;
+  const { deadlineMs = 150_000, ...spawnOptions } = options;
   return new Promise((resolve, reject) => {
     const startedAt = performance.now();
     const child = spawn(command, args, { ...spawnOptions, stdio: ["ignore", "pipe", "pipe"] });

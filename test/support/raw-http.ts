@@ -40,7 +40,7 @@ export class RawConnection {
   }
 
   /** Resolves with all that came when `pattern` is found in it. */
-  async until(pattern: RegExp, deadlineMs = 10_000): Promise<string> {
+  async until(pattern: RegExp, deadlineMs?: number): Promise<string> {
     await waitFor(`${pattern} on a connection`, () => pattern.test(this.received), {
       deadlineMs,
       details: () => `${this.ended} after ${JSON.stringify(this.received.slice(-300))}`,
@@ -49,7 +49,7 @@ export class RawConnection {
   }
 
   /** Resolves when the server has closed or reset the connection. */
-  async end(deadlineMs = 10_000): Promise<"closed" | "reset"> {
+  async end(deadlineMs?: number): Promise<"closed" | "reset"> {
     return await waitFor("the server to close", () => (this.ended === "no" ? false : this.ended), {
       deadlineMs,
       details: () => JSON.stringify(this.received.slice(-300)),
@@ -77,7 +77,7 @@ export interface Received {
 }
 
 /** One GET on a connection of its own; rejects when the response is not whole. */
-export async function get(port: number, path = "/", deadlineMs = 10_000): Promise<Received> {
+export async function get(port: number, path = "/", deadlineMs?: number): Promise<Received> {
   const connection = await RawConnection.open(port);
   connection.write(`GET ${path} HTTP/1.0\r\nHost: 127.0.0.1:${port}\r\n\r\n`);
   const ended = await connection.end(deadlineMs);

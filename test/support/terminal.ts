@@ -91,14 +91,13 @@ export class Screen {
         const lines = this.lines();
         return patterns.every((pattern) => pattern.test(lines.join("\n"))) && lines;
       },
-      { deadlineMs: 15_000, details: () => `\n${this.lines().join("\n")}` },
+      { details: () => `\n${this.lines().join("\n")}` },
     );
   }
 
   /** The exit status, once the command has ended and all of its output has been seen. */
   async exit(): Promise<number> {
     const end = await waitFor("the command to end", () => this.#ended, {
-      deadlineMs: 15_000,
       details: () => `\n${this.lines().join("\n")}`,
     });
     await new Promise<void>((resolve) => this.#terminal.write("", resolve));

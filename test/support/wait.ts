@@ -1,8 +1,8 @@
 /** Waits for a condition with a deadline; a wait that fails says what it waited for and what it saw. */
 
 export interface WaitOptions {
-  /** Default 10,000. */
-  deadlineMs?: number;
+  /** Default 60,000: only what fails takes that long, and a busy machine is no failure. */
+  deadlineMs?: number | undefined;
   /** The pause between two looks; default 25. */
   intervalMs?: number;
   /** What was seen last, for the error. */
@@ -15,7 +15,7 @@ export async function waitFor<T>(
   look: () => T | false | undefined | Promise<T | false | undefined>,
   options: WaitOptions = {},
 ): Promise<T> {
-  const { deadlineMs = 10_000, intervalMs = 25 } = options;
+  const { deadlineMs = 60_000, intervalMs = 25 } = options;
   const deadline = performance.now() + deadlineMs;
   for (;;) {
     const seen = await look();

@@ -122,7 +122,7 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
   const isFree = async () =>
     expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
   const nothingIsLeft = async () => {
-    await expect.poll(() => openFiles(balancer.pid), { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => openFiles(balancer.pid)).toEqual([]);
     expect(readdirSync(balancer.spoolDir)).toEqual([]);
   };
   const post = async (fields: string) => {

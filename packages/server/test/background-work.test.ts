@@ -106,7 +106,7 @@ for (const runtime of RUNTIMES) {
     });
 
     it("without a server the jobs run, and timers do not keep the process alive", async () => {
-      const { stdout } = await promisify(execFile)(programOf(runtime), [fixture("no-server.mjs")], { timeout: 10_000 });
+      const { stdout } = await promisify(execFile)(programOf(runtime), [fixture("no-server.mjs")]);
       expect(stdout).toBe("the end of the module\njob 0\njob 1\njob 2\n");
     });
   });

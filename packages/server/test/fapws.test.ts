@@ -19,7 +19,7 @@ test.each(readdirSync(TESTS).filter((name) => name.startsWith("test_")))("%s", (
     cwd: TESTS,
     env: { ...process.env, PYTHONPATH: PACKAGES, PYTHONDONTWRITEBYTECODE: "1" },
     encoding: "utf8",
-    timeout: 60_000,
+    timeout: 150_000,
   });
   expect(run.stderr).toMatch(/^OK$/m);
   expect(run.status).toBe(0);

@@ -8,7 +8,7 @@ import { type OverLane, startOverLane } from "./lane-harness.js";
 const LIMITS = {
   ...INSTANCE_LIMITS,
   maxBodyBytes: 1000,
-  bodyTimeoutMs: 15_000,
+  bodyTimeoutMs: 60_000,
   maxConnections: 1000,
   maxDeferredJobs: 1000,
 };

@@ -10,7 +10,7 @@ const FIXTURES = fileURLToPath(new URL("./fixtures/", import.meta.url));
 export const LIMITS = {
   ...INSTANCE_LIMITS,
   maxBodyBytes: 10_000_000,
-  bodyTimeoutMs: 15_000,
+  bodyTimeoutMs: 60_000,
   maxConnections: 100,
   maxDeferredJobs: 1000,
 };

@@ -49,7 +49,7 @@ test("sleeps when nothing happens, and reports again with the next request", asy
   await instance.get("/");
   await supervisor.hears("stats", (it) => it.requestsTotal === 1);
   // Two in a row that tell the same: after the second there is nothing more to tell.
-  await expect.poll(() => supervisor.heard.filter((it) => it.requestsTotal === 1).length, { timeout: 10_000 }).toBe(2);
+  await expect.poll(() => supervisor.heard.filter((it) => it.requestsTotal === 1).length).toBe(2);
   await instance.get("/");
   await supervisor.hears("stats", (it) => it.requestsTotal === 2);
 });

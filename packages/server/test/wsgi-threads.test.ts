@@ -14,7 +14,7 @@ async function begin(instance: PythonInstance, count: number) {
   const wires = Array.from({ length: count }, () => instance.wire().send(request));
   // Threads that print at once may share a line.
   const begun = () => instance.output.split("# waits began").length - 1;
-  await expect.poll(begun, { timeout: 10_000 }).toBe(count);
+  await expect.poll(begun).toBe(count);
   return { go, wires };
 }
 

@@ -217,7 +217,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
       env,
     });
     const ended = new Promise((resolve) => child.on("exit", (code, signal) => resolve(code ?? signal)));
-    await expect.poll(() => isListening(port), { timeout: 10_000 }).toBe(true);
+    await expect.poll(() => isListening(port)).toBe(true);
     child.kill("SIGINT");
     expect(await ended).toBe(130);
     expect(await isListening(port)).toBe(false);

@@ -107,13 +107,13 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     const before = (await instance()).pid;
     kill(before);
     const isBack = async () => (await instance()).state === "ready" && (await instance()).pid !== before;
-    await expect.poll(isBack, { timeout: 10_000 }).toBe(true);
+    await expect.poll(isBack).toBe(true);
     expect(await paceline("/", "reload", "-c", current)).toMatchObject({ code: 0 });
     // A release that is pruned too early is named.
     rmSync(second, { recursive: true });
     kill((await instance()).pid);
     const reason = async () => (await instance()).lastExit.reason;
-    await expect.poll(reason, { timeout: 10_000 }).toContain(`not started: its working directory is gone: ${second} `);
+    await expect.poll(reason).toContain(`not started: its working directory is gone: ${second} `);
     expect(await paceline("/", "stop", "-c", current)).toMatchObject({ code: 0 });
   });
 

@@ -124,7 +124,7 @@ export class RunningSupervisor {
   }
 
   /** The first status that satisfies, within a deadline. */
-  async until(what: string, satisfies: (status: Status) => boolean, timeoutMs = 10_000): Promise<Status> {
+  async until(what: string, satisfies: (status: Status) => boolean, timeoutMs = 60_000): Promise<Status> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const status = await this.status();
@@ -140,7 +140,7 @@ export class RunningSupervisor {
   }
 
   /** Resolves with the exit code when the supervisor's process has ended. */
-  async exited(timeoutMs = 10_000): Promise<number | null> {
+  async exited(timeoutMs = 60_000): Promise<number | null> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return this.child.exitCode;
     const [code] = await once(this.child, "exit", { signal: AbortSignal.timeout(timeoutMs) });
     return code as number | null;
@@ -171,7 +171,7 @@ export async function launch(runtime: RuntimeName, config: FleetConfig): Promise
   const supervisor = new RunningSupervisor(child, directory, configFile);
   supervisor.configure(config);
   running.push(supervisor);
-  await once(child, "message", { signal: AbortSignal.timeout(10_000) });
+  await once(child, "message", { signal: AbortSignal.timeout(60_000) });
   return supervisor;
 }
 

@@ -72,7 +72,7 @@ describe.each(RUNTIMES)("the lock on %s", (_, program) => {
       await Promise.all(starters.map((starter) => starter.kill()));
     }
     expect(sockets.size).toBe(3);
-  }, 60_000);
+  });
 });
 
 describe("the run directory", () => {

@@ -75,4 +75,4 @@ test("only the file of a socket that no process has is removed", async (context)
       expect(message).toMatch(/^[ -~]{1,300}…\)$/);
     }
   }
-}, 60_000);
+});

@@ -237,14 +237,11 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     const said: string[] = [];
     const stopped = supervisor.call("stop");
     await expect
-      .poll(
-        async () => {
-          const events = await supervisor.call<FleetEvent[]>("recentEvents").catch(() => []);
-          said.push(...events.filter(({ subject }) => subject === "web.1").map(({ message }) => message));
-          return said.find((message) => message.startsWith("did not drain"));
-        },
-        { timeout: 10_000 },
-      )
+      .poll(async () => {
+        const events = await supervisor.call<FleetEvent[]>("recentEvents").catch(() => []);
+        said.push(...events.filter(({ subject }) => subject === "web.1").map(({ message }) => message));
+        return said.find((message) => message.startsWith("did not drain"));
+      })
       .toBe("did not drain within 1 s, the rest of the stop's deadline: SIGTERM");
     await stopped;
     held.destroy();
@@ -355,7 +352,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     supervisor.child.kill("SIGKILL");
     await supervisor.exited();
     expect(await get(url)).toContain("web.1");
-    await expect.poll(() => pids.filter(isAlive), { timeout: 8000 }).toEqual([]);
+    await expect.poll(() => pids.filter(isAlive)).toEqual([]);
   });
 
   test("a port that is taken is an error that names who holds it", async () => {
@@ -385,7 +382,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     await expect(second.call("start")).rejects.toMatchObject({ code: "EADDRINUSE" });
     const pids = pidsOf(await supervisor.status());
     supervisor.child.kill("SIGKILL");
-    await expect.poll(() => pids.filter(isAlive), { timeout: 8000 }).toEqual([]);
+    await expect.poll(() => pids.filter(isAlive)).toEqual([]);
     expect(existsSync(path)).toBe(true);
     const third = await start(runtime, fleet([pool("web", "good", 1)], { listen: listen.slice(1) }));
     expect(await third.call("waitReady")).toMatchObject({ ok: true });

@@ -41,7 +41,7 @@ export interface RunOptions {
   env?: NodeJS.ProcessEnv;
   uid?: number;
   gid?: number;
-  /** SIGKILL after this; default 20,000. */
+  /** SIGKILL after this; default 60,000. */
   deadlineMs?: number;
 }
 
@@ -49,7 +49,7 @@ export interface RunOptions {
 export function run(
   program: string,
   args: string[],
-  { deadlineMs = 20_000, ...options }: RunOptions = {},
+  { deadlineMs = 60_000, ...options }: RunOptions = {},
 ): Promise<Finished> {
   const child = start(program, args, options);
   const timer = setTimeout(() => child.kill("SIGKILL"), deadlineMs);
@@ -73,11 +73,11 @@ export function start(program: string, args: string[], options: Omit<RunOptions,
   return child;
 }
 
-/** Resolves with the first line that `child` prints; rejects when it ends before, or after ten seconds. */
+/** Resolves with the first line that `child` prints; rejects when it ends before, or after a minute. */
 export function firstLine(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = "";
-    const timer = setTimeout(() => reject(new Error("no line within 10 s")), 10_000);
+    const timer = setTimeout(() => reject(new Error("no line within 60 s")), 60_000);
     child.stdout?.setEncoding("utf8").on("data", (part) => {
       text += part;
       if (!text.includes("\n")) return;

@@ -10,7 +10,7 @@ import { LineFramer } from "../dist/index.js";
 
 const BUN = new URL("../../supervisor/node_modules/@oven/bun-linux-x64/bin/bun", import.meta.url).pathname;
 const CHILD = new URL("./fixtures/child.mjs", import.meta.url).pathname;
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 60_000;
 
 type Message = Record<string, unknown>;
 

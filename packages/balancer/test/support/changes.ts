@@ -8,7 +8,7 @@ export class Changes {
   }
 
   /** Resolves once `holds`; rejects with what `failure` says when it does not in time. */
-  async until(holds: () => boolean, failure: () => string, timeoutMs = 10_000): Promise<void> {
+  async until(holds: () => boolean, failure: () => string, timeoutMs = 60_000): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     while (!holds()) {
       if (Date.now() > deadline) throw new Error(failure());

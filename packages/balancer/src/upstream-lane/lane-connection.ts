@@ -10,7 +10,7 @@ import {
   type Transport,
 } from "../transport/transport.js";
 import { LaneOutput } from "./output.js";
-import { StallCounter } from "./stall-counter.js";
+import { MAX_IGNORED_PINGS, StallCounter } from "./stall-counter.js";
 
 export interface LaneConnectionServices {
   transport: Transport;
@@ -33,8 +33,6 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   private decoder = new FrameDecoder();
   protected stallCount = new StallCounter();
   private pings = 0;
-  /** Pings over the lane as it is now that have no pong yet. */
-  private owedPongs = 0;
 
   constructor(
     protected readonly services: LaneConnectionServices,
@@ -57,7 +55,6 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   protected connect(): void {
     this.state = "connecting";
     this.decoder = new FrameDecoder();
-    this.owedPongs = 0;
     this.stallCount = new StallCounter();
     // Counts as unanswered until HELLO arrives.
     this.stallCount.asked();
@@ -80,13 +77,17 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
 
   /** A tick has passed; see Silence. `isOwed`: there are requests of which nothing was heard. */
   protected tickStall(weight: number, isOwed: boolean): number {
-    const ping = (): void => {
-      this.owedPongs++;
-      this.output.frames.number(FrameType.PING, 0, ++this.pings);
-      this.output.flushSoon();
-    };
-    return this.stallCount.tick(weight, ping, isOwed);
+    const { stallCount } = this;
+    const ticks = stallCount.tick(weight, this.ping, isOwed);
+    if (!stallCount.hasIgnoredPings) return ticks;
+    this.break(`other bytes after each of ${MAX_IGNORED_PINGS} PINGs, and no PONG`);
+    return 0;
   }
+
+  private readonly ping = (): void => {
+    this.output.frames.number(FrameType.PING, 0, ++this.pings);
+    this.output.flushSoon();
+  };
 
   // From the transport.
 
@@ -158,7 +159,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     switch (type) {
       case FrameType.PONG:
         // Any byte is a sign of life: an instance that says this over and over would hold its requests for ever.
-        if (--this.owedPongs < 0) this.break("a PONG without a PING");
+        if (!this.stallCount.takePong()) this.break("a PONG without a PING");
         return;
       case FrameType.BUSY:
         return;

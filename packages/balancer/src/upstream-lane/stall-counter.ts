@@ -3,11 +3,28 @@
 /** A lane on which nothing moved for so many ticks, with requests under way, is asked whether it is there. */
 const PING_AFTER_TICKS = 6;
 
+/** With requests under way a lane is asked after so many ticks, about a second, also while bytes come. */
+const PING_EVERY_TICKS = 64;
+
+/** After so many PINGs in a row that other bytes followed and no PONG, the instance has gone wrong: it would hold its requests for ever. */
+export const MAX_IGNORED_PINGS = 3;
+
 export class StallCounter {
   /** Something was asked, and nothing has been heard since. */
   isAwaiting = false;
   private stallTicks = 0;
   private quietTicks = 0;
+  /** PINGs without a PONG. */
+  private owedPongs = 0;
+  private ticksSincePing = 0;
+  private isHeardSincePing = false;
+  /** PINGs in a row that other bytes followed and no PONG; and for how many ticks they have been. */
+  private ignoredPings = 0;
+  private ignoredTicks = 0;
+
+  get hasIgnoredPings(): boolean {
+    return this.ignoredPings >= MAX_IGNORED_PINGS;
+  }
 
   asked(): void {
     this.isAwaiting = true;
@@ -15,7 +32,14 @@ export class StallCounter {
 
   heard(): void {
     this.isAwaiting = false;
+    this.isHeardSincePing = true;
     this.stallTicks = this.quietTicks = 0;
+  }
+
+  /** A PONG came; false: no PING asked for it. */
+  takePong(): boolean {
+    this.ignoredPings = this.ignoredTicks = 0;
+    return --this.owedPongs >= 0;
   }
 
   /**
@@ -24,12 +48,30 @@ export class StallCounter {
    */
   tick(weight: number, ping: () => void, isOwed = false): number {
     const isStalled = this.isAwaiting || isOwed;
+    this.lookAtPongs(weight, ping);
     if (!this.isAwaiting && ++this.quietTicks >= PING_AFTER_TICKS) {
       this.quietTicks = 0;
-      ping();
+      this.ask(ping);
       this.isAwaiting = true;
     }
     if (isStalled) this.stallTicks += weight;
-    return isStalled ? this.stallTicks : 0;
+    return Math.max(isStalled ? this.stallTicks : 0, this.ignoredTicks);
+  }
+
+  /** Bytes that come are no sign of an instance that reads: its PONGs are. */
+  private lookAtPongs(weight: number, ping: () => void): void {
+    this.ticksSincePing += weight;
+    if (this.ignoredPings > 0) this.ignoredTicks += weight;
+    // Before its first byte it is not asked: that is the HELLO. Nor again one that is silent.
+    if (this.ticksSincePing < PING_EVERY_TICKS || !this.isHeardSincePing) return;
+    if (this.owedPongs > 0 && this.ignoredPings++ === 0) this.ignoredTicks = this.ticksSincePing;
+    this.ask(ping);
+  }
+
+  private ask(ping: () => void): void {
+    this.owedPongs++;
+    this.ticksSincePing = 0;
+    this.isHeardSincePing = false;
+    ping();
   }
 }

@@ -1,0 +1,162 @@
+import { FrameDecoder } from "@paceline/wire/lane/frame-decoder";
+import { FrameType } from "@paceline/wire/lane/protocol";
+import { describe, expect, it } from "vitest";
+import { frameBytes } from "../../../wire/test/support/lane-frames.js";
+import { vector } from "../../../wire/test/support/lane-vectors.js";
+import type { FakeConnection } from "../../test/support/fake-transport.js";
+import { FakeTransport } from "../../test/support/fake-transport.js";
+import { LaneBench, turnEnd } from "../../test/support/lane-bench.js";
+import { ControlLane } from "./control.js";
+
+const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const POST = "POST / HTTP/1.1\r\nHost: a\r\n\r\n";
+const HELLO = Buffer.from(vector("HELLO of an instance").hex, "hex");
+/** A stream that nobody has opened, or an earlier use of a slot. */
+const NOBODY = 60_000;
+const TICKS_A_SECOND = 62;
+/** Within so long a lane that has gone wrong is closed. */
+const BROKEN_WITHIN_SECONDS = 5;
+/** And before that it is given no new requests. */
+const STALLED_WITHIN_SECONDS = 3;
+
+const frame = (type: number, id: number, payload: Uint8Array = new Uint8Array(0)) => frameBytes({ type, id, payload });
+
+/** What an instance sends over and over that has gone wrong; none of it breaks a rule by itself. */
+const WRONGS: [string, Buffer][] = [
+  ["BUSY", frame(FrameType.BUSY, 0, Buffer.alloc(4))],
+  ["GOAWAY", frame(FrameType.GOAWAY, 0)],
+  ["WINDOW of nobody", frame(FrameType.WINDOW, NOBODY, Buffer.alloc(4, 255))],
+  ["RESPONSE of nobody", frame(FrameType.RESPONSE, NOBODY, Buffer.alloc(200))],
+  ["STARTED of nobody", frame(FrameType.STARTED, NOBODY)],
+  ["FAIL of nobody", frame(FrameType.FAIL, NOBODY)],
+  ["CANCELLED of nobody", frame(FrameType.CANCELLED, NOBODY, Buffer.alloc(1))],
+  ["an empty DATA of nobody", frame(FrameType.DATA, NOBODY)],
+];
+/** The first part of a frame, and the bytes that never complete it. */
+const ENDLESS = frame(FrameType.RESPONSE, NOBODY, Buffer.alloc(2 << 20)).subarray(0, 1000);
+
+function pings(connection: FakeConnection): Buffer[] {
+  const numbers: Buffer[] = [];
+  new FrameDecoder().read(connection.take(), {
+    onFrame: (type, _, bytes, start, end) => void (type === FrameType.PING && numbers.push(bytes.subarray(start, end))),
+    onBody: () => {},
+  });
+  return numbers;
+}
+
+function open() {
+  const bench = new LaneBench(5);
+  bench.ask(GET).stream.cancel();
+  const connection = bench.transport.accept();
+  connection.owner.onData(HELLO);
+  return { bench, connection };
+}
+
+/** Ticks that long, with these bytes before each; returns the seconds until the lane broke. */
+function tickUntilBroken(tick: () => number, connection: FakeConnection, bytes: Buffer, seconds: number): number {
+  for (let n = 0; n < seconds * TICKS_A_SECOND; n++) {
+    if (connection.isClosed) return n / TICKS_A_SECOND;
+    connection.owner.onData(bytes);
+    tick();
+  }
+  return Number.POSITIVE_INFINITY;
+}
+
+describe("an instance that sends bytes and no PONG", () => {
+  it.each([...WRONGS, ["a frame without end", ENDLESS] as [string, Buffer]])(
+    "loses its lane, and its requests, when it repeats %s",
+    async (_, bytes) => {
+      const { bench, connection } = open();
+      const asked = [bench.ask(GET), bench.ask(POST)];
+      await turnEnd();
+      const seconds = tickUntilBroken(() => bench.link.countStall(1), connection, bytes, BROKEN_WITHIN_SECONDS);
+      expect(seconds).toBeLessThan(BROKEN_WITHIN_SECONDS);
+      expect(bench.problems).toEqual([expect.stringContaining("other bytes after each of 3 PINGs, and no PONG")]);
+      expect(asked.map(({ loss }) => loss)).toEqual(["lost", "lost"]);
+    },
+  );
+
+  it("is stalled before, so that what it has not started goes elsewhere", () => {
+    const { bench, connection } = open();
+    bench.ask(GET);
+    let ticks = 0;
+    const seconds = tickUntilBroken(
+      () => {
+        ticks = Math.max(ticks, bench.link.countStall(1));
+        return ticks;
+      },
+      connection,
+      frame(FrameType.BUSY, 0, Buffer.alloc(4)),
+      STALLED_WITHIN_SECONDS,
+    );
+    expect(seconds).toBe(Number.POSITIVE_INFINITY);
+    expect(ticks).toBeGreaterThan(TICKS_A_SECOND / 2);
+  });
+
+  it("loses a lane for control alone too", () => {
+    const transport = new FakeTransport();
+    const problems: string[] = [];
+    const lane = new ControlLane({ transport, onProblem: (message) => problems.push(message) }, "instance.lane");
+    const connection = transport.accept();
+    connection.owner.onData(HELLO);
+    const bytes = frame(FrameType.BUSY, 0, Buffer.alloc(4));
+    const seconds = tickUntilBroken(() => lane.countStall(1, true), connection, bytes, BROKEN_WITHIN_SECONDS);
+    expect(seconds).toBeLessThan(BROKEN_WITHIN_SECONDS);
+    expect(problems).toEqual([expect.stringContaining("no PONG")]);
+  });
+});
+
+describe("an instance that answers PINGs", () => {
+  /** What it says in each tick, given the PINGs that came in it. */
+  const PATIENT: [string, (asked: Buffer[], tick: number) => Buffer[]][] = [
+    ["and sends much", (asked) => [frame(FrameType.BUSY, 0, Buffer.alloc(4)), ...asked]],
+    // Each of its turns takes 1.5 s, and what it says leaves with the end of the turn.
+    ["late, and sends at the end of each turn", (asked, tick) => (tick % 93 === 0 ? [...asked] : [])],
+    ["and sends nothing else", (asked) => asked],
+    ["not, and sends nothing", () => []],
+  ];
+
+  it.each(PATIENT)("keeps its lane: %s", async (_, say) => {
+    const { bench, connection } = open();
+    const asked = bench.ask(POST);
+    let owed: Buffer[] = [];
+    for (let tick = 0; tick < 30 * TICKS_A_SECOND; tick++) {
+      const said = say(
+        owed.map((number) => frame(FrameType.PONG, 0, number)),
+        tick,
+      );
+      if (said.length > 0) {
+        owed = [];
+        connection.owner.onData(Buffer.concat(said));
+      }
+      bench.link.countStall(1);
+      await turnEnd();
+      owed.push(...pings(connection));
+    }
+    expect([bench.problems, connection.isClosed, asked.loss]).toEqual([[], false, undefined]);
+  });
+
+  it("is asked about once a second while it sends, and not while nothing is under way", async () => {
+    const { bench, connection } = open();
+    const asked = bench.ask(GET);
+    let count = 0;
+    const run = async () => {
+      for (let tick = 0; tick < 10 * TICKS_A_SECOND; tick++) {
+        connection.owner.onData(frame(FrameType.BUSY, 0, Buffer.alloc(4)));
+        bench.link.countStall(1);
+        await turnEnd();
+        for (const number of pings(connection)) {
+          count++;
+          connection.owner.onData(frame(FrameType.PONG, 0, number));
+        }
+      }
+    };
+    await run();
+    expect(count).toBeGreaterThanOrEqual(8);
+    expect(count).toBeLessThanOrEqual(11);
+    asked.stream.cancel();
+    const before = count;
+    await run();
+    expect(count).toBe(before);
+  });
+});

@@ -90,11 +90,12 @@ export function descriptors(pid) {
 }
 
 /** p99 of a closed loop of wrk's clients, in milliseconds, and what failed. */
-export async function p99OfOthers(port, seconds, target = "/", connections = 16) {
+export async function p99OfOthers(port, seconds, target = "/", { connections = 16, timeoutSeconds = 2 } = {}) {
   const { stdout } = await execute("wrk", [
     "-t1",
     `-c${connections}`,
     `-d${seconds}s`,
+    `--timeout=${timeoutSeconds}s`,
     "--latency",
     `http://127.0.0.1:${port}${target}`,
   ]);

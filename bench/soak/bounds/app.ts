@@ -10,35 +10,36 @@ takeLanes();
 const LARGE = new Uint8Array(8_000_000);
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Begins to say something without end, in parts that leave the processor to others. */
-function everyNow(say: () => void): void {
+/** Begins to say something for that long, in parts that leave the processor to others. */
+function everyNow(say: () => void, seconds: number): void {
   const timer = setInterval(say, 5);
-  setTimeout(() => clearInterval(timer), 120_000).unref();
+  setTimeout(() => clearInterval(timer), seconds * 1000).unref();
 }
 
 function nextJob(left: number): void {
   if (left > 0) defer(nextJob, left - 1);
 }
 
-const CHATTY: Record<string, () => void> = {
-  lines: () => everyNow(() => console.log(`${"l".repeat(200)}\n`.repeat(500))),
-  line: () => everyNow(() => process.stdout.write("l".repeat(100_000))),
+const CHATTY: Record<string, (seconds: number) => void> = {
+  lines: (seconds) => everyNow(() => console.log(`${"l".repeat(200)}\n`.repeat(500)), seconds),
+  line: (seconds) => everyNow(() => process.stdout.write("l".repeat(100_000)), seconds),
   // As many as an app may well have, one after the other.
   "few jobs": () => defer(nextJob, 100_000),
-  jobs: () =>
+  jobs: (seconds) =>
     everyNow(() => {
       try {
         // Each takes a moment, so that they fill the queue to its bound. Those that are over at once make garbage as fast as their app
         // adds more, 40 MB a second, which is for its runtime to collect.
         for (let i = 0; i < 5000; i++) defer(() => wait(1), i);
       } catch {}
-    }),
+    }, seconds),
 };
 
 export default {
   async fetch(request: Request, info: { upgrade?: never; signal: AbortSignal }): Promise<Response> {
     const { pathname, searchParams } = new URL(request.url);
     const what = searchParams.get("what") ?? "";
+    const seconds = Number(searchParams.get("seconds"));
     switch (pathname) {
       case "/later":
         await wait(100);
@@ -76,10 +77,10 @@ export default {
         return socket.response;
       }
       case "/chatty":
-        CHATTY[what]?.();
+        CHATTY[what]?.(seconds);
         break;
       case "/wrong":
-        wrong(what);
+        wrong(what, seconds);
         break;
     }
     return new Response("Hello World!\n");

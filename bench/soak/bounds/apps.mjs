@@ -3,8 +3,8 @@ import { wait } from "../support.mjs";
 import { connections, get } from "./peers.mjs";
 
 const chatty = (what) => ({
-  start: async ({ port }) => {
-    await fetch(`http://127.0.0.1:${port}/chatty?what=${what}`).then((response) => response.text());
+  start: async ({ port, seconds = 0 }) => {
+    await fetch(`http://127.0.0.1:${port}/chatty?what=${what}&seconds=${seconds}`).then((response) => response.text());
     return async () => {};
   },
 });

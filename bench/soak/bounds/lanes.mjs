@@ -9,22 +9,26 @@ async function ask(port, target) {
 
 /** One of the two instances goes wrong; the other serves. */
 const wrong = (what) => ({
-  start: async ({ port }) => {
-    await ask(port, `/wrong?what=${what}`);
+  start: async ({ port, seconds }) => {
+    await ask(port, `/wrong?what=${what}&seconds=${seconds}`);
     return async () => {};
   },
 });
 
+/** An instance that wants no more requests gets none: after a warm-up only one would be left, and go wrong itself. */
+const WITHOUT_WARM_UP = { "lane: goaways without end": { ...wrong("goaways"), hasNoWarmUp: true } };
+
 export const LANES = {
   ...Object.fromEntries(
-    ["pongs", "busy", "goaways", "closes", "strange", "windows", "bodies", "begun"].map((what) => [
+    ["pongs", "busy", "closes", "strange", "windows", "bodies", "begun"].map((what) => [
       `lane: ${what} without end`,
       wrong(what),
     ]),
   ),
+  ...WITHOUT_WARM_UP,
   "lane: an instance that reads nothing, and clients that come and go": {
-    start: async ({ port }) => {
-      await ask(port, "/wrong?what=deaf");
+    start: async ({ port, seconds }) => {
+      await ask(port, `/wrong?what=deaf&seconds=${seconds}`);
       return connections(
         port,
         50,
@@ -37,8 +41,8 @@ export const LANES = {
     },
   },
   "lane: an instance that reads nothing, and uploads": {
-    start: async ({ port }) => {
-      await ask(port, "/wrong?what=deaf");
+    start: async ({ port, seconds }) => {
+      await ask(port, `/wrong?what=deaf&seconds=${seconds}`);
       return connections(port, 100, (socket) => {
         socket.write(post("/unread"));
         overAndOver(Buffer.from(`10000\r\n${"x".repeat(65_536)}\r\n`))(socket);

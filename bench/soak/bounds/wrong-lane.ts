@@ -5,6 +5,7 @@ type Write = (bytes: Uint8Array) => unknown;
 interface Lane {
   write: Write;
   pause(): void;
+  resume(): void;
 }
 
 const lanes: Lane[] = [];
@@ -57,16 +58,18 @@ const WRONGS: Record<string, Buffer> = {
   bodies: frame(4, 0, Buffer.alloc(65_536)),
 };
 
-/** From now on every lane says that, as far as it is taken, and reads nothing. */
-export function wrong(what: string): void {
+/** For so long every lane says that, as far as it is taken, and reads nothing. */
+export function wrong(what: string, seconds: number): void {
   const begun = frame(3, 0, Buffer.alloc(2 << 20)).subarray(0, -1);
   for (const lane of lanes) {
-    if (what === "deaf") lane.pause();
     if (what === "begun") lane.write(begun);
     const bytes = WRONGS[what];
-    if (bytes === undefined) continue;
+    if (bytes === undefined && what !== "deaf") continue;
     lane.pause();
-    const timer = setInterval(() => lane.write(bytes), 2);
-    setTimeout(() => clearInterval(timer), 120_000).unref();
+    const timer = bytes === undefined ? undefined : setInterval(() => lane.write(bytes), 2);
+    setTimeout(() => {
+      clearInterval(timer);
+      lane.resume();
+    }, seconds * 1000).unref();
   }
 }

@@ -1,0 +1,89 @@
+/** What a row of the soak of bounds is run against: a fleet with every kind of pool, or `paceline serve` alone. */
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { serveAlone, startFleet } from "../support.mjs";
+
+/** Deadlines that the soak can wait for, and less than the bound on memory of what slow clients may have waiting. */
+const LIMITS = {
+  upstreamIdleTimeoutMs: 1000,
+  upstreamResponseTimeoutMs: 5000,
+  sendTimeoutMs: 3000,
+  bodyTimeoutMs: 5000,
+  maxBufferedBytes: 16 << 20,
+};
+/** What jobs take that wait is the app's own. */
+const POOL_LIMITS = { bodyTimeoutMs: 5000, maxDeferredJobs: 10_000 };
+
+const here = (name) => fileURLToPath(new URL(name, import.meta.url));
+
+/** The folder and the upstream that every fleet of the soak uses. */
+export async function startSurroundings() {
+  const folder = mkdtempSync(path.join(tmpdir(), "paceline-bounds-"));
+  writeFileSync(path.join(folder, "small.txt"), "small\n");
+  /** Reads what it is sent, and does not respond. */
+  const silent = http.createServer((request) => request.resume()).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  return {
+    folder,
+    silentUrl: `http://127.0.0.1:${silent.address().port}`,
+    end() {
+      silent.close();
+      silent.closeAllConnections();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Starts what this row needs. */
+export function startTarget(scenario, runtime, surroundings) {
+  return scenario.alone === undefined ? startAll(runtime, surroundings) : startAlone(scenario, runtime, surroundings);
+}
+
+/** Every kind of pool that a peer can reach, each under its path. */
+async function startAll(runtime, { folder, silentUrl }) {
+  const program = ["node", here("program.mjs"), "{socket}"];
+  const fleet = await startFleet(1, {
+    app: undefined,
+    instances: undefined,
+    runtime,
+    pools: {
+      web: { app: here("app.ts"), instances: 2, routes: ["/"], limits: POOL_LIMITS },
+      handler: { app: here("handler.ts"), instances: 1, routes: ["/handler/"], limits: POOL_LIMITS },
+      plain: {
+        app: here("app.ts"),
+        protocol: "http1",
+        instances: 1,
+        routes: ["/plain/"],
+        stripPrefix: true,
+        limits: POOL_LIMITS,
+      },
+      files: { static: folder, instances: 1, routes: ["/files/"] },
+      python: { wsgi: "wsgi_app:app", cwd: here("."), instances: 1, routes: ["/wsgi/"] },
+      program: { command: program, instances: 1, routes: ["/program/"] },
+      few: { command: program, instances: 1, routes: ["/few/"], maxInFlight: 4 },
+      elsewhere: { proxy: silentUrl, instances: 1, routes: ["/elsewhere/"] },
+    },
+    balancer: { runtime, limits: LIMITS },
+  });
+  return {
+    ...fleet,
+    async processes() {
+      const { pid, balancers, pools } = await fleet.control();
+      const instances = pools.flatMap((pool) => pool.instances);
+      return Object.fromEntries([
+        ["supervisor", pid],
+        ...[...balancers, ...instances].map((each) => [each.name, each.pid]),
+      ]);
+    },
+  };
+}
+
+async function startAlone(scenario, runtime, { folder }) {
+  const args = scenario.alone.map((each) => each.replace("APP", here("app.ts")).replace("FOLDER", folder));
+  const alone = await serveAlone(args, runtime);
+  return { ...alone, processes: async () => ({ serve: alone.pid }), ordinary: scenario.ordinary };
+}

@@ -1,8 +1,9 @@
 /** An instance of ours that has gone wrong: what it says on its lane, and does not read. */
 import { connections, get, overAndOver, post } from "./peers.mjs";
 
+/** A POST: it goes wrong at one instance alone. */
 async function ask(port, target) {
-  await fetch(`http://127.0.0.1:${port}${target}`)
+  await fetch(`http://127.0.0.1:${port}${target}`, { method: "POST" })
     .then((response) => response.text())
     .catch(() => {});
 }

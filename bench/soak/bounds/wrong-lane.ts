@@ -1,9 +1,10 @@
 /** Takes hold of the lanes of its own instance, so that it can say on them what no instance of ours would. */
 import net from "node:net";
 
-type Write = (bytes: Uint8Array) => unknown;
 interface Lane {
-  write: Write;
+  /** On Bun the number of bytes that were taken; Node takes all. */
+  write(bytes: Uint8Array): number | boolean;
+  readonly writableLength?: number;
   pause(): void;
   resume(): void;
 }
@@ -58,6 +59,17 @@ const WRONGS: Record<string, Buffer> = {
   bodies: frame(4, 0, Buffer.alloc(65_536)),
 };
 
+/** Writes these bytes again when they were taken: frames stay whole. */
+function repeating(lane: Lane, bytes: Uint8Array): () => void {
+  let rest = bytes;
+  return () => {
+    if ((lane.writableLength ?? 0) > 0) return;
+    const taken = lane.write(rest);
+    if (typeof taken === "number") rest = rest.subarray(Math.max(0, taken));
+    if (rest.length === 0 || typeof taken === "boolean") rest = bytes;
+  };
+}
+
 /** For so long every lane says that, as far as it is taken, and reads nothing. */
 export function wrong(what: string, seconds: number): void {
   const begun = frame(3, 0, Buffer.alloc(2 << 20)).subarray(0, -1);
@@ -66,7 +78,7 @@ export function wrong(what: string, seconds: number): void {
     const bytes = WRONGS[what];
     if (bytes === undefined && what !== "deaf") continue;
     lane.pause();
-    const timer = bytes === undefined ? undefined : setInterval(() => lane.write(bytes), 2);
+    const timer = bytes === undefined ? undefined : setInterval(repeating(lane, bytes), 2);
     setTimeout(() => {
       clearInterval(timer);
       lane.resume();

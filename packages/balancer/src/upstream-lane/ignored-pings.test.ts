@@ -76,6 +76,17 @@ describe("an instance that sends bytes and no PONG", () => {
     },
   );
 
+  it("loses its lane when bytes come in place of its PONGs alone", async () => {
+    const { bench, connection } = open();
+    const asked = bench.ask(GET);
+    for (let n = 0; n < BROKEN_WITHIN_SECONDS * TICKS_A_SECOND && !connection.isClosed; n++) {
+      bench.link.countStall(1);
+      await turnEnd();
+      if (pings(connection).length > 0) connection.owner.onData(WRONGS[0]?.[1] as Buffer);
+    }
+    expect([connection.isClosed, asked.loss]).toEqual([true, "lost"]);
+  });
+
   it("is stalled before, so that what it has not started goes elsewhere", () => {
     const { bench, connection } = open();
     bench.ask(GET);

@@ -4,9 +4,9 @@
 const PING_AFTER_TICKS = 6;
 
 /** With requests under way a lane is asked after so many ticks, about a second, also while bytes come. */
-const PING_EVERY_TICKS = 64;
+const LOOK_EVERY_TICKS = 64;
 
-/** After so many PINGs in a row that other bytes followed and no PONG, the instance has gone wrong: it would hold its requests for ever. */
+/** After so many looks in a row at which bytes had come and no PONG, the instance has gone wrong: it would hold its requests for ever. */
 export const MAX_IGNORED_PINGS = 3;
 
 export class StallCounter {
@@ -16,9 +16,11 @@ export class StallCounter {
   private quietTicks = 0;
   /** PINGs without a PONG. */
   private owedPongs = 0;
-  private ticksSincePing = 0;
-  private isHeardSincePing = false;
-  /** PINGs in a row that other bytes followed and no PONG; and for how many ticks they have been. */
+  private ticksSinceLook = 0;
+  /** No PONG has come since the last look, which asked for one. */
+  private isOwedSinceLook = false;
+  private isHeardSinceLook = false;
+  /** PINGs of looks in a row that other bytes followed and no PONG; and for how many ticks they have been. */
   private ignoredPings = 0;
   private ignoredTicks = 0;
 
@@ -32,13 +34,14 @@ export class StallCounter {
 
   heard(): void {
     this.isAwaiting = false;
-    this.isHeardSincePing = true;
+    this.isHeardSinceLook = true;
     this.stallTicks = this.quietTicks = 0;
   }
 
   /** A PONG came; false: no PING asked for it. */
   takePong(): boolean {
     this.ignoredPings = this.ignoredTicks = 0;
+    this.isOwedSinceLook = false;
     return --this.owedPongs >= 0;
   }
 
@@ -60,18 +63,19 @@ export class StallCounter {
 
   /** Bytes that come are no sign of an instance that reads: its PONGs are. */
   private lookAtPongs(weight: number, ping: () => void): void {
-    this.ticksSincePing += weight;
+    this.ticksSinceLook += weight;
     if (this.ignoredPings > 0) this.ignoredTicks += weight;
-    // Before its first byte it is not asked: that is the HELLO. Nor again one that is silent.
-    if (this.ticksSincePing < PING_EVERY_TICKS || !this.isHeardSincePing) return;
-    if (this.owedPongs > 0 && this.ignoredPings++ === 0) this.ignoredTicks = this.ticksSincePing;
+    // Of one that is silent nothing more is known. Before its first byte, its HELLO, it is not asked.
+    if (this.ticksSinceLook < LOOK_EVERY_TICKS || !this.isHeardSinceLook) return;
+    if (this.isOwedSinceLook && this.ignoredPings++ === 0) this.ignoredTicks = this.ticksSinceLook;
     this.ask(ping);
+    this.ticksSinceLook = 0;
+    this.isHeardSinceLook = false;
+    this.isOwedSinceLook = true;
   }
 
   private ask(ping: () => void): void {
     this.owedPongs++;
-    this.ticksSincePing = 0;
-    this.isHeardSincePing = false;
     ping();
   }
 }

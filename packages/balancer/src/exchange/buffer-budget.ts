@@ -35,12 +35,13 @@ export class BufferBudget {
   mayRead(reader: Reader): boolean {
     const half = this.maxBytes / 2;
     const bytes = Math.min(READ_BYTES, half);
-    this.arm();
     if (this.used + this.expected + bytes > half) {
+      // `give` wakes it, or the end of the turn whose reads are expected: to ask every turn would keep the processor busy.
       this.waiting.add(reader);
       return false;
     }
     this.expected += bytes;
+    this.arm();
     this.waiting.delete(reader);
     return true;
   }

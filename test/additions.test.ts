@@ -142,7 +142,16 @@ test("a balancing policy: a file, and a line in the registry", async () => {
     'import { RoundRobin } from "./round-robin.js";': 'import { First } from "./first.js";',
     "export const POLICIES = {": "first: () => new First(),",
   });
-  const { POLICIES } = await scratch.load("upstreams/policies/index.js");
-  expect(Object.keys(POLICIES).sort()).toEqual(["first", "round-robin"]);
+  const { UpstreamRegistry } = await scratch.load("upstreams/registry.js");
+  const client = { hasRoom: () => true, countStall: () => 0 };
+  const picksOf = (policy: string) => {
+    const registry = new UpstreamRegistry({ policy, maxQueue: 1, makeClient: () => client });
+    const upstreams = ["web.1", "web.2"].map((name) => ({ id: `${name}#1`, name }));
+    registry.apply({ version: 1, pools: [{ name: "web", routes: ["/"], upstreams }] });
+    const [pool] = registry.allPools();
+    return [1, 2, 3].map(() => pool.pick(undefined, true).name);
+  };
+  expect(picksOf("round-robin")).toEqual(["web.1", "web.2", "web.1"]);
+  expect(picksOf("first")).toEqual(["web.1", "web.1", "web.1"]);
   expect(scratch.touched.length).toBe(2);
 });

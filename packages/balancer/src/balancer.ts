@@ -13,7 +13,7 @@ import { TurnShare } from "./downstream/turn-share.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
 import type { Relay } from "./exchange/relay.js";
-import { Spool } from "./exchange/spool/spool.js";
+import { Spool } from "./exchange/spool.js";
 import { Forwarded } from "./http1/forwarded.js";
 import { HeadWriter } from "./http1/head-writer.js";
 import { RequestHead } from "./http1/request-head.js";
@@ -27,9 +27,8 @@ import {
   NO_OWNER,
   type Transport,
 } from "./transport/transport.js";
-import { Http1UpstreamClient } from "./upstream-http1/http1-upstream.js";
-import { WatchedHttp1Client } from "./upstream-http1/watched-http1.js";
-import { ControlLane } from "./upstream-lane/control.js";
+import { Http1UpstreamClient, WatchedHttp1Client } from "./upstream-http1/http1-upstream.js";
+import { ControlLane } from "./upstream-lane/lane-connection.js";
 import { LaneUpstreamClient } from "./upstream-lane/lane-upstream.js";
 import { UpstreamRegistry } from "./upstreams/registry.js";
 import { StallWatch } from "./upstreams/stall-detector.js";
@@ -113,6 +112,7 @@ export class Balancer {
     const lane = { transport, notStartedUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.registry = new UpstreamRegistry({
       deadlines,
+      policy: "round-robin",
       maxQueue: limits.maxQueue,
       upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
       makeClient: (described, onRoom) => {

@@ -1,7 +1,173 @@
-/** The entry of a balancer process; the supervisor starts it. */
-import { survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
-import { BalancerProcess, log } from "./process.js";
-import { chooseTransport } from "./transport/choose.js";
+/** A balancer process; the supervisor starts it. */
+import {
+  ChannelClient,
+  type ChildIdentity,
+  heapBytes,
+  type Measured,
+  Reporter,
+  type Snapshot,
+  survivesFullDisk,
+  takeChildEnvironment,
+} from "@paceline/wire";
+import { MAX_TIMER_MS } from "@paceline/wire/limits";
+import { Balancer } from "./balancer.js";
+import { chooseTransport } from "./index.js";
+import type { Transport } from "./transport/transport.js";
+
+/** What the final report before the exit may take, in milliseconds. */
+const LAST_WORDS_MS = 500;
+/** The output file, which the supervisor follows line by line. */
+const STDOUT = 1;
+
+class BalancerProcess {
+  private balancer: Balancer | undefined;
+  private readonly channel: ChannelClient;
+  private reporter: Reporter | undefined;
+  private isReportDue = false;
+  private isExiting = false;
+
+  constructor(
+    private readonly identity: ChildIdentity,
+    private readonly transport: Transport,
+  ) {
+    this.channel = new ChannelClient({
+      identity,
+      role: "balancer",
+      helloState: () => ({
+        phase: this.balancer === undefined ? "starting" : this.balancer.isDraining ? "draining" : "ready",
+        snapshotVersion: this.balancer?.version ?? 0,
+      }),
+      onWelcome: () => this.sayApplied(),
+      onSnapshot: (snapshot) => this.follow(snapshot),
+      onDrain: (deadlineMs) => this.drain(deadlineMs),
+      onRefused: (reason) => this.drainBy(`the supervisor refuses this process: ${reason}`),
+      onOrphaned: () => this.drainBy("no supervisor came back"),
+      onProblem: log,
+    });
+  }
+
+  start(): void {
+    // Ctrl-C in a terminal is for the supervisor, which then drains its children.
+    process.on("SIGINT", () => {});
+    process.on("SIGTERM", () => this.drain(this.identity.spec.drainTimeoutMs));
+    this.channel.start();
+  }
+
+  private follow(snapshot: Snapshot): void {
+    if (this.balancer !== undefined) {
+      // What is owed by an upstream that this one leaves out is told before its connections are closed.
+      if (this.balancer.counters.abandoned > 0) this.reporter?.reportNow();
+      this.balancer.apply(snapshot);
+      return this.sayApplied();
+    }
+    // Limits and listening sockets hold for the life of the process; a change of them comes with its replacement.
+    const balancer = new Balancer({
+      transport: this.transport,
+      limits: snapshot.limits,
+      trustedProxies: snapshot.trustedProxies,
+      spoolDir: snapshot.spoolDir,
+      accessLogFd: snapshot.accessLog === true ? STDOUT : undefined,
+      onChanged: () => this.sayApplied(),
+      onDrained: () => void this.exit(),
+      onOverdue: () => this.reportSoon(),
+      onPoison: (found) => void this.channel.send({ type: "poison", ...found }),
+      onProblem: log,
+      onNotice: (message) => void this.channel.send({ type: "notice", message }),
+    });
+    balancer.apply(snapshot);
+    try {
+      for (const { fd, address } of snapshot.listen) balancer.listen(fd, address.startsWith("unix:"));
+    } catch (error) {
+      return this.fail(`cannot listen on an inherited socket: ${(error as Error).message}`);
+    }
+    this.balancer = balancer;
+    const { counters } = balancer;
+    this.reporter = new Reporter({
+      activity: () => counters.activity,
+      inFlight: () => counters.inFlight + counters.abandoned,
+      report: (measured) => this.report(balancer, measured),
+      everyMs: this.identity.spec.reportEveryMs,
+    });
+    this.reporter.start();
+    this.sayApplied();
+    this.channel.send({ type: "ready" });
+  }
+
+  /** Once for all that one pass over the deadlines has found, so that a process that is to be replaced is not kept until the next report. */
+  private reportSoon(): void {
+    if (this.isReportDue) return;
+    this.isReportDue = true;
+    setImmediate(() => {
+      this.isReportDue = false;
+      this.reporter?.reportNow();
+    });
+  }
+
+  private sayApplied(): void {
+    const { balancer } = this;
+    if (balancer === undefined) return;
+    const { version, leaving, isListening } = balancer;
+    this.channel.send({ type: "applied", version, leaving, listening: isListening });
+  }
+
+  private report(balancer: Balancer, measured: Measured): boolean {
+    const { counters } = balancer;
+    return this.channel.send({
+      type: "stats",
+      role: "balancer",
+      connections: counters.connections,
+      connectionsTotal: counters.connectionsTotal,
+      requestsTotal: counters.requestsTotal,
+      errorsTotal: counters.errorsTotal,
+      retriesTotal: counters.retriesTotal,
+      inFlight: counters.inFlight,
+      latency: counters.latency.takeSparse(),
+      ...measured,
+      heapBytes: heapBytes(),
+      upstreams: balancer.takeUpstreamStats(),
+      spoolBytes: balancer.spoolBytes,
+      held: balancer.heldStats(),
+    });
+  }
+
+  private drainBy(reason: string): void {
+    log(`${reason}; draining`);
+    this.drain(this.identity.spec.drainTimeoutMs);
+  }
+
+  private drain(deadlineMs: number): void {
+    if (this.balancer === undefined) return void this.exit();
+    if (this.balancer.isDraining) return;
+    setTimeout(
+      () => {
+        log(`${this.balancer?.counters.connections} connections cut off at the drain's deadline`);
+        void this.exit();
+      },
+      Math.min(deadlineMs, MAX_TIMER_MS),
+    );
+    this.balancer.drain();
+  }
+
+  private fail(message: string): void {
+    log(message);
+    this.channel.send({ type: "fault", message });
+    void this.exit(1);
+  }
+
+  private async exit(status = 0): Promise<void> {
+    if (this.isExiting) return;
+    this.isExiting = true;
+    this.reporter?.reportNow();
+    this.balancer?.closeAccessLog();
+    await this.channel.flush(LAST_WORDS_MS);
+    process.exit(status);
+  }
+}
+
+/** Goes to the output file, which the supervisor follows line by line. */
+function log(message: string): void {
+  process.stderr.write(`${message}\n`);
+}
 
 survivesFullDisk();
 const identity = takeChildEnvironment();

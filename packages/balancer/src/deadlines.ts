@@ -7,7 +7,7 @@ export const TICK_MS = 100;
 const LATE_MS = 1000;
 
 /** Something that must leave its state at an instant. */
-export interface DeadlineEntry {
+interface DeadlineEntry {
   /** In milliseconds of `Deadlines.now`; Infinity for none. */
   deadlineAt: number;
   /** Where the list keeps it; -1 when it is not in the list. The list's own. */

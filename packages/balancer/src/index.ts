@@ -1,4 +1,10 @@
 /** Paceline's data plane as a library: what the balancer process is made of. */
+import type { Transport } from "./transport/transport.js";
+
 export { Balancer, type BalancerOptions } from "./balancer.js";
-export { chooseTransport } from "./transport/choose.js";
 export type { Connection, ConnectionOwner, Transport } from "./transport/transport.js";
+
+export async function chooseTransport(): Promise<Transport> {
+  if (process.versions.bun !== undefined) return (await import("./transport/bun.js")).bunTransport();
+  return (await import("./transport/node.js")).nodeTransport();
+}

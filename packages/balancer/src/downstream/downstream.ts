@@ -1,7 +1,9 @@
 /** The seam towards clients: what an exchange needs of the connection its request came on, whatever its protocol. */
 
-import type { LocalStatus } from "../exchange/local-response.js";
 import type { ResponseHead } from "../http1/response-head.js";
+
+/** The responses that the balancer makes itself: refused heads, no instance ready, an upstream that failed. */
+export type LocalStatus = 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
 
 export interface Downstream {
   /** What the client is sent. */
@@ -9,7 +11,7 @@ export interface Downstream {
   /** Whether another request may come after the present one. */
   readonly staysOpen: boolean;
   /** Milliseconds of `Deadlines.now` at which `Exchange.onDeadline` is due. */
-  setDeadline(atMs: number): void;
+  deadlineAt: number;
   /** The response's head; its bytes are read before the call returns. */
   sendHead(head: ResponseHead): void;
   /** The response is whole. */

@@ -1,13 +1,13 @@
 /** What an HTTP/1 client is sent: which framing its version takes, whether the connection can be kept after it, and how it reads. */
 import { SlowReader } from "@paceline/wire";
-import { type LocalStatus, localBodyBytes, localResponse } from "../exchange/local-response.js";
+import { REASONS } from "@paceline/wire/reasons";
 import type { Relay } from "../exchange/relay.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Framing } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { type Connection, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
-import type { ClientMemory } from "./client-memory.js";
-import type { DownstreamResponse } from "./downstream.js";
+import type { DownstreamResponse, LocalStatus } from "./downstream.js";
+import type { ClientMemory } from "./input.js";
 
 const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
 
@@ -109,8 +109,66 @@ export class Http1Response implements DownstreamResponse {
     return this.slowReader?.look(this.relay.deadlines.now) ?? 0;
   }
 
+  /** When the client must have begun its next request. */
+  nextRequestBy(): number {
+    const { limits, isDraining, deadlines } = this.relay;
+    return deadlines.now + (isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs);
+  }
+
   /** The same of a client that has to take what waits at a pace, so that this ends. */
   lookAtPace(): number {
     return this.slowReader?.lookAtPace(this.relay.deadlines.now) ?? 0;
   }
+}
+
+interface LocalResponseOptions {
+  keepAlive: boolean;
+  clientMinorVersion: 0 | 1;
+  /** A HEAD gets the head alone. */
+  isHead: boolean;
+}
+
+/** Seconds after which a client that got a 503 may try again: about the time an instance takes to come back. */
+const RETRY_AFTER_SECONDS = 1;
+
+/** A line of text. */
+function bodyOf(status: LocalStatus): string {
+  return `${status} ${REASONS[status]}\n`;
+}
+
+/** How long its body is as it is sent. */
+function localBodyBytes(status: LocalStatus, isHead: boolean): number {
+  return isHead ? 0 : bodyOf(status).length;
+}
+
+/** Those of this second: a client may ask for nothing but refusals. */
+const built = new Map<number, Uint8Array>();
+let builtInSecond = 0;
+
+/** The whole response, head and a line of text. Its bytes are shared with other clients. */
+function localResponse(status: LocalStatus, options: LocalResponseOptions): Uint8Array {
+  const second = Math.floor(Date.now() / 1000);
+  if (second !== builtInSecond) built.clear();
+  builtInSecond = second;
+  const key = 8 * status + (options.keepAlive ? 4 : 0) + 2 * options.clientMinorVersion + (options.isHead ? 1 : 0);
+  let response = built.get(key);
+  if (response === undefined) {
+    response = build(status, options);
+    built.set(key, response);
+  }
+  return response;
+}
+
+function build(status: LocalStatus, options: LocalResponseOptions): Uint8Array {
+  const body = bodyOf(status);
+  const connection = options.keepAlive ? (options.clientMinorVersion === 0 ? "keep-alive" : "") : "close";
+  const lines = [
+    `HTTP/1.1 ${status} ${REASONS[status]}`,
+    "Content-Type: text/plain; charset=utf-8",
+    `Content-Length: ${body.length}`,
+    `Date: ${new Date().toUTCString()}`,
+  ];
+  if (status === 503) lines.push(`Retry-After: ${RETRY_AFTER_SECONDS}`);
+  if (connection !== "") lines.push(`Connection: ${connection}`);
+  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n${options.isHead ? "" : body}`, "latin1");
 }

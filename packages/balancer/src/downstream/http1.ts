@@ -1,19 +1,17 @@
 /** One client connection that speaks HTTP/1: reads its requests one after the other, and sends it their responses. */
 import { leaveToCollector } from "@paceline/wire";
 import { Exchange } from "../exchange/exchange.js";
-import type { LocalStatus } from "../exchange/local-response.js";
 import type { Relay } from "../exchange/relay.js";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader, type BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
 import { HEAD_INCOMPLETE, HEAD_REFUSED } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
-import { ClientMemory } from "./client-memory.js";
-import type { Downstream } from "./downstream.js";
+import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
-import { Input } from "./input.js";
+import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
 import { ClientTurn, Pause, Reading } from "./reading.js";
-import { CHUNK_UNITS, REQUEST_UNITS } from "./turn-share.js";
+import { CHUNK_UNITS, MAX_TURN_REQUESTS, REQUEST_UNITS } from "./turn-share.js";
 
 type State =
   /** Between requests, or in the middle of a head. */
@@ -29,15 +27,6 @@ type State =
 /** How long a client may go on sending after its last response, in milliseconds. */
 const LINGER_MS = 2000;
 
-/** What a client may send ahead of its response before it is read no more, in bytes. */
-const MAX_AHEAD_BYTES = 16_384;
-
-/** So many requests of a connection are begun in one turn of the event loop; then the others have theirs. */
-const MAX_TURN_REQUESTS = 64;
-
-/** Told when a connection is gone and its descriptor closed, so that a drain knows when all are. */
-export type OnGone = (link: Http1Downstream) => void;
-
 export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   deadlineAt = Number.POSITIVE_INFINITY;
   deadlineIndex = -1;
@@ -46,7 +35,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private readonly body = new BodyReader();
   readonly response: Http1Response;
   private readonly exchange: Exchange;
-  private keepAlive = true;
+  /** Another request may come after the present one. */
+  staysOpen = true;
   private readonly reading: Reading;
   private readonly turn: ClientTurn;
   private readonly memory: ClientMemory;
@@ -62,10 +52,11 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     private readonly relay: Relay,
     private readonly connection: Connection,
     private readonly peer: Peer,
-    private readonly onGone: OnGone,
+    /** Called when its descriptor is closed, so that a drain knows when all are. */
+    private readonly onGone: (gone: Http1Downstream) => void,
   ) {
     this.exchange = new Exchange(relay, this, peer);
-    this.memory = new ClientMemory(relay.budget, connection, this.input, MAX_AHEAD_BYTES);
+    this.memory = new ClientMemory(relay.budget, connection, this.input);
     this.reading = new Reading(connection, relay.budget);
     this.turn = new ClientTurn(relay.turnShare, this.reading, this);
     this.response = new Http1Response(relay, connection, this.memory);
@@ -73,15 +64,10 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.deadlineAt = relay.deadlines.now + relay.limits.headTimeoutMs;
   }
 
-  /** No request is under way and no byte of the next has come. */
-  get isIdle(): boolean {
-    return this.state === "head" && this.input.length === 0;
-  }
-
   /** Answers what belongs to no exchange, and ends the connection: a head that was refused, say. */
   refuse(status: LocalStatus, isLogged = true): void {
     this.relay.counters.answered(status, 0);
-    this.keepAlive = false;
+    this.staysOpen = false;
     if (this.state === "head") {
       this.response.isHead = false;
       this.response.minorVersion = 1;
@@ -90,9 +76,9 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.respond(status);
   }
 
-  /** Closes a connection that is idle; called at the end of a drain's grace. */
+  /** Closes a connection on which no request is under way or has begun to come; called at the end of a drain's grace. */
   closeIfIdle(): void {
-    if (this.isIdle) this.close();
+    if (this.state === "head" && this.input.length === 0) this.close();
   }
 
   // From the connection.
@@ -193,7 +179,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.state = "exchange";
     this.response.minorVersion = head.minorVersion;
     this.response.isHead = head.isHead;
-    this.keepAlive = head.keepAlive && !relay.isDraining && !head.isTrace;
+    this.staysOpen = head.keepAlive && !relay.isDraining && !head.isTrace;
     this.body.begin(head.isUpgrade ? "none" : head.framing, head.contentLength, relay.limits.maxBodyBytes);
     this.exchange.begin(head, bytes, start, after);
     return true;
@@ -321,17 +307,9 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   // From the exchange.
 
-  get staysOpen(): boolean {
-    return this.keepAlive;
-  }
-
-  setDeadline(atMs: number): void {
-    this.deadlineAt = atMs;
-  }
-
   sendHead(head: ResponseHead): void {
-    const mayKeep = this.keepAlive && this.exchange.body.isWhole && !this.relay.isDraining;
-    this.keepAlive = this.response.head(head, mayKeep);
+    const mayKeep = this.staysOpen && this.exchange.body.isWhole && !this.relay.isDraining;
+    this.staysOpen = this.response.head(head, mayKeep);
     if (head.status !== 101) return;
     this.maySend = true;
     // What the client sent ahead of the 101 is the tunnel's first.
@@ -347,8 +325,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     // A refused head or a body that did not come whole leaves no place where a next request could begin.
     const isWhole = this.state === "exchange" && this.body.isComplete && !this.isInBody;
     const mayKeep = isWhole && !this.relay.isDraining && status !== 408;
-    this.keepAlive = mayKeep && this.keepAlive;
-    this.response.local(status, this.keepAlive);
+    this.staysOpen = mayKeep && this.staysOpen;
+    this.response.local(status, this.staysOpen);
     this.finish();
   }
 
@@ -356,7 +334,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private finish(): void {
     const wasWhole = this.state === "exchange" && this.body.isComplete;
     this.turn.leave();
-    if (this.keepAlive) {
+    if (this.staysOpen) {
       this.state = "head";
       this.awaitRequest();
       this.input.isPartial = false;
@@ -374,10 +352,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   /** The responses were given; the time until the next request begins when the client has taken them. */
   private awaitRequest(): void {
-    const { limits, isDraining } = this.relay;
     this.isSending = this.connection.waitingBytes > 0;
-    if (this.isSending) this.deadlineAt = this.response.beginSlowReading();
-    else this.deadlineAt = this.relay.deadlines.now + (isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs);
+    this.deadlineAt = this.isSending ? this.response.beginSlowReading() : this.response.nextRequestBy();
   }
 
   abort(): void {
@@ -389,10 +365,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private close(): void {
     if (this.state === "closed" || this.state === "closing") return;
     this.state = "closing";
-    this.turn.leave();
-    this.reading.leave();
-    this.forgetInput();
-    this.exchange.leave();
+    this.letGo();
     this.deadlineAt = this.connection.waitingBytes > 0 ? this.response.beginSlowReading() : Number.POSITIVE_INFINITY;
     this.connection.close(true);
   }
@@ -401,13 +374,17 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private leave(): void {
     if (this.state === "closed") return;
     this.state = "closed";
+    this.letGo();
+    this.memory.giveBackWaiting();
+    this.relay.deadlines.remove(this);
+    this.onGone(this);
+  }
+
+  private letGo(): void {
     this.turn.leave();
     this.reading.leave();
     this.forgetInput();
     this.exchange.leave();
-    this.memory.giveBackWaiting();
-    this.relay.deadlines.remove(this);
-    this.onGone(this);
   }
 
   pauseBody(): void {

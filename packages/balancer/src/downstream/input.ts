@@ -1,7 +1,9 @@
 /** The bytes of a client that nobody has used yet: almost always one received buffer, joined only when a head comes in pieces. */
 import { leaveToCollector } from "@paceline/wire";
+import type { BufferBudget } from "../exchange/buffer-budget.js";
 import { LF } from "../http1/bytes.js";
-import { free } from "../transport/free.js";
+import { free } from "../transport/buffers.js";
+import type { Connection } from "../transport/transport.js";
 
 const NOTHING = Buffer.alloc(0);
 
@@ -132,5 +134,56 @@ export class Input {
     this.bytes = NOTHING;
     this.start = this.end = this.searched = 0;
     this.isPartial = false;
+  }
+}
+
+/** What a client may send ahead of its response before it is read no more, in bytes. Reads come whole: up to this it is not counted. */
+export const MAX_AHEAD_BYTES = 16_384;
+
+/** What is held in memory for one client: what it has not read, and what it sent ahead. All clients together have a bound. */
+export class ClientMemory {
+  /** Counted in the budget for what waits for the client. */
+  private waitingBytes = 0;
+  /** The same for what it sent ahead. */
+  private aheadBytes = 0;
+
+  constructor(
+    private readonly budget: BufferBudget,
+    private readonly connection: Connection,
+    private readonly input: Input,
+  ) {}
+
+  /** Whether what it sent ahead is to be counted anew after a read. */
+  get isAheadCounted(): boolean {
+    return this.aheadBytes > 0 || this.waitingBytes > 0 || this.input.heldBytes > MAX_AHEAD_BYTES;
+  }
+
+  get hasAhead(): boolean {
+    return this.aheadBytes > 0;
+  }
+
+  /** False: there is not so much left. */
+  countAhead(): boolean {
+    // Whoever does not read either has nothing free.
+    const ahead = Math.max(0, this.input.heldBytes - (this.waitingBytes > 0 ? 0 : MAX_AHEAD_BYTES));
+    const more = ahead - this.aheadBytes;
+    if (more > 0 && !this.budget.take(more)) return false;
+    if (more < 0) this.budget.give(-more);
+    this.aheadBytes = ahead;
+    return true;
+  }
+
+  /** False: there is not so much left. */
+  countWaiting(): boolean {
+    const more = this.connection.waitingBytes - this.waitingBytes;
+    if (more > 0 && !this.budget.take(more)) return false;
+    this.waitingBytes += Math.max(0, more);
+    return true;
+  }
+
+  /** The client has read what waited. */
+  giveBackWaiting(): void {
+    if (this.waitingBytes > 0) this.budget.give(this.waitingBytes);
+    this.waitingBytes = 0;
   }
 }

@@ -8,6 +8,8 @@ const TURN_UNITS = 1 << 20;
 /** What each costs beside its bytes, in the same measure. */
 export const CHUNK_UNITS = 32;
 export const REQUEST_UNITS = 4096;
+/** So many requests of a connection are begun in one turn of the event loop; then the others have theirs. */
+export const MAX_TURN_REQUESTS = 64;
 /** Of those that wait so many go on in one turn, and fewer when they use it up. */
 const MAX_TURN_SHARERS = 8;
 

@@ -1,13 +1,12 @@
 /** Finds an upstream for a request, at once or in the pool's queue, and another one when that fails. */
 import type { Downstream } from "../downstream/downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
-import { PendingRequest, type Waiting } from "../upstreams/pending-request.js";
 import type { Pool } from "../upstreams/pool.js";
+import { PendingRequest, type Waiting } from "../upstreams/request-queue.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
-import { LostStarts } from "./lost-starts.js";
 import type { Relay } from "./relay.js";
-import { MAX_SENDS, mayTryElsewhere } from "./retry.js";
+import { LostStarts, MAX_SENDS, mayTryElsewhere } from "./retry.js";
 
 export interface AttemptsOwner {
   /** The request's method and path, for people. */
@@ -98,7 +97,7 @@ export class Attempts implements Waiting {
   wait(): void {
     const { deadlines, limits } = this.relay;
     if (this.waitsUntil === 0) this.waitsUntil = deadlines.now + limits.upstreamConnectTimeoutMs;
-    this.client.setDeadline(this.waitsUntil);
+    this.client.deadlineAt = this.waitsUntil;
   }
 
   onUpstreamFree(upstream: Upstream): void {

@@ -2,10 +2,9 @@
 import type { Downstream } from "../downstream/downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
-import { BodyPace } from "./body-pace.js";
-import { CollectedBytes } from "./held-body.js";
+import { CollectedBytes } from "./buffered-body.js";
 import type { Relay } from "./relay.js";
-import { SpooledBody, type SpooledBodyOwner } from "./spool/spooled-body.js";
+import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
 
 export interface CollectedBodyOwner {
   /** An upstream may be asked: all is there, or `bytes` are all that is held of what goes at the client's pace. Empty: see `isSpooled`. */
@@ -67,12 +66,12 @@ export class CollectedBody implements SpooledBodyOwner {
   }
 
   private awaitMore(): void {
-    this.client.setDeadline(this.pace.deadlineAt(this.relay.deadlines.now));
+    this.client.deadlineAt = this.pace.deadlineAt(this.relay.deadlines.now);
   }
 
   /** The disk, and not the client, is waited for. */
   private awaitDisk(): void {
-    this.client.setDeadline(this.relay.deadlines.now + this.relay.limits.bodyTimeoutMs);
+    this.client.deadlineAt = this.relay.deadlines.now + this.relay.limits.bodyTimeoutMs;
   }
 
   /** False: it was not taken, and the body goes at the client's pace from here on; its owner was told. */
@@ -195,3 +194,38 @@ export class CollectedBody implements SpooledBodyOwner {
 }
 
 const NOTHING = new Uint8Array(0);
+
+/** How long a client that owes a body may take for the next piece of it, and for all that has come. */
+class BodyPace {
+  private bytes = 0;
+  /** Since when the client is not read. */
+  private pausedAt = 0;
+
+  constructor(
+    /** For which nothing may come. */
+    private readonly timeoutMs: number,
+    /** The least rate of all, beyond that time; 0: none. */
+    private readonly minBytesPerSecond: number,
+    private begunAt: number,
+  ) {}
+
+  add(bytes: number): void {
+    this.bytes += bytes;
+  }
+
+  /** The client is not read: that is no fault of its own. */
+  pause(now: number): void {
+    this.pausedAt = now;
+  }
+
+  resume(now: number): void {
+    this.begunAt += now - this.pausedAt;
+  }
+
+  /** When it is too slow, if nothing comes until then. */
+  deadlineAt(now: number): number {
+    const nextBy = now + this.timeoutMs;
+    if (this.minBytesPerSecond === 0) return nextBy;
+    return Math.min(nextBy, this.begunAt + this.timeoutMs + (this.bytes * 1000) / this.minBytesPerSecond);
+  }
+}

@@ -2,6 +2,7 @@
  * One request and its response: the states it goes through, from a parsed head to the end of the response, and what a failure means.
  * attempts.ts finds an upstream, request-body.ts and response-flow.ts carry the bodies, states.ts has what each state does.
  */
+
 import type { Downstream } from "../downstream/downstream.js";
 import type { BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -9,10 +10,14 @@ import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { FileRedirect, takeNamedFile, targetOf } from "../routing/file-redirect.js";
 import { routeOf } from "../routing/route.js";
-import { KeptConnections } from "../upstream-http1/kept-connections.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
-import type { ResponseReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-client.js";
+import {
+  KeptConnections,
+  type ResponseReceiver,
+  type UpstreamLoss,
+  type UpstreamStream,
+} from "../upstreams/upstream-client.js";
 import { Attempts, type AttemptsOwner } from "./attempts.js";
 import { isToBeCollected } from "./collected-body.js";
 import { Outcome } from "./outcome.js";
@@ -178,7 +183,7 @@ export class Exchange
   /** A deadline that is no look at the upstream. */
   setDeadlineIn(timeoutMs: number): void {
     this.body.stopJudging();
-    this.client.setDeadline(this.relay.deadlines.now + timeoutMs);
+    this.client.deadlineAt = this.relay.deadlines.now + timeoutMs;
   }
 
   // From the client.
@@ -298,10 +303,6 @@ export class Exchange
     this.flow.closeSpool();
     if (isWhole) return this.onResponseEnd();
     this.setDeadlineIn(this.requestTimeoutMs());
-  }
-
-  onSpoolLost(): void {
-    this.abort();
   }
 
   onResponseEnd(): void {

@@ -12,7 +12,7 @@ import type { Counters } from "../stats/counters.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { PoisonBook } from "./poison.js";
-import type { Spool } from "./spool/spool.js";
+import type { Spool } from "./spool.js";
 
 export interface Relay {
   readonly limits: BalancerLimits;

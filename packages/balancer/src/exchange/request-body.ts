@@ -149,7 +149,7 @@ export class RequestBody implements CollectedBodyOwner {
     this.reader ??= new SlowReader(this.stream as UpstreamStream, this.owner.responseTimeoutMs);
     if (this.flow.isClientBlocked) return;
     this.isJudging = true;
-    this.client.setDeadline(this.reader.begin(this.relay.deadlines.now));
+    this.client.deadlineAt = this.reader.begin(this.relay.deadlines.now);
   }
 
   /** Whoever sets a deadline that is no look at the upstream. */
@@ -167,7 +167,7 @@ export class RequestBody implements CollectedBodyOwner {
       return true;
     }
     const nextLookAt = reader.look(this.relay.deadlines.now);
-    if (nextLookAt > 0) this.client.setDeadline(nextLookAt);
+    if (nextLookAt > 0) this.client.deadlineAt = nextLookAt;
     return nextLookAt > 0;
   }
 

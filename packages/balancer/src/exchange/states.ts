@@ -160,7 +160,10 @@ function endBody(exchange: ExchangeContext): void {
 function clientIsLate(exchange: ExchangeContext): void {
   const { client } = exchange;
   const nextLookAt = exchange.flow.isClientBlocked ? client.response.lookAtReading() : 0;
-  if (nextLookAt > 0) return client.setDeadline(nextLookAt);
+  if (nextLookAt > 0) {
+    client.deadlineAt = nextLookAt;
+    return;
+  }
   exchange.abort();
 }
 

@@ -113,7 +113,7 @@ for (const kind of [FieldKind.ORDINARY, FieldKind.EXPECT, FieldKind.DATE]) IS_NA
 
 /** Responses of `parse` below zero. */
 export const FIELDS_INCOMPLETE = -1;
-export const FIELDS_MALFORMED = -2;
+const FIELDS_MALFORMED = -2;
 export const FIELDS_TOO_MANY = -3;
 
 const UPGRADE_WORD = ascii("upgrade");

@@ -3,8 +3,16 @@ import { isUrlHost } from "@paceline/wire";
 import { FIELD_LENGTHS, putFieldLengths } from "@paceline/wire/lane/request-head";
 import { FieldKind } from "./field-table.js";
 import type { RequestHead } from "./request-head.js";
-import { type ClientFields, readClient, type ToldClient } from "./told-client.js";
-import { familyOf, plainAddress, TrustedProxies, UNIX, UNKNOWN } from "./trusted-proxies.js";
+import {
+  type ClientFields,
+  familyOf,
+  plainAddress,
+  readClient,
+  type ToldClient,
+  TrustedProxies,
+  UNIX,
+  UNKNOWN,
+} from "./trusted-proxies.js";
 
 /** What is known of a client's address, made once a connection. */
 export interface Peer {

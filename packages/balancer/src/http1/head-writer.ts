@@ -1,5 +1,6 @@
 /** The one place that builds heads: field by field from what was parsed, never a copy of what came in. */
 
+import { REASONS } from "@paceline/wire/reasons";
 import type { Connection } from "../transport/transport.js";
 import { ascii, COLON, CR, copy, LF, SPACE, writeDecimal, writeHex } from "./bytes.js";
 import { FieldKind, type FieldTable } from "./field-table.js";
@@ -11,7 +12,6 @@ import {
   responseFieldsThatPass,
 } from "./forward-policy.js";
 import type { ForwardedFields } from "./forwarded.js";
-import { reasonOf } from "./reasons.js";
 import type { Framing, RequestHead } from "./request-head.js";
 import { MAX_RESPONSE_HEAD_BYTES, type ResponseHead } from "./response-head.js";
 
@@ -277,4 +277,14 @@ function endLine(to: Uint8Array, at: number): number {
   to[at] = CR;
   to[at + 1] = LF;
   return at + 2;
+}
+
+const BYTES: Uint8Array[] = [];
+for (const [status, reason] of Object.entries(REASONS)) BYTES[Number(status)] = ascii(reason);
+
+const NONE = new Uint8Array(0);
+
+/** The usual phrase; empty for a status that has none. */
+function reasonOf(status: number): Uint8Array {
+  return BYTES[status] ?? NONE;
 }

@@ -2,8 +2,7 @@
 import { IDEMPOTENT_METHODS } from "@paceline/wire";
 import { ascii, BYTE_CLASS, CR, equalsIgnoringCase, IS_TARGET, IS_TOKEN, LF, parseDecimal, SPACE } from "./bytes.js";
 import { ConnectionOption, FIELDS_INCOMPLETE, FIELDS_TOO_MANY, FieldKind, FieldTable } from "./field-table.js";
-import { isHost } from "./host.js";
-import { encodeNonAscii, isOutsideAscii } from "./non-ascii.js";
+import { encodeNonAscii, isHost, isOutsideAscii } from "./request-target.js";
 
 /** How a body's end is told; a request never has CLOSE. */
 export type Framing = "none" | "length" | "chunked" | "close";
@@ -255,7 +254,7 @@ export class RequestHead {
 }
 
 /** The statuses with which a head is refused. */
-export type RefusalStatus = 400 | 413 | 414 | 417 | 431 | 501 | 505;
+type RefusalStatus = 400 | 413 | 414 | 417 | 431 | 501 | 505;
 
 const SLASH = 47;
 const STAR = 42;

@@ -24,7 +24,7 @@ import {
 import type { Route, Router } from "./router.js";
 
 /** Statuses with which a request is answered that goes nowhere. */
-export type NoRoute = 400 | 404;
+type NoRoute = 400 | 404;
 
 const ROOT = Buffer.from("/", "latin1");
 const SLASH = 47;

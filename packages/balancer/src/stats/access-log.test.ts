@@ -5,8 +5,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { SavedHead } from "../exchange/saved-head.js";
 import { Forwarded } from "../http1/forwarded.js";
 import { RequestHead } from "../http1/request-head.js";
-import { MAX_LINE_BYTES, writeAccessLine } from "./access-line.js";
-import { AccessLog } from "./access-log.js";
+import { AccessLog, MAX_LINE_BYTES, writeAccessLine } from "./access-log.js";
 
 const limits = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 1000 };
 

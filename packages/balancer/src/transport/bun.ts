@@ -1,8 +1,9 @@
 /** The transport over Bun's sockets, whose `write` takes part of the bytes and keeps none. */
+
+import { dlopen, ptr } from "bun:ffi";
+import { leaveToCollector } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
-import { deepenBacklog } from "./bun-backlog.js";
-import { afterReceipt } from "./bun-garbage.js";
-import { outgoingBytes, seesOutgoing } from "./bun-outgoing.js";
+import { free, WaitingBytes } from "./buffers.js";
 import {
   CLOSE_GRACE_SECONDS,
   type Connection,
@@ -13,7 +14,6 @@ import {
   NO_OWNER,
   type Transport,
 } from "./transport.js";
-import { WaitingBytes } from "./waiting-bytes.js";
 
 type Closing = "open" | "ending" | "closing" | "closed";
 
@@ -243,3 +243,51 @@ const upstreamHandlers = {
     socket.data.closed(error);
   },
 };
+
+/** Bun always asks for an accept queue of 512, too few for a thousand clients at once: listen(2), called again, only changes that. On failure the queue stays as Bun made it. */
+export function deepenBacklog(fd: number, backlog: number): void {
+  const library = process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6";
+  try {
+    const libc = dlopen(library, { listen: { args: ["int", "int"], returns: "int" } });
+    libc.symbols.listen(fd, backlog);
+    libc.close();
+  } catch {
+    // A libc of another name (musl): 512 waiting connections will do.
+  }
+}
+
+/** From this size on a buffer's memory is given back as soon as nobody needs it. */
+const LARGE_BYTES = 8192;
+
+/** A received buffer was handed over; `isUsedUp` says that nobody kept any of it. */
+export function afterReceipt(bytes: Buffer, isUsedUp: boolean): void {
+  if (isUsedUp && bytes.length >= LARGE_BYTES) free(bytes);
+  else leaveToCollector(bytes.length);
+}
+
+/** SIOCOUTQ of Linux. On a unix socket it counts what the peer has not read, with what it costs the kernel to keep. */
+const SIOCOUTQ = 0x5411;
+
+type Ioctl = (fd: number, request: number, out: number) => number;
+
+const out = new Int32Array(1);
+let ioctl: Ioctl | undefined;
+
+export const seesOutgoing = process.platform === "linux";
+
+/** Bytes that the kernel holds for the peer; 0 where it cannot be asked. */
+export function outgoingBytes(fd: number): number {
+  if (!seesOutgoing || fd < 0) return 0;
+  ioctl ??= loadIoctl();
+  return ioctl(fd, SIOCOUTQ, ptr(out)) === 0 ? (out[0] as number) : 0;
+}
+
+function loadIoctl(): Ioctl {
+  try {
+    // Kept for good: it is asked of every slow reader.
+    return dlopen("libc.so.6", { ioctl: { args: ["int", "u64", "ptr"], returns: "int" } }).symbols.ioctl as never;
+  } catch {
+    // A libc of another name (musl): what left this process has to do.
+    return () => -1;
+  }
+}

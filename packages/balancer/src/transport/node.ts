@@ -2,7 +2,7 @@
 import { readSync } from "node:fs";
 import net from "node:net";
 import { SocketAcknowledgements } from "@paceline/wire";
-import { free } from "./free.js";
+import { free } from "./buffers.js";
 import {
   CLOSE_GRACE_SECONDS,
   type Connection,

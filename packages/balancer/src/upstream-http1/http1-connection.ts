@@ -7,9 +7,14 @@ import type { HeadWriter } from "../http1/head-writer.js";
 import { type Framing, HEAD_INCOMPLETE, type RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
 import type { Connection, ConnectionOwner, Connector } from "../transport/transport.js";
-import type { ResponseReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-client.js";
-import { InterimBound } from "./interim-bound.js";
-import type { KeptConnection, KeptConnections } from "./kept-connections.js";
+import {
+  InterimBound,
+  type KeptConnection,
+  type KeptConnections,
+  type ResponseReceiver,
+  type UpstreamLoss,
+  type UpstreamStream,
+} from "../upstreams/upstream-client.js";
 
 /** What a connection needs of all those to its upstream. */
 export interface UpstreamConnections {

@@ -4,17 +4,18 @@ import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Counters } from "../stats/counters.js";
 import type { Transport } from "../transport/transport.js";
+import type { ControlLane } from "../upstream-lane/lane-connection.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { Http1UpstreamConnection, type UpstreamConnections } from "./http1-connection.js";
 
-export interface Http1ClientServices {
+interface Http1ClientServices {
   transport: Transport;
   deadlines: Deadlines;
   requestWriter: HeadWriter;
   counters: Counters;
 }
 
-export interface Http1ClientOptions {
+interface Http1ClientOptions {
   maxConnections: number;
   /** It is no server of ours, and may close an idle connection while a request is on its way there. */
   isForeign: boolean;
@@ -200,5 +201,54 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     if (this.latest === connection) this.latest = undefined;
     if (this.open_ === 0) this.onEmpty?.();
     if (wasGivenUp && this.onEmpty === undefined) this.options.onRoom?.();
+  }
+}
+
+/** The same with a lane for control beside the connections, which tells of silence and of leaving. */
+export class WatchedHttp1Client implements UpstreamClient {
+  constructor(
+    private readonly http1: Http1UpstreamClient,
+    private readonly control: ControlLane,
+    /** Work is under way: silence counts from here. */
+    private readonly onBusy: () => void,
+  ) {}
+
+  get connections(): number {
+    return this.http1.connections;
+  }
+
+  hasRoom(): boolean {
+    return !this.control.isGoingAway && this.http1.hasRoom();
+  }
+
+  open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
+    this.onBusy();
+    return this.http1.open(receiver, isIdempotent);
+  }
+
+  closeIdleSince(atMs: number): void {
+    this.http1.closeIdleSince(atMs);
+  }
+
+  leave(onEmpty: () => void): void {
+    this.http1.leave(() => {
+      this.control.close();
+      onEmpty();
+    });
+  }
+
+  countStall(weight: number): number {
+    return this.control.countStall(weight, this.http1.isBusy);
+  }
+
+  /** HTTP/1.1 does not tell what has begun: what was sent stays. */
+  reassign(): void {}
+
+  runningRequest(): string | undefined {
+    return this.http1.runningRequest();
+  }
+
+  overdue(): undefined {
+    return undefined;
   }
 }

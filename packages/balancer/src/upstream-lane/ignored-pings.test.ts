@@ -3,10 +3,9 @@ import { FrameType } from "@paceline/wire/lane/protocol";
 import { describe, expect, it } from "vitest";
 import { frameBytes } from "../../../wire/test/support/lane-frames.js";
 import { vector } from "../../../wire/test/support/lane-vectors.js";
-import type { FakeConnection } from "../../test/support/fake-transport.js";
-import { FakeTransport } from "../../test/support/fake-transport.js";
+import { type FakeConnection, FakeTransport } from "../../test/support/fake-transport.js";
 import { LaneBench, turnEnd } from "../../test/support/lane-bench.js";
-import { ControlLane } from "./control.js";
+import { ControlLane } from "./lane-connection.js";
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\n\r\n";

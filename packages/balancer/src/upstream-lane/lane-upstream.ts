@@ -11,7 +11,7 @@ import { fatesOf, lossAtEnd } from "./stalled.js";
 import type { LaneStream, StreamLane } from "./stream.js";
 import { StreamTable } from "./stream-table.js";
 
-export interface LaneServices extends LaneConnectionServices {
+interface LaneServices extends LaneConnectionServices {
   /** Non-idempotent requests that may wait not started on one lane. */
   notStartedUnsafeMax: number;
   /** Work is under way: silence counts from here. */

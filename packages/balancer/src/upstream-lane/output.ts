@@ -1,7 +1,27 @@
 /** What goes out on a lane: frames are put together while a turn lasts, and leave in one write when it ends. */
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import type { Connection } from "../transport/transport.js";
-import { atTurnEnd, type Flushable } from "../turn.js";
+
+/** Something that has collected bytes. */
+interface Flushable {
+  flushTurn(): void;
+}
+
+const due: Flushable[] = [];
+let isArmed = false;
+
+/** Has it flushed once when this turn ends, and all that it brought has been read; whoever calls it keeps track of having done so. */
+function atTurnEnd(flushable: Flushable): void {
+  due.push(flushable);
+  if (isArmed) return;
+  isArmed = true;
+  setImmediate(flushAll);
+}
+
+function flushAll(): void {
+  isArmed = false;
+  for (const flushable of due.splice(0)) flushable.flushTurn();
+}
 
 /** Of large bodies no more than this is put together before it is written, in bytes. */
 const FULL_BYTES = 65_536;

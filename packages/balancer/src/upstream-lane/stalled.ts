@@ -3,14 +3,14 @@ import type { RunningWork } from "@paceline/wire/lane/scoreboard";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 
 /** A request that was sent, and of which nothing was heard. */
-export interface UnansweredRequest {
+interface UnansweredRequest {
   /** Its number among the requests of its lane. */
   readonly sequence: number;
   /** Its beginning is said before its handler is called. */
   readonly isAnnounced: boolean;
 }
 
-export type Fate =
+type Fate =
   /** It is, or may be, the one that the instance is at work on: it would stall the next one too. */
   | "stays"
   /** It goes elsewhere; the instance is at work on another one. */
@@ -52,7 +52,7 @@ function isUpTo(sequence: number, last: number): boolean {
 }
 
 /** A request of an instance that has ended. */
-export interface EndedRequest extends UnansweredRequest {
+interface EndedRequest extends UnansweredRequest {
   /** That it started was heard. */
   readonly hasBegun: boolean;
 }

@@ -4,9 +4,13 @@ import { ResponseStart } from "@paceline/wire/lane/response-head";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
-import { WaitingBytes } from "../transport/waiting-bytes.js";
-import { InterimBound } from "../upstream-http1/interim-bound.js";
-import type { ResponseReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-client.js";
+import { WaitingBytes } from "../transport/buffers.js";
+import {
+  InterimBound,
+  type ResponseReceiver,
+  type UpstreamLoss,
+  type UpstreamStream,
+} from "../upstreams/upstream-client.js";
 import type { LaneOutput } from "./output.js";
 
 /** What a stream needs of its lane. */

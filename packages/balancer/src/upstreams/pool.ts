@@ -1,15 +1,13 @@
 /** A pool's upstreams, the policy that picks among them, and the queue of those for whom all are full. */
-import type { Policy } from "./policies/policy.js";
-import { type QueuedRequest, RequestQueue } from "./request-queue.js";
+import { type PoolWaiter, RequestQueue } from "./request-queue.js";
 import type { Upstream } from "./upstream.js";
 
-/** A request that waits for an upstream. */
-export interface PoolWaiter extends QueuedRequest {
-  /** Upstreams that failed this request already; they are passed over. */
-  readonly tried: readonly Upstream[] | undefined;
-  onUpstreamFree(upstream: Upstream): void;
-  /** The pool has no upstream any more, and none is expected soon. */
-  onPoolDown(): void;
+/** Picks among candidates; `Candidate` needs no more than a name that outlives a change of membership. */
+export interface Policy<Candidate extends { readonly name: string }> {
+  /** The membership changed; called off the request path. */
+  rebuild(candidates: readonly Candidate[]): void;
+  /** The next candidate that may be picked, or undefined when none may. */
+  pick(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
 }
 
 export class Pool {

@@ -3,13 +3,15 @@ import type { HeldStats, Snapshot, SnapshotUpstream, UpstreamStats } from "@pace
 import type { Deadlines } from "../deadlines.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
-import { POLICIES } from "./policies/index.js";
+import { POLICIES, type PolicyName } from "./policies/index.js";
 import { Pool } from "./pool.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
 
-export interface RegistryOptions {
+interface RegistryOptions {
   deadlines: Deadlines;
+  /** Of every pool. */
+  policy: PolicyName;
   maxQueue: number;
   /** How long an upstream may owe its response; a pool may have less. */
   upstreamResponseTimeoutMs: number;
@@ -42,7 +44,8 @@ export class UpstreamRegistry {
     const roots: { folder: string; path: string }[] = [];
     for (const described of snapshot.pools) {
       const pool =
-        this.pools.get(described.name) ?? new Pool(described.name, POLICIES["round-robin"](), this.options.maxQueue);
+        this.pools.get(described.name) ??
+        new Pool(described.name, POLICIES[this.options.policy](), this.options.maxQueue);
       const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream, pool));
       for (const upstream of upstreams) members.set(upstream.id, upstream);
       pools.set(described.name, pool);

@@ -1,13 +1,23 @@
 /** The requests of a pool that wait for an upstream: bounded, and first in first out among those that wait for the same. */
 import { Fifo } from "@paceline/wire/fifo";
+import type { Upstream } from "./upstream.js";
 
-export interface QueuedRequest {
+interface QueuedRequest {
   /** False when it gave up or was served otherwise; it is passed over then. */
   readonly isWaiting: boolean;
   /** Those that are not idempotent also wait for a place among the not started (docs/lane.md); the others need not wait for them. */
   readonly isIdempotent: boolean;
   /** Set when it enters; orders all that wait. */
   order: number;
+}
+
+/** A request that waits for an upstream. */
+export interface PoolWaiter extends QueuedRequest {
+  /** Upstreams that failed this request already; they are passed over. */
+  readonly tried: readonly Upstream[] | undefined;
+  onUpstreamFree(upstream: Upstream): void;
+  /** The pool has no upstream any more, and none is expected soon. */
+  onPoolDown(): void;
 }
 
 export class RequestQueue<W extends QueuedRequest> {
@@ -67,5 +77,42 @@ export class RequestQueue<W extends QueuedRequest> {
 
   private queueOf(isIdempotent: boolean): Fifo<W> {
     return isIdempotent ? this.idempotent : this.unsafe;
+  }
+}
+
+/** Who waits. */
+export interface Waiting {
+  readonly tried: readonly Upstream[] | undefined;
+  readonly isIdempotent: boolean;
+  onUpstreamFree(upstream: Upstream): void;
+  onPoolDown(): void;
+}
+
+/** One wait in a pool's queue; an exchange serves many requests, and each wait must end with its own. */
+export class PendingRequest implements PoolWaiter {
+  isWaiting = true;
+  order = 0;
+
+  constructor(private readonly waiting: Waiting) {}
+
+  get tried(): readonly Upstream[] | undefined {
+    return this.waiting.tried;
+  }
+
+  get isIdempotent(): boolean {
+    return this.waiting.isIdempotent;
+  }
+
+  /** The wait is over, however it ended; the queue passes over this place. */
+  giveUp(): void {
+    this.isWaiting = false;
+  }
+
+  onUpstreamFree(upstream: Upstream): void {
+    this.waiting.onUpstreamFree(upstream);
+  }
+
+  onPoolDown(): void {
+    this.waiting.onPoolDown();
   }
 }

@@ -3,7 +3,6 @@ import type { AcknowledgingConnection, OverdueRequest } from "@paceline/wire";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import type { KeptConnections } from "../upstream-http1/kept-connections.js";
 
 /** Why a request came to nothing at its upstream. */
 export type UpstreamLoss =
@@ -94,4 +93,55 @@ export interface UpstreamClient {
   runningRequest(): string | undefined;
   /** Of requests that nobody waits for, the one that should have ended first; undefined where there is none. */
   overdue(): OverdueRequest | undefined;
+}
+
+/** How many interim responses (1xx) one request may get: an upstream must not send them for ever. */
+const MAX_INTERIMS = 16;
+const MAX_INTERIM_BYTES = 65_536;
+
+export class InterimBound {
+  private count = 0;
+  private bytes = 0;
+
+  begin(): void {
+    this.count = 0;
+    this.bytes = 0;
+  }
+
+  /** Counts one with a head of that many bytes; false when it is one too many. */
+  take(bytes: number): boolean {
+    this.bytes += bytes;
+    return ++this.count <= MAX_INTERIMS && this.bytes <= MAX_INTERIM_BYTES;
+  }
+}
+
+/** Idle connections that are kept for one client: what a stranger's response left behind there must reach nobody else. */
+export interface KeptConnection {
+  /** Identifies the upstream that it leads to. */
+  readonly upstream: object;
+  close(): void;
+}
+
+export class KeptConnections {
+  /** One for each upstream at most, since a client has one request at a time. */
+  private readonly kept: KeptConnection[] = [];
+
+  add(connection: KeptConnection): void {
+    this.kept.push(connection);
+  }
+
+  /** The connection to that upstream, if there is one. */
+  find(upstream: object): KeptConnection | undefined {
+    for (const connection of this.kept) if (connection.upstream === upstream) return connection;
+    return undefined;
+  }
+
+  remove(connection: KeptConnection): void {
+    const index = this.kept.indexOf(connection);
+    if (index >= 0) this.kept.splice(index, 1);
+  }
+
+  closeAll(): void {
+    for (const connection of [...this.kept]) connection.close();
+  }
 }

@@ -1,5 +1,5 @@
 /** The registry of policies: a new one is a file and a line here. */
-import type { Policy } from "./policy.js";
+import type { Policy } from "../pool.js";
 import { RoundRobin } from "./round-robin.js";
 
 export const POLICIES = {

@@ -1,5 +1,5 @@
 /** Round robin: each in its turn, in the order of the slots. */
-import type { Policy } from "./policy.js";
+import type { Policy } from "../pool.js";
 
 export class RoundRobin<Candidate extends { readonly name: string }> implements Policy<Candidate> {
   private candidates: readonly Candidate[] = [];

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { WaitingBytes } from "./waiting-bytes.js";
+import { WaitingBytes } from "./buffers.js";
 
 it("gives back what was added, in order, however it is cut, and counts what waits", () => {
   const step = fc.oneof(

@@ -1,4 +1,4 @@
-/** Tells a Host that a URL can have from one that none can; names and IPv4 addresses without making a text of them. */
+/** What a target and a Host may have in them: hosts that a URL can have, and bytes outside ASCII. */
 import { isUrlHost } from "@paceline/wire";
 import { COLON } from "./bytes.js";
 
@@ -63,4 +63,24 @@ function isUpTo(bytes: Uint8Array, start: number, end: number, most: number): bo
     value = value * 10 + (bytes[i] as number) - ZERO;
   }
   return value <= most;
+}
+
+/** Bytes outside ASCII in a target: no URI has them (RFC 3986 §2.1), yet some clients send a text's UTF-8 as it is. */
+export function isOutsideAscii(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 128;
+}
+
+/**
+ * The range with bytes outside ASCII percent-encoded as browsers do it, in capital digits, all others as they are; `grown` is by how
+ * many bytes it grows.
+ */
+export function encodeNonAscii(bytes: Uint8Array, start: number, end: number, grown: number): Uint8Array {
+  const encoded = Buffer.allocUnsafe(end - start + grown);
+  let to = 0;
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at] as number;
+    if (byte < 128) encoded[to++] = byte;
+    else to += encoded.write(`%${byte.toString(16).toUpperCase()}`, to, "latin1");
+  }
+  return encoded;
 }

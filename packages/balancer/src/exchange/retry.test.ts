@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
-import { LostStarts } from "./lost-starts.js";
 import { PoisonBook } from "./poison.js";
 import type { Relay } from "./relay.js";
+import { LostStarts } from "./retry.js";
 
 /** A loss: of what kind, whether it was the only one there, and whether the upstream drained. */
 type Loss = [loss: UpstreamLoss, isOnly: boolean, isDraining?: boolean];

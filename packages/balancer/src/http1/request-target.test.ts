@@ -1,7 +1,7 @@
 import { isUrlHost } from "@paceline/wire";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { isHost } from "./host.js";
+import { isHost } from "./request-target.js";
 
 function judge(text: string): boolean {
   const bytes = Buffer.from(`:.${text}-:9`, "latin1");

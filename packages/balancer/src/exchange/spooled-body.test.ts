@@ -3,9 +3,8 @@ import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { BufferBudget } from "../buffer-budget.js";
-import { openNameless } from "./nameless-file.js";
-import { Spool } from "./spool.js";
+import { BufferBudget } from "./buffer-budget.js";
+import { openNameless, Spool } from "./spool.js";
 import { SpooledBody } from "./spooled-body.js";
 
 let folder: string;

@@ -1,7 +1,6 @@
 /** A body in a nameless file: written as it comes and read in order, without ever waiting for the disk. */
-import { freeWritten } from "../../transport/free.js";
-import { WaitingBytes } from "../../transport/waiting-bytes.js";
-import { fs } from "./nameless-file.js";
+import { fs } from "@paceline/wire";
+import { freeWritten, WaitingBytes } from "../transport/buffers.js";
 import type { Spool, SpoolUse } from "./spool.js";
 
 /** Less is not written, while more may come: it is kept in memory. */
@@ -24,7 +23,7 @@ export interface SpooledBodyOwner {
 }
 
 /** "wait": it was taken; more after `onSpoolWritten`. "full": it was not taken, which happens to requests alone. */
-export type Appended = "taken" | "wait" | "full";
+type Appended = "taken" | "wait" | "full";
 
 export class SpooledBody {
   private fd = -1;

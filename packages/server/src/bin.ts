@@ -1,9 +1,8 @@
 #!/usr/bin/env node
 /** The program of one server: an instance under a supervisor, or alone on a port. */
 import { BUN_ONE_READER, ChannelError, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
-import { hintOnListening } from "./app/listening-hint.js";
 import { runSupervised } from "./process/supervised.js";
-import { ServerError } from "./shared/errors.js";
+import { hintOnListening, ServerError } from "./shared/errors.js";
 
 /** What the command line names is not there, or is nothing that can be served. */
 const MISTAKES: ReadonlySet<ServerError["code"]> = new Set([

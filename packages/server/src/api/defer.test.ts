@@ -1,8 +1,8 @@
 /** Deferred jobs run in their order, one at a time, and only when a turn of the event loop brought no request and no response. */
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import type { BackgroundWork } from "../shared/bridge.js";
 import { DEFAULT_LIMITS } from "../shared/limits.js";
-import { DeferredJobs, defer } from "./defer.js";
+import { DeferredJobs, defer, nextStep, QUIET_MS, SETTLE_MS, type Step } from "./defer.js";
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const turns = async (count: number) => {
@@ -206,4 +206,21 @@ describe("DeferredJobs", () => {
 
 it("only a function can be deferred", () => {
   expect(() => defer("save" as never)).toThrow(expect.objectContaining({ code: "bad-argument" }));
+});
+
+const MAX_DELAY_MS = 1000;
+
+test.each<[string, number, boolean, number, Step]>([
+  ["a young job in the middle of a burst", 5, true, 0, "look-when-quiet"],
+  ["a young job just after a request", 5, false, QUIET_MS - 1, "look-when-quiet"],
+  ["a young job when the burst is over", 20, false, QUIET_MS, "run"],
+  ["an older job while each turn brings something", SETTLE_MS, true, 0, "look-next-turn"],
+  ["an older job in the first turn that brings nothing", SETTLE_MS, false, 1, "run"],
+  ["a job that has waited long enough", MAX_DELAY_MS, true, 0, "run"],
+])("%s", (_, ageMs, hasChanged, quietMs, step) => {
+  expect(nextStep({ ageMs, hasChanged, quietMs }, MAX_DELAY_MS)).toBe(step);
+});
+
+test("a delay of 0 puts nothing off but to the end of a turn", () => {
+  expect(nextStep({ ageMs: 0, hasChanged: true, quietMs: 0 }, 0)).toBe("run");
 });

@@ -1,12 +1,10 @@
 /** Puts work off until the server is idle: one job at a time, first in, first out. */
 import type { AsyncResource } from "node:async_hooks";
 import type { DeferredStats } from "@paceline/wire";
-import { type BackgroundWork, backgroundWork, type DeferredWork } from "../shared/bridge.js";
+import { type BackgroundWork, backgroundWork, countNames, type DeferredWork, nameOf } from "../shared/bridge.js";
 import { ServerError } from "../shared/errors.js";
 import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { type DeferredJob, DeferredQueue, type JobFunction } from "./deferred-queue.js";
-import { type Look, nextStep, QUIET_MS, type Step } from "./idleness.js";
-import { countNames, nameOf } from "./work-names.js";
 
 export interface DeferOptions {
   /** Drop this job when one is queued with the same function and a deeply equal argument. Default false. */
@@ -153,4 +151,32 @@ export class DeferredJobs implements DeferredWork {
     this.state = "waiting";
     this.lookNextTurn();
   };
+}
+
+/** Requests of one burst come closer together than this. */
+export const QUIET_MS = 10;
+/** A job waits for a burst to pass no longer than this: then any turn of the loop without a request will do. */
+export const SETTLE_MS = 100;
+
+/** What a look at the end of a turn of the event loop found; a whole turn lies between two looks. */
+interface Look {
+  /** Since the oldest job was queued. */
+  ageMs: number;
+  /** A request began or a response was finished since the last look: a handler may have more to do. */
+  hasChanged: boolean;
+  /** For how long nothing has changed. */
+  quietMs: number;
+}
+
+/** Run the job, or look again at the end of the next turn, or only when it may have been quiet for long enough. */
+export type Step = "run" | "look-next-turn" | "look-when-quiet";
+
+/**
+ * While no turn brings anything, no handler is runnable: all that came was read, and each handler waits for something. Between
+ * the requests of a burst that is so too, hence the young job waits a little, and those that are combined with it become one.
+ */
+export function nextStep({ ageMs, hasChanged, quietMs }: Look, maxDeferDelayMs: number): Step {
+  if (ageMs >= maxDeferDelayMs) return "run";
+  if (ageMs >= SETTLE_MS) return hasChanged ? "look-next-turn" : "run";
+  return !hasChanged && quietMs >= QUIET_MS ? "run" : "look-when-quiet";
 }

@@ -2,8 +2,8 @@
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { argumentDigest } from "./argument-digest.js";
 import { type DeferredJob, DeferredQueue, type JobFunction } from "./deferred-queue.js";
+import { argumentDigest } from "./queued-arguments.js";
 
 const save: JobFunction = () => {};
 const mail: JobFunction = () => {};

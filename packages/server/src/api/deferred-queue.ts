@@ -13,7 +13,7 @@ export interface DeferredJob {
 }
 
 /** What became of a job: it waits, or was dropped since an equal one waits already, or there was no room. */
-export type AddOutcome = "queued" | "dropped" | "full";
+type AddOutcome = "queued" | "dropped" | "full";
 
 /** A job is queued until it is taken: one that runs is none of them. */
 export class DeferredQueue<Job extends DeferredJob = DeferredJob> {

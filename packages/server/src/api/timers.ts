@@ -1,8 +1,7 @@
 /** Work at intervals, and after a delay. */
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
-import { backgroundWork, type TimerWork, type WaitingTimer } from "../shared/bridge.js";
+import { backgroundWork, countNames, nameOf, type TimerWork, type WaitingTimer } from "../shared/bridge.js";
 import { ServerError } from "../shared/errors.js";
-import { countNames, nameOf } from "./work-names.js";
 
 export interface Timer {
   /** It does not begin any more; a run under way goes on to its end. */

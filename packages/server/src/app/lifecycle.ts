@@ -1,8 +1,6 @@
 /** Runs what an app does before its first request and after its last one. */
-
 import type { App, AppLifecycle } from "../shared/app.js";
-import { ServerError } from "../shared/errors.js";
-import { hintOnListening } from "./listening-hint.js";
+import { hintOnListening, ServerError } from "../shared/errors.js";
 
 /** What stop() gets at least, when the requests used up the deadline: an app that has something to save can still do it. */
 const LEAST_STOP_MS = 1000;

@@ -1,11 +1,8 @@
 /** Loads an app module, JavaScript or TypeScript, on either runtime. */
 
-import { errorLine } from "../process/error-line.js";
 import type { App, AppStyle, FetchApp } from "../shared/app.js";
-import { ServerError } from "../shared/errors.js";
-import { importModule } from "./import-app.js";
-import { hintOnListening } from "./listening-hint.js";
-import { unusableAddon, watchNativeAddons } from "./native-addons.js";
+import { errorLine, hintOnListening, ServerError } from "../shared/errors.js";
+import type { Module } from "./translate.js";
 
 /**
  * The app in the module at an absolute path; not started yet.
@@ -63,4 +60,103 @@ async function detected(path: string, exported: unknown, style: AppStyle | undef
 
 function isCompiled(exported: unknown): exported is { default: unknown } {
   return typeof exported === "object" && exported !== null && "default" in exported && !("fetch" in exported);
+}
+
+const TYPESCRIPT = new Set([".ts", ".mts", ".cts"]);
+/** No Node runs these. */
+const JSX = new Set([".tsx", ".jsx"]);
+
+/**
+ * The module at an absolute path.
+ *
+ * @param cache a folder of the fleet's own for what is translated from TypeScript; by default it is translated each time.
+ */
+async function importModule(path: string, cache: string | undefined): Promise<Module> {
+  // Bun takes a path as it is, and needs none of Node's modules for it.
+  if (process.versions.bun !== undefined) return import(path);
+  const [{ extname }, { pathToFileURL }] = await Promise.all([import("node:path"), import("node:url")]);
+  const extension = extname(path);
+  const isTypeScript = TYPESCRIPT.has(extension);
+  const needsTranslation = JSX.has(extension) || (isTypeScript && (!runsTypeScript() || (await hasAliases(path))));
+  if (needsTranslation) return (await import("./translate.js")).importTranslated(path, cache);
+  try {
+    return await import(pathToFileURL(path).href);
+  } catch (error) {
+    if (!isForTranslation(error, isTypeScript || (await hasAliases(path)))) throw error;
+    const { importTranslated } = await import("./translate.js");
+    return importTranslated(path, cache).catch((second) => {
+      // Not found in either way: Node's own words are the clearer ones.
+      throw isNotFound(error) && isNotFound(second) ? error : second;
+    });
+  }
+}
+
+async function hasAliases(path: string): Promise<boolean> {
+  return (await import("./tsconfig.js")).hasPathAliases(path);
+}
+
+function runsTypeScript(): boolean {
+  return Boolean((process.features as { typescript?: string | false }).typescript);
+}
+
+/** Modules are found and parsed before any of them runs, so what fails for these reasons has mostly not begun. */
+function isForTranslation(error: unknown, mayHaveOtherPaths: boolean): boolean {
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  if (code === "ERR_UNKNOWN_FILE_EXTENSION") return /"\.([cm]?ts|[jt]sx)"/.test(`${message}`);
+  if (code === "ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX" || code === "ERR_UNSUPPORTED_DIR_IMPORT") return true;
+  return mayHaveOtherPaths && isNotFound(error);
+}
+
+function isNotFound(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND";
+}
+
+/** Says of a native addon that Bun cannot load what to do about it, at the start and not with each request. */
+const WHAT_TO_DO = 'it is a native addon for Node, which Bun cannot load: set runtime: "node" for this pool';
+/** Their symbol names the version of V8's interface that an addon was compiled for; addons of Node-API have none. */
+const REGISTRATION = /node_register_module_v(\d+)/;
+
+const failed = new Set<string>();
+
+/** Adds what to do to the errors of addons; to be called before an app is loaded. */
+function watchNativeAddons(): void {
+  const load = process.dlopen;
+  process.dlopen = function (this: unknown, ...args: Parameters<typeof load>) {
+    try {
+      return load.apply(process, args);
+    } catch (error) {
+      failed.add(args[1]);
+      if (error instanceof Error) error.message += ` (${args[1]}: ${WHAT_TO_DO})`;
+      throw error;
+    }
+  };
+}
+
+/**
+ * An addon of a package that the app has loaded, which has not been asked for yet and is going to fail when it is; one that
+ * has failed already, and did not end the app, is something that the app does without.
+ */
+async function unusableAddon(modules: string[]): Promise<string | undefined> {
+  const packages = new Set(modules.map((path) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? ""));
+  packages.delete("");
+  if (packages.size === 0) return undefined;
+  // Rarely needed, so not loaded before.
+  const { readdirSync, readFileSync } = await import("node:fs");
+  for (const folder of packages) {
+    for (const file of addonsIn(`${folder}/build/Release`)) {
+      const version = REGISTRATION.exec(readFileSync(file, "latin1"))?.[1];
+      if (version === undefined || version === process.versions.modules || failed.has(file)) continue;
+      return `${file}: ${WHAT_TO_DO}`;
+    }
+  }
+  return undefined;
+
+  function addonsIn(path: string): string[] {
+    try {
+      return readdirSync(path).flatMap((name) => (name.endsWith(".node") ? [`${path}/${name}`] : []));
+    } catch {
+      return []; // Most packages have none.
+    }
+  }
 }

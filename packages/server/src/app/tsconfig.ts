@@ -53,3 +53,8 @@ function read(path: string): string | undefined {
     return undefined; // None there, or not for us to read.
   }
 }
+
+/** Judged by the nearest tsconfig.json above the file; one that extends another may have them from there. */
+export function hasPathAliases(file: string): boolean {
+  return /"(paths|extends)"\s*:/.test(nearestTsconfig(file)?.text ?? "");
+}

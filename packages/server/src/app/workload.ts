@@ -16,7 +16,7 @@ export type Workload = Pick<ChildSpec, "app" | "cache" | "args" | "style" | "sta
  */
 export async function loadWorkload(workload: Workload, isLane: boolean, isBehindBalancer: boolean): Promise<App> {
   if (workload.static !== undefined)
-    return (await import("../kinds/static/static-app.js")).staticApp(workload.static, isLane);
+    return (await import("../kinds/static/handlers.js")).staticApp(workload.static, isLane);
   if (workload.proxy !== undefined)
     return (await import("../kinds/proxy/proxy-app.js")).proxyApp(workload.proxy, isBehindBalancer);
   if (workload.app !== undefined) {

@@ -2,10 +2,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { ServerLimits } from "../shared/limits.js";
-import type { BodyWaits } from "./body-waits.js";
-import { beginPieces, countPiece, endPieces } from "./piece-turns.js";
-import { respondPlainly } from "./plain-response.js";
-import type { UnreadRequests } from "./unread-requests.js";
+import type { BodyWaits } from "./body-watch.js";
+import { beginPieces, countPiece, endPieces } from "./held-sockets.js";
+import { respondPlainly } from "./node-responses.js";
+import type { UnreadRequests } from "./node-watches.js";
 
 /** Pieces of a body below this size are joined, in bytes. */
 const JOIN_BELOW_BYTES = 4096;

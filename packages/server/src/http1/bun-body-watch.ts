@@ -2,9 +2,8 @@
  * Watches the bodies of requests on Bun.serve: holds them to `bodyTimeoutMs`, as Bun's own timer cuts whoever sends less than
  * 16 KB a second, however steadily, and notices clients that leave while their body is not read.
  */
-import { giveBack } from "../shared/give-back.js";
-import { type BodyWait, BodyWaits } from "./body-waits.js";
-import { UnreadBodies, type UnreadBody } from "./unread-bodies.js";
+import { giveBack } from "@paceline/wire";
+import { type BodyWait, BodyWaits, UnreadBodies, type UnreadBody } from "./body-watch.js";
 
 /** Of a body that is no larger Bun leaves nothing unread for long. */
 export const SMALL_BODY_BYTES = 65_536;
@@ -144,7 +143,7 @@ class WatchedBody implements UnreadBody {
  * are taken so as far as there is room, and never twice; the others have their turn when one of these has ended or is read.
  */
 async function endLeft(unread: WatchedBody[], isUnread: (body: WatchedBody) => boolean): Promise<void> {
-  const { whoLeft } = await import("./left-peers.js");
+  const { whoLeft } = await import("./bun-descriptors.js");
   const left = new Set(whoLeft());
   if (left.size === 0) return;
   const { readDescriptors } = await import("./bun-descriptors.js");

@@ -1,6 +1,7 @@
-/** Finds the descriptors of connections of node:http on Bun, which has no name for them: the kernel shows which ones its event loop reads. */
+/** Descriptors on Bun, which has no names for them: whose peers have left, and which belong to paused connections of node:http. Loaded by the first body that is not read. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import type { Socket } from "node:net";
+import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 
 /** Those of the event loops in this process. */
 let pollers: string[] | undefined;
@@ -51,5 +52,14 @@ function targetOf(link: string): string {
   } catch {
     // The descriptor of that reading itself.
     return "";
+  }
+}
+
+/** By descriptor. */
+export function whoLeft(): number[] {
+  try {
+    return whosePeerLeft(readdirSync("/proc/self/fd").map(Number));
+  } catch {
+    return [];
   }
 }

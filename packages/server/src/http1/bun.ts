@@ -1,5 +1,4 @@
 /** Serves a fetch app with Bun.serve. */
-
 import { withPrivateUmask } from "@paceline/wire";
 import { fileBodyOf } from "../kinds/static/file-body.js";
 import { RequestCounter } from "../process/request-counter.js";
@@ -8,8 +7,7 @@ import type { FetchHandler } from "../shared/app.js";
 import { BunBodyWatch, SMALL_BODY_BYTES } from "./bun-body-watch.js";
 import { BunSendWatch } from "./bun-send-watch.js";
 import { HostCheck } from "./host-check.js";
-import { listenError } from "./listen-error.js";
-import type { RunningServer, RuntimeOptions, ServeAddress } from "./running-server.js";
+import { listenError, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
 
 type BunServer = Bun.Server<undefined>;
 

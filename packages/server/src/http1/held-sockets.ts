@@ -1,4 +1,6 @@
-/** Keeps sockets of node:http from being read for as long as anyone has a reason, whatever node:http itself would do meanwhile. */
+/** Keeps sockets of node:http from being read for as long as anyone has a reason, and has two: bodies in many small chunks, and requests sent ahead. */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
 interface Hold {
@@ -9,7 +11,7 @@ interface Hold {
 
 const holds = new WeakMap<Socket, Hold>();
 
-export function holdSocket(socket: Socket): void {
+function holdSocket(socket: Socket): void {
   const known = holds.get(socket);
   if (known !== undefined) {
     known.reasons++;
@@ -28,7 +30,7 @@ export function holdSocket(socket: Socket): void {
   };
 }
 
-export function releaseSocket(socket: Socket): void {
+function releaseSocket(socket: Socket): void {
   const hold = holds.get(socket);
   if (hold === undefined || --hold.reasons > 0) return;
   holds.delete(socket);
@@ -36,4 +38,91 @@ export function releaseSocket(socket: Socket): void {
   delete own.pause;
   delete own.resume;
   if (hold.isRead) socket.resume();
+}
+
+/**
+ * So many small pieces, of all bodies together, are taken; then no such body is read on before the next turn. node:http hands each
+ * chunk over by itself, over a microsecond each, and one read may have ten thousand: forty clients would keep everybody else waiting for
+ * a second.
+ */
+const MAX_TURN_PIECES = 2048;
+
+let left = MAX_TURN_PIECES;
+const reading = new Set<Socket>();
+let held: Socket[] | undefined;
+
+/**
+ * A connection of Node, whatever it brings: many of those that are idle may begin such a body in one turn. Bun tells of a body before
+ * its pieces.
+ */
+export function watchConnection(socket: Socket): void {
+  beginPieces(socket);
+  socket.once("close", () => reading.delete(socket));
+}
+
+/** It has become a tunnel. */
+export function leaveConnection(socket: Socket): void {
+  reading.delete(socket);
+}
+
+/** A body in chunks has begun to come over this socket. */
+export function beginPieces(socket: Socket): void {
+  if (reading.has(socket)) return;
+  reading.add(socket);
+  if (held === undefined) return;
+  held.push(socket);
+  holdSocket(socket);
+}
+
+export function endPieces(socket: Socket): void {
+  if (process.versions.bun !== undefined) reading.delete(socket);
+}
+
+/** Counts a small piece. */
+export function countPiece(): void {
+  if (--left > 0 || held !== undefined) return;
+  held = [...reading];
+  for (const socket of held) holdSocket(socket);
+  setImmediate(goOn);
+}
+
+function goOn(): void {
+  const sockets = held ?? [];
+  held = undefined;
+  left = MAX_TURN_PIECES;
+  for (const socket of sockets) releaseSocket(socket);
+}
+
+/** With more than this waiting for the client no next request is begun, in bytes. */
+const MAX_UNREAD_BYTES = 65_536;
+
+type Begin = (request: IncomingMessage, response: ServerResponse) => void;
+
+/**
+ * Wraps what begins a request. node:http parses all that one read brought and would begin each request of it at once,
+ * thousands of them, whatever waits for the client.
+ */
+export function oneAfterTheOther(begin: Begin): Begin {
+  /** How many requests of a connection wait for their turn. */
+  const waiting = new WeakMap<Socket, number>();
+
+  function beginInTurn(request: IncomingMessage, response: ServerResponse, socket: Socket): void {
+    const left = (waiting.get(socket) ?? 1) - 1;
+    waiting.set(socket, left);
+    if (left === 0) releaseSocket(socket);
+    if (!response.destroyed) begin(request, response);
+  }
+
+  return (request, response) => {
+    // It has no socket while another response has it.
+    if (response.socket !== null) return begin(request, response);
+    const { socket } = request;
+    const before = waiting.get(socket) ?? 0;
+    waiting.set(socket, before + 1);
+    if (before === 0) holdSocket(socket);
+    response.once("socket", () => {
+      if (socket.writableLength <= MAX_UNREAD_BYTES) return beginInTurn(request, response, socket);
+      socket.once("drain", () => beginInTurn(request, response, socket));
+    });
+  };
 }

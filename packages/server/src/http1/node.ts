@@ -5,19 +5,20 @@ import type { Duplex } from "node:stream";
 import { descriptorLimit, descriptorNotice, maxSockets, withPrivateUmask } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
 import { RequestCounter } from "../process/request-counter.js";
-import type { FetchHandler, NodeHandler } from "../shared/app.js";
+import type { FetchHandler, NodeHandler, NodeUpgradeHandler } from "../shared/app.js";
 import { limitBody } from "./body-limit.js";
-import { BodyWaits } from "./body-waits.js";
-import { holdToLength } from "./exact-length.js";
+import { BodyWaits } from "./body-watch.js";
+import { leaveConnection, oneAfterTheOther, watchConnection } from "./held-sockets.js";
 import { HostCheck } from "./host-check.js";
-import { listenError } from "./listen-error.js";
-import { leaveConnection, watchConnection } from "./piece-turns.js";
-import { oneAfterTheOther } from "./pipelining.js";
-import { respondFailure, respondPlainly } from "./plain-response.js";
-import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
-import { SendWatch } from "./send-watch.js";
-import { Tunnels } from "./tunnels.js";
-import { UnreadRequests } from "./unread-requests.js";
+import { holdToLength, respondFailure, respondPlainly } from "./node-responses.js";
+import { SendWatch, UnreadRequests } from "./node-watches.js";
+import {
+  LONG_TURN_MS,
+  listenError,
+  type RunningServer,
+  type RuntimeOptions,
+  type ServeAddress,
+} from "./running-server.js";
 
 /** How often Node looks for heads that take too long. */
 const HEAD_CHECK_INTERVAL_MS = 1000;
@@ -202,4 +203,41 @@ function respondBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   }
   const status = BAD_REQUESTS[error.code ?? ""] ?? 400;
   socket.end(`HTTP/1.1 ${status} ${REASONS[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}
+
+/** The connections of node:http that an app has taken over with an upgrade: in flight until they are closed. */
+export class Tunnels {
+  private readonly sockets = new Set<Duplex>();
+
+  get size(): number {
+    return this.sockets.size;
+  }
+
+  /** Hands a connection to the app; one whose handler fails is cut. */
+  take(
+    handler: NodeUpgradeHandler,
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    onError: (error: unknown) => void,
+  ): void {
+    this.sockets.add(socket);
+    socket.once("close", () => this.sockets.delete(socket));
+    // A reset is no fault of the app's, and must not end the process where the app does not listen for it.
+    socket.on("error", () => {});
+    const failed = (error: unknown) => {
+      onError(error);
+      socket.destroy();
+    };
+    try {
+      const result = handler(request, socket, head);
+      if (result instanceof Promise) result.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  destroy(): void {
+    for (const socket of this.sockets) socket.destroy();
+  }
 }

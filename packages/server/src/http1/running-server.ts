@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServerStats } from "../process/request-counter.js";
 import type { App, FetchHandler } from "../shared/app.js";
+import { ServerError } from "../shared/errors.js";
 import type { ServerLimits } from "../shared/limits.js";
 
 /** Where a server listens. Port 0 takes any free one. */
@@ -59,4 +60,14 @@ export function describeAddress(address: ServeAddress): string {
   if (address.kind === "unix") return `unix:${address.path}`;
   const host = address.host.includes(":") ? `[${address.host}]` : address.host;
   return `http://${host}:${address.port}`;
+}
+
+/** The ServerError for what a runtime threw when it was to listen. */
+export function listenError(address: ServeAddress, cause: unknown): ServerError {
+  const where = describeAddress(address);
+  const { code, message } = cause as { code?: string; message?: string };
+  if (code === "EADDRINUSE") {
+    return new ServerError("address-in-use", `cannot listen on ${where}: it is in use`, { cause });
+  }
+  return new ServerError("cannot-listen", `cannot listen on ${where}: ${message ?? cause}`, { cause });
 }

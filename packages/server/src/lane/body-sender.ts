@@ -2,7 +2,7 @@
 import type { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
 import type { FileBody } from "../kinds/static/file-body.js";
-import type { BlockWriter } from "./response-body.js";
+import type { BlockWriter } from "./response-reader.js";
 
 /** Blocks up to this size wait for the flush where they are copied to; a larger one waits for its turn. */
 export const SMALL_BODY_BYTES = 16_384;

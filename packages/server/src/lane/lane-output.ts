@@ -11,7 +11,7 @@ const FULL_BYTES = 131_072;
 const LONG_SILENCE_MS = 8;
 
 /** A request that was begun without a word. */
-export interface Unannounced {
+interface Unannounced {
   readonly id: number;
   /** "handling" while its response has not said it. */
   readonly state: string;

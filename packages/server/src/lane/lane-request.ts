@@ -1,9 +1,45 @@
 /** The Request of a request from the lane, made as far as it is asked for: method, URL, headers and a whole body cost a look at what came. */
-
 import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
-import { LaneHeaders } from "./lane-headers.js";
-import { lazyWrapper } from "./lazy-wrapper.js";
-import { NATIVE, nativeRequest } from "./web-classes.js";
+import { lazyWrapper, NATIVE, nativeRequest } from "./web-classes.js";
+
+const NativeHeaders = globalThis.Headers;
+
+/** A name that the text can be searched for as it is; any other the platform judges. */
+const PLAIN_NAME = /^[a-z0-9-]+$/;
+
+function isPlain(name: unknown): name is string {
+  // The platform joins cookies otherwise than fields, and each in its own way.
+  return typeof name === "string" && PLAIN_NAME.test(name) && name !== "cookie";
+}
+
+/** Is a Headers to `instanceof` and to everything that iterates it. */
+class LaneHeaders {
+  private made: Headers | undefined = undefined;
+
+  constructor(private readonly head: LaneRequestHead) {}
+
+  get(name: string): string | null {
+    if (this.made === undefined && isPlain(name)) return this.head.get(name);
+    return this.native().get(name);
+  }
+
+  has(name: string): boolean {
+    if (this.made === undefined && isPlain(name)) return this.head.get(name) !== null;
+    return this.native().has(name);
+  }
+
+  /** The platform's own object; from then on it is the headers. */
+  native(): Headers {
+    this.made ??= new NativeHeaders(this.head.pairs());
+    return this.made;
+  }
+
+  /** Called once, before the first is made. */
+  static setUp(): void {
+    lazyWrapper(LaneHeaders.prototype, NativeHeaders.prototype, (self) => self.native());
+    Object.assign(LaneHeaders.prototype, { constructor: NativeHeaders });
+  }
+}
 
 /** What a request has beside its head. */
 export interface RequestSource {
@@ -16,7 +52,7 @@ export interface RequestSource {
 }
 
 /** Is a Request to `instanceof`; `new Request(it)` and `fetch(it)` take it as `web-classes.ts` sets them up. */
-export class LaneRequest {
+class LaneRequest {
   private made: Request | undefined = undefined;
   private url_: string | undefined = undefined;
   private headers_: LaneHeaders | undefined = undefined;

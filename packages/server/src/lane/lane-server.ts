@@ -1,9 +1,7 @@
 /** Serves over lanes: a fetch app's requests, or control alone beside the HTTP/1.1 of a Node handler. The balancers are the only clients. */
-
 import { listenLocally, type StreamListener } from "@paceline/wire";
 import { LaneNumbers, removeScoreboard, Scoreboard, scoreboardPath } from "@paceline/wire/lane/scoreboard";
-import { listenError } from "../http1/listen-error.js";
-import type { RunningServer, RuntimeOptions } from "../http1/running-server.js";
+import { listenError, type RunningServer, type RuntimeOptions } from "../http1/running-server.js";
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
 import { LaneConnection, type LaneServices, loadStreams } from "./lane-connection.js";

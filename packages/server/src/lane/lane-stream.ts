@@ -17,9 +17,7 @@ import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
 import type { LaneOutput } from "./lane-output.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
 import { RequestBody } from "./request-body.js";
-import { writeBlocks } from "./response-body.js";
-import { checkFields, sendableReason } from "./response-checks.js";
-import type { ResponseReader } from "./response-reader.js";
+import { checkFields, type ResponseReader, sendableReason, writeBlocks } from "./response-reader.js";
 import { makeUpgrade, type TunnelStream, UpgradeResponse } from "./upgrade.js";
 
 /** What a lane needs to serve requests. */

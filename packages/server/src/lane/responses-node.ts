@@ -1,10 +1,8 @@
 /** Takes answers apart on Node, whose Response costs more than everything else: one is made only for an app that asks more of it than to be sent. */
-
 import { fieldLinesOf } from "@paceline/wire/lane/response-head";
-import { acceptAll } from "../shared/instance-of.js";
-import { KEPT_BODY, type KeptBody } from "../shared/kept-body.js";
-import { lazyWrapper } from "./lazy-wrapper.js";
+import { acceptAll, KEPT_BODY, type KeptBody } from "../shared/kept-body.js";
 import type { ResponseBody, ResponseReader } from "./response-reader.js";
+import { lazyWrapper } from "./web-classes.js";
 
 const NativeResponse = globalThis.Response;
 const NativeHeaders = globalThis.Headers;

@@ -1,8 +1,26 @@
 /** Sets a platform's Request and Response up for the lane. */
+
+import { fieldLines } from "@paceline/wire/lane/response-head";
 import { TAKES_FILES } from "../kinds/static/file-body.js";
-import type { ResponseReader } from "./response-reader.js";
-import { responsesOnBun } from "./responses-bun.js";
+import { BODY, rememberBodies } from "../shared/kept-body.js";
+import type { ResponseBody, ResponseReader } from "./response-reader.js";
 import { adoptRequests } from "./web-classes.js";
+
+/** Called once, before the app is loaded. */
+function responsesOnBun(): ResponseReader {
+  rememberBodies();
+  // The platform's own class: `instanceof` the one that stands for it costs more.
+  const NativeResponse: typeof Response = Object.getPrototypeOf(Response);
+  return {
+    isResponse: (value): value is Response => value instanceof NativeResponse,
+    fields: (response) => fieldLines(response.headers.toJSON() as Record<string, string | string[]>),
+    body(response) {
+      const kept = (response as { [BODY]?: unknown })[BODY];
+      if (kept === null || kept === undefined || response.bodyUsed) return response.body;
+      return kept as ResponseBody;
+    },
+  };
+}
 
 /**
  * Sets the platform's classes up for the lane, before the app is loaded. `restore` undoes it, for an app that turns out

@@ -1,4 +1,4 @@
-/** Makes the platform's Request and fetch take a request from the lane, which is none of the platform's own objects. */
+/** Lets requests of the lane, which are none of the platform's own objects, pass for the platform's Request. */
 
 /** The method by which a lazy wrapper gives the platform's own object. */
 export const NATIVE = Symbol("native");
@@ -26,4 +26,32 @@ export function adoptRequests(): void {
   globalThis.fetch = new Proxy(globalThis.fetch, {
     apply: (target, self, args) => Reflect.apply(target, self, unwrapped(args) as never),
   });
+}
+
+/**
+ * Gives `own` every member of `native` that it has not got itself; each works on the platform's object that `nativeOf`
+ * makes for it. `own` inherits from `native`, so that `instanceof` holds. Called once, before the first is made.
+ */
+export function lazyWrapper<Own extends object>(own: Own, native: object, nativeOf: (self: Own) => unknown): void {
+  for (const key of Reflect.ownKeys(native)) {
+    if (Object.hasOwn(own, key)) continue;
+    const { get, value } = Object.getOwnPropertyDescriptor(native, key) as PropertyDescriptor;
+    if (get !== undefined) {
+      Object.defineProperty(own, key, {
+        configurable: true,
+        get(this: Own) {
+          return get.call(nativeOf(this));
+        },
+      });
+    } else if (typeof value === "function") {
+      Object.defineProperty(own, key, {
+        configurable: true,
+        writable: true,
+        value(this: Own, ...args: unknown[]) {
+          return value.apply(nativeOf(this), args);
+        },
+      });
+    }
+  }
+  Object.setPrototypeOf(own, native);
 }

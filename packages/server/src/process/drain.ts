@@ -6,7 +6,7 @@ import { leaveWork, unfinishedWork } from "../shared/bridge.js";
 /** How often a draining server looks whether all has left; Bun tells it no other way. */
 const LOOK_EVERY_MS = 10;
 
-export interface DrainOptions {
+interface DrainOptions {
   /** Milliseconds from now until the drain ends all the same. */
   deadlineMs: number;
   /** The drain also waits for `release()`, and goes on accepting until then. */

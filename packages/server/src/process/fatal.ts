@@ -1,8 +1,7 @@
 /** Ends the process when the app has an error that nobody caught. */
 
-import { hintOnListening } from "../app/listening-hint.js";
 import { logLostWork } from "../shared/bridge.js";
-import { errorLine } from "./error-line.js";
+import { errorLine, hintOnListening } from "../shared/errors.js";
 
 type Kind = "uncaughtException" | "unhandledRejection";
 

@@ -2,7 +2,7 @@
 import { problemOfStatus } from "@paceline/wire";
 import { fileBodyOf } from "../kinds/static/file-body.js";
 import type { FetchHandler } from "../shared/app.js";
-import { errorLine } from "./error-line.js";
+import { errorLine } from "../shared/errors.js";
 import { ConnectionInfo } from "./request-info.js";
 
 /** What is wrong; undefined when nothing is. Never rejects. */

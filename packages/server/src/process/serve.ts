@@ -1,11 +1,10 @@
 /** Starts a server for an app on the runtime it runs on. */
-
 import type { RequestLog, RunningServer, RuntimeOptions, ServeAddress } from "../http1/running-server.js";
 import { serveLanes, withControlLane } from "../lane/lane-server.js";
 import type { ResponseReader } from "../lane/response-reader.js";
 import type { App } from "../shared/app.js";
+import { ServerError } from "../shared/errors.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "../shared/limits.js";
-import { clearStaleSocket } from "./unix-socket.js";
 
 export interface ServeOptions {
   address: ServeAddress;
@@ -57,4 +56,20 @@ async function start(app: App, options: ServeOptions, runtime: RuntimeOptions): 
   }
   const { serveOnNode } = await import("../http1/node.js");
   return serveOnNode(runtime);
+}
+
+/**
+ * Removes a socket file that nobody listens on any more.
+ *
+ * @throws ServerError `address-in-use` when somebody does, and when another kind of file is there.
+ */
+export async function clearStaleSocket(path: string): Promise<void> {
+  // Not needed under a supervisor, whose socket paths are new for each process: there it would only cost memory.
+  const { removeStaleSocket } = await import("@paceline/wire/socket-file");
+  const found = await removeStaleSocket(path).catch((cause: Error) => {
+    throw new ServerError("cannot-listen", `cannot listen on unix:${path}: ${cause.message}`, { cause });
+  });
+  if (found === "held") throw new ServerError("address-in-use", `cannot listen on unix:${path}: it is in use`);
+  if (found === "other")
+    throw new ServerError("address-in-use", `cannot listen on unix:${path}: the file there is not a socket`);
 }

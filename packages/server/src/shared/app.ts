@@ -72,3 +72,6 @@ export interface NodeApp extends AppLifecycle {
 
 /** An app, ready to be called. */
 export type App = FetchApp | NodeApp;
+
+/** Takes a handler, gives one that does more: `compression()(handler)`. */
+export type Wrapper = (handler: FetchHandler) => FetchHandler;

@@ -9,7 +9,7 @@ import type { AppLifecycle } from "./app.js";
 const PLACE = Symbol.for("@paceline/server/background-work/1");
 
 /** One kind of work that goes on beside requests. */
-export interface Work {
+interface Work {
   /** How many of it have begun, or must still run, and have not ended. */
   readonly unfinished: number;
   /** What has not ended, by name. */
@@ -38,7 +38,7 @@ export interface DeferredWork extends Work {
   add(fn: (argument: unknown) => unknown, argument: unknown, isCombined: boolean): void;
 }
 
-export type DeferLimits = Pick<InstanceLimits, "maxDeferredJobs" | "maxDeferDelayMs">;
+type DeferLimits = Pick<InstanceLimits, "maxDeferredJobs" | "maxDeferDelayMs">;
 
 export interface BackgroundWork {
   /** A number that changes with each request that begins or ends; absent while no server runs here. */
@@ -118,4 +118,21 @@ export const HAS_ENDED = Symbol.for("paceline.hasEnded");
 
 export function hasEnded(info: object): boolean | undefined {
   return (info as { [HAS_ENDED]?(): boolean | undefined })[HAS_ENDED]?.();
+}
+
+/** So many names are told; the rest is counted. */
+const MAX_NAMES = 20;
+
+/** What a timer or a job is called where it is told of. */
+export function nameOf(fn: ((...args: never[]) => unknown) | undefined): string {
+  return fn?.name || "(anonymous)";
+}
+
+/** Such as `save × 3, mail × 1`, in the order in which they are met first. */
+export function countNames(names: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  const told = [...counts].slice(0, MAX_NAMES).map(([name, count]) => `${name} × ${count}`);
+  if (counts.size > MAX_NAMES) told.push(`${counts.size - MAX_NAMES} other names`);
+  return told.join(", ");
 }

@@ -1,5 +1,17 @@
 /** How a helper in an app learns what a response was made with, though instance and app each load this package for themselves. */
-import { acceptAll } from "./instance-of.js";
+
+/** Makes a class that stands in the place of the platform's own take that one's objects for its own. */
+type Class = abstract new (...args: never[]) => unknown;
+
+/** `x instanceof ours` is what `x instanceof native` is; classes that extend ours judge for themselves. */
+export function acceptAll(ours: Class, native: Class): void {
+  Object.defineProperty(ours, Symbol.hasInstance, {
+    configurable: true,
+    value(this: Class, value: unknown): boolean {
+      return Function.prototype[Symbol.hasInstance].call(this === ours ? native : this, value);
+    },
+  });
+}
 
 /** A method of the classes that stand in for the platform's Response: the body that was there when it was made. */
 export const KEPT_BODY = Symbol.for("paceline.keptBody");
@@ -15,7 +27,7 @@ export function keptBody(response: Response): KeptBody | undefined {
 /** Where KeptResponse keeps what it was made with. */
 export const BODY = Symbol("body");
 
-export function isBlocks(body: unknown): boolean {
+function isBlocks(body: unknown): boolean {
   if (typeof body !== "object" || body === null || body instanceof ReadableStream) return false;
   return Symbol.asyncIterator in body && !(body instanceof Blob);
 }

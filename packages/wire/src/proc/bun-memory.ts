@@ -23,3 +23,15 @@ function collector(): () => void {
   // By its name: an import of it would fail on Node.
   return (process.getBuiltinModule("bun:jsc") as unknown as { edenGC(): void }).edenGC;
 }
+
+/** Smaller ones are not worth the call, in bytes. */
+const LARGE_BYTES = 4096;
+
+/**
+ * Nobody reads these bytes any more, nor what else lies in their buffer: a buffer that waited for its reader has grown old, and the
+ * collector frees it tens of megabytes later.
+ */
+export function giveBack({ buffer }: Uint8Array): void {
+  if (process.versions.bun === undefined || buffer.byteLength < LARGE_BYTES) return;
+  (buffer as ArrayBuffer & { transfer?(length: number): ArrayBuffer }).transfer?.(0);
+}

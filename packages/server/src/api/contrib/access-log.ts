@@ -1,13 +1,10 @@
 /** An access log, as lines or as JSON: one entry for each request, written when its response has left. */
-
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { FetchHandler, RequestInfo } from "../../shared/app.js";
+import type { FetchHandler, RequestInfo, Wrapper } from "../../shared/app.js";
 import { rememberBodies } from "../../shared/kept-body.js";
 import { type AccessEntry, type AccessLogFormat, accessLine, type Outcome } from "./access-line.js";
-import { countBody } from "./count-body.js";
 import { LogWriter, type LogWriterOptions, openLog } from "./log-writer.js";
 import { watchResponse } from "./response-watch.js";
-import type { Wrapper } from "./wrapper.js";
 
 export interface AccessLogOptions extends LogWriterOptions {
   /** `combined`, as Apache and nginx write it, or `json`, one object a line. Default combined. */
@@ -133,4 +130,27 @@ export class AccessLog {
   async flush(deadlineMs: number): Promise<void> {
     await this.writer?.flush(deadlineMs);
   }
+}
+
+/** @returns how many the app has written so far; none where the response has no body. */
+export function countBody(method: string, response: ServerResponse): () => number {
+  let bytes = 0;
+  let isEnding = false;
+  const { write, end } = response;
+  const count = (chunk: unknown, encoding: unknown) => {
+    if (typeof chunk === "string")
+      bytes += Buffer.byteLength(chunk, typeof encoding === "string" ? (encoding as BufferEncoding) : "utf8");
+    else if (chunk instanceof Uint8Array) bytes += chunk.length;
+  };
+  response.write = function (this: ServerResponse, ...args: unknown[]) {
+    // The end of a response may write the last of it by this way.
+    if (!isEnding) count(args[0], args[1]);
+    return write.apply(this, args as never);
+  } as ServerResponse["write"];
+  response.end = function (this: ServerResponse, ...args: unknown[]) {
+    if (!isEnding) count(args[0], args[1]);
+    isEnding = true;
+    return end.apply(this, args as never);
+  } as ServerResponse["end"];
+  return () => (method === "HEAD" || response.statusCode === 204 || response.statusCode === 304 ? 0 : bytes);
 }

@@ -2,7 +2,7 @@
 import { type BlockSource, toBytes } from "../../shared/blocks.js";
 
 /** A body that was looked at. */
-export type Looked = { isWhole: true; bytes: Uint8Array } | { isWhole: false; source: BlockSource };
+type Looked = { isWhole: true; bytes: Uint8Array } | { isWhole: false; source: BlockSource };
 
 /** Whether a promise settles before the event loop goes on to the next turn. */
 export function isSettledSoon(promise: Promise<unknown>): Promise<boolean> {

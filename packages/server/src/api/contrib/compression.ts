@@ -1,14 +1,11 @@
 /** Compresses answers: negotiated, by type and size, whole or as they come. */
-import type { FetchHandler } from "../../shared/app.js";
+import type { FetchHandler, Wrapper } from "../../shared/app.js";
 import { type BlockSource, blocksOf } from "../../shared/blocks.js";
 import { type KeptBody, keptBody, rememberBodies } from "../../shared/kept-body.js";
-import { type Choice, chooser } from "./accept-encoding.js";
 import { lookAt, piecesOf, streamOf } from "./blocks.js";
-import { type Coding, ENCODERS, type Encoder } from "./codings.js";
+import { type Choice, type Coding, chooser, ENCODERS, type Encoder } from "./codings.js";
 import { compressedStream } from "./compressed-stream.js";
-import { isCompressibleType, mayBeEncoded } from "./compressible.js";
-import { encodedResponse, type Head, headOf, plainResponse } from "./encoded-head.js";
-import { answered, type Wrapper } from "./wrapper.js";
+import { encodedResponse, type Head, headOf, isCompressibleType, mayBeEncoded, plainResponse } from "./encoded-head.js";
 
 export interface CompressionOptions {
   /** Codings that may be used. Default: all that the platform has of br, zstd and gzip. */
@@ -116,4 +113,12 @@ function lengthOf(response: Response, kept: KeptBody | undefined): number {
   if (typeof kept === "string") return Buffer.byteLength(kept);
   if (kept !== undefined) return kept instanceof Blob ? kept.size : kept.length;
   return Number(response.headers.get("content-length") ?? Number.NaN);
+}
+
+/** Calls a handler, and what follows its response at once where the response is there at once. */
+function answered(
+  result: Response | Promise<Response>,
+  next: (response: Response) => Response | Promise<Response>,
+): Response | Promise<Response> {
+  return result instanceof Response ? next(result) : Promise.resolve(result).then(next);
 }

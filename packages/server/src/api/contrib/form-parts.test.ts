@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { boundaryOf, partHead } from "./form-header.js";
-import { FormParts } from "./form-parts.js";
+import { boundaryOf, FormParts, partHead } from "./form-parts.js";
 
 describe("the parts of a form", () => {
   it("are taken no faster than they are read", async () => {

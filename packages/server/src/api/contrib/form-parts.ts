@@ -1,12 +1,44 @@
-/** Takes a multipart/form-data body apart with Dicer: each part is read before the next one comes. */
-
+/** Takes a multipart/form-data body apart with Dicer (RFC 7578): each part is read before the next one comes. */
 import type { Readable } from "node:stream";
 import type { Dicer } from "@fastify/busboy";
-import { type PartHead, partHead, sizeOfFields } from "./form-header.js";
-import { UploadError } from "./upload-error.js";
+
+/**
+ * An upload that was refused, by `code`; nothing of it is left on the disk:
+ * - `not-multipart` (415): the request's Content-Type is not multipart/form-data.
+ * - `malformed` (400): no boundary, a part without a name, or a body that ends before its closing boundary.
+ * - `too-many-files`, `too-many-fields`, `file-too-large`, `field-too-large`, `header-too-large`, `too-large` (413): a limit.
+ * - `too-slow` (408): it took longer than its deadline.
+ * - `aborted` (400): the client went; nobody sees the response.
+ * - `disk-failed` (500): a file could not be written; `cause` is the system's error.
+ */
+export class UploadError extends Error {
+  override readonly name = "UploadError";
+  readonly code: keyof typeof STATUS;
+  readonly status: number;
+
+  constructor(code: keyof typeof STATUS, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.status = STATUS[code];
+  }
+}
+
+const STATUS = {
+  "not-multipart": 415,
+  malformed: 400,
+  "too-many-files": 413,
+  "too-many-fields": 413,
+  "file-too-large": 413,
+  "field-too-large": 413,
+  "header-too-large": 413,
+  "too-large": 413,
+  "too-slow": 408,
+  aborted: 400,
+  "disk-failed": 500,
+} as const;
 
 /** Takes one part; what it throws ends the upload. */
-export type TakePart = (head: PartHead, pieces: AsyncIterable<Buffer>) => Promise<void>;
+type TakePart = (head: PartHead, pieces: AsyncIterable<Buffer>) => Promise<void>;
 
 /** Lines in the header of one part; browsers send two. */
 const MAX_HEADER_LINES = 32;
@@ -117,4 +149,78 @@ export class FormParts {
 
 function malformed(message: string, cause?: unknown): UploadError {
   return new UploadError("malformed", message, { cause });
+}
+
+/** What a part says of itself. */
+export interface PartHead {
+  /** The field's name. */
+  name: string;
+  /** Undefined for a field that is no file; empty where no file was chosen. */
+  fileName: string | undefined;
+  type: string;
+}
+
+/** RFC 2046 §5.1.1. */
+const BOUNDARY = /^[\w'()+,./:=? -]{0,69}[\w'()+,./:=?-]$/;
+const PARAMETER = /;\s*([\w!#$%&'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))/g;
+
+/** The boundary; undefined when it is not multipart/form-data at all, null when it has none that is good. */
+export function boundaryOf(contentType: string | null): string | null | undefined {
+  if (contentType === null || !/^\s*multipart\/form-data\s*(?:;|$)/i.test(contentType)) return undefined;
+  const boundary = parametersOf(contentType).get("boundary") ?? "";
+  return BOUNDARY.test(boundary) ? boundary : null;
+}
+
+/** Undefined when the part has no name. Its fields come a character for each byte. */
+export function partHead(fields: Readonly<Record<string, readonly string[]>>): PartHead | undefined {
+  const disposition = utf8(fields["content-disposition"]?.[0] ?? "");
+  if (!/^\s*form-data\s*;/i.test(disposition)) return undefined;
+  const parameters = parametersOf(disposition);
+  const name = parameters.get("name");
+  if (name === undefined) return undefined;
+  const fileName = parameters.get("filename") ?? extended(parameters.get("filename*"));
+  return {
+    name: unescaped(name),
+    fileName: fileName === undefined ? undefined : unescaped(fileName),
+    type: fields["content-type"]?.[0] ?? (fileName === undefined ? "text/plain" : "application/octet-stream"),
+  };
+}
+
+/** The least that these fields took in the body, in bytes. */
+function sizeOfFields(fields: Readonly<Record<string, readonly string[]>>): number {
+  let bytes = 0;
+  for (const [name, values] of Object.entries(fields)) {
+    // A colon, and the end of the line.
+    for (const value of values) bytes += name.length + 1 + value.length + 2;
+  }
+  return bytes;
+}
+
+function parametersOf(value: string): Map<string, string> {
+  const parameters = new Map<string, string>();
+  for (const [, name = "", quoted, plain = ""] of value.matchAll(PARAMETER)) {
+    const key = name.toLowerCase();
+    if (!parameters.has(key)) parameters.set(key, quoted?.replaceAll('\\"', '"') ?? plain);
+  }
+  return parameters;
+}
+
+/** What browsers put in the place of these three in names (HTML, multipart/form-data encoding algorithm). */
+function unescaped(name: string): string {
+  return name.replace(/%0A/gi, "\n").replace(/%0D/gi, "\r").replace(/%22/g, '"');
+}
+
+/** `UTF-8''…`, which no browser sends and some programs do. */
+function extended(value: string | undefined): string | undefined {
+  const encoded = value === undefined ? undefined : /^utf-8'[^']*'(.*)$/i.exec(value)?.[1];
+  if (encoded === undefined) return value;
+  try {
+    return decodeURIComponent(encoded);
+  } catch {
+    return encoded;
+  }
+}
+
+function utf8(text: string): string {
+  return Buffer.from(text, "latin1").toString("utf8");
 }

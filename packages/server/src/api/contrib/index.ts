@@ -1,8 +1,11 @@
 /** Small things that people expect of a server, for handlers of the fetch style; loaded only by apps that import them. */
+
+export type { Wrapper } from "../../shared/app.js";
 export type { AccessLogFormat } from "./access-line.js";
 export { type AccessLogOptions, accessLog } from "./access-log.js";
 export type { Coding } from "./codings.js";
 export { type CompressionOptions, compression } from "./compression.js";
+export { UploadError } from "./form-parts.js";
 export {
   receiveUpload,
   type Upload,
@@ -12,5 +15,3 @@ export {
   type UploadOptions,
   upload,
 } from "./upload.js";
-export { UploadError } from "./upload-error.js";
-export type { Wrapper } from "./wrapper.js";

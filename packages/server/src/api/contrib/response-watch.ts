@@ -8,7 +8,7 @@ import type { Outcome } from "./access-line.js";
 import { piecesOf, streamOf } from "./blocks.js";
 
 /** Called once. `bytes` are those of the body that left; undefined where nobody counted. */
-export type OnEnd = (outcome: Outcome, bytes: number | undefined) => void;
+type OnEnd = (outcome: Outcome, bytes: number | undefined) => void;
 
 /** A body up to this size leaves with its head. */
 const SMALL_BYTES = 65_536;

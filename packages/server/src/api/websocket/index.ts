@@ -1,8 +1,7 @@
 /** WebSockets (RFC 6455) for fetch apps, over the upgrade of the lane; apps on node:http have `ws` and others. */
 import { createHash } from "node:crypto";
-import { leaveToCollector } from "@paceline/wire";
+import { giveBack, leaveToCollector } from "@paceline/wire";
 import type { RequestInfo, Upgrade } from "../../shared/app.js";
-import { giveBack } from "../../shared/give-back.js";
 import { isTurnOver, nextTurn } from "../../shared/turn-share.js";
 import { frameOf, Opcode, WebSocketFault } from "./frame-reader.js";
 import { isSendableCode, MessageReader, NO_STATUS } from "./message-reader.js";

@@ -1,8 +1,13 @@
 /** What is to be done when a command has ended; loaded then, since node:fs alone costs every process on Bun 0.6 MB. */
-import { rmSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, rmSync } from "node:fs";
 import type { SocketAddress } from "@paceline/wire";
-import { commandLineOf, endLeftoverProcesses, findLeftoverProcesses, type Spawn } from "@paceline/wire/proc";
-import { errorLineOfOutput } from "./error-line.js";
+import {
+  commandLineOf,
+  endLeftoverProcesses,
+  errorLineOf,
+  findLeftoverProcesses,
+  type Spawn,
+} from "@paceline/wire/proc";
 
 export { endLeftoverProcesses };
 
@@ -21,4 +26,22 @@ export function storyOf(program: string, when: string, code: number | null, spaw
 /** Programs leave the file of their socket, or not. */
 export function removeSocket(address: SocketAddress): void {
   if (typeof address === "string") rmSync(address, { force: true });
+}
+
+const READ_BYTES = 4096;
+
+/** Empty where it wrote nothing, or where what it wrote cannot be read. */
+export function errorLineOfOutput(path = "/proc/self/fd/2"): string {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, "r");
+    const { size } = fstatSync(fd);
+    const bytes = Buffer.alloc(Math.min(READ_BYTES, size));
+    readSync(fd, bytes, 0, bytes.length, size - bytes.length);
+    return errorLineOf(bytes.toString().split("\n"));
+  } catch {
+    return ""; // No /proc.
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
 }

@@ -1,7 +1,200 @@
-#!/usr/bin/env node
-/** The program of a shim: the parent of a command that knows nothing of Paceline. */
-import { ChannelError, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
-import { Shim } from "./shim.js";
+/** A shim: the parent of a command that knows nothing of Paceline. */
+import {
+  ChannelClient,
+  ChannelError,
+  type ChildIdentity,
+  type ChildPhase,
+  type CommandSpec,
+  SPAWN_MARK,
+  survivesFullDisk,
+  takeChildEnvironment,
+} from "@paceline/wire";
+import { MAX_TIMER_MS } from "@paceline/wire/limits";
+import type { Spawn } from "@paceline/wire/proc";
+import { Health, Readiness } from "./checks.js";
+import { type CommandEnd, signalNumber, startCommand } from "./command.js";
+
+/** How long the final report on the control channel may hold up the exit. */
+const LAST_WORDS_TIMEOUT_MS = 2000;
+/** How often it is looked whether the supervisor took the hello of a command that ended before that. */
+const LOOK_EVERY_MS = 10;
+/** The exit status that shells give what a signal ended. */
+const SIGNALLED = 128;
+
+/** The parent of a command: speaks with the supervisor in its place, watches it, and leaves nothing of it behind. */
+class Shim {
+  private phase: ChildPhase = "starting";
+  private pid: number | undefined;
+  /** It serves; whether the supervisor has heard of it is another matter. */
+  private serves = false;
+  /** The command was told to end: by us, so its end is none of its own. */
+  private isStopping = false;
+  private isExiting = false;
+  /** Why the command is ended although nobody asked for it. */
+  private sickness: string | undefined;
+  private stopTimer: NodeJS.Timeout | undefined;
+  private readonly startedAtMs = performance.now();
+  private readonly spec: CommandSpec;
+  private readonly spawn: Spawn;
+  private readonly program: string;
+  private readonly channel: ChannelClient;
+  private readonly readiness: Readiness;
+  private readonly health: Health;
+
+  /** @throws ChannelError `bad-environment` */
+  constructor(private readonly identity: ChildIdentity) {
+    const { command, drainTimeoutMs } = identity.spec;
+    const mark = process.env[SPAWN_MARK];
+    if (command === undefined || mark === undefined) {
+      throw new ChannelError("bad-environment", "a shim needs a command and a mark from its supervisor");
+    }
+    this.spec = command;
+    this.spawn = { leader: process.pid, mark };
+    this.program = (command.args[0] as string).replace(/.*\//, "");
+    this.channel = new ChannelClient({
+      identity,
+      role: "instance",
+      helloState: () => ({ phase: this.phase }),
+      onWelcome: () => this.sayReady(),
+      onDrain: (deadlineMs) => this.leave(deadlineMs, true),
+      onReleased: () => this.stop(),
+      onRefused: (reason) => this.leaveBecause(`the supervisor refused this process: ${reason}`),
+      onOrphaned: () => this.leaveBecause("no supervisor came back"),
+      onProblem: say,
+    });
+    this.readiness = new Readiness(command, {
+      onReady: () => {
+        this.serves = true;
+        this.sayReady();
+        this.health.start();
+      },
+      onLate: (problem) => this.channel.send({ type: "fault", message: `${this.program} runs, but ${problem}` }),
+    });
+    this.health = new Health(command, (problem) => {
+      this.sickness = `${this.program} is unhealthy: ${problem}`;
+      this.stop();
+    });
+    process.on("SIGINT", () => {});
+    process.on("SIGTERM", () => this.leave(drainTimeoutMs, false));
+    process.on("uncaughtException", (error) => {
+      // Where nobody reads what is written here, that is an error as well, which would come again and again.
+      if (this.isExiting) return;
+      console.error(error);
+      void this.exit(1, `the shim failed: ${error.message}`);
+    });
+  }
+
+  start(): void {
+    this.channel.start();
+    this.pid = startCommand({
+      args: this.spec.args,
+      cwd: this.spec.cwd,
+      env: { ...process.env, ...this.spec.env },
+      onEnd: (end) => this.ended(end),
+      onFailed: (reason) => void this.exit(1, `${this.program} could not be started: ${reason}`),
+    });
+    if (this.pid !== undefined) this.readiness.start();
+  }
+
+  /** The phase changes only when that was said, so that a hello never takes its place. */
+  private sayReady(): void {
+    if (!this.serves || this.phase !== "starting") return;
+    if (this.channel.send({ type: "ready" })) this.phase = "ready";
+  }
+
+  private leaveBecause(reason: string): void {
+    say(`${reason}; stopping ${this.program}`);
+    this.leave(this.identity.spec.drainTimeoutMs, false);
+  }
+
+  /** @param untilReleased balancers may still send it requests, until the supervisor says that none does. */
+  private leave(deadlineMs: number, untilReleased: boolean): void {
+    this.phase = "draining";
+    this.readiness.stop();
+    this.health.stop();
+    if (!untilReleased) this.stop();
+    else if (!this.isStopping) this.stopTimer ??= setTimeout(() => this.stop(), Math.min(deadlineMs, MAX_TIMER_MS));
+  }
+
+  /** Asks the command to end, and sees to it that it does. */
+  private stop(): void {
+    if (this.isStopping || this.isExiting) return;
+    this.isStopping = true;
+    clearTimeout(this.stopTimer);
+    const { stopSignal, termTimeoutMs } = this.spec;
+    if (this.pid === undefined) return void this.exit(0);
+    sendSignal(this.pid, stopSignal);
+    this.stopTimer = setTimeout(
+      () => {
+        say(`${this.program} did not exit within ${termTimeoutMs} ms of ${stopSignal}: SIGKILL`);
+        void aftermath().then(({ endLeftoverProcesses }) => endLeftoverProcesses(this.spawn));
+      },
+      Math.min(termTimeoutMs, MAX_TIMER_MS),
+    );
+  }
+
+  private ended(end: CommandEnd): void {
+    this.pid = undefined;
+    this.readiness.stop();
+    this.health.stop();
+    clearTimeout(this.stopTimer);
+    if (this.sickness !== undefined) return void this.exit(1, this.sickness);
+    if (this.isStopping) return void this.exit(0);
+    const code = end.code ?? SIGNALLED + signalNumber(end.signal);
+    const seconds = Math.round((performance.now() - this.startedAtMs) / 100) / 10;
+    const when = this.serves ? `after ${seconds} s` : `before it served, ${seconds} s after its start`;
+    void aftermath().then(({ storyOf }) => this.exit(code, storyOf(this.program, when, end.code, this.spawn), end));
+  }
+
+  private async exit(code: number, fault?: string, exit?: CommandEnd): Promise<void> {
+    if (this.isExiting) return;
+    this.isExiting = true;
+    if (fault !== undefined)
+      this.channel.send({ type: "fault", message: fault, ...(exit === undefined ? {} : { exit }) });
+    const { endLeftoverProcesses, removeSocket } = await aftermath();
+    if ((await endLeftoverProcesses(this.spawn)) > 0 && fault === undefined) {
+      say(`${this.program} left processes behind; they were ended`);
+    }
+    removeSocket(this.spec.address);
+    await this.heard(LAST_WORDS_TIMEOUT_MS);
+    // Without a supervisor the output is all there is.
+    if (fault !== undefined && !this.channel.welcomed) say(fault);
+    process.exit(code);
+  }
+
+  /** Resolves when the supervisor knows who speaks and has been told all, or after `timeoutMs`. */
+  private async heard(timeoutMs: number): Promise<void> {
+    const deadlineMs = performance.now() + timeoutMs;
+    while (this.phase !== "draining" && !this.channel.welcomed && performance.now() < deadlineMs) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    }
+    await this.channel.flush(Math.max(0, deadlineMs - performance.now()));
+  }
+}
+
+/** Where its file is gone, as with an upgrade in place, this process ends with all of its group. */
+async function aftermath(): Promise<typeof import("./aftermath.js")> {
+  try {
+    return await import("./aftermath.js");
+  } catch (error) {
+    say(`the shim has lost its files: ${(error as Error).message}`);
+    process.kill(0, "SIGKILL");
+    throw error;
+  }
+}
+
+/** Goes to the command's own output. */
+function say(message: string): void {
+  console.error(`paceline: ${message}`);
+}
+
+function sendSignal(pid: number, signal: string): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has just ended, of which we hear in a moment.
+  }
+}
 
 survivesFullDisk();
 try {

@@ -6,7 +6,7 @@ export interface CommandEnd {
   signal: string | null;
 }
 
-export interface CommandOptions {
+interface CommandOptions {
   /** The program's absolute path, and its arguments. */
   args: readonly string[];
   cwd: string;

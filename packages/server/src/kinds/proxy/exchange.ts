@@ -1,17 +1,20 @@
 /** One request through the library: what goes wrong on either side reaches the other, and once. */
-import type { Agent, ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from "node:http";
+import type {
+  Agent,
+  ClientRequest,
+  IncomingMessage,
+  InformationEvent,
+  OutgoingMessage,
+  ServerResponse,
+} from "node:http";
+import type { Socket } from "node:net";
 import type { Stream } from "node:stream";
 import { IDEMPOTENT_METHODS } from "@paceline/wire";
-import { respondFailure, respondPlainly } from "../../http1/plain-response.js";
-import { type Fault, faultOf } from "./faults.js";
-import { type Interim, Interims, passInterim } from "./interim.js";
+import { respondFailure, respondPlainly } from "../../http1/node-responses.js";
 import { setFields } from "./library.js";
-import { outliveWrites } from "./outlive-writes.js";
-import { hasKnownCoding, upstreamFields } from "./request-fields.js";
-import { upstreamTarget } from "./request-target.js";
-import { clientFields, problemOf, reasonOf } from "./response-fields.js";
-import type { Upstream } from "./upstream.js";
-import type { UpstreamWait } from "./upstream-wait.js";
+import { hasKnownCoding, upstreamFields, upstreamTarget } from "./request-head.js";
+import { clientFields, problemOf, reasonOf } from "./response-head.js";
+import { type Fault, faultOf, type Upstream, type UpstreamWait } from "./upstream.js";
 
 /** How a kept connection ends that the upstream had closed already. */
 const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);
@@ -201,3 +204,60 @@ function flushSoon(message: OutgoingMessage): void {
 
 /** All that the library tells of here is heard of from the request itself. */
 function ignored(): void {}
+
+/** What one request may get of them: an upstream must not send them for ever. */
+const MAX_INTERIMS = 16;
+const MAX_INTERIM_BYTES = 65_536;
+/** Of a field's line, beside name and value; and about what the status line takes. */
+const LINE_BYTES = 4;
+
+type Interim = Pick<InformationEvent, "statusCode" | "headers" | "rawHeaders">;
+
+/** Passes on interim responses (1xx) to clients that know them (RFC 9110 §15.2), and bounds them. */
+class Interims {
+  private count = 0;
+  private bytes = 0;
+
+  /** Counts one; false when it is one too many. */
+  take({ rawHeaders }: Interim): boolean {
+    for (const text of rawHeaders) this.bytes += text.length + LINE_BYTES;
+    return ++this.count <= MAX_INTERIMS && this.bytes <= MAX_INTERIM_BYTES;
+  }
+}
+
+/** 102 and 103, which Node can write; a 100 the client gets when its body is asked for. */
+function passInterim(
+  { statusCode, headers }: Interim,
+  { httpVersionMajor, httpVersionMinor }: IncomingMessage,
+  response: ServerResponse,
+): void {
+  if (response.headersSent || httpVersionMajor !== 1 || httpVersionMinor < 1) return;
+  if (statusCode === 102) response.writeProcessing();
+  if (statusCode !== 103 || headers.link === undefined) return;
+  try {
+    response.writeEarlyHints({ link: headers.link });
+  } catch {
+    // A Link that Node does not take for one: it is a hint, and the response will come without it.
+  }
+}
+
+type Done = (error?: Error | null) => void;
+
+const known = new WeakSet<Socket>();
+/** What a write says of a peer that has closed. */
+const GONE: ReadonlySet<string | undefined> = new Set(["EPIPE", "ECONNRESET", "ECONNABORTED"]);
+
+/**
+ * Node gives a socket up as soon as a write fails, with what had come and was not read yet. Here such a write counts as done:
+ * what the peer has said is read first, and then the end or the error that the reading meets decides.
+ */
+function outliveWrites(socket: Socket): void {
+  if (known.has(socket)) return;
+  known.add(socket);
+  const { _write, _writev } = socket;
+  const without = (done: Done): Done => {
+    return (error) => done(GONE.has((error as NodeJS.ErrnoException | null | undefined)?.code) ? null : error);
+  };
+  socket._write = (chunk, encoding, done) => _write.call(socket, chunk, encoding, without(done));
+  if (_writev !== undefined) socket._writev = (chunks, done) => _writev.call(socket, chunks, without(done));
+}

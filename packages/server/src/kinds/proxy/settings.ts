@@ -30,7 +30,7 @@ export interface ProxyOptions {
   maxConnections?: number;
 }
 
-export type CookieRewrite = Readonly<Record<string, string>> | undefined;
+type CookieRewrite = Readonly<Record<string, string>> | undefined;
 
 export interface ProxySettings {
   /** For people: the upstream as it was given. */

@@ -3,14 +3,11 @@ import { type ClientRequest, type IncomingMessage, ServerResponse } from "node:h
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { REASONS } from "@paceline/wire/reasons";
-import { cut } from "../../http1/cut.js";
-import { type Fault, faultOf } from "./faults.js";
-import { hopByHop } from "./hop-fields.js";
+import { cut } from "../../http1/node-responses.js";
 import { setFields } from "./library.js";
-import { upgradeFields } from "./request-fields.js";
-import { upstreamTarget } from "./request-target.js";
-import { clientFields, problemOf, reasonOf } from "./response-fields.js";
-import type { Upstream } from "./upstream.js";
+import { hopByHop, upgradeFields, upstreamTarget } from "./request-head.js";
+import { clientFields, problemOf, reasonOf } from "./response-head.js";
+import { type Fault, faultOf, type Upstream } from "./upstream.js";
 
 /** How long the last bytes for a client or an upstream may lie without one of them being taken. */
 const LAST_BYTES_TIMEOUT_MS = 30_000;

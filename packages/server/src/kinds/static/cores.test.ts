@@ -1,15 +1,12 @@
 /** The pure cores of serving files: what a path means, which part is sent, in which coding, under which conditions. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { acceptedEncodings } from "./accept-encoding.js";
-import { cacheControlBy, isHashed } from "./cache-control.js";
-import { dateOf, isRangeWanted, judgeConditions } from "./conditions.js";
+import { acceptedEncodings, cacheControlBy, isHashed, mediaTypeOf } from "./content-fields.js";
 import { escapeHtml, listingPage } from "./listing.js";
-import { mediaTypeOf } from "./media-type.js";
 import { STATIC_DEFAULTS } from "./options.js";
 import { MAX_RANGES, rangesOf } from "./ranges.js";
 import { judgePath, pathRules, withSlash } from "./request-path.js";
-import { isSameFile, validatorsOf } from "./validators.js";
+import { dateOf, isRangeWanted, isSameFile, judgeConditions, validatorsOf } from "./validators.js";
 
 const judge = (path: string, prefixes: string[] = [], dotfiles = false) => {
   const judged = judgePath(path, pathRules({ prefixes, dotfiles }));

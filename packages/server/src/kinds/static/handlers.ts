@@ -1,10 +1,13 @@
-/** A site as a fetch handler and as a Node handler. */
+/** A site as a fetch handler, as a Node handler, and as the app of a static pool. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { setFlagsFromString } from "node:v8";
+import type { StaticSpec } from "@paceline/wire";
+import type { App } from "../../shared/app.js";
 import { FILE_BODY, TAKES_FILES } from "./file-body.js";
 import { OpenFileBody } from "./open-file-body.js";
-import type { StaticSettings } from "./options.js";
+import { checkedRoot, type StaticOptions, type StaticSettings, settingsOf } from "./options.js";
+import { type StaticResponse, textResponse } from "./plan.js";
 import { Site } from "./site.js";
-import { type StaticResponse, textResponse } from "./static-response.js";
 
 /** As Express and Connect call a middleware; alone it is a handler of node:http. */
 export type NodeMiddleware = (
@@ -84,3 +87,16 @@ const respondNode = (site: Site, ...[request, response, next]: Parameters<NodeMi
     else response.destroy();
   });
 };
+
+/**
+ * @param isLane whether its responses go over a lane; Node serves HTTP/1.1 for less without a Request and a Response.
+ * @throws ServerError `static-unusable`
+ */
+export function staticApp({ root, options }: StaticSpec, isLane: boolean): App {
+  const isNode = process.versions.bun === undefined;
+  // New objects are few here and most die at once. Without this Node takes 16 to 32 MB for them as soon as it has much to do.
+  if (isNode) setFlagsFromString("--semi-space-growth-factor=1");
+  const handlers = handlersOf(checkedRoot(root), settingsOf(options as StaticOptions));
+  if (isNode && !isLane) return { style: "node", handler: handlers.node };
+  return { style: "fetch", handler: (request) => handlers.fetch(request) };
+}

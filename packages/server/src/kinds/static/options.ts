@@ -1,4 +1,7 @@
-/** What a folder of files can be told, with its defaults. */
+/** The folder to serve, and its options with their defaults. */
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import { ServerError } from "../../shared/errors.js";
 
 /** A content coding of a neighbour such as `app.js.br`. */
 export type Encoding = "br" | "zstd" | "gzip";
@@ -58,4 +61,11 @@ export function settingsOf({ prefix, ...rest }: StaticOptions): StaticSettings {
   const prefixes = prefix === undefined ? [] : typeof prefix === "string" ? [prefix] : prefix;
   const given = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
   return { ...STATIC_DEFAULTS, ...given, prefixes };
+}
+
+/** Its absolute path. @throws ServerError `static-unusable` when there is no such folder. */
+export function checkedRoot(root: string): string {
+  const path = resolve(root);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
+  throw new ServerError("static-unusable", `there is no folder ${path}`);
 }

@@ -1,11 +1,12 @@
-/** What is answered to a request for a file, from what is known of both. Pure. */
-import { type FieldReader, isRangeWanted, judgeConditions } from "./conditions.js";
-import { multipartOf } from "./multipart.js";
-import { type ByteRange, rangesOf } from "./ranges.js";
-import { type FileFacts, validatorsOf } from "./validators.js";
+/** The response to a request for a file, from what is known of both. Pure. */
+import { REASONS } from "@paceline/wire/reasons";
+import type { Refusal } from "./found-file.js";
+import type { OpenFileBody } from "./open-file-body.js";
+import { type ByteRange, multipartOf, rangesOf } from "./ranges.js";
+import { type FieldReader, type FileFacts, isRangeWanted, judgeConditions, validatorsOf } from "./validators.js";
 
 /** What is sent of a file's content. */
-export type Content =
+type Content =
   /** Nothing; what `length` says is what GET would send. */
   { kind: "none"; length?: number } | { kind: "range"; range: ByteRange } | { kind: "parts"; parts: PlannedPart[] };
 
@@ -28,7 +29,7 @@ export interface FileDescription {
   varies: boolean;
 }
 
-export interface PlanContext {
+interface PlanContext {
   method: "GET" | "HEAD";
   field: FieldReader;
   nowMs: number;
@@ -72,4 +73,31 @@ export function planFile(file: FileDescription, { method, field, nowMs, boundary
   const parts: PlannedPart[] = ranges.parts.flatMap((part, at) => [delimiters[at] as string, part]);
   parts.push(delimiters.at(-1) as string);
   return { status: 206, fields, content: { kind: "parts", parts } };
+}
+
+export interface StaticResponse {
+  status: number;
+  /** Names in lower case. */
+  fields: Readonly<Record<string, string>>;
+  body: Uint8Array | OpenFileBody | null;
+}
+
+/** A response in words; that HEAD gets its head alone is the server's to see to. */
+export function textResponse(status: number, fields: Readonly<Record<string, string>> = {}): StaticResponse {
+  const body = Buffer.from(`${REASONS[status]}\n`);
+  const type = { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" };
+  return { status, fields: { ...fields, ...type }, body };
+}
+
+export function refusalResponse(why: Refusal): StaticResponse {
+  switch (why) {
+    case "missing":
+      return textResponse(404);
+    case "forbidden":
+      return textResponse(403);
+    case "busy":
+      return textResponse(503, { "retry-after": "1" });
+    default:
+      return why satisfies never;
+  }
 }

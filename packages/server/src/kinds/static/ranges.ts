@@ -7,7 +7,7 @@ export interface ByteRange {
 }
 
 /** `whole`: the field is not to be followed. `none`: no part of it exists (416). */
-export type Ranges = { kind: "whole" } | { kind: "none" } | { kind: "parts"; parts: ByteRange[] };
+type Ranges = { kind: "whole" } | { kind: "none" } | { kind: "parts"; parts: ByteRange[] };
 
 /** More parts than this in one request are nobody's need (§14.2, §17.15): the whole is sent. */
 export const MAX_RANGES = 16;
@@ -38,4 +38,25 @@ export function rangesOf(value: string | null | undefined, size: number): Ranges
   if (parts.length === 0) return { kind: "none" };
   // Parts that overlap would send more than there is.
   return total > size ? WHOLE : { kind: "parts", parts };
+}
+
+/** The frame around the parts of a multipart/byteranges answer (RFC 9110 §14.6). Pure. */
+interface Multipart {
+  /** The response's Content-Type. */
+  contentType: string;
+  /** What stands before each part; the last one ends the response. */
+  delimiters: string[];
+  length: number;
+}
+
+/** @param boundary text that no file has in it: random. */
+export function multipartOf(parts: readonly ByteRange[], size: number, type: string, boundary: string): Multipart {
+  const delimiters = parts.map(
+    ({ start, end }, at) =>
+      `${at === 0 ? "" : "\r\n"}--${boundary}\r\nContent-Type: ${type}\r\nContent-Range: bytes ${start}-${end - 1}/${size}\r\n\r\n`,
+  );
+  delimiters.push(`\r\n--${boundary}--\r\n`);
+  const framing = delimiters.reduce((sum, text) => sum + text.length, 0);
+  const length = parts.reduce((sum, { start, end }) => sum + end - start, framing);
+  return { contentType: `multipart/byteranges; boundary=${boundary}`, delimiters, length };
 }

@@ -10,7 +10,7 @@ export interface GoodPath {
 }
 
 /** `bad`: no server could mean a file by it (400). `hidden`: it has no name of this site, or one that is not shown (404). */
-export type JudgedPath = GoodPath | { kind: "bad" } | { kind: "hidden" };
+type JudgedPath = GoodPath | { kind: "bad" } | { kind: "hidden" };
 
 export interface PathRules {
   /** The longest first. */

@@ -1,8 +1,7 @@
 /** Serves a folder of files, for apps: a fetch handler, and a Node handler beside it. */
 import { fileURLToPath } from "node:url";
 import type { Handlers, NodeMiddleware } from "./handlers.js";
-import { type StaticOptions, settingsOf } from "./options.js";
-import { checkedRoot } from "./root.js";
+import { checkedRoot, type StaticOptions, settingsOf } from "./options.js";
 
 /** A fetch handler that responds to every request; what is not there is a 404. */
 export interface StaticHandler {

@@ -2,20 +2,33 @@
 import { closeSync, realpathSync, type Stats, statSync } from "node:fs";
 import { sep } from "node:path";
 import { ServerError } from "../../shared/errors.js";
-import { acceptedEncodings, SUFFIXES } from "./accept-encoding.js";
-import { type CacheControlOf, cacheControlBy } from "./cache-control.js";
-import type { FieldReader } from "./conditions.js";
-import { type Confinement, type OpenFile, openFile, type Refusal, refusalOf } from "./found-file.js";
-import { HOT_FILE_BYTES, type HotFile, HotFiles } from "./hot-files.js";
+import { acceptedEncodings, type CacheControlOf, cacheControlBy, mediaTypeOf, SUFFIXES } from "./content-fields.js";
+import {
+  type Confinement,
+  HOT_FILE_BYTES,
+  type HotFile,
+  HotFiles,
+  type OpenFile,
+  openFile,
+  type Refusal,
+  refusalOf,
+} from "./found-file.js";
 import { listingPage, readListing } from "./listing.js";
-import { mediaTypeOf } from "./media-type.js";
 import { type BodyPart, OpenFileBody } from "./open-file-body.js";
 import type { StaticSettings } from "./options.js";
-import { type FileDescription, type FilePlan, type PlannedPart, planFile } from "./plan.js";
+import {
+  type FileDescription,
+  type FilePlan,
+  type PlannedPart,
+  planFile,
+  refusalResponse,
+  type StaticResponse,
+  textResponse,
+} from "./plan.js";
 import { type GoodPath, isFolderPath, judgePath, type PathRules, pathRules, withSlash } from "./request-path.js";
-import { refusalResponse, type StaticResponse, textResponse } from "./static-response.js";
+import type { FieldReader } from "./validators.js";
 
-export interface StaticRequest {
+interface StaticRequest {
   method: string;
   /** Path and query, as they came. */
   target: string;

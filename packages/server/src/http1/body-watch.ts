@@ -1,0 +1,92 @@
+/** Watches over request bodies on either runtime: clients that send nothing while a body is waited for, and clients that leave while nobody reads it. */
+
+const MAX_LOOK_MS = 1000;
+
+/** A body: in the set while a piece of it is waited for. */
+export interface BodyWait<Owner> {
+  readonly owner: Owner;
+  /** Since when the next piece is waited for. */
+  since: number;
+}
+
+export class BodyWaits<Owner> {
+  private readonly waits = new Set<BodyWait<Owner>>();
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    readonly timeoutMs: number,
+    /** No piece of its body has come for that long. */
+    private readonly onLate: (owner: Owner) => void,
+  ) {}
+
+  /** A piece is waited for from now on. */
+  begin(wait: BodyWait<Owner>): void {
+    wait.since = performance.now();
+    this.waits.add(wait);
+    this.timer ??= setInterval(() => this.look(), Math.min(MAX_LOOK_MS, this.timeoutMs));
+  }
+
+  end(wait: BodyWait<Owner>): void {
+    this.waits.delete(wait);
+  }
+
+  private look(): void {
+    const late = performance.now() - this.timeoutMs;
+    for (const wait of this.waits) {
+      if (wait.since > late) continue;
+      this.waits.delete(wait);
+      this.onLate(wait.owner);
+    }
+    if (this.waits.size > 0) return;
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+}
+
+/** How long a body is not read before its client is looked for, and how often that is done then, in milliseconds. */
+const LOOK_MS = 1000;
+
+/** A body that is not all there. */
+export interface UnreadBody {
+  /** Since when nobody asks for more of it; Infinity while somebody does. */
+  unreadSince: number;
+}
+
+/** Neither runtime looks at a connection that it does not read. Held weakly: an app may drop a request with its body unread. */
+export class UnreadBodies<Body extends UnreadBody> {
+  private readonly bodies = new Set<WeakRef<Body>>();
+  private timer: NodeJS.Timeout | undefined;
+
+  /** @param look ends those of these bodies whose clients have left; `isUnread` says whether one still is, if the look takes a while */
+  constructor(private readonly look: (unread: Body[], isUnread: (body: Body) => boolean) => void | Promise<void>) {}
+
+  add(body: Body): WeakRef<Body> {
+    const held = new WeakRef(body);
+    this.bodies.add(held);
+    if (this.timer === undefined) {
+      this.timer = setInterval(() => void this.lookAtAll(), LOOK_MS);
+      this.timer.unref();
+    }
+    return held;
+  }
+
+  delete(held: WeakRef<Body>): void {
+    this.bodies.delete(held);
+  }
+
+  private lookAtAll(): void {
+    const before = performance.now() - LOOK_MS;
+    const isUnread = (body: Body): boolean => body.unreadSince <= before;
+    const unread: Body[] = [];
+    for (const held of this.bodies) {
+      const body = held.deref();
+      if (body === undefined) this.bodies.delete(held);
+      else if (isUnread(body)) unread.push(body);
+    }
+    if (this.bodies.size === 0) {
+      clearInterval(this.timer);
+      this.timer = undefined;
+    }
+    if (unread.length > 0) void this.look(unread, isUnread);
+  }
+}

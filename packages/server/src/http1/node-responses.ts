@@ -1,0 +1,137 @@
+/** Responses on node:http: held to the Content-Length that they tell, and those that our server makes itself; none that failed looks whole. */
+import { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { REASONS } from "@paceline/wire/reasons";
+
+/** `_contentLength` is what Node keeps of fields that were given to `writeHead`. */
+type Counted = ServerResponse & {
+  _contentLength?: number | null;
+  [WRITTEN]?: number;
+  [TELL]?: ((problem: string) => void) | undefined;
+};
+type Callback = (error?: Error | null) => void;
+
+const WRITTEN = Symbol("written");
+const TELL = Symbol("tell");
+
+/** @param tell takes a line about a handler that writes more or less than it told. */
+export function holdToLength(response: ServerResponse, tell: (problem: string) => void): void {
+  // On the object itself: frameworks put a prototype of theirs under it.
+  response.write = write as typeof response.write;
+  response.end = end as typeof response.end;
+  (response as Counted)[TELL] = tell;
+}
+
+/** Whether its handler has written to it: where it waits behind another one, Bun says that no head was sent. */
+function hasWritten(response: ServerResponse): boolean {
+  return (response as Counted)[WRITTEN] !== undefined;
+}
+
+function write(this: Counted, chunk: unknown, encoding?: BufferEncoding | Callback, callback?: Callback): boolean {
+  const base = ServerResponse.prototype.write as (...args: unknown[]) => boolean;
+  const room = roomOf(this);
+  if (room === undefined) {
+    const isFlowing = base.call(this, chunk, encoding, callback);
+    this[WRITTEN] ??= 0;
+    return isFlowing;
+  }
+  const size = sizeOf(chunk, encoding);
+  if (size <= room) {
+    const isFlowing = base.call(this, chunk, encoding, callback);
+    this[WRITTEN] = (this[WRITTEN] ?? 0) + size;
+    return isFlowing;
+  }
+  tellOnce(this, "more");
+  const then = typeof encoding === "function" ? encoding : callback;
+  if (room === 0) {
+    if (then !== undefined) process.nextTick(then);
+    return true;
+  }
+  const isFlowing = base.call(this, bytesOf(chunk, encoding).subarray(0, room), then);
+  this[WRITTEN] = (this[WRITTEN] ?? 0) + room;
+  return isFlowing;
+}
+
+function end(
+  this: Counted,
+  chunk?: unknown,
+  encoding?: BufferEncoding | Callback,
+  callback?: Callback,
+): ServerResponse {
+  const base = ServerResponse.prototype.end as (...args: unknown[]) => ServerResponse;
+  const room = this.writableEnded ? undefined : roomOf(this);
+  if (room === undefined) return base.call(this, chunk, encoding, callback);
+  const size = typeof chunk === "function" ? 0 : sizeOf(chunk, encoding);
+  if (size === room) return base.call(this, chunk, encoding, callback);
+  if (size > room) {
+    tellOnce(this, "more");
+    const then = typeof encoding === "function" ? encoding : callback;
+    return room === 0 ? base.call(this, then) : base.call(this, bytesOf(chunk, encoding).subarray(0, room), then);
+  }
+  tellOnce(this, "less");
+  base.call(this, chunk, encoding, callback);
+  // Whoever waits for the rest must see that none comes.
+  if (this.socket !== null) cut(this.socket);
+  else this.once("socket", cut);
+  return this;
+}
+
+/** What may still be written; undefined where no length was told, or no body follows whatever it says. */
+function roomOf(response: Counted): number | undefined {
+  const told = response._contentLength ?? response.getHeader("content-length");
+  if (told === undefined || response.chunkedEncoding) return undefined;
+  const { statusCode, req } = response;
+  if (req.method === "HEAD" || statusCode === 204 || statusCode === 304) return undefined;
+  const length = Number(told);
+  return Number.isSafeInteger(length) && length >= 0 ? length - (response[WRITTEN] ?? 0) : undefined;
+}
+
+function tellOnce(response: Counted, what: "more" | "less"): void {
+  const { req, [TELL]: tell } = response;
+  response[TELL] = undefined;
+  const told = response._contentLength ?? response.getHeader("content-length");
+  tell?.(
+    `the handler wrote ${what} than the ${told} bytes of its Content-Length (${req.method} ${req.url?.split("?")[0]})`,
+  );
+}
+
+function sizeOf(chunk: unknown, encoding: BufferEncoding | Callback | undefined): number {
+  if (typeof chunk === "string") return Buffer.byteLength(chunk, typeof encoding === "string" ? encoding : undefined);
+  return (chunk as Uint8Array | null | undefined)?.byteLength ?? 0;
+}
+
+function bytesOf(chunk: unknown, encoding: BufferEncoding | Callback | undefined): Uint8Array {
+  if (typeof chunk !== "string") return chunk as Uint8Array;
+  return Buffer.from(chunk, typeof encoding === "string" ? encoding : undefined);
+}
+
+/** A reset on TCP, since an HTTP/1.0 client takes a plain close for the end of the body; a unix socket has no reset. */
+export function cut(socket: Duplex | null): void {
+  const { remoteAddress, resetAndDestroy } = (socket ?? {}) as Partial<Socket>;
+  if (remoteAddress !== undefined && typeof resetAndDestroy === "function") resetAndDestroy.call(socket);
+  else socket?.destroy();
+}
+
+/** A line of text; only where no head was sent. */
+export function respondPlainly(
+  response: ServerResponse,
+  status: number,
+  fields: Readonly<Record<string, string>> = {},
+): void {
+  for (const name of response.getHeaderNames()) if (name !== "connection") response.removeHeader(name);
+  const reason = REASONS[status] ?? "";
+  const body = `${reason}\n`;
+  // Both are told in so many words, since Node keeps what a head that it refused had told it of them.
+  response.writeHead(status, reason, { "content-type": "text/plain", "content-length": body.length, ...fields });
+  response.end(body);
+}
+
+/** Ends a response that failed: with this status where that can still be said, else with a cut, lest it look whole. */
+export function respondFailure(response: ServerResponse, status: number): void {
+  if (!response.headersSent && !hasWritten(response)) return respondPlainly(response, status);
+  if (response.writableEnded) return;
+  if (response.socket) return cut(response.socket);
+  // It waits behind the response to an earlier request of its connection, which is not to suffer.
+  response.once("socket", cut);
+}

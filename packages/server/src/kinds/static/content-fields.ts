@@ -1,0 +1,87 @@
+/** The fields in which a response says what a file is: its media type, its coding, and how long it may be cached. Pure. */
+
+import { lookup } from "mrmime";
+import { AcceptedCodings } from "../../shared/accept-encoding.js";
+import type { Encoding, StaticSettings } from "./options.js";
+
+const UNKNOWN = "application/octet-stream";
+/** Text whose charset nothing in it tells; XML has a declaration, which the field would overrule. */
+const WITH_CHARSET = /^(?:text\/(?!xml$)|application\/(?:javascript|json|manifest\+json)$)/;
+const COMPRESSIBLE =
+  /^(?:text\/|application\/(?:javascript|json|xml|wasm|rtf|x-sh|.*\+(?:json|xml)|vnd\.ms-fontobject)|image\/(?:svg\+xml|bmp|x-icon|vnd\.microsoft\.icon)|font\/(?:ttf|otf|sfnt)|model\/)/;
+
+interface MediaType {
+  /** As it stands in Content-Type. */
+  value: string;
+  /** A neighbour that is compressed is looked for. */
+  isCompressible: boolean;
+}
+
+/** Few names of types are in use, whatever the number of files. */
+const known = new Map<string, MediaType>();
+
+/** What a file is, by its name. Pure. */
+export function mediaTypeOf(name: string): MediaType {
+  const type = (name.includes(".") ? lookup(name) : undefined) ?? UNKNOWN;
+  let found = known.get(type);
+  if (found === undefined) {
+    const value = WITH_CHARSET.test(type) ? `${type}; charset=utf-8` : type;
+    found = { value, isCompressible: COMPRESSIBLE.test(type) };
+    known.set(type, found);
+  }
+  return found;
+}
+
+/** Of `offered`, best first and by weight: those that weigh at least what the file as it is does. */
+export function acceptedEncodings(value: string | null | undefined, offered: readonly Encoding[]): Encoding[] {
+  if (value === null || value === undefined || offered.length === 0) return [];
+  return new AcceptedCodings(value).best(offered);
+}
+
+/** How the name of a neighbour ends. */
+export const SUFFIXES: Readonly<Record<Encoding, string>> = { br: ".br", zstd: ".zst", gzip: ".gz" };
+
+const FOREVER = "public, max-age=31536000, immutable";
+/** The last part of a name before its extension (`app.3f9a1c2b.js`, `index-BwDk2Fa1.min.css`), of eight signs at least. */
+const MAYBE_HASHED = /[.-]([A-Za-z0-9_-]{8,64})(?:\.min|\.module|\.chunk|\.bundle)?\.[A-Za-z0-9]{2,5}(?:\.map)?$/;
+
+export type CacheControlOf = (relative: string) => string | undefined;
+
+export function cacheControlBy({ cacheControl, immutable }: StaticSettings): CacheControlOf {
+  const rules = Object.entries(cacheControl).map(([pattern, value]) => [matcher(pattern), value] as const);
+  if (rules.length === 0 && !immutable) return () => undefined;
+  return (relative) => {
+    if (immutable && isHashed(relative)) return FOREVER;
+    return rules.find(([matches]) => matches.test(relative))?.[1];
+  };
+}
+
+/** Whether a name has what looks like a hash: hexadecimal digits of both sorts, or letters of both sizes and digits. */
+export function isHashed(relative: string): boolean {
+  const found = MAYBE_HASHED.exec(relative.slice(relative.lastIndexOf("/") + 1));
+  if (found === null) return false;
+  // `a-b-BwDk2Fa1.js`: the hash is what stands behind the last dash, unless it has one itself.
+  const tail = found[1] as string;
+  return [tail, tail.slice(tail.lastIndexOf("-") + 1)].some(looksHashed);
+}
+
+function looksHashed(text: string): boolean {
+  if (text.length < 8 || !/\d/.test(text)) return false;
+  if (/^[0-9a-f]+$/.test(text)) return /[a-f]/.test(text);
+  return /[a-z]/.test(text) && /[A-Z]/.test(text);
+}
+
+/** `*`: any text without a slash. `**`: any text. Without a slash the pattern is one of names in any folder. */
+function matcher(pattern: string): RegExp {
+  const inner = pattern
+    .replace(/^\//, "")
+    .split(/(\*\*\/|\*\*|\*)/)
+    .map((part) => {
+      if (part === "**/") return "(?:.*/)?";
+      if (part === "**") return ".*";
+      if (part === "*") return "[^/]*";
+      return part.replace(/[.+?^${}()|[\]\\]/g, "\\$&");
+    })
+    .join("");
+  return new RegExp(pattern.includes("/") ? `^${inner}$` : `(?:^|/)${inner}$`, "s");
+}

@@ -1,6 +1,7 @@
 /** The content codings of the platform, with levels for a server: once over a whole body, or block by block; and the choice among them. */
-import * as zlib from "node:zlib";
+
 import type { Transform } from "node:stream";
+import * as zlib from "node:zlib";
 import { AcceptedCodings } from "../../shared/accept-encoding.js";
 
 /** A content coding (RFC 9110 §8.4.1). zstd exists in Bun and in Node from 22.15 on. */

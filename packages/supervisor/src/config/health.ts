@@ -9,11 +9,11 @@ export const healthFields = {
     "A new process becomes ready when a GET of this path returns 2xx or 3xx. Default: it is ready when it listens.",
   ),
   healthPath: text(
-    "Paceline sends GETs of this path to each instance as long as it serves, and restarts one that fails them. A process with limited concurrency gets none while it has a request. Default: no health requests.",
+    "Paceline sends GETs of this path to each instance as long as it serves, and restarts one that fails them. A process with limited concurrency gets no health request while it handles a request. Default: no health requests.",
   ),
-  healthIntervalMs: milliseconds(DEFAULTS.intervalMs, "From one response on `healthPath` to the next request."),
+  healthIntervalMs: milliseconds(DEFAULTS.intervalMs, "The time from a response on `healthPath` to the next request."),
   healthTimeoutMs: milliseconds(DEFAULTS.timeoutMs, "How long a response on `healthPath` may take."),
-  healthFailures: count(DEFAULTS.failures, "After this many failures in a row on `healthPath` an instance is ended.", {
+  healthFailures: count(DEFAULTS.failures, "An instance is ended after this many failures in a row.", {
     max: 1000,
   }),
   checkHost: text('The Host field of requests for `readyPath` and `healthPath`. Default: `"localhost"`.'),

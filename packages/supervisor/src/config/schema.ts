@@ -32,7 +32,7 @@ export const DEFAULT_LISTEN = "127.0.0.1:8080";
 export const policyFields = {
   readyTimeoutMs: milliseconds(
     30_000,
-    "How long a process may take to become ready. A slower one is killed and counts as a failure.",
+    "How long a process may take to become ready. A slower process is killed and counts as failed.",
   ),
   stableAfterMs: milliseconds(
     10_000,
@@ -42,21 +42,21 @@ export const policyFields = {
     30_000,
     "How long a draining process may take to finish its requests. Then it gets SIGTERM.",
   ),
-  termTimeoutMs: milliseconds(5_000, "From SIGTERM to SIGKILL."),
-  killTimeoutMs: milliseconds(5_000, "From SIGKILL to a warning that the process does not die; the warning repeats."),
+  termTimeoutMs: milliseconds(5_000, "The time from SIGTERM to SIGKILL."),
+  killTimeoutMs: milliseconds(5_000, "The time from SIGKILL to a repeated warning that the process still exists."),
   minReadyMs: milliseconds(
     1_000,
-    "How long a replacement must stay ready in a reload or restart before the outgoing process leaves. If it exits or fails its health check sooner, the reload is aborted and the old version serves.",
+    "How long a replacement must stay ready in a reload or restart before the outgoing process drains. If it exits or fails its health check sooner, the reload is aborted and the old version keeps serving.",
     { min: 0 },
   ),
   maxSurge: countOrShare(
     "25%",
-    "How many slots a reload or restart replaces at once: a number, or a share of the pool, rounded down, but at least one. That many extra processes may run meanwhile.",
+    "How many slots a reload or restart replaces at once: a number or a percentage of the pool, rounded down, at least one. Up to that many extra processes run meanwhile.",
     { max: MAX_INSTANCES },
   ),
   hangAfterMs: milliseconds(
     30_000,
-    "A process whose event loop has not turned for this long, or that a signal has stopped, is killed and replaced; its exit is reported as `hung`. `0` turns this off, for use with a debugger.",
+    "A process whose event loop does not turn for this long, or that a signal has stopped, is killed and replaced; its exit is reported as `hung`. `0` turns this off, for example for a debugger.",
     { min: 0 },
   ),
   backoff: table(
@@ -75,14 +75,12 @@ export const policyFields = {
     {
       maxFailures: count(
         5,
-        "This many failures within `periodMs` spend the budget. If no process of the pool has ever been ready, the slot is then `failed` until you restart it; otherwise it restarts every `backoff.maxMs`.",
-        {
-          max: 1000,
-        },
+        "This many failures within `periodMs` exhaust the budget. Then the slot becomes `failed` until you restart it, if no process of the pool has ever been ready. Otherwise it restarts every `backoff.maxMs`.",
+        { max: 1000 },
       ),
       periodMs: milliseconds(60_000, "The period in which failures count."),
     },
-    "How many failures a process may have before it is given up or restarts at the longest delay.",
+    "How many failures a process may have before it is given up or restarted with the longest delay.",
   ),
 };
 
@@ -90,7 +88,7 @@ export const policyFields = {
 export const recycleFields = {
   maxRequests: count(
     0,
-    "Recycle a process after this many requests: start a replacement, and drain the old process when the replacement is ready, as in a restart, `maxSurge` at once. `0`: never. Under load it gets some more: those that come until the replacement is ready and has been so for `minReadyMs`. For a command, the balancers count.",
+    "Recycle a process after this many requests, as in a restart: start a replacement, and drain the old process when the replacement is ready, `maxSurge` at once. `0`: never. The old process still gets requests until the replacement has been ready for `minReadyMs`. For a command, the balancers count the requests.",
     { min: 0, max: 1_000_000_000 },
   ),
   recycleJitter: fraction(
@@ -102,22 +100,22 @@ export const recycleFields = {
 
 const maxOutputBytes = bytes(
   16 << 20,
-  "How much unread output of a process is kept; beyond it the oldest lines are dropped and counted. The output file takes at most 1 MiB more on disk.",
+  "How much unread output of a process is kept. Beyond this, the oldest lines are dropped and counted. The output file takes at most 1 MiB more on disk.",
   { min: 4096 },
 );
 
 /** The settings of log files. */
 export const logFields = {
-  maxFileBytes: bytes(10 << 20, "A file that would grow beyond this is renamed, and a new one begins.", {
+  maxFileBytes: bytes(10 << 20, "A file that would grow beyond this is renamed, and a new file is started.", {
     min: 65_536,
   }),
-  maxFiles: count(5, "The most files, including the current one.", { max: 1000 }),
-  maxTotalBytes: bytes(50 << 20, "The bound of all files together; the oldest are removed.", { min: 65_536 }),
+  maxFiles: count(5, "The maximum number of files, with the current one.", { max: 1000 }),
+  maxTotalBytes: bytes(50 << 20, "The maximum total size of all files; the oldest are removed.", { min: 65_536 }),
 };
 
 const runtime = word(
   ["bun", "node"],
-  'The runtime of the processes. Default: `"bun"` if it is installed beside paceline, else `"node"`.',
+  'The runtime of the processes. Default: `"bun"` if it is installed beside paceline, otherwise `"node"`.',
 );
 
 const protocol = word(
@@ -140,7 +138,7 @@ const sharedFields = {
 
 const instances = processes(
   undefined,
-  'The number of instances; `"cpus"`: one for each processor that Paceline may use. Default: 4 for an app in any language; 1 for a folder of files, a command or a proxy. 0: none until you run `paceline scale`; requests get 503.',
+  'The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command or a proxy. With 0, requests get 503 until you run `paceline scale`.',
   { min: 0, max: MAX_INSTANCES },
 );
 const routes = texts(
@@ -166,7 +164,7 @@ export const balancerFields = {
   processes: processes(1, "The number of balancer processes that share the listening sockets.", { max: 64 }),
   runtime,
   trustedProxies: texts(
-    "The proxies in front of Paceline: addresses, CIDR blocks, and `unix` for clients of a unix socket in `listen`. Paceline believes the client fields of these alone, as [security.md](security.md#who-is-asking) describes.",
+    "The proxies in front of Paceline: addresses, CIDR blocks, and `unix` for clients of a unix socket in `listen`. Paceline trusts the client fields of these proxies only; see [security.md](security.md#who-is-asking).",
     [],
   ),
   accessLog: flag(
@@ -185,7 +183,7 @@ export const balancerFields = {
 export const fleetFields = {
   name: text("The name of the fleet. Default: the name of its folder."),
   listen: texts(
-    'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; IPv6 alone if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file.',
+    'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file.',
     [DEFAULT_LISTEN],
   ),
   ...poolFields,
@@ -198,12 +196,12 @@ export const fleetFields = {
     .optional()
     .meta({
       type: "table of pools",
-      description: `Pools by name (\`[a-z][a-z0-9-]*\`, 32 characters at most). Without it, the keys at the top level define one pool named \`${DEFAULT_POOL}\`. With it, [some of them](#a-pool) are defaults for every pool, and the others are only valid in the pools.`,
+      description: `Pools by name (\`[a-z][a-z0-9-]*\`, at most 32 characters). Without \`pools\`, the keys at the top level define one pool named \`${DEFAULT_POOL}\`. With \`pools\`, [some top-level keys](#a-pool) are defaults for every pool, and the others are only valid in the pools.`,
     }),
-  balancer: table(balancerFields, "The processes that accept connections and spread requests over the instances."),
+  balancer: table(balancerFields, "The processes that accept connections and distribute requests over the instances."),
   log: table(
     logFields,
-    "The bounds of the log files in `log/` of the run directory. A reload of all pools applies changes. See [The log](#the-log).",
+    "The limits of the log files in `log/` of the run directory. A reload of all pools applies changes. See [The log](#the-log).",
   ),
   orphanGraceMs: milliseconds(
     60_000,

@@ -11,7 +11,7 @@ export const app = poolKind({
     ),
     style: word(
       ["fetch", "node"],
-      'How Paceline calls the app: `"fetch"`, with `(request, info)`, or `"node"`, with `(req, res)`. Default: taken from the default export; only needed for a function whose shape is ambiguous.',
+      'How Paceline calls the app: `"fetch"`, with `(request, info)`, or `"node"`, with `(req, res)`. Default: detected from the default export; only needed for an ambiguous function.',
     ),
     args,
     bunfig: text(

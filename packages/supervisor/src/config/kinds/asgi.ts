@@ -15,14 +15,14 @@ export const asgi = poolKind({
   name: "asgi",
   fields: {
     asgi: text(
-      'A Python ASGI app, such as one of FastAPI, Starlette, Quart or async Django: `"main:app"`, `"mysite.asgi:application"`, `"./main.py:app"`, `"shop:create_app(\'prod\')"`. Each instance runs it in the uvicorn or hypercorn of `python`. Modules are found from `cwd`. See [asgi.md](asgi.md).',
+      'A Python ASGI app, for example of FastAPI, Starlette, Quart or async Django: `"main:app"`, `"mysite.asgi:application"`, `"./main.py:app"`, `"shop:create_app(\'prod\')"`. Each instance runs it in the uvicorn or hypercorn of `python`. Modules are searched in `cwd`. See [asgi.md](asgi.md).',
     ),
     asgiServer: word(
       ["uvicorn", "hypercorn"],
-      "The server of an `asgi` app. Default: the first of them that is installed for `python`.",
+      "The server of an `asgi` app. Default: the first that is installed for `python`.",
     ),
     asgiOptions: valueTable(
-      'Options of that server by their Python names: `{ ws_max_size: 65536, access_log: true }` of `uvicorn.Config`, or attributes of `hypercorn.Config`. Default: those of the server, but no access log, and a log from "warning" upward.',
+      "Options of that server by their Python names: `{ ws_max_size: 65536, access_log: true }` of `uvicorn.Config`, or attributes of `hypercorn.Config`. Default: as in the server, but no access log, and only warnings and errors are logged.",
     ),
     python,
     maxInFlight,

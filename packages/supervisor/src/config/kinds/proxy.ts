@@ -16,33 +16,33 @@ const optionFields = {
   ),
   autoRewrite: flag(
     true,
-    "Rewrite a Location on the upstream to a path here, with the prefix that `stripPrefix` removed, so that a redirect stays on the proxy.",
+    "Rewrite a Location on the upstream to a path on this server, including the prefix that `stripPrefix` removed, so that a redirect stays on the proxy.",
   ),
   cookieDomainRewrite: anyTextOrTable(
     'The new Domain of the upstream\'s cookies; `""` removes it, so that they belong to the requested host. A table maps old to new Domains; `"*"` is any. Default: unchanged.',
   ),
-  cookiePathRewrite: anyTextOrTable("The same for the Path of cookies."),
+  cookiePathRewrite: anyTextOrTable("The new Path of the upstream's cookies; see `cookieDomainRewrite`."),
   connectTimeoutMs: milliseconds(
     5_000,
-    "How long a connection to the upstream may take, with TLS; then 504. If all connections are busy, a request waits equally long; then 503.",
+    "How long connecting to the upstream may take, including TLS; then the client gets 504. If all connections are busy, a request waits for the same time; then it gets 503.",
   ),
   responseTimeoutMs: milliseconds(
     55_000,
-    "How long the upstream may send no byte of a response that it owes. Then the client gets 504, or a reset if the response had started. Keep it below the balancer's `upstreamResponseTimeoutMs`.",
+    "How long the upstream may send nothing of a response. Then the client gets 504, or a reset if the response had started. Keep it below the balancer's `upstreamResponseTimeoutMs`.",
   ),
   idleTimeoutMs: milliseconds(
     4_000,
-    "How long an idle connection to the upstream is kept. Set it shorter than the upstream's own.",
+    "How long an idle connection to the upstream is kept. Set it shorter than the upstream's own timeout.",
   ),
   tunnelIdleTimeoutMs: milliseconds(
     3_600_000,
-    "How long an upgraded connection, such as a WebSocket, may be silent in both directions.",
+    "How long an upgraded connection, such as a WebSocket, may be idle in both directions.",
   ),
   fileRedirects: flag(
     false,
     "Follow X-Accel-Redirect and X-Sendfile in the upstream's responses into a pool with `internal: true`. Without it they are removed.",
   ),
-  maxConnections: count(256, "The most open connections of one instance to the upstream, without upgraded ones.", {
+  maxConnections: count(256, "The maximum number of connections of an instance, without upgraded ones.", {
     max: 65_535,
   }),
 };
@@ -52,7 +52,7 @@ export const proxy = poolKind({
   runtime: "node",
   fields: {
     proxy: text(
-      'An upstream elsewhere, in place of an app: an http or https URL, such as `"https://old.example"`. A path in it is put before the path of each request. The instances run on Node. See [proxy.md](proxy.md).',
+      'An upstream elsewhere, in place of an app: an http or https URL, such as `"https://old.example"`. Its path is prepended to the path of each request. The instances run on Node. See [proxy.md](proxy.md).',
     ),
     proxyOptions: table(optionFields, "How to forward to the upstream."),
   },

@@ -19,7 +19,7 @@ export const python = text(
 
 export const preload = flag(
   false,
-  "In `wsgi` and `fapws` pools: one process loads the app and forks the instances from itself; they share its memory and start at once. See [python.md](python.md#preload).",
+  "In `wsgi` and `fapws` pools: one process loads the app and forks the instances, which share its memory and start at once. See [python.md](python.md#preload).",
 );
 
 /** Returns how the interpreter `given` starts an instance. Problems are reported under `python`. */

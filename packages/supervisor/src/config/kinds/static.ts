@@ -14,10 +14,10 @@ const optionFields = {
     false,
     "Send `Cache-Control: public, max-age=31536000, immutable` for names with a hash, such as `app.3f9a1c2b.js`. Overrides `cacheControl`.",
   ),
-  dotfiles: flag(false, "Serve names that begin with a dot. Without it only those in `/.well-known/` are served."),
+  dotfiles: flag(false, "Serve names that begin with a dot. Otherwise only those in `/.well-known/` are served."),
   symlinks: word(
     ["inside", "anywhere"],
-    'Which symbolic links to follow: only those that lead to a place inside the folder, or all. Default: `"inside"`.',
+    'Which symbolic links to follow: only those that stay inside the folder, or all. Default: `"inside"`.',
   ),
   precompressed: words(
     ["br", "zstd", "gzip"],

@@ -15,7 +15,7 @@ export const wsgi = poolKind({
     python,
     threads: count(
       PYTHON_MAX_IN_FLIGHT,
-      "In `wsgi` pools: how many requests an instance runs at once, each on its own thread, for views that wait (for a database, or another server). The app must be thread-safe. `1`: views run on the main thread. See [python.md](python.md#threads).",
+      "In `wsgi` pools: how many requests an instance runs at once, each on its own thread, for views that wait for a database or another server. The app must be thread-safe. `1`: views run on the main thread. See [python.md](python.md#threads).",
       { max: 512 },
     ),
     preload,

@@ -2,7 +2,7 @@
  * Looks after responses of Bun.serve that take longer than a turn. Bun's timer takes silence, and a slow reader, for an idle
  * connection; so it is turned off for them, and who takes nothing is found in the kernel's table.
  */
-import { type AcknowledgingConnection, eachTcpRow, SlowReader } from "@paceline/wire";
+import { type AcknowledgingConnection, eachTcpRow, leaveToCollector, SlowReader } from "@paceline/wire";
 import { hostOf } from "@paceline/wire/proc";
 
 type BunServer = Bun.Server<undefined>;
@@ -12,6 +12,11 @@ const LOOK_MS = 1000;
 const SHORTEST_SECONDS = 1;
 /** Its longest, where nothing is known of the kernel. */
 const LONGEST_SECONDS = 255;
+
+/** Of one turn no more are kept until its end: a client that sends ahead has thousands begun in one read. */
+const MAX_ANSWERED = 1024;
+/** What a request and its response take, about, in bytes. */
+const REQUEST_BYTES = 2200;
 
 /** A client, by what the kernel holds for it. */
 class Outgoing implements AcknowledgingConnection {
@@ -56,11 +61,18 @@ export class BunSendWatch {
   /** Its response is given to Bun, which sends at once what it can. */
   add(request: Request, server: BunServer): void {
     this.server = server;
-    if (this.answered.push(request) === 1) setImmediate(this.keepLong);
+    const count = this.answered.push(request);
+    if (count === 1) setImmediate(this.onTurnEnd);
+    if (count < MAX_ANSWERED) return;
+    // The first ones have been given to Bun, unless half as many are finished by one promise.
+    this.keepLong(this.answered.splice(0, MAX_ANSWERED / 2));
+    leaveToCollector((MAX_ANSWERED / 2) * REQUEST_BYTES);
   }
 
-  private readonly keepLong = (): void => {
-    for (const request of this.answered) {
+  private readonly onTurnEnd = (): void => this.keepLong(this.answered.splice(0));
+
+  private keepLong(answered: readonly Request[]): void {
+    for (const request of answered) {
       // Bun forgets the address when the response has left.
       if (this.server?.requestIP(request) == null) continue;
       const seesTable = process.platform === "linux" && this.timeoutMs > 0;
@@ -69,9 +81,8 @@ export class BunSendWatch {
       const client = new Outgoing();
       this.sending.set(request, { client, reader: new SlowReader(client, this.timeoutMs), lookAtMs: 0 });
     }
-    this.answered.length = 0;
     if (this.sending.size > 0) this.timer ??= this.startLooking();
-  };
+  }
 
   private startLooking(): NodeJS.Timeout {
     const timer = setTimeout(() => void this.look(), Math.min(LOOK_MS, this.timeoutMs / 4));

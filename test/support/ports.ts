@@ -39,9 +39,9 @@ export async function freePort(): Promise<number> {
 }
 
 /** Whether somebody accepts connections on a port of 127.0.0.1. */
-export function isListening(port: number): Promise<boolean> {
+export function isListening(port: number, host = "127.0.0.1"): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = net.connect({ host: "127.0.0.1", port });
+    const socket = net.connect({ host, port });
     socket.on("connect", () => {
       socket.destroy();
       resolve(true);

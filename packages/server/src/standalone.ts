@@ -1,6 +1,7 @@
 /** Runs one server alone, on a port or a socket, until a signal ends it. */
 import { isOutOfDescriptors, OUT_OF_DESCRIPTORS } from "@paceline/wire";
 import type { AccessLog, AccessLogOptions } from "./api/contrib/access-log.js";
+import type { LoadHooks } from "./app/adopted-server.js";
 import { loadWorkload, type Workload } from "./app/workload.js";
 import { describeAddress, type ServeAddress } from "./http1/running-server.js";
 import { Drain } from "./process/drain.js";
@@ -22,6 +23,8 @@ export interface StandaloneOptions {
 
 const LOOK_FOR_DESCRIPTORS_EVERY_MS = 3_000;
 
+const HOOKS: LoadHooks = { onNotice: (message) => console.error(message), keepAlive: () => {} };
+
 /** How long the last lines of the access log may hold up the exit. */
 const LAST_LINES_TIMEOUT_MS = 500;
 
@@ -36,7 +39,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
   const work = backgroundWork();
   work.limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const app = await loadWorkload(options.workload, false, false);
+  const app = await loadWorkload(options.workload, false, false, HOOKS);
   // Without a deadline: whoever waits for the line that it listens can end it.
   if (app.start !== undefined) await (await import("./app/lifecycle.js")).startApp(app);
   const server = await serve(app, { ...options, requestLog });

@@ -6,7 +6,7 @@ export type Detection = { app: App } | { problem: string };
 
 const ACCEPTED =
   "must export by default an object with fetch(request, info), a fetch function, a Node (req, res) function, " +
-  "or an app of Express, Koa, Fastify or Hono";
+  "or an app of Express, Koa, Fastify or Hono, or call listen() on a server of node:http";
 
 /** @param style what the export is to be taken for, where the user said so. */
 export function detectApp(exported: unknown, style?: AppStyle): Detection {
@@ -73,7 +73,8 @@ function nodeShape(exported: unknown): Detection | undefined {
   return undefined;
 }
 
-interface ServerShape {
+/** What is used of a server of node:http. */
+export interface ServerShape {
   emit(event: string, ...args: unknown[]): boolean;
   listenerCount(event: string): number;
 }
@@ -85,7 +86,8 @@ interface FastifyShape {
   close(): unknown;
 }
 
-function appOfServer(server: ServerShape): NodeApp {
+/** The app whose handlers are the listeners of a server. */
+export function appOfServer(server: ServerShape): NodeApp {
   return {
     style: "node",
     handler: (request, response) => void server.emit("request", request, response),

@@ -1,17 +1,40 @@
 /** Loads an app module, JavaScript or TypeScript, on either runtime. */
-
-import type { App, AppStyle, FetchApp } from "../shared/app.js";
+import type { App, AppStyle, BunServeOptions, FetchApp } from "../shared/app.js";
 import { errorLine, hintOnListening, ServerError } from "../shared/errors.js";
+import type { ListenWatch, LoadHooks } from "./adopted-server.js";
 import type { Module } from "./translate.js";
 
+const NO_HOOKS: LoadHooks = { onNotice: (message) => console.error(message), keepAlive: () => {} };
+
 /**
- * The app in the module at an absolute path; not started yet.
+ * Returns the app of the module at an absolute path, not started yet: its default export, or else the first server of
+ * node:http that it listens with.
  *
  * @param style what its default export is to be taken for; by default its shape tells.
  * @param cache see importModule
+ * @param hooks of the program whose only app it is; without them listen() is taken over only while the app loads.
  * @throws ServerError `app-not-found`, `app-unusable`, or `app-threw` with the app's own error as its cause.
  */
-export async function loadApp(path: string, style?: AppStyle, cache?: string): Promise<App> {
+export async function loadApp(path: string, style?: AppStyle, cache?: string, hooks = NO_HOOKS): Promise<App> {
+  const watch = await watchFor(path, hooks);
+  try {
+    const app = await load(path, style, cache, watch, hooks);
+    // In a program of its own an app may make further servers later on.
+    if (hooks === NO_HOOKS) watch?.end();
+    return app;
+  } catch (error) {
+    watch?.end();
+    throw error;
+  }
+}
+
+async function load(
+  path: string,
+  style: AppStyle | undefined,
+  cache: string | undefined,
+  watch: ListenWatch | undefined,
+  hooks: LoadHooks,
+): Promise<App> {
   let module: { default?: unknown };
   let exported: unknown;
   if (process.versions.bun !== undefined) watchNativeAddons();
@@ -32,7 +55,11 @@ export async function loadApp(path: string, style?: AppStyle, cache?: string): P
   const { require } = import.meta as { require?: NodeJS.Require };
   const addon = require === undefined ? undefined : await unusableAddon(Object.keys(require.cache));
   if (addon !== undefined) throw new ServerError("app-unusable", `${path} would fail: ${addon}`);
-  const app = fetchObject(exported, style) ?? (await detected(path, exported, style));
+  const app =
+    (await bunServed(path, exported, watch, hooks)) ??
+    fetchObject(exported, style) ??
+    (await detected(path, exported, style, watch, hooks));
+  watch?.decide(path, exported);
   // Most have neither, and need nothing of what follows.
   if (!hasLifecycle(module) && !hasLifecycle(exported)) return app;
   const { lifecycleOf, withLifecycle } = await import("./lifecycle.js");
@@ -51,12 +78,60 @@ function fetchObject(exported: unknown, style: AppStyle | undefined): FetchApp |
   return typeof fetch === "function" ? { style: "fetch", handler: fetch.bind(exported) } : undefined;
 }
 
-async function detected(path: string, exported: unknown, style: AppStyle | undefined): Promise<App> {
+/** An app for Bun.serve: an export with its `websocket` or `routes`, or a framework's app that has called it. */
+async function bunServed(
+  path: string,
+  exported: unknown,
+  watch: ListenWatch | undefined,
+  { onNotice }: LoadHooks,
+): Promise<FetchApp | undefined> {
+  if (typeof exported !== "object" || exported === null) return undefined;
+  if (watch?.isOf(exported)) return watch.bunApp;
+  const { fetch, websocket, routes } = exported as BunServeOptions;
+  const isForBun = typeof websocket === "object" || (routes !== undefined && typeof routes === "object");
+  if (!isForBun || (fetch !== undefined && typeof fetch !== "function") || "listen" in exported) return undefined;
+  if (process.versions.bun === undefined) {
+    onNotice(`${path} exports \`websocket\` or \`routes\`, which only Bun serves: set runtime: "bun"`);
+    return undefined;
+  }
+  const { appOfBunServer, BunAppServer } = await import("./bun-server.js");
+  return appOfBunServer(new BunAppServer(exported as BunServeOptions));
+}
+
+async function detected(
+  path: string,
+  exported: unknown,
+  style: AppStyle | undefined,
+  watch: ListenWatch | undefined,
+  hooks: LoadHooks,
+): Promise<App> {
   const { detectApp } = await import("./detect-app.js");
   const detection = detectApp(exported, style);
   if ("app" in detection) return detection.app;
+  if (watch !== undefined) {
+    const { listeningApp } = await import("./listening-app.js");
+    const app = await listeningApp(watch, exported, path, hooks);
+    if (app !== undefined) return app;
+  }
   throw new ServerError("app-unusable", `${path} ${detection.problem}`);
 }
+
+/**
+ * On Node always: node:net is loaded anyway. On Bun node:http costs a process 2 MB, so only for a module that exports
+ * nothing or that names what listens.
+ */
+async function watchFor(path: string, { onNotice }: LoadHooks): Promise<ListenWatch | undefined> {
+  if (process.versions.bun !== undefined) {
+    const source = await Bun.file(path)
+      .text()
+      .catch(() => "");
+    if (EXPORTS.test(source) && !LISTENS.test(source)) return undefined;
+  }
+  return (await import("./adopted-server.js")).watchListening(onNotice);
+}
+
+const EXPORTS = /\bexport\s+default\b|\bexport\s*\{[^}]*\bdefault\b|\bexports\b/;
+const LISTENS = /\b(listen|serve)\s*\(|\bcreateServer\b/;
 
 function isCompiled(exported: unknown): exported is { default: unknown } {
   return typeof exported === "object" && exported !== null && "default" in exported && !("fetch" in exported);

@@ -3,7 +3,8 @@ import { withPrivateUmask } from "@paceline/wire";
 import { fileBodyOf } from "../kinds/static/file-body.js";
 import { RequestCounter } from "../process/request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/request-info.js";
-import type { FetchHandler } from "../shared/app.js";
+import type { AppServer, FetchHandler } from "../shared/app.js";
+import { ownServers } from "../shared/own-servers.js";
 import { BunBodyWatch, SMALL_BODY_BYTES } from "./bun-body-watch.js";
 import { BunSendWatch } from "./bun-send-watch.js";
 import { HostCheck } from "./host-check.js";
@@ -23,28 +24,33 @@ const MAX_TIMEOUT_SECONDS = 255;
  *
  * @throws ServerError `address-in-use` or `cannot-listen`
  */
-export function serveOnBun(handler: FetchHandler, options: RuntimeOptions): RunningServer {
+export function serveOnBun(handler: FetchHandler, options: RuntimeOptions, appServer?: AppServer): RunningServer {
   const { limits, address } = options;
-  const counter = new RequestCounter(() => server.pendingRequests);
-  const fetch = foldHandler(handler, options, counter);
+  const inFlight = () => server.pendingRequests + (appServer === undefined ? 0 : server.pendingWebSockets);
+  const counter = new RequestCounter(inFlight);
+  const fetch = foldHandler(options, counter, appServer);
   const common = {
     development: false,
     // Bun shares the port by default outside development, and then a second server would steal half of the requests.
     reusePort: false,
     idleTimeout: idleSeconds(options),
     maxRequestBodySize: limits.maxBodyBytes,
-    fetch: fetch.handle,
+    fetch: fetch.handlerOf(handler),
     error(error: unknown) {
       counter.errors++;
+      const own = appServer?.options.error;
+      if (own !== undefined) return own.call(appServer, error);
       options.onError(error);
       return new Response("Internal Server Error\n", { status: 500, headers: fetch.closing() });
     },
   };
-  const server = listen(address, common);
+  const ofApp = () => (appServer === undefined ? {} : optionsOfApp(appServer, fetch.handlerOf));
+  const server = listen(address, { ...common, ...ofApp() });
+  appServer?.attach(server, () => void server.reload({ ...common, ...ofApp() } as never));
   return {
     address: address.kind === "tcp" ? { ...address, port: server.port ?? address.port } : address,
-    inFlight: () => server.pendingRequests,
-    activity: () => 2 * counter.begun - server.pendingRequests,
+    inFlight,
+    activity: () => 2 * counter.begun - inFlight(),
     onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
     markResponsesClose: fetch.markClose,
@@ -53,8 +59,8 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions): Runn
   };
 }
 
-/** Makes, once, the function that runs for every request. */
-function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: RequestCounter) {
+/** Makes the functions that run for every request. */
+function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer: AppServer | undefined) {
   const { limits, behindBalancer } = options;
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
   let serving: BunServer | undefined;
@@ -85,22 +91,30 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
     }
   }
 
-  function handle(request: Request, server: BunServer): Response | Promise<Response> {
-    const begunAtMs = performance.now();
-    counter.begin();
-    if (server.pendingRequests > limits.maxConnections) return refuse(counter);
-    if (hosts?.acceptsUrl(request) === false) return badRequest();
-    // An HTTP/1.0 request without Host; new URL(request.url) has to work in apps.
-    const absolute = request.url.charCodeAt(0) === SLASH ? absoluteRequest(request) : request;
-    serving = server;
-    const told = behindBalancer ? askedFor(absolute) : absolute;
-    const asked = isWatched(request) ? bodies.watch(told, request) : told;
-    const result = handler(asked, new Info(new BunSource(request, server)));
-    if (result instanceof Response) return finish(result, begunAtMs, request);
-    const promise = Promise.resolve(result);
-    const waited = behindBalancer ? promise : wait(promise, request, server);
-    return waited.then((response) => finish(response, begunAtMs, request));
-  }
+  /** @param isRoute whether Bun's router calls it: then the request has parameters and cookies that a copy would lack. */
+  const handlerOf = (handler: FetchHandler, isRoute = false) =>
+    function handle(request: Request, server: BunServer): Response | Promise<Response> {
+      const begunAtMs = performance.now();
+      counter.begin();
+      if (server.pendingRequests > limits.maxConnections) return refuse(counter);
+      if (hosts?.acceptsUrl(request) === false) return badRequest();
+      // An HTTP/1.0 request without Host; new URL(request.url) has to work in apps.
+      const absolute = request.url.charCodeAt(0) === SLASH ? absoluteRequest(request) : request;
+      serving = server;
+      const told = behindBalancer && !isRoute ? askedFor(absolute) : absolute;
+      const asked = isWatched(request) ? bodies.watch(told, request) : told;
+      const info = new Info(new BunSource(request, server));
+      appServer?.remember(asked, request, info);
+      const result = handler(asked, info);
+      // An upgrade has no response.
+      if (result === undefined && appServer !== undefined) return result as never;
+      if (result instanceof Response) return finish(result, begunAtMs, request);
+      const promise = Promise.resolve(result);
+      const waited = behindBalancer ? promise : wait(promise, request, server);
+      return waited.then((response) =>
+        response === undefined && appServer !== undefined ? response : finish(response, begunAtMs, request),
+      );
+    };
 
   /** Behind a balancer only a body of which Bun may leave some unread. */
   function isWatched(request: Request): boolean {
@@ -109,12 +123,35 @@ function foldHandler(handler: FetchHandler, options: RuntimeOptions, counter: Re
   }
 
   return {
-    handle,
+    handlerOf,
     markClose: () => {
       close = true;
     },
     closing: (): Record<string, string> => (close ? { connection: "close" } : {}),
   };
+}
+
+type HandlerOf = ReturnType<typeof foldHandler>["handlerOf"];
+
+/** What an app for Bun.serve brings along: routes, counted as other requests are, and WebSockets. */
+function optionsOfApp(appServer: AppServer, handlerOf: HandlerOf): object {
+  const { routes, websocket } = appServer.options;
+  return {
+    ...(routes !== undefined && { routes: mapValues(routes, (each) => routeOf(each, appServer, handlerOf)) }),
+    ...(websocket !== undefined && { websocket }),
+  };
+}
+
+function routeOf(route: unknown, appServer: AppServer, handlerOf: HandlerOf): unknown {
+  if (typeof route === "function") return handlerOf((request) => route.call(appServer, request, appServer), true);
+  if (route instanceof Response) return handlerOf(() => route.clone() as Response, true);
+  const isByMethod = typeof route === "object" && route !== null && Object.getPrototypeOf(route) === Object.prototype;
+  // The rest is Bun's own, such as an imported page.
+  return isByMethod ? mapValues(route, (each) => routeOf(each, appServer, handlerOf)) : route;
+}
+
+function mapValues(object: object, map: (value: unknown) => unknown): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, map(value)]));
 }
 
 class BunSource implements RequestSource {
@@ -142,9 +179,14 @@ class BunSource implements RequestSource {
 }
 
 function listen(address: ServeAddress, common: object): BunServer {
+  const serve = (where: object) => {
+    const options = { ...common, ...where };
+    ownServers.add(options);
+    return Bun.serve(options as never);
+  };
   try {
-    if (address.kind === "tcp") return Bun.serve({ ...common, hostname: address.host, port: address.port } as never);
-    return withPrivateUmask(() => Bun.serve({ ...common, unix: address.path } as never));
+    if (address.kind === "tcp") return serve({ hostname: address.host, port: address.port });
+    return withPrivateUmask(() => serve({ unix: address.path }));
   } catch (cause) {
     throw listenError(address, cause);
   }

@@ -6,6 +6,7 @@ import { descriptorLimit, descriptorNotice, maxSockets, withPrivateUmask } from 
 import { REASONS } from "@paceline/wire/reasons";
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler, NodeHandler, NodeUpgradeHandler } from "../shared/app.js";
+import { ownServers } from "../shared/own-servers.js";
 import { limitBody } from "./body-limit.js";
 import { BodyWaits } from "./body-watch.js";
 import { leaveConnection, oneAfterTheOther, watchConnection } from "./held-sockets.js";
@@ -100,6 +101,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     },
     inTurn,
   );
+  ownServers.add(server);
   watchConnections(server, options);
   // The sockets of node:http on Bun do not say what waits for a client.
   if (!options.behindBalancer && limits.sendTimeoutMs > 0 && process.versions.bun === undefined) {

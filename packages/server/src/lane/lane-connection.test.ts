@@ -26,6 +26,8 @@ class FakeSocket implements StreamSocket {
     this.isPaused = false;
   }
 
+  keepAlive(): void {}
+
   end(): void {}
   destroy(): void {}
 }

@@ -52,7 +52,7 @@ async function start(app: App, options: ServeOptions, runtime: RuntimeOptions): 
   // Not loaded before it is needed: idle memory counts, and node:http alone is 2 MB.
   if (app.style === "fetch" && process.versions.bun !== undefined) {
     const { serveOnBun } = await import("../http1/bun.js");
-    return serveOnBun(options.requestLog?.wrap(app.handler) ?? app.handler, runtime);
+    return serveOnBun(options.requestLog?.wrap(app.handler) ?? app.handler, runtime, app.bunServer);
   }
   const { serveOnNode } = await import("../http1/node.js");
   return serveOnNode(runtime);

@@ -71,6 +71,7 @@ class Instance {
   };
   private announced: Promise<void> | undefined;
   private hasToldOfDescriptors = false;
+  private readonly notices: string[] = [];
   private readonly mark = process.env[SPAWN_MARK];
 
   constructor(private readonly identity: ChildIdentity) {
@@ -108,10 +109,13 @@ class Instance {
     if (spec.limits !== undefined) work.limits = spec.limits;
     this.channel.start();
     const prepared = spec.protocol === "lane" ? await prepareResponses() : undefined;
-    const app = await loadWorkload(spec, prepared !== undefined, true);
+    const app = await loadWorkload(spec, prepared !== undefined, true, {
+      onNotice: (message) => this.notice(message),
+      keepAlive: (isKept) => this.channel.keepAlive(isKept),
+    });
     if (prepared !== undefined) {
-      this.protocol = app.style === "fetch" ? "lane" : "http1+control";
-      if (app.style !== "fetch") prepared.restore();
+      this.protocol = app.style === "fetch" && app.bunServer === undefined ? "lane" : "http1+control";
+      if (this.protocol !== "lane") prepared.restore();
     }
     if (app.start !== undefined) await (await import("../app/lifecycle.js")).startApp(app);
     this.app = app;
@@ -170,7 +174,9 @@ class Instance {
   }
 
   private notice(message: string): void {
-    if (!this.channel.send({ type: "notice", message })) console.error(message);
+    // While the app loads there may be no connection yet.
+    if (this.phase === "starting") this.notices.push(message);
+    else if (!this.channel.send({ type: "notice", message })) console.error(message);
   }
 
   private noticeDescriptors(): void {
@@ -183,7 +189,9 @@ class Instance {
   /** Says that the server listens; the phase changes only when that was said, so that a hello never takes its place. */
   private sayReady(): void {
     if (this.server === undefined || this.phase !== "starting") return;
-    if (this.channel.send({ type: "ready", protocol: this.protocol })) this.phase = "ready";
+    if (!this.channel.send({ type: "ready", protocol: this.protocol })) return;
+    this.phase = "ready";
+    for (const message of this.notices.splice(0)) this.notice(message);
   }
 
   private leave(deadlineMs: number, untilReleased: boolean): void {

@@ -58,9 +58,31 @@ export interface AppLifecycle {
   stop?: () => unknown;
 }
 
+/** What Paceline uses of the options of Bun.serve; those of address, TLS and timeouts are its own. */
+export interface BunServeOptions {
+  port?: number | string;
+  hostname?: string;
+  unix?: string;
+  fetch?(this: unknown, request: Request, server: unknown): Response | Promise<Response>;
+  error?(this: unknown, error: unknown): Response | Promise<Response> | undefined;
+  routes?: Readonly<Record<string, unknown>>;
+  websocket?: object;
+}
+
+/** The server object that an app for Bun.serve holds. */
+export interface AppServer {
+  readonly options: BunServeOptions;
+  /** @param onReload is called when the app has replaced its options. */
+  attach(real: unknown, onReload: () => void): void;
+  /** `original` is the request as Bun knows it, where Paceline has changed it. */
+  remember(request: Request, original: Request, info: RequestInfo): void;
+}
+
 export interface FetchApp extends AppLifecycle {
   style: "fetch";
   handler: FetchHandler;
+  /** Of an app for Bun.serve: its routes and WebSockets need Bun's own server. */
+  bunServer?: AppServer;
 }
 
 export interface NodeApp extends AppLifecycle {

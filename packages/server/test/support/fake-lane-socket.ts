@@ -62,6 +62,7 @@ export class FakeLaneSocket implements StreamSocket {
 
   pause(): void {}
   resume(): void {}
+  keepAlive(): void {}
 
   end(): void {
     this.isEnded = true;

@@ -72,6 +72,7 @@ export class ChannelClient {
   /** A fault said before there was a connection, for the next one; reports are not worth keeping. */
   private unsaidFault: Fault | undefined;
   private flushers = new Set<() => void>();
+  private isKept = true;
 
   constructor(private readonly options: ChannelClientOptions) {}
 
@@ -104,6 +105,12 @@ export class ChannelClient {
     }
     writeLine(socket, message);
     return true;
+  }
+
+  /** Says whether the process stays alive for the control channel; it does unless told otherwise. */
+  keepAlive(isKept: boolean): void {
+    this.isKept = isKept;
+    if (this.state.kind === "open") this.state.socket.keepAlive(isKept);
   }
 
   /** Resolves when all that was said has been handed to the kernel, or after `timeoutMs`; for a last word before exit. */
@@ -168,6 +175,7 @@ export class ChannelClient {
   private sayHello(socket: StreamSocket): void {
     if (!this.isCurrent(socket)) return;
     this.state = { kind: "open", socket, welcomed: false };
+    if (!this.isKept) socket.keepAlive(false);
     this.welcomeTimer = setTimeout(() => this.lose(socket, "the supervisor sent no welcome"), WELCOME_TIMEOUT_MS);
     const { identity, role } = this.options;
     const hello: Hello = {

@@ -69,6 +69,11 @@ class BunStreamSocket implements StreamSocket {
     else if (this.state === "open") this.owner?.onDrain();
   }
 
+  keepAlive(isKept: boolean): void {
+    if (isKept) this.socket?.ref();
+    else this.socket?.unref();
+  }
+
   pause(): void {
     if (this.state === "open") this.socket?.pause();
   }

@@ -53,6 +53,11 @@ class NodeStreamSocket implements StreamSocket {
     this.socket.resume();
   }
 
+  keepAlive(isKept: boolean): void {
+    if (isKept) this.socket.ref();
+    else this.socket.unref();
+  }
+
   end(): void {
     this.socket.end();
   }

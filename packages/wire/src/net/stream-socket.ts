@@ -24,6 +24,8 @@ export interface StreamSocket {
   write(bytes: Uint8Array): boolean;
   pause(): void;
   resume(): void;
+  /** Says whether the process stays alive for this socket; it does unless told otherwise. */
+  keepAlive(isKept: boolean): void;
   /** Closes once what waits is sent. */
   end(): void;
   /** Closes at once. */

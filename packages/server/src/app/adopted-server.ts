@@ -1,0 +1,246 @@
+/** Takes over listen() and Bun.serve() while an app's module loads: Paceline serves the first server that listens. */
+import type { Server } from "node:http";
+import type { AddressInfo, Server as NetServer } from "node:net";
+import type { BunServeOptions, FetchApp } from "../shared/app.js";
+import { ownServers } from "../shared/own-servers.js";
+import { appOfBunServer, BunAppServer } from "./bun-server.js";
+
+/** What the program around the app does for it while it loads. */
+export interface LoadHooks {
+  /** Takes a line that whoever runs the app should know. */
+  onNotice(message: string): void;
+  /** Says whether the program itself keeps the process alive; it must not while an app is expected to listen. */
+  keepAlive(isKept: boolean): void;
+}
+
+/** Where a server wanted to listen. */
+type Asked = { path: string } | { host: string; port: number };
+
+/** A server that believes it listens: of node:http, or of Bun.serve. */
+export interface AdoptedServer {
+  server: Server | BunAppServer;
+  asked: Asked;
+}
+
+export class ListenWatch {
+  /** Whether the server is the app, not the module's export. */
+  isServed = false;
+  private adopted: AdoptedServer | undefined;
+  /** Calls of listen() that run now: on Bun they call Bun.serve. */
+  private listening = 0;
+  private isDecided = false;
+  private hasHttp2 = false;
+  private onChange: (() => void) | undefined;
+  private readonly restores: (() => void)[] = [];
+
+  /**
+   * @param prototypes whose `listen` is replaced until `end()`
+   * @param onNotice takes a line about a server that listens past Paceline.
+   */
+  constructor(
+    prototypes: readonly NetServer[],
+    private readonly onNotice: (message: string) => void,
+  ) {
+    const watch = this;
+    for (const prototype of prototypes) {
+      const listen = prototype.listen as (...args: unknown[]) => NetServer;
+      this.restores.push(() => {
+        prototype.listen = listen as never;
+      });
+      prototype.listen = function (this: NetServer, ...args: unknown[]) {
+        if (watch.take(this, args)) return this;
+        watch.listening++;
+        try {
+          return listen.apply(this, args);
+        } finally {
+          watch.listening--;
+        }
+      } as never;
+    }
+  }
+
+  /** Replaces Bun.serve too. */
+  watchBun(): void {
+    const { serve } = Bun;
+    Bun.serve = ((options: BunServeOptions) => {
+      const taken = this.takeBun(options);
+      if (taken !== undefined) return taken;
+      const server = serve(options as never);
+      const isOfApp = !ownServers.has(options) && this.listening === 0;
+      if (isOfApp && server.port !== undefined) this.tellOf(`${server.hostname}:${server.port}`);
+      return server;
+    }) as never;
+    this.restores.push(() => {
+      Bun.serve = serve;
+    });
+  }
+
+  /** Gives listen() and Bun.serve() back. */
+  end(): void {
+    for (const restore of this.restores.splice(0)) restore();
+  }
+
+  /** The server to serve, as far as the app has one now. */
+  get current(): AdoptedServer | undefined {
+    return this.adopted;
+  }
+
+  /** Resolves once a server has listened and its own callbacks have run. @throws Error if node:http2 is all that listens. */
+  async first(): Promise<AdoptedServer> {
+    for (;;) {
+      if (this.adopted === undefined && !this.hasHttp2) {
+        await new Promise<void>((resolve) => {
+          this.onChange = resolve;
+        });
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+      // A server that only tested whether a port is free has closed by now.
+      if (this.adopted !== undefined) return this.adopted;
+      if (this.hasHttp2) throw new Error("listens with node:http2, which Paceline does not support: use node:http");
+    }
+  }
+
+  /** Ends the choice: every further server listens where it asks to. Reports a server that is not served, since the export is. */
+  decide(path: string, exported: unknown): void {
+    this.isDecided = true;
+    if (this.adopted === undefined || this.isServed) return;
+    const { server, asked } = this.adopted;
+    const isListener = !(server instanceof BunAppServer) && server.listeners("request").includes(exported as never);
+    if (isListener || this.isOf(exported)) return;
+    const place = "path" in asked ? asked.path : `port ${asked.port}`;
+    this.onNotice(
+      `${path} exports an app and also calls listen(): Paceline serves the export, and nothing listens on ${place}`,
+    );
+  }
+
+  /** The app of the server, if that is one of Bun.serve; from then on it is served. */
+  get bunApp(): FetchApp | undefined {
+    const server = this.adopted?.server;
+    if (!(server instanceof BunAppServer)) return undefined;
+    this.isServed = true;
+    return appOfBunServer(server);
+  }
+
+  /** Whether what a module exports is the server, or a framework's app that has it. */
+  isOf(exported: unknown): boolean {
+    if (this.adopted === undefined || exported === undefined || exported === null) return false;
+    return exported === this.adopted.server || (exported as { server?: unknown }).server === this.adopted.server;
+  }
+
+  /** Returns what a call of Bun.serve returns to the app; undefined if it is to be a real one. */
+  private takeBun(options: BunServeOptions): BunAppServer | undefined {
+    if (ownServers.has(options) || this.listening > 0 || this.adopted !== undefined || this.isDecided) return undefined;
+    const server = new BunAppServer(options);
+    const { unix } = options;
+    const asked = unix === undefined ? { port: server.port ?? 0, host: options.hostname ?? "" } : { path: unix };
+    this.adopted = { server, asked };
+    process.nextTick(() => this.onChange?.());
+    return server;
+  }
+
+  /** True if the server only believes that it listens. */
+  private take(server: NetServer, args: unknown[]): boolean {
+    if (ownServers.has(server)) return false;
+    const asked = addressOf(args);
+    if (asked === undefined) return false;
+    const isFirst = this.adopted === undefined && !this.isDecided;
+    if (server.constructor.name.startsWith("Http2")) {
+      // Nothing can serve it, and on the next instance its port would be taken: an error that says less.
+      if (!isFirst) return false;
+      this.hasHttp2 = true;
+      this.onChange?.();
+      return true;
+    }
+    // Fastify makes a second server for the other address of localhost.
+    const isSame = this.adopted !== undefined && isSamePlace(this.adopted.asked, asked);
+    if (isHttp(server) && (isFirst || isSame)) {
+      this.pretend(server, asked, args);
+      return true;
+    }
+    if ("port" in asked) server.once("listening", () => this.tell(server));
+    return false;
+  }
+
+  private tell(server: NetServer): void {
+    const address = server.address() as AddressInfo | null;
+    // A library that looks for a free port closes its server at once.
+    setImmediate(() => {
+      if (address === null || !server.listening) return;
+      const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
+      this.tellOf(`${host}:${address.port}`);
+    });
+  }
+
+  private tellOf(place: string): void {
+    this.onNotice(
+      `the app also listens on ${place}: clients there bypass Paceline, and the next instance needs another port`,
+    );
+  }
+
+  private pretend(server: Server, asked: Asked, args: unknown[]): void {
+    const callback = args.findLast((each) => typeof each === "function") as (() => void) | undefined;
+    if (callback !== undefined) server.once("listening", callback);
+    const address = "path" in asked ? asked.path : addressInfo(asked);
+    const define = (name: string, value: unknown) =>
+      Object.defineProperty(server, name, { value, writable: true, configurable: true });
+    define("listening", true);
+    define("address", () => (server.listening ? address : null));
+    define("close", (closed?: (error?: Error) => void) => {
+      define("listening", false);
+      if (this.adopted?.server === server && !this.isDecided) this.adopted = undefined;
+      process.nextTick(() => {
+        closed?.();
+        server.emit("close");
+      });
+      return server;
+    });
+    const { signal } = (args[0] ?? {}) as { signal?: AbortSignal };
+    signal?.addEventListener("abort", () => server.close(), { once: true });
+    this.adopted ??= { server, asked };
+    process.nextTick(() => {
+      if (server.listening) server.emit("listening");
+      this.onChange?.();
+    });
+  }
+}
+
+/** Begins to watch. Call it before the app's module is imported. */
+export function watchListening(onNotice: (message: string) => void): ListenWatch {
+  const net = process.getBuiltinModule("node:net");
+  if (process.versions.bun === undefined) return new ListenWatch([net.Server.prototype], onNotice);
+  // On Bun the servers of node:http have a listen() of their own.
+  const http = process.getBuiltinModule("node:http");
+  const watch = new ListenWatch([net.Server.prototype, http.Server.prototype], onNotice);
+  watch.watchBun();
+  return watch;
+}
+
+function isHttp(server: NetServer): server is Server {
+  return "headersTimeout" in server && "maxRequestsPerSocket" in server;
+}
+
+/** What the arguments of listen() name; undefined for a handle or descriptor. */
+function addressOf(args: unknown[]): Asked | undefined {
+  const [first] = args;
+  if (typeof first === "object" && first !== null) {
+    const { path, port, host } = first as { path?: unknown; port?: unknown; host?: unknown };
+    if (typeof path === "string" && port === undefined) return { path };
+    if ("fd" in first || "_handle" in first || "handle" in first) return undefined;
+    return { port: Number(port ?? 0), host: typeof host === "string" ? host : "" };
+  }
+  if (typeof first === "string" && Number.isNaN(Number(first))) return { path: first };
+  const host = typeof args[1] === "string" ? args[1] : "";
+  return { port: typeof first === "function" ? 0 : Number(first ?? 0), host };
+}
+
+function isSamePlace(one: Asked, other: Asked): boolean {
+  if ("path" in one || "path" in other) return "path" in one && "path" in other && one.path === other.path;
+  return one.port === other.port && one.port !== 0;
+}
+
+function addressInfo({ host, port }: { host: string; port: number }): AddressInfo {
+  const isV4 = /^\d+\.\d+\.\d+\.\d+$/.test(host);
+  if (isV4) return { address: host, family: "IPv4", port };
+  if (host === "localhost") return { address: "127.0.0.1", family: "IPv4", port };
+  return { address: host.includes(":") ? host : "::", family: "IPv6", port };
+}

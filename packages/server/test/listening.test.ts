@@ -1,0 +1,136 @@
+/** Apps that listen by themselves: what they see of their server, and what cannot be served. */
+import { connect, createServer } from "node:net";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { WebSocket } from "ws";
+import { ask, eventually, fixture, Program, type RuntimeName, ScriptedSupervisor, Wire } from "./harness.js";
+
+async function freePort(): Promise<number> {
+  const holder = createServer();
+  await new Promise<void>((resolve) => holder.listen(0, "127.0.0.1", resolve));
+  const { port } = holder.address() as { port: number };
+  await new Promise((resolve) => holder.close(resolve));
+  return port;
+}
+
+const isOpen = (port: number, host = "127.0.0.1") =>
+  new Promise<boolean>((resolve) => {
+    const socket = connect(port, host, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on("error", () => resolve(false));
+  });
+
+for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
+  describe(`an app that listens, on ${runtime}`, () => {
+    let supervisor: ScriptedSupervisor;
+    let program: Program | undefined;
+    beforeEach(async () => {
+      supervisor = new ScriptedSupervisor();
+      await supervisor.listen();
+    });
+    afterEach(async () => {
+      await program?.end();
+      program = undefined;
+      await supervisor.close();
+    });
+    const spawn = (app: string, environment: NodeJS.ProcessEnv = {}) => {
+      program = supervisor.spawn(runtime, app, { protocol: "lane" }, environment);
+      return program;
+    };
+
+    it("is served by its server of node:http, which believes that it listens as it asked", async () => {
+      const port = await freePort();
+      const { output, exited } = spawn("listening-node.mjs", { ASKED_PORT: String(port) });
+      expect(await supervisor.hears("ready")).toMatchObject({ protocol: "http1+control" });
+      expect((await ask(supervisor.target, "/")).body).toBe(
+        `listened {"address":"127.0.0.1","family":"IPv4","port":${port}}`,
+      );
+      expect([await isOpen(port), await isOpen(port, "127.0.0.2")]).toEqual([false, false]);
+      expect((await ask(supervisor.target, "/throws")).status).toBe(500);
+      const wire = new Wire(supervisor.target);
+      wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+      expect(await wire.closed()).toMatch(/^HTTP\/1\.1 101 [\s\S]*upgraded$/);
+      expect(output.filter((line) => line.startsWith("# ")).sort()).toEqual(["# called back", "# listening true"]);
+      // Its server on another port listens as it asked to, and that is told.
+      const notices = supervisor.heard.filter(({ type }) => type === "notice").map(({ message }) => `${message}`);
+      expect(notices).toEqual([
+        expect.stringMatching(/^the app also listens on 127\.0\.0\.1:\d+: clients there bypass/),
+      ]);
+      expect(await isOpen(Number(/:(\d+):/.exec(notices[0] ?? "")?.[1]))).toBe(true);
+      program?.kill("SIGTERM");
+      expect(await exited).toEqual({ code: 0, signal: null });
+      expect(output).toContain("# closed");
+    });
+
+    it("is served by its export, if it has one; it is told, and takes no port", async () => {
+      const port = await freePort();
+      spawn("listens-and-exports.mjs", { ASKED_PORT: String(port) });
+      expect(await supervisor.hears("ready")).toMatchObject({ protocol: "lane" });
+      expect(await supervisor.hears("notice")).toMatchObject({
+        message: expect.stringMatching(new RegExp(`exports an app and also calls listen\\(\\): .* port ${port}$`)),
+      });
+      expect(await isOpen(port)).toBe(false);
+    });
+
+    it.each([
+      ["never-listens.mjs", /must export by default .* or call listen\(\) on a server of node:http/],
+      [
+        "forks-workers.mjs",
+        /forks workers with node:cluster, as Paceline does: run the worker's part, and set `instances`/,
+      ],
+      ["listening-http2.mjs", /listens with node:http2, which Paceline does not support: use node:http/],
+    ])("%s cannot be served, which ends at once with what to do", async (app, message) => {
+      const { exited } = spawn(app);
+      expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringMatching(message) });
+      expect(await exited).toEqual({ code: 2, signal: null });
+      const alone = new Program(runtime, [fixture(app), "--port", "0"]);
+      expect(await alone.exited).toEqual({ code: 2, signal: null });
+      expect(alone.output.join("\n")).toMatch(message);
+    });
+  });
+}
+
+describe("an app for Bun.serve", () => {
+  let program: Program | undefined;
+  afterEach(() => program?.end());
+  const start = async (app: string, runtime: RuntimeName = "bun") => {
+    program = new Program(runtime, [fixture(app), "--port", "0"]);
+    const port = Number(/:(\d+)$/.exec(await program.line(/^listening on /))?.[1]);
+    return { program, port, target: { host: "127.0.0.1", port } };
+  };
+  const talk = async (port: number, path: string, count: number) => {
+    const heard: string[] = [];
+    const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`);
+    socket.on("message", (data) => heard.push(String(data)));
+    socket.on("open", () => socket.send("x"));
+    await eventually(`${count} messages`, () => heard.length === count || undefined);
+    socket.terminate();
+    return heard;
+  };
+
+  it("that listens has its routes, WebSockets and page of errors, and sees the address that it asked for", async () => {
+    const { program, port, target } = await start("listening-bun.mjs");
+    await program.line(/^# http:\/\/localhost:3000\/$/);
+    for (const [path, body] of [
+      ["/static", "static"],
+      ["/static", "static"],
+      ["/users/7", "user 7 function"],
+      ["/other", "/other 127.0.0.1 true"],
+      ["/throws", "own page: the handler failed"],
+    ] as const) {
+      expect((await ask(target, path)).body).toBe(body);
+    }
+    expect((await ask(target, "/form", { method: "POST", body: "abc" })).body).toBe("posted abc");
+    expect(await talk(port, "/ws", 2)).toEqual(["hello ada", "echo x"]);
+  });
+
+  it("that is exported is served with its WebSockets; Node says that it cannot", async () => {
+    const { port, target } = await start("exported-bun.mjs");
+    expect((await ask(target, "/")).body).toBe("no WebSocket");
+    expect(await talk(port, "/", 1)).toEqual(["echo x"]);
+    await program?.end();
+    const onNode = await start("exported-bun.mjs", "node");
+    await onNode.program.line(/exports `websocket` or `routes`, which only Bun serves: set runtime: "bun"/);
+  });
+});

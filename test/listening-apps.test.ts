@@ -1,0 +1,89 @@
+/** Apps as their frameworks' documentation has them, which call listen() themselves: instances in turn, reloads without a loss. */
+import { symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
+import { failures, NO_FAILURES } from "./support/load.js";
+import { freePort, isListening } from "./support/ports.js";
+
+const INSTANCE = "process.env.PACELINE_INSTANCE";
+
+/** All listen on the same port, as they do in any tutorial. */
+const appsOn = (port: number): Record<string, string> => ({
+  bare: `
+    const http = require("node:http");
+    const server = http.createServer((req, res) => {
+      res.setHeader("X-Instance", ${INSTANCE});
+      res.end("bare " + server.address().port);
+    });
+    server.listen(${port}, () => console.log("listening on port", server.address().port));`,
+  // As express-generator writes it: bin/www requires the app.
+  express: `
+    const express = require("express");
+    const app = express();
+    app.set("port", process.env.PORT || "${port}");
+    app.get("*rest", (req, res) => res.set("X-Instance", ${INSTANCE}).send("express " + server.address().port));
+    const server = require("http").createServer(app);
+    server.listen(app.get("port"));
+    server.on("error", (error) => { throw error; });
+    server.on("listening", () => console.log("Listening on port " + server.address().port));`,
+  // With a database to connect to first, and an export for its tests.
+  koa: `
+    const Koa = require("koa");
+    const app = new Koa();
+    let server;
+    app.use((ctx) => { ctx.set("X-Instance", ${INSTANCE}); ctx.body = "koa " + server.address().port; });
+    (async () => {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      server = app.listen(${port});
+    })();`,
+  fastify: `
+    const fastify = require("fastify")({ logger: true });
+    fastify.get("/*", (request, reply) => reply.header("X-Instance", ${INSTANCE}).send("fastify " + fastify.server.address().port));
+    fastify.listen({ port: ${port} }, (error) => { if (error) { fastify.log.error(error); process.exit(1); } });`,
+});
+
+const appsOfBunOn = (port: number): Record<string, string> => ({
+  bun: `
+    const server = Bun.serve({ port: ${port}, fetch: () =>
+      new Response("bun " + server.port, { headers: { "X-Instance": ${INSTANCE} } }) });`,
+  hono: `
+    const { Hono } = require("hono");
+    const { upgradeWebSocket, websocket } = require("hono/bun");
+    const app = new Hono();
+    app.get("/ws", upgradeWebSocket(() => ({})));
+    app.get("/*", (c) => c.text("hono ${port}", 200, { "X-Instance": ${INSTANCE} }));
+    module.exports = { default: { fetch: app.fetch, websocket } };`,
+});
+
+describe.each(RUNTIMES)("apps that listen, on %s", { timeout: 120_000 }, (runtime) => {
+  test("each instance of each is served in turn, a reload loses nothing, and nothing listens on their port", async () => {
+    const port = await freePort();
+    const apps = { ...appsOn(port), ...(runtime === "bun" && appsOfBunOn(port)) };
+    const names = Object.keys(apps);
+    const pools = Object.fromEntries(
+      names.map((name) => [name, { app: `./${name}.cjs`, instances: 2, routes: [`/${name}/`] }]),
+    );
+    const files = Object.fromEntries(names.map((name) => [`${name}.cjs`, apps[name] ?? ""]));
+    const project = await Project.make({ runtime, app: "", files, config: { pools } });
+    symlinkSync(join(ROOT, "examples/node_modules"), join(project.folder, "node_modules"));
+    const started = await project.startDetached();
+    expect(started.code, started.output).toBe(0);
+    await project.ready();
+
+    const loads = names.map((name) =>
+      project.load({ mode: "keep-alive", clients: 2, delayMs: 20, path: `/${name}/x`, expectBody: `${name} ${port}` }),
+    );
+    for (const load of loads) await load.until("40 responses", ({ ok }) => ok >= 40);
+    expect((await project.cli(["reload"])).code).toBe(0);
+    for (const load of loads) {
+      const counts = await load.stop();
+      expect(failures(counts)).toEqual(NO_FAILURES);
+      const [one = 0, two = 0, ...more] = Object.values(counts.byInstance);
+      expect(more).toEqual([]);
+      // Nearly equal: a reload has moments with one instance alone.
+      expect(Math.min(one, two) / (one + two)).toBeGreaterThan(0.3);
+    }
+    expect([await isListening(port), await isListening(port, "::1")]).toEqual([false, false]);
+  });
+});

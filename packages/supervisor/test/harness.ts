@@ -21,10 +21,10 @@ const bun = join(dirname(createRequire(import.meta.url).resolve(bunPackage)), "b
 const binaries = { node: process.execPath, bun };
 
 const policy: ProcessPolicy = {
-  readyTimeoutMs: 5000,
+  readyTimeoutMs: 30_000,
   stableAfterMs: 60_000,
   drainTimeoutMs: 3000,
-  termTimeoutMs: 500,
+  termTimeoutMs: 2000,
   killTimeoutMs: 1000,
   hangAfterMs: 0,
   minReadyMs: 0,
@@ -252,6 +252,7 @@ export function load(url: string, clients: number): { end(): Promise<{ answered:
       try {
         await get(url);
         answered++;
+        await new Promise((resolve) => setTimeout(resolve, 5));
       } catch (error) {
         errors.push((error as Error).message);
       }

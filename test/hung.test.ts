@@ -21,7 +21,7 @@ export default (req, res) => {
 };
 `;
 const WSGI = `
-import time
+import ctypes, time
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/block":
         some_function_that_sleeps()
@@ -41,7 +41,7 @@ def some_function_that_sleeps():
     time.sleep(600)
 def some_function_that_holds():
     # No other thread gets the interpreter meanwhile.
-    sum(range(10**12))
+    ctypes.PyDLL(None).sleep(600)
 `;
 /** Never heeds that a client has gone. */
 const COMMAND = `

@@ -9,7 +9,7 @@ import { waitFor } from "./support/wait.js";
 
 const LOOPING = `
 export default { fetch(request) {
-  while (request.url.includes("/loop/"));
+  if (request.url.includes("/loop/")) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
   return new Response("fine");
 } };
 `;
@@ -37,7 +37,7 @@ describe.each(RUNTIMES)("requests that crash, on %s", (runtime) => {
   });
 
   test("and so do those that keep it from its event loop for good", async () => {
-    const project = await startFleet({ runtime, app: LOOPING, instances: 3, config: { hangAfterMs: 500 } });
+    const project = await startFleet({ runtime, app: LOOPING, instances: 3, config: { hangAfterMs: 3000 } });
     expect((await get(project.port, "/loop/1")).status).toBe(502);
     const events = await waitFor("the event", async () => {
       const { stdout } = await project.cli(["events"]);

@@ -48,7 +48,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     instances,
     routes: ["/"],
     stripPrefix: false,
-    runtime: "node",
+    runtime: "bun",
     protocol: "http1",
     release: here,
     cwd: here,
@@ -71,7 +71,7 @@ export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): Fle
     log: { maxFileBytes: 1 << 20, maxFiles: 2, maxTotalBytes: 2 << 20 },
     balancer: {
       processes: 1,
-      runtime: "node",
+      runtime: "bun",
       trustedProxies: [],
       spoolDir: null,
       accessLog: false,

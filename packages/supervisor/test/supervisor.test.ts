@@ -235,8 +235,11 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     await supervisor.call("waitReady");
     const url = new URL(await supervisor.url());
     const held = connect(Number(url.port), url.hostname);
-    await once(held, "connect");
     held.on("error", () => undefined);
+    await once(held, "connect");
+    // The kernel connects it; until the balancer has accepted it, nothing holds up the drain.
+    const log = () => supervisor.call<LogLine[]>("recentLog", "balancer.1");
+    await expect.poll(async () => (await log()).map(({ text }) => text)).toContain("has its first client");
     const said: string[] = [];
     const stopped = supervisor.call("stop");
     await expect

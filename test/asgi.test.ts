@@ -176,7 +176,7 @@ describe.each(RUNTIMES)("FastAPI behind a balancer on %s", (runtime) => {
         asgi: "./main.py:make('prod')",
         asgiOptions: { access_log: true },
       };
-      const project = await fleet(context, runtime, pool, { hangAfterMs: 1500 });
+      const project = await fleet(context, runtime, pool, { hangAfterMs: 4000 });
       const blocked = reading(project.port, "/block");
       await waitFor("the event", async () =>
         (await project.cli(["events"])).output.includes("it was in block (main.py:"),

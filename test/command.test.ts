@@ -37,7 +37,7 @@ function projectOf({ runtime, command, instances = 1, pool = {}, config = {}, ma
     app: "",
     config: {
       termTimeoutMs: 1_000,
-      readyTimeoutMs: 10_000,
+      readyTimeoutMs: 30_000,
       ...config,
       pools: { api: { command, instances, ...pool, env } },
     },
@@ -156,10 +156,10 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
   once("that never listens is told of, and ended", async () => {
     const mark = newMark();
     const command = [fixture("never-listens.sh"), "{socket}"];
-    const config = { readyTimeoutMs: 3_000 };
+    const config = { readyTimeoutMs: 5_000 };
     const { project, told } = await failsToStart({ runtime, command, config, mark });
     expect(told).toMatch(
-      /was not ready within 3 s \(readyTimeoutMs\); killed by SIGKILL after .*: never-listens\.sh runs, but nothing listens on unix:.*\.sock$/m,
+      /was not ready within 5 s \(readyTimeoutMs\); killed by SIGKILL after .*: never-listens\.sh runs, but nothing listens on unix:.*\.sock$/m,
     );
     await project.nothingLeft();
     expect(markedProcesses(mark)).toEqual([]);
@@ -169,8 +169,8 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
     const port = await freePort();
     const program = `require("http").createServer().listen(${port}, "127.0.0.1")`;
     const command = [process.execPath, "-e", program, "{socket}"];
-    const { project, told } = await failsToStart({ runtime, command, config: { readyTimeoutMs: 2_000 } });
-    expect(told).toContain(`was not ready within 2 s (readyTimeoutMs); it listens on 127.0.0.1:${port}; killed`);
+    const { project, told } = await failsToStart({ runtime, command, config: { readyTimeoutMs: 5_000 } });
+    expect(told).toContain(`was not ready within 5 s (readyTimeoutMs); it listens on 127.0.0.1:${port}; killed`);
     await project.nothingLeft();
   });
 
@@ -223,7 +223,7 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
 
   test("outlives the supervisor, serves on, and is gone after the grace", async () => {
     const mark = newMark();
-    const config = { orphanGraceMs: 3_000 };
+    const config = { orphanGraceMs: 6_000 };
     const command = [fixture("forks-grandchildren.sh"), "{socket}"];
     const project = await start({ runtime, command, config, mark, instances: 2 });
     const load = project.load({ mode: "connect-anew", clients: 4, path: "/" });

@@ -102,12 +102,12 @@ describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
   });
 
   test("of the supervisor: requests go on being answered, and after the grace nothing is left", async () => {
-    const project = await startFleet({ runtime, app: HELLO, config: { orphanGraceMs: 5_000 } });
+    const project = await startFleet({ runtime, app: HELLO, config: { orphanGraceMs: 8_000 } });
     const kept = project.load({ mode: "keep-alive", clients: 8, path: "/chat", expectBody: HELLO_BODY, delayMs: 2 });
     const anew = project.load({ mode: "connect-anew", clients: 8, path: "/chat", expectBody: HELLO_BODY, delayMs: 2 });
     await anew.moreConnections(100);
     signal((await project.status()).pid, "SIGKILL");
-    await anew.moreConnections(300);
+    await anew.moreConnections(150);
     expect(failures(await kept.stop())).toEqual(NO_FAILURES);
     expect(failures(await anew.stop())).toEqual(NO_FAILURES);
 

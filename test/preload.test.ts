@@ -154,7 +154,7 @@ test("instances outlive their template, come from a new one, and are noticed to 
     ...PROJECT,
     files: { "site_app.py": APP },
     config: {
-      orphanGraceMs: 2000,
+      orphanGraceMs: 4000,
       backoff: { initialMs: 50, maxMs: 50, jitter: 0 },
       pools: { web: { ...wsgi, routes: ["/web/"], preload: true } },
     },

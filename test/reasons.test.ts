@@ -70,7 +70,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     ["a command on Bun", { command: ["{bun}", "fails.mjs"] }, /TypeError: no database is configured/],
     ["a Python application", { wsgi: "fails:app" }, /ValueError: no database is configured/],
   ];
-  const isLate = /was not ready within 1 s \(readyTimeoutMs\); it listens on 127\.0\.0\.1:\d+; killed by SIGKILL/;
+  const isLate = /was not ready within 5 s \(readyTimeoutMs\); it listens on 127\.0\.0\.1:\d+; killed by SIGKILL/;
   // What runs a command or Python is no matter of ours.
   test.each([
     ...kinds.slice(0, runtime === "bun" ? 4 : 1),
@@ -82,7 +82,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
       "fails.py": 'raise ValueError("no database is configured")\n',
     };
     const isHanging = expected === isLate;
-    const limits = { ...(isHanging && { readyTimeoutMs: 1000 }), restartBudget: { maxFailures: 1 } };
+    const limits = { ...(isHanging && { readyTimeoutMs: 5000 }), restartBudget: { maxFailures: 1 } };
     const config = { pools: { web: { instances: 1, ...pool } }, ...limits };
     const project = await Project.make({ runtime, app: HELLO, config, files });
     const { code, stderr } = await project.startDetached();

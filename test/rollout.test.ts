@@ -2,16 +2,19 @@
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { saying } from "./support/apps.js";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-/** Says its version and streams on /events; of a version that is named so, the third instance dies soon after it is ready. */
+/** Says its version and streams on /events; of a version that is named so, the third instance dies once there is a file `die`. */
 const APP = `
+import { existsSync } from "node:fs";
 const { VERSION, PACELINE_INDEX } = process.env;
-if (VERSION === "dies-later" && PACELINE_INDEX === "3") setTimeout(() => { console.error("no such column: price"); process.exit(9); }, 500);
+const dies = VERSION === "dies-later" && PACELINE_INDEX === "3";
+if (dies) setInterval(() => { if (existsSync("die")) { console.error("no such column: price"); process.exit(9); } }, 20);
 export default {
   fetch(request) {
     if (!request.url.endsWith("/events")) return new Response(VERSION);
@@ -24,8 +27,14 @@ describe.each(RUNTIMES)("a rollout on %s", (runtime) => {
   test("ends when a new process does not stay ready for its own minReadyMs, and the slots that had one go back", async () => {
     const config = { env: { VERSION: "v1" } };
     const project = await startFleet({ runtime, instances: 3, app: APP, config });
-    project.writeConfig({ minReadyMs: 900, env: { VERSION: "dies-later" } });
-    const reload = await project.cli(["reload"]);
+    project.writeConfig({ minReadyMs: 2000, env: { VERSION: "dies-later" } });
+    const reloading = project.cli(["reload"]);
+    await project.statusWhere("the third of the new ones to be ready", ({ pools }) => {
+      const { state, generation, other } = pools[0]?.instances[2] ?? {};
+      return (state === "ready" && generation === 2) || (other?.role === "replacement" && other.state === "ready");
+    });
+    project.write("die", "");
+    const reload = await reloading;
     expect(reload.code).toBe(1);
     expect(reload.output).toMatch(
       /reload failed: the new web\.3 was ready, but did not stay ready: exited with code 9 .*; the old instances keep serving/,
@@ -50,7 +59,7 @@ describe.each(RUNTIMES)("a rollout on %s", (runtime) => {
   });
 
   test("takes as many slots at once as maxSurge says, so that long streams hold up no more than they must", async () => {
-    const config = { maxSurge: "75%", drainTimeoutMs: 1000, env: { VERSION: "v1" } };
+    const config = { maxSurge: "75%", drainTimeoutMs: 60_000, env: { VERSION: "v1" } };
     const project = await startFleet({ runtime, instances: 4, app: APP, config });
     const streams = await Promise.all(
       Array.from({ length: 8 }, async () => {
@@ -61,15 +70,15 @@ describe.each(RUNTIMES)("a rollout on %s", (runtime) => {
       }),
     );
     const reload = project.cli(["reload"]);
-    let most = 0;
-    await project.statusWhere("the reload to be done", ({ pools }) => {
-      const seconds = pools[0]?.instances.filter(({ other }) => other !== null).length ?? 0;
-      most = Math.max(most, seconds);
-      return pools[0]?.generation === 2 && pools[0].rollout === null;
-    });
-    expect((await reload).code).toBe(0);
-    expect(most).toBe(3);
+    // The streams hold the outgoing processes of the slots that are taken at once.
+    const outgoing = ({ pools }: Status) =>
+      pools[0]?.instances.filter(({ other }) => other?.state === "draining") ?? [];
+    const { pools } = await project.statusWhere("three to drain", (status) => outgoing(status).length >= 3);
+    expect(pools[0]?.instances.filter(({ other }) => other !== null)).toHaveLength(3);
+    expect(pools[0]?.instances.map(({ attempt }) => attempt).toSorted()).toEqual([1, 2, 2, 2]);
     for (const stream of streams) stream.close();
+    expect((await reload).code).toBe(0);
+    expect((await project.ready()).pools[0]?.generation).toBe(2);
   });
 });
 

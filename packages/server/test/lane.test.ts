@@ -115,7 +115,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const slow = Array.from({ length: 10 }, () => ask(target, "/slow?ms=600"));
       await began("slow", 10);
       await lane.balancer.follow(false);
-      lane.supervisor.say({ type: "drain", deadlineMs: 8000 });
+      lane.supervisor.say({ type: "drain", deadlineMs: 60_000 });
       expect((await Promise.all(slow)).map(({ status, body }) => `${status} ${body}`)).toEqual(
         Array(10).fill("200 slow"),
       );

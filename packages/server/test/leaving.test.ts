@@ -27,7 +27,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       return program;
     };
     const drain = () => {
-      supervisor.say({ type: "drain", deadlineMs: 8000 });
+      supervisor.say({ type: "drain", deadlineMs: 60_000 });
       supervisor.say({ type: "released" });
     };
 

@@ -64,7 +64,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it("stop() runs in an instance that is told to drain, once it is released", async () => {
       const { exited } = spawn();
       await supervisor.hears("ready");
-      supervisor.say({ type: "drain", deadlineMs: 8000 });
+      supervisor.say({ type: "drain", deadlineMs: 60_000 });
       supervisor.say({ type: "released" });
       expect(await exited).toEqual({ code: 0, signal: null });
       expect(notes(program as Program).slice(2)).toEqual(["# stop begins", "# stop ends"]);
@@ -73,8 +73,8 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it("stop() runs also when the requests used up the deadline", async () => {
       const { exited, output } = spawn();
       await supervisor.hears("ready");
-      void ask(supervisor.target, "/slow").catch(() => undefined);
-      await program?.line(/^# slow began/);
+      void ask(supervisor.target, "/waits").catch(() => undefined);
+      await program?.line(/^# waits began/);
       supervisor.say({ type: "drain", deadlineMs: 50 });
       expect(await exited).toEqual({ code: 0, signal: null });
       expect(output).toContain("stopped at the deadline with 1 requests in flight");

@@ -65,7 +65,8 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const waiting = new Wire(supervisor.target);
       waiting.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
       await instance.line(/^# waits began/);
-      const busy = await stats((it) => it.inFlight === 1);
+      // One that failed may still have been in flight in an earlier report.
+      const busy = await stats((it) => it.inFlight === 1 && it.requestsTotal >= 203);
       expect(busy).toMatchObject({ requestsTotal: 203, errorsTotal: 3, heapBytes: expect.any(Number) });
       expect(busy.heapBytes).toBeGreaterThan(100_000);
       expect(busy.eventLoopLagMs).toBeGreaterThanOrEqual(0);
@@ -91,15 +92,16 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
 
     it("drains: answers with Connection: close, goes on accepting until it is released, reports, exits 0", async () => {
       await startReady();
-      const slow = ask(supervisor.target, "/slow?ms=400");
-      await instance.line(/^# slow began/);
-      supervisor.say({ type: "drain", deadlineMs: 8000 });
+      const slow = ask(supervisor.target, "/held");
+      await instance.line(/^# held began/);
+      supervisor.say({ type: "drain", deadlineMs: 60_000 });
       const late = await eventually("an answer of a draining instance", async () => {
         const response = await ask(supervisor.target, "/text");
         return response.headers.connection === "close" ? response : undefined;
       });
       expect(late).toMatchObject({ status: 200, body: "text" });
-      expect(await slow).toMatchObject({ status: 200, body: "slow", headers: { connection: "close" } });
+      await ask(supervisor.target, "/release");
+      expect(await slow).toMatchObject({ status: 200, body: "held", headers: { connection: "close" } });
       // Nothing is in flight, but nobody has said that nothing can come any more.
       expect((await ask(supervisor.target, "/text")).status).toBe(200);
       supervisor.say({ type: "released" });
@@ -115,7 +117,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const wire = new Wire(supervisor.target);
       wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
       await wire.gets(/text$/);
-      supervisor.say({ type: "drain", deadlineMs: 8000 });
+      supervisor.say({ type: "drain", deadlineMs: 60_000 });
       wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
       await wire.gets(/text[\s\S]*text$/);
       supervisor.say({ type: "released" });
@@ -146,12 +148,12 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       instance = supervisor.spawn(runtime, "never-loads.ts");
       await supervisor.hears("hello");
       await instance.line(/^# loading/);
-      supervisor.say({ type: "drain", deadlineMs: 5000 });
+      supervisor.say({ type: "drain", deadlineMs: 60_000 });
       expect(await instance.exited).toEqual({ code: 0, signal: null });
     });
 
     it("serves on without a supervisor for the grace, then drains and exits 0", async () => {
-      await startReady({ orphanGraceMs: 700 });
+      await startReady({ orphanGraceMs: 3000 });
       await supervisor.vanish();
       expect((await ask(supervisor.target, "/text")).status).toBe(200);
       expect(await instance.exited).toEqual({ code: 0, signal: null });

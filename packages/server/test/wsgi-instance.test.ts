@@ -62,7 +62,7 @@ test("drains: answers with Connection: close, goes on accepting until it is rele
   const go = join(supervisor.directory, "go");
   const slow = instance.wire().send(`GET /waits?${go} HTTP/1.1\r\nHost: a\r\n\r\n`);
   await program.line(/^# waits began/);
-  supervisor.say({ type: "drain", deadlineMs: 8000 });
+  supervisor.say({ type: "drain", deadlineMs: 60_000 });
   // Heard one after the other: the drain was, too.
   supervisor.say({ type: "ping" });
   await supervisor.hears("pong");
@@ -101,7 +101,7 @@ test("on SIGTERM finishes the request and does not wait for a release; does not 
 });
 
 test("serves on without a supervisor for the grace, comes back to one, and leaves without", async (context) => {
-  const instance = await PythonInstance.start(context, { orphanGraceMs: 700 });
+  const instance = await PythonInstance.start(context, { orphanGraceMs: 3000 });
   await instance.supervisor.vanish();
   expect(await instance.says(GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))).toMatch(/hello$/);
   expect(await instance.program.exited).toEqual({ code: 0, signal: null });

@@ -4,7 +4,8 @@
  * client gets its responses as quickly as alone, and descriptors come back.
  *
  * A row begins with a short round of the same peers, which is not judged: what a runtime takes once when code first gets hot, and keeps,
- * is not held for anybody. Memory is the most that a process takes in the round after it, beyond what it takes with an ordinary client alone.
+ * is not held for anybody. Memory is the most that a process holds for a second in the round after it, beyond what it holds so beside an
+ * ordinary client alone; the peak is printed.
  *
  * The p99 of the ordinary client may be twice its own plus 5 ms; its own is the larger one of those before and after the peers. It says
  * something on a quiet machine alone: the share of the processors that others use is printed with each row.

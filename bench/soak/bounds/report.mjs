@@ -3,11 +3,7 @@ import { MOST_MB } from "./row.mjs";
 
 /** One line of the table from a round. `known` says whose limit it is that docs/security.md names. */
 export function lineOf(name, found, known = {}) {
-  const grown = Object.keys(found.before).map((process) => [
-    process,
-    found.highest[process].mb - found.before[process].mb,
-  ]);
-  grown.sort((a, b) => b[1] - a[1]);
+  const grown = Object.entries(found.grown).sort((a, b) => b[1] - a[1]);
   const cells = {
     memory: cell(grown[0][1] < MOST_MB, grown.slice(0, 2).map(describe(found)).join(", "), known.memory),
     descriptors: cell(found.leftOpen.length === 0, found.leftOpen.join(", ") || "closed", known.descriptors),
@@ -23,11 +19,11 @@ export function lineOfFailure(name, error) {
   return { name, cells: { memory: cell(false, error.message), descriptors: none, p99: none }, others: "", isRed: true };
 }
 
-function describe({ highest, before, courses }) {
+function describe({ before, courses }) {
   return ([process, mb]) =>
-    highest[process].mb === Number.POSITIVE_INFINITY
+    mb === Number.POSITIVE_INFINITY
       ? `${process} DIED`
-      : `${process} +${mb.toFixed(1)} (${before[process].mb.toFixed(0)}: ${courses[process]})`;
+      : `${process} ${mb < 0 ? "" : "+"}${mb.toFixed(1)} (${before[process].toFixed(0)}: ${courses[process]})`;
 }
 
 function cell(holds, text, known) {

@@ -1,7 +1,7 @@
 /** Runs one row of the soak of bounds: a warm-up, an ordinary client alone, beside the peers, and alone again. */
 import { p99OfOthers, wait } from "../support.mjs";
 import { startTarget } from "./fleet.mjs";
-import { courseOf, unclosed, watch, watchOthers } from "./watch.mjs";
+import { courseOf, measure, mostHeldMB, unclosed, watch, watchOthers } from "./watch.mjs";
 
 export const WARM_UP_SECONDS = 4;
 export const ALONE_SECONDS = 3;
@@ -11,6 +11,8 @@ export const AROUND_SECONDS = 8;
 export const MOST_MB = 32;
 /** Once the peers are gone, within this time: whoever is not read is missed when its time is over, three times the longest of the deadlines. */
 const DESCRIPTORS_BACK_MS = 20_000;
+/** The same in a row whose descriptors are known not to come back. */
+const KNOWN_DESCRIPTORS_MS = 2000;
 /** What a process may keep open beyond what it had: connections that are kept for the next request. */
 const KEPT_DESCRIPTORS = 20;
 /** Above this part of the machine's processors the work of others decides the p99. */
@@ -23,17 +25,14 @@ export async function runRow(scenario, { seconds, rounds, runtime, surroundings,
   const target = await startTarget(scenario, runtime, surroundings);
   try {
     const pids = await target.processes();
-    const row = { scenario, target, pids, runtime, log };
+    const { known = {} } = scenario;
+    const closedWithinMs = known[runtime]?.descriptors === undefined ? DESCRIPTORS_BACK_MS : KNOWN_DESCRIPTORS_MS;
+    const row = { scenario, target, pids, runtime, log, closedWithinMs };
     await scenario.prepare?.(target);
     await ordinary(target, 1);
     if (scenario.hasNoWarmUp !== true) await warmUp(row);
     const found = [];
-    let first;
-    for (let round = 0; round < rounds; round++) {
-      const result = await measureRound(row, seconds, first);
-      first ??= result.before;
-      found.push(result);
-    }
+    for (let round = 0; round < rounds; round++) found.push(await measureRound(row, seconds, found[0]?.before));
     return found;
   } finally {
     await target.stop();
@@ -41,11 +40,9 @@ export async function runRow(scenario, { seconds, rounds, runtime, surroundings,
 }
 
 async function warmUp(row) {
-  const { pids } = row;
-  const start = watch(pids);
-  start.stop();
+  const before = measure(row.pids);
   await beside(row, WARM_UP_SECONDS);
-  await unclosed(pids, start.highest, KEPT_DESCRIPTORS, DESCRIPTORS_BACK_MS);
+  await unclosed(row.pids, before, KEPT_DESCRIPTORS, row.closedWithinMs);
 }
 
 /** One round; once more if the ordinary client was slow and others were at work on this machine. */
@@ -54,34 +51,33 @@ async function measureRound(row, seconds, first) {
   if (result.isQuick || result.others < NOISY) return result;
   const percent = (100 * result.others).toFixed(0);
   row.log(`p99 was ${result.p99}; others used ${percent} % of the processors meanwhile: measured once more`);
-  const again = await measureOnce(row, seconds, first ?? result.before);
-  return { ...again, highest: higher(result.highest, again.highest) };
-}
-
-function higher(one, other) {
-  return Object.fromEntries(
-    Object.entries(one).map(([name, { mb, files }]) => [name, { mb: Math.max(mb, other[name].mb), files }]),
-  );
+  const again = await measureOnce(row, seconds, result.before);
+  // Memory and descriptors are judged over both.
+  const grown = Object.keys(result.grown).map((name) => [name, Math.max(result.grown[name], again.grown[name])]);
+  return { ...again, grown: Object.fromEntries(grown), leftOpen: [...result.leftOpen, ...again.leftOpen] };
 }
 
 async function measureOnce(row, seconds, first) {
   const { target, pids } = row;
   const othersShare = watchOthers();
-  // What the ordinary client alone makes a process take goes up and down as its runtime collects.
+  const names = Object.keys(pids);
   const idle = watch(pids);
+  const files = measure(pids);
   const aloneBefore = await ordinary(target, ALONE_SECONDS);
-  idle.stop();
-  const before = first ?? idle.highest;
+  const alone = idle.stop();
+  // What the ordinary client alone makes a process take.
+  const before = first ?? Object.fromEntries(names.map((name) => [name, mostHeldMB(alone, name)]));
   const watched = watch(pids);
   const during = await beside(row, seconds);
-  watched.stop();
-  const leftOpen = await unclosed(pids, idle.highest, KEPT_DESCRIPTORS, DESCRIPTORS_BACK_MS);
+  const series = watched.stop();
+  const leftOpen = await unclosed(pids, files, KEPT_DESCRIPTORS, row.closedWithinMs);
   const aloneAfter = await ordinary(target, ALONE_SECONDS);
   const most = 2 * Math.max(aloneBefore.p99Ms, aloneAfter.p99Ms) + 5;
   const p99 = `${aloneBefore.p99Ms.toFixed(1)} ${during.p99Ms.toFixed(1)} ${aloneAfter.p99Ms.toFixed(1)}`;
   return {
-    ...{ before, highest: watched.highest, leftOpen, p99, others: othersShare() },
-    courses: Object.fromEntries(Object.keys(pids).map((name) => [name, courseOf(watched.series, name)])),
+    ...{ before, leftOpen, p99, others: othersShare() },
+    grown: Object.fromEntries(names.map((name) => [name, mostHeldMB(series, name) - before[name]])),
+    courses: Object.fromEntries(names.map((name) => [name, courseOf(series, name)])),
     isQuick: during.p99Ms > 0 && during.p99Ms <= most && during.failed === undefined,
     failed: during.failed,
   };

@@ -5,19 +5,35 @@ import { descriptors, rssMB, wait } from "../support.mjs";
 
 const TICKS_A_SECOND = 100;
 
-/** Remembers the most that each process takes from now on, and its course. */
+const SAMPLE_MS = 100;
+/** What a process takes for a second is held; what a collector frees sooner is not. */
+const HELD_SAMPLES = 10;
+
+/** Takes samples of the processes from now on, until `stop` returns them. */
 export function watch(pids) {
-  const highest = measure(pids);
   const series = [measure(pids)];
-  const timer = setInterval(() => {
-    const now = measure(pids);
-    series.push(now);
-    for (const [process, { mb }] of Object.entries(now)) highest[process].mb = Math.max(highest[process].mb, mb);
-  }, 100);
-  return { highest, series, stop: () => clearInterval(timer) };
+  const timer = setInterval(() => series.push(measure(pids)), SAMPLE_MS);
+  return {
+    stop() {
+      clearInterval(timer);
+      series.push(measure(pids));
+      return series;
+    },
+  };
 }
 
-function measure(pids) {
+/** The most that a process held for a second, in MB. */
+export function mostHeldMB(series, process) {
+  const mbs = series.map((sample) => sample[process].mb);
+  let most = 0;
+  for (let at = HELD_SAMPLES; at <= mbs.length; at++) {
+    most = Math.max(most, Math.min(...mbs.slice(at - HELD_SAMPLES, at)));
+  }
+  // One that has just died.
+  return mbs.at(-1) === Number.POSITIVE_INFINITY ? Number.POSITIVE_INFINITY : most;
+}
+
+export function measure(pids) {
   return Object.fromEntries(
     Object.entries(pids).map(([name, pid]) => {
       try {
@@ -32,7 +48,8 @@ function measure(pids) {
 /** A process's memory at five instants of the row, in MB: what is held stays, what is garbage goes up and down. */
 export function courseOf(series, process) {
   const at = [0, 0.25, 0.5, 0.75, 1].map((part) => series[Math.round(part * (series.length - 1))][process].mb);
-  return at.map((mb) => mb.toFixed(0)).join(" ");
+  const peak = Math.max(...series.map((sample) => sample[process].mb));
+  return `${at.map((mb) => mb.toFixed(0)).join(" ")}, peak ${peak.toFixed(0)}`;
 }
 
 /** The processes that have more than `more` descriptors beyond `before` when that time is over. */

@@ -12,7 +12,7 @@
  *
  *   npm run soak:bounds -- --only chunks --seconds 20 --runtime node
  *
- * `--only A,B`: rows whose names contain A or B. `--rounds N`: N rounds in the same processes, each judged against what the first began
+ * `--only A,B`: rows whose names contain A or B, or the row of that name. `--rounds N`: N rounds in the same processes, each judged against what the first began
  * with. `--list`: the names alone. Exit status 1 if a row is red.
  */
 import { parseArgs } from "node:util";
@@ -37,9 +37,11 @@ const { runtime } = values;
 const seconds = Number(values.seconds);
 const rounds = Number(values.rounds);
 
-const rows = Object.entries({ ...CLIENTS, ...UPSTREAMS, ...LANES, ...APPS }).filter(
-  ([name, { runtimes }]) =>
-    values.only.split(",").some((part) => name.includes(part)) && runtimes?.includes(runtime) !== false,
+const all = { ...CLIENTS, ...UPSTREAMS, ...LANES, ...APPS };
+// Names have commas too.
+const parts = values.only in all ? [values.only] : values.only.split(",");
+const rows = Object.entries(all).filter(
+  ([name, { runtimes }]) => parts.some((part) => name.includes(part)) && runtimes?.includes(runtime) !== false,
 );
 const rowSeconds = AROUND_SECONDS + WARM_UP_SECONDS + rounds * (seconds + 2 * ALONE_SECONDS);
 const minutes = (rows.length * rowSeconds) / 60;

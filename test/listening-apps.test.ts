@@ -5,6 +5,8 @@ import { describe, expect, test } from "vitest";
 import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { freePort, isListening } from "./support/ports.js";
+import { get } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
 
 const INSTANCE = "process.env.PACELINE_INSTANCE";
 
@@ -85,5 +87,35 @@ describe.each(RUNTIMES)("apps that listen, on %s", { timeout: 120_000 }, (runtim
       expect(Math.min(one, two) / (one + two)).toBeGreaterThan(0.3);
     }
     expect([await isListening(port), await isListening(port, "::1")]).toEqual([false, false]);
+  });
+
+  test("an app with readySignal is ready when it says so, and knows its number and that this is production", async () => {
+    const project = await Project.make({
+      runtime,
+      instances: 2,
+      app: `
+        import { existsSync } from "node:fs";
+        import { createServer } from "node:http";
+        const { NODE_ENV, NODE_APP_INSTANCE } = process.env;
+        createServer((_, res) => res.end(NODE_ENV + " " + NODE_APP_INSTANCE)).listen(3000);
+        console.log("listening");
+        const look = setInterval(() => {
+          if (!existsSync("connected")) return;
+          clearInterval(look);
+          process.send("ready");
+        }, 20);`,
+      config: { readySignal: true },
+      env: { NODE_ENV: undefined },
+    });
+    project.startInForeground();
+    await waitFor("both to listen", () => project.output.match(/listening$/gm)?.length === 2);
+    await project.statusWhere(
+      "both to be starting",
+      ({ pools: [web] }) => web?.instances.every(({ state }) => state === "starting") === true,
+    );
+    project.write("connected", "");
+    await project.ready();
+    const bodies = [(await get(project.port)).body, (await get(project.port)).body];
+    expect(bodies.sort()).toEqual(["production 0", "production 1"]);
   });
 });

@@ -33,7 +33,7 @@ export interface ProjectOptions {
   /** More files, by path within the folder. */
   files?: Record<string, string>;
   /** Of `paceline start`. */
-  env?: NodeJS.ProcessEnv;
+  env?: Record<string, string | undefined>;
 }
 
 /** A folder with an app and a paceline.config.json, and what runs in it. */

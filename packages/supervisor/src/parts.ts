@@ -207,6 +207,7 @@ export class Parts {
     const settings: SpawnSettings = {
       ...{ configs, runDir, runtimes, entries: options.entries ?? defaultEntries() },
       takePort: () => freePort(this.children.ports),
+      nodeEnv: this.options.watch === undefined ? "production" : "development",
     };
     return {
       ...{ log, stats, report },

@@ -21,6 +21,18 @@ import { Drain } from "./drain.js";
 import { exitOnUncaught } from "./fatal.js";
 import { serve } from "./serve.js";
 
+/** Gives an app `process.send`, as PM2 does. Resolves when the app has sent "ready". */
+function readySignal(): Promise<void> {
+  return new Promise((resolve) => {
+    process.send ??= (message: unknown, ...rest: unknown[]) => {
+      if (message === "ready") resolve();
+      const sent = rest.findLast((each) => typeof each === "function");
+      if (sent !== undefined) process.nextTick(sent as () => void, null);
+      return true;
+    };
+  });
+}
+
 /** How long the final report on the control channel may hold up the exit; a machine without time for all needs more than a moment for them. */
 const LAST_WORDS_TIMEOUT_MS = 2000;
 /** What the app's listeners for signals get at least. */
@@ -109,6 +121,7 @@ class Instance {
     if (spec.limits !== undefined) work.limits = spec.limits;
     this.channel.start();
     const prepared = spec.protocol === "lane" ? await prepareResponses() : undefined;
+    const ready = spec.app === undefined ? undefined : readySignal();
     const app = await loadWorkload(spec, prepared !== undefined, true, {
       onNotice: (message) => this.notice(message),
       keepAlive: (isKept) => this.channel.keepAlive(isKept),
@@ -127,6 +140,7 @@ class Instance {
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
       onNotice: (message) => this.notice(message),
     });
+    if (spec.readySignal) await ready;
     this.server = server;
     work.requestActivity = server.activity;
     this.reporter = new Reporter({

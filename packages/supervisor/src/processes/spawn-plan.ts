@@ -56,6 +56,8 @@ export interface SpawnSettings {
   entries: Record<"balancer" | "server" | "shim", string>;
   /** Returns a free TCP port of the loopback interface that no other child uses. */
   takePort(): number;
+  /** NODE_ENV of JavaScript apps for which neither the caller nor the configuration sets it. */
+  nodeEnv: "production" | "development";
 }
 
 /** Plans the process of a `spawn` effect. @throws PacelineError `ENORUNTIME`, `ENOCONFIG` */
@@ -164,7 +166,15 @@ function planInstance(
         })
       : launch),
     cwd: pool.cwd,
-    environment: clean({ [BUN_LATE_FTL.name]: BUN_LATE_FTL.value, ...fromCaller(environment, pool), ...pool.env }, own),
+    environment: clean(
+      {
+        [BUN_LATE_FTL.name]: BUN_LATE_FTL.value,
+        ...("app" in workload && usualVariables(settings, identity)),
+        ...fromCaller(environment, pool),
+        ...pool.env,
+      },
+      own,
+    ),
     runtime,
     maxOutputBytes,
     socket,
@@ -175,6 +185,15 @@ function planInstance(
     own: pool.preload ? own : null,
     // The upstream connections of a proxy belong to its clients; an ASGI app is served by a foreign server.
     perClient: "proxy" in workload || "asgi" in workload,
+  };
+}
+
+/** Variables that apps of JavaScript look for; the caller's and those of the configuration come before them. */
+function usualVariables({ nodeEnv }: SpawnSettings, { PACELINE_INDEX }: Environment): Environment {
+  return {
+    NODE_ENV: nodeEnv,
+    // PM2's number of an instance, from 0.
+    ...(PACELINE_INDEX !== undefined && { NODE_APP_INSTANCE: String(Number(PACELINE_INDEX) - 1) }),
   };
 }
 

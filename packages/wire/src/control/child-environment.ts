@@ -90,6 +90,8 @@ export interface ChildSpec {
   style?: "fetch" | "node";
   /** What `process.argv` has after its path. */
   args?: string[];
+  /** Whether an instance is ready only when its app has called `process.send("ready")`. */
+  readySignal?: boolean;
   /** The folder to serve in the place of an app; for instances. */
   static?: StaticSpec;
   /** The program to run in the place of an app; for shims. */

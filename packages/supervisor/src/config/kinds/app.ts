@@ -1,5 +1,5 @@
 /** The kind `app`: a JavaScript or TypeScript module of the user. */
-import { text, word } from "../fields.js";
+import { flag, text, word } from "../fields.js";
 import { resolveApp, resolveFile } from "../paths.js";
 import { args, poolKind } from "./kind.js";
 
@@ -7,13 +7,17 @@ export const app = poolKind({
   name: "app",
   fields: {
     app: text(
-      "The app: a module whose default export is `{ fetch }`, a fetch function, a Node `(req, res)` handler or an app of Express, Koa, Fastify or Hono; or a folder with an app.ts, index.ts or server.ts (or .js, .mjs). Relative to the config file's folder.",
+      "The app: a module whose default export is `{ fetch }`, a fetch function, a Node `(req, res)` handler or an app of Express, Koa, Fastify or Hono, or that calls `listen()`; or a folder with an app.ts, index.ts or server.ts (or .js, .mjs). Relative to the config file's folder.",
     ),
     style: word(
       ["fetch", "node"],
       'How Paceline calls the app: `"fetch"`, with `(request, info)`, or `"node"`, with `(req, res)`. Default: detected from the default export; only needed for an ambiguous function.',
     ),
     args,
+    readySignal: flag(
+      false,
+      'An instance becomes ready when the app has called `process.send("ready")`, as with `wait_ready` of PM2. By default it is ready when it can respond.',
+    ),
     bunfig: text(
       "A bunfig.toml for the app's instances on Bun, relative to the config file's folder. Paths in it, such as those of `preload`, are relative to `cwd`. Without this key Bun reads no bunfig.toml and no .env file, and installs nothing.",
     ),
@@ -28,7 +32,12 @@ export const app = poolKind({
     return {
       source: app,
       relayed: { sendsFiles: true },
-      workload: { app, ...(keys.style && { style: keys.style }), ...(keys.args && { args: keys.args }) },
+      workload: {
+        app,
+        ...(keys.style && { style: keys.style }),
+        ...(keys.args && { args: keys.args }),
+        ...(keys.readySignal && { readySignal: true }),
+      },
       launch: { entry: "server", ...(bunfig && { bunfig }) },
     };
   },

@@ -8,9 +8,8 @@ import type { FleetConfig } from "./core/model.js";
 import type { SlotPolicy } from "./core/process.js";
 import { poolViews } from "./core/snapshot.js";
 import { seconds } from "./core/words.js";
-import { EventLog } from "./logs/event-log.js";
+import { EventLog, PoisonEvents } from "./logs/event-log.js";
 import { OutputPoller } from "./logs/output-poller.js";
-import { PoisonEvents } from "./logs/poison-events.js";
 import { isUnwantedEnd } from "./operations/fleet-questions.js";
 import { Operations } from "./operations/operations.js";
 import { Recycling } from "./operations/recycling.js";
@@ -18,22 +17,18 @@ import { type ConfigLoader, Reload } from "./operations/reload.js";
 import { ReloadQueue } from "./operations/reload-queue.js";
 import { Rollouts } from "./operations/rollouts.js";
 import { Children, type ChildrenOptions } from "./processes/children.js";
-import { Effects } from "./processes/effects.js";
+import { Effects, Timers } from "./processes/effects.js";
 import { FleetRunner } from "./processes/fleet-runner.js";
 import { HealthWatch } from "./processes/health-watch.js";
-import { BALANCER_POOL, type LiveProcess, processGroups } from "./processes/live-process.js";
+import { BALANCER_POOL, type LiveProcess, processGroups, type Template } from "./processes/live-process.js";
 import { LivenessWatch } from "./processes/liveness-watch.js";
 import { PoolConfigs } from "./processes/pool-configs.js";
-
 import { SlotBook } from "./processes/slot-book.js";
 import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
-import type { Template } from "./processes/template.js";
-import { Timers } from "./processes/timers.js";
-import type { RunDirPaths } from "./run-dir/run-dir-paths.js";
+import type { RunDirPaths } from "./run-dir/run-dir-files.js";
 import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
-import { PssSampler } from "./stats/pss.js";
 import { StatsBook } from "./stats/stats.js";
-import { UsageSampler } from "./stats/usage.js";
+import { PssSampler, UsageSampler } from "./stats/usage.js";
 
 /** Even if a stop's deadline is over, an instance gets this time to save its state. */
 const LEAST_DRAIN_MS = 1000;

@@ -21,7 +21,7 @@ import { bindAll } from "./sockets/listening-sockets.js";
 /** On a stop, the time for balancers to accept waiting clients and close their listening sockets. */
 const ACCEPT_GRACE_MS = 100;
 
-export interface SupervisorOptions extends PartsOptions {
+interface SupervisorOptions extends PartsOptions {
   /** Paceline's version. */
   version: string;
   /** Called when all pools run the config that was read last; must not throw. */

@@ -1,7 +1,7 @@
 import type { SupervisorMessage } from "@paceline/wire";
 import { expect, test } from "vitest";
 import { BalancerCoordination, type SnapshotContent } from "./balancer-coordination.js";
-import type { ChannelConnection } from "./channel-connection.js";
+import type { ChannelConnection } from "./channel-server.js";
 
 function content(...upstreams: string[]): SnapshotContent {
   const list = upstreams.map((id) => ({

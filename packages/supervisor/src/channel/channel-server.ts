@@ -1,14 +1,48 @@
 /** Listens on channel.sock and accepts only processes that the supervisor spawned. */
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { CHANNEL_VERSION, type ChildMessage, type Hello, LineFramer, parseChildMessage } from "@paceline/wire";
-import { ChannelConnection } from "./channel-connection.js";
+import {
+  CHANNEL_VERSION,
+  type ChildMessage,
+  type Hello,
+  LineFramer,
+  parseChildMessage,
+  type SupervisorMessage,
+} from "@paceline/wire";
+
+/** A child that reads this slowly is disconnected; it reconnects and receives the current state. */
+const MAX_WAITING_BYTES = 8 << 20;
+
+/** A child's connection to channel.sock: a bounded send queue, and the child it belongs to. */
+export class ChannelConnection {
+  constructor(private readonly socket: Socket) {}
+
+  send(message: SupervisorMessage): void {
+    if (this.socket.destroyed) return;
+    this.socket.write(`${JSON.stringify(message)}\n`);
+    if (this.socket.writableLength > MAX_WAITING_BYTES) this.socket.destroy();
+  }
+
+  /** Sends the reason, then closes the connection. */
+  refuse(reason: string): void {
+    this.send({ type: "refused", reason });
+    this.close();
+  }
+
+  close(): void {
+    this.socket.end();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+}
 
 const HELLO_TIMEOUT_MS = 5000;
 const MAX_CONNECTIONS = 4096;
 
 /** The callbacks of the control channel server. `C` represents a child. */
-export interface ChannelServerOptions<C> {
+interface ChannelServerOptions<C> {
   path: string;
   /** Returns the child with this token, or undefined. */
   findChild(token: string): C | undefined;

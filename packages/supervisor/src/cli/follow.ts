@@ -1,17 +1,15 @@
 /** Prints a fleet's log or events as they arrive, or from the log files if the fleet is not running. */
-
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LogLine } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
-import { visible } from "../control-characters.js";
-import { isLineOf, unknownName } from "../core/words.js";
+import { isLineOf, unknownName, visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { describeLoss, findOrphans } from "../run-dir/orphans.js";
 import { EXIT, type ExitStatus } from "./exit-status.js";
 import { type FoundFleet, findControlSocket, findFleet, linkOf } from "./find-fleet.js";
 import { parseLogJson } from "./format-line.js";
-import { logFilesIn } from "./log-files.js";
+import { logFilesIn } from "./log-file.js";
 import { type FleetOptions, type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
 import { printError } from "./output.js";
 

@@ -1,6 +1,6 @@
 /** Formats log lines as text and JSON, and events as text. */
 import type { FleetEvent, LogLine } from "../control/api.js";
-import { visible } from "../control-characters.js";
+import { visible } from "../core/words.js";
 
 /** Names up to this length are padded to one column. */
 const NAME_WIDTH = 10;

@@ -1,8 +1,8 @@
 /** Formats the status document as aligned tables. */
 import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status } from "../control/api.js";
-import { visibleLine } from "../control-characters.js";
 import { type DeferredJobs, FIGURES, type Figure, figureOf, type Unit } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
+import { visibleLine } from "../core/words.js";
 
 const STALLED_COLOUR = "31";
 /** Optional columns come last. */

@@ -26,7 +26,7 @@ export interface LineTarget {
   takeBack?(bytes: number): void;
 }
 
-export interface LineWriterOptions {
+interface LineWriterOptions {
   target: LineTarget;
   format(line: LogLine): string;
   /** Called when writing starts to fail. */

@@ -3,8 +3,7 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
-import { inheritable, runtimeCommand } from "../runtime/runtime-command.js";
-import type { Runtimes } from "../runtime/runtimes.js";
+import { inheritable, type Runtimes, runtimeCommand } from "../runtime/runtimes.js";
 
 /** Of the app's output, only the last lines are shown, if it fails. */
 const MAX_OUTPUT_CHARACTERS = 64 << 10;

@@ -4,8 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { readStoredLog } from "./follow.js";
-import { type LogFileOptions, openLogFile } from "./log-file.js";
-import { logFilesIn } from "./log-files.js";
+import { type LogFileOptions, logFilesIn, openLogFile } from "./log-file.js";
 
 const LIMITS = { maxFileBytes: 10 << 20, maxFiles: 5, maxTotalBytes: 50 << 20 };
 

@@ -6,6 +6,7 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -16,7 +17,29 @@ import type { LogLine, LogStatus } from "../control/api.js";
 import type { LogConfig } from "../core/model.js";
 import { formatLogJson } from "./format-line.js";
 import { type LineTarget, LineWriter } from "./line-writer.js";
-import { LOG_FILE, logFileName, logFilesIn } from "./log-files.js";
+
+/** The current log file. */
+const LOG_FILE = "paceline.log";
+
+/** Returns the log files of `folder`, the newest first. */
+export function logFilesIn(folder: string): string[] {
+  let names: string[];
+  try {
+    names = readdirSync(folder);
+  } catch {
+    return []; // The folder does not exist yet.
+  }
+  const numbered = names.flatMap((name) => {
+    const [, number] = /^paceline\.log(?:\.(\d+))?$/.exec(name) ?? [];
+    return name.startsWith(LOG_FILE) && (number !== undefined || name === LOG_FILE) ? [Number(number ?? 0)] : [];
+  });
+  return numbered.sort((a, b) => a - b).map((number) => join(folder, logFileName(number)));
+}
+
+/** Returns the name of a log file: 0 is the current file, 1 the newest of the older ones. */
+function logFileName(number: number): string {
+  return number === 0 ? LOG_FILE : `${LOG_FILE}.${number}`;
+}
 
 /** How often a write checks that the file is still at its path. */
 const LOOK_EVERY_MS = 1_000;
@@ -25,7 +48,7 @@ const UNWRITTEN_LOOK_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 5_000;
 const NEWLINE = 0x0a;
 
-export interface LogFile {
+interface LogFile {
   write(lines: readonly LogLine[]): void;
   /** Closes the file. The next line opens the path again. */
   reopen(): void;

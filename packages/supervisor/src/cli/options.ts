@@ -78,7 +78,7 @@ export function milliseconds(seconds: number | undefined): number | undefined {
   return seconds === undefined ? undefined : Math.ceil(seconds * 1000);
 }
 
-export function parseSeconds(text: string): number {
+function parseSeconds(text: string): number {
   const seconds = Number(text.replace(/s$/, ""));
   if (!/^\d+(\.\d+)?s?$/.test(text) || seconds <= 0 || seconds > 86_400) {
     throw new InvalidArgumentError("It must be a number of seconds, a day at most.");

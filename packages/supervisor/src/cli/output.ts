@@ -1,6 +1,6 @@
 /** All output of the commands: text for people, one JSON document, and errors. */
 import type { OperationResult } from "../control/api.js";
-import { visible } from "../control-characters.js";
+import { visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { type ExitStatus, exitStatusOf, exitStatusOfCode } from "./exit-status.js";
 

@@ -1,11 +1,16 @@
-/** Prepares a start: the fleet, the runtimes and the path of the run directory. */
+/** Prepares a start: the fleet, loaded or handed over by the starting command, the runtimes and the path of the run directory. */
 
+import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { isAbsolute, join, relative } from "node:path";
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
+import { formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
-import { runDirOf } from "../run-dir/place.js";
+import type { FleetConfig } from "../core/model.js";
+import { visibleLine } from "../core/words.js";
+import { PacelineError } from "../errors.js";
+import { runDirOf } from "../run-dir/registry.js";
 import { findRuntimes, type Runtimes } from "../runtime/runtimes.js";
-import { readHandover } from "./handover.js";
 import type { StartOptions } from "./options.js";
 
 export interface PreparedStart {
@@ -60,4 +65,66 @@ function checkTarget(target: string, options: StartOptions): void {
   const hint = first === "fapws" ? " (arguments of the script follow after --)" : "";
   if (target !== "." && first !== undefined)
     refuse(`--${first}: ${target} is one argument too many beside ${WHAT[first]}${hint}`);
+}
+
+/** Returns a line such as `shop: 4 instances of examples/hello/app.ts on http://127.0.0.1:8080`. */
+export function describeFleet(config: FleetConfig, cwd: string): string {
+  return visibleLine(description(config, cwd));
+}
+
+function description(config: FleetConfig, cwd: string): string {
+  const addresses = config.listen.map(formatListenAddress).join(", ");
+  const [only] = config.pools;
+  if (config.pools.length === 1 && only !== undefined) {
+    return `${config.name}: ${instances(only.instances)} of ${shown(only.source, cwd)} on ${addresses}`;
+  }
+  const pools = config.pools.map((pool) => `${pool.name} ${pool.instances}`).join(", ");
+  const total = config.pools.reduce((sum, pool) => sum + pool.instances, 0);
+  return `${config.name}: ${instances(total)} in ${config.pools.length} pools (${pools}) on ${addresses}`;
+}
+
+/** A command line or a URL is not a path and is shown unchanged. */
+function shown(source: string, cwd: string): string {
+  if (!isAbsolute(source)) return source;
+  const path = relative(cwd, source) || ".";
+  return path.startsWith("..") ? source : path;
+}
+
+function instances(count: number): string {
+  return count === 1 ? "1 instance" : `${count} instances`;
+}
+
+/**
+ * Writes `fleet` to an unlinked file in the run directory for the supervisor to inherit. Nothing remains of the file, whichever
+ * process dies.
+ * @throws PacelineError `rundir`
+ */
+export function writeHandover(runDirPath: string, fleet: LoadedFleet): number {
+  const path = join(runDirPath, `start-${process.pid}.json`);
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, "wx+", 0o600);
+    const bytes = Buffer.from(JSON.stringify(fleet));
+    for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
+    return fd;
+  } catch (cause) {
+    if (fd !== undefined) closeSync(fd);
+    throw new PacelineError("rundir", `cannot write in ${runDirPath}: ${(cause as Error).message}`, {
+      cause,
+    });
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
+
+/** Reads the handed-over fleet and closes the descriptor. */
+export function readHandover(fd: number): LoadedFleet {
+  const bytes = Buffer.alloc(fstatSync(fd).size);
+  for (let read = 0; read < bytes.length; ) {
+    const length = readSync(fd, bytes, read, bytes.length - read, read);
+    if (length === 0) throw new Error("the starter has handed over less than it said");
+    read += length;
+  }
+  closeSync(fd);
+  return JSON.parse(bytes.toString()) as LoadedFleet;
 }

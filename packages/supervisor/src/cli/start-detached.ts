@@ -2,12 +2,10 @@
 import type { OperationResult } from "../control/api.js";
 import { PacelineError } from "../errors.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
-import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";
-import type { StartOptions } from "./options.js";
-import { milliseconds } from "./options.js";
+import { milliseconds, type StartOptions } from "./options.js";
 import { print, printError, printForeign, printJson, printResult, reportFailure } from "./output.js";
-import { prepareStart } from "./prepare-start.js";
+import { describeFleet, prepareStart } from "./prepare-start.js";
 import { lateResult, spawnSupervisor, waitReady } from "./supervisor-process.js";
 
 /** The exit status that shells use for SIGINT. */

@@ -8,20 +8,17 @@ import { ConfigError } from "../config/problems.js";
 import type { LogLine, OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
 import { version } from "../package.js";
-import { stateFolder } from "../run-dir/place.js";
-import { pruneRunDirs, registerElsewhere } from "../run-dir/registry.js";
+import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import { createSupervisor, type Supervisor } from "../supervisor.js";
 import { watchClient } from "./client-presence.js";
-import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus, exitStatusOfCode } from "./exit-status.js";
 import { formatLogJson, formatLogLine } from "./format-line.js";
 import { LineWriter } from "./line-writer.js";
 import { openLogFile } from "./log-file.js";
 import { milliseconds, type StartOptions } from "./options.js";
-
 import { failureOf, printResult } from "./output.js";
-import { type PreparedStart, prepareStart } from "./prepare-start.js";
+import { describeFleet, type PreparedStart, prepareStart } from "./prepare-start.js";
 import { UP } from "./supervisor-process.js";
 
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {

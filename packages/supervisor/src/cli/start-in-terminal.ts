@@ -2,17 +2,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
-import { visibleLine } from "../control-characters.js";
+import { visibleLine } from "../core/words.js";
 import { type Leaving, runDashboard } from "../dashboard/dashboard.js";
 import { PacelineError } from "../errors.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { DETACH } from "./client-presence.js";
-import { describeFleet } from "./describe-fleet.js";
 import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";
-import type { StartOptions } from "./options.js";
-import { milliseconds } from "./options.js";
+import { milliseconds, type StartOptions } from "./options.js";
 import { print, printError, printForeign, printResult, reportFailure, wantsColour } from "./output.js";
-import { prepareStart } from "./prepare-start.js";
+import { describeFleet, prepareStart } from "./prepare-start.js";
 import { lateResult, type SupervisorProcess, spawnSupervisor, waitReady } from "./supervisor-process.js";
 
 /** A start that fails within this time is reported as text, without showing the dashboard first. */

@@ -8,10 +8,10 @@ import type { LoadedFleet } from "../config/load.js";
 import type { OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { makePrivate } from "../run-dir/trust.js";
-import { inheritable, ownRuntimeCommand } from "../runtime/runtime-command.js";
-import { writeHandover } from "./handover.js";
+import { inheritable, ownRuntimeCommand } from "../runtime/runtimes.js";
 import type { StartOptions } from "./options.js";
 import type { Failure } from "./output.js";
+import { writeHandover } from "./prepare-start.js";
 
 /** Sent on the notice pipe when the control socket is served. */
 export const UP = "up";
@@ -32,7 +32,7 @@ export interface SupervisorProcess {
   stop(): Promise<void>;
 }
 
-export interface SpawnOptions {
+interface SpawnOptions {
   runDirPath: string;
   /** The fleet loaded from `target`, handed to the supervisor. */
   fleet: LoadedFleet;

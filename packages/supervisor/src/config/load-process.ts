@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { FleetConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { DIST_FOLDER } from "../package.js";
-import { inheritable, ownRuntimeCommand, spawnProblem } from "../runtime/runtime-command.js";
+import { inheritable, ownRuntimeCommand, spawnProblem } from "../runtime/runtimes.js";
 import type { LoadTask } from "./compose.js";
 import { placeOf } from "./find.js";
 import type { LoadResult } from "./load-child.js";

@@ -15,7 +15,7 @@ export class ControlError extends PacelineError {
 }
 
 /** The HTTP status of an operation that failed before it reported progress. */
-export const STATUS_OF: Record<OperationErrorCode, number> = {
+const STATUS_OF: Record<OperationErrorCode, number> = {
   invalid: 400,
   config: 422,
   busy: 409,
@@ -89,7 +89,7 @@ const MAX_NAMES = 1_000;
 /** Calls `onLines` with new lines as they arrive. Returns a function that ends the subscription. */
 export type Subscribe = (onLines: (lines: readonly object[]) => void) => () => void;
 
-export interface LineSource {
+interface LineSource {
   recent: object[];
   subscribe: Subscribe;
 }

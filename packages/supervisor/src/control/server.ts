@@ -4,9 +4,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from "node:net";
 import { PacelineError } from "../errors.js";
 import type { SupervisorApi } from "./api.js";
-import { bodyProblems } from "./body.js";
 import { ControlError, lines, operation, sendJson } from "./responses.js";
-import { matchPath, type Route, type RouteInput, routes } from "./routes.js";
+import { bodyProblems, matchPath, type Route, type RouteInput, routes } from "./routes.js";
 
 /** The maximum length of a request body in bytes: room for a whole environment. */
 const MAX_BODY_BYTES = 4 << 20;
@@ -15,7 +14,7 @@ const MAX_CONNECTIONS = 128;
 /** How long `close` waits for responses in progress, in milliseconds. */
 const CLOSE_GRACE_MS = 1_000;
 
-export interface ControlServerOptions {
+interface ControlServerOptions {
   /** How long the head and the body of a request may each take to arrive, in milliseconds. Default: 10,000. */
   requestTimeoutMs?: number;
 }

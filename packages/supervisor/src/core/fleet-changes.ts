@@ -230,7 +230,7 @@ function replaceSlot(fleet: Fleet, poolName: string, slot: Slot): Fleet {
 }
 
 /** Applies a second change to the result of the first; the effects of both are combined. */
-export function andThen(first: FleetChange, next: (fleet: Fleet) => FleetChange): FleetChange {
+function andThen(first: FleetChange, next: (fleet: Fleet) => FleetChange): FleetChange {
   const second = next(first.fleet);
   return { fleet: second.fleet, effects: [...first.effects, ...second.effects] };
 }

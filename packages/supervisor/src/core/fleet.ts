@@ -2,7 +2,7 @@
 import { isAlive, type Process } from "./process.js";
 
 /** A process in a slot, and its generation of config and code. */
-export interface Occupant {
+interface Occupant {
   readonly process: Process;
   readonly generation: number;
 }

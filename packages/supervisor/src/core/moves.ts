@@ -1,5 +1,6 @@
 /** The state changes that the table in transition.ts uses, with their deadlines and effects. Pure. */
-import { backoffDelayMs, bookFailure } from "./backoff.js";
+
+import type { BackoffPolicy, RestartBudget } from "./model.js";
 import {
   type Effect,
   FOLLOW_TIMEOUT_MS,
@@ -129,4 +130,27 @@ export function kill(
 /** Returns the fields that a process keeps in every state. */
 export function bare({ goal, attempt, nextAttempt, failuresAt, failures, hasServed }: Process) {
   return { goal, attempt, nextAttempt, failuresAt, failures, hasServed };
+}
+
+/**
+ * Returns the delay in milliseconds after `failures` failures in a row (1 is the first). `random` (0 ≤ random < 1) determines the
+ * jitter.
+ */
+export function backoffDelayMs(policy: BackoffPolicy, failures: number, random: number): number {
+  // Bounded, so that the power never overflows to Infinity, which a factor of 0 would turn into NaN.
+  const exponent = Math.min(Math.max(failures, 1) - 1, 60);
+  const whole = Math.min(policy.maxMs, policy.initialMs * policy.factor ** exponent);
+  return Math.round(whole * (1 - policy.jitter) + whole * policy.jitter * random);
+}
+
+/** Records a failure at `now`. The budget is spent by `maxFailures` failures within `periodMs`; older ones are dropped. */
+export function bookFailure(
+  failuresAt: readonly number[],
+  now: number,
+  budget: RestartBudget,
+): { failuresAt: readonly number[]; spent: boolean } {
+  const recent = failuresAt.filter((at) => now - at < budget.periodMs);
+  recent.push(now);
+  const spent = recent.length >= budget.maxFailures;
+  return { failuresAt: recent.slice(-budget.maxFailures), spent };
 }

@@ -2,7 +2,7 @@
 
 export const PLACEHOLDERS = ["socket", "port", "host", "name", "bun"] as const;
 
-export type Placeholder = (typeof PLACEHOLDERS)[number];
+type Placeholder = (typeof PLACEHOLDERS)[number];
 
 /** `{{word}}` stands for the text `{word}`; `${word}` is left to the shell. Words are lower case. */
 const PATTERN = /\{\{([a-z]+)\}\}|(\$?)\{([a-z]+)\}/g;

@@ -24,7 +24,7 @@ interface Timed {
 }
 
 /** The steps of a drain, in this order. The deadline of the state is that of the step. */
-export type DrainStep =
+type DrainStep =
   /** It has left the pool; balancers that do not follow yet still send requests. `drainTime` is for people. */
   | { readonly step: "leave"; readonly drainBy: number; readonly drainTime: string }
   /** It was asked to drain and completes requests. `drainTime` is its time limit, for people. */

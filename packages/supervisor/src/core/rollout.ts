@@ -20,7 +20,7 @@ export interface Rollout {
   readonly outcome: { readonly ok: true } | { readonly ok: false; readonly reason: string } | null;
 }
 
-export interface SlotAtWork {
+interface SlotAtWork {
   readonly index: number;
   /**
    * The replacement is starting, has to stay ready for a while, or is being announced to the balancers; or the outgoing process
@@ -50,12 +50,12 @@ export type RolloutAction =
   | { type: "swap"; index: number }
   | { type: "discardReplacement"; index: number };
 
-export interface RolloutStep {
+interface RolloutStep {
   rollout: Rollout;
   actions: RolloutAction[];
 }
 
-export interface RolloutOptions {
+interface RolloutOptions {
   maxSurge: number;
   canGoBack: boolean;
 }

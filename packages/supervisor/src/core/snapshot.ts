@@ -42,7 +42,7 @@ export interface PoolRoutes {
 }
 
 /** The routes of each pool. Pools without an entry (the balancers' own) are left out. */
-export interface RoutesByPool {
+interface RoutesByPool {
   get(pool: string): PoolRoutes | undefined;
 }
 

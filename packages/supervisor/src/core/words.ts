@@ -1,4 +1,4 @@
-/** The wording of exits, durations, names and lost lines. */
+/** The wording of exits, durations, names and lost lines, and foreign text made visible. */
 import type { ExitStatus } from "./model.js";
 
 /** Returns `exited with code 1`, `was killed by SIGKILL` or `ended`. */
@@ -40,4 +40,26 @@ export function unknownName(name: string, names: readonly string[]): string {
 /** Returns the marker for lost lines: `[7 lines lost: they were written faster than they could be read]`. */
 export function lostText(count: number, why: string): string {
   return `[${count === 1 ? "1 line" : `${count} lines`} lost: ${why}]`;
+}
+
+/** Escapes control characters, so that foreign text cannot move the cursor, reorder a line or control the terminal. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/**
+ * Returns `text` with control characters as `\x1b`, and direction marks and non-ASCII line breaks as `\u202e`. Tabs and line
+ * feeds stay.
+ */
+export function visible(text: string): string {
+  return text.replace(CONTROL, (character) => {
+    if (character === "\r") return "\\r";
+    const code = character.charCodeAt(0);
+    // JSON never contains the first kind unescaped, and its parsers understand the second kind.
+    return code < 0x20 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  });
+}
+
+/** Like `visible`, but also escapes line breaks and tabs: for a name or path within a line. */
+export function visibleLine(text: string): string {
+  return visible(text).replaceAll("\n", "\\n").replaceAll("\t", "\\t");
 }

@@ -2,13 +2,12 @@
 import type { TemplateStatus } from "../control/api.js";
 import { FIGURES, type Figure, figureOf } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
-import { inFewCells, shortDuration } from "./format.js";
-import { sparklineWidth } from "./history.js";
+import { inFewCells, shortDuration, sparklineWidth } from "./format.js";
 import { SORT_FIGURES, type SortKey } from "./model.js";
 import type { Process } from "./rows.js";
 import { isSimple, type Style, widthOf } from "./text.js";
 
-export interface Column {
+interface Column {
   /** `name`, `state`, `pid`, `chart`, or the key of a figure. */
   key: string;
   /** The long title and the short one. */

@@ -15,7 +15,7 @@ const FIRST_MS = 30;
 /** Of the lines between two frames only the last ones are visible. */
 const MAX_GATHERED = 1_000;
 
-export interface StatusFeed {
+interface StatusFeed {
   onStatus(status: Status): void;
   /** Called after each failed attempt. */
   onLost(): void;

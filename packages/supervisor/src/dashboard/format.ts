@@ -1,4 +1,4 @@
-/** Formats numbers in few cells. */
+/** Formats numbers in few cells, and draws the last minute of a rate as a chart. */
 import type { DeferredJobs, Unit } from "../core/figures.js";
 
 const EMPTY = "–";
@@ -28,7 +28,7 @@ export function thousands(value: number): string {
 }
 
 /** Returns megabytes: `28.1`, and `1024` from a thousand. */
-export function megabytes(bytes: number | null): string {
+function megabytes(bytes: number | null): string {
   if (bytes === null) return EMPTY;
   const mb = bytes / 1e6;
   return mb < 999.95 ? mb.toFixed(1) : mb.toFixed(0);
@@ -40,7 +40,7 @@ export function size(bytes: number): string {
 }
 
 /** Returns a percentage of one core. */
-export function percent(value: number | null): string {
+function percent(value: number | null): string {
   return value === null ? EMPTY : value.toFixed(0);
 }
 
@@ -77,4 +77,53 @@ export function inFewCells(value: number | DeferredJobs | null, unit: Unit): str
   if (value === null) return EMPTY;
   if (typeof value === "number") return unit === "jobs" ? count(value) : TEXTS[unit](value);
   return value.jobs === 0 ? "0" : `${count(value.jobs)} ${shortDuration(value.oldestMs / 1000)}`;
+}
+
+/** A sample is taken from each status, about once a second. */
+const SAMPLES = 60;
+const BLOCKS = "▁▂▃▄▅▆▇█";
+
+/** The newest sample is last; at most SAMPLES. */
+export type History = readonly number[];
+
+export function addSample(history: History, value: number): History {
+  return [...history.slice(1 - SAMPLES), value];
+}
+
+export function peak(history: History): number {
+  return history.reduce((highest, sample) => Math.max(highest, sample), 0);
+}
+
+/** Returns the widest chart of a whole minute in at most `width` cells, where each cell stands for the same number of seconds. */
+export function sparklineWidth(width: number): number {
+  return Math.ceil(SAMPLES / Math.max(1, Math.ceil(SAMPLES / Math.max(1, width))));
+}
+
+/**
+ * Draws a chart of exactly `width` cells, with the newest at the right; `highest` fills a cell. `ticks` counts all samples ever
+ * taken, so that a sample stays in its cell and the charts of all processes align in time. No traffic is blank, to tell it apart
+ * from a little.
+ */
+export function sparkline(history: History, ticks: number, width: number, highest: number): string {
+  const perCell = Math.max(1, Math.ceil(SAMPLES / Math.max(1, width)));
+  const newest = Math.floor((ticks - 1) / perCell);
+  const sums = new Float64Array(Math.max(0, width));
+  const counts = new Uint8Array(sums.length);
+  for (let at = 0; at < history.length; at++) {
+    const cell = sums.length - 1 - (newest - Math.floor((ticks - history.length + at) / perCell));
+    if (cell < 0) continue;
+    sums[cell] = (sums[cell] ?? 0) + (history[at] ?? 0);
+    counts[cell] = (counts[cell] ?? 0) + 1;
+  }
+  let picture = "";
+  for (let cell = 0; cell < sums.length; cell++) {
+    picture += block((sums[cell] ?? 0) / Math.max(1, counts[cell] ?? 0), highest);
+  }
+  return picture;
+}
+
+function block(value: number, highest: number): string {
+  if (value <= 0 || highest <= 0) return " ";
+  const level = Math.min(BLOCKS.length - 1, Math.floor((value / highest) * BLOCKS.length));
+  return BLOCKS[level] ?? " ";
 }

@@ -1,12 +1,12 @@
 /** The dashboard's model, its messages and its effects. */
 import type { FleetEvent, LogLine, OperationResult, Status } from "../control/api.js";
 import type { FIGURES } from "../core/figures.js";
-import type { History } from "./history.js";
+import type { History } from "./format.js";
 
 /** `started`: this program started the fleet and will stop it; `attached`: the fleet runs on its own. */
 export type Ownership = "started" | "attached";
 
-export type Connection =
+type Connection =
   | { state: "connecting" }
   | { state: "up" }
   /** Since when, as Unix time in milliseconds. */

@@ -1,8 +1,7 @@
 /** The table: a line for each pool and process. */
 import type { PoolStatus, Status, TemplateStatus } from "../control/api.js";
 import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle, stateText } from "./columns.js";
-import { bar, count, shortDuration, size } from "./format.js";
-import { peak, sparkline } from "./history.js";
+import { bar, count, peak, shortDuration, size, sparkline } from "./format.js";
 import type { Model } from "./model.js";
 import { type Process, type Row, rowsOf } from "./rows.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment, spread } from "./text.js";

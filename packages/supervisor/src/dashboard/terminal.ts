@@ -3,14 +3,14 @@ import blessed from "blessed";
 import type { Key } from "./model.js";
 import { cells, isSimple, type Line, type Style, widthOf } from "./text.js";
 
-export interface TerminalOptions {
+interface TerminalOptions {
   /** Without colours, uses only bold and reverse. */
   colour: boolean;
   onKey(key: Key): void;
   onResize(size: { width: number; height: number }): void;
 }
 
-export interface Terminal {
+interface Terminal {
   readonly size: { width: number; height: number };
   draw(lines: readonly Line[]): void;
   /** Leaves the alternate screen, shows the cursor and ends raw mode. May be called at any time and more than once. */

@@ -1,6 +1,6 @@
 /** Applies messages to the model. Pure: messages carry the time. */
 import type { OperationResult, Status } from "../control/api.js";
-import { addSample, type History } from "./history.js";
+import { addSample, type History } from "./format.js";
 import { pressKey } from "./keys.js";
 import { followed, type Message, type Model, type Operation, type Step } from "./model.js";
 import { keepSelection } from "./rows.js";

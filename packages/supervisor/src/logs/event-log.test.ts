@@ -1,7 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { expect, it } from "vitest";
-import { EventLog } from "./event-log.js";
+import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
+import { EventLog, PoisonEvents } from "./event-log.js";
 
 /** Line by line of MAX_LINE_BYTES that would be over a gigabyte before their places are moved together. */
 it("lets go of lines as soon as they have left the list", async () => {
@@ -18,4 +18,39 @@ it("lets go of lines as soon as they have left the list", async () => {
   runInNewContext("gc")();
   expect(log.recentLog(undefined).map(({ text }) => text)).toEqual(["y"]);
   expect(first.deref()).toBeUndefined();
+});
+
+describe("requests that end their processes", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  test("names the request once it is sure that its processes have ended, and never while one of them lives", () => {
+    const log = new EventLog();
+    const alive = new Set(["web.2#1", "web.3#1"]);
+    const events = new PoisonEvents(log, (id) => alive.has(id));
+    const told = () => log.recentEvents().map(({ subject, message }) => `${subject} ${message.replace(/;.*/, "")}`);
+    const found = (request: string, ...processes: string[]) => ({
+      ...{ type: "poison" as const, pool: "web", request, processes },
+    });
+    events.found(found("GET /a", "web.1#1", "web.1#2"));
+    const first = "web lost processes to GET /a: web.1#1 and web.1#2 exited while running it";
+    expect(told()).toEqual([first]);
+    events.found(found("GET /b", "web.1#1", "web.2#1"));
+    events.found(found("GET /c", "web.1#1", "web.3#1"));
+    expect(told()).toEqual([first]);
+    events.processEnded();
+    expect(told()).toEqual([first]);
+    vi.advanceTimersByTime(5_000);
+    alive.delete("web.2#1");
+    events.processEnded();
+    expect(told()).toEqual([first, "web lost processes to GET /b: web.1#1 and web.2#1 exited while running it"]);
+    vi.advanceTimersByTime(25_000);
+    alive.delete("web.3#1");
+    events.processEnded();
+    expect(told()).toHaveLength(2);
+    alive.add("web.3#1");
+    events.found(found("GET /d", "web.3#1"));
+    events.close();
+    expect(vi.getTimerCount()).toBe(0);
+  });
 });

@@ -1,8 +1,8 @@
 /** A child's output: a file that the child appends to. We read it line by line and free the space of what is read. */
+
+import { spawn } from "node:child_process";
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, unlinkSync } from "node:fs";
 import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
-import { FATAL_LINE } from "./python-stack.js";
-import { canRelease, releaseRead } from "./release-read.js";
 
 const LAST_LINES = 20;
 /** A Python traceback has more lines; its innermost frames come first. */
@@ -137,4 +137,90 @@ export class OutputFile {
 /** Returns a copy: a slice would keep the whole line in memory. */
 function beginOf(line: string): string {
   return line.length <= LAST_LINE_CHARACTERS ? line : Buffer.from(line.slice(0, LAST_LINE_CHARACTERS)).toString();
+}
+
+/** A smaller hole is not worth a call; holes cover whole blocks. */
+const LEAST_BYTES = 64 << 10;
+const BLOCK_BYTES = 4096;
+
+type Punch = (fd: number, from: number, length: number) => void;
+
+let punch: Punch | undefined;
+let isPossible = process.platform === "linux";
+const giveUp = () => {
+  isPossible = false;
+};
+if (process.versions.bun === undefined) punch = punchByProgram;
+else if (isPossible) import("./punch-bun.js").then(({ punchHole }) => (punch = punchHole), giveUp).catch(giveUp);
+
+/**
+ * Whether holes work here (FALLOC_FL_PUNCH_HOLE of fallocate(2): the system function on Bun, util-linux's program on Node), as far as known.
+ * They do on ext4, xfs, btrfs, tmpfs and overlays on these. Without them a file can only be truncated.
+ */
+export function canRelease(): boolean {
+  return isPossible;
+}
+
+/** Frees the disk space of the bytes between `from` and `to`. Returns the offset up to which they are freed or being freed. */
+function releaseRead(fd: number, from: number, to: number, leastBytes: number): number {
+  const length = Math.floor((to - from) / BLOCK_BYTES) * BLOCK_BYTES;
+  if (punch === undefined || !isPossible || length < Math.max(LEAST_BYTES, leastBytes)) return from;
+  try {
+    punch(fd, from, length);
+  } catch {
+    giveUp();
+    return from;
+  }
+  return from + length;
+}
+
+function punchByProgram(fd: number, from: number, length: number): void {
+  const args = ["--punch-hole", "--offset", String(from), "--length", String(length), "/proc/self/fd/3"];
+  const child = spawn("fallocate", args, { stdio: ["ignore", "ignore", "ignore", fd] });
+  child.on("error", giveUp);
+  child.on("exit", (code) => code !== 0 && giveUp());
+}
+
+/** The first line that faulthandler writes when a signal such as SIGABRT ends a process. */
+const FATAL_LINE = "Fatal Python error: ";
+
+const FRAME = /^ {2}File "(.*)", line (\d+) in (.*)$/;
+const THREAD = /^(Current thread|Thread) 0x/;
+const OUR_OWN = /[/\\]server[/\\]python[/\\](paceline[/\\]|fapws[/\\]|start\.py$)/;
+const LIBRARY = /[/\\](site|dist)-packages[/\\]|[/\\]lib(64)?[/\\]python\d[^/\\]*[/\\]|^</;
+/** The most threads that are reported. */
+const MAX_THREADS = 3;
+
+interface Frame {
+  file: string;
+  line: string;
+  name: string;
+}
+
+/** Returns a position such as `report (views.py:12), in readinto (socket.py:706)`; undefined if no app code was running. */
+export function whereInPython(lines: readonly string[]): string | undefined {
+  const from = lines.findLastIndex((line) => line.startsWith(FATAL_LINE));
+  if (from < 0) return undefined;
+  const threads: Frame[][] = [];
+  for (const text of lines.slice(from)) {
+    if (THREAD.test(text)) threads.push([]);
+    const [, file, line, name] = FRAME.exec(text) ?? [];
+    if (file !== undefined && line !== undefined && name !== undefined) threads.at(-1)?.push({ file, line, name });
+  }
+  const places = threads.map(placeOf).filter((place) => place !== undefined);
+  return places.length === 0 ? undefined : places.slice(0, MAX_THREADS).join("; ");
+}
+
+/** Returns the innermost frame of the app's files, or else of a library, and what it called. */
+function placeOf(frames: readonly Frame[]): string | undefined {
+  const [innermost] = frames;
+  if (innermost === undefined || OUR_OWN.test(innermost.file) || !frames.some(({ file }) => OUR_OWN.test(file)))
+    return undefined;
+  const own = frames.find(({ file }) => !OUR_OWN.test(file) && !LIBRARY.test(file));
+  if (own === undefined || own === innermost) return text(innermost);
+  return `${text(own)}, in ${text(innermost)}`;
+}
+
+function text({ file, line, name }: Frame): string {
+  return `${name} (${file.slice(file.lastIndexOf("/") + 1)}:${line})`;
 }

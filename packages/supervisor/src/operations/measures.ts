@@ -6,7 +6,7 @@ import type { SlotRecord } from "../processes/slot-book.js";
 import type { UsageSampler } from "../stats/usage.js";
 
 /** The sources of a figure. */
-export interface Measured {
+interface Measured {
   /** The process in the slot; undefined if there is none. */
   child: LiveProcess | undefined;
   record: SlotRecord;

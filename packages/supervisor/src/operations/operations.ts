@@ -12,7 +12,7 @@ import type { SlotBook } from "../processes/slot-book.js";
 import { counted, readiness } from "./fleet-questions.js";
 import type { Refusal, Rollouts } from "./rollouts.js";
 
-export interface OperationsOptions {
+interface OperationsOptions {
   runner: FleetRunner;
   rollouts: Rollouts;
   slots: SlotBook;

@@ -6,7 +6,7 @@ import type { Children } from "../processes/children.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { Rollouts } from "./rollouts.js";
 
-export interface RecyclingOptions {
+interface RecyclingOptions {
   children: Pick<Children, "get">;
   rollouts: Pick<Rollouts, "of" | "run">;
   log: Pick<EventLog, "event">;

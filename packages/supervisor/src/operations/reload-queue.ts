@@ -13,7 +13,7 @@ interface Run {
 }
 
 /** Performs one reload. */
-export type Reloader = (
+type Reloader = (
   pool: string | undefined,
   environment: Environment | undefined,
   onProgress: ProgressListener,

@@ -20,7 +20,7 @@ export type ConfigLoader = () => Promise<
   { ok: true; config: FleetConfig; note?: string } | { ok: false; problems: string[] }
 >;
 
-export interface ReloadOptions {
+interface ReloadOptions {
   runner: FleetRunner;
   rollouts: Rollouts;
   operations: Operations;

@@ -13,7 +13,7 @@ import type { LiveProcess } from "../processes/live-process.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import { readyCount } from "./fleet-questions.js";
 
-export interface RolloutsOptions {
+interface RolloutsOptions {
   runner: FleetRunner;
   children: Children;
   coordination: BalancerCoordination;
@@ -251,7 +251,7 @@ export class Rollouts {
 }
 
 /** Returns how many slots may have a second process at once. */
-export function surgeOf(maxSurge: number | string, wanted: number): number {
+function surgeOf(maxSurge: number | string, wanted: number): number {
   if (typeof maxSurge === "number") return maxSurge;
   return Math.max(1, Math.floor((Number.parseInt(maxSurge, 10) * wanted) / 100));
 }

@@ -5,7 +5,7 @@ import type { Pool } from "../core/fleet.js";
 import { ignoresHangup } from "../hangup.js";
 import type { EventLog } from "../logs/event-log.js";
 
-export interface SignalTarget {
+interface SignalTarget {
   log: EventLog;
   stop(): void;
   /** Stops without waiting for requests in flight. */

@@ -12,19 +12,16 @@ import type {
 } from "../control/api.js";
 import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { Children } from "../processes/children.js";
-import { BALANCER_POOL, type LiveProcess, shimKey } from "../processes/live-process.js";
+import { BALANCER_POOL, type LiveProcess, shimKey, type Template } from "../processes/live-process.js";
 import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
-
 import type { SlotBook } from "../processes/slot-book.js";
-import type { Template } from "../processes/template.js";
-import type { PssSampler } from "../stats/pss.js";
 import type { StatsBook } from "../stats/stats.js";
-import type { UsageSampler } from "../stats/usage.js";
+import type { PssSampler, UsageSampler } from "../stats/usage.js";
 import { balancerFigures, instanceFigures, secondsSince } from "./measures.js";
 import type { Rollouts } from "./rollouts.js";
 
-export interface StatusSources {
+interface StatusSources {
   version: string;
   startedAt: number;
   state: Status["state"];

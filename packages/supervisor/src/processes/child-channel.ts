@@ -1,6 +1,6 @@
 /** Handles the messages that processes send over the control channel, and notifies the other parts. */
 import type { Applied, BalancerStats, ChildMessage, Hello, OverdueRequest, Poison, Probed } from "@paceline/wire";
-import type { ChannelConnection } from "../channel/channel-connection.js";
+import type { ChannelConnection } from "../channel/channel-server.js";
 import type { Report } from "../core/process.js";
 import type { EventLog } from "../logs/event-log.js";
 import { FINAL_REPORT_MS } from "./child-end.js";
@@ -26,7 +26,7 @@ export interface ChildChannelEvents {
   onOverdue(child: LiveProcess): void;
 }
 
-export interface ChildChannelOptions {
+interface ChildChannelOptions {
   events: ChildChannelEvents;
   log: EventLog;
   unreported: Pick<UnreportedEnds, "trust" | "doubt">;

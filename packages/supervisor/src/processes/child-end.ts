@@ -7,7 +7,7 @@ import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import { whereInPython } from "../logs/python-stack.js";
+import { whereInPython } from "../logs/output.js";
 import type { Leftovers } from "./leftover-processes.js";
 import type { Ending, LiveProcess } from "./live-process.js";
 import { signalGroup } from "./processes.js";

@@ -1,15 +1,44 @@
-/** Carries out the effects of the state machine. */
+/** Carries out the effects of the state machine: at once, at a time, or in a later turn. */
 
+import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { FleetEffect } from "../core/fleet-changes.js";
 import { unreachable } from "../core/process.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "./children.js";
 import { BALANCER_POOL, subjectOf } from "./live-process.js";
-import { SpawnTurns } from "./spawn-turns.js";
-import type { Timers } from "./timers.js";
 
-export interface EffectsOptions {
+/** Named timers, each set at most once. */
+export class Timers {
+  private readonly alarms = new Map<string, NodeJS.Timeout>();
+
+  /** Calls `ring` at `at` by the monotonic clock. Replaces a timer of the same name. */
+  set(name: string, at: number, ring: () => void): void {
+    this.clear(name);
+    const wait = () => {
+      const left = at - performance.now();
+      if (left > 0) {
+        // A timer may fire slightly before or after the monotonic clock reaches its time.
+        this.alarms.set(name, setTimeout(wait, Math.min(left, MAX_TIMER_MS)));
+        return;
+      }
+      this.alarms.delete(name);
+      ring();
+    };
+    this.alarms.set(name, setTimeout(wait, Math.min(Math.max(at - performance.now(), 0), MAX_TIMER_MS)));
+  }
+
+  clear(name: string): void {
+    clearTimeout(this.alarms.get(name));
+    this.alarms.delete(name);
+  }
+
+  clearAll(): void {
+    for (const name of [...this.alarms.keys()]) this.clear(name);
+  }
+}
+
+interface EffectsOptions {
   children: Children;
   coordination: BalancerCoordination;
   timers: Timers;
@@ -79,5 +108,50 @@ export class Effects {
       default:
         return unreachable(effect);
     }
+  }
+}
+
+/** The most processes started in one turn. */
+const PER_TURN = 4;
+
+/** Spreads spawns over turns of the event loop, so that messages of the first processes are read before the last are started. */
+export class SpawnTurns {
+  private readonly waiting = new Map<string, FleetEffect>();
+  private left = PER_TURN;
+  private isScheduled = false;
+
+  constructor(private readonly spawn: (effect: FleetEffect) => void) {}
+
+  /** Starts the process now, or in order in a later turn if this turn has reached its limit. */
+  add(effect: FleetEffect): void {
+    this.waiting.set(effect.id, effect);
+    this.startSome();
+  }
+
+  /** Starts a queued process at once, because something is about to be done to it. */
+  startNow(id: string): void {
+    const effect = this.waiting.get(id);
+    if (effect === undefined) return;
+    this.waiting.delete(id);
+    this.spawn(effect);
+  }
+
+  private startSome(): void {
+    if (!this.isScheduled) {
+      this.isScheduled = true;
+      setImmediate(() => this.nextTurn());
+    }
+    for (const [id, effect] of this.waiting) {
+      if (this.left === 0) return;
+      this.left--;
+      this.waiting.delete(id);
+      this.spawn(effect);
+    }
+  }
+
+  private nextTurn(): void {
+    this.isScheduled = false;
+    this.left = PER_TURN;
+    if (this.waiting.size > 0) this.startSome();
   }
 }

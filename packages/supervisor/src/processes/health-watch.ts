@@ -4,7 +4,7 @@ import type { HealthConfig } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import type { LiveProcess } from "./live-process.js";
 
-export interface HealthWatchOptions {
+interface HealthWatchOptions {
   healthOf(child: LiveProcess): HealthConfig | undefined;
   report(child: LiveProcess, report: Report): void;
 }

@@ -6,7 +6,7 @@ import { seconds } from "../core/words.js";
 import type { Children } from "./children.js";
 import type { LiveProcess } from "./live-process.js";
 
-export interface LivenessWatchOptions {
+interface LivenessWatchOptions {
   children: Children;
   fleet(): Fleet;
   policyOf(pool: string, generation: number): SlotPolicy;

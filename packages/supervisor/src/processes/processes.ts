@@ -2,9 +2,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { hasNotEnded, readStat } from "@paceline/wire/proc";
 import type { ExitStatus } from "../core/model.js";
-import { spawnProblem } from "../runtime/runtime-command.js";
+import { spawnProblem } from "../runtime/runtimes.js";
 
-export interface SpawnOptions {
+interface SpawnOptions {
   command: string;
   args: readonly string[];
   cwd: string;

@@ -18,9 +18,9 @@ import type { FleetEffect } from "../core/fleet-changes.js";
 import type { HealthConfig, PoolConfig, ProcessPolicy, RuntimeName } from "../core/model.js";
 import { fillPlaceholders } from "../core/placeholders.js";
 import { PacelineError } from "../errors.js";
-import { fleetTag, type RunDirPaths } from "../run-dir/run-dir-paths.js";
+import { fleetTag, type RunDirPaths } from "../run-dir/run-dir-files.js";
 
-import { inheritable, runtimeCommand } from "../runtime/runtime-command.js";
+import { inheritable, runtimeCommand } from "../runtime/runtimes.js";
 import { BALANCER_POOL } from "./live-process.js";
 import type { Generation, PoolConfigs } from "./pool-configs.js";
 

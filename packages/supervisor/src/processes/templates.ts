@@ -1,15 +1,15 @@
 /** The templates of pools with `preload`: each loads the app once and forks the instances of one generation. */
 import { randomBytes } from "node:crypto";
 import { type ChildMessage, type Hello, SPAWN_MARK } from "@paceline/wire";
-import type { ChannelConnection } from "../channel/channel-connection.js";
+import type { ChannelConnection } from "../channel/channel-server.js";
 import type { ExitStatus } from "../core/model.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { OutputFile, type OutputSink } from "../logs/output.js";
 import type { Leftovers } from "./leftover-processes.js";
+import type { ForkRequest, Template } from "./live-process.js";
 import { signalGroup, spawnDetached, startTimeOf } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
-import type { ForkRequest, Template } from "./template.js";
 import { UnreportedEnds } from "./unreported-ends.js";
 
 export interface TemplatesOptions {

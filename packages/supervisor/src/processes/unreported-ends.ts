@@ -1,12 +1,13 @@
 /** Detects ended processes that their template does not report because it has ended or hangs. */
+
+import type { Template } from "./live-process.js";
 import { isRunning } from "./processes.js";
-import type { Template } from "./template.js";
 
 /** How often to check the processes of ended templates, whose ends nobody reports. */
 const LOOK_EVERY_MS = 200;
 /** How long a template may take to report the end of a process. */
 const REPORT_TIMEOUT_MS = 1000;
-export interface UnreportedEndsOptions {
+interface UnreportedEndsOptions {
   all: ReadonlySet<Template>;
   /** The process was forked, and said so before its template did. */
   onForked(template: Template, id: string, pid: number): void;

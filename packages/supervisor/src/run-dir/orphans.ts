@@ -3,11 +3,11 @@ import { readFileSync, statSync } from "node:fs";
 import { CHANNEL_ENVIRONMENT, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
 import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
-import { identify, isRunning, type ProcessIdentity } from "./process-identity.js";
+import { identify, isRunning, type ProcessIdentity } from "./lock.js";
 import type { FleetRecord } from "./record.js";
-import { fleetTag } from "./run-dir-paths.js";
+import { fleetTag } from "./run-dir-files.js";
 
-export interface Orphan {
+interface Orphan {
   /** The leader of a session and a process group. */
   pid: number;
   identity: ProcessIdentity;

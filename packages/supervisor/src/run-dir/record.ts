@@ -1,7 +1,7 @@
 /** `fleet.json` in a run directory: describes its fleet to whoever finds it. */
 import { closeSync, constants, ftruncateSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { replaceFile } from "./write-file.js";
+import { replaceFile } from "./run-dir-files.js";
 
 export interface FleetRecord {
   version: 1;

@@ -8,9 +8,8 @@ import { PacelineError } from "../errors.js";
 import { takeLock } from "./lock.js";
 import { describeOrphans, endLeftovers, endOrphans, findOrphans } from "./orphans.js";
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
-import type { RunDirPaths } from "./run-dir-paths.js";
+import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
 import { distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
-import { writeDraft } from "./write-file.js";
 
 const CONTROL_SOCKET = "control.sock";
 const CHANNEL_SOCKET = "channel.sock";

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { PacelineError } from "../errors.js";
 
 /** The required owner and the forbidden access of others. */
-export interface TrustRule {
+interface TrustRule {
   /** The owner. Default: this process's user. */
   uid?: number | undefined;
   /** The mode bits that must not be set. Default: all access of others. */
@@ -38,7 +38,7 @@ export function distrust(
   return { code: "untrusted", reason: `${path} is open to others (mode ${mode})` };
 }
 
-export interface Distrust {
+interface Distrust {
   code: "missing" | "denied" | "untrusted";
   reason: string;
   /** The owner, if it is another user. */

@@ -1,8 +1,9 @@
-/** Finds the runtimes for processes. */
-import { accessSync, constants, existsSync } from "node:fs";
+/** Finds the runtimes, and builds the command lines of every Bun and Node that we start (bin/paceline does the same in sh), and their start errors. */
+import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { delimiter, dirname, join } from "node:path";
 import type { RuntimeName } from "../core/model.js";
+import { PacelineError } from "../errors.js";
 
 /** The paths of the available runtimes. */
 export interface Runtimes {
@@ -49,4 +50,83 @@ function isProgram(path: string): boolean {
   } catch {
     return false; // Missing or not executable.
   }
+}
+
+export interface Program {
+  /** The absolute path of our program. */
+  entry: string;
+  /** Whether it loads the operator's modules, for which their tsconfig.json applies. */
+  hasUserCode: boolean;
+  /** The bunfig.toml that the operator named; no other is read. */
+  bunfig?: string | undefined;
+  /** For an instance; Bun accepts it only on the command line. */
+  maxHeadBytes?: number | undefined;
+}
+
+/** The absolute paths of the runtimes. */
+export interface RuntimePrograms {
+  bun?: string | undefined;
+  node?: string | undefined;
+}
+
+/** @throws PacelineError `ENORUNTIME` */
+export function runtimeCommand(
+  runtimes: RuntimePrograms,
+  runtime: RuntimeName,
+  program: Program,
+): { command: string; args: string[] } {
+  if (runtime === "node") return { command: runtimes.node ?? "node", args: [...nodeFlags(program), program.entry] };
+  if (runtimes.bun === undefined) {
+    throw new PacelineError("ENORUNTIME", 'Bun is not installed here; set runtime: "node"');
+  }
+  return { command: runtimes.bun, args: [...bunFlags(program), program.entry] };
+}
+
+/** Returns the command for another process on the runtime of this one. */
+export function ownRuntimeCommand(program: Program): { command: string; args: string[] } {
+  const { execPath: own } = process;
+  return process.versions.bun === undefined
+    ? runtimeCommand({ node: own }, "node", program)
+    : runtimeCommand({ bun: own }, "bun", program);
+}
+
+/**
+ * Turns off Bun's development features: reading .env files and bunfig.toml from the working directory and home, installing
+ * missing packages, and applying the `paths` of any tsconfig.json above an importing file.
+ */
+function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
+  return [
+    // Collects garbage sooner, because many processes share the machine's memory.
+    "--smol",
+    "--no-env-file",
+    "--no-install",
+    `--config=${bunfig ?? "/dev/null"}`,
+    ...(hasUserCode ? [] : ["--tsconfig-override=/dev/null"]),
+    ...(maxHeadBytes === undefined ? [] : [`--max-http-header-size=${maxHeadBytes}`]),
+  ];
+}
+
+/** Limits the young generation like Bun's --smol; an app may need Node's default. */
+function nodeFlags({ hasUserCode }: Program): string[] {
+  return hasUserCode ? [] : ["--max-semi-space-size=1"];
+}
+
+/** Variables by which a caller or an editor changes every Bun below it: options and preloads. A config may set them. */
+const OF_THE_CALLER_ALONE = [
+  "BUN_OPTIONS",
+  "BUN_INSPECT",
+  "BUN_INSPECT_PRELOAD",
+  "BUN_INSPECT_CONNECT_TO",
+  "BUN_INSPECT_NOTIFY",
+];
+
+/** Returns the part of the caller's environment that children inherit. */
+export function inheritable(environment: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !OF_THE_CALLER_ALONE.includes(name)));
+}
+
+export function spawnProblem(error: Error, command: string, cwd: string): string {
+  if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory()) return `its working directory is gone: ${cwd}`;
+  const isGone = command.startsWith("/") && statSync(command, { throwIfNoEntry: false }) === undefined;
+  return isGone ? `its program is gone: ${command}` : error.message;
 }

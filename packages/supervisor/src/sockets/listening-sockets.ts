@@ -6,8 +6,8 @@ import { getSystemErrorMap } from "node:util";
 import { listeningSockets } from "@paceline/wire/proc";
 import { processesWith, removeStaleSocket, socketsBoundTo } from "@paceline/wire/socket-file";
 import { formatListenAddress, isIpv6Only } from "../config/listen-address.js";
-import { visible } from "../control-characters.js";
 import type { ListenAddress, UnixAddress } from "../core/model.js";
+import { visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 
 const OWNER_ONLY = 0o600;

@@ -11,7 +11,7 @@ const STALE_AFTER_MS = 3500;
 const MAX_COUNTERS = 64;
 
 /** The balancers' counts for a process that does not report its own. */
-export interface RelayedCounts {
+interface RelayedCounts {
   role: "relayed";
   requestsTotal: number;
   errorsTotal: number;
@@ -95,7 +95,7 @@ function newRate(before: number, requests: number, periodMs: number): number {
   return periodMs >= 200 ? (requests * 1000) / periodMs : before;
 }
 
-export interface Totals {
+interface Totals {
   requestsTotal: number;
   errorsTotal: number;
   requestsPerSecond: number;

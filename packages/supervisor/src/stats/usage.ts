@@ -1,4 +1,6 @@
-/** The memory and CPU usage of each process, sampled at an interval. */
+/** The memory and CPU usage of each process, sampled at an interval; the proportional memory (PSS) only while a client asks for it. */
+
+import { readFile } from "node:fs/promises";
 import pidusage from "pidusage";
 
 const SAMPLE_MS = 2000;
@@ -8,7 +10,7 @@ const SEEN_FOR_MS = 15_000;
 /** How soon a new process is sampled, so that clients need not wait for the next interval. */
 const SOON_MS = 300;
 
-export interface Usage {
+interface Usage {
   rssBytes: number;
   /** Percentage of one core since the previous sample; null for the first. */
   cpuPercent: number | null;
@@ -98,4 +100,66 @@ export class UsageSampler {
 interface Reading {
   cpu: number;
   memory: number;
+}
+
+/** One reading makes the kernel scan all pages of a process, so readings are rare. */
+const PSS_SAMPLE_MS = 15_000;
+/** How long readings continue after the last request. */
+const PSS_SEEN_FOR_MS = 60_000;
+
+/** The proportional memory (PSS) of each process, in which shared pages count in part. Read only while a client asks for it. */
+export class PssSampler {
+  private samples = new Map<number, number>();
+  private timer: NodeJS.Timeout | undefined;
+  private busy = false;
+  private askedAt = 0;
+  private stopped = false;
+
+  /** @param groups the processes that are counted as one, by their leader's pid; without /proc there is no PSS */
+  constructor(private readonly groups: () => ReadonlyMap<number, readonly number[]>) {}
+
+  /** Returns bytes; null while unknown. The first call starts the readings. */
+  of(pid: number): number | null {
+    this.askedAt = performance.now();
+    if (this.timer === undefined && !this.busy && !this.stopped) void this.sample();
+    return this.samples.get(pid) ?? null;
+  }
+
+  stop(): void {
+    this.stopped = true;
+    clearTimeout(this.timer);
+  }
+
+  private async sample(): Promise<void> {
+    this.busy = true;
+    this.timer = undefined;
+    const samples = new Map<number, number>();
+    // Reads one after another: a status can wait for them, but requests cannot wait for the kernel's locks.
+    for (const [leader, pids] of this.groups()) {
+      for (const pid of pids) {
+        const bytes = await readPss(pid);
+        if (bytes !== null) samples.set(leader, (samples.get(leader) ?? 0) + bytes);
+      }
+    }
+    this.samples = samples;
+    this.busy = false;
+    if (this.stopped || performance.now() - this.askedAt > PSS_SEEN_FOR_MS) return;
+    this.timer = setTimeout(() => void this.sample(), PSS_SAMPLE_MS);
+    this.timer.unref();
+  }
+}
+
+/** Reads `/proc/PID/smaps_rollup`. Returns null if the process is gone or not ours, or there is no such file. */
+export async function readPss(pid: number): Promise<number | null> {
+  try {
+    return parsePss(await readFile(`/proc/${pid}/smaps_rollup`, "utf8"));
+  } catch {
+    return null;
+  }
+}
+
+/** Parses the line `Pss: 9472 kB`; returns bytes. */
+export function parsePss(rollup: string): number | null {
+  const [, kilobytes] = /^Pss:\s+(\d+) kB$/m.exec(rollup) ?? [];
+  return kilobytes === undefined ? null : Number(kilobytes) * 1024;
 }

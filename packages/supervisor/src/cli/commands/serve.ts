@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { constants } from "node:os";
 import type { RuntimeName } from "../../core/model.js";
 import { ignoresHangup } from "../../hangup.js";
-import { runtimeCommand } from "../../runtime/runtime-command.js";
+import { runtimeCommand } from "../../runtime/runtimes.js";
 import { EXIT, type ExitStatus } from "../exit-status.js";
 import type { DefineCommand } from "../options.js";
 import { printError } from "../output.js";

@@ -14,7 +14,7 @@ const TOLD_TIMES = 4;
 /** The most paths that are remembered; changes beyond this are reported with these paths. */
 const MAX_PATHS = 1_000;
 
-export interface ChangesOptions {
+interface ChangesOptions {
   /** Reports a finished burst. Nothing more is reported until `reloaded` is called. */
   onSettled(paths: readonly string[]): void;
   /** Reports a file that changes with every reload. */

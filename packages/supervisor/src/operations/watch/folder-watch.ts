@@ -11,14 +11,14 @@ const MAX_FOLDERS = 2_000;
 const MAX_ENTRIES = 10_000;
 
 /** The paths to watch. */
-export interface WatchedPaths {
+interface WatchedPaths {
   /** Folders, including everything below them. */
   readonly roots: readonly string[];
   readonly files: readonly string[];
   isIgnored(path: string): boolean;
 }
 
-export interface FolderWatchOptions {
+interface FolderWatchOptions {
   /** Called when this path, or something below it, was created, deleted or changed. */
   onChange(path: string): void;
   /** Called when something cannot be watched. */

@@ -1,6 +1,6 @@
 /** Proportional memory, from the kernel's own words and of this very process. */
 import { expect, onTestFinished, test, vi } from "vitest";
-import { PssSampler, parsePss, readPss } from "./pss.js";
+import { PssSampler, parsePss, readPss } from "./usage.js";
 
 test("the sum alone is taken, not its parts", () => {
   const rollup = "00200000-7ffe9905 ---p 0 00:00 0 [rollup]\nRss:   38988 kB\nPss:    9472 kB\nPss_Dirty:   7000 kB\n";

@@ -1,6 +1,6 @@
 /** What a terminal would act on is shown, and what people write is left alone. */
 import { expect, test } from "vitest";
-import { visible } from "./control-characters.js";
+import { visible } from "./words.js";
 
 test.each([
   ["\x00", "\\x00"],

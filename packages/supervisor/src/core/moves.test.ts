@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { backoffDelayMs, bookFailure } from "./backoff.js";
+import { backoffDelayMs, bookFailure } from "./moves.js";
 
 const policy = { initialMs: 200, maxMs: 30_000, factor: 2, jitter: 0.2 };
 

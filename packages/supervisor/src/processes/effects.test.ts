@@ -1,6 +1,15 @@
-import { describe, expect, it } from "vitest";
+/** Alarms ring when their time has passed, whatever becomes of the time of day. */
+import { describe, expect, it, onTestFinished, test, vi } from "vitest";
 import type { FleetEffect } from "../core/fleet-changes.js";
-import { SpawnTurns } from "./spawn-turns.js";
+import { SpawnTurns, Timers } from "./effects.js";
+
+test("a clock that is set back holds up no alarm", async () => {
+  const timers = new Timers();
+  const rung = new Promise((resolve) => timers.set("a", performance.now() + 20, () => resolve("rung")));
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 3_600_000 });
+  onTestFinished(() => void vi.useRealTimers());
+  expect(await rung).toBe("rung");
+});
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 const ids = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, n) => `web.${from + n}#1`);

@@ -1,0 +1,51 @@
+/** The files of one supervisor: their paths, the prefix of its fleet's spawn tags, and how small files are written atomically. */
+import { createHash } from "node:crypto";
+import { renameSync, rmSync, writeFileSync } from "node:fs";
+import { PacelineError } from "../errors.js";
+
+/** The paths inside a run directory, which exists, has mode 0700 and is locked by this supervisor. */
+export interface RunDirPaths {
+  /** The directory itself. */
+  path: string;
+  /** The path of the control socket. */
+  controlSocket: string;
+  /** The path of the socket of control channels. */
+  channelSocket: string;
+  /** Returns the socket path of a process such as `web.3#7`, short enough for a socket address. */
+  socketPath(processId: string): string;
+  /** The folder of output files. */
+  outputFolder: string;
+  /** Returns the path of a process's output file. */
+  outputPath(processId: string): string;
+  /** Returns the path of the cache folder for one generation of a pool; it may not exist. */
+  cachePath(pool: string, generation: number): string;
+}
+
+export function fleetTag(channelSocket: string): string {
+  return `${createHash("sha256").update(channelSocket).digest("hex").slice(0, 16)}-`;
+}
+
+/** Replaces the file at `path`; readers see either the old or the new text. @throws PacelineError like `writeDraft` */
+export function replaceFile(path: string, text: string): void {
+  const draft = `${path}.${process.pid}`;
+  writeDraft(draft, text, path);
+  renameSync(draft, path);
+}
+
+/**
+ * Writes a file that only this user can read, or leaves nothing behind on failure.
+ * @param meant the file that the error names
+ * @throws PacelineError with the system's code, such as `ENOSPC`
+ */
+export function writeDraft(path: string, text: string, meant = path): void {
+  try {
+    writeFileSync(path, text, { mode: 0o600 });
+  } catch (cause) {
+    rmSync(path, { force: true });
+    const { code = "rundir", message } = cause as NodeJS.ErrnoException;
+    // The system's message for a failed write names no file.
+    throw new PacelineError(code, `${meant} cannot be written: ${message.replace(/, (open|write)\b.*/, "")}`, {
+      cause,
+    });
+  }
+}

@@ -119,3 +119,20 @@ describe.each(RUNTIMES)("apps that listen, on %s", { timeout: 120_000 }, (runtim
     expect(bodies.sort()).toEqual(["production 0", "production 1"]);
   });
 });
+
+test("the words that PM2 has for it work: -i max, -p, arguments after --, ls, monit, kill", async () => {
+  const app = `require("node:http").createServer((_, res) => res.end(process.argv.slice(2).join(" "))).listen(3000);`;
+  const project = await Project.make({ runtime: "bun", app: "", files: { "server.cjs": app } });
+  const port = await freePort();
+  const started = await project.startDetached(["server.cjs", "-i", "max", "-p", `${port}`, "--", "--theme", "dark"]);
+  expect(started.code, started.output).toBe(0);
+  expect((await get(port)).body).toBe("--theme dark");
+  expect((await project.cli(["ls"])).output).toContain(`http://127.0.0.1:${port}`);
+  expect((await project.cli(["monit", "--plain", "--once"])).output).toContain("web.1");
+  expect((await project.cli(["start", "server.cjs", "dark"])).output).toContain("too many arguments: dark");
+  expect((await project.cli(["start", "server.cjs", "-p", "70000"])).code).toBe(2);
+  // A reload keeps the arguments.
+  expect((await project.cli(["reload"])).code).toBe(0);
+  expect((await get(port)).body).toBe("--theme dark");
+  expect((await project.cli(["kill"])).code).toBe(0);
+});

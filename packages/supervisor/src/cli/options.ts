@@ -29,6 +29,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   detach?: boolean;
   instances?: number | "cpus";
   listen?: string[];
+  /** A port of 127.0.0.1, added to `listen`. */
+  port?: number;
   runtime?: RuntimeName;
   runDir?: string;
   replace?: boolean;
@@ -39,7 +41,7 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   static?: string;
   /** Run this FAPWS start script. */
   fapws?: string;
-  /** The arguments of the script, for sys.argv. */
+  /** The arguments of the app or the script, for process.argv and sys.argv. */
   scriptArgs?: string[];
   /** Python apps, named as in the config. */
   wsgi?: string;
@@ -100,10 +102,16 @@ export function parseChange(text: string): ScaleChange {
 }
 
 export function parseInstances(text: string): number | "cpus" {
-  if (text === "cpus") return text;
+  if (text === "cpus" || text === "max") return "cpus";
   const count = parseCount(text);
   if (count < 1 || count > 1024) throw new InvalidArgumentError('It must be from 1 to 1024, or "cpus".');
   return count;
+}
+
+export function parsePort(text: string): number {
+  const port = parseCount(text);
+  if (port < 1 || port > 65_535) throw new InvalidArgumentError("It must be from 1 to 65535.");
+  return port;
 }
 
 export function collect(text: string, before: string[] | undefined): string[] {

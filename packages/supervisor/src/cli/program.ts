@@ -15,7 +15,7 @@ export async function run(args: string[]): Promise<void> {
   const wantsJson = args.slice(0, args.includes("--") ? args.indexOf("--") : args.length).includes("--json");
   const program = new Command("paceline")
     .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
-    .version(version())
+    .version(version(), "-v, --version")
     .showHelpAfterError("(paceline --help lists all commands)")
     .configureOutput({ writeErr: wantsJson ? () => {} : printForeign })
     .exitOverride();

@@ -7,6 +7,7 @@ import {
   type DefineCommand,
   parseCount,
   parseInstances,
+  parsePort,
   type StartOptions,
   withJson,
   withTimeout,
@@ -19,7 +20,7 @@ export const start: DefineCommand = (program, action) => {
       "start a fleet: from a config file, an app module, a folder that has one of them, or a folder of files",
     )
     .argument("[config|app]", "a config file, an app module or a folder", ".")
-    .argument("[args...]", "with --fapws: arguments of the script, after --")
+    .argument("[args...]", "arguments of the app or the script, after --")
     .option("--static <folder>", "serve the files of this folder; no config, no app")
     .option("--wsgi <app>", "run this Python WSGI app, such as mysite.wsgi:application; no config")
     .option("--asgi <app>", "run this Python ASGI app, such as main:app; no config")
@@ -27,6 +28,7 @@ export const start: DefineCommand = (program, action) => {
     .option("--python <path>", "the Python interpreter for these (default: python3)")
     .option("-d, --detach", "return when all instances are ready, and leave the fleet running")
     .option("-i, --instances <n>", 'the number of instances, or "cpus"', parseInstances)
+    .option("-p, --port <n>", "listen on this port of 127.0.0.1, as --listen does", parsePort)
     .option("-l, --listen <address>", "where to listen, such as 127.0.0.1:8080; may be repeated", collect)
     .addOption(new Option("--runtime <name>", "the runtime of every process").choices(["bun", "node"]))
     .option("--run-dir <path>", "the folder of sockets, lock and log")
@@ -46,7 +48,8 @@ export const start: DefineCommand = (program, action) => {
     .addOption(new Option("--fleet-fd <fd>").argParser(parseCount).hideHelp());
   withTimeout(withJson(command)).action(
     action(async (given: string, args: string[], startOptions: StartOptions) => {
-      const { target, options } = withScriptArgs(given, args, startOptions);
+      const { target, options } = withArguments(given, args, startOptions);
+      if (options.port !== undefined) options.listen = [...(options.listen ?? []), `127.0.0.1:${options.port}`];
       if (options.json && !options.detach) throw new PacelineError("usage", "--json needs --detach");
       if (!options.orReload) return startNew(target, options);
       const { reloadOrStart } = await import("../reload-running.js");
@@ -68,20 +71,23 @@ async function startNew(target: string, options: StartOptions): Promise<ExitStat
   return startForeground(target, options);
 }
 
-/** With --fapws there is no target: the words after `--` are the script's arguments. */
-function withScriptArgs(
+/** Takes the words after `--` for the arguments of the app, or of the script of --fapws, beside which there is no target. */
+function withArguments(
   given: string,
   args: string[],
   options: StartOptions,
 ): { target: string; options: StartOptions } {
   const dashes = process.argv.indexOf("--");
   const after = dashes < 0 ? [] : process.argv.slice(dashes + 1);
+  // A supervisor that we spawn receives its target after the dashes, which is "." for a script.
+  const isSpawned = options.fleetFd !== undefined;
   const isScripts = options.fapws !== undefined && after.length === args.length + 1;
-  if (!isScripts && args.length > 0) throw new PacelineError("usage", `too many arguments: ${args.join(" ")}`);
-  if (!isScripts) return { target: given, options };
-  // A supervisor that we spawn receives "." as its target.
-  const scriptArgs = given === "." ? args : [given, ...args];
-  return { target: ".", options: { ...options, ...(scriptArgs.length > 0 && { scriptArgs }) } };
+  const isApps = options.fapws === undefined && (after.length === args.length || isSpawned);
+  if (args.length > 0 && !isScripts && !isApps)
+    throw new PacelineError("usage", `too many arguments: ${args.join(" ")}`);
+  const scriptArgs = isScripts && given !== "." ? [given, ...args] : args;
+  const target = isScripts ? "." : given;
+  return { target, options: { ...options, ...(scriptArgs.length > 0 && { scriptArgs }) } };
 }
 
 /** Shows the dashboard in an interactive terminal, unless a log format was requested. */

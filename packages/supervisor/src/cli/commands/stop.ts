@@ -8,6 +8,7 @@ import { printResult } from "../output.js";
 export const stop: DefineCommand = (program, action) => {
   const command = program
     .command("stop")
+    .aliases(["kill", "delete"])
     .description("finish the requests in flight, then end the fleet, or all instances of a pool")
     .argument("[pool]", "only this pool; paceline scale starts instances of it again");
   withTimeout(withJson(withFleet(command))).action(

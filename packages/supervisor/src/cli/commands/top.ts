@@ -12,6 +12,7 @@ interface TopOptions extends FleetOptions, JsonOption {
 export const top: DefineCommand = (program, action) => {
   const command = program
     .command("top")
+    .aliases(["monit"])
     .description("open the dashboard of a running fleet, which also scales, reloads and restarts it")
     .option("--plain", "print it as text once a second")
     .option("--json", "print the status once a second, one JSON document a line")

@@ -33,12 +33,12 @@ import { LaneUpstreamClient } from "./upstream-lane/lane-upstream.js";
 import { UpstreamRegistry } from "./upstreams/registry.js";
 import { StallWatch } from "./upstreams/stall-detector.js";
 
-/** So many connections beyond the limit are told so with a 503; more are reset, as each is there for as long as that takes. */
+/** How many connections beyond the limit get a 503 at once; more are reset, because each takes a socket until the 503 is sent. */
 const MAX_REFUSED_CONNECTIONS = 256;
 
-/** How often those that are not read are asked whether they are there. */
+/** How often clients that are not being read are checked for a disconnect. */
 const LOOK_TICKS = 1000 / TICK_MS;
-/** Between two ticks when there has been no client for a second: then only idle upstream connections have an end. */
+/** The tick interval after a second without clients, when only idle upstream connections have deadlines. */
 const QUIET_TICK_MS = 1000;
 const QUIET_TICKS = 1000 / TICK_MS;
 
@@ -46,21 +46,21 @@ export interface BalancerOptions {
   transport: Transport;
   limits: BalancerLimits;
   trustedProxies: readonly string[];
-  /** Where the lines of an access log are appended; undefined for none. */
+  /** The descriptor for the access log; undefined: no access log. */
   accessLogFd?: number | undefined;
-  /** An upstream that a snapshot removed has no connection any more, or the listening sockets were closed. */
+  /** A removed upstream has no more connections, or the listening sockets were closed. */
   onChanged(): void;
   /** A drain has ended: no client connection is left. */
   onDrained(): void;
-  /** Where the bodies of slow clients go that are large; undefined: nowhere. */
+  /** The folder for large bodies of slow clients; undefined: none are stored. */
   spoolDir: string | undefined;
-  /** Requests of a kind have ended more than one process; told once a minute. */
+  /** Called at most once a minute when similar requests have ended more than one process. */
   onPoison(found: PoisonFound): void;
-  /** A request was answered 504, and its upstream may still be running it. */
+  /** A request got 504, and its upstream may still be running it. */
   onOverdue(): void;
-  /** One line about something that went wrong. */
+  /** Receives a line about an error. */
   onProblem(message: string): void;
-  /** The same, for whoever runs the fleet to see. */
+  /** Receives a line for the operator. */
   onNotice(message: string): void;
 }
 
@@ -71,10 +71,10 @@ export class Balancer {
   private readonly registry: UpstreamRegistry;
   private listeners: Listener[] = [];
   private ticker: NodeJS.Timeout | undefined;
-  /** Ticks since there was a client. */
+  /** Ticks since the last client. */
   private quietTicks = 0;
   private readonly descriptors = descriptorLimit();
-  /** With more sockets a new client is reset. Bun goes round without a pause while it cannot accept one that waits. */
+  /** Above this number of sockets, new clients are reset. Bun would busy-loop while it cannot accept a waiting client. */
   private readonly maxSockets = maxSockets(this.descriptors);
   private ticks = 0;
   private hasToldOfDescriptors = false;
@@ -148,7 +148,7 @@ export class Balancer {
     return this.relay.isDraining;
   }
 
-  /** Whether it may accept another client. */
+  /** Whether it still accepts clients. */
   get isListening(): boolean {
     return this.listeners.length > 0;
   }
@@ -165,12 +165,12 @@ export class Balancer {
     return this.registry.takeStats();
   }
 
-  /** Writes what the access log still has, before the process ends. */
+  /** Writes the rest of the access log before the process ends. */
   closeAccessLog(): void {
     this.relay.accessLog?.close();
   }
 
-  /** Follows a snapshot. One that is not newer than what is followed already is passed over. */
+  /** Applies a snapshot, unless the current one is as new. */
   apply(snapshot: Snapshot): void {
     if (snapshot.version <= this.registry.version) return;
     const { router, internal } = this.registry.apply(snapshot);
@@ -179,7 +179,7 @@ export class Balancer {
     if (this.registry.isLimited) this.relay.spool.prepare();
   }
 
-  /** Begins to accept on an inherited descriptor, of a unix socket or of TCP; throws when the runtime cannot. */
+  /** Starts accepting on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot. */
   listen(fd: number, isUnix: boolean): void {
     this.listeners.push(this.options.transport.listen(fd, (connection) => this.accept(connection, isUnix)));
   }
@@ -226,7 +226,7 @@ export class Balancer {
     this.ticker = setInterval(() => this.tick(), ms);
   }
 
-  /** There is a client: deadlines are counted from now on. */
+  /** Restarts the frequent ticks when a client connects. */
   private wake(): void {
     if (this.quietTicks >= QUIET_TICKS) {
       this.deadlines.count(performance.now(), QUIET_TICK_MS);
@@ -243,12 +243,12 @@ export class Balancer {
     if (++this.ticks % LOOK_TICKS === 0) for (const client of this.clients) client.lookIfLeft();
   }
 
-  /** Accepts those that wait and then no more; the clients there are get their responses, each the last of its connection. */
+  /** Accepts the waiting clients, then no more. Current clients get their responses, each as the last of its connection. */
   drain(): void {
     if (this.relay.isDraining) return;
     this.relay.isDraining = true;
-    // The second comes after the sockets were looked at once more. A client that waits would be reset if this balancer were
-    // the last to have its listening socket.
+    // The second turn comes after the sockets were polled again. If this is the last process with the listening socket, closing
+    // it resets waiting clients.
     setImmediate(() => setImmediate(() => this.stopListening()));
     setTimeout(() => {
       for (const client of [...this.clients]) client.closeIfIdle();

@@ -14,9 +14,9 @@ import { Balancer } from "./balancer.js";
 import { chooseTransport } from "./index.js";
 import type { Transport } from "./transport/transport.js";
 
-/** What the final report before the exit may take, in milliseconds. */
-const LAST_WORDS_MS = 500;
-/** The output file, which the supervisor follows line by line. */
+/** The time limit for the final report before the exit, in milliseconds. */
+const FINAL_REPORT_MS = 500;
+/** The output file, which the supervisor reads line by line. */
 const STDOUT = 1;
 
 class BalancerProcess {
@@ -47,7 +47,7 @@ class BalancerProcess {
   }
 
   start(): void {
-    // Ctrl-C in a terminal is for the supervisor, which then drains its children.
+    // Ctrl-C in a terminal also reaches the supervisor, which drains its children.
     process.on("SIGINT", () => {});
     process.on("SIGTERM", () => this.drain(this.identity.spec.drainTimeoutMs));
     this.channel.start();
@@ -55,12 +55,12 @@ class BalancerProcess {
 
   private follow(snapshot: Snapshot): void {
     if (this.balancer !== undefined) {
-      // What is owed by an upstream that this one leaves out is told before its connections are closed.
+      // Reports abandoned requests of a removed upstream before its connections are closed.
       if (this.balancer.counters.abandoned > 0) this.reporter?.reportNow();
       this.balancer.apply(snapshot);
       return this.sayApplied();
     }
-    // Limits and listening sockets hold for the life of the process; a change of them comes with its replacement.
+    // Limits and listening sockets are fixed for the life of the process; its replacement gets changed ones.
     const balancer = new Balancer({
       transport: this.transport,
       limits: snapshot.limits,
@@ -93,7 +93,7 @@ class BalancerProcess {
     this.channel.send({ type: "ready" });
   }
 
-  /** Once for all that one pass over the deadlines has found, so that a process that is to be replaced is not kept until the next report. */
+  /** Once per pass over the deadlines, so that the replacement of a process does not wait for the next report. */
   private reportSoon(): void {
     if (this.isReportDue) return;
     this.isReportDue = true;
@@ -159,12 +159,12 @@ class BalancerProcess {
     this.isExiting = true;
     this.reporter?.reportNow();
     this.balancer?.closeAccessLog();
-    await this.channel.flush(LAST_WORDS_MS);
+    await this.channel.flush(FINAL_REPORT_MS);
     process.exit(status);
   }
 }
 
-/** Goes to the output file, which the supervisor follows line by line. */
+/** Writes to the output file, which the supervisor reads line by line. */
 function log(message: string): void {
   process.stderr.write(`${message}\n`);
 }

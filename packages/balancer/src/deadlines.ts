@@ -1,30 +1,30 @@
-/** One coarse clock for every deadline of the data path: no timer per connection, none per request. */
+/** One coarse clock for all deadlines of the data path, without timers per connection or request. */
 
-/** How often deadlines are looked at, in milliseconds; each is met that much late at most. */
+/** How often deadlines are checked, in milliseconds; the maximum delay of a deadline. */
 export const TICK_MS = 100;
 
-/** A tick that comes later than this comes after a pause of this process, or of the machine, in milliseconds. */
+/** A tick later than this, in milliseconds, means that this process or the machine was paused. */
 const LATE_MS = 1000;
 
-/** Something that must leave its state at an instant. */
+/** Something with a deadline. */
 interface DeadlineEntry {
-  /** In milliseconds of `Deadlines.now`; Infinity for none. */
+  /** In milliseconds of `Deadlines.now`; Infinity: none. */
   deadlineAt: number;
-  /** Where the list keeps it; -1 when it is not in the list. The list's own. */
+  /** The position in the list; -1 if not in the list. Maintained by the list. */
   deadlineIndex: number;
   onDeadline(): void;
 }
 
 /**
- * Holds the entries, and looks through them once a tick. A pause, in which this process did not run, is no time: what came meanwhile has
- * not been read, and no peer is to blame.
+ * Holds entries and checks their deadlines on each tick. A pause of this process does not count as time: pending input is read
+ * first, and no peer is to blame.
  */
 export class Deadlines {
-  /** Milliseconds that passed while this process ran, as of the last tick. */
+  /** Milliseconds that this process has been running, as of the last tick. */
   now: number;
   private readonly entries: DeadlineEntry[] = [];
 
-  /** @param tickedAt when time was counted last, by the monotonic clock */
+  /** @param tickedAt when time was last counted, by the monotonic clock */
   constructor(private tickedAt = performance.now()) {
     this.now = tickedAt;
   }
@@ -48,7 +48,7 @@ export class Deadlines {
     last.deadlineIndex = index;
   }
 
-  /** Counts the time since the last tick, which was to be `everyMs` ago; false: it is one after a pause. */
+  /** Counts the time since the last tick, `everyMs` ago as planned. Returns false after a pause. */
   count(at: number, everyMs: number): boolean {
     const passedMs = at - this.tickedAt;
     this.tickedAt = at;
@@ -57,7 +57,7 @@ export class Deadlines {
     return !isLate;
   }
 
-  /** Tells every entry whose instant has passed; an entry may remove itself and others meanwhile. After a pause the next tick does. */
+  /** Calls `onDeadline` of entries that are due; these may remove themselves and others. After a pause the next tick does it. */
   tick(at: number, everyMs = TICK_MS): void {
     if (!this.count(at, everyMs)) return;
     const { now } = this;

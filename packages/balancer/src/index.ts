@@ -1,4 +1,4 @@
-/** Paceline's data plane as a library: what the balancer process is made of. */
+/** Exports the parts of the balancer process as a library. */
 import type { Transport } from "./transport/transport.js";
 
 export { Balancer, type BalancerOptions } from "./balancer.js";

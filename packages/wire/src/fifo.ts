@@ -1,6 +1,6 @@
-/** A list that is first in, first out, and costs the same at both ends however long it is. */
+/** A first-in, first-out list with constant cost at both ends, whatever its length. */
 
-/** So many places of items that left are kept before the list is moved together. */
+/** How many empty places are kept before the list is compacted. */
 const KEPT_PLACES = 64;
 
 export class Fifo<T extends object | number> {
@@ -25,11 +25,11 @@ export class Fifo<T extends object | number> {
     this.items.push(item);
   }
 
-  /** Takes the first one out. */
+  /** Removes and returns the first item. */
   shift(): T | undefined {
     const item = this.first;
     if (item === undefined) return undefined;
-    // What has left must not be kept alive by its place.
+    // Cleared, so that the place does not keep the item in memory.
     this.items[this.head++] = undefined;
     if (this.head >= KEPT_PLACES && this.head * 2 >= this.items.length) {
       this.items = this.items.slice(this.head);
@@ -38,7 +38,7 @@ export class Fifo<T extends object | number> {
     return item;
   }
 
-  /** Forgets those that are not accepted. */
+  /** Removes items that are not accepted. */
   keep(accepts: (item: T) => boolean): void {
     this.items = [...this].filter(accepts);
     this.head = 0;

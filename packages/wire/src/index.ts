@@ -1,4 +1,4 @@
-/** What Paceline's processes say to each other, and the client with which a child says it. */
+/** Exports the messages between Paceline's processes, and the children's client of the control channel. */
 
 export * from "./control/channel-client.js";
 export { ChannelError } from "./control/checks.js";

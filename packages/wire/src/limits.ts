@@ -1,23 +1,23 @@
 /**
- * The one list of limits, with their defaults. A new limit is a line here, and its range and description in the
- * configuration's schema; whoever passes limits on, or checks them, goes by this list.
+ * The list of limits with their defaults. A new limit is a line here, and its range and description in the configuration's
+ * schema; everything that passes on or checks limits uses this list.
  */
 
 import { isAmount } from "./control/checks.js";
 
 /** The limits of one instance. */
 export const INSTANCE_LIMITS = {
-  /** The longest request head, in bytes. Bun fixes it when it starts, at 16384 unless the command line says otherwise. */
+  /** The maximum size of a request head in bytes. Bun fixes it at its start: 16384 unless its command line sets it. */
   maxHeadBytes: 16_384,
-  /** The longest request body, in bytes. */
+  /** The maximum size of a request body, in bytes. */
   maxBodyBytes: 100 << 20,
-  /** How long a client may take to send a head. Bun has times of its own: 10 to 12 s for the first of a connection. */
+  /** How long a client may take to send a head. Bun has its own limit of 10 to 12 s for the first one of a connection. */
   headTimeoutMs: 15_000,
-  /** The longest time between two pieces of a request body. On Bun it counts while the app waits, and takes up to 5 s more. */
+  /** The longest time between two pieces of a request body. On Bun it includes time when the app waits, and up to 5 s more. */
   bodyTimeoutMs: 60_000,
-  /** Connections at once. Bun cannot count them: there it is requests at once, and more get 503 with `Connection: close`. */
+  /** Connections at once. Bun cannot count them: there, it limits requests at once, and more get 503 with `Connection: close`. */
   maxConnections: 20_000,
-  /** Deferred jobs that may wait. */
+  /** The maximum number of queued deferred jobs. */
   maxDeferredJobs: 50_000,
   /** How long a deferred job waits for an idle server. */
   maxDeferDelayMs: 1000,
@@ -52,10 +52,10 @@ export const BALANCER_LIMITS = {
 export type InstanceLimits = typeof INSTANCE_LIMITS;
 export type BalancerLimits = typeof BALANCER_LIMITS;
 
-/** The longest a timer of either runtime can wait, in milliseconds; one set for longer fires at once. */
+/** The maximum delay of a timer on both runtimes, in milliseconds; a longer one fires at once. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** The first limit of the list that is missing from `limits`, or is no amount. */
+/** Returns the first limit in the list that is missing in `limits` or invalid. */
 export function badLimit(list: InstanceLimits | BalancerLimits, limits: object): string | undefined {
   return Object.keys(list).find((name) => !isAmount((limits as Record<string, unknown>)[name]));
 }

@@ -1,49 +1,49 @@
-/** The seam towards clients: what an exchange needs of the connection its request came on, whatever its protocol. */
+/** The interface to client connections: what an exchange needs, independent of the client's protocol. */
 
 import type { ResponseHead } from "../http1/response-head.js";
 
-/** The responses that the balancer makes itself: refused heads, no instance ready, an upstream that failed. */
+/** The statuses of the balancer's own responses: refused heads, no available instance, failed upstreams. */
 export type LocalStatus = 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
 
 export interface Downstream {
-  /** What the client is sent. */
+  /** Sends the response to the client. */
   readonly response: DownstreamResponse;
-  /** Whether another request may come after the present one. */
+  /** Whether another request may follow the current one. */
   readonly staysOpen: boolean;
-  /** Milliseconds of `Deadlines.now` at which `Exchange.onDeadline` is due. */
+  /** When `Exchange.onDeadline` is due, in milliseconds of `Deadlines.now`. */
   deadlineAt: number;
-  /** The response's head; its bytes are read before the call returns. */
+  /** Sends the response's head; its bytes are read before the call returns. */
   sendHead(head: ResponseHead): void;
-  /** The response is whole. */
+  /** Completes the response. */
   endResponse(): void;
-  /** A response of the balancer's own; only while no head was sent. Its body has `localBodyBytes`. */
+  /** Sends one of the balancer's own responses, if no head was sent. Its body has `localBodyBytes`. */
   respond(status: LocalStatus): void;
-  /** The response cannot be finished: the client must see that. */
+  /** Cuts the response off, so that the client notices that it is incomplete. */
   abort(): void;
   pauseBody(): void;
   resumeBody(): void;
 }
 
-/** The response on its way to one client. */
+/** The response to one client. */
 export interface DownstreamResponse {
-  /** A 1xx that precedes the response. False as with `body`. */
+  /** Sends a 1xx before the response. Returns false like `body`. */
   interim(head: ResponseHead): boolean;
-  /** A 100 of our own. */
+  /** Sends a 100 of the balancer's own. */
   continue(): void;
-  /** A piece of the body. False: wait for `Exchange.onClientDrain`. */
+  /** Sends a piece of the body. False: wait for `Exchange.onClientDrain`. */
   body(bytes: Uint8Array, start: number, end: number): boolean;
-  /** All that one turn brought has been given; it goes out now. False as with `body`. */
+  /** Sends everything that this turn has produced. Returns false like `body`. */
   flush(): boolean;
-  /** Takes the head of a response back; false where some of it has left. */
+  /** Withdraws the head of a response; false if part of it was sent. */
   takeBack(): boolean;
-  /** How many bytes the body of a response of the balancer's own has for this client. */
+  /** Returns the body size of a balancer's own response for this client. */
   localBodyBytes(status: LocalStatus): number;
-  /** Whether what waits to be read by the client may wait in memory, so many bytes of it, and more come meanwhile. */
+  /** Whether up to `maxBytes` of unread response may be kept in memory while more arrives. */
   mayHold(maxBytes: number): boolean;
-  /** So much waits to be read by the client that `Exchange.onClientDrain` comes when it has been. */
+  /** Whether so much is unread that `Exchange.onClientDrain` will be called when it has been read. */
   readonly isBehind: boolean;
-  /** The client does not read as fast as it is sent: returns the instant at which to look whether it takes anything. */
+  /** Starts judging a client that reads too slowly. Returns when to check it. */
   beginSlowReading(): number;
-  /** Returns the instant of the next look, or 0 when it has taken nothing for `sendTimeoutMs`. */
+  /** Returns when to check again, or 0 if the client has read nothing for `sendTimeoutMs`. */
   lookAtReading(): number;
 }

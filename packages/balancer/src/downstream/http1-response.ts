@@ -1,4 +1,4 @@
-/** What an HTTP/1 client is sent: which framing its version takes, whether the connection can be kept after it, and how it reads. */
+/** Sends responses to an HTTP/1 client: framing by version, keep-alive, and the client's reading pace. */
 import { SlowReader } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
 import type { Relay } from "../exchange/relay.js";
@@ -12,13 +12,13 @@ import type { ClientMemory } from "./input.js";
 const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
 
 export class Http1Response implements DownstreamResponse {
-  /** Of the request that it belongs to. */
+  /** The version of the current request. */
   minorVersion: 0 | 1 = 1;
-  /** Its request is a HEAD. */
+  /** Whether the current request is a HEAD. */
   isHead = false;
   private readonly writer: HeadWriter;
   private framing: Framing = "none";
-  /** Once the client has not read as fast as it was sent. */
+  /** Set once the client has not kept up with reading. */
   private slowReader: SlowReader | undefined;
 
   constructor(
@@ -29,7 +29,7 @@ export class Http1Response implements DownstreamResponse {
     this.writer = relay.responseWriter;
   }
 
-  /** A 1xx; HTTP/1.0 knows none (RFC 9110 §15.2). False as with `body`. */
+  /** Sends a 1xx; HTTP/1.0 has none (RFC 9110 §15.2). Returns false like `body`. */
   interim(head: ResponseHead): boolean {
     if (this.minorVersion === 0) return true;
     this.writer.response(this.connection, head, "none", true, this.minorVersion);
@@ -40,7 +40,7 @@ export class Http1Response implements DownstreamResponse {
     if (this.minorVersion === 1) this.connection.write(CONTINUE);
   }
 
-  /** Builds the head; returns whether the connection outlives this response, which needs `mayKeep` too. */
+  /** Builds the head. Returns whether the connection can be reused afterwards, which also requires `mayKeep`. */
   head(head: ResponseHead, mayKeep: boolean): boolean {
     this.framing = this.framingOf(head);
     const keepAlive = mayKeep && this.framing !== "close";
@@ -60,19 +60,19 @@ export class Http1Response implements DownstreamResponse {
     }
   }
 
-  /** False: some of it waits for the connection's drain. */
+  /** Returns false if some of it has to wait for the connection's drain. */
   body(bytes: Uint8Array, start: number, end: number): boolean {
     return this.framing === "chunked"
       ? this.writer.chunk(this.connection, bytes, start, end)
       : this.writer.body(this.connection, bytes, start, end);
   }
 
-  /** Sends what one turn brought; false as with `body`. */
+  /** Sends everything that this turn has produced; returns false like `body`. */
   flush(): boolean {
     return this.writer.flush(this.connection);
   }
 
-  /** Whether the response that was begun could be dropped, since nothing of it has left. */
+  /** Withdraws a response of which nothing has been sent; false if part of it was sent. */
   takeBack(): boolean {
     return this.writer.takeBack(this.connection);
   }
@@ -82,7 +82,7 @@ export class Http1Response implements DownstreamResponse {
     this.writer.flush(this.connection);
   }
 
-  /** A whole response of the balancer's own. */
+  /** Sends a complete response of the balancer's own. */
   local(status: LocalStatus, keepAlive: boolean): void {
     const { minorVersion: clientMinorVersion, isHead } = this;
     this.connection.write(localResponse(status, { keepAlive, clientMinorVersion, isHead }));
@@ -109,13 +109,13 @@ export class Http1Response implements DownstreamResponse {
     return this.slowReader?.look(this.relay.deadlines.now) ?? 0;
   }
 
-  /** When the client must have begun its next request. */
+  /** Returns when the client must have started its next request. */
   nextRequestBy(): number {
     const { limits, isDraining, deadlines } = this.relay;
     return deadlines.now + (isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs);
   }
 
-  /** The same of a client that has to take what waits at a pace, so that this ends. */
+  /** Like `lookAtReading`, for a client that must read at a minimum pace because its connection is closing. */
   lookAtPace(): number {
     return this.slowReader?.lookAtPace(this.relay.deadlines.now) ?? 0;
   }
@@ -124,28 +124,28 @@ export class Http1Response implements DownstreamResponse {
 interface LocalResponseOptions {
   keepAlive: boolean;
   clientMinorVersion: 0 | 1;
-  /** A HEAD gets the head alone. */
+  /** A HEAD gets only the head. */
   isHead: boolean;
 }
 
-/** Seconds after which a client that got a 503 may try again: about the time an instance takes to come back. */
+/** The Retry-After of a 503 in seconds: about the time an instance takes to restart. */
 const RETRY_AFTER_SECONDS = 1;
 
-/** A line of text. */
+/** Returns one line of text. */
 function bodyOf(status: LocalStatus): string {
   return `${status} ${REASONS[status]}\n`;
 }
 
-/** How long its body is as it is sent. */
+/** Returns the size of the body for this client. */
 function localBodyBytes(status: LocalStatus, isHead: boolean): number {
   return isHead ? 0 : bodyOf(status).length;
 }
 
-/** Those of this second: a client may ask for nothing but refusals. */
+/** Responses built in this second, because a client may cause many refusals. */
 const built = new Map<number, Uint8Array>();
 let builtInSecond = 0;
 
-/** The whole response, head and a line of text. Its bytes are shared with other clients. */
+/** Returns a complete response: a head and a line of text. Clients share its bytes. */
 function localResponse(status: LocalStatus, options: LocalResponseOptions): Uint8Array {
   const second = Math.floor(Date.now() / 1000);
   if (second !== builtInSecond) built.clear();

@@ -1,4 +1,4 @@
-/** One client connection that speaks HTTP/1: reads its requests one after the other, and sends it their responses. */
+/** One HTTP/1 client connection: reads its requests one after another and sends the responses. */
 import { leaveToCollector } from "@paceline/wire";
 import { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";
@@ -14,17 +14,17 @@ import { ClientTurn, Pause, Reading } from "./reading.js";
 import { CHUNK_UNITS, MAX_TURN_REQUESTS, REQUEST_UNITS } from "./turn-share.js";
 
 type State =
-  /** Between requests, or in the middle of a head. */
+  /** Between requests, or within a head. */
   | "head"
-  /** A request is under way. */
+  /** A request is in progress. */
   | "exchange"
-  /** The last response was sent and FIN with it; what the client still sends is read and dropped, lest a reset takes the response away. */
+  /** The last response and FIN were sent. Further input is dropped, because a reset could destroy the response. */
   | "lingering"
-  /** Done with, but for what the client has not taken yet: it counts until its descriptor is closed. */
+  /** Finished, except for bytes that the client has not read. Counts as a connection until the descriptor is closed. */
   | "closing"
   | "closed";
 
-/** How long a client may go on sending after its last response, in milliseconds. */
+/** How long a client may keep sending after its last response, in milliseconds. */
 const LINGER_MS = 2000;
 
 export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
@@ -35,24 +35,24 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private readonly body = new BodyReader();
   readonly response: Http1Response;
   private readonly exchange: Exchange;
-  /** Another request may come after the present one. */
+  /** Whether another request may follow the current one. */
   staysOpen = true;
   private readonly reading: Reading;
   private readonly turn: ClientTurn;
   private readonly memory: ClientMemory;
   private isBusy = false;
-  /** A piece of a body is being given, and has not been consumed. */
+  /** Set while a piece of a body is passed on and not consumed yet. */
   private isInBody = false;
-  /** In state "head": answers wait for the client, and the deadline is that of sending. */
+  /** In state "head": responses are unsent, and the deadline is that of sending. */
   private isSending = false;
-  /** The client of a tunnel has not sent FIN. */
+  /** Whether the client of a tunnel has not sent FIN yet. */
   private maySend = false;
 
   constructor(
     private readonly relay: Relay,
     private readonly connection: Connection,
     private readonly peer: Peer,
-    /** Called when its descriptor is closed, so that a drain knows when all are. */
+    /** Called when the descriptor is closed, so that a drain notices the last one. */
     private readonly onGone: (gone: Http1Downstream) => void,
   ) {
     this.exchange = new Exchange(relay, this, peer);
@@ -64,7 +64,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.deadlineAt = relay.deadlines.now + relay.limits.headTimeoutMs;
   }
 
-  /** Answers what belongs to no exchange, and ends the connection: a head that was refused, say. */
+  /** Responds to input that belongs to no exchange, such as a refused head, and ends the connection. */
   refuse(status: LocalStatus, isLogged = true): void {
     this.relay.counters.answered(status, 0);
     this.staysOpen = false;
@@ -76,12 +76,12 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.respond(status);
   }
 
-  /** Closes a connection on which no request is under way or has begun to come; called at the end of a drain's grace. */
+  /** Closes the connection if no request is in progress or arriving; called at the end of a drain's grace. */
   closeIfIdle(): void {
     if (this.state === "head" && this.input.length === 0) this.close();
   }
 
-  // From the connection.
+  // Called by the connection.
 
   onData(bytes: Buffer): boolean {
     switch (this.state) {
@@ -114,7 +114,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.abort();
   }
 
-  /** Reads as many requests as have come and can be answered at once; the others wait for their turn. */
+  /** Reads pending requests as long as they complete at once; others wait for their turn. */
   private readRequests(): void {
     if (this.isBusy || this.turn.isSharing) return;
     this.isBusy = true;
@@ -135,25 +135,25 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   onTurn(): void {
     if (this.state === "exchange") this.turn.join();
     else if (this.state === "head") this.readRequests();
-    // It may wait again already.
+    // It may already be waiting again.
     if (!this.turn.isWaiting) this.reading.resume(Pause.TURN);
     this.input.freeSpent(this.exchange);
   }
 
-  /** A client that does not read its responses is not read either until it has; what both sides hold of it counts. */
+  /** Pauses a client that does not read its responses until it does; both directions count in the budget. */
   private pausesUnread(): boolean {
     if (this.connection.waitingBytes <= DRAIN_ABOVE_BYTES) return false;
     this.reading.pause(Pause.UNREAD);
     this.reading.noteAhead();
     this.input.compact();
-    // As much was made for it, and is needed no more.
+    // The buffers of this size are garbage now.
     leaveToCollector(DRAIN_ABOVE_BYTES);
     if (this.memory.countWaiting()) this.countAhead();
     else this.abort();
     return true;
   }
 
-  /** Reads one head and begins its exchange; false when there is none yet or it was refused. */
+  /** Reads one head and starts its exchange. Returns false if it is incomplete or refused. */
   private readHead(): boolean {
     const { input, relay } = this;
     if (!input.mayHoldHead(relay.limits.maxHeadBytes)) return false;
@@ -161,11 +161,11 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     const { bytes, start, end } = input;
     const after = head.parse(bytes, start, end);
     if (after === HEAD_INCOMPLETE) {
-      // The first byte of a head begins its time, and no later one prolongs it.
+      // The time for a head starts with its first byte.
       if (!input.isPartial) this.deadlineAt = this.relay.deadlines.now + relay.limits.headTimeoutMs;
       input.isPartial = true;
       this.isSending = false;
-      // The rest of this head is awaited, however much came ahead; its own limit bounds it.
+      // The rest of this head has to be read, however much was sent ahead; heads have their own limit.
       this.reading.resume(Pause.AHEAD);
       return false;
     }
@@ -174,7 +174,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       return false;
     }
     this.consume(after);
-    // What it sent ahead was too much: nobody would end a request that begins now.
+    // The client sent too much ahead and was closed, so nothing would end a request started now.
     if ((this.state as State) === "closed") return false;
     this.state = "exchange";
     this.response.minorVersion = head.minorVersion;
@@ -202,7 +202,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       const { chunks } = body;
       const after = body.read(input.bytes, input.start, input.end, this);
       this.isInBody = false;
-      // It was refused by one of its pieces.
+      // A piece of the body led to a refusal.
       if (this.state !== "exchange") return;
       if (after === BODY_MALFORMED || after === BODY_TOO_LARGE) return this.refuseBody(after === BODY_TOO_LARGE);
       this.turn.countBody(after - input.start + (body.chunks - chunks) * CHUNK_UNITS, body.isComplete);
@@ -210,7 +210,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       if (body.isComplete) exchange.onRequestEnd();
       exchange.onRequestBatch();
     }
-    // The next request came before this one's response.
+    // The next request arrived before this response.
     if (!body.isComplete || input.length <= MAX_AHEAD_BYTES) return;
     this.reading.noteAhead();
     this.reading.pause(Pause.AHEAD);
@@ -226,7 +226,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.exchange.onRequestBody(bytes, start, end);
   }
 
-  /** The body is malformed or too large: cancels the request at its upstream, and tells the client why unless its response has begun. */
+  /** Cancels a request whose body is malformed or too large, and sends an error unless the response has started. */
   private refuseBody(isTooLarge: boolean): void {
     const hasResponse = this.exchange.hasResponse;
     const status = isTooLarge ? 413 : 400;
@@ -267,7 +267,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.input.freeSpent(this.exchange);
   }
 
-  /** Called each second: a client that is not read leaves unseen. The FIN of a tunnel comes behind what it still sends. */
+  /** Called each second: a paused client can disconnect unnoticed. In a tunnel its FIN comes after its remaining bytes. */
   lookIfLeft(): void {
     const isOwed = this.state === "exchange";
     if (isOwed && this.exchange.isTunnel) this.reading.lookIfReset();
@@ -278,7 +278,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     switch (this.state) {
       case "head":
         if (this.isSending) return this.onSendDeadline();
-        // A client that began a request learns why it is cut off; an idle one is simply closed.
+        // A client within a request gets an error; an idle one is just closed.
         return this.input.length > 0 ? this.refuse(408) : this.close();
       case "exchange":
         return this.exchange.onDeadline();
@@ -291,7 +291,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     }
   }
 
-  /** What waits for the end of its connection has to be taken at a pace, so that this ends. */
+  /** A closing connection requires a minimum reading pace, so that it ends. */
   private onClosingDeadline(): void {
     this.deadlineAt = this.response.lookAtPace();
     if (this.deadlineAt > 0) return;
@@ -305,14 +305,14 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     if (this.deadlineAt === 0) this.abort();
   }
 
-  // From the exchange.
+  // Called by the exchange.
 
   sendHead(head: ResponseHead): void {
     const mayKeep = this.staysOpen && this.exchange.body.isWhole && !this.relay.isDraining;
     this.staysOpen = this.response.head(head, mayKeep);
     if (head.status !== 101) return;
     this.maySend = true;
-    // What the client sent ahead of the 101 is the tunnel's first.
+    // Bytes sent ahead of the 101 belong to the tunnel.
     if (this.input.length > 0) this.readBody();
   }
 
@@ -322,7 +322,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   }
 
   respond(status: LocalStatus): void {
-    // A refused head or a body that did not come whole leaves no place where a next request could begin.
+    // After a refused head or an incomplete body, the start of a next request is unknown.
     const isWhole = this.state === "exchange" && this.body.isComplete && !this.isInBody;
     const mayKeep = isWhole && !this.relay.isDraining && status !== 408;
     this.staysOpen = mayKeep && this.staysOpen;
@@ -330,7 +330,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.finish();
   }
 
-  /** A response was sent: the next request, or the end. */
+  /** Continues with the next request after a response, or ends the connection. */
   private finish(): void {
     const wasWhole = this.state === "exchange" && this.body.isComplete;
     this.turn.leave();
@@ -350,7 +350,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.connection.end();
   }
 
-  /** The responses were given; the time until the next request begins when the client has taken them. */
+  /** Waits for a request; its time starts when the client has read the responses. */
   private awaitRequest(): void {
     this.isSending = this.connection.waitingBytes > 0;
     this.deadlineAt = this.isSending ? this.response.beginSlowReading() : this.response.nextRequestBy();
@@ -370,7 +370,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.connection.close(true);
   }
 
-  /** The descriptor is closed. */
+  /** Handles the closed descriptor. */
   private leave(): void {
     if (this.state === "closed") return;
     this.state = "closed";

@@ -1,4 +1,4 @@
-/** The bytes of a client that nobody has used yet: almost always one received buffer, joined only when a head comes in pieces. */
+/** The unused bytes of a client: usually one received buffer, joined only if a head arrives in pieces. */
 import { leaveToCollector } from "@paceline/wire";
 import type { BufferBudget } from "../exchange/buffer-budget.js";
 import { LF } from "../http1/bytes.js";
@@ -7,16 +7,16 @@ import type { Connection } from "../transport/transport.js";
 
 const NOTHING = Buffer.alloc(0);
 
-/** A buffer up to this size gets as much again to grow; whoever sends more ahead is soon read no more. */
+/** Buffers up to this size get spare room to grow; a client that sends more ahead is soon paused. */
 const MAX_SPARE_BYTES = 131_072;
 
-/** From this size on a buffer's memory is given back as soon as nobody needs it. */
+/** Buffers of at least this size are freed as soon as they are unused. */
 const LARGE_BYTES = 8192;
 
-/** So much that was used may stay with what was not. */
+/** How many used bytes may be kept in memory with the unused ones. */
 const MAX_UNUSED_BYTES = 16_384;
 
-/** Who may keep a head in what was used. */
+/** Reports whether a saved head uses these bytes. */
 interface Holder {
   holds(bytes: Uint8Array): boolean;
 }
@@ -25,22 +25,22 @@ export class Input {
   bytes: Buffer = NOTHING;
   start = 0;
   end = 0;
-  /** A head was looked at and found incomplete. */
+  /** Whether a head was found incomplete. */
   isPartial = false;
-  /** `bytes` is a buffer of ours, which nobody else has seen. */
+  /** Whether `bytes` is our own buffer, which no other code uses. */
   private isOwn = false;
-  /** Parts of `bytes` went to others, who may have them yet. */
+  /** Whether other code may still use parts of `bytes`. */
   private isLent = false;
-  /** A large buffer that was used up and of which nothing was lent. */
+  /** A large buffer that was used up, and of which no part is in use. */
   private spent: Buffer | undefined;
-  /** Up to where `bytes` was searched for the end of a line. */
+  /** Up to where `bytes` was searched for a line end. */
   private searched = 0;
 
   get length(): number {
     return this.end - this.start;
   }
 
-  /** The memory that it holds. */
+  /** The size of the buffer in use. */
   get heldBytes(): number {
     return this.length === 0 ? 0 : this.bytes.length;
   }
@@ -54,7 +54,7 @@ export class Input {
       this.isOwn = this.isLent = false;
       return;
     }
-    // `bytes` may be shared with a request that is under way, so what joins goes to a buffer of its own, with room to grow.
+    // `bytes` may be shared with the current request, so joining uses a separate buffer with room to grow.
     const length = this.length;
     if (!this.isOwn || this.end + received.length > this.bytes.length) {
       const needed = length + received.length;
@@ -71,8 +71,8 @@ export class Input {
   }
 
   /**
-   * Whether a look at the head is worth it: a head that was incomplete is read again only once another line has ended,
-   * or it is too long, so that one that comes byte by byte costs no more than one that comes at once.
+   * Whether parsing the head is worthwhile: after an incomplete attempt, only if another line has ended or the head is too long.
+   * So a head that arrives byte by byte costs no more.
    */
   mayHoldHead(maxHeadBytes: number): boolean {
     if (!this.isPartial) return true;
@@ -81,16 +81,16 @@ export class Input {
     return newline >= 0 || this.length >= maxHeadBytes;
   }
 
-  /** Everything before that position has been used. */
+  /** Marks everything before `position` as used. */
   consume(position: number): void {
     this.start = position;
     this.isPartial = false;
-    // What was used may have been kept.
+    // The used part may be referenced elsewhere.
     this.isOwn = false;
     if (this.start === this.end) this.clear();
   }
 
-  /** What is left will lie here for a while: of a large read that is nearly used up it keeps that alone. */
+  /** Copies a small rest of a large buffer that will stay for a while, so that the buffer can be freed. */
   compact(): void {
     const { length } = this;
     if (this.bytes.length <= MAX_UNUSED_BYTES + 2 * length) return;
@@ -109,7 +109,7 @@ export class Input {
     this.isLent = false;
   }
 
-  /** A body is read from it: others may keep pieces. */
+  /** Marks the buffer as shared: others may keep pieces of the body. */
   lend(): void {
     this.isLent = true;
   }
@@ -119,8 +119,8 @@ export class Input {
   }
 
   /**
-   * Gives back a large buffer that was used up: it has grown old here, and a collector frees tens of megabytes of them late. Not `received`,
-   * which is the transport's. Nobody may be reading when this is called.
+   * Frees a large buffer that was used up; the garbage collector would free tens of megabytes of them late. Not `received`, which
+   * belongs to the transport. Must not be called while it is being read.
    */
   freeSpent(holder: Holder, received?: Buffer): void {
     const { spent } = this;
@@ -137,14 +137,14 @@ export class Input {
   }
 }
 
-/** What a client may send ahead of its response before it is read no more, in bytes. Reads come whole: up to this it is not counted. */
+/** How many bytes a client may send ahead before it is paused. Reads arrive whole, so up to this they are not counted. */
 export const MAX_AHEAD_BYTES = 16_384;
 
-/** What is held in memory for one client: what it has not read, and what it sent ahead. All clients together have a bound. */
+/** The memory held for one client: unread responses and input sent ahead. All clients share a limit. */
 export class ClientMemory {
-  /** Counted in the budget for what waits for the client. */
+  /** Bytes of the budget for unread responses. */
   private waitingBytes = 0;
-  /** The same for what it sent ahead. */
+  /** Bytes of the budget for input sent ahead. */
   private aheadBytes = 0;
 
   constructor(
@@ -153,7 +153,7 @@ export class ClientMemory {
     private readonly input: Input,
   ) {}
 
-  /** Whether what it sent ahead is to be counted anew after a read. */
+  /** Whether input sent ahead must be counted again after a read. */
   get isAheadCounted(): boolean {
     return this.aheadBytes > 0 || this.waitingBytes > 0 || this.input.heldBytes > MAX_AHEAD_BYTES;
   }
@@ -162,9 +162,9 @@ export class ClientMemory {
     return this.aheadBytes > 0;
   }
 
-  /** False: there is not so much left. */
+  /** Returns false if the budget is exhausted. */
   countAhead(): boolean {
-    // Whoever does not read either has nothing free.
+    // A client with unread responses has no free allowance.
     const ahead = Math.max(0, this.input.heldBytes - (this.waitingBytes > 0 ? 0 : MAX_AHEAD_BYTES));
     const more = ahead - this.aheadBytes;
     if (more > 0 && !this.budget.take(more)) return false;
@@ -173,7 +173,7 @@ export class ClientMemory {
     return true;
   }
 
-  /** False: there is not so much left. */
+  /** Returns false if the budget is exhausted. */
   countWaiting(): boolean {
     const more = this.connection.waitingBytes - this.waitingBytes;
     if (more > 0 && !this.budget.take(more)) return false;
@@ -181,7 +181,7 @@ export class ClientMemory {
     return true;
   }
 
-  /** The client has read what waited. */
+  /** Returns the budget for responses that were read. */
   giveBackWaiting(): void {
     if (this.waitingBytes > 0) this.budget.give(this.waitingBytes);
     this.waitingBytes = 0;

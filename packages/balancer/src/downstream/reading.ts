@@ -1,29 +1,29 @@
-/** Whether a client is read: it is while nothing speaks against it. */
+/** Whether a client is being read: only if there is no reason to pause. */
 import type { BufferBudget, Reader } from "../exchange/buffer-budget.js";
 import type { Connection } from "../transport/transport.js";
 import type { Sharer, TurnShare } from "./turn-share.js";
 
-/** A body that came whole and is no more work than this is not counted, in units of a turn's share. */
+/** A complete body up to this size is not counted, in units of a turn's share. */
 const FREE_TURN_UNITS = 16_384;
 
-/** Why a client is read no more for now. */
+/** Reasons to pause a client. */
 export const Pause = {
-  /** It sent more ahead of its response than is kept. */
+  /** It has sent too much ahead of its response. */
   AHEAD: 1,
-  /** Its upstream cannot take more yet. */
+  /** Its upstream cannot take more at the moment. */
   UPSTREAM: 2,
   /** It has not read its responses. */
   UNREAD: 4,
-  /** It had its share of this turn of the event loop. */
+  /** It has used up its share of this turn of the event loop. */
   TURN: 8,
-  /** It sends far ahead, and there is no room for another read. */
+  /** It sends far ahead, and the budget has no room for another read. */
   ROOM: 16,
 } as const;
 
 export class Reading implements Reader {
   /** Bits of Pause. */
   private pauses = 0;
-  /** It was paused at the last look for a client that leaves. */
+  /** Whether it was paused at the last check for a disconnect. */
   private wasPaused = false;
   private sendsAhead = false;
 
@@ -32,7 +32,7 @@ export class Reading implements Reader {
     private readonly budget: BufferBudget,
   ) {}
 
-  /** Called each second: a client that is not read leaves unseen. @param isOwed whoever leaves now gives its request up */
+  /** Called each second: a paused client can disconnect unnoticed. @param isOwed whether a request is in progress */
   hasPeerLeft(isOwed: boolean): boolean {
     const isUnseen = isOwed && this.pauses !== 0;
     const hasLeft = isUnseen && this.wasPaused && this.connection.hasPeerLeft;
@@ -40,7 +40,7 @@ export class Reading implements Reader {
     return hasLeft;
   }
 
-  /** Called each second for a tunnel, whose client may send FIN and stay. */
+  /** Called each second for a tunnel, whose client may send FIN and stay connected. */
   lookIfReset(): void {
     if (this.pauses !== 0) this.connection.lookIfReset();
   }
@@ -50,7 +50,7 @@ export class Reading implements Reader {
     this.pauses |= reason;
   }
 
-  /** It sends far ahead of its responses: from now on it is read only while there is room for what that brings. */
+  /** Marks a client that sends far ahead of its responses: it is read only while the budget has room for another read. */
   noteAhead(): void {
     this.sendsAhead = true;
   }
@@ -66,12 +66,12 @@ export class Reading implements Reader {
   onRoom(): boolean {
     this.resume(Pause.ROOM);
     if (this.pauses === Pause.ROOM) return false;
-    // Something else speaks against it, and will ask for room when it is over.
+    // It is paused for another reason, and will ask for room after that.
     this.budget.stopWaiting(this);
     return true;
   }
 
-  /** What else it sends is dropped. */
+  /** Drops further input. */
   leave(): void {
     if (!this.sendsAhead) return;
     this.sendsAhead = false;
@@ -80,11 +80,11 @@ export class Reading implements Reader {
   }
 }
 
-/** One client's part in the share of turns (turn-share.ts). */
+/** One client's share of turns (turn-share.ts). */
 export class ClientTurn implements Sharer {
-  /** It is bound to its part: a body of many pieces, or the next of many requests. */
+  /** Whether it is limited to its share: it sends a body in many pieces, or many requests. */
   isSharing = false;
-  /** It is not read until its next turn. */
+  /** Whether it is paused until its next turn. */
   isWaiting = false;
 
   constructor(
@@ -93,7 +93,7 @@ export class ClientTurn implements Sharer {
     private readonly owner: { onTurn(): void },
   ) {}
 
-  /** More of its body is to come. */
+  /** Called when more of a body follows. */
   join(): void {
     this.isSharing = true;
     this.turnShare.join(this);
@@ -111,12 +111,12 @@ export class ClientTurn implements Sharer {
     this.reading.resume(Pause.TURN);
   }
 
-  /** False: the share of this turn is used up. */
+  /** Returns false if the share of this turn is used up. */
   take(units: number): boolean {
     return this.turnShare.take(units);
   }
 
-  /** @param isWhole no more of the body is to come */
+  /** @param isWhole whether the body is complete */
   countBody(units: number, isWhole: boolean): void {
     if (!isWhole) this.join();
     if (!isWhole || units >= FREE_TURN_UNITS) this.take(units);

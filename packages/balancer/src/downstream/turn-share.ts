@@ -1,29 +1,29 @@
 /**
- * Holds bodies and pipelined requests to a share of each turn of the event loop. A client decides how much work a read has: sixty that
- * send chunks of a byte as fast as they are read would keep all others waiting for seconds.
+ * Limits the work for bodies and pipelined requests to a share of each turn of the event loop. A client determines the cost of a
+ * read: sixty clients that send chunks of one byte could block all others for seconds.
  */
 
-/** What clients have done for them in a turn, in bytes of bodies. The first request of a read is free. */
+/** The work per turn for all clients, in bytes of bodies. The first request of a read is free. */
 const TURN_UNITS = 1 << 20;
-/** What each costs beside its bytes, in the same measure. */
+/** The fixed costs in the same unit. */
 export const CHUNK_UNITS = 32;
 export const REQUEST_UNITS = 4096;
-/** So many requests of a connection are begun in one turn of the event loop; then the others have theirs. */
+/** How many requests of a connection start in one turn, before other connections get theirs. */
 export const MAX_TURN_REQUESTS = 64;
-/** Of those that wait so many go on in one turn, and fewer when they use it up. */
+/** How many waiting clients continue in one turn, or fewer if they use it up. */
 const MAX_TURN_SHARERS = 8;
 
 export interface Sharer {
-  /** The share is used up: it is read no more until `onTurn`. */
+  /** The share is used up: the client is paused until `onTurn`. */
   onTurnOver(): void;
-  /** It may go on, and waits no more. */
+  /** The client may continue and no longer waits. */
   onTurn(): void;
 }
 
 export class TurnShare {
   private left = TURN_UNITS;
   private isArmed = false;
-  /** Those that are read and have more than a read brings; whoever was served last is last. */
+  /** Clients with more input than one read; the last served one is last. */
   private readonly served = new Set<Sharer>();
   private readonly waiting = new Set<Sharer>();
 
@@ -31,7 +31,7 @@ export class TurnShare {
     return this.left <= 0;
   }
 
-  /** Counts work that was done; false: the share of this turn is used up. */
+  /** Counts completed work. Returns false if the share of this turn is used up. */
   take(units: number): boolean {
     this.left -= units;
     if (!this.isArmed) this.arm();
@@ -40,7 +40,7 @@ export class TurnShare {
     return false;
   }
 
-  /** More of its body is to come. */
+  /** Called when more of a body follows. */
   join(sharer: Sharer): void {
     if (this.isOver || this.waiting.has(sharer)) return this.wait(sharer);
     this.served.delete(sharer);

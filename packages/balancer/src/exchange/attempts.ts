@@ -1,4 +1,4 @@
-/** Finds an upstream for a request, at once or in the pool's queue, and another one when that fails. */
+/** Finds an upstream for a request, at once or through the request queue, and another one if that fails. */
 import type { Downstream } from "../downstream/downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { Pool } from "../upstreams/pool.js";
@@ -9,26 +9,26 @@ import type { Relay } from "./relay.js";
 import { LostStarts, MAX_SENDS, mayTryElsewhere } from "./retry.js";
 
 export interface AttemptsOwner {
-  /** The request's method and path, for people. */
+  /** Returns the request's method and path, for people. */
   describeRequest(): string;
-  /** It waits in the pool's queue. */
+  /** Called when the request enters the request queue. */
   onQueued(): void;
-  /** @param head as it was parsed just now; undefined when it has to be parsed anew */
+  /** @param head the head if it was just parsed; undefined if it must be parsed again */
   onUpstreamFound(upstream: Upstream, head: RequestHead | undefined): void;
-  /** None takes it. */
+  /** No upstream is available. */
   respond(status: 502 | 503): void;
 }
 
 export class Attempts implements Waiting {
-  /** Upstreams that failed this request already; they are passed over. */
+  /** Upstreams that already failed this request and are skipped. */
   tried: Upstream[] | undefined;
   isIdempotent = false;
   private pool: Pool | undefined;
   private place: PendingRequest | undefined;
-  /** How often the request was written to an upstream. */
+  /** How often the request was sent to an upstream. */
   private sends = 0;
   private readonly lostStarts: LostStarts;
-  /** Until when it waits for a connection to an upstream; 0 while it does not. */
+  /** Until when it waits for a connection to an upstream; 0: it does not wait. */
   private waitsUntil = 0;
 
   constructor(
@@ -46,7 +46,7 @@ export class Attempts implements Waiting {
     this.lostStarts.reset();
   }
 
-  /** Whether it may have started at an upstream that ended or fell silent. */
+  /** Whether it may have started at an upstream that ended or stalled. */
   get mayHaveStartedElsewhere(): boolean {
     return this.lostStarts.count > 0;
   }
@@ -56,7 +56,7 @@ export class Attempts implements Waiting {
     return this.sends < MAX_SENDS;
   }
 
-  /** Whether it may be sent again though it may have started. */
+  /** Whether it may be sent again although it may have started. */
   get mayRepeat(): boolean {
     return this.isIdempotent && this.lostStarts.count === 0 && !this.isPoison;
   }
@@ -69,7 +69,7 @@ export class Attempts implements Waiting {
     return (this.pool as Pool).name;
   }
 
-  /** Asks the next upstream in turn, or queues behind those that came before. */
+  /** Picks the next upstream in turn, or queues behind earlier requests. */
   find(pool: Pool, head: RequestHead | undefined): void {
     this.pool = pool;
     if (pool.isDown) return this.owner.respond(503);
@@ -80,7 +80,7 @@ export class Attempts implements Waiting {
   }
 
   private enqueue(pool: Pool): void {
-    // All failed it once: they may be no more than too busy to take a connection, so each is asked again in time.
+    // All upstreams failed once, perhaps only because they are too busy to accept, so each is tried again later.
     this.tried = undefined;
     this.owner.onQueued();
     this.place = new PendingRequest(this);
@@ -93,7 +93,7 @@ export class Attempts implements Waiting {
     this.place = undefined;
   }
 
-  /** One deadline for the queue and the connection, however often it goes from one to the other. */
+  /** Starts one deadline for both the queue and the connection. */
   wait(): void {
     const { deadlines, limits } = this.relay;
     if (this.waitsUntil === 0) this.waitsUntil = deadlines.now + limits.upstreamConnectTimeoutMs;
@@ -101,7 +101,7 @@ export class Attempts implements Waiting {
   }
 
   onUpstreamFree(upstream: Upstream): void {
-    // While it waited others like it may have ended a second process.
+    // Meanwhile similar requests may have ended a second process.
     if (this.mayHaveStartedElsewhere && this.isPoison) return this.owner.respond(502);
     this.owner.onUpstreamFound(upstream, undefined);
   }
@@ -110,16 +110,16 @@ export class Attempts implements Waiting {
     this.owner.respond(503);
   }
 
-  /** Its head is written to an upstream. */
+  /** Called when its head is sent to an upstream. */
   onSent(): void {
     this.sends++;
     this.waitsUntil = 0;
   }
 
   /**
-   * The upstream that had it failed: undefined when another may have it, else the status for the client.
-   * @param startedAt where it may have started
-   * @param isOnlyLoss no other request was lost there
+   * Handles a failed upstream. Returns undefined if the request may go to another one, else the status for the client.
+   * @param startedAt the upstream where it may have started
+   * @param isOnlyLoss whether no other request was lost there
    */
   onLost(
     loss: UpstreamLoss,
@@ -131,10 +131,10 @@ export class Attempts implements Waiting {
       lostStarts.note(loss, startedAt, isOnlyLoss, this.poolName, this.owner.describeRequest());
     const isPoison = startedAt !== undefined && this.isPoison;
     const attempted = { sends, starts: lostStarts.count, wasSent, isIdempotent, isBodyBuffered, isPoison };
-    // What has not begun may be asked for again; that is what 503 says.
+    // 503 invites a retry, which is safe if the request has not started.
     if (!mayTryElsewhere(loss, attempted)) return loss === "notStarted" ? 503 : 502;
     this.relay.counters.retriesTotal++;
-    // A stale connection says nothing against its upstream.
+    // A stale connection does not count against its upstream.
     if (upstream !== undefined && loss !== "stale") this.tried = [...(this.tried ?? []), upstream];
     return undefined;
   }

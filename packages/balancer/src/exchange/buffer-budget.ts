@@ -1,25 +1,25 @@
-/** What the balancer may hold in memory for all slow clients together. */
+/** The memory limit for all slow clients of the balancer together. */
 
-/** A client that is to be read when there is room for what that brings. */
+/** A client that will be read when the budget has room for a read. */
 export interface Reader {
-  /** False: it waits on. */
+  /** Returns false if it continues to wait. */
   onRoom(): boolean;
 }
 
-/** What one read may bring: all that has come, up to half a megabyte on Bun. */
+/** The maximum size of a read: up to half a megabyte on Bun. */
 const READ_BYTES = 1 << 19;
 
 export class BufferBudget {
   private used = 0;
-  /** What those may bring that are about to be read. */
+  /** Bytes reserved for expected reads. */
   private expected = 0;
-  /** Whoever waits longest is first. */
+  /** The longest waiting client is first. */
   private readonly waiting = new Set<Reader>();
   private isArmed = false;
 
   constructor(private readonly maxBytes: number) {}
 
-  /** False: there is not so much left, and nothing is taken. `isForced`: it is taken all the same. */
+  /** Takes bytes from the budget. Returns false, without taking any, if it is exhausted, unless `isForced`. */
   take(bytes: number, isForced = false): boolean {
     if (!isForced && this.used + bytes > this.maxBytes) return false;
     this.used += bytes;
@@ -31,12 +31,12 @@ export class BufferBudget {
     if (this.waiting.size > 0) this.arm();
   }
 
-  /** Whether there is room for a read, with half of all left to others. False: `onRoom` comes when it is worth asking again. */
+  /** Whether there is room for a read, with half the budget left for others. False: `onRoom` is called when it may succeed. */
   mayRead(reader: Reader): boolean {
     const half = this.maxBytes / 2;
     const bytes = Math.min(READ_BYTES, half);
     if (this.used + this.expected + bytes > half) {
-      // `give` wakes it, or the end of the turn whose reads are expected: to ask every turn would keep the processor busy.
+      // Woken by `give` or after the expected reads; polling each turn would keep the processor busy.
       this.waiting.add(reader);
       return false;
     }
@@ -56,7 +56,7 @@ export class BufferBudget {
     setImmediate(this.onTurn);
   }
 
-  /** What is read at once comes between this turn and the next, and is counted then. */
+  /** Expected reads arrive between this turn and the next, and are counted then. */
   private readonly onTurn = (): void => void setImmediate(this.wake);
 
   private readonly wake = (): void => {

@@ -1,4 +1,4 @@
-/** Bodies of requests that are kept in memory: what may be sent again elsewhere, and what is collected before it is sent at all. Pieces are joined, as each has a cost of its own. */
+/** Request bodies in memory: copies for sending again, and collected bodies. Joins pieces, because each has a fixed cost. */
 import { copyOf } from "../http1/bytes.js";
 import { free } from "../transport/buffers.js";
 import type { BufferBudget } from "./buffer-budget.js";
@@ -7,12 +7,12 @@ const NOTHING = new Uint8Array(0);
 const LEAST_BYTES = 4096;
 
 export class BufferedBody {
-  /** Whether all that the client sent of the body is here. */
+  /** Whether everything the client has sent of the body is kept. */
   isWhole = true;
-  /** One piece where it came, or what pieces were joined in. */
+  /** A single piece in its original buffer, or the buffer of joined pieces. */
   private room: Uint8Array = NOTHING;
   private length = 0;
-  /** Taken from the budget for `room`; a single piece lies where it came. */
+  /** Bytes taken from the budget for `room`; a single piece takes none. */
   private taken = 0;
 
   constructor(
@@ -28,18 +28,18 @@ export class BufferedBody {
     return this.length === 0;
   }
 
-  /** Whether what is kept lies in these bytes, as they came. */
+  /** Whether the kept piece is in these bytes. */
   isIn(bytes: Uint8Array): boolean {
     return this.length > 0 && this.room.buffer === bytes.buffer;
   }
 
-  /** Keeps a piece that was sent as well; past the bound nothing is kept and the request cannot be sent again. */
+  /** Keeps a piece that was also sent. Beyond the limit everything is dropped, and the request cannot be sent again. */
   add(bytes: Uint8Array, start: number, end: number): void {
     if (!this.isWhole) return;
     if (this.length + end - start > this.maxBytes || !this.join(bytes, start, end, false)) this.drop();
   }
 
-  /** Keeps a piece that could not be sent yet, whatever the bound; the client is paused then. */
+  /** Keeps a piece that cannot be sent yet, regardless of the limit; the client is then paused. */
   hold(bytes: Uint8Array, start: number, end: number): void {
     this.join(bytes, start, end, true);
   }
@@ -47,7 +47,7 @@ export class BufferedBody {
   private join(bytes: Uint8Array, start: number, end: number, isForced: boolean): boolean {
     const { length } = this;
     if (length === 0) {
-      // A piece of a much larger read would keep all of that.
+      // A small piece would keep its much larger buffer in memory.
       const isMuchLarger = bytes.length > LEAST_BYTES + 2 * (end - start);
       this.room = isMuchLarger ? copyOf(bytes, start, end) : bytes.subarray(start, end);
       this.length = end - start;
@@ -60,7 +60,7 @@ export class BufferedBody {
     return true;
   }
 
-  /** False: the budget is spent. */
+  /** Returns false if the budget is exhausted. */
   private grow(needed: number, isForced: boolean): boolean {
     const size = Math.max(LEAST_BYTES, 2 * needed);
     if (!this.budget.take(size - this.taken, isForced)) return false;
@@ -71,7 +71,7 @@ export class BufferedBody {
     return true;
   }
 
-  /** What was held has been sent: past the bound it is forgotten. */
+  /** Drops the copy if it exceeds the limit, after it was sent. */
   trim(): void {
     if (this.length > this.maxBytes) this.drop();
   }
@@ -90,11 +90,11 @@ export class BufferedBody {
   }
 }
 
-/** A request's body as it comes, held until it is whole or too much. */
+/** Collects a request's body until it is complete or too large. */
 export class CollectedBytes {
   private room: Uint8Array = NOTHING;
   private length = 0;
-  /** Taken from the budget: as much as `room` has. */
+  /** Bytes taken from the budget: the size of `room`. */
   private taken = 0;
 
   constructor(
@@ -102,7 +102,7 @@ export class CollectedBytes {
     private readonly maxBytes: number,
   ) {}
 
-  /** False: it is not held. */
+  /** Returns false if the piece is not kept. */
   add(bytes: Uint8Array, start: number, end: number): boolean {
     const length = this.length + end - start;
     if (length > this.maxBytes || (length > this.room.length && !this.grow(length))) return false;
@@ -122,7 +122,7 @@ export class CollectedBytes {
     return true;
   }
 
-  /** Of bytes that nobody else has: the collector would come for them when there is as much again of them. */
+  /** Frees bytes that nobody else uses; the garbage collector would only run after as much again. */
   private free(): void {
     if (this.room.length > 0) free(this.room);
   }
@@ -131,7 +131,7 @@ export class CollectedBytes {
     return this.room.subarray(0, this.length);
   }
 
-  /** Once its bytes were copied. */
+  /** Clears it after its bytes were copied. */
   clearCopied(): void {
     this.free();
     this.clear();

@@ -1,4 +1,4 @@
-/** A request's body that is to be whole before an upstream is asked: in memory, and in the spool once it is large. */
+/** A request's body collected before an upstream is picked: in memory, or in the spool if it is large. */
 import type { Downstream } from "../downstream/downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
@@ -7,15 +7,15 @@ import type { Relay } from "./relay.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
 
 export interface CollectedBodyOwner {
-  /** An upstream may be asked: all is there, or `bytes` are all that is held of what goes at the client's pace. Empty: see `isSpooled`. */
+  /** An upstream may be picked. `bytes` are the body, or its beginning if the rest follows at the client's pace. */
   onCollected(bytes: Uint8Array): void;
   /** The client is too slow, the body too large, or there is no room for it. */
   onCollectingFailed(status: 408 | 413 | 503): void;
-  /** More would go to the upstream than it takes now; `pump` when it does. */
+  /** The upstream cannot take more at the moment; call `pump` when it can. */
   upstreamIsBehind(): void;
 }
 
-/** Of a large body that is not on its way yet, and that cannot be held, the instance may not want any. */
+/** A large body that waits for 100 Continue and cannot be buffered is not collected: the instance may refuse it. */
 export function isToBeCollected(head: RequestHead, { limits, spool }: Relay): boolean {
   const { framing, isUpgrade, expectsContinue, contentLength } = head;
   if (framing === "none" || isUpgrade) return false;
@@ -23,14 +23,14 @@ export function isToBeCollected(head: RequestHead, { limits, spool }: Relay): bo
 }
 
 export class CollectedBody implements SpooledBodyOwner {
-  /** What came, until it is in the spool. */
+  /** The bytes that are not in the spool yet. */
   private readonly held: CollectedBytes;
   private readonly pace: BodyPace;
   private spooled: SpooledBody | undefined;
-  /** The client is not read, as the disk is behind. */
+  /** Whether the client is paused because the disk is too slow. */
   private isBlocked = false;
   private isFinished = false;
-  /** The upstream that has the request. */
+  /** The upstream stream of the request. */
   private stream: UpstreamStream | undefined;
   private hasResponse = false;
 
@@ -44,12 +44,12 @@ export class CollectedBody implements SpooledBodyOwner {
     this.pace = new BodyPace(limits.bodyTimeoutMs, limits.minBodyBytesPerSecond, deadlines.now);
   }
 
-  /** It lies in the spool, and `send` sends it. */
+  /** Whether it is in the spool; then `send` sends it. */
   get isSpooled(): boolean {
     return this.spooled !== undefined;
   }
 
-  /** False: the request was refused. A body whose length is known to be large goes to the spool from its first byte. */
+  /** Returns false if the request was refused. A body with a large Content-Length goes to the spool from its first byte. */
   begin(contentLength: number): boolean {
     const { spool, limits } = this.relay;
     if (spool.isOn && contentLength > limits.bufferBytes) {
@@ -69,12 +69,12 @@ export class CollectedBody implements SpooledBodyOwner {
     this.client.deadlineAt = this.pace.deadlineAt(this.relay.deadlines.now);
   }
 
-  /** The disk, and not the client, is waited for. */
+  /** Waits for the disk rather than the client. */
   private awaitDisk(): void {
     this.client.deadlineAt = this.relay.deadlines.now + this.relay.limits.bodyTimeoutMs;
   }
 
-  /** False: it was not taken, and the body goes at the client's pace from here on; its owner was told. */
+  /** Returns false if the piece was not taken; the owner was notified, and the body now moves at the client's pace. */
   add(bytes: Uint8Array, start: number, end: number): boolean {
     this.pace.add(end - start);
     if (this.spooled !== undefined) this.spool(this.spooled, bytes, start, end);
@@ -113,11 +113,11 @@ export class CollectedBody implements SpooledBodyOwner {
     }
   }
 
-  /** The body is whole. */
+  /** Called when the body is complete. */
   finish(): void {
     this.isFinished = true;
     if (this.spooled === undefined) return this.owner.onCollected(this.held.bytes);
-    // Read again, lest it leaves unseen.
+    // Resume reading, to notice a disconnect.
     this.client.resumeBody();
     this.spooled.finish();
     if (this.spooled.isWritten) this.owner.onCollected(NOTHING);
@@ -128,18 +128,18 @@ export class CollectedBody implements SpooledBodyOwner {
     this.owner.onCollectingFailed(this.isFinished || this.isBlocked ? 503 : 408);
   }
 
-  /** Sends what is in the spool from its beginning. */
+  /** Sends the spooled body from its beginning. */
   send(stream: UpstreamStream): void {
     this.stream = stream;
     this.spooled?.rewind();
   }
 
-  /** The upstream takes more. */
+  /** The upstream can take more. */
   pump(): void {
     if (this.stream !== undefined) this.spooled?.pump();
   }
 
-  /** The upstream has responded: the request will not be sent again. */
+  /** The upstream has responded, so the request will not be sent again. */
   onResponse(): void {
     this.hasResponse = true;
     if (this.stream === undefined) this.spooled?.close();
@@ -157,7 +157,7 @@ export class CollectedBody implements SpooledBodyOwner {
     this.spooled?.close();
   }
 
-  // From the spool.
+  // Called by the spool.
 
   onSpoolWritten(): void {
     if (this.isFinished) {
@@ -195,37 +195,37 @@ export class CollectedBody implements SpooledBodyOwner {
 
 const NOTHING = new Uint8Array(0);
 
-/** How long a client that owes a body may take for the next piece of it, and for all that has come. */
+/** The deadlines for the next piece of a client's body, and for its average rate. */
 class BodyPace {
   private bytes = 0;
-  /** Since when the client is not read. */
+  /** Since when the client is paused. */
   private pausedAt = 0;
 
   constructor(
-    /** For which nothing may come. */
+    /** How long the client may send nothing. */
     private readonly timeoutMs: number,
-    /** The least rate of all, beyond that time; 0: none. */
+    /** The minimum average rate, in addition to that time; 0: none. */
     private readonly minBytesPerSecond: number,
-    private begunAt: number,
+    private startedAt: number,
   ) {}
 
   add(bytes: number): void {
     this.bytes += bytes;
   }
 
-  /** The client is not read: that is no fault of its own. */
+  /** Excludes time in which the client is paused. */
   pause(now: number): void {
     this.pausedAt = now;
   }
 
   resume(now: number): void {
-    this.begunAt += now - this.pausedAt;
+    this.startedAt += now - this.pausedAt;
   }
 
-  /** When it is too slow, if nothing comes until then. */
+  /** Returns the deadline if nothing arrives until then. */
   deadlineAt(now: number): number {
     const nextBy = now + this.timeoutMs;
     if (this.minBytesPerSecond === 0) return nextBy;
-    return Math.min(nextBy, this.begunAt + this.timeoutMs + (this.bytes * 1000) / this.minBytesPerSecond);
+    return Math.min(nextBy, this.startedAt + this.timeoutMs + (this.bytes * 1000) / this.minBytesPerSecond);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * One request and its response: the states it goes through, from a parsed head to the end of the response, and what a failure means.
- * attempts.ts finds an upstream, request-body.ts and response-flow.ts carry the bodies, states.ts has what each state does.
+ * One request and its response: the states from a parsed head to the end of the response, and what a failure means. attempts.ts
+ * finds an upstream, request-body.ts and response-flow.ts carry the bodies, states.ts has each state's behaviour.
  */
 
 import type { Downstream } from "../downstream/downstream.js";
@@ -28,10 +28,10 @@ import { mayHaveStarted } from "./retry.js";
 import { SavedHead } from "./saved-head.js";
 import * as State from "./states.js";
 
-/** nginx's own status for a client that left before it had its response. */
+/** nginx's status for a client that disconnected before its response was complete. */
 const CLIENT_CLOSED_REQUEST = 499;
 
-/** Belongs to a client connection and is used again for each of its requests. */
+/** Belongs to a client connection and is reused for each of its requests. */
 export class Exchange
   implements ResponseReceiver, BodySink, State.ExchangeContext, AttemptsOwner, RequestBodyOwner, ResponseFlowOwner
 {
@@ -46,7 +46,7 @@ export class Exchange
   readonly flow: ResponseFlow;
   private readonly outcome: Outcome;
   private connections: KeptConnections | undefined;
-  /** The response named a file, which is sent in its place. */
+  /** Set if the response named a file, which is sent instead. */
   private redirect: FileRedirect | undefined;
 
   constructor(
@@ -80,14 +80,14 @@ export class Exchange
     return this.state === State.TUNNEL;
   }
 
-  /** None for a client that leaves after this response, nor for a trusted proxy: it brings the requests of many. */
+  /** None if the client disconnects after this response, or is a trusted proxy, which carries the requests of many clients. */
   get keptConnections(): KeptConnections | undefined {
     if (!this.client.staysOpen || this.peer.isTrusted) return undefined;
     this.connections ??= new KeptConnections();
     return this.connections;
   }
 
-  /** The client's connection is closed. */
+  /** Called when the client's connection has closed. */
   leave(): void {
     this.connections?.closeAll();
   }
@@ -106,7 +106,7 @@ export class Exchange
     return this.kept.isIn(bytes) || this.body.isIn(bytes);
   }
 
-  /** Takes a request whose head was just parsed from these bytes; they are kept. */
+  /** Starts a request whose head was just parsed from these bytes, which are kept. */
   begin(head: RequestHead, bytes: Uint8Array, start: number, end: number): void {
     this.outcome.begin();
     this.kept.keep(bytes, start, end);
@@ -124,14 +124,14 @@ export class Exchange
     this.attempts.find(this.pool, head);
   }
 
-  /** An instance that takes few requests at once is not to wait for a slow client: it is asked when the body has come. */
+  /** Collects the body first, so that an instance with limited concurrency does not wait for a slow client. */
   private collect({ contentLength }: RequestHead): void {
     this.state = State.COLLECTING;
     (this.pool as Pool).receiving++;
     this.kept.shrink();
     if (!this.body.collect(contentLength)) return;
     if (this.expectsContinue) this.client.response.continue();
-    // What the instance says of it comes too late.
+    // The balancer has sent 100 Continue; the instance's own comes too late.
     this.expectsContinue = false;
   }
 
@@ -160,7 +160,7 @@ export class Exchange
       return this.attempts.wait();
     }
     if (head === undefined) return this.onUpstreamReady();
-    // The client's link flushes once it has given what came with the head.
+    // The client connection flushes after it has passed on what came with the head.
     this.sendHead(stream, head);
   }
 
@@ -180,16 +180,16 @@ export class Exchange
     this.body.sendTo(stream);
   }
 
-  /** A deadline that is no look at the upstream. */
+  /** Sets a deadline that is not a check of the upstream. */
   setDeadlineIn(timeoutMs: number): void {
     this.body.stopJudging();
     this.client.deadlineAt = this.relay.deadlines.now + timeoutMs;
   }
 
-  // From the client.
+  // Called by the client connection.
 
   onRequestBody(bytes: Uint8Array, start: number, end: number): void {
-    // Who named a file wants no more of it.
+    // An app that named a file gets no more of the body.
     if (this.redirect === undefined) this.state.onRequestBody(this, bytes, start, end);
   }
 
@@ -198,7 +198,7 @@ export class Exchange
     if (this.redirect === undefined) this.state.onRequestEnd(this);
   }
 
-  /** What one turn brought for the upstream has been given; it goes out now. */
+  /** Sends everything that this turn has produced for the upstream. */
   onRequestBatch(): void {
     this.body.flush();
   }
@@ -206,13 +206,13 @@ export class Exchange
   onClientDrain(): void {
     const wasBlocked = this.flow.isClientBlocked;
     this.flow.isClientBlocked = false;
-    // What drained may be the end of a response before: its deadlines are not this request's.
+    // The drained bytes may belong to an earlier response, whose deadlines do not apply here.
     if (!this.hasResponse && !(this.state === State.SENT && wasBlocked)) return;
     this.setDeadlineIn(this.requestTimeoutMs());
     this.flow.resume(this.stream);
   }
 
-  /** The client is gone, or cannot be understood any more: the upstream is told at once. */
+  /** Cancels the request at the upstream, because the client has disconnected or sent invalid input. */
   onClientGone(loggedAs = this.state === State.TUNNEL ? this.outcome.status : CLIENT_CLOSED_REQUEST): void {
     if (this.state === State.IDLE) return;
     this.stream?.cancel();
@@ -223,11 +223,11 @@ export class Exchange
     this.state.onDeadline(this);
   }
 
-  // From the upstream.
+  // Called by the upstream.
 
   onResponseHead(head: ResponseHead): void {
     if (head.isInterim) {
-      // A 100 that nobody asked for would only confuse.
+      // Drops an unrequested 100.
       if (head.status === 100 && !this.expectsContinue) return;
       if (!this.client.response.interim(head)) this.flow.blockUpstream(this.stream);
       return;
@@ -254,7 +254,7 @@ export class Exchange
     this.setDeadlineIn(this.requestTimeoutMs());
   }
 
-  /** The response that named a file has ended, or was left: the internal pool gets the request. */
+  /** Sends the request to the internal pool, after the response that named a file has ended. */
   private follow(): void {
     const { internal } = this.relay;
     const { file, status } = this.redirect as FileRedirect;
@@ -286,14 +286,14 @@ export class Exchange
   onResponseBatch(): void {
     if (this.state === State.IDLE) return;
     if (this.state === State.DISCARDING) {
-      // Its body may take long: nobody waits for it.
+      // Its body may be long, and nobody needs it.
       this.stream?.cancel();
       return this.follow();
     }
     this.flow.flush(this.stream, this.mayHoldResponse);
   }
 
-  /** An instance that takes few requests at once is not to wait for a slow client. */
+  /** Whether the response may be buffered, because an instance with limited concurrency should not wait for a slow client. */
   private get mayHoldResponse(): boolean {
     return this.state === State.RESPONDING && this.pool?.isLimited === true;
   }
@@ -312,7 +312,7 @@ export class Exchange
     this.client.endResponse();
   }
 
-  /** The upstream is done with the request, and the client is not. */
+  /** The upstream has finished, but the client has not. */
   private deliver(): void {
     const pool = this.pool as Pool;
     this.state = State.DELIVERING;
@@ -331,7 +331,7 @@ export class Exchange
     this.body.resume();
   }
 
-  /** Another is tried if no byte of a response came and the request can be sent again; else the client is told. */
+  /** Handles a lost upstream: tries another if no byte of a response came and the request can be sent again; else fails it. */
   onUpstreamLost(loss: UpstreamLoss): void {
     const { state, upstream } = this;
     const wasSent = state === State.SENT;
@@ -354,14 +354,14 @@ export class Exchange
     this.body.release();
   }
 
-  /** The upstream owes its response, once it has or takes no more of the body; else the client owes its body. */
+  /** Returns the upstream's time limit once it has, or cannot take more of, the body; before that the client's. */
   requestTimeoutMs(): number {
     const { limits } = this.relay;
     if (this.state === State.TUNNEL) return limits.tunnelIdleTimeoutMs;
     return this.body.isWhole || this.body.isUpstreamBlocked ? this.responseTimeoutMs : limits.bodyTimeoutMs;
   }
 
-  /** A response of the balancer's own. */
+  /** Sends a response of the balancer's own. */
   respond(status: 400 | 404 | 408 | 501 | 413 | 502 | 503 | 504): void {
     this.stream?.cancel();
     this.outcome.status = status;
@@ -374,13 +374,13 @@ export class Exchange
   abort(): void {
     if (this.client.response.takeBack()) return this.respond(502);
     this.stream?.cancel();
-    // What was delivered in part has been counted.
+    // A partly delivered response is already counted.
     if (this.state !== State.DELIVERING) this.outcome.status = 502;
     this.end();
     this.client.abort();
   }
 
-  /** Gives back what it held, counts, and serves whoever waits for the place. */
+  /** Releases everything, counts the request, and serves the next one in the queue. */
   private end(loggedAs = 0): void {
     this.outcome.end(loggedAs, this.upstream);
     if (this.state === State.COLLECTING) (this.pool as Pool).receiving--;

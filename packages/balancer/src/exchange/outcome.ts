@@ -1,18 +1,18 @@
-/** What one request came to: status, bytes and time, for the counters and the access log. */
+/** The outcome of one request for the counters and the access log: status, size and duration. */
 import type { Peer } from "../http1/forwarded.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { Relay } from "./relay.js";
 import type { SavedHead } from "./saved-head.js";
 
 export class Outcome {
-  /** Of the response that the client gets; 0 before there is one, and once it has been counted. */
+  /** The status of the client's response; 0 before there is one, and after it was counted. */
   status = 0;
-  /** Of the response's body so far. */
+  /** The size of the response's body so far. */
   bodyBytes = 0;
-  /** The instance that had the request last. */
+  /** The last instance of the request. */
   upstream: Upstream | undefined;
   private startedAt = 0;
-  /** What was counted while the client was still being sent it. */
+  /** The status that was counted while the client was still receiving the response. */
   private counted = 0;
 
   constructor(
@@ -31,7 +31,7 @@ export class Outcome {
     return performance.now() - this.startedAt;
   }
 
-  /** @param upstream has it, and is done with it */
+  /** @param upstream the upstream that has finished the request */
   count(upstream: Upstream | undefined): void {
     const { status, tookMs } = this;
     this.relay.counters.answered(status, tookMs);
@@ -40,7 +40,7 @@ export class Outcome {
     this.status = 0;
   }
 
-  /** The client has its response, or none any more. */
+  /** Records that the client has its response, or will get none. */
   end(loggedAs: number, upstream: Upstream | undefined): void {
     const { counters, accessLog } = this.relay;
     const logged = loggedAs || this.status || this.counted;

@@ -1,8 +1,8 @@
-/** Remembers which requests end the processes that run them, so that these are not sent to another one. Pure. */
+/** Remembers requests that end their processes, so that they are not sent to more. Pure. */
 
-/** How long a death counts, in milliseconds. */
+/** How long an ended process counts, in milliseconds. */
 export const POISON_MS = 60_000;
-/** Requests that are remembered; while so many end their processes within a minute, every request counts as one of them. */
+/** The most remembered requests. If more end their processes within a minute, every request counts as one of them. */
 const MAX_REQUESTS = 256;
 const MAX_SEGMENTS = 8;
 const MAX_SEGMENT = 32;
@@ -12,7 +12,7 @@ interface Death {
   at: number;
 }
 
-/** Requests of a pool like this one have ended these processes. */
+/** The processes that similar requests of a pool have ended. */
 export interface PoisonFound {
   pool: string;
   /** Such as `GET /users/*`. */
@@ -21,21 +21,21 @@ export interface PoisonFound {
 }
 
 export class PoisonBook {
-  /** The last two deaths of different processes, by pool and request; the one that had a death last is the last. */
+  /** The last two ended processes by pool and request; the most recent entry is last. */
   private readonly deaths = new Map<string, Death[]>();
-  /** When each was told of last. */
-  private readonly toldAt = new Map<string, number>();
+  /** When each was last reported. */
+  private readonly reportedAt = new Map<string, number>();
 
   constructor(private readonly onFound: (found: PoisonFound) => void) {}
 
-  /** Whether requests like this one have ended more than one process lately. */
+  /** Whether similar requests have ended more than one process recently. */
   has(pool: string, request: string, now: number): boolean {
     if (this.deaths.size === 0) return false;
     this.forget(now);
     return this.deaths.size >= MAX_REQUESTS || (this.deaths.get(keyOf(pool, request))?.length ?? 0) > 1;
   }
 
-  /** A process ended, and this request is what it was running. */
+  /** Records that a process ended while it was running this request. */
   record(pool: string, request: string, process: string, now: number): void {
     this.forget(now);
     const key = keyOf(pool, request);
@@ -44,8 +44,8 @@ export class PoisonBook {
     if (!this.deaths.delete(key) && this.deaths.size >= MAX_REQUESTS) return;
     const deaths = [...before.slice(-1), { process, at: now }];
     this.deaths.set(key, deaths);
-    if (deaths.length < 2 || now - (this.toldAt.get(key) ?? Number.NEGATIVE_INFINITY) < POISON_MS) return;
-    this.toldAt.set(key, now);
+    if (deaths.length < 2 || now - (this.reportedAt.get(key) ?? Number.NEGATIVE_INFINITY) < POISON_MS) return;
+    this.reportedAt.set(key, now);
     this.onFound({ pool, request, processes: deaths.map((death) => death.process) });
   }
 
@@ -56,7 +56,7 @@ export class PoisonBook {
       if (recent.length > 0) this.deaths.set(key, recent);
       else this.deaths.delete(key);
     }
-    for (const [key, at] of this.toldAt) if (now - at >= POISON_MS) this.toldAt.delete(key);
+    for (const [key, at] of this.reportedAt) if (now - at >= POISON_MS) this.reportedAt.delete(key);
   }
 }
 
@@ -65,8 +65,8 @@ function keyOf(pool: string, request: string): string {
 }
 
 /**
- * What requests like this one have in common: method and path, without what tells one thing of a kind from the next. A segment with
- * a digit in it, or a long one, is taken for a name of that sort: `GET /users/17` is like `GET /users/18`.
+ * Returns the pattern that similar requests share: method and path without identifiers. Segments that are long or contain a digit
+ * count as identifiers: `GET /users/17` is similar to `GET /users/18`.
  * @param described such as `GET /users/17`
  */
 export function requestPattern(described: string): string {

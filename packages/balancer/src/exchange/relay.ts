@@ -1,4 +1,4 @@
-/** What every exchange shares: limits, clock, routes, writers and counters. Made once; the routes change with a snapshot. */
+/** Shared by all exchanges: limits, clock, routes, writers and counters. Created once; snapshots change the routes. */
 import type { BalancerLimits } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import type { TurnShare } from "../downstream/turn-share.js";
@@ -21,19 +21,19 @@ export interface Relay {
   readonly poison: PoisonBook;
   readonly deadlines: Deadlines;
   readonly counters: Counters;
-  /** An upstream owed a response for too long. */
+  /** An upstream has not responded in time. */
   onResponseTimeout(): void;
   readonly forwarded: Forwarded;
   readonly turnShare: TurnShare;
-  /** The one parsed request head; good until the turn ends. */
+  /** The parsed request head; valid until the turn ends. */
   readonly requestHead: RequestHead;
-  /** Builds what goes to clients. */
+  /** Builds the heads for clients. */
   readonly responseWriter: HeadWriter;
   router: Router<Pool>;
-  /** The pools that responses of others lead to; undefined where there are none. */
+  /** The pools for files named in responses; undefined if there are none. */
   internal: InternalPools | undefined;
-  /** Undefined where none is kept. */
+  /** Undefined: no access log. */
   readonly accessLog: AccessLog | undefined;
-  /** No new work: every response is the last of its connection. */
+  /** Whether the balancer drains: every response is the last of its connection. */
   isDraining: boolean;
 }

@@ -1,4 +1,4 @@
-/** A request's body on its way to the upstream: sent as it comes, kept for another try, or collected before an upstream is asked. */
+/** A request's body on its way to the upstream: sent as it arrives, kept for another attempt, or collected first. */
 import { SlowReader } from "@paceline/wire";
 import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
@@ -10,27 +10,27 @@ import type { ResponseFlow } from "./response-flow.js";
 
 export interface RequestBodyOwner {
   readonly isTunnel: boolean;
-  /** For how long an upstream may take nothing of the body. */
+  /** How long an upstream may read nothing of the body. */
   readonly responseTimeoutMs: number;
-  /** An upstream may be asked. */
+  /** An upstream may be picked. */
   onCollected(): void;
   /** The client is too slow, the body too large, or there is no room for it. */
   onBodyFailed(status: 408 | 413 | 503): void;
 }
 
 export class RequestBody implements CollectedBodyOwner {
-  /** All of it has come from the client. */
+  /** Whether the whole body has arrived from the client. */
   isWhole = false;
-  /** The upstream does not read as fast as the client sends: the client is paused. */
+  /** Whether the client is paused because the upstream reads too slowly. */
   isUpstreamBlocked = false;
   private stream: UpstreamStream | undefined;
   private readonly buffered: BufferedBody;
   private readonly share: UpstreamShare;
-  /** What came before an upstream was asked. */
+  /** The body collected before an upstream was picked. */
   private collected: CollectedBody | undefined;
-  /** Judges an upstream that did not read as fast as the client sent, for as long as it has the request. */
+  /** Judges an upstream that did not keep up, for as long as it has the request. */
   private reader: SlowReader | undefined;
-  /** The deadline is the next look of that one. */
+  /** Whether the deadline is the reader's next check. */
   private isJudging = false;
 
   constructor(
@@ -48,7 +48,7 @@ export class RequestBody implements CollectedBodyOwner {
     this.isUpstreamBlocked = false;
   }
 
-  /** Whether it can be sent again, as far as it has come. */
+  /** Whether the body received so far can be sent again. */
   get canRepeat(): boolean {
     return this.buffered.isWhole;
   }
@@ -58,13 +58,13 @@ export class RequestBody implements CollectedBodyOwner {
     return this.buffered.isIn(bytes);
   }
 
-  /** False: the request was refused. */
+  /** Returns false if the request was refused. */
   collect(contentLength: number): boolean {
     this.collected = new CollectedBody(this.relay, this.client, this);
     return this.collected.begin(contentLength);
   }
 
-  /** False: the body is not collected any more. */
+  /** Returns false if the body is no longer collected. */
   addCollected(bytes: Uint8Array, start: number, end: number): boolean {
     return this.collected?.add(bytes, start, end) === true;
   }
@@ -86,18 +86,18 @@ export class RequestBody implements CollectedBodyOwner {
     this.owner.onBodyFailed(status);
   }
 
-  /** A piece that cannot be sent yet; the client is paused. */
+  /** Keeps a piece that cannot be sent yet; the client is then paused. */
   hold(bytes: Uint8Array, start: number, end: number): void {
     this.buffered.hold(bytes, start, end);
     this.client.pauseBody();
   }
 
-  /** A piece that is sent as well. */
+  /** Keeps a copy of a piece that was sent. */
   keep(bytes: Uint8Array, start: number, end: number): void {
     this.buffered.add(bytes, start, end);
   }
 
-  /** The upstream has the head: it gets what has come of the body. */
+  /** Sends what has arrived of the body to an upstream that has the head. */
   sendTo(stream: UpstreamStream): void {
     this.stream = stream;
     const { buffered } = this;
@@ -119,7 +119,7 @@ export class RequestBody implements CollectedBodyOwner {
     if (this.stream?.flush() === false) this.blockClient();
   }
 
-  /** False: too much waits for upstreams, and the request was refused. */
+  /** Returns false if the buffers for upstreams are exhausted and the request was refused. */
   private blockClient(): boolean {
     const { stream } = this;
     if (stream !== undefined && !this.share.count(stream.waitingBytes)) {
@@ -131,7 +131,7 @@ export class RequestBody implements CollectedBodyOwner {
     return true;
   }
 
-  /** The upstream does not take the body as fast as it could have it. */
+  /** The upstream reads the body too slowly. */
   upstreamIsBehind(): void {
     const wasBlocked = this.isUpstreamBlocked;
     this.isUpstreamBlocked = true;
@@ -139,12 +139,12 @@ export class RequestBody implements CollectedBodyOwner {
     this.judge();
   }
 
-  /** Whether the upstream has not taken all of the body that came. */
+  /** Whether the upstream has not taken all of the received body. */
   get isOwed(): boolean {
     return this.reader !== undefined || (this.stream?.waitingBytes ?? 0) > 0;
   }
 
-  /** The upstream is late once it takes nothing more of the body, however slowly it takes it. */
+  /** Judges the upstream: it is late if it takes nothing more of the body; slow reading is fine. */
   judge(): void {
     this.reader ??= new SlowReader(this.stream as UpstreamStream, this.owner.responseTimeoutMs);
     if (this.flow.isClientBlocked) return;
@@ -152,12 +152,12 @@ export class RequestBody implements CollectedBodyOwner {
     this.client.deadlineAt = this.reader.begin(this.relay.deadlines.now);
   }
 
-  /** Whoever sets a deadline that is no look at the upstream. */
+  /** Called when another deadline is set. */
   stopJudging(): void {
     this.isJudging = false;
   }
 
-  /** At the deadline: whether the client waits for an upstream that still takes the body. */
+  /** At the deadline: returns whether the upstream still takes the body. */
   isBeingTaken(): boolean {
     const { reader } = this;
     if (reader === undefined || this.owner.isTunnel || this.flow.isClientBlocked) return false;
@@ -171,7 +171,7 @@ export class RequestBody implements CollectedBodyOwner {
     return nextLookAt > 0;
   }
 
-  /** The upstream takes more. */
+  /** The upstream can take more. */
   unblock(): void {
     this.isUpstreamBlocked = false;
     this.share.count(0);
@@ -182,19 +182,19 @@ export class RequestBody implements CollectedBodyOwner {
     this.collected?.pump();
   }
 
-  /** The response has begun: the request will not be sent again. */
+  /** The response has started, so the request will not be sent again. */
   onResponse(): void {
     this.forget();
     this.share.count(this.stream?.waitingBytes ?? 0);
     this.collected?.onResponse();
   }
 
-  /** Nothing is kept for another try. */
+  /** Drops the copy for another attempt. */
   forget(): void {
     this.buffered.clear();
   }
 
-  /** The upstream does not have the request any more. */
+  /** The upstream no longer has the request. */
   release(): void {
     this.stream = undefined;
     this.share.count(0);
@@ -205,23 +205,23 @@ export class RequestBody implements CollectedBodyOwner {
     this.client.resumeBody();
   }
 
-  /** Nobody wants what was collected. */
+  /** Drops the collected body. */
   clearCollected(): void {
     this.collected?.clear();
     this.collected = undefined;
   }
 }
 
-/** Never refused, in bytes: any upstream may be late by so much. */
+/** Never refused, in bytes: any upstream may lag by this much. */
 const FREE_BYTES = 16_384;
 
-/** Counts what has come of a body and waits for an upstream that does not take it: reads come whole, however little is wanted. */
+/** Counts body bytes that wait for a slow upstream. Reads arrive whole, however little is wanted. */
 class UpstreamShare {
   private taken = 0;
 
   constructor(private readonly budget: BufferBudget) {}
 
-  /** So much waits now; false: all clients together have too much waiting. */
+  /** Updates the number of waiting bytes. Returns false if the budget is exhausted. */
   count(waitingBytes: number): boolean {
     const more = Math.max(0, waitingBytes - FREE_BYTES) - this.taken;
     if (more < 0) this.budget.give(-more);

@@ -1,4 +1,4 @@
-/** A response on its way to the client: as fast as the client reads it, or through the spool, so that an instance that takes few requests at once is free sooner. */
+/** A response on its way to the client: direct, or through the spool so that limited concurrency is free earlier. */
 import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { Relay } from "./relay.js";
@@ -6,13 +6,13 @@ import type { Spool } from "./spool.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
 
 export interface ResponseFlowOwner {
-  /** The client has all that came: what comes next goes to it directly. */
+  /** The client has received everything so far; further bytes go to it directly. */
   onSpoolSent(): void;
   abort(): void;
 }
 
 export class ResponseFlow implements BacklogOwner {
-  /** The client does not read as fast as the upstream responds: the upstream is paused, or the spool has the rest. The deadline is the client's. */
+  /** Set while the client does not keep up: the upstream is paused, or the rest is spooled. The deadline is the client's. */
   isClientBlocked = false;
   private backlog: Backlog | undefined;
 
@@ -22,12 +22,12 @@ export class ResponseFlow implements BacklogOwner {
     private readonly owner: ResponseFlowOwner,
   ) {}
 
-  /** What comes goes to the spool, behind what waits there. */
+  /** Whether further bytes go to the spool, behind those waiting there. */
   get isSpooling(): boolean {
     return this.backlog !== undefined;
   }
 
-  /** The upstream may be done while the client is not. */
+  /** The upstream may finish while the client has not. */
   get isBehind(): boolean {
     return this.backlog?.isEmpty === false;
   }
@@ -36,7 +36,7 @@ export class ResponseFlow implements BacklogOwner {
     this.backlog?.add(bytes, start, end);
   }
 
-  /** @param mayHold the instance takes few requests at once */
+  /** @param mayHold whether the instance has limited concurrency */
   send(bytes: Uint8Array, start: number, end: number, stream: UpstreamStream | undefined, mayHold: boolean): void {
     if (!this.client.response.body(bytes, start, end)) this.fallBehind(stream, mayHold);
   }
@@ -49,7 +49,7 @@ export class ResponseFlow implements BacklogOwner {
     if (!mayHold || !this.holds(stream as UpstreamStream)) this.blockUpstream(stream);
   }
 
-  /** Whether what the client has not read may wait here. */
+  /** Whether unread bytes may be buffered here. */
   private holds(stream: UpstreamStream): boolean {
     const { limits, spool } = this.relay;
     if (!spool.isOn) return this.client.response.mayHold(limits.bufferBytes);
@@ -66,7 +66,7 @@ export class ResponseFlow implements BacklogOwner {
     stream?.pause();
   }
 
-  /** The deadline is the client's until it has taken what waits. */
+  /** Sets the client's deadline until it has read the waiting bytes. */
   onClientBehind(): void {
     this.isClientBlocked = true;
     this.client.deadlineAt = this.client.response.beginSlowReading();
@@ -77,7 +77,7 @@ export class ResponseFlow implements BacklogOwner {
     else stream?.resume();
   }
 
-  /** The upstream is done; the client gets the rest from the spool. */
+  /** The upstream has finished; the client gets the rest from the spool. */
   leaveUpstream(): void {
     this.backlog?.end();
   }
@@ -96,21 +96,21 @@ export class ResponseFlow implements BacklogOwner {
   }
 }
 
-/** So much of a response waits in memory before any of it goes to the spool, in bytes. */
+/** How many bytes of a response wait in memory before the spool is used. */
 const UNSPOOLED_BYTES = 32_768;
 
 interface BacklogOwner {
-  /** The client does not take what it was given. */
+  /** The client does not read what it was sent. */
   onClientBehind(): void;
-  /** The client has all that came: what comes next goes to it directly. */
+  /** The client has received everything so far; further bytes go to it directly. */
   onBacklogSent(): void;
   onBacklogLost(): void;
 }
 
-/** What a client has not taken of a response: it waits in the spool, so that an instance that takes few requests at once is free sooner. */
+/** The unread part of a response, stored in the spool so that an instance with limited concurrency is free earlier. */
 class Backlog implements SpooledBodyOwner {
   private readonly body: SpooledBody;
-  /** The upstream is not read. */
+  /** Whether the upstream is paused. */
   private isPaused = false;
 
   constructor(
@@ -132,12 +132,12 @@ class Backlog implements SpooledBodyOwner {
     this.stream?.pause();
   }
 
-  /** The upstream is done; its stream may be another request's by now. */
+  /** The upstream has finished; its stream may belong to another request by now. */
   end(): void {
     this.stream = undefined;
   }
 
-  /** The client takes more. */
+  /** The client can take more. */
   pump(): void {
     this.body.pump();
   }
@@ -146,7 +146,7 @@ class Backlog implements SpooledBodyOwner {
     this.body.close();
   }
 
-  // From the spool.
+  // Called by the spool.
 
   onSpoolWritten(): void {
     if (!this.isPaused) return;
@@ -163,7 +163,7 @@ class Backlog implements SpooledBodyOwner {
 
   onSpoolRead(): void {
     this.owner.onBacklogSent();
-    // Not before: what is resumed may send at once.
+    // Last, because a resumed upstream may send at once.
     this.onSpoolWritten();
   }
 

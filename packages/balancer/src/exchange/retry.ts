@@ -1,38 +1,35 @@
-/** Decides whether a request that came to nothing at its upstream may be sent to another. */
+/** Decides whether a request that failed at its upstream may be sent to another. */
 
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import { requestPattern } from "./poison.js";
 import type { Relay } from "./relay.js";
 
-/**
- * To how many upstreams a request goes at the most that may have started at each. It may be what ended the first: it must not
- * take every instance with it.
- */
+/** At how many upstreams a request may start: it may be what ended the first one, and must not end every instance. */
 const MAX_STARTS = 2;
 
 /**
- * How often a request is sent anew that provably never started. It ends nobody, but while instances keep dying it must not
- * wait without end.
+ * How often a request that provably never started is sent again. It is harmless, but must not wait for ever while instances keep
+ * dying.
  */
 export const MAX_SENDS = 20;
 
 interface Attempted {
-  /** How often the request was written to an upstream so far. */
+  /** How often the request was sent to an upstream so far. */
   sends: number;
-  /** At how many upstreams it may have started, this one included. */
+  /** At how many upstreams it may have started, including this one. */
   starts: number;
-  /** Whether any of it was written to the upstream. */
+  /** Whether any of it was sent to the upstream. */
   wasSent: boolean;
   /** RFC 9110 §9.2.2. */
   isIdempotent: boolean;
-  /** Whether everything that the client has sent of its body is still held. */
+  /** Whether everything that the client has sent of its body is still kept. */
   isBodyBuffered: boolean;
-  /** Whether requests like it have ended more than one process lately. */
+  /** Whether similar requests have ended more than one process recently. */
   isPoison: boolean;
 }
 
-/** Only if no byte of a response came, and what was perhaps done once may be done twice. */
+/** Only if no byte of a response came, and a possible second execution is harmless. */
 export function mayTryElsewhere(loss: UpstreamLoss, attempted: Attempted): boolean {
   const { sends, starts, wasSent, isIdempotent, isBodyBuffered, isPoison } = attempted;
   if (!isBodyBuffered) return false;
@@ -53,7 +50,7 @@ export function mayTryElsewhere(loss: UpstreamLoss, attempted: Attempted): boole
   }
 }
 
-/** Whether it may have started at the upstream, if it was sent there. */
+/** Whether the request may have started at the upstream, if it was sent there. */
 export function mayHaveStarted(loss: UpstreamLoss): boolean {
   switch (loss) {
     case "refused":
@@ -70,11 +67,11 @@ export function mayHaveStarted(loss: UpstreamLoss): boolean {
   }
 }
 
-/** Where one request was lost after it may have started there; keeps the book of those that end their processes. */
+/** Counts where one request was lost after it may have started, and records requests that end their processes. */
 export class LostStarts {
-  /** At how many upstreams. */
+  /** The number of upstreams. */
   count = 0;
-  /** The process that ended with it last, if it may be what ended it. */
+  /** The last process that ended with this request and may have been ended by it. */
   private endedProcess: string | undefined;
 
   constructor(private readonly relay: Relay) {}
@@ -84,29 +81,29 @@ export class LostStarts {
     this.endedProcess = undefined;
   }
 
-  /** Whether requests like it have ended more than one process lately. */
+  /** Whether similar requests have ended more than one process recently. */
   isPoison(pool: string, described: string): boolean {
     const { poison, deadlines } = this.relay;
     return poison.has(pool, requestPattern(described), deadlines.now);
   }
 
   /**
-   * It was lost at one more.
-   * @param isOnlyLoss no other request was lost there
+   * Records another loss.
+   * @param isOnlyLoss whether no other request was lost there
    * @param described the request, such as `GET /users/17`
    */
   note(loss: UpstreamLoss, upstream: Upstream, isOnlyLoss: boolean, pool: string, described: string): void {
     this.count++;
     if (loss === "bystander" || loss === "stalled" || loss === "broken") return;
     const { poison, deadlines } = this.relay;
-    // One that drains ends at its deadline, whatever it still runs.
+    // A draining process ends at its deadline, whatever it still runs.
     if (upstream.isDraining(deadlines.now) && loss !== "fatal") return;
     const { endedProcess } = this;
     this.endedProcess = upstream.id;
-    // A server that closes idle connections loses a request on one now and then; only the second loss is no chance.
+    // A server that closes idle connections sometimes loses a request; only a second loss is no coincidence.
     if (loss === "stale" && endedProcess === undefined) return;
     const isSure = loss === "fatal" || isOnlyLoss || endedProcess !== undefined;
-    // Of several that were lost together one did it: the one that does it again, or is known to.
+    // If several requests were lost together, only one is to blame: the one that is lost again, or is known.
     if (!isSure && !this.isPoison(pool, described)) return;
     const request = requestPattern(described);
     if (endedProcess !== undefined) poison.record(pool, request, endedProcess, deadlines.now);

@@ -1,4 +1,4 @@
-/** A request's head, kept as the bytes that came, for whoever has to send it later or again: it is parsed anew then. */
+/** A request's head, kept as received bytes to be sent later or again; it is then parsed again. */
 import { copyOf } from "../http1/bytes.js";
 import type { RequestHead } from "../http1/request-head.js";
 import { asRequestForFile } from "../routing/file-redirect.js";
@@ -6,7 +6,7 @@ import { retarget, routeOf } from "../routing/route.js";
 import type { Route, Router } from "../routing/router.js";
 import type { Pool } from "../upstreams/pool.js";
 
-/** A larger read is not kept for the head in it. */
+/** The head in a larger read is copied, so that the read can be freed. */
 const MAX_KEPT_READ_BYTES = 65_536;
 const MAX_DESCRIBED_BYTES = 200;
 
@@ -15,12 +15,12 @@ export class SavedHead {
   private start = 0;
   private end = 0;
   private route: Route<Pool> | undefined;
-  /** The target that took the place of the one that came. */
+  /** A target that replaces the original one. */
   private target: Uint8Array | undefined;
-  /** A file is asked for in the place of what the client asked for. */
+  /** Whether a file is requested instead of the client's target. */
   private isForFile = false;
 
-  /** Of a large read with the begin of a body in it the head alone is kept, so that the rest can be freed. */
+  /** Keeps the head. If a large read contains the beginning of a body, only the head is kept, so that the rest can be freed. */
   keep(bytes: Uint8Array, start: number, end: number): void {
     this.bytes = bytes;
     this.start = start;
@@ -28,25 +28,25 @@ export class SavedHead {
     if (bytes.length > MAX_KEPT_READ_BYTES) this.shrink();
   }
 
-  /** Lets go of what else came with it: it is kept for long. */
+  /** Copies the head, so that the rest of the read can be freed: it is kept for long. */
   shrink(): void {
     this.bytes = copyOf(this.bytes as Uint8Array, this.start, this.end);
     this.end -= this.start;
     this.start = 0;
   }
 
-  /** Where it goes, as its route was found from this head. */
+  /** Stores the route found for this head. */
   routed(route: Route<Pool>, head: RequestHead): void {
     this.route = route;
     this.target = head.target === head.bytes ? undefined : head.target;
   }
 
-  /** Whether it is in these bytes. */
+  /** Whether the head is in these bytes. */
   isIn(bytes: Uint8Array): boolean {
     return this.bytes === bytes;
   }
 
-  /** It becomes a GET of that target, or a HEAD where it is one; undefined where no pool has it. */
+  /** Changes the request to a GET (or HEAD) of that target; undefined if no pool has it. */
   redirect(target: Uint8Array, router: Router<Pool>, head: RequestHead): Route<Pool> | undefined {
     head.parse(this.bytes as Uint8Array, this.start, this.end);
     asRequestForFile(head);
@@ -58,14 +58,14 @@ export class SavedHead {
     return route;
   }
 
-  /** Parses it into `head`, as it came; returns where it begins in its bytes, -1 when nothing is kept. */
+  /** Parses the original head into `head`. Returns where it begins in its bytes; -1 if nothing is kept. */
   parseOriginal(head: RequestHead): number {
     if (this.bytes === undefined) return -1;
     head.parse(this.bytes, this.start, this.end);
     return this.start;
   }
 
-  /** Parses it into `head`, as its upstream is to see it. */
+  /** Parses it into `head`, in the form for its upstream. */
   parse(head: RequestHead): RequestHead {
     head.parse(this.bytes as Uint8Array, this.start, this.end);
     if (this.isForFile) asRequestForFile(head);
@@ -73,7 +73,7 @@ export class SavedHead {
     return head;
   }
 
-  /** Its method and path, for people: without the query, which may hold what is not for logs. */
+  /** Returns method and path for people; not the query, which may contain secrets. */
   describe(): string {
     if (this.bytes === undefined) return "";
     const end = Math.min(this.end, this.start + MAX_DESCRIBED_BYTES);

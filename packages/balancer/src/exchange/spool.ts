@@ -1,20 +1,20 @@
-/** Where bodies wait that are too large for memory, for clients that are slow: nameless files in one folder, with a bound for all. */
+/** Stores bodies of slow clients that are too large for memory: unnamed files in one folder, with a total limit. */
 import { fs } from "@paceline/wire";
 import type { BufferBudget } from "./buffer-budget.js";
 
-/** A problem is told once in this time. */
+/** A problem is reported at most once in this time. */
 const TELL_EVERY_MS = 60_000;
 
 export type SpoolUse = "request" | "response";
 
 interface SpoolOptions {
-  /** Absolute. Undefined: nothing is spooled. */
+  /** An absolute path. Undefined: nothing is spooled. */
   folder: string | undefined;
-  /** What all files together may take of the disk; 0: nothing is spooled. */
+  /** The maximum size of all files together; 0: nothing is spooled. */
   maxBytes: number;
-  /** The memory of what is on its way to a file. */
+  /** The memory budget for bytes on their way to a file. */
   budget: BufferBudget;
-  /** One line for whoever runs the fleet. */
+  /** Receives a line for the operator. */
   onProblem(message: string): void;
 }
 
@@ -22,7 +22,7 @@ export class Spool {
   usedBytes = 0;
   private responseBytes = 0;
   private state: "new" | "on" | "off";
-  private toldAt = Number.NEGATIVE_INFINITY;
+  private reportedAt = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: SpoolOptions) {
     this.state = options.folder === undefined || options.maxBytes === 0 ? "off" : "new";
@@ -40,7 +40,7 @@ export class Spool {
     return this.options.maxBytes;
   }
 
-  /** Makes the folder; called once there are pools that use it, so that the others need none. */
+  /** Creates the folder; called when there are pools that use it. */
   prepare(): void {
     if (this.state !== "new") return;
     const { folder = "" } = this.options;
@@ -55,12 +55,12 @@ export class Spool {
     }
   }
 
-  /** Whether so many bytes more could be taken for a request. */
+  /** Whether a request may store that many more bytes. */
   hasRoom(bytes: number): boolean {
     return this.usedBytes + bytes <= this.options.maxBytes;
   }
 
-  /** False: it is full. Responses have half of it at the most, since they can wait in their instances, and requests cannot. */
+  /** Returns false if the spool is full. Responses may use half, because unlike requests they can wait in their instances. */
   take(bytes: number, use: SpoolUse): boolean {
     if (!this.hasRoom(bytes)) return false;
     if (use === "response") {
@@ -80,30 +80,30 @@ export class Spool {
     openNameless(this.options.folder as string, opened);
   }
 
-  /** The disk did not do what was asked. */
+  /** Handles a failed disk operation. */
   failed(error: Error): void {
     const now = performance.now();
-    if (now - this.toldAt < TELL_EVERY_MS) return;
-    this.toldAt = now;
+    if (now - this.reportedAt < TELL_EVERY_MS) return;
+    this.reportedAt = now;
     this.options.onProblem(
       `the spool in ${this.options.folder} fails: ${error.message}; large request bodies of slow clients get 503, and their responses occupy an instance each, until it works again`,
     );
   }
 }
 
-/** Linux, on x86-64 and arm64 alike; a flag of open(2) that neither runtime names. It includes O_DIRECTORY, which differs. */
+/** A flag of open(2) on Linux (x86-64 and arm64) that neither runtime defines. It includes O_DIRECTORY, which differs. */
 const TMPFILE = 0o20000000;
 const MODE = 0o600;
 
-/** What files are called where there must be a name for a moment. */
+/** The names of files that need a name for a moment. */
 const NAME = /^spool-\d+-\d+$/;
 
 let made = 0;
 
-/** Where O_TMPFILE does not work: some file systems, kernels before 3.11, and what is not Linux. */
+/** Errors where O_TMPFILE is not supported: some file systems, kernels before 3.11, and other systems than Linux. */
 const WITHOUT_TMPFILE: ReadonlySet<string | undefined> = new Set(["EOPNOTSUPP", "ENOTSUP", "EISDIR", "EINVAL"]);
 
-/** Opens a new file without a name in that folder, to be read and written by its owner alone. */
+/** Opens a new unnamed file in that folder, which only its owner can access. */
 export function openNameless(
   folder: string,
   opened: (error: NodeJS.ErrnoException | null, fd: number) => void,
@@ -117,18 +117,18 @@ export function openNameless(
   });
 }
 
-/** Makes a file that nobody else has, and takes its name away at once. */
+/** Creates a new file and removes its name at once. */
 function openUnlinked(folder: string, opened: (error: NodeJS.ErrnoException | null, fd: number) => void): void {
   const { open, unlink } = fs();
   const path = `${folder}/spool-${process.pid}-${++made}`;
   open(path, "wx+", MODE, (error, fd) => {
     if (error !== null) return opened(error, fd);
-    // The next balancer that starts may have removed it already.
+    // A starting balancer may have removed it already.
     unlink(path, () => opened(null, fd));
   });
 }
 
-/** Makes the folder, for its owner alone, and removes what a process left that was killed before it could take a name away. */
+/** Creates the folder for its owner only, and removes files that a killed process could not unlink. */
 function prepareFolder(folder: string): void {
   const { mkdirSync, readdirSync, unlinkSync, openSync, closeSync, writeSync } = fs();
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -137,7 +137,7 @@ function prepareFolder(folder: string): void {
     try {
       unlinkSync(`${folder}/${name}`);
     } catch {
-      // Another balancer was faster, or it is not ours; what cannot be written is found out below.
+      // Another balancer was faster, or the folder is not ours; the check below finds out.
     }
   }
   const path = `${folder}/spool-${process.pid}-${++made}`;

@@ -1,49 +1,49 @@
-/** A body in a nameless file: written as it comes and read in order, without ever waiting for the disk. */
+/** A body in an unnamed file: written as it arrives and read in order, without blocking on the disk. */
 import { fs } from "@paceline/wire";
 import { freeWritten, WaitingBytes } from "../transport/buffers.js";
 import type { Spool, SpoolUse } from "./spool.js";
 
-/** Less is not written, while more may come: it is kept in memory. */
+/** Smaller writes are delayed in memory while more may arrive. */
 const LEAST_WRITE_BYTES = 32_768;
-/** With so much on its way to the file, no more is taken. */
+/** With this many unwritten bytes, no more are accepted. */
 const MAX_WAITING_BYTES = 131_072;
-/** What the client does not take of it at once stays in memory. */
+/** The size of a read; what the client does not take stays in memory. */
 const READ_BYTES = 32_768;
 
-/** What hears of it; none of these is called from within a call of its own. */
+/** The owner of a spooled body; its methods are never called from within a call to the body, except as noted. */
 export interface SpooledBodyOwner {
-  /** There is room again after an `append` that answered "wait", or after `finish` all is in the file. Not while nothing is written any more. */
+  /** There is room again after "wait", or after `finish` everything is in the file. Not called once writing has failed. */
   onSpoolWritten(): void;
-  /** Bytes of the body, in order. False: no more until `pump`. */
+  /** Receives bytes of the body in order. Return false to stop until `pump`. */
   onSpooledBytes(bytes: Uint8Array, start: number, end: number): boolean;
-  /** All that came so far has been given; may come again. May be called from within `pump`. */
+  /** Everything so far was passed on; may be called again, and from within `pump`. */
   onSpoolRead(): void;
-  /** A file could not be opened or written, or not be read. What is kept of a response can be read all the same, unless `isLost`. */
+  /** A file could not be opened, written or read. The kept part of a response can still be read, unless `isLost`. */
   onSpoolFailed(isLost: boolean): void;
 }
 
-/** "wait": it was taken; more after `onSpoolWritten`. "full": it was not taken, which happens to requests alone. */
+/** "wait": accepted, continue after `onSpoolWritten`. "full": not accepted; only for requests. */
 type Appended = "taken" | "wait" | "full";
 
 export class SpooledBody {
   private fd = -1;
-  /** Of opening, writing and reading at most one of each is under way. */
+  /** At most one open, one write and one read are in progress. */
   private isOpening = false;
   private isWriting = false;
   private isReading = false;
-  /** Nothing is written any more. */
+  /** Set when writing has failed. */
   private isBroken = false;
   private isClosed = false;
-  /** Nothing more comes. */
+  /** Set when nothing more will arrive. */
   private isFinished = false;
-  /** Somebody takes what is read. */
+  /** Whether the owner currently takes bytes. */
   private isPumping = false;
-  /** What the file has, and up to where it was read. */
+  /** The size of the file, and the read position. */
   private written = 0;
   private readAt = 0;
-  /** Behind what the file has. */
+  /** Bytes after the end of the file. */
   private readonly waiting = new WaitingBytes();
-  /** Of the spool, and of the memory for all slow clients. */
+  /** Bytes taken from the spool's limit and the memory budget. */
   private taken = 0;
 
   constructor(
@@ -52,17 +52,17 @@ export class SpooledBody {
     private readonly owner: SpooledBodyOwner,
   ) {}
 
-  /** All that was appended. */
+  /** The number of bytes appended. */
   get length(): number {
     return this.written + this.waiting.length;
   }
 
-  /** Nothing is left to be read of what came. */
+  /** Whether everything so far has been read. */
   get isRead(): boolean {
     return this.readAt === this.written && this.waiting.length === 0 && !this.isReading;
   }
 
-  /** All is in the file. */
+  /** Whether everything is in the file. */
   get isWritten(): boolean {
     return this.waiting.length === 0 && !this.isWriting;
   }
@@ -71,7 +71,7 @@ export class SpooledBody {
     const size = end - start;
     if (!this.isBroken && this.spool.take(size, this.use)) this.taken += size;
     else if (this.use === "request") return "full";
-    // What comes of a response must not be lost: it stays in memory, and its instance waits until the client has read all.
+    // A response must not be lost: it stays in memory, and its instance waits until the client has read everything.
     else this.isBroken = true;
     const hasMemory = this.spool.budget.take(size);
     if (!hasMemory) this.spool.budget.take(size, true);
@@ -80,7 +80,7 @@ export class SpooledBody {
     return hasMemory && !this.isBroken && this.waiting.length < MAX_WAITING_BYTES ? "taken" : "wait";
   }
 
-  /** Nothing more comes: the rest is written too. */
+  /** Called when nothing more will arrive: writes the rest. */
   finish(): void {
     this.isFinished = true;
     this.write(true);
@@ -123,19 +123,19 @@ export class SpooledBody {
     this.pump(this.isPumping);
   }
 
-  /** That many bytes have left the memory. */
+  /** Releases the memory of that many bytes. */
   private forget(count: number): void {
     this.waiting.sent(count);
     this.spool.budget.give(count);
   }
 
-  /** Reads from the beginning, as often as that is asked for; only when all is in the file. */
+  /** Starts reading from the beginning again; only when everything is in the file. */
   rewind(): void {
     this.readAt = 0;
     this.pump();
   }
 
-  /** Gives what is there, until the owner takes no more. */
+  /** Passes on what is there until the owner takes no more. */
   pump(isWanted = true): void {
     this.isPumping = isWanted;
     while (this.isPumping && !this.isReading && !this.isClosed) {
@@ -145,7 +145,7 @@ export class SpooledBody {
         this.isPumping = false;
         return this.owner.onSpoolRead();
       }
-      // What is not in the file need not go there. It lies in memory that is used again.
+      // The last bytes need not go through the file. They are copied, because their buffer is reused.
       const bytes = Buffer.from(this.waiting.first());
       this.forget(bytes.length);
       this.giveBack(Math.min(bytes.length, this.taken - this.written));
@@ -158,7 +158,7 @@ export class SpooledBody {
     this.taken -= bytes;
   }
 
-  /** No more is wanted for now. */
+  /** Stops passing on bytes for now. */
   stop(): void {
     this.isPumping = false;
   }
@@ -174,7 +174,7 @@ export class SpooledBody {
         this.spool.failed(error ?? new Error("the file is shorter than what was written"));
         return this.owner.onSpoolFailed(true);
       }
-      // Rewound or stopped meanwhile: whoever wants it then reads it anew.
+      // After a rewind or stop meanwhile, the bytes are read again when needed.
       if (this.readAt === at && this.isPumping) {
         this.readAt += count;
         this.give(bytes, count);
@@ -188,7 +188,7 @@ export class SpooledBody {
     if (!this.owner.onSpooledBytes(bytes, 0, count)) this.isPumping = false;
   }
 
-  /** Lets go of all; what is under way at the disk is waited for, as it uses what it was given. */
+  /** Releases everything. Waits for disk operations in progress, because they use our buffers. */
   close(): void {
     this.isClosed = true;
     this.isPumping = false;

@@ -1,45 +1,45 @@
-/** The states of an exchange: who is waited for in each, and what becomes of what the client sends meanwhile. */
+/** The states of an exchange: which side is awaited, and how the client's input is handled. */
 import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { Relay } from "./relay.js";
 import type { RequestBody } from "./request-body.js";
 import type { ResponseFlow } from "./response-flow.js";
 
-/** What a state sees of its exchange. */
+/** The part of an exchange that its states use. */
 export interface ExchangeContext {
   readonly relay: Relay;
   readonly client: Downstream;
   readonly body: RequestBody;
   readonly stream: UpstreamStream | undefined;
   readonly flow: ResponseFlow;
-  /** How long the side may take that owes the next piece. */
+  /** Returns the time limit of the side that must send next. */
   requestTimeoutMs(): number;
   setDeadlineIn(timeoutMs: number): void;
   onRequestBody(bytes: Uint8Array, start: number, end: number): void;
-  /** A response of the balancer's own. */
+  /** Sends a response of the balancer's own. */
   respond(status: 408 | 503 | 504): void;
   abort(): void;
 }
 
 export class State {
-  /** The response's head was sent to the client. */
+  /** Whether the response's head was sent to the client. */
   readonly hasResponse: boolean = false;
 
-  /** No response has begun: the request could go to another upstream. */
+  /** Whether no response has started, so that the request could go to another upstream. */
   readonly mayMove: boolean = false;
 
-  /** A piece of the request's body. */
+  /** Handles a piece of the request's body. */
   onRequestBody(_exchange: ExchangeContext, _bytes: Uint8Array, _start: number, _end: number): void {}
-  /** The request's body is whole, or the client of a tunnel sent FIN. */
+  /** The request's body is complete, or the client of a tunnel sent FIN. */
   onRequestEnd(_exchange: ExchangeContext): void {}
-  /** The deadline of whatever is waited for has passed. */
+  /** The deadline of the awaited event has passed. */
   onDeadline(_exchange: ExchangeContext): void {}
 }
 
-/** The body is held as it comes, before an upstream is asked for. */
+/** Collecting the body before an upstream is picked. */
 class Collecting extends State {
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
-    // If not, the state has changed, and the rest goes at the client's pace.
+    // Otherwise the state has changed, and the rest moves at the client's pace.
     if (!exchange.body.addCollected(bytes, start, end)) exchange.onRequestBody(bytes, start, end);
   }
 
@@ -52,10 +52,10 @@ class Collecting extends State {
   }
 }
 
-/** In the pool's queue. */
+/** In the request queue. */
 class Queued extends State {
   override onRequestBody({ body }: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
-    // Nothing can be sent yet; the little that comes before the client is paused is held.
+    // Nothing can be sent yet; the little that arrives before the client is paused is kept.
     body.hold(bytes, start, end);
   }
 
@@ -64,12 +64,12 @@ class Queued extends State {
   }
 }
 
-/** An upstream was picked, and its connection is being made. */
+/** An upstream was picked, and a connection to it is being made. */
 class Connecting extends Queued {
   override readonly mayMove = true;
 }
 
-/** The head was sent; no response has begun. */
+/** The head was sent; no response has started. */
 class Sent extends State {
   override readonly mayMove = true;
 
@@ -90,7 +90,7 @@ class Sent extends State {
   }
 }
 
-/** The response names a file: what else comes of it is dropped. */
+/** The response names a file; the rest of the response is dropped. */
 class Discarding extends State {
   override onDeadline(exchange: ExchangeContext): void {
     exchange.respond(504);
@@ -113,7 +113,7 @@ class Responding extends State {
   }
 }
 
-/** The upstream is done, and the client is sent what it has not taken yet. */
+/** The upstream has finished; the client is still receiving. */
 class Delivering extends State {
   override readonly hasResponse = true;
 
@@ -127,7 +127,7 @@ class Tunnel extends State {
   override readonly hasResponse = true;
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
-    // A client that takes nothing is no better for what it sends.
+    // Sending does not excuse a client that reads nothing.
     if (!exchange.flow.isClientBlocked) exchange.setDeadlineIn(exchange.relay.limits.tunnelIdleTimeoutMs);
     exchange.body.send(bytes, start, end);
   }
@@ -143,7 +143,7 @@ class Tunnel extends State {
 
 function sendBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
   const { body } = exchange;
-  // A client that takes nothing is no better for what it sends; a piece or two after the pause says nothing of the upstream.
+  // Sending does not excuse a client that reads nothing, and pieces after the pause say nothing about the upstream.
   if (!exchange.flow.isClientBlocked && !body.isUpstreamBlocked)
     exchange.setDeadlineIn(exchange.relay.limits.bodyTimeoutMs);
   body.send(bytes, start, end);
@@ -156,7 +156,7 @@ function endBody(exchange: ExchangeContext): void {
   else exchange.setDeadlineIn(exchange.requestTimeoutMs());
 }
 
-/** It goes on while the client reads, however slowly. */
+/** Continues while the client reads, however slowly. */
 function clientIsLate(exchange: ExchangeContext): void {
   const { client } = exchange;
   const nextLookAt = exchange.flow.isClientBlocked ? client.response.lookAtReading() : 0;
@@ -173,7 +173,7 @@ export const QUEUED = new Queued();
 export const CONNECTING = new Connecting();
 export const SENT = new Sent();
 export const DISCARDING = new Discarding();
-/** The response's head was sent to the client. */
+/** States after the response's head was sent. */
 export const RESPONDING = new Responding();
 export const DELIVERING = new Delivering();
 export const TUNNEL = new Tunnel();

@@ -1,31 +1,31 @@
-/** Reads a message's body out of the bytes of a connection by its framing: length, chunked, or until the close. */
+/** Reads a message's body from a connection's bytes by its framing: length, chunked, or until close. */
 import { BYTE_CLASS, COLON, CR, HEX, IS_FIELD_VALUE, IS_TOKEN, LF, SPACE, TAB } from "./bytes.js";
 import type { Framing } from "./request-head.js";
 
-/** Takes the body piece by piece. */
+/** Receives the body piece by piece. */
 export interface BodySink {
-  /** The bytes from `start` to `end` are body. Behind what was read before, bytes may have been moved. */
+  /** Receives the body bytes from `start` to `end`. Bytes beyond those already read may have been moved. */
   onBody(bytes: Uint8Array, start: number, end: number): void;
 }
 
-/** Responses of `read` below zero; any other response is the position up to which bytes were used. */
+/** Negative results of `read`; other results are the position up to which bytes were used. */
 export const BODY_MALFORMED = -1;
 export const BODY_TOO_LARGE = -2;
 
-/** Bounds of what surrounds the data in a chunked body, so that nobody can send for ever without sending a body. */
+/** Limits for chunk lines and trailers, so that nobody can send endlessly without sending a body. */
 const MAX_CHUNK_LINE_BYTES = 256;
 const MAX_TRAILER_BYTES = 8192;
-/** What the extensions of a body may have in all beyond what its data excuses, in bytes; no client that means well has any. */
+/** How many bytes of extensions a body may have in addition to an allowance per chunk; legitimate clients send none. */
 const MAX_EXTENSION_BYTES = 16_384;
 const EXCUSED_PER_CHUNK = 16;
 
-/** Chunks with less data than this in a read are joined, in bytes. */
+/** Chunks with fewer bytes than this in a read are joined. */
 const JOIN_BELOW_BYTES = 4096;
-/** As many digits of a size as that has. */
+/** The number of digits of such a size. */
 const MAX_SMALL_DIGITS = 3;
-/** The least that a chunk and its lines have, in bytes. */
+/** The minimum size of a chunk with its lines, in bytes. */
 const LEAST_CHUNK_BYTES = 6;
-/** Below this a loop copies faster than a call. */
+/** Below this size, a loop copies faster than a call. */
 const LOOP_BELOW_BYTES = 24;
 
 type State =
@@ -42,26 +42,26 @@ type State =
   | "trailer-lf"
   | "end-lf";
 
-/** Reads one body at a time; used again for the next of its connection. */
+/** Reads one body at a time; reused for the next one of its connection. */
 export class BodyReader {
   private framing: Framing = "none";
   private state: State = "size";
-  /** Bytes of data still to come, of the body or of the chunk. */
+  /** Remaining bytes of the body or of the chunk. */
   private remaining = 0;
-  /** Digits of the size read so far, or bytes of an extension or of trailers. */
+  /** Digits of the chunk size read so far, or bytes of an extension or of trailers. */
   private lineBytes = 0;
   private total = 0;
-  /** Bytes of extensions so far that data does not excuse. */
+  /** Bytes of extensions beyond the allowance. */
   private extensions = 0;
   private maxBytes = Number.MAX_SAFE_INTEGER;
-  /** Data of small chunks of the present read, moved together; none while both are 0. */
+  /** The joined data of small chunks of this read; none if both are 0. */
   private joinedStart = 0;
   private joinedEnd = 0;
   isComplete = true;
-  /** Chunks that were read so far, of this body and those before it: each has a cost. */
+  /** The number of chunks read, in this body and earlier ones; each has a cost. */
   chunks = 0;
 
-  /** Begins a body; `maxBytes` bounds a chunked one, whose length nobody told before. */
+  /** Starts a body. `maxBytes` limits a chunked body, whose length is not known in advance. */
   begin(framing: Framing, contentLength: number, maxBytes = Number.MAX_SAFE_INTEGER): void {
     this.framing = framing;
     this.isComplete = framing === "none";
@@ -73,12 +73,12 @@ export class BodyReader {
     this.maxBytes = maxBytes;
   }
 
-  /** Whether the end of the connection ends this body as it should. */
+  /** Whether the end of the connection properly ends this body. */
   get endsWithClose(): boolean {
     return this.framing === "close";
   }
 
-  /** Reads on; stops at the end of the body, and leaves what follows it. */
+  /** Reads on to the end of the body, and leaves what follows it. */
   read(bytes: Uint8Array, start: number, end: number, sink: BodySink): number {
     switch (this.framing) {
       case "none":
@@ -89,7 +89,7 @@ export class BodyReader {
       case "length": {
         const dataEnd = Math.min(end, start + this.remaining);
         this.remaining -= dataEnd - start;
-        // Complete before the sink sees the last piece, so that it can send head, body and end in one call.
+        // Complete before the sink gets the last piece, so that it can send head, body and end in one call.
         if (this.remaining === 0) this.isComplete = true;
         if (dataEnd > start) sink.onBody(bytes, start, dataEnd);
         return dataEnd;
@@ -106,7 +106,7 @@ export class BodyReader {
     return after;
   }
 
-  /** The data of small chunks is moved together where it lies, and given as one piece: each has a cost for whoever gets it. */
+  /** Joins the data of small chunks in place and passes it on as one piece, because each piece has a cost for its receiver. */
   private join(bytes: Uint8Array, start: number, end: number): void {
     if (this.joinedEnd === 0) {
       this.joinedStart = start;
@@ -130,8 +130,7 @@ export class BodyReader {
   }
 
   /**
-   * Reads small chunks that are there from their size to their end, and have nothing else about them; returns the position
-   * after them. A client may send a body of such alone.
+   * Reads complete small chunks without extensions and returns the position after them. A client may send a whole body of these.
    */
   private readSmallChunks(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
@@ -156,7 +155,7 @@ export class BodyReader {
     return at;
   }
 
-  /** RFC 9112 §7.1, with CRLF where it says CRLF; extensions and trailers are checked and dropped. */
+  /** Reads chunks (RFC 9112 §7.1) with strict CRLF; extensions and trailers are checked and dropped. */
   private readChunks(bytes: Uint8Array, start: number, end: number, sink: BodySink): number {
     let at = start;
     while (at < end) {
@@ -173,7 +172,7 @@ export class BodyReader {
           }
           const digit = HEX[byte] as number;
           if (digit !== 255) {
-            // Thirteen digits are 2^52: no number beyond what a double holds exactly.
+            // Thirteen digits are 2^52, which a double holds exactly.
             if (++this.lineBytes > 13) return BODY_MALFORMED;
             this.remaining = this.remaining * 16 + digit;
             at++;
@@ -193,7 +192,7 @@ export class BodyReader {
           at++;
           break;
         }
-        // RFC 9112 §7.1.1 has it only before an extension; it is dropped with that.
+        // RFC 9112 §7.1.1 allows whitespace only before an extension; it is dropped with it.
         case "size-space":
           if (byte === SEMICOLON) this.state = "extension";
           else if (byte !== SPACE && byte !== TAB) return BODY_MALFORMED;

@@ -1,4 +1,4 @@
-/** Tables and small loops over bytes that the HTTP/1 parsers and writers share. */
+/** Byte tables and small loops shared by the HTTP/1 parsers and writers. */
 
 const TOKEN = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -13,13 +13,13 @@ export const IS_TOKEN = 1;
 export const IS_FIELD_VALUE = 2;
 export const IS_TARGET = 4;
 
-/** What each byte may be part of: token (RFC 9110 §5.6.2), field value (§5.5), request target. */
+/** The classes of each byte: token (RFC 9110 §5.6.2), field value (§5.5), request target. */
 export const BYTE_CLASS = new Uint8Array(256);
 for (const character of TOKEN) BYTE_CLASS[character.charCodeAt(0)] = IS_TOKEN;
 for (let byte = 0; byte < 256; byte++) {
   const isVisible = byte > SPACE && byte < 127;
   if (byte === TAB || byte === SPACE || isVisible || byte >= 128) or(byte, IS_FIELD_VALUE);
-  // A fragment never travels (RFC 9110 §7.1), and what one hop takes for one the next may take for a path.
+  // Fragments are not sent (RFC 9110 §7.1), and the next hop might take one for part of the path.
   if (isVisible && byte !== 35) or(byte, IS_TARGET);
 }
 
@@ -27,23 +27,23 @@ function or(byte: number, bits: number): void {
   BYTE_CLASS[byte] = (BYTE_CLASS[byte] as number) | bits;
 }
 
-/** Lower case of ASCII letters; every other byte is itself. */
+/** Lower case of ASCII letters; other bytes stay. */
 export const LOWER = new Uint8Array(256);
 for (let byte = 0; byte < 256; byte++) LOWER[byte] = byte >= 65 && byte <= 90 ? byte + 32 : byte;
 
-/** The value of each hexadecimal digit; 255 for every other byte. */
+/** The value of each hexadecimal digit; 255 for other bytes. */
 export const HEX = new Uint8Array(256).fill(255);
 for (let digit = 0; digit < 16; digit++) {
   HEX[digit.toString(16).charCodeAt(0)] = digit;
   HEX[digit.toString(16).toUpperCase().charCodeAt(0)] = digit;
 }
 
-/** ASCII bytes of a text. */
+/** Returns the ASCII bytes of a text. */
 export function ascii(text: string): Uint8Array {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }
 
-/** Whether the range is that lower-case word, whatever its case. */
+/** Whether the range equals that lower-case word, ignoring case. */
 export function equalsIgnoringCase(bytes: Uint8Array, start: number, end: number, word: Uint8Array): boolean {
   if (end - start !== word.length) return false;
   for (let i = 0; i < word.length; i++) {
@@ -52,7 +52,7 @@ export function equalsIgnoringCase(bytes: Uint8Array, start: number, end: number
   return true;
 }
 
-/** Below this many bytes a loop is quicker than a view and a call. */
+/** Below this size, a loop is faster than a view and a call. */
 const LOOP_BYTES = 48;
 
 /** Copies a range and returns the position after it. */
@@ -65,12 +65,12 @@ export function copy(from: Uint8Array, start: number, end: number, to: Uint8Arra
   return at;
 }
 
-/** A copy of the range, in memory of its own: the `slice` of a Buffer would share it. */
+/** Returns a copy of the range in its own memory; the `slice` of a Buffer would share memory. */
 export function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
   return Uint8Array.prototype.slice.call(bytes, start, end);
 }
 
-/** The decimal number in the range, digits alone; -1 when it is anything else or past 2^53 - 1. */
+/** Returns the decimal number in the range; -1 for anything but digits, or above 2^53 - 1. */
 export function parseDecimal(bytes: Uint8Array, start: number, end: number): number {
   if (end === start || end - start > 16) return -1;
   let value = 0;
@@ -82,7 +82,7 @@ export function parseDecimal(bytes: Uint8Array, start: number, end: number): num
   return value <= Number.MAX_SAFE_INTEGER ? value : -1;
 }
 
-/** Writes a number in decimal and returns the position after it. */
+/** Writes a decimal number and returns the position after it. */
 export function writeDecimal(value: number, to: Uint8Array, at: number): number {
   let digits = 1;
   for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits++;
@@ -95,7 +95,7 @@ export function writeDecimal(value: number, to: Uint8Array, at: number): number 
   return at + digits;
 }
 
-/** Writes a number in hexadecimal and returns the position after it. */
+/** Writes a hexadecimal number and returns the position after it. */
 export function writeHex(value: number, to: Uint8Array, at: number): number {
   let digits = 1;
   for (let rest = value; rest >= 16; rest >>>= 4) digits++;

@@ -1,4 +1,4 @@
-/** The fields of one head as positions in the bytes they came in, with the few names that a proxy must know marked. */
+/** The fields of one head as positions in its bytes, with the names that matter to a proxy marked. */
 import { CLIENT_FIELDS, DECIDING_FIELDS, HOP_BY_HOP_FIELDS, X_FORWARDED } from "@paceline/wire";
 import {
   ascii,
@@ -14,10 +14,10 @@ import {
   TAB,
 } from "./bytes.js";
 
-/** What a field is to the relay; everything else is ORDINARY and passes as it is. */
+/** The meaning of a field for the relay; all other fields are ORDINARY and pass unchanged. */
 export const FieldKind = {
   ORDINARY: 0,
-  /** Belongs to one hop, or is named by Connection: never passes. */
+  /** Hop-by-hop, or named by Connection: never passes. */
   HOP: 1,
   CONNECTION: 2,
   CONTENT_LENGTH: 3,
@@ -31,13 +31,13 @@ export const FieldKind = {
   FORWARDED: 11,
   DATE: 12,
   FORWARDED_PREFIX: 13,
-  /** Says something of the client that counts from a trusted proxy alone. */
+  /** A statement about the client, which counts only from a trusted proxy. */
   CLAIM: 14,
-  /** Would pass for another field further on: reaches no upstream. */
+  /** Could be mistaken for another field by the app: reaches no upstream. */
   DISGUISED: 15,
 } as const;
 
-/** Names that have a kind of their own. */
+/** Names with their own kind. */
 const KNOWN: Readonly<Record<string, number>> = {
   connection: FieldKind.CONNECTION,
   "content-length": FieldKind.CONTENT_LENGTH,
@@ -53,7 +53,7 @@ const KNOWN: Readonly<Record<string, number>> = {
   "x-forwarded-proto": FieldKind.FORWARDED_PROTO,
 };
 
-/** The known names by their length, so that most fields are told apart by one look. */
+/** The known names by length, so that most fields are distinguished by one comparison. */
 const KNOWN_BY_LENGTH: { name: Uint8Array; kind: number; disguised: number }[][] = [];
 
 function know(name: string, kind: number, disguised: number): void {
@@ -74,9 +74,9 @@ const X_FORWARDED_BYTES = ascii(X_FORWARDED);
 const SMALL_X = 120;
 const DASH = 45;
 
-/** Bytes by which a name is disguised (packages/wire/src/http/fields.ts). */
+/** Bytes that disguise a name (packages/wire/src/http/fields.ts). */
 const IS_DISGUISE = new Uint8Array(256);
-/** Lower case, and `-` for what disguises it, as programs read names that make variables of them. */
+/** Lower case, and `-` for disguising bytes, like programs that turn names into variables. */
 const READ_AS = Uint8Array.from(LOWER);
 for (let byte = 0; byte < 256; byte++) {
   if (/[a-zA-Z0-9-]/.test(String.fromCharCode(byte))) continue;
@@ -96,7 +96,7 @@ function kindOf(bytes: Uint8Array, start: number, end: number): number {
   return isDisguised(bytes, start, end) ? FieldKind.DISGUISED : FieldKind.CLAIM;
 }
 
-/** Whether what begins there reads as `name`, which is not longer. */
+/** Whether the bytes at `start` read as `name`, which is not longer than the field's name. */
 function readsAs(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
   for (let i = 0; i < name.length; i++) if (READ_AS[bytes[start + i] as number] !== name[i]) return false;
   return true;
@@ -107,11 +107,11 @@ function isDisguised(bytes: Uint8Array, start: number, end: number): boolean {
   return false;
 }
 
-/** Kinds that Connection can take away. What frames the message and what says who asks are not the client's to unmake. */
+/** Kinds that Connection may remove. A client must not remove framing or client fields. */
 const IS_NAMEABLE = new Uint8Array(16);
 for (const kind of [FieldKind.ORDINARY, FieldKind.EXPECT, FieldKind.DATE]) IS_NAMEABLE[kind] = 1;
 
-/** Responses of `parse` below zero. */
+/** Negative results of `parse`. */
 export const FIELDS_INCOMPLETE = -1;
 const FIELDS_MALFORMED = -2;
 export const FIELDS_TOO_MANY = -3;
@@ -119,20 +119,20 @@ export const FIELDS_TOO_MANY = -3;
 const UPGRADE_WORD = ascii("upgrade");
 const CLOSE_WORD = ascii("close");
 const KEEP_ALIVE_WORD = ascii("keep-alive");
-/** An option between an instance of ours and its balancer. */
+/** A connection option that our instances send to the balancer. */
 const WORKING_WORD = ascii("paceline-working");
 
-/** The most options that a head may have in its Connection fields together. */
+/** The maximum number of options in all Connection fields of a head. */
 const MAX_CONNECTION_OPTIONS = 32;
 
-/** Holds one head's fields at a time and is used again for the next. */
+/** Holds the fields of one head at a time; reused for the next. */
 export class FieldTable {
   bytes: Uint8Array = new Uint8Array(0);
   count = 0;
-  /** Four numbers a field: start and end of the name, start and end of the value. */
+  /** Four numbers per field: start and end of the name, start and end of the value. */
   readonly positions: Int32Array;
   readonly kinds: Uint8Array;
-  /** Options that the head's Connection fields had so far. */
+  /** The number of options in the head's Connection fields so far. */
   private connectionOptions = 0;
 
   constructor(readonly maxFields: number) {
@@ -141,8 +141,8 @@ export class FieldTable {
   }
 
   /**
-   * Reads field lines up to the empty line that ends the head, as RFC 9112 §5 has them and nothing looser: no bare CR or
-   * LF, no folding, no space before the colon, no control bytes. Returns the position after the head.
+   * Parses field lines up to the empty line, strictly by RFC 9112 §5: no bare CR or LF, no folding, no space before the colon, no
+   * control bytes. Returns the position after the head.
    */
   parse(bytes: Uint8Array, start: number, end: number): number {
     this.bytes = bytes;
@@ -191,7 +191,7 @@ export class FieldTable {
     return this.positions[index * 4 + 3] as number;
   }
 
-  /** The value as text, for the rare places that need one. */
+  /** Returns the value as text, for the rare places that need it. */
   value(index: number): string {
     return Buffer.from(this.bytes.subarray(this.valueStart(index), this.valueEnd(index))).toString("latin1");
   }
@@ -201,8 +201,8 @@ export class FieldTable {
   }
 
   /**
-   * Reads the Connection field at `index`: the options it holds as bits of ConnectionOption, and every other field it
-   * names marked HOP. Framing fields, Host and those that say who asks are decided elsewhere, and Connection cannot unmake them.
+   * Parses the Connection field at `index`: returns its options as bits of ConnectionOption, and marks every other field that it
+   * names HOP. It cannot remove framing fields, Host or client fields.
    */
   readConnection(index: number): number {
     let options = 0;
@@ -216,7 +216,7 @@ export class FieldTable {
       let wordEnd = at;
       while (wordEnd > start && (bytes[wordEnd - 1] === SPACE || bytes[wordEnd - 1] === TAB)) wordEnd--;
       if (wordEnd === start) continue;
-      // Each may be compared with every field.
+      // Limited, because each option may be compared with every field.
       if (++this.connectionOptions > MAX_CONNECTION_OPTIONS) return ConnectionOption.TOO_MANY;
       if (equalsIgnoringCase(bytes, start, wordEnd, CLOSE_WORD)) options |= ConnectionOption.CLOSE;
       else if (equalsIgnoringCase(bytes, start, wordEnd, KEEP_ALIVE_WORD)) options |= ConnectionOption.KEEP_ALIVE;
@@ -237,7 +237,7 @@ export class FieldTable {
 
 const COMMA = 44;
 
-/** Bits of what a Connection field says. */
+/** Bits for the options of a Connection field. */
 export const ConnectionOption = { CLOSE: 1, KEEP_ALIVE: 2, UPGRADE: 4, TOO_MANY: 8, WORKING: 16 } as const;
 
 function sameName(bytes: Uint8Array, start: number, end: number, otherStart: number, otherEnd: number): boolean {

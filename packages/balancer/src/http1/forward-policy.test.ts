@@ -59,9 +59,9 @@ const framing = fc.constantFrom(
 describe("fields that pass upstream", () => {
   it("are the same over HTTP/1.1 and the lane, in the same order", () => {
     fc.assert(
-      fc.property(anyFields, framing, fc.boolean(), fc.boolean(), (fields, framed, isTrusted, isTold) => {
+      fc.property(anyFields, framing, fc.boolean(), fc.boolean(), (fields, framed, isTrusted, isReported) => {
         const text = ["POST /p HTTP/1.1", "Host: a", ...fields, ...framed, "", ""].join("\r\n");
-        const forwarded = new ForwardedFields([["X-Forwarded-For", "10.0.0.7"]], isTold);
+        const forwarded = new ForwardedFields([["X-Forwarded-For", "10.0.0.7"]], isReported);
         const { http1, lane } = sent(text, forwarded, isTrusted);
         expect(unframed(http1)).toEqual(unframed(lane));
         expect(lane.filter(([name]) => name === "transfer-encoding")).toEqual([]);

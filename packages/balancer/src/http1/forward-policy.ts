@@ -1,19 +1,19 @@
 /**
- * Which fields pass from a client to an upstream, and back. Every protocol's writer goes by this table, so that a rule holds over
- * all of them. Pure.
+ * Which fields pass from a client to an upstream, and back. The writers of all protocols use this table, so that its rules apply
+ * to all. Pure.
  */
 import { FieldKind } from "./field-table.js";
 import type { ForwardedFields } from "./forwarded.js";
 import type { RequestHead } from "./request-head.js";
 
-/** What a field of a request depends on. What passes never is made anew, said otherwise, or belongs to the client's hop. */
+/** When a field of a request passes. Fields that never pass are replaced, expressed otherwise, or hop-by-hop. */
 type Rule = "always" | "never" | "if expected" | "if upgraded" | "if trusted";
 
 const REQUEST_RULES: Readonly<Record<keyof typeof FieldKind, Rule>> = {
   ORDINARY: "always",
   HOP: "never",
   CONNECTION: "never",
-  // The lane says it for information; in HTTP/1.1 it frames the message, and is made anew.
+  // Informative on the lane; in HTTP/1.1 it frames the message and is written anew.
   CONTENT_LENGTH: "never",
   TRANSFER_ENCODING: "never",
   HOST: "never",
@@ -49,7 +49,7 @@ const OF_CLIENT_HOP =
   (1 << FieldKind.HOP) |
   (1 << FieldKind.UPGRADE);
 
-/** The kinds of fields that pass upstream, a bit for each; see `passes`. @param isTrusted what its peer says of clients is believed. */
+/** Returns the kinds of fields that pass upstream, as bits. @param isTrusted whether the peer's client fields are trusted. */
 export function requestFieldsThatPass(head: RequestHead, isTrusted: boolean): number {
   return (
     ALWAYS |
@@ -59,23 +59,23 @@ export function requestFieldsThatPass(head: RequestHead, isTrusted: boolean): nu
   );
 }
 
-/** The kinds of fields of a response that pass to its client. */
+/** Returns the kinds of response fields that pass to the client. */
 export function responseFieldsThatPass(status: number): number {
-  // 426 says with Upgrade what it would take (RFC 9110 §15.5.22); elsewhere it belongs to the hop.
+  // In a 426, Upgrade lists the accepted protocols (RFC 9110 §15.5.22); otherwise it is hop-by-hop.
   return status === 101 || status === 426 ? (ALL & ~OF_CLIENT_HOP) | (1 << FieldKind.UPGRADE) : ALL & ~OF_CLIENT_HOP;
 }
 
-/** Whether a field of that kind is among them. */
+/** Whether a field of that kind is among `kinds`. */
 export function passes(kinds: number, kind: number): boolean {
   return ((kinds >>> kind) & 1) !== 0;
 }
 
-/** Whether X-Forwarded-Host says what the client asked for: what a trusted peer says of it is in `forwarded` already. */
+/** Whether to add X-Forwarded-Host with the client's Host: a trusted peer's value is already in `forwarded`. */
 export function addsForwardedHost(head: RequestHead, forwarded: ForwardedFields): boolean {
-  return !forwarded.isTold && head.hostEnd > head.hostStart;
+  return !forwarded.isReported && head.hostEnd > head.hostStart;
 }
 
-/** The X-Forwarded-Prefix that is added: what was taken off the path. */
+/** Returns the X-Forwarded-Prefix to add: the removed prefix of the path. */
 export function addedPrefix(head: RequestHead, forwarded: ForwardedFields): Uint8Array | undefined {
-  return forwarded.isTold ? undefined : head.prefix;
+  return forwarded.isReported ? undefined : head.prefix;
 }

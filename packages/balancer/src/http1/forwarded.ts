@@ -1,4 +1,4 @@
-/** Makes the fields that tell an app who its client is; what a client says of itself counts only from a trusted peer. */
+/** Builds the fields that describe the client to an app. A client's own statements count only from a trusted peer. */
 import { isUrlHost } from "@paceline/wire";
 import { FIELD_LENGTHS, putFieldLengths } from "@paceline/wire/lane/request-head";
 import { FieldKind } from "./field-table.js";
@@ -7,83 +7,83 @@ import {
   type ClientFields,
   familyOf,
   plainAddress,
+  type ReportedClient,
   readClient,
-  type ToldClient,
   TrustedProxies,
   UNIX,
   UNKNOWN,
 } from "./trusted-proxies.js";
 
-/** What is known of a client's address, made once a connection. */
+/** A client's address, determined once per connection. */
 export interface Peer {
-  /** Its address, `unix` for a unix socket, or `unknown`. */
+  /** Its IP address, `unix` for a unix socket, or `unknown`. */
   node: string;
-  /** Whether what it says of its clients is believed. */
+  /** Whether its client fields are trusted. */
   isTrusted: boolean;
-  /** The fields for a peer that is not trusted, ready to be sent. */
+  /** The fields for an untrusted peer, ready to be sent. */
   fields: ForwardedFields;
 }
 
-/** The fields that tell who the client is, in the two forms in which they travel. */
+/** The fields that describe the client, in the two forms in which they are sent. */
 export class ForwardedFields {
-  private lane_: Uint8Array | undefined;
-  private lines_: Uint8Array | undefined;
+  private laneBytes: Uint8Array | undefined;
+  private lineBytes: Uint8Array | undefined;
 
   /**
-   * @param pairs names and values.
-   * @param isTold whether X-Forwarded-Host and -Prefix are among them as far as the app is to have them, since a trusted peer
-   *   has a say in them; else whoever sends the head adds what it says itself.
-   * @param isElsewhere whether the client asked for another scheme or host than we were.
+   * @param pairs names and values
+   * @param isReported whether X-Forwarded-Host and -Prefix are included if the app should get them, because a trusted peer influences
+   * them; otherwise the head's sender adds its own
+   * @param isElsewhere whether the client requested another scheme or host than ours
    */
   constructor(
     private readonly pairs: readonly (readonly [string, string])[],
-    readonly isTold = false,
+    readonly isReported = false,
     readonly isElsewhere = false,
   ) {}
 
-  /** How many there are. */
+  /** The number of fields. */
   get count(): number {
     return this.pairs.length;
   }
 
-  /** The client, as far from us as is believed. */
+  /** The client: the farthest address that is trusted. */
   get client(): string {
     return this.pairs[0]?.[1].split(",", 1)[0] ?? UNKNOWN;
   }
 
-  /** As lines of HTTP/1.1. */
+  /** The fields as lines of HTTP/1.1. */
   get lines(): Uint8Array {
-    this.lines_ ??= Buffer.from(this.pairs.map(([name, value]) => `${name}: ${value}\r\n`).join(""), "latin1");
-    return this.lines_;
+    this.lineBytes ??= Buffer.from(this.pairs.map(([name, value]) => `${name}: ${value}\r\n`).join(""), "latin1");
+    return this.lineBytes;
   }
 
-  /** As fields of a REQUEST on the lane. */
+  /** The fields as part of a REQUEST on the lane. */
   get lane(): Uint8Array {
-    this.lane_ ??= laneFields(this.pairs);
-    return this.lane_;
+    this.laneBytes ??= laneFields(this.pairs);
+    return this.laneBytes;
   }
 }
 
-/** Clients come back: their peers are kept, up to this many, and then all are forgotten. */
+/** The cache size for peers; when it is full, it is emptied. */
 const MAX_PEERS = 4096;
-/** The same for what trusted peers said of them, and how long what is kept may be. */
-const MAX_TOLD = 1024;
-const MAX_TOLD_LENGTH = 1024;
+/** The cache size for what trusted peers said, and the maximum length of a cached key. */
+const MAX_REPORTED = 1024;
+const MAX_REPORTED_LENGTH = 1024;
 
 export class Forwarded {
   private readonly trusted: TrustedProxies;
   private readonly peers = new Map<string, Peer>();
-  /** By peer and all that it said. */
-  private readonly told = new Map<string, ForwardedFields>();
+  /** By peer and its client fields. */
+  private readonly reported = new Map<string, ForwardedFields>();
 
-  /** @param trustedProxies CIDR blocks and `unix`, checked when the config was read. */
+  /** @param trustedProxies CIDR blocks and `unix`, validated with the config */
   constructor(trustedProxies: readonly string[]) {
     this.trusted = new TrustedProxies(trustedProxies);
   }
 
   /**
-   * @param address the client's IP address; empty when it has left already.
-   * @param isUnix whether it came over a unix socket, as its listener knows: a client that has left has no address either.
+   * @param address the client's IP address; empty if it has already disconnected
+   * @param isUnix whether it uses a unix socket, as known by its listener: a disconnected client has no address either
    */
   peer(address: string, isUnix: boolean): Peer {
     const key = isUnix ? UNIX : address;
@@ -97,7 +97,7 @@ export class Forwarded {
     return peer;
   }
 
-  /** The fields for one request: ready made, or what a trusted peer says of its client. */
+  /** Returns the fields for a request: the prepared ones, or those based on a trusted peer's statements. */
   fields(head: RequestHead, peer: Peer): ForwardedFields {
     if (!peer.isTrusted) return peer.fields;
     const said: Said = { forwardedFor: [], forwarded: [], proto: [], host: [], prefix: [] };
@@ -105,7 +105,7 @@ export class Forwarded {
     for (let i = 0; i < fields.count; i++) valuesOf(said, fields.kinds[i] as number)?.push(fields.value(i));
     const asked = Buffer.from(head.bytes.subarray(head.hostStart, head.hostEnd)).toString("latin1");
     const stripped = head.prefix === undefined ? "" : Buffer.from(head.prefix).toString("latin1");
-    // A field's value has no line end in it.
+    // A field's value cannot contain a line end.
     const key = [
       [peer.node],
       said.forwardedFor,
@@ -118,11 +118,11 @@ export class Forwarded {
     ]
       .map((values) => values.join("\r"))
       .join("\n");
-    const known = this.told.get(key);
+    const known = this.reported.get(key);
     if (known !== undefined) return known;
-    const made = toldFields(readClient(said, peer.node, this.trusted, isUrlHost), asked, stripped);
-    if (this.told.size >= MAX_TOLD) this.told.clear();
-    if (key.length <= MAX_TOLD_LENGTH) this.told.set(key, made);
+    const made = reportedFields(readClient(said, peer.node, this.trusted, isUrlHost), asked, stripped);
+    if (this.reported.size >= MAX_REPORTED) this.reported.clear();
+    if (key.length <= MAX_REPORTED_LENGTH) this.reported.set(key, made);
     return made;
   }
 }
@@ -146,7 +146,7 @@ function valuesOf(said: Said, kind: number): string[] | undefined {
   }
 }
 
-function toldFields(client: ToldClient, asked: string, stripped: string): ForwardedFields {
+function reportedFields(client: ReportedClient, asked: string, stripped: string): ForwardedFields {
   const pairs = fieldsFor(client);
   const host = client.host ?? asked;
   if (host !== "") pairs.push(["X-Forwarded-Host", host]);
@@ -155,9 +155,9 @@ function toldFields(client: ToldClient, asked: string, stripped: string): Forwar
   return new ForwardedFields(pairs, true, client.scheme !== "http" || host.toLowerCase() !== asked.toLowerCase());
 }
 
-function fieldsFor({ chain, scheme, host }: ToldClient): [string, string][] {
+function fieldsFor({ chain, scheme, host }: ReportedClient): [string, string][] {
   const elements = chain.map((node, at) => {
-    // What each hop was asked with is not known, but for the first and the last.
+    // Only the first and the last hop's scheme is known.
     const proto = at === 0 ? `;proto=${scheme}` : at === chain.length - 1 ? ";proto=http" : "";
     return forwardedNode(node) + proto + (at === 0 && host !== undefined ? `;host="${host}"` : "");
   });
@@ -168,7 +168,7 @@ function fieldsFor({ chain, scheme, host }: ToldClient): [string, string][] {
   ];
 }
 
-/** The `for` of a Forwarded element (RFC 7239 §6): IPv6 in brackets and quotes. */
+/** Returns the `for` of a Forwarded element (RFC 7239 §6), with IPv6 in brackets and quotes. */
 function forwardedNode(node: string): string {
   return familyOf(node) === "ipv6" ? `for="[${node}]"` : `for=${node}`;
 }

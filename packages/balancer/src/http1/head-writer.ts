@@ -1,4 +1,4 @@
-/** The one place that builds heads: field by field from what was parsed, never a copy of what came in. */
+/** Builds all heads field by field from parsed fields; never copies a received head. */
 
 import { REASONS } from "@paceline/wire/reasons";
 import type { Connection } from "../transport/transport.js";
@@ -29,32 +29,32 @@ const DATE = ascii("Date: ");
 const LAST_CHUNK = ascii("0\r\n\r\n");
 const SLASH = 47;
 
-/** More than the line before or after a chunk needs. */
+/** Enough for the line before or after a chunk. */
 const CHUNK_LINE_BYTES = 32;
 
 const CRLF_BYTES = 2;
-/** What is put behind a chunk that was begun, with it, in bytes. */
+/** Up to this size, in bytes, further data is appended to an unsent chunk. */
 const MAX_GROWN_CHUNK_BYTES = 65_536;
 
-/** Room for what a head gains on its way: forwarded fields, framing, Connection, Date. */
+/** Room for additions to a head: forwarded fields, framing, Connection, Date. */
 const ROOM_BYTES = 4096;
 
-/** Pieces of a body up to this size are put behind what waits and leave with it; larger ones go as they are. */
+/** Smaller pieces of a body are appended to the unsent bytes and sent with them; larger ones are sent directly. */
 const SMALL_PIECE_BYTES = 16_384;
 
 /**
- * Builds heads into one buffer and sends them from there. One is enough for each direction of a whole process: what was
- * built is flushed before the turn of the event loop ends, and before anything for another connection is built. Small
- * pieces of a body join their head, so that both leave in one call.
+ * Builds heads in a buffer and sends them from there. One per direction is enough for a process: the buffer is flushed before the
+ * turn ends and before anything for another connection is built. Small pieces of a body join their head, so that both are sent in
+ * one call.
  */
 export class HeadWriter {
   private readonly buffer: Uint8Array;
-  /** Bytes built and not yet sent, and for whom. */
+  /** Unsent bytes and their connection. */
   private length = 0;
   private connection: Connection | undefined;
-  /** All that was built begins with the head of a response, of which nothing has left. */
+  /** Whether the unsent bytes begin with the head of a response. */
   private holdsHead = false;
-  /** Of the last chunk, while nothing has been built behind it: where its size, its data and its last CRLF end or begin. */
+  /** The positions of the last chunk's size, data and final CRLF, while nothing was built after it. */
   private chunkAt = 0;
   private chunkDataAt = 0;
   private chunkEnd = -1;
@@ -66,7 +66,7 @@ export class HeadWriter {
     this.buffer = Buffer.allocUnsafeSlow(largestHead + 2 * SMALL_PIECE_BYTES);
   }
 
-  /** Sends what was built. False: wait for the connection's drain before more. */
+  /** Sends the built bytes. False: wait for the connection's drain. */
   flush(connection: Connection): boolean {
     if (this.length === 0 || this.connection !== connection) return true;
     const bytes = this.buffer.subarray(0, this.length);
@@ -76,7 +76,7 @@ export class HeadWriter {
     return connection.writeTransient(bytes);
   }
 
-  /** Drops a response that was begun, where nothing of it has left; false where some has. */
+  /** Drops a response of which nothing was sent; false if part of it was sent. */
   takeBack(connection: Connection): boolean {
     if (!this.holdsHead || this.connection !== connection) return false;
     this.length = 0;
@@ -91,7 +91,7 @@ export class HeadWriter {
     this.connection = connection;
   }
 
-  /** Adds a piece of a body with a known length; false as with `flush`. */
+  /** Adds a piece of a body with a known length; returns false like `flush`. */
   body(connection: Connection, bytes: Uint8Array, start: number, end: number): boolean {
     this.turnTo(connection);
     if (this.join(bytes, start, end)) return true;
@@ -99,7 +99,7 @@ export class HeadWriter {
     return connection.write(bytes.subarray(start, end));
   }
 
-  /** Adds a piece of a chunked body; small ones that follow each other become one chunk. False as with `flush`. */
+  /** Adds a piece of a chunked body; consecutive small pieces become one chunk. Returns false like `flush`. */
   chunk(connection: Connection, bytes: Uint8Array, start: number, end: number): boolean {
     this.turnTo(connection);
     if (this.chunkEnd === this.length && this.growChunk(bytes, start, end)) return true;
@@ -116,14 +116,14 @@ export class HeadWriter {
     return isFlowing;
   }
 
-  /** A peer may send its body byte by byte: whoever gets it has a cost for each chunk. */
+  /** Extends the last chunk: a peer may send its body byte by byte, and each chunk has a cost for the receiver. */
   private growChunk(bytes: Uint8Array, start: number, end: number): boolean {
     const { buffer, chunkAt, chunkDataAt } = this;
     const dataEnd = this.chunkEnd - CRLF_BYTES;
     const size = dataEnd - chunkDataAt + end - start;
     const roomLeft = buffer.length - CHUNK_LINE_BYTES - this.length;
     if (end - start > SMALL_PIECE_BYTES || size > MAX_GROWN_CHUNK_BYTES || end - start > roomLeft) return false;
-    // Its size may have come to have a digit more.
+    // The size may need another digit now.
     const shift = hexDigits(size) - (chunkDataAt - CRLF_BYTES - chunkAt);
     if (shift > 0) buffer.copyWithin(chunkDataAt + shift, chunkDataAt, dataEnd);
     this.chunkDataAt = endLine(buffer, writeHex(size, buffer, chunkAt));
@@ -151,8 +151,8 @@ export class HeadWriter {
   }
 
   /**
-   * Builds the head for an upstream. `forwarded` holds the fields that tell who the client is; where `isTrusted`, those that
-   * count from a trusted peer alone pass.
+   * Builds a request head for an upstream. `forwarded` has the client fields; with `isTrusted`, fields pass that only a trusted
+   * peer may send.
    */
   request(connection: Connection, head: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     this.turnTo(connection);
@@ -194,7 +194,7 @@ export class HeadWriter {
     this.length = endLine(buffer, at);
   }
 
-  /** Builds the head of a response that an upstream gave; `framing` and `keepAlive` are those towards the client. */
+  /** Builds a response head for the client, with the client's `framing` and `keepAlive`. */
   response(
     connection: Connection,
     head: ResponseHead,
@@ -243,7 +243,7 @@ export class HeadWriter {
     return endLine(this.buffer, at);
   }
 
-  /** A recipient with a clock adds the Date that an upstream left out (RFC 9110 §6.6.1). */
+  /** A recipient with a clock adds a missing Date (RFC 9110 §6.6.1). */
   private date(at: number): number {
     const second = Math.floor(Date.now() / 1000);
     if (second !== this.dateSecond) {
@@ -256,7 +256,7 @@ export class HeadWriter {
   }
 }
 
-/** A client that said `Content-Length: 0` meant it: a POST without a length would be another message to some. */
+/** Keeps an explicit `Content-Length: 0`: some servers treat a POST without a length differently. */
 function hasLengthZero(head: RequestHead): boolean {
   if (head.framing !== "none") return false;
   for (let i = 0; i < head.fields.count; i++) if (head.fields.kinds[i] === FieldKind.CONTENT_LENGTH) return true;
@@ -284,7 +284,7 @@ for (const [status, reason] of Object.entries(REASONS)) BYTES[Number(status)] = 
 
 const NONE = new Uint8Array(0);
 
-/** The usual phrase; empty for a status that has none. */
+/** Returns the standard reason phrase; empty if there is none. */
 function reasonOf(status: number): Uint8Array {
   return BYTES[status] ?? NONE;
 }

@@ -1,24 +1,24 @@
-/** Parses a request's head strictly (RFC 9112), and decides once, from the parsed fields, how its body is framed. */
+/** Parses a request's head strictly (RFC 9112), and decides once how its body is framed. */
 import { IDEMPOTENT_METHODS } from "@paceline/wire";
 import { ascii, BYTE_CLASS, CR, equalsIgnoringCase, IS_TARGET, IS_TOKEN, LF, parseDecimal, SPACE } from "./bytes.js";
 import { ConnectionOption, FIELDS_INCOMPLETE, FIELDS_TOO_MANY, FieldKind, FieldTable } from "./field-table.js";
 import { encodeNonAscii, isHost, isOutsideAscii } from "./request-target.js";
 
-/** How a body's end is told; a request never has CLOSE. */
+/** How the end of a body is determined; a request never has "close". */
 export type Framing = "none" | "length" | "chunked" | "close";
 
 export interface RequestHeadLimits {
-  /** Bytes of the whole head, the empty line included. */
+  /** The size of the whole head, including the empty line. */
   maxHeadBytes: number;
   maxHeaderFields: number;
   maxBodyBytes: number;
 }
 
-/** Responses of `RequestHead.parse` below zero; any other response is the position after the head. */
+/** Negative results of `RequestHead.parse`; other results are the position after the head. */
 export const HEAD_INCOMPLETE = -1;
 export const HEAD_REFUSED = -2;
 
-/** The longest method relayed, in bytes. */
+/** The maximum length of a method, in bytes. */
 const MAX_METHOD_BYTES = 24;
 
 const CHUNKED = ascii("chunked");
@@ -27,23 +27,23 @@ const HTTP_1 = ascii("HTTP/1.");
 const HTTP = ascii("HTTP/");
 const SCHEMES = [ascii("http://"), ascii("https://")];
 
-/** One request's head at a time; used again for the next, so whoever needs a thing later copies it. */
+/** One request's head at a time; reused for the next, so copy what is needed later. */
 export class RequestHead {
   readonly fields: FieldTable;
-  /** Set when `parse` answers HEAD_REFUSED: the status to answer with. */
+  /** The response status if `parse` returned HEAD_REFUSED. */
   refusal: RefusalStatus = 400;
 
   bytes: Uint8Array = new Uint8Array(0);
   method = "GET";
-  /** What holds the target: `bytes`, unless another one took its place. */
+  /** The bytes of the target: `bytes`, unless it was replaced. */
   target: Uint8Array = this.bytes;
-  /** The target in origin-form (or `*`), as positions in `target`. Without a path (empty, or a query alone) it means `/`. */
+  /** The target in origin-form (or `*`), as positions in `target`. Without a path (empty, or only a query) it means `/`. */
   targetStart = 0;
   targetEnd = 0;
-  /** The authority: from an absolute target, else from Host. Empty when HTTP/1.0 has none. */
+  /** The authority of an absolute target, or else the Host. Empty if HTTP/1.0 has none. */
   hostStart = 0;
   hostEnd = 0;
-  /** Of an absolute target, such as `http://`: with it and the authority before it the target is what came. */
+  /** The scheme of an absolute target, such as `http://`; scheme, authority and target make up the original. */
   scheme: Uint8Array | undefined;
   minorVersion: 0 | 1 = 1;
   framing: Framing = "none";
@@ -51,9 +51,9 @@ export class RequestHead {
   keepAlive = true;
   isUpgrade = false;
   expectsContinue = false;
-  /** What was taken off the target's path, which the instance is told. */
+  /** The removed prefix of the target's path, which is sent to the instance. */
   prefix: Uint8Array | undefined;
-  /** By how many bytes the target has grown, since bytes outside ASCII were percent-encoded. */
+  /** The growth of the target by percent-encoding non-ASCII bytes. */
   private grown = 0;
 
   constructor(private readonly limits: RequestHeadLimits) {
@@ -64,7 +64,7 @@ export class RequestHead {
     return IDEMPOTENT_METHODS.has(this.method);
   }
 
-  /** It shows a script what it must not see: only upstreams that are told to take it get it. */
+  /** TRACE can reveal fields to scripts, so only configured upstreams get it. */
   get isTrace(): boolean {
     return this.method === "TRACE";
   }
@@ -73,7 +73,7 @@ export class RequestHead {
     return this.method === "HEAD";
   }
 
-  /** Reads one head from `start`; one CRLF before it is passed over (RFC 9112 §2.2). */
+  /** Parses one head from `start`; skips one CRLF before it (RFC 9112 §2.2). */
   parse(bytes: Uint8Array, start: number, end: number): number {
     this.bytes = bytes;
     this.target = bytes;
@@ -101,14 +101,14 @@ export class RequestHead {
     return status === undefined ? afterHead : this.refuse(status);
   }
 
-  /** Puts another target in the place of the one that came. */
+  /** Replaces the target. */
   retarget(target: Uint8Array): void {
     this.target = target;
     this.targetStart = 0;
     this.targetEnd = target.length;
   }
 
-  /** Whether the target has no path: the writers of heads then put a slash before what it has. */
+  /** Whether the target has no path; head writers then prepend a slash. */
   get hasNoPath(): boolean {
     return this.targetStart === this.targetEnd || this.target[this.targetStart] === QUESTION;
   }
@@ -149,7 +149,7 @@ export class RequestHead {
     this.minorVersion = minor as 0 | 1;
     if (methodEnd - start > MAX_METHOD_BYTES) return this.refuse(501);
     this.method = methodName(bytes, start, methodEnd);
-    // A tunnel to anywhere is not what a reverse proxy gives.
+    // A reverse proxy does not provide tunnels.
     if (this.method === "CONNECT") return this.refuse(501);
     this.targetStart = targetStart;
     this.targetEnd = targetEnd;
@@ -158,7 +158,7 @@ export class RequestHead {
     return at + 2;
   }
 
-  /** The rest of a target that has bytes outside ASCII: no URI has them, but curl and others send a text's UTF-8 as it is. */
+  /** Reads the rest of a target with non-ASCII bytes. URIs must not contain them, but curl and others send raw UTF-8. */
   private passNonAscii(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
     for (; at < end; at++) {
@@ -168,7 +168,7 @@ export class RequestHead {
     return at;
   }
 
-  /** Takes the target apart: origin-form and `*` stay, of an absolute one the authority goes to `host` (RFC 9112 §3.2). */
+  /** Splits the target: origin-form and `*` stay; the authority of an absolute target replaces the host (RFC 9112 §3.2). */
   private parseTarget(bytes: Uint8Array): boolean {
     this.hostStart = this.hostEnd = 0;
     this.scheme = undefined;
@@ -189,7 +189,7 @@ export class RequestHead {
     return false;
   }
 
-  /** Decides framing, persistence, upgrade and host; returns a status when the head must be refused. */
+  /** Decides framing, persistence, upgrade and host. Returns a status if the head must be refused. */
   private interpret(): RefusalStatus | undefined {
     const { fields } = this;
     let hosts = 0;
@@ -242,7 +242,7 @@ export class RequestHead {
     this.keepAlive =
       (connection & ConnectionOption.CLOSE) === 0 &&
       (this.minorVersion === 1 || (connection & ConnectionOption.KEEP_ALIVE) !== 0);
-    // h2c would hand the rest of the connection to a protocol that nobody here checks; a body and an upgrade do not mix.
+    // h2c would pass the connection to an unchecked protocol, and a body cannot be combined with an upgrade.
     this.isUpgrade =
       upgrades === 1 &&
       (connection & ConnectionOption.UPGRADE) !== 0 &&
@@ -253,7 +253,7 @@ export class RequestHead {
   }
 }
 
-/** The statuses with which a head is refused. */
+/** The statuses of refused heads. */
 type RefusalStatus = 400 | 413 | 414 | 417 | 431 | 501 | 505;
 
 const SLASH = 47;
@@ -264,7 +264,7 @@ function isDigit(byte: number | undefined): boolean {
   return byte !== undefined && byte >= 48 && byte <= 57;
 }
 
-/** A coding we do not know before a final `chunked` is 501 (RFC 9112 §6.1); any other order cannot be framed at all. */
+/** An unknown coding before a final `chunked` gets 501 (RFC 9112 §6.1); any other order cannot be framed. */
 function endsWithChunkedOnce(value: string): boolean {
   const codings = value.split(",").map((coding) => coding.trim().toLowerCase());
   return codings.every((coding, i) => coding !== "" && (coding === "chunked") === (i === codings.length - 1));

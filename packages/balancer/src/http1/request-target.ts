@@ -1,4 +1,4 @@
-/** What a target and a Host may have in them: hosts that a URL can have, and bytes outside ASCII. */
+/** The allowed contents of a target and a Host: hosts valid in a URL, and non-ASCII bytes. */
 import { isUrlHost } from "@paceline/wire";
 import { COLON } from "./bytes.js";
 
@@ -15,7 +15,7 @@ for (const character of "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-.
 }
 for (const character of "0123456789") CLASS[character.charCodeAt(0)] = IN_NAME | IS_DIGIT;
 
-/** An empty one is right where a target has no authority (RFC 9112 §3.2). */
+/** Empty is valid for a target without authority (RFC 9112 §3.2). */
 export function isHost(bytes: Uint8Array, start: number, end: number): boolean {
   return start === end || isPlainHost(bytes, start, end) || isUrlHost(textOf(bytes, start, end));
 }
@@ -24,7 +24,7 @@ function textOf(bytes: Uint8Array, start: number, end: number): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("latin1");
 }
 
-/** A name whose last label begins with a letter, or four decimal numbers; false for all others, which may be hosts as well. */
+/** A name whose last label begins with a letter, or four decimal numbers. Others may be valid hosts, too. */
 function isPlainHost(bytes: Uint8Array, start: number, end: number): boolean {
   let at = start;
   let label = start;
@@ -36,7 +36,7 @@ function isPlainHost(bytes: Uint8Array, start: number, end: number): boolean {
       numbers++;
       label = at + 1;
     } else if (bytes[at] === DASH && bytes[at + 1] === DASH) {
-      // Perhaps an A-label, which has to be decoded to be judged.
+      // Possibly an A-label, which must be decoded to be checked.
       return false;
     }
   }
@@ -46,7 +46,7 @@ function isPlainHost(bytes: Uint8Array, start: number, end: number): boolean {
   return at === end || (bytes[at] === COLON && isPort(bytes, at + 1, end));
 }
 
-/** A number up to 255 without zeros before it: with them it would be octal to some. */
+/** A number up to 255 without leading zeros, which some parsers read as octal. */
 function isByte(bytes: Uint8Array, start: number, end: number): boolean {
   if (end === start || end - start > 3 || (bytes[start] === ZERO && end - start > 1)) return false;
   return isUpTo(bytes, start, end, 255);
@@ -65,15 +65,12 @@ function isUpTo(bytes: Uint8Array, start: number, end: number, most: number): bo
   return value <= most;
 }
 
-/** Bytes outside ASCII in a target: no URI has them (RFC 3986 §2.1), yet some clients send a text's UTF-8 as it is. */
+/** Non-ASCII bytes in a target: URIs must not contain them (RFC 3986 §2.1), but some clients send raw UTF-8. */
 export function isOutsideAscii(byte: number | undefined): boolean {
   return byte !== undefined && byte >= 128;
 }
 
-/**
- * The range with bytes outside ASCII percent-encoded as browsers do it, in capital digits, all others as they are; `grown` is by how
- * many bytes it grows.
- */
+/** Percent-encodes the range's non-ASCII bytes in upper case, as browsers do. `grown` is the growth in bytes. */
 export function encodeNonAscii(bytes: Uint8Array, start: number, end: number, grown: number): Uint8Array {
   const encoded = Buffer.allocUnsafe(end - start + grown);
   let to = 0;

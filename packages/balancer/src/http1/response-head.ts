@@ -1,9 +1,9 @@
-/** Parses a response's head from an upstream (RFC 9112), and decides once how its body is framed. */
+/** Parses a response's head strictly (RFC 9112), and decides once how its body is framed. */
 import { ascii, BYTE_CLASS, CR, IS_FIELD_VALUE, LF, parseDecimal, SPACE } from "./bytes.js";
 import { ConnectionOption, FIELDS_INCOMPLETE, FieldKind, FieldTable } from "./field-table.js";
 import { type Framing, HEAD_INCOMPLETE, HEAD_REFUSED } from "./request-head.js";
 
-/** Heads of upstreams may be larger than those of clients: an app that sets many cookies is no attack. */
+/** Larger than for clients: an app that sets many cookies is not an attack. */
 export const MAX_RESPONSE_HEAD_BYTES = 65_536;
 const MAX_RESPONSE_FIELDS = 256;
 /** No class beyond 5xx is defined (RFC 9110 §15). */
@@ -12,7 +12,7 @@ const MAX_STATUS = 599;
 const HTTP_1 = ascii("HTTP/1.");
 const CHUNKED = ascii("chunked");
 
-/** One response's head at a time; used again for the next. */
+/** One response's head at a time; reused for the next. */
 export class ResponseHead {
   readonly fields = new FieldTable(MAX_RESPONSE_FIELDS);
   bytes: Uint8Array = new Uint8Array(0);
@@ -20,23 +20,23 @@ export class ResponseHead {
   reasonStart = 0;
   reasonEnd = 0;
   framing: Framing = "none";
-  /** The length told, also where no body follows (a response to HEAD, a 304); -1 when none was. */
+  /** The Content-Length, also without a body (response to HEAD, 304); -1 if absent. */
   contentLength = -1;
   keepAlive = true;
-  /** An instance of ours may go on with the request after the response, and says when it is done. */
+  /** Whether our instance may continue to work on the request after the response, and reports when it is done. */
   mayWorkOn = false;
   hasDate = false;
-  /** From the call of the app's handler to its response, in microseconds, as the instance tells over the lane; else -1. */
+  /** Microseconds from the handler's call to its response, as reported on the lane; otherwise -1. */
   handlerMicros = -1;
-  /** The reason is none of the upstream's own: the usual one of the status goes in its place. */
+  /** Whether the upstream sent no reason of its own; the standard one is used. */
   hasNoReason = false;
 
-  /** Whether it is a 1xx, after which the final response still comes. A 101 is final here. */
+  /** Whether it is a 1xx before the final response. A 101 counts as final. */
   get isInterim(): boolean {
     return this.status < 200 && this.status !== 101;
   }
 
-  /** Reads one head from `start`; `toHead` says that the request was a HEAD, whose response has no body. */
+  /** Parses one head from `start`. `toHead`: the request was a HEAD, whose response has no body. */
   parse(bytes: Uint8Array, start: number, end: number, toHead: boolean): number {
     this.bytes = bytes;
     this.hasNoReason = false;
@@ -51,7 +51,7 @@ export class ResponseHead {
   }
 
   private parseStatusLine(bytes: Uint8Array, start: number, end: number): number {
-    // "HTTP/1.1 200" and what follows it: a space and a reason, or the end of the line at once.
+    // "HTTP/1.1 200", followed by a space and a reason, or by the end of the line.
     if (end - start < 14) return HEAD_INCOMPLETE;
     for (let i = 0; i < HTTP_1.length; i++) if (bytes[start + i] !== HTTP_1[i]) return HEAD_REFUSED;
     const minor = (bytes[start + 7] as number) - 48;
@@ -71,8 +71,8 @@ export class ResponseHead {
   }
 
   /**
-   * Takes over a head whose status, length and reason are known, with its fields as lines from `start` to `end`, the
-   * empty line included. False when those are no fields.
+   * Takes a head with known status, length and reason, and its fields as lines from `start` to `end`, including the empty line.
+   * Returns false if the lines are invalid.
    */
   take(
     status: number,
@@ -90,7 +90,7 @@ export class ResponseHead {
     this.hasNoReason = start === reasonStart;
     for (let i = reasonStart; i < start; i++)
       if (((BYTE_CLASS[bytes[i] as number] as number) & IS_FIELD_VALUE) === 0) return false;
-    // As long as one over HTTP/1.1 may be: there is room for that, and no more.
+    // The same limit as over HTTP/1.1, for which there is room.
     if (end - reasonStart > MAX_RESPONSE_HEAD_BYTES || this.fields.parse(bytes, start, end) !== end) return false;
     this.contentLength = contentLength;
     this.keepAlive = true;
@@ -137,7 +137,7 @@ export class ResponseHead {
     if ((connection & ConnectionOption.TOO_MANY) !== 0) return false;
     this.mayWorkOn = (connection & ConnectionOption.WORKING) !== 0;
     if ((connection & ConnectionOption.CLOSE) !== 0) this.keepAlive = false;
-    // Chunked from HTTP/1.0 is read as it says, but what follows it is not trusted (RFC 9112 §6.1).
+    // A chunked HTTP/1.0 response is read as such, but its connection is not reused (RFC 9112 §6.1).
     else if (!this.keepAlive) this.keepAlive = (connection & ConnectionOption.KEEP_ALIVE) !== 0 && codings === 0;
     if (toHead || this.status < 200 || this.status === 204 || this.status === 304) this.framing = "none";
     else if (codings > 0) this.framing = "chunked";

@@ -1,12 +1,12 @@
 import { isUrlHost } from "@paceline/wire";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type ClientFields, plainAddress, readClient, type ToldClient, TrustedProxies } from "./trusted-proxies.js";
+import { type ClientFields, plainAddress, type ReportedClient, readClient, TrustedProxies } from "./trusted-proxies.js";
 
 const trusted = new TrustedProxies(["10.0.0.0/8", "127.0.0.1/32", "fd00::/8", "unix"]);
 const NOTHING: ClientFields = { forwardedFor: [], forwarded: [], proto: [], host: [], prefix: [] };
 
-function read(fields: Partial<ClientFields>, peer = "127.0.0.1"): ToldClient {
+function read(fields: Partial<ClientFields>, peer = "127.0.0.1"): ReportedClient {
   return readClient({ ...NOTHING, ...fields }, peer, trusted, isUrlHost);
 }
 

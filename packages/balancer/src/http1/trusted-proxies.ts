@@ -1,26 +1,26 @@
-/** Which peers are proxies that may say who asks, and what of their lists is believed: these grow at their right end, and what lies left of the first stranger is anybody's word. */
+/** Which peers are trusted proxies, and which part of their lists: they append, so entries left of a stranger may be forged. */
 
 import type { BlockList } from "node:net";
 import { normalizePath } from "../routing/request-path.js";
 
-/** A client or hop whose address is not known, as RFC 7239 §6.2 has it. */
+/** An unknown client or hop (RFC 7239 §6.2). */
 export const UNKNOWN = "unknown";
-/** In `trustedProxies`: whoever connects to a unix socket that we listen on. */
+/** In `trustedProxies`: any client of a unix socket in `listen`. */
 export const UNIX = "unix";
 
 const MAPPED = /^::ffff:(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/;
 
 export class TrustedProxies {
-  /** Apart, since a BlockList takes each IPv4 address for its mapped one, which lies in many a block of IPv6. */
+  /** Separate, because a BlockList matches IPv4 addresses by their mapped form, which is part of many IPv6 blocks. */
   private readonly networks: { ipv4: BlockList; ipv6: BlockList } | undefined;
   private readonly isUnixTrusted: boolean;
   private readonly isIP: ((text: string) => number) | undefined;
 
-  /** @param list CIDR blocks and `unix`, checked when the configuration was read. */
+  /** @param list CIDR blocks and `unix`, validated with the configuration */
   constructor(list: readonly string[]) {
     this.isUnixTrusted = list.includes(UNIX);
     if (list.length === 0) return;
-    // Not an import: on Bun node:net costs 1.5 MB, and most balancers trust nobody.
+    // Not imported: on Bun node:net costs 1.5 MB, and most balancers trust no proxy.
     const { BlockList, isIP } = process.getBuiltinModule("node:net");
     this.isIP = isIP;
     const { ipv4, ipv6 } = { ipv4: new BlockList(), ipv6: new BlockList() };
@@ -37,7 +37,7 @@ export class TrustedProxies {
     }
   }
 
-  /** @param node an IP address, `unix` or `unknown`. */
+  /** @param node an IP address, `unix` or `unknown` */
   trusts(node: string): boolean {
     if (node === UNIX) return this.isUnixTrusted;
     const family = familyOf(node);
@@ -45,9 +45,8 @@ export class TrustedProxies {
   }
 
   /**
-   * The hop that an element of X-Forwarded-For, or the `for` of one of Forwarded, names: its address without quotes,
-   * brackets, port and zone, or `unknown` for whatever else it says. That is so for `unix:` too, which nginx says of whoever
-   * connects to a unix socket of its own.
+   * Returns the hop in an element of X-Forwarded-For, or in the `for` of Forwarded: an address without quotes, brackets, port and
+   * zone, or `unknown` for anything else. That includes `unix:`, which nginx sends for clients of its own unix sockets.
    */
   node(text: string): string {
     const bare = text.startsWith('"') && text.endsWith('"') && text.length > 1 ? text.slice(1, -1) : text;
@@ -60,8 +59,8 @@ export class TrustedProxies {
 }
 
 /**
- * An address in the one spelling by which it is known: IPv6 as RFC 5952 has it and without a zone, and an IPv4 client of a
- * dual-stack socket, which shows as ::ffff:1.2.3.4, by its own.
+ * Returns the canonical spelling of an address: IPv6 by RFC 5952 without a zone, and the IPv4 address of a mapped one such as
+ * ::ffff:1.2.3.4.
  */
 export function plainAddress(address: string): string {
   if (!address.includes(":")) return address;
@@ -78,7 +77,7 @@ export function familyOf(address: string): "ipv4" | "ipv6" {
   return address.includes(":") ? "ipv6" : "ipv4";
 }
 
-/** What one request's fields say, as they came; those of one name as a list, in their order. */
+/** The client fields of one request as received; several fields of one name as a list. */
 export interface ClientFields {
   forwardedFor: readonly string[];
   forwarded: readonly string[];
@@ -87,30 +86,30 @@ export interface ClientFields {
   prefix: readonly string[];
 }
 
-/** What is believed of it. */
-export interface ToldClient {
-  /** The client first, then the trusted hops between it and us; unix sockets, which have no address, left out. */
+/** The trusted result. */
+export interface ReportedClient {
+  /** The client first, then the trusted hops towards us, without unix sockets, which have no address. */
   chain: readonly string[];
   scheme: "http" | "https";
-  /** The host that the client asked for; undefined when no proxy says. */
+  /** The host that the client requested; undefined if no proxy reports it. */
   host: string | undefined;
-  /** What proxies took off the path; empty for nothing. */
+  /** The path prefix that proxies removed; may be empty. */
   prefix: string;
 }
 
-/** More hops than this are not followed. */
+/** The maximum number of hops that are followed. */
 const MAX_HOPS = 32;
-/** Of a Forwarded field no more than this is read, from its right end. */
+/** The maximum length of a Forwarded field that is parsed, from its right end. */
 const MAX_FORWARDED_LENGTH = 1024;
 
-/** @param peer the trusted proxy that we are connected with: an address, or `unix`. */
+/** @param peer the trusted proxy that we are connected to: an address, or `unix` */
 export function readClient(
   fields: ClientFields,
   peer: string,
   trusted: TrustedProxies,
   isHost: (text: string) => boolean,
-): ToldClient {
-  // A proxy that writes one of the two may pass on the other as its client sent it: X-Forwarded-For is what most write.
+): ReportedClient {
+  // A proxy that sets one of the two may pass on the client's other one. Most proxies set X-Forwarded-For.
   const isOlder = lastOf(fields.forwardedFor) !== undefined;
   const elements = isOlder ? hopsOf(fields.forwardedFor) : forwardedHopsOf(fields.forwarded);
   const chain = [peer];
@@ -130,25 +129,25 @@ export function readClient(
   };
 }
 
-/** WebSockets are asked for over HTTP, whatever some proxies call it. */
+/** WebSockets use HTTP, although some proxies report ws or wss. */
 function schemeOf(text: string | undefined): "http" | "https" {
   const scheme = text?.toLowerCase();
   return scheme === "https" || scheme === "wss" ? "https" : "http";
 }
 
-/** A path with which an app can begin its links: one slash at its beginning, nothing that leads out of it, none at its end. */
+/** Accepts a path usable for links: one leading slash, no trailing slash, no segments that leave it. */
 function prefixOf(text: string | undefined): string {
   if (text === undefined || !/^(?:\/[\w.~!$&'()*+;=:@%-]+)+\/?$/.test(text)) return "";
   return (normalizePath(text) ?? "").replace(/\/$/, "");
 }
 
-/** The last element of the last field: what the nearest proxy wrote. */
+/** Returns the last element of the last field: the one that the nearest proxy wrote. */
 function lastOf(values: readonly string[]): string | undefined {
   for (const element of elementsOf(values)) return element;
   return undefined;
 }
 
-/** The elements of lists, the last one first; empty ones are none (RFC 9110 §5.6.1). */
+/** Yields the elements of lists from the last to the first, without empty ones (RFC 9110 §5.6.1). */
 function* elementsOf(values: readonly string[]): Generator<string> {
   for (let i = values.length - 1; i >= 0; i--) {
     const value = values[i] as string;
@@ -173,12 +172,12 @@ function* hopsOf(forwardedFor: readonly string[]): Generator<Hop> {
 
 const TOKEN = String.raw`[\w!#$%&'*+\-.^\x60|~]+`;
 const QUOTED = String.raw`"((?:[^"\\]|\\.)*)"`;
-/** A port belongs in quotes; not every proxy knows. */
+/** A value with a port must be quoted, but not every proxy does that. */
 const PAIR = String.raw`(${TOKEN})=(?:([\w!#$%&'*+\-.^\x60|~:[\]]+)|${QUOTED})`;
 const PAIRS = new RegExp(String.raw`(?:^|;)[ \t]*${PAIR}[ \t]*(?=;|$)`, "gy");
 /**
- * The last element of a Forwarded field (RFC 7239 §4). It is looked for from the right, so that a quote which a client has left
- * open does not swallow what its proxy wrote behind it.
+ * The last element of a Forwarded field (RFC 7239 §4). Parsed from the right, so that a client's unbalanced quote cannot swallow
+ * its proxy's element.
  */
 const LAST_ELEMENT = new RegExp(
   String.raw`(?:^|,)[ \t]*(${unnamed(PAIR)}(?:[ \t]*;[ \t]*${unnamed(PAIR)})*)[ \t]*$`,
@@ -198,7 +197,7 @@ function* forwardedHopsOf(values: readonly string[]): Generator<Hop> {
       for (const [, name = "", token, quoted = ""] of element.matchAll(PAIRS)) {
         pairs.set(name.toLowerCase(), token ?? quoted.replace(/\\(.)/g, "$1"));
       }
-      // Whoever wrote an element that is none, or one without `for`, names nobody.
+      // An invalid element, or one without `for`, names nobody.
       yield { node: pairs.get("for") ?? UNKNOWN, proto: pairs.get("proto"), host: pairs.get("host") };
       rest = withoutEnd(rest.slice(0, rest.length - all.length));
     }

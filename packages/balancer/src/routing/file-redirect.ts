@@ -1,4 +1,4 @@
-/** Responses that name a file for the balancer to send in their place: X-Accel-Redirect and X-Sendfile, into internal pools. */
+/** Handles responses that name a file in an internal pool: X-Accel-Redirect and X-Sendfile. */
 import { posix } from "node:path";
 import { BYTE_CLASS, equalsIgnoringCase, IS_TARGET } from "../http1/bytes.js";
 import { FieldKind } from "../http1/field-table.js";
@@ -8,14 +8,14 @@ import { ResponseHead } from "../http1/response-head.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Router } from "./router.js";
 
-/** The pools that no client reaches. */
+/** The pools that clients cannot reach. */
 export interface InternalPools {
   readonly router: Router<Pool>;
-  /** Their folders, and the path under which each is reached. */
+  /** Their folders, and the path of each. */
   readonly roots: readonly { folder: string; path: string }[];
 }
 
-/** What an upstream wants sent in the place of its body. */
+/** The file that an upstream wants to be sent instead of its body. */
 export type NamedFile = { header: "X-Accel-Redirect" | "X-Sendfile"; value: string };
 
 const ACCEL_REDIRECT = Buffer.from("x-accel-redirect");
@@ -23,7 +23,7 @@ const SENDFILE = Buffer.from("x-sendfile");
 const HASH = 35;
 const UNRESERVED = /[^A-Za-z0-9\-._~/]/g;
 
-/** The file that a response names. The fields that do are taken out of it: no client gets to see them. */
+/** Returns the file that a response names and removes the fields that name it, so that clients do not see them. */
 export function takeNamedFile({ fields, bytes }: ResponseHead): NamedFile | undefined {
   let named: NamedFile | undefined;
   for (let i = 0; i < fields.count; i++) {
@@ -37,7 +37,7 @@ export function takeNamedFile({ fields, bytes }: ResponseHead): NamedFile | unde
   return named;
 }
 
-/** The target in an internal pool; undefined where there can be none. */
+/** Returns the target in an internal pool; undefined if there can be none. */
 export function targetOf({ header, value }: NamedFile, { roots }: InternalPools): Buffer | undefined {
   if (!value.startsWith("/")) return undefined;
   if (header === "X-Accel-Redirect") return Buffer.from(escaped(Buffer.from(value, "latin1")), "latin1");
@@ -50,7 +50,7 @@ export function targetOf({ header, value }: NamedFile, { roots }: InternalPools)
   return undefined;
 }
 
-/** A path with escapes, in which what cannot stand in a target is escaped too. */
+/** Percent-encodes what cannot be part of a target; existing escapes stay. */
 function escaped(bytes: Buffer): string {
   let text = "";
   for (const byte of bytes) {
@@ -64,7 +64,7 @@ function percent(character: string): string {
   return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
-/** Makes of a request that was parsed the one that the internal pool gets: without a body, with the conditions and ranges that came. */
+/** Turns a parsed request into the one for the internal pool: without a body, with its conditions and ranges. */
 export function asRequestForFile(head: RequestHead): void {
   head.scheme = undefined;
   if (!head.isHead) head.method = "GET";
@@ -83,21 +83,21 @@ export function asRequestForFile(head: RequestHead): void {
   }
 }
 
-/** Fields of the app's response that describe the body that it did not send. */
+/** The app's fields that describe its own dropped body. */
 const OF_ITS_BODY = new Set([
   ...["accept-ranges", "content-encoding", "content-length", "content-range", "content-md5", "digest", "etag"],
   ...["last-modified", "transfer-encoding", "date", "server", "trailer"],
 ]);
-/** Of these several may be. */
+/** Fields that may occur several times. */
 const REPEATED = new Set(["set-cookie", "vary", "link", "www-authenticate"]);
-/** With a 304 goes only what says something of the cached response; with an error only the cookies. */
+/** A 304 keeps only fields about the cached response; an error only cookies. */
 const WITH_304 = new Set(["set-cookie", "vary", "cache-control", "expires"]);
 const WITH_ERROR = new Set(["set-cookie"]);
 
-/** One for the process; its bytes are read before another is made. */
+/** One per process; its bytes are read before the next one is made. */
 const merged = new ResponseHead();
 
-/** What the response that named a file leaves for the one that has it. */
+/** The app's fields that are merged into the file's response. */
 export class FileRedirect {
   readonly status: number;
   private readonly kept: { name: string; line: string }[] = [];
@@ -110,7 +110,7 @@ export class FileRedirect {
     for (const field of fieldsOf(head)) if (!OF_ITS_BODY.has(field.name)) this.kept.push(field);
   }
 
-  /** The head of the file's response with the app's own fields in it. */
+  /** Returns the head of the file's response, merged with the app's own fields. */
   merge(head: ResponseHead): ResponseHead {
     const allowed = head.status === 304 ? WITH_304 : head.status >= 300 ? WITH_ERROR : undefined;
     const own = fieldsOf(head);
@@ -120,7 +120,7 @@ export class FileRedirect {
     const added = this.kept.filter(
       ({ name, line }) =>
         (allowed === undefined || allowed.has(name)) &&
-        // An empty one leaves the type to the file's name.
+        // If Content-Type is empty, the file's name determines it.
         !(name === "content-type" && (isMultipart || /:\s*$/.test(line))),
     );
     const replaced = new Set(added.map(({ name }) => name).filter((name) => !REPEATED.has(name)));
@@ -128,7 +128,7 @@ export class FileRedirect {
     const reason = Buffer.from(head.bytes.subarray(head.reasonStart, head.reasonEnd)).toString("latin1");
     const text = `HTTP/1.1 ${head.status} ${reason}\r\n${lines.map((line) => `${line}\r\n`).join("")}\r\n`;
     const bytes = Buffer.from(text, "latin1");
-    // Of two heads that were well there can be one that is too long.
+    // Two valid heads may merge into one that is too long.
     if (merged.parse(bytes, 0, bytes.length, true) < 0) return head;
     merged.framing = head.framing;
     merged.contentLength = head.contentLength;
@@ -137,10 +137,10 @@ export class FileRedirect {
   }
 }
 
-/** Whatever its status, it is no upgrade. */
+/** An upgrade is never involved, whatever the status. */
 const PASSING = responseFieldsThatPass(200);
 
-/** Those that pass, with their names in lower case. */
+/** Returns the fields that pass, with their names in lower case. */
 function fieldsOf({ fields, bytes }: ResponseHead): { name: string; line: string }[] {
   const list: { name: string; line: string }[] = [];
   for (let i = 0; i < fields.count; i++) {

@@ -1,14 +1,14 @@
 /**
- * The path of a request: in its normal form (RFC 3986 §6.2.2), in which it is matched to routes or refused, and as an
- * instance gets it, which is as it came but for dot segments. Pure.
+ * The path of a request: in its normalized form (RFC 3986 §6.2.2), in which it is matched or refused, and in the form that an
+ * instance gets: as sent, without dot segments. Pure.
  *
- * - Percent-encoded unreserved characters are decoded, other escapes are written with capital digits, dot segments are
- *   removed. Slashes at the beginning become one, since `//host/x` reads as an authority to whoever resolves it; those
- *   further on stay, since an empty segment is a segment (object keys and URLs within paths have them).
- * - Refused: a path that leaves its root, `%00`, a `%` that begins no escape (what is left of it could become another
- *   escape), and a bare backslash, which no path may hold and which URL parsers read as a slash.
- * - An escaped slash (`%2F`, and `%5C`, which some read as one) stays as it is: it is data to one reader and a slash to
- *   the next. `readEscapedSlashes` gives what the latter sees, so that a request can be refused where that matters.
+ * - Escapes of unreserved characters are decoded, other escapes get upper-case digits, dot segments are removed. Several leading
+ * slashes become one, because `//host/x` reads as an authority. Later ones stay, because an empty segment is a segment   (object
+ * keys and URLs within paths have them).
+ * - Refused are a path that leaves its root, `%00`, a `%` without two digits (its rest could form another escape), and a   bare
+ * backslash, which is invalid and which URL parsers read as a slash.
+ * - An escaped slash (`%2F`, or `%5C`, which some read as one) stays: some readers treat it as data, others as a slash.
+ * `readEscapedSlashes` returns the latter reading, so that an ambiguous request can be refused.
  */
 import { HEX } from "../http1/bytes.js";
 
@@ -16,11 +16,11 @@ import { HEX } from "../http1/bytes.js";
 export const PathTrait = {
   /** Has percent-encoding. */
   ESCAPED: 1,
-  /** Is not what `normalizePath` makes of it. */
+  /** Differs from its normalized form. */
   UNNORMAL: 2,
-  /** Has a slash or a backslash that is percent-encoded. */
+  /** Has an escaped slash or backslash. */
   ESCAPED_SLASH: 4,
-  /** Must not pass. */
+  /** Must be refused. */
   REFUSED: 8,
 } as const;
 
@@ -30,7 +30,7 @@ const SLASH = 47;
 const QUESTION = 63;
 const BACKSLASH = 92;
 
-/** The bytes at which the scan has to look. */
+/** The bytes that the scan has to examine. */
 const IS_SPECIAL = new Uint8Array(256);
 for (const byte of [PERCENT, SLASH, QUESTION, BACKSLASH]) IS_SPECIAL[byte] = 1;
 
@@ -40,14 +40,14 @@ for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
   IS_UNRESERVED[character.charCodeAt(0)] = 1;
 }
 
-/** One look at a target's path; used again for the next. Most paths have no trait at all, and cost no more than this. */
+/** The result of scanning a target's path; reused for the next. Most paths have no trait and need no more work. */
 export class PathScan {
-  /** Where the path ends: at the query, or with the target. */
+  /** The end of the path: the query or the end of the target. */
   end = 0;
   /** Bits of PathTrait. */
   traits = 0;
 
-  /** Looks at a target in origin-form. */
+  /** Scans a target in origin-form. */
   read(bytes: Uint8Array, start: number, end: number): void {
     let traits = 0;
     let at = start;
@@ -82,13 +82,13 @@ function traitsOfEscape(bytes: Uint8Array, at: number, end: number): number {
   return PathTrait.ESCAPED | (isUnnormal ? PathTrait.UNNORMAL : 0) | (isSlash ? PathTrait.ESCAPED_SLASH : 0);
 }
 
-/** Whether the segment that begins with the dot at `at` is `.` or `..`; one with an escaped dot is told by the escape. */
+/** Whether the segment starting with the dot at `at` is `.` or `..`; escaped dots are found by their escape. */
 function isDotSegment(bytes: Uint8Array, at: number, end: number): boolean {
   const after = bytes[at + 1] === DOT && at + 1 < end ? at + 2 : at + 1;
   return after >= end || bytes[after] === SLASH || bytes[after] === QUESTION;
 }
 
-/** The byte that two hexadecimal digits stand for; -1 when they are none. */
+/** Returns the byte of two hexadecimal digits; -1 if they are invalid. */
 function codeOf(first: number, second: number): number {
   const high = HEX[first] as number;
   const low = HEX[second] as number;
@@ -99,17 +99,17 @@ function isSmallLetter(byte: number): boolean {
   return byte >= 97;
 }
 
-/** The normal form of a path that begins with a slash; undefined for one that is refused. */
+/** Returns the normalized form of a path that begins with a slash; undefined if it must be refused. */
 export function normalizePath(path: string): string | undefined {
   if (path.includes("\\")) return undefined;
   const decoded = path.includes("%") ? decodeUnreserved(path) : path;
-  // Most paths have nothing to be removed.
+  // Most paths contain nothing to remove.
   return decoded === undefined || !HAS_DOTS_OR_SLASHES.test(decoded) ? decoded : removeDotSegments(decoded);
 }
 
 const HAS_DOTS_OR_SLASHES = /\/\.|^\/\//;
 
-/** In a buffer and not with an expression: a path may have thousands of escapes. */
+/** Uses a buffer rather than a regular expression, because a path may have thousands of escapes. */
 function decodeUnreserved(path: string): string | undefined {
   const bytes = Buffer.from(path, "latin1");
   let to = 0;
@@ -136,14 +136,14 @@ const UPPER_HEX = Buffer.from("0123456789ABCDEF", "latin1");
 const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
 
 /**
- * What an instance gets of a path that has a normal form: its bytes as they came, whose signature may be checked there, but
- * without dot segments, of which apps make different things.
+ * Returns the path for an instance: as sent, because a signature may cover it, but without dot segments, which apps interpret
+ * differently.
  */
 export function pathWithoutDots(path: string): string {
   return DOT_SEGMENT.test(path) ? (removeDotSegments(path) as string) : path;
 }
 
-/** RFC 3986 §5.2.4, but for a path that would leave its root, and for slashes at the beginning. In place, and in one pass. */
+/** RFC 3986 §5.2.4, except for paths that would leave their root, and for leading slashes. In place and in one pass. */
 function removeDotSegments(path: string): string | undefined {
   const bytes = Buffer.from(path, "latin1");
   const { length } = bytes;
@@ -165,7 +165,7 @@ function removeDotSegments(path: string): string | undefined {
         if (depth-- === 0) return undefined;
         while (bytes[--to] !== SLASH);
       }
-      // What a dot segment at the end names is a folder.
+      // A final dot segment refers to a folder.
       if (end === length) bytes[to++] = SLASH;
     }
     at = end;
@@ -173,7 +173,7 @@ function removeDotSegments(path: string): string | undefined {
   return to === 0 ? "/" : bytes.toString("latin1", 0, to);
 }
 
-/** How many dots these bytes are, escaped or not, if they are one or two and nothing else; else 0. */
+/** Returns the number of dots if these bytes are exactly one or two, escaped or not; otherwise 0. */
 function dotsOf(bytes: Uint8Array, start: number, end: number): number {
   let dots = 0;
   for (let at = start; at < end; dots++) {
@@ -187,14 +187,14 @@ function dotsOf(bytes: Uint8Array, start: number, end: number): number {
 }
 
 /**
- * What else apps make of a path with several slashes at its beginning, of which this is the normal form: a path whose first
- * segment is empty, and, as whoever resolves references reads it, a host with another path behind it.
+ * Returns two other readings of a path that had several leading slashes before it was normalized: with an empty first segment,
+ * and (for those who resolve references) as a host followed by another path.
  */
 export function readSlashesAtBeginning(normalPath: string): [literal: string, behindHost: string] {
   return [`/${normalPath}`, normalPath.replace(/^\/[^/]*\/*/, "/")];
 }
 
-/** What routes are matched against: a normal path with its escapes decoded, as an app reads it, but for escaped slashes. */
+/** Returns the form that routes are matched against: escapes decoded as by an app, except for escaped slashes. */
 export function decodeForMatch(normalPath: string): string {
   if (!normalPath.includes("%")) return normalPath;
   const bytes = Buffer.from(normalPath, "latin1");
@@ -211,7 +211,7 @@ export function decodeForMatch(normalPath: string): string {
   return bytes.toString("latin1", 0, to);
 }
 
-/** What a reader sees that takes escaped slashes of a normal path for slashes; undefined when there are dot segments in it. */
+/** Returns how a normalized path reads if escaped slashes count as slashes; undefined if it then has dot segments. */
 export function readEscapedSlashes(normalPath: string): string | undefined {
   const bytes = Buffer.from(normalPath, "latin1");
   let to = 0;
@@ -221,7 +221,7 @@ export function readEscapedSlashes(normalPath: string): string | undefined {
     const isSlash = code === SLASH || code === BACKSLASH;
     const byte = isSlash ? SLASH : (bytes[at] as number);
     if (isSlash) at += 2;
-    // Slashes at the beginning are one.
+    // Several leading slashes become one.
     if (byte !== SLASH || to !== 1 || bytes[0] !== SLASH) bytes[to++] = byte;
   }
   const read = bytes.toString("latin1", 0, to);

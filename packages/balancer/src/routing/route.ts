@@ -1,15 +1,15 @@
 /**
- * Finds the route of a request, and makes of its target what the instance is to see.
+ * Finds the route of a request, and changes its target to what the instance gets.
  *
- * The path's normal form decides where it goes and whether it is refused. The instance gets the path as it came, since
- * signatures are made over it, but for what an app might read as a path that another route would have taken:
+ * The path's normalized form decides on its route and on refusal. The instance gets the path as sent, because signatures cover
+ * it, except where an app might read the path of another route:
  *
- * - Dot segments are taken out.
- * - Several slashes at the beginning become one where a reader to whom they are empty segments, or the mark of a host, would
- *   choose another pool.
- * - An escaped slash is data to one reader and a slash to the next. The path is refused with 400 where they differ: where a
- *   reader to whom it is a slash would choose another pool (or another prefix to strip), or would find dot segments. So
- *   `/packages/@scope%2fname` passes, and `/api%2Fusers`, `/static/..%2Fapi` do not where there is a route `/api/`.
+ * - Dot segments are removed.
+ * - Several leading slashes become one if a reader that takes them for empty segments, or for a host, would choose another
+ * pool.
+ * - Some readers treat an escaped slash as data, others as a slash. The path is refused with 400 if the latter would choose
+ * another pool (or another prefix to strip), or find dot segments. So `/packages/@scope%2fname` is accepted, but   `/api%2Fusers`
+ * and `/static/..%2Fapi` are not if there is a route `/api/`.
  */
 import type { RequestHead } from "../http1/request-head.js";
 import {
@@ -23,7 +23,7 @@ import {
 } from "./request-path.js";
 import type { Route, Router } from "./router.js";
 
-/** Statuses with which a request is answered that goes nowhere. */
+/** The response statuses of requests without a route. */
 type NoRoute = 400 | 404;
 
 const ROOT = Buffer.from("/", "latin1");
@@ -31,14 +31,14 @@ const SLASH = 47;
 const QUESTION = 63;
 const STAR = 42;
 
-/** One for the process. */
+/** One per process. */
 const scan = new PathScan();
 
-/** The route of the request; its head's target becomes what the instance is to see. */
+/** Returns the route of the request and changes the head's target to what the instance gets. */
 export function routeOf<Target>(router: Router<Target>, head: RequestHead): Route<Target> | NoRoute {
   const { target: bytes, targetStart, targetEnd } = head;
   if (head.hasNoPath || bytes[targetStart] === STAR) {
-    // `OPTIONS *` asks a server as a whole (RFC 9110 §9.3.7): the one that has the root of that host.
+    // `OPTIONS *` addresses the server as a whole (RFC 9110 §9.3.7): the pool of that host's root.
     return router.only ?? matchPath(router, head, ROOT, 0, 1) ?? 404;
   }
   scan.read(bytes, targetStart, targetEnd);
@@ -49,7 +49,7 @@ export function routeOf<Target>(router: Router<Target>, head: RequestHead): Rout
   return route;
 }
 
-/** Makes of a head that was parsed again what it was for that route; `target` is what was made of it then, if it was new. */
+/** Changes a head that was parsed again as its route requires; `target` is the replaced target, if any. */
 export function retarget(head: RequestHead, route: Route<unknown>, target: Uint8Array | undefined): void {
   if (target !== undefined) head.retarget(target);
   if (route.stripped !== undefined) strip(head, route);
@@ -65,7 +65,7 @@ function matchPath<Target>(
   return router.match(bytes, hostStart, hostEnd, path, start, end);
 }
 
-/** A path with percent-encoding, or one that is not normal. */
+/** Routes a path that has escapes or is not normalized. */
 function routeUnusual<Target>(router: Router<Target>, head: RequestHead): Route<Target> | NoRoute {
   const { traits, end } = scan;
   if ((traits & PathTrait.REFUSED) !== 0) return 400;
@@ -93,14 +93,14 @@ function routeUnusual<Target>(router: Router<Target>, head: RequestHead): Route<
   return route;
 }
 
-/** Whether both lead to the same pool and take the same off the path. */
+/** Whether both lead to the same pool and strip the same prefix. */
 function isSame(one: Route<unknown> | undefined, other: Route<unknown> | undefined): boolean {
   return (
     one === other || (one?.target === other?.target && one?.stripped === undefined && other?.stripped === undefined)
   );
 }
 
-/** Takes the route's prefix off the target; what is left begins with one slash, or the writers of heads put one before it. */
+/** Removes the route's prefix from the target. The rest begins with one slash, or the head writers prepend one. */
 function strip(head: RequestHead, route: Route<unknown>): void {
   const { target, targetEnd } = head;
   let at = head.targetStart;

@@ -1,8 +1,8 @@
-/** Finds the route that fits a request's host and path: an exact host before a wildcard before any, then the longest prefix. */
+/** Finds the best route for a host and path: an exact host before a wildcard before any host, then the longest prefix. */
 import { LOWER } from "../http1/bytes.js";
 import { decodeForMatch, normalizePath } from "./request-path.js";
 
-/** What a router is made of. */
+/** One route of a router. */
 export interface RouteSpec<Target> {
   /** Such as `/`, `/api/`, `example.com/docs/` or `*.example.com/`. */
   text: string;
@@ -13,17 +13,17 @@ export interface RouteSpec<Target> {
 
 export interface Route<Target> {
   readonly target: Target;
-  /** As matched: decoded, and without its last slash; empty for `/`. */
+  /** For matching: decoded and without a trailing slash; empty for `/`. */
   readonly prefix: Uint8Array;
-  /** How many segments the prefix has. */
+  /** The number of segments of the prefix. */
   readonly segments: number;
-  /** What is taken off paths, as a field of a head tells it; undefined where nothing is. */
+  /** The prefix to strip, as sent in a field; undefined: none. */
   readonly stripped: Uint8Array | undefined;
 }
 
 /** The routes of one host, the longest prefix first. */
 interface HostRoutes<Target> {
-  /** Lower case; empty for any host. `*.example.com` is kept as `.example.com`. */
+  /** Lower case; empty for any host. `*.example.com` is stored as `.example.com`. */
   host: string;
   hostBytes: Uint8Array;
   isWildcard: boolean;
@@ -36,14 +36,14 @@ const BRACKET = 91;
 const SLASH = 47;
 
 export class Router<Target> {
-  /** Where every request goes when there is one route and it is `/`; saves the look at host and path. */
+  /** The route of all requests if the only route is `/`; saves examining host and path. */
   readonly only: Route<Target> | undefined;
   private readonly hosts: HostRoutes<Target>[] = [];
   private readonly hasAddresses: boolean;
 
   constructor(specs: readonly RouteSpec<Target>[]) {
     for (const spec of specs) this.add(spec);
-    // Of all that fit a name an exact host is the longest, and none the shortest.
+    // Longest first: of all matches an exact host is the longest, and no host the shortest.
     this.hosts.sort((a, b) => b.host.length - a.host.length);
     for (const { routes } of this.hosts) routes.sort((a, b) => b.prefix.length - a.prefix.length);
     const hasHosts = this.hosts.some(({ host }) => host !== "");
@@ -69,8 +69,8 @@ export class Router<Target> {
   }
 
   /**
-   * The route for a host, as it came, with a port or without, and a path, normalised and decoded.
-   * Allocates nothing, but for a host that is an IPv6 address where a route names one.
+   * Returns the route for a host (as sent, with or without a port) and a normalized, decoded path. Allocates nothing, except for
+   * an IPv6 host if a route names one.
    */
   match(
     host: Uint8Array,
@@ -96,7 +96,7 @@ export class Router<Target> {
   }
 }
 
-/** Leaves out a port, and then the dot of a name that is written out to the root. */
+/** Returns the end of the host without a port and without a final dot. */
 function endOfName(host: Uint8Array, start: number, end: number): number {
   let at = end;
   while (at > start && isDigit(host[at - 1] as number)) at--;
@@ -104,7 +104,7 @@ function endOfName(host: Uint8Array, start: number, end: number): number {
   return nameEnd > start + 1 && host[nameEnd - 1] === DOT ? nameEnd - 1 : nameEnd;
 }
 
-/** The one way to write an IPv6 address (RFC 5952), in brackets; what is none stays as it is. */
+/** Returns the canonical form of an IPv6 address (RFC 5952) in brackets; other hosts stay. */
 function canonicalAddress(host: Uint8Array, start: number, end: number): Uint8Array {
   const text = Buffer.from(host.subarray(start, end)).toString("latin1");
   return URL.canParse(`http://${text}`)
@@ -116,13 +116,13 @@ function matchesHost(group: HostRoutes<unknown>, name: Uint8Array, start: number
   const { hostBytes, isWildcard } = group;
   const { length } = hostBytes;
   if (length === 0) return true;
-  // A wildcard stands for one label and more.
+  // A wildcard matches one or more labels.
   if (isWildcard ? end - start <= length : end - start !== length) return false;
   for (let i = 1; i <= length; i++) if (LOWER[name[end - i] as number] !== hostBytes[length - i]) return false;
   return true;
 }
 
-/** Whether the path is the prefix, or goes on with another segment behind it. */
+/** Whether the path is the prefix, or continues it with another segment. */
 function matchesPath(prefix: Uint8Array, path: Uint8Array, start: number, end: number): boolean {
   const { length } = prefix;
   if (end - start < length) return false;

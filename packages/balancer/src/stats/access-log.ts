@@ -1,4 +1,4 @@
-/** The access log of a balancer: lines gather in memory and go out in large writes, one at a time; what comes faster is lost and counted. */
+/** The access log of a balancer: collects lines in memory and writes large blocks. Excess lines are lost and counted. */
 import { write, writeSync } from "node:fs";
 import type { SavedHead } from "../exchange/saved-head.js";
 import { ascii, CR, equalsIgnoringCase, LF } from "../http1/bytes.js";
@@ -6,24 +6,24 @@ import type { Forwarded, Peer } from "../http1/forwarded.js";
 import { RequestHead, type RequestHeadLimits } from "../http1/request-head.js";
 
 interface AccessEntry {
-  /** When the request came, in milliseconds since 1970. */
+  /** The time of the request, in milliseconds since 1970. */
   timeMs: number;
   client: string;
-  /** The request as it came; undefined where it could not be read. */
+  /** The request's head; undefined if it was unreadable. */
   head: RequestHead | undefined;
-  /** Where its line begins in `head.bytes`. */
+  /** The start of the request line in `head.bytes`. */
   start: number;
   status: number;
-  /** Of the response's body, before its framing. */
+  /** The size of the response's body without framing. */
   bytes: number;
   durationMs: number;
-  /** The instance that had it last, such as `web.3`. */
+  /** The last instance that had the request, such as `web.3`. */
   upstream: string | undefined;
 }
 
-/** So much of a field is written; what is cut ends in `...`. */
+/** Longer fields are cut and end in `...`. */
 const MAX_FIELD_BYTES = 2048;
-/** More than a line can be: three fields in which each byte is an escape of four, and what stands around them. */
+/** The maximum length of a line: three fields, fully escaped at four bytes each, and the rest. */
 export const MAX_LINE_BYTES = 3 * (4 * MAX_FIELD_BYTES + 8) + 512;
 
 const REFERER = ascii("referer");
@@ -37,7 +37,7 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 let second = Number.NaN;
 let clock = "";
 
-/** Writes the line, with its end, at `at`, where there is room for MAX_LINE_BYTES; returns the position after it. */
+/** Writes the line and its end at `at`, where MAX_LINE_BYTES fit. Returns the position after it. */
 export function writeAccessLine(entry: AccessEntry, to: Buffer, at: number): number {
   const { head, client, status, bytes, durationMs, upstream } = entry;
   let end = at + to.write(`${client || "-"} - - [${clockOf(entry.timeMs)}] `, at, "latin1");
@@ -52,10 +52,10 @@ export function writeAccessLine(entry: AccessEntry, to: Buffer, at: number): num
   return end + to.write(` ${(durationMs / 1000).toFixed(6)} ${upstream ?? "-"}\n`, end, "latin1");
 }
 
-/** As it came, up to its end. */
+/** Writes the request line as received. */
 function writeRequestLine({ bytes }: RequestHead, start: number, to: Buffer, at: number): number {
   let from = start;
-  // One line end before it is passed over.
+  // Skips one line end before it.
   if (bytes[from] === CR && bytes[from + 1] === LF) from += 2;
   let end = from;
   while (end < bytes.length && bytes[end] !== CR) end++;
@@ -72,7 +72,7 @@ function writeField({ fields, bytes }: RequestHead, name: Uint8Array, to: Buffer
   return writeQuoted(bytes, 0, 0, to, at);
 }
 
-/** As nginx escapes: each byte that is a quote, a backslash or not printable ASCII becomes \xHH. Nothing is `-`. */
+/** Escapes like nginx: quotes, backslashes and everything but printable ASCII become \xHH. Empty text becomes `-`. */
 function writeQuoted(from: Uint8Array, start: number, end: number, to: Buffer, at: number): number {
   let position = at;
   to[position++] = QUOTE;
@@ -93,7 +93,7 @@ function writeQuoted(from: Uint8Array, start: number, end: number, to: Buffer, a
   return position;
 }
 
-/** `10/Oct/2000:13:55:36 +0000`, made once a second. */
+/** Returns `10/Oct/2000:13:55:36 +0000`; computed once per second. */
 function clockOf(timeMs: number): string {
   const now = Math.floor(timeMs / 1000);
   if (now === second) return clock;
@@ -105,11 +105,11 @@ function clockOf(timeMs: number): string {
   return clock;
 }
 
-/** Of each of two buffers: one that is filled, one that is written. */
+/** The size of each of two buffers: one is being filled, one written. */
 const BUFFER_BYTES = 1 << 20;
-/** Lines wait for others for so long. */
+/** How long lines wait for others. */
 const FLUSH_AFTER_MS = 100;
-/** With so much they do not. */
+/** Lines are written at once above this size. */
 const FLUSH_AT_BYTES = 256 << 10;
 
 export class AccessLog {
@@ -120,7 +120,7 @@ export class AccessLog {
   private lost = 0;
   private timer: NodeJS.Timeout | undefined;
 
-  /** @param fd a file to which every write is appended. */
+  /** @param fd a file opened for appending */
   constructor(
     private readonly fd: number,
     private readonly forwarded: Forwarded,
@@ -129,7 +129,7 @@ export class AccessLog {
     this.head = new RequestHead(limits);
   }
 
-  /** A request has ended. `status` is what its client got, 499 where it left before. */
+  /** Logs a finished request. `status` is the client's, or 499 if it disconnected before. */
   request(
     kept: SavedHead,
     peer: Peer,
@@ -145,7 +145,7 @@ export class AccessLog {
     this.add({ timeMs: Date.now() - durationMs, client, head: known, start, status, bytes, durationMs, upstream });
   }
 
-  /** Something that could not be read as a request, or one beyond what may be connected. */
+  /** Logs unreadable input, or a connection beyond the limit. */
   refused(peer: Peer, status: number, bytes: number): void {
     const timeMs = Date.now();
     const nothing = { head: undefined, start: 0, bytes, durationMs: 0, upstream: undefined };
@@ -165,7 +165,7 @@ export class AccessLog {
   private flush(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
-    // One write at a time; its end begins the next.
+    // One write at a time; its completion starts the next.
     if (this.spare === undefined || this.length === 0) return;
     const { filled, length } = this;
     this.filled = this.spare;
@@ -177,7 +177,7 @@ export class AccessLog {
 
   private write(buffer: Buffer, from: number, to: number): void {
     write(this.fd, buffer, from, to - from, null, (error, written) => {
-      // A full disk: what was to be written is gone.
+      // The disk is full, so the rest of this buffer is lost.
       if (error !== null) this.lost += countLines(buffer, from, to);
       else if (from + written < to) return this.write(buffer, from + written, to);
       this.spare = buffer;
@@ -192,14 +192,14 @@ export class AccessLog {
     this.lost = 0;
   }
 
-  /** Writes what is left, before the process ends. */
+  /** Writes the rest before the process ends. */
   close(): void {
     clearTimeout(this.timer);
     if (this.lost > 0 && this.length + MAX_LINE_BYTES <= this.filled.length) this.tellLost();
     try {
       writeSync(this.fd, this.filled, 0, this.length);
     } catch {
-      // A full disk; nobody is left to be told.
+      // The disk is full, and there is nobody left to tell.
     }
     this.length = 0;
   }

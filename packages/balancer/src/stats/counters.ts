@@ -1,4 +1,4 @@
-/** What this balancer counted, for the reports it makes. */
+/** The counts of this balancer process, for its reports. */
 import { Histogram } from "@paceline/wire";
 
 export class Counters {
@@ -8,16 +8,16 @@ export class Counters {
   errorsTotal = 0;
   retriesTotal = 0;
   inFlight = 0;
-  /** Requests whose client has gone or was refused, and which hold their place until their upstream is done with them. */
+  /** Requests that nobody waits for, but that keep their place until their upstream has finished them. */
   abandoned = 0;
   readonly latency = new Histogram();
 
-  /** A number that grows with each connection that opens or closes and, from none in flight, with each request. */
+  /** A number that changes with each opened or closed connection and, if nothing is in flight, with each request. */
   get activity(): number {
     return 2 * this.connectionsTotal - this.connections + 2 * this.requestsTotal + this.inFlight;
   }
 
-  /** A response is finished; @param milliseconds since its request's head was read. */
+  /** Counts a finished response. @param milliseconds since its request's head was read */
   answered(status: number, milliseconds: number): void {
     this.requestsTotal++;
     if (status >= 500) this.errorsTotal++;

@@ -1,9 +1,9 @@
-/** Buffers of bytes on their way: those that wait to be written, and how the memory of one is given back without waiting for the collector. */
+/** Queued bytes, and freeing a buffer's memory without waiting for the garbage collector. */
 
-/** Gives a buffer's memory back without waiting for the collector: its contents move to a buffer that nobody has. */
+/** Frees a buffer's memory without waiting for the garbage collector, by transferring its contents to an unused buffer. */
 type Transferable = ArrayBuffer & { transfer?(length: number): ArrayBuffer };
 
-/** Of a channel that is closed: what is sent there is given up. For Node 20, which has no `transfer` (ES2024). */
+/** A closed channel that discards what is sent, for Node 20, which has no `transfer` (ES2024). */
 let nowhere: MessagePort | undefined;
 
 export function free(bytes: Uint8Array): void {
@@ -21,33 +21,33 @@ function sendNowhere(buffer: ArrayBuffer): void {
   nowhere.postMessage(null, [buffer]);
 }
 
-/** Of bytes that were written to a connection. On Bun it has copied what the kernel did not take; on Node it may need them still. */
+/** Frees bytes that were written to a connection. Bun has copied what the kernel did not take; Node may still need them. */
 export function freeWritten(bytes: Uint8Array): void {
   if (process.versions.bun !== undefined) free(bytes);
 }
 
 const SLAB_BYTES = 65_536;
 
-/** The first slab is as small as what waits: many wait for a few bytes. */
+/** The first slab is only as large as needed, because many connections queue just a few bytes. */
 const LEAST_SLAB_BYTES = 2048;
 
-/** Behind others a slab is larger, but no larger than what comes slowly fills soon. */
+/** Later slabs are larger, but small enough that slow input soon fills them. */
 const LEAST_NEXT_SLAB_BYTES = 32_768;
 
-/** Slabs kept for the next that has to wait: half a megabyte. */
+/** How many slabs are kept for reuse: half a megabyte. */
 const MAX_SPARE_SLABS = 8;
 
 const spare: Uint8Array[] = [];
 
 export class WaitingBytes {
-  /** All full but the last. */
+  /** All slabs but the last are full. */
   private readonly slabs: Uint8Array[] = [];
-  /** Where the first slab's unsent bytes begin, and where the last one's end. */
+  /** The start of unsent bytes in the first slab, and their end in the last. */
   private start = 0;
   private end = 0;
   length = 0;
 
-  /** Copies bytes behind those that wait already. */
+  /** Copies bytes to the end of the queue. */
   add(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; ) {
       let slab = this.slabs.at(-1);
@@ -64,14 +64,14 @@ export class WaitingBytes {
     this.length += bytes.length;
   }
 
-  /** The bytes to send first; empty when none wait. */
+  /** Returns the bytes to send first; empty if there are none. */
   first(): Uint8Array {
     const slab = this.slabs[0];
     if (slab === undefined) return NOTHING;
     return slab.subarray(this.start, this.slabs.length === 1 ? this.end : slab.length);
   }
 
-  /** That many of the first bytes were sent. */
+  /** Removes that many bytes that were sent. */
   sent(count: number): void {
     this.start += count;
     this.length -= count;
@@ -82,14 +82,14 @@ export class WaitingBytes {
     this.start = 0;
   }
 
-  /** Forgets everything. */
+  /** Drops everything. */
   clear(): void {
     for (const slab of this.slabs.splice(0)) release(slab);
     this.start = this.end = this.length = 0;
   }
 }
 
-/** With room for so many bytes, or for as many as a slab has at the most. */
+/** Returns a slab with room for so many bytes, up to the size of a full slab. */
 function newSlab(bytes: number): Uint8Array {
   if (bytes > SLAB_BYTES / 2) return spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
   let size = LEAST_SLAB_BYTES;

@@ -1,4 +1,4 @@
-/** The transport over Bun's sockets, whose `write` takes part of the bytes and keeps none. */
+/** The transport over Bun's sockets, whose `write` may take only part of the bytes and keeps none. */
 
 import { dlopen, ptr } from "bun:ffi";
 import { leaveToCollector } from "@paceline/wire";
@@ -19,11 +19,11 @@ type Closing = "open" | "ending" | "closing" | "closed";
 
 class BunConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
-  /** What the kernel has not taken yet; null almost always. */
+  /** Bytes that the kernel has not taken yet; usually null. */
   private waiting: WaitingBytes | null = null;
   private closing: Closing = "open";
   private writtenBytes = 0;
-  /** The peer sent FIN. */
+  /** Whether the peer has sent FIN. */
   private hasEnded = false;
 
   constructor(private readonly socket: Bun.Socket<BunConnection | Connector>) {}
@@ -44,17 +44,17 @@ class BunConnection implements Connection {
     return this.closing !== "closed" && whosePeerLeft([this.descriptor]).length > 0;
   }
 
-  // Bun sees it of a paused socket too.
+  // Not needed: Bun detects a reset on a paused socket, too.
   lookIfReset(): void {}
 
   private get descriptor(): number {
-    // The types do not know it.
+    // Missing in the types.
     return (this.socket as unknown as { fd: number }).fd;
   }
 
   acknowledgedBytes(): number {
     const outgoing = this.closing === "closed" ? 0 : outgoingBytes(this.descriptor);
-    // What the kernel counts of a unix socket is more than was written.
+    // The kernel's count for a unix socket exceeds the bytes written.
     return Math.max(0, this.writtenBytes - this.waitingBytes - outgoing);
   }
 
@@ -67,7 +67,7 @@ class BunConnection implements Connection {
     }
     const taken = this.socket.write(bytes);
     if (taken === bytes.length) return true;
-    // A negative count means that the peer is gone; `close` follows, and what is written then goes nowhere.
+    // A negative count means that the peer is gone; `close` follows, and further writes are dropped.
     this.waiting = new WaitingBytes();
     this.waiting.add(taken > 0 ? bytes.subarray(taken) : bytes);
     return false;
@@ -95,12 +95,12 @@ class BunConnection implements Connection {
     if (this.closing === "closed" || this.closing === "closing") return;
     this.closing = "closing";
     if (!awaitsClose) this.owner = NO_OWNER;
-    // `end()` closes at once when nothing waits; `close()` would close the descriptor twice (Bun 1.4.5).
+    // `end()` closes at once if nothing is queued; `close()` would close the descriptor twice (Bun 1.4.5).
     if (this.waiting === null) return void this.socket.end();
     if (!awaitsClose) this.socket.timeout(CLOSE_GRACE_SECONDS);
   }
 
-  /** The grace of a close is over. Any other timeout is not ours. */
+  /** Resets a connection whose grace for closing is over; other timeouts are not ours. */
   graceOver(): void {
     if (this.closing === "closing" && this.owner === NO_OWNER) this.reset();
   }
@@ -113,12 +113,12 @@ class BunConnection implements Connection {
     this.socket.terminate();
   }
 
-  /** The socket is writable: sends what waits, and then does what was put off until it had gone. */
+  /** The socket is writable: sends queued bytes, then performs a pending end or close. */
   flush(): void {
     const waiting = this.waiting;
     if (waiting === null) return;
     for (let bytes = waiting.first(); bytes.length > 0; bytes = waiting.first()) {
-      // A slab that was sent is freed, and its views are empty then.
+      // A slab that was sent is freed, which empties its views.
       const { length } = bytes;
       const taken = this.socket.write(bytes);
       if (taken > 0) waiting.sent(taken);
@@ -152,7 +152,7 @@ class BunConnection implements Connection {
 
   closed(error?: Error): void {
     if (this.closing === "closed") return;
-    // After a FIN of ours Bun reports the peer's as a close without an error, and never as an end.
+    // After our FIN, Bun reports the peer's FIN as a close without an error, and never as an end.
     const isEnd = this.closing === "ending" && this.waiting === null && error === undefined && !this.hasEnded;
     this.closing = "closed";
     this.forget();
@@ -163,7 +163,7 @@ class BunConnection implements Connection {
   }
 }
 
-/** Of this process. */
+/** Sockets of this process. */
 let openSockets = 0;
 
 const connected = {
@@ -179,11 +179,11 @@ const connected = {
   timeout(socket: Bun.Socket<BunConnection | Connector>): void {
     if (socket.data instanceof BunConnection) socket.data.graceOver();
   },
-  // `close` follows every error, and says all that the owner needs.
+  // `close` follows every error and is enough for the owner.
   error(): void {},
 };
 
-/** Makes the transport for this process. */
+/** Creates the transport of this process. */
 export function bunTransport(): Transport {
   return {
     name: "bun",
@@ -191,7 +191,7 @@ export function bunTransport(): Transport {
       return openSockets;
     },
     listen(fd, onConnection): Listener {
-      // The types know `fd` only for connect; Bun.listen takes it as well.
+      // The types allow `fd` only for connect, but Bun.listen accepts it, too.
       const options = {
         fd,
         allowHalfOpen: true,
@@ -199,7 +199,7 @@ export function bunTransport(): Transport {
           ...connected,
           open(socket: Bun.Socket<BunConnection>): void {
             openSockets++;
-            // Bun arms 120 s on every socket that it accepts, however busy.
+            // Bun sets a 120 s timeout on every accepted socket, however busy.
             socket.timeout(0);
             const connection = new BunConnection(socket as never);
             socket.data = connection;
@@ -235,7 +235,7 @@ const upstreamHandlers = {
     socket.data = connection;
     connection.owner = connector.onConnected(connection);
   },
-  // The promise of Bun.connect tells it as well, and never before connect() has returned.
+  // The promise of Bun.connect reports this too, but never before connect() has returned.
   connectError(): void {},
   close(socket: Bun.Socket<BunConnection | Connector>, error?: Error): void {
     if (!(socket.data instanceof BunConnection)) return;
@@ -244,7 +244,7 @@ const upstreamHandlers = {
   },
 };
 
-/** Bun always asks for an accept queue of 512, too few for a thousand clients at once: listen(2), called again, only changes that. On failure the queue stays as Bun made it. */
+/** Bun requests an accept queue of 512, too small for a thousand clients at once. Calling listen(2) again only changes this. */
 export function deepenBacklog(fd: number, backlog: number): void {
   const library = process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6";
   try {
@@ -252,20 +252,20 @@ export function deepenBacklog(fd: number, backlog: number): void {
     libc.symbols.listen(fd, backlog);
     libc.close();
   } catch {
-    // A libc of another name (musl): 512 waiting connections will do.
+    // A libc of another name (musl) keeps 512 waiting connections.
   }
 }
 
-/** From this size on a buffer's memory is given back as soon as nobody needs it. */
+/** Buffers of at least this size are freed as soon as they are unused. */
 const LARGE_BYTES = 8192;
 
-/** A received buffer was handed over; `isUsedUp` says that nobody kept any of it. */
+/** Called after a received buffer was passed on; `isUsedUp` means that nobody kept any of it. */
 export function afterReceipt(bytes: Buffer, isUsedUp: boolean): void {
   if (isUsedUp && bytes.length >= LARGE_BYTES) free(bytes);
   else leaveToCollector(bytes.length);
 }
 
-/** SIOCOUTQ of Linux. On a unix socket it counts what the peer has not read, with what it costs the kernel to keep. */
+/** SIOCOUTQ on Linux. For a unix socket it counts what the peer has not read, including kernel overhead. */
 const SIOCOUTQ = 0x5411;
 
 type Ioctl = (fd: number, request: number, out: number) => number;
@@ -275,7 +275,7 @@ let ioctl: Ioctl | undefined;
 
 export const seesOutgoing = process.platform === "linux";
 
-/** Bytes that the kernel holds for the peer; 0 where it cannot be asked. */
+/** Returns the bytes that the kernel holds for the peer; 0 if unknown. */
 export function outgoingBytes(fd: number): number {
   if (!seesOutgoing || fd < 0) return 0;
   ioctl ??= loadIoctl();
@@ -284,10 +284,10 @@ export function outgoingBytes(fd: number): number {
 
 function loadIoctl(): Ioctl {
   try {
-    // Kept for good: it is asked of every slow reader.
+    // Kept loaded, because it is called for every slow reader.
     return dlopen("libc.so.6", { ioctl: { args: ["int", "u64", "ptr"], returns: "int" } }).symbols.ioctl as never;
   } catch {
-    // A libc of another name (musl): what left this process has to do.
+    // With a libc of another name (musl), bytes count once they have left this process.
     return () => -1;
   }
 }

@@ -14,32 +14,32 @@ import {
   type Transport,
 } from "./transport.js";
 
-/** From this size on a received buffer's memory is given back as soon as nobody needs it: Node lets over 32 MB of them pile up. */
+/** Buffers of at least this size are freed as soon as they are unused; Node lets over 32 MB of them pile up. */
 const LARGE_BYTES = 8192;
 
-/** What is being received, and whether a write of some of it waits. */
+/** The buffer being received, and whether part of it is queued for writing. */
 let received: ArrayBufferLike | undefined;
 let isReceivedLent = false;
 
-/** Read in one call of what a peer left that is gone. */
+/** How much is read at once of a departed peer's remaining bytes. */
 const REST_READ_BYTES = 65_536;
 
 const NOTHING = new Uint8Array(0);
 
-/** What node:net has beneath a socket, which its types leave out. */
+/** The internals of node:net sockets that its types omit. */
 interface Handle {
   readonly fd?: number;
 }
 
-/** Of this process. */
+/** Sockets of this process. */
 let openSockets = 0;
 
 class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private isClosing = false;
-  /** More waits, or has, than it may without a drain that is told. */
+  /** Whether so much is (or was) queued that `onDrain` must be called. */
   private owesDrain = false;
-  /** What the peer had sent before a write found it gone, and whether that was all. */
+  /** The peer's bytes that were received before a write failed, and whether they are complete. */
   private rest: Buffer[] = [];
   private isRestWhole = false;
   private acknowledgements: SocketAcknowledgements | undefined;
@@ -49,7 +49,7 @@ class NodeConnection implements Connection {
     socket.on("data", (bytes: Buffer) => this.data(bytes));
     socket.on("drain", () => this.drained());
     socket.on("end", () => this.owner.onEnd());
-    // `close` follows every error, and says all that the owner needs.
+    // `close` follows every error and is enough for the owner.
     socket.on("error", () => {});
     socket.on("close", () => this.closed());
   }
@@ -89,7 +89,7 @@ class NodeConnection implements Connection {
   }
 
   lookIfReset(): void {
-    // Writing nothing fails where nobody is there, and the socket closes. What waits already fails by itself.
+    // An empty write fails if the peer is gone, and the socket closes. Queued bytes fail by themselves.
     if (!this.isClosing && this.socket.writableLength === 0) this.socket.write(NOTHING);
   }
 
@@ -101,7 +101,7 @@ class NodeConnection implements Connection {
   write(bytes: Uint8Array): boolean {
     if (this.isClosing) return true;
     this.socket.write(bytes);
-    // Zero at once when the kernel has taken everything within the call.
+    // Already zero if the kernel took everything within the call.
     const { writableLength } = this.socket;
     if (writableLength === 0) return true;
     if (bytes.buffer === received) isReceivedLent = true;
@@ -135,7 +135,7 @@ class NodeConnection implements Connection {
     this.isClosing = true;
     if (!awaitsClose) this.owner = NO_OWNER;
     if (!awaitsClose && this.socket.writableLength > 0) {
-      // A timeout of the socket's own would begin anew with each byte.
+      // The socket's own timeout would restart with each byte.
       const timer = setTimeout(() => this.socket.destroy(), CLOSE_GRACE_SECONDS * 1000);
       this.socket.once("close", () => clearTimeout(timer));
     }
@@ -145,7 +145,7 @@ class NodeConnection implements Connection {
   reset(): void {
     this.isClosing = true;
     this.owner = NO_OWNER;
-    // Only TCP can be reset; a unix socket is cut.
+    // Only TCP can be reset; a unix socket is destroyed.
     if (this.socket.remoteAddress === undefined) this.socket.destroy();
     else this.socket.resetAndDestroy();
   }
@@ -157,8 +157,8 @@ class NodeConnection implements Connection {
   }
 
   /**
-   * Node gives a socket up as soon as a write fails, with what had come and was not read yet: the final report of an
-   * upstream that died, which say what it had begun.
+   * Reads pending bytes before a failed write makes Node destroy the socket: an upstream that died has sent which requests had
+   * started.
    */
   readRestBeforeGivingUp(): void {
     const { socket } = this;
@@ -181,7 +181,7 @@ class NodeConnection implements Connection {
         this.rest.push(bytes.subarray(0, count));
       }
     } catch {
-      // Nothing more is there; `close` says the rest.
+      // Nothing more is there; `close` follows.
     }
   }
 
@@ -195,7 +195,7 @@ class NodeConnection implements Connection {
   }
 }
 
-/** Makes the transport for this process. */
+/** Creates the transport of this process. */
 export function nodeTransport(): Transport {
   return {
     name: "node",
@@ -207,9 +207,9 @@ export function nodeTransport(): Transport {
         const connection = new NodeConnection(socket);
         connection.owner = onConnection(connection);
       });
-      // Out of descriptors, say: those that wait stay in the queue until one is free.
+      // For example out of descriptors: clients stay in the queue until one is free.
       server.on("error", (error) => process.stderr.write(`cannot accept: ${error.message}\n`));
-      // Beside `fd`, Node reads the backlog as an argument alone.
+      // With `fd`, Node accepts the backlog only as an argument.
       server.listen({ fd }, LISTEN_BACKLOG as never);
       return { close: () => void server.close() };
     },

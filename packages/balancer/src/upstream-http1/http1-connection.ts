@@ -1,4 +1,4 @@
-/** One connection to an upstream: sends a request, reads its response, and is kept for the next when framing allows. */
+/** One connection to an upstream: sends a request, reads its response, and is reused if framing allows. */
 import type { OverdueRequest } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
@@ -16,81 +16,81 @@ import {
   type UpstreamStream,
 } from "../upstreams/upstream-client.js";
 
-/** What a connection needs of all those to its upstream. */
+/** The upstream's side of its connections. */
 export interface UpstreamConnections {
   readonly deadlines: Deadlines;
   readonly requestWriter: HeadWriter;
   readonly isForeign: boolean;
-  /** Whether a request that is given up goes on holding its place until the upstream has let go of it. */
+  /** Whether an abandoned request keeps its place until the upstream has finished it. */
   readonly holdsPlaces: boolean;
-  /** Whether an instance may go on with a request after its response, in its place. */
+  /** Whether an instance may continue to work on a request after its response, keeping its place. */
   readonly awaitsWork: boolean;
-  /** Its request is given up; the upstream is not done with it. */
+  /** The request was abandoned, but the upstream has not finished it. */
   giveUp(connection: Http1UpstreamConnection): void;
-  /** It is closed. */
+  /** The connection is closed. */
   gone(connection: Http1UpstreamConnection): void;
-  /** The upstream is done with a request that was given up. */
+  /** The upstream has finished an abandoned request. */
   done(connection: Http1UpstreamConnection): void;
-  /** It has no request any more: false when it must not be kept. */
+  /** The connection has no request any more. Returns false if it must not be kept. */
   keep(connection: Http1UpstreamConnection, receiver: ResponseReceiver): boolean;
-  /** It was closed by the peer while no request was there, or before a response began; false when it should not have been. */
+  /** The peer closed an idle connection, or one without a response yet. Returns false if that was unexpected. */
   closedWhileKept(connection: Http1UpstreamConnection): boolean;
 }
 
 type State =
-  /** No connection yet. */
+  /** Not connected yet. */
   | "connecting"
-  /** The request's stream is there; no head of a response has come. */
+  /** The stream of a request exists; no response head has arrived. */
   | "head"
-  /** The response's body is coming. */
+  /** The response's body is arriving. */
   | "body"
-  /** After a 101: bytes pass as they are, both ways. */
+  /** After a 101: bytes pass unchanged in both directions. */
   | "tunnel"
   /** Kept for the next request. */
   | "idle"
-  /** The response is whole, and the instance goes on with its request until it says that it is done, or closes. */
+  /** The response is complete; the instance works on until it reports that it is done, or closes. */
   | "working"
-  /** The request was given up and the upstream told so by a FIN; it may be at work on it still. */
+  /** The request was abandoned and FIN sent; the upstream may still be working on it. */
   | "given up"
   | "closed";
 
-/** A response that nobody waits for is read up to this, in bytes, so that the upstream can end it; then it is cut. */
+/** How many bytes of an unwanted response are read, so that the upstream can finish it, before the connection is closed. */
 const MAX_UNWANTED_BYTES = 4 << 20;
 
-/** What an instance says once it is done with a request: an interim response, which whoever does not know that passes over. */
+/** The message of an instance that is done with a request: an interim response, which other clients ignore. */
 const DONE_BYTES = "HTTP/1.1 100 Continue\r\n\r\n".length;
 
-/** One for the process: a head is used before the next is parsed. */
+/** One per process: a head is used before the next is parsed. */
 const head = new ResponseHead();
 
 export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner, Connector, KeptConnection {
   /** In milliseconds of `Deadlines.now`. */
   idleSince = 0;
-  /** The client that it is kept for, while it is idle and serves one alone. */
+  /** The client for whose next request it is kept, if it is idle and serves only one client. */
   keptFor: KeptConnections | undefined;
   private state: State = "connecting";
   private connection: Connection | undefined;
   private receiver: ResponseReceiver | undefined;
   private readonly body = new BodyReader();
-  /** The part of a head that has come so far. */
+  /** The received part of an incomplete head. */
   private partialHead: Buffer | undefined;
   private hasHeard = false;
-  /** It was kept from a request before the present one. */
+  /** Whether it was used for an earlier request. */
   private isReused = false;
   private isHeadRequest = false;
   private requestFraming: Framing = "none";
   private isRequestSent = false;
   private keepAlive = false;
   private mayWorkOn = false;
-  /** What came after a whole response. */
+  /** The number of bytes received after a complete response. */
   private laterBytes = 0;
   private readonly interims = new InterimBound();
   private isPaused = false;
-  /** What came of a response that nobody waits for. */
+  /** The number of bytes received of an unwanted response. */
   private unwantedBytes = 0;
-  /** When the upstream last had something to do for the present request, in milliseconds of `Deadlines.now`. */
+  /** When the upstream last made progress with the request, in milliseconds of `Deadlines.now`. */
   private progressAt: number;
-  /** The request that nobody waits for any more, and since when its end is owed. */
+  /** The abandoned request, and since when its end is due. */
   private abandoned: { request: string; owedSince: number } | undefined;
 
   constructor(
@@ -101,12 +101,12 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.progressAt = upstream.deadlines.now;
   }
 
-  /** The request that the upstream is running, as text for people; undefined while there is none. */
+  /** Returns the request that the upstream is running, for people; undefined if there is none. */
   describeRequest(): string | undefined {
     return this.receiver?.describeRequest() ?? this.abandoned?.request;
   }
 
-  /** Its request goes on though nobody waits for its response any more. */
+  /** The request that still runs although nobody waits for its response. */
   get overdue(): OverdueRequest | undefined {
     if (this.abandoned === undefined) return undefined;
     const { request, owedSince } = this.abandoned;
@@ -129,7 +129,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     return this.connection?.acknowledgedBytes(since) ?? 0;
   }
 
-  /** Takes the connection out of idleness for another request. */
+  /** Starts another request on an idle connection. */
   begin(receiver: ResponseReceiver): void {
     this.receiver = receiver;
     this.state = "head";
@@ -145,7 +145,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       return this;
     }
     if (this.receiver === undefined) {
-      // Not kept: an instance on Bun closes a connection on which no request came within some ten seconds.
+      // Not kept, because an instance on Bun closes a connection without a request after about ten seconds.
       this.close();
       return this;
     }
@@ -178,7 +178,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   endBody(): void {
     if (this.connection === undefined || this.isRequestSent) return;
-    // Until the upstream has taken an upgrade, or declined it, there is nothing to end.
+    // Until the upstream has accepted or refused an upgrade, the request cannot end.
     if (this.requestFraming === "close" && this.state !== "tunnel") return;
     this.isRequestSent = true;
     const writer = this.upstream.requestWriter;
@@ -196,11 +196,11 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   cancel(): void {
     const { receiver } = this;
     this.receiver = undefined;
-    // A connection that is still being made is closed when it is there.
+    // A connection that is still being made is closed when it is established.
     if (this.state === "connecting") return;
     if (this.state === "tunnel" || !this.upstream.holdsPlaces || this.connection === undefined) return this.close(true);
     this.state = "given up";
-    // While it was paused for a slow client it owed nothing.
+    // While it was paused for a slow client, nothing was due.
     const owedSince = this.isPaused ? this.upstream.deadlines.now : this.progressAt;
     this.abandoned = { request: receiver?.describeRequest() ?? "", owedSince };
     this.upstream.giveUp(this);
@@ -218,7 +218,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.connection?.resume();
   }
 
-  /** @param isCancelled nobody waits for the response: what was not sent of the request is not waited for either. */
+  /** @param isCancelled whether the response is unwanted, so that unsent parts of the request are dropped */
   close(isCancelled = false): void {
     if (this.state === "closed") return;
     const { connection } = this;
@@ -243,14 +243,14 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
         this.receiver?.onResponseBatch();
         break;
       case "idle":
-        // A response to no request: whatever it is, the next request must not get it.
+        // An unrequested response; the next request must not get it.
         this.close();
         break;
       case "working":
         this.readDone(bytes.length);
         break;
       case "given up":
-        // An upstream that heeds no FIN must not go on for ever.
+        // An upstream that ignores FIN must not continue for ever.
         this.unwantedBytes += bytes.length;
         if (this.unwantedBytes > MAX_UNWANTED_BYTES) this.close();
         return true;
@@ -290,7 +290,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       this.receiver?.onResponseBatch();
       return;
     }
-    // An upgrade that was declined: an ordinary answer to a request without a body.
+    // The upgrade was refused, with an ordinary response to a request without a body.
     if (this.requestFraming === "close") this.isRequestSent = true;
     this.state = "body";
     this.keepAlive =
@@ -301,7 +301,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.readBody(bytes, at);
   }
 
-  /** Strangers send a body where there can be none, or go on with the protocol that they declined. */
+  /** Programs may send a body where none is allowed, or continue with a refused protocol. */
   private mayLeaveBody(status: number): boolean {
     return this.isHeadRequest || this.requestFraming === "close" || status === 204 || status === 304;
   }
@@ -317,7 +317,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.finish(receiver, bytes.length - after);
   }
 
-  /** The response is whole; what follows it in the same bytes belongs to nobody. */
+  /** Completes the response; further bytes in the same read belong to no request. */
   private finish(receiver: ResponseReceiver, laterBytes: number): void {
     this.receiver = undefined;
     const isSent = this.isRequestSent && this.connection?.waitingBytes === 0;
@@ -328,7 +328,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     receiver.onResponseEnd();
   }
 
-  /** It holds its place until the instance says that it is done, or closes where no other request may follow. */
+  /** Keeps the place until the instance reports that it is done, or closes a connection that cannot be reused. */
   private awaitWork(receiver: ResponseReceiver, laterBytes: number, isSent: boolean): void {
     if (this.keepAlive && laterBytes === DONE_BYTES) return this.becomeIdle(receiver);
     this.state = "working";
@@ -375,7 +375,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   onClose(): void {
     if (this.state === "closed") return;
     this.connection = undefined;
-    // A reset is not an end: a body without a length that ends so was cut.
+    // A reset is not a proper end: a body without a length was cut.
     this.lose(this.lossByClose());
   }
 

@@ -1,4 +1,4 @@
-/** The HTTP/1.1 link to an upstream: kept connections, one request at a time on each. */
+/** The HTTP/1.1 client of an upstream: kept connections, with one request at a time on each. */
 import type { OverdueRequest, SocketAddress } from "@paceline/wire";
 import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { HeadWriter } from "../http1/head-writer.js";
@@ -17,30 +17,30 @@ interface Http1ClientServices {
 
 interface Http1ClientOptions {
   maxConnections: number;
-  /** It is no server of ours, and may close an idle connection while a request is on its way there. */
+  /** Whether it is not a server of ours, which may close an idle connection while a request is on its way. */
   isForeign: boolean;
-  /** It may send more than its response, or stands for one that may: a connection is used again for the same client alone. */
+  /** Whether it may send more than its response, or forwards to such a server: connections are then kept per client. */
   isPerClient: boolean;
   /**
-   * Given for an upstream that has few requests at once, since more would wait within it: one that is given up holds its
-   * place until the upstream is done with it. It is called when there is room again, though no exchange ended.
+   * Set for an upstream with limited concurrency, where more requests would wait internally: an abandoned one keeps its place
+   * until the upstream has finished it. Called when there is room again without the end of an exchange.
    */
   onRoom: (() => void) | undefined;
 }
 
-/** An upstream that closes a connection so soon after a response keeps none. */
+/** An upstream that closes a connection this soon after a response keeps none. */
 const AT_ONCE_MS = 2 * TICK_MS;
 
 export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections {
-  /** Idle connections, the one used last on top, so that a quiet hour leaves the others to be closed. */
+  /** Idle connections, the last used one on top, so that in quiet times the others are closed. */
   private readonly idle: Http1UpstreamConnection[] = [];
   private open_ = 0;
   private onEmpty: (() => void) | undefined;
-  /** The connection that got a request last. */
+  /** The connection of the last request. */
   private latest: Http1UpstreamConnection | undefined;
-  /** Connections whose request nobody waits for any more, and with which the upstream is not done. */
+  /** Connections with an abandoned request that the upstream has not finished. */
   private readonly givenUp = new Set<Http1UpstreamConnection>();
-  /** It closes its connections after each response without saying so, as uWSGI does. */
+  /** Whether it closes connections after each response without announcing it, as uWSGI does. */
   private keepsNone = false;
 
   constructor(
@@ -61,12 +61,12 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     return this.options.isForeign;
   }
 
-  /** Whether a request that is given up goes on holding its place until the upstream has let go of it. */
+  /** Whether an abandoned request keeps its place until the upstream has finished it. */
   get holdsPlaces(): boolean {
     return this.options.onRoom !== undefined;
   }
 
-  /** Whether an instance may go on with a request after its response, in its place. */
+  /** Whether an instance may continue to work on a request after its response, keeping its place. */
   get awaitsWork(): boolean {
     return this.holdsPlaces && !this.options.isForeign;
   }
@@ -75,7 +75,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     return this.open_;
   }
 
-  /** Requests are under way. */
+  /** Whether requests are in flight. */
   get isBusy(): boolean {
     return this.open_ > this.idle.length;
   }
@@ -85,7 +85,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
   }
 
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
-    // On a new connection it is sure that the upstream was there when the request came.
+    // A new connection proves that the upstream was alive when the request arrived.
     const mayReuse = isIdempotent && !receiver.mayHaveStartedElsewhere;
     const kept = this.options.isPerClient ? this.takeKept(receiver, mayReuse) : this.idle.pop();
     if (kept !== undefined) {
@@ -93,7 +93,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
       this.latest = kept;
       return kept;
     }
-    // Room was there for it, if only in the place of an idle one.
+    // There is room for it, if necessary in place of an idle connection.
     if (this.open_ >= this.options.maxConnections) this.idle[0]?.close();
     this.open_++;
     const connection = new Http1UpstreamConnection(this, receiver);
@@ -102,7 +102,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     return connection;
   }
 
-  /** HTTP/1.1 does not tell which one is running: it is known where there is one alone. */
+  /** HTTP/1.1 does not show which request is running, so it is only known if there is just one. */
   runningRequest(): string | undefined {
     return this.open_ - this.idle.length === 1 ? this.latest?.describeRequest() : undefined;
   }
@@ -116,7 +116,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     return first;
   }
 
-  /** The connection that is kept for this client. */
+  /** Returns the connection kept for this client. */
   private takeKept({ keptConnections }: ResponseReceiver, mayReuse: boolean): Http1UpstreamConnection | undefined {
     if (this.options.isForeign && !mayReuse) return undefined;
     const connection = keptConnections?.find(this) as Http1UpstreamConnection | undefined;
@@ -124,7 +124,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     return connection;
   }
 
-  /** It is idle no more. */
+  /** Removes it from the idle connections. */
   private forget(connection: Http1UpstreamConnection): void {
     const index = this.idle.indexOf(connection);
     if (index >= 0) this.idle.splice(index, 1);
@@ -132,7 +132,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     connection.keptFor = undefined;
   }
 
-  /** A connection without a response may wait for a slow handler: there is no telling. */
+  /** A connection without a response may be waiting for a slow handler, so stalls cannot be detected. */
   countStall(): number {
     return 0;
   }
@@ -140,7 +140,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
   reassign(): void {}
 
   closeIdleSince(atMs: number): void {
-    // The oldest lie at the bottom.
+    // The oldest ones are at the bottom.
     while (this.idle.length > 0 && (this.idle[0] as Http1UpstreamConnection).idleSince < atMs) {
       (this.idle.shift() as Http1UpstreamConnection).close();
     }
@@ -152,13 +152,13 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     if (this.open_ === 0) onEmpty();
   }
 
-  /** A connection has no request any more: false when it must not be kept. */
+  /** A connection has no request any more. Returns false if it must not be kept. */
   keep(connection: Http1UpstreamConnection, receiver: ResponseReceiver | undefined): boolean {
     if (this.onEmpty !== undefined || this.keepsNone) return false;
     if (this.options.isPerClient) {
       const keptConnections = receiver?.keptConnections;
       if (keptConnections === undefined) return false;
-      // One that a request went past, since it must not be sent twice, makes room.
+      // Replaces a kept connection that a request could not use because it must not be sent twice.
       keptConnections.find(this)?.close();
       keptConnections.add(connection);
       connection.keptFor = keptConnections;
@@ -168,13 +168,13 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     return true;
   }
 
-  /** Nobody waits for its request any more: its place is free when the upstream is done with it, or ends the connection. */
+  /** Its request is abandoned; its place is free when the upstream has finished it or closes the connection. */
   giveUp(connection: Http1UpstreamConnection): void {
     this.givenUp.add(connection);
     this.services.counters.abandoned++;
   }
 
-  /** The upstream is done with what it went on with after its response. */
+  /** The upstream has finished the work after its response. */
   done(connection: Http1UpstreamConnection): void {
     this.givenUp.delete(connection);
     this.services.counters.abandoned--;
@@ -182,7 +182,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     if (this.onEmpty === undefined) this.options.onRoom?.();
   }
 
-  /** It was closed by the peer while no request was there, or before a response began; false when it should not have been. */
+  /** The peer closed an idle connection, or one without a response yet. Returns false if that was unexpected. */
   closedWhileKept({ idleSince }: Http1UpstreamConnection): boolean {
     if (!this.options.isForeign) return false;
     if (!this.keepsNone && this.services.deadlines.now - idleSince <= AT_ONCE_MS) {
@@ -192,7 +192,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     return true;
   }
 
-  /** A connection is gone. */
+  /** Removes a closed connection. */
   gone(connection: Http1UpstreamConnection): void {
     this.forget(connection);
     this.open_--;
@@ -204,12 +204,12 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
   }
 }
 
-/** The same with a lane for control beside the connections, which tells of silence and of leaving. */
+/** HTTP/1.1 connections plus a control lane, which reports stalls and draining. */
 export class WatchedHttp1Client implements UpstreamClient {
   constructor(
     private readonly http1: Http1UpstreamClient,
     private readonly control: ControlLane,
-    /** Work is under way: silence counts from here. */
+    /** Called when work is in progress; stalls are counted from here. */
     private readonly onBusy: () => void,
   ) {}
 
@@ -241,7 +241,7 @@ export class WatchedHttp1Client implements UpstreamClient {
     return this.control.countStall(weight, this.http1.isBusy);
   }
 
-  /** HTTP/1.1 does not tell what has begun: what was sent stays. */
+  /** HTTP/1.1 does not show which requests have started, so all stay. */
   reassign(): void {}
 
   runningRequest(): string | undefined {

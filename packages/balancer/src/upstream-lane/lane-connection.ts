@@ -1,4 +1,4 @@
-/** The balancer's end of a lane, whatever travels on it: connects, greets, answers GOAWAY, pings, and ends what is broken. */
+/** The balancer's end of a lane, independent of its streams: connects, greets, replies to GOAWAY, pings, closes if broken. */
 import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
 import { type LaneHello, putHello, readHello } from "@paceline/wire/lane/hello";
 import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
@@ -14,7 +14,7 @@ import { MAX_IGNORED_PINGS, StallCounter } from "./stall-counter.js";
 
 export interface LaneConnectionServices {
   transport: Transport;
-  /** One line about a lane that broke. */
+  /** Receives a line about a broken lane. */
   onProblem(message: string): void;
 }
 
@@ -22,7 +22,7 @@ const HELLO = { window: RESPONSE_WINDOW_BYTES, maxStreams: 0, number: 0 };
 
 export abstract class LaneConnection implements FrameSink, ConnectionOwner, Connector {
   readonly output = new LaneOutput();
-  /** The instance wants no new requests. */
+  /** Whether the instance wants no new requests. */
   isGoingAway = false;
   protected state:
     | "closed"
@@ -39,17 +39,17 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     protected readonly path: string,
   ) {}
 
-  /** The instance's HELLO has come. */
+  /** The instance's HELLO has arrived. */
   protected abstract onOpen(hello: LaneHello): void;
-  /** A frame of a stream, on an open lane. */
+  /** Handles a stream frame on an open lane. */
   protected abstract onStreamFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void;
-  /** A piece of a body, on an open lane. */
+  /** Handles a piece of a body on an open lane. */
   protected abstract onStreamBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void;
   /** No connection could be made. */
   protected abstract onRefused(): void;
-  /** The lane has ended, and all that came over it was read. */
+  /** The lane has ended, and everything received was processed. */
   protected abstract onLost(wasOpen: boolean): void;
-  /** The instance sent what no lane allows: none of it is believed, and what had started is not known. */
+  /** The instance violated the protocol: nothing it sent is trusted, and it is unknown which requests had started. */
   protected abstract onBroken(): void;
 
   protected connect(): void {
@@ -75,7 +75,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     this.onBroken();
   }
 
-  /** A tick has passed; see Silence. `isOwed`: there are requests of which nothing was heard. */
+  /** Handles a tick; see StallCounter. `isOwed`: there are requests without any frame yet. */
   protected tickStall(weight: number, isOwed: boolean): number {
     const { stallCount } = this;
     const ticks = stallCount.tick(weight, this.ping, isOwed);
@@ -89,11 +89,11 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     this.output.flushSoon();
   };
 
-  // From the transport.
+  // Called by the transport.
 
   onConnected(connection: Connection): ConnectionOwner {
     if (this.state !== "connecting") {
-      // It was given up meanwhile.
+      // The attempt was abandoned meanwhile.
       connection.close();
       return NO_OWNER;
     }
@@ -113,7 +113,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   onData(bytes: Buffer): boolean {
     this.stallCount.heard();
     const { decoder } = this;
-    // A lane that is being made anew has a decoder of its own, and nothing to do with what came over this one.
+    // A lane that reconnects has a new decoder and ignores the rest of the old connection.
     if (!decoder.read(bytes, this) && decoder === this.decoder) this.break(decoder.problem);
     return true;
   }
@@ -138,7 +138,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     this.onLost(wasOpen);
   }
 
-  // From the decoder.
+  // Called by the decoder.
 
   onFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
     if (this.state === "open") return this.onStreamFrame(type, id, bytes, start, end);
@@ -154,20 +154,20 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     else if (this.state === "greeting") this.break("no HELLO at the start");
   }
 
-  /** A frame of the lane itself; any other type has no place here. */
+  /** Handles a frame of the lane itself; other types are invalid here. */
   protected onLaneFrame(type: number, bytes: Buffer, start: number, end: number): void {
     switch (type) {
       case FrameType.PONG:
-        // Any byte is a sign of life: an instance that says this over and over would hold its requests for ever.
+        // Unlimited PONGs would count as signs of life, and the instance could hold its requests for ever.
         if (!this.stallCount.takePong()) this.break("a PONG without a PING");
         return;
       case FrameType.BUSY:
         return;
       case FrameType.GOAWAY:
-        // Answered once, however often it is said.
+        // Replied to once, however often it arrives.
         if (this.isGoingAway) return;
         this.isGoingAway = true;
-        // Nothing new follows it: the instance may leave when it has answered what came before.
+        // No request follows it, so the instance may exit after it has responded to the earlier ones.
         this.output.frames.empty(FrameType.GOAWAY, 0);
         return this.output.flushSoon();
       case FrameType.CLOSE:
@@ -179,16 +179,16 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   }
 }
 
-/** The lane beside the HTTP/1.1 connections to an instance whose app is a Node handler: for control alone. */
+/** A lane beside the HTTP/1.1 connections to an instance whose app is a Node handler, only for control. */
 export class ControlLane extends LaneConnection {
   constructor(services: LaneConnectionServices, path: string) {
     super(services, path);
     this.connect();
   }
 
-  /** Called at each tick; returns the silent ones in a row. @param isBusy requests are under way */
+  /** Called at each tick. Returns the number of stalled ticks in a row. @param isBusy whether requests are in flight */
   countStall(weight: number, isBusy: boolean): number {
-    // One that was silent stays so without requests, lest the next request finds it out anew.
+    // A stalled instance stays stalled without requests, so that the next request need not find out.
     if (this.state === "closed" || !(isBusy || this.stallCount.isAwaiting)) return 0;
     return this.tickStall(weight, false);
   }
@@ -207,7 +207,7 @@ export class ControlLane extends LaneConnection {
     this.break("a body, which has no place on a lane for control");
   }
 
-  // Without it the instance is only not watched: its requests go their own way.
+  // Without this lane the instance is just not monitored; its requests are independent.
   protected onRefused(): void {}
   protected onLost(): void {}
   protected onBroken(): void {}

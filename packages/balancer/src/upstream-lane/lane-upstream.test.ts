@@ -211,19 +211,19 @@ describe("the balancer's lane", () => {
     const { bench, connection, give } = open();
     await turnEnd();
     connection.take();
-    const [suspect, other] = [bench.ask(GET, true), bench.ask(GET)];
+    const [started, other] = [bench.ask(GET, true), bench.ask(GET)];
     await turnEnd();
     expect(requestFlags(connection.take()).map((flags) => flags & RequestFlag.IDEMPOTENT)).toEqual([
       0,
       RequestFlag.IDEMPOTENT,
     ]);
-    give(frame(FrameType.STARTED, idOf(suspect)));
+    give(frame(FrameType.STARTED, idOf(started)));
     bench.link.reassign();
-    expect([suspect.loss, other.loss]).toEqual([undefined, "stalled"]);
+    expect([started.loss, other.loss]).toEqual([undefined, "stalled"]);
     const next = bench.ask(GET, true);
     await turnEnd();
     connection.owner.onClose();
-    expect([suspect.loss, next.loss]).toEqual(["lost", "notStarted"]);
+    expect([started.loss, next.loss]).toEqual(["lost", "notStarted"]);
   });
 
   it("sends no more of a body than the instance takes, and all of it as it takes more", async () => {

@@ -1,4 +1,4 @@
-/** The lane to one of our instances: many requests at once on one connection, and what each turn produced in one write. */
+/** The lane to one of our instances: many requests at once on one connection, and one write per turn. */
 import type { LaneHello } from "@paceline/wire/lane/hello";
 import { FrameType, RESPONSE_WINDOW_BYTES, readUint32 } from "@paceline/wire/lane/protocol";
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
@@ -7,52 +7,52 @@ import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { LaneConnection, type LaneConnectionServices } from "./lane-connection.js";
 import { putRequest } from "./request-encoder.js";
-import { fatesOf, lossAtEnd } from "./stalled.js";
+import { decideOnStalled, lossAtEnd } from "./stalled.js";
 import type { LaneStream, StreamLane } from "./stream.js";
 import { StreamTable } from "./stream-table.js";
 
 interface LaneServices extends LaneConnectionServices {
-  /** Non-idempotent requests that may wait not started on one lane. */
+  /** The maximum number of non-idempotent requests on one lane that have not started. */
   notStartedUnsafeMax: number;
-  /** Work is under way: silence counts from here. */
+  /** Called when work is in progress; stalls are counted from here. */
   onBusy(): void;
 }
 
-/** With more than this waiting to be written the lane takes no new request. */
+/** Above this many queued bytes the lane accepts no new request. */
 const MAX_WAITING_BYTES = 1 << 20;
 
 export class LaneUpstreamClient extends LaneConnection implements UpstreamClient, StreamLane {
-  /** What the instance takes of a request's body before it grants more, as it said. */
+  /** The instance's initial window for a request's body, from its HELLO. */
   requestWindow = 0;
-  /** What was sent of bodies and not granted anew, of all streams. */
+  /** Bytes of bodies sent and not granted again, over all streams. */
   unread = 0;
   private readonly streams = new StreamTable(this);
   private readonly touched: LaneStream[] = [];
   private notStartedUnsafe = 0;
-  /** Requests that were sent and of which nothing was heard. */
+  /** Requests that were sent and for which no frame has arrived. */
   private unanswered = 0;
-  /** Requests sent over the lane as it is now. */
+  /** The number of requests sent on the current lane. */
   private sequence = 0;
-  /** What may be on its way of the bodies of streams that were cancelled. */
+  /** Bytes that may still arrive for cancelled streams. */
   private bytesOfCancelled = 0;
-  /** What the instance calls this lane in its scoreboard; 0 when it keeps none. */
+  /** The number of this lane in the instance's scoreboard; 0 without one. */
   private number = 0;
   private maxStreams: number;
   private drains = 0;
   private onEmpty: (() => void) | undefined;
-  /** The stream of the last frame heard, when that said before it began that it does: it is the one at work. */
+  /** The request the instance is running now: its last frame was STARTED. */
   private atWork: LaneStream | undefined;
 
   constructor(
     protected override readonly services: LaneServices,
     path: string,
     private readonly maxRequests: number,
-    /** There is room again, or a place for a non-idempotent request. */
+    /** Called when there is room again, or a place for a non-idempotent request. */
     private readonly onRoom: () => void,
   ) {
     super(services, path);
     this.maxStreams = Math.min(maxRequests, 65_535);
-    // At once, lest the first requests wait for it out of their turn.
+    // At once, so that the first requests do not wait for the connection.
     this.connect();
   }
 
@@ -72,7 +72,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     if (!isIdempotent) this.notStartedUnsafe++;
     const isReady = this.state === "open";
     stream.begin(receiver, isIdempotent, isReady);
-    // It waits for the HELLO, which may not come.
+    // It waits for HELLO, which may not come.
     if (!isReady) this.services.onBusy();
     return stream;
   }
@@ -83,7 +83,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     super.connect();
   }
 
-  /** A lane is kept as long as its instance is; an idle one costs a descriptor. */
+  /** A lane is kept as long as its instance lives; an idle one costs a descriptor. */
   closeIdleSince(): void {}
 
   leave(onEmpty: () => void): void {
@@ -91,7 +91,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     if (this.streams.active === 0) this.close();
   }
 
-  // From the transport.
+  // Called by the transport.
 
   protected onRefused(): void {
     for (const stream of this.streams.underWay()) stream.lose("refused");
@@ -111,7 +111,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     super.onDrain();
     if (this.output.isBlocked) return;
     const streams = this.streams.underWay();
-    // Another begins each time, lest the first ones take all the room there is.
+    // Starts with another stream each time, so that the first ones do not take all the room.
     this.drains++;
     for (let i = 0; i < streams.length; i++) streams[(i + this.drains) % streams.length]?.onLaneDrain();
     this.onRoom();
@@ -141,14 +141,14 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
       case FrameType.RESPONSE: {
         const stream = this.streams.find(id);
         if (stream === undefined) return;
-        this.begun(stream);
+        this.started(stream);
         if (!stream.onResponse(bytes, start, end)) this.break("an invalid response head");
         return;
       }
       case FrameType.STARTED: {
         const stream = this.streams.find(id);
         if (stream === undefined) return;
-        this.begun(stream);
+        this.started(stream);
         if (stream.isAnnounced) this.atWork = stream;
         return;
       }
@@ -184,7 +184,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     this.atWork = undefined;
     const stream = this.streams.find(id);
     if (stream === undefined) {
-      // Any byte is a sign of life: an instance that says this over and over would hold its requests for ever.
+      // The instance could otherwise send such data for ever, which would count as a sign of life.
       this.bytesOfCancelled -= end - start;
       if (this.bytesOfCancelled < 0) this.break("more of a body than was on its way when its stream ended");
       return;
@@ -192,16 +192,16 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     if (!stream.onBody(bytes, start, end, isLast)) this.break("a body that its head or its window does not allow");
   }
 
-  private begun(stream: LaneStream): void {
-    if (stream.hasBegun) return;
-    stream.hasBegun = true;
+  private started(stream: LaneStream): void {
+    if (stream.hasStarted) return;
+    stream.hasStarted = true;
     this.unanswered--;
     if (stream.isIdempotent) return;
     this.notStartedUnsafe--;
     this.onRoom();
   }
 
-  // From the streams.
+  // Called by the streams.
 
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     stream.sequence = ++this.sequence;
@@ -212,7 +212,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     this.output.flushSoon();
   }
 
-  /** Nobody waits for its response any more. */
+  /** Cancels a request whose response nobody waits for. */
   cancel(stream: LaneStream): void {
     if (stream.receiver === undefined) return;
     if (this.state === "open" && stream.sequence > 0) {
@@ -229,7 +229,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     this.output.frames.empty(FrameType.CANCEL, stream.id);
   }
 
-  /** Its response's head cannot be passed on. */
+  /** Fails a request whose response head cannot be forwarded. */
   refuse(stream: LaneStream, problem: string): void {
     this.services.onProblem(`the instance at ${this.path} responded ${problem}`);
     this.sendCancel(stream);
@@ -238,8 +238,8 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   }
 
   release(stream: LaneStream): void {
-    if (!stream.isIdempotent && !stream.hasBegun) this.notStartedUnsafe--;
-    if (stream.sequence > 0 && !stream.hasBegun) this.unanswered--;
+    if (!stream.isIdempotent && !stream.hasStarted) this.notStartedUnsafe--;
+    if (stream.sequence > 0 && !stream.hasStarted) this.unanswered--;
     stream.clear();
     this.streams.giveBack(stream);
     if (this.streams.active === 0 && this.onEmpty !== undefined && this.state !== "closed") this.close();
@@ -251,18 +251,18 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     this.touched.push(stream);
   }
 
-  // Silence.
+  // Stalls.
 
   countStall(weight: number): number {
-    // One that was silent stays so without requests, lest the next request finds it out anew.
+    // A stalled instance stays stalled without requests, so that the next request need not find out.
     if (this.state === "closed" || (this.streams.active === 0 && !this.stallCount.isAwaiting)) return 0;
-    // The STARTED of one request is no response to those that were sent with it.
+    // STARTED of one request is not a frame for the others sent with it.
     return this.tickStall(weight, this.unanswered > 0);
   }
 
   /**
-   * The instance answers nothing. Its requests that have not begun go elsewhere: those that are idempotent at once, the
-   * others when it says that they have not.
+   * Reassigns the requests of a stalled instance that have not started: idempotent ones at once, others when the instance
+   * confirms it.
    */
   reassign(): void {
     for (const stream of this.streams.underWay()) {
@@ -270,19 +270,19 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     }
     const unanswered = this.streams.unanswered();
     const work = readScoreboard(this.path, this.number);
-    const fates = fatesOf(unanswered, work, this.atWork?.receiver !== undefined);
+    const decisions = decideOnStalled(unanswered, work, this.atWork?.receiver !== undefined);
     for (const [at, stream] of unanswered.entries()) {
-      const fate = fates[at];
+      const decision = decisions[at];
       const { receiver } = stream;
-      const mayGo = fate === "suspect" && stream.isIdempotent ? receiver?.canRepeat : receiver?.canMove;
-      if (fate === "stays" || mayGo !== true) continue;
+      const mayGo = decision === "uncertain" && stream.isIdempotent ? receiver?.canRepeat : receiver?.canMove;
+      if (decision === "stays" || mayGo !== true) continue;
       if (!stream.isIdempotent) {
         stream.isWithdrawn = true;
         this.output.frames.empty(FrameType.WITHDRAW, stream.id);
         continue;
       }
       this.sendCancel(stream);
-      stream.lose(fate === "freed" ? "freed" : "stalled");
+      stream.lose(decision === "freed" ? "freed" : "stalled");
     }
     this.output.flushSoon();
   }
@@ -298,7 +298,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     return stream?.receiver?.describeRequest();
   }
 
-  /** Without a mark: the one that it said it is at work on, or the only one it has. */
+  /** Without a scoreboard: returns the request that said STARTED last, or the only one there is. */
   private onlyCandidate(): LaneStream | undefined {
     if (this.atWork?.receiver !== undefined) return this.atWork;
     const [first, ...others] = this.streams.underWay();

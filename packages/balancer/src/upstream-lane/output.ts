@@ -1,8 +1,8 @@
-/** What goes out on a lane: frames are put together while a turn lasts, and leave in one write when it ends. */
+/** The output of a lane: frames are collected during a turn and sent in one write at its end. */
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import type { Connection } from "../transport/transport.js";
 
-/** Something that has collected bytes. */
+/** Has collected bytes to flush. */
 interface Flushable {
   flushTurn(): void;
 }
@@ -10,7 +10,7 @@ interface Flushable {
 const due: Flushable[] = [];
 let isArmed = false;
 
-/** Has it flushed once when this turn ends, and all that it brought has been read; whoever calls it keeps track of having done so. */
+/** Flushes it at the end of this turn, after all input was processed. The caller must not register it twice. */
 function atTurnEnd(flushable: Flushable): void {
   due.push(flushable);
   if (isArmed) return;
@@ -23,24 +23,24 @@ function flushAll(): void {
   for (const flushable of due.splice(0)) flushable.flushTurn();
 }
 
-/** Of large bodies no more than this is put together before it is written, in bytes. */
+/** How many bytes of large bodies are collected before they are written. */
 const FULL_BYTES = 65_536;
 
 export class LaneOutput implements Flushable {
   readonly frames = new FrameBuffer();
-  /** A write was not taken whole: `onDrained` will be called, and nothing is written before. */
+  /** Whether the last write was partial; nothing is written until `onDrained`. */
   isBlocked = false;
   private isFlushDue = false;
 
   private connection: Connection | undefined;
 
-  /** Writes to this connection from now on. */
+  /** Directs the output to this connection. */
   begin(connection: Connection): void {
     this.clear();
     this.connection = connection;
   }
 
-  /** Forgets the connection, and what has not left; answers with it. */
+  /** Detaches and returns the connection; unsent bytes are dropped. */
   end(): Connection | undefined {
     const { connection } = this;
     this.connection = undefined;
@@ -70,7 +70,7 @@ export class LaneOutput implements Flushable {
     this.isBlocked = !connection.writeTransient(frames.take());
   }
 
-  /** The connection has taken all that it was given. */
+  /** The connection has taken everything. */
   onDrained(): void {
     this.isBlocked = false;
     this.flushTurn();

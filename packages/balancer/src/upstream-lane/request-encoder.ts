@@ -21,16 +21,15 @@ const X_FORWARDED_PREFIX = latin1("x-forwarded-prefix");
 const CONNECTION = latin1("connection");
 const UPGRADE = latin1("upgrade");
 const SLASH = 47;
-/** Frames nothing on the lane, where it is there for the app to read. */
+/** Content-Length is informative on the lane, for the app to read. */
 const CONTENT_LENGTH = 1 << FieldKind.CONTENT_LENGTH;
 
-/** One for the process: it is written before the next is made. */
+/** One per process: it is written before the next is made. */
 const start = { code: 0, flags: 0, fields: 0, target: 0, host: 0, method: 0 };
 
 /**
- * A REQUEST, field by field from what was parsed: the same fields pass that pass in HTTP/1.1. Where `isTrusted`,
- * those that count from a trusted peer alone do too. Where `isAnnounced`, its handler is called only when the
- * instance has said so.
+ * Writes a REQUEST from the parsed fields; the same fields pass as in HTTP/1.1. With `isTrusted`, fields pass that only a trusted
+ * peer may send. With `isAnnounced`, the instance sends STARTED before it calls the handler.
  */
 export function putRequest(
   frames: FrameBuffer,
@@ -103,7 +102,7 @@ export function putRequest(
   frames.length = at;
 }
 
-/** More than a REQUEST's payload can be. */
+/** Returns an upper bound for the size of the payload. */
 function boundOf(
   { method, targetStart, targetEnd, hostStart, hostEnd, fields, prefix }: RequestHead,
   forwarded: ForwardedFields,

@@ -1,26 +1,26 @@
-/** Counts how long an instance has said nothing to what it was asked, in ticks; see "Stalls" in docs/lane.md. Pure. */
+/** Counts how long an instance has not replied, in ticks; see "Stalls" in docs/lane.md. Pure. */
 
-/** A lane on which nothing moved for so many ticks, with requests under way, is asked whether it is there. */
+/** After this many quiet ticks with requests in flight, a lane is pinged. */
 const PING_AFTER_TICKS = 6;
 
-/** With requests under way a lane is asked after so many ticks, about a second, also while bytes come. */
+/** With requests in flight a lane is also pinged after this many ticks, about a second, while bytes arrive. */
 const LOOK_EVERY_TICKS = 64;
 
-/** After so many looks in a row at which bytes had come and no PONG, the instance has gone wrong: it would hold its requests for ever. */
+/** After this many checks in a row with bytes but no PONG, the instance is faulty and could hold requests for ever. */
 export const MAX_IGNORED_PINGS = 3;
 
 export class StallCounter {
-  /** Something was asked, and nothing has been heard since. */
+  /** Whether a reply is due and nothing has arrived since. */
   isAwaiting = false;
   private stallTicks = 0;
   private quietTicks = 0;
   /** PINGs without a PONG. */
   private owedPongs = 0;
   private ticksSinceLook = 0;
-  /** No PONG has come since the last look, which asked for one. */
+  /** Whether no PONG has arrived since the last check, which sent a PING. */
   private isOwedSinceLook = false;
   private isHeardSinceLook = false;
-  /** PINGs of looks in a row that other bytes followed and no PONG; and for how many ticks they have been. */
+  /** PINGs in a row that were followed by other bytes but no PONG, and for how many ticks. */
   private ignoredPings = 0;
   private ignoredTicks = 0;
 
@@ -38,7 +38,7 @@ export class StallCounter {
     this.stallTicks = this.quietTicks = 0;
   }
 
-  /** A PONG came; false: no PING asked for it. */
+  /** Counts a PONG. Returns false if there was no PING for it. */
   takePong(): boolean {
     this.ignoredPings = this.ignoredTicks = 0;
     this.isOwedSinceLook = false;
@@ -46,8 +46,8 @@ export class StallCounter {
   }
 
   /**
-   * A tick has passed, with requests under way; returns what the silent ones in a row count. `ping` asks; `isOwed` tells that there
-   * are requests of which nothing was heard, whatever was heard of others since.
+   * Handles a tick with requests in flight. Returns the weight of stalled ticks in a row. `ping` sends a PING; `isOwed` means
+   * that there are requests without a frame, whatever arrived for others.
    */
   tick(weight: number, ping: () => void, isOwed = false): number {
     const isStalled = this.isAwaiting || isOwed;
@@ -61,11 +61,11 @@ export class StallCounter {
     return Math.max(isStalled ? this.stallTicks : 0, this.ignoredTicks);
   }
 
-  /** Bytes that come are no sign of an instance that reads: its PONGs are. */
+  /** Checks PONGs: other bytes do not prove that the instance reads. */
   private lookAtPongs(weight: number, ping: () => void): void {
     this.ticksSinceLook += weight;
     if (this.ignoredPings > 0) this.ignoredTicks += weight;
-    // Of one that is silent nothing more is known. Before its first byte, its HELLO, it is not asked.
+    // A silent instance needs no check, and before its HELLO it is not pinged.
     if (this.ticksSinceLook < LOOK_EVERY_TICKS || !this.isHeardSinceLook) return;
     if (this.isOwedSinceLook && this.ignoredPings++ === 0) this.ignoredTicks = this.ticksSinceLook;
     this.ask(ping);

@@ -1,6 +1,6 @@
 import type { RunningWork } from "@paceline/wire/lane/scoreboard";
 import { describe, expect, it } from "vitest";
-import { fatesOf, lossAtEnd } from "./stalled.js";
+import { decideOnStalled, lossAtEnd } from "./stalled.js";
 
 const sent = (...sequences: number[]) => sequences.map((sequence) => ({ sequence, isAnnounced: false }));
 
@@ -17,43 +17,49 @@ describe("the requests of a stalled instance", () => {
     ["what it has called has begun", { on: "none", started: 6 }, false, [5, 6, 7], ["stays", "stays", "freed"]],
     ["one that was never called is free", { on: "none", started: 0 }, false, [1, 2], ["freed", "freed"]],
     ["numbers wrap around", { on: "none", started: 1 }, false, [2 ** 32 - 1, 2 ** 32 + 2], ["stays", "freed"]],
-    ["without a mark it is the oldest", undefined, false, [5, 6, 7], ["stays", "suspect", "suspect"]],
-    ["or none of these, when another was said to begin", undefined, true, [5, 6], ["suspect", "suspect"]],
+    ["without a mark it is the oldest", undefined, false, [5, 6, 7], ["stays", "uncertain", "uncertain"]],
+    ["or none of these, when another was said to begin", undefined, true, [5, 6], ["uncertain", "uncertain"]],
   ];
-  it.each(cases)("%s", (_, work, isSaid, sequences, fates) => {
-    expect(fatesOf(sent(...sequences), work, isSaid)).toEqual(fates);
+  it.each(cases)("%s", (_, work, isSaid, sequences, decisions) => {
+    expect(decideOnStalled(sent(...sequences), work, isSaid)).toEqual(decisions);
   });
 
   it("without a mark none stays that would have been announced", () => {
     const requests = [{ sequence: 1, isAnnounced: true }, ...sent(2, 3)];
-    expect(fatesOf(requests, undefined, false)).toEqual(["suspect", "stays", "suspect"]);
+    expect(decideOnStalled(requests, undefined, false)).toEqual(["uncertain", "stays", "uncertain"]);
   });
 });
 
 describe("the requests of an instance that ended", () => {
   const [plain, announced] = [false, true];
-  const cases: [string, sequence: number, isAnnounced: boolean, hasBegun: boolean, RunningWork | undefined, string][] =
+  const cases: [
+    string,
+    sequence: number,
+    isAnnounced: boolean,
+    hasStarted: boolean,
+    RunningWork | undefined,
+    string,
+  ][] = [
+    ["not sent", 0, plain, false, undefined, "notStarted"],
+    ["announced, and its start was not heard", 3, announced, false, undefined, "notStarted"],
+    ["announced, and its start was heard", 3, announced, true, undefined, "lost"],
+    ["without a mark it may have started", 3, plain, false, undefined, "lost"],
+    ["never called", 3, plain, false, { on: "ours", started: 2, request: 2 }, "notStarted"],
+    ["never called, while another lane's was", 3, plain, false, { on: "another", started: 2 }, "notStarted"],
+    ["the one that was being called", 3, plain, false, { on: "ours", started: 3, request: 3 }, "fatal"],
+    ["a POST that was being called", 3, announced, true, { on: "ours", started: 3, request: 3 }, "fatal"],
     [
-      ["not sent", 0, plain, false, undefined, "notStarted"],
-      ["announced, and its start was not heard", 3, announced, false, undefined, "notStarted"],
-      ["announced, and its start was heard", 3, announced, true, undefined, "lost"],
-      ["without a mark it may have started", 3, plain, false, undefined, "lost"],
-      ["never called", 3, plain, false, { on: "ours", started: 2, request: 2 }, "notStarted"],
-      ["never called, while another lane's was", 3, plain, false, { on: "another", started: 2 }, "notStarted"],
-      ["the one that was being called", 3, plain, false, { on: "ours", started: 3, request: 3 }, "fatal"],
-      ["a POST that was being called", 3, announced, true, { on: "ours", started: 3, request: 3 }, "fatal"],
-      [
-        "called before the one that was being called",
-        2,
-        plain,
-        true,
-        { on: "ours", started: 3, request: 3 },
-        "bystander",
-      ],
-      ["called, while another lane's was being called", 2, plain, false, { on: "another", started: 3 }, "bystander"],
-      ["called, while none was", 2, plain, false, { on: "none", started: 3 }, "lost"],
-    ];
-  it.each(cases)("%s", (_, sequence, isAnnounced, hasBegun, work, loss) => {
-    expect(lossAtEnd({ sequence, isAnnounced, hasBegun }, work)).toBe(loss);
+      "called before the one that was being called",
+      2,
+      plain,
+      true,
+      { on: "ours", started: 3, request: 3 },
+      "bystander",
+    ],
+    ["called, while another lane's was being called", 2, plain, false, { on: "another", started: 3 }, "bystander"],
+    ["called, while none was", 2, plain, false, { on: "none", started: 3 }, "lost"],
+  ];
+  it.each(cases)("%s", (_, sequence, isAnnounced, hasStarted, work, loss) => {
+    expect(lossAtEnd({ sequence, isAnnounced, hasStarted }, work)).toBe(loss);
   });
 });

@@ -1,4 +1,4 @@
-/** The streams of one lane by their slots: which are under way, and which can be used again. */
+/** The streams of one lane by slot: those in use, and those that are free. */
 import { LaneStream, type StreamLane } from "./stream.js";
 
 export class StreamTable {
@@ -7,7 +7,7 @@ export class StreamTable {
 
   constructor(private readonly lane: StreamLane) {}
 
-  /** How many are under way. */
+  /** The number of streams in use. */
   get active(): number {
     return this.streams.length - this.free.length;
   }
@@ -26,7 +26,7 @@ export class StreamTable {
     this.free.push(stream);
   }
 
-  /** The stream of that use of the slot; what comes for an earlier one was on its way when it ended. */
+  /** Returns the stream for this use of the slot. Frames for an earlier use were still in transit. */
   find(id: number): LaneStream | undefined {
     const stream = this.streams[id & 0xffff];
     return stream?.id === id && stream.receiver !== undefined ? stream : undefined;
@@ -36,10 +36,10 @@ export class StreamTable {
     return this.streams.filter((stream) => stream.receiver !== undefined);
   }
 
-  /** Those that were sent and of which nothing was heard, in the order in which they were sent. */
+  /** Returns the streams that were sent and for which no frame has arrived, in sending order. */
   unanswered(): LaneStream[] {
     return this.underWay()
-      .filter((stream) => stream.sequence > 0 && !stream.hasBegun)
+      .filter((stream) => stream.sequence > 0 && !stream.hasStarted)
       .sort((a, b) => a.sequence - b.sequence);
   }
 }

@@ -1,4 +1,4 @@
-/** One request over a lane, on the balancer's side; belongs to its slot and is used again for the slot's next. */
+/** The balancer's side of one request on a lane; belongs to a slot and is reused with it. */
 import { FrameType, MAX_DATA_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import { ResponseStart } from "@paceline/wire/lane/response-head";
 import type { ForwardedFields } from "../http1/forwarded.js";
@@ -13,78 +13,78 @@ import {
 } from "../upstreams/upstream-client.js";
 import type { LaneOutput } from "./output.js";
 
-/** What a stream needs of its lane. */
+/** The lane's side of its streams. */
 export interface StreamLane {
   readonly output: LaneOutput;
-  /** What the instance takes of a request's body before it grants more, in bytes. */
+  /** The instance's initial window for a request's body, in bytes. */
   readonly requestWindow: number;
-  /** What was sent of bodies and not granted anew, of all streams. */
+  /** Bytes of bodies sent and not granted again, over all streams. */
   unread: number;
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
-  /** Nobody waits for its response any more. */
+  /** Cancels a request whose response nobody waits for. */
   cancel(stream: LaneStream): void;
-  /** Its response cannot be passed on. */
+  /** Fails a request whose response cannot be forwarded. */
   refuse(stream: LaneStream, problem: string): void;
-  /** Its slot is free again. */
+  /** Frees its slot. */
   release(stream: LaneStream): void;
-  /** It got a piece of a body in this read. */
+  /** Registers a stream that got a piece of a body in this read. */
   touch(stream: LaneStream): void;
 }
 
 type State =
   | "free"
-  /** The lane is being made. */
+  /** The lane is being connected. */
   | "connecting"
-  /** The request may be sent, or was; no head of a response has come. */
+  /** The request may be, or was, sent; no response head has arrived. */
   | "head"
-  /** The response's body is coming. */
+  /** The response's body is arriving. */
   | "body"
-  /** After a 101: bytes pass both ways. */
+  /** After a 101: bytes pass in both directions. */
   | "tunnel";
 
-/** Beyond so much of all bodies that an instance holds, none of them may have more there than the little, in bytes. */
+/** If an instance holds more than this of all bodies, each stream may only have LITTLE_UNREAD_BYTES there. */
 const MUCH_UNREAD_BYTES = 8 << 20;
-/** An instance whose app waits for more grants anew what it has used, from this on. */
+/** An instance whose app waits for more grants used bytes again from this amount on. */
 const LITTLE_UNREAD_BYTES = 4096;
 
-/** One for the process: a head is used before the next is read. */
+/** One per process: a head is used before the next is read. */
 const head = new ResponseHead();
 const responseStart = new ResponseStart();
 
 export class LaneStream implements UpstreamStream {
-  /** The slot, with the number of its uses above it. */
+  /** The slot, with its use count in the upper bits. */
   id: number;
-  /** Orders the streams of a lane by when they were sent; 0 before. */
+  /** The stream's position in sending order; 0 if not sent. */
   sequence = 0;
   isIdempotent = true;
-  /** The instance says that it begins it before it does. */
+  /** Whether the instance sends STARTED before it calls the handler. */
   isAnnounced = false;
-  /** Its handler was called, as far as is known. */
-  hasBegun = false;
+  /** Whether its handler was called, as far as known. */
+  hasStarted = false;
   isWithdrawn = false;
   state: State = "free";
   receiver: ResponseReceiver | undefined;
   private isHeadRequest = false;
   private isUpgrade = false;
-  /** What the instance still takes of the request's body, in bytes. */
+  /** The rest of the instance's window for the request's body, in bytes. */
   private window = 0;
-  /** What was sent of the body and not granted anew: the instance may hold it. */
+  /** Bytes of the body sent and not granted again, which the instance may hold. */
   private unread = 0;
-  /** What the instance has granted anew. */
+  /** Bytes that the instance has granted again. */
   private granted = 0;
-  /** Grants are all that is heard of what it takes. */
+  /** Grants serve as acknowledgements. */
   readonly seesAcknowledgements = true;
-  /** The part of the request's body that the window does not allow yet. */
+  /** The part of the request's body beyond the window. */
   private readonly waiting = new WaitingBytes();
   private isEndDue = false;
   private isRequestSent = false;
-  /** What a response of a known length still owes; Infinity for one without. */
+  /** The rest of a response of known length; Infinity without a length. */
   private owed = 0;
   private readonly interims = new InterimBound();
-  /** Bytes of the response that were passed on and not granted anew. */
+  /** Bytes of the response that were passed on and not granted again. */
   private ungranted = 0;
   private isPaused = false;
-  /** In the lane's list of those that got a piece of a body in this read. */
+  /** Whether it is in the lane's list of streams that got a piece of a body in this read. */
   isTouched = false;
 
   constructor(
@@ -100,7 +100,7 @@ export class LaneStream implements UpstreamStream {
     this.isAnnounced = !isIdempotent || receiver.mayHaveStartedElsewhere;
     this.state = isReady ? "head" : "connecting";
     this.sequence = 0;
-    this.hasBegun = false;
+    this.hasStarted = false;
     this.isWithdrawn = false;
     this.isEndDue = false;
     this.isPaused = false;
@@ -127,7 +127,7 @@ export class LaneStream implements UpstreamStream {
     this.receiver?.onUpstreamReady();
   }
 
-  // From the exchange.
+  // Called by the exchange.
 
   sendHead(request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     this.interims.begin();
@@ -145,9 +145,8 @@ export class LaneStream implements UpstreamStream {
   }
 
   /**
-   * Whether the client may be read on. A read comes whole, however little the window allows: so the next is asked for
-   * while the window has room for half of itself, and little has to wait here. While the instance holds much for all
-   * streams together, each has little of it.
+   * Whether to read more from the client. A read cannot be limited, so more is read only while half the window is open, and
+   * little has to wait here. While the instance holds much for all streams, each may have only a little.
    */
   private get takesMore(): boolean {
     const { lane } = this;
@@ -155,7 +154,7 @@ export class LaneStream implements UpstreamStream {
     return lane.unread < MUCH_UNREAD_BYTES || this.unread < LITTLE_UNREAD_BYTES;
   }
 
-  /** What the instance may be given more of this body now, in bytes. */
+  /** How much more of this body the instance may get now, in bytes. */
   private get allowance(): number {
     if (this.lane.output.isBlocked) return 0;
     return this.lane.unread < MUCH_UNREAD_BYTES
@@ -163,7 +162,7 @@ export class LaneStream implements UpstreamStream {
       : Math.min(this.window, LITTLE_UNREAD_BYTES - this.unread);
   }
 
-  /** Sends what the window and the lane allow; returns the position up to which it did. */
+  /** Sends what the window and the lane allow. Returns the position up to which it did. */
   private sendPiece(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
     for (let allowance = this.allowance; at < end && allowance > 0; allowance = this.allowance) {
@@ -181,7 +180,7 @@ export class LaneStream implements UpstreamStream {
 
   endBody(): void {
     if (this.isRequestSent) return;
-    // Until the instance has taken an upgrade, or declined it, there is nothing to end.
+    // Until the instance has accepted or refused an upgrade, the request cannot end.
     if (this.isUpgrade && this.state !== "tunnel") return;
     if (this.waiting.length > 0) {
       this.isEndDue = true;
@@ -217,21 +216,21 @@ export class LaneStream implements UpstreamStream {
     this.lane.output.flushSoon();
   }
 
-  // From the lane.
+  // Called by the lane.
 
-  /** Takes a RESPONSE; false when it is none. */
+  /** Handles a RESPONSE. Returns false if it is invalid. */
   onResponse(bytes: Uint8Array, start: number, end: number): boolean {
     const { receiver } = this;
     if (receiver === undefined || this.state !== "head") return false;
     if (!responseStart.read(bytes, start, end)) return false;
     const { status, contentLength, isLast, reasonAt, fieldsAt } = responseStart;
     if (!head.take(status, contentLength, bytes, reasonAt, fieldsAt, end, this.isHeadRequest)) {
-      // The app's doing, and not the lane's: the others go on.
+      // This is the app's fault, not the lane's, so other requests continue.
       this.lane.refuse(this, "with a head that is not valid, or is too long");
       return true;
     }
     head.handlerMicros = responseStart.handlerMicros;
-    this.hasBegun = true;
+    this.hasStarted = true;
     if (head.isInterim) {
       const size = end - start;
       if (!this.interims.take(size)) {
@@ -263,7 +262,7 @@ export class LaneStream implements UpstreamStream {
     return true;
   }
 
-  /** A piece of the response's body; false when none is due. */
+  /** Handles a piece of the response's body. Returns false if none is due. */
   onBody(bytes: Uint8Array, start: number, end: number, isLast: boolean): boolean {
     const { receiver } = this;
     if (receiver === undefined || (this.state !== "body" && this.state !== "tunnel")) return false;
@@ -292,7 +291,7 @@ export class LaneStream implements UpstreamStream {
     this.sendWaiting();
   }
 
-  /** The instance does not hold so many bytes any more. */
+  /** Records that the instance has released that many bytes. */
   private used(bytes: number): void {
     this.unread -= bytes;
     this.lane.unread -= bytes;
@@ -319,7 +318,7 @@ export class LaneStream implements UpstreamStream {
     receiver?.onResponseEnd();
   }
 
-  /** Ends it without a whole response. */
+  /** Ends the stream without a complete response. */
   lose(loss: UpstreamLoss): void {
     const { receiver, state } = this;
     if (receiver === undefined) return;
@@ -327,7 +326,7 @@ export class LaneStream implements UpstreamStream {
     receiver.onUpstreamLost(state === "body" || state === "tunnel" ? "broken" : loss);
   }
 
-  /** Its slot is free. */
+  /** Frees the slot. */
   clear(): void {
     this.state = "free";
     this.receiver = undefined;

@@ -1,38 +1,38 @@
-/** A pool's upstreams, the policy that picks among them, and the queue of those for whom all are full. */
+/** A pool's upstreams, the policy that picks among them, and the queue of requests for which all are full. */
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
 import type { Upstream } from "./upstream.js";
 
-/** Picks among candidates; `Candidate` needs no more than a name that outlives a change of membership. */
+/** Picks among candidates. A `Candidate` only needs a name that survives changes of membership. */
 export interface Policy<Candidate extends { readonly name: string }> {
-  /** The membership changed; called off the request path. */
+  /** The members have changed; not called on the request path. */
   rebuild(candidates: readonly Candidate[]): void;
-  /** The next candidate that may be picked, or undefined when none may. */
+  /** Returns the next candidate that may be picked, or undefined. */
   pick(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
 }
 
 export class Pool {
   readonly requestQueue: RequestQueue<PoolWaiter>;
-  /** Its upstreams take few requests at once: none is to be kept waiting by a slow client. */
+  /** Whether its upstreams have limited concurrency and must not wait for slow clients. */
   isLimited = false;
-  /** It gets TRACE too, and absolute targets as they came. */
+  /** Whether it also gets TRACE, and absolute targets unchanged. */
   takesAllRequests = false;
-  /** Its responses may name files of internal pools. */
+  /** Whether its responses may name files of internal pools. */
   sendsFiles = false;
-  /** Requests whose body is awaited before an upstream is asked. */
+  /** Requests whose body is being collected. */
   receiving = 0;
-  /** Responses of which an upstream is done, and which wait in the spool for their clients. */
+  /** Spooled responses whose upstream has finished. */
   sending = 0;
-  /** How long an upstream of it may send nothing of a response that it owes. */
+  /** How long its upstreams may send nothing of a response. */
   responseTimeoutMs = Number.POSITIVE_INFINITY;
   private upstreams: readonly Upstream[] = [];
-  /** While there is none, one is expected soon. */
+  /** Whether an upstream is expected soon, if there is none. */
   private isAwaited = false;
   private tried: readonly Upstream[] | undefined;
   private isIdempotent = true;
   private readonly isFree = (upstream: Upstream): boolean =>
     upstream.isAvailable(this.isIdempotent) && (this.tried === undefined || !this.tried.includes(upstream));
   private readonly isFreeAndHeard = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
-  /** How many are stalled. */
+  /** The number of stalled upstreams. */
   private stalled = 0;
 
   constructor(
@@ -43,12 +43,12 @@ export class Pool {
     this.requestQueue = new RequestQueue<PoolWaiter>(maxQueue);
   }
 
-  /** There is no upstream, and none to wait for. */
+  /** Whether there is no upstream and none is expected soon. */
   get isDown(): boolean {
     return this.upstreams.length === 0 && !this.isAwaited;
   }
 
-  /** @param isAwaited there is none, and one is expected soon. */
+  /** @param isAwaited whether an upstream is expected soon, if there is none */
   setMembers(upstreams: readonly Upstream[], isAwaited = false): void {
     this.upstreams = upstreams;
     this.isAwaited = isAwaited;
@@ -57,14 +57,14 @@ export class Pool {
     this.requestQueue.serve((waiter) => () => waiter.onPoolDown());
   }
 
-  /** The next in turn that is available and did not fail this request already, which may be what ended another process. */
+  /** Picks the next available upstream that has not failed this request, which may have ended another process. */
   pick(
     tried: readonly Upstream[] | undefined,
     isIdempotent: boolean,
     mayHaveStartedElsewhere = false,
   ): Upstream | undefined {
     if (mayHaveStartedElsewhere) {
-      // Apart from others that may be it too: then it is known which one it was.
+      // Kept apart from other suspicious requests, so that it is clear which one ends a process.
       const others = this.upstreams.filter(({ retriedStarts }) => retriedStarts > 0);
       const apart = this.pick(tried === undefined ? others : [...tried, ...others], isIdempotent);
       if (apart !== undefined) return apart;
@@ -75,9 +75,9 @@ export class Pool {
   }
 
   /**
-   * Upstreams that are silent for that many ticks while others answer are passed over, and give back what they have not
-   * begun. False when no work is under way and none is stalled: whether it still is has to be looked at.
-   * @param weight what silence in this tick counts: 1, or less when the tick came late.
+   * Marks upstreams as stalled that were silent for that many ticks while others responded, and reassigns their requests that
+   * have not started. Returns false if no work is in progress and none is stalled.
+   * @param weight the weight of this tick: 1, or less if it was late
    */
   judge(stallTicks: number, weight: number): boolean {
     const { upstreams } = this;
@@ -95,12 +95,12 @@ export class Pool {
       upstream.isStalled = isStalled;
       if (isStalled) this.stalled++;
     }
-    // All are known before the first gives anything back: it must not go to the next.
+    // All stalled ones are known first, so that a request is not reassigned to another of them.
     for (const upstream of fresh) upstream.reassign();
     return isBusy || this.stalled > 0;
   }
 
-  /** Serves those that wait, in their order, as long as an upstream is free for the first. */
+  /** Serves queued requests in order, as long as an upstream is available for the first. */
   serveQueue(): void {
     if (this.requestQueue.length === 0) return;
     this.requestQueue.serve((waiter) => {

@@ -1,4 +1,4 @@
-/** Follows the snapshots: which pools there are, which upstreams are in them, and which are leaving. */
+/** Applies snapshots: the pools, their upstreams, and those that are leaving. */
 import type { HeldStats, Snapshot, SnapshotUpstream, UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import type { InternalPools } from "../routing/file-redirect.js";
@@ -10,32 +10,32 @@ import type { UpstreamClient } from "./upstream-client.js";
 
 interface RegistryOptions {
   deadlines: Deadlines;
-  /** Of every pool. */
+  /** For every pool. */
   policy: PolicyName;
   maxQueue: number;
-  /** How long an upstream may owe its response; a pool may have less. */
+  /** The response timeout of upstreams; a pool may have a shorter one. */
   upstreamResponseTimeoutMs: number;
-  /** @param onRoom is to be called when the link can take more. */
+  /** @param onRoom called when the client can take more requests */
   makeClient(upstream: SnapshotUpstream, onRoom: () => void): UpstreamClient;
-  /** An upstream that left has no connection any more. */
+  /** A removed upstream has no connections any more. */
   onLeft(): void;
 }
 
 export class UpstreamRegistry {
   version = 0;
   private pools = new Map<string, Pool>();
-  /** By process, such as `web.3#7`: those in a pool, and those that left one and still have connections. */
+  /** By process, such as `web.3#7`: members of pools, and removed ones that still have connections. */
   private members = new Map<string, Upstream>();
   private readonly outgoing = new Map<string, Upstream>();
 
   constructor(private readonly options: RegistryOptions) {}
 
-  /** The processes that no pool has any more and that still have connections. */
+  /** The processes that were removed from their pools and still have connections. */
   get leaving(): string[] {
     return [...this.outgoing.keys()];
   }
 
-  /** Takes over a whole snapshot; returns what leads to its pools. */
+  /** Applies a whole snapshot. Returns the router of its pools. */
   apply(snapshot: Snapshot): { router: Router<Pool>; internal: InternalPools | undefined } {
     const members = new Map<string, Upstream>();
     const pools = new Map<string, Pool>();
@@ -57,7 +57,7 @@ export class UpstreamRegistry {
       for (const folder of described.internalRoots ?? []) roots.push({ folder, path });
       pool.takesAllRequests = described.takesAllRequests ?? false;
       pool.sendsFiles = described.sendsFiles ?? false;
-      // While it has no upstream it is what it was.
+      // Without an upstream it keeps its previous value.
       if (upstreams.length > 0)
         pool.isLimited = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
       pool.responseTimeoutMs = Math.min(
@@ -72,7 +72,7 @@ export class UpstreamRegistry {
     this.members = members;
     this.version = snapshot.version;
     const outgoing = [...former.values()].filter(({ id }) => !members.has(id));
-    // All are known to be leaving before the first is told to: what is said of this version must name them all.
+    // All are registered before the first one leaves, because the reply to this version must name all of them.
     for (const upstream of outgoing) this.outgoing.set(upstream.id, upstream);
     for (const upstream of outgoing) this.leave(upstream);
     const internal = internalRoutes.length === 0 ? undefined : { router: new Router(internalRoutes), roots };
@@ -80,19 +80,19 @@ export class UpstreamRegistry {
   }
 
   private upstreamOf(described: SnapshotUpstream, pool: Pool): Upstream {
-    // A process that left does not come back: its slot's next one has another attempt in its id.
+    // A removed process does not return: its slot's next process has another attempt in its id.
     const known = this.members.get(described.id);
     if (known !== undefined) return known;
     const link = this.options.makeClient(described, () => pool.serveQueue());
     return new Upstream(described.id, described.name, link, described.foreign);
   }
 
-  /** Whether any pool's upstreams take few requests at once. */
+  /** Whether any pool has upstreams with limited concurrency. */
   get isLimited(): boolean {
     return [...this.pools.values()].some((pool) => pool.isLimited);
   }
 
-  /** The pools that there are now. */
+  /** Returns the current pools. */
   allPools(): Iterable<Pool> {
     return this.pools.values();
   }
@@ -104,19 +104,19 @@ export class UpstreamRegistry {
     });
   }
 
-  /** Closes connections that have been idle for long, and looks again after those that wait. */
+  /** Closes connections that were idle too long, and serves the queues. */
   tick(deadlines: Deadlines, idleTimeoutMs: number): void {
     for (const upstream of this.members.values()) upstream.sweep(deadlines, idleTimeoutMs);
     for (const pool of this.pools.values()) pool.serveQueue();
   }
 
-  /** Of pools that hold requests for slow clients. */
+  /** Returns the figures of pools that buffer for slow clients. */
   heldStats(): HeldStats[] {
     const holding = [...this.pools.values()].filter(({ receiving, sending }) => receiving + sending > 0);
     return holding.map(({ name, receiving, sending }) => ({ pool: name, receiving, sending }));
   }
 
-  /** Latencies are those since the last call. */
+  /** Returns the upstreams' figures, with latencies since the last call. */
   takeStats(): UpstreamStats[] {
     return [...this.members.values(), ...this.outgoing.values()].map((upstream) => upstream.takeStats());
   }

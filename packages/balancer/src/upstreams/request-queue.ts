@@ -1,19 +1,19 @@
-/** The requests of a pool that wait for an upstream: bounded, and first in first out among those that wait for the same. */
+/** The request queue of a pool: bounded, and first in, first out among requests of the same kind. */
 import { Fifo } from "@paceline/wire/fifo";
 import type { Upstream } from "./upstream.js";
 
 interface QueuedRequest {
-  /** False when it gave up or was served otherwise; it is passed over then. */
+  /** Returns false if it gave up or was served otherwise; it is then skipped. */
   readonly isWaiting: boolean;
-  /** Those that are not idempotent also wait for a place among the not started (docs/lane.md); the others need not wait for them. */
+  /** Non-idempotent requests also wait for a place among those not started (docs/lane.md). Others may overtake them. */
   readonly isIdempotent: boolean;
-  /** Set when it enters; orders all that wait. */
+  /** Set on entry; orders all pending requests. */
   order: number;
 }
 
 /** A request that waits for an upstream. */
 export interface PoolWaiter extends QueuedRequest {
-  /** Upstreams that failed this request already; they are passed over. */
+  /** Upstreams that already failed this request and are skipped. */
   readonly tried: readonly Upstream[] | undefined;
   onUpstreamFree(upstream: Upstream): void;
   /** The pool has no upstream any more, and none is expected soon. */
@@ -27,17 +27,17 @@ export class RequestQueue<W extends QueuedRequest> {
 
   constructor(private readonly maxPending: number) {}
 
-  /** How many wait, those that gave up since the last look included. */
+  /** The number of pending requests, including those that gave up unnoticed. */
   get length(): number {
     return this.idempotent.length + this.unsafe.length;
   }
 
-  /** Whether one of this kind waits, behind which another would have to. */
+  /** Whether a request of this kind is pending, behind which another would have to wait. */
   holds(isIdempotent: boolean): boolean {
     return this.firstOf(this.queueOf(isIdempotent)) !== undefined;
   }
 
-  /** False when the room is full. */
+  /** Returns false if the queue is full. */
   add(waiter: W): boolean {
     if (this.length >= this.maxPending) {
       this.idempotent.keep(({ isWaiting }) => isWaiting);
@@ -50,8 +50,8 @@ export class RequestQueue<W extends QueuedRequest> {
   }
 
   /**
-   * Offers each kind's first to `serve`, the one that waits longer before the other, until neither is taken. One that is
-   * taken has left the room.
+   * Offers the first request of each kind to `serve`, the longer waiting one first, until neither is served. Served requests are
+   * removed.
    */
   serve(serve: (waiter: W) => (() => void) | undefined): void {
     for (;;) {
@@ -69,7 +69,7 @@ export class RequestQueue<W extends QueuedRequest> {
     }
   }
 
-  /** The first that still waits, left in its place. */
+  /** Returns the first request that still waits, without removing it. */
   private firstOf(queue: Fifo<W>): W | undefined {
     while (queue.first?.isWaiting === false) queue.shift();
     return queue.first;
@@ -80,7 +80,7 @@ export class RequestQueue<W extends QueuedRequest> {
   }
 }
 
-/** Who waits. */
+/** The owner of a pending request. */
 export interface Waiting {
   readonly tried: readonly Upstream[] | undefined;
   readonly isIdempotent: boolean;
@@ -88,7 +88,7 @@ export interface Waiting {
   onPoolDown(): void;
 }
 
-/** One wait in a pool's queue; an exchange serves many requests, and each wait must end with its own. */
+/** One wait in a pool's queue. An exchange serves many requests, so each wait is a separate object. */
 export class PendingRequest implements PoolWaiter {
   isWaiting = true;
   order = 0;
@@ -103,7 +103,7 @@ export class PendingRequest implements PoolWaiter {
     return this.waiting.isIdempotent;
   }
 
-  /** The wait is over, however it ended; the queue passes over this place. */
+  /** Ends the wait; the queue then skips this entry. */
   giveUp(): void {
     this.isWaiting = false;
   }

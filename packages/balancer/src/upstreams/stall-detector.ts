@@ -1,24 +1,24 @@
-/** Finds upstreams of which nothing is heard while others of their pool answer. */
+/** Finds upstreams that are silent while others of their pool respond. */
 import type { Pool } from "./pool.js";
 
-/** How often silence is looked at while work is under way, in milliseconds. */
+/** How often silence is checked while work is in progress, in milliseconds. */
 export const STALL_TICK_MS = 16;
 
-/** A tick that comes later than this after the one before is late, in milliseconds. */
+/** A tick that comes later than this after the previous one is late, in milliseconds. */
 const LATE_AFTER_MS = 1.5 * STALL_TICK_MS;
-/** What silence counts in a late tick: whoever keeps us from our turn keeps the instances from theirs as well. */
+/** The weight of a late tick: what delays the balancer also delays the instances. */
 const LATE_WEIGHT = 1 / 8;
 
 /**
- * Counts silence in ticks of its own and not in time: between two ticks lies a pass in which everything that had come was
- * read, so a balancer that was itself off the CPU does not take its own absence for theirs.
+ * Counts silence in its own ticks rather than in time: between two ticks all pending input was read, so a balancer that was off
+ * the CPU does not mistake its own pause for silence.
  */
 export class StallWatch {
   private timer: NodeJS.Timeout | undefined;
   private tickedAtMs = 0;
   private readonly stallTicks: number;
 
-  /** @param stallAfterMs milliseconds of silence; @param pools asked at each tick. */
+  /** @param stallAfterMs milliseconds of silence; @param pools returns the pools at each tick. */
   constructor(
     stallAfterMs: number,
     private readonly pools: () => Iterable<Pool>,
@@ -26,7 +26,7 @@ export class StallWatch {
     this.stallTicks = Math.max(2, Math.ceil(stallAfterMs / STALL_TICK_MS));
   }
 
-  /** Work is under way. */
+  /** Called when work is in progress. */
   wake(): void {
     if (this.timer !== undefined) return;
     this.tickedAtMs = performance.now();

@@ -1,71 +1,71 @@
-/** The seam towards upstreams: how an exchange sends a request and hears the response, whatever is spoken on the wire. */
+/** The interface to upstreams: how an exchange sends a request and receives the response, independent of the protocol. */
 import type { AcknowledgingConnection, OverdueRequest } from "@paceline/wire";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 
-/** Why a request came to nothing at its upstream. */
+/** How a request was lost at its upstream. */
 export type UpstreamLoss =
-  /** It never had a connection: nothing was sent. */
+  /** There was no connection, so nothing was sent. */
   | "refused"
   /** The connection ended before the first byte of the response. */
   | "lost"
-  /** The same, and the instance was calling this request's handler when it ended. */
+  /** Like "lost", and the instance was running this request's handler when it ended. */
   | "fatal"
-  /** The same, and the instance was calling the handler of another request when it ended. */
+  /** Like "lost", and the instance was running the handler of another request when it ended. */
   | "bystander"
-  /** The same, of a kept connection to a foreign server, which had most likely closed it before the request came. */
+  /** Like "lost", on a kept connection to a program that had probably closed it before the request arrived. */
   | "stale"
-  /** Its upstream fell silent, and may be at work on it or on another one. */
+  /** Its upstream stalled, and may be running this request or another one. */
   | "stalled"
-  /** Its upstream fell silent, at work on another one. */
+  /** Its upstream stalled while running another request. */
   | "freed"
-  /** It was sent, and its handler has provably not been called and will not be. */
+  /** It was sent, but its handler has provably not been called and will not be. */
   | "notStarted"
-  /** The connection ended, or nonsense came, after the first byte of the response. */
+  /** The connection ended, or invalid data arrived, after the first byte of the response. */
   | "broken";
 
-/** Hears of one request's fate. */
+/** Receives the response to one request, or its loss. */
 export interface ResponseReceiver {
-  /** Whether the request could be sent to another upstream now, if it has not started at this one. */
+  /** Whether the request could be sent to another upstream now, if it has not started. */
   readonly canMove: boolean;
-  /** The same, if it may have started. */
+  /** Whether it could also be sent if it may have started. */
   readonly canRepeat: boolean;
-  /** Whether it may have started at an upstream that ended or fell silent: its next one has to say that it starts it before it does. */
+  /** Whether it may have started at an upstream that ended or stalled; the next one must then send STARTED first. */
   readonly mayHaveStartedElsewhere: boolean;
-  /** The request's method and path, for people; made when it is asked for. */
+  /** Returns the request's method and path, for people. */
   describeRequest(): string;
-  /** Connections that are kept for this client's next request alone; undefined when none must be. */
+  /** Connections kept for this client's next request; undefined if none may be kept. */
   readonly keptConnections?: KeptConnections | undefined;
-  /** A connection is there; the request may be sent. Only where `open` gave a stream that was not ready. */
+  /** The connection is established and the request may be sent. Only called if `open` returned a stream that was not ready. */
   onUpstreamReady(): void;
-  /** A head; of a 1xx another follows. Its bytes are good until the call returns. */
+  /** Receives a head; a 1xx is followed by another. Its bytes are valid until the call returns. */
   onResponseHead(head: ResponseHead): void;
-  /** A piece of the body; the bytes are good until the call returns. */
+  /** Receives a piece of the body; the bytes are valid until the call returns. */
   onBody(bytes: Uint8Array, start: number, end: number): void;
-  /** All that one turn of the event loop brought has been told. */
+  /** Everything received in this turn of the event loop was passed on. */
   onResponseBatch(): void;
-  /** The response is whole; the stream is gone. */
+  /** The response is complete, and the stream has ended. */
   onResponseEnd(): void;
-  /** The stream is gone without a whole response. */
+  /** The stream has ended without a complete response. */
   onUpstreamLost(loss: UpstreamLoss): void;
-  /** After a `sendBody` that answered false. */
+  /** Called after a `sendBody` that returned false. */
   onUpstreamDrain(): void;
 }
 
-/** One request on its way. What it acknowledges is what the upstream has taken of the request. */
+/** One request in progress. Its acknowledgements are the bytes that the upstream has taken of the request. */
 export interface UpstreamStream extends AcknowledgingConnection {
   readonly isReady: boolean;
-  /** Of the body, what waits here for the upstream, in bytes. */
+  /** Bytes of the body that wait here for the upstream. */
   readonly waitingBytes: number;
   /** Sends the head; its bytes are read before the call returns. */
   sendHead(head: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
   /** False: wait for `onUpstreamDrain`. */
   sendBody(bytes: Uint8Array, start: number, end: number): boolean;
   endBody(): void;
-  /** What one turn gave goes out now. */
+  /** Sends everything that this turn has produced. */
   flush(): boolean;
-  /** Nobody waits for the response any more; the upstream is told at once. Nothing more is heard. */
+  /** Abandons the response and notifies the upstream at once. No events follow. */
   cancel(): void;
   pause(): void;
   resume(): void;
@@ -73,29 +73,29 @@ export interface UpstreamStream extends AcknowledgingConnection {
 
 /** All connections to one upstream. */
 export interface UpstreamClient {
-  /** Whether `open` may be called now, for a request that is idempotent or not (RFC 9110 §9.2.2). */
+  /** Whether `open` may be called now, for an idempotent request or another (RFC 9110 §9.2.2). */
   hasRoom(isIdempotent: boolean): boolean;
-  /** Connections open or being opened. */
+  /** The number of connections that are open or being opened. */
   readonly connections: number;
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream;
-  /** Closes what has been idle since before that instant. */
+  /** Closes connections that have been idle since before `atMs`. */
   closeIdleSince(atMs: number): void;
-  /** No new streams; connections close as they fall idle, and `onEmpty` tells of the last. */
+  /** Opens no new streams; connections close when they become idle, and `onEmpty` follows the last. */
   leave(onEmpty: () => void): void;
   /**
-   * Called every STALL_TICK_MS while work is under way. Returns the sum of the weights of all calls in a row that
-   * found that nothing was heard though something was asked; 0 where that cannot be told.
+   * Called every STALL_TICK_MS while work is in progress. Returns the weight of all calls in a row during which a reply was due
+   * and nothing arrived; 0 if that is unknown.
    */
   countStall(weight: number): number;
-  /** It is taken for stalled: gives back what it has not begun. */
+  /** Reassigns the requests of a stalled upstream that have not started. */
   reassign(): void;
-  /** The request that a silent upstream is running, for people; undefined where that is not known. */
+  /** Returns the request that a silent upstream is running, for people; undefined if unknown. */
   runningRequest(): string | undefined;
-  /** Of requests that nobody waits for, the one that should have ended first; undefined where there is none. */
+  /** Returns the abandoned request that is most overdue; undefined if there is none. */
   overdue(): OverdueRequest | undefined;
 }
 
-/** How many interim responses (1xx) one request may get: an upstream must not send them for ever. */
+/** The maximum number of interim responses (1xx) for one request, so that an upstream cannot send them for ever. */
 const MAX_INTERIMS = 16;
 const MAX_INTERIM_BYTES = 65_536;
 
@@ -108,29 +108,29 @@ export class InterimBound {
     this.bytes = 0;
   }
 
-  /** Counts one with a head of that many bytes; false when it is one too many. */
+  /** Counts one with a head of that size. Returns false if the limit is exceeded. */
   take(bytes: number): boolean {
     this.bytes += bytes;
     return ++this.count <= MAX_INTERIMS && this.bytes <= MAX_INTERIM_BYTES;
   }
 }
 
-/** Idle connections that are kept for one client: what a stranger's response left behind there must reach nobody else. */
+/** Idle connections kept for one client, because leftover bytes of a program's response must not reach another client. */
 export interface KeptConnection {
-  /** Identifies the upstream that it leads to. */
+  /** Identifies its upstream. */
   readonly upstream: object;
   close(): void;
 }
 
 export class KeptConnections {
-  /** One for each upstream at most, since a client has one request at a time. */
+  /** At most one per upstream, because a client has one request at a time. */
   private readonly kept: KeptConnection[] = [];
 
   add(connection: KeptConnection): void {
     this.kept.push(connection);
   }
 
-  /** The connection to that upstream, if there is one. */
+  /** Returns the connection to that upstream, if any. */
   find(upstream: object): KeptConnection | undefined {
     for (const connection of this.kept) if (connection.upstream === upstream) return connection;
     return undefined;

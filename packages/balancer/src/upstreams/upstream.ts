@@ -1,12 +1,12 @@
-/** An instance as the balancer sees it: one process, its connections, and what was counted of it. */
+/** An instance as the balancer sees it: one process, its connections and its figures. */
 import { Histogram, type UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "./upstream-client.js";
 
-/** So many ticks of silence, half a second, and it is told what the upstream is running. */
+/** After this many silent ticks, half a second, the running request is reported. */
 const SILENT_TICKS = 32;
 
-/** What is lost within so many milliseconds was lost by the same end. */
+/** Losses within this many milliseconds have the same cause. */
 const SAME_LOSS_MS = 1000;
 
 interface Answers {
@@ -16,19 +16,19 @@ interface Answers {
 
 export class Upstream {
   inFlight = 0;
-  /** Requests sent to it, since this process knew it. */
+  /** Requests sent to it since this process has known it. */
   requestsTotal = 0;
-  /** Nothing is heard of it while others answer. */
+  /** Whether it is silent while others respond. */
   isStalled = false;
-  /** Requests in flight that may be what ended another process. */
+  /** Requests in flight that may have ended another process. */
   retriedStarts = 0;
   private isLeaving = false;
-  /** In milliseconds of `Deadlines.now`; Infinity while it does not leave. */
+  /** In milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
   private leavingSince = Number.POSITIVE_INFINITY;
-  /** When a request was lost here last, in milliseconds of `Deadlines.now`. */
+  /** When a request was last lost here, in milliseconds of `Deadlines.now`. */
   private lossAt = Number.NEGATIVE_INFINITY;
   private wereSeveralLost = false;
-  /** Its responses, where it does not count them itself. */
+  /** The figures of its responses, if it does not report them itself. */
   private readonly responses: Answers | undefined;
 
   constructor(
@@ -42,7 +42,7 @@ export class Upstream {
     if (isForeign) this.responses = { errorsTotal: 0, latency: new Histogram() };
   }
 
-  /** A response of it is finished. */
+  /** Counts a finished response. */
   answered(status: number, milliseconds: number): void {
     const { responses } = this;
     if (responses === undefined) return;
@@ -50,7 +50,7 @@ export class Upstream {
     responses.latency.record(milliseconds * 1000);
   }
 
-  /** What was counted; latencies since the last call. */
+  /** Returns its figures, with latencies since the last call. */
   takeStats(): UpstreamStats {
     const { id, inFlight, requestsTotal, responses } = this;
     const running = this.stallCount >= SILENT_TICKS ? this.link.runningRequest() : undefined;
@@ -65,12 +65,12 @@ export class Upstream {
       : { ...counted, errorsTotal: responses.errorsTotal, latency: responses.latency.takeSparse() };
   }
 
-  /** Whether it may be picked for a request that is idempotent or not. */
+  /** Whether it may be picked for an idempotent or another request. */
   isAvailable(isIdempotent: boolean): boolean {
     return !this.isLeaving && this.link.hasRoom(isIdempotent);
   }
 
-  /** Ticks in a row in which it was asked and not heard. */
+  /** Stalled ticks in a row. */
   stallCount = 0;
 
   countStall(weight: number): number {
@@ -78,7 +78,7 @@ export class Upstream {
     return this.stallCount;
   }
 
-  /** Gives back what it has not begun. */
+  /** Reassigns requests that have not started. */
   reassign(): void {
     this.link.reassign();
   }
@@ -87,25 +87,25 @@ export class Upstream {
     return this.link.connections;
   }
 
-  /** Begins a request; `release` ends it, however it went. */
+  /** Starts a request; `release` ends it in every case. */
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
     this.inFlight++;
     if (receiver.mayHaveStartedElsewhere) this.retriedStarts++;
     return this.link.open(receiver, isIdempotent);
   }
 
-  /** @param mayHaveStarted as it was when the request was opened */
+  /** @param mayHaveStarted its value when the request was opened */
   release(mayHaveStarted: boolean): void {
     this.inFlight--;
     if (mayHaveStarted) this.retriedStarts--;
   }
 
-  /** It has been leaving for a while, so that it drains and is ended in time; one that is hung leaves and is ended at once. */
+  /** Whether it has been leaving for a while: it drains and ends in time. A hung process leaves and is killed at once. */
   isDraining(now: number): boolean {
     return now - this.leavingSince > SAME_LOSS_MS;
   }
 
-  /** A request was lost here; false when it was not the only one. To be called before its `release`. */
+  /** Records that a request was lost here, before its `release`. Returns false if it was not the only one. */
   noteLoss(now: number): boolean {
     if (now - this.lossAt > SAME_LOSS_MS) this.wereSeveralLost = this.inFlight > 1;
     this.lossAt = now;
@@ -116,7 +116,7 @@ export class Upstream {
     this.link.closeIdleSince(deadlines.now - idleTimeoutMs);
   }
 
-  /** Takes no new request; `onEmpty` comes when its last connection is closed. */
+  /** Accepts no new requests; `onEmpty` follows when its last connection is closed. */
   leave(now: number, onEmpty: () => void): void {
     this.isLeaving = true;
     this.leavingSince = now;

@@ -1,4 +1,4 @@
-/** A child's end of the control channel: says hello, hears the supervisor, reports, and comes back when the supervisor does. */
+/** A child's end of the control channel: says hello, receives messages, reports, and reconnects to the supervisor. */
 import { MAX_TIMER_MS } from "../limits.js";
 import { connectLocally } from "../net/local-socket.js";
 import type { StreamSocket } from "../net/stream-socket.js";
@@ -13,44 +13,44 @@ import {
   type SupervisorMessage,
 } from "./supervisor-message.js";
 
-/** Reports are left out while more than this waits to be written: the next one tells the same totals. */
+/** While more than this is unsent, reports are skipped; later reports contain the same totals. */
 const MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10;
-/** With more than this waiting the supervisor is not reading; a new connection starts afresh with a hello. */
+/** With more than this unsent, the supervisor is not reading; a new connection starts again with a hello. */
 const MAX_WAITING_BYTES = 1 << 20;
-/** From the connection to the welcome. */
+/** The time limit from the connection to the welcome. */
 const WELCOME_TIMEOUT_MS = 10_000;
 
-/** What changes in a child's hello from one connection to the next. */
+/** The part of a child's hello that changes between connections. */
 export interface HelloState {
   phase: ChildPhase;
-  /** The snapshot a balancer follows; 0 before its first, absent for an instance. */
+  /** The snapshot version that a balancer follows; 0 before its first, absent for an instance. */
   snapshotVersion?: number;
-  /** What an instance speaks on its socket, once it is ready. */
+  /** The protocol of a ready instance's socket. */
   protocol?: UpstreamProtocol;
 }
 
 export interface ChannelClientOptions {
   identity: ChildIdentity;
   role: ChildRole;
-  /** Asked at each connection for what the hello is to say. */
+  /** Called at each connection for the contents of the hello. */
   helloState(): HelloState;
-  /** The supervisor took the hello; comes again after each reconnection. */
+  /** The supervisor accepted the hello; also called after each reconnection. */
   onWelcome?(): void;
   onSnapshot?(snapshot: Snapshot): void;
-  /** @param deadlineMs milliseconds from now until the drain must have ended. */
+  /** @param deadlineMs milliseconds from now until the drain must have ended */
   onDrain?(deadlineMs: number): void;
   onReleased?(): void;
-  /** To be responded to with a `probed`. */
+  /** Expects a `probed` message in reply. */
   onProbe?(probe: ProbeRequest): void;
-  /** The fleet stops, and a drain will follow. */
+  /** The fleet stops, and a drain follows. */
   onDraining?(): void;
-  /** The supervisor does not know this child: it should drain and exit. The control channel stays closed. */
+  /** The supervisor does not know this child, which should drain and exit. The control channel stays closed. */
   onRefused?(reason: string): void;
-  /** No supervisor for spec.orphanGraceMs: the child should drain and exit. Comes once; the control channel stays closed. */
+  /** No supervisor for spec.orphanGraceMs: the child should drain and exit. Called once; the channel stays closed. */
   onOrphaned?(): void;
-  /** One line about a control channel that was lost or that spoke nonsense. */
+  /** Receives a line about a lost control channel or an invalid message. */
   onProblem?(message: string): void;
-  /** Milliseconds between two attempts to connect; 250 unless given. */
+  /** Milliseconds between two attempts to connect. Default: 250. */
   retryMs?: number;
 }
 
@@ -62,35 +62,34 @@ type ChannelState =
   | { kind: "closed" };
 
 /**
- * The client. None of its methods throws, whatever state the control channel is in: a child serves on without it. It starts with
- * `start()` and keeps trying, from then and from every loss, for spec.orphanGraceMs.
+ * The client. Its methods never throw, because a child keeps serving without a control channel. After `start()`, and after every
+ * loss, it tries to connect for spec.orphanGraceMs.
  */
 export class ChannelClient {
   private state: ChannelState = { kind: "idle" };
   private welcomeTimer: NodeJS.Timeout | undefined;
   private orphanTimer: NodeJS.Timeout | undefined;
-  /** A fault said before there was a connection, for the next one; reports are not worth keeping. */
+  /** A fault reported without a connection, kept for the next one; reports are not kept. */
   private unsaidFault: Fault | undefined;
   private flushers = new Set<() => void>();
   private isKept = true;
 
   constructor(private readonly options: ChannelClientOptions) {}
 
-  /** Begins to connect. */
+  /** Starts connecting. */
   start(): void {
     if (this.state.kind !== "idle") return;
     this.armOrphanTimer();
     this.connect();
   }
 
-  /** Whether the supervisor took our hello on the present connection. */
+  /** Whether the supervisor accepted our hello on the current connection. */
   get welcomed(): boolean {
     return this.state.kind === "open" && this.state.welcomed;
   }
 
   /**
-   * Writes a message. Returns false when it was left out because there is no connection; what matters of it is then in
-   * the next hello, and a fault is kept for after it.
+   * Sends a message. Returns false if there is no connection: the next hello then has what matters, and a fault is sent after it.
    */
   send(message: Exclude<ChildMessage, Hello>): boolean {
     if (this.state.kind !== "open") {
@@ -107,13 +106,13 @@ export class ChannelClient {
     return true;
   }
 
-  /** Says whether the process stays alive for the control channel; it does unless told otherwise. */
+  /** Sets whether the control channel keeps the process alive. Default: yes. */
   keepAlive(isKept: boolean): void {
     this.isKept = isKept;
     if (this.state.kind === "open") this.state.socket.keepAlive(isKept);
   }
 
-  /** Resolves when all that was said has been handed to the kernel, or after `timeoutMs`; for a last word before exit. */
+  /** Resolves when everything was passed to the kernel, or after `timeoutMs`; for the final report before an exit. */
   flush(timeoutMs: number): Promise<void> {
     if (this.flushed()) return Promise.resolve();
     return new Promise((resolve) => {
@@ -130,7 +129,7 @@ export class ChannelClient {
     });
   }
 
-  /** Ends the control channel for good; what was written before still goes out. */
+  /** Closes the control channel for good; earlier messages are still sent. */
   close(): void {
     const { state } = this;
     if (state.kind === "closed") return;
@@ -240,7 +239,7 @@ export class ChannelClient {
         return;
       case "fork":
       case "describeOverdue":
-        // For processes of Python alone.
+        // Only for Python processes.
         return;
       case "snapshot":
         this.options.onSnapshot?.(message);
@@ -264,12 +263,12 @@ export class ChannelClient {
   }
 
   private armOrphanTimer(): void {
-    // A connection without a welcome does not begin the grace anew.
+    // A connection without a welcome does not restart the grace period.
     this.orphanTimer ??= setTimeout(
       () => {
         this.close();
         const { supervisorSockets = [] } = this.options.identity.spec;
-        // Rarely needed, so not loaded before.
+        // Loaded on demand, because it is rarely needed.
         void import("../net/socket-file.js")
           .then(({ removeDeadSockets }) => removeDeadSockets(supervisorSockets))
           .then(() => this.options.onOrphaned?.());
@@ -295,12 +294,12 @@ export class ChannelClient {
   }
 }
 
-/** Leaves a mark, so that a command can say since when the supervisor is lost; all its children do so at the same moment. */
+/** Touches a file, so that commands can report since when the supervisor is lost. All its children do this at the same moment. */
 function markLost(channelSocket: string): void {
   try {
     fs().writeFileSync(lostMarkPath(channelSocket), "", { mode: 0o600 });
   } catch {
-    // A run directory that is gone or not ours to write: the time stays unknown.
+    // The run directory is gone or not writable; the time stays unknown.
   }
 }
 

@@ -1,10 +1,10 @@
-/** What comes over the control channel may be anything, whatever its type says: the checks that its parsers are made of, and their error. */
+/** Checks for control messages, which may contain anything regardless of their type, and the error of failed checks. */
 
 export type Fields = Record<string, unknown>;
 
 const MAX_LIST = 100_000;
 
-/** The message in one line. @throws what `fail` makes of the reason */
+/** Parses one line. @throws the error that `fail` creates for the reason */
 export function parseLine(line: string, fail: (reason: string, cause?: unknown) => Error): Fields {
   let value: unknown;
   try {
@@ -33,7 +33,7 @@ export function isList(value: unknown, accepts: (item: unknown) => boolean = () 
   return Array.isArray(value) && value.length <= MAX_LIST && value.every(accepts);
 }
 
-/** Whether it is absent, or accepted. */
+/** Whether the value is absent or accepted. */
 export function isOptional(value: unknown, accepts: (value: unknown) => boolean): boolean {
   return value === undefined || accepts(value);
 }
@@ -47,9 +47,9 @@ export function areAmounts(fields: Fields, names: readonly string[]): boolean {
 }
 
 /**
- * What went wrong with the control channel, by `code`:
- * - `bad-environment`: the variables that a supervisor sets are there but cannot be understood.
- * - `bad-message`: a line from the other side is not a message this version knows.
+ * An error of the control channel, with a `code`:
+ * - `bad-environment`: the supervisor's variables are set but invalid.
+ * - `bad-message`: a line is not a message that this version knows.
  */
 export class ChannelError extends Error {
   override readonly name = "ChannelError";

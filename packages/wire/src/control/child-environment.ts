@@ -1,9 +1,9 @@
-/** What the supervisor puts into a child's environment; the child reads it, and takes the secret part out of it. */
+/** The supervisor's variables in a child's environment. The child reads them and removes the secret ones. */
 import { badLimit, INSTANCE_LIMITS, type InstanceLimits } from "../limits.js";
 import { ChannelError, isAmount } from "./checks.js";
 import type { SocketAddress, UpstreamProtocol } from "./protocol.js";
 
-/** What the supervisor puts in the environment of every child of ours; the child removes it before it loads an app. */
+/** The supervisor's variables in the environment of every child of ours, which removes them before it loads an app. */
 export const CHANNEL_ENVIRONMENT = {
   /** The path of channel.sock. */
   channel: "PACELINE_CHANNEL",
@@ -14,16 +14,16 @@ export const CHANNEL_ENVIRONMENT = {
 } as const;
 
 /**
- * Has Bun read modules on the main thread alone: the threads that it would start for that keep 0.15 MB in each process.
- * Set for our own processes, and taken out of their environment lest others inherit it.
+ * Makes Bun read modules on the main thread only; its extra threads would take 0.15 MB in each process. Set for our own
+ * processes, and removed from their environment so that others do not inherit it.
  */
 export const BUN_ONE_READER = "BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER";
 
 /**
- * Has Bun's last and dearest compiler (JavaScriptCore's FTL) take what is sixteen times as hot as usual: a loop that computes
- * still gets there within milliseconds, but many instances do not each compile for seconds what serves a few thousand requests. With
- * sixteen of them on two processors the first hundred thousand requests cost two thirds, and their p99 is a sixth.
- * Set for instances where the user has not set it, and taken out of their environment.
+ * Makes Bun's last and most expensive compiler (JavaScriptCore's FTL) wait for code sixteen times hotter than usual. A computing
+ * loop still gets there within milliseconds, but many instances do not each compile for seconds for a few thousand requests. With
+ * sixteen instances on two processors, the first hundred thousand requests take two thirds of the CPU time, and their p99 is a
+ * sixth. Set for instances unless the user has set it, and removed from their environment.
  */
 export const BUN_LATE_FTL = { name: "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", value: "1000000" } as const;
 
@@ -35,37 +35,37 @@ export interface StaticSpec {
   options: object;
 }
 
-/** A program that a shim runs; all that its keys mean is in docs/commands.md. */
+/** A program that a shim runs; docs/commands.md explains the keys. */
 export interface CommandSpec {
   /** The absolute path of the program, and its arguments. */
   args: string[];
   /** Its working directory. */
   cwd: string;
-  /** Laid over the shim's environment. */
+  /** Overrides the shim's environment. */
   env: Record<string, string>;
   address: SocketAddress;
   readyPath?: string;
   healthPath?: string;
   healthIntervalMs: number;
   healthTimeoutMs: number;
-  /** Failures in a row with which it counts as sick. */
+  /** The number of failures in a row that make it unhealthy. */
   healthFailures: number;
-  /** The Host field of these requests. */
+  /** The Host field of check requests. */
   checkHost: string;
   stopSignal: string;
-  /** From that signal to SIGKILL. */
+  /** The time from that signal to SIGKILL. */
   termTimeoutMs: number;
-  /** When the supervisor gives up waiting for it. */
+  /** When the supervisor stops waiting for it to become ready. */
   readyTimeoutMs: number;
 }
 
-/** By this variable, whose value is unique to a spawn, the processes of a command are found wherever they have gone. */
+/** A variable with a value unique to a spawn, by which the processes of a command are found. */
 export const SPAWN_MARK = "PACELINE_SPAWN";
 
-/** A deleted file of that name is open here: a daemon that overwrites its environment, as nginx does, still has what it came with. */
+/** The descriptor of a deleted file with that name; unlike its environment, a daemon such as nginx does not overwrite it. */
 export const MARK_FD = 3;
 
-/** An upstream elsewhere that an instance is a proxy for. */
+/** The upstream of a proxy instance. */
 export interface ProxySpec {
   /** An http:// or https:// URL. */
   target: string;
@@ -73,37 +73,37 @@ export interface ProxySpec {
   options: object;
 }
 
-/** What a child is to run; JSON in PACELINE_SPEC. */
+/** The workload and settings of a child; JSON in PACELINE_SPEC. */
 export interface ChildSpec {
   orphanGraceMs: number;
-  /** For an orphan that must end by itself, and for SIGTERM: how long a drain may take. */
+  /** The drain time of an orphan, and on SIGTERM. */
   drainTimeoutMs: number;
-  /** How often a process that has something to report does so; 1,000 unless told. */
+  /** How often a process with news reports. Default: 1,000. */
   reportEveryMs?: number;
-  /** Socket files of the supervisor; an orphan removes those on which nobody listens. */
+  /** The supervisor's socket files; an orphan removes those on which nobody listens. */
   supervisorSockets?: string[];
-  /** The app module's absolute path; for instances. */
+  /** The absolute path of the app module; for instances. */
   app?: string;
-  /** A folder of its generation for what is translated from TypeScript; for apps on Node. */
+  /** A cache folder of its generation for compiled TypeScript; for apps on Node. */
   cache?: string;
-  /** What the app's default export is to be taken for; unless told, its shape tells. */
+  /** The shape of the app's default export. Default: detected. */
   style?: "fetch" | "node";
-  /** What `process.argv` has after its path. */
+  /** The rest of `process.argv` after the app's path. */
   args?: string[];
-  /** Whether an instance is ready only when its app has called `process.send("ready")`. */
+  /** Whether an instance becomes ready only when its app has called `process.send("ready")`. */
   readySignal?: boolean;
-  /** The folder to serve in the place of an app; for instances. */
+  /** The folder to serve instead of an app; for instances. */
   static?: StaticSpec;
-  /** The program to run in the place of an app; for shims. */
+  /** The program to run instead of an app; for shims. */
   command?: CommandSpec;
-  /** The upstream to pass requests on to, in the place of an app; for instances. */
+  /** The upstream to forward to instead of an app; for instances. */
   proxy?: ProxySpec;
-  /** What a fetch app is to speak with its balancers; `http1` unless told. */
+  /** The upstream protocol of a fetch app. Default: `http1`. */
   protocol?: UpstreamProtocol;
   limits?: InstanceLimits;
 }
 
-/** Who a child is and what it is to run. */
+/** The identity of a child, and what it runs. */
 export interface ChildIdentity {
   /** The path of channel.sock. */
   channel: string;
@@ -116,17 +116,17 @@ export interface ChildIdentity {
   name: string;
   /** The number in the slot's name, such as 3. */
   index: number;
-  /** The socket an instance serves on; absent for a balancer. */
+  /** The socket that an instance serves; absent for a balancer. */
   socket?: string;
   spec: ChildSpec;
 }
 
 /**
- * The identity of this child, or undefined when no supervisor started it. The variables in CHANNEL_ENVIRONMENT are deleted
- * from `environment`, so that neither the app nor a program it starts can speak for the slot; PACELINE_POOL and its like
- * stay for the app to read.
+ * Returns the identity of this child, or undefined if no supervisor started it. Deletes the variables in CHANNEL_ENVIRONMENT from
+ * `environment`, so that neither the app nor a program it starts can act for the slot; PACELINE_POOL and similar variables stay
+ * for the app.
  *
- * @throws ChannelError `bad-environment` when a variable is missing or cannot be understood.
+ * @throws ChannelError `bad-environment` if a variable is missing or invalid
  */
 export function takeChildEnvironment(environment: NodeJS.ProcessEnv = process.env): ChildIdentity | undefined {
   const channel = environment[CHANNEL_ENVIRONMENT.channel];

@@ -1,4 +1,4 @@
-/** What a child says on the control channel, and the parser that refuses what is not a message this version knows. */
+/** The messages of children on the control channel, and their parser, which refuses unknown ones. */
 import {
   areAmounts,
   areTexts,
@@ -13,17 +13,17 @@ import {
 } from "./checks.js";
 import type { SparseHistogram, UpstreamProtocol } from "./protocol.js";
 
-/** What a child is: an instance of a pool, a template that forks them, or a balancer. */
+/** The role of a child: an instance of a pool, a template that forks instances, or a balancer. */
 export type ChildRole = "instance" | "template" | "balancer";
 
-/** Where a child stands when it says hello; a child that reconnects says more than `starting`. */
+/** The state of a child when it says hello; one that reconnects may be past `starting`. */
 export type ChildPhase = "starting" | "ready" | "draining";
 
-/** The first line a child writes on every connection to the control channel. */
+/** The first line that a child sends on every connection of the control channel. */
 export interface Hello {
   type: "hello";
   channelVersion: number;
-  /** The secret of this spawn; only the process that was spawned with it may speak for its slot. */
+  /** The secret of this spawn, which authenticates the process for its slot. */
   token: string;
   role: ChildRole;
   /** The pool's name; `balancer` for balancers. */
@@ -36,94 +36,94 @@ export interface Hello {
   /** The runtime and its version, such as `bun 1.4.5`. */
   runtime: string;
   phase: ChildPhase;
-  /** The socket an instance serves on; absent for a balancer. */
+  /** The socket that an instance serves; absent for a balancer. */
   socket?: string;
-  /** What an instance that is ready speaks on its socket. */
+  /** The protocol of a ready instance's socket. */
   protocol?: UpstreamProtocol;
-  /** The snapshot a balancer follows; 0 before its first. */
+  /** The snapshot version that a balancer follows; 0 before its first. */
   snapshotVersion?: number;
 }
 
 /** The child accepts work now. */
 export interface Ready {
   type: "ready";
-  /** What an instance speaks on its socket; absent for a balancer. */
+  /** The protocol of an instance's socket; absent for a balancer. */
   protocol?: UpstreamProtocol;
 }
 
 /** The jobs that an instance's app has deferred. */
 export interface DeferredStats {
-  /** Those that have not ended: the one under way, and those that wait. */
+  /** Jobs that are running or queued. */
   jobs: number;
-  /** How long ago the oldest of them was deferred, in milliseconds; 0 when there is none. */
+  /** The age of the oldest job in milliseconds; 0 if there is none. */
   oldestMs: number;
 }
 
-/** What an instance reports: each second while something happens, rarely while nothing does, and before it exits. */
+/** The report of an instance: each second while there is activity, rarely otherwise, and before it exits. */
 export interface InstanceStats {
   type: "stats";
   role: "instance";
-  /** Requests whose handling ended, since the process started. */
+  /** Requests finished since the process started. */
   requestsTotal: number;
-  /** Of those, responses with status 500 and above and handlers that threw. */
+  /** How many of them had a status of 500 or above, or a handler that threw. */
   errorsTotal: number;
   inFlight: number;
-  /** Absent while the app has never deferred a job. */
+  /** Absent if the app has never deferred a job. */
   deferred?: DeferredStats;
   latency: SparseHistogram;
-  /** The time in which what is new came, in milliseconds: a second even after a silence, which is not reported. */
+  /** The period of the new counts in milliseconds; a second even after an idle period, which is not reported. */
   periodMs: number;
   /** The longest delay of the event loop since the last report, in milliseconds. */
   eventLoopLagMs: number;
   heapBytes: number;
 }
 
-/** What a balancer counts of one upstream. */
+/** A balancer's figures for one upstream. */
 export interface UpstreamStats {
   /** The process, such as `web.3#7`. */
   id: string;
   inFlight: number;
-  /** Requests sent to it, since the balancer process first knew it. */
+  /** Requests sent to it since the balancer process has known it. */
   requestsTotal: number;
-  /** Of a foreign one: its responses with status 500 and above, and how long they took from the request's head to their end. */
+  /** For programs: responses with status 500 and above, and latencies from the request's head to the response's end. */
   errorsTotal?: number;
   latency?: SparseHistogram;
-  /** Of one that is silent: the request that it is running, such as `GET /report`, where that is known. */
+  /** The request that a silent upstream is running, such as `GET /report`, if known. */
   running?: string;
-  /** Of one that limits its concurrency: the request that has been running for longest after its client was refused or left. */
+  /** With limited concurrency: the request that has been running longest after its client got an error or disconnected. */
   overdue?: OverdueRequest;
 }
 
-/** A request that goes on although nobody waits for its response any more. */
+/** A request that still runs although nobody waits for its response. */
 export interface OverdueRequest {
   /** Such as `GET /report`. */
   request: string;
-  /** Since the client's 504, or since when it would have had one, in milliseconds. */
+  /** Milliseconds since the client's 504, or since it would have been sent. */
   forMs: number;
 }
 
-/** What a balancer holds for slow clients of a pool whose instances take few requests at once. */
+/** What a balancer buffers for slow clients of a pool with limited concurrency. */
 export interface HeldStats {
   pool: string;
-  /** Requests whose body is awaited before an instance is asked. */
+  /** Requests whose body is being collected. */
   receiving: number;
-  /** Responses that wait on disk for their clients; their instances are done with them. */
+  /** Spooled responses whose instances have finished them. */
   sending: number;
 }
 
-/** What a balancer reports, as often as an instance does. */
+/** The report of a balancer, as often as an instance's. */
 export interface BalancerStats {
   type: "stats";
   role: "balancer";
-  /** Client connections open now. */
+  /** The number of open client connections. */
   connections: number;
   /** Client connections accepted since the process started. */
   connectionsTotal: number;
-  /** Responses finished towards clients since the process started, whoever made them. */
+  /** Responses sent to clients since the process started, including the balancer's own. */
   requestsTotal: number;
-  /** Of those, responses with status 500 and above. */
+  /** How many of them had a status of 500 or above. */
   errorsTotal: number;
-  /** Requests tried again on another upstream. */
+  /** Requests that were sent to another upstream. */
   retriesTotal: number;
   inFlight: number;
   latency: SparseHistogram;
@@ -131,35 +131,35 @@ export interface BalancerStats {
   eventLoopLagMs: number;
   heapBytes: number;
   upstreams: UpstreamStats[];
-  /** What large bodies of slow clients take of the disk; absent: nothing. */
+  /** Disk space for bodies of slow clients; absent: none. */
   spoolBytes?: number;
-  /** Pools that are not named have nothing held. */
+  /** Only pools that have something buffered. */
   held?: HeldStats[];
 }
 
 export type Stats = InstanceStats | BalancerStats;
 
 /**
- * A balancer's response to a snapshot, which it also sends whenever `leaving` or `listening` changes: it follows `version`,
- * and still has requests or connections on the upstreams in `leaving`, which that version no longer names.
+ * A balancer's reply to a snapshot, also sent whenever `leaving` or `listening` changes. It follows `version`, and still has
+ * requests or connections on the upstreams in `leaving`, which that version no longer names.
  */
 export interface Applied {
   type: "applied";
   version: number;
   leaving: string[];
-  /** Whether it has the listening sockets open; one that drains closes them once it has accepted what waits there. */
+  /** Whether its listening sockets are open; a draining balancer closes them after it has accepted the waiting clients. */
   listening: boolean;
 }
 
-/** Why a child is about to exit with a failure, when it knows: the error of the app that did not load, say. */
+/** Why a child is about to exit with a failure, if known; for example the error of an app that failed to load. */
 export interface Fault {
   type: "fault";
   message: string;
-  /** How the program that it ran ended, in the place of how the child itself does. */
+  /** The exit of the program that it ran, which replaces the child's own. */
   exit?: { code: number | null; signal: string | null };
 }
 
-/** Of a template: the process that it was asked for is there. */
+/** From a template: a requested process was forked. */
 export interface Forked {
   type: "forked";
   /** Such as `web.3#7`. */
@@ -167,14 +167,14 @@ export interface Forked {
   pid: number;
 }
 
-/** Of a template: the process that it was asked for could not be forked. */
+/** From a template: a requested process could not be forked. */
 export interface ForkFailed {
   type: "forkFailed";
   id: string;
   reason: string;
 }
 
-/** Of a template: a process that it forked has ended; code and signal are null where nobody could wait for it. */
+/** From a template: a forked process has ended. Code and signal are null if the template could not wait for it. */
 export interface Ended {
   type: "ended";
   id: string;
@@ -182,12 +182,12 @@ export interface Ended {
   signal: string | null;
 }
 
-/** The response to a ping: the event loop has turned since. */
+/** The reply to a ping: the event loop has turned since. */
 export interface Pong {
   type: "pong";
 }
 
-/** A balancer found that requests like this one end the processes that run them: it sends them to no further one for a minute. */
+/** A balancer found that requests like this one end their processes, and sends them to no other process for a minute. */
 export interface Poison {
   type: "poison";
   pool: string;
@@ -197,17 +197,17 @@ export interface Poison {
   processes: string[];
 }
 
-/** A process tells of something that whoever runs the fleet should know; at most once a minute of the same. */
+/** A message for the operator; at most once a minute for the same subject. */
 export interface Notice {
   type: "notice";
   message: string;
 }
 
-/** What came of a probe. */
+/** The result of a probe. */
 export interface Probed {
   type: "probed";
   id: number;
-  /** What is wrong; absent when nothing is. */
+  /** What is wrong; absent if the instance is healthy. */
   problem?: string;
 }
 
@@ -228,7 +228,7 @@ export type ChildMessage =
 const INSTANCE_STATS = ["requestsTotal", "errorsTotal", "inFlight", "periodMs", "eventLoopLagMs", "heapBytes"];
 const BALANCER_STATS = [...INSTANCE_STATS, "connections", "connectionsTotal", "retriesTotal"];
 
-/** The message in one line. @throws ChannelError `bad-message` */
+/** Parses one line. @throws ChannelError `bad-message` */
 export function parseChildMessage(line: string): ChildMessage {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", `it is ${reason}`, { cause }));
   if (!isMessage(message)) {
@@ -276,7 +276,7 @@ function isMessage(message: Fields): boolean {
     case "fault":
       return areTexts(message, ["message"]) && isOptional(message.exit, isExit);
     default:
-      // What comes over the wire may be anything, whatever the type says.
+      // The value may be anything, regardless of its type.
       return false;
   }
 }

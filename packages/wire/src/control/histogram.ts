@@ -1,25 +1,25 @@
-/** A latency histogram: log-linear buckets in a typed array, cheap enough to record every request. */
+/** A latency histogram: log-linear buckets in a typed array, cheap enough for every request. */
 import type { SparseHistogram } from "./protocol.js";
 
-/** Each power of two is cut into this many buckets, so a bucket is at most 1/32 (3 %) wide. */
+/** Each power of two has this many buckets, so a bucket is at most 1/32 (3 %) wide. */
 const SUB_BUCKETS = 32;
 const SUB_BUCKET_BITS = 5;
-/** 2^27 µs is 134 s; longer ones count in the last bucket. */
+/** 2^27 µs is 134 s; longer durations count in the last bucket. */
 const MAX_US = 2 ** 27 - 1;
 const BUCKETS = (26 - SUB_BUCKET_BITS) * SUB_BUCKETS + 2 * SUB_BUCKETS;
 
-/** Counts by bucket index, or index, count, index, count … of the buckets that are not empty. */
+/** Counts by bucket index, or index, count, index, count … of the non-empty buckets. */
 export type HistogramCounts = Uint32Array | Float64Array | SparseHistogram;
 
-/** Counts durations from 1 µs to 134 s within about 3 %. */
+/** Counts durations from 1 µs to 134 s with an error of about 3 %. */
 export class Histogram {
-  /** How many buckets there are; every index in a sparse histogram is below it. */
+  /** The number of buckets; every index in a sparse histogram is below it. */
   static readonly bucketCount = BUCKETS;
 
   private readonly counts = new Uint32Array(BUCKETS);
   private isEmpty = true;
 
-  /** Counts one duration, in microseconds; fractions are cut off, what is out of range goes to the nearest bucket. */
+  /** Counts a duration in microseconds; fractions are cut, out-of-range values go to the nearest bucket. */
   record(microseconds: number): void {
     const value = microseconds >= MAX_US ? MAX_US : microseconds > 0 ? microseconds | 0 : 0;
     const index = Histogram.bucketOf(value);
@@ -27,7 +27,7 @@ export class Histogram {
     this.counts[index] = (this.counts[index] as number) + 1;
   }
 
-  /** The counts since the last call, sparse, in rising order of index; the histogram is empty afterwards. */
+  /** Returns the counts since the last call, sparse and in ascending order, and resets the histogram. */
   takeSparse(): SparseHistogram {
     const sparse: SparseHistogram = [];
     if (this.isEmpty) return sparse;
@@ -41,24 +41,21 @@ export class Histogram {
     return sparse;
   }
 
-  /** The bucket of a whole number of microseconds between 0 and 2^27 - 1. */
+  /** Returns the bucket of a whole number of microseconds from 0 to 2^27 - 1. */
   static bucketOf(microseconds: number): number {
     if (microseconds < 2 * SUB_BUCKETS) return microseconds;
     const shift = 31 - SUB_BUCKET_BITS - Math.clz32(microseconds);
     return shift * SUB_BUCKETS + (microseconds >>> shift);
   }
 
-  /** The smallest number of microseconds that falls into a bucket. */
+  /** Returns the smallest number of microseconds of a bucket. */
   static lowerBoundUs(index: number): number {
     if (index < 2 * SUB_BUCKETS) return index;
     const shift = (index >>> SUB_BUCKET_BITS) - 1;
     return (index - shift * SUB_BUCKETS) * 2 ** shift;
   }
 
-  /**
-   * The sum of histograms, dense. Indexes out of range in a sparse one are left out, since it may have come from
-   * another process.
-   */
+  /** Returns the dense sum of histograms. Ignores out-of-range indexes in a sparse one, which may come from another process. */
   static merge(histograms: Iterable<HistogramCounts>): Float64Array {
     const sum = new Float64Array(BUCKETS);
     for (const counts of histograms) {
@@ -69,7 +66,7 @@ export class Histogram {
     return sum;
   }
 
-  /** How many durations are counted. */
+  /** Returns the number of counted durations. */
   static total(counts: HistogramCounts): number {
     let total = 0;
     eachBucket(counts, (_index, count) => {
@@ -79,8 +76,8 @@ export class Histogram {
   }
 
   /**
-   * The duration, in microseconds, that the share `q` (0 to 1) of all durations does not pass: the middle of the bucket
-   * it lies in. Null when nothing was counted.
+   * Returns the duration in microseconds below which the share `q` (0 to 1) of all durations lies: the middle of its bucket. Null
+   * without counts.
    */
   static quantile(counts: HistogramCounts, q: number): number | null {
     const dense = Array.isArray(counts) ? Histogram.merge([counts]) : counts;

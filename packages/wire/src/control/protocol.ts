@@ -1,17 +1,17 @@
-/** What both sides of the control channel agree on: its version, its lines and their bound, and the words that messages of both have. */
+/** Shared by both sides of the control channel: its version, its lines and their limit, and common types. */
 
-/** The version of this protocol; a child and a supervisor that differ refuse each other with a clear line. */
+/** The protocol version. A child and a supervisor with different versions refuse each other with a clear message. */
 export const CHANNEL_VERSION = 1;
 
-/** The longest line either side accepts, in bytes; a longer one closes the control channel. */
+/** The longest line in bytes; a longer one closes the control channel. */
 export const MAX_CHANNEL_LINE_BYTES = 1 << 20;
 
-/** What an instance speaks with its balancers: HTTP/1.1, the lane of docs/lane.md, or HTTP/1.1 with a lane for control. */
+/** The protocol between an instance and the balancers: HTTP/1.1, the lane of docs/lane.md, or HTTP/1.1 with a control lane. */
 export type UpstreamProtocol = "http1" | "lane" | "http1+control";
 
-/** Where an instance that serves HTTP/1.1 on a socket has its lane for control. */
+/** Returns the path of the control lane of an instance that serves HTTP/1.1 on a socket. */
 export function controlLanePath(socket: string): string {
-  // No longer than the socket's own, which was made to fit a socket address.
+  // Not longer than the socket's path, which fits into a socket address.
   return `${socket.replace(/\.sock$/, "")}.lane`;
 }
 
@@ -22,33 +22,33 @@ export interface TcpAddress {
   port: number;
 }
 
-/** Where a process serves: the path of a unix socket, or a TCP address. */
+/** The address of a process: the path of a unix socket, or a TCP address. */
 export type SocketAddress = string | TcpAddress;
 
-/** The file beside `channelSocket` whose time of change is the moment at which the children lost their supervisor. */
+/** Returns the path of a file whose modification time is when the children lost their supervisor. */
 export function lostMarkPath(channelSocket: string): string {
   return `${channelSocket}.lost`;
 }
 
-/** A sparse latency histogram: bucket index, count, bucket index, count … since the last report. */
+/** A sparse latency histogram since the last report: bucket index, count, bucket index, count …. */
 export type SparseHistogram = number[];
 
 const NEWLINE = 0x0a;
 const NOTHING = Buffer.alloc(0);
 
 /**
- * Collects bytes until a newline and hands over each line without it. A line is decoded only when it is whole, so a
- * UTF-8 character that arrives in two pieces stays one. Empty lines are left out.
+ * Collects bytes and passes on each line without its newline. A line is decoded only when complete, so a UTF-8 character in two
+ * pieces is not broken. Skips empty lines.
  */
 export class LineFramer {
-  /** The line that has begun, in a buffer with room to grow: it may come byte by byte. */
+  /** The incomplete line, in a buffer with room to grow, because it may arrive byte by byte. */
   private pending: Buffer = NOTHING;
   private pendingBytes = 0;
   private overflowed = false;
 
   /**
-   * @param onLine is called for each line, in order, from within `push`.
-   * @param maxLineBytes the longest line accepted, in bytes without its newline; 1 MiB unless given.
+   * @param onLine called for each line, in order, from within `push`
+   * @param maxLineBytes the longest accepted line in bytes, without its newline. Default: 1 MiB
    */
   constructor(
     private readonly onLine: (line: string) => void,
@@ -56,8 +56,8 @@ export class LineFramer {
   ) {}
 
   /**
-   * Takes the next bytes. Returns false once a line has passed the bound: that line and all that follows are lost, and
-   * the caller should close the connection.
+   * Adds bytes. Returns false once a line is too long: that line and all further ones are lost, and the caller should close the
+   * connection.
    */
   push(chunk: Uint8Array): boolean {
     let start = 0;
@@ -70,7 +70,7 @@ export class LineFramer {
         break;
       }
       if (end === -1) {
-        // A copy, because the runtime may use the same buffer for its next read.
+        // Copied, because the runtime may reuse the buffer for its next read.
         this.join(chunk.subarray(start, stop));
         break;
       }

@@ -1,39 +1,39 @@
-/** Decides when a child reports: each second, unless told otherwise, while something happens, and rarely while nothing does, so that idling is cheap. */
+/** Decides when a child reports: each second by default while there is activity, and rarely otherwise to save resources. */
 import { LoopLag } from "../proc/own-process.js";
 
 const LOOK_EVERY_MS = 1000;
-/** A process to which nothing happens reports at each of so many looks: memory of its own accord may change too. */
+/** An idle process reports every this many checks, because its memory may change. */
 const QUIET_LOOKS = 10;
-/** A process that is woken looks, and reports, only so often while it sleeps. */
+/** How often a sleeping process checks and reports. */
 const ASLEEP_LOOK_EVERY_MS = 60_000;
-/** A process that was held up for this long has something to tell. */
-const LAG_WORTH_TELLING_MS = 50;
+/** A delay of the event loop that is worth a report. */
+const LAG_WORTH_REPORTING_MS = 50;
 
-/** What the reporter measured itself, for the report. */
+/** The reporter's own measurements. */
 export interface Measured {
-  /** How long what came since the last report took at most, in milliseconds: since the last look that found nothing new. */
+  /** The longest possible period of the new counts, in milliseconds: since the last check without news. */
   periodMs: number;
   /** The longest delay of the event loop since the last report, in milliseconds. */
   eventLoopLagMs: number;
 }
 
 export interface ReporterOptions {
-  /** A number that grows with everything that is worth a report while nothing is in flight. */
+  /** A number that changes with everything worth a report while nothing is in flight. */
   activity(): number;
-  /** Requests under way; while there are any, each second is reported. */
+  /** The number of requests in flight; while there are any, each second is reported. */
   inFlight(): number;
-  /** Has `wake` called at the next activity, once. With it a process to which nothing happens sleeps until then. */
+  /** Calls `wake` once at the next activity. Lets an idle process sleep until then. */
   onNext?(wake: () => void): void;
-  /** Sends a report; false when it could not go out, and then the next one tells the same and more. */
+  /** Sends a report. Returns false if it could not be sent; the next one then includes it. */
   report(measured: Measured): boolean;
-  /** The time between two looks, in milliseconds; default 1,000. */
+  /** The time between two checks, in milliseconds. Default: 1,000. */
   everyMs?: number | undefined;
 }
 
 /**
- * Looks each second. After the last second in which something happened comes one report more, which says that nothing
- * does any longer. The event loop is watched closely only while something happens; else a look that comes late tells that
- * it was held up, short by at most the time between two looks.
+ * Checks each second. After the last second with activity it sends one more report, which says that the activity has ended. The
+ * event loop is monitored closely only during activity; otherwise a late check shows a delay, underestimated by at most one
+ * interval.
  */
 export class Reporter {
   private timer: NodeJS.Timeout | undefined;
@@ -41,8 +41,8 @@ export class Reporter {
   private everyMs: number;
   private lag: LoopLag | undefined;
   private lastActivity = 0;
-  /** Whether the last report told of something. */
-  private toldNews = true;
+  /** Whether the last report had news. */
+  private hadNews = true;
   private quietLooks = 0;
   private lookedAtMs = 0;
   private sinceMs = 0;
@@ -52,12 +52,12 @@ export class Reporter {
     this.awakeMs = this.everyMs = options.everyMs ?? LOOK_EVERY_MS;
   }
 
-  /** From now on there are reports. */
+  /** Starts reporting. */
   start(): void {
     this.lookEvery(this.awakeMs);
   }
 
-  /** Reports now, as before an exit. */
+  /** Reports now, for example before an exit. */
   reportNow(): void {
     this.send(performance.now(), this.options.activity());
   }
@@ -83,13 +83,13 @@ export class Reporter {
     });
   }
 
-  /** All that an idle process does, so it is kept small: what runs often is compiled, and that costs memory. */
+  /** The only work of an idle process, so it is kept small: frequent code is compiled, which takes memory. */
   private look(): void {
     const now = performance.now();
     const lateMs = now - this.lookedAtMs - this.everyMs;
     this.lookedAtMs = now;
     const activity = this.options.activity();
-    const quiet = !this.toldNews && activity === this.lastActivity && lateMs < LAG_WORTH_TELLING_MS;
+    const quiet = !this.hadNews && activity === this.lastActivity && lateMs < LAG_WORTH_REPORTING_MS;
     if (quiet && this.everyMs === this.awakeMs && ++this.quietLooks < QUIET_LOOKS) this.sinceMs = now;
     else this.lookClosely(now, lateMs, activity);
   }
@@ -98,15 +98,15 @@ export class Reporter {
     this.worstLagMs = Math.max(this.worstLagMs, this.lag?.takeMs() ?? 0, Math.round(lateMs * 10) / 10);
     const busy = activity !== this.lastActivity || this.options.inFlight() > 0;
     this.watchLag(busy);
-    const news = busy || this.worstLagMs >= LAG_WORTH_TELLING_MS;
+    const news = busy || this.worstLagMs >= LAG_WORTH_REPORTING_MS;
     if (!this.send(now, activity)) return;
-    this.toldNews = news;
+    this.hadNews = news;
     if (!news && this.options.onNext !== undefined && this.everyMs === this.awakeMs) this.sleep();
   }
 
   private send(now: number, activity: number): boolean {
     const sent = this.options.report({ periodMs: Math.round(now - this.sinceMs), eventLoopLagMs: this.worstLagMs });
-    // What could not be said is news still.
+    // Unsent news remain news.
     if (!sent) return false;
     this.lastActivity = activity;
     this.sinceMs = now;

@@ -1,20 +1,20 @@
-/** What a supervisor says on the control channel, and the parser that refuses what is not a message this version knows. */
+/** The messages of the supervisor on the control channel, and their parser, which refuses unknown ones. */
 import { BALANCER_LIMITS, type BalancerLimits, badLimit } from "../limits.js";
 import { ChannelError, type Fields, isAmount, isFields, isList, isOptional, isText, parseLine } from "./checks.js";
 import type { TcpAddress, UpstreamProtocol } from "./protocol.js";
 
-/** The supervisor took the hello. */
+/** The supervisor accepted the hello. */
 export interface Welcome {
   type: "welcome";
 }
 
-/** The supervisor does not know this child; it says why and closes. The child drains and exits. */
+/** The supervisor does not know this child: it sends the reason and closes. The child drains and exits. */
 export interface Refused {
   type: "refused";
   reason: string;
 }
 
-/** No new work: finish the rest, answer `Connection: close`, exit 0; at the deadline, exit all the same. */
+/** Accept no new work, finish the rest with `Connection: close`, and exit with 0, at the latest at the deadline. */
 export interface Drain {
   type: "drain";
   /** Milliseconds from receipt until the drain must have ended. */
@@ -22,19 +22,19 @@ export interface Drain {
 }
 
 /**
- * To a draining instance: no balancer has a connection to it any more, so nothing can be under way that it has not
- * read. It exits as soon as nothing is in flight.
+ * To a draining instance: no balancer has a connection to it any more, so no unread request can be in transit. It exits when
+ * nothing is in flight.
  */
 export interface Released {
   type: "released";
 }
 
-/** To an instance, when the fleet stops: it serves on, and a drain follows once the balancers have done with it. */
+/** To an instance, when the fleet stops: it keeps serving, and a drain follows when the balancers have drained. */
 export interface Draining {
   type: "draining";
 }
 
-/** To an instance on the lane: calls its app with a GET of this path, whose response says whether it is well. */
+/** To an instance on the lane: calls its app with a GET of this path, whose response shows its health. */
 export interface ProbeRequest {
   type: "probe";
   id: number;
@@ -42,23 +42,23 @@ export interface ProbeRequest {
   host: string;
 }
 
-/** To a child that the supervisor has not heard of for a while: it responds with a pong at once. */
+/** To a child that has been silent for a while: it replies with a pong at once. */
 export interface Ping {
   type: "ping";
 }
 
-/** To a template that is ready: it forks a process, which becomes the instance that its environment says. */
+/** To a ready template: forks a process, which becomes the instance described by its environment. */
 export interface Fork {
   type: "fork";
   /** Such as `web.3#7`. */
   id: string;
-  /** What of its environment is its own. */
+  /** The variables that differ from the template's environment. */
   environment: Record<string, string>;
   /** The file that its stdout and stderr are appended to. */
   output: string;
 }
 
-/** To a Python process with several requests, which is killed a moment later since one has overrun: it writes that one's traceback, where it can. */
+/** To a Python process that is killed soon because a request has overrun: it writes that request's traceback, if it can. */
 export interface DescribeOverdue {
   type: "describeOverdue";
 }
@@ -71,54 +71,54 @@ export interface SnapshotUpstream {
   name: string;
   /** The path of its unix socket. */
   socket?: string;
-  /** Where it is reached in the place of a unix socket. */
+  /** Its address instead of a unix socket. */
   tcp?: TcpAddress;
-  /** `http1` unless told. */
+  /** Default: `http1`. */
   protocol?: UpstreamProtocol;
   /**
-   * It is no server of ours. It may close an idle connection of its own accord, so that what must not be sent twice gets a new
-   * one; and its responses are counted by the balancer.
+   * Whether it is not a server of ours. It may close idle connections, so requests that must not be sent twice get a new one, and
+   * the balancer counts its responses.
    */
   foreign?: boolean;
-  /** Each of its connections may carry the requests of one client alone: what a response leaves behind reaches nobody else. */
+  /** Whether a connection may carry the requests of only one client, so that leftover bytes reach nobody else. */
   perClient?: boolean;
-  /** Requests that this balancer may have under way there at once; unless told, as many as its limits allow. */
+  /** The most requests that this balancer may send at once. Default: only its own limits apply. */
   maxInFlight?: number;
 }
 
 /** One pool in a snapshot. */
 export interface SnapshotPool {
   name: string;
-  /** `/`, `/api/`, `example.com/`: an optional host and a path prefix, matched on segment boundaries; the longest wins. */
+  /** `/`, `/api/`, `example.com/`: an optional host and a path prefix, matched by segment; the longest match is used. */
   routes: string[];
-  /** Whether its upstreams see paths without the prefix of the route that chose the pool. */
+  /** Whether its upstreams see paths without the prefix of the matching route. */
   stripPrefix?: boolean;
-  /** No client reaches it: responses that name a file lead to it, which may lie in these folders (absolute paths). */
+  /** Set for internal pools, which no client can reach: the folders (absolute paths) of files named in responses. */
   internalRoots?: string[];
-  /** Whether TRACE goes to it too, and the target of a request to a proxy as it came. */
+  /** Whether the pool also gets TRACE, and proxy targets unchanged. */
   takesAllRequests?: boolean;
   /** Whether its responses may name such files (X-Accel-Redirect, X-Sendfile). */
   sendsFiles?: boolean;
-  /** How long its upstreams may send nothing of a response that they owe, where that is less than the balancer's limit. */
+  /** How long its upstreams may send nothing of a response, if shorter than the balancer's limit. */
   requestTimeoutMs?: number;
-  /** It has no upstream, and one is expected soon: requests wait for that in the queue. */
+  /** It has no upstream, but one is expected soon: requests wait in the queue. */
   awaited?: boolean;
-  /** In slot order; each turn goes through them in this order. */
+  /** In slot order, which is the order of turns. */
   upstreams: SnapshotUpstream[];
 }
 
-/** The whole of what a balancer follows. It is versioned, replaces the one before it, and refers to nothing outside itself. */
+/** The complete, versioned state that a balancer follows. Replaces the previous one and refers to nothing else. */
 export interface Snapshot {
   type: "snapshot";
   version: number;
   /** The inherited listening sockets. */
   listen: { fd: number; address: string }[];
   pools: SnapshotPool[];
-  /** Peers that may say who asks: CIDR blocks, and `unix` for all clients of unix sockets. */
+  /** Trusted proxies: CIDR blocks, and `unix` for all clients of unix sockets. */
   trustedProxies: string[];
-  /** The absolute path of the folder for bodies that are too large for memory; absent: they are not kept. */
+  /** The absolute path of the folder for bodies that are too large for memory; absent: none are stored. */
   spoolDir?: string;
-  /** Whether each request is written to its output as a line of an access log. */
+  /** Whether each request is logged to its output. */
   accessLog?: boolean;
   limits: BalancerLimits;
 }
@@ -135,7 +135,7 @@ export type SupervisorMessage =
   | Fork
   | Snapshot;
 
-/** The message in one line. @throws ChannelError `bad-message` */
+/** Parses one line. @throws ChannelError `bad-message` */
 export function parseSupervisorMessage(line: string): SupervisorMessage {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", reason, { cause }));
   const problem = problemOf(message);
@@ -166,7 +166,7 @@ function problemOf(message: Fields): string | undefined {
     case "snapshot":
       return snapshotProblem(message);
     default:
-      // What comes over the wire may be anything, whatever the type says.
+      // The value may be anything, regardless of its type.
       return "unknown type";
   }
 }

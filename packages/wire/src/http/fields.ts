@@ -1,6 +1,6 @@
-/** The tables of fields that a proxy does not simply pass on: those of one connection, and those that say who asks. */
+/** The tables of fields that a proxy does not simply forward: hop-by-hop fields, and those that describe the client. */
 
-/** Fields that belong to one connection and never pass a proxy (RFC 9110 §7.6.1), in lower case. Python's server has the same. */
+/** Hop-by-hop fields, which are never forwarded (RFC 9110 §7.6.1), in lower case. Python's server has the same list. */
 export const HOP_BY_HOP_FIELDS = [
   "connection",
   "keep-alive",
@@ -13,10 +13,10 @@ export const HOP_BY_HOP_FIELDS = [
   "upgrade",
 ] as const;
 
-/** `made`: never passes, one of ours takes its place. `trusted`: passes from a trusted proxy alone. `never`: passes from nobody. */
+/** `made`: replaced by one of ours. `trusted`: forwarded only from a trusted proxy. `never`: never forwarded. */
 export type ClientFieldRule = "made" | "trusted" | "never";
 
-/** By lower-case name. A name that ends in `*` stands for all that begin so and are not listed themselves. */
+/** By lower-case name. A final `*` matches all names with that prefix that are not listed themselves. */
 export const CLIENT_FIELDS: Readonly<Record<string, ClientFieldRule>> = {
   forwarded: "made",
   "x-forwarded-for": "made",
@@ -51,17 +51,17 @@ export const CLIENT_FIELDS: Readonly<Record<string, ClientFieldRule>> = {
   "x-scheme": "trusted",
   "x-script-name": "trusted",
   "x-url-scheme": "trusted",
-  // gunicorn takes SCRIPT_NAME and PATH_INFO from fields of these names, whoever sends them.
+  // gunicorn uses SCRIPT_NAME and PATH_INFO from such fields, whoever sends them.
   "path-info": "never",
   "script-name": "never",
-  // A CGI program would have it as HTTP_PROXY, through which its own requests would go (CVE-2016-5385).
+  // A CGI program would get it as HTTP_PROXY and send its own requests there (CVE-2016-5385).
   proxy: "never",
 };
 
-/** What all names begin with for which `x-forwarded-*` stands. */
+/** The prefix that `x-forwarded-*` stands for. */
 export const X_FORWARDED = "x-forwarded-";
 
-/** Fields that decide how a message is read: disguised they are nobody's. */
+/** Fields that determine how a message is read; disguised ones are always dropped. */
 export const DECIDING_FIELDS: readonly string[] = [
   "content-length",
   "keep-alive",
@@ -72,12 +72,12 @@ export const DECIDING_FIELDS: readonly string[] = [
 ];
 
 /**
- * What a name is disguised with: programs make a variable of it, in which `-` and `_` are one, and to some of them, such as
- * lighttpd, all but letters and digits.
+ * Characters that disguise a name: programs that turn names into variables treat `_` like `-`, and some, such as lighttpd, all
+ * characters but letters and digits.
  */
 const DISGUISE = /[^a-z0-9-]/g;
 
-/** The rule for a field, by its name in lower case; undefined for one that says nothing of the client. */
+/** Returns the rule for a field by its lower-case name; undefined if it does not describe the client. */
 export function clientFieldRule(name: string): ClientFieldRule | undefined {
   const plain = name.replace(DISGUISE, "-");
   if (plain === name) return ruleOf(name);

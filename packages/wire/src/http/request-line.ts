@@ -1,6 +1,6 @@
-/** What a request's method and host may be, for whoever passes it on. */
+/** Which methods are idempotent, and which hosts are valid. */
 
-/** Methods whose requests may be sent twice without harm (RFC 9110 §9.2.2, and the registry of methods). */
+/** Methods that are safe to repeat (RFC 9110 §9.2.2 and the method registry). */
 export const IDEMPOTENT_METHODS: ReadonlySet<string | undefined> = new Set([
   "GET",
   "HEAD",
@@ -20,12 +20,12 @@ const HOST_CHARACTERS = /^[\w\-.~%!$&'()*+;=:[\]]+$/;
 const PORT = /:\d*$/;
 
 /**
- * Whether a Host, or the authority of a target, is one that a URL can have (RFC 9112 §3.2), and that stays what it is in one: apps make
- * URLs of it, and `%61` or `0x7f.1` would be another host there than in the field.
+ * Whether a Host, or the authority of a target, is valid in a URL (RFC 9112 §3.2) and unchanged by URL parsing: apps build URLs
+ * from it, and `%61` or `0x7f.1` would become another host.
  */
 export function isUrlHost(text: string): boolean {
   const url = `http://${text}/`;
   if (!HOST_CHARACTERS.test(text) || !URL.canParse(url)) return false;
-  // An IPv6 address has many forms and means the same in each.
+  // An IPv6 address has many equivalent forms.
   return text.startsWith("[") || new URL(url).hostname === text.replace(PORT, "").toLowerCase();
 }

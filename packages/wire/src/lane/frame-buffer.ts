@@ -1,21 +1,21 @@
-/** Frames that wait to be written in one call, in a buffer that is used again. Pure: no sockets. */
+/** Collects frames for one write in a reused buffer. Pure: no sockets. */
 import { FRAME_HEADER_BYTES, FrameType, MAX_CLOSE_BYTES, MAX_DATA_BYTES, putUint24, putUint32 } from "./protocol.js";
 
 const INITIAL_BYTES = 4096;
-/** A buffer that grew past this for once is given back. */
+/** A buffer that has grown beyond this is not kept. */
 const KEPT_BYTES = 262_144;
 
 export class FrameBuffer {
   bytes: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
   length = 0;
-  /** Where the last frame begins, if that is a DATA, which may still grow; else -1. */
+  /** The start of the last frame if it is a DATA, which may still grow; otherwise -1. */
   private dataAt = -1;
   private dataStream = 0;
-  /** Given to a socket that has not sent all of it. */
+  /** The buffer of a socket that has not sent all of it. */
   private lent: Buffer | undefined;
   private spare: Buffer | undefined;
 
-  /** Makes room for that many bytes more. */
+  /** Makes room for that many more bytes. */
   reserve(count: number): void {
     const needed = this.length + count;
     if (needed <= this.bytes.length) return;
@@ -24,20 +24,20 @@ export class FrameBuffer {
     this.bytes = grown;
   }
 
-  /** Writes a frame's header; room must have been reserved for it and its payload. */
+  /** Writes a frame's header; room for it and its payload must be reserved. */
   header(type: number, stream: number, length: number): void {
     this.dataAt = -1;
     putHeader(this.bytes, this.length, type, stream, length);
     this.length += FRAME_HEADER_BYTES;
   }
 
-  /** A frame without a payload. */
+  /** Adds a frame without payload. */
   empty(type: number, stream: number): void {
     this.reserve(FRAME_HEADER_BYTES);
     this.header(type, stream, 0);
   }
 
-  /** A frame whose payload is one number. */
+  /** Adds a frame whose payload is one number. */
   number(type: number, stream: number, value: number): void {
     this.reserve(FRAME_HEADER_BYTES + 4);
     this.header(type, stream, 4);
@@ -45,14 +45,14 @@ export class FrameBuffer {
     this.length += 4;
   }
 
-  /** A frame whose payload is one byte. */
+  /** Adds a frame whose payload is one byte. */
   byte(type: number, stream: number, value: number): void {
     this.reserve(FRAME_HEADER_BYTES + 1);
     this.header(type, stream, 1);
     this.bytes[this.length++] = value;
   }
 
-  /** A frame with these bytes, which are copied. */
+  /** Adds a frame with a copy of these bytes. */
   copy(type: number, stream: number, from: Uint8Array, start: number, end: number): void {
     this.reserve(FRAME_HEADER_BYTES + end - start);
     this.header(type, stream, end - start);
@@ -60,18 +60,18 @@ export class FrameBuffer {
     this.length += end - start;
   }
 
-  /** A CLOSE that says what was wrong, as far as it may. */
+  /** Adds a CLOSE with the problem, cut to the maximum length. */
   close(problem: string): void {
     const text = Buffer.from(problem);
     this.copy(FrameType.CLOSE, 0, text, 0, Math.min(text.length, MAX_CLOSE_BYTES));
   }
 
-  /** Whether the last frame is a piece of the body of another stream. */
+  /** Whether the last frame is a body piece of another stream. */
   isPieceOfOther(stream: number): boolean {
     return this.dataAt >= 0 && this.dataStream !== stream;
   }
 
-  /** A piece of a body, which is copied; small ones of one stream that follow each other become one DATA. */
+  /** Adds a copy of a piece of a body; consecutive small pieces of one stream become one DATA. */
   data(stream: number, from: Uint8Array, start: number, end: number): void {
     const at = this.dataAt;
     const grown = this.length - at - FRAME_HEADER_BYTES + end - start;
@@ -88,14 +88,14 @@ export class FrameBuffer {
     putHeader(this.bytes, at, FrameType.DATA, stream, grown);
   }
 
-  /** Everything, to be written at once by whoever copies what is not taken: the next frame is built over it. */
+  /** Returns everything for a write that copies what the kernel does not take: the buffer is reused at once. */
   take(): Buffer {
     const taken = this.bytes.subarray(0, this.length);
     this.clear(false);
     return taken;
   }
 
-  /** Everything was given away: begins anew. `isShared`: the bytes may still be needed, so in another buffer. */
+  /** Starts again after everything was passed on. `isShared`: the bytes may still be needed, so another buffer is used. */
   clear(isShared: boolean): void {
     this.length = 0;
     this.dataAt = -1;
@@ -105,7 +105,7 @@ export class FrameBuffer {
     this.spare = undefined;
   }
 
-  /** The socket has sent what it was given: a slow peer has two buffers used in turn, and not a new one for each write. */
+  /** The socket has sent its buffer. For a slow peer two buffers alternate, so that writes need no new ones. */
   returned(): void {
     if (this.lent !== undefined && this.lent.length <= KEPT_BYTES) this.spare = this.lent;
     this.lent = undefined;

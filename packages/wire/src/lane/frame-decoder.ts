@@ -1,32 +1,32 @@
-/** Cuts the bytes of a lane into frames, wherever the reads cut them. Pure: no sockets. */
+/** Splits the bytes of a lane into frames, independent of read boundaries. Pure: no sockets. */
 import { FRAME_HEADER_BYTES, FrameType, PAYLOAD_BOUNDS, readUint24, readUint32 } from "./protocol.js";
 
-/** Receives frames. Their bytes lie in what was read, or in a buffer that is not used again. */
+/** Receives frames. Their bytes are in the read buffer, or in one that is not reused. */
 export interface FrameSink {
-  /** A whole frame that is neither DATA nor END. */
+  /** Receives a complete frame other than DATA and END. */
   onFrame(type: number, stream: number, bytes: Buffer, start: number, end: number): void;
-  /** A piece of a DATA or END frame, as it comes; `isLast` with the last piece of an END, which may be empty. */
+  /** Receives a piece of a DATA or END frame as it arrives; `isLast` for the last piece of an END, which may be empty. */
   onBody(stream: number, bytes: Buffer, start: number, end: number, isLast: boolean): void;
 }
 
 /** Decodes one direction of one lane. */
 export class FrameDecoder {
-  /** What is wrong with the bytes; empty while nothing is. Nothing is read once it is set. */
+  /** What is wrong with the bytes; empty if they are valid. After an error nothing more is read. */
   problem = "";
-  /** A frame that has not come whole yet, in room for all of it once its header is there; and how much of it has. */
+  /** An incomplete frame, with room for all of it once its header is known, and its length so far. */
   private held: Buffer | undefined;
   private heldLength = 0;
-  /** Of a body's frame: the bytes still to come, its stream, and whether it is the body's last. */
+  /** For a body's frame: the remaining bytes, its stream, and whether it is the last one. */
   private bodyLeft = 0;
   private bodyStream = 0;
   private isLastFrame = false;
 
-  /** Passes on every frame and every piece of a body in these bytes. False: they are broken, see `problem`. */
+  /** Passes on every frame and every piece of a body in these bytes. Returns false if they are invalid; see `problem`. */
   read(received: Buffer, sink: FrameSink): boolean {
     if (this.problem !== "") return false;
     let at = 0;
     while (this.held !== undefined) {
-      // Only the frame that was begun is put together; what follows it is read where it lies.
+      // Only the incomplete frame is joined; following ones are read in place.
       const whole = wholeLength(this.held, this.heldLength);
       const count = Math.min(whole - this.heldLength, received.length - at);
       this.hold(received, at, at + count, whole);
@@ -76,7 +76,7 @@ export class FrameDecoder {
     return true;
   }
 
-  /** A frame may come byte by byte: room is made for it once, and not for each. */
+  /** Allocates room for the frame only once, because it may arrive byte by byte. */
   private hold(bytes: Buffer, start: number, end: number, whole: number): void {
     if (this.held === undefined || this.held.length < whole) {
       const room = Buffer.allocUnsafeSlow(whole);
@@ -95,7 +95,7 @@ export class FrameDecoder {
   }
 }
 
-/** How long a frame that was begun is: its header, or all of it where that is there. */
-function wholeLength(begun: Uint8Array, length: number): number {
-  return length < FRAME_HEADER_BYTES ? FRAME_HEADER_BYTES : FRAME_HEADER_BYTES + readUint24(begun, 0);
+/** Returns the length of an incomplete frame, or of its header if that is incomplete. */
+function wholeLength(frame: Uint8Array, length: number): number {
+  return length < FRAME_HEADER_BYTES ? FRAME_HEADER_BYTES : FRAME_HEADER_BYTES + readUint24(frame, 0);
 }

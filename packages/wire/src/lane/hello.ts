@@ -1,4 +1,4 @@
-/** The first frame of each side; see "HELLO" in docs/lane.md. Pure. */
+/** HELLO, the first frame of each side; see docs/lane.md. Pure. */
 import type { FrameBuffer } from "./frame-buffer.js";
 import {
   FRAME_HEADER_BYTES,
@@ -11,17 +11,17 @@ import {
   readUint32,
 } from "./protocol.js";
 
-/** What a side says of itself and of the lane. */
+/** The contents of a HELLO. */
 export interface LaneHello {
-  /** What it takes of each stream's body before it grants more, in bytes. */
+  /** How many bytes of each stream's body it accepts before it grants more. */
   window: number;
-  /** Streams that may be open at once; 0 from the balancer. */
+  /** The maximum number of open streams; 0 from the balancer. */
   maxStreams: number;
-  /** The lane's number in the instance's scoreboard; 0 when it keeps none. */
+  /** The lane's number in the instance's scoreboard; 0 without one. */
   number: number;
 }
 
-/** Where the lane's number is, which only an instance sends. */
+/** The position of the lane's number, which only an instance sends. */
 const NUMBER_AT = 14;
 
 export function putHello(frames: FrameBuffer, { window, maxStreams, number }: LaneHello, hasNumber: boolean): void {
@@ -37,7 +37,7 @@ export function putHello(frames: FrameBuffer, { window, maxStreams, number }: La
   frames.length += payload;
 }
 
-/** What the frame says, or what is wrong with it. */
+/** Returns the contents of the frame, or its problem. */
 export function readHello(type: number, bytes: Uint8Array, start: number, end: number): LaneHello | string {
   if (type !== FrameType.HELLO || readUint32(bytes, start) !== MAGIC) return "no HELLO at the start";
   const version = readUint16(bytes, start + 4);

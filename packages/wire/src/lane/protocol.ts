@@ -1,9 +1,9 @@
-/** The numbers of the lane's protocol, version 1, as docs/lane.md specifies it, and how its frames hold them. */
+/** The constants of the lane's protocol, version 1 (docs/lane.md), and the encoding of its numbers. */
 
-/** Both sides send it in their HELLO; a side that receives another one closes the lane. */
+/** Sent in HELLO; a side that receives another version closes the lane. */
 export const LANE_VERSION = 1;
 
-/** `PCLN`, the first bytes of a HELLO's payload, read as a little-endian number. */
+/** `PCLN`, the first bytes of a HELLO's payload, as a little-endian number. */
 export const MAGIC = 0x4e_4c_43_50;
 
 /** Payload length (3 bytes), type (1), stream (4), all little-endian. */
@@ -28,12 +28,12 @@ export const FrameType = {
   CLOSE: 16,
 } as const;
 
-/** The longest head, in bytes: the longest that a configuration allows, with what the balancer adds to it. */
+/** The maximum size of a head in bytes: the largest configurable one, with the balancer's additions. */
 const MAX_HEAD_BYTES = 2 << 20;
 export const MAX_DATA_BYTES = 65_536;
 export const MAX_CLOSE_BYTES = 1024;
 
-/** The least and the most payload of each type, by its number. A type that is not here does not exist. */
+/** The minimum and maximum payload of each type, by number. Other types do not exist. */
 export const PAYLOAD_BOUNDS: readonly (readonly [number, number] | undefined)[] = [
   undefined,
   [14, 64],
@@ -54,20 +54,20 @@ export const PAYLOAD_BOUNDS: readonly (readonly [number, number] | undefined)[] 
   [0, MAX_CLOSE_BYTES],
 ];
 
-/** Slots of streams: a stream's number is its slot, with the number of the slot's uses above. */
+/** A stream's number is its slot, with the slot's use count in the upper bits. */
 const SLOT_BITS = 16;
 export const SLOT_MASK = (1 << SLOT_BITS) - 1;
 
 /**
- * What the balancer may send of a request's body before the instance grants more, in bytes: what two reads of its client
- * bring, so that the instance holds them and not the one balancer of all.
+ * How many bytes of a request's body the balancer may send before the instance grants more: the size of two reads from its
+ * client, so that the instances hold them rather than the balancer.
  */
 export const REQUEST_WINDOW_BYTES = 1_048_576;
 
-/** What an instance may send of a response before the balancer grants more, in bytes. */
+/** How many bytes of a response an instance may send before the balancer grants more. */
 export const RESPONSE_WINDOW_BYTES = 65_536;
 
-/** The little-endian numbers of the lane's frames. */
+/** The little-endian numbers of frames. */
 export function readUint16(bytes: Uint8Array, at: number): number {
   return (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
 }

@@ -1,41 +1,41 @@
-/** The payload of a REQUEST, as the balancer writes it and an instance reads it; see docs/lane.md. Pure. */
+/** The payload of a REQUEST, written by the balancer and read by an instance; see docs/lane.md. Pure. */
 import { putUint16, putUint24 } from "./protocol.js";
 
 export const RequestFlag = {
   /** No body follows. */
   END: 1,
-  /** May be started before the balancer knows of it, since it may be sent twice (RFC 9110 §9.2.2). */
+  /** May start before the balancer is notified, because it is safe to repeat (RFC 9110 §9.2.2). */
   IDEMPOTENT: 2,
-  /** Asks for an upgrade: after a 101 the stream is a tunnel. */
+  /** Requests an upgrade: after a 101 the stream is a tunnel. */
   UPGRADE: 4,
   /** Waits for 100 Continue before it sends its body. */
   EXPECTS: 8,
-  /** The client asked for another scheme or host than the balancer was: X-Forwarded-Proto and -Host say which. */
+  /** The client requested another scheme or host than the balancer's: see X-Forwarded-Proto and -Host. */
   ELSEWHERE: 16,
 } as const;
 
-/** The methods that travel as a number; 0 stands for any other, whose name follows. */
+/** The methods that are sent as a number; 0 is any other, whose name follows. */
 const METHODS = ["", "GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"] as const;
 const METHOD_CODES = new Map<string, number>(METHODS.map((method, code) => [method, code]));
 
-/** Where the text of a REQUEST begins. */
+/** The position of a REQUEST's text. */
 export const REQUEST_TEXT = 10;
-/** The bytes of a field's lengths, before its name. */
+/** The size of a field's lengths, which precede its name. */
 export const FIELD_LENGTHS = 5;
 
-/** The number of a method; 0 for one that travels by its name. */
+/** Returns the number of a method; 0 for one that is sent by name. */
 export function methodCode(method: string): number {
   return METHOD_CODES.get(method) ?? 0;
 }
 
-/** What stands before the text of a REQUEST. */
+/** The fixed part of a REQUEST. */
 interface RequestStart {
   code: number;
   flags: number;
   fields: number;
   target: number;
   host: number;
-  /** The length of the method's name; 0 where its number says it. */
+  /** The length of the method's name; 0 if it is sent as a number. */
   method: number;
 }
 
@@ -48,17 +48,17 @@ export function putRequestStart(buffer: Uint8Array, at: number, start: RequestSt
   buffer[at + 9] = start.method;
 }
 
-/** Writes how a field begins, the lengths of its name and its value; returns the position after them, where both follow. */
+/** Writes the lengths of a field's name and value. Returns the position after them, where both follow. */
 export function putFieldLengths(buffer: Uint8Array, at: number, name: number, value: number): number {
   putUint16(buffer, at, name);
   putUint24(buffer, at + 2, value);
   return at + FIELD_LENGTHS;
 }
 
-/** A request's head as it came: one text, of which each part is read when it is asked for. */
+/** A request's head as received: one text whose parts are read on demand. */
 export class LaneRequestHead {
   constructor(
-    /** The payload of a REQUEST, a character for each byte. */
+    /** The payload of a REQUEST, one character per byte. */
     private readonly text: string,
   ) {}
 
@@ -70,12 +70,12 @@ export class LaneRequestHead {
     return (this.flags & RequestFlag.UPGRADE) !== 0;
   }
 
-  /** Whether the client waits for 100 Continue before it sends the body. */
+  /** Whether the client waits for 100 Continue. */
   get expectsContinue(): boolean {
     return (this.flags & RequestFlag.EXPECTS) !== 0;
   }
 
-  /** Whether the client asked for another scheme or host than the balancer was, as fields tell. */
+  /** Whether the client requested another scheme or host than the balancer's, as its fields say. */
   get isElsewhere(): boolean {
     return (this.flags & RequestFlag.ELSEWHERE) !== 0;
   }
@@ -99,12 +99,12 @@ export class LaneRequestHead {
     return code > 0 && code < METHODS.length ? (METHODS[code] as string) : text.slice(REQUEST_TEXT, this.methodEnd);
   }
 
-  /** The path and the query; `*` for the server itself. */
+  /** Path and query; `*` for the server itself. */
   get target(): string {
     return this.text.slice(this.methodEnd, this.targetEnd);
   }
 
-  /** The Host that the client asked for; empty when it named none. */
+  /** The requested Host; empty if there was none. */
   get host(): string {
     return this.text.slice(this.targetEnd, this.hostEnd);
   }
@@ -121,7 +121,7 @@ export class LaneRequestHead {
     return this.targetEnd + uint16(this.text, 7);
   }
 
-  /** The value of a field by its lower-case name; several of one name are joined (RFC 9110 §5.2). */
+  /** Returns the value of a field by its lower-case name; several of one name are joined (RFC 9110 §5.2). */
   get(name: string): string | null {
     if (name === "host") return this.host === "" ? null : this.host;
     const { text } = this;
@@ -137,7 +137,7 @@ export class LaneRequestHead {
     return found;
   }
 
-  /** Every field as it came, names in lower case, Host first. */
+  /** Returns every field as received, with names in lower case, Host first. */
   pairs(): [string, string][] {
     const { text, host } = this;
     const pairs: [string, string][] = host === "" ? [] : [["host", host]];
@@ -150,7 +150,7 @@ export class LaneRequestHead {
     return pairs;
   }
 
-  /** Whether its lengths fit together; what does not fit is no head. */
+  /** Whether its lengths are consistent; otherwise the head is invalid. */
   get isConsistent(): boolean {
     const { text } = this;
     if (text.charCodeAt(0) >= METHODS.length || (text.charCodeAt(0) === 0) !== text.charCodeAt(9) > 0) return false;

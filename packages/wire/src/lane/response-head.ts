@@ -1,30 +1,30 @@
-/** The payload of a RESPONSE, as an instance writes it and the balancer reads it; see docs/lane.md. Pure. */
+/** The payload of a RESPONSE, written by an instance and read by the balancer; see docs/lane.md. Pure. */
 import type { FrameBuffer } from "./frame-buffer.js";
 import { FRAME_HEADER_BYTES, FrameType, readUint16, readUint32 } from "./protocol.js";
 
 export const ResponseFlag = {
   /** No body follows. */
   END: 1,
-  /** The length is told. */
+  /** The length is present. */
   LENGTH: 2,
 } as const;
 
-/** Where the reason of a RESPONSE begins. */
+/** The position of the reason in a RESPONSE. */
 const RESPONSE_TEXT = 15;
 
-/** What stands before the fields of a RESPONSE. */
+/** The part of a RESPONSE before its fields. */
 export class ResponseStart {
   status = 0;
   /** No body follows. */
   isLast = false;
-  /** The length of the body; -1 when it is not told. */
+  /** The length of the body; -1 if absent. */
   contentLength = -1;
   handlerMicros = 0;
-  /** Where the reason begins, and where it ends and the lines of the fields begin. */
+  /** The positions of the reason and of the field lines. */
   reasonAt = 0;
   fieldsAt = 0;
 
-  /** False when it is none. */
+  /** Returns false if it is invalid. */
   read(bytes: Uint8Array, start: number, end: number): boolean {
     this.status = readUint16(bytes, start);
     const flags = bytes[start + 2] as number;
@@ -40,20 +40,20 @@ export class ResponseStart {
 
 export interface LaneResponseHead {
   status: number;
-  /** Empty for the usual one; what is longer than 255 characters is cut. */
+  /** Empty for the standard one; cut after 255 characters. */
   reason: string;
-  /** As lines, each with its CRLF. */
+  /** Lines, each with its CRLF. */
   fields: string;
-  /** From the call of the handler to its response, in microseconds. */
+  /** Microseconds from the call of the handler to its response. */
   micros: number;
 }
 
 /**
- * A RESPONSE.
+ * Adds a RESPONSE.
  *
- * @param length of the body; -1 when nobody knows it.
- * @param isLast no body follows.
- * @returns the position of the length, for whoever learns it later.
+ * @param length the length of the body; -1 if unknown
+ * @param isLast whether no body follows
+ * @returns the position of the length, for setting it later
  */
 export function putResponse(
   frames: FrameBuffer,
@@ -84,9 +84,9 @@ export function putResponse(
 }
 
 /**
- * An interim response without fields.
+ * Adds an interim response without fields.
  *
- * @returns what it takes of the stream's window.
+ * @returns how much of the stream's window it takes
  */
 export function putInterimResponse(frames: FrameBuffer, id: number, status: number): number {
   const before = frames.length;
@@ -94,10 +94,10 @@ export function putInterimResponse(frames: FrameBuffer, id: number, status: numb
   return frames.length - before - FRAME_HEADER_BYTES;
 }
 
-/** A whole response with a text, which is encoded where it is to lie. */
+/** Adds a complete response with a text, which is encoded in place. */
 export function putTextResponse(frames: FrameBuffer, id: number, head: LaneResponseHead, text: string): void {
   const lengthAt = putResponse(frames, id, head, 0, false);
-  // A character is three bytes at most.
+  // A character takes at most three bytes.
   frames.reserve(FRAME_HEADER_BYTES + text.length * 3);
   const headerAt = frames.length;
   const length = frames.bytes.write(text, headerAt + FRAME_HEADER_BYTES, text.length * 3, "utf8");
@@ -106,19 +106,19 @@ export function putTextResponse(frames: FrameBuffer, id: number, head: LaneRespo
   frames.bytes.writeUIntLE(length, lengthAt, 6);
 }
 
-/** The fields of a response's head as the lines that a RESPONSE has. Pure. */
+/** The fields of a response's head in the form of a RESPONSE. Pure. */
 export interface FieldLines {
-  /** `name: value` lines, each with its CRLF. Framing is not among them. */
+  /** `name: value` lines, each with its CRLF, without framing fields. */
   text: string;
-  /** As the app told it; -1 when it did not, NaN when it is no number. */
+  /** The app's Content-Length; -1 if absent, NaN if invalid. */
   contentLength: number;
   hasContentType: boolean;
 }
 
-/** One for the process: what it says is used before the next is made. */
+/** One per process: it is used before the next is made. */
 const lines: FieldLines = { text: "", contentLength: -1, hasContentType: false };
 
-/** From names in lower case with one value each, or several. */
+/** Converts lower-case names with one or several values each. */
 export function fieldLines(fields: Readonly<Record<string, string | readonly string[]>>): FieldLines {
   lines.text = "";
   lines.contentLength = -1;
@@ -131,7 +131,7 @@ export function fieldLines(fields: Readonly<Record<string, string | readonly str
   return lines;
 }
 
-/** From names in lower case with their values, names that come more than once included. */
+/** Converts pairs of lower-case names and values; names may repeat. */
 export function fieldLinesOf(fields: Iterable<readonly [string, string]>): FieldLines {
   lines.text = "";
   lines.contentLength = -1;
@@ -145,7 +145,7 @@ function addLine(name: string, value: string): void {
     case "content-length":
       lines.contentLength = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
       return;
-    // Belong to one hop, and this is not it.
+    // Hop-by-hop.
     case "connection":
     case "transfer-encoding":
     case "keep-alive":

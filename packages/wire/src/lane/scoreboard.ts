@@ -1,11 +1,11 @@
 /**
- * What an instance keeps in shared memory about the request it is running, for balancers to read while its handler keeps it from
- * speaking; see "The scoreboard" in docs/lane.md.
+ * The shared memory in which an instance records the request that it is running, for balancers to read while the handler blocks
+ * it; see "The scoreboard" in docs/lane.md.
  */
 import { fs } from "../proc/bun-memory.js";
 import { readUint32 } from "./protocol.js";
 
-/** So many lanes have a word of their own. */
+/** The number of lanes that have a word of their own. */
 const MAX_LANE_NUMBER = 1022;
 
 /** The words that belong to no lane, and the first of those that do. */
@@ -15,7 +15,7 @@ const STARTED_AT = 2;
 const WORDS = STARTED_AT + MAX_LANE_NUMBER;
 const WORD_BYTES = 4;
 
-/** Where an instance has its scoreboard, by its socket. */
+/** Returns the path of an instance's scoreboard, derived from its socket. */
 export function scoreboardPath(socket: string): string {
   return `${socket.replace(/\.sock$/, "")}.scoreboard`;
 }
@@ -25,8 +25,8 @@ export class Scoreboard {
   private constructor(private readonly words: Uint32Array) {}
 
   /**
-   * Makes the file, of mode 0600, in which no handler was called yet; false where there is no shared memory (Node), or no
-   * room for it. From here on a balancer may read it.
+   * Creates the file with mode 0600, with no handler called yet. Returns false without shared memory (Node) or space. From here
+   * on a balancer may read it.
    */
   static async makeFile(path: string): Promise<boolean> {
     if (typeof Bun === "undefined") return false;
@@ -34,12 +34,12 @@ export class Scoreboard {
       await Bun.write(path, new Uint8Array(WORD_BYTES * WORDS), { mode: 0o600 });
       return true;
     } catch {
-      // Without it the balancers go by what they heard.
+      // Without it the balancers rely on frames alone.
       return false;
     }
   }
 
-  /** The scoreboard in the file that was made; undefined where it cannot be mapped, and then there is no file any more. */
+  /** Maps the created file. If that fails, returns undefined and removes the file. */
   static map(path: string): Scoreboard | undefined {
     try {
       const { buffer, byteOffset } = Bun.mmap(path, { shared: true });
@@ -50,7 +50,7 @@ export class Scoreboard {
     }
   }
 
-  /** The handler of a lane's request is called now. */
+  /** Records that the handler of a lane's request is being called. */
   enter(lane: number, request: number): void {
     const { words } = this;
     words[STARTED_AT + lane - 1] = request;
@@ -58,12 +58,12 @@ export class Scoreboard {
     words[LANE_AT] = lane;
   }
 
-  /** It has returned. */
+  /** Records that it has returned. */
   leave(): void {
     this.words[LANE_AT] = 0;
   }
 
-  /** A lane has this number from now on. */
+  /** Resets the word of a newly numbered lane. */
   clear(lane: number): void {
     this.words[STARTED_AT + lane - 1] = 0;
   }
@@ -73,16 +73,16 @@ export function removeScoreboard(path: string): void {
   try {
     fs().unlinkSync(path);
   } catch {
-    // The supervisor was faster.
+    // The supervisor has already removed it.
   }
 }
 
-/** Numbers the lanes that are open, from 1, for their words in the scoreboard. */
+/** Numbers the open lanes from 1, for their words in the scoreboard. */
 export class LaneNumbers {
   private next = 1;
   private readonly free: number[] = [];
 
-  /** 0 when all are in use. */
+  /** Returns 0 if all numbers are in use. */
   take(): number {
     const again = this.free.pop();
     if (again !== undefined) return again;
@@ -94,21 +94,21 @@ export class LaneNumbers {
   }
 }
 
-/** What an instance was running when its scoreboard was read; requests are numbered in the order in which their lane brought them, from 1. */
+/** The contents of a scoreboard: what the instance was running. A lane's requests are numbered from 1 in order of arrival. */
 export type RunningWork = {
-  /** Of this lane's requests it has called those up to this one. */
+  /** The last request of this lane whose handler was called. */
   started: number;
 } & (
   | { /** It is calling the handler of a request of this lane. */ on: "ours"; request: number }
-  /** It is calling the handler of a request of another lane. */
+  /** It is running the handler of another lane's request. */
   | { on: "another" }
-  /** It is calling none. */
+  /** It is running no handler. */
   | { on: "none" }
 );
 
 /**
- * The balancer's end. Undefined where it cannot be read.
- * @param lane the number that the instance gave this lane in its HELLO; 0 when it keeps no scoreboard.
+ * Reads a scoreboard at the balancer's end; undefined if it cannot be read.
+ * @param lane the lane's number in the instance's HELLO; 0 without a scoreboard
  */
 export function readScoreboard(socketPath: string, lane: number): RunningWork | undefined {
   if (lane === 0) return undefined;
@@ -116,7 +116,7 @@ export function readScoreboard(socketPath: string, lane: number): RunningWork | 
   const running = Buffer.alloc(2 * WORD_BYTES);
   const lastStarted = Buffer.alloc(WORD_BYTES);
   try {
-    // Read when an instance is taken for stalled, which is seldom: no descriptor for each instance is kept for it.
+    // Read only when an instance seems stalled, which is rare, so no descriptor is kept open for it.
     const file = openSync(scoreboardPath(socketPath), "r");
     try {
       if (
@@ -128,7 +128,7 @@ export function readScoreboard(socketPath: string, lane: number): RunningWork | 
       closeSync(file);
     }
   } catch {
-    // Not there: the instance has ended, or could make none. What is known without it will do.
+    // The instance has ended, or could not create one. The balancer does without it.
     return undefined;
   }
   const at = readUint32(running, WORD_BYTES * LANE_AT);

@@ -1,11 +1,11 @@
-/** Which sockets' peers have sent FIN or are gone: Bun does not look at a socket that is paused, so the kernel is asked. */
+/** Asks the kernel which peers have sent FIN or are gone, because Bun does not poll paused sockets. */
 
 const POLLERR = 0x8;
 const POLLHUP = 0x10;
-/** Of Linux. */
+/** The Linux value. */
 const POLLRDHUP = 0x2000;
 
-/** Of a `struct pollfd`. */
+/** For `struct pollfd`. */
 const ENTRY_BYTES = 8;
 const EVENTS_AT = 4;
 const RETURNED_AT = 6;
@@ -14,7 +14,7 @@ type Ask = (entries: Buffer, count: number) => number;
 
 let ask: Ask | undefined;
 
-/** Those of these descriptors whose peer has left; none where the kernel cannot be asked. */
+/** Returns the descriptors whose peer has disconnected; empty if the kernel cannot be asked. */
 export function whosePeerLeft(descriptors: readonly number[]): number[] {
   if (process.platform !== "linux" || descriptors.length === 0) return [];
   ask ??= loadPoll();
@@ -35,7 +35,7 @@ function loadPoll(): Ask {
     const { poll } = dlopen("libc.so.6", { poll: { args: ["ptr", "u64", "int"], returns: "int" } }).symbols;
     return (entries, count) => poll(ptr(entries), count, 0);
   } catch {
-    // A libc of another name (musl): what left is noticed at the deadlines.
+    // With a libc of another name (musl), a disconnect is noticed at the deadlines.
     return () => 0;
   }
 }

@@ -1,20 +1,20 @@
-/** Asks once whether a server answers: by a connection alone, or by a GET whose status says that it is well. */
+/** Checks once whether a server is up: by connecting, or by a GET whose status shows that it is healthy. */
 
 import type { SocketAddress } from "../control/protocol.js";
 import { connectLocally } from "./local-socket.js";
 
 export interface Probe {
   address: SocketAddress;
-  /** What to GET; without it a connection is enough. */
+  /** The path to GET; without it a connection is enough. */
   path?: string | undefined;
   host: string;
   timeoutMs: number;
 }
 
-/** No status line is longer. */
+/** Longer status lines are invalid. */
 const MAX_STATUS_LINE_BYTES = 4096;
 
-/** What is wrong with the server; undefined when nothing is. Never rejects. */
+/** Resolves with what is wrong with the server; undefined if it is healthy. Never rejects. */
 export function probe({ address, path, host, timeoutMs }: Probe): Promise<string | undefined> {
   return new Promise((resolve) => {
     let heard = "";
@@ -48,7 +48,7 @@ export function probe({ address, path, host, timeoutMs }: Probe): Promise<string
   });
 }
 
-/** @param heard the beginning of the response, as far as it came. */
+/** @param heard the beginning of the response received so far */
 export function judge(heard: string, path: string | undefined): "more" | string | undefined {
   const end = heard.indexOf("\n");
   if (end < 0 && heard.length < MAX_STATUS_LINE_BYTES) return "more";
@@ -57,7 +57,7 @@ export function judge(heard: string, path: string | undefined): "more" | string 
   return problemOfStatus(Number(status), path);
 }
 
-/** 2xx and 3xx are well. */
+/** 2xx and 3xx are healthy. */
 export function problemOfStatus(status: number, path: string | undefined): string | undefined {
   return status >= 200 && status < 400 ? undefined : `GET ${path} returned ${status}`;
 }

@@ -1,20 +1,20 @@
-/** What there is at the path of a unix socket, which processes have it open (unknown without /proc), and how to make way for a new one. */
+/** What is at the path of a unix socket, which processes have it open (unknown without /proc), and removing a stale one. */
 import { lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { basename, dirname, isAbsolute, join, normalize } from "node:path";
 import { attempt } from "../proc/processes.js";
 
-/** A socket on which no connection succeeds in this time belongs to a busy process. */
+/** A socket to which no connection succeeds in this time belongs to a busy process. */
 const CONNECT_TIMEOUT_MS = 1000;
-/** Nobody is there. Bun says the same of a full backlog and of a socket of another kind, or `FailedToOpenSocket`. */
+/** Nobody listens. Bun uses these codes, or `FailedToOpenSocket`, also for a full backlog and a socket of another kind. */
 const REFUSED: ReadonlySet<string> = new Set(["ECONNREFUSED", "FailedToOpenSocket"]);
 
-/** `stale`: left over from a process that ended; `held`: a living process has it; `other`: a file that is no socket. */
+/** `stale`: left by a process that ended; `held`: in use by a process; `other`: not a socket. */
 export type SocketFile = "absent" | "stale" | "held" | "other";
 
-/** Tells in bounded time. */
+/** Resolves within bounded time. */
 export async function socketFileAt(path: string): Promise<SocketFile> {
-  // As bigints: Node's realpathSync, and with it `import`, stops following links after a plain stat of a socket or a pipe (Node issue 51142).
+  // `bigint`: after a plain stat of a socket or a pipe, Node's realpathSync and `import` stop following links (Node issue 51142).
   const stat = lstatSync(path, { throwIfNoEntry: false, bigint: true });
   if (stat === undefined) return "absent";
   if (!stat.isSocket()) return "other";
@@ -24,20 +24,20 @@ export async function socketFileAt(path: string): Promise<SocketFile> {
   return socketsBoundTo(path).size > 0 ? "held" : "stale";
 }
 
-/** Removes the socket file at `path` if it is stale, and only then; returns what was there. */
+/** Removes the socket file at `path` if it is stale. Returns what was there. */
 export async function removeStaleSocket(path: string): Promise<SocketFile> {
   const found = await socketFileAt(path);
   if (found !== "stale") return found;
   try {
     unlinkSync(path);
   } catch (error) {
-    // Somebody else was faster.
+    // Another process has removed it.
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }
   return found;
 }
 
-/** `answers`, or the code of the error with which a connection failed. */
+/** Resolves with `answers`, or with the error code of a failed connection. */
 function connectTo(path: string): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ path });
@@ -51,20 +51,20 @@ function connectTo(path: string): Promise<string> {
   });
 }
 
-/** Removes each socket file on which nobody listens any more. Resolves in bounded time and never rejects. */
+/** Removes each socket file on which nobody listens. Resolves within bounded time and never rejects. */
 export async function removeDeadSockets(paths: readonly string[]): Promise<void> {
-  // One that cannot be removed is not ours, or another orphan was faster: a stale file is in nobody's way.
+  // A file that cannot be removed is not ours, or another orphan has removed it; stale files do no harm.
   await Promise.allSettled(paths.map(removeStaleSocket));
 }
 
 const TABLE = "/proc/net/unix";
-/** Inode 0 is a connection that nobody has accepted; the path comes last and may have spaces in it. */
+/** Inode 0 is a connection that was not accepted yet; the path comes last and may contain spaces. */
 const ROW = /^[0-9a-f]+: [0-9A-F]+ [0-9A-F]+ ([0-9A-F]{8}) ([0-9A-F]{4}) ([0-9A-F]{2}) +(\d+) (.+)$/;
 const DATAGRAM = "0002";
 const LISTENS = 0x1_0000;
 const CONNECTED = "03";
 
-/** The inodes of the sockets that are bound to `path`, by whichever name of it. */
+/** Returns the inodes of sockets bound to `path`, under any of its names. */
 export function socketsBoundTo(path: string): Set<string> {
   const inodes = new Set<string>();
   const text = attempt(() => readFileSync(TABLE, "latin1")) ?? "";
@@ -74,7 +74,7 @@ export function socketsBoundTo(path: string): Set<string> {
     if (!line.endsWith(ending)) continue;
     const [, flags = "", type, state, inode = "0", latin1 = ""] = ROW.exec(line) ?? [];
     if (inode === "0") continue;
-    // A connection that was accepted has the name of the listener, which may be gone.
+    // An accepted connection has the name of its listener, which may be gone.
     const isConnection = type !== DATAGRAM && state === CONNECTED && (Number.parseInt(flags, 16) & LISTENS) === 0;
     const bound = Buffer.from(latin1, "latin1").toString();
     if (!isConnection && basename(bound) === name && isNameOf(path, bound, inode)) inodes.add(inode);
@@ -82,7 +82,7 @@ export function socketsBoundTo(path: string): Set<string> {
   return inodes;
 }
 
-/** Whether a socket is bound to a path in `folder` or below; undefined where it cannot be told. */
+/** Whether a socket is bound to a path in `folder` or below; undefined if unknown. */
 export function hasSocketBelow(folder: string): boolean | undefined {
   const text = attempt(() => readFileSync(TABLE, "latin1"));
   if (text === undefined) return undefined;
@@ -90,7 +90,7 @@ export function hasSocketBelow(folder: string): boolean | undefined {
   return names.some((name) => text.includes(` ${Buffer.from(name).toString("latin1")}/`));
 }
 
-/** The processes that have one of these sockets open, the lowest pid first: a parent before the child that inherited it. */
+/** Yields the processes that have one of these sockets open, the lowest pid first: a parent before a child that inherited it. */
 export function* processesWith(inodes: ReadonlySet<string>): Generator<number> {
   if (inodes.size === 0) return;
   const pids = (attempt(() => readdirSync("/proc")) ?? []).filter((name) => /^\d+$/.test(name)).map(Number);
@@ -104,13 +104,13 @@ export function* processesWith(inodes: ReadonlySet<string>): Generator<number> {
   }
 }
 
-/** Whether the name to which a socket was bound is one of the file at `path`; they end alike. */
+/** Whether the name to which a socket was bound is a name of the file at `path`; both end alike. */
 function isNameOf(path: string, bound: string, inode: string): boolean {
   if (bound === path) return true;
   if (isAbsolute(bound)) return realFolder(bound) === realFolder(path) || isSameFile(bound, path) === true;
   const tail = normalize(bound).replace(/^(\.\.\/)+/, "");
   if (!`${realFolder(path)}/${basename(path)}`.endsWith(`/${tail}`)) return false;
-  // Relative to where its process was then. If that has moved since and nothing has the name there, the name fits.
+  // The name is relative to its process's working directory at that time; accepted if the directory has changed.
   for (const pid of processesWith(new Set([inode]))) {
     const folder = attempt(() => readlinkSync(`/proc/${pid}/cwd`));
     if (folder !== undefined && isSameFile(join(folder, bound), path) !== false) return true;
@@ -118,7 +118,7 @@ function isNameOf(path: string, bound: string, inode: string): boolean {
   return false;
 }
 
-/** Undefined when one of them is not there. */
+/** Returns undefined if one of them does not exist. */
 function isSameFile(one: string, other: string): boolean | undefined {
   const [a, b] = [one, other].map((file) => attempt(() => lstatSync(file, { bigint: true })));
   return a && b && a.dev === b.dev && a.ino === b.ino;

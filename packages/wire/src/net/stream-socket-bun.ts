@@ -1,4 +1,4 @@
-/** Stream sockets on Bun, whose `write` takes part of the bytes and keeps none. node:net alone would cost every process 2 MB. */
+/** Stream sockets on Bun, whose `write` may take only part of the bytes and keeps none. Avoids node:net, which costs 2 MB. */
 import type { SocketAddress } from "../control/protocol.js";
 import { leaveToCollector } from "../proc/bun-memory.js";
 import {
@@ -16,7 +16,7 @@ class BunStreamSocket implements StreamSocket {
   private waiting: Buffer | undefined;
   private state: "connecting" | "open" | "ending" | "closed" = "connecting";
 
-  /** @param owner of one that connects. */
+  /** @param owner the owner of a connecting socket */
   constructor(private owner?: StreamSocketOwner) {}
 
   get isBlocked(): boolean {
@@ -28,7 +28,7 @@ class BunStreamSocket implements StreamSocket {
   }
 
   opened(socket: Socket): void {
-    // It was given up meanwhile.
+    // It was closed meanwhile.
     if (this.state !== "connecting") return void socket.terminate();
     this.socket = socket;
     this.state = "open";
@@ -52,7 +52,7 @@ class BunStreamSocket implements StreamSocket {
       this.waiting = Buffer.concat([this.waiting, bytes]);
       return false;
     }
-    // Negative when the peer is gone; `close` follows.
+    // Negative if the peer is gone; `close` follows.
     const taken = Math.max(socket.write(bytes), 0);
     if (taken === bytes.length) return true;
     this.waiting = bytes.subarray(taken) as Buffer;
@@ -94,7 +94,7 @@ class BunStreamSocket implements StreamSocket {
     this.state = "closed";
     this.owner = undefined;
     this.waiting = undefined;
-    // With nothing of ours waiting it closes at once; `terminate` would reset a TCP connection.
+    // Closes at once if nothing is queued; `terminate` would reset a TCP connection.
     this.socket?.end();
   }
 
@@ -114,7 +114,7 @@ const handlers = {
   close: (socket: Socket): void => socket.data.closed(),
   // `close` follows.
   error(): void {},
-  // The promise of `connect` tells it too.
+  // The promise of `connect` reports it, too.
   connectError(): void {},
 };
 
@@ -132,7 +132,7 @@ export function listenOnBun(path: string, onSocket: OnSocket): StreamListener {
       socket: {
         ...handlers,
         open(socket) {
-          // Bun arms 120 s on every socket that it accepts.
+          // Bun sets a 120 s timeout on every accepted socket.
           socket.timeout(0);
           socket.data = new BunStreamSocket();
           socket.data.accepted(socket, onSocket);

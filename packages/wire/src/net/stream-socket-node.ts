@@ -9,7 +9,7 @@ import {
   withPrivateUmask,
 } from "./stream-socket.js";
 
-/** Not imported: Bun would load it with this module. */
+/** Not imported, because Bun would load it with this module. */
 const net = () => process.getBuiltinModule("node:net");
 
 class NodeStreamSocket implements StreamSocket {
@@ -19,7 +19,7 @@ class NodeStreamSocket implements StreamSocket {
   constructor(private readonly socket: Socket) {
     socket.on("connect", () => this.owner?.onOpen?.());
     socket.on("data", (bytes: Buffer) => this.owner?.onData(bytes));
-    // `close` follows every error, and says all there is to know.
+    // `close` follows every error and has all the information.
     socket.on("error", () => {});
     socket.on("close", () => {
       const { owner } = this;
@@ -34,7 +34,7 @@ class NodeStreamSocket implements StreamSocket {
 
   write(bytes: Uint8Array): boolean {
     this.socket.write(bytes, this.onWritten);
-    // Zero at once when the kernel has taken everything within the call.
+    // Already zero if the kernel took everything within the call.
     this.isBlocked = this.socket.writableLength > 0;
     return !this.isBlocked;
   }

@@ -1,46 +1,43 @@
-/** Stream sockets to and from processes of this machine, as light as the runtime has them: two implementations, one behaviour. */
+/** Stream sockets to and from local processes, as light as the runtime allows: two implementations, one behaviour. */
 
-/** What a socket tells whoever owns it. */
+/** The owner of a socket, notified of its events. */
 export interface StreamSocketOwner {
-  /** Of a socket that connects: it is open. */
+  /** A connecting socket is open. */
   onOpen?(): void;
-  /** The bytes are the owner's to keep. */
+  /** Receives bytes, which the owner may keep. */
   onData(bytes: Buffer): void;
-  /** All that was written has been taken by the kernel, after a `write` that returned false. */
+  /** The kernel has taken everything written, after a `write` that returned false. */
   onDrain(): void;
-  /** The connection is gone, or never came to be. Comes once, and not after `destroy()`. */
+  /** The connection has closed or failed. Called once, and not after `destroy()`. */
   onClose(): void;
 }
 
 export interface StreamSocket {
-  /** Whether bytes wait that the kernel has not taken. */
+  /** Whether bytes are queued that the kernel has not taken. */
   readonly isBlocked: boolean;
-  /** How many. */
+  /** The number of queued bytes. */
   readonly waitingBytes: number;
-  /**
-   * True: the kernel has taken all of the bytes. False: some wait, and the caller must not change them any more. Before `onOpen`
-   * nothing may be written.
-   */
+  /** Writes bytes, not before `onOpen`. Returns false if some are queued; the caller must not change the bytes then. */
   write(bytes: Uint8Array): boolean;
   pause(): void;
   resume(): void;
-  /** Says whether the process stays alive for this socket; it does unless told otherwise. */
+  /** Sets whether this socket keeps the process alive. Default: yes. */
   keepAlive(isKept: boolean): void;
-  /** Closes once what waits is sent. */
+  /** Closes after queued bytes are sent. */
   end(): void;
   /** Closes at once. */
   destroy(): void;
 }
 
 export interface StreamListener {
-  /** Accepts no more. */
+  /** Stops accepting. */
   close(): void;
 }
 
-/** Returns the owner of a socket that was accepted. */
+/** Returns the owner of an accepted socket. */
 export type OnSocket = (socket: StreamSocket) => StreamSocketOwner;
 
-/** Runs a function in which a unix socket is bound; the socket's file gets mode 0600. */
+/** Runs a function that binds a unix socket; the socket's file gets mode 0600. */
 export function withPrivateUmask<T>(bind: () => T): T {
   const before = process.umask(0o177);
   try {

@@ -1,14 +1,14 @@
-/** The kernel's table of TCP connections, and what it says of the bytes that peers have not acknowledged: Node has no call for it. */
+/** The kernel's table of TCP connections, with the bytes that peers have not acknowledged: Node has no call for this. */
 import type { Socket } from "node:net";
 import { fs } from "../proc/bun-memory.js";
 import type { AcknowledgingConnection } from "./slow-reader.js";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/** Of each read; the kernel fills a page with whole rows, some 25 of them. */
+/** The size of a read; the kernel fills a page with whole rows, about 25. */
 const PIECE_BYTES = 16_384;
 
-/** A row is at most this long; a longer one is none. */
+/** The maximum length of a row. */
 const MAX_ROW_BYTES = 1024;
 
 const LF = 0x0a;
@@ -18,22 +18,22 @@ const ZERO = 0x30;
 const SIX = 0x36;
 const EIGHT = 0x38;
 
-/** From the colon behind a row's number to its state: two addresses with their ports lie between. */
+/** The distance from the colon after a row's number to its state: two addresses with ports. */
 const STATE_AT = { v4: 30, v6: 78 };
-/** The space behind the first address and its port. */
+/** The space after the first address and its port. */
 const GAP_AT = { v4: 15, v6: 39 };
 const SPACE = 0x20;
 
 /** A row of proc(5), "sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …". */
 export interface TcpRow {
   readonly text: string;
-  /** The peer has sent FIN. */
+  /** Whether the peer has sent FIN. */
   readonly isCloseWait: boolean;
 }
 
 /**
- * Calls `take` for each connection that is not over.
- * @param isOfInterest told whether the kernel holds anything for the peer, and whether that has sent FIN: only rows of interest are decoded
+ * Calls `take` for each open connection.
+ * @param isOfInterest selects rows to decode, by whether the kernel holds bytes for the peer and whether the peer has sent FIN
  */
 export async function eachTcpRow(
   take: (row: TcpRow) => void,
@@ -80,14 +80,14 @@ async function eachRow(
   }
 }
 
-/** A function of its own and not one that is made when the module loads: that would load it, and node:util, into every process. */
+/** Written out rather than made by promisify when the module loads, which would load node:util into every process. */
 function readPiece(fd: number, into: Buffer, at: number): Promise<number> {
   return new Promise((resolve, reject) => {
     fs().read(fd, into, at, PIECE_BYTES, null, (error, count) => (error === null ? resolve(count) : reject(error)));
   });
 }
 
-/** Where the row's state begins; 0 in the title, and in what is no row. */
+/** Returns the position of the row's state; 0 for the title and invalid rows. */
 function stateOf(bytes: Buffer, start: number, end: number): number {
   let colon = start;
   while (colon < end && bytes[colon] !== COLON) colon++;
@@ -95,38 +95,38 @@ function stateOf(bytes: Buffer, start: number, end: number): number {
   return stateAt + 11 < end ? stateAt : 0;
 }
 
-/** Eight hex digits that are not all zero. */
+/** Whether eight hex digits are not all zero. */
 function hasQueue(bytes: Buffer, at: number): boolean {
   for (let i = at; i < at + 8; i++) if (bytes[i] !== ZERO) return true;
   return false;
 }
 
-/** A reading is used for at least so long, and for so many times as long as it took: a table of 100,000 rows costs the kernel 0.1 s. */
+/** How long a reading is used, also in multiples of the time it took: a table of 100,000 rows costs the kernel 0.1 s. */
 const FRESH_MS = 1000;
 const FRESH_TIMES = 4;
 
 const seesOutgoing = process.platform === "linux";
 
-/** By inode, those alone of which the kernel holds something. */
+/** By inode, only connections for which the kernel holds bytes. */
 let outgoing: ReadonlyMap<number, number> = new Map();
-/** Those whose peer has sent FIN, by inode. */
+/** The inodes of connections whose peer has sent FIN. */
 let ended: ReadonlySet<number> = new Set();
-/** When that was asked for, and until when it is used. */
+/** The time of the reading's request, and until when it is used. */
 let readAt = Number.NEGATIVE_INFINITY;
 let isFreshUntil = Number.NEGATIVE_INFINITY;
 let isReading = false;
 
-/** What node:net has beneath a socket, which its types leave out. */
+/** The internals of node:net sockets that its types omit. */
 interface Handle {
   readonly fd?: number;
-  /** What it was given, and what of that the kernel has not taken. */
+  /** The bytes written, and those that the kernel has not taken. */
   readonly bytesWritten?: number;
   readonly writeQueueSize?: number;
 }
 
-/** What of the bytes that a socket was given its peer has. */
+/** Which of the bytes written to a socket its peer has acknowledged. */
 export class SocketAcknowledgements implements AcknowledgingConnection {
-  /** By which the kernel's tables know it; 0 before that is asked. */
+  /** Identifies it in the kernel's tables; 0 until it is determined. */
   private inode = 0;
 
   constructor(private readonly socket: Socket) {}
@@ -140,11 +140,11 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
     this.findInode(fd);
     const outgoing = this.inode > 0 ? outgoingBytes(this.inode, since) : 0;
-    // A reading may be older than what was written since.
+    // A reading may be older than the latest writes.
     return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
   }
 
-  /** Whether the peer has sent FIN and our kernel has it, as of the last reading; asking begins the next. */
+  /** Whether the peer has sent FIN, as of the last reading; a call starts the next one. */
   get hasPeerEnded(): boolean {
     this.findInode(this.handle.fd ?? -1);
     if (this.inode <= 0) return false;
@@ -161,10 +161,10 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
   }
 }
 
-/** The socket's inode, by which the tables know it; -1 when it is gone. */
+/** Returns the socket's inode in the tables; -1 if it is closed. */
 function inodeOf(fd: number): number {
   try {
-    // As bigints: Node's realpathSync, and with it `import`, stops following links after a plain stat of a socket or a pipe (Node issue 51142).
+    // `bigint`: after a plain stat of a socket or a pipe, Node's `import` follows no links (Node issue 51142).
     return Number(fs().fstatSync(fd, { bigint: true }).ino);
   } catch {
     return -1;
@@ -172,8 +172,8 @@ function inodeOf(fd: number): number {
 }
 
 /**
- * Bytes that the kernel holds for the peer, as of a reading after that instant of `performance.now`; -1 while there is none.
- * Asking begins the next reading.
+ * Returns the bytes that the kernel holds for the peer, as of a reading after `since` (`performance.now`); -1 without one. A call
+ * starts the next reading.
  */
 function outgoingBytes(inode: number, since: number): number {
   readWhenStale();
@@ -189,7 +189,7 @@ async function readTables(now: number): Promise<void> {
   isReading = true;
   const found = new Map<number, number>();
   const foundEnded = new Set<number>();
-  // What cannot be read says nothing: what left this process has to do.
+  // Without the tables, bytes count once they have left this process.
   await takeTables(found, foundEnded).catch(() => {});
   outgoing = found;
   ended = foundEnded;
@@ -198,7 +198,7 @@ async function readTables(now: number): Promise<void> {
   isReading = false;
 }
 
-/** What the kernel holds for peers, and those that have sent FIN, by the sockets' inodes. */
+/** Collects the kernel's queued bytes, and the peers that have sent FIN, by the sockets' inodes. */
 export async function takeTables(
   found: Map<number, number>,
   ended: Set<number>,

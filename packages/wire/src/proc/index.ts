@@ -1,4 +1,4 @@
-/** The processes of a command, wherever they are; apart from the rest, since node:fs costs every process on Bun that imports it. */
+/** Exports finding a command's processes; separate, because every process on Bun that imports node:fs pays for it. */
 export * from "./error-line.js";
 export * from "./listeners.js";
 export * from "./processes.js";

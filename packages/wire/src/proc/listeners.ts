@@ -1,4 +1,4 @@
-/** Where processes listen on TCP, as /proc tells it; where there is none, nowhere. */
+/** The TCP addresses on which processes listen, from /proc; empty without it. */
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { attempt } from "./processes.js";
 
@@ -8,25 +8,25 @@ export interface Listener {
   port: number;
 }
 
-/** proc(5): the state of a socket that listens. */
+/** The state of a listening socket (proc(5)). */
 const LISTEN = "0A";
 
-/** A read of the table; one holds some 100 rows. */
+/** The size of a read, about 100 rows. */
 const READ_BYTES = 16 * 1024;
-/** The kernel fills a page with whole rows. A shorter read is the last: one more would go through all of its table to find nothing. */
+/** The kernel fills a page with whole rows, so a shorter read is the last; another would scan its whole table. */
 const FULL_READ_BYTES = 3_500;
-/** More listening sockets than a machine has; a bound for a table that is not what it was. */
+/** A bound in case of an unexpected table: more than any machine's listening sockets. */
 const MAX_TABLE_BYTES = 16 * 1024 * 1024;
 
-/** A listening socket, by the inode that its processes' descriptors name. */
+/** A listening socket, identified by the inode in its processes' descriptors. */
 export interface ListeningSocket extends Listener {
   inode: string;
 }
 
 /**
- * The addresses that these processes listen on, each once.
- * @param sockets what listens on this machine; who asks for several processes reads that once, since the kernel goes through a
- *   table of some 100,000 places for each reading, 2 to 4 ms.
+ * Returns the addresses on which these processes listen, each once.
+ * @param sockets the listening sockets of this machine; read them once for several processes, because the kernel scans a   table
+ * of some 100,000 places for each reading, 2 to 4 ms
  */
 export function listenersOf(
   pids: Iterable<number>,
@@ -47,12 +47,12 @@ export function listenersOf(
   return [...found.values()];
 }
 
-/** All TCP sockets of this machine that listen. */
+/** Yields all listening TCP sockets of this machine. */
 export function* listeningSockets(): Generator<ListeningSocket> {
   for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
     for (const row of rowsOf(table)) {
       const fields = row.trim().split(/\s+/);
-      // The kernel lists those that listen first; of the others there may be 100,000.
+      // The kernel lists listening sockets first; there may be 100,000 others.
       if (fields[3] !== LISTEN) break;
       const [address = "", port = ""] = (fields[1] ?? "").split(":");
       yield { host: hostOf(address), port: Number.parseInt(port, 16), inode: fields[9] ?? "" };
@@ -60,7 +60,7 @@ export function* listeningSockets(): Generator<ListeningSocket> {
   }
 }
 
-/** The rows below the title, read as they are asked for. */
+/** Yields the rows after the title, reading on demand. */
 function* rowsOf(table: string): Generator<string> {
   const file = attempt(() => openSync(table, "r"));
   if (file === undefined) return;
@@ -85,18 +85,18 @@ function* rowsOf(table: string): Generator<string> {
   }
 }
 
-/** Whether nobody but this machine can reach it. */
+/** Whether only this machine can reach it. */
 export function isLoopback(host: string): boolean {
   return host === "::1" || host.replace(/^::ffff:/, "").startsWith("127.");
 }
 
-/** `0100007F` is 127.0.0.1: words of four bytes in the order of this machine, which is taken to be a little-endian one. */
+/** `0100007F` is 127.0.0.1: words of four bytes in the machine's byte order, assumed to be little-endian. */
 export function hostOf(hex: string): string {
   const bytes = Buffer.concat((hex.match(/.{8}/g) ?? []).map((word) => Buffer.from(word, "hex").reverse()));
   if (bytes.length === 4) return bytes.join(".");
   if (bytes.subarray(0, 12).equals(V4_IN_V6)) return `::ffff:${bytes.subarray(12).join(".")}`;
   const groups = Array.from({ length: 8 }, (_, at) => bytes.readUInt16BE(at * 2).toString(16)).join(":");
-  // The longest run of zeros is left out.
+  // The longest run of zeros is omitted.
   const runs = groups.match(/(?:^|:)0(?::0)+(?=:|$)/g) ?? [];
   const longest = runs.sort((a, b) => b.length - a.length)[0];
   return longest === undefined ? groups : groups.replace(longest, ":").replace(/^:(?!:)|:$/, "::");

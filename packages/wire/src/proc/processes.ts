@@ -1,4 +1,4 @@
-/** The processes of this machine as /proc has them, and those that a command left behind; where there is no /proc, none. */
+/** The processes of this machine from /proc, and those that a command left behind; empty without /proc. */
 import { openSync, readdirSync, readFileSync, readlinkSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { MARK_FD, SPAWN_MARK } from "../control/child-environment.js";
@@ -9,32 +9,32 @@ export interface ProcessRow {
   session: number;
 }
 
-/** What proc_pid_stat(5) says of a process. */
+/** The part of proc_pid_stat(5) that is used. */
 export interface ProcessStat {
-  /** `Z` and `X`: it has ended, and was not waited for. */
+  /** `Z` and `X`: a zombie or dead process. */
   state: string;
   parent: number;
   session: number;
-  /** In the kernel's clock ticks; with the pid it names one process for good. */
+  /** In the kernel's clock ticks; identifies a process together with its pid. */
   startTime: string;
 }
 
-/** Undefined where it is gone, or where there is no /proc. */
+/** Returns undefined if the process is gone, or without /proc. */
 export function readStat(pid: number): ProcessStat | undefined {
   const stat = attempt(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
   if (stat === undefined) return undefined;
-  // The command in parentheses may hold spaces and parentheses.
+  // The command in parentheses may contain spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ", 20);
   const [state = "", parent, , session] = fields;
   return { state, parent: Number(parent), session: Number(session), startTime: fields[19] ?? "" };
 }
 
-/** Whether it runs, and is not only the unwaited remains of a process. */
+/** Whether it runs and is not a zombie. */
 export function hasNotEnded({ state }: ProcessStat): boolean {
   return state !== "Z" && state !== "X";
 }
 
-/** Every process that still runs; one that has ended and was not waited for is left out. */
+/** Returns every running process, without zombies. */
 export function readProcessTable(): ProcessRow[] {
   const rows: ProcessRow[] = [];
   for (const name of attempt(() => readdirSync("/proc")) ?? []) {
@@ -46,7 +46,7 @@ export function readProcessTable(): ProcessRow[] {
   return rows;
 }
 
-/** Those of `rows` that are in the session which `leader` began, or were started by it or by one of these; without itself. */
+/** Returns the processes in the session of `leader` and all of its descendants, without itself. */
 export function processesOf(leader: number, rows: readonly ProcessRow[]): number[] {
   const found = new Set<number>();
   for (let before = -1; before !== found.size; ) {
@@ -58,13 +58,13 @@ export function processesOf(leader: number, rows: readonly ProcessRow[]): number
   return [...found];
 }
 
-/** Its name and arguments in one line, for people. */
+/** Returns the process's name and arguments in one line, for people. */
 export function commandLineOf(pid: number): string {
   const text = (attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "").replaceAll("\0", " ").trim();
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
-/** A process may end, or belong to someone else, while we look at it; either way it has nothing to tell. */
+/** Returns undefined if reading fails: the process may have ended, or belong to someone else. */
 export function attempt<T>(read: () => T): T | undefined {
   try {
     return read();
@@ -73,15 +73,15 @@ export function attempt<T>(read: () => T): T | undefined {
   }
 }
 
-/** What is known of a spawn, by which its processes are found. */
+/** Identifies a spawn, to find its processes. */
 export interface Spawn {
   /** The pid of the shim, which leads a session. */
   leader: number;
-  /** The value of SPAWN_MARK; also the name of a deleted file that the command has open as MARK_FD. */
+  /** The value of SPAWN_MARK; also the name of the deleted file behind the command's MARK_FD. */
   mark: string;
 }
 
-/** Makes the file for MARK_FD and deletes it; the descriptor is the caller's to close. @throws as node:fs does */
+/** Creates and deletes the file for MARK_FD. The caller closes the descriptor. @throws like node:fs */
 export function openMark(folder: string, mark: string): number {
   const path = join(folder, mark);
   const fd = openSync(path, "wx", 0o600);
@@ -90,12 +90,12 @@ export function openMark(folder: string, mark: string): number {
 }
 
 const LOOK_EVERY_MS = 20;
-/** What forks while it is looked for can be missed once. */
+/** A process that forks during a search can be missed once. */
 const CLEAN_LOOKS = 2;
-/** Kernel work that cannot be interrupted may hold up a SIGKILL; after so many looks we leave. */
+/** Uninterruptible kernel work may delay a SIGKILL; after this many searches it gives up. */
 const MAX_LOOKS = 100;
 
-/** The processes of a spawn that still run, without this one and the shim. */
+/** Returns the running processes of a spawn, without this one and the shim. */
 export function findLeftoverProcesses({ leader, mark }: Spawn): number[] {
   const rows = readProcessTable();
   const found = new Set(processesOf(leader, rows));
@@ -105,7 +105,7 @@ export function findLeftoverProcesses({ leader, mark }: Spawn): number[] {
   return [...found];
 }
 
-/** The value of SPAWN_MARK that a process has in its environment; undefined where it has none, or may not be looked at. */
+/** Returns the value of SPAWN_MARK in a process's environment; undefined if it has none, or is not accessible. */
 export function spawnTagOf(pid: number): string | undefined {
   const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "latin1")) ?? "";
   const at = `\0${environment}`.indexOf(`\0${SPAWN_MARK}=`);
@@ -122,14 +122,14 @@ function isMarked(pid: number, mark: string): boolean {
 }
 
 /**
- * Ends all processes of a spawn at once. The first look, with its signals, is over when this returns; resolves with how
- * many there were when nothing is left, or when what is left does not end.
+ * Kills all processes of a spawn. The first search and its signals are synchronous; resolves with their number when none is left,
+ * or when some do not end.
  */
 export function endLeftoverProcesses(spawn: Spawn): Promise<number> {
   return endAll(() => findLeftoverProcesses(spawn));
 }
 
-/** Ends what `find` finds, until it finds nothing more, in bounded time; resolves with how many there were. */
+/** Kills what `find` finds until it finds nothing, within bounded time. Resolves with the number of processes. */
 export async function endAll(find: () => number[]): Promise<number> {
   const ended = new Set<number>();
   for (let looks = 0, clean = 0; looks < MAX_LOOKS && clean < CLEAN_LOOKS; looks++) {

@@ -1,4 +1,4 @@
-/** The registry of policies: a new one is a file and a line here. */
+/** The registry of policies. A new one is a file and a line here. */
 import type { Policy } from "../pool.js";
 import { RoundRobin } from "./round-robin.js";
 

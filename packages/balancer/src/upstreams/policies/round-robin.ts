@@ -1,11 +1,11 @@
-/** Round robin: each in its turn, in the order of the slots. */
+/** Round robin: each in turn, in slot order. */
 import type { Policy } from "../pool.js";
 
 export class RoundRobin<Candidate extends { readonly name: string }> implements Policy<Candidate> {
   private candidates: readonly Candidate[] = [];
   private next = 0;
 
-  /** Goes on with the one after the last that was picked, wherever it now stands. */
+  /** Continues after the last picked candidate, wherever it is now. */
   rebuild(candidates: readonly Candidate[]): void {
     const last = this.candidates[(this.next + this.candidates.length - 1) % this.candidates.length]?.name;
     const position = candidates.findIndex((candidate) => candidate.name === last);

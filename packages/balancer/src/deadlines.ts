@@ -1,10 +1,8 @@
 /** One coarse clock for all deadlines of the data path, without timers per connection or request. */
+import { RunningTime } from "@paceline/wire";
 
 /** How often deadlines are checked, in milliseconds; the maximum delay of a deadline. */
 export const TICK_MS = 100;
-
-/** A tick later than this, in milliseconds, means that this process or the machine was paused. */
-const LATE_MS = 1000;
 
 /** Something with a deadline. */
 interface DeadlineEntry {
@@ -19,15 +17,8 @@ interface DeadlineEntry {
  * Holds entries and checks their deadlines on each tick. A pause of this process does not count as time: pending input is read
  * first, and no peer is to blame.
  */
-export class Deadlines {
-  /** Milliseconds that this process has been running, as of the last tick. */
-  now: number;
+export class Deadlines extends RunningTime {
   private readonly entries: DeadlineEntry[] = [];
-
-  /** @param tickedAt when time was last counted, by the monotonic clock */
-  constructor(private tickedAt = performance.now()) {
-    this.now = tickedAt;
-  }
 
   get size(): number {
     return this.entries.length;
@@ -46,15 +37,6 @@ export class Deadlines {
     if (last === entry) return;
     this.entries[index] = last;
     last.deadlineIndex = index;
-  }
-
-  /** Counts the time since the last tick, `everyMs` ago as planned. Returns false after a pause. */
-  count(at: number, everyMs: number): boolean {
-    const passedMs = at - this.tickedAt;
-    this.tickedAt = at;
-    const isLate = passedMs > everyMs + LATE_MS;
-    this.now += isLate ? everyMs : passedMs;
-    return !isLate;
   }
 
   /** Calls `onDeadline` of entries that are due; these may remove themselves and others. After a pause the next tick does it. */

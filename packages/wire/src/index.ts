@@ -18,3 +18,4 @@ export * from "./net/stream-socket.js";
 export * from "./net/tcp-table.js";
 export * from "./proc/bun-memory.js";
 export * from "./proc/own-process.js";
+export * from "./running-time.js";

@@ -1,5 +1,7 @@
 /** Watches over request bodies on either runtime: clients that send nothing while a body is waited for, and clients that leave while nobody reads it. */
 
+import { RunningTime } from "@paceline/wire";
+
 const MAX_LOOK_MS = 1000;
 
 /** A body: in the set while a piece of it is waited for. */
@@ -12,18 +14,25 @@ export interface BodyWait<Owner> {
 export class BodyWaits<Owner> {
   private readonly waits = new Set<BodyWait<Owner>>();
   private timer: NodeJS.Timeout | undefined;
+  private readonly time = new RunningTime();
+  private readonly everyMs: number;
 
   constructor(
     readonly timeoutMs: number,
     /** No piece of its body has come for that long. */
     private readonly onLate: (owner: Owner) => void,
-  ) {}
+  ) {
+    this.everyMs = Math.min(MAX_LOOK_MS, timeoutMs);
+  }
 
   /** A piece is waited for from now on. */
   begin(wait: BodyWait<Owner>): void {
-    wait.since = performance.now();
+    if (this.timer === undefined) {
+      this.time.restart();
+      this.timer = setInterval(() => this.look(), this.everyMs);
+    }
+    wait.since = this.time.current;
     this.waits.add(wait);
-    this.timer ??= setInterval(() => this.look(), Math.min(MAX_LOOK_MS, this.timeoutMs));
   }
 
   end(wait: BodyWait<Owner>): void {
@@ -31,7 +40,8 @@ export class BodyWaits<Owner> {
   }
 
   private look(): void {
-    const late = performance.now() - this.timeoutMs;
+    if (!this.time.count(performance.now(), this.everyMs)) return;
+    const late = this.time.now - this.timeoutMs;
     for (const wait of this.waits) {
       if (wait.since > late) continue;
       this.waits.delete(wait);

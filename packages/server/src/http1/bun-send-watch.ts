@@ -2,7 +2,7 @@
  * Looks after responses of Bun.serve that take longer than a turn. Bun's timer takes silence, and a slow reader, for an idle
  * connection; so it is turned off for them, and who takes nothing is found in the kernel's table.
  */
-import { type AcknowledgingConnection, eachTcpRow, leaveToCollector, SlowReader } from "@paceline/wire";
+import { type AcknowledgingConnection, eachTcpRow, leaveToCollector, RunningTime, SlowReader } from "@paceline/wire";
 import { hostOf } from "@paceline/wire/proc";
 
 type BunServer = Bun.Server<undefined>;
@@ -55,8 +55,13 @@ export class BunSendWatch {
   private timer: NodeJS.Timeout | undefined;
   private server: BunServer | undefined;
 
+  private readonly time = new RunningTime();
+  private readonly everyMs: number;
+
   /** @param timeoutMs how long a client may take nothing */
-  constructor(private readonly timeoutMs: number) {}
+  constructor(private readonly timeoutMs: number) {
+    this.everyMs = Math.min(LOOK_MS, timeoutMs / 4);
+  }
 
   /** Its response is given to Bun, which sends at once what it can. */
   add(request: Request, server: BunServer): void {
@@ -81,17 +86,23 @@ export class BunSendWatch {
       const client = new Outgoing();
       this.sending.set(request, { client, reader: new SlowReader(client, this.timeoutMs), lookAtMs: 0 });
     }
-    if (this.sending.size > 0) this.timer ??= this.startLooking();
+    if (this.sending.size === 0 || this.timer !== undefined) return;
+    this.time.restart();
+    this.timer = this.startLooking();
   }
 
   private startLooking(): NodeJS.Timeout {
-    const timer = setTimeout(() => void this.look(), Math.min(LOOK_MS, this.timeoutMs / 4));
+    const timer = setTimeout(() => void this.look(), this.everyMs);
     timer.unref();
     return timer;
   }
 
   private async look(): Promise<void> {
     const { server } = this;
+    if (!this.time.count(performance.now(), this.everyMs)) {
+      this.timer = this.startLooking();
+      return;
+    }
     const clients = new Map<string, Sending>();
     for (const [request, sending] of this.sending) {
       const peer = server?.requestIP(request);
@@ -99,7 +110,7 @@ export class BunSendWatch {
       else clients.set(`${plain(peer.address)} ${peer.port}`, sending);
     }
     if (clients.size > 0) await takeTables(server?.port ?? 0, clients);
-    const now = performance.now();
+    const { now } = this.time;
     for (const [request, sending] of this.sending) {
       if (!sending.client.isWaiting) sending.lookAtMs = 0;
       else if (sending.lookAtMs === 0) sending.lookAtMs = sending.reader.begin(now);

@@ -2,7 +2,7 @@
 
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import { SlowReader, SocketAcknowledgements } from "@paceline/wire";
+import { RunningTime, SlowReader, SocketAcknowledgements } from "@paceline/wire";
 import { UnreadBodies, type UnreadBody } from "./body-watch.js";
 
 const MAX_LOOK_MS = 1000;
@@ -17,18 +17,25 @@ export class SendWatch {
   /** All connections; undefined where nothing waits. */
   private readonly sockets = new Map<Socket, Blocked | undefined>();
   private timer: NodeJS.Timeout | undefined;
+  private readonly time = new RunningTime();
+  private readonly everyMs: number;
 
-  constructor(private readonly timeoutMs: number) {}
+  constructor(private readonly timeoutMs: number) {
+    this.everyMs = Math.min(MAX_LOOK_MS, timeoutMs / 4);
+  }
 
   add(socket: Socket): void {
     this.sockets.set(socket, undefined);
     socket.once("close", () => this.sockets.delete(socket));
     if (this.timer !== undefined) return;
-    this.timer = setInterval(() => this.look(performance.now()), Math.min(MAX_LOOK_MS, this.timeoutMs / 4));
+    this.time.restart();
+    this.timer = setInterval(() => this.look(), this.everyMs);
     this.timer.unref();
   }
 
-  private look(now: number): void {
+  private look(): void {
+    if (!this.time.count(performance.now(), this.everyMs)) return;
+    const { now } = this.time;
     for (const [socket, blocked] of this.sockets) {
       if (socket.writableLength === 0) {
         if (blocked !== undefined) this.sockets.set(socket, undefined);

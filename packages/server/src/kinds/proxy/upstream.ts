@@ -3,6 +3,7 @@
 import type { Agent, ClientRequest } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { RunningTime } from "@paceline/wire";
 import type Server from "http-proxy";
 import { Connections } from "./connections.js";
 import { loadLibrary } from "./library.js";
@@ -74,9 +75,10 @@ const MAX_LOOK_MS = 1000;
  * Holds requests to the upstream to their deadlines: until they are connected, and while a response is owed. One timer looks after
  * all of an instance, since one for each request would cost more than the rest of it.
  */
-class UpstreamWaits {
+export class UpstreamWaits {
   private readonly waits = new Set<UpstreamWait>();
   private timer: NodeJS.Timeout | undefined;
+  private readonly time = new RunningTime();
   private readonly everyMs: number;
 
   constructor(readonly settings: ProxySettings) {
@@ -85,9 +87,12 @@ class UpstreamWaits {
   }
 
   begin(request: ClientRequest, events: WaitEvents): UpstreamWait {
-    const wait = new UpstreamWait(request, this, events);
+    if (this.timer === undefined) {
+      this.time.restart();
+      this.timer = setInterval(() => this.look(), this.everyMs);
+    }
+    const wait = new UpstreamWait(request, this, events, this.time.current);
     this.waits.add(wait);
-    this.timer ??= setInterval(() => this.look(), this.everyMs);
     return wait;
   }
 
@@ -96,8 +101,8 @@ class UpstreamWaits {
   }
 
   private look(): void {
-    const now = performance.now();
-    for (const wait of this.waits) wait.look(now);
+    if (!this.time.count(performance.now(), this.everyMs)) return;
+    for (const wait of this.waits) wait.look(this.time.now);
     if (this.waits.size > 0) return;
     clearInterval(this.timer);
     this.timer = undefined;
@@ -105,7 +110,6 @@ class UpstreamWaits {
 }
 
 export class UpstreamWait {
-  private readonly beganAt = performance.now();
   private isConnected = false;
   private socket: Socket | undefined;
   /** What the connection had received before this request. */
@@ -118,6 +122,7 @@ export class UpstreamWait {
     request: ClientRequest,
     private readonly waits: UpstreamWaits,
     private readonly events: WaitEvents,
+    private readonly beganAt: number,
   ) {
     request.once("socket", (socket) => this.onSocket(socket));
     request.once("close", () => this.end());

@@ -136,3 +136,36 @@ test("the words that PM2 has for it work: -i max, -p, arguments after --, ls, mo
   expect((await get(port)).body).toBe("--theme dark");
   expect((await project.cli(["kill"])).code).toBe(0);
 });
+
+test("a program after --, and an upstream after --proxy, need no config; a reload keeps them", async () => {
+  const app = `require("node:http").createServer((_, res) => res.end(process.argv[2])).listen(process.env.PORT, process.env.HOST);`;
+  const project = await Project.make({ runtime: "bun", app: "", files: { "server.cjs": app } });
+  const port = await freePort();
+  const started = await project.startDetached([
+    "-i",
+    "2",
+    "-p",
+    `${port}`,
+    "--",
+    process.execPath,
+    "server.cjs",
+    "dark",
+  ]);
+  expect(started.code, started.output).toBe(0);
+  expect((await project.cli(["reload"])).code).toBe(0);
+  expect((await get(port)).body).toBe("dark");
+  expect((await project.status()).pools[0]).toMatchObject({ kind: "command", wanted: 2 });
+
+  const second = await Project.make({ runtime: "bun", app: "" });
+  const proxyPort = await freePort();
+  const proxying = await second.startDetached(["--proxy", `http://127.0.0.1:${port}`, "-p", `${proxyPort}`]);
+  expect(proxying.code, proxying.output).toBe(0);
+  expect((await get(proxyPort)).body).toBe("dark");
+  for (const args of [
+    ["--static", ".", "--", "node", "server.cjs"],
+    ["--proxy", "http://127.0.0.1:1", "server.cjs"],
+    ["--", "no-such-program", "dark"],
+  ]) {
+    expect((await second.cli(["start", "-d", ...args])).code).toBe(2);
+  }
+});

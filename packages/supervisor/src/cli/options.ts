@@ -39,6 +39,10 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   orReload?: boolean;
   /** Serve this folder of files. */
   static?: string;
+  /** Pass requests on to this upstream. */
+  proxy?: string;
+  /** Run this program with its arguments. */
+  command?: string[];
   /** Run this FAPWS start script. */
   fapws?: string;
   /** The arguments of the app or the script, for process.argv and sys.argv. */

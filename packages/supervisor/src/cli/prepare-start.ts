@@ -33,6 +33,8 @@ export async function prepareStart(target: string, options: StartOptions): Promi
     staticFolder: options.static,
     fapwsScript: options.fapws,
     pythonApp: pythonAppOf(options),
+    command: options.command,
+    proxy: options.proxy,
     cwd,
     overrides: { instances, listen, runtime, python, args },
     runtimes,
@@ -50,7 +52,13 @@ function pythonAppOf({ wsgi, asgi }: StartOptions): LoadRequest["pythonApp"] {
   return asgi === undefined ? undefined : { kind: "asgi", app: asgi };
 }
 
-const WHAT = { static: "a folder of files", fapws: "a start script", wsgi: "a WSGI app", asgi: "an ASGI app" } as const;
+const WHAT = {
+  static: "a folder of files",
+  proxy: "an upstream",
+  fapws: "a start script",
+  wsgi: "a WSGI app",
+  asgi: "an ASGI app",
+} as const;
 
 /** Checks that the options name only one thing to start. @throws ConfigError */
 function checkTarget(target: string, options: StartOptions): void {
@@ -60,8 +68,10 @@ function checkTarget(target: string, options: StartOptions): void {
   const given = (Object.keys(WHAT) as (keyof typeof WHAT)[]).filter((name) => options[name] !== undefined);
   const [first, second] = given;
   if (second !== undefined) refuse(`--${first} cannot be combined with --${second}`);
-  if (options.python !== undefined && (first === undefined || first === "static"))
+  if (options.python !== undefined && (first === undefined || first === "static" || first === "proxy"))
     refuse("--python needs --wsgi, --asgi or --fapws; in a config, set the key `python`");
+  if (options.command !== undefined && first !== undefined)
+    refuse(`--${first}: ${options.command.join(" ")} is one thing too many beside ${WHAT[first]}`);
   const hint = first === "fapws" ? " (arguments of the script follow after --)" : "";
   if (target !== "." && first !== undefined)
     refuse(`--${first}: ${target} is one argument too many beside ${WHAT[first]}${hint}`);

@@ -45,11 +45,11 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   makePrivate(spawning.runDirPath);
   const handover = writeHandover(spawning.runDirPath, spawning.fleet);
   const output = openOutput(join(spawning.runDirPath, "supervisor.out"));
-  const { instances, listen = [], runtime, runDir, replace, watch, static: folder, scriptArgs = [] } = options;
+  const { instances, listen = [], runtime, runDir, replace, watch, static: folder } = options;
   const args = ["start", "--log-format", "none", "--notify-fd", "3", "--fleet-fd", "4"];
   if (spawning.stopWithClient) args.push("--stop-with-client");
   if (folder !== undefined) args.push("--static", folder);
-  for (const name of ["fapws", "wsgi", "asgi", "python"] as const) {
+  for (const name of ["proxy", "fapws", "wsgi", "asgi", "python"] as const) {
     const value = options[name];
     if (value !== undefined) args.push(`--${name}`, value);
   }
@@ -59,8 +59,11 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   if (runDir !== undefined) args.push("--run-dir", runDir);
   if (replace) args.push("--replace");
   if (watch) args.push("--watch");
+  // Beside words that are a command, or a script's, a target would make them arguments of an app.
+  if (options.command === undefined && options.fapws === undefined) args.push(target.startsWith("-") ? `./${target}` : target);
+  args.push("--", ...(options.command ?? options.scriptArgs ?? []));
   const supervisor = ownRuntimeCommand({ entry: process.argv[1] as string, hasUserCode: false });
-  const child = spawn(supervisor.command, [...supervisor.args, ...args, "--", target, ...scriptArgs], {
+  const child = spawn(supervisor.command, [...supervisor.args, ...args], {
     env: { ...inheritable(process.env as Record<string, string>), [BUN_ONE_READER]: "1" },
     detached: true,
     stdio: [spawning.stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe", handover],

@@ -63,11 +63,28 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
 }
 
 async function readSource(source: FleetSource): Promise<ConfigDocument> {
-  if (source.kind === "app") return { value: { app: source.app }, lineOf: () => undefined };
-  if (source.kind === "static") return { value: { static: source.folder }, lineOf: () => undefined };
-  if (source.kind === "fapws") return { value: { fapws: source.script }, lineOf: () => undefined };
-  if (source.kind !== "config") return { value: { [source.kind]: source.app }, lineOf: () => undefined };
-  return readConfigFile(source.file);
+  return source.kind === "config" ? readConfigFile(source.file) : { value: keysOf(source), lineOf: () => undefined };
+}
+
+/** Returns the configuration of a fleet without a config file. */
+function keysOf(source: Exclude<FleetSource, { kind: "config" }>): FleetInput {
+  switch (source.kind) {
+    case "app":
+      return { app: source.app };
+    case "static":
+      return { static: source.folder };
+    case "fapws":
+      return { fapws: source.script };
+    case "wsgi":
+    case "asgi":
+      return { [source.kind]: source.app };
+    case "command":
+      return { command: source.command };
+    case "proxy":
+      return { proxy: source.url };
+    default:
+      return source satisfies never;
+  }
 }
 
 function applyOverrides(input: FleetInput, { overrides, cwd }: LoadTask, problems: Problem[]): FleetInput {

@@ -22,7 +22,9 @@ export type FleetSource =
   | { kind: "static"; folder: string }
   | { kind: "fapws"; script: string }
   /** A Python app, named as in the config; files are relative to the folder. */
-  | { kind: "wsgi" | "asgi"; app: string; folder: string };
+  | { kind: "wsgi" | "asgi"; app: string; folder: string }
+  | { kind: "command"; command: string[]; folder: string }
+  | { kind: "proxy"; url: string; folder: string };
 
 /** Returns the path of a source, for messages. */
 export function placeOf(source: FleetSource): string {
@@ -38,9 +40,18 @@ export function placeOf(source: FleetSource): string {
     case "wsgi":
     case "asgi":
       return resolve(source.folder, source.app);
+    case "command":
+      return pathOfText(source.folder, source.command.join(" "));
+    case "proxy":
+      return pathOfText(source.folder, source.url);
     default:
       return source satisfies never;
   }
+}
+
+/** Returns a name in a folder for what is no file: a command, an address. */
+function pathOfText(folder: string, text: string): string {
+  return join(folder, text.replaceAll("/", "%2F"));
 }
 
 /** Returns the source for a folder of files without a configuration. @throws ConfigError if there is no such folder */

@@ -18,6 +18,10 @@ export interface LoadRequest {
   fapwsScript?: string | undefined;
   /** A Python app, instead of a target. */
   pythonApp?: { kind: "wsgi" | "asgi"; app: string } | undefined;
+  /** A program with its arguments, instead of a target. */
+  command?: string[] | undefined;
+  /** An upstream, instead of a target. */
+  proxy?: string | undefined;
   /** The source found by an earlier load; it is loaded again even if other files have appeared in its folder. */
   source?: FleetSource;
   cwd: string;
@@ -95,6 +99,8 @@ function pinSource(source: FleetSource): FleetSource {
       return { kind: "fapws", script: pinned(source.script) };
     case "wsgi":
     case "asgi":
+    case "command":
+    case "proxy":
       return { ...source, folder: pinned(source.folder) };
     default:
       return source satisfies never;
@@ -119,9 +125,12 @@ function nameOf(source: FleetSource): string {
   return nameOfFolder("folder" in source ? source.folder : dirname(placeOf(source)));
 }
 
-function sourceOf({ target, staticFolder, fapwsScript, pythonApp, cwd }: LoadRequest): FleetSource {
+function sourceOf(request: LoadRequest): FleetSource {
+  const { target, staticFolder, fapwsScript, pythonApp, command, proxy, cwd } = request;
   if (staticFolder !== undefined) return staticSource(staticFolder, cwd);
   if (fapwsScript !== undefined) return fapwsSource(fapwsScript, cwd);
   if (pythonApp !== undefined) return { ...pythonApp, folder: cwd };
+  if (command !== undefined) return { kind: "command", command, folder: cwd };
+  if (proxy !== undefined) return { kind: "proxy", url: proxy, folder: cwd };
   return findSource(target, cwd);
 }

@@ -20,8 +20,9 @@ export const start: DefineCommand = (program, action) => {
       "start a fleet: from a config file, an app module, a folder that has one of them, or a folder of files",
     )
     .argument("[config|app]", "a config file, an app module or a folder", ".")
-    .argument("[args...]", "arguments of the app or the script, after --")
+    .argument("[words...]", "after --: arguments of the app or the script, or a program to run with its arguments")
     .option("--static <folder>", "serve the files of this folder; no config, no app")
+    .option("--proxy <url>", "pass requests on to this upstream; no config, no app")
     .option("--wsgi <app>", "run this Python WSGI app, such as mysite.wsgi:application; no config")
     .option("--asgi <app>", "run this Python ASGI app, such as main:app; no config")
     .option("--fapws <script>", "run this FAPWS start script; no config")
@@ -48,7 +49,7 @@ export const start: DefineCommand = (program, action) => {
     .addOption(new Option("--fleet-fd <fd>").argParser(parseCount).hideHelp());
   withTimeout(withJson(command)).action(
     action(async (given: string, args: string[], startOptions: StartOptions) => {
-      const { target, options } = withArguments(given, args, startOptions);
+      const { target, options } = withWords(given, args, startOptions);
       if (options.port !== undefined) options.listen = [...(options.listen ?? []), `127.0.0.1:${options.port}`];
       if (options.json && !options.detach) throw new PacelineError("usage", "--json needs --detach");
       if (!options.orReload) return startNew(target, options);
@@ -71,23 +72,28 @@ async function startNew(target: string, options: StartOptions): Promise<ExitStat
   return startForeground(target, options);
 }
 
-/** Takes the words after `--` for the arguments of the app, or of the script of --fapws, beside which there is no target. */
-function withArguments(
-  given: string,
-  args: string[],
-  options: StartOptions,
-): { target: string; options: StartOptions } {
+/** Takes the words after `--`: arguments of the app before them or of the script of --fapws, or else a command. */
+function withWords(given: string, args: string[], options: StartOptions): { target: string; options: StartOptions } {
   const dashes = process.argv.indexOf("--");
-  const after = dashes < 0 ? [] : process.argv.slice(dashes + 1);
-  // A supervisor that we spawn receives its target after the dashes, which is "." for a script.
-  const isSpawned = options.fleetFd !== undefined;
-  const isScripts = options.fapws !== undefined && after.length === args.length + 1;
-  const isApps = options.fapws === undefined && (after.length === args.length || isSpawned);
-  if (args.length > 0 && !isScripts && !isApps)
-    throw new PacelineError("usage", `too many arguments: ${args.join(" ")}`);
-  const scriptArgs = isScripts && given !== "." ? [given, ...args] : args;
-  const target = isScripts ? "." : given;
-  return { target, options: { ...options, ...(scriptArgs.length > 0 && { scriptArgs }) } };
+  const words = dashes < 0 ? [] : process.argv.slice(dashes + 1);
+  if (words.length === 0 && args.length === 0) return { target: given, options };
+  const hasTarget = words.length === args.length;
+  if (!hasTarget && words.length !== args.length + 1) {
+    throw new PacelineError(
+      "usage",
+      `too many arguments: ${args.slice(0, args.length - words.length || args.length).join(" ")}`,
+    );
+  }
+  if (hasTarget) return { target: given, options: { ...options, scriptArgs: words } };
+  if (options.fapws !== undefined) return { target: ".", options: { ...options, scriptArgs: words } };
+  // `--` may also stand before a target, to end the options.
+  if (words.length === 1 && isTarget(given)) return { target: given, options };
+  return { target: ".", options: { ...options, command: words } };
+}
+
+/** Whether a word names a config, an app or a folder, not a program. */
+function isTarget(word: string): boolean {
+  return /\.([cm]?[jt]sx?|json|toml|py)$/.test(word) || word === "." || word.endsWith("/");
 }
 
 /** Shows the dashboard in an interactive terminal, unless a log format was requested. */

@@ -60,7 +60,8 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   if (replace) args.push("--replace");
   if (watch) args.push("--watch");
   // Beside words that are a command, or a script's, a target would make them arguments of an app.
-  if (options.command === undefined && options.fapws === undefined) args.push(target.startsWith("-") ? `./${target}` : target);
+  if (options.command === undefined && options.fapws === undefined)
+    args.push(target.startsWith("-") ? `./${target}` : target);
   args.push("--", ...(options.command ?? options.scriptArgs ?? []));
   const supervisor = ownRuntimeCommand({ entry: process.argv[1] as string, hasUserCode: false });
   const child = spawn(supervisor.command, [...supervisor.args, ...args], {

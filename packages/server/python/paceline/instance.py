@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 
-from . import background, forks, leftovers
+from . import background, forks, leftovers, loaded
 from .channel import Channel
 from .counts import Counts, SharedCounts
 from .errors import InstanceError
@@ -80,6 +80,7 @@ class Instance:
         self._channel.turns_with(call_soon)
 
     def listens(self):
+        loaded.settle()
         self.is_listening = True
         self._channel.ask("ready")
 

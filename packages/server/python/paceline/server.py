@@ -1,6 +1,5 @@
 """The loop of an instance: one request at a time, and other work in between."""
 
-import gc
 import os
 import select
 import sys
@@ -77,9 +76,6 @@ class Server:
 
     def run(self):
         """Runs the loop until the instance is done."""
-        # The app's loaded objects stay, so garbage collections can skip them.
-        gc.collect()
-        gc.freeze()
         poll = self._poller.poll
         connections = self._connections
         deadlines = self.deadlines

@@ -1,7 +1,6 @@
 """The template of a pool with `preload`: loads the app once and forks the instances. It neither listens nor serves."""
 
 import _thread
-import gc
 import json
 import os
 import select
@@ -9,7 +8,7 @@ import signal
 import socket
 import sys
 
-from . import background, forks, instance
+from . import background, forks, instance, loaded
 from .channel import MAX_LINE_BYTES, hello
 from .environment import take_environment
 from .errors import InstanceError
@@ -65,9 +64,9 @@ class Template:
         if self._identity.spec.get("threads", 1) > 1:
             from . import threads  # noqa: F401
         _prepare_django()
-        # Excludes loaded objects from garbage collection in instances, so that their pages stay shared.
-        gc.collect()
-        gc.freeze()
+        # Frozen objects are excluded from garbage collection in instances, so that their pages stay shared.
+        loaded.is_shared = True
+        loaded.settle()
         self._say({"type": "ready"})
         self._own = self._loop()
         self._own.serve(application)

@@ -74,7 +74,7 @@ const X_FORWARDED_BYTES = ascii(X_FORWARDED);
 const SMALL_X = 120;
 const DASH = 45;
 
-/** Bytes that disguise a name (packages/wire/src/http/fields.ts). */
+/** Bytes that disguise a name (packages/wire/src/http/forwarding.ts). */
 const IS_DISGUISE = new Uint8Array(256);
 /** Lower case, and `-` for disguising bytes, like programs that turn names into variables. */
 const READ_AS = Uint8Array.from(LOWER);

@@ -1,6 +1,6 @@
 /** Sends snapshots to the balancers and tracks which version each of them follows. */
 import type { Applied, BalancerLimits, Snapshot } from "@paceline/wire";
-import type { PoolView } from "../core/snapshot.js";
+import type { PoolView } from "../core/fleet.js";
 import type { ChannelConnection } from "./channel-server.js";
 
 /** A snapshot without its version. */

@@ -6,12 +6,11 @@ import { ControlClient } from "../control/client.js";
 import { isLineOf, unknownName, visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { describeLoss, findOrphans } from "../run-dir/orphans.js";
-import { EXIT, type ExitStatus } from "./exit-status.js";
 import { type FoundFleet, findControlSocket, findFleet, linkOf } from "./find-fleet.js";
 import { parseLogJson } from "./format-line.js";
 import { logFilesIn } from "./log-file.js";
 import { type FleetOptions, type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
-import { printError } from "./output.js";
+import { EXIT, type ExitStatus, printError } from "./output.js";
 
 export type FollowOptions = FleetOptions & JsonOption & TimeoutOption & { follow?: boolean; lines?: number };
 

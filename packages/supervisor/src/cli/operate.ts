@@ -1,10 +1,9 @@
 /** Runs one operation on the selected fleet and prints its progress and result. */
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
-import type { ExitStatus } from "./exit-status.js";
 import { findRunningFleet } from "./find-fleet.js";
 import { type FleetOptions, type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
-import { print, printResult } from "./output.js";
+import { type ExitStatus, print, printResult } from "./output.js";
 
 export type OperateOptions = FleetOptions & JsonOption & TimeoutOption;
 

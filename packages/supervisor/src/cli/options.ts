@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ScaleChange } from "../control/api.js";
 import type { RuntimeName } from "../core/model.js";
-import type { ExitStatus } from "./exit-status.js";
+import type { ExitStatus } from "./output.js";
 
 /** A command's action. Resolves with the exit status. */
 export type Action = (...args: never[]) => Promise<ExitStatus>;

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { expect, test } from "vitest";
 import { commands } from "./commands/index.js";
-import { exitStatusOfCode } from "./exit-status.js";
+import { exitStatusOfCode } from "./output.js";
 
 const page = readFileSync(new URL("../../../../docs/cli.md", import.meta.url), "utf8");
 

@@ -1,12 +1,11 @@
 /** The whole command line: its commands and their exit statuses. */
+import "../hangup.js";
 import { Command, CommanderError } from "commander";
 import { PacelineError } from "../errors.js";
-import "../hangup.js";
 import { version } from "../package.js";
 import { commands } from "./commands/index.js";
-import { EXIT } from "./exit-status.js";
 import type { Action } from "./options.js";
-import { printForeign, reportError, surviveClosedOutput } from "./output.js";
+import { EXIT, printForeign, reportError, surviveClosedOutput } from "./output.js";
 
 /** Runs the command line `args` (without runtime and script) and sets this process's exit status. */
 export async function run(args: string[]): Promise<void> {

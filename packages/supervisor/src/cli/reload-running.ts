@@ -5,10 +5,9 @@ import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
-import type { ExitStatus } from "./exit-status.js";
 import { operate } from "./operate.js";
-import type { StartOptions } from "./options.js";
-import { milliseconds } from "./options.js";
+import { milliseconds, type StartOptions } from "./options.js";
+import type { ExitStatus } from "./output.js";
 import { prepareStart } from "./prepare-start.js";
 
 /** Another start may first have to end processes that a killed supervisor left behind. */

@@ -12,12 +12,11 @@ import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registr
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import { createSupervisor, type Supervisor } from "../supervisor.js";
 import { watchClient } from "./client-presence.js";
-import { EXIT, type ExitStatus, exitStatusOfCode } from "./exit-status.js";
 import { formatLogJson, formatLogLine } from "./format-line.js";
 import { LineWriter } from "./line-writer.js";
 import { openLogFile } from "./log-file.js";
 import { milliseconds, type StartOptions } from "./options.js";
-import { failureOf, printResult } from "./output.js";
+import { EXIT, type ExitStatus, exitStatusOfCode, failureOf, printResult } from "./output.js";
 import { describeFleet, type PreparedStart, prepareStart } from "./prepare-start.js";
 import { UP } from "./supervisor-process.js";
 

@@ -7,9 +7,18 @@ import { type Leaving, runDashboard } from "../dashboard/dashboard.js";
 import { PacelineError } from "../errors.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { DETACH } from "./client-presence.js";
-import { EXIT, type ExitStatus, exitStatusOf } from "./exit-status.js";
 import { milliseconds, type StartOptions } from "./options.js";
-import { print, printError, printForeign, printResult, reportFailure, wantsColour } from "./output.js";
+import {
+  EXIT,
+  type ExitStatus,
+  exitStatusOf,
+  print,
+  printError,
+  printForeign,
+  printResult,
+  reportFailure,
+  wantsColour,
+} from "./output.js";
 import { describeFleet, prepareStart } from "./prepare-start.js";
 import { lateResult, type SupervisorProcess, spawnSupervisor, waitReady } from "./supervisor-process.js";
 

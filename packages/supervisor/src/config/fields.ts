@@ -1,8 +1,10 @@
-/** The types of config values: each has its check, unit, default and wording. */
+/** The types of config values: each has its check, unit, default and wording; and what a misspelt one most likely means. */
+
+import { distance } from "fastest-levenshtein";
 import { z } from "zod";
 
 /** What docs/configuration.md says about a key. */
-export interface FieldMeta {
+interface FieldMeta {
   /** The form of a value, such as `whole number`. */
   type: string;
   unit?: string;
@@ -10,9 +12,6 @@ export interface FieldMeta {
   default?: unknown;
   description: string;
 }
-
-/** An optional field; `describeField` returns its metadata. */
-export type Field = z.ZodOptional<z.ZodType>;
 
 const MAX_TIMEOUT_MS = 86_400_000;
 
@@ -191,4 +190,21 @@ function show(value: unknown): string {
   if (typeof value === "object" && value !== null) return "a table";
   const shown = JSON.stringify(value) ?? String(value);
   return shown.length > 60 ? `${shown.slice(0, 60)}…` : shown;
+}
+
+/** Returns the nearest of `known` if it is close enough; ignores letter case. */
+export function suggest(word: string, known: Iterable<string>): string | undefined {
+  const allowed = Math.max(1, Math.floor(word.length / 3));
+  let best: string | undefined;
+  let bestDistance = allowed + 1;
+  for (const candidate of known) {
+    // Forgetting the unit is as common as misspelling.
+    const spellings = [candidate, candidate.replace(/(Ms|Bytes)$/, "")];
+    const edits = Math.min(...spellings.map((spelling) => distance(word.toLowerCase(), spelling.toLowerCase())));
+    if (edits < bestDistance) {
+      best = candidate;
+      bestDistance = edits;
+    }
+  }
+  return best;
 }

@@ -104,7 +104,7 @@ export function findApp(folder: string): string | undefined {
   return APP_FILE_NAMES.map((name) => join(folder, name)).find((path) => kindOf(path) === "file");
 }
 
-export function isConfigFile(path: string): boolean {
+function isConfigFile(path: string): boolean {
   return basename(path).includes("paceline.config.") || isData(path);
 }
 

@@ -19,7 +19,7 @@ export const healthFields = {
   checkHost: text('The Host field of requests for `readyPath` and `healthPath`. Default: `"localhost"`.'),
 };
 
-export type HealthInput = {
+type HealthInput = {
   [K in keyof typeof healthFields]?: (K extends "readyPath" | "healthPath" | "checkHost" ? string : number) | undefined;
 };
 

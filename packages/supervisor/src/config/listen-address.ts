@@ -137,7 +137,7 @@ export function isIpv6Only(address: ListenAddress, all: readonly ListenAddress[]
 }
 
 /** Returns why two addresses cannot both be used: they are equal, or the first also covers the second. */
-export function overlap(
+function overlap(
   one: ListenAddress,
   other: ListenAddress,
   all: readonly ListenAddress[],
@@ -152,7 +152,7 @@ export function overlap(
 }
 
 /** In bytes: the size of sun_path without its NUL (unix(7)); BSDs have 104 bytes. */
-export const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
+const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
 
 export function fitsSocketAddress(path: string): boolean {
   return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES;

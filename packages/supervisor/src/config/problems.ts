@@ -24,7 +24,7 @@ export class ConfigError extends PacelineError {
 }
 
 /** Returns `paceline.toml:12: pools.web.instances: must be …`. Paths under `cwd` are relative to it. */
-export function formatProblem(problem: Problem, cwd: string = process.cwd()): string {
+function formatProblem(problem: Problem, cwd: string = process.cwd()): string {
   const where = [];
   if (problem.file !== undefined) {
     const seen = relative(cwd, problem.file);

@@ -1,7 +1,9 @@
 /** Reads a config file of any type: data with the line of each key, or a module that runs in this process. */
+
 import { readFileSync } from "node:fs";
-import { extname } from "node:path";
+import { extname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { parseEnv } from "node:util";
 import * as jsonc from "jsonc-parser";
 import { parse as parseToml, TomlError } from "smol-toml";
 import { ConfigError } from "./problems.js";
@@ -126,4 +128,39 @@ function findUnsupported(
 function describe(error: unknown): string {
   if (error instanceof Error) return error.stack?.includes(error.message) ? error.stack : String(error);
   return JSON.stringify(error) ?? String(error);
+}
+
+interface EnvironmentSource {
+  baseDir: string;
+  /** Later files override earlier ones. */
+  files: { file: string; path: (string | number)[] }[];
+  variables: Record<string, string>;
+  /** The key path of `variables`. */
+  path: (string | number)[];
+  report(path: (string | number)[], message: string): void;
+}
+
+/** Reads the environment that a pool's config sets for its instances: env files, then variables. */
+export function readEnvironment(source: EnvironmentSource): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const { file, path } of source.files) {
+    try {
+      Object.assign(environment, parseEnv(readFileSync(resolve(source.baseDir, file), "utf8")));
+    } catch (error) {
+      source.report(path, `cannot be read: ${(error as Error).message}`);
+    }
+  }
+  Object.assign(environment, source.variables);
+  for (const [name, value] of Object.entries(environment)) {
+    const problem = whatIsWrong(name, value);
+    if (problem !== undefined) source.report([...source.path, name], problem);
+  }
+  return environment;
+}
+
+function whatIsWrong(name: string, value: string): string | undefined {
+  if (name.startsWith("PACELINE_")) return "names that begin with PACELINE_ are reserved for Paceline";
+  if (name === "" || /[=\0]/.test(name)) return "is not a valid name of an environment variable";
+  if (value.includes("\0")) return "must not contain a NUL";
+  return undefined;
 }

@@ -6,13 +6,13 @@ import { resolve } from "node:path";
 import { BALANCER_LIMITS, INSTANCE_LIMITS } from "@paceline/wire/limits";
 import type { BalancerConfig, FleetConfig, LogConfig, PoolConfig, ProcessPolicy, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
-import { readEnvironment } from "./environment.js";
 import { defaultsOf } from "./fields.js";
 import { resolveHealth } from "./health.js";
 import { KIND_NAMES, resolveKind } from "./kinds/index.js";
 import type { KindResult } from "./kinds/kind.js";
 import { readListen } from "./listen-address.js";
 import { resolveFolder } from "./paths.js";
+import { readEnvironment } from "./read-file.js";
 import { readRoute, routeKey } from "./route.js";
 import {
   balancerFields,
@@ -29,7 +29,7 @@ import {
 } from "./schema.js";
 import type { Finding } from "./validate.js";
 
-export interface ResolveContext {
+interface ResolveContext {
   /** The folder that relative paths start from. */
   baseDir: string;
   /** The folder for relative sockets in `listen`: the same folder, with symbolic links kept. */

@@ -7,7 +7,7 @@ const LABEL = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?";
 const HOST = new RegExp(`^(\\*\\.)?${LABEL}(\\.${LABEL})*$`);
 
 /** A route in the balancers' form, or its problem. */
-export type ReadRoute = { route: string } | { problem: string };
+type ReadRoute = { route: string } | { problem: string };
 
 export function readRoute(text: string): ReadRoute {
   const shown = JSON.stringify(text);

@@ -85,7 +85,7 @@ export const policyFields = {
 };
 
 /** The limits after which a process is replaced. */
-export const recycleFields = {
+const recycleFields = {
   maxRequests: count(
     0,
     "Recycle a process after this many requests, as in a restart: start a replacement, and drain the old process when the replacement is ready, `maxSurge` at once. `0`: never. The old process still gets requests until the replacement has been ready for `minReadyMs`. For a command, the balancers count the requests.",
@@ -211,7 +211,7 @@ export const fleetFields = {
 };
 
 export const fleetSchema = z.strictObject(fleetFields, expected("must be a table of keys"));
-export const poolSchema = z.strictObject(poolFields);
+const poolSchema = z.strictObject(poolFields);
 
 /** A validated configuration, before defaults are filled in. */
 export type FleetInput = z.infer<typeof fleetSchema>;

@@ -1,7 +1,7 @@
 /** Validates a raw configuration against the schema and reports every problem in plain words. */
 import type { z } from "zod";
+import { suggest } from "./fields.js";
 import { balancerFields, type FleetInput, fleetFields, fleetSchema, poolFields } from "./schema.js";
-import { suggest } from "./suggest.js";
 
 /** A problem whose file is not known yet. */
 export interface Finding {
@@ -10,7 +10,7 @@ export interface Finding {
 }
 
 /** The result of validation; `input` contains only the valid keys. */
-export interface Validated {
+interface Validated {
   input: FleetInput;
   findings: Finding[];
 }

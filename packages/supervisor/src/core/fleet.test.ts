@@ -1,6 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { EMPTY_FLEET, type Fleet, findPool, findSlot, isDown, occupants, processId, type Slot } from "./fleet.js";
+import {
+  EMPTY_FLEET,
+  type Fleet,
+  findPool,
+  findSlot,
+  isDown,
+  occupants,
+  poolViews,
+  processId,
+  type Slot,
+} from "./fleet.js";
 import {
   addPool,
   command,
@@ -14,7 +24,6 @@ import {
   swap,
 } from "./fleet-changes.js";
 import { deadlineOf, EVENTS, isAlive, type Process, type SlotPolicy } from "./process.js";
-import { poolViews } from "./snapshot.js";
 
 const policy: SlotPolicy = {
   readyTimeoutMs: 1000,

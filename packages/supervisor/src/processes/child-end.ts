@@ -8,9 +8,8 @@ import type { Report } from "../core/process.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { whereInPython } from "../logs/output.js";
-import type { Leftovers } from "./leftover-processes.js";
 import type { Ending, LiveProcess } from "./live-process.js";
-import { signalGroup } from "./processes.js";
+import { type Leftovers, signalGroup } from "./processes.js";
 
 /** How long the final report of an ended process may take to arrive. */
 export const FINAL_REPORT_MS = 1000;

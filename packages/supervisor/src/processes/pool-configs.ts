@@ -1,8 +1,8 @@
 /** The active configuration by pool and generation; during a rollout a pool has two. */
 import type { BalancerLimits } from "@paceline/wire";
+import type { PoolRoutes } from "../core/fleet.js";
 import type { BalancerConfig, FleetConfig, PoolConfig, RecycleLimits } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
-import type { PoolRoutes } from "../core/snapshot.js";
 import { BALANCER_POOL } from "./live-process.js";
 
 /** The configuration from which processes of one generation are spawned. */

@@ -6,9 +6,8 @@ import type { ExitStatus } from "../core/model.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { OutputFile, type OutputSink } from "../logs/output.js";
-import type { Leftovers } from "./leftover-processes.js";
 import type { ForkRequest, Template } from "./live-process.js";
-import { signalGroup, spawnDetached, startTimeOf } from "./processes.js";
+import { type Leftovers, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import { UnreportedEnds } from "./unreported-ends.js";
 

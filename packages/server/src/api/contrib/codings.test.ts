@@ -2,7 +2,7 @@ import fc from "fast-check";
 import Negotiator from "negotiator";
 import { describe, expect, it } from "vitest";
 import { type Coding, chooser, STREAM_ORDER, WHOLE_ORDER } from "./codings.js";
-import { isCompressibleType, mayBeEncoded, varyWithEncoding, weakTag } from "./encoded-head.js";
+import { isCompressibleType, mayBeEncoded, varyWithEncoding, weakTag } from "./compression.js";
 
 const choose = chooser(["br", "zstd", "gzip"]);
 

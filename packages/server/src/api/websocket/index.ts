@@ -3,8 +3,7 @@ import { createHash } from "node:crypto";
 import { giveBack, leaveToCollector } from "@paceline/wire";
 import type { RequestInfo, Upgrade } from "../../shared/app.js";
 import { isTurnOver, nextTurn } from "../../shared/turn-share.js";
-import { frameOf, Opcode, WebSocketFault } from "./frame-reader.js";
-import { isSendableCode, MessageReader, NO_STATUS } from "./message-reader.js";
+import { frameOf, isSendableCode, MessageReader, NO_STATUS, Opcode, WebSocketFault } from "./message-reader.js";
 
 export interface WebSocketOptions {
   /** The longest message that is taken, in bytes; a longer one closes with 1009. Default 1 MiB. */

@@ -1,8 +1,7 @@
 /** Messages from a WebSocket's frames: what is put together, and what RFC 6455 forbids. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { frameOf, Opcode, WebSocketFault } from "./frame-reader.js";
-import { type Event, isSendableCode, MessageReader } from "./message-reader.js";
+import { type Event, frameOf, isSendableCode, MessageReader, Opcode, WebSocketFault } from "./message-reader.js";
 
 interface Draft {
   opcode: number;

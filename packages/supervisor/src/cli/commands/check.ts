@@ -1,5 +1,5 @@
 /** `paceline check`: reports every problem in a configuration and loads its apps, without starting anything. */
-import { EXIT } from "../exit-status.js";
+
 import {
   type DefineCommand,
   type JsonOption,
@@ -8,7 +8,7 @@ import {
   withJson,
   withTimeout,
 } from "../options.js";
-import { print, printJson, reportFailure } from "../output.js";
+import { EXIT, print, printJson, reportFailure } from "../output.js";
 
 export const check: DefineCommand = (program, action) => {
   const command = program

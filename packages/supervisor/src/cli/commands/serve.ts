@@ -5,9 +5,8 @@ import { constants } from "node:os";
 import type { RuntimeName } from "../../core/model.js";
 import { ignoresHangup } from "../../hangup.js";
 import { runtimeCommand } from "../../runtime/runtimes.js";
-import { EXIT, type ExitStatus } from "../exit-status.js";
 import type { DefineCommand } from "../options.js";
-import { printError } from "../output.js";
+import { EXIT, type ExitStatus, printError } from "../output.js";
 
 const RELAYED: NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 

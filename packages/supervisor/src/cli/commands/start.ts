@@ -1,7 +1,6 @@
 /** `paceline start`: starts a fleet: with the dashboard in a terminal, in the foreground, or detached. */
 import { Option } from "commander";
 import { PacelineError } from "../../errors.js";
-import type { ExitStatus } from "../exit-status.js";
 import {
   collect,
   type DefineCommand,
@@ -12,6 +11,7 @@ import {
   withJson,
   withTimeout,
 } from "../options.js";
+import type { ExitStatus } from "../output.js";
 
 export const start: DefineCommand = (program, action) => {
   const command = program
@@ -61,7 +61,7 @@ export const start: DefineCommand = (program, action) => {
 
 async function startNew(target: string, options: StartOptions): Promise<ExitStatus> {
   if (options.detach) {
-    const { startDetached } = await import("../start-detached.js");
+    const { startDetached } = await import("../supervisor-process.js");
     return startDetached(target, options);
   }
   if (wantsDashboard(options)) {

@@ -1,6 +1,5 @@
 /** `paceline status`: lists every process of the fleet with its memory and request rate. */
 import type { Status } from "../../control/api.js";
-import { EXIT } from "../exit-status.js";
 import {
   type DefineCommand,
   type FleetOptions,
@@ -11,7 +10,7 @@ import {
   withJson,
   withTimeout,
 } from "../options.js";
-import { printJson, printStyled } from "../output.js";
+import { EXIT, printJson, printStyled } from "../output.js";
 
 export const status: DefineCommand = (program, action) => {
   const command = program

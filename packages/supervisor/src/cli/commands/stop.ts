@@ -1,9 +1,9 @@
 /** `paceline stop`: finishes the requests in flight and ends the fleet, even if its supervisor was killed. */
-import { EXIT, type ExitStatus } from "../exit-status.js";
+
 import type { FoundFleet } from "../find-fleet.js";
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, milliseconds, withFleet, withJson, withTimeout } from "../options.js";
-import { printResult } from "../output.js";
+import { EXIT, type ExitStatus, printResult } from "../output.js";
 
 export const stop: DefineCommand = (program, action) => {
   const command = program

@@ -1,8 +1,7 @@
 /** `paceline top`: shows the dashboard of a running fleet. */
 import { constants } from "node:os";
-import { EXIT, type ExitStatus } from "../exit-status.js";
 import { type DefineCommand, type FleetOptions, type JsonOption, withFleet } from "../options.js";
-import { print, printError, wantsColour } from "../output.js";
+import { EXIT, type ExitStatus, print, printError, wantsColour } from "../output.js";
 
 interface TopOptions extends FleetOptions, JsonOption {
   plain?: boolean;

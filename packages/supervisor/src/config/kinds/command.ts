@@ -2,9 +2,8 @@
 import { constants } from "node:os";
 import { basename } from "node:path";
 import { PLACEHOLDERS, placeholdersIn } from "../../core/placeholders.js";
-import { commandWords, text } from "../fields.js";
+import { commandWords, suggest, text } from "../fields.js";
 import { findProgram } from "../paths.js";
-import { suggest } from "../suggest.js";
 import { type KindContext, maxInFlight, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./kind.js";
 
 const DEFAULT_STOP_SIGNAL = "SIGTERM";

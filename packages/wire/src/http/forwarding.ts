@@ -1,4 +1,4 @@
-/** The tables of fields that a proxy does not simply forward: hop-by-hop fields, and those that describe the client. */
+/** What a proxy goes by: hop-by-hop fields, fields that describe the client, methods that may be retried, hosts that a URL can have. */
 
 /** Hop-by-hop fields, which are never forwarded (RFC 9110 §7.6.1), in lower case. Python's server has the same list. */
 export const HOP_BY_HOP_FIELDS = [
@@ -87,4 +87,34 @@ export function clientFieldRule(name: string): ClientFieldRule | undefined {
 function ruleOf(name: string): ClientFieldRule | undefined {
   if (Object.hasOwn(CLIENT_FIELDS, name)) return CLIENT_FIELDS[name];
   return name.startsWith(X_FORWARDED) ? CLIENT_FIELDS["x-forwarded-*"] : undefined;
+}
+
+/** Methods that are safe to repeat (RFC 9110 §9.2.2 and the method registry). */
+export const IDEMPOTENT_METHODS: ReadonlySet<string | undefined> = new Set([
+  "GET",
+  "HEAD",
+  "PUT",
+  "DELETE",
+  "OPTIONS",
+  "TRACE",
+  "PROPFIND",
+  "REPORT",
+  "SEARCH",
+  "QUERY",
+]);
+
+/** A registered name or an address, and a port (RFC 3986 §3.2.2). */
+const HOST_CHARACTERS = /^[\w\-.~%!$&'()*+;=:[\]]+$/;
+
+const PORT = /:\d*$/;
+
+/**
+ * Whether a Host, or the authority of a target, is valid in a URL (RFC 9112 §3.2) and unchanged by URL parsing: apps build URLs
+ * from it, and `%61` or `0x7f.1` would become another host.
+ */
+export function isUrlHost(text: string): boolean {
+  const url = `http://${text}/`;
+  if (!HOST_CHARACTERS.test(text) || !URL.canParse(url)) return false;
+  // An IPv6 address has many equivalent forms.
+  return text.startsWith("[") || new URL(url).hostname === text.replace(PORT, "").toLowerCase();
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, it, test } from "vitest";
-import { CLIENT_FIELDS, clientFieldRule, HOP_BY_HOP_FIELDS } from "./fields.js";
+import { CLIENT_FIELDS, clientFieldRule, HOP_BY_HOP_FIELDS } from "./forwarding.js";
 
 const CELLS = { made: "made anew | made anew", trusted: "dropped | passes", never: "dropped | dropped" } as const;
 

@@ -8,7 +8,7 @@ import type { KindContext } from "./kind.js";
 
 const OLDEST = [3, 9] as const;
 /** An interpreter that takes longer than this to print its version is refused. */
-const ASK_TIMEOUT_MS = 10_000;
+const ASK_TIMEOUT_MS = 18_000;
 
 /** The most requests at one instance: WSGI code handles one at a time. */
 export const PYTHON_MAX_IN_FLIGHT = 1;

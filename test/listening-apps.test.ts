@@ -1,10 +1,12 @@
 /** Apps as their frameworks' documentation has them, which call listen() themselves: instances in turn, reloads without a loss. */
 import { symlinkSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { freePort, isListening } from "./support/ports.js";
+import { signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -127,14 +129,26 @@ test("the words that PM2 has for it work: -i max, -p, arguments after --, ls, mo
   const started = await project.startDetached(["server.cjs", "-i", "max", "-p", `${port}`, "--", "--theme", "dark"]);
   expect(started.code, started.output).toBe(0);
   expect((await get(port)).body).toBe("--theme dark");
-  expect((await project.cli(["ls"])).output).toContain(`http://127.0.0.1:${port}`);
+  const mine = async () => {
+    const listed: { source: string }[] = JSON.parse((await project.cli(["ls", "--json"])).stdout);
+    return listed.filter(({ source }) => source === join(project.folder, "server.cjs"));
+  };
+  const { pid } = await project.status();
+  const instances = { ready: availableParallelism(), wanted: availableParallelism() };
+  expect(await mine()).toMatchObject([{ state: "running", pid, instances, listen: [`http://127.0.0.1:${port}`] }]);
+  expect((await project.cli(["ls"])).output).toMatch(new RegExp(`running +${pid} +(\\d+)/\\1 `));
   expect((await project.cli(["monit", "--plain", "--once"])).output).toContain("web.1");
   expect((await project.cli(["start", "server.cjs", "dark"])).output).toContain("too many arguments: dark");
   expect((await project.cli(["start", "server.cjs", "-p", "70000"])).code).toBe(2);
   // A reload keeps the arguments.
   expect((await project.cli(["reload"])).code).toBe(0);
   expect((await get(port)).body).toBe("--theme dark");
+  // A fleet whose supervisor was killed is listed as long as it has processes.
+  signal(pid, "SIGKILL");
+  await waitFor("the fleet to be orphaned", async () => (await project.cli(["ls"])).output.includes("orphaned"));
+  expect(await mine()).toMatchObject([{ state: "orphaned", pid, instances: null }]);
   expect((await project.cli(["kill"])).code).toBe(0);
+  expect(await mine()).toEqual([]);
 });
 
 test("a program after --, and an upstream after --proxy, need no config; a reload keeps them", async () => {

@@ -96,6 +96,15 @@ export async function findFleet(
   throw new PacelineError("not-running", nothing(meant, folder, records) + doubt);
 }
 
+/** Returns the fleets of this user that have a process, by name; also that of PACELINE_RUN_DIR. */
+export async function ownFleets(environment: NodeJS.ProcessEnv = process.env): Promise<FoundFleet[]> {
+  const named = namedRunDir(undefined, writtenCwd(environment), environment);
+  const runDirs = new Set([...(named === undefined ? [] : [named]), ...listOwn(environment).runDirs]);
+  const trusted = [...runDirs].filter((runDir) => distrust(runDir) === undefined);
+  const fleets = await Promise.all(trusted.map(inspect));
+  return fleets.filter(({ state }) => state !== "down").sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
+}
+
 interface Known {
   runDir: string;
   record: FleetRecord;

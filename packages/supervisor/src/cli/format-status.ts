@@ -178,7 +178,7 @@ type Cell =
   | { text: string; align?: "left" | "right" /** An SGR parameter, such as 32 for green. */; colour?: string };
 
 /** Aligns the rows of a table; rows may differ in length. */
-function formatTable(rows: readonly (readonly Cell[])[]): string[] {
+export function formatTable(rows: readonly (readonly Cell[])[]): string[] {
   const widths: number[] = [];
   for (const row of rows) {
     for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, textOf(cell).length);

@@ -4,6 +4,7 @@ import type { DefineCommand } from "../options.js";
 import { check } from "./check.js";
 import { events } from "./events.js";
 import { logs } from "./logs.js";
+import { ls } from "./ls.js";
 import { reload } from "./reload.js";
 import { restart } from "./restart.js";
 import { scale } from "./scale.js";
@@ -17,6 +18,7 @@ export const commands: readonly DefineCommand[] = [
   start,
   serve,
   status,
+  ls,
   top,
   scale,
   reload,

@@ -15,7 +15,6 @@ import { EXIT, printJson, printStyled } from "../output.js";
 export const status: DefineCommand = (program, action) => {
   const command = program
     .command("status")
-    .aliases(["ls", "list"])
     .description("show every process, its memory and its request rate")
     .option("--check", "exit 1 unless every wanted instance and every balancer is ready and not stalled");
   withTimeout(withJson(withFleet(command))).action(

@@ -1,9 +1,8 @@
 /** `paceline ls`: lists the fleets of this user, a line each. */
 import type { Status } from "../../control/api.js";
-import { EXIT } from "../exit-status.js";
 import type { FoundFleet } from "../find-fleet.js";
 import { type DefineCommand, type JsonOption, withJson } from "../options.js";
-import { print, printJson } from "../output.js";
+import { EXIT, print, printJson } from "../output.js";
 
 /** A fleet that does not respond within this time is listed without figures. */
 const STATUS_TIMEOUT_MS = 2000;

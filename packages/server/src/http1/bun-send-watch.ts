@@ -14,7 +14,7 @@ const SHORTEST_SECONDS = 1;
 const LONGEST_SECONDS = 255;
 
 /** Of one turn no more are kept until its end: a client that sends ahead has thousands begun in one read. */
-const MAX_ANSWERED = 1024;
+const MAX_RESPONDED = 1024;
 /** What a request and its response take, about, in bytes. */
 const REQUEST_BYTES = 2200;
 
@@ -68,10 +68,10 @@ export class BunSendWatch {
     this.server = server;
     const count = this.answered.push(request);
     if (count === 1) setImmediate(this.onTurnEnd);
-    if (count < MAX_ANSWERED) return;
+    if (count < MAX_RESPONDED) return;
     // The first ones have been given to Bun, unless half as many are finished by one promise.
-    this.keepLong(this.answered.splice(0, MAX_ANSWERED / 2));
-    leaveToCollector((MAX_ANSWERED / 2) * REQUEST_BYTES);
+    this.keepLong(this.answered.splice(0, MAX_RESPONDED / 2));
+    leaveToCollector((MAX_RESPONDED / 2) * REQUEST_BYTES);
   }
 
   private readonly onTurnEnd = (): void => this.keepLong(this.answered.splice(0));

@@ -135,12 +135,12 @@ test("a kind of pool: a file, and a line in the registry", async () => {
 test("a balancing policy: a file, and a line in the registry", async () => {
   const scratch = new Scratch("balancer");
   scratch.add(
-    "upstreams/policies/first.js",
+    "upstreams/first.js",
     "export class First { rebuild(members) { this.members = members; } pick() { return this.members[0]; } }",
   );
-  scratch.insert("upstreams/policies/index.js", {
+  scratch.insert("upstreams/registry.js", {
     'import { RoundRobin } from "./round-robin.js";': 'import { First } from "./first.js";',
-    "export const POLICIES = {": "first: () => new First(),",
+    "const POLICIES = {": "first: () => new First(),",
   });
   const { UpstreamRegistry } = await scratch.load("upstreams/registry.js");
   const client = { hasRoom: () => true, countStall: () => 0 };

@@ -9,7 +9,7 @@ import {
 } from "@paceline/wire";
 import { Deadlines, TICK_MS } from "./deadlines.js";
 import { Http1Downstream } from "./downstream/http1.js";
-import { TurnShare } from "./downstream/turn-share.js";
+import { TurnShare } from "./downstream/reading.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
 import type { Relay } from "./exchange/relay.js";

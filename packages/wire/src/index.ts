@@ -12,7 +12,7 @@ export * from "./http/forwarding.js";
 export * from "./http/forwarding.js";
 export * from "./limits.js";
 export * from "./net/local-socket.js";
-export * from "./net/probe.js";
+export * from "./net/local-socket.js";
 export * from "./net/slow-reader.js";
 export * from "./net/stream-socket.js";
 export * from "./net/tcp-table.js";

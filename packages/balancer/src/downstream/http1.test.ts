@@ -11,7 +11,7 @@ import { RequestHead } from "../http1/request-head.js";
 import { Router } from "../routing/router.js";
 import { Counters } from "../stats/counters.js";
 import { Http1Downstream } from "./http1.js";
-import { TurnShare } from "./turn-share.js";
+import { TurnShare } from "./reading.js";
 
 /** Answered 404 by a balancer that has no route. */
 const READ = Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4000));

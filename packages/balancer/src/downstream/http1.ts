@@ -10,8 +10,7 @@ import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../tra
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
-import { ClientTurn, Pause, Reading } from "./reading.js";
-import { CHUNK_UNITS, MAX_TURN_REQUESTS, REQUEST_UNITS } from "./turn-share.js";
+import { CHUNK_UNITS, ClientTurn, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS, Reading } from "./reading.js";
 
 type State =
   /** Between requests, or within a head. */

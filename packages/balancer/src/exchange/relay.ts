@@ -1,7 +1,7 @@
 /** Shared by all exchanges: limits, clock, routes, writers and counters. Created once; snapshots change the routes. */
 import type { BalancerLimits } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
-import type { TurnShare } from "../downstream/turn-share.js";
+import type { TurnShare } from "../downstream/reading.js";
 import type { Forwarded } from "../http1/forwarded.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { RequestHead } from "../http1/request-head.js";

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Deadlines } from "../deadlines.js";
-import { RoundRobin } from "../upstreams/policies/round-robin.js";
 import { RequestQueue } from "../upstreams/request-queue.js";
+import { RoundRobin } from "../upstreams/round-robin.js";
 
 const named = (...names: string[]) => names.map((name) => ({ name }));
 

@@ -7,9 +7,8 @@ import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { LaneConnection, type LaneConnectionServices } from "./lane-connection.js";
 import { putRequest } from "./request-encoder.js";
-import { decideOnStalled, lossAtEnd } from "./stalled.js";
 import type { LaneStream, StreamLane } from "./stream.js";
-import { StreamTable } from "./stream-table.js";
+import { decideOnStalled, lossAtEnd, StreamTable } from "./stream-table.js";
 
 interface LaneServices extends LaneConnectionServices {
   /** The maximum number of non-idempotent requests on one lane that have not started. */

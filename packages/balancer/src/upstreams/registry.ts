@@ -3,10 +3,17 @@ import type { HeldStats, Snapshot, SnapshotUpstream, UpstreamStats } from "@pace
 import type { Deadlines } from "../deadlines.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
-import { POLICIES, type PolicyName } from "./policies/index.js";
-import { Pool } from "./pool.js";
+import { type Policy, Pool } from "./pool.js";
+import { RoundRobin } from "./round-robin.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
+
+/** The registry of policies. A new one is a file and a line here. */
+const POLICIES = {
+  "round-robin": <C extends { readonly name: string }>(): Policy<C> => new RoundRobin<C>(),
+} as const;
+
+type PolicyName = keyof typeof POLICIES;
 
 interface RegistryOptions {
   deadlines: Deadlines;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { Changes } from "./changes.js";
+import { Changes } from "./watch.js";
 
 let told: string[][];
 let written: string[];

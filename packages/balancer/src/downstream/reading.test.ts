@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { type Sharer, TurnShare } from "./turn-share.js";
+import { type Sharer, TurnShare } from "./reading.js";
 
 const READ_UNITS = 300_000;
 const clients: Client[] = [];

@@ -1,5 +1,5 @@
 /** Round robin: each in turn, in slot order. */
-import type { Policy } from "../pool.js";
+import type { Policy } from "./pool.js";
 
 export class RoundRobin<Candidate extends { readonly name: string }> implements Policy<Candidate> {
   private candidates: readonly Candidate[] = [];

@@ -1,6 +1,6 @@
 import type { RunningWork } from "@paceline/wire/lane/scoreboard";
 import { describe, expect, it } from "vitest";
-import { decideOnStalled, lossAtEnd } from "./stalled.js";
+import { decideOnStalled, lossAtEnd } from "./stream-table.js";
 
 const sent = (...sequences: number[]) => sequences.map((sequence) => ({ sequence, isAnnounced: false }));
 

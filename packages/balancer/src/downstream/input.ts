@@ -1,8 +1,7 @@
 /** The unused bytes of a client: usually one received buffer, joined only if a head arrives in pieces. */
-import { leaveToCollector } from "@paceline/wire";
+import { free, leaveToCollector } from "@paceline/wire";
 import type { BufferBudget } from "../exchange/buffer-budget.js";
 import { LF } from "../http1/bytes.js";
-import { free } from "../transport/buffers.js";
 import type { Connection } from "../transport/transport.js";
 
 const NOTHING = Buffer.alloc(0);

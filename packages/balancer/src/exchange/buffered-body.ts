@@ -1,6 +1,7 @@
 /** Request bodies in memory: copies for sending again, and collected bodies. Joins pieces, because each has a fixed cost. */
+
+import { free } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
-import { free } from "../transport/buffers.js";
 import type { BufferBudget } from "./buffer-budget.js";
 
 const NOTHING = new Uint8Array(0);

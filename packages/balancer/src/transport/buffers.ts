@@ -1,25 +1,5 @@
-/** Queued bytes, and freeing a buffer's memory without waiting for the garbage collector. */
-
-/** Frees a buffer's memory without waiting for the garbage collector, by transferring its contents to an unused buffer. */
-type Transferable = ArrayBuffer & { transfer?(length: number): ArrayBuffer };
-
-/** A closed channel that discards what is sent, for Node 20, which has no `transfer` (ES2024). */
-let nowhere: MessagePort | undefined;
-
-export function free(bytes: Uint8Array): void {
-  const buffer = bytes.buffer as Transferable;
-  if (buffer.transfer !== undefined) buffer.transfer(0);
-  else if (process.versions.bun === undefined) sendNowhere(buffer);
-}
-
-function sendNowhere(buffer: ArrayBuffer): void {
-  if (nowhere === undefined) {
-    const { port1, port2 } = new MessageChannel();
-    port2.close();
-    nowhere = port1;
-  }
-  nowhere.postMessage(null, [buffer]);
-}
+/** Queued bytes, and freeing what was written. */
+import { free } from "@paceline/wire";
 
 /** Frees bytes that were written to a connection. Bun has copied what the kernel did not take; Node may still need them. */
 export function freeWritten(bytes: Uint8Array): void {

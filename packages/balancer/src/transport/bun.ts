@@ -1,9 +1,9 @@
 /** The transport over Bun's sockets, whose `write` may take only part of the bytes and keeps none. */
 
 import { dlopen, ptr } from "bun:ffi";
-import { leaveToCollector } from "@paceline/wire";
+import { free, leaveToCollector } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
-import { free, WaitingBytes } from "./buffers.js";
+import { WaitingBytes } from "./buffers.js";
 import {
   CLOSE_GRACE_SECONDS,
   type Connection,

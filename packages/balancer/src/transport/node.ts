@@ -1,8 +1,7 @@
 /** The transport over node:net, for Node and for platforms without Bun. */
 import { readSync } from "node:fs";
 import net from "node:net";
-import { SocketAcknowledgements } from "@paceline/wire";
-import { free } from "./buffers.js";
+import { free, SocketAcknowledgements } from "@paceline/wire";
 import {
   CLOSE_GRACE_SECONDS,
   type Connection,

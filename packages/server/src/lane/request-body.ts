@@ -1,4 +1,5 @@
 /** A request's body as it comes over the lane: held until the app reads it, and granted further as it does. */
+import { giveBack } from "@paceline/wire";
 
 /** Pieces below this size are joined, so that a few bytes keep no whole read alive and cost no more than they are. */
 const JOIN_BELOW_BYTES = 4096;
@@ -159,9 +160,8 @@ export class RequestBody {
 }
 
 /** What nobody has read is not left to the collector, which has it wait while others upload: it is given back where the piece is all there is. */
-function letGo({ buffer, byteLength }: Uint8Array): void {
-  const whole = buffer as ArrayBuffer & { transfer?(length: number): ArrayBuffer };
-  if (byteLength === whole.byteLength) whole.transfer?.(0);
+function letGo(piece: Uint8Array): void {
+  if (piece.byteLength === piece.buffer.byteLength) giveBack(piece);
 }
 
 const NOTHING = new Uint8Array(0);

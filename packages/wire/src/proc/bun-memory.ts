@@ -1,4 +1,4 @@
-/** Keeps processes on Bun small. */
+/** Keeps processes small: Bun's start and garbage, and large buffers on either runtime. */
 
 /** Importing node:fs costs a Bun process 0.6 MB or more at its start; idle instances and balancers do without it. */
 export const fs = () => process.getBuiltinModule("node:fs");
@@ -24,14 +24,34 @@ function collector(): () => void {
   return (process.getBuiltinModule("bun:jsc") as unknown as { edenGC(): void }).edenGC;
 }
 
-/** Smaller buffers are not worth the call, in bytes. */
-const LARGE_BYTES = 4096;
+/** Frees a buffer's memory without waiting for the garbage collector, by transferring its contents to an unused buffer. */
+type Transferable = ArrayBuffer & { transfer?(length: number): ArrayBuffer };
+
+/** A closed channel that discards what is sent, for Node 20, which has no `transfer` (ES2024). */
+let nowhere: MessagePort | undefined;
+
+export function free(bytes: Uint8Array): void {
+  const buffer = bytes.buffer as Transferable;
+  if (buffer.transfer !== undefined) buffer.transfer(0);
+  else if (process.versions.bun === undefined) sendNowhere(buffer);
+}
+
+function sendNowhere(buffer: ArrayBuffer): void {
+  if (nowhere === undefined) {
+    const { port1, port2 } = new MessageChannel();
+    port2.close();
+    nowhere = port1;
+  }
+  nowhere.postMessage(null, [buffer]);
+}
+
+/** Smaller buffers are not worth the call, in bytes. On Node small ones share a buffer of 8192. */
+const LARGE_BYTES = process.versions.bun === undefined ? 8193 : 4096;
 
 /**
- * Frees the whole buffer of bytes that nobody uses any more. A buffer that waited for its reader is old, and the collector would
- * free it tens of megabytes later.
+ * Frees the whole buffer of bytes that nobody uses any more. A buffer that waited for its reader is old, and the collectors of both
+ * runtimes would free it tens of megabytes later.
  */
-export function giveBack({ buffer }: Uint8Array): void {
-  if (process.versions.bun === undefined || buffer.byteLength < LARGE_BYTES) return;
-  (buffer as ArrayBuffer & { transfer?(length: number): ArrayBuffer }).transfer?.(0);
+export function giveBack(bytes: Uint8Array): void {
+  if (bytes.buffer.byteLength >= LARGE_BYTES) free(bytes);
 }

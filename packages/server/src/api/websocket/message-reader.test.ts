@@ -1,6 +1,7 @@
 /** Messages from a WebSocket's frames: what is put together, and what RFC 6455 forbids. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { ServerWebSocket } from "./index.js";
 import { type Event, frameOf, isSendableCode, MessageReader, Opcode, WebSocketFault } from "./message-reader.js";
 
 interface Draft {
@@ -157,3 +158,28 @@ function framesOf(message: string | Uint8Array, cuts: number[]): Buffer[] {
     clientFrame({ opcode: n === 0 ? opcode : Opcode.CONTINUATION, payload, isFinal: n === parts.length - 1 }),
   );
 }
+
+it("a read that brought thousands of pings is freed when it is used up, and not left to the collector", async () => {
+  const pings = Array.from({ length: 10_000 }, () => clientFrame({ opcode: Opcode.PING }));
+  const reads = [Buffer.concat(pings), Buffer.concat([clientFrame({ opcode: Opcode.TEXT, payload: "end" }), ...pings])];
+  const own = reads.map((read) => new Uint8Array(read));
+  const sent: number[] = [];
+  const socket = new ServerWebSocket(
+    {
+      response: new Response(),
+      readable: new ReadableStream({
+        pull: (controller) => {
+          const next = own[sent.length];
+          sent.push(0);
+          if (next === undefined) controller.close();
+          else controller.enqueue(next);
+        },
+      }),
+      writable: new WritableStream(),
+    },
+    {},
+  );
+  const messages: unknown[] = [];
+  for await (const message of socket) messages.push(message);
+  expect([messages, own.map(({ length }) => length)]).toEqual([["end"], [0, 0]]);
+});

@@ -1,4 +1,4 @@
-/** The command line of a server that runs alone. */
+/** The command line of a standalone server. */
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ServerError } from "./shared/errors.js";
@@ -9,12 +9,12 @@ const DEFAULT_PORT = 3000;
 const DEFAULT_HOST = "127.0.0.1";
 const DEFAULT_DRAIN_TIMEOUT_MS = 30_000;
 
-/** Each limit's option, such as `--max-body-bytes` for maxBodyBytes. */
+/** The option of each limit, such as `--max-body-bytes` for maxBodyBytes. */
 const LIMIT_OPTIONS = new Map(
   (Object.keys(DEFAULT_LIMITS) as (keyof ServerLimits)[]).map((key) => [kebab(key), key] as const),
 );
 
-/** What `--help` prints. */
+/** The text of `--help`. */
 export const USAGE = `Usage: paceline serve APP [options] [-- ARGUMENTS]
        paceline serve --static FOLDER [options]
        paceline serve --proxy URL [options]
@@ -37,7 +37,7 @@ ${[...LIMIT_OPTIONS].map(([option, key]) => `  --${`${option} N`.padEnd(25)} (de
   --help            print this
 `;
 
-/** The options in a command line, or `help`. @throws ServerError `usage` */
+/** Returns the options of a command line, or `help`. @throws ServerError `usage` */
 export function parseArguments(args: string[]): StandaloneOptions | "help" {
   const end = args.indexOf("--");
   const ofApp = end < 0 ? [] : args.slice(end + 1);
@@ -102,7 +102,7 @@ interface Named {
   listing: boolean;
 }
 
-/** What of the three was named. */
+/** Returns the one of the three that was given. */
 function workloadOf({ app, args, style, folder, upstream, listing }: Named): StandaloneOptions["workload"] {
   if (folder !== undefined) return { static: { root: resolve(folder), options: { listing } } };
   if (upstream !== undefined) return { proxy: { target: upstream, options: {} } };
@@ -131,7 +131,7 @@ function parse(args: string[]) {
       } as Record<string, { type: "string" | "boolean"; short?: string }>,
     });
   } catch (cause) {
-    // Its second sentence explains how to pass a file whose name begins with a dash.
+    // The second sentence explains how to pass a file whose name begins with a dash.
     throw usage((cause as Error).message.split(". ")[0] as string, cause);
   }
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-/** The program of one server: an instance under a supervisor, or alone on a port. */
+/** The program of one server: an instance under a supervisor, or a standalone server on a port. */
 import { BUN_ONE_READER, ChannelError, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
 import { runSupervised } from "./process/supervised.js";
 import { hintOnListening, ServerError } from "./shared/errors.js";
 
-/** What the command line names is not there, or is nothing that can be served. */
+/** Mistakes in the command line or in the app it names. */
 const MISTAKES: ReadonlySet<ServerError["code"]> = new Set([
   "usage",
   "app-not-found",

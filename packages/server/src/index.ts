@@ -1,4 +1,4 @@
-/** The small single-process server that a Paceline instance is: what apps and programs import of it. */
+/** The public API of a Paceline server: imported by apps and programs. */
 import type { RunningServer } from "./http1/running-server.js";
 import type { ServeOptions } from "./process/serve.js";
 import type { App } from "./shared/app.js";
@@ -25,6 +25,6 @@ export { DEFAULT_LIMITS, type ServerLimits } from "./shared/limits.js";
  * @throws ServerError `address-in-use` or `cannot-listen`
  */
 export async function serve(app: App, options: ServeOptions): Promise<RunningServer> {
-  // A module costs every process that loads it: an app that sets a timer has no use for this one.
+  // Loaded lazily: an app that only sets a timer does not need it.
   return (await import("./process/serve.js")).serve(app, options);
 }

@@ -1,4 +1,4 @@
-/** Runs one server alone, on a port or a socket, until a signal ends it. */
+/** Runs one standalone server, on a port or a socket, until a signal ends it. */
 import { isOutOfDescriptors, OUT_OF_DESCRIPTORS } from "@paceline/wire";
 import type { AccessLog, AccessLogOptions } from "./api/contrib/access-log.js";
 import type { LoadHooks } from "./app/adopted-server.js";
@@ -25,22 +25,22 @@ const LOOK_FOR_DESCRIPTORS_EVERY_MS = 3_000;
 
 const HOOKS: LoadHooks = { onNotice: (message) => console.error(message), keepAlive: () => {} };
 
-/** How long the last lines of the access log may hold up the exit. */
+/** The maximum delay of the exit by the access log's last lines, in milliseconds. */
 const LAST_LINES_TIMEOUT_MS = 500;
 
 /**
- * Serves until SIGTERM or SIGINT; then drains and exits 0. A second signal exits at once, with status 1.
+ * Serves until SIGTERM or SIGINT; then drains and exits with 0. A second signal exits at once, with status 1.
  *
- * @throws ServerError when the app cannot be loaded, the address not be listened on or the access log not be opened.
+ * @throws ServerError if the app cannot be loaded, the address not be listened on or the access log not be opened.
  */
 export async function runStandalone(options: StandaloneOptions): Promise<void> {
   exitOnUncaught(async () => {});
-  // Before the app, whose responses it has to know.
+  // Before the app, whose responses it must observe.
   const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
   const work = backgroundWork();
   work.limits = { ...DEFAULT_LIMITS, ...options.limits };
   const app = await loadWorkload(options.workload, false, false, HOOKS);
-  // Without a deadline: whoever waits for the line that it listens can end it.
+  // Without a deadline: the user who waits for it can stop it.
   if (app.start !== undefined) await (await import("./app/lifecycle.js")).startApp(app);
   const server = await serve(app, { ...options, requestLog });
   work.requestActivity = server.activity;
@@ -52,29 +52,29 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
       process.exit(1);
     }
     const announced = announceDrain(app);
-    const begun = new Drain(server, {
+    const started = new Drain(server, {
       deadlineMs: options.drainTimeoutMs,
       untilReleased: false,
       onEnd: async (cut) => {
         if (cut > 0) console.error(`stopped at the deadline with ${cut} requests in flight`);
-        await Promise.race([announced, new Promise((resolve) => setTimeout(resolve, begun.remainingMs))]);
-        if (app.stop !== undefined) await (await import("./app/lifecycle.js")).stopApp(app, begun.remainingMs);
+        await Promise.race([announced, new Promise((resolve) => setTimeout(resolve, started.remainingMs))]);
+        if (app.stop !== undefined) await (await import("./app/lifecycle.js")).stopApp(app, started.remainingMs);
         logLostWork();
         server.closeNow();
         if (requestLog === undefined) process.exit(0);
         void requestLog.flush(LAST_LINES_TIMEOUT_MS).finally(() => process.exit(0));
       },
     });
-    drain = begun;
+    drain = started;
   };
-  // Started with nohup: Node would forget that SIGHUP is ignored.
+  // Started with nohup: Node would lose the ignored SIGHUP.
   if (process.env.PACELINE_NOHUP === "1") process.on("SIGHUP", () => {});
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
   console.log(`listening on ${describeAddress(server.address)}`);
 }
 
-/** Bun cannot turn clients away: then at least somebody is told, once. */
+/** Bun cannot refuse connections: at least reports it once. */
 function watchDescriptors(): void {
   const timer = setInterval(() => {
     if (!isOutOfDescriptors()) return;

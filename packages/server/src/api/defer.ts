@@ -9,15 +9,15 @@ import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { QueuedArguments } from "./queued-arguments.js";
 
 export interface DeferOptions {
-  /** Drop this job when one is queued with the same function and a deeply equal argument. Default false. */
+  /** Drops this job if a later job has the same function and a deeply equal argument. Default: false. */
   combined?: boolean;
 }
 
 /**
- * Queues `fn(argument)` to run when the server is idle. A promise that it returns is awaited before the next job; an error is
- * logged. The argument is not copied. The job sees the AsyncLocalStorage of its caller.
+ * Queues `fn(argument)` to run when the server is idle. A returned promise is awaited before the next job; an error is logged.
+ * The argument is not copied. The job keeps its caller's AsyncLocalStorage.
  *
- * @throws ServerError `bad-argument` when `fn` is no function, `defer-queue-full` with `maxDeferredJobs` in the queue.
+ * @throws ServerError `bad-argument` if `fn` is not a function, `defer-queue-full` at `maxDeferredJobs`.
  */
 export function defer(fn: () => unknown, argument?: undefined, options?: DeferOptions): void;
 export function defer<A>(fn: (argument: A) => unknown, argument: A, options?: DeferOptions): void;
@@ -29,28 +29,28 @@ export function defer(fn: JobFunction, argument?: unknown, options: DeferOptions
 }
 
 interface JobInContext extends DeferredJob {
-  /** That in which the job was queued. AsyncLocalStorage.snapshot() would take ten times as much memory. */
+  /** The caller's async context. AsyncLocalStorage.snapshot() would need ten times the memory. */
   readonly context: AsyncResource;
 }
 
 type State =
-  /** Nothing is queued. */
+  /** The queue is empty. */
   | "resting"
-  /** A look at the server is to come. */
+  /** A check is scheduled. */
   | "waiting"
-  /** A job is under way. */
+  /** A job is running. */
   | "running";
 
-/** Looks at the server while a job waits, and then only; requests are never counted for it, they are anyway. */
+/** Checks the server only while a job waits; uses the existing request counts. */
 export class DeferredJobs implements DeferredWork {
   private state: State = "resting";
   private current: JobInContext | undefined;
   private readonly queue = new DeferredQueue<JobInContext>();
   private changes = 0;
-  /** As it was at the last look. */
+  /** The count at the last check. */
   private requestActivity = 0;
   private quietSinceMs = 0;
-  // Not imported: an app that defers nothing does without it.
+  // Not imported, so that an app without jobs does not load it.
   private readonly Context = process.getBuiltinModule("node:async_hooks").AsyncResource;
 
   constructor(private readonly work: BackgroundWork) {}
@@ -94,7 +94,7 @@ export class DeferredJobs implements DeferredWork {
 
   private wait(): void {
     this.state = "waiting";
-    // What has changed before counts as a change: the job waits for a whole turn at least.
+    // Earlier changes count as a change, so the job waits for at least one whole turn.
     this.requestActivity = Number.NaN;
     this.lookNextTurn();
   }
@@ -108,7 +108,7 @@ export class DeferredJobs implements DeferredWork {
     const step = requestActivity === undefined ? "run" : this.stepAt(requestActivity());
     if (step === "run") this.runNext();
     else if (step === "look-next-turn") this.lookNextTurn();
-    // A timer may come late and before what waits to be read: the look is at the end of the turn after it.
+    // A timer may fire late and before pending reads, so checks at the end of the next turn.
     else setTimeout(() => this.lookNextTurn(), QUIET_MS);
   };
 
@@ -142,7 +142,7 @@ export class DeferredJobs implements DeferredWork {
     this.ended();
   };
 
-  /** The loop takes requests before the next job, however many wait. */
+  /** The loop takes requests before the next job, however many jobs wait. */
   private readonly ended = (): void => {
     this.current = undefined;
     this.changes++;
@@ -155,27 +155,27 @@ export class DeferredJobs implements DeferredWork {
   };
 }
 
-/** Requests of one burst come closer together than this. */
+/** The maximum gap between the requests of a burst, in milliseconds. */
 export const QUIET_MS = 10;
-/** A job waits for a burst to pass no longer than this: then any turn of the loop without a request will do. */
+/** The maximum time a job waits for a burst to end, in milliseconds; then one turn without a request is enough. */
 export const SETTLE_MS = 100;
 
-/** What a look at the end of a turn of the event loop found; a whole turn lies between two looks. */
+/** The result of a check at the end of a turn of the event loop; checks are at least one whole turn apart. */
 interface Look {
-  /** Since the oldest job was queued. */
+  /** The age of the oldest job. */
   ageMs: number;
-  /** A request began or a response was finished since the last look: a handler may have more to do. */
+  /** Since the last check a request began or a response ended: its handler may have more to do. */
   hasChanged: boolean;
-  /** For how long nothing has changed. */
+  /** The time without a change. */
   quietMs: number;
 }
 
-/** Run the job, or look again at the end of the next turn, or only when it may have been quiet for long enough. */
+/** Run the job, check again at the end of the next turn, or check when it may have been quiet long enough. */
 export type Step = "run" | "look-next-turn" | "look-when-quiet";
 
 /**
- * While no turn brings anything, no handler is runnable: all that came was read, and each handler waits for something. Between
- * the requests of a burst that is so too, hence the young job waits a little, and those that are combined with it become one.
+ * If a turn brings no change, no handler can run: everything was read, and each handler waits for something. The same holds
+ * between the requests of a burst. So a new job waits a little, which also combines equal jobs.
  */
 export function nextStep({ ageMs, hasChanged, quietMs }: Look, maxDeferDelayMs: number): Step {
   if (ageMs >= maxDeferDelayMs) return "run";
@@ -188,29 +188,29 @@ export type JobFunction = (argument: unknown) => unknown;
 export interface DeferredJob {
   readonly fn: JobFunction;
   readonly argument: unknown;
-  /** When it was queued, on the clock of `performance.now()`. */
+  /** The time it was queued, on the clock of `performance.now()`. */
   readonly queuedAtMs: number;
 }
 
-/** What became of a job: it waits, or was dropped since an equal one waits already, or there was no room. */
+/** The result of an add: queued, dropped because an equal job is queued, or no room. */
 type AddOutcome = "queued" | "dropped" | "full";
 
-/** A job is queued until it is taken: one that runs is none of them. */
+/** Holds queued jobs; a running job is not in it. */
 export class DeferredQueue<Job extends DeferredJob = DeferredJob> {
   private readonly jobs = new Fifo<Job>();
-  /** The only job of a function, or the arguments of all: most functions are made for one job, and their maps would be most of its memory. */
+  /** The only job of a function, or the arguments of all: most functions have one, and a map each would cost most memory. */
   private readonly byFunction = new Map<JobFunction, Job | QueuedArguments>();
 
   get length(): number {
     return this.jobs.length;
   }
 
-  /** The job that is next. */
+  /** The next job. */
   get oldest(): Job | undefined {
     return this.jobs.first;
   }
 
-  /** With `isCombined`, it is dropped when its function waits with a deeply equal argument, whoever queued that. */
+  /** With `isCombined`, drops the job if its function is queued with a deeply equal argument, whoever queued it. */
   add(job: Job, isCombined: boolean, maxJobs: number): AddOutcome {
     const queued = this.byFunction.get(job.fn);
     if (isCombined && queued !== undefined && hasEqual(queued, job.argument)) return "dropped";

@@ -1,20 +1,20 @@
-/** The arguments with which one function is queued, so that an equal one is found without looking at each of them: most that differ have another digest. */
+/** The queued arguments of one function. Finds an equal one by digest, without comparing all. */
 import { isDeepStrictEqual, types } from "node:util";
 import { Fifo } from "@paceline/wire/fifo";
 
-/** Stands for -0, which a Map takes for 0 and `isDeepStrictEqual` does not. */
+/** Represents -0, which a Map treats as 0 and `isDeepStrictEqual` does not. */
 const NEGATIVE_ZERO = Symbol("-0");
 
-/** They leave in the order in which they came. */
+/** A first-in, first-out set. */
 export class QueuedArguments {
   private count = 0;
-  /** How often each is queued. */
+  /** The count of each. */
   private readonly primitives = new Map<unknown, number>();
-  /** Those that nobody asked about: an argument is not looked into before it has to be. */
+  /** Objects without a digest yet; it is computed on the first search. */
   private readonly unread = new Fifo<object>();
-  /** The rest of the objects, all older than those, by digest. */
+  /** The other objects, all older, by digest. */
   private readonly byDigest = new Map<number, Fifo<object>>();
-  /** The digests of the objects in `byDigest`, in the order in which those came: they may have been changed since. */
+  /** The digests of the objects in `byDigest`, in order: the objects may have changed since. */
   private readonly digests = new Fifo<number>();
 
   get size(): number {
@@ -31,7 +31,7 @@ export class QueuedArguments {
     this.primitives.set(key, (this.primitives.get(key) ?? 0) + 1);
   }
 
-  /** Whether one is queued that is deeply equal to this one. */
+  /** Returns whether a deeply equal argument is queued. */
   has(argument: unknown): boolean {
     if (!isObject(argument)) return this.primitives.has(keyOf(argument));
     this.readAll();
@@ -41,7 +41,7 @@ export class QueuedArguments {
     return false;
   }
 
-  /** Takes out the oldest, which is `argument`. */
+  /** Removes the oldest, which is `argument`. */
   removeOldest(argument: unknown): void {
     this.count--;
     if (isObject(argument)) {
@@ -76,7 +76,7 @@ export class QueuedArguments {
   }
 }
 
-/** Functions are equal only to themselves, as primitives are. */
+/** Functions equal only themselves, like primitives. */
 function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }
@@ -85,18 +85,17 @@ function keyOf(primitive: unknown): unknown {
   return Object.is(primitive, -0) ? NEGATIVE_ZERO : primitive;
 }
 
-/** So many values of an argument are read; what differs further in only costs a comparison. */
+/** The maximum number of values read per argument; later differences only cost a comparison. */
 const MAX_VALUES = 64;
-/** Of texts and bytes so many are read at each end. */
+/** The number of characters or bytes read at each end. */
 const MAX_ENDS = 32;
-/** An object with more keys is told by their number alone: to read some of them all would have to be sorted. */
+/** Above this number of keys only their count is used: reading some would require sorting all. */
 const MAX_KEYS = 1000;
 
 let valuesLeft = 0;
 
 /**
- * Two values that `isDeepStrictEqual` holds for equal have the same digest. What may lie in another order in the one than in
- * the other is therefore read in an order of its own.
+ * Values equal under `isDeepStrictEqual` have the same digest. So anything without a fixed order is read in a canonical order.
  */
 export function argumentDigest(argument: object): number {
   valuesLeft = MAX_VALUES;
@@ -145,7 +144,7 @@ function objectDigest(value: Record<string, unknown>): number {
   return result;
 }
 
-/** Entries may lie in any order: a sum does not mind. Objects in them are left out, since reading them would spend from the one budget. */
+/** A sum does not depend on the order of entries. Skips objects, because they would use the shared budget. */
 function mapDigest(map: ReadonlyMap<unknown, unknown>): number {
   let result = map.size;
   if (map.size > MAX_VALUES) return result;

@@ -1,18 +1,18 @@
-/** Work at intervals, and after a delay. */
+/** Repeated and delayed work. */
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { backgroundWork, countNames, nameOf, type TimerWork, type WaitingTimer } from "../shared/bridge.js";
 import { ServerError } from "../shared/errors.js";
 
 export interface Timer {
-  /** It does not begin any more; a run under way goes on to its end. */
+  /** Prevents further runs; a current run continues. */
   stop(): void;
 }
 
 /**
- * Runs `fn` every `intervalMs`, the first time after one interval. A run that is awaited takes as long as it takes: intervals that
- * pass meanwhile are left out. An error is logged, and the timer goes on.
+ * Runs `fn` every `intervalMs`, first after one interval. An awaited run may exceed the interval; the missed ones are skipped. An
+ * error is logged, and the timer continues.
  *
- * @throws ServerError `bad-argument` for an interval that is no number of milliseconds from 1 to 2147483647
+ * @throws ServerError `bad-argument` if the interval is not a number of milliseconds from 1 to 2147483647
  */
 export function every(intervalMs: number, fn: () => unknown): Timer {
   check("an interval", intervalMs, 1, fn);
@@ -22,7 +22,7 @@ export function every(intervalMs: number, fn: () => unknown): Timer {
 /**
  * Runs `fn` once, after `delayMs`. An error is logged.
  *
- * @throws ServerError `bad-argument` for a delay that is no number of milliseconds from 0 to 2147483647
+ * @throws ServerError `bad-argument` if the delay is not a number of milliseconds from 0 to 2147483647
  */
 export function after(delayMs: number, fn: () => unknown): Timer {
   check("a delay", delayMs, 0, fn);
@@ -54,7 +54,7 @@ class RunningTimer implements Timer, WaitingTimer {
     if (work.isLeaving) return;
     this.timers.add(this);
     this.handle = repeats ? setInterval(this.run, ms) : setTimeout(this.run, ms);
-    // The server keeps the process alive; without one, as in a test of the app, a timer must not.
+    // The server keeps the process alive; in a test of the app a timer must not.
     this.handle.unref();
   }
 
@@ -63,7 +63,7 @@ class RunningTimer implements Timer, WaitingTimer {
   }
 
   stop(): void {
-    // Both runtimes take either kind.
+    // Works for both kinds of timers on both runtimes.
     clearInterval(this.handle);
     this.timers.remove(this);
   }
@@ -71,7 +71,7 @@ class RunningTimer implements Timer, WaitingTimer {
   private readonly run = async (): Promise<void> => {
     if (this.isUnderWay) return;
     this.isUnderWay = true;
-    this.timers.begun(this);
+    this.timers.started(this);
     try {
       await this.fn();
     } catch (error) {
@@ -108,7 +108,7 @@ class Timers implements TimerWork {
     this.waiting.delete(timer);
   }
 
-  begun(timer: WaitingTimer): void {
+  started(timer: WaitingTimer): void {
     this.underWay.add(timer);
   }
 

@@ -5,28 +5,28 @@ import type { BunServeOptions, FetchApp } from "../shared/app.js";
 import { ownServers } from "../shared/own-servers.js";
 import { appOfBunServer, BunAppServer } from "./bun-server.js";
 
-/** What the program around the app does for it while it loads. */
+/** The program's services while the app loads. */
 export interface LoadHooks {
-  /** Takes a line that whoever runs the app should know. */
+  /** Receives a line for the operator. */
   onNotice(message: string): void;
-  /** Says whether the program itself keeps the process alive; it must not while an app is expected to listen. */
+  /** Sets whether the program keeps the process alive; off while an app is expected to listen. */
   keepAlive(isKept: boolean): void;
 }
 
-/** Where a server wanted to listen. */
+/** The address a server asked for. */
 type Asked = { path: string } | { host: string; port: number };
 
-/** A server that believes it listens: of node:http, or of Bun.serve. */
+/** An adopted server of node:http or Bun.serve; it seems to listen. */
 export interface AdoptedServer {
   server: Server | BunAppServer;
   asked: Asked;
 }
 
 export class ListenWatch {
-  /** Whether the server is the app, not the module's export. */
+  /** Whether the server is the app, and not the module's export. */
   isServed = false;
   private adopted: AdoptedServer | undefined;
-  /** Calls of listen() that run now: on Bun they call Bun.serve. */
+  /** The number of running listen() calls: on Bun they call Bun.serve. */
   private listening = 0;
   private isDecided = false;
   private hasHttp2 = false;
@@ -35,7 +35,7 @@ export class ListenWatch {
 
   /**
    * @param prototypes whose `listen` is replaced until `end()`
-   * @param onNotice takes a line about a server that listens past Paceline.
+   * @param onNotice receives a line about a server that listens without Paceline.
    */
   constructor(
     prototypes: readonly NetServer[],
@@ -59,7 +59,7 @@ export class ListenWatch {
     }
   }
 
-  /** Replaces Bun.serve too. */
+  /** Also replaces Bun.serve. */
   watchBun(): void {
     const { serve } = Bun;
     Bun.serve = ((options: BunServeOptions) => {
@@ -75,17 +75,17 @@ export class ListenWatch {
     });
   }
 
-  /** Gives listen() and Bun.serve() back. */
+  /** Restores listen() and Bun.serve(). */
   end(): void {
     for (const restore of this.restores.splice(0)) restore();
   }
 
-  /** The server to serve, as far as the app has one now. */
+  /** The adopted server, if there is one now. */
   get current(): AdoptedServer | undefined {
     return this.adopted;
   }
 
-  /** Resolves once a server has listened and its own callbacks have run. @throws Error if node:http2 is all that listens. */
+  /** Resolves after a server has listened and its callbacks have run. @throws Error if only node:http2 listens. */
   async first(): Promise<AdoptedServer> {
     for (;;) {
       if (this.adopted === undefined && !this.hasHttp2) {
@@ -94,13 +94,13 @@ export class ListenWatch {
         });
       }
       await new Promise((resolve) => setImmediate(resolve));
-      // A server that only tested whether a port is free has closed by now.
+      // A server that only tested for a free port has closed by now.
       if (this.adopted !== undefined) return this.adopted;
       if (this.hasHttp2) throw new Error("listens with node:http2, which Paceline does not support: use node:http");
     }
   }
 
-  /** Ends the choice: every further server listens where it asks to. Reports a server that is not served, since the export is. */
+  /** Ends the adoption: every further server listens for real. Reports an adopted server that is replaced by the export. */
   decide(path: string, exported: unknown): void {
     this.isDecided = true;
     if (this.adopted === undefined || this.isServed) return;
@@ -113,7 +113,7 @@ export class ListenWatch {
     );
   }
 
-  /** The app of the server, if that is one of Bun.serve; from then on it is served. */
+  /** The app of an adopted Bun.serve server, which is then served. */
   get bunApp(): FetchApp | undefined {
     const server = this.adopted?.server;
     if (!(server instanceof BunAppServer)) return undefined;
@@ -121,13 +121,13 @@ export class ListenWatch {
     return appOfBunServer(server);
   }
 
-  /** Whether what a module exports is the server, or a framework's app that has it. */
+  /** Returns whether a module's export is the server, or a framework's app with this server. */
   isOf(exported: unknown): boolean {
     if (this.adopted === undefined || exported === undefined || exported === null) return false;
     return exported === this.adopted.server || (exported as { server?: unknown }).server === this.adopted.server;
   }
 
-  /** Returns what a call of Bun.serve returns to the app; undefined if it is to be a real one. */
+  /** Returns the app's result of Bun.serve; undefined if a real server must listen. */
   private takeBun(options: BunServeOptions): BunAppServer | undefined {
     if (ownServers.has(options) || this.listening > 0 || this.adopted !== undefined || this.isDecided) return undefined;
     const server = new BunAppServer(options);
@@ -138,20 +138,20 @@ export class ListenWatch {
     return server;
   }
 
-  /** True if the server only believes that it listens. */
+  /** Returns true if the server was adopted. */
   private take(server: NetServer, args: unknown[]): boolean {
     if (ownServers.has(server)) return false;
     const asked = addressOf(args);
     if (asked === undefined) return false;
     const isFirst = this.adopted === undefined && !this.isDecided;
     if (server.constructor.name.startsWith("Http2")) {
-      // Nothing can serve it, and on the next instance its port would be taken: an error that says less.
+      // It cannot be served, and the next instance would fail with a less clear error: the port in use.
       if (!isFirst) return false;
       this.hasHttp2 = true;
       this.onChange?.();
       return true;
     }
-    // Fastify makes a second server for the other address of localhost.
+    // Fastify creates a second server for the other address of localhost.
     const isSame = this.adopted !== undefined && isSamePlace(this.adopted.asked, asked);
     if (isHttp(server) && (isFirst || isSame)) {
       this.pretend(server, asked, args);
@@ -204,11 +204,11 @@ export class ListenWatch {
   }
 }
 
-/** Begins to watch. Call it before the app's module is imported. */
+/** Starts watching. Call it before the app's module is imported. */
 export function watchListening(onNotice: (message: string) => void): ListenWatch {
   const net = process.getBuiltinModule("node:net");
   if (process.versions.bun === undefined) return new ListenWatch([net.Server.prototype], onNotice);
-  // On Bun the servers of node:http have a listen() of their own.
+  // On Bun node:http servers have their own listen().
   const http = process.getBuiltinModule("node:http");
   const watch = new ListenWatch([net.Server.prototype, http.Server.prototype], onNotice);
   watch.watchBun();
@@ -219,7 +219,7 @@ function isHttp(server: NetServer): server is Server {
   return "headersTimeout" in server && "maxRequestsPerSocket" in server;
 }
 
-/** What the arguments of listen() name; undefined for a handle or descriptor. */
+/** Returns the address in the arguments of listen(); undefined for a handle or descriptor. */
 function addressOf(args: unknown[]): Asked | undefined {
   const [first] = args;
   if (typeof first === "object" && first !== null) {

@@ -1,23 +1,23 @@
-/** Gives an app that is written for Bun.serve its server object, while Paceline decides where the server listens. */
+/** Gives an app for Bun.serve its server object; Paceline decides where it listens. */
 import type { AppServer, BunServeOptions, FetchApp, RequestInfo } from "../shared/app.js";
 
 type BunServer = Bun.Server<undefined>;
 
 const DEFAULT_PORT = 3000;
 
-/** What the app holds for its server: it exists before the real one, and names the address that the app asked for. */
+/** The app's server object: exists before the real server, and shows the address the app asked for. */
 export class BunAppServer implements AppServer {
   readonly development = false;
   readonly id = "";
   readonly protocol = "http";
   private real: BunServer | undefined;
   private onReload: (() => void) | undefined;
-  /** Where Paceline changed a request: what Bun knows it as, and its client. */
+  /** For each request changed by Paceline: the original and its client. */
   private readonly known = new WeakMap<Request, { original: Request; info: RequestInfo }>();
 
   constructor(public options: BunServeOptions) {}
 
-  /** @param onReload is called when the app has replaced its options. */
+  /** @param onReload called after the app has replaced its options. */
   attach(real: BunServer, onReload: () => void): void {
     this.real = real;
     this.onReload = onReload;
@@ -86,7 +86,7 @@ export class BunAppServer implements AppServer {
     return this;
   }
 
-  /** Paceline ends the server itself, after its last response. */
+  /** Does nothing: Paceline stops the server, after its last response. */
   async stop(): Promise<void> {}
 
   ref(): void {}
@@ -102,7 +102,7 @@ export class BunAppServer implements AppServer {
   }
 }
 
-/** Returns the app of such options. */
+/** Returns the app of these options. */
 export function appOfBunServer(server: BunAppServer): FetchApp {
   return {
     style: "fetch",

@@ -1,14 +1,14 @@
-/** Tells by its shape what an export that is not a plain fetch object is: a framework's app, a server, or a bare function. */
+/** Detects by its shape what an export is if it is not a plain fetch object: a framework's app, a server, or a function. */
 import type { App, AppStyle, NodeApp, NodeHandler } from "../shared/app.js";
 
-/** An app, or what is wrong with the export, to be read after the module's path. */
+/** An app, or the problem of the export; the text follows the module's path. */
 export type Detection = { app: App } | { problem: string };
 
 const ACCEPTED =
   "must export by default an object with fetch(request, info), a fetch function, a Node (req, res) function, " +
   "or an app of Express, Koa, Fastify or Hono, or call listen() on a server of node:http";
 
-/** @param style what the export is to be taken for, where the user said so. */
+/** @param style the style the user has set, if any. */
 export function detectApp(exported: unknown, style?: AppStyle): Detection {
   const node = nodeShape(exported);
   if (node !== undefined && style !== "fetch") return node;
@@ -39,17 +39,17 @@ function functionOf(exported: NonNullable<object>, style: AppStyle | undefined):
   }
 }
 
-/** What is called as node:http calls its listeners; undefined when the export has none of these shapes. */
+/** Returns a handler called like a node:http listener; undefined if the export has none of these shapes. */
 function nodeShape(exported: unknown): Detection | undefined {
   const has = (...names: string[]) => names.every((name) => method(exported, name) !== undefined);
-  // A server of node:http that does not listen: what is attached to it, such as ws or Socket.IO, takes part.
+  // A node:http server that does not listen: anything attached to it, such as ws or Socket.IO, works.
   if (has("listen", "address", "emit", "listenerCount") && field(exported, "listening") !== undefined) {
     if (field(exported, "listening") === true) {
       return { problem: "exports a server that listens already: leave its listen() to Paceline" };
     }
     return { app: appOfServer(exported as ServerShape) };
   }
-  // Fastify. Its ready() runs the hooks of its plugins, as its close() does.
+  // Fastify. Its ready() and close() run the hooks of its plugins.
   if (has("ready", "routing", "close") && isObject(field(exported, "server"))) {
     const { ready, routing, close, server } = exported as FastifyShape;
     return {
@@ -73,7 +73,7 @@ function nodeShape(exported: unknown): Detection | undefined {
   return undefined;
 }
 
-/** What is used of a server of node:http. */
+/** The parts of a node:http server used here. */
 export interface ServerShape {
   emit(event: string, ...args: unknown[]): boolean;
   listenerCount(event: string): number;
@@ -86,7 +86,7 @@ interface FastifyShape {
   close(): unknown;
 }
 
-/** The app whose handlers are the listeners of a server. */
+/** Returns an app that calls a server's listeners. */
 export function appOfServer(server: ServerShape): NodeApp {
   return {
     style: "node",
@@ -106,19 +106,19 @@ function field(value: unknown, name: string): unknown {
   return isObject(value) ? (value as Record<string, unknown>)[name] : undefined;
 }
 
-/** A method of a value, bound to it. */
+/** Returns a method of a value, bound to it. */
 function method(value: unknown, name: string): unknown {
   const found = field(value, name);
   return typeof found === "function" ? found.bind(value) : undefined;
 }
 
 /**
- * By the source of a function:
- * - with fewer than two parameters it is a fetch function, since a Node handler cannot answer without its second one;
- * - with a second one named `res` or `response` it is a Node handler; with one named `info`, or taken apart as
- *   `{ clientAddress }`, a fetch function, since a response does not work when it is taken apart.
+ * Detects the style from a function's source:
+ * - With fewer than two parameters it is a fetch function: a Node handler needs its second one to respond.
+ * - With a second parameter `res` or `response` it is a Node handler.
+ * - With `info`, or destructured as `{ clientAddress }`, it is a fetch function: a destructured response does not work.
  *
- * Undefined where that decides nothing: other names, rest parameters, `arguments`, bound and native functions.
+ * Returns undefined if undecided: other names, rest parameters, `arguments`, bound and native functions.
  */
 export function styleOfFunction(source: string): "fetch" | "node" | "class" | undefined {
   if (/^class\b/.test(source)) return "class";
@@ -134,7 +134,7 @@ export function styleOfFunction(source: string): "fetch" | "node" | "class" | un
   return undefined;
 }
 
-/** Each declared parameter as it is written, without comments; undefined when the source cannot be read that far. */
+/** Returns the source of each parameter, without comments; undefined if it cannot be parsed. */
 function parametersOf(source: string): string[] | undefined {
   const single = /^(?:async\s+)?([\w$]+)\s*=>/.exec(source)?.[1];
   if (single !== undefined) return [single];
@@ -144,7 +144,7 @@ function parametersOf(source: string): string[] | undefined {
   let isList = false;
   for (const token of source.match(TOKENS) ?? []) {
     if (token.startsWith("//") || token.startsWith("/*")) continue;
-    // A string without an end: something was not understood.
+    // An unterminated string: the parser misread something.
     if (/^["'`]$/.test(token)) return undefined;
     if (/^[)\]}]$/.test(token) && --depth === 0 && isList) {
       if (parameter.trim() !== "") list.push(parameter.trim());
@@ -154,12 +154,12 @@ function parametersOf(source: string): string[] | undefined {
       list.push(parameter.trim());
       parameter = "";
     } else if (isList) parameter += token;
-    // What comes before the list can be a computed name, in brackets of its own.
+    // A computed name, with its own brackets, may precede the list.
     if (depth === 0 && token === "(") isList = true;
     if (/^[([{]$/.test(token)) depth++;
   }
   return undefined;
 }
 
-/** Comments, strings, and every other character by itself. */
+/** Comments, strings, and single characters. */
 const TOKENS = /\/\/[^\n]*|\/\*[\s\S]*?\*\/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`|[\s\S]/g;

@@ -1,20 +1,20 @@
-/** Runs what an app does before its first request and after its last one. */
+/** Runs the app's code before its first request and after its last one. */
 import type { App, AppLifecycle } from "../shared/app.js";
 import { hintOnListening, ServerError } from "../shared/errors.js";
 
-/** What stop() gets at least, when the requests used up the deadline: an app that has something to save can still do it. */
+/** The minimum time for stop(), in milliseconds, even after the drain's deadline: an app may have to save something. */
 const LEAST_STOP_MS = 1000;
 
 /**
- * What a module says of its start and stop: by itself, or by its default export. An object with a `listen` of its own, as
- * those of frameworks, means by its `start` and `stop` its own listening: those are left alone.
+ * Returns the start and stop of a module or of its default export. An object with `listen`, such as a framework's app, uses
+ * `start` and `stop` for its own listening: those are ignored.
  */
 export function lifecycleOf(module: object, exported: unknown): AppLifecycle {
   const listens = functionOf(exported, "listen") !== undefined;
   const find = (name: string) => {
     const own = functionOf(exported, name);
     const named = functionOf(module, name);
-    // Bun shows what `module.exports` has as named exports too.
+    // On Bun named exports also include the members of `module.exports`.
     const isOfModule = named !== undefined && memberOf(module, name) !== memberOf(exported, name);
     return isOfModule ? named : listens ? undefined : own;
   };
@@ -26,7 +26,7 @@ export function lifecycleOf(module: object, exported: unknown): AppLifecycle {
   };
 }
 
-/** The app with the module's start before its own, and the module's stop after its own. */
+/** Returns the app with the module's start first and the module's stop last. */
 export function withLifecycle(app: App, { start, beforeDrain, stop }: AppLifecycle): App {
   return {
     ...app,
@@ -54,7 +54,7 @@ function memberOf(value: unknown, name: string): unknown {
   return (value as Record<string, unknown>)[name];
 }
 
-/** Resolves when the app has started. @throws ServerError `start-failed` with the app's own error as its cause. */
+/** Resolves when the app has started. @throws ServerError `start-failed` with the app's error as its cause. */
 export async function startApp({ start }: App): Promise<void> {
   try {
     await start?.();
@@ -63,7 +63,7 @@ export async function startApp({ start }: App): Promise<void> {
   }
 }
 
-/** Resolves when the app has stopped or the time is over; what went wrong goes to stderr. */
+/** Resolves when the app has stopped or at the deadline; errors go to stderr. */
 export async function stopApp({ stop }: App, remainingMs: number): Promise<void> {
   if (stop === undefined) return;
   const deadlineMs = Math.max(LEAST_STOP_MS, remainingMs);

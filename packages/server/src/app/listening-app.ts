@@ -1,4 +1,4 @@
-/** Makes an app of the server that a module listens with, and says what keeps it from doing so. */
+/** Turns a listening server of a module into the app, or reports why it cannot. */
 import type { Cluster } from "node:cluster";
 import type { Server } from "node:http";
 import type { App } from "../shared/app.js";
@@ -6,15 +6,15 @@ import { ServerError } from "../shared/errors.js";
 import type { ListenWatch, LoadHooks } from "./adopted-server.js";
 import { appOfServer } from "./detect-app.js";
 
-/** How often it looks whether the app has started workers of its own. */
+/** The interval of the check for worker processes of the app, in milliseconds. */
 const LOOK_EVERY_MS = 250;
 
 /**
- * Returns the app of the first server that listens. A module without an export may do so later, when its database is
- * there: then it is waited for, as long as anything of the app can still happen.
+ * Returns the app of the first server that listens. A module without an export may listen later, for example after connecting to
+ * its database; waits as long as the app has pending work.
  *
- * @returns undefined when the app will never listen.
- * @throws ServerError `app-unusable` when it forks workers, or listens with node:http2.
+ * @returns undefined if the app will never listen.
+ * @throws ServerError `app-unusable` if it forks workers or listens with node:http2.
  */
 export async function listeningApp(
   watch: ListenWatch,
@@ -22,7 +22,7 @@ export async function listeningApp(
   path: string,
   hooks: LoadHooks,
 ): Promise<App | undefined> {
-  // A function is an app that cannot be told apart, which is an error of its own.
+  // A function whose style is unclear is a different error.
   if (watch.current === undefined && typeof exported === "function") return undefined;
   let over: (() => void) | undefined;
   let look: NodeJS.Timeout | undefined;
@@ -32,10 +32,10 @@ export async function listeningApp(
   });
   const forked = new Promise<never>((_, reject) => {
     const check = () => {
-      // What is returned is the module's default export, other than its type says.
+      // In spite of its type it returns the module's default export.
       const { workers = {} } = process.getBuiltinModule("node:cluster") as unknown as Cluster;
       if (Object.keys(workers).length === 0) return;
-      // What they would say in the end is not what was wrong.
+      // Their final errors would hide the real problem.
       for (const worker of Object.values(workers)) worker?.process.kill("SIGKILL");
       reject(
         new Error("forks workers with node:cluster, as Paceline does: run the worker's part, and set `instances`"),

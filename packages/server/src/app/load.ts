@@ -7,19 +7,19 @@ import type { Module } from "./translate.js";
 const NO_HOOKS: LoadHooks = { onNotice: (message) => console.error(message), keepAlive: () => {} };
 
 /**
- * Returns the app of the module at an absolute path, not started yet: its default export, or else the first server of
- * node:http that it listens with.
+ * Loads the app of the module at an absolute path, without starting it: its default export, or the first node:http server that
+ * listens.
  *
- * @param style what its default export is to be taken for; by default its shape tells.
+ * @param style the style of its default export. Default: detected.
  * @param cache see importModule
- * @param hooks of the program whose only app it is; without them listen() is taken over only while the app loads.
- * @throws ServerError `app-not-found`, `app-unusable`, or `app-threw` with the app's own error as its cause.
+ * @param hooks of the program whose only app it is; without them listen() is replaced only while the app loads.
+ * @throws ServerError `app-not-found`, `app-unusable`, or `app-threw` with the app's error as its cause.
  */
 export async function loadApp(path: string, style?: AppStyle, cache?: string, hooks = NO_HOOKS): Promise<App> {
   const watch = await watchFor(path, hooks);
   try {
     const app = await load(path, style, cache, watch, hooks);
-    // In a program of its own an app may make further servers later on.
+    // With hooks the app may create further servers later.
     if (hooks === NO_HOOKS) watch?.end();
     return app;
   } catch (error) {
@@ -40,9 +40,9 @@ async function load(
   if (process.versions.bun !== undefined) watchNativeAddons();
   try {
     module = await importModule(path, cache);
-    // A module that was compiled to CommonJS carries its exports one level further down.
+    // A module compiled to CommonJS has its exports one level deeper.
     if (isCompiled(module.default)) module = module.default;
-    // A promise alone: Fastify's app is a thenable too, whose then() starts it.
+    // Only a real promise: Fastify's app is a thenable whose then() starts it.
     exported = module.default instanceof Promise ? await module.default : module.default;
   } catch (cause) {
     const { existsSync } = await import("node:fs");
@@ -51,7 +51,7 @@ async function load(
       cause,
     });
   }
-  // Bun's own name for it, which brings none of Node's modules along.
+  // Bun's own require, which loads none of Node's modules.
   const { require } = import.meta as { require?: NodeJS.Require };
   const addon = require === undefined ? undefined : await unusableAddon(Object.keys(require.cache));
   if (addon !== undefined) throw new ServerError("app-unusable", `${path} would fail: ${addon}`);
@@ -60,7 +60,7 @@ async function load(
     fetchObject(exported, style) ??
     (await detected(path, exported, style, watch, hooks));
   watch?.decide(path, exported);
-  // Most have neither, and need nothing of what follows.
+  // Most apps have neither and need none of the following.
   if (!hasLifecycle(module) && !hasLifecycle(exported)) return app;
   const { lifecycleOf, withLifecycle } = await import("./lifecycle.js");
   return withLifecycle(app, lifecycleOf(module, exported));
@@ -71,14 +71,14 @@ function hasLifecycle(value: unknown): boolean {
   return "start" in value || "stop" in value || "beforeDrain" in value;
 }
 
-/** The usual case, for which nothing else has to be loaded. */
+/** Handles the usual case without loading anything else. */
 function fetchObject(exported: unknown, style: AppStyle | undefined): FetchApp | undefined {
   if (style === "node" || typeof exported !== "object" || exported === null || "listen" in exported) return undefined;
   const { fetch } = exported as { fetch?: unknown };
   return typeof fetch === "function" ? { style: "fetch", handler: fetch.bind(exported) } : undefined;
 }
 
-/** An app for Bun.serve: an export with its `websocket` or `routes`, or a framework's app that has called it. */
+/** Returns an app for Bun.serve: an export with `websocket` or `routes`, or a framework's app that has called it. */
 async function bunServed(
   path: string,
   exported: unknown,
@@ -117,8 +117,8 @@ async function detected(
 }
 
 /**
- * On Node always: node:net is loaded anyway. On Bun node:http costs a process 2 MB, so only for a module that exports
- * nothing or that names what listens.
+ * Always on Node, where node:net is loaded anyway. On Bun node:http costs 2 MB, so only for a module without exports or with a
+ * listening call.
  */
 async function watchFor(path: string, { onNotice }: LoadHooks): Promise<ListenWatch | undefined> {
   if (process.versions.bun !== undefined) {
@@ -138,16 +138,16 @@ function isCompiled(exported: unknown): exported is { default: unknown } {
 }
 
 const TYPESCRIPT = new Set([".ts", ".mts", ".cts"]);
-/** No Node runs these. */
+/** Node runs neither. */
 const JSX = new Set([".tsx", ".jsx"]);
 
 /**
- * The module at an absolute path.
+ * Imports the module at an absolute path.
  *
- * @param cache a folder of the fleet's own for what is translated from TypeScript; by default it is translated each time.
+ * @param cache a private folder of the fleet for compiled TypeScript. Default: compiles each time.
  */
 async function importModule(path: string, cache: string | undefined): Promise<Module> {
-  // Bun takes a path as it is, and needs none of Node's modules for it.
+  // Bun accepts a path and needs none of Node's modules.
   if (process.versions.bun !== undefined) return import(path);
   const [{ extname }, { pathToFileURL }] = await Promise.all([import("node:path"), import("node:url")]);
   const extension = extname(path);
@@ -160,7 +160,7 @@ async function importModule(path: string, cache: string | undefined): Promise<Mo
     if (!isForTranslation(error, isTypeScript || (await hasAliases(path)))) throw error;
     const { importTranslated } = await import("./translate.js");
     return importTranslated(path, cache).catch((second) => {
-      // Not found in either way: Node's own words are the clearer ones.
+      // Neither way found it: Node's own message is clearer.
       throw isNotFound(error) && isNotFound(second) ? error : second;
     });
   }
@@ -174,7 +174,7 @@ function runsTypeScript(): boolean {
   return Boolean((process.features as { typescript?: string | false }).typescript);
 }
 
-/** Modules are found and parsed before any of them runs, so what fails for these reasons has mostly not begun. */
+/** Modules are found and parsed before any of them runs, so after such an error mostly nothing has run. */
 function isForTranslation(error: unknown, mayHaveOtherPaths: boolean): boolean {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
   if (code === "ERR_UNKNOWN_FILE_EXTENSION") return /"\.([cm]?ts|[jt]sx)"/.test(`${message}`);
@@ -187,14 +187,14 @@ function isNotFound(error: unknown): boolean {
   return code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND";
 }
 
-/** Says of a native addon that Bun cannot load what to do about it, at the start and not with each request. */
+/** Explains at start what to do if Bun cannot load a native addon, not on each request. */
 const WHAT_TO_DO = 'it is a native addon for Node, which Bun cannot load: set runtime: "node" for this pool';
-/** Their symbol names the version of V8's interface that an addon was compiled for; addons of Node-API have none. */
+/** The symbol contains V8's ABI version; Node-API addons have none. */
 const REGISTRATION = /node_register_module_v(\d+)/;
 
 const failed = new Set<string>();
 
-/** Adds what to do to the errors of addons; to be called before an app is loaded. */
+/** Adds advice to the errors of addons; call it before loading an app. */
 function watchNativeAddons(): void {
   const load = process.dlopen;
   process.dlopen = function (this: unknown, ...args: Parameters<typeof load>) {
@@ -209,14 +209,14 @@ function watchNativeAddons(): void {
 }
 
 /**
- * An addon of a package that the app has loaded, which has not been asked for yet and is going to fail when it is; one that
- * has failed already, and did not end the app, is something that the app does without.
+ * Finds an addon in a loaded package that has not been loaded yet and will fail. An addon that failed without ending the app is
+ * one the app does not need.
  */
 async function unusableAddon(modules: string[]): Promise<string | undefined> {
   const packages = new Set(modules.map((path) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? ""));
   packages.delete("");
   if (packages.size === 0) return undefined;
-  // Rarely needed, so not loaded before.
+  // Loaded only when needed, which is rare.
   const { readdirSync, readFileSync } = await import("node:fs");
   for (const folder of packages) {
     for (const file of addonsIn(`${folder}/build/Release`)) {

@@ -1,4 +1,4 @@
-/** Imports an app on Node through jiti, which translates TypeScript and JSX and knows the `paths` of a tsconfig.json. */
+/** Imports an app on Node through jiti, which compiles TypeScript and JSX and supports `paths` in tsconfig.json. */
 import { createJiti, type JitiOptions } from "jiti";
 import { compilerOptionsFor } from "./tsconfig.js";
 
@@ -6,23 +6,23 @@ export interface Module {
   default?: unknown;
 }
 
-/** @param cache a folder that nobody else can write to, as what lies there is run; by default nothing is kept */
+/** @param cache a folder writable only by us, because its code is run. Default: no cache. */
 export async function importTranslated(path: string, cache: string | undefined): Promise<Module> {
   const jiti = createJiti(path, {
-    // Its own choice is a folder in /tmp that any user could have filled.
+    // jiti's default is a folder in /tmp that any user could have filled.
     fsCache: cache ?? false,
     tsconfigPaths: true,
     jsx: jsxOptions(compilerOptionsFor(path)),
   });
   const loaded = await jiti.import<Module>(path);
   if ("default" in loaded) return loaded;
-  // What jiti gives is a thenable where the default export is one, as Fastify's app is: then that has come, and not the module.
+  // If the default export is a thenable, such as Fastify's app, jiti returns its result and not the module.
   const exports = jiti.cache[path]?.exports as (Module & { __esModule?: boolean }) | undefined;
-  // Of CommonJS it gives `module.exports`.
+  // For CommonJS jiti returns `module.exports`.
   return exports?.__esModule ? exports : { default: exports ?? loaded };
 }
 
-/** What the compiler's options for JSX mean; without any it is React's, as on Bun. */
+/** Converts the compiler's JSX options; the default is React's, as on Bun. */
 function jsxOptions(options: Record<string, unknown>): Exclude<JitiOptions["jsx"], boolean | undefined> {
   const text = (name: string, otherwise: string) => (typeof options[name] === "string" ? options[name] : otherwise);
   if (options.jsx === "react") {

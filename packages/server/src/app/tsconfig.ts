@@ -1,10 +1,10 @@
-/** Reads the tsconfig.json that holds for a file. */
+/** Reads the tsconfig.json of a file. */
 import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 
-/** So many files may extend each other. */
+/** The maximum length of an `extends` chain. */
 const MAX_EXTENDED = 10;
-/** Texts, and what JSON does not have: comments, and commas before a closing bracket. */
+/** Strings, and everything that is not JSON: comments, and commas before a closing bracket. */
 const NOT_OF_JSON = /"(?:\\.|[^"\\])*"|\/\/[^\n]*|\/\*[\s\S]*?\*\/|,(?=\s*[}\]])/g;
 
 export interface ConfigText {
@@ -12,7 +12,7 @@ export interface ConfigText {
   text: string;
 }
 
-/** The nearest one above it. */
+/** Returns the nearest one above the file. */
 export function nearestTsconfig(file: string): ConfigText | undefined {
   for (let folder = dirname(file); ; folder = dirname(folder)) {
     const path = join(folder, "tsconfig.json");
@@ -22,7 +22,7 @@ export function nearestTsconfig(file: string): ConfigText | undefined {
   }
 }
 
-/** `compilerOptions` of the nearest tsconfig.json, with those of the files that it extends by a relative path. */
+/** Returns `compilerOptions` of the nearest tsconfig.json, including files it extends by a relative path. */
 export function compilerOptionsFor(file: string): Record<string, unknown> {
   let options: Record<string, unknown> = {};
   let config = nearestTsconfig(file);
@@ -42,7 +42,7 @@ function parse(text: string): { compilerOptions?: object | null; extends?: unkno
     const json = text.replace(NOT_OF_JSON, (part) => (part.startsWith('"') ? part : ""));
     return (JSON.parse(json) as object | null) ?? {};
   } catch {
-    return {}; // What is wrong with it is the compiler's to say.
+    return {}; // The compiler reports errors in it.
   }
 }
 
@@ -50,11 +50,11 @@ function read(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8");
   } catch {
-    return undefined; // None there, or not for us to read.
+    return undefined; // Missing or not readable.
   }
 }
 
-/** Judged by the nearest tsconfig.json above the file; one that extends another may have them from there. */
+/** Checks the nearest tsconfig.json above the file; one that extends another may inherit aliases. */
 export function hasPathAliases(file: string): boolean {
   return /"(paths|extends)"\s*:/.test(nearestTsconfig(file)?.text ?? "");
 }

@@ -1,4 +1,4 @@
-/** Holds the bodies of requests to their limits on node:http, which has none for them. */
+/** Enforces the limits of request bodies on node:http, which has none. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { ServerLimits } from "../shared/limits.js";
@@ -7,17 +7,17 @@ import { beginPieces, countPiece, endPieces } from "./held-sockets.js";
 import { respondPlainly } from "./node-responses.js";
 import type { UnreadRequests } from "./node-watches.js";
 
-/** Pieces of a body below this size are joined, in bytes. */
+/** Smaller pieces of a body are joined, in bytes. */
 const JOIN_BELOW_BYTES = 4096;
 
-/** A smaller body is all read before the stream asks for a pause, in bytes. */
+/** A smaller body is read completely before the stream pauses, in bytes. */
 const SMALL_BODY_BYTES = 16_384;
 
 /**
- * Watches the body of a request: its size, the time for which a piece is waited for, and its client while it is not read. Returns false when the request has
- * been answered 413 already and must not reach the handler.
+ * Watches a request body: its size, the time between pieces, and its client while the body is not read. Returns false if the
+ * request got a 413 and must not reach the handler.
  *
- * @param waits undefined where nobody is to be given up: the balancer holds the clients to their time.
+ * @param waits undefined if body timeouts are the balancer's task.
  */
 export function limitBody(
   request: IncomingMessage,
@@ -40,7 +40,7 @@ export function limitBody(
   return true;
 }
 
-/** A piece is waited for from when the stream asks until its buffer is full or the body whole, whatever the app does with it. */
+/** The wait begins when the stream asks for data and ends when its buffer is full or the body complete. */
 function watchTime(request: IncomingMessage, waits: BodyWaits<Socket>): void {
   const wait = { owner: request.socket, since: 0 };
   const { _read: read, push } = request;
@@ -57,7 +57,7 @@ function watchTime(request: IncomingMessage, waits: BodyWaits<Socket>): void {
   request.once("close", () => waits.end(wait));
 }
 
-/** Counts where the parser hands pieces over, because listening for them would begin to read the body. */
+/** Counts bytes as the parser delivers them, because a listener would start reading the body. */
 function watchSize(request: IncomingMessage, response: ServerResponse, maxBodyBytes: number): void {
   const push = joiningPush(request);
   const { socket } = request;
@@ -74,7 +74,7 @@ function watchSize(request: IncomingMessage, response: ServerResponse, maxBodyBy
   };
 }
 
-/** Small pieces are joined while a turn lasts: a client may send a body in chunks of a byte, and each would cost a hundred. */
+/** Joins small pieces within a turn: a client may send one-byte chunks, and each would cost a hundred bytes. */
 function joiningPush(request: IncomingMessage): (chunk: Buffer | null) => boolean {
   const push = request.push.bind(request);
   let joined = Buffer.alloc(0);

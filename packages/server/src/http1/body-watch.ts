@@ -1,13 +1,13 @@
-/** Watches over request bodies on either runtime: clients that send nothing while a body is waited for, and clients that leave while nobody reads it. */
+/** Watches request bodies on either runtime: clients that stop sending, and clients that leave while nobody reads the body. */
 
 import { RunningTime } from "@paceline/wire";
 
 const MAX_LOOK_MS = 1000;
 
-/** A body: in the set while a piece of it is waited for. */
+/** A body; in the set while its next piece is awaited. */
 export interface BodyWait<Owner> {
   readonly owner: Owner;
-  /** Since when the next piece is waited for. */
+  /** The start of the wait. */
   since: number;
 }
 
@@ -19,13 +19,13 @@ export class BodyWaits<Owner> {
 
   constructor(
     readonly timeoutMs: number,
-    /** No piece of its body has come for that long. */
+    /** Called when no piece of its body arrived within the timeout. */
     private readonly onLate: (owner: Owner) => void,
   ) {
     this.everyMs = Math.min(MAX_LOOK_MS, timeoutMs);
   }
 
-  /** A piece is waited for from now on. */
+  /** Starts to wait for a piece. */
   begin(wait: BodyWait<Owner>): void {
     if (this.timer === undefined) {
       this.time.restart();
@@ -53,21 +53,21 @@ export class BodyWaits<Owner> {
   }
 }
 
-/** How long a body is not read before its client is looked for, and how often that is done then, in milliseconds. */
+/** The time a body stays unread before its client is checked, and the interval of the checks, in milliseconds. */
 const LOOK_MS = 1000;
 
-/** A body that is not all there. */
+/** An incomplete body. */
 export interface UnreadBody {
-  /** Since when nobody asks for more of it; Infinity while somebody does. */
+  /** The time since which nobody reads it; Infinity while somebody does. */
   unreadSince: number;
 }
 
-/** Neither runtime looks at a connection that it does not read. Held weakly: an app may drop a request with its body unread. */
+/** Neither runtime watches a connection it does not read. Held weakly: an app may drop a request with an unread body. */
 export class UnreadBodies<Body extends UnreadBody> {
   private readonly bodies = new Set<WeakRef<Body>>();
   private timer: NodeJS.Timeout | undefined;
 
-  /** @param look ends those of these bodies whose clients have left; `isUnread` says whether one still is, if the look takes a while */
+  /** @param look ends the bodies whose clients have left; it calls `isUnread` again if the check takes a while */
   constructor(private readonly look: (unread: Body[], isUnread: (body: Body) => boolean) => void | Promise<void>) {}
 
   add(body: Body): WeakRef<Body> {

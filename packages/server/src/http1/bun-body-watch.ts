@@ -1,21 +1,21 @@
 /**
- * Watches the bodies of requests on Bun.serve: holds them to `bodyTimeoutMs`, as Bun's own timer cuts whoever sends less than
- * 16 KB a second, however steadily, and notices clients that leave while their body is not read.
+ * Watches request bodies on Bun.serve. Enforces `bodyTimeoutMs`, because Bun's timer cuts clients that send less than 16 KB a
+ * second. Detects clients that leave while their body is not read.
  */
 import { giveBack } from "@paceline/wire";
 import { type BodyWait, BodyWaits, UnreadBodies, type UnreadBody } from "./body-watch.js";
 
-/** Of a body that is no larger Bun leaves nothing unread for long. */
+/** Bun soon reads a body of this size or less completely. */
 export const SMALL_BODY_BYTES = 65_536;
 
-/** Taken of bodies that nobody reads, of all together, in bytes. */
+/** The maximum read ahead for all unread bodies together, in bytes. */
 const MAX_AHEAD_BYTES = 8 << 20;
-/** So many connections are told apart in one look. */
+/** The maximum number of connections identified in one check. */
 const MAX_SOUGHT = 64;
-/** What Bun may have of a body that it does not read, and gives in one piece, in bytes. */
+/** The maximum that Bun may hold of an unread body and deliver in one piece, in bytes. */
 const LARGE_PIECE_BYTES = 1 << 20;
 
-/** As far as it is used here; the types of Bun and Node differ. */
+/** Only the members used here; Bun's and Node's types differ. */
 interface BodyReader {
   read(): Promise<{ done: boolean; value?: Uint8Array }>;
   cancel(reason: unknown): Promise<void>;
@@ -31,16 +31,16 @@ export class BunBodyWatch {
 
   /**
    * @param timeoutMs 0: none.
-   * @param onLate no piece of its body has come for that long.
+   * @param onLate called when no piece of its body arrived within the timeout.
    */
   constructor(timeoutMs: number, onLate: (request: Request) => void) {
     this.watches = { waits: new BodyWaits(timeoutMs, onLate), unread: new UnreadBodies(endLeft) };
   }
 
   /**
-   * The same request with a body that is watched.
+   * Returns the same request with a watched body.
    *
-   * @param original what Bun knows it by.
+   * @param original the request that Bun knows.
    */
   watch(request: Request, original: Request): Request {
     if (request.body === null) return request;
@@ -55,14 +55,14 @@ class WatchedBody implements UnreadBody {
   private readonly held: WeakRef<WatchedBody>;
   private readonly wait: BodyWait<Request>;
   private reader: BodyReader | undefined;
-  /** What was taken before it was asked for, its length in bytes, and its end once that has come. */
+  /** Pieces read ahead, their length in bytes, and the end once it arrived. */
   private readonly ahead: Uint8Array[] = [];
   aheadBytes = 0;
   private isComplete = false;
   private failure: unknown;
   private taking: Promise<void> | undefined;
   private isDropped = false;
-  /** Once it is known. */
+  /** Set once known. */
   descriptor: number | undefined;
 
   constructor(
@@ -97,7 +97,7 @@ class WatchedBody implements UnreadBody {
     return this.reader?.cancel(reason);
   }
 
-  /** Takes one piece. */
+  /** Reads one piece. */
   private async take(): Promise<void> {
     try {
       this.reader ??= this.body.getReader() as BodyReader;
@@ -117,7 +117,7 @@ class WatchedBody implements UnreadBody {
     this.watches.unread.delete(this.held);
   }
 
-  /** Takes a piece more than was asked for. */
+  /** Reads one piece ahead of the app. */
   readAhead(): void {
     if (this.taking !== undefined || this.isComplete) return;
     this.taking = this.take().finally(() => {
@@ -125,7 +125,7 @@ class WatchedBody implements UnreadBody {
     });
   }
 
-  /** Its client has left: what it sent is nobody's, and Bun tells of the end behind it. */
+  /** Its client has left: discards its data, and Bun reports the end after it. */
   async drop(): Promise<void> {
     if (this.isDropped) return;
     this.isDropped = true;
@@ -139,8 +139,8 @@ class WatchedBody implements UnreadBody {
 }
 
 /**
- * Bun.serve tells no request's descriptor, but the kernel shows which one is read again when a piece is taken. Bodies whose clients stay
- * are taken so as far as there is room, and never twice; the others have their turn when one of these has ended or is read.
+ * Bun.serve does not expose a request's descriptor. But the kernel shows which descriptor is read again when a piece is taken.
+ * Takes such pieces while there is room, at most one per body; the other bodies follow when one of these ends or is read.
  */
 async function endLeft(unread: WatchedBody[], isUnread: (body: WatchedBody) => boolean): Promise<void> {
   const { whoLeft } = await import("./bun-descriptors.js");

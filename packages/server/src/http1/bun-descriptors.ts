@@ -1,18 +1,18 @@
-/** Descriptors on Bun, which has no names for them: whose peers have left, and which belong to paused connections of node:http. Loaded by the first body that is not read. */
+/** Finds descriptors on Bun: of peers that left, and of paused node:http sockets. Loaded by the first unread body. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import type { Socket } from "node:net";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 
-/** Those of the event loops in this process. */
+/** The epoll descriptors of this process. */
 let pollers: string[] | undefined;
 
-/** A line of an epoll descriptor's `/proc/self/fdinfo`: what is waited for on a descriptor, in hex. */
+/** A line of an epoll descriptor's `/proc/self/fdinfo`: a descriptor and its events, in hex. */
 const LINE = /^tfd: +(\d+) events: +([\da-f]+)/gm;
 const EPOLLIN = 0x1;
 
 /**
- * The descriptors of sockets that are paused, undefined where one is not found. Each is read for an instant in which nothing is taken:
- * in the rounds that the binary digits of its number name.
+ * Returns the descriptors of paused sockets, undefined if not found. Reads each for an instant, in the rounds given by the binary
+ * digits of its index, without taking data.
  */
 export function descriptorsOfPaused(sockets: readonly Socket[]): (number | undefined)[] {
   const before = readDescriptors();
@@ -29,7 +29,7 @@ export function descriptorsOfPaused(sockets: readonly Socket[]): (number | undef
   return found;
 }
 
-/** Those that an event loop waits to read. */
+/** Returns the descriptors that an event loop waits to read. */
 export function readDescriptors(): Set<number> {
   pollers ??= findPollers();
   const descriptors = new Set<number>();
@@ -50,12 +50,12 @@ function targetOf(link: string): string {
   try {
     return readlinkSync(link);
   } catch {
-    // The descriptor of that reading itself.
+    // The descriptor of this very read.
     return "";
   }
 }
 
-/** By descriptor. */
+/** Returns the descriptors whose peers have left. */
 export function whoLeft(): number[] {
   try {
     return whosePeerLeft(readdirSync("/proc/self/fd").map(Number));

@@ -1,6 +1,6 @@
 /**
- * Looks after responses of Bun.serve that take longer than a turn. Bun's timer takes silence, and a slow reader, for an idle
- * connection; so it is turned off for them, and who takes nothing is found in the kernel's table.
+ * Watches Bun.serve responses that take longer than a turn. Bun's timer mistakes silence and slow readers for idle connections,
+ * so it is disabled for them. Stalled clients are found in the kernel's table.
  */
 import { type AcknowledgingConnection, eachTcpRow, leaveToCollector, RunningTime, SlowReader } from "@paceline/wire";
 import { hostOf } from "@paceline/wire/proc";
@@ -8,24 +8,24 @@ import { hostOf } from "@paceline/wire/proc";
 type BunServer = Bun.Server<undefined>;
 
 const LOOK_MS = 1000;
-/** Bun's shortest: it closes what is idle for that long. */
+/** Bun's shortest idle timeout, in seconds. */
 const SHORTEST_SECONDS = 1;
-/** Its longest, where nothing is known of the kernel. */
+/** Bun's longest one, used if the kernel's table is not available. */
 const LONGEST_SECONDS = 255;
 
-/** Of one turn no more are kept until its end: a client that sends ahead has thousands begun in one read. */
+/** The maximum number kept until the end of a turn: a pipelining client starts thousands in one read. */
 const MAX_RESPONDED = 1024;
-/** What a request and its response take, about, in bytes. */
+/** The approximate memory of a request and its response, in bytes. */
 const REQUEST_BYTES = 2200;
 
-/** A client, by what the kernel holds for it. */
+/** A client and what the kernel holds for it. */
 class Outgoing implements AcknowledgingConnection {
   readonly seesAcknowledgements = true;
   private held = 0;
   private moved = 0;
   private isKnown = false;
 
-  /** What the kernel holds changes as the client takes some of it, and as it is given more after that. */
+  /** The kernel's amount changes when the client reads and when Bun writes more. */
   noteHeld(bytes: number): void {
     if (this.isKnown) this.moved += Math.abs(this.held - bytes);
     this.isKnown = true;
@@ -44,12 +44,12 @@ class Outgoing implements AcknowledgingConnection {
 interface Sending {
   client: Outgoing;
   reader: SlowReader;
-  /** 0 while nothing waits for it. */
+  /** 0 while nothing is queued for it. */
   lookAtMs: number;
 }
 
 export class BunSendWatch {
-  /** Answered in this turn. */
+  /** Responses of this turn. */
   private readonly answered: Request[] = [];
   private readonly sending = new Map<Request, Sending>();
   private timer: NodeJS.Timeout | undefined;
@@ -58,18 +58,18 @@ export class BunSendWatch {
   private readonly time = new RunningTime();
   private readonly everyMs: number;
 
-  /** @param timeoutMs how long a client may take nothing */
+  /** @param timeoutMs the maximum time without progress of a client */
   constructor(private readonly timeoutMs: number) {
     this.everyMs = Math.min(LOOK_MS, timeoutMs / 4);
   }
 
-  /** Its response is given to Bun, which sends at once what it can. */
+  /** Adds a request whose response was passed to Bun, which sends at once what it can. */
   add(request: Request, server: BunServer): void {
     this.server = server;
     const count = this.answered.push(request);
     if (count === 1) setImmediate(this.onTurnEnd);
     if (count < MAX_RESPONDED) return;
-    // The first ones have been given to Bun, unless half as many are finished by one promise.
+    // Bun has received the first ones, unless one promise completed half as many.
     this.keepLong(this.answered.splice(0, MAX_RESPONDED / 2));
     leaveToCollector((MAX_RESPONDED / 2) * REQUEST_BYTES);
   }
@@ -78,7 +78,7 @@ export class BunSendWatch {
 
   private keepLong(answered: readonly Request[]): void {
     for (const request of answered) {
-      // Bun forgets the address when the response has left.
+      // Bun forgets the address when the response was sent.
       if (this.server?.requestIP(request) == null) continue;
       const seesTable = process.platform === "linux" && this.timeoutMs > 0;
       this.server.timeout(request, seesTable ? 0 : LONGEST_SECONDS);
@@ -140,7 +140,7 @@ async function takeTables(port: number, clients: ReadonlyMap<string, Sending>): 
   );
 }
 
-/** An IPv4 client of a listener for both is told as one of IPv6. */
+/** A dual-stack listener shows an IPv4 client as IPv6. */
 function plain(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/, "");
 }

@@ -13,14 +13,13 @@ import { listenError, type RunningServer, type RuntimeOptions, type ServeAddress
 type BunServer = Bun.Server<undefined>;
 
 const SLASH = 0x2f;
-/** Bun's longest. */
+/** Bun's longest timeout. */
 const MAX_TIMEOUT_SECONDS = 255;
 
 /**
- * Starts the server. What Bun does by itself: HTTP/1.0 connections are closed after one answer, a method that HTTP does
- * not know closes the connection, and so does a second request that comes while the response to the first still streams
- * (the balancer sends none). A body that fails cuts the connection, before its first block too, and Bun writes the error
- * to stderr.
+ * Starts the server. Bun closes HTTP/1.0 connections after one response. It also closes a connection on an unknown method, or on
+ * a second request during a streaming response (the balancer sends none). A failed body cuts the connection, and Bun writes the
+ * error to stderr.
  *
  * @throws ServerError `address-in-use` or `cannot-listen`
  */
@@ -31,7 +30,7 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions, appSe
   const fetch = foldHandler(options, counter, appServer);
   const common = {
     development: false,
-    // Bun shares the port by default outside development, and then a second server would steal half of the requests.
+    // Outside development Bun shares the port by default; a second server would take half of the requests.
     reusePort: false,
     idleTimeout: idleSeconds(options),
     maxRequestBodySize: limits.maxBodyBytes,
@@ -50,7 +49,7 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions, appSe
   return {
     address: address.kind === "tcp" ? { ...address, port: server.port ?? address.port } : address,
     inFlight,
-    activity: () => 2 * counter.begun - inFlight(),
+    activity: () => 2 * counter.started - inFlight(),
     onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
     markResponsesClose: fetch.markClose,
@@ -59,12 +58,12 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions, appSe
   };
 }
 
-/** Makes the functions that run for every request. */
+/** Creates the functions that run for every request. */
 function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer: AppServer | undefined) {
   const { limits, behindBalancer } = options;
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
   let serving: BunServer | undefined;
-  // Bun closes what is idle for its shortest time.
+  // Bun's idle timeout would close it.
   const bodies = new BunBodyWatch(behindBalancer ? 0 : limits.bodyTimeoutMs, (request) => serving?.timeout(request, 1));
   const idle = idleSeconds(options);
   const hosts = behindBalancer ? undefined : new HostCheck();
@@ -72,16 +71,16 @@ function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer
 
   const sends = behindBalancer ? undefined : new BunSendWatch(limits.sendTimeoutMs);
 
-  function finish(response: Response, begunAtMs: number, request: Request): Response {
+  function finish(response: Response, startedAtMs: number, request: Request): Response {
     if (!(response instanceof Response)) throw new TypeError("the handler did not return a Response");
     if (sends !== undefined && serving !== undefined) sends.add(request, serving);
-    counter.latency.record((performance.now() - begunAtMs) * 1000);
+    counter.latency.record((performance.now() - startedAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
     const sent = fileBodyOf(response)?.onBun(response) ?? response;
     return close ? withClose(sent) : sent;
   }
 
-  /** Waits for the handler without the timer of idle connections, which would cut one that takes long. */
+  /** Waits for the handler without the idle timer, which would cut a slow one. */
   async function wait(promise: Promise<Response>, request: Request, server: BunServer): Promise<Response> {
     server.timeout(request, 0);
     try {
@@ -91,32 +90,32 @@ function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer
     }
   }
 
-  /** @param isRoute whether Bun's router calls it: then the request has parameters and cookies that a copy would lack. */
+  /** @param isRoute whether Bun's router calls it: its requests have parameters and cookies that a copy would lack. */
   const handlerOf = (handler: FetchHandler, isRoute = false) =>
     function handle(request: Request, server: BunServer): Response | Promise<Response> {
-      const begunAtMs = performance.now();
+      const startedAtMs = performance.now();
       counter.begin();
       if (server.pendingRequests > limits.maxConnections) return refuse(counter);
       if (hosts?.acceptsUrl(request) === false) return badRequest();
       // An HTTP/1.0 request without Host; new URL(request.url) has to work in apps.
       const absolute = request.url.charCodeAt(0) === SLASH ? absoluteRequest(request) : request;
       serving = server;
-      const told = behindBalancer && !isRoute ? askedFor(absolute) : absolute;
-      const asked = isWatched(request) ? bodies.watch(told, request) : told;
+      const forwarded = behindBalancer && !isRoute ? askedFor(absolute) : absolute;
+      const asked = isWatched(request) ? bodies.watch(forwarded, request) : forwarded;
       const info = new Info(new BunSource(request, server));
       appServer?.remember(asked, request, info);
       const result = handler(asked, info);
       // An upgrade has no response.
       if (result === undefined && appServer !== undefined) return result as never;
-      if (result instanceof Response) return finish(result, begunAtMs, request);
+      if (result instanceof Response) return finish(result, startedAtMs, request);
       const promise = Promise.resolve(result);
       const waited = behindBalancer ? promise : wait(promise, request, server);
       return waited.then((response) =>
-        response === undefined && appServer !== undefined ? response : finish(response, begunAtMs, request),
+        response === undefined && appServer !== undefined ? response : finish(response, startedAtMs, request),
       );
     };
 
-  /** Behind a balancer only a body of which Bun may leave some unread. */
+  /** Behind a balancer only bodies that Bun may leave partly unread. */
   function isWatched(request: Request): boolean {
     if (!hasBody(request)) return false;
     return behindBalancer ? mayBeLarge(request) : limits.bodyTimeoutMs > 0 || mayBeLarge(request);
@@ -133,7 +132,7 @@ function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer
 
 type HandlerOf = ReturnType<typeof foldHandler>["handlerOf"];
 
-/** What an app for Bun.serve brings along: routes, counted as other requests are, and WebSockets. */
+/** Returns the options of an app for Bun.serve: routes, counted like other requests, and WebSockets. */
 function optionsOfApp(appServer: AppServer, handlerOf: HandlerOf): object {
   const { routes, websocket } = appServer.options;
   return {
@@ -146,7 +145,7 @@ function routeOf(route: unknown, appServer: AppServer, handlerOf: HandlerOf): un
   if (typeof route === "function") return handlerOf((request) => route.call(appServer, request, appServer), true);
   if (route instanceof Response) return handlerOf(() => route.clone() as Response, true);
   const isByMethod = typeof route === "object" && route !== null && Object.getPrototypeOf(route) === Object.prototype;
-  // The rest is Bun's own, such as an imported page.
+  // Other values are Bun's own, such as an imported page.
   return isByMethod ? mapValues(route, (each) => routeOf(each, appServer, handlerOf)) : route;
 }
 
@@ -168,7 +167,7 @@ class BunSource implements RequestSource {
     return this.server.requestIP(this.request)?.address;
   }
 
-  /** Bun forgets a request's address when its response has left; over a unix socket there never is one. */
+  /** Bun forgets a request's address after its response; over a unix socket it never has one. */
   hasEnded(): boolean {
     return this.server.requestIP(this.request) === null;
   }
@@ -213,7 +212,7 @@ function absoluteRequest(request: Request): Request {
   return new Request(`http://localhost${request.url}`, request);
 }
 
-/** The request with the scheme and host that its client asked for, where a proxy in front of the balancer has told. */
+/** Returns the request with the client's scheme and host, if a proxy in front of the balancer reported them. */
 function askedFor(request: Request): Request {
   const { headers, url } = request;
   const host = headers.get("x-forwarded-host");
@@ -232,14 +231,14 @@ function withClose(response: Response): Response {
     response.headers.set("connection", "close");
     return response;
   } catch {
-    // The response of a fetch() has headers that cannot be changed.
+    // The headers of a fetch() response are immutable.
     const copy = new Response(response.body, response);
     copy.headers.set("connection", "close");
     return copy;
   }
 }
 
-/** Bun's timer for a connection on which nothing moves, 0 for none. */
+/** Returns Bun's timer for idle connections, 0 for none. */
 function idleSeconds({ behindBalancer, limits }: RuntimeOptions): number {
   return behindBalancer ? 0 : seconds(limits.keepAliveTimeoutMs);
 }

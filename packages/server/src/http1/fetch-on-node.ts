@@ -1,4 +1,4 @@
-/** Lets a fetch handler answer node:http requests. */
+/** Adapts a fetch handler to node:http requests. */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { REASONS } from "@paceline/wire/reasons";
 import { fileBodyOf } from "../kinds/static/file-body.js";
@@ -7,7 +7,7 @@ import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/re
 import type { FetchHandler, NodeHandler } from "../shared/app.js";
 import { isTurnOver, nextTurn } from "../shared/turn-share.js";
 
-/** A Node handler that calls a fetch handler and writes its Response. Its promise rejects when either fails. */
+/** Returns a Node handler that calls a fetch handler and writes its Response. Its promise rejects if either fails. */
 export function fetchAsNodeHandler(
   handler: FetchHandler,
   behindBalancer: boolean,
@@ -16,11 +16,11 @@ export function fetchAsNodeHandler(
 ): NodeHandler {
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
   return async (incoming, outgoing) => {
-    const begunAtMs = performance.now();
+    const startedAtMs = performance.now();
     const request = toRequest(incoming, outgoing, behindBalancer);
     const response = await handler(request, new Info(new NodeSource(incoming, request)));
     if (!(response instanceof Response)) throw new TypeError("the handler did not return a Response");
-    counter.latency.record((performance.now() - begunAtMs) * 1000);
+    counter.latency.record((performance.now() - startedAtMs) * 1000);
     await writeResponse(response, incoming, outgoing, draining.closeResponses);
   };
 }
@@ -45,7 +45,7 @@ class NodeSource implements RequestSource {
   }
 }
 
-/** A Request whose signal is made only when it is asked for: making one costs as much as the rest. */
+/** A Request with a lazy signal: creating one costs as much as the rest. */
 class IncomingRequest extends Request {
   private controller: AbortController | undefined;
   private outgoing: ServerResponse | undefined;
@@ -57,7 +57,7 @@ class IncomingRequest extends Request {
   }
 
   static {
-    // The types have `signal` as a plain property, which an accessor in the class body may not override.
+    // In the types `signal` is a plain property, which an accessor in a class body may not override.
     Object.defineProperty(IncomingRequest.prototype, "signal", {
       configurable: true,
       get(this: IncomingRequest) {
@@ -85,14 +85,14 @@ function toRequest(incoming: IncomingMessage, outgoing: ServerResponse, behindBa
   const method = incoming.method ?? "GET";
   const init: RequestInit & { duplex?: "half" } = { method, headers: pairs(incoming.rawHeaders) };
   if (method !== "GET" && method !== "HEAD") {
-    // Leaving the body unread, or half read, must not destroy the connection that the response is to take.
+    // An unread or partly read body must not destroy the connection, which the response needs.
     init.body = incoming.iterator({ destroyOnReturn: false }) as unknown as NonNullable<RequestInit["body"]>;
     init.duplex = "half";
   }
   return IncomingRequest.from(url, init, outgoing);
 }
 
-/** What the client asked: behind the balancer its fields tell, which a proxy in front of it may have a say in. */
+/** Returns the client's origin: behind the balancer from its fields, which may come from a proxy in front of it. */
 function originOf(headers: IncomingHttpHeaders, behindBalancer: boolean): string {
   const host = headers.host || "localhost";
   if (!behindBalancer) return `http://${host}`;
@@ -138,7 +138,7 @@ async function writeResponse(
       writeHead().end();
       return;
     }
-    // A body that is whole by the next turn of the loop leaves in one write with its length.
+    // A body that is complete by the next turn is sent in one write with its length.
     let next: ReadResult | undefined;
     const second = reader.read();
     second.then(
@@ -162,7 +162,7 @@ async function writeResponse(
   }
 }
 
-/** Not a form: Node 26 makes its blocks ahead, and a cancel is to it an error that nobody catches. */
+/** Not a form: Node 26 creates its blocks ahead, and a cancel causes an error that nobody can catch. */
 function isCancellable(response: Response): boolean {
   return !response.headers.get("content-type")?.startsWith("multipart/form-data");
 }
@@ -205,5 +205,5 @@ function drained(outgoing: ServerResponse): Promise<void> {
 }
 
 function ignoreCancelFailure(): void {
-  // The stream failed as it was cancelled; its client has gone, so nobody is left to tell.
+  // The cancel failed; the client has left, so nobody needs the error.
 }

@@ -1,11 +1,11 @@
-/** Keeps sockets of node:http from being read for as long as anyone has a reason, and has two: bodies in many small chunks, and requests sent ahead. */
+/** Pauses node:http sockets while any reason holds: bodies in many small chunks, or pipelined requests. */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
 interface Hold {
   reasons: number;
-  /** What node:http wants. */
+  /** The state node:http has set. */
   isRead: boolean;
 }
 
@@ -41,9 +41,8 @@ function releaseSocket(socket: Socket): void {
 }
 
 /**
- * So many small pieces, of all bodies together, are taken; then no such body is read on before the next turn. node:http hands each
- * chunk over by itself, over a microsecond each, and one read may have ten thousand: forty clients would keep everybody else waiting for
- * a second.
+ * The maximum number of small pieces per turn, for all bodies together; then such bodies pause until the next turn. node:http
+ * spends over a microsecond per chunk, and one read may have ten thousand: forty clients would block all others for a second.
  */
 const MAX_TURN_PIECES = 2048;
 
@@ -51,21 +50,18 @@ let left = MAX_TURN_PIECES;
 const reading = new Set<Socket>();
 let held: Socket[] | undefined;
 
-/**
- * A connection of Node, whatever it brings: many of those that are idle may begin such a body in one turn. Bun tells of a body before
- * its pieces.
- */
+/** Watches a connection on Node: many idle ones may start such a body in one turn. Bun announces a body before its pieces. */
 export function watchConnection(socket: Socket): void {
   beginPieces(socket);
   socket.once("close", () => reading.delete(socket));
 }
 
-/** It has become a tunnel. */
+/** The connection became a tunnel. */
 export function leaveConnection(socket: Socket): void {
   reading.delete(socket);
 }
 
-/** A body in chunks has begun to come over this socket. */
+/** A chunked body begins on this socket. */
 export function beginPieces(socket: Socket): void {
   if (reading.has(socket)) return;
   reading.add(socket);
@@ -93,17 +89,17 @@ function goOn(): void {
   for (const socket of sockets) releaseSocket(socket);
 }
 
-/** With more than this waiting for the client no next request is begun, in bytes. */
+/** The next pipelined request waits while more than this is queued for the client, in bytes. */
 const MAX_UNREAD_BYTES = 65_536;
 
 type Begin = (request: IncomingMessage, response: ServerResponse) => void;
 
 /**
- * Wraps what begins a request. node:http parses all that one read brought and would begin each request of it at once,
- * thousands of them, whatever waits for the client.
+ * Wraps the request callback. node:http parses everything of one read and would begin all its requests at once, thousands of
+ * them, whatever is queued for the client.
  */
 export function oneAfterTheOther(begin: Begin): Begin {
-  /** How many requests of a connection wait for their turn. */
+  /** The number of waiting requests per connection. */
   const waiting = new WeakMap<Socket, number>();
 
   function beginInTurn(request: IncomingMessage, response: ServerResponse, socket: Socket): void {
@@ -114,7 +110,7 @@ export function oneAfterTheOther(begin: Begin): Begin {
   }
 
   return (request, response) => {
-    // It has no socket while another response has it.
+    // It has no socket while another response uses it.
     if (response.socket !== null) return begin(request, response);
     const { socket } = request;
     const before = waiting.get(socket) ?? 0;

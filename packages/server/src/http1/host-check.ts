@@ -1,16 +1,16 @@
-/** Refuses requests whose Host no URL can have (RFC 9112 §3.2), where no balancer has done it. */
+/** Refuses requests whose Host is invalid in a URL (RFC 9112 §3.2), without a balancer. */
 import type { IncomingMessage } from "node:http";
 import { isUrlHost } from "@paceline/wire";
 
 const AUTHORITY = /^https?:\/\/([^/?#]*)/i;
 
 export class HostCheck {
-  /** The last that was good: most requests have the same. */
+  /** The last valid one: most requests have the same. */
   private known = "";
-  /** What begins its URL. */
+  /** The start of its URL. */
   private origin = "";
 
-  /** For node:http, which checks no more than that there is one. */
+  /** Checks a request of node:http, which only checks that Host exists. */
   accepts({ url = "", headers, rawHeaders }: IncomingMessage): boolean {
     const { host = "" } = headers;
     if (host !== this.known && host !== "" && !isUrlHost(host)) return false;
@@ -21,13 +21,13 @@ export class HostCheck {
       if (name.length === 4 && name.toLowerCase() === "host") hosts++;
     }
     if (hosts > 1) return false;
-    // A target that names a host itself is an absolute one, or is none.
+    // A target with a host is absolute, or invalid.
     return url.startsWith("/") || url === "*" || isUrlHost(AUTHORITY.exec(url)?.[1] ?? "");
   }
 
   /**
-   * For Bun.serve, which puts the first Host into the URL as it came, or leaves the URL without one, if it cannot. Of several Host
-   * fields it makes one with a list, as of other fields.
+   * Checks a request of Bun.serve, which puts the first Host into the URL unchanged, or leaves the URL without a host. It joins
+   * several Host fields to a list, like other fields.
    */
   acceptsUrl(request: Request): boolean {
     const { url, headers } = request;

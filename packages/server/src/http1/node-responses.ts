@@ -1,10 +1,10 @@
-/** Responses on node:http: held to the Content-Length that they tell, and those that our server makes itself; none that failed looks whole. */
+/** Responses on node:http: enforces Content-Length and builds the server's own responses; a failed one never looks complete. */
 import { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { REASONS } from "@paceline/wire/reasons";
 
-/** `_contentLength` is what Node keeps of fields that were given to `writeHead`. */
+/** `_contentLength` is Node's copy of the length given to `writeHead`. */
 type Counted = ServerResponse & {
   _contentLength?: number | null;
   [WRITTEN]?: number;
@@ -15,15 +15,15 @@ type Callback = (error?: Error | null) => void;
 const WRITTEN = Symbol("written");
 const TELL = Symbol("tell");
 
-/** @param tell takes a line about a handler that writes more or less than it told. */
+/** @param tell receives a line about a handler that writes more or less than its Content-Length. */
 export function holdToLength(response: ServerResponse, tell: (problem: string) => void): void {
-  // On the object itself: frameworks put a prototype of theirs under it.
+  // Set on the object itself, because frameworks replace its prototype.
   response.write = write as typeof response.write;
   response.end = end as typeof response.end;
   (response as Counted)[TELL] = tell;
 }
 
-/** Whether its handler has written to it: where it waits behind another one, Bun says that no head was sent. */
+/** Returns whether its handler has written: for a queued response Bun says that no head was sent. */
 function hasWritten(response: ServerResponse): boolean {
   return (response as Counted)[WRITTEN] !== undefined;
 }
@@ -71,28 +71,28 @@ function end(
   }
   tellOnce(this, "less");
   base.call(this, chunk, encoding, callback);
-  // Whoever waits for the rest must see that none comes.
+  // The client must see that the rest is missing.
   if (this.socket !== null) cut(this.socket);
   else this.once("socket", cut);
   return this;
 }
 
-/** What may still be written; undefined where no length was told, or no body follows whatever it says. */
+/** Returns the number of bytes that may still be written; undefined without a length or without a body. */
 function roomOf(response: Counted): number | undefined {
-  const told = response._contentLength ?? response.getHeader("content-length");
-  if (told === undefined || response.chunkedEncoding) return undefined;
+  const declared = response._contentLength ?? response.getHeader("content-length");
+  if (declared === undefined || response.chunkedEncoding) return undefined;
   const { statusCode, req } = response;
   if (req.method === "HEAD" || statusCode === 204 || statusCode === 304) return undefined;
-  const length = Number(told);
+  const length = Number(declared);
   return Number.isSafeInteger(length) && length >= 0 ? length - (response[WRITTEN] ?? 0) : undefined;
 }
 
 function tellOnce(response: Counted, what: "more" | "less"): void {
   const { req, [TELL]: tell } = response;
   response[TELL] = undefined;
-  const told = response._contentLength ?? response.getHeader("content-length");
+  const declared = response._contentLength ?? response.getHeader("content-length");
   tell?.(
-    `the handler wrote ${what} than the ${told} bytes of its Content-Length (${req.method} ${req.url?.split("?")[0]})`,
+    `the handler wrote ${what} than the ${declared} bytes of its Content-Length (${req.method} ${req.url?.split("?")[0]})`,
   );
 }
 
@@ -106,14 +106,14 @@ function bytesOf(chunk: unknown, encoding: BufferEncoding | Callback | undefined
   return Buffer.from(chunk, typeof encoding === "string" ? encoding : undefined);
 }
 
-/** A reset on TCP, since an HTTP/1.0 client takes a plain close for the end of the body; a unix socket has no reset. */
+/** Resets on TCP, because an HTTP/1.0 client takes a plain close for the end of the body; a unix socket has no reset. */
 export function cut(socket: Duplex | null): void {
   const { remoteAddress, resetAndDestroy } = (socket ?? {}) as Partial<Socket>;
   if (remoteAddress !== undefined && typeof resetAndDestroy === "function") resetAndDestroy.call(socket);
   else socket?.destroy();
 }
 
-/** A line of text; only where no head was sent. */
+/** Responds with a line of text; only before a head was sent. */
 export function respondPlainly(
   response: ServerResponse,
   status: number,
@@ -122,16 +122,16 @@ export function respondPlainly(
   for (const name of response.getHeaderNames()) if (name !== "connection") response.removeHeader(name);
   const reason = REASONS[status] ?? "";
   const body = `${reason}\n`;
-  // Both are told in so many words, since Node keeps what a head that it refused had told it of them.
+  // Sets both explicitly, because Node keeps values of a head it refused.
   response.writeHead(status, reason, { "content-type": "text/plain", "content-length": body.length, ...fields });
   response.end(body);
 }
 
-/** Ends a response that failed: with this status where that can still be said, else with a cut, lest it look whole. */
+/** Ends a failed response with this status, or cuts the connection if a head was sent, so that it does not look complete. */
 export function respondFailure(response: ServerResponse, status: number): void {
   if (!response.headersSent && !hasWritten(response)) return respondPlainly(response, status);
   if (response.writableEnded) return;
   if (response.socket) return cut(response.socket);
-  // It waits behind the response to an earlier request of its connection, which is not to suffer.
+  // It waits behind an earlier response of its connection, which must not be cut.
   response.once("socket", cut);
 }

@@ -1,4 +1,4 @@
-/** Watches over clients of node:http that take nothing of what they are sent, or leave while nobody reads their body. */
+/** Watches node:http clients that stop reading, or that leave while nobody reads their body. */
 
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
@@ -7,14 +7,14 @@ import { UnreadBodies, type UnreadBody } from "./body-watch.js";
 
 const MAX_LOOK_MS = 1000;
 
-/** A client for which bytes wait. */
+/** A client with queued bytes. */
 interface Blocked {
   reader: SlowReader;
   lookAtMs: number;
 }
 
 export class SendWatch {
-  /** All connections; undefined where nothing waits. */
+  /** All connections; undefined if nothing is queued. */
   private readonly sockets = new Map<Socket, Blocked | undefined>();
   private timer: NodeJS.Timeout | undefined;
   private readonly time = new RunningTime();
@@ -53,7 +53,7 @@ export class SendWatch {
   }
 }
 
-/** So many connections are told apart in one look. */
+/** The maximum number of connections identified in one check. */
 const MAX_SOUGHT = 256;
 
 const NOTHING = new Uint8Array(0);
@@ -61,17 +61,17 @@ const NOTHING = new Uint8Array(0);
 interface UnreadRequest extends UnreadBody {
   readonly socket: Socket;
   acknowledgements?: SocketAcknowledgements;
-  /** On Bun, once it is known. */
+  /** On Bun, once known. */
   descriptor: number | undefined;
 }
 
-/** Watches the bodies of node:http that nobody reads, so that a client's leaving ends its request. */
+/** Watches unread bodies of node:http, so that a leaving client ends its request. */
 export class UnreadRequests {
   private readonly bodies = new UnreadBodies<UnreadRequest>(
     process.versions.bun === undefined ? closeLeftOnNode : closeLeftOnBun,
   );
 
-  /** A client's leaving is seen only while its connection is read, and that pauses with the stream. */
+  /** A leaving client is noticed only while its connection is read, and that pauses with the stream. */
   watch(request: IncomingMessage): void {
     const { socket, _read: read, push } = request;
     const body: UnreadRequest = { unreadSince: Number.POSITIVE_INFINITY, socket, descriptor: undefined };
@@ -93,7 +93,7 @@ export class UnreadRequests {
 function closeLeftOnNode(unread: UnreadRequest[]): void {
   for (const body of unread) {
     const { socket } = body;
-    // Writing nothing fails where nobody is there.
+    // An empty write fails if the client has left.
     socket.write(NOTHING, (error) => {
       if (error) socket.destroy();
     });
@@ -111,7 +111,7 @@ async function closeLeftOnBun(unread: UnreadRequest[], isUnread: (body: UnreadRe
   const sockets = sought.map(({ socket }) => socket);
   for (const [at, descriptor] of descriptorsOfPaused(sockets).entries())
     (sought[at] as UnreadRequest).descriptor = descriptor;
-  // A socket that was resumed goes on in the next tick.
+  // A resumed socket continues in the next tick.
   setImmediate(() => {
     for (const body of sought) if (isUnread(body)) body.socket.pause();
   });

@@ -1,4 +1,4 @@
-/** Serves an app with node:http, on Node and, for (req, res) handlers, on Bun. */
+/** Serves an app with node:http, on Node, and for (req, res) handlers also on Bun. */
 import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -21,9 +21,9 @@ import {
   type ServeAddress,
 } from "./running-server.js";
 
-/** How often Node looks for heads that take too long. */
+/** The interval at which Node checks for slow heads, in milliseconds. */
 const HEAD_CHECK_INTERVAL_MS = 1000;
-/** Connections that may wait to be accepted; Node's 511 is less than one burst, and the kernel has its own bound. */
+/** The listen backlog; Node's 511 is less than one burst, and the kernel has its own limit. */
 const BACKLOG = 4096;
 
 /**
@@ -33,7 +33,7 @@ const BACKLOG = 4096;
  */
 export async function serveOnNode(options: RuntimeOptions): Promise<RunningServer> {
   const { limits, app } = options;
-  /** Responses that have not left, with the time their requests came. */
+  /** Responses in flight, with the start time of their requests. */
   const active = new Map<ServerResponse, number>();
   const tunnels = new Tunnels();
   const inFlight = () => active.size + tunnels.size;
@@ -47,14 +47,14 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   const handler: NodeHandler = isFetch ? await adapt(app.handler, options, counter, draining) : app.handler;
 
   function ended(this: ServerResponse): void {
-    const begunAtMs = active.get(this);
-    if (begunAtMs === undefined) return;
+    const startedAtMs = active.get(this);
+    if (startedAtMs === undefined) return;
     active.delete(this);
-    if (!isFetch) counter.latency.record((performance.now() - begunAtMs) * 1000);
+    if (!isFetch) counter.latency.record((performance.now() - startedAtMs) * 1000);
     if (this.statusCode >= 500) counter.errors++;
   }
 
-  /** A handler that takes the socket of its response away: no event of that response comes any more. */
+  /** The handler detached the socket of its response, which gets no more events. */
   function detached(this: ServerResponse, socket: Socket): void {
     ServerResponse.prototype.detachSocket.call(this, socket);
     if (this.writableFinished || !active.has(this)) return;
@@ -64,8 +64,8 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
 
   function handle(request: IncomingMessage, response: ServerResponse): void {
     counter.begin();
-    const begunAtMs = performance.now();
-    active.set(response, begunAtMs);
+    const startedAtMs = performance.now();
+    active.set(response, startedAtMs);
     response.on("close", ended);
     response.detachSocket = detached;
     holdToLength(response, options.onError);
@@ -85,7 +85,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
       failed(error);
     }
     if (options.onLongTurn === undefined) return;
-    const took = performance.now() - begunAtMs;
+    const took = performance.now() - startedAtMs;
     if (took > LONG_TURN_MS) options.onLongTurn(took);
   }
 
@@ -103,7 +103,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   );
   ownServers.add(server);
   watchConnections(server, options);
-  // The sockets of node:http on Bun do not say what waits for a client.
+  // On Bun the sockets of node:http do not expose what is queued for a client.
   if (!options.behindBalancer && limits.sendTimeoutMs > 0 && process.versions.bun === undefined) {
     const sends = new SendWatch(limits.sendTimeoutMs);
     server.on("connection", (socket) => sends.add(socket));
@@ -130,7 +130,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   return {
     address,
     inFlight,
-    activity: () => 2 * counter.begun - inFlight(),
+    activity: () => 2 * counter.started - inFlight(),
     onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
     markResponsesClose: () => {
@@ -146,7 +146,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   };
 }
 
-/** Loaded only here: the classes Request and Response that it extends are 5 MB on Node, which a (req, res) app does without. */
+/** Loaded only here: its Request and Response subclasses cost 5 MB on Node, which a (req, res) app does not need. */
 async function adapt(
   handler: FetchHandler,
   { behindBalancer }: RuntimeOptions,
@@ -156,7 +156,7 @@ async function adapt(
   return fetchAsNodeHandler(handler, behindBalancer, ...rest);
 }
 
-/** Connections beyond the bound are closed at once: that of the limits, or what the process has descriptors for. */
+/** Closes connections above the limit at once: the configured one, or the number of free descriptors. */
 function watchConnections(server: Server, { limits, onNotice }: RuntimeOptions): void {
   const descriptors = descriptorLimit();
   server.maxConnections = Math.min(limits.maxConnections, maxSockets(descriptors));
@@ -179,7 +179,7 @@ function listen(server: Server, address: ServeAddress): Promise<ServeAddress> {
   });
 }
 
-/** A client that waits for 100 Continue gets it when the handler first asks for the body: until then it may be refused. */
+/** Sends 100 Continue when the handler first reads the body: until then it may refuse. */
 function continueWhenRead(request: IncomingMessage, response: ServerResponse): void {
   const read = request._read;
   request._read = (size) => {
@@ -192,7 +192,7 @@ function continueWhenRead(request: IncomingMessage, response: ServerResponse): v
 const BAD_REQUEST = `HTTP/1.1 400 ${REASONS[400]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
 const BAD_REQUESTS: Readonly<Record<string, number>> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 };
 
-/** To a socket that nobody else listens to any more. */
+/** Refuses on a socket without other listeners. */
 function refuseUpgrade(socket: Duplex): void {
   socket.on("error", () => {});
   socket.end(BAD_REQUEST, () => socket.destroy());
@@ -207,7 +207,7 @@ function respondBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   socket.end(`HTTP/1.1 ${status} ${REASONS[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 
-/** The connections of node:http that an app has taken over with an upgrade: in flight until they are closed. */
+/** Connections that an app has upgraded: in flight until they are closed. */
 export class Tunnels {
   private readonly sockets = new Set<Duplex>();
 
@@ -215,7 +215,7 @@ export class Tunnels {
     return this.sockets.size;
   }
 
-  /** Hands a connection to the app; one whose handler fails is cut. */
+  /** Passes a connection to the app; cuts it if the handler fails. */
   take(
     handler: NodeUpgradeHandler,
     request: IncomingMessage,
@@ -225,7 +225,7 @@ export class Tunnels {
   ): void {
     this.sockets.add(socket);
     socket.once("close", () => this.sockets.delete(socket));
-    // A reset is no fault of the app's, and must not end the process where the app does not listen for it.
+    // A reset is not the app's fault and must not end the process if the app has no listener.
     socket.on("error", () => {});
     const failed = (error: unknown) => {
       onError(error);

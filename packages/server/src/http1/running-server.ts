@@ -1,68 +1,68 @@
-/** The seam between the server and the runtime it runs on. */
+/** The interface between the server and its runtime. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServerStats } from "../process/request-counter.js";
 import type { App, FetchHandler } from "../shared/app.js";
 import { ServerError } from "../shared/errors.js";
 import type { ServerLimits } from "../shared/limits.js";
 
-/** Where a server listens. Port 0 takes any free one. */
+/** The listen address. Port 0 is any free port. */
 export type ServeAddress = { kind: "tcp"; host: string; port: number } | { kind: "unix"; path: string };
 
-/** Hears of each request: around a fetch handler, or beside the response of node:http. */
+/** Observes each request: around a fetch handler, or beside the response of node:http. */
 export interface RequestLog {
   wrap(handler: FetchHandler): FetchHandler;
-  /** @returns what is called when the handler or the body fails. */
+  /** @returns a function to call when the handler or the body fails. */
   watch(request: IncomingMessage, response: ServerResponse): () => void;
 }
 
-/** What a runtime needs to serve an app. */
+/** The options of a runtime for serving an app. */
 export interface RuntimeOptions {
   app: App;
   address: ServeAddress;
   limits: ServerLimits;
-  /** Clients are the balancer: its X-Forwarded-* fields are true, and its idle connections are left alone. */
+  /** The balancer is the client: trusts its X-Forwarded-* fields and never closes idle connections. */
   behindBalancer: boolean;
   /** Default: none. */
   requestLog?: RequestLog | undefined;
-  /** Takes the error of a handler or of a body that failed. */
+  /** Receives the errors of handlers and bodies. */
   onError(error: unknown): void;
-  /** One line that whoever runs the server should know. */
+  /** Receives one line for the operator. */
   onNotice(message: string): void;
-  /** A handler held the event loop for more than LONG_TURN_MS, and has let go of it. */
+  /** Called after a handler blocked the event loop for more than LONG_TURN_MS. */
   onLongTurn?(milliseconds: number): void;
 }
 
-/** A turn of the event loop that takes longer is told to the balancers, in milliseconds. */
+/** A longer turn of the event loop is reported to the balancers, in milliseconds. */
 export const LONG_TURN_MS = 20;
 
-/** A server that listens. */
+/** A listening server. */
 export interface RunningServer {
-  /** Where it listens, with the port it got. */
+  /** The address, with the actual port. */
   readonly address: ServeAddress;
-  /** Requests that were read and whose responses have not left. */
+  /** Returns the number of requests in flight. */
   inFlight(): number;
-  /** A number that grows with each request that begins or ends; cheap. */
+  /** Returns a number that grows with each request that begins or ends; cheap. */
   activity(): number;
-  /** Calls `wake` at the next request, once. */
+  /** Calls `wake` once, at the next request. */
   onNext(wake: () => void): void;
-  /** The totals so far; latency since the last call. */
+  /** Returns the totals so far; the latency is since the last call. */
   takeStats(): ServerStats;
-  /** From now on answers carry `Connection: close`; the server goes on accepting. */
+  /** Adds `Connection: close` to all further responses; the server still accepts. */
   markResponsesClose(): void;
-  /** Closes the listening socket and idle connections; what is in flight goes on. */
+  /** Closes the listening socket and idle connections; requests in flight continue. */
   stopAccepting(): void;
   /** Closes everything at once. */
   closeNow(): void;
 }
 
-/** One line for people, such as `http://127.0.0.1:3000` or `unix:/run/app.sock`. */
+/** Returns one line for people, such as `http://127.0.0.1:3000` or `unix:/run/app.sock`. */
 export function describeAddress(address: ServeAddress): string {
   if (address.kind === "unix") return `unix:${address.path}`;
   const host = address.host.includes(":") ? `[${address.host}]` : address.host;
   return `http://${host}:${address.port}`;
 }
 
-/** The ServerError for what a runtime threw when it was to listen. */
+/** Converts a runtime's listen error to a ServerError. */
 export function listenError(address: ServeAddress, cause: unknown): ServerError {
   const where = describeAddress(address);
   const { code, message } = cause as { code?: string; message?: string };

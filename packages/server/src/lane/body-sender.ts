@@ -1,37 +1,37 @@
-/** Sends the body of one answer as far as the balancer takes it, in turns with those of the others. */
+/** Sends the body of one response as fast as the balancer takes it, in turns with other bodies. */
 import type { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
 import type { FileBody } from "../kinds/static/file-body.js";
 import type { BlockWriter } from "./response-reader.js";
 
-/** Blocks up to this size wait for the flush where they are copied to; a larger one waits for its turn. */
+/** Smaller blocks are copied and wait for the flush; larger ones wait for their turn. In bytes. */
 export const SMALL_BODY_BYTES = 16_384;
 
-/** Small blocks of bodies that take turns would be a frame each, and a write each to their clients: those of a body are gathered. */
+/** Small blocks of bodies in turns are gathered: each would be a frame and a write to its client. */
 const GATHERED_BYTES = 4096;
 const MAX_SPARE_BUFFERS = 8;
 const spareBuffers: Buffer[] = [];
 
-/** What it needs of its lane. */
+/** The lane, as a sender sees it. */
 export interface BodyLane {
   readonly frames: FrameBuffer;
-  /** No more of a body is put behind what waits to be written. */
+  /** The queue is full; no more body is added. */
   readonly isFull: boolean;
-  /** It has bytes to send: `sendSome` is called in its turn. */
+  /** Queues a sender with bytes: `sendSome` is called in its turn. */
   queue(sender: BodySender): void;
   flushSoon(): void;
 }
 
-/** What it tells its stream. */
+/** The stream, as its sender sees it. */
 export interface BodyOwner {
   readonly id: number;
-  /** The last byte was given to the lane. */
+  /** The last byte was passed to the lane. */
   onBodyEnd(): void;
   failed(error: unknown): void;
 }
 
 export class BodySender implements BlockWriter {
-  /** In the lane's list of those that have something to send. */
+  /** Whether it is in the lane's queue. */
   isQueued = false;
   private gathered: Buffer | undefined;
   private gatheredLength = 0;
@@ -45,26 +45,26 @@ export class BodySender implements BlockWriter {
   constructor(
     private readonly lane: BodyLane,
     private readonly owner: BodyOwner,
-    /** What the balancer still takes, in bytes. */
+    /** The bytes the balancer still accepts. */
     private window: number,
-    /** What a body of a known length still owes; Infinity for one without. */
+    /** The bytes still missing of a body with a known length; Infinity without one. */
     private owed: number,
   ) {}
 
-  /** The whole body at once. */
+  /** Sends the whole body at once. */
   sendAll(bytes: Uint8Array): void {
     this.isLast = true;
     this.pending = bytes;
     this.lane.queue(this);
   }
 
-  /** The whole body, read from a file when it can leave and not before: a slow reader of it holds no memory. */
+  /** Sends a file as the body, reading it only when it can be sent: a slow reader costs no memory. */
   sendFile(file: FileBody): void {
     this.file = file;
     this.lane.queue(this);
   }
 
-  /** @throws TypeError when it is more than was told. */
+  /** @throws TypeError if the body exceeds its declared length. */
   write(block: Uint8Array): boolean {
     this.owed -= block.length;
     if (this.owed < 0) throw new TypeError("the response's body is longer than its Content-Length");
@@ -115,7 +115,7 @@ export class BodySender implements BlockWriter {
     });
   }
 
-  /** @throws TypeError when it was less than was told. */
+  /** @throws TypeError if the body is shorter than declared. */
   endBody(): void {
     if (this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) {
       throw new TypeError("the response's body is shorter than its Content-Length");
@@ -135,7 +135,7 @@ export class BodySender implements BlockWriter {
     if (this.pending !== undefined || this.file !== undefined) this.lane.queue(this);
   }
 
-  /** Sends as much of what waits as one turn may; false when nothing more can leave now. */
+  /** Sends queued bytes up to one turn's share; returns false if nothing more can be sent now. */
   sendSome(): boolean {
     this.sendGathered();
     const { pending, file } = this;
@@ -156,7 +156,7 @@ export class BodySender implements BlockWriter {
     return false;
   }
 
-  /** Reads a frame's payload where it is sent from. */
+  /** Reads the file directly into a frame. */
   private sendOf(file: FileBody): boolean {
     const { frames } = this.lane;
     const most = Math.min(file.remaining, this.window, MAX_DATA_BYTES);
@@ -180,7 +180,7 @@ export class BodySender implements BlockWriter {
     return false;
   }
 
-  /** Nothing more is sent, whatever waits. */
+  /** Stops sending and drops the queue. */
   stop(): void {
     this.isOver = true;
     this.dropGathered();

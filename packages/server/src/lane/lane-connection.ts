@@ -1,4 +1,4 @@
-/** One lane, on the instance's side: takes the balancer's frames apart, begins requests, and writes what each turn produced in one call. */
+/** One lane, on the instance's side: parses the balancer's frames, starts requests, and writes each turn's output in one call. */
 import type { StreamSocket, StreamSocketOwner } from "@paceline/wire";
 import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
 import { putHello, readHello } from "@paceline/wire/lane/hello";
@@ -10,27 +10,27 @@ import type { ServerLimits } from "../shared/limits.js";
 import { LaneOutput } from "./lane-output.js";
 import type { LaneStream, RequestServices, StreamLane } from "./lane-stream.js";
 
-/** What all lanes of a server share. */
+/** Services shared by a server's lanes. */
 export interface LaneServices {
-  /** Absent: the lane is for control alone. */
+  /** Absent: the lane is only for control. */
   requests?: RequestServices;
-  /** There once the first request has come, where there can be one. */
+  /** Set after the first request, if a scoreboard is possible. */
   scoreboard?: Scoreboard | undefined;
-  /** Loads what serves requests; the first of them waits for it. */
+  /** Loads the request code; the first request waits for it. */
   load(): Promise<void>;
   limits: ServerLimits;
-  /** Requests at work on all lanes. */
+  /** Returns the number of requests whose handlers are running, on all lanes. */
   active(): number;
-  /** The server drains. */
+  /** Whether the server drains. */
   isLeaving(): boolean;
   onError(error: unknown): void;
   onGone(lane: LaneConnection): void;
 }
 
-/** With more than this waiting for the balancer it is not read: what it says may ask for answers without end. */
+/** With more queued than this the balancer is not read, since its frames can cause output without end. In bytes. */
 const MAX_UNSENT_BYTES = 1 << 20;
 
-/** What serves a request. Loaded with the first of them: what an idle process has not loaded it has in no memory. */
+/** The request code, loaded with the first request: an idle process saves the memory. */
 let Stream: typeof LaneStream | undefined;
 
 export async function loadStreams(): Promise<void> {
@@ -39,26 +39,26 @@ export async function loadStreams(): Promise<void> {
 
 export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane {
   readonly output: LaneOutput;
-  /** Requests whose handler was called and whose response has not left. */
+  /** Requests whose handler was called and whose response is not sent yet. */
   active = 0;
-  /** A goaway was sent, and the balancer has not said yet that it sends no more. */
+  /** Goaway was sent, and the balancer has not confirmed it. */
   owesGoaway = false;
   private readonly decoder = new FrameDecoder();
   private readonly streams: (LaneStream | undefined)[] = [];
-  /** What came in this read and waits for its handler. */
+  /** Streams of this read that wait for their handler. */
   private readonly waiting: LaneStream[] = [];
   private hasGreeted = false;
   private readonly early: Buffer[] = [];
   private isClosed = false;
   private isPaused = false;
   private peerWindow = REQUEST_WINDOW_BYTES;
-  /** How many have come. */
+  /** The number of requests so far. */
   private requests = 0;
 
   constructor(
     private readonly socket: StreamSocket,
     private readonly services: LaneServices,
-    /** Its number in the scoreboard; 0 when it has none. */
+    /** Its number in the scoreboard; 0 without one. */
     readonly number: number,
   ) {
     this.output = new LaneOutput(socket);
@@ -88,7 +88,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.pauseWhileUnsent();
   }
 
-  /** The balancer reads whatever becomes of its own bytes, so that waiting for it comes to an end. */
+  /** The balancer reads even when its own bytes are not read, so the wait ends. */
   private pauseWhileUnsent(): void {
     const isDue = this.socket.isBlocked && this.output.frames.length > MAX_UNSENT_BYTES;
     if (isDue === this.isPaused) return;
@@ -97,7 +97,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     else this.socket.resume();
   }
 
-  /** What came waits for what serves it. */
+  /** Frames wait for the request code. */
   private load(bytes: Buffer): void {
     this.early.push(bytes);
     if (this.early.length > 1) return;
@@ -118,7 +118,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   }
 
   onFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
-    // Nothing is begun of what follows a broken frame: nobody could be told of it.
+    // After a broken frame nothing is started: nobody could receive the response.
     if (this.isClosed) return;
     if (!this.hasGreeted) return this.greet(type, bytes, start, end);
     switch (type) {
@@ -153,7 +153,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
 
   private greet(type: number, bytes: Buffer, start: number, end: number): void {
     const maxStreams = Math.min(this.services.limits.maxConnections, SLOT_MASK);
-    // In any case: a balancer of another version reads in it which one this is.
+    // Always sent: a balancer of another version reads our version in it.
     putHello(this.output.frames, { window: REQUEST_WINDOW_BYTES, maxStreams, number: this.number }, true);
     const hello = readHello(type, bytes, start, end);
     if (typeof hello === "string") return this.break(hello);
@@ -179,11 +179,11 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
 
   private streamOf(id: number): LaneStream | undefined {
     const stream = this.streams[id & SLOT_MASK];
-    // One of an earlier use of the slot has ended; what comes for it was on its way.
+    // Frames for an earlier stream of the slot were still on the way.
     return stream?.id === id ? stream : undefined;
   }
 
-  /** Calls the handlers of what came, in its order, once all of it was read, so that a cancel that came with it counts. */
+  /** Calls the handlers in order after the whole read was parsed, so that a cancel in the same read counts. */
   private beginWaiting(): void {
     const { waiting, output, socket } = this;
     let next = 0;
@@ -191,11 +191,11 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
       const stream = waiting[next] as LaneStream;
       if (stream.state !== "waiting" || this.refused(stream)) continue;
       if (!stream.head.isIdempotent) {
-        // It must not be run twice: the balancer can read that it began before it does.
+        // A request must not run twice: the balancer learns of the start before the handler runs.
         if (socket.isBlocked) break;
         output.frames.empty(FrameType.STARTED, stream.id);
         if (!output.flush()) {
-          this.begunBlocked = stream;
+          this.blockedStream = stream;
           next++;
           break;
         }
@@ -205,7 +205,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     if (next > 0) waiting.splice(0, next);
   }
 
-  /** Calls its handler; whoever does not hear of us meanwhile can read whose it is. */
+  /** Calls the handler; the scoreboard names the request if the handler blocks. */
   private call(stream: LaneStream): void {
     const { scoreboard } = this.services;
     if (scoreboard === undefined || this.number === 0) return stream.begin();
@@ -214,8 +214,8 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     scoreboard.leave();
   }
 
-  /** Its STARTED waits in the socket: its handler is called when the kernel has taken it. */
-  private begunBlocked: LaneStream | undefined;
+  /** The stream whose STARTED is in the socket; its handler runs when the kernel has taken it. */
+  private blockedStream: LaneStream | undefined;
 
   private refused(stream: LaneStream): boolean {
     const { limits } = this.services;
@@ -229,8 +229,8 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
 
   onDrain(): void {
     this.output.frames.returned();
-    const blocked = this.begunBlocked;
-    this.begunBlocked = undefined;
+    const blocked = this.blockedStream;
+    this.blockedStream = undefined;
     if (blocked?.state === "waiting") this.call(blocked);
     this.beginWaiting();
     this.output.flush();
@@ -245,7 +245,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.services.onGone(this);
   }
 
-  /** The balancer cannot be understood: it is told why, and the lane is closed. */
+  /** Reports a protocol error to the balancer and closes the lane. */
   private break(problem: string): void {
     if (this.isClosed) return;
     this.services.onError(new Error(`a lane was closed: received ${problem}`));
@@ -257,7 +257,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
 
   // From the server.
 
-  /** Asks the balancer to send no more. */
+  /** Asks the balancer to send no more requests. */
   goaway(): void {
     if (this.isClosed || !this.hasGreeted) return;
     this.owesGoaway = true;
@@ -265,7 +265,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.output.flush();
   }
 
-  /** Tells of a turn of the event loop that took long. */
+  /** Reports a long turn of the event loop. */
   busy(milliseconds: number): void {
     if (!this.hasGreeted) return;
     this.output.frames.number(FrameType.BUSY, 0, Math.round(milliseconds));

@@ -1,27 +1,27 @@
-/** What goes out on a lane, on the instance's side: what one turn of the event loop produced leaves in one write. */
+/** A lane's output, on the instance's side: sends what one turn of the event loop produced in one write. */
 
 import type { StreamSocket } from "@paceline/wire";
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FrameType } from "@paceline/wire/lane/protocol";
 import type { BodyLane, BodySender } from "./body-sender.js";
 
-/** From here on no more of a body is put behind what waits to be written. */
+/** With more than this queued, no more body is added. In bytes. */
 const FULL_BYTES = 131_072;
-/** Answers do not wait longer than this for the end of a turn. */
+/** The maximum delay of responses in a long turn, in milliseconds. */
 const LONG_SILENCE_MS = 8;
 
-/** A request that was begun without a word. */
+/** A started request that was not announced. */
 interface Unannounced {
   readonly id: number;
-  /** "handling" while its response has not said it. */
+  /** "handling" until its response announces it. */
   readonly state: string;
 }
 
 export class LaneOutput implements BodyLane {
   readonly frames = new FrameBuffer();
-  /** Begun without a word; said with the next flush unless the response says it. */
+  /** Requests to announce with the next flush, unless the response does. */
   private readonly unannounced: Unannounced[] = [];
-  /** Bodies with bytes to send, in their turn. */
+  /** Senders with bytes, in order. */
   private readonly queued: BodySender[] = [];
   private isFlushDue = false;
   private flushedAtMs = 0;
@@ -33,22 +33,22 @@ export class LaneOutput implements BodyLane {
     return this.socket.isBlocked || this.frames.length > FULL_BYTES;
   }
 
-  /** The kernel has not taken all that was said. */
+  /** Whether the kernel has not taken everything. */
   get hasUnsent(): boolean {
     return this.frames.length > 0 || this.socket.isBlocked;
   }
 
-  /** Something was read: silence counts from here. */
+  /** Bytes were received: silence is measured from here. */
   heard(nowMs: number): void {
     this.flushedAtMs = nowMs;
   }
 
-  /** Nothing more leaves. */
+  /** Stops all output. */
   end(): void {
     this.isEnded = true;
   }
 
-  /** The next flush says that it has begun, unless its response leaves with it. */
+  /** Announces the request with the next flush, unless its response is in it. */
   owesStarted(request: Unannounced): void {
     this.unannounced.push(request);
   }
@@ -60,18 +60,18 @@ export class LaneOutput implements BodyLane {
     this.flushSoon();
   }
 
-  /** A response was made. In a long turn what there is leaves before its end, as a sign of life. */
+  /** A response was created. In a long turn, flushes early as a sign of life. */
   progressed(nowMs: number): void {
     if (nowMs - this.flushedAtMs > LONG_SILENCE_MS) this.flush();
   }
 
-  /** All handlers of a read have returned: those that answered are done, and those that wait for no more than a promise are, when the turn ends. */
+  /** All handlers of a read have returned. Those that only wait for a promise finish when the turn ends. */
   flushRead(): void {
     if (this.unannounced.length > 0) this.flushSoon();
     else this.flush();
   }
 
-  /** What this turn produces leaves when it ends. */
+  /** Flushes at the end of this turn. */
   flushSoon(): void {
     if (this.isFlushDue || this.isEnded) return;
     this.isFlushDue = true;
@@ -83,7 +83,7 @@ export class LaneOutput implements BodyLane {
     this.flush();
   };
 
-  /** Writes everything that may leave; true when the kernel has taken it. */
+  /** Writes everything that may be sent; returns true when the kernel has taken it. */
   flush(): boolean {
     const { frames, socket, unannounced } = this;
     if (this.isEnded) return true;
@@ -101,7 +101,7 @@ export class LaneOutput implements BodyLane {
     }
   }
 
-  /** Lets each body that has bytes send a piece, as long as there is room. */
+  /** Lets each sender send a piece while there is room. */
   private takeTurns(): void {
     const { queued, socket, frames } = this;
     while (queued.length > 0 && !socket.isBlocked && frames.length < FULL_BYTES) {

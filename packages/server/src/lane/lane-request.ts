@@ -1,18 +1,18 @@
-/** The Request of a request from the lane, made as far as it is asked for: method, URL, headers and a whole body cost a look at what came. */
+/** The Request of a lane's request, built lazily: method, URL, headers and a whole body are read from the received bytes. */
 import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import { lazyWrapper, NATIVE, nativeRequest } from "./web-classes.js";
 
 const NativeHeaders = globalThis.Headers;
 
-/** A name that the text can be searched for as it is; any other the platform judges. */
+/** A name that can be searched for directly; the platform handles all others. */
 const PLAIN_NAME = /^[a-z0-9-]+$/;
 
 function isPlain(name: unknown): name is string {
-  // The platform joins cookies otherwise than fields, and each in its own way.
+  // The platform joins cookies in its own way.
   return typeof name === "string" && PLAIN_NAME.test(name) && name !== "cookie";
 }
 
-/** Is a Headers to `instanceof` and to everything that iterates it. */
+/** Acts as Headers for `instanceof` and for iteration. */
 class LaneHeaders {
   private made: Headers | undefined = undefined;
 
@@ -28,35 +28,35 @@ class LaneHeaders {
     return this.native().has(name);
   }
 
-  /** The platform's own object; from then on it is the headers. */
+  /** Returns the platform's object, which then replaces this one. */
   native(): Headers {
     this.made ??= new NativeHeaders(this.head.pairs());
     return this.made;
   }
 
-  /** Called once, before the first is made. */
+  /** Called once, before the first instance. */
   static setUp(): void {
     lazyWrapper(LaneHeaders.prototype, NativeHeaders.prototype, (self) => self.native());
     Object.assign(LaneHeaders.prototype, { constructor: NativeHeaders });
   }
 }
 
-/** What a request has beside its head. */
+/** The parts of a request beside its head. */
 export interface RequestSource {
-  /** The whole body where it has come already. Then it is given away, and not asked for again. */
+  /** Takes the whole body if it has arrived; call it once. */
   takeWhole(): Uint8Array | undefined;
-  /** The body as it comes; null when there is none. */
+  /** Returns the body as a stream; null if there is none. */
   stream(): ReadableStream<Uint8Array> | null;
-  /** Aborts when the client goes. */
+  /** Returns a signal that aborts when the client leaves. */
   signal(): AbortSignal;
 }
 
-/** Is a Request to `instanceof`; `new Request(it)` and `fetch(it)` take it as `web-classes.ts` sets them up. */
+/** Acts as a Request for `instanceof`; `web-classes.ts` lets `new Request(it)` and `fetch(it)` accept it. */
 class LaneRequest {
   private made: Request | undefined = undefined;
   private url_: string | undefined = undefined;
-  private headers_: LaneHeaders | undefined = undefined;
-  /** The body was read by a short way, without the platform's object. */
+  private ownHeaders: LaneHeaders | undefined = undefined;
+  /** The body was read without the platform's object. */
   private isBodyTaken = false;
 
   constructor(
@@ -64,7 +64,7 @@ class LaneRequest {
     private readonly source: RequestSource,
   ) {}
 
-  /** The platform's own object for the same request. From then on it is the request. */
+  /** Returns the platform's object for this request, which then replaces this one. */
   native(): Request {
     if (this.made !== undefined) return this.made;
     const { head, source } = this;
@@ -84,7 +84,7 @@ class LaneRequest {
     return this.native();
   }
 
-  /** One whose body was read: it refuses, clones and tells as the platform's own does then. */
+  /** Creates an object whose body was read: it behaves like the platform's own. */
   private madeRead(): Request {
     const { method } = this.head;
     const { url, source } = this;
@@ -108,8 +108,8 @@ class LaneRequest {
   }
 
   get headers(): Headers {
-    this.headers_ ??= new LaneHeaders(this.head);
-    return this.headers_ as unknown as Headers;
+    this.ownHeaders ??= new LaneHeaders(this.head);
+    return this.ownHeaders as unknown as Headers;
   }
 
   get signal(): AbortSignal {
@@ -121,7 +121,7 @@ class LaneRequest {
   }
 
   get body(): ReadableStream<Uint8Array> | null {
-    // Where there is no body none has to be made.
+    // Without a body no object is needed.
     return this.made === undefined && this.head.isWhole ? null : (this.native().body as ReadableStream<Uint8Array>);
   }
 
@@ -146,7 +146,7 @@ class LaneRequest {
     return Promise.resolve(Uint8Array.from(bytes).buffer);
   }
 
-  /** The whole body, when nobody needs the platform's object for it. */
+  /** Takes the whole body if nobody needs the platform's object. */
   private take(): Uint8Array | undefined {
     if (this.made !== undefined || this.isBodyTaken) return undefined;
     if (this.head.isWhole) return NOTHING;
@@ -164,27 +164,27 @@ function decodeText(bytes: Uint8Array): string {
   return bytes.length === 0 ? "" : decoder.decode(bytes);
 }
 
-/** Text that the URL parser would leave as it is. */
+/** A host that the URL parser does not change. */
 const PLAIN_HOST = /^[a-z0-9.-]+(?::(?!(?:80|443)$)[1-9]\d{0,3})?$/;
 const PLAIN_TARGET =
   /^\/[A-Za-z0-9\-_~/=&+,;:@!$()*?%]*(?:\.[A-Za-z0-9\-_~=&+,;:@!$()*?%][A-Za-z0-9\-_~/=&+,;:@!$()*?%]*)*$/;
 
 function urlOf(head: LaneRequestHead): string {
   const { target } = head;
-  const told = head.isElsewhere ? head.get("x-forwarded-host") : undefined;
-  const host = told || head.host || "localhost";
+  const forwardedHost = head.isElsewhere ? head.get("x-forwarded-host") : undefined;
+  const host = forwardedHost || head.host || "localhost";
   const isHttps = head.isElsewhere && head.get("x-forwarded-proto") === "https";
   const url = `${isHttps ? "https" : "http"}://${host}${target.startsWith("/") ? target : `/${target}`}`;
-  // Letters before the last label: a number there may be an address in another notation.
+  // Requires letters in the last label: a number there may be an address in another notation.
   const isPlain = PLAIN_HOST.test(host) && /[a-z][a-z-]*(?::|$)/.test(host) && PLAIN_TARGET.test(target);
   return isPlain ? url : new URL(url).href;
 }
 
 let isSetUp = false;
 
-/** The Request of a head. */
+/** Creates the Request of a head. */
 export function makeRequest(head: LaneRequestHead, source: RequestSource): Request {
-  // Not before it is needed: what an idle process has looked at stays in its memory.
+  // Only when needed: everything an idle process touches stays in its memory.
   if (!isSetUp) setUp();
   return new LaneRequest(head, source) as unknown as Request;
 }

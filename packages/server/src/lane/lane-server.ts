@@ -1,4 +1,4 @@
-/** Serves over lanes: a fetch app's requests, or control alone beside the HTTP/1.1 of a Node handler. The balancers are the only clients. */
+/** Serves over lanes: requests for a fetch app, or only control beside the HTTP/1.1 of a Node handler. Only balancers connect. */
 import { listenLocally, type StreamListener } from "@paceline/wire";
 import { LaneNumbers, removeScoreboard, Scoreboard, scoreboardPath } from "@paceline/wire/lane/scoreboard";
 import { listenError, type RunningServer, type RuntimeOptions } from "../http1/running-server.js";
@@ -14,14 +14,14 @@ class Lanes {
   private readonly numbers = new LaneNumbers();
   private listener: StreamListener | undefined;
   private isLeaving = false;
-  /** The file of the scoreboard, where there is one. */
+  /** The path of the scoreboard file, if there is one. */
   private boardPath: string | undefined;
 
   constructor(private readonly options: Pick<RuntimeOptions, "limits" | "onError">) {}
 
   /** @throws ServerError `address-in-use` or `cannot-listen` */
   async listen(path: string, requests?: RequestServices): Promise<void> {
-    // Before the first lane: an instance that blocks before its first request has no other way to say what it called.
+    // Before the first lane: only through it can an instance that blocks before its first request say what it called.
     if (requests !== undefined && (await Scoreboard.makeFile(scoreboardPath(path))))
       this.boardPath = scoreboardPath(path);
     const { boardPath } = this;
@@ -52,7 +52,7 @@ class Lanes {
     }
   }
 
-  /** Requests whose handler was called and whose response has not left. */
+  /** Returns the number of requests whose handler was called and whose response is not sent yet. */
   active(): number {
     let count = 0;
     for (const lane of this.lanes) count += lane.active;
@@ -60,8 +60,8 @@ class Lanes {
   }
 
   /**
-   * Lanes that must not be closed yet: the balancer has not said that it sends no more, once it was asked, so a request may
-   * be on its way; or the last responses still wait for the end of the turn, or for the balancer to read.
+   * Lanes that must not be closed yet. Either the balancer has not confirmed goaway, so a request may be on its way; or the last
+   * responses are not flushed or not read by the balancer.
    */
   get unsettled(): number {
     let count = 0;
@@ -96,7 +96,7 @@ class Lanes {
 /**
  * Starts the server on the unix socket of its address.
  *
- * @param answers from `prepareAnswers()`, which must have run before the app was loaded.
+ * @param responses from `prepareResponses()`, which must run before the app is loaded.
  * @throws ServerError `address-in-use` or `cannot-listen`
  */
 export async function serveLanes(
@@ -111,7 +111,7 @@ export async function serveLanes(
   return {
     address,
     inFlight: () => lanes.active() + lanes.unsettled,
-    activity: () => 2 * counter.begun - lanes.active(),
+    activity: () => 2 * counter.started - lanes.active(),
     onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
     markResponsesClose: () => lanes.goaway(),
@@ -121,7 +121,7 @@ export async function serveLanes(
 }
 
 /**
- * A server that `start` makes, with a lane for control beside it.
+ * Starts a server with `start` and a control lane beside it.
  *
  * @throws ServerError `address-in-use` or `cannot-listen`
  */

@@ -20,20 +20,20 @@ import { RequestBody } from "./request-body.js";
 import { checkFields, type ResponseReader, sendableReason, writeBlocks } from "./response-reader.js";
 import { makeUpgrade, type TunnelStream, UpgradeResponse } from "./upgrade.js";
 
-/** What a lane needs to serve requests. */
+/** The services for requests on a lane. */
 export interface RequestServices {
   handler: FetchHandler;
   responses: ResponseReader;
   counter: RequestCounter;
 }
 
-/** What a stream needs of its lane. */
+/** The lane, as a stream sees it. */
 export interface StreamLane {
   readonly output: LaneOutput;
   readonly maxBodyBytes: number;
-  /** Requests whose handler was called and whose response has not left. */
+  /** Requests whose handler was called and whose response is not sent yet. */
   active: number;
-  /** The balancer may send so many bytes more of its body. */
+  /** Lets the balancer send more bytes of the body. */
   grant(stream: LaneStream, bytes: number): void;
   ended(stream: LaneStream): void;
   onError(error: unknown): void;
@@ -42,13 +42,13 @@ export interface StreamLane {
 type State =
   /** Its handler was not called yet. */
   | "waiting"
-  /** Its handler is at work. */
+  /** Its handler is running. */
   | "handling"
-  /** The response's head was sent, its body goes on. */
+  /** The response's head was sent; its body continues. */
   | "answering"
   | "ended";
 
-/** What a handler is told beside the request. */
+/** The handler's second argument. */
 class LaneInfo extends ForwardedInfo {
   constructor(private readonly stream: LaneStream) {
     super(stream);
@@ -61,17 +61,17 @@ class LaneInfo extends ForwardedInfo {
 
 export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelStream {
   state: State = "waiting";
-  private begunAtMs = 0;
-  /** Of a response whose body does not leave with its head. */
+  private startedAtMs = 0;
+  /** The sender of a body that was not sent with its head. */
   private sender: BodySender | undefined;
   private source: BlockSource | undefined;
   private readonly body: RequestBody | undefined;
-  /** What the balancer may still send of the request's body, in bytes. */
+  /** The bytes of the request body the balancer may still send. */
   private granted = REQUEST_WINDOW_BYTES;
   private received = 0;
   private controller: AbortController | undefined;
   private isGone = false;
-  /** The client waits to be told that the app wants the body. */
+  /** The client waits for 100 Continue. */
   private owesContinue: boolean;
 
   constructor(
@@ -81,7 +81,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     /** Its number among the requests of its lane, from 1. */
     readonly sequence: number,
     readonly head: LaneRequestHead,
-    /** What the balancer takes of the response before it grants more, in bytes. */
+    /** The initial window of the response body, in bytes. */
     private window: number,
   ) {
     this.owesContinue = head.expectsContinue;
@@ -95,7 +95,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
 
   // From the balancer.
 
-  /** A piece of the request's body; false when none is due, or not so much. */
+  /** Handles a piece of the request body; returns false if it is unexpected or too long. */
   onBody(bytes: Buffer, start: number, end: number, isLast: boolean): boolean {
     const { body } = this;
     this.granted -= end - start;
@@ -110,7 +110,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     return true;
   }
 
-  /** The app asks for the body: a client that waits for that is told, unless it has begun to send or was answered. */
+  /** The app reads the body: sends 100 Continue if the client waits for it and nothing else was sent. */
   private continue(): void {
     if (!this.owesContinue) return;
     this.owesContinue = false;
@@ -124,7 +124,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.lane.grant(this, bytes);
   }
 
-  /** The request's body, whose length was not told, has grown over the limit: nobody waits for what the handler makes of it. */
+  /** A request body without a declared length exceeds the limit: ignores the handler's response. */
   private tooLong(): void {
     if (this.state === "ended") return;
     if (this.state === "answering") this.fail();
@@ -138,7 +138,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     else this.sender.onWindow(bytes);
   }
 
-  /** The client has gone, or the lane with it. */
+  /** The client has left or the lane is closed. */
   onCancel(): void {
     if (this.state === "ended") return;
     this.isGone = true;
@@ -155,7 +155,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   begin(): void {
     const { lane, requests } = this;
     this.handled();
-    this.begunAtMs = performance.now();
+    this.startedAtMs = performance.now();
     let result: unknown;
     try {
       result = requests.handler(makeRequest(this.head, this), new LaneInfo(this));
@@ -184,7 +184,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     return this.requests.responses.isResponse(value) || value instanceof UpgradeResponse;
   }
 
-  /** A response that comes when its client has gone: what it holds is let go. */
+  /** Releases a response that comes after its client has left. */
   private leave(response: unknown): void {
     const { responses } = this.requests;
     if (!responses.isResponse(response) || response.bodyUsed) return;
@@ -197,7 +197,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
 
   readonly failed = (error: unknown): void => {
     const { lane } = this;
-    // A handler that gives up with its client has no fault to tell of.
+    // A handler that aborts with its client has not failed.
     if (!this.isGone || (error as Error | undefined)?.name !== "AbortError") lane.onError(error);
     if (this.state === "ended") return;
     if (this.state !== "handling") return this.fail();
@@ -205,7 +205,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     lane.output.flushSoon();
   };
 
-  /** It counts from here on. */
+  /** Counts the request from here on. */
   private handled(): void {
     if (this.state !== "waiting") return;
     this.state = "handling";
@@ -213,7 +213,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.requests.counter.begin();
   }
 
-  /** Answers without the app. */
+  /** Responds without the app. */
   refuse(status: number, fields = "", text = `${REASONS[status]}\n`): void {
     this.handled();
     this.requests.counter.errors++;
@@ -231,20 +231,20 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     if (response instanceof UpgradeResponse) return this.switchOver(response);
     const { counter } = this.requests;
     const now = performance.now();
-    counter.latency.record((now - this.begunAtMs) * 1000);
+    counter.latency.record((now - this.startedAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
     this.send(response);
     this.lane.output.progressed(now);
   }
 
-  /** From here on the stream is a tunnel. */
+  /** Turns the stream into a tunnel. */
   private switchOver(upgrade: UpgradeResponse): void {
     this.beginBody(this.headOf(101, "", upgrade.lines), -1);
     upgrade.onSwitched();
   }
 
   private headOf(status: number, reason: string, fields: string): LaneResponseHead {
-    const micros = this.begunAtMs === 0 ? 0 : (performance.now() - this.begunAtMs) * 1000;
+    const micros = this.startedAtMs === 0 ? 0 : (performance.now() - this.startedAtMs) * 1000;
     return { status, reason, fields, micros };
   }
 
@@ -260,7 +260,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     if (file !== undefined) return this.sendFile(head, file);
     const body = responses.body(response);
     if (body === null) {
-      // What the body would be is told where there is none by rule; elsewhere none is none.
+      // Without a body by rule, the length of the omitted body is sent; otherwise it is 0.
       return this.sendHeadAlone(head, this.isHead || status === 204 || status === 304 ? contentLength : 0);
     }
     if (typeof body === "string") {
@@ -280,7 +280,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
 
   private sendText(head: LaneResponseHead, text: string): void {
     if (this.isHead) return this.sendHeadAlone(head, Buffer.byteLength(text));
-    // A character is three bytes at most.
+    // A character is at most three bytes.
     if (text.length * 3 > SMALL_BODY_BYTES || this.lane.output.isFull) return this.sendBytes(head, Buffer.from(text));
     putTextResponse(this.lane.output.frames, this.id, head, text);
     this.end();
@@ -318,7 +318,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.end();
   }
 
-  /** The response cannot be finished: the client must see that. */
+  /** The response cannot be completed: the client must notice. */
   private fail(): void {
     this.lane.output.frames.empty(FrameType.FAIL, this.id);
     this.source?.cancel();
@@ -333,7 +333,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.lane.ended(this);
   }
 
-  /** Takes the upgrade that the request asks for. */
+  /** Accepts the request's upgrade. */
   upgrade(fields?: Readonly<Record<string, string>>): Upgrade {
     return makeUpgrade(this, this.head.get("upgrade") ?? "", fields);
   }
@@ -368,13 +368,13 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     return this.body?.stream() ?? null;
   }
 
-  // For the request and what is told beside it.
+  // For the request and the handler's second argument.
 
   header(name: string): string | null {
     return this.head.get(name);
   }
 
-  /** The balancer's, which has none. */
+  /** Behind a balancer there is none. */
   remoteAddress(): undefined {
     return undefined;
   }

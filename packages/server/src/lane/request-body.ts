@@ -1,22 +1,22 @@
-/** A request's body as it comes over the lane: held until the app reads it, and granted further as it does. */
+/** A request body over the lane: buffered until the app reads it, with more window granted as it does. */
 import { giveBack } from "@paceline/wire";
 
-/** Pieces below this size are joined, so that a few bytes keep no whole read alive and cost no more than they are. */
+/** Smaller pieces are joined, in bytes: a few bytes must not keep a whole read in memory. */
 const JOIN_BELOW_BYTES = 4096;
 const MAX_JOINED_BYTES = 65_536;
-/** So much must have been read before more is granted, */
+/** More is granted after this many bytes were read, */
 const GRANT_BYTES = 65_536;
-/** or so much, when the app waits for what has not come: the balancer may wait for that to send it. */
+/** or after this many if the app waits for data: the balancer may wait for the grant, */
 const STARVED_GRANT_BYTES = 4096;
-/** or as much after so long: by grants alone the balancer knows that a slow app reads. */
+/** or after any number after this time: only grants show the balancer that a slow app reads. */
 const SLOW_GRANT_MS = 5000;
 
 export class RequestBody {
   private pieces: Uint8Array[] = [];
-  /** Small pieces behind those, joined: the first of them as it came, and a buffer with room to grow once there are more. */
+  /** Joined small pieces at the end: the first one uncopied, then a growing buffer. */
   private joined: Uint8Array = NOTHING;
   private joinedLength = 0;
-  /** All of it has come. */
+  /** Everything has arrived. */
   isComplete = false;
   private failure: Error | undefined;
   private controller: ReadableStreamDefaultController<Uint8Array> | undefined;
@@ -26,8 +26,8 @@ export class RequestBody {
   private grantedAt = Number.NEGATIVE_INFINITY;
 
   /**
-   * @param grant lets the other side send that many bytes more.
-   * @param onWanted is called when the app asks for what has not come.
+   * @param grant lets the other side send that many more bytes.
+   * @param onWanted called when the app waits for data.
    */
   constructor(
     private readonly grant: (bytes: number) => void,
@@ -41,7 +41,7 @@ export class RequestBody {
       if (end - start < JOIN_BELOW_BYTES) this.join(view);
       else {
         this.takeJoined();
-        // A piece of a much larger read would keep all of that.
+        // A small piece must not keep a much larger read in memory.
         this.pieces.push(2 * view.length < bytes.buffer.byteLength ? new Uint8Array(view) : view);
       }
     }
@@ -63,7 +63,7 @@ export class RequestBody {
     this.joinedLength = length;
   }
 
-  /** What was joined becomes a piece. */
+  /** Turns the joined bytes into a piece. */
   private takeJoined(): void {
     if (this.joinedLength === 0) return;
     const { joined, joinedLength } = this;
@@ -81,7 +81,7 @@ export class RequestBody {
     this.serve();
   }
 
-  /** No more comes, though more was owed. */
+  /** Fails an incomplete body. */
   fail(error: Error): void {
     if (this.isComplete || this.failure !== undefined) return;
     this.failure = error;
@@ -90,7 +90,7 @@ export class RequestBody {
     this.controller?.error(error);
   }
 
-  /** All of it, if it is there and nobody has begun to read it. */
+  /** Returns the whole body if it has arrived and nobody has started to read it. */
   takeWhole(): Uint8Array | undefined {
     if (!this.isComplete || this.controller !== undefined) return undefined;
     this.takeJoined();
@@ -114,13 +114,13 @@ export class RequestBody {
           if (this.isWanted && !this.isDropped && this.read >= STARVED_GRANT_BYTES) this.grantRead();
         },
         cancel: () => {
-          // What is left comes and is dropped, so that the response can leave.
+          // The rest is received and dropped, so that the response can be sent.
           this.isDropped = true;
           this.takeJoined();
           for (const piece of this.pieces.splice(0)) this.consumed(piece.length);
         },
       },
-      // Nothing is asked for before somebody reads.
+      // Reads only on demand.
       { highWaterMark: 0 },
     );
   }
@@ -146,7 +146,7 @@ export class RequestBody {
     if (this.read >= GRANT_BYTES || (this.read >= STARVED_GRANT_BYTES && this.isSlow)) this.grantRead();
   }
 
-  /** Or it is the first piece: what it took of a body is to be known before its next one. */
+  /** Also true for the first piece: the balancer must hear of it before the next one. */
   private get isSlow(): boolean {
     return performance.now() - this.grantedAt >= SLOW_GRANT_MS;
   }
@@ -159,7 +159,7 @@ export class RequestBody {
   }
 }
 
-/** What nobody has read is not left to the collector, which has it wait while others upload: it is given back where the piece is all there is. */
+/** Frees a dropped piece at once if it owns its buffer: the collector would keep it during other uploads. */
 function letGo(piece: Uint8Array): void {
   if (piece.byteLength === piece.buffer.byteLength) giveBack(piece);
 }

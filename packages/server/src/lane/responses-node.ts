@@ -1,4 +1,4 @@
-/** Takes answers apart on Node, whose Response costs more than everything else: one is made only for an app that asks more of it than to be sent. */
+/** Reads responses on Node, whose Response costs more than everything else: created only if the app uses more of it. */
 import { fieldLinesOf } from "@paceline/wire/lane/response-head";
 import { acceptAll, KEPT_BODY, type KeptBody } from "../shared/kept-body.js";
 import type { ResponseBody, ResponseReader } from "./response-reader.js";
@@ -10,15 +10,15 @@ const NativeHeaders = globalThis.Headers;
 type Fields = [string, string][];
 
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-/** Bytes, without those that would end the line (RFC 9110 §5.5). */
+/** Bytes that cannot end the line (RFC 9110 §5.5). */
 const VALUE = /^[\t\x20-\xff]*$/;
-/** Statuses that have no body. */
+/** Statuses without a body. */
 const NULL_BODY = new Set([101, 103, 204, 205, 304]);
 
-/** Is a Response to `instanceof` and to every member of the platform's class. */
+/** Acts as a Response for `instanceof` and for every member of the platform's class. */
 class LaneResponse {
   private made: Response | undefined = undefined;
-  private headers_: Headers | undefined = undefined;
+  private ownHeaders: Headers | undefined = undefined;
   private readonly status_: number = 200;
   private readonly statusText_: string = "";
   private readonly kept: ResponseBody = null;
@@ -31,12 +31,12 @@ class LaneResponse {
     const isKept = body === undefined || body === null || isKeepable(body);
     const isPlain = Number.isInteger(status) && status >= 200 && status <= 599 && VALUE.test(statusText);
     if (fields === undefined || !isKept || !isPlain || (body != null && NULL_BODY.has(status))) {
-      // The platform knows what to make of it, or what is wrong with it.
+      // The platform handles it or reports the error.
       this.made = new NativeResponse(body as never, init);
       this.isForm = body instanceof FormData;
       return;
     }
-    // The bytes are those of now: the app may use its buffer again before they leave.
+    // Copies the bytes: the app may reuse its buffer before they are sent.
     this.kept = body instanceof Uint8Array ? new Uint8Array(body) : ((body as ResponseBody | undefined) ?? null);
     this.fields = fields;
     this.status_ = status;
@@ -73,11 +73,11 @@ class LaneResponse {
 
   get headers(): Headers {
     if (this.made !== undefined) return this.made.headers;
-    if (this.headers_ === undefined) {
-      this.headers_ = new NativeHeaders(this.fields);
-      if (typeof this.kept === "string" && !this.headers_.has("content-type")) this.headers_.set(...TEXT_TYPE);
+    if (this.ownHeaders === undefined) {
+      this.ownHeaders = new NativeHeaders(this.fields);
+      if (typeof this.kept === "string" && !this.ownHeaders.has("content-type")) this.ownHeaders.set(...TEXT_TYPE);
     }
-    return this.headers_;
+    return this.ownHeaders;
   }
 
   get bodyUsed(): boolean {
@@ -94,22 +94,22 @@ class LaneResponse {
     if (this.made !== undefined || !(kept === null || typeof kept === "string"))
       return this.native().clone() as unknown as Response;
     const { status, statusText } = this;
-    const headers = this.headers_ === undefined ? this.fields : [...this.headers_];
+    const headers = this.ownHeaders === undefined ? this.fields : [...this.ownHeaders];
     return new LaneResponse(kept, { status, statusText, headers }) as unknown as Response;
   }
 
-  /** The platform's own object; from then on it is the response. */
+  /** Returns the platform's object, which then replaces this one. */
   native(): Response {
     if (this.made === undefined) {
       const { status, statusText } = this;
-      const headers = this.headers_ ?? this.fields;
+      const headers = this.ownHeaders ?? this.fields;
       this.made = new NativeResponse(this.kept as never, { status, statusText, headers }) as unknown as Response;
-      this.headers_ = undefined;
+      this.ownHeaders = undefined;
     }
     return this.made;
   }
 
-  /** The body as it was given, where the platform's object was not needed for it; undefined where it was. */
+  /** Returns the original body while no platform object exists; otherwise undefined. */
   keptBody(): ResponseBody | undefined {
     if (this.made === undefined) return this.kept;
     return this.isForm && this.made.body !== null ? formBlocks(this.made.body) : undefined;
@@ -121,16 +121,16 @@ class LaneResponse {
   }
 
   get hasSeenHeaders(): boolean {
-    return this.headers_ !== undefined;
+    return this.ownHeaders !== undefined;
   }
 
-  /** The fields as they are now. */
+  /** Returns the current fields. */
   currentFields(): Iterable<readonly [string, string]> {
-    return (this.made?.headers ?? this.headers_ ?? this.fields) as Iterable<readonly [string, string]>;
+    return (this.made?.headers ?? this.ownHeaders ?? this.fields) as Iterable<readonly [string, string]>;
   }
 }
 
-/** The blocks of a form. They are not to be cancelled: Node 26 makes them ahead, and a cancel is to it an error that nobody catches. */
+/** Yields a form's blocks without a cancel: Node 26 creates them ahead, and a cancel causes an uncatchable error. */
 function formBlocks(body: ReadableStream<Uint8Array>): AsyncIterable<unknown> {
   const reader = body.getReader();
   return { [Symbol.asyncIterator]: () => ({ next: () => reader.read() as Promise<IteratorResult<unknown>> }) };
@@ -142,11 +142,11 @@ const TEXT_TYPE: [string, string] = ["content-type", "text/plain;charset=UTF-8"]
 
 function isKeepable(body: unknown): boolean {
   if (typeof body === "string" || body instanceof Uint8Array || body instanceof ReadableStream) return true;
-  // A Blob's type becomes a field: that is the platform's to say.
+  // Only the platform turns a Blob's type into a field.
   return typeof body === "object" && Symbol.asyncIterator in (body as object) && !(body instanceof Blob);
 }
 
-/** Names in lower case, and values, both good; undefined when the platform has to look at them. */
+/** Returns lower-case names and values, both valid; undefined if the platform must check them. */
 function plainFields(headers: unknown): Fields | undefined {
   if (headers === undefined) return NO_FIELDS;
   if (typeof headers !== "object" || headers === null) return undefined;
@@ -181,7 +181,7 @@ export function responsesOnNode(): ResponseReader {
     fields(response) {
       if (!isLaneResponse(response)) return fieldLinesOf(response.headers as never);
       const lines = fieldLinesOf(response.currentFields());
-      // The app has seen them, with the type in them; where it is missing the app has taken it out.
+      // The app has seen the fields with the type in them; if it is missing, the app has removed it.
       if (response.hasSeenHeaders) lines.hasContentType = true;
       return lines;
     },

@@ -1,4 +1,4 @@
-/** Sets a platform's Request and Response up for the lane. */
+/** Prepares the platform's Request and Response for the lane. */
 
 import { fieldLines } from "@paceline/wire/lane/response-head";
 import { TAKES_FILES } from "../kinds/static/file-body.js";
@@ -9,7 +9,7 @@ import { adoptRequests } from "./web-classes.js";
 /** Called once, before the app is loaded. */
 function responsesOnBun(): ResponseReader {
   rememberBodies();
-  // The platform's own class: `instanceof` the one that stands for it costs more.
+  // The platform's own class: `instanceof` our class is slower.
   const NativeResponse: typeof Response = Object.getPrototypeOf(Response);
   return {
     isResponse: (value): value is Response => value instanceof NativeResponse,
@@ -22,10 +22,7 @@ function responsesOnBun(): ResponseReader {
   };
 }
 
-/**
- * Sets the platform's classes up for the lane, before the app is loaded. `restore` undoes it, for an app that turns out
- * to need none of it.
- */
+/** Prepares the platform's classes for the lane, before the app is loaded. `restore` undoes it, if the app does not need it. */
 export async function prepareResponses(): Promise<{ responses: ResponseReader; restore(): void }> {
   const { Request, Response, fetch } = globalThis;
   adoptRequests();

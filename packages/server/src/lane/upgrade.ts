@@ -1,9 +1,9 @@
-/** An upgrade over the lane: the stream of a request becomes a tunnel of bytes, both ways. */
+/** An upgrade over the lane: a request's stream becomes a two-way tunnel of bytes. */
 
 import { fieldLinesOf } from "@paceline/wire/lane/response-head";
 import type { Upgrade } from "../shared/app.js";
 
-/** Stands for 101 Switching Protocols, which no Response can be. */
+/** Represents 101 Switching Protocols, which no Response can have. */
 export class UpgradeResponse {
   /** Field lines of the response's head. */
   readonly lines: string;
@@ -16,7 +16,7 @@ export class UpgradeResponse {
   }
 }
 
-/** What a tunnel's end needs of its stream. */
+/** The stream, as a tunnel's end sees it. */
 export interface TunnelStream {
   readonly isOver: boolean;
   readonly requestBody: ReadableStream<Uint8Array>;
@@ -26,7 +26,7 @@ export interface TunnelStream {
   failed(error: unknown): void;
 }
 
-/** @param protocol what the client asked to upgrade to; the response says it unless `fields` do. */
+/** @param protocol the client's protocol; used in the response unless `fields` contain one. */
 export function makeUpgrade(
   stream: TunnelStream,
   protocol: string,

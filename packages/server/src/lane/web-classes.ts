@@ -1,11 +1,11 @@
-/** Lets requests of the lane, which are none of the platform's own objects, pass for the platform's Request. */
+/** Makes the lane's requests usable as the platform's Request. */
 
-/** The method by which a lazy wrapper gives the platform's own object. */
+/** The method of a lazy wrapper that returns the platform's object. */
 export const NATIVE = Symbol("native");
 
 let native: typeof Request | undefined;
 
-/** The platform's own class. Not looked at before it is needed: on Node a look loads 5 MB, which a (req, res) app does without. */
+/** Returns the platform's own class, lazily: on Node the first access loads 5 MB, which a (req, res) app does not need. */
 export function nativeRequest(): typeof Request {
   native ??= globalThis.Request;
   return native;
@@ -19,7 +19,7 @@ function unwrapped(args: unknown[]): unknown[] {
 
 /** Called once, before the app is loaded. */
 export function adoptRequests(): void {
-  // A proxy keeps the prototype: `instanceof`, subclasses and statics are as they were.
+  // A proxy keeps the prototype: `instanceof`, subclasses and statics still work.
   globalThis.Request = new Proxy(nativeRequest(), {
     construct: (target, args, newTarget) => Reflect.construct(target, unwrapped(args), newTarget),
   });
@@ -29,8 +29,8 @@ export function adoptRequests(): void {
 }
 
 /**
- * Gives `own` every member of `native` that it has not got itself; each works on the platform's object that `nativeOf`
- * makes for it. `own` inherits from `native`, so that `instanceof` holds. Called once, before the first is made.
+ * Gives `own` every member of `native` that it lacks; each works on the platform's object from `nativeOf`. `own` inherits from
+ * `native`, so that `instanceof` holds. Called once, before the first instance.
  */
 export function lazyWrapper<Own extends object>(own: Own, native: object, nativeOf: (self: Own) => unknown): void {
   for (const key of Reflect.ownKeys(native)) {

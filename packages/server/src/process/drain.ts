@@ -1,29 +1,29 @@
-/** Ends a server without losing what is in flight, within a deadline. */
+/** Stops a server without losing requests in flight, within a deadline. */
 
 import type { RunningServer } from "../http1/running-server.js";
 import { leaveWork, unfinishedWork } from "../shared/bridge.js";
 
-/** How often a draining server looks whether all has left; Bun tells it no other way. */
+/** The interval at which a draining server checks for the end, in milliseconds; Bun has no event for it. */
 const LOOK_EVERY_MS = 10;
 
 interface DrainOptions {
-  /** Milliseconds from now until the drain ends all the same. */
+  /** Milliseconds until the drain ends in any case. */
   deadlineMs: number;
-  /** The drain also waits for `release()`, and goes on accepting until then. */
+  /** The drain also waits for `release()`, and the server accepts until then. */
   untilReleased: boolean;
-  /** Called once, at the end; `cut` requests were still in flight. */
+  /** Called once, at the end, with the number of requests still in flight. */
   onEnd(cut: number): void;
 }
 
 /**
- * A drain under way: answers carry `Connection: close`, and it ends when nothing is in flight any more, no deferred job waits
- * and no timer's run is under way. Timers stop as it begins.
+ * A running drain: responses carry `Connection: close`. It ends when no request is in flight, no deferred job is queued and no
+ * timer is running. Timers stop when it begins.
  */
 export class Drain {
   private readonly timer: NodeJS.Timeout;
   private deadlineAtMs: number;
   private accepting = true;
-  /** Looks that must still go by, so that what the sockets hold when accepting ends has been read. */
+  /** The number of further checks, so that requests still in the sockets are read after accepting ends. */
   private looksLeft = 2;
 
   constructor(
@@ -44,12 +44,12 @@ export class Drain {
     return Math.max(0, this.deadlineAtMs - performance.now());
   }
 
-  /** Nobody can send it a request any more. */
+  /** No more requests can arrive. */
   release(): void {
     this.released = true;
   }
 
-  /** No longer waits for a release, and ends by this deadline if it is the earlier one. */
+  /** Stops waiting for a release, and moves the deadline to an earlier one. */
   hasten(deadlineMs: number): void {
     this.deadlineAtMs = Math.min(this.deadlineAtMs, performance.now() + deadlineMs);
     this.release();

@@ -1,4 +1,4 @@
-/** Ends the process when the app has an error that nobody caught. */
+/** Ends the process on an uncaught error of the app. */
 
 import { logLostWork } from "../shared/bridge.js";
 import { errorLine, hintOnListening } from "../shared/errors.js";
@@ -6,16 +6,15 @@ import { errorLine, hintOnListening } from "../shared/errors.js";
 type Kind = "uncaughtException" | "unhandledRejection";
 
 /**
- * Logs an uncaught exception or an unhandled rejection with its stack, then exits 1. Going on would mean to serve from a
- * state that nobody thought of; the supervisor starts a fresh process at once. An app that listens for one of these itself has thought
- * of it: then its listeners decide, as on Node.
+ * Logs an uncaught exception or unhandled rejection with its stack, then exits with 1. The process is in an unknown state, and
+ * the supervisor starts a new one at once. An app with its own listener decides for itself, as on Node.
  *
- * @param beforeExit is given a line that says what happened, and the time it takes is waited for.
+ * @param beforeExit receives a line about the error and is awaited.
  */
 export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): void {
   let dying = false;
   const die = (kind: string, error: unknown) => {
-    // Where nobody reads what is written here, that is an error as well, which would come again and again.
+    // A write error of stderr arrives here as well and would repeat forever.
     if (dying) return;
     dying = true;
     console.error(error);
@@ -30,7 +29,7 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
   };
   const onRejection = (error: unknown) => {
     if (others("unhandledRejection", onRejection).length > 0) return;
-    // One that nobody listens for as such is an exception to those who listen for these.
+    // A rejection without a listener of its own becomes an exception.
     const listeners = others("uncaughtException", onException) as ((error: unknown, origin: string) => void)[];
     if (listeners.length === 0) die("unhandled rejection", error);
     for (const listener of listeners) listener.call(process, error, "unhandledRejection");

@@ -1,11 +1,11 @@
-/** Calls a fetch app for the supervisor, to see whether it is well; loaded where a pool has a readyPath or a healthPath. */
+/** Calls a fetch app for the supervisor to check its health; loaded if a pool has a readyPath or healthPath. */
 import { problemOfStatus } from "@paceline/wire";
 import { fileBodyOf } from "../kinds/static/file-body.js";
 import type { FetchHandler } from "../shared/app.js";
 import { errorLine } from "../shared/errors.js";
 import { ConnectionInfo } from "./request-info.js";
 
-/** What is wrong; undefined when nothing is. Never rejects. */
+/** Returns the problem, or undefined. Never rejects. */
 export async function probeApp(handler: FetchHandler, path: string, host: string): Promise<string | undefined> {
   const request = new Request(`http://${host}${path}`);
   const info = new ConnectionInfo({

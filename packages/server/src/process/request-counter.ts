@@ -1,33 +1,33 @@
-/** Counts what a server did, at a cost of nanoseconds a request. */
+/** Counts a server's requests and responses, at nanoseconds per request. */
 import { Histogram, heapBytes, type InstanceStats, type Measured } from "@paceline/wire";
 
-/** How a server is read: by the reports to the supervisor, and by whoever embeds it. */
+/** A server's counts, for the reports to the supervisor and for embedding programs. */
 export type ServerStats = Omit<InstanceStats, "type" | "role" | "deferred" | keyof Measured>;
 
-/** The counts of one server. A request is in flight until its response has left or its client has gone. */
+/** The counts of one server. A request is in flight until its response was sent or its client has left. */
 export class RequestCounter {
-  private begunCount = 0;
+  private startedCount = 0;
   private wake: (() => void) | undefined;
-  /** Responses with status 500 and above, and handlers that threw. */
+  /** Responses with status 500 or above, and handlers that threw. */
   errors = 0;
-  /** From the head of a request to the response's: to the Response for fetch, to the end of the response for (req, res). */
+  /** From the request's head to the Response for fetch, or to the end of the response for (req, res). */
   readonly latency = new Histogram();
 
-  /** @param inFlight how many of the requests begun have not ended yet. */
+  /** @param inFlight returns how many of the started requests have not ended. */
   constructor(private readonly inFlight: () => number) {}
 
   /** Requests that reached the handler. */
-  get begun(): number {
-    return this.begunCount;
+  get started(): number {
+    return this.startedCount;
   }
 
   /** A request reached the handler. */
   begin(): void {
-    this.begunCount++;
+    this.startedCount++;
     if (this.wake !== undefined) this.wakeUp();
   }
 
-  /** Calls `wake` at the next request, once. */
+  /** Calls `wake` once, at the next request. */
   onNext(wake: () => void): void {
     this.wake = wake;
   }
@@ -38,11 +38,11 @@ export class RequestCounter {
     wake?.();
   }
 
-  /** The totals so far; latency since the last call. */
+  /** Returns the totals so far; the latency is since the last call. */
   take(): ServerStats {
     const inFlight = this.inFlight();
     return {
-      requestsTotal: this.begun - inFlight,
+      requestsTotal: this.started - inFlight,
       errorsTotal: this.errors,
       inFlight,
       latency: this.latency.takeSparse(),

@@ -1,19 +1,19 @@
-/** Where the facts in RequestInfo come from: the balancer's fields behind one, the connection without. */
+/** The source of RequestInfo: the balancer's fields behind one, the connection otherwise. */
 
 import type { RequestInfo } from "../shared/app.js";
 import { drainSignal, HAS_ENDED } from "../shared/bridge.js";
 
-/** What a runtime can tell of one request. */
+/** The facts a runtime has about one request. */
 export interface RequestSource {
   header(name: string): string | null | undefined;
   remoteAddress(): string | undefined;
-  /** Whether its response has left; see answer-end.ts. */
+  /** Returns whether its response was sent or its client has left; undefined if unknown. */
   hasEnded?(): boolean | undefined;
-  /** Aborts when the client goes. */
+  /** Returns a signal that aborts when the client leaves. */
   signal(): AbortSignal;
 }
 
-/** Reads each fact only when it is asked for, since most handlers ask for none. */
+/** Reads each fact on demand, since most handlers need none. */
 export class ConnectionInfo implements RequestInfo {
   declare private madeId: string | undefined;
 
@@ -58,8 +58,8 @@ export class ConnectionInfo implements RequestInfo {
 }
 
 /**
- * Behind the balancer, which makes these fields anew for each request; nobody else can speak on the socket, whose mode
- * is 0600. The addresses begin with the client, since it drops those before it, which only the client vouches for.
+ * Behind the balancer, which sets these fields for each request; only it can connect, since the socket's mode is 0600. The
+ * addresses begin with the client: the balancer removes any before it, which only the client vouches for.
  */
 export class ForwardedInfo extends ConnectionInfo {
   override get clientAddress(): string {
@@ -84,7 +84,7 @@ function first(list: string | null | undefined): string | undefined {
 let idPrefix = "";
 let idsMade = 0;
 
-/** Random for the process, then counted. */
+/** Random per process, then counted. */
 function newRequestId(): string {
   if (idPrefix === "") idPrefix = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
   idsMade++;

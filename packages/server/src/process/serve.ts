@@ -1,4 +1,4 @@
-/** Starts a server for an app on the runtime it runs on. */
+/** Starts a server for an app on the current runtime. */
 import type { RequestLog, RunningServer, RuntimeOptions, ServeAddress } from "../http1/running-server.js";
 import { serveLanes, withControlLane } from "../lane/lane-server.js";
 import type { ResponseReader } from "../lane/response-reader.js";
@@ -9,22 +9,22 @@ import { DEFAULT_LIMITS, type ServerLimits } from "../shared/limits.js";
 export interface ServeOptions {
   address: ServeAddress;
   limits?: Partial<ServerLimits>;
-  /** Whether the balancer is the client; see RuntimeOptions. Default false. */
+  /** Whether the balancer is the client; see RuntimeOptions. Default: false. */
   behindBalancer?: boolean;
-  /** Serve a fetch app over lanes, with what `prepareAnswers` gave; the address must be a unix socket. Default: HTTP/1.1. */
+  /** Serves a fetch app over lanes, with the result of `prepareResponses`; needs a unix socket. Default: HTTP/1.1. */
   lanes?: ResponseReader;
-  /** The path of a lane for control beside HTTP/1.1. Default: none. */
+  /** The path of a control lane beside HTTP/1.1. Default: none. */
   controlLane?: string;
-  /** Hears of the requests that come in HTTP/1.1. Default: none. */
+  /** Observes HTTP/1.1 requests. Default: none. */
   requestLog?: RequestLog | undefined;
-  /** Takes the errors of handlers and bodies; by default their stack goes to stderr. */
+  /** Receives the errors of handlers and bodies. Default: writes the stack to stderr. */
   onError?: (error: unknown) => void;
-  /** Takes what whoever runs the server should know, a line at a time; by default that goes to stderr. */
+  /** Receives a line for the operator. Default: writes it to stderr. */
   onNotice?: (message: string) => void;
 }
 
 /**
- * Listens and serves. The app's start() and stop() are the caller's to run: `startApp`, `stopApp`.
+ * Listens and serves. The caller runs the app's start() and stop(): `startApp`, `stopApp`.
  *
  * @throws ServerError `address-in-use` or `cannot-listen`
  */
@@ -49,7 +49,7 @@ function runtimeOptions(app: App, options: ServeOptions): RuntimeOptions {
 async function start(app: App, options: ServeOptions, runtime: RuntimeOptions): Promise<RunningServer> {
   if (options.address.kind === "unix" && !runtime.behindBalancer) await clearStaleSocket(options.address.path);
   if (app.style === "fetch" && options.lanes !== undefined) return serveLanes(app.handler, options.lanes, runtime);
-  // Not loaded before it is needed: idle memory counts, and node:http alone is 2 MB.
+  // Loaded on demand: idle memory counts, and node:http alone is 2 MB.
   if (app.style === "fetch" && process.versions.bun !== undefined) {
     const { serveOnBun } = await import("../http1/bun.js");
     return serveOnBun(options.requestLog?.wrap(app.handler) ?? app.handler, runtime, app.bunServer);
@@ -59,12 +59,12 @@ async function start(app: App, options: ServeOptions, runtime: RuntimeOptions): 
 }
 
 /**
- * Removes a socket file that nobody listens on any more.
+ * Removes a stale socket file.
  *
- * @throws ServerError `address-in-use` when somebody does, and when another kind of file is there.
+ * @throws ServerError `address-in-use` if a process listens there or the file is of another kind.
  */
 export async function clearStaleSocket(path: string): Promise<void> {
-  // Not needed under a supervisor, whose socket paths are new for each process: there it would only cost memory.
+  // Not needed under a supervisor, whose socket paths are new per process: there it would only cost memory.
   const { removeStaleSocket } = await import("@paceline/wire/socket-file");
   const found = await removeStaleSocket(path).catch((cause: Error) => {
     throw new ServerError("cannot-listen", `cannot listen on unix:${path}: ${cause.message}`, { cause });

@@ -1,4 +1,4 @@
-/** Runs one server as an instance: on its socket, reporting over the control channel, leaving when it is told to. */
+/** Runs one server as an instance: on its socket, reporting over the control channel, until it must leave. */
 import {
   ChannelClient,
   type ChildIdentity,
@@ -21,7 +21,7 @@ import { Drain } from "./drain.js";
 import { exitOnUncaught } from "./fatal.js";
 import { serve } from "./serve.js";
 
-/** Gives an app `process.send`, as PM2 does. Resolves when the app has sent "ready". */
+/** Gives an app `process.send`, like PM2. Resolves when the app has sent "ready". */
 function readySignal(): Promise<void> {
   return new Promise((resolve) => {
     process.send ??= (message: unknown, ...rest: unknown[]) => {
@@ -33,15 +33,15 @@ function readySignal(): Promise<void> {
   });
 }
 
-/** How long the final report on the control channel may hold up the exit; a machine without time for all needs more than a moment for them. */
-const LAST_WORDS_TIMEOUT_MS = 2000;
-/** What the app's listeners for signals get at least. */
+/** The maximum time for the final report at exit, in milliseconds; enough for a busy machine. */
+const FINAL_REPORT_MS = 2000;
+/** The minimum time for the app's signal listeners, in milliseconds. */
 const LEAST_LISTENERS_MS = 1000;
 
 /**
  * Serves until the supervisor, SIGTERM or the loss of the supervisor ends it.
  *
- * @throws ServerError when the app cannot be loaded or the socket not be listened on; the supervisor has been told.
+ * @throws ServerError if the app cannot be loaded or the socket not be listened on, after reporting it to the supervisor.
  */
 export async function runSupervised(identity: ChildIdentity): Promise<void> {
   const instance = new Instance(identity);
@@ -65,16 +65,16 @@ async function within(promise: Promise<void> | undefined, ms: number): Promise<v
 class Instance {
   private phase: ChildPhase = "starting";
   private protocol: UpstreamProtocol = "http1";
-  /** Once it has started. */
+  /** Set once it has started. */
   private app: App | undefined;
   private server: RunningServer | undefined;
   private reporter: Reporter | undefined;
   private drain: Drain | undefined;
   private readonly channel: ChannelClient;
-  /** The app's own listeners have heard of the signal when it came. */
+  /** The app's own listeners received the signal. */
   private wasSignalled = false;
   private readonly ours = {
-    // Ctrl-C in a terminal goes to the supervisor, which tells its children.
+    // Ctrl-C in a terminal reaches the supervisor, which stops its children.
     SIGINT: () => {},
     SIGTERM: () => {
       this.wasSignalled = true;
@@ -82,7 +82,7 @@ class Instance {
     },
   };
   private announced: Promise<void> | undefined;
-  private hasToldOfDescriptors = false;
+  private hasReportedDescriptors = false;
   private readonly notices: string[] = [];
   private readonly mark = process.env[SPAWN_MARK];
 
@@ -144,7 +144,7 @@ class Instance {
     this.server = server;
     work.requestActivity = server.activity;
     this.reporter = new Reporter({
-      // Deferred jobs are told of as requests are: while any wait, and once more when none does.
+      // Deferred jobs are reported like requests: while any are queued, and once more when none is.
       activity: () => server.activity() + (work.deferred?.activity ?? 0),
       inFlight: () => server.inFlight() + (work.deferred?.unfinished ?? 0),
       onNext: (wake) => {
@@ -167,22 +167,22 @@ class Instance {
     this.reporter.start();
   }
 
-  /** Tells the supervisor why this process is about to exit. */
+  /** Reports to the supervisor why this process is about to exit. */
   async fault(message: string): Promise<void> {
     this.reporter?.reportNow();
     this.channel.send({ type: "fault", message });
-    await this.channel.flush(LAST_WORDS_TIMEOUT_MS);
+    await this.channel.flush(FINAL_REPORT_MS);
     await this.endLeftovers();
   }
 
-  /** What the app has started ends with this process: where no supervisor sees to it, by its own hand. */
+  /** Kills the processes the app has started, if no supervisor does it. */
   private async endLeftovers(): Promise<void> {
     if (this.mark === undefined || this.channel.welcomed) return;
     try {
       const { endLeftoverProcesses } = await import("@paceline/wire/proc");
       await endLeftoverProcesses({ leader: process.pid, mark: this.mark });
     } catch {
-      // Its file is gone, as with an upgrade in place.
+      // Its file is gone, as after an in-place upgrade.
       process.kill(0, "SIGKILL");
     }
   }
@@ -194,13 +194,13 @@ class Instance {
   }
 
   private noticeDescriptors(): void {
-    // One that has never had a request has not used them up, and need not load what looks.
-    if (this.hasToldOfDescriptors || this.server?.activity() === 0 || !isOutOfDescriptors()) return;
-    this.hasToldOfDescriptors = true;
+    // Without any request the descriptors are not used up, and the check need not be loaded.
+    if (this.hasReportedDescriptors || this.server?.activity() === 0 || !isOutOfDescriptors()) return;
+    this.hasReportedDescriptors = true;
     this.notice(OUT_OF_DESCRIPTORS);
   }
 
-  /** Says that the server listens; the phase changes only when that was said, so that a hello never takes its place. */
+  /** Reports that the server listens. Changes the phase only after that, so that a hello never replaces it. */
   private sayReady(): void {
     if (this.server === undefined || this.phase !== "starting") return;
     if (!this.channel.send({ type: "ready", protocol: this.protocol })) return;
@@ -217,7 +217,7 @@ class Instance {
     const isFirst = this.phase !== "draining";
     this.phase = "draining";
     if (this.server === undefined) {
-      // Never ready, so no balancer ever knew it.
+      // Never ready, so no balancer knows it.
       if (this.app === undefined) {
         logLostWork();
         void this.endLeftovers().finally(() => process.exit(0));
@@ -254,9 +254,9 @@ class Instance {
     if (this.app?.stop !== undefined) await (await import("../app/lifecycle.js")).stopApp(this.app, leftMs());
     logLostWork();
     this.reporter?.reportNow();
-    await this.channel.flush(LAST_WORDS_TIMEOUT_MS);
+    await this.channel.flush(FINAL_REPORT_MS);
     this.server?.closeNow();
-    // Only an app that has listeners of its own needs what calls them.
+    // Only an app with its own listeners needs this code.
     const hasOthers = process.listenerCount("SIGTERM") + process.listenerCount("SIGINT") > 2;
     if (hasOthers && !this.wasSignalled) {
       const { runSignalListeners } = await import("./signal-listeners.js");

@@ -1,7 +1,7 @@
-/** What a client says of content codings in Accept-Encoding (RFC 9110 §12.5.3). Pure. */
+/** The client's preferences in Accept-Encoding (RFC 9110 §12.5.3). Pure. */
 
 const ITEM = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*;\s*q\s*=\s*([01](?:\.\d{0,3})?))?$/i;
-/** What comes behind so many is not read. */
+/** Further items are ignored. */
 const MAX_ITEMS = 32;
 
 export class AcceptedCodings {
@@ -17,17 +17,17 @@ export class AcceptedCodings {
     }
   }
 
-  /** How much the client wants it, from 0 to 1. */
+  /** Returns the client's weight of a coding, from 0 to 1. */
   weightOf(coding: string): number {
     return this.weights.get(coding) ?? this.weights.get("*") ?? 0;
   }
 
-  /** Whether a body that is not encoded is refused; without a word of it, it is what is left when nothing else fits. */
+  /** Whether an unencoded body is refused; if not mentioned, it is the fallback. */
   get refusesIdentity(): boolean {
     return (this.weights.get("identity") ?? this.weights.get("*")) === 0;
   }
 
-  /** Of `offered`, best first and by weight: those that weigh at least what the body as it is does. */
+  /** Returns those of `offered` that weigh at least as much as identity, best first. */
   best<C extends string>(offered: readonly C[]): C[] {
     const identity = this.weightOf("identity");
     return offered

@@ -1,64 +1,63 @@
-/** What an app is to the server: the two styles it is called in, and what a handler is told of a request. */
+/** The server's view of an app: its two styles, and the facts of a request for a handler. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 
-/** What is known of a request beside the request itself. */
+/** Facts about a request beside the request itself. */
 export interface RequestInfo {
-  /** The client's IP address; `unknown` when nobody knows it, empty when it came over a unix socket without a balancer. */
+  /** The client's IP address; `unknown` if it is not known, empty over a unix socket without a balancer. */
   readonly clientAddress: string;
-  /** As the client spoke it: `http` or `https`. */
+  /** The client's protocol: `http` or `https`. */
   readonly protocol: string;
-  /** The Host that the client asked for, with its port if it named one; `localhost` when it named none. */
+  /** The Host the client requested, with its port if any; `localhost` if it named none. */
   readonly host: string;
-  /** What was spoken to Paceline, perhaps by a proxy in `trustedProxies`: `http`. */
+  /** The protocol of the connection to Paceline, perhaps from a proxy in `trustedProxies`: `http`. */
   readonly innerProtocol: string;
-  /** The Host that Paceline was asked for, perhaps by such a proxy. */
+  /** The Host requested from Paceline, perhaps by such a proxy. */
   readonly innerHost: string;
-  /** The X-Request-Id that the client sent, as it came; when it sent none, one made here that no other request has. */
+  /** The client's X-Request-Id, unchanged; without one, a new unique id. */
   readonly requestId: string;
-  /** Aborts when the client goes before its response has left. Made when it is first asked for. */
+  /** Aborts when the client leaves before its response was sent. Created on first use. */
   readonly signal: AbortSignal;
-  /** Aborts when the instance begins to drain: end early what would go on for long. The same signal for all requests. */
+  /** Aborts when the instance starts to drain: end long responses early. The same signal for all requests. */
   readonly draining: AbortSignal;
   /**
-   * Takes the upgrade that the client asks for (RFC 9110 §7.8), with these fields in the 101; return its `response`.
-   * Undefined when the client asks for none, or where a fetch app cannot take one: in `paceline serve`, and in a pool
-   * with `protocol: "http1"`.
+   * Accepts the client's upgrade (RFC 9110 §7.8), with these fields in the 101; return its `response`. Undefined if the client
+   * requested none, or if fetch apps cannot upgrade: in `paceline serve`, and in a pool with `protocol: "http1"`.
    */
   readonly upgrade?: ((fields?: Readonly<Record<string, string>>) => Upgrade) | undefined;
 }
 
-/** A connection that was upgraded: bytes both ways, as whatever protocol it now speaks. */
+/** An upgraded connection: bytes both ways, in the new protocol. */
 export interface Upgrade {
-  /** What the handler has to return. */
+  /** The handler's return value. */
   response: Response;
   readable: ReadableStream<Uint8Array>;
   writable: WritableStream<Uint8Array>;
 }
 
-/** Takes a request, gives the response: the shape of WinterTC, which Hono and others export too. */
+/** Takes a request and returns the response: the signature of WinterTC, also exported by Hono and others. */
 export type FetchHandler = (request: Request, info: RequestInfo) => Response | Promise<Response>;
 
-/** The handler of node:http: an Express app, Koa's callback, Connect. */
+/** A handler of node:http: an Express app, Koa's callback, Connect. */
 export type NodeHandler = (request: IncomingMessage, response: ServerResponse) => unknown;
 
-/** Takes a connection whose client asked for an upgrade, as the `upgrade` event of node:http does. */
+/** Takes a connection whose client requested an upgrade, like the `upgrade` event of node:http. */
 export type NodeUpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => unknown;
 
-/** How an app is called: `(request, info)`, or `(req, res)` as node:http does it. */
+/** The signature of an app: `(request, info)`, or `(req, res)` as in node:http. */
 export type AppStyle = "fetch" | "node";
 
-/** What an app does before its first request and after its last one. */
+/** The app's code before its first request and after its last one. */
 export interface AppLifecycle {
-  /** Waited for before the server listens. */
+  /** Awaited before the server listens. */
   start?: () => unknown;
-  /** Called when a drain begins: on a stop, a reload, a scale-down. Requests go on meanwhile. */
+  /** Called when a drain begins: on a stop, a reload, a scale-down. Requests continue meanwhile. */
   beforeDrain?: () => unknown;
-  /** Waited for when the last response has left, within the drain's deadline. */
+  /** Awaited after the last response was sent, within the drain's deadline. */
   stop?: () => unknown;
 }
 
-/** What Paceline uses of the options of Bun.serve; those of address, TLS and timeouts are its own. */
+/** The Bun.serve options that Paceline uses; it sets address, TLS and timeouts itself. */
 export interface BunServeOptions {
   port?: number | string;
   hostname?: string;
@@ -69,31 +68,31 @@ export interface BunServeOptions {
   websocket?: object;
 }
 
-/** The server object that an app for Bun.serve holds. */
+/** The server object of an app for Bun.serve. */
 export interface AppServer {
   readonly options: BunServeOptions;
-  /** @param onReload is called when the app has replaced its options. */
+  /** @param onReload called after the app has replaced its options. */
   attach(real: unknown, onReload: () => void): void;
-  /** `original` is the request as Bun knows it, where Paceline has changed it. */
+  /** Notes the `original` request if Paceline has passed on a changed one. */
   remember(request: Request, original: Request, info: RequestInfo): void;
 }
 
 export interface FetchApp extends AppLifecycle {
   style: "fetch";
   handler: FetchHandler;
-  /** Of an app for Bun.serve: its routes and WebSockets need Bun's own server. */
+  /** Set for an app for Bun.serve: its routes and WebSockets need Bun's own server. */
   bunServer?: AppServer;
 }
 
 export interface NodeApp extends AppLifecycle {
   style: "node";
   handler: NodeHandler;
-  /** What takes upgrades, asked for once, when the app has started; without it they are requests as all others. */
+  /** Returns the handler of upgrades; called once, after the start. Without it upgrades are ordinary requests. */
   upgrade?: () => NodeUpgradeHandler | undefined;
 }
 
-/** An app, ready to be called. */
+/** A callable app. */
 export type App = FetchApp | NodeApp;
 
-/** Takes a handler, gives one that does more: `compression()(handler)`. */
+/** Wraps a handler to extend it: `compression()(handler)`. */
 export type Wrapper = (handler: FetchHandler) => FetchHandler;

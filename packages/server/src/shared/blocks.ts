@@ -1,11 +1,11 @@
-/** A body block by block, from a stream or an iterable. */
+/** A body in blocks, from a stream or an iterable. */
 
 type Result = { done?: boolean; value?: unknown };
 
-/** What can be read block by block and left before its end. */
+/** A source that is read in blocks and may be cancelled. */
 export interface BlockSource {
   next(): Promise<Result>;
-  /** Nobody wants the rest. */
+  /** The rest is not needed. */
   cancel(): void;
 }
 
@@ -30,5 +30,5 @@ export function toBytes(value: unknown): Uint8Array {
 }
 
 function ignore(): void {
-  // The body failed as it was left; nobody is there to be told.
+  // The cancel failed; nobody needs the error.
 }

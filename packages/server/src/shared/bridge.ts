@@ -1,27 +1,27 @@
 /**
- * Where an app meets the server that runs it. The app imports timers, deferred jobs and helpers from its own copy of this package, while
- * the server is a bundle: what both must know lies on `globalThis`, or under a symbol that both know.
+ * The link between an app and its server. The app imports timers, deferred jobs and helpers from its own copy of this package,
+ * while the server is a bundle. Shared state is therefore on `globalThis`, or under a global symbol.
  */
 import type { DeferredStats, InstanceLimits } from "@paceline/wire";
 import type { AppLifecycle } from "./app.js";
 
-/** Changes with the shape of BackgroundWork, so that two versions that differ do not take each other's for their own. */
+/** Changes with the shape of BackgroundWork, so that different versions do not share state. */
 const PLACE = Symbol.for("@paceline/server/background-work/1");
 
-/** One kind of work that goes on beside requests. */
+/** One kind of work beside requests. */
 interface Work {
-  /** How many of it have begun, or must still run, and have not ended. */
+  /** How many have begun or are queued, and have not ended. */
   readonly unfinished: number;
-  /** What has not ended, by name. */
+  /** Returns the names of unfinished work. */
   describe(): string;
 }
 
 export interface TimerWork extends Work {
-  /** None begins any more. */
+  /** Prevents further work from beginning. */
   stop(): void;
   add(timer: WaitingTimer): void;
   remove(timer: WaitingTimer): void;
-  begun(timer: WaitingTimer): void;
+  started(timer: WaitingTimer): void;
   ended(timer: WaitingTimer): void;
 }
 
@@ -41,53 +41,53 @@ export interface DeferredWork extends Work {
 type DeferLimits = Pick<InstanceLimits, "maxDeferredJobs" | "maxDeferDelayMs">;
 
 export interface BackgroundWork {
-  /** A number that changes with each request that begins or ends; absent while no server runs here. */
+  /** Returns a number that changes with each request that begins or ends; absent while no server runs here. */
   requestActivity?: () => number;
-  /** The defaults hold while it is absent. */
+  /** Default: the default limits. */
   limits?: DeferLimits;
-  /** The server drains: no timer begins any more. */
+  /** The server drains: no timer begins. */
   isLeaving: boolean;
-  /** Called at the next job that is queued, once. */
+  /** Called once, when the next job is queued. */
   onNextJob?: (() => void) | undefined;
-  /** A drain has begun, or will follow soon. */
+  /** A drain has begun, or soon will. */
   isDrainAnnounced?: boolean;
-  /** Present once the app has asked for the signal. */
+  /** Set after the app has used the signal. */
   draining?: AbortController;
-  /** Present once a timer was set here. */
+  /** Set after the first timer. */
   timers?: TimerWork;
-  /** Present once a job was deferred here. */
+  /** Set after the first deferred job. */
   deferred?: DeferredWork;
 }
 
-/** The place of this process. */
+/** Returns the background work of this process. */
 export function backgroundWork(): BackgroundWork {
   const holder = globalThis as { [PLACE]?: BackgroundWork };
   holder[PLACE] ??= { isLeaving: false };
   return holder[PLACE];
 }
 
-/** How much has not ended of what a drain waits for. */
+/** Returns how much unfinished work a drain waits for. */
 export function unfinishedWork({ timers, deferred }: BackgroundWork = backgroundWork()): number {
   return (timers?.unfinished ?? 0) + (deferred?.unfinished ?? 0);
 }
 
-/** The drain begins: timers stop, and what runs or is queued goes on. */
+/** Starts the drain: timers stop; running and queued work continues. */
 export function leaveWork(work: BackgroundWork = backgroundWork()): void {
   work.isLeaving = true;
   work.timers?.stop();
 }
 
-/** The process is about to exit: what is lost with it is logged by name. */
+/** Logs the names of work lost when the process exits. */
 export function logLostWork({ timers, deferred }: BackgroundWork = backgroundWork()): void {
   for (const work of [timers, deferred]) if (work !== undefined && work.unfinished > 0) console.error(work.describe());
 }
 
-/** Aborts when a drain begins: on a stop, a reload, a scale-down. The same signal each time; made when it is first asked for. */
+/** Returns a signal that aborts when a drain begins: on a stop, a reload, a scale-down. Always the same one; created lazily. */
 export function drainSignal(): AbortSignal {
   const work = backgroundWork();
   if (work.draining === undefined) {
     work.draining = new AbortController();
-    // Every long response listens to it, and Node warns of more than ten.
+    // Every long response listens to it, and Node warns above ten listeners.
     if (process.versions.bun === undefined) {
       process.getBuiltinModule("node:events").setMaxListeners(0, work.draining.signal);
     }
@@ -96,7 +96,7 @@ export function drainSignal(): AbortSignal {
   return work.draining.signal;
 }
 
-/** A drain begins, or will follow soon. Calls the app's `beforeDrain` once; resolves when that has ended. */
+/** Announces a drain. Calls the app's `beforeDrain` once and resolves when it has ended. */
 export async function announceDrain(app: AppLifecycle | undefined): Promise<void> {
   const work = backgroundWork();
   if (work.isDrainAnnounced) return;
@@ -113,26 +113,26 @@ function reason(): Error {
   return new DOMException("the instance drains", "AbortError");
 }
 
-/** A method of `info`: whether the response has left or its client has gone; undefined where nobody can say. */
+/** A method of `info`: returns whether the response was sent or its client has left; undefined if unknown. */
 export const HAS_ENDED = Symbol.for("paceline.hasEnded");
 
 export function hasEnded(info: object): boolean | undefined {
   return (info as { [HAS_ENDED]?(): boolean | undefined })[HAS_ENDED]?.();
 }
 
-/** So many names are told; the rest is counted. */
+/** The maximum number of names logged; the rest is counted. */
 const MAX_NAMES = 20;
 
-/** What a timer or a job is called where it is told of. */
+/** Returns the name of a timer or job for logs. */
 export function nameOf(fn: ((...args: never[]) => unknown) | undefined): string {
   return fn?.name || "(anonymous)";
 }
 
-/** Such as `save × 3, mail × 1`, in the order in which they are met first. */
+/** Returns a list such as `save × 3, mail × 1`, in order of first appearance. */
 export function countNames(names: readonly string[]): string {
   const counts = new Map<string, number>();
   for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
-  const told = [...counts].slice(0, MAX_NAMES).map(([name, count]) => `${name} × ${count}`);
-  if (counts.size > MAX_NAMES) told.push(`${counts.size - MAX_NAMES} other names`);
-  return told.join(", ");
+  const named = [...counts].slice(0, MAX_NAMES).map(([name, count]) => `${name} × ${count}`);
+  if (counts.size > MAX_NAMES) named.push(`${counts.size - MAX_NAMES} other names`);
+  return named.join(", ");
 }

@@ -1,9 +1,9 @@
-/** How a helper in an app learns what a response was made with, though instance and app each load this package for themselves. */
+/** Lets an app's helper see how a response was created, though server and app have separate copies of this package. */
 
-/** Makes a class that stands in the place of the platform's own take that one's objects for its own. */
+/** Makes a class that replaces a platform class accept the platform's objects in `instanceof`. */
 type Class = abstract new (...args: never[]) => unknown;
 
-/** `x instanceof ours` is what `x instanceof native` is; classes that extend ours judge for themselves. */
+/** Makes `x instanceof ours` the same as `x instanceof native`; subclasses of ours keep their own check. */
 export function acceptAll(ours: Class, native: Class): void {
   Object.defineProperty(ours, Symbol.hasInstance, {
     configurable: true,
@@ -13,18 +13,18 @@ export function acceptAll(ours: Class, native: Class): void {
   });
 }
 
-/** A method of the classes that stand in for the platform's Response: the body that was there when it was made. */
+/** A method of our Response classes: returns the body they were created with. */
 export const KEPT_BODY = Symbol.for("paceline.keptBody");
 
 /** Text, bytes or a file. */
 export type KeptBody = string | Uint8Array | Blob;
 
-/** What the response was made with; undefined where nobody remembers, it comes block by block, or it was read. */
+/** Returns the body of a response at its creation; undefined if unknown, a stream, or already read. */
 export function keptBody(response: Response): KeptBody | undefined {
   return (response as { [KEPT_BODY]?(): KeptBody | undefined })[KEPT_BODY]?.();
 }
 
-/** Where KeptResponse keeps what it was made with. */
+/** The property of KeptResponse with its original body. */
 export const BODY = Symbol("body");
 
 function isBlocks(body: unknown): boolean {
@@ -33,27 +33,27 @@ function isBlocks(body: unknown): boolean {
 }
 
 /**
- * Lets a helper know the text or bytes of a response without reading them, on Bun: its own Response does not tell whether it was made
- * with a text or a stream, and the field Content-Type of a text is missing from its headers. An instance calls it before it loads the app,
- * a helper when it is set up: a server may stand alone. On Node it does nothing: the lane has a Response of its own there.
+ * Lets helpers read a response's text or bytes directly on Bun, whose Response does not tell a text from a stream, and omits the
+ * Content-Type of a text. An instance calls it before it loads the app; a helper calls it for a standalone server. Does nothing
+ * on Node, where the lane has its own Response.
  */
 export function rememberBodies(): void {
-  // On Node a look at Response would load 5 MB.
+  // On Node accessing Response would load 5 MB.
   if (process.versions.bun === undefined || KEPT_BODY in globalThis.Response.prototype) return;
   const NativeResponse = globalThis.Response;
 
-  /** A Response that remembers a body that is there already, since the platform gives it back only as a stream. */
+  /** A Response that remembers a body in memory, since the platform returns it only as a stream. */
   class KeptResponse extends NativeResponse {
     [BODY]: unknown = null;
 
     constructor(body?: unknown, init?: ResponseInit) {
       super(body as never, init);
       if (typeof body === "string" || body instanceof Blob) this[BODY] = body;
-      // The bytes are those of now: the app may use its buffer again before they leave.
+      // Copies the bytes: the app may reuse its buffer before they are sent.
       else if (body instanceof Uint8Array) this[BODY] = new Uint8Array(body);
       else if (typeof body === "number" || typeof body === "boolean" || typeof body === "bigint")
         this[BODY] = `${body}`;
-      // Bun's stream of it would ask for block after block, until it has a good deal, and leave nobody else a turn meanwhile.
+      // Bun's stream of it would read many blocks in a row and block everything else.
       else if (isBlocks(body)) this[BODY] = body;
     }
 
@@ -63,7 +63,7 @@ export function rememberBodies(): void {
 
     override clone(): Response {
       const clone = super.clone() as KeptResponse;
-      // Not needed to send it, but to know that it is text. Blocks can be taken once: both have Bun's stream of them.
+      // Not needed for sending, but to know that it is text. Blocks can be read once: both have Bun's stream of them.
       if (isBlocks(this[BODY])) this[BODY] = null;
       clone[BODY] = this[BODY];
       return clone;

@@ -1,18 +1,18 @@
-/** The limits of one server, with defaults that are safe on an open network. */
+/** The limits of one server; the defaults are safe on an open network. */
 import { INSTANCE_LIMITS, type InstanceLimits } from "@paceline/wire/limits";
 
-/** What a server accepts; `serve` takes any part of it and fills in the rest. */
+/** The limits of a server; `serve` takes any of them and adds the defaults. */
 export interface ServerLimits extends InstanceLimits {
   /**
-   * Milliseconds a connection may stay idle between two requests; 0 is for ever. Default 75000. Behind a balancer it is
-   * 0, since only the balancer may close its connections. On Bun rounded up to seconds, 255 s at most, and there it also
-   * bounds a pause in the body of a response.
+   * The maximum idle time between two requests, in milliseconds; 0: no limit. Default: 75000. Behind a balancer it is 0, since
+   * only the balancer closes connections. On Bun it is rounded up to seconds, at most 255 s, and also limits pauses in a response
+   * body.
    */
   keepAliveTimeoutMs: number;
   /**
-   * Milliseconds a client may take nothing of what waits for it; 0 is for ever. Default 60000. Whoever takes 1,000 bytes a
-   * second is never cut. Behind a balancer its own counts. On Bun `keepAliveTimeoutMs` bounds
-   * this for a fetch app, and nothing for a `(req, res)` handler.
+   * The maximum time a client may take nothing of its response, in milliseconds; 0: no limit. Default: 60000. A client that reads
+   * 1,000 bytes a second is never cut. Behind a balancer the balancer's limit applies. On Bun `keepAliveTimeoutMs` replaces it
+   * for fetch apps, and it does not apply to `(req, res)` handlers.
    */
   sendTimeoutMs: number;
 }

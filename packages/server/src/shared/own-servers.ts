@@ -1,2 +1,2 @@
-/** Servers of node:net, and options of Bun.serve, that Paceline itself makes: their listening is the real one, while that of an app is taken over. */
+/** Paceline's own node:net servers and Bun.serve options: they listen for real, while an app's are adopted. */
 export const ownServers = new WeakSet<object>();

@@ -1,20 +1,20 @@
 /**
- * Holds bodies that always have their next block ready, and WebSockets with many frames in one read, to a share of each turn of the
- * event loop: else nobody else would have one.
+ * Limits bodies whose next block is always ready, and WebSockets with many frames per read, to a share of each turn of the event
+ * loop, so that others are served.
  */
 
 import { leaveToCollector } from "@paceline/wire";
 
-/** So many blocks and frames, of all bodies and WebSockets together: clients decide how many there are. */
+/** The number per turn, for all bodies and WebSockets together: clients decide how many there are. */
 const MAX_TURN_BLOCKS = 128;
 
-/** What a block leaves to the collector, beside its bytes. */
+/** The garbage of a block beside its bytes. */
 const GARBAGE_BYTES = 512;
 
 let left = MAX_TURN_BLOCKS;
 const waiting: (() => void)[] = [];
 
-/** Counts a block or a frame; true: `nextTurn` is to be awaited before another. */
+/** Counts a block or a frame; if it returns true, await `nextTurn` before the next one. */
 export function isTurnOver(): boolean {
   return --left <= 0;
 }

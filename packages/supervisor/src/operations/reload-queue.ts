@@ -56,13 +56,13 @@ export class ReloadQueue {
   private make(pool: string | undefined, environment: Environment | undefined): Run {
     let begin = () => {};
     const listeners = new Set<ProgressListener>();
-    const begun = new Promise<void>((resolve) => {
+    const started = new Promise<void>((resolve) => {
       begin = resolve;
     });
     const tell = (message: string) => {
       for (const listener of listeners) listener(message);
     };
-    const result = begun
+    const result = started
       .then(() => this.reload(run.pool, run.environment, tell))
       .finally(() => {
         this.running.delete(run);

@@ -1,19 +1,19 @@
-/** Writes one request as a line of an access log, of printable ASCII alone: no client can begin a line or move a terminal. Pure. */
+/** Formats one request as an access-log line of printable ASCII. No client can start a line or control a terminal. Pure. */
 
-/** How a response ended. */
+/** The end of a response. */
 export type Outcome =
-  /** All of it left. */
+  /** All of it was sent. */
   | "whole"
-  /** The client went before. */
+  /** The client left earlier. */
   | "aborted"
   /** The handler or the body failed. */
   | "failed";
 
 export interface AccessEntry {
-  /** When the request came, in milliseconds since 1970. */
+  /** The time of the request, in milliseconds since 1970. */
   timeMs: number;
   clientAddress: string;
-  /** `http` or `https`, as the client spoke it. */
+  /** `http` or `https`, as used by the client. */
   protocol: string;
   httpVersion: string;
   host: string;
@@ -21,7 +21,7 @@ export interface AccessEntry {
   /** Path and query. */
   target: string;
   status: number;
-  /** Of the body, as far as it left; undefined where nobody counted. */
+  /** The number of body bytes sent; undefined if unknown. */
   bytes: number | undefined;
   durationMs: number;
   outcome: Outcome;
@@ -32,11 +32,11 @@ export interface AccessEntry {
 
 export type AccessLogFormat = "combined" | "json";
 
-/** nginx's own status for a client that went before its response was whole. */
+/** nginx's status for a client that left before the full response. */
 const CLIENT_CLOSED_REQUEST = 499;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** The line, with its end. */
+/** Returns the line, with its newline. */
 export function accessLine(format: AccessLogFormat, entry: AccessEntry): string {
   switch (format) {
     case "combined":
@@ -48,7 +48,7 @@ export function accessLine(format: AccessLogFormat, entry: AccessEntry): string 
   }
 }
 
-/** The format of Apache and nginx; the time is UTC, and what was aborted has status 499. */
+/** Formats a line like Apache and nginx; the time is UTC, and an aborted request has status 499. */
 function combinedLine(entry: AccessEntry): string {
   const { clientAddress, timeMs, method, target, httpVersion, bytes, outcome, referer, userAgent } = entry;
   const status = outcome === "aborted" ? CLIENT_CLOSED_REQUEST : entry.status;
@@ -63,7 +63,7 @@ function jsonLine({ timeMs, durationMs, ...rest }: AccessEntry): string {
     ...rest,
     durationMs: Math.round(durationMs * 1000) / 1000,
   };
-  // JSON escapes C0 alone; a terminal obeys C1 too, and some readers take U+2028 for the end of a line.
+  // JSON escapes only C0; a terminal also obeys C1, and some readers treat U+2028 as a newline.
   return `${JSON.stringify(entry).replace(/[^\x20-\x7e]/g, unicodeEscape)}\n`;
 }
 
@@ -75,10 +75,7 @@ function quoted(text: string | undefined): string {
   return `"${text === undefined || text === "" ? "-" : escaped(text)}"`;
 }
 
-/**
- * As nginx escapes: each byte that is a quote, a backslash or not printable ASCII becomes \xHH. A character of a field is a
- * byte.
- */
+/** Escapes like nginx: quotes, backslashes and non-printable bytes become \xHH. A character of a field is a byte. */
 function escaped(text: string): string {
   return text.replace(/[^\x20-\x7e]|["\\]/gu, (character) => {
     const bytes = Buffer.from(character, character <= "\xff" ? "latin1" : "utf8");
@@ -86,7 +83,7 @@ function escaped(text: string): string {
   });
 }
 
-/** `10/Oct/2000:13:55:36 +0000`. */
+/** Formats a time as `10/Oct/2000:13:55:36 +0000`. */
 function clock(timeMs: number): string {
   const date = new Date(timeMs);
   const two = (value: number) => String(value).padStart(2, "0");

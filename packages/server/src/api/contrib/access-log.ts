@@ -1,4 +1,4 @@
-/** An access log, as lines or as JSON: one entry for each request, written when its response has left. */
+/** An access log, as lines or as JSON: writes one entry per request, after its response was sent. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { FetchHandler, RequestInfo, Wrapper } from "../../shared/app.js";
 import { rememberBodies } from "../../shared/kept-body.js";
@@ -7,16 +7,16 @@ import { LogWriter, type LogWriterOptions, openLog } from "./log-writer.js";
 import { watchResponse } from "./response-watch.js";
 
 export interface AccessLogOptions extends LogWriterOptions {
-  /** `combined`, as Apache and nginx write it, or `json`, one object a line. Default combined. */
+  /** `combined`, as in Apache and nginx, or `json`, one object per line. Default: combined. */
   format?: AccessLogFormat;
-  /** The file that is appended to, made with mode 0600. Default: stdout. */
+  /** The file to append to, created with mode 0600. Default: stdout. */
   file?: string;
-  /** Takes each line, its end included, in the place of file and stdout. */
+  /** Receives each line, with its newline, instead of file and stdout. */
   write?: (line: string) => void;
 }
 
 /**
- * Wraps a handler whose requests are logged.
+ * Wraps a handler and logs its requests.
  *
  * @throws the system's error when the file cannot be opened
  */
@@ -64,9 +64,9 @@ export class AccessLog {
     return result instanceof Response ? watched(result) : Promise.resolve(result).then(watched, failed);
   }
 
-  /** What is known at the beginning is read then: some of it is gone at the end. */
+  /** Reads the facts at the start, because some are gone at the end. */
   private begin(request: Request, { clientAddress, protocol, host, requestId }: RequestInfo) {
-    const begunAtMs = performance.now();
+    const startedAtMs = performance.now();
     const timeMs = Date.now();
     const { method, url, headers } = request;
     const referer = headers.get("referer") ?? undefined;
@@ -76,14 +76,14 @@ export class AccessLog {
         timeMs,
         clientAddress,
         protocol,
-        // What a fetch handler is not told.
+        // A fetch handler does not know the version.
         httpVersion: "1.1",
         host,
         method,
         target: url.slice(url.indexOf("/", url.indexOf("//") + 2)),
         status,
         bytes,
-        durationMs: performance.now() - begunAtMs,
+        durationMs: performance.now() - startedAtMs,
         outcome,
         requestId,
         referer,
@@ -91,10 +91,10 @@ export class AccessLog {
       });
   }
 
-  /** Logs a request of node:http when its response has ended. */
+  /** Logs a request of node:http after its response ended. */
   watch(request: IncomingMessage, response: ServerResponse): () => void {
     let hasFailed = false;
-    const begunAtMs = performance.now();
+    const startedAtMs = performance.now();
     const timeMs = Date.now();
     const { method = "", url = "", httpVersion, headers } = request;
     const clientAddress = request.socket.remoteAddress ?? "";
@@ -110,7 +110,7 @@ export class AccessLog {
         target: url,
         status: response.statusCode,
         bytes: bytes(),
-        durationMs: performance.now() - begunAtMs,
+        durationMs: performance.now() - startedAtMs,
         outcome: hasFailed ? "failed" : response.writableFinished ? "whole" : "aborted",
         requestId: headers["x-request-id"] as string | undefined,
         referer: headers.referer,
@@ -126,13 +126,13 @@ export class AccessLog {
     this.writeLine(accessLine(this.format, entry));
   }
 
-  /** Resolves when all is written, or the deadline has passed. */
+  /** Resolves when everything is written or the deadline has passed. */
   async flush(deadlineMs: number): Promise<void> {
     await this.writer?.flush(deadlineMs);
   }
 }
 
-/** @returns how many the app has written so far; none where the response has no body. */
+/** @returns a function for the bytes written so far; 0 if the response has no body. */
 export function countBody(method: string, response: ServerResponse): () => number {
   let bytes = 0;
   let isEnding = false;
@@ -143,7 +143,7 @@ export function countBody(method: string, response: ServerResponse): () => numbe
     else if (chunk instanceof Uint8Array) bytes += chunk.length;
   };
   response.write = function (this: ServerResponse, ...args: unknown[]) {
-    // The end of a response may write the last of it by this way.
+    // The end of a response may call write() for its last bytes.
     if (!isEnding) count(args[0], args[1]);
     return write.apply(this, args as never);
   } as ServerResponse["write"];

@@ -1,10 +1,10 @@
-/** Looks at the beginning of a body: one that is there already need not be treated as a stream. */
+/** Reads the start of a body: a body in memory need not be treated as a stream. */
 import { type BlockSource, toBytes } from "../../shared/blocks.js";
 
-/** A body that was looked at. */
+/** The start of a body. */
 type Looked = { isWhole: true; bytes: Uint8Array } | { isWhole: false; source: BlockSource };
 
-/** Whether a promise settles before the event loop goes on to the next turn. */
+/** Returns whether a promise settles within this turn of the event loop. */
 export function isSettledSoon(promise: Promise<unknown>): Promise<boolean> {
   return new Promise((resolve) => {
     const later = setImmediate(resolve, false);
@@ -16,7 +16,7 @@ export function isSettledSoon(promise: Promise<unknown>): Promise<boolean> {
   });
 }
 
-/** Reads as far as there is something to read at once, and no more than `maxBytes`. Fails as the body fails. */
+/** Reads what is available at once, up to `maxBytes`. Fails if the body fails. */
 export async function lookAt(source: BlockSource, maxBytes: number): Promise<Looked> {
   const blocks: Uint8Array[] = [];
   let length = 0;
@@ -32,7 +32,7 @@ export async function lookAt(source: BlockSource, maxBytes: number): Promise<Loo
   }
 }
 
-/** The blocks that were read already, then the one that is on its way, then the rest. */
+/** Yields the blocks already read, then the pending one, then the rest. */
 function after(
   blocks: Uint8Array[],
   pending: ReturnType<BlockSource["next"]> | undefined,
@@ -51,7 +51,7 @@ function after(
   };
 }
 
-/** Bytes that are there, in pieces that a slow client does not hold up. */
+/** Splits bytes into pieces, so that a slow client is not blocked by one large write. */
 export function piecesOf(bytes: Uint8Array, pieceBytes: number): BlockSource {
   let at = 0;
   return {
@@ -66,7 +66,7 @@ export function piecesOf(bytes: Uint8Array, pieceBytes: number): BlockSource {
   };
 }
 
-/** A source as the body of a response; nothing is read before somebody asks. */
+/** Returns a source as a response body; reads only on demand. */
 export function streamOf(source: BlockSource): ReadableStream<Uint8Array> {
   return new ReadableStream(
     {

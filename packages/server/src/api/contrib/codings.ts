@@ -1,30 +1,30 @@
-/** The content codings of the platform, with levels for a server: once over a whole body, or block by block; and the choice among them. */
+/** The platform's content codings, with levels for a server, for whole bodies and for blocks; and the choice between them. */
 
 import type { Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import { AcceptedCodings } from "../../shared/accept-encoding.js";
 
-/** A content coding (RFC 9110 §8.4.1). zstd exists in Bun and in Node from 22.15 on. */
+/** A content coding (RFC 9110 §8.4.1). zstd needs Bun or Node 22.15. */
 export type Coding = "br" | "zstd" | "gzip";
 
 export interface Encoder {
   whole(bytes: Uint8Array): Uint8Array;
   stream(): Transform & zlib.Zlib;
-  /** What makes all that was written so far leave. */
+  /** The flush mode that sends everything written so far. */
   readonly flush: number;
 }
 
-/** What @types/node for Node 20 does not know. */
+/** Missing in @types/node for Node 20. */
 interface Zstd {
   zstdCompressSync?(bytes: Uint8Array, options: object): Buffer;
   createZstdCompress?(options: object): Transform & zlib.Zlib;
 }
 
 const { constants } = zlib;
-/** Of zstd.h, which is the same everywhere. */
+/** Constants of zstd.h; they are the same everywhere. */
 const ZSTD = { compressionLevel: 100, windowLog: 101, flush: 1 };
 
-/** A compressor block by block lives as long as its client reads, so that its memory counts more than the last percent. */
+/** A block compressor lives as long as its client reads, so memory matters more than the last percent. */
 const SMALL_GZIP = { level: 6, windowBits: 13, memLevel: 6 };
 const SMALL_BROTLI = { [constants.BROTLI_PARAM_QUALITY]: 1, [constants.BROTLI_PARAM_LGWIN]: 16 };
 const SMALL_ZSTD = { [ZSTD.compressionLevel]: 1, [ZSTD.windowLog]: 16 };
@@ -60,32 +60,32 @@ function zstdEncoder({ zstdCompressSync, createZstdCompress }: Zstd): Encoder | 
 
 const zstd = zstdEncoder(zlib as unknown as Zstd);
 
-/** Those that the platform has. */
+/** The codings of this platform. */
 export const ENCODERS: Readonly<Partial<Record<Coding, Encoder>>> =
   zstd === undefined ? { br, gzip } : { zstd, br, gzip };
 
-/** What is taken first where the client likes several as much: the least CPU for the size, */
+/** The server's order if the client has no preference: least CPU for the size, */
 export const WHOLE_ORDER: readonly Coding[] = ["zstd", "br", "gzip"];
-/** and the least memory for each client. */
+/** and least memory per client. */
 export const STREAM_ORDER: readonly Coding[] = ["br", "gzip", "zstd"];
 
 export interface Choice {
-  /** For a body that is there; undefined: as it is. */
+  /** For a body in memory; undefined: unencoded. */
   readonly whole: Coding | undefined;
-  /** For one that comes block by block. */
+  /** For a body in blocks. */
   readonly stream: Coding | undefined;
-  /** The client refuses a body that is not encoded, and there is a coding it takes. */
+  /** The client refuses an unencoded body and accepts one of our codings. */
   readonly mustEncode: boolean;
 }
 
-/** Browsers send a handful of values; others may send any. */
+/** Browsers send few values; other clients may send any. */
 const MAX_REMEMBERED = 100;
 
-/** @returns a function that chooses among `available`, and remembers what it chose. */
+/** @returns a function that chooses from `available` and caches its choices. */
 export function chooser(available: readonly Coding[]): (acceptEncoding: string | null) => Choice {
   const remembered = new Map<string, Choice>();
   return (acceptEncoding) => {
-    // No field: anything would do, but who does not say so is mostly a program that cannot decode.
+    // Without the field any coding is allowed, but such clients mostly cannot decode.
     const value = acceptEncoding ?? "";
     let choice = remembered.get(value);
     if (choice === undefined) {

@@ -1,19 +1,19 @@
-/** Compresses a body block by block: what the source has given leaves as soon as the source pauses. */
+/** Compresses a body in blocks and flushes whenever the source pauses. */
 import { type BlockSource, toBytes } from "../../shared/blocks.js";
 import { isSettledSoon } from "./blocks.js";
 import type { Encoder } from "./codings.js";
 
-/** A block goes into the compressor in pieces of this size, so that little of a large one is held twice. */
+/** Large blocks are compressed in pieces of this size, so that little of one is held twice. */
 const PIECE_BYTES = 65_536;
 
-/** @param onFreed is called once, when the compressor's memory is given back. */
+/** @param onFreed called once, when the compressor's memory is released. */
 export function compressedStream(
   source: BlockSource,
   encoder: Encoder,
   onFreed: () => void,
 ): ReadableStream<Uint8Array> {
   const body = new CompressedBody(source, encoder, onFreed);
-  // Nothing is compressed before somebody reads.
+  // Compresses only on demand.
   return new ReadableStream(body, { highWaterMark: 0 });
 }
 
@@ -21,7 +21,7 @@ class CompressedBody {
   private state: "idle" | "running" | "ended" = "idle";
   private readonly compressor: ReturnType<Encoder["stream"]>;
   private controller: ReadableStreamDefaultController<Uint8Array> | undefined;
-  /** Called when the reader, who waits, has got something. */
+  /** Wakes the waiting reader. */
   private given: (() => void) | undefined;
 
   constructor(
@@ -52,13 +52,13 @@ class CompressedBody {
     return given;
   }
 
-  /** The client has gone. */
+  /** The client has left. */
   cancel(): void {
     this.source.cancel();
     this.end();
   }
 
-  /** Hands over what the compressor has, when somebody waits for it. */
+  /** Passes the compressor's output to a waiting reader. */
   private give(): void {
     const { given } = this;
     if (given === undefined || this.hasEnded) return;
@@ -92,7 +92,7 @@ class CompressedBody {
     return this.state === "ended";
   }
 
-  /** Feeds the compressor, which takes no more than its reader makes room for. */
+  /** Feeds the compressor as fast as its reader allows. */
   private async run(): Promise<void> {
     try {
       let isFlushed = true;
@@ -133,7 +133,7 @@ class CompressedBody {
         this.compressor.removeListener("close", done);
         resolve();
       };
-      // A compressor that is destroyed forgets whom it has to tell.
+      // A destroyed compressor does not call this callback.
       this.compressor.once("close", done);
       this.compressor.flush(this.encoder.flush, done);
     });

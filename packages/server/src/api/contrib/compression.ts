@@ -1,4 +1,4 @@
-/** Compresses answers: negotiated, by type and size, whole or as they come. */
+/** Compresses responses: negotiated, by type and size, whole or in blocks. */
 import type { FetchHandler, Wrapper } from "../../shared/app.js";
 import { type BlockSource, blocksOf } from "../../shared/blocks.js";
 import { type KeptBody, keptBody, rememberBodies } from "../../shared/kept-body.js";
@@ -7,23 +7,23 @@ import { type Choice, type Coding, chooser, ENCODERS, type Encoder } from "./cod
 import { compressedStream } from "./compressed-stream.js";
 
 export interface CompressionOptions {
-  /** Codings that may be used. Default: all that the platform has of br, zstd and gzip. */
+  /** The allowed codings. Default: those of br, zstd and gzip that the platform has. */
   codings?: readonly Coding[];
-  /** Bodies that are known to be shorter are left as they are, in bytes. Default 1024. */
+  /** Smaller bodies are not compressed, in bytes. Default: 1024. */
   minBytes?: number;
-  /** Whether a Content-Type is worth it. Default: text, JSON, XML, JavaScript, WebAssembly, SVG and the like. */
+  /** Whether to compress a Content-Type. Default: text, JSON, XML, JavaScript, WebAssembly, SVG and similar types. */
   isCompressible?: (contentType: string) => boolean;
   /**
-   * Bodies that are compressed block by block at once; each holds its compressor, of 0.1 to 0.3 MB, until its client has
-   * read it. What comes above is sent as it is. Default 256.
+   * The maximum number of block compressors at a time, each 0.1 to 0.3 MB until its client has read the body. More bodies are
+   * sent unencoded. Default: 256.
    */
   maxStreams?: number;
 }
 
-/** Longer ones are compressed block by block: at once they would hold up the event loop for more than a millisecond. */
+/** Larger bodies are compressed in blocks: at once they would block the event loop for over a millisecond. */
 const MAX_WHOLE_BYTES = 65_536;
 
-/** Wraps a handler whose responses are compressed for clients that can take it. */
+/** Wraps a handler and compresses its responses for clients that accept it. */
 export function compression(options: CompressionOptions = {}): Wrapper {
   rememberBodies();
   const compressor = new Compressor(options);
@@ -47,7 +47,7 @@ class Compressor {
   }
 
   respond(request: Request, response: Response): Response | Promise<Response> {
-    // An upgrade is none.
+    // An upgrade is not a Response.
     if (!(response instanceof Response)) return response;
     const { headers } = response;
     if (!mayBeEncoded(request.method, response.status, headers)) return response;
@@ -66,7 +66,7 @@ class Compressor {
     return this.stream(headOf(response), piecesOf(bytes, MAX_WHOLE_BYTES), choice, type);
   }
 
-  /** For a body of which nobody knows whether it is there already. */
+  /** Compresses a body that may or may not be in memory. */
   private async lookFirst(response: Response, choice: Choice, type: string): Promise<Response> {
     const head = headOf(response);
     const looked = await lookAt(blocksOf(response.body as ReadableStream<Uint8Array>), MAX_WHOLE_BYTES);
@@ -107,14 +107,14 @@ function encoderOf(coding: Coding): Encoder {
   return ENCODERS[coding] as Encoder;
 }
 
-/** NaN where nobody knows. */
+/** Returns NaN if the length is unknown. */
 function lengthOf(response: Response, kept: KeptBody | undefined): number {
   if (typeof kept === "string") return Buffer.byteLength(kept);
   if (kept !== undefined) return kept instanceof Blob ? kept.size : kept.length;
   return Number(response.headers.get("content-length") ?? Number.NaN);
 }
 
-/** Calls a handler, and what follows its response at once where the response is there at once. */
+/** Calls a handler and continues synchronously if its response is not a promise. */
 function answered(
   result: Response | Promise<Response>,
   next: (response: Response) => Response | Promise<Response>,
@@ -122,21 +122,21 @@ function answered(
   return result instanceof Response ? next(result) : Promise.resolve(result).then(next);
 }
 
-/** Types whose bodies get smaller; pictures, films and archives are compressed already. */
+/** Types that compress well; images, videos and archives are already compressed. */
 const COMPRESSIBLE =
   /^(?:text\/[\w.+-]+|[\w.-]+\/[\w.-]+\+(?:json|xml|text|yaml)|application\/(?:json|javascript|x-javascript|ecmascript|xml|xml-dtd|graphql|toml|yaml|x-yaml|sql|rtf|wasm|x-ndjson|ndjson|jsonl|manifest|vnd\.ms-fontobject|x-www-form-urlencoded)|image\/(?:bmp|svg\+xml|x-icon|vnd\.microsoft\.icon)|font\/(?:otf|ttf|collection)|model\/(?:gltf\+json|obj|stl))$/;
 
-/** Whether a Content-Type names one of them. */
+/** Returns whether a Content-Type is one of them. */
 export function isCompressibleType(contentType: string): boolean {
   const semicolon = contentType.indexOf(";");
   const type = semicolon < 0 ? contentType : contentType.slice(0, semicolon);
   return COMPRESSIBLE.test(type.trim().toLowerCase());
 }
 
-/** Fields that speak of the body byte by byte, which would no longer be true. */
+/** Fields about the exact bytes, which would become false. */
 const ABOUT_THE_BYTES = ["content-range", "content-digest", "repr-digest", "digest", "content-md5"];
 
-/** Whether a response has a body that may be encoded at all, whatever its type and size. */
+/** Returns whether a response body may be encoded, whatever its type and size. */
 export function mayBeEncoded(method: string, status: number, headers: Headers): boolean {
   if (method === "HEAD" || status < 200 || status === 204 || status === 205 || status === 206 || status === 304)
     return false;
@@ -145,31 +145,31 @@ export function mayBeEncoded(method: string, status: number, headers: Headers): 
   return !ABOUT_THE_BYTES.some((name) => headers.has(name));
 }
 
-/** The value of Vary with Accept-Encoding in it; undefined where it needs no change. */
+/** Returns Vary with Accept-Encoding added; undefined if no change is needed. */
 export function varyWithEncoding(vary: string | null): string | undefined {
   if (vary === null || vary.trim() === "") return "Accept-Encoding";
   const names = vary.split(",").map((name) => name.trim().toLowerCase());
   return names.includes("*") || names.includes("accept-encoding") ? undefined : `${vary}, Accept-Encoding`;
 }
 
-/** The ETag of the encoded body: it means the same, but is not the same byte by byte (RFC 9110 §8.8.1). */
+/** Returns the ETag of the encoded body: weak, because the bytes differ (RFC 9110 §8.8.1). */
 export function weakTag(etag: string): string {
   return etag.startsWith("W/") ? etag : `W/${etag}`;
 }
 
-/** What a response is beside its body. */
+/** A response without its body. */
 interface Head {
   readonly status: number;
   readonly statusText: string;
   readonly headers: Headers;
 }
 
-/** The head as it is, on its own. */
+/** Returns a copy of the head. */
 function headOf({ status, statusText, headers }: Response): Head {
   return { status, statusText, headers: new Headers(headers) };
 }
 
-/** The response with its body in a coding. `type` is its Content-Type where the headers do not say it. */
+/** Returns the response with an encoded body. `type` is its Content-Type if the headers lack it. */
 function encodedResponse(
   { status, statusText, headers }: Head,
   body: Uint8Array | ReadableStream<Uint8Array>,
@@ -178,7 +178,7 @@ function encodedResponse(
 ): Response {
   headers.set("content-encoding", coding);
   if (!headers.has("content-type")) headers.set("content-type", type);
-  // The length, and ranges, are those of what is not encoded.
+  // Length and ranges apply to the unencoded body.
   headers.delete("content-length");
   headers.delete("accept-ranges");
   const etag = headers.get("etag");
@@ -187,13 +187,13 @@ function encodedResponse(
   return new Response(body as never, { status, statusText, headers });
 }
 
-/** A response that could have been encoded, as it is. */
+/** Returns an unencoded response that could have been encoded. */
 function plainResponse(response: Response): Response {
   try {
     addVary(response.headers);
     return response;
   } catch {
-    // The response of a fetch() has headers that cannot be changed.
+    // The headers of a fetch() response are immutable.
     const head = headOf(response);
     addVary(head.headers);
     return new Response(response.body, head);

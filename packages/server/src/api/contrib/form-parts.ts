@@ -1,14 +1,14 @@
-/** Takes a multipart/form-data body apart with Dicer (RFC 7578): each part is read before the next one comes. */
+/** Parses a multipart/form-data body with Dicer (RFC 7578): reads each part before the next one. */
 import type { Readable } from "node:stream";
 import type { Dicer } from "@fastify/busboy";
 
 /**
- * An upload that was refused, by `code`; nothing of it is left on the disk:
- * - `not-multipart` (415): the request's Content-Type is not multipart/form-data.
- * - `malformed` (400): no boundary, a part without a name, or a body that ends before its closing boundary.
+ * A refused upload, by `code`; no file of it stays on the disk:
+ * - `not-multipart` (415): the Content-Type is not multipart/form-data.
+ * - `malformed` (400): no boundary, a part without a name, or no closing boundary.
  * - `too-many-files`, `too-many-fields`, `file-too-large`, `field-too-large`, `header-too-large`, `too-large` (413): a limit.
- * - `too-slow` (408): it took longer than its deadline.
- * - `aborted` (400): the client went; nobody sees the response.
+ * - `too-slow` (408): the deadline has passed.
+ * - `aborted` (400): the client left; nobody sees the response.
  * - `disk-failed` (500): a file could not be written; `cause` is the system's error.
  */
 export class UploadError extends Error {
@@ -37,21 +37,21 @@ const STATUS = {
   "disk-failed": 500,
 } as const;
 
-/** Takes one part; what it throws ends the upload. */
+/** Handles one part; an error it throws ends the upload. */
 type TakePart = (head: PartHead, pieces: AsyncIterable<Buffer>) => Promise<void>;
 
-/** Lines in the header of one part; browsers send two. */
+/** Header lines per part; browsers send two. */
 const MAX_HEADER_LINES = 32;
 
 export class FormParts {
   private readonly dicer: Dicer;
-  /** One part is taken at a time, in order: with more at once each would hold a file open. */
+  /** Handles one part at a time, in order, because parallel parts would each hold an open file. */
   private taken: Promise<void> = Promise.resolve();
   private part: Readable | undefined;
   private isHeaderOwed = false;
   private isFinished = false;
   private failure: Error | undefined;
-  /** Called when what is waited for has come, or will not. */
+  /** Called when the awaited event has happened or cannot happen. */
   private wake: () => void = () => {};
 
   private constructor(
@@ -60,8 +60,8 @@ export class FormParts {
     private readonly maxHeaderBytes: number,
     private readonly take: TakePart,
   ) {
-    // What is longer is cut there, and is seen to be too long: the room is for what `sizeOfFields` does not see, the end of the
-    // boundary's line and a space in each line.
+    // Dicer truncates a longer header, and we detect it. The extra room covers what `sizeOfFields` does not count: the end of the
+    // boundary line and one space per line.
     const maxHeaderSize = maxHeaderBytes + 2 + MAX_HEADER_LINES + 1;
     const limits = { maxHeaderSize, maxHeaderPairs: MAX_HEADER_LINES };
     this.dicer = new Parser({ boundary, ...limits } as Dicer.Config);
@@ -70,24 +70,24 @@ export class FormParts {
       this.isFinished = true;
       this.wake();
     });
-    // It has one word for all that can be wrong: the end came too soon.
+    // Dicer has one error for everything: the end came too early.
     this.dicer.on("error", (cause) => this.fail(malformed("the body ends before its closing boundary", cause)));
   }
 
-  /** The parser is loaded with the first upload. */
+  /** Creates a parser; loads Dicer with the first upload. */
   static async of(boundary: string, maxHeaderBytes: number, take: TakePart): Promise<FormParts> {
     const { Dicer } = await import("@fastify/busboy");
     return new FormParts(Dicer, boundary, maxHeaderBytes, take);
   }
 
-  /** Resolves when there is room for more. @throws the failure of a part */
+  /** Resolves when there is room for more. @throws the error of a part */
   async write(bytes: Uint8Array): Promise<void> {
-    // What follows the closing boundary is of no interest.
+    // Anything after the closing boundary is ignored.
     if (this.isFinished || !this.dicer.writable) return this.check();
     await this.until((done) => this.dicer.write(bytes, () => done()));
   }
 
-  /** Resolves when all parts have been taken. @throws UploadError `malformed`, or the failure of a part */
+  /** Resolves when all parts are handled. @throws UploadError `malformed`, or the error of a part */
   async end(): Promise<void> {
     if (!this.isFinished) await this.until(() => this.dicer.end());
     if (this.isHeaderOwed) throw malformed("a part has no header");
@@ -95,21 +95,21 @@ export class FormParts {
     this.check();
   }
 
-  /** Ends it from outside: nothing more is taken, and who waits is told. */
+  /** Ends the upload with an error from outside; pending calls fail with it. */
   fail(error: Error): void {
     this.failure ??= error;
     this.part?.destroy(this.failure);
     this.wake();
   }
 
-  /** Resolves when nobody works on a part any more. */
+  /** Resolves when no part is being handled. */
   async settled(): Promise<void> {
     await this.taken;
     this.dicer.destroy();
   }
 
   private begin(part: Readable): void {
-    // Its failure is the parser's too.
+    // The parser reports the error of a part, too.
     part.on("error", () => {});
     if (this.isHeaderOwed) return this.fail(malformed("a part has no header"));
     this.isHeaderOwed = true;
@@ -151,11 +151,11 @@ function malformed(message: string, cause?: unknown): UploadError {
   return new UploadError("malformed", message, { cause });
 }
 
-/** What a part says of itself. */
+/** The header of a part. */
 export interface PartHead {
   /** The field's name. */
   name: string;
-  /** Undefined for a field that is no file; empty where no file was chosen. */
+  /** Undefined for a field that is not a file; empty if no file was chosen. */
   fileName: string | undefined;
   type: string;
 }
@@ -164,14 +164,14 @@ export interface PartHead {
 const BOUNDARY = /^[\w'()+,./:=? -]{0,69}[\w'()+,./:=?-]$/;
 const PARAMETER = /;\s*([\w!#$%&'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))/g;
 
-/** The boundary; undefined when it is not multipart/form-data at all, null when it has none that is good. */
+/** Returns the boundary; undefined if the type is not multipart/form-data, null if the boundary is missing or invalid. */
 export function boundaryOf(contentType: string | null): string | null | undefined {
   if (contentType === null || !/^\s*multipart\/form-data\s*(?:;|$)/i.test(contentType)) return undefined;
   const boundary = parametersOf(contentType).get("boundary") ?? "";
   return BOUNDARY.test(boundary) ? boundary : null;
 }
 
-/** Undefined when the part has no name. Its fields come a character for each byte. */
+/** Returns undefined if the part has no name. Each character of its fields is one byte. */
 export function partHead(fields: Readonly<Record<string, readonly string[]>>): PartHead | undefined {
   const disposition = utf8(fields["content-disposition"]?.[0] ?? "");
   if (!/^\s*form-data\s*;/i.test(disposition)) return undefined;
@@ -186,11 +186,11 @@ export function partHead(fields: Readonly<Record<string, readonly string[]>>): P
   };
 }
 
-/** The least that these fields took in the body, in bytes. */
+/** Returns the minimum size of these fields in the body, in bytes. */
 function sizeOfFields(fields: Readonly<Record<string, readonly string[]>>): number {
   let bytes = 0;
   for (const [name, values] of Object.entries(fields)) {
-    // A colon, and the end of the line.
+    // A colon and a line end.
     for (const value of values) bytes += name.length + 1 + value.length + 2;
   }
   return bytes;
@@ -205,12 +205,12 @@ function parametersOf(value: string): Map<string, string> {
   return parameters;
 }
 
-/** What browsers put in the place of these three in names (HTML, multipart/form-data encoding algorithm). */
+/** Restores three characters that browsers escape in names (HTML, multipart/form-data encoding algorithm). */
 function unescaped(name: string): string {
   return name.replace(/%0A/gi, "\n").replace(/%0D/gi, "\r").replace(/%22/g, '"');
 }
 
-/** `UTF-8''…`, which no browser sends and some programs do. */
+/** Decodes `UTF-8''…`, which some programs send, but no browser. */
 function extended(value: string | undefined): string | undefined {
   const encoded = value === undefined ? undefined : /^utf-8'[^']*'(.*)$/i.exec(value)?.[1];
   if (encoded === undefined) return value;

@@ -1,4 +1,4 @@
-/** Small things that people expect of a server, for handlers of the fetch style; loaded only by apps that import them. */
+/** Helpers for fetch handlers; loaded only by apps that import them. */
 
 export type { Wrapper } from "../../shared/app.js";
 export type { AccessLogFormat } from "./access-line.js";

@@ -1,27 +1,27 @@
-/** Writes lines to a file or to stdout in the background: whatever is wrong there costs lines, never a request. */
+/** Writes lines to a file or to stdout in the background: an error costs lines, never a request. */
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 
 export interface LogWriterOptions {
-  /** What may wait to be written, in bytes; lines above it are lost. Default 1 MiB. */
+  /** The maximum size of the buffer, in bytes; further lines are dropped. Default: 1 MiB. */
   maxBufferBytes?: number;
-  /** How long a line may wait for others, in milliseconds. Default 200. */
+  /** The maximum delay of a line, in milliseconds. Default: 200. */
   flushAfterMs?: number;
-  /** Takes a sentence about lines that are lost, and about the end of that; by default it goes to stderr. */
+  /** Receives a sentence when lines are dropped, and when that ends. Default: writes it to stderr. */
   onProblem?: (message: string) => void;
 }
 
-/** So much is written without waiting for more, in bytes. */
+/** Writes at once above this size, in bytes. */
 const FLUSH_BYTES = 16_384;
-/** When a full pipe is tried again. */
+/** The delay before a full pipe is retried, in milliseconds. */
 const RETRY_AFTER_MS = 50;
 
-/** Takes ASCII alone: a character is a byte. */
+/** Takes only ASCII: a character is a byte. */
 export class LogWriter {
   private waiting = "";
   private inFlight: Buffer | undefined;
   private timer: NodeJS.Timeout | undefined;
   private lost = 0;
-  /** The last write ended within a line. */
+  /** The last write ended inside a line. */
   private isWithinLine = false;
   private settled: (() => void)[] = [];
   private readonly maxBufferBytes: number;
@@ -50,7 +50,7 @@ export class LogWriter {
     else this.timer ??= setTimeout(() => this.start(), this.flushAfterMs).unref();
   }
 
-  /** Resolves when what waits now is written, or cannot be, or when the deadline has passed. */
+  /** Resolves when the buffered lines are written or dropped, or at the deadline. */
   flush(deadlineMs: number): Promise<void> {
     if (this.inFlight === undefined) this.start();
     if (this.inFlight === undefined) return Promise.resolve();
@@ -107,18 +107,18 @@ export class LogWriter {
     this.lost = 0;
   }
 
-  /** The process exits. What is in flight is left to the system: a pipe that nobody reads must not hold up the exit. */
+  /** Writes at exit. The system keeps a pending write: an unread pipe must not delay the exit. */
   private flushNow(): void {
     if (this.inFlight !== undefined || this.waiting === "") return;
     try {
       writeSync(this.descriptor, Buffer.from(this.waiting, "latin1"));
     } catch {
-      // Nobody is left to be told.
+      // Nobody can receive the error.
     }
     this.waiting = "";
   }
 
-  /** Writes no more. */
+  /** Flushes and stops writing. */
   close(): void {
     this.flushNow();
     clearTimeout(this.timer);
@@ -136,20 +136,19 @@ function linesIn(bytes: Buffer): number {
 }
 
 /**
- * The descriptor of a log: a file that is appended to, made with mode 0600, or stdout.
+ * Opens the log for appending: a file, created with mode 0600, or stdout.
  *
  * @throws the system's error when the file cannot be opened
  */
 export function openLog(path: string | undefined): number {
   if (path !== undefined) return openSync(path, "a", 0o600);
   try {
-    // A pipe that nobody reads would hold up a thread for ever, and with it Node's exit; and not to block is a property of
-    // the open file, which other programs share: so it is opened once more.
-    // As bigints: after a plain stat of a pipe Node's `import` follows no links (Node issue 51142).
+    // An unread pipe would block a thread forever, and so Node's exit. O_NONBLOCK is shared with other programs, so we open the
+    // pipe again. BigInt avoids Node issue 51142: after a plain stat of a pipe, `import` follows no links.
     if (fstatSync(1, { bigint: true }).isFIFO())
       return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
   } catch {
-    // No /proc, or not ours to open: the one that there is will do.
+    // /proc is missing or not accessible; uses the existing descriptor.
   }
   return 1;
 }

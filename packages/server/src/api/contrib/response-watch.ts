@@ -1,4 +1,4 @@
-/** Tells when a response of a fetch handler has left, and how much of it. */
+/** Reports when a response of a fetch handler was sent, and how much of it. */
 
 import type { RequestInfo } from "../../shared/app.js";
 import { type BlockSource, blocksOf, toBytes } from "../../shared/blocks.js";
@@ -7,17 +7,17 @@ import { KEPT_BODY, type KeptBody, keptBody } from "../../shared/kept-body.js";
 import type { Outcome } from "./access-line.js";
 import { piecesOf, streamOf } from "./blocks.js";
 
-/** Called once. `bytes` are those of the body that left; undefined where nobody counted. */
+/** Called once. `bytes` is the number of body bytes sent; undefined if unknown. */
 type OnEnd = (outcome: Outcome, bytes: number | undefined) => void;
 
-/** A body up to this size leaves with its head. */
+/** A body up to this size is sent with its head, in bytes. */
 const SMALL_BYTES = 65_536;
-/** How often responses that the platform sends by itself are looked at. */
+/** The interval for checking responses that the platform sends by itself, in milliseconds. */
 const LOOK_EVERY_MS = 100;
 
-/** The response to send in the place of this one. */
+/** Returns the response to send instead. */
 export function watchResponse(request: Request, info: RequestInfo, response: Response, onEnd: OnEnd): Response {
-  // An upgrade is none: what is counted of it is its head.
+  // For an upgrade only the head counts.
   if (!(response instanceof Response)) {
     onEnd("whole", 0);
     return response;
@@ -32,7 +32,7 @@ export function watchResponse(request: Request, info: RequestInfo, response: Res
     return response;
   }
   if (kept === undefined) {
-    // One that Bun made itself may be a text, whose type a copy would not have.
+    // A Response created by Bun may hold a text, and a copy would lose its type.
     if (process.versions.bun !== undefined && !(KEPT_BODY in response) && !response.headers.has("content-type")) {
       onEnd("whole", undefined);
       return response;
@@ -66,7 +66,7 @@ function blocksIn(kept: KeptBody): BlockSource {
   return piecesOf(typeof kept === "string" ? Buffer.from(kept) : kept, SMALL_BYTES);
 }
 
-/** The same answer with a body that counts what is read of it. */
+/** Returns the same response with a body that counts the bytes read. */
 function withBody(response: Response, source: BlockSource, onEnd: OnEnd): Response {
   const { status, statusText } = response;
   const body = streamOf(new CountedBlocks(source, onEnd));
@@ -106,7 +106,7 @@ class CountedBlocks implements BlockSource {
   }
 }
 
-/** Of a response that the platform has been given whole: most have left by the next turn of the event loop. */
+/** Watches a response given to the platform whole; most are sent by the next turn of the event loop. */
 function watchFromOutside(request: Request, info: RequestInfo, bytes: number, onEnd: OnEnd): void {
   const look = () => {
     if (!hasEnded(info)) return false;

@@ -1,4 +1,4 @@
-/** Takes multipart/form-data: files go to a folder as they come, within limits. */
+/** Receives multipart/form-data and streams files to a folder, within limits. */
 
 import { randomUUID } from "node:crypto";
 import { type FileHandle, mkdir, open, rm } from "node:fs/promises";
@@ -7,49 +7,49 @@ import type { FetchHandler, RequestInfo } from "../../shared/app.js";
 import { boundaryOf, FormParts, type PartHead, UploadError } from "./form-parts.js";
 
 export interface UploadLimits {
-  /** Default 10. */
+  /** Default: 10. */
   files: number;
-  /** Fields that are no files. Default 100. */
+  /** Fields that are not files. Default: 100. */
   fields: number;
-  /** Of one file, in bytes. Default 10 MiB. */
+  /** Per file, in bytes. Default: 10 MiB. */
   fileBytes: number;
-  /** The value of one field, in bytes. Default 64 KiB. */
+  /** The value of one field, in bytes. Default: 64 KiB. */
   fieldBytes: number;
-  /** The header of one part, in bytes: names are in it. Default 4 KiB. */
+  /** The header of one part, including names, in bytes. Default: 4 KiB. */
   headerBytes: number;
-  /** The whole body, in bytes. Default 50 MiB; the server's own `maxBodyBytes` holds too. */
+  /** The whole body, in bytes. Default: 50 MiB; the server's `maxBodyBytes` also applies. */
   totalBytes: number;
 }
 
 export interface UploadOptions {
-  /** Where the files go; made with mode 0700 when it is missing. */
+  /** The folder for the files; created with mode 0700 if missing. */
   folder: string;
   limits?: Partial<UploadLimits>;
-  /** The deadline of one upload, in milliseconds. Default 600000. */
+  /** The deadline of one upload, in milliseconds. Default: 600000. */
   timeoutMs?: number;
 }
 
 export interface UploadedFile {
   /** The field's name. */
   field: string;
-  /** In the folder, under a random name; mode 0600. */
+  /** Its path in the folder, with a random name and mode 0600. */
   path: string;
   bytes: number;
-  /** As the client gave it: for people to see, never a path to open. May be anything, empty too. */
+  /** The client's file name, only for display: never open it as a path. It may be any text, also empty. */
   originalName: string;
-  /** As the client gave it. */
+  /** The client's media type. */
   type: string;
 }
 
 export interface Upload {
   files: UploadedFile[];
-  /** Names and values in the order they came. */
+  /** Names and values, in order. */
   fields: [name: string, value: string][];
-  /** Removes the files that still lie where they were put. */
+  /** Removes the files that are still in the folder. */
   remove(): Promise<void>;
 }
 
-/** A handler that also gets the upload. */
+/** A handler that also receives the upload. */
 export type UploadHandler = (request: Request, info: RequestInfo, upload: Upload) => Response | Promise<Response>;
 
 const DEFAULT_LIMITS: UploadLimits = {
@@ -63,8 +63,8 @@ const DEFAULT_LIMITS: UploadLimits = {
 const DEFAULT_TIMEOUT_MS = 600_000;
 
 /**
- * Wraps a handler of uploads, which is called when all has come. What is wrong with an upload is answered with the error's
- * status and, as text, its code. When the handler throws, the files are removed.
+ * Wraps a handler and calls it after the whole upload arrived. A refused upload gets the error's status, with its code as text.
+ * When the handler throws, the files are removed.
  */
 export function upload(options: UploadOptions): (handler: UploadHandler) => FetchHandler {
   return (handler) => async (request, info) => {
@@ -72,7 +72,7 @@ export function upload(options: UploadOptions): (handler: UploadHandler) => Fetc
     try {
       received = await receiveUpload(request, options);
     } catch (error) {
-      // A disk that fails is the server's own fault, for its log.
+      // A disk error is the server's fault and belongs in its log.
       if (!(error instanceof UploadError) || error.status >= 500) throw error;
       return new Response(`${error.code}\n`, { status: error.status, headers: { "content-type": "text/plain" } });
     }
@@ -88,7 +88,7 @@ export function upload(options: UploadOptions): (handler: UploadHandler) => Fetc
 /**
  * Reads a request's body to its end.
  *
- * @throws UploadError when it is refused or fails; then no file is left.
+ * @throws UploadError when it is refused or fails; then no file remains.
  */
 export async function receiveUpload(request: Request, options: UploadOptions): Promise<Upload> {
   const boundary = boundaryOf(request.headers.get("content-type"));
@@ -101,8 +101,8 @@ class UploadReceiver {
   private readonly limits: UploadLimits;
   private readonly files: UploadFiles;
   private readonly upload: Upload;
-  private filesBegun = 0;
-  private fieldsBegun = 0;
+  private fileCount = 0;
+  private fieldCount = 0;
 
   constructor(private readonly options: UploadOptions) {
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -161,7 +161,7 @@ class UploadReceiver {
 
   private async takeField(name: string, pieces: AsyncIterable<Buffer>): Promise<void> {
     const { fields, fieldBytes } = this.limits;
-    if (++this.fieldsBegun > fields) throw new UploadError("too-many-fields", `there are more than ${fields} fields`);
+    if (++this.fieldCount > fields) throw new UploadError("too-many-fields", `there are more than ${fields} fields`);
     const held: Buffer[] = [];
     const error = () => new UploadError("field-too-large", `a field has more than ${fieldBytes} bytes`);
     for await (const piece of within(pieces, fieldBytes, error)) held.push(piece);
@@ -170,12 +170,12 @@ class UploadReceiver {
 
   private async takeFile({ name, type }: PartHead, originalName: string, pieces: AsyncIterable<Buffer>): Promise<void> {
     const { files, fileBytes } = this.limits;
-    if (++this.filesBegun > files) throw new UploadError("too-many-files", `there are more than ${files} files`);
+    if (++this.fileCount > files) throw new UploadError("too-many-files", `there are more than ${files} files`);
     const error = () => new UploadError("file-too-large", `a file has more than ${fileBytes} bytes`);
     const { path, bytes } = await this.files.write(within(pieces, fileBytes, error));
-    // So a form says that no file was chosen.
+    // Forms send this if no file was chosen.
     if (originalName === "" && bytes === 0) {
-      this.filesBegun--;
+      this.fileCount--;
       await this.files.removeOne(path);
       return;
     }
@@ -195,21 +195,21 @@ async function* within(pieces: AsyncIterable<Buffer>, maxBytes: number, error: (
 }
 
 function ignore(): void {
-  // The body failed as it was left; what was wrong is known already.
+  // Ignores an error of the cancel; the first error is reported.
 }
 
-/** The files of one upload: written under random names, readable by their owner alone, removed again when the upload fails. */
+/** The files of one upload: random names, readable only by their owner, removed if the upload fails. */
 class UploadFiles {
   private readonly paths = new Set<string>();
 
-  /** @param folder is made when it is missing. */
+  /** @param folder created if missing. */
   constructor(private readonly folder: string) {}
 
   /**
-   * Writes a file as it comes, no faster than the disk takes it.
+   * Streams a file to the disk, with backpressure.
    *
    * @returns its path and its length in bytes
-   * @throws UploadError `disk-failed`, or what the pieces throw
+   * @throws UploadError `disk-failed`, or the error of the pieces
    */
   async write(pieces: AsyncIterable<Buffer>): Promise<{ path: string; bytes: number }> {
     const path = join(this.folder, randomUUID());
@@ -238,7 +238,7 @@ class UploadFiles {
     this.paths.delete(path);
   }
 
-  /** Removes all that was written; what the app has moved elsewhere stays there. */
+  /** Removes all written files, except those that the app has moved. */
   async remove(): Promise<void> {
     await Promise.all([...this.paths].map((path) => this.removeOne(path)));
   }

@@ -1,4 +1,4 @@
-/** WebSockets (RFC 6455) for fetch apps, over the upgrade of the lane; apps on node:http have `ws` and others. */
+/** WebSockets (RFC 6455) for fetch apps, over the lane's upgrade; node:http apps use `ws` and similar packages. */
 import { createHash } from "node:crypto";
 import { giveBack, leaveToCollector } from "@paceline/wire";
 import type { RequestInfo, Upgrade } from "../../shared/app.js";
@@ -6,29 +6,29 @@ import { isTurnOver, nextTurn } from "../../shared/turn-share.js";
 import { frameOf, isSendableCode, MessageReader, NO_STATUS, Opcode, WebSocketFault } from "./message-reader.js";
 
 export interface WebSocketOptions {
-  /** The longest message that is taken, in bytes; a longer one closes with 1009. Default 1 MiB. */
+  /** The maximum message length, in bytes; a longer one closes with 1009. Default: 1 MiB. */
   maxMessageBytes?: number;
   /**
-   * What may wait to be sent, in bytes, when messages are sent faster than the client takes them; beyond it the client is
-   * cut off. Each counts 1024 bytes more than it has; one message alone may be longer. Default 4 MiB.
+   * The maximum of queued bytes if the client reads slowly; above it the connection is closed. Each message counts 1024 bytes
+   * extra; a single message may be longer. Default: 4 MiB.
    */
   maxQueuedBytes?: number;
-  /** The subprotocol to answer with, one of those in the request's Sec-WebSocket-Protocol. Default: none. */
+  /** The subprotocol to accept, one of the request's Sec-WebSocket-Protocol. Default: none. */
   protocol?: string;
 }
 
 /** The connection was lost without a Close frame (RFC 6455 §7.4.1). */
 const ABNORMAL = 1006;
 const MAX_REASON_BYTES = 123;
-/** What a message that waits takes beside its bytes. */
+/** The overhead of a queued message. */
 const MESSAGE_COST_BYTES = 1024;
-/** What a frame leaves to the collector, beside its bytes. */
+/** The garbage of a frame beside its bytes. */
 const FRAME_GARBAGE_BYTES = 512;
 const ACCEPT_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /**
- * Takes the WebSocket that the client asks for; return its `response` from the handler. Undefined when the client asks
- * for none as RFC 6455 §4.2.1 has it, or where `info.upgrade` is undefined.
+ * Accepts the client's WebSocket; return its `response` from the handler. Returns undefined if the client did not request one
+ * (RFC 6455 §4.2.1) or `info.upgrade` is undefined.
  */
 export function acceptWebSocket(
   request: Request,
@@ -54,18 +54,18 @@ export function acceptWebSocket(
 }
 
 /**
- * A WebSocket, iterated for the messages of its client: text as strings, else bytes. The next one is read when it is asked
- * for, so a client cannot send faster than the app takes. Pings are answered and the close is seen while it is iterated.
+ * A WebSocket; iterate it for the client's messages: text as strings, else bytes. Reads the next message on demand, so a client
+ * cannot send faster than the app reads. Pings and the close are handled during the iteration.
  */
 export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
-  /** What the handler has to return. */
+  /** The handler's return value. */
   readonly response: Response;
-  /** Once it is closed: the code of the Close frame that came or was sent first, 1006 when there was none. */
+  /** After the close: the code of the first Close frame, sent or received; 1006 without one. */
   closeCode: number | undefined;
   private queuedBytes = 0;
-  /** The write that is under way. */
+  /** The current write. */
   private current: Promise<boolean> | undefined;
-  /** Frames that wait for it, and the one write that will send them: a stream would hold much more for each. */
+  /** Frames waiting for it, and the single write that will send them: a stream would need far more memory per frame. */
   private waiting: Uint8Array[] = [];
   private next: Promise<boolean> | undefined;
   private readonly maxQueuedBytes: number;
@@ -77,13 +77,13 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
     this.response = upgrade.response;
     this.readable = upgrade.readable;
     this.writer = upgrade.writable.getWriter();
-    // What is written fails for itself; this promise alone would end the process when the client has gone.
+    // A failed write reports its own error; this promise would crash the process when the client leaves.
     this.writer.closed.catch(() => {});
     this.maxQueuedBytes = options.maxQueuedBytes ?? 4 << 20;
     this.maxMessageBytes = options.maxMessageBytes ?? 1 << 20;
   }
 
-  /** Sends a message. Resolves when there is room for more: true; or when it cannot be sent any more: false. */
+  /** Sends a message. Resolves to true when there is room for more, or to false when it cannot be sent. */
   send(message: string | Uint8Array): Promise<boolean> {
     if (this.closeCode !== undefined) return Promise.resolve(false);
     const isText = typeof message === "string";
@@ -93,7 +93,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
   /**
    * Closes with a code of RFC 6455 §7.4 (default 1000) and a reason of at most 123 bytes.
    *
-   * @throws RangeError when the code may not be sent, or the reason is too long.
+   * @throws RangeError if the code may not be sent or the reason is too long.
    */
   async close(code = 1000, reason = ""): Promise<void> {
     if (!isSendableCode(code)) throw new RangeError(`the code ${code} may not be sent`);
@@ -112,7 +112,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
           if (this.closeCode !== undefined) return;
           switch (event.kind) {
             case "turn":
-              // A client that does not read its pongs is not read either before long.
+              // A client that does not read its pongs is soon no longer read.
               if (reader.ping !== undefined) await this.pong(reader);
               await nextTurn();
               break;
@@ -125,16 +125,16 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
           }
         }
         if (reader.ping !== undefined && this.closeCode === undefined) await this.pong(reader);
-        // All of it was copied where it is a part of a message.
+        // Message parts were copied.
         giveBack(bytes);
       }
       await this.end(ABNORMAL, "");
     } catch (error) {
       if (error instanceof WebSocketFault) return await this.end(error.code, error.message);
-      // The client has gone: the iteration is over, as it is after a close.
+      // The client has left: the iteration ends as after a close.
       await this.end(ABNORMAL, "");
     } finally {
-      // The app wants no more.
+      // The app stopped iterating.
       await this.end(1000, "");
     }
   }
@@ -145,7 +145,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
     return this.write(frameOf(Opcode.PONG, payload));
   }
 
-  /** Sends a Close frame, where the code is one to be sent, and ends the connection. */
+  /** Sends a Close frame if the code is sendable, and ends the connection. */
   private async end(code: number, reason: string): Promise<void> {
     if (this.closeCode !== undefined) return;
     this.closeCode = code;
@@ -185,7 +185,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
       return false;
     } finally {
       this.queuedBytes -= cost;
-      // What waits goes first.
+      // Queued frames go first.
       if (this.next === undefined) this.current = undefined;
     }
   }

@@ -1,9 +1,9 @@
-/** Puts the messages of a WebSocket client together from its frames, and holds them to the rules of RFC 6455. Pure. */
+/** Assembles a WebSocket client's messages from its frames and enforces RFC 6455. Pure. */
 
-/** Reads the frames that a WebSocket client sends (RFC 6455 §5), in pieces of any size. Pure: no sockets. */
+/** Reads a WebSocket client's frames (RFC 6455 §5) from pieces of any size. Pure: no sockets. */
 export const Opcode = { CONTINUATION: 0, TEXT: 1, BINARY: 2, CLOSE: 8, PING: 9, PONG: 10 } as const;
 
-/** What the client did wrong, with the code that the Close frame tells it (§7.4.1). */
+/** A protocol error of the client, with the code for the Close frame (§7.4.1). */
 export class WebSocketFault extends Error {
   override readonly name = "WebSocketFault";
 
@@ -21,7 +21,7 @@ interface Frame {
   payload: Buffer;
 }
 
-/** The longest head that a client's frame has: two bytes, a length of eight, a mask of four. */
+/** The maximum head of a client's frame: two bytes, an 8-byte length, a 4-byte mask. */
 const MAX_HEAD_BYTES = 14;
 const MAX_CONTROL_BYTES = 125;
 const NOTHING = Buffer.alloc(0);
@@ -31,13 +31,13 @@ class FrameReader {
   private headLength = 0;
   private payload: Buffer | undefined;
   private payloadLength = 0;
-  /** Offset of the mask in the head, once the head is whole. */
+  /** The offset of the mask in a complete head. */
   private maskAt = 0;
 
-  /** @param maxFrameBytes a frame that says it is longer is refused before room is made for it. */
+  /** @param maxFrameBytes a longer frame is refused before memory is allocated for it. */
   constructor(private readonly maxFrameBytes: number) {}
 
-  /** The frames that are whole with these bytes. @throws WebSocketFault */
+  /** Yields the frames completed by these bytes. @throws WebSocketFault */
   *read(bytes: Uint8Array): Generator<Frame, void> {
     let at = 0;
     while (at < bytes.length) {
@@ -66,7 +66,7 @@ class FrameReader {
     return 2 + (short === 127 ? 8 : short === 126 ? 2 : 0) + 4;
   }
 
-  /** Refuses what its first two bytes make wrong. */
+  /** Checks the first two bytes. */
   private check(): void {
     const [first = 0, second = 0] = this.head;
     const opcode = first & 0x0f;
@@ -113,7 +113,7 @@ class FrameReader {
   }
 }
 
-/** A frame as a server sends it: whole and not masked. */
+/** Builds a frame as sent by a server: final and unmasked. */
 export function frameOf(opcode: number, payload: Uint8Array): Buffer {
   const { length } = payload;
   const headLength = length > 0xffff ? 10 : length > MAX_CONTROL_BYTES ? 4 : 2;
@@ -134,26 +134,26 @@ export function frameOf(opcode: number, payload: Uint8Array): Buffer {
 export type Event =
   | { kind: "message"; message: string | Uint8Array }
   | { kind: "close"; code: number; reason: string }
-  /** Many frames came together: the others have their turn before the next. */
+  /** Many frames arrived together: yields to other connections. */
   | { kind: "turn" };
 
-/** Empty parts that a message may have: they take time, and no bound on its length ends them. */
+/** The maximum number of empty parts of a message: they take time and no length limit stops them. */
 const MAX_EMPTY_PARTS = 1000;
 
-/** No code was told (§7.4.1). */
+/** The Close frame had no code (§7.4.1). */
 export const NO_STATUS = 1005;
 
 export class MessageReader {
   private readonly frames: FrameReader;
-  /** Of the message that has begun: its opcode, and its parts so far, in a buffer that doubles as they come. */
+  /** The current message: its opcode and its parts, in a buffer that doubles. */
   private opcode: number = Opcode.CONTINUATION;
   private parts: Buffer = NOTHING;
   private length = 0;
   private emptyParts = 0;
-  /** The last ping, until it is answered: one read may bring thousands, and the last is enough (RFC 6455 §5.5.3). */
+  /** The last unanswered ping: a read may contain thousands, and one pong is enough (RFC 6455 §5.5.3). */
   ping: Uint8Array | undefined;
 
-  /** @param isTurnOver called for each frame: a read may bring thousands of pings or of empty parts. */
+  /** @param isTurnOver called for each frame: a read may contain thousands of pings or empty parts. */
   constructor(
     private readonly maxMessageBytes: number,
     private readonly isTurnOver: () => boolean = () => false,
@@ -161,7 +161,7 @@ export class MessageReader {
     this.frames = new FrameReader(maxMessageBytes);
   }
 
-  /** What these bytes bring. @throws WebSocketFault */
+  /** Yields the events of these bytes. @throws WebSocketFault */
   *read(bytes: Uint8Array): Generator<Event, void> {
     for (const frame of this.frames.read(bytes)) {
       const event = this.event(frame);
@@ -192,7 +192,7 @@ export class MessageReader {
     if (payload.length === 0 && !isFinal && ++this.emptyParts > MAX_EMPTY_PARTS) {
       throw new WebSocketFault(1009, "the message has too many empty parts");
     }
-    // One that came in one piece is given on as it is.
+    // A message in one piece is passed on without a copy.
     const whole = isFinal && this.length === 0 ? payload : this.joined(payload);
     if (!isFinal) return undefined;
     const isText = this.opcode === Opcode.TEXT;
@@ -203,7 +203,7 @@ export class MessageReader {
     return { kind: "message", message: isText ? textOf(whole) : whole };
   }
 
-  /** All parts so far, with this one. */
+  /** Returns all parts with this one. */
   private joined(payload: Buffer): Buffer {
     const length = this.length + payload.length;
     if (length > this.maxMessageBytes) throw new WebSocketFault(1009, "the message is too long");
@@ -236,7 +236,7 @@ function closeOf(payload: Buffer): Event {
   return { kind: "close", code, reason: textOf(payload.subarray(2)) };
 }
 
-/** Codes that may be on the wire (§7.4): those that are registered, and those left to libraries and apps. */
+/** Returns whether a code may be sent (§7.4): registered codes, and those for libraries and apps. */
 export function isSendableCode(code: number): boolean {
   if (code >= 3000) return code <= 4999;
   return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014);

@@ -1,4 +1,4 @@
-/** What is to be done when a command has ended; loaded then, since node:fs alone costs every process on Bun 0.6 MB. */
+/** The cleanup after a command has ended; loaded lazily, because node:fs alone costs each Bun process 0.6 MB. */
 import { closeSync, fstatSync, openSync, readSync, rmSync } from "node:fs";
 import type { SocketAddress } from "@paceline/wire";
 import {
@@ -11,7 +11,7 @@ import {
 
 export { endLeftoverProcesses };
 
-/** What is to be told of a command that ended by itself, beside its status. */
+/** Describes the end of a command beside its status. */
 export function storyOf(program: string, when: string, code: number | null, spawn: Spawn): string {
   const [first, ...others] = findLeftoverProcesses(spawn);
   if (first !== undefined && code === 0) {
@@ -23,14 +23,14 @@ export function storyOf(program: string, when: string, code: number | null, spaw
   return `${program} ended ${when}${lastLine === "" ? "" : `: ${lastLine}`}`;
 }
 
-/** Programs leave the file of their socket, or not. */
+/** Removes the socket file, which programs may leave behind. */
 export function removeSocket(address: SocketAddress): void {
   if (typeof address === "string") rmSync(address, { force: true });
 }
 
 const READ_BYTES = 4096;
 
-/** Empty where it wrote nothing, or where what it wrote cannot be read. */
+/** Returns the last error line, empty if there is none or the output cannot be read. */
 export function errorLineOfOutput(path = "/proc/self/fd/2"): string {
   let fd: number | undefined;
   try {

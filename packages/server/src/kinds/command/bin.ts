@@ -1,4 +1,4 @@
-/** A shim: the parent of a command that knows nothing of Paceline. */
+/** A shim: the parent of a command that does not know Paceline. */
 import {
   ChannelClient,
   ChannelError,
@@ -14,23 +14,23 @@ import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import type { Spawn } from "@paceline/wire/proc";
 import { Health, Readiness } from "./checks.js";
 
-/** How long the final report on the control channel may hold up the exit. */
-const LAST_WORDS_TIMEOUT_MS = 2000;
-/** How often it is looked whether the supervisor took the hello of a command that ended before that. */
+/** The maximum time for the final report at exit, in milliseconds. */
+const FINAL_REPORT_MS = 2000;
+/** The interval at which it checks whether the supervisor received the hello of a command that ended early. */
 const LOOK_EVERY_MS = 10;
-/** The exit status that shells give what a signal ended. */
+/** The base of a shell's exit status after a signal. */
 const SIGNALLED = 128;
 
-/** The parent of a command: speaks with the supervisor in its place, watches it, and leaves nothing of it behind. */
+/** The parent of a command: talks to the supervisor for it, watches it, and cleans up after it. */
 class Shim {
   private phase: ChildPhase = "starting";
   private pid: number | undefined;
-  /** It serves; whether the supervisor has heard of it is another matter. */
+  /** It serves, whether the supervisor knows that or not. */
   private serves = false;
-  /** The command was told to end: by us, so its end is none of its own. */
+  /** We told the command to end, so its exit is expected. */
   private isStopping = false;
   private isExiting = false;
-  /** Why the command is ended although nobody asked for it. */
+  /** The reason for ending the command without a request from outside. */
   private sickness: string | undefined;
   private stopTimer: NodeJS.Timeout | undefined;
   private readonly startedAtMs = performance.now();
@@ -77,7 +77,7 @@ class Shim {
     process.on("SIGINT", () => {});
     process.on("SIGTERM", () => this.leave(drainTimeoutMs, false));
     process.on("uncaughtException", (error) => {
-      // Where nobody reads what is written here, that is an error as well, which would come again and again.
+      // A write error of stderr arrives here as well and would repeat forever.
       if (this.isExiting) return;
       console.error(error);
       void this.exit(1, `the shim failed: ${error.message}`);
@@ -96,7 +96,7 @@ class Shim {
     if (this.pid !== undefined) this.readiness.start();
   }
 
-  /** The phase changes only when that was said, so that a hello never takes its place. */
+  /** Changes the phase only after the report, so that a hello never replaces it. */
   private sayReady(): void {
     if (!this.serves || this.phase !== "starting") return;
     if (this.channel.send({ type: "ready" })) this.phase = "ready";
@@ -107,7 +107,7 @@ class Shim {
     this.leave(this.identity.spec.drainTimeoutMs, false);
   }
 
-  /** @param untilReleased balancers may still send it requests, until the supervisor says that none does. */
+  /** @param untilReleased waits for the supervisor's release, because balancers may still send requests. */
   private leave(deadlineMs: number, untilReleased: boolean): void {
     this.phase = "draining";
     this.readiness.stop();
@@ -116,7 +116,7 @@ class Shim {
     else if (!this.isStopping) this.stopTimer ??= setTimeout(() => this.stop(), Math.min(deadlineMs, MAX_TIMER_MS));
   }
 
-  /** Asks the command to end, and sees to it that it does. */
+  /** Stops the command, and kills it if necessary. */
   private stop(): void {
     if (this.isStopping || this.isExiting) return;
     this.isStopping = true;
@@ -156,13 +156,13 @@ class Shim {
       say(`${this.program} left processes behind; they were ended`);
     }
     removeSocket(this.spec.address);
-    await this.heard(LAST_WORDS_TIMEOUT_MS);
-    // Without a supervisor the output is all there is.
+    await this.heard(FINAL_REPORT_MS);
+    // Without a supervisor the output is the only record.
     if (fault !== undefined && !this.channel.welcomed) say(fault);
     process.exit(code);
   }
 
-  /** Resolves when the supervisor knows who speaks and has been told all, or after `timeoutMs`. */
+  /** Resolves when the supervisor has received everything, or after `timeoutMs`. */
   private async heard(timeoutMs: number): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs;
     while (this.phase !== "draining" && !this.channel.welcomed && performance.now() < deadlineMs) {
@@ -172,7 +172,7 @@ class Shim {
   }
 }
 
-/** Where its file is gone, as with an upgrade in place, this process ends with all of its group. */
+/** If its file is gone, as after an in-place upgrade, ends this process and its group. */
 async function aftermath(): Promise<typeof import("./aftermath.js")> {
   try {
     return await import("./aftermath.js");
@@ -183,7 +183,7 @@ async function aftermath(): Promise<typeof import("./aftermath.js")> {
   }
 }
 
-/** Goes to the command's own output. */
+/** Writes to the command's own stderr. */
 function say(message: string): void {
   console.error(`paceline: ${message}`);
 }
@@ -192,7 +192,7 @@ function sendSignal(pid: number, signal: string): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // It has just ended, of which we hear in a moment.
+    // It has just ended; the event follows.
   }
 }
 
@@ -202,19 +202,19 @@ interface CommandEnd {
 }
 
 interface CommandOptions {
-  /** The program's absolute path, and its arguments. */
+  /** The program's absolute path and its arguments. */
   args: readonly string[];
   cwd: string;
   env: NodeJS.ProcessEnv;
   onEnd(end: CommandEnd): void;
-  /** It could not be started. */
+  /** The command could not be started. */
   onFailed(reason: string): void;
 }
 
-/** Its pid; undefined when it could not be started, of which `onFailed` tells in a later turn. */
+/** Returns the pid; undefined if it could not be started. `onFailed` reports that in a later turn. */
 function startCommand(options: CommandOptions): number | undefined {
   const stdio: Stdio = ["ignore", "inherit", "inherit"];
-  // Ours, from the supervisor, is handed on.
+  // Passes our mark from the supervisor on.
   stdio[MARK_FD] = MARK_FD;
   try {
     return process.versions.bun === undefined ? startOnNode(options, stdio) : startOnBun(options, stdio);
@@ -227,7 +227,7 @@ function startCommand(options: CommandOptions): number | undefined {
 type Stdio = (number | "ignore" | "inherit")[];
 
 function startOnBun({ args, cwd, env, onEnd }: CommandOptions, stdio: Stdio): number {
-  // On Bun node:child_process costs every process what it imports.
+  // On Bun node:child_process costs each process its imports.
   const child = Bun.spawn({
     cmd: [...args],
     cwd,
@@ -247,13 +247,13 @@ function startOnNode({ args, cwd, env, onEnd, onFailed }: CommandOptions, stdio:
   return child.pid;
 }
 
-/** Bun tells a signal by its number, whatever its types say. */
+/** Bun reports a signal by number, in spite of its types. */
 function signalName(signal: number | string): string {
   const known = Object.entries(signals()).find(([, number]) => number === signal);
   return known?.[0] ?? `${signal}`;
 }
 
-/** 0 for one that is not known. */
+/** Returns 0 for an unknown signal. */
 function signalNumber(name: string | null): number {
   return signals()[name as NodeJS.Signals] ?? 0;
 }

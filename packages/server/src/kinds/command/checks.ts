@@ -1,16 +1,16 @@
-/** Whether a command is ready, and then at intervals whether it is well. */
+/** Checks whether a command is ready, and then at intervals whether it is healthy. */
 import { type CommandSpec, probe } from "@paceline/wire";
 
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 250;
-/** The longest that one try may take. */
+/** The maximum time of one try, in milliseconds. */
 const TRY_TIMEOUT_MS = 5_000;
-/** So long before the supervisor's patience ends it is told what is being waited for: it began to count before we did. */
+/** Reports the problem this long before the supervisor's timeout, which started earlier than ours, in milliseconds. */
 const WORD_BEFORE_END_MS = 3_000;
 
 interface ReadinessOptions {
   onReady(): void;
-  /** The supervisor is about to give up on it; `problem` says why it is not ready. */
+  /** The supervisor is about to give up; `problem` says why the command is not ready. */
   onLate(problem: string): void;
 }
 
@@ -55,7 +55,7 @@ export class Readiness {
   }
 }
 
-/** Asks a command that serves, at intervals, whether it is well, where it has a healthPath. */
+/** Checks at intervals whether a serving command is healthy, if it has a healthPath. */
 export class Health {
   private timer: NodeJS.Timeout | undefined;
   private failures = 0;
@@ -63,7 +63,7 @@ export class Health {
 
   constructor(
     private readonly spec: CommandSpec,
-    /** It failed too often in a row. Comes once. */
+    /** Called once, after too many failures in a row. */
     private readonly onSick: (problem: string) => void,
   ) {}
 

@@ -1,22 +1,22 @@
-/** Connections to the upstream: kept for the client whose requests they carried, and no more at once than the upstream is to have. */
+/** Connections to the upstream: kept for one client's requests, and limited in number. */
 import http from "node:http";
 import https from "node:https";
 import type { Duplex } from "node:stream";
 import type { ProxySettings } from "./settings.js";
 
-/** What node:http asks of its agent; `@types` leave these out. */
+/** Members of node:http agents; `@types` lacks them. */
 interface AgentParts {
   addRequest(request: http.ClientRequest, ...rest: unknown[]): void;
   createConnection(options: object, done: Done): Duplex | null | undefined;
   keepSocketAlive(socket: Duplex): boolean;
   reuseSocket(socket: Duplex, request: http.ClientRequest): void;
-  /** Of https: TLS sessions, by upstream. */
+  /** For https: TLS sessions, by upstream. */
   _sessionCache?: unknown;
 }
 type Done = (error: Error | null, socket?: Duplex) => void;
 type UpstreamAgent = Omit<http.Agent, keyof AgentParts> & AgentParts;
 
-/** A request that waits for a connection to be made. */
+/** A request that waits for a connection. */
 interface Waiting {
   request: http.ClientRequest | undefined;
   connect(): void;
@@ -24,22 +24,22 @@ interface Waiting {
 
 export class Connections {
   private open = 0;
-  /** Those that wait for room. */
+  /** Requests that wait for room. */
   private readonly waiting: Waiting[] = [];
-  /** The one that is given to an agent just now. */
+  /** The request being passed to an agent. */
   private current: http.ClientRequest | undefined;
-  /** Those without a request, the longest idle first. */
+  /** Idle connections, the longest idle first. */
   private readonly idle = new Set<Duplex>();
   private readonly byClient = new WeakMap<object, UpstreamAgent>();
   private sessions: unknown;
 
-  /** @param onRequest hears of each request before it has a connection. */
+  /** @param onRequest called with each request before it has a connection. */
   constructor(
     private readonly settings: ProxySettings,
     private readonly onRequest: (request: http.ClientRequest) => void,
   ) {}
 
-  /** Keeps connections for the requests of this client's connection. What a response left behind on them reaches nobody else. */
+  /** Returns an agent for this client's connection. Data left on its connections cannot reach another client. */
   of(client: Duplex): http.Agent {
     let agent = this.byClient.get(client);
     if (agent === undefined) {
@@ -52,20 +52,20 @@ export class Connections {
     return agent as unknown as http.Agent;
   }
 
-  /** One that keeps no connection. */
+  /** Returns an agent that keeps no connection. */
   fresh(): http.Agent {
     return this.agent({ keepAlive: false, maxSockets: this.settings.maxConnections }) as unknown as http.Agent;
   }
 
   private agent(options: http.AgentOptions): UpstreamAgent {
     const { isTls, secure, ca, serverName } = this.settings;
-    // Without a servername it would be the Host that the client asked for, and the certificate held against that.
+    // Without a servername the client's Host would be used, and checked against the certificate.
     const tls = { rejectUnauthorized: secure, servername: serverName, ...(ca === undefined ? {} : { ca }) };
     const agent = (isTls
       ? new https.Agent({ ...options, ...tls })
       : new http.Agent(options)) as unknown as UpstreamAgent;
     if (isTls) {
-      // A session that one client's connection began spares another's the whole handshake.
+      // Shares TLS sessions, so that other clients skip the full handshake.
       this.sessions ??= agent._sessionCache;
       agent._sessionCache = this.sessions;
     }
@@ -79,7 +79,7 @@ export class Connections {
     return agent;
   }
 
-  /** Has an agent open no connection while all are in use. */
+  /** Stops an agent from opening connections beyond the limit. */
   private bound(agent: UpstreamAgent): void {
     const { createConnection, keepSocketAlive, reuseSocket } = agent;
     agent.createConnection = (options, done) => {
@@ -93,7 +93,7 @@ export class Connections {
     agent.keepSocketAlive = (socket) => {
       if (this.waiting.length > 0 || !keepSocketAlive.call(agent, socket)) return false;
       this.idle.add(socket);
-      // A response to no request.
+      // Data without a request.
       socket.on("data", destroySelf);
       return true;
     };
@@ -120,7 +120,7 @@ export class Connections {
   private closed(socket: Duplex): void {
     this.idle.delete(socket);
     let next = this.waiting.shift();
-    // One that was refused meanwhile needs none.
+    // A request destroyed meanwhile needs no connection.
     while (next?.request?.destroyed === true) next = this.waiting.shift();
     if (next !== undefined) next.connect();
     else this.open--;

@@ -1,4 +1,4 @@
-/** One request through the library: what goes wrong on either side reaches the other, and once. */
+/** One request through the library: passes a failure of either side to the other, once. */
 import type {
   Agent,
   ClientRequest,
@@ -16,24 +16,24 @@ import { hasKnownCoding, upstreamFields, upstreamTarget } from "./request-head.j
 import { clientFields, problemOf, reasonOf } from "./response-head.js";
 import { type Fault, faultOf, type Upstream, type UpstreamWait } from "./upstream.js";
 
-/** How a kept connection ends that the upstream had closed already. */
+/** The errors of a kept connection that the upstream had closed. */
 const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);
 
-/** How long an upstream may say nothing to Expect: some ignore it, and then the body goes out all the same. */
+/** The wait for an upstream's answer to Expect, in milliseconds: some ignore it, and then the body is sent anyway. */
 const CONTINUE_WAIT_MS = 1000;
 
-/** As long as a balancer takes one. */
+/** The balancer's limit. */
 const MAX_RESPONSE_HEAD_BYTES = 65_536;
 
 export class Exchange {
-  /** Answered, passed on or broken off: nothing that happens now matters. */
+  /** Responded, forwarded or aborted: later events are ignored. */
   private isOver = false;
   private request: ClientRequest | undefined;
   private wait: UpstreamWait | undefined;
   private upstreamResponse: IncomingMessage | undefined;
   private readonly hasBody: boolean;
   private readonly interims = new Interims();
-  /** The client's body is not asked for before the upstream asks for it. */
+  /** The client's body is requested only when the upstream asks for it. */
   private isBodyBuffered: boolean;
 
   constructor(
@@ -70,7 +70,7 @@ export class Exchange {
           ignored,
         ),
     );
-    // After the library has copied the response's fields: the agent reads in them how long the connection may be kept.
+    // Runs after the library has copied the response's fields: the agent reads the keep-alive time from them.
     this.request?.once("response", (upstreamResponse: IncomingMessage) => {
       const original = this.originalFields;
       if (original !== undefined) setFields(upstreamResponse, original);
@@ -80,14 +80,14 @@ export class Exchange {
 
   private originalFields: IncomingMessage["headers"] | undefined;
 
-  /** What the library pipes to the upstream in the place of a body that the client sends only when it is told to. */
+  /** Returns what the library pipes to the upstream while the client waits for 100 Continue. */
   private get heldBody(): Stream {
     const pipe = (request: ClientRequest) => {
       const release = () => {
         clearTimeout(timer);
         if (!this.isBodyBuffered || this.upstreamResponse !== undefined) return;
         this.isBodyBuffered = false;
-        // Reading it says 100 Continue to the client.
+        // Reading it sends 100 Continue to the client.
         this.incoming.pipe(request);
       };
       const timer = setTimeout(release, CONTINUE_WAIT_MS);
@@ -100,7 +100,7 @@ export class Exchange {
 
   private watch(request: ClientRequest, target: string): void {
     this.request = request;
-    // Node's own bound is that of requests.
+    // Node's default is its limit for requests.
     (request as ClientRequest & { maxHeaderSize: number }).maxHeaderSize = MAX_RESPONSE_HEAD_BYTES;
     if (this.isBodyBuffered) request.setHeader("expect", "100-continue");
     if (this.hasBody) flushSoon(request);
@@ -122,7 +122,7 @@ export class Exchange {
     });
   }
 
-  /** A kept connection may close at the moment in which it is used: what changes nothing by being sent twice is, once. */
+  /** A kept connection may close just when it is used: an idempotent request is repeated once. */
   private mayRepeat(request: ClientRequest, wait: UpstreamWait, { code }: NodeJS.ErrnoException): boolean {
     if (!request.reusedSocket || wait.hasHeard || this.hasBody) return false;
     return CLOSED.has(code) && IDEMPOTENT_METHODS.has(this.incoming.method);
@@ -134,10 +134,10 @@ export class Exchange {
     else this.fail({ status: 502, reason: "it sent too many interim responses" });
   }
 
-  /** Before the library sees it. */
+  /** Runs before the library's listener. */
   private onResponse(upstreamResponse: IncomingMessage): void {
     this.upstreamResponse = upstreamResponse;
-    // An end before its time is an error only for those who listen.
+    // An early end causes an error event only with a listener.
     upstreamResponse.on("error", () => {});
     upstreamResponse.once("close", () => {
       if (!upstreamResponse.complete) this.fail(CUT_SHORT);
@@ -147,7 +147,7 @@ export class Exchange {
     if (problem !== undefined) return this.fail({ status: 502, reason: problem });
     const { incoming, response } = this;
     const fields = clientFields(upstreamResponse, incoming, this.upstream.settings);
-    // The library would have it kept even where the client or a drain wants it closed.
+    // The library would keep the connection even if the client or a drain wants it closed.
     const closes = this.isBodyBuffered || response.getHeader("connection") === "close" || !response.shouldKeepAlive;
     fields.connection = closes ? "close" : "keep-alive";
     this.originalFields = upstreamResponse.headers;
@@ -155,7 +155,7 @@ export class Exchange {
     upstreamResponse.statusMessage = reasonOf(upstreamResponse);
   }
 
-  /** Some send a body where there can be none, or go on about a request that they have answered before it was whole. */
+  /** Some send a body where none is allowed, or continue after responding to an incomplete request. */
   private mayLeaveBytes({ statusCode }: IncomingMessage): boolean {
     const { method, complete } = this.incoming;
     return method === "HEAD" || statusCode === 204 || statusCode === 304 || (this.hasBody && !complete);
@@ -166,12 +166,12 @@ export class Exchange {
     return !this.incoming.complete && this.request?.writableNeedDrain !== true;
   }
 
-  /** The response has left, or the client has. */
+  /** Handles the end of the response or of the client. */
   private clientDone(): void {
     const isWhole = this.response.writableFinished;
     this.isOver = true;
     this.wait?.end();
-    // At once, and also when it still waits for a connection.
+    // At once, even while it waits for a connection.
     if (!isWhole) this.request?.destroy();
   }
 
@@ -183,7 +183,7 @@ export class Exchange {
     this.request?.destroy();
   }
 
-  /** Where a part of a response has left, the connection is cut, lest it look whole. */
+  /** Cuts the connection after a partial response, so that it does not look complete. */
   private respondFault(status: Fault["status"]): void {
     const { incoming, response } = this;
     if (response.headersSent) return respondFailure(response, status);
@@ -195,37 +195,37 @@ export class Exchange {
 const NO_RESPONSE: Fault = { status: 502, reason: "it closed the connection without a response" };
 const CUT_SHORT: Fault = { status: 502, reason: "it closed the connection in the middle of a response" };
 
-/** Sends a head whose body lets wait for it; one whose body is there leaves with it. */
+/** Sends a head soon if its body is late; a ready body is sent together with it. */
 function flushSoon(message: OutgoingMessage): void {
   setImmediate(() => {
     if (!message.headersSent && !message.destroyed) message.flushHeaders();
   });
 }
 
-/** All that the library tells of here is heard of from the request itself. */
+/** Ignores the library's events; the request reports the same. */
 function ignored(): void {}
 
-/** What one request may get of them: an upstream must not send them for ever. */
+/** Limits the interim responses per request, so that an upstream cannot send them forever. */
 const MAX_INTERIMS = 16;
 const MAX_INTERIM_BYTES = 65_536;
-/** Of a field's line, beside name and value; and about what the status line takes. */
+/** The overhead of a field line beside name and value, about that of the status line. */
 const LINE_BYTES = 4;
 
 type Interim = Pick<InformationEvent, "statusCode" | "headers" | "rawHeaders">;
 
-/** Passes on interim responses (1xx) to clients that know them (RFC 9110 §15.2), and bounds them. */
+/** Forwards interim responses (1xx) to clients that support them (RFC 9110 §15.2), within limits. */
 class Interims {
   private count = 0;
   private bytes = 0;
 
-  /** Counts one; false when it is one too many. */
+  /** Counts one; returns false above the limit. */
   take({ rawHeaders }: Interim): boolean {
     for (const text of rawHeaders) this.bytes += text.length + LINE_BYTES;
     return ++this.count <= MAX_INTERIMS && this.bytes <= MAX_INTERIM_BYTES;
   }
 }
 
-/** 102 and 103, which Node can write; a 100 the client gets when its body is asked for. */
+/** Forwards 102 and 103, which Node can write; 100 is sent when the body is read. */
 function passInterim(
   { statusCode, headers }: Interim,
   { httpVersionMajor, httpVersionMinor }: IncomingMessage,
@@ -237,19 +237,19 @@ function passInterim(
   try {
     response.writeEarlyHints({ link: headers.link });
   } catch {
-    // A Link that Node does not take for one: it is a hint, and the response will come without it.
+    // Node refuses this Link value: it is a hint, and the final response contains it.
   }
 }
 
 type Done = (error?: Error | null) => void;
 
 const known = new WeakSet<Socket>();
-/** What a write says of a peer that has closed. */
+/** The errors of a write to a closed peer. */
 const GONE: ReadonlySet<string | undefined> = new Set(["EPIPE", "ECONNRESET", "ECONNABORTED"]);
 
 /**
- * Node gives a socket up as soon as a write fails, with what had come and was not read yet. Here such a write counts as done:
- * what the peer has said is read first, and then the end or the error that the reading meets decides.
+ * Node destroys a socket as soon as a write fails, and drops unread data. Here a failed write counts as done: the received data
+ * is read first, and then the end or error of reading decides.
  */
 function outliveWrites(socket: Socket): void {
   if (known.has(socket)) return;

@@ -1,4 +1,4 @@
-/** The app that an instance of a proxy pool runs. */
+/** The app of a proxy pool's instance. */
 import type { ProxySpec } from "@paceline/wire";
 import type { App } from "../../shared/app.js";
 import { ServerError } from "../../shared/errors.js";
@@ -8,7 +8,7 @@ import { Tunnel } from "./tunnel.js";
 import { Upstream } from "./upstream.js";
 
 /**
- * @param isBehindBalancer whether it is the balancer who says who the client is.
+ * @param isBehindBalancer whether the balancer's fields tell the client's address.
  * @throws ServerError `proxy-unusable`
  */
 export async function proxyApp({ target, options }: ProxySpec, isBehindBalancer: boolean): Promise<App> {

@@ -1,15 +1,15 @@
-/** The head of a request as the upstream gets it: its target, and the fields that pass; which fields stay behind at a proxy. */
+/** The head of a request to the upstream: its target and its fields; and the hop-by-hop fields. */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { clientFieldRule, HOP_BY_HOP_FIELDS } from "@paceline/wire";
 
 const HOP_BY_HOP: ReadonlySet<string> = new Set(HOP_BY_HOP_FIELDS);
 
-/** What a message's Connection field cannot unmake: without these it would be another message. */
+/** The Connection field cannot remove these: without them it would be a different message. */
 const ESSENTIAL: ReadonlySet<string> = new Set(["content-length", "host"]);
 
 const NO_NAMES: ReadonlySet<string> = new Set();
 
-/** Tells of lower-case names whether they stay behind, for a message with this Connection field. */
+/** Returns a function that tells whether a lower-case name is hop-by-hop, for a message with this Connection field. */
 export function hopByHop(connection: string | undefined): (name: string) => boolean {
   const named = connection === undefined ? NO_NAMES : namesIn(connection);
   return (name) => HOP_BY_HOP.has(name) || (named.has(name) && !ESSENTIAL.has(name));
@@ -20,15 +20,15 @@ function namesIn(connection: string): ReadonlySet<string> {
 }
 
 /**
- * @param isBehindBalancer whether the balancer has said who the client is, and nobody else can speak on the instance's socket, whose
- *   mode is 0600; else that is said here. In either case nothing of it is the client's own word.
+ * @param isBehindBalancer whether the balancer has set the client fields. Only it can connect to the instance's socket, whose
+ * mode   is 0600. Otherwise they are set here. The client's own values are never used.
  */
 export function upstreamFields(request: IncomingMessage, isBehindBalancer: boolean): IncomingHttpHeaders {
   const { headers } = request;
   const staysBehind = hopByHop(headers.connection);
   const fields: IncomingHttpHeaders = {};
   for (const name of Object.keys(headers)) {
-    // A 100 (Continue) has been given already.
+    // 100 Continue was already handled.
     if (name === "expect" || staysBehind(name)) continue;
     const rule = clientFieldRule(name);
     if (rule === "never" || (rule !== undefined && !isBehindBalancer)) continue;
@@ -42,7 +42,7 @@ export function upstreamFields(request: IncomingMessage, isBehindBalancer: boole
   return fields;
 }
 
-/** The same for a request that asks for an upgrade, and so has no body. */
+/** The same for an upgrade request, which has no body. */
 export function upgradeFields(request: IncomingMessage, isBehindBalancer: boolean): IncomingHttpHeaders {
   const fields = upstreamFields(request, isBehindBalancer);
   delete fields["content-length"];
@@ -51,14 +51,14 @@ export function upgradeFields(request: IncomingMessage, isBehindBalancer: boolea
   return fields;
 }
 
-/** Whether a body's coding is none, or one that is undone and made anew: chunked alone. */
+/** Returns whether a body's transfer coding is absent or only chunked, which is decoded and encoded again. */
 export function hasKnownCoding({ headers }: IncomingMessage): boolean {
   const coding = headers["transfer-encoding"];
   return coding === undefined || coding.trim().toLowerCase() === "chunked";
 }
 
 function addForwarded(fields: IncomingHttpHeaders, { socket, headers }: IncomingMessage): void {
-  // An IPv4 client of a dual-stack socket shows as ::ffff:1.2.3.4; a unix socket has no address at all.
+  // A dual-stack socket shows an IPv4 client as ::ffff:1.2.3.4; a unix socket has no address.
   const address = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/i, "") ?? "unknown";
   fields["x-forwarded-for"] = address;
   fields["x-forwarded-proto"] = "http";
@@ -67,14 +67,14 @@ function addForwarded(fields: IncomingHttpHeaders, { socket, headers }: Incoming
   fields.forwarded = `for=${address.includes(":") ? `"[${address}]"` : address};proto=http`;
 }
 
-/** Makes the target that the upstream is asked for. */
+/** Builds the target of the upstream request. */
 const DOT_SEGMENT = /(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?:[/\\]|%2f|%5c|$)/i;
-/** What a request line can hold. */
+/** The characters allowed in a request line. */
 const WRITABLE = /^[\x21-\x7e\x80-\xff]+$/;
 
 /**
- * The path of an upstream with `basePath`, for the target that was asked for; undefined where there is none. A path with
- * segments `.` or `..` has none, however they are written, lest it leave the base path: a balancer resolves them.
+ * Returns the upstream path with `basePath`; undefined if the target is invalid. Refuses the segments `.` and `..` in any
+ * encoding, because they could leave the base path: a balancer resolves them.
  */
 export function upstreamTarget(target: string, method: string | undefined, basePath: string): string | undefined {
   if (target === "*") return method === "OPTIONS" ? target : undefined;
@@ -84,7 +84,7 @@ export function upstreamTarget(target: string, method: string | undefined, baseP
   return DOT_SEGMENT.test(end === -1 ? path : path.slice(0, end)) ? undefined : basePath + path;
 }
 
-/** What a client that takes us for its proxy means (RFC 9112 §3.2.2). */
+/** Returns the origin form of an absolute target (RFC 9112 §3.2.2). */
 function originForm(target: string): string | undefined {
   const rest = /^https?:\/\/[^/?#]+([/?].*)?$/i.exec(target);
   if (rest === null) return undefined;

@@ -1,4 +1,4 @@
-/** Checks the head of an upstream's response, and makes the fields that the client gets of it. */
+/** Checks the head of an upstream's response and builds the fields for the client. */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { REASONS } from "@paceline/wire/reasons";
 import { hopByHop } from "./request-head.js";
@@ -6,7 +6,7 @@ import type { ProxySettings } from "./settings.js";
 
 const UNWRITABLE = /[^\t\x20-\x7e\x80-\xff]/;
 
-/** Why a response cannot be passed on; undefined for most. Node throws at some of these, and nobody would catch it. */
+/** Returns why a response cannot be forwarded; undefined for most. Node throws on some of these, and nobody would catch it. */
 export function problemOf({ statusCode = 0, headers }: IncomingMessage): string | undefined {
   if (statusCode < 200 || statusCode > 599) return `it responded with the status ${statusCode}`;
   const coding = headers["transfer-encoding"];
@@ -19,12 +19,12 @@ export function problemOf({ statusCode = 0, headers }: IncomingMessage): string 
   return undefined;
 }
 
-/** The reason of a status line; where there is none, or none that can be written, the usual one. */
+/** Returns the reason phrase; the standard one if it is missing or cannot be written. */
 export function reasonOf({ statusCode = 0, statusMessage = "" }: IncomingMessage): string {
   return statusMessage === "" || UNWRITABLE.test(statusMessage) ? (REASONS[statusCode] ?? "") : statusMessage;
 }
 
-/** The response's fields without those of its connection; framing is made anew by whoever writes them. */
+/** Returns the response's fields without hop-by-hop ones; the writer adds the framing. */
 export function clientFields(
   response: IncomingMessage,
   request: IncomingMessage,
@@ -34,16 +34,16 @@ export function clientFields(
   const staysBehind = hopByHop(headers.connection);
   const fields: IncomingHttpHeaders = {};
   for (const name of Object.keys(headers)) if (!staysBehind(name)) fields[name] = headers[name];
-  // It says with it what it would take (RFC 9110 §15.5.22).
+  // Names the protocols it would accept (RFC 9110 §15.5.22).
   if (statusCode === 426 && headers.upgrade !== undefined) fields.upgrade = headers.upgrade;
-  // Content-Length beside chunks is not to be believed (RFC 9112 §6.3), and 204 has no content.
+  // Content-Length beside chunked must be ignored (RFC 9112 §6.3), and 204 has no content.
   if (headers["transfer-encoding"] !== undefined || statusCode === 204) delete fields["content-length"];
   if (settings.autoRewrite && fields.location !== undefined)
     fields.location = rewriteLocation(fields.location, passageOf(request, settings));
   return fields;
 }
 
-/** @param request with the fields that the upstream got. */
+/** @param request with the fields sent to the upstream. */
 function passageOf({ headers }: IncomingMessage, { url, basePath }: ProxySettings): Passage {
   return {
     upstream: url,
@@ -53,23 +53,23 @@ function passageOf({ headers }: IncomingMessage, { url, basePath }: ProxySetting
   };
 }
 
-/** Makes of a Location on the upstream one that leads the client through us again. */
+/** Rewrites the upstream's Location so that it leads the client through us again. */
 interface Passage {
   upstream: URL;
-  /** Of the upstream; without a slash at the end. */
+  /** The upstream's base path, without a trailing slash. */
   basePath: string;
-  /** What was taken off the path that the client asked for; without a slash at the end. */
+  /** The prefix removed from the client's path, without a trailing slash. */
   prefix: string;
-  /** What the client speaks: `http` or `https`. */
+  /** The client's protocol: `http` or `https`. */
   clientProtocol: string;
 }
 
 /**
- * A path, so that it holds for whatever host and port the client knows us by; `location` itself where it leads elsewhere,
- * or to what the client cannot reach through us.
+ * Returns a path, which fits any host and port of ours; or `location` itself if it leads elsewhere or is not reachable through
+ * us.
  *
- * A Location counts as the upstream's in its own scheme, and in the client's, which it may have been told of. Another one
- * does not: an upstream that sends us from http to https would send us in circles.
+ * A Location is the upstream's if its scheme is the upstream's or the client's, which the upstream may know. An upstream that
+ * redirects from http to https is left alone: rewriting would cause a loop.
  */
 export function rewriteLocation(location: string, { upstream, basePath, prefix, clientProtocol }: Passage): string {
   const isAbsolute = /^(?:https?:)?\/\//i.test(location);
@@ -80,10 +80,10 @@ export function rewriteLocation(location: string, { upstream, basePath, prefix, 
   if (isAbsolute && !isSameServer(url, upstream, clientProtocol)) return location;
   const inside = without(url.pathname, basePath);
   if (inside === undefined) return location;
-  // An upstream that was told its prefix may have put it there itself.
+  // An upstream that knows its prefix may have added it.
   const isDone = prefix !== "" && without(url.pathname, prefix) !== undefined;
   const path = isDone ? url.pathname : prefix + inside;
-  // Two slashes at the beginning would name a host.
+  // Two leading slashes would name a host.
   return `${path.startsWith("//") ? "/." : ""}${path}${url.search}${url.hash}`;
 }
 
@@ -92,7 +92,7 @@ function isSameServer(url: URL, upstream: URL, clientProtocol: string): boolean 
   return url.protocol === `${clientProtocol}:` && url.hostname === upstream.hostname && url.port === upstream.port;
 }
 
-/** A path without what it begins with, on a segment's boundary; undefined where it begins with something else. */
+/** Removes a prefix from a path at a segment boundary; undefined if it does not match. */
 function without(path: string, start: string): string | undefined {
   if (!path.startsWith(start)) return undefined;
   const rest = path.slice(start.length);

@@ -1,45 +1,45 @@
-/** What a proxy is told: its upstream, how it is spoken to, and how long each wait may take. */
+/** The settings of a proxy: its upstream, the protocol details, and the timeouts. */
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { ServerError } from "../../shared/errors.js";
 
-/** The options of `proxyOptions`; docs/proxy.md tells of each. */
+/** The options of `proxyOptions`; see docs/proxy.md. */
 export interface ProxyOptions {
-  /** Whether the upstream gets its own name as Host and not the one that the client asked for. Default true. */
+  /** Whether the upstream gets its own name as Host instead of the client's. Default: true. */
   changeOrigin?: boolean;
-  /** Whether the certificate of an https upstream must be valid. Default true. */
+  /** Whether the certificate of an https upstream must be valid. Default: true. */
   secure?: boolean;
-  /** The path of a PEM file with the certificates that are trusted in the place of the well-known ones. Default: those. */
+  /** The path of a PEM file with trusted certificates, instead of the well-known ones. */
   ca?: string;
-  /** Whether a Location on the upstream becomes one on the host that the client asked. Default true. */
+  /** Whether a Location on the upstream is rewritten to the client's host. Default: true. */
   autoRewrite?: boolean;
-  /** The Domain that cookies of the upstream get; `""` takes it out. A table: by the Domain they have. Default: as they are. */
+  /** The new Domain of the upstream's cookies; `""` removes it. A table maps old to new. Default: unchanged. */
   cookieDomainRewrite?: string | Readonly<Record<string, string>>;
   /** The same for their Path. */
   cookiePathRewrite?: string | Readonly<Record<string, string>>;
-  /** Milliseconds until the upstream must be connected, TLS and the wait for a free connection included. Default 5000. */
+  /** The connect timeout, including TLS and the wait for a free connection, in milliseconds. Default: 5000. */
   connectTimeoutMs?: number;
-  /** Milliseconds in which the upstream may send nothing of a response that it owes. Default 55000. */
+  /** The timeout for the next bytes of a response, in milliseconds. Default: 55000. */
   responseTimeoutMs?: number;
-  /** Milliseconds for which an idle connection is kept. Default 4000. */
+  /** The time an idle connection is kept, in milliseconds. Default: 4000. */
   idleTimeoutMs?: number;
-  /** Milliseconds for which an upgraded connection may be silent both ways. Default 3600000. */
+  /** The idle timeout of an upgraded connection, both ways, in milliseconds. Default: 3600000. */
   tunnelIdleTimeoutMs?: number;
-  /** Connections of one instance to the upstream, upgraded ones aside. Default 256. */
+  /** The maximum number of connections per instance to the upstream, without upgraded ones. Default: 256. */
   maxConnections?: number;
 }
 
 type CookieRewrite = Readonly<Record<string, string>> | undefined;
 
 export interface ProxySettings {
-  /** For people: the upstream as it was given. */
+  /** For people: the upstream as configured. */
   name: string;
-  /** Without a slash at the end; empty for an upstream without a path. */
+  /** Without a trailing slash; empty if the upstream has no path. */
   basePath: string;
   url: URL;
   isTls: boolean;
-  /** What is asked for and checked in the TLS handshake; empty for an IP address, which is no name. */
+  /** The name for the TLS handshake and its check; empty for an IP address. */
   serverName: string;
   changeOrigin: boolean;
   secure: boolean;
@@ -78,7 +78,7 @@ export function settingsOf(target: string, options: ProxyOptions): ProxySettings
   };
 }
 
-/** The host of a URL as sockets want it: an IPv6 address without its brackets. */
+/** Returns the host of a URL for sockets: an IPv6 address without brackets. */
 export function bareHost({ hostname }: URL): string {
   return hostname.replace(/^\[(.*)\]$/, "$1");
 }
@@ -106,7 +106,7 @@ function readCertificates(path: string): string {
   }
 }
 
-/** Without a prototype: the library looks a cookie's own words up in it. */
+/** Without a prototype: the library looks up a cookie's text in it. */
 function cookieRewrite(
   given: ProxyOptions["cookieDomainRewrite"],
   spellings: (key: string) => string[],
@@ -117,7 +117,7 @@ function cookieRewrite(
   return Object.assign(Object.create(null), Object.fromEntries(all)) as CookieRewrite;
 }
 
-/** A dot before a cookie's domain means nothing (RFC 6265 §5.2.3). */
+/** A leading dot of a cookie's domain means nothing (RFC 6265 §5.2.3). */
 function withDot(domain: string): string[] {
   return domain === "*" ? [domain] : [domain.replace(/^\./, ""), `.${domain.replace(/^\./, "")}`];
 }

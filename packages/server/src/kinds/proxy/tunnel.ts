@@ -1,4 +1,4 @@
-/** One upgrade through the library, such as a WebSocket: until both ends speak through it, and until both are closed. */
+/** One upgrade through the library, such as a WebSocket, from the request until both ends are closed. */
 import { type ClientRequest, type IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -9,7 +9,7 @@ import { hopByHop, upgradeFields, upstreamTarget } from "./request-head.js";
 import { clientFields, problemOf, reasonOf } from "./response-head.js";
 import { type Fault, faultOf, type Upstream } from "./upstream.js";
 
-/** How long the last bytes for a client or an upstream may lie without one of them being taken. */
+/** The maximum time without progress for the last bytes to a client or an upstream, in milliseconds. */
 const LAST_BYTES_TIMEOUT_MS = 30_000;
 
 export class Tunnel {
@@ -27,11 +27,11 @@ export class Tunnel {
     const { headers } = incoming;
     const target = upstreamTarget(incoming.url ?? "", incoming.method, upstream.settings.basePath);
     const hasBody = headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
-    // What follows is the new protocol's; a body before it would have to be told from that.
+    // Anything after the head belongs to the new protocol; a body could not be told apart from it.
     if (target === undefined || hasBody) return this.respondFault(400);
     setFields(incoming, upgradeFields(incoming, upstream.isBehindBalancer));
     socket.once("close", () => this.clientGone());
-    // Without a response nobody is left to take one.
+    // Without a response the client's end means that it left.
     socket.once("end", () => this.state === "asking" && this.clientGone());
     // The library writes the head of the 101 as text.
     if (socket instanceof Socket) socket.setDefaultEncoding("latin1");
@@ -40,7 +40,7 @@ export class Tunnel {
       (request) => this.watch(request),
       () => upstream.library.ws(incoming, socket, head, { agent: upstream.fresh }, ignored),
     );
-    // The library writes a refusal with the framing that its body no longer has.
+    // The library writes a refusal with framing that its body no longer has.
     this.request?.removeAllListeners("response");
     this.request?.once("response", (upstreamResponse) => this.refuse(upstreamResponse));
     this.request?.once("upgrade", (_, upstreamSocket: Socket) => this.join(upstreamSocket));
@@ -60,7 +60,7 @@ export class Tunnel {
     });
   }
 
-  /** Before the library sees it. */
+  /** Runs before the library's listener. */
   private onUpgrade(upstreamResponse: IncomingMessage): void {
     const problem =
       upstreamResponse.statusCode === 101 ? undefined : `it upgraded with the status ${upstreamResponse.statusCode}`;
@@ -72,7 +72,7 @@ export class Tunnel {
     if (this.state === "asking") this.state = "open";
   }
 
-  /** After the library has joined both sockets: an end that is orderly lets the last bytes go, another one breaks the other off. */
+  /** Runs after the library has joined both sockets: a clean end lets the last bytes through, an error cuts the other side. */
   private join(upstreamSocket: Socket): void {
     const { socket } = this;
     upstreamSocket.on("error", () => {});
@@ -86,7 +86,7 @@ export class Tunnel {
       socket.destroy();
     });
     socket.once("close", () => leave(upstreamSocket, socket, LAST_BYTES_TIMEOUT_MS));
-    // How long a slow client may take is the balancer's to say.
+    // The balancer decides about slow clients.
     const clientMs = this.upstream.isBehindBalancer ? tunnelIdleTimeoutMs : LAST_BYTES_TIMEOUT_MS;
     upstreamSocket.once("close", () => leave(socket, upstreamSocket, clientMs));
   }
@@ -102,7 +102,7 @@ export class Tunnel {
     response.shouldKeepAlive = false;
     response.assignSocket(socket as Socket);
     socket.on("drain", () => response.emit("drain"));
-    // What the client has sent meanwhile was for the protocol that it did not get.
+    // The client's data was for the protocol it did not get.
     socket.resume();
     const { connection: _, ...fields } = clientFields(upstreamResponse, incoming, upstream.settings);
     response.writeHead(upstreamResponse.statusCode ?? 502, reasonOf(upstreamResponse) || undefined, {
@@ -155,13 +155,13 @@ export class Tunnel {
 
 const NO_RESPONSE: Fault = { status: 502, reason: "it closed the connection without a response" };
 
-/** What an end does to the other one. */
+/** Ends one side after the other side was closed. */
 function leave(other: Duplex, closed: Duplex, timeoutMs: number): void {
   if (closed.readableEnded) endSoon(other, timeoutMs);
   else cut(other);
 }
 
-/** Sends what waits, and then closes; at the deadline all the same. */
+/** Sends queued bytes and closes, at the latest at the deadline. */
 function endSoon(socket: Duplex, timeoutMs = LAST_BYTES_TIMEOUT_MS): void {
   socket.end();
   if (!(socket instanceof Socket)) return;
@@ -169,5 +169,5 @@ function endSoon(socket: Duplex, timeoutMs = LAST_BYTES_TIMEOUT_MS): void {
   socket.setTimeout(timeoutMs, () => socket.destroy());
 }
 
-/** All that the library tells of here is heard of from the request and the sockets themselves. */
+/** Ignores the library's events; the request and the sockets report the same. */
 function ignored(): void {}

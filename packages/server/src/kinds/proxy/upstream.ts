@@ -1,4 +1,4 @@
-/** The upstream as an instance sees it: the library, the kept connections, and the seam at which both meet. */
+/** The upstream of an instance: the library, the kept connections, and the code between them. */
 
 import type { Agent, ClientRequest } from "node:http";
 import type { Socket } from "node:net";
@@ -12,7 +12,7 @@ import type { ProxySettings } from "./settings.js";
 export class Upstream {
   readonly faults: FaultLog;
   private readonly connections: Connections;
-  /** Makes a connection for each request: for upgrades, and where a kept one turned out to be closed. */
+  /** Creates a connection per request: for upgrades and for retries after a closed kept connection. */
   readonly fresh: Agent;
   readonly waits: UpstreamWaits;
   private onRequest: ((request: ClientRequest) => void) | undefined;
@@ -33,15 +33,15 @@ export class Upstream {
   }
 
   /**
-   * Has the library make its request to the upstream in `call`. The library tells of it only when it has a connection, and
-   * then without a word of its path: `begun` gets it before that, so that it hears of everything first.
+   * Lets the library send its request in `call`. The library reports it only after it has a connection; `onStart` receives the
+   * request earlier, and so hears all events first.
    */
-  request(target: string, begun: (request: ClientRequest) => void, call: () => void): void {
+  request(target: string, onStart: (request: ClientRequest) => void, call: () => void): void {
     this.onRequest = (request) => {
       request.path = target;
-      // More fields than 2000 would be left out in silence; the bound of the head's bytes holds all the same.
+      // By default Node drops fields beyond 2000 silently; the size limit of the head still applies.
       request.maxHeadersCount = 0;
-      begun(request);
+      onStart(request);
     };
     try {
       call();
@@ -50,7 +50,7 @@ export class Upstream {
     }
   }
 
-  /** Keeps connections for the requests of this client's connection alone. */
+  /** Keeps connections only for this client's connection. */
   kept(client: Duplex): Agent {
     return this.connections.of(client);
   }
@@ -63,17 +63,17 @@ export class Upstream {
 interface WaitEvents {
   /** The upstream is late. */
   onLate(fault: Fault): void;
-  /** Whether the client holds things up, and not the upstream. */
+  /** Whether the client causes the delay, and not the upstream. */
   isClientSlow(): boolean;
 }
 
-/** How often all waits are looked at: in a quarter of the shorter deadline, but no more often nor more rarely than this. */
+/** The limits of the check interval, in milliseconds; it is a quarter of the shorter timeout. */
 const MIN_LOOK_MS = 20;
 const MAX_LOOK_MS = 1000;
 
 /**
- * Holds requests to the upstream to their deadlines: until they are connected, and while a response is owed. One timer looks after
- * all of an instance, since one for each request would cost more than the rest of it.
+ * Enforces the timeouts of upstream requests: until they are connected, and while a response is pending. All share one timer,
+ * since one per request would cost more than the rest of it.
  */
 export class UpstreamWaits {
   private readonly waits = new Set<UpstreamWait>();
@@ -112,9 +112,9 @@ export class UpstreamWaits {
 export class UpstreamWait {
   private isConnected = false;
   private socket: Socket | undefined;
-  /** What the connection had received before this request. */
+  /** The bytes received before this request. */
   private bytesBefore = 0;
-  /** The bytes both ways, and when there were last more of them. */
+  /** The bytes both ways, and the time of the last change. */
   private bytes = 0;
   private movedAt = 0;
 
@@ -128,12 +128,12 @@ export class UpstreamWait {
     request.once("close", () => this.end());
   }
 
-  /** Whether a byte of a response came. */
+  /** Whether any byte of a response arrived. */
   get hasHeard(): boolean {
     return this.socket !== undefined && this.socket.bytesRead > this.bytesBefore;
   }
 
-  /** No deadline of this request holds any more. */
+  /** Removes all timeouts of this request. */
   end(): void {
     this.waits.end(this);
   }
@@ -170,21 +170,21 @@ export class UpstreamWait {
   }
 }
 
-/** What can go wrong with an upstream: what the client is answered, and the line that is logged. */
+/** A failure of an upstream: the status for the client, and the log line. */
 export interface Fault {
   status: 400 | 501 | 502 | 503 | 504;
-  /** For the log; the client is told nothing of the upstream. */
+  /** For the log; the client learns nothing about the upstream. */
   reason: string;
 }
 
-/** The fault that an error of the connection to the upstream means. */
+/** Returns the fault for an error of the upstream connection. */
 export function faultOf(error: NodeJS.ErrnoException): Fault {
   return { status: error.code === "ETIMEDOUT" ? 504 : 502, reason: error.message || String(error.code) };
 }
 
-/** An upstream that is down fails every request: of each reason one line a period says how many. */
+/** A failed upstream fails every request: per reason, one line per period reports the count. */
 const PERIOD_MS = 1000;
-/** Reasons remembered at once; beyond them lines are left out until the period is over. */
+/** The maximum number of reasons per period; others are not logged until it ends. */
 const MAX_REASONS = 100;
 
 class FaultLog {
@@ -197,7 +197,7 @@ class FaultLog {
     private readonly write: (line: string) => void = console.error,
   ) {}
 
-  /** The query of a target stays out of the log: it may hold what nobody else is to know. */
+  /** The query of a target is not logged: it may be secret. */
   add(reason: string, method = "", target = ""): void {
     const count = this.counts.get(reason);
     if (count !== undefined) {

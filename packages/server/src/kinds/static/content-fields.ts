@@ -1,26 +1,26 @@
-/** The fields in which a response says what a file is: its media type, its coding, and how long it may be cached. Pure. */
+/** Fields about a file: its media type, its coding, and how long it may be cached. Pure. */
 
 import { lookup } from "mrmime";
 import { AcceptedCodings } from "../../shared/accept-encoding.js";
 import type { Encoding, StaticSettings } from "./options.js";
 
 const UNKNOWN = "application/octet-stream";
-/** Text whose charset nothing in it tells; XML has a declaration, which the field would overrule. */
+/** Text without a charset inside; XML has a declaration, which the field would override. */
 const WITH_CHARSET = /^(?:text\/(?!xml$)|application\/(?:javascript|json|manifest\+json)$)/;
 const COMPRESSIBLE =
   /^(?:text\/|application\/(?:javascript|json|xml|wasm|rtf|x-sh|.*\+(?:json|xml)|vnd\.ms-fontobject)|image\/(?:svg\+xml|bmp|x-icon|vnd\.microsoft\.icon)|font\/(?:ttf|otf|sfnt)|model\/)/;
 
 interface MediaType {
-  /** As it stands in Content-Type. */
+  /** The value of Content-Type. */
   value: string;
-  /** A neighbour that is compressed is looked for. */
+  /** Whether to look for a precompressed file. */
   isCompressible: boolean;
 }
 
-/** Few names of types are in use, whatever the number of files. */
+/** Few types are in use, whatever the number of files. */
 const known = new Map<string, MediaType>();
 
-/** What a file is, by its name. Pure. */
+/** Returns the media type by file name. Pure. */
 export function mediaTypeOf(name: string): MediaType {
   const type = (name.includes(".") ? lookup(name) : undefined) ?? UNKNOWN;
   let found = known.get(type);
@@ -32,17 +32,17 @@ export function mediaTypeOf(name: string): MediaType {
   return found;
 }
 
-/** Of `offered`, best first and by weight: those that weigh at least what the file as it is does. */
+/** Returns those of `offered` that weigh at least as much as identity, best first. */
 export function acceptedEncodings(value: string | null | undefined, offered: readonly Encoding[]): Encoding[] {
   if (value === null || value === undefined || offered.length === 0) return [];
   return new AcceptedCodings(value).best(offered);
 }
 
-/** How the name of a neighbour ends. */
+/** The suffixes of precompressed files. */
 export const SUFFIXES: Readonly<Record<Encoding, string>> = { br: ".br", zstd: ".zst", gzip: ".gz" };
 
 const FOREVER = "public, max-age=31536000, immutable";
-/** The last part of a name before its extension (`app.3f9a1c2b.js`, `index-BwDk2Fa1.min.css`), of eight signs at least. */
+/** The last part of a name before its extension (`app.3f9a1c2b.js`, `index-BwDk2Fa1.min.css`), at least eight characters. */
 const MAYBE_HASHED = /[.-]([A-Za-z0-9_-]{8,64})(?:\.min|\.module|\.chunk|\.bundle)?\.[A-Za-z0-9]{2,5}(?:\.map)?$/;
 
 export type CacheControlOf = (relative: string) => string | undefined;
@@ -56,11 +56,11 @@ export function cacheControlBy({ cacheControl, immutable }: StaticSettings): Cac
   };
 }
 
-/** Whether a name has what looks like a hash: hexadecimal digits of both sorts, or letters of both sizes and digits. */
+/** Returns whether a name seems to contain a hash: hexadecimal digits of both sorts, or upper case, lower case and digits. */
 export function isHashed(relative: string): boolean {
   const found = MAYBE_HASHED.exec(relative.slice(relative.lastIndexOf("/") + 1));
   if (found === null) return false;
-  // `a-b-BwDk2Fa1.js`: the hash is what stands behind the last dash, unless it has one itself.
+  // In `a-b-BwDk2Fa1.js` the hash follows the last dash, unless it contains a dash.
   const tail = found[1] as string;
   return [tail, tail.slice(tail.lastIndexOf("-") + 1)].some(looksHashed);
 }
@@ -71,7 +71,7 @@ function looksHashed(text: string): boolean {
   return /[a-z]/.test(text) && /[A-Z]/.test(text);
 }
 
-/** `*`: any text without a slash. `**`: any text. Without a slash the pattern is one of names in any folder. */
+/** `*`: any text without a slash. `**`: any text. A pattern without a slash matches a name in any folder. */
 function matcher(pattern: string): RegExp {
   const inner = pattern
     .replace(/^\//, "")

@@ -1,38 +1,34 @@
-/** What a server needs to know of the open file that a Response carries, without loading what opened it. */
+/** The interface of an open file carried by a Response; loads no code for files. */
 import type { ServerResponse } from "node:http";
 
-/**
- * The key under which a Response carries its file. A global symbol, since the app's copy of this module is another one
- * than the server's.
- */
+/** The property of a Response with its file. A global symbol, since app and server have separate copies of this module. */
 export const FILE_BODY = Symbol.for("paceline.lentFile");
 
-/** Set on the Response class of a server that takes files out of responses block by block. */
+/** Set on the Response class of a server that reads files from responses in blocks. */
 export const TAKES_FILES = Symbol.for("paceline.takesFiles");
 
-/** An open file, or parts of it, as the body of a response; who sends it closes it. */
+/** An open file, or parts of it, as a response body; the sender closes it. */
 export interface FileBody {
   /** In bytes. */
   readonly length: number;
-  /** What has not been read yet, in bytes. */
+  /** The unread bytes. */
   readonly remaining: number;
-  /** Somebody reads it as a stream already; it is theirs then. */
+  /** Whether it is already read as a stream, which then owns it. */
   readonly isTouched: boolean;
   /**
-   * Puts the next bytes into `target`, `size` of them at most and one at least, while there are `remaining`; it is closed
-   * behind the last one.
+   * Reads the next bytes into `target`: 1 to `size` while any remain. Closes the file after the last byte.
    *
-   * @returns how many. @throws ServerError `file-shrunk`; the response cannot be finished then.
+   * @returns the number of bytes. @throws ServerError `file-shrunk`; the response then cannot be completed.
    */
   readInto(target: Uint8Array, position: number, size: number): number;
   close(): void;
-  /** The Response to give to Bun.serve instead, at once. */
+  /** Returns the Response for Bun.serve; use it at once. */
   onBun(response: Response): Response;
-  /** Writes all of it; resolves when it has been written or the client has gone. @throws as `readInto` */
+  /** Writes everything; resolves when it was written or the client has left. @throws like `readInto` */
   pipe(outgoing: ServerResponse): Promise<void>;
 }
 
-/** The file that a Response carries, where nobody has begun to read it. */
+/** Returns the file of a Response, unless somebody already reads it. */
 export function fileBodyOf(response: Response): FileBody | undefined {
   const file = (response as { [FILE_BODY]?: FileBody })[FILE_BODY];
   return file === undefined || file.isTouched || response.bodyUsed ? undefined : file;

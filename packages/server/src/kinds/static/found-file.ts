@@ -1,20 +1,20 @@
-/** Opens a file for a response: the file that was looked at is the file that is sent. Small ones that were asked for lately stay in memory. */
+/** Opens a file for a response: the checked file is the sent file. Recently requested small files stay in memory. */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { type FileFacts, isSameFile } from "./validators.js";
 
-/** Not to wait for the other end of a FIFO, nor to get a terminal. */
+/** Avoids waiting for the other end of a FIFO, and acquiring a terminal. */
 const OPEN_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
 
-/** An open file that may be sent. Who has it must close it. */
+/** An open file to send. The owner must close it. */
 export interface OpenFile {
   fd: number;
   facts: FileFacts;
 }
 
-/** `forbidden`: the process may not read it. `busy`: no descriptor is left. */
+/** `forbidden`: the process may not read it. `busy`: no free descriptor. */
 export type Refusal = "missing" | "forbidden" | "busy";
 
-/** What an error of open or stat means to a client. @throws the error when it is none of those that come with a bad name. */
+/** Converts an error of open or stat for a client. @throws the error itself unless it is caused by a bad name. */
 export function refusalOf(error: unknown): Refusal {
   switch ((error as NodeJS.ErrnoException).code) {
     case "ENOENT":
@@ -35,9 +35,9 @@ export function refusalOf(error: unknown): Refusal {
   }
 }
 
-/** What `open` is told by the site. */
+/** The site's rules for `open`. */
 export interface Confinement {
-  /** Whether what lies at this real path may be shown. */
+  /** Returns whether a file at this real path may be sent. */
   allows(realPath: string): boolean;
   isNeeded: boolean;
 }
@@ -63,7 +63,7 @@ export function openFile(path: string, confinement: Confinement): OpenFile | Ref
   return "missing";
 }
 
-/** Where the open file lies, all symbolic links followed; empty when it has moved meanwhile. */
+/** Returns the open file's path with all symbolic links resolved; empty if it has moved meanwhile. */
 function realPathOf(fd: number, path: string, { ino, dev }: FileFacts): string {
   if (process.platform === "linux") {
     try {
@@ -80,21 +80,21 @@ function realPathOf(fd: number, path: string, { ino, dev }: FileFacts): string {
 export interface HotFile {
   facts: FileFacts;
   bytes: Uint8Array;
-  /** Of a response that sends it whole. */
+  /** The fields of a full response. */
   fields: Readonly<Record<string, string>>;
 }
 
-/** Larger files are read for each response: for them the reading is the smaller part. */
+/** Larger files are read for each response: there the overhead is the smaller part. In bytes. */
 export const HOT_FILE_BYTES = 32_768;
 const MAX_FILES = 512;
 const MAX_BYTES = 4 << 20;
 
-/** Small files that were asked for lately, within a fixed bound; none is used without a look at the file itself. */
+/** A limited cache of recently requested small files; each use checks the file itself. */
 export class HotFiles {
   private readonly files = new Map<string, HotFile>();
   private bytes = 0;
 
-  /** @param now of the file that lies at `path` at this moment. */
+  /** @param now the current facts of the file at `path`. */
   get(path: string, now: FileFacts): HotFile | undefined {
     const hot = this.files.get(path);
     if (hot === undefined) return undefined;

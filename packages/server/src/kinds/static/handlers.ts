@@ -1,4 +1,4 @@
-/** A site as a fetch handler, as a Node handler, and as the app of a static pool. */
+/** A site as a fetch handler, a Node handler, and the app of a static pool. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setFlagsFromString } from "node:v8";
 import type { StaticSpec } from "@paceline/wire";
@@ -9,7 +9,7 @@ import { checkedRoot, type StaticOptions, type StaticSettings, settingsOf } from
 import { type StaticResponse, textResponse } from "./plan.js";
 import { Site } from "./site.js";
 
-/** As Express and Connect call a middleware; alone it is a handler of node:http. */
+/** The signature of Express and Connect middleware; alone it is a handler of node:http. */
 export type NodeMiddleware = (
   request: IncomingMessage & { originalUrl?: string },
   response: ServerResponse,
@@ -21,11 +21,11 @@ export interface Handlers {
   node: NodeMiddleware;
 }
 
-/** Larger files leave block by block, so that a slow reader of one holds no more than a block. */
+/** Larger files are sent in blocks, so that a slow reader holds only one block. In bytes. */
 const WHOLE_BYTES = 16_384;
 /**
- * Bun sends only a body in memory and keeps the connection, see FileBody.onBun; and what is sent on one turn costs no
- * memory whose reader is quick.
+ * Bun keeps the connection only after a body in memory (see FileBody.onBun); bytes sent within one turn use no memory if the
+ * reader is fast.
  */
 const WHOLE_BYTES_ON_BUN = 131_072;
 
@@ -49,7 +49,7 @@ function respondFetch(site: Site, request: Request): Response {
   return response;
 }
 
-/** The path and the query of a URL as they are in it. */
+/** Returns path and query of a URL, unchanged. */
 function targetOf(url: string): string {
   const at = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
   return at < 0 ? "/" : url.slice(at);
@@ -70,7 +70,7 @@ const respondNode = (site: Site, ...[request, response, next]: Parameters<NodeMi
     console.error(error);
     found = textResponse(500);
   }
-  // What is not here, or not asked for with GET, may be somebody else's.
+  // Anything not found, or not requested with GET, may belong to the next handler.
   if (next !== undefined && (found.status === 404 || found.status === 405)) return next();
   const { status, fields, body } = found;
   if (!(body instanceof OpenFileBody)) {
@@ -79,7 +79,7 @@ const respondNode = (site: Site, ...[request, response, next]: Parameters<NodeMi
     return response.end(body ?? undefined);
   }
   response.writeHead(status, fields);
-  // A promise that rejects would end an app which does not wait for it.
+  // A rejected promise would end an app that does not await it.
   return body.pipe(response).catch((error: unknown) => {
     console.error((error as Error).message);
     const { socket } = response;
@@ -89,12 +89,12 @@ const respondNode = (site: Site, ...[request, response, next]: Parameters<NodeMi
 };
 
 /**
- * @param isLane whether its responses go over a lane; Node serves HTTP/1.1 for less without a Request and a Response.
+ * @param isLane whether responses go over a lane; on Node HTTP/1.1 is cheaper without Request and Response.
  * @throws ServerError `static-unusable`
  */
 export function staticApp({ root, options }: StaticSpec, isLane: boolean): App {
   const isNode = process.versions.bun === undefined;
-  // New objects are few here and most die at once. Without this Node takes 16 to 32 MB for them as soon as it has much to do.
+  // Few objects are created here and most die at once. Without this Node allocates 16 to 32 MB for them under load.
   if (isNode) setFlagsFromString("--semi-space-growth-factor=1");
   const handlers = handlersOf(checkedRoot(root), settingsOf(options as StaticOptions));
   if (isNode && !isLane) return { style: "node", handler: handlers.node };

@@ -1,8 +1,8 @@
-/** The list of what a folder has, for people; every name in it is escaped. Its names are read one after the other. */
+/** The HTML listing of a folder; every name in it is escaped. Reads the names one by one. */
 import { closeSync, constants, lstatSync, opendirSync, openSync } from "node:fs";
 import { join } from "node:path";
 
-/** More names than this are not listed: the list is for people, and the folder may have a million. */
+/** Further names are not listed: the list is for people, and a folder may have a million. */
 const MAX_LISTED = 10_000;
 
 interface ListedName {
@@ -10,7 +10,7 @@ interface ListedName {
   isFolder: boolean;
 }
 
-/** The names in a folder that may be shown, in order; what is neither a file nor a folder nor a link is left out. */
+/** Returns the visible names in a folder, sorted: only files, folders and links. */
 export function readListing(folder: string, dotfiles: boolean): { names: ListedName[]; isWhole: boolean } {
   const names: ListedName[] = [];
   let isWhole = true;
@@ -27,11 +27,11 @@ function sorted(names: ListedName[]): ListedName[] {
   return names.sort((a, b) => Number(b.isFolder) - Number(a.isFolder) || (a.name < b.name ? -1 : 1));
 }
 
-/** @param title the folder's path as people know it. */
+/** @param title the folder's path for people. */
 export function listingPage(title: string, names: readonly ListedName[], isRoot: boolean, isWhole: boolean): string {
   const rows = names.map(({ name, isFolder }) => {
     const slash = isFolder ? "/" : "";
-    // `./` before it: a name with a colon would else be a scheme.
+    // `./` in front: a name with a colon would otherwise be a scheme.
     return `<li><a href="./${encodeURIComponent(name)}${slash}">${escapeHtml(name)}${slash}</a></li>`;
   });
   if (!isRoot) rows.unshift('<li><a href="../">../</a></li>');
@@ -53,7 +53,7 @@ export function escapeHtml(text: string): string {
 
 type EntryKind = "file" | "folder" | "link" | "other";
 
-/** Takes an entry; false when it is the last one that is wanted. `.` and `..` are none. */
+/** Receives an entry; returns false to stop. `.` and `..` are not passed. */
 type TakeEntry = (name: string, kind: EntryKind) => boolean;
 
 interface Kinds {
@@ -62,16 +62,16 @@ interface Kinds {
   isSymbolicLink(): boolean;
 }
 
-/** What a name in a folder stands for. */
+/** The kind of an entry. */
 function kindOf(entry: Kinds): EntryKind {
   if (entry.isFile()) return "file";
   if (entry.isDirectory()) return "folder";
   return entry.isSymbolicLink() ? "link" : "other";
 }
 
-/** Of a name whose kind the file system does not tell beside it. */
+/** Returns the kind of a name if the file system does not report it with the name. */
 function kindAt(folder: string, name: string): EntryKind {
-  // As bigints: Node's realpathSync, and with it `import`, stops following links after a plain stat of a socket or a pipe (Node issue 51142).
+  // BigInt avoids Node issue 51142: after a plain stat of a socket or a pipe, realpathSync and `import` follow no links.
   const stat = lstatSync(join(folder, name), { throwIfNoEntry: false, bigint: true });
   return stat === undefined ? "other" : kindOf(stat);
 }
@@ -88,13 +88,13 @@ const KINDS: Readonly<Record<number, EntryKind>> = { 4: "folder", 8: "file", 10:
 
 type GetEntries = (fd: number, block: Buffer, size: number) => number | bigint;
 
-/** Undefined where there is no such call, as on macOS; null before the first look. */
+/** Undefined if there is no such call, as on macOS; null before the first look. */
 let getEntries: GetEntries | undefined | null = null;
 
 /**
- * Reads the names by the system call itself: Bun's opendir reads all of them at once, 280 MB for a million.
+ * Reads the names by system call: Bun's opendir reads all of them at once, 280 MB for a million.
  *
- * @returns false when this way is not open here, and nothing has been read. @throws as `open`
+ * @returns false if that is not possible here; nothing was read. @throws like `open`
  */
 function readEntriesOnBun(folder: string, take: TakeEntry): boolean {
   if (getEntries === null) getEntries = load();
@@ -104,7 +104,7 @@ function readEntriesOnBun(folder: string, take: TakeEntry): boolean {
     const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
     for (;;) {
       const size = Number(getEntries(fd, block, block.length));
-      // Less than 0 is an error, for one that the folder is deleted: then it has no names any more.
+      // A negative size is an error, for example of a deleted folder, which has no names.
       if (size <= 0) return true;
       if (!takeAll(folder, block, size, take)) return true;
     }
@@ -117,8 +117,8 @@ function takeAll(folder: string, block: Buffer, size: number, take: TakeEntry): 
   for (let at = 0; at < size; at += block.readUInt16LE(at + LENGTH_AT)) {
     const name = block.toString("utf8", at + NAME_AT, block.indexOf(0, at + NAME_AT));
     if (name === "." || name === "..") continue;
-    const told = block[at + KIND_AT] as number;
-    const kind = told === DT_UNKNOWN ? kindAt(folder, name) : (KINDS[told] ?? "other");
+    const reported = block[at + KIND_AT] as number;
+    const kind = reported === DT_UNKNOWN ? kindAt(folder, name) : (KINDS[reported] ?? "other");
     if (!take(name, kind)) return false;
   }
   return true;
@@ -127,16 +127,16 @@ function takeAll(folder: string, block: Buffer, size: number, take: TakeEntry): 
 function load(): GetEntries | undefined {
   if (process.platform !== "linux") return undefined;
   try {
-    // Not imported: on Node there is no such module.
+    // Not imported: Node has no such module.
     const { dlopen } = process.getBuiltinModule("bun:ffi") as unknown as typeof import("bun:ffi");
     return dlopen("libc.so.6", { getdents64: { args: ["int", "ptr", "usize"], returns: "i64" } }).symbols.getdents64;
   } catch {
-    // A libc of another name (musl): then all names are read at once.
+    // A libc with another name (musl): reads all names at once instead.
     return undefined;
   }
 }
 
-/** The names one after the other, no more than are wanted: a folder may have millions. @throws as `opendir` */
+/** Reads the names one by one, only as many as needed: a folder may have millions. @throws like `opendir` */
 function readEntries(folder: string, take: TakeEntry): void {
   if (process.versions.bun !== undefined && readEntriesOnBun(folder, take)) return;
   const directory = opendirSync(folder);

@@ -1,4 +1,4 @@
-/** The body of a response that comes from an open file: read where it is to lie, in blocks of the size that its taker has room for. */
+/** A response body from an open file, read directly into the taker's buffer, in blocks of its size. */
 import { closeSync, readSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { ServerError } from "../../shared/errors.js";
@@ -6,22 +6,22 @@ import type { FileBody } from "./file-body.js";
 import { pump } from "./pump.js";
 import type { ByteRange } from "./ranges.js";
 
-/** Bytes that are there already, or a part of the file. */
+/** Bytes in memory, or a part of the file. */
 export type BodyPart = Uint8Array | ByteRange;
 
 const STREAM_BLOCK_BYTES = 65_536;
 
-/** Descriptors of bodies that nobody read or closed, since an app may drop a Response. */
+/** Closes the descriptors of bodies nobody read or closed, since an app may drop a Response. */
 const forgotten = new FinalizationRegistry<number>((fd) => closeSync(fd));
 
 /**
- * Owns the descriptor, and closes it at the end, on `close()` and on failure. Reading is synchronous: from the page cache
- * it takes less than handing it to another thread would. What the disk takes longer for, the process waits for.
+ * Owns the descriptor; closes it at the end, on `close()` and on failure. Reads synchronously: from the page cache that is faster
+ * than using another thread. On a slow disk the process waits.
  */
 export class OpenFileBody implements FileBody {
   readonly length: number;
   isTouched = false;
-  /** A Range that came with the request is not followed. */
+  /** Whether the request's Range is ignored. */
   ignoresRange = false;
   private at = 0;
   private offset = 0;
@@ -31,14 +31,14 @@ export class OpenFileBody implements FileBody {
   constructor(
     private readonly fd: number,
     private readonly parts: readonly BodyPart[],
-    /** For the error's text. */
+    /** For the error message. */
     private readonly path: string,
   ) {
     this.length = parts.reduce((sum, part) => sum + sizeOf(part), 0);
     this.left = this.length;
   }
 
-  /** It goes into a response, and out of our sight. */
+  /** Passes it to a response, whose end we may not see. */
   lend(): this {
     forgotten.register(this, this.fd, this);
     return this;
@@ -82,7 +82,7 @@ export class OpenFileBody implements FileBody {
     closeSync(this.fd);
   }
 
-  /** As a stream, which reads a block when one is asked for. */
+  /** Returns a stream that reads a block on demand. */
   stream(): ReadableStream<Uint8Array> {
     return new ReadableStream<Uint8Array>(
       {
@@ -99,18 +99,18 @@ export class OpenFileBody implements FileBody {
   }
 
   /**
-   * One part of the file alone is for Bun to send, with sendfile where it is large. Bun opens what it is given a path to
-   * while it takes the Response; this path is the file that is open here, whatever has taken its name meanwhile. Bun
-   * takes an early end of the file for the end of the response, hence `Connection: close`: what is short is then seen to be.
+   * Lets Bun send a single part, with sendfile if it is large. Bun opens a path while it takes the Response. This path refers to
+   * the open file itself, even if its name now has another file. Bun treats an early end of the file as the end of the response,
+   * hence `Connection: close`: the client then notices it.
    */
   onBun(response: Response): Response {
     const [part] = this.parts;
     const isPlain = this.parts.length === 1 && part !== undefined && !(part instanceof Uint8Array);
-    // Bun would follow the Range of the request by itself.
+    // Bun would follow the request's Range by itself.
     if (!isPlain || this.ignoresRange || process.platform !== "linux") return response;
     const { status, headers } = response;
     headers.set("connection", "close");
-    // Bun would name the file after its path here.
+    // Bun would send the file name of this path.
     if (!headers.has("content-disposition")) headers.set("content-disposition", "inline");
     const file = Bun.file(`/proc/self/fd/${this.fd}`).slice(part.start, part.end);
     setImmediate(() => this.close());

@@ -1,40 +1,40 @@
-/** The folder to serve, and its options with their defaults. */
+/** The options of a served folder, with their defaults. */
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { ServerError } from "../../shared/errors.js";
 
-/** A content coding of a neighbour such as `app.js.br`. */
+/** The content coding of a precompressed file such as `app.js.br`. */
 export type Encoding = "br" | "zstd" | "gzip";
 
 export interface StaticOptions {
   /**
-   * Path prefixes that are taken off a request's path before it is looked up beneath the folder, the longest that fits;
-   * a path that has none of them is not found. Default: none, the path is looked up whole.
+   * Path prefixes to remove from a request's path before the lookup, the longest match first; other paths are not found. Default:
+   * none, the whole path is looked up.
    */
   prefix?: string | readonly string[];
-  /** Names that are looked for, in this order, where a folder is asked for. Default `["index.html"]`. */
+  /** The index files to look for in a folder, in order. Default: `["index.html"]`. */
   index?: readonly string[];
-  /** Answer with a list of its files where a folder has no index file. Default false. */
+  /** Whether to list the files of a folder without an index file. Default: false. */
   listing?: boolean;
   /**
-   * Cache-Control by pattern; the first that fits a file's path beneath the folder is sent. `*` is any text without a
-   * slash, `**` any text; a pattern without a slash means a name in any folder. Default: none.
+   * Cache-Control by pattern; the first match of a file's path in the folder is sent. `*` is any text without a slash, `**` any
+   * text; a pattern without a slash matches a name in any folder. Default: none.
    */
   cacheControl?: Readonly<Record<string, string>>;
   /**
-   * Send `Cache-Control: public, max-age=31536000, immutable` for names that have a hash in them, such as
-   * `app.3f9a1c2b.js` or `index-BwDk2Fa1.css`; holds over `cacheControl`. Default false.
+   * Whether to send `Cache-Control: public, max-age=31536000, immutable` for names with a hash, such as `app.3f9a1c2b.js` or
+   * `index-BwDk2Fa1.css`; overrides `cacheControl`. Default: false.
    */
   immutable?: boolean;
-  /** Serve names that begin with a dot too. Without it only what lies in `/.well-known/` is. Default false. */
+  /** Whether to serve names that begin with a dot. Without it only `/.well-known/` is served. Default: false. */
   dotfiles?: boolean;
-  /** `inside`: a symbolic link that leads out of the folder is not found. `anywhere`: it is followed. Default `inside`. */
+  /** `inside`: a symbolic link out of the folder is not found. `anywhere`: it is followed. Default: `inside`. */
   symlinks?: "inside" | "anywhere";
-  /** Codings whose neighbours (`app.js.br`, `.zst`, `.gz`) are sent to clients that take them. Default all three. */
+  /** Codings of precompressed files (`app.js.br`, `.zst`, `.gz`) to send to clients that accept them. Default: all three. */
   precompressed?: readonly Encoding[];
 }
 
-/** All filled in. */
+/** The options with defaults applied. */
 export interface StaticSettings {
   prefixes: readonly string[];
   index: readonly string[];
@@ -63,7 +63,7 @@ export function settingsOf({ prefix, ...rest }: StaticOptions): StaticSettings {
   return { ...STATIC_DEFAULTS, ...given, prefixes };
 }
 
-/** Its absolute path. @throws ServerError `static-unusable` when there is no such folder. */
+/** Returns the absolute path. @throws ServerError `static-unusable` if there is no such folder. */
 export function checkedRoot(root: string): string {
   const path = resolve(root);
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;

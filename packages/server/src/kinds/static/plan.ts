@@ -1,16 +1,16 @@
-/** The response to a request for a file, from what is known of both. Pure. */
+/** Plans the response to a request for a file. Pure. */
 import { REASONS } from "@paceline/wire/reasons";
 import type { Refusal } from "./found-file.js";
 import type { OpenFileBody } from "./open-file-body.js";
 import { type ByteRange, multipartOf, rangesOf } from "./ranges.js";
 import { type FieldReader, type FileFacts, isRangeWanted, judgeConditions, validatorsOf } from "./validators.js";
 
-/** What is sent of a file's content. */
+/** The content to send. */
 type Content =
-  /** Nothing; what `length` says is what GET would send. */
+  /** Nothing; `length` is the length for GET. */
   { kind: "none"; length?: number } | { kind: "range"; range: ByteRange } | { kind: "parts"; parts: PlannedPart[] };
 
-/** Text that frames, or a part of the file. */
+/** Framing text, or a part of the file. */
 export type PlannedPart = string | ByteRange;
 
 export interface FilePlan {
@@ -19,13 +19,13 @@ export interface FilePlan {
   content: Content;
 }
 
-/** What is known of the file beside its facts. */
+/** A file's properties beside its facts. */
 export interface FileDescription {
   facts: FileFacts;
   type: string;
   coding: string;
   cacheControl: string | undefined;
-  /** Which file is sent depends on Accept-Encoding. */
+  /** Whether the choice of file depends on Accept-Encoding. */
   varies: boolean;
 }
 
@@ -33,7 +33,7 @@ interface PlanContext {
   method: "GET" | "HEAD";
   field: FieldReader;
   nowMs: number;
-  /** Makes the text between parts. */
+  /** Returns a new multipart boundary. */
   boundary(): string;
 }
 
@@ -49,7 +49,7 @@ export function planFile(file: FileDescription, { method, field, nowMs, boundary
   if (file.cacheControl !== undefined) fields["cache-control"] = file.cacheControl;
   if (verdict === "notModified") return { status: 304, fields, content: { kind: "none" } };
   fields["accept-ranges"] = "bytes";
-  // Range means GET alone (§14.2).
+  // Range applies only to GET (§14.2).
   const ranges =
     method === "GET" && isRangeWanted(field, validators, nowMs)
       ? rangesOf(field("range"), size)
@@ -82,7 +82,7 @@ export interface StaticResponse {
   body: Uint8Array | OpenFileBody | null;
 }
 
-/** A response in words; that HEAD gets its head alone is the server's to see to. */
+/** Returns a text response; the server omits the body for HEAD. */
 export function textResponse(status: number, fields: Readonly<Record<string, string>> = {}): StaticResponse {
   const body = Buffer.from(`${REASONS[status]}\n`);
   const type = { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" };

@@ -1,16 +1,16 @@
-/** Writes files into responses of node:http: a block at a time and none ahead, all of them in turns. */
+/** Writes files into responses of node:http, in turns: one block at a time and none ahead. */
 import type { ServerResponse } from "node:http";
 import { Fifo } from "@paceline/wire/fifo";
 import type { FileBody } from "./file-body.js";
 
-/** Memory that files pass through on their way into sockets: a small block for each reader that is slow, and a few large ones. */
+/** Buffers for copying files to sockets: a small block per slow reader, and a few large ones. In bytes. */
 const LARGE_BYTES = 65_536;
 const SMALL_BYTES = 4096;
-/** Large blocks that anybody gets, so that a few readers have no others. */
+/** Large blocks for any reader, for the case of few readers. */
 const LARGE_FOR_ALL = 8;
-/** Large blocks for those who will give them back at once, beside the others. */
+/** Additional large blocks for readers that return them at once. */
 const LARGE_FOR_QUICK = 8;
-/** Small blocks that are kept at most. */
+/** The maximum number of spare small blocks. */
 const MAX_SPARE_SMALL = 1024;
 
 class BlockPool {
@@ -18,7 +18,7 @@ class BlockPool {
   private readonly spareLarge: Buffer[] = [];
   private large = 0;
 
-  /** @param isQuick whether its taker is likely to give it back in the same turn of the event loop. */
+  /** @param isQuick whether the taker will probably return it within the same turn of the event loop. */
   take(isQuick: boolean): Buffer {
     if (this.large < (isQuick ? LARGE_FOR_ALL + LARGE_FOR_QUICK : LARGE_FOR_ALL)) {
       this.large++;
@@ -27,7 +27,7 @@ class BlockPool {
     return this.spareSmall.pop() ?? Buffer.allocUnsafeSlow(SMALL_BYTES);
   }
 
-  /** Of a block that nobody reads any more. */
+  /** Returns a block that is no longer used. */
   giveBack(block: Buffer): void {
     if (block.length === LARGE_BYTES) {
       this.large--;
@@ -35,7 +35,7 @@ class BlockPool {
     } else if (this.spareSmall.length < MAX_SPARE_SMALL) this.spareSmall.push(block);
   }
 
-  /** Keeps what one reader needs. */
+  /** Keeps enough for one reader. */
   trim(): void {
     this.spareSmall.length = 0;
     if (this.spareLarge.length > 1) this.spareLarge.length = 1;
@@ -43,21 +43,21 @@ class BlockPool {
 }
 
 /**
- * What all answers together write in one turn of the event loop. A socket may take as much as it is given, for as long
- * as it is given, and a turn accepts no more than one connection.
+ * The bytes all responses together write per turn of the event loop. A socket may accept data endlessly, and a turn accepts only
+ * one connection.
  */
 const TURN_BYTES = 262_144;
 
 const pool = new BlockPool();
-/** Those that have had their part of this turn. */
+/** Responses that have used their share of this turn. */
 const waiting = new Fifo<Pump>();
 let active = 0;
 let bytesInTurn = 0;
-/** Moves on when every write has been called back that the kernel took whole. */
+/** Continues after the callbacks of all writes that the kernel took completely. */
 let settled = 0;
 let isSettling = false;
 
-/** Resolves when all was written or the client has gone; the file is closed. @throws as `readInto` */
+/** Resolves when everything was written or the client has left; the file is closed. @throws like `readInto` */
 export function pump(file: FileBody, outgoing: ServerResponse): Promise<void> {
   return new Promise((resolve, reject) => {
     new Pump(file, outgoing, resolve, reject).goOn();
@@ -67,11 +67,11 @@ export function pump(file: FileBody, outgoing: ServerResponse): Promise<void> {
 function beginTurn(): void {
   bytesInTurn = 0;
   while (bytesInTurn < TURN_BYTES && waiting.length > 0) waiting.shift()?.step();
-  // They wait for nothing else.
+  // They wait only for the next turn.
   if (bytesInTurn === 0 && waiting.length > 0) setImmediate(beginTurn);
 }
 
-/** Microtasks run when there is no other tick left, and what a socket took at once is told in a tick. */
+/** Microtasks run after all ticks, and a socket reports an immediate write in a tick. */
 function settleSoon(): void {
   if (isSettling) return;
   isSettling = true;
@@ -82,11 +82,11 @@ function settleSoon(): void {
 }
 
 class Pump {
-  /** What the socket has in its hands until `taken`. */
+  /** The block that the socket holds until `taken`. */
   private block: Buffer | undefined;
   private isOver = false;
   private writtenAt = 0;
-  /** What the socket has taken since it last was full, and what it took the time before. */
+  /** The bytes taken since the socket was last full, and the run before. */
   private run = 0;
   private runBefore = 0;
 
@@ -132,7 +132,7 @@ class Pump {
     outgoing.write(size === block.length ? block : block.subarray(0, size), this.taken);
   }
 
-  /** The last byte of the block has left, or the connection is gone. */
+  /** The last byte of the block was sent, or the connection is closed. */
   private readonly taken = (): void => {
     this.giveBack();
     if (this.writtenAt !== settled) {
@@ -147,7 +147,7 @@ class Pump {
     this.block = undefined;
   }
 
-  /** A block that is out comes back by itself: a socket that is destroyed calls what waits for it. */
+  /** A block in use comes back by itself: a destroyed socket calls its callbacks. */
   private readonly end = (): void => {
     if (this.isOver) return;
     this.isOver = true;

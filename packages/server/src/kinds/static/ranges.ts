@@ -1,15 +1,15 @@
-/** Reads Range (RFC 9110 §14.2). Pure. */
+/** Parses Range (RFC 9110 §14.2). Pure. */
 
-/** A part of a file; `end` is the position behind its last byte. */
+/** A part of a file; `end` is exclusive. */
 export interface ByteRange {
   start: number;
   end: number;
 }
 
-/** `whole`: the field is not to be followed. `none`: no part of it exists (416). */
+/** `whole`: ignore the field. `none`: no part of it exists (416). */
 type Ranges = { kind: "whole" } | { kind: "none" } | { kind: "parts"; parts: ByteRange[] };
 
-/** More parts than this in one request are nobody's need (§14.2, §17.15): the whole is sent. */
+/** With more parts the whole file is sent: no client needs them (§14.2, §17.15). */
 export const MAX_RANGES = 16;
 const WHOLE: Ranges = { kind: "whole" };
 const RANGE = /^(\d{0,15})-(\d{0,15})$/;
@@ -36,20 +36,20 @@ export function rangesOf(value: string | null | undefined, size: number): Ranges
   }
   if (seen === 0) return WHOLE;
   if (parts.length === 0) return { kind: "none" };
-  // Parts that overlap would send more than there is.
+  // Overlapping parts would send more than the file.
   return total > size ? WHOLE : { kind: "parts", parts };
 }
 
-/** The frame around the parts of a multipart/byteranges answer (RFC 9110 §14.6). Pure. */
+/** The framing of a multipart/byteranges response (RFC 9110 §14.6). Pure. */
 interface Multipart {
   /** The response's Content-Type. */
   contentType: string;
-  /** What stands before each part; the last one ends the response. */
+  /** The text before each part; the last one ends the response. */
   delimiters: string[];
   length: number;
 }
 
-/** @param boundary text that no file has in it: random. */
+/** @param boundary random text that occurs in no file. */
 export function multipartOf(parts: readonly ByteRange[], size: number, type: string, boundary: string): Multipart {
   const delimiters = parts.map(
     ({ start, end }, at) =>

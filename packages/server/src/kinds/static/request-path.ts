@@ -1,15 +1,15 @@
-/** Judges the path of a request before any of it reaches the file system. Pure. */
+/** Checks a request's path before it reaches the file system. Pure. */
 
-/** A path beneath the root; its segments are names that a folder can have. */
+/** A path in the root; its segments are valid names. */
 export interface GoodPath {
   kind: "good";
   /** `docs/a.html`; empty for the root. */
   relative: string;
-  /** It ends in a slash: only a folder is meant. */
+  /** It ends with a slash: only a folder matches. */
   isFolder: boolean;
 }
 
-/** `bad`: no server could mean a file by it (400). `hidden`: it has no name of this site, or one that is not shown (404). */
+/** `bad`: cannot name a file (400). `hidden`: not in this site, or not shown (404). */
 type JudgedPath = GoodPath | { kind: "bad" } | { kind: "hidden" };
 
 export interface PathRules {
@@ -24,9 +24,9 @@ interface Prefix {
   text: string;
 }
 
-/** The longest name that a file system takes, in bytes. */
+/** The maximum length of a file name, in bytes. */
 const MAX_NAME_BYTES = 255;
-/** Nothing in it that has to be decoded, resolved or hidden. */
+/** A path without anything to decode, resolve or hide. */
 const PLAIN = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9_~.-]{0,200})+\/?$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const UNUSABLE = /[\0-\x1f\x7f/\\]/;
@@ -34,7 +34,7 @@ const BAD: JudgedPath = { kind: "bad" };
 const HIDDEN: JudgedPath = { kind: "hidden" };
 const WELL_KNOWN = ".well-known";
 
-/** Prepares what every path is judged by. */
+/** Prepares the rules for all paths. */
 export function pathRules({ prefixes, dotfiles }: { prefixes: readonly string[]; dotfiles: boolean }): PathRules {
   const read = prefixes.map((prefix) => {
     const names = segmentsOf(prefix) ?? [];
@@ -43,7 +43,7 @@ export function pathRules({ prefixes, dotfiles }: { prefixes: readonly string[];
   return { prefixes: read.sort((a, b) => b.names.length - a.names.length), dotfiles };
 }
 
-/** @param path of the request's target, as it was sent, without the query. */
+/** @param path of the request's target, unchanged, without the query. */
 export function judgePath(path: string, rules: PathRules): JudgedPath {
   if (PLAIN.test(path)) {
     const from = plainPrefixLength(path, rules.prefixes);
@@ -62,13 +62,13 @@ export function judgePath(path: string, rules: PathRules): JudgedPath {
   return { kind: "good", relative: rest.join("/"), isFolder: isFolderPath(path) };
 }
 
-/** Decoded, dot segments resolved, empty ones left out; undefined when one cannot be a name, or it leads out of the root. */
+/** Returns decoded segments without dot segments and empty ones; undefined if one is invalid or it leaves the root. */
 function segmentsOf(path: string): string[] | undefined {
   const segments: string[] = [];
   for (const raw of path.split("/")) {
     if (raw === "") continue;
     const name = decode(raw);
-    // A slash that was encoded is one to some and none to others.
+    // Programs disagree about an encoded slash.
     if (name === undefined || UNUSABLE.test(name)) return undefined;
     if (name === ".") continue;
     if (name !== "..") segments.push(name);
@@ -82,18 +82,18 @@ function decode(raw: string): string | undefined {
   try {
     return decodeURIComponent(raw);
   } catch {
-    // Not UTF-8, or no encoding at all.
+    // Invalid UTF-8 or percent-encoding.
     return undefined;
   }
 }
 
-/** `/a/.` and `/a/b/..` are folders as `/a/` is. */
+/** `/a/.` and `/a/b/..` are folders like `/a/`. */
 export function isFolderPath(path: string): boolean {
   const last = decode(path.slice(path.lastIndexOf("/") + 1));
   return last === "" || last === "." || last === "..";
 }
 
-/** Of the prefix that is taken off, with the slash behind it; 0 where there is more to it. */
+/** Returns the length of the removed prefix with its slash; 0 if it needs the full check. */
 function plainPrefixLength(path: string, prefixes: readonly Prefix[]): number {
   if (prefixes.length === 0) return 1;
   return prefixes.find(({ text }) => path.startsWith(text) && path.length > text.length)?.text.length ?? 0;
@@ -106,8 +106,8 @@ function withoutPrefix(segments: string[], prefixes: readonly Prefix[]): string[
 }
 
 /**
- * Where a folder that was asked for without its slash is, from there: relative, so that it is right behind whatever
- * changed the path on its way, and can never name another host.
+ * Returns the redirect for a folder requested without its slash: relative, so that it fits a path changed on the way and never
+ * names another host.
  *
  * @param path as the client sent it.
  */

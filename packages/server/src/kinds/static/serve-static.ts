@@ -1,26 +1,26 @@
-/** Serves a folder of files, for apps: a fetch handler, and a Node handler beside it. */
+/** Serves a folder for apps: as a fetch handler and as a Node handler. */
 import { fileURLToPath } from "node:url";
 import type { Handlers, NodeMiddleware } from "./handlers.js";
 import { checkedRoot, type StaticOptions, settingsOf } from "./options.js";
 
-/** A fetch handler that responds to every request; what is not there is a 404. */
+/** A fetch handler that responds to every request, with 404 if nothing is found. */
 export interface StaticHandler {
   (request: Request): Response | Promise<Response>;
-  /** For node:http, Express and Connect. With `next`, what is not there is left to it. */
+  /** For node:http, Express and Connect. Calls `next`, if given, when nothing is found. */
   node: NodeMiddleware;
 }
 
 /**
  * Serves the files of a folder.
  *
- * @param root the folder; a relative path is taken from the working directory.
- * @throws ServerError `static-unusable` when there is no such folder.
+ * @param root the folder; a relative path starts from the working directory.
+ * @throws ServerError `static-unusable` if there is no such folder.
  */
 export function serveStatic(root: string | URL, options: StaticOptions = {}): StaticHandler {
   const path = checkedRoot(root instanceof URL ? fileURLToPath(root) : root);
   const settings = settingsOf(options);
   let handlers: Handlers | undefined;
-  // Loaded with the first request: an app that only might serve files does not pay for it.
+  // Loaded by the first request: an app that serves no files does not pay for it.
   const load = async () => {
     handlers ??= (await import("./handlers.js")).handlersOf(path, settings);
     return handlers;

@@ -1,4 +1,4 @@
-/** A folder that is served: finds what a request means, and says what is answered. */
+/** A served folder: resolves requests to files and plans the responses. */
 import { closeSync, realpathSync, type Stats, statSync } from "node:fs";
 import { sep } from "node:path";
 import { ServerError } from "../../shared/errors.js";
@@ -30,16 +30,16 @@ import type { FieldReader } from "./validators.js";
 
 interface StaticRequest {
   method: string;
-  /** Path and query, as they came. */
+  /** Path and query, unchanged. */
   target: string;
-  /** The same as the client sent it, where something on the way has changed it. */
+  /** The client's original target if something on the way has changed it. */
   originalTarget?: string;
   field: FieldReader;
 }
 
-/** Fields that make a response another one than the whole file. */
+/** Fields that cause another response than the whole file. */
 const SPECIAL = ["range", "if-none-match", "if-modified-since", "if-match", "if-unmodified-since"] as const;
-/** A file that shrinks under the reading is looked at again, so often. */
+/** The maximum number of tries for a file that shrinks while it is read. */
 const MAX_TRIES = 3;
 
 interface FileTarget {
@@ -56,7 +56,7 @@ export class Site {
 
   /**
    * @param root an absolute path.
-   * @param wholeBytes a file up to this size is read at once; a larger one leaves block by block.
+   * @param wholeBytes files up to this size are read at once; larger ones are sent in blocks.
    */
   constructor(
     private readonly root: string,
@@ -71,7 +71,7 @@ export class Site {
     };
   }
 
-  /** @throws what the file system has to say beyond bad names. */
+  /** @throws the file system's errors, except those caused by bad names. */
   respond(request: StaticRequest): StaticResponse {
     const { method, target } = request;
     if (method !== "GET" && method !== "HEAD") return textResponse(405, { allow: "GET, HEAD" });
@@ -157,7 +157,7 @@ export class Site {
     throw new Error(`${path} becomes shorter each time that it is read`);
   }
 
-  /** Undefined when the file has become shorter meanwhile. The descriptor is closed, or the response's body has it. */
+  /** Returns undefined if the file has shrunk meanwhile. The descriptor is closed or belongs to the response's body. */
   private fromFile(
     path: string,
     { fd, facts }: OpenFile,
@@ -186,7 +186,7 @@ export class Site {
     }
   }
 
-  /** A weak tag tells that the file may change without a trace. */
+  /** A weak tag means that the file may change unnoticed. */
   private keepHot(key: string, hot: HotFile, { status, fields }: FilePlan): void {
     if (status === 200 && hot.bytes.length <= HOT_FILE_BYTES && !fields.etag?.startsWith("W/")) this.hot.add(key, hot);
   }
@@ -222,7 +222,7 @@ export class Site {
       method: method as "GET" | "HEAD",
       field,
       nowMs: Date.now(),
-      // Got when it is needed: loading node:crypto takes 1 MB of an instance that may never send several parts.
+      // Loaded on demand: node:crypto costs an instance 1 MB, and it may never send several parts.
       boundary: () => process.getBuiltinModule("node:crypto").randomBytes(12).toString("hex"),
     });
   }
@@ -250,7 +250,7 @@ export class Site {
     return relative === "" ? this.root : `${this.root}${sep}${relative}`;
   }
 
-  /** Whether a folder may be shown: what lies in it is asked again when it is opened. */
+  /** Returns whether a folder may be listed: its entries are checked when they are opened. */
   private isAllowed(folder: string): boolean {
     if (!this.confinement.isNeeded) return true;
     try {
@@ -263,7 +263,7 @@ export class Site {
 
   private isInside(real: string): boolean {
     if (isBeneath(real, this.realRoot)) return true;
-    // The root itself may be a link that was set anew, as deployments do it.
+    // The root itself may be a link that a deployment has changed.
     this.realRoot = realpathSync(this.root);
     return isBeneath(real, this.realRoot);
   }
@@ -276,7 +276,7 @@ function isBeneath(real: string, root: string): boolean {
   return real.length === root.length || root.endsWith(sep) || real[root.length] === sep;
 }
 
-/** A file is another one by its own name than in the place of its neighbour. */
+/** A file has one key by its own name and another as a precompressed file. */
 function hotKey(path: string, coding: string): string {
   return coding === "" ? path : `${coding} ${path}`;
 }
@@ -285,7 +285,7 @@ function partOf(part: PlannedPart): BodyPart {
   return typeof part === "string" ? Buffer.from(part, "latin1") : part;
 }
 
-/** Undefined when the file has become shorter than it was. */
+/** Returns undefined if the file has shrunk. */
 function readAll(body: OpenFileBody): Buffer | undefined {
   const bytes = Buffer.allocUnsafeSlow(body.length);
   try {

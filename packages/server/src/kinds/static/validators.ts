@@ -1,6 +1,6 @@
-/** The validators of a file, a strong ETag and Last-Modified (RFC 9110 §8.8), and the preconditions of a request against them in the order of §13.2.2. Pure. */
+/** A file's ETag and Last-Modified (RFC 9110 §8.8), and a request's preconditions in the order of §13.2.2. Pure. */
 
-/** What one `fstat` tells of a file. */
+/** The result of one `fstat`. */
 export interface FileFacts {
   size: number;
   mtimeMs: number;
@@ -10,24 +10,23 @@ export interface FileFacts {
 }
 
 interface Validators {
-  /** With its quotes, and `W/` before them where it is weak. */
+  /** With quotes, and `W/` in front if it is weak. */
   etag: string;
   isStrong: boolean;
-  /** In whole seconds, as HTTP has it. */
+  /** Whole seconds, as in HTTP. */
   lastModifiedMs: number;
   lastModified: string;
 }
 
-/** A file system that keeps fractions of a second stamps with the kernel's clock, which ticks every 1 to 10 ms. */
+/** Most file systems use the kernel's clock, which ticks every 1 to 10 ms. */
 const FINE_TICK_MS = 50;
-/** One that keeps whole seconds, or every second one. */
+/** Some store whole seconds, or every second one. */
 const COARSE_TICK_MS = 2500;
 
 /**
- * The tag is made of inode, size and the time of the last change of the inode. Unlike the time of modification, which
- * nginx takes in whole seconds, that one moves with every write and no program can set it, so equal tags mean equal bytes
- * (§8.8.1), also in images whose files all have one date. What the stamps cannot tell is a second change within one tick
- * of the clock: until a tick has gone by since the last change, the tag is weak. It is a hash, lest it tell inodes.
+ * The tag contains inode, size and ctime. Unlike mtime in whole seconds, which nginx uses, ctime changes with every write and no
+ * program can set it. So equal tags mean equal bytes (§8.8.1), even in images whose files share one date. A second change within
+ * one clock tick is invisible; so the tag is weak until a tick has passed. It is hashed to hide the inode.
  */
 export function validatorsOf(facts: FileFacts, nowMs: number, coding = ""): Validators {
   const { size, mtimeMs, ctimeMs, ino } = facts;
@@ -42,13 +41,13 @@ export function validatorsOf(facts: FileFacts, nowMs: number, coding = ""): Vali
   };
 }
 
-/** Whether any further change would have another time than the last one. */
+/** Returns whether a further change would have another ctime. */
 function isSettled({ ctimeMs }: FileFacts, nowMs: number): boolean {
   const tickMs = ctimeMs % 1000 === 0 ? COARSE_TICK_MS : FINE_TICK_MS;
   return nowMs - ctimeMs > tickMs;
 }
 
-/** Whether these are the same bytes, given that the first were settled when they were read. */
+/** Returns whether the bytes are the same, if the first facts were settled when they were read. */
 export function isSameFile(before: FileFacts, now: FileFacts): boolean {
   return (
     before.ctimeMs === now.ctimeMs &&
@@ -59,12 +58,12 @@ export function isSameFile(before: FileFacts, now: FileFacts): boolean {
   );
 }
 
-/** Loading node:crypto would take 1 MB of an instance; what is hidden here is an inode, and nobody chooses what goes in. */
+/** node:crypto would cost an instance 1 MB; this hides only an inode, and nobody chooses the input. */
 const SEEDS = [0x9e3779b9, 0x85ebca6b, 0xc2b2ae35, 0x27d4eb2f] as const;
 const ROUNDS = 4;
 const TWO_32 = 2 ** 32;
 
-/** 28 letters and digits that do not show the numbers; the same in every process, for ever. */
+/** Returns 28 letters and digits that hide the numbers; equal in every process, always. */
 function opaqueTag(numbers: readonly number[]): string {
   let [a, b, c, d] = SEEDS as readonly number[] as [number, number, number, number];
   const mix = (word: number) => {
@@ -87,12 +86,12 @@ function mixed(word: number, factor: number): number {
   return mixed ^ (mixed >>> 16);
 }
 
-/** A field's value by its lower-case name. */
+/** Returns a field's value by its lower-case name. */
 export type FieldReader = (name: string) => string | null | undefined;
 
 type Verdict = "perform" | "notModified" | "failed";
 
-/** Last-Modified is strong once it is this much older than the response's Date (§8.8.2.2). */
+/** Last-Modified is strong if it is this much older than the response's Date (§8.8.2.2). */
 const STRONG_DATE_AGE_MS = 1000;
 
 /** For GET and HEAD. */
@@ -110,7 +109,7 @@ export function judgeConditions(field: FieldReader, { etag, lastModifiedMs }: Va
   return since !== undefined && lastModifiedMs <= since ? "notModified" : "perform";
 }
 
-/** Whether a Range may be taken: what the client has a part of is what the rest would be of (§13.1.5). */
+/** Returns whether to follow Range: the client's part must come from the same content (§13.1.5). */
 export function isRangeWanted(field: FieldReader, validators: Validators, nowMs: number): boolean {
   const ifRange = field("if-range");
   if (!isGiven(ifRange)) return true;
@@ -125,7 +124,7 @@ function isGiven(value: string | null | undefined): value is string {
 
 const TAG = /\s*(?:,\s*)*((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")\s*(?:,|$)/y;
 
-/** Whether a list of entity tags, or `*`, has this one; what stands behind a fault in the list is not read. */
+/** Returns whether a list of entity tags, or `*`, contains this tag; ignores anything after a syntax error. */
 function matches(list: string, etag: string, isWeak: boolean): boolean {
   if (list.trim() === "*") return true;
   if (!isWeak && etag.startsWith("W/")) return false;
@@ -145,7 +144,7 @@ const IMF_FIXDATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2}
 const RFC_850 = /^[A-Z][a-z]{5,8}, (\d{2})-([A-Z][a-z]{2})-(\d{2}) (\d{2}:\d{2}:\d{2}) GMT$/;
 const ASCTIME = /^[A-Z][a-z]{2} ([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d{2}:\d{2}:\d{2}) (\d{4})$/;
 
-/** The three forms of an HTTP date (§5.6.7), in milliseconds; undefined for anything else, which is ignored. */
+/** Parses the three forms of an HTTP date (§5.6.7) to milliseconds; undefined for anything else, which is ignored. */
 export function dateOf(value: string | null | undefined): number | undefined {
   if (!isGiven(value)) return undefined;
   const text = value.trim();

@@ -40,9 +40,11 @@ def settles(text):
     loaded.settle()
     return bool(asked)
 
-loaded.POLICY = policy + ".missing"
-big = b"paceline" * (4 << 20)
 assert gc.get_freeze_count() == 0
+loaded.POLICY = policy
+assert not settles("[always] madvise never"), "an app that has loaded little"
+big = b"paceline" * (4 << 20)
+loaded.POLICY = policy + ".missing"
 assert not settles(None), "without a policy there are no huge pages"
 assert gc.get_freeze_count() > 0
 loaded.POLICY = policy
@@ -56,8 +58,8 @@ if sys.platform == "linux":
     # Whatever the kernel says to it.
     collapse(asked[0])
     assert big == b"paceline" * (4 << 20)
-del big
-assert not settles("[always] madvise never"), "an app that has loaded little"
+    del big
+    assert settles("[always] madvise never"), "a small app that has ctypes"
 print("as expected")
 `;
 
@@ -73,7 +75,7 @@ test("a loaded app is frozen, and moved into huge pages if it is large and has i
   const argument = JSON.stringify([smaps.join(""), expected]);
   const directory = mkdtempSync(join(tmpdir(), "paceline-loaded-"));
   context.onTestFinished(() => rmSync(directory, { recursive: true }));
-  const args = ["-c", PROGRAM, dirname(PYTHON_ENTRY), argument, join(directory, "policy")];
+  const args = ["-I", "-S", "-c", PROGRAM, dirname(PYTHON_ENTRY), argument, join(directory, "policy")];
   const { stdout, stderr } = spawnSync(python, args, { encoding: "utf8", timeout: 60_000 });
   expect({ stdout, stderr }).toEqual({ stdout: "as expected\n", stderr: "" });
 });

@@ -115,7 +115,7 @@ def unfinished():
 
 
 def stats():
-    """Returns DeferredStats of packages/wire/src/control/child-message.ts."""
+    """Returns DeferredStats of packages/wire/src/control/reporter.ts."""
     try:
         oldest_ms = round((monotonic() - _jobs[0][3]) * 1000)
     except IndexError:

@@ -1,5 +1,5 @@
 /** The keys for a pool's readiness and health checks, and the settings they resolve to. */
-import type { HealthConfig } from "../core/model.js";
+import type { HealthConfig } from "@paceline/wire";
 import { count, milliseconds, text } from "./fields.js";
 
 const DEFAULTS = { intervalMs: 10_000, timeoutMs: 5_000, failures: 3, host: "localhost" };

@@ -1,4 +1,5 @@
 /** The vocabulary of the control plane as types: the configuration of a fleet. Pure; every other part imports it. */
+import type { HealthConfig } from "@paceline/wire";
 
 /** The most instances a pool can have. */
 export const MAX_INSTANCES = 1024;
@@ -59,18 +60,6 @@ export type Launch =
   | { entry: "server" | "shim"; bunfig?: string }
   /** Another program: an absolute path or a name on PATH, and its arguments. */
   | { command: string; args: string[] };
-
-/** The readiness and health checks of a pool's instances. */
-export interface HealthConfig {
-  readyPath?: string;
-  healthPath?: string;
-  healthIntervalMs: number;
-  healthTimeoutMs: number;
-  /** The number of failed checks in a row that make an instance unhealthy. */
-  healthFailures: number;
-  /** The Host field of check requests. */
-  checkHost: string;
-}
 
 /** The limits after which a process is replaced although it works. */
 export interface RecycleLimits {

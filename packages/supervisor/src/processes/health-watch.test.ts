@@ -1,5 +1,5 @@
+import type { HealthConfig } from "@paceline/wire";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { HealthConfig } from "../core/model.js";
 import { HealthWatch } from "./health-watch.js";
 import type { LiveProcess } from "./live-process.js";
 

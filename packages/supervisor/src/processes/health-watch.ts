@@ -1,6 +1,5 @@
 /** Checks whether instances are ready and, at intervals, healthy. A command's shim runs its own checks. */
-import { type Probed, probe } from "@paceline/wire";
-import type { HealthConfig } from "../core/model.js";
+import { type HealthConfig, type Probed, probe } from "@paceline/wire";
 import type { Report } from "../core/process.js";
 import type { LiveProcess } from "./live-process.js";
 

@@ -1,26 +1,23 @@
 /** Builds the command lines and environments of all children. */
 
-import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import {
   BUN_LATE_FTL,
   BUN_ONE_READER,
   CHANNEL_ENVIRONMENT,
   type ChildSpec,
-  type CommandSpec,
   type InstanceLimits,
-  type SocketAddress,
   SPAWN_MARK,
   type TcpAddress,
 } from "@paceline/wire";
 
 import type { FleetEffect } from "../core/fleet-changes.js";
-import type { HealthConfig, PoolConfig, ProcessPolicy, RuntimeName } from "../core/model.js";
-import { fillPlaceholders } from "../core/placeholders.js";
+import type { ProcessPolicy, RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
-import { fleetTag, type RunDirPaths } from "../run-dir/run-dir-files.js";
+import type { RunDirPaths } from "../run-dir/run-dir-files.js";
 
 import { inheritable, runtimeCommand } from "../runtime/runtimes.js";
+import { newTag, planCommand } from "./command-plan.js";
 import { BALANCER_POOL } from "./live-process.js";
 import type { Generation, PoolConfigs } from "./pool-configs.js";
 
@@ -263,66 +260,5 @@ export function defaultEntries(): SpawnSettings["entries"] {
     server: path("@paceline/server/bin"),
     shim: path("@paceline/server/command"),
     balancer: path("@paceline/balancer/bin"),
-  };
-}
-
-/** The CommandSpec from the kind `command`, with unfilled placeholders. */
-type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs" | keyof HealthConfig> & {
-  isOnSocket: boolean;
-  hasPort: boolean;
-};
-
-interface CommandPlan {
-  spec: CommandSpec;
-  /** The value of SPAWN_MARK. */
-  mark: string;
-  /** The shim's own environment. */
-  environment: Record<string, string>;
-}
-
-const HOST = "127.0.0.1";
-/** These variables would affect the shim, which runs on Node or Bun; it passes them on. */
-const OF_A_RUNTIME = /^(NODE|BUN)_/;
-
-/** Returns a value for SPAWN_MARK that is unique to a spawn. */
-function newTag(id: string, { channelSocket }: Pick<RunDirPaths, "channelSocket">): string {
-  return `${fleetTag(channelSocket)}${id.replace("#", "-")}-${randomBytes(12).toString("hex")}`;
-}
-
-/** @param environment the command's environment, without the entries of `env` that contain placeholders */
-function planCommand(
-  { workload, policy, health, cwd }: PoolConfig,
-  { id, name, socket }: { id: string; name: string; socket: string },
-  environment: Record<string, string>,
-  { takePort, runtimes, runDir }: { takePort(): number; runtimes: { bun?: string }; runDir: RunDirPaths },
-): CommandPlan {
-  const { isOnSocket, hasPort, args, env, ...rest } = workload.command as CommandSource;
-  const port = hasPort ? takePort() : undefined;
-  const values = { socket, name, host: HOST, bun: runtimes.bun, ...(port !== undefined && { port: String(port) }) };
-  const fill = (text: string) => fillPlaceholders(text, values);
-  const address: SocketAddress = isOnSocket || port === undefined ? socket : { host: HOST, port };
-  const filled = Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)]));
-  const forRuntimes = Object.entries(environment).filter(([key]) => OF_A_RUNTIME.test(key));
-  const others = Object.entries(environment).filter(([key]) => !OF_A_RUNTIME.test(key));
-  const mark = newTag(id, runDir);
-  const { termTimeoutMs, readyTimeoutMs } = policy;
-  return {
-    mark,
-    environment: Object.fromEntries(others),
-    spec: {
-      ...rest,
-      ...health,
-      args: args.map(fill),
-      env: {
-        ...Object.fromEntries(forRuntimes),
-        // The command's own PORT or HOST in `env` override these. Next.js and others listen on HOSTNAME.
-        ...(port !== undefined && { PORT: String(port), HOST, HOSTNAME: HOST }),
-        ...filled,
-      },
-      cwd,
-      address,
-      termTimeoutMs,
-      readyTimeoutMs,
-    },
   };
 }

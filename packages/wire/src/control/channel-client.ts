@@ -2,10 +2,9 @@
 import { MAX_TIMER_MS } from "../limits.js";
 import { connectLocally } from "../net/local-socket.js";
 import type { StreamSocket } from "../net/stream-socket.js";
-import { fs } from "../proc/bun-memory.js";
 import type { ChildIdentity } from "./child-environment.js";
-import type { ChildMessage, ChildPhase, ChildRole, Fault, Hello } from "./child-message.js";
-import { CHANNEL_VERSION, LineFramer, lostMarkPath, type UpstreamProtocol } from "./protocol.js";
+import type { ChildMessage, ChildRole, Fault, Hello } from "./child-message.js";
+import { CHANNEL_VERSION, LineFramer, markLost } from "./protocol.js";
 import {
   type ProbeRequest,
   parseSupervisorMessage,
@@ -21,13 +20,7 @@ const MAX_WAITING_BYTES = 1 << 20;
 const WELCOME_TIMEOUT_MS = 10_000;
 
 /** The part of a child's hello that changes between connections. */
-export interface HelloState {
-  phase: ChildPhase;
-  /** The snapshot version that a balancer follows; 0 before its first, absent for an instance. */
-  snapshotVersion?: number;
-  /** The protocol of a ready instance's socket. */
-  protocol?: UpstreamProtocol;
-}
+export type HelloState = Pick<Hello, "phase" | "snapshotVersion" | "protocol">;
 
 export interface ChannelClientOptions {
   identity: ChildIdentity;
@@ -291,15 +284,6 @@ export class ChannelClient {
 
   private isCurrent(socket: StreamSocket): boolean {
     return (this.state.kind === "connecting" || this.state.kind === "open") && this.state.socket === socket;
-  }
-}
-
-/** Touches a file, so that commands can report since when the supervisor is lost. All its children do this at the same moment. */
-function markLost(channelSocket: string): void {
-  try {
-    fs().writeFileSync(lostMarkPath(channelSocket), "", { mode: 0o600 });
-  } catch {
-    // The run directory is gone or not writable; the time stays unknown.
   }
 }
 

@@ -35,8 +35,20 @@ export interface StaticSpec {
   options: object;
 }
 
+/** The readiness and health checks of a pool's instances. */
+export interface HealthConfig {
+  readyPath?: string;
+  healthPath?: string;
+  healthIntervalMs: number;
+  healthTimeoutMs: number;
+  /** The number of failed checks in a row that make an instance unhealthy. */
+  healthFailures: number;
+  /** The Host field of check requests. */
+  checkHost: string;
+}
+
 /** A program that a shim runs; docs/commands.md explains the keys. */
-export interface CommandSpec {
+export interface CommandSpec extends HealthConfig {
   /** The absolute path of the program, and its arguments. */
   args: string[];
   /** Its working directory. */
@@ -44,14 +56,6 @@ export interface CommandSpec {
   /** Overrides the shim's environment. */
   env: Record<string, string>;
   address: SocketAddress;
-  readyPath?: string;
-  healthPath?: string;
-  healthIntervalMs: number;
-  healthTimeoutMs: number;
-  /** The number of failures in a row that make it unhealthy. */
-  healthFailures: number;
-  /** The Host field of check requests. */
-  checkHost: string;
   stopSignal: string;
   /** The time from that signal to SIGKILL. */
   termTimeoutMs: number;

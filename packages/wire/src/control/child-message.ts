@@ -11,7 +11,8 @@ import {
   isText,
   parseLine,
 } from "./checks.js";
-import type { SparseHistogram, UpstreamProtocol } from "./protocol.js";
+import type { UpstreamProtocol } from "./protocol.js";
+import type { Stats } from "./reporter.js";
 
 /** The role of a child: an instance of a pool, a template that forks instances, or a balancer. */
 export type ChildRole = "instance" | "template" | "balancer";
@@ -50,94 +51,6 @@ export interface Ready {
   /** The protocol of an instance's socket; absent for a balancer. */
   protocol?: UpstreamProtocol;
 }
-
-/** The jobs that an instance's app has deferred. */
-export interface DeferredStats {
-  /** Jobs that are running or queued. */
-  jobs: number;
-  /** The age of the oldest job in milliseconds; 0 if there is none. */
-  oldestMs: number;
-}
-
-/** The report of an instance: each second while there is activity, rarely otherwise, and before it exits. */
-export interface InstanceStats {
-  type: "stats";
-  role: "instance";
-  /** Requests finished since the process started. */
-  requestsTotal: number;
-  /** How many of them had a status of 500 or above, or a handler that threw. */
-  errorsTotal: number;
-  inFlight: number;
-  /** Absent if the app has never deferred a job. */
-  deferred?: DeferredStats;
-  latency: SparseHistogram;
-  /** The period of the new counts in milliseconds; a second even after an idle period, which is not reported. */
-  periodMs: number;
-  /** The longest delay of the event loop since the last report, in milliseconds. */
-  eventLoopLagMs: number;
-  heapBytes: number;
-}
-
-/** A balancer's figures for one upstream. */
-export interface UpstreamStats {
-  /** The process, such as `web.3#7`. */
-  id: string;
-  inFlight: number;
-  /** Requests sent to it since the balancer process has known it. */
-  requestsTotal: number;
-  /** For programs: responses with status 500 and above, and latencies from the request's head to the response's end. */
-  errorsTotal?: number;
-  latency?: SparseHistogram;
-  /** The request that a silent upstream is running, such as `GET /report`, if known. */
-  running?: string;
-  /** With limited concurrency: the request that has been running longest after its client got an error or disconnected. */
-  overdue?: OverdueRequest;
-}
-
-/** A request that still runs although nobody waits for its response. */
-export interface OverdueRequest {
-  /** Such as `GET /report`. */
-  request: string;
-  /** Milliseconds since the client's 504, or since it would have been sent. */
-  forMs: number;
-}
-
-/** What a balancer buffers for slow clients of a pool with limited concurrency. */
-export interface HeldStats {
-  pool: string;
-  /** Requests whose body is being collected. */
-  receiving: number;
-  /** Spooled responses whose instances have finished them. */
-  sending: number;
-}
-
-/** The report of a balancer, as often as an instance's. */
-export interface BalancerStats {
-  type: "stats";
-  role: "balancer";
-  /** The number of open client connections. */
-  connections: number;
-  /** Client connections accepted since the process started. */
-  connectionsTotal: number;
-  /** Responses sent to clients since the process started, including the balancer's own. */
-  requestsTotal: number;
-  /** How many of them had a status of 500 or above. */
-  errorsTotal: number;
-  /** Requests that were sent to another upstream. */
-  retriesTotal: number;
-  inFlight: number;
-  latency: SparseHistogram;
-  periodMs: number;
-  eventLoopLagMs: number;
-  heapBytes: number;
-  upstreams: UpstreamStats[];
-  /** Disk space for bodies of slow clients; absent: none. */
-  spoolBytes?: number;
-  /** Only pools that have something buffered. */
-  held?: HeldStats[];
-}
-
-export type Stats = InstanceStats | BalancerStats;
 
 /**
  * A balancer's reply to a snapshot, also sent whenever `leaving` or `listening` changes. It follows `version`, and still has

@@ -1,4 +1,5 @@
 /** Shared by both sides of the control channel: its version, its lines and their limit, and common types. */
+import { fs } from "../proc/bun-memory.js";
 
 /** The protocol version. A child and a supervisor with different versions refuse each other with a clear message. */
 export const CHANNEL_VERSION = 1;
@@ -28,6 +29,15 @@ export type SocketAddress = string | TcpAddress;
 /** Returns the path of a file whose modification time is when the children lost their supervisor. */
 export function lostMarkPath(channelSocket: string): string {
   return `${channelSocket}.lost`;
+}
+
+/** Touches a file, so that commands can report since when the supervisor is lost. All its children do this at the same moment. */
+export function markLost(channelSocket: string): void {
+  try {
+    fs().writeFileSync(lostMarkPath(channelSocket), "", { mode: 0o600 });
+  } catch {
+    // The run directory is gone or not writable; the time stays unknown.
+  }
 }
 
 /** A sparse latency histogram since the last report: bucket index, count, bucket index, count …. */

@@ -121,6 +121,8 @@ describe("an app for Bun.serve", () => {
     ] as const) {
       expect((await ask(target, path)).body).toBe(body);
     }
+    // Bun's own ETag is there.
+    expect((await ask(target, "/static")).headers.etag).toMatch(/^"\w+"$/);
     expect((await ask(target, "/form", { method: "POST", body: "abc" })).body).toBe("posted abc");
     expect(await talk(port, "/ws", 2)).toEqual(["hello ada", "echo x"]);
   });

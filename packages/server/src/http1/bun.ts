@@ -143,9 +143,8 @@ function optionsOfApp(appServer: AppServer, handlerOf: HandlerOf): object {
 
 function routeOf(route: unknown, appServer: AppServer, handlerOf: HandlerOf): unknown {
   if (typeof route === "function") return handlerOf((request) => route.call(appServer, request, appServer), true);
-  if (route instanceof Response) return handlerOf(() => route.clone() as Response, true);
   const isByMethod = typeof route === "object" && route !== null && Object.getPrototypeOf(route) === Object.prototype;
-  // Other values are Bun's own, such as an imported page.
+  // The rest is Bun's own: a Response, to which it adds an ETag, or an imported page. It calls nothing that could count them.
   return isByMethod ? mapValues(route, (each) => routeOf(each, appServer, handlerOf)) : route;
 }
 

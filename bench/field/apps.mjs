@@ -1,0 +1,273 @@
+/**
+ * Public frameworks and programs, each as its own documentation has it: `source` is run with `node` or `bun`, unchanged, alone and
+ * behind Paceline. Requests to compare are "METHOD path [type body]"; `websocket` is a path that echoes.
+ */
+
+const JSON_TYPE = "application/json";
+
+export const APPS = [
+  {
+    name: "node:http",
+    packages: [],
+    source: `
+      const { createServer } = require("node:http");
+      createServer((req, res) => {
+        if (req.method === "POST") return req.pipe(res);
+        res.setHeader("Content-Type", "text/plain");
+        for (let n = 0; n < 5; n++) res.write("line " + n + "\\n");
+        res.end("Hello World\\n");
+      }).listen(process.env.PORT || 3000, () => console.log("Server running"));`,
+    requests: ["GET /", "HEAD /", ["POST", "/upload", "application/octet-stream", "x".repeat(2_000_000)]],
+  },
+  ...["4", "5"].map((major) => ({
+    name: `Express ${major}`,
+    packages: [`express@${major}`],
+    source: `
+      const express = require("express");
+      const app = express();
+      app.use(express.json());
+      app.get("/", (req, res) => res.send("Hello World!"));
+      app.post("/echo", (req, res) => res.json(req.body));
+      app.use("/files", express.static(__dirname));
+      app.get("/error", () => { throw new Error("no"); });
+      app.listen(process.env.PORT || 3000, () => console.log("Example app listening"));`,
+    requests: [
+      "GET /",
+      "GET /files/package.json",
+      "GET /nowhere",
+      "GET /error",
+      ["POST", "/echo", JSON_TYPE, '{"a":1}'],
+    ],
+  })),
+  {
+    name: "Koa",
+    packages: ["koa"],
+    source: `
+      const Koa = require("koa");
+      const app = new Koa();
+      app.use(async (ctx) => { ctx.body = "Hello World"; });
+      app.listen(process.env.PORT || 3000);`,
+    requests: ["GET /", "HEAD /"],
+  },
+  {
+    name: "Fastify",
+    packages: ["fastify", "@fastify/websocket"],
+    source: `
+      const fastify = require("fastify")();
+      fastify.register(require("@fastify/websocket"));
+      fastify.get("/", async () => ({ hello: "world" }));
+      fastify.post("/echo", async (request) => request.body);
+      fastify.register(async (app) => app.get("/ws", { websocket: true }, (socket) => socket.on("message", (m) => socket.send(String(m)))));
+      fastify.listen({ port: process.env.PORT || 3000 }).catch((error) => { console.error(error); process.exit(1); });`,
+    requests: ["GET /", "GET /nowhere", ["POST", "/echo", JSON_TYPE, '{"a":1}']],
+    websocket: "/ws",
+  },
+  {
+    name: "Hono on node-server",
+    packages: ["hono", "@hono/node-server"],
+    source: `
+      const { serve } = require("@hono/node-server");
+      const { Hono } = require("hono");
+      const app = new Hono();
+      app.get("/", (c) => c.text("Hello Node.js!"));
+      app.post("/echo", async (c) => c.json(await c.req.json()));
+      serve({ fetch: app.fetch, port: Number(process.env.PORT || 3000) });`,
+    requests: ["GET /", "GET /nowhere", ["POST", "/echo", JSON_TYPE, '{"a":1}']],
+  },
+  {
+    name: "Hono on Bun",
+    packages: ["hono"],
+    runtime: "bun",
+    extension: "mjs",
+    source: `
+      import { Hono } from "hono";
+      import { upgradeWebSocket, websocket } from "hono/bun";
+      const app = new Hono();
+      app.get("/", (c) => c.text("Hello Bun!"));
+      app.get("/ws", upgradeWebSocket(() => ({ onMessage(event, ws) { ws.send(String(event.data)); } })));
+      export default { port: process.env.PORT || 3000, fetch: app.fetch, websocket };`,
+    requests: ["GET /", "GET /nowhere"],
+    websocket: "/ws",
+  },
+  {
+    name: "Elysia",
+    packages: ["elysia"],
+    runtime: "bun",
+    extension: "mjs",
+    source: `
+      import { Elysia } from "elysia";
+      new Elysia()
+        .get("/", () => "Hello Elysia")
+        .post("/echo", ({ body }) => body)
+        .ws("/ws", { message(ws, message) { ws.send(message); } })
+        .listen(process.env.PORT || 3000);`,
+    requests: ["GET /", "GET /nowhere", ["POST", "/echo", JSON_TYPE, '{"a":1}']],
+    websocket: "/ws",
+  },
+  {
+    name: "Bun.serve",
+    packages: [],
+    runtime: "bun",
+    extension: "mjs",
+    source: `
+      Bun.serve({
+        port: process.env.PORT || 3000,
+        routes: { "/": new Response("Bun!"), "/users/:id": (req) => new Response("Hello " + req.params.id) },
+        fetch: (req, server) => (server.upgrade(req) ? undefined : new Response("Not Found", { status: 404 })),
+        websocket: { message(ws, message) { ws.send(message); } },
+      });`,
+    requests: ["GET /", "GET /users/7", "GET /nowhere"],
+    websocket: "/ws",
+  },
+  {
+    name: "NestJS",
+    packages: ["@nestjs/core", "@nestjs/common", "@nestjs/platform-express", "reflect-metadata", "rxjs"],
+    source: `
+      require("reflect-metadata");
+      const { NestFactory } = require("@nestjs/core");
+      const { Module, Controller, Get } = require("@nestjs/common");
+      class AppController { hello() { return "Hello World!"; } }
+      Controller()(AppController);
+      Get()(AppController.prototype, "hello", Object.getOwnPropertyDescriptor(AppController.prototype, "hello"));
+      class AppModule {}
+      Module({ controllers: [AppController] })(AppModule);
+      (async () => {
+        const app = await NestFactory.create(AppModule, { logger: ["error"] });
+        app.enableShutdownHooks();
+        await app.listen(process.env.PORT ?? 3000);
+      })();`,
+    requests: ["GET /", "GET /nowhere"],
+  },
+  {
+    name: "Apollo Server",
+    packages: ["@apollo/server", "graphql"],
+    extension: "mjs",
+    source: `
+      import { ApolloServer } from "@apollo/server";
+      import { startStandaloneServer } from "@apollo/server/standalone";
+      const server = new ApolloServer({ typeDefs: "type Query { hello: String }", resolvers: { Query: { hello: () => "world" } } });
+      await startStandaloneServer(server, { listen: { port: Number(process.env.PORT || 4000) } });`,
+    requests: [
+      ["POST", "/", JSON_TYPE, '{"query":"{ hello }"}'],
+      ["POST", "/", JSON_TYPE, "{"],
+    ],
+    // What it says to a plain GET is a page for browsers.
+    page: "/?query=%7Bhello%7D",
+    headers: { "apollo-require-preflight": "1" },
+  },
+  {
+    name: "GraphQL Yoga",
+    packages: ["graphql-yoga", "graphql"],
+    source: `
+      const { createServer } = require("node:http");
+      const { createSchema, createYoga } = require("graphql-yoga");
+      const schema = createSchema({ typeDefs: "type Query { hello: String }", resolvers: { Query: { hello: () => "world" } } });
+      createServer(createYoga({ schema })).listen(process.env.PORT || 4000);`,
+    requests: [["POST", "/graphql", JSON_TYPE, '{"query":"{ hello }"}'], "GET /nowhere"],
+    page: "/graphql?query=%7Bhello%7D",
+  },
+  {
+    name: "tRPC standalone",
+    packages: ["@trpc/server"],
+    extension: "mjs",
+    source: `
+      import { initTRPC } from "@trpc/server";
+      import { createHTTPServer } from "@trpc/server/adapters/standalone";
+      const t = initTRPC.create();
+      const router = t.router({ hello: t.procedure.query(() => "world") });
+      createHTTPServer({ router }).listen(process.env.PORT || 3000);`,
+    requests: ["GET /hello", "GET /nowhere"],
+    page: "/hello",
+  },
+  {
+    name: "h3",
+    packages: ["h3@1"],
+    extension: "mjs",
+    source: `
+      import { createServer } from "node:http";
+      import { createApp, eventHandler, toNodeListener } from "h3";
+      const app = createApp();
+      app.use("/", eventHandler(() => "Hello world!"));
+      createServer(toNodeListener(app)).listen(process.env.PORT || 3000);`,
+    requests: ["GET /"],
+  },
+  {
+    name: "Polka",
+    packages: ["polka"],
+    source: `
+      require("polka")()
+        .get("/users/:id", (req, res) => res.end("User: " + req.params.id))
+        .get("/", (req, res) => res.end("polka"))
+        .listen(process.env.PORT || 3000, () => console.log("> Running"));`,
+    requests: ["GET /", "GET /users/7", "GET /nowhere"],
+  },
+  {
+    name: "Connect",
+    packages: ["connect", "serve-static", "finalhandler"],
+    source: `
+      const connect = require("connect");
+      const app = connect();
+      app.use(require("serve-static")(__dirname));
+      app.use("/", (req, res) => res.end("Hello from Connect!\\n"));
+      require("http").createServer(app).listen(process.env.PORT || 3000);`,
+    requests: ["GET /", "GET /package.json"],
+  },
+  {
+    name: "Restify",
+    packages: ["restify"],
+    // It asks for an internal part of Node that Bun does not have.
+    runtime: "node",
+    source: `
+      const server = require("restify").createServer();
+      server.get("/hello/:name", (req, res, next) => { res.send("hello " + req.params.name); next(); });
+      server.listen(process.env.PORT || 8080);`,
+    requests: ["GET /hello/mark", "GET /nowhere"],
+    page: "/hello/mark",
+  },
+  {
+    name: "Socket.IO, WebSocket alone",
+    packages: ["socket.io", "socket.io-client"],
+    source: `
+      const { createServer } = require("http");
+      const { Server } = require("socket.io");
+      const httpServer = createServer((req, res) => res.end("chat"));
+      const io = new Server(httpServer, { transports: ["websocket"] });
+      io.on("connection", (socket) => socket.on("message", (text) => socket.emit("message", text)));
+      httpServer.listen(process.env.PORT || 3000);`,
+    requests: ["GET /", "GET /socket.io/socket.io.js"],
+    socketIo: true,
+    setting: '`transports: ["websocket"]` at both ends, or `instances: 1`',
+  },
+  {
+    name: "ws",
+    packages: ["ws"],
+    source: `
+      const { createServer } = require("http");
+      const { WebSocketServer } = require("ws");
+      const server = createServer((req, res) => res.end("ws"));
+      new WebSocketServer({ server }).on("connection", (ws) => ws.on("message", (data) => ws.send(String(data))));
+      server.listen(process.env.PORT || 8080);`,
+    requests: ["GET /"],
+    websocket: "/",
+  },
+  {
+    name: "json-server 0.17",
+    packages: ["json-server@0.17"],
+    source: `
+      const jsonServer = require("json-server");
+      const server = jsonServer.create();
+      server.use(jsonServer.defaults({ logger: false }));
+      server.use(jsonServer.router({ posts: [{ id: 1, title: "a title" }] }));
+      server.listen(process.env.PORT || 3000, () => console.log("JSON Server is running"));`,
+    requests: ["GET /posts", "GET /posts/1", "GET /posts/9"],
+    page: "/posts",
+  },
+  {
+    name: "http-server",
+    packages: ["http-server"],
+    source: `
+      require("http-server").createServer({ root: __dirname }).listen(process.env.PORT || 8080);`,
+    requests: ["GET /package.json", "GET /nowhere"],
+    page: "/package.json",
+  },
+];

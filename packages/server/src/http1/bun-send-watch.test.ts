@@ -1,22 +1,48 @@
-import { expect, it } from "vitest";
+import { beforeEach, expect, it } from "vitest";
 import { BunSendWatch } from "./bun-send-watch.js";
 
-it("keeps few of the requests that one read brought, and looks at each once", async () => {
-  const REQUESTS = 20_000;
-  const looked = new Set<Request>();
-  const server = {
+const REQUESTS = 20_000;
+/** How often Bun was asked for the address of each request. */
+const asked = new Map<Request, number>();
+const turnEnd = () => new Promise((resolve) => void setImmediate(resolve));
+
+beforeEach(() => asked.clear());
+
+/** A server whose requests come from these ports, in turn; undefined: every response has been sent. */
+function serverOf(ports?: number[]) {
+  let at = 0;
+  return {
     requestIP(request: Request) {
-      expect(looked.has(request)).toBe(false);
-      looked.add(request);
-      return null;
+      asked.set(request, (asked.get(request) ?? 0) + 1);
+      return ports === undefined ? null : { address: "127.0.0.1", port: ports[at++ % ports.length] };
     },
     timeout() {},
-  };
+  } as never;
+}
+
+it("keeps few of the requests that one read brought", async () => {
   const watch = new BunSendWatch(60_000);
+  const server = serverOf();
   for (let n = 0; n < REQUESTS; n++) {
-    watch.add({} as Request, server as never);
-    expect(n + 1 - looked.size).toBeLessThanOrEqual(1024);
+    watch.add({ n } as never, server);
+    expect((watch as unknown as { answered: Request[] }).answered.length).toBeLessThan(1024);
   }
-  await new Promise((resolve) => void setImmediate(resolve));
-  expect(looked.size).toBe(REQUESTS);
+  await turnEnd();
+  expect(asked.size).toBe(REQUESTS);
+});
+
+it("ends a connection of which thousands of requests come in one turn, and no other", async () => {
+  const watch = new BunSendWatch(0);
+  const one = serverOf([1000]);
+  const kept = () => {
+    let count = 0;
+    while (watch.add({} as Request, one) && count < REQUESTS) count++;
+    return count;
+  };
+  expect(kept()).toBeLessThan(2000);
+  const many = serverOf(Array.from({ length: 1000 }, (_, n) => n + 2000));
+  for (let n = 0; n < REQUESTS / 10; n++) expect(watch.add({} as Request, many)).toBe(true);
+  await turnEnd();
+  // In the next turn it has as many again.
+  expect(kept()).toBeGreaterThan(1000);
 });

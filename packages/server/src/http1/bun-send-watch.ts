@@ -48,9 +48,15 @@ interface Sending {
   lookAtMs: number;
 }
 
+/** Of one connection in a turn with more requests than MAX_RESPONDED. */
+const MAX_PIPELINED = 256;
+
 export class BunSendWatch {
   /** Responses of this turn. */
   private readonly answered: Request[] = [];
+  /** Requests of this turn; and by client, once there are many. */
+  private turnRequests = 0;
+  private readonly turnClients = new Map<string, number>();
   private readonly sending = new Map<Request, Sending>();
   private timer: NodeJS.Timeout | undefined;
   private server: BunServer | undefined;
@@ -63,18 +69,37 @@ export class BunSendWatch {
     this.everyMs = Math.min(LOOK_MS, timeoutMs / 4);
   }
 
-  /** Adds a request whose response was passed to Bun, which sends at once what it can. */
-  add(request: Request, server: BunServer): void {
+  /**
+   * Adds a request whose response is passed to Bun, which sends at once what it can. Returns false if its connection must be closed
+   * after the response: Bun calls the handler for each request of a read in one go, and one client would block the others.
+   */
+  add(request: Request, server: BunServer): boolean {
     this.server = server;
     const count = this.answered.push(request);
-    if (count === 1) setImmediate(this.onTurnEnd);
-    if (count < MAX_RESPONDED) return;
-    // Bun has received the first ones, unless one promise completed half as many.
-    this.keepLong(this.answered.splice(0, MAX_RESPONDED / 2));
-    leaveToCollector((MAX_RESPONDED / 2) * REQUEST_BYTES);
+    if (this.turnRequests++ === 0) setImmediate(this.onTurnEnd);
+    if (this.turnRequests < MAX_RESPONDED) return true;
+    if (count >= MAX_RESPONDED) {
+      // Bun has received the first ones, unless one promise completed half as many.
+      this.keepLong(this.answered.splice(0, MAX_RESPONDED / 2));
+      leaveToCollector((MAX_RESPONDED / 2) * REQUEST_BYTES);
+    }
+    return this.countOfClient(request, server) <= MAX_PIPELINED;
   }
 
-  private readonly onTurnEnd = (): void => this.keepLong(this.answered.splice(0));
+  private countOfClient(request: Request, server: BunServer): number {
+    const peer = server.requestIP(request);
+    if (peer === null) return 0;
+    const name = `${peer.address} ${peer.port}`;
+    const count = (this.turnClients.get(name) ?? 0) + 1;
+    this.turnClients.set(name, count);
+    return count;
+  }
+
+  private readonly onTurnEnd = (): void => {
+    this.turnRequests = 0;
+    this.turnClients.clear();
+    this.keepLong(this.answered.splice(0));
+  };
 
   private keepLong(answered: readonly Request[]): void {
     for (const request of answered) {

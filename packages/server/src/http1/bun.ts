@@ -73,11 +73,11 @@ function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer
 
   function finish(response: Response, startedAtMs: number, request: Request): Response {
     if (!(response instanceof Response)) throw new TypeError("the handler did not return a Response");
-    if (sends !== undefined && serving !== undefined) sends.add(request, serving);
+    const staysOpen = sends === undefined || serving === undefined || sends.add(request, serving);
     counter.latency.record((performance.now() - startedAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
     const sent = fileBodyOf(response)?.onBun(response) ?? response;
-    return close ? withClose(sent) : sent;
+    return close || !staysOpen ? withClose(sent) : sent;
   }
 
   /** Waits for the handler without the idle timer, which would cut a slow one. */

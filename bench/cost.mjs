@@ -1,6 +1,6 @@
 /**
- * What serving costs, beside nginx and HAProxy: `npm run bench:cost`. The full benchmark's short form: one instance and the
- * smallest fleet, measured in the same way.
+ * Measures the cost of serving beside nginx and HAProxy: `npm run bench:cost`. The short form of the full benchmark: one instance
+ * and the smallest fleet.
  */
 import { benchmark } from "./support/command.mjs";
 import { costSections } from "./support/contestants/sections.mjs";

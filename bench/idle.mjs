@@ -1,6 +1,6 @@
 /**
- * What idle instances take: `npm run bench:idle`. Starts a fleet of the hello app, leaves it alone, and prints its PSS and its CPU time by
- * kind of process.
+ * Measures idle instances: `npm run bench:idle`. Starts a fleet of the hello app and prints its PSS and CPU time by kind of
+ * process.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -28,7 +28,7 @@ const settings = ["--instances", instances, "--listen", `127.0.0.1:${port}`, "--
 const fleet = spawn("sh", [...command, ...settings], { cwd: root, stdio: "inherit" });
 const ended = new Promise((resolve) => fleet.on("exit", resolve));
 
-/** What a process of the fleet is, by what it runs. */
+/** Returns the kind of a process by its command line. */
 function kindOf(pid) {
   if (pid === fleet.pid) return "supervisor";
   const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
@@ -36,7 +36,7 @@ function kindOf(pid) {
   return /balancer\/dist\//.test(line) ? "balancer" : "other";
 }
 
-/** Memory of these processes that is theirs alone, in megabytes. */
+/** Returns the private memory of these processes, in megabytes. */
 function ownMB(pids) {
   const kilobytes = (text, name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? 0);
   const own = pids.map((pid) => {
@@ -46,10 +46,10 @@ function ownMB(pids) {
   return own.reduce((sum, each) => sum + each, 0) / 1024;
 }
 
-/** CPU time by kind of process at the last look, which was at that second. */
+/** The CPU time by kind of process, and the second, of the last measurement. */
 let last;
 
-/** CPU time of these processes since the last look, in milliseconds a second; that of its start is left out. */
+/** Returns the CPU time of these processes since the last measurement, in milliseconds per second, without their start. */
 function cpu(kind, pids, second) {
   const before = last?.kinds.get(kind);
   if (before === undefined) return "–";

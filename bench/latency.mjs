@@ -1,6 +1,6 @@
 /**
- * How long a request takes when the fleet is not saturated: `npm run bench:latency`. p50 and p99 at shares of what each
- * variant takes at most, under a load of constant rate; the variants take turns.
+ * Measures latencies of a fleet that is not saturated: `npm run bench:latency`. p50 and p99 at shares of each variant's maximum,
+ * under constant rates; the variants take turns.
  */
 import { writeFileSync } from "node:fs";
 import process from "node:process";
@@ -11,7 +11,7 @@ import { closedLoop, openLoop } from "./support/open-loop.mjs";
 import { textTable } from "./support/tables.mjs";
 import { withStarted } from "./support/turns.mjs";
 
-/** What is compared: a name, and what is laid over the fleet's config. */
+/** The variants: a name, and additions to the fleet's config. */
 const VARIANTS = [
   { name: "paceline", config: {} },
   { name: "paceline over HTTP/1.1", config: { protocol: "http1" } },
@@ -47,7 +47,7 @@ const [rounds, seconds, instances, connections] = ["rounds", "seconds", "instanc
 });
 const say = (line) => process.stdout.write(`${line}\n`);
 
-/** One turn: what the fleet takes at most, then each share of it. */
+/** Runs one turn: the fleet's maximum, then each share of it. */
 async function turn({ port }, samples) {
   await closedLoop(port, { connections, seconds: 2 });
   const saturation = (await closedLoop(port, { connections, seconds })).requestsPerSecond;

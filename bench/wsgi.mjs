@@ -1,8 +1,8 @@
 /**
- * What a WSGI app costs: `npm run bench:wsgi`. One instance of ours beside one sync worker of gunicorn and werkzeug's server, with the
- * same app on the same Python, each asked over its unix socket; and ours in a fleet of one. Prints CPU time a request and RSS. Then a
- * Django project on several processes, with and without preloading, beside gunicorn and uWSGI, and FastAPI beside uvicorn's own workers
- * and gunicorn's: PSS idle and after load, and CPU time.
+ * Measures WSGI apps: `npm run bench:wsgi`. One Paceline instance beside one sync worker of gunicorn and werkzeug's server, with
+ * the same app on the same Python over unix sockets; and Paceline in a fleet of one. Prints CPU time per request and RSS. Then a
+ * Django project on several processes, with and without preloading, beside gunicorn and uWSGI, and FastAPI beside uvicorn's own
+ * workers and gunicorn's: PSS idle and after load, and CPU time.
  */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -26,9 +26,9 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "3" },
     requests: { type: "string", default: "20000" },
     clients: { type: "string", default: "4" },
-    // Of the Django project, and of FastAPI.
+    // For the Django project and FastAPI.
     processes: { type: "string", default: "8" },
-    // `hello`, `django` or `asgi`: that part alone.
+    // Only this part: `hello`, `django` or `asgi`.
     only: { type: "string" },
   },
 });
@@ -43,14 +43,14 @@ if (werkzeugVersion === undefined) {
   process.exit(2);
 }
 
-/** All three run on the interpreter that gunicorn was installed for, as its first line tells. */
+/** All three run on gunicorn's interpreter, which its first line names. */
 function gunicornPython() {
   const where = (process.env.PATH ?? "").split(":").map((folder) => path.join(folder, "gunicorn"));
   const file = where.find((each) => existsSync(each));
   return file === undefined ? "" : (/^#!(\S+)/.exec(readFileSync(file, "utf8"))?.[1] ?? "");
 }
 
-/** What this program prints, or undefined when it fails. */
+/** Returns the output of this program, or undefined if it fails. */
 function ask(program) {
   const { status, stdout } = spawnSync(python, ["-c", program], { encoding: "utf8", timeout: 10_000 });
   return status === 0 ? stdout.trim() : undefined;
@@ -59,7 +59,7 @@ function ask(program) {
 const ENTRY = path.join(ROOT, "packages/server/python/start.py");
 const LIMITS = { ...INSTANCE_LIMITS, maxBodyBytes: 1 << 20, maxConnections: 1000, maxDeferredJobs: 1000 };
 
-/** Our instance by itself, with just enough of a supervisor to have it serve. */
+/** Starts a Paceline instance alone, with a minimal supervisor. */
 async function instance(directory) {
   const channel = path.join(directory, "channel.sock");
   const socket = path.join(directory, "app.sock");
@@ -101,7 +101,7 @@ run_simple("unix://${socket}", 0, application)`;
   return { child: run(python, ["-c", program], directory), socket };
 }
 
-/** `requests` in turn on each of a few clients; `isKept`: on one connection each, else each on its own. */
+/** Sends `requests` in turn on a few clients; with `isKept` each keeps its connection, otherwise each request opens one. */
 async function load(socket, isKept, count) {
   let left = count;
   const close = isKept ? "" : "Connection: close\r\n";
@@ -131,7 +131,7 @@ async function load(socket, isKept, count) {
   await Promise.all(Array.from({ length: clients }, client));
 }
 
-/** CPU time a request, in microseconds, of these processes while `work` makes so many requests. */
+/** Returns these processes' CPU time per request, in microseconds, while `work` sends the requests. */
 async function cost(pids, count, work) {
   const before = cpuSnapshot(pids());
   await work();
@@ -155,7 +155,7 @@ async function measureAlone({ start, keeps }) {
     await load(socket, false, WARM_UP_REQUESTS);
     const sample = { idleMB: idle, closeUs: await cost(pids, requests, () => load(socket, false, requests)) };
     if (keeps) sample.keptUs = await cost(pids, requests, () => load(socket, true, requests));
-    // gunicorn's worker alone, without its master, is what more instances would add.
+    // Each further instance adds one gunicorn worker, without its master.
     const each = Math.min(...pids().map((pid) => memory([pid]).rssMB));
     return { ...sample, afterMB: memory(pids()).rssMB, eachMB: each };
   } finally {
@@ -166,7 +166,7 @@ async function measureAlone({ start, keeps }) {
 
 const commandOf = (pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8");
 
-/** One instance behind one balancer of ours: what each of the two costs. */
+/** Measures one instance and one balancer of a fleet. */
 async function measureFleet() {
   const directory = mkdtempSync(path.join(tmpdir(), "paceline-wsgi-"));
   try {

@@ -1,4 +1,4 @@
-/** Makes docs/dashboard.svg: runs a fleet under some load for a minute, reloads it, and writes the dashboard's screen. */
+/** Generates docs/dashboard.svg: runs a fleet under load for a minute, reloads it, and writes the dashboard's screen. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { createRequire } from "node:module";
@@ -21,7 +21,7 @@ const CLIENTS = 6;
 const paceline = fileURLToPath(new URL("../packages/supervisor/bin/paceline", import.meta.url));
 const picture = fileURLToPath(new URL("../docs/dashboard.svg", import.meta.url));
 
-// Slow to come up, so that a reload can be seen.
+// Slow to start, so that a reload is visible.
 const app = `await new Promise((resolve) => setTimeout(resolve, 900));
 export default {
   async fetch() {
@@ -82,7 +82,7 @@ async function sees(pattern) {
   }
 }
 
-/** Requests that come and go like waves; returns what ends them. */
+/** Sends requests in waves; returns a function that stops them. */
 function startLoad() {
   const agent = new http.Agent({ keepAlive: true, maxSockets: CLIENTS });
   let running = true;
@@ -105,7 +105,7 @@ function get(agent, path) {
     const request = http.get({ port, host: "127.0.0.1", path, agent }, (response) =>
       response.resume().on("close", resolve),
     );
-    // One that fails is not what the picture is about.
+    // A failure does not matter for the picture.
     request.on("error", resolve);
   });
 }

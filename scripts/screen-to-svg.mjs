@@ -1,4 +1,4 @@
-/** Writes a terminal's screen as SVG: text as text, blocks and rules as shapes, so that no font can tear them apart. */
+/** Writes a terminal's screen as SVG: text as text, blocks and rules as shapes, independent of the font. */
 
 const CELL_WIDTH = 8.4;
 const CELL_HEIGHT = 18;
@@ -7,13 +7,13 @@ const BASELINE = 13.5;
 const PADDING = 14;
 const BACKGROUND = "#14181f";
 const FOREGROUND = "#d6dae0";
-/** The sixteen colours of the terminal, in their order. */
+/** The sixteen colours of the terminal, in order. */
 const PALETTE =
   "#14181f #ef6b73 #7fd88f #e5c07b #61afef #c678dd #62c5d1 #d6dae0 #78808c #ef6b73 #7fd88f #e5c07b #61afef #c678dd #62c5d1 #ffffff".split(
     " ",
   );
 const LOWER_BLOCKS = "▁▂▃▄▅▆▇█";
-/** A whole block leaves a gap to the line above. */
+/** A full block leaves a gap to the line above. */
 const HIGHEST_BLOCK = 0.85;
 const SHADES = { "░": 0.25, "▓": 0.75 };
 
@@ -45,7 +45,7 @@ export function screenToSvg(terminal, title) {
   ].join("\n")}\n`;
 }
 
-/** Neighbouring cells of one look: `{ x, width, cells: [{ x, text }], colour, background, bold }`. */
+/** Adjacent cells of one style: `{ x, width, cells: [{ x, text }], colour, background, bold }`. */
 function runsOf(terminal, y) {
   const line = terminal.buffer.active.getLine(terminal.buffer.active.baseY + y);
   const runs = [];
@@ -76,14 +76,14 @@ function shapesOf({ cells, colour }, y) {
     .flatMap(({ x, text }) => {
       const level = LOWER_BLOCKS.indexOf(text) + 1;
       const size = (level / LOWER_BLOCKS.length) * HIGHEST_BLOCK;
-      // A little wider than its cell, so that no seam is seen.
+      // Slightly wider than its cell, so that no seam is visible.
       if (level > 0) return [rectangle(x, y + 1 - size, 1.04, size, 1, colour)];
       return SHADES[text] === undefined ? [] : [rectangle(x, y + 0.2, 1, 0.6, SHADES[text], colour)];
     })
     .concat(ruleOf(cells, y, colour));
 }
 
-/** A run of `─` as one line for each stretch. */
+/** Draws each stretch of `─` as one line. */
 function ruleOf(cells, y, colour) {
   const rules = [];
   for (const { x, text } of cells) {
@@ -95,7 +95,7 @@ function ruleOf(cells, y, colour) {
   return rules.map(({ start, end }) => rectangle(start, y + 0.48, end - start, 0.06, 1, colour));
 }
 
-/** Words, each at its place, so that a font of another width cannot shift what follows. */
+/** Words, each at its own position, so that another font's width cannot shift the next. */
 function textsOf({ cells, colour, bold }, y) {
   const words = [];
   for (const { x, text, width } of cells) {

@@ -1,4 +1,4 @@
-/** Makes a fresh clone ready to run: installs the dependencies and builds, each only when something it reads has changed. */
+/** Prepares a fresh clone: installs the dependencies and builds, each only after a change of its inputs. */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -22,7 +22,7 @@ function checkNode() {
   fail(`Paceline needs Node ${lowestNode.join(".")} or newer; this is Node ${process.versions.node}.`);
 }
 
-/** Names of the folders in packages/. */
+/** Returns the folder names in packages/. */
 function packageNames() {
   return readdirSync(join(root, "packages"), { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && existsSync(join(root, "packages", entry.name, "package.json")))
@@ -30,7 +30,7 @@ function packageNames() {
     .sort();
 }
 
-/** What the installed node_modules depend on, as one hash. */
+/** Returns one hash of everything the installed node_modules depend on. */
 function installHash() {
   const files = ["pnpm-lock.yaml", "pnpm-workspace.yaml", "package.json"];
   files.push(join("examples", "package.json"));
@@ -49,7 +49,7 @@ function install() {
   if (readStamp(installStamp) === wanted) return;
   const { packageManager } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   process.stdout.write("setup: installing dependencies (once; later starts need no network)\n");
-  // CI=true: pnpm asks no questions and takes the lockfile as it is.
+  // CI=true: pnpm asks no questions and uses the lockfile unchanged.
   const result = spawnSync("npx", ["--yes", packageManager, "install", "--frozen-lockfile"], {
     cwd: root,
     stdio: ["ignore", "inherit", "inherit"],
@@ -64,7 +64,7 @@ function install() {
   rmSync(buildStamp, { force: true });
 }
 
-/** The latest change under a path, folders included: they change when a file in them is removed. */
+/** Returns the latest change under a path, including folders: they change when a file is removed. */
 function latestChange(path) {
   const info = statSync(path);
   if (!info.isDirectory()) return info.mtimeMs;

@@ -1,4 +1,4 @@
-/** A vitest reporter that names every skipped test with the reason it gave. */
+/** A vitest reporter that lists every skipped test with its reason. */
 
 export default class SkippedTests {
   onTestRunEnd(modules) {

@@ -1,6 +1,6 @@
 /**
- * Runs the server's list of tests on every runtime we promise: this Node, the newer ones, and Bun; one line for each.
- * Names such as `22` and `bun` choose some of them.
+ * Runs the server's tests on every supported runtime: this Node, the newer ones, and Bun; one line each. Names such as `22` and
+ * `bun` select some of them.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,15 +10,15 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-/** Outside the workspace: binaries of 100 MB each, which nobody needs who does not run this. */
+/** Outside the workspace: binaries of 100 MB each, only for those who run this. */
 const cache = join(root, "node_modules", ".cache", "paceline-nodes");
-/** What is installed of the majors that are not here; exact, so that a new release breaks nothing by itself. */
+/** The installed versions of other majors; exact, so that a new release breaks nothing by itself. */
 const NODES = ["20.20.2", "22.23.3", "24.9.0", "26.9.0"];
 const INSTALL_DEADLINE_MS = 300_000;
 const RUN_DEADLINE_MS = 900_000;
 const LIST = ["packages/server/test"];
 
-/** The binary of a version of Node, installed when it is not there yet. */
+/** Returns the binary of a Node version, installed if missing. */
 function findNode(version) {
   if (majorOf(process.versions.node) === majorOf(version))
     return { path: process.execPath, version: process.versions.node };
@@ -43,7 +43,7 @@ function majorOf(version) {
   return version.split(".")[0];
 }
 
-/** The line of npm's that says what it could not do. */
+/** Returns npm's line about its failure. */
 function npmReason(done) {
   const lines = done.stderr?.split("\n") ?? [];
   return lines.find((line) => /^npm error (?!code |errno |A complete log)\S/.test(line)) ?? lastLine(done);
@@ -53,7 +53,7 @@ function lastLine({ error, stderr }) {
   return error?.message ?? stderr?.trim().split("\n").slice(-1)[0] ?? "no reason was told";
 }
 
-/** Runs those tests of the list whose names match, which tells the runtime. */
+/** Runs the tests of the list whose names match, which select the runtime. */
 function runList(environment, pattern) {
   const scratch = mkdtempSync(join(tmpdir(), "paceline-runtimes-"));
   const report = join(scratch, "report.json");
@@ -88,7 +88,7 @@ function runList(environment, pattern) {
   }
 }
 
-/** Prints the line of a runtime; true when all is well with it. */
+/** Prints the line of a runtime; returns true without problems. */
 function judge(name, { passed, failures }) {
   process.stdout.write(`${name}: ${passed} passed, ${failures.length} failed\n`);
   for (const failure of failures) process.stdout.write(`  ${failure}\n`);

@@ -1,4 +1,4 @@
-/** Runs every check there is, side by side: lint and format, types, all tests; its last line counts the tests. */
+/** Runs all checks concurrently: lint and format, types, all tests; its last line counts the tests. */
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 const bin = (tool) => join(root, "node_modules", ".bin", tool);
 
-/** Runs vitest with its output shown; true when it exits 0. */
+/** Runs vitest with its output shown; returns true on exit 0. */
 function runTests(args) {
   process.stdout.write("\n== tests\n");
   const result = spawnSync(bin("vitest"), args, { cwd: root, stdio: "inherit" });
@@ -18,7 +18,7 @@ function runTests(args) {
   return result.status === 0;
 }
 
-/** Starts a tool beside the tests; its output is shown at the end, by what this returns, which resolves with true when it exited 0. */
+/** Starts a tool beside the tests. The returned function shows its output at the end and resolves with true on exit 0. */
 function startBeside(title, tool, args) {
   const output = join(scratch, `${tool}-${title.replaceAll(/\W/g, "-")}.txt`);
   const log = openSync(output, "w");
@@ -36,7 +36,7 @@ function startBeside(title, tool, args) {
   };
 }
 
-/** Mostly waits, for minutes: it runs beside the others, and takes the place of none of them. */
+/** It mostly waits, for minutes: it runs beside the others, without taking a worker. */
 const LONG_TEST = "test/age.test.ts";
 
 /** Counts the tests of vitest's report; a file that did not load counts as one failed test. */

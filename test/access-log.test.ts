@@ -1,4 +1,4 @@
-/** The access log: a line in the log for each request of every kind of pool, refused ones too, and none unless asked for. */
+/** The access log: a line for each request to every kind of pool, also refused ones, and none by default. */
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
@@ -26,7 +26,7 @@ server.on("upgrade", (req, socket) => {
 server.listen(process.env.PORT, process.env.HOST);
 `;
 
-/** What the balancer answers itself, and the body of that. */
+/** The balancer's own responses and their bodies. */
 const LOCAL: [method: string, path: string, status: number, body: string][] = [
   ["HEAD", "/nowhere/head", 404, ""],
   ["POST", "/fetch/exit", 502, "502 Bad Gateway\n"],

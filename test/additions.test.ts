@@ -1,4 +1,4 @@
-/** An addition is one new file and one line in a registry, as CONTRIBUTING.md has it: each is made in a copy of what is built, and works. */
+/** An addition is one new file and a line in a registry, as CONTRIBUTING.md says: each one works in a copy of the build. */
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,11 +6,11 @@ import { pathToFileURL } from "node:url";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { ROOT } from "./support/fleet.js";
 
-/** A copy of what is built of a package, in which files can be added and changed. */
+/** A copy of a package's build, in which files can be added and changed. */
 class Scratch {
   private readonly built: string;
   private readonly folder = mkdtempSync(join(tmpdir(), "pl-additions-"));
-  /** What was added or changed. */
+  /** The added or changed files. */
   readonly touched: string[] = [];
 
   constructor(name: string) {
@@ -29,7 +29,7 @@ class Scratch {
     this.touched.push(path);
   }
 
-  /** Puts one line after each of those given; they have to be there. */
+  /** Inserts a line after each given line, which must exist. */
   insert(path: string, lines: Record<string, string>): void {
     let text = readFileSync(join(this.folder, "dist", path), "utf8");
     for (const [after, line] of Object.entries(lines)) {

@@ -1,4 +1,4 @@
-/** The short form of `npm run soak:age`: connections of each kind grow older than the timers that runtimes arm by themselves. */
+/** The short form of `npm run soak:age`: connections of each kind outlive the runtimes' own timers. */
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { ROOT } from "./support/fleet.js";

@@ -1,4 +1,4 @@
-/** What a module exports and how its app starts and stops, as a user of a whole fleet sees it. */
+/** The exports of a module and its start and stop, as a user of a whole fleet sees them. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -8,7 +8,7 @@ import { testOnce } from "./support/test-once.js";
 
 const UNCLEAR = `export default (a, b) => (b.end === undefined ? new Response("as fetch") : b.end("as node"));\n`;
 
-/** Writes a line to a file for what it does. */
+/** Writes a line per action to a file. */
 const NOTING = `
 import { appendFileSync } from "node:fs";
 const note = (what) => appendFileSync("notes", \`\${what} \${process.env.PACELINE_GENERATION}\\n\`);

@@ -1,4 +1,4 @@
-/** Holds docs/architecture.md, and the directions of imports that it draws, against the code. */
+/** Compares docs/architecture.md, and its import directions, with the code. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -7,7 +7,7 @@ import { ROOT } from "./support/fleet.js";
 
 const SUPERVISOR = "packages/supervisor/src";
 
-/** The room of a file, as the table of docs/architecture.md has it; undefined for single files that import no room. */
+/** Returns the room of a file by the table of docs/architecture.md; undefined for single files that import no room. */
 function roomOf(path: string): string | undefined {
   const [first = "", more] = path.startsWith(`${SUPERVISOR}/`) ? path.slice(SUPERVISOR.length + 1).split("/") : [];
   if (more !== undefined) return first;

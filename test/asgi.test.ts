@@ -1,4 +1,4 @@
-/** FastAPI as its users run it: turns, streams, WebSockets, uploads, work after the response, who asks, reloads, and what is said of mistakes. */
+/** FastAPI in practice: turns, streams, WebSockets, uploads, background tasks, client facts, reloads, and error messages. */
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
@@ -148,19 +148,19 @@ describe.each(RUNTIMES)("FastAPI behind a balancer on %s", (runtime) => {
     expect(await upload.json()).toEqual({ bytes: size });
     expect((await get(port, "/sync")).body).toMatch(/^"web\.\d"$/);
 
-    // Answered long before it is done.
+    // The response comes long before the task is done.
     expect((await fetch(`${url}/task`, { method: "POST" })).status).toBe(200);
     const reload = project.cli(["reload"]);
     await waitFor("the WebSocket to be closed", () => closeCode !== undefined);
     await waitFor("the events to end", () => events.isWhole !== undefined);
     expect([closeCode, events.isWhole]).toEqual([1012, true]);
-    // The new ones serve while the task holds an old one.
+    // The new ones serve while the task keeps an old one alive.
     expect((await get(port, "/who")).status).toBe(200);
     expect(existsSync(join(project.folder, "done.txt"))).toBe(false);
     writeFileSync(join(project.folder, "go"), "");
     expect(await reload).toMatchObject({ code: 0 });
     await waitFor("the task", () => existsSync(join(project.folder, "done.txt")));
-    // Its own lifespan had not ended before.
+    // Its lifespan ends after the task.
     expect(readFileSync(join(project.folder, "done.txt"), "utf8")).toBe("False");
     const { pools } = await project.statusWhere("all to be ready", ({ pools }) => pools[0]?.ready === 3);
     expect(pools).toMatchObject([{ kind: "asgi", ready: 3, generation: 2 }]);

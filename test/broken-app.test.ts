@@ -1,4 +1,4 @@
-/** An app that does not work: what it says is shown, and what worked before it goes on. */
+/** A broken app: its output is shown, and the old version continues. */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -8,7 +8,7 @@ import { failures, NO_FAILURES } from "./support/load.js";
 import { get } from "./support/raw-http.js";
 
 const COMPLAINT = "the database is away";
-/** Works until a file named `broken` lies beside it. */
+/** Works until a file named `broken` exists beside it. */
 const BREAKABLE = `
 import { existsSync } from "node:fs";
 if (existsSync(new URL("./broken", import.meta.url))) throw new Error(${JSON.stringify(COMPLAINT)});
@@ -80,7 +80,7 @@ describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
     const status = await project.ready();
     expect(status.pools[0]?.instances.map((instance) => instance.pid)).toEqual(pids);
 
-    // The next reload, onto a sound app, is not in its way.
+    // It does not prevent the next reload, to a working app.
     project.write("app.js", saying("mended"));
     expect((await project.cli(["reload"])).code).toBe(0);
     expect((await get(project.port)).body).toBe("mended");

@@ -1,4 +1,4 @@
-/** Programs of others as commands: servers of Python under two hosts, and one in C. */
+/** Third-party programs as commands: Python servers under two hosts, and one in C. */
 import { describe, expect, test } from "vitest";
 import { startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";

@@ -1,4 +1,4 @@
-/** Commands, well-behaved and not: each serves, is told of in one clear line when it fails, and leaves nothing behind. */
+/** Commands, correct and broken: each serves, or fails with one clear line, and leaves nothing behind. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -13,7 +13,7 @@ import { waitFor } from "./support/wait.js";
 const FIXTURES = join(ROOT, "test/fixtures/commands");
 const fixture = (name: string) => join(FIXTURES, name);
 
-/** A number that no other run has, in the arguments of what the fixtures start. */
+/** Returns a number unique to this run, for the arguments of the fixtures' processes. */
 const newMark = () => `${process.pid}${Math.trunc(Math.random() * 1e9)}`;
 
 interface CommandOptions {
@@ -46,7 +46,7 @@ function projectOf({ runtime, command, instances = 1, pool = {}, config = {}, ma
 
 const start = (options: CommandOptions) => startFleet(projectOf(options));
 
-/** `paceline start --detach` of what cannot get ready: its exit status and what it told. */
+/** `paceline start --detach` of something that cannot become ready: returns its exit status and its message. */
 async function failsToStart(options: CommandOptions): Promise<{ project: Project; told: string }> {
   const config = { restartBudget: { maxFailures: 1 }, ...options.config };
   const project = await Project.make(projectOf({ ...options, config }));
@@ -55,14 +55,14 @@ async function failsToStart(options: CommandOptions): Promise<{ project: Project
   return { project, told: output };
 }
 
-/** Those that have the mark in their arguments, whatever they did with their environment. */
+/** Returns processes with the mark in their arguments, whatever their environment. */
 function markedProcesses(mark: string): number[] {
   return readdirSync("/proc").flatMap((name) => {
     if (!/^\d+$/.test(name)) return [];
     try {
       return readFileSync(`/proc/${name}/cmdline`, "latin1").includes(`.${mark}`) ? [Number(name)] : [];
     } catch {
-      return []; // It ended while we looked.
+      return []; // It ended meanwhile.
     }
   });
 }

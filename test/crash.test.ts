@@ -1,4 +1,4 @@
-/** A process that is killed outright takes with it only what was in its hands. */
+/** A killed process loses only its own requests. */
 import { describe, expect, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
@@ -6,7 +6,7 @@ import { failures, NO_FAILURES } from "./support/load.js";
 import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 
-/** The pid, or a failed test. */
+/** Returns the pid, or fails the test. */
 function present(pid: number | null | undefined): number {
   if (typeof pid !== "number") throw new Error("no pid");
   return pid;
@@ -61,7 +61,7 @@ describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
       Boolean(status.pools[0]?.instances.some((instance) => instance.inFlight === 1)),
     );
 
-    // A stopped balancer accepts nothing: these connections wait in the queue of the listening socket.
+    // A stopped balancer does not accept: these connections wait in the queue of the listening socket.
     signal(present(first?.pid), "SIGSTOP");
     const waiting = await Promise.all(Array.from({ length: 50 }, () => RawConnection.open(project.port)));
     for (const connection of waiting) {

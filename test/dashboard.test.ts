@@ -6,7 +6,7 @@ import { Screen, type ScreenOptions } from "./support/terminal.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
-/** Writes wide and joined characters, which must not shift what stands beside them. */
+/** Writes wide and joined characters, which must not shift the rest of the line. */
 const APP = `
   console.log("日本語 and 👩‍👩‍👧‍👦 and 🎉 " + process.env.PACELINE_INSTANCE);
   export default { fetch: () => new Response("Hello World!") };
@@ -44,7 +44,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     expect(screen.lines().join("\n")).not.toMatch(/^ web\.3 /m);
 
     screen.resize(200, 50);
-    // The last of fifty lines is the keys'.
+    // The last of fifty lines shows the keys.
     await screen.sees(/^ paceline · 店 □ shop/m, / LAST MINUTE .* RESTARTS /m, /^(?:[^\n]*\n){49}[^\n]*q quit$/);
     screen.resize(20, 8);
     await screen.sees(/^ NAME +STATE$/m, /^▸web\.1 +ready$/m);
@@ -71,7 +71,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     expect(screen.columnOf("and", y)).toBe(17);
     screen.press("j");
     await screen.sees(/── log of web\.2 ─/, / □ web\.2$/m);
-    screen.press("\x1b[B"); // The arrow, down to the balancer.
+    screen.press("\x1b[B"); // The arrow key, down to the balancer.
     await screen.sees(/^▸balancer +1\/1/m);
   });
 

@@ -22,7 +22,7 @@ export default function handler(request: IncomingMessage, response: ServerRespon
 }
 `;
 
-/** Reports in /aborted how often a client went away while its response was awaited. */
+/** Reports in /aborted how many clients left before their response. */
 const ABORT_APP = `
 let aborted = 0;
 export default {
@@ -114,7 +114,7 @@ describe.each(RUNTIMES)("the data path on %s", (runtime) => {
     await connection.until(/\r\n\r\n[\s\S]*a{1000}/);
     signal((await project.status()).pools[0]?.instances[0]?.pid ?? 0, "SIGKILL");
     await connection.end();
-    // Neither a last chunk nor as many bytes as were promised.
+    // Neither a last chunk nor the declared length.
     expect(connection.received.endsWith("0\r\n\r\n")).toBe(false);
     expect(connection.received.length).toBeLessThan(200_000);
   });

@@ -1,4 +1,4 @@
-/** Deferred jobs in a fleet: a reload and a stop in the middle lose none and run none twice, and the status tells of the queue. */
+/** Deferred jobs in a fleet: a reload and a stop lose none and run none twice, and the status shows the queue. */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -8,7 +8,7 @@ import { get } from "./support/raw-http.js";
 
 const JOBS = 40;
 
-/** Each request defers so many jobs; a job waits until the gate is open, and writes down what it did. */
+/** Each request defers that many jobs; a job waits for the gate and records its action. */
 const JOBS_OF_AN_APP = `
 import { appendFileSync, existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";

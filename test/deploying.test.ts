@@ -1,4 +1,4 @@
-/** The release layout of docs/deploying.md: its script, run exactly as it is printed there. */
+/** The release layout of docs/deploying.md: its script, run exactly as printed. */
 import { spawn } from "node:child_process";
 import { once as eventOf } from "node:events";
 import {
@@ -38,7 +38,7 @@ describe.each(RUNTIMES)("deploying on %s", (runtime) => {
     const script = join(shop, "deploy.sh");
     writeFileSync(script, SCRIPT, { mode: 0o700 });
     const { PACELINE_RUN_DIR: _, ...inherited } = project.startEnvironment();
-    // The run directory of the test's helpers is that which the fleet has by itself.
+    // The run directory of the test's helpers is the fleet's default one.
     const env = { ...inherited, SHOP: shop, PACELINE_STATE_DIR: join(project.folder, "state") };
     const paceline = (...args: string[]) => run(PACELINE, [...args, "-c", join(shop, "current")], { cwd: "/", env });
 
@@ -56,7 +56,7 @@ describe.each(RUNTIMES)("deploying on %s", (runtime) => {
     };
     const deploy = async (...release: Parameters<typeof prepare>) =>
       run(script, [prepare(...release)], { cwd: "/", env });
-    // It runs where the script looks first, and fails as one without a network does.
+    // It is the first one the script finds, and fails as without a network.
     writeFileSync(join(shop, "tools/node_modules/.bin/npm"), "#!/bin/sh\necho no network\nexit 1\n", { mode: 0o700 });
     const deployWithoutNetwork = () => deploy(SERVING("v0"), {}, { "package-lock.json": "{}" });
     const releases = () => readdirSync(join(shop, "releases")).sort();
@@ -64,7 +64,7 @@ describe.each(RUNTIMES)("deploying on %s", (runtime) => {
       for (let turn = 0; turn < 4; turn++) expect((await get(project.port)).body).toBe(version);
     };
     const status = async () => JSON.parse((await paceline("status", "--json")).stdout);
-    /** Ends every instance at once, and waits until as many others serve. */
+    /** Kills every instance at once, and waits until as many others serve. */
     const crashAll = async () => {
       const pids = (await status()).pools[0].instances.map(({ pid }: { pid: number }) => pid) as number[];
       for (const pid of pids) signal(pid, "SIGKILL");
@@ -98,7 +98,7 @@ describe.each(RUNTIMES)("deploying on %s", (runtime) => {
     expect(releases()).toEqual(["1", "2"]);
 
     expect(await deployWithoutNetwork()).toMatchObject({ code: 1 });
-    // A disk that is full before the link is replaced, and one that is full when it is to be put back.
+    // A disk that is full before the link is replaced, and one that is full when it is restored.
     const failingLn = (from: number) =>
       `#!/bin/sh\necho >>${shop}/calls\n[ $(wc -l <${shop}/calls) -lt ${from} ] && exec /bin/ln "$@"\necho no room\nexit 1\n`;
     const deployWithoutRoom = async (from: number, app: string) => {
@@ -137,7 +137,7 @@ describe.each(RUNTIMES)("deploying on %s", (runtime) => {
     expect(releases()).toEqual(["1", "2"]);
     await serves("v2");
 
-    // As if the release had been left there, and the link on it: what serves is pinned all the same.
+    // As if the release had been left there, with the link on it: the serving release stays pinned.
     mkdirSync(join(shop, "releases/3"));
     writeFileSync(join(shop, "releases/3/app.js"), 'throw new Error("not in service");\n');
     rmSync(join(shop, "current"));
@@ -156,7 +156,7 @@ describe.each(RUNTIMES)("deploying on %s", (runtime) => {
     await crashAll();
     await serves(newest);
 
-    // Interrupted as by Ctrl-C while the new release gets ready, which goes on in the supervisor: the link and what serves agree.
+    // Interrupted like by Ctrl-C while the new release starts in the supervisor: the link and the serving release agree.
     const gate = join(shop, "gate");
     const gated = `import { existsSync } from "node:fs";
       while (!existsSync(${JSON.stringify(gate)})) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -176,7 +176,7 @@ describe.each(RUNTIMES)("deploying on %s", (runtime) => {
     await serves(newest);
     expect(releases()).toEqual(["3", "4"]);
 
-    // After a killed supervisor a start takes the place of the reload: where that fails, the former release is started.
+    // After a killed supervisor a start replaces the reload: if it fails, the former release is started.
     signal((await status()).pid, "SIGKILL");
     expect(await deploy('throw new Error("no such table: carts");\n')).toMatchObject({
       code: 1,

@@ -1,4 +1,4 @@
-/** With few descriptors a fleet serves the clients that it has taken, and refuses the others. */
+/** With few descriptors a fleet serves its accepted clients and refuses the others. */
 import { describe, expect, onTestFinished, test } from "vitest";
 import { HELLO } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
@@ -15,7 +15,7 @@ describe.each(RUNTIMES)("at the limit of descriptors on %s", (runtime) => {
     await project.ready();
     const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     const opened: (RawConnection | undefined)[] = [];
-    // One that is refused may be reset before it knows that it was connected.
+    // A refused client may be reset before it sees the connection.
     for (let n = 0; n < CLIENTS; n++) opened.push(await RawConnection.open(project.port).catch(() => undefined));
     const clients = opened.filter((client) => client !== undefined);
     onTestFinished(() => {
@@ -73,7 +73,7 @@ describe.each(RUNTIMES)("at the limit of descriptors on %s", (runtime) => {
       one.received = "";
       one.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
       await one.until(/\r\n\r\n.+/);
-      // Bun.serve cannot turn anybody away; all else resets those beyond the bound.
+      // Bun.serve cannot refuse clients; all others reset those above the limit.
       if (runtime === "bun" && style === "fetch") return;
       await waitFor(
         "the others to be reset",

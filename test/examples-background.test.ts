@@ -1,4 +1,4 @@
-/** The examples of timers and defer, started by the command that examples/README.md gives. */
+/** The examples of timers and defer, started by the command in examples/README.md. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -48,7 +48,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     });
     const savesOf: number[] = [];
     const saved = () => JSON.parse(read(file) || "{}") as { votes?: number; saves?: number };
-    // On a machine that has other things to do a burst may have a pause in it.
+    // On a busy machine a burst may have a pause.
     for (let burst = 1; !savesOf.includes(1) && burst <= 10; burst++) {
       const before = saved().saves ?? 0;
       for (const connection of connections) connection.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -1,4 +1,4 @@
-/** Runs each example as examples/README.md says, on both runtimes, and uses what it shows. */
+/** Runs each example as in examples/README.md, on both runtimes, and uses it. */
 import http from "node:http";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { type RawData, WebSocket } from "ws";
@@ -9,7 +9,7 @@ import { get } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
-/** Resolves when what came of a response so far matches. */
+/** Resolves when the received part of a response matches. */
 function reads(
   port: number,
   path: string,
@@ -85,7 +85,7 @@ describe.each(RUNTIMES)("examples on %s", (runtime) => {
     const { port } = project;
     expect((await get(port)).body).toContain(`Hello from ${title}`);
 
-    // The first word is there before the last one is made.
+    // The first word arrives before the last one is generated.
     expect((await reads(port, "/stream", /one\n/)).text).toBe("one\n");
     expect((await get(port, "/stream")).body).toBe("one\ntwo\nthree\n");
 

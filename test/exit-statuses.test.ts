@@ -1,4 +1,4 @@
-/** Runs every row of the table of exit statuses in docs/cli.md, and sees that what fails says so in JSON too. */
+/** Runs every row of the table of exit statuses in docs/cli.md, and checks that failures are reported in JSON, too. */
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -12,7 +12,7 @@ import { waitFor } from "./support/wait.js";
 const THROWS = "throw new Error('no database');\n";
 const HANGS = "await new Promise(() => setInterval(() => {}, 1000));\n";
 const LISTENS = "setInterval(() => {}, 1000);\n";
-/** Commands that print no JSON, whatever happens. */
+/** Commands that never print JSON. */
 const WITHOUT_JSON = /^(serve|top|--version)|^start(?! -d| --runtime)|--once/;
 
 interface Row {
@@ -35,7 +35,7 @@ function rows(): Row[] {
 
 type Situation = (row: Row) => Promise<Project>;
 
-/** A folder for each situation, made when it is first needed; a fleet that runs is put right before each row. */
+/** A folder for each situation, created on first use; a running fleet is repaired before each row. */
 function situations(): Record<string, Situation> {
   const made = new Map<string, Promise<Project>>();
   const once = (name: string, make: () => Promise<Project>) => () => {
@@ -130,7 +130,7 @@ function situations(): Record<string, Situation> {
       fleet.write("slow.mjs", LISTENS);
       fleet.startInForeground();
       await fleet.statusWhere("the fleet", ({ pools }) => pools[0]?.ready === 1);
-      // So that one more does not get ready either.
+      // So that one more does not become ready either.
       fleet.write("app.js", HANGS);
       return fleet;
     }),
@@ -164,7 +164,7 @@ async function ended(project: Project, command: string, signal: NodeJS.Signals, 
   return code;
 }
 
-/** What is wrong with a row; undefined when nothing is. */
+/** Returns the problem of a row; undefined if there is none. */
 async function problemOf(row: Row, known: Record<string, Situation>): Promise<object | undefined> {
   const { command, when, status } = row;
   const event = EVENTS[when];
@@ -186,7 +186,7 @@ async function problemOf(row: Row, known: Record<string, Situation>): Promise<ob
   return said?.ok === false && said.message !== "" && said.code !== "internal" ? undefined : { ...row, output };
 }
 
-/** Rows that share a fleet come one after the other. */
+/** Rows that share a fleet run one after another. */
 function groupOf({ when }: Row): string {
   return when.startsWith("the new") ? "a fleet runs" : when;
 }
@@ -209,7 +209,7 @@ function attempt<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch {
-    return undefined; // It is no JSON.
+    return undefined; // Not JSON.
   }
 }
 

@@ -1,4 +1,4 @@
-/** A FAPWS start script under a real fleet: every part of it, and the cases in which FAPWS itself went wrong. */
+/** A FAPWS start script under a real fleet: every part of it, and the cases in which FAPWS itself failed. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -114,11 +114,11 @@ const files = {
   "secret.txt": "a secret",
 };
 
-/** One instance, so that it is known whose turn it is, unless another number is given. */
+/** One instance, so that the turn is known, unless another number is given. */
 const fleet = (runtime: (typeof RUNTIMES)[number], instances = 1): Promise<Project> =>
   startFleet({ runtime, app: "", files, config: { pools: { web: { fapws: "./start.py", instances } } } });
 
-/** Sends a request as it is written here; resolves with the whole response. */
+/** Sends a request literally; resolves with the complete response. */
 async function ask(port: number, request: string): Promise<Received> {
   const connection = await RawConnection.open(port);
   onTestFinished(() => connection.close());
@@ -183,7 +183,7 @@ describe("a FAPWS start script from outside", () => {
   });
 });
 
-/** What is Python's alone is so whatever the balancer runs on. */
+/** The Python parts do not depend on the balancer's runtime. */
 describe("a FAPWS start script", () => {
   const runtime = "bun";
   beforeEach((context) => {
@@ -300,7 +300,7 @@ describe("a FAPWS start script", () => {
     };
     const before = await pids();
     expect(before.size).toBe(3);
-    // Of these no instance hears, nor of a body that is not whole.
+    // No instance receives these, nor an incomplete body.
     for (const half of ["GET /hello HT", "GET /hello HTTP/1.1\r\nHost: a\r\nX-Half"]) {
       const connection = await RawConnection.open(port);
       onTestFinished(() => connection.close());
@@ -321,7 +321,7 @@ describe("a FAPWS start script", () => {
       reader.read(0);
       return reader.readableLength > 0;
     });
-    // It holds an instance at most: its response is larger than what the balancer keeps for one client.
+    // It occupies at most one instance: its response exceeds what the balancer buffers per client.
     for (let turn = 0; turn < 6; turn++) expect((await get(port, "/hello")).body).toBe("Hello world!!");
     halfPost.close();
     reader.destroy();

@@ -1,11 +1,11 @@
-/** Apps of every kind hand out files of an internal pool by X-Accel-Redirect and X-Sendfile, which no client gets to see. */
+/** Apps of every kind send files of an internal pool by X-Accel-Redirect and X-Sendfile, which no client sees. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { RawConnection } from "./support/raw-http.js";
 
-/** Each says in the field `h` of the query what its `v` is, and has fields and a body of its own. */
+/** The query field `h` names the field, `v` its value; the response also has its own fields and body. */
 const OWN = [
   ["Content-Type", "image/app"],
   ["Set-Cookie", "a=1"],
@@ -14,7 +14,7 @@ const OWN = [
 ];
 const FETCH = `export default { fetch(request) {
   const { searchParams } = new URL(request.url);
-  // One with "w" in its query has a body that ends when nobody wants it any more.
+  // With "w" in the query the body ends only when it is cancelled.
   const endless = new ReadableStream({ start: (controller) => controller.enqueue("hidden") });
   return new Response(searchParams.has("w") ? endless : "hidden", { headers: [...${JSON.stringify(OWN)}, [searchParams.get("h"), searchParams.get("v")]] });
 } };
@@ -137,7 +137,7 @@ describe.each(RUNTIMES)("files that an app hands out, on %s", (runtime) => {
       const outside = await ask(project, `/${kind}/?h=X-Sendfile&v=/etc/passwd`);
       expect(outside, kind).toMatch(/^HTTP\/1\.1 404 /);
     }
-    // No client gets there by itself.
+    // No client reaches it directly.
     for (const target of [
       "/protected/other.txt",
       "/protected/",
@@ -145,7 +145,7 @@ describe.each(RUNTIMES)("files that an app hands out, on %s", (runtime) => {
       "//protected/other.txt",
     ])
       expect(await ask(project, target), target).toMatch(/^HTTP\/1\.1 404 /);
-    // What was left has ended.
+    // The dropped bodies have ended.
     await project.statusWhere("none to be at work or replaced", ({ pools }) =>
       pools.every(({ instances }) => instances.every(({ inFlight, attempt }) => inFlight === 0 && attempt === 1)),
     );
@@ -155,7 +155,7 @@ describe.each(RUNTIMES)("files that an app hands out, on %s", (runtime) => {
     const far = await startFleet({ runtime, app: NODE, config: { instances: 1 } });
     const target = `http://127.0.0.1:${far.port}`;
     const path = "/?h=X-Accel-Redirect&v=/protected/a.txt";
-    // For a server in front that honours them.
+    // For a server in front that supports them.
     expect(await ask(far, path)).toMatch(/x-accel-redirect: \/protected\/a\.txt\r\n[\s\S]*hidden$/i);
     const project = await startFleet({
       runtime,

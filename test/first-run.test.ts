@@ -1,4 +1,4 @@
-/** What the README promises first: `npm start` serves examples/hello, with other options if given, until Ctrl-C. */
+/** The README's first command: `npm start` serves examples/hello, with other options if given, until Ctrl-C. */
 import { describe, expect, test } from "vitest";
 import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
 import { run, signal } from "./support/processes.js";

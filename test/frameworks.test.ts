@@ -1,4 +1,4 @@
-/** The apps of real frameworks are recognised by their shape, alone and where a style was asked for. */
+/** Real frameworks' apps are recognised by their shape, alone and with a given style. */
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ const make = {
   "unclear function": () => (_a: unknown, b: { end(): void }) => b.end(),
 };
 
-/** The style, or the problem. */
+/** Returns the style, or the problem. */
 function outcome(exported: unknown, style?: "fetch" | "node"): string {
   const detection = detectApp(exported, style);
   return "app" in detection ? detection.app.style : detection.problem;

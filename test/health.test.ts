@@ -1,4 +1,4 @@
-/** readyPath and healthPath mean the same for every kind of pool: when an instance is ready, when it is ended, and when a reload goes back. */
+/** readyPath and healthPath mean the same in every kind of pool: ready or not, killed, and a reload undone. */
 import { existsSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { allReady, Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 import { needs } from "./support/processes.js";
 
-/** The status of a path: 503 on /ready until a file named `up` is there, 500 on /health while one named `sick` is, or for a bad version. */
+/** Responds with 503 on /ready until a file `up` exists, and 500 on /health while `sick` exists, or for a bad version. */
 const STATUS = `
 import { existsSync } from "node:fs";
 const there = (name) => existsSync(new URL("./" + name, import.meta.url));
@@ -45,7 +45,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"x"})
 `;
 
-/** An upstream for the proxy, which answers as the others do. */
+/** An upstream for the proxy, which responds like the others. */
 async function upstream(project: Project): Promise<number> {
   const port = await freePort();
   const there = (name: string) => existsSync(join(project.folder, name));
@@ -77,7 +77,7 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", (runtime) => {
       node: { app: "./node.js", routes: ["/node/"], ...common },
       command: { command: ["node", "./command.mjs"], routes: ["/command/"], ...common },
       far: { proxy: `http://127.0.0.1:${await upstream(project)}`, routes: ["/far/"], ...common },
-      // A file is well when it is there.
+      // A file is healthy if it exists.
       files: { static: ".", routes: ["/files/"], ...common, readyPath: "/files/up", healthPath: "/files/well" },
       ...(runtime === "bun" && { wsgi: { wsgi: "site_app", routes: ["/wsgi/"], ...common } }),
       ...(python !== undefined && { asgi: { asgi: "async_app", python, routes: ["/asgi/"], ...common } }),

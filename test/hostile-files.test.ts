@@ -1,4 +1,4 @@
-/** Nothing that a runtime reads for a developer's comfort reaches what runs in production, in any of its processes. */
+/** Files that a runtime reads for a developer's convenience do not affect production, in any process. */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -9,10 +9,10 @@ import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
 const ENV_FILES = [".env", ".env.local", ".env.development", ".env.development.local", ".env.production"];
-/** One of them is listed in the config: its variables come from the config alone, and go when the file has them no more. */
+/** One of them is in the config: its variables come only from there, and disappear with the file's entries. */
 const LISTED = ".env";
 
-/** A copy of the package in a folder whose tsconfig.json leads its imports astray; the packages that it needs are the real ones. */
+/** Installs a copy of the package in a folder whose tsconfig.json redirects its imports; its dependencies are the real ones. */
 function installIn(folder: string, strayTo: string): string {
   const supervisor = join(ROOT, "packages/supervisor");
   const home = join(folder, "node_modules/paceline");
@@ -32,7 +32,7 @@ function installIn(folder: string, strayTo: string): string {
   return join(home, "bin/paceline");
 }
 
-/** Says of every process that reads it that it did. */
+/** Reports every process that reads it. */
 function trap(log: string): string {
   return `import { appendFileSync } from "node:fs";
 appendFileSync(${JSON.stringify(log)}, process.argv.join(" ") + "\\n");
@@ -96,7 +96,7 @@ export default { listen, name: "seen:" + bun.join(), envFiles: ["${LISTED}"], po
     rmSync(join(project.folder, "paceline.config.json"));
     const env = { ...project.startEnvironment(), LISTEN: `127.0.0.1:${project.port}` };
     const cli = (...args: string[]) => run(paceline, args, { cwd: project.folder, env });
-    // Where balancers and shims have their working directory.
+    // The working directory of balancers and shims.
     mkdirSync(project.runDir, { mode: 0o700 });
     for (const [name, text] of Object.entries(hostile)) writeFileSync(join(project.runDir, name), text);
 

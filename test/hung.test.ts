@@ -1,11 +1,11 @@
-/** An instance whose event loop does not turn, or that a signal has stopped, is shown as stalled, then killed and replaced as hung. */
+/** An instance that is blocked, or stopped by a signal, is shown as stalled, then killed and replaced as hung. */
 import { describe, expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
 import { needs, signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 
-/** Blocks for good on a path that ends with /block. */
+/** Blocks forever on a path that ends with /block. */
 const FETCH = `
 const sleepForGood = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 export default { fetch: (request) => {
@@ -44,7 +44,7 @@ def some_function_that_holds():
     # No other thread gets the interpreter meanwhile.
     ctypes.PyDLL(None).sleep(600)
 `;
-/** Never heeds that a client has gone. */
+/** Ignores that a client has left. */
 const COMMAND = `
 import http from "node:http";
 const server = http.createServer((req, res) => {
@@ -81,7 +81,7 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
     const before = slotsOf(await project.status());
     const names = [...before.keys()];
 
-    // Two by their own handler, the others by a signal; the second instance of `fetch` is well.
+    // Two by their own handler, the others by a signal; the second instance of `fetch` is healthy.
     const blocked = await Promise.all(
       ["/fetch/block", "/node/block"].map(async (path) => {
         const connection = await RawConnection.open(project.port);
@@ -89,18 +89,18 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
         return connection;
       }),
     );
-    // The balancer has to tell first what is being run.
+    // The balancer must first report the running request.
     await project.statusWhere("the blocked ones to be shown", (status) => {
       const slots = slotsOf(status);
       const stalled = (name: string) => (slots.get(name)?.stalledMs ?? 0) > 0 && (slots.get(name)?.inFlight ?? 0) > 0;
       return (stalled("fetch.1") || stalled("fetch.2")) && stalled("node.1");
     });
-    // Both at once: what is blocked for hangAfterMs is killed.
+    // Both at once: a process blocked for hangAfterMs is killed.
     const [shown, dashboard] = await Promise.all([project.cli(["status"]), project.cli(["top", "--plain", "--once"])]);
     expect(shown.output).toMatch(/node\.1 +stalled \d+ s/);
     expect(shown.output).toMatch(/^fetch .*2\/2 ready, 1 stalled/m);
     expect(dashboard.output).toMatch(/^ node\.1 +stalled \d+ ?s/m);
-    // Else the balancer sends them to another instance when the first is killed.
+    // Otherwise the balancer sends them to another instance when the first is killed.
     for (const connection of blocked) connection.close();
     const stopped = names.filter((name) => !/^(fetch|node)\./.test(name));
     for (const name of stopped) signal(before.get(name)?.pid ?? 0, "SIGSTOP");
@@ -142,7 +142,7 @@ test("a response that is owed for too long costs its process, in pools that limi
     files: { "command.mjs": COMMAND, "site_app.py": WSGI },
     config: {
       drainTimeoutMs: 60_000,
-      // Later than requestTimeoutMs: it is the balancer's own word where that is off.
+      // Later than requestTimeoutMs: without that, the balancer's timeout applies.
       balancer: { limits: { upstreamResponseTimeoutMs: requestTimeoutMs + 500 } },
       backoff: { initialMs: 50_000, maxMs: 50_000 },
       pools: {
@@ -179,7 +179,7 @@ test("a response that is owed for too long costs its process, in pools that limi
       },
     },
   });
-  // What these last report is that they are idle.
+  // Their last reports say that they are idle.
   const idle = ["holds", "held"];
   for (const pool of idle) expect((await get(project.port, `/${pool}/`)).body).toBe("wsgi");
   await project.statusWhere("them to report that", ({ pools }) =>
@@ -192,13 +192,13 @@ test("a response that is owed for too long costs its process, in pools that limi
   const patient = await RawConnection.open(project.port);
   patient.write("GET /patient/block HTTP/1.1\r\nHost: x\r\n\r\n");
   await project.statusWhere("it to have the request", ({ pools }) => pools[4]?.instances[0]?.inFlight === 1);
-  // Its client leaves, and the balancer with it; the view does not.
+  // Its client leaves, and so does the balancer; the view does not.
   left.close();
   const restarted = project.cli(["restart", "restarted"]);
-  // Nothing is asked of these after their response, but of the one with a second thread.
+  // After their response these get no request, except the one with a second thread.
   for (const pool of ["close", "closes"]) expect((await get(project.port, `/${pool}/after`)).body).toBe("ok");
   expect((await get(project.port, "/closes/")).body).toBe("wsgi");
-  // Both instances are stuck, and both clients are told.
+  // Both instances are stuck, and both clients get a response.
   const paths = ["/wsgi/block", "/wsgi/block", "/threads/block", "/command/block", "/holds/hold", "/held/hold"];
   const statuses = await Promise.all(paths.map(async (path) => (await get(project.port, path)).status));
   expect(statuses).toEqual(paths.map(() => 504));
@@ -229,13 +229,13 @@ test("a response that is owed for too long costs its process, in pools that limi
   const { uptimeSeconds } = await project.status();
   const later = await project.statusWhere("it to be looked at again", (now) => now.uptimeSeconds > uptimeSeconds + 2);
   expect(later.pools[3]?.instances).toMatchObject([{ name: "patient.1", attempt: 1, state: "ready", lastExit: null }]);
-  // That it ended was asked for.
+  // Its end was requested.
   expect(ends["restarted.1"]).toBeNull();
   const { stdout } = await project.cli(["events"]);
   for (const name of ["wsgi\\.1", "wsgi\\.2", "restarted\\.1"])
     expect(stdout).toMatch(new RegExp(`${name} .*it was in some_function_that_sleeps \\(site_app\\.py:\\d+\\)`));
   patient.close();
-  // A stop does not wait until its own deadline either.
+  // A stop does not wait for its own deadline either.
   const held = await RawConnection.open(project.port);
   held.write("GET /holds/hold HTTP/1.1\r\nHost: x\r\n\r\n");
   expect((await get(project.port, "/wsgi/")).body).toBe("wsgi");

@@ -1,4 +1,4 @@
-/** Both real ends of a lane against each other: whatever the order of things, no byte is lost, doubled or misled. */
+/** Both real ends of a lane against each other: in any order of events no byte is lost, doubled or misdirected. */
 import fc from "fast-check";
 import { beforeAll, describe, it } from "vitest";
 import { loadStreams } from "../packages/server/src/lane/lane-connection.js";
@@ -41,7 +41,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 async function take(step: Step, world: LaneWorld): Promise<void> {
-  // Of the last ones, since those are under way.
+  // One of the last, since those are in flight.
   const asked = "request" in step ? world.requests.at(-1 - (step.request % world.requests.length)) : undefined;
   switch (step.do) {
     case "open":
@@ -89,7 +89,7 @@ describe("a lane between the balancer's end and an instance's", () => {
             world.expectNoProblem();
           }
           await world.settle();
-          // No slot was lost, and none is taken twice.
+          // No slot was lost, and none is used twice.
           for (let i = 0; i < 100; i++) if (world.open(SMALL) === undefined) throw new Error("no room");
           await world.settle();
         },

@@ -1,4 +1,4 @@
-/** What an app has started ends with its instance, in sessions of its own too, however the instance ends. */
+/** Processes started by an app end with its instance, also in their own sessions, however the instance ends. */
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
@@ -6,7 +6,7 @@ import { commandLine, needs, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-/** Starts a process in a session of its own, which leaves its parent too, and says its pid. */
+/** Starts a process in its own session, which also leaves its parent, and prints its pid. */
 const APP = `
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
@@ -112,7 +112,7 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
       const each = Object.keys(pools).map(async (name) => {
         const { body } = await get(project.port, `/${name}/`);
         const pids = body.trim().split(" ").map(Number);
-        // A process that has just been started has no command line for a moment.
+        // A new process has no command line for a moment.
         await waitFor(`${name}: ${body} to run`, () => pids.every(isRunning));
         return pids.map((pid) => ({ name, pid }));
       });
@@ -140,7 +140,7 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
   });
 });
 
-/** Pools of every kind whose apps start processes, and what these pools need. */
+/** Pools of every kind whose apps start processes, and their files. */
 function kindsOn(runtime: string) {
   const files: Record<string, string> = {
     "start.mjs": START,

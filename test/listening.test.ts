@@ -1,4 +1,4 @@
-/** Listening sockets as clients and proxies meet them: addresses, rights, and what a stop does to them. */
+/** Listening sockets for clients and proxies: addresses, permissions, and the effect of a stop. */
 import { spawn } from "node:child_process";
 import { once as eventOf } from "node:events";
 import { chmodSync, existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -14,12 +14,12 @@ import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
-/** Returns what was sent, once all of it has come. */
+/** Returns the request body after all of it has arrived. */
 const ECHO = 'export default { fetch: async (request) => new Response("got " + (await request.text())) };\n';
 
 const POST = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab";
 
-/** Why a connection fails; "accepted" if it does not. */
+/** Returns why a connection fails; "accepted" if it does not. */
 function connecting(place: net.TcpNetConnectOpts | net.IpcNetConnectOpts): Promise<string> {
   return new Promise((resolve) => {
     const socket = net.connect(place);
@@ -43,7 +43,7 @@ async function refused(place: net.TcpNetConnectOpts | net.IpcNetConnectOpts): Pr
   );
 }
 
-/** Runs in a network of its own, where listening on all addresses reaches nobody: starts a fleet on each list, and asks it over IPv4 and IPv6. */
+/** In a separate network, where listening on all addresses is safe: starts a fleet on each list; connects over IPv4 and IPv6. */
 const ASK_EACH = `
 import { execFileSync } from "node:child_process";
 import http from "node:http";
@@ -99,7 +99,7 @@ describe.each(RUNTIMES)("listening on %s", (runtime) => {
     const stopped = await stopping;
     expect(`${stopped.code} ${stopped.output}`).toMatch(/^0 /);
     await waitFor("its processes to be gone", () => project.processes().length === 0);
-    // It is the other's now.
+    // It belongs to the other process now.
     expect(existsSync(path)).toBe(true);
     expect(await connecting({ path })).toBe("accepted");
   });

@@ -1,4 +1,4 @@
-/** What instances write, and what happens to the fleet, can be read by name, and followed; what is lost of it is counted. */
+/** Output of instances and events of the fleet can be read by name, and followed; losses are counted. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -12,7 +12,7 @@ import { waitFor } from "./support/wait.js";
 
 const LINE = "a line for each request";
 const STORM = 30_000;
-/** Writes STORM lines at once when it is asked to, and one that is longer than most. */
+/** Writes STORM lines at once on request, and one very long line. */
 const STORMY = `
 import { writeSync } from "node:fs";
 const write = (text) => {
@@ -39,13 +39,13 @@ interface Line {
   lost?: number;
 }
 
-/** The lines that are whole by now. */
+/** Returns the lines that are complete by now. */
 function parse(text: string): Line[] {
   const whole = text.slice(0, text.lastIndexOf("\n") + 1).split("\n");
   return whole.flatMap((line) => (line === "" ? [] : [JSON.parse(line) as Line]));
 }
 
-/** How many lines of the storm are there, and how many are told to be missing. */
+/** Returns how many lines of the storm are present, and how many are reported as lost. */
 function count(lines: Line[], name: string) {
   const ours = lines.filter((line) => line.name === name);
   return {
@@ -63,7 +63,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
       'case "/chat":',
       `case "/flood": ${flood}\n      case "/chat": console.log(${JSON.stringify(acting)} + " done");`,
     );
-    // By their number here, and by their total there.
+    // By number on one runtime, by total on the other.
     const bounds =
       runtime === "bun" ? { maxFiles: 2, maxTotalBytes: 1 << 20 } : { maxFiles: 9, maxTotalBytes: 131_072 };
     const log = { maxFileBytes: 65_536, ...bounds };
@@ -100,7 +100,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     const json = await waitFor("a whole document", async () => {
       const screen = Screen.open(PACELINE, ["status", "--json"], { cwd: project.folder, env, columns: 400 });
       await screen.exit();
-      // On a busy machine the end may be missing: node-pty reads on for 200 ms after the command's exit, and no longer.
+      // On a busy machine the end may be missing: node-pty reads for only 200 ms after the command's exit.
       return screen.output.endsWith("}\r\n") && screen.output;
     });
     expect(JSON.parse(json)).toMatchObject({ name: `shop${acting}` });
@@ -146,7 +146,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     }
     expect((await project.cli(["status"])).stdout).toMatch(/^wild\.1: \d+ of 30000 lines lost/m);
 
-    // A line of any length is whole, and nothing in it acts on a terminal.
+    // A line of any length is complete, and nothing in it controls a terminal.
     const long = parse(project.output).find(({ msg }) => msg.startsWith('{"long"'));
     expect(JSON.parse(long?.msg ?? "")).toMatchObject({ clear: "\x1b[2J" });
 
@@ -158,7 +158,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     expect((await project.cli(["scale", "calm", "2"])).code).toBe(0);
     await waitFor("a new log file", () => existsSync(file) && readFileSync(file, "utf8").includes("calm.2 is ready"));
 
-    // Names that nobody has are mistakes, also while following; running or not.
+    // Unknown names are errors, also while following; running or not.
     for (const args of [
       ["logs", "wlid"],
       ["logs", "-f", "wlid"],
@@ -214,7 +214,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     expect((await inside(PACELINE, "status", "--run-dir", runDir)).stdout).toMatch(/^log .*; \d+ lines lost$/m);
     const { stdout: events } = await inside(PACELINE, "events", "--run-dir", runDir);
     expect(events).toMatch(/ warn +paceline +the log cannot be written, lines are lost: ENOSPC/);
-    // With room again, it goes on; what is missing is told as soon as there is room for that.
+    // With room again, it continues; losses are reported as soon as possible.
     const log = async () => (await inside("sh", "-c", `cat ${runDir}/log/*`)).stdout;
     const before = await log();
     await inside("sh", "-c", `rm ${runDir}/log/*`);

@@ -1,4 +1,4 @@
-/** Requests that end the process that runs them: the soak of them, with short delays between the starts of a process. */
+/** Requests that end their process: a small version of the soak, with short delays between the starts of a process. */
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";

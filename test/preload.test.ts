@@ -1,4 +1,4 @@
-/** Pools of Python with `preload`: a template loads the app once and forks the instances, and they are instances like any other. */
+/** Python pools with `preload`: a template loads the app once and forks the instances, which are ordinary instances. */
 import { join } from "node:path";
 import { expect, type TestContext, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
@@ -10,7 +10,7 @@ import { waitFor } from "./support/wait.js";
 const python = findPython();
 const FIXTURES = join(import.meta.dirname, "../packages/server/test/fixtures");
 
-/** `checked` is under the validator of the standard library; /who tells who answers. */
+/** `checked` runs under the validator of the standard library; /who names the instance. */
 const APP = `
 import json, os, random, sys, time, uuid
 from wsgiref.validate import validator
@@ -58,7 +58,7 @@ function needsPython(context: TestContext): void {
 }
 
 const wsgi = { wsgi: "site_app:checked", python, instances: 2, stripPrefix: true };
-/** Of every project here. */
+/** For every project here. */
 const PROJECT = { runtime: "bun", app: "", env: { PYTHONPATH: FIXTURES, PYTHONDONTWRITEBYTECODE: "1" } } as const;
 
 interface Who {
@@ -76,7 +76,7 @@ interface Who {
   version: string;
 }
 
-/** Asks each of two instances once. */
+/** Sends one request to each of two instances. */
 async function who(project: Project, pool: string): Promise<Who[]> {
   const found = new Map<string, Who>();
   await waitFor(`both of ${pool} to answer`, async () => {
@@ -135,10 +135,10 @@ test("with and without preload and threads an app meets the same server; each in
     }
     for (const key of ["random", "uuid", "pid"] as const) expect(new Set(each.map((one) => one[key])).size).toBe(2);
   }
-  // A script of FAPWS serves from within its own code, and so it does in each forked process.
+  // A FAPWS script serves from its own code, also in each forked process.
   const [loader, parent] = (await get(project.port, "/")).body.split(" ");
   expect(loader).toBe(parent);
-  // Each writes into an output of its own.
+  // Each has its own output.
   const { stdout } = await project.cli(["logs"]);
   for (const name of ["preload.1", "preload.2"])
     expect(stdout).toMatch(new RegExp(`${name} +\\| forked ${name.at(-1)}$`, "m"));
@@ -176,7 +176,7 @@ test("instances outlive their template, come from a new one, and are noticed to 
   expect(exits?.reason).toMatch(/^killed by SIGKILL after /);
   expect((await pids()).template).toBe(first.template);
 
-  // Without its template it serves on; when it is killed then, a new template forks it.
+  // Without its template it still serves; when it is then killed, a new template forks it.
   signal(first.template, "SIGKILL");
   await project.statusWhere("it to be gone", ({ pools }) => pools[0]?.templates.length === 0);
   expect((await who(project, "web")).map(({ loader }) => loader)).toEqual([first.template, first.template]);
@@ -187,13 +187,13 @@ test("instances outlive their template, come from a new one, and are noticed to 
   const loaders = (await who(project, "web")).map(({ loader }) => loader);
   expect(new Set(loaders)).toEqual(new Set([first.template, second.template]));
 
-  // One that hangs and does not say that a process has ended is ended itself.
+  // A template that hangs and does not report an exit is killed.
   signal(second.template, "SIGSTOP");
   signal(second.instances?.[0] as number, "SIGKILL");
   await replaced(4, 0);
   expect((await pids()).template).not.toBe(second.template);
 
-  // New code comes with a new template; no request is lost, and nothing of the old one is left.
+  // New code comes with a new template; no request is lost, and nothing of the old one remains.
   const load = project.load({ mode: "keep-alive", clients: 2, path: "/web/who" });
   await waitFor("some requests", () => load.counts.ok > 20);
   project.write("site_app.py", "import nowhere_to_be\n");
@@ -219,7 +219,7 @@ test("instances outlive their template, come from a new one, and are noticed to 
   await project.statusWhere("its end", ({ pools }) => pools[0]?.templates.length === 0);
   expect((await project.cli(["scale", "web", "2"])).code).toBe(0);
 
-  // Without a supervisor they serve for the grace, and then nothing is left.
+  // Without a supervisor they serve for the grace period, and then nothing remains.
   const { pid } = await project.status();
   signal(pid, "SIGKILL");
   expect((await get(project.port, "/web/")).status).toBe(200);

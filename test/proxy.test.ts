@@ -1,4 +1,4 @@
-/** A pool that is a proxy for an upstream elsewhere, in a fleet as people start it: https, WebSockets, redirects, reload. */
+/** A proxy pool for a remote upstream, in a real fleet: https, WebSockets, redirects, reload. */
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
 import https from "node:https";
 import type { AddressInfo } from "node:net";
@@ -16,7 +16,7 @@ interface Upstream {
   close(): void;
 }
 
-/** Tells what it was asked, speaks WebSocket at /chat and redirects from /moved. */
+/** Returns each request, speaks WebSocket at /chat and redirects from /moved. */
 async function startUpstream(certificate?: Certificate): Promise<Upstream> {
   const server = certificate === undefined ? http.createServer(respond) : https.createServer(certificate, respond);
   const scheme = certificate === undefined ? "http" : "https";
@@ -77,7 +77,7 @@ describe.each(RUNTIMES)("a proxy beside an app on %s", (runtime) => {
       },
     });
 
-    // Nobody gets a connection that carried another one's requests.
+    // Nobody gets a connection that carried another client's requests.
     const clients = await Promise.all([1, 2].map(() => RawConnection.open(project.port)));
     for (const client of [...clients, ...clients]) {
       const before = client.received;
@@ -117,11 +117,11 @@ describe.each(RUNTIMES)("a proxy beside an app on %s", (runtime) => {
       },
     });
     expect((await get(project.port, "/strict/")).status).toBe(502);
-    // The Host that is asked for has no part in which certificate is the right one.
+    // The requested Host does not affect the certificate check.
     expect((await get(project.port, "/trusting/")).body).toContain(`"host":"127.0.0.1:${project.port}"`);
     expect((await get(project.port, "/careless/")).status).toBe(200);
     expect((await get(project.port, "/named/")).status).toBe(502);
-    // A response may reach its client before the line about it reaches the log.
+    // A response may reach its client before its log line is written.
     await untilLogged(project, "strict.1", /proxy https:\S+: self-signed certificate \(GET \/strict\/\)/);
     await untilLogged(project, "named.1", /Hostname\/IP does not match certificate/);
   });

@@ -1,10 +1,10 @@
-/** A full disk, or a bound of its output file, costs a Python instance lines of its log and nothing else. */
+/** A full disk, or a limit of its output file, costs a Python instance only log lines. */
 import { expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { startFleet } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
 
-/** `fill` has the process write where there is no room: on a full disk (ENOSPC), or beyond a limit (EFBIG). */
+/** `fill` makes the process write without room: on a full disk (ENOSPC), or beyond a limit (EFBIG). */
 const VIEWS = `
 import logging, os, resource, sys
 def fill(name):

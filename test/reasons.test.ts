@@ -1,11 +1,11 @@
-/** What is told of a fleet is what is so: why something failed, what it takes, where it listens. */
+/** Reports about a fleet are true: failure reasons, resources, addresses. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { HELLO } from "./support/apps.js";
 import { Project, RUNTIMES } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
 
-/** Serves where it was told to, and where others reach it too; takes 60 MB more than nothing. */
+/** Serves at the given address, and also at a public one; uses 60 MB more. */
 const OPEN_SERVER = `
 import http from "node:http";
 const { HOSTNAME, PORT } = process.env;
@@ -13,7 +13,7 @@ const ballast = Buffer.alloc(60e6, 1);
 http.createServer((request, response) => response.end([HOSTNAME, ballast.length, process.argv[2]].join(" "))).listen(PORT, HOSTNAME);
 http.createServer(() => {}).listen(0, "0.0.0.0");
 `;
-/** An hour passes at once when there is a file named `later`, as when the clock of the machine is set. */
+/** Advances the clock by an hour when there is a file named `later`, like a change of the machine's clock. */
 const CLOCK = `
 const { existsSync } = require("node:fs");
 const { join } = require("node:path");
@@ -21,7 +21,7 @@ const now = Date.now;
 Date.now = () => now() + (existsSync(join(__dirname, "later")) ? 3600e3 : 0);
 `;
 const FAILS = 'throw new TypeError("no database is configured");\n';
-/** Listens by itself, and is never loaded. */
+/** Listens by itself, and never finishes loading. */
 const HANGS = `
 import { createServer } from "node:http";
 await new Promise(() => createServer().listen(0, "127.0.0.1"));
@@ -36,7 +36,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     };
     const files = { "server.mjs": OPEN_SERVER, "clock.cjs": CLOCK };
     const project = await Project.make({ runtime, app: HELLO, config: { pools }, files });
-    // Bun has no option by which a process of ours takes code of a caller's.
+    // Bun has no option that loads a caller's code into our processes.
     const clock = runtime === "node" && { NODE_OPTIONS: `--require ${join(project.folder, "clock.cjs")}` };
     const env = { ...project.startEnvironment(), ...clock };
     expect(await project.cli(["start", "--detach"], { env })).toMatchObject({ code: 0 });
@@ -71,7 +71,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     ["a Python application", { wsgi: "fails:app" }, /ValueError: no database is configured/],
   ];
   const isLate = /was not ready within 5 s \(readyTimeoutMs\); it listens on 127\.0\.0\.1:\d+; killed by SIGKILL/;
-  // What runs a command or Python is no matter of ours.
+  // The program of a command or Python does not depend on the runtime.
   test.each([
     ...kinds.slice(0, runtime === "bun" ? 4 : 1),
     ["an app in time", { app: "./hangs.mjs" }, isLate] as const,

@@ -1,4 +1,4 @@
-/** Processes that have had `maxRequests` are replaced, in pools of every kind, without a failed request and with no instance missing. */
+/** Processes with `maxRequests` requests are replaced, in every kind of pool, without a failed request or a missing instance. */
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
@@ -34,7 +34,7 @@ describe.each(RUNTIMES)("recycling on %s", (runtime) => {
       fetch: { app: "./app.js", ...two, routes: ["/fetch/"] },
       node: { app: "./node.js", ...two, routes: ["/node/"] },
       endless: { app: "./app.js", instances: 1, routes: ["/endless/"], maxRequests: 0 },
-      // The decision is the supervisor's, which has no part in their runtime.
+      // The supervisor decides, independent of their runtime.
       ...(runtime === "bun" && {
         files: { static: "./public", routes: ["/files/"] },
         far: { proxy: "http://127.0.0.1:9", routes: ["/far/"] },
@@ -91,7 +91,7 @@ describe.each(RUNTIMES)("recycling on %s", (runtime) => {
       if (name === "endless") expect(stdout).not.toMatch(event);
       else expect(stdout).toMatch(event);
     }
-    // What somebody asks for comes first.
+    // An operator's command has priority.
     for (const command of [["restart", "fetch"], ["scale", "node", "3"], ["reload"]]) {
       const { code, output } = await project.cli(command);
       expect(`${code} ${output}`).toMatch(/^0 /);

@@ -1,4 +1,4 @@
-/** A reload takes code, env files and configuration afresh; a wrong configuration changes nothing. */
+/** A reload loads code, env files and configuration again; an invalid configuration changes nothing. */
 import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -28,7 +28,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     project.writeConfig({ env: { FROM_CONFIG: "config-2" }, instances: 3 });
     const reloaded = await project.cli(["reload"]);
     expect(`${reloaded.code} ${reloaded.output}`).toMatch(/^0 /);
-    // Each of the three has its turn.
+    // Each of the three gets its turn.
     for (let turn = 0; turn < 3; turn++) expect((await get(project.port)).body).toBe("code-2 file-2 config-2");
     const status = await project.ready();
     expect(status.pools[0]).toMatchObject({ wanted: 3, ready: 3 });
@@ -36,7 +36,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
 
   test.each(["reload", "restart", "restart balancer"])("%s finishes what is under way", async (command) => {
     const project = await startFleet({ runtime, app: HELLO });
-    // POST: nobody may send it a second time, so that what is lost is seen.
+    // POST: never sent twice, so a loss is visible.
     const slow = await Promise.all(Array.from({ length: 4 }, () => RawConnection.open(project.port)));
     for (const connection of slow) {
       connection.write("POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
@@ -101,7 +101,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
 
   once("reads the file that the fleet was started from, and changes nothing when that is missing", async () => {
     const project = await Project.make({ runtime, app: app("code-1"), config: { env: { FROM_CONFIG: "config-1" } } });
-    // Started by its folder, in which there is an app too; these would let it run without the config.
+    // Started by its folder, which also contains an app; these options would run it without the config.
     const args = ["-l", `127.0.0.1:${project.port}`, "--runtime", runtime];
     const file = join(project.folder, "paceline.config.json");
     const started = await project.startDetached([...args, "--watch", project.folder]);
@@ -127,7 +127,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     renameSync(`${file}.away`, file);
     expect(await project.cli(["reload"])).toMatchObject({ code: 0 });
 
-    // The other way round: a fleet without a config stays one, and says so.
+    // The reverse: a fleet without a config stays one, and reports it.
     expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
     for (const path of [file, join(project.folder, "paceline.toml")]) rmSync(path);
     expect(await project.startDetached([...args, "-i", "1"])).toMatchObject({ code: 0 });

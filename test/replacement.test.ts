@@ -1,18 +1,18 @@
-/** Whatever is replaced while clients are served, no request is lost and none is answered twice. */
+/** Replacements under load: no request is lost and none gets two responses. */
 import { describe, expect, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { allReady, type Project, RUNTIMES, type RuntimeName, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 
-/** PACELINE_CHAOS=full: as many replacements and connections as a release must stand; else as many as are quick. */
+/** PACELINE_CHAOS=full: the number of replacements and connections for a release; otherwise a quick number. */
 const FULL = process.env.PACELINE_CHAOS === "full";
 const SIZE = FULL
   ? { instances: 8, reloads: 20, low: 2, high: 16, balancers: 5, connections: 20_000, timeoutMs: 1_800_000 }
   : { instances: 3, reloads: 2, low: 1, high: 4, balancers: 2, connections: 1_000, timeoutMs: 90_000 };
 
 /**
- * Runs commands one after the other while clients with kept connections and clients that connect anew are served, each
- * command over at least SIZE.connections new connections; then compares what the clients and the servers counted.
+ * Runs commands one after another under clients with kept and with new connections, each command over at least SIZE.connections
+ * new connections. Then compares the clients' counts with the servers'.
  */
 async function underLoad(project: Project, commands: string[][]): Promise<void> {
   const common = { expectBody: HELLO_BODY, path: "/" };
@@ -45,7 +45,7 @@ async function underLoad(project: Project, commands: string[][]): Promise<void> 
 }
 
 function start(runtime: RuntimeName, instances = SIZE.instances, processes = 1): Promise<Project> {
-  // What is moved from an instance that a busy machine silences counts at both; other tests are about that.
+  // Requests reassigned on a busy machine would count twice; other tests cover that.
   const limits = { stallAfterMs: 60_000 };
   return startFleet({ runtime, instances, app: HELLO, config: { balancer: { processes, limits } } });
 }

@@ -1,4 +1,4 @@
-/** What a rollout takes for a new version that works: it stays ready, and what it took the place of comes back if it does not. */
+/** The criteria of a rollout for a working version: it stays ready, and otherwise the old version returns. */
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -45,7 +45,7 @@ describe.each(RUNTIMES)("a rollout on %s", (runtime) => {
     expect(status.pools[0]?.instances.map(({ attempt }) => attempt)).toEqual([3, 3, 1]);
     for (let n = 0; n < 6; n++) expect((await get(project.port)).body).toBe("v1");
 
-    // The same of readyTimeoutMs: what serves has the default, which is far longer.
+    // The same for readyTimeoutMs: the serving version has the default, which is far longer.
     project.write("app.js", "await new Promise((resolve) => setTimeout(resolve, 600_000));");
     project.writeConfig({ readyTimeoutMs: 700, env: { VERSION: "never-ready" } });
     const never = await project.cli(["reload"]);
@@ -82,7 +82,7 @@ describe.each(RUNTIMES)("a rollout on %s", (runtime) => {
   });
 });
 
-/** Streams until its instance drains; what its listener for SIGTERM saves takes a while. */
+/** Streams until its instance drains; its listener for SIGTERM takes a while to save. */
 const SAVING = `
 import { appendFileSync } from "node:fs";
 const note = (text) => appendFileSync(new URL("./notes", import.meta.url), process.env.PACELINE_INSTANCE + " " + text + "\\n");
@@ -162,7 +162,7 @@ describe("a generation that never got ready, in a pool that has served", () => {
 
 describe.each(RUNTIMES)("two deploys at once on %s", (runtime) => {
   test("each command responds when its code, or newer, is in service everywhere, and other pools are not held up", async () => {
-    // A version starts only while there is a file, so that the first reload lasts until all the others are asked for.
+    // A version starts only while a file exists, so that the first reload lasts until all others are requested.
     const version = (text: string) => `
       import { existsSync } from "node:fs";
       import { setTimeout as wait } from "node:timers/promises";
@@ -189,10 +189,10 @@ describe.each(RUNTIMES)("two deploys at once on %s", (runtime) => {
     await project.statusWhere("the first reload to be under way", ({ pools }) => pools[0]?.rollout !== null);
     project.write("app.js", version("v3"));
     const second = project.cli(["reload", "web"]).then(async (result) => ({ ...result, said: await responses() }));
-    // One that does not wait says so, and another pool is free.
+    // A restart does not wait but exits 5, and another pool is free.
     expect(await project.cli(["restart", "web"])).toMatchObject({ code: 5 });
     expect((await project.cli(["scale", "api", "2"])).code).toBe(0);
-    // As a command without anybody who waits for it.
+    // Like a command without a waiting client.
     signal((await project.status()).pid, "SIGHUP");
     project.write("may-start", "");
     const [one, two] = await Promise.all([first, second]);

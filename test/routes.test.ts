@@ -1,9 +1,9 @@
-/** One fleet with four pools, an app on each runtime, one beneath a prefix and files: each request finds its own by host and path, and a reload of one pool is no other's business. */
+/** One fleet with four pools: each request finds its pool by host and path, and a reload of one affects no other. */
 import { describe, expect, test } from "vitest";
 import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
 
-/** Says what was asked of it, and who it is. */
+/** Returns its request and its own name. */
 const FETCH_APP = `export default { fetch(request) {
   const { pathname, search } = new URL(request.url);
   const prefix = request.headers.get("x-forwarded-prefix") ?? "-";

@@ -1,4 +1,4 @@
-/** What signals do to a supervisor in the foreground: stop, reload, scale; in a terminal, alone, and below PID 1. */
+/** The effects of signals on a supervisor in the foreground: stop, reload, scale; in a terminal, alone, and below PID 1. */
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
@@ -35,7 +35,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
   once("Ctrl-C in a terminal stops", async (context) => {
     needs(context, "script");
     const project = await Project.make({ runtime, app: HELLO });
-    // script(1) gives the command a terminal of its own and types into it what comes on its own standard input.
+    // script(1) gives the command its own terminal and types its standard input into it.
     const terminal = project.startInForeground(["script", "-qec", `exec ${PACELINE} start`, "/dev/null"]);
     await project.ready();
     expect((await get(project.port)).body).toBe(HELLO_BODY);
@@ -53,17 +53,17 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     const project = await Project.make({ runtime, app: HELLO });
     const alone = await Project.make({ runtime, app: HELLO });
     project.startInForeground(nohup("start"));
-    // The kernel chooses the port: one that was free a moment ago may be another test's by now.
+    // The kernel chooses the port: a port that was free may now belong to another test.
     alone.startInForeground(nohup("serve ./app.js --port 0"));
     const { pid } = await project.ready();
     const port = Number(await waitFor("the server", () => /listening on \S+:(\d+)\s/.exec(alone.output)?.[1]));
     signal(pid, "SIGHUP");
     signal(alone.foregroundPid, "SIGHUP");
-    // What comes after it is heard.
+    // Later signals are handled.
     signal(pid, "SIGTTIN");
     const { pools } = await project.statusWhere("three instances", ({ pools }) => pools[0]?.wanted === 3);
     expect(pools[0]?.generation).toBe(1);
-    // Whichever the runtime has seen first, by now it would have been told of.
+    // Whichever the runtime sees first, it would have been reported by now.
     await project.ready();
     expect((await project.cli(["reload"])).code).toBe(0);
     expect((await project.status()).pools[0]?.generation).toBe(2);
@@ -108,7 +108,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     const project = await Project.make({ runtime, app: HELLO });
     const unshare = project.startInForeground(["unshare", ...namespace, "tini", "--", PACELINE, "start"]);
     const before = await project.ready();
-    expect(before.pid).toBeLessThan(100); // A pid of the inner namespace: it is really in there.
+    expect(before.pid).toBeLessThan(100); // A pid of the inner namespace proves that it runs there.
     expect((await get(project.port, "/crash")).body).toBe("good-bye");
     await project.statusWhere("the instance to be back", ({ pools }) =>
       Boolean(pools[0]?.ready === 2 && pools[0].instances.some(({ restarts }) => restarts === 1)),

@@ -1,4 +1,4 @@
-/** Slow clients of pools whose instances take one request at a time, as their users meet them: others are served, and nothing is left. */
+/** Slow clients of pools with one request per instance: others are served, and nothing remains. */
 import { readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, type TestContext, test } from "vitest";
@@ -14,7 +14,7 @@ const HALF = "x".repeat(UPLOAD_BYTES / 2);
 /** More than the sockets of both ends hold. */
 const LARGE_BYTES = 24_000_000;
 
-/** Both tell the length of what was sent to them. */
+/** Both return the length of the request body. */
 const FILES = {
   "slow_app.py": `
 def application(environ, start_response):
@@ -64,7 +64,7 @@ async function send(project: Project, text: string): Promise<RawConnection> {
 const post = (kind: string, length: number, body: string) =>
   `POST /${kind}/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${length}\r\n\r\n${body}`;
 
-/** What the balancer has open in its spool, and what anybody could see there. */
+/** Returns the balancer's open spool files, and visible ones. */
 async function spool(project: Project): Promise<string[]> {
   const folder = join(project.runDir, "spool");
   const pid = (await project.status()).balancers[0]?.pid;
@@ -116,7 +116,7 @@ describe.each(RUNTIMES)("slow clients, on %s", (runtime) => {
       return balancers[0]?.spoolBytes === 0 && pools.every(({ receiving, sending }) => receiving + sending === 0);
     });
 
-    // A balancer that is killed leaves nothing either.
+    // A killed balancer leaves nothing either.
     const { pid } = (await project.status()).balancers[0] as { pid: number };
     const last = await send(project, post("wsgi", UPLOAD_BYTES, HALF));
     await waitFor("a file in the spool", async () => (await spool(project)).length === 1);

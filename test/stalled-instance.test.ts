@@ -1,4 +1,4 @@
-/** An instance that is blocked: what it has not begun is answered by the others, and it takes its turn again afterwards. */
+/** A blocked instance: others take its requests that have not started, and it gets its turn again afterwards. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -37,7 +37,7 @@ interface Noted {
   by: string;
 }
 
-/** Requests on connections that are open already, and their responses in the order in which they came. */
+/** Requests on open connections, and their responses in order of arrival. */
 class Asked {
   readonly responses: Noted[] = [];
 
@@ -50,7 +50,7 @@ class Asked {
     return () => {
       connection.write(`${method} ${path}?id=${id} HTTP/1.1\r\nHost: x\r\n${length}\r\n`);
       const whole = connection.until(new RegExp(`\r\n\r\n${id}$`));
-      // One that never comes is missed in what was noted.
+      // A missing one is noticed in the results.
       whole.then(
         (received) => this.responses.push(noted(id, received)),
         () => undefined,
@@ -84,7 +84,7 @@ describe.each(RUNTIMES)("a blocked instance on %s", (runtime) => {
   test.each(["GET", "POST"])(
     "by a %s: the others answer what it has not begun, and nothing runs twice",
     async (method) => {
-      // Long enough that all of the burst is sent before it counts as stalled.
+      // Long enough to send the whole burst before the instance counts as stalled.
       const balancer = { limits: { stallAfterMs: 400 } };
       const project = await startFleet({ runtime, instances: INSTANCES, app: APP, config: { balancer } });
       for (let n = 0; n < 2 * INSTANCES; n++) await get(project.port);
@@ -114,7 +114,7 @@ describe.each(RUNTIMES)("a blocked instance on %s", (runtime) => {
       expect(asked.of("block")).toEqual([]);
       expect(asked.of("get").filter(({ status, by }) => status !== 200 || by === blocked)).toEqual([]);
 
-      // It is known now: new requests of both kinds pass it over.
+      // The stall is known now: new requests of both kinds skip it.
       const late = [
         ...(await asked.prepareMany("GET", "late", 10)),
         ...(await asked.prepareMany("POST", "late-post", 10)),
@@ -133,7 +133,7 @@ describe.each(RUNTIMES)("a blocked instance on %s", (runtime) => {
       expect(ran).toHaveLength(posts.length + 10 + (method === "POST" ? 1 : 0));
 
       await waitFor("its turn again", async () => (await get(project.port)).headers.get("x-instance") === blocked);
-      // Some were sent to it, and moved.
+      // Some were sent to it, and reassigned.
       await project.statusWhere("retries to be reported", ({ balancers }) =>
         balancers.some(({ retriesTotal }) => retriesTotal > 0),
       );
@@ -142,7 +142,7 @@ describe.each(RUNTIMES)("a blocked instance on %s", (runtime) => {
 });
 
 test("an instance that blocks before its first request holds none, and gets no more until it is heard", async () => {
-  // Without replacements: only the other one answers.
+  // Without replacements: only the other one responds.
   const project = await startFleet({ runtime: "bun", instances: 2, app: APP, config: { hangAfterMs: 0 } });
   const pid = (await project.status()).pools[0]?.instances.find(({ name }) => name === "web.1")?.pid as number;
   process.kill(pid, "SIGSTOP");

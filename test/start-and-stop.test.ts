@@ -1,4 +1,4 @@
-/** Starting, stopping and asking, as the command line does it: what is said, the exit status, and what is left behind. */
+/** Starting, stopping and querying with the command line: output, exit status, and leftovers. */
 import net from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
@@ -15,7 +15,7 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     const started = await project.startDetached();
     expect(`${started.code} ${started.output}`).toMatch(/^0 /);
     expect((await get(project.port)).body).toBe(HELLO_BODY);
-    // Memory and CPU are null until they were first measured.
+    // Memory and CPU are null until they are first measured.
     await project.statusWhere("every process to be measured", ({ balancers, pools }) =>
       [...balancers, ...pools.flatMap(({ instances }) => instances)].every(
         ({ rssBytes, cpuPercent }) => rssBytes !== null && cpuPercent !== null,
@@ -119,7 +119,7 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
 
   once("start --or-reload at once: one starts the fleet, and the others reload it", async () => {
     const project = await Project.make({ runtime, app: HELLO, instances: 1 });
-    // Each command loads the config when it looks whether the fleet runs, and to start it: none starts before all have looked.
+    // Each command loads the config to check for a running fleet and to start one: none starts before all have checked.
     project.write("loads/none", "");
     project.write(
       "paceline.config.mjs",
@@ -138,7 +138,7 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     ).toEqual([0, 0]);
     expect(both.filter(({ output }) => output.includes("all ready (pid "))).toHaveLength(1);
     expect(both.filter(({ output }) => output.includes("reload done"))).toHaveLength(1);
-    // One that holds the place and cannot be asked is waited for until the deadline.
+    // A start waits until its deadline for a holder that does not respond.
     const { pid } = await project.status();
     signal(pid, "SIGSTOP");
     onTestFinished(() => void signal(pid, "SIGCONT"));

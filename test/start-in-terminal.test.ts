@@ -1,4 +1,4 @@
-/** `paceline start` in a terminal: the dashboard, and a fleet that ends with it unless it is told to run on. */
+/** `paceline start` in a terminal: the dashboard, and a fleet that ends with it unless it is detached. */
 import { describe, expect, test } from "vitest";
 import { HELLO } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
@@ -38,7 +38,7 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     expect(await screen.exit()).toBe(0);
     expect(screen.lines().join("\n")).toMatch(/keeps running \(pid \d+\)/);
     const { pid } = await project.ready();
-    // It would have begun to stop by the time it answers a command.
+    // By its next response it would have begun to stop.
     expect((await project.cli(["scale", "web", "3"])).code).toBe(0);
     expect(await project.status()).toMatchObject({ pid, state: "running" });
     expect((await project.cli(["stop"])).code).toBe(0);

@@ -1,4 +1,4 @@
-/** A folder of files as people start it: the example's command, no config at all, and beside an app under its route. */
+/** A folder of files in practice: the example's command, without a config, and beside an app under its route. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";

@@ -1,4 +1,4 @@
-/** Requests go to the instances in exact turn, and the counters say so. */
+/** Requests go to the instances in exact turn, and the counters show it. */
 import { describe, expect, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
@@ -7,13 +7,10 @@ import { needs, run } from "./support/processes.js";
 
 const INSTANCES = 4;
 
-/**
- * On a machine that has no time for all of them an instance may be silent for long; what is moved to another then counts
- * at both.
- */
+/** On a busy machine an instance may be silent for long; reassigned requests would then count twice. */
 const WITHOUT_MOVES = { balancer: { limits: { stallAfterMs: 60_000 } } };
 
-/** The counter of each instance, once together they have counted `total`. */
+/** Returns each instance's counter, once their sum is `total`. */
 async function countersAt(project: Project, total: number): Promise<number[]> {
   const status = await project.statusWhere(
     `${total} counted requests`,

@@ -1,11 +1,11 @@
-/** What an app may be written in is alike on both runtimes, and needs no folder for temporary files. */
+/** The languages of an app are the same on both runtimes, and need no folder for temporary files. */
 import { readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { Project, RUNTIMES } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
 
 const SAYS = "export default { fetch: () => new Response(word) };\n";
-/** By pool: the file that is its app, and what it says. */
+/** By pool: the app's file and its response. */
 const APPS: Record<string, { file: string; text: string; says: string }> = {
   alias: { file: "app.js", text: `import { word } from "@lib/word";\n${SAYS}`, says: "of an alias" },
   extension: { file: "ext.js", text: `import { word } from "./lib/word.ts";\n${SAYS}`, says: "of an alias" },
@@ -42,7 +42,7 @@ describe.each(RUNTIMES)("apps in TypeScript on %s", (runtime) => {
         "lib/word.ts": 'export const word: string = "of an alias";\n',
         "lib/view.tsx":
           "export const h = (name: string, _: unknown, text: string) => name + text;\nexport enum Name { b = 1 }\nexport const Word = <b>?</b> as unknown as string;\n",
-        // As compilers take it, with comments and commas.
+        // As compilers accept it, with comments and commas.
         "tsconfig.json": `{ // paths\n "compilerOptions": ${JSON.stringify(options).slice(0, -1)}, } }\n`,
         ...Object.fromEntries(Object.values(APPS).map(({ file, text }) => [file, text])),
       },
@@ -52,7 +52,7 @@ describe.each(RUNTIMES)("apps in TypeScript on %s", (runtime) => {
     for (const [name, { says }] of Object.entries(APPS))
       expect((await get(project.port, `/${name}/`)).body, name).toBe(says);
     expect((await project.cli(["reload"])).code).toBe(0);
-    // What was translated lies in the run directory, for as long as its generation is in use.
+    // Compiled files stay in the run directory while their generation is in use.
     const kept = () => {
       const paths = readdirSync(project.runDir, { recursive: true, encoding: "utf8" });
       return paths.flatMap((path) => /[^/]+\.cache$/.exec(path) ?? []).sort();

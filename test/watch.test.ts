@@ -1,4 +1,4 @@
-/** `paceline start --watch`: what is saved is served; what does not start changes nothing, and is told. */
+/** `paceline start --watch`: saved changes are served; one that does not start is reported and changes nothing. */
 import { existsSync, rmSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { saying, throwing } from "./support/apps.js";
@@ -17,7 +17,7 @@ async function startWatching(options: ProjectOptions): Promise<Project> {
 
 const events = async (project: Project) => (await project.cli(["events", "-n", "500"])).output;
 
-/** Resolves when nothing but this text is answered: a reload is over, and all have the new code. */
+/** Resolves when all instances respond with this text: the reload is over. */
 async function serves(project: Project, text: string, path = "/"): Promise<void> {
   let last = "";
   await waitFor(
@@ -82,7 +82,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     };
     const first = await pids();
     await serves(project, "1,x", "/docs/");
-    // A module of the app, in a folder that was not there when the watch began.
+    // A module of the app, in a folder created after the watch began.
     project.write("docs/lib/word.js", 'export const word = "!";\n');
     project.write("docs/app.js", `import { word } from "./lib/word.js";\n${env.replace("join()", "join() + word")}`);
     await serves(project, "1,x!", "/docs/");
@@ -93,7 +93,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     const second = await pids();
     expect(second.web).toBe(first.web);
     expect(second.docs).not.toBe(first.docs);
-    // What is wrong with a config is told, and changes nothing.
+    // A problem in a config is reported, and changes nothing.
     project.writeConfig({ pools, env: { B: "y" }, instnaces: 3 });
     await tells(
       project,
@@ -104,7 +104,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     await serves(project, "2,y?", "/docs/");
     const third = await pids();
     expect(third.web).not.toBe(first.web);
-    // The web's folder is around the docs'; only what is the web's own means the web.
+    // The web's folder contains the docs'; only a file outside the docs affects the web.
     project.write("node_modules/m/index.js", "");
     project.write(".cache/x.js", "");
     project.write("debug.log", "");
@@ -115,7 +115,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
   });
 
   once("makes one reload of a burst, and one more of what changes during it", async () => {
-    // Gets ready when it may.
+    // Becomes ready when the gate exists.
     const gated = (gates: string, text: string) => `
       import { existsSync, writeFileSync } from "node:fs";
       const folder = ${JSON.stringify(gates)};

@@ -1,4 +1,4 @@
-/** The table of docs/security.md, run over every kind of pool, both upstream protocols and runtimes, with nginx and HAProxy in front. */
+/** The table of docs/security.md for every kind of pool, both upstream protocols and runtimes, behind nginx and HAProxy. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
@@ -20,13 +20,13 @@ import {
   type Way,
 } from "./support/who-asks.js";
 
-/** A trusted proxy's address, and how a kind without the client's own sees who asks. */
+/** A trusted proxy's address, and the client as seen by a kind without client information. */
 const PROXY = "127.0.0.2";
 const python = findPython();
 
 const ASGI_SERVERS = ["uvicorn", "hypercorn"] as const;
 
-/** The interpreters that have each of them. */
+/** Returns the interpreters that have each of them. */
 function asgiPythons(): Partial<Record<(typeof ASGI_SERVERS)[number], string>> {
   const found = ASGI_SERVERS.map((name) => [name, findPython(name)] as const);
   return Object.fromEntries(found.filter(([, path]) => path !== undefined));
@@ -36,12 +36,12 @@ const NAMES = Object.keys(CLIENT_FIELDS).map((name) => name.replace("*", "user")
 const DISGUISED = [...NAMES, ...DECIDING_FIELDS]
   .filter((name) => name.includes("-"))
   .flatMap((name) => [name.replaceAll("-", "_"), name.replace("-", ".").toUpperCase()])
-  // gunicorn would take these for its own.
+  // gunicorn would use these itself.
   .concat("SCRIPT_NAME", "PATH_INFO");
-/** A head may have about twice as many fields, and as many options of Connection. */
+/** The maximum of fields per head, and of Connection options, is about twice that. */
 const AT_ONCE = 30;
 
-/** Every field of the table in every spelling, in several heads, with Connection naming them and without. */
+/** Every field of the table in every spelling, in several heads, named in Connection and not. */
 const LIES = chunksOf([...NAMES, ...DISGUISED], AT_ONCE).flatMap((names) => [liesOf(names, names), liesOf(names, [])]);
 
 function liesOf(names: readonly string[], options: readonly string[]): string[] {
@@ -61,7 +61,7 @@ function chunksOf<T>(list: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(list.length / size) }, (_, at) => list.slice(at * size, (at + 1) * size));
 }
 
-/** What a trusted proxy says that appends to what its client lied, while Connection is the client's. */
+/** A trusted proxy's fields appended to its client's fakes, with the client's Connection. */
 const TOLD = [
   "Host: inner:81",
   "X-Forwarded-For: 6.6.6.6, 9.9.9.9, 10.1.2.3",
@@ -75,7 +75,7 @@ const TOLD = [
   "Connection: close, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Forwarded, X-Real-IP",
 ];
 
-/** Who is taken for the client by what X-Forwarded-For, and by which scheme, from a proxy that says only this. */
+/** The client and scheme for each X-Forwarded-For, from a proxy that sends only this. */
 const WORDS: [string[], string, string, string][] = [
   [["X-Forwarded-For: , 9.9.9.9"], "9.9.9.9", "http", "inner"],
   [["X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 9.9.9.9"], "9.9.9.9", "http", "inner"],
@@ -147,7 +147,7 @@ describe.each(RUNTIMES)("who is asking, on %s", (runtime) => {
         const said = await ask(proxy, kind, ["Host: inner", ...lines, "Connection: close"]);
         expect(said, `${kind}, ${lines}`).toMatchObject({ address, scheme, host });
       }
-      // Nobody knows whom a unix socket's other end is, but that it is a proxy.
+      // The other end of a unix socket is unknown, but it is a proxy.
       expect((await ask(unix, kind, ["Host: a", "Connection: close"])).address, kind).toBe("unknown");
     }
 

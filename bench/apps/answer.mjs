@@ -1,4 +1,4 @@
-/** What every instance of every fleet answers: it reads one request field and sets three of the response's. */
+/** The app of all fleets: reads one request field and sets three response fields. */
 export const BODY = "Hello World!\n";
 
 export function headersFor(requestId) {

@@ -1,4 +1,4 @@
-/** The fleets' app as a fetch handler: what Paceline's instances run. */
+/** The fleets' app as a fetch handler, for Paceline's instances. */
 import { BODY, headersFor } from "./answer.mjs";
 
 export default {

@@ -1,4 +1,4 @@
-"""Hello World as a FastAPI app, for uvicorn by itself, under gunicorn and under Paceline."""
+"""Hello World as a FastAPI app, for uvicorn alone, under gunicorn and under Paceline."""
 
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse

@@ -1,4 +1,4 @@
-"""Hello World as a WSGI app, for uWSGI and gunicorn; run as a program, it serves itself with werkzeug."""
+"""Hello World as a WSGI app, for uWSGI and gunicorn; as a program, it serves itself with werkzeug."""
 
 import sys
 
@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
     from werkzeug.serving import BaseWSGIServer, run_simple
 
-    # A line for each request would be what is measured.
+    # A log line per request would dominate the measurement.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     BaseWSGIServer.request_queue_size = 4096
     run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=True)

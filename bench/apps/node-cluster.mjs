@@ -1,4 +1,4 @@
-/** The fleets' app under Node's cluster: `BENCH_INSTANCES` workers, connections handed to them in turn. */
+/** The fleets' app under Node's cluster: `BENCH_INSTANCES` workers with connections in turn. */
 import cluster from "node:cluster";
 
 if (cluster.isPrimary) {

@@ -1,4 +1,4 @@
-/** Hello World on Node's http, for the servers that are measured alone. */
+/** Hello World on Node's http, for single servers. */
 import http from "node:http";
 
 http

@@ -1,6 +1,6 @@
 /**
- * Connections of each kind grow older than every timer of every runtime: none is reset for its age, nothing stays in flight
- * when they have ended, and a stop is quick. `--seconds 150` is the short form that `npm test` runs.
+ * Keeps connections of each kind longer than every timer of every runtime. None may be reset for its age or stay in flight, and a
+ * stop must be quick. `npm test` runs the short form `--seconds 150`.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -27,7 +27,7 @@ const hasPython = (() => {
   }
 })();
 
-/** By the path of their route. A WSGI instance has one request at a time, and three of these last. */
+/** By route path. A WSGI instance runs one request at a time, and three of these are long. */
 const POOLS = {
   "/lane": { app: `${HERE}/app.ts`, protocol: "lane" },
   "/http1": { app: `${HERE}/app.ts`, protocol: "http1" },
@@ -71,8 +71,7 @@ class Fleet {
     });
     for (const deadline = Date.now() + 60_000; ; await wait(200)) {
       const status = await this.status().catch(() => undefined);
-      // The sockets listen once a balancer is ready, which may be after the instances.
-      // At the very beginning nothing is wanted yet.
+      // The sockets listen once a balancer is ready, perhaps after the instances. At the very start the wanted number is 0.
       const isReady = status?.pools.every(({ ready, wanted }) => wanted > 0 && ready === wanted);
       if (isReady && status.balancers.length > 0 && status.balancers.every(({ state }) => state === "ready")) break;
       if (Date.now() > deadline) throw new Error(`the fleet on ${this.runtime} did not get ready`);
@@ -98,7 +97,7 @@ class Fleet {
     });
   }
 
-  /** Requests in flight, as the balancers count them. */
+  /** Returns the balancers' count of requests in flight. */
   async inFlight() {
     const { pools, balancers } = await this.status();
     return [...pools.flatMap(({ instances }) => instances), ...balancers].reduce(
@@ -107,7 +106,7 @@ class Fleet {
     );
   }
 
-  /** How long its end took, in milliseconds. */
+  /** Returns the duration of the stop, in milliseconds. */
   async stop() {
     const beganAt = performance.now();
     const ended = once(this.child, "exit");
@@ -124,7 +123,7 @@ class Fleet {
   }
 }
 
-/** `paceline serve`, where the runtime's own server has the clients. */
+/** `paceline serve`, where clients connect to the runtime's own server. */
 const ALONE = ["bun", "node"].flatMap((runtime) => [
   { runtime, app: `${HERE}/app.ts`, upgrades: false },
   { runtime, app: `${HERE}/handler.mjs`, upgrades: true },
@@ -155,7 +154,7 @@ try {
   const clients = [...fleets, ...alone].flatMap((each) => each.open(SECONDS));
   await wait(SECONDS * 1000 - 1000);
   const aged = clients.map((client) => [client.name, client.problem()]);
-  // Those that end by themselves do so now.
+  // Ends clients that end by themselves.
   const ended = await Promise.all(clients.map(async (client) => [client.name, await client.finish()]));
   for (const [name, problem] of [...aged, ...ended]) if (problem !== undefined) verdict(false, `${name}: ${problem}`);
   verdict(process.exitCode !== 1, `${clients.length} connections were open for ${SECONDS} s, and ended whole`);

@@ -1,4 +1,4 @@
-/** The app of the soaks: a quick answer, a download of a gigabyte, one that blocks, and an upload that is read slowly. */
+/** The soaks' app: a quick response, a download of a gigabyte, a blocking request, and a slowly read upload. */
 import { appendFileSync } from "node:fs";
 
 const GIGABYTE = 2 ** 30;
@@ -10,7 +10,7 @@ const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resol
 
 const { BLOCKS_FILE } = process.env;
 
-/** Burns the processor, for two seconds unless told, and writes down who does. */
+/** Burns CPU for 2 s by default, and records which process does. */
 function block(ms: number): void {
   if (BLOCKS_FILE !== undefined) appendFileSync(BLOCKS_FILE, `${WHO["x-instance"]}\n`);
   for (const end = performance.now() + ms; performance.now() < end; );

@@ -1,4 +1,4 @@
-/** One of four instances is blocked for two seconds: how soon the GETs that it was given and had not begun are answered elsewhere. */
+/** Blocks one of four instances for two seconds: how soon do others respond to GETs it had received but not started? */
 import net from "node:net";
 import { startFleet, verdict, wait } from "./support.mjs";
 
@@ -6,7 +6,7 @@ const ROUNDS = 10;
 const GETS = 40;
 const LIMIT_MS = 100;
 
-/** A connection whose `ask` resolves with how long its response took, and who made it. */
+/** Opens a connection whose `ask` resolves with the response's time and instance. */
 async function open(port) {
   const socket = net.connect(port, "127.0.0.1");
   await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
@@ -44,7 +44,7 @@ try {
     const before = (await fleet.control()).balancers[0].retriesTotal;
     for (let round = 0; round < ROUNDS; round++) {
       const peers = await Promise.all(Array.from({ length: GETS + 1 }, () => open(fleet.port)));
-      // Nobody's first request: all have been at work.
+      // Every instance has served a request.
       await Promise.all(peers.map(({ ask }) => ask(request("GET", "/"))));
       const [blocker, ...others] = peers;
       for (const { socket } of peers) socket.removeAllListeners("data");
@@ -54,10 +54,10 @@ try {
       const wasMoved = responses.filter((response) => response.by !== by);
       bad += responses.filter((response) => !response.isOk).length + (isOk ? 0 : 1);
       taken.push(...wasMoved.map(({ ms }) => ms));
-      // Read before the block began: nothing had to be moved.
+      // Read before the block: not reassigned.
       bad += responses.filter((response) => response.by === by && response.ms > 1000).length;
       for (const { socket } of peers) socket.destroy();
-      // The balancer's counts come once a second.
+      // The balancer reports once a second.
       await wait(1100);
     }
     const moved = (await fleet.control()).balancers[0].retriesTotal - before;

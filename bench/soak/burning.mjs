@@ -1,4 +1,4 @@
-/** One of four instances burns 5 s of CPU: what the others' requests take meanwhile, beside the same run without it. */
+/** One of four instances burns 5 s of CPU: the latency of the others' requests, beside the same run without it. */
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -12,7 +12,7 @@ import { startFleet, verdict, wait } from "./support.mjs";
 const INSTANCES = 4;
 const CONNECTIONS = 64;
 const BURN_MS = 5000;
-/** The load begins before the burn, and ends within it: what is measured is the burn and not what comes after. */
+/** The load runs within the burn, so that only the burn is measured. */
 const LOAD_SECONDS = 5;
 const BURN_AFTER_MS = 300;
 const WARM_UP_SECONDS = 2;
@@ -21,13 +21,13 @@ const SLACK_MS = 5;
 
 const client = fileURLToPath(new URL("closed-loop.mjs", import.meta.url));
 
-/** A load in a process of its own, and how long its responses took. */
+/** Runs a load in a separate process and returns the latencies of its responses. */
 async function load(port, seconds) {
   const { stdout } = await promisify(execFile)(process.execPath, [client, port, CONNECTIONS, seconds].map(String));
   return JSON.parse(stdout);
 }
 
-/** A request that takes a whole core for `BURN_MS`; resolves with how it was answered. */
+/** Requests a handler that uses a whole core for `BURN_MS`; resolves with the result. */
 async function burn(port, method) {
   await wait(BURN_AFTER_MS);
   const startedAt = performance.now();
@@ -68,7 +68,7 @@ try {
         beside.p99Ms <= limitMs,
         `p99 of the others is ${beside.p99Ms.toFixed(2)} ms; twice that without the burn and ${SLACK_MS} ms are ${limitMs.toFixed(2)} ms`,
       );
-      // Those that it was moved from are at it still.
+      // The instances it was reassigned from are still running it.
       await wait(burnt.length > 1 ? BURN_MS : 0);
     }
   }

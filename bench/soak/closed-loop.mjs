@@ -1,6 +1,6 @@
 /**
- * Connections that each send the next request when the last was answered, for a while; then tells, as JSON, how long the responses
- * took. Unlike wrk it counts the responses there were, and makes up none for the time in which a connection had to wait.
+ * Connections that send a request after each response for a while; prints latencies as JSON. Unlike wrk it counts only real
+ * responses.
  */
 import net from "node:net";
 import process from "node:process";
@@ -32,7 +32,7 @@ function connect() {
   });
   socket.on("error", () => {});
   socket.on("close", () => {
-    // One that is closed in the middle has failed a request.
+    // A connection closed in the middle has failed a request.
     if (!isOver || received !== "") failed++;
   });
 }

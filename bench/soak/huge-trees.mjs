@@ -1,7 +1,7 @@
 /**
- * A million files and one of 10 GB: they cost an instance no memory and leave no descriptor open. Alone and behind a balancer,
- * on Bun and on Node; `--runtime` and `--way` choose, `--files` and `--requests` make it smaller. Making the files takes
- * minutes: `--keep FOLDER` makes them there, leaves them, and takes them the next time.
+ * A million files and one of 10 GB: no memory growth and no open descriptors in an instance. Alone and behind a balancer, on Bun
+ * and on Node; `--runtime` and `--way` select, `--files` and `--requests` reduce the size. Creating the files takes minutes:
+ * `--keep FOLDER` creates and reuses them there.
  */
 import { execFile } from "node:child_process";
 import {
@@ -38,14 +38,14 @@ const { values } = parseArgs({
 const FILES = Number(values.files);
 const REQUESTS = Number(values.requests);
 const PER_FOLDER = 1000;
-/** File systems bound the names of one inode, ext4 at 65,000. */
+/** File systems limit the names of one inode, ext4 to 65,000. */
 const LINKS_PER_FILE = 50_000;
 const HUGE_BYTES = 10 * 2 ** 30;
 const MARK_AT = 9_900_000_000;
 const MARK = "here are nine point nine gigabytes";
 const ABORTS = 1000;
 const ABORTS_AT_ONCE = 50;
-/** What a tenth of the requests leaves is warm; the rest must add no more than this. */
+/** A tenth of the requests is the warm-up; the rest must add no more than this. */
 const MOST_GROWTH_MB = 15;
 const MOST_MB = 100;
 const LISTING_MOST_MS = 2000;
@@ -86,7 +86,7 @@ end
   );
 }
 
-/** @returns how many were answered, and what failed. */
+/** @returns how many got a response, and which failed. */
 async function requestAtRandom(port, script, wanted) {
   let requests = 0;
   let seconds = 0;
@@ -129,7 +129,7 @@ function get(port, target, headers = {}) {
   });
 }
 
-/** Asks for the file of 10 GB, takes a megabyte or less, and goes. */
+/** Requests the 10 GB file, reads up to a megabyte, and disconnects. */
 function abortOne(port, bytes, range) {
   return new Promise((resolve) => {
     let got = 0;

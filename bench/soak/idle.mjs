@@ -1,4 +1,4 @@
-/** 10,000 idle keep-alive connections and 1,000 active ones: none dropped, and what an idle one costs beside nginx's. */
+/** 10,000 idle keep-alive connections and 1,000 active ones: none is dropped; prints the cost of an idle one beside nginx's. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -13,7 +13,7 @@ const ACTIVE = 1000;
 const ACTIVE_SECONDS = 10;
 const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/** One connection; `ask` sends a request and resolves with whether its response was good. */
+/** Opens a connection; `ask` sends a request and resolves with whether its response was good. */
 async function open(port) {
   const socket = net.connect(port, "127.0.0.1");
   const peer = { socket, closed: false, responses: 0, onResponse: () => {} };
@@ -70,7 +70,7 @@ try {
     dropped === 0 && bad === 0,
     `${IDLE} idle and ${ACTIVE} active connections: ${dropped} dropped, ${responses} answers`,
   );
-  // In batches: ten thousand requests at once are more than instances and queue take.
+  // In batches: ten thousand requests at once exceed instances and queue.
   let woken = 0;
   for (let i = 0; i < IDLE; i += 500) {
     const responses = await Promise.all(idle.slice(i, i + 500).map(ask));
@@ -84,7 +84,7 @@ try {
   await fleet.stop();
 }
 
-/** The same 10,000 at nginx, where it is there. */
+/** The same 10,000 with nginx, if it is installed. */
 const directory = mkdtempSync(path.join(tmpdir(), "paceline-soak-"));
 const port = 20_000 + (process.pid % 10_000);
 writeFileSync(

@@ -1,7 +1,7 @@
-/** The app of the kills soak: what its handler writes down before it does anything else outlives the process. */
+/** The app of the kills soak: its handler first writes a record that outlives the process. */
 import { openSync, writeSync } from "node:fs";
 
-/** Ids of requests whose handler was called, and ids of those that did their work; each is one write with O_APPEND. */
+/** Ids of requests whose handler was called, and ids of completed ones; each is one write with O_APPEND. */
 const entered = openSync(process.env.KILLS_ENTERED ?? "", "a");
 const done = openSync(process.env.KILLS_DONE ?? "", "a");
 

@@ -1,6 +1,6 @@
 /**
- * Instances are killed with SIGKILL, by requests that have just begun in them and from outside at any moment, while
- * POSTs go on: none is run twice, none is lost that was answered, and only one that had begun is answered 502.
+ * Kills instances with SIGKILL during POSTs: by requests that have just started, and from outside at any moment. No POST may run
+ * twice, no completed one may be lost, and only a started one may get 502.
  *
  *   npm run soak:kills -- --kills 1000 --runtime bun
  */
@@ -15,7 +15,7 @@ const { values } = parseArgs({
   options: {
     kills: { type: "string", default: "1000" },
     runtime: { type: "string", default: "bun" },
-    // Between two requests of a client, in milliseconds; the tests leave room for others.
+    // Between two requests of a client, in milliseconds; the tests leave time for others.
     pause: { type: "string", default: "0" },
   },
 });
@@ -24,9 +24,9 @@ const { runtime } = values;
 const PAUSE_MS = Number(values.pause);
 const INSTANCES = 4;
 const CLIENTS = 32;
-/** Between two kills, so that for most of the time somebody is there to answer. */
+/** Between two kills, so that mostly some instance can respond. */
 const MEAN_PAUSE_MS = runtime === "node" ? 300 : 120;
-/** All of it: a run that takes longer is stuck. */
+/** For the whole run: after it the run is stuck. */
 const DEADLINE = Date.now() + 30_000 + KILLS * 10 * MEAN_PAUSE_MS;
 const RESPONSE_TIMEOUT_MS = 20_000;
 
@@ -34,7 +34,7 @@ const directory = mkdtempSync(path.join(tmpdir(), "paceline-kills-"));
 const ledger = { KILLS_ENTERED: path.join(directory, "entered"), KILLS_DONE: path.join(directory, "done") };
 for (const file of Object.values(ledger)) writeFileSync(file, "");
 
-/** How often each id is in a file. */
+/** Returns how often each id is in a file. */
 function counts(file) {
   const all = new Map();
   for (const id of readFileSync(file, "latin1").split("\n")) if (id !== "") all.set(id, (all.get(id) ?? 0) + 1);
@@ -43,7 +43,7 @@ function counts(file) {
 
 const agent = new http.Agent({ keepAlive: true, maxSockets: CLIENTS });
 
-/** Resolves with the status; 0 when there was no response, and -status when it broke off after its head. */
+/** Resolves with the status; 0 without a response, and -status for one that broke off after its head. */
 function send(port, method, headers, body) {
   return new Promise((resolve) => {
     const request = http.request({ port, host: "127.0.0.1", method, headers, agent });
@@ -62,13 +62,13 @@ const fleet = await startFleet(INSTANCES, {
   app: new URL("kills-app.ts", import.meta.url).pathname,
   runtime,
   env: ledger,
-  // More than one waits where an instance is killed, so that there is something to save.
+  // Several requests wait when an instance is killed, so that some can be reassigned.
   balancer: { runtime, limits: { notStartedUnsafeMax: 4 } },
   backoff: { initialMs: 10, maxMs: 50 },
   restartBudget: { maxFailures: 1000, periodMs: 1000 },
 });
 
-/** What became of each POST: its status, and how it was sent. */
+/** The result of each POST: its status, and how it was sent. */
 const posts = new Map();
 const others = new Map();
 const kills = { fromInside: 0, fromOutside: 0 };
@@ -76,7 +76,7 @@ let lastKillAt = Date.now();
 let isOver = false;
 let isInside = true;
 
-/** The next kill is due. */
+/** Returns whether the next kill is due. */
 function takesKill() {
   if (!isInside || Date.now() - lastKillAt < Math.random() * 2 * MEAN_PAUSE_MS) return false;
   lastKillAt = Date.now();
@@ -93,7 +93,7 @@ async function client(number) {
       others.set(status, (others.get(status) ?? 0) + 1);
     } else {
       const id = `${isInside ? "in" : "out"}-${number}-${n}`;
-      // A kill from outside finds a handler at work, and hardly ever the moment in which it is called.
+      // A kill from outside mostly hits a running handler, rarely the moment of its call.
       let how = isInside ? MANNERS[Math.floor(Math.random() * MANNERS.length)] : "slow";
       if (takesKill()) how = Math.random() < 0.5 ? "dies-before" : "dies-after";
       const body = how === "body" ? "b".repeat(Math.random() * 30_000) : "";
@@ -101,13 +101,13 @@ async function client(number) {
       posts.set(id, { how, status });
       if (how.startsWith("dies") && status === 502) kills.fromInside++;
     }
-    // Nobody is there: it makes no sense to ask on and on.
+    // No instance is available: waits before the next request.
     if (status === 503) await wait(20);
     else if (PAUSE_MS > 0) await wait(PAUSE_MS);
   }
 }
 
-/** Kills any instance that is there, at any moment. */
+/** Kills any instance at any moment. */
 async function killFromOutside() {
   while (kills.fromOutside < KILLS / 2 && Date.now() < DEADLINE) {
     await wait(Math.random() * 2 * MEAN_PAUSE_MS);
@@ -120,7 +120,7 @@ async function killFromOutside() {
       kills.fromOutside++;
       lastKillAt = Date.now();
     } catch {
-      // It was killed already.
+      // It was already killed.
     }
   }
 }
@@ -132,7 +132,7 @@ try {
   isInside = false;
   await wait(100);
   await killFromOutside();
-  // What is on its way ends, and so does what the last kill left.
+  // Lets pending requests and the effects of the last kill end.
   await wait(500);
   isOver = true;
   await Promise.all(clients);
@@ -174,7 +174,7 @@ try {
     "no POST that killed its instance was answered otherwise than 502",
   );
   report(
-    // Of a response that is broken off at once the client may not even get the head.
+    // If a response breaks off at once, the client may not even get its head.
     failed(({ how, status }) => status <= 0 && how !== "streams"),
     "every POST has a whole answer, but for those that were under way block by block",
   );
@@ -183,8 +183,8 @@ try {
     failed(({ status }, id) => status === 502 && !began(id) && id.startsWith("in-")),
     "no POST was answered 502 that had not begun, where instances ended in a handler",
   );
-  // From outside it can hit the time between the lane's STARTED and the handler's first statement: one POST, since the
-  // next one's STARTED is said when the handler before it has returned.
+  // From outside it can hit the time between the lane's STARTED and the handler's first statement. That affects one POST: the
+  // next STARTED is sent after the previous handler has returned.
   const between = failed(({ status }, id) => status === 502 && !began(id) && id.startsWith("out-"));
   verdict(
     between.length <= kills.fromOutside,

@@ -1,4 +1,4 @@
-/** Writes numbered lines of 100 bytes at a steady rate as soon as it is told to begin, and serves beside that. */
+/** Writes numbered lines of 100 bytes at a steady rate after a start signal, and serves requests. */
 import { existsSync, writeSync } from "node:fs";
 
 const { STORM_LINES, STORM_RATE, STORM_BEGIN } = process.env;
@@ -11,7 +11,7 @@ function line(number) {
   return `${`storm ${number} `.padEnd(99, "x")}\n`;
 }
 
-/** All that is due by now, in one write, as a program that logs fast has it. */
+/** Writes all due lines in one write, like a program that logs fast. */
 function write() {
   startedAt ??= performance.now();
   const due = Math.min(lines, Math.ceil((performance.now() - startedAt) * perMs));

@@ -1,6 +1,6 @@
 /**
- * Four instances write 10,000 lines a second each for 30 s: lines printed and lines counted as lost make the lines that
- * were written, for each instance, on the supervisor's output and with a follower; the supervisor's memory is flat.
+ * Four instances write 10,000 lines a second each for 30 s. Printed lines plus counted losses equal written lines, per instance,
+ * on the supervisor's output and for a follower. The supervisor's memory is flat.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -19,7 +19,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "30" },
     runtime: { type: "string", default: "bun" },
     settle: { type: "string", default: "20" },
-    /** The bound of what may be unread of each process; small ones show that losses are counted. */
+    /** The limit of unread bytes per process; small ones test the count of losses. */
     bound: { type: "string" },
   },
 });
@@ -42,7 +42,7 @@ writeFileSync(
   }),
 );
 
-/** What a stream of JSON lines says of each instance. */
+/** Counts each instance's lines in a stream of JSON lines. */
 function tally(stream, textOf) {
   const seen = new Map();
   let rest = "";
@@ -123,7 +123,7 @@ try {
   const most = (part) => Math.max(...part);
   const early = most(memory.slice(0, third * 2));
   const late = most(memory.slice(-third));
-  // A short storm is over before the heap has found its size.
+  // A short storm ends before the heap has reached its size.
   verdict(
     seconds < 30 || late < early * 1.1 + 5,
     `supervisor: ${early.toFixed(0)} MB at the most in the first two thirds, ${late.toFixed(0)} MB in the last`,

@@ -1,4 +1,4 @@
-/** A million requests over 10,000 connections that open and close, over the lane and over HTTP/1.1: descriptors and memory come back. */
+/** A million requests over 10,000 short connections, over the lane and HTTP/1.1: descriptors and memory return to normal. */
 import net from "node:net";
 import { descriptors, rssMB, startFleet, verdict, wait } from "./support.mjs";
 
@@ -7,10 +7,10 @@ const REQUESTS_EACH = 100;
 const AT_ONCE = 200;
 const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/** What the lane may take more than HTTP/1.1, in megabytes for each process. */
+/** The additional memory allowed for the lane over HTTP/1.1, in megabytes per process. */
 const MORE_MB = 10;
 
-/** One connection: its requests one after the other, then the close. */
+/** One connection: its requests one after another, then the close. */
 function converse(port, onResponse) {
   return new Promise((resolve) => {
     let mine = 0;
@@ -29,7 +29,7 @@ function converse(port, onResponse) {
   });
 }
 
-/** The whole run over one link; returns the RSS of balancer and instances at its end. */
+/** Runs everything over one protocol; returns the final RSS of balancer and instances. */
 async function run(protocol) {
   const fleet = await startFleet(2, { protocol });
   try {
@@ -49,7 +49,7 @@ async function run(protocol) {
     await Promise.all(Array.from({ length: AT_ONCE }, client));
     const { pools } = await fleet.status();
     const instances = pools[0].instances.map(({ pid }) => rssMB(pid));
-    // Upstream connections that fell idle are closed after upstreamIdleTimeoutMs.
+    // Idle upstream connections close after upstreamIdleTimeoutMs.
     await wait(35_000);
     const after = descriptors(fleet.balancerPid);
     const balancer = rssMB(fleet.balancerPid);

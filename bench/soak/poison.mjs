@@ -1,6 +1,6 @@
 /**
- * Requests that end the process that runs them, thirty for each kind of pool, while others go on: at most two processes die of
- * one GET and one of a POST, the event names the request, and all instances are ready again within 20 s of the last.
+ * Thirty requests per kind of pool end their process, while others continue. At most two processes die of a GET and one of a
+ * POST, the event names the request, and all instances are ready again within 20 s of the last.
  *
  *   npm run soak:poison -- --runtime bun --kinds fetch,node,wsgi,command
  *
@@ -28,7 +28,7 @@ const { runtime } = values;
 const KINDS = values.kinds.split(",");
 const INSTANCES = Number(values.instances);
 const CRASHES = Number(values.crashes);
-/** While no instance is there, a request that crashes is sent again, within a bound. */
+/** While no instance is available, a crashing request is sent again, within a limit. */
 const AGAIN_AFTER_MS = 50;
 const RUN_WITHIN_MS = 30_000;
 const OTHERS = 2;
@@ -47,7 +47,7 @@ const RUNS = {
   command: { command: [process.execPath, app("command.mjs"), "{socket}"] },
 };
 
-/** Resolves with the status; 0 when there was no whole response. */
+/** Resolves with the status; 0 without a complete response. */
 function send(port, method, target) {
   return new Promise((resolve) => {
     const request = http.request({ port, host: "127.0.0.1", method, path: target, agent: false });
@@ -85,7 +85,7 @@ const fleet = await startFleet(INSTANCES, {
 
 const methodOf = (n) => (n % 3 === 2 ? "POST" : "GET");
 
-/** Sends it until an instance is there to run it; resolves with the status. */
+/** Sends it until an instance runs it; resolves with the status. */
 async function run(method, target) {
   const deadline = Date.now() + RUN_WITHIN_MS;
   for (;;) {
@@ -95,7 +95,7 @@ async function run(method, target) {
   }
 }
 
-/** The crashes of one pool, and what becomes of others meanwhile. */
+/** Runs the crashes of one pool, with other requests meanwhile. */
 async function storm(kind) {
   const crashes = [];
   const others = [];
@@ -112,7 +112,7 @@ async function storm(kind) {
     crashes.push(await run(methodOf(n), `/${kind}/crash?id=${n}&how=${how}`));
   }
   const lastAt = Date.now();
-  // A process that has just died is ready in the status until that is noticed: a response shows what serves.
+  // The status shows a dead process as ready until the supervisor notices; a response proves who serves.
   const isBack = async () => {
     const pool = (await fleet.control()).pools.find(({ name }) => name === kind);
     if (!pool.instances.every(({ state }) => state === "ready")) return false;
@@ -127,7 +127,7 @@ async function storm(kind) {
 
 try {
   const results = await Promise.all(KINDS.map(storm));
-  // It is told when it is sure that the processes have ended.
+  // The event comes when the end of the processes is certain.
   const told = async () =>
     (await promisify(execFile)("sh", [PACELINE, "events", "-n", "1000", ...fleet.runDirArgs])).stdout;
   const names = (events, kind) => events.includes(`lost processes to GET /${kind}/crash: `);
@@ -151,7 +151,7 @@ try {
     verdict(worst("POST") <= 1, `${kind}: at most ${worst("POST")} process died of one POST`);
     const twice = [...runs].filter(([, count]) => count > 1).length;
     verdict(twice <= 2 * Number(values.balancers), `${kind}: ${twice} GETs ran twice: those before it was known`);
-    // Over HTTP/1.1 one is lost now and then at a process that was ending: it was sent, so it is not sent again.
+    // Over HTTP/1.1 a request to an ending process may be lost: once sent, it is not sent again.
     verdict(
       deaths > INSTANCES,
       `${kind}: ${runs.size} of ${CRASHES} requests that crash were run, by ${deaths} processes`,
@@ -176,7 +176,7 @@ try {
   rmSync(directory, { recursive: true, force: true });
 }
 
-/** How long others got no 200, in milliseconds. */
+/** Returns how long others got no 200, in milliseconds. */
 function gaps(others) {
   const good = others.filter(({ status }) => status === 200).map(({ at }) => at);
   const ends = [others[0]?.at ?? 0, ...good, others.at(-1)?.at ?? 0];

@@ -1,6 +1,6 @@
 /**
- * A WSGI app that starts processes in every way Python has, on every Python from 3.9 on that is found: each call many times, none
- * hangs, the instances stay the same, and nothing is left after the stop.
+ * A WSGI app that starts processes in every way Python has, on every Python from 3.9: many calls of each, none may hang, the
+ * instances stay the same, and nothing remains after the stop.
  *
  *   npm run soak:python-processes -- --calls 40 --pythons /usr/bin/python3,/opt/python3.13/bin/python3
  */
@@ -18,7 +18,7 @@ const APP = new URL("../../packages/server/test/fixtures/", import.meta.url).pat
 const CALL_TIMEOUT_MS = 60_000;
 const GONE_WITHIN_MS = 5000;
 
-/** What each path responds. */
+/** The response of each path. */
 const EXPECTED = [
   ...["fork", "forkserver", "spawn"].flatMap((method) => [
     [`/pool?${method}`, "[0, 2, 4, 6]"],
@@ -63,13 +63,13 @@ function get(port, target) {
   });
 }
 
-/** Processes whose environment has this mark. */
+/** Returns the processes with this mark in their environment. */
 function marked(mark) {
   return readdirSync("/proc").filter((pid) => {
     try {
       return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, "latin1").includes(mark);
     } catch {
-      return false; // It has ended, or is not ours.
+      return false; // It has ended, or belongs to another user.
     }
   });
 }
@@ -116,7 +116,7 @@ for (const python of findPythons()) {
   verdict(marked(mark).length === 0, `${marked(mark).length} processes are left after the stop`);
 }
 
-/** Two lists, one for each instance. */
+/** Two lists, one per instance. */
 function pairs(lists, target, index) {
   lists[index % 2] ??= [];
   lists[index % 2].push(target);

@@ -1,4 +1,4 @@
-/** The app of the slow readers: one body of 60 MB, held as a string, as bytes, in a file, and made block by block. */
+/** The app for slow readers: a body of 60 MB as a string, as bytes, from a file, and in generated blocks. */
 import { serveStatic } from "../../packages/server/dist/index.js";
 
 const BYTES = 60_000_000;

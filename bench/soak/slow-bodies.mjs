@@ -1,7 +1,7 @@
 /**
- * A slow reader of a body of 60 MB, held as one string, as bytes, in a file and made block by block: the instance does not
- * run round while it waits, and no other client waits for it. Alone, and behind a balancer; `--runtime node` for Node. Then slow clients of
- * instances of Python. `--only instance` or `--only clients` runs one of the two, `--seconds` says for how long the clients are slow.
+ * A slow reader of a 60 MB body, held as a string, as bytes, in a file and in generated blocks: the instance must not busy-loop,
+ * and other clients must not wait. Alone and behind a balancer; `--runtime node` for Node. Then slow clients of Python instances.
+ * `--only instance` or `--only clients` selects one part; `--seconds` sets the time of the slow clients.
  */
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,6 +1,6 @@
 /**
- * Slow clients of a pool whose instances take one request at a time: 20 uploads of 5 MB at 10 kB/s and 20 downloads of 20 MB at
- * 100 kB/s beside others, who wait no longer; then kill -9 of the balancer among them. Nothing stays in the spool.
+ * Slow clients of a pool with one request per instance: 20 uploads of 5 MB at 10 kB/s and 20 downloads of 20 MB at 100 kB/s must
+ * not delay others; then kill -9 of the balancer. The spool is empty afterwards.
  */
 import { createHash } from "node:crypto";
 import { readdirSync, readlinkSync } from "node:fs";
@@ -86,7 +86,7 @@ class Download {
   }
 }
 
-/** The files in this spool that a process has open; they have no names. */
+/** Returns the spool files that a process has open; they have no names. */
 function spoolFiles(spool, pid) {
   let descriptors = [];
   try {
@@ -103,13 +103,13 @@ function spoolFiles(spool, pid) {
   });
 }
 
-/** What the spool has on the disk: names, and files without one that any process has open. */
+/** Returns everything of the spool on disk: names, and nameless files that any process has open. */
 function leftInSpool(spool) {
   const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
   return [...readdirSync(spool), ...pids.flatMap((pid) => spoolFiles(spool, pid))];
 }
 
-/** Runs this, and returns its result with the most that the process had meanwhile. */
+/** Runs a function; returns its result and the process's maximum RSS meanwhile. */
 async function withMostRssMB(pid, run) {
   let mostMB = rssMB(pid);
   const watch = setInterval(() => {

@@ -1,4 +1,4 @@
-/** Slow readers of a gigabyte and slow uploads of one, 20 of each at once for 20 s: memory stays bounded, others stay quick. */
+/** Slow readers of a gigabyte and slow uploads of one, 20 of each for 20 s: memory stays limited, others stay quick. */
 import net from "node:net";
 import { p99OfOthers, rssMB, startFleet, verdict, wait } from "./support.mjs";
 
@@ -22,7 +22,7 @@ function slowReader(port) {
   return watch(peer);
 }
 
-/** Writes as fast as it may. */
+/** Writes as fast as possible. */
 function uploader(port) {
   const piece = Buffer.alloc(65_536, 120);
   const socket = net.connect(port, "127.0.0.1", () => {

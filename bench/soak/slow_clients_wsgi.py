@@ -1,4 +1,4 @@
-"""What slow clients ask for: uploads that are answered with their digest, and downloads."""
+"""The app for slow clients: uploads with their digest as the response, and downloads."""
 
 from hashlib import md5
 

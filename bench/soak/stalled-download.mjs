@@ -1,6 +1,6 @@
 /**
- * A thousand keep-alive clients and one download of a gigabyte whose reader has stopped, all on one lane: the others are as
- * quick as without it, and neither side holds more of it than a window.
+ * A thousand keep-alive clients and one stalled gigabyte download on one lane: the others are as fast as without it, and neither
+ * side holds more than a window of it.
  */
 import net from "node:net";
 import { rssMB, startFleet, verdict, wait } from "./support.mjs";
@@ -10,7 +10,7 @@ const SECONDS = 15;
 const PAUSE_MS = 250;
 const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/** Clients that ask at intervals, so that it is the response that takes time and not the queue before it. */
+/** Clients that send at intervals, so that the measured time is the response and not the queue. */
 async function openMany(port) {
   const peers = [];
   while (peers.length < CLIENTS) {
@@ -29,7 +29,7 @@ function open(port) {
   });
 }
 
-/** The p99 in milliseconds of what all of them ask in some seconds, and how many had no good answer. */
+/** Returns the p99 of all requests in some seconds, in milliseconds, and the number of failures. */
 async function measure(peers) {
   const taken = [];
   let bad = 0;

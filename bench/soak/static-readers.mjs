@@ -1,6 +1,6 @@
 /**
- * 1,000 slow readers of a 100 MB file at once: the instance stays small, others are served beside them, and no file is left
- * open behind them. Once served alone, and once behind a balancer; `--runtime node` for Node.
+ * 1,000 slow readers of a 100 MB file: the instance stays small, others are served, and no file stays open. Alone and behind a
+ * balancer; `--runtime node` for Node.
  */
 import { mkdtempSync, readdirSync, readlinkSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -50,7 +50,7 @@ async function measure(name, port, pid, folder) {
     `${name}: RSS from ${before.toFixed(1)} to ${highest.toFixed(1)} MB at most, with ${open} files open (bound ${MOST_MB})`,
   );
   verdict(
-    // wrk says 0 where nobody was answered.
+    // wrk prints 0 if there was no response.
     cut === 0 && others.failed === undefined && others.p99Ms > 0,
     `${name}: ${cut} of ${READERS} cut off, ${read.toFixed(1)} MB read by each; CPU ${(cpu * 100).toFixed(0)} %; then p99 of others ${others.p99Ms.toFixed(1)} ms, RSS ${rssMB(pid).toFixed(1)} MB ${others.failed ?? ""}`,
   );

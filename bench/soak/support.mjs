@@ -1,4 +1,4 @@
-/** Starts a fleet for a soak, and reads what its balancer holds. */
+/** Starts a fleet for a soak and measures its balancer. */
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,13 +15,13 @@ export const PACELINE = path.join(ROOT, "packages/supervisor/bin/paceline");
 
 export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** A fleet of the soaks' app; `config` is laid over what the soak needs. */
+/** Starts a fleet of the soaks' app; `config` overrides the defaults. */
 export async function startFleet(instances, config = {}) {
   const directory = mkdtempSync(path.join(tmpdir(), "paceline-soak-"));
   const port = await freePort();
   const file = path.join(directory, "paceline.config.json");
   const app = path.join(ROOT, "bench/soak/app.ts");
-  // What `config` has as undefined is left out.
+  // Undefined keys of `config` are left out.
   writeFileSync(file, JSON.stringify({ app, instances, listen: `127.0.0.1:${port}`, ...config }));
   const child = spawn("sh", [PACELINE, "start", file, "--run-dir", path.join(directory, ".paceline")], {
     stdio: ["ignore", "ignore", "inherit"],
@@ -80,7 +80,7 @@ export async function freePort() {
   return port;
 }
 
-/** Resident memory of a process in megabytes. */
+/** Returns the resident memory of a process, in megabytes. */
 export function rssMB(pid) {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
 }
@@ -89,7 +89,7 @@ export function descriptors(pid) {
   return readdirSync(`/proc/${pid}/fd`).length;
 }
 
-/** p99 of a closed loop of wrk's clients, in milliseconds, and what failed. */
+/** Returns the p99 of wrk's clients, in milliseconds, and their failures. */
 export async function p99OfOthers(port, seconds, target = "/", { connections = 16, timeoutSeconds = 2 } = {}) {
   const { stdout } = await execute("wrk", [
     "-t1",
@@ -104,14 +104,14 @@ export async function p99OfOthers(port, seconds, target = "/", { connections = 1
   return { p99Ms: Number(value) * { us: 0.001, ms: 1, s: 1000 }[unit], failed };
 }
 
-/** Prints a line of the verdict, and remembers a failure for the exit status, unless it is a limit that docs/security.md names: `known` says whose. */
+/** Prints a result line and records a failure for the exit status, unless `known` names a limit in docs/security.md. */
 export function verdict(holds, text, known) {
   const isKnown = !holds && known !== undefined;
   process.stdout.write(`${holds ? "holds " : isKnown ? "KNOWN " : "FAILS "} ${text}${isKnown ? ` (${known})` : ""}\n`);
   if (!holds && !isKnown) process.exitCode = 1;
 }
 
-/** Processor time of a process so far, in seconds. */
+/** Returns the CPU time of a process so far, in seconds. */
 export function cpuSeconds(pid) {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
@@ -120,7 +120,7 @@ export function cpuSeconds(pid) {
 
 const READ_EVERY_MS = 100;
 
-/** A client that takes one read's worth of a response every now and then. */
+/** A client that reads a little of a response at intervals. */
 export function slowReader(port, target) {
   const socket = net.connect({ port, host: "127.0.0.1" }, () =>
     socket.write(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`),
@@ -138,7 +138,7 @@ export function slowReader(port, target) {
   return reader;
 }
 
-/** `paceline serve` with these arguments. */
+/** Runs `paceline serve` with these arguments. */
 export async function serveAlone(args, runtime, environment = {}) {
   const port = await freePort();
   const child = spawn("sh", [PACELINE, "serve", ...args, "--port", String(port), "--runtime", runtime], {

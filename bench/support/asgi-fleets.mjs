@@ -1,4 +1,4 @@
-/** FastAPI on several processes: ours, uvicorn's own workers, and uvicorn's worker class under gunicorn. */
+/** FastAPI on several processes: Paceline, uvicorn's own workers, and uvicorn's worker class under gunicorn. */
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { run } from "./launch.mjs";
@@ -6,7 +6,7 @@ import { APPS, PACELINE } from "./programs.mjs";
 
 const APP = "hello_asgi:app";
 
-/** Each starts `count` processes and returns the one that it began with. */
+/** Each starts `count` processes and returns the first one. */
 export const ASGI_FLEETS = [
   { name: "paceline, asgi", start: paceline },
   { name: "uvicorn --workers", start: uvicorn },

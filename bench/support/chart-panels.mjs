@@ -1,4 +1,4 @@
-/** Picks from a report what the chart shows: CPU time a request of each contestant, by fleet size, for each load. */
+/** Extracts the chart's data from a report: CPU time per request of each contestant, by fleet size, for each load. */
 
 const PANELS = [
   ["close", "One connection a request (ab, 1,000 at once)"],

@@ -1,4 +1,4 @@
-/** Draws groups of bars as SVG, by hand; its colours follow the reader's light or dark scheme. */
+/** Draws groups of bars as SVG; its colours follow the reader's light or dark scheme. */
 
 const WIDTH = 960;
 const MARGIN = { left: 48, right: 16, top: 84 };
@@ -7,7 +7,7 @@ const GROUP_GAP = 28;
 const BAR_GAP = 2;
 const GRID_LINES = 4;
 
-/** One for each series, in turn: for the light and for the dark scheme. */
+/** One per series: for the light and for the dark scheme. */
 const COLOURS = [
   ["#0b62d6", "#4d9bff"],
   ["#8dbcf5", "#2c5c9c"],
@@ -19,8 +19,8 @@ const COLOURS = [
 ];
 
 /**
- * @param {{ title: string, panels: { title: string, groups: { label: string, bars: { name: string, value?: number }[] }[] }[] }} chart
- * every group has the same bars in the same order; a bar without a value keeps its place
+ * @param {{ title: string, panels: { title: string, groups: { label: string, bars: { name: string, value?: number }[] }[] }[] }}
+ * chart every group has the same bars in the same order; a bar without a value keeps its place
  * @returns {string} the SVG document
  */
 export function barChart({ title, panels }) {
@@ -52,14 +52,14 @@ text { fill: #d1d5db } .ground { fill: #14181f } .grid { stroke: #2b323d } .axis
 </style>`;
 }
 
-/** Names in the order of the bars, so that they can be told apart without their colours too. */
+/** Names in the order of the bars, so that colours are not needed to tell them apart. */
 function legend(names) {
   const shapes = [];
   let x = MARGIN.left;
   for (const [i, name] of names.entries()) {
     shapes.push(`<rect class="s${i}" x="${x}" y="46" width="11" height="11" rx="2"/>`);
     shapes.push(`<text x="${x + 16}" y="56">${escapeXml(name)}</text>`);
-    // A guess at the width of the text: SVG has no layout.
+    // An estimate of the text's width: SVG has no layout.
     x += 34 + name.length * 6.4;
   }
   return shapes.map((shape) => shape.replaceAll(/x="([\d.]+)"/g, (_, value) => `x="${round(Number(value))}"`));
@@ -108,7 +108,7 @@ function drawGroup({ label, bars }, left, width, bottom, scale) {
   return shapes;
 }
 
-/** The smallest of 1, 2, 5 times a power of ten that is not below the value. */
+/** Returns the smallest of 1, 2, 5 times a power of ten that is at least the value. */
 function niceStep(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= value);

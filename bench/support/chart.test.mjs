@@ -1,4 +1,4 @@
-/** The chart is well-formed whatever the names, and keeps the place of what was not measured. */
+/** The chart is well-formed with any names, and keeps the place of missing values. */
 import { expect, test } from "vitest";
 import { barChart } from "./chart.mjs";
 
@@ -24,7 +24,7 @@ test("what was not measured has a dash and no bar", () => {
     { name: "there", value: 3 },
     { name: "missing", value: undefined },
   ]);
-  expect(svg.match(/<title>/g)).toHaveLength(2); // the chart's own, and one bar's
+  expect(svg.match(/<title>/g)).toHaveLength(2); // one of the chart, one of the bar
   expect(svg).toContain(">–</text>");
   expect(svg).not.toContain("NaN");
 });

@@ -1,4 +1,4 @@
-/** The command behind `npm run bench` and `npm run bench:cost`: reads options, measures sections, prints and writes. */
+/** The command behind `npm run bench` and `npm run bench:cost`: parses options, measures sections, prints and writes. */
 import { readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -95,15 +95,15 @@ async function measureAll(options, makeSections) {
     const measured = await measureSection(section, settings, say);
     report.sections.push(measured);
     printSection(measured, settings, say);
-    // After each, so that what was measured is not lost with what comes.
+    // After each section, so that a later failure does not lose it.
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
   }
   return report;
 }
 
 /**
- * Runs the command; `makeSections(programs, balancers)` says what it measures.
- * @param {string} name what it is called: `npm run NAME`
+ * Runs the command; `makeSections(programs, balancers)` returns what to measure.
+ * @param {string} name its name in `npm run NAME`
  */
 export async function benchmark(name, makeSections) {
   const options = readOptions();

@@ -1,4 +1,4 @@
-/** What a Django project on several processes takes: memory idle and after load, and CPU time a request, of ours and of its peers. */
+/** Measures a Django project on several processes: memory idle and after load, CPU time per request; Paceline and peers. */
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -11,10 +11,10 @@ import { PACELINE, ROOT } from "./programs.mjs";
 const PROJECT = path.join(ROOT, "examples/django");
 const APP = "mysite.wsgi:application";
 const CLIENTS = 8;
-/** Memory is read when what follows a load has come to rest. */
+/** Memory is read after the effects of a load have settled. */
 const REST_MS = 2000;
 
-/** Each starts `count` processes and returns the one that it began with. */
+/** Each starts `count` processes and returns the first one. */
 export const FLEETS = [
   { name: "paceline", start: paceline({}) },
   { name: "paceline, preload", start: paceline({ preload: true }) },
@@ -48,13 +48,13 @@ function uwsgi(more) {
     const args = ["--master", "--processes", `${count}`, "--http-socket", `127.0.0.1:${port}`, "--chdir", PROJECT];
     args.push("--module", APP, "--disable-logging", "--die-on-term", "--need-app", "--enable-threads");
     args.push("--logto", path.join(directory, "uwsgi.log"));
-    // Debian's has each language as a plugin.
+    // Debian packages each language as a plugin.
     if (existsSync("/usr/lib/uwsgi/plugins/python3_plugin.so")) args.unshift("--plugins", "python3");
     return run("uwsgi", [...args, ...more], directory, environment);
   };
 }
 
-/** Those that serve the app, with their template or master; and what else there is of a fleet of ours. */
+/** Returns the processes that serve the app, with their template or master; and the others of a Paceline fleet. */
 function parts(pid) {
   const others = new Set();
   for (const each of tree(pid)) {
@@ -64,7 +64,7 @@ function parts(pid) {
   return { serving: tree(pid).filter((each) => !others.has(each)), others: [...others] };
 }
 
-/** `requests` of a page with a query to the database, each on a connection of its own, so that all processes get some. */
+/** Sends `requests` for a page with a database query, each on a new connection, so that all processes get some. */
 async function load(port, requests) {
   let left = requests;
   let failed = 0;

@@ -10,7 +10,7 @@ import { markdownTable, notesOf, tablesOf } from "./tables.mjs";
 
 const CHART = "benchmarks.svg";
 
-/** @returns the paths of the files it wrote */
+/** @returns the paths of the written files */
 export function writeDocs(report) {
   const page = path.join(ROOT, "docs/benchmarks.md");
   const panels = chartPanels(report.sections);
@@ -26,7 +26,7 @@ export function writeDocs(report) {
   return written;
 }
 
-/** Puts the content between the marks of this name. */
+/** Replaces the content between the marks of this name. */
 export function replaceRegion(page, name, content) {
   const begin = `<!-- ${name}:begin -->`;
   const end = `<!-- ${name}:end -->`;
@@ -36,7 +36,7 @@ export function replaceRegion(page, name, content) {
   return `${page.slice(0, from + begin.length)}\n\n${content.trim()}\n\n${page.slice(to)}`;
 }
 
-/** The region of all figures: tables, settings, every loss. */
+/** Returns the region of all figures: tables, settings, every loss. */
 export function reportMarkdown({ settings, sections }) {
   const parts = [];
   for (const section of sections) {
@@ -51,7 +51,7 @@ export function reportMarkdown({ settings, sections }) {
   return parts.join("\n\n");
 }
 
-/** Each contestant's settings once: those of one instance, and those of a fleet, which are the same in all sizes. */
+/** Lists each contestant's settings once: for one instance, and for a fleet of any size. */
 function settingsList(sections) {
   const lines = new Set();
   for (const { instances, rows } of sections) {

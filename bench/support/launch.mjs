@@ -1,4 +1,4 @@
-/** Starts the processes of a contestant, waits until it serves, and ends them. */
+/** Starts the processes of a contestant, waits until it serves, and stops them. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import http from "node:http";
@@ -7,9 +7,9 @@ import { tree } from "./processes.mjs";
 
 const READY_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 20_000;
-/** How long a contestant that responds is left alone: by then all its processes are up, and what follows their start is over. */
+/** The wait after the first response, in milliseconds: all processes are then up and idle. */
 export const SETTLE_MS = 6500;
-/** So many requests come before those that are measured: just-in-time compilers and caches have done their part. */
+/** The number of requests before a measurement, to warm up just-in-time compilers and caches. */
 export const WARM_UP_REQUESTS = 2000;
 
 export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -23,7 +23,7 @@ export async function freePort() {
   return port;
 }
 
-/** What `run` started and has not ended yet. */
+/** Processes that `run` started and that have not ended. */
 const alive = new Set();
 
 export function run(command, args, directory, environment = {}) {
@@ -41,7 +41,7 @@ export function run(command, args, directory, environment = {}) {
   return child;
 }
 
-/** A contestant of these processes alone; those started first are stopped last. */
+/** Returns a contestant of these processes; the first one started is stopped last. */
 export function ofChildren(port, children) {
   return {
     port,
@@ -50,7 +50,7 @@ export function ofChildren(port, children) {
   };
 }
 
-/** Ends what a start that failed has left. */
+/** Ends the leftovers of a failed start. */
 export const endLeftovers = () => end([...alive]);
 
 async function end(children) {
@@ -65,7 +65,7 @@ async function ended(child) {
   clearTimeout(timer);
 }
 
-/** Waits until the port, or the socket's path, answers with 200. */
+/** Waits until the port, or the socket's path, responds with 200. */
 export async function responses(address) {
   const where = typeof address === "number" ? { port: address, host: "127.0.0.1" } : { socketPath: address };
   for (const deadline = Date.now() + READY_TIMEOUT_MS; ; await wait(50)) {
@@ -83,7 +83,7 @@ export async function responses(address) {
   }
 }
 
-/** Whether a second request on the same connection is answered; a server that closes each has no figures for kept ones. */
+/** Returns whether a connection serves a second request; otherwise there are no figures for kept connections. */
 export async function keepsConnections(port) {
   const socket = net.connect({ port, host: "127.0.0.1" });
   socket.on("error", () => socket.destroy());
@@ -102,7 +102,7 @@ export async function keepsConnections(port) {
     }
   });
   socket.write(request);
-  // A reset is a close as well.
+  // A reset counts as a close.
   await new Promise((resolve) => socket.once("close", resolve));
   return received.split("Hello World!").length > 2;
 }

@@ -1,4 +1,4 @@
-/** The two loads, and what their programs print: one connection a request with ab, kept connections with wrk. */
+/** The two loads and their output: one connection per request with ab, kept connections with wrk. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 
@@ -7,8 +7,8 @@ const execute = promisify(execFile);
 const number = (pattern, text) => Number(pattern.exec(text)?.[1] ?? Number.NaN);
 
 /**
- * `ab -n REQUESTS -c CONNECTIONS`: each request on a connection of its own. With `-r`, a reset connection counts as a
- * failed request and does not end the whole run.
+ * `ab -n REQUESTS -c CONNECTIONS`: each request on its own connection. With `-r`, a reset connection counts as a failed request
+ * and does not end the whole run.
  */
 export async function closeLoad(port, requests, connections) {
   const args = ["-q", "-r", "-n", String(requests), "-c", String(connections), `http://127.0.0.1:${port}/`];
@@ -27,7 +27,7 @@ export function parseAb(text) {
   };
 }
 
-/** ab counts an error page twice when it is as long as no good answer: by its length, and as not 2xx. */
+/** ab counts an error page twice if its length differs: by length, and as not 2xx. */
 function failedInAb(text) {
   const failed = number(/Failed requests:\s+(\d+)/, text);
   const wrongLength = number(/Length: (\d+)/, text) || 0;
@@ -59,7 +59,7 @@ export function parseWrk(text) {
 
 const UNITS_MS = { us: 0.001, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** wrk writes durations with the unit that suits them. */
+/** wrk prints durations in various units. */
 function milliseconds(duration = "") {
   const [, value, unit] = /^([\d.]+)(us|ms|s|m|h)$/.exec(duration) ?? [];
   return unit === undefined ? Number.NaN : Number(value) * UNITS_MS[unit];

@@ -1,4 +1,4 @@
-/** The figures are read from what ab and wrk print, whatever unit they choose. */
+/** The figures are read from the output of ab and wrk, in any unit. */
 import { describe, expect, test } from "vitest";
 import { parseAb, parseWrk } from "./load.mjs";
 

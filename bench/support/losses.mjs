@@ -1,4 +1,4 @@
-/** Where we lose: every figure of a peer that is better than ours, and by how much. */
+/** Computes where Paceline loses: each better figure of a peer, and the difference. */
 
 const short = (value) => value.toFixed(value < 1 ? 2 : value < 100 ? 1 : 0);
 
@@ -22,9 +22,9 @@ const VIEWS = {
 };
 
 /**
- * Peers are compared with our row on the default runtime, and those that run on Node with our row on Node too.
+ * Compares peers with Paceline on its default runtime, and Node peers also with Paceline on Node.
  * @returns `{ section, view, ours, peer, figures }` for each pair with a loss; figures by metric: `{ peer, ours, percent }`,
- * the percentage being the peer's difference from ours, signed
+ * where percent is the signed difference of the peer from ours
  */
 export function lossesOf(sections) {
   const losses = [];
@@ -51,13 +51,13 @@ function lossIn({ key, text, isMoreBetter = false }, peer, own) {
   const ourValue = own[key];
   if (typeof peerValue !== "number" || typeof ourValue !== "number") return [];
   if (isMoreBetter ? peerValue <= ourValue : peerValue >= ourValue) return [];
-  // What reads the same is the same.
+  // Equal as printed means equal.
   if (text(peerValue) === text(ourValue)) return [];
   const percent = Math.round((peerValue / ourValue - 1) * 100);
   return [[key, { peer: text(peerValue), ours: text(ourValue), percent }]];
 }
 
-/** A table for each of our rows that loses somewhere; a cell is empty where we do not lose. */
+/** Returns a table for each of our rows with a loss; a cell without a loss is empty. */
 export function lossTables(losses) {
   return [...new Set(losses.map(({ ours }) => ours))].map((name) => ({
     caption: `${name} loses to`,

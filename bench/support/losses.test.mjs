@@ -1,4 +1,4 @@
-/** Where we lose is computed: no figure in which a peer is better may be left out, and none may be made up. */
+/** Losses are computed: every better figure of a peer is listed, and no other. */
 import { expect, test } from "vitest";
 import { lossesOf, lossTables } from "./losses.mjs";
 

@@ -7,7 +7,7 @@ export function median(values) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** The median of each of these keys over the samples, rounded to three decimals; undefined where no sample has it. */
+/** Returns the median of each key over the samples, rounded to three decimals; undefined if no sample has it. */
 export function medians(samples, keys) {
   return Object.fromEntries(
     keys.map((key) => {

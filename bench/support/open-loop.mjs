@@ -1,18 +1,17 @@
 /**
- * A load generator that keeps a constant rate, whatever the server does: over kept connections, each latency counted from
- * the instant at which the request was due, so that a slow response cannot hide those that had to wait behind it
- * (coordinated omission). The same clients in a closed loop find how much the server can take.
+ * A load generator with a constant rate over kept connections. Each latency starts when the request was due, so that a slow
+ * response cannot hide delayed ones (coordinated omission). The same clients in a closed loop measure the server's maximum.
  */
 import net from "node:net";
 import { performance } from "node:perf_hooks";
 import { Worker } from "node:worker_threads";
 
 const REQUEST = Buffer.from("GET / HTTP/1.1\r\nHost: bench\r\n\r\n");
-/** How often requests are sent; all that are due in one tick go out together, and are due at its instant. */
+/** The interval of sending; all requests due in one tick are sent together and are due at that time. */
 const TICK_MS = 0.5;
 const DRAIN_TIMEOUT_MS = 10_000;
 
-/** Connections that each have one request in flight at most; `onFree` is called when one can take the next. */
+/** Connections with at most one request in flight each; `onFree` is called when one can take the next. */
 class Clients {
   free = [];
   failed = 0;
@@ -33,14 +32,14 @@ class Clients {
     socket.setEncoding("latin1");
     socket.on("connect", () => this.release(client));
     socket.on("data", (text) => this.read(client, text));
-    // Its "close" follows, and counts it.
+    // "close" follows and counts it.
     socket.on("error", () => undefined);
     socket.on("close", () => {
       this.sockets.delete(socket);
       if (this.isStopping) return;
       if (client.dueAt !== undefined) this.failed++;
       this.free = this.free.filter((each) => each !== client);
-      // Not at once, lest a server that is down be hammered.
+      // Not at once, to spare a server that is down.
       setTimeout(() => this.isStopping || this.connect(), 10);
     });
   }
@@ -81,7 +80,7 @@ class Clients {
 
 const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Every connection asks as soon as it has its response: requests a second that the server takes. */
+/** Each connection sends a request after each response; measures the maximum requests per second. */
 export async function closedLoop(port, { connections, seconds }) {
   let answered = 0;
   const clients = new Clients(
@@ -105,9 +104,9 @@ export async function closedLoop(port, { connections, seconds }) {
 }
 
 /**
- * Sends that many requests a second. Those of the first second are not counted.
- * @returns p50, p99 and the maximum of the latencies, how late the generator itself was (p99), and what failed; requests
- * that had no response 10 s after the last was due count as failed
+ * Sends that many requests per second; the first second is not counted.
+ * @returns p50, p99 and maximum latency, the delay of the generator itself (p99), and the failures; requests without a response
+ * 10 s after the last was due count as failed
  */
 export async function openLoop(port, { rate, connections, seconds }) {
   const latencies = [];
@@ -155,7 +154,7 @@ export async function openLoop(port, { rate, connections, seconds }) {
   };
 }
 
-/** The nearest-rank percentile of these values, NaN without any. */
+/** Returns the nearest-rank percentile of these values, NaN without any. */
 export function percentilesOf(values) {
   const sorted = Float64Array.from(values).sort();
   return (share) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
@@ -167,7 +166,7 @@ const { parentPort, workerData } = require("node:worker_threads");
 const { performance } = require("node:perf_hooks");
 const { cell, tickMs } = workerData;
 const isDone = new Int32Array(cell);
-// A thread's clock begins with the thread.
+// A thread's clock starts with the thread.
 const startAt = workerData.startAt - performance.timeOrigin;
 for (let tick = 1; Atomics.load(isDone, 0) === 0; tick++) {
   const delay = startAt + tick * tickMs - performance.now();
@@ -178,8 +177,8 @@ for (let tick = 1; Atomics.load(isDone, 0) === 0; tick++) {
 `;
 
 /**
- * Calls `onTick` about every half millisecond until it answers false. The event loop's timers are no finer than a
- * millisecond, and spinning would take a core from the server: so a thread sleeps, and wakes this one.
+ * Calls `onTick` about every half millisecond until it returns false. The event loop's timers are limited to a millisecond, and
+ * spinning would use a core of the server. So a thread sleeps and wakes this one.
  */
 async function ticks(startAt, onTick) {
   const cell = new SharedArrayBuffer(4);

@@ -1,10 +1,10 @@
-/** Reads what processes cost from /proc: CPU time, RSS and PSS. */
+/** Reads the cost of processes from /proc: CPU time, RSS and PSS. */
 import { readdirSync, readFileSync } from "node:fs";
 
-/** Clock ticks a second of /proc/PID/stat; 100 on every Linux that matters. */
+/** Clock ticks per second of /proc/PID/stat; 100 on every common Linux. */
 const TICKS_PER_SECOND = 100;
 
-/** A process and all its descendants. */
+/** Returns a process and all its descendants. */
 export function tree(pid) {
   const children = new Map();
   for (const entry of readdirSync("/proc")) {
@@ -24,8 +24,8 @@ export function tree(pid) {
 }
 
 /**
- * The fields of /proc/PID/stat after the command's name: [0] state, [1] parent, [11] utime, [12] stime, [13] cutime,
- * [14] cstime, [19] start time (proc(5)).
+ * Returns the fields of /proc/PID/stat after the command's name: [0] state, [1] parent, [11] utime, [12] stime, [13] cutime, [14]
+ * cstime, [19] start time (proc(5)).
  */
 function statOf(pid) {
   try {
@@ -37,13 +37,13 @@ function statOf(pid) {
   }
 }
 
-/** What each of these processes has used so far, with the children that it has waited for: `pid start` → ticks. */
+/** Returns each process's CPU time so far, including its waited-for children: `pid start` → ticks. */
 export function cpuSnapshot(pids) {
   const ticks = new Map();
   for (const pid of pids) {
     const stat = statOf(pid);
     if (stat === undefined) continue;
-    // What ended has moved its time to its parent's cutime and cstime, so that the sum over a tree loses nothing.
+    // An ended process's time moves to its parent's cutime and cstime, so the sum over a tree loses nothing.
     ticks.set(
       `${pid} ${stat[19]}`,
       [11, 12, 13, 14].reduce((sum, i) => sum + Number(stat[i]), 0),
@@ -53,9 +53,9 @@ export function cpuSnapshot(pids) {
 }
 
 /**
- * User and system time between two snapshots, in microseconds. One that began meanwhile counts whole, one that ended
- * through the parent that waited for it. One that nobody in the tree waited for makes the sum too small, so `changed`
- * says how many began or ended, and a sample with any is marked.
+ * Returns user and system time between two snapshots, in microseconds. A process that began meanwhile counts fully, as does one
+ * that ended and was waited for. Others are missing from the sum, so `changed` counts processes that began or ended, and such
+ * samples are marked.
  */
 export function cpuBetween(before, after) {
   let ticks = 0;
@@ -67,7 +67,7 @@ export function cpuBetween(before, after) {
   return { microseconds: (ticks * 1e6) / TICKS_PER_SECOND, changed };
 }
 
-/** RSS and PSS of these processes together, in megabytes. */
+/** Returns RSS and PSS of these processes together, in megabytes. */
 export function memory(pids) {
   let rss = 0;
   let pss = 0;

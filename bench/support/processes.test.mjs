@@ -1,4 +1,4 @@
-/** CPU time between two snapshots holds when processes begin and end meanwhile. */
+/** CPU time between two snapshots is right when processes begin and end meanwhile. */
 import { expect, test } from "vitest";
 import { cpuBetween } from "./processes.mjs";
 

@@ -1,4 +1,4 @@
-/** Finds what is measured on this machine, and tells its version: system programs, Python's, npm peers, our own Bun. */
+/** Finds the programs to measure and their versions: system programs, Python's, npm peers, our own Bun. */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -8,22 +8,22 @@ export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 export const APPS = path.join(ROOT, "bench/apps");
 export const PACELINE = path.join(ROOT, "packages/supervisor/bin/paceline");
 
-/** The Bun that Paceline brings along, which the peers' instances run on too. */
+/** Returns Paceline's own Bun, which also runs the peers' instances. */
 export function bunPath() {
   const modules = path.join(ROOT, "packages/supervisor/node_modules/@oven");
   const name = readdirSync(modules).find((entry) => entry.startsWith("bun-"));
   return path.join(modules, name, "bin/bun");
 }
 
-/** What a program says when asked for its version, or undefined when it is not there. */
+/** Returns the first line of a program's version output, or undefined if it is not installed. */
 function firstLine(program, args) {
   const { error, status, stdout, stderr } = spawnSync(program, args, { encoding: "utf8", timeout: 10_000 });
   if (error !== undefined || (status !== 0 && `${stdout}${stderr}`.trim() === "")) return undefined;
-  // nginx tells its version on stderr.
+  // nginx prints its version to stderr.
   return `${stdout}${stderr}`.trim().split("\n")[0];
 }
 
-/** The Python that has the module, with the module's version. */
+/** Returns the Python that has the module, with the module's version. */
 function pythonWith(module) {
   for (const python of ["python3", "/usr/bin/python3"]) {
     const program = `import sys, importlib.metadata as m; print(sys.executable, m.version("${module}"), sys.version.split()[0])`;
@@ -36,7 +36,7 @@ function pythonWith(module) {
   return undefined;
 }
 
-/** The version of a package that was installed into the directory of peers. */
+/** Returns the version of a package in the directory of peers. */
 function peerVersion(peers, name) {
   if (peers === undefined) return undefined;
   const file = path.join(peers, "node_modules", name, "package.json");
@@ -54,8 +54,8 @@ const PATTERNS = {
 };
 
 /**
- * What is there: versions by name, undefined for what is missing.
- * @param {string | undefined} peers the directory in which `npm install pm2@7 http-proxy@1.18` was run
+ * Returns versions by name, undefined for missing programs.
+ * @param {string | undefined} peers the directory of `npm install pm2@7 http-proxy@1.18`
  */
 export function findPrograms(peers) {
   const versions = {};

@@ -1,7 +1,7 @@
-/** The summary that opens docs/benchmarks.md: machine, versions, chart, and three small tables of the report. */
+/** The summary at the top of docs/benchmarks.md: machine, versions, chart, and three small tables of the report. */
 import { markdownTable } from "./tables.mjs";
 
-/** One connection a request, and kept connections, by their titles. */
+/** The titles of the two loads: one connection per request, and kept connections. */
 const LOADS = [
   ["close", "close"],
   ["keep-alive", "kept"],
@@ -40,7 +40,7 @@ function memoryTable(section) {
   return [markdownTable({ caption: section.title, header: ["", "idle: PSS MB", "after load: PSS MB"], rows })];
 }
 
-/** Of our variants the first on each runtime. */
+/** Keeps the first of our variants on each runtime. */
 function shortRows({ rows }) {
   return rows.filter(
     ({ isOurs, runtime }, i) => !isOurs || rows.findIndex((row) => row.isOurs && row.runtime === runtime) === i,

@@ -1,4 +1,4 @@
-/** The figures of a section as tables of text cells, for the terminal and for Markdown alike. */
+/** The figures of a section as tables of text cells, for the terminal and for Markdown. */
 
 const LOAD_COLUMNS = [
   ["req/s", ({ requestsPerSecond }) => whole(requestsPerSecond)],
@@ -21,7 +21,7 @@ const MEMORY_COLUMNS = [
 
 const fixed = (value, digits) => (value === undefined || value === null ? "–" : value.toFixed(digits));
 const whole = (value) => (value === undefined || value === null ? "–" : Math.round(value).toLocaleString("en-US"));
-/** ab tells whole milliseconds, wrk microseconds. */
+/** ab prints whole milliseconds, wrk microseconds. */
 const latency = (value) => fixed(value, value === undefined || value >= 100 ? 0 : value < 1 ? 2 : 1);
 
 const CAPTIONS = {
@@ -29,7 +29,7 @@ const CAPTIONS = {
   "keep-alive": ({ seconds }) => `kept connections: wrk -t1 -c64 -d${seconds}s`,
 };
 
-/** The tables of a section: `{ caption, header: [cell], rows: [[cell]] }`. */
+/** Returns the tables of a section: `{ caption, header: [cell], rows: [[cell]] }`. */
 export function tablesOf(section, options) {
   if (section.kind === "memory") {
     const header = ["", ...MEMORY_COLUMNS.map(([title]) => title)];
@@ -46,12 +46,12 @@ export function tablesOf(section, options) {
   }));
 }
 
-/** What was odd, a line for each. */
+/** Returns the irregularities, one per line. */
 export function notesOf(section) {
   return section.rows.flatMap(({ name, notes }) => notes.map((note) => `${name}: ${note}`));
 }
 
-/** A table for the terminal. */
+/** Formats a table for the terminal. */
 export function textTable({ caption, header, rows }) {
   const widths = header.map((_, column) => Math.max(...[header, ...rows].map((cells) => cells[column].length)));
   const line = (cells) =>
@@ -59,7 +59,7 @@ export function textTable({ caption, header, rows }) {
   return [caption, line(header), ...rows.map(line)].join("\n");
 }
 
-/** A table for Markdown; the caption is the head of its first column. */
+/** Formats a table for Markdown; the caption is the head of its first column. */
 export function markdownTable({ caption, header, rows }) {
   const line = (cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
   const rule = `|---|${"---:|".repeat(header.length - 1)}`;

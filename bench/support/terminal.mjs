@@ -2,7 +2,7 @@
 import { lossesOf, lossTables } from "./losses.mjs";
 import { notesOf, tablesOf, textTable } from "./tables.mjs";
 
-/** What is there and what is missing. */
+/** Prints the installed and the missing programs. */
 export function printHead({ machine, versions, missing }, say) {
   say(`${machine.cpus} × ${machine.cpu}, ${machine.memoryGB} GB, ${machine.system}`);
   const found = Object.entries(versions).filter(([, version]) => version !== undefined && version !== null);

@@ -1,6 +1,6 @@
 /**
- * Loads the contestants of a section in turns (A B C, A B C, …), so that a slow minute of the machine hits all of them.
- * Each is started for its turn and stopped after it: no other contestant takes memory, CPU time or shared pages meanwhile.
+ * Loads the contestants of a section in turns (A B C, A B C, …), so that a slow minute of the machine hits all of them. Each is
+ * started for its turn and stopped after it: no other contestant takes memory, CPU time or shared pages meanwhile.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,7 +14,7 @@ import { cpuBetween, cpuSnapshot, memory } from "./processes.mjs";
 export const CLOSE_CONNECTIONS = 1000;
 export const KEEP_ALIVE_CONNECTIONS = 64;
 const WARM_UP_REQUESTS = 10_000;
-/** What a Node instance runs is compiled well after some hundred requests, and many share what the loads send. */
+/** A Node instance's code is compiled after some hundred requests, and many instances share the load. */
 const warmUpSeconds = (instances) => Math.max(2, Math.ceil(instances / 8));
 const SETTLE_TIMEOUT_MS = 60_000;
 /** A contestant that takes less than this share of a core over half a second has started. */
@@ -24,12 +24,12 @@ const IDLE_MS = 3000;
 export const LOAD_METRICS = ["requestsPerSecond", "seconds", "p50Ms", "p99Ms", "cpuUs", "rssMB", "pssMB"];
 export const MEMORY_METRICS = ["rssMB", "pssMB", "processes"];
 
-/** Runs `use` with the started contestant, and stops it whatever happens, also when we are told to end. */
+/** Runs `use` with the started contestant and always stops it, even when we are interrupted. */
 export async function withStarted(contestant, instances, use) {
   const directory = mkdtempSync(path.join(tmpdir(), "pl-bench-"));
   const starting = contestant.start(directory);
   const clear = async () => {
-    // A start under way is waited for: what it has started is known only then. One that failed has left what it began.
+    // Waits for a start in progress, whose processes are known only then. A failed start leaves processes behind.
     const running = await starting.catch(() => undefined);
     await running?.stop();
     await endLeftovers();
@@ -49,13 +49,13 @@ export async function withStarted(contestant, instances, use) {
     return await use(running);
   } finally {
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
-    // When interrupted, that is under way; nothing after this may go on.
+    // After an interrupt nothing may continue.
     if (isInterrupted) await new Promise(() => undefined);
     await clear();
   }
 }
 
-/** Waits until all instances are there and the contestant has calmed down from its start. */
+/** Waits until all instances are up and the contestant is idle again. */
 async function settled(running, instances) {
   for (const deadline = Date.now() + SETTLE_TIMEOUT_MS; Date.now() < deadline; ) {
     const before = cpuSnapshot(running.pids());
@@ -67,7 +67,7 @@ async function settled(running, instances) {
   throw new Error(`it did not calm down within ${SETTLE_TIMEOUT_MS / 1000} s of its start`);
 }
 
-/** What one load costs: the load's own figures, CPU time for each request that was answered, memory after it. */
+/** Measures one load: its own figures, CPU time per successful request, memory after it. */
 async function measure(running, load) {
   const before = cpuSnapshot(running.pids());
   const result = await load(running.port);
@@ -89,7 +89,7 @@ function loadsOf({ requests, seconds }) {
   };
 }
 
-/** One turn: both loads; a server that closes each connection is spared the one with kept connections. */
+/** Runs one turn: both loads; a server that closes each connection skips the second. */
 async function loadTurn(running, instances, loads, samples) {
   const isKept = await keepsConnections(running.port);
   if (!isKept) samples.closes = true;
@@ -104,7 +104,7 @@ async function loadTurn(running, instances, loads, samples) {
   }
 }
 
-/** One turn of the memory section: when it has been idle for a while, and after both loads. */
+/** Runs one turn of the memory section: after some idle time, and after both loads. */
 async function memoryTurn(running, loads, samples) {
   await wait(IDLE_MS);
   const now = () => {
@@ -120,8 +120,8 @@ async function memoryTurn(running, loads, samples) {
 }
 
 /**
- * Measures a section; `say` gets a line for each turn.
- * @returns the section with a row for each contestant: medians, how many requests failed, and what was odd
+ * Measures a section; `say` receives a line per turn.
+ * @returns the section with a row per contestant: medians, failed requests, and irregularities
  */
 export async function measureSection(section, { rounds, requests, seconds }, say) {
   const loads = loadsOf({ requests, seconds });
@@ -150,7 +150,7 @@ export async function measureSection(section, { rounds, requests, seconds }, say
   return { ...description, rows: contestants.map((contestant) => rowOf(contestant, samples.get(contestant.name))) };
 }
 
-/** What an error says last is why: execFile puts the command before it. */
+/** The reason is at the end of an error: execFile puts the command before it. */
 function lastLine(error) {
   return `${error.stderr || error.message}`.trim().split("\n").at(-1);
 }

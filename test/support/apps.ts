@@ -1,6 +1,6 @@
-/** The apps that the scenarios run. */
+/** The apps of the scenarios. */
 
-/** What HELLO answers on `/`. */
+/** The response of HELLO on `/`. */
 export const HELLO_BODY = "Hello World!";
 
 /**
@@ -47,12 +47,12 @@ export default {
 };
 `;
 
-/** Returns a text of its own, to tell one version of the code from the next. */
+/** Returns an app with its own text, to tell versions of the code apart. */
 export function saying(text: string): string {
   return `export default { fetch: () => new Response(${JSON.stringify(text)}) };\n`;
 }
 
-/** Throws while it is loaded. */
+/** Throws while loading. */
 export function throwing(message: string): string {
   return `throw new Error(${JSON.stringify(message)});\n`;
 }

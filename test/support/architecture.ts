@@ -1,4 +1,4 @@
-/** Reads what docs/architecture.md says and what the code is, for the test that compares them. */
+/** Reads docs/architecture.md and the code, for the test that compares them. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import {
@@ -11,7 +11,7 @@ import {
 import { transition } from "../../packages/supervisor/dist/core/transition.js";
 import { ROOT } from "./fleet.js";
 
-/** What an event makes of a state: the states it can lead to in the order of STATES, or `·` when nothing happens. */
+/** The results of events: the possible next states in the order of STATES, or `·` without an effect. */
 export type StateTable = Record<string, Record<string, string>>;
 
 const NOW = 1_000_000;
@@ -32,12 +32,12 @@ const POLICY: SlotPolicy = {
   isUpstream: true,
 };
 
-/** Every process that matters for a state: both goals, both steps and causes, with and without a budget left. */
+/** Returns every relevant process in a state: both goals, both steps and causes, with and without a budget. */
 function variants(state: (typeof STATES)[number]): Process[] {
   const all: Process[] = [];
   for (const goal of ["up", "down"] as const) {
     for (const failuresAt of [[], [NOW - 1, NOW - 1]]) {
-      // One that is ready has served; the others may have.
+      // A ready process has served; others may have.
       const common = {
         goal,
         attempt: 1,
@@ -87,7 +87,7 @@ function eventOf(type: (typeof EVENTS)[number]): ProcessEvent {
   }
 }
 
-/** The table as the code has it: rows are events, columns are states. */
+/** Returns the code's table: rows are events, columns are states. */
 export function tableOfCode(): StateTable {
   const table: StateTable = {};
   for (const event of EVENTS) {
@@ -105,7 +105,7 @@ export function tableOfCode(): StateTable {
   return table;
 }
 
-/** The table as docs/architecture.md has it: the first one whose head begins with `event`. */
+/** Returns the table of docs/architecture.md: the first one whose head begins with `event`. */
 export function tableOfPage(): StateTable {
   const lines = readFileSync(join(ROOT, "docs/architecture.md"), "utf8").split("\n");
   const cells = (line: string) =>
@@ -125,7 +125,7 @@ export function tableOfPage(): StateTable {
   return table;
 }
 
-/** What each room of the supervisor imports, as docs/architecture.md has it: a row counts for the first of the names in it. */
+/** Returns the imports of each supervisor room from docs/architecture.md: a row counts for its first name. */
 export function roomsOfPage(): Record<string, string[]> {
   const page = readFileSync(join(ROOT, "docs/architecture.md"), "utf8");
   const [, rows = ""] = page.split(/^\| room \| imports \|\n\|---\|---\|\n/m);
@@ -140,13 +140,13 @@ export function roomsOfPage(): Record<string, string[]> {
   return rooms;
 }
 
-/** One import in the sources: the file that has it, and what it names. */
+/** One import in the sources: its file and its target. */
 export interface Import {
   from: string;
   to: string;
 }
 
-/** Every import in the sources of a folder, tests left out; relative ones are resolved to paths within the repository. */
+/** Returns every import in the sources of a folder, without tests; relative ones are resolved to repository paths. */
 export function importsBelow(folder: string): Import[] {
   const found: Import[] = [];
   for (const name of readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })) {
@@ -162,7 +162,7 @@ export function importsBelow(folder: string): Import[] {
   return found;
 }
 
-/** The groups of files in which each imports itself in the end, by its others: each group in order, and the groups too. */
+/** Returns the groups of files that import each other in a cycle, sorted. */
 export function circlesIn(imports: readonly Import[]): string[][] {
   const to = new Map<string, string[]>();
   for (const { from, to: target } of imports) {
@@ -179,7 +179,7 @@ export function circlesIn(imports: readonly Import[]): string[][] {
   return [...groups.keys()].sort().map((key) => groups.get(key) ?? []);
 }
 
-/** All that a file imports, and what those import; with itself where that leads back. */
+/** Returns everything a file imports, directly or indirectly; includes itself in a cycle. */
 function reachedFrom(file: string, to: ReadonlyMap<string, readonly string[]>): Set<string> {
   const found = new Set<string>();
   const open = [...(to.get(file) ?? [])];

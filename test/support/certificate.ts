@@ -1,4 +1,4 @@
-/** A certificate of a test's own, signed by itself. */
+/** A self-signed certificate for a test. */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ export interface Certificate {
   cert: string;
 }
 
-/** For a name and 127.0.0.1; undefined where openssl is not installed. */
+/** For a name and 127.0.0.1; undefined if openssl is not installed. */
 export function makeCertificate(name: string): Certificate | undefined {
   const folder = mkdtempSync(join(tmpdir(), "pl-cert-"));
   const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];

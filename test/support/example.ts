@@ -1,10 +1,10 @@
-/** Starts an example with the command that examples/README.md gives. */
+/** Starts an example with the command in examples/README.md. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Project, ROOT, type RuntimeName } from "./fleet.js";
 import { signal } from "./processes.js";
 
-/** Starts it on a port of its own; what is left of it at the end fails the test. */
+/** Starts it on a separate port; leftovers at the end fail the test. */
 export async function startExample(name: string, runtime: RuntimeName, env: NodeJS.ProcessEnv = {}): Promise<Project> {
   const readme = readFileSync(join(ROOT, "examples/README.md"), "utf8");
   const command = new RegExp(`^- \`([^\`]*examples/${name}(?:[/ ][^\`]*)?)\`: `, "m").exec(readme)?.[1];
@@ -19,7 +19,7 @@ export async function startExample(name: string, runtime: RuntimeName, env: Node
   return project;
 }
 
-/** As Ctrl-C in a terminal, which goes to all of them. */
+/** Like Ctrl-C in a terminal, which signals all of them. */
 export async function endExample(project: Project): Promise<void> {
   signal(-project.foregroundPid, "SIGINT");
   await project.exit();

@@ -1,4 +1,4 @@
-/** Starts Paceline as a user would, in a folder of its own, and sees to it that nothing of it outlives the test. */
+/** Starts Paceline like a user, in a separate folder, and cleans everything up after the test. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -15,20 +15,20 @@ import { waitFor } from "./wait.js";
 
 /** The repository. */
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-/** The command people type. */
+/** The command that people type. */
 export const PACELINE = join(ROOT, "packages/supervisor/bin/paceline");
 
 export type RuntimeName = "bun" | "node";
-/** Every scenario runs with all processes, the supervisor included, on each of these. */
+/** Every scenario runs with all processes, including the supervisor, on each of these. */
 export const RUNTIMES: RuntimeName[] = ["bun", "node"];
 
 export interface ProjectOptions {
   runtime: RuntimeName;
-  /** Default 2. */
+  /** Default: 2. */
   instances?: number;
   /** The source of app.js. */
   app: string;
-  /** Laid over the configuration that the other options make. */
+  /** Overrides the configuration from the other options. */
   config?: Record<string, unknown>;
   /** More files, by path within the folder. */
   files?: Record<string, string>;
@@ -36,7 +36,7 @@ export interface ProjectOptions {
   env?: Record<string, string | undefined>;
 }
 
-/** A folder with an app and a paceline.config.json, and what runs in it. */
+/** A folder with an app and a paceline.config.json, and its processes. */
 export class Project {
   readonly folder = mkdtempSync(join(tmpdir(), "pl-"));
   readonly port: number;
@@ -44,7 +44,7 @@ export class Project {
   readonly #options: ProjectOptions;
   readonly #loads: Load[] = [];
   #foreground: ChildProcess | undefined;
-  /** What a supervisor in the foreground wrote so far. */
+  /** The output so far of a supervisor in the foreground. */
   output = "";
 
   private constructor(port: number, options: ProjectOptions) {
@@ -56,12 +56,12 @@ export class Project {
     for (const [name, text] of Object.entries(options.files ?? {})) this.write(name, text);
   }
 
-  /** In the folder, so that nothing of it is anywhere else. */
+  /** In the folder, so that everything is in one place. */
   get runDir(): string {
     return join(this.folder, ".paceline");
   }
 
-  /** Makes the folder; everything of it is ended and removed when the present test is over. */
+  /** Creates the folder; after the current test all its processes are ended and it is removed. */
   static async make(options: ProjectOptions): Promise<Project> {
     const project = new Project(await freePort(), options);
     onTestFinished(() => project.#cleanUp());
@@ -74,7 +74,7 @@ export class Project {
     writeFileSync(path, text);
   }
 
-  /** Writes paceline.config.json anew; `changes` are laid over what the project was made with. */
+  /** Writes paceline.config.json again; `changes` override the project's options. */
   writeConfig(changes: Record<string, unknown>): void {
     const { runtime, instances = 2, config = {} } = this.#options;
     const { balancer, ...rest } = { ...config, ...changes };
@@ -82,7 +82,7 @@ export class Project {
       name: "test",
       listen: [`127.0.0.1:${this.port}`],
       runtime,
-      // Reloads are quick where a test is not about that.
+      // Reloads are quick in tests about other things.
       minReadyMs: 50,
       balancer: { runtime, ...(balancer as object | undefined) },
       ...("pools" in rest ? {} : { app: "./app.js", instances }),
@@ -91,7 +91,7 @@ export class Project {
     this.write("paceline.config.json", JSON.stringify(all, null, 2));
   }
 
-  /** The environment of `paceline start`: what it spawns inherits the tag by which it is found again. */
+  /** The environment of `paceline start`: its processes inherit the tag that identifies them. */
   startEnvironment(): NodeJS.ProcessEnv {
     return {
       ...process.env,
@@ -108,12 +108,12 @@ export class Project {
     return run(PACELINE, args, { cwd: this.folder, env, ...options });
   }
 
-  /** `paceline start --detach`, to its end, whatever that is. */
+  /** Runs `paceline start --detach` to its end, successful or not. */
   startDetached(args: string[] = []): Promise<Finished> {
     return this.cli(["start", "--detach", ...args], { env: this.startEnvironment() });
   }
 
-  /** `paceline start` without a terminal, in a session of its own. Returns it at once; see `ready`. */
+  /** Runs `paceline start` without a terminal, in a separate session. Returns at once; see `ready`. */
   startInForeground(command: string[] = [PACELINE, "start"], cwd = this.folder): ChildProcess {
     const [program = PACELINE, ...args] = command;
     const child = spawn(program, args, {
@@ -125,7 +125,7 @@ export class Project {
     const keep = (text: string) => {
       this.output += text;
     };
-    child.stdin.on("error", () => undefined); // It may end before it has read all.
+    child.stdin.on("error", () => undefined); // It may end before it has read everything.
     child.stdout.setEncoding("utf8").on("data", keep);
     child.stderr.setEncoding("utf8").on("data", keep);
     this.#foreground = child;
@@ -139,7 +139,7 @@ export class Project {
     return pid;
   }
 
-  /** How the process of `startInForeground` ended. */
+  /** Returns how the process of `startInForeground` ended. */
   async exit(deadlineMs?: number): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
     const child = this.#foreground;
     if (!child) throw new Error("nothing was started in the foreground");
@@ -150,7 +150,7 @@ export class Project {
     return { code: child.exitCode, signal: child.signalCode };
   }
 
-  /** The status document, from the control socket. */
+  /** Returns the status document from the control socket. */
   status(): Promise<Status> {
     return new Promise((resolve, reject) => {
       const request = http.get({ socketPath: join(this.runDir, "control.sock"), path: "/v1/status" });
@@ -200,18 +200,18 @@ export class Project {
     return load;
   }
 
-  /** The pids of all that is left of what `start` spawned. */
+  /** Returns the pids of all remaining processes of `start`. */
   processes(): number[] {
     return taggedProcesses(this.#tag);
   }
 
-  /** Socket files below the folder. */
+  /** Returns socket files below the folder. */
   sockets(): string[] {
     return readdirSync(this.folder, { recursive: true, encoding: "utf8" }).filter((name) => {
       try {
         return lstatSync(join(this.folder, name)).isSocket();
       } catch {
-        return false; // It went while we looked.
+        return false; // It disappeared meanwhile.
       }
     });
   }
@@ -235,7 +235,7 @@ export class Project {
 
   async #cleanUp(): Promise<void> {
     for (const load of this.#loads) load.kill();
-    // More than once: one that was being spawned while we looked is found the next time.
+    // More than once: a process that was just being spawned is found the next time.
     await waitFor("the fleet's processes to be gone", () => {
       const left = this.processes();
       for (const pid of left) signal(pid, "SIGKILL");
@@ -245,7 +245,7 @@ export class Project {
   }
 }
 
-/** Whether every instance and balancer is ready and no second process is in any slot. */
+/** Returns whether every instance and balancer is ready and no slot has a second process. */
 export function allReady(status: Status): boolean {
   const slots = [...status.balancers, ...status.pools.flatMap((pool) => pool.instances)];
   return (
@@ -255,7 +255,7 @@ export function allReady(status: Status): boolean {
   );
 }
 
-/** A project whose fleet is up. */
+/** Returns a project with a running fleet. */
 export async function startFleet(options: ProjectOptions): Promise<Project> {
   const project = await Project.make(options);
   const started = await project.startDetached();

@@ -1,4 +1,4 @@
-/** Both ends of a lane in one process, a wire between them that the test moves, and what each request must come to. */
+/** Both ends of a lane in one process, with a wire between them that the test moves, and the expected results of requests. */
 import type { ResponseHead } from "../../packages/balancer/src/http1/response-head.js";
 import { LaneUpstreamClient } from "../../packages/balancer/src/upstream-lane/lane-upstream.js";
 import type {
@@ -21,7 +21,7 @@ import {
   readUint32,
 } from "../../packages/wire/src/lane/protocol.js";
 
-/** How an app answers: at once as text or bytes, block by block, with a body that fails, or not at all. */
+/** An app's kinds of response: at once as text or bytes, in blocks, with a failing body, or none. */
 export const STYLES = ["text", "bytes", "blocks", "sized blocks", "fails", "throws", "early"] as const;
 export type Style = (typeof STYLES)[number];
 
@@ -39,7 +39,7 @@ for (let i = 0, x = 1; i < BASE.length; i++) {
   BASE[i] = x >>> 16;
 }
 
-/** Bytes of a request's own: those of another request, or of another place, are others. */
+/** Returns bytes that are unique to a request and a position. */
 function ownBytes(index: number, start: number, end: number): Buffer {
   const from = (index * 7919) % (BASE.length >>> 1);
   return BASE.subarray(from + start, from + end);
@@ -49,7 +49,7 @@ function check(holds: boolean, problem: string): void {
   if (!holds) throw new Error(problem);
 }
 
-/** One request as both ends know it. */
+/** One request, as known to both ends. */
 export class Request implements ResponseReceiver {
   readonly canMove = false;
   readonly canRepeat = false;
@@ -63,9 +63,9 @@ export class Request implements ResponseReceiver {
   sent = 0;
   isPaused = false;
   calls = 0;
-  /** Bytes of the upload that the app got. */
+  /** Bytes of the upload that the app has read. */
   taken = 0;
-  /** Reads that the app may make; when there are none left it waits. */
+  /** The number of reads the app may make; at 0 it waits. */
   private reads = 0;
   private wakeApp: () => void = () => {};
   private isUploadBlocked = false;
@@ -96,7 +96,7 @@ export class Request implements ResponseReceiver {
     this.stream.flush();
   }
 
-  /** The client sends so many bytes more, unless it is to wait. */
+  /** Sends that many more bytes of the client's body, unless it is paused. */
   upload(bytes: number): void {
     if (this.state !== "under way" || this.isUploadBlocked || !this.stream.isReady) return;
     const { uploadBytes, method } = this.plan;
@@ -171,7 +171,7 @@ export class Request implements ResponseReceiver {
 
   // The app.
 
-  /** The app reads so many times more of the upload. */
+  /** Lets the app read that many more times. */
   read(times: number): void {
     this.reads += times;
     this.wakeApp();
@@ -233,7 +233,7 @@ export class Request implements ResponseReceiver {
   }
 }
 
-/** Counts what one end sent of each stream's body against what the other has granted, as the sender knows it. */
+/** Compares the bytes sent per stream with the bytes granted, from the sender's view. */
 class Windows {
   readonly outstanding = new Map<number, number>();
 
@@ -258,14 +258,14 @@ export class LaneWorld {
   private readonly instance: LaneConnection;
   private readonly counter: RequestCounter;
   private readonly problems: string[] = [];
-  /** A check that failed where a throw would not reach the test. */
+  /** A failed check whose exception would not reach the test. */
   private failure: unknown;
-  /** On their way. */
+  /** Bytes on their way. */
   private up: Buffer = Buffer.alloc(0);
   private down: Buffer = Buffer.alloc(0);
   private readonly upWindows = new Windows(REQUEST_WINDOW_BYTES);
   private readonly downWindows = new Windows(RESPONSE_WINDOW_BYTES);
-  /** See what each end wrote, and what each was given. */
+  /** Decoders for the bytes each end wrote and received. */
   private readonly seen = {
     upSent: new FrameDecoder(),
     downSent: new FrameDecoder(),
@@ -276,7 +276,7 @@ export class LaneWorld {
   private readonly neverBegun = new Set<number>();
   private readonly connection: ReturnType<FakeTransport["accept"]>;
 
-  /** @param highWater what the balancer's transport holds before it says that it is full, in bytes. */
+  /** @param highWater the bytes the balancer's transport queues before it reports that it is full. */
   constructor(responses: ResponseReader, highWater: number) {
     this.link = new LaneUpstreamClient(
       {
@@ -326,7 +326,7 @@ export class LaneWorld {
     return request;
   }
 
-  /** What both ends have written is on its way. */
+  /** Puts the output of both ends on its way. */
   private collect(): void {
     const { seen, upWindows, downWindows } = this;
     const up = this.connection.take();
@@ -346,14 +346,14 @@ export class LaneWorld {
     });
   }
 
-  /** At the call of a handler: the kernel has its STARTED where it must, and nobody was told that it will not be called. */
+  /** Checks at a handler's call that the kernel has its STARTED if required, and that its cancellation was not confirmed. */
   expectBegun({ id, index, plan }: Request): void {
     this.collect();
     check(!this.neverBegun.has(id), `request ${index} was begun after it was said that it would not be`);
     check(plan.method !== "POST" || this.begun.has(id), `request ${index} was begun before that was said`);
   }
 
-  /** That many bytes reach the instance. */
+  /** Moves that many bytes to the instance. */
   moveUp(bytes: number): void {
     this.collect();
     const piece = Buffer.from(this.up.subarray(0, bytes));
@@ -368,7 +368,7 @@ export class LaneWorld {
     this.collect();
   }
 
-  /** That many bytes reach the balancer. */
+  /** Moves that many bytes to the balancer. */
   moveDown(bytes: number): void {
     this.collect();
     const piece = Buffer.from(this.down.subarray(0, bytes));
@@ -382,7 +382,7 @@ export class LaneWorld {
     this.collect();
   }
 
-  /** The kernel takes so many bytes more of the balancer's, of the instance's. */
+  /** Lets the kernel take that many more bytes from the balancer and from the instance. */
   makeRoom(up: number, down: number): void {
     this.connection.drain(up);
     this.socket.drain(down);
@@ -393,7 +393,7 @@ export class LaneWorld {
     this.expectNoProblem();
   }
 
-  /** Nothing holds anybody up any more: moves everything until all requests have ended. */
+  /** Removes all obstacles: moves everything until all requests have ended. */
   async settle(): Promise<void> {
     for (let turns = 0; this.isUnsettled; turns++) {
       this.makeRoom(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
@@ -428,7 +428,7 @@ function isUnderWay({ state }: Request): boolean {
   return state === "under way";
 }
 
-/** An app that reads the upload of a client that has gone hears of it, too. */
+/** An app that reads a departed client's upload gets an error, too. */
 function isPlanned(error: unknown): boolean {
   return error instanceof Error && ["as planned", "the client has left"].includes(error.message);
 }

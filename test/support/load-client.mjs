@@ -1,4 +1,4 @@
-/** A load client in a process of its own: raw sockets, every response checked, each kind of failure counted apart. */
+/** A load client in a separate process: raw sockets, every response checked, each kind of failure counted. */
 import net from "node:net";
 import process from "node:process";
 
@@ -34,7 +34,7 @@ function note(text) {
   if (counts.notes.length < MAX_NOTES) counts.notes.push(`${new Date().toISOString()} ${text}`);
 }
 
-/** Reads the response at the start of `text`: `undefined` while it is not whole, a string that says what is wrong with it. */
+/** Parses the response at the start of `text`: returns `undefined` while it is incomplete, and a string if it is wrong. */
 function parseResponse(text) {
   const headEnd = text.indexOf("\r\n\r\n");
   if (headEnd < 0) return text.length > MAX_RESPONSE_BYTES ? "an endless head" : undefined;
@@ -75,11 +75,11 @@ function parseResponse(text) {
   };
 }
 
-/** One client: sends a request, checks its response, and goes on, until it is told to stop. */
+/** One client: sends a request, checks its response, and repeats, until it is stopped. */
 class Client {
   socket = undefined;
   received = "";
-  /** A request was written and its response is not whole yet. */
+  /** A request was written and its response is incomplete. */
   waiting = false;
   sentAt = 0;
   answersHere = 0;
@@ -122,7 +122,7 @@ class Client {
     if (typeof response === "string") return this.lost(socket, "malformed", response);
     if (this.received.length > response.bytes) return this.lost(socket, "malformed", "more bytes than the answer has");
     if (keepAlive) this.answered(socket, response);
-    // A client that connects anew looks at the response when the server has closed: nothing may follow it.
+    // A client with new connections checks the response after the close: nothing may follow it.
   }
 
   answered(socket, response) {
@@ -150,7 +150,7 @@ class Client {
   ended(socket) {
     if (socket !== this.socket) return;
     if (!this.waiting) {
-      // The server closed an idle connection, as it may; whoever writes next would lose a request, so it is told apart.
+      // The server may close an idle connection; the next request would be lost, so this is counted separately.
       this.socket = undefined;
       return;
     }

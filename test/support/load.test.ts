@@ -1,4 +1,4 @@
-/** The load clients see every kind of failure; what they do not see, no scenario would. */
+/** The load clients detect every kind of failure, since scenarios depend on them. */
 import net from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Load } from "./load.js";
@@ -8,7 +8,7 @@ const GOOD = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 const WRONG = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
 
-/** A server that does `answer` to the third request it sees, and answers all others well. */
+/** A server that runs `response` for the third request, and responds correctly to all others. */
 async function serve(response: (socket: net.Socket) => void): Promise<number> {
   let seen = 0;
   const server = net.createServer((socket) => {

@@ -1,4 +1,4 @@
-/** Starts load clients in processes of their own and follows their counts. */
+/** Starts load clients in separate processes and follows their counts. */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { waitFor } from "./wait.js";
@@ -7,21 +7,21 @@ export interface LoadOptions {
   port: number;
   host?: string;
   path?: string;
-  /** `keep-alive`: each client sends request after request on one connection; `connect-anew`: one connection for each request. */
+  /** `keep-alive`: each client sends all requests on one connection; `connect-anew`: one connection per request. */
   mode: "keep-alive" | "connect-anew";
-  /** How many clients run at once. */
+  /** The number of concurrent clients. */
   clients: number;
-  /** A client's pause between two requests, in milliseconds; default 2: no load takes a core for itself. */
+  /** A client's pause between two requests, in milliseconds. Default: 2, so that no load uses a whole core. */
   delayMs?: number;
-  /** The load ends by itself after so many connections; default: it runs until stopped. */
+  /** Ends the load after that many connections. Default: runs until stopped. */
   maxConnections?: number;
-  /** What every body must be. */
+  /** The expected body of every response. */
   expectBody?: string;
   /** When a response counts as not coming, in milliseconds; default 60,000. */
   responseTimeoutMs?: number;
 }
 
-/** What happened; `ok` are whole 2xx returns the expected body, every other outcome is counted apart. */
+/** The results; `ok` counts complete 2xx responses with the expected body, and every other result has its own count. */
 export interface LoadCounts {
   ok: number;
   non2xx: number;
@@ -30,7 +30,7 @@ export interface LoadCounts {
   refused: number;
   /** Closed or reset within a response. */
   truncated: number;
-  /** Wrong bodies, responses that break HTTP, bytes that nobody asked for. */
+  /** Wrong bodies, invalid HTTP, unexpected bytes. */
   malformed: number;
   timeouts: number;
   /** Failures of the client's own machine, such as a lack of ports. */
@@ -62,7 +62,7 @@ const STOP_DEADLINE_MS = 60_000;
 
 /** A running load. */
 export class Load {
-  /** As of the last report, at most 50 ms ago; final after `finished`. */
+  /** From the last report, at most 50 ms ago; final after `finished`. */
   counts: LoadCounts = EMPTY;
   readonly #child: ChildProcess;
   #final = false;
@@ -99,7 +99,7 @@ export class Load {
     );
   }
 
-  /** Resolves when `connections` more connections than now were opened. */
+  /** Resolves after `connections` more connections were opened. */
   async moreConnections(connections: number, deadlineMs = 120_000): Promise<void> {
     const wanted = this.counts.connections + connections;
     await this.until(`${connections} more connections`, (counts) => counts.connections >= wanted, deadlineMs);
@@ -111,23 +111,23 @@ export class Load {
     return this.counts;
   }
 
-  /** Lets every client finish the request it waits for; resolves with the final counts. */
+  /** Lets every client finish its current request; resolves with the final counts. */
   async stop(): Promise<LoadCounts> {
     if (this.#child.connected) this.#child.send("stop");
     return await this.finished(STOP_DEADLINE_MS);
   }
 
-  /** Ends the client process at once, for clean-up. */
+  /** Kills the client process, for clean-up. */
   kill(): void {
     if (!this.#gone) this.#child.kill("SIGKILL");
   }
 }
 
-/** Every request that was not answered as it should. */
+/** Returns the counts of all failures. */
 export function failures(counts: LoadCounts): Partial<LoadCounts> {
   const { ok, connections, statuses, byInstance, ...rest } = counts;
   return rest;
 }
 
-/** What `failures` gives when there is none. */
+/** The value of `failures` without any. */
 export const NO_FAILURES = failures(EMPTY);

@@ -1,8 +1,8 @@
-/** Finds free TCP ports for tests that run at the same time, in whatever process. */
+/** Finds free TCP ports for concurrent tests in any process. */
 import dgram from "node:dgram";
 import net from "node:net";
 
-/** Below those that the kernel gives to connections. */
+/** Below the kernel's ephemeral ports. */
 const FIRST_PORT = 24_000;
 const PORTS = 8_000;
 
@@ -16,7 +16,7 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-/** Takes the UDP port of the same number, which no test needs, for as long as this process lives: nobody else gets it meanwhile. */
+/** Binds the UDP port of the same number, which no test needs, until this process ends: nobody else gets it meanwhile. */
 function reserve(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = dgram.createSocket({ type: "udp4", reuseAddr: false });
@@ -29,7 +29,7 @@ function reserve(port: number): Promise<boolean> {
   });
 }
 
-/** A port of 127.0.0.1 that nobody listens on now, and that no other test is given. */
+/** Returns a free port of 127.0.0.1 that no other test gets. */
 export async function freePort(): Promise<number> {
   for (let tried = 0; tried < PORTS; tried++) {
     const port = FIRST_PORT + (next++ % PORTS);
@@ -38,7 +38,7 @@ export async function freePort(): Promise<number> {
   throw new Error(`no free port from ${FIRST_PORT} on`);
 }
 
-/** Whether somebody accepts connections on a port of 127.0.0.1. */
+/** Returns whether a port of 127.0.0.1 accepts connections. */
 export function isListening(port: number, host = "127.0.0.1"): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = net.connect({ host, port });

@@ -1,10 +1,10 @@
-/** Runs commands, and finds and ends the processes that a test started, however far from it they have gone. */
+/** Runs commands, and finds and ends all processes started by a test. */
 import { spawn } from "node:child_process";
 import { accessSync, constants, readdirSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { TestContext } from "vitest";
 
-/** Every process of a test's fleet inherits this variable; its value is the fleet's own. PACELINE_ ones are not inherited. */
+/** Every process of a test's fleet inherits this variable; its value is unique to the fleet. PACELINE_ ones are not inherited. */
 export const FLEET_TAG = "TEST_FLEET";
 
 export interface Finished {
@@ -12,7 +12,7 @@ export interface Finished {
   signal: NodeJS.Signals | null;
   stdout: string;
   stderr: string;
-  /** Both, in the order in which they came. */
+  /** Both, in order of arrival. */
   output: string;
   tookMs: number;
 }
@@ -24,10 +24,10 @@ export interface RunOptions {
   deadlineMs?: number;
 }
 
-/** How long what a process wrote is waited for when it has ended. */
+/** The wait for a process's last output after it has ended, in milliseconds. */
 const LAST_OUTPUT_MS = 1_000;
 
-/** Runs a command to its end and keeps what it wrote. */
+/** Runs a command to its end and keeps its output. */
 export function run(command: string, args: string[], options: RunOptions = {}): Promise<Finished> {
   const { deadlineMs = 150_000, ...spawnOptions } = options;
   return new Promise((resolve, reject) => {
@@ -54,14 +54,14 @@ export function run(command: string, args: string[], options: RunOptions = {}): 
     child.on("close", finish);
     child.on("exit", (code, signal) => {
       clearTimeout(timer);
-      // A daemon that it leaves behind may hold its output open. What it wrote itself is read by then, and in the turn after that
-      // where this process was held up for as long.
+      // A daemon may keep its output open. The command's own output is read by then, or in the next turn if this process was
+      // delayed.
       setTimeout(() => setImmediate(() => setImmediate(finish, code, signal)), LAST_OUTPUT_MS).unref();
     });
   });
 }
 
-/** The pids of all live processes whose environment has the tag. Zombies have none. */
+/** Returns the pids of all live processes with the tag in their environment. Zombies have none. */
 export function taggedProcesses(tag: string): number[] {
   const wanted = `${FLEET_TAG}=${tag}\0`;
   const pids: number[] = [];
@@ -71,13 +71,13 @@ export function taggedProcesses(tag: string): number[] {
     try {
       if (readFileSync(join("/proc", entry, "environ"), "latin1").includes(wanted)) pids.push(pid);
     } catch {
-      // It ended while we looked, or is somebody else's.
+      // It ended meanwhile, or belongs to another user.
     }
   }
   return pids;
 }
 
-/** What a process was started as, for messages. */
+/** Returns a process's command line, for messages. */
 export function commandLine(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").join(" ").trim();
@@ -86,7 +86,7 @@ export function commandLine(pid: number): string {
   }
 }
 
-/** Sends a signal; a process that is gone already is fine. */
+/** Sends a signal; ignores a process that is already gone. */
 export function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
@@ -95,7 +95,7 @@ export function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** Whether a program is on PATH, or in /usr/sbin. */
+/** Returns whether a program is on PATH, or in /usr/sbin. */
 export function hasProgram(program: string): boolean {
   for (const folder of [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin"]) {
     try {
@@ -108,7 +108,7 @@ export function hasProgram(program: string): boolean {
   return false;
 }
 
-/** Skips the test, with the reason, when a program is not installed. */
+/** Skips the test, with the reason, if a program is not installed. */
 export function needs(context: TestContext, program: string): void {
   if (!hasProgram(program)) context.skip(`${program} is not installed`);
 }

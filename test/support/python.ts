@@ -3,16 +3,16 @@ import type { TestContext } from "vitest";
 import { type Project, type RuntimeName, startFleet } from "./fleet.js";
 
 export interface PythonApp {
-  /** The Python that runs it; undefined where none can. */
+  /** Its Python; undefined if none is suitable. */
   python: string | undefined;
-  /** What is not installed then: the reason for which a test is skipped. */
+  /** The missing package: the reason for skipping a test. */
   missing: string;
-  /** What its pool, `web`, has beside the Python. */
+  /** The keys of its pool, `web`, beside the Python. */
   pool: Record<string, unknown>;
   files: Record<string, string>;
 }
 
-/** Makes the function that starts a fleet of it; `pool` is laid over the app's own, `config` over the project's. */
+/** Returns a function that starts a fleet of it; `pool` overrides the app's pool, `config` the project's. */
 export function pythonFleets(app: PythonApp) {
   return (
     context: TestContext,

@@ -1,9 +1,9 @@
-/** A client that sends the bytes it is told to and keeps every byte that comes back. */
+/** A client that sends exact bytes and keeps every received byte. */
 import net from "node:net";
 import { waitFor } from "./wait.js";
 
 export class RawConnection {
-  /** All that came so far, one character a byte. */
+  /** Everything received so far, one character per byte. */
   received = "";
   /** How the server ended the connection, if it did. */
   ended: "no" | "closed" | "reset" = "no";
@@ -39,7 +39,7 @@ export class RawConnection {
     this.#socket.write(Buffer.from(text, "latin1"));
   }
 
-  /** Resolves with all that came when `pattern` is found in it. */
+  /** Resolves with everything received when it matches `pattern`. */
   async until(pattern: RegExp, deadlineMs?: number): Promise<string> {
     await waitFor(`${pattern} on a connection`, () => pattern.test(this.received), {
       deadlineMs,
@@ -56,7 +56,7 @@ export class RawConnection {
     });
   }
 
-  /** Reads no more. */
+  /** Stops reading. */
   pause(): void {
     this.#socket.pause();
   }
@@ -76,7 +76,7 @@ export interface Received {
   body: string;
 }
 
-/** One GET on a connection of its own; rejects when the response is not whole. */
+/** Sends one GET on a new connection; rejects if the response is incomplete. */
 export async function get(port: number, path = "/", deadlineMs?: number): Promise<Received> {
   const connection = await RawConnection.open(port);
   connection.write(`GET ${path} HTTP/1.0\r\nHost: 127.0.0.1:${port}\r\n\r\n`);

@@ -1,11 +1,11 @@
-/** Runs a command in a pseudo-terminal and tells what a person would see on its screen. */
+/** Runs a command in a pseudo-terminal and returns what a person would see. */
 import { createRequire } from "node:module";
 import { type IPty, spawn } from "@lydell/node-pty";
 import type * as headless from "@xterm/headless";
 import { onTestFinished } from "vitest";
 import { waitFor } from "./wait.js";
 
-// The package is CommonJS that Node finds no names in.
+// The package is CommonJS in which Node finds no named exports.
 const { Terminal } = createRequire(import.meta.url)("@xterm/headless") as typeof headless;
 
 export interface ScreenOptions {
@@ -19,7 +19,7 @@ export class Screen {
   readonly #terminal: headless.Terminal;
   readonly #pty: IPty;
   #ended: { exitCode: number; signal?: number | undefined } | undefined;
-  /** All that the command wrote, escape sequences included. */
+  /** All output of the command, with escape sequences. */
   output = "";
 
   private constructor(command: string, args: string[], { columns = 80, rows = 24, cwd, env }: ScreenOptions) {
@@ -35,7 +35,7 @@ export class Screen {
     });
   }
 
-  /** Starts the command; it is killed when the present test is over. */
+  /** Starts the command; it is killed after the current test. */
   static open(command: string, args: string[], options: ScreenOptions): Screen {
     const screen = new Screen(command, args, options);
     onTestFinished(() => {
@@ -49,7 +49,7 @@ export class Screen {
     return this.#pty.pid;
   }
 
-  /** What the screen shows now, without blanks at the ends of lines. */
+  /** Returns the current screen, without trailing blanks. */
   lines(): string[] {
     const { buffer, rows } = this.#terminal;
     const { active } = buffer;
@@ -63,7 +63,7 @@ export class Screen {
     );
   }
 
-  /** The column in which `text` begins in line `y`, or -1; characters of two cells count for two. */
+  /** Returns the column of `text` in line `y`, or -1; wide characters count for two. */
   columnOf(text: string, y: number): number {
     const line = this.#terminal.buffer.active.getLine(y);
     const cells = Array.from({ length: this.#terminal.cols }, (_, x) => line?.getCell(x)?.getChars() ?? "");
@@ -83,7 +83,7 @@ export class Screen {
     process.kill(this.#pty.pid, signal);
   }
 
-  /** Resolves with the lines of the first screen on which all of `patterns` are. */
+  /** Resolves with the lines of the first screen that matches all `patterns`. */
   sees(...patterns: RegExp[]): Promise<string[]> {
     return waitFor(
       `the screen to show ${patterns.join(" and ")}`,
@@ -95,7 +95,7 @@ export class Screen {
     );
   }
 
-  /** The exit status, once the command has ended and all of its output has been seen. */
+  /** Returns the exit status, after the command has ended and all of its output was read. */
   async exit(): Promise<number> {
     const end = await waitFor("the command to end", () => this.#ended, {
       details: () => `\n${this.lines().join("\n")}`,
@@ -104,7 +104,7 @@ export class Screen {
     return end.exitCode;
   }
 
-  /** Whether the terminal is as it was: the normal screen, the cursor shown, its keys as they were. */
+  /** Returns whether the terminal is restored: the normal screen, the cursor shown, its keys as before. */
   isRestored(): boolean {
     const last = (on: string, off: string) => this.output.lastIndexOf(on) <= this.output.lastIndexOf(off);
     const { modes, buffer } = this.#terminal;

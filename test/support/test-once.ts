@@ -1,7 +1,7 @@
-/** For what no runtime has a part in: such a test takes the time of one runtime, not of all. */
+/** For tests that depend on no runtime: they run only once. */
 import { test } from "vitest";
 
-/** `test` on Bun; on Node the test is left out. */
+/** `test` on Bun; skipped on Node. */
 export function testOnce(runtime: string): typeof test {
   return runtime === "bun" ? test : leftOut;
 }

@@ -1,11 +1,11 @@
-/** Waits for a condition with a deadline; a wait that fails says what it waited for and what it saw. */
+/** Waits for a condition with a deadline; an error names the condition and the last value. */
 
 export interface WaitOptions {
   /** Default 60,000: only what fails takes that long, and a busy machine is no failure. */
   deadlineMs?: number | undefined;
-  /** The pause between two looks; default 25. */
+  /** The pause between two checks. Default: 25. */
   intervalMs?: number;
-  /** What was seen last, for the error. */
+  /** Returns the last value, for the error. */
   details?: () => string;
 }
 

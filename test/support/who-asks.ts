@@ -1,4 +1,4 @@
-/** Apps of every kind of pool that respond with who they take their client for, and requests that may lie to them. */
+/** Apps of every kind of pool that respond with their client's facts, and requests that may fake them. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
@@ -9,14 +9,14 @@ import type { Project } from "./fleet.js";
 import { isListening } from "./ports.js";
 import { waitFor } from "./wait.js";
 
-/** What an app answers. */
+/** The response of an app. */
 export interface Seen {
   address: string;
   scheme: string;
   host: string;
-  /** With the path as the app gets it. */
+  /** With the path that the app receives. */
   url: string;
-  /** All that it could read of fields. */
+  /** All fields it could read. */
   fields: [string, string][];
 }
 
@@ -27,7 +27,7 @@ const FETCH_APP = `export default { fetch(request, info) {
 } };
 `;
 
-/** As frameworks do that trust their proxy. */
+/** Like frameworks that trust their proxy. */
 const HANDLER = `(request, response) => {
   const { headers, rawHeaders } = request;
   const [address] = (headers["x-forwarded-for"] ?? "none").split(", ");
@@ -112,7 +112,7 @@ export function poolsOf(
   return pools;
 }
 
-/** An upstream elsewhere, which a proxy asks. */
+/** A remote upstream for a proxy. */
 export async function startElsewhere(): Promise<string> {
   const reply = new Function(`return ${HANDLER}`)() as (request: IncomingMessage, response: ServerResponse) => void;
   const server = http.createServer(reply);
@@ -125,10 +125,10 @@ export async function startElsewhere(): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Where a request goes, and from which address. */
+/** The target of a request, and its source address. */
 export type Way = { port: number; localAddress?: string } | { path: string };
 
-/** Sends a GET with these lines, and answers with all that came; the server has to close. */
+/** Sends a GET with these lines; returns everything received until the server closes. */
 export async function exchange(way: Way, target: string, lines: readonly string[]): Promise<string> {
   const socket = net.connect({ host: "127.0.0.1", ...way } as net.NetConnectOpts);
   socket.setTimeout(15_000, () => socket.destroy(new Error(`no answer to ${target}`)));

@@ -1,4 +1,4 @@
-/** What the soak of ages asks for, as a fetch app. */
+/** The soak's app as a fetch app. */
 import type { RequestInfo } from "@paceline/server";
 
 const PIECE = new Uint8Array(65_536).fill(120);

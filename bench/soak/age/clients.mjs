@@ -1,4 +1,4 @@
-/** Clients whose connections are to grow old: each says what is wrong with it, if anything is. */
+/** Clients with long-lived connections; each reports its own problem, if any. */
 import net from "node:net";
 
 export const EVERY_MS = 5000;
@@ -27,7 +27,7 @@ class Client {
 
   take(piece) {
     this.bytes += piece.length;
-    // Heads and short responses are all that is looked into.
+    // Only heads and short responses are checked.
     if (this.text.length < 100_000) this.text += piece.toString("latin1");
   }
 
@@ -41,15 +41,15 @@ class Client {
     }, milliseconds);
   }
 
-  /** The soak is over: what was begun ends as it should. */
+  /** Ends the client when the soak is over. */
   async finish() {}
 
-  /** What is wrong with it while the soak goes on. */
+  /** Returns the client's problem during the soak. */
   problem() {
     return this.end === undefined ? this.lack() : `ended by ${this.end}: ${this.text.slice(0, 60)}`;
   }
 
-  /** What it should have had by now. */
+  /** Returns what should have arrived by now but has not. */
   lack() {}
 
   get rounds() {
@@ -67,7 +67,7 @@ class Client {
     this.socket.destroy();
   }
 
-  /** One round less than there was time for: the last may be under way. */
+  /** Allows one round less than the elapsed time, because the last may be in progress. */
   lackOf(what, per = 1) {
     const count = this.text.split(what).length - 1;
     return count >= (this.rounds - 2) * per ? undefined : `${count} × ${JSON.stringify(what)} in ${this.rounds} rounds`;
@@ -130,12 +130,12 @@ class Upload extends Client {
   }
 }
 
-/** More than is read of it. */
+/** More than the client reads. */
 const LONG = "bytes=30000000 HTTP/1.1\r\nHost: a\r\n\r\n";
-/** Our kernel holds most of it: the app is done at once, the connection is closing, and the rest waits in the balancer. */
+/** The kernel holds most of it: the app is done at once, the connection is closing, and the balancer holds the rest. */
 const CLOSING = "bytes=5000000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-/** Reads so many bytes at a time, and no more. */
+/** Reads a fixed number of bytes at a time. */
 class Reader extends Client {
   constructor(place, path, request, bytes, everyMs) {
     const buffer = Buffer.alloc(bytes);
@@ -150,14 +150,14 @@ class Reader extends Client {
     this.rate = (bytes / everyMs) * 1000;
     this.socket.write(`GET ${path}/body?${request}`);
   }
-  /** A loaded machine makes it slower, but not ten times. */
+  /** A loaded machine slows it down, but not tenfold. */
   lack() {
     const least = ((performance.now() - this.startedAt) / 1000) * this.rate * 0.1;
     return this.bytes > least ? undefined : `read ${this.bytes} bytes only`;
   }
 }
 
-/** Sends all it has and FIN; its tunnel then brings a tick at a time, and much at the end. */
+/** Sends everything and FIN; its tunnel then sends a little at a time, and much at the end. */
 class HalfClosed extends Client {
   constructor(place, path, seconds) {
     super("half-closed tunnel", place);
@@ -176,7 +176,7 @@ class HalfClosed extends Client {
 
 const UPGRADING = [Tunnel, HalfClosed];
 
-/** One of each for a pool. */
+/** Returns one client of each kind for a pool. */
 export function clientsOf(place, pool, seconds) {
   const { path } = pool;
   const kinds = [Events, Kept, Upload, ...(pool.upgrades ? UPGRADING : [])];

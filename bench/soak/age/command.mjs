@@ -1,4 +1,4 @@
-/** The handler as a program of its own, on the socket that its argument names. */
+/** The handler as a separate program, on the socket in its argument. */
 import { server } from "./handler.mjs";
 
 server.listen({ path: process.argv[2] });

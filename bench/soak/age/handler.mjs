@@ -1,10 +1,10 @@
-/** What the soak of ages asks for, as a node:http server: exported for pools of Node handlers, listening as a command or an upstream. */
+/** The soak's app as a node:http server: exported for pools of Node handlers, and listening as a command or an upstream. */
 import { createServer } from "node:http";
 
 const PIECE = Buffer.alloc(65_536, "x");
 const TAIL = Buffer.alloc(3_000_000, "b");
 
-/** Without the 300 s that Node gives a request. */
+/** Without Node's 300 s limit per request. */
 export const server = createServer({ requestTimeout: 0 }, (request, response) => {
   const { pathname, searchParams } = new URL(request.url ?? "/", "http://a");
   if (pathname.endsWith("/events")) {
@@ -43,7 +43,7 @@ server.on("upgrade", (request, socket, head) => {
     socket.on("end", () => socket.end());
     return;
   }
-  // A client that has ended still hears for a while, and then much at once.
+  // After its FIN a client still receives for a while, then much at once.
   socket.resume();
   socket.on("end", () => {
     const timer = setInterval(() => socket.write("tick\n"), Number(searchParams.get("everyMs")));

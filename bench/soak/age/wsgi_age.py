@@ -1,4 +1,4 @@
-"""What the soak of ages asks for, as a WSGI callable."""
+"""The soak's app as a WSGI callable."""
 
 import time
 from urllib.parse import parse_qs

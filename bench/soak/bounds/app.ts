@@ -1,4 +1,4 @@
-/** The app of the soak of bounds: quick, late, large and endless responses, bodies that are not read, and a lane that goes wrong. */
+/** The app of the bounds soak: quick, late, large and endless responses, unread bodies, and a broken lane. */
 
 import { acceptWebSocket } from "../../../packages/server/dist/api/websocket/index.js";
 import { defer } from "../../../packages/server/dist/index.js";
@@ -23,13 +23,13 @@ function nextJob(left: number): void {
 const CHATTY: Record<string, (seconds: number) => void> = {
   lines: (seconds) => everyNow(() => console.log(`${"l".repeat(200)}\n`.repeat(500)), seconds),
   line: (seconds) => everyNow(() => process.stdout.write("l".repeat(100_000)), seconds),
-  // As many as an app may well have, one after the other.
+  // As many jobs as a normal app may have, one after the other.
   "few jobs": () => defer(nextJob, 100_000),
   jobs: (seconds) =>
     everyNow(() => {
       try {
-        // Each takes a moment, so that they fill the queue to its bound. Those that are over at once make garbage as fast as their app
-        // adds more, 40 MB a second, which is for its runtime to collect.
+        // Each job takes a moment, so that they fill the queue. Instant jobs would only create garbage as fast as the app adds
+        // more, 40 MB a second.
         for (let i = 0; i < 5000; i++) defer(() => wait(1), i);
       } catch {}
     }, seconds),

@@ -1,4 +1,4 @@
-/** Apps that say much: to their clients, to their output, to themselves. */
+/** Apps that send much: to their clients, to their output, to themselves. */
 import { wait } from "../support.mjs";
 import { connections, get } from "./peers.mjs";
 
@@ -8,7 +8,7 @@ const chatty = (what) => ({
     return async () => {};
   },
 });
-/** Once for each of the two instances, and time to be done. */
+/** Once per instance, with time to finish. */
 function twice({ start }) {
   return async (target) => {
     for (let i = 0; i < 2; i++) await start(target);
@@ -22,12 +22,12 @@ const UPGRADE =
 export const APPS = {
   "app: lines without end on its output": chatty("lines"),
   "app: a line without end on its output": chatty("line"),
-  // The compilers of the runtime take 20 MB when code first gets hot, whatever the jobs hold: that is over before it is measured.
+  // The runtime's compilers take 20 MB for code that gets hot; this happens before the measurement.
   "app: jobs without end": { ...chatty("jobs"), prepare: twice(chatty("few%20jobs")) },
   "app: pieces of a byte, not read": {
     start: ({ port }) => connections(port, 20, (socket) => socket.write(get("/pieces"))),
   },
-  // Bun's own server asks for block after block by itself, and nobody can be served meanwhile.
+  // Bun's server reads block after block by itself and serves nobody meanwhile.
   "app of serve: pieces of a byte, not read": {
     alone: ["APP"],
     runtimes: ["node"],

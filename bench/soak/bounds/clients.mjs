@@ -1,4 +1,4 @@
-/** Clients that ask for much, or in many pieces, and do not read. */
+/** Clients that request much, or in many pieces, and do not read. */
 import { p99OfOthers } from "../support.mjs";
 import { connections, get, overAndOver, post } from "./peers.mjs";
 
@@ -7,7 +7,7 @@ const ONE_BYTE_CHUNKS = Buffer.from("1\r\nx\r\n".repeat(60_000));
 const TOKENS = `Connection: ${Array.from({ length: 2000 }, (_, i) => `a${i}`).join(",")}\r\n`;
 const FIELDS = Array.from({ length: 90 }, (_, i) => `a${i}: 1\r\n`).join("");
 
-/** The pool that is asked has been at work before: what its runtime takes to compile that is not the peer's doing. */
+/** Warms the pool up, so that compilation does not count against the peer. */
 const prepareAt = (target) => ({ prepare: ({ port }) => p99OfOthers(port, 3, target) });
 
 const unread = (target, count = 1) => ({
@@ -15,7 +15,7 @@ const unread = (target, count = 1) => ({
   start: ({ port }) => connections(port, count, overAndOver(get(target).repeat(1000))),
 });
 
-/** Posts many pieces, and keeps the connection. */
+/** Posts many pieces and keeps the connection. */
 const chunks = (target) => ({
   start: ({ port }) =>
     connections(port, 40, (socket) => {
@@ -24,7 +24,7 @@ const chunks = (target) => ({
     }),
 });
 
-/** The same, and without end. */
+/** The same, endlessly. */
 const chunksWithoutEnd = (target) => ({
   start: ({ port }) =>
     connections(port, 60, (socket) => {
@@ -33,7 +33,7 @@ const chunksWithoutEnd = (target) => ({
     }),
 });
 
-/** A body without end. */
+/** An endless body. */
 const uploads = (target, ordinary = "/") => ({
   ...prepareAt(ordinary),
   start: ({ port }) =>

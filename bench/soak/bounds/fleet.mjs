@@ -15,7 +15,7 @@ const LIMITS = {
   bodyTimeoutMs: 5000,
   maxBufferedBytes: 16 << 20,
 };
-/** What jobs take that wait is the app's own. */
+/** The memory of queued jobs belongs to the app. */
 const POOL_LIMITS = { bodyTimeoutMs: 5000, maxDeferredJobs: 10_000 };
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -43,7 +43,7 @@ export function startTarget(scenario, runtime, surroundings) {
   return scenario.alone === undefined ? startAll(runtime, surroundings) : startAlone(scenario, runtime, surroundings);
 }
 
-/** Every kind of pool that a peer can reach, each under its path. */
+/** Starts each kind of pool, each under its path. */
 async function startAll(runtime, { folder, silentUrl }) {
   const program = ["node", here("program.mjs"), "{socket}"];
   const fleet = await startFleet(1, {

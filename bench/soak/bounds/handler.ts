@@ -1,4 +1,4 @@
-/** A Node handler for the soak of bounds. */
+/** A Node handler for the bounds soak. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 
 export default function handler(request: IncomingMessage, response: ServerResponse): void {

@@ -1,4 +1,4 @@
-/** An instance of ours that has gone wrong: what it says on its lane, and does not read. */
+/** Broken instances: send on their lane and do not read. */
 import { connections, get, overAndOver, post } from "./peers.mjs";
 
 /** A POST: it goes wrong at one instance alone. */
@@ -8,7 +8,7 @@ async function ask(port, target) {
     .catch(() => {});
 }
 
-/** One of the two instances goes wrong; the other serves. */
+/** One of the two instances breaks; the other serves. */
 const wrong = (what) => ({
   start: async ({ port, seconds }) => {
     await ask(port, `/wrong?what=${what}&seconds=${seconds}`);

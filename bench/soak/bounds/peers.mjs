@@ -1,9 +1,9 @@
-/** What hostile clients are made of. */
+/** Building blocks of hostile clients. */
 import net from "node:net";
 
 /**
- * Keeps that many connections, each of which writes what `write` gives for as long as it is taken, and reads nothing, or
- * only that there is something. Those that are closed are made anew. Gives what ends them all.
+ * Keeps that many connections. Each writes what `write` returns as fast as possible, and reads nothing, or only notices that
+ * there is data. Closed ones are opened again. Returns a function that ends them all.
  */
 export function connections(port, count, write, { reads = false, afterEnd = 20 } = {}) {
   const sockets = new Set();
@@ -28,7 +28,7 @@ export function connections(port, count, write, { reads = false, afterEnd = 20 }
   };
 }
 
-/** Writes `bytes` over and over, as fast as they are taken. */
+/** Writes `bytes` repeatedly, as fast as they are taken. */
 export function overAndOver(bytes) {
   return (socket) => {
     const pump = () => {

@@ -1,11 +1,11 @@
-/** A program that speaks HTTP/1.1 as nobody should: what it does is in the path. */
+/** A program that breaks HTTP/1.1; its path selects how. */
 import net from "node:net";
 
 const [socket] = process.argv.slice(2);
 const CHUNK = `1\r\nx\r\n`.repeat(10_000);
 const LINK = `HTTP/1.1 103 Early Hints\r\nLink: <${"l".repeat(8000)}>\r\n\r\n`;
 
-/** What is sent over and over after the first, for each path. */
+/** For each path, the bytes to repeat after the first ones. */
 const WRONGS = {
   interims: ["", LINK],
   chunks: ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", CHUNK],

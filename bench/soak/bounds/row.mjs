@@ -13,7 +13,7 @@ export const MOST_MB = 32;
 const DESCRIPTORS_BACK_MS = 20_000;
 /** The same in a row whose descriptors are known not to come back. */
 const KNOWN_DESCRIPTORS_MS = 2000;
-/** What a process may keep open beyond what it had: connections that are kept for the next request. */
+/** The descriptors a process may keep in addition: connections kept for the next request. */
 const KEPT_DESCRIPTORS = 20;
 /** Above this part of the machine's processors the work of others decides the p99. */
 const NOISY = 0.1;

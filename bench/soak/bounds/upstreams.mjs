@@ -1,4 +1,4 @@
-/** Upstreams that say more than they should, to clients that do not read, and to those that do. */
+/** Upstreams that send too much, to clients that read and to others. */
 import { connections, get } from "./peers.mjs";
 
 const unread = (what, reads = false) => ({

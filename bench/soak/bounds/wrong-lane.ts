@@ -1,4 +1,4 @@
-/** Takes hold of the lanes of its own instance, so that it can say on them what no instance of ours would. */
+/** Takes over the lanes of its own instance, to send frames that no correct instance would. */
 import net from "node:net";
 
 interface Lane {
@@ -44,7 +44,7 @@ function frame(type: number, id: number, payload: Uint8Array): Buffer {
 const number = Buffer.from([1, 0, 0, 0]);
 const repeat = (bytes: Buffer) => Buffer.concat(Array.from({ length: Math.ceil(65_536 / bytes.length) }, () => bytes));
 
-/** Each is said over and over. */
+/** Each is sent repeatedly. */
 const WRONGS: Record<string, Buffer> = {
   pongs: repeat(frame(15, 0, number)),
   busy: repeat(frame(12, 0, number)),

@@ -1,4 +1,4 @@
-"""A callable that does not read bodies, and has a response that is more than the sockets hold."""
+"""A callable that ignores request bodies, and has a response larger than the sockets' buffers."""
 
 LARGE = b"x" * 3_500_000
 

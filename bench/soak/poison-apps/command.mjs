@@ -1,4 +1,4 @@
-/** The same as a program that knows nothing of Paceline and serves on the socket in its arguments. */
+/** The same as a program that does not know Paceline, on the socket in its arguments. */
 import { createServer } from "node:http";
 import handler from "./node.mjs";
 

@@ -1,4 +1,4 @@
-/** Dies of a request on /crash, at once or after a promise; what it was given to run is in a file that outlives it. */
+/** Dies of a request on /crash, at once or after a promise; a file that outlives it lists the requests it ran. */
 import { openSync, writeSync } from "node:fs";
 
 const ledger = openSync(process.env.POISON_LEDGER ?? "", "a");

@@ -1,4 +1,4 @@
-/** One instance of each server, answering Hello World by itself: ours, nginx, lighttpd, uWSGI, gunicorn, werkzeug, Node. */
+/** One instance of each server with Hello World: Paceline, nginx, lighttpd, uWSGI, gunicorn, werkzeug, Node. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { freePort, ofChildren, run } from "../launch.mjs";
@@ -60,9 +60,9 @@ const uwsgi = {
   settings: "`--http-socket`, 1 process, no threads, logging off",
   async start(directory) {
     const port = await freePort();
-    // uWSGI does not start when it is told a backlog above the system's.
+    // uWSGI does not start with a backlog above the system's.
     const backlog = Math.min(4096, Number(readFileSync("/proc/sys/net/core/somaxconn", "utf8")));
-    // Not --http11-socket: one process serves one kept connection at a time there, and the other clients wait.
+    // Not --http11-socket: there a process serves one kept connection at a time, and other clients wait.
     const args = ["--plugins", "python3", "--http-socket", `127.0.0.1:${port}`, "--wsgi-file"];
     args.push(path.join(APPS, "hello_wsgi.py"), "--processes", "1", "--listen", String(backlog));
     args.push("--disable-logging", "--die-on-term", "--need-app", "--logto", path.join(directory, "uwsgi.log"));

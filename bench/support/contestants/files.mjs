@@ -1,4 +1,4 @@
-/** One small file, sent by one process of each server that has files for its trade. */
+/** One small file, sent by one process of each file server. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { freePort, ofChildren, run } from "../launch.mjs";
@@ -7,7 +7,7 @@ import { nginxHead } from "./proxies.mjs";
 
 const BYTES = 4096;
 
-/** A folder whose `/` is the file. */
+/** Creates a folder whose `/` is the file. */
 function makeFolder(directory) {
   const folder = path.join(directory, "files");
   mkdirSync(folder, { recursive: true });

@@ -1,4 +1,4 @@
-/** Fleets of Node instances as others run them: PM2's cluster mode, Node's own cluster, the library http-proxy. */
+/** Fleets of Node instances with common tools: PM2's cluster mode, Node's own cluster, the library http-proxy. */
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -32,7 +32,7 @@ export function pm2Fleet(instances, programs) {
       };
       const stop = async () => {
         const pids = daemon() === undefined ? [] : tree(daemon());
-        // It tells the daemon to end; the daemon ends its instances first.
+        // Stops the daemon, which stops its instances first.
         await pm2("kill").catch((error) => process.stderr.write(`pm2 kill: ${error.message}\n`));
         for (const deadline = Date.now() + 10_000; Date.now() < deadline && pids.some(isAlive); ) await wait(50);
         for (const pid of pids.filter(isAlive)) process.kill(pid, "SIGKILL");
@@ -50,7 +50,7 @@ export function pm2Fleet(instances, programs) {
 
 function isAlive(pid) {
   try {
-    // A zombie that its parent has not waited for yet has ended.
+    // A zombie, not yet waited for, has ended.
     return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
   } catch {
     return false;

@@ -1,4 +1,4 @@
-/** Our fleet with the fleets' app; a variant is a name and what is laid over its config. */
+/** A Paceline fleet with the fleets' app; a variant is a name and additions to its config. */
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { freePort, ofChildren, run } from "../launch.mjs";
@@ -6,7 +6,7 @@ import { APPS, PACELINE } from "../programs.mjs";
 
 const ON_NODE = { runtime: "node", balancer: { runtime: "node" } };
 
-/** The fleets that the benchmark measures. */
+/** The fleets in the benchmark. */
 export const FLEET_VARIANTS = [
   { name: "paceline", runtime: "bun" },
   { name: "paceline over HTTP/1.1", runtime: "bun", config: { protocol: "http1" } },
@@ -19,7 +19,7 @@ export const FLEET_VARIANTS = [
   },
 ];
 
-/** Starts a fleet; it may still be starting instances when this responses. */
+/** Starts a fleet; some instances may still be starting when it returns. */
 export async function startFleet(directory, instances, { config = {}, environment, balancers = 1 } = {}) {
   const port = await freePort();
   const base = { name: "bench", app: path.join(APPS, "fetch.mjs"), instances, listen: `127.0.0.1:${port}` };
@@ -30,7 +30,7 @@ export async function startFleet(directory, instances, { config = {}, environmen
   return ofChildren(port, [run("sh", args, directory, environment)]);
 }
 
-/** A contestant of the benchmark. */
+/** Returns a contestant of the benchmark. */
 export function fleetContestant(instances, variant, balancers) {
   const { name, runtime } = variant;
   return {

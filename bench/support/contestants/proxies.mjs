@@ -1,19 +1,19 @@
-/** nginx and HAProxy in front of bare Bun instances: unix sockets, kept connections, each set up as well as we know how. */
+/** nginx and HAProxy in front of plain Bun instances: unix sockets, kept connections, each configured as well as we can. */
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { freePort, ofChildren, responses, run } from "../launch.mjs";
 import { APPS, bunPath } from "../programs.mjs";
 
-/** What all our nginx configs begin with. */
+/** Returns the common start of all nginx configs. */
 export function nginxHead(processes) {
-  // Started by root, the workers would be somebody else, who may not connect to the upstreams' sockets.
+  // Workers started by root would run as another user, who may not connect to the upstreams' sockets.
   const user = process.getuid() === 0 ? "user root;" : "";
   return `${user} daemon off; error_log stderr crit; pid nginx.pid;
 worker_processes ${processes}; worker_rlimit_nofile 20000; events { worker_connections 8192; }
 `;
 }
 
-/** Bun instances on unix sockets. */
+/** Starts Bun instances on unix sockets. */
 async function bunInstances(directory, count) {
   const sockets = Array.from({ length: count }, (_, i) => path.join(directory, `${i}.sock`));
   const server = path.join(APPS, "bun-server.mjs");

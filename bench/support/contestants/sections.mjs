@@ -1,4 +1,4 @@
-/** The parts of the benchmark, each with its contestants: what is compared with what. */
+/** The parts of the benchmark, each with its contestants. */
 import { aloneContestants } from "./alone.mjs";
 import { fileContestants } from "./files.mjs";
 import { clusterFleet, httpProxyFleet, pm2Fleet } from "./node-fleets.mjs";
@@ -19,7 +19,7 @@ function fleets(instances, programs, balancers) {
   ];
 }
 
-/** `balancers` is how many processes or threads balance: ours, nginx's and HAProxy's alike. */
+/** `balancers` is the number of balancing processes or threads of Paceline, nginx and HAProxy. */
 export function allSections(programs, balancers) {
   return [
     { id: "alone", kind: "load", instances: 1, title: "One instance alone", contestants: aloneContestants(programs) },
@@ -41,7 +41,7 @@ export function allSections(programs, balancers) {
   ];
 }
 
-/** The short benchmark: one instance and the smallest fleet, beside nginx and HAProxy. */
+/** Returns the short benchmark: one instance and the smallest fleet, beside nginx and HAProxy. */
 export function costSections(programs, balancers) {
   const sections = allSections(programs, balancers);
   const section = (id) => sections.find((each) => each.id === id);
@@ -56,7 +56,7 @@ export function costSections(programs, balancers) {
   ];
 }
 
-/** What cannot be measured here, and what it lacks; `only` keeps the contestants whose names contain one of these. */
+/** Returns the contestants that cannot run here, and what they lack; `only` selects those whose names contain one of these. */
 export function select(sections, programs, only) {
   const missing = new Map();
   const selected = sections.map((section) => ({

@@ -1,4 +1,4 @@
-/** Runs every check in turn for as long as it is told to: `npm run fuzz -- --seconds 60 --seed 1`. */
+/** Runs each check in turn for the given time: `npm run fuzz -- --seconds 60 --seed 1`. */
 import { parseArgs } from "node:util";
 import type { Check, FoundCase } from "./checks/check.js";
 import { met, requestParser, responseParser } from "./checks/parsers.js";
@@ -14,11 +14,11 @@ const USAGE = `Usage: npm run fuzz -- [--seconds N] [--seed N]
   --seed N      where the cases begin (default: the time); the same seed gives the same cases in the same order
 `;
 
-/** Cases of a check before it is the next one's turn. */
+/** The number of cases before the next check's turn. */
 const PARSER_ROUND = 500;
 const TWO_HOP_ROUND = 100;
 const REPORT_EVERY_MS = 60_000;
-/** What is wrong in one place shows in many cases: after so many finds there is nothing new to learn. */
+/** One fault shows in many cases: after this many finds more are useless. */
 const MAX_FINDS = 50;
 
 interface Turn {

@@ -1,18 +1,18 @@
-/** What a parser saw in a stream of bytes, in a form in which two parsers can be compared. */
+/** A parser's view of a byte stream, in a form that two parsers can be compared by. */
 
 export type Field = readonly [name: string, value: string];
 
-/** A request or a response; all text is latin1, a character a byte. */
+/** A request or a response; all text is latin1, a character per byte. */
 export interface SeenMessage {
-  /** Where in the stream it begins, empty lines before it included. */
+  /** Its start in the stream, including empty lines before it. */
   start: number;
-  /** Of a request, else empty. */
+  /** For a request, else empty. */
   method: string;
-  /** Of a request, as it came or as the balancer relays it. */
+  /** For a request, as received or as forwarded by the balancer. */
   target: string;
-  /** Of a request, as the balancer relays it; undefined where the parser does not tell. */
+  /** For a request, as forwarded by the balancer; undefined if the parser does not report it. */
   host: string | undefined;
-  /** Of a response, else 0. */
+  /** For a response, else 0. */
   status: number;
   reason: string;
   minorVersion: number;
@@ -25,28 +25,28 @@ export interface SeenMessage {
 
 /** How reading a stream ended. */
 export type ReadingEnd =
-  /** All bytes were used, between messages or in the middle of one. */
+  /** All bytes were used, between messages or within one. */
   | "open"
-  /** The last message said that nothing follows it, or its connection becomes another protocol's. */
+  /** The last message ends the connection, or upgrades it to another protocol. */
   | "closed"
-  /** What followed the messages is no message. */
+  /** Bytes after the messages are not a message. */
   | "refused";
 
 export interface Reading {
   messages: SeenMessage[];
   end: ReadingEnd;
-  /** Up to where our parser used the stream: what it refused begins here. */
+  /** The end of the bytes our parser used: a refused part begins here. */
   used: number;
-  /** Of `refused`: a status of ours, or Node's code for it. */
+  /** For `refused`: our status, or Node's error code. */
   why: string;
 }
 
-/** Values of a field, whatever the case of its name. */
+/** Returns the values of a field, ignoring case. */
 export function valuesOf(message: SeenMessage, name: string): string[] {
   return message.fields.filter(([key]) => key.toLowerCase() === name).map(([, value]) => value);
 }
 
-/** Cuts a stream at these places, given in any order; a place past the end wraps round. */
+/** Cuts a stream at these places, in any order; a place past the end wraps round. */
 export function cut(stream: string, cuts: readonly number[]): Buffer[] {
   const bytes = Buffer.from(stream, "latin1");
   const places = [...new Set(cuts.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b);
@@ -55,7 +55,7 @@ export function cut(stream: string, cuts: readonly number[]): Buffer[] {
     .filter((piece) => piece.length > 0);
 }
 
-/** Every byte by itself. */
+/** Cuts into single bytes. */
 export function cutEverywhere(stream: string): Buffer[] {
   return Array.from(Buffer.from(stream, "latin1"), (byte) => Buffer.of(byte));
 }

@@ -1,8 +1,8 @@
-/** Runs one check over many cases, and shrinks what it finds. */
+/** Runs one check over many cases, and shrinks its finds. */
 import fc from "fast-check";
 import type { Check, FoundCase } from "./checks/check.js";
 
-/** Shrinking a case that waits for responses in vain must end too. */
+/** Shrinking a case that waits for missing responses must also end. */
 const MAX_ROUND_MS = 20_000;
 
 export interface RoundResult {

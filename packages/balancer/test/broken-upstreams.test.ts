@@ -1,4 +1,4 @@
-/** Upstreams that break the protocol: what they send too much of, too early or too late is nobody's, and no other client's least of all. */
+/** Upstreams that break the protocol: superfluous, early or late bytes reach nobody, above all no other client. */
 import net from "node:net";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -42,7 +42,7 @@ describe.each(SETUPS)("a broken upstream of a balancer on %s over %s", (runtime,
     ["one of more than 64 KB is answered 502", OK.replace("Content", `X: ${"x".repeat(66_000)}\r\nContent`), 502, 0],
     ["one of 257 fields is answered 502", OK.replace("Content", `${"X: x\r\n".repeat(256)}Content`), 502, 0],
     ["a status of no class is answered 502", OK.replace("200 OK", "600 No"), 502, 0],
-    // A 100 that nobody asked for is passed to nobody.
+    // An unrequested 100 is not forwarded.
     ["those that are not passed on count too", "HTTP/1.1 100 Continue\r\n\r\n".repeat(17) + OK, 502, 0],
   ])("%s", async (_, response, status, hints) => {
     onBytes = ({ socket }) => socket.write(response);
@@ -112,7 +112,7 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
   ])("is not spoken to on the same connection after %s %j", async (method, head) => {
     const spoiled = new Set<net.Socket>();
     serve = (socket, request) => {
-      // Its body, where there can be none, comes late.
+      // Its forbidden body arrives late.
       if (!request.includes("/bodiless")) return void socket.write(spoiled.has(socket) ? whole("evil") : OK);
       socket.write(head);
       spoiled.add(socket);
@@ -133,7 +133,7 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
     ["chunks", "Transfer-Encoding: chunked"],
   ])("that refuses a body of %s and closes is heard, each time", async (_, framing) => {
     const refusal = "HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-    // With bytes that it has not read, its close is a reset.
+    // Closing with unread bytes causes a reset.
     serve = (socket) => {
       socket.pause();
       socket.write(refusal, () => socket.destroy());
@@ -163,7 +163,7 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
   it("gives no client a byte that was meant for another, whatever it sends", async () => {
     const random = randomOf(12);
     serve = (socket, request) => {
-      // Requests without bodies come one at a time, and whole.
+      // Requests without bodies arrive one at a time, complete.
       for (const [, token = ""] of request.matchAll(/^[A-Z]+ \/(\[\w+-\w+\]) HTTP/gm)) {
         const { pieces, end } = brokenResponse(token, random);
         void write(socket, pieces).then(() => {
@@ -185,7 +185,7 @@ describe.each(RUNTIMES)("an instance that breaks its lane behind a balancer on %
     const upstreams: Record<string, string> = {};
     const instances: ScriptedLane[] = [];
     try {
-      // Two, so that a client's next request seldom gets the slot of its last one.
+      // Two, so that a client's next request rarely gets the slot of its last one.
       for (const id of ["web.1#1", "web.2#1"]) {
         const socket = path.join(balancer.directory, `${id}.sock`);
         instances.push(await ScriptedLane.listen(socket, { onRequest: (request) => breakLane(request, random) }));
@@ -201,7 +201,7 @@ describe.each(RUNTIMES)("an instance that breaks its lane behind a balancer on %
   });
 });
 
-/** Many clients at once, each with some requests on a connection of its own, whose targets say whose they are. */
+/** Many clients, each with some requests on its own connection, whose targets identify them. */
 async function expectOwnBytesOnly(balancer: BalancerProcess, random: Random): Promise<void> {
   const ask = async (name: string) => {
     const requests = Array.from({ length: 6 }, (_, i) => {
@@ -218,7 +218,7 @@ async function expectOwnBytesOnly(balancer: BalancerProcess, random: Random): Pr
     const clients = Array.from({ length: 10 }, (_, i) => ask(`${round}x${i}`));
     for (const count of await Promise.all(clients)) answered += count;
   }
-  // Much broke; that it was not all shows that something was looked at.
+  // Many were broken, but not all, so the test has compared something.
   expect(answered).toBeGreaterThan(200);
 }
 

@@ -1,4 +1,4 @@
-/** What happens when upstreams refuse, die, are full or leave: turns, retries, the queue, snapshots and drains. */
+/** Upstreams that refuse, die, are full or leave: turns, retries, the queue, snapshots and drains. */
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { BalancerProcess, pool, SETUPS } from "./support/balancer-process.js";
@@ -100,7 +100,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
     expect(alive.received).toBe("");
   });
 
-  // On a lane a head comes whole or not at all; see its own tests.
+  // On a lane a head arrives complete or not at all; see its own tests.
   if (protocol === "http1")
     it("does not try again once a byte of the answer came", async () => {
       await start();

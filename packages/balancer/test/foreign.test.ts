@@ -1,4 +1,4 @@
-/** Upstreams that are no servers of ours: reached over TCP too, free to close idle connections, and counted here. */
+/** Upstreams that are not our servers: also over TCP, free to close idle connections, and counted here. */
 import net from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
@@ -12,11 +12,11 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
   let balancer: BalancerProcess;
   let server: net.Server;
   let status = 200;
-  /** It closes each connection after a response, without saying so. */
+  /** It closes each connection after a response, without announcing it. */
   let closes = false;
-  /** What came on each connection: the methods of its requests, in their order. */
+  /** Per connection, the methods of its requests, in order. */
   let connections: string[][] = [];
-  /** Counted for each test of its own: connections of the one before may be closed late. */
+  /** Counted per test: connections of the previous test may close late. */
   let counts = { closed: 0 };
   const changes = new Changes();
 
@@ -39,7 +39,7 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
         for (const [, method = ""] of text.matchAll(/(GET|POST) \//g)) {
           methods.push(method);
           socket.write(`HTTP/1.1 ${status} X\r\nContent-Length: 2\r\n\r\nok`);
-          // What comes in the meantime is lost.
+          // Requests arriving meanwhile are lost.
           if (closes) setImmediate(() => socket.destroy());
         }
       });
@@ -59,7 +59,7 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
     return balancer.follow({}, [{ name: "api", routes: ["/"], upstreams }]);
   };
 
-  /** One client that sends these requests one after the other. */
+  /** One client that sends these requests one after another. */
   const askAll = async (client: RawClient, requests: readonly string[]) => {
     let responses = client.received.split("ok").length;
     for (const request of requests) {
@@ -91,7 +91,7 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
 
   it.each([
     ["foreign", {}],
-    // An instance of ours that stands for a stranger, as those of a proxy do.
+    // One of our instances in the role of a foreign upstream, as in proxy pools.
     ["its clients'", { foreign: false, perClient: true }],
   ])("that is %s has its connection kept for one client alone, and closed when that leaves", async (_, told) => {
     await follow(told);

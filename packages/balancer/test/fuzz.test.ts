@@ -1,4 +1,4 @@
-/** The fuzz of parser and framing, short and from a fixed seed, and every case it found before. */
+/** The fuzz of parsing and framing, short and with a fixed seed, and every case it found before. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Check } from "../fuzz/checks/check.js";
 import { requestParser, responseParser } from "../fuzz/checks/parsers.js";
@@ -16,7 +16,7 @@ async function expectNothing(check: Check<never>, cases: number): Promise<void> 
   expect((await runCheck(check, SEED, cases)).find).toBeUndefined();
 }
 
-/** The check whose finds these are; on which runtime they were found does not matter. */
+/** Returns the finds of this check; the runtime on which they were found does not matter. */
 function found(check: string) {
   return corpus().filter((entry) => entry.check.startsWith(check));
 }

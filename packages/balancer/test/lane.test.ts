@@ -1,4 +1,4 @@
-/** The lane to an upstream as its peers see it: what reaches whom, what is repeated, what is refused, and who waits. */
+/** The lane to an upstream as its peers see it: deliveries, retries, refusals, waits. */
 
 import path from "node:path";
 import { FrameType } from "@paceline/wire/lane/protocol";
@@ -10,7 +10,7 @@ import { RawClient } from "./support/raw-client.js";
 import { type LaneScript, respondAll, ScriptedLane, type ScriptedRequest } from "./support/scripted-lane.js";
 import { HELLO, respondEach, ScriptedUpstream } from "./support/scripted-upstream.js";
 
-/** What the chunks of a body hold. */
+/** Returns the content of a chunked body. */
 function unchunked(body: string): string {
   let text = "";
   for (let at = 0; ; ) {
@@ -33,7 +33,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     balancer = await BalancerProcess.start(runtime, limits);
   };
 
-  /** Starts upstreams with these scripts, `web.1#1` and on, in one pool. */
+  /** Starts upstreams with these scripts, from `web.1#1`, in one pool. */
   const serve = async (...scripts: LaneScript[]) => {
     const lanes: Record<string, string> = {};
     for (const script of scripts) {
@@ -60,16 +60,16 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   const responseOf = async (client: RawClient) => bodyOf(await client.ended());
   const statusOf = async (client: RawClient) => Number((await client.ended()).slice(9, 12));
 
-  /** The upstreams that got the request with that target. */
+  /** Returns the upstreams that got the request with that target. */
   const askedAt = (target: string) => upstreams.filter((upstream) => upstream.asked(target) !== undefined);
-  /** Waits until the request with that target came anywhere. */
+  /** Waits until any upstream gets the request with that target. */
   const anywhere = async (target: string): Promise<ScriptedRequest> => {
     await Promise.any(upstreams.map((upstream) => upstream.until(() => upstream.asked(target) !== undefined, target)));
     return askedAt(target)[0]?.asked(target) as ScriptedRequest;
   };
   const other = (request: ScriptedRequest) =>
     upstreams.find(({ lanes }) => !lanes.includes(request.lane)) as ScriptedLane;
-  /** Lines about lanes on the balancer's stderr. */
+  /** Returns lines about lanes on the balancer's stderr. */
   const problems = () => balancer.output.split("\n").filter((line) => line.includes("lane"));
 
   beforeEach(() => {
@@ -360,7 +360,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const targets = ["/1", "/2", "/3", "/4"];
       const asking = await Promise.all(targets.map((target) => post(target)));
       await balancer.reports(({ inFlight }) => inFlight === 4);
-      // What it was sent came before it was asked whether it is there.
+      // The earlier frames were received before it was pinged.
       upstream.lanes[0]?.say(FrameType.BUSY, 0, "1234");
       await upstream.until(({ frames }) => frames.some(({ type }) => type === FrameType.PING), "a ping");
       const posts = () => upstream.requests.filter(({ method }) => method === "POST");
@@ -538,7 +538,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const client = await post("/x", body);
       const request = await upstream.request("/x");
       await upstream.until(() => request.body.length === 1000, "a window's worth");
-      // Whatever else it had to send would have come before the next request.
+      // Any earlier frame would have arrived before the next request.
       const next = await get("/next");
       (await upstream.request("/next")).respond("fine");
       expect(await responseOf(next)).toBe("fine");
@@ -559,7 +559,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const bodies = Array.from({ length: 12 }, (_, i) => String.fromCharCode(97 + i).repeat(400_000 + i));
       const asking = await Promise.all(bodies.map((body, i) => post(`/${i}`, body)));
       await upstream.until(({ requests }) => requests.length === bodies.length, "all requests");
-      // The kernel's buffer is full meanwhile: the balancer has to wait for it.
+      // Meanwhile the kernel's buffer is full, and the balancer must wait.
       for (const request of upstream.requests) request.grant(1_000_000);
       await upstream.until(({ requests }) => requests.every(({ hasEnded }) => hasEnded), "all bodies");
       for (const request of upstream.requests) {
@@ -581,7 +581,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         upstream.frames
           .filter(({ type, id }) => type === FrameType.WINDOW && id === slow.id)
           .reduce((sum, { payload }) => sum + payload.readUInt32LE(), 0);
-      // As an instance does: as much as the window allows, for as long as anything is granted.
+      // Like an instance: as much as the window allows, on every grant.
       let sent = 0;
       const sendAll = () => {
         for (; sent + piece.length <= 65_536 + granted(); sent += piece.length) slow.say(FrameType.DATA, piece);
@@ -589,7 +589,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       for (let rounds = 0; ; rounds++) {
         sendAll();
         const before = granted();
-        // A response to a request that came later says that the balancer has read all of that.
+        // A response to a later request proves that the balancer has read all of that.
         const bystander = await get(`/other${rounds}`);
         (await upstream.request(`/other${rounds}`)).respond("fine");
         expect(await responseOf(bystander)).toBe("fine");
@@ -606,7 +606,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   });
 
   describe("silence", () => {
-    /** Asks until a request comes again to this one, which does not respond by itself. */
+    /** Sends requests until one reaches this upstream, which does not respond by itself. */
     const getsTurnAgain = async (upstream: ScriptedLane): Promise<void> => {
       const before = upstream.requests.length;
       for (let i = 0; upstream.requests.length === before; i++) {
@@ -618,7 +618,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       }
     };
 
-    /** What a handler that does not yield looks like from outside. */
+    /** The outside view of a handler that does not yield. */
     const silent: LaneScript = {};
 
     it("has the unbegun GETs of a silent instance answered by another, but the one at work", async () => {
@@ -636,7 +636,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       for (const request of moved) await first.until(() => request.isCancelled, "the cancel");
       expect(atWork.isCancelled).toBe(false);
       expect(second.asked(atWork.target)).toBeUndefined();
-      // What moved is to be said to begin before it does.
+      // Reassigned requests must be announced before they start.
       for (const { target, flags } of second.requests) {
         expect((flags & RequestFlag.IDEMPOTENT) === 0).toBe(moved.some((request) => request.target === target));
       }
@@ -651,7 +651,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await start({ stallAfterMs: 300 });
       const burning: ScriptedRequest[] = [];
       const burnsAt = (request: ScriptedRequest) => burning.some(({ lane }) => lane === request.lane);
-      // As an instance does whose responses leave at the end of a turn, which does not come where it burns.
+      // Like an instance that flushes at the end of a turn, which does not come while it burns.
       const script: LaneScript = {
         onRequest(request) {
           if (burnsAt(request)) return;
@@ -661,7 +661,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         },
       };
       await serve(script, script, script);
-      // Connections and lanes are there, and what comes while it does not run leaves in one write for each instance.
+      // Connections and lanes exist, and requests during the stop are sent in one write per instance.
       const early = ["/1", "/2", "/3", "/4", "/5", "/6"];
       const open = await Promise.all([...early, "/burns"].map(() => RawClient.connect(balancer.port)));
       clients.push(...open);
@@ -671,14 +671,14 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
       const client = open.pop() as RawClient;
       for (const [i, target] of early.entries()) await say(open[i] as RawClient, target);
-      // Behind others, so that it is not taken for the one at work.
+      // Behind others, so that it is not taken for the running one.
       await say(client, "/burns");
       process.kill(balancer.pid, "SIGCONT");
       await Promise.any(upstreams.map((upstream) => upstream.until(() => burning.length > 1, "its second instance")));
       const late = ["/7", "/8", "/9", "/10", "/11", "/12"];
       const after = await Promise.all(late.map(get));
       expect(await Promise.all(after.map(responseOf))).toEqual(late);
-      // What came to the second instance behind it has moved, and it has not.
+      // Requests behind it on the second instance were reassigned, but it was not.
       const [first, second] = burning as [ScriptedRequest, ScriptedRequest];
       expect(burning).toHaveLength(2);
       expect([first.isCancelled, second.isCancelled]).toEqual([true, false]);
@@ -696,7 +696,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const cold = await ScriptedLane.listen(path.join(balancer.directory, "a.lane"), { greet() {} });
       const open = await ScriptedLane.listen(path.join(balancer.directory, "b.sock"), { onRequest: respondAll });
       upstreams.push(cold, open);
-      // HTTP/1.1 that does not respond either.
+      // An HTTP/1.1 upstream that does not respond either.
       const http1 = await ScriptedUpstream.listen(path.join(balancer.directory, "a.sock"), () => {});
       const described = pool("web", ["/"], {
         "web.1#1": protocol === "lane" ? cold.path : http1.path,
@@ -708,17 +708,17 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await balancer.follow({}, [described]);
       await cold.until(({ frames }) => frames.length > 0, "HELLO");
       const early = [await get("/1")];
-      // On its own: nothing else wakes the watch. Of two one is sent to the first.
+      // Alone: nothing else wakes the watch. One of two goes to the first.
       if (protocol === "lane") expect(await responseOf(early[0] as RawClient)).toBe("/1");
       early.push(await post("/2", ""));
       if (protocol === "lane") expect(await responseOf(early[1] as RawClient)).toBe("/2");
-      // HTTP/1.1 does not say what has started: what was sent stays, and nothing follows it.
+      // HTTP/1.1 does not tell what has started: sent requests stay, and no more follow.
       else await balancer.reports(({ upstreams: all }) => all.some(({ running }) => running !== undefined));
       for (const target of ["/3", "/4", "/5", "/6"]) expect(await responseOf(await get(target))).toBe(target);
       expect(cold.requests).toEqual([]);
       expect(http1.connections.length).toBe(protocol === "lane" ? 0 : 1);
       if (protocol === "lane") {
-        // It gets its turn when it is heard.
+        // It gets its turn again once it is heard of.
         cold.lanes[0]?.hello();
         await getsTurnAgain(cold);
       }
@@ -733,7 +733,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const before = first.requests.length;
       for (const client of asking) client.destroy();
       await first.until(({ requests }) => requests.every(({ isCancelled }) => isCancelled), "the cancel");
-      // Longer than it takes to look once more, with nothing under way: after two reports an idle balancer sends the next a second later.
+      // Longer than another check needs, without requests: after two reports an idle balancer sends the next a second later.
       for (let n = 0; n < 3; n++) await balancer.reports(({ inFlight }) => inFlight === 0);
       for (const target of ["/5", "/6", "/7", "/8"]) expect(await responseOf(await get(target))).toBe(target);
       expect(first.requests).toHaveLength(before);
@@ -805,13 +805,13 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const [first, second] = await serve(script, script);
       const asking = await Promise.all(["/1", "/2", "/3", "/4"].map(get));
       await Promise.all(["/1", "/2", "/3", "/4"].map(anywhere));
-      // Reports come once a second: both have been silent for far longer than it takes to be stalled.
+      // Reports come once a second: both were silent for much longer than the stall timeout.
       await balancer.reports(({ inFlight }) => inFlight === 4);
       await balancer.reports(({ inFlight }) => inFlight === 4);
       const requests = [...first.requests, ...second.requests];
       expect(requests).toHaveLength(4);
       expect(requests.some(({ isCancelled, isWithdrawn }) => isCancelled || isWithdrawn)).toBe(false);
-      // As one answers the other's may move to it.
+      // When one responds, the other's requests may be reassigned to it.
       isStalled = false;
       for (const request of requests) request.respond(request.target);
       expect(await Promise.all(asking.map(responseOf))).toEqual(["/1", "/2", "/3", "/4"]);

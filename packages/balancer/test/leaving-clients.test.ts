@@ -1,10 +1,10 @@
-/** Clients that leave while nobody reads the body that they send: noticed within seconds, however they went. */
+/** Clients that leave while nobody reads their body: noticed within seconds, however they left. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
 import { RawClient } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
-/** More than balancer, upstream and kernels hold; and so little more than those before the client's own that its FIN comes through. */
+/** More than balancer, upstream and kernels hold; and so little that the client's FIN still comes through. */
 const MUCH_BYTES = 3_000_000;
 const LITTLE_BYTES = 150_000;
 
@@ -17,7 +17,7 @@ describe.concurrent.each(SETUPS)("clients that leave unread, on %s over %s", (ru
   beforeAll(async () => {
     balancer = await BalancerProcess.start(runtime, { upstreamResponseTimeoutMs: 60_000, bodyTimeoutMs: 60_000 });
     balancer.protocol = protocol;
-    // Reads no more once it has a piece of each body.
+    // Stops reading after a piece of each body.
     upstream = await ScriptedUpstream.listen(
       `${balancer.directory}/one.sock`,
       () => {
@@ -68,14 +68,14 @@ describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtim
     await upstream.close();
   });
 
-  /** A tunnel whose client has sent as much as balancer and kernels take, and reads nothing. */
+  /** A tunnel whose client has sent as much as balancer and kernels take, and does not read. */
   const fill = async (path: string) => {
     const client = await RawClient.connect(balancer.port);
     await client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n`);
     await client.until(({ received }) => received.includes("\r\n\r\n"), "the 101");
     client.socket.pause();
     void client.send("x".repeat(MUCH_TUNNEL_BYTES));
-    // Reports come each 100 ms: nothing has moved between four of them.
+    // With reports each 100 ms: four equal ones mean that nothing moves.
     for (let before = 0, same = 0; same < 4; ) {
       await balancer.reports(({ inFlight }) => inFlight === 1);
       const now = client.socket.bytesWritten - client.socket.writableLength;

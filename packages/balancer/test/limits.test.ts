@@ -1,4 +1,4 @@
-/** Every phase of a request has its limit, and the client is told which. */
+/** Each phase of a request has its limit, and the client learns which. */
 
 import net from "node:net";
 import path from "node:path";
@@ -26,7 +26,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   it("keeps a thousand clients waiting that all come at once, however busy it is", async () => {
     await start({}, respondEach(HELLO));
     process.kill(balancer.pid, "SIGSTOP");
-    // The kernel takes them for it; one that finds the queue full gets no response.
+    // The kernel accepts them; one that finds the queue full gets no response.
     const clients = await Promise.all(Array.from({ length: 1000 }, () => RawClient.connect(balancer.port)));
     process.kill(balancer.pid, "SIGCONT");
     const [first, last] = [clients[0], clients.at(-1)] as [RawClient, RawClient];
@@ -82,7 +82,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   });
 
   it("lets go of a client that does not read, and of its upstream", async () => {
-    // More than the kernel takes for a client that reads nothing.
+    // More than the kernel takes for a client that does not read.
     const body = "x".repeat(15_000_000);
     await start({ sendTimeoutMs: 300 }, ({ socket }) => {
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`);
@@ -96,7 +96,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  // A lane is kept as long as its instance is.
+  // A lane lives as long as its instance.
   if (protocol === "http1")
     it("closes upstream connections that were idle for long", async () => {
       await start({ upstreamIdleTimeoutMs: 200 }, respondEach(HELLO));
@@ -130,7 +130,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
     const sockets = Array.from({ length: 400 }, () => {
       const socket = net.connect({ port: balancer.port, host: "127.0.0.1", allowHalfOpen: true });
       socket.once("data", () => ends.refused++);
-      // The reading end stays open, and with it the connection.
+      // The reading end stays open, and so does the connection.
       socket.on("error", () => ends.reset++);
       return socket;
     });

@@ -1,4 +1,4 @@
-/** Heads and bodies that must not pass: the right status, the connection closed, and not a byte at an instance. */
+/** Heads and bodies that must not pass: the right status, the connection closed, and no byte reaches an instance. */
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
@@ -85,7 +85,7 @@ const HEADS: readonly (readonly [string, string, number])[] = [
   ["an expectation nobody knows", `${POST}Expect: 200-ok\r\nContent-Length: 1\r\n\r\n`, 417],
 ];
 
-/** Bodies whose framing breaks once the head was relayed; the upstream waits for the whole body, so no response came. */
+/** Bodies whose framing breaks after the head was forwarded; the upstream waits for the rest, so there is no response. */
 const BODIES: readonly (readonly [string, string, number])[] = [
   ["a chunk size that is no number", "xyz\r\n", 400],
   ["a signed chunk size", "+5\r\nhello\r\n", 400],

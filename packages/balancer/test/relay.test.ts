@@ -1,4 +1,4 @@
-/** What a client and an instance see of the relay, byte by byte, over both transports and both protocols. */
+/** A client's and an instance's view of forwarding, byte by byte, over both transports and both protocols. */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
@@ -31,7 +31,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     onBytes = respondEach(HELLO);
   });
 
-  /** The one request the upstream got. */
+  /** Returns the single request of the upstream. */
   const relayed = () => upstream.received;
 
   it("builds the upstream's head anew: no hop-by-hop field, none that Connection names, forwarded fields of its own", async () => {
@@ -74,7 +74,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
   it("answers pipelined requests in their order", async () => {
     let n = 0;
     onBytes = (connection) => {
-      // A request is whole with its empty line, or with its body.
+      // A request is complete with its empty line, or with its body.
       if (!/(\r\n\r\n|abc)$/.test(connection.received) || /Content-Length: 3[\s\S]*\r\n\r\n$/.test(connection.received))
         return;
       connection.received = "";
@@ -115,7 +115,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     await upstream.until(() => held.length === 1, "the first request");
     const head = `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`;
-    // No wait: the balancer stops to read before all of this has left.
+    // Not awaited: the balancer stops reading before all of it was sent.
     void client.send(head + body);
     await balancer.reports(({ inFlight }) => inFlight === 1);
     held[0]?.();
@@ -164,7 +164,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     await client.send(`${method} / HTTP/1.1\r\nHost: a\r\n\r\n`);
     await client.until(({ received }) => received.endsWith("\r\n\r\n"), "the head");
     expect(client.received).toContain(expected);
-    // The connection stands at the beginning of the next response.
+    // The connection is at the start of the next response.
     onBytes = respondEach(HELLO);
     for (const connection of upstream.connections) connection.received = "";
     await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -245,7 +245,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     const tunnel = upstream.connections.find(({ received }) => received.includes("/ends")) as UpstreamConnection;
     client.socket.pause();
     await client.send("go");
-    // The end has come to the balancer: over HTTP/1.1 it has let go, over the lane it has answered what came after.
+    // The balancer has received the end: over HTTP/1.1 it has closed, over the lane it has responded to later requests.
     if (protocol === "http1") await upstream.until(() => tunnel.socket.destroyed, "the end of the tunnel");
     else {
       await upstream.until(() => tunnel.received.endsWith("go"), "the word");
@@ -315,7 +315,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     expect(received).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
   });
 
-  // A lane's frames say where a head and a body end; its own faults are in its own tests.
+  // A lane's frames mark the end of a head and a body; its faults have their own tests.
   if (protocol === "http1")
     it.each([
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
@@ -356,7 +356,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
         return socket;
       }),
     );
-    // All are asked for, and as much as fits waits on its way, before the first of them reads.
+    // All were sent, and the buffers are full, before the first client reads.
     await upstream.until(({ received }) => received.split("GET ").length - 1 === readers.length, "all requests");
     await balancer.reports(({ inFlight }) => inFlight === readers.length);
     const digests = readers.map(async (socket) => {
@@ -391,7 +391,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
   });
 });
 
-/** The data of a chunked message's body. */
+/** Returns the data of a chunked message's body. */
 function unchunk(message: string): string {
   let rest = message.slice(message.indexOf("\r\n\r\n") + 4);
   let data = "";

@@ -1,4 +1,4 @@
-/** Requests on their ways: which pool gets them, what its instance sees of the target, and what is refused on the way. */
+/** Routing: which pool gets a request, which target its instance sees, and which requests are refused. */
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, pool, SETUPS } from "./support/balancer-process.js";
@@ -35,7 +35,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     await balancer?.stop();
   });
 
-  /** The heads that each pool got since this was last asked. */
+  /** Returns the heads that each pool got since the last call. */
   const seenBefore = new Map<PoolName, number>();
   function heads(): [PoolName, string][] {
     return [...upstreams].flatMap(([name, { received }]) => {
@@ -72,7 +72,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     ["/y", "Host: b.example.com\r\n", "web", "/y", undefined],
     ["http://docs.example.com/z", "Host: a\r\n", "docs", "/z", undefined],
     ["http://docs.example.com?z", "Host: a\r\n", "docs", "/?z", undefined],
-    // Bytes outside ASCII are percent-encoded, as browsers do it; curl sends them as they are.
+    // Browsers percent-encode non-ASCII bytes; curl sends them raw.
     ["/caf\xc3\xa9?q=\xe2\x82\xac#", "Host: a\r\n", undefined, "", undefined],
     ["/caf\xc3\xa9/%c3%a9?q=\xe2\x82\xac&a", "Host: a\r\n", "web", "/caf%C3%A9/%c3%a9?q=%E2%82%AC&a", undefined],
     ["/api/\xff", "Host: a\r\n", "api", "/%FF", "/api"],
@@ -81,7 +81,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     ["/b%C3%A9b/x", "Host: a\r\n", "beb", "/x", "/b%C3%A9b"],
     ["http://docs.example.com/\xc3\xa9", "Host: a\r\n", "docs", "/%C3%A9", undefined],
     ["http://d\xc3\xa9.example.com/x", "Host: a\r\n", undefined, "", undefined],
-    // What a client says was stripped counts from a trusted peer, and comes before what is stripped here.
+    // A trusted peer's stripped prefix counts, and precedes the one stripped here.
     ["/api/x", "Host: a\r\nX-Forwarded-Prefix: /shop/\r\n", "api", "/x", "/shop/api"],
     ["/x", "Host: a\r\nX-Forwarded-Prefix: /shop\r\n", "web", "/x", "/shop"],
   ])("%s with %j goes to %s", async (target, fields, name, seen, prefix) => {
@@ -141,7 +141,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
       ["/x", "/x", "/%78?z", "/%78?z"].flatMap((target) => [`get ${target} http/1.1`, "x-forwarded-prefix: /api"]),
     );
     expect(refusing.received).toMatch(/^GET \/x /);
-    // Nobody is there any more whom these routes would lead to.
+    // These routes no longer have a pool.
     expect(await ask("/")).toMatch(/^HTTP\/1\.1 404 /);
     await refusing.close();
     const pools = Object.entries(POOLS).map(([name, { routes, stripPrefix }]) => ({

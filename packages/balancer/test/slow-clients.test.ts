@@ -1,4 +1,4 @@
-/** Clients that are slow, and an instance that takes one request at a time: it is not kept waiting by them. */
+/** Slow clients and an instance that runs one request at a time: they must not occupy it. */
 import net from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
@@ -9,11 +9,11 @@ const POST = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
 /** More than the sockets of both ends hold. */
 const LARGE_BYTES = 24_000_000;
 
-/** One request at a time: the next connection is served when the one before has its response. */
+/** One request at a time: the next connection is served after the previous response. */
 class Serial {
   readonly server = net.createServer((socket) => this.serve(socket));
   readonly requests: string[] = [];
-  /** Those of which the head has come. */
+  /** Requests whose head has arrived. */
   readonly heads: string[] = [];
   large = Buffer.alloc(0);
 
@@ -175,7 +175,7 @@ describe.each(RUNTIMES)("slow clients of an instance that takes one request at a
     process.kill(balancer.pid, "SIGSTOP");
     await kept.send("GET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     await upload.send("def");
-    // Longer than both deadlines and the time from which a tick is late.
+    // Longer than both deadlines and the threshold of a late tick.
     await new Promise((resolve) => setTimeout(resolve, 2500));
     process.kill(balancer.pid, "SIGCONT");
     await kept.until(({ received }) => /ok[\s\S]*ok$/.test(received), "the second response");

@@ -1,4 +1,4 @@
-/** An upstream that takes a body slowly: the client that is held back meanwhile owes nothing, and is not cut. */
+/** An upstream that reads a body slowly: the paused client has no deadline meanwhile. */
 import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
@@ -24,7 +24,7 @@ describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
     await balancer.follow({ "web.1#1": upstream.path });
   };
 
-  /** From its first request on, a connection is read one piece at a time. */
+  /** After its first request, a connection is read one piece at a time. */
   const slowDown = (everyMs?: number) => {
     for (const socket of upstream.accepted) {
       if (socket.isPaused()) continue;

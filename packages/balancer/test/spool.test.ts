@@ -1,4 +1,4 @@
-/** Large bodies of slow clients, and instances that take one request at a time: the bodies wait on disk, and nothing of them stays there. */
+/** Large bodies of slow clients, and instances with one request at a time: the bodies wait on disk, and nothing remains there. */
 import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
@@ -13,12 +13,12 @@ const BODY = Array.from({ length: BODY_BYTES / 10 }, (_, i) => String(i).padStar
 /** More than the sockets of both ends hold. */
 const LARGE = Buffer.alloc(24_000_000, BODY);
 
-/** Responds when a request is whole; the next connection is served when the one before has its response. */
+/** Responds to complete requests; the next connection is served after the previous response. */
 class Instance {
   readonly requests: string[] = [];
-  /** Of the request that was not for a small response: what is sent on it is the response. */
+  /** The connection of the large request: the test writes its response there. */
   streaming: net.Socket | undefined;
-  /** How many requests it lets down before it responds: it reads some of one and ends the connection. */
+  /** The number of failures before it responds: it reads some of a request and closes. */
   failures = 0;
   readonly server = net.createServer((socket) => this.serve(socket));
 
@@ -71,7 +71,7 @@ function bodyOf(request = ""): string {
   }
 }
 
-/** Files in the spool that a process has open. */
+/** Returns the spool files that a process has open. */
 function openFiles(pid: number): string[] {
   return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
     try {
@@ -83,7 +83,7 @@ function openFiles(pid: number): string[] {
   });
 }
 
-/** A response in chunks of which `size` bytes have come, without its head and framing. */
+/** Returns the received `size` bytes of a chunked response, without head and framing. */
 function dechunked(received: string): string {
   const start = received.indexOf("\r\n\r\n") + 4;
   let joined = "";
@@ -147,7 +147,7 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
     await client.until(({ received }) => received.endsWith("ok"), "the response");
     expect(bodyOf(asked()[0]) === BODY).toBe(true);
 
-    // On the same connection, which is kept.
+    // On the same, kept connection.
     await client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     for (let at = 0; at < BODY_BYTES; at += 50_000) await client.send(`c350\r\n${BODY.slice(at, at + 50_000)}\r\n`);
     await isFree();
@@ -194,7 +194,7 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
     await unlucky.until(({ received }) => /^HTTP\/1\.1 503 [\s\S]*Retry-After: 1\r\n/.test(received), "the 503");
     const late = await post(`Expect: 100-continue\r\n${length(300_000)}`);
     await late.until(({ received }) => /^HTTP\/1\.1 503 [\s\S]*Retry-After: 1\r\n/.test(received), "the 503");
-    // What needs no room is served.
+    // Requests that need no room are served.
     await isFree();
     const small = await exchangeRaw(
       balancer.port,
@@ -240,7 +240,7 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
 
   it("are answered 503 when the disk fails, which is said once, and others are served", async () => {
     await start({}, 1);
-    // Whoever takes the folder away has no file made there any more.
+    // If somebody removes the folder, no file can be created there.
     rmSync(balancer.spoolDir, { recursive: true });
     for (let i = 0; i < 2; i++) {
       const client = await post(length(200_000));
@@ -261,7 +261,7 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
     let sent = 0;
     const dribble = setInterval(() => {
       void slow.send("x");
-      // Well above the rate, whatever the machine does.
+      // Well above the rate, on any machine.
       void fast.send(BODY.slice(sent, sent + 50_000));
       sent += 50_000;
     }, 50);
@@ -294,7 +294,7 @@ describe.each(RUNTIMES)("large bodies for instances that take one request at a t
     await isDone();
     expect(readdirSync(balancer.spoolDir)).toEqual([]);
     expect((await balancer.reports(() => true)).held).toEqual([{ pool: "web", receiving: 0, sending: 2 }]);
-    // It leaves; the other reads all, and the next request on its connection is served.
+    // It leaves; the other reads everything, and the next request on its connection is served.
     second.destroy();
     await expect.poll(() => openFiles(balancer.pid).length).toBe(1);
     await first.send(GET);

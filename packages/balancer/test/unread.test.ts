@@ -1,19 +1,19 @@
-/** Clients that ask and do not read: what waits for them is bounded, and they count until their descriptor is closed. */
+/** Clients that send requests and do not read: queued bytes are limited, and they count until their descriptor is closed. */
 import net from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
-/** Whoever takes nothing is cut after three times that. */
+/** A client that reads nothing is cut after three times that. */
 const SEND_TIMEOUT_MS = 400;
 const RESPONSE_BYTES = 32_768;
-/** More than the sockets of both ends hold of its responses, twice over. */
+/** Twice as many responses as the sockets of both ends hold. */
 const PIPELINED = 2000;
 const REFUSED = 200_000;
 const RESPONSE = `HTTP/1.1 200 OK\r\nContent-Length: ${RESPONSE_BYTES}\r\n\r\n${"x".repeat(RESPONSE_BYTES - 6)}`;
 
-/** Answers each request with the number in its target at the end of the body. */
+/** Returns a responder with the number of each target at the end of the body. */
 function respondWithTarget(): (connection: UpstreamConnection) => void {
   const answered = new WeakMap<UpstreamConnection, number>();
   return (connection) => {
@@ -55,7 +55,7 @@ describe.concurrent.each(SETUPS)("a client that pipelines and does not read, on 
     expect(await numbersOf(reader, 500)).toEqual(Array.from({ length: 500 }, (_, i) => i));
     reader.destroy();
 
-    // Refusals are answers too.
+    // Refusals are responses, too.
     const [silent, refused] = [await RawClient.connect(balancer.port), await RawClient.connect(balancer.port)];
     for (const { socket } of [silent, refused]) socket.pause();
     void silent.send(requests(PIPELINED));
@@ -87,7 +87,7 @@ describe.concurrent.each(RUNTIMES)(
         await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
         const client = net.connect(balancer.port, "127.0.0.1");
         client.pause().write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        // The upstream is done, and the client has not begun to read.
+        // The upstream is done, and the client has not started to read.
         await balancer.reports(({ requestsTotal, inFlight }) => requestsTotal === 1 && inFlight === 0);
         const other = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         expect(other.received).toMatch(/^HTTP\/1\.1 503 /);
@@ -103,7 +103,7 @@ describe.concurrent.each(RUNTIMES)(
   },
 );
 
-/** Reads that many answers, and gives the numbers at their ends. */
+/** Reads that many responses; returns the numbers at their ends. */
 async function numbersOf(socket: net.Socket, count: number): Promise<number[]> {
   const pieces: Buffer[] = [];
   let bytes = 0;

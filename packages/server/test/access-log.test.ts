@@ -1,4 +1,4 @@
-/** The access log of a server that stands alone, and of an app that keeps one itself; and what cannot be written. */
+/** The access log of a standalone server, and of an app that writes one itself; and write errors. */
 import { execFileSync, spawn } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,7 +22,7 @@ const BIN = new URL("../dist/bundle/bin.js", import.meta.url).pathname;
 
 type Entry = Record<string, unknown>;
 
-/** The entry of a request that has this path. */
+/** Returns the entry of the request with this path. */
 function entryFor(lines: () => string[], target: string): Promise<Entry> {
   return eventually(`an entry of ${target}`, () => {
     const line = lines().find((text) => text.startsWith("{") && JSON.parse(text).target === target);
@@ -184,7 +184,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const args = [BIN, fixture("behaviours.mjs"), "--socket", path, "--access-log", "json"];
       const pipe = join(directory, "pipe");
       execFileSync("mkfifo", [pipe]);
-      // Open for both: it has a reader as long as this is open, who never reads.
+      // Opened for reading and writing: while it is open the pipe has a reader, which never reads.
       const stuck = openSync(pipe, "r+");
       const child = spawn(programOf(runtime), args, { stdio: ["ignore", how === "stuck" ? stuck : "pipe", "ignore"] });
       const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));

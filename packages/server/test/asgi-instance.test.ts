@@ -1,4 +1,4 @@
-/** An instance that serves an ASGI app in the user's own server: what it reports, how it leaves, what it says when it cannot start. */
+/** An instance that serves an ASGI app in the user's own server: its reports, its drain, and its start errors. */
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, type TestContext, test } from "vitest";
@@ -34,7 +34,7 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     expect(await instance.get("/throws")).toMatch(/^HTTP\/1\.1 500 /);
     expect(await instance.get("/fails")).toMatch(/^HTTP\/1\.1 503 /);
     expect(bodyOf(await instance.get("/forks"))).toBe("the child exited with 1");
-    // An app that waits for its client to leave hears of it.
+    // An app that waits for its client to leave is notified.
     const left = instance.wire().send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
     await left.gets(/data: x/);
     await supervisor.hears("stats", (it) => it.requestsTotal === 4 && it.errorsTotal === 2 && it.inFlight === 1);
@@ -75,7 +75,7 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     writeFileSync(go, "");
     expect(await program.exited).toEqual({ code: 0, signal: null });
     const lines = program.output.filter((line) => line.startsWith("# ") && !line.includes("startup"));
-    // hypercorn says 1000 to the app, whatever was sent.
+    // hypercorn reports 1000 to the app, whatever was sent.
     const code = server === "uvicorn" ? 1012 : 1000;
     expect(lines).toEqual([`# disconnected with ${code}`, "# background done", "# lifespan.shutdown"]);
     expect(instance.output).not.toContain("Traceback");
@@ -102,7 +102,7 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     const go = join(supervisor.directory, "go");
     const blocked = instance.wire().send(`GET /blocks?${go} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
     await program.line(/^# blocks/);
-    // What it reported before that has been heard with this, which the control channel's thread answers by itself.
+    // Earlier reports have been received by then; the control channel's thread responds by itself.
     supervisor.say({ type: "probe", id: 6, path: "/", host: "a" });
     await supervisor.hears("probed");
     const before = supervisor.heard.length;
@@ -150,7 +150,7 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
       expect(await instance.program.exited).toEqual({ code: 1, signal: null });
       expect(instance.output).toContain(`paceline: ${fault.message}`);
     }
-    // One that raises before it is asked has no lifespan.
+    // An app that raises before any request has no lifespan.
     const without = await spawn(context, "asgi_app:without_lifespan");
     await without.supervisor.hears("ready");
     expect(bodyOf(await without.get("/hello"))).toBe("hello");

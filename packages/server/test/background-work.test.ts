@@ -1,4 +1,4 @@
-/** Timers and deferred jobs in real servers: the app imports them from the package, the server that runs it is the bundle. */
+/** Timers and deferred jobs in real servers: the app imports them from the package, while its server is the bundle. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -30,7 +30,7 @@ for (const runtime of RUNTIMES) {
       server = await start(runtime, kind);
     });
     afterEach(() => server?.close());
-    /** All that ran, once there are so many. */
+    /** Returns all completed jobs once there are this many. */
     const ran = (count: number) => {
       const all: unknown[] = [];
       return eventually(`${count} jobs`, async () => {
@@ -131,7 +131,7 @@ for (const runtime of RUNTIMES) {
         "deferred",
       );
       await ask(supervisor.target, "/endless");
-      // The endless one and the four behind it, in each second's report though no request comes.
+      // The endless one and the four behind it, in each second's report even without requests.
       const ages = () =>
         supervisor.heard.flatMap(({ deferred }) => {
           const { jobs, oldestMs } = (deferred ?? {}) as { jobs?: number; oldestMs?: number };

@@ -1,4 +1,4 @@
-/** Compressed answers as a client sees them: on both runtimes, from a server that stands alone and over the lane. */
+/** Compressed responses as a client sees them: on both runtimes, from a standalone server and over the lane. */
 
 import { request as httpRequest } from "node:http";
 import * as zlib from "node:zlib";
@@ -205,7 +205,7 @@ for (const [runtime, transport] of cases) {
         return wire;
       });
       let last = -1;
-      // Socket buffers of both sides take some; then it stands still.
+      // Socket buffers of both sides fill; then nothing moves.
       await eventually("a stop of the sources", async () => {
         const now = await produced();
         if (now === last) return true;
@@ -217,7 +217,7 @@ for (const [runtime, transport] of cases) {
       await eventually("the cancelling of all three", () =>
         server.program.output.filter((line) => line === "# stream cancelled").length === before + 3 ? true : undefined,
       );
-      // What they held is free again: four more find room.
+      // Their memory is free again: four more find room.
       const next = await Promise.all(Array.from({ length: 4 }, () => fetched("/long", "gzip")));
       expect(next.map(({ headers }) => headers["content-encoding"])).toEqual(Array(4).fill("gzip"));
     });
@@ -231,7 +231,7 @@ for (const [runtime, transport] of cases) {
       const got = await fetched("/long", "gzip");
       expect(got.headers).toMatchObject({ vary: "Accept-Encoding" });
       expect(got.headers["content-encoding"]).toBeUndefined();
-      // What is there at once needs no room.
+      // A body in memory needs no room.
       expect((await fetched("/html", "gzip")).headers["content-encoding"]).toBe("gzip");
       for (const wire of wires) wire.destroy();
       await eventually("room", async () =>

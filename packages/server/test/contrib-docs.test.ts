@@ -1,4 +1,4 @@
-/** The examples of docs/contrib.md run as they are printed, from an app's own node_modules. */
+/** The examples of docs/contrib.md run as printed, from an app's own node_modules. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";

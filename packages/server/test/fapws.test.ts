@@ -1,4 +1,4 @@
-/** The parts of the Python package `fapws` that need no server: each file of tests beside this one, run by the interpreter. */
+/** The parts of the Python package `fapws` that need no server: the interpreter runs each test file beside this one. */
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";

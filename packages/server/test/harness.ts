@@ -1,4 +1,4 @@
-/** Starts servers on either runtime, over TCP or a unix socket, and speaks to them in requests or in raw bytes. */
+/** Starts servers on either runtime, over TCP or a unix socket, and sends them requests or raw bytes. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
@@ -33,7 +33,7 @@ export function within<T>(promise: Promise<T>, what: string): Promise<T> {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Asks again until the response is there, within the deadline. */
+/** Repeats a question until there is an answer, within the deadline. */
 export async function eventually<T>(what: string, ask: () => T | undefined | Promise<T | undefined>): Promise<T> {
   const end = Date.now() + DEADLINE_MS;
   for (;;) {
@@ -72,7 +72,7 @@ export class Program {
     });
   }
 
-  /** The first line written, from the beginning, that matches. */
+  /** Returns the first matching line, from the beginning. */
   line(pattern: RegExp): Promise<string> {
     const found = () => this.output.find((line) => pattern.test(line));
     return within(
@@ -109,7 +109,7 @@ export interface Received {
   body: string;
 }
 
-/** One request on a connection of its own. */
+/** Sends one request on a new connection. */
 export function ask(
   target: Target,
   path: string,
@@ -138,7 +138,7 @@ export function ask(
   );
 }
 
-/** A connection in raw bytes: one that is made, or one that was accepted. */
+/** A connection in raw bytes: opened or accepted. */
 export class Wire {
   received = "";
   ended: "open" | "fin" | "reset" = "open";
@@ -177,7 +177,7 @@ export class Wire {
     this.socket.resume();
   }
 
-  /** Resolves when what came so far matches. */
+  /** Resolves when the received text matches. */
   gets(pattern: RegExp): Promise<string> {
     return this.until(
       () => pattern.test(this.received),
@@ -185,7 +185,7 @@ export class Wire {
     ).then(() => this.received);
   }
 
-  /** Resolves with all that came when the other side has closed. */
+  /** Resolves with the received text when the other side has closed. */
   closed(): Promise<string> {
     return this.until(
       () => this.ended !== "open",
@@ -197,22 +197,22 @@ export class Wire {
     this.socket.destroy();
   }
 
-  /** Closes it as a crash does. */
+  /** Closes it like a crash. */
   reset(): void {
     this.socket.resetAndDestroy();
   }
 
-  /** Sends no more. */
+  /** Sends FIN. */
   end(): void {
     this.socket.end();
   }
 
-  /** Bytes that were sent and have not left this process. */
+  /** Bytes that were written and have not left this process. */
   get waitingBytes(): number {
     return this.socket.writableLength;
   }
 
-  /** What the kernel has not taken of a single large write, of which `waitingBytes` counts all until the last byte has left. */
+  /** The bytes of a single large write that the kernel has not taken; `waitingBytes` counts all until the last is taken. */
   get unsentBytes(): number {
     return (this.socket as unknown as { _handle: { writeQueueSize: number } | null })._handle?.writeQueueSize ?? 0;
   }
@@ -238,7 +238,7 @@ export interface Standalone {
   close(): Promise<void>;
 }
 
-/** A server that runs alone. */
+/** Starts a standalone server. */
 export async function startAlone(
   runtime: RuntimeName,
   transport: Transport,
@@ -265,7 +265,7 @@ export async function startAlone(
 
 export type ChannelMessage = Record<string, unknown> & { type: string };
 
-/** A supervisor of one instance that does what the test says. */
+/** A supervisor of one instance that acts as scripted. */
 export class ScriptedSupervisor {
   readonly directory = mkdtempSync(join(tmpdir(), "paceline-server-"));
   readonly channel = join(this.directory, "channel.sock");
@@ -291,7 +291,7 @@ export class ScriptedSupervisor {
     return this.spawnProgram(runtime, { app: fixture(app), ...spec }, environment);
   }
 
-  /** @param spec all that its ChildSpec has beside the defaults of its deadlines. */
+  /** @param spec the ChildSpec, except the deadlines' defaults. */
   spawnProgram(
     runtime: RuntimeName | readonly string[],
     spec: object = {},
@@ -321,7 +321,7 @@ export class ScriptedSupervisor {
     );
   }
 
-  /** Ends the control channel, and listens no more. */
+  /** Closes the control channel and its listener. */
   vanish(): Promise<void> {
     return new Promise((resolve) => {
       this.server.close(() => resolve());

@@ -1,4 +1,4 @@
-/** An instance over the lane with a real balancer in front of it, both with this test in the place of their supervisor. */
+/** An instance over the lane behind a real balancer, both with this test as their supervisor. */
 import { type ChildProcess, spawn } from "node:child_process";
 import net, { type Server, type Socket } from "node:net";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import {
   type Standalone,
 } from "./harness.js";
 
-/** As a program: the server's tests know nothing of its source. */
+/** As a program: the server's tests do not import its source. */
 const BALANCER = new URL("../../balancer/dist/bundle/bin.js", import.meta.url).pathname;
 
 const LIMITS: BalancerLimits = {
@@ -39,7 +39,7 @@ interface BoundHandle {
   close(): void;
 }
 
-/** A balancer of one pool, which has the instance of a ScriptedSupervisor in it until it is told to leave it. */
+/** A balancer of one pool, which contains the instance of a ScriptedSupervisor until told otherwise. */
 export class LaneBalancer {
   readonly target = { host: "127.0.0.1", port: 0 };
   readonly heard: ChannelMessage[] = [];
@@ -60,7 +60,7 @@ export class LaneBalancer {
   async start(runtime: RuntimeName, directory: string): Promise<void> {
     const path = join(directory, "balancer-channel.sock");
     await new Promise<void>((resolve) => this.link.listen(path, resolve));
-    // Node's way to bind without listening, as the supervisor does it.
+    // Binds without listening, like the supervisor on Node.
     const { _createServerHandle: bind } = net as unknown as {
       _createServerHandle(host: string, port: number, family: number): BoundHandle;
     };
@@ -90,7 +90,7 @@ export class LaneBalancer {
     await this.follow(true);
   }
 
-  /** Resolves when the balancer has the instance in its pool, or no longer. */
+  /** Resolves when the balancer has added or removed the instance. */
   async follow(hasInstance: boolean): Promise<void> {
     this.version++;
     const { version, instanceSocket: socket } = this;
@@ -136,7 +136,7 @@ export interface OverLane extends Standalone {
   program: Program;
 }
 
-/** An instance that speaks the lane, behind a balancer on the same runtime; `target` is the balancer's. */
+/** Starts an instance that speaks the lane, behind a balancer on the same runtime; `target` is the balancer's. */
 export async function startOverLane(
   runtime: RuntimeName,
   app = "behaviours.mjs",

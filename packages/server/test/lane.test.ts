@@ -1,4 +1,4 @@
-/** An instance over the lane, behind a real balancer: its limits, its reports, and how it leaves. */
+/** An instance over the lane, behind a real balancer: its limits, its reports, and its drain. */
 import { existsSync } from "node:fs";
 import { INSTANCE_LIMITS } from "@paceline/wire/limits";
 import { afterEach, describe, expect, it } from "vitest";
@@ -84,7 +84,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const waiting = new Wire(target);
       waiting.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
       await began("waits", 1);
-      // One that failed may still have been in flight in an earlier report.
+      // A failed request may have been in flight in an earlier report.
       const withAll = await stats((it) => it.inFlight === 1 && it.requestsTotal >= 203);
       expect(withAll).toMatchObject({ requestsTotal: 203, errorsTotal: 3 });
       const counted = lane.supervisor.heard
@@ -153,7 +153,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const answered = Promise.all([...slow, ...posts]);
       await Promise.race(posts);
       lane.program.kill("SIGTERM");
-      // What the balancer had not sent yet waits there for an instance, and has 503 in the end: there is no other.
+      // The balancer's unsent requests wait for an instance and finally get 503: there is no other.
       const statuses = (await answered).map(({ status }) => status);
       expect(statuses.slice(0, 10)).toEqual(Array(10).fill(200));
       expect(statuses.filter((status) => status !== 200 && status !== 503)).toEqual([]);

@@ -1,8 +1,8 @@
-/** How an instance leaves: its app hears of the drain at its beginning, and its own listeners run when the last response has left. */
+/** How an instance leaves: its app is notified of the drain at its start, and its own listeners run after the last response. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ask, type Program, type RuntimeName, ScriptedSupervisor } from "./harness.js";
 
-/** How an app is served: over the lane, and over HTTP/1.1 in both styles. */
+/** The ways to serve an app: over the lane, and over HTTP/1.1 in both styles. */
 const SERVED = [
   ["a fetch app over http1", { protocol: "http1" }, {}],
   ["a Node handler", { protocol: "lane", style: "node" }, { STYLE: "node" }],
@@ -41,7 +41,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         expect((await stream).body).toBe("data: 1\n\ndata: bye\n\n");
         expect(await exited).toEqual({ code: 0, signal: null });
         const [first, second, ...after] = notes();
-        // Both come with the beginning of the drain.
+        // Both come at the start of the drain.
         expect([first, second].toSorted()).toEqual(["# beforeDrain", "# stream ended"]);
         expect(after).toEqual(["# SIGTERM begins", "# SIGTERM ends"]);
       },
@@ -78,7 +78,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       drain();
       expect(await exited).toEqual(end);
       expect(notes()).toEqual(["# beforeDrain", "# SIGTERM ends"]);
-      // What there was to say was said before.
+      // All earlier messages have arrived.
       await supervisor.hears("stats");
     });
 

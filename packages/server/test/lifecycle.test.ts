@@ -1,4 +1,4 @@
-/** What an app's start() and stop() may rely on: alone and under a supervisor, on both runtimes. */
+/** The guarantees of an app's start() and stop(): alone and under a supervisor, on both runtimes. */
 import { createServer, type Server } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ask, fixture, Program, type RuntimeName, ScriptedSupervisor } from "./harness.js";

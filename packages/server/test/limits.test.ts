@@ -1,4 +1,4 @@
-/** The limits, on both runtimes and for both shapes of app. */
+/** The limits, on both runtimes and for both styles of app. */
 import { describe, expect, it, type TestContext } from "vitest";
 import { ask, eventually, type RuntimeName, startAlone, Wire } from "./harness.js";
 
@@ -10,7 +10,7 @@ const cases: [RuntimeName, string][] = [
 ];
 
 for (const [runtime, app] of cases) {
-  // Side by side: each mostly waits for a timer of its own server.
+  // Concurrent: each mostly waits for a timer of its own server.
   describe.concurrent(`limits of ${app} on ${runtime}`, () => {
     const serve = async (context: TestContext, ...args: string[]) => {
       const server = await startAlone(runtime, "tcp", app, args);
@@ -64,7 +64,7 @@ for (const [runtime, app] of cases) {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no head timeout");
       const target = await start(context, "--head-timeout-ms", "1000", "--keep-alive-timeout-ms", "1000");
       const wire = new Wire(target);
-      // The second head: Bun has a time of its own, which cannot be set, for the first.
+      // The second head: for the first one Bun has a fixed timeout.
       wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
       await wire.gets(/^HTTP\/1\.1 200 /);
       wire.send("GET / HTTP/1.1\r\nHo");
@@ -77,7 +77,7 @@ for (const [runtime, app] of cases) {
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
       const slow = new Wire(target);
       slow.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n");
-      // Longer in all than any timer: Bun's come in steps of four seconds.
+      // Longer in total than any timer: Bun's have steps of four seconds.
       for (let n = 0; n < 40; n++) {
         slow.send("s");
         await new Promise((resolve) => setTimeout(resolve, 200));

@@ -1,4 +1,4 @@
-/** A native addon of Node's on Bun: what to do is said at the start, also when the app would load it with a request only. */
+/** A native addon for Node on Bun: the start explains what to do, even if the app loads it only on a request. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
-/** An app with a package whose addon names the version that it was compiled for, as one compiled for Node 20 does. */
+/** Creates an app with a package whose addon names its ABI version, like one compiled for Node 20. */
 function appThat(uses: string): string {
   const folder = mkdtempSync(join(tmpdir(), "pl-addon-"));
   folders.push(folder);
@@ -51,7 +51,7 @@ it.each(CASES)("an app that opens it %s, on %s", async (when, runtime, uses, out
       expect((await ask({ path: socket }, "/")).body).toBe("served");
       return;
     }
-    // What is known before the app runs is a mistake of the command line; what the app meets is its own error.
+    // A problem found before the app runs is a usage error; the app's own failure is its error.
     expect((await program.exited).code).toBe(when === "with a request" ? 2 : 1);
     expect(program.output.join("\n")).toMatch(outcome);
   } finally {

@@ -1,4 +1,4 @@
-/** An upstream in raw bytes, and before it the bare library, or an instance of ours. */
+/** An upstream in raw bytes, behind the plain library or an instance of ours. */
 import { spawn } from "node:child_process";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { createInterface } from "node:readline";
@@ -6,7 +6,7 @@ import { onTestFinished } from "vitest";
 import type { ProxyOptions } from "../src/kinds/proxy/settings.js";
 import { eventually, fixture, Program, programOf, ScriptedSupervisor, type Target, Wire, within } from "./harness.js";
 
-/** Accepts connections and does with them what the test says. */
+/** Accepts connections; the test controls them. */
 export class RawUpstream {
   readonly connections: Wire[] = [];
 
@@ -30,7 +30,7 @@ export class RawUpstream {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** The connection that was accepted as this one, from 0 on. */
+  /** Returns the accepted connection with this index, from 0. */
   connection(index: number): Promise<Wire> {
     return eventually(`connection ${index} to the upstream`, () => this.connections[index]);
   }
@@ -41,13 +41,13 @@ export class RawUpstream {
   }
 }
 
-/** What stands before an upstream. */
+/** The proxy before an upstream. */
 export interface Front {
   target: Target;
   output: string[];
   /** Resolves when the process has ended. */
   exited: Promise<unknown>;
-  /** Another connection to it; closed when the test is over. */
+  /** Opens another connection to it, closed after the test. */
   client(): Wire;
 }
 
@@ -60,7 +60,7 @@ function frontOf(target: Target, output: string[], exited: Promise<unknown>): Fr
   return { target, output, exited, client };
 }
 
-/** The library by itself. */
+/** Starts the library alone. */
 export async function startBare(upstream: RawUpstream): Promise<Front> {
   const child = spawn(programOf("node"), ["--no-deprecation", fixture("bare-http-proxy.mjs"), upstream.url], {
     stdio: ["ignore", "pipe", "pipe"],
@@ -77,7 +77,7 @@ export async function startBare(upstream: RawUpstream): Promise<Front> {
   return frontOf({ host: "127.0.0.1", port: Number(/\d+$/.exec(line)?.[0]) }, output, exited);
 }
 
-/** An instance as the supervisor starts it, on its unix socket. */
+/** Starts an instance like the supervisor, on its unix socket. */
 export async function startInstance(url: string, options: ProxyOptions = {}): Promise<Front> {
   const supervisor = new ScriptedSupervisor();
   await supervisor.listen();
@@ -90,7 +90,7 @@ export async function startInstance(url: string, options: ProxyOptions = {}): Pr
   return frontOf(supervisor.target, program.output, program.exited);
 }
 
-/** `serve --proxy`. */
+/** Runs `serve --proxy`. */
 export async function startAlone(url: string): Promise<Front> {
   const program = new Program("node", ["--proxy", url, "--port", "0"]);
   onTestFinished(() => program.end());
@@ -116,12 +116,12 @@ export async function withOurs(options: ProxyOptions = {}): Promise<Both> {
 export const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 export const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/** What the upstream's first connection got, when it matches. */
+/** Returns the matching bytes of the upstream's first connection. */
 export async function upstreamGets({ upstream }: Pick<Both, "upstream">, pattern: RegExp): Promise<string> {
   return await (await upstream.connection(0)).gets(pattern);
 }
 
-/** A client that has sent `request`, to which the upstream has answered `answer`. */
+/** Returns a client that has sent `request` and received the upstream's `answer`. */
 export async function answered({ upstream, front }: Both, request: string, response: string): Promise<Wire> {
   const client = front.client();
   client.send(request);
@@ -133,12 +133,12 @@ export async function answered({ upstream, front }: Both, request: string, respo
 
 let exchanges = 0;
 
-/** One exchange from end to end, after which all that came before it has been seen. */
+/** Runs one exchange; afterwards all earlier bytes have been seen. */
 export async function exchange({ upstream, front }: Both): Promise<void> {
   const client = front.client();
   const line = `GET /after${++exchanges} HTTP/1.1\r\n`;
   client.send(`${line}Host: a\r\n\r\n`);
-  // It may come over a kept connection or over a new one.
+  // It may use a kept connection or a new one.
   const wire = await eventually("the exchange", () =>
     upstream.connections.find(({ received }) => received.includes(line)),
   );

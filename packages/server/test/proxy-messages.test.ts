@@ -1,4 +1,4 @@
-/** What an instance of ours makes of every form that a message can have, and how long it waits, in raw bytes. */
+/** How an instance handles every form of a message, and its timeouts, in raw bytes. */
 import { describe, expect, it } from "vitest";
 import { eventually } from "./harness.js";
 import {
@@ -226,7 +226,7 @@ describe("a request through the proxy on node", () => {
 
 describe("waits of the proxy on node", () => {
   it("an upstream that does not take the connection in time: 504", async () => {
-    // It takes TCP and never a TLS handshake.
+    // It accepts TCP but never a TLS handshake.
     const upstream = await RawUpstream.listen();
     const front = await startInstance(upstream.url.replace("http:", "https:"), { connectTimeoutMs: 100 });
     const client = front.client();

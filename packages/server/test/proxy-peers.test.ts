@@ -1,4 +1,4 @@
-/** Upstreams of a proxy that break the protocol: what they have said is heard, and what they say too much of is nobody's. */
+/** Upstreams of a proxy that break the protocol: valid bytes are used, and superfluous ones reach nobody. */
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { describe, expect, it, onTestFinished } from "vitest";
@@ -20,7 +20,7 @@ async function listening(server: Server): Promise<number> {
 
 describe("an upstream of a proxy that refuses a body and closes, on node", () => {
   const refusal = "HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-  /** With bytes that it has not read, its close is a reset. */
+  /** Closing with unread bytes causes a reset. */
   const refuse = (socket: Socket) => {
     socket.on("error", () => {});
     socket.once("data", () => {

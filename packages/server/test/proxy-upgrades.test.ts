@@ -18,7 +18,7 @@ const asking = (protocol = "websocket", more = "") =>
 const SWITCHING =
   "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nKeep-Alive: timeout=5\r\nX-Passes: caf\xe9\r\n\r\n";
 
-/** A client and the upstream's connection, joined. */
+/** Returns a client and the upstream's connection, joined. */
 async function joined(both: Both) {
   const client = await answered(both, asking(), SWITCHING);
   await client.gets(/\r\n\r\n/);
@@ -190,7 +190,7 @@ describe("a silent tunnel on node", () => {
     const block = "x".repeat(1 << 20);
     for (let i = 0; i < 40; i++) wire.send(block);
     const first = wire.waitingBytes;
-    // What is taken at first fills the buffers of the sockets; from then on nothing moves.
+    // The first bytes fill the sockets' buffers; then nothing moves.
     let last = first;
     await eventually("the upstream to be held back", async () => {
       await exchange(both);

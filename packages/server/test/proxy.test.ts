@@ -1,4 +1,4 @@
-/** What http-proxy alone does wrong, in raw bytes on both sides, and that an instance of ours does not. */
+/** The faults of http-proxy alone, in raw bytes on both sides; an instance of ours has none of them. */
 import { describe, expect, it } from "vitest";
 import {
   answered,
@@ -339,7 +339,7 @@ describe("a client that wants its connection closed, on node", () => {
 });
 
 describe("a kept connection that the upstream closes as it is used, on node", () => {
-  /** One whole exchange, then a request that the upstream returns a reset. */
+  /** One complete exchange, then a request that the upstream resets. */
   const ask = async (both: Both, method: string) => {
     const client = await answered(both, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n", OK);
     await client.gets(/ok$/);

@@ -1,4 +1,4 @@
-/** How an app of Python is named, and what is said of one of another kind, or of a factory that was not called. */
+/** How a Python app is named, and the errors for one of another kind or an uncalled factory. */
 import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-/** A Python instance under a scripted supervisor, for tests that speak to it in raw bytes. */
+/** A Python instance under a scripted supervisor, for tests with raw bytes. */
 import { fileURLToPath } from "node:url";
 import { INSTANCE_LIMITS } from "@paceline/wire/limits";
 import { onTestFinished, type TestContext } from "vitest";
@@ -36,7 +36,7 @@ export class PythonInstance {
     const program = supervisor.spawnProgram(
       [interpreter as string, PYTHON_ENTRY],
       { ...("asgi" in spec ? {} : { wsgi: "wsgi_app:application" }), limits: { ...LIMITS, ...limits }, ...spec },
-      // The working directory is where modules are found, which this stands for.
+      // Replaces the working directory, where modules are found.
       { PYTHONPATH: FIXTURES, PYTHONDONTWRITEBYTECODE: "1" },
     );
     onTestFinished(async () => {
@@ -52,30 +52,30 @@ export class PythonInstance {
     return instance;
   }
 
-  /** A connection of its own. */
+  /** Opens a new connection. */
   wire(): Wire {
     const wire = new Wire(this.supervisor.target);
     onTestFinished(() => wire.destroy());
     return wire;
   }
 
-  /** What comes for these bytes until the instance closes. */
+  /** Returns everything received for these bytes until the instance closes. */
   async says(request: string): Promise<string> {
     return await this.wire().send(request).closed();
   }
 
-  /** The whole response for a GET, with `Connection: close`. */
+  /** Returns the complete response for a GET, with `Connection: close`. */
   get(path: string, fields = "", method = "GET", body = ""): Promise<string> {
     return this.says(`${method} ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${fields}\r\n${body}`);
   }
 
-  /** All that it wrote so far. */
+  /** All output so far. */
   get output(): string {
     return this.program.output.join("\n");
   }
 }
 
-/** The body of a response in raw bytes, chunks taken apart. */
+/** Returns the body of a raw response, with chunks decoded. */
 export function bodyOf(response: string): string {
   const at = response.indexOf("\r\n\r\n") + 4;
   if (!/^transfer-encoding: chunked\r$/im.test(response.slice(0, at))) return response.slice(at);

@@ -1,14 +1,14 @@
-/** Finds interpreters of Python for tests; without one that fits, a test says so and is skipped. */
+/** Finds Python interpreters for tests; without a suitable one a test prints the reason and is skipped. */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 /** The program of a Python instance. */
 export const PYTHON_ENTRY = fileURLToPath(new URL("../python/start.py", import.meta.url));
 
-// Debian's has what apt installs; another one may come first on PATH.
+// Debian's has the packages of apt; another may come first on PATH.
 const CANDIDATES = ["python3", "/usr/bin/python3"];
 
-/** An interpreter of at least 3.9 that can import these modules. */
+/** Returns an interpreter of at least 3.9 that can import these modules. */
 export function findPython(...modules: string[]): string | undefined {
   const imports = modules.map((name) => `import ${name}\n`).join("");
   const program = `import sys\nassert sys.version_info >= (3, 9)\n${imports}print(sys.executable)`;

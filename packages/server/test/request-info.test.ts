@@ -1,4 +1,4 @@
-/** What `info` tells a fetch app: over the lane, over HTTP/1.1 and alone, on both runtimes. */
+/** The facts in a fetch app's `info`: over the lane, over HTTP/1.1 and alone, on both runtimes. */
 import { afterEach, describe, expect, it } from "vitest";
 import {
   ask,
@@ -61,7 +61,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const wire = open(target, "/answers");
       await wire.gets(/answered/);
       wire.destroy();
-      // Another one that goes is heard of later.
+      // Another one that leaves is noticed later.
       const other = open(target, "/waits");
       await program.line(/^# waits began/);
       other.destroy();
@@ -95,7 +95,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       };
       const told = JSON.parse((await ask(target, "/info?a", { headers })).body);
       expect(told).toMatchObject({ innerProtocol: "http", innerHost: "inner:81" });
-      // Only on its own socket does an instance take whoever speaks for the balancer.
+      // Only on its own socket does an instance treat every client as the balancer.
       if (link === "http1")
         expect(told).toMatchObject({ clientAddress: "9.9.9.9", url: "https://shop.example/info?a" });
       else expect(told).toMatchObject({ clientAddress: "127.0.0.1", protocol: "http", url: "http://inner:81/info?a" });

@@ -1,4 +1,4 @@
-/** What a client sees of a fetch app: the same list on both runtimes, over TCP, over a unix socket, and behind a balancer over the lane. */
+/** A fetch app's behaviour for a client: the same on both runtimes, over TCP, a unix socket, and the lane. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ask, eventually, type RuntimeName, type Standalone, startAlone, type Transport, Wire } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
@@ -63,7 +63,7 @@ for (const [runtime, transport] of cases) {
       wire.send("POST /500 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
       const refused = await wire.gets(/\r\n\r\n/);
       wire.destroy();
-      // Bun.serve says it by itself, before anybody is asked.
+      // Bun.serve sends it by itself, without asking.
       if (runtime === "bun" && transport !== "lane") expect(refused).toMatch(/^HTTP\/1\.1 100 /);
       else expect(refused).toMatch(/^HTTP\/1\.1 500 /);
     });
@@ -106,7 +106,7 @@ for (const [runtime, transport] of cases) {
       wire.destroy();
     });
 
-    // The balancer, too, makes them anew for a peer that it was not told to trust.
+    // The balancer also replaces them for an untrusted peer.
     it("does not believe X-Forwarded-* fields of a client", async () => {
       const headers = { "x-forwarded-for": "1.2.3.4", "x-forwarded-proto": "https", host: "shop:81" };
       const info = JSON.parse((await ask(server.target, "/info", { headers })).body);
@@ -164,7 +164,7 @@ for (const [runtime, transport] of cases) {
 
     it("sends no whole answer when a body fails before its first block", async () => {
       const response = await ask(server.target, "/fails-at-once").catch(() => undefined);
-      // Bun has begun the connection's response by then and cuts it; Node can still say 500, and the balancer 502.
+      // Bun has started the response by then and cuts it; Node can still send 500, and the balancer 502.
       if (transport === "lane") expect(response?.status).toBe(502);
       else if (runtime === "node") expect(response?.status).toBe(500);
       else expect(response).toBeUndefined();

@@ -1,18 +1,18 @@
-/** Request and Response over the lane do what they do in a server that stands alone: the same scenarios, the same answers. */
+/** Request and Response over the lane behave as in a standalone server: the same scenarios, the same responses. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NAMES } from "./fixtures/semantics.js";
 import { ask, type Received, type RuntimeName, type Standalone, startAlone, type Target, Wire } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 
-/** Content-Length and chunks are both right; Node's client takes no body that is not as long as it was told. */
+/** Content-Length and chunked are both right; Node's client rejects a body that differs from its length. */
 const SHOWN = /^(?:x-|set-cookie$|content-type$|location$|etag$)/;
 
-/** What is to be the same. */
+/** Returns the part that must be the same. */
 function shown({ status, headers, body }: Received, boundary = /-+[\w-]*boundary[\w-]*|-+formdata-[\w-]+/gi) {
-  // A server has its own words for what an app did wrong.
+  // Servers describe an app's error differently.
   if (status === 500) return { status };
   const fields = Object.entries(headers)
-    // The last is what Bun's own server says of bytes of which nobody has said anything.
+    // The last is Bun's own default type for bytes.
     .filter(([name, value]) => SHOWN.test(name) && value !== "application/octet-stream")
     .map(([name, value]) => [name, String(value).replace(boundary, "BOUNDARY").toLowerCase().replaceAll("; ", ";")]);
   return { status, headers: Object.fromEntries(fields.toSorted()), body: body.replace(boundary, "BOUNDARY") };
@@ -97,7 +97,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it.each([
-      // What does not fit the length that it told is cut, unless nothing of it had left yet.
+      // A response that does not match its length is cut, or fails if nothing was sent.
       ["length-short", 502],
       ["length-long", ["cut", 502]],
       ["length-of-text", 200],
@@ -114,7 +114,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const wire = new Wire(lane.target).send("POST /asks/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
       const answer = await ask(lane.target, `/wrong/${name}`, { headers: { host: "a" } }).catch(() => undefined);
       expect([expected].flat()).toContain(answer?.status ?? "cut");
-      // One that must not be run twice was at work on the same lane, and is still answered.
+      // A non-repeatable request ran on the same lane, and still gets its response.
       expect(await wire.gets(/slow/)).toMatch(/^HTTP\/1\.1 200 /);
       wire.destroy();
     });

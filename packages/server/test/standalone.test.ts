@@ -1,4 +1,4 @@
-/** A server that runs alone: its command line, what can go wrong at the start, and how it stops. */
+/** A standalone server: its command line, start errors, and its stop. */
 import { existsSync, statSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import {
@@ -141,7 +141,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       idle.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
       await idle.gets(/text$/);
       server.program.kill("SIGINT");
-      // The close of an idle connection shows that the first signal has been taken.
+      // The close of an idle connection proves that the first signal was handled.
       await idle.closed();
       server.program.kill("SIGINT");
       expect(await server.program.exited).toEqual({ code: 1, signal: null });

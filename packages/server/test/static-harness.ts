@@ -1,4 +1,4 @@
-/** A folder of files, each way of serving it, and the library send beside it as the oracle. */
+/** A folder of files, each way of serving it, and the library send as the oracle. */
 import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -8,14 +8,14 @@ import send from "send";
 import { eventually, Program, type RuntimeName, ScriptedSupervisor, type Standalone } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 
-/** How a folder can be served: alone on a port, or to a balancer in HTTP/1.1, or over the lane with a balancer in front. */
+/** The ways to serve a folder: alone on a port, behind a balancer over HTTP/1.1, or over the lane. */
 export const WAYS = ["alone", "http1", "lane"] as const;
 export type Way = (typeof WAYS)[number];
 
 export const BIG_BYTES = 3_000_000;
 const OLD = new Date("2024-05-06T07:08:09Z");
 
-/** The folder, in one beside which lies what must not be served. */
+/** Creates the folder inside one with files that must not be served. */
 export function makeSite(): { root: string; outside: string; remove(): void } {
   const base = mkdtempSync(join(tmpdir(), "pl-static-"));
   const root = join(base, "site");
@@ -109,7 +109,7 @@ export interface Oracle {
   close(): Promise<void>;
 }
 
-/** `send` with the settings that come nearest to ours. */
+/** Runs `send` with the settings nearest to ours. */
 export async function serveWithSend(root: string): Promise<Oracle> {
   const server: Server = createServer((request, response) => {
     send(request, (request.url as string).replace(/[?#].*/, ""), {

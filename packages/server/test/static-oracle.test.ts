@@ -1,4 +1,4 @@
-/** The same requests to us and to `send`: the responses are the same, but for what `forSend` and `expectedFor` list with its reason. */
+/** The same requests to us and to `send` get the same responses, except where `forSend` and `expectedFor` say why. */
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -20,7 +20,7 @@ interface Ask {
   headers: Record<string, string>;
 }
 
-/** Stand for what each server says of the file. */
+/** Placeholders for each server's validators. */
 const ETAG = "$ETAG";
 const MODIFIED = "$MODIFIED";
 
@@ -99,7 +99,7 @@ const random: fc.Arbitrary<Ask> = fc.record({
     .map((headers) => headers as Record<string, string>),
 });
 
-/** What a client would notice, the same from both. */
+/** Returns what a client would notice; it is the same for both. */
 function noticed({ status, headers, body }: Received) {
   const isFile = status < 300;
   const isKnown = isFile || status === 304;
@@ -127,34 +127,34 @@ const SIZES = new Map([
   ["/big.bin", BIG_BYTES],
 ]);
 
-/** Where we are right to differ: the request that send takes as we take this one. */
+/** Returns the request that send treats as we treat this one, where we rightly differ. */
 function forSend({ method, path, headers: given }: Ask): Ask {
   const { "if-range": ifRange, "if-match": ifMatch, "if-unmodified-since": unmodified, range, ...headers } = given;
-  // Range is for GET alone (RFC 9110 §14.2); send follows it in a HEAD too.
-  // A Range that cannot be understood may be passed over (§14.2), as nginx does; send says that there is no such part.
+  // Range applies only to GET (RFC 9110 §14.2); send also follows it for HEAD. An invalid Range may be ignored (§14.2), as nginx
+  // does; send responds that there is no such part.
   const isUnderstood = range === undefined || !/=(?:5-4|a-b|-)$/.test(range);
   if (range !== undefined && isUnderstood && method === "GET") {
     headers.range = range;
-    // The end of a file that is shorter than was asked for is the whole of it (§14.1.2); send says that there is none.
+    // A suffix longer than the file is the whole file (§14.1.2); send responds that there is none.
     if (Number(/=-(\d+)$/.exec(range)?.[1]) > (SIZES.get(path) ?? Number.POSITIVE_INFINITY)) headers.range = "bytes=0-";
-    // send's tags are weak, for which If-Range never holds; a date that is as new stands for ours.
+    // send's tags are weak, so If-Range never matches them; an equal date replaces ours.
     if (ifRange !== undefined) headers["if-range"] = ifRange === ETAG ? MODIFIED : ifRange;
   }
   // A weak tag matches nothing in If-Match (§13.1.1).
   if (ifMatch !== undefined) headers["if-match"] = ifMatch === `W/${ETAG}` ? '"x"' : ifMatch;
-  // Beside If-Match it means nothing (§13.2.2); send follows both.
+  // Beside If-Match it is ignored (§13.2.2); send follows both.
   else if (unmodified !== undefined) headers["if-unmodified-since"] = unmodified;
   return { method, path, headers };
 }
 
-/** Where we are right to answer otherwise. */
+/** Returns the expected response where we rightly differ. */
 function expectedFor({ method, path, headers }: Ask, fromSend: ReturnType<typeof noticed>, isBunAlone: boolean) {
   const expected = { ...fromSend, type: fromSend.type?.replace("charset=UTF-8", "charset=utf-8") };
-  // No file can have such a path: that is the request's fault.
+  // No file can have such a path: the request is wrong.
   if (["/%00", "/%", "/%ff"].includes(path)) expected.status = 400;
-  // A link that leads round in a circle is no fault of ours.
+  // A cycle of links is not the server's fault.
   if (path === "/loop") expected.status = 404;
-  // Bun would follow a Range that must not be followed; what keeps it from that is a body whose length it does not know.
+  // Bun would follow a Range that must be ignored; a body of unknown length prevents it.
   const isLarge = path === "/big.bin";
   if (isBunAlone && isLarge && method === "GET" && headers.range !== undefined && expected.status === 200) {
     expected.length = undefined;
@@ -173,7 +173,7 @@ afterAll(async () => {
   site.remove();
 });
 
-/** The request with what this server says of the file in the place of what stands for it. */
+/** Sends the request with this server's validators instead of the placeholders. */
 async function askWithValidators(target: Target, { method, path, headers }: Ask): Promise<Received> {
   const needs = Object.values(headers).some((value) => value.includes("$"));
   const { etag = '"none"', "last-modified": modified = "" } = needs

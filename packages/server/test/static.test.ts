@@ -1,4 +1,4 @@
-/** A folder of files as it is served: hostile paths, compressed neighbours, folders, changes under way, and what is never left open. */
+/** A served folder: hostile paths, precompressed files, folders, changes meanwhile, and no file left open. */
 import { readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -9,7 +9,7 @@ const site = makeSite();
 beforeAll(() => settled());
 afterAll(() => site.remove());
 
-/** The descriptors of the files in the site that a process has open. */
+/** Returns a process's open descriptors of the site's files. */
 function openFiles(pid: number): string[] {
   const { readlinkSync } = process.getBuiltinModule("node:fs");
   return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
@@ -161,7 +161,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const { body, headers: fields } = await ask(served.target, "/big.bin", { headers });
       const [, boundary] = /boundary=(\w+)$/.exec(fields["content-type"] ?? "") ?? [];
       const whole = "0123456789abcdef".repeat(BIG_BYTES / 16);
-      // Cut out and compared: to search for a text that repeats itself takes half a minute.
+      // Extracted and compared: searching for a repetitive text takes half a minute.
       const sent = body.split(`--${boundary}`).map((part) => part.slice(part.indexOf("\r\n\r\n") + 4));
       expect([sent[1] === `${whole.slice(5, 1_000_005)}\r\n`, sent[2] === `${whole.slice(2_000_000)}\r\n`]).toEqual([
         true,
@@ -215,7 +215,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         if (file !== path) renameSync(file, path);
         expect((await ask(served.target, "/changing.txt")).body).toBe(text);
         await settled();
-        // Asked twice, so that it has been kept.
+        // Requested twice, so that it is cached.
         for (let n = 0; n < 2; n++) {
           const { body, headers } = await ask(served.target, "/changing.txt");
           expect(body).toBe(text);

@@ -1,4 +1,4 @@
-/** An instance under a supervisor: its reports, how it leaves, and what it says when it cannot start. */
+/** An instance under a supervisor: its reports, its drain, and its start errors. */
 import { once } from "node:events";
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -102,7 +102,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(late).toMatchObject({ status: 200, body: "text" });
       await ask(supervisor.target, "/release");
       expect(await slow).toMatchObject({ status: 200, body: "held", headers: { connection: "close" } });
-      // Nothing is in flight, but nobody has said that nothing can come any more.
+      // Nothing is in flight, but more may still arrive.
       expect((await ask(supervisor.target, "/text")).status).toBe(200);
       supervisor.say({ type: "released" });
       expect(await instance.exited).toEqual({ code: 0, signal: null });
@@ -179,7 +179,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(supervisor.heard.some((it) => it.type === "ready")).toBe(false);
     });
 
-    // Node's errors of this kind tell their place by themselves, or nobody.
+    // Node's errors of this kind contain their place, or lack it.
     if (runtime === "bun")
       it("says where the app cannot be parsed", async () => {
         const app = join(supervisor.directory, "wrong.ts");

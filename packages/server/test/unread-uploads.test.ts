@@ -1,4 +1,4 @@
-/** Clients that leave while nobody reads the body that they send: the app hears of it, and a stop does not wait for them. */
+/** Clients that leave while nobody reads their body: the app is notified, and a stop does not wait for them. */
 import { afterEach, describe, expect, it } from "vitest";
 import {
   ask,
@@ -25,7 +25,7 @@ async function leave(target: Target, { line }: { line: (pattern: RegExp) => Prom
   const leaving = ["/untouched", "/touched"].map((path) => upload(target, path));
   for (const path of ["/later", "/untouched", "/touched"]) await line(new RegExp(`^# has ${path}$`));
   await line(/^# reads$/);
-  // Nobody takes anything any more.
+  // Nothing moves any more.
   let waiting = Number.NaN;
   await eventually("a standstill", () => {
     const before = waiting;
@@ -33,7 +33,7 @@ async function leave(target: Target, { line }: { line: (pattern: RegExp) => Prom
     return waiting === before || undefined;
   });
   const unsent = later.unsentBytes;
-  // A TCP client's end comes behind what it has not sent, so nobody can see it; a unix socket has no reset.
+  // A TCP client's FIN comes after its unsent bytes, so nobody sees it; a unix socket has no reset.
   for (const client of leaving) "path" in target ? client.destroy() : client.reset();
   for (const path of ["/untouched", "/touched"]) await line(new RegExp(`^# ${path} is gone$`));
   return { later, takenBytes: unsent - later.unsentBytes };
@@ -56,7 +56,7 @@ describe.each(["bun", "node"] satisfies RuntimeName[])("a client that leaves its
     closers.unshift(() => program.end());
     await supervisor.hears("ready");
     const { later, takenBytes } = await leave(supervisor.target, { line: (pattern) => program.line(pattern) });
-    // Bun.serve alone has no other way to find out who has left.
+    // Only Bun.serve has no other way to find departed clients.
     if (STYLE === "node") expect(takenBytes).toBe(0);
     await supervisor.hears("stats", ({ inFlight }) => inFlight === 1);
     expect((await ask(supervisor.target, "/go")).body).toBe("gone");

@@ -1,4 +1,4 @@
-/** A server of node:http that an app exports gets the upgrades, on both runtimes; they are in flight until they end. */
+/** An exported server of node:http gets the upgrades, on both runtimes; they are in flight until they end. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ask, type Program, type RuntimeName, ScriptedSupervisor, startAlone, Wire } from "./harness.js";
 

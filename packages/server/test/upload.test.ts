@@ -1,4 +1,4 @@
-/** Uploads as clients send them, and as they should not: in pieces, cut off, over a limit; nothing is left behind. */
+/** Valid and invalid uploads: in pieces, cut off, over a limit; no file remains. */
 import { createHash, randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -45,7 +45,7 @@ for (const [runtime, transport] of cases) {
       server = await (transport === "lane"
         ? startOverLane(runtime, "uploads.mjs")
         : startAlone(runtime, "tcp", "uploads.mjs"));
-      // The parser is loaded, the folder made.
+      // The parser is loaded, the folder created.
       await send(bodyOf([{ name: "f", fileName: "a", value: "a" }]));
       before = await state();
     });
@@ -108,7 +108,7 @@ for (const [runtime, transport] of cases) {
     });
 
     it("takes a body that comes in pieces, wherever they are cut", async () => {
-      // A file full of what looks like a boundary.
+      // A file full of near-boundaries.
       const tricky = Buffer.from(`\r\n--${BOUNDARY.slice(0, -1)}\r\n--\r\r\n-${BOUNDARY}`.repeat(20));
       const body = bodyOf([
         { name: "a", value: "1" },

@@ -68,7 +68,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       socket.send("after");
       wire.uncork();
       await said;
-      // One each turn of the event loop.
+      // One per turn of the event loop.
       expect(heard.length).toBeLessThan(100);
       expect(heard.at(-1)).toBe("pong 999");
       socket.terminate();
@@ -129,7 +129,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       wire.pause();
       await lane.program.line(/^# flood over/);
       wire.destroy();
-      // The others go on.
+      // The others continue.
       const socket = await connect("/echo");
       socket.send("there?");
       await new Promise((resolve) => socket.once("message", resolve));

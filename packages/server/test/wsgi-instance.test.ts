@@ -1,4 +1,4 @@
-/** A WSGI instance under a supervisor: its reports, how it leaves, what it says when it cannot start, its timers and jobs. */
+/** A WSGI instance under a supervisor: its reports, its drain, its start errors, its timers and jobs. */
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -48,7 +48,7 @@ test("sleeps when nothing happens, and reports again with the next request", asy
   const { supervisor } = instance;
   await instance.get("/");
   await supervisor.hears("stats", (it) => it.requestsTotal === 1);
-  // Two in a row that tell the same: after the second there is nothing more to tell.
+  // Two equal reports in a row: after the second nothing is new.
   await expect.poll(() => supervisor.heard.filter((it) => it.requestsTotal === 1).length).toBe(2);
   await instance.get("/");
   await supervisor.hears("stats", (it) => it.requestsTotal === 2);
@@ -63,7 +63,7 @@ test("drains: answers with Connection: close, goes on accepting until it is rele
   const slow = instance.wire().send(`GET /waits?${go} HTTP/1.1\r\nHost: a\r\n\r\n`);
   await program.line(/^# waits began/);
   supervisor.say({ type: "drain", deadlineMs: 60_000 });
-  // Heard one after the other: the drain was, too.
+  // Messages are handled in order: so was the drain.
   supervisor.say({ type: "ping" });
   await supervisor.hears("pong");
   kept.send(GET);

@@ -1,4 +1,4 @@
-/** Processes that a WSGI app starts of its own: pools, subprocesses, forked children. They are no instances. */
+/** Processes started by a WSGI app: pools, subprocesses, forked children. They are not instances. */
 import { expect, test } from "vitest";
 import { bodyOf, PythonInstance } from "./python-instance.js";
 
@@ -32,7 +32,7 @@ test("a forked child never serves: it ends where it comes back to the server, wh
     ["/child-exits", "5"],
     ["/child-returns", "1"],
     ["/child-writes", "1"],
-    // It has none of the instance's sockets, which would seem open when the instance has ended.
+    // It has none of the instance's sockets, which would otherwise stay open after the instance.
     ["/child-files", "0"],
   ] as const) {
     const response = await instance.get(path);

@@ -1,8 +1,8 @@
-/** What a WSGI instance makes of the bytes of requests: environ, bodies, and what it refuses. */
+/** How a WSGI instance handles a request's bytes: environ, bodies, and refusals. */
 import { expect, test } from "vitest";
 import { bodyOf, PythonInstance } from "./python-instance.js";
 
-/** The environ that the app got, as Python shows its values. */
+/** Returns the app's environ, as Python prints its values. */
 async function environ(instance: PythonInstance, head: string): Promise<Record<string, string>> {
   const response = await instance.says(`${head}Connection: close\r\n\r\n`);
   const lines = bodyOf(response).split("\n");

@@ -1,4 +1,4 @@
-/** What a WSGI app gives, and what leaves for it, byte by byte: PEP 3333 and HTTP/1.1. */
+/** A WSGI app's output and the bytes sent for it: PEP 3333 and HTTP/1.1. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -24,7 +24,7 @@ test("requests that come together are answered in their order", async (context) 
   const instance = await PythonInstance.start(context);
   const get = (path: string, more = "") => `GET ${path} HTTP/1.1\r\nHost: a\r\n${more}\r\n`;
   const all = await instance.says(get("/list") + get("/blocks") + get("/", "Connection: close\r\n"));
-  // Of what might go on after its response, and of that alone, an interim response says that it is done.
+  // Only for responses after which the app may continue, an interim response announces its end.
   expect(all.replaceAll(/HTTP\/1\.1 200 OK\r\n(\S+: .*\r\n)+\r\n/g, "|")).toBe(
     `|onetwo|3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n${DONE}|hello`,
   );

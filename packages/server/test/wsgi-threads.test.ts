@@ -1,4 +1,4 @@
-/** A WSGI instance with threads: requests at once, how it leaves with several under way, and which of them a traceback is of. */
+/** A WSGI instance with threads: concurrent requests, its drain with several in flight, and the right one in a traceback. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -7,7 +7,7 @@ import { bodyOf, PythonInstance } from "./python-instance.js";
 const start = (context: Parameters<typeof PythonInstance.start>[0], threads = 3) =>
   PythonInstance.start(context, { threads });
 
-/** Begins requests whose views wait for a file, and returns them with it when all views have begun. */
+/** Starts requests whose views wait for a file; returns them with it when all views have started. */
 async function begin(instance: PythonInstance, count: number) {
   const go = join(instance.supervisor.directory, "go");
   const request = `GET /waits?${go} HTTP/1.1\r\nHost: a\r\n\r\n`;
@@ -29,7 +29,7 @@ test("works on as many requests at once as it has threads, and on the next when 
   expect(fourth.received).toBe("");
   writeFileSync(go, "");
   await Promise.all(wires.map((wire) => wire.gets(/waited$/)));
-  // Pipelined: both are answered on one connection, which is kept.
+  // Pipelined: both get responses on one kept connection.
   await fourth.gets(/hello[\s\S]*hello$/);
   fourth.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
   await fourth.gets(/hello[\s\S]*hello[\s\S]*hello$/);
@@ -51,12 +51,12 @@ test("SIGTERM drains all threads; at the drain's deadline it says how many reque
   const { go, wires } = await begin(drained, 3);
   const kept = drained.wire();
   drained.program.kill("SIGTERM");
-  // The fourth thread answers until the drain has begun.
+  // The fourth thread responds until the drain has begun.
   for (let closes = false; !closes; ) {
     kept.received = "";
     closes = (await kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").gets(/hello$/)).includes("Connection: close");
   }
-  // What still comes is answered as long as the others are at work.
+  // Further requests get responses while the others run.
   for (let n = 0; n < 10; n++) expect(await drained.get("/")).toMatch(/hello$/);
   writeFileSync(go, "");
   for (const wire of wires) expect(await wire.closed()).toMatch(/\r\nConnection: close\r\n\r\nwaited$/);

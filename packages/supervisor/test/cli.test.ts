@@ -1,4 +1,4 @@
-/** The command line as people and scripts meet it: what it prints, what its exit status says, what it leaves behind. */
+/** The command line for people and scripts: its output, its exit statuses, its leftovers. */
 
 import { existsSync, mkdirSync } from "node:fs";
 import { connect } from "node:net";
@@ -12,7 +12,7 @@ import { listRunDirs } from "../dist/run-dir/registry.js";
 import { firstLine, makeFolder, PACELINE, RUNTIMES, run, start } from "./support.js";
 
 const HELLO = "export default { fetch: () => new Response('Hello World!') };\n";
-/** Never gets ready. */
+/** Never becomes ready. */
 const HANGING = "await new Promise(() => setInterval(() => {}, 1000));\nexport default { fetch() {} };\n";
 
 function isListening(port: number): Promise<boolean> {
@@ -27,12 +27,12 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
   const once = testOnce(runtime);
 
   const env = { ...process.env, PACELINE_RUNTIME: runtime };
-  /** Where the fleet of a test has its run directory. */
+  /** Returns the run directory of a test's fleet. */
   const runDirOf = (folder: string) =>
     listRunDirs(process.env.PACELINE_STATE_DIR as string).find((path) => readRecord(path)?.folder === folder) ?? folder;
   const paceline = (cwd: string, ...args: string[]) => run(PACELINE, args, { cwd, env });
 
-  /** Sees to it that a fleet of the test does not outlive it. */
+  /** Ensures that a fleet ends with its test. */
   function stopAtEnd(folder: string): void {
     onTestFinished(async () => {
       const socketPath = join(runDirOf(folder), "control.sock");
@@ -92,7 +92,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     const pools =
       'pools.web.app = "app.mjs"\n[pools.api]\ncommand = ["sh", "{socket}"]\nmaxInFlight = 1\nroutes = ["/api/"]\n';
     const whole = await paceline(makeFolder({ "app.mjs": HELLO, "paceline.toml": pools }), "check", "--json");
-    // What is promised without a word in the config.
+    // The documented defaults.
     const policy = { hangAfterMs: 30_000, minReadyMs: 1_000, maxSurge: "25%" };
     expect(JSON.parse(whole.stdout).config.pools).toMatchObject([
       { name: "web", policy, instances: 4 },
@@ -235,7 +235,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
         `^\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d\\.\\d{3} paceline   \\| .*: 2 instances of app\\.mjs on http://127\\.0\\.0\\.1:${port} \\(${runtime} \\d`,
       ),
     );
-    // Nobody reads its output any more: it goes on.
+    // Nobody reads its output: it continues.
     child.stdout?.destroy();
     const client = new ControlClient({ socketPath: join(runDirOf(folder), "control.sock"), timeoutMs: 20_000 });
     expect(await client.operate("GET", "/v1/ready")).toMatchObject({ ok: true });

@@ -1,4 +1,4 @@
-/** Every kind of config file is loaded on both runtimes, and what is wrong with one is told with its place. */
+/** Every kind of config file is loaded on both runtimes, and problems are reported with their place. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { FIXTURES, makeFolder, RUNTIMES, run } from "./support.js";
@@ -22,7 +22,7 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     const folder = makeFolder({ ...APP, "package.json": '{ "type": "module" }', [name]: text });
     const { config } = await load(folder);
     expect(config.pools).toMatchObject([{ name: "web", workload: { app: join(folder, "app.js") }, instances: 7 }]);
-    // The same by its own name, from elsewhere.
+    // The same by its own name, from another folder.
     expect((await load("/", join(folder, name))).config.pools).toEqual(config.pools);
   });
 

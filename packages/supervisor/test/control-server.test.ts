@@ -1,4 +1,4 @@
-/** The control socket as a program sees it that speaks raw HTTP, on both runtimes. */
+/** The control socket for a program with raw HTTP, on both runtimes. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { connect, type Socket } from "node:net";
@@ -12,7 +12,7 @@ let child: ChildProcess;
 let socketPath: string;
 let said: AsyncIterator<string>;
 
-/** The next thing the scripted supervisor says. */
+/** Returns the next message of the scripted supervisor. */
 async function next(): Promise<unknown[]> {
   return JSON.parse((await said.next()).value);
 }
@@ -35,7 +35,7 @@ function open(): Promise<Socket> {
   });
 }
 
-/** Sends bytes and takes all that comes until the server closes; chunked framing is taken off. */
+/** Sends bytes and returns everything until the server closes, with chunks decoded. */
 async function raw(bytes: string): Promise<RawResponse> {
   const socket = await open();
   socket.write(bytes);
@@ -136,7 +136,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
       await new Promise((resolve) => setImmediate(resolve));
     }
     await closed;
-    // Cut off while it still sends, the client may or may not get to read why.
+    // A client cut off while sending may not receive the reason.
     expect(text).toMatch(/^(HTTP\/1\.1 413 .*)?/);
     expect(text).not.toMatch(/^HTTP\/1\.1 [^4]/);
     expect((await raw(`GET /v1/status HTTP/1.1\r\nHost: x\r\nX: ${"y".repeat(40_000)}\r\n\r\n`)).status).toBe(431);
@@ -184,7 +184,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     const socket = await open();
     socket.pause();
     socket.write("GET /v1/logs?follow=1&lines=0 HTTP/1.1\r\nHost: x\r\n\r\n");
-    // Its first bytes say that it follows.
+    // The first bytes prove that it follows.
     await new Promise((resolve) => socket.once("readable", resolve));
     tell("flood");
     const [, written] = (await next()) as [string, number];
@@ -194,7 +194,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     let lost = 0;
     for await (const chunk of socket.setEncoding("utf8")) {
       text += chunk;
-      // Chunk sizes of HTTP stand in lines of their own.
+      // HTTP chunk sizes are separate lines.
       const lines = (rest + chunk).split(/\r?\n/);
       rest = lines.pop() as string;
       for (const line of lines) {

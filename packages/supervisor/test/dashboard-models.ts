@@ -101,7 +101,7 @@ export function status(pools: PoolStatus[], more: Partial<Status> = {}): Status 
   };
 }
 
-/** The model after these messages. */
+/** Returns the model after these messages. */
 export function after(messages: Message[], model: Model = initialModel("attached", { width: 80, height: 24 })): Model {
   return messages.reduce((before, message) => update(before, message).model, model);
 }

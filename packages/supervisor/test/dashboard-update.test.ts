@@ -1,4 +1,4 @@
-/** What keys and messages do to the dashboard. */
+/** The effects of keys and messages on the dashboard. */
 import { describe, expect, test } from "vitest";
 import type { OperationResult } from "../dist/control/api.js";
 import { followed, initialModel, type Message, type Model, type Ownership } from "../dist/dashboard/model.js";
@@ -15,7 +15,7 @@ const FLEET = status([
   pool("files", [instance("files.1")]),
 ]);
 
-/** A model with the fleet, on which these keys were pressed; `effects` are those of the last one. */
+/** Returns a model of the fleet after these keys; `effects` are those of the last one. */
 function press(names: string[], { ownership = "attached" as Ownership, model = fleetModel(ownership) } = {}) {
   let effects: ReturnType<typeof update>["effects"] = [];
   for (const message of keys(...names)) {

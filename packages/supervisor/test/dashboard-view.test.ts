@@ -1,4 +1,4 @@
-/** What the dashboard draws: never wider than the screen, whatever there is to show, and readable without colour. */
+/** The dashboard's drawing: never wider than the screen, for any content, and readable without colour. */
 import fc from "fast-check";
 import stringWidth from "string-width";
 import { describe, expect, test } from "vitest";

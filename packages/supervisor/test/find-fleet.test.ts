@@ -1,4 +1,4 @@
-/** Which fleet a command means, whom it believes, and what it says of a fleet that it cannot ask. */
+/** Which fleet a command selects, whom it trusts, and its message about a fleet it cannot ask. */
 import {
   chmodSync,
   chownSync,
@@ -19,13 +19,13 @@ import { makeFolder, PACELINE, RUNTIMES, run } from "./support.js";
 
 const SAYING = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;
 const isRoot = process.getuid?.() === 0;
-/** Another user than the one who runs the tests. */
+/** Not the user who runs the tests. */
 const STRANGER = 65_534;
 
 describe.each(RUNTIMES)("fleets on %s", (runtime) => {
   const once = testOnce(runtime);
 
-  /** A user of paceline with a state folder of their own, whose fleets end with the test. */
+  /** A user of paceline with a separate state folder, whose fleets end with the test. */
   function user(identity: { uid?: number; gid?: number } = {}) {
     const home = makeFolder();
     if (identity.uid !== undefined) chownSync(home, identity.uid, identity.uid);
@@ -77,7 +77,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     expect(runDir.startsWith(shop)).toBe(false);
     for (const [cwd, ...args] of [[current], [first], ["/", "-c", current]] as const)
       expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
-    // By -c the fleet is meant as it was started, not another way to the same file, and the other way round neither.
+    // -c selects the fleet by the path it was started with, not by another path to the same file.
     const named = (path: string, fleet: string, itsPid: number) =>
       `3 nothing is running from ${path}; it points to the fleet of ${fleet} (pid ${itsPid}): name that path`;
     const file = (folder: string) => join(folder, "paceline.toml");
@@ -92,12 +92,12 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
 
     rmSync(current);
     symlinkSync("releases/2", current);
-    // The release in service is still the first one: both it and the link mean the fleet.
+    // The release in service is still the first one: both it and the link select the fleet.
     for (const [cwd, ...args] of [[first], [second], ["/", "-c", current]] as const)
       expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
     expect(await paceline(first, "reload")).toMatchObject({ code: 0 });
     expect(await get(join(current, "up.sock"), join(first, "up.sock"))).toBe("two");
-    // The supervisor was started in the folder that goes now.
+    // The supervisor was started in the folder that is removed now.
     rmSync(first, { recursive: true });
     expect(await ask(second)).toBe(pid);
     const instance = async () => {
@@ -134,7 +134,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     const both = await ask(folder);
     expect(both).toMatch(/^2 several fleets run in .*prod\.config\.json \(pid \d+\).*; name one with --config$/);
     expect(both).toContain(`${files.staging} (pid ${other})`);
-    // A run directory that is named must be that config's too.
+    // A given run directory must also be that config's.
     expect(await ask(folder, "--run-dir", runDir, "-c", "prod.config.json")).toBe(
       `3 ${runDir} is the run directory of ${files.staging}, not of ${files.prod}`,
     );
@@ -210,7 +210,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     };
     await refused(bait, /permission denied: .*\.paceline is open to others \(mode 0755\)/);
     await refused(link, /permission denied: .*link is a symbolic link/);
-    // In a folder on the way up it is not even looked at.
+    // It is not read in a parent folder.
     expect((await paceline(folder, "reload", "--update-env")).code).toBe(3);
     // Nor behind a link in a state folder that others could have written.
     mkdirSync(state, { mode: 0o700 });
@@ -237,7 +237,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     expect(doubted.code).toBe(3);
     expect(doubted.stderr).toMatch(/are ignored: .*state is open to others \(mode 0777\)/);
     expect(heard).toBe(0);
-    // The same state folder, when it is this user's alone: it is this bait that was found, or not.
+    // The same state folder, owned only by this user: the bait is found, or not.
     chmodSync(state, 0o700);
     expect((await paceline(folder, "reload")).code).toBe(0);
     expect(heard).toBe(1);
@@ -272,7 +272,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       );
       expect(readFileSync(join(folder, "victim"), "utf8")).toBe("theirs");
       const short = dirname(JSON.parse(readFileSync(join(runDir, "fleet.json"), "utf8")).controlSocket);
-      // Its name cannot be known before, so nobody can have taken it.
+      // Its name is unpredictable, so nobody can have taken it.
       expect(short).toMatch(/^\/tmp\/paceline-\w{6}$/);
       expect(statSync(short)).toMatchObject({ uid: process.getuid?.(), mode: 0o40700 });
       expect(await ask(folder)).toBe(pid);
@@ -340,7 +340,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       const said = expect.stringMatching(/^paceline: permission denied: .*root.*sudo -u root/);
       expect({ args, code, stderr }).toEqual({ args, code: 1, stderr: said });
     }
-    // A user without a home has to name the place, and is not told that nothing runs as if all had been seen.
+    // A user without a home must name the place; the message must not claim that nothing runs.
     const { PACELINE_STATE_DIR: _, HOME: __, ...homeless } = stranger.env;
     const as = { cwd: folder, env: homeless, uid: STRANGER, gid: STRANGER };
     const lost = await run(PACELINE, ["start", "-d", "app.mjs"], as);
@@ -367,7 +367,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       stderr: expect.stringMatching(/^paceline: the fleet is nobody's: --update-env would hand over/),
     });
     expect((await root.paceline(theirs, "stop", "--run-dir", fleet.runDir)).code).toBe(0);
-    // A fleet is another's as long as a process of it has a socket there, with its supervisor or without.
+    // A fleet is another user's while one of its processes has a socket there, with or without its supervisor.
     stranger.env.PACELINE_STATE_DIR = state;
     kill(pid);
     await expect.poll(() => existsSync(join(runDir, "channel.sock.lost"))).toBe(true);

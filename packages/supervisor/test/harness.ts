@@ -1,4 +1,4 @@
-/** Starts supervisors as processes of their own on either runtime, with fixture children, and asks them. */
+/** Starts supervisors as separate processes on either runtime, with fixture children, and queries them. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -95,7 +95,7 @@ export class RunningSupervisor {
     readonly configFile: string,
   ) {}
 
-  /** What `reload` will read. */
+  /** Sets the config for `reload`. */
   configure(config: FleetConfig | { problems: string[] }): void {
     writeFileSync(this.configFile, JSON.stringify(config));
   }
@@ -123,7 +123,7 @@ export class RunningSupervisor {
     return this.call<Status>("status");
   }
 
-  /** The first status that satisfies, within a deadline. */
+  /** Returns the first status that satisfies, within a deadline. */
   async until(what: string, satisfies: (status: Status) => boolean, timeoutMs = 60_000): Promise<Status> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
@@ -149,14 +149,14 @@ export class RunningSupervisor {
 
 const running: RunningSupervisor[] = [];
 
-/** A supervisor that has been started; `endAll` ends it. */
+/** Starts a supervisor; `endAll` ends it. */
 export async function start(runtime: RuntimeName, config: FleetConfig): Promise<RunningSupervisor> {
   const supervisor = await launch(runtime, config);
   await supervisor.call("start");
   return supervisor;
 }
 
-/** One whose `start` is still to be called. */
+/** Creates a supervisor; the caller then calls `start`. */
 export async function launch(runtime: RuntimeName, config: FleetConfig): Promise<RunningSupervisor> {
   const directory = mkdtempSync(join(tmpdir(), "paceline-supervisor-"));
   const configFile = join(directory, "config.json");
@@ -164,7 +164,7 @@ export async function launch(runtime: RuntimeName, config: FleetConfig): Promise
   const description = JSON.stringify({ config, configFile, directory, entries, runtimes: binaries });
   const child = spawn(binaries[runtime], [join(here, "supervisor-process.mjs"), description], {
     stdio: ["ignore", "inherit", "inherit", "ipc"],
-    // A session of its own has no terminal, whoever runs the tests.
+    // A separate session has no terminal, whoever runs the tests.
     detached: true,
     serialization: "json",
   });
@@ -175,7 +175,7 @@ export async function launch(runtime: RuntimeName, config: FleetConfig): Promise
   return supervisor;
 }
 
-/** Ends every supervisor that still runs, and what it has started. */
+/** Ends every running supervisor and its processes. */
 export async function endAll(): Promise<void> {
   for (const supervisor of running.splice(0)) {
     await end(supervisor);
@@ -200,7 +200,7 @@ export function pidsOf(status: Status): number[] {
   return processes.flatMap(({ pid, other }) => [pid, other?.pid]).filter((pid) => pid != null);
 }
 
-/** A zombie, which waits for a parent to ask after it, is not alive. */
+/** A zombie, not yet waited for, is not alive. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -210,7 +210,7 @@ export function isAlive(pid: number): boolean {
   try {
     return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
   } catch {
-    // It ended just now, or there is no /proc here.
+    // It just ended, or there is no /proc here.
     return !existsSync("/proc/self");
   }
 }
@@ -219,11 +219,11 @@ function tryKill(pid: number): void {
   try {
     process.kill(pid, "SIGKILL");
   } catch {
-    // It is gone, which is what was wanted.
+    // It is already gone.
   }
 }
 
-/** The body of the response to a request on a connection of its own; rejects when that is not a 200. */
+/** Returns the response body of a request on a new connection; rejects unless the status is 200. */
 export function get(url: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const call = request(url, { agent: false }, (response) => {
@@ -242,7 +242,7 @@ export function get(url: string): Promise<string> {
   });
 }
 
-/** Clients that ask again and again until `end`, which resolves with how many were answered and every error. */
+/** Clients that send requests until `end`, which resolves with the number of responses and every error. */
 export function load(url: string, clients: number): { end(): Promise<{ answered: number; errors: string[] }> } {
   let going = true;
   let answered = 0;

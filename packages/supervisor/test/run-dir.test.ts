@@ -1,4 +1,4 @@
-/** A run directory has one holder, whoever races for it and however the last one ended, and is nobody else's. */
+/** A run directory has one holder, in any race and after any end of the last one, and belongs to no other user. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
@@ -16,7 +16,7 @@ interface Taken {
   socket?: string;
 }
 
-/** A process that is ready to take a run directory when told to. */
+/** A process that takes a run directory on demand. */
 class Starter {
   readonly child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
@@ -67,7 +67,7 @@ describe.each(RUNTIMES)("the lock on %s", (_, program) => {
             message: expect.stringContaining(`(pid ${starters[winner]?.child.pid})`),
           });
       }
-      // No start shares a socket path with another, so what a dead one left is in nobody's way.
+      // No start reuses a socket path, so a dead one's leftovers are harmless.
       sockets.add(taken[winner]?.socket);
       await Promise.all(starters.map((starter) => starter.kill()));
     }

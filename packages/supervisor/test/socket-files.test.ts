@@ -1,4 +1,4 @@
-/** Which socket files are removed, by each of those who make way for a socket, on both runtimes. */
+/** Which socket files are removed, by each place that creates sockets, on both runtimes. */
 import { execFile, spawn } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -17,12 +17,12 @@ const RUNTIMES = {
   node: process.env.PACELINE_TEST_NODE ?? process.execPath,
 };
 const PLACES = ["listen", "runDir", "server", "orphan"];
-/** A living process has these: a listener with a full backlog, sockets that take no such connection, one named otherwise. */
+/** Held by a living process: a listener with a full backlog, sockets of other types, one named differently. */
 const HELD = ["full", "datagram", "seqpacket", "bound", "relative", "linked"];
-/** Nobody listens any more, though a connection may live that somebody accepted. */
+/** Nobody listens, though an accepted connection may live. */
 const STALE = ["ended", "accepted"];
 
-/** An argument of the holder that would begin a new line, were it printed as it is. */
+/** A holder's argument that would start a new line if printed raw. */
 const HOSTILE = "\u001b[2J\n=";
 
 test("only the file of a socket that no process has is removed", async (context) => {

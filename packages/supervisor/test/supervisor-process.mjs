@@ -1,4 +1,4 @@
-/** Runs a supervisor from a JSON description and serves it over IPC, so that tests see it on either runtime, as a process. */
+/** Runs a supervisor from a JSON description and serves it over IPC, so that tests run it on either runtime in a process. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createSupervisor } from "../dist/supervisor.js";
@@ -27,7 +27,7 @@ const supervisor = createSupervisor({
 process.on("message", async ({ id, method, args }) => {
   try {
     const target = supervisor[method];
-    // What is undefined comes over as null.
+    // IPC turns undefined into null.
     const given = args.map((argument) => argument ?? undefined);
     const withProgress = ["scale", "reload", "restart"].includes(method) ? [...given, () => {}] : given;
     const result = await target.apply(supervisor, withProgress);
@@ -37,10 +37,10 @@ process.on("message", async ({ id, method, args }) => {
   }
 });
 function tell(response) {
-  // Nobody hears what is answered after the fleet has ended.
+  // After the fleet has ended nobody needs the response.
   if (process.connected) process.send(response);
 }
-// A test that ends takes its supervisor with it.
+// A test's end stops its supervisor.
 process.on("disconnect", () => supervisor.stop());
 supervisor.ended.then(({ failed }) => {
   process.removeAllListeners("disconnect");

@@ -150,7 +150,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       { subject: "web", message: "returned to /releases/1, because the reload failed" },
       { subject: "new", message: "was removed again, because the reload failed" },
     ]);
-    // What crashes later is what is in service.
+    // The crashing version is in service.
     process.kill(pools[0]?.instances[0]?.pid as number, "SIGKILL");
     await supervisor.until(
       "web to be back",
@@ -332,7 +332,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     await expect.poll(events).toContain("error SIGHUP: paceline.toml: no such pool");
     supervisor.child.kill("SIGTTIN");
     supervisor.child.kill("SIGTTOU");
-    // Whichever the runtime has seen first.
+    // Whichever the runtime sees first.
     const superseded = expect.stringMatching(
       /^info (SIGTTIN: web was scaled to 2|SIGTTOU: web was scaled to 0), and since then to 1$/,
     );
@@ -417,7 +417,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
         return Number(/line (\d+)/.exec(log.at(-1)?.text ?? "")?.[1] ?? 0);
       })
       .toBeGreaterThan(20_000);
-    // The file grows between two looks at it; without the bound it would take more than 2 MB of the disk by now.
+    // The file grows between two checks; without the limit it would exceed 2 MB.
     expect(highest).toBeLessThan(2_000_000);
   });
 });
@@ -427,7 +427,7 @@ function openFiles(pid: number): string[] {
     try {
       return [readlinkSync(`/proc/${pid}/fd/${fd}`)];
     } catch {
-      // It was closed between the two looks.
+      // It was closed between the two checks.
       return [];
     }
   });

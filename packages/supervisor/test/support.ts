@@ -1,4 +1,4 @@
-/** What the tests of this package share: the two runtimes, and folders and processes that end with the test. */
+/** Shared by this package's tests: the two runtimes, and folders and processes that end with the test. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,7 +18,7 @@ export const RUNTIMES: [string, string][] = [
   ["node", runtimes.node ?? process.execPath],
 ];
 
-/** A folder with `files`, removed when the test is over. */
+/** Creates a folder with `files`, removed after the test. */
 export function makeFolder(files: Record<string, string> = {}): string {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "pl-")));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
@@ -66,7 +66,7 @@ export function run(
   });
 }
 
-/** Starts a program that is killed when the test is over. */
+/** Starts a program that is killed after the test. */
 export function start(program: string, args: string[], options: Omit<RunOptions, "deadlineMs"> = {}): ChildProcess {
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
   onTestFinished(() => void child.kill("SIGKILL"));

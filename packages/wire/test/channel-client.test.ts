@@ -14,7 +14,7 @@ const DEADLINE_MS = 60_000;
 
 type Message = Record<string, unknown>;
 
-/** A queue that can be waited on, with a deadline. */
+/** A queue that can be awaited, with a deadline. */
 class Mailbox {
   private items: Message[] = [];
   private waiters: ((item: Message) => void)[] = [];
@@ -45,7 +45,7 @@ for (const [runtime, program] of [
     let path: string;
     let server: Server | undefined;
     let sockets: Socket[];
-    /** Lines that the supervisor heard, and what the child's callbacks told. */
+    /** Lines received by the supervisor, and callbacks of the child. */
     let heard: Mailbox;
     let told: Mailbox;
     let child: ChildProcess;

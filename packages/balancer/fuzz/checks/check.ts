@@ -1,17 +1,17 @@
-/** What every check is to the runner and to the tests: cases, and a verdict on each. */
+/** The interface of every check for the runner and the tests: cases, and a verdict on each. */
 import type fc from "fast-check";
 
 export interface Check<Case> {
   readonly name: string;
   readonly cases: fc.Arbitrary<Case>;
-  /** What is wrong, in words; undefined when all is as it should be. */
+  /** Returns the problem in words; undefined if everything is right. */
   problem(testCase: Case): string | undefined | Promise<string | undefined>;
 }
 
-/** A case that was found, as it lies in the corpus. */
+/** A found case, as stored in the corpus. */
 export interface FoundCase {
   check: string;
-  /** What was wrong. */
+  /** The problem. */
   found: string;
   case: unknown;
 }

@@ -1,4 +1,4 @@
-/** Holds the balancer's parsers against Node's, and against themselves however the bytes are cut. */
+/** Compares the balancer's parsers with Node's, and with themselves for any split of the bytes. */
 import { type Difference, explain } from "../compare/difference.js";
 import { firstDivergence } from "../compare/divergence.js";
 import { REQUEST_DIFFERENCES } from "../compare/request-differences.js";
@@ -14,7 +14,7 @@ import type { Check } from "./check.js";
 /** Streams up to this length are also read byte by byte. */
 const MAX_BYTEWISE = 1024;
 
-/** How often each difference was met, to see that none is listed in vain. */
+/** Counts each difference, so that unused list entries are noticed. */
 export const met = new Map<Difference, number>();
 
 export const requestParser: Check<RequestCase> = {
@@ -41,7 +41,7 @@ export const responseParser: Check<ResponseCase> = {
 
 interface Readers {
   readOurs(pieces: Buffer[]): Reading;
-  /** From a place in the stream before which so many messages were answers. */
+  /** Reads from a place in the stream after `answered` messages. */
   readNode(pieces: Buffer[], answered: number): Reading;
   differences: readonly Difference[];
 }
@@ -71,8 +71,8 @@ function compare(
 }
 
 /**
- * What must not depend on how the bytes came: the messages. A line without end is refused at once when it comes in one
- * piece and waits for its end, and so for its deadline, when it does not.
+ * Returns what must not depend on the split of the bytes: the messages. An endless line is refused at once in one piece, but
+ * otherwise at its deadline.
  */
 function comparable(reading: Reading): string {
   return JSON.stringify([reading.messages, reading.end === "closed"]);

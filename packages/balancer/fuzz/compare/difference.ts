@@ -1,19 +1,19 @@
-/** A way in which we and Node read the same bytes differently, with the reason why that is right. */
+/** A difference between how we and Node read the same bytes, with the reason why ours is right. */
 import { type Field, type Reading, valuesOf } from "../message.js";
 import type { Divergence, DivergenceKind } from "./divergence.js";
 
 export interface Difference {
   name: string;
   kind: DivergenceKind;
-  /** Why it is as it should be. */
+  /** Why it is right. */
   why: string;
-  /** Whether this divergence is of that sort; looks at the bytes or at what Node saw, never at our own verdict alone. */
+  /** Returns whether this divergence is of that sort; checks the bytes or Node's result, never only our own verdict. */
   holds(divergence: Divergence): boolean;
-  /** Where we take what Node refuses or overlooks: the bytes without that. Node must then see the message that we saw. */
+  /** If we accept what Node refuses or ignores: returns the bytes without it. Node must then see our message. */
   mend?(bytes: string): string;
 }
 
-/** The list's entry that explains a divergence; `readNode` reads bytes that begin where the divergence's do. */
+/** Returns the entry that explains a divergence; `readNode` reads bytes from the divergence's start. */
 export function explain(
   list: readonly Difference[],
   divergence: Divergence,
@@ -28,17 +28,17 @@ export function explain(
   const [node] = readNode(mended).messages;
   if (node === undefined || node.status !== ours.status) return undefined;
   if (kind === "content" && node.keepAlive !== ours.keepAlive) return undefined;
-  // A body that we refused in the end, Node may take: that is the stricter side again.
+  // Node may accept a body that we refused at its end: ours is the stricter side again.
   const isSame = ours.isComplete ? node.isComplete && node.body === ours.body : node.body.startsWith(ours.body);
   return isSame ? difference : undefined;
 }
 
-/** A head cut apart by hand, for explanations: nothing here is a parser of the product's. */
+/** A head split by hand, for explanations: uses no parser of the product. */
 export interface RawHead {
-  /** With the empty line. */
+  /** Includes the empty line. */
   bytes: string;
   startLine: string;
-  /** Names in lower case, values with the white space around them. */
+  /** Names in lower case, values with surrounding white space. */
   fields: Field[];
 }
 
@@ -58,10 +58,10 @@ export function rawValues(head: RawHead, name: string): string[] {
   return head.fields.filter(([key]) => key === name).map(([, value]) => value);
 }
 
-/** A chunked body cut apart by hand. */
+/** A chunked body split by hand. */
 export interface RawChunks {
   head: string;
-  /** The line with the size, and the data with the line end behind it. */
+  /** The line with the size, and the data with its line end. */
   chunks: { line: string; data: string }[];
   /** The lines between the last chunk and the empty line. */
   trailers: string[];
@@ -89,13 +89,13 @@ export function rawChunks(bytes: string): RawChunks {
   return { head, chunks, trailers, rest: bytes.slice(Math.max(at, end + 2)) };
 }
 
-/** Puts the parts together again. */
+/** Joins the parts again. */
 export function joinChunks({ head, chunks, trailers, rest }: RawChunks): string {
   const lines = chunks.map(({ line, data }) => `${line}\r\n${data}`);
   return head + lines.join("") + trailers.map((line) => `${line}\r\n`).join("") + rest;
 }
 
-/** Entries that requests and responses share: all of them are about what is dropped when a body is framed anew. */
+/** Entries for both requests and responses, about what is dropped when a body is framed again. */
 export const BODY_DIFFERENCES: readonly Difference[] = [
   {
     name: "a chunk extension that is out of grammar, or quoted, or has white space before it",
@@ -145,7 +145,7 @@ function isChunked(bytes: string): boolean {
   return rawValues(rawHead(bytes), "transfer-encoding").some((value) => /^[ \t]*chunked[ \t]*$/i.test(value));
 }
 
-/** Takes tabs away from around a length: Node refuses one with a tab behind it. */
+/** Removes tabs around a length: Node refuses one followed by a tab. */
 export const TAB_BEHIND_LENGTH: Difference = {
   name: "a tab behind the length",
   kind: "node-refuses",
@@ -159,7 +159,7 @@ export const TAB_BEHIND_LENGTH: Difference = {
   },
 };
 
-/** How Node reads a tab behind `chunked`: of a request it refuses the body, of a response it reads until the close. */
+/** Describes how Node reads a tab after `chunked`: it refuses a request's body and reads a response's until the close. */
 export function tabBehindChunked(kind: DivergenceKind): Difference {
   return {
     name: "a tab behind chunked",

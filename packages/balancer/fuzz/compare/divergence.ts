@@ -1,38 +1,38 @@
-/** Finds the first place where our reading of a stream and Node's part ways. */
+/** Finds the first place where our reading of a stream differs from Node's. */
 import type { Reading, SeenMessage } from "../message.js";
 
 export type DivergenceKind =
-  /** Node saw a message where we refused, or still wait. */
+  /** Node saw a message where we refused or still wait. */
   | "we-refuse"
-  /** We saw a message where Node refused, or still waits: where we may be too loose. */
+  /** We saw a message where Node refused or still waits: we may be too lenient. */
   | "node-refuses"
-  /** Both saw the head, and Node a whole body. */
+  /** Both saw the head, and Node a complete body. */
   | "we-refuse-body"
-  /** Both saw the head, and we a whole body. */
+  /** Both saw the head, and we a complete body. */
   | "node-refuses-body"
-  /** Both saw a message, and not the same. */
+  /** Both saw a message, but different ones. */
   | "content";
 
 export interface Divergence {
-  /** Of the message. */
+  /** The message's index. */
   index: number;
   kind: DivergenceKind;
-  /** Of `content`: what differs. */
+  /** For `content`: the part that differs. */
   part: "" | "method" | "target" | "minorVersion" | "keepAlive" | "fields" | "body" | "status" | "reason";
   ours: SeenMessage | undefined;
   node: SeenMessage | undefined;
-  /** The message before, on which both agree. */
+  /** The previous message, on which both agree. */
   before: SeenMessage | undefined;
   /** Its bytes, latin1. */
   bytesBefore: string;
-  /** What each says of it; `waits` when it refused nothing. */
+  /** The reasons of both; `waits` without a refusal. */
   ourWhy: string;
   nodeWhy: string;
   /** The stream from the beginning of the message on, latin1. */
   bytes: string;
 }
 
-/** Undefined when both saw the same. */
+/** Returns undefined if both saw the same. */
 export function firstDivergence(stream: string, ours: Reading, node: Reading): Divergence | undefined {
   const ourWhy = ours.end === "refused" ? ours.why : "waits";
   const nodeWhy = node.end === "refused" ? node.why : "waits";
@@ -77,7 +77,7 @@ function differingPart(our: SeenMessage, their: SeenMessage): Divergence["part"]
   return isSame ? undefined : "fields";
 }
 
-/** A target without the scheme and authority of an absolute one (RFC 9112 §3.2.2), as it goes to an upstream. */
+/** Returns a target without the scheme and authority of an absolute one (RFC 9112 §3.2.2), as sent to an upstream. */
 function originForm(target: string): string {
   return target.replace(/^https?:\/\/[^/?]*/i, "") || "/";
 }

@@ -1,4 +1,4 @@
-/** Every way in which the balancer reads requests differently from Node's parser, and why. */
+/** All differences between the balancer's reading of requests and Node's, and why. */
 import { METHODS } from "node:http";
 import { type SeenMessage, valuesOf } from "../message.js";
 import { FUZZ_LIMITS } from "../read/limits.js";
@@ -22,7 +22,7 @@ function nonAscii(text: string): number {
   return text.match(/[\x80-\xff]/g)?.length ?? 0;
 }
 
-/** An entry for a request that Node takes and we refuse. */
+/** Returns an entry for a request that Node accepts and we refuse. */
 function weRefuse(
   name: string,
   why: string,
@@ -31,7 +31,7 @@ function weRefuse(
   return { name, kind: "we-refuse", why, holds: (divergence) => holds(divergence.node as SeenMessage, divergence) };
 }
 
-/** A first line with what is outside ASCII in its target percent-encoded, as it goes on. */
+/** Returns a first line whose target has its non-ASCII bytes percent-encoded, as forwarded. */
 function encodeTarget(bytes: string): string {
   const end = bytes.indexOf("\r\n", bytes.search(/[^\r\n]/));
   if (end < 0) return bytes;

@@ -1,4 +1,4 @@
-/** Every way in which the balancer reads responses differently from Node's parser, and why. */
+/** All differences between the balancer's reading of responses and Node's, and why. */
 import { MAX_RESPONSE_HEAD_BYTES } from "../../src/http1/response-head.js";
 import { type SeenMessage, valuesOf } from "../message.js";
 import {
@@ -103,7 +103,7 @@ export const RESPONSE_DIFFERENCES: readonly Difference[] = [
     mend: (bytes) => {
       const raw = rawHead(bytes);
       const [length, ...more] = rawValues(raw, "content-length").map((value) => value.trim());
-      // `31` and `031` are alike: one number.
+      // `31` and `031` are the same number.
       if (!more.every((value) => Number(value) === Number(length))) return bytes;
       let isFirst = true;
       const head = raw.bytes.replace(/\r\ncontent-length:[^\r]*(?=\r\n)/gi, (line) => {

@@ -1,10 +1,10 @@
-/** Cases that were found once: each is replayed by the tests. */
+/** Cases found by fuzzing: the tests replay each. */
 import { readdirSync, readFileSync } from "node:fs";
 import type { FoundCase } from "../checks/check.js";
 
 const FOLDER = new URL("./", import.meta.url);
 
-/** All cases in this folder's JSON files, each of which holds a list of what `npm run fuzz` prints. */
+/** Returns all cases in this folder's JSON files, each a list of what `npm run fuzz` prints. */
 export function corpus(): FoundCase[] {
   return readdirSync(FOLDER)
     .filter((name) => name.endsWith(".json"))

@@ -1,7 +1,7 @@
-/** Breaks bytes that were right: the ways in which senders, and attackers, get a message wrong. */
+/** Breaks valid bytes in the ways senders, and attackers, get a message wrong. */
 import fc from "fast-check";
 
-/** What framing hangs on, and its cousins. */
+/** Characters important for framing, and similar ones. */
 const SPECIALS = [
   "\r",
   "\n",

@@ -1,8 +1,8 @@
-/** The parts that requests and responses share: fields, bodies in chunks, and where a stream is cut. */
+/** The common parts of requests and responses: fields, chunked bodies, and cuts of a stream. */
 import fc from "fast-check";
 import type { Field } from "../message.js";
 
-/** A text whose characters are all bytes, weighted towards those a field value may hold. */
+/** A text of byte characters, mostly those allowed in field values. */
 export const latin1Text = fc.string({
   unit: fc.oneof(
     { weight: 8, arbitrary: fc.constantFrom(..."abcXYZ019 -_/=;,\"'()<>@%\t") },
@@ -33,7 +33,7 @@ const name = fc.constantFrom(
 
 export const ordinaryField: fc.Arbitrary<Field> = fc.oneof(
   { weight: 80, arbitrary: fc.tuple(name, latin1Text) },
-  // Heads past their limits: many bytes, or many fields by way of a repeated line.
+  // Heads beyond their limits: many bytes, or many fields from a repeated line.
   { weight: 1, arbitrary: fc.tuple(fc.constant("Long"), fc.constantFrom("l".repeat(700), "l".repeat(2500))) },
 );
 
@@ -140,7 +140,7 @@ const chunkSize = (length: number): fc.Arbitrary<string> =>
     },
   );
 
-/** How a line ends, now and then wrong. */
+/** A line end, sometimes wrong. */
 export const lineEnd = fc.oneof(
   { weight: 60, arbitrary: fc.constant("\r\n") },
   { weight: 1, arbitrary: fc.constantFrom("\n", "\r", "\r\r\n", "\n\r", " \r\n", "\0\r\n", "", "\r\n\r\n") },
@@ -167,7 +167,7 @@ const trailers = fc.oneof(
   },
 );
 
-/** A body in chunks, right for the most part. */
+/** A chunked body, mostly valid. */
 export const chunkedBody: fc.Arbitrary<string> = fc
   .tuple(
     fc.array(fc.string({ unit: fc.nat(255).map((byte) => String.fromCharCode(byte)), minLength: 1, maxLength: 20 }), {

@@ -1,4 +1,4 @@
-/** Streams of requests: pipelines in both framings, odd fields and targets, and then broken. */
+/** Streams of requests: pipelines in both framings, odd fields and targets, then broken. */
 import fc from "fast-check";
 import type { Field } from "../message.js";
 import { mutate, mutations } from "./mutations.js";
@@ -116,7 +116,7 @@ interface Framed {
   bytes: string;
 }
 
-/** The body as it goes on the wire, with the fields that frame it. */
+/** The body on the wire, with the fields that frame it. */
 const framed: fc.Arbitrary<Framed> = fc.oneof(
   { weight: 20, arbitrary: fc.constant<Framed>({ fields: [], bytes: "" }) },
   {

@@ -1,4 +1,4 @@
-/** Streams of responses, as an upstream gives them one after the other on a kept connection, and then broken. */
+/** Streams of responses on a kept upstream connection, then broken. */
 import fc from "fast-check";
 import type { Field } from "../message.js";
 import { mutate, mutations } from "./mutations.js";
@@ -17,7 +17,7 @@ export interface ResponseCase {
   /** latin1 */
   stream: string;
   cuts: number[];
-  /** Whether the nth request was a HEAD; there were as many as this has entries. */
+  /** Whether the nth request was a HEAD; its length is the number of requests. */
   toHead: boolean[];
 }
 
@@ -99,7 +99,7 @@ const response = fc
     framed,
     isFramedFirst: fc.boolean(),
     ends: fc.tuple(lineEnd, lineEnd, lineEnd),
-    /** Past the bound on a head, once in a while. */
+    /** Sometimes beyond the limit of a head. */
     padding: fc.oneof({ weight: 150, arbitrary: fc.constant(0) }, fc.integer({ min: 60_000, max: 140_000 })),
   })
   .map(({ interims, statusLine, fields, framed, isFramedFirst, ends, padding }) => {

@@ -1,4 +1,4 @@
-/** Reads the same streams with Node's own HTTP parser, strict as node:http has it by default. */
+/** Reads the same streams with Node's own HTTP parser, strict like node:http by default. */
 import { createRequire } from "node:module";
 import type { Field, Reading, SeenMessage } from "../message.js";
 
@@ -25,19 +25,19 @@ interface NodeParserClass {
 const common = createRequire(import.meta.url)("_http_common") as { HTTPParser: NodeParserClass; methods: string[] };
 const { HTTPParser } = common;
 
-/** Larger than any stream here: how Node bounds a head is its own matter. */
+/** Larger than any stream here: Node's own head limit does not matter. */
 const MAX_HEADER_BYTES = 1 << 20;
 
-/** What `kOnHeadersComplete` may answer. */
+/** The return values of `kOnHeadersComplete`. */
 const GO_ON = 0;
 const NO_BODY = 1;
 
-/** Reads requests as a node:http server without an `upgrade` listener does. */
+/** Reads requests like a node:http server without an `upgrade` listener. */
 export function readNodeRequests(pieces: readonly Buffer[]): Reading {
   return read(pieces, HTTPParser.REQUEST, [], false);
 }
 
-/** As `readOurResponses`. */
+/** Like `readOurResponses`. */
 export function readNodeResponses(pieces: readonly Buffer[], toHead: readonly boolean[]): Reading {
   return read(pieces, HTTPParser.RESPONSE, toHead, true);
 }
@@ -50,13 +50,13 @@ function read(pieces: readonly Buffer[], type: number, toHead: readonly boolean[
   let early: string[] = [];
   let earlyUrl = "";
   let answered = 0;
-  /** The rest is none of the reader's business. */
+  /** The rest is ignored. */
   let isDone = false;
   parser[HTTPParser.kOnMessageBegin] = () => {
     early = [];
     earlyUrl = "";
   };
-  // Fields come here first when there are many; after the body these are trailers.
+  // Many fields arrive here first; after the body these are trailers.
   parser[HTTPParser.kOnHeaders] = (fields: string[], url: string) => {
     if (current !== undefined) return;
     early.push(...fields);
@@ -73,7 +73,7 @@ function read(pieces: readonly Buffer[], type: number, toHead: readonly boolean[
     _isUpgrade: boolean,
     keepAlive: boolean,
   ) => {
-    // One call may bring more than was asked for.
+    // One call may deliver more than requested.
     if (isDone) return NO_BODY;
     const isInterim = status !== undefined && status < 200 && status !== 101;
     const isToHead = type === HTTPParser.RESPONSE && !isInterim && toHead[answered] === true;
@@ -81,13 +81,13 @@ function read(pieces: readonly Buffer[], type: number, toHead: readonly boolean[
     current = {
       start: 0,
       method: method === undefined ? "" : (common.methods[method] ?? ""),
-      // As the balancer passes on what is outside ASCII.
+      // As the balancer forwards non-ASCII bytes.
       target: (url ?? earlyUrl)?.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`),
       host: undefined,
       status: status ?? 0,
       reason: reason ?? "",
       minorVersion,
-      // The parser judges before it is told that no body follows; what Connection says is then all that counts.
+      // The parser decides before it knows that no body follows; then only Connection counts.
       keepAlive: isInterim || keepAlive || (isToHead && staysOpen(minorVersion, seenFields)),
       fields: seenFields,
       body: "",
@@ -95,7 +95,7 @@ function read(pieces: readonly Buffer[], type: number, toHead: readonly boolean[
     };
     reading.messages.push(current);
     if (type === HTTPParser.RESPONSE && !isInterim) answered++;
-    // As node:http's client has it for a 1xx.
+    // Like node:http's client for a 1xx.
     return isToHead || isInterim ? NO_BODY : GO_ON;
   };
   parser[HTTPParser.kOnBody] = (bytes: Buffer) => {
@@ -121,11 +121,11 @@ function read(pieces: readonly Buffer[], type: number, toHead: readonly boolean[
         break;
       }
       if (result === 0) {
-        // What follows a CONNECT is no more HTTP.
+        // After a CONNECT there is no more HTTP.
         reading.end = "closed";
         isDone = true;
       }
-      // Node stops after a request that asks for an upgrade, and a server that does not grant it goes on behind it.
+      // Node stops after an upgrade request, and a server that refuses it continues after it.
       rest = rest.subarray(result);
     }
     if (isDone) break;

@@ -1,4 +1,4 @@
-/** Reads a stream of requests with the balancer's own parts, put together as its client link does. */
+/** Reads a stream of requests with the balancer's own parts, combined as in its client connection. */
 import { Input } from "../../src/downstream/input.js";
 import { BodyReader } from "../../src/http1/body-framing.js";
 import type { FieldTable } from "../../src/http1/field-table.js";
@@ -6,7 +6,7 @@ import { HEAD_INCOMPLETE, HEAD_REFUSED, RequestHead } from "../../src/http1/requ
 import type { Field, Reading, SeenMessage } from "../message.js";
 import { FUZZ_LIMITS } from "./limits.js";
 
-/** Reads the pieces as they come. */
+/** Reads the pieces in order. */
 export function readOurRequests(pieces: readonly Buffer[]): Reading {
   const reader = new RequestReader();
   for (const piece of pieces) reader.push(piece);
@@ -28,7 +28,7 @@ class RequestReader {
     }
   }
 
-  /** True when it is worth going on. */
+  /** Returns true to continue. */
   private readHead(): boolean {
     const { input, head, reading } = this;
     if (!input.mayHoldHead(FUZZ_LIMITS.maxHeadBytes)) return false;

@@ -1,4 +1,4 @@
-/** Reads a stream of responses with the balancer's own parts, put together as its upstream connection does. */
+/** Reads a stream of responses with the balancer's own parts, combined as in its upstream connection. */
 import { BodyReader } from "../../src/http1/body-framing.js";
 import { HEAD_INCOMPLETE } from "../../src/http1/request-head.js";
 import { ResponseHead } from "../../src/http1/response-head.js";
@@ -6,8 +6,8 @@ import type { Reading, SeenMessage } from "../message.js";
 import { fieldsOf, latin1 } from "./our-requests.js";
 
 /**
- * Reads the pieces as they come, and the end of the connection after them. The nth final response answers a HEAD where
- * `toHead[n]`; after the last of these nothing more is awaited.
+ * Reads the pieces in order, then the end of the connection. The nth final response belongs to a HEAD if `toHead[n]`; after the
+ * last one nothing more is expected.
  */
 export function readOurResponses(pieces: readonly Buffer[], toHead: readonly boolean[]): Reading {
   const reading: Reading = { messages: [], end: "open", used: 0, why: "" };

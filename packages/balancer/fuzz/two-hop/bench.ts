@@ -1,4 +1,4 @@
-/** A real balancer in front of a Bun and a Node instance, used for case after case. */
+/** A real balancer in front of a Bun and a Node instance, reused for all cases. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -30,8 +30,8 @@ export class Bench {
   }
 
   /**
-   * What the instances saw since this was last asked. The question goes the way of every request, over the connections
-   * that were used last: bytes that lie there unread would spoil it, and show.
+   * Returns what the instances saw since the last call. The request uses the normal path over recently used connections, so
+   * leftover bytes in them would break it visibly.
    */
   async takeLogs(): Promise<Map<string, Seen[]> | string> {
     const logs = new Map<string, Seen[]>();

@@ -1,4 +1,4 @@
-/** Sends streams to a real balancer, and holds what its instances saw against what our parser's model says they had to see. */
+/** Sends streams to a real balancer, and compares what its instances saw with our parser's model. */
 import { createHash } from "node:crypto";
 import { METHODS } from "node:http";
 import { normalizePath } from "../../src/routing/request-path.js";
@@ -10,7 +10,7 @@ import type { Bench } from "./bench.js";
 import { type Answers, exchangeStream } from "./client.js";
 import type { Seen } from "./instance.js";
 
-/** Requests whose heads are good, and that may be refused all the same: by the router, or by an instance, with a status or by closing. */
+/** Valid requests that may still be refused by the router or an instance, with a status or by closing. */
 const MAY_BE_REFUSED: readonly { why: string; holds(message: SeenMessage): boolean }[] = [
   { why: "TRACE shows a script what it must not see: 501", holds: ({ method }) => method === "TRACE" },
   { why: "a method that the runtime does not know", holds: ({ method }) => !METHODS.includes(method) },
@@ -19,7 +19,7 @@ const MAY_BE_REFUSED: readonly { why: string; holds(message: SeenMessage): boole
   { why: "Bun takes no asterisk", holds: ({ target }) => target === "*" },
 ];
 
-/** Bun gives the handler of a GET or a HEAD no body, and does not wait for it; it does read it away. */
+/** Bun hides the body of a GET or HEAD from the handler and does not wait for it, but reads it. */
 function hidesBody(seen: Seen): boolean {
   return seen.instance === "bun" && mayHideBody(seen.method);
 }
@@ -37,7 +37,7 @@ export function twoHop(name: string, bench: Bench): Check<RequestCase> {
       const whole = model.messages.filter(({ isComplete }) => isComplete);
       const begun = model.messages.find(({ isComplete }) => !isComplete);
       const toHead = whole.map(({ method }) => method === "HEAD");
-      // What is refused gets a response too; in the middle of a body it is the response to that request.
+      // A refused request also gets a response; within a body it is that request's response.
       if (model.end === "refused") toHead.push(begun?.method === "HEAD");
       const responses = await exchangeStream(bench.port, cut(stream, cuts), {
         toHead,
@@ -47,7 +47,7 @@ export function twoHop(name: string, bench: Bench): Check<RequestCase> {
       const logs = await bench.takeLogs();
       if (typeof logs === "string") return logs;
       if (responses.isStuck) return "the answers did not come, or the connection did not end";
-      // A client that sends on behind a request that said close may lose the response to a reset.
+      // A client that sends after a request with close may lose the response to a reset.
       const mayBeReset = model.end === "closed" && model.used < stream.length;
       return (
         wrongResponse(responses, whole, mayBeReset) ?? wrongLog([...logs.values()].flat(), whole, begun, responses)
@@ -56,7 +56,7 @@ export function twoHop(name: string, bench: Bench): Check<RequestCase> {
   };
 }
 
-/** Every response tells of the request it belongs to. */
+/** Each response names its request. */
 function wrongResponse(
   { reading }: Answers,
   expected: readonly SeenMessage[],
@@ -83,7 +83,7 @@ function wrongResponse(
   return messages.length > expected.length + 1 ? "more answers than requests" : undefined;
 }
 
-/** The instances saw what was relayed, and nothing else. */
+/** The instances saw only the forwarded requests. */
 function wrongLog(
   log: readonly Seen[],
   expected: readonly SeenMessage[],
@@ -93,21 +93,21 @@ function wrongLog(
   const rest = [...log];
   for (const [i, message] of expected.entries()) {
     const isIt = (seen: Seen) => seen.isWhole && differs(seen, message) === undefined;
-    // One whose body is hidden passes for many requests: it is left for those that nothing else fits.
+    // A request with a hidden body matches many others, so it is used last.
     const exact = rest.findIndex((seen) => !hidesBody(seen) && isIt(seen));
     const index = exact >= 0 ? exact : rest.findIndex(isIt);
     if (index >= 0) rest.splice(index, 1);
     else if (reading.messages[i]?.status === 200) return `no instance saw request ${i}`;
   }
   for (const seen of rest) {
-    // One whose body did not come whole may have reached an instance, and it must not look whole there.
+    // A request with an incomplete body may have reached an instance, and must not look complete there.
     if (begun !== undefined && (!seen.isWhole || hidesBody(seen)) && seen.method === begun.method) continue;
     return `an instance saw a request that nobody sent: ${JSON.stringify(seen)}`;
   }
   return undefined;
 }
 
-/** An instance that responds before the body came makes its response the last: what follows on the connection is not read. */
+/** An instance that responds before the body is complete closes the connection: later bytes are not read. */
 function isAnsweredEarly(responses: readonly SeenMessage[], requests: readonly SeenMessage[]): boolean {
   const last = requests.at(-1);
   const isLast = responses.length === requests.length && responses.at(-1)?.keepAlive === false;
@@ -123,13 +123,13 @@ function mayBeRefused(message: SeenMessage): boolean {
   return MAY_BE_REFUSED.some(({ holds }) => holds(message));
 }
 
-/** What differs between a request that was seen and one that was to be. */
+/** Returns the difference between a seen and an expected request. */
 function differs(seen: Seen, message: SeenMessage): string | undefined {
   const body = Buffer.from(message.body, "latin1");
   const isMethod = seen.method === message.method || (seen.method === null && message.method === "QUERY");
   if (!isMethod) return `method ${seen.method}`;
   const target = asRelayed(message.target) ?? message.target;
-  // Node shows the bytes that came; Bun a URL that it made of them.
+  // Node shows the received bytes; Bun a parsed URL.
   const isIt = seen.url === target || (seen.instance === "bun" && normal(seen.url) === normal(target));
   if (!isIt) return `target ${seen.url}`;
   if (hidesBody(seen)) return undefined;
@@ -137,7 +137,7 @@ function differs(seen: Seen, message: SeenMessage): string | undefined {
   return seen.hash === createHash("sha1").update(body).digest("hex") ? undefined : "another body";
 }
 
-/** The target that an instance gets: as it came, but for dot segments. Undefined where it is refused. */
+/** Returns the forwarded target: unchanged except for dot segments; undefined if it is refused. */
 function asRelayed(target: string): string | undefined {
   if (target === "*") return target;
   const [path = "", ...query] = target.split("?");
@@ -148,7 +148,7 @@ function asRelayed(target: string): string | undefined {
   return [hasDots ? undotted(path) : path || "/", ...query].join("?");
 }
 
-/** RFC 3986 §5.2.4 on bytes that are otherwise left alone; slashes at the beginning become one. */
+/** RFC 3986 §5.2.4 on bytes that are otherwise unchanged; leading slashes become one. */
 function undotted(path: string): string {
   const kept: string[] = [];
   let isDots = false;
@@ -158,16 +158,15 @@ function undotted(path: string): string {
     if (name === "..") kept.pop();
     else if (name !== "." && (name !== "" || kept.length > 0)) kept.push(segment);
   }
-  // What they name at the end is a folder.
+  // Dot segments at the end name a folder.
   if (isDots) kept.push("");
   return `/${kept.join("/")}`;
 }
 
-/** A target as a Request shows it on Bun. */
+/** Returns a target as a Request shows it on Bun. */
 function normal(target: string): string {
   const { pathname, search } = new URL(`http://host${target}`);
-  // Which bytes it escapes differs from runtime to runtime.
-  // Node's URL leaves a dot segment at the end where another segment begins with a dot.
+  // Runtimes differ in the bytes they escape. Node's URL keeps a final dot segment if another segment begins with a dot.
   return (pathname.replace(/\/\.$/, "/") + search).replace(/%[0-9a-f]{2}/gi, (escaped) =>
     String.fromCharCode(Number.parseInt(escaped.slice(1), 16)),
   );

@@ -1,4 +1,4 @@
-/** A client that sends a stream in pieces over a real connection, and knows how many answers it waits for. */
+/** A client that sends a stream in pieces over a real connection and knows the number of expected responses. */
 import net from "node:net";
 import type { Reading } from "../message.js";
 import { readNodeResponses } from "../read/node.js";
@@ -6,20 +6,20 @@ import { readNodeResponses } from "../read/node.js";
 const TIMEOUT_MS = 10_000;
 
 export interface Answers {
-  /** Interim responses are left out. */
+  /** Without interim responses. */
   reading: Reading;
-  /** The statuses of these. */
+  /** The statuses of interim responses. */
   interims: number[];
-  /** The connection was still open, and nothing came any more, when the time was over. */
+  /** Nothing more arrived before the timeout, and the connection was still open. */
   isStuck: boolean;
 }
 
 export interface Expectation {
-  /** For each response that may come: whether it is one to a HEAD. */
+  /** For each possible response: whether it belongs to a HEAD. */
   toHead: readonly boolean[];
-  /** How many are waited for before FIN is sent. */
+  /** The number of responses to wait for before sending FIN. */
   awaited: number;
-  /** The other side has to end the connection by itself. */
+  /** The other side must end the connection by itself. */
   mustEnd: boolean;
 }
 
@@ -38,7 +38,7 @@ export async function exchangeStream(
     received.push(bytes);
     changed();
   });
-  // A reset is as good an end as a FIN here: what counts is what came before it.
+  // A reset is as good as a FIN here: only the bytes before it count.
   for (const event of ["end", "error", "close"] as const) {
     socket.on(event, () => {
       hasEnded = true;

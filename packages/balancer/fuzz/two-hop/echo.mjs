@@ -1,14 +1,14 @@
-/** An instance that answers with what it saw of each request, on Bun (Bun.serve) or Node (node:http); and with its log when asked. */
+/** An instance that responds with each request as it saw it, on Bun (Bun.serve) or Node (node:http); and with its log. */
 import { createHash } from "node:crypto";
 import http from "node:http";
 
 const [path, name] = process.argv.slice(2);
 const LOG = "/paceline-fuzz-log";
 
-// Whoever started it is gone when its pipe ends.
+// The end of stdin means that the parent has exited.
 process.stdin.on("end", () => process.exit()).resume();
 
-/** Every request since the log was last asked for. */
+/** All requests since the log was last requested. */
 let log = [];
 
 function begin(method, url, host) {
@@ -42,7 +42,7 @@ if (process.versions.bun === undefined) {
     idleTimeout: 0,
     async fetch(request) {
       const host = request.headers.get("host");
-      // As it came: what `new URL` would change must not be mistaken for another request.
+      // Unchanged: changes by `new URL` must not look like another request.
       const url = request.url.replace(/^https?:\/\/[^/?]*/, "");
       const seen = begin(request.method, url, host);
       return new Response(answer(seen, new Uint8Array(await request.arrayBuffer())));

@@ -1,4 +1,4 @@
-/** A real instance in a process of its own, which tells what it saw. */
+/** A real instance in a separate process that reports what it saw. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
@@ -7,14 +7,14 @@ import { type Runtime, runtimePath } from "../../test/support/balancer-process.j
 /** A request as an instance saw it. */
 export interface Seen {
   instance: string;
-  /** Null where Node has no name for it. */
+  /** Null if Node does not know it. */
   method: string | null;
   url: string;
   host: string | null;
   length: number;
   /** SHA-1 of the body, in hexadecimal. */
   hash: string;
-  /** Its body came whole. */
+  /** The body is complete. */
   isWhole: boolean;
 }
 

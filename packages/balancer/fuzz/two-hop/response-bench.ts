@@ -1,4 +1,4 @@
-/** A real balancer in front of an upstream that responds with any bytes it is told to. */
+/** A real balancer in front of an upstream that responds with any given bytes. */
 import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ export const MARKER = "GET /marker HTTP/1.1\r\nHost: a\r\n\r\n";
 const MARKER_RESPONSE = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nmarker";
 
 export class ResponseBench {
-  /** What a request that is not the marker is answered with; FIN follows. */
+  /** The response to any request but the marker; FIN follows. */
   private pieces: readonly Buffer[] = [];
 
   private constructor(

@@ -1,4 +1,4 @@
-/** Lets an upstream answer a real balancer with any bytes, and holds what the client got against our parser's model. */
+/** An upstream responds to a real balancer with any bytes; the client's response is compared with our parser's model. */
 import type { Check } from "../checks/check.js";
 import { type ResponseCase, responseCase } from "../generate/responses.js";
 import { cut, type SeenMessage, valuesOf } from "../message.js";
@@ -9,15 +9,15 @@ import { MARKER, type ResponseBench } from "./response-bench.js";
 export function twoHopResponses(name: string, bench: ResponseBench): Check<ResponseCase> {
   return {
     name,
-    // An upstream that closes without a byte is another matter: it is asked again.
+    // An upstream that closes without a byte is a different case: it is retried.
     cases: responseCase.filter(({ stream }) => stream !== ""),
     async problem({ stream, cuts, toHead: [isHead = false] }) {
       const model = readOurResponses(cut(stream, []), [isHead]);
-      // A 101 that nobody asked for is no response.
+      // An unrequested 101 is not a response.
       const final = model.messages.find(({ status }) => status >= 200);
       const isBroken = final === undefined || model.messages.some(({ status }) => status === 101);
-      // What comes behind a whole response comes with its last bytes: later, it would pass for the next request's response, in
-      // any HTTP/1.1 proxy.
+      // Bytes after a complete response come with its last bytes: later they would be the next request's response, in any
+      // HTTP/1.1 proxy.
       const places = cuts.map((place) => place % (stream.length + 1)).filter((place) => place < model.used);
       bench.respondWith(cut(stream, places));
       const request = Buffer.from(`${isHead ? "HEAD" : "GET"} / HTTP/1.1\r\nHost: a\r\n\r\n${MARKER}`);
@@ -48,9 +48,9 @@ export function twoHopResponses(name: string, bench: ResponseBench): Check<Respo
 }
 
 function wrongResponse(response: SeenMessage | undefined, final: SeenMessage): string | undefined {
-  // What was cut before anything could be relayed may end the connection at once.
+  // A response cut before anything was forwarded may end the connection at once.
   if (response === undefined) return final.isComplete ? "no answer" : undefined;
-  // What breaks before anything of it has left becomes a response of the balancer's own.
+  // A response broken before any byte was sent becomes one of the balancer's own.
   if (!final.isComplete && response.status === 502 && response.body === "502 Bad Gateway\n") return undefined;
   if (response.isComplete && !final.isComplete) return "a cut answer looks whole";
   if (!response.isComplete && final.isComplete) return "a whole answer was cut";

@@ -1,4 +1,4 @@
-/** Starts a real balancer process on an inherited socket, with this test in the place of its supervisor. */
+/** Starts a real balancer process on an inherited socket, with this test as its supervisor. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -24,7 +24,7 @@ export type Runtime = (typeof RUNTIMES)[number];
 export const PROTOCOLS = ["http1", "lane"] as const satisfies readonly UpstreamProtocol[];
 export type Protocol = (typeof PROTOCOLS)[number];
 
-/** Each transport with each protocol towards upstreams. */
+/** Each transport with each upstream protocol. */
 export const SETUPS = RUNTIMES.flatMap((runtime) => PROTOCOLS.map((protocol) => [runtime, protocol] as const));
 
 export const LIMITS: BalancerLimits = {
@@ -45,7 +45,7 @@ export const LIMITS: BalancerLimits = {
 
 const BIN = fileURLToPath(new URL("../../dist/bundle/bin.js", import.meta.url));
 
-/** The program that runs it. */
+/** Returns the program that runs it. */
 export function runtimePath(runtime: Runtime): string {
   if (runtime === "node") return process.execPath;
   const require = createRequire(new URL("../../../supervisor/package.json", import.meta.url));
@@ -54,7 +54,7 @@ export function runtimePath(runtime: Runtime): string {
   return path.join(path.dirname(manifest), "bin/bun");
 }
 
-/** Node's way to bind without listening, as the supervisor does it. */
+/** Binds without listening, like the supervisor on Node. */
 function bind(): { fd: number; port: number; close(): void } {
   const create = (net as unknown as { _createServerHandle(host: string, port: number, family: number): BoundHandle })
     ._createServerHandle;
@@ -74,9 +74,9 @@ export class BalancerProcess {
   readonly directory = mkdtempSync(path.join(tmpdir(), "paceline-balancer-"));
   port = 0;
   output = "";
-  /** What is said of each upstream of a snapshot that does not say itself what it speaks. */
+  /** The upstream protocol for upstreams in a snapshot without one. */
   protocol: UpstreamProtocol = "http1";
-  /** Used where `maxSpoolBytes` is not 0. */
+  /** Used if `maxSpoolBytes` is not 0. */
   readonly spoolDir = path.join(this.directory, "spool");
   private version = 0;
   private child: ChildProcess | undefined;
@@ -136,7 +136,7 @@ export class BalancerProcess {
     this.say({ type: "welcome" });
   }
 
-  /** Sends a snapshot with this one pool (or these), and waits until the balancer follows it. */
+  /** Sends a snapshot with this pool or these pools, and waits until the balancer follows it. */
   async follow(upstreams: Record<string, string>, pools?: SnapshotPool[]): Promise<Applied> {
     this.version++;
     const { version } = this;
@@ -160,14 +160,14 @@ export class BalancerProcess {
     this.link?.write(`${JSON.stringify(message)}\n`);
   }
 
-  /** The first message said so far or later that fits. */
+  /** Returns the first matching message, earlier or later. */
   async hears(fits: (message: ChildMessage) => boolean, timeoutMs?: number): Promise<ChildMessage> {
     const failure = () => `the balancer did not say it in time; its output: ${this.output}`;
     await this.changes.until(() => this.heard.some(fits), failure, timeoutMs);
     return this.heard.find(fits) as ChildMessage;
   }
 
-  /** The first report that fits, from now on. */
+  /** Returns the next matching report. */
   async reports(fits: (stats: BalancerStats) => boolean): Promise<BalancerStats> {
     this.heard.splice(0, this.heard.length, ...this.heard.filter((message) => message.type !== "stats"));
     const isFit = (message: ChildMessage) =>
@@ -198,7 +198,7 @@ export class BalancerProcess {
   }
 }
 
-/** A pool of a snapshot; `upstreams` maps process ids such as `web.1#1` to socket paths. */
+/** Returns a pool of a snapshot; `upstreams` maps process ids such as `web.1#1` to socket paths. */
 export function pool(name: string, routes: string[], upstreams: Record<string, string>): SnapshotPool {
   return {
     name,

@@ -1,10 +1,10 @@
-/** An instance that breaks its lane: too much, too little, too early, too late, garbage. Each frame tells for which request it was meant. */
+/** An instance that breaks its lane: too much, too little, too early, too late, garbage. Each frame names its request. */
 import { FrameType } from "@paceline/wire/lane/protocol";
 import { frameBytes } from "../../../wire/test/support/lane-frames.js";
 import { below, type Random } from "./broken-responses.js";
 import type { ScriptedRequest } from "./scripted-lane.js";
 
-/** The frames of one request's response, in which every payload tells whose it is. */
+/** The frames of one request's response; every payload names the request. */
 class Frames {
   readonly token: string;
 
@@ -34,7 +34,7 @@ class Frames {
   }
 }
 
-/** With how often each comes: what ends the lane takes all that is under way with it, so it is rare. */
+/** With weights: a frame that ends the lane also ends all its requests, so it is rare. */
 const FORMS: readonly (readonly [number, (frames: Frames) => Buffer[]])[] = [
   [200, (frames) => frames.whole()],
   [40, (frames) => [frames.hint, ...frames.whole()]],
@@ -47,7 +47,7 @@ const FORMS: readonly (readonly [number, (frames: Frames) => Buffer[]])[] = [
   [2, (frames) => [...frames.whole(), Buffer.from(frames.token)]],
 ];
 
-/** Answers with one of them, now or later and cut anywhere; and sometimes goes on for a stream that has ended, whose slot another one has by then. */
+/** Sends one of them, now or later and split anywhere. Sometimes it continues for an ended stream whose slot is reused. */
 export function breakLane(request: ScriptedRequest, random: Random): void {
   const { lane } = request;
   const frames = new Frames(request);

@@ -1,8 +1,8 @@
-/** What broken upstreams answer: too much, too little, too early, late, garbage. Each byte of it tells for which request it was meant. Pure. */
+/** Broken responses of upstreams: too much, too little, too early, late, garbage. Each byte names its request. Pure. */
 
 export type Random = () => number;
 
-/** The same numbers for the same seed (mulberry32). */
+/** Returns the same numbers for the same seed (mulberry32). */
 export function randomOf(seed: number): Random {
   let state = seed >>> 0;
   return () => {
@@ -18,13 +18,13 @@ export function below(random: Random, bound: number): number {
 }
 
 export interface BrokenResponse {
-  /** As they are written, each after so long. */
+  /** The writes, each after a delay. */
   pieces: { text: string; afterMs: number }[];
-  /** What the upstream does then. */
+  /** The upstream's next action. */
   end: "keep" | "fin" | "reset";
 }
 
-/** A whole response, in which every byte of the body tells whose it is. */
+/** Returns a complete response, in which every byte of the body names its request. */
 export function whole(token: string, extra = ""): string {
   return `HTTP/1.1 200 OK\r\nContent-Length: ${token.length + extra.length}\r\n\r\n${token}${extra}`;
 }
@@ -50,20 +50,20 @@ type Form = (token: string, random: Random) => string;
 
 export const FORM_NAMES = Object.keys(FORMS);
 
-/** A random one, cut anywhere, whose rest comes now or later. */
+/** Returns a random one, split anywhere, whose rest comes now or later. */
 export function brokenResponse(token: string, random: Random): BrokenResponse {
-  // What does the most harm is tried the most.
+  // The most harmful form is the most frequent.
   const form = random() < 0.25 ? "a second response" : (FORM_NAMES[below(random, FORM_NAMES.length)] as string);
   const text = (FORMS[form] as Form)(token, random);
   const places = Array.from({ length: below(random, 4) }, () => below(random, text.length + 1));
-  // Behind the first whole response, where what follows is a surprise.
+  // After the first complete response, where further bytes are unexpected.
   const behindFirst = text.indexOf("\r\n\r\n") + 4 + token.length;
   if (random() < 0.8 && behindFirst < text.length) places.push(behindFirst);
   const cuts = [0, ...places.sort((a, b) => a - b), text.length];
   const pieces = cuts
     .slice(1)
     .map((end, i) => ({ text: text.slice(cuts[i] as number, end), afterMs: random() < 0.5 ? below(random, 8) : 0 }));
-  // One that closes after whole responses would have none of its connections kept.
+  // An upstream that always closes after complete responses would have no kept connections.
   const mustEnd = form === "too little" || form === "half a head" || form === "garbage";
   return { pieces, end: !mustEnd ? "keep" : random() < 0.3 ? "reset" : "fin" };
 }

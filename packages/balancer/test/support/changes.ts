@@ -1,13 +1,13 @@
-/** Waits for something to hold of what a test watches, looking again after each change. */
+/** Waits for a condition on something observed; checks again after each change. */
 export class Changes {
   private readonly listeners = new Set<() => void>();
 
-  /** Something changed: whoever waits looks again. */
+  /** Something changed: waiters check again. */
   tell(): void {
     for (const listener of [...this.listeners]) listener();
   }
 
-  /** Resolves once `holds`; rejects with what `failure` says when it does not in time. */
+  /** Resolves once `holds`; rejects with `failure` at the timeout. */
   async until(holds: () => boolean, failure: () => string, timeoutMs = 60_000): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     while (!holds()) {

@@ -1,4 +1,4 @@
-/** A transport without sockets: what is written is kept, and the test says when a connection is made, takes bytes, ends. */
+/** A transport without sockets: keeps written bytes; the test connects, takes bytes and ends. */
 import type { Connection, ConnectionOwner, Connector, Transport } from "../../src/transport/transport.js";
 import { NO_OWNER } from "../../src/transport/transport.js";
 
@@ -7,9 +7,9 @@ export class FakeConnection implements Connection {
   readonly remoteAddress = "";
   isClosed = false;
   isPaused = false;
-  /** The kernel takes no more than this many bytes; the rest waits until `drain`. */
+  /** The kernel takes only this many bytes; the rest waits until `drain`. */
   room = Number.POSITIVE_INFINITY;
-  /** As on Node, `write` answers true while no more than this waits, and then no `onDrain` comes. */
+  /** As on Node, `write` returns true up to this many queued bytes, and then no `onDrain` follows. */
   highWater = 0;
   private isOverfull = false;
   private taken: Buffer[] = [];
@@ -47,7 +47,7 @@ export class FakeConnection implements Connection {
     this.waiting = size < bytes.length ? [bytes.subarray(size)] : [];
   }
 
-  /** The kernel has room for so many bytes. */
+  /** Gives the kernel room for this many bytes. */
   drain(room = Number.POSITIVE_INFINITY): void {
     this.room = room;
     this.move();
@@ -56,7 +56,7 @@ export class FakeConnection implements Connection {
     this.owner.onDrain();
   }
 
-  /** All that was taken since the last call. */
+  /** Returns all bytes taken since the last call. */
   take(): Buffer {
     return Buffer.concat(this.taken.splice(0));
   }
@@ -97,7 +97,7 @@ export class FakeTransport implements Transport {
     this.connecting.push(connector);
   }
 
-  /** Makes the connection that was asked for first. */
+  /** Accepts the connection that was requested first. */
   accept(): FakeConnection {
     const connector = this.connecting.shift();
     if (connector === undefined) throw new Error("no connection was asked for");

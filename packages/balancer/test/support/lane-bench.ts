@@ -1,4 +1,4 @@
-/** The balancer's end of a lane on a fake transport, with requests on it and what becomes of them. */
+/** The balancer's end of a lane on a fake transport, with requests and their results. */
 import { ForwardedFields } from "../../src/http1/forwarded.js";
 import { RequestHead } from "../../src/http1/request-head.js";
 import type { ResponseHead } from "../../src/http1/response-head.js";
@@ -13,7 +13,7 @@ export const FORWARDED = new ForwardedFields([
   ["Forwarded", "for=10.0.0.7;proto=http"],
 ]);
 
-/** The head of a request from its text in HTTP/1.1. */
+/** Parses the head of a request from HTTP/1.1 text. */
 export function requestHead(text: string): RequestHead {
   const head = new RequestHead(HEAD_LIMITS);
   const bytes = Buffer.from(text, "latin1");
@@ -21,7 +21,7 @@ export function requestHead(text: string): RequestHead {
   return head;
 }
 
-/** One request, and what was heard of it. */
+/** One request and its events. */
 export class Asked implements ResponseReceiver {
   describeRequest(): string {
     return "GET /";
@@ -88,7 +88,7 @@ export class LaneBench {
   readonly transport = new FakeTransport();
   readonly problems: string[] = [];
   rooms = 0;
-  /** How often work was said to be under way. */
+  /** The number of busy reports. */
   busy = 0;
   readonly link: LaneUpstreamClient;
 
@@ -107,5 +107,5 @@ export class LaneBench {
   }
 }
 
-/** The end of this turn of the event loop: what it produced has left. */
+/** Resolves at the end of this turn of the event loop: its output was sent. */
 export const turnEnd = (): Promise<void> => new Promise((resolve) => void setImmediate(() => setImmediate(resolve)));

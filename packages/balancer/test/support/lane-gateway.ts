@@ -1,6 +1,6 @@
 /**
- * Lets a scripted upstream speak the lane: each stream looks to the test as a connection of its own does, on which HTTP/1.1
- * is spoken. Towards the balancer it behaves as an instance: it says what begins, grants what it read, and keeps to windows.
+ * Lets a scripted upstream speak the lane: to the test each stream looks like its own HTTP/1.1 connection. To the balancer it
+ * behaves like an instance: it announces starts, grants read bytes, and respects windows.
  */
 
 import { STATUS_CODES } from "node:http";
@@ -14,23 +14,23 @@ import type { UpstreamConnection, UpstreamSocket } from "./scripted-upstream.js"
 
 const WINDOW_BYTES = 131_072;
 
-/** Who listens. */
+/** The gateway's owner. */
 export interface GatewayOwner {
   onConnection(connection: UpstreamConnection): void;
-  /** More of a request came; it has begun. */
+  /** More of a request arrived; it has started. */
   onBytes(connection: UpstreamConnection): void;
   /** Something happened on the lane. */
   onChange(): void;
 }
 
 export class LaneGateway {
-  /** What the balancer takes of each response's body before it grants more. */
+  /** The initial window of each response's body. */
   responseWindow = 0;
   private readonly lane: ScriptedLaneConnection;
   private readonly streams: GatewayStream[] = [];
-  /** Those that are not over, by their number. */
+  /** Open streams by id. */
   private readonly underWay = new Map<number, GatewayStream>();
-  /** Those of which a read brought something. */
+  /** Streams with data from this read. */
   private readonly touched = new Set<GatewayStream>();
 
   constructor(
@@ -44,7 +44,7 @@ export class LaneGateway {
     socket.on("error", () => {});
     socket.on("data", (bytes) => {
       this.lane.onData(bytes);
-      // All that came is read before the first request of it begins.
+      // The whole read is parsed before its first request starts.
       const touched = [...this.touched];
       this.touched.clear();
       for (const stream of touched) stream.onRead();
@@ -90,10 +90,10 @@ export class LaneGateway {
   }
 }
 
-/** One request, and what the test writes in answer to it. */
+/** One request, and the test's output for it. */
 class GatewayStream implements UpstreamSocket, ResponseSink {
   destroyed = false;
-  /** The balancer sends no more, or has given the response up. */
+  /** The balancer sends no more, or has given up the response. */
   readableEnded = false;
   readonly connection: UpstreamConnection;
   private readonly reader: ResponseReader;
@@ -103,9 +103,9 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
   private begins: "not yet" | "soon" | "has" = "not yet";
   private isAnswered = false;
   private isOver = false;
-  /** What was read of the request's body and not granted anew. */
+  /** Bytes of the request's body that were read but not granted again. */
   private ungranted = 0;
-  /** What the balancer still takes of the response's body. */
+  /** The bytes of the response's body the balancer still accepts. */
   private window: number;
   private readonly waiting: Buffer[] = [];
   private isEndDue = false;
@@ -166,12 +166,12 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     this.ungranted = 0;
   }
 
-  /** All that came at once was read. */
+  /** A whole read was parsed. */
   onRead(): void {
     if (this.isOver || this.begins === "soon") return;
     if (this.begins === "has") return this.tell();
     if (!this.isIdempotent) {
-      // It must not run before the balancer can know: when the kernel has what says so.
+      // It must not run before the balancer can know: only after the kernel has the announcement.
       this.begins = "soon";
       this.request.begun();
       this.gateway.socket.write("", () => {
@@ -210,13 +210,13 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     this.pump();
   }
 
-  /** In the middle of a request it is the instance that dies. */
+  /** Within a request this means that the instance dies. */
   destroy(): void {
     this.destroyed = true;
     if (!this.isOver) this.gateway.socket.destroy();
   }
 
-  // The response, as the reader finds it in what the test wrote.
+  // The response, as parsed from the test's output.
 
   head(status: number, reason: string, lines: string, length: number | undefined, isWhole: boolean): void {
     this.isAnswered ||= status >= 200 || status === 101;
@@ -273,7 +273,7 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
   }
 }
 
-/** The head that the balancer would have sent in HTTP/1.1: names have their usual case, the body's framing comes last. */
+/** Returns the head that the balancer would send in HTTP/1.1: usual case of names, the body's framing last. */
 function http1HeadOf(
   { method, target }: ScriptedRequest,
   payload: Buffer,
@@ -301,7 +301,7 @@ function hostOf(payload: Buffer): string {
   return payload.toString("latin1", start, start + payload.readUInt16LE(7));
 }
 
-/** None of the lists' requests names a field twice. */
+/** No request in the lists names a field twice. */
 function fieldsOf(payload: Buffer): Map<string, string> {
   const fields = new Map<string, string>();
   let at = hostStart(payload) + payload.readUInt16LE(7);

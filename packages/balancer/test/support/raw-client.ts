@@ -46,7 +46,7 @@ export class RawClient {
     return this;
   }
 
-  /** Waits for the connection's end, and answers with all that came before it. */
+  /** Waits for the connection's end; returns everything received before it. */
   async ended(): Promise<string> {
     await this.until(({ ending }) => ending !== "open", "the end of the connection");
     return this.received;
@@ -57,7 +57,7 @@ export class RawClient {
   }
 }
 
-/** Sends bytes on a connection of their own and waits for its end. */
+/** Sends bytes on a new connection and waits for its end. */
 export async function exchangeRaw(port: number, text: string): Promise<{ received: string; ending: Ending }> {
   const client = await RawClient.connect(port);
   await client.send(text);

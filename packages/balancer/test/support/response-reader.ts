@@ -1,10 +1,10 @@
-/** Takes apart the HTTP/1.1 answer that a test writes for its upstream, to be told in other words. Pure. */
+/** Parses the HTTP/1.1 response that a test writes for its upstream. Pure. */
 
 export interface ResponseSink {
-  /** A head, of a 1xx too. `length` is absent where none is told; nothing follows one that `isWhole`. */
+  /** A head, also of a 1xx. `length` is absent without Content-Length; with `isWhole` no body follows. */
   head(status: number, reason: string, lines: string, length: number | undefined, isWhole: boolean): void;
   body(bytes: Buffer): void;
-  /** The body is whole. */
+  /** The body is complete. */
   last(): void;
   /** The response ended too early. */
   fail(): void;
@@ -14,7 +14,7 @@ type State = "head" | "length" | "chunked" | "to the end" | "done";
 
 export class ResponseReader {
   private state: State = "head";
-  /** The part of a head or of a chunk that has come so far. */
+  /** The received part of a head or chunk. */
   private rest: Buffer = Buffer.alloc(0);
   private owed = 0;
 
@@ -23,7 +23,7 @@ export class ResponseReader {
     private readonly sink: ResponseSink,
   ) {}
 
-  /** What comes after a response's end is nobody's. */
+  /** Bytes after a response's end are ignored. */
   write(bytes: Buffer): void {
     switch (this.state) {
       case "head":

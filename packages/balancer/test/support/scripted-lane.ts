@@ -1,4 +1,4 @@
-/** An upstream that speaks the lane: keeps every frame it gets, and answers as a test tells it. */
+/** An upstream that speaks the lane: keeps every frame, and responds as scripted. */
 
 import net from "node:net";
 import { FRAME_HEADER_BYTES, FrameType, LANE_VERSION, MAGIC } from "@paceline/wire/lane/protocol";
@@ -15,27 +15,27 @@ export interface HeardFrame {
 
 export interface Received {
   status?: number;
-  /** Of a RESPONSE: 1 no body follows, 2 the length is told. */
+  /** Of a RESPONSE: 1 no body follows, 2 the length is given. */
   flags?: number;
   length?: number;
   reason?: string;
-  /** The fields as lines, the empty line included. */
+  /** The fields as lines, with the empty line. */
   lines?: string;
 }
 
 export interface LaneScript {
-  /** Bytes that the upstream takes of each request's body before it grants more. Default 131072. */
+  /** The initial window of each request's body, in bytes. Default: 131072. */
   window?: number;
-  /** Streams at once. Default 1000. */
+  /** The maximum number of streams. Default: 1000. */
   streams?: number;
-  /** What it says on HELLO. Default its own HELLO. */
+  /** Sends the reply to HELLO. Default: its own HELLO. */
   greet?(lane: ScriptedLaneConnection): void;
   onRequest?(request: ScriptedRequest): void;
-  /** Each frame, after what is kept of it was. */
+  /** Called for each frame, after it was recorded. */
   onFrame?(frame: HeardFrame): void;
 }
 
-/** A request that came over a lane. */
+/** A request received over a lane. */
 export class ScriptedRequest {
   body = "";
   hasEnded = false;
@@ -76,7 +76,7 @@ export class ScriptedRequest {
     return this.say(FrameType.RESPONSE, Buffer.concat([fixed, Buffer.from(reason + lines, "latin1")]));
   }
 
-  /** A whole response with this text. */
+  /** Sends a complete response with this text. */
   respond(text: string): this {
     return this.head({ flags: 2, length: text.length }).say(FrameType.END, text);
   }
@@ -87,7 +87,7 @@ export class ScriptedRequest {
     return this.say(FrameType.WINDOW, payload);
   }
 
-  /** Says of a CANCEL or WITHDRAW whether the handler had been called. */
+  /** Tells for a CANCEL or WITHDRAW whether the handler had been called. */
   cancelled(wasBegun: boolean): this {
     return this.say(FrameType.CANCELLED, Uint8Array.of(wasBegun ? 1 : 0));
   }
@@ -110,7 +110,7 @@ export class ScriptedLaneConnection {
     this.write(frameBytes({ type, id, payload: Buffer.from(payload) }));
   }
 
-  /** What the test says meanwhile leaves in one write. */
+  /** Sends all frames of the callback in one write. */
   together(say: () => void): void {
     this.corked = [];
     say();
@@ -134,7 +134,7 @@ export class ScriptedLaneConnection {
     this.say(FrameType.HELLO, 0, payload);
   }
 
-  /** The text of the CLOSE that came, if one did. */
+  /** The text of the received CLOSE, if any. */
   get closeText(): string | undefined {
     return this.frames.find(({ type }) => type === FrameType.CLOSE)?.payload.toString();
   }
@@ -220,7 +220,7 @@ export class ScriptedLane {
     this.server.listen(path);
   }
 
-  /** All that came on any lane, in its order. */
+  /** All requests on any lane, in order. */
   get requests(): ScriptedRequest[] {
     return this.lanes.flatMap(({ requests }) => requests);
   }
@@ -229,7 +229,7 @@ export class ScriptedLane {
     return this.lanes.flatMap(({ frames }) => frames);
   }
 
-  /** The request with that target. */
+  /** Returns the request with that target. */
   asked(target: string): ScriptedRequest | undefined {
     return this.requests.find((request) => request.target === target);
   }
@@ -240,7 +240,7 @@ export class ScriptedLane {
     return this.asked(target) as ScriptedRequest;
   }
 
-  /** Waits until something holds of this upstream. */
+  /** Waits until a condition holds for this upstream. */
   until(holds: (upstream: ScriptedLane) => boolean, what: string): Promise<void> {
     return this.changes.until(
       () => holds(this),
@@ -257,7 +257,7 @@ export class ScriptedLane {
   }
 }
 
-/** Answers each request with its target. */
+/** Responds to each request with its target. */
 export function respondAll(request: ScriptedRequest): void {
   if ((request.flags & 2) === 0) request.begun();
   request.respond(request.target);

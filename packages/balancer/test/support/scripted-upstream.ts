@@ -1,10 +1,10 @@
-/** An upstream that keeps every byte it gets and answers as a test tells it. */
+/** An upstream that keeps every received byte and responds as scripted. */
 import net from "node:net";
 import type { Protocol } from "./balancer-process.js";
 import { Changes } from "./changes.js";
 import { LaneGateway } from "./lane-gateway.js";
 
-/** What a test does with the socket of a connection. */
+/** The members of a connection's socket used by tests. */
 export interface UpstreamSocket {
   readonly destroyed: boolean;
   readonly readableEnded: boolean;
@@ -15,16 +15,16 @@ export interface UpstreamSocket {
   destroy(): void;
 }
 
-/** A connection; over the lane, what one request would have seen of one. */
+/** A connection; over the lane, one stream presented as a connection. */
 export interface UpstreamConnection {
   socket: UpstreamSocket;
-  /** All bytes received on this connection, as latin1; over the lane, what HTTP/1.1 would have sent. */
+  /** All bytes received on this connection, as latin1; over the lane, their HTTP/1.1 equivalent. */
   received: string;
 }
 
 export class ScriptedUpstream {
   readonly connections: UpstreamConnection[] = [];
-  /** All that were accepted; a lane is one, however many requests it carries. */
+  /** All accepted connections; a lane is one, however many requests it carries. */
   readonly accepted: net.Socket[] = [];
   private readonly server: net.Server;
   private readonly changes = new Changes();
@@ -79,7 +79,7 @@ export class ScriptedUpstream {
     return this.connections.map((connection) => connection.received).join("");
   }
 
-  /** Waits until something holds of this upstream. */
+  /** Waits until a condition holds for this upstream. */
   until(holds: (upstream: ScriptedUpstream) => boolean, what: string, timeoutMs?: number): Promise<void> {
     return this.changes.until(
       () => holds(this),
@@ -94,7 +94,7 @@ export class ScriptedUpstream {
   }
 }
 
-/** An `onBytes` that responds to each request without a body with the same bytes, once its head is whole. */
+/** Returns an `onBytes` that responds to each request without a body with the same bytes, once its head is complete. */
 export function respondEach(response: string): (connection: UpstreamConnection) => void {
   const answered = new WeakMap<UpstreamConnection, number>();
   return (connection) => {

@@ -5,7 +5,7 @@ from wsgiref.util import FileWrapper
 
 
 class Got:
-    """What came of it."""
+    """The response."""
 
     def __init__(self, status, headers, body):
         self.status = status
@@ -45,7 +45,7 @@ def environ_of(target="/", method="GET", body=b"", **more):
 
 
 def ask(application, target="/", method="GET", body=b"", **more):
-    """Calls it as a server would, and closes what it returned."""
+    """Calls it like a server and closes its result."""
     head, written = [], []
 
     def start_response(status, headers, exc_info=None):

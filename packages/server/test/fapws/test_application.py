@@ -1,4 +1,4 @@
-"""Which callback answers, what it is told, and what is made of what it returns."""
+"""Which callback responds, its arguments, and the handling of its result."""
 
 import contextlib
 import datetime
@@ -43,7 +43,7 @@ class Addresses(unittest.TestCase):
         first = serving(("/longzipped", saying(["zipped"])), ("/long", saying(["long"])), ("/", saying(["all"])))
         for target, body in (("/longzipped", b"zipped"), ("/long", b"long"), ("/longer", b"long"), ("/x", b"all")):
             self.assertEqual(ask(first, target).body, body)
-        # In the other order the shorter one takes all.
+        # In the other order the shorter one matches everything.
         self.assertEqual(ask(serving(("/", saying(["all"])), ("/long", saying(["long"]))), "/long").body, b"all")
 
     def test_the_prefix_is_the_script_name(self):

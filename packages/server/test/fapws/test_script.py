@@ -1,4 +1,4 @@
-"""What is said of a start script that does not start, and what a script finds that does."""
+"""Errors of a failing start script, and the environment of a working one."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 RUN = "import sys; from fapws.paceline_script import run_script; run_script(sys.argv[1])"
-# In the place of an instance: serves nothing.
+# Replaces the instance: serves nothing.
 PRETEND = "from paceline import instance; instance.serve = lambda application: print('served')\n"
 
 

@@ -1,4 +1,4 @@
-"""What a start script calls of `_evwsgi` that needs no server."""
+"""The functions of `_evwsgi` that need no server."""
 
 import unittest
 

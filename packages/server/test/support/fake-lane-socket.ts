@@ -1,4 +1,4 @@
-/** A lane's socket that is none: what is written is kept, and the test says how much the kernel takes. */
+/** A fake lane socket: keeps written bytes; the test decides how much the kernel takes. */
 import type { StreamSocket, StreamSocketOwner } from "@paceline/wire";
 
 /** The header of the frame. */
@@ -7,10 +7,10 @@ const BUSY = Buffer.from("0400000c00000000", "hex");
 export class FakeLaneSocket implements StreamSocket {
   owner: StreamSocketOwner | undefined;
   isEnded = false;
-  /** The kernel takes no more than this many bytes; the rest waits until `drain`. */
+  /** The kernel takes only this many bytes; the rest waits until `drain`. */
   room = Number.POSITIVE_INFINITY;
   private readonly taken: Buffer[] = [];
-  /** As they were given: whoever changes them meanwhile changes what is sent. */
+  /** Not copied: later changes by the caller are sent. */
   private waiting: Uint8Array[] = [];
 
   get isBlocked(): boolean {
@@ -38,7 +38,7 @@ export class FakeLaneSocket implements StreamSocket {
     }
   }
 
-  /** The kernel has room for so many bytes. */
+  /** Gives the kernel room for this many bytes. */
   drain(room = Number.POSITIVE_INFINITY): void {
     const wasBlocked = this.isBlocked;
     this.room = room;
@@ -46,12 +46,12 @@ export class FakeLaneSocket implements StreamSocket {
     if (wasBlocked && !this.isBlocked) this.owner?.onDrain();
   }
 
-  /** All that was taken since the last call. */
+  /** Returns all bytes taken since the last call. */
   take(): Buffer {
     return Buffer.concat(this.taken.splice(0));
   }
 
-  /** The same, of whole frames, without BUSY, which tells no more than how slow this machine is now. */
+  /** The same, in complete frames without BUSY, which depends on the machine's speed. */
   takeWithoutBusy(): Buffer {
     let bytes = this.take();
     for (let at = bytes.indexOf(BUSY); at >= 0; at = bytes.indexOf(BUSY)) {

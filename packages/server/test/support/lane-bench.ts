@@ -8,7 +8,7 @@ import type { FetchHandler } from "../../src/shared/app.js";
 import { DEFAULT_LIMITS } from "../../src/shared/limits.js";
 import { FakeLaneSocket } from "./fake-lane-socket.js";
 
-/** What the instance calls the lane. */
+/** The instance's number of the lane. */
 export const LANE_NUMBER = 3;
 
 export class LaneBench {
@@ -18,7 +18,7 @@ export class LaneBench {
   readonly connection: LaneConnection;
   readonly counter: RequestCounter;
 
-  /** @param answers from `prepareAnswers()` */
+  /** @param responses from `prepareResponses()` */
   constructor(responses: ResponseReader, handler: FetchHandler, scoreboard?: Scoreboard) {
     this.counter = new RequestCounter(() => this.connection.active);
     const services = {
@@ -40,5 +40,5 @@ export class LaneBench {
   }
 }
 
-/** The end of this turn of the event loop: what it produced has left. */
+/** Resolves at the end of this turn of the event loop: its output was sent. */
 export const turnEnd = (): Promise<void> => new Promise((resolve) => void setImmediate(() => setImmediate(resolve)));

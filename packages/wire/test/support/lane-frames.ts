@@ -1,4 +1,4 @@
-/** Arbitrary frames of a lane, and bytes cut anywhere. */
+/** Arbitrary frames of a lane, and bytes split anywhere. */
 import fc from "fast-check";
 import { FRAME_HEADER_BYTES, FrameType, PAYLOAD_BOUNDS } from "../../src/lane/protocol.js";
 
@@ -17,7 +17,7 @@ export function frameBytes({ type, id, payload }: AnyFrame): Buffer {
   return bytes;
 }
 
-/** Frames that are whole, of any type, with anything in them. */
+/** Complete frames of any type with any payload. */
 export const anyFrame: fc.Arbitrary<AnyFrame> = fc.constantFrom(...Object.values(FrameType)).chain((type) => {
   const [least, most] = PAYLOAD_BOUNDS[type] as readonly [number, number];
   return fc.record({
@@ -27,7 +27,7 @@ export const anyFrame: fc.Arbitrary<AnyFrame> = fc.constantFrom(...Object.values
   });
 });
 
-/** Cuts bytes into pieces of these sizes, over and over; a size of 0 is an empty read. Not all may be 0. */
+/** Cuts bytes into pieces of these sizes, repeatedly; a size of 0 is an empty read. Not all may be 0. */
 export function cut(bytes: Uint8Array, sizes: readonly number[]): Buffer[] {
   const pieces: Buffer[] = [];
   for (let at = 0, i = 0; at < bytes.length; i++) {

@@ -1,4 +1,4 @@
-/** The frames that both ends of a lane must make and read, test/lane-vectors.json. */
+/** The frames that both ends of a lane must write and read, test/lane-vectors.json. */
 import { readFileSync } from "node:fs";
 
 export interface FrameVector {
@@ -10,13 +10,13 @@ export interface FrameVector {
   /** Of a HELLO. */
   window?: number;
   streams?: number;
-  /** Of a REQUEST: the request in HTTP/1.1, and what a trusted peer says, as it is passed on. */
+  /** Of a REQUEST: the request in HTTP/1.1, and a trusted peer's fields, as forwarded. */
   http1?: string;
   told?: [string, string][];
   method?: string;
   target?: string;
   host?: string;
-  /** Of a REQUEST whose client asked for another than the balancer was. */
+  /** Of a REQUEST whose client asked for another URL than the balancer's. */
   url?: string;
   /** Of a REQUEST and a RESPONSE. */
   flags?: number;
@@ -25,7 +25,7 @@ export interface FrameVector {
   status?: number;
   length?: number;
   reason?: string;
-  /** Of frames that carry no more than this. */
+  /** Of frames with only this payload. */
   text?: string;
   number?: number;
   byte?: number;
@@ -33,11 +33,11 @@ export interface FrameVector {
 
 export interface LaneVectors {
   frames: FrameVector[];
-  /** What no decoder reads. */
+  /** Frames that no decoder accepts. */
   unreadable: { name: string; hex: string; problem: string }[];
-  /** Frames that are whole, and that may not come. */
+  /** Well-formed frames that are not allowed. */
   refused: { name: string; by: "balancer" | "instance" | "both"; hex: string; problem: string }[];
-  /** Answers whose heads cannot be passed on: they cost their request alone. */
+  /** Responses whose heads cannot be forwarded: only their request fails. */
   unfit: { name: string; hex: string }[];
 }
 
@@ -45,7 +45,7 @@ export const VECTORS: LaneVectors = JSON.parse(
   readFileSync(new URL("../../../../test/lane-vectors.json", import.meta.url), "utf8"),
 );
 
-/** The one of that name. */
+/** Returns the vector of that name. */
 export function vector(name: string): FrameVector {
   const found = VECTORS.frames.find((each) => each.name === name);
   if (found === undefined) throw new Error(`no vector ${name}`);

@@ -29,7 +29,7 @@ async function bundle({ entry, packages = false }) {
     platform: "node",
     // Packages with both forms are better bundled as modules.
     resolve: { mainFields: ["module", "main"] },
-    // What one program imports on demand, another may load at once.
+    // One program may import on demand what another imports at once.
     checks: { ineffectiveDynamicImport: false },
     // Bundles only our own packages, unless the entry says otherwise: others stay where npm puts them.
     external: (id) =>

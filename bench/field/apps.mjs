@@ -1,5 +1,5 @@
 /**
- * Public frameworks and programs, each as its own documentation has it: `source` is run with `node` or `bun`, unchanged, alone and
+ * Public frameworks and programs, each as in its own documentation: `source` runs with `node` or `bun`, unchanged, alone and
  * behind Paceline. Requests to compare are "METHOD path [type body]"; `websocket` is a path that echoes.
  */
 
@@ -151,7 +151,7 @@ export const APPS = [
       ["POST", "/", JSON_TYPE, '{"query":"{ hello }"}'],
       ["POST", "/", JSON_TYPE, "{"],
     ],
-    // What it says to a plain GET is a page for browsers.
+    // Its response to a plain GET is a page for browsers.
     page: "/?query=%7Bhello%7D",
     headers: { "apollo-require-preflight": "1" },
   },
@@ -215,7 +215,7 @@ export const APPS = [
   {
     name: "Restify",
     packages: ["restify"],
-    // It asks for an internal part of Node that Bun does not have.
+    // It needs an internal module of Node that Bun lacks.
     runtime: "node",
     source: `
       const server = require("restify").createServer();

@@ -1,10 +1,10 @@
-/** The clients of `npm run field`: what an app responds, so that it can be compared, and loads beside which something happens. */
+/** The clients of `npm run field`: record an app's responses for comparison, and run loads during an action. */
 import { createHash } from "node:crypto";
 import http from "node:http";
 import { WebSocket } from "ws";
 
 const TIMEOUT_MS = 10_000;
-/** Fields that differ from one response to the next, or that a proxy may set. */
+/** Fields that differ between responses, or that a proxy may set. */
 const IGNORED = new Set(["date", "connection", "keep-alive", "transfer-encoding", "content-length", "x-request-id"]);
 
 function ask(port, method, target, headers = {}, body = undefined) {
@@ -32,7 +32,7 @@ function ask(port, method, target, headers = {}, body = undefined) {
   });
 }
 
-/** What each request of an app is responded with, as a text to compare. */
+/** Returns the responses to an app's requests, as a text to compare. */
 export async function outcomes(port, { requests, headers = {} }) {
   const seen = {};
   for (const each of requests) {
@@ -50,7 +50,7 @@ function describe({ status, headers, body }) {
   return `${status} ${body.length} bytes ${hash} ${fields.map(([name]) => name).join(",")}`;
 }
 
-/** What is wrong with the echo of a WebSocket; empty if nothing is. */
+/** Returns the problem of a WebSocket's echo; empty if there is none. */
 export function echoes(port, target) {
   return new Promise((resolve) => {
     const socket = new WebSocket(`ws://127.0.0.1:${port}${target}`);
@@ -66,7 +66,7 @@ export function echoes(port, target) {
   });
 }
 
-/** Sends requests one after the other from a few clients while `action` goes on. */
+/** Sends requests one after another from a few clients during `action`. */
 export async function loadWhile(port, page, headers, action) {
   const counts = { ok: 0, failed: [] };
   let isOver = false;

@@ -1,8 +1,8 @@
 /**
- * `npm run field`: installs public frameworks and programs into a cache outside of this repository, and drives each alone and behind
+ * `npm run field`: installs public frameworks and programs into a cache outside of this repository. Runs each alone and behind
  * three instances: the same responses, a reload under load, a crash. Prints a table; exits 1 on any difference.
  *
- * --only TEXT: those whose name has it. --runtime bun|node: for those that run on both; by default Bun, as `paceline start` has it.
+ * --only TEXT: those whose name contains it. --runtime bun|node: for those that run on both. Default: Bun.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -22,7 +22,7 @@ const CACHE = path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), ".cac
 const START_MS = 30_000;
 const INSTANCES = 3;
 
-/** Installs what an app needs, once; the name of the folder says what is in it. */
+/** Installs an app's packages once; the name of the folder lists them. */
 function install({ packages }) {
   const folder = path.join(CACHE, packages.join("+").replaceAll("/", "_") || "none");
   if (existsSync(path.join(folder, "installed"))) return folder;
@@ -37,7 +37,7 @@ function install({ packages }) {
   return folder;
 }
 
-/** The version of the package that an app is named after. */
+/** Returns the version of the app's main package. */
 function versionOf(folder, [first]) {
   if (first === undefined) return "";
   const name = first.replace(/(.)@.*/, "$1");
@@ -57,7 +57,7 @@ async function responds(port, page) {
   throw new Error("it did not respond");
 }
 
-/** Runs it as its documentation says, on a port of its own; resolves with what `use` makes of it. */
+/** Runs it as documented, on a separate port; resolves with the result of `use`. */
 async function alone(file, runtime, page, use) {
   const port = await freePort();
   const child = spawn(runtime === "bun" ? bunPath() : process.execPath, [file], {
@@ -102,7 +102,7 @@ class Fleet {
     return JSON.parse((await this.cli("status", "--json")).output);
   }
 
-  /** It is measured now and then. */
+  /** It is measured at intervals. */
   async instancePss() {
     for (const endAt = Date.now() + START_MS; Date.now() < endAt; await wait(500)) {
       const { pssBytes } = (await this.status()).pools[0].instances[0];
@@ -117,7 +117,7 @@ class Fleet {
   }
 }
 
-/** What is wrong with an app behind Paceline; empty if nothing is. */
+/** Returns the problem of an app behind Paceline; empty if there is none. */
 async function tryApp(app, row) {
   const folder = install(app);
   row.version = versionOf(folder, app.packages);
@@ -145,7 +145,7 @@ async function tryApp(app, row) {
     row.requests = reload.ok;
     if (reload.failed.length > 0) problems.push(`${reload.failed.length} failed in a reload: ${reload.failed[0]}`);
     if (reload.result.code !== 0) problems.push(`reload: ${reload.result.output.split("\n").at(-1)}`);
-    // Idle clients alone see a crash; a request in flight may be lost with its process.
+    // Only idle clients notice a crash cleanly; a request in flight may be lost with its process.
     process.kill((await fleet.status()).pools[0].instances[0].pid, "SIGKILL");
     await wait(300);
     const after = await loadWhile(fleet.port, page, app.headers, () => wait(1000));

@@ -1,19 +1,18 @@
 /**
- * Peers that want a process of ours to hold more and more: from a client, from an upstream, from an instance of ours that has
- * gone wrong, from an app that does not wait. Beside each of them the memory of every process stays where it is, an ordinary
- * client gets its responses as quickly as alone, and descriptors come back.
+ * Hostile peers that try to make a process hold ever more: clients, upstreams, a broken instance, an app that does not wait.
+ * Beside each, the memory of all processes stays flat, an ordinary client is as fast as without it, and descriptors are closed.
  *
- * A row begins with a short round of the same peers, which is not judged: what a runtime takes once when code first gets hot, and keeps,
- * is not held for anybody. Memory is the most that a process holds for a second in the round after it, beyond what it holds so beside an
- * ordinary client alone; the peak is printed.
+ * Each row starts with a short round of the same peers that is not judged, because a runtime keeps some memory for code that gets
+ * hot. Memory is the maximum that a process holds for a second in the next round, minus that beside an ordinary client alone; the
+ * peak is printed.
  *
- * The p99 of the ordinary client may be twice its own plus 5 ms; its own is the larger one of those before and after the peers. It says
- * something on a quiet machine alone: the share of the processors that others use is printed with each row.
+ * The p99 of the ordinary client may be twice its own plus 5 ms; its own is the larger one of those before and after the peers.
+ * It is reliable only on a quiet machine: each row prints the share of the processors that others use.
  *
  *   npm run soak:bounds -- --only chunks --seconds 20 --runtime node
  *
- * `--only A,B`: rows whose names contain A or B, or the row of that name. `--rounds N`: N rounds in the same processes, each judged against what the first began
- * with. `--list`: the names alone. Exit status 1 if a row is red.
+ * `--only A,B`: rows whose names contain A or B, or the row of that name. `--rounds N`: N rounds in the same processes, each
+ * compared with the start of the first. `--list`: only the names. Exit status 1 if a row is red.
  */
 import { parseArgs } from "node:util";
 import { APPS } from "./bounds/apps.mjs";
@@ -38,7 +37,7 @@ const seconds = Number(values.seconds);
 const rounds = Number(values.rounds);
 
 const all = { ...CLIENTS, ...UPSTREAMS, ...LANES, ...APPS };
-// Names have commas too.
+// Names may contain commas.
 const parts = values.only in all ? [values.only] : values.only.split(",");
 const rows = Object.entries(all).filter(
   ([name, { runtimes }]) => parts.some((part) => name.includes(part)) && runtimes?.includes(runtime) !== false,

@@ -4,8 +4,9 @@
 export const HELLO_BODY = "Hello World!";
 
 /**
- * Says who answered in X-Instance; `/slow?ms=500` takes its time, `/held` until a file `released` exists, `/big?bytes=N&ms=M` sends N bytes and
- * pauses in the middle, `/pid` and `/env?name=X` tell of the process, `/crash` ends it after the response, `/chat` writes a line to its output.
+ * Names its instance in X-Instance. `/slow?ms=500` takes that long, `/held` waits for a file `released`, `/big?bytes=N&ms=M`
+ * sends N bytes with a pause within, `/pid` and `/env?name=X` describe the process, `/crash` ends it after the response, `/chat`
+ * writes to its output.
  */
 export const HELLO = `
 import { existsSync as isThere } from "node:fs";

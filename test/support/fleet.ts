@@ -216,7 +216,7 @@ export class Project {
     });
   }
 
-  /** Resolves when no process and no socket of the fleet is left and its port is free, before what is orphaned ends by itself. */
+  /** Resolves when no process and no socket of the fleet remains and its port is free, before orphans end by themselves. */
   async nothingLeft(deadlineMs = 45_000): Promise<void> {
     let left: unknown;
     await waitFor(

@@ -17,7 +17,7 @@ export interface LoadOptions {
   maxConnections?: number;
   /** The expected body of every response. */
   expectBody?: string;
-  /** When a response counts as not coming, in milliseconds; default 60,000. */
+  /** The timeout of a response, in milliseconds. Default: 60,000. */
   responseTimeoutMs?: number;
 }
 

@@ -1,7 +1,7 @@
 /** Waits for a condition with a deadline; an error names the condition and the last value. */
 
 export interface WaitOptions {
-  /** Default 60,000: only what fails takes that long, and a busy machine is no failure. */
+  /** Default: 60,000: only a failure takes that long, and a busy machine is not one. */
   deadlineMs?: number | undefined;
   /** The pause between two checks. Default: 25. */
   intervalMs?: number;

@@ -10,7 +10,7 @@ takeLanes();
 const LARGE = new Uint8Array(8_000_000);
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Begins to say something for that long, in parts that leave the processor to others. */
+/** Calls `say` for that time, with pauses for others. */
 function everyNow(say: () => void, seconds: number): void {
   const timer = setInterval(say, 5);
   setTimeout(() => clearInterval(timer), seconds * 1000).unref();

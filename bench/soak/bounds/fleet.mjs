@@ -1,4 +1,4 @@
-/** What a row of the soak of bounds is run against: a fleet with every kind of pool, or `paceline serve` alone. */
+/** The target of a row of the bounds soak: a fleet with every kind of pool, or `paceline serve` alone. */
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -7,7 +7,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { serveAlone, startFleet } from "../support.mjs";
 
-/** Deadlines that the soak can wait for, and less than the bound on memory of what slow clients may have waiting. */
+/** Deadlines short enough for the soak; the memory for slow clients is below the limit. */
 const LIMITS = {
   upstreamIdleTimeoutMs: 1000,
   upstreamResponseTimeoutMs: 5000,
@@ -20,11 +20,11 @@ const POOL_LIMITS = { bodyTimeoutMs: 5000, maxDeferredJobs: 10_000 };
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
-/** The folder and the upstream that every fleet of the soak uses. */
+/** Creates the folder and the upstream for all fleets of the soak. */
 export async function startSurroundings() {
   const folder = mkdtempSync(path.join(tmpdir(), "paceline-bounds-"));
   writeFileSync(path.join(folder, "small.txt"), "small\n");
-  /** Reads what it is sent, and does not respond. */
+  /** Reads requests and never responds. */
   const silent = http.createServer((request) => request.resume()).listen(0, "127.0.0.1");
   await once(silent, "listening");
   return {
@@ -38,7 +38,7 @@ export async function startSurroundings() {
   };
 }
 
-/** Starts what this row needs. */
+/** Starts the target of a row. */
 export function startTarget(scenario, runtime, surroundings) {
   return scenario.alone === undefined ? startAll(runtime, surroundings) : startAlone(scenario, runtime, surroundings);
 }

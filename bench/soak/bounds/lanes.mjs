@@ -1,7 +1,7 @@
 /** Broken instances: send on their lane and do not read. */
 import { connections, get, overAndOver, post } from "./peers.mjs";
 
-/** A POST: it goes wrong at one instance alone. */
+/** A POST reaches only one instance, which then breaks. */
 async function ask(port, target) {
   await fetch(`http://127.0.0.1:${port}${target}`, { method: "POST" })
     .then((response) => response.text())
@@ -16,7 +16,7 @@ const wrong = (what) => ({
   },
 });
 
-/** An instance that wants no more requests gets none: after a warm-up only one would be left, and go wrong itself. */
+/** An instance that sent goaway gets no requests: after a warm-up only one would be left, and break itself. */
 const WITHOUT_WARM_UP = { "lane: goaways without end": { ...wrong("goaways"), hasNoWarmUp: true } };
 
 export const LANES = {

@@ -1,7 +1,7 @@
-/** Judges what a row has found, and prints the table. */
+/** Judges the results of a row, and prints the table. */
 import { MOST_MB } from "./row.mjs";
 
-/** One line of the table from a round. `known` says whose limit it is that docs/security.md names. */
+/** Returns a round's line of the table. `known` names limits from docs/security.md. */
 export function lineOf(name, found, known = {}) {
   const grown = Object.entries(found.grown).sort((a, b) => b[1] - a[1]);
   const cells = {
@@ -13,7 +13,7 @@ export function lineOf(name, found, known = {}) {
   return { name, cells, others, isRed: Object.values(cells).some(({ state }) => state === "RED") };
 }
 
-/** A row that could not be run to its end. */
+/** Returns the line of a row that failed to run. */
 export function lineOfFailure(name, error) {
   const none = { state: "ok", text: "" };
   return { name, cells: { memory: cell(false, error.message), descriptors: none, p99: none }, others: "", isRed: true };
@@ -36,7 +36,7 @@ export function textOf({ name, cells, others, isRed }) {
   return `${isRed ? "RED" : "ok "} ${name}\n      ${[...told, `others ${others}`].join("\n      ")}\n`;
 }
 
-/** All rows, one line each. */
+/** Returns all rows, one line each. */
 export function tableOf(lines) {
   const rows = lines.map(({ name, cells, others, isRed }) => [
     isRed ? "RED" : "ok",

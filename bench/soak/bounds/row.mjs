@@ -1,26 +1,26 @@
-/** Runs one row of the soak of bounds: a warm-up, an ordinary client alone, beside the peers, and alone again. */
+/** Runs one row of the bounds soak: a warm-up, an ordinary client alone, beside the peers, and alone again. */
 import { p99OfOthers, wait } from "../support.mjs";
 import { startTarget } from "./fleet.mjs";
 import { courseOf, measure, mostHeldMB, unclosed, watch, watchOthers } from "./watch.mjs";
 
 export const WARM_UP_SECONDS = 4;
 export const ALONE_SECONDS = 3;
-/** Starting and stopping the processes, and the peers' last connections, about. */
+/** The approximate time for starts, stops and the peers' last connections. */
 export const AROUND_SECONDS = 8;
-/** What every process may grow by. */
+/** The maximum growth of a process. */
 export const MOST_MB = 32;
-/** Once the peers are gone, within this time: whoever is not read is missed when its time is over, three times the longest of the deadlines. */
+/** The time in which descriptors must be closed after the peers have left: three times the longest deadline. */
 const DESCRIPTORS_BACK_MS = 20_000;
-/** The same in a row whose descriptors are known not to come back. */
+/** The same for a row whose descriptors are known to stay open. */
 const KNOWN_DESCRIPTORS_MS = 2000;
 /** The descriptors a process may keep in addition: connections kept for the next request. */
 const KEPT_DESCRIPTORS = 20;
-/** Above this part of the machine's processors the work of others decides the p99. */
+/** Above this share of the machine's processors, other work decides the p99. */
 const NOISY = 0.1;
-/** A request of a lane that has gone wrong waits for less than 5 s: that is a slow one, and no failed one. */
+/** A request on a broken lane waits for less than 5 s: it is slow, but has not failed. */
 const CLIENT_TIMEOUT_SECONDS = 10;
 
-/** Returns what each round has found. */
+/** Returns the result of each round. */
 export async function runRow(scenario, { seconds, rounds, runtime, surroundings, log }) {
   const target = await startTarget(scenario, runtime, surroundings);
   try {
@@ -45,7 +45,7 @@ async function warmUp(row) {
   await unclosed(row.pids, before, KEPT_DESCRIPTORS, row.closedWithinMs);
 }
 
-/** One round; once more if the ordinary client was slow and others were at work on this machine. */
+/** Runs one round, and repeats it if the ordinary client was slow and other work was running. */
 async function measureRound(row, seconds, first) {
   const result = await measureOnce(row, seconds, first);
   if (result.isQuick || result.others < NOISY) return result;
@@ -65,7 +65,7 @@ async function measureOnce(row, seconds, first) {
   const files = measure(pids);
   const aloneBefore = await ordinary(target, ALONE_SECONDS);
   const alone = idle.stop();
-  // What the ordinary client alone makes a process take.
+  // The memory of a process beside the ordinary client alone.
   const before = first ?? Object.fromEntries(names.map((name) => [name, mostHeldMB(alone, name)]));
   const watched = watch(pids);
   const during = await beside(row, seconds);
@@ -83,7 +83,7 @@ async function measureOnce(row, seconds, first) {
   };
 }
 
-/** The peers at work, and an ordinary client beside them. */
+/** Runs the peers with an ordinary client beside them. */
 async function beside({ scenario, target, pids, runtime }, seconds) {
   const stop = await scenario.start({ port: target.port, pids, runtime, target, seconds });
   try {

@@ -1,4 +1,4 @@
-/** Watches what processes take while a row runs, and how much of the machine others use meanwhile. */
+/** Measures processes while a row runs, and the machine's use by others. */
 import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { descriptors, rssMB, wait } from "../support.mjs";
@@ -6,10 +6,10 @@ import { descriptors, rssMB, wait } from "../support.mjs";
 const TICKS_A_SECOND = 100;
 
 const SAMPLE_MS = 100;
-/** What a process takes for a second is held; what a collector frees sooner is not. */
+/** Memory kept for a second is held; a collector frees the rest sooner. */
 const HELD_SAMPLES = 10;
 
-/** Takes samples of the processes from now on, until `stop` returns them. */
+/** Samples the processes until `stop` returns the samples. */
 export function watch(pids) {
   const series = [measure(pids)];
   const timer = setInterval(() => series.push(measure(pids)), SAMPLE_MS);
@@ -22,14 +22,14 @@ export function watch(pids) {
   };
 }
 
-/** The most that a process held for a second, in MB. */
+/** Returns the maximum that a process held for a second, in MB. */
 export function mostHeldMB(series, process) {
   const mbs = series.map((sample) => sample[process].mb);
   let most = 0;
   for (let at = HELD_SAMPLES; at <= mbs.length; at++) {
     most = Math.max(most, Math.min(...mbs.slice(at - HELD_SAMPLES, at)));
   }
-  // One that has just died.
+  // It has just died.
   return mbs.at(-1) === Number.POSITIVE_INFINITY ? Number.POSITIVE_INFINITY : most;
 }
 
@@ -45,14 +45,14 @@ export function measure(pids) {
   );
 }
 
-/** A process's memory at five instants of the row, in MB: what is held stays, what is garbage goes up and down. */
+/** Returns a process's memory at five moments of the row, in MB: held memory stays, garbage goes up and down. */
 export function courseOf(series, process) {
   const at = [0, 0.25, 0.5, 0.75, 1].map((part) => series[Math.round(part * (series.length - 1))][process].mb);
   const peak = Math.max(...series.map((sample) => sample[process].mb));
   return `${at.map((mb) => mb.toFixed(0)).join(" ")}, peak ${peak.toFixed(0)}`;
 }
 
-/** The processes that have more than `more` descriptors beyond `before` when that time is over. */
+/** Returns the processes with more than `more` descriptors beyond `before` after that time. */
 export async function unclosed(pids, before, more, withinMs) {
   for (const deadline = Date.now() + withinMs; ; await wait(100)) {
     const now = measure(pids);
@@ -62,7 +62,7 @@ export async function unclosed(pids, before, more, withinMs) {
   }
 }
 
-/** Returns a function that returns the part of the machine's processors that others than this soak have used since. */
+/** Returns a function that returns the share of the machine's processors used by others since this call. */
 export function watchOthers() {
   const before = { at: performance.now(), others: busyTicks() - ownTicks() };
   return () => {
@@ -72,13 +72,13 @@ export function watchOthers() {
   };
 }
 
-/** Of all processors since the machine started: user, nice and system. What interrupts take is mostly ours. */
+/** For all processors since the start of the machine: user, nice and system. Interrupts are mostly ours. */
 function busyTicks() {
   const [, user, nice, system] = readFileSync("/proc/stat", "utf8").split("\n")[0].split(/\s+/).map(Number);
   return user + nice + system;
 }
 
-/** Of this process, its children that were waited for, and all that live and descend from it. */
+/** For this process, its waited-for children, and all live descendants. */
 function ownTicks() {
   const processes = new Map();
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {

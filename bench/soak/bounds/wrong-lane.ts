@@ -2,7 +2,7 @@
 import net from "node:net";
 
 interface Lane {
-  /** On Bun the number of bytes that were taken; Node takes all. */
+  /** On Bun the number of bytes taken; Node takes all. */
   write(bytes: Uint8Array): number | boolean;
   readonly writableLength?: number;
   pause(): void;
@@ -59,7 +59,7 @@ const WRONGS: Record<string, Buffer> = {
   bodies: frame(4, 0, Buffer.alloc(65_536)),
 };
 
-/** Writes these bytes again when they were taken: frames stay whole. */
+/** Writes these bytes again after they were taken: frames stay whole. */
 function repeating(lane: Lane, bytes: Uint8Array): () => void {
   let rest = bytes;
   return () => {
@@ -70,7 +70,7 @@ function repeating(lane: Lane, bytes: Uint8Array): () => void {
   };
 }
 
-/** For so long every lane says that, as far as it is taken, and reads nothing. */
+/** For that time every lane sends this as fast as possible and reads nothing. */
 export function wrong(what: string, seconds: number): void {
   const begun = frame(3, 0, Buffer.alloc(2 << 20)).subarray(0, -1);
   for (const lane of lanes) {

@@ -73,7 +73,7 @@ export function start(program: string, args: string[], options: Omit<RunOptions,
   return child;
 }
 
-/** Resolves with the first line that `child` prints; rejects when it ends before, or after a minute. */
+/** Resolves with the first line of `child`; rejects if it ends first, or after a minute. */
 export function firstLine(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = "";

@@ -1,4 +1,4 @@
-"""What the app has loaded stays: the garbage collector skips it, and it moves into huge pages, of which a request has fewer to look up."""
+"""Excludes the loaded app from garbage collection and moves it into huge pages, which speed up address lookups."""
 
 import gc
 import sys
@@ -10,12 +10,12 @@ LEAST_BYTES = 24 << 20
 MADV_COLLAPSE = 25
 POLICY = "/sys/kernel/mm/transparent_hugepage/enabled"
 
-# In a template and its instances: a page is shared until one of them writes to it.
+# Set in a template and its instances: their pages are shared until one of them writes.
 is_shared = False
 
 
 def settle():
-    """For the end of the start, when the app is loaded."""
+    """Called at the end of the start, after the app was loaded."""
     gc.collect()
     gc.freeze()
     if is_shared:
@@ -32,7 +32,7 @@ def settle():
 
 
 def loaded_ranges(smaps):
-    """Addresses of the memory in use that could have a huge page: private, of no file, and not the stack of a thread, which is nearly empty."""
+    """Returns the used address ranges that may get huge pages: private, not of a file, and not a thread's stack, which is nearly empty."""
     ranges = []
     found = None
     for line in smaps:
@@ -47,7 +47,7 @@ def loaded_ranges(smaps):
 
 
 def _range(addresses, mode, _offset, _device, inode, *name):
-    """The fields of proc_pid_maps(5)."""
+    """Returns the address range of a line (proc_pid_maps(5)), or None."""
     if mode != "rw-p" or inode != "0" or name not in ((), ("[heap]",)):
         return None
     start, end = (int(address, 16) for address in addresses.split("-"))
@@ -63,5 +63,5 @@ def _collapse(ranges):
     except (ImportError, OSError, AttributeError):
         return
     for start, end in ranges:
-        # A kernel that has no huge page to give, or is too old, leaves the memory as it is.
+        # A kernel without a free huge page, or too old, leaves the memory unchanged.
         madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_COLLAPSE)

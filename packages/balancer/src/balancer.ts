@@ -30,8 +30,8 @@ import {
 import { Http1UpstreamClient, WatchedHttp1Client } from "./upstream-http1/http1-upstream.js";
 import { ControlLane } from "./upstream-lane/lane-connection.js";
 import { LaneUpstreamClient } from "./upstream-lane/lane-upstream.js";
+import { StallWatch } from "./upstreams/pool.js";
 import { UpstreamRegistry } from "./upstreams/registry.js";
-import { StallWatch } from "./upstreams/stall-detector.js";
 
 /** How many connections beyond the limit get a 503 at once; more are reset, because each takes a socket until the 503 is sent. */
 const MAX_REFUSED_CONNECTIONS = 256;

@@ -1,8 +1,8 @@
 /** Takes over listen() and Bun.serve() while an app's module loads: Paceline serves the first server that listens. */
 import type { Server } from "node:http";
 import type { AddressInfo, Server as NetServer } from "node:net";
+import { ownServers } from "../http1/running-server.js";
 import type { BunServeOptions, FetchApp } from "../shared/app.js";
-import { ownServers } from "../shared/own-servers.js";
 import { appOfBunServer, BunAppServer } from "./bun-server.js";
 
 /** The program's services while the app loads. */

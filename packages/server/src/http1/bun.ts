@@ -4,11 +4,16 @@ import { fileBodyOf } from "../kinds/static/file-body.js";
 import { RequestCounter } from "../process/request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/request-info.js";
 import type { AppServer, FetchHandler } from "../shared/app.js";
-import { ownServers } from "../shared/own-servers.js";
 import { BunBodyWatch, SMALL_BODY_BYTES } from "./bun-body-watch.js";
 import { BunSendWatch } from "./bun-send-watch.js";
 import { HostCheck } from "./host-check.js";
-import { listenError, type RunningServer, type RuntimeOptions, type ServeAddress } from "./running-server.js";
+import {
+  listenError,
+  ownServers,
+  type RunningServer,
+  type RuntimeOptions,
+  type ServeAddress,
+} from "./running-server.js";
 
 type BunServer = Bun.Server<undefined>;
 

@@ -6,7 +6,6 @@ import { descriptorLimit, descriptorNotice, maxSockets, withPrivateUmask } from 
 import { REASONS } from "@paceline/wire/reasons";
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler, NodeHandler, NodeUpgradeHandler } from "../shared/app.js";
-import { ownServers } from "../shared/own-servers.js";
 import { limitBody } from "./body-limit.js";
 import { BodyWaits } from "./body-watch.js";
 import { leaveConnection, oneAfterTheOther, watchConnection } from "./held-sockets.js";
@@ -16,6 +15,7 @@ import { SendWatch, UnreadRequests } from "./node-watches.js";
 import {
   LONG_TURN_MS,
   listenError,
+  ownServers,
   type RunningServer,
   type RuntimeOptions,
   type ServeAddress,

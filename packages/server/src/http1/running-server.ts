@@ -71,3 +71,6 @@ export function listenError(address: ServeAddress, cause: unknown): ServerError 
   }
   return new ServerError("cannot-listen", `cannot listen on ${where}: ${message ?? cause}`, { cause });
 }
+
+/** Paceline's own node:net servers and Bun.serve options: they listen for real, while an app's are adopted. */
+export const ownServers = new WeakSet<object>();

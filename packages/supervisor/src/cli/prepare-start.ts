@@ -1,5 +1,4 @@
-/** Prepares a start: the fleet, loaded or handed over by the starting command, the runtimes and the path of the run directory. */
-
+/** What the starting command and the supervisor share: a start is prepared, handed over and described, and the supervisor notices when the command ends. */
 import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { isAbsolute, join, relative } from "node:path";
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
@@ -137,4 +136,25 @@ export function readHandover(fd: number): LoadedFleet {
   }
   closeSync(fd);
   return JSON.parse(bytes.toString()) as LoadedFleet;
+}
+
+/** Sent on standard input by a client that leaves the fleet running. */
+export const DETACH = "detach";
+
+/** Calls `onGone` when standard input ends without `DETACH`. Returns a function that stops watching. */
+export function watchClient(onGone: () => void): () => void {
+  const { stdin } = process;
+  let said = "";
+  const hear = (text: string) => {
+    said = (said + text).slice(-2 * DETACH.length);
+    if (said.includes(DETACH)) unwatch();
+  };
+  const unwatch = () => {
+    stdin.off("data", hear).off("end", onGone).off("close", onGone);
+    // An open stdin would keep this process alive.
+    stdin.destroy();
+  };
+  stdin.on("error", () => {}); // "end" or "close" follows.
+  stdin.setEncoding("utf8").on("data", hear).once("end", onGone).once("close", onGone);
+  return unwatch;
 }

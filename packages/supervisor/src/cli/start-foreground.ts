@@ -11,13 +11,12 @@ import { version } from "../package.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import { createSupervisor, type Supervisor } from "../supervisor.js";
-import { watchClient } from "./client-presence.js";
 import { formatLogJson, formatLogLine } from "./format-line.js";
 import { LineWriter } from "./line-writer.js";
 import { openLogFile } from "./log-file.js";
 import { milliseconds, type StartOptions } from "./options.js";
 import { EXIT, type ExitStatus, exitStatusOfCode, failureOf, printResult } from "./output.js";
-import { describeFleet, type PreparedStart, prepareStart } from "./prepare-start.js";
+import { describeFleet, type PreparedStart, prepareStart, watchClient } from "./prepare-start.js";
 import { UP } from "./supervisor-process.js";
 
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {

@@ -6,7 +6,6 @@ import { visibleLine } from "../core/words.js";
 import { type Leaving, runDashboard } from "../dashboard/dashboard.js";
 import { PacelineError } from "../errors.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
-import { DETACH } from "./client-presence.js";
 import { milliseconds, type StartOptions } from "./options.js";
 import {
   EXIT,
@@ -19,7 +18,7 @@ import {
   reportFailure,
   wantsColour,
 } from "./output.js";
-import { describeFleet, prepareStart } from "./prepare-start.js";
+import { DETACH, describeFleet, prepareStart } from "./prepare-start.js";
 import { lateResult, type SupervisorProcess, spawnSupervisor, waitReady } from "./supervisor-process.js";
 
 /** A start that fails within this time is reported as text, without showing the dashboard first. */

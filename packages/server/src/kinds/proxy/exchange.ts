@@ -11,10 +11,9 @@ import type { Socket } from "node:net";
 import type { Stream } from "node:stream";
 import { IDEMPOTENT_METHODS } from "@paceline/wire";
 import { respondFailure, respondPlainly } from "../../http1/node-responses.js";
-import { setFields } from "./library.js";
 import { hasKnownCoding, upstreamFields, upstreamTarget } from "./request-head.js";
 import { clientFields, problemOf, reasonOf } from "./response-head.js";
-import { type Fault, faultOf, type Upstream, type UpstreamWait } from "./upstream.js";
+import { type Fault, faultOf, setFields, type Upstream, type UpstreamWait } from "./upstream.js";
 
 /** The errors of a kept connection that the upstream had closed. */
 const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);

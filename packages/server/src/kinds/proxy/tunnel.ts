@@ -4,10 +4,9 @@ import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { REASONS } from "@paceline/wire/reasons";
 import { cut } from "../../http1/node-responses.js";
-import { setFields } from "./library.js";
 import { hopByHop, upgradeFields, upstreamTarget } from "./request-head.js";
 import { clientFields, problemOf, reasonOf } from "./response-head.js";
-import { type Fault, faultOf, type Upstream } from "./upstream.js";
+import { type Fault, faultOf, setFields, type Upstream } from "./upstream.js";
 
 /** The maximum time without progress for the last bytes to a client or an upstream, in milliseconds. */
 const LAST_BYTES_TIMEOUT_MS = 30_000;

@@ -1,13 +1,13 @@
-/** The upstream of an instance: the library, the kept connections, and the code between them. */
+/** The upstream of an instance: http-proxy without its bugs and its warnings, the kept connections, waits and faults. */
 
-import type { Agent, ClientRequest } from "node:http";
+import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { parse, type UrlWithStringQuery } from "node:url";
 import { RunningTime } from "@paceline/wire";
 import type Server from "http-proxy";
 import { Connections } from "./connections.js";
-import { loadLibrary } from "./library.js";
-import type { ProxySettings } from "./settings.js";
+import { bareHost, type ProxySettings } from "./settings.js";
 
 export class Upstream {
   readonly faults: FaultLog;
@@ -216,4 +216,50 @@ class FaultLog {
       if (more > 0) this.write(`proxy ${this.name}: ${reason} (${more} more within ${PERIOD_MS} ms)`);
     this.counts.clear();
   }
+}
+
+type Pass = (...args: never[]) => unknown;
+
+/** The library's steps for each request, in order; `@types` lacks them. */
+interface Passes {
+  webPasses: Pass[];
+  wsPasses: Pass[];
+}
+
+/** Creates the library's proxy for one upstream. Head and path are decided elsewhere. */
+async function loadLibrary(settings: ProxySettings): Promise<Server> {
+  // The library calls deprecated functions; this process runs no user code whose warnings this would hide.
+  process.noDeprecation = true;
+  const { default: Library } = await import("http-proxy");
+  const target = upstreamOf(settings);
+  const { changeOrigin, secure, ca, cookieDomainRewrite, cookiePathRewrite } = settings;
+  const library = new Library({
+    target: target as never,
+    changeOrigin,
+    secure,
+    ...(ca === undefined ? {} : { ssl: { ca } }),
+    cookieDomainRewrite: (cookieDomainRewrite ?? false) as never,
+    cookiePathRewrite: (cookiePathRewrite ?? false) as never,
+    // Keeps the path: the library would merge slashes and rewrite it.
+    toProxy: true,
+    ignorePath: true,
+    prependPath: false,
+  });
+  const passes = library as unknown as Passes;
+  // `deleteLength` removes the framing of a body; `checkMethodAndHeader` cuts clients that request an upgrade it does not know.
+  passes.webPasses = passes.webPasses.filter(({ name }) => name !== "deleteLength");
+  passes.wsPasses = passes.wsPasses.filter(({ name }) => name !== "checkMethodAndHeader");
+  // The upstream request reports failures; without a listener the library throws them.
+  library.on("error", () => {});
+  return library;
+}
+
+/** The library accepts only the result of Node's legacy parser. */
+function upstreamOf({ url }: ProxySettings): UrlWithStringQuery {
+  return Object.assign(parse(url.origin), { hostname: bareHost(url), path: null });
+}
+
+/** Gives the library a message with these `headers`. */
+export function setFields(message: IncomingMessage, headers: IncomingMessage["headers"]): void {
+  message.headers = headers;
 }

@@ -1,7 +1,6 @@
 /** Silence is counted while work is under way, and counts little in a tick that came late. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { Pool } from "./pool.js";
-import { STALL_TICK_MS, StallWatch } from "./stall-detector.js";
+import { type Pool, STALL_TICK_MS, StallWatch } from "./pool.js";
 
 let nowMs = 0;
 let judged: [number, number][] = [];

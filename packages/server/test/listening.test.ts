@@ -132,6 +132,9 @@ describe("an app for Bun.serve", () => {
     expect((await ask(target, "/")).body).toBe("no WebSocket");
     expect(await talk(port, "/", 1)).toEqual(["echo x"]);
     await program?.end();
+    const withArray = await start("routes-array.mjs");
+    expect((await ask(withArray.target, "/")).body).toBe("by fetch");
+    await program?.end();
     const onNode = await start("exported-bun.mjs", "node");
     await onNode.program.line(/exports `websocket` or `routes`, which only Bun serves: set runtime: "bun"/);
   });

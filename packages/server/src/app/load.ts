@@ -88,7 +88,9 @@ async function bunServed(
   if (typeof exported !== "object" || exported === null) return undefined;
   if (watch?.isOf(exported)) return watch.bunApp;
   const { fetch, websocket, routes } = exported as BunServeOptions;
-  const isForBun = typeof websocket === "object" || (routes !== undefined && typeof routes === "object");
+  // Hono's and Elysia's apps have an array of this name, which is not for Bun.serve.
+  const hasRoutes = typeof routes === "object" && routes !== null && !Array.isArray(routes);
+  const isForBun = typeof websocket === "object" || hasRoutes;
   if (!isForBun || (fetch !== undefined && typeof fetch !== "function") || "listen" in exported) return undefined;
   if (process.versions.bun === undefined) {
     onNotice(`${path} exports \`websocket\` or \`routes\`, which only Bun serves: set runtime: "bun"`);

@@ -66,7 +66,7 @@ describe.each(RUNTIMES)("the access log on %s", (runtime) => {
       files: { "node.js": NODE, "public/a.txt": "a file", "command.mjs": COMMAND, "site_app.py": WSGI },
       config: { pools },
     });
-    const logOf = async () => (await project.cli(["logs", "balancer.1", "-n", "1000"])).stdout;
+    const logOf = async () => await project.logs("balancer.1");
     await get(project.port, "/fetch/silent");
     // It takes effect with new balancers.
     project.writeConfig({ pools, balancer: { accessLog: true } });

@@ -68,7 +68,7 @@ describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
   test("that a reload finds: the command fails with its error, the old instances serve on", async () => {
     const project = await startFleet({ runtime, app: HELLO });
     const pids = (await project.status()).pools[0]?.instances.map((instance) => instance.pid);
-    const load = project.load({ mode: "connect-anew", clients: 4, expectBody: HELLO_BODY, delayMs: 2 });
+    const load = project.load({ mode: "connect-anew", clients: 4, expectBody: HELLO_BODY });
     await load.moreConnections(20);
     project.write("app.js", throwing(COMPLAINT));
 

@@ -62,7 +62,7 @@ describe("programs of others", () => {
       const config = { pools: { api: { instances: 2, ...pool } } };
       const project = await startFleet({ runtime, app: "", config, files });
       expect((await get(project.port)).body).toBe(BODY);
-      const load = project.load({ mode: "connect-anew", clients: 4, expectBody: BODY, delayMs: 2 });
+      const load = project.load({ mode: "connect-anew", clients: 4, expectBody: BODY });
       await load.moreConnections(100);
       const reloaded = await project.cli(["reload"]);
       expect(`${reloaded.code} ${reloaded.output}`).toMatch(/^0 /);

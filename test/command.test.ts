@@ -90,7 +90,7 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
 
   once("has its requests and its memory shown, that of its shim apart", async () => {
     const project = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"] });
-    const load = project.load({ mode: "keep-alive", clients: 4, path: "/", delayMs: 2 });
+    const load = project.load({ mode: "keep-alive", clients: 4, path: "/" });
     const { pools } = await project.statusWhere("requests to be counted", ({ pools }) => {
       const [instance] = pools[0]?.instances ?? [];
       return (instance?.requestsPerSecond ?? 0) > 10 && (instance?.latencyMs.p50 ?? 0) > 0;

@@ -17,7 +17,7 @@ import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { allReady, PACELINE, Project, ROOT, RUNTIMES } from "./support/fleet.js";
+import { allReady, askControl, PACELINE, Project, ROOT, RUNTIMES } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { run, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
@@ -63,7 +63,10 @@ describe.each(RUNTIMES)("deploying on %s", (runtime) => {
     const serves = async (version: string) => {
       for (let turn = 0; turn < 4; turn++) expect((await get(project.port)).body).toBe(version);
     };
-    const status = async () => JSON.parse((await paceline("status", "--json")).stdout);
+    const status = async () => {
+      const [runDir = ""] = readdirSync(env.PACELINE_STATE_DIR);
+      return JSON.parse(await askControl(join(env.PACELINE_STATE_DIR, runDir, "control.sock"), "/v1/status"));
+    };
     /** Kills every instance at once, and waits until as many others serve. */
     const crashAll = async () => {
       const pids = (await status()).pools[0].instances.map(({ pid }: { pid: number }) => pid) as number[];
@@ -89,7 +92,7 @@ describe.each(RUNTIMES)("deploying on %s", (runtime) => {
     expect((await status()).name).toBe(shop.slice(shop.lastIndexOf("/") + 1));
     await serves("v1");
 
-    const load = project.load({ mode: "connect-anew", clients: 4, delayMs: 2 });
+    const load = project.load({ mode: "connect-anew", clients: 4 });
     await load.moreConnections(50);
     expect(await deploy(SERVING("v2"))).toMatchObject({ code: 0 });
     await load.moreConnections(50);

@@ -90,8 +90,7 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
     const first = await started();
     for (const { instances } of (await project.status()).pools) signal(instances[0]?.pid ?? 0, "SIGKILL");
     await gone(first);
-    const { stdout } = await project.cli(["events"]);
-    expect(stdout).toMatch(/web\.1 +left a process behind, which was killed/);
+    expect(await project.events()).toMatch(/web\.1 +left a process behind, which was killed/);
     await project.ready();
 
     const second = await started();

@@ -40,8 +40,8 @@ describe.each(RUNTIMES)("requests that crash, on %s", (runtime) => {
     const project = await startFleet({ runtime, app: LOOPING, instances: 3, config: { hangAfterMs: 3000 } });
     expect((await get(project.port, "/loop/1")).status).toBe(502);
     const events = await waitFor("the event", async () => {
-      const { stdout } = await project.cli(["events"]);
-      return stdout.includes("lost processes to GET /loop/*: ") && stdout;
+      const told = await project.events();
+      return told.includes("lost processes to GET /loop/*: ") && told;
     });
     expect(events.match(/ hung: /g)).toHaveLength(2);
     expect((await get(project.port)).body).toBe("fine");

@@ -47,7 +47,7 @@ const beside = (proxy: object) => ({ pools: { web: { app: "./app.js", instances:
 
 /** Waits until a slot's log has such a line. */
 async function untilLogged(project: Project, slot: string, line: RegExp): Promise<void> {
-  await waitFor(`a line like ${line} of ${slot}`, async () => line.test((await project.cli(["logs", slot])).output));
+  await waitFor(`a line like ${line} of ${slot}`, async () => line.test(await project.logs(slot)));
 }
 
 describe.each(RUNTIMES)("a proxy beside an app on %s", (runtime) => {

@@ -115,9 +115,8 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
       output: expect.stringContaining(`paceline: ${file}: there is no such file\n`),
     });
     signal(pid, "SIGHUP");
-    const said = async () => (await project.cli(["events"])).output;
     await waitFor("the signal to be told", async () =>
-      (await said()).includes(`SIGHUP: ${file}: there is no such file`),
+      (await project.events()).includes(`SIGHUP: ${file}: there is no such file`),
     );
     await project.statusWhere("the watch to tell", ({ watch }) => watch?.failure?.includes("no such file") === true);
     expect((await project.status()).pools[0]?.instances.map(({ pid }) => pid)).toEqual(

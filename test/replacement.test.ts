@@ -16,7 +16,7 @@ const SIZE = FULL
  */
 async function underLoad(project: Project, commands: string[][]): Promise<void> {
   const common = { expectBody: HELLO_BODY, path: "/" };
-  const kept = project.load({ ...common, mode: "keep-alive", clients: 16, delayMs: 4 });
+  const kept = project.load({ ...common, mode: "keep-alive", clients: 16, delayMs: 15 });
   const anew = project.load({ ...common, mode: "connect-anew", clients: 16 });
   await kept.until("answers", (counts) => counts.ok > 100);
   await anew.moreConnections(100);

@@ -199,8 +199,8 @@ describe.each(RUNTIMES)("two deploys at once on %s", (runtime) => {
     expect([one.code, two.code, two.said]).toEqual([0, 0, ["v3"]]);
     expect(one.said).not.toContain("v1");
     const events = await waitFor("the reload of the signal to be told", async () => {
-      const { stdout } = await project.cli(["events"]);
-      return stdout.includes("SIGHUP: ") && stdout;
+      const told = await project.events();
+      return told.includes("SIGHUP: ") && told;
     });
     expect(events).toMatch(/ info +paceline +SIGHUP: web: reload done/);
     expect((await project.ready()).pools[0]?.rollout).toBeNull();

@@ -15,8 +15,6 @@ async function startWatching(options: ProjectOptions): Promise<Project> {
   return project;
 }
 
-const events = async (project: Project) => (await project.cli(["events", "-n", "500"])).output;
-
 /** Resolves when all instances respond with this text: the reload is over. */
 async function serves(project: Project, text: string, path = "/"): Promise<void> {
   let last = "";
@@ -37,7 +35,7 @@ async function tells(project: Project, pattern: RegExp): Promise<string> {
   return waitFor(
     `an event like ${pattern}`,
     async () => {
-      last = await events(project);
+      last = await project.events();
       return pattern.test(last) && last;
     },
     { details: () => last },
@@ -56,7 +54,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
 
     project.write("app.js", throwing("no such table: users"));
     await tells(project, /warn +paceline +the change was not applied: the previous version keeps serving/);
-    const told = await events(project);
+    const told = await project.events();
     expect(told).toMatch(/error web +reload failed: the new web\.1 failed to start: .*no such table: users/);
     const { watch, pools } = await project.status();
     expect(watch?.failure).toMatch(/^web: reload failed: .*no such table: users/);
@@ -111,7 +109,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     project.write("app.js", saying("two"));
     await serves(project, "two");
     expect((await pids()).docs).toBe(third.docs);
-    expect(await events(project)).not.toMatch(/node_modules|\.cache|debug\.log/);
+    expect(await project.events()).not.toMatch(/node_modules|\.cache|debug\.log/);
   });
 
   once("makes one reload of a burst, and one more of what changes during it", async () => {
@@ -136,7 +134,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     }
     for (const text of ["two", "four"]) project.write(`.gates/${text}.open`, "");
     await serves(project, "four");
-    const told = await events(project);
+    const told = await project.events();
     expect(told.match(/changed: reloads web/g)).toHaveLength(2);
     expect(told.match(/reload done: 1 of 1/g)).toHaveLength(2);
     expect(existsSync(`${gates}three.waits`)).toBe(false);
@@ -185,7 +183,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
       rmSync(`${project.folder}/.broken`);
       await project.statusWhere("the failure to be over", (status) => status.watch?.failure === null);
       await serves(project, "two");
-      expect(await events(project)).not.toMatch(/reload done/);
+      expect(await project.events()).not.toMatch(/reload done/);
     },
   );
 

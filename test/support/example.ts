@@ -5,12 +5,17 @@ import { Project, ROOT, type RuntimeName } from "./fleet.js";
 import { signal } from "./processes.js";
 
 /** Starts it on a separate port; leftovers at the end fail the test. */
-export async function startExample(name: string, runtime: RuntimeName, env: NodeJS.ProcessEnv = {}): Promise<Project> {
+export async function startExample(
+  name: string,
+  runtime: RuntimeName,
+  env: NodeJS.ProcessEnv = {},
+  more: string[] = [],
+): Promise<Project> {
   const readme = readFileSync(join(ROOT, "examples/README.md"), "utf8");
   const command = new RegExp(`^- \`([^\`]*examples/${name}(?:[/ ][^\`]*)?)\`: `, "m").exec(readme)?.[1];
   if (command === undefined) throw new Error(`examples/README.md has no command for ${name}`);
   const project = await Project.make({ runtime, app: "", env });
-  const place = ["--listen", `127.0.0.1:${project.port}`, "--run-dir", `${project.folder}/.paceline`];
+  const place = ["--listen", `127.0.0.1:${project.port}`, "--run-dir", `${project.folder}/.paceline`, ...more];
   const words = command.split(" ");
   const options = words.includes("--") ? place : ["--", ...place];
   project.startInForeground([...words, ...options, "--runtime", runtime], ROOT);

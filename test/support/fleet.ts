@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
-import type { Status } from "../../packages/supervisor/dist/control/api.js";
+import type { FleetEvent, LogLine, Status } from "../../packages/supervisor/dist/control/api.js";
 import { Load, type LoadOptions } from "./load.js";
 import { freePort, isListening } from "./ports.js";
 import { commandLine, type Finished, FLEET_TAG, type RunOptions, run, signal, taggedProcesses } from "./processes.js";
@@ -34,6 +34,26 @@ export interface ProjectOptions {
   files?: Record<string, string>;
   /** Of `paceline start`. */
   env?: Record<string, string | undefined>;
+}
+
+/** Returns the body of a control socket's response; rejects unless its status is 200. */
+export function askControl(socketPath: string, path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const request = http.get({ socketPath, path, agent: false });
+    request.setTimeout(30_000, () => request.destroy(new Error(`no response to ${path} within 30 s`)));
+    request.on("error", reject);
+    request.on("response", (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (part) => {
+        text += part;
+      });
+      response.on("error", reject);
+      response.on("end", () => {
+        if (response.statusCode === 200) resolve(text);
+        else reject(new Error(`${path}: ${response.statusCode}: ${text}`));
+      });
+    });
+  });
 }
 
 /** A folder with an app and a paceline.config.json, and its processes. */
@@ -77,7 +97,7 @@ export class Project {
   /** Writes paceline.config.json again; `changes` override the project's options. */
   writeConfig(changes: Record<string, unknown>): void {
     const { runtime, instances = 2, config = {} } = this.#options;
-    const { balancer, ...rest } = { ...config, ...changes };
+    const { balancer, pools, ...rest } = { ...config, ...changes };
     const all = {
       name: "test",
       listen: [`127.0.0.1:${this.port}`],
@@ -85,7 +105,7 @@ export class Project {
       // Reloads are quick in tests about other things.
       minReadyMs: 50,
       balancer: { runtime, ...(balancer as object | undefined) },
-      ...("pools" in rest ? {} : { app: "./app.js", instances }),
+      ...(pools === undefined ? { app: "./app.js", instances } : { pools: sized(pools as Pools, instances) }),
       ...rest,
     };
     this.write("paceline.config.json", JSON.stringify(all, null, 2));
@@ -151,23 +171,27 @@ export class Project {
   }
 
   /** Returns the status document from the control socket. */
-  status(): Promise<Status> {
-    return new Promise((resolve, reject) => {
-      const request = http.get({ socketPath: join(this.runDir, "control.sock"), path: "/v1/status" });
-      request.setTimeout(5_000, () => request.destroy(new Error("no status within 5 s")));
-      request.on("error", reject);
-      request.on("response", (response) => {
-        let text = "";
-        response.setEncoding("utf8").on("data", (part) => {
-          text += part;
-        });
-        response.on("error", reject);
-        response.on("end", () => {
-          if (response.statusCode === 200) resolve(JSON.parse(text));
-          else reject(new Error(`status ${response.statusCode}: ${text}`));
-        });
-      });
-    });
+  async status(): Promise<Status> {
+    return JSON.parse(await this.#ask("/v1/status"));
+  }
+
+  /** Returns the events in lines like those of `paceline events`, from the control socket: a command would cost a process. */
+  async events(): Promise<string> {
+    const lines = (await this.#ask("/v1/events?lines=500")).split("\n").filter(Boolean);
+    const each = lines.map((line) => JSON.parse(line) as FleetEvent);
+    return each.map(({ level, subject, message }) => ` ${level} ${subject.padEnd(10)} ${message}\n`).join("");
+  }
+
+  /** Returns the output of an instance, a pool or all of them, in lines like those of `paceline logs`. */
+  async logs(name?: string): Promise<string> {
+    const of = name === undefined ? "" : `&name=${name}`;
+    const lines = (await this.#ask(`/v1/logs?lines=1000${of}`)).split("\n").filter(Boolean);
+    const each = lines.map((line) => JSON.parse(line) as LogLine);
+    return each.map((line) => `${line.name} | ${line.text}\n`).join("");
+  }
+
+  #ask(path: string): Promise<string> {
+    return askControl(join(this.runDir, "control.sock"), path);
   }
 
   /** Resolves with the first status for which `condition` holds. */
@@ -243,6 +267,15 @@ export class Project {
     });
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+type Pools = Record<string, Record<string, unknown>>;
+
+/** Gives pools of an app that state no number of instances the project's; the product's default is four. */
+function sized(pools: Pools, instances: number): Pools {
+  const isApp = (pool: object) => ["app", "wsgi", "asgi", "fapws"].some((kind) => kind in pool);
+  const size = (pool: Pools[string]) => (isApp(pool) ? { instances, ...pool } : pool);
+  return Object.fromEntries(Object.entries(pools).map(([name, pool]) => [name, size(pool)]));
 }
 
 /** Returns whether every instance and balancer is ready and no slot has a second process. */

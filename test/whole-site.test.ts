@@ -1,4 +1,4 @@
-/** A whole small site from one config: an app, files, a Django project, gunicorn and an upstream elsewhere, each under its routes. */
+/** A whole small site from one config: an app, files, a Django project, gunicorn and a remote upstream, each under its routes. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import https from "node:https";
 import type { AddressInfo } from "node:net";

@@ -19,21 +19,21 @@ export const USAGE = `Usage: paceline serve APP [options] [-- ARGUMENTS]
        paceline serve --static FOLDER [options]
        paceline serve --proxy URL [options]
 
-Serves one app, a folder of files, or an upstream elsewhere in one process. APP is a module, .ts or .js,
+Serves one app, a folder of files, or a proxy for an upstream, in one process. APP is a module, .ts or .js,
 whose default export is an object with fetch(request, info), a fetch function, a
-Node (req, res) handler, or an app of Express, Koa, Fastify or Hono. ARGUMENTS are its own, in process.argv.
+Node (req, res) handler, or an app of Express, Koa, Fastify or Hono. ARGUMENTS go to the app in process.argv.
 
   --static FOLDER   serve the files of this folder
-  --proxy URL       pass requests on to this http:// or https:// upstream; on Node
-  --listing         with --static: answer with a list where a folder has no index.html
-  --port PORT       the TCP port, 0 for any that is free (default ${DEFAULT_PORT})
+  --proxy URL       forward requests to this http:// or https:// upstream; only on Node
+  --listing         with --static: list the files of a folder without index.html
+  --port PORT       the TCP port, 0 for any free port (default ${DEFAULT_PORT})
   --host HOST       the address to listen on (default ${DEFAULT_HOST})
   --socket PATH     listen on a unix socket instead
-  --style STYLE     fetch or node: what the app is called as, where its shape leaves it open
-  --drain-timeout-ms N        for what is in flight after SIGTERM or SIGINT (default ${DEFAULT_DRAIN_TIMEOUT_MS})
+  --style STYLE     fetch or node: how to call the app, if its shape is ambiguous
+  --drain-timeout-ms N        the time to finish requests after SIGTERM or SIGINT (default ${DEFAULT_DRAIN_TIMEOUT_MS})
 ${[...LIMIT_OPTIONS].map(([option, key]) => `  --${`${option} N`.padEnd(25)} (default ${DEFAULT_LIMITS[key]})`).join("\n")}
   --access-log combined|json  a line for each request, to stdout
-  --access-log-file PATH      the file that they are appended to
+  --access-log-file PATH      append these lines to a file instead
   --help            print this
 `;
 

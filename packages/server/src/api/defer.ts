@@ -1,4 +1,4 @@
-/** Puts work off until the server is idle: one job at a time, first in, first out. A job is dropped for an equal one, and the queue has a bound. */
+/** Defers work until the server is idle: one job at a time, in order. Equal jobs can be combined; the queue is limited. */
 import type { AsyncResource } from "node:async_hooks";
 import { isDeepStrictEqual } from "node:util";
 import type { DeferredStats } from "@paceline/wire";

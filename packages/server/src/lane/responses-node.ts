@@ -181,7 +181,7 @@ export function responsesOnNode(): ResponseReader {
     fields(response) {
       if (!isLaneResponse(response)) return fieldLinesOf(response.headers as never);
       const lines = fieldLinesOf(response.currentFields());
-      // The app has seen the fields with the type in them; if it is missing, the app has removed it.
+      // The app has accessed the fields, including the type; if the type is missing, the app has removed it.
       if (response.hasSeenHeaders) lines.hasContentType = true;
       return lines;
     },

@@ -100,7 +100,7 @@ const LAG_WORTH_REPORTING_MS = 50;
 
 /** The reporter's own measurements. */
 export interface Measured {
-  /** The longest possible period of the new counts, in milliseconds: since the last check without news. */
+  /** The longest period that the new counts can cover, in milliseconds. */
   periodMs: number;
   /** The longest delay of the event loop since the last report, in milliseconds. */
   eventLoopLagMs: number;

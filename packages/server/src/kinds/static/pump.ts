@@ -6,7 +6,7 @@ import type { FileBody } from "./file-body.js";
 /** Buffers for copying files to sockets: a small block per slow reader, and a few large ones. In bytes. */
 const LARGE_BYTES = 65_536;
 const SMALL_BYTES = 4096;
-/** Large blocks for any reader, for the case of few readers. */
+/** Large blocks that even slow readers may take, while few are in use. */
 const LARGE_FOR_ALL = 8;
 /** Additional large blocks for readers that return them at once. */
 const LARGE_FOR_QUICK = 8;

@@ -5,7 +5,7 @@ import { type DefineCommand, withFleet, withJson, withTimeout } from "../options
 export const reload: DefineCommand = (program, action) => {
   const command = program
     .command("reload")
-    .description("read config, env files and code afresh and replace the instances one after the other")
+    .description("load new config, env files and code, and replace the instances one at a time")
     .argument("[pool]", "only this pool")
     .option("--update-env", "also read this shell's environment");
   withTimeout(withJson(withFleet(command))).action(

@@ -5,7 +5,7 @@ import { type DefineCommand, withFleet, withJson, withTimeout } from "../options
 export const restart: DefineCommand = (program, action) => {
   const command = program
     .command("restart")
-    .description("replace an instance, a pool, a balancer or all pools, one process after the other")
+    .description("replace an instance, a pool, a balancer or all pools, one process at a time")
     .argument("[target]", "such as web.3, web, balancer.1 or balancer");
   withTimeout(withJson(withFleet(command))).action(
     action(async (target: string | undefined, options: OperateOptions) => {

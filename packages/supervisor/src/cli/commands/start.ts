@@ -16,26 +16,24 @@ import type { ExitStatus } from "../output.js";
 export const start: DefineCommand = (program, action) => {
   const command = program
     .command("start")
-    .description(
-      "start a fleet: from a config file, an app module, a folder that has one of them, or a folder of files",
-    )
+    .description("start a fleet from a config file, an app module, a folder with one of them, or a folder of files")
     .argument("[config|app]", "a config file, an app module or a folder", ".")
     .argument("[words...]", "after --: arguments of the app or the script, or a program to run with its arguments")
     .option("--static <folder>", "serve the files of this folder; no config, no app")
-    .option("--proxy <url>", "pass requests on to this upstream; no config, no app")
+    .option("--proxy <url>", "forward requests to this upstream; no config, no app")
     .option("--wsgi <app>", "run this Python WSGI app, such as mysite.wsgi:application; no config")
     .option("--asgi <app>", "run this Python ASGI app, such as main:app; no config")
     .option("--fapws <script>", "run this FAPWS start script; no config")
     .option("--python <path>", "the Python interpreter for these (default: python3)")
     .option("-d, --detach", "return when all instances are ready, and leave the fleet running")
     .option("-i, --instances <n>", 'the number of instances, or "cpus"', parseInstances)
-    .option("-p, --port <n>", "listen on this port of 127.0.0.1, as --listen does", parsePort)
+    .option("-p, --port <n>", "listen on this port of 127.0.0.1", parsePort)
     .option("-l, --listen <address>", "where to listen, such as 127.0.0.1:8080; may be repeated", collect)
     .addOption(new Option("--runtime <name>", "the runtime of every process").choices(["bun", "node"]))
     .option("--run-dir <path>", "the folder of sockets, lock and log")
     .option("--replace", "end the processes that a killed supervisor of this fleet left behind, then start")
-    .option("--or-reload", "if the fleet already runs, reload it")
-    .option("--watch", "for development: reload a pool when its app's files change, all when the config does")
+    .option("--or-reload", "reload the fleet if it is already running")
+    .option("--watch", "for development: reload a pool when its app changes, all on a config change")
     .addOption(
       new Option("--log-format <format>", "print the log in this format (default: text)").choices([
         "text",
@@ -43,7 +41,7 @@ export const start: DefineCommand = (program, action) => {
         "none",
       ]),
     )
-    .option("--no-dashboard", "print the log, in a terminal too")
+    .option("--no-dashboard", "print the log even in a terminal")
     .addOption(new Option("--stop-with-client").hideHelp())
     .addOption(new Option("--notify-fd <fd>").argParser(parseCount).hideHelp())
     .addOption(new Option("--fleet-fd <fd>").argParser(parseCount).hideHelp());

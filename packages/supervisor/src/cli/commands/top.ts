@@ -13,7 +13,7 @@ export const top: DefineCommand = (program, action) => {
     .command("top")
     .aliases(["monit"])
     .description("open the dashboard of a running fleet, which also scales, reloads and restarts it")
-    .option("--plain", "print it as text once a second")
+    .option("--plain", "print the dashboard as text once a second")
     .option("--json", "print the status once a second, one JSON document a line")
     .option("--once", "print it once; with --plain or --json");
   withFleet(command).action(

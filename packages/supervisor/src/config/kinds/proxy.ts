@@ -1,4 +1,4 @@
-/** The kind `proxy`: forwards to an upstream elsewhere. */
+/** The kind `proxy`: forwards to a remote upstream. */
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -52,7 +52,7 @@ export const proxy = poolKind({
   runtime: "node",
   fields: {
     proxy: text(
-      'An upstream elsewhere, in place of an app: an http or https URL, such as `"https://old.example"`. Its path is prepended to the path of each request. The instances run on Node. See [proxy.md](proxy.md).',
+      'A remote upstream instead of an app: an http or https URL, such as `"https://old.example"`. Its path is prepended to the path of each request. The instances run on Node. See [proxy.md](proxy.md).',
     ),
     proxyOptions: table(optionFields, "How to forward to the upstream."),
   },

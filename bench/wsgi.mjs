@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { INSTANCE_LIMITS } from "../packages/wire/dist/limits.js";
 import { ASGI_FLEETS } from "./support/asgi-fleets.mjs";
 import { FLEETS, measureDjango } from "./support/django-fleets.mjs";
-import { endLeftovers, freePort, responses, run, SETTLE_MS, WARM_UP_REQUESTS, wait } from "./support/launch.mjs";
+import { endLeftovers, freePort, run, SETTLE_MS, untilServing, WARM_UP_REQUESTS, wait } from "./support/launch.mjs";
 import { keepAliveLoad } from "./support/load.mjs";
 import { medians } from "./support/medians.mjs";
 import { cpuBetween, cpuSnapshot, memory, tree } from "./support/processes.mjs";
@@ -148,7 +148,7 @@ async function measureAlone({ start, keeps }) {
   const directory = mkdtempSync(path.join(tmpdir(), "paceline-wsgi-"));
   try {
     const { child, socket } = await start(directory);
-    await responses(socket);
+    await untilServing(socket);
     const pids = () => tree(child.pid);
     await wait(SETTLE_MS);
     const idle = memory(pids()).rssMB;
@@ -177,7 +177,7 @@ async function measureFleet() {
       JSON.stringify({ listen: `127.0.0.1:${port}`, ...pool }),
     );
     const fleet = run("sh", [PACELINE, "start", directory, "--log-format", "none"], directory);
-    await responses(port);
+    await untilServing(port);
     await wait(SETTLE_MS);
     const pids = tree(fleet.pid);
     const python3 = pids.filter((pid) => commandOf(pid).includes("start.py"));

@@ -106,7 +106,7 @@ export function configurationDocument() {
     section(
       "A pool",
       `These keys are in \`pools.NAME\`, or without \`pools\` at the top level, for the pool \`${DEFAULT_POOL}\`. A pool has
-exactly one of ${quote(KIND_NAMES)}. This key says what its instances run and is the pool's kind in \`paceline status\`.
+exactly one of ${quote(KIND_NAMES)}. This key selects what the instances run; \`paceline status\` shows it as the pool's kind.
 
 At the top level beside \`pools\`, these keys are defaults for every pool: ${quote(Object.keys(commonPoolFields))}.
 Tables such as \`env\` are merged key by key, and \`envFiles\` of the top level come before the pool's own.

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { endLeftovers, freePort, responses, run, SETTLE_MS, WARM_UP_REQUESTS, wait } from "./launch.mjs";
+import { endLeftovers, freePort, run, SETTLE_MS, untilServing, WARM_UP_REQUESTS, wait } from "./launch.mjs";
 import { cpuBetween, cpuSnapshot, memory, tree } from "./processes.mjs";
 import { PACELINE, ROOT } from "./programs.mjs";
 
@@ -87,7 +87,7 @@ export async function measureDjango({ start }, { python, count, requests }) {
     const port = await freePort();
     const environment = { DJANGO_DATA: directory, PYTHONDONTWRITEBYTECODE: "1" };
     const { pid } = start({ python, count, port, directory, environment });
-    await responses(port);
+    await untilServing(port);
     await wait(SETTLE_MS);
     const idle = parts(pid);
     const idleMB = memory(idle.serving).pssMB;

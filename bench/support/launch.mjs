@@ -66,7 +66,7 @@ async function ended(child) {
 }
 
 /** Waits until the port, or the socket's path, responds with 200. */
-export async function responses(address) {
+export async function untilServing(address) {
   const where = typeof address === "number" ? { port: address, host: "127.0.0.1" } : { socketPath: address };
   for (const deadline = Date.now() + READY_TIMEOUT_MS; ; await wait(50)) {
     const isUp = await new Promise((resolve) => {

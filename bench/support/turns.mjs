@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
-import { endLeftovers, keepsConnections, responses, wait } from "./launch.mjs";
+import { endLeftovers, keepsConnections, untilServing, wait } from "./launch.mjs";
 import { closeLoad, keepAliveLoad } from "./load.mjs";
 import { medians } from "./medians.mjs";
 import { cpuBetween, cpuSnapshot, memory } from "./processes.mjs";
@@ -44,7 +44,7 @@ export async function withStarted(contestant, instances, use) {
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
   try {
     const running = await starting;
-    await responses(running.port);
+    await untilServing(running.port);
     await settled(running, instances);
     return await use(running);
   } finally {

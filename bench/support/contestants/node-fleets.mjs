@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
-import { freePort, ofChildren, responses, run, wait } from "../launch.mjs";
+import { freePort, ofChildren, run, untilServing, wait } from "../launch.mjs";
 import { tree } from "../processes.mjs";
 import { APPS } from "../programs.mjs";
 
@@ -80,7 +80,7 @@ export function httpProxyFleet(instances, programs) {
       const port = await freePort();
       const sockets = Array.from({ length: instances }, (_, i) => path.join(directory, `${i}.sock`));
       const children = sockets.map((socket) => run(process.execPath, [SERVER], directory, { BENCH_SOCKET: socket }));
-      for (const socket of sockets) await responses(socket);
+      for (const socket of sockets) await untilServing(socket);
       const environment = {
         BENCH_PORT: String(port),
         BENCH_PEERS: programs.peers,

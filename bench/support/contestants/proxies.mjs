@@ -1,7 +1,7 @@
 /** nginx and HAProxy in front of plain Bun instances: unix sockets, kept connections, each configured as well as we can. */
 import { writeFileSync } from "node:fs";
 import path from "node:path";
-import { freePort, ofChildren, responses, run } from "../launch.mjs";
+import { freePort, ofChildren, run, untilServing } from "../launch.mjs";
 import { APPS, bunPath } from "../programs.mjs";
 
 /** Returns the common start of all nginx configs. */
@@ -18,7 +18,7 @@ async function bunInstances(directory, count) {
   const sockets = Array.from({ length: count }, (_, i) => path.join(directory, `${i}.sock`));
   const server = path.join(APPS, "bun-server.mjs");
   const children = sockets.map((socket) => run(bunPath(), ["--smol", server, socket], directory));
-  for (const socket of sockets) await responses(socket);
+  for (const socket of sockets) await untilServing(socket);
   return { sockets, children };
 }
 

@@ -90,7 +90,9 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
     const first = await started();
     for (const { instances } of (await project.status()).pools) signal(instances[0]?.pid ?? 0, "SIGKILL");
     await gone(first);
-    expect(await project.events()).toMatch(/web\.1 +left a process behind, which was killed/);
+    await waitFor("the event", async () =>
+      /web\.1 +left a process behind, which was killed/.test(await project.events()),
+    );
     await project.ready();
 
     const second = await started();

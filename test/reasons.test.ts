@@ -23,7 +23,7 @@ Date.now = () => now() + (existsSync(join(__dirname, "later")) ? 3600e3 : 0);
 const FAILS = 'throw new TypeError("no database is configured");\n';
 /** Listens by itself, and never finishes loading. */
 const HANGS = `
-import { createServer } from "node:http";
+import { createServer } from "node:net";
 await new Promise(() => createServer().listen(0, "127.0.0.1"));
 `;
 

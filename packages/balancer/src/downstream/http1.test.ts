@@ -104,3 +104,32 @@ it("reads on from a client that sends ahead only while there is room for what th
   await turns(10);
   expect([reader.isPaused, later.isPaused]).toEqual([false, false]);
 });
+
+it("drops what clients send after their last response in turn, and leaves the rest of each turn to others", async () => {
+  const { gone, open, turns } = bench(new BufferBudget(100_000_000));
+  const clients = Array.from({ length: 40 }, () => open(Number.POSITIVE_INFINITY));
+  const head = Buffer.from("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+  for (const client of clients) client.owner.onData(Buffer.from(head));
+  expect(clients.filter((client) => client.take().includes("404"))).toHaveLength(40);
+  const piece = 65_536;
+  /** Each sends as long as it is read; returns the bytes of all. */
+  const sendAll = () => {
+    let bytes = 0;
+    for (const client of clients) {
+      for (let n = 0; n < 20 && !client.isPaused; n++, bytes += piece) client.owner.onData(Buffer.alloc(piece, "x"));
+    }
+    return bytes;
+  };
+  // The share of a turn, and at most the read of each with which it is over.
+  const most = (1 << 20) + 40 * piece;
+  expect(sendAll()).toBeLessThanOrEqual(most);
+  let served = 0;
+  for (let n = 0; n < 30; n++) {
+    await turns(1);
+    const bytes = sendAll();
+    expect(bytes).toBeLessThanOrEqual(most);
+    if (bytes > 0) served++;
+  }
+  expect(served).toBeGreaterThan(20);
+  expect([gone.length, clients.some(({ isClosed }) => isClosed)]).toEqual([0, false]);
+});

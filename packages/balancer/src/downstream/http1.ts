@@ -93,6 +93,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
         this.readBody();
         break;
       case "lingering":
+        this.turn.countBody(bytes.length, false);
+        break;
       case "closing":
       case "closed":
         break;

@@ -81,7 +81,7 @@ describe.each(RUNTIMES)("examples on %s", (runtime) => {
   const once = testOnce(runtime);
 
   test.each(FRAMEWORKS)("%s: a stream, events, an upload, a WebSocket", async (name, title) => {
-    // Two do what the four by default would.
+    // Two do the work of the default four.
     const project = await startExample(name, runtime, {}, ["--instances", "2"]);
     const { port } = project;
     expect((await get(port)).body).toContain(`Hello from ${title}`);

@@ -1,4 +1,4 @@
-/** Apps as their frameworks' documentation has them, which call listen() themselves: instances in turn, reloads without a loss. */
+/** Apps as in their frameworks' documentation, which call listen() themselves: instances in turn, reloads without a loss. */
 import { symlinkSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { waitFor } from "./support/wait.js";
 
 const INSTANCE = "process.env.PACELINE_INSTANCE";
 
-/** All listen on the same port, as they do in any tutorial. */
+/** All listen on the same port, as in tutorials. */
 const appsOn = (port: number): Record<string, string> => ({
   bare: `
     const http = require("node:http");
@@ -21,7 +21,7 @@ const appsOn = (port: number): Record<string, string> => ({
       res.end("bare " + server.address().port);
     });
     server.listen(${port}, () => console.log("listening on port", server.address().port));`,
-  // As express-generator writes it: bin/www requires the app.
+  // As written by express-generator: bin/www requires the app.
   express: `
     const express = require("express");
     const app = express();
@@ -31,7 +31,7 @@ const appsOn = (port: number): Record<string, string> => ({
     server.listen(app.get("port"));
     server.on("error", (error) => { throw error; });
     server.on("listening", () => console.log("Listening on port " + server.address().port));`,
-  // With a database to connect to first, and an export for its tests.
+  // Connects to a database first, and has an export for its tests.
   koa: `
     const Koa = require("koa");
     const app = new Koa();
@@ -85,7 +85,7 @@ describe.each(RUNTIMES)("apps that listen, on %s", { timeout: 120_000 }, (runtim
       expect(failures(counts)).toEqual(NO_FAILURES);
       const [one = 0, two = 0, ...more] = Object.values(counts.byInstance);
       expect(more).toEqual([]);
-      // Nearly equal: a reload has moments with one instance alone.
+      // Nearly equal: during a reload there are moments with only one instance.
       expect(Math.min(one, two) / (one + two)).toBeGreaterThan(0.3);
     }
     expect([await isListening(port), await isListening(port, "::1")]).toEqual([false, false]);
@@ -143,7 +143,7 @@ test("the words that PM2 has for it work: -i max, -p, arguments after --, ls, mo
   // A reload keeps the arguments.
   expect((await project.cli(["reload"])).code).toBe(0);
   expect((await get(port)).body).toBe("--theme dark");
-  // A fleet whose supervisor was killed is listed as long as it has processes.
+  // A fleet whose supervisor was killed is listed while it has processes.
   signal(pid, "SIGKILL");
   await waitFor("the fleet to be orphaned", async () => (await project.cli(["ls"])).output.includes("orphaned"));
   expect(await mine()).toMatchObject([{ state: "orphaned", pid, instances: null }]);

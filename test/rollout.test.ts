@@ -9,7 +9,7 @@ import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-/** Says its version and streams on /events; of a version that is named so, the third instance dies once there is a file `die`. */
+/** Returns its version and streams on /events; of certain versions the third instance dies once a file `die` exists. */
 const APP = `
 import { existsSync } from "node:fs";
 const { VERSION, PACELINE_INDEX } = process.env;
@@ -70,7 +70,7 @@ describe.each(RUNTIMES)("a rollout on %s", (runtime) => {
       }),
     );
     const reload = project.cli(["reload"]);
-    // The streams hold the outgoing processes of the slots that are taken at once.
+    // The streams keep the outgoing processes of the replaced slots alive.
     const outgoing = ({ pools }: Status) =>
       pools[0]?.instances.filter(({ other }) => other?.state === "draining") ?? [];
     const { pools } = await project.statusWhere("three to drain", (status) => outgoing(status).length >= 3);

@@ -9,8 +9,8 @@ import { waitFor } from "./support/wait.js";
 const INSTANCES = 3;
 
 /**
- * `/block` blocks the event loop until a file `go` is there, and says first whose it is; every response says who made it, and every
- * POST is written down as it begins.
+ * `/block` blocks the event loop until a file `go` exists, after reporting its instance; every response names its instance, and
+ * every POST is recorded at its start.
  */
 const APP = `
 import { appendFileSync, existsSync } from "node:fs";
@@ -166,7 +166,7 @@ test("a GET that blocks, among others that came with it, takes no second instanc
   const block = await asked.prepare("GET", "/block", "block");
   const after = await asked.prepareMany("GET", "after", 4 * INSTANCES);
   for (const send of [...before, block, ...after]) send();
-  // What came with it is answered elsewhere meanwhile.
+  // Requests that came with it get their responses elsewhere meanwhile.
   await asked.all(before.length + after.length);
   expect(asked.of("block")).toEqual([]);
   project.write("go", "");

@@ -1,4 +1,4 @@
-/** A whole small site from one config: an app, files, a Django project, gunicorn and a remote upstream, each under its routes. */
+/** A small site from one config: an app, files, a Django project, gunicorn and a remote upstream, each under its routes. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import https from "node:https";
 import type { AddressInfo } from "node:net";
@@ -18,7 +18,7 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 `;
-/** The settings of the example, for the name that the route has too. */
+/** The settings of the example, for the host name of the route too. */
 const SETTINGS = "from mysite.settings import *\nALLOWED_HOSTS = ['127.0.0.1', 'admin.example.com']\n";
 
 async function startElsewhere(): Promise<{ url: string; cert: string } | undefined> {
@@ -33,7 +33,7 @@ async function startElsewhere(): Promise<{ url: string; cert: string } | undefin
   return { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`, cert: certificate.cert };
 }
 
-/** The config, in a project whose fleet is up. */
+/** The config, in a project with a running fleet. */
 async function started(context: TestContext, runtime: RuntimeName) {
   const python = findPython("django");
   if (python === undefined) return context.skip("Django is not installed");

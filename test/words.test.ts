@@ -1,11 +1,11 @@
-/** Holds the names in the source to the project's words: one word for one thing, the field's where there is one. */
+/** Checks that names in the source use the project's words: one word per thing, the usual one of the field. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { ROOT } from "./support/fleet.js";
 
-/** The word to use, and the names that must not be used for the same thing. */
+/** The word to use, and the names that must not be used instead. */
 const WORDS: [word: string, not: RegExp][] = [
   ["response", /\b\w*(?:[aA]nswer(?!ed|ing|s\b)|ANSWER)\w*\b/g],
   ["replacement", /\b\w*[sS]uccessor\w*\b/g],
@@ -26,7 +26,7 @@ const WORDS: [word: string, not: RegExp][] = [
   ["detectApp", /\b\w*[rR]ecognise\b/g],
 ];
 
-/** Names alone: comments are sentences, and texts are read by people. */
+/** Only names: comments are sentences, and texts are for people. */
 function namesIn(path: string): string {
   const text = readFileSync(join(ROOT, path), "utf8");
   const comments = path.endsWith(".py") ? /"""[\s\S]*?"""|#.*$/gm : /\/\*[\s\S]*?\*\/|(?<!:)\/\/.*$/gm;

@@ -1,4 +1,4 @@
-/** The Django project of the examples, started as examples/README.md says, in every part. */
+/** The Django project of the examples, started as in examples/README.md, in every part. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { endExample, startExample } from "./support/example.js";
 import { type Project, type RuntimeName, startFleet } from "./support/fleet.js";
 import { run } from "./support/processes.js";
 
-/** A browser as far as Django needs one: cookies, redirects by hand, and where a page's forms post their token. */
+/** A minimal browser for Django: cookies, manual redirects, and forms with their token. */
 class Browser {
   private readonly cookies = new Map<string, string>();
 
@@ -43,7 +43,7 @@ class Browser {
 
 const EXAMPLE = join(import.meta.dirname, "../examples/django");
 
-/** The example as it is, or in the same folder with other keys for its pool. */
+/** The example unchanged, or in the same folder with other keys for its pool. */
 async function start(context: TestContext, runtime: RuntimeName, keys: object | undefined): Promise<Project> {
   const python = findPython("django");
   if (python === undefined) context.skip("Django is not installed");
@@ -70,7 +70,7 @@ describe("Django", () => {
 
     expect((await visitor.ask("/")).text).toContain("Nobody has signed yet.");
 
-    // A form without its token is refused; with it, it is taken.
+    // A form without its token is refused; with it, it is accepted.
     const forged = new FormData();
     forged.set("name", "Mallory");
     expect((await visitor.ask("/", { method: "POST", body: forged })).response.status).toBe(403);
@@ -80,7 +80,7 @@ describe("Django", () => {
     expect((await visitor.ask("/")).text).toContain("First! \u20ac");
     expect((await visitor.post("/", { name: "", text: "" })).response.status).toBe(400);
 
-    // An upload that is larger than any buffer on its way, and back.
+    // An upload larger than any buffer on its way, and back.
     const bytes = new Uint8Array(3_000_000).map((_, n) => n % 251);
     const photo = new File([bytes], "photo.bin");
     expect((await visitor.post("/", { name: "Bob", text: "With a photo", photo })).response.status).toBe(302);
@@ -91,7 +91,7 @@ describe("Django", () => {
     expect(Buffer.from(await download.arrayBuffer()).equals(Buffer.from(bytes))).toBe(true);
     expect((await visitor.ask("/photos/999")).response.status).toBe(404);
 
-    // A stream has no length, and is whole.
+    // A stream has no length, and is complete.
     const stream = await visitor.ask("/entries.csv");
     expect(stream.response.headers.get("content-type")).toBe("text/csv; charset=utf-8");
     expect(stream.response.headers.has("content-length")).toBe(false);
@@ -104,7 +104,7 @@ describe("Django", () => {
     expect((await visitor.ask("/static/admin/css/base.css")).response.status).toBe(200);
     expect((await visitor.ask("/static/admin/nothing.css")).response.status).toBe(404);
 
-    // The admin: only who logs in gets in, and every instance knows the session.
+    // The admin: only logged-in users get in, and every instance knows the session.
     const admin = new Browser(origin);
     expect((await admin.ask("/admin/")).response.headers.get("location")).toBe("/admin/login/?next=/admin/");
     const wrong = await admin.post("/admin/login/", { username: "admin", password: "wrong", next: "/admin/" });

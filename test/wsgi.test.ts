@@ -1,4 +1,4 @@
-/** Pools of WSGI apps as their users meet them: who answers while others are busy, prefixes, reloads, and what is told of mistakes. */
+/** Pools of WSGI apps in practice: idle instances get the requests, prefixes, reloads, and error messages. */
 import { randomUUID } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { waitFor } from "./support/wait.js";
 
 const python = findPython();
 
-/** `/sleeps?<name>` begins by making the file `<name>.begun`, and ends when there is `<name>.go`; everything tells the pid. */
+/** `/sleeps?<name>` first creates the file `<name>.begun`, and ends when `<name>.go` exists; every response names the pid. */
 const APP = `
 import os
 import time
@@ -67,14 +67,14 @@ const fleet = pythonFleets({
   files: { "site_app.py": APP },
 });
 
-/** Requests that hold an instance each. */
+/** Requests that each occupy an instance. */
 class Sleepers {
   readonly names: string[] = [];
   readonly connections: RawConnection[] = [];
 
   constructor(private readonly project: Project) {}
 
-  /** Begins so many, and waits until each is in its view. */
+  /** Starts that many, and waits until each is in its view. */
   async begin(count: number): Promise<void> {
     for (let n = 0; n < count; n++) {
       const name = randomUUID();
@@ -91,7 +91,7 @@ class Sleepers {
     for (const name of this.names) writeFileSync(join(this.project.folder, `${name}.go`), "");
   }
 
-  /** The pids that answered them. */
+  /** The pids of their instances. */
   async pids(): Promise<string[]> {
     return await Promise.all(
       this.connections.map(async (connection) => {
@@ -151,7 +151,7 @@ evwsgi.run()
         for (let n = 0; n < requests; n++) {
           connection.received = "";
           connection.write("GET /fast HTTP/1.1\r\nHost: a\r\n\r\n");
-          // Were one given to an instance that sleeps, this would be in vain: nobody wakes them before the last has come.
+          // If one went to a sleeping instance, this would fail: they are woken only after the last has arrived.
           await whole(connection);
           servedBy.add(connection.received.split("|").at(-1) as string);
         }
@@ -163,7 +163,7 @@ evwsgi.run()
       const asleep = await sleepers.pids();
       expect(new Set(asleep).size).toBe(3);
       expect(asleep).not.toContain([...servedBy][0]);
-      // All of them take their turns again.
+      // All of them get their turns again.
       await waitFor("all to answer", async () => {
         servedBy.add((await get(project.port, "/fast")).body.split("|").at(-1) as string);
         return servedBy.size === 4;
@@ -196,7 +196,7 @@ _evwsgi.run()
         const path = `/${kind}/later/${shape.replace("/HEAD", "")}`;
         const client = await RawConnection.open(project.port);
         client.write(`${method} ${path}?${name} HTTP/1.1\r\nHost: a\r\n\r\n`);
-        // Nobody lets it go on before the client has its whole response.
+        // It continues only after the client has its complete response.
         await client.until(method === "HEAD" ? /\r\n\r\n$/ : /\r\n\r\n(\d\r\n)?\|\d+(\r\n0\r\n\r\n)?$/);
         const own = async () => (await get(project.port, `/${kind}/`)).body;
         await waitFor("it to go on", () => existsSync(join(project.folder, `${name}.begun`)));
@@ -236,7 +236,7 @@ _evwsgi.run()
   });
 });
 
-/** What is Python's alone is so whatever the balancer runs on. */
+/** The Python parts do not depend on the balancer's runtime. */
 describe("WSGI", () => {
   const runtime = "bun";
 
@@ -258,7 +258,7 @@ describe("WSGI", () => {
       expect(refused.status).toBe(503);
       expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
       if (threads > 1) {
-        // With a thread free again, the others go through it one by one.
+        // With a thread free again, the others run one by one.
         writeFileSync(join(project.folder, `${sleepers.names[0]}.go`), "");
         await Promise.all(waiting.map((connection) => connection.end()));
       }
@@ -303,7 +303,7 @@ describe("WSGI", () => {
   });
 });
 
-/** The one answer that is to come, to its last chunk. */
+/** The one expected response, to its last chunk. */
 function whole(connection: RawConnection): Promise<unknown> {
   return connection.until(/\r\n\r\n[\s\S]*\|\d+$/);
 }

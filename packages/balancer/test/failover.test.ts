@@ -59,7 +59,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
     for (let i = 0; i < 4; i++) {
       expect((await exchangeRaw(balancer.port, request)).received).toMatch(/^HTTP\/1\.1 200 /);
     }
-    // A report of before may still be on its way.
+    // An earlier report may still be on its way.
     const last = await balancer.reports(({ retriesTotal, requestsTotal }) => retriesTotal > 0 && requestsTotal >= 4);
     expect(last.requestsTotal).toBe(4);
   });

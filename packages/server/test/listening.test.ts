@@ -1,4 +1,4 @@
-/** Apps that listen by themselves: what they see of their server, and what cannot be served. */
+/** Apps that listen by themselves: their view of their server, and servers that are not supported. */
 import { connect, createServer } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
@@ -52,7 +52,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
       expect(await wire.closed()).toMatch(/^HTTP\/1\.1 101 [\s\S]*upgraded$/);
       expect(output.filter((line) => line.startsWith("# ")).sort()).toEqual(["# called back", "# listening true"]);
-      // Its server on another port listens as it asked to, and that is told.
+      // Its server on another port listens for real, and a notice says so.
       const notices = supervisor.heard.filter(({ type }) => type === "notice").map(({ message }) => `${message}`);
       expect(notices).toEqual([
         expect.stringMatching(/^the app also listens on 127\.0\.0\.1:\d+: clients there bypass/),
@@ -121,7 +121,7 @@ describe("an app for Bun.serve", () => {
     ] as const) {
       expect((await ask(target, path)).body).toBe(body);
     }
-    // Bun's own ETag is there.
+    // Bun's own ETag is set.
     expect((await ask(target, "/static")).headers.etag).toMatch(/^"\w+"$/);
     expect((await ask(target, "/form", { method: "POST", body: "abc" })).body).toBe("posted abc");
     expect(await talk(port, "/ws", 2)).toEqual(["hello ada", "echo x"]);

@@ -1,4 +1,4 @@
-/** What a Python instance does with the memory of a loaded app: frozen for the garbage collector, and moved into huge pages where that pays. */
+/** A loaded Python app's memory: frozen for the garbage collector, and moved into huge pages if that pays. */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,7 +16,7 @@ const SMAPS = [
   { at: 0x50000000, mode: "rw-s", inode: 0, sizeMB: 8, anonymous: 8 * MB, name: "", isLoaded: false },
   { at: 0x60000000, mode: "rw-p", inode: 77, sizeMB: 8, anonymous: 8 * MB, name: "/usr/lib/a b.so", isLoaded: false },
   { at: 0x70000000, mode: "rw-p", inode: 0, sizeMB: 8, anonymous: 8 * MB, name: "[stack]", isLoaded: false },
-  // No whole huge page lies in it.
+  // It contains no whole huge page.
   { at: 0x80100000, mode: "rw-p", inode: 0, sizeMB: 2, anonymous: 2 * MB, name: "", isLoaded: false },
 ];
 

@@ -65,7 +65,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const waiting = new Wire(supervisor.target);
       waiting.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
       await instance.line(/^# waits began/);
-      // One that failed may still have been in flight in an earlier report.
+      // A failed request may still have been in flight in an earlier report.
       const busy = await stats((it) => it.inFlight === 1 && it.requestsTotal >= 203);
       expect(busy).toMatchObject({ requestsTotal: 203, errorsTotal: 3, heapBytes: expect.any(Number) });
       expect(busy.heapBytes).toBeGreaterThan(100_000);

@@ -237,7 +237,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     const held = connect(Number(url.port), url.hostname);
     held.on("error", () => undefined);
     await once(held, "connect");
-    // The kernel connects it; until the balancer has accepted it, nothing holds up the drain.
+    // The kernel connects it; until the balancer has accepted it, it does not delay the drain.
     const log = () => supervisor.call<LogLine[]>("recentLog", "balancer.1");
     await expect.poll(async () => (await log()).map(({ text }) => text)).toContain("has its first client");
     const said: string[] = [];
@@ -270,7 +270,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
 
   test("a restart of all pools that meets a reload of one ends, and so does the reload", async () => {
     const slow = { policy: { ...policy, readyTimeoutMs: 4000 } };
-    // Its replacements wait for the file, so that the restart is at web until the reload is under way.
+    // Its replacements wait for the file, so that the restart stays at web until the reload is in progress.
     const folder = makeFolder();
     const gate = join(folder, "gate");
     const web = pool("web", "gated", 2, { env: { GATE: gate } });

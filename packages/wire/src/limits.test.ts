@@ -1,4 +1,4 @@
-/** That a new limit is one line in the list, and one in the schema that describes it. */
+/** A new limit is one line in the list, and one in the schema that describes it. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,7 +7,7 @@ import { BALANCER_LIMITS, badLimit, INSTANCE_LIMITS } from "./limits.js";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 
-/** The sources of all packages, tests and benchmarks too: what has a list of limits would miss a new one. */
+/** The sources of all packages, tests and benchmarks too: a separate list of limits would miss a new one. */
 function sources(): string[] {
   return ["packages", "test", "bench"].flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })

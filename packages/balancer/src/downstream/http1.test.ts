@@ -1,4 +1,4 @@
-/** A client's connection without sockets: what it may make the balancer hold. */
+/** A client's connection without sockets: the memory it can make the balancer hold. */
 import { expect, it } from "vitest";
 import { LIMITS } from "../../test/support/balancer-process.js";
 import { FakeConnection } from "../../test/support/fake-transport.js";
@@ -13,7 +13,7 @@ import { Counters } from "../stats/counters.js";
 import { Http1Downstream } from "./http1.js";
 import { TurnShare } from "./reading.js";
 
-/** Answered 404 by a balancer that has no route. */
+/** Gets 404 from a balancer without routes. */
 const READ = Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4000));
 
 function bench(budget: BufferBudget) {
@@ -49,7 +49,7 @@ it("answers what many clients have pipelined in turn, and a single request at on
   const { relay, open, turns } = bench(new BufferBudget(100_000_000));
   const clients = Array.from({ length: 100 }, () => open(Number.POSITIVE_INFINITY));
   for (const client of clients) client.owner.onData(Buffer.from(READ));
-  // The first of each, and what all of them share.
+  // The first of each, and the limit shared by all.
   expect(relay.counters.requestsTotal).toBeLessThanOrEqual(100 + 256);
   const ordinary = open(Number.POSITIVE_INFINITY);
   ordinary.owner.onData(Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -78,7 +78,7 @@ it("counts what is sent ahead in the budget for slow clients, cuts whoever excee
   await turns();
   second.owner.onData(Buffer.from(READ));
   expect([second.isClosed, gone.length]).toEqual([true, 1]);
-  // Once the first has read, all that it sent is answered, and nothing of it counts any more.
+  // After the first has read, it gets all its responses, and none of its bytes count.
   for (let n = 0; n < 300 && relay.counters.requestsTotal < 8000; n++) {
     first.drain();
     await turns();
@@ -94,7 +94,7 @@ it("reads on from a client that sends ahead only while there is room for what th
   await turns();
   expect(clients.map(({ isPaused }) => isPaused)).toEqual([true, true, true, true, true]);
   const [reader, later, ...others] = clients as [FakeConnection, FakeConnection, ...FakeConnection[]];
-  // It reads all its responses, and those of the others wait on.
+  // It reads all its responses; those of the others still wait.
   for (const client of [reader, later]) {
     client.drain();
     await turns();

@@ -14,7 +14,7 @@ it("joins what a client sends ahead of its response in a buffer that seldom grow
     buffers.add(input.bytes);
   }
   expect(input.bytes.toString("latin1", input.start, input.end)).toBe(`ab${"x".repeat(60_000)}`);
-  // The bytes that came may be kept by the request in them, and are not written to.
+  // The current request may use the received bytes, so they are not overwritten.
   expect(kept.toString()).toBe("GET / HTTP/1.1\r\n\r\nab");
   expect(buffers.size).toBeLessThan(10);
 });

@@ -5,7 +5,7 @@ const READ_UNITS = 300_000;
 const clients: Client[] = [];
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** A client that always has more, and is read when it is not paused. */
+/** A client that always has more data and is read unless paused. */
 class Client implements Sharer {
   isPaused = false;
   reads = 0;
@@ -19,7 +19,7 @@ class Client implements Sharer {
   onTurn(): void {
     this.isPaused = false;
     this.share.join(this);
-    // The kernel names first whoever was readable first.
+    // The kernel reports the sockets in order of readiness.
     clients.splice(clients.indexOf(this), 1);
     clients.push(this);
   }
@@ -42,7 +42,7 @@ it("reads few of many clients in a turn, and all of them in turn; one that leave
   let turns = 0;
   for (; turns < 400; turns++) {
     const reads = [...clients].reduce((sum, client) => sum + client.read(), 0);
-    // The first read of a connection has a head in it.
+    // The first read of a connection contains a head.
     if (turns > 0) expect(reads).toBeLessThanOrEqual(4);
     await turn();
   }
@@ -50,7 +50,7 @@ it("reads few of many clients in a turn, and all of them in turn; one that leave
   expect(Math.max(...reads) - Math.min(...reads)).toBeLessThanOrEqual(4);
   expect(Math.min(...reads)).toBeGreaterThan(20);
   expect([left.reads, left.isPaused]).toEqual([1, false]);
-  // Alone, a client is read on in the next turn.
+  // Alone, a client is read again in the next turn.
   const [alone, ...others] = clients;
   for (const client of others) share.leave(client);
   await turn();

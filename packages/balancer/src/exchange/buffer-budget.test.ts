@@ -3,7 +3,7 @@ import { BufferBudget, type Reader } from "./buffer-budget.js";
 
 const MB = 1 << 20;
 
-/** A client that asks for room each time it is told that there is some, as `Reading` does. */
+/** A client that requests room on each notice, like `Reading`. */
 class WaitingReader implements Reader {
   asked = 0;
   isRead = false;

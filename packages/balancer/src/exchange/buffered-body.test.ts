@@ -66,7 +66,7 @@ describe("a body that is held until it is whole", () => {
         for (const piece of pieces) if (body.add(piece, 0, piece.length)) kept.push(piece);
         expect(Buffer.from(body.bytes).equals(Buffer.concat(kept))).toBe(true);
         expect(body.bytes.length).toBeLessThanOrEqual(MAX_BYTES);
-        // Another of the same size still has room, and when both are gone all of it is there again.
+        // Another of the same size still has room, and after both are freed the whole budget is available.
         expect(budget.take(MAX_BYTES)).toBe(true);
         budget.give(MAX_BYTES);
         body.clear();

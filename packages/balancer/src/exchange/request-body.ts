@@ -212,7 +212,7 @@ export class RequestBody implements CollectedBodyOwner {
   }
 }
 
-/** Never refused, in bytes: any upstream may lag by this much. */
+/** Each upstream may have this many queued bytes outside the budget. */
 const FREE_BYTES = 16_384;
 
 /** Counts body bytes that wait for a slow upstream. Reads arrive whole, however little is wanted. */

@@ -5,12 +5,12 @@ import { PoisonBook } from "./poison.js";
 import type { Relay } from "./relay.js";
 import { LostStarts } from "./retry.js";
 
-/** A loss: of what kind, whether it was the only one there, and whether the upstream drained. */
+/** A loss: its kind, whether it was the only one there, and whether the upstream drained. */
 type Loss = [loss: UpstreamLoss, isOnly: boolean, isDraining?: boolean];
 
 const [ALONE, AMONG_OTHERS, DRAINING] = [true, false, true];
 
-/** For how many processes the request is held to be what ended them. */
+/** The number of processes that the request counts as having ended. */
 function blamed(losses: Loss[], knownBefore = 0): number {
   const processes = new Set<string>();
   const poison = new PoisonBook(() => {});

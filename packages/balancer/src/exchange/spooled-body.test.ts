@@ -1,4 +1,4 @@
-/** A body in the spool: whole and in order, whatever the disk does, and nothing of it is kept. */
+/** A body in the spool: complete and in order with any disk, and nothing of it remains. */
 import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ function spool(maxBytes = 10_000_000): Spool {
   return made;
 }
 
-/** Takes what is read, at most `room` bytes before it wants no more. */
+/** Takes read bytes, at most `room` before it pauses. */
 class Reader {
   readonly parts: Buffer[] = [];
   room = Number.POSITIVE_INFINITY;
@@ -57,7 +57,7 @@ function append(body: SpooledBody, bytes: Buffer, piece = 10_000) {
   for (let at = 0; at < bytes.length; at += piece) body.append(bytes, at, Math.min(bytes.length, at + piece));
 }
 
-/** Of `budget` and of the spool nothing is used. */
+/** Nothing of `budget` and of the spool is used. */
 const isAllBack = (used: Spool) => used.usedBytes === 0 && budget.take(1_000_000);
 
 describe("a body in the spool", () => {
@@ -110,7 +110,7 @@ describe("a body in the spool", () => {
     const bytes = pattern(60_000);
     const response = new SpooledBody(used, "response", new Reader());
     expect(response.append(bytes, 0, 50_000)).not.toBe("full");
-    // What is beyond stays in memory, and its instance waits.
+    // The excess stays in memory, and its instance waits.
     expect([response.append(bytes, 0, 1), used.usedBytes]).toEqual(["wait", 50_000]);
     const request = new SpooledBody(used, "request", new Reader());
     expect(request.append(bytes, 0, 50_000)).not.toBe("full");

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader } from "./body-framing.js";
 
-/** Reads a body that comes in the given pieces; answers with its data, and what followed it. */
+/** Reads a body from the given pieces; returns its data, and the bytes after it. */
 function readIn(
   pieces: Buffer[],
   begin: (reader: BodyReader) => void,
@@ -30,7 +30,7 @@ function readIn(
 /** Cuts bytes at these places. */
 function cut(bytes: Buffer, places: number[]): Buffer[] {
   const at = [...new Set(places.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b);
-  // Each a buffer of its own, as reads are: what was read may be moved in it.
+  // Each in a separate buffer, like reads: the parser may move bytes in it.
   return [...at, bytes.length].map((end, i) => Buffer.from(bytes.subarray(at[i - 1] ?? 0, end)));
 }
 

@@ -1,4 +1,4 @@
-/** That both writers of requests go by the same policy, whatever a client sends. */
+/** Both writers of requests apply the same policy, for any client. */
 import { HOP_BY_HOP_FIELDS } from "@paceline/wire";
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { LaneRequestHead } from "@paceline/wire/lane/request-head";
@@ -14,7 +14,7 @@ import { HeadWriter } from "./head-writer.js";
 
 type Pairs = [string, string][];
 
-/** The fields that each protocol sends, names in lower case, in their order. */
+/** The fields that each protocol sends, with lower-case names, in order. */
 function sent(text: string, forwarded: ForwardedFields, isTrusted: boolean): { http1: Pairs; lane: Pairs } {
   const connection = new FakeConnection();
   const writer = new HeadWriter(65_536);
@@ -32,7 +32,7 @@ function sent(text: string, forwarded: ForwardedFields, isTrusted: boolean): { h
   return { http1, lane: new LaneRequestHead(frames.take().toString("latin1", 8)).pairs() };
 }
 
-/** Framing is made anew in HTTP/1.1, behind the rest; over the lane Content-Length is where it came. */
+/** In HTTP/1.1 framing is written again, after the rest; over the lane Content-Length keeps its place. */
 const FRAMING = ["content-length", "transfer-encoding"];
 const unframed = (pairs: Pairs) => pairs.filter(([name]) => !FRAMING.includes(name));
 

@@ -4,7 +4,7 @@ import { FakeConnection } from "../../test/support/fake-transport.js";
 import { BodyReader } from "./body-framing.js";
 import { HeadWriter } from "./head-writer.js";
 
-/** What a reader makes of these bytes, and how many pieces it saw. */
+/** Returns a reader's result for these bytes, and the number of pieces. */
 function read(bytes: Buffer): { body: Buffer; pieces: number } {
   const reader = new BodyReader();
   reader.begin("chunked", 0);

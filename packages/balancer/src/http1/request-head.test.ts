@@ -39,7 +39,7 @@ describe("a request's head", () => {
       "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\n",
       { isUpgrade: false, framing: "length" },
     ],
-    // Connection cannot take away what framing and routing rest on.
+    // Connection cannot remove fields needed for framing and routing.
     [
       "POST / HTTP/1.1\r\nHost: a\r\nConnection: content-length, host\r\nContent-Length: 5\r\n\r\n",
       { framing: "length", contentLength: 5 },
@@ -107,7 +107,7 @@ describe("a request's head", () => {
     const text = raw(2720);
     const later = parse(text.replace("Host: a", "Host: a\r\nX: 1"));
     expect([later.after, later.head.refusal]).toEqual([HEAD_REFUSED, 431]);
-    // A head parsed after it has nothing of it.
+    // The next parsed head contains nothing of it.
     expect(parse("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").head.targetEnd).toBe(6);
   });
 });

@@ -12,7 +12,7 @@ function read(fields: Partial<ClientFields>, peer = "127.0.0.1"): ReportedClient
 
 describe("the client of a trusted proxy", () => {
   it.each([
-    // Read from the right; what is left of the first stranger is dropped.
+    // Read from the right; everything left of the first untrusted address is dropped.
     [["9.9.9.9"], ["9.9.9.9", "127.0.0.1"]],
     [["6.6.6.6, 9.9.9.9"], ["9.9.9.9", "127.0.0.1"]],
     [["6.6.6.6, 9.9.9.9, 10.1.2.3"], ["9.9.9.9", "10.1.2.3", "127.0.0.1"]],
@@ -24,10 +24,10 @@ describe("the client of a trusted proxy", () => {
       ["6.6.6.6", "9.9.9.9, 10.1.2.3"],
       ["9.9.9.9", "10.1.2.3", "127.0.0.1"],
     ],
-    // All trusted: the farthest of them.
+    // All trusted: the leftmost one.
     [[], ["127.0.0.1"]],
     [["10.0.0.5, 10.0.0.6"], ["10.0.0.5", "10.0.0.6", "127.0.0.1"]],
-    // Empty elements are none.
+    // Empty elements are ignored.
     [[""], ["127.0.0.1"]],
     [[" , ,9.9.9.9,, "], ["9.9.9.9", "127.0.0.1"]],
     [
@@ -44,7 +44,7 @@ describe("the client of a trusted proxy", () => {
     [["6.6.6.6, ::ffff:0909:0909"], ["9.9.9.9", "127.0.0.1"]],
     [["6.6.6.6, unix:"], ["unknown", "127.0.0.1"]],
     [["6.6.6.6, unix"], ["unknown", "127.0.0.1"]],
-    // Nobody who is known.
+    // An unknown client.
     [["6.6.6.6, unknown"], ["unknown", "127.0.0.1"]],
     [["6.6.6.6, _hidden"], ["unknown", "127.0.0.1"]],
     [["6.6.6.6, 10.0.0.1x"], ["unknown", "127.0.0.1"]],
@@ -68,11 +68,11 @@ describe("the client of a trusted proxy", () => {
     ["for=6.6.6.6, for=_gazonk", ["unknown"], "http", undefined],
     ["for=6.6.6.6, proto=https", ["unknown"], "https", undefined],
     ["for=6.6.6.6, nonsense", ["unknown"], "http", undefined],
-    // A quote that a client left open takes nothing of what its proxy wrote.
+    // A client's unbalanced quote cannot hide its proxy's element.
     ['for="6.6.6.6, for=9.9.9.9', ["9.9.9.9"], "http", undefined],
     ['a=", for="[2001:db8::1]"', ["2001:db8::1"], "http", undefined],
     ['x=",for=6.6.6.6;y=", for="[2001:db8::1]"', ["2001:db8::1"], "http", undefined],
-    // Nor does what it put into a quote that its proxy wrote.
+    // Nor can its text within a quote written by its proxy.
     ['for=9.9.9.9;host="x, for=6.6.6.6"', ["9.9.9.9"], "http", undefined],
     ['host="x;for=6.6.6.6";for=9.9.9.9', ["9.9.9.9"], "http", undefined],
   ])("that says Forwarded %s is %j", (forwarded, chain, scheme, host) => {
@@ -139,7 +139,7 @@ describe("the client of a trusted proxy", () => {
       ...['"', ",", ";", "=", " ", "for=", "\\", "6.6.6.6", "10.0.0.1", "[", "]", ":", "%", "unix", "a"],
     );
     const word = fc.array(piece, { maxLength: 30 }).map((pieces) => pieces.join(""));
-    // As a proxy adds to it: on the line, or on one of its own.
+    // As a proxy appends: on the same line, or on a new one.
     fc.assert(
       fc.property(word, fc.boolean(), (said, isOnLine) => {
         const with_ = (added: string) => (isOnLine ? [`${said}, ${added}`] : [said, added]);
@@ -169,7 +169,7 @@ describe("trusted proxies", () => {
     for (const node of ["unix", "unknown"]) expect(list.trusts(node)).toBe(false);
     expect(new TrustedProxies(["unix"]).trusts("unknown")).toBe(false);
     expect(new TrustedProxies(["0.0.0.0/0"]).trusts("unix")).toBe(false);
-    // No block of one family speaks for the other.
+    // A block of one family does not match the other.
     expect(new TrustedProxies(["::/0", "::1/64"]).trusts("8.8.8.8")).toBe(false);
     expect(new TrustedProxies(["0.0.0.0/0"]).trusts("2001:db8::1")).toBe(false);
   });

@@ -50,7 +50,7 @@ const app = [
 ];
 const file = ["Content-Type: text/plain", "ETag: file", "Vary: Accept-Encoding", "Cache-Control: public"];
 
-/** Names and values of what passes. */
+/** Names and values of forwarded fields. */
 function lines(merged: ResponseHead): string[] {
   return Buffer.from(merged.bytes).toString("latin1").trimEnd().split("\r\n");
 }

@@ -14,13 +14,13 @@ const { ESCAPED, UNNORMAL, ESCAPED_SLASH, REFUSED } = PathTrait;
 
 function scanOf(target: string): { traits: number; path: string } {
   const scan = new PathScan();
-  // With bytes around it that must not be looked at.
+  // Surrounded by bytes that must not be read.
   const bytes = Buffer.from(`%/../${target}%/../`, "latin1");
   scan.read(bytes, 5, bytes.length - 5);
   return { traits: scan.traits, path: bytes.toString("latin1", 5, scan.end) };
 }
 
-/** Paths out of what matters: dots, slashes, escapes of both, and ordinary bytes. */
+/** Paths of the relevant parts: dots, slashes, escapes of both, and ordinary bytes. */
 const piece = fc.constantFrom(
   ...["/", "/", "/", ".", "..", "/..", "/.", "//", "a", "b", "~", "_", "@", ";", "!", "[", '"', "é"],
   ...[
@@ -76,7 +76,7 @@ describe("the normal form of a path", () => {
     ["/a/../../a", undefined],
     ["/../a", undefined],
     ["//..", undefined],
-    // Unreserved characters, and the digits of the others.
+    // Unreserved characters, and escapes with other digits.
     ["/%61%2D%5f%7e", "/a-_~"],
     ["/%c3%a9", "/%C3%A9"],
     ["/%2fx%5cy", "/%2Fx%5Cy"],
@@ -85,7 +85,7 @@ describe("the normal form of a path", () => {
     // Never decoded twice.
     ["/%252e%252e/a", "/%252e%252e/a"],
     ["/%25%32%65", "/%252e"],
-    // What begins no escape.
+    // Not a valid escape.
     ["/%", undefined],
     ["/%2", undefined],
     ["/%2/", undefined],
@@ -105,7 +105,7 @@ describe("the normal form of a path", () => {
     ["/a/..//b", "/b"],
     ["/.//b", "/b"],
     ["/fetch/https://x/y", "/fetch/https://x/y"],
-    // Left alone: parameters, and what a target may have though no URI does.
+    // Unchanged: parameters, and characters that a target may contain but no URI.
     ["/a;b=1/..;/c", "/a;b=1/..;/c"],
     ['/{"x"}|^`<>', '/{"x"}|^`<>'],
   ])("%s becomes %s", (path, normal) => {
@@ -143,14 +143,14 @@ describe("the normal form of a path", () => {
 
   it("is what a URL makes of it, whether the path or the normal form is asked", () => {
     const pathname = (path: string) => new URL(`http://h${path}`).pathname;
-    // A URL leaves alone the escapes that we decode, keeps slashes at the beginning, and stays at the root where we refuse.
+    // A URL keeps the escapes that we decode, keeps leading slashes, and stays at the root where we refuse.
     const ours = (path: string) => normalizePath(pathname(path));
     fc.assert(
       fc.property(goodPath, (path) => {
         const normal = normalizePath(path) as string;
         const isAscii = !/[^\x21-\x7e]|["[]/.test(path);
         if (isAscii) expect(pathname(normal)).toBe(normal);
-        // With slashes at the beginning "..", which a URL has take one of them away, may leave the root here.
+        // After leading slashes, ".." removes one of them in a URL, but may leave the root here.
         if (!path.startsWith("//")) expect(ours(path)).toBe(ours(normal));
       }),
       { numRuns: 2000 },
@@ -158,7 +158,7 @@ describe("the normal form of a path", () => {
   });
 
   it("refuses every path that a URL parser would take out of its root", () => {
-    // Under a folder whose name is not in the path, so that it is seen whether it was left.
+    // Under a folder that is not in the path, to detect a path that leaves it.
     fc.assert(
       fc.property(goodPath, (path) => {
         expect(new URL(`http://h/root/x${normalizePath(path)}`).pathname.startsWith("/root/x/")).toBe(true);

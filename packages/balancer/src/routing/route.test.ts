@@ -16,7 +16,7 @@ const router = new Router([
   { text: "docs.example.com/", target: "docs" },
 ]);
 
-/** What the instance sees, as the writers of heads write it. */
+/** The instance's view, as written by the head writers. */
 function seen(head: RequestHead): string {
   const target = Buffer.from(head.target).toString("latin1", head.targetStart, head.targetEnd);
   return head.hasNoPath ? `/${target}` : target;
@@ -31,13 +31,13 @@ interface Routed {
 function route(routes: Router<string>, target: string, { host = "a", method = "GET", version = "1.1" } = {}): Routed {
   const head = new RequestHead(LIMITS);
   const text = `${method} ${target} HTTP/${version}\r\n${host === "none" ? "" : `Host: ${host}\r\n`}\r\n`;
-  // Somewhere in a larger piece of memory, as what comes from a socket is.
+  // Inside a larger buffer, like bytes from a socket.
   const bytes = Buffer.from(`\r\n\r\n${text}`, "latin1").subarray(4);
   if (head.parse(bytes, 0, bytes.length) < 0) return { to: head.refusal, target: "", prefix: undefined };
   const found = routeOf(routes, head);
   if (typeof found === "number") return { to: found, target: "", prefix: undefined };
   const routed = { to: found.target, target: seen(head), prefix: head.prefix && Buffer.from(head.prefix).toString() };
-  // A request that is sent later is parsed again, from bytes that may lie elsewhere by then.
+  // A request that is sent later is parsed again, perhaps from bytes in another place.
   const rewritten = head.target === bytes ? undefined : head.target;
   const again = new RequestHead(LIMITS);
   again.parse(Buffer.from(`x${text}`, "latin1"), 1, text.length + 1);
@@ -49,7 +49,7 @@ function route(routes: Router<string>, target: string, { host = "a", method = "G
 
 describe("the route of a request", () => {
   it.each([
-    // As it came.
+    // Unchanged.
     ["/", "web", "/", undefined],
     ["/?a=/../%2F", "web", "/?a=/../%2F", undefined],
     ["/api", "api", "/api", undefined],
@@ -57,21 +57,21 @@ describe("the route of a request", () => {
     ["/apis", "web", "/apis", undefined],
     ["/caf%C3%A9?%e9", "web", "/caf%C3%A9?%e9", undefined],
     ["/api//x", "api", "/api//x", undefined],
-    // As it came, though another path is matched.
+    // Unchanged, though another path is matched.
     ["/%61pi/y", "api", "/%61pi/y", undefined],
     ["/api/caf%c3%a9/%7Ex", "api", "/api/caf%c3%a9/%7Ex", undefined],
     ["/a%2eb", "web", "/a%2eb", undefined],
     ["//a/b", "web", "//a/b", undefined],
     ["///a//b?c", "web", "///a//b?c", undefined],
     ["//", "web", "//", undefined],
-    // Without dot segments, and otherwise as it came.
+    // Without dot segments, otherwise unchanged.
     ["/x/../api/y?q=/..", "api", "/api/y?q=/..", undefined],
     ["/api/../x", "web", "/x", undefined],
     ["/api/%2e%2e/x", "web", "/x", undefined],
     ["/api/./caf%c3%a9/%7e", "api", "/api/caf%c3%a9/%7e", undefined],
     ["/x/.%2E//api", "api", "/api", undefined],
     ["//x/../y", "web", "/y", undefined],
-    // With one slash at its beginning, where a reader of more would choose another pool.
+    // With one leading slash, if a reader of several would choose another pool.
     ["//api/x", "api", "/api/x", undefined],
     ["///%61pi/%7e", "api", "/%61pi/%7e", undefined],
     ["//h/api/x", "web", "/h/api/x", undefined],
@@ -93,7 +93,7 @@ describe("the route of a request", () => {
     ["/x/../%73tatic/%61/./b?%61", "files", "/%61/b?%61", "/static"],
     ["/./static?q", "files", "/?q", "/static"],
     ["/./static//h", "files", "/h", "/static"],
-    // A prefix in another spelling is as long as it is.
+    // A prefix in another spelling is removed in its own length.
     ["/%40me/x", "me", "/x", "/@me"],
     ["/@me/x", "me", "/x", "/@me"],
     // Escaped slashes that make no difference.
@@ -150,7 +150,7 @@ describe("the route of a request", () => {
     ["none", "/api", { version: "1.0" }, "api"],
     ["none", "/api", { version: "1.1" }, 400],
     ["[::1]:80", "/api", {}, "api"],
-    // Another name to whoever decodes it.
+    // A different name for readers that decode it.
     ["d%6fcs.example.com", "/", {}, 400],
     ["docs.example.com", "*", { method: "OPTIONS" }, "docs"],
     ["a", "*", { method: "OPTIONS" }, "web"],
@@ -187,7 +187,7 @@ describe("the route of a request", () => {
       "/../",
     ];
     const target = fc.array(fc.constantFrom(...pieces), { maxLength: 10 }).map((parts) => `/${parts.join("")}`);
-    /** What readers of all kinds make of a path: as it is, as a URL, decoded, decoded with slashes for backslashes. */
+    /** Different readers' results for a path: raw, as a URL, decoded, decoded with slashes for backslashes. */
     const readings: ((path: string) => string | undefined)[] = [
       (path) => path,
       (path) => normalizePath(path),
@@ -236,7 +236,7 @@ describe("the route of a request", () => {
         const alone = route(only, asked);
         if (typeof alone.to !== "number") {
           if (!hasDots) expect(alone.target).toBe(asked);
-          // Segments are left out, and none is changed.
+          // Segments are removed, and none is changed.
           const segments = asked.split("/");
           for (const segment of alone.target.split("/")) expect(segments).toContain(segment);
           expect(normalizePath(alone.target)).toBe(normalizePath(asked));
@@ -252,12 +252,12 @@ describe("the route of a request", () => {
   });
 });
 
-/** As `decodeForMatch` has it: an escaped slash is none, however it is written. */
+/** Like `decodeForMatch`: an escaped slash is not a slash, in any spelling. */
 function inCapitals(path: string): string {
   return path.replace(/%(2f|5c)/gi, (escaped) => escaped.toUpperCase());
 }
 
-/** What `read` makes of the path; undefined where it is no text to it. */
+/** Returns the result of `read` for the path; undefined if it is invalid text. */
 function readOrUndefined(read: (path: string) => string | undefined, path: string): string | undefined {
   try {
     return read(path);

@@ -30,7 +30,7 @@ describe("the router", () => {
     ["other", "/api/v2/x", "/api/v2"],
     ["other", "/api/v22", "/api/"],
     ["other", "/ap", "/"],
-    // Prefixes are what they read as.
+    // Prefixes are normalized.
     ["other", "/@me/x", "/@me/"],
     ["other", "/caf\xc3\xa9/x", "/caf%C3%A9"],
     // Hosts.
@@ -48,7 +48,7 @@ describe("the router", () => {
     ["", "/", "/"],
     [":80", "/", "/"],
     [".", "/", "/"],
-    // A wildcard stands for labels before the name, one at least; an exact host goes before it, a longer one too.
+    // A wildcard matches one or more labels before the name; exact hosts and longer wildcards have priority.
     ["a.example.com", "/api", "*.example.com/"],
     ["A.Example.COM:1", "/api", "*.example.com/"],
     ["a.c.example.com", "/", "*.example.com/"],
@@ -100,7 +100,7 @@ describe("the router", () => {
   });
 });
 
-/** Of the routes that fit the first in order: exact hosts, wildcards, any; then longer hosts, then longer prefixes. */
+/** The first matching route in order: exact hosts, wildcards, any; then longer hosts, then longer prefixes. */
 function model(texts: readonly string[], name: string, path: string): string | undefined {
   const fitting = texts
     .map((text) => {

@@ -85,7 +85,7 @@ describe("deadlines", () => {
       onDeadline() {
         told.push(name);
         deadlines.remove(this);
-        // The last to be told takes another with it that was due as well.
+        // The last one called removes another that was due as well.
         if (name === "c") deadlines.remove(entries[1] as (typeof entries)[number]);
       },
     }));

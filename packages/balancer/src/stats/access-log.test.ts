@@ -36,7 +36,7 @@ test("a line has the combined format, then seconds and the instance", () => {
 });
 
 test("nothing that a client sends begins a line or ends a quoted text, and a line has a bound", () => {
-  // Whatever may stand in a field: tab, and all from the space on but DEL.
+  // All characters allowed in a field: tab, and everything from space on except DEL.
   const codes = [9, ...Array.from({ length: 256 - 32 }, (_, at) => at + 32).filter((code) => code !== 127)];
   const wild = String.fromCharCode(...codes);
   const text = line(`GET /"\xe9 HTTP/1.1\r\nHost: a\r\nReferer: "${wild}\r\nUser-Agent: ${'"'.repeat(30_000)}\r\n\r\n`);

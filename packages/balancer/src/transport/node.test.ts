@@ -12,7 +12,7 @@ describe("a connection to an upstream on Node", () => {
   let peer: net.Socket;
   let connection: Connection;
   let heard: string[];
-  /** Nothing more can come. */
+  /** Nothing more can arrive. */
   let over: Promise<void>;
 
   beforeEach(async () => {
@@ -108,7 +108,7 @@ describe("what the peer of a TCP connection has acknowledged, on Node", () => {
     const peer = await accepted;
     expect(connection.seesAcknowledgements).toBe(true);
     connection.write(Buffer.alloc(BODY_BYTES));
-    // Not yet known, and then what the peer's kernel took; ours holds megabytes more.
+    // Unknown at first, then the bytes the peer's kernel took; ours holds megabytes more.
     const since = performance.now();
     expect(connection.acknowledgedBytes(since)).toBe(-1);
     await expect.poll(() => connection.acknowledgedBytes(since)).toBeGreaterThan(0);

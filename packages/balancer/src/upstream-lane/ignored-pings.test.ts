@@ -10,17 +10,17 @@ import { ControlLane } from "./lane-connection.js";
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\n\r\n";
 const HELLO = Buffer.from(vector("HELLO of an instance").hex, "hex");
-/** A stream that nobody has opened, or an earlier use of a slot. */
+/** An unopened stream, or an earlier use of a slot. */
 const NOBODY = 60_000;
 const TICKS_A_SECOND = 62;
-/** Within so long a lane that has gone wrong is closed. */
+/** A broken lane is closed within this time. */
 const BROKEN_WITHIN_SECONDS = 5;
-/** And before that it is given no new requests. */
+/** Before that it gets no new requests. */
 const STALLED_WITHIN_SECONDS = 3;
 
 const frame = (type: number, id: number, payload: Uint8Array = new Uint8Array(0)) => frameBytes({ type, id, payload });
 
-/** What an instance sends over and over that has gone wrong; none of it breaks a rule by itself. */
+/** Frames that a broken instance repeats; each is valid alone. */
 const WRONGS: [string, Buffer][] = [
   ["BUSY", frame(FrameType.BUSY, 0, Buffer.alloc(4))],
   ["GOAWAY", frame(FrameType.GOAWAY, 0)],
@@ -31,7 +31,7 @@ const WRONGS: [string, Buffer][] = [
   ["CANCELLED of nobody", frame(FrameType.CANCELLED, NOBODY, Buffer.alloc(1))],
   ["an empty DATA of nobody", frame(FrameType.DATA, NOBODY)],
 ];
-/** The first part of a frame, and the bytes that never complete it. */
+/** The first part of a frame, and bytes that never complete it. */
 const ENDLESS = frame(FrameType.RESPONSE, NOBODY, Buffer.alloc(2 << 20)).subarray(0, 1000);
 
 function pings(connection: FakeConnection): Buffer[] {
@@ -51,7 +51,7 @@ function open() {
   return { bench, connection };
 }
 
-/** Ticks that long, with these bytes before each; returns the seconds until the lane broke. */
+/** Runs ticks of that length, with these bytes before each; returns the seconds until the lane broke. */
 function tickUntilBroken(tick: () => number, connection: FakeConnection, bytes: Buffer, seconds: number): number {
   for (let n = 0; n < seconds * TICKS_A_SECOND; n++) {
     if (connection.isClosed) return n / TICKS_A_SECOND;
@@ -117,10 +117,10 @@ describe("an instance that sends bytes and no PONG", () => {
 });
 
 describe("an instance that answers PINGs", () => {
-  /** What it says in each tick, given the PINGs that came in it. */
+  /** Returns its output in each tick, given the PINGs received. */
   const PATIENT: [string, (asked: Buffer[], tick: number) => Buffer[]][] = [
     ["and sends much", (asked) => [frame(FrameType.BUSY, 0, Buffer.alloc(4)), ...asked]],
-    // Each of its turns takes 1.5 s, and what it says leaves with the end of the turn.
+    // Each of its turns takes 1.5 s, and its output is sent at the end of the turn.
     ["late, and sends at the end of each turn", (asked, tick) => (tick % 93 === 0 ? [...asked] : [])],
     ["and sends nothing else", (asked) => asked],
     ["not, and sends nothing", () => []],

@@ -34,7 +34,7 @@ function open(bench = new LaneBench()) {
   return { bench, connection, give: (...frames: Buffer[]) => connection.owner.onData(Buffer.concat(frames)) };
 }
 
-/** The types and streams of the frames in these bytes; DATA is told with its bytes. */
+/** Returns the types and streams of the frames in these bytes; DATA with its bytes. */
 function typesIn(bytes: Buffer): [number, number, number][] {
   const types: [number, number, number][] = [];
   const decoder = new FrameDecoder();
@@ -126,7 +126,7 @@ describe("the balancer's lane", () => {
     const [asked, other] = [bench.ask(GET), bench.ask(GET)];
     give(response(idOf(asked), 200, 0));
     asked.stream.cancel();
-    // The window of the two that were cancelled.
+    // The window of the two cancelled requests.
     const data = frame(FrameType.DATA, idOf(asked), Buffer.alloc(RESPONSE_WINDOW_BYTES / 2));
     for (let n = 0; n < 4 && !connection.isClosed; n++) give(data);
     expect([bench.problems, other.loss]).toEqual([[], undefined]);
@@ -152,13 +152,13 @@ describe("the balancer's lane", () => {
   it.each(["connected", "not connected"])("gives back all that waits for a HELLO, %s", (state) => {
     const bench = new LaneBench();
     const asked = [bench.ask(GET), bench.ask(POST), bench.ask(GET)];
-    // Nothing else may be under way.
+    // No other request may be in flight.
     expect(bench.busy).toBe(asked.length);
     const connection = state === "connected" ? bench.transport.accept() : undefined;
     expect([1, 1].map((weight) => bench.link.countStall(weight))).toEqual([1, 2]);
     bench.link.reassign();
     expect(asked.map(({ loss }) => loss)).toEqual(["refused", "refused", "refused"]);
-    // It is silent, though nothing waits, until it is heard.
+    // It counts as silent until it is heard, though nothing is pending.
     expect(bench.link.countStall(1)).toBe(3);
     (connection ?? bench.transport.accept()).owner.onData(HELLO);
     expect(bench.link.countStall(1)).toBe(0);
@@ -185,7 +185,7 @@ describe("the balancer's lane", () => {
     const { bench } = open(new LaneBench(1, 1024, join(folder, "instance.sock")));
     const asked = [bench.ask(GET), bench.ask(GET), bench.ask(GET)];
     await turnEnd();
-    // Lane 3, as its HELLO said, calls the second of these; there was one before them.
+    // Lane 3 from its HELLO runs the second of these; one came before them.
     writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([3, 3, 0, 0, 3, 0]));
     bench.link.reassign();
     expect(asked.map(({ loss }) => loss)).toEqual(["freed", undefined, "freed"]);
@@ -203,7 +203,7 @@ describe("the balancer's lane", () => {
     await turnEnd();
     writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([0, 2, 0, 0, 1, 0]));
     bench.link.reassign();
-    // Which of them was sent first is its own affair.
+    // They may be sent in either order.
     expect(asked.map(({ loss }) => loss).sort()).toEqual(["freed", undefined]);
   });
 
@@ -426,9 +426,9 @@ describe("the balancer's lane", () => {
     const all = Array.from({ length: 40 }, () => bench.ask(PUT));
     const taken = all.map(({ stream }) => stream.sendBody(piece, 0, piece.length));
     expect(taken).toEqual(all.map((_, at) => at < 31));
-    // A body of which the instance has used all goes on, whatever it holds of others.
+    // A body that the instance has used completely continues, whatever it holds of others.
     const [first, last] = [all[0], all.at(-1)] as [Asked, Asked];
-    // What it may not have yet waits here.
+    // Bytes beyond its window wait here.
     expect(last.stream.waitingBytes).toBe(piece.length - 4096);
     expect(bench.link.unread).toBeLessThan((8 << 20) + piece.length + 40 * 4096);
     for (let at = 0; at < piece.length; at += 4096) give(number(FrameType.WINDOW, idOf(last), 4096));

@@ -7,12 +7,12 @@ import { ForwardedFields } from "../http1/forwarded.js";
 import { putRequest } from "./request-encoder.js";
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-/** Every vector's stream: the fourth slot, in its second use. */
+/** The stream of every vector: the fourth slot, in its second use. */
 const STREAM = 0x1_0003;
 
 const bytesOf = (hex: string) => Buffer.from(hex, "hex");
 
-/** Makes the REQUEST of that vector from its HTTP/1.1. */
+/** Builds the vector's REQUEST from its HTTP/1.1 text. */
 function encode({ stream, http1 = "", told }: FrameVector): string {
   const frames = new FrameBuffer();
   const forwarded = told === undefined ? FORWARDED : new ForwardedFields(told, true, true);
@@ -20,7 +20,7 @@ function encode({ stream, http1 = "", told }: FrameVector): string {
   return frames.take().toString("hex");
 }
 
-/** A lane on which a request is under way on STREAM. */
+/** A lane with a request in flight on STREAM. */
 async function underWay() {
   const bench = new LaneBench(8);
   const others = [0, 1, 2].map(() => bench.ask(GET));

@@ -1,4 +1,4 @@
-/** Silence is counted while work is under way, and counts little in a tick that came late. */
+/** Silence counts while requests are pending, and counts little in a late tick. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { type Pool, STALL_TICK_MS, StallWatch } from "./pool.js";
 
@@ -16,7 +16,7 @@ function watch(): StallWatch {
   return new StallWatch(50, () => [pool as unknown as Pool]);
 }
 
-/** One tick, that much time after the one before. */
+/** One tick, that long after the previous one. */
 function tickAfter(milliseconds: number): void {
   nowMs += milliseconds;
   vi.advanceTimersByTime(STALL_TICK_MS);

@@ -1,4 +1,4 @@
-/** Deferred jobs run in their order, one at a time, and only when a turn of the event loop brought no request and no response. */
+/** Deferred jobs run in order, one at a time, and only after a turn of the event loop without a request or response. */
 
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
@@ -243,7 +243,7 @@ const save: JobFunction = () => {};
 const mail: JobFunction = () => {};
 const MANY = 1_000_000;
 
-/** The queue as the words say it. */
+/** The queue as specified. */
 class PlainQueue {
   private readonly jobs: DeferredJob[] = [];
 
@@ -264,7 +264,7 @@ class PlainQueue {
   }
 }
 
-/** Few values, so that many are equal, and of each kind some that are nearly so. */
+/** Few values, so that many are equal, and nearly equal ones of each kind. */
 const anyKey = fc.constantFrom("a", "b");
 const anyArgument = fc.letrec((tie) => ({
   primitive: fc.constantFrom<unknown>(undefined, null, 0, -0, 1, Number.NaN, "", "1", "a".repeat(100), true, 1n, save),
@@ -320,7 +320,7 @@ describe("DeferredQueue", () => {
       queue.add({ fn: save, argument: { page: "/" }, queuedAtMs }, kind === "c", MANY);
     }
     expect(queue.length).toBe(waiting);
-    // The first of equal ones keeps its place.
+    // The first of several equal ones keeps its place.
     expect(queue.take()?.queuedAtMs).toBe(0);
   });
 
@@ -368,7 +368,7 @@ describe("DeferredQueue", () => {
   it("finds an equal argument among 20,000 without comparing each of them", () => {
     const queue = new DeferredQueue();
     let looks = 0;
-    /** Counts how often its inside is read. */
+    /** Counts the accesses to its content. */
     const argument = (id: number) => ({
       id,
       get inside() {
@@ -381,7 +381,7 @@ describe("DeferredQueue", () => {
     for (let id = 0; id < 20_000; id++) {
       expect(queue.add({ fn: save, argument: argument(id), queuedAtMs: 0 }, true, MANY)).toBe("dropped");
     }
-    // Three each for those, one for a comparison that meets a digest by chance now and then.
+    // Three each for those, one for a comparison after an occasional equal digest.
     expect(looks).toBeLessThan(200_000);
   });
 });
@@ -424,7 +424,7 @@ describe("argumentDigest", () => {
   });
 });
 
-/** A deeply equal copy, with everything whose order does not count the other way round. */
+/** A deeply equal copy, with everything unordered reversed. */
 function structured<T>(value: T): T {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map(structured) as T;

@@ -1,4 +1,4 @@
-/** Timers run again and again, never twice at once, whatever becomes of a run, until they are stopped or the server drains. */
+/** Timers repeat, never overlap, and survive errors, until they are stopped or the server drains. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { backgroundWork, leaveWork, unfinishedWork } from "../shared/bridge.js";
 import { after, every } from "./timers.js";

@@ -1,10 +1,10 @@
-/** A function's parameters tell how it is called, or that they do not tell. */
+/** A function's parameters show its style, or leave it open. */
 import { describe, expect, it } from "vitest";
 import { styleOfFunction } from "./detect-app.js";
 
 describe("the style of a function", () => {
   it.each([
-    // A Node handler cannot answer without its second parameter.
+    // A Node handler cannot respond without its second parameter.
     ["() => new Response('hello')", "fetch"],
     ["request => new Response(request.url)", "fetch"],
     ["async request => new Response(request.url)", "fetch"],
@@ -27,7 +27,7 @@ describe("the style of a function", () => {
     ["(req = make({ a: [1, 2] }, ','), res) => {}", "node"],
     ["(req /* the request, (whole) */, // of node:http\n res) => {}", "node"],
     ["(req = `a, )`, resp) => {}", "node"],
-    // Nothing tells.
+    // Undecided.
     ["(a, b) => b.end()", undefined],
     ["function (e, t) {}", undefined],
     ["(request, env, ctx) => {}", undefined],

@@ -1,4 +1,4 @@
-/** A body that comes in chunks of a byte, on node:http. */
+/** A body in one-byte chunks, on node:http. */
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import net, { type AddressInfo } from "node:net";
@@ -62,7 +62,7 @@ test("leaves the others their turn, however many clients send one, and is not re
   for (const client of clients) client.write(chunk.repeat(30_000));
   look();
   await expect.poll(() => reads.length, { timeout: 20_000 }).toBe(40);
-  // A read has more than a turn's share.
+  // A read contains more than a turn's share.
   expect(Math.max(...reads)).toBeLessThan(4);
   for (const length of lengths()) expect(length).toBeLessThan(30_000);
   let read = 0;

@@ -2,7 +2,7 @@ import { beforeEach, expect, it } from "vitest";
 import { BunSendWatch } from "./bun-send-watch.js";
 
 const REQUESTS = 20_000;
-/** How often Bun was asked for the address of each request. */
+/** The number of address lookups per request. */
 const asked = new Map<Request, number>();
 const turnEnd = () => new Promise((resolve) => void setImmediate(resolve));
 

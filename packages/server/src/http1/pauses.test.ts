@@ -9,7 +9,7 @@ const PAUSE_MS = 70_000;
 
 let pausedMs = 0;
 
-/** The process does not run for that long: its clock goes on, and its timers do not. */
+/** Pauses the process for that long: its clock continues, and its timers do not. */
 function pause(): void {
   pausedMs += PAUSE_MS;
 }
@@ -33,7 +33,7 @@ function upstreamWait(isConnected: boolean, onLate: () => void): void {
   if (isConnected) request.emit("socket", { connecting: false, bytesRead: 0, bytesWritten: 100 });
 }
 
-/** Each begins a wait that `onLate` ends, and how long it lasts at the most when nothing comes. */
+/** Each starts a wait that `onLate` ends, with its maximum duration without data. */
 const WAITS: [string, (onLate: () => void) => void, number][] = [
   ["for a piece of a body", (onLate) => new BodyWaits(TIMEOUT_MS, onLate).begin({ owner: 1, since: 0 }), TIMEOUT_MS],
   [
@@ -42,7 +42,7 @@ const WAITS: [string, (onLate: () => void) => void, number][] = [
       const socket = Object.assign(new EventEmitter(), { writableLength: 1000, bytesWritten: 5000, destroy: onLate });
       new SendWatch(TIMEOUT_MS).add(socket as never);
     },
-    // Where no acknowledgements are seen a client has four times as long.
+    // Without visible acknowledgements a client has four times as long.
     4 * TIMEOUT_MS,
   ],
   ["for a connection to a proxy's upstream", (onLate) => upstreamWait(false, onLate), TIMEOUT_MS],
@@ -55,7 +55,7 @@ describe("a pause of the process is no time", () => {
     begin(onLate);
     vi.advanceTimersByTime(TIMEOUT_MS / 2);
     pause();
-    // What came meanwhile is read after these timers.
+    // Data that arrived meanwhile is read after these timers.
     vi.advanceTimersByTime(TIMEOUT_MS / 4);
     expect(onLate).not.toHaveBeenCalled();
     vi.advanceTimersByTime(longestMs + TIMEOUT_MS);

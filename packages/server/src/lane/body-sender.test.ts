@@ -1,4 +1,4 @@
-/** A body that is read from a file: no further than the balancer takes it, and the file is closed whatever happens. */
+/** A body from a file: read only as far as the balancer takes it, and the file is always closed. */
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
 import { expect, it } from "vitest";

@@ -1,4 +1,4 @@
-/** A lane whose balancer asks and does not read. */
+/** A lane whose balancer sends requests and does not read. */
 
 import type { StreamSocket } from "@paceline/wire";
 import { expect, it } from "vitest";
@@ -11,7 +11,7 @@ class FakeSocket implements StreamSocket {
   waitingBytes = 0;
   written = 0;
 
-  /** The kernel takes the first write, and nothing after it until it `drains`. */
+  /** The kernel takes the first write, and nothing more until it `drains`. */
   write(bytes: Uint8Array): boolean {
     this.written += bytes.length;
     this.isBlocked = true;
@@ -55,7 +55,7 @@ it("is read no more while a megabyte waits for the balancer, and again when that
   }
   expect(socket.isPaused).toBe(true);
   expect(reads * PINGS.length).toBeLessThan(1_500_000);
-  // What was put off leaves in one write; nothing waits but that.
+  // The delayed output is sent in one write; nothing else is queued.
   socket.isBlocked = false;
   lane.onDrain();
   expect(socket.written).toBeGreaterThan(1_000_000);

@@ -1,4 +1,4 @@
-/** When a server over lanes has nothing under way any more. */
+/** When a server over lanes is idle again. */
 import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -47,7 +47,7 @@ test("an answer that waits for the end of its turn is still in flight: a server 
   client.write(Buffer.concat([HELLO, get(0), get(1)]));
   await expect.poll(() => response.length).toBe(2);
 
-  // The first breaks a silence, and so it leaves at once; the second one waits for the turn's end.
+  // The first breaks a silence, so it is sent at once; the second waits for the turn's end.
   for (const give of response) give();
   for (let n = 0; n < 10; n++) await undefined;
   expect(server.inFlight()).toBeGreaterThan(0);

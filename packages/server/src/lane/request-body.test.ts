@@ -1,4 +1,4 @@
-/** A request's body is given as it came, and small pieces of it are joined. */
+/** A request's body is delivered unchanged, and small pieces are joined. */
 import fc from "fast-check";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { RequestBody } from "./request-body.js";
@@ -57,7 +57,7 @@ it("is granted anew, though little was read, when the app waits for more", async
     body.add(Buffer.alloc(size), 0, size);
     await reader.read();
   }
-  // The first piece is told of at once.
+  // The first piece is reported at once.
   expect(granted).toEqual([5000]);
   const next = reader.read();
   await Promise.resolve();

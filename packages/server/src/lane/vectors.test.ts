@@ -18,7 +18,7 @@ const POST = vector("REQUEST, POST with a length").hex;
 const HELLO = vector("HELLO of the balancer").hex;
 const OWN_HELLO = vector("HELLO of an instance").hex;
 
-/** A frame of a body of so many bytes, on the stream of all vectors. */
+/** A frame of a body with that many bytes, on the stream of all vectors. */
 function frameOf(type: number, length: number): string {
   const frames = new FrameBuffer();
   frames.copy(type, 0x1_0003, Buffer.alloc(length), 0, length);
@@ -29,7 +29,7 @@ const PIECE_BYTES = 65_536;
 const WINDOW_PIECES = REQUEST_WINDOW_BYTES / PIECE_BYTES;
 const pieces = (count: number) => Array.from({ length: count }, () => frameOf(FrameType.DATA, PIECE_BYTES));
 
-/** The response that the app has to give for the RESPONSE of that vector. */
+/** The app's response for the vector's RESPONSE. */
 function responseOf({ status, flags = 0, reason, fields = [], length = 0 }: FrameVector): Response {
   const headers = new Headers();
   for (const [name, value] of fields) headers.append(name, value);
@@ -49,7 +49,7 @@ describe("an instance's end of a lane", () => {
     return prepared.restore;
   });
 
-  /** A lane on which both have said hello. */
+  /** A lane after both HELLOs. */
   const greeted = (handler: FetchHandler) => {
     const bench = new LaneBench(responses, handler);
     bench.give(HELLO);
@@ -62,7 +62,7 @@ describe("an instance's end of a lane", () => {
     bench.give(GET);
     await turnEnd();
     const bytes = bench.socket.takeWithoutBusy();
-    // How long the handler took is of no interest here.
+    // The duration of the handler does not matter here.
     bytes.fill(0, 12, 16);
     expect(bytes.toString("hex")).toBe(frame.hex);
   });
@@ -183,7 +183,7 @@ describe("an instance's end of a lane", () => {
     bench.give(GET);
     await turnEnd();
     bench.socket.takeWithoutBusy();
-    // The same slot in its next use, though nothing ended the one before.
+    // The same slot in its next use, though nothing ended the previous one.
     bench.give(`${GET.slice(0, 12)}02${GET.slice(14)}`);
     expect(bench.socket.takeWithoutBusy().toString("utf8", 8)).toBe("a request on a stream that is in use");
   });

@@ -27,7 +27,7 @@ function balancer(coordination: BalancerCoordination, id: string) {
   return { heard, versions: () => heard.flatMap((m) => (m.type === "snapshot" ? [m.version] : [])) };
 }
 
-/** A coordination, and what it reports. */
+/** A coordination, and its reports. */
 function watched() {
   const reports: string[] = [];
   return { reports, coordination: new BalancerCoordination((upstream, what) => reports.push(`${upstream} ${what}`)) };

@@ -32,7 +32,7 @@ const hello = (more: object = {}) => {
   return `${JSON.stringify({ type: "hello", channelVersion: 1, token: "good", phase: "starting", ...rest, ...more })}\n`;
 };
 
-/** Writes, and resolves with all lines that come until the other side ends, or until there are `lines`. */
+/** Writes, and resolves with all received lines when the other side ends, or when there are `lines`. */
 function say(path: string, text: string, lines = Number.POSITIVE_INFINITY): Promise<Record<string, unknown>[]> {
   return new Promise((resolve) => {
     const socket = connect({ path });

@@ -1,4 +1,4 @@
-/** A line of the log is one that begins with its time. */
+/** A line of the log begins with its time. */
 import { expect, test } from "vitest";
 import { formatEvent, formatLogLine } from "./format-line.js";
 

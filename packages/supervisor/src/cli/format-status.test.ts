@@ -1,4 +1,4 @@
-/** The table that `paceline status` prints: aligned, and telling why something is not ready. */
+/** The table of `paceline status`: aligned, with the reason why something is not ready. */
 import { expect, test } from "vitest";
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
 import type { FleetConfig } from "../core/model.js";

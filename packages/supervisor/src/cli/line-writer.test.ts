@@ -1,11 +1,11 @@
-/** What is written and what is counted as lost make what there was, whatever the target does. */
+/** Written and lost lines add up to all lines, with any target. */
 import { expect, test } from "vitest";
 import { LineWriter } from "./line-writer.js";
 
 const lines = (count: number, name = "web.1") =>
   Array.from({ length: count }, (_, sequence) => ({ sequence, at: 0, name, text: "x".repeat(90) }));
 
-/** A target that does with each write what `answers` says, in turn; then it writes all. */
+/** A target that handles each write as `answers` says, in turn; then it writes everything. */
 function target(responses: (number | NodeJS.ErrnoException)[]) {
   let content = "";
   let writes = 0;
@@ -81,7 +81,7 @@ test("what comes faster than it is written is lost and counted, and the rest is 
   expect(writer.problem).toMatch(/not written as fast/);
   const { linesLost } = writer;
   expect(linesLost).toBeGreaterThan(1_000);
-  // Whoever did not wait need not wait any more.
+  // Callers that did not wait need not wait now.
   expect(writer.isBusy).toBe(false);
   release();
   await writer.close(5_000);

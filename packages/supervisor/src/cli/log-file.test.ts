@@ -1,4 +1,4 @@
-/** The log is whole while it can be written, costs no more than lines when it cannot, and says how many. */
+/** The log is complete while it can be written; otherwise it only loses lines and counts them. */
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -68,7 +68,7 @@ test("files rotate by size, and are bounded by their number and their total", as
     [{ maxFileBytes: 65_536, maxFiles: 3, maxTotalBytes: 1 << 20 }, 3],
     [{ maxFileBytes: 65_536, maxFiles: 10, maxTotalBytes: 4 * 65_536 }, 4],
   ] as const) {
-    // More than a file may have comes at once.
+    // More than the size limit of a file arrives at once.
     for (let round = 0; round < 6; round++) {
       const log = open(folder, limits);
       log.write(Array.from({ length: 100 }, (_, n) => line(round * 100 + n, "x".repeat(1000))));
@@ -79,7 +79,7 @@ test("files rotate by size, and are bounded by their number and their total", as
     const most = Math.min(limits.maxFileBytes, limits.maxTotalBytes);
     for (const file of there) expect(statSync(file).size).toBeLessThanOrEqual(most);
   }
-  // The newest come first, and are read on in the older files.
+  // The newest come first; older ones are read from the older files.
   const stored = readStoredLog(logFilesIn(folder), "web", 120, (each) => each.at - 1_700_000_000_000);
   expect(stored).toEqual(Array.from({ length: 120 }, (_, n) => 480 + n));
 });

@@ -1,4 +1,4 @@
-/** What is said where Python was named in the place of a config or an app: the command to type. */
+/** The hint for a Python app given instead of a config or app: the command to type. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** docs/configuration.md is what the schema says now. */
+/** docs/configuration.md matches the current schema. */
 
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
@@ -24,7 +24,7 @@ test("every key has a type and a meaning that ends as a sentence", () => {
 test("the systemd unit of docs/operations.md gives a stop with the default deadlines the time that it may take", () => {
   const page = readFileSync(new URL("../../../../docs/operations.md", import.meta.url), "utf8");
   const { drainTimeoutMs, termTimeoutMs } = defaultsOf(policyFields) as Record<string, number>;
-  // One deadline for all drains and a second for what it has caught up with; each of both may need SIGTERM and SIGKILL.
+  // One deadline for all drains and a second for those in progress; each may need SIGTERM and SIGKILL.
   const longestMs = (drainTimeoutMs as number) + 1000 + 2 * (termTimeoutMs as number);
   expect(Number(/^ *TimeoutStopSec=(\d+)$/m.exec(page)?.[1]) * 1000).toBeGreaterThan(longestMs + 5000);
   expect(page).toContain("longer than `drainTimeoutMs` + 2 × `termTimeoutMs` + 1 s");

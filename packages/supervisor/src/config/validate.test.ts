@@ -1,4 +1,4 @@
-/** What a configuration may hold, what is told of one that is wrong, and that all of it is told at once. */
+/** The valid keys of a configuration, and the errors for invalid ones, all reported at once. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { type Finding, validate } from "./validate.js";
 
 let folder: string;
 
-/** Says of itself that it is Python 3.11. */
+/** Reports that it is Python 3.11. */
 const INTERPRETER = "./python3";
 
 beforeAll(() => {
@@ -54,7 +54,7 @@ function good(raw: unknown): FleetConfig {
   return config;
 }
 
-/** A value of each key that may be given once for all pools; none is the default. */
+/** A value for each key that may be a default for all pools; none is the built-in default. */
 const COMMON: Record<keyof typeof commonPoolFields, unknown> = {
   runtime: "node",
   protocol: "http1",

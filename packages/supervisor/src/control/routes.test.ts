@@ -1,4 +1,4 @@
-/** The routes match what they name, and docs/http-api.md has a section for each and for no other. */
+/** Each route matches its path, and docs/http-api.md has exactly one section for each. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { isAbout } from "../core/words.js";

@@ -40,7 +40,7 @@ const policy: SlotPolicy = {
   isUpstream: true,
 };
 
-/** The world that carries effects out: which processes live, are in the pool, and have an alarm set. */
+/** The environment that performs effects: live processes, processes in the pool, and set alarms. */
 class World {
   fleet: Fleet = addPool(EMPTY_FLEET, "web", 1);
   now = 0;
@@ -48,11 +48,11 @@ class World {
   readonly inPool = new Set<string>();
   readonly alarms = new Map<string, number>();
   readonly spawned = new Set<string>();
-  /** What was asked of those that leave, and what the balancers reported of them, in order; each begins when it left the pool. */
+  /** The requests to leaving processes and the balancers' reports, in order; each list begins when the process left the pool. */
   readonly drains = new Map<string, { at: number; steps: string[] }>();
-  /** Of the generations that have another than the others. */
+  /** For generations that have different values. */
   readonly policies = new Map<number, SlotPolicy>();
-  /** The generations of which a process was ready. */
+  /** The generations with a process that became ready. */
   readonly served = new Set<number>();
 
   context(random = 0.5): FleetContext {
@@ -80,7 +80,7 @@ class World {
     this.check();
   }
 
-  /** It is asked to drain once, when the balancers follow or half its time is over; and released once, when they have nothing on it. */
+  /** It is asked to drain once, when the balancers follow or half its time is over; and released once it is unused. */
   checkDrain(id: string, asked: "askDrain" | "release"): void {
     expect(this.inPool.has(id), `${id} has left the pool`).toBe(false);
     const { at, steps } = this.drains.get(id) ?? { at: 0, steps: [] };
@@ -97,7 +97,7 @@ class World {
     steps.push(asked);
   }
 
-  /** What balancers have of one that left its pool. */
+  /** The balancers' state of a process that left its pool. */
   balancersReport(index: number, attempt: number, type: "left" | "released"): FleetChange {
     this.drains.get(processId(`web.${index}`, attempt))?.steps.push(type);
     return report(this.fleet, "web", index, { type, attempt }, this.context());
@@ -157,7 +157,7 @@ type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 const step0: Step = { action: "start", index: 1, attempt: 0, wait: 0, random: 0, size: 0 };
 
-/** What happens to those that drain, in whichever order. */
+/** Events for draining processes, in any order. */
 const drainStep = fc.record({
   action: fc.constantFrom("left", "released", "deadline"),
   wait: fc.constantFrom(0, 50, 600),
@@ -172,7 +172,7 @@ function changeOf(world: World, s: Step): FleetChange | null {
   world.now += s.wait;
   const context = world.context(s.random);
   const { fleet } = world;
-  // Mostly about a process that is there, so that histories go somewhere; at times about a stale attempt.
+  // Mostly about existing processes, so that histories progress; sometimes about a stale attempt.
   const slot = findSlot(fleet, "web", s.index);
   const attempts = slot === undefined ? [] : occupants(slot).map(({ occupant }) => occupant.process.attempt);
   const attempt = attempts[s.attempt % 3] ?? s.attempt;
@@ -197,7 +197,7 @@ function changeOf(world: World, s: Step): FleetChange | null {
       if (!world.alive.delete(id)) return null;
       return report(fleet, "web", s.index, { type: "spawnFailed", attempt, reason: "ENOENT" }, context);
     case "adopted":
-      // A real one says hello with a pid that lives; the shell admits it only into a slot without a process.
+      // A real one says hello with a live pid; the shell admits it only into a slot without a process.
       if (slot === undefined || slot.other !== null || isAlive(slot.member.process)) return null;
       world.alive.add(processId(slot.name, slot.member.process.nextAttempt));
       world.spawned.add(processId(slot.name, slot.member.process.nextAttempt));
@@ -337,7 +337,7 @@ describe("a fleet", () => {
     crash(1, policy.restartBudget.maxFailures);
     expect(findSlot(world.fleet, "web", 1)?.other?.process.state).toBe("failed");
     world.take(discardReplacement(world.fleet, "web", 1, world.context()));
-    // Scaled to nothing, given a new generation, and grown while what it needs is gone.
+    // Scaled to zero, given a new generation, and grown while its resources are missing.
     world.take(resize(world.fleet, "web", 0, world.context()));
     for (const id of [...world.alive]) world.exit(id);
     world.fleet = setGeneration(world.fleet, "web", 3);

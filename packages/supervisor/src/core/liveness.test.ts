@@ -62,7 +62,7 @@ test("a supervisor, or a machine, that stood still blames nobody for it", () => 
         now += gap;
         liveness.tick(now, all);
       }
-      // 15 ticks at the most, however far apart: less than 30 s of ours.
+      // At most 15 ticks, at any distance: less than 30 s of ours.
       expect(liveness.hasOverdue(all)).toBe(false);
     }),
   );

@@ -1,4 +1,4 @@
-/** What a placeholder is, and what only looks like one. */
+/** Placeholders, and text that only looks like one. */
 import { expect, test } from "vitest";
 import { fillPlaceholders, placeholdersIn } from "./placeholders.js";
 
@@ -10,13 +10,13 @@ test.each([
   ["--name={name}", ["name"], "--name=api.1"],
   ["nothing", [], "nothing"],
   ["", [], ""],
-  // Words that are none stay, and are told of.
+  // Unknown words stay and are reported.
   ["{sock}", ["sock"], "{sock}"],
-  // A shell's own, JSON, and what is not a word.
+  // Shell syntax, JSON, and text that is not a word.
   ["exec x --port $" + "{PORT} $" + "{port}", [], "exec x --port $" + "{PORT} $" + "{port}"],
   ['{"port": 1}', [], '{"port": 1}'],
   ["{} { port } {PORT} {port", [], "{} { port } {PORT} {port"],
-  // Doubled braces are single ones.
+  // Doubled braces become single ones.
   ["{{port}}", [], "{port}"],
   ["awk '{{print}}'", [], "awk '{print}'"],
   ["{{.Host}}", [], "{{.Host}}"],

@@ -18,7 +18,7 @@ const policy: SlotPolicy = {
 };
 const died = { code: null, signal: "SIGKILL" };
 
-/** Runs events through the table, each at its own time, and returns where that leads and the last effects. */
+/** Runs events through the table, each at its own time; returns the final state and the last effects. */
 function run(events: [at: number, event: ProcessEvent][], from: Process = newProcess(), by = policy) {
   let process = from;
   let effects: string[] = [];

@@ -1,4 +1,4 @@
-/** What a terminal would act on is shown, and what people write is left alone. */
+/** Text that would control a terminal is made visible; ordinary text is unchanged. */
 import { expect, test } from "vitest";
 import { visible } from "./words.js";
 

@@ -3,7 +3,7 @@ import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import { EventLog, PoisonEvents } from "./event-log.js";
 
-/** Line by line of MAX_LINE_BYTES that would be over a gigabyte before their places are moved together. */
+/** Line by line of MAX_LINE_BYTES that would be over a gigabyte before the array is compacted. */
 it("lets go of lines as soon as they have left the list", async () => {
   const log = new EventLog();
   const add = () => {
@@ -12,7 +12,7 @@ it("lets go of lines as soon as they have left the list", async () => {
   };
   const first = add();
   log.output("web.1", ["y"]);
-  // A WeakRef holds what it was made of until this turn is over.
+  // A WeakRef keeps its target until this turn is over.
   await new Promise((resolve) => setImmediate(resolve));
   setFlagsFromString("--expose-gc");
   runInNewContext("gc")();

@@ -1,4 +1,4 @@
-/** Every line that goes in comes out whole, in pieces, or is counted as lost, however the bytes are cut. */
+/** Every line comes out whole, in pieces, or is counted as lost, for any split of the bytes. */
 import { expect, test } from "vitest";
 import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
 

@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { OutputFile } from "./output.js";
 import { OutputPoller, type OutputPollerOptions } from "./output-poller.js";
 
-/** A poller of one file, and how often it has looked at it. */
+/** A poller of one file, and the number of its checks. */
 function start(options: Partial<OutputPollerOptions> = {}) {
   const folder = mkdtempSync(join(tmpdir(), "output-"));
   const lines: string[] = [];
@@ -48,12 +48,12 @@ test.runIf(process.platform === "linux")(
   async () => {
     const { file, lines, seen } = start();
     for (const text of ["one", "two", "three"]) {
-      // Ten looks without news, and one after the watch has begun.
+      // Ten checks without news, and one after the watch has begun.
       await expect.poll(() => seen.looks).toBe(11);
       seen.looks = 0;
       writeSync(file.fd, `${text}\n`);
       await expect.poll(() => lines.at(-1)).toBe(text);
-      // The look that found it does not count among those of the next silence.
+      // The successful check does not count for the next silence.
       seen.looks--;
     }
     expect(lines).toEqual(["one", "two", "three"]);

@@ -41,7 +41,7 @@ test("what was read takes no room, and nothing of what comes meanwhile is lost",
     appendFileSync(path, block);
     written += 5_000;
     while (file.read());
-    // On Node a program does it, for which nobody waits.
+    // On Node a program does it, and nobody waits for it.
     if (round % 4 === 3)
       await expect.poll(() => !canRelease() || statSync(path).blocks * 512).toBeLessThan(2 * maxBytes);
   }

@@ -12,7 +12,7 @@ interface World {
   mayBegin?: boolean;
 }
 
-/** Looks once, at that time; returns the slots that are recycled. */
+/** Checks once, at that time; returns the recycled slots. */
 function world({ slots = [], counts, jitter = 0, rolls = false, mayBegin = true }: World) {
   const workload: number[][] = [];
   const outcome = { ok: true };

@@ -1,4 +1,4 @@
-/** Plans the process of a `command` pool: what its shim is told, with the placeholders filled in. */
+/** Plans the process of a `command` pool: the settings of its shim, with the placeholders filled in. */
 import { randomBytes } from "node:crypto";
 import type { CommandSpec, HealthConfig, SocketAddress } from "@paceline/wire";
 import type { PoolConfig } from "../core/model.js";

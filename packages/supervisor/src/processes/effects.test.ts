@@ -1,4 +1,4 @@
-/** Alarms ring when their time has passed, whatever becomes of the time of day. */
+/** Alarms ring after their time has passed, despite changes of the clock. */
 import { describe, expect, it, onTestFinished, test, vi } from "vitest";
 import type { FleetEffect } from "../core/fleet-changes.js";
 import { SpawnTurns, Timers } from "./effects.js";

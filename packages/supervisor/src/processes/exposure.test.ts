@@ -1,4 +1,4 @@
-/** Instances are looked at together, and told of once. */
+/** Instances are checked together and reported once. */
 import { createServer } from "node:net";
 import { listeningSockets } from "@paceline/wire/proc";
 import { expect, onTestFinished, test, vi } from "vitest";

@@ -14,7 +14,7 @@ const HEALTH = {
   checkHost: "localhost",
 } as HealthConfig;
 
-/** What came of it; "nothing" while nothing has. */
+/** The result; "nothing" while there is none. */
 async function settled<T>(outcome: Promise<T>): Promise<T | "nothing"> {
   let now: T | "nothing" = "nothing";
   void outcome.then((value) => {
@@ -24,7 +24,7 @@ async function settled<T>(outcome: Promise<T>): Promise<T | "nothing"> {
   return now;
 }
 
-/** A watch over one instance on the lane, which answers each question after `answerMs`; null: never. */
+/** A watch over one instance on the lane, which responds to each check after `answerMs`; null: never. */
 function watched({ responseMs, health = {} }: { responseMs: number | null; health?: Partial<HealthConfig> }) {
   const reports: string[] = [];
   const asked: string[] = [];

@@ -1,4 +1,4 @@
-/** When a request that has overrun its time ends its process. */
+/** When an overdue request ends its process. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Fleet } from "../core/fleet.js";
 import { ProcessStats } from "../stats/stats.js";
@@ -19,7 +19,7 @@ function watched(timeoutMs = 5000, counted: object = { mark: "command" }) {
     requestTimeoutMs: () => timeoutMs,
     report: (_, { reason }: { reason?: string }) => void reasons.push(reason as string),
   } as ConstructorParameters<typeof LivenessWatch>[0]);
-  /** A balancer reports a request that is owed for so long. */
+  /** A balancer reports a request that is overdue by that time. */
   const owedFor = (forMs: number) => {
     child.overdue = { balancer: "balancer.1#1", request: "GET /", since: performance.now() - forMs };
     watch.lookAtOverdue(child);

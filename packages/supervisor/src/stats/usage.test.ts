@@ -1,4 +1,4 @@
-/** Proportional memory, from the kernel's own words and of this very process. */
+/** Proportional memory, from sample kernel output and of this process. */
 import { expect, onTestFinished, test, vi } from "vitest";
 import { PssSampler, parsePss, readPss } from "./usage.js";
 

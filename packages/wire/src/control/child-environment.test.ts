@@ -1,4 +1,4 @@
-/** What a child learns from its environment, and what stays in it. */
+/** The values that a child reads from its environment, and the ones that stay. */
 import { describe, expect, it } from "vitest";
 import { BUN_LATE_FTL, BUN_ONE_READER, takeChildEnvironment } from "./child-environment.js";
 

@@ -1,4 +1,4 @@
-/** Messages of a child, good and bad. */
+/** Messages of a child, valid and invalid. */
 import { describe, expect, it } from "vitest";
 import { parseChildMessage } from "./child-message.js";
 

@@ -1,4 +1,4 @@
-/** Lines come out whole however the bytes were cut. */
+/** Lines come out whole for any split of the bytes. */
 import fc from "fast-check";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { LineFramer } from "./protocol.js";

@@ -1,4 +1,4 @@
-/** A busy process reports each second, an idle one rarely, and what a report says of its time is right in both. */
+/** A busy process reports each second, an idle one rarely, and the reported period is right in both. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Measured, Reporter } from "./reporter.js";
 

@@ -1,4 +1,4 @@
-/** Messages of a supervisor, good and bad. */
+/** Messages of a supervisor, valid and invalid. */
 import { describe, expect, it } from "vitest";
 import { BALANCER_LIMITS } from "../limits.js";
 import { parseSupervisorMessage, type Snapshot } from "./supervisor-message.js";

@@ -1,11 +1,11 @@
-/** Which buffer frames are put into: never one that a socket still sends from. */
+/** The buffer that frames are put into is never one that a socket still sends from. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder } from "./frame-decoder.js";
 import { FrameType, MAX_DATA_BYTES } from "./protocol.js";
 
-// Buffers are compared by `===`: a matcher that is told two of them looks at every byte, which takes seconds.
+// Compares buffers by `===`: a matcher would compare every byte, which takes seconds.
 function fill(frames: FrameBuffer, size: number): Buffer {
   frames.copy(FrameType.DATA, 1, new Uint8Array(size), 0, size);
   return frames.bytes;

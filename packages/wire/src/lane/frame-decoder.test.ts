@@ -4,7 +4,7 @@ import { anyFrame, cut, frameBytes } from "../../test/support/lane-frames.js";
 import { FrameDecoder } from "./frame-decoder.js";
 import { FRAME_HEADER_BYTES, FrameType } from "./protocol.js";
 
-/** What a decoder told of these reads, the pieces of each body's frame joined. */
+/** Returns a decoder's results for these reads, with the pieces of each body's frame joined. */
 function decode(reads: readonly Buffer[]) {
   const decoder = new FrameDecoder();
   const events: { type: number; id: number; bytes: string }[] = [];
@@ -34,11 +34,11 @@ function decode(reads: readonly Buffer[]) {
         body = undefined;
       },
     });
-    // The transport frees what was read.
+    // The transport frees read bytes.
     bytesRead.fill(0);
     expect(isRead).toBe(decoder.problem === "");
     if (wasBroken) expect(told).toBe(before);
-    // Nothing is told twice: a frame takes its header's bytes at the least, and a piece of a body a byte.
+    // Nothing is reported twice: a frame takes at least its header's bytes, and a piece of a body at least one.
     expect(told - before).toBeLessThanOrEqual(read.length + FRAME_HEADER_BYTES + 1);
   }
   return { events, problem: decoder.problem };

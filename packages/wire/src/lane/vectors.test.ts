@@ -1,4 +1,4 @@
-/** The codec beside its second opinion: frames that were written down by hand from docs/lane.md. */
+/** The codec against frames written by hand from docs/lane.md. */
 import { describe, expect, it } from "vitest";
 import { type FrameVector, VECTORS, vector } from "../../test/support/lane-vectors.js";
 import { FrameBuffer } from "./frame-buffer.js";
@@ -12,7 +12,7 @@ const bytesOf = (hex: string) => Buffer.from(hex, "hex");
 const of = (type: string) => VECTORS.frames.filter((frame) => frame.type === type);
 const typeOf = ({ type }: FrameVector) => FrameType[type as keyof typeof FrameType];
 
-/** Makes the frame again from what the vector says of it. */
+/** Builds the frame again from the vector's description. */
 function encode(frame: FrameVector): string {
   const { from, stream, text, number, byte, window, streams, status, reason = "", flags = 0, length = 0 } = frame;
   const frames = new FrameBuffer();
@@ -30,7 +30,7 @@ function encode(frame: FrameVector): string {
 }
 
 describe("the lane's codec", () => {
-  // A REQUEST is made from a head of HTTP/1.1, which is the balancer's.
+  // A REQUEST is built from an HTTP/1.1 head of the balancer.
   it.each(VECTORS.frames.filter(({ type }) => type !== "REQUEST"))("makes $name", (frame) => {
     expect(encode(frame)).toBe(frame.hex);
   });

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { SlowReader } from "./slow-reader.js";
 
-/** Looks as it says until `untilMs` or the cut; answers with when that was. */
+/** Checks at its own intervals until `untilMs` or the cut; returns the time. */
 function cutOf(
   acknowledgedAt: (ms: number) => number,
   timeoutMs: number,
@@ -26,7 +26,7 @@ const HOUR = 3_600_000;
 it.each([
   ["reads a byte at a time", (ms: number) => ms, 60_000],
   ["is told of in steps of 16 KB", (ms: number) => Math.floor(ms / 16_384) * 16_384, 60_000],
-  // As Linux tells of it over the loopback interface.
+  // As Linux reports it over the loopback interface.
   [
     "had its buffer of 128 KB full, and is told of every 128 s",
     (ms: number) => 128_000 + Math.floor((ms - 65_000) / 128_000 + 1) * 65_000,

@@ -17,7 +17,7 @@ test("a socket file without a listener goes, one with a listener stays", async (
       onTestFinished(() => void server.close());
       continue;
     }
-    // Node removes the file of a server that it closes; one that was killed leaves it.
+    // Node removes the file of a closed server; a killed one leaves it.
     renameSync(path, `${path}.kept`);
     await new Promise<void>((resolve) => void server.close(() => resolve()));
     renameSync(`${path}.kept`, path);

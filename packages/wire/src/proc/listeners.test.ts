@@ -1,4 +1,4 @@
-/** What /proc says of listening sockets. */
+/** Listening sockets in /proc. */
 import { createServer } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { hostOf, isLoopback, listenersOf } from "./listeners.js";

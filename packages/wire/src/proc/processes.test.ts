@@ -7,7 +7,7 @@ test("those of its session and all that they started, wherever it went; nobody e
     { pid: 1, parent: 0, session: 1 },
     { pid: 100, parent: 1, session: 100 },
     { pid: 101, parent: 100, session: 100 },
-    // Its parent is gone, its session is not.
+    // Its parent is gone, but not its session.
     { pid: 102, parent: 1, session: 100 },
     // Left the session, and started others there.
     { pid: 103, parent: 101, session: 103 },

@@ -57,7 +57,7 @@ describe("the choice of a coding", () => {
         const value = list.join(", ");
         const accepted = (preferred: readonly string[]): string[] => {
           const asked = new Negotiator({ headers: { "accept-encoding": value } }) as unknown as {
-            // Its types do not know the last.
+            // Its types lack the last one.
             encodings(available: readonly string[], options: { preferred: readonly string[] }): string[];
           };
           return asked.encodings(["br", "zstd", "gzip", "identity"], { preferred });

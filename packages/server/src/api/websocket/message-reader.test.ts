@@ -1,4 +1,4 @@
-/** Messages from a WebSocket's frames: what is put together, and what RFC 6455 forbids. */
+/** Messages from a WebSocket's frames: their assembly, and violations of RFC 6455. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ServerWebSocket } from "./index.js";
@@ -12,7 +12,7 @@ interface Draft {
   reserved?: number;
 }
 
-/** A frame as a client sends it, or as it must not. */
+/** A client's frame, valid or not. */
 function clientFrame({ opcode, payload = "", isFinal = true, isMasked = true, reserved = 0 }: Draft): Buffer {
   const bytes = Buffer.from(payload as string);
   const plain = frameOf(opcode, bytes);
@@ -70,7 +70,7 @@ describe("messages", () => {
       { kind: "message", message: "one two" },
       { kind: "close", code: 4000, reason: "bye" },
     ]);
-    // The last of them is to be answered.
+    // Only the last of them gets a pong.
     expect(reader.ping).toEqual(Buffer.from("p"));
   });
 

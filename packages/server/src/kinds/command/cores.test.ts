@@ -1,4 +1,4 @@
-/** What a shim makes of a command's responses. */
+/** How a shim judges a command's responses. */
 
 import { judge } from "@paceline/wire";
 import { expect, test } from "vitest";

@@ -1,4 +1,4 @@
-/** The target that an upstream is asked for. */
+/** The target of the upstream request. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { upstreamTarget } from "./request-head.js";

@@ -1,4 +1,4 @@
-/** Where a Location of the upstream leads the client. */
+/** The client's Location for an upstream's Location. */
 import { expect, test } from "vitest";
 import { rewriteLocation } from "./response-head.js";
 

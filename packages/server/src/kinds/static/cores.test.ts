@@ -1,4 +1,4 @@
-/** The pure cores of serving files: what a path means, which part is sent, in which coding, under which conditions. */
+/** The pure cores of file serving: paths, ranges, codings, and conditions. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { acceptedEncodings, cacheControlBy, isHashed, mediaTypeOf } from "./content-fields.js";
@@ -249,7 +249,7 @@ describe("validators", () => {
     }
     const many = Array.from({ length: 50_000 }, (_, ino) => validatorsOf({ ...FACTS, ino }, LATER).etag);
     expect(new Set(many).size).toBe(many.length);
-    // Neighbours have nothing in common.
+    // Adjacent names share nothing.
     expect(new Set(many.map((each) => each.slice(1, 8))).size).toBeGreaterThan(49_900);
   });
 

@@ -1,4 +1,4 @@
-/** How files pass into responses of node:http: what is held for those who are slow, and who has a turn when. */
+/** Files sent by node:http: the memory held for slow readers, and the turns. */
 import { EventEmitter } from "node:events";
 import type { ServerResponse } from "node:http";
 import { describe, expect, it } from "vitest";
@@ -7,7 +7,7 @@ import { pump } from "./pump.js";
 
 type Callback = () => void;
 
-/** A response that does with a block what the test says. */
+/** A response that handles a block as the test says. */
 class Outgoing extends EventEmitter {
   destroyed = false;
   isEnded = false;
@@ -21,7 +21,7 @@ class Outgoing extends EventEmitter {
   end(): void {
     this.isEnded = true;
   }
-  /** The connection is gone; what waits for it is called. */
+  /** The connection is closed; its callbacks are called. */
   destroy(waiting: Callback[]): void {
     this.destroyed = true;
     for (const taken of waiting) taken();
@@ -32,7 +32,7 @@ class Outgoing extends EventEmitter {
   }
 }
 
-/** Bytes that tell their place. */
+/** Bytes that show their position. */
 function fileOf(size: number): { bytes: Buffer; body: OpenFileBody } {
   const bytes = Buffer.alloc(size);
   for (let at = 0; at + 4 <= size; at += 4) bytes.writeUInt32LE(at, at);
@@ -40,7 +40,7 @@ function fileOf(size: number): { bytes: Buffer; body: OpenFileBody } {
 }
 
 function bodyOf(bytes: Uint8Array): OpenFileBody {
-  // No descriptor of ours is closed by it.
+  // It closes none of our descriptors.
   return Object.assign(new OpenFileBody(-1, [bytes], "memory"), { close: () => {} });
 }
 
@@ -57,7 +57,7 @@ describe("the pump", () => {
     setImmediate(count);
     await pump(bodyOf(new Uint8Array(16 << 20)), outgoing.response);
     expect(outgoing.isEnded).toBe(true);
-    // Between any two of them it writes a quarter of a megabyte at most, and one block.
+    // Between any two of them it writes at most a quarter of a megabyte and one block.
     expect(turns).toBeGreaterThanOrEqual(50);
   });
 
@@ -84,7 +84,7 @@ describe("the pump", () => {
       return new Outgoing((block, taken) => {
         rounds++;
         if (rounds < 8) process.nextTick(taken);
-        // A short wait: from then on it is known what it takes at once.
+        // A short wait: afterwards its immediate capacity is known.
         else if (rounds === 8) setImmediate(taken);
         else if (rounds < 10) process.nextTick(taken);
         else {

@@ -1,4 +1,4 @@
-/** What a pool of the kind `command` may say, what it becomes, and what is told of one that is wrong. */
+/** The keys of a `command` pool, their result, and the errors for invalid ones. */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

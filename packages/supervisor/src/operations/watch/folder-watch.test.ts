@@ -26,7 +26,7 @@ function follow(maxFolders = 100): void {
   watched.follow({ roots: [root], files: [join(folder, "conf/.env")], isIgnored });
 }
 
-/** Makes the change, and waits until a change of that path is told. */
+/** Makes the change, and waits until a change of that path is reported. */
 async function sees(path: string, change: () => void): Promise<void> {
   changed = [];
   change();
@@ -68,13 +68,13 @@ test("follows folders that come, go and come back, and the root too", async () =
     await sees("app/new/below/a.js", () => write("app/new/below/a.js", "y"));
     await sees("app/new", () => rmSync(join(folder, "app/new"), { recursive: true }));
   }
-  // As a build does with the folder it writes to.
+  // Like a build with its output folder.
   for (let time = 0; time < 2; time++) {
     rmSync(root, { recursive: true });
     await sees("app", () => write("app/lib/a.js"));
     await sees("app/lib/a.js", () => write("app/lib/a.js", "y"));
   }
-  // As a release does that takes the place of another one.
+  // Like a release that replaces another one.
   write("next/lib/a.js");
   await sees("app", () => {
     rmSync(root, { recursive: true });

@@ -41,11 +41,11 @@ describe("what a change means", () => {
     ["/in/graph/lib.py", ["graph"]],
     ["/conf/graphite.wsgi", ["graph"]],
     ["/book/views/__pycache__/page.cpython-311.pyc", []],
-    // Files that are named, wherever they lie.
+    // Named files, in any place.
     ["/site/paceline.config.ts", "all"],
     ["/site/.env", ["web", "docs"]],
     ["/etc/docs.env", ["docs"]],
-    // What is no code.
+    // Not code.
     ["/site/.git/index", []],
     ["/site/.gitignore", []],
     ["/site/lib/.cache/x.js", []],
@@ -62,7 +62,7 @@ describe("what a change means", () => {
     ["/site/public", []],
     ["/site/public/index.html", []],
     ["/site/publications.js", ["web"]],
-    // What is nobody's.
+    // Belongs to no pool.
     ["/api/README.md", []],
     ["/sitemap.js", []],
     ["/etc/other.env", []],

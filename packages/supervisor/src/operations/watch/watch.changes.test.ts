@@ -16,9 +16,9 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Long enough for whatever settles at once, and too short for what has to be quiet. */
+/** Long enough for changes that settle at once, and too short for those that must be quiet. */
 const settle = () => vi.advanceTimersByTime(150);
-/** A person has looked at what came of the last change. */
+/** A person has seen the result of the last change. */
 const think = () => vi.advanceTimersByTime(5_000);
 
 describe("changes", () => {
@@ -54,7 +54,7 @@ describe("changes", () => {
   });
 
   test("that come again and again with a reload come ever more rarely, and hold up no other", () => {
-    // As an app does that writes a file each time it starts.
+    // Like an app that writes a file on each start.
     let reloads = 0;
     const start = () => {
       reloads++;
@@ -84,7 +84,7 @@ describe("changes", () => {
     vi.advanceTimersByTime(60_000);
     expect(told.length).toBe(before + 1);
     changes.reloaded();
-    // After a while without any it counts at once again.
+    // After a quiet period it counts at once again.
     think();
     changes.add("/app/app.js");
     settle();

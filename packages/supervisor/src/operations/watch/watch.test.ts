@@ -9,10 +9,10 @@ import { Watch } from "./watch.js";
 
 let folder: string;
 let watch: Watch;
-/** The pools that were reloaded, `all` for all of them. */
+/** The reloaded pools; `all` for all of them. */
 let asked: string[];
 let events: string[];
-/** What the next reloads come to; done when there is nothing here. */
+/** The results of the next reloads; success if the list is empty. */
 let results: OperationResult[];
 
 let isServing: boolean;
@@ -51,7 +51,7 @@ beforeEach(() => {
     reload: async (pool) => {
       asked.push(pool ?? "all");
       const result = results.shift() ?? done;
-      // As the supervisor does with every reload.
+      // Like the supervisor on every reload.
       if (result.ok) watch.reloaded(pool);
       return result;
     },
@@ -116,7 +116,7 @@ test("forgets what failed when all processes of the pool began after the change 
     watch.observe();
     expect(watch.status.failure).toBe(failure);
   }
-  // A process that comes back has the env file's old values.
+  // A restarted process has the env file's old values.
   results = [{ ok: false, code: "failed", message: "api: no" }].flatMap((one) => [done, one as OperationResult]);
   write(".env");
   await settled("api: no");

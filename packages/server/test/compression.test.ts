@@ -197,25 +197,27 @@ for (const [runtime, transport] of cases) {
 
     it("reads no more of a source than a slow client takes, and stops it when the client goes", async () => {
       const produced = async () => Number((await ask(server.target, "/produced")).body);
-      const before = server.program.output.filter((line) => line === "# stream cancelled").length;
+      const count = (text: string) => server.program.output.filter((line) => line === text).length;
+      const before = { begun: count("# endless began"), cancelled: count("# stream cancelled") };
       const wires = Array.from({ length: 3 }, () => {
         const wire = new Wire(server.target);
         wire.pause();
         wire.send("GET /endless HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
         return wire;
       });
-      let last = -1;
-      // Socket buffers of both sides fill; then nothing moves.
+      await eventually("all three to begin", () => count("# endless began") === before.begun + 3 || undefined);
+      // Socket buffers of both sides fill; then nothing moves while the server handles other requests.
+      const stood = { at: -1, looks: 0 };
       await eventually("a stop of the sources", async () => {
         const now = await produced();
-        if (now === last) return true;
-        last = now;
-        await new Promise((resolve) => setTimeout(resolve, 150));
-        return undefined;
+        stood.looks = now === stood.at ? stood.looks + 1 : 0;
+        stood.at = now;
+        return stood.looks > 5 || undefined;
       });
       for (const wire of wires) wire.destroy();
-      await eventually("the cancelling of all three", () =>
-        server.program.output.filter((line) => line === "# stream cancelled").length === before + 3 ? true : undefined,
+      await eventually(
+        "the cancelling of all three",
+        () => count("# stream cancelled") === before.cancelled + 3 || undefined,
       );
       // Their memory is free again: four more find room.
       const next = await Promise.all(Array.from({ length: 4 }, () => fetched("/long", "gzip")));

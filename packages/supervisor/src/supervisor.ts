@@ -77,7 +77,7 @@ class FleetSupervisor implements Supervisor {
       throw error;
     }
     if (parts.isStopping) {
-      // The stop ended before these were created, so it could not close them.
+      // stop() finished before the sockets and the channel existed, so it could not close them.
       for (const socket of sockets) socket.close();
       parts.channel.close();
       return;

@@ -90,7 +90,7 @@ const OF_ITS_BODY = new Set([
 ]);
 /** Fields that may occur several times. */
 const REPEATED = new Set(["set-cookie", "vary", "link", "www-authenticate"]);
-/** A 304 keeps only fields about the cached response; an error only cookies. */
+/** Of the app's own fields, a 304 keeps those about caching and Set-Cookie; any other status from 300 keeps only Set-Cookie. */
 const WITH_304 = new Set(["set-cookie", "vary", "cache-control", "expires"]);
 const WITH_ERROR = new Set(["set-cookie"]);
 

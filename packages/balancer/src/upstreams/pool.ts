@@ -22,7 +22,7 @@ export class Pool {
   receiving = 0;
   /** Spooled responses whose upstream has finished. */
   sending = 0;
-  /** How long its upstreams may send nothing of a response. */
+  /** How long its upstreams may go without sending response data. */
   responseTimeoutMs = Number.POSITIVE_INFINITY;
   private upstreams: readonly Upstream[] = [];
   /** Whether an upstream is expected soon, if there is none. */

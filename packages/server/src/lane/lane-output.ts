@@ -21,7 +21,7 @@ export class LaneOutput implements BodyLane {
   readonly frames = new FrameBuffer();
   /** Requests to announce with the next flush, unless the response does. */
   private readonly unannounced: Unannounced[] = [];
-  /** Senders with bytes, in order. */
+  /** Senders with bytes to send; the next one to write is first. */
   private readonly queued: BodySender[] = [];
   private isFlushDue = false;
   private flushedAtMs = 0;

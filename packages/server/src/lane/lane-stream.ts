@@ -368,7 +368,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     return this.body?.stream() ?? null;
   }
 
-  // For the request and the handler's second argument.
+  // Methods of the Request and of the handler's second argument (RequestInfo).
 
   header(name: string): string | null {
     return this.head.get(name);

@@ -15,7 +15,7 @@ export const CONFIG_FILE_NAMES = [
 /** The app files of a folder without a config file, in order of preference. */
 export const APP_FILE_NAMES = ["app", "index", "server"].flatMap((name) => [`${name}.ts`, `${name}.js`, `${name}.mjs`]);
 
-/** Where the configuration comes from; all paths are absolute. */
+/** Where the configuration comes from. Files and folders are absolute paths; a Python app is named as in the config. */
 export type FleetSource =
   | { kind: "config"; file: string }
   | { kind: "app"; app: string }

@@ -70,11 +70,11 @@ export const balancerLimitFields = {
   ),
   upstreamResponseTimeoutMs: milliseconds(
     BALANCER_LIMITS.upstreamResponseTimeoutMs,
-    "How long an instance may send nothing of a response. Then the client gets 504, or a reset if the response had started. While the instance still reads the request's body, every piece that it takes restarts the time. The kernel reports this in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).",
+    "How long an instance may go without sending response data. Then the client gets 504, or a reset if the response had started. While the instance still reads the request's body, every piece that it takes restarts the time. The kernel reports this in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).",
   ),
   sendTimeoutMs: milliseconds(
     BALANCER_LIMITS.sendTimeoutMs,
-    "How long a client may read nothing of a response, judged by its kernel's acknowledgements; then the connection is reset. A kernel acknowledges in steps, so a client with large buffers gets up to three times as long (four times on a unix socket if the balancer runs on Node). With the default, a client that reads 1,000 bytes/s is never reset.",
+    "How long a client may go without reading response data, judged by its kernel's acknowledgements; then the connection is reset. A kernel acknowledges in steps, so a client with large buffers gets up to three times as long (four times on a unix socket if the balancer runs on Node). With the default, a client that reads 1,000 bytes/s is never reset.",
   ),
   tunnelIdleTimeoutMs: milliseconds(
     BALANCER_LIMITS.tunnelIdleTimeoutMs,
@@ -100,7 +100,7 @@ export const balancerLimitFields = {
   ),
   maxBufferedBytes: bytes(
     BALANCER_LIMITS.maxBufferedBytes,
-    "The maximum total size of these buffers. It includes requests that clients send ahead of their responses, copies of bodies that arrive in pieces, and body bytes that an upstream has not read yet. If it is exhausted, a request gets 503. Current reads and memory that the runtime has not yet released are not included; under a burst they may add once or twice as much.",
+    "The most memory that a balancer process may use for buffered bodies. It includes requests that clients send ahead of their responses, copies of bodies that arrive in pieces, and body bytes that an upstream has not read yet. If it is exhausted, a request gets 503. Current reads and memory that the runtime has not yet released are not included; under a burst they may add once or twice as much.",
     { min: 0 },
   ),
   maxSpoolBytes: bytes(

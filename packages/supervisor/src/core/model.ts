@@ -91,7 +91,7 @@ export interface PoolConfig {
   preload: boolean;
   /** The most requests that a balancer sends to one instance at once; null: only the balancer's own limits apply. */
   maxInFlight: number | null;
-  /** How long an instance with limited concurrency may send nothing of a response; 0: no limit. */
+  /** How long an instance with limited concurrency may go without sending response data; 0: no limit. */
   requestTimeoutMs: number;
   instances: number;
   /** See SnapshotPool.routes in @paceline/wire. */

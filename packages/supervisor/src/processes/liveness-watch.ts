@@ -126,7 +126,7 @@ export class LivenessWatch {
     } else this.arm(this.isQuiet(watched) ? QUIET_TICK_MS : TICK_MS);
   }
 
-  /** Whether the slow tick is enough. Overdue requests reported by balancers count, also those of draining processes. */
+  /** Whether the slow tick is enough. It is not while a balancer reports an overdue request, even one at a draining process. */
   private isQuiet(watched: readonly Watched[]): boolean {
     const hasOverdue = [...this.options.children.alive()].some(({ overdue }) => overdue !== null);
     return !hasOverdue && this.liveness.isQuiet(watched);

@@ -131,7 +131,7 @@ export function describeLoss(record: FleetRecord | undefined, channelSocket: str
   return `${who} was killed${since}; ${processes} ${until}`;
 }
 
-/** Returns the local time `14:03:22`. */
+/** Formats a time as local HH:MM:SS. */
 function clock(at: number): string {
   return new Date(at).toTimeString().slice(0, 8);
 }

@@ -99,7 +99,7 @@ export interface SnapshotPool {
   takesAllRequests?: boolean;
   /** Whether its responses may name such files (X-Accel-Redirect, X-Sendfile). */
   sendsFiles?: boolean;
-  /** How long its upstreams may send nothing of a response, if shorter than the balancer's limit. */
+  /** How long its upstreams may go without sending response data, if shorter than the balancer's limit. */
   requestTimeoutMs?: number;
   /** It has no upstream, but one is expected soon: requests wait in the queue. */
   awaited?: boolean;

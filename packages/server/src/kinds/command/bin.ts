@@ -156,14 +156,14 @@ class Shim {
       say(`${this.program} left processes behind; they were ended`);
     }
     removeSocket(this.spec.address);
-    await this.heard(FINAL_REPORT_MS);
+    await this.flushReports(FINAL_REPORT_MS);
     // Without a supervisor the output is the only record.
     if (fault !== undefined && !this.channel.welcomed) say(fault);
     process.exit(code);
   }
 
-  /** Resolves when the supervisor has received everything, or after `timeoutMs`. */
-  private async heard(timeoutMs: number): Promise<void> {
+  /** Waits until the supervisor has accepted the channel and all messages are written, at most `timeoutMs`. A draining shim does not wait for acceptance. */
+  private async flushReports(timeoutMs: number): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs;
     while (this.phase !== "draining" && !this.channel.welcomed && performance.now() < deadlineMs) {
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));

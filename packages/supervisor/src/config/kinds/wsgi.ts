@@ -10,7 +10,7 @@ export const wsgi = poolKind({
   name: "wsgi",
   fields: {
     wsgi: textOrTable(
-      'A Python WSGI callable: `"mysite.wsgi:application"`, `"package.module:factory(\'prod\')"`, `"./graphite.wsgi"`. Without a colon: `application` of the module or file, or else `app`. For several in one instance, a table by path prefix: with `{ "/": "site:app", "/api/": "api:app" }` the longest matching prefix responds, with its prefix in SCRIPT_NAME. Modules are found from `cwd`.',
+      'A Python WSGI callable: `"mysite.wsgi:application"`, `"package.module:factory(\'prod\')"`, `"./graphite.wsgi"`. Without a colon: `application` of the module or file, or else `app`. For several in one instance, a table by path prefix: with `{ "/": "site:app", "/api/": "api:app" }` the longest matching prefix responds, with its prefix in SCRIPT_NAME. `cwd` is first on `sys.path`.',
     ),
     python,
     threads: count(

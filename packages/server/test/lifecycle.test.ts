@@ -118,10 +118,10 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     ])("an app that listens by itself %s, on a port that is taken, is told what to do", async (_, app, environment) => {
       const { exited, output } = spawn({ ...environment, TAKEN_PORT: await takenPort() }, {}, app);
       expect(await supervisor.hears("fault")).toMatchObject({
-        message: expect.stringMatching(/in use.*does the app call listen\(\) itself\? Export it/),
+        message: expect.stringMatching(/in use.*only the first server of an app needs no port/),
       });
       expect(await exited).toEqual({ code: 1, signal: null });
-      expect(output.join("\n")).toMatch(/does the app call/);
+      expect(output.join("\n")).toMatch(/only the first server/);
     });
 
     it("a function that can be either is refused, and --style says what it is", async () => {

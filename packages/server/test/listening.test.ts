@@ -63,6 +63,12 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(output).toContain("# closed");
     });
 
+    it("is served by its server of node:https, without TLS", async () => {
+      spawn("listening-https.mjs");
+      await supervisor.hears("ready");
+      expect((await ask(supervisor.target, "/")).body).toBe("over TLS alone");
+    });
+
     it("is served by its export, if it has one; it is told, and takes no port", async () => {
       const port = await freePort();
       spawn("listens-and-exports.mjs", { ASKED_PORT: String(port) });

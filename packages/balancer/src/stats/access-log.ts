@@ -107,7 +107,7 @@ function clockOf(timeMs: number): string {
 
 /** The size of each of two buffers: one is being filled, one written. */
 const BUFFER_BYTES = 1 << 20;
-/** How long lines wait for others. */
+/** How long a line may wait, so that several are written together. */
 const FLUSH_AFTER_MS = 100;
 /** Lines are written at once above this size. */
 const FLUSH_AT_BYTES = 256 << 10;

@@ -216,7 +216,7 @@ export function watchListening(onNotice: (message: string) => void): ListenWatch
 }
 
 function isHttp(server: NetServer): server is Server {
-  return "headersTimeout" in server && "maxRequestsPerSocket" in server;
+  return "headersTimeout" in server;
 }
 
 /** Returns the address in the arguments of listen(); undefined for a handle or descriptor. */

@@ -45,7 +45,7 @@ export class ServerError extends Error {
 export function hintOnListening(error: unknown): string {
   const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown };
   if (code !== "EADDRINUSE" || syscall !== "listen") return "";
-  return " (does the app call listen() itself? Export it and leave that to Paceline)";
+  return " (only the first server of an app needs no port; give each further one its own, such as 9000 + Number(process.env.PACELINE_INDEX))";
 }
 
 /** Bun's syntax errors of a module have no stack, but this. */

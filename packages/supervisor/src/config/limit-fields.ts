@@ -62,7 +62,7 @@ export const balancerLimitFields = {
   ),
   keepAliveTimeoutMs: milliseconds(
     BALANCER_LIMITS.keepAliveTimeoutMs,
-    "How long a client connection may be idle between requests. Keep it longer than the timeout of a load balancer in front (usually 60 s), or that may send requests on connections that are just closing.",
+    "How long a client connection may be idle between requests. Keep it longer than the timeout of a load balancer in front (usually 60 s). Otherwise the load balancer may send a request on a connection that is just closing.",
   ),
   upstreamConnectTimeoutMs: milliseconds(
     BALANCER_LIMITS.upstreamConnectTimeoutMs,

@@ -8,7 +8,7 @@ const SUB_BUCKET_BITS = 5;
 const MAX_US = 2 ** 27 - 1;
 const BUCKETS = (26 - SUB_BUCKET_BITS) * SUB_BUCKETS + 2 * SUB_BUCKETS;
 
-/** Counts by bucket index, or index, count, index, count … of the non-empty buckets. */
+/** Either one count per bucket, or a sparse list of the non-empty buckets: index, count, index, count, … */
 export type HistogramCounts = Uint32Array | Float64Array | SparseHistogram;
 
 /** Counts durations from 1 µs to 134 s with an error of about 3 %. */

@@ -20,7 +20,7 @@ export function errorLineOf(lines: readonly string[]): string {
   return shorten(isDump ? (topError(said) ?? said.findLast((line) => !DUMP.test(line)) ?? last) : last);
 }
 
-/** Returns the error of the last dump; for one with a cause, the outer error. */
+/** Returns the error of the last dump. If that error has a cause, returns the outer error. */
 function topError(lines: readonly string[]): string | undefined {
   let found: string | undefined;
   for (let at = lines.length - 1; at >= 0; at--) {

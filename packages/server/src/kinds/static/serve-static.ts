@@ -6,7 +6,10 @@ import { checkedRoot, type StaticOptions, settingsOf } from "./options.js";
 /** A fetch handler that responds to every request, with 404 if nothing is found. */
 export interface StaticHandler {
   (request: Request): Response | Promise<Response>;
-  /** For node:http, Express and Connect. Calls `next`, if given, when nothing is found. */
+  /**
+   * For node:http, Express and Connect. Calls `next`, if given, when nothing is found or the method is not GET or HEAD, and with an
+   * error that occurs before the response.
+   */
   node: NodeMiddleware;
 }
 

@@ -19,7 +19,7 @@ const optionFields = {
     "Rewrite a Location on the upstream to a path on this server, including the prefix that `stripPrefix` removed, so that a redirect stays on the proxy.",
   ),
   cookieDomainRewrite: anyTextOrTable(
-    'The new Domain of the upstream\'s cookies; `""` removes it, so that they belong to the requested host. A table maps old to new Domains; `"*"` is any. Default: unchanged.',
+    'The new Domain of the upstream\'s cookies; `""` removes it, so that they belong to the requested host. A table maps old Domains to new ones; `"*"` matches any. Default: unchanged.',
   ),
   cookiePathRewrite: anyTextOrTable("The new Path of the upstream's cookies; see `cookieDomainRewrite`."),
   connectTimeoutMs: milliseconds(

@@ -164,7 +164,7 @@ async function ended(project: Project, command: string, signal: NodeJS.Signals, 
   return code;
 }
 
-/** Returns the problem of a row; undefined if there is none. */
+/** Returns the problem of a row, if any. */
 async function problemOf(row: Row, known: Record<string, Situation>): Promise<object | undefined> {
   const { command, when, status } = row;
   const event = EVENTS[when];
@@ -176,7 +176,9 @@ async function problemOf(row: Row, known: Record<string, Situation>): Promise<ob
   if (situation === undefined) throw new Error(`no such situation: ${when}`);
   const project = await situation(row);
   const withJson = status !== 0 && !WITHOUT_JSON.test(command);
-  const args = [...command.split(" "), ...(withJson ? ["--json"] : [])];
+  const [name = "", ...words] = command.split(" ");
+  // Words after `--` are a program's.
+  const args = [name, ...(withJson ? ["--json"] : []), ...words];
   const options = { cwd: project.folder, env: project.startEnvironment() };
   const { code, output, stdout } = await run(PACELINE, args, options);
   if (code !== status) return { ...row, code, output };
@@ -203,6 +205,14 @@ test("every command exits as docs/cli.md says, and says in JSON what failed", as
     }),
   );
   expect(problems.flat()).toEqual([]);
+});
+
+test("the table has rows for every command", async () => {
+  const { output } = await run(PACELINE, ["--help"]);
+  const commands = [...output.slice(output.indexOf("Commands:")).matchAll(/^ {2}([a-z]+)/gm)].map(([, name]) => name);
+  const named = new Set(rows().map(({ command }) => command.split(" ")[0]));
+  expect(commands.length).toBeGreaterThan(10);
+  expect(commands.filter((name) => name !== "help" && !named.has(name))).toEqual([]);
 });
 
 function attempt<T>(read: () => T): T | undefined {

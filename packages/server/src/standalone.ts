@@ -1,7 +1,7 @@
 /** Runs one standalone server, on a port or a socket, until a signal ends it. */
 import { isOutOfDescriptors, OUT_OF_DESCRIPTORS } from "@paceline/wire";
 import type { AccessLog, AccessLogOptions } from "./api/contrib/access-log.js";
-import type { LoadHooks } from "./app/adopted-server.js";
+import { HOOKS_ALONE } from "./app/load.js";
 import { loadWorkload, type Workload } from "./app/workload.js";
 import { describeAddress, type ServeAddress } from "./http1/running-server.js";
 import { Drain } from "./process/drain.js";
@@ -23,8 +23,6 @@ export interface StandaloneOptions {
 
 const LOOK_FOR_DESCRIPTORS_EVERY_MS = 3_000;
 
-const HOOKS: LoadHooks = { onNotice: (message) => console.error(message), keepAlive: () => {} };
-
 /** The maximum delay of the exit by the access log's last lines, in milliseconds. */
 const LAST_LINES_TIMEOUT_MS = 500;
 
@@ -39,7 +37,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
   const work = backgroundWork();
   work.limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const app = await loadWorkload(options.workload, false, false, HOOKS);
+  const app = await loadWorkload(options.workload, false, false, HOOKS_ALONE);
   // Without a deadline: the user who waits for it can stop it.
   if (app.start !== undefined) await (await import("./app/lifecycle.js")).startApp(app);
   const server = await serve(app, { ...options, requestLog });

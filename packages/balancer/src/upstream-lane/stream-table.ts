@@ -68,7 +68,7 @@ type Decision =
  *
  * @param unanswered in the order in which they were sent
  * @param work the instance's scoreboard; undefined if there is none
- * @param isAtWorkSaid whether the running request is known, and is none of these
+ * @param isAtWorkSaid whether the running request is known and not among `unanswered`
  */
 export function decideOnStalled(
   unanswered: readonly UnansweredRequest[],

@@ -4,7 +4,8 @@ import { errorLine, hintOnListening, ServerError } from "../shared/errors.js";
 import type { ListenWatch, LoadHooks } from "./adopted-server.js";
 import type { Module } from "./translate.js";
 
-const NO_HOOKS: LoadHooks = { onNotice: (message) => console.error(message), keepAlive: () => {} };
+/** Of a program without a supervisor. */
+export const HOOKS_ALONE: LoadHooks = { onNotice: (message) => console.error(message), keepAlive: () => {} };
 
 /**
  * Loads the app of the module at an absolute path, without starting it: its default export, or the first node:http server that
@@ -15,12 +16,12 @@ const NO_HOOKS: LoadHooks = { onNotice: (message) => console.error(message), kee
  * @param hooks of the program whose only app it is; without them listen() is replaced only while the app loads.
  * @throws ServerError `app-not-found`, `app-unusable`, or `app-threw` with the app's error as its cause.
  */
-export async function loadApp(path: string, style?: AppStyle, cache?: string, hooks = NO_HOOKS): Promise<App> {
-  const watch = await watchFor(path, hooks);
+export async function loadApp(path: string, style?: AppStyle, cache?: string, hooks?: LoadHooks): Promise<App> {
+  const watch = await watchFor(path, hooks ?? HOOKS_ALONE);
   try {
-    const app = await load(path, style, cache, watch, hooks);
+    const app = await load(path, style, cache, watch, hooks ?? HOOKS_ALONE);
     // With hooks the app may create further servers later.
-    if (hooks === NO_HOOKS) watch?.end();
+    if (hooks === undefined) watch?.end();
     return app;
   } catch (error) {
     watch?.end();

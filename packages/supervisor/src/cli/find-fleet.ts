@@ -101,8 +101,10 @@ export async function ownFleets(environment: NodeJS.ProcessEnv = process.env): P
   const named = namedRunDir(undefined, writtenCwd(environment), environment);
   const runDirs = new Set([...(named === undefined ? [] : [named]), ...listOwn(environment).runDirs]);
   const trusted = [...runDirs].filter((runDir) => distrust(runDir) === undefined);
-  const fleets = await Promise.all(trusted.map(inspect));
-  return fleets.filter(({ state }) => state !== "down").sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
+  // A run directory may be removed meanwhile.
+  const found = await Promise.all(trusted.map((runDir) => inspect(runDir).catch(() => undefined)));
+  const fleets = found.filter((fleet) => fleet !== undefined && fleet.state !== "down") as FoundFleet[];
+  return fleets.sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
 }
 
 interface Known {

@@ -75,7 +75,7 @@ function latestChange(path) {
 
 function buildIsFresh() {
   const builtAt = Number(readStamp(buildStamp) || 0);
-  const sources = ["tsconfig.json", "tsconfig.base.json", "scripts/bundle.mjs"];
+  const sources = ["tsconfig.json", "tsconfig.base.json", "scripts/bundle.mjs", "scripts/bundling.mjs"];
   for (const name of packageNames()) {
     if (!existsSync(join(root, "packages", name, "dist"))) return false;
     sources.push(join("packages", name, "src"), join("packages", name, "tsconfig.json"));

@@ -24,7 +24,7 @@ function installIn(folder: string, strayTo: string): string {
   const paths = Object.fromEntries(names.map((name) => [name, [strayTo]]));
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { paths } }));
   const leftover = Object.fromEntries(names.map((name) => [name, strayTo]));
-  const scripts = { [join(home, "dist/cli/bundle/main.js")]: `echo script > ${folder}/sprung` };
+  const scripts = { [join(home, "dist/programs/cli/main.js")]: `echo script > ${folder}/sprung` };
   writeFileSync(
     join(folder, "package.json"),
     JSON.stringify({ imports: leftover, browser: leftover, overrides: leftover, scripts }),

@@ -1,6 +1,6 @@
 // Votes that are saved when the burst that brought them is over: one save for all of them.
 import { writeFile } from "node:fs/promises";
-import { defer } from "@paceline/server";
+import { defer } from "paceline/server";
 
 const file = process.env.VOTES_FILE ?? `/tmp/paceline-votes-${process.env.PACELINE_INSTANCE ?? "alone"}.json`;
 let votes = 0;

@@ -1,8 +1,9 @@
 // Hono 4 with a stream, server-sent events, an upload and a WebSocket. What Paceline tells of a request is in `c.env`.
-import type { RequestInfo } from "@paceline/server";
-import { acceptWebSocket } from "@paceline/server/websocket";
+
 import { Hono } from "hono";
 import { streamSSE, streamText } from "hono/streaming";
+import type { RequestInfo } from "paceline/server";
+import { acceptWebSocket } from "paceline/websocket";
 
 const app = new Hono<{ Bindings: RequestInfo }>();
 

@@ -1,5 +1,5 @@
 // A chat room over server-sent events: GET /events listens, POST /say speaks, and the page does both.
-import type { RequestInfo } from "@paceline/server";
+import type { RequestInfo } from "paceline/server";
 
 type Listener = ReadableStreamDefaultController<Uint8Array>;
 

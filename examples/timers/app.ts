@@ -1,6 +1,6 @@
 // A page counter: counting costs a request nothing but memory, and once a second what came since is saved.
 import { appendFile } from "node:fs/promises";
-import { every } from "@paceline/server";
+import { every } from "paceline/server";
 
 const file = process.env.COUNTS_FILE ?? "/tmp/paceline-page-counts.jsonl";
 const unsaved = new Map<string, number>();

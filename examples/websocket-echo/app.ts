@@ -1,6 +1,6 @@
 // A WebSocket that says back what it hears, and a page to try it.
-import type { RequestInfo } from "@paceline/server";
-import { acceptWebSocket, type ServerWebSocket } from "@paceline/server/websocket";
+import type { RequestInfo } from "paceline/server";
+import { acceptWebSocket, type ServerWebSocket } from "paceline/websocket";
 
 const PAGE = `<!doctype html><title>Echo</title><input autofocus placeholder="say something"><pre></pre><script>
 const [input, output] = [document.querySelector("input"), document.querySelector("pre")];

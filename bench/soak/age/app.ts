@@ -1,5 +1,5 @@
 /** The soak's app as a fetch app. */
-import type { RequestInfo } from "@paceline/server";
+import type { RequestInfo } from "paceline/server";
 
 const PIECE = new Uint8Array(65_536).fill(120);
 const TAIL = new Uint8Array(3_000_000).fill(98);

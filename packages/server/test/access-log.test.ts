@@ -18,7 +18,7 @@ import {
 } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 
-const BIN = new URL("../dist/bundle/bin.js", import.meta.url).pathname;
+const BIN = new URL("../../supervisor/dist/programs/server/bin.js", import.meta.url).pathname;
 
 type Entry = Record<string, unknown>;
 

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { ask, Program, type RuntimeName } from "./harness.js";
 
-const PACKAGE = new URL("..", import.meta.url).pathname;
+const PACKAGE = new URL("../../supervisor", import.meta.url).pathname;
 const PAGE = readFileSync(new URL("../../../docs/contrib.md", import.meta.url), "utf8");
 const EXAMPLES = new Map([...PAGE.matchAll(/```ts\n\/\/ (\S+)\n([\s\S]*?)```/g)].map(([, name, code]) => [name, code]));
 
@@ -15,7 +15,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     let program: Program | undefined;
     beforeAll(() => {
       directory = mkdtempSync(join(tmpdir(), "paceline-docs-"));
-      const link = join(directory, "node_modules/@paceline/server");
+      const link = join(directory, "node_modules/paceline");
       mkdirSync(dirname(link), { recursive: true });
       symlinkSync(PACKAGE, link);
     });

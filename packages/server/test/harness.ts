@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { LineFramer } from "@paceline/wire";
 
 const BUN = new URL("../../supervisor/node_modules/@oven/bun-linux-x64/bin/bun", import.meta.url).pathname;
-const BIN = new URL("../dist/bundle/bin.js", import.meta.url).pathname;
+const BIN = new URL("../../supervisor/dist/programs/server/bin.js", import.meta.url).pathname;
 export const DEADLINE_MS = 60_000;
 
 export type RuntimeName = "bun" | "node";

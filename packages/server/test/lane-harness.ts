@@ -14,7 +14,7 @@ import {
 } from "./harness.js";
 
 /** As a program: the server's tests do not import its source. */
-const BALANCER = new URL("../../balancer/dist/bundle/bin.js", import.meta.url).pathname;
+const BALANCER = new URL("../../supervisor/dist/programs/balancer/bin.js", import.meta.url).pathname;
 
 const LIMITS: BalancerLimits = {
   ...BALANCER_LIMITS,

@@ -44,7 +44,7 @@ export interface PartsOptions {
   loadConfig: ConfigLoader;
   /** The absolute paths of the runtimes. */
   runtimes: { bun?: string; node: string };
-  /** The programs that children run. Default: those of @paceline/server and @paceline/balancer. */
+  /** The programs that children run. Default: those in `dist/programs`. */
   entries?: SpawnSettings["entries"];
   /** Whether the log is behind; the output of processes is read when it has caught up. */
   isLogBusy?: () => boolean;

@@ -43,7 +43,7 @@ export const LIMITS: BalancerLimits = {
   idleDrainMs: 300,
 };
 
-const BIN = fileURLToPath(new URL("../../dist/bundle/bin.js", import.meta.url));
+const BIN = fileURLToPath(new URL("../../../supervisor/dist/programs/balancer/bin.js", import.meta.url));
 
 /** Returns the program that runs it. */
 export function runtimePath(runtime: Runtime): string {

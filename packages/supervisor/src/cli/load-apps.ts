@@ -1,8 +1,8 @@
 /** Loads the app of each pool in its own process for `paceline check`, to find errors that would occur on start. */
 import { spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
+import { builtFile } from "../package.js";
 import { inheritable, type Runtimes, runtimeCommand } from "../runtime/runtimes.js";
 
 /** Of the app's output, only the last lines are shown, if it fails. */
@@ -54,7 +54,7 @@ function taskOf({ workload, launch, runtime }: PoolConfig, runtimes: Runtimes): 
   return [command, ...args, json];
 }
 
-const LOAD_ONLY = fileURLToPath(import.meta.resolve("@paceline/server/load-only"));
+const LOAD_ONLY = builtFile("programs/load-only/load-only.js");
 
 function run(
   [program, ...args]: [string, ...string[]],

@@ -4,10 +4,9 @@ import { spawn } from "node:child_process";
 import { lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Readable } from "node:stream";
-import { fileURLToPath } from "node:url";
 import type { FleetConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
-import { DIST_FOLDER } from "../package.js";
+import { builtFile } from "../package.js";
 import { inheritable, ownRuntimeCommand, type Runtimes, spawnProblem } from "../runtime/runtimes.js";
 import type { LoadTask, Overrides } from "./compose.js";
 import { type FleetSource, fapwsSource, findSource, isData, kindOf, placeOf, staticSource } from "./find.js";
@@ -148,7 +147,7 @@ const REST_OF_RESPONSE_MS = 5_000;
 const NEWLINE = 0x0a;
 
 /** A bundle without imports, so that the operator's tsconfig.json cannot redirect them. */
-const CHILD = fileURLToPath(new URL("config/bundle/load-child.js", DIST_FOLDER));
+const CHILD = builtFile("programs/config/load-child.js");
 
 export interface LoadProcessOptions {
   /** The working directory of the child. */

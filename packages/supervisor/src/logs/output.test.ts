@@ -92,7 +92,7 @@ test("only the last lines are kept, and the begin of long ones", () => {
 });
 
 const ours = (file: string, name: string) =>
-  `  File "/app/node_modules/@paceline/server/python/paceline/${file}", line 9 in ${name}`;
+  `  File "/app/node_modules/paceline/dist/python/paceline/${file}", line 9 in ${name}`;
 const link = ["Thread 0x00007f1 (most recent call first):", ours("link.py", "_step"), ours("link.py", "_run")];
 const serving = [ours("response.py", "run"), ours("server.py", "run"), '  File "<frozen runpy>", line 88 in _run_code'];
 const head = ["said before", "Fatal Python error: Aborted"];

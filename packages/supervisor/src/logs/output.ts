@@ -186,7 +186,7 @@ const FATAL_LINE = "Fatal Python error: ";
 
 const FRAME = /^ {2}File "(.*)", line (\d+) in (.*)$/;
 const THREAD = /^(Current thread|Thread) 0x/;
-const OUR_OWN = /[/\\]server[/\\]python[/\\](paceline[/\\]|fapws[/\\]|start\.py$)/;
+const OUR_OWN = /[/\\](dist|server)[/\\]python[/\\](paceline[/\\]|fapws[/\\]|start\.py$)/;
 const LIBRARY = /[/\\](site|dist)-packages[/\\]|[/\\]lib(64)?[/\\]python\d[^/\\]*[/\\]|^</;
 /** The most threads that are reported. */
 const MAX_THREADS = 3;

@@ -1,6 +1,5 @@
 /** Builds the command lines and environments of all children. */
 
-import { fileURLToPath } from "node:url";
 import {
   BUN_LATE_FTL,
   BUN_ONE_READER,
@@ -14,6 +13,7 @@ import {
 import type { FleetEffect } from "../core/fleet-changes.js";
 import type { ProcessPolicy, RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
+import { builtFile } from "../package.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
 
 import { inheritable, runtimeCommand } from "../runtime/runtimes.js";
@@ -255,10 +255,9 @@ function clean(base: Record<string, string>, own: Record<string, string>): Recor
 
 /** Returns the programs that children run. */
 export function defaultEntries(): SpawnSettings["entries"] {
-  const path = (program: string) => fileURLToPath(import.meta.resolve(program));
   return {
-    server: path("@paceline/server/bin"),
-    shim: path("@paceline/server/command"),
-    balancer: path("@paceline/balancer/bin"),
+    server: builtFile("programs/server/bin.js"),
+    shim: builtFile("programs/command/bin.js"),
+    balancer: builtFile("programs/balancer/bin.js"),
   };
 }

@@ -1,9 +1,9 @@
 /** `paceline serve`: runs one instance on a port, without a supervisor. The launcher does the same without loading this file. */
 import { spawn } from "node:child_process";
-import { createRequire } from "node:module";
 import { constants } from "node:os";
 import type { RuntimeName } from "../../core/model.js";
 import { ignoresHangup } from "../../hangup.js";
+import { builtFile } from "../../package.js";
 import { runtimeCommand } from "../../runtime/runtimes.js";
 import type { DefineCommand } from "../options.js";
 import { EXIT, type ExitStatus, printError } from "../output.js";
@@ -37,7 +37,7 @@ export const serve: DefineCommand = (program, action) => {
     );
 };
 
-const SERVER = createRequire(import.meta.url).resolve("@paceline/server/bin");
+const SERVER = builtFile("programs/server/bin.js");
 
 function takeRuntime(args: string[]): { runtime: string | undefined; rest: string[] } {
   const ours = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;

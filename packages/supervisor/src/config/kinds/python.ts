@@ -1,7 +1,7 @@
 /** Shared by the kinds that run Python: the interpreter, how it starts an instance, and how apps are named. */
 import { spawnSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import type { Launch } from "../../core/model.js";
+import { builtFile } from "../../package.js";
 import { flag, text } from "../fields.js";
 import { findProgram, isPythonFile, resolveFile } from "../paths.js";
 import type { KindContext } from "./kind.js";
@@ -32,7 +32,7 @@ export function launchPython(given: string | undefined, { baseDir, searchPath, r
   return { command: typeof found === "string" ? found : "", args: [PYTHON_ENTRY] };
 }
 
-const PYTHON_ENTRY = fileURLToPath(import.meta.resolve("@paceline/server/python"));
+const PYTHON_ENTRY = builtFile("python/start.py");
 
 function problemWith(command: string, cwd: string): string | undefined {
   // Valid in Python 2 as well.

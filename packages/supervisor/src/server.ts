@@ -1,0 +1,2 @@
+/** `paceline/server`: what apps and programs import of the server. */
+export * from "@paceline/server";

@@ -1,0 +1,2 @@
+/** `paceline/websocket`: WebSockets for fetch apps. */
+export * from "@paceline/server/websocket";

@@ -10,7 +10,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { clientsOf } from "./age/clients.mjs";
-import { controlStatus, freePort, PACELINE, serveAlone, verdict, wait } from "./support.mjs";
+import { controlStatus, endsWithProgram, freePort, PACELINE, serveAlone, verdict, wait } from "./support.mjs";
 
 const { values } = parseArgs({ options: { seconds: { type: "string", default: "360" } } });
 const SECONDS = Number(values.seconds);
@@ -64,11 +64,9 @@ class Fleet {
     };
     const file = path.join(this.folder, "paceline.config.json");
     writeFileSync(file, JSON.stringify(config));
-    this.child = spawn("sh", [PACELINE, "start", file, "--run-dir", path.join(this.folder, ".paceline")], {
-      cwd: this.folder,
-      stdio: ["ignore", "ignore", "inherit"],
-      env: { ...process.env, PACELINE_RUNTIME: this.runtime },
-    });
+    const args = [PACELINE, "start", file, "--run-dir", path.join(this.folder, ".paceline")];
+    const env = { ...process.env, PACELINE_RUNTIME: this.runtime };
+    this.child = endsWithProgram(spawn("sh", args, { cwd: this.folder, stdio: ["ignore", "ignore", "inherit"], env }));
     for (const deadline = Date.now() + 60_000; ; await wait(200)) {
       const status = await this.status().catch(() => undefined);
       // The sockets listen once a balancer is ready, perhaps after the instances. At the very start the wanted number is 0.

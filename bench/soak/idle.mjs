@@ -6,7 +6,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { memory, tree } from "../support/processes.mjs";
-import { rssMB, startFleet, verdict, wait } from "./support.mjs";
+import { endsWithProgram, rssMB, startFleet, verdict, wait } from "./support.mjs";
 
 const IDLE = 10_000;
 const ACTIVE = 1000;
@@ -94,7 +94,9 @@ writeFileSync(
   http { access_log off; keepalive_timeout 300s; server { listen 127.0.0.1:${port} backlog=4096;
   location / { return 200 "Hello World!\\n"; } } }`,
 );
-const nginx = spawn("nginx", ["-p", directory, "-c", "nginx.conf"], { stdio: ["ignore", "ignore", "inherit"] });
+const nginx = endsWithProgram(
+  spawn("nginx", ["-p", directory, "-c", "nginx.conf"], { stdio: ["ignore", "ignore", "inherit"] }),
+);
 const isMissing = await Promise.race([once(nginx, "error").then(() => true), wait(1500).then(() => false)]);
 if (isMissing) process.stdout.write("nginx is not on this machine\n");
 else {

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { cpuSeconds, freePort, PACELINE, rssMB, verdict, wait } from "./support.mjs";
+import { cpuSeconds, endsWithProgram, freePort, PACELINE, rssMB, verdict, wait } from "./support.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -68,7 +68,7 @@ function tally(stream, textOf) {
 const env = { ...process.env, PACELINE_RUNTIME: values.runtime };
 const options = { cwd: folder, env, stdio: ["ignore", "pipe", "inherit"] };
 const runDir = ["--run-dir", join(folder, "run")];
-const fleet = spawn(PACELINE, ["start", "--log-format", "json", ...runDir, config], options);
+const fleet = endsWithProgram(spawn(PACELINE, ["start", "--log-format", "json", ...runDir, config], options));
 const printed = tally(fleet.stdout, ({ msg }) => msg);
 try {
   const status = async () => {

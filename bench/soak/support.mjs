@@ -15,6 +15,25 @@ export const PACELINE = path.join(ROOT, "packages/supervisor/bin/paceline");
 
 export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+/** What this program has started and not ended yet. */
+const running = new Set();
+let isWatched = false;
+
+/** Ends a process with this program, however the program ends short of SIGKILL. */
+export function endsWithProgram(child) {
+  if (!isWatched) {
+    isWatched = true;
+    process.once("exit", () => {
+      for (const { pid } of running) process.kill(pid, "SIGTERM");
+    });
+    for (const [signal, number] of Object.entries({ SIGINT: 2, SIGTERM: 15, SIGHUP: 1 }))
+      process.once(signal, () => process.exit(128 + number));
+  }
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+  return child;
+}
+
 /** Starts a fleet of the soaks' app; `config` overrides the defaults. */
 export async function startFleet(instances, config = {}) {
   const directory = mkdtempSync(path.join(tmpdir(), "paceline-soak-"));
@@ -23,11 +42,13 @@ export async function startFleet(instances, config = {}) {
   const app = path.join(ROOT, "bench/soak/app.ts");
   // Undefined keys of `config` are left out.
   writeFileSync(file, JSON.stringify({ app, instances, listen: `127.0.0.1:${port}`, ...config }));
-  const child = spawn("sh", [PACELINE, "start", file, "--run-dir", path.join(directory, ".paceline")], {
+  const options = {
     stdio: ["ignore", "ignore", "inherit"],
     cwd: directory,
     env: { ...process.env, ...(config.runtime === undefined ? {} : { PACELINE_RUNTIME: config.runtime }) },
-  });
+  };
+  const args = [PACELINE, "start", file, "--run-dir", path.join(directory, ".paceline")];
+  const child = endsWithProgram(spawn("sh", args, options));
   const status = async () =>
     JSON.parse(
       (await execute("sh", [PACELINE, "status", "--json", "--run-dir", path.join(directory, ".paceline")])).stdout,
@@ -141,10 +162,10 @@ export function slowReader(port, target) {
 /** Runs `paceline serve` with these arguments. */
 export async function serveAlone(args, runtime, environment = {}) {
   const port = await freePort();
-  const child = spawn("sh", [PACELINE, "serve", ...args, "--port", String(port), "--runtime", runtime], {
-    stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, ...environment },
-  });
+  const options = { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...environment } };
+  const child = endsWithProgram(
+    spawn("sh", [PACELINE, "serve", ...args, "--port", String(port), "--runtime", runtime], options),
+  );
   await once(child.stdout, "data");
   return {
     port,

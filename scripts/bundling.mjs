@@ -18,7 +18,7 @@ export const PROGRAMS = [
 ];
 
 /** jiti finds its own files beside it, and so does blessed. Dependencies of the published package are these and no others. */
-const KEPT_APART = ["jiti", "blessed"];
+export const KEPT_APART = ["jiti", "blessed"];
 
 /**
  * Bundles the modules `input` with all packages that they import into `folder`; returns the files that went into the

@@ -1,7 +1,16 @@
 /** Gives an app for Bun.serve its server object; Paceline decides where it listens. */
 import type { AppServer, BunServeOptions, FetchApp, RequestInfo } from "../shared/app.js";
 
-type BunServer = Bun.Server<undefined>;
+/** The used part of Bun.Server, whose own type would require Bun's types of everybody who imports ours. */
+interface BunServer {
+  pendingRequests: number;
+  pendingWebSockets: number;
+  upgrade(request: Request, options?: never): boolean;
+  timeout(request: Request, seconds: number): void;
+  publish(...args: never[]): number;
+  subscriberCount(topic: string): number;
+  fetch(request: Request): Response | Promise<Response>;
+}
 
 const DEFAULT_PORT = 3000;
 

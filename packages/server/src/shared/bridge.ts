@@ -6,7 +6,7 @@ import type { DeferredStats, InstanceLimits } from "@paceline/wire";
 import type { AppLifecycle } from "./app.js";
 
 /** Changes with the shape of BackgroundWork, so that different versions do not share state. */
-const PLACE = Symbol.for("@paceline/server/background-work/1");
+const PLACE = Symbol.for("paceline/background-work/1");
 
 /** One kind of work beside requests. */
 interface Work {

@@ -31,7 +31,7 @@ export const BUN_LATE_FTL = { name: "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp"
 export interface StaticSpec {
   /** An absolute path. */
   root: string;
-  /** StaticOptions of @paceline/server. */
+  /** StaticOptions of packages/server. */
   options: object;
 }
 
@@ -73,7 +73,7 @@ export const MARK_FD = 3;
 export interface ProxySpec {
   /** An http:// or https:// URL. */
   target: string;
-  /** ProxyOptions of @paceline/server. */
+  /** ProxyOptions of packages/server. */
   options: object;
 }
 

@@ -1,0 +1,96 @@
+/** Makes the package to publish, `dist/npm`, from the built packages, and its tarball beside it. */
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { bundle, KEPT_APART, PROGRAMS } from "./bundling.mjs";
+import { collectDeclarations } from "./declarations.mjs";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const source = join(root, "packages/supervisor");
+const target = resolve(root, process.argv[2] ?? "dist/npm");
+
+const readJson = (path) => JSON.parse(readFileSync(path, "utf8"));
+const write = (name, text) => {
+  mkdirSync(dirname(join(target, name)), { recursive: true });
+  writeFileSync(join(target, name), text);
+};
+
+/** Returns the manifest to publish: its exports lead to the bundles, and what is bundled is no dependency. */
+function manifestOf({ exports, dependencies, optionalDependencies, devDependencies: _, ...own }, foundInTypes) {
+  const entry = (name) => name.replace(/^\.\/dist\/(.*)\.js$/, "$1");
+  const published = Object.entries(exports).map(([name, place]) => {
+    if (typeof place === "string") return [name, place];
+    const module = entry(place.default);
+    return [name, { types: `./dist/types/supervisor/${module}.d.ts`, default: `./dist/api/${module}.js` }];
+  });
+  const needed = [...KEPT_APART, ...foundInTypes].sort();
+  const { GITHUB_SERVER_URL, GITHUB_REPOSITORY } = process.env;
+  const provenance = GITHUB_REPOSITORY && {
+    repository: { type: "git", url: `git+${GITHUB_SERVER_URL}/${GITHUB_REPOSITORY}.git` },
+  };
+  return {
+    ...own,
+    ...provenance,
+    exports: Object.fromEntries(published),
+    files: ["bin", "dist", "THIRD-PARTY-LICENSES.txt"],
+    dependencies: Object.fromEntries(needed.map((name) => [name, exact(name, dependencies[name])])),
+    optionalDependencies,
+  };
+}
+
+function exact(name, version) {
+  if (/^\d+\.\d+\.\d+$/.test(version ?? "")) return version;
+  throw new Error(`${name} needs an exact version in packages/supervisor/package.json, not ${version}`);
+}
+
+/** Returns the licenses of the packages that own `files`, which are parts of our bundles. */
+function licensesOf(files) {
+  const folders = new Set();
+  for (const file of files) {
+    const at = /^(.*\/node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1];
+    if (at !== undefined) folders.add(at);
+  }
+  const texts = [...folders].map((folder) => {
+    const { name, version, license } = readJson(join(folder, "package.json"));
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+    if (file === undefined && license !== "MIT") throw new Error(`${name} has no license file`);
+    return `${name} ${version} (${license})\n\n${file === undefined ? "" : readFileSync(join(folder, file), "utf8").trim()}\n`;
+  });
+  return `Paceline contains code of these packages.\n\n${[...new Set(texts)].sort().join(`\n${"-".repeat(80)}\n\n`)}`;
+}
+
+rmSync(target, { recursive: true, force: true });
+const manifest = readJson(join(source, "package.json"));
+const modules = Object.values(manifest.exports).flatMap((place) => (typeof place === "string" ? [] : [place.default]));
+const bundled = await Promise.all([
+  ...PROGRAMS.map(({ entry, folder }) => bundle([join(root, entry)], join(target, "dist", folder))),
+  bundle(
+    modules.map((module) => join(source, module)),
+    join(target, "dist/api"),
+  ),
+]);
+const declarations = collectDeclarations(modules.map((module) => join(source, module.replace(/\.js$/, ".d.ts"))));
+for (const [path, text] of declarations.files) write(join("dist/types", path), text);
+const isPython = (path) => !path.endsWith("__pycache__");
+cpSync(join(root, "packages/server/python"), join(target, "dist/python"), { recursive: true, filter: isPython });
+cpSync(join(source, "bin"), join(target, "bin"), { recursive: true });
+for (const name of ["README.md", "LICENSE"]) cpSync(join(root, name), join(target, name));
+write("THIRD-PARTY-LICENSES.txt", licensesOf(bundled.flat()));
+write("package.json", `${JSON.stringify(manifestOf(manifest, declarations.packages), null, 2)}\n`);
+
+const tarballs = dirname(target);
+const packed = spawnSync("npm", ["pack", "--json", "--pack-destination", tarballs], {
+  cwd: target,
+  encoding: "utf8",
+  stdio: ["ignore", "pipe", "inherit"],
+});
+if (packed.status !== 0) process.exit(1);
+const [{ filename, size, unpackedSize, entryCount }] = JSON.parse(packed.stdout);
+const tarball = join(tarballs, filename);
+if (!existsSync(tarball)) throw new Error(`npm did not write ${tarball}`);
+const kilobytes = (bytes) => `${Math.round(bytes / 1000)} kB`;
+process.stdout.write(
+  `${relative(root, tarball)}: ${kilobytes(size)}, unpacked ${kilobytes(unpackedSize)}, ${entryCount} files\n`,
+);

@@ -1,0 +1,172 @@
+/** The package to publish: what is in it, and that it runs where a user installs it. */
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { publint } from "publint";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Project, ROOT } from "./support/fleet.js";
+import { type Finished, run } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
+
+const outside = mkdtempSync(join(tmpdir(), "pl-package-"));
+const folder = join(outside, "node_modules/paceline");
+let tarball: string;
+
+beforeAll(async () => {
+  const packed = await run(process.execPath, ["scripts/pack.mjs", folder], { cwd: ROOT });
+  expect(packed, packed.output).toMatchObject({ code: 0 });
+  tarball = join(outside, "node_modules", readdirSync(join(outside, "node_modules")).find(isTarball) ?? "");
+});
+afterAll(() => rmSync(outside, { recursive: true, force: true }));
+
+const isTarball = (name: string) => name.endsWith(".tgz");
+const manifest = () => JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+
+/** Links the dependencies, as an installer would without optional ones. */
+function linkDependencies(): void {
+  for (const name of Object.keys(manifest().dependencies)) {
+    const link = join(outside, "node_modules", name);
+    mkdirSync(dirname(link), { recursive: true });
+    symlinkSync(join(ROOT, "packages/supervisor/node_modules", name), link);
+  }
+}
+
+describe("the package", () => {
+  test("has only what runs, declarations, Python files, and texts", () => {
+    const files = readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => join(parentPath, name).slice(folder.length + 1));
+    const expected =
+      /^(bin\/paceline|package\.json|README\.md|LICENSE|THIRD-PARTY-LICENSES\.txt|dist\/(api|programs\/[a-z-]+)\/[\w.-]+\.js|dist\/types\/.+\.d\.ts|dist\/python\/.+\.py)$/;
+    expect(files.filter((file) => !expected.test(file) || /\.test\.|fixture/.test(file))).toEqual([]);
+    expect(files.length).toBeGreaterThan(100);
+    // Nobody owns these names on the registry: what imports them would run whoever takes them.
+    const naming = files.filter((file) => readFileSync(join(folder, file), "utf8").includes("@paceline/"));
+    expect(naming).toEqual([]);
+  });
+
+  test("has a manifest without ranges, and passes publint", async () => {
+    const { dependencies, optionalDependencies, devDependencies } = manifest();
+    const versions = Object.values({ ...dependencies, ...optionalDependencies });
+    expect(versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(String(version)))).toEqual([]);
+    expect(devDependencies).toBeUndefined();
+    expect((await publint({ pkgDir: folder, strict: true, pack: false })).messages).toEqual([]);
+  });
+
+  test("has types for what it exports, and runs on Node if Bun is not installed, which it says", async () => {
+    linkDependencies();
+    writeFileSync(join(outside, "package.json"), '{ "type": "module" }\n');
+    writeFileSync(join(outside, "paceline.config.ts"), CONFIG);
+    writeFileSync(join(outside, "app.ts"), APP);
+    writeFileSync(join(outside, "wrong.ts"), CONFIG.replace("instances: 2 });", "instnaces: 2 });"));
+    const types = [join(ROOT, "node_modules/@types"), join(ROOT, "node_modules/.pnpm/node_modules/@types")];
+    const options = ["--strict", "--noEmit", "--module", "nodenext", "--target", "es2023", "--skipLibCheck", "false"];
+    const tsc = [...options, "--types", "node", "--typeRoots", types.join(",")];
+    const compiler = join(ROOT, "node_modules/.bin/tsc");
+    const sources = ["paceline.config.ts", "app.ts", "wrong.ts"];
+    const { output } = await run(compiler, [...tsc, ...sources], { cwd: outside });
+    expect(output.trim().split("\n")).toEqual([expect.stringMatching(/^wrong\.ts\(.*instnaces/)]);
+
+    const project = await Project.make({ runtime: "node", app: "" });
+    const env = { ...project.startEnvironment(), PACELINE_RUNTIME: undefined, PACELINE_BUN: undefined };
+    const paceline = (...args: string[]) => run(join(folder, "bin/paceline"), args, { cwd: outside, env });
+    const started = await paceline("start", "--detach", "-p", String(project.port));
+    expect(started.output).toMatch(/^paceline: Bun is not installed .*running on Node.*\npaceline: .*2 instances of/);
+    expect(await project.status()).toMatchObject({ runtime: expect.stringContaining("node"), pools: [{ ready: 2 }] });
+    expect((await get(project.port)).body).toBe("typed");
+    expect(await paceline("stop")).toMatchObject({ code: 0, output: "stopped\n" });
+    await project.nothingLeft();
+  });
+});
+
+const CONFIG = `import { defineConfig, type PacelineConfig } from "paceline";
+const config: PacelineConfig = { app: "./app.ts", instances: 2 };
+export default defineConfig({ ...config, instances: 2 });
+`;
+const APP = `import { compression } from "paceline/contrib";
+import { defer, every, type RequestInfo, serveStatic } from "paceline/server";
+import { acceptWebSocket } from "paceline/websocket";
+export const used = [compression, defer, every, serveStatic, acceptWebSocket];
+export default { fetch: (_request: Request, info: RequestInfo) => new Response(info.requestId ? "typed" : "untyped") };
+`;
+
+const EXPRESS_APP = `app.get("/", (request, response) => response.send(process.env.PACELINE_INSTANCE));
+app.listen(3000);
+`;
+
+/** How an installer adds the packages `names` to the current folder, and runs a command of one. */
+interface Installer {
+  add(names: string[]): Promise<string[]>;
+  exec: string[];
+  app: string;
+  type: "commonjs" | "module";
+}
+
+const PNPM = ["npx", "--yes", "pnpm@10.34.9"];
+const INSTALLERS: Record<string, Installer> = {
+  npm: {
+    add: async (names) => ["npm", "install", "--no-audit", "--no-fund", "--prefer-offline", ...names],
+    exec: ["npx", "--no-install", "paceline"],
+    app: `const app = require("express")();\n${EXPRESS_APP}`,
+    type: "commonjs",
+  },
+  pnpm: {
+    // The store is the machine's: nothing in it but what the registry has, and the rest is as in an empty home.
+    add: async (names) => {
+      const store = (await run("npx", [...PNPM.slice(1), "store", "path"], { cwd: ROOT })).stdout.trim();
+      return [...PNPM, "add", "--prefer-offline", "--store-dir", store, ...names];
+    },
+    exec: [...PNPM, "exec", "paceline"],
+    app: `import express from "express";\nconst app = express();\n${EXPRESS_APP}`,
+    type: "module",
+  },
+};
+
+describe.each(Object.entries(INSTALLERS))("installed into an empty folder with an empty HOME by %s", (_, installer) => {
+  test("start, ls, scale, reload and stop an Express app", async (context) => {
+    if (process.env.CI !== "true") context.skip("it installs from the npm registry: run with CI=true");
+    const project = await Project.make({ runtime: "bun", app: installer.app });
+    const { folder: home } = project;
+    mkdirSync(join(home, "home"));
+    rmSync(join(home, "paceline.config.json"));
+    project.write("package.json", JSON.stringify({ private: true, type: installer.type }));
+    const cache = (await run("npm", ["config", "get", "cache"])).stdout.trim();
+    const env = {
+      ...project.startEnvironment(),
+      HOME: join(home, "home"),
+      npm_config_cache: cache,
+      PACELINE_RUNTIME: undefined,
+    };
+    const exec = ([program = "", ...args]: string[]) => run(program, args, { cwd: home, env });
+    // Each npx costs half a second: it starts the fleet, and the rest is what it would run.
+    const paceline = async (...args: string[]): Promise<Finished> => {
+      const command = args[0] === "start" ? installer.exec : [join(home, "node_modules/.bin/paceline")];
+      const done = await exec([...command, ...args]);
+      expect(done, done.output).toMatchObject({ code: 0 });
+      return done;
+    };
+
+    const added = await exec(await installer.add([tarball, "express@5.3.0"]));
+    expect(added, added.output).toMatchObject({ code: 0 });
+    await paceline("start", "app.js", "-i", "4", "--detach", "-p", String(project.port));
+    expect((await paceline("ls")).stdout).toMatch(/running .* 4\/4 /);
+    const asked = async (count: number) =>
+      Promise.all(Array.from({ length: count }, async () => (await get(project.port)).body));
+    expect((await asked(4)).sort()).toEqual(["web.1", "web.2", "web.3", "web.4"]);
+    await paceline("scale", "web", "5");
+    await paceline("reload");
+    const pools = [{ ready: 5, generation: 2 }];
+    expect(await project.status()).toMatchObject({ runtime: expect.stringContaining("bun"), pools });
+    expect(new Set(await asked(5)).size).toBe(5);
+    await paceline("stop");
+    await project.nothingLeft();
+    project.write("paceline.config.ts", CONFIG.replace("./app.ts", "./app.js"));
+    expect((await paceline("check")).stdout).toContain("2 instances of app.js");
+  });
+});
+
+test("npm would publish it", async (context) => {
+  if (process.env.CI !== "true") context.skip("npm asks the registry: run with CI=true");
+  const published = await run("npm", ["publish", "--dry-run", "--json", tarball], { cwd: outside });
+  expect(published, published.output).toMatchObject({ code: 0 });
+});

@@ -186,6 +186,15 @@ async function askWithValidators(target: Target, { method, path, headers }: Ask)
   return ask(target, path, { method, headers: Object.fromEntries(filled) });
 }
 
+/** What send answers is the same for each of our servers: it is asked once. */
+const fromSendOnce = new Map<string, Promise<ReturnType<typeof noticed>>>();
+function answerOfSend(request: Ask): Promise<ReturnType<typeof noticed>> {
+  const key = JSON.stringify(request);
+  const known = fromSendOnce.get(key) ?? askWithValidators(oracle.target, request).then(noticed);
+  fromSendOnce.set(key, known);
+  return known;
+}
+
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   describe.each(WAYS)(`on ${runtime}, %s`, (way) => {
     let served: Served;
@@ -197,7 +206,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     const isBunAlone = runtime === "bun" && way !== "lane";
     const compare = async (request: Ask) => {
       const ours = noticed(await askWithValidators(served.target, request));
-      const fromSend = noticed(await askWithValidators(oracle.target, forSend(request)));
+      const fromSend = await answerOfSend(forSend(request));
       expect(ours, JSON.stringify(request)).toEqual(expectedFor(request, fromSend, isBunAlone));
     };
 

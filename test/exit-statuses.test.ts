@@ -1,6 +1,6 @@
 /** Runs every row of the table of exit statuses in docs/cli.md, and checks that failures are reported in JSON, too. */
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -95,6 +95,16 @@ function situations(): Record<string, Situation> {
       const fleet = await project(HELLO);
       fleet.write("paceline.config.mjs", HANGS);
       return fleet;
+    }),
+    "the folder has no config": once("no config", async () => {
+      const folder = await project(HELLO);
+      rmSync(join(folder.folder, "paceline.config.json"));
+      return folder;
+    }),
+    "an ecosystem file is there": once("ecosystem", async () => {
+      const folder = await project(HELLO);
+      folder.write("ecosystem.config.cjs", "module.exports = { apps: [{ script: './app.js' }] };\n");
+      return folder;
     }),
     "a reload is under way": once("reload", async () => {
       const fleet = await project(HELLO);

@@ -77,6 +77,10 @@ export function findSource(target: string | undefined, cwd: string): FleetSource
   const path = resolve(cwd, target ?? ".");
   const kind = kindOf(path);
   if (kind === "file") {
+    if (OF_OTHERS.test(basename(path))) {
+      const message = `is the configuration of another program; run: paceline import ${target}`;
+      throw new ConfigError([{ file: path, path: [], message }]);
+    }
     if (isConfigFile(path)) return { kind: "config", file: path };
     const problem = hintOnPythonFile(target ?? "", path) ?? whyNoApp(path);
     if (problem !== undefined) throw new ConfigError([{ file: path, path: [], message: problem }]);
@@ -103,6 +107,10 @@ export function findConfigFile(folder: string): string | undefined {
 export function findApp(folder: string): string | undefined {
   return APP_FILE_NAMES.map((name) => join(folder, name)).find((path) => kindOf(path) === "file");
 }
+
+/** Files that `paceline import` reads. */
+const OF_OTHERS =
+  /^(?:(?:ecosystem|pm2)(?:\.\w+)?\.(?:[cm]?js|json5?|ya?ml)|process\.(?:json|ya?ml)|gunicorn\.conf\.py|Procfile|app\.json)$/;
 
 function isConfigFile(path: string): boolean {
   return basename(path).includes("paceline.config.") || isData(path);
@@ -140,15 +148,22 @@ const SIGNS: readonly (readonly [RegExp, "wsgi" | "asgi"])[] = [
   [/^def (\w+)\(\s*environ\b/m, "wsgi"],
 ];
 
+/** Returns the first app in the source of a Python file, as far as it shows. */
+export function callableIn(source: string): { kind: "wsgi" | "asgi"; name: string } | undefined {
+  for (const [sign, kind] of SIGNS) {
+    const name = sign.exec(source)?.[1];
+    if (name !== undefined) return { kind, name };
+  }
+  return undefined;
+}
+
 /** Returns a hint for an existing Python file; undefined for others. */
 function hintOnPythonFile(target: string, path: string): string | undefined {
   if (!/\.(py|wsgi)$/.test(path)) return undefined;
   const shown = /^[/.]/.test(target) ? target : `./${target}`;
   const source = readHead(path);
-  for (const [sign, kind] of SIGNS) {
-    const name = sign.exec(source)?.[1];
-    if (name !== undefined) return `is Python; run: paceline start --${kind} ${shown}:${name}`;
-  }
+  const found = callableIn(source);
+  if (found !== undefined) return `is Python; run: paceline start --${found.kind} ${shown}:${found.name}`;
   if (/^\s*(?:import|from)\s+fapws\b/m.test(source)) return `is Python; run: paceline start --fapws ${shown}`;
   return `is Python; run: paceline start --wsgi ${shown}:NAME (Flask, Django), --asgi ${shown}:NAME (FastAPI, Starlette) or --fapws ${shown}`;
 }

@@ -7,12 +7,15 @@ import { writeSync } from "node:fs";
 import type { FleetConfig } from "../core/model.js";
 import { composeFleet, type LoadTask } from "./compose.js";
 import { ConfigError, type Problem } from "./problems.js";
+import { readForeignModule } from "./read-file.js";
 
 const RESULT_FD = 3;
 
-async function load(task: LoadTask): Promise<LoadResult> {
+async function load(task: LoadTask | ExportTask): Promise<LoadResult> {
   try {
-    return { config: await composeFleet(task) };
+    return "exportOf" in task
+      ? { value: await readForeignModule(task.exportOf) }
+      : { config: await composeFleet(task) };
   } catch (error) {
     if (error instanceof ConfigError) return { problems: error.problems };
     throw error;
@@ -33,7 +36,7 @@ function writeAll(bytes: Buffer): void {
 
 const task = process.argv[2];
 if (task === undefined) throw new Error("load-child needs its task");
-const response = Buffer.from(`${JSON.stringify(await load(JSON.parse(task) as LoadTask))}\n`);
+const response = Buffer.from(`${JSON.stringify(await load(JSON.parse(task) as LoadTask | ExportTask))}\n`);
 try {
   writeAll(response);
 } catch {
@@ -43,5 +46,10 @@ try {
 // User code may have left timers or sockets open.
 process.exit(0);
 
+/** Asks for the export of another program's module, unchecked. */
+export interface ExportTask {
+  exportOf: string;
+}
+
 /** The line of JSON that the child writes to fd 3. */
-export type LoadResult = { config: FleetConfig } | { problems: Problem[] };
+export type LoadResult = { config: FleetConfig } | { value: unknown } | { problems: Problem[] };

@@ -11,8 +11,8 @@ import { inheritable, ownRuntimeCommand, type Runtimes, spawnProblem } from "../
 import type { LoadTask, Overrides } from "./compose.js";
 import { type FleetSource, fapwsSource, findSource, isData, kindOf, placeOf, staticSource } from "./find.js";
 import { nameOfFolder } from "./identity.js";
-import type { LoadResult } from "./load-child.js";
-import { ConfigError } from "./problems.js";
+import type { ExportTask, LoadResult } from "./load-child.js";
+import { ConfigError, type Problem } from "./problems.js";
 
 export interface LoadRequest {
   /** A config file, an app module, or a folder. Default: `cwd`. */
@@ -162,8 +162,20 @@ export interface LoadProcessOptions {
  * @throws ConfigError with every problem found, also if a config module throws, hangs or exits
  */
 export async function loadInProcess(task: LoadTask, options: LoadProcessOptions): Promise<FleetConfig> {
+  return ((await askChild(task, placeOf(task.source), options)) as { config: FleetConfig }).config;
+}
+
+/** Returns what another program's module exports, in the same way. @throws ConfigError as `loadInProcess` does */
+export async function loadExport(file: string, options: LoadProcessOptions): Promise<unknown> {
+  return ((await askChild({ exportOf: file }, file, options)) as { value?: unknown }).value;
+}
+
+async function askChild(
+  task: LoadTask | ExportTask,
+  file: string,
+  options: LoadProcessOptions,
+): Promise<Exclude<LoadResult, { problems: Problem[] }>> {
   const { cwd, environment, timeoutMs = 20_000 } = options;
-  const file = placeOf(task.source);
   const fail = (message: string) => new ConfigError([{ file, path: [], message }]);
   const { command, args } = ownRuntimeCommand({ entry: CHILD, hasUserCode: true });
   const child = spawn(command, [...args, JSON.stringify(task)], {
@@ -203,7 +215,7 @@ export async function loadInProcess(task: LoadTask, options: LoadProcessOptions)
       throw fail(`ended with ${ended.signal ?? `code ${ended.code}`} before it exported a configuration`);
     const response = JSON.parse(text) as LoadResult;
     if ("problems" in response) throw new ConfigError(response.problems);
-    return response.config;
+    return response;
   } finally {
     pipe.destroy();
   }

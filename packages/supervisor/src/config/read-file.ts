@@ -77,14 +77,22 @@ function lineAt(text: string, offset: number): number {
 const MAX_CONFIG_BYTES = 1 << 20;
 
 /**
+ * Returns the export of another program's config module, after a round trip through JSON: the default one, or else the named ones.
+ * @throws ConfigError if the module throws, or exports values that JSON cannot hold
+ */
+export function readForeignModule(file: string): Promise<unknown> {
+  return importConfig(file, ({ default: given, ...named }) => given ?? named);
+}
+
+/**
  * Returns the default export of the module `file` after a round trip through JSON.
  * @throws ConfigError if the module throws, or exports values that JSON cannot hold
  */
-async function importConfig(file: string): Promise<unknown> {
+async function importConfig(file: string, pick = (module: Exports) => module.default): Promise<unknown> {
   const fail = (message: string, path: (string | number)[] = []) => new ConfigError([{ file, path, message }]);
   let json: string | undefined;
   try {
-    let config = await importDefault(file);
+    let config = pick(await importModule(file));
     if (typeof config === "function") config = await config();
     const value = await config;
     const unsupported = findUnsupported(value, []);
@@ -98,12 +106,14 @@ async function importConfig(file: string): Promise<unknown> {
   return JSON.parse(json);
 }
 
-async function importDefault(file: string): Promise<unknown> {
+type Exports = Record<string, unknown>;
+
+async function importModule(file: string): Promise<Exports> {
   const needsJiti = process.versions.bun === undefined && /\.[cm]?ts$/.test(file);
-  if (!needsJiti) return ((await import(pathToFileURL(file).href)) as { default?: unknown }).default;
+  if (!needsJiti) return (await import(pathToFileURL(file).href)) as Exports;
   const { createJiti } = await import("jiti");
   const jiti = createJiti(file, { fsCache: false, moduleCache: false, tsconfigPaths: true });
-  return ((await jiti.import(file)) as { default?: unknown }).default;
+  return (await jiti.import(file)) as Exports;
 }
 
 /** Returns the first value that JSON would silently drop. */

@@ -3,6 +3,8 @@
 import type { DefineCommand } from "../options.js";
 import { check } from "./check.js";
 import { events } from "./events.js";
+import { importConfig } from "./import.js";
+import { init } from "./init.js";
 import { logs } from "./logs.js";
 import { ls } from "./ls.js";
 import { reload } from "./reload.js";
@@ -27,4 +29,6 @@ export const commands: readonly DefineCommand[] = [
   logs,
   events,
   check,
+  init,
+  importConfig,
 ];

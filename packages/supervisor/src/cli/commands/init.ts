@@ -1,0 +1,70 @@
+/** `paceline init`: writes a small config for what it finds in the folder. */
+import { readdirSync, readFileSync } from "node:fs";
+import { basename, join, relative, resolve } from "node:path";
+import { PacelineError } from "../../errors.js";
+import { type DefineCommand, type JsonOption, withJson } from "../options.js";
+import { EXIT, print, printError, printJson } from "../output.js";
+
+export const init: DefineCommand = (program, action) => {
+  const command = program
+    .command("init")
+    .description("write a small config for the app in this folder, with a comment on each line")
+    .argument("[folder]", "the folder of the app", ".");
+  withJson(command).action(
+    action(async (given: string, { json }: JsonOption) => {
+      const [{ proposeFor }, { importableIn, saveConfig }, { kindOf }] = await Promise.all([
+        import("../../import/project.js"),
+        import("../save-config.js"),
+        import("../../config/find.js"),
+      ]);
+      const folder = resolve(given);
+      if (kindOf(folder) !== "folder") throw new PacelineError("usage", `${given}: there is no such folder`);
+      const importable = importableIn(folder);
+      if (importable !== undefined)
+        throw new PacelineError(
+          "usage",
+          `${join(given, importable)} is here: run \`paceline import ${join(given, importable)}\``,
+        );
+      const at = (path: string) => join(folder, path);
+      const proposal = proposeFor({
+        isFile: (path) => kindOf(at(path)) === "file",
+        text: (path) => read(at(path)),
+        names: readdirSync(folder),
+      });
+      if (proposal === undefined) {
+        const message = `found no app in ${folder}; docs/configuration.md lists what a pool can run`;
+        throw new PacelineError("usage", message);
+      }
+      const { found, keys, comments } = proposal;
+      const document = { listen: "127.0.0.1:8080", ...keys };
+      const path = at("wsgi" in keys || "asgi" in keys || "static" in keys ? "paceline.toml" : "paceline.config.mjs");
+      const head = [`Found: ${found}. Every key: docs/configuration.md.`];
+      const said = { listen: 'where clients connect; ":8080" for other machines too', ...comments };
+      const { problems } = await saveConfig(
+        path,
+        { head, document, comments: said },
+        { force: false, isDefault: true },
+      );
+      if (json) printJson({ ok: problems.length === 0, file: path, found, config: document, problems });
+      else {
+        print(`wrote ${relative(process.cwd(), path)} for ${found}`);
+        for (const problem of problems) printError(problem);
+        const target = given === "." ? "" : ` ${given}`;
+        print(
+          problems.length > 0
+            ? `correct ${basename(path)}, then: paceline check${target}`
+            : `next: paceline start${target}`,
+        );
+      }
+      return problems.length > 0 ? EXIT.failed : EXIT.done;
+    }),
+  );
+};
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return ""; // It is missing, or not ours to read.
+  }
+}

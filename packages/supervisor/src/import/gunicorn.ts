@@ -1,0 +1,225 @@
+/** Imports the settings of gunicorn: its workers become instances of a `wsgi` or `asgi` pool. Pure. */
+import { applyRules, type Imported, inFleet, isOff, type Keys, type Rule, type Rules } from "./rules.js";
+
+interface GunicornContext {
+  kind: "wsgi" | "asgi";
+  fleet: Keys;
+  note(key: string, advice: string): void;
+}
+
+type GunicornRule = Rule<GunicornContext>;
+
+const number = (to: string, keys: (value: number, context: GunicornContext) => Keys | string): GunicornRule => ({
+  to,
+  keys: (value, context) =>
+    typeof value === "number" && Number.isFinite(value)
+      ? keys(value, context)
+      : `must be a number, not ${JSON.stringify(value)}`,
+});
+const says = (advice: string): GunicornRule => ({ same: (value) => isOff(value), advice });
+const log = says("the log goes to log/ in the run directory: `paceline logs`");
+const statsd = says("leave it out: `paceline status --json` has the figures");
+const tls = says("put a proxy that speaks TLS in front, and name it in `balancer.trustedProxies` (docs/security.md)");
+const hook = says("put it into the app's module: it runs in each instance (docs/python.md)");
+const forTheBalancer = says("the balancer parses requests, strictly; see `balancer.limits`");
+const always: GunicornRule = { to: "nothing to write", same: () => true };
+
+/** Every setting of gunicorn; the names that its file may set. */
+export const GUNICORN_RULES: Rules<GunicornContext> = {
+  config: always,
+  wsgi_app: { to: "wsgi or asgi", keys: () => ({}) },
+  bind: { to: "listen", keys: (value, context) => bind(value, context) },
+  backlog: says("leave it out: it is always 512 or more"),
+  workers: number("instances", (value) => ({ instances: Math.min(Math.max(value, 0), 1024) })),
+  worker_class: { to: "the kind of pool", keys: () => ({}) },
+  threads: number("threads", (value, { kind }) => {
+    if (value <= 1) return {};
+    return kind === "wsgi" ? { threads: Math.min(value, 512) } : "leave it out: an ASGI app runs on one event loop";
+  }),
+  worker_connections: says(
+    "set `maxInFlight` of an `asgi` pool; a `wsgi` instance runs as many requests as it has `threads`",
+  ),
+  max_requests: number("maxRequests", (value) => ({ maxRequests: value })),
+  max_requests_jitter: {
+    same: (value) => isOff(value) || value === 0,
+    advice: "`recycleJitter` is a share of `maxRequests`, by default 0.1",
+  },
+  timeout: number("requestTimeoutMs", (value, { kind }) =>
+    kind === "wsgi" ? { requestTimeoutMs: value * 1000 } : "set `hangAfterMs` for an event loop that is blocked",
+  ),
+  graceful_timeout: number("drainTimeoutMs", (value) => (value > 0 ? { drainTimeoutMs: value * 1000 } : {})),
+  keepalive: says("leave it out: the balancer keeps the clients' connections (`balancer.limits`)"),
+  limit_request_line: forTheBalancer,
+  limit_request_fields: forTheBalancer,
+  limit_request_field_size: forTheBalancer,
+  reload: says("for development, start with `paceline start --watch`"),
+  reload_engine: says("leave it out: --watch uses the kernel's own notices"),
+  reload_extra_files: says("--watch looks at the app's folder, env files and the config"),
+  spew: says("run the app under a tracer of your own"),
+  check_config: says("run `paceline check`"),
+  print_config: says("run `paceline check --json`"),
+  preload_app: {
+    to: "preload",
+    same: isOff,
+    keys: (_, { kind }) => (kind === "wsgi" ? { preload: true } : "only `wsgi` pools preload"),
+  },
+  sendfile: always,
+  reuse_port: says("leave it out: the supervisor binds the port once, and no connection is lost in a reload"),
+  chdir: { to: "cwd", keys: (value) => (isOff(value) ? {} : { cwd: `${value}` }) },
+  daemon: says("start with `paceline start --detach`, or a systemd unit"),
+  raw_env: { to: "env", keys: (value) => variables(value) },
+  pidfile: says("leave it out: `paceline status --json` has the pids"),
+  worker_tmp_dir: says("leave it out: signs of life go over a socket, not through files"),
+  user: says("start the fleet as that user: User= of a systemd unit"),
+  group: says("start the fleet with that group: Group= of a systemd unit"),
+  umask: {
+    same: (value) => isOff(value) || value === 0,
+    advice: "UMask= of a systemd unit; a socket's mode is in `listen`: unix:/path?mode=660",
+  },
+  initgroups: says("start the fleet as that user: User= of a systemd unit"),
+  tmp_upload_dir: says("large bodies wait in `balancer.spoolDir`"),
+  secure_scheme_headers: says("`balancer.trustedProxies` decides who may send X-Forwarded-Proto (docs/security.md)"),
+  forwarded_allow_ips: { to: "balancer.trustedProxies", keys: (value, context) => proxies(value, context) },
+  accesslog: {
+    to: "balancer.accessLog",
+    same: isOff,
+    keys: (_, { fleet }) => inFleet(fleet, { balancer: { accessLog: true } }),
+  },
+  disable_redirect_access_to_syslog: log,
+  access_log_format: says("the access log has the combined format (docs/operations.md)"),
+  errorlog: { same: (value) => isOff(value) || value === "-", advice: log.advice as string },
+  loglevel: { same: (value) => value === "info", advice: "configure the app's own logging" },
+  capture_output: always,
+  logger_class: says("configure the app's own logging"),
+  logconfig: says("configure the app's own logging"),
+  logconfig_dict: says("configure the app's own logging"),
+  logconfig_json: says("configure the app's own logging"),
+  syslog_addr: log,
+  syslog: log,
+  syslog_prefix: log,
+  syslog_facility: log,
+  enable_stdio_inheritance: always,
+  statsd_host: statsd,
+  dogstatsd_tags: statsd,
+  statsd_prefix: statsd,
+  proc_name: {
+    to: "name",
+    keys: (value, { fleet }) => (isOff(value) ? {} : inFleet(fleet, { name: `${value}` })),
+  },
+  default_proc_name: always,
+  pythonpath: {
+    to: "env.PYTHONPATH",
+    keys: (value) => (isOff(value) ? {} : { env: { PYTHONPATH: `${value}`.replaceAll(",", ":") } }),
+  },
+  paste: says('name the callable: `wsgi: "module:callable"`, made by paste.deploy.loadapp in a module of yours'),
+  raw_paste_global_conf: says("read the settings in a module of yours"),
+  proxy_protocol: says("the PROXY protocol is not spoken: let the proxy send X-Forwarded-For (docs/security.md)"),
+  proxy_allow_ips: says("`balancer.trustedProxies` names the proxies (docs/security.md)"),
+  ...Object.fromEntries(
+    [
+      "on_starting",
+      "on_reload",
+      "when_ready",
+      "pre_fork",
+      "post_fork",
+      "post_worker_init",
+      "worker_int",
+      "worker_abort",
+    ].map((name) => [name, hook]),
+  ),
+  ...Object.fromEntries(
+    [
+      "pre_exec",
+      "pre_request",
+      "post_request",
+      "child_exit",
+      "worker_exit",
+      "nworkers_changed",
+      "on_exit",
+      "ssl_context",
+    ].map((name) => [name, hook]),
+  ),
+  ...Object.fromEntries(
+    [
+      "keyfile",
+      "certfile",
+      "ssl_version",
+      "cert_reqs",
+      "ca_certs",
+      "suppress_ragged_eofs",
+      "do_handshake_on_connect",
+      "ciphers",
+    ].map((name) => [name, tls]),
+  ),
+  strip_header_spaces: forTheBalancer,
+  tolerate_dangerous_framing: forTheBalancer,
+  permit_obsolete_folding: forTheBalancer,
+  permit_unconventional_http_method: forTheBalancer,
+  permit_unconventional_http_version: forTheBalancer,
+  casefold_http_method: forTheBalancer,
+  forwarder_headers: forTheBalancer,
+  header_map: forTheBalancer,
+};
+
+/** Worker classes that need an event loop of ASGI; all others call a WSGI app. */
+const ASGI_WORKER = /uvicorn|hypercorn|asgi/i;
+
+/** @throws Error whose message says that no app is named */
+export function importGunicorn(
+  settings: Keys,
+  givenApp: string | undefined,
+  hasPython: (path: string) => boolean,
+): Imported {
+  const app = givenApp ?? settings.wsgi_app;
+  if (typeof app !== "string" || app === "")
+    throw new Error("names no app (wsgi_app): add --app MODULE:CALLABLE, as on gunicorn's command line");
+  const result: Imported = { fleet: {}, pools: {}, mapped: [], notes: [] };
+  const note = (key: string, advice: string) => void result.notes.push({ app: "", key, advice });
+  const { worker_class: workers } = settings;
+  const kind = typeof workers === "string" && ASGI_WORKER.test(workers) ? "asgi" : "wsgi";
+  if (typeof workers === "string" && /gevent|eventlet|tornado/.test(workers))
+    note(
+      "worker_class",
+      `${workers} is not run: set \`threads\`, or run gunicorn itself as a command (docs/commands.md)`,
+    );
+  const context = { kind, fleet: result.fleet, note } as const;
+  const rules = applyRules(GUNICORN_RULES, settings, context, { app: "", unknown: () => "not a setting of gunicorn" });
+  const python = [".venv/bin/python", "venv/bin/python"].find(hasPython);
+  result.mapped.push(...rules.mapped);
+  result.notes.push(...rules.notes);
+  // gunicorn starts one worker.
+  result.pools.web = { [kind]: app, ...(python !== undefined && { python }), instances: 1, ...rules.keys };
+  if (python === undefined)
+    note("python", "the app runs on `python3` of PATH: name a virtual environment's in `python`");
+  return result;
+}
+
+function bind(value: unknown, { fleet, note }: GunicornContext): Keys | string {
+  const all = (Array.isArray(value) ? value : [value]).map(String);
+  const known = all.filter((address) => !address.startsWith("fd://"));
+  if (known.length < all.length) note("bind", "fd:// is not taken: name the addresses");
+  const listen = known.map((address) => {
+    const plain = address.replace(/^tcp:\/\//, "");
+    if (plain.startsWith("unix:")) return plain.replace(/^unix:(\/\/)?/, "unix:");
+    if (/^\[[^\]]*\]$/.test(plain) || !/:\d+$/.test(plain)) return `${plain}:8000`;
+    return plain;
+  });
+  if (listen.length > 0) fleet.listen = listen.length === 1 ? listen[0] : listen;
+  return {};
+}
+
+function proxies(value: unknown, { fleet }: GunicornContext): Keys | string {
+  const all = (Array.isArray(value) ? value.map(String) : `${value}`.split(",")).map((each) => each.trim());
+  if (all.includes("*"))
+    return "name the proxies in `balancer.trustedProxies`: nobody else may say who is asking (docs/security.md)";
+  const trustedProxies = all.filter((each) => each !== "");
+  return inFleet(fleet, { balancer: { trustedProxies } });
+}
+
+function variables(value: unknown): Keys | string {
+  const lines = (Array.isArray(value) ? value : [value]).map(String);
+  const pairs = lines.flatMap((line) =>
+    line.includes("=") ? [[line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]] : [],
+  );
+  return pairs.length === 0 ? {} : { env: Object.fromEntries(pairs) };
+}

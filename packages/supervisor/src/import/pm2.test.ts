@@ -1,0 +1,281 @@
+/** Every key of PM2's ecosystem file is mapped or named, and its documented kinds of app become pools that are valid. */
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { kindOf } from "../config/find.js";
+import { formatKeyPath } from "../config/problems.js";
+import { resolveFleet } from "../config/resolve.js";
+import { validate } from "../config/validate.js";
+import { importPm2, type ProjectFacts } from "./pm2.js";
+import { PM2_RULES } from "./pm2-rules.js";
+import type { Keys } from "./rules.js";
+import { scanSources } from "./scan-sources.js";
+import { documentOf } from "./write-config.js";
+
+const SERVER = "require('http').createServer((q, s) => s.end('hi')).listen(process.env.PORT || 3210);\n";
+const FILES: Record<string, string> = {
+  "app.js": SERVER,
+  "api/server.js": "require('./listen');\n",
+  "api/listen.js": SERVER,
+  "jobs.js": "setInterval(() => {}, 1000);\n",
+  "main.ts": "export default { fetch: () => new Response('hi') };\n",
+  "bin/www": "#!/usr/bin/env node\nrequire('../app.js');\n",
+  "report.py": "print('hi')\n",
+  "site/index.html": "hi\n",
+};
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "pl-pm2-"));
+  for (const [name, text] of Object.entries(FILES)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    writeFileSync(join(folder, name), text);
+  }
+  // So that no program of this machine is needed.
+  mkdirSync(join(folder, "path"));
+  for (const name of ["node", "bash", "python3", "npm", "coffee"]) {
+    writeFileSync(join(folder, "path", name), "");
+    chmodSync(join(folder, "path", name), 0o755);
+  }
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const facts = (environment: Record<string, string> = {}): ProjectFacts => ({
+  cpus: 8,
+  environment,
+  look: (path) => kindOf(join(folder, path)),
+  isText: () => true,
+  scan: (path) => scanSources(join(folder, path)),
+});
+
+/** Returns the problems that a config of these keys has. */
+function problemsOf(document: Keys): string[] {
+  const path = { env: { PATH: join(folder, "path") } };
+  const pools = Object.entries((document.pools ?? {}) as Record<string, Keys>);
+  // Only the search path is changed.
+  const withPath = (pool: Keys) => ({ ...pool, env: { ...(pool.env as object), ...path.env } });
+  const whole =
+    document.pools === undefined
+      ? withPath(document)
+      : { ...document, pools: Object.fromEntries(pools.map(([name, pool]) => [name, withPath(pool)])) };
+  const { input, findings } = validate(whole);
+  const runtimes = { bun: "/bun", node: "/node", preferred: "bun" as const };
+  resolveFleet(input, { baseDir: folder, listenDir: folder, defaultName: "shop", runtimes, findings });
+  return findings.map(({ path, message }) => `${formatKeyPath(path)}: ${message}`);
+}
+
+/** The keys of PM2's own schema and documentation, with their aliases, and a value that has an effect. */
+const KEYS: Record<string, unknown> = {
+  ...{ script: "app.js", exec: "app.js", name: "shop", name_prefix: "x-", filter_env: true, namespace: "front" },
+  ...{
+    install_url: "https://example.com",
+    cwd: ".",
+    args: "-a 13 -b 12",
+    exec_interpreter: "node",
+    interpreter: "node",
+  },
+  ...{ node_args: "--max-old-space-size=256", interpreterArgs: ["--require", "./x"], interpreter_args: "--harmony" },
+  ...{
+    out_file: "o",
+    out: "o",
+    output: "o",
+    out_log: "o",
+    error_file: "e",
+    error: "e",
+    err: "e",
+    err_file: "e",
+    err_log: "e",
+  },
+  ...{ log_file: true, log: "l", disable_logs: true, log_type: "json", log_date_format: "YYYY", time: true },
+  ...{ env: { A: "1" }, env_production: { A: "2" }, env_staging: { A: "3" }, max_memory_restart: "1G" },
+  ...{ pid_file: "p", pid: "p", restart_delay: 4000, exp_backoff_restart_delay: 100, source_map_support: true },
+  ...{ disable_source_map_support: true, wait_ready: true, instances: "max", kill_timeout: 3000, kill_retry_time: 100 },
+  ...{ shutdown_with_message: true, listen_timeout: 8000, cron_restart: "0 0 * * *", cron: "0 0 * * *" },
+  ...{ merge_logs: true, combine_logs: true, vizion: false, autorestart: false, watch_delay: 1000, watch: ["server"] },
+  ...{ ignore_watch: ["node_modules"], watch_options: { followSymlinks: false }, min_uptime: "10s", max_restarts: 10 },
+  ...{ execute_command: true, exec_mode: "cluster", force: true, append_env_to_name: true, post_update: ["npm i"] },
+  ...{ trace: true, disable_trace: true, v8: true, event_loop_inspector: true, deep_monitoring: true },
+  ...{ increment_var: "PORT", instance_var: "INSTANCE_ID", pmx: false, automation: false, treekill: false, port: 3000 },
+  ...{
+    username: "www",
+    uid: "www",
+    user: "www",
+    gid: "www",
+    windowsHide: true,
+    write: true,
+    io: {},
+    stop_exit_codes: [0],
+  },
+};
+
+describe("the keys of PM2", () => {
+  it.each(Object.entries(KEYS))("%s is mapped or named, and what it becomes is valid", (key, value) => {
+    const source = key === "exec" ? { exec: value } : { script: "app.js", [key]: value };
+    const imported = importPm2({ apps: [source] }, facts());
+    const mapped = imported.mapped.filter((each) => each.key === key);
+    const named = imported.notes.filter((each) => each.key === key);
+    expect(mapped.length + named.length).toBeGreaterThan(0);
+    for (const { advice } of named) {
+      expect(advice).not.toMatch(/not a key of PM2/);
+      expect(advice).toMatch(/\S/);
+      expect(advice).not.toMatch(/\n/);
+    }
+    expect(problemsOf(documentOf(imported))).toEqual([]);
+  });
+
+  it("all have a rule here, and every rule is tried", () => {
+    const names = new Set(Object.entries(PM2_RULES).flatMap(([name, { aliases = [] }]) => [name, ...aliases]));
+    names.delete("env_*");
+    // A misspelling of ignore_watch that many files have.
+    names.delete("watch_ignore");
+    expect([...names].filter((name) => !(name in KEYS))).toEqual([]);
+  });
+
+  it("that nobody knows are named", () => {
+    const { notes } = importPm2([{ script: "app.js", instanses: 2 }], facts());
+    expect(notes).toContainEqual({ app: "app", key: "instanses", advice: expect.stringMatching(/not a key of PM2/) });
+  });
+});
+
+const app = (keys: Keys) => ({ script: "app.js", ...keys });
+const VALUES: [Keys, Keys][] = [
+  [{ instances: "max" }, { instances: "cpus" }],
+  [{ instances: 0 }, { instances: "cpus" }],
+  [{ instances: -1 }, { instances: 7 }],
+  [{ instances: "4", exec_mode: "cluster_mode" }, { instances: 4 }],
+  [{ interpreter: "node@22.1.0" }, { runtime: "node" }],
+  [{ interpreter: "/usr/local/bin/bun" }, { runtime: "bun" }],
+  [
+    { node_args: ["--max-old-space-size=256", "--no-warnings"] },
+    { runtime: "node", env: { NODE_OPTIONS: "--max-old-space-size=256 --no-warnings" } },
+  ],
+  [{ args: "--theme 'very dark'" }, { args: ["--theme", "very dark"] }],
+  [{ kill_timeout: 3000 }, { drainTimeoutMs: 3000 }],
+  [
+    { listen_timeout: 8000, wait_ready: true },
+    { readyTimeoutMs: 8000, readySignal: true },
+  ],
+  [
+    { min_uptime: "10s", max_restarts: 10 },
+    { stableAfterMs: 10_000, restartBudget: { maxFailures: 10 } },
+  ],
+  [{ restart_delay: 4000 }, { backoff: { initialMs: 4000, maxMs: 4000, factor: 1 } }],
+  [{ exp_backoff_restart_delay: 100 }, { backoff: { initialMs: 100, maxMs: 15_000, factor: 1.5 } }],
+  [{ env: { N: 1, ON: true, LIST: [1] } }, { env: { N: "1", ON: "true", LIST: "[1]" } }],
+  [{ port: 3000 }, { env: { PORT: "3000" } }],
+  // Paceline does the same: nothing to write, nothing to tell.
+  [{ watch: false, autorestart: true, merge_logs: true, time: true, treekill: true, vizion: false }, {}],
+];
+
+it.each(VALUES)("%j becomes %j", (keys, expected) => {
+  const { pools } = importPm2(app(keys), facts());
+  expect(pools.app).toEqual({ app: "./app.js", instances: 1, ...expected });
+});
+
+it("values without effect need no note", () => {
+  const quiet = {
+    watch: false,
+    autorestart: true,
+    merge_logs: true,
+    time: true,
+    treekill: true,
+    max_memory_restart: "",
+    cron_restart: 0,
+  };
+  expect(importPm2(app(quiet), facts()).notes.map(({ key }) => key)).toEqual(["listen"]);
+});
+
+const KINDS: [string, Keys, Keys][] = [
+  ["a module in TypeScript", { script: "main.ts", interpreter: "ts-node" }, { app: "./main.ts" }],
+  ["a module without its extension", { script: "./app" }, { app: "./app.js" }],
+  ["a module below cwd", { script: "server.js", cwd: "api" }, { app: "./api/server.js", cwd: "api" }],
+  ["a script of Node without an extension", { script: "bin/www" }, { command: ["node", "bin/www"] }],
+  ["a Python script", { script: "report.py", args: ["--all"] }, { command: ["python3", "./report.py", "--all"] }],
+  ["an interpreter of one's own", { script: "report.py", interpreter: "bash" }, { command: ["bash", "./report.py"] }],
+  ["a program on PATH", { script: "npm", args: "run start" }, { command: ["npm", "run", "start"] }],
+  ["a program with its arguments in one text", { script: "npm run start" }, { command: ["npm", "run", "start"] }],
+  ["a shell's command line", { script: "cd api && npm start" }, { command: ["sh", "-c", "cd api && npm start"] }],
+  [
+    "a program with braces",
+    { script: "npm", args: ["{port}"], env: { X: "{name}" } },
+    { command: ["npm", "{{port}}"], env: { X: "{{name}}" } },
+  ],
+];
+
+it.each(KINDS)("%s", (_, keys, expected) => {
+  const imported = importPm2({ apps: [{ name: "one", ...keys }] }, facts());
+  expect(imported.pools.one).toEqual({ instances: 1, ...expected });
+  const words = { command: ["npm"] };
+  // A path of the program itself is checked against the file system.
+  expect(problemsOf({ ...documentOf(imported), ...("command" in expected && words) })).toEqual([]);
+});
+
+it("PM2's file server becomes a static pool", () => {
+  const env = { PM2_SERVE_PATH: "site", PM2_SERVE_PORT: 8081, PM2_SERVE_SPA: "true" };
+  const imported = importPm2([{ name: "front", script: "serve", env }], facts());
+  expect(documentOf(imported)).toEqual({ name: "front", listen: "127.0.0.1:8081", static: "./site" });
+  expect(imported.notes.map(({ key }) => key)).toContain("env.PM2_SERVE_SPA");
+  expect(problemsOf(documentOf(imported))).toEqual([]);
+});
+
+describe("a file of several apps", () => {
+  const apps = [
+    {
+      name: "Shop API",
+      script: "api/server.js",
+      instances: 4,
+      env: { PORT: 4000 },
+      env_production: { NODE_ENV: "production" },
+    },
+    { name: "admin", script: "app.js", env: { PORT: 4001 } },
+    { name: "jobs", script: "jobs.js", watch: true },
+  ];
+
+  it("has a pool for each that serves, at a path of its own, and names the rest", () => {
+    const imported = importPm2({ apps, deploy: { production: { host: "example.com" } } }, facts());
+    const document = documentOf(imported);
+    expect(document).toEqual({
+      listen: "127.0.0.1:4000",
+      pools: {
+        "shop-api": { app: "./api/server.js", instances: 4, env: { PORT: "4000" } },
+        admin: { app: "./app.js", instances: 1, env: { PORT: "4001" }, routes: "/admin/", stripPrefix: true },
+      },
+    });
+    expect(problemsOf(document)).toEqual([]);
+    const named = imported.notes.map((note) => `${note.app}: ${note.key}`);
+    expect(named).toEqual(
+      expect.arrayContaining([": deploy", "Shop API: env_production", "jobs: script", "admin: routes"]),
+    );
+  });
+
+  it("gives one of them with --only, and its variables with --env", () => {
+    const imported = importPm2({ apps }, facts(), { only: ["Shop API"], envName: "production" });
+    expect(documentOf(imported)).toEqual({
+      name: "Shop API",
+      listen: "127.0.0.1:4000",
+      ...{ app: "./api/server.js", instances: 4, env: { PORT: "4000", NODE_ENV: "production" } },
+    });
+    expect(() => importPm2({ apps }, facts(), { only: ["shop"] })).toThrow(
+      /has no app shop \(known: Shop API, admin, jobs\)/,
+    );
+  });
+});
+
+it("the port is the one that the sources ask for, where no variable sets it", () => {
+  expect(importPm2({ apps: [{ script: "api/server.js" }] }, facts()).fleet.listen).toBe("127.0.0.1:3210");
+});
+
+it("a secret of the importing shell is not written", () => {
+  const env = { DB_PASSWORD: "hunter2", API_KEY: "in the file", PACELINE_POOL: "x" };
+  const { pools, notes } = importPm2(app({ env }), facts({ DB_PASSWORD: "hunter2" }));
+  expect(pools.app?.env).toEqual({ API_KEY: "in the file" });
+  expect(notes.map(({ key }) => key)).toEqual(expect.arrayContaining(["env.DB_PASSWORD", "env.PACELINE_POOL"]));
+});
+
+it.each([[{}], [{ apps: [] }], [[]], [undefined], ["text"], [{ apps: "app.js" }]])(
+  "%j is not an ecosystem file",
+  (document) => {
+    expect(() => importPm2(document, facts())).toThrow(/must export/);
+  },
+);

@@ -1,0 +1,130 @@
+/** Imports a Procfile, and Heroku's app.json beside it: the process type `web` becomes the pool. Pure. */
+import type { ProjectFacts } from "./pm2.js";
+import {
+  applyRules,
+  type Imported,
+  inFleet,
+  isTable,
+  type Keys,
+  merge,
+  type Rules,
+  splitWords,
+  withoutPlaceholders,
+} from "./rules.js";
+
+export interface HerokuFiles {
+  /** The text of the Procfile, if there is one. */
+  procfile?: string | undefined;
+  /** The content of app.json, if that is imported. */
+  appJson?: unknown;
+  /** The files of NAME=value lines beside them, such as `.env`. */
+  envFiles: readonly string[];
+}
+
+/** @throws Error whose message says what is missing */
+export function importHeroku({ procfile, appJson, envFiles }: HerokuFiles, facts: ProjectFacts): Imported {
+  const types = procfile === undefined ? defaultTypes(facts) : parseProcfile(procfile);
+  const result: Imported = { fleet: {}, pools: {}, mapped: [], notes: [] };
+  for (const [type, line] of Object.entries(types)) importType(type, line, facts, result);
+  const { web } = result.pools;
+  if (web === undefined) throw new Error("has no process type `web`: nothing in it serves HTTP");
+  result.notes.push({
+    app: "web",
+    key: "PORT",
+    advice: "clients connect to `listen` (127.0.0.1:8080); each instance gets a PORT of its own",
+  });
+  if (envFiles.length > 0) web.envFiles = [...envFiles];
+  if (appJson !== undefined) importAppJson(appJson, result);
+  return result;
+}
+
+/** Without a Procfile, Heroku runs the start script of package.json. */
+function defaultTypes(facts: ProjectFacts): Record<string, string> {
+  if (facts.look("package.json") === "file") return { web: "npm start" };
+  throw new Error("has no Procfile beside it that says what to run");
+}
+
+/** Reads `type: command` lines; others are comments. */
+export function parseProcfile(text: string): Record<string, string> {
+  const lines = text.split(/\r?\n/).map((line) => /^([\w-]+)\s*:\s*(\S.*?)\s*$/.exec(line));
+  return Object.fromEntries(lines.flatMap((match) => (match === null ? [] : [[match[1], match[2]]])));
+}
+
+function importType(type: string, line: string, facts: ProjectFacts, result: Imported): void {
+  if (type === "web") {
+    result.pools.web = webPool(line, facts);
+    result.mapped.push({ app: "", key: type, to: Object.keys(result.pools.web)[0] as string });
+    return;
+  }
+  const advice =
+    type === "release"
+      ? `run it in your deploy script, before \`paceline reload\`: ${line}`
+      : `serves nothing over HTTP: run it as a systemd unit: ${line}`;
+  result.notes.push({ app: "", key: type, advice });
+}
+
+function webPool(line: string, facts: ProjectFacts): Keys {
+  const words = splitWords(line);
+  const [program, script, ...args] = words ?? [];
+  const isModule = script !== undefined && /\.[cm]?[jt]sx?$/.test(script) && facts.look(script) === "file";
+  if (isModule && (program === "node" || program === "bun")) {
+    const app = script.startsWith("/") ? script : `./${script.replace(/^\.\//, "")}`;
+    if (facts.scan(script).serves) return { app, ...(args.length > 0 && { args }), instances: 1, runtime: program };
+  }
+  // Without variables or pipes no shell is needed.
+  const command = words ?? ["sh", "-c", /[;&|]|^\w+=/.test(line) ? line : `exec ${line}`];
+  return { command: command.map(withoutPlaceholders), instances: 1 };
+}
+
+/** The keys of app.json. */
+const APP_JSON_RULES: Rules<Imported> = {
+  name: { to: "name", keys: (value, { fleet }) => inFleet(fleet, { name: `${value}` }) },
+  env: { to: "env", keys: (value, { notes }) => variables(value, notes) },
+  formation: { to: "instances", keys: (value, { notes }) => formation(value, notes) },
+  scripts: { advice: "run `postdeploy` in your deploy script, before `paceline reload` (docs/deploying.md)" },
+  addons: { advice: "run databases and the like yourself, and give their addresses in `env` or `envFiles`" },
+  buildpacks: { advice: "build in your deploy script, before `paceline reload` (docs/deploying.md)" },
+  environments: { advice: "keep a file of NAME=value lines for each environment, and name it in `envFiles`" },
+  stack: { advice: "leave it out: the fleet runs on this machine" },
+  image: { advice: "leave it out: the fleet runs on this machine" },
+  ...Object.fromEntries(
+    ["description", "keywords", "website", "repository", "logo", "success_url", "$schema"].map((key) => [
+      key,
+      { to: "nothing to write", same: () => true },
+    ]),
+  ),
+};
+
+function importAppJson(document: unknown, result: Imported): void {
+  if (!isTable(document)) throw new Error("must be an object");
+  const unknown = () => "not a key of Heroku's documentation: nothing is taken from it";
+  const { keys, mapped, notes } = applyRules(APP_JSON_RULES, document, result, { app: "", unknown });
+  merge(result.pools.web as Keys, keys);
+  result.mapped.push(...mapped);
+  result.notes.push(...notes);
+}
+
+function variables(value: unknown, notes: Imported["notes"]): Keys | string {
+  if (!isTable(value)) return "must be an object of variables";
+  const env: Record<string, string> = {};
+  for (const [name, given] of Object.entries(value)) {
+    const text = isTable(given) ? given.value : given;
+    if (typeof text === "string" || typeof text === "number") env[name] = withoutPlaceholders(`${text}`);
+    else
+      notes.push({ app: "", key: `env.${name}`, advice: "has no value here: set it in a file that `envFiles` names" });
+  }
+  return Object.keys(env).length === 0 ? {} : { env };
+}
+
+function formation(value: unknown, notes: Imported["notes"]): Keys | string {
+  if (!isTable(value)) return "must be an object of process types";
+  const keys: Keys = {};
+  for (const [type, of] of Object.entries(value)) {
+    const quantity = isTable(of) ? of.quantity : undefined;
+    if (type === "web" && Number.isInteger(quantity)) keys.instances = quantity;
+    else notes.push({ app: "", key: `formation.${type}`, advice: "only `web` serves HTTP: see the process type" });
+    if (isTable(of) && of.size !== undefined)
+      notes.push({ app: "", key: `formation.${type}.size`, advice: "leave it out: instances share this machine" });
+  }
+  return keys;
+}

@@ -1,0 +1,161 @@
+/** Decides what `paceline init` writes for the files of a folder: the first match of a list. Pure. */
+import { callableIn } from "../config/find.js";
+import type { Keys } from "./rules.js";
+
+export interface FolderFacts {
+  /** Whether a path below the folder is a file. */
+  isFile(path: string): boolean;
+  /** The text of a file; empty if it cannot be read. */
+  text(path: string): string;
+  /** The names of the folder's entries. */
+  names: readonly string[];
+}
+
+export interface Proposal {
+  /** What was found, in a few words. */
+  found: string;
+  keys: Keys;
+  /** Comments by key. */
+  comments: Record<string, string>;
+}
+
+/** The server that a framework's build writes, and the command that runs it. */
+const BUILDS: readonly { file: string; of: string; env?: Record<string, string> }[] = [
+  { file: ".output/server/index.mjs", of: "Nuxt or Nitro", env: { NITRO_PORT: "{port}", NITRO_HOST: "{host}" } },
+  { file: ".next/standalone/server.js", of: "Next.js, standalone", env: { HOSTNAME: "{host}" } },
+  { file: "dist/server/entry.mjs", of: "Astro" },
+  { file: "build/server/index.js", of: "React Router" },
+  { file: "build/index.js", of: "SvelteKit" },
+];
+
+const MODULES = [
+  "app",
+  "index",
+  "server",
+  "main",
+  "src/app",
+  "src/index",
+  "src/server",
+  "src/main",
+  "dist/index",
+  "dist/server",
+  "dist/main",
+].flatMap((name) => [`${name}.ts`, `${name}.js`, `${name}.mjs`]);
+
+/** Names of Python files that may hold an app. */
+const PYTHON_FILES = ["app.py", "main.py", "wsgi.py", "asgi.py", "server.py"];
+/** Returns what to start in the folder; undefined if nothing was recognised. */
+export function proposeFor(facts: FolderFacts): Proposal | undefined {
+  const finders = [djangoProject, pythonApp, frameworkBuild, packageMain, startScript, anyModule, folderOfFiles];
+  for (const find of finders) {
+    const proposal = find(facts);
+    if (proposal !== undefined) return proposal;
+  }
+  return undefined;
+}
+
+const INSTANCES = 'how many processes; "cpus" means one per processor';
+
+function djangoProject({ isFile, names }: FolderFacts): Proposal | undefined {
+  if (!isFile("manage.py")) return undefined;
+  const project = names.find((name) => isFile(`${name}/wsgi.py`));
+  if (project === undefined) return undefined;
+  return python("a Django project", "wsgi", `${project}.wsgi:application`, isFile);
+}
+
+function pythonApp({ isFile, text }: FolderFacts): Proposal | undefined {
+  for (const file of PYTHON_FILES.filter(isFile)) {
+    const found = callableIn(text(file));
+    if (found !== undefined)
+      return python(`${file}, a Python app`, found.kind, `${file.replace(/\.py$/, "")}:${found.name}`, isFile);
+  }
+  return undefined;
+}
+
+function python(found: string, kind: "wsgi" | "asgi", app: string, isFile: FolderFacts["isFile"]): Proposal {
+  const interpreter = [".venv/bin/python", "venv/bin/python"].find(isFile);
+  return {
+    found,
+    keys: { [kind]: app, ...(interpreter !== undefined && { python: interpreter }), instances: 4 },
+    comments: {
+      [kind]:
+        kind === "wsgi"
+          ? "the WSGI callable, MODULE:NAME"
+          : "the ASGI app, MODULE:NAME, run by your uvicorn or hypercorn",
+      python: "the interpreter of the virtual environment",
+      instances: INSTANCES,
+    },
+  };
+}
+
+function frameworkBuild({ isFile }: FolderFacts): Proposal | undefined {
+  const build = BUILDS.find(({ file }) => isFile(file));
+  if (build === undefined) return undefined;
+  return {
+    found: `the build of ${build.of}`,
+    keys: { command: ["node", build.file], ...(build.env && { env: build.env }), instances: 2 },
+    comments: {
+      command: `the server that ${build.of} has built; it listens on the port in PORT, which Paceline sets`,
+      env: "where it listens: {host} and {port} are set for each instance",
+      instances: INSTANCES,
+    },
+  };
+}
+
+/** The main module of package.json, or the module that its start script runs on Node or Bun. */
+function packageMain({ isFile, text }: FolderFacts): Proposal | undefined {
+  const { main, scripts } = manifestOf(text);
+  const started = /^(?:NODE_ENV=\w+\s+)?(?:node|bun(?:\s+run)?|tsx)\s+(\.?[\w./-]+)$/.exec(scripts.start ?? "")?.[1];
+  for (const given of [started, main]) {
+    if (given === undefined) continue;
+    const path = [given, `${given}.js`, `${given}/index.js`].find(
+      (each) => /\.[cm]?[jt]sx?$/.test(each) && isFile(each),
+    );
+    if (path !== undefined)
+      return module(given === main ? "the main module of package.json" : "the start script of package.json", path);
+  }
+  return undefined;
+}
+
+function startScript({ text }: FolderFacts): Proposal | undefined {
+  const { scripts } = manifestOf(text);
+  if (scripts.start === undefined) return undefined;
+  return {
+    found: "the start script of package.json",
+    keys: { command: ["npm", "start"], instances: 1 },
+    comments: { command: `runs \`${scripts.start}\`, which must listen on the port in PORT`, instances: INSTANCES },
+  };
+}
+
+function anyModule({ isFile }: FolderFacts): Proposal | undefined {
+  const path = MODULES.find(isFile);
+  return path === undefined ? undefined : module(path, path);
+}
+
+function module(found: string, path: string): Proposal {
+  return {
+    found,
+    keys: { app: `./${path.replace(/^\.\//, "")}`, instances: 4 },
+    comments: { app: "the module: it exports an app, or calls listen()", instances: INSTANCES },
+  };
+}
+
+function folderOfFiles({ isFile }: FolderFacts): Proposal | undefined {
+  const folder = [".", "public", "dist", "build", "_site", "out"].find((each) => isFile(`${each}/index.html`));
+  if (folder === undefined) return undefined;
+  return {
+    found: folder === "." ? "index.html" : `${folder}/index.html`,
+    keys: { static: folder === "." ? "." : `./${folder}` },
+    comments: { static: "the folder whose files are served" },
+  };
+}
+
+function manifestOf(text: FolderFacts["text"]): { main?: string | undefined; scripts: Record<string, string> } {
+  try {
+    const { main, scripts } = JSON.parse(text("package.json")) as Record<string, unknown>;
+    const table = typeof scripts === "object" && scripts !== null ? (scripts as Record<string, string>) : {};
+    return { main: typeof main === "string" ? main : undefined, scripts: table };
+  } catch {
+    return { scripts: {} };
+  }
+}

@@ -1,0 +1,203 @@
+/** The files that `paceline import` reads, by name, and what the importers must know of the project around them. */
+import { spawn } from "node:child_process";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { basename, dirname, extname, join, resolve } from "node:path";
+import * as jsonc from "jsonc-parser";
+import { kindOf } from "../config/find.js";
+import { loadExport } from "../config/load.js";
+import { findProgram } from "../config/paths.js";
+import { ConfigError } from "../config/problems.js";
+import { PacelineError } from "../errors.js";
+import { GUNICORN_RULES, importGunicorn } from "./gunicorn.js";
+import { importPm2, type ProjectFacts } from "./pm2.js";
+import { importHeroku } from "./procfile.js";
+import type { Imported, Keys } from "./rules.js";
+import { scanSources } from "./scan-sources.js";
+
+export interface ImportOptions {
+  only?: string[] | undefined;
+  env?: string | undefined;
+  app?: string | undefined;
+  python?: string | undefined;
+  timeoutMs?: number | undefined;
+}
+
+interface Source {
+  /** Whether it reads the file, by its name. */
+  reads: RegExp;
+  read(file: string, options: ImportOptions): Promise<Imported>;
+}
+
+/** In the order in which they are tried; the last takes any other JSON, YAML or module. */
+const SOURCES: readonly Source[] = [
+  { reads: /^Procfile(\.\w+)?$/, read: readProcfile },
+  { reads: /^app\.json$/, read: readAppJson },
+  { reads: /\.py$/, read: readGunicorn },
+  { reads: /\.(c|m)?js$|\.json5?$|\.ya?ml$/, read: readPm2 },
+];
+
+/** The files that are looked for in a folder, in order of preference. */
+export const IMPORTED_FILE_NAMES = [
+  ...["js", "cjs", "mjs", "json", "yml", "yaml"].map((extension) => `ecosystem.config.${extension}`),
+  ...["ecosystem.json", "process.json", "process.yml", "pm2.config.js", "pm2.json"],
+  ...["gunicorn.conf.py", "Procfile", "app.json"],
+];
+
+/** Returns what the config `file` of another program says in our keys. @throws ConfigError, PacelineError */
+export async function importFile(file: string, options: ImportOptions): Promise<Imported> {
+  if (kindOf(file) !== "file") throw new ConfigError([{ file, path: [], message: "there is no such file" }]);
+  const source = SOURCES.find(({ reads }) => reads.test(basename(file)));
+  if (source === undefined) {
+    const message = `is none of ${IMPORTED_FILE_NAMES.join(", ")}`;
+    throw new ConfigError([{ file, path: [], message }]);
+  }
+  try {
+    return await source.read(file, options);
+  } catch (error) {
+    if (error instanceof PacelineError) throw error;
+    throw new ConfigError([{ file, path: [], message: (error as Error).message }], { cause: error });
+  }
+}
+
+async function readPm2(file: string, { only, env, timeoutMs }: ImportOptions): Promise<Imported> {
+  return importPm2(await readDocument(file, timeoutMs), factsOf(dirname(file)), { only, envName: env });
+}
+
+/** Modules run in a short-lived process, like our own. */
+async function readDocument(file: string, timeoutMs: number | undefined): Promise<unknown> {
+  switch (extname(file)) {
+    case ".json":
+    case ".json5":
+      return parseJson(readFileSync(file, "utf8"));
+    case ".yml":
+    case ".yaml":
+      return (await import("yaml")).parse(readFileSync(file, "utf8"));
+    default: {
+      const environment = process.env as Record<string, string>;
+      return loadExport(file, { cwd: dirname(file), environment, ...(timeoutMs !== undefined && { timeoutMs }) });
+    }
+  }
+}
+
+/** PM2 accepts comments and trailing commas. @throws Error */
+function parseJson(text: string): unknown {
+  const errors: jsonc.ParseError[] = [];
+  const value: unknown = jsonc.parse(text.replace(/^\uFEFF/, ""), errors, { allowTrailingComma: true });
+  const [first] = errors;
+  if (first === undefined) return value;
+  const line = text.slice(0, first.offset).split("\n").length;
+  throw new Error(`is not valid JSON (line ${line})`);
+}
+
+async function readProcfile(file: string): Promise<Imported> {
+  return importHeroku(
+    { procfile: readFileSync(file, "utf8"), envFiles: envFilesOf(dirname(file)) },
+    factsOf(dirname(file)),
+  );
+}
+
+async function readAppJson(file: string): Promise<Imported> {
+  const folder = dirname(file);
+  const procfile = join(folder, "Procfile");
+  const text = kindOf(procfile) === "file" ? readFileSync(procfile, "utf8") : undefined;
+  const appJson = parseJson(readFileSync(file, "utf8"));
+  return importHeroku({ procfile: text, appJson, envFiles: envFilesOf(folder) }, factsOf(folder));
+}
+
+/** foreman and heroku local read .env. */
+function envFilesOf(folder: string): string[] {
+  return kindOf(join(folder, ".env")) === "file" ? [".env"] : [];
+}
+
+async function readGunicorn(file: string, { app, python, timeoutMs }: ImportOptions): Promise<Imported> {
+  const folder = dirname(file);
+  const names = Object.keys(GUNICORN_RULES);
+  const interpreter = findProgram(python ?? "python3", folder, process.env.PATH ?? "");
+  if (typeof interpreter !== "string") throw new Error(`needs Python: ${interpreter.problem}`);
+  const settings = await runPython(interpreter, [file, ...names], {
+    cwd: folder,
+    timeoutMs: timeoutMs ?? PYTHON_TIMEOUT_MS,
+  });
+  return importGunicorn(settings, app, (path) => kindOf(join(folder, path)) === "file");
+}
+
+const PYTHON_TIMEOUT_MS = 20_000;
+const MAX_SETTINGS_BYTES = 1 << 20;
+
+/** Executes the file as gunicorn does, and prints its settings as JSON on fd 3. A function is named by its type. */
+const PYTHON = `
+import importlib.util, json, os, sys
+path, known = sys.argv[1], sys.argv[2:]
+sys.path.insert(0, os.getcwd())
+spec = importlib.util.spec_from_file_location("__config__", path)
+module = importlib.util.module_from_spec(spec)
+sys.modules["__config__"] = module
+spec.loader.exec_module(module)
+def plain(value):
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple, set)):
+        return [plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    return "<" + type(value).__name__ + ">"
+settings = {name: plain(value) for name, value in vars(module).items() if name in known}
+with os.fdopen(3, "w") as out:
+    json.dump(settings, out)
+`;
+
+/** @throws Error if it fails, or takes too long */
+function runPython(
+  python: string,
+  args: string[],
+  { cwd, timeoutMs }: { cwd: string; timeoutMs: number },
+): Promise<Keys> {
+  return new Promise((done, fail) => {
+    const child = spawn(python, ["-c", PYTHON, ...args], { cwd, stdio: ["ignore", 2, "pipe", "pipe"] });
+    const timer = setTimeout(() => {
+      child.kill("SIGKILL");
+      fail(new PacelineError("timeout", `${args[0]}: did not finish within ${timeoutMs / 1000} s`));
+    }, timeoutMs);
+    let [text, errors] = ["", ""];
+    const [, , stderr, output] = child.stdio;
+    stderr?.on("error", () => {}).on("data", (part) => (errors = (errors + part).slice(-MAX_SETTINGS_BYTES)));
+    output
+      ?.on("error", () => {})
+      .on("data", (part: Buffer) => {
+        text += part;
+        if (text.length > MAX_SETTINGS_BYTES) child.kill("SIGKILL");
+      });
+    child.on("error", (error) => {
+      clearTimeout(timer);
+      fail(error);
+    });
+    child.on("close", (code, signal) => {
+      clearTimeout(timer);
+      if (code === 0) done(JSON.parse(text) as Keys);
+      else fail(new Error(`raised ${errors.trimEnd().split("\n").at(-1) || (signal ?? `exit status ${code}`)}`));
+    });
+  });
+}
+
+/** Returns what the importers ask about the project in `folder`. */
+export function factsOf(folder: string): ProjectFacts {
+  const at = (path: string) => resolve(folder, path);
+  return {
+    cpus: availableParallelism(),
+    environment: process.env,
+    look: (path) => kindOf(at(path)),
+    isText: (path) => !readHead(at(path)).includes(0),
+    scan: (path) => scanSources(at(path)),
+  };
+}
+
+function readHead(path: string): Buffer {
+  const fd = openSync(path, "r");
+  try {
+    const bytes = Buffer.alloc(512);
+    return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, 0));
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -3,11 +3,10 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describeField } from "../packages/supervisor/dist/config/fields.js";
 import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "../packages/supervisor/dist/config/find.js";
-import { KIND_NAMES } from "../packages/supervisor/dist/config/kinds/index.js";
+import { DEFAULT_POOL, KIND_NAMES } from "../packages/supervisor/dist/config/kinds/index.js";
 import {
   balancerFields,
   commonPoolFields,
-  DEFAULT_POOL,
   fleetFields,
   logFields,
   policyFields,
@@ -105,7 +104,7 @@ export function configurationDocument() {
     ),
     section(
       "A pool",
-      `These keys are in \`pools.NAME\`, or without \`pools\` at the top level, for the pool \`${DEFAULT_POOL}\`. A pool has
+      `These keys are in \`pools.NAME\`, or without \`pools\` at the top level, for the pool \`${DEFAULT_POOL}\`, or \`worker\` if it is one. A pool has
 exactly one of ${quote(KIND_NAMES)}. This key selects what the instances run; \`paceline status\` shows it as the pool's kind.
 
 At the top level beside \`pools\`, these keys are defaults for every pool: ${quote(Object.keys(commonPoolFields))}.

@@ -18,7 +18,7 @@ async function countersAt(project: Project, total: number): Promise<number[]> {
   );
   expect(status.requestsTotal).toBe(total);
   expect(status.pools[0]?.requestsTotal).toBe(total);
-  return status.pools[0]?.instances.map((instance) => instance.requestsTotal) ?? [];
+  return status.pools[0]?.instances.map((instance) => instance.requestsTotal ?? 0) ?? [];
 }
 
 function spread(counters: number[]): number {

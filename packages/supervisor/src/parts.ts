@@ -135,10 +135,14 @@ export class Parts {
     const rollouts = new Rollouts({
       ...{ runner, children, coordination, slots, log },
       policyOf: (pool, generation) => this.rolloutPolicyOf(pool, generation),
+      mayOverlap: (pool, generation) => configs.generation(pool, generation)?.pool.overlap ?? true,
       examine: (child) => this.health.examine(child),
     });
     this.rollouts = rollouts;
-    const operations = new Operations({ runner, rollouts, slots, log, isStopping, isReloading });
+    const operations = new Operations({
+      ...{ runner, rollouts, slots, log, isStopping, isReloading },
+      sizesOf: (pool) => configs.sizesOf(pool),
+    });
     this.operations = operations;
     const reload = new Reload({
       ...{ runner, rollouts, operations, configs, slots, stats, log },

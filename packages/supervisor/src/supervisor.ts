@@ -87,7 +87,8 @@ class FleetSupervisor implements Supervisor {
     parts.outputs.start();
     parts.usage.start();
     parts.liveness.start();
-    parts.log.event("info", "paceline", `listens on ${sockets.map(({ url }) => url).join(", ")}`);
+    const addresses = sockets.map(({ url }) => url).join(", ");
+    parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
     this.layOut();
     if (options.watch !== undefined) await this.watchFiles(options.watch);
   }
@@ -99,7 +100,7 @@ class FleetSupervisor implements Supervisor {
     runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
     for (const pool of config.pools) {
       runner.set(addPool(runner.fleet, pool.name, configs.addGeneration(pool, environment)));
-      configs.routes.set(pool.name, pool);
+      configs.setRoutes(pool);
     }
     this.parts.publish();
     const sizes = [{ name: BALANCER_POOL, instances: config.balancer.processes }, ...config.pools];

@@ -51,6 +51,9 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
   } = instance(name);
   return {
     ...common,
+    requestsTotal: common.requestsTotal ?? 0,
+    requestsPerSecond: common.requestsPerSecond ?? 0,
+    inFlight: common.inFlight ?? 0,
     connections: 412,
     connectionsTotal: 500,
     retriesTotal: 0,

@@ -169,7 +169,7 @@ test("no name, path or text of others acts on the terminal, or ends a line", () 
   expect(shown[0]).toMatch(/^shop\\x1b\]0;pwn\\x07\\x1b\[2Jy\\ngone\\u202e /);
   const config = { name: foreign, listen: [], pools: [{ name: "web", instances: 1, source: `/x/${foreign}` }] };
   expect(describeFleet(config as unknown as FleetConfig, "/")).toBe(
-    "\\x1b]0;pwn\\x07\\x1b[2Jy\\ngone\\u202e: 1 instance of x/\\x1b]0;pwn\\x07\\x1b[2Jy\\ngone\\u202e on ",
+    "\\x1b]0;pwn\\x07\\x1b[2Jy\\ngone\\u202e: 1 instance of x/\\x1b]0;pwn\\x07\\x1b[2Jy\\ngone\\u202e",
   );
 });
 

@@ -1,6 +1,6 @@
 /** Formats the status document as aligned tables. */
 import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status } from "../control/api.js";
-import { type DeferredJobs, FIGURES, type Figure, figureOf, type Unit } from "../core/figures.js";
+import { type DeferredJobs, FIGURES, type Figure, figureOf, type Unit, withRequests } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 import { visibleLine } from "../core/words.js";
 
@@ -26,8 +26,10 @@ export interface FormatOptions {
 export function formatStatus(status: Status, options: FormatOptions): string {
   const instances = status.pools.flatMap((pool) => pool.instances);
   const processes = [...instances, ...status.balancers];
+  const hasRequests = withRequests(processes);
   const columns = COLUMNS.filter(
-    (figure) => !figure.isOptional || processes.some((each) => figureOf(figure, each) !== null),
+    ({ isOptional, ofRequests, ...figure }) =>
+      (!ofRequests || hasRequests) && (!isOptional || processes.some((each) => figureOf(figure, each) !== null)),
   );
   const head = columns.map(({ titles }): Cell => ({ text: titles[0], align: "right" }));
   const rows: Cell[][] = [["NAME", "STATE", { text: "PID", align: "right" }, ...head]];
@@ -57,14 +59,19 @@ export function formatStatus(status: Status, options: FormatOptions): string {
 
 function title(status: Status): string {
   const state = status.state === "running" ? "" : ` · ${status.state}`;
-  return `${status.name}${state} · ${status.listen.join(" ")} · pid ${status.pid} · up ${formatDuration(status.uptimeSeconds)} · paceline ${status.version} (${status.runtime})`;
+  const addresses = status.listen.length === 0 ? "" : ` · ${status.listen.join(" ")}`;
+  return `${status.name}${state}${addresses} · pid ${status.pid} · up ${formatDuration(status.uptimeSeconds)} · paceline ${status.version} (${status.runtime})`;
 }
 
 function poolLine(pool: PoolStatus): string {
   const rollout = pool.rollout === null ? "" : ` · ${pool.rollout.kind} ${pool.rollout.done}/${pool.rollout.total}`;
-  const rate = pool.requestsPerSecond.toFixed(0);
+  const { requestsPerSecond } = pool;
+  const requests =
+    requestsPerSecond === null
+      ? ""
+      : `  ${pool.routes.join(" ")}  ${requestsPerSecond.toFixed(0)} req/s${heldText(pool)}`;
   const stalled = pool.instances.filter(({ stalledMs }) => stalledMs !== null).length;
-  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}  ${pool.routes.join(" ")}  ${rate} req/s${heldText(pool)}${rollout}`;
+  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}${requests}${rollout}`;
 }
 
 /** Shows the releases that the pools run: one line if all run the same. */

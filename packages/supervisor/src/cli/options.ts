@@ -43,6 +43,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   proxy?: string;
   /** Run this program with its arguments. */
   command?: string[];
+  /** The module or the program gets no requests. */
+  worker?: boolean;
   /** Run this FAPWS start script. */
   fapws?: string;
   /** The arguments of the app or the script, for process.argv and sys.argv. */

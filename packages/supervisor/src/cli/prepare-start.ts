@@ -33,6 +33,7 @@ export async function prepareStart(target: string, options: StartOptions): Promi
     fapwsScript: options.fapws,
     pythonApp: pythonAppOf(options),
     command: options.command,
+    isWorker: options.worker === true,
     proxy: options.proxy,
     cwd,
     overrides: { instances, listen, runtime, python, args },
@@ -69,6 +70,7 @@ function checkTarget(target: string, options: StartOptions): void {
   if (second !== undefined) refuse(`--${first} cannot be combined with --${second}`);
   if (options.python !== undefined && (first === undefined || first === "static" || first === "proxy"))
     refuse("--python needs --wsgi, --asgi or --fapws; in a config, set the key `python`");
+  if (options.worker === true && first !== undefined) refuse(`--worker cannot be combined with --${first}`);
   if (options.command !== undefined && first !== undefined)
     refuse(`--${first}: ${options.command.join(" ")} is one thing too many beside ${WHAT[first]}`);
   const hint = first === "fapws" ? " (arguments of the script follow after --)" : "";
@@ -83,13 +85,14 @@ export function describeFleet(config: FleetConfig, cwd: string): string {
 
 function description(config: FleetConfig, cwd: string): string {
   const addresses = config.listen.map(formatListenAddress).join(", ");
+  const on = addresses === "" ? "" : ` on ${addresses}`;
   const [only] = config.pools;
   if (config.pools.length === 1 && only !== undefined) {
-    return `${config.name}: ${instances(only.instances)} of ${shown(only.source, cwd)} on ${addresses}`;
+    return `${config.name}: ${instances(only.instances)} of ${shown(only.source, cwd)}${on}`;
   }
   const pools = config.pools.map((pool) => `${pool.name} ${pool.instances}`).join(", ");
   const total = config.pools.reduce((sum, pool) => sum + pool.instances, 0);
-  return `${config.name}: ${instances(total)} in ${config.pools.length} pools (${pools}) on ${addresses}`;
+  return `${config.name}: ${instances(total)} in ${config.pools.length} pools (${pools})${on}`;
 }
 
 /** A command line or a URL is not a path and is shown unchanged. */

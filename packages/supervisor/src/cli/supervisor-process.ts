@@ -70,6 +70,7 @@ export function spawnSupervisor(target: string, options: StartOptions, spawning:
   for (const address of listen) args.push("--listen", address);
   if (runtime !== undefined) args.push("--runtime", runtime);
   if (runDir !== undefined) args.push("--run-dir", runDir);
+  if (options.worker) args.push("--worker");
   if (replace) args.push("--replace");
   if (watch) args.push("--watch");
   // Beside words that are a command, or a script's, a target would make them arguments of an app.

@@ -80,6 +80,8 @@ function keysOf(source: Exclude<FleetSource, { kind: "config" }>): FleetInput {
       return { [source.kind]: source.app };
     case "command":
       return { command: source.command };
+    case "worker":
+      return { worker: source.worker };
     case "proxy":
       return { proxy: source.url };
     default:

@@ -134,6 +134,16 @@ export function commandWords(description: string) {
   return field(schema, { type: "list of texts", description });
 }
 
+/** One text, or a program and its arguments. */
+export function textOrWords(description: string) {
+  const error = expected("must be text, or a list of texts");
+  const one = z.string(error).min(1, error);
+  return field(z.union([one, z.array(z.string(expected("must be text"))).min(1, error)], error), {
+    type: "text or list of texts",
+    description,
+  });
+}
+
 /** A table of names and texts; numbers and booleans become text. */
 export function textTable(description: string) {
   const error = expected("must be text, a number or a boolean");

@@ -24,6 +24,8 @@ export type FleetSource =
   /** A Python app, named as in the config; files are relative to the folder. */
   | { kind: "wsgi" | "asgi"; app: string; folder: string }
   | { kind: "command"; command: string[]; folder: string }
+  /** A module, relative to the folder, or a program with its arguments. */
+  | { kind: "worker"; worker: string | string[]; folder: string }
   | { kind: "proxy"; url: string; folder: string };
 
 /** Returns the path of a source, for messages. */
@@ -42,6 +44,10 @@ export function placeOf(source: FleetSource): string {
       return resolve(source.folder, source.app);
     case "command":
       return pathOfText(source.folder, source.command.join(" "));
+    case "worker":
+      return typeof source.worker === "string"
+        ? resolve(source.folder, source.worker)
+        : pathOfText(source.folder, source.worker.join(" "));
     case "proxy":
       return pathOfText(source.folder, source.url);
     default:
@@ -59,6 +65,18 @@ export function staticSource(folder: string, cwd: string): FleetSource {
   const path = resolve(cwd, folder);
   if (kindOf(path) === "folder") return { kind: "static", folder: path };
   throw new ConfigError([{ file: path, path: [], message: "there is no such folder" }]);
+}
+
+/** Returns the source for a worker module without a configuration. @throws ConfigError if it is not named or missing */
+export function workerSource(module: string | undefined, cwd: string): FleetSource {
+  const path = resolve(cwd, module ?? ".");
+  const kind = kindOf(path);
+  if (kind === "file" && module !== undefined) return { kind: "worker", worker: module, folder: cwd };
+  const message =
+    kind === "folder"
+      ? "--worker needs a module, as in `paceline start --worker queue.js`, or a program after --"
+      : "there is no such file";
+  throw new ConfigError([{ file: path, path: [], message }]);
 }
 
 /** Returns the source for a FAPWS start script without a configuration. @throws ConfigError if there is no such file */

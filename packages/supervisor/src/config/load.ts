@@ -9,7 +9,16 @@ import { PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
 import { inheritable, ownRuntimeCommand, type Runtimes, spawnProblem } from "../runtime/runtimes.js";
 import type { LoadTask, Overrides } from "./compose.js";
-import { type FleetSource, fapwsSource, findSource, isData, kindOf, placeOf, staticSource } from "./find.js";
+import {
+  type FleetSource,
+  fapwsSource,
+  findSource,
+  isData,
+  kindOf,
+  placeOf,
+  staticSource,
+  workerSource,
+} from "./find.js";
 import { nameOfFolder } from "./identity.js";
 import type { ExportTask, LoadResult } from "./load-child.js";
 import { ConfigError, type Problem } from "./problems.js";
@@ -25,6 +34,8 @@ export interface LoadRequest {
   pythonApp?: { kind: "wsgi" | "asgi"; app: string } | undefined;
   /** A program with its arguments, instead of a target. */
   command?: string[] | undefined;
+  /** Whether the target or the command gets no requests. */
+  isWorker?: boolean | undefined;
   /** An upstream, instead of a target. */
   proxy?: string | undefined;
   /** The source found by an earlier load; it is loaded again even if other files have appeared in its folder. */
@@ -105,6 +116,7 @@ function pinSource(source: FleetSource): FleetSource {
     case "wsgi":
     case "asgi":
     case "command":
+    case "worker":
     case "proxy":
       return { ...source, folder: pinned(source.folder) };
     default:
@@ -131,10 +143,12 @@ function nameOf(source: FleetSource): string {
 }
 
 function sourceOf(request: LoadRequest): FleetSource {
-  const { target, staticFolder, fapwsScript, pythonApp, command, proxy, cwd } = request;
+  const { target, staticFolder, fapwsScript, pythonApp, command, isWorker, proxy, cwd } = request;
   if (staticFolder !== undefined) return staticSource(staticFolder, cwd);
   if (fapwsScript !== undefined) return fapwsSource(fapwsScript, cwd);
   if (pythonApp !== undefined) return { ...pythonApp, folder: cwd };
+  if (isWorker)
+    return command === undefined ? workerSource(target, cwd) : { kind: "worker", worker: command, folder: cwd };
   if (command !== undefined) return { kind: "command", command, folder: cwd };
   if (proxy !== undefined) return { kind: "proxy", url: proxy, folder: cwd };
   return findSource(target, cwd);

@@ -4,11 +4,19 @@ import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { BALANCER_LIMITS, INSTANCE_LIMITS } from "@paceline/wire/limits";
-import type { BalancerConfig, FleetConfig, LogConfig, PoolConfig, ProcessPolicy, RuntimeName } from "../core/model.js";
+import {
+  type BalancerConfig,
+  type FleetConfig,
+  type LogConfig,
+  MAX_INSTANCES,
+  type PoolConfig,
+  type ProcessPolicy,
+  type RuntimeName,
+} from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import { defaultsOf } from "./fields.js";
 import { resolveHealth } from "./health.js";
-import { KIND_NAMES, resolveKind } from "./kinds/index.js";
+import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
 import type { KindResult } from "./kinds/kind.js";
 import { readListen } from "./listen-address.js";
 import { resolveFolder } from "./paths.js";
@@ -17,7 +25,6 @@ import { readRoute, routeKey } from "./route.js";
 import {
   balancerFields,
   DEFAULT_LISTEN,
-  DEFAULT_POOL,
   type FleetInput,
   fleetFields,
   logFields,
@@ -51,16 +58,27 @@ const budgetDefaults = defaultsOf(fieldsOf(policyFields.restartBudget)) as unkno
 export function resolveFleet(input: FleetInput, context: ResolveContext): FleetConfig {
   const pools = poolInputs(input, context).map(({ path, name, pool }) => resolvePool(name, path, pool, input, context));
   checkRoutes(pools, input.pools !== undefined, context);
+  // Without requests nothing listens, and there is nothing to balance.
+  const serves = pools.length === 0 || pools.some((pool) => pool.serves);
+  if (!serves && input.listen !== undefined)
+    find(context, ["listen"], `is not valid without a pool that gets requests: ${kindsOf(pools)} pools do not listen`);
+  const balancer = resolveBalancer(input, context);
   return {
     name: input.name ?? context.defaultName,
-    listen: readListen(input.listen ?? [DEFAULT_LISTEN], context.listenDir, (at, problem) =>
-      find(context, at === undefined ? ["listen"] : ["listen", at], problem),
-    ),
+    listen: serves
+      ? readListen(input.listen ?? [DEFAULT_LISTEN], context.listenDir, (at, problem) =>
+          find(context, at === undefined ? ["listen"] : ["listen", at], problem),
+        )
+      : [],
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
     log: { ...(defaultsOf(logFields) as unknown as LogConfig), ...defined(input.log) },
-    balancer: resolveBalancer(input, context),
+    balancer: serves ? balancer : { ...balancer, processes: 0 },
     pools,
   };
+}
+
+function kindsOf(pools: readonly PoolConfig[]): string {
+  return [...new Set(pools.map(({ kind }) => `\`${kind}\``))].join(" and ");
 }
 
 interface NamedPool {
@@ -72,7 +90,7 @@ interface NamedPool {
 function poolInputs(input: FleetInput, context: ResolveContext): NamedPool[] {
   if (input.pools === undefined) {
     if (context.findings.some(({ path }) => path[0] === "pools")) return [];
-    return [{ path: [], name: DEFAULT_POOL, pool: input }];
+    return [{ path: [], name: defaultPoolOf(input), pool: input }];
   }
   for (const key of Object.keys(ownPoolFields)) {
     if (input[key as keyof FleetInput] !== undefined)
@@ -150,7 +168,10 @@ function resolvePool(
     maxInFlight: kind.maxInFlight ?? null,
     requestTimeoutMs: requestTimeoutOf(pool, kind, input),
     instances: processCount(pool.instances ?? kind.defaultInstances),
-    routes,
+    serves: kind.serves,
+    maxInstances: kind.maxInstances ?? MAX_INSTANCES,
+    overlap: kind.overlap ?? true,
+    routes: kind.serves ? routes : [],
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
     runtime,
     protocol: pool.protocol ?? input.protocol ?? "lane",
@@ -235,7 +256,7 @@ function resolveRuntime(
 
 function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContext): void {
   const owners = new Map<string, string>();
-  for (const pool of pools) {
+  for (const pool of pools.filter(({ serves }) => serves)) {
     const path = named ? ["pools", pool.name, "routes"] : ["routes"];
     if (pool.routes.length === 0) find(context, path, "must have at least one route");
     const isInternal = pool.relayed.internalRoots !== undefined;

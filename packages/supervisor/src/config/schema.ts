@@ -17,14 +17,11 @@ import {
   word,
 } from "./fields.js";
 import { healthFields } from "./health.js";
-import { kindFields } from "./kinds/index.js";
+import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
 
 /** Names that pools cannot have, because they have another meaning. */
 export const RESERVED_POOL_NAMES = ["balancer", "paceline"];
-
-/** The name of the pool that top-level keys define if there is no `pools`. */
-export const DEFAULT_POOL = "web";
 
 export const DEFAULT_LISTEN = "127.0.0.1:8080";
 
@@ -138,7 +135,7 @@ const sharedFields = {
 
 const instances = processes(
   undefined,
-  'The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command or a proxy. With 0, requests get 503 until you run `paceline scale`.',
+  'The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command, a proxy or a worker. With 0, requests get 503 until you run `paceline scale`.',
   { min: 0, max: MAX_INSTANCES },
 );
 const routes = texts(
@@ -196,7 +193,7 @@ export const fleetFields = {
     .optional()
     .meta({
       type: "table of pools",
-      description: `Pools by name (\`[a-z][a-z0-9-]*\`, at most 32 characters). Without \`pools\`, the keys at the top level define one pool named \`${DEFAULT_POOL}\`. With \`pools\`, [some top-level keys](#a-pool) are defaults for every pool, and the others are only valid in the pools.`,
+      description: `Pools by name (\`[a-z][a-z0-9-]*\`, at most 32 characters). Without \`pools\`, the keys at the top level define one pool named \`${DEFAULT_POOL}\` (a worker's is named \`worker\`). With \`pools\`, [some top-level keys](#a-pool) are defaults for every pool, and the others are only valid in the pools.`,
     }),
   balancer: table(balancerFields, "The processes that accept connections and distribute requests over the instances."),
   log: table(

@@ -1,5 +1,5 @@
 /** The API of the control socket: the status document, the operations, and the interface of the supervisor behind them. */
-import type { CommonFigureValues, FigureValues } from "../core/figures.js";
+import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 
 export interface LatencyMs {
@@ -20,7 +20,7 @@ export interface LastExit {
 }
 
 /** Also has the figures of core/figures.ts. */
-export interface InstanceStatus extends FigureValues {
+export interface InstanceStatus extends InstanceFigureValues {
   name: string;
   state: ProcessState;
   pid: number | null;
@@ -71,10 +71,10 @@ export interface PoolStatus {
   release: string;
   wanted: number;
   ready: number;
-  /** Over all processes that the pool has had. */
-  requestsTotal: number;
-  requestsPerSecond: number;
-  errorsTotal: number;
+  /** Over all processes that the pool has had; null if it gets no requests. */
+  requestsTotal: number | null;
+  requestsPerSecond: number | null;
+  errorsTotal: number | null;
   routes: string[];
   /** Requests whose body is still arriving at the balancers; only if instances take few requests at once. */
   receiving: number;

@@ -21,6 +21,8 @@ export interface Figure {
   none: 0 | null;
   /** Balancers do not have this figure. */
   ofInstances?: true;
+  /** Null for an instance that gets no requests. The column is omitted if no process gets any; see `withRequests`. */
+  ofRequests?: true;
   /** The figure belongs to the slot and is also shown without a process. */
   ofSlot?: true;
   /** The column is the last in `paceline status` and is omitted if no process has a value. */
@@ -35,11 +37,43 @@ export interface Figure {
 export const FIGURES = [
   { key: "rssBytes", titles: ["RSS MB", "RSS MB", "RSS"], unit: "megabytes", none: null, drop: 4, least: 5 },
   { key: "cpuPercent", titles: ["CPU %", "CPU %", "CPU"], unit: "percent", none: null, drop: 6, least: 4 },
-  { key: "requestsPerSecond", titles: ["REQ/S", "REQ/S", "REQ/S"], unit: "count", none: 0, drop: 2, least: 6 },
-  { key: "requestsTotal", titles: ["REQUESTS", "REQUESTS", "REQS"], unit: "count", none: 0 },
-  { key: "inFlight", titles: ["FLIGHT", "FLIGHT", "FLY"], unit: "count", none: 0, drop: 7, least: 4 },
-  { key: "latencyMs.p50", titles: ["P50 MS", "P50", "P50"], unit: "milliseconds", none: null, drop: 9, least: 4 },
-  { key: "latencyMs.p99", titles: ["P99 MS", "P99", "P99"], unit: "milliseconds", none: null, drop: 3, least: 4 },
+  {
+    key: "requestsPerSecond",
+    titles: ["REQ/S", "REQ/S", "REQ/S"],
+    unit: "count",
+    none: 0,
+    ofRequests: true,
+    drop: 2,
+    least: 6,
+  },
+  { key: "requestsTotal", titles: ["REQUESTS", "REQUESTS", "REQS"], unit: "count", none: 0, ofRequests: true },
+  {
+    key: "inFlight",
+    titles: ["FLIGHT", "FLIGHT", "FLY"],
+    unit: "count",
+    none: 0,
+    ofRequests: true,
+    drop: 7,
+    least: 4,
+  },
+  {
+    key: "latencyMs.p50",
+    titles: ["P50 MS", "P50", "P50"],
+    unit: "milliseconds",
+    none: null,
+    ofRequests: true,
+    drop: 9,
+    least: 4,
+  },
+  {
+    key: "latencyMs.p99",
+    titles: ["P99 MS", "P99", "P99"],
+    unit: "milliseconds",
+    none: null,
+    ofRequests: true,
+    drop: 3,
+    least: 4,
+  },
   {
     key: "deferred",
     titles: ["DEFERRED", "DEFERRED", "DEFER"],
@@ -75,8 +109,20 @@ export type FigureValues<E extends Figure = Entry> = {
   -readonly [Each in E as Each["key"] extends `${string}.${string}` ? never : Each["key"]]: Value<Each>;
 };
 
+/** An instance's figures. */
+export type InstanceFigureValues = {
+  [Key in keyof FigureValues]: Key extends Extract<Entry, { ofRequests: true }>["key"]
+    ? FigureValues[Key] | null
+    : FigureValues[Key];
+};
+
 /** The figures that balancers have, too. */
 export type CommonFigureValues = FigureValues<Exclude<Entry, { ofInstances: true }>>;
+
+/** Whether any of these processes gets requests. */
+export function withRequests(processes: readonly { requestsPerSecond: number | null }[]): boolean {
+  return processes.length === 0 || processes.some(({ requestsPerSecond }) => requestsPerSecond !== null);
+}
 
 /** Returns a figure's value from a process's status; null if it has none. */
 export function figureOf({ key }: Pick<Figure, "key">, process: object): number | DeferredJobs | null {

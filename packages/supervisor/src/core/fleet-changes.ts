@@ -121,6 +121,20 @@ export function swap(fleet: Fleet, pool: string, index: number, context: FleetCo
   return settle(apply(replaceSlot(fleet, pool, swapped), pool, index, "other", { type: "stop" }, context), pool, index);
 }
 
+/** Gives the slot's member another generation, and restarts it: the present process ends before the next one starts. */
+export function replaceInPlace(
+  fleet: Fleet,
+  pool: string,
+  index: number,
+  generation: number,
+  context: FleetContext,
+): FleetChange {
+  const slot = findSlot(fleet, pool, index);
+  if (slot === undefined || slot.other !== null) return { fleet, effects: [] };
+  const placed = replaceSlot(fleet, pool, { ...slot, member: { ...slot.member, generation } });
+  return command(placed, pool, index, { type: "restart" }, context);
+}
+
 /** Returns those of `generations` that the pool's slots use or would start with. */
 function inUse(generations: Iterable<number>, pool: Pool): ReadonlySet<number> {
   const used = pool.slots.flatMap((slot) => occupants(slot).map(({ occupant }) => occupant.generation));

@@ -107,22 +107,28 @@ export interface PoolRoutes {
   readonly relayed?: RelayTraits;
 }
 
-/** The routes of each pool. Pools without an entry (the balancers' own) are left out. */
+/** The routes of each pool. Pools without an entry (the balancers' own, workers) are left out. */
 interface RoutesByPool {
   get(pool: string): PoolRoutes | undefined;
 }
 
 /** Returns the ready processes of each pool in slot order, a member before its replacement. */
-export function poolViews(fleet: Fleet, routes: RoutesByPool, reach: (processId: string) => Reach): PoolView[] {
+export function poolViews(
+  fleet: Fleet,
+  routes: RoutesByPool,
+  reach: (processId: string) => Reach | undefined,
+): PoolView[] {
   return fleet.pools.flatMap((pool) => {
     const served = routes.get(pool.name);
     if (served === undefined) return [];
     const upstreams = pool.slots.flatMap((slot) =>
       occupants(slot)
         .filter(({ occupant }) => occupant.process.state === "ready")
-        .map(({ occupant }) => {
+        .flatMap(({ occupant }) => {
           const id = processId(slot.name, occupant.process.attempt);
-          return { id, name: slot.name, ...reach(id) };
+          const reached = reach(id);
+          // A worker has no address; it can be in a pool with routes while a reload changes the pool's kind.
+          return reached === undefined ? [] : [{ id, name: slot.name, ...reached }];
         }),
     );
     const { stripPrefix, requestTimeoutMs = 0, relayed } = served;

@@ -94,7 +94,13 @@ export interface PoolConfig {
   /** How long an instance with limited concurrency may go without sending response data; 0: no limit. */
   requestTimeoutMs: number;
   instances: number;
-  /** See SnapshotPool.routes in @paceline/wire. */
+  /** Whether its instances get requests. Without them it has no routes, no sockets and no place in the balancers' snapshot. */
+  serves: boolean;
+  /** The most instances it can have. */
+  maxInstances: number;
+  /** Whether a reload starts a replacement before the process in service ends; otherwise after that. */
+  overlap: boolean;
+  /** See SnapshotPool.routes in @paceline/wire. Empty if it gets no requests. */
   routes: string[];
   /** Whether the route's prefix is removed from the paths that instances see. */
   stripPrefix: boolean;

@@ -130,3 +130,24 @@ test("over random histories: never more than maxSurge, nothing swapped unproven,
     { numRuns: 2000 },
   );
 });
+
+test("in place, a slot is done when its new process has proven itself; no balancer is awaited, nothing is swapped", () => {
+  const inPlace = { ...one, inPlace: true };
+  const proven = (index: number) => turn(index).slice(0, 2);
+  const { rollout, actions } = play(newRollout("reload", [1, 2], inPlace), [began, ...proven(1), ...proven(2)]);
+  expect(actions).toEqual([1, 2].flatMap((n) => [`startReplacement ${n}`, `prove ${n}`]));
+  expect(rollout).toMatchObject({ done: [1, 2], outcome: { ok: true } });
+});
+
+test("in place, a slot that failed has lost its old process, so it goes back as well as those that were done", () => {
+  const inPlace = { ...one, inPlace: true };
+  const proven = (index: number) => turn(index).slice(0, 2);
+  const lost: RolloutEvent = { type: "replacementLost", index: 2, reason: "exited with code 1" };
+  const { rollout, actions } = play(newRollout("reload", [1, 2, 3], inPlace), [began, ...proven(1), lost]);
+  expect(actions.slice(-1)).toEqual(["startReplacement 2 back"]);
+  const back = play(rollout, [...proven(2), ...proven(1)]);
+  expect(back.actions).toEqual(["prove 2", "startReplacement 1 back", "prove 1"]);
+  expect(back.rollout).toMatchObject({ done: [], outcome: { ok: false, reason: "exited with code 1" } });
+  // The former version fails too: the slot goes on trying by itself, and nothing is discarded.
+  expect(play(rollout, [lost, ...proven(1)]).actions).toEqual(["startReplacement 1 back", "prove 1"]);
+});

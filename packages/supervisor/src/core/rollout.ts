@@ -15,6 +15,8 @@ export interface Rollout {
   readonly direction: "forward" | "back";
   /** Whether there is a former generation to return to. */
   readonly canGoBack: boolean;
+  /** The old process ends before the new one starts, and the slot never has two. */
+  readonly inPlace: boolean;
   /** Why it returns to the former generation. */
   readonly failure: string | null;
   readonly outcome: { readonly ok: true } | { readonly ok: false; readonly reason: string } | null;
@@ -24,7 +26,7 @@ interface SlotAtWork {
   readonly index: number;
   /**
    * The replacement is starting, has to stay ready for a while, or is being announced to the balancers; or the outgoing process
-   * is draining.
+   * is draining. In place, `starting` begins with the end of the old process, and the slot is done once it is proven.
    */
   readonly step: "starting" | "proving" | "joining" | "leaving";
 }
@@ -58,6 +60,8 @@ interface RolloutStep {
 interface RolloutOptions {
   maxSurge: number;
   canGoBack: boolean;
+  /** Default: no. */
+  inPlace?: boolean;
 }
 
 /** Returns a rollout over these slots, in this order. The event `begin` starts it. */
@@ -71,6 +75,7 @@ export function newRollout(kind: Rollout["kind"], slots: readonly number[], opti
     maxSurge: Math.max(1, options.maxSurge),
     direction: "forward",
     canGoBack: options.canGoBack,
+    inPlace: options.inPlace ?? false,
     failure: null,
     outcome: null,
   };
@@ -85,6 +90,9 @@ export function advance(rollout: Rollout, event: RolloutEvent): RolloutStep {
     case "replacementReady":
       return step(rollout, event.index, "starting", "proving", "prove");
     case "proven":
+      // No balancer has to know it, and nothing is left to end.
+      if (rollout.inPlace)
+        return stepOf(rollout, event.index) === "proving" ? finishSlot(rollout, event.index) : { rollout, actions: [] };
       return step(rollout, event.index, "proving", "joining", "awaitApplied");
     case "applied":
       return step(rollout, event.index, "joining", "leaving", "swap");
@@ -145,15 +153,18 @@ function lose(rollout: Rollout, index: number, reason: string): RolloutStep {
   const at = stepOf(rollout, index);
   if (at === undefined || at === "leaving") return { rollout, actions: [] };
   if (rollout.direction === "back") {
-    // The slot keeps its serving process, which was healthy when it was started.
+    // The slot keeps its serving process, which was healthy when it was started. In place, it goes on trying by itself.
     const current = rollout.current.filter((slot) => slot.index !== index);
     const next = fill({ ...rollout, current });
-    return { rollout: next.rollout, actions: [{ type: "discardReplacement", index }, ...next.actions] };
+    const discard: RolloutAction[] = rollout.inPlace ? [] : [{ type: "discardReplacement", index }];
+    return { rollout: next.rollout, actions: [...discard, ...next.actions] };
   }
   const discards = discardAll(rollout);
-  // Slots whose outgoing process is draining already have the new process.
-  const leaving = rollout.current.filter((slot) => slot.step === "leaving").map((slot) => slot.index);
-  const done = [...rollout.done, ...leaving];
+  // Slots whose outgoing process is draining already have the new process; in place, no slot has its old one.
+  const changed = rollout.current
+    .filter((slot) => rollout.inPlace || slot.step === "leaving")
+    .map((slot) => slot.index);
+  const done = [...rollout.done, ...changed];
   const back = fill({
     ...rollout,
     direction: "back",
@@ -165,6 +176,7 @@ function lose(rollout: Rollout, index: number, reason: string): RolloutStep {
   return { rollout: back.rollout, actions: [...discards, ...back.actions] };
 }
 
-function discardAll({ current }: Rollout): RolloutAction[] {
+function discardAll({ current, inPlace }: Rollout): RolloutAction[] {
+  if (inPlace) return [];
   return current.filter((slot) => slot.step !== "leaving").map(({ index }) => ({ type: "discardReplacement", index }));
 }

@@ -1,6 +1,6 @@
 /** The columns of the table: their contents, and which of them fit a width. */
 import type { TemplateStatus } from "../control/api.js";
-import { FIGURES, type Figure, figureOf } from "../core/figures.js";
+import { FIGURES, type Figure, figureOf, withRequests } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 import { inFewCells, shortDuration, sparklineWidth } from "./format.js";
 import { SORT_FIGURES, type SortKey } from "./model.js";
@@ -19,6 +19,8 @@ interface Column {
   value(process: Process | TemplateStatus): string;
   /** Omitted if no process has a value. */
   isOptional?: boolean;
+  /** Omitted if no process gets requests. */
+  ofRequests?: boolean;
   /** The minimum width, so that columns do not shift with every digit. */
   least: number;
 }
@@ -41,6 +43,7 @@ const GOOD_CHART = 20;
 
 const CHART: Column = {
   ...{ key: "chart", titles: ["LAST MINUTE", "MINUTE"], align: "left", drop: 5, least: LEAST_CHART },
+  ofRequests: true,
   value: () => "",
 };
 
@@ -56,10 +59,12 @@ const COLUMNS: readonly Column[] = [
 
 /** Returns the column of a figure, if the dashboard has one. */
 function columnOf(figure: Figure): Column | undefined {
-  const { key, titles, drop, least = 0, isOptional, ofSlot } = figure;
+  const { key, titles, drop, least = 0, isOptional, ofRequests, ofSlot } = figure;
   if (drop === undefined) return undefined;
   return {
-    ...{ key, titles: [titles[1], titles[2]], align: "right", drop, least, ...(isOptional && { isOptional }) },
+    ...{ key, titles: [titles[1], titles[2]], align: "right", drop, least },
+    ...(isOptional && { isOptional }),
+    ...(ofRequests && { ofRequests }),
     value(process) {
       const value = figureOf(figure, process);
       if (isOptional && value === null) return "";
@@ -91,8 +96,10 @@ export function stateStyle(state: ProcessState, stalledMs: number | null = null)
 
 /** Lays out the columns: long titles and wide gaps if they fit, then short ones, then fewer columns. The chart fills the rest. */
 export function layOut(processes: readonly Process[], width: number, sort: SortKey): Layout {
+  const hasRequests = withRequests(processes);
   const present = COLUMNS.filter(
-    ({ isOptional, value }) => !isOptional || processes.some((each) => value(each) !== ""),
+    ({ isOptional, ofRequests, value }) =>
+      (!ofRequests || hasRequests) && (!isOptional || processes.some((each) => value(each) !== "")),
   );
   const measured = present.map((column) => ({ column, content: contentWidth(column, processes) }));
   const roomy = measured.map((each) => place(each, 0, sort));

@@ -29,6 +29,8 @@ export function rowsOf({ status, filter, sort }: Pick<Model, "status" | "filter"
     const shown = [...processRows(pool.instances, pool.name, filter, sort), ...templateRows(pool.templates, filter)];
     if (shown.length > 0 || matches(filter, pool.name)) rows.push({ kind: "pool", name: pool.name, pool }, ...shown);
   }
+  // A fleet that does not listen has no balancer.
+  if (status.balancers.length === 0 && status.listen.length === 0) return rows;
   const shown = processRows(status.balancers, "balancer", filter, sort);
   if (shown.length > 0 || matches(filter, "balancer")) {
     rows.push({ kind: "balancers", name: "balancer", status }, ...shown);

@@ -87,7 +87,9 @@ function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line
   if (pool.sending > 0) left.push(segment(`  sending ${count(pool.sending)}`));
   const routes = clean(pool.routes.join(" "));
   if (pool.rollout === null) {
-    return spread(left, [segment(`${count(pool.requestsPerSecond)} req/s  ${routes} `, "dim")], width);
+    const { requestsPerSecond } = pool;
+    if (requestsPerSecond === null) return spread(left, [], width);
+    return spread(left, [segment(`${count(requestsPerSecond)} req/s  ${routes} `, "dim")], width);
   }
   const { kind, done, total } = pool.rollout;
   return spread(left, [segment(`${kind} ${done}/${total} ${bar(done, total, BAR_WIDTH)} `, "busy")], width);

@@ -77,7 +77,7 @@ function takeSamples(before: Model["histories"], status: Status): Model["histori
   const after = new Map<string, History>();
   const processes = [...status.pools.flatMap((pool) => pool.instances), ...status.balancers];
   for (const { name, requestsPerSecond } of processes) {
-    after.set(name, addSample(before.get(name) ?? [], requestsPerSecond));
+    if (requestsPerSecond !== null) after.set(name, addSample(before.get(name) ?? [], requestsPerSecond));
   }
   return after;
 }

@@ -183,10 +183,7 @@ function itemsOf(status: Status): Item[] {
     ({ state, stalledMs }) => state === "backoff" || state === "failed" || stalledMs !== null,
   ).length;
   const rollout = status.pools.find((pool) => pool.rollout !== null)?.rollout;
-  const items: Item[] = [
-    { line: [segment("paceline", "bold")], drop: 9, side: "left" },
-    { line: [segment(truncate(clean(status.name), LONGEST_NAME), "bold")], drop: 1, side: "left" },
-    { line: [segment(`up ${shortDuration(status.uptimeSeconds)}`)], drop: 7, side: "left" },
+  const requests: Item[] = [
     { line: [segment(thousands(rate), "bold"), segment(" req/s")], drop: 0, side: "right" },
     { line: [segment(`p99 ${p99 < 0 ? "–" : inMilliseconds(p99)}`)], drop: 3, side: "right" },
     {
@@ -194,6 +191,13 @@ function itemsOf(status: Status): Item[] {
       drop: 2,
       side: "right",
     },
+  ];
+  const items: Item[] = [
+    { line: [segment("paceline", "bold")], drop: 9, side: "left" },
+    { line: [segment(truncate(clean(status.name), LONGEST_NAME), "bold")], drop: 1, side: "left" },
+    { line: [segment(`up ${shortDuration(status.uptimeSeconds)}`)], drop: 7, side: "left" },
+    // A fleet that does not listen gets no requests.
+    ...(status.listen.length === 0 ? [] : requests),
     { line: [segment(`RSS ${size(status.rssBytes)}`)], drop: 5, side: "right" },
   ];
   if (status.pssBytes !== null) items.push({ line: [segment(`PSS ${size(status.pssBytes)}`)], drop: 4, side: "right" });

@@ -1,5 +1,11 @@
 /** Measures each figure of core/figures.ts. */
-import { type CommonFigureValues, FIGURES, type FigureValues } from "../core/figures.js";
+import {
+  type CommonFigureValues,
+  FIGURES,
+  type Figure,
+  type FigureValues,
+  type InstanceFigureValues,
+} from "../core/figures.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { SlotRecord } from "../processes/slot-book.js";
@@ -42,8 +48,12 @@ const MEASURES: { [Key in keyof FigureValues]: (of: Measured) => FigureValues[Ke
 const KEYS = FIGURES.map(({ key }) => key).filter((key) => key in MEASURES) as (keyof FigureValues)[];
 const COMMON_KEYS = KEYS.filter((key) => !FIGURES.some((figure) => figure.key === key && "ofInstances" in figure));
 
-export function instanceFigures(of: Measured): FigureValues {
-  return Object.fromEntries(KEYS.map((key) => [key, MEASURES[key](of)])) as unknown as FigureValues;
+const OF_REQUESTS = new Set(FIGURES.flatMap((figure: Figure) => (figure.ofRequests ? [figure.key] : [])));
+
+/** @param serves whether the instance gets requests */
+export function instanceFigures(of: Measured, serves: boolean): InstanceFigureValues {
+  const measure = (key: keyof FigureValues) => (!serves && OF_REQUESTS.has(key) ? null : MEASURES[key](of));
+  return Object.fromEntries(KEYS.map((key) => [key, measure(key)])) as unknown as InstanceFigureValues;
 }
 
 export function balancerFigures(of: Measured): CommonFigureValues {

@@ -3,11 +3,11 @@
 import type { OperationResult, ProgressListener, ScaleChange } from "../control/api.js";
 import { type Fleet, findPool, type Pool } from "../core/fleet.js";
 import { resize } from "../core/fleet-changes.js";
-import { MAX_INSTANCES } from "../core/model.js";
 import { unknownName } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import { BALANCER_POOL } from "../processes/live-process.js";
+import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import { counted, readiness } from "./fleet-questions.js";
 import type { Refusal, Rollouts } from "./rollouts.js";
@@ -19,6 +19,7 @@ interface OperationsOptions {
   log: EventLog;
   isStopping(): boolean;
   isReloading(pool: string): boolean;
+  sizesOf: PoolConfigs["sizesOf"];
 }
 
 export const STOPPING: Refusal = { ok: false, code: "failed", message: "the fleet is stopping" };
@@ -31,9 +32,10 @@ export class Operations {
     const pool = findPool(runner.fleet, poolName);
     if (pool === undefined) return this.unknown(poolName);
     const instances = "by" in change ? pool.wanted + change.by : change.instances;
-    const least = poolName === BALANCER_POOL ? 1 : 0;
-    if (!Number.isInteger(instances) || instances < least || instances > MAX_INSTANCES) {
-      const message = `${poolName} can have ${least} to ${MAX_INSTANCES} instances, not ${instances}`;
+    const { least, most } = this.options.sizesOf(poolName);
+    if (!Number.isInteger(instances) || instances < least || instances > most) {
+      const range = most === 0 ? "no" : `${least} to ${most}`;
+      const message = `${poolName} can have ${range} instances, not ${instances}`;
       return { ok: false, code: "invalid", message };
     }
     const refusal = this.refusal(poolName);

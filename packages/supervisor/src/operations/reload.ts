@@ -117,7 +117,7 @@ export class Reload {
     const before = configs.fleet.listen.map(formatListenAddress).join(", ");
     const after = config.listen.map(formatListenAddress).join(", ");
     if (before !== after) {
-      const message = `listen changed from ${before} to ${after}, so nothing was changed: stop and start the fleet to apply it`;
+      const message = `listen changed from ${before || "nothing"} to ${after || "nothing"}, so nothing was changed: stop and start the fleet to apply it`;
       return { ok: false, code: "config", message };
     }
     const known = poolName === undefined || findPool(runner.fleet, poolName) !== undefined;
@@ -212,7 +212,7 @@ export class Reload {
     if (!rolled.ok) return rolled;
     runner.set(setGeneration(runner.fleet, name, generation));
     configs.setPool(config);
-    configs.routes.set(name, config);
+    configs.setRoutes(config);
     publish();
     onRolled();
     const now = findPool(runner.fleet, name);
@@ -239,7 +239,7 @@ export class Reload {
       if (!this.options.isStopping()) await this.remove(name, onProgress);
       return result;
     }
-    configs.routes.set(name, pool);
+    configs.setRoutes(pool);
     publish();
     done.push({ pool: name, undone: "was removed again", undo: () => this.remove(name, onProgress) });
     return { ok: true, message: `${name}: added with ${counted(pool.instances)}` };

@@ -3,7 +3,7 @@
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { type Fleet, findPool, findSlot, processId, type Slot } from "../core/fleet.js";
-import { discardReplacement, startReplacement, swap } from "../core/fleet-changes.js";
+import { discardReplacement, replaceInPlace, startReplacement, swap } from "../core/fleet-changes.js";
 import { FOLLOW_TIMEOUT_MS, type SlotPolicy, unreachable } from "../core/process.js";
 import { advance, newRollout, type Rollout, type RolloutAction, type RolloutEvent } from "../core/rollout.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -20,6 +20,8 @@ interface RolloutsOptions {
   slots: SlotBook;
   log: EventLog;
   policyOf(pool: string, generation: number): SlotPolicy;
+  /** Whether old and new processes of this generation may run side by side. */
+  mayOverlap(pool: string, generation: number): boolean;
   /** Returns what is wrong with a process that has been ready for minReadyMs; undefined if it is healthy. */
   examine(child: LiveProcess): Promise<string | undefined>;
 }
@@ -36,6 +38,8 @@ interface Running {
   readonly formerGeneration: number | undefined;
   /** Slots that wait for their second process to end before they get a replacement. */
   readonly awaited: Set<number>;
+  /** In place: the attempt of the process that each slot is to lose. */
+  readonly former: Map<number, number>;
   /** Resolves when the rollout has ended. */
   readonly ended: Promise<void>;
   /** The last lines of the failed replacement. */
@@ -89,7 +93,7 @@ export class Rollouts {
     onProgress: ProgressListener,
     formerGeneration?: number,
   ): Promise<OperationResult> {
-    const { runner, log, policyOf } = this.options;
+    const { runner, log, policyOf, mayOverlap } = this.options;
     const refusal = this.refusal(pool);
     if (refusal !== undefined) return Promise.resolve(refusal);
     let markEnded = () => {};
@@ -101,8 +105,10 @@ export class Rollouts {
         rollout: newRollout(kind, slots, {
           maxSurge: surgeOf(policyOf(pool, generation).maxSurge, findPool(runner.fleet, pool)?.wanted ?? slots.length),
           canGoBack: formerGeneration !== undefined,
+          // A pool that has just become a worker, or was one, takes the way that loses no request.
+          inPlace: !mayOverlap(pool, generation) && !mayOverlap(pool, formerGeneration ?? generation),
         }),
-        ...{ generation, formerGeneration, awaited: new Set(), ended, lastLines: [] },
+        ...{ generation, formerGeneration, awaited: new Set(), former: new Map(), ended, lastLines: [] },
         send: () => {},
       };
       const finish = () => {
@@ -116,7 +122,8 @@ export class Rollouts {
           resolve({ ok: true, message: `${pool}: ${kind} done, ${total} of ${total}` });
           return;
         }
-        const old = readyCount(runner.fleet, pool) > 0 ? "the old instances keep serving" : "no instance is ready";
+        const { inPlace } = state.rollout;
+        const old = readyCount(runner.fleet, pool) === 0 ? "no instance is ready" : keeping(inPlace);
         const left = done.length === 0 ? old : `${done.length} of ${total} are new`;
         const message = `${pool}: ${kind} failed: ${outcome.reason}; ${left}`;
         const isAside = outcome.reason === COMES_FIRST;
@@ -154,7 +161,8 @@ export class Rollouts {
     const { index } = action;
     switch (action.type) {
       case "startReplacement":
-        this.observeSlot(pool, runner.fleet, state, action);
+        if (state.rollout.inPlace) this.startInPlace(pool, index, state);
+        else this.observeSlot(pool, runner.fleet, state, action);
         return;
       case "prove":
         void this.prove(pool, index, state);
@@ -183,10 +191,11 @@ export class Rollouts {
 
   /** Waits until it has stayed ready for a while, then checks its health. `observe` notices if it exits meanwhile. */
   private async prove(pool: string, index: number, state: Running): Promise<void> {
-    const { runner, children, policyOf, examine } = this.options;
+    const { runner, policyOf, examine } = this.options;
     const slot = findSlot(runner.fleet, pool, index);
-    const child = slot?.other == null ? undefined : children.get(processId(slot.name, slot.other.process.attempt));
-    const { minReadyMs } = policyOf(pool, slot?.other?.generation ?? state.generation);
+    const proved = state.rollout.inPlace ? slot?.member : slot?.other;
+    const child = slot === undefined || proved == null ? undefined : this.childOf(slot, proved.process.attempt);
+    const { minReadyMs } = policyOf(pool, proved?.generation ?? state.generation);
     if (minReadyMs > 0) await new Promise((resolve) => setTimeout(resolve, minReadyMs));
     const problem = child === undefined || child.exit !== null ? undefined : await examine(child);
     if (problem === undefined) return state.send({ type: "proven", index });
@@ -202,9 +211,10 @@ export class Rollouts {
   }
 
   private observeSlot(pool: string, fleet: Fleet, state: Running, { index }: { index: number }): void {
-    const { current, direction } = state.rollout;
+    const { current } = state.rollout;
     const step = current.find((slot) => slot.index === index)?.step;
     if (step === undefined) return;
+    if (state.rollout.inPlace) return this.observeInPlace(pool, fleet, state, index);
     const slot = findSlot(fleet, pool, index);
     const other = slot?.other ?? null;
     if (step === "leaving") {
@@ -215,7 +225,7 @@ export class Rollouts {
       // Bounded: a process that drains there is killed at its deadline.
       if (other !== null) return;
       state.awaited.delete(index);
-      const generation = direction === "forward" ? state.generation : (state.formerGeneration ?? state.generation);
+      const generation = this.generationOf(state);
       this.options.runner.change((now, context) => startReplacement(now, pool, index, generation, context));
       return;
     }
@@ -232,14 +242,52 @@ export class Rollouts {
     }
   }
 
+  private startInPlace(pool: string, index: number, state: Running): void {
+    const { runner } = this.options;
+    const { attempt } = findSlot(runner.fleet, pool, index)?.member.process ?? { attempt: 0 };
+    state.awaited.delete(index);
+    state.former.set(index, attempt);
+    const generation = this.generationOf(state);
+    runner.change((now, context) => replaceInPlace(now, pool, index, generation, context));
+    this.observeInPlace(pool, runner.fleet, state, index);
+  }
+
+  /** Reports the state of a slot whose old process ends before its new one starts. */
+  private observeInPlace(pool: string, fleet: Fleet, state: Running, index: number): void {
+    const former = state.former.get(index);
+    const slot = findSlot(fleet, pool, index);
+    if (former === undefined) return;
+    if (slot === undefined || slot.member.process.goal === "down") {
+      state.send({ type: "replacementLost", index, reason: `${pool}.${index} was stopped` });
+      return;
+    }
+    const { process } = slot.member;
+    const step = state.rollout.current.find((each) => each.index === index)?.step;
+    // Until the old process has ended.
+    if (process.attempt === former || step === undefined) return;
+    if (process.state === "ready") return state.send({ type: "replacementReady", index });
+    if (process.state === "starting" && step === "starting") return;
+    const { reason, lastLines } = this.lossOf(slot, process.attempt, step, process.state);
+    state.lastLines = lastLines;
+    state.send({ type: "replacementLost", index, reason });
+  }
+
+  private generationOf({ rollout, generation, formerGeneration }: Running): number {
+    return rollout.direction === "forward" ? generation : (formerGeneration ?? generation);
+  }
+
+  private childOf(slot: Slot, attempt: number): LiveProcess | undefined {
+    return this.options.children.get(processId(slot.name, attempt));
+  }
+
   private lossOf(
     slot: Slot,
     attempt: number,
-    step: "starting" | "proving" | "joining",
+    step: "starting" | "proving" | "joining" | "leaving",
     processState: string,
   ): { reason: string; lastLines: string[] } {
     const ending = this.options.slots.of(slot.name).endings.get(attempt);
-    const live = this.options.children.get(processId(slot.name, attempt));
+    const live = this.childOf(slot, attempt);
     const ours = [live?.verdict, live?.fault].filter((text) => text != null).join(": ");
     const why = ours || (ending?.reason ?? `it is ${processState}`);
     const what = step === "starting" ? "failed to start" : "was ready, but did not stay ready";
@@ -248,6 +296,10 @@ export class Rollouts {
       lastLines: ending?.lastLines ?? [...(live?.output.lastLines ?? [])],
     };
   }
+}
+
+function keeping(inPlace: boolean): string {
+  return inPlace ? "the former version runs again" : "the old instances keep serving";
 }
 
 /** Returns how many slots may have a second process at once. */

@@ -95,7 +95,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     release: releaseOf(sources, pool.name, pool.generation),
     wanted: pool.wanted,
     ready: pool.slots.filter((slot) => slot.member.process.state === "ready").length,
-    ...sources.stats.totals(pool.name, now),
+    ...(config?.serves === false ? NO_REQUESTS : sources.stats.totals(pool.name, now)),
     routes: [...(config?.routes ?? [])],
     ...heldOf(sources, pool.name),
     instances: pool.slots.map((slot) => instanceStatus(sources, slot, pool.name, now)),
@@ -105,6 +105,8 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done.length, total: rollout.total },
   };
 }
+
+const NO_REQUESTS = { requestsTotal: null, requestsPerSecond: null, errorsTotal: null };
 
 function releaseOf({ configs }: StatusSources, pool: string, generation: number): string {
   return (configs.generation(pool, generation)?.pool ?? configs.pool(pool))?.release ?? "";
@@ -126,9 +128,10 @@ function heldOf({ children }: StatusSources, pool: string): Pick<PoolStatus, "re
 function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: number): InstanceStatus {
   const child = memberOf(sources, slot);
   const last = child?.stats.last?.role === "instance" ? child.stats.last : null;
+  const serves = sources.configs.pool(pool)?.serves ?? true;
   return {
     ...common(sources, slot, child, now),
-    ...instanceFigures({ ...sources, child, record: sources.slots.of(slot.name), now }),
+    ...instanceFigures({ ...sources, child, record: sources.slots.of(slot.name), now }, serves),
     generation: slot.member.generation,
     release: releaseOf(sources, pool, slot.member.generation),
     runtime: child?.runtime ?? sources.configs.pool(pool)?.runtime ?? "bun",

@@ -81,9 +81,10 @@ export class Children {
     return this.byId.get(id);
   }
 
-  /** Returns how balancers reach a ready instance. */
-  reach(id: string): Reach {
+  /** Returns how balancers reach a ready instance; undefined if it gets no requests. */
+  reach(id: string): Reach | undefined {
     const { socket, tcp, mark, protocol, maxInFlight, perClient } = this.byId.get(id) as LiveProcess;
+    if (tcp === null && socket === null) return undefined;
     return {
       ...(tcp === null ? { socket: socket as string } : { tcp }),
       protocol,

@@ -1,14 +1,18 @@
-/** Plans the process of a `command` pool: the settings of its shim, with the placeholders filled in. */
+/** Plans the process of a `command` or `worker` pool: the settings of its shim, with the placeholders filled in. */
 import { randomBytes } from "node:crypto";
 import type { CommandSpec, HealthConfig, SocketAddress } from "@paceline/wire";
-import type { PoolConfig } from "../core/model.js";
+import type { PoolConfig, RuntimeName } from "../core/model.js";
 import { fillPlaceholders } from "../core/placeholders.js";
 import { fleetTag, type RunDirPaths } from "../run-dir/run-dir-files.js";
+import { type RuntimePrograms, runtimeCommand } from "../runtime/runtimes.js";
 
 /** The CommandSpec from the kind `command`, with unfilled placeholders. */
 type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs" | keyof HealthConfig> & {
+  /** Neither: it serves nothing. */
   isOnSocket: boolean;
   hasPort: boolean;
+  /** A module that the pool's runtime runs with `args`. */
+  module?: string;
 };
 
 interface CommandPlan {
@@ -25,16 +29,20 @@ const OF_A_RUNTIME = /^(NODE|BUN)_/;
 
 /** @param environment the command's environment, without the entries of `env` that contain placeholders */
 export function planCommand(
-  { workload, policy, health, cwd }: PoolConfig,
+  { workload, policy, health, cwd, runtime }: PoolConfig,
   { id, name, socket }: { id: string; name: string; socket: string },
   environment: Record<string, string>,
-  { takePort, runtimes, runDir }: { takePort(): number; runtimes: { bun?: string }; runDir: RunDirPaths },
+  { takePort, runtimes, runDir }: { takePort(): number; runtimes: RuntimePrograms; runDir: RunDirPaths },
 ): CommandPlan {
-  const { isOnSocket, hasPort, args, env, ...rest } = workload.command as CommandSource;
+  const { isOnSocket, hasPort, args, env, module, ...rest } = workload.command as CommandSource;
   const port = hasPort ? takePort() : undefined;
   const values = { socket, name, host: HOST, bun: runtimes.bun, ...(port !== undefined && { port: String(port) }) };
   const fill = (text: string) => fillPlaceholders(text, values);
-  const address: SocketAddress = isOnSocket || port === undefined ? socket : { host: HOST, port };
+  const address: SocketAddress | undefined = isOnSocket
+    ? socket
+    : port === undefined
+      ? undefined
+      : { host: HOST, port };
   const filled = Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)]));
   const forRuntimes = Object.entries(environment).filter(([key]) => OF_A_RUNTIME.test(key));
   const others = Object.entries(environment).filter(([key]) => !OF_A_RUNTIME.test(key));
@@ -46,7 +54,7 @@ export function planCommand(
     spec: {
       ...rest,
       ...health,
-      args: args.map(fill),
+      args: [...(module === undefined ? [] : moduleWords(module, runtimes, runtime)), ...args.map(fill)],
       env: {
         ...Object.fromEntries(forRuntimes),
         // The command's own PORT or HOST in `env` override these. Next.js and others listen on HOSTNAME.
@@ -54,11 +62,18 @@ export function planCommand(
         ...filled,
       },
       cwd,
-      address,
+      ...(address !== undefined && { address }),
       termTimeoutMs,
       readyTimeoutMs,
     },
   };
+}
+
+/** Returns the words that run a module of the user; Node gets a loader for TypeScript. */
+function moduleWords(module: string, runtimes: RuntimePrograms, runtime: RuntimeName): string[] {
+  const { command, args } = runtimeCommand(runtimes, runtime, { entry: module, hasUserCode: true });
+  const isTypeScript = runtime === "node" && /\.[cm]?tsx?$/.test(module);
+  return [command, ...(isTypeScript ? ["--import", import.meta.resolve("jiti/register")] : []), ...args];
 }
 
 /** Returns a value for SPAWN_MARK that is unique to a spawn. */

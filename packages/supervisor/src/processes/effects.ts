@@ -72,8 +72,9 @@ export class Effects {
       case "leavePool":
         if (target.pool === BALANCER_POOL) return;
         this.options.publish();
-        // An ended process has nobody to report to.
-        if (children.get(target.id)?.exit === null) coordination.leave(target.id);
+        // An ended process has nobody to report to, and one without an address was never in a snapshot.
+        if (children.get(target.id)?.exit === null && children.reach(target.id) !== undefined)
+          coordination.leave(target.id);
         return;
       case "askDrain": {
         this.spawns.startNow(target.id);

@@ -17,6 +17,11 @@ const LOOK_AFTER_MS = [0, 500, 5_000];
 /** Checks due within this time are combined, because one reading of the kernel's tables serves all. */
 const TOGETHER_MS = 250;
 
+function adviceFor({ mark, socket }: LiveProcess): string {
+  if (mark !== null && socket === null) return "a worker gets no requests from the balancer; a server needs `command`";
+  return mark === null ? "listen on 127.0.0.1" : "let it listen on {socket}, or on {host} and {port}";
+}
+
 export class Exposure {
   /** The instances to check, by time (`performance.now()`). */
   private readonly due = new Map<number, Set<LiveProcess>>();
@@ -64,7 +69,7 @@ export class Exposure {
     const added = exposed.filter((address) => !child.exposed.includes(address));
     child.exposed = exposed;
     if (added.length === 0) return;
-    const advice = child.mark === null ? "listen on 127.0.0.1" : "let it listen on {socket}, or on {host} and {port}";
+    const advice = adviceFor(child);
     this.log.event(
       "warn",
       child.name,

@@ -21,7 +21,7 @@ export interface LiveProcess {
   runtime: string;
   /** Authenticates the process on the control channel. */
   readonly token: string;
-  /** The unix socket that an instance serves; null for a balancer. */
+  /** The unix socket that an instance serves; null for a balancer or a worker. */
   readonly socket: string | null;
   /** The TCP address that it serves instead. */
   readonly tcp: TcpAddress | null;

@@ -1,7 +1,13 @@
 /** The active configuration by pool and generation; during a rollout a pool has two. */
 import type { BalancerLimits } from "@paceline/wire";
 import type { PoolRoutes } from "../core/fleet.js";
-import type { BalancerConfig, FleetConfig, PoolConfig, RecycleLimits } from "../core/model.js";
+import {
+  type BalancerConfig,
+  type FleetConfig,
+  MAX_INSTANCES,
+  type PoolConfig,
+  type RecycleLimits,
+} from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
 import { BALANCER_POOL } from "./live-process.js";
 
@@ -17,7 +23,7 @@ export class PoolConfigs {
   /** The caller's environment. */
   environment: Record<string, string>;
   private readonly generations = new Map<string, Map<number, Generation>>();
-  /** The pools that balancers know. A new pool is added only when it is ready. */
+  /** The pools that balancers know. A new pool is added only when it is ready, and one without requests never. */
   readonly routes = new Map<string, PoolRoutes>();
 
   /** @param onForgotten called for each generation that is no longer used for spawns */
@@ -63,6 +69,18 @@ export class PoolConfigs {
     }
   }
 
+  /** From now on balancers know the pool by these routes, if it gets requests. */
+  setRoutes(pool: PoolConfig): void {
+    if (pool.serves) this.routes.set(pool.name, pool);
+    else this.routes.delete(pool.name);
+  }
+
+  /** Returns how many instances a pool can have: balancers are needed exactly where the fleet listens. */
+  sizesOf(pool: string): { least: number; most: number } {
+    if (pool !== BALANCER_POOL) return { least: 0, most: this.pool(pool)?.maxInstances ?? MAX_INSTANCES };
+    return this.fleet.listen.length === 0 ? { least: 0, most: 0 } : { least: 1, most: MAX_INSTANCES };
+  }
+
   /** Returns the pool's current configuration. */
   pool(name: string): PoolConfig | undefined {
     return this.fleet.pools.find((pool) => pool.name === name);
@@ -96,6 +114,6 @@ export class PoolConfigs {
     if (pool === BALANCER_POOL) return { ...this.balancer.policy, giveUp: false, isUpstream: false };
     const known = this.generation(pool, generation)?.pool ?? this.pool(pool);
     if (known === undefined) throw new RangeError(`no pool ${pool}`);
-    return { ...known.policy, giveUp: true, isUpstream: true };
+    return { ...known.policy, giveUp: true, isUpstream: known.serves };
   }
 }

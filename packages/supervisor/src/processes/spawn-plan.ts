@@ -28,7 +28,7 @@ export interface SpawnPlan {
   environment: Record<string, string>;
   runtime: RuntimeName;
   maxOutputBytes: number;
-  /** The unix socket that an instance serves; null for a balancer. */
+  /** The unix socket that an instance serves; null for a balancer or a worker. */
   socket: string | null;
   /** The TCP address that it serves instead. */
   tcp: TcpAddress | null;
@@ -202,9 +202,12 @@ function planShim(
 ): SpawnPlan {
   const { policy, runtime, maxOutputBytes, maxInFlight } = pool;
   const socket = settings.runDir.socketPath(id);
-  const plan = planCommand(pool, { id, name, socket }, { ...fromCaller(environment, pool), ...pool.env }, settings);
+  const usual = "module" in (pool.workload.command as object) ? usualVariables(settings, identity) : {};
+  const given = { ...usual, ...fromCaller(environment, pool), ...pool.env };
+  const plan = planCommand(pool, { id, name, socket }, given, settings);
   const { address } = plan.spec;
-  const tcp = typeof address === "string" ? null : address;
+  const tcp = typeof address === "string" ? null : (address ?? null);
+  const isOnSocket = address === socket;
   const spec: ChildSpec = { ...commonSpec(settings, policy), command: plan.spec };
   return {
     ...runtimeCommand(settings.runtimes, runtime, { entry: settings.entries.shim, hasUserCode: false }),
@@ -212,12 +215,12 @@ function planShim(
     environment: clean(plan.environment, {
       ...identity,
       [SPAWN_MARK]: plan.mark,
-      ...(tcp === null && { PACELINE_SOCKET: socket }),
+      ...(isOnSocket && { PACELINE_SOCKET: socket }),
       [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
     }),
     runtime,
     maxOutputBytes,
-    socket,
+    socket: address === undefined ? null : socket,
     tcp,
     mark: plan.mark,
     tag: null,

@@ -47,7 +47,7 @@ export interface HealthConfig {
   checkHost: string;
 }
 
-/** A program that a shim runs; docs/commands.md explains the keys. */
+/** A program that a shim runs; docs/commands.md and docs/workers.md explain the keys. */
 export interface CommandSpec extends HealthConfig {
   /** The absolute path of the program, and its arguments. */
   args: string[];
@@ -55,12 +55,23 @@ export interface CommandSpec extends HealthConfig {
   cwd: string;
   /** Overrides the shim's environment. */
   env: Record<string, string>;
-  address: SocketAddress;
+  /** Where it serves; absent for a worker, which serves nothing. */
+  address?: SocketAddress;
   stopSignal: string;
   /** The time from that signal to SIGKILL. */
   termTimeoutMs: number;
   /** When the supervisor stops waiting for it to become ready. */
   readyTimeoutMs: number;
+  /** Set for a worker. */
+  worker?: WorkerSpec;
+}
+
+/** How a shim runs a program that serves nothing. */
+export interface WorkerSpec {
+  /** It is ready after running for this long. */
+  readyAfterMs: number;
+  /** It is ready when it has called `process.send("ready")` instead. */
+  readySignal: boolean;
 }
 
 /** A variable with a value unique to a spawn, by which the processes of a command are found. */

@@ -5,14 +5,14 @@ import {
   type ChildIdentity,
   type ChildPhase,
   type CommandSpec,
-  MARK_FD,
   SPAWN_MARK,
   survivesFullDisk,
   takeChildEnvironment,
 } from "@paceline/wire";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import type { Spawn } from "@paceline/wire/proc";
-import { Health, Readiness } from "./checks.js";
+import { createReadiness, Health } from "./checks.js";
+import { type CommandEnd, sendSignal, signalNumber, startCommand } from "./program.js";
 
 /** The maximum time for the final report at exit, in milliseconds. */
 const FINAL_REPORT_MS = 2000;
@@ -38,7 +38,7 @@ class Shim {
   private readonly spawn: Spawn;
   private readonly program: string;
   private readonly channel: ChannelClient;
-  private readonly readiness: Readiness;
+  private readonly readiness: ReturnType<typeof createReadiness>;
   private readonly health: Health;
 
   /** @throws ChannelError `bad-environment` */
@@ -62,7 +62,7 @@ class Shim {
       onOrphaned: () => this.leaveBecause("no supervisor came back"),
       onProblem: say,
     });
-    this.readiness = new Readiness(command, {
+    this.readiness = createReadiness(command, {
       onReady: () => {
         this.serves = true;
         this.sayReady();
@@ -91,6 +91,7 @@ class Shim {
       cwd: this.spec.cwd,
       env: { ...process.env, ...this.spec.env },
       onEnd: (end) => this.ended(end),
+      onMessage: this.readiness.message,
       onFailed: (reason) => void this.exit(1, `${this.program} could not be started: ${reason}`),
     });
     if (this.pid !== undefined) this.readiness.start();
@@ -112,24 +113,26 @@ class Shim {
     this.phase = "draining";
     this.readiness.stop();
     this.health.stop();
-    if (!untilReleased) this.stop();
+    // A worker has no requests to finish: the time of its drain is for the work that the signal interrupts.
+    if (this.spec.worker !== undefined) this.stop(deadlineMs);
+    else if (!untilReleased) this.stop();
     else if (!this.isStopping) this.stopTimer ??= setTimeout(() => this.stop(), Math.min(deadlineMs, MAX_TIMER_MS));
   }
 
-  /** Stops the command, and kills it if necessary. */
-  private stop(): void {
+  /** Stops the command, and kills it if it takes longer than `limitMs`. */
+  private stop(limitMs = this.spec.termTimeoutMs): void {
     if (this.isStopping || this.isExiting) return;
     this.isStopping = true;
     clearTimeout(this.stopTimer);
-    const { stopSignal, termTimeoutMs } = this.spec;
+    const { stopSignal } = this.spec;
     if (this.pid === undefined) return void this.exit(0);
     sendSignal(this.pid, stopSignal);
     this.stopTimer = setTimeout(
       () => {
-        say(`${this.program} did not exit within ${termTimeoutMs} ms of ${stopSignal}: SIGKILL`);
+        say(`${this.program} did not exit within ${Math.round(limitMs)} ms of ${stopSignal}: SIGKILL`);
         void aftermath().then(({ endLeftoverProcesses }) => endLeftoverProcesses(this.spawn));
       },
-      Math.min(termTimeoutMs, MAX_TIMER_MS),
+      Math.min(limitMs, MAX_TIMER_MS),
     );
   }
 
@@ -142,7 +145,9 @@ class Shim {
     if (this.isStopping) return void this.exit(0);
     const code = end.code ?? SIGNALLED + signalNumber(end.signal);
     const seconds = Math.round((performance.now() - this.startedAtMs) / 100) / 10;
-    const when = this.serves ? `after ${seconds} s` : `before it served, ${seconds} s after its start`;
+    const when = this.serves
+      ? `after ${seconds} s`
+      : `before it ${this.spec.worker === undefined ? "served" : "was ready"}, ${seconds} s after its start`;
     void aftermath().then(({ storyOf }) => this.exit(code, storyOf(this.program, when, end.code, this.spawn), end));
   }
 
@@ -155,7 +160,7 @@ class Shim {
     if ((await endLeftoverProcesses(this.spawn)) > 0 && fault === undefined) {
       say(`${this.program} left processes behind; they were ended`);
     }
-    removeSocket(this.spec.address);
+    if (this.spec.address !== undefined) removeSocket(this.spec.address);
     await this.flushReports(FINAL_REPORT_MS);
     // Without a supervisor the output is the only record.
     if (fault !== undefined && !this.channel.welcomed) say(fault);
@@ -186,80 +191,6 @@ async function aftermath(): Promise<typeof import("./aftermath.js")> {
 /** Writes to the command's own stderr. */
 function say(message: string): void {
   console.error(`paceline: ${message}`);
-}
-
-function sendSignal(pid: number, signal: string): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // It has just ended; the event follows.
-  }
-}
-
-interface CommandEnd {
-  code: number | null;
-  signal: string | null;
-}
-
-interface CommandOptions {
-  /** The program's absolute path and its arguments. */
-  args: readonly string[];
-  cwd: string;
-  env: NodeJS.ProcessEnv;
-  onEnd(end: CommandEnd): void;
-  /** The command could not be started. */
-  onFailed(reason: string): void;
-}
-
-/** Returns the pid; undefined if it could not be started. `onFailed` reports that in a later turn. */
-function startCommand(options: CommandOptions): number | undefined {
-  const stdio: Stdio = ["ignore", "inherit", "inherit"];
-  // Passes our mark from the supervisor on.
-  stdio[MARK_FD] = MARK_FD;
-  try {
-    return process.versions.bun === undefined ? startOnNode(options, stdio) : startOnBun(options, stdio);
-  } catch (error) {
-    setImmediate(() => options.onFailed((error as Error).message));
-    return undefined;
-  }
-}
-
-type Stdio = (number | "ignore" | "inherit")[];
-
-function startOnBun({ args, cwd, env, onEnd }: CommandOptions, stdio: Stdio): number {
-  // On Bun node:child_process costs each process its imports.
-  const child = Bun.spawn({
-    cmd: [...args],
-    cwd,
-    env,
-    stdio: stdio as never,
-    onExit: (_child, code, signal) => onEnd({ code, signal: signal === null ? null : signalName(signal) }),
-  });
-  return child.pid;
-}
-
-function startOnNode({ args, cwd, env, onEnd, onFailed }: CommandOptions, stdio: Stdio): number | undefined {
-  const { spawn } = process.getBuiltinModule("node:child_process");
-  const [program = "", ...rest] = args;
-  const child = spawn(program, rest, { cwd, env, stdio });
-  child.on("error", (error) => child.pid === undefined && onFailed(error.message));
-  child.on("exit", (code, signal) => onEnd({ code, signal }));
-  return child.pid;
-}
-
-/** Bun reports a signal by number, in spite of its types. */
-function signalName(signal: number | string): string {
-  const known = Object.entries(signals()).find(([, number]) => number === signal);
-  return known?.[0] ?? `${signal}`;
-}
-
-/** Returns 0 for an unknown signal. */
-function signalNumber(name: string | null): number {
-  return signals()[name as NodeJS.Signals] ?? 0;
-}
-
-function signals(): Record<NodeJS.Signals, number> {
-  return process.getBuiltinModule("node:os").constants.signals;
 }
 
 survivesFullDisk();

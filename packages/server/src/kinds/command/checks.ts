@@ -1,5 +1,6 @@
 /** Checks whether a command is ready, and then at intervals whether it is healthy. */
-import { type CommandSpec, probe } from "@paceline/wire";
+import { type CommandSpec, probe, type SocketAddress, type WorkerSpec } from "@paceline/wire";
+import { MAX_TIMER_MS } from "@paceline/wire/limits";
 
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 250;
@@ -14,7 +15,59 @@ interface ReadinessOptions {
   onLate(problem: string): void;
 }
 
-export class Readiness {
+/** Waits for the command to become ready, in the way of its kind. */
+export function createReadiness(spec: CommandSpec, options: ReadinessOptions): Readiness {
+  const { address, worker } = spec;
+  if (worker !== undefined) return new WorkerReadiness(spec, worker, options);
+  return new ServerReadiness(spec, address as SocketAddress, options);
+}
+
+interface Readiness {
+  start(): void;
+  stop(): void;
+  /** Receives what the command sends by `process.send`; absent if it has none. */
+  message?(message: unknown): void;
+}
+
+/** A worker is ready after a time, or when it says so. */
+class WorkerReadiness implements Readiness {
+  private timer: NodeJS.Timeout | undefined;
+  readonly message?: (message: unknown) => void;
+
+  constructor(
+    private readonly spec: CommandSpec,
+    private readonly worker: WorkerSpec,
+    private readonly options: ReadinessOptions,
+  ) {
+    if (worker.readySignal) this.message = (message) => message === "ready" && this.ready();
+  }
+
+  start(): void {
+    const { readySignal, readyAfterMs } = this.worker;
+    this.timer = readySignal
+      ? lateTimer(this.spec, () => this.options.onLate('it has not called process.send("ready")'))
+      : setTimeout(() => this.ready(), Math.min(readyAfterMs, MAX_TIMER_MS));
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+  }
+
+  private ready(): void {
+    if (this.timer === undefined) return;
+    this.stop();
+    this.options.onReady();
+  }
+}
+
+function lateTimer({ readyTimeoutMs }: CommandSpec, onLate: () => void): NodeJS.Timeout {
+  const lateMs = Math.max(readyTimeoutMs - WORD_BEFORE_END_MS, readyTimeoutMs / 2);
+  return setTimeout(onLate, Math.min(lateMs, MAX_TIMER_MS));
+}
+
+/** A command is ready when it responds on its address. */
+class ServerReadiness implements Readiness {
   private pause: NodeJS.Timeout | undefined;
   private lateTimer: NodeJS.Timeout | undefined;
   private isOver = false;
@@ -22,13 +75,12 @@ export class Readiness {
 
   constructor(
     private readonly spec: CommandSpec,
+    private readonly address: SocketAddress,
     private readonly options: ReadinessOptions,
   ) {}
 
   start(): void {
-    const { readyTimeoutMs } = this.spec;
-    const lateMs = Math.max(readyTimeoutMs - WORD_BEFORE_END_MS, readyTimeoutMs / 2);
-    this.lateTimer = setTimeout(() => this.options.onLate(this.problem), lateMs);
+    this.lateTimer = lateTimer(this.spec, () => this.options.onLate(this.problem));
     this.tryAfter(FIRST_PAUSE_MS);
   }
 
@@ -43,7 +95,8 @@ export class Readiness {
   }
 
   private async try(pauseMs: number): Promise<void> {
-    const { address, readyPath, checkHost } = this.spec;
+    const { address } = this;
+    const { readyPath, checkHost } = this.spec;
     const problem = await probe({ address, path: readyPath, host: checkHost, timeoutMs: TRY_TIMEOUT_MS });
     if (this.isOver) return;
     if (problem !== undefined) {
@@ -68,7 +121,7 @@ export class Health {
   ) {}
 
   start(): void {
-    if (this.spec.healthPath !== undefined) this.askLater();
+    if (this.spec.healthPath !== undefined && this.spec.address !== undefined) this.askLater(this.spec.address);
   }
 
   stop(): void {
@@ -76,16 +129,16 @@ export class Health {
     clearTimeout(this.timer);
   }
 
-  private askLater(): void {
-    this.timer = setTimeout(() => void this.ask(), this.spec.healthIntervalMs);
+  private askLater(address: SocketAddress): void {
+    this.timer = setTimeout(() => void this.ask(address), this.spec.healthIntervalMs);
   }
 
-  private async ask(): Promise<void> {
-    const { address, healthPath, checkHost, healthTimeoutMs, healthFailures } = this.spec;
+  private async ask(address: SocketAddress): Promise<void> {
+    const { healthPath, checkHost, healthTimeoutMs, healthFailures } = this.spec;
     const problem = await probe({ address, path: healthPath, host: checkHost, timeoutMs: healthTimeoutMs });
     if (this.isOver) return;
     this.failures = problem === undefined ? 0 : this.failures + 1;
-    if (this.failures < healthFailures) return this.askLater();
+    if (this.failures < healthFailures) return this.askLater(address);
     this.stop();
     this.onSick(`${problem}${healthFailures === 1 ? "" : `, ${healthFailures} times in a row`}`);
   }

@@ -1,5 +1,6 @@
 /** `paceline ls`: lists the fleets of this user, a line each. */
 import type { Status } from "../../control/api.js";
+import { withRequests } from "../../core/figures.js";
 import type { FoundFleet } from "../find-fleet.js";
 import { type DefineCommand, type JsonOption, withJson } from "../options.js";
 import { EXIT, print, printJson } from "../output.js";
@@ -48,7 +49,9 @@ async function describe({ controlSocket, record, runDir, state }: FoundFleet): P
     pid: status?.pid ?? record?.pid ?? null,
     instances: status === undefined ? null : { ready: sum(({ ready }) => ready), wanted: sum(({ wanted }) => wanted) },
     rssBytes: status?.rssBytes ?? null,
-    requestsPerSecond: status === undefined ? null : sum(({ requestsPerSecond }) => requestsPerSecond),
+    // A fleet of workers alone gets no requests.
+    requestsPerSecond:
+      status === undefined || !withRequests(pools) ? null : sum(({ requestsPerSecond }) => requestsPerSecond),
     listen: status?.listen ?? [],
     source: record?.source ?? runDir,
     runDir,
@@ -65,7 +68,7 @@ async function table(fleets: readonly ListedFleet[]): Promise<string> {
     right(instances === null ? "–" : `${instances.ready}/${instances.wanted}`),
     right(rssBytes === null ? "–" : (rssBytes / MB).toFixed(1)),
     right(requestsPerSecond === null ? "–" : `${Math.round(requestsPerSecond)}`),
-    listen.join(" "),
+    listen.join(" ") || "–",
     source,
   ]);
   const head = ["NAME", "STATE", right("PID"), right("READY"), right("RSS MB"), right("REQ/S"), "LISTEN", "SOURCE"];

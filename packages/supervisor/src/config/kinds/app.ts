@@ -1,7 +1,7 @@
 /** The kind `app`: a JavaScript or TypeScript module of the user. */
-import { flag, text, word } from "../fields.js";
+import { text, word } from "../fields.js";
 import { resolveApp, resolveFile } from "../paths.js";
-import { args, poolKind } from "./kind.js";
+import { args, poolKind, readySignal } from "./kind.js";
 
 export const app = poolKind({
   name: "app",
@@ -14,10 +14,7 @@ export const app = poolKind({
       'How Paceline calls the app: `"fetch"`, with `(request, info)`, or `"node"`, with `(req, res)`. Default: detected from the default export; only needed for an ambiguous function.',
     ),
     args,
-    readySignal: flag(
-      false,
-      'An instance becomes ready when the app has called `process.send("ready")`, as with `wait_ready` of PM2. By default it is ready when it can respond.',
-    ),
+    readySignal,
     bunfig: text(
       "A bunfig.toml for the app's instances on Bun, relative to the config file's folder. Paths in it, such as those of `preload`, are relative to `cwd`. Without this key Bun reads no bunfig.toml and no .env file, and installs nothing.",
     ),

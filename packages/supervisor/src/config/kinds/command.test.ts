@@ -107,7 +107,7 @@ test.each([
     { static: ".", healthPath: "health" },
     'healthPath: must be a path that begins with /, without spaces, not "health"',
   ],
-  [{ static: ".", stopSignal: "SIGTERM" }, "stopSignal: is only valid in `command` pools"],
+  [{ static: ".", stopSignal: "SIGTERM" }, "stopSignal: is only valid in `command` and `worker` pools"],
   [{ ...good, style: "node" }, "style: is only valid in `app` pools"],
 ])("%j", (pool, problem) => {
   const { problems } = read(pool);

@@ -2,11 +2,11 @@
 import { constants } from "node:os";
 import { basename } from "node:path";
 import { PLACEHOLDERS, placeholdersIn } from "../../core/placeholders.js";
-import { commandWords, suggest, text } from "../fields.js";
+import { commandWords, suggest } from "../fields.js";
 import { findProgram } from "../paths.js";
-import { type KindContext, maxInFlight, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs } from "./kind.js";
+import { type KindContext, maxInFlight, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs, stopSignal } from "./kind.js";
 
-const DEFAULT_STOP_SIGNAL = "SIGTERM";
+export const DEFAULT_STOP_SIGNAL = "SIGTERM";
 
 export const command = poolKind({
   name: "command",
@@ -14,26 +14,15 @@ export const command = poolKind({
     command: commandWords(
       'A program that serves HTTP, and its arguments, in place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool\'s `env`, `{socket}` stands for the path of its unix socket, `{host}` and `{port}` for its TCP address, `{name}` for the instance\'s name, `{bun}` for the Bun that comes with Paceline. Without `{socket}` it serves on the port, also set in PORT and HOST. See [commands.md](commands.md).',
     ),
-    stopSignal: text('The signal that asks a command to exit. Default: `"SIGTERM"`.'),
+    stopSignal,
     maxInFlight,
     requestTimeoutMs,
   },
   defaultInstances: 1,
   resolve(keys, context) {
     const words = keys.command ?? [];
-    const { report, env, cwd } = context;
-    words.forEach((word, at) => {
-      for (const problem of wrongPlaceholders(word)) report(["command", at], problem);
-    });
-    for (const [name, value] of Object.entries(env)) {
-      for (const problem of wrongPlaceholders(value)) report(["env", name], problem);
-    }
-    const [name = "", ...rest] = words;
-    const { bun } = context.runtimes;
-    if (bun === undefined && words.some((word) => placeholdersIn(word).includes("bun")))
-      report(["command"], "{bun} is not available: bun is not installed here");
-    const program = name === "{bun}" && bun !== undefined ? bun : findProgram(name, cwd, context.searchPath);
-    if (typeof program !== "string") report(["command", 0], program.problem);
+    const { report, env } = context;
+    const args = resolveWords("command", words, PLACEHOLDERS, context);
     if (keys.requestTimeoutMs !== undefined && keys.maxInFlight === undefined)
       report(
         ["requestTimeoutMs"],
@@ -42,10 +31,10 @@ export const command = poolKind({
     checkSignal(keys.stopSignal, context);
     const used = new Set([...words, ...Object.values(env)].flatMap(placeholdersIn));
     return {
-      source: [basename(name), ...rest].join(" "),
+      source: sourceOf(words),
       workload: {
         command: {
-          args: [typeof program === "string" ? program : name, ...rest],
+          args,
           env,
           stopSignal: keys.stopSignal ?? DEFAULT_STOP_SIGNAL,
           isOnSocket: used.has("socket"),
@@ -62,18 +51,45 @@ export const command = poolKind({
   },
 });
 
-function wrongPlaceholders(word: string): string[] {
+/** Returns a command line for people: the program without its folder. */
+export function sourceOf([name = "", ...rest]: readonly string[]): string {
+  return [basename(name), ...rest].join(" ");
+}
+
+/** Returns the words with the program's absolute path; reports problems with them, and with the pool's own variables. */
+export function resolveWords(
+  key: string,
+  words: readonly string[],
+  known: readonly string[],
+  { report, env, cwd, runtimes: { bun }, searchPath }: KindContext,
+): string[] {
+  words.forEach((word, at) => {
+    for (const problem of wrongPlaceholders(word, known)) report([key, at], problem);
+  });
+  for (const [name, value] of Object.entries(env)) {
+    for (const problem of wrongPlaceholders(value, known)) report(["env", name], problem);
+  }
+  if (bun === undefined && words.some((word) => placeholdersIn(word).includes("bun")))
+    report([key], "{bun} is not available: bun is not installed here");
+  const [name = "", ...rest] = words;
+  const program = name === "{bun}" && bun !== undefined ? bun : findProgram(name, cwd, searchPath);
+  if (typeof program === "string") return [program, ...rest];
+  report([key, 0], program.problem);
+  return [...words];
+}
+
+function wrongPlaceholders(word: string, all: readonly string[]): string[] {
   return placeholdersIn(word)
-    .filter((each) => !PLACEHOLDERS.some((known) => known === each))
+    .filter((each) => !all.includes(each))
     .map((each) => {
-      const near = suggest(each, PLACEHOLDERS);
-      const known = `(known: ${PLACEHOLDERS.map((p) => `{${p}}`).join(", ")})`;
+      const near = suggest(each, all);
+      const known = `(known: ${all.map((p) => `{${p}}`).join(", ")})`;
       const meant = near === undefined ? ` ${known}` : `; did you mean {${near}}?`;
       return `unknown placeholder {${each}}${meant} (write {{${each}}} for the text {${each}})`;
     });
 }
 
-function checkSignal(signal: string | undefined, { report }: KindContext): void {
+export function checkSignal(signal: string | undefined, { report }: KindContext): void {
   if (signal === undefined || Object.hasOwn(constants.signals, signal)) return;
   const near = suggest(`SIG${signal.replace(/^SIG/i, "")}`, Object.keys(constants.signals));
   report(

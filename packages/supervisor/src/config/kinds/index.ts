@@ -6,9 +6,10 @@ import { fapws } from "./fapws.js";
 import type { Fields, KindContext, KindResult, PoolKind } from "./kind.js";
 import { proxy } from "./proxy.js";
 import { staticFiles } from "./static.js";
+import { worker } from "./worker.js";
 import { wsgi } from "./wsgi.js";
 
-const ALL = [app, staticFiles, wsgi, asgi, fapws, command, proxy] as const;
+const ALL = [app, staticFiles, wsgi, asgi, fapws, command, proxy, worker] as const;
 
 type Merged<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer All) => void ? All : never;
 
@@ -33,13 +34,13 @@ export function resolveKind(
     /** Whether a problem with one of the kinds' keys is already reported. */
     isReported(): boolean;
   },
-): KindResult & Pick<PoolKind<Fields>, "defaultInstances"> & { kind: string } {
+): KindResult & Pick<PoolKind<Fields>, "defaultInstances"> & { kind: string; serves: boolean } {
   const { report } = tools;
   const given = POOL_KINDS.filter(({ name }) => pool[name] !== undefined);
   const [kind, second] = given;
   const oneOf = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
   const nothing: KindResult = { source: "", workload: {} };
-  const none = { kind: "", defaultInstances: 1, ...nothing };
+  const none = { kind: "", serves: true, defaultInstances: 1, ...nothing };
   if (kind === undefined) {
     const orPools = isAtTop ? ", or define `pools`" : "";
     if (!tools.isReported()) report([KIND_NAMES[0] as string], `is missing: set one of ${oneOf}${orPools}`);
@@ -62,7 +63,38 @@ export function resolveKind(
   if (runtime !== undefined && !isAtTop && pool.runtime !== undefined && pool.runtime !== runtime)
     report(["runtime"], `\`${kind.name}\` pools only run on ${runtime}`);
   const needs = runtime === undefined ? {} : { runtime };
-  return { kind: kind.name, defaultInstances: kind.defaultInstances, ...needs, ...kind.resolve(pool as never, tools) };
+  const { name, defaultInstances, serves = true } = kind;
+  if (!serves) refuseRequestKeys(pool, name, report);
+  return { kind: name, serves, defaultInstances, ...needs, ...kind.resolve(pool as never, tools) };
+}
+
+/** The name of the pool that top-level keys define if there is no `pools`. */
+export const DEFAULT_POOL = "web";
+
+/** Returns the name of the pool of top-level keys: one that gets no requests is named after its kind. */
+export function defaultPoolOf(keys: KindKeys): string {
+  return POOL_KINDS.find(({ name, serves }) => serves === false && keys[name] !== undefined)?.name ?? DEFAULT_POOL;
+}
+
+/** The keys that only have a meaning where requests arrive, beside those of kinds. */
+const REQUEST_KEYS = [
+  "routes",
+  "stripPrefix",
+  "readyPath",
+  "healthPath",
+  "healthIntervalMs",
+  "healthTimeoutMs",
+  "healthFailures",
+  "checkHost",
+  "protocol",
+  "maxRequests",
+  "recycleJitter",
+  "limits",
+];
+
+function refuseRequestKeys(pool: KindKeys, kind: string, report: KindContext["report"]): void {
+  for (const key of REQUEST_KEYS)
+    if (pool[key] !== undefined) report([key], `is not valid in \`${kind}\` pools: they get no requests`);
 }
 
 /** Names the kinds whose pools may have this key, for a message. */

@@ -2,7 +2,7 @@
 import type { z } from "zod";
 import type { Launch, RelayTraits, RuntimeName } from "../../core/model.js";
 import type { Runtimes } from "../../runtime/runtimes.js";
-import { count, milliseconds, texts } from "../fields.js";
+import { count, flag, milliseconds, text, texts } from "../fields.js";
 
 export type Fields = Record<string, z.ZodType>;
 
@@ -24,6 +24,10 @@ export interface KindResult {
   preload?: boolean;
   /** The most requests that a balancer sends to one instance at once. Default: the balancer's own limit. */
   maxInFlight?: number;
+  /** The most instances. Default: `MAX_INSTANCES`. */
+  maxInstances?: number;
+  /** Whether old and new processes may run side by side in a reload. Default: yes. */
+  overlap?: boolean;
 }
 
 /** The context in which a kind resolves its keys. */
@@ -51,6 +55,8 @@ export interface PoolKind<F extends Fields> {
   name: keyof F & string;
   fields: F;
   defaultInstances: number;
+  /** Whether its instances get requests. Default: yes. */
+  serves?: false;
   /** The only runtime that its instances run on. Default: either. */
   runtime?: RuntimeName;
   resolve(keys: z.infer<z.ZodObject<F>>, context: KindContext): KindResult;
@@ -62,8 +68,15 @@ export function poolKind<F extends Fields>(kind: PoolKind<F>): PoolKind<F> {
 }
 
 export const args = texts(
-  "Arguments for an `app` or a `fapws` script. `process.argv` is the runtime, the app's path, and these; `sys.argv` is the script's path and these. Default: none.",
+  "Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these; `sys.argv` is the script's path and these. Default: none.",
 );
+
+export const readySignal = flag(
+  false,
+  'An instance of an `app` or `worker` pool becomes ready when it has called `process.send("ready")`, as with `wait_ready` of PM2. By default an app is ready when it can respond, and a worker after `readyAfterMs`.',
+);
+
+export const stopSignal = text('The signal that asks a command or a worker to exit. Default: `"SIGTERM"`.');
 
 export const maxInFlight = count(
   1024,

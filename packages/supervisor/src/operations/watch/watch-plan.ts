@@ -31,7 +31,8 @@ export class WatchPlan {
     private readonly runDir: string,
   ) {
     for (const { name, kind, source, cwd, envFiles } of pools) {
-      if (kind === "app" || kind === "wsgi" || kind === "asgi" || kind === "fapws") {
+      const isModule = kind === "worker" && source.startsWith(sep);
+      if (kind === "app" || kind === "wsgi" || kind === "asgi" || kind === "fapws" || isModule) {
         for (const root of rootsOf(kind, source, cwd))
           this.poolsByRoot.set(root, [...(this.poolsByRoot.get(root) ?? []), name]);
       } else if (kind === "static") this.served.push(source);
@@ -75,7 +76,7 @@ export class WatchPlan {
 /** Python finds modules from the working directory; for a script or file, also from its folder. */
 function rootsOf(kind: string, source: string, cwd: string): string[] {
   const folder = dirname(source);
-  if (kind === "app" || kind === "fapws") return [folder];
+  if (kind === "app" || kind === "fapws" || kind === "worker") return [folder];
   return source.startsWith(sep) && deepestOf([cwd], folder) === undefined ? [cwd, folder] : [cwd];
 }
 

@@ -1,0 +1,84 @@
+/** The kind `worker`: a program or a module that gets no requests, such as a queue consumer. */
+import { flag, milliseconds, textOrWords } from "../fields.js";
+import { resolveFile } from "../paths.js";
+import { checkSignal, DEFAULT_STOP_SIGNAL, resolveWords, sourceOf } from "./command.js";
+import { args, type KindContext, poolKind, readySignal, stopSignal } from "./kind.js";
+
+const READY_AFTER_MS = 1_000;
+/** Of the placeholders of a command, those that are not about where it serves. */
+const KNOWN = ["name", "bun"];
+
+export const worker = poolKind({
+  name: "worker",
+  serves: false,
+  fields: {
+    worker: textOrWords(
+      'A process that gets no requests, such as a queue consumer, in place of an app: a JavaScript or TypeScript module, `"./queue.ts"`, or a program and its arguments, `["python3", "consume.py"]`. It has no routes and no socket. In arguments and in the pool\'s `env`, `{name}` stands for the instance\'s name, `{bun}` for the Bun that comes with Paceline. See [workers.md](workers.md).',
+    ),
+    args,
+    readyAfterMs: milliseconds(
+      READY_AFTER_MS,
+      "A worker is ready when it has run for this long. If it exits sooner, its start has failed.",
+    ),
+    readySignal,
+    stopSignal,
+    overlap: flag(
+      false,
+      "In a reload or restart of a worker, start the replacement before the outgoing process ends. By default the outgoing process ends first, so that two never run in one slot.",
+    ),
+  },
+  defaultInstances: 1,
+  resolve(keys, context) {
+    const { worker: given = "", args: more } = keys;
+    const { report } = context;
+    checkSignal(keys.stopSignal, context);
+    if (more !== undefined && typeof given !== "string")
+      report(["args"], "is only valid with a module: add the arguments to `worker`");
+    if (keys.readyAfterMs !== undefined && keys.readySignal === true)
+      report(["readyAfterMs"], "cannot be combined with `readySignal`");
+    const run = typeof given === "string" ? resolveModule(given, more ?? [], context) : resolveProgram(given, context);
+    return {
+      source: run.source,
+      workload: {
+        command: {
+          ...run.workload,
+          env: context.env,
+          stopSignal: keys.stopSignal ?? DEFAULT_STOP_SIGNAL,
+          isOnSocket: false,
+          hasPort: false,
+          worker: { readyAfterMs: keys.readyAfterMs ?? READY_AFTER_MS, readySignal: keys.readySignal ?? false },
+        },
+      },
+      launch: { entry: "shim" },
+      overlap: keys.overlap ?? false,
+    };
+  },
+});
+
+interface Run {
+  source: string;
+  /** `module` is run by the pool's runtime, with `args`; without it, `args` begins with the program. */
+  workload: { module?: string; args: string[] };
+}
+
+function resolveProgram(words: readonly string[], context: KindContext): Run {
+  return { source: sourceOf(words), workload: { args: resolveWords("worker", words, KNOWN, context) } };
+}
+
+function resolveModule(given: string, args: string[], { baseDir, report }: KindContext): Run {
+  const module = resolveFile(given, baseDir);
+  const words = given.trim().split(/\s+/);
+  if (module === undefined)
+    report(
+      ["worker"],
+      words.length > 1
+        ? `must be a module, or a list of texts, the program and each of its arguments: ${JSON.stringify(words)}`
+        : `there is no such file: ${given}`,
+    );
+  else if (!/\.[cm]?[jt]sx?$/.test(module))
+    report(
+      ["worker"],
+      `is not JavaScript or TypeScript; write a list with its program, such as ["python3", "${given}"]`,
+    );
+  return { source: module ?? given, workload: { module: module ?? given, args } };
+}

@@ -12,46 +12,51 @@ import { waitFor } from "./support/wait.js";
 
 const INSTANCE = "process.env.PACELINE_INSTANCE";
 
-/** All listen on the same port, as in tutorials. */
+/** By file. All listen on the same port, as in tutorials, and only as the main module, by each way to find that out. */
 const appsOn = (port: number): Record<string, string> => ({
-  bare: `
+  "bare.cjs": `
     const http = require("node:http");
     const server = http.createServer((req, res) => {
       res.setHeader("X-Instance", ${INSTANCE});
       res.end("bare " + server.address().port);
     });
-    server.listen(${port}, () => console.log("listening on port", server.address().port));`,
-  // As written by express-generator: bin/www requires the app.
-  express: `
+    if (require.main === module && require.main.filename === __filename)
+      server.listen(${port}, () => console.log("listening on port", server.address().port));`,
+  // As written by express-generator: a program without an extension.
+  "express/www": `#!/usr/bin/env node
     const express = require("express");
     const app = express();
     app.set("port", process.env.PORT || "${port}");
     app.get("*rest", (req, res) => res.set("X-Instance", ${INSTANCE}).send("express " + server.address().port));
     const server = require("http").createServer(app);
-    server.listen(app.get("port"));
+    if (process.mainModule === module) server.listen(app.get("port"));
     server.on("error", (error) => { throw error; });
     server.on("listening", () => console.log("Listening on port " + server.address().port));`,
   // Connects to a database first, and has an export for its tests.
-  koa: `
-    const Koa = require("koa");
+  "koa.mjs": `
+    import { pathToFileURL } from "node:url";
+    import Koa from "koa";
     const app = new Koa();
     let server;
     app.use((ctx) => { ctx.set("X-Instance", ${INSTANCE}); ctx.body = "koa " + server.address().port; });
-    (async () => {
+    if (import.meta.url === pathToFileURL(process.argv[1]).href) {
       await new Promise((resolve) => setTimeout(resolve, 100));
       server = app.listen(${port});
-    })();`,
-  fastify: `
+    }`,
+  "fastify.cjs": `
     const fastify = require("fastify")({ logger: true });
     fastify.get("/*", (request, reply) => reply.header("X-Instance", ${INSTANCE}).send("fastify " + fastify.server.address().port));
-    fastify.listen({ port: ${port} }, (error) => { if (error) { fastify.log.error(error); process.exit(1); } });`,
+    if (!module.parent)
+      fastify.listen({ port: ${port} }, (error) => { if (error) { fastify.log.error(error); process.exit(1); } });`,
 });
 
 const appsOfBunOn = (port: number): Record<string, string> => ({
-  bun: `
-    const server = Bun.serve({ port: ${port}, fetch: () =>
-      new Response("bun " + server.port, { headers: { "X-Instance": ${INSTANCE} } }) });`,
-  hono: `
+  "bun.ts": `
+    let server: Bun.Server | undefined;
+    const options = { port: ${port}, fetch: () =>
+      new Response("bun " + server?.port, { headers: { "X-Instance": ${INSTANCE} as string } }) };
+    if (import.meta.main && Bun.main === import.meta.path) server = Bun.serve(options);`,
+  "hono.cjs": `
     const { Hono } = require("hono");
     const { upgradeWebSocket, websocket } = require("hono/bun");
     const app = new Hono();
@@ -63,13 +68,16 @@ const appsOfBunOn = (port: number): Record<string, string> => ({
 describe.each(RUNTIMES)("apps that listen, on %s", { timeout: 120_000 }, (runtime) => {
   test("each instance of each is served in turn, a reload loses nothing, and nothing listens on their port", async () => {
     const port = await freePort();
-    const apps = { ...appsOn(port), ...(runtime === "bun" && appsOfBunOn(port)) };
-    const names = Object.keys(apps);
+    const files = { ...appsOn(port), ...(runtime === "bun" && appsOfBunOn(port)) };
+    const nameOf = (file: string) => file.replace(/\W.*/, "");
+    const names = Object.keys(files).map(nameOf);
     const pools = Object.fromEntries(
-      names.map((name) => [name, { app: `./${name}.cjs`, instances: 2, routes: [`/${name}/`] }]),
+      Object.keys(files).map((file) => [
+        nameOf(file),
+        { app: `./${file}`, instances: 2, routes: [`/${nameOf(file)}/`] },
+      ]),
     );
-    const files = Object.fromEntries(names.map((name) => [`${name}.cjs`, apps[name] ?? ""]));
-    const project = await Project.make({ runtime, app: "", files, config: { pools } });
+    const project = await Project.make({ runtime, app: "", files: { ...files, "express/package.json": "{}" }, config: { pools } });
     symlinkSync(join(ROOT, "examples/node_modules"), join(project.folder, "node_modules"));
     const started = await project.startDetached();
     expect(started.code, started.output).toBe(0);

@@ -70,7 +70,8 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     ["a command on Bun", { command: ["{bun}", "fails.mjs"] }, /TypeError: no database is configured/],
     ["a Python application", { wsgi: "fails:app" }, /ValueError: no database is configured/],
   ];
-  const isLate = /was not ready within 5 s \(readyTimeoutMs\); it listens on 127\.0\.0\.1:\d+; killed by SIGKILL/;
+  const isLate =
+    /was not ready within 5 s \(readyTimeoutMs\); it listens on 127\.0\.0\.1:\d+; killed by SIGKILL .*: its module has not finished loading: a top-level await/;
   // The program of a command or Python does not depend on the runtime.
   test.each([
     ...kinds.slice(0, runtime === "bun" ? 4 : 1),

@@ -2,7 +2,7 @@
 /** The program of one server: an instance under a supervisor, or a standalone server on a port. */
 import { BUN_ONE_READER, ChannelError, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
 import { runSupervised } from "./process/supervised.js";
-import { hintOnListening, ServerError } from "./shared/errors.js";
+import { errorLine, hintOnListening, ServerError } from "./shared/errors.js";
 
 /** Mistakes in the command line or in the app it names. */
 const MISTAKES: ReadonlySet<ServerError["code"]> = new Set([
@@ -43,5 +43,5 @@ main().catch((error: unknown) => {
 function printErrorOfTheApp({ cause }: ServerError): void {
   console.error(cause);
   const hint = hintOnListening(cause);
-  if (hint !== "") console.error(hint.trim());
+  if (hint !== "") console.error(`${errorLine(cause)}${hint}`);
 }

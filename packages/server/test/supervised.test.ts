@@ -1,9 +1,15 @@
 /** An instance under a supervisor: its reports, its drain, and its start errors. */
 import { once } from "node:events";
 import { existsSync, statSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ask, eventually, type Program, type RuntimeName, ScriptedSupervisor, Wire, within } from "./harness.js";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import { ask, eventually, Program, type RuntimeName, ScriptedSupervisor, Wire, within } from "./harness.js";
+
+/** Prints its port; its queue of connections takes two. */
+const DEAF = `
+const server = require("node:net").createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => console.log(server.address().port));
+`;
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   describe(`an instance on ${runtime}`, () => {
@@ -188,6 +194,33 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         const { message } = await supervisor.hears("fault");
         expect(message).toMatch(/failed to load: .+ at .+\/wrong\.ts:3:25$/);
       });
+
+    it("says what its start waits for, from shortly before its limit until it is ready", async () => {
+      // Stopped, it accepts no more connections than its backlog: later ones stay unanswered, as behind a firewall.
+      const deaf = new Program([process.execPath, "-e", DEAF], []);
+      onTestFinished(() => deaf.end());
+      const port = Number(await deaf.line(/^\d+$/));
+      deaf.kill("SIGSTOP");
+      const full = [1, 2].map(() => connect(port, "127.0.0.1").on("error", () => {}));
+      onTestFinished(() => {
+        for (const socket of full) socket.destroy();
+      });
+      await Promise.all(full.map((socket) => once(socket, "connect")));
+      const spec = { readyTimeoutMs: 100, readySignal: true };
+      instance = supervisor.spawn(runtime, "waits.mjs", spec, { DATABASE_PORT: `${port}` });
+      const steps = [
+        `its module has not finished loading: a top-level await has not resolved; it is connecting to 127.0.0.1:${port}`,
+        "the promise that its module exports has not resolved",
+        "its module exports no app, and has not called listen()",
+        "its start() has not resolved",
+        'it has not called process.send("ready"), which readySignal requires',
+      ];
+      for (const step of steps) {
+        await supervisor.hears("fault", ({ message }) => `${message}`.startsWith(step));
+        instance.kill("SIGUSR2");
+      }
+      await supervisor.hears("ready");
+    });
 
     it("says what nobody caught, and exits 1", async () => {
       await startReady();

@@ -9,6 +9,8 @@ import { appOfBunServer, BunAppServer } from "./bun-server.js";
 export interface LoadHooks {
   /** Receives a line for the operator. */
   onNotice(message: string): void;
+  /** Receives what the start waits for now, as the rest of a sentence about the app. Default: nobody asks. */
+  onWait?(awaited: string): void;
   /** Sets whether the program keeps the process alive; off while an app is expected to listen. */
   keepAlive(isKept: boolean): void;
 }

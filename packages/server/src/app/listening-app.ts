@@ -45,6 +45,7 @@ export async function listeningApp(
     look = setInterval(check, LOOK_EVERY_MS).unref();
   });
   hooks.keepAlive(false);
+  hooks.onWait?.("its module exports no app, and has not called listen()");
   try {
     const adopted = await Promise.race([watch.first(), nothingLeft, forked]);
     if (adopted === undefined) return undefined;

@@ -40,10 +40,12 @@ async function load(
   let exported: unknown;
   if (process.versions.bun !== undefined) watchNativeAddons();
   try {
+    hooks.onWait?.("its module has not finished loading: a top-level await has not resolved");
     module = await importModule(path, cache);
     // A module compiled to CommonJS has its exports one level deeper.
     if (isCompiled(module.default)) module = module.default;
     // Only a real promise: Fastify's app is a thenable whose then() starts it.
+    hooks.onWait?.("the promise that its module exports has not resolved");
     exported = module.default instanceof Promise ? await module.default : module.default;
   } catch (cause) {
     const { existsSync } = await import("node:fs");
@@ -128,11 +130,15 @@ async function watchFor(path: string, { onNotice }: LoadHooks): Promise<ListenWa
     const source = await Bun.file(path)
       .text()
       .catch(() => "");
+    if (IMPORT_META_MAIN.test(source) && process.argv[1] === path) {
+      (await import("./main-module.js")).markMainOnBun(path);
+    }
     if (EXPORTS.test(source) && !LISTENS.test(source)) return undefined;
   }
   return (await import("./adopted-server.js")).watchListening(onNotice);
 }
 
+const IMPORT_META_MAIN = /\bimport\.meta\.main\b/;
 const EXPORTS = /\bexport\s+default\b|\bexport\s*\{[^}]*\bdefault\b|\bexports\b/;
 const LISTENS = /\b(listen|serve)\s*\(|\bcreateServer\b/;
 
@@ -152,13 +158,14 @@ const JSX = new Set([".tsx", ".jsx"]);
 async function importModule(path: string, cache: string | undefined): Promise<Module> {
   // Bun accepts a path and needs none of Node's modules.
   if (process.versions.bun !== undefined) return import(path);
-  const [{ extname }, { pathToFileURL }] = await Promise.all([import("node:path"), import("node:url")]);
+  const { importOnNode } = await import("./main-module.js");
+  const { extname } = process.getBuiltinModule("node:path");
   const extension = extname(path);
   const isTypeScript = TYPESCRIPT.has(extension);
   const needsTranslation = JSX.has(extension) || (isTypeScript && (!runsTypeScript() || (await hasAliases(path))));
   if (needsTranslation) return (await import("./translate.js")).importTranslated(path, cache);
   try {
-    return await import(pathToFileURL(path).href);
+    return await importOnNode(path);
   } catch (error) {
     if (!isForTranslation(error, isTypeScript || (await hasAliases(path)))) throw error;
     const { importTranslated } = await import("./translate.js");

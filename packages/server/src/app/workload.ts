@@ -29,6 +29,7 @@ export async function loadWorkload(
   if (workload.app !== undefined) {
     // Arguments as if the app had been started by itself, on either runtime.
     process.argv.splice(1, process.argv.length, workload.app, ...(workload.args ?? []));
+    if (process.versions.bun !== undefined) (Bun as { main: string }).main = workload.app;
     return loadApp(workload.app, workload.style, workload.cache, hooks);
   }
   throw new ServerError("usage", "there is nothing to run");

@@ -19,7 +19,7 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
     dying = true;
     console.error(error);
     const hint = hintOnListening(error);
-    if (hint !== "") console.error(hint.trim());
+    if (hint !== "") console.error(`${errorLine(error)}${hint}`);
     logLostWork();
     void beforeExit(`${kind}: ${errorLine(error)}${hint}`).finally(() => process.exit(1));
   };

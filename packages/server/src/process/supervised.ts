@@ -5,6 +5,7 @@ import {
   type ChildPhase,
   controlLanePath,
   isOutOfDescriptors,
+  lateAfterMs,
   OUT_OF_DESCRIPTORS,
   type ProbeRequest,
   Reporter,
@@ -82,6 +83,9 @@ class Instance {
     },
   };
   private announced: Promise<void> | undefined;
+  /** What the start waits for. */
+  private awaited = "its app has not loaded";
+  private isLate = false;
   private hasReportedDescriptors = false;
   private readonly notices: string[] = [];
   private readonly mark = process.env[SPAWN_MARK];
@@ -122,14 +126,17 @@ class Instance {
     this.channel.start();
     const prepared = spec.protocol === "lane" ? await prepareResponses() : undefined;
     const ready = spec.app === undefined ? undefined : readySignal();
+    const late = this.armLate(spec.readyTimeoutMs);
     const app = await loadWorkload(spec, prepared !== undefined, true, {
       onNotice: (message) => this.notice(message),
+      onWait: (awaited) => this.waitsFor(awaited),
       keepAlive: (isKept) => this.channel.keepAlive(isKept),
     });
     if (prepared !== undefined) {
       this.protocol = app.style === "fetch" && app.bunServer === undefined ? "lane" : "http1+control";
       if (this.protocol !== "lane") prepared.restore();
     }
+    this.waitsFor("its start() has not resolved");
     if (app.start !== undefined) await (await import("../app/lifecycle.js")).startApp(app);
     this.app = app;
     const server = await serve(app, {
@@ -140,7 +147,11 @@ class Instance {
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
       onNotice: (message) => this.notice(message),
     });
-    if (spec.readySignal) await ready;
+    if (spec.readySignal) {
+      this.waitsFor('it has not called process.send("ready"), which readySignal requires');
+      await ready;
+    }
+    clearTimeout(late);
     this.server = server;
     work.requestActivity = server.activity;
     this.reporter = new Reporter({
@@ -165,6 +176,29 @@ class Instance {
     });
     this.sayReady();
     this.reporter.start();
+  }
+
+  /** From shortly before the supervisor gives up, reports what the start waits for. */
+  private armLate(readyTimeoutMs: number | undefined): NodeJS.Timeout | undefined {
+    if (readyTimeoutMs === undefined) return undefined;
+    const late = () => {
+      this.isLate = true;
+      void this.reportLate();
+    };
+    // It must not keep an app alive that has nothing left to do.
+    return setTimeout(late, lateAfterMs(readyTimeoutMs)).unref();
+  }
+
+  private waitsFor(awaited: string): void {
+    this.awaited = awaited;
+    if (this.isLate) void this.reportLate();
+  }
+
+  private async reportLate(): Promise<void> {
+    const { connectingOf } = await import("@paceline/wire/proc");
+    const places = connectingOf(process.pid);
+    const message = `${this.awaited}${places.length === 0 ? "" : `; it is connecting to ${places.join(", ")}`}`;
+    if (this.phase === "starting") this.channel.send({ type: "fault", message });
   }
 
   /** Reports to the supervisor why this process is about to exit. */

@@ -139,12 +139,14 @@ export function isData(path: string): boolean {
   return /\.(json|toml)$/.test(path);
 }
 
-/** Returns why the file `path` cannot be an app, by its name; undefined if it can. */
+/** Returns why the file `path` cannot be an app, by its name or its first line; undefined if it can. */
 export function whyNoApp(path: string): string | undefined {
   const name = basename(path);
   if (/\.config\.[cm]?[jt]s$/.test(name) && !name.includes("paceline.config."))
     return `is the configuration of another program; Paceline's is ${CONFIG_FILE_NAMES.join(", ")}`;
   if (/\.[cm]?[jt]sx?$/.test(name)) return undefined;
+  // As in `bin/www` of express-generator.
+  if (!name.includes(".") && /^#!.*\b(?:node|bun)\b/.test(readHead(path))) return undefined;
   if (name.endsWith(".py")) return "is Python: set `wsgi` or `asgi` to its callable, or `fapws` to a FAPWS script";
   return `is neither an app (a JavaScript or TypeScript module) nor a config (${CONFIG_FILE_NAMES.join(", ")})`;
 }

@@ -141,6 +141,7 @@ function planInstance(
   const spec: ChildSpec = {
     ...commonSpec(settings, policy),
     ...workload,
+    ...("app" in workload && { readyTimeoutMs: policy.readyTimeoutMs }),
     ...more,
     protocol,
     limits,

@@ -1,5 +1,5 @@
 /** The supervisor's variables in a child's environment. The child reads them and removes the secret ones. */
-import { badLimit, INSTANCE_LIMITS, type InstanceLimits } from "../limits.js";
+import { badLimit, INSTANCE_LIMITS, type InstanceLimits, MAX_TIMER_MS } from "../limits.js";
 import { ChannelError, isAmount } from "./checks.js";
 import type { SocketAddress, UpstreamProtocol } from "./protocol.js";
 
@@ -105,6 +105,8 @@ export interface ChildSpec {
   style?: "fetch" | "node";
   /** The rest of `process.argv` after the app's path. */
   args?: string[];
+  /** The supervisor's limit for becoming ready; for apps. See `lateAfterMs`. */
+  readyTimeoutMs?: number;
   /** Whether an instance becomes ready only when its app has called `process.send("ready")`. */
   readySignal?: boolean;
   /** The folder to serve instead of an app; for instances. */
@@ -116,6 +118,14 @@ export interface ChildSpec {
   /** The upstream protocol of a fetch app. Default: `http1`. */
   protocol?: UpstreamProtocol;
   limits?: InstanceLimits;
+}
+
+/** A child that is not ready reports why this long before the supervisor's limit, which began earlier, in milliseconds. */
+const WORD_BEFORE_END_MS = 3_000;
+
+/** Returns the time after which a child that is not ready reports why, in milliseconds. */
+export function lateAfterMs(readyTimeoutMs: number): number {
+  return Math.min(Math.max(readyTimeoutMs - WORD_BEFORE_END_MS, readyTimeoutMs / 2), MAX_TIMER_MS);
 }
 
 /** The identity of a child, and what it runs. */
@@ -189,7 +199,9 @@ function childSpec(json: string): ChildSpec {
   for (const key of ["orphanGraceMs", "drainTimeoutMs"] as const) {
     if (!isAmount(spec[key])) throw bad(`has an invalid ${key}`);
   }
-  if (spec.reportEveryMs !== undefined && !isAmount(spec.reportEveryMs)) throw bad("has an invalid reportEveryMs");
+  for (const key of ["reportEveryMs", "readyTimeoutMs"] as const) {
+    if (spec[key] !== undefined && !isAmount(spec[key])) throw bad(`has an invalid ${key}`);
+  }
   if (spec.app !== undefined && typeof spec.app !== "string") throw bad("has an app that is not a path");
   if (spec.cache !== undefined && typeof spec.cache !== "string") throw bad("has a cache that is not a path");
   if (spec.args !== undefined && !Array.isArray(spec.args)) throw bad("has args that are not a list");

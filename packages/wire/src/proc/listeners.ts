@@ -1,4 +1,4 @@
-/** The TCP addresses on which processes listen, from /proc; empty without it. */
+/** The TCP addresses on which processes listen or to which they connect, from /proc; empty without it. */
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { attempt } from "./processes.js";
 
@@ -8,8 +8,11 @@ export interface Listener {
   port: number;
 }
 
-/** The state of a listening socket (proc(5)). */
+/** States of a socket (proc(5)). */
 const LISTEN = "0A";
+const SYN_SENT = "02";
+
+const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
 /** The size of a read, about 100 rows. */
 const READ_BYTES = 16 * 1024;
@@ -32,13 +35,7 @@ export function listenersOf(
   pids: Iterable<number>,
   sockets: () => Iterable<ListeningSocket> = listeningSockets,
 ): Listener[] {
-  const inodes = new Set<string>();
-  for (const pid of pids) {
-    for (const fd of attempt(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {
-      const target = attempt(() => readlinkSync(`/proc/${pid}/fd/${fd}`)) ?? "";
-      if (target.startsWith("socket:[")) inodes.add(target.slice(8, -1));
-    }
-  }
+  const inodes = socketsOf(pids);
   if (inodes.size === 0) return [];
   const found = new Map<string, Listener>();
   for (const { host, port, inode } of sockets()) {
@@ -47,9 +44,38 @@ export function listenersOf(
   return [...found.values()];
 }
 
+/** Returns the inodes of the sockets that these processes have open. */
+function socketsOf(pids: Iterable<number>): Set<string> {
+  const inodes = new Set<string>();
+  for (const pid of pids) {
+    for (const fd of attempt(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {
+      const target = attempt(() => readlinkSync(`/proc/${pid}/fd/${fd}`)) ?? "";
+      if (target.startsWith("socket:[")) inodes.add(target.slice(8, -1));
+    }
+  }
+  return inodes;
+}
+
+/** Returns the addresses, such as `10.0.0.5:5432`, that have not responded to this process's connection attempts. */
+export function connectingOf(pid: number): string[] {
+  const inodes = socketsOf([pid]);
+  if (inodes.size === 0) return [];
+  const found = new Set<string>();
+  for (const table of TABLES) {
+    for (const row of rowsOf(table)) {
+      const fields = row.trim().split(/\s+/);
+      if (fields[3] !== SYN_SENT || !inodes.has(fields[9] ?? "")) continue;
+      const [address = "", port = ""] = (fields[2] ?? "").split(":");
+      const host = hostOf(address).replace(/^::ffff:/, "");
+      found.add(`${host.includes(":") ? `[${host}]` : host}:${Number.parseInt(port, 16)}`);
+    }
+  }
+  return [...found];
+}
+
 /** Yields all listening TCP sockets of this machine. */
 export function* listeningSockets(): Generator<ListeningSocket> {
-  for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
+  for (const table of TABLES) {
     for (const row of rowsOf(table)) {
       const fields = row.trim().split(/\s+/);
       // The kernel lists listening sockets first; there may be 100,000 others.

@@ -1,13 +1,11 @@
 /** Checks whether a command is ready, and then at intervals whether it is healthy. */
-import { type CommandSpec, probe, type SocketAddress, type WorkerSpec } from "@paceline/wire";
+import { type CommandSpec, lateAfterMs, probe, type SocketAddress, type WorkerSpec } from "@paceline/wire";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 250;
 /** The maximum time of one try, in milliseconds. */
 const TRY_TIMEOUT_MS = 5_000;
-/** Reports the problem this long before the supervisor's timeout, which started earlier than ours, in milliseconds. */
-const WORD_BEFORE_END_MS = 3_000;
 
 interface ReadinessOptions {
   onReady(): void;
@@ -45,7 +43,7 @@ class WorkerReadiness implements Readiness {
   start(): void {
     const { readySignal, readyAfterMs } = this.worker;
     this.timer = readySignal
-      ? lateTimer(this.spec, () => this.options.onLate('it has not called process.send("ready")'))
+      ? setTimeout(() => this.options.onLate('it has not called process.send("ready")'), lateAfterMs(this.spec.readyTimeoutMs))
       : setTimeout(() => this.ready(), Math.min(readyAfterMs, MAX_TIMER_MS));
   }
 
@@ -59,11 +57,6 @@ class WorkerReadiness implements Readiness {
     this.stop();
     this.options.onReady();
   }
-}
-
-function lateTimer({ readyTimeoutMs }: CommandSpec, onLate: () => void): NodeJS.Timeout {
-  const lateMs = Math.max(readyTimeoutMs - WORD_BEFORE_END_MS, readyTimeoutMs / 2);
-  return setTimeout(onLate, Math.min(lateMs, MAX_TIMER_MS));
 }
 
 /** A command is ready when it responds on its address. */
@@ -80,7 +73,7 @@ class ServerReadiness implements Readiness {
   ) {}
 
   start(): void {
-    this.lateTimer = lateTimer(this.spec, () => this.options.onLate(this.problem));
+    this.lateTimer = setTimeout(() => this.options.onLate(this.problem), lateAfterMs(this.spec.readyTimeoutMs));
     this.tryAfter(FIRST_PAUSE_MS);
   }
 

@@ -77,7 +77,12 @@ describe.each(RUNTIMES)("apps that listen, on %s", { timeout: 120_000 }, (runtim
         { app: `./${file}`, instances: 2, routes: [`/${nameOf(file)}/`] },
       ]),
     );
-    const project = await Project.make({ runtime, app: "", files: { ...files, "express/package.json": "{}" }, config: { pools } });
+    const project = await Project.make({
+      runtime,
+      app: "",
+      files: { ...files, "express/package.json": "{}" },
+      config: { pools },
+    });
     symlinkSync(join(ROOT, "examples/node_modules"), join(project.folder, "node_modules"));
     const started = await project.startDetached();
     expect(started.code, started.output).toBe(0);

@@ -43,7 +43,10 @@ class WorkerReadiness implements Readiness {
   start(): void {
     const { readySignal, readyAfterMs } = this.worker;
     this.timer = readySignal
-      ? setTimeout(() => this.options.onLate('it has not called process.send("ready")'), lateAfterMs(this.spec.readyTimeoutMs))
+      ? setTimeout(
+          () => this.options.onLate('it has not called process.send("ready")'),
+          lateAfterMs(this.spec.readyTimeoutMs),
+        )
       : setTimeout(() => this.ready(), Math.min(readyAfterMs, MAX_TIMER_MS));
   }
 
